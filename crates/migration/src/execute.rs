@@ -24,7 +24,7 @@ use crate::{
     LiveDaemons, LiveKind,
     error::MigrationError,
     homes::Options,
-    inspect::{EntryClass, incomparable, inspect, whose},
+    inspect::{EntryClass, classify_entry, incomparable, inspect},
     plan::{Collision, IdentityState, Plan, Retarget, SkippedEntry, Step, parent},
     report::{AttributesLost, MoveMethod, Moved, Outcome, Phase, Progress, Report},
 };
@@ -232,7 +232,7 @@ fn sources(disk: &dyn Disk, plan: &Plan) -> Vec<PathBuf> {
 fn ours_in(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, DiskError> {
     let mut files = Vec::new();
     disk.for_each_entry(dir, &mut |entry| {
-        if matches!(whose(&entry.name, entry.kind), EntryClass::Ours) {
+        if matches!(classify_entry(&entry.name, entry.kind), EntryClass::Ours) {
             files.push(dir.join(entry.name));
         }
         ControlFlow::Continue(())

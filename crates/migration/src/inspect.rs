@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use classify::{EntryClass, rebase, relative_dirs, whose};
+pub(crate) use classify::{EntryClass, classify_entry, rebase, relative_dirs};
 use classify::{is_spelled_alike, legacy_network};
 pub(crate) use compare::incomparable;
 use compare::{differs, is_copy, no_mount, pair};
@@ -179,25 +179,25 @@ fn is_loose(meta: &Metadata) -> bool {
     meta.owner.is_some() && meta.mode & 0o022 != 0
 }
 
-/// The kind of entry that has the name of a directory.
-enum Look {
+/// The state of a path that may be a directory.
+enum DirState {
     Absent,
     StateDir(Metadata),
     Link(PathBuf),
-    Odd,
+    NotADirectory,
     Unreadable(DiskError),
 }
 
-fn look(disk: &dyn Disk, path: &Path) -> Look {
+fn dir_state(disk: &dyn Disk, path: &Path) -> DirState {
     match disk.stat(path) {
-        Ok(meta) if meta.is_dir() => Look::StateDir(meta),
+        Ok(meta) if meta.is_dir() => DirState::StateDir(meta),
         Ok(meta) if meta.is_symlink() => match disk.read_link(path) {
-            Ok(target) => Look::Link(target),
-            Err(error) => Look::Unreadable(error),
+            Ok(target) => DirState::Link(target),
+            Err(error) => DirState::Unreadable(error),
         },
-        Ok(_) => Look::Odd,
-        Err(error) if is_absent(&error) => Look::Absent,
-        Err(error) => Look::Unreadable(error),
+        Ok(_) => DirState::NotADirectory,
+        Err(error) if is_absent(&error) => DirState::Absent,
+        Err(error) => DirState::Unreadable(error),
     }
 }
 
@@ -209,9 +209,9 @@ fn key_targets(disk: &dyn Disk, homes: &Homes) -> Result<Vec<PathBuf>, Migration
         let key = home.join(&homes.names.identity);
         match disk.stat(&key) {
             Ok(meta) if meta.is_symlink() => {
-                let says = disk.read_link(&key).map_err(|error| unreadable(&key, error))?;
+                let target = disk.read_link(&key).map_err(|error| unreadable(&key, error))?;
                 // If the symlink cannot be followed at present, its target path is used as it is.
-                let by_word = || normalize_lexically(&key.parent().unwrap_or(home).join(says));
+                let by_word = || normalize_lexically(&key.parent().unwrap_or(home).join(target));
                 targets.push(disk.canonicalize(&key).unwrap_or_else(|_| by_word()));
             }
             // A directory that cannot be read is reported with everything in it.
@@ -285,7 +285,7 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
 
 /// The entries of one source directory.
 #[derive(Default)]
-struct Seen {
+struct SourceEntries {
     /// Our names, those in the claim directory included; and if the claim directory exists.
     ours: Vec<OsString>,
     quarantines: bool,
@@ -298,7 +298,7 @@ struct Inspector<'a> {
     homes: &'a Homes,
     relative: Vec<PathBuf>,
     /// The source directories that can be read.
-    readable: BTreeMap<PathBuf, (Metadata, Seen)>,
+    readable: BTreeMap<PathBuf, (Metadata, SourceEntries)>,
     /// The source directories that are symlinks to another directory in the home, with their
     /// targets.
     linked: BTreeMap<PathBuf, PathBuf>,
@@ -313,7 +313,7 @@ struct Inspector<'a> {
 }
 
 impl Inspector<'_> {
-    fn left(&mut self, path: PathBuf, reason: impl Into<String>) {
+    fn skip(&mut self, path: PathBuf, reason: impl Into<String>) {
         self.out.left.push(SkippedEntry { path, reason: reason.into() });
     }
 
@@ -374,17 +374,17 @@ impl Inspector<'_> {
         if !self.trust_owner(path, meta) {
             return false;
         }
-        self.distrusted(world_writable(path, meta, mend).map(|problem| problem.as_mounted(self.disk)));
+        self.refuse_untrusted(world_writable(path, meta, mend).map(|problem| problem.as_mounted(self.disk)));
         true
     }
 
     fn trust_owner(&mut self, path: &Path, meta: &Metadata) -> bool {
         let found = self.out.owner.and_then(|home| foreign_part(path, meta, home));
-        !self.distrusted(found)
+        !self.refuse_untrusted(found)
     }
 
     /// Adds the problem, if any, to the refusals. True if there was a problem.
-    fn distrusted(&mut self, found: Option<OwnershipProblem>) -> bool {
+    fn refuse_untrusted(&mut self, found: Option<OwnershipProblem>) -> bool {
         let any = found.is_some();
         self.out.refusals.extend(found.map(MigrationError::from));
         any
@@ -412,7 +412,7 @@ impl Inspector<'_> {
         // The home itself may be a symlink; without a home there is nothing to move.
         match self.disk.stat_follow(&source) {
             Ok(meta) if meta.is_dir() => {}
-            Ok(_) => return self.left(source, "it is not a folder"),
+            Ok(_) => return self.skip(source, "it is not a folder"),
             Err(error) if error.is_not_found() => return,
             Err(error) => return self.unreadable(&source, error),
         }
@@ -423,10 +423,10 @@ impl Inspector<'_> {
             if !parent.as_os_str().is_empty() && !self.readable.contains_key(parent) {
                 continue;
             }
-            match look(self.disk, &path) {
-                Look::Absent => {}
-                Look::StateDir(meta) => self.source_dir(relative, path.clone(), path, &meta),
-                Look::Link(target) => match self.undo_through_symlink(&path) {
+            match dir_state(self.disk, &path) {
+                DirState::Absent => {}
+                DirState::StateDir(meta) => self.source_dir(relative, path.clone(), path, &meta),
+                DirState::Link(target) => match self.undo_through_symlink(&path) {
                     Ok(Some((real, meta))) => {
                         self.linked.insert(relative.clone(), real.clone());
                         self.source_dir(relative, path, real, &meta);
@@ -434,8 +434,8 @@ impl Inspector<'_> {
                     Ok(None) => self.source_link(&relative, path, target),
                     Err(error) => self.unreadable(&path, error),
                 },
-                Look::Odd => self.left(path, "it is a file with the name of a folder"),
-                Look::Unreadable(error) => self.unreadable(&path, error),
+                DirState::NotADirectory => self.skip(path, "it is a file with the name of a folder"),
+                DirState::Unreadable(error) => self.unreadable(&path, error),
             }
         }
     }
@@ -449,7 +449,7 @@ impl Inspector<'_> {
                 self.out.refusals.push(MigrationError::SourceLink { path, target });
             }
             Some(Err(error)) if !error.is_not_found() => self.unreadable(&path, error),
-            _ => self.left(path, "it is a link"),
+            _ => self.skip(path, "it is a link"),
         }
     }
 
@@ -461,7 +461,7 @@ impl Inspector<'_> {
             self.out.foreign = true;
             return;
         }
-        match self.see(&relative, &path, &real) {
+        match self.list_source_dir(&relative, &path, &real) {
             Ok(mut seen) => {
                 if is_loose(meta) && self.homes.names.dirs.contains(&relative) {
                     self.trust_files(&path, &seen.ours);
@@ -472,7 +472,8 @@ impl Inspector<'_> {
                 self.readable.insert(relative, (meta.clone(), seen));
             }
             // Another process that holds the lock has moved the last entry since the first look.
-            Err(error) if error.is_not_found() && matches!(look(self.disk, &path), Look::Absent) => {}
+            Err(error) if error.is_not_found() && matches!(dir_state(self.disk, &path), DirState::Absent) => {
+            }
             Err(error) => self.unreadable(&path, error),
         }
     }
@@ -516,16 +517,21 @@ impl Inspector<'_> {
     fn trust_files(&mut self, dir: &Path, names: &[OsString]) {
         let paths = names.iter().map(|name| self.current_path(dir.join(name)));
         if let Some(found) = foreign_file(self.disk, dir, paths, self.out.owner) {
-            self.distrusted(Some(found));
+            self.refuse_untrusted(Some(found));
             self.out.foreign = true;
         }
     }
 
     /// Lists one source directory.
-    fn see(&mut self, relative: &Path, path: &Path, real: &Path) -> Result<Seen, DiskError> {
+    fn list_source_dir(
+        &mut self,
+        relative: &Path,
+        path: &Path,
+        real: &Path,
+    ) -> Result<SourceEntries, DiskError> {
         let names = &self.homes.names;
         let is_leaf = names.dirs.iter().any(|dir| dir == relative);
-        let mut seen = Seen::default();
+        let mut seen = SourceEntries::default();
         let mut foreign = Vec::new();
         let mut leftovers = Vec::new();
         let forward = self.out.direction == Direction::Forward;
@@ -541,7 +547,7 @@ impl Inspector<'_> {
                 // These are inspected separately.
                 return ControlFlow::Continue(());
             }
-            match whose(&entry.name, entry.kind) {
+            match classify_entry(&entry.name, entry.kind) {
                 EntryClass::Ours if targets.contains(&entry.name) => {
                     foreign.push((entry.name, IS_KEY_TARGET))
                 }
@@ -569,7 +575,7 @@ impl Inspector<'_> {
         foreign.sort();
         seen.foreign = foreign.len();
         for (name, why) in foreign {
-            self.left(path.join(name), why);
+            self.skip(path.join(name), why);
         }
         for name in leftovers {
             let left = self.out.left.len();
@@ -597,9 +603,9 @@ impl Inspector<'_> {
                     self.out.quarantines.push((path, plain));
                     return Some(name);
                 }
-                self.left(path, leftovers::ONLY_COPY);
+                self.skip(path, leftovers::ONLY_COPY);
             }
-            Leftover::MayBeOnlyCopy => self.left(path, leftovers::ONLY_COPY),
+            Leftover::MayBeOnlyCopy => self.skip(path, leftovers::ONLY_COPY),
         }
         None
     }
@@ -629,26 +635,28 @@ impl Inspector<'_> {
             } else {
                 destination.join(&relative)
             };
-            match look(self.disk, &path) {
-                Look::Absent => {
+            match dir_state(self.disk, &path) {
+                DirState::Absent => {
                     self.out.missing_dirs.push(path);
                     continue;
                 }
-                Look::StateDir(meta) if path != self.homes.app && !self.trust(&path, &meta, "chmod 700") => {
+                DirState::StateDir(meta)
+                    if path != self.homes.app && !self.trust(&path, &meta, "chmod 700") =>
+                {
                     foreign.push(relative);
                 }
-                Look::StateDir(meta) => self.destination_dir(&relative, path.clone(), &path, meta),
+                DirState::StateDir(meta) => self.destination_dir(&relative, path.clone(), &path, meta),
                 // The app's home itself may be a symlink, and is the home in either case.
-                Look::Link(_) if path == self.homes.app => match self.disk.stat_follow(&path) {
+                DirState::Link(_) if path == self.homes.app => match self.disk.stat_follow(&path) {
                     Ok(meta) => self.destination_dir(&relative, path.clone(), &path, meta),
                     Err(error) => self.out.refusals.push(unreadable(&path, error)),
                 },
-                Look::Link(target) => match self.inside(&path) {
+                DirState::Link(target) => match self.inside(&path) {
                     Ok(Some((real, meta))) if self.trust(&real, &meta, "chmod 700") => {
                         if self.out.direction == Direction::Undo {
                             // In the app's home a symlink is the user's own choice, which the move
                             // leaves.
-                            self.left(path.clone(), "it is a link: what goes back behind it stays there");
+                            self.skip(path.clone(), "it is a link: what goes back behind it stays there");
                         }
                         self.destination_dir(&relative, path, &real, meta);
                     }
@@ -656,8 +664,8 @@ impl Inspector<'_> {
                     Ok(None) => self.out.refusals.push(MigrationError::DestinationOutside { path, target }),
                     Err(error) => self.refuse_unreadable_dir(&path, error),
                 },
-                Look::Odd => self.out.refusals.push(MigrationError::DestinationNotDir { path }),
-                Look::Unreadable(error) => self.refuse_unreadable_dir(&path, error),
+                DirState::NotADirectory => self.out.refusals.push(MigrationError::DestinationNotDir { path }),
+                DirState::Unreadable(error) => self.refuse_unreadable_dir(&path, error),
             }
         }
     }
@@ -686,7 +694,7 @@ impl Inspector<'_> {
                     let reason = "the daemon's spelling of that name is another".to_owned();
                     self.out.left.push(SkippedEntry { path: path.join(&entry.name), reason });
                 }
-                match whose(&entry.name, entry.kind) {
+                match classify_entry(&entry.name, entry.kind) {
                     EntryClass::Leftover => leftovers.push(path.join(entry.name)),
                     EntryClass::Quarantines => quarantines = true,
                     _ => {}
@@ -837,7 +845,7 @@ impl Inspector<'_> {
                     if targets.iter().any(|target| Some(target.as_os_str()) == relative.file_name()) =>
                 {
                     self.stays(Some(dir));
-                    self.left(at, IS_KEY_TARGET);
+                    self.skip(at, IS_KEY_TARGET);
                     None
                 }
                 Ok(_) => Some((at, meta)),
@@ -854,7 +862,7 @@ impl Inspector<'_> {
                     FileKind::Dir => "it is a folder with the name of a file",
                     _ => "it is neither file nor folder",
                 };
-                self.left(at, why);
+                self.skip(at, why);
                 None
             }
         }
@@ -875,7 +883,7 @@ impl Inspector<'_> {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                 self.stays(dir);
-                return self.left(at, "it is too large for a roster");
+                return self.skip(at, "it is too large for a roster");
             }
             Err(error) => {
                 self.stays(dir);
@@ -886,7 +894,7 @@ impl Inspector<'_> {
             Ok(id) => self.homes.names.rosters.join(format!("{id}.json")),
             Err(why) => {
                 self.stays(dir);
-                return self.left(at, why);
+                return self.skip(at, why);
             }
         };
         let destination = self.out.destination.join(&name);
@@ -902,7 +910,7 @@ impl Inspector<'_> {
                 Ok(true) => self.out.legacy_roster = Some(single(DestinationState::Same)),
                 Ok(false) => {
                     self.stays(dir);
-                    self.left(at, "there is a roster of that network already");
+                    self.skip(at, "there is a roster of that network already");
                 }
                 Err(error) => {
                     self.stays(dir);
@@ -925,7 +933,7 @@ impl Inspector<'_> {
                         Ok(true) => self.out.legacy_roster = Some(single(DestinationState::Same)),
                         Ok(false) => {
                             self.stays(dir);
-                            self.left(at, "there is a roster of that network already");
+                            self.skip(at, "there is a roster of that network already");
                         }
                         Err(error) => {
                             self.stays(dir);
@@ -1012,7 +1020,7 @@ impl Inspector<'_> {
             Ok(meta) => {
                 let what = if meta.is_dir() { "a folder" } else { "no regular file" };
                 let why = if link.is_some() { "it is a link to " } else { "it is " };
-                self.left(at.to_owned(), format!("{why}{what}"));
+                self.skip(at.to_owned(), format!("{why}{what}"));
                 return None;
             }
             Err(error) if error.is_not_found() => {

@@ -21,7 +21,7 @@ pub(crate) enum EntryClass {
 }
 
 /// Returns the class of a name in a directory of `.json` files.
-pub(crate) fn whose(name: &OsStr, kind: FileKind) -> EntryClass {
+pub(crate) fn classify_entry(name: &OsStr, kind: FileKind) -> EntryClass {
     let Some(text) = name.to_str() else { return EntryClass::Foreign("its name is not UTF-8") };
     if text == QUARANTINE_DIR && kind == FileKind::Dir {
         return EntryClass::Quarantines;

@@ -10,7 +10,7 @@ use myownllm_durable_fs::{Disk, FileKind};
 
 use super::{
     LEGACY_ROSTER_LIMIT,
-    classify::{EntryClass, legacy_network, relative_dirs, whose},
+    classify::{EntryClass, classify_entry, legacy_network, relative_dirs},
     compare::is_same,
     inspect, key_targets,
     leftovers::{Judge, Leftover},
@@ -50,7 +50,8 @@ fn key_in_temporary(disk: &dyn Disk, homes: &Homes) -> bool {
     let key = homes.daemon.join(&homes.names.identity);
     let relative = homes.names.identity.parent().unwrap_or(Path::new(""));
     let judge = Judge::new(disk, homes);
-    let is_temporary = |name: &std::ffi::OsStr, kind| matches!(whose(name, kind), EntryClass::Leftover);
+    let is_temporary =
+        |name: &std::ffi::OsStr, kind| matches!(classify_entry(name, kind), EntryClass::Leftover);
     disk.stat(&key).is_err_and(|error| error.is_not_found())
         && disk.list(&homes.daemon.join(relative)).unwrap_or_default().into_iter().any(|entry| {
             let path = homes.daemon.join(relative).join(&entry.name);
@@ -93,7 +94,7 @@ fn dir_pending(
         } else if entry.kind == FileKind::Dir && dirs.contains(&at) {
             below.push(at);
         } else {
-            match whose(&entry.name, entry.kind) {
+            match classify_entry(&entry.name, entry.kind) {
                 EntryClass::Ours if is_leaf => pending = true,
                 EntryClass::Quarantines => pending = true,
                 EntryClass::Leftover => temporaries.push(path.join(&entry.name)),
