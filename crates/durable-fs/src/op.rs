@@ -82,43 +82,22 @@ impl Op {
     /// True if the operation makes, moves or removes a name, so that the permissions of the
     /// directory decide about it.
     pub(crate) fn changes_names(self) -> bool {
-        match self {
+        // A copy also reads its source, and the path of a temporary file is its directory, so neither
+        // counts.
+        matches!(
+            self,
             Self::MakeDir
-            | Self::Create
-            | Self::RenameNoReplace
-            | Self::RenameOrLink
-            | Self::Rename
-            | Self::Exchange
-            | Self::Replace
-            | Self::HardLink
-            | Self::Symlink
-            | Self::Unlink
-            | Self::RemoveDir => true,
-            // A copy also reads its source, and the path of a temporary file is its directory.
-            Self::CopyNew | Self::MakeTemp => false,
-            Self::Stat
-            | Self::StatFollow
-            | Self::ForEachEntry
-            | Self::Read
-            | Self::SameContent
-            | Self::ListAttributes
-            | Self::ReadLink
-            | Self::Canonicalize
-            | Self::Follow
-            | Self::OpenForWriting
-            | Self::FindDir
-            | Self::Use
-            | Self::CompareCopy
-            | Self::SetMode
-            | Self::SetOwner
-            | Self::CopyPermissions
-            | Self::RebaseLink
-            | Self::SyncFile
-            | Self::SyncDir
-            | Self::SyncFs
-            | Self::Lock
-            | Self::Pause => false,
-        }
+                | Self::Create
+                | Self::RenameNoReplace
+                | Self::RenameOrLink
+                | Self::Rename
+                | Self::Exchange
+                | Self::Replace
+                | Self::HardLink
+                | Self::Symlink
+                | Self::Unlink
+                | Self::RemoveDir
+        )
     }
 }
 

@@ -178,8 +178,9 @@ impl Fault {
     }
 }
 
-type Hook = Box<dyn FnMut(&OpRecord, &mut Foreign<'_>) + Send>;
+type Hook = Box<dyn FnMut(&OpRecord, &mut OtherProgram<'_>) + Send>;
 
+#[derive(Clone)]
 struct State {
     live: BTreeMap<u64, Inode>,
     durable: BTreeMap<u64, Inode>,
@@ -241,16 +242,7 @@ impl Default for SimDisk {
 
 impl Clone for SimDisk {
     fn clone(&self) -> Self {
-        let state = self.state();
-        Self::with(State {
-            ops: state.ops.clone(),
-            faults: state.faults.clone(),
-            weakening: state.weakening,
-            crash_at: state.crash_at,
-            crashed: state.crashed,
-            writers: state.writers.clone(),
-            ..state.content()
-        })
+        Self::with(State { stale: None, ..self.state().clone() })
     }
 }
 
@@ -681,9 +673,9 @@ impl State {
 
 /// The changes that another program makes to the disk right before an operation. See
 /// [`SimDisk::set_hook`].
-pub struct Foreign<'a>(&'a mut State);
+pub struct OtherProgram<'a>(&'a mut State);
 
-impl Foreign<'_> {
+impl OtherProgram<'_> {
     /// Writes a new file under that name and replaces any other. Returns true on success.
     pub fn put(&mut self, path: impl AsRef<Path>, bytes: &[u8]) -> bool {
         let path = path.as_ref();
@@ -1025,11 +1017,6 @@ impl SimDisk {
         self.state().ops.clear();
     }
 
-    /// True if everything that is written is synced.
-    pub fn is_clean(&self) -> bool {
-        self.state().pending.is_empty()
-    }
-
     // ---- faults
 
     /// Adds a fault.
@@ -1084,7 +1071,7 @@ impl SimDisk {
     }
 
     /// Calls `hook` before each operation. The hook can change the disk as another program would.
-    pub fn set_hook(&self, hook: impl FnMut(&OpRecord, &mut Foreign<'_>) + Send + 'static) {
+    pub fn set_hook(&self, hook: impl FnMut(&OpRecord, &mut OtherProgram<'_>) + Send + 'static) {
         *self.shared.hook.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
     }
 
@@ -1191,7 +1178,7 @@ impl SimDisk {
         state.become_stale();
         if let Some(hook) = self.shared.hook.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             let record = state.ops[number].clone();
-            hook(&record, &mut Foreign(&mut state));
+            hook(&record, &mut OtherProgram(&mut state));
         }
         let stale = if is_look { state.stale.take() } else { None };
         let outcome = match (fault, stale) {

@@ -25,17 +25,17 @@ enum Checked {
     /// lost with it.
     Removable { lost: Vec<String>, seen: Box<Metadata>, complete: bool },
     /// The source stays, or is gone.
-    Ended(Fate),
+    Ended(EndedRemoval),
 }
 
 /// What became of a source.
-struct Fate {
+struct EndedRemoval {
     outcome: RemovalOutcome,
     /// For a source that stays: true if it has its name back.
     stays: Option<bool>,
 }
 
-impl Fate {
+impl EndedRemoval {
     fn ended(outcome: RemovalOutcome) -> Self {
         Self { outcome, stays: None }
     }
@@ -152,27 +152,27 @@ impl Transfer<'_> {
         let checked = each(disk, sources, check_one, |_| {});
         let in_use = self.in_use(&checked);
         let remove_one = |(item, quarantined, checked): (PendingRemoval, PathBuf, Checked)| {
-            let fate = match checked {
-                Checked::Ended(fate) => fate,
+            let ended = match checked {
+                Checked::Ended(ended) => ended,
                 Checked::Removable { .. } if in_use.contains(&quarantined) => {
-                    Fate::give_back(disk, &item, &quarantined, RemovalOutcome::InUse)
+                    EndedRemoval::give_back(disk, &item, &quarantined, RemovalOutcome::InUse)
                 }
                 Checked::Removable { lost, seen, .. } => remove(disk, &item, &quarantined, lost, &seen),
             };
-            (item, quarantined, fate)
+            (item, quarantined, ended)
         };
         let mut restored = BTreeSet::new();
-        let told = self.phase(checked.len(), |done, total| TransferProgress::Removing { done, total });
-        for (item, quarantined, fate) in each(disk, checked, remove_one, told) {
-            if fate.stays.is_some() {
+        let on_removed = self.phase(checked.len(), |done, total| TransferProgress::Removing { done, total });
+        for (item, quarantined, ended) in each(disk, checked, remove_one, on_removed) {
+            if ended.stays.is_some() {
                 restored.insert(parent(&item.from));
             }
-            if fate.stays == Some(false)
+            if ended.stays == Some(false)
                 && let Err(error) = self.restore(&quarantined, &item.from)
             {
                 removal.failures.push((quarantined, error));
             }
-            removal.sources.push((item, fate.outcome));
+            removal.sources.push((item, ended.outcome));
         }
         (quarantines, restored)
     }
@@ -228,7 +228,7 @@ fn check(
     {
         // The source is gone already, so there is nothing to remove.
         let gone = matches!(disk.stat(&item.from), Err(error) if error.is_not_found());
-        return Checked::Ended(Fate::ended(if gone {
+        return Checked::Ended(EndedRemoval::ended(if gone {
             RemovalOutcome::WasGone
         } else {
             RemovalOutcome::Failed(error)
@@ -243,7 +243,7 @@ fn check(
     });
     match looked {
         Ok(Some((lost, seen))) => Checked::Removable { lost, seen: Box::new(seen), complete: complete() },
-        kept => Checked::Ended(Fate::give_back(disk, item, quarantined, stays(kept.err()))),
+        kept => Checked::Ended(EndedRemoval::give_back(disk, item, quarantined, stays(kept.err()))),
     }
 }
 
@@ -255,7 +255,7 @@ fn remove(
     quarantined: &Path,
     lost: Vec<String>,
     seen: &Metadata,
-) -> Fate {
+) -> EndedRemoval {
     let is_as_seen = |now: &Metadata| {
         (now.len, now.modified) == (seen.len, seen.modified)
             && seen.changed.seconds - seen.modified.seconds > TIMESTAMP_STEP
@@ -266,11 +266,11 @@ fn remove(
     });
     match may_go {
         Ok(Some(lost)) => match disk.unlink(quarantined) {
-            Ok(()) => Fate::ended(RemovalOutcome::Removed { lost }),
-            Err(error) if error.is_not_found() => Fate::ended(RemovalOutcome::WasGone),
-            Err(error) => Fate::ended(RemovalOutcome::Failed(error)),
+            Ok(()) => EndedRemoval::ended(RemovalOutcome::Removed { lost }),
+            Err(error) if error.is_not_found() => EndedRemoval::ended(RemovalOutcome::WasGone),
+            Err(error) => EndedRemoval::ended(RemovalOutcome::Failed(error)),
         },
-        kept => Fate::give_back(disk, item, quarantined, stays(kept.err())),
+        kept => EndedRemoval::give_back(disk, item, quarantined, stays(kept.err())),
     }
 }
 
