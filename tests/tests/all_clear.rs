@@ -233,8 +233,10 @@ fn whole_homes(#[case] home: (Home, Alive)) {
 #[case::an_empty_object(settled(|home| home.put(CONFIG, b"{}", 0o600)))]
 #[case::an_empty_object_with_a_space(settled(|home| home.put(CONFIG, b"{ }\n", 0o600)))]
 #[case::one_key(settled(|home| home.put(CONFIG, br#"{"active_family":"gemma4"}"#, 0o600)))]
-#[case::an_empty_object_and_damaged_backups(settled(|home| { home.put(CONFIG, b"{}", 0o600); damage_backups(home); }))]
-#[case::one_key_and_damaged_backups(settled(|home| { home.put(CONFIG, br#"{"active_family":"x"}"#, 0o600); damage_backups(home); }))]
+#[case::an_empty_object_and_damaged_backups(settled(|home| { home.put(CONFIG, b"{}", 0o600);
+    damage_backups(home); }))]
+#[case::one_key_and_damaged_backups(settled(|home| { home.put(CONFIG, br#"{"active_family":"x"}"#, 0o600);
+    damage_backups(home); }))]
 #[case::one_key_and_backups_behind_a_symlink(settled(|home| {
     home.put(CONFIG, br#"{"active_family":"x"}"#, 0o600);
     rename(home, ".myownllm/config-backups", "backups");

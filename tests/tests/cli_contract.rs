@@ -162,8 +162,14 @@ fn no_secret_is_ever_said() {
     );
     // Under other names, and in a URL.
     let named = SECRETS[3];
-    let planted = planted.replacen('{',
-        &format!("{{ \"x\": {{\"apiKey\": \"{named}\", \"psk\": \"{named}\", \"u\": \"https://u:{named}@h/?key={named}\"}},"), 1);
+    let planted = planted.replacen(
+        '{',
+        &format!(
+            "{{ \"x\": {{\"apiKey\": \"{named}\", \"psk\": \"{named}\", \
+            \"u\": \"https://u:{named}@h/?key={named}\"}},"
+        ),
+        1,
+    );
     leaked.put(&format!("{APP}/config.json"), planted.as_bytes(), 0o600);
     // Broken files too: an error that quotes the broken text would print a secret.
     let broken = Home::with_secrets();

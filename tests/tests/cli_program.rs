@@ -512,7 +512,8 @@ fn run_that_waits_says_for_whom_and_goes_on() {
 #[rstest]
 #[case::missing(None, "another process wrote it meanwhile")]
 #[case::torn(Some(&b"{\"active_family\": \"mine\", \"kept"[..]), "another process repaired it meanwhile")]
-#[case::overwritten(Some(&b"{\"version\": 3, \"networks\": [], \"daemon\": {}}"[..]), "another process repaired it meanwhile")]
+#[case::overwritten(Some(&b"{\"version\": 3, \"networks\": [], \"daemon\": {}}"[..]),
+    "another process repaired it meanwhile")]
 fn run_that_waited_says_that_another_process_did_the_work(#[case] bad: Option<&[u8]>, #[case] said: &str) {
     let home = Home::settled();
     let config = format!("{APP}/config.json");

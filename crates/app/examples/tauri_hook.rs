@@ -6,9 +6,10 @@
 //!     .setup(|app| {
 //!         let handle = app.handle().clone();
 //!         tauri::async_runtime::spawn(async move {
-//!             // It reads, renames, flushes, and waits for a daemon: nothing of that may run on the thread of the
-//!             // window, nor on one of the runtime's few.
-//!             let started = tauri::async_runtime::spawn_blocking(|| start(None)).await.expect("it does not panic");
+//!             // It reads, renames, flushes, and waits for a daemon: nothing of that may run on
+//!             // the thread of the window, nor on one of the runtime's few.
+//!             let started = tauri::async_runtime::spawn_blocking(|| start(None));
+//!             let started = started.await.expect("it does not panic");
 //!             handle.emit("mesh://started", &started.told)?;   // all of it serialises
 //!             handle.manage(started);                          // holds the daemon until the app ends
 //!         });
@@ -122,7 +123,8 @@ impl Started {
 ///     match in_process(None) {
 ///         Ok(Some(again)) => { let status = again.status()…; exit with it }   // or `exec` on Unix
 ///         Ok(None) => run_the_app(),                                           // the variable is right
-///         Err(diagnostics) => run_the_app_without_a_mesh(diagnostics),                 // never start the daemon's part
+///         // Never starts the daemon's part.
+///         Err(diagnostics) => run_the_app_without_a_mesh(diagnostics),
 ///     }
 /// }
 /// ```

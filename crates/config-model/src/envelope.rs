@@ -84,7 +84,8 @@ impl Envelope {
     ///
     /// ```
     /// use myownllm_config_model::envelope::Envelope;
-    /// let text = br#"{"kind":"myownmesh.network-settings","network_id":"home","label":" Home ","color":"red"}"#;
+    /// let text = br#"{"kind":"myownmesh.network-settings","network_id":"home",
+    ///     "label":" Home ","color":"red"}"#;
     /// let envelope = Envelope::parse(text).unwrap();
     /// assert_eq!(envelope.to_value(false)["label"], "Home");
     /// assert!(Envelope::parse(b"{}").is_err());

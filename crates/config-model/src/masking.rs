@@ -152,7 +152,8 @@ const SERVICES: Shown = Members(&[
 ///
 /// ```
 /// use myownllm_config_model::{Document, masking};
-/// let config = Document::parse(br#"{"active_mode": "text", "api": {"bearer_token": "abc"}, "newer": 7}"#).unwrap().document;
+/// let text = br#"{"active_mode": "text", "api": {"bearer_token": "abc"}, "newer": 7}"#;
+/// let config = Document::parse(text).unwrap().document;
 /// assert_eq!(
 ///     masking::mask(&config).to_text(),
 ///     r#"{"active_mode": "text", "api": {"bearer_token": "********"}, "newer": "********"}"#

@@ -29,7 +29,8 @@ pub enum NetworksError {
         close: Option<String>,
     },
     /// Several saved networks have that network id.
-    #[error("cannot tell which network {name:?} is: several saved networks have that network id ({})", ids.join(", "))]
+    #[error("cannot tell which network {name:?} is: several saved networks have that network id ({})",
+        ids.join(", "))]
     #[non_exhaustive]
     Ambiguous {
         /// The name, as the user typed it.

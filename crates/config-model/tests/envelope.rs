@@ -104,7 +104,9 @@ fn parsed(text: &str) -> Value {
 fn parse_leaves_out_what_an_envelope_does_not_carry() {
     assert_eq!(
         parsed(
-            "\u{feff}{\"kind\":\"myownmesh.network-settings\",\"version\":9,\"network_id\":\"\",\"topology\":{\"kind\":\"ring\",\"n_preferred\":0.5},\"network_kind\":\"\",\"auto_approve\":1,\"stun_servers\":null,\"id\":\"x\"}"
+            "\u{feff}{\"kind\":\"myownmesh.network-settings\",\"version\":9,\"network_id\":\"\",\
+            \"topology\":{\"kind\":\"ring\",\"n_preferred\":0.5},\"network_kind\":\"\",\
+            \"auto_approve\":1,\"stun_servers\":null,\"id\":\"x\"}"
         ),
         json!({"kind": "myownllm.network-settings", "version": 1, "network_id": "",
             "topology": {"kind": "ring"},

@@ -41,7 +41,8 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// A newer version of the daemon wrote the config. The config is read and never written.
-    #[error("changing the config {}: it is of the daemon's version {version}, which is newer than this program", path.display())]
+    #[error("changing the config {}: it is of the daemon's version {version}, which is newer than this \
+        program", path.display())]
     Newer {
         /// The config.
         path: PathBuf,
@@ -74,7 +75,8 @@ pub enum StoreError {
     },
     /// The config is a mount point, so no other file can take its place. The store does not write
     /// it in place: a crash in the middle of the write would leave half a config.
-    #[error("saving the config {}: something is mounted on that very file, so that no other can take its place: mount the folder that it is in instead", path.display())]
+    #[error("saving the config {}: something is mounted on that very file, so that no other can take its \
+        place: mount the folder that it is in instead", path.display())]
     Mounted {
         /// The config.
         path: PathBuf,
@@ -91,7 +93,8 @@ pub enum StoreError {
         copy: PathBuf,
     },
     /// There is no room for another backup that is never removed.
-    #[error("keeping a copy of the config in {}: it holds {} already", path.display(), amount(*count, *bytes))]
+    #[error("keeping a copy of the config in {}: it holds {} already", path.display(),
+        amount(*count, *bytes))]
     BackupsFull {
         /// The backup directory.
         path: PathBuf,
@@ -113,7 +116,8 @@ pub enum StoreError {
         source: DiskError,
     },
     /// No backup, or more than one, has that id.
-    #[error("finding the copy {id} in {}: {}", path.display(), if *.several { "several match" } else { "there is none" })]
+    #[error("finding the copy {id} in {}: {}", path.display(),
+        if *.several { "several match" } else { "there is none" })]
     NoSuchCopy {
         /// The backup directory.
         path: PathBuf,
@@ -126,7 +130,8 @@ pub enum StoreError {
     },
     /// The newest backup exists and cannot be read. A repair does not use an older one instead,
     /// because the older one would become the newest.
-    #[error("repairing the config: the newest copy {} cannot be read, and an older one does not stand in for it", path.display())]
+    #[error("repairing the config: the newest copy {} cannot be read, and an older one does not stand in \
+        for it", path.display())]
     CopyUnreadable {
         /// The backup.
         path: PathBuf,
@@ -143,7 +148,8 @@ pub enum StoreError {
         why: &'static str,
     },
     /// A backup is not JSON, and has no complete member.
-    #[error("using the copy {}: nothing in it can be restored: {}, at line {}, column {}", path.display(), error.kind, error.line, error.column)]
+    #[error("using the copy {}: nothing in it can be restored: {}, at line {}, column {}", path.display(),
+        error.kind, error.line, error.column)]
     TornCopy {
         /// The backup.
         path: PathBuf,
@@ -152,7 +158,8 @@ pub enum StoreError {
     },
     /// A symlink makes the configs of the app and of the daemon one file: a write to one changes
     /// the other.
-    #[error("changing the config {}: by the link {} it is the daemon's as well", path.display(), link.display())]
+    #[error("changing the config {}: by the link {} it is the daemon's as well", path.display(),
+        link.display())]
     Shared {
         /// The config that was to be written.
         path: PathBuf,

@@ -364,7 +364,10 @@ impl Locked<'_> {
                     diagnostics.push(self.note(
                         "store.daemon-half-kept",
                         Severity::Warning,
-                        format!("the daemon has a config already, which stays; its half of this one is the copy {id}"),
+                        format!(
+                            "the daemon has a config already, which stays; its half of this one is the \
+                            copy {id}"
+                        ),
                     ));
                 }
                 Step::ReplaceConfig { .. } | Step::WriteConfig { .. } => {

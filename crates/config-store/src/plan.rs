@@ -255,7 +255,10 @@ impl Store<'_> {
             notes.push(self.note(
                 "store.newer",
                 Severity::Problem,
-                format!("the config is a daemon's of version {version}, newer than this program: it is read, and left as it is"),
+                format!(
+                    "the config is a daemon's of version {version}, newer than this program: it is \
+                    read, and left as it is"
+                ),
             ));
         }
         let config = newer.is_none().then(|| app.to_bytes());

@@ -290,7 +290,8 @@ impl Store<'_> {
             let narrowed = self.note(
                 "store.rights-narrowed",
                 Severity::Warning,
-                "others could use the config by its group or its access list, which the new file could not be given: \
+                "others could use the config by its group or its access list, which the new file could not \
+                    be given: \
                  they cannot any more"
                     .to_owned(),
             );
@@ -298,13 +299,16 @@ impl Store<'_> {
             diagnostics.push(Diagnostic { hint, ..narrowed });
         }
         if unseen_possible {
-            diagnostics.push(self.note(
-                "store.no-exchange",
-                Severity::Warning,
-                "this file system cannot exchange two files, so a write of another program in the last microseconds before \
+            diagnostics.push(
+                self.note(
+                    "store.no-exchange",
+                    Severity::Warning,
+                    "this file system cannot exchange two files, so a write of another program in the last \
+                    microseconds before \
                  ours would have gone unseen"
-                    .to_owned(),
-            ));
+                        .to_owned(),
+                ),
+            );
         }
         let config = &self.places.config;
         if !self.disk.confirms_sync(config) {

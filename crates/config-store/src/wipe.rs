@@ -117,7 +117,8 @@ impl Store<'_> {
     pub(crate) fn gone_note(&self) -> Diagnostic {
         let program = &self.places.program;
         let message = format!(
-            "the config has lost nearly all of its settings, and no backup has them: a repair begins them at their \
+            "the config has lost nearly all of its settings, and no backup has them: a repair begins them \
+                at their \
              defaults; if the loss is intended, say so once: {program} config accept"
         );
         let hint = Some(format!("{program} repair"));
@@ -137,27 +138,31 @@ impl Store<'_> {
             (FileShape::Mixed, _) => String::new(),
             (_, None) => format!("; if the loss is intended, say so once: {program} config accept"),
             (_, Some(kept)) => format!(
-                "; the former file is {kept}: if the loss was intended, restore it once: {program} config restore {}",
+                "; the former file is {kept}: if the loss was intended, restore it once: {program} config \
+                    restore {}",
                 number(kept)
             ),
         };
         let (message, hint) = match (loss, former) {
             (Loss::Networks, _) => (
                 format!(
-                    "the config has lost all of its networks: {left} of the {before} in {backup} are left{accept}"
+                    "the config has lost all of its networks: {left} of the {before} in {backup} are \
+                        left{accept}"
                 ),
                 format!("{program} config restore {}", number(backup)),
             ),
             (_, None) => (
                 format!(
-                    "the config has lost nearly all of its settings: {left} of the {before} settings and networks in {backup} \
+                    "the config has lost nearly all of its settings: {left} of the {before} settings and \
+                        networks in {backup} \
                      are left; a repair restores that backup{accept}"
                 ),
                 format!("{program} repair"),
             ),
             (_, Some(_)) => (
                 format!(
-                    "the config had lost nearly all of its settings: {left} of the {before} settings and networks in {backup} \
+                    "the config had lost nearly all of its settings: {left} of the {before} settings and \
+                        networks in {backup} \
                      were left; that backup is restored{accept}"
                 ),
                 format!("{program} config history"),

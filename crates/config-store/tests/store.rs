@@ -232,9 +232,8 @@ fn a_link_is_written_through() {
     disk.put_link(CONFIG, "../dotfiles/llm.json");
     launch(&disk, &sim_places()).unwrap();
     set_mark(&disk, "through").unwrap();
-    assert!(
-        matches!(disk.tree().get(std::path::Path::new(CONFIG)), Some(Entry::Link(to)) if to == std::path::Path::new("../dotfiles/llm.json"))
-    );
+    assert!(matches!(disk.tree().get(std::path::Path::new(CONFIG)),
+            Some(Entry::Link(to)) if to == std::path::Path::new("../dotfiles/llm.json")));
     let there = disk.content("/home/u/dotfiles/llm.json").unwrap();
     assert_eq!(text(&there, "mark").as_deref(), Some("through"));
     assert_eq!(mode(&disk, "/home/u/dotfiles/llm.json"), 0o644);
@@ -686,8 +685,12 @@ fn the_later_of_copy_and_file_moved_aside_wins() {
 #[test]
 fn paths_into_the_old_home_follow_what_moved() {
     let in_home = |path: &str| spelled(&format!("{HOME}/.myownllm/{path}"));
-    let network = |id: &str| json!({"id": id, "network_id": id, "roster_path": in_home(&format!("mesh/rosters/{id}.json"))});
-    let leaked = json!({"version": 3, "identity_path": in_home(".secrets/identity.json"), "daemon": {"enabled": true},
+    let network = |id: &str| {
+        json!({"id": id, "network_id": id,
+        "roster_path": in_home(&format!("mesh/rosters/{id}.json"))})
+    };
+    let leaked = json!({"version": 3, "identity_path": in_home(".secrets/identity.json"),
+        "daemon": {"enabled": true},
         "networks": [network("home"), network("work")]});
     let disk = with_config(leaked.to_string().as_bytes());
     disk.put("/home/u/.myownllm/.myownmesh/.secrets/identity.json", b"{}");

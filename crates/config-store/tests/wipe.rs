@@ -149,7 +149,8 @@ fn a_wiped_config_is_restored_from_the_backup(#[case] wiped: Vec<u8>) {
 #[case::one_of_two_networks_removed(edited(|v| {
     v["cloud_mesh"]["networks"].as_array_mut().unwrap().push(json!({"id": "x", "network_id": "second"}));
 }), edited(|_| {}))]
-#[case::a_section_reset(healthy("rich"), edited(|v| v["auto_cleanup"] = json!({"models": true, "transcribe_buffer": true,
+#[case::a_section_reset(healthy("rich"),
+    edited(|v| v["auto_cleanup"] = json!({"models": true, "transcribe_buffer": true,
     "legacy": true, "updates": true, "conversations": true})))]
 #[case::a_section_missing(healthy("rich"), edited(|v| drop(v.as_object_mut().unwrap().remove("api"))))]
 #[case::half_of_the_settings_reset(healthy("rich"), edited(|v| {

@@ -255,7 +255,8 @@ pub enum MigrationError {
         path: PathBuf,
     },
     /// A daemon still writes one of the homes.
-    #[error("a daemon is still running at {}{}{}{}", .daemon.socket.display(), Pid(.daemon.pid), Obstacle(.daemon), StopFailed(.stop_failed.as_deref()))]
+    #[error("a daemon is still running at {}{}{}{}", .daemon.socket.display(), Pid(.daemon.pid),
+        Obstacle(.daemon), StopFailed(.stop_failed.as_deref()))]
     LegacyDaemon {
         /// The daemon.
         daemon: LiveDaemon,
@@ -265,7 +266,8 @@ pub enum MigrationError {
         stop_failed: Option<String>,
     },
     /// The daemon of the daemon home runs, and would go on writing there.
-    #[error("the daemon of the daemon home runs at {}{}, and would go on writing{}", .daemon.socket.display(), Pid(.daemon.pid), Obstacle(.daemon))]
+    #[error("the daemon of the daemon home runs at {}{}, and would go on writing{}",
+        .daemon.socket.display(), Pid(.daemon.pid), Obstacle(.daemon))]
     OwnDaemon {
         /// The daemon.
         daemon: LiveDaemon,

@@ -53,7 +53,8 @@ pub enum PathsError {
     },
     /// The daemon's home is the app's home, is above it, or lies outside it.
     #[error(
-        "checking the daemon's home {}: it {relation} the app's home {}{}; the daemon rewrites the config.json of the folder \
+        "checking the daemon's home {}: it {relation} the app's home {}{}; the daemon rewrites the \
+            config.json of the folder \
          it lives in, so it needs one of its own",
         daemon_home.display(), app_home.display(), leads_to(really.as_deref())
     )]
@@ -81,7 +82,8 @@ pub enum PathsError {
     },
     /// The socket's path does not fit into the kernel's address.
     #[error(
-        "checking the socket path {}: it has {length} bytes, and the system allows {limit}; the daemon's config can name a shorter \
+        "checking the socket path {}: it has {length} bytes, and the system allows {limit}; the daemon's \
+            config can name a shorter \
          one: {{\"daemon\": {{\"control_socket\": \"/a/shorter/path.sock\"}}}}", socket.display()
     )]
     SocketTooLong {
@@ -97,7 +99,8 @@ pub enum PathsError {
     /// The control socket in the daemon's config is not an address at which a program could find
     /// the daemon.
     #[error(
-        "{} names the control socket {named:?} at /daemon/control_socket, which {why}: put a short absolute path there, or take it out", config.display()
+        "{} names the control socket {named:?} at /daemon/control_socket, which {why}: put a short absolute \
+            path there, or take it out", config.display()
     )]
     ControlSocket {
         /// The named socket.

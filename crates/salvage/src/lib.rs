@@ -71,7 +71,8 @@ pub fn unrecognised_networks(doc: &Document) -> Option<Diagnostic> {
         code: "salvage.not-recognised",
         severity: Severity::Warning,
         message: format!(
-            "{subject} at the top of the config, where the app does not look: {path} names no network (a string id \
+            "{subject} at the top of the config, where the app does not look: {path} names no network (a \
+                string id \
              and network_id), so the config is not taken for the daemon's"
         ),
         place: doc.place(&path),
@@ -196,7 +197,8 @@ fn recover(
                 code: "salvage.odd-network",
                 severity: Severity::Warning,
                 message: format!(
-                    "{path} is {} that names no network (a string id and network_id); it is in the backup only",
+                    "{path} is {} that names no network (a string id and network_id); it is in the backup \
+                        only",
                     network.kind().name()
                 ),
                 path,

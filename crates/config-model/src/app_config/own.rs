@@ -17,7 +17,8 @@ const NETWORK_MEMBERS: [&str; 2] = ["networks", "active_network_id"];
 /// use myownllm_config_model::Document;
 /// use myownllm_config_model::app_config::{Loss, OwnSettings};
 /// let own = |text: &str| OwnSettings::of(&Document::parse(text.as_bytes()).unwrap().document, "/c");
-/// let before = own(r#"{"active_family":"qwen3","api":{"port":1},"kept_models":["a"],"cloud_mesh":{"networks":[{"network_id":"home"}]}}"#);
+/// let before = own(r#"{"active_family":"qwen3","api":{"port":1},"kept_models":["a"],
+///     "cloud_mesh":{"networks":[{"network_id":"home"}]}}"#);
 /// assert_eq!((before.options.len(), before.networks.len(), before.count()), (3, 1, 4));
 /// assert_eq!(own("{}").loss_since(&before), Some(Loss::Settings));
 /// assert_eq!(before.loss_since(&own("{}")), None);

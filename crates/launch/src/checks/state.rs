@@ -77,7 +77,8 @@ impl Examiner<'_, '_> {
         }
     }
 
-    /// Checks that there is a sound identity file. `of_key` are the errors of the move about the identity file.
+    /// Checks that there is a sound identity file. `of_key` are the errors of the move about the
+    /// identity file.
     fn identity(&mut self, of_key: &[&MigrationError]) {
         let (plan, key) = (&self.plan.migration, &self.plan.identity);
         let is_told = |refusal: &Refusal| {

@@ -59,7 +59,9 @@ pub fn key_file(seed: u8, label: &str) -> Vec<u8> {
     let key = SigningKey::from_bytes(&[seed; 32]);
     let text = |bytes: &[u8]| BASE32_NOPAD.encode(bytes).to_ascii_lowercase();
     format!(
-        "{{\n  \"version\": 1,\n  \"created_at\": \"@17954010{seed:02}\",\n  \"secret_key\": \"{}\",\n  \"public_key\": \"{}\",\n  \"label\": \"{label}\"\n}}\n",
+        "{{\n  \"version\": 1,\n  \"created_at\": \"@17954010{seed:02}\",\
+            \n  \"secret_key\": \"{}\",\n  \"public_key\": \"{}\",\
+            \n  \"label\": \"{label}\"\n}}\n",
         text(&[seed; 32]),
         text(&key.verifying_key().to_bytes()),
     )
