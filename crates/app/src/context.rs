@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use myownllm_config_model::SeededIds;
-use myownllm_config_store::{ConfigStore as _, Loaded, Places, Store, SystemClock};
+use myownllm_config_store::{ConfigStore as _, Loaded, MyOwnLlm, Places, Store, SystemClock};
 use myownllm_durable_fs::{Disk as _, Owner, RealDisk, Runner, quote};
 use myownllm_launch::words::short;
 use myownllm_launch::{
@@ -32,6 +32,8 @@ pub struct Context {
     pub disk: RealDisk,
     /// This machine's clock.
     pub clock: SystemClock,
+    /// The schema of the app's config.
+    schema: MyOwnLlm,
     /// The places where the daemon's program may be.
     pub search: ProgramSearch,
     /// The name of this program with the options that lead to this home, for hints.
@@ -98,9 +100,11 @@ impl Context {
         let is_root = RealDisk.runner().is_some_and(Runner::is_root);
         let homes = is_root.then_some([&layout.app_home, &layout.user_home]).into_iter().flatten();
         let owner = homes.filter_map(|home| RealDisk.stat_follow(home).ok()?.owner).next();
+        let schema = MyOwnLlm::new(layout.conversations.to_string_lossy());
         Ok(Self {
             layout,
             checked,
+            schema,
             disk: RealDisk,
             clock: SystemClock::default(),
             search: ProgramSearch::default(),
@@ -190,7 +194,7 @@ impl Context {
         Libraries {
             context: self,
             migrator: Migrator::new(&self.disk, homes).with_progress(&*self.tell),
-            store: Store::new(&self.disk, &self.clock, places),
+            store: Store::new(&self.disk, &self.clock, places, &self.schema),
             daemons: self.daemons(),
         }
     }

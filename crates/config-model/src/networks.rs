@@ -90,6 +90,25 @@ pub fn list(doc: &Document) -> Vec<ValueRef<'_>> {
     entries(doc).map(|(_, entry)| entry).collect()
 }
 
+/// The two names of a network that an app saves now or saved before.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct SavedNetwork {
+    /// The app's internal id. The daemon uses it as the config id of a network that the app added.
+    pub id: String,
+    /// The network id.
+    pub network_id: String,
+}
+
+/// Returns the names of all saved networks, in file order. A missing name is empty.
+pub fn saved(doc: &Document) -> Vec<SavedNetwork> {
+    let text = |entry: &ValueRef<'_>, key: &str| {
+        entry.get(key).and_then(|value| Some(value.as_str()?.into_owned())).unwrap_or_default()
+    };
+    let names =
+        |entry: ValueRef<'_>| SavedNetwork { id: text(&entry, "id"), network_id: text(&entry, "network_id") };
+    entries(doc).map(|(_, entry)| names(entry)).collect()
+}
+
 /// Returns the networks and their indexes.
 fn entries(doc: &Document) -> impl Iterator<Item = (usize, ValueRef<'_>)> {
     let items = doc.get(&NETWORKS).into_iter().flat_map(|array| array.items());

@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use myownllm_config_model::SeededIds;
-use myownllm_config_store::{ConfigStore, Places, Store, SystemClock};
+use myownllm_config_store::{ConfigStore, MyOwnLlm, Places, Store, SystemClock};
 use myownllm_durable_fs::RealDisk;
 use myownllm_paths::{CheckedLayout, Env, PathResolver, RealLookup, Resolver};
 
@@ -16,7 +16,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let write = args.next().is_some_and(|a| a == "--write");
     let layout = CheckedLayout::new(Resolver::default().resolve(&env)?, &RealLookup)?;
     let (disk, clock) = (RealDisk, SystemClock::default());
-    let store = Store::new(&disk, &clock, Places::of(&layout));
+    let schema = MyOwnLlm::new(layout.conversations.to_string_lossy());
+    let store = Store::new(&disk, &clock, Places::of(&layout), &schema);
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let mut ids = SeededIds::new(now.as_millis().try_into()?, now.subsec_nanos().into());
 

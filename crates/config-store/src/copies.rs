@@ -14,6 +14,7 @@ use myownllm_config_model::app_config::OwnSettings;
 use myownllm_durable_fs::{
     Disk, DiskError, FileKind, LockedDir, Metadata, Owner, make_private_dir, publish_new,
 };
+use myownllm_salvage::AppSchema;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
@@ -236,9 +237,8 @@ pub(crate) struct Copies<'a> {
     pub(crate) app_home: &'a Path,
     pub(crate) config: &'a Path,
     pub(crate) limits: Limits,
-    /// The default of the setting `conversation_dir`: this value does not count as a setting of the
-    /// user's.
-    pub(crate) conversation_dir: &'a str,
+    /// Measures the settings of the user's.
+    pub(crate) schema: &'a dyn AppSchema,
 }
 
 /// The backup directory for writing under the lock. New files belong to `owner`.
@@ -338,8 +338,7 @@ impl Copies<'_> {
         for id in good {
             match self.read(id) {
                 Ok((bytes, true)) => measured.extend(
-                    Document::parse(&bytes)
-                        .map(|parsed| (*id, OwnSettings::of(&parsed.document, self.conversation_dir))),
+                    Document::parse(&bytes).map(|parsed| (*id, self.schema.own_settings(&parsed.document))),
                 ),
                 Ok(_) => {}
                 Err(error) if error.is_not_found() => {}

@@ -15,6 +15,8 @@ mod save;
 mod store;
 mod wipe;
 
+pub use myownllm_salvage::{AppSchema, MyOwnLlm};
+
 pub use crate::clock::{Clock, SystemClock};
 pub use crate::copies::{CopyId, CopyKind, InvalidCopyId, Limits};
 pub use crate::error::StoreError;

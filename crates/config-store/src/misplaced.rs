@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use myownllm_config_model::{Document, app_config, daemon_config, recover};
+use myownllm_config_model::{Document, daemon_config, recover};
 use myownllm_durable_fs::rename_or_link;
 use myownllm_salvage::{SHARED_KEYS, Shape};
 
@@ -40,7 +40,7 @@ impl Store<'_> {
             File::Corrupt { .. } if self.is_one_config() => None,
             File::Corrupt { bytes, .. } => {
                 // The complete members may say where the identity file is.
-                let whole = recover(&bytes).map(|found| without_app_keys(&found.document));
+                let whole = recover(&bytes).map(|found| self.without_app_keys(&found.document));
                 let daemon_keys =
                     whole.as_ref().map_or_else(Vec::new, |whole| keys_of(whole, &daemon_config::OWN_KEYS));
                 let daemon = whole.filter(|_| !daemon_keys.is_empty()).map(|daemon| daemon.to_bytes());
@@ -62,7 +62,7 @@ impl Store<'_> {
     /// daemon's makes the document the daemon's in part: the key may say where the identity file
     /// is.
     fn take_apart(&self, document: &Document) -> Option<(FileShape, Document)> {
-        let is_the_apps = matches!(self.salvager.shape(document), Shape::App | Shape::Mixed);
+        let is_the_apps = matches!(self.schema.shape(document), Shape::App | Shape::Mixed);
         let has = |keys: &[&str]| !keys_of(document, keys).is_empty();
         let shape = match (is_the_apps, has(&daemon_config::OWN_KEYS)) {
             (true, true) => FileShape::Mixed,
@@ -70,7 +70,16 @@ impl Store<'_> {
             (false, false) if !has(&SHARED_KEYS) => FileShape::Unknown,
             (false, _) => return None,
         };
-        Some((shape, without_app_keys(document)))
+        Some((shape, self.without_app_keys(document)))
+    }
+
+    fn without_app_keys(&self, document: &Document) -> Document {
+        let mut daemon = document.clone().into_utf8();
+        let is_daemons = |key: &str| daemon_config::OWN_KEYS.contains(&key) || SHARED_KEYS.contains(&key);
+        for (key, _) in self.schema.defaults().root().members().filter(|(key, _)| !is_daemons(key)) {
+            daemon.remove(&[&key]);
+        }
+        daemon
     }
 
     /// Returns whether a symlink makes the configs of the app and of the daemon one file.
@@ -84,7 +93,7 @@ impl Store<'_> {
     pub(crate) fn misplaced_source(&self) -> Option<Source> {
         let path = &self.places.daemon_config;
         let Ok(File::Json { mut document, .. }) = self.read_config(path) else { return None };
-        let is_the_apps = matches!(self.salvager.shape(&document), Shape::App | Shape::Mixed);
+        let is_the_apps = matches!(self.schema.shape(&document), Shape::App | Shape::Mixed);
         if !is_the_apps || self.is_one_config() {
             return None;
         }
@@ -183,14 +192,6 @@ impl Locked<'_> {
         self.dir.sync_dir(&self.places.daemon_home).map_err(failed)?;
         Ok(is_it)
     }
-}
-
-fn without_app_keys(document: &Document) -> Document {
-    let mut daemon = document.clone().into_utf8();
-    for key in app_config::keys().filter(|key| !SHARED_KEYS.contains(&&**key)) {
-        daemon.remove(&[&key]);
-    }
-    daemon
 }
 
 fn keys_of(document: &Document, keys: &[&str]) -> Vec<String> {

@@ -18,8 +18,6 @@ pub struct Places {
     pub daemon_home: PathBuf,
     /// The daemon's config, which a repair may write if there is none.
     pub daemon_config: PathBuf,
-    /// The value of `conversation_dir` if a config has none.
-    pub conversation_dir: String,
     /// The program that the hints name.
     pub program: String,
 }
@@ -35,7 +33,6 @@ impl Places {
             backups: layout.backups.clone(),
             daemon_home: layout.daemon_home.clone(),
             daemon_config: layout.daemon_config.clone(),
-            conversation_dir: layout.conversations.to_string_lossy().into_owned(),
             program: layout.app.program.clone().into_owned(),
         }
     }

@@ -4,11 +4,9 @@ use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{
-    Diagnostic, Document, Ids, ParseError, Parsed, Place, Severity, ValueRef, app_config,
-};
+use myownllm_config_model::{Diagnostic, Document, Ids, ParseError, Parsed, Place, Severity};
 use myownllm_durable_fs::{DiskError, Timestamp, is_ours};
-use myownllm_salvage::{Rebased, Shape, app_half, rebase_paths, unrecognised_networks};
+use myownllm_salvage::{Rebased, Shape, app_half, rebase_paths};
 
 use crate::copies::{CopyKind, Listing};
 use crate::read::{File, shown};
@@ -92,7 +90,7 @@ impl Store<'_> {
                 plan
             }
             File::Json { document, diagnostics } => {
-                let mut plan = match self.salvager.shape(document) {
+                let mut plan = match self.schema.shape(document) {
                     shape @ (Shape::Daemon | Shape::Mixed) => {
                         self.decide_leaked(document, shape, listing, ids)?
                     }
@@ -116,7 +114,7 @@ impl Store<'_> {
     ) -> Result<Plan, StoreError> {
         let backed_up = self.is_newest_good(listing, read.bytes_read());
         let mut lost = if backed_up { None } else { self.find_loss(read, listing)? };
-        let mut diagnostics: Vec<Diagnostic> = unrecognised_networks(read).into_iter().collect();
+        let mut diagnostics: Vec<Diagnostic> = self.schema.remarks(read);
         diagnostics.extend(lost.iter_mut().flat_map(|lost| lost.notes.drain(..)));
         if let Some(lost) = lost.as_ref().filter(|lost| lost.is_restored()) {
             let mut plan = self.decide_wiped(read, shape, lost, ids);
@@ -124,20 +122,20 @@ impl Store<'_> {
             return Ok(plan);
         }
         let mut document = read.clone();
-        diagnostics.extend(app_config::complete(&mut document, &self.places.conversation_dir, ids));
+        diagnostics.extend(self.schema.complete(&mut document, ids));
         let rebased = self.follow_rosters(&mut document);
         // Does not complete a config that has lost its networks: the write would hide the loss.
         let completes = document.is_modified() && lost.is_none();
         let config = completes.then(|| document.to_bytes()).filter(|new| new != read.bytes_read());
         let shape = FileShape::from(shape);
         let mut report = Report::new(shape);
-        report.completed_keys = app_config::missing_keys(read);
+        report.completed_keys = self.schema.missing_keys(read);
         report.rebased = rebased;
         let is_first = !backed_up && lost.is_none() && !self.has_source(listing);
         if is_first {
             report.reset_keys.clone_from(&report.completed_keys);
         }
-        let own = is_first.then(|| self.measure(read));
+        let own = is_first.then(|| self.schema.own_settings(read));
         // A person who writes a short config by hand sets more than one thing.
         let is_lost =
             own.as_ref().is_some_and(|own| own.is_bare() && own.count() < 2) && self.is_used(listing);
@@ -191,7 +189,7 @@ impl Store<'_> {
         };
         listing.as_ref().is_ok_and(|listing| !listing.copies.is_empty())
             || [&places.daemon_home, &places.app_home].into_iter().any(is_home_used)
-            || holds(PathBuf::from(&places.conversation_dir))
+            || self.schema.user_dirs().into_iter().any(holds)
     }
 
     fn is_newest_good(&self, listing: &Result<Listing, DiskError>, bytes: &[u8]) -> bool {
@@ -221,7 +219,7 @@ impl Store<'_> {
             None => {
                 let source = self.source(listing, &mut notes)?;
                 let backup = source.as_ref().map(|source| &source.document);
-                let salvaged = self.salvager.salvage(read, backup, ids);
+                let salvaged = self.schema.salvage(read, backup, ids);
                 let used = shape == Shape::Daemon || !salvaged.report.restored_keys.is_empty();
                 report.restored_from = source.filter(|_| used).map(|source| source.name);
                 report.restored_keys.clone_from(&salvaged.report.restored_keys);
@@ -231,7 +229,7 @@ impl Store<'_> {
         };
         let (mut app, mut daemon) = (salvaged.app, salvaged.daemon);
         notes.extend(salvaged.diagnostics);
-        let found = app_config::complete(&mut app, &self.places.conversation_dir, ids);
+        let found = self.schema.complete(&mut app, ids);
         // The completed document may come from a backup, so these places are not places in the
         // file.
         notes.extend(found.into_iter().map(|found| Diagnostic { place: None, ..found }));
@@ -281,7 +279,7 @@ impl Store<'_> {
         if shape == FileShape::Missing && plan.loaded.report.restored_from.is_none() && self.is_used(listing)
         {
             plan.is_lost = true;
-            plan.loaded.report.reset_keys = keys_of(&app_config::defaults(&self.places.conversation_dir));
+            plan.loaded.report.reset_keys = keys_of(&self.schema.defaults());
             self.name_lost_networks(&mut plan);
         }
         Ok(plan)
@@ -295,7 +293,6 @@ impl Store<'_> {
         mut notes: Vec<Diagnostic>,
         ids: &mut dyn Ids,
     ) -> Plan {
-        let dir = &self.places.conversation_dir;
         let mut report = Report::new(shape);
         let mut document = match source {
             Some(source) => {
@@ -304,14 +301,14 @@ impl Store<'_> {
                 source.document
             }
             None => {
-                let defaults = app_config::defaults(dir);
+                let defaults = self.schema.defaults();
                 if shape != FileShape::Missing {
                     report.reset_keys = keys_of(&defaults);
                 }
                 defaults
             }
         };
-        notes.extend(app_config::complete(&mut document, dir, ids));
+        notes.extend(self.schema.complete(&mut document, ids));
         let bytes = document.to_bytes();
         Plan { config: Some(bytes), ..Plan::of(document, shape, report, notes) }
     }
@@ -396,7 +393,8 @@ impl Store<'_> {
         let in_backups = listing.iter().flat_map(|listing| listing.leftovers.iter().cloned());
         let found = self.leftovers_beside().into_iter().chain(in_backups).filter_map(|path| {
             let bytes = self.disk.read(&path, self.limits.config_bytes).ok()?;
-            let document = self.usable(&bytes).filter(|document| self.measure(document).count() > 0)?;
+            let document =
+                self.usable(&bytes).filter(|document| self.schema.own_settings(document).count() > 0)?;
             let modified = match is_ours(&path, &bytes) {
                 true => Timestamp::default(),
                 false => self.disk.stat(&path).map(|meta| meta.modified).unwrap_or_default(),
@@ -443,13 +441,13 @@ impl Store<'_> {
     /// Returns the document if the bytes are a config of the app's.
     pub(crate) fn usable(&self, bytes: &[u8]) -> Option<Document> {
         let document = Document::parse(bytes).ok()?.document;
-        (self.salvager.shape(&document) == Shape::App).then_some(document)
+        (self.schema.shape(&document) == Shape::App).then_some(document)
     }
 
     /// Returns whether the bytes are a config of the app's that lacks nothing.
     pub(crate) fn healthy(&self, bytes: &[u8], ids: &mut dyn Ids) -> bool {
         self.usable(bytes).is_some_and(|mut document| {
-            app_config::complete(&mut document, &self.places.conversation_dir, ids);
+            self.schema.complete(&mut document, ids);
             !document.is_modified() || document.to_bytes() == bytes
         })
     }
@@ -475,11 +473,8 @@ impl Store<'_> {
     /// Replaces the roster paths in networks of the app's if the rosters have moved since: a repair
     /// that ran before the move could not know the new paths.
     fn follow_rosters(&self, app: &mut Document) -> Vec<Rebased> {
-        let names_one = |network: ValueRef<'_>| {
-            network.get("daemon_settings").is_some_and(|settings| settings.get("roster_path").is_some())
-        };
-        // Few networks name a roster, and every start runs this code.
-        if !app.get(&["cloud_mesh", "networks"]).is_some_and(|networks| networks.items().any(names_one)) {
+        // Every start runs this code.
+        if !self.schema.has_paths(app) {
             return Vec::new();
         }
         let mut found = self.rebase_where(app, None, &|old, new| self.is_there(new) && !self.is_there(old));
@@ -517,7 +512,8 @@ impl Store<'_> {
                 let rest = new.strip_prefix(to).unwrap_or_default();
                 has_moved(&format!("{from}{rest}"), new)
             };
-            let found = rebase_paths(app, daemon.as_deref_mut(), from, to, &moved);
+            let mut found = rebase_paths(&mut Document::empty(), daemon.as_deref_mut(), from, to, &moved);
+            found.extend(self.schema.rebase_paths(app, from, to, &moved));
             let new =
                 found.into_iter().filter(|r| !all.iter().any(|a| a.half == r.half && a.pointer == r.pointer));
             all.extend(new.collect::<Vec<_>>());

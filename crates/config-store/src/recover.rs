@@ -2,7 +2,7 @@
 //! else offers it.
 
 use myownllm_config_model::{
-    Diagnostic, Document, Extent, Ids, Mend, Recovered, Severity, app_config, network_id, recover_all,
+    Diagnostic, Document, Extent, Ids, Mend, Recovered, Severity, network_id, recover_all,
 };
 use myownllm_durable_fs::{DiskError, FileKind};
 use myownllm_salvage::Shape;
@@ -33,7 +33,7 @@ impl Store<'_> {
             self.name_lost_networks(&mut plan);
             return Ok(plan);
         };
-        let shape = self.salvager.shape(&found.document);
+        let shape = self.schema.shape(&found.document);
         let is_complete = matches!(found.extent, Extent::Leading { .. } | Extent::Utf16);
         let mut plan = match shape {
             Shape::Daemon | Shape::Mixed => {
@@ -56,20 +56,21 @@ impl Store<'_> {
 
     /// Returns the complete part of bytes that are not JSON, if the part has a member of a config.
     pub(crate) fn recover_config(&self, bytes: &[u8]) -> Option<Recovered> {
-        let defaults = app_config::defaults(&self.places.conversation_dir);
+        let defaults = self.schema.defaults();
         let is_setting = |key: &String| defaults.get(&[key]).is_some();
         let is_config = |found: &Recovered| {
-            self.salvager.shape(&found.document) != Shape::Unknown
+            self.schema.shape(&found.document) != Shape::Unknown
                 || found.whole.iter().chain(&found.partial).any(is_setting)
         };
         let mut parts = recover_all(bytes).into_iter().filter(is_config);
         let first = parts.next()?;
         // A daemon's document at the beginning is the newest content of the file.
         let is_complete = matches!(first.extent, Extent::Leading { .. } | Extent::Utf16);
-        if is_complete && matches!(self.salvager.shape(&first.document), Shape::Daemon | Shape::Mixed) {
+        if is_complete && matches!(self.schema.shape(&first.document), Shape::Daemon | Shape::Mixed) {
             return Some(first);
         }
-        let richness = |found: &Recovered| (self.measure(&found.document).count(), found.whole.len());
+        let richness =
+            |found: &Recovered| (self.schema.own_settings(&found.document).count(), found.whole.len());
         Some(parts.fold(first, |best, found| if richness(&found) > richness(&best) { found } else { best }))
     }
 
@@ -98,12 +99,12 @@ impl Store<'_> {
         let mut document = found.document.clone();
         let mut notes = vec![self.recovered_note(found)];
         notes.extend(found.diagnostics.iter().cloned());
-        notes.extend(app_config::complete(&mut document, &self.places.conversation_dir, ids));
+        notes.extend(self.schema.complete(&mut document, ids));
         // The places of these notes are not places in the file.
         notes.iter_mut().for_each(|note| note.place = None);
         let mut report = Report::new(FileShape::Corrupt);
         report.kept_keys = keys_of(found);
-        report.reset_keys = app_config::missing_keys(&found.document);
+        report.reset_keys = self.schema.missing_keys(&found.document);
         let config = Some(document.to_bytes());
         let mut plan = Plan::of(document, FileShape::Corrupt, report, notes);
         plan.config = config;
@@ -183,7 +184,7 @@ impl Store<'_> {
             }
             None => found.document,
         };
-        app_config::complete(&mut document, &self.places.conversation_dir, ids);
+        self.schema.complete(&mut document, ids);
         Some((document, note))
     }
 
@@ -193,8 +194,7 @@ impl Store<'_> {
     }
 
     fn is_restorable(&self, found: &Recovered) -> bool {
-        !found.whole.is_empty()
-            && !matches!(self.salvager.shape(&found.document), Shape::Daemon | Shape::Mixed)
+        !found.whole.is_empty() && !matches!(self.schema.shape(&found.document), Shape::Daemon | Shape::Mixed)
     }
 
     /// Names the networks that have a roster and that the config lacks, if no backup restored it.
@@ -214,13 +214,11 @@ impl Store<'_> {
     }
 
     fn lost_networks(&self, config: &Document) -> Vec<String> {
+        let Some(saved) = self.schema.saved_networks(config) else { return Vec::new() };
+        let saved: Vec<String> =
+            saved.iter().map(|network| network_id::normal_form(&network.network_id)).collect();
         let mut names = self.networks_with_rosters();
-        if let Some(networks) = config.get(&["cloud_mesh", "networks"]) {
-            let saved = networks.items().filter_map(|network| network.get("network_id"));
-            let saved: Vec<String> =
-                saved.filter_map(|id| Some(network_id::normal_form(&id.as_str()?))).collect();
-            names.retain(|name| !saved.contains(name));
-        }
+        names.retain(|name| !saved.contains(name));
         names
     }
 

@@ -55,7 +55,7 @@ impl Store<'_> {
             app_home: &places.app_home,
             config: &places.config,
             limits: self.limits,
-            conversation_dir: &places.conversation_dir,
+            schema: self.schema,
         }
     }
 
@@ -477,7 +477,7 @@ impl Locked<'_> {
         if !is_source && self.is_the_config(&bytes) {
             return Ok(());
         }
-        let has_settings = |document: &Document| self.measure(document).count() > 0;
+        let has_settings = |document: &Document| self.schema.own_settings(document).count() > 0;
         let is_worth_it = |document: &Document| has_settings(document) && !self.is_covered(document, planned);
         let kept = match self.shape_of(&bytes) {
             _ if is_source => self.keep_as(&bytes, true)?,
@@ -527,8 +527,9 @@ impl Locked<'_> {
     /// often a repair of this config with other generated ids, and a loop of killed runs would pile
     /// up backups.
     fn is_covered(&self, unfinished: &Document, planned: Option<&Document>) -> bool {
-        let unfinished = self.measure(unfinished);
-        let has_all = |document: &Document| self.measure(document).loss_since(&unfinished).is_none();
+        let unfinished = self.schema.own_settings(unfinished);
+        let has_all =
+            |document: &Document| self.schema.own_settings(document).loss_since(&unfinished).is_none();
         if planned.is_some_and(has_all) {
             return true;
         }

@@ -7,7 +7,7 @@ use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
 use myownllm_durable_fs::{
     Disk, LockError, LockedDir, Permissions, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message,
 };
-use myownllm_salvage::{ConfigSalvager, Rebased, Salvager, Shape};
+use myownllm_salvage::{AppSchema, Rebased, Shape};
 
 use crate::copies::hash;
 use crate::locked::Locked;
@@ -107,24 +107,17 @@ impl<'a> Deref for Reader<'a> {
 pub struct Store<'a> {
     pub(crate) disk: Reader<'a>,
     pub(crate) clock: &'a dyn Clock,
-    pub(crate) salvager: &'a dyn ConfigSalvager,
+    pub(crate) schema: &'a dyn AppSchema,
     pub(crate) places: Places,
     pub(crate) limits: Limits,
 }
 
 impl<'a> Store<'a> {
-    /// Returns a store on `disk`, with the crate's own salvager and limits.
+    /// Returns a store on `disk` for the config of the app with this schema.
     #[must_use]
-    pub fn new(disk: &'a dyn Disk, clock: &'a dyn Clock, places: Places) -> Self {
+    pub fn new(disk: &'a dyn Disk, clock: &'a dyn Clock, places: Places, schema: &'a dyn AppSchema) -> Self {
         let disk = Reader::Unlocked(disk);
-        Self { disk, clock, salvager: &Salvager, places, limits: Limits::default() }
-    }
-
-    /// Returns the store with another salvager.
-    #[must_use]
-    pub fn with_salvager(mut self, salvager: &'a dyn ConfigSalvager) -> Self {
-        self.salvager = salvager;
-        self
+        Self { disk, clock, schema, places, limits: Limits::default() }
     }
 
     /// Returns the store with other limits.
@@ -360,7 +353,7 @@ impl Store<'_> {
     /// Returns whether a file, or the complete part of a file that is not JSON, has the daemon's
     /// shape.
     pub(crate) fn has_daemon_half(&self, file: &File) -> bool {
-        let is_daemons = |read: &Document| matches!(self.salvager.shape(read), Shape::Daemon | Shape::Mixed);
+        let is_daemons = |read: &Document| matches!(self.schema.shape(read), Shape::Daemon | Shape::Mixed);
         match file {
             File::Missing => false,
             File::Json { document, .. } => is_daemons(document),
@@ -375,8 +368,7 @@ impl Store<'_> {
     }
 
     pub(crate) fn shape_of(&self, bytes: &[u8]) -> FileShape {
-        Document::parse(bytes)
-            .map_or(FileShape::Corrupt, |parsed| self.salvager.shape(&parsed.document).into())
+        Document::parse(bytes).map_or(FileShape::Corrupt, |parsed| self.schema.shape(&parsed.document).into())
     }
 
     fn listing_failed(&self, source: myownllm_durable_fs::DiskError) -> StoreError {

@@ -3,7 +3,7 @@
 use myownllm_config_model::app_config::{Loss, OwnSettings};
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
 use myownllm_durable_fs::DiskError;
-use myownllm_salvage::{Salvaged, Shape, app_half, restore_wiped, with_app_half};
+use myownllm_salvage::{Salvaged, Shape, app_half, with_app_half};
 
 use crate::copies::{CopyKind, Listing};
 use crate::locked::Locked;
@@ -28,15 +28,11 @@ impl Lost {
 }
 
 impl Store<'_> {
-    pub(crate) fn measure(&self, document: &Document) -> OwnSettings {
-        OwnSettings::of(document, &self.places.conversation_dir)
-    }
-
     /// Measures a backup that can be restored.
     pub(crate) fn own_settings_of(&self, id: &CopyId, bytes: &[u8]) -> Option<OwnSettings> {
         let document = Document::parse(bytes).ok()?.document;
-        let is_the_apps = matches!(self.salvager.shape(&document), Shape::App | Shape::Unknown);
-        (is_the_apps && id.kind() != CopyKind::Daemon).then(|| self.measure(&document))
+        let is_the_apps = matches!(self.schema.shape(&document), Shape::App | Shape::Unknown);
+        (is_the_apps && id.kind() != CopyKind::Daemon).then(|| self.schema.own_settings(&document))
     }
 
     /// Compares a config with the newest backup.
@@ -56,7 +52,7 @@ impl Store<'_> {
         let mut notes = Vec::new();
         let (source, unread) = self.readable_source(listing, &mut notes);
         let Some(source) = source else { return Ok(None) };
-        let (before, now) = (self.measure(&source.document), self.measure(document));
+        let (before, now) = (self.schema.own_settings(&source.document), self.schema.own_settings(document));
         let Some(loss) = now.loss_since(&before) else { return Ok(None) };
         let (before, left) = match loss {
             Loss::Networks => (before.networks.len(), now.networks.len()),
@@ -87,7 +83,7 @@ impl Store<'_> {
         report: &mut Report,
         ids: &mut dyn Ids,
     ) -> (Document, Vec<Diagnostic>) {
-        let restored = restore_wiped(wiped, &lost.source.document, &self.places.conversation_dir, ids);
+        let restored = self.schema.restore_wiped(wiped, &lost.source.document, ids);
         report.restored_from = Some(lost.source.name.clone());
         report.restored_keys =
             lost.source.document.root().members().map(|(key, _)| key.into_owned()).collect();
@@ -105,10 +101,10 @@ impl Store<'_> {
         ids: &mut dyn Ids,
     ) -> Salvaged {
         let (app, found) = self.restore_lost(&app_half(mixed), lost, report, ids);
-        let mut salvaged = self.salvager.salvage(&with_app_half(mixed, &app), None, ids);
+        let mut salvaged = self.schema.salvage(&with_app_half(mixed, &app), None, ids);
         // The daemon's half comes from the file itself: the sections that both programs have come
         // from the backup in the salvaged document.
-        salvaged.daemon = self.salvager.salvage(mixed, None, ids).daemon;
+        salvaged.daemon = self.schema.salvage(mixed, None, ids).daemon;
         salvaged.diagnostics.splice(0..0, found);
         salvaged
     }
@@ -178,7 +174,7 @@ impl Locked<'_> {
         self.check_trust()?;
         let bytes = match self.read_file()? {
             File::Json { document, .. }
-                if matches!(self.salvager.shape(&document), Shape::App | Shape::Unknown) =>
+                if matches!(self.schema.shape(&document), Shape::App | Shape::Unknown) =>
             {
                 document.bytes_read().to_vec()
             }

@@ -504,7 +504,7 @@ fn changes_by_hand() -> Vec<Change> {
 
 fn change(change: &Change, disk: &SimDisk) -> Result<(), StoreError> {
     let clock = FakeClock::default();
-    let store = Store::new(disk, &clock, sim_places());
+    let store = Store::new(disk, &clock, sim_places(), &*SCHEMA);
     let locked =
         store.lock(std::time::Duration::ZERO).map_err(|e| StoreError::Unstable { path: e.home().into() })?;
     (change.act)(&store, &*locked)
@@ -657,7 +657,7 @@ fn what_our_bytes_hid_is_kept_although_we_are_killed() {
         });
         disk.crash_at(killed_at);
         let clock = FakeClock::default();
-        let store = Store::new(&disk, &clock, sim_places());
+        let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
         if let Ok(locked) = store.lock(Duration::ZERO) {
             let _ = locked.update(&mut ids(), &mut |doc| {
                 Ok(doc.set(&["mark"], serde_json::json!("ours")).is_changed())
@@ -671,7 +671,7 @@ fn what_our_bytes_hid_is_kept_although_we_are_killed() {
             after.put(CONFIG, &healthy("of one who had seen ours"));
             launch(&after, &sim_places()).unwrap();
             // A launch on a healthy config does not clear the leftovers; the next change does.
-            let store = Store::new(&after, &clock, sim_places());
+            let store = Store::new(&after, &clock, sim_places(), &*SCHEMA);
             let locked = store.lock(Duration::ZERO).unwrap();
             locked
                 .update(&mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!("next")).is_changed()))

@@ -30,7 +30,7 @@ fn home_with(daemon_config: &[u8]) -> SimDisk {
 
 fn with_store<T>(disk: &SimDisk, act: impl FnOnce(&Store<'_>) -> T) -> T {
     let clock = FakeClock::default();
-    act(&Store::new(disk, &clock, sim_places()))
+    act(&Store::new(disk, &clock, sim_places(), &*SCHEMA))
 }
 
 fn set_aside(disk: &SimDisk) -> Result<Option<SetAside>, StoreError> {

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{APP, LEAKED_V1, LEAKED_V3, healthy, ids, places};
+use common::{APP, LEAKED_V1, LEAKED_V3, SCHEMA, healthy, ids, places};
 use myownllm_config_model::Document;
 use myownllm_config_store::{
     Applied, ConfigStore, FileShape, Loaded, Places, Store, StoreError, SystemClock,
@@ -47,7 +47,7 @@ fn home_in(dir: tempfile::TempDir) -> Home {
 
 fn launch(places: &Places) -> Result<(Loaded, Option<Applied>), StoreError> {
     let clock = SystemClock::default();
-    let store = Store::new(&RealDisk, &clock, places.clone());
+    let store = Store::new(&RealDisk, &clock, places.clone(), &*SCHEMA);
     let loaded = store.look(&mut ids())?;
     if loaded.pending.is_empty() {
         return Ok((loaded, None));
@@ -117,7 +117,7 @@ fn change_rests_on_the_home_that_is_locked() {
     fs::write(&home.config, healthy("locked")).unwrap();
     launch(&home.places).unwrap();
     let clock = SystemClock::default();
-    let store = Store::new(&RealDisk, &clock, home.places.clone());
+    let store = Store::new(&RealDisk, &clock, home.places.clone(), &*SCHEMA);
     let locked = store.lock(Duration::ZERO).unwrap();
     let former = home.user.join("former");
     fs::rename(&home.app, &former).unwrap();
@@ -218,7 +218,7 @@ fn ten_thousand_replacements_meanwhile_and_none_is_lost_unseen() {
     fs::write(&h.config, healthy("0")).unwrap();
     launch(&h.places).unwrap();
     let clock = SystemClock::default();
-    let store = Store::new(&RealDisk, &clock, h.places.clone());
+    let store = Store::new(&RealDisk, &clock, h.places.clone(), &*SCHEMA);
     let (mut met, mut on_top) = (0, 0);
     for round in 0..ROUNDS {
         let at_rest = AtomicBool::new(false);
@@ -272,7 +272,7 @@ fn one_write_at_any_moment_of_an_update_survives() {
     fs::write(&h.config, healthy("0")).unwrap();
     launch(&h.places).unwrap();
     let clock = SystemClock::default();
-    let store = Store::new(&RealDisk, &clock, h.places.clone());
+    let store = Store::new(&RealDisk, &clock, h.places.clone(), &*SCHEMA);
     let mut met = 0;
     for i in 1..=100u64 {
         std::thread::scope(|scope| {
@@ -300,7 +300,7 @@ fn a_read_only_home_is_looked_at_and_left_alone() {
     fs::write(&h.config, APP).unwrap();
     let before = fingerprint(&h.user);
     let clock = SystemClock::default();
-    let store = Store::new(&RealDisk, &clock, h.places.clone());
+    let store = Store::new(&RealDisk, &clock, h.places.clone(), &*SCHEMA);
     store.look(&mut ids()).unwrap();
     store.history().unwrap();
     store.stand_in(&mut ids());
@@ -330,7 +330,7 @@ fn files_that_claim_to_be_huge_are_passed_over() {
         }
     }
     let clock = SystemClock::default();
-    let store = Store::new(&RealDisk, &clock, h.places.clone());
+    let store = Store::new(&RealDisk, &clock, h.places.clone(), &*SCHEMA);
     assert!(store.history().unwrap().iter().any(|copy| !copy.intact && copy.bytes == 10 << 40));
     let notes = launch(&h.places).unwrap().1.unwrap().diagnostics;
     assert_eq!(

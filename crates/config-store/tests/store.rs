@@ -46,7 +46,7 @@ fn seen_healthy(bytes: &[u8]) -> SimDisk {
 
 fn look(disk: &SimDisk) -> Result<Loaded, StoreError> {
     let clock = FakeClock::default();
-    Store::new(disk, &clock, sim_places()).look(&mut ids())
+    Store::new(disk, &clock, sim_places(), &*SCHEMA).look(&mut ids())
 }
 
 fn locked<'s>(store: &'s Store<'_>) -> Box<dyn LockedStore + 's> {
@@ -55,7 +55,7 @@ fn locked<'s>(store: &'s Store<'_>) -> Box<dyn LockedStore + 's> {
 
 fn set_mark(disk: &SimDisk, mark: &str) -> Result<Updated, StoreError> {
     let clock = FakeClock::default();
-    let store = Store::new(disk, &clock, sim_places());
+    let store = Store::new(disk, &clock, sim_places(), &*SCHEMA);
     locked(&store).update(&mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!(mark)).is_changed()))
 }
 
@@ -135,7 +135,7 @@ fn a_start_with_nothing_to_do_asks_little_and_writes_nothing() {
 fn an_apply_with_nothing_to_do_writes_nothing() {
     let disk = seen_healthy(&healthy("x"));
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places());
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
     let applied = locked(&store).apply(&mut ids()).unwrap();
     assert_eq!(applied.steps, []);
     assert_eq!(changes(&disk), Vec::<String>::new());
@@ -166,7 +166,10 @@ fn a_missing_config_is_written_once_private_with_the_defaults() {
     assert_eq!(mode(&disk, CONFIG), 0o600);
     assert_eq!(mode(&disk, "/home/u/.myownllm"), 0o700);
     assert_eq!(mode(&disk, BACKUPS), 0o700);
-    assert_eq!(text(&live(&disk), "conversation_dir"), Some(sim_places().conversation_dir));
+    assert_eq!(
+        text(&live(&disk), "conversation_dir"),
+        Some(common::spelled(sim_path!("/home/u/.myownllm/conversations")))
+    );
     disk.reset_ops();
     assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
 }
@@ -290,7 +293,7 @@ fn nothing_is_written_in_a_home_that_somebody_else_decides_about() {
     disk.chown(HOME, Owner { uid: 4711, gid: 4711 });
     let before = disk.tree();
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places());
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
     let held = locked(&store);
     let errors = [
         store.ensure_home().unwrap_err(),
@@ -335,7 +338,7 @@ fn refused(disk: &SimDisk, code: &str) -> StoreError {
     assert_eq!(error.code(), code, "{error}");
     assert!(error.hint().is_some() && error.to_string().contains("config.json"));
     let clock = FakeClock::default();
-    let store = Store::new(disk, &clock, sim_places());
+    let store = Store::new(disk, &clock, sim_places(), &*SCHEMA);
     locked(&store).apply(&mut ids()).unwrap_err();
     locked(&store)
         .update(&mut ids(), &mut |doc| Ok(doc.set(&["x"], serde_json::json!(1)).is_changed()))
@@ -378,7 +381,7 @@ fn a_config_that_cannot_be_read_has_lost_nothing_that_is_known() {
     let error = look(&disk).unwrap_err();
     assert_eq!(error.hint().unwrap(), format!("chmod u+rw {CONFIG}"));
     let clock = FakeClock::default();
-    let loaded = Store::new(&disk, &clock, sim_places()).stand_in(&mut ids());
+    let loaded = Store::new(&disk, &clock, sim_places(), &*SCHEMA).stand_in(&mut ids());
     assert!(loaded.report.reset_keys.is_empty() && loaded.pending.is_empty());
 }
 
@@ -387,7 +390,7 @@ fn a_stand_in_is_the_last_good_copy() {
     let disk = seen_healthy(&healthy("before"));
     disk.put(CONFIG, b"{");
     let clock = FakeClock::default();
-    let loaded = Store::new(&disk, &clock, sim_places()).stand_in(&mut ids());
+    let loaded = Store::new(&disk, &clock, sim_places(), &*SCHEMA).stand_in(&mut ids());
     assert_eq!(loaded.document.get(&["mark"]).unwrap().as_str().as_deref(), Some("before"));
     assert_eq!(loaded.report.restored_from.as_deref().map(kind_of), Some("good"));
 }
@@ -399,7 +402,7 @@ fn a_stand_in_is_what_can_be_read_when_the_copies_cannot() {
     disk.fail(Fault::always(Op::ForEachEntry, ErrorKind::PermissionDenied));
     look(&disk).unwrap_err();
     let clock = FakeClock::default();
-    let loaded = Store::new(&disk, &clock, sim_places()).stand_in(&mut ids());
+    let loaded = Store::new(&disk, &clock, sim_places(), &*SCHEMA).stand_in(&mut ids());
     assert!(loaded.pending.is_empty(), "a repair that might have had more is not to be written");
     assert!(!loaded.report.recovered_networks.is_empty());
     assert_eq!(loaded.shape, FileShape::Daemon);
@@ -410,7 +413,8 @@ fn a_config_over_the_limit_is_an_error() {
     let disk = with_config(&healthy("x"));
     let clock = FakeClock::default();
     let limits = Limits { config_bytes: 100, ..Limits::default() };
-    let error = Store::new(&disk, &clock, sim_places()).with_limits(limits).look(&mut ids()).unwrap_err();
+    let error =
+        Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits).look(&mut ids()).unwrap_err();
     assert_eq!(error.code(), "store.too-large");
 }
 
@@ -428,7 +432,7 @@ fn a_half_written_file_is_waited_for() {
         })),
         ..FakeClock::default()
     };
-    let loaded = Store::new(&*disk, &clock, sim_places()).look(&mut ids()).unwrap();
+    let loaded = Store::new(&*disk, &clock, sim_places(), &*SCHEMA).look(&mut ids()).unwrap();
     assert_eq!(loaded.shape, FileShape::App);
     assert_eq!(loaded.document.get(&["mark"]).unwrap().as_str().as_deref(), Some("written"));
 }
@@ -441,7 +445,7 @@ fn a_file_that_never_rests_is_an_error_after_a_while() {
         tick: Some(Box::new(move |now| writer.put(CONFIG, format!("{{{}", now.as_millis()).as_bytes()))),
         ..FakeClock::default()
     };
-    let store = Store::new(&*disk, &clock, sim_places());
+    let store = Store::new(&*disk, &clock, sim_places(), &*SCHEMA);
     assert_eq!(store.look(&mut ids()).unwrap_err().code(), "store.unstable");
     use myownllm_config_store::Clock as _;
     assert!(clock.elapsed() < Duration::from_secs(6));
@@ -452,7 +456,7 @@ fn a_corrupt_file_is_waited_for_a_quarter_of_a_second() {
     use myownllm_config_store::Clock as _;
     let disk = with_config(b"{");
     let clock = FakeClock::default();
-    Store::new(&disk, &clock, sim_places()).look(&mut ids()).unwrap();
+    Store::new(&disk, &clock, sim_places(), &*SCHEMA).look(&mut ids()).unwrap();
     assert!(clock.elapsed() >= Duration::from_millis(250), "{:?}", clock.elapsed());
     assert!(clock.elapsed() < Duration::from_millis(600), "{:?}", clock.elapsed());
 }
@@ -466,7 +470,7 @@ fn a_newer_daemons_config_is_read_and_never_written() {
     assert!(loaded.pending.is_empty());
     assert_eq!(loaded.report.recovered_networks, ["home"]);
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places());
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
     assert_eq!(locked(&store).apply(&mut ids()).unwrap_err().code(), "store.newer");
     assert_eq!(set_mark(&disk, "x").unwrap_err().code(), "store.newer");
     assert_eq!(live(&disk), newer);
@@ -793,7 +797,7 @@ fn routine_copies_are_bounded_and_the_newest_stays() {
     let disk = home();
     let clock = FakeClock::default();
     let limits = Limits { good_count: 3, good_bytes: 1 << 20, ..Limits::default() };
-    let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
     for i in 0..20 {
         disk.put(CONFIG, &healthy(&i.to_string()));
         launch_with(&store).unwrap();
@@ -805,7 +809,7 @@ fn routine_copies_are_bounded_and_the_newest_stays() {
     assert_eq!(marks, ["17", "18", "19"], "the oldest went first");
 
     let one = Limits { good_count: 0, good_bytes: 0, ..limits };
-    let store = Store::new(&disk, &clock, sim_places()).with_limits(one);
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(one);
     disk.put(CONFIG, &healthy("last"));
     launch_with(&store).unwrap();
     let good = of_kind(&disk, "good");
@@ -824,7 +828,7 @@ fn going_back_and_forth_does_not_use_up_the_routine_copies() {
         seen.push(newest.strip_suffix(".json").unwrap().to_owned());
     }
     // An id that was removed stands for a later backup of its content.
-    let store = Store::new(&disk, &clock, sim_places());
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
     for id in &seen {
         assert_eq!(store.find_copy(id).unwrap().hash(), id.rsplit('-').next().unwrap());
     }
@@ -880,7 +884,7 @@ fn what_was_set_aside_is_never_evicted_and_at_the_cap_a_repair_refuses() {
     let disk = home();
     let clock = FakeClock::default();
     let limits = Limits { kept_count: 3, ..Limits::default() };
-    let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
     let bad = |i: usize| format!("{{ torn {i}").into_bytes();
     for i in 0..3 {
         disk.put(CONFIG, &bad(i));
@@ -902,7 +906,7 @@ fn what_was_set_aside_is_never_evicted_and_at_the_cap_a_repair_refuses() {
     assert!(store.look(&mut ids()).unwrap().document.get(&["providers"]).is_some());
 
     let by_size = Limits { kept_bytes: 30, ..Limits::default() };
-    let store = Store::new(&disk, &clock, sim_places()).with_limits(by_size);
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(by_size);
     assert_eq!(launch_with(&store).unwrap_err().code(), "store.backups-full");
 }
 
@@ -1043,7 +1047,7 @@ fn a_copy_that_is_a_second_name_of_the_config_is_none() {
 fn an_update_that_changes_nothing_writes_nothing() {
     let disk = seen_healthy(&healthy("x"));
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places());
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
     let edits: [&mut dyn FnMut(&mut Document) -> bool; 3] =
         [&mut |_| false, &mut |_| true, &mut |doc| doc.set(&["mark"], serde_json::json!("x")).is_changed()];
     for edit in edits {
@@ -1120,7 +1124,7 @@ fn an_update_completes_a_config_and_makes_a_missing_one() {
 fn an_update_whose_edit_fails_leaves_everything() {
     let disk = seen_healthy(&healthy("x"));
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places());
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
     let error = locked(&store)
         .update(&mut ids(), &mut |doc| {
             doc.set(&["mark"], serde_json::json!("half done"));
@@ -1177,7 +1181,7 @@ fn an_update_goes_on_top_of_what_another_program_wrote_meanwhile() {
 
 fn set_edit(disk: &SimDisk) -> Result<Updated, StoreError> {
     let clock = FakeClock::default();
-    let store = Store::new(disk, &clock, sim_places());
+    let store = Store::new(disk, &clock, sim_places(), &*SCHEMA);
     let locked = store.lock(Duration::ZERO).map_err(|e| StoreError::Unstable { path: e.home().into() })?;
     locked.update(&mut ids(), &mut |doc| Ok(doc.set(&["ours"], serde_json::json!("here")).is_changed()))
 }
@@ -1301,7 +1305,7 @@ fn a_storm_of_writes_leaves_room_for_a_repair() {
     let disk = seen_healthy(&healthy("before"));
     let clock = FakeClock::default();
     let limits = Limits { kept_count: 6, ..Limits::default() };
-    let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
     let count = AtomicUsize::new(0);
     disk.set_hook(move |op, foreign| {
         if op.op == Op::Exchange {
@@ -1331,7 +1335,7 @@ fn a_loop_of_killed_repairs_with_ids_of_their_own_adds_one_copy_at_most() {
     let base = with_config(&base.to_bytes());
     let run = |disk: &SimDisk, seed| {
         let clock = FakeClock::default();
-        let store = Store::new(disk, &clock, sim_places());
+        let store = Store::new(disk, &clock, sim_places(), &*SCHEMA);
         let _ = locked(&store).apply(&mut SeededIds::new(1_700_000_000_000, seed));
     };
     let counted = base.clone();
@@ -1362,7 +1366,7 @@ fn what_is_larger_than_any_config_is_no_source() {
         disk.put(&path, &long);
         let clock = FakeClock::default();
         let limits = Limits { config_bytes: long.len() as u64 - 1, ..Limits::default() };
-        let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+        let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
         launch_with(&store).unwrap();
         assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("gemma4"), "{path}");
         assert!(is_kept(&disk, b"{\"torn"));
@@ -1478,7 +1482,7 @@ fn locked_store_holds_the_lock_of_its_own_home() {
     disk.put_link("/home/link", "u");
     let is_free = |home: &str| disk.lock(home.as_ref(), Duration::ZERO).is_ok();
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places());
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
     let held = locked(&store);
     assert_eq!(held.home_lock().path(), Path::new(sim_path!("/home/u/.myownllm")));
     assert!(!is_free("/home/u/.myownllm") && is_free("/home/v/.myownllm"));
@@ -1496,7 +1500,7 @@ fn the_history_names_each_copy_and_a_restore_can_be_undone() {
     disk.put(CONFIG, b"{\"torn");
     launch(&disk, &sim_places()).unwrap();
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places());
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
     let history = store.history().unwrap();
     assert!(history.windows(2).all(|w| w[0].id.sequence() > w[1].id.sequence()), "the newest first");
     assert!(history.iter().all(|h| h.intact));
@@ -1533,7 +1537,7 @@ fn only_an_intact_copy_of_the_apps_can_be_restored() {
     launch(&disk, &sim_places()).unwrap();
     let before = live(&disk);
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places());
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
     let history = store.history().unwrap();
     for shape in [FileShape::Daemon, FileShape::Corrupt] {
         let id = &history.iter().find(|h| h.shape == shape).unwrap().id;
@@ -1559,7 +1563,7 @@ fn a_restore_over_a_leaked_config_waits_for_the_repair(#[case] tail: &[u8]) {
     let leaked = [LEAKED_V3, tail].concat();
     disk.put(CONFIG, &leaked);
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places());
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
     let id = store.history().unwrap()[0].id.clone();
     assert_eq!(locked(&store).restore(&mut ids(), &id).unwrap_err().code(), "store.repair-pending");
     assert_eq!(live(&disk), leaked);
@@ -1574,7 +1578,7 @@ fn a_restore_puts_a_copy_in_the_place_of_a_missing_or_corrupt_config() {
             None => disk.remove(CONFIG),
         }
         let clock = FakeClock::default();
-        let store = Store::new(&disk, &clock, sim_places());
+        let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
         let id = store.history().unwrap()[0].id.clone();
         let restored = locked(&store).restore(&mut ids(), &id).unwrap();
         assert_eq!(restored.backup.is_some(), bad.is_some());
@@ -1619,7 +1623,7 @@ fn launch_and_tell(disk: &SimDisk, bytes: &[u8]) -> (Loaded, Option<String>) {
 fn run_hint(disk: &SimDisk, hint: &str) -> Result<Vec<u8>, StoreError> {
     let name = hint.strip_prefix("myownllm-mesh config restore ").unwrap();
     let clock = FakeClock::default();
-    let store = Store::new(disk, &clock, sim_places());
+    let store = Store::new(disk, &clock, sim_places(), &*SCHEMA);
     let id = store.find_copy(name)?;
     locked(&store).restore(&mut ids(), &id)?;
     let restored = live(disk);
@@ -1704,7 +1708,7 @@ fn config_that_breaks_off_is_restored_from_the_copy_and_its_members_are_offered(
     assert_eq!(live(&disk), healthy("good"));
     let offer = told(&loaded, "store.recoverable");
     assert!(offer.message.contains("breaks off") && offer.message.contains("active_family"), "{offer:?}");
-    let listed = Store::new(&disk, &FakeClock::default(), sim_places()).history().unwrap();
+    let listed = Store::new(&disk, &FakeClock::default(), sim_places(), &*SCHEMA).history().unwrap();
     assert!(listed.iter().any(|entry| entry.recoverable && entry.shape == FileShape::Corrupt));
     let restored = run_hint(&disk, &hint.unwrap()).unwrap();
     assert_eq!(text(&restored, "active_family").as_deref(), Some("llama"), "what is whole is the file's");
@@ -1745,7 +1749,7 @@ fn slip_of_a_hand_edit_is_named_and_its_text_can_be_had(
     assert_eq!(live(&disk), healthy("good"));
     let offer = told(&loaded, "store.recoverable");
     assert!(offer.message.contains(&format!("{mend} {line}, column")), "{offer:?}");
-    let listed = Store::new(&disk, &FakeClock::default(), sim_places()).history().unwrap();
+    let listed = Store::new(&disk, &FakeClock::default(), sim_places(), &*SCHEMA).history().unwrap();
     assert!(listed.iter().any(|entry| entry.recoverable && entry.shape == FileShape::Corrupt));
     let restored = run_hint(&disk, &hint.unwrap()).unwrap();
     let value = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
@@ -1868,7 +1872,7 @@ fn copy_in_which_nothing_is_whole_is_shown_and_not_sent_round_in_circles() {
     for torn in [&b"{\n\"providers\": [{\"na"[..], b"\0\0\0"] {
         let disk = with_config(torn);
         launch(&disk, &sim_places()).unwrap();
-        let listed = Store::new(&disk, &FakeClock::default(), sim_places()).history().unwrap();
+        let listed = Store::new(&disk, &FakeClock::default(), sim_places(), &*SCHEMA).history().unwrap();
         assert!(listed.iter().all(|entry| !entry.recoverable));
         let id = hash_of(torn);
         let error = run_hint(&disk, &format!("myownllm-mesh config restore {id}")).unwrap_err();
@@ -1944,7 +1948,7 @@ fn what_could_not_be_read_again_is_not_written() {
     let disk = seen_healthy(&healthy("x"));
     let clock = FakeClock::default();
     let limits = Limits { config_bytes: live(&disk).len() as u64 + 3, ..Limits::default() };
-    let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
     let edit = |mark: &str| {
         locked(&store)
             .update(&mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!(mark)).is_changed()))
@@ -1974,7 +1978,7 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
     base.flush_all();
     base.reset_ops();
     let disk = base.clone();
-    let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
     let told = restore(&*locked(&store), &store).unwrap();
     assert!(
         told.iter().any(|note| note.starts_with("store.set-aside: ") && note.contains(&spelled(&aside))),
@@ -1995,14 +1999,14 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
         }
         let count = {
             let disk = base.clone();
-            let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+            let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
             let told = restore(&*locked(&store), &store).unwrap();
             assert_eq!(told.iter().any(|note| note.starts_with("store.no-exchange")), !exchanges);
             disk.op_count()
         };
         for n in 0..count {
             let disk = base.clone();
-            let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+            let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
             let locked_before = locked(&store);
             disk.crash_at(n);
             let _ = restore(&*locked_before, &store);
@@ -2010,7 +2014,7 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
                 assert!(contents(&state).contains(&large), "at operation {n}");
                 assert!([&large, &healthy].contains(&&live(&state)), "at operation {n}");
                 // The next run does not lose it either.
-                let store = Store::new(&state, &clock, sim_places()).with_limits(limits);
+                let store = Store::new(&state, &clock, sim_places(), &*SCHEMA).with_limits(limits);
                 if live(&state) == large {
                     restore(&*locked(&store), &store).unwrap();
                 }
@@ -2024,7 +2028,7 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
     // file.
     let disk = base.clone();
     disk.set_hook(|op, foreign| if op.op == Op::Exchange && foreign.put(CONFIG, b"{\"theirs") {});
-    let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
     let _ = restore(&*locked(&store), &store);
     assert!(is_kept(&disk, b"{\"theirs"));
 
@@ -2032,7 +2036,7 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
     let deep = [&b"["[..]; 2000].concat();
     let disk = seen_healthy(&healthy);
     disk.put(CONFIG, &deep);
-    let store = Store::new(&disk, &clock, sim_places());
+    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
     restore(&*locked(&store), &store).unwrap();
     assert_eq!(live(&disk), healthy);
     assert!(is_kept(&disk, &deep));

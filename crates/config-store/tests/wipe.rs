@@ -29,7 +29,7 @@ fn rich_home() -> SimDisk {
 }
 
 fn store_on<'d>(disk: &'d SimDisk, clock: &'d FakeClock) -> Store<'d> {
-    Store::new(disk, clock, sim_places())
+    Store::new(disk, clock, sim_places(), &*SCHEMA)
 }
 
 fn look(disk: &SimDisk) -> Result<Loaded, StoreError> {

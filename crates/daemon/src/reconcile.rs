@@ -17,6 +17,7 @@
 
 use myownllm_config_model::masking::mask_daemon_network;
 use myownllm_config_model::network_id::{self, same};
+pub use myownllm_config_model::networks::SavedNetwork;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -24,15 +25,6 @@ use crate::{ControlError, DaemonControl, Role, Status, control::uninterruptible,
 
 /// The code of a step after which the daemon still reports other settings than it was given.
 pub const NOT_APPLIED: &str = "daemon.not-applied";
-
-/// A network that the app saves now or saved before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SavedNetwork {
-    /// The app's internal id. The daemon uses it as the config id of a network that the app added.
-    pub id: String,
-    /// The network id.
-    pub network_id: String,
-}
 
 /// The input of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -1,5 +1,6 @@
 //! Brings a daemon's networks in line with the config, and reports what failed.
 
+pub use myownllm_config_model::networks::saved;
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, ValueRef, convert, network_id, networks};
 use myownllm_config_store::{ConfigStore, CopyKind};
@@ -116,18 +117,6 @@ fn formerly_saved(store: &dyn ConfigStore) -> Vec<SavedNetwork> {
         .filter_map(|copy| Document::parse(&store.read_copy(&copy.id).ok()?).ok())
         .flat_map(|copy| saved(&copy.document))
         .collect()
-}
-
-/// Returns the saved networks with their ids.
-pub fn saved(document: &Document) -> Vec<SavedNetwork> {
-    let text = |network: &ValueRef<'_>, key: &str| {
-        network.get(key).and_then(|value| value.as_str().map(|text| text.into_owned())).unwrap_or_default()
-    };
-    let pair = |network: &ValueRef<'_>| SavedNetwork {
-        id: text(network, "id"),
-        network_id: text(network, "network_id"),
-    };
-    networks::list(document).iter().map(pair).collect()
 }
 
 /// Returns what failed of a reconciliation: the network, the daemon, the reason, and one hint.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use myownllm_config_model::{Document, SeededIds};
-use myownllm_config_store::{Clock, Places, Store};
+use myownllm_config_store::{Clock, MyOwnLlm, Places, Store};
 use myownllm_daemon::{
     ControlError, DaemonControl, Detection, Endpoint, Expected, SpawnError, Spawned, StartPermit, StopError,
     StoppedDaemon,
@@ -139,7 +139,8 @@ fn run(disk: &SimDisk) -> Outcome {
     let layout = Resolver::new(MYOWNLLM).for_platform(Platform::Linux).resolve(&Env::explicit(HOME)).unwrap();
     let checked: Result<CheckedLayout, _> = CheckedLayout::new(layout.clone(), &On(disk));
     let clock = Skipping::default();
-    let store = Store::new(disk, &clock, Places::of(&layout));
+    let schema = MyOwnLlm::new(layout.conversations.to_string_lossy());
+    let store = Store::new(disk, &clock, Places::of(&layout), &schema);
     let migrator = Migrator::new(disk, Homes::new(&layout.app_home, &layout.daemon_home));
     let context = Context {
         layout: &layout,

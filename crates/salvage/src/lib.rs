@@ -2,6 +2,7 @@
 
 mod rebase;
 mod report;
+mod schema;
 mod wiped;
 
 use std::collections::HashSet;
@@ -11,8 +12,10 @@ use myownllm_config_model::{
     daemon_config, network_id,
 };
 
+use rebase::rebase_app_paths;
 pub use rebase::{Rebased, rebase_paths};
 pub use report::{SalvageReport, Salvaged, Shape};
+pub use schema::{AppSchema, MyOwnLlm};
 pub use wiped::{Restored, app_half, restore_wiped, with_app_half};
 
 /// Keys that only the app writes. One of them shows that a document has a part of the app.
@@ -21,33 +24,6 @@ const APP_MARKS: [&str; 3] = ["providers", "active_family", "cloud_mesh"];
 const NETWORKS: [&str; 2] = ["cloud_mesh", "networks"];
 /// Top-level keys that both schemas have.
 pub const SHARED_KEYS: [&str; 2] = ["auto_update", "auto_cleanup"];
-
-/// Detects the shape of a config, and repairs an overwritten one.
-///
-/// A trait, because a sibling app has a config with other keys: `launch` takes its implementation.
-pub trait ConfigSalvager: Sync {
-    /// Returns the shape of a document.
-    fn shape(&self, doc: &Document) -> Shape;
-    /// Repairs a document. `last_good` is the newest good backup of the app's config, if there is
-    /// one.
-    ///
-    /// Returns a document that is neither [`Shape::Daemon`] nor [`Shape::Mixed`] as it is, without
-    /// a daemon's half.
-    fn salvage(&self, doc: &Document, last_good: Option<&Document>, ids: &mut dyn Ids) -> Salvaged;
-}
-
-/// The implementation for MyOwnLLM and its daemon: calls [`shape`] and [`salvage`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Salvager;
-
-impl ConfigSalvager for Salvager {
-    fn shape(&self, doc: &Document) -> Shape {
-        shape(doc)
-    }
-    fn salvage(&self, doc: &Document, last_good: Option<&Document>, ids: &mut dyn Ids) -> Salvaged {
-        salvage(doc, last_good, ids)
-    }
-}
 
 /// Returns true if an entry of the daemon's `networks` names a network.
 fn is_network(entry: ValueRef<'_>) -> bool {
@@ -59,7 +35,9 @@ fn is_network(entry: ValueRef<'_>) -> bool {
 /// An entry that names no network keeps the document from being recognised as the daemon's. Its
 /// networks then stay at the top level, where the app does not read them.
 pub fn unrecognised_networks(doc: &Document) -> Option<Diagnostic> {
-    let networks = doc.get(&["networks"]).filter(|n| n.kind() == Kind::Array && !is_recognised(doc))?;
+    let networks = doc
+        .get(&["networks"])
+        .filter(|n| n.kind() == Kind::Array && !is_recognised(doc, &APP_MARKS, true))?;
     let hidden = networks.items().filter(|entry| is_network(*entry)).count();
     let odd = networks.items().position(|entry| !is_network(entry)).filter(|_| hidden > 0)?;
     let path = format!("/networks/{odd}");
@@ -81,22 +59,25 @@ pub fn unrecognised_networks(doc: &Document) -> Option<Diagnostic> {
     })
 }
 
-fn has_app_mark(doc: &Document) -> bool {
-    APP_MARKS.iter().any(|key| doc.get(&[key]).is_some())
+fn has_mark(doc: &Document, marks: &[impl AsRef<str>]) -> bool {
+    marks.iter().any(|key| doc.get(&[key.as_ref()]).is_some())
 }
 
-/// Returns true if the daemon wrote a document, wholly or in part.
+/// Returns true if the daemon wrote a document, wholly or in part. `marks` are the keys that only
+/// the app writes.
 ///
-/// That is so if every entry of a non-empty top-level array `networks` names a network; or if the
-/// document has a number `version`, an object `daemon`, an array `networks`, and no key of the app.
-fn is_recognised(doc: &Document) -> bool {
+/// That is so if every entry of a non-empty top-level array `networks` names a network, and only the
+/// daemon writes such an array; or if the document has a number `version`, an object `daemon`, an
+/// array `networks`, and no key of the app.
+fn is_recognised(doc: &Document, marks: &[impl AsRef<str>], only_daemon_has_networks: bool) -> bool {
     let Some(networks) = doc.get(&["networks"]).filter(|n| n.kind() == Kind::Array) else { return false };
     let is = |key: &str, kind: Kind| doc.get(&[key]).is_some_and(|v| v.kind() == kind);
     let is_seeded = networks.items().next().is_some() && networks.items().all(is_network);
-    is_seeded || (is("version", Kind::Number) && is("daemon", Kind::Object) && !has_app_mark(doc))
+    (is_seeded && only_daemon_has_networks)
+        || (is("version", Kind::Number) && is("daemon", Kind::Object) && !has_mark(doc, marks))
 }
 
-/// Returns the shape of a document.
+/// Returns the shape of a document of MyOwnLLM or its daemon.
 ///
 /// ```
 /// use myownllm_config_model::Document;
@@ -108,7 +89,11 @@ fn is_recognised(doc: &Document) -> bool {
 /// assert_eq!(of("{}"), Shape::Unknown);
 /// ```
 pub fn shape(doc: &Document) -> Shape {
-    match (is_recognised(doc), has_app_mark(doc)) {
+    shape_by(doc, &APP_MARKS, true)
+}
+
+fn shape_by(doc: &Document, marks: &[impl AsRef<str>], only_daemon_has_networks: bool) -> Shape {
+    match (is_recognised(doc, marks, only_daemon_has_networks), has_mark(doc, marks)) {
         (true, false) => Shape::Daemon,
         (true, true) => Shape::Mixed,
         (false, true) => Shape::App,
@@ -116,7 +101,7 @@ pub fn shape(doc: &Document) -> Shape {
     }
 }
 
-/// Repairs a document; see [`ConfigSalvager::salvage`].
+/// Repairs a document of MyOwnLLM's; see [`AppSchema::salvage`].
 ///
 /// - Of a [`Shape::Daemon`] document with a backup, the app's half is the backup and the daemon's
 ///   networks that it lacks.
@@ -126,17 +111,28 @@ pub fn shape(doc: &Document) -> Shape {
 /// Two networks are the same if their network ids have the same normal form. Ignores a backup that
 /// is not [`Shape::App`].
 pub fn salvage(doc: &Document, last_good: Option<&Document>, ids: &mut dyn Ids) -> Salvaged {
-    let shape = shape(doc);
+    salvage_as(&MyOwnLlm::default(), doc, last_good, ids)
+}
+
+fn salvage_as<S: AppSchema + ?Sized>(
+    schema: &S,
+    doc: &Document,
+    last_good: Option<&Document>,
+    ids: &mut dyn Ids,
+) -> Salvaged {
+    let shape = schema.shape(doc);
     let mut report = SalvageReport::new(shape);
     let mut diagnostics = Vec::new();
     if !matches!(shape, Shape::Daemon | Shape::Mixed) {
         return Salvaged { app: doc.clone(), daemon: None, report, diagnostics };
     }
-    let copy = last_good.filter(|copy| shape == Shape::Daemon && self::shape(copy) == Shape::App);
-    let own_keys = daemon_config::OWN_KEYS;
+    let copy = last_good.filter(|copy| shape == Shape::Daemon && schema.shape(copy) == Shape::App);
+    // A key that the app has as well may be the app's.
+    let defaults = schema.defaults();
+    let foreign = SHARED_KEYS.into_iter().filter(|key| defaults.get(&[key]).is_none());
 
     let mut app = doc.clone();
-    for key in own_keys {
+    for key in daemon_config::OWN_KEYS.into_iter().chain(foreign) {
         if app.remove(&[key]) {
             report.stripped_keys.push(key.to_owned());
         }
@@ -154,12 +150,12 @@ pub fn salvage(doc: &Document, last_good: Option<&Document>, ids: &mut dyn Ids) 
     } else {
         report.kept_keys = keys_of(&app);
     }
-    recover(doc, &mut app, ids, &mut report, &mut diagnostics);
-    report.reset_keys = app_config::missing_keys(&app);
-    if let (Some(first), false) = (report.recovered_networks.first(), has_active(&app)) {
-        report.activate = Some(first.clone());
+    let are_adopted = schema.adopt_networks(doc, &mut app, ids, &mut report, &mut diagnostics);
+    report.reset_keys = schema.missing_keys(&app);
+    let mut daemon = daemon_half(doc, shape);
+    if are_adopted {
+        daemon.set(&["networks"], Fragment::array::<Fragment>([]));
     }
-    let daemon = daemon_half(doc, shape);
     report.daemon_keys = keys_of(&daemon);
     Salvaged { app, daemon: Some(daemon), report, diagnostics }
 }
@@ -173,7 +169,7 @@ fn has_active(app: &Document) -> bool {
 }
 
 /// Appends the daemon's networks that the app's half lacks, converted to the app's shape.
-fn recover(
+fn adopt_networks(
     doc: &Document,
     app: &mut Document,
     ids: &mut dyn Ids,
@@ -217,6 +213,9 @@ fn recover(
     });
     app.append(&NETWORKS, missing);
     diagnostics.extend(replaced);
+    if let (Some(first), false) = (report.recovered_networks.first(), has_active(app)) {
+        report.activate = Some(first.clone());
+    }
 }
 
 /// Makes an array of networks in the app's half, unless there is one. Returns a warning for each
@@ -268,7 +267,7 @@ fn replaced_by_networks(path: &str, found: Kind) -> Diagnostic {
     }
 }
 
-/// Returns the daemon's half of a document: its keys, with an empty array of networks.
+/// Returns the daemon's half of a document.
 ///
 /// A [`Shape::Daemon`] document belongs to the daemon as a whole, with the keys of a newer daemon.
 /// A [`Shape::Mixed`] one has only the keys of the daemon's schema in its daemon's half.
@@ -281,7 +280,6 @@ fn daemon_half(doc: &Document, shape: Shape) -> Document {
             }
         }
     }
-    half.set(&["networks"], Fragment::array::<Fragment>([]));
     half
 }
 

@@ -46,6 +46,18 @@ pub fn rebase_paths(
             found.push(path);
         }
     }
+    found.extend(rebase_app_paths(app, from, to, is_at_new_place));
+    found
+}
+
+/// Replaces the paths of the app's half.
+pub(crate) fn rebase_app_paths(
+    app: &mut Document,
+    from: &str,
+    to: &str,
+    is_at_new_place: &dyn Fn(&str) -> bool,
+) -> Vec<Rebased> {
+    let mut found = Vec::new();
     app.set_in_items(&["cloud_mesh", "networks"], &["daemon_settings", "roster_path"], |n, old| {
         let path = Rebased::of(old, "app", (from, to), is_at_new_place, || {
             format!("/cloud_mesh/networks/{n}/daemon_settings/roster_path")

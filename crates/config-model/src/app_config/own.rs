@@ -34,6 +34,8 @@ pub struct OwnSettings {
     values: [usize; 2],
     /// The number of keys of the app's schema that the document has before it is completed.
     keys_there: usize,
+    /// The number of keys of the app's schema.
+    keys: usize,
 }
 
 /// The part that a config has lost since a backup of it.
@@ -54,8 +56,11 @@ impl OwnSettings {
         let mut completed = doc.clone();
         complete(&mut completed, conversation_dir, &mut SeededIds::new(0, 0));
         let defaults = defaults(conversation_dir);
-        let mut own =
-            Self { keys_there: keys().filter(|key| doc.get(&[key]).is_some()).count(), ..Self::default() };
+        let mut own = Self {
+            keys_there: keys().filter(|key| doc.get(&[key]).is_some()).count(),
+            keys: keys().count(),
+            ..Self::default()
+        };
         for (key, value) in completed.root().members() {
             let sectioned = key == "cloud_mesh" || SECTIONS.contains(&&*key);
             if !sectioned {
@@ -78,6 +83,22 @@ impl OwnSettings {
             if !id.is_empty() {
                 own.networks.push(network_id::normal_form(&id));
                 own.values[1] += count_values(network);
+            }
+        }
+        own
+    }
+
+    /// Measures a document of another app by its top-level keys: a setting is a value that differs
+    /// from the app's `defaults`.
+    #[must_use]
+    pub fn beside(doc: &Document, defaults: &Document) -> Self {
+        let mut own = Self::default();
+        for (key, default) in defaults.root().members() {
+            own.keys += 1;
+            let Some(value) = doc.get(&[&key]) else { continue };
+            own.keys_there += 1;
+            if is_own(value, Some(default)) {
+                own.add(vec![key.into_owned()], value);
             }
         }
         own
@@ -113,7 +134,7 @@ impl OwnSettings {
     /// Returns true if the document lacks most keys of the schema. The app writes all of them.
     #[must_use]
     pub fn is_bare(&self) -> bool {
-        self.keys_there * 4 <= keys().count()
+        self.keys_there * 4 <= self.keys
     }
 
     /// Returns true if none of the networks of `before` is left, although others may have come since.

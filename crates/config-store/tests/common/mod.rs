@@ -5,11 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
-use myownllm_config_model::{Document, SeededIds, app_config};
-use myownllm_config_store::{Applied, Clock, ConfigStore, Loaded, Places, Store, StoreError};
+use myownllm_config_model::{Document, SeededIds};
+use myownllm_config_store::{
+    AppSchema as _, Applied, Clock, ConfigStore, Loaded, MyOwnLlm, Places, Store, StoreError,
+};
 use myownllm_durable_fs::sim::{Entry, SimDisk};
 use myownllm_durable_fs::{Disk, quote, sim_path};
 use myownllm_paths::{Env, PathResolver, Resolver};
@@ -56,6 +58,11 @@ impl Clock for FakeClock {
     }
 }
 
+pub static SCHEMA: LazyLock<MyOwnLlm> = LazyLock::new(|| {
+    let layout = Resolver::default().resolve(&Env::explicit(HOME)).unwrap();
+    MyOwnLlm::new(layout.conversations.to_string_lossy())
+});
+
 pub fn ids() -> SeededIds {
     SeededIds::new(1_700_000_000_000, 7)
 }
@@ -88,11 +95,10 @@ pub fn replaces_link(link: &str) -> String {
 pub fn healthy(mark: &str) -> Vec<u8> {
     let mut doc = Document::parse(APP).unwrap().document;
     doc.set(&["mark"], serde_json::json!(mark));
-    let conversations = sim_places().conversation_dir;
-    app_config::complete(&mut doc, &conversations, &mut ids());
+    SCHEMA.complete(&mut doc, &mut ids());
     let bytes = doc.to_bytes();
     let mut again = Document::parse(&bytes).unwrap().document;
-    app_config::complete(&mut again, &conversations, &mut ids());
+    SCHEMA.complete(&mut again, &mut ids());
     assert!(!again.is_modified(), "the scene is not what it says");
     bytes
 }
@@ -100,7 +106,7 @@ pub fn healthy(mark: &str) -> Vec<u8> {
 /// Does the same as a launch of the app.
 pub fn launch(disk: &dyn Disk, places: &Places) -> Result<(Loaded, Option<Applied>), StoreError> {
     let clock = FakeClock::default();
-    let store = Store::new(disk, &clock, places.clone());
+    let store = Store::new(disk, &clock, places.clone(), &*SCHEMA);
     launch_with(&store)
 }
 

@@ -1,0 +1,234 @@
+//! A store for another app: its config has its own schema, and nothing of MyOwnLLM's is ever written.
+#![allow(clippy::unwrap_used, reason = "a test stops when its scene cannot be set")]
+
+mod common;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::{FakeClock, LEAKED_V3, contents, ids};
+use myownllm_config_model::{Document, app_config};
+use myownllm_config_store::{
+    AppSchema, Applied, ConfigStore, DaemonHalf, FileShape, Loaded, Places, Store, StoreError,
+};
+use myownllm_durable_fs::sim::SimDisk;
+use myownllm_durable_fs::sim_path;
+use myownllm_paths::{Env, HostApp, MYOWNLLM, PathResolver, Resolver};
+use rstest::rstest;
+use serde_json::json;
+
+const APP_HOME: &str = sim_path!("/home/u/.otherapp");
+const CONFIG: &str = sim_path!("/home/u/.otherapp/config.json");
+const DAEMON_CONFIG: &str = sim_path!("/home/u/.otherapp/mesh-home/config.json");
+const OWN: &[u8] = br#"{"theme": "dark", "zoom": 2, "fonts": ["a"], "plan": {"x": 1}, "version": 7}"#;
+
+#[derive(Debug)]
+struct OtherApp;
+
+impl AppSchema for OtherApp {
+    fn defaults(&self) -> Document {
+        let text = br#"{"theme": "light", "zoom": 1, "fonts": [], "plan": {}, "version": 7}"#;
+        Document::parse(text).unwrap().document
+    }
+}
+
+fn places() -> Places {
+    let app = HostApp {
+        name: "OtherApp".into(),
+        program: "otherapp".into(),
+        app_folder: ".otherapp".into(),
+        daemon_folder: "mesh-home".into(),
+        ..MYOWNLLM
+    };
+    Places::of(&Resolver::new(app).resolve(&Env::explicit(common::HOME)).unwrap())
+}
+
+fn disk_with(config: Option<&[u8]>) -> SimDisk {
+    let disk = SimDisk::new();
+    disk.put_dir(APP_HOME, 0o700);
+    if let Some(bytes) = config {
+        disk.put(CONFIG, bytes);
+    }
+    disk
+}
+
+/// Does what a launch does, and checks that no file and no message is another app's.
+fn launch(disk: &SimDisk) -> (Loaded, Option<Applied>) {
+    let before = contents(disk);
+    let clock = FakeClock::default();
+    let store = Store::new(disk, &clock, places(), &OtherApp);
+    let loaded = store.look(&mut ids()).unwrap();
+    let applied =
+        (!loaded.pending.is_empty()).then(|| store.lock(Duration::ZERO).unwrap().apply(&mut ids()).unwrap());
+    let mut messages = format!("{:?} {:?}", loaded.diagnostics, loaded.report);
+    if let Some(applied) = &applied {
+        messages += &format!("{:?} {:?} {:?}", applied.diagnostics, applied.report, applied.steps);
+    }
+    assert!(!messages.to_lowercase().contains("myownllm"), "{messages}");
+    let foreign: Vec<_> =
+        app_config::keys().filter(|key| !["auto_update", "auto_cleanup"].contains(&&**key)).collect();
+    for bytes in contents(disk).difference(&before) {
+        let Ok(parsed) = Document::parse(bytes) else { continue };
+        for key in &foreign {
+            assert!(parsed.document.get(&[key]).is_none(), "{key} in {}", String::from_utf8_lossy(bytes));
+        }
+    }
+    // A second launch finds nothing to do.
+    assert!(store.look(&mut ids()).unwrap().pending.is_empty());
+    (loaded, applied)
+}
+
+fn config(disk: &SimDisk) -> serde_json::Value {
+    serde_json::from_slice(&disk.content(CONFIG).unwrap()).unwrap()
+}
+
+#[test]
+fn a_config_of_another_app_is_left_as_it_is() {
+    let disk = disk_with(Some(OWN));
+    let (loaded, _) = launch(&disk);
+    assert_eq!((loaded.shape, disk.content(CONFIG).unwrap()), (FileShape::App, OWN.to_vec()));
+}
+
+#[rstest]
+#[case::missing(None, json!({"theme": "light", "zoom": 1, "fonts": [], "plan": {}, "version": 7}))]
+#[case::lacks_some(Some(&br#"{"theme": "dark"}"#[..]), json!({"theme": "dark", "zoom": 1, "fonts": [], "plan": {}, "version": 7}))]
+#[case::not_json(Some(&b"\x00\x01"[..]), json!({"theme": "light", "zoom": 1, "fonts": [], "plan": {}, "version": 7}))]
+fn a_config_gets_the_defaults_of_its_own_app(
+    #[case] bytes: Option<&[u8]>,
+    #[case] wanted: serde_json::Value,
+) {
+    let disk = disk_with(bytes);
+    launch(&disk);
+    assert_eq!(config(&disk), wanted);
+    assert!(bytes.is_none_or(|bytes| contents(&disk).contains(bytes)), "the previous bytes are kept");
+}
+
+#[test]
+fn a_config_that_a_daemon_overwrote_comes_back_and_the_networks_stay_the_daemons() {
+    let disk = disk_with(Some(OWN));
+    launch(&disk);
+    disk.put(CONFIG, LEAKED_V3);
+    let (loaded, applied) = launch(&disk);
+    assert_eq!(loaded.shape, FileShape::Daemon);
+    assert_eq!(disk.content(CONFIG).unwrap(), OWN);
+    let report = applied.unwrap().report;
+    assert_eq!(report.daemon_half, Some(DaemonHalf::Written));
+    assert!(report.recovered_networks.is_empty());
+    // The app saves no networks, so none may be lost from the daemon's config.
+    let daemon: serde_json::Value = serde_json::from_slice(&disk.content(DAEMON_CONFIG).unwrap()).unwrap();
+    let before: serde_json::Value = serde_json::from_slice(LEAKED_V3).unwrap();
+    assert!(!before["networks"].as_array().unwrap().is_empty());
+    assert_eq!(daemon["networks"], before["networks"]);
+}
+
+#[test]
+fn a_mixed_config_is_taken_apart() {
+    let mut mixed: serde_json::Value = serde_json::from_slice(LEAKED_V3).unwrap();
+    mixed["theme"] = json!("dark");
+    let bytes = serde_json::to_vec(&mixed).unwrap();
+    let disk = disk_with(Some(&bytes));
+    let (loaded, _) = launch(&disk);
+    assert_eq!(loaded.shape, FileShape::Mixed);
+    let config = config(&disk);
+    assert_eq!((&config["theme"], &config["zoom"]), (&json!("dark"), &json!(1)));
+    assert!(config.get("networks").is_none() && config.get("daemon").is_none());
+    assert!(contents(&disk).contains(&bytes));
+}
+
+/// An app whose own config has a list `networks` does not lose it to the daemon.
+#[test]
+fn networks_of_the_app_itself_do_not_make_its_config_the_daemons() {
+    #[derive(Debug)]
+    struct WithNetworks;
+    impl AppSchema for WithNetworks {
+        fn defaults(&self) -> Document {
+            Document::parse(br#"{"theme": "light", "networks": []}"#).unwrap().document
+        }
+    }
+    let own = br#"{"theme": "dark", "networks": [{"id": "a", "network_id": "home"}]}"#;
+    let disk = disk_with(Some(own));
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, places(), &WithNetworks);
+    assert_eq!(store.look(&mut ids()).unwrap().shape, FileShape::App);
+    store.lock(Duration::ZERO).unwrap().apply(&mut ids()).unwrap();
+    assert_eq!(disk.content(CONFIG).unwrap(), own);
+    disk.put(CONFIG, LEAKED_V3);
+    assert_eq!(store.look(&mut ids()).unwrap().shape, FileShape::Daemon);
+    store.lock(Duration::ZERO).unwrap().apply(&mut ids()).unwrap();
+    assert_eq!(disk.content(CONFIG).unwrap(), own);
+}
+
+#[test]
+fn a_wiped_config_comes_back_with_the_settings_that_are_left() {
+    let disk = disk_with(Some(OWN));
+    launch(&disk);
+    disk.put(CONFIG, br#"{"zoom": 5}"#);
+    let (loaded, _) = launch(&disk);
+    assert!(loaded.report.wiped.is_some());
+    let config = config(&disk);
+    assert_eq!((&config["theme"], &config["zoom"]), (&json!("dark"), &json!(5)));
+}
+
+#[test]
+fn the_apps_config_in_the_daemons_place_is_set_aside() {
+    let disk = disk_with(Some(OWN));
+    launch(&disk);
+    disk.put_dir(sim_path!("/home/u/.otherapp/mesh-home"), 0o700);
+    disk.put(DAEMON_CONFIG, br#"{"theme": "dark", "zoom": 9}"#);
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, places(), &OtherApp);
+    assert_eq!(store.misplaced().unwrap().shape, FileShape::App);
+    store.lock(Duration::ZERO).unwrap().set_misplaced_aside().unwrap().unwrap();
+    assert!(disk.content(DAEMON_CONFIG).is_none());
+    assert!(contents(&disk).contains(&br#"{"theme": "dark", "zoom": 9}"#[..]));
+}
+
+/// The schema of MyOwnLLM would not know the file, and would add its own keys.
+#[test]
+fn an_edit_writes_what_the_edit_says() {
+    let disk = disk_with(Some(OWN));
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, places(), &OtherApp);
+    let locked = store.lock(Duration::ZERO).unwrap();
+    locked.update(&mut ids(), &mut |config| Ok(config.set(&["zoom"], 3).is_changed())).unwrap();
+    assert_eq!(
+        config(&disk),
+        json!({"theme": "dark", "zoom": 3, "fonts": ["a"], "plan": {"x": 1}, "version": 7})
+    );
+    let refused = locked.update(&mut ids(), &mut |_| Err("no".into())).unwrap_err();
+    assert!(matches!(refused, StoreError::Edit { .. }), "{refused}");
+}
+
+#[test]
+fn a_store_can_be_kept_in_the_state_of_a_gui() {
+    fn check<T: Send + Sync>(_: &T) {}
+    let (disk, clock) = (SimDisk::new(), myownllm_config_store::SystemClock::default());
+    check(&Store::new(&disk, &clock, places(), &OtherApp));
+}
+
+/// The settings of a used home are lost, and those of a new home are not there yet.
+#[test]
+fn bare_config_is_reported_if_a_user_directory_holds_a_file() {
+    const NOTES: &str = sim_path!("/home/u/.otherapp/notes");
+    #[derive(Debug)]
+    struct WithNotes;
+    impl AppSchema for WithNotes {
+        fn defaults(&self) -> Document {
+            OtherApp.defaults()
+        }
+        fn user_dirs(&self) -> Vec<PathBuf> {
+            vec![NOTES.into()]
+        }
+    }
+    let disk = disk_with(Some(b"{}"));
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, places(), &WithNotes);
+    let reports_loss = || {
+        let loaded = store.look(&mut ids()).unwrap();
+        loaded.diagnostics.iter().any(|found| found.code == "config.wiped")
+    };
+    disk.put_dir(NOTES, 0o700);
+    assert!(!reports_loss());
+    disk.put(format!("{NOTES}/first.txt"), b"");
+    assert!(reports_loss());
+}

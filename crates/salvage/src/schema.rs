@@ -1,0 +1,244 @@
+//! The seam to the schema of an app's config.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use myownllm_config_model::app_config::{self, OwnSettings};
+use myownllm_config_model::networks::SavedNetwork;
+use myownllm_config_model::{Diagnostic, Document, Ids, daemon_config, networks};
+
+use crate::{
+    APP_MARKS, Rebased, Restored, SHARED_KEYS, SalvageReport, Salvaged, Shape, adopt_networks,
+    rebase_app_paths, restore_wiped, salvage_as, shape, unrecognised_networks,
+};
+
+/// The schema of one app's config: everything that this workspace knows of it.
+///
+/// An app implements [`defaults`](Self::defaults); the other methods then compare a config with these
+/// defaults, key by key. [`MyOwnLlm`] is the schema of MyOwnLLM.
+///
+/// ```
+/// use myownllm_config_model::{Document, SeededIds};
+/// use myownllm_salvage::{AppSchema, Shape};
+///
+/// #[derive(Debug)]
+/// struct OtherApp;
+///
+/// impl AppSchema for OtherApp {
+///     fn defaults(&self) -> Document {
+///         Document::parse(br#"{"theme": "light", "zoom": 1}"#).expect("JSON").document
+///     }
+/// }
+///
+/// let parse = |text: &str| Document::parse(text.as_bytes()).unwrap().document;
+/// let file = parse(r#"{"version": 3, "daemon": {}, "networks": [{"id": "a", "network_id": "home"}]}"#);
+/// assert_eq!(OtherApp.shape(&file), Shape::Daemon);
+/// let salvaged = OtherApp.salvage(&file, Some(&parse(r#"{"theme": "dark"}"#)), &mut SeededIds::new(0, 0));
+/// assert_eq!(salvaged.app.to_bytes(), br#"{"theme": "dark"}"#);
+/// // This app saves no networks, so the networks stay the daemon's.
+/// assert_eq!(salvaged.daemon.unwrap().to_bytes(), file.to_bytes());
+/// ```
+pub trait AppSchema: fmt::Debug + Send + Sync {
+    /// Returns the config of a fresh install, with all keys of the app.
+    fn defaults(&self) -> Document;
+
+    /// Returns the keys that only the app writes. One of them shows that a document has a part of
+    /// the app.
+    fn marks(&self) -> Vec<String> {
+        let defaults = self.defaults();
+        let keys = defaults.root().members().map(|(key, _)| key.into_owned());
+        keys.filter(|key| !is_daemon_key(key)).collect()
+    }
+
+    /// Brings a document into the app's present form: migrations, then defaults. A second call
+    /// changes nothing. Returns remarks about the document.
+    fn complete(&self, document: &mut Document, _ids: &mut dyn Ids) -> Vec<Diagnostic> {
+        for (key, value) in self.defaults().root().members() {
+            if document.get(&[&key]).is_none() {
+                document.set(&[&key], value);
+            }
+        }
+        Vec::new()
+    }
+
+    /// Returns the keys that [`complete`](Self::complete) would set to their defaults.
+    fn missing_keys(&self, document: &Document) -> Vec<String> {
+        let defaults = self.defaults();
+        let keys = defaults.root().members().map(|(key, _)| key.into_owned());
+        keys.filter(|key| document.get(&[key]).is_none()).collect()
+    }
+
+    /// Measures the user's settings, so that a sudden loss is noticed.
+    fn own_settings(&self, document: &Document) -> OwnSettings {
+        OwnSettings::beside(document, &self.defaults())
+    }
+
+    /// Returns the directories in which the app keeps files of its user's. A file in them shows
+    /// that the config has had settings.
+    fn user_dirs(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Returns remarks about a config that needs no repair.
+    fn remarks(&self, _document: &Document) -> Vec<Diagnostic> {
+        Vec::new()
+    }
+
+    /// Returns the shape of a document.
+    fn shape(&self, document: &Document) -> Shape {
+        let own_networks = self.defaults().get(&["networks"]).is_some();
+        crate::shape_by(document, &self.marks(), !own_networks)
+    }
+
+    /// Repairs a document. `last_good` is the newest good backup of the app's config, if there is
+    /// one.
+    ///
+    /// Returns a document that is neither [`Shape::Daemon`] nor [`Shape::Mixed`] as it is, without
+    /// a daemon's half.
+    fn salvage(&self, document: &Document, last_good: Option<&Document>, ids: &mut dyn Ids) -> Salvaged {
+        salvage_as(self, document, last_good, ids)
+    }
+
+    /// Adds the daemon's networks in `document` that the app's half lacks to the app's half, and
+    /// reports them. Returns false if the app's config has no place for networks: they then stay in
+    /// the daemon's half.
+    fn adopt_networks(
+        &self,
+        _document: &Document,
+        _app: &mut Document,
+        _ids: &mut dyn Ids,
+        _report: &mut SalvageReport,
+        _diagnostics: &mut Vec<Diagnostic>,
+    ) -> bool {
+        false
+    }
+
+    /// Restores a config that lost its user's settings from a backup. A setting of the user in the
+    /// wiped config wins over the backup.
+    fn restore_wiped(&self, wiped: &Document, backup: &Document, ids: &mut dyn Ids) -> Restored {
+        let mut app = backup.clone();
+        let diagnostics = self.complete(&mut app, ids);
+        let mut kept = Vec::new();
+        for path in self.own_settings(wiped).options {
+            let keys: Vec<&str> = path.iter().map(String::as_str).collect();
+            if let Some(value) = wiped.get(&keys) {
+                app.set(&keys, value);
+                kept.push(path.join("."));
+            }
+        }
+        Restored { app, kept, diagnostics }
+    }
+
+    /// Returns true if the config holds paths that [`rebase_paths`](Self::rebase_paths) might
+    /// replace. Every start asks this.
+    fn has_paths(&self, _app: &Document) -> bool {
+        false
+    }
+
+    /// Replaces the paths of the app's config that lead into the home `from` by paths in the home
+    /// `to`, as [`rebase_paths`](crate::rebase_paths) does.
+    fn rebase_paths(
+        &self,
+        _app: &mut Document,
+        _from: &str,
+        _to: &str,
+        _is_at_new_place: &dyn Fn(&str) -> bool,
+    ) -> Vec<Rebased> {
+        Vec::new()
+    }
+
+    /// Returns the networks that the config saves; `None` if the app keeps no networks in its
+    /// config. The networks of a daemon are then left alone.
+    fn saved_networks(&self, _app: &Document) -> Option<Vec<SavedNetwork>> {
+        None
+    }
+}
+
+fn is_daemon_key(key: &str) -> bool {
+    daemon_config::OWN_KEYS.contains(&key) || SHARED_KEYS.contains(&key)
+}
+
+/// The schema of MyOwnLLM.
+#[derive(Debug, Clone, Default)]
+pub struct MyOwnLlm {
+    conversation_dir: String,
+}
+
+impl MyOwnLlm {
+    /// Returns the schema, with the default of the setting `conversation_dir`.
+    #[must_use]
+    pub fn new(conversation_dir: impl Into<String>) -> Self {
+        Self { conversation_dir: conversation_dir.into() }
+    }
+}
+
+impl AppSchema for MyOwnLlm {
+    fn defaults(&self) -> Document {
+        app_config::defaults(&self.conversation_dir)
+    }
+
+    fn marks(&self) -> Vec<String> {
+        APP_MARKS.map(str::to_owned).to_vec()
+    }
+
+    fn complete(&self, document: &mut Document, ids: &mut dyn Ids) -> Vec<Diagnostic> {
+        app_config::complete(document, &self.conversation_dir, ids)
+    }
+
+    fn missing_keys(&self, document: &Document) -> Vec<String> {
+        app_config::missing_keys(document)
+    }
+
+    fn own_settings(&self, document: &Document) -> OwnSettings {
+        OwnSettings::of(document, &self.conversation_dir)
+    }
+
+    fn user_dirs(&self) -> Vec<PathBuf> {
+        vec![PathBuf::from(&self.conversation_dir)]
+    }
+
+    fn remarks(&self, document: &Document) -> Vec<Diagnostic> {
+        unrecognised_networks(document).into_iter().collect()
+    }
+
+    fn shape(&self, document: &Document) -> Shape {
+        shape(document)
+    }
+
+    fn adopt_networks(
+        &self,
+        document: &Document,
+        app: &mut Document,
+        ids: &mut dyn Ids,
+        report: &mut SalvageReport,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> bool {
+        adopt_networks(document, app, ids, report, diagnostics);
+        true
+    }
+
+    fn restore_wiped(&self, wiped: &Document, backup: &Document, ids: &mut dyn Ids) -> Restored {
+        restore_wiped(wiped, backup, &self.conversation_dir, ids)
+    }
+
+    fn has_paths(&self, app: &Document) -> bool {
+        let names_one = |network: &myownllm_config_model::ValueRef<'_>| {
+            network.get("daemon_settings").is_some_and(|settings| settings.get("roster_path").is_some())
+        };
+        app.get(&crate::NETWORKS).is_some_and(|networks| networks.items().any(|network| names_one(&network)))
+    }
+
+    fn rebase_paths(
+        &self,
+        app: &mut Document,
+        from: &str,
+        to: &str,
+        is_at_new_place: &dyn Fn(&str) -> bool,
+    ) -> Vec<Rebased> {
+        rebase_app_paths(app, from, to, is_at_new_place)
+    }
+
+    fn saved_networks(&self, app: &Document) -> Option<Vec<SavedNetwork>> {
+        Some(networks::saved(app))
+    }
+}
