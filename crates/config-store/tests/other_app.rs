@@ -36,8 +36,8 @@ fn places() -> Places {
     let app = HostApp {
         name: "OtherApp".into(),
         program: "otherapp".into(),
-        app_folder: ".otherapp".into(),
-        daemon_folder: "mesh-home".into(),
+        app_dir: ".otherapp".into(),
+        daemon_dir: "mesh-home".into(),
         ..MYOWNLLM
     };
     Places::of(&Resolver::new(app).resolve(&Env::explicit(common::HOME)).unwrap())

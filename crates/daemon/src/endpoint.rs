@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use myownllm_paths::{CheckedLayout, Mode, PathsError, RealLookup, Socket};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 /// The longest path of a socket file in bytes: `sun_path` less its NUL (108 on Linux, 104 on the
@@ -31,7 +32,25 @@ pub(crate) enum Address {
     Pipe(String),
 }
 
+impl From<Socket> for Endpoint {
+    fn from(socket: Socket) -> Self {
+        match socket {
+            Socket::Path(path) => Self::unix(path),
+            Socket::Pipe(name) => Self::pipe(name),
+        }
+    }
+}
+
 impl Endpoint {
+    /// Returns the endpoint of the daemon of that mode: in its home, or where its own config says.
+    ///
+    /// # Errors
+    /// Fails if that config cannot be read, or if no daemon can be reached at the address that it
+    /// names.
+    pub fn of(layout: &CheckedLayout, mode: Mode) -> Result<Self, PathsError> {
+        Ok(layout.socket(mode, &RealLookup)?.0.into())
+    }
+
     /// Returns the endpoint of the socket file at `path`. The path should be absolute: a relative
     /// path names another daemon in every working directory.
     pub fn unix(path: impl Into<PathBuf>) -> Self {

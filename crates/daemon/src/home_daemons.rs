@@ -7,6 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use myownllm_paths::{
+    CheckedLayout, ControlSocket, Mode, PathsError, Platform, RealLookup, check_control_socket,
+};
+
 use crate::{
     Endpoint, OrphanDaemon, Probe, Refusal, StopError, StoppedDaemon,
     error::{inspect_process_command, inspect_socket_command},
@@ -81,7 +85,28 @@ pub enum DaemonKind {
 }
 
 impl HomeDaemons {
-    /// Returns the daemons of these homes, with the default of each field.
+    /// Returns the daemons of the homes of a layout. A daemon that was started in the app's home may
+    /// listen where the config there says, and the app's own daemon where its own config says.
+    ///
+    /// # Errors
+    /// Fails if a config exists and cannot be read, or if no daemon can be reached at the address
+    /// that the daemon's config names.
+    pub fn of(layout: &CheckedLayout) -> Result<Self, PathsError> {
+        let mut homes = Self::new(&layout.app_home, &layout.daemon_home, Endpoint::of(layout, Mode::OwnLlm)?);
+        homes.home_variable = layout.app.home_variable.clone().into_owned();
+        if layout.platform != Platform::Windows {
+            let config = &layout.app_config;
+            let named = ControlSocket::read(config, &RealLookup)?;
+            let is_address = |path: &&Path| check_control_socket(path, layout.platform, config).is_ok();
+            let named = named.named().filter(is_address);
+            let sockets = named.into_iter().chain([layout.legacy_socket.as_path()]);
+            homes.legacy = sockets.map(Endpoint::unix).collect();
+        }
+        Ok(homes)
+    }
+
+    /// Returns the daemons of these homes, with the default of each field. The caller must know the
+    /// endpoint from the daemon's config: see [`HomeDaemons::of`].
     pub fn new(app_home: impl Into<PathBuf>, daemon_home: impl Into<PathBuf>, own: Endpoint) -> Self {
         let app_home = app_home.into();
         let legacy = (!cfg!(windows)).then(|| Endpoint::unix(app_home.join("daemon.sock")));

@@ -7,6 +7,7 @@ mod spawned;
 mod supervise;
 
 use std::{
+    error::Error as _,
     ffi::OsString,
     io,
     path::{Path, PathBuf},
@@ -15,6 +16,7 @@ use std::{
 
 use myownllm_durable_fs::Disk as _;
 use myownllm_identity::StartPermit;
+use myownllm_paths::{ControlSocket, RealLookup};
 
 use self::attempt::{Attempt, StartFailure};
 pub use self::{
@@ -180,9 +182,29 @@ fn check<'r>(request: &'r SpawnRequest<'_>) -> Result<&'r str, SpawnError> {
     }
     request.permit.check().map_err(|refusal| SpawnError::Identity(Box::new(refusal)))?;
     ensure_free(request)?;
+    check_endpoint(request)?;
     check_socket_file(&request.endpoint)?;
     ensure_home(request).map_err(|source| SpawnError::Home { home: home.to_owned(), source })?;
     Ok(text)
+}
+
+/// Fails if the daemon would listen at another socket than the caller names: nobody would find the
+/// daemon, and it would take the socket of a daemon that listens there.
+fn check_endpoint(request: &SpawnRequest<'_>) -> Result<(), SpawnError> {
+    if request.endpoint.path().is_none() {
+        // All modes have one pipe.
+        return Ok(());
+    }
+    let config = request.permit.daemon_config();
+    let named = ControlSocket::read(config, &RealLookup).map_err(|error| {
+        let problem = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        SpawnError::Config { path: config.to_owned(), problem }
+    })?;
+    let socket = named.named().map_or_else(|| request.home().join("daemon.sock"), Path::to_owned);
+    match Endpoint::unix(&socket).is_same_place(&request.endpoint) {
+        true => Ok(()),
+        false => Err(SpawnError::OtherSocket { endpoint: request.endpoint.clone(), socket }),
+    }
 }
 
 fn ensure_free(request: &SpawnRequest<'_>) -> Result<(), SpawnError> {

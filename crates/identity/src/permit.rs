@@ -93,6 +93,12 @@ impl StartPermit<'_> {
         &self.places.daemon.path
     }
 
+    /// Returns the config of the daemon, which may name the socket at which the daemon listens.
+    #[must_use]
+    pub fn daemon_config(&self) -> &Path {
+        &self.places.daemon.config
+    }
+
     /// Returns the lock of the app's home, which the start of a daemon changes.
     pub fn lock(&self) -> &LockedDir {
         self.lock

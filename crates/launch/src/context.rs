@@ -1,6 +1,5 @@
 //! The context of a launch, and its options.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use myownllm_config_store::ConfigStore;
 use myownllm_daemon::SpawnRequest;
 use myownllm_durable_fs::{Disk, Owner};
-use myownllm_migration::{Homes, StateMigrator, StateNames};
+use myownllm_migration::{Homes, StateMigrator};
 use myownllm_paths::{CheckedLayout, Layout, PathsError};
 
 use crate::daemons::{Daemons, OPERATION};
@@ -42,7 +41,7 @@ pub struct Context<'a> {
     pub disk: &'a dyn Disk,
     /// Moves the daemon's state.
     pub migrator: &'a dyn StateMigrator,
-    /// Keeps the app's config.
+    /// Keeps the app's config: `Store::new` with the app's schema, or `Store::without_config`.
     pub store: &'a dyn ConfigStore,
     /// Finds and starts daemons.
     pub daemons: &'a dyn Daemons,
@@ -51,17 +50,7 @@ pub struct Context<'a> {
 /// Returns the two homes of a layout for a migrator, with the names of the app's daemon.
 #[must_use]
 pub fn homes_of(layout: &Layout) -> Homes {
-    let files = &layout.app.daemon_files;
-    // A name has `/` between its parts, whatever the separator of the platform.
-    let path = |name: &str| name.split('/').collect::<PathBuf>();
-    let names = StateNames {
-        dirs: vec![path(&files.states), path(&files.rosters)],
-        rosters: path(&files.rosters),
-        legacy_roster: path(&files.legacy_roster),
-        custody: path(&files.custody),
-        identity: path(&files.identity),
-    };
-    Homes::new(&layout.app_home, &layout.daemon_home).with_names(names)
+    Homes::of(layout)
 }
 
 /// The callback that a run calls once when it waits for another process. The argument is the id of
@@ -87,7 +76,8 @@ pub struct Options<'a> {
     /// Set, by a signal handler for example, when the user cancels the launch: the launch ends a
     /// daemon that is starting, starts none, and asks no daemon for anything more.
     pub cancelled: Option<&'a Arc<AtomicBool>>,
-    /// The name of the program with the options that lead to this home, for hints.
+    /// The name of the program with the options that lead to this home, for hints; the program of
+    /// the context's app by default.
     pub program: &'a str,
     /// The callback for a run that waits for another one.
     pub on_wait: Option<OnWait<'a>>,
@@ -117,6 +107,22 @@ impl Default for Options<'_> {
             user_name: |uid| uid.to_string(),
             last_restored: |_| None,
         }
+    }
+}
+
+impl Context<'_> {
+    /// True if the keys of the app's config mean what they mean to MyOwnLLM.
+    pub(crate) fn is_myownllm(&self) -> bool {
+        self.store.schema().is_some_and(|schema| schema.is_myownllm())
+    }
+}
+
+impl<'a> Options<'a> {
+    /// Returns the options with the program of the context's app, unless the caller named another.
+    pub(crate) fn of(&self, context: &Context<'a>) -> Self {
+        let layout: &'a Layout = context.layout;
+        let program = if self.program == PROGRAM { layout.app.program.as_ref() } else { self.program };
+        Self { program, ..*self }
     }
 }
 

@@ -1,34 +1,30 @@
 //! Prints the plan of a move; executes it with `--run`; reverses the direction with `--undo`.
 //!
-//! `cargo run -p myownllm-migration --example migrate -- ~/.myownllm [--undo] [--run]`
+//! `cargo run -p myownllm-migration --example migrate -- /home/u [--undo] [--run]`
 
 #![allow(clippy::print_stdout, reason = "a program for people to look at")]
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{error::Error, process::ExitCode, time::Duration};
 
+use myownllm_daemon::HomeDaemons;
 use myownllm_durable_fs::{Disk, RealDisk};
-use myownllm_migration::{Homes, Migrator, NoDaemons, Options, StateMigrator};
+use myownllm_migration::{Homes, Migrator, Options, StateMigrator};
+use myownllm_paths::{CheckedLayout, Env, PathResolver, RealLookup, Resolver};
 
-fn main() -> ExitCode {
+fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1);
-    let Some(app) = arguments.next().map(PathBuf::from) else {
-        println!("usage: migrate APP_HOME [--undo] [--run]");
-        return ExitCode::from(2);
+    let Some(home) = arguments.next() else {
+        println!("usage: migrate HOME [--undo] [--run]");
+        return Ok(ExitCode::from(2));
     };
     let flags: Vec<_> = arguments.collect();
     let given = |flag: &str| flags.iter().any(|given| given == flag);
     let options = if given("--undo") { Options::undo() } else { Options::forward() };
-    let migrator = Migrator::new(&RealDisk, Homes::new(&app, app.join(".myownmesh")));
+    let layout = CheckedLayout::new(Resolver::default().resolve(&Env::explicit(home))?, &RealLookup)?;
+    let migrator = Migrator::new(&RealDisk, Homes::of(&layout));
     if given("--run") {
-        let lock = match RealDisk.lock(&app, Duration::from_secs(5)) {
-            Ok(lock) => lock,
-            Err(error) => {
-                println!("{error} [{}]", error.code());
-                return ExitCode::from(6);
-            }
-        };
-        // This example does not check if a daemon runs; an app must do that.
-        let report = migrator.run(&lock, &options, &NoDaemons);
+        let lock = RealDisk.lock(&layout.app_home, Duration::from_secs(5))?;
+        let report = migrator.run(&lock, &options, &HomeDaemons::of(&layout)?);
         println!("{:?}", report.outcome);
         for moved in &report.moved {
             println!("moved {} to {} ({:?})", moved.from.display(), moved.to.display(), moved.method);
@@ -36,7 +32,7 @@ fn main() -> ExitCode {
         for error in report.refusals.iter().chain(&report.errors) {
             println!("{error} [{}] {}", error.code(), error.hint().unwrap_or_default());
         }
-        return ExitCode::from(u8::from(report.class().is_some()));
+        return Ok(ExitCode::from(u8::from(report.class().is_some())));
     }
     let plan = migrator.plan(&migrator.inspect(options.direction), &options);
     print!("{plan}");
@@ -52,5 +48,5 @@ fn main() -> ExitCode {
     if plan.is_empty() {
         println!("nothing to do");
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }

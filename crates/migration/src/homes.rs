@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use myownllm_identity::IdentityPaths;
+use myownllm_paths::{HostApp, Layout, MYOWNLLM};
 use serde::Serialize;
 
 /// The names, relative to a home, of the files that move. A sibling app whose daemon uses other
@@ -22,21 +23,21 @@ pub struct StateNames {
     pub identity: PathBuf,
 }
 
-impl Default for StateNames {
-    /// Returns the names of the daemon `myownmesh`.
-    fn default() -> Self {
+impl StateNames {
+    /// Returns the names of the daemon of an app.
+    #[must_use]
+    pub fn of(app: &HostApp) -> Self {
+        let files = &app.daemon_files;
         Self {
-            dirs: vec!["mesh/states".into(), "mesh/rosters".into()],
-            rosters: "mesh/rosters".into(),
-            legacy_roster: "mesh/roster.json".into(),
-            custody: ".secrets/custody.json".into(),
-            identity: ".secrets/identity.json".into(),
+            dirs: vec![files.states.as_ref().into(), files.rosters.as_ref().into()],
+            rosters: files.rosters.as_ref().into(),
+            legacy_roster: files.legacy_roster.as_ref().into(),
+            custody: files.custody.as_ref().into(),
+            identity: files.identity.as_ref().into(),
         }
         .with_platform_separators()
     }
-}
 
-impl StateNames {
     /// Returns the names with the separator of the platform. On Windows, `mesh/states` in a home
     /// would be shown, and written, as a path with both separators.
     fn with_platform_separators(self) -> Self {
@@ -48,6 +49,13 @@ impl StateNames {
             custody: native(self.custody),
             identity: native(self.identity),
         }
+    }
+}
+
+impl Default for StateNames {
+    /// Returns the names of the daemon `myownmesh`.
+    fn default() -> Self {
+        Self::of(&MYOWNLLM)
     }
 }
 
@@ -68,8 +76,19 @@ pub struct Homes {
 }
 
 impl Homes {
-    /// Creates the two homes, with the names of the daemon `myownmesh`. Both paths must be
-    /// absolute.
+    /// Returns the two homes of a layout, with the names of its app.
+    #[must_use]
+    pub fn of(layout: &Layout) -> Self {
+        Self {
+            app: layout.app_home.clone(),
+            daemon: layout.daemon_home.clone(),
+            names: StateNames::of(&layout.app),
+            program: layout.app.program.clone().into_owned(),
+        }
+    }
+
+    /// Creates the two homes, with the names of MyOwnLLM. Both paths must be absolute. Another app
+    /// calls [`Homes::of`].
     pub fn new(app: impl Into<PathBuf>, daemon: impl Into<PathBuf>) -> Self {
         Self {
             app: app.into(),

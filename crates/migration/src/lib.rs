@@ -41,10 +41,13 @@ pub trait LiveDaemons {
     }
 }
 
-/// Finds no daemons: for tests, and for homes that no daemon can use.
+/// Finds no daemons: for tests on homes that no daemon can use. An app passes the daemons of its
+/// homes, `myownllm_daemon::HomeDaemons`.
+#[cfg(feature = "testing")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoDaemons;
 
+#[cfg(feature = "testing")]
 impl LiveDaemons for NoDaemons {
     fn live(&self) -> Vec<LiveDaemon> {
         Vec::new()

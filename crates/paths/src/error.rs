@@ -17,6 +17,8 @@ pub enum PathsError {
     NoHome {
         /// The variable that should name the home.
         variable: &'static str,
+        /// The program that the hint names.
+        program: String,
     },
     /// The user's home is a relative path, which would mean another directory for every working
     /// directory.
@@ -26,6 +28,8 @@ pub enum PathsError {
         home: PathBuf,
         /// The source of the path: the variable, or `--home`.
         rule: &'static str,
+        /// The program that the hint names.
+        program: String,
     },
     /// The path that is named as the user's home is the app's home, or a daemon's: everything would
     /// be searched for, and created, one level too deep.
@@ -169,9 +173,9 @@ impl PathsError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoHome { .. } => Some("myownllm-mesh --home /path/to/home status".to_owned()),
-            Self::RelativeHome { home, .. } => {
-                Some(format!("myownllm-mesh --home \"$PWD\"/{} status", quoted(home)))
+            Self::NoHome { program, .. } => Some(format!("{program} --home /path/to/home status")),
+            Self::RelativeHome { home, program, .. } => {
+                Some(format!("{program} --home \"$PWD\"/{} status", quoted(home)))
             }
             Self::HostApp { .. } => None,
             Self::AppHome { user_home: Some(home), app, .. } => {

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::ser::SerializeMap;
@@ -150,17 +149,7 @@ impl Layout {
     /// [`PathsError::Lookup`] if the config exists and cannot be read. A config that is not a
     /// regular file, or not JSON, names no socket: the daemon then listens in its home.
     pub fn control_socket(&self, mode: Mode, lookup: &dyn Lookup) -> Result<ControlSocket, PathsError> {
-        let path = self.config_for_mode(mode);
-        match lookup.read(path) {
-            Ok(bytes) => Ok(ControlSocket::of_config(&bytes)),
-            Err(error) => match error.kind() {
-                ErrorKind::NotFound
-                | ErrorKind::NotADirectory
-                | ErrorKind::InvalidInput
-                | ErrorKind::IsADirectory => Ok(ControlSocket::InHome),
-                _ => Err(PathsError::Lookup { path: path.to_path_buf(), source: error }),
-            },
-        }
+        ControlSocket::read(self.config_for_mode(mode), lookup)
     }
 
     /// Returns the address of the daemon of that mode, and the rule that chose it.

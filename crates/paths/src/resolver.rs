@@ -41,19 +41,24 @@ impl Resolver {
         self
     }
 
-    fn user_home(env: &Env) -> Result<(PathBuf, Rule), PathsError> {
+    fn user_home(&self, env: &Env) -> Result<(PathBuf, Rule), PathsError> {
+        let program = || self.app.program.clone().into_owned();
         let (home, rule, by) = match env.home() {
             Home::Explicit(path) if path.as_os_str().is_empty() => {
-                return Err(PathsError::RelativeHome { home: path.clone(), rule: "--home" });
+                return Err(PathsError::RelativeHome {
+                    home: path.clone(),
+                    rule: "--home",
+                    program: program(),
+                });
             }
             Home::Explicit(path) => (path.clone(), Rule::ExplicitHome, "--home"),
             Home::System { variable, value } => match value.as_deref().filter(|v| !v.is_empty()) {
                 Some(value) => (PathBuf::from(value), Rule::SystemHome, *variable),
-                None => return Err(PathsError::NoHome { variable }),
+                None => return Err(PathsError::NoHome { variable, program: program() }),
             },
         };
         if !is_absolute(&home) {
-            return Err(PathsError::RelativeHome { home, rule: by });
+            return Err(PathsError::RelativeHome { home, rule: by, program: program() });
         }
         // Removes trailing and doubled slashes and `.`. Keeps `..`, because only the system knows
         // its target after a symlink.
@@ -86,7 +91,7 @@ impl PathResolver for Resolver {
         check_names(&self.app, self.platform.usually_ignores_case())?;
         let app = &self.app;
         let files = &app.daemon_files;
-        let (user_home, user_home_rule) = Self::user_home(env)?;
+        let (user_home, user_home_rule) = self.user_home(env)?;
         let app_home = inside(&user_home, &app.app_dir);
         let daemon_home = inside(&app_home, &app.daemon_dir);
         let (shared_home, shared_home_rule) = self.shared_home(env, &user_home, &app_home);

@@ -1,11 +1,12 @@
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use myownllm_json_document::Document;
 use serde::{Serialize, Serializer};
 
-use crate::PathsError;
 use crate::spelling::is_absolute;
+use crate::{Lookup, PathsError};
 
 /// The daemon that the app talks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -46,6 +47,24 @@ pub enum ControlSocket {
 }
 
 impl ControlSocket {
+    /// Reads the control socket from a daemon's config.
+    ///
+    /// # Errors
+    /// [`PathsError::Lookup`] if the config exists and cannot be read. A config that is not a
+    /// regular file, or not JSON, names no socket: the daemon then listens in its home.
+    pub fn read(config: &Path, lookup: &dyn Lookup) -> Result<Self, PathsError> {
+        match lookup.read(config) {
+            Ok(bytes) => Ok(Self::of_config(&bytes)),
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound
+                | ErrorKind::NotADirectory
+                | ErrorKind::InvalidInput
+                | ErrorKind::IsADirectory => Ok(Self::InHome),
+                _ => Err(PathsError::Lookup { path: config.to_path_buf(), source: error }),
+            },
+        }
+    }
+
     /// Returns the control socket in the bytes of a daemon's config.
     #[must_use]
     pub fn of_config(config: &[u8]) -> Self {

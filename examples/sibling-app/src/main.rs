@@ -17,9 +17,7 @@ use myownllm_daemon::{
 use myownllm_durable_fs::{Disk, RealDisk, make_dirs};
 use myownllm_identity::{IdentityPaths, start_permit};
 use myownllm_migration::{Homes, Migrator, Options, StateMigrator};
-use myownllm_paths::{
-    CheckedLayout, Env, HostApp, MYOWNLLM, Mode, PathResolver, RealLookup, Resolver, Socket,
-};
+use myownllm_paths::{CheckedLayout, Env, HostApp, MYOWNLLM, Mode, PathResolver, RealLookup, Resolver};
 
 /// Returns the names of the app. The other names are the daemon's own, and the same for every app.
 fn other_app() -> HostApp {
@@ -30,14 +28,6 @@ fn other_app() -> HostApp {
         daemon_dir: "mesh-home".into(),
         ..MYOWNLLM
     }
-}
-
-/// Returns the address of the daemon of that mode: in its home, or as its own config says.
-fn endpoint(layout: &CheckedLayout, mode: Mode) -> Result<Endpoint, Box<dyn Error>> {
-    Ok(match layout.socket(mode, &RealLookup)?.0 {
-        Socket::Path(path) => Endpoint::unix(path),
-        other => return Err(format!("{other}: this example speaks to sockets alone").into()),
-    })
 }
 
 /// Returns true if a daemon is in use.
@@ -54,15 +44,15 @@ fn start() -> Result<bool, Box<dyn Error>> {
         println!("there is no {} yet, so there is nothing to start", layout.app_home.display());
         return Ok(false);
     }
-    let own = endpoint(&layout, Mode::OwnLlm)?;
+    // Where the own daemon listens: in its home, or as its config says.
+    let own = Endpoint::of(&layout, Mode::OwnLlm)?;
 
     // Holds the lock from the look to the daemon's first answer, so that only one start runs at a
     // time.
     let lock = RealDisk.lock(&layout.app_home, Duration::from_secs(5))?;
     // Moves nothing while a daemon still uses the files.
-    let daemons = HomeDaemons::new(&layout.app_home, &layout.daemon_home, own.clone());
-    let homes = Homes::new(&layout.app_home, &layout.daemon_home).with_program("otherapp");
-    let report = Migrator::new(&RealDisk, homes).run(&lock, &Options::forward(), &daemons);
+    let daemons = HomeDaemons::of(&layout)?;
+    let report = Migrator::new(&RealDisk, Homes::of(&layout)).run(&lock, &Options::forward(), &daemons);
     for moved in &report.moved {
         println!("moved {} to {}", moved.from.display(), moved.to.display());
     }
@@ -87,7 +77,7 @@ fn start() -> Result<bool, Box<dyn Error>> {
     }
 
     // One daemon for all apps of a user is better than one each, so this asks the shared one first.
-    let shared = endpoint(&layout, Mode::Shared)?;
+    let shared = Endpoint::of(&layout, Mode::Shared)?;
     let found = detect(&[Target::shared(shared), Target::own(own.clone(), permit.expected().clone())]);
     match found.decision {
         Decision::Attach { status, role, .. } => {

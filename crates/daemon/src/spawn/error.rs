@@ -83,6 +83,12 @@ pub enum SpawnError {
     /// Something that is no socket lies at the path of the socket: the daemon would unlink it.
     #[error("cannot bind {}: it exists and is no socket", path.display())]
     NotASocket { path: PathBuf },
+    /// The daemon would listen at another socket than the caller named.
+    #[error("cannot start a daemon at {endpoint}: it would listen at {}", socket.display())]
+    OtherSocket { endpoint: Endpoint, socket: PathBuf },
+    /// The daemon's config, which may name a socket, cannot be read.
+    #[error("cannot read the daemon's config {}: {problem}", path.display())]
+    Config { path: PathBuf, problem: String },
     /// The home is not UTF-8: the daemon would silently use another one.
     #[error("the daemon home {} is not UTF-8", home.display())]
     HomeNotUtf8 { home: PathBuf },
@@ -128,6 +134,8 @@ impl SpawnError {
             Self::ResourceExhausted { .. } => "daemon.no-means",
             Self::SocketTooLong { .. } => "daemon.socket-too-long",
             Self::NotASocket { .. } => "daemon.not-a-socket",
+            Self::OtherSocket { .. } => "daemon.other-socket",
+            Self::Config { .. } => "daemon.config-unreadable",
             Self::HomeNotUtf8 { .. } => "daemon.home-not-utf8",
             Self::HomeRelative { .. } => "daemon.home-relative",
             Self::Home { .. } => "daemon.home",
@@ -143,6 +151,7 @@ impl SpawnError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Occupied { found, .. } => inspect_process_command(found.pid()),
+            Self::Config { path, .. } => Some(format!("ls -ld {}", myownllm_durable_fs::quote(path))),
             Self::NotASocket { path } => Some(myownllm_durable_fs::move_aside(path, "aside")),
             Self::Identity(refusal) => refusal.hint(),
             Self::Home { home: path, source } | Self::Log { path, source } => {

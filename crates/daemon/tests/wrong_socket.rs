@@ -1,0 +1,80 @@
+//! A caller that puts the endpoint together by itself: no daemon is started at a socket at which it
+//! would not listen.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
+#![cfg(unix)]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use myownllm_daemon::identity::{IdentityPaths, start_permit};
+use myownllm_daemon::{Candidate, Endpoint, HomeDaemons, Origin, SpawnError, SpawnRequest, spawn};
+use myownllm_durable_fs::{Disk, RealDisk};
+use myownllm_paths::{CheckedLayout, Env, Mode, PathResolver, RealLookup, Resolver};
+use rstest::rstest;
+
+struct Home {
+    _dir: tempfile::TempDir,
+    layout: CheckedLayout,
+}
+
+impl Home {
+    fn new(daemon_config: Option<&str>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::explicit(dir.path().canonicalize().unwrap());
+        let layout = CheckedLayout::new(Resolver::default().resolve(&env).unwrap(), &RealLookup).unwrap();
+        std::fs::create_dir_all(&layout.daemon_home).unwrap();
+        if let Some(text) = daemon_config {
+            std::fs::write(&layout.daemon_config, text).unwrap();
+        }
+        Self { _dir: dir, layout }
+    }
+
+    /// Tries a program that ends at once, and returns the reason why no daemon is up.
+    fn start_at(&self, endpoint: Endpoint) -> SpawnError {
+        let lock = RealDisk.lock(&self.layout.app_home, Duration::from_secs(5)).unwrap();
+        let permit = start_permit(&lock, &IdentityPaths::of(&self.layout)).unwrap();
+        let program = Candidate::new("/bin/true", Origin::Beside);
+        spawn(&SpawnRequest::new(permit, endpoint, vec![program])).unwrap_err()
+    }
+}
+
+const NAMED: &str = r#"{"version": 3, "daemon": {"control_socket": "/tmp/named-by-the-config.sock"}}"#;
+
+#[rstest]
+#[case::config_names_a_socket(Some(NAMED), |layout: &CheckedLayout| layout.daemon_socket.clone())]
+#[case::config_names_none(Some("{}"), |_: &CheckedLayout| PathBuf::from("/tmp/elsewhere.sock"))]
+#[case::no_config(None, |_: &CheckedLayout| PathBuf::from("/tmp/elsewhere.sock"))]
+fn start_at_a_socket_that_the_daemon_would_not_use_is_refused(
+    #[case] config: Option<&str>,
+    #[case] wrong: fn(&CheckedLayout) -> PathBuf,
+) {
+    let home = Home::new(config);
+    let error = home.start_at(Endpoint::unix(wrong(&home.layout)));
+    assert!(matches!(error, SpawnError::OtherSocket { .. }), "{error}");
+    assert_eq!(error.code(), "daemon.other-socket");
+    assert!(!home.layout.daemon_home.join("daemon.log").exists(), "nothing is started");
+}
+
+#[rstest]
+#[case::named(Some(NAMED))]
+#[case::in_home(None)]
+fn endpoint_of_the_layout_is_the_right_one(#[case] config: Option<&str>) {
+    let home = Home::new(config);
+    let own = Endpoint::of(&home.layout, Mode::OwnLlm).unwrap();
+    let wanted =
+        config.map_or(home.layout.daemon_socket.as_path(), |_| Path::new("/tmp/named-by-the-config.sock"));
+    assert_eq!(own.path(), Some(wanted));
+    assert_eq!(HomeDaemons::of(&home.layout).unwrap().own, own);
+    let error = home.start_at(own);
+    assert!(!matches!(error, SpawnError::OtherSocket { .. }), "{error}");
+}
+
+/// A daemon that was started in the app's home listens where the overwritten config there says.
+#[test]
+fn socket_that_an_overwritten_config_names_is_looked_at() {
+    let home = Home::new(None);
+    std::fs::write(&home.layout.app_config, NAMED).unwrap();
+    let daemons = HomeDaemons::of(&home.layout).unwrap();
+    let at: Vec<_> = daemons.legacy.iter().filter_map(Endpoint::path).collect();
+    assert_eq!(at, [Path::new("/tmp/named-by-the-config.sock"), &home.layout.legacy_socket]);
+}
