@@ -49,6 +49,12 @@ pub enum StoreError {
         /// The version of the config.
         version: u64,
     },
+    /// The app of this store gives no schema.
+    #[error("cannot change the config {}: the program gave no schema for it", path.display())]
+    NoSchema {
+        /// The config.
+        path: PathBuf,
+    },
     /// The config needs a repair before it can be edited.
     #[error("editing the config {}: it needs a repair first", path.display())]
     RepairPending {
@@ -232,6 +238,7 @@ impl StoreError {
             Self::TooLarge { .. } => "store.too-large",
             Self::Unstable { .. } => "store.unstable",
             Self::Newer { .. } => "store.newer",
+            Self::NoSchema { .. } => "store.no-schema",
             Self::RepairPending { .. } => "store.repair-pending",
             Self::Conflict { .. } => "store.conflict",
             Self::TooMuch { .. } => "store.too-much",
@@ -260,6 +267,7 @@ impl StoreError {
             | Self::TooLarge { path, .. }
             | Self::Unstable { path }
             | Self::Newer { path, .. }
+            | Self::NoSchema { path }
             | Self::RepairPending { path, .. }
             | Self::Conflict { path }
             | Self::TooMuch { path, .. }
@@ -319,7 +327,7 @@ impl StoreError {
             Self::NoHome { path } => format!("mkdir {}", quote(path)),
             Self::Disk { path, source, .. } => source.hint().unwrap_or_else(|| list(path)),
             Self::Untrusted { problem } => problem.command(),
-            Self::Edit { .. } => return None,
+            Self::Edit { .. } | Self::NoSchema { .. } => return None,
         })
     }
 }

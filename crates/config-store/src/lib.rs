@@ -15,7 +15,7 @@ mod save;
 mod store;
 mod wipe;
 
-pub use myownllm_salvage::{AppSchema, MyOwnLlm};
+pub use myownllm_salvage::{AppSchema, MyOwnLlm, NoSchema};
 
 pub use crate::clock::{Clock, SystemClock};
 pub use crate::copies::{CopyId, CopyKind, InvalidCopyId, Limits};

@@ -186,6 +186,7 @@ impl LockedStore for Locked<'_> {
         edit: &mut dyn FnMut(&mut Document) -> Result<bool, EditError>,
     ) -> Result<Updated, StoreError> {
         self.check_trust()?;
+        self.ensure_keeps_config()?;
         let path = &self.places.config;
         for conflicts in 0..TRIES {
             let plan = self.plan(ids)?;
@@ -282,6 +283,7 @@ impl Locked<'_> {
     /// Restores a backup; with `as_is`, also one that is not of the app's shape.
     fn restore_copy(&self, ids: &mut dyn Ids, id: &CopyId, as_is: bool) -> Result<Restored, StoreError> {
         self.check_trust()?;
+        self.ensure_keeps_config()?;
         let (document, bytes, mut diagnostics) = self.restorable(id, ids, as_is)?;
         let check =
             |bytes: &[u8]| if as_is { self.check_replaceable(bytes) } else { self.check_replacing(bytes) };

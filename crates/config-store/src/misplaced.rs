@@ -32,6 +32,9 @@ impl Store<'_> {
     /// Judges the file in the daemon's place. Returns `None` if the file is the daemon's config, is
     /// missing, cannot be read, or is the app's config by a symlink.
     fn judge_daemon_config(&self) -> Option<Judged> {
+        if !self.keeps_config {
+            return None;
+        }
         let path = &self.places.daemon_config;
         // Every start runs this code, and mostly this one stat is enough.
         self.disk.stat(path).ok()?;

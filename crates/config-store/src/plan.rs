@@ -61,6 +61,9 @@ impl Report {
 impl Store<'_> {
     /// Reads the config and decides the steps.
     pub(crate) fn plan(&self, ids: &mut dyn Ids) -> Result<Plan, StoreError> {
+        if !self.keeps_config {
+            return Ok(Plan::without_config());
+        }
         let file = self.read_file()?;
         let listing = self.copies().list();
         let beside = self.leftovers_beside();
@@ -70,6 +73,9 @@ impl Store<'_> {
     /// Plans for the file alone, without the backups, so that the app has a config to run on.
     /// Returns `None` if the file cannot be read either.
     pub(crate) fn plan_without_copies(&self, ids: &mut dyn Ids) -> Option<Plan> {
+        if !self.keeps_config {
+            return Some(Plan::without_config());
+        }
         let bytes = self.disk.read(&self.places.config, self.limits.config_bytes).ok()?;
         let Parsed { document, diagnostics, .. } = Document::parse_vec(bytes).ok()?;
         self.decide(File::Json { document, diagnostics }, &Ok(Listing::default()), &[], ids).ok()
@@ -631,6 +637,12 @@ impl Plan {
     pub(crate) fn source(&self) -> Option<&str> {
         let report = &self.loaded.report;
         report.restored_from.as_deref().or(report.wiped.as_ref().map(|wipe| wipe.backup.as_str()))
+    }
+
+    /// Returns the plan for a config that is the app's own affair: nothing.
+    fn without_config() -> Self {
+        let shape = FileShape::Unknown;
+        Self::of(Document::empty(), shape, Report::new(shape), Vec::new())
     }
 
     pub(crate) fn of(

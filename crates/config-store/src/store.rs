@@ -7,7 +7,7 @@ use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
 use myownllm_durable_fs::{
     Disk, LockError, LockedDir, Permissions, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message,
 };
-use myownllm_salvage::{AppSchema, Rebased, Shape};
+use myownllm_salvage::{AppSchema, NoSchema, Rebased, Shape};
 
 use crate::copies::hash;
 use crate::locked::Locked;
@@ -60,6 +60,12 @@ pub trait ConfigStore {
     /// Fails if the backup directory exists and cannot be read.
     fn history(&self) -> Result<Vec<HistoryEntry>, StoreError>;
 
+    /// Returns the schema of the app's config; `None` if the app gives none. Then neither the config
+    /// nor the networks of a daemon are changed.
+    fn schema(&self) -> Option<&dyn AppSchema> {
+        None
+    }
+
     /// Returns the backup that `name` stands for: its whole id, its sequence number, or the start
     /// of its hash (at least 4 digits). If no backup has that id any more, returns one of the same
     /// content.
@@ -108,6 +114,8 @@ pub struct Store<'a> {
     pub(crate) disk: Reader<'a>,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) schema: &'a dyn AppSchema,
+    /// False if the app gives no schema.
+    pub(crate) keeps_config: bool,
     pub(crate) places: Places,
     pub(crate) limits: Limits,
 }
@@ -117,7 +125,14 @@ impl<'a> Store<'a> {
     #[must_use]
     pub fn new(disk: &'a dyn Disk, clock: &'a dyn Clock, places: Places, schema: &'a dyn AppSchema) -> Self {
         let disk = Reader::Unlocked(disk);
-        Self { disk, clock, schema, places, limits: Limits::default() }
+        Self { disk, clock, schema, keeps_config: true, places, limits: Limits::default() }
+    }
+
+    /// Returns a store for an app that gives no schema. The store neither reads nor writes the app's
+    /// config, and refuses an edit. It still replaces stale paths in the daemon's config.
+    #[must_use]
+    pub fn without_config(disk: &'a dyn Disk, clock: &'a dyn Clock, places: Places) -> Self {
+        Self { keeps_config: false, ..Self::new(disk, clock, places, &NoSchema) }
     }
 
     /// Returns the store with other limits.
@@ -143,6 +158,10 @@ impl ConfigStore for Store<'_> {
 
     fn stand_in(&self, ids: &mut dyn Ids) -> Loaded {
         self.stand_in_plan(ids)
+    }
+
+    fn schema(&self) -> Option<&dyn AppSchema> {
+        self.keeps_config.then_some(self.schema)
     }
 
     fn ensure_home(&self) -> Result<(), StoreError> {
@@ -360,6 +379,14 @@ impl Store<'_> {
             File::Corrupt { bytes, .. } => {
                 self.recover_config(bytes).is_some_and(|found| is_daemons(&found.document))
             }
+        }
+    }
+
+    /// Fails if the app gives no schema.
+    pub(crate) fn ensure_keeps_config(&self) -> Result<(), StoreError> {
+        match self.keeps_config {
+            true => Ok(()),
+            false => Err(StoreError::NoSchema { path: self.places.config.clone() }),
         }
     }
 

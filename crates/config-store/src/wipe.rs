@@ -172,6 +172,7 @@ impl Locked<'_> {
     /// Records the current config as a good one, because its user intends it.
     pub(crate) fn accept_config(&self) -> Result<Accepted, StoreError> {
         self.check_trust()?;
+        self.ensure_keeps_config()?;
         let bytes = match self.read_file()? {
             File::Json { document, .. }
                 if matches!(self.schema.shape(&document), Shape::App | Shape::Unknown) =>

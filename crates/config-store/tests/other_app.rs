@@ -90,15 +90,13 @@ fn a_config_of_another_app_is_left_as_it_is() {
 }
 
 #[rstest]
-#[case::missing(None, json!({"theme": "light", "zoom": 1, "fonts": [], "plan": {}, "version": 7}))]
-#[case::lacks_some(Some(&br#"{"theme": "dark"}"#[..]), json!({"theme": "dark", "zoom": 1, "fonts": [], "plan": {}, "version": 7}))]
-#[case::not_json(Some(&b"\x00\x01"[..]), json!({"theme": "light", "zoom": 1, "fonts": [], "plan": {}, "version": 7}))]
-fn a_config_gets_the_defaults_of_its_own_app(
-    #[case] bytes: Option<&[u8]>,
-    #[case] wanted: serde_json::Value,
-) {
+#[case::missing(None, "light")]
+#[case::lacks_some(Some(&br#"{"theme": "dark"}"#[..]), "dark")]
+#[case::not_json(Some(&b"\x00\x01"[..]), "light")]
+fn a_config_gets_the_defaults_of_its_own_app(#[case] bytes: Option<&[u8]>, #[case] theme: &str) {
     let disk = disk_with(bytes);
     launch(&disk);
+    let wanted = json!({"theme": theme, "zoom": 1, "fonts": [], "plan": {}, "version": 7});
     assert_eq!(config(&disk), wanted);
     assert!(bytes.is_none_or(|bytes| contents(&disk).contains(bytes)), "the previous bytes are kept");
 }

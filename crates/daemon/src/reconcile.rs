@@ -42,7 +42,7 @@ pub struct ReconcileInput {
 }
 
 /// The steps to take, and the networks that stay.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Plan {
     /// The steps, in order of execution.

@@ -65,7 +65,7 @@ pub fn repair_config(
             lock.ensure_durable().map_err(|error| Diagnostic::from(&error))?;
         }
         let Loaded { document, report, .. } = &repair.loaded;
-        repair.diagnostics.extend(lost_settings(document, report, path, false));
+        repair.diagnostics.extend(lost_settings(document, report, path, false, context.is_myownllm()));
         return Ok(repair);
     }
     ensure_changeable(context)?;
@@ -82,7 +82,13 @@ pub fn repair_config(
         repair.diagnostics.extend(wrote_where_others_can(context));
     }
     let is_written = applied.steps.iter().any(Step::writes_config);
-    repair.diagnostics.extend(lost_settings(&applied.document, &applied.report, path, is_written));
+    repair.diagnostics.extend(lost_settings(
+        &applied.document,
+        &applied.report,
+        path,
+        is_written,
+        context.is_myownllm(),
+    ));
     Ok(ConfigRepair { applied: Some(applied), ..repair })
 }
 

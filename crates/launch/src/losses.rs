@@ -57,17 +57,18 @@ fn losses(document: &Document, report: &Report) -> Vec<Loss> {
 }
 
 /// Reports settings that are at their defaults because no backup has them, settings that do harm
-/// without the user's notice first; `None` if there are no such settings. `is_written` is true if
-/// the config at `path` already holds the defaults.
+/// without the user's notice first (which are known for MyOwnLLM's config alone); `None` if there
+/// are no such settings. `is_written` is true if the config at `path` already holds the defaults.
 #[must_use]
 pub fn lost_settings(
     document: &Document,
     report: &Report,
     path: &Path,
     is_written: bool,
+    is_myownllm: bool,
 ) -> Option<Diagnostic> {
     let keys = &report.reset_keys;
-    let losses = losses(document, report);
+    let losses = if is_myownllm { losses(document, report) } else { Vec::new() };
     // A config of an older app lacks a few of today's keys: these are no losses.
     let is_harmless = losses.is_empty() && matches!(report.shape, FileShape::App | FileShape::Unknown);
     if keys.is_empty() || is_harmless {

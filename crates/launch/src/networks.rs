@@ -2,15 +2,14 @@
 
 pub use myownllm_config_model::networks::saved;
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_model::{Document, ValueRef, convert, network_id, networks};
-use myownllm_config_store::{ConfigStore, CopyKind};
+use myownllm_config_model::{Document, network_id};
+use myownllm_config_store::{AppSchema, ConfigStore, CopyKind};
 use myownllm_daemon::reconcile::{self, Action, NOT_APPLIED, SavedNetwork, StepResult};
 use myownllm_daemon::{DaemonControl, Endpoint, Role, Status};
 use serde::{Serialize, Serializer};
-use serde_json::Value;
 
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity};
-use crate::words::{LONGEST_NAME, network_id_of};
+use crate::words::LONGEST_NAME;
 
 /// The daemon that is asked.
 #[derive(Clone, Debug, Serialize)]
@@ -86,36 +85,40 @@ pub(crate) fn plan_for(
     role: Role,
     document: &Document,
 ) -> Result<reconcile::Plan, Diagnostic> {
-    let active = networks::active(document).map(in_the_daemons_words).transpose()?;
-    let mut saved = saved(document);
+    // The networks of an app that keeps none in its config are left alone.
+    let schema = store.schema();
+    let Some((schema, mut saved)) =
+        schema.and_then(|schema| Some((schema, schema.saved_networks(document)?)))
+    else {
+        return Ok(reconcile::Plan::default());
+    };
+    let active = schema.active_network(document).map_err(unconvertible)?;
     let is_saved = |joined: &String| saved.iter().any(|saved| network_id::same(&saved.network_id, joined));
     if role == Role::Shared && !status.joined_networks.iter().all(is_saved) {
-        saved.extend(formerly_saved(store));
+        saved.extend(formerly_saved(store, schema));
     }
     let view =
         reconcile::gather(daemon, status, role, active, saved).map_err(|error| Diagnostic::from(&error))?;
     Ok(reconcile::plan(&view))
 }
 
-fn in_the_daemons_words(network: ValueRef<'_>) -> Result<Value, Diagnostic> {
-    convert::to_daemon(network).map_err(|error| {
-        let id = network_id_of(network).unwrap_or_default();
-        let diagnostic = Diagnostic::from_error(&error, error.code(), None);
-        let message = format!("the active network {}: {}", shortened(&id, LONGEST_NAME), diagnostic.message);
-        Diagnostic { message, ..diagnostic }.hint(format!("{PROGRAM} network show {}", quoted(&id)))
-    })
+fn unconvertible(found: myownllm_config_model::Diagnostic) -> Diagnostic {
+    let id = found.path;
+    let message = format!("the active network {}: {}", shortened(&id, LONGEST_NAME), found.message);
+    Diagnostic::error(found.code, message).hint(format!("{PROGRAM} network show {}", quoted(&id)))
 }
 
 /// Returns the networks in the routine backups of the config: a network that was removed while no
 /// daemon ran, or in a run that was killed, is still the app's to leave. It makes no difference
 /// that another program has joined a network of the same name since: the app's network is also
 /// known by its internal id. A network that is in no backup any more is left alone.
-fn formerly_saved(store: &dyn ConfigStore) -> Vec<SavedNetwork> {
+fn formerly_saved(store: &dyn ConfigStore, schema: &dyn AppSchema) -> Vec<SavedNetwork> {
     let copies = store.history().unwrap_or_default().into_iter();
     copies
         .filter(|copy| copy.kind == CopyKind::Good)
         .filter_map(|copy| Document::parse(&store.read_copy(&copy.id).ok()?).ok())
-        .flat_map(|copy| saved(&copy.document))
+        .filter_map(|copy| schema.saved_networks(&copy.document))
+        .flatten()
         .collect()
 }
 

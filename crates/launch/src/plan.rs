@@ -191,7 +191,10 @@ impl fmt::Display for LaunchStep {
 
 /// Decides what a launch would do. Only looks, and changes nothing.
 pub fn plan(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> LaunchPlan {
-    Planner::look(context, options, ids).decide()
+    let options = options.of(context);
+    let mut plan = Planner::look(context, &options, ids).decide();
+    plan.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.complete_hint(options.program));
+    plan
 }
 
 /// Everything that the plan is decided from.

@@ -41,6 +41,7 @@ use crate::waiting::{LOCK_STEP, lock_home};
 ///
 /// A start with nothing pending takes no lock, writes nothing, and looks at a handful of names.
 pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Outcome {
+    let options = &options.of(context);
     let (outcome, pending) = load(context, ids);
     let writes = pending.as_ref().is_some_and(|pending| {
         pending.repairs() || (pending.writes_config() && outcome.shape == FileShape::Missing)
@@ -81,7 +82,14 @@ fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome)
     outcome.diagnostics.extend(findings);
     // The losses come last, where a person reads them last.
     let is_written = outcome.config_steps.iter().any(Step::writes_config);
-    let lost = lost_settings(&outcome.document, &outcome.config, &context.layout.app_config, is_written);
+    let is_myownllm = context.is_myownllm();
+    let lost = lost_settings(
+        &outcome.document,
+        &outcome.config,
+        &context.layout.app_config,
+        is_written,
+        is_myownllm,
+    );
     outcome.diagnostics.extend(lost);
     outcome.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.complete_hint(options.program));
 }

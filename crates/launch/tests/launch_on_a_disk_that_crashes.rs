@@ -4,10 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::io;
-use std::path::{Path, PathBuf};
+mod common;
+
+use std::path::Path;
 use std::time::Duration;
 
+use common::On;
 use myownllm_config_model::{Document, SeededIds};
 use myownllm_config_store::{Clock, MyOwnLlm, Places, Store};
 use myownllm_daemon::{
@@ -15,12 +17,10 @@ use myownllm_daemon::{
     StoppedDaemon,
 };
 use myownllm_durable_fs::sim::{Fault, SimDisk};
-use myownllm_durable_fs::{Disk, FileKind, sim_path};
+use myownllm_durable_fs::{Disk, sim_path};
 use myownllm_launch::{Context, Daemons, Options, Outcome, RunningDaemon, launch};
 use myownllm_migration::{Homes, Migrator};
-use myownllm_paths::{
-    CheckedLayout, Env, FileInfo, Kind, Lookup, MYOWNLLM, Mode, PathResolver, Platform, Resolver,
-};
+use myownllm_paths::{CheckedLayout, Env, MYOWNLLM, Mode, PathResolver, Platform, Resolver};
 
 const HOME: &str = sim_path!("/home/u");
 const CONFIG: &str = sim_path!("/home/u/.myownllm/config.json");
@@ -83,42 +83,6 @@ impl Daemons for Nobody {
     }
     fn stop(&self, _: &RunningDaemon) -> Result<StoppedDaemon, StopError> {
         unreachable!("nobody runs")
-    }
-}
-
-/// Answers the lookups of `CheckedLayout::new` from the simulated disk.
-struct On<'a>(&'a SimDisk);
-
-impl On<'_> {
-    fn node(
-        meta: Result<myownllm_durable_fs::Metadata, myownllm_durable_fs::DiskError>,
-    ) -> io::Result<FileInfo> {
-        let meta = meta.map_err(|error| io::Error::from(error.kind()))?;
-        let kind = match meta.kind {
-            FileKind::Dir => Kind::Dir,
-            FileKind::File => Kind::File,
-            FileKind::Symlink => Kind::Symlink,
-            _ => Kind::Other,
-        };
-        Ok(FileInfo { kind, id: meta.id.map(|id| (id.dev, id.ino)) })
-    }
-}
-
-impl Lookup for On<'_> {
-    fn stat(&self, path: &Path) -> io::Result<FileInfo> {
-        Self::node(self.0.stat(path))
-    }
-    fn stat_follow(&self, path: &Path) -> io::Result<FileInfo> {
-        Self::node(self.0.stat_follow(path))
-    }
-    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
-        self.0.read_link(path).map_err(|error| io::Error::from(error.kind()))
-    }
-    fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
-        self.0.canonicalize(path).map_err(|error| io::Error::from(error.kind()))
-    }
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.0.read(path, u64::MAX).map_err(|error| io::Error::from(error.kind()))
     }
 }
 
@@ -245,7 +209,7 @@ fn cut_off_before_any_operation_in_any_state_that_a_power_cut_may_leave() {
 
 #[test]
 fn failed_at_any_operation_it_loses_nothing_and_the_next_launch_ends_it() {
-    use io::ErrorKind::{CrossesDevices, Other, PermissionDenied, StorageFull};
+    use std::io::ErrorKind::{CrossesDevices, Other, PermissionDenied, StorageFull};
     let version = "0.3.8";
     for kind in [Other, StorageFull, PermissionDenied, CrossesDevices] {
         for number in 1.. {

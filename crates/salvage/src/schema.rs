@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use myownllm_config_model::app_config::{self, OwnSettings};
 use myownllm_config_model::networks::SavedNetwork;
-use myownllm_config_model::{Diagnostic, Document, Ids, daemon_config, networks};
+use myownllm_config_model::{Diagnostic, Document, Ids, Severity, convert, daemon_config, networks};
 
 use crate::{
     APP_MARKS, Rebased, Restored, SHARED_KEYS, SalvageReport, Salvaged, Shape, adopt_networks,
@@ -152,10 +152,35 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
     fn saved_networks(&self, _app: &Document) -> Option<Vec<SavedNetwork>> {
         None
     }
+
+    /// Returns the network that a daemon is to join, in the daemon's shape; `None` for none. A
+    /// daemon leaves the other [saved networks](Self::saved_networks).
+    ///
+    /// # Errors
+    /// Fails if the network cannot be converted; the path of the diagnostic is the network id.
+    fn active_network(&self, _app: &Document) -> Result<Option<serde_json::Value>, Diagnostic> {
+        Ok(None)
+    }
+
+    /// Returns true if the keys mean what they mean to MyOwnLLM, so that the harm of a lost setting
+    /// is known.
+    fn is_myownllm(&self) -> bool {
+        false
+    }
 }
 
 fn is_daemon_key(key: &str) -> bool {
     daemon_config::OWN_KEYS.contains(&key) || SHARED_KEYS.contains(&key)
+}
+
+/// The schema of an app whose config is its own affair: there is nothing to write.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoSchema;
+
+impl AppSchema for NoSchema {
+    fn defaults(&self) -> Document {
+        Document::empty()
+    }
 }
 
 /// The schema of MyOwnLLM.
@@ -240,5 +265,24 @@ impl AppSchema for MyOwnLlm {
 
     fn saved_networks(&self, app: &Document) -> Option<Vec<SavedNetwork>> {
         Some(networks::saved(app))
+    }
+
+    fn active_network(&self, app: &Document) -> Result<Option<serde_json::Value>, Diagnostic> {
+        let Some(network) = networks::active(app) else { return Ok(None) };
+        convert::to_daemon(network).map(Some).map_err(|error| Diagnostic {
+            code: error.code(),
+            severity: Severity::Problem,
+            message: error.to_string(),
+            path: network
+                .get("network_id")
+                .and_then(|id| Some(id.as_str()?.into_owned()))
+                .unwrap_or_default(),
+            hint: None,
+            place: None,
+        })
+    }
+
+    fn is_myownllm(&self) -> bool {
+        true
     }
 }

@@ -221,6 +221,7 @@ struct Examiner<'e, 'a> {
 /// Makes all checks, and changes nothing. `plan` is the plan of a launch on this home.
 #[must_use]
 pub fn checks(context: &Context<'_>, options: &Options<'_>, plan: &LaunchPlan) -> Checks {
+    let options = &options.of(context);
     // A plain repair would refuse beside a daemon that this command ends.
     let stop_legacy = stop_legacy_command(options.program);
     let stops_legacy = plan.diagnostics.iter().any(|told| told.hint.as_ref() == Some(&stop_legacy));
@@ -230,7 +231,9 @@ pub fn checks(context: &Context<'_>, options: &Options<'_>, plan: &LaunchPlan) -
     let mut examiner = Examiner { context, options, plan, checks };
     examiner.homes();
     examiner.state();
-    examiner.config();
+    if context.store.schema().is_some() {
+        examiner.config();
+    }
     examiner.daemons();
     let mut checks = examiner.checks;
     checks.foresee(plan);

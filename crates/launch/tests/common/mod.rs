@@ -1,0 +1,42 @@
+//! The lookups of a launch on a simulated disk.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use myownllm_durable_fs::sim::SimDisk;
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Metadata};
+use myownllm_paths::{FileInfo, Kind, Lookup};
+
+/// Answers the lookups of `CheckedLayout::new` from the simulated disk.
+pub(crate) struct On<'a>(pub(crate) &'a SimDisk);
+
+impl On<'_> {
+    fn node(meta: Result<Metadata, DiskError>) -> io::Result<FileInfo> {
+        let meta = meta.map_err(|error| io::Error::from(error.kind()))?;
+        let kind = match meta.kind {
+            FileKind::Dir => Kind::Dir,
+            FileKind::File => Kind::File,
+            FileKind::Symlink => Kind::Symlink,
+            _ => Kind::Other,
+        };
+        Ok(FileInfo { kind, id: meta.id.map(|id| (id.dev, id.ino)) })
+    }
+}
+
+impl Lookup for On<'_> {
+    fn stat(&self, path: &Path) -> io::Result<FileInfo> {
+        Self::node(self.0.stat(path))
+    }
+    fn stat_follow(&self, path: &Path) -> io::Result<FileInfo> {
+        Self::node(self.0.stat_follow(path))
+    }
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        self.0.read_link(path).map_err(|error| io::Error::from(error.kind()))
+    }
+    fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
+        self.0.canonicalize(path).map_err(|error| io::Error::from(error.kind()))
+    }
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.read(path, u64::MAX).map_err(|error| io::Error::from(error.kind()))
+    }
+}

@@ -1,0 +1,222 @@
+//! A launch of another app: its state moves and its daemon is used. Neither its config nor the
+//! networks of its daemon are touched unless it gives a schema, and no message names MyOwnLLM.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::On;
+use myownllm_config_model::{Document, SeededIds};
+use myownllm_config_store::{AppSchema, ConfigStore, Places, Store, StoreError, SystemClock};
+use myownllm_daemon::{
+    ControlError, DaemonControl, Detection, Endpoint, Expected, Probe, SpawnError, Spawned, StartPermit,
+    Status, StopError, StoppedDaemon, Target, decide,
+};
+use myownllm_durable_fs::sim::SimDisk;
+use myownllm_durable_fs::sim_path;
+use myownllm_launch::{Context, Daemons, Options, Outcome, RunningDaemon, checks, launch, plan};
+use myownllm_migration::{Homes, Migrator};
+use myownllm_paths::{CheckedLayout, Env, HostApp, Layout, MYOWNLLM, Mode, PathResolver, Platform, Resolver};
+use serde_json::{Map, Value, json};
+
+const HOME: &str = sim_path!("/home/u");
+const APP_HOME: &str = sim_path!("/home/u/.otherapp");
+const CONFIG: &str = sim_path!("/home/u/.otherapp/config.json");
+const DEVICE: &str = "pt55l5qc3co2jsjdosaqcz55joqfqnf3cfhelmqot5pmhefsz4da-2EA55";
+
+#[derive(Debug)]
+struct OtherApp;
+
+impl AppSchema for OtherApp {
+    fn defaults(&self) -> Document {
+        Document::parse(br#"{"theme": "light", "zoom": 1}"#).unwrap().document
+    }
+}
+
+fn layout() -> Layout {
+    let app = HostApp {
+        name: "OtherApp".into(),
+        program: "otherapp".into(),
+        app_dir: ".otherapp".into(),
+        daemon_dir: "mesh-home".into(),
+        ..MYOWNLLM
+    };
+    Resolver::new(app).for_platform(Platform::Linux).resolve(&Env::explicit(HOME)).unwrap()
+}
+
+fn fixture(file: &str) -> Vec<u8> {
+    let path =
+        format!("{}/../../tests/fixtures/daemon-0.1.2/home/.myownllm/{file}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(path).unwrap()
+}
+
+/// The home of an app that shared a directory with a daemon.
+fn disk(config: Option<&[u8]>) -> SimDisk {
+    let disk = SimDisk::new();
+    disk.put_dir(APP_HOME, 0o700);
+    for file in [".secrets/identity.json", "mesh/rosters/home-mesh.json", "mesh/states/home-mesh.json"] {
+        disk.put(format!("{APP_HOME}/{file}"), &fixture(file));
+    }
+    if let Some(bytes) = config {
+        disk.put(CONFIG, bytes);
+    }
+    disk
+}
+
+/// The names of the requests that the daemon got.
+type Requests = Arc<Mutex<Vec<String>>>;
+
+fn status() -> Value {
+    json!({"version": "0.3.8", "device_id": DEVICE, "joined_networks": ["home-mesh", "club"]})
+}
+
+/// A daemon that runs and has joined two networks.
+struct Running(Requests);
+
+impl DaemonControl for Running {
+    fn request(&mut self, op: &str, _: Map<String, Value>) -> Result<Value, ControlError> {
+        self.0.lock().unwrap().push(op.to_owned());
+        Ok(if op == "status" { status() } else { json!({"networks": []}) })
+    }
+}
+
+impl Running {
+    fn detection(&self) -> Detection {
+        let target = Target::own(self.endpoint(Mode::OwnLlm), Expected::key(DEVICE));
+        let probe = Probe::Answered { status: Status::from_data(status()).unwrap(), pid: None };
+        Detection::new(Vec::new(), decide(&[(target, probe)]))
+    }
+}
+
+impl Daemons for Running {
+    fn live(&self, _: Option<&Path>) -> Vec<RunningDaemon> {
+        Vec::new()
+    }
+    fn live_legacy(&self) -> Option<RunningDaemon> {
+        None
+    }
+    fn orphans(&self, _: Option<u32>) -> Vec<RunningDaemon> {
+        Vec::new()
+    }
+    fn detect(&self, _: &Expected) -> (Detection, Option<Box<dyn DaemonControl>>) {
+        (self.detection(), Some(Box::new(Self(self.0.clone()))))
+    }
+    fn survey(&self, _: Option<&Expected>) -> Detection {
+        self.detection()
+    }
+    fn endpoint(&self, _: Mode) -> Endpoint {
+        Endpoint::unix(sim_path!("/home/u/.otherapp/mesh-home/daemon.sock"))
+    }
+    fn spawn(&self, _: StartPermit<'_>, _: &dyn Fn() -> bool) -> Result<Spawned, SpawnError> {
+        unreachable!("a daemon runs")
+    }
+    fn connect(&self, _: &Endpoint) -> Result<Box<dyn DaemonControl>, ControlError> {
+        Ok(Box::new(Self(self.0.clone())))
+    }
+    fn stop(&self, _: &RunningDaemon) -> Result<StoppedDaemon, StopError> {
+        unreachable!("nobody is in the way")
+    }
+}
+
+/// Launches the app, and returns the requests to the daemon as well. No plan, check or outcome names
+/// MyOwnLLM.
+fn run(disk: &SimDisk, schema: Option<&dyn AppSchema>) -> (Outcome, Vec<String>) {
+    let (layout, clock) = (layout(), SystemClock::default());
+    let checked = CheckedLayout::new(layout.clone(), &On(disk));
+    let places = Places::of(&layout);
+    let store = match schema {
+        Some(schema) => Store::new(disk, &clock, places, schema),
+        None => Store::without_config(disk, &clock, places),
+    };
+    let migrator = Migrator::new(disk, Homes::of(&layout));
+    let daemons = Running(Requests::default());
+    let context = Context {
+        layout: &layout,
+        checked: checked.as_ref(),
+        disk,
+        migrator: &migrator,
+        store: &store,
+        daemons: &daemons,
+    };
+    let options = Options { lock_wait: Duration::ZERO, ..Options::default() };
+    let ids = &mut SeededIds::new(1_795_401_077_000, 7);
+    let plan = plan(&context, &options, ids);
+    let mut words = serde_json::to_string(&plan).unwrap();
+    words += &serde_json::to_string(&checks(&context, &options, &plan).list).unwrap();
+    let outcome = launch(&context, &options, ids);
+    words += &serde_json::to_string(&outcome.diagnostics).unwrap();
+    assert!(!words.to_lowercase().contains("myownllm"), "{words}");
+    let requests = daemons.0.lock().unwrap().clone();
+    (outcome, requests)
+}
+
+fn paths(disk: &SimDisk) -> Vec<String> {
+    disk.tree().keys().map(|path| path.display().to_string()).collect()
+}
+
+#[test]
+fn app_without_a_schema_gets_its_state_moved_and_its_daemon_and_nothing_else() {
+    let own = b"theme = dark # not even JSON";
+    let disk = disk(Some(own));
+    let (outcome, requests) = run(&disk, None);
+    assert_eq!(outcome.class(), None, "{:?}", outcome.diagnostics);
+    assert!(outcome.migration.is_some());
+    let moved = disk.content(sim_path!("/home/u/.otherapp/mesh-home/.secrets/identity.json"));
+    assert_eq!(moved.unwrap(), fixture(".secrets/identity.json"));
+    assert_eq!(disk.content(CONFIG).unwrap(), own);
+    assert!(!paths(&disk).iter().any(|path| path.contains("config-backups")), "{:?}", paths(&disk));
+    assert!(!requests.iter().any(|op| op.starts_with("network")), "no network is left: {requests:?}");
+    // Nor does a second launch find anything to do.
+    let before = paths(&disk);
+    assert_eq!(run(&disk, None).0.class(), None);
+    assert_eq!(paths(&disk), before);
+}
+
+#[test]
+fn app_without_a_config_gets_none() {
+    let disk = disk(None);
+    assert_eq!(run(&disk, None).0.class(), None);
+    assert!(disk.content(CONFIG).is_none());
+}
+
+#[test]
+fn app_with_a_schema_gets_its_own_settings_and_keeps_the_networks_of_its_daemon() {
+    let disk = disk(Some(br#"{"theme": "dark"}"#));
+    let (outcome, requests) = run(&disk, Some(&OtherApp));
+    assert_eq!(outcome.class(), None, "{:?}", outcome.diagnostics);
+    let config: Value = serde_json::from_slice(&disk.content(CONFIG).unwrap()).unwrap();
+    assert_eq!(config, json!({"theme": "dark", "zoom": 1}));
+    assert!(!requests.iter().any(|op| op.starts_with("network")), "no network is left: {requests:?}");
+}
+
+/// The ways out of a refusal name the other app's program.
+#[test]
+fn refusal_names_the_program_of_the_app() {
+    let disk = disk(None);
+    disk.put(
+        sim_path!("/home/u/.otherapp/mesh-home/.secrets/identity.json"),
+        &fixture(".secrets/identity.json")[..80],
+    );
+    let (outcome, _) = run(&disk, None);
+    assert!(outcome.class().is_some());
+    let hints: Vec<_> = outcome.diagnostics.iter().filter_map(|found| found.hint.clone()).collect();
+    assert!(!hints.is_empty());
+}
+
+#[test]
+fn store_without_a_schema_refuses_an_edit() {
+    let disk = disk(Some(br#"{"theme": "dark"}"#));
+    let clock = SystemClock::default();
+    let store = Store::without_config(&disk, &clock, Places::of(&layout()));
+    let locked = store.lock(Duration::ZERO).unwrap();
+    let ids = &mut SeededIds::new(0, 0);
+    let edited = locked.update(ids, &mut |config| Ok(config.set(&["zoom"], 3).is_changed()));
+    assert!(matches!(edited, Err(StoreError::NoSchema { .. })));
+    assert!(matches!(locked.accept(), Err(StoreError::NoSchema { .. })));
+    assert!(locked.apply(ids).unwrap().steps.is_empty());
+    assert_eq!(disk.content(CONFIG).unwrap(), br#"{"theme": "dark"}"#);
+}
