@@ -639,7 +639,7 @@ impl Plan {
         report.restored_from.as_deref().or(report.wiped.as_ref().map(|wipe| wipe.backup.as_str()))
     }
 
-    /// Returns the plan for a config that is the app's own affair: nothing.
+    /// Returns the plan for an app that gives no schema: no step.
     fn without_config() -> Self {
         let shape = FileShape::Unknown;
         Self::of(Document::empty(), shape, Report::new(shape), Vec::new())

@@ -121,24 +121,24 @@ fn salvage_as<S: AppSchema + ?Sized>(
     ids: &mut dyn Ids,
 ) -> Salvaged {
     let shape = schema.shape(doc);
-    let mut report = SalvageReport::new(shape);
-    let mut diagnostics = Vec::new();
+    let report = SalvageReport::new(shape);
+    let mut salvaged = Salvaged { app: doc.clone(), daemon: None, report, diagnostics: Vec::new() };
     if !matches!(shape, Shape::Daemon | Shape::Mixed) {
-        return Salvaged { app: doc.clone(), daemon: None, report, diagnostics };
+        return salvaged;
     }
+    let Salvaged { app, report, .. } = &mut salvaged;
     let copy = last_good.filter(|copy| shape == Shape::Daemon && schema.shape(copy) == Shape::App);
     // A key that the app has as well may be the app's.
     let defaults = schema.defaults();
     let foreign = SHARED_KEYS.into_iter().filter(|key| defaults.get(&[key]).is_none());
 
-    let mut app = doc.clone();
     for key in daemon_config::OWN_KEYS.into_iter().chain(foreign) {
         if app.remove(&[key]) {
             report.stripped_keys.push(key.to_owned());
         }
     }
     if let Some(copy) = copy {
-        let rest = std::mem::replace(&mut app, copy.clone());
+        let rest = std::mem::replace(app, copy.clone());
         report.restored_keys = keys_of(copy);
         for (key, value) in rest.root().members() {
             // Neither schema has this key: a newer app or daemon may.
@@ -148,16 +148,16 @@ fn salvage_as<S: AppSchema + ?Sized>(
             }
         }
     } else {
-        report.kept_keys = keys_of(&app);
+        report.kept_keys = keys_of(app);
     }
-    let are_adopted = schema.adopt_networks(doc, &mut app, ids, &mut report, &mut diagnostics);
-    report.reset_keys = schema.missing_keys(&app);
+    let are_adopted = schema.adopt_networks(doc, &mut salvaged, ids);
+    salvaged.report.reset_keys = schema.missing_keys(&salvaged.app);
     let mut daemon = daemon_half(doc, shape);
     if are_adopted {
         daemon.set(&["networks"], Fragment::array::<Fragment>([]));
     }
-    report.daemon_keys = keys_of(&daemon);
-    Salvaged { app, daemon: Some(daemon), report, diagnostics }
+    salvaged.report.daemon_keys = keys_of(&daemon);
+    Salvaged { daemon: Some(daemon), ..salvaged }
 }
 
 fn keys_of(doc: &Document) -> Vec<String> {
@@ -169,13 +169,8 @@ fn has_active(app: &Document) -> bool {
 }
 
 /// Appends the daemon's networks that the app's half lacks, converted to the app's shape.
-fn adopt_networks(
-    doc: &Document,
-    app: &mut Document,
-    ids: &mut dyn Ids,
-    report: &mut SalvageReport,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
+fn adopt_networks(doc: &Document, into: &mut Salvaged, ids: &mut dyn Ids) {
+    let Salvaged { app, report, diagnostics, .. } = into;
     let networks = doc.get(&["networks"]).filter(|n| n.items().next().is_some());
     let Some(networks) = networks else { return };
     let replaced = ensure_networks_array(app, ids);

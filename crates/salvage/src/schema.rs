@@ -8,8 +8,8 @@ use myownllm_config_model::networks::SavedNetwork;
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity, convert, daemon_config, networks};
 
 use crate::{
-    APP_MARKS, Rebased, Restored, SHARED_KEYS, SalvageReport, Salvaged, Shape, adopt_networks,
-    rebase_app_paths, restore_wiped, salvage_as, shape, unrecognised_networks,
+    APP_MARKS, Rebased, Restored, SHARED_KEYS, Salvaged, Shape, adopt_networks, rebase_app_paths,
+    restore_wiped, salvage_as, shape, unrecognised_networks,
 };
 
 /// The schema of one app's config: everything that this workspace knows of it.
@@ -102,14 +102,7 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
     /// Adds the daemon's networks in `document` that the app's half lacks to the app's half, and
     /// reports them. Returns false if the app's config has no place for networks: they then stay in
     /// the daemon's half.
-    fn adopt_networks(
-        &self,
-        _document: &Document,
-        _app: &mut Document,
-        _ids: &mut dyn Ids,
-        _report: &mut SalvageReport,
-        _diagnostics: &mut Vec<Diagnostic>,
-    ) -> bool {
+    fn adopt_networks(&self, _document: &Document, _into: &mut Salvaged, _ids: &mut dyn Ids) -> bool {
         false
     }
 
@@ -173,7 +166,7 @@ fn is_daemon_key(key: &str) -> bool {
     daemon_config::OWN_KEYS.contains(&key) || SHARED_KEYS.contains(&key)
 }
 
-/// The schema of an app whose config is its own affair: there is nothing to write.
+/// Stands in for the schema of an app that gives none: no key, nothing to write.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoSchema;
 
@@ -230,15 +223,8 @@ impl AppSchema for MyOwnLlm {
         shape(document)
     }
 
-    fn adopt_networks(
-        &self,
-        document: &Document,
-        app: &mut Document,
-        ids: &mut dyn Ids,
-        report: &mut SalvageReport,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> bool {
-        adopt_networks(document, app, ids, report, diagnostics);
+    fn adopt_networks(&self, document: &Document, into: &mut Salvaged, ids: &mut dyn Ids) -> bool {
+        adopt_networks(document, into, ids);
         true
     }
 
