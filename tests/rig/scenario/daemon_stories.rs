@@ -193,7 +193,7 @@ fn socket_removed(stage: &mut Stage<'_>) -> Played {
     let said = report["diagnostics"].to_string();
     stage.check(
         "its process is named, and the way out",
-        said.contains(&daemon.pid().to_string()) && said.contains("--stop-legacy-daemon"),
+        said.contains(&daemon.pid().to_string()) && said.contains("daemon restart"),
         first_trouble(&report).1,
     );
     let running = daemon.is_running();
