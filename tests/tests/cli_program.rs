@@ -481,8 +481,58 @@ fn what_is_done_on_the_way_is_told_on_stderr_when_asked_for() {
     let told = said(&["--json"], "myownllm_config_store=debug");
     assert!(told.stderr.contains("looked at the config") && !told.stderr.contains("the move"), "{told:?}");
     told.json();
-    let odd = said(&[], "myownllm_daemon=loud");
-    assert!(odd.stderr.contains("MYOWNLLM_LOG"), "{odd:?}");
+    for wrong in ["myownllm_daemon=loud", "loud", "daemon=debug"] {
+        let odd = said(&[], wrong);
+        assert!(odd.stderr.contains("warning: cannot use MYOWNLLM_LOG"), "{wrong}: {odd:?}");
+    }
+}
+
+#[test]
+fn word_that_is_no_command_leads_to_the_command_that_it_means() {
+    for (word, command) in
+        [("undo", "migrate --undo --dry-run"), ("recover", "repair"), ("diagnose", "doctor")]
+    {
+        let ran = Home::empty().run(&[word]).ends_with(2);
+        assert!(ran.stderr.contains(&format!("  hint: myownllm-mesh {command}\n")), "{ran:?}");
+    }
+}
+
+#[test]
+fn network_without_an_id_is_shown_the_same_at_each_look() {
+    let home = Home::legacy();
+    app_config(&home, br#"{"cloud_mesh": {"networks": [{"network_id": "home-mesh"}]}}"#);
+    for args in [&["network", "list"][..], &["network", "show", "home-mesh"], &["config", "show"]] {
+        let [first, second] = [0, 1].map(|_| home.run(args).ends_with(0).stdout);
+        assert_eq!(first, second, "{args:?}");
+        assert!(args[0] == "config" || !first.contains("net-0"), "{first}");
+    }
+    assert!(home.run(&["network", "list"]).stdout.contains("(no id yet)"));
+}
+
+#[test]
+fn newer_config_is_told_once() {
+    let home = Home::settled();
+    app_config(&home, br#"{"version": 99, "daemon": {}, "networks": []}"#);
+    for args in [&["repair"][..], &["launch", "--no-daemon"], &["config", "check"], &["salvage", "--dry-run"]]
+    {
+        let ran = home.run(&[args, &["-v"]].concat()).ends_with(8);
+        assert_eq!(ran.stderr.matches("code: store.newer").count(), 1, "{args:?}: {ran:?}");
+        assert!(ran.stderr.contains("its format is 99, and this program knows up to 3"), "{ran:?}");
+    }
+}
+
+#[test]
+fn progress_for_programs_is_alone_on_stderr() {
+    let ran = Home::after_the_bug().run(&["repair", "--json", "--progress"]).ends_with(0);
+    assert!(ran.stderr.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{ran:?}");
+    assert!(!ran.json()["diagnostics"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn identity_file_tells_a_time_and_not_a_number() {
+    let files = Home::settled().run(&["identity", "--json"]).ends_with(0).json()["data"]["files"].clone();
+    let made = files[0]["created_at"].as_str().unwrap();
+    assert!(humantime::parse_rfc3339(made).is_ok(), "{made}");
 }
 
 #[cfg(unix)]

@@ -177,7 +177,7 @@ impl Context {
 
     /// Returns the config as a launch would run on it.
     pub(crate) fn load(&self) -> Result<Loaded, Diagnostic> {
-        self.libraries().store.look(&mut fresh_ids()).map_err(|error| Diagnostic::from(&error))
+        self.libraries().store.look(&mut SeededIds::new(0, 0)).map_err(|error| Diagnostic::from(&error))
     }
 
     /// Returns a path below the home for a person.
@@ -228,7 +228,7 @@ fn last_restored(layout: &Layout) -> Option<String> {
 /// Makes `--home` absolute: it may be relative to the working directory of the caller.
 fn absolute(home: &Path) -> Result<std::path::PathBuf, Diagnostic> {
     if home.as_os_str().is_empty() {
-        return Err(Diagnostic::error("paths.relative-home", "--home names no folder")
+        return Err(Diagnostic::error("paths.relative-home", "--home names no directory")
             .hint("myownllm-mesh --home /path/to/home status"));
     }
     std::path::absolute(home)

@@ -165,12 +165,24 @@ fn usage_hint(args: &[OsString]) -> String {
         } else if let Some(sub) = command.find_subcommand(word) {
             command = sub;
             name = format!("{name} {}", sub.get_name());
+        } else if let Some(meant) = meant_by(&word.to_string_lossy()).filter(|_| name == PROGRAM) {
+            return format!("{PROGRAM} {meant}");
         } else if !word.to_string_lossy().starts_with('-') {
             // The word is not a command: the following words belong to it.
             break;
         }
     }
     format!("{name} --help")
+}
+
+/// Returns the command that people mean by a word that is no command.
+fn meant_by(word: &str) -> Option<&'static str> {
+    match word.to_lowercase().as_str() {
+        "help-me" | "mend" | "recover" | "rescue" | "restore" => Some("repair"),
+        "undo" | "revert" | "rollback" | "downgrade" => Some("migrate --undo --dry-run"),
+        "check" | "diagnose" => Some("doctor"),
+        _ => None,
+    }
 }
 
 /// Returns the command as the envelope's `schema` names it, such as `config-show`; without a command,

@@ -115,6 +115,8 @@ pub(crate) struct Printer {
     /// The width of lines on stderr; `None` in a log, where each message is one line.
     width_err: Option<usize>,
     progress: Rc<ProgressText>,
+    /// True if stderr is for JSON lines alone.
+    is_for_programs: bool,
     /// The error of the first write of an answer that failed.
     failed: RefCell<Option<io::Error>>,
 }
@@ -163,6 +165,7 @@ impl Printer {
             screen: screen_of_stdout(var),
             width_err: width_of_stderr(var),
             progress: Rc::new(ProgressText::new(form)),
+            is_for_programs: global.progress,
             failed: RefCell::new(None),
         }
     }
@@ -180,6 +183,7 @@ impl Printer {
             screen: screen_of_stdout(|_| None),
             width_err: None,
             progress: Rc::new(ProgressText::new(Form::None)),
+            is_for_programs: false,
             failed: RefCell::new(None),
         }
     }
@@ -214,7 +218,7 @@ impl Printer {
     /// Returns the callback that says that this run waits for another run.
     #[must_use]
     pub(crate) fn waits(&self) -> Box<dyn Fn(Option<u32>)> {
-        let quiet = self.quiet;
+        let quiet = self.quiet || self.is_for_programs;
         Box::new(move |process| {
             let process = process.map_or_else(String::new, |process| format!(" (process {process})"));
             if !quiet {
@@ -262,7 +266,9 @@ impl Printer {
                 said.push_str(&self.render(diagnostic));
             }
         }
-        write_stderr(&said);
+        if !self.is_for_programs {
+            write_stderr(&said);
+        }
     }
 
     /// Prints a single diagnostic to stderr.
@@ -273,7 +279,7 @@ impl Printer {
 
     /// Prints a line about the current work, for a person only.
     pub(crate) fn say(&self, line: &str) {
-        if !self.quiet {
+        if !self.quiet && !self.is_for_programs {
             write_stderr(&format!("{line}\n"));
         }
     }

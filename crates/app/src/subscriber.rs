@@ -12,7 +12,14 @@ const VARIABLE: &str = "MYOWNLLM_LOG";
 /// Starts the trace. Returns the problem if the variable is invalid.
 pub(crate) fn subscribe(verbose: u8) -> Option<String> {
     let wanted = std::env::var(VARIABLE).ok().filter(|wanted| !wanted.is_empty());
-    let (targets, problem) = match wanted.map(|wanted| (wanted.parse::<Targets>(), wanted)) {
+    let parsed = wanted.map(|wanted| (wanted.parse::<Targets>(), wanted));
+    let (targets, problem) = match parsed {
+        // A word that is no level would be a target, which nothing matches.
+        Some((Ok(targets), wanted)) if targets.iter().any(|(name, _)| !name.starts_with("myownllm")) => {
+            let known =
+                "a level (error, warn, info, debug, trace) or CRATE=LEVEL, such as myownllm_migration=debug";
+            (told(verbose), Some(format!("cannot use {VARIABLE}={wanted:?}: it is not {known}")))
+        }
         Some((Ok(targets), _)) => (targets, None),
         Some((Err(error), wanted)) => {
             (told(verbose), Some(format!("cannot use {VARIABLE}={wanted:?}: {error}")))

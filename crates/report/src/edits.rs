@@ -85,6 +85,9 @@ fn reconciled(edit: &Edit) -> Value {
     }
 }
 
+/// The beginning of the ids that a look gives to networks without an id: the time in them is 0.
+pub const NO_ID: &str = "net-0-";
+
 /// Returns the saved networks of a config, with secrets masked.
 #[must_use]
 pub fn saved_networks(home: &HomeView<'_>, document: &Document) -> (Page, Value) {
@@ -102,9 +105,12 @@ pub fn saved_networks(home: &HomeView<'_>, document: &Document) -> (Page, Value)
         let (kind, label) = (network.kind.as_deref().unwrap_or("open"), network.label.as_deref());
         let label =
             label.filter(|label| !label.is_empty()).map_or_else(String::new, |label| format!("{label}  "));
-        let text = format!("{kind:<8}{label}({})", network.id);
+        // The next launch chooses an id for a network that has none.
+        let id = if network.id.starts_with(NO_ID) { "no id yet" } else { &network.id };
+        let text = format!("{kind:<8}{label}({id})");
         page.row(format!("{mark} {}", network.network_id), width + 4, text);
-        rows.push(json!({ "id": network.id, "network_id": network.network_id, "label": network.label,
+        let id = if network.id.starts_with(NO_ID) { "" } else { &network.id };
+        rows.push(json!({ "id": id, "network_id": network.network_id, "label": network.label,
             "kind": network.kind, "active": is_active }));
     }
     if rows.is_empty() {

@@ -2,13 +2,14 @@
 //! key.
 
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use myownllm_identity::{Answer as KeyAnswer, Identity, KeyInfo, PlaceState, Refusal, Scan};
 use myownllm_launch::Diagnostic;
 use serde_json::{Value, json};
 
 use crate::screen::Page;
-use crate::text::long;
+use crate::text::{long, rfc3339};
 use crate::view::HomeView;
 
 /// The column at which the texts begin.
@@ -30,7 +31,7 @@ pub fn identity(home: &HomeView<'_>, scan: &Scan) -> (Page, Value, Vec<Diagnosti
     files.diagnostics.extend(verdict.refusal().map(Diagnostic::from));
     for (seen, path, place) in [
         (&scan.daemon, &scan.places.daemon.identity, "the daemon's home"),
-        (&scan.app, &scan.places.app.identity, "the old place"),
+        (&scan.app, &scan.places.app.identity, "the old location"),
     ] {
         files.place(&seen.state, path, place);
     }
@@ -80,12 +81,19 @@ fn ways_out(refusal: Option<&Refusal>) -> Page {
     page
 }
 
+/// Returns the time at which a key was made. The daemon writes `@` and the seconds since 1970.
+fn created(text: &str) -> String {
+    let seconds = text.strip_prefix('@').and_then(|seconds| seconds.parse().ok());
+    let time = seconds.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+    time.and_then(rfc3339).unwrap_or_else(|| text.to_owned())
+}
+
 impl Files<'_> {
     fn valid(&mut self, key: &KeyInfo, path: &Path, place: &str) {
         self.list.push(json!({
             "state": "valid", "path": long(path), "place": place, "device_id": key.device_id,
             "label": key.label,
-            "created_at": key.created_at,
+            "created_at": key.created_at.as_deref().map(created),
         }));
         let shown = self.home.short(path);
         self.page.row("Device ID", COLUMN, &key.device_id);

@@ -27,7 +27,7 @@ pub use bundle::{Report, Section};
 pub use color::colored_diagnostic;
 pub use doctor::checklist;
 pub use draw::{Line, Tone};
-pub use edits::{edit_trace, edited_network, network_edit, saved_networks, settings_edit, undo};
+pub use edits::{NO_ID, edit_trace, edited_network, network_edit, saved_networks, settings_edit, undo};
 pub use file::write_new;
 pub use history::{history, restore_trace, restored};
 pub use identity::identity;

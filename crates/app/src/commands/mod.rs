@@ -84,6 +84,10 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         told.remove(0)
     })?;
     name_one_cause(&RealDisk, &layout, &mut answer.diagnostics);
+    let is_newer = |told: &Diagnostic| told.code == "store.newer";
+    if answer.diagnostics.iter().any(|told| told.is_error() && is_newer(told)) {
+        answer.diagnostics.retain(|told| told.is_error() || !is_newer(told));
+    }
     if let Some(wrong_home) = wrong_home {
         // A status foresees the failure of a launch, for the same cause.
         answer.diagnostics.retain(|told| told.is_error() || told.code != NO_HOME);

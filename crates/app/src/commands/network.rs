@@ -8,7 +8,7 @@ use myownllm_config_model::networks::{Change, NetworksError};
 use myownllm_config_model::{Document, Fragment, masking, network_id, networks};
 use myownllm_durable_fs::{Disk, quote};
 use myownllm_launch::{Diagnostic, Edit, edit_config};
-use myownllm_report::{edit_trace, edited_network, network_edit, saved_networks, undo};
+use myownllm_report::{NO_ID, edit_trace, edited_network, network_edit, saved_networks, undo};
 use serde_json::json;
 
 use crate::cli::NetworkCommand;
@@ -129,7 +129,11 @@ fn show(context: &Context, name: &str, with_secrets: bool) -> Result<Answer, Dia
     let network = networks::only(&shown, name).map_err(|error| networks_diagnostic(context, &error))?;
     let mut alone = Document::empty();
     alone.set(&[], Fragment::from(network));
-    Ok(Answer { diagnostics, ..Answer::data(alone.to_text(), json!({ "network": network.to_value() })) })
+    if alone.get(&["id"]).and_then(|id| id.as_str().map(|id| id.starts_with(NO_ID))) == Some(true) {
+        alone.remove(&["id"]);
+    }
+    let data = json!({ "network": alone.root().to_value() });
+    Ok(Answer { diagnostics, ..Answer::data(alone.to_text(), data) })
 }
 
 fn export(context: &Context, name: &str, with_secrets: bool) -> Result<Answer, Diagnostic> {
