@@ -1726,7 +1726,7 @@ fn who_still_writes_there_is_named_and_nobody_else() {
     }
     let ran = home.run(&["launch", "--no-daemon", "--stop-legacy-daemon"]).ends_with(0);
     assert!(
-        ran.stderr.contains(&format!("process {pid} ({STAND_IN}) is a daemon on this folder")),
+        ran.stderr.contains(&format!("process {pid} ({STAND_IN}) is a daemon on this directory")),
         "{ran:?}"
     );
     assert!(!home.run(&["launch", "--no-daemon"]).ends_with(0).stderr.contains("healthy before"));

@@ -232,7 +232,7 @@ pub struct MigrateArgs {
     /// Move nothing; exit 3 when something is to be moved.
     #[arg(long)]
     pub check: bool,
-    /// Move everything back to the old place, for an older version of the app.
+    /// Move everything back to the old location, for an older version of the app.
     #[arg(long)]
     pub undo: bool,
     /// Settle files that differ: those of this place stay, the others are set aside beside them.

@@ -112,7 +112,7 @@ impl fmt::Display for CopyId {
 
 /// The text is not the id of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("reading the id of a copy: it is not of the form KIND-NUMBER-HASH")]
+#[error("cannot read the id of a backup: it is not of the form KIND-NUMBER-HASH")]
 pub struct InvalidCopyId;
 
 impl FromStr for CopyId {
@@ -377,7 +377,7 @@ impl Copies<'_> {
     }
 
     pub(crate) fn failed(&self, source: DiskError) -> StoreError {
-        StoreError::at_copies("keeping a copy in", self.folder, source)
+        StoreError::at_copies("keep a backup in", self.folder, source)
     }
 }
 

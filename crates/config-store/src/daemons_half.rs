@@ -46,7 +46,7 @@ impl Locked<'_> {
     pub(crate) fn replace_daemon_config(&self, former: &[u8], bytes: &[u8]) -> Result<bool, StoreError> {
         let path = &self.places.daemon_config;
         let failed =
-            |source| StoreError::Disk { doing: "writing the daemon's config", path: path.clone(), source };
+            |source| StoreError::Disk { doing: "write the daemon's config", path: path.clone(), source };
         match replace(&self.dir, path, bytes, former, self.limits.config_bytes).map_err(failed)? {
             Replaced::Expected { displaced, .. } => {
                 // The content of the displaced file is among the backups.

@@ -10,7 +10,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum StoreError {
     /// The config exists but could not be read. Unreadable is not "missing": nothing is written.
-    #[error("reading the config {}", path.display())]
+    #[error("cannot read the config {}", path.display())]
     Unreadable {
         /// The config.
         path: PathBuf,
@@ -19,7 +19,7 @@ pub enum StoreError {
         source: DiskError,
     },
     /// An entry that is not a regular file has the config's name: a directory, a pipe, a device.
-    #[error("reading the config {}: it is {what}", path.display())]
+    #[error("cannot read the config {}: it is {what}", path.display())]
     NotRegular {
         /// The config.
         path: PathBuf,
@@ -27,7 +27,7 @@ pub enum StoreError {
         what: &'static str,
     },
     /// The config is larger than the limit.
-    #[error("reading the config {}: it has more than {} MiB", path.display(), limit >> 20)]
+    #[error("cannot read the config {}: it has more than {} MiB", path.display(), limit >> 20)]
     TooLarge {
         /// The config.
         path: PathBuf,
@@ -35,14 +35,14 @@ pub enum StoreError {
         limit: u64,
     },
     /// Another program keeps writing the file, and its content never parses.
-    #[error("reading the config {}: somebody keeps writing it", path.display())]
+    #[error("cannot read the config {}: another program keeps writing it", path.display())]
     Unstable {
         /// The config.
         path: PathBuf,
     },
     /// A newer version of the daemon wrote the config. The config is read and never written.
-    #[error("changing the config {}: it is of the daemon's version {version}, which is newer than this \
-        program", path.display())]
+    #[error("cannot change the config {}: its format is {version}, and this program knows up to {}: \
+        update it", path.display(), myownllm_config_model::daemon_config::NEWEST_VERSION)]
     Newer {
         /// The config.
         path: PathBuf,
@@ -56,7 +56,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The config needs a repair before it can be edited.
-    #[error("editing the config {}: it needs a repair first", path.display())]
+    #[error("cannot edit the config {}: it needs a repair first", path.display())]
     RepairPending {
         /// The config.
         path: PathBuf,
@@ -65,14 +65,14 @@ pub enum StoreError {
     },
     /// Another program wrote the config at every attempt of this one. The other program's last
     /// write is in place.
-    #[error("saving the config {}: somebody else keeps writing it", path.display())]
+    #[error("cannot save the config {}: another program keeps writing it", path.display())]
     Conflict {
         /// The config.
         path: PathBuf,
     },
     /// The new content could not be read again: it is too large or nested too deep. Nothing is
     /// written.
-    #[error("changing the config {}: what would be written could not be read again: {why}", path.display())]
+    #[error("cannot change the config {}: the result could not be read again: {why}", path.display())]
     TooMuch {
         /// The config.
         path: PathBuf,
@@ -81,8 +81,8 @@ pub enum StoreError {
     },
     /// The config is a mount point, so no other file can take its place. The store does not write
     /// it in place: a crash in the middle of the write would leave half a config.
-    #[error("saving the config {}: something is mounted on that very file, so that no other can take its \
-        place: mount the folder that it is in instead", path.display())]
+    #[error("cannot save the config {}: something is mounted on the file, so that no other file \
+        can take its place: mount its directory instead", path.display())]
     Mounted {
         /// The config.
         path: PathBuf,
@@ -91,7 +91,7 @@ pub enum StoreError {
         source: DiskError,
     },
     /// The config is a symlink to one of the backups: a write would overwrite the backup.
-    #[error("changing the config {}: it is a link to the copy {}", path.display(), copy.display())]
+    #[error("cannot change the config {}: it is a symlink to the backup {}", path.display(), copy.display())]
     ConfigIsACopy {
         /// The config.
         path: PathBuf,
@@ -99,7 +99,7 @@ pub enum StoreError {
         copy: PathBuf,
     },
     /// There is no room for another backup that is never removed.
-    #[error("keeping a copy of the config in {}: it holds {} already", path.display(),
+    #[error("cannot keep a backup of the config in {}: it holds {} already", path.display(),
         amount(*count, *bytes))]
     BackupsFull {
         /// The backup directory.
@@ -111,7 +111,7 @@ pub enum StoreError {
     },
     /// The entry with the name of the backup directory is not a directory, or belongs to another
     /// user: a backup there would not be safe.
-    #[error("{doing} {}: it is no folder of the home's owner", path.display())]
+    #[error("cannot {doing} {}: it is not a directory of the home's owner", path.display())]
     CopiesUnsafe {
         /// The operation that failed.
         doing: &'static str,
@@ -122,7 +122,7 @@ pub enum StoreError {
         source: DiskError,
     },
     /// No backup, or more than one, has that id.
-    #[error("finding the copy {id} in {}: {}", path.display(),
+    #[error("cannot find the backup {id} in {}: {}", path.display(),
         if *.several { "several match" } else { "there is none" })]
     NoSuchCopy {
         /// The backup directory.
@@ -136,8 +136,8 @@ pub enum StoreError {
     },
     /// The newest backup exists and cannot be read. A repair does not use an older one instead,
     /// because the older one would become the newest.
-    #[error("repairing the config: the newest copy {} cannot be read, and an older one does not stand in \
-        for it", path.display())]
+    #[error("cannot repair the config: the newest backup {} cannot be read, and an older one does \
+        not stand in for it", path.display())]
     CopyUnreadable {
         /// The backup.
         path: PathBuf,
@@ -146,7 +146,7 @@ pub enum StoreError {
         source: DiskError,
     },
     /// The bytes of a backup do not match its name, or are not a config of the app's.
-    #[error("using the copy {}: {why}", path.display())]
+    #[error("cannot use the backup {}: {why}", path.display())]
     BadCopy {
         /// The backup.
         path: PathBuf,
@@ -154,8 +154,8 @@ pub enum StoreError {
         why: &'static str,
     },
     /// A backup is not JSON, and has no complete member.
-    #[error("using the copy {}: nothing in it can be restored: {}, at line {}, column {}", path.display(),
-        error.kind, error.line, error.column)]
+    #[error("cannot use the backup {}: nothing in it can be restored: {}, at line {}, column {}",
+        path.display(), error.kind, error.line, error.column)]
     TornCopy {
         /// The backup.
         path: PathBuf,
@@ -164,7 +164,7 @@ pub enum StoreError {
     },
     /// A symlink makes the configs of the app and of the daemon one file: a write to one changes
     /// the other.
-    #[error("changing the config {}: by the link {} it is the daemon's as well", path.display(),
+    #[error("cannot change the config {}: by the symlink {} it is the daemon's as well", path.display(),
         link.display())]
     Shared {
         /// The config that was to be written.
@@ -174,7 +174,8 @@ pub enum StoreError {
     },
     /// The config is a symlink of one user to a file of another. A user who may make symlinks could
     /// make this program write, and show, another user's file.
-    #[error("changing the config {}: it is a link of user {by} to a file of user {of}", path.display())]
+    #[error("cannot change the config {}: it is a symlink of user {by} to a file of user {of}",
+        path.display())]
     ForeignLink {
         /// The config.
         path: PathBuf,
@@ -191,7 +192,7 @@ pub enum StoreError {
         problem: OwnershipProblem,
     },
     /// The caller's edit failed. Nothing was written.
-    #[error("editing the config {}", path.display())]
+    #[error("cannot edit the config {}", path.display())]
     Edit {
         /// The config.
         path: PathBuf,
@@ -200,15 +201,15 @@ pub enum StoreError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The user's home does not exist. It is not created, because the path may be mistyped.
-    #[error("making the app's home: the user's home {} is not there", path.display())]
+    #[error("cannot make the app's home: the user's home {} does not exist", path.display())]
     NoHome {
         /// The user's home.
         path: PathBuf,
     },
     /// A disk operation failed.
-    #[error("{doing} {}", path.display())]
+    #[error("cannot {doing} {}", path.display())]
     Disk {
-        /// The operation: "keeping a copy in", "saving the config".
+        /// The operation: "keep a backup in", "save the config".
         doing: &'static str,
         /// The path of the operation.
         path: PathBuf,
@@ -333,8 +334,8 @@ impl StoreError {
 }
 
 fn amount(count: usize, bytes: u64) -> String {
-    let copies = if count == 1 { "copy" } else { "copies" };
-    format!("{count} {copies} of {bytes} bytes")
+    let backups = if count == 1 { "backup" } else { "backups" };
+    format!("{count} {backups} of {bytes} bytes")
 }
 
 fn list(path: &Path) -> String {

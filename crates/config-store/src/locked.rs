@@ -273,11 +273,7 @@ impl Locked<'_> {
             self.dir.sync_file(&real)?;
             self.dir.sync_dir(real.parent().unwrap_or(&real))
         };
-        flush().map_err(|source| StoreError::Disk {
-            doing: "flushing the config",
-            path: path.clone(),
-            source,
-        })
+        flush().map_err(|source| StoreError::Disk { doing: "flush the config", path: path.clone(), source })
     }
 
     /// Restores a backup; with `as_is`, also one that is not of the app's shape.
@@ -294,7 +290,7 @@ impl Locked<'_> {
                     check(&bytes)?;
                     let Some((aside, method)) = self.replace_too_large(&bytes)? else { continue };
                     let note =
-                        format!("the former config is too large to be read: it is {} now", aside.display());
+                        format!("the previous config is too large to be read: it is {} now", aside.display());
                     diagnostics.push(self.note("store.set-aside", Severity::Warning, note));
                     let unseen_possible = method == ReplaceMethod::CheckedRename;
                     self.note_saved(unseen_possible, Permissions::Kept, &mut diagnostics);
@@ -367,8 +363,8 @@ impl Locked<'_> {
                         "store.daemon-half-kept",
                         Severity::Warning,
                         format!(
-                            "the daemon has a config already, which stays; its half of this one is the \
-                            copy {id}"
+                            "the daemon has a config already, which stays; its half of this config is the \
+                            backup {id}"
                         ),
                     ));
                 }
@@ -408,7 +404,7 @@ impl Locked<'_> {
     fn publish_daemon_half(&self, half: &[u8]) -> Result<bool, StoreError> {
         let Places { app_home, daemon_home, daemon_config, .. } = &self.places;
         let failed = |source| StoreError::Disk {
-            doing: "writing the daemon's config",
+            doing: "write the daemon's config",
             path: daemon_config.clone(),
             source,
         };
@@ -428,7 +424,7 @@ impl Locked<'_> {
             .and_then(|()| self.dir.sync_dir(daemon_home))
             .and_then(|()| self.dir.sync_dir(app_home))
             .map_err(|source| StoreError::Disk {
-                doing: "flushing the daemon's config",
+                doing: "flush the daemon's config",
                 path: daemon_config.clone(),
                 source,
             })
@@ -466,7 +462,7 @@ impl Locked<'_> {
                 code: "store.copy-failed",
                 severity: Severity::Warning,
                 message: format!(
-                    "the config is in place, but no routine copy of it could be made: {}",
+                    "the config is in place, but no routine backup of it could be made: {}",
                     chain(&error)
                 ),
                 path: shown(&self.places.backups),

@@ -166,7 +166,7 @@ impl Locked<'_> {
     /// place, and its target is not touched.
     fn take_out(&self, path: &Path, former: &[u8]) -> Result<bool, StoreError> {
         let failed = |source| StoreError::Disk {
-            doing: "moving the daemon's config aside",
+            doing: "move aside the daemon's config",
             path: path.to_owned(),
             source,
         };

@@ -336,7 +336,7 @@ impl Store<'_> {
                 Err(StoreError::CopyUnreadable { path: source.path().to_owned(), source })
             }
             Some(source) => {
-                let doing = "looking for the last good copy in";
+                let doing = "look for the last good backup in";
                 Err(StoreError::at_copies(doing, &self.places.backups, source))
             }
             None => Ok(found),
@@ -428,14 +428,14 @@ impl Store<'_> {
                 Ok((_, false)) => notes.push(self.note(
                     "store.copy-damaged",
                     Severity::Warning,
-                    format!("the copy {id} does not hold what its name says; an older one is used"),
+                    format!("the backup {id} does not hold what its name says; an older one is used"),
                 )),
                 Err(error) if error.is_not_found() => {}
                 Err(error) => {
                     notes.push(self.note(
                         "store.copy-unreadable",
                         Severity::Warning,
-                        format!("the copy {id} could not be read: {}", error.io()),
+                        format!("the backup {id} could not be read: {}", error.io()),
                     ));
                     failed.get_or_insert(error);
                 }
@@ -595,7 +595,7 @@ impl Store<'_> {
             Err(error) => plan.loaded.diagnostics.push(Diagnostic {
                 code: "store.backups-unreadable",
                 severity: Severity::Warning,
-                message: format!("no copy of the config is kept: {error}: {}", error.io()),
+                message: format!("no backup of the config is kept: {error}: {}", error.io()),
                 path: shown(&places.backups),
                 hint: error.hint(),
                 place: None,
@@ -609,7 +609,7 @@ impl Store<'_> {
             plan.loaded.diagnostics.push(self.note("store.restored", Severity::Info, note));
         } else if plan.loaded.shape == FileShape::Corrupt && plan.loaded.report.kept_keys.is_empty() {
             let note =
-                "no good copy of the config is there, so its settings begin at their defaults".to_owned();
+                "there is no good backup of the config, so its settings begin at their defaults".to_owned();
             plan.loaded.diagnostics.push(self.note("store.defaults", Severity::Info, note));
         }
         plan.loaded.pending = Pending { steps };

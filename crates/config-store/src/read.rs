@@ -129,7 +129,7 @@ impl Store<'_> {
             },
             ErrorKind::FileTooLarge => Err(StoreError::TooLarge { path: path.to_owned(), limit }),
             _ => match self.disk.stat_follow(path).map(|m| m.kind) {
-                Ok(FileKind::Dir) => odd("a folder"),
+                Ok(FileKind::Dir) => odd("a directory"),
                 Ok(FileKind::Other) => odd("a pipe, a socket or a device"),
                 _ => Err(unreadable(path, error)),
             },

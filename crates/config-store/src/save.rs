@@ -67,7 +67,7 @@ impl Store<'_> {
     pub(crate) fn check_trust(&self) -> Result<HomeTrust, StoreError> {
         let home = &self.places.app_home;
         let trust = HomeTrust::look(&*self.disk, home).map_err(|source| StoreError::Disk {
-            doing: "looking at the app's home",
+            doing: "look at the app's home",
             path: home.clone(),
             source,
         })?;
@@ -162,7 +162,7 @@ impl Locked<'_> {
         let Some(former) = former else {
             // A run that was killed right after it made the app's home has not synced the name.
             self.dir.sync_own_name().map_err(|source| StoreError::Disk {
-                doing: "flushing the user's home",
+                doing: "flush the user's home",
                 path: self.places.user_home.clone(),
                 source,
             })?;
@@ -262,7 +262,7 @@ impl Locked<'_> {
         let path = self.places.config.clone();
         match source.kind() {
             ErrorKind::ResourceBusy => StoreError::Mounted { path, source },
-            _ => StoreError::Disk { doing: "saving the config", path, source },
+            _ => StoreError::Disk { doing: "save the config", path, source },
         }
     }
 
@@ -275,7 +275,7 @@ impl Locked<'_> {
     /// file.
     pub(crate) fn put_back(&self, ours: &[u8], displaced: Displaced) -> Result<(), StoreError> {
         let Displaced { path: aside, place, bytes } = displaced;
-        let failed = |source| StoreError::Disk { doing: "saving the config", path: place.clone(), source };
+        let failed = |source| StoreError::Disk { doing: "save the config", path: place.clone(), source };
         let mut taken_out = vec![TakenOut { bytes, note: None }];
         let settled = self.exchange_until_settled(&aside, &place, ours, &mut taken_out);
         let flushed = self.dir.sync_dir(place.parent().unwrap_or(&place));
@@ -457,7 +457,7 @@ impl Locked<'_> {
         }
         let kept = self.keep_as(&bytes, is_source)?;
         diagnostics.extend(kept.map(|id| {
-            let message = format!("a killed run had taken a config out of its place; it is the copy {id}");
+            let message = format!("a killed run had taken a config out of its place; it is the backup {id}");
             self.note("store.displaced-kept", Severity::Warning, message)
         }));
         Ok(())
@@ -502,14 +502,14 @@ impl Locked<'_> {
             _ => None,
         };
         diagnostics.extend(kept.map(|id| {
-            let message = format!("a killed run had left a config in {}; it is the copy {id}", shown(path));
+            let message = format!("a killed run had left a config in {}; it is the backup {id}", shown(path));
             self.note("store.displaced-kept", Severity::Warning, message)
         }));
         Ok(())
     }
 
     fn read_leftover(&self, path: &Path) -> Result<Vec<u8>, StoreError> {
-        let failed = |source| StoreError::Disk { doing: "keeping", path: path.into(), source };
+        let failed = |source| StoreError::Disk { doing: "keep", path: path.into(), source };
         self.disk.read(path, self.limits.config_bytes).map_err(failed)
     }
 

@@ -174,14 +174,14 @@ impl ConfigStore for Store<'_> {
             Err(error) if error.is_not_found() => return Err(StoreError::NoHome { path: user_home.clone() }),
             Err(source) => {
                 return Err(StoreError::Disk {
-                    doing: "looking at the user's home",
+                    doing: "look at the user's home",
                     path: user_home.clone(),
                     source,
                 });
             }
         };
         self.disk.make_home_dir(user_home, app_home, owner).map_err(|source| StoreError::Disk {
-            doing: "making the app's home",
+            doing: "make the app's home",
             path: app_home.clone(),
             source,
         })
@@ -285,7 +285,7 @@ impl ConfigStore for Store<'_> {
                 several: false,
                 program: self.places.program.clone(),
             }),
-            Err(source) => Err(StoreError::Disk { doing: "reading the copy", path, source }),
+            Err(source) => Err(StoreError::Disk { doing: "read the backup", path, source }),
         }
     }
 }
@@ -399,6 +399,6 @@ impl Store<'_> {
     }
 
     fn listing_failed(&self, source: myownllm_durable_fs::DiskError) -> StoreError {
-        StoreError::at_copies("reading the copies in", &self.places.backups, source)
+        StoreError::at_copies("list the backups in", &self.places.backups, source)
     }
 }

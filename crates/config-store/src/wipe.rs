@@ -134,8 +134,8 @@ impl Store<'_> {
             (FileShape::Mixed, _) => String::new(),
             (_, None) => format!("; if the loss is intended, say so once: {program} config accept"),
             (_, Some(kept)) => format!(
-                "; the former file is {kept}: if the loss was intended, restore it once: {program} config \
-                    restore {}",
+                "; the previous file is {kept}: if the loss was intended, restore it once: {program} \
+                    config restore {}",
                 number(kept)
             ),
         };

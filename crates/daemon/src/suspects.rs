@@ -73,11 +73,11 @@ impl std::fmt::Display for Suspect {
             write!(f, " ({})", program.display())?;
         }
         match &self.evidence {
-            Evidence::Serves => f.write_str(" is a daemon on this folder"),
+            Evidence::Serves => f.write_str(" is a daemon on this directory"),
             Evidence::HoldsOpen { file } => write!(f, " has {} open", file.display()),
             Evidence::ParentOf { daemon } => write!(f, " is the parent of process {daemon}"),
             Evidence::NamesHome => {
-                f.write_str(" would start a daemon on this folder: its environment names it")
+                f.write_str(" would start a daemon on this directory: its environment names it")
             }
             Evidence::SameName => f.write_str(" is the app, of this version or an older one"),
         }

@@ -40,7 +40,7 @@ pub struct DiskError {
 
 impl std::fmt::Display for DiskError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "could not {} {}", self.op, self.path.display())?;
+        write!(f, "cannot {} {}", self.op, self.path.display())?;
         match &self.other {
             Some(other) => write!(f, " (with {})", other.display()),
             None => Ok(()),
@@ -235,7 +235,7 @@ pub enum Untrusted {
         owner: u32,
     },
     /// A symlink leads out of the home, and the operation would change something behind it.
-    #[error("{} is a link that leads out of the home", .path.display())]
+    #[error("{} is a symlink that leads out of the home", .path.display())]
     LeadsOut {
         /// The symlink.
         path: PathBuf,
@@ -277,7 +277,7 @@ pub enum LockError {
     },
     /// The lock could not be tried: the home is absent or unreadable, or its file system has no
     /// locks.
-    #[error("could not lock {}", .home.display())]
+    #[error("cannot lock {}", .home.display())]
     Failed {
         /// The home.
         home: PathBuf,

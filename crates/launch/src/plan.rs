@@ -174,7 +174,7 @@ impl fmt::Display for LaunchStep {
                 return write!(f, "write the config anew from {}", backup(name));
             }
             Self::RestoreConfig { from: None } => "write the config anew from a backup",
-            Self::RepairConfig => "repair the config, keeping a copy of the former one",
+            Self::RepairConfig => "repair the config, and keep the present one as a backup",
             Self::CompleteConfig => "complete the config with what it lacks",
             Self::WriteDefaultConfig => "write a config with the defaults",
             Self::SetDaemonConfigAside => {

@@ -56,10 +56,11 @@ impl Relapse {
         let copy = &self.healthy_copy;
         let who = match self.suspects.is_empty() {
             true => {
-                "something still starts a daemon in the app's folder, such as an older version of the app; \
+                "something still starts a daemon in the app's directory, such as an older version of the \
+                 app; \
                     none was seen running now"
             }
-            false => "something still starts a daemon in the app's folder",
+            false => "something still starts a daemon in the app's directory",
         };
         let message = format!(
             "the config was healthy before (as {copy} has it), and a daemon wrote over it again: {who}"

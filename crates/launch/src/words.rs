@@ -167,7 +167,7 @@ pub const UNSEEN: &str = "cannot be looked for (see below)";
 pub fn identity_words(key: &Answer) -> String {
     match key {
         Answer::Sound { key, .. } => format!("{}  (in the daemon's home)", key.device_id),
-        Answer::Pending { key, .. } => format!("{}  (still in the old place)", key.device_id),
+        Answer::Pending { key, .. } => format!("{}  (still at the old location)", key.device_id),
         Answer::NoneYet => "none yet; the daemon makes one at its first start".to_owned(),
         Answer::Refused(refusal) => format!("cannot be used: {}", refusal.problem),
         _ => "unknown".to_owned(),

@@ -216,7 +216,7 @@ pub enum MigrationError {
         target: PathBuf,
     },
     /// Something other than a directory has the name of a directory.
-    #[error("{} is not a folder", .path.display())]
+    #[error("{} is not a directory", .path.display())]
     DestinationNotDir {
         /// The path that is in the way.
         path: PathBuf,
@@ -231,7 +231,7 @@ pub enum MigrationError {
         target: PathBuf,
     },
     /// Source and destination are one directory under two names.
-    #[error("{} and {} are the same folder", .source_dir.display(), .destination_dir.display())]
+    #[error("{} and {} are the same directory", .source_dir.display(), .destination_dir.display())]
     SameDir {
         /// The name at the source.
         source_dir: PathBuf,

@@ -412,7 +412,7 @@ impl Inspector<'_> {
         // The home itself may be a symlink; without a home there is nothing to move.
         match self.disk.stat_follow(&source) {
             Ok(meta) if meta.is_dir() => {}
-            Ok(_) => return self.skip(source, "it is not a folder"),
+            Ok(_) => return self.skip(source, "it is not a directory"),
             Err(error) if error.is_not_found() => return,
             Err(error) => return self.unreadable(&source, error),
         }
@@ -434,7 +434,7 @@ impl Inspector<'_> {
                     Ok(None) => self.source_link(&relative, path, target),
                     Err(error) => self.unreadable(&path, error),
                 },
-                DirState::NotADirectory => self.skip(path, "it is a file with the name of a folder"),
+                DirState::NotADirectory => self.skip(path, "it is a file with the name of a directory"),
                 DirState::Unreadable(error) => self.unreadable(&path, error),
             }
         }
@@ -859,8 +859,8 @@ impl Inspector<'_> {
                 self.stays(Some(dir));
                 let why = match meta.kind {
                     FileKind::Symlink => "it is a link",
-                    FileKind::Dir => "it is a folder with the name of a file",
-                    _ => "it is neither file nor folder",
+                    FileKind::Dir => "it is a directory with the name of a file",
+                    _ => "it is neither a file nor a directory",
                 };
                 self.skip(at, why);
                 None
@@ -1018,7 +1018,7 @@ impl Inspector<'_> {
         match self.disk.stat_follow(&target) {
             Ok(meta) if meta.is_file() => {}
             Ok(meta) => {
-                let what = if meta.is_dir() { "a folder" } else { "no regular file" };
+                let what = if meta.is_dir() { "a directory" } else { "no regular file" };
                 let why = if link.is_some() { "it is a link to " } else { "it is " };
                 self.skip(at.to_owned(), format!("{why}{what}"));
                 return None;

@@ -209,11 +209,11 @@ impl fmt::Display for Step {
             Self::RestoreQuarantined { from, to } => {
                 write!(f, "put {} back to {}", from.display(), to.display())
             }
-            Self::MakeDir { path } => write!(f, "make the folder {}", path.display()),
+            Self::MakeDir { path } => write!(f, "make the directory {}", path.display()),
             Self::SetMode { path, mode } => write!(f, "set the mode of {} to {mode:04o}", path.display()),
             Self::SetOwner { path, uid, gid } => write!(f, "give {} to {uid}:{gid}", path.display()),
             Self::MoveDir { from, to, files } => {
-                write!(f, "move the folder {} ({files} files) to {}", from.display(), to.display())
+                write!(f, "move the directory {} ({files} files) to {}", from.display(), to.display())
             }
             Self::MoveFiles { from, to, names } => {
                 write!(f, "move {} files from {} to {}", names.len(), from.display(), to.display())
@@ -232,7 +232,7 @@ impl fmt::Display for Step {
                 write!(f, "remove {}, the same as {}", source.display(), destination.display())
             }
             Self::SetAside { from, to, .. } => write!(f, "set {} aside as {}", from.display(), to.display()),
-            Self::RemoveDir { path } => write!(f, "remove the folder {} when it is empty", path.display()),
+            Self::RemoveDir { path } => write!(f, "remove the directory {} when it is empty", path.display()),
             Self::Sync { directories } => write!(f, "sync {}", listed(directories)),
             Self::RemoveSources { directories } => {
                 write!(f, "remove the sources that remain in {}", listed(directories))

@@ -77,20 +77,20 @@ fn printed(plan: &Plan) -> Vec<String> {
     ],
     Options::forward(),
     &[
-        "make the folder @",
-        "make the folder @/.secrets",
-        "make the folder @/mesh",
+        "make the directory @",
+        "make the directory @/.secrets",
+        "make the directory @/mesh",
         "sync ~, @, @/.secrets, @/mesh, ~/.secrets, ~/mesh, ~/mesh/rosters, ~/mesh/states",
-        "move the folder ~/mesh/states (1 files) to @/mesh/states",
-        "move the folder ~/mesh/rosters (1 files) to @/mesh/rosters",
+        "move the directory ~/mesh/states (1 files) to @/mesh/states",
+        "move the directory ~/mesh/rosters (1 files) to @/mesh/rosters",
         "move ~/.secrets/custody.json to @/.secrets/custody.json",
         "sync @/.secrets, @/mesh, @/mesh/rosters, @/mesh/states, ~/.secrets, ~/mesh",
         "remove the sources that remain in ~/.secrets, ~/mesh/rosters, ~/mesh/states",
         "move ~/.secrets/identity.json to @/.secrets/identity.json",
         "sync @/.secrets, ~/.secrets",
         "remove the sources that remain in ~/.secrets",
-        "remove the folder ~/mesh when it is empty",
-        "remove the folder ~/.secrets when it is empty",
+        "remove the directory ~/mesh when it is empty",
+        "remove the directory ~/.secrets when it is empty",
         "sync ~",
     ]
 )]
@@ -98,10 +98,10 @@ fn printed(plan: &Plan) -> Vec<String> {
     &["mesh/states/s.json", "mesh/states/notes.txt", ".secrets/identity.json#1"],
     Options::forward(),
     &[
-        "make the folder @",
-        "make the folder @/.secrets",
-        "make the folder @/mesh",
-        "make the folder @/mesh/states",
+        "make the directory @",
+        "make the directory @/.secrets",
+        "make the directory @/mesh",
+        "make the directory @/mesh/states",
         "sync ~, @, @/.secrets, @/mesh, @/mesh/states, ~/.secrets, ~/mesh/states",
         "move 1 files from ~/mesh/states to @/mesh/states",
         "sync @/mesh/states, ~/mesh/states",
@@ -109,7 +109,7 @@ fn printed(plan: &Plan) -> Vec<String> {
         "move ~/.secrets/identity.json to @/.secrets/identity.json",
         "sync @/.secrets, ~/.secrets",
         "remove the sources that remain in ~/.secrets",
-        "remove the folder ~/.secrets when it is empty",
+        "remove the directory ~/.secrets when it is empty",
         "sync ~",
         "left: ~/mesh/states/notes.txt",
     ]
@@ -122,8 +122,8 @@ fn printed(plan: &Plan) -> Vec<String> {
         "sync @/mesh/rosters",
         "remove ~/mesh/rosters/r.json, the same as @/mesh/rosters/r.json",
         "remove the sources that remain in ~/mesh/rosters",
-        "remove the folder ~/mesh/rosters when it is empty",
-        "remove the folder ~/mesh when it is empty",
+        "remove the directory ~/mesh/rosters when it is empty",
+        "remove the directory ~/mesh when it is empty",
         "sync ~",
     ]
 )]
@@ -151,8 +151,8 @@ fn printed(plan: &Plan) -> Vec<String> {
         "move ~/mesh/rosters/r.json to @/mesh/rosters/r.json",
         "sync @/mesh/rosters, ~/mesh/rosters",
         "remove the sources that remain in ~/mesh/rosters",
-        "remove the folder ~/mesh/rosters when it is empty",
-        "remove the folder ~/mesh when it is empty",
+        "remove the directory ~/mesh/rosters when it is empty",
+        "remove the directory ~/mesh when it is empty",
         "sync ~",
     ]
 )]
@@ -164,8 +164,8 @@ fn printed(plan: &Plan) -> Vec<String> {
         "set ~/mesh/rosters/r.json aside as @/mesh/rosters/r.json.set-aside-1",
         "sync @/mesh/rosters, ~/mesh/rosters",
         "remove the sources that remain in ~/mesh/rosters",
-        "remove the folder ~/mesh/rosters when it is empty",
-        "remove the folder ~/mesh when it is empty",
+        "remove the directory ~/mesh/rosters when it is empty",
+        "remove the directory ~/mesh when it is empty",
         "sync ~",
     ]
 )]
@@ -173,13 +173,13 @@ fn printed(plan: &Plan) -> Vec<String> {
     &["mesh/rosters/r.json", ".secrets/identity.json#1", "@.secrets/identity.json#2"],
     Options::forward(),
     &[
-        "make the folder @/mesh",
+        "make the directory @/mesh",
         "sync @, @/.secrets, @/mesh, ~/mesh, ~/mesh/rosters",
-        "move the folder ~/mesh/rosters (1 files) to @/mesh/rosters",
+        "move the directory ~/mesh/rosters (1 files) to @/mesh/rosters",
         "sync @/mesh, @/mesh/rosters, ~/mesh",
         "remove the sources that remain in ~/mesh/rosters",
-        "remove the folder ~/mesh when it is empty",
-        "remove the folder ~/.secrets when it is empty",
+        "remove the directory ~/mesh when it is empty",
+        "remove the directory ~/.secrets when it is empty",
         "sync ~",
         "refused: migration.two-identities",
     ]
@@ -195,7 +195,7 @@ fn printed(plan: &Plan) -> Vec<String> {
         "move ~/.secrets/identity.json to @/.secrets/identity.json",
         "sync @/.secrets, ~/.secrets",
         "remove the sources that remain in ~/.secrets",
-        "remove the folder ~/.secrets when it is empty",
+        "remove the directory ~/.secrets when it is empty",
         "sync ~",
     ]
 )]
@@ -203,14 +203,14 @@ fn printed(plan: &Plan) -> Vec<String> {
     &["keys/real.json#1", ".secrets/identity.json>../keys/real.json"],
     Options::forward(),
     &[
-        "make the folder @",
-        "make the folder @/.secrets",
+        "make the directory @",
+        "make the directory @/.secrets",
         "sync ~, @, @/.secrets, ~/.secrets",
         "move the link ~/.secrets/identity.json to @/.secrets/identity.json (leading to \
             ../../keys/real.json)",
         "sync @/.secrets, ~/.secrets",
         "remove the sources that remain in ~/.secrets",
-        "remove the folder ~/.secrets when it is empty",
+        "remove the directory ~/.secrets when it is empty",
         "sync ~",
     ]
 )]
@@ -221,13 +221,13 @@ fn printed(plan: &Plan) -> Vec<String> {
     ],
     Options::forward(),
     &[
-        "make the folder @/mesh",
-        "make the folder @/mesh/rosters",
+        "make the directory @/mesh",
+        "make the directory @/mesh/rosters",
         "sync @, @/.secrets, @/mesh, @/mesh/rosters, ~/mesh",
         "move ~/mesh/roster.json to @/mesh/rosters/old.json",
         "sync @/mesh/rosters, ~/mesh",
         "remove the sources that remain in ~/mesh",
-        "remove the folder ~/mesh when it is empty",
+        "remove the directory ~/mesh when it is empty",
         "sync ~",
     ]
 )]
@@ -236,9 +236,9 @@ fn printed(plan: &Plan) -> Vec<String> {
     Options::forward(),
     &[
         "sync @, @/.secrets",
-        "remove the folder ~/mesh/rosters when it is empty",
-        "remove the folder ~/mesh when it is empty",
-        "remove the folder ~/.secrets when it is empty",
+        "remove the directory ~/mesh/rosters when it is empty",
+        "remove the directory ~/mesh when it is empty",
+        "remove the directory ~/.secrets when it is empty",
         "sync ~",
     ]
 )]
@@ -252,13 +252,13 @@ fn printed(plan: &Plan) -> Vec<String> {
     &[
         "put ~/mesh/rosters/.durable-fs.claimed/r.json back to ~/mesh/rosters/r.json",
         "sync ~/mesh/rosters",
-        "remove the folder ~/mesh/rosters/.durable-fs.claimed when it is empty",
+        "remove the directory ~/mesh/rosters/.durable-fs.claimed when it is empty",
         "sync @, @/.secrets, @/mesh, @/mesh/rosters, ~/mesh/rosters",
         "sync @/mesh/rosters",
         "remove ~/mesh/rosters/r.json, the same as @/mesh/rosters/r.json",
         "remove the sources that remain in ~/mesh/rosters",
-        "remove the folder ~/mesh/rosters when it is empty",
-        "remove the folder ~/mesh when it is empty",
+        "remove the directory ~/mesh/rosters when it is empty",
+        "remove the directory ~/mesh when it is empty",
         "sync ~",
     ]
 )]
@@ -274,17 +274,17 @@ fn printed(plan: &Plan) -> Vec<String> {
     &["@mesh/rosters/r.json", "@.secrets/identity.json#1", "@config.json={}"],
     Options::undo(),
     &[
-        "make the folder ~/.secrets",
-        "make the folder ~/mesh",
+        "make the directory ~/.secrets",
+        "make the directory ~/mesh",
         "sync ~, @/.secrets, @/mesh, @/mesh/rosters, ~/.secrets, ~/mesh",
-        "move the folder @/mesh/rosters (1 files) to ~/mesh/rosters",
+        "move the directory @/mesh/rosters (1 files) to ~/mesh/rosters",
         "sync @/mesh, ~/mesh, ~/mesh/rosters",
         "remove the sources that remain in @/mesh/rosters",
         "move @/.secrets/identity.json to ~/.secrets/identity.json",
         "sync @/.secrets, ~/.secrets",
         "remove the sources that remain in @/.secrets",
-        "remove the folder @/mesh when it is empty",
-        "remove the folder @/.secrets when it is empty",
+        "remove the directory @/mesh when it is empty",
+        "remove the directory @/.secrets when it is empty",
         "sync @",
     ]
 )]

@@ -66,7 +66,7 @@ impl CheckedLayout {
             return Err(PathsError::Overlap {
                 app_home: layout.app_home,
                 daemon_home: layout.shared_home,
-                relation: "is the same folder as",
+                relation: "is the same directory as",
                 really: Some(really),
             });
         }
@@ -211,12 +211,12 @@ fn check_homes(
         match lookup.stat(&at) {
             Ok(FileInfo { kind: Kind::Dir, id: seen }) => id = seen,
             Ok(FileInfo { kind: Kind::Symlink, .. }) => by_spelling = false,
-            Ok(_) => return not_a_directory(daemon, &at, "not a folder"),
+            Ok(_) => return not_a_directory(daemon, &at, "not a directory"),
             Err(error) if error.kind() == ErrorKind::NotFound && !is_below_a_file(&at) => exists = false,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 let mut above = at.ancestors().skip(1);
                 let file = above.find(|above| lookup.stat_follow(above).is_ok()).unwrap_or(&at);
-                return not_a_directory(daemon, file, "not a folder");
+                return not_a_directory(daemon, file, "not a directory");
             }
             Err(source) => return Err(PathsError::Lookup { path: at, source }),
         }
@@ -229,7 +229,7 @@ fn check_homes(
         let real_daemon = canonicalize_allow_missing(daemon, lookup)?;
         let really = (real_daemon != normalize_lexically(daemon)).then(|| real_daemon.clone());
         if is_same(&real_daemon, &real_app, ignore_case) {
-            return refuse("is the same folder as", really);
+            return refuse("is the same directory as", really);
         }
         if is_same_or_inside(&real_app, &real_daemon, ignore_case) {
             return refuse("lies above", really);
@@ -242,7 +242,7 @@ fn check_homes(
                 exists = true;
                 id = seen;
             }
-            Ok(_) => return not_a_directory(daemon, daemon, "not a folder"),
+            Ok(_) => return not_a_directory(daemon, daemon, "not a directory"),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 exists = false;
                 // No directory can be created through a broken symlink.
@@ -260,7 +260,7 @@ fn check_homes(
     let Some(id) = id else { return Ok(true) };
     for above in app.ancestors() {
         if id_of(above, lookup)? == Some(id) {
-            let relation = if above == app { "is the same folder as" } else { "lies above" };
+            let relation = if above == app { "is the same directory as" } else { "lies above" };
             return refuse(relation, (above != app).then(|| above.to_path_buf()));
         }
     }

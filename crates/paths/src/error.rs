@@ -58,7 +58,7 @@ pub enum PathsError {
     /// The daemon's home is the app's home, is above it, or lies outside it.
     #[error(
         "checking the daemon's home {}: it {relation} the app's home {}{}; the daemon rewrites the \
-            config.json of the folder \
+            config.json of the directory \
          it lives in, so it needs one of its own",
         daemon_home.display(), app_home.display(), leads_to(really.as_deref())
     )]

@@ -46,7 +46,7 @@ impl Rule {
     pub const fn describe(self) -> &'static str {
         match self {
             Self::ExplicitHome => "given with --home",
-            Self::SystemHome => "the system's home folder",
+            Self::SystemHome => "the system's home directory",
             Self::InUserHome => "in the user's home",
             Self::InAppHome => "in the app's home",
             Self::InDaemonHome => "in the daemon's home",

@@ -211,7 +211,7 @@ pub(crate) fn invalid_address_reason(named: &Path) -> Option<&'static str> {
     } else if named.file_name().is_none()
         || matches!(bytes, [.., last] | [.., last, b'.'] if is_separator(last))
     {
-        Some("names a folder")
+        Some("names a directory")
     } else {
         None
     }

@@ -97,7 +97,7 @@ fn a_link_to_the_apps_home_is_refused_and_both_are_named() {
         }
         let error = refused(layout(&h.user));
         let text = error.to_string();
-        assert!(text.contains("is the same folder as"), "{text}");
+        assert!(text.contains("is the same directory as"), "{text}");
         for path in [h.app.clone(), h.app.join(".myownmesh")] {
             assert!(text.contains(path.to_str().unwrap()), "{text}");
         }
@@ -158,7 +158,7 @@ fn a_link_through_a_link_is_followed_to_its_end() {
     symlink(h.user.join("b"), h.user.join("a")).unwrap();
     symlink(&h.app, h.user.join("b")).unwrap();
     symlink(h.user.join("a"), h.app.join(".myownmesh")).unwrap();
-    assert!(refused(layout(&h.user)).to_string().contains("is the same folder as"));
+    assert!(refused(layout(&h.user)).to_string().contains("is the same directory as"));
 }
 
 #[cfg(unix)]
@@ -247,7 +247,7 @@ fn a_variable_that_leads_to_the_apps_home_by_a_link_is_passed_over() {
 fn a_shared_home_that_is_the_apps_home_by_a_link_is_refused() {
     let h = home();
     symlink(".myownllm", h.user.join(".myownmesh")).unwrap();
-    assert!(refused(layout(&h.user)).to_string().contains("is the same folder as"));
+    assert!(refused(layout(&h.user)).to_string().contains("is the same directory as"));
 
     let h = home();
     fs::rename(&h.app, h.user.join(".myownmesh")).unwrap();
@@ -349,7 +349,7 @@ fn ordinary() -> Fake {
 #[test]
 fn one_folder_under_two_plain_names_is_refused() {
     // A mount, or a file system that treats both names as the same.
-    for (id, relation) in [((1, 5), "is the same folder as"), ((1, 4), "lies above"), ((1, 3), "lies above")]
+    for (id, relation) in [((1, 5), "is the same directory as"), ((1, 4), "lies above"), ((1, 3), "lies above")]
     {
         let disk = ordinary().dir("/home/u/.myownllm/.myownmesh", Some(id));
         let error = CheckedLayout::new(layout(&absolute("/home/u")), &disk).unwrap_err();

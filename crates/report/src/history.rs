@@ -16,7 +16,7 @@ pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
     const COLUMN: usize = 60;
     let entries = home.store.history()?;
     if entries.is_empty() {
-        return Ok(("No copies were kept yet.\n".into(), json!({ "copies": [] })));
+        return Ok(("There are no backups yet.\n".into(), json!({ "copies": [] })));
     }
     let runs = run_log::read(&run_log::path(home.layout));
     let mut page = Page::default();
@@ -57,7 +57,7 @@ pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
             page.copied(2, "", format!("{} config restore {}", home.program, entry.id.sequence()));
         }
         None if others => page.line("No other backup holds as many of your settings as the config does."),
-        None => page.line("There is none to bring back that is not the config already."),
+        None => page.line("Every backup that can be restored is the same as the config."),
     }
     Ok((page, json!({ "copies": rows })))
 }

@@ -54,7 +54,7 @@ pub(crate) fn report_lines(
         row(verb("restored", "restores"), format!("{}  (from {copy})", all(&report.restored_keys)));
     }
     if !report.reset_keys.is_empty() {
-        row("at defaults", format!("{}  (no good copy to take them from)", all(&report.reset_keys)));
+        row("at defaults", format!("{}  (no good backup has them)", all(&report.reset_keys)));
     }
     if report.shape == FileShape::Daemon && report.restored_from.is_none() && !report.kept_keys.is_empty() {
         row(verb("kept", "keeps"), format!("{}  (as the daemon has them)", all(&report.kept_keys)));
@@ -73,15 +73,15 @@ pub(crate) fn report_lines(
             match half {
                 DaemonHalf::Written => format!("{} {there}", verb("is now", "becomes")),
                 DaemonHalf::Exists => format!("is in {there} already"),
-                _ => format!("{} with the copies, as the daemon has a config", verb("was kept", "is kept")),
+                _ => format!("{} with the backups, as the daemon has a config", verb("was kept", "is kept")),
             },
         );
     }
     match &report.backup {
-        Some(copy) => row("former file", format!("kept as {copy} in {}", path(&home.layout.backups))),
+        Some(copy) => row("previous file", format!("kept as {copy} in {}", path(&home.layout.backups))),
         None if steps.iter().any(|step| matches!(step, Step::KeepFormer { .. })) => {
             row(
-                "former file",
+                "previous file",
                 format!("{} in {}", verb("kept", "would be kept"), path(&home.layout.backups)),
             );
         }

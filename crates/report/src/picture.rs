@@ -178,7 +178,7 @@ impl Picture<'_> {
             use myownllm_config_store::Step;
             match step {
                 Step::KeepFormer { to, .. } => {
-                    sides.after(to, true, Tone::Good, "+ the former config".to_owned())
+                    sides.after(to, true, Tone::Good, "+ the previous config".to_owned())
                 }
                 Step::PublishDaemonHalf { to, .. } => {
                     sides.after(to, false, Tone::Good, "+ the daemon's half".to_owned());

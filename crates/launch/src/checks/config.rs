@@ -75,7 +75,7 @@ impl Examiner<'_, '_> {
             self.checks.diagnostic(ID, diagnostic.at(path).hint(repair));
             let lacks_copy = loaded.report.restored_from.is_none() && loaded.report.kept_keys.is_empty();
             if let Some(check) = self.checks.list.last_mut().filter(|_| lacks_copy) {
-                check.evidence.push_str("; no good copy is there, so its settings begin at their defaults");
+                check.evidence.push_str("; there is no good backup, so its settings begin at their defaults");
             }
         } else if let Some(mut diagnostic) = wiped {
             if loaded.pending.repairs() {
@@ -138,7 +138,7 @@ impl Examiner<'_, '_> {
         } else if copies.is_empty() {
             self.checks.ok(ID, "none kept yet");
         } else {
-            let number = if copies.len() == 1 { "copy" } else { "copies" };
+            let number = if copies.len() == 1 { "backup" } else { "backups" };
             self.checks.ok(ID, format!("{} {number} kept, all intact", copies.len()));
         }
     }

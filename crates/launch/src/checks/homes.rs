@@ -103,7 +103,7 @@ impl Examiner<'_, '_> {
             }
         }
         match self.plan.legacy.clone() {
-            None => self.checks.ok("daemon.legacy", "no daemon runs in the old place"),
+            None => self.checks.ok("daemon.legacy", "no daemon runs at the old location"),
             Some(live) => {
                 if let Some(diagnostic) = live_refusal(vec![live], self.options) {
                     self.checks.diagnostic("daemon.legacy", diagnostic);

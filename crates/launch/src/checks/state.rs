@@ -62,7 +62,7 @@ impl Examiner<'_, '_> {
         if plan.is_empty() && !plan.errors.is_empty() {
             self.checks.skipped("state.moved", UNSEEN);
         } else if plan.is_empty() {
-            self.checks.ok("state.moved", "nothing of the daemon's is in the old place");
+            self.checks.ok("state.moved", "nothing of the daemon's is at the old location");
         } else if !plan.refusals.is_empty() {
             self.checks.skipped(
                 "state.moved",

@@ -44,8 +44,8 @@ pub(crate) fn classify_entry(name: &OsStr, kind: FileKind) -> EntryClass {
     match kind {
         FileKind::File => EntryClass::Ours,
         FileKind::Symlink => EntryClass::Foreign("it is a link"),
-        FileKind::Dir => EntryClass::Foreign("it is a folder with the name of a file"),
-        _ => EntryClass::Foreign("it is neither file nor folder"),
+        FileKind::Dir => EntryClass::Foreign("it is a directory with the name of a file"),
+        _ => EntryClass::Foreign("it is neither a file nor a directory"),
     }
 }
 
