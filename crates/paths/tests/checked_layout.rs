@@ -349,7 +349,8 @@ fn ordinary() -> Fake {
 #[test]
 fn one_folder_under_two_plain_names_is_refused() {
     // A mount, or a file system that treats both names as the same.
-    for (id, relation) in [((1, 5), "is the same directory as"), ((1, 4), "lies above"), ((1, 3), "lies above")]
+    for (id, relation) in
+        [((1, 5), "is the same directory as"), ((1, 4), "lies above"), ((1, 3), "lies above")]
     {
         let disk = ordinary().dir("/home/u/.myownllm/.myownmesh", Some(id));
         let error = CheckedLayout::new(layout(&absolute("/home/u")), &disk).unwrap_err();
