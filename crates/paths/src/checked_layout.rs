@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
-use crate::error::LEADS_OUT;
+use crate::error::{LEADS_OUT, LEADS_TO_ANOTHER};
 use crate::spelling::{inside, is_same, is_same_or_inside, normalize_lexically};
 use crate::{
     FileInfo, Kind, Layout, Lookup, Mode, PathsError, Platform, Rule, Socket, check_control_socket,
@@ -46,8 +46,16 @@ impl CheckedLayout {
     pub fn new(mut layout: Layout, lookup: &dyn Lookup) -> Result<Self, PathsError> {
         let ignore_case = layout.platform.usually_ignores_case();
         refuse_home_by_name(&layout, &layout.user_home)?;
-        if !check_homes(&layout.app_home, &layout.daemon_home, lookup, ignore_case)? {
-            refuse_home_by_content(&layout, lookup)?;
+        match check_homes(&layout.app_home, &layout.daemon_home, lookup, ignore_case) {
+            Ok(true) => {}
+            Ok(false) => refuse_home_by_content(&layout, lookup)?,
+            Err(PathsError::Overlap { app_home, daemon_home, relation: LEADS_OUT, really: Some(real) })
+                if is_of_another_daemon(&layout, &real, lookup) =>
+            {
+                let (relation, really) = (LEADS_TO_ANOTHER, Some(real));
+                return Err(PathsError::Overlap { app_home, daemon_home, relation, really });
+            }
+            Err(error) => return Err(error),
         }
         // A shared home that cannot be looked at is no reason to refuse: own mode does not use it,
         // and no program can talk to a daemon there either.
@@ -102,6 +110,27 @@ impl CheckedLayout {
 /// [`PathsError::Lookup`].
 pub fn check_overlap(app_home: &Path, daemon_home: &Path, lookup: &dyn Lookup) -> Result<(), PathsError> {
     check_homes(app_home, daemon_home, lookup, Platform::current().usually_ignores_case()).map(drop)
+}
+
+/// Returns true if a directory outside of the app's home is the home of another daemon: the
+/// stand-alone one's, another app's by its name, or one in which a daemon listens. A copy of its
+/// identity file would let two daemons appear as one device.
+fn is_of_another_daemon(layout: &Layout, real: &Path, lookup: &dyn Lookup) -> bool {
+    let ignore_case = layout.platform.usually_ignores_case();
+    let (app, files) = (&layout.app, &layout.app.daemon_files);
+    let shared = [layout.shared_home.clone(), inside(&layout.user_home, &app.shared_dir)];
+    let is_shared = |home: &PathBuf| {
+        canonicalize_allow_missing(home, lookup).is_ok_and(|home| is_same_or_inside(real, &home, ignore_case))
+    };
+    let above = real.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    let is_other_app = real.file_name().is_some_and(|name| *name == *app.daemon_dir)
+        && above.starts_with('.')
+        && *above != *app.app_dir;
+    #[cfg(unix)]
+    let listens = std::os::unix::net::UnixStream::connect(inside(real, &files.socket)).is_ok();
+    #[cfg(not(unix))]
+    let listens = false;
+    shared.iter().any(is_shared) || is_other_app || listens
 }
 
 /// Refuses the app's home, or a daemon's, in the place of the user's home, by its name.

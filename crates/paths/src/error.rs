@@ -202,6 +202,11 @@ impl PathsError {
                 std::fs::metadata(daemon_home)
                     .map_or_else(|_| look_at(daemon_home), |_| replace_symlink(daemon_home)),
             ),
+            // The target and its identity file stay with the daemon that uses them.
+            Self::Overlap { daemon_home, relation, .. } if *relation == LEADS_TO_ANOTHER => {
+                let symlink = quoted(daemon_home);
+                Some(format!("test -L {symlink} && rm {symlink} && mkdir -m 700 {symlink}"))
+            }
             Self::Overlap { daemon_home, .. } => Some(aside(daemon_home)),
             Self::NotADirectory { at, daemon_home, what } => {
                 let is_ours = at == daemon_home || daemon_home.parent() == Some(at);
@@ -222,6 +227,8 @@ impl PathsError {
 
 /// The relation of a daemon's home that is a symlink to a place outside the app's home.
 pub(crate) const LEADS_OUT: &str = "leads out of";
+/// The relation of a daemon's home that is a symlink to the home of another daemon.
+pub(crate) const LEADS_TO_ANOTHER: &str = "leads to the home of another daemon, out of";
 
 fn look_at(path: &std::path::Path) -> String {
     format!("ls -ld {}", quoted(path))

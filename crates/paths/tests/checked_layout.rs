@@ -115,6 +115,42 @@ fn a_link_to_a_folder_above_is_refused() {
     }
 }
 
+/// The identity file of another daemon is not copied: two daemons would appear as one device. A
+/// moved home of the app's own daemon is.
+#[cfg(unix)]
+#[test]
+fn symlink_to_the_home_of_another_daemon_gives_way_to_an_empty_directory() {
+    let served = |h: &Home, dir: &str| {
+        fs::create_dir_all(h.user.join(dir)).unwrap();
+        std::os::unix::net::UnixListener::bind(h.user.join(dir).join("daemon.sock")).unwrap()
+    };
+    for (target, is_another) in [
+        (".myownmesh", true),
+        (".myownmesh/below", true),
+        (".other/.myownmesh", true),
+        ("served", true),
+        ("moved/.myownmesh", false),
+        ("backup/.myownllm/.myownmesh", false),
+    ] {
+        let h = home();
+        let _served = served(&h, "served");
+        fs::create_dir_all(h.user.join(target).join(".secrets")).unwrap();
+        fs::write(h.user.join(target).join(".secrets/identity.json"), b"theirs").unwrap();
+        let link = h.app.join(".myownmesh");
+        symlink(h.user.join(target), &link).unwrap();
+        let error = refused(layout(&h.user));
+        assert_eq!(error.to_string().contains("the home of another daemon"), is_another, "{target}: {error}");
+        let hint = error.hint().unwrap();
+        for round in 0..2 {
+            let status = std::process::Command::new("sh").args(["-c", &hint]).status().unwrap();
+            assert!(status.success() || round > 0, "{hint}");
+            CheckedLayout::new(layout(&h.user), &RealLookup).unwrap();
+            assert_eq!(link.join(".secrets/identity.json").exists(), !is_another, "{target}: {hint}");
+            assert_eq!(fs::read(h.user.join(target).join(".secrets/identity.json")).unwrap(), b"theirs");
+        }
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_link_out_of_the_apps_home_is_refused_also_when_nothing_is_there() {
