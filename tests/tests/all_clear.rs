@@ -83,6 +83,14 @@ fn without_rosters(home: &Home, base: &str) {
     std::fs::remove_dir_all(home.path(&format!("{base}/mesh"))).unwrap();
 }
 
+/// Replaces a directory of peers by a symlink to a disk that is missing; one below another by a
+/// symlink to itself.
+fn missing_disk(home: &Home, base: &str, dir: &str) {
+    let at = format!("{base}/{dir}");
+    rename(home, &at, "disk");
+    link(home, dir.strip_prefix("mesh/").unwrap_or("/mnt/missing/mesh"), &at);
+}
+
 fn key_field(home: &Home, path: &str, field: &str, value: serde_json::Value) {
     let mut key = home.json(path);
     key[field] = value;
@@ -275,6 +283,21 @@ fn configs(#[case] home: (Home, Alive)) {
     }))]
 #[case::no_bytes(settled(|home| home.put(KEY, b"", 0o600)))]
 #[case::of_another_seed(settled(|home| key_field(home, KEY, "public_key", "a".repeat(52).into())))]
+#[case::with_a_label_of_null(settled(|home| key_field(home, KEY, "label", serde_json::Value::Null)))]
+#[case::with_a_numeric_time_before_the_move(legacy(|home| key_field(home, OLD_KEY, "created_at", 5.into())))]
+#[case::in_capital_letters(settled(|home| {
+    let public = home.json(KEY)["public_key"].as_str().unwrap().to_uppercase();
+    key_field(home, KEY, "public_key", public.into());
+}))]
+#[case::below_a_file(settled(|home| {
+    rename(home, ".myownllm/.myownmesh/.secrets", ".myownllm/.myownmesh/lost.secrets");
+    home.put(".myownllm/.myownmesh/.secrets", b"", 0o600);
+}))]
+#[case::several_that_the_peers_do_not_tell_apart(settled(|home| {
+    without_rosters(home, MESH);
+    rename(home, KEY, &format!("{KEY}~"));
+    home.put(".myownllm/.secrets/identity.json.bak", &another_key(), 0o600);
+}))]
 #[case::of_a_newer_version(settled(|home| key_field(home, KEY, "version", 9.into())))]
 #[case::two_different(settled(|home| home.put(OLD_KEY, &another_key(), 0o600)))]
 #[case::the_same_twice(settled(|home| { let bytes = home.bytes(KEY); home.put(OLD_KEY, &bytes, 0o600); }))]
@@ -282,6 +305,20 @@ fn configs(#[case] home: (Home, Alive)) {
 #[case::a_symlink(settled(|home| { rename(home, KEY, "id.json"); link(home, home.path("id.json"), KEY); }))]
 #[case::a_directory(settled(|home| { remove(home, KEY); std::fs::create_dir(home.path(KEY)).unwrap(); }))]
 #[case::a_device(settled(|home| { remove(home, KEY); link(home, "/dev/null", KEY); }))]
+#[case::gone_with_its_peers_on_a_missing_disk(settled(|home| {
+    remove(home, KEY);
+    missing_disk(home, MESH, "mesh");
+}))]
+#[case::gone_with_its_rosters_in_a_circle(settled(|home| {
+    remove(home, KEY);
+    missing_disk(home, MESH, "mesh/rosters");
+}))]
+#[case::gone_with_its_peers_on_a_missing_disk_before_the_move(legacy(|home| {
+    remove(home, OLD_KEY);
+    missing_disk(home, APP, "mesh");
+}))]
+#[case::sound_with_its_peers_on_a_missing_disk(settled(|home| missing_disk(home, MESH, "mesh")))]
+#[case::sound_with_its_states_in_a_circle(settled(|home| missing_disk(home, MESH, "mesh/states")))]
 #[case::in_capitals(settled(|home| rename(home, KEY, ".myownllm/.myownmesh/.secrets/IDENTITY.JSON")))]
 #[case::named_elsewhere_and_missing(settled(|home| {
     let config = br#"{"version":3,"identity_path":"/nowhere/id.json","daemon":{},"networks":[]}"#;
@@ -299,6 +336,10 @@ fn identities(#[case] home: (Home, Alive)) {
 #[case::daemon_home_is_a_file(legacy(|home| home.put(MESH, b"", 0o600)))]
 #[case::daemon_home_is_a_symlink_out(legacy(|home| { std::fs::create_dir(home.path("out")).unwrap();
     link(home, home.path("out"), MESH); }))]
+#[case::daemon_home_is_the_shared_one(legacy(|home| {
+    home.put(".myownmesh/.secrets/identity.json", &another_key(), 0o600);
+    link(home, "../.myownmesh", MESH);
+}))]
 #[case::daemon_home_is_the_app_home(legacy(|home| link(home, ".", MESH)))]
 #[case::app_home_is_a_dangling_symlink(empty(|home| link(home, "/nowhere/app", APP)))]
 #[case::app_home_is_a_symlink(legacy(|home| { rename(home, APP, "data"); link(home, "data", APP); }))]

@@ -321,3 +321,53 @@ fn a_missing_key_stops_the_way_back_too() {
     assert!(said.stderr.contains("identity.gone"), "{said:?}");
     assert_eq!(files(&home), before);
 }
+
+/// Puts the key of another device beside the key of a settled home.
+fn with_stranger(home: &Home, at: &str) {
+    let fixture = support::root().join("tests/fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json");
+    home.put(at, &std::fs::read(fixture).unwrap(), 0o600);
+}
+
+const STRANGER: &str = "ap7lkm5uwdc3hseaymkfwl2dnv2ibke2lvu64yxqoaslf2ikgmlq-0A355";
+
+#[test]
+fn keys_that_the_peers_do_not_tell_apart_are_shown_for_a_choice() {
+    let home = home_with(After, Named("identity (1).json"), false);
+    with_stranger(&home, &format!("{APP}/.secrets/identity.json.bak"));
+    for (command, code) in [("identity", 7), ("status", 0), ("doctor", 4)] {
+        let ran = home.run(&[command]).ends_with(code);
+        assert!(ran.all().contains(DEVICE) && ran.all().contains(STRANGER), "{}", ran.all());
+        let json = home.run(&[command, "--json"]).ends_with(code).json();
+        let told = json["diagnostics"].as_array().unwrap();
+        let told = told.iter().find(|told| told["code"] == "identity.gone");
+        let hint = told.and_then(|told| told["hint"].as_str()).unwrap_or("myownllm-mesh status");
+        let shows = hint.starts_with("myownllm-mesh ") && hint.ends_with(" status");
+        assert!(shows, "no command chooses: {json:#}");
+    }
+    let ways = home.run(&["identity", "--json"]).json()["data"]["ways_out"].take();
+    let actions: Vec<_> =
+        ways.as_array().unwrap().iter().map(|way| way["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["choose", "bring-back", "bring-back", "give-up-peers"], "{ways:#}");
+}
+
+#[test]
+fn key_that_the_peers_do_not_name_is_a_warning() {
+    let key = format!("{MESH}/.secrets/identity.json");
+    let home = home_with(After, Named("identity (1).json"), true);
+    let named = serde_json::json!({"roles": {DEVICE.split('-').next().unwrap(): "owner"}});
+    home.put(&format!("{MESH}/mesh/states/home-mesh.json"), named.to_string().as_bytes(), 0o600);
+    with_stranger(&home, &key);
+    let mut hint = Value::Null;
+    for command in ["doctor", "identity"] {
+        let json = home.run(&[command, "--json"]).ends_with(0).json();
+        let told = json["diagnostics"].as_array().unwrap();
+        let told = told.iter().find(|told| told["code"] == "identity.other-known").unwrap();
+        assert_eq!(told["severity"], "warning");
+        assert!(told["message"].as_str().unwrap().contains(DEVICE), "{told:#}");
+        hint = told["hint"].clone();
+    }
+    assert!(run(Command::new("sh").args(["-c", hint.as_str().unwrap()])).code == Some(0), "{hint}");
+    let json = home.run(&["identity", "--json"]).ends_with(0).json();
+    assert_eq!(json["data"]["device_id"], DEVICE);
+    assert_eq!(json["diagnostics"], serde_json::json!([]));
+}

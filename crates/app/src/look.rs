@@ -1,7 +1,10 @@
 //! The answers of the commands that only look: the verdict without a command, `status`, `doctor`,
 //! `identity`, `config history`, `logs`.
 
-use myownllm_launch::{Checks, Diagnostic, LaunchPlan, Mark, Options, checks, class_of, plan, scan_identity};
+use myownllm_launch::{
+    Checks, Diagnostic, LaunchPlan, Mark, Options, checks, class_of, other_known_identity, plan,
+    scan_identity,
+};
 use myownllm_report::{HomeState, checklist, daemon_log_lines, history as history_page, runs};
 use myownllm_report::{identity as identity_page, status as status_page, verdict as verdict_page};
 
@@ -71,7 +74,8 @@ fn status_of(context: &Context, plan: LaunchPlan, args: StatusArgs) -> Answer {
 pub(crate) fn identity(context: &Context) -> Answer {
     let libraries = context.libraries();
     let look = scan_identity(&libraries.launch_context());
-    let (page, data, diagnostics) = identity_page(&libraries.view(), &look);
+    let (page, data, mut diagnostics) = identity_page(&libraries.view(), &look);
+    diagnostics.extend(other_known_identity(&libraries.launch_context()));
     Answer::data(page, data).with(diagnostics)
 }
 

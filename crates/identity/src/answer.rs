@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::{DiskError, PART_SUFFIX, TEMP_PREFIX, quote};
+use myownllm_durable_fs::{Disk, DiskError, PART_SUFFIX, TEMP_PREFIX, move_aside, quote};
 use serde::Serialize;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     paths::Home,
     permit::Expected,
     refusal::{Candidate, FoundElsewhere, Problem, Refusal, Side, WayOut, lossy, make_dir},
-    scan::{HomeScan, Misplaced, PlaceState, Scan},
+    scan::{HomeScan, Misplaced, PlaceState, Scan, dangling_peers, is_lost},
 };
 
 /// The placeholder for the user's own backup in a command.
@@ -147,11 +147,11 @@ impl Scan {
         match (self.daemon.state.identity(), self.app.state.identity()) {
             (Some(Identity::Damaged { why, flaw }), app) => {
                 let keep = matches!(app, Some(Identity::Valid(_))).then_some(Side::OldLocation);
-                Some(self.damaged(self.daemon_place(), why, *flaw, keep))
+                Some(self.damaged(self.daemon_place(), why, flaw.as_ref(), keep))
             }
             (Some(_), _) => None,
             (None, Some(Identity::Damaged { why, flaw })) => {
-                Some(self.damaged(self.app_place(), why, *flaw, None))
+                Some(self.damaged(self.app_place(), why, flaw.as_ref(), None))
             }
             (None, app) => match (&self.daemon.state, &self.app.state) {
                 (PlaceState::NotAFile { path, what }, _) => {
@@ -208,6 +208,9 @@ impl Scan {
             refusal.ways_out.extend(self.give_up());
             return Answer::Refused(refusal);
         }
+        if let Some((link, target)) = self.dangling_peers.first() {
+            return Answer::Refused(hidden_peers(link, target, self.give_up()));
+        }
         match self.unreadable.first() {
             Some(error) => Answer::Refused(unreadable(error)),
             None => Answer::NoneYet,
@@ -226,17 +229,18 @@ impl Scan {
             _ => &self.places.daemon,
         };
         let mut ways = self.bring_back(None, None);
-        let place = match ways.first() {
-            Some(WayOut::BringBack { to, .. }) => to.clone(),
-            _ => home.identity.clone(),
-        };
+        let brought = ways.iter().find_map(|way| match way {
+            WayOut::BringBack { to, .. } => Some(to.clone()),
+            _ => None,
+        });
+        let place = brought.unwrap_or_else(|| home.identity.clone());
         if ways.is_empty() {
-            ways.push(restore(&place, self.missing_dir(&place), None));
+            ways.push(restore(&place, &self.make_dir_of(&place), None));
         }
         ways.extend(self.give_up());
         let found = self.misplaced.iter().map(|found| FoundElsewhere {
             path: found.path.clone(),
-            device_id: found.identity.key().map(|key| key.device_id.clone()),
+            device_id: found.key.as_ref().map(|key| key.device_id.clone()),
             damaged: match &found.identity {
                 Identity::Damaged { why, .. } => Some(why.clone()),
                 _ => None,
@@ -255,19 +259,50 @@ impl Scan {
     }
 
     /// Returns the commands that bring the found files back: to `to`, or each to the place in its
-    /// own home. The entry in that place is set aside first.
+    /// own home. The entry in that place is set aside first. If the files hold different keys, and
+    /// the rosters and states do not tell the right one, the user has to choose.
     fn bring_back(&self, to: Option<&Path>, aside: Option<&Path>) -> Vec<WayOut> {
         let way = |from: &Misplaced| {
             let home = self.home_of(&from.path).unwrap_or(&self.places.daemon);
             let to = to.unwrap_or(&home.identity);
             let command = match &from.identity {
                 Identity::Valid(_) => self.move_command(from, to, aside),
-                Identity::Damaged { flaw: Some(flaw), .. } => self.rewrite_command(from, *flaw, to, aside),
+                Identity::Damaged { flaw: Some(flaw), .. } => self.rewrite_command(from, flaw, to, aside),
                 _ => return None,
             };
-            Some(WayOut::BringBack { from: from.path.clone(), to: to.to_owned(), command })
+            let device_id = from.key.as_ref().map(|key| key.device_id.clone());
+            Some(WayOut::BringBack { from: from.path.clone(), to: to.to_owned(), device_id, command })
         };
-        self.misplaced.iter().filter_map(way).collect()
+        let ways = self.misplaced.iter().filter_map(way);
+        let choose = self.must_choose().then_some(WayOut::Choose);
+        choose.into_iter().chain(ways).collect()
+    }
+
+    /// Returns true if the found files hold different keys, and the rosters and states do not name
+    /// exactly one of them. The key of a newer version is unknown, so it counts as another one.
+    fn must_choose(&self) -> bool {
+        let usable = self.misplaced.iter().filter(|found| !is_lost(&found.identity));
+        let keys: BTreeSet<Option<&str>> =
+            usable.map(|found| found.key.as_ref().map(|key| key.public_key.as_str())).collect();
+        let named = keys.iter().flatten().filter(|key| self.named.contains(**key)).count();
+        keys.len() > 1 && named != 1
+    }
+
+    /// Returns the file with the key that the rosters and states name as an owner, and the command
+    /// that puts it in the place of the active key, if they do not name the active one. Needs a
+    /// [`scan_everywhere`](crate::scan_everywhere).
+    #[must_use]
+    pub fn better_known(&self) -> Option<(&Misplaced, String)> {
+        let (path, seen) = match self.answer() {
+            Answer::Sound { key, path } if !self.named.contains(&key.public_key) => (path, &self.daemon),
+            _ => return None,
+        };
+        let first = self.misplaced.first().filter(|found| found.is_named)?;
+        let command = match self.bring_back(Some(&path), Some(&seen.aside)).into_iter().next()? {
+            WayOut::BringBack { command, .. } => command,
+            _ => return None,
+        };
+        Some((first, command))
     }
 
     /// Returns a command that renames a file inside a home, and copies a file outside of both: that
@@ -284,7 +319,7 @@ impl Scan {
             );
         }
         let Some(aside) = aside else {
-            return format!("{}{verb} {} {}", make_dir(self.missing_dir(to)), quote(&from.path), quote(to));
+            return format!("{}{verb} {} {}", self.make_dir_of(to), quote(&from.path), quote(to));
         };
         match from.path.strip_prefix(to) {
             // The found file lies in a directory that has the name of the identity file.
@@ -301,7 +336,7 @@ impl Scan {
 
     /// Returns a command that writes the key of a found file in the encoding that a daemon reads.
     /// The found file stays.
-    fn rewrite_command(&self, from: &Misplaced, flaw: Flaw, to: &Path, aside: Option<&Path>) -> String {
+    fn rewrite_command(&self, from: &Misplaced, flaw: &Flaw, to: &Path, aside: Option<&Path>) -> String {
         let mut part = to.to_owned().into_os_string();
         part.push(".tmp");
         let write = |from: &Path| {
@@ -316,7 +351,7 @@ impl Scan {
                 format!("test -d {found} || {{ mv -n {found} {made} && mkdir -p -m 700 {dir} && {write}; }}")
             }
             (None, _) => {
-                format!("test -e {place} || {{ {}{}; }}", make_dir(self.missing_dir(to)), write(&from.path))
+                format!("test -e {place} || {{ {}{}; }}", self.make_dir_of(to), write(&from.path))
             }
             (Some(aside), Ok(inside)) => {
                 let (write, aside) = (write(&aside.join(inside)), quote(aside));
@@ -328,19 +363,26 @@ impl Scan {
         }
     }
 
-    /// Returns the directory of a file if the directory may be missing.
-    fn missing_dir<'p>(&self, file: &'p Path) -> Option<&'p Path> {
-        let dir = file.parent()?;
-        let is_there =
-            self.both_places().into_iter().any(|place| place.home.secrets() == dir && place.seen.has_secrets);
-        (!is_there).then_some(dir)
+    /// Returns a command that creates the directory of a file, to put before another command. An
+    /// entry that blocks the directory is set aside first.
+    fn make_dir_of(&self, file: &Path) -> String {
+        let Some(dir) = file.parent() else { return String::new() };
+        let seen = self.both_places().into_iter().find(|place| place.home.secrets() == dir);
+        match seen.map(|place| (&place.seen.blocked, place.seen.has_secrets)) {
+            Some((Some((blocked, aside)), _)) => {
+                let [blocked, aside, dir] = [blocked, aside, dir].map(quote);
+                format!("{{ test -d {dir} || {{ mv -n {blocked} {aside} && mkdir -p -m 700 {dir}; }}; }} && ")
+            }
+            Some((None, true)) => String::new(),
+            _ => make_dir(Some(dir)),
+        }
     }
 
     /// Returns a command that sets aside the files that know the device, and the found files.
     /// Returns `None` if one of them lies outside the homes, because the next scan would find it
     /// again.
     fn give_up(&self) -> Option<WayOut> {
-        let links = self.dangling.iter().map(|(link, _)| link);
+        let links = self.dangling.iter().chain(&self.dangling_peers).map(|(link, _)| link);
         let files: Vec<&PathBuf> = self.misplaced.iter().map(|found| &found.path).chain(links).collect();
         let of_home = |Place { home, seen }: Place<'_>| {
             let files = files.iter().copied().filter(move |path| self.home_of(path) == Some(home));
@@ -363,7 +405,7 @@ impl Scan {
         (!commands.is_empty()).then(|| WayOut::GiveUpPeers { command: commands.join(" && ") })
     }
 
-    fn damaged(&self, place: Place<'_>, why: &str, flaw: Option<Flaw>, keep: Option<Side>) -> Refusal {
+    fn damaged(&self, place: Place<'_>, why: &str, flaw: Option<&Flaw>, keep: Option<Side>) -> Refusal {
         let Place { home, seen } = place;
         let path = &home.identity;
         let mut ways: Vec<WayOut> =
@@ -371,7 +413,7 @@ impl Scan {
         ways.extend(keep.map(|side| WayOut::Keep { side: Some(side) }));
         ways.extend(self.bring_back(Some(path), Some(&seen.aside)));
         if ways.is_empty() {
-            ways.push(restore(path, None, Some(&seen.aside)));
+            ways.push(restore(path, "", Some(&seen.aside)));
         }
         ways.push(self.start_anew(path, &seen.aside));
         Refusal::new(Problem::Damaged { path: path.clone(), why: why.to_owned() }, ways)
@@ -392,15 +434,12 @@ impl Scan {
     fn not_a_file(&self, place: Place<'_>, path: &Path, what: &'static str, has_key: bool) -> Refusal {
         let Place { home, seen } = place;
         let mut ways = Vec::new();
-        if path != home.identity && self.misplaced.iter().any(|found| found.path == path) {
-            ways.extend(self.bring_back(None, None));
-        }
-        // No file can be put below a file that stands in the place of a directory, and a pending
-        // key needs no command.
-        if path == home.identity && !has_key {
-            ways.extend(self.bring_back(Some(path), Some(&seen.aside)));
+        if !has_key {
+            // The command that creates the directory sets aside an entry in its place.
+            let aside = (path == home.identity).then_some(seen.aside.as_path());
+            ways = self.bring_back(Some(&home.identity), aside);
             if ways.is_empty() && !self.places_with_peers().is_empty() {
-                ways.push(restore(path, None, Some(&seen.aside)));
+                ways.push(restore(&home.identity, &self.make_dir_of(&home.identity), aside));
             }
         }
         ways.push(if has_key {
@@ -417,11 +456,14 @@ impl Scan {
             let (path, key, known_by) = (home.identity.clone(), key.clone(), seen.known_by.clone());
             Box::new(Candidate { path, key, known_by })
         };
-        // A key without peers was just created. If both keys have peers, or neither has, no side is
-        // chosen.
-        let side = match (self.app.known_by.is_empty(), self.daemon.known_by.is_empty()) {
-            (false, true) => Some(Side::OldLocation),
-            (true, false) => Some(Side::DaemonHome),
+        // A key without peers was just created. If the peers do not tell, no side is chosen.
+        let is_named = |key: &KeyInfo| self.named.contains(&key.public_key);
+        let has_peers = |seen: &HomeScan| !seen.known_by.is_empty();
+        let side = match (is_named(app), is_named(daemon), has_peers(&self.app), has_peers(&self.daemon)) {
+            (true, false, ..) => Some(Side::OldLocation),
+            (false, true, ..) => Some(Side::DaemonHome),
+            (_, _, true, false) => Some(Side::OldLocation),
+            (_, _, false, true) => Some(Side::DaemonHome),
             _ => None,
         };
         let problem = Problem::TwoIdentities {
@@ -434,15 +476,15 @@ impl Scan {
 
 /// Returns a command that writes the file anew in the encoding that the daemon reads. The previous
 /// file stays beside it.
-fn rewrite_in_place(path: &Path, aside: &Path, flaw: Flaw) -> WayOut {
+fn rewrite_in_place(path: &Path, aside: &Path, flaw: &Flaw) -> WayOut {
     let copy = format!("cp -pn {} {}", quote(path), quote(aside));
     let command = format!("{copy} && {} > {}", flaw.filter(aside), quote(path));
     WayOut::Rewrite { path: path.to_owned(), command }
 }
 
-fn restore(to: &Path, missing_dir: Option<&Path>, aside: Option<&Path>) -> WayOut {
+fn restore(to: &Path, make_dir: &str, aside: Option<&Path>) -> WayOut {
     let first = aside.map_or_else(String::new, |aside| format!("mv -n {} {} && ", quote(to), quote(aside)));
-    let command = format!("{}{first}cp -pn {BACKUP} {}", make_dir(missing_dir), quote(to));
+    let command = format!("{make_dir}{first}cp -pn {BACKUP} {}", quote(to));
     WayOut::Restore { to: to.to_owned(), command }
 }
 
@@ -464,4 +506,27 @@ fn dangling(link: &Path, target: &Path) -> Refusal {
     let command = format!("readlink -f {}", quote(link));
     let ways = vec![WayOut::ShowEntry { path: link.to_owned(), command }];
     Refusal::new(Problem::Unreachable { path: link.to_owned(), target: target.to_owned() }, ways)
+}
+
+fn hidden_peers(link: &Path, target: &Path, give_up: Option<WayOut>) -> Refusal {
+    let ways = [show_entry(link)].into_iter().chain(give_up).collect();
+    Refusal::new(Problem::PeersUnreachable { path: link.to_owned(), target: target.to_owned() }, ways)
+}
+
+/// Refuses a home whose rosters and states are behind a symlink that leads nowhere, or in a circle:
+/// a daemon would take the device for one without peers.
+///
+/// # Errors
+///
+/// Returns the refusal, also if a part of the path cannot be looked at.
+pub fn ensure_reachable_peers(disk: &dyn Disk, home: &Home) -> Result<(), Refusal> {
+    match dangling_peers(disk, home) {
+        Ok(None) => Ok(()),
+        Ok(Some((link, target))) => {
+            let command = move_aside(&link, "set-aside");
+            let aside = WayOut::SetAside { path: link.clone(), command };
+            Err(hidden_peers(&link, &target, Some(aside)))
+        }
+        Err(error) => Err(unreadable(&error)),
+    }
 }

@@ -3,12 +3,13 @@
 //! The secret is decoded, checked against the public key and dropped; nothing here keeps or prints
 //! it.
 
-use std::path::Path;
+use std::{borrow::Cow, path::Path};
 
 use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::SigningKey;
 use myownllm_durable_fs::quote;
-use serde::{Serialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
 
 /// The newest `version` of the file that this crate understands.
@@ -64,7 +65,7 @@ impl Identity {
 }
 
 /// The reason why a daemon cannot read a file with a sound key, if a command can correct the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Flaw {
@@ -91,6 +92,17 @@ pub enum Flaw {
     },
     /// An encoding with one byte per character, such as ISO-8859-1.
     EightBit,
+    /// A member beside the secret key is missing, of the wrong type, or a public key in another
+    /// spelling than the daemon's. The daemon does not parse such a file, or shows the public key as
+    /// it is spelled: to the peers, another device.
+    Members {
+        /// The offset of the secret key in the file, with its quotes.
+        secret_at: usize,
+        /// The length of the secret key.
+        secret_length: usize,
+        /// The text before the secret key, and after it, in a file that the daemon parses.
+        around: [String; 2],
+    },
 }
 
 impl Flaw {
@@ -107,20 +119,21 @@ impl Flaw {
         Self::EightBit,
     ];
 
-    /// Returns the reason, in words that follow "the file".
-    fn why(self) -> String {
-        match self {
+    /// Returns the reason, in words that follow "the file"; `None` if the parser's reason says it.
+    fn why(&self) -> Option<String> {
+        Some(match self {
             Self::ByteOrderMark => "begins with a byte order mark".to_owned(),
             Self::Utf16 | Self::Utf16Le | Self::Utf16Be => "is UTF-16 text instead of UTF-8".to_owned(),
             Self::Utf32 | Self::Utf32Le | Self::Utf32Be => "is UTF-32 text instead of UTF-8".to_owned(),
             Self::ZeroBytes => "holds zero bytes beside the key".to_owned(),
             Self::Tail { length } => format!("goes on behind the key, which ends after {length} bytes"),
             Self::EightBit => "is text in an 8-bit encoding instead of UTF-8".to_owned(),
-        }
+            Self::Members { .. } => return None,
+        })
     }
 
     /// Returns the command that reads the key from `file` and writes it to standard output.
-    pub(crate) fn filter(self, file: &Path) -> String {
+    pub(crate) fn filter(&self, file: &Path) -> String {
         let file = quote(file);
         let iconv = |from: &str| format!("iconv -f {from} -t UTF-8 {file}");
         match self {
@@ -134,11 +147,16 @@ impl Flaw {
             Self::ZeroBytes => format!("tr -d '\\000' < {file}"),
             Self::Tail { length } => format!("head -c {length} {file}"),
             Self::EightBit => iconv("ISO-8859-1"),
+            Self::Members { secret_at, secret_length, around } => {
+                let [before, after] = around.each_ref().map(|text| quote(Path::new(text)));
+                let secret = format!("tail -c +{} {file} | head -c {secret_length}", secret_at + 1);
+                format!("{{ printf %s {before}; {secret}; printf %s {after}; }}")
+            }
         }
     }
 
     /// Returns the bytes that the command of [`filter`](Self::filter) writes.
-    fn read(self, bytes: &[u8]) -> Option<Vec<u8>> {
+    fn read(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let text = |text: Option<String>| text.map(String::into_bytes);
         match self {
             Self::ByteOrderMark => bytes.strip_prefix(b"\xef\xbb\xbf").map(<[u8]>::to_vec),
@@ -157,9 +175,36 @@ impl Flaw {
             Self::Utf32Le => text(utf32(bytes, u32::from_le_bytes)),
             Self::Utf32Be => text(utf32(bytes, u32::from_be_bytes)),
             Self::ZeroBytes => Some(bytes.iter().copied().filter(|&byte| byte != 0).collect()),
-            Self::Tail { length } => bytes.get(..length).map(<[u8]>::to_vec),
+            Self::Tail { length } => bytes.get(..*length).map(<[u8]>::to_vec),
             Self::EightBit => text(Some(bytes.iter().map(|&byte| char::from(byte)).collect())),
+            Self::Members { secret_at, secret_length, around: [before, after] } => {
+                let secret = bytes.get(*secret_at..secret_at + secret_length)?;
+                Some([before.as_bytes(), secret, after.as_bytes()].concat())
+            }
         }
+    }
+
+    /// Returns the members that a daemon parses, around a secret key with which no other public key
+    /// stands.
+    fn members(bytes: &[u8]) -> Option<Self> {
+        let raw: Loose<'_> = serde_json::from_slice(bytes).ok()?;
+        let secret = raw.secret_key?.get();
+        let key = public_key(&seed(&serde_json::from_str::<Cow<'_, str>>(secret).ok()?)?);
+        let named = raw.public_key.as_ref().and_then(Value::as_str);
+        if raw.version?.get() != "1" || named.is_some_and(|named| !named.eq_ignore_ascii_case(&key)) {
+            return None;
+        }
+        let text = |value: Option<Value>| match value {
+            Some(Value::String(text)) => Value::String(text).to_string(),
+            _ => "\"\"".to_owned(),
+        };
+        let (created_at, label) = (text(raw.created_at), text(raw.label));
+        let around = [
+            format!("{{\"version\": 1, \"created_at\": {created_at}, \"secret_key\": "),
+            format!(", \"public_key\": \"{key}\", \"label\": {label}}}\n"),
+        ];
+        let secret_at = secret.as_ptr() as usize - bytes.as_ptr() as usize;
+        Some(Self::Members { secret_at, secret_length: secret.len(), around })
     }
 
     /// Returns the flaw that keeps a daemon from reading a sound key in these bytes.
@@ -168,7 +213,7 @@ impl Flaw {
         let tail = values.next().and_then(Result::ok).map(|_| Self::Tail { length: values.byte_offset() });
         let is_sound =
             |flaw: &Self| flaw.read(bytes).is_some_and(|text| matches!(judge(&text), Identity::Valid(_)));
-        Self::ALL.into_iter().chain(tail).find(is_sound)
+        Self::ALL.into_iter().chain(tail).chain(Self::members(bytes)).find(is_sound)
     }
 }
 
@@ -189,9 +234,15 @@ fn utf32(bytes: &[u8], unit: fn([u8; 4]) -> u32) -> Option<String> {
     units.map(|four| char::from_u32(unit([four[0], four[1], four[2], four[3]]))).collect()
 }
 
-/// Decodes the alphabet of RFC 4648; the daemon writes it in lower case.
-fn decode32(text: &str) -> Option<[u8; 32]> {
-    BASE32_NOPAD.decode(text.to_ascii_uppercase().as_bytes()).ok()?.try_into().ok()
+/// Returns the seed of a secret key, which a daemon reads in any letter case.
+fn seed(text: &str) -> Option<[u8; 32]> {
+    BASE32_NOPAD.decode(text.to_uppercase().as_bytes()).ok()?.try_into().ok()
+}
+
+/// Returns the public key of a seed as a daemon writes it.
+fn public_key(seed: &[u8; 32]) -> String {
+    let key = SigningKey::from_bytes(seed).verifying_key();
+    BASE32_NOPAD.encode(key.as_bytes()).to_ascii_lowercase()
 }
 
 /// Returns the Device ID of a public key in its displayed form.
@@ -209,16 +260,41 @@ fn display_id(public_key: &str) -> String {
 /// Judges the bytes of an identity file.
 pub fn inspect(bytes: &[u8]) -> Identity {
     match judge(bytes) {
-        Identity::Damaged { why, .. } => match Flaw::of(bytes) {
-            Some(flaw) => Identity::Damaged { why: format!("the file {}", flaw.why()), flaw: Some(flaw) },
-            None => Identity::damaged(why),
-        },
+        Identity::Damaged { why, .. } => {
+            let flaw = Flaw::of(bytes);
+            let flawed = flaw.as_ref().and_then(Flaw::why).map(|why| format!("the file {why}"));
+            Identity::Damaged { why: flawed.unwrap_or(why), flaw }
+        }
         other => other,
     }
 }
 
+/// Returns the key of a file, also if a flaw keeps a daemon from reading it.
+pub(crate) fn readable_key(identity: &Identity, bytes: &[u8]) -> Option<KeyInfo> {
+    match identity {
+        Identity::Damaged { flaw: Some(flaw), .. } => judge(&flaw.read(bytes)?).key().cloned(),
+        other => other.key().cloned(),
+    }
+}
+
+/// The members of the file, of any type: the message of serde_json could quote the secret, so this
+/// crate says itself which member is wrong.
+#[derive(Deserialize)]
+struct Loose<'a> {
+    #[serde(borrow, default)]
+    version: Option<&'a RawValue>,
+    #[serde(default)]
+    created_at: Option<Value>,
+    #[serde(borrow, default)]
+    secret_key: Option<&'a RawValue>,
+    #[serde(default)]
+    public_key: Option<Value>,
+    #[serde(default)]
+    label: Option<Value>,
+}
+
 /// Judges the bytes as a daemon does, without tolerance for anything that the daemon rejects, such
-/// as a byte order mark: the daemon would not read the key, and would exit.
+/// as a byte order mark or a missing label: the daemon would not read the key, and would exit.
 fn judge(bytes: &[u8]) -> Identity {
     if bytes.is_empty() {
         return Identity::damaged("the file is empty");
@@ -226,59 +302,49 @@ fn judge(bytes: &[u8]) -> Identity {
     if bytes.iter().all(|&byte| byte == 0) {
         return Identity::damaged("the file holds nothing but zero bytes");
     }
-    // The two steps tell a field of the wrong type from a file that is not JSON.
-    #[derive(serde::Deserialize)]
-    struct Raw<'a> {
-        #[serde(borrow, default)]
-        version: Option<&'a serde_json::value::RawValue>,
-        #[serde(default)]
-        created_at: Option<serde_json::Value>,
-        #[serde(borrow, default)]
-        secret_key: Option<&'a serde_json::value::RawValue>,
-        #[serde(default)]
-        public_key: Option<serde_json::Value>,
-        #[serde(default)]
-        label: Option<serde_json::Value>,
-    }
-    if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return Identity::damaged("the file is not UTF-8 text");
+    };
+    if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
         let (line, column) = (error.line(), error.column());
         return Identity::damaged(format!("the file is not JSON (line {line}, column {column})"));
     }
-    // The message of serde_json could quote the secret, so it is not shown.
-    let Ok(raw) = serde_json::from_slice::<Raw<'_>>(bytes) else {
+    let Ok(raw) = serde_json::from_str::<Loose<'_>>(text) else {
         return Identity::damaged("the file is not a JSON object with each field once");
     };
-    let Some(version) = raw.version.and_then(|version| version.get().parse::<u64>().ok()) else {
-        return Identity::damaged("`version` is not a whole number");
-    };
-    if version > KNOWN_VERSION {
-        return Identity::Newer { version };
+    match raw.version.map(|version| version.get().parse::<u64>()) {
+        Some(Ok(1)) => {}
+        Some(Ok(version)) if version > KNOWN_VERSION => return Identity::Newer { version },
+        Some(Ok(_)) => return Identity::damaged("`version` is not 1"),
+        _ => return Identity::damaged("`version` is not a whole number"),
     }
-    if version != KNOWN_VERSION {
-        return Identity::damaged("`version` is not 1");
-    }
-    let text = |value: &Option<serde_json::Value>| value.as_ref().and_then(|v| v.as_str().map(str::to_owned));
-    let Some(public_text) = text(&raw.public_key) else {
+    let string = |member: &Option<Value>| member.as_ref().and_then(Value::as_str).map(str::to_owned);
+    let Some(public) = string(&raw.public_key) else {
         return Identity::damaged("`public_key` is not a string");
     };
-    let Some(public) = decode32(&public_text) else {
-        return Identity::damaged("`public_key` is not 32 bytes in base32");
-    };
-    let Some(secret) =
-        raw.secret_key.and_then(|raw| serde_json::from_str::<std::borrow::Cow<'_, str>>(raw.get()).ok())
+    let Some(secret) = raw.secret_key.and_then(|raw| serde_json::from_str::<Cow<'_, str>>(raw.get()).ok())
     else {
         return Identity::damaged("`secret_key` is not a string");
     };
-    let Some(seed) = decode32(&secret) else {
+    let Some(seed) = seed(&secret) else {
         return Identity::damaged("`secret_key` is not 32 bytes in base32");
     };
-    if SigningKey::from_bytes(&seed).verifying_key().to_bytes() != public {
-        return Identity::damaged("`public_key` does not belong to `secret_key`");
+    let key = public_key(&seed);
+    if key != public {
+        let is_same = key.eq_ignore_ascii_case(&public);
+        let why = if is_same { "is not in lower case" } else { "does not belong to `secret_key`" };
+        return Identity::damaged(format!("`public_key` {why}"));
     }
+    let Some(created_at) = string(&raw.created_at) else {
+        return Identity::damaged("`created_at` is not a string");
+    };
+    let Some(label) = string(&raw.label) else {
+        return Identity::damaged("`label` is not a string");
+    };
     Identity::Valid(KeyInfo {
-        device_id: device_id(&public),
-        public_key: BASE32_NOPAD.encode(&public).to_ascii_lowercase(),
-        label: text(&raw.label).unwrap_or_default(),
-        created_at: text(&raw.created_at),
+        device_id: display_id(&public),
+        public_key: public,
+        label,
+        created_at: Some(created_at),
     })
 }

@@ -7,9 +7,9 @@ mod permit;
 mod refusal;
 mod scan;
 
-pub use answer::Answer;
+pub use answer::{Answer, ensure_reachable_peers};
 pub use file::{Flaw, Identity, KNOWN_VERSION, KeyInfo, device_id, inspect};
 pub use paths::{Home, IdentityPaths};
 pub use permit::{Expected, StartPermit, start_permit};
 pub use refusal::{Candidate, Class, FoundElsewhere, Problem, Refusal, Side, WayOut};
-pub use scan::{HomeScan, KnownBy, Misplaced, PlaceState, Scan, scan};
+pub use scan::{HomeScan, KnownBy, Misplaced, PlaceState, Scan, scan, scan_everywhere};

@@ -105,6 +105,19 @@ pub enum Problem {
         /// The target of the symlink.
         target: PathBuf,
     },
+    /// A symlink on the way to rosters and states leads nowhere, so nobody can tell who knows this
+    /// device.
+    #[error(
+        "nobody can tell who knows this device: its rosters and states are behind {}, a symlink to {}, \
+         where there is nothing",
+        .path.display(), .target.display()
+    )]
+    PeersUnreachable {
+        /// The symlink.
+        path: PathBuf,
+        /// The target of the symlink.
+        target: PathBuf,
+    },
     /// The identity file, or an entry that may hold it, cannot be read. Unreadable is not absent.
     #[error("{} cannot be read, and may be or name the identity file", .path.display())]
     Unreadable {
@@ -139,7 +152,7 @@ pub enum Problem {
 pub struct FoundElsewhere {
     /// The path of the file.
     pub path: PathBuf,
-    /// Its Device ID; `None` for a file that is damaged or of a newer version.
+    /// Its Device ID; `None` for a file that holds no readable key, or is of a newer version.
     pub device_id: Option<String>,
     /// The reason why no daemon can read the file.
     pub damaged: Option<String>,
@@ -161,9 +174,15 @@ pub enum WayOut {
         /// The place of the file.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
+        /// Its Device ID, if it can be read.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        device_id: Option<String>,
         /// The command.
         command: String,
     },
+    /// Choose one of the identity files that the next ways out bring back: their keys differ, and
+    /// the rosters and states do not tell the right one.
+    Choose,
     /// Write the identity file anew in the encoding that the daemon reads, and keep a copy of the
     /// previous one.
     Rewrite {
@@ -229,7 +248,7 @@ impl WayOut {
             | Self::SetAside { command, .. }
             | Self::ShowEntry { command, .. }
             | Self::GiveUpPeers { command } => Some(command),
-            Self::Keep { .. } | Self::Migrate | Self::Update => None,
+            Self::Choose | Self::Keep { .. } | Self::Migrate | Self::Update => None,
         }
     }
 }
@@ -260,6 +279,7 @@ impl Refusal {
             Problem::TwoIdentities { .. } => "migration.two-identities",
             Problem::Newer { .. } => "migration.identity-newer",
             Problem::Unreachable { .. } => "migration.identity-unreachable",
+            Problem::PeersUnreachable { .. } => "identity.peers-unreachable",
             Problem::Unreadable { .. } => "migration.unreadable",
             Problem::Pending { .. } => "migration.identity-pending",
             Problem::Changed { .. } => "identity.changed",
@@ -271,6 +291,7 @@ impl Refusal {
     pub fn class(&self) -> Class {
         match self.problem {
             Problem::Unreachable { .. }
+            | Problem::PeersUnreachable { .. }
             | Problem::Unreadable { .. }
             | Problem::Changed { .. }
             | Problem::OutsideLock(_) => Class::Failed,
@@ -287,6 +308,7 @@ impl Refusal {
             | Problem::NotAFile { path, .. }
             | Problem::Newer { path, .. }
             | Problem::Unreachable { path, .. }
+            | Problem::PeersUnreachable { path, .. }
             | Problem::Unreadable { path, .. }
             | Problem::Pending { path, .. }
             | Problem::Changed { path } => path,
@@ -303,26 +325,25 @@ impl Refusal {
     /// Returns true if the identity file is not in its place. Nothing is moved then: the problem
     /// must be solved before anything changes.
     pub fn is_missing(&self) -> bool {
-        matches!(self.problem, Problem::Missing { .. })
+        matches!(self.problem, Problem::Missing { .. } | Problem::PeersUnreachable { .. })
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot start a daemon: {}", self.problem)?;
-        let given_up = self.ways_out.iter().find_map(|way| match way {
-            WayOut::GiveUpPeers { command } => Some(command),
-            _ => None,
-        });
-        match (&self.problem, given_up) {
-            (Problem::Missing { .. }, Some(command))
-                if matches!(self.ways_out.first(), Some(WayOut::Restore { .. })) =>
-            {
+        // The last way out alone gives something up.
+        let last = self.ways_out.iter().skip(1).next_back().and_then(WayOut::command);
+        match (&self.problem, self.ways_out.first(), last) {
+            (Problem::Missing { .. }, Some(WayOut::Restore { .. }), Some(command)) => write!(
+                f,
+                "; restore it from a backup; only if it is lost for good, give up the peers, who will have to \
+                 approve this device anew: {command}"
+            ),
+            (Problem::PeersUnreachable { .. }, _, Some(command)) => {
                 write!(
                     f,
-                    "; restore it from a backup; only if it is lost for good, give up the peers, who will \
-                        have to approve this device \
-                 anew: {command}"
+                    "; bring it back; only if it is lost for good, go on without these peers: {command}"
                 )
             }
             _ => Ok(()),
@@ -364,7 +385,8 @@ impl fmt::Display for MissingEvidence<'_> {
             })?;
             write!(f, "{}", found.path.display())?;
             match (&found.device_id, &found.damaged) {
-                (Some(device_id), _) => write!(f, " (Device ID {device_id})")?,
+                (Some(device_id), None) => write!(f, " (Device ID {device_id})")?,
+                (Some(device_id), Some(why)) => write!(f, " (Device ID {device_id}; {why})")?,
                 (None, Some(why)) => write!(f, " ({why})")?,
                 (None, None) => f.write_str(" (of a newer version)")?,
             }

@@ -2,6 +2,7 @@
 //! may lie.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     io,
     ops::ControlFlow,
@@ -12,8 +13,10 @@ use myownllm_durable_fs::{
     Disk, DiskError, FileKind, Op, PART_SUFFIX, QUARANTINE_DIR, SET_ASIDE, TEMP_PREFIX, Timestamp,
 };
 
+use serde_json::Value;
+
 use crate::{
-    file::{Identity, inspect},
+    file::{Identity, KeyInfo, inspect, readable_key},
     paths::{Home, IdentityPaths},
 };
 
@@ -31,6 +34,9 @@ const MAX_NAMES: usize = 4096;
 /// The number of directory levels that are searched below a directory of a home that is not a
 /// secrets directory.
 const MAX_LEVELS: usize = 2;
+/// The number of directory levels that are searched below a secrets directory, or below a directory
+/// whose name resembles one.
+const MAX_SECRET_LEVELS: usize = 4;
 /// The common part of the names of secrets directories, and of copies of the identity file.
 const SECRETS: &str = "secrets";
 const IDENTITY: &str = "identity";
@@ -83,6 +89,10 @@ pub struct Misplaced {
     pub path: PathBuf,
     /// The state of the file.
     pub identity: Identity,
+    /// The key of the file, also if a flaw keeps a daemon from reading it.
+    pub key: Option<KeyInfo>,
+    /// True if a roster or state names the key as an owner or controller.
+    pub is_named: bool,
     /// The config that names the file, if the file was found by that name.
     pub named_by: Option<PathBuf>,
     /// The time of the last change of the content.
@@ -125,6 +135,8 @@ pub struct HomeScan {
     pub(crate) evidence: Vec<PathBuf>,
     /// True if the secrets directory exists.
     pub(crate) has_secrets: bool,
+    /// The entry in the place of the secrets directory that is none, and a free name beside it.
+    pub(crate) blocked: Option<(PathBuf, PathBuf)>,
     /// A free name beside the place of the identity file, for the entry in that place.
     pub(crate) aside: PathBuf,
     /// A free name in the home, for given-up files.
@@ -148,6 +160,11 @@ pub struct Scan {
     pub unreadable: Vec<DiskError>,
     /// Symlinks to nothing that may lead to an identity file, and their targets.
     pub(crate) dangling: Vec<(PathBuf, PathBuf)>,
+    /// Symlinks to nothing that may lead to rosters and states, and their targets.
+    pub(crate) dangling_peers: Vec<(PathBuf, PathBuf)>,
+    /// The public keys that rosters and states name as owners or controllers. The rosters of an open
+    /// network name only the peers, so a plain member proves nothing.
+    pub(crate) named: BTreeSet<String>,
 }
 
 /// Looks for the identity file. Takes no lock, writes nothing.
@@ -161,6 +178,7 @@ pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         known_by: KnownBy::default(),
         evidence: Vec::new(),
         has_secrets: true,
+        blocked: None,
         aside: PathBuf::new(),
         given_up: PathBuf::new(),
     };
@@ -186,8 +204,20 @@ pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         misplaced: Vec::new(),
         unreadable: Vec::new(),
         dangling: Vec::new(),
+        dangling_peers: Vec::new(),
+        named: BTreeSet::new(),
     };
     if !scan.answer().has_key() {
+        search(disk, &mut scan);
+    }
+    scan
+}
+
+/// [`scan`], and searches every place even if a sound file is active, for [`Scan::better_known`].
+#[must_use]
+pub fn scan_everywhere(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
+    let mut scan = scan(disk, places);
+    if scan.answer().has_key() {
         search(disk, &mut scan);
     }
     scan
@@ -230,6 +260,35 @@ fn place_state(disk: &dyn Disk, home: &Home, is_daemon: bool) -> PlaceState {
         Err(error) if !is_absent(&error) => PlaceState::Unreadable(error),
         _ => PlaceState::Absent,
     }
+}
+
+/// Returns the target of a symlink that leads nowhere, or in a circle; `None` for any other entry.
+fn dangling_target(disk: &dyn Disk, path: &Path) -> Result<Option<PathBuf>, DiskError> {
+    match disk.stat(path) {
+        Ok(meta) if meta.is_symlink() => {}
+        Err(error) if !is_absent(&error) => return Err(error),
+        _ => return Ok(None),
+    }
+    match disk.stat_follow(path) {
+        Err(error) if is_absent(&error) || error.is_symlink_loop() => disk.read_link(path).map(Some),
+        other => other.map(|_| None),
+    }
+}
+
+/// Returns the first symlink on the way from a home to its rosters and states that leads nowhere,
+/// or in a circle, and its target. Such a symlink hides the peers, for example on an unplugged disk.
+pub(crate) fn dangling_peers(disk: &dyn Disk, home: &Home) -> Result<Option<(PathBuf, PathBuf)>, DiskError> {
+    for place in home.states.iter().chain([&home.rosters, &home.legacy_roster]) {
+        let mut way: Vec<&Path> = place.ancestors().take_while(|above| *above != home.path).collect();
+        while let Some(path) = way.pop() {
+            match dangling_target(disk, path) {
+                Ok(None) => {}
+                Ok(Some(target)) => return Ok(Some((path.to_owned(), target))),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn dangling(disk: &dyn Disk, link: &Path) -> PlaceState {
@@ -291,6 +350,8 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
         files: Vec::new(),
         texts: Vec::new(),
         dangling: Vec::new(),
+        dangling_peers: Vec::new(),
+        named: BTreeSet::new(),
         unreadable: Vec::new(),
     };
     for home in places.homes() {
@@ -316,7 +377,10 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     }
     for (home, seen) in [(&places.daemon, &mut scan.daemon), (&places.app, &mut scan.app)] {
         search.count_known_by(home, &files, seen);
-        seen.has_secrets = disk.stat_follow(home.secrets()).is_ok();
+        let is_dir = |dir: &Path| disk.stat_follow(dir).ok().map(|meta| meta.is_dir());
+        seen.has_secrets = is_dir(home.secrets()) == Some(true);
+        let blocked = [home.secrets(), &home.path].into_iter().find(|dir| is_dir(dir) == Some(false));
+        seen.blocked = blocked.map(|dir| (dir.to_owned(), free_beside(disk, dir)));
         seen.aside = match &seen.state {
             PlaceState::NotAFile { path, .. } => free_beside(disk, path),
             _ => free_beside(disk, &home.identity),
@@ -326,6 +390,8 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     rosters.sort();
     rosters.dedup();
     for roster in rosters {
+        let bytes = disk.read(&roster, FILE_LIMIT).unwrap_or_default();
+        search.named.extend(owners_in(&bytes));
         let is_old = roster.starts_with(&places.app.path) && !roster.starts_with(&places.daemon.path);
         let seen = if is_old { &mut scan.app } else { &mut scan.daemon };
         if !seen.evidence.iter().any(|known| roster.starts_with(known)) {
@@ -333,12 +399,17 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
             seen.evidence.push(roster);
         }
     }
+    for found in &mut misplaced {
+        found.is_named = found.key.as_ref().is_some_and(|key| search.named.contains(&key.public_key));
+    }
     misplaced.sort_by_key(|found| {
         let name = found.path.file_name().unwrap_or_default().to_string_lossy();
         let lost_before = name.contains(SET_ASIDE);
         let newest = std::cmp::Reverse(found.modified);
         (
-            use_of(&found.identity),
+            is_lost(&found.identity),
+            !found.is_named,
+            !matches!(found.identity, Identity::Valid(_) | Identity::Newer { .. }),
             lost_before,
             found.named_by.is_some(),
             !suggests_identity(&found.path),
@@ -348,16 +419,14 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     });
     scan.misplaced = misplaced;
     scan.dangling = search.dangling;
+    scan.dangling_peers = search.dangling_peers;
+    scan.named = search.named;
     scan.unreadable = search.unreadable;
 }
 
-/// Returns a number that is lower the less must be done to use the identity.
-fn use_of(identity: &Identity) -> u8 {
-    match identity {
-        Identity::Valid(_) | Identity::Newer { .. } => 0,
-        Identity::Damaged { flaw: Some(_), .. } => 1,
-        Identity::Damaged { flaw: None, .. } => 2,
-    }
+/// Returns true if no command can make a sound key of the file.
+pub(crate) fn is_lost(identity: &Identity) -> bool {
+    matches!(identity, Identity::Damaged { flaw: None, .. })
 }
 
 /// Returns a free name beside `path` that no program reads.
@@ -383,6 +452,9 @@ struct Search<'a> {
     texts: Vec<PathBuf>,
     /// Symlinks to nothing, and their targets.
     dangling: Vec<(PathBuf, PathBuf)>,
+    dangling_peers: Vec<(PathBuf, PathBuf)>,
+    /// The public keys that rosters and states name as owners or controllers.
+    named: BTreeSet<String>,
     unreadable: Vec<DiskError>,
 }
 
@@ -440,9 +512,11 @@ impl Search<'_> {
                 }
                 FileKind::Dir | FileKind::Symlink if is_known => {}
                 FileKind::Dir | FileKind::Symlink if name.contains(SECRETS) => {
-                    self.collect_secrets(&path, false)
+                    self.collect_secrets(&path, MAX_SECRET_LEVELS)
                 }
-                FileKind::Dir if name.starts_with(TEMP_PREFIX) => self.collect_secrets(&path, false),
+                FileKind::Dir if name.starts_with(TEMP_PREFIX) => {
+                    self.collect_secrets(&path, MAX_SECRET_LEVELS)
+                }
                 // Given-up files must not be found again.
                 FileKind::Dir if !name.starts_with(GIVEN_UP) => {
                     let mut budget = MAX_NAMES;
@@ -453,7 +527,7 @@ impl Search<'_> {
                 _ => {}
             }
         }
-        self.collect_secrets(home.secrets(), true);
+        self.collect_secrets(home.secrets(), MAX_SECRET_LEVELS);
     }
 
     /// Collects from any other directory of a home the files whose names contain `identity`. Skips
@@ -466,7 +540,7 @@ impl Search<'_> {
             let name = name_of(&path);
             match kind {
                 FileKind::Dir if name.contains(SECRETS) || name.starts_with(TEMP_PREFIX) => {
-                    self.collect_secrets(&path, false);
+                    self.collect_secrets(&path, MAX_SECRET_LEVELS);
                 }
                 FileKind::Dir if levels > 0 => self.collect_by_name(&path, levels - 1, budget),
                 FileKind::File | FileKind::Symlink
@@ -484,7 +558,7 @@ impl Search<'_> {
     }
 
     /// Collects every file of a secrets directory, and of the directories in it.
-    fn collect_secrets(&mut self, dir: &Path, deep: bool) {
+    fn collect_secrets(&mut self, dir: &Path, levels: usize) {
         for (path, kind) in self.names(dir) {
             match kind {
                 FileKind::File | FileKind::Symlink
@@ -492,7 +566,7 @@ impl Search<'_> {
                 {
                     self.files.push(path);
                 }
-                FileKind::Dir if deep => self.collect_secrets(&path, false),
+                FileKind::Dir if levels > 0 => self.collect_secrets(&path, levels - 1),
                 _ => {}
             }
         }
@@ -532,6 +606,7 @@ impl Search<'_> {
     fn identify(&mut self, path: &Path, named_by: Option<&Path>) -> Option<Misplaced> {
         let is_named = named_by.is_some() || self.has_key_name(path);
         let limit = if is_named { FILE_LIMIT } else { OTHER_FILE_LIMIT };
+        let mut key = None;
         let identity = match self.disk.read(path, limit) {
             Ok(bytes) => match inspect(&bytes) {
                 Identity::Damaged { flaw: None, .. }
@@ -540,7 +615,10 @@ impl Search<'_> {
                 {
                     return None;
                 }
-                identity => identity,
+                identity => {
+                    key = readable_key(&identity, &bytes);
+                    identity
+                }
             },
             Err(error) if is_named && error.kind() == io::ErrorKind::FileTooLarge => {
                 Identity::damaged("the file is far too large for a key")
@@ -556,7 +634,8 @@ impl Search<'_> {
         let is_link = self.disk.stat(path).is_ok_and(|meta| meta.is_symlink());
         let named_by = named_by.map(Path::to_owned);
         let aside = free_beside(self.disk, path);
-        Some(Misplaced { path: path.to_owned(), identity, named_by, modified, is_link, aside })
+        let path = path.to_owned();
+        Some(Misplaced { path, identity, key, is_named: false, named_by, modified, is_link, aside })
     }
 
     /// Returns true if a file with this path can hardly be anything but an identity file. In a
@@ -607,6 +686,8 @@ impl Search<'_> {
     /// Counts the files in a home that know the device. `files` are the files that were searched
     /// for the identity.
     fn count_known_by(&mut self, home: &Home, files: &[PathBuf], seen: &mut HomeScan) {
+        let dangling = dangling_peers(self.disk, home);
+        self.note_dangling_peers(dangling);
         let mut known_by =
             KnownBy { rosters: self.count_peer_files(&home.rosters, MAX_LEVELS), ..KnownBy::default() };
         for dir in &home.states {
@@ -627,6 +708,8 @@ impl Search<'_> {
             let is_home = self.places.homes().iter().any(|other| other.path == path);
             let is_dir = matches!(kind, FileKind::Dir | FileKind::Symlink);
             if is_dir && (path == peers || !is_home && name_of(&path).contains(&name_of_peers)) {
+                let dangling = dangling_target(self.disk, &path);
+                self.note_dangling_peers(dangling.map(|target| target.map(|target| (path.clone(), target))));
                 let before = known_by.clone();
                 self.count_copied_peers(&path, MAX_LEVELS, &mut known_by);
                 if known_by != before && !evidence.contains(&path) {
@@ -640,6 +723,13 @@ impl Search<'_> {
         let custody = files.iter().filter(is_custody).cloned();
         evidence.extend(custody.inspect(|_| known_by.custody += 1));
         (seen.known_by, seen.evidence) = (known_by, evidence);
+    }
+
+    fn note_dangling_peers(&mut self, dangling: Result<Option<(PathBuf, PathBuf)>, DiskError>) {
+        match dangling {
+            Ok(dangling) => self.dangling_peers.extend(dangling),
+            Err(error) => self.unreadable.push(error),
+        }
     }
 
     /// Counts the rosters and states in copies of their directories, and the rosters beside the
@@ -686,10 +776,11 @@ impl Search<'_> {
 
     /// Returns true if a file among the rosters and states is one of them, by its name or, under
     /// the name of a temporary or of a copy, by its content.
-    fn is_peer_file(&self, path: &Path) -> bool {
-        let name = name_of(path);
-        let holds = |bytes: &[u8]| contains(bytes, b"authorized_devices") || contains(bytes, b"network_id");
-        name.contains(".json") || self.disk.read(path, FILE_LIMIT).is_ok_and(|bytes| holds(&bytes))
+    fn is_peer_file(&mut self, path: &Path) -> bool {
+        let bytes = self.disk.read(path, FILE_LIMIT).unwrap_or_default();
+        let holds = |member: &[u8]| contains(&bytes, member);
+        self.named.extend(owners_in(&bytes));
+        name_of(path).contains(".json") || holds(b"authorized_devices") || holds(b"network_id")
     }
 }
 
@@ -706,6 +797,21 @@ fn suggests_identity(path: &Path) -> bool {
 
 fn is_secrets(path: &Path) -> bool {
     path.iter().any(|part| part.to_string_lossy().to_lowercase().contains(SECRETS))
+}
+
+/// Returns the public keys that a roster or state names as owners or controllers, and those that
+/// signed its transitions.
+fn owners_in(bytes: &[u8]) -> Vec<String> {
+    let Ok(peers) = serde_json::from_slice::<Value>(bytes) else { return Vec::new() };
+    let array = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let rules = |role: &Value| matches!(role.as_str(), Some("owner" | "controller"));
+    let devices = array(&peers["authorized_devices"]).into_iter().filter(|device| rules(&device["role"]));
+    let roles = peers["roles"].as_object().into_iter().flatten().filter(|(_, role)| rules(role));
+    let signers = array(&peers["transitions"]).into_iter().flat_map(|step| array(&step["signers"]));
+    let named = devices.map(|device| device["device_id"].clone()).chain(signers);
+    let named = named.filter_map(|key| key.as_str().map(str::to_owned));
+    let named = named.chain(roles.map(|(key, _)| key.clone()));
+    named.map(|key| key.split('-').next().unwrap_or_default().to_lowercase()).collect()
 }
 
 /// Returns true if the bytes, in any encoding, have the members of an identity file.

@@ -12,7 +12,9 @@ use std::{os::unix::fs::symlink, process::Command};
 
 use common::{Home, key_file, public_key, short};
 use myownllm_durable_fs::{Disk, RealDisk};
-use myownllm_identity::{Answer, Problem, WayOut, scan, start_permit};
+use myownllm_identity::{
+    Answer, Problem, WayOut, ensure_reachable_peers, scan, scan_everywhere, start_permit,
+};
 use rstest::rstest;
 
 /// The identity file of the daemon home and of the old location.
@@ -41,6 +43,8 @@ enum Put {
     KnownBefore,
     State,
     OneRoster(&'static str),
+    /// A roster or state that names these seeds: owner, member, signer.
+    Peers(&'static str, [u8; 3]),
 }
 use Put::*;
 
@@ -75,6 +79,18 @@ fn home_of(parts: &[Put]) -> Home {
             KnownBefore => home.put("mesh/rosters/home.json", b"{}"),
             State => home.put("mesh/mesh/states/home.json", b"{}"),
             OneRoster(path) => home.put(path, b"{}"),
+            Peers(path, seeds) => {
+                let [owner, member, signer] = seeds.map(public_key);
+                let text = serde_json::json!({
+                    "authorized_devices": [
+                        {"device_id": member, "role": "member"},
+                        {"device_id": owner, "role": "owner"},
+                    ],
+                    "roles": {owner: "owner", member: "member"},
+                    "transitions": [{"signers": [signer], "signatures": []}],
+                });
+                home.put(path, text.to_string().as_bytes());
+            }
         }
     }
     home
@@ -249,6 +265,48 @@ fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
     "migration.identity-damaged", &sound(1))]
 #[case::directory_is_a_symlink_to_the_key(&[Outside("k", 1), Link(".secrets", "../k")], "identity.gone",
     &pending(1))]
+#[case::nested_in_the_secrets(&[Key("mesh/.secrets/old/2025/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::nested_deeply_in_the_secrets(&[Key(".secrets/a/b/c/d/key", 1)], "identity.gone", &pending(1))]
+#[case::nested_in_a_copy_of_the_secrets(&[Key(".secrets.bak/2023/identity.json", 1)], "identity.gone",
+    &pending(1))]
+#[case::nested_in_a_copy_beside_the_home(&[Key("old/secrets/2023/q1/identity.json", 1)], "identity.gone",
+    &pending(1))]
+#[case::file_for_the_directory_and_a_copy(
+    &[Bytes("mesh/.secrets", b""), Key("mesh/.secrets.bak/identity.json", 1), Known],
+    "migration.identity-damaged", &sound(1)
+)]
+#[case::file_for_the_directory_and_a_copy_in_utf16(
+    &[Bytes("mesh/.secrets", b"x"), Shaped("mesh/identity.json.bak", utf16)],
+    "migration.identity-damaged", &sound(1)
+)]
+#[case::file_for_the_directory_and_a_copy_of_before(
+    &[Bytes("mesh/.secrets", b"x"), Key("identity.json.bak", 1)],
+    "migration.identity-damaged", &sound(1)
+)]
+#[case::file_for_the_directory_of_before(&[Bytes(".secrets", b"x"), Key("identity.json.bak", 1)],
+    "identity.gone", &pending(1))]
+#[case::named_by_the_rosters_beside_a_newer_stranger(
+    &[Key("mesh/.secrets/z", 1), Key("mesh/.secrets/identity.json.bak", 2),
+        Peers("mesh/mesh/rosters/a.json", [1, 2, 3])],
+    "identity.gone", &sound(1)
+)]
+#[case::named_by_the_states_of_the_other_home(
+    &[Key("mesh/.secrets/z", 1), Key(".secrets/identity.json.bak", 2), Peers("mesh/states/a.json", [9, 2,
+        1])],
+    "identity.gone", &sound(1)
+)]
+#[case::named_in_utf16_beside_a_stranger(
+    &[Shaped("mesh/.secrets/z", utf16), Key("mesh/.secrets/identity.json.bak", 2),
+        Peers("mesh/mesh/states/a.json", [1, 8, 9])],
+    "identity.gone", &sound(1)
+)]
+#[case::named_beside_a_cut_key(
+    &[Cut(NEW, 1), Key("mesh/.secrets/z", 1), Key("mesh/.secrets/identity.json.bak", 2),
+        Peers("mesh/mesh/states/a.json", [1, 8, 9])],
+    "migration.identity-damaged", &sound(1)
+)]
+#[case::several_copies_of_one_key(&[Key("mesh/.secrets/z", 1), Key("mesh/.secrets/identity.json.bak", 1)],
+    "identity.gone", &sound(1))]
 #[case::temporary_in_the_apps_home(&[Key(".durable-fs.5-5.part", 1)], "identity.gone", &pending(1))]
 #[case::quarantined_in_the_daemons_home(&[Key("mesh/.durable-fs.claimed/x", 1)], "identity.gone", &sound(1))]
 fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
@@ -301,6 +359,9 @@ fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
     Bytes("config.json", b"{\"networks\": [{\"roster_path\": \"r/one\"}]}")], "identity.gone", OLD)]
 #[case::cut_copy(&[Cut(".secrets/identity.json.bak", 1)], "identity.gone", NEW)]
 #[case::cut_copy_with_another_name(&[Cut("mesh/.secrets/key", 1)], "identity.gone", NEW)]
+#[case::file_for_the_directory(&[Bytes("mesh/.secrets", b""), Known], "migration.identity-damaged", NEW)]
+#[case::pipe_for_the_directory(&[Pipe("mesh/.secrets"), State], "migration.identity-damaged", NEW)]
+#[case::file_for_the_directory_of_before(&[Bytes(".secrets", b""), KnownBefore], "identity.gone", OLD)]
 #[case::padded_copy(&[Shaped(".secrets/identity.json.bak", padded)], "identity.gone", NEW)]
 fn without_a_key_anywhere_a_backup_comes_first_and_the_peers_are_given_up_last(
     #[case] parts: &[Put],
@@ -348,6 +409,15 @@ fn without_a_key_anywhere_a_backup_comes_first_and_the_peers_are_given_up_last(
     "migration.identity-unreachable")]
 #[case::named_symlink_to_nothing(&[Names("mesh/config.json", "k.json"), Link("../k.json", "nowhere")],
     "migration.identity-unreachable")]
+#[case::peers_to_nothing(&[Link("mesh/mesh", "/mnt/stick/mesh")], "identity.peers-unreachable")]
+#[case::peers_to_nothing_before(&[Link("mesh/peers", "nowhere"), Link("mesh.bak", "/mnt/stick/mesh")],
+    "identity.peers-unreachable")]
+#[case::rosters_to_nothing(&[Link("mesh/mesh/rosters", "nowhere"), Dir("mesh/mesh/states")],
+    "identity.peers-unreachable")]
+#[case::states_to_nothing_before(&[Link("mesh/states", "nowhere")], "identity.peers-unreachable")]
+#[case::one_roster_to_nothing(&[Link("mesh/mesh/roster.json", "nowhere")], "identity.peers-unreachable")]
+#[case::peers_to_themselves(&[Link("mesh/mesh", "mesh")], "identity.peers-unreachable")]
+#[case::rosters_to_themselves_before(&[Link("mesh/rosters", "rosters")], "identity.peers-unreachable")]
 #[case::symlink_to_itself(&[Link(NEW, "identity.json")], "migration.unreadable")]
 #[case::damaged_here_and_sound_before(&[Cut(NEW, 1), Key(OLD, 1)], "migration.identity-damaged")]
 #[case::damaged_in_both(&[Cut(NEW, 1), Cut(OLD, 2)], "migration.identity-damaged")]
@@ -363,6 +433,35 @@ fn other_troubles_are_refused(#[case] parts: &[Put], #[case] code: &str) {
     assert!(secret.len() == 52 && !shown.contains(secret), "{shown}");
 }
 
+/// The symlink to the peers is set aside only by the last way out, and then a daemon may create a
+/// key. With a key in its place, the peers have to be reachable too.
+#[rstest]
+#[case::daemon_home(Link("mesh/mesh", "/mnt/stick/mesh"), true)]
+#[case::rosters(Link("mesh/mesh/rosters", "nowhere"), true)]
+#[case::circle(Link("mesh/mesh/states", "states"), true)]
+#[case::old_location(Link("mesh/rosters", "nowhere"), false)]
+fn peers_behind_a_symlink_to_nothing_are_given_up_last(#[case] link: Put, #[case] in_daemon_home: bool) {
+    let home = home_of(&[link, Key(NEW, 1)]);
+    assert_eq!(short(&home.answer()), sound(1));
+    let reachable = ensure_reachable_peers(&RealDisk, &home.places().daemon);
+    assert_eq!(reachable.is_err(), in_daemon_home, "{reachable:?}");
+    if let Err(refusal) = reachable {
+        assert_eq!(refusal.code(), "identity.peers-unreachable");
+        let last = refusal.ways_out.last().unwrap().command().unwrap();
+        assert!(Command::new("sh").args(["-c", last]).status().unwrap().success(), "{last}");
+        ensure_reachable_peers(&RealDisk, &home.places().daemon).unwrap();
+    }
+    let home = home_of(&[link]);
+    let refusal = home.answer().refusal().unwrap().clone();
+    assert!(refusal.hint().unwrap().starts_with("ls -ld "), "{refusal}");
+    let last = refusal.ways_out.last().unwrap().command().unwrap();
+    assert!(refusal.to_string().ends_with(last), "{refusal}");
+    for _ in 0..2 {
+        let _ = Command::new("sh").args(["-c", last]).status().unwrap();
+        assert_eq!(short(&home.answer()), "none yet", "{last}");
+    }
+}
+
 #[test]
 fn of_two_identities_the_one_that_peers_know_is_to_be_kept() {
     let side = |parts: &[Put]| {
@@ -376,22 +475,67 @@ fn of_two_identities_the_one_that_peers_know_is_to_be_kept() {
     assert_eq!(side(&[Key(NEW, 1), Key(OLD, 2), State]), "daemon-home");
     assert_eq!(side(&[Key(NEW, 1), Key(OLD, 2), Known, KnownBefore]), serde_json::Value::Null);
     assert_eq!(side(&[Key(NEW, 1), Key(OLD, 2)]), serde_json::Value::Null);
+    assert_eq!(
+        side(&[Key(NEW, 1), Key(OLD, 2), Peers("mesh/mesh/states/a.json", [2, 8, 9])]),
+        "old-location"
+    );
 }
 
-/// Of several sound files the newest comes first, and one that was set aside comes last.
+/// A key in its place that the rosters and states do not name, while a copy of the named one lies
+/// elsewhere, is told, with the command that exchanges the two.
 #[test]
-fn several_sound_files_are_all_named() {
-    let home = home_of(&[
-        Key("mesh/.secrets/identity.json.set-aside-1", 1),
-        Key("mesh/.secrets/identity.bak", 2),
-        Known,
-    ]);
+fn key_that_the_peers_do_not_name_is_told_if_another_file_has_the_named_one() {
+    let named = Peers("mesh/mesh/states/a.json", [1, 8, 9]);
+    let copy = Key("mesh/.secrets/identity.json.bak", 1);
+    let told = |parts: &[Put]| {
+        let home = home_of(parts);
+        let scan = scan_everywhere(&RealDisk, &home.places());
+        let command = scan.better_known().map(|(_, command)| command);
+        (home, command)
+    };
+    let (home, command) = told(&[Key(NEW, 2), copy, named]);
+    let before = home.contents();
+    let command = command.unwrap();
+    for _ in 0..2 {
+        let _ = Command::new("sh").args(["-c", &command]).status().unwrap();
+        assert_eq!(short(&home.answer()), sound(1), "{command}");
+        assert!(before.iter().all(|bytes| home.contents().contains(bytes)), "{command} lost something");
+    }
+    assert_eq!(told(&[Key(NEW, 1), Key("mesh/.secrets/identity.json.bak", 2), named]).1, None);
+    assert_eq!(told(&[Key(NEW, 2), named]).1, None);
+    assert_eq!(told(&[Key(NEW, 9), copy, named]).1, None);
+    assert_eq!(told(&[Key(NEW, 2), copy, Known]).1, None);
+}
+
+/// If the rosters and states do not tell the right one of several keys, no command chooses: each
+/// file has its own, with its Device ID.
+#[rstest]
+#[case::nobody_is_named(&[Known])]
+#[case::both_are_named(&[Peers("mesh/mesh/rosters/a.json", [1, 9, 2])])]
+#[case::one_is_a_mere_member(&[Peers("mesh/mesh/rosters/a.json", [8, 1, 9])])]
+fn several_sound_files_are_all_named(#[case] peers: &[Put]) {
+    let keys = [Key("mesh/.secrets/identity.json.set-aside-1", 1), Key("mesh/.secrets/identity.bak", 2)];
+    let home = home_of(&[&keys, peers].concat());
     let refusal = home.answer().refusal().unwrap().clone();
     let text = refusal.to_string();
     assert!(text.contains(&public_key(1)) && text.contains(&public_key(2)), "{text}");
-    assert_eq!(refusal.ways_out.len(), 3, "{refusal:?}");
-    assert!(refusal.hint().unwrap().contains("identity.bak"), "{refusal:?}");
+    assert_eq!(refusal.hint(), None);
+    let [WayOut::Choose, one @ .., _] = refusal.ways_out.as_slice() else { panic!("{refusal:?}") };
+    let offered = one.iter().map(|way| match way {
+        WayOut::BringBack { device_id: Some(device_id), command, .. } => (device_id.clone(), command.clone()),
+        _ => panic!("{refusal:?}"),
+    });
+    let offered: Vec<(String, String)> = offered.collect();
+    assert_eq!(offered.len(), 2, "{refusal:?}");
+    let refused = home;
+    for (device_id, command) in offered {
+        let home = home_of(&[&keys, peers].concat());
+        let command = command.replace(refused.user().to_str().unwrap(), home.user().to_str().unwrap());
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success(), "{command}");
+        assert_eq!(home.answer().key().unwrap().device_id, device_id, "{command}");
+    }
     // A given-up file is not found again, and not lost.
+    let home = refused;
     let before = home.contents();
     let last = refusal.ways_out.last().unwrap().command().unwrap();
     assert!(Command::new("sh").args(["-c", last]).status().unwrap().success(), "{last}");

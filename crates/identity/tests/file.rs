@@ -57,6 +57,7 @@ fn whatever_is_no_sound_key_is_damaged() {
         good.replace("\"version\": 1", "\"version\": 0").into_bytes(),
         good.replace("\"version\": 1,", "").into_bytes(),
         [&good.as_bytes()[..good.len() - 3], b"\xff\n}\n"].concat(),
+        good.replace("\"version\": 1", "\"version\": 1, \"label\": 5").into_bytes(),
     ];
     odd.extend((0..good.trim_end().len()).map(|end| good.as_bytes()[..end].to_vec()));
     for bytes in odd {
@@ -113,17 +114,58 @@ fn marked() -> String {
 #[case::label_in_latin_1(text().replace("\"x\"", "\"B\u{fc}ro\"").chars().map(|c| c as u8).collect(),
     Flaw::EightBit)]
 fn a_sound_key_in_another_encoding_is_named_and_mended(#[case] bytes: Vec<u8>, #[case] wanted: Flaw) {
-    let home = common::Home::new();
-    home.put("mesh/.secrets/identity.json", &bytes);
     let Identity::Damaged { why, flaw } = inspect(&bytes) else { panic!("{:?}", inspect(&bytes)) };
     assert_eq!(flaw, Some(wanted), "{why}");
+    mends(&bytes, &why);
+}
+
+#[cfg(unix)]
+fn mends(bytes: &[u8], why: &str) {
+    let home = common::Home::new();
+    home.put("mesh/.secrets/identity.json", bytes);
     let refusal = home.answer().refusal().expect("a refusal").clone();
     assert_eq!(refusal.code(), "migration.identity-damaged");
-    assert!(refusal.to_string().contains(&why), "{refusal}");
+    assert!(refusal.to_string().contains(why), "{refusal}");
     for _ in 0..2 {
         sh(&refusal.hint().expect("a command"));
         assert_eq!(common::short(&home.answer()), format!("sound {}", common::public_key(1)), "{refusal:?}");
-        assert!(home.contents().contains(&bytes), "the former bytes stay: {refusal:?}");
+        assert!(home.contents().contains(&bytes.to_vec()), "the former bytes stay: {refusal:?}");
+    }
+}
+
+/// The daemon requires each member, and each as a string; and it shows the public key as the file
+/// spells it, so that the peers would see another device.
+#[cfg(unix)]
+#[rstest]
+#[case::label_null("label", "null", "`label` is not a string")]
+#[case::label_number("label", "5", "`label` is not a string")]
+#[case::label_object("label", "{\"a\": [\"'\"]}", "`label` is not a string")]
+#[case::label_missing("label", "", "`label` is not a string")]
+#[case::created_at_number("created_at", "1795401083", "`created_at` is not a string")]
+#[case::created_at_missing("created_at", "", "`created_at` is not a string")]
+#[case::public_key_null("public_key", "null", "`public_key` is not a string")]
+#[case::public_key_missing("public_key", "", "`public_key` is not a string")]
+#[case::public_key_in_capitals("public_key", "UPPER", "`public_key` is not in lower case")]
+fn member_that_the_daemon_would_not_read_is_damaged_and_mended(
+    #[case] member: &str,
+    #[case] value: &str,
+    #[case] wanted: &str,
+) {
+    let sound = String::from_utf8(key_file(1, "Ann's $HOME \\\"x\\\" 100%")).unwrap();
+    assert!(inspect(sound.as_bytes()).key().is_some());
+    let mut key: serde_json::Value = serde_json::from_str(&sound).unwrap();
+    match value {
+        "" => drop(key.as_object_mut().unwrap().remove(member)),
+        "UPPER" => key[member] = common::public_key(1).to_uppercase().into(),
+        value => key[member] = serde_json::from_str(value).unwrap(),
+    }
+    key["other"] = "kept in the copy".into();
+    for bytes in [key.to_string().into_bytes(), serde_json::to_vec_pretty(&key).unwrap()] {
+        let Identity::Damaged { why, flaw: Some(_) } = inspect(&bytes) else {
+            panic!("{:?}", inspect(&bytes))
+        };
+        assert_eq!(why, wanted);
+        mends(&bytes, &why);
     }
 }
 

@@ -27,6 +27,10 @@ fn disk(files: &[&str]) -> SimDisk {
     let disk = SimDisk::new();
     disk.put_dir(APP, 0o700);
     for file in files {
+        if let Some((link, target)) = file.split_once(" -> ") {
+            disk.put_link(Path::new(APP).join(link), target);
+            continue;
+        }
         let bytes = match *file {
             name if name.ends_with("config.json") => {
                 format!("{{\"identity_path\": {ELSEWHERE:?}}}").into_bytes()
@@ -54,6 +58,8 @@ fn disk(files: &[&str]) -> SimDisk {
 #[case::custody(&["mesh/.secrets/custody.json"])]
 #[case::copy_of_peers(&["mesh/rosters.bak/home.json"])]
 #[case::peers(&["mesh/mesh/rosters/home.json"])]
+#[case::peers_on_a_missing_disk(&["mesh/mesh -> /mnt/gone"])]
+#[case::rosters_on_a_missing_disk_before(&["mesh/rosters -> nowhere"])]
 #[case::peers_of_before(&["mesh/rosters/home.json"])]
 fn whichever_call_fails_no_new_key_is_made(#[case] files: &[&str]) {
     let sound = disk(files);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use myownllm_daemon::{Decision, Endpoint, Role};
 use myownllm_durable_fs::Owner;
+use myownllm_identity::{IdentityPaths, ensure_reachable_peers};
 use serde::{Serialize, Serializer};
 
 use crate::context::{Context, Options};
@@ -116,15 +117,18 @@ fn home_refusal(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diag
 /// for one without peers, and write over what it could not read.
 fn ensure_readable_state(context: &Context<'_>) -> Result<(), Diagnostic> {
     let layout = context.layout;
+    ensure_reachable_peers(context.disk, &IdentityPaths::of(layout).daemon)
+        .map_err(|refusal| Diagnostic::from(&refusal))?;
     let states = [&layout.daemon_rosters, &layout.daemon_states];
     let above = layout.daemon_rosters.parent().filter(|above| *above != layout.daemon_home);
     for directory in above.into_iter().chain(states.map(PathBuf::as_path)) {
-        let listed = context.disk.for_each_entry(directory, &mut |_| ControlFlow::Break(()));
-        // A symlink, or a file in the place of a directory, has diagnostics of its own.
+        let real = context.disk.canonicalize(directory);
+        let listed =
+            real.and_then(|real| context.disk.for_each_entry(&real, &mut |_| ControlFlow::Break(())));
+        // A file in the place of a directory has diagnostics of its own.
         let is_other = |kind| matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory);
         if let Err(error) = listed
             && !is_other(error.kind())
-            && !error.is_symlink_loop()
         {
             return Err(Diagnostic::from_error(&error, error.code(), error.hint()).at(directory));
         }

@@ -270,6 +270,8 @@ impl From<&IdentityRefusal> for Diagnostic {
         let hint = match refusal.ways_out.first() {
             // Shows both identity files: only the user knows which one the peers know.
             Some(WayOut::Keep { .. } | WayOut::Migrate) => ours("--dry-run"),
+            // Lists the found identity files, and a command for each.
+            Some(WayOut::Choose) => Some(format!("{PROGRAM} status")),
             _ => refusal.hint(),
         };
         Self::from_error(refusal, refusal.code(), hint).class(refusal.class().into()).at(refusal.path())

@@ -1,9 +1,10 @@
 //! The identity file in force, as a launch sees it.
 
 use myownllm_durable_fs::LockedDir;
-use myownllm_identity::{Answer, Expected, IdentityPaths, Refusal, Scan, StartPermit, scan};
+use myownllm_identity::{Answer, Expected, IdentityPaths, Refusal, Scan, StartPermit, scan, scan_everywhere};
 
 use crate::context::Context;
+use crate::diagnostic::Diagnostic;
 
 /// Decides whether a daemon may be started in this home, and with which key. Every command gives
 /// this same answer.
@@ -16,6 +17,21 @@ pub fn identity_answer(context: &Context<'_>) -> Answer {
 #[must_use]
 pub fn scan_identity(context: &Context<'_>) -> Scan {
     scan(context.disk, &IdentityPaths::of(context.layout))
+}
+
+/// Returns a warning if the rosters and states name another key than the active one, and a file has
+/// that key. Searches every place.
+#[must_use]
+pub fn other_known_identity(context: &Context<'_>) -> Option<Diagnostic> {
+    let scan = scan_everywhere(context.disk, &IdentityPaths::of(context.layout));
+    let (found, command) = scan.better_known()?;
+    let known = found.key.as_ref()?;
+    let message = format!(
+        "the rosters or states name {} as an owner, and not the key in use; {} holds that key",
+        known.device_id,
+        found.path.display()
+    );
+    Some(Diagnostic::warning("identity.other-known", message).at(&found.path).hint(command))
 }
 
 /// Returns the permit to start a daemon in this home.

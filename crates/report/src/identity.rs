@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use myownllm_identity::{Answer as KeyAnswer, Identity, KeyInfo, PlaceState, Refusal, Scan};
+use myownllm_identity::{Answer as KeyAnswer, Identity, KeyInfo, PlaceState, Refusal, Scan, WayOut};
 use myownllm_launch::Diagnostic;
 use serde_json::{Value, json};
 
@@ -60,22 +60,31 @@ fn found(scan: &Scan) -> Vec<Value> {
     let entry = |found: &myownllm_identity::Misplaced| {
         json!({
             "path": long(&found.path),
-            "device_id": found.identity.key().map(|key| &key.device_id),
+            "device_id": found.key.as_ref().map(|key| &key.device_id),
             "named_by": found.named_by.as_deref().map(long),
         })
     };
     scan.misplaced.iter().map(entry).collect()
 }
 
-/// Lists every way out of a refusal except the first, which is the hint.
+/// Lists every way out of a refusal except the first, which is the hint. Each identity file to
+/// choose from stands under its Device ID.
 fn ways_out(refusal: Option<&Refusal>) -> Page {
     let mut page = Page::default();
-    let more = refusal.into_iter().flat_map(|refusal| refusal.ways_out.iter().skip(1));
-    let commands: Vec<&str> = more.filter_map(|way| way.command()).collect();
-    if !commands.is_empty() {
-        page.line("Other ways out:");
+    let ways = refusal.map_or(&[][..], |refusal| &refusal.ways_out);
+    let must_choose = matches!(ways.first(), Some(WayOut::Choose));
+    if must_choose {
+        page.line("Choose the identity that your peers know:");
     }
-    for command in commands {
+    let mut heading = Some("Other ways out:").filter(|_| ways.len() > 1);
+    for way in ways.iter().skip(1) {
+        let Some(command) = way.command() else { continue };
+        match way {
+            WayOut::BringBack { device_id, .. } if must_choose => {
+                page.line(device_id.as_deref().unwrap_or("(no readable Device ID)"));
+            }
+            _ => heading.take().into_iter().for_each(|heading| page.line(heading)),
+        }
         page.copied(2, "", command);
     }
     page

@@ -179,13 +179,24 @@ fn choices(home: &HomeView<'_>, refusal: &Refusal) -> Vec<Way> {
         };
         return sides.map(way).into();
     }
+    if let Some(WayOut::Choose) = refusal.ways_out.first() {
+        let way = |way: &WayOut| match way {
+            WayOut::BringBack { device_id, command, .. } => {
+                let device_id = device_id.as_deref().unwrap_or("the device of this file");
+                Some((command.clone(), Cow::from(format!("if your peers know {device_id}"))))
+            }
+            _ => None,
+        };
+        return refusal.ways_out.iter().filter_map(way).collect();
+    }
     let given_up = refusal.ways_out.iter().skip(1).find_map(|way| match way {
         WayOut::GiveUpPeers { command } => Some(command.clone()),
         _ => None,
     });
+    let is_hidden = matches!(refusal.problem, Problem::PeersUnreachable { .. });
     match (refusal.hint(), given_up.filter(|_| refusal.is_missing())) {
         (Some(first), Some(given_up)) => vec![
-            (first, Cow::from("brings it back")),
+            (first, Cow::from(if is_hidden { "shows the symlink" } else { "brings it back" })),
             (given_up, Cow::from("only if it is lost for good: every peer has to approve this device anew")),
         ],
         _ => Vec::new(),

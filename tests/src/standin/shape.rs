@@ -409,11 +409,10 @@ impl Network {
 /// `.secrets/identity.json`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct IdentityFile {
-    pub(crate) version: u64,
+    pub(crate) version: u32,
     pub(crate) created_at: String,
     pub(crate) secret_key: String,
     pub(crate) public_key: String,
-    #[serde(default)]
     pub(crate) label: String,
 }
 

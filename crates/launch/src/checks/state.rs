@@ -13,6 +13,7 @@ use super::Examiner;
 use crate::daemon_config::{misplaced_diagnostic, shared_config};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
+use crate::identity::other_known_identity;
 use crate::moves::collision_diagnostic;
 use crate::start::{NO_FILE, config_that_is_no_file};
 use crate::trust::trusted_home;
@@ -92,7 +93,10 @@ impl Examiner<'_, '_> {
             // The same cause prevents the checks of the rest.
             Some(refusal) if is_told(refusal) => self.checks.skipped(SOUND, UNSEEN),
             Some(refusal) => self.checks.diagnostic(SOUND, Diagnostic::from(refusal)),
-            None if of_key.is_empty() => self.checks.ok(SOUND, identity_words(key)),
+            None if of_key.is_empty() => match other_known_identity(self.context) {
+                Some(warning) => self.checks.diagnostic(SOUND, warning),
+                None => self.checks.ok(SOUND, identity_words(key)),
+            },
             None => {}
         }
         let others =
