@@ -276,3 +276,63 @@ fn of_launches_at_once_only_those_that_repair_report_the_damage(
     }
     assert_eq!(repaired, 1);
 }
+
+const DAEMON_CONFIG: &str = ".myownllm/.myownmesh/config.json";
+const PEER: &str = "a-pinned-peer";
+
+/// A home whose daemon has joined a network, and has a setting of it that no other file has.
+fn joined() -> Home {
+    let home = Home::settled();
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    let mut config = home.json(DAEMON_CONFIG);
+    config["networks"][0]["pinned_peers"] = json!([PEER]);
+    home.put(DAEMON_CONFIG, config.to_string().as_bytes(), 0o600);
+    home
+}
+
+fn without_networks(home: &Home) {
+    let mut config = home.json(CONFIG);
+    config["cloud_mesh"]["networks"] = json!([]);
+    config["cloud_mesh"]["active_network_id"] = Value::Null;
+    home.put(CONFIG, config.to_string().as_bytes(), 0o600);
+}
+
+fn without_config_and_backups(home: &Home) {
+    std::fs::remove_file(home.path(CONFIG)).unwrap();
+    std::fs::remove_dir_all(home.path(".myownllm/config-backups")).unwrap();
+}
+
+#[cfg(unix)]
+#[rstest]
+#[case::an_empty_catalogue(without_networks)]
+#[case::no_config_and_no_backup(without_config_and_backups)]
+fn daemon_leaves_no_network_that_the_config_may_have_lost(#[case] lose: fn(&Home)) {
+    let home = joined();
+    lose(&home);
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    let kept = &said["data"]["reconcile"]["plan"]["kept"];
+    assert_eq!(kept[0]["reason"], "the config may have lost it", "{said:#}");
+    assert_eq!(home.json(DAEMON_CONFIG)["networks"][0]["pinned_peers"][0], PEER);
+}
+
+#[cfg(unix)]
+#[test]
+fn networks_that_only_the_daemon_has_are_backed_up_before_it_leaves_them() {
+    let home = joined();
+    without_networks(&home);
+    home.run(&["config", "accept"]).ends_with(0);
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    assert_eq!(home.json(DAEMON_CONFIG)["networks"], json!([]), "{said:#}");
+    let kept = found(&said, "daemon.networks-kept").unwrap_or_else(|| panic!("{said:#}"));
+    assert!(follow(&home, kept["hint"].as_str().unwrap()), "{kept}");
+    let network = &home.json(CONFIG)["cloud_mesh"]["networks"][0];
+    assert_eq!(network["daemon_settings"]["pinned_peers"][0], PEER, "{network:#}");
+    // The config keeps everything now: a later switch needs no backup.
+    let id = network["network_id"].as_str().unwrap().to_owned();
+    for args in [&["network", "use", &id][..], &["launch", "--once"], &["network", "use", "--none"]] {
+        run(&mut home.with_daemon(args)).ends_with(0);
+    }
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    assert_eq!(home.json(DAEMON_CONFIG)["networks"], json!([]), "{said:#}");
+    assert_eq!(found(&said, "daemon.networks-kept"), None, "{said:#}");
+}

@@ -15,6 +15,7 @@ mod save;
 mod store;
 mod wipe;
 
+pub use myownllm_config_model::app_config::Loss;
 pub use myownllm_salvage::{AppSchema, MyOwnLlm, NoSchema};
 
 pub use crate::clock::{Clock, SystemClock};
@@ -22,6 +23,7 @@ pub use crate::copies::{CopyId, CopyKind, InvalidCopyId, Limits};
 pub use crate::error::StoreError;
 pub use crate::locked::LockedStore;
 pub use crate::places::Places;
+pub use crate::recover::LOST_NETWORKS;
 pub use crate::report::{
     Accepted, Applied, DaemonHalf, FileShape, HistoryEntry, Loaded, Misplaced, Pending, Report, Restored,
     SetAside, Step, Updated, Wipe,

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
+use myownllm_config_model::{Diagnostic, Document, Ids, Severity, daemon_config};
 use myownllm_durable_fs::{LockedDir, Permissions, ReplaceMethod, make_private_dir};
 use myownllm_salvage::Rebased;
 
@@ -89,6 +89,14 @@ pub trait LockedStore {
     /// The errors of writing; [`StoreError::Shared`] if a symlink makes the file the app's config
     /// as well.
     fn set_misplaced_aside(&self) -> Result<Option<SetAside>, StoreError>;
+
+    /// Makes a backup of networks of a daemon that the config does not keep, before the daemon
+    /// leaves them. A restore of the backup [as it is](Self::restore_as_is), and the repair after
+    /// it, bring the networks back to the config.
+    ///
+    /// # Errors
+    /// The errors of writing a backup.
+    fn keep_networks(&self, networks: &[serde_json::Value]) -> Result<CopyId, StoreError>;
 
     /// Records the current config as the newest good backup. A user who intends a loss that
     /// [`look`](crate::ConfigStore::look) reports ([`Report::wiped`](crate::Report)) calls this
@@ -244,6 +252,14 @@ impl LockedStore for Locked<'_> {
 
     fn set_misplaced_aside(&self) -> Result<Option<SetAside>, StoreError> {
         self.clear_misplaced()
+    }
+
+    fn keep_networks(&self, networks: &[serde_json::Value]) -> Result<CopyId, StoreError> {
+        self.check_trust()?;
+        let config = serde_json::json!({
+            "version": daemon_config::NEWEST_VERSION, "daemon": {}, "networks": networks
+        });
+        self.copies_to_write().put(CopyKind::Kept, format!("{config:#}").as_bytes())
     }
 
     fn accept(&self) -> Result<Accepted, StoreError> {

@@ -13,8 +13,8 @@ use crate::{CopyId, FileShape, Report, Store, StoreError};
 
 /// The code of members that a restore could take from a file that is not JSON.
 const OFFER: &str = "store.recoverable";
-/// The code of networks that a config has lost.
-const LOST_NETWORKS: &str = "store.networks-lost";
+/// The stable code of networks that a config has lost.
+pub const LOST_NETWORKS: &str = "store.networks-lost";
 /// The words of an offer before the file is a backup with a number.
 const PENDING: &str = "once the file is among the backups";
 

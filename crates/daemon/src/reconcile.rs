@@ -57,6 +57,31 @@ impl Plan {
         self.steps.is_empty()
     }
 
+    /// Leaves no joined network, for the given reason.
+    pub fn keep_joined(&mut self, reason: &str) {
+        let kept = &mut self.kept;
+        self.steps.retain(|step| match &step.action {
+            Action::Remove { network } => {
+                kept.push(KeptNetwork { network: network.clone(), reason: reason.to_owned() });
+                false
+            }
+            _ => true,
+        });
+    }
+
+    /// Returns the daemon's entries that the steps remove or change. `networks` are the networks of
+    /// the daemon's config.
+    pub fn changed_entries<'n>(&'n self, networks: &'n [Value]) -> Vec<&'n Value> {
+        let is_named =
+            |entry: &&Value, name: &str| same(text(entry, "network_id"), name) || text(entry, "id") == name;
+        let entries = self.steps.iter().filter_map(|step| match &step.action {
+            Action::Add { .. } => None,
+            Action::Update { current, .. } | Action::Replace { current, .. } => Some(current),
+            Action::Remove { network } => networks.iter().find(|entry| is_named(entry, network)),
+        });
+        entries.collect()
+    }
+
     /// Returns a copy with masked secrets, for display.
     #[must_use]
     pub fn masked(&self) -> Self {

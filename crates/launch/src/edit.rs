@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use myownllm_config_model::{Document, Ids, ValueRef, networks};
-use myownllm_config_store::{EditError, HistoryEntry, StoreError, Updated};
+use myownllm_config_store::{EditError, HistoryEntry, LockedStore, StoreError, Updated};
 use myownllm_daemon::Decision;
 
 use crate::context::{Context, Options};
@@ -11,7 +11,7 @@ use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
 use crate::home::{orphan_diagnostic, settle_live};
 use crate::identity::{expected_key, identity_answer};
-use crate::networks::{ConnectedDaemon, Reconciled, reconcile, reconcile_diagnostics};
+use crate::networks::{ConnectedDaemon, Reconciled, Wanted, reconcile, reconcile_diagnostics};
 use crate::start::refusal_diagnostic;
 use crate::trust::{ensure_changeable, wrote_where_others_can};
 use crate::waiting::lock_home;
@@ -89,7 +89,7 @@ pub fn edit_config(
     let mut diagnostics: Vec<Diagnostic> = updated.diagnostics.iter().map(Diagnostic::from).collect();
     diagnostics.extend(wrote_where_others_can(context).filter(|_| updated.changed));
     let followed = match follows {
-        true => follow(context, options, &updated.document, &mut diagnostics),
+        true => follow(context, options, (&*lock, &updated.document), &mut diagnostics),
         false => Followed::NotAsked,
     };
     // Releases the lock only now: another process that changes the active network would otherwise
@@ -130,10 +130,10 @@ pub fn ensure_no_legacy_daemon(context: &Context<'_>, options: &Options<'_>) -> 
 fn follow(
     context: &Context<'_>,
     options: &Options<'_>,
-    document: &Document,
+    config: (&dyn LockedStore, &Document),
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Followed {
-    match try_to_follow(context, options, document) {
+    match try_to_follow(context, options, config) {
         Ok(Some(reconciled)) => {
             diagnostics.extend(reconcile_diagnostics(&reconciled, options.program));
             Followed::Daemon(reconciled)
@@ -149,7 +149,7 @@ fn follow(
 fn try_to_follow(
     context: &Context<'_>,
     options: &Options<'_>,
-    document: &Document,
+    (lock, document): (&dyn LockedStore, &Document),
 ) -> Result<Option<Reconciled>, Diagnostic> {
     // A launch reports what is wrong with the key. Here it only means that the app's daemon is not
     // to be asked.
@@ -163,7 +163,9 @@ fn try_to_follow(
                 None => context.daemons.connect(&endpoint).map_err(|error| Diagnostic::from(&error))?,
             };
             let asked = ConnectedDaemon::new(role, endpoint, pid);
-            reconcile(context.store, &mut *client, asked, status, document).map(Some)
+            // The user has just decided what is active.
+            let wanted = Wanted { store: context.store, document, is_in_doubt: false };
+            reconcile(&wanted, lock, &mut *client, asked, status).map(Some)
         }
         Decision::Refuse(refusal) => Err(refusal_diagnostic(context, &refusal)),
         _ => match context.daemons.orphans(None).first() {

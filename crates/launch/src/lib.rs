@@ -48,7 +48,7 @@ pub use home::{live_beside_repair, live_refusal, orphan_diagnostic, settle_live}
 pub use identity::{expected_key, identity_answer, other_known_identity, scan_identity};
 pub use losses::lost_settings;
 pub use moves::{COLLISION, Watch, collision_diagnostic, move_diagnostics};
-pub use networks::{ConnectedDaemon, Reconciled, reconcile, reconcile_diagnostics, saved};
+pub use networks::{ConnectedDaemon, NetworkBackup, Reconciled, reconcile_diagnostics, saved};
 pub use outcome::{Daemon, Outcome};
 pub use plan::{CORRUPT, LaunchPlan, LaunchStep, NEEDS_REPAIR, WIPED, plan};
 pub use relapse::Relapse;

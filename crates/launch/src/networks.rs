@@ -3,10 +3,11 @@
 pub use myownllm_config_model::networks::saved;
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, network_id};
-use myownllm_config_store::{AppSchema, ConfigStore, CopyKind};
+use myownllm_config_store::{AppSchema, ConfigStore, CopyId, CopyKind, LockedStore};
 use myownllm_daemon::reconcile::{self, Action, NOT_APPLIED, SavedNetwork, StepResult};
 use myownllm_daemon::{DaemonControl, Endpoint, Role, Status};
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity};
 use crate::words::LONGEST_NAME;
@@ -51,6 +52,28 @@ pub struct Reconciled {
     pub plan: reconcile::Plan,
     /// The results.
     pub outcome: reconcile::Outcome,
+    /// The backup of the daemon's networks that the app's config does not keep.
+    pub backup: Option<NetworkBackup>,
+}
+
+/// A backup of networks that a daemon left, or whose settings it changed.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct NetworkBackup {
+    /// The backup.
+    pub id: CopyId,
+    /// The network ids that the app's config does not have. It has the others with other settings.
+    pub unsaved: Vec<String>,
+}
+
+/// The networks that a daemon is to have.
+pub(crate) struct Wanted<'w> {
+    /// The store of the config.
+    pub(crate) store: &'w dyn ConfigStore,
+    /// The config.
+    pub(crate) document: &'w Document,
+    /// True if the config may have lost networks. The daemon then leaves none.
+    pub(crate) is_in_doubt: bool,
 }
 
 /// Brings the networks of a daemon that has just reported its `status` in line with the networks of
@@ -63,34 +86,52 @@ pub struct Reconciled {
 /// # Errors
 /// Fails if the active network cannot be converted for the daemon, or if the daemon does not
 /// answer.
-pub fn reconcile(
-    store: &dyn ConfigStore,
+pub(crate) fn reconcile(
+    wanted: &Wanted<'_>,
+    lock: &dyn LockedStore,
     daemon: &mut dyn DaemonControl,
     asked: ConnectedDaemon,
     status: Status,
-    document: &Document,
 ) -> Result<Reconciled, Diagnostic> {
-    let plan = plan_for(store, daemon, status, asked.role, document)?;
+    let (plan, unkept) = plan_for(wanted, daemon, status, asked.role)?;
+    let backup = match unkept.is_empty() {
+        true => None,
+        false => Some(back_up(wanted, lock, &unkept)?),
+    };
     let outcome = reconcile::execute(daemon, &plan);
     // Masks the networks: they carry TURN credentials, and this report goes to screens and bug
     // reports.
-    Ok(Reconciled { daemon: asked, plan: plan.masked(), outcome: outcome.masked() })
+    Ok(Reconciled { daemon: asked, plan: plan.masked(), outcome: outcome.masked(), backup })
 }
 
-/// Returns what [`fn@reconcile`] would do.
+fn back_up(
+    wanted: &Wanted<'_>,
+    lock: &dyn LockedStore,
+    networks: &[Value],
+) -> Result<NetworkBackup, Diagnostic> {
+    let id = lock.keep_networks(networks).map_err(|error| Diagnostic::from(&error))?;
+    let saved = wanted.store.schema().and_then(|schema| schema.saved_networks(wanted.document));
+    let saved = saved.unwrap_or_default();
+    let ids = networks.iter().filter_map(|network| network["network_id"].as_str());
+    let is_unsaved = |id: &&str| !saved.iter().any(|saved| network_id::same(&saved.network_id, id));
+    Ok(NetworkBackup { id, unsaved: ids.filter(is_unsaved).map(str::to_owned).collect() })
+}
+
+/// Returns what [`fn@reconcile`] would do, and the daemon's entries that it would remove or change
+/// and that the config does not keep.
 pub(crate) fn plan_for(
-    store: &dyn ConfigStore,
+    wanted: &Wanted<'_>,
     daemon: &mut dyn DaemonControl,
     status: Status,
     role: Role,
-    document: &Document,
-) -> Result<reconcile::Plan, Diagnostic> {
+) -> Result<(reconcile::Plan, Vec<Value>), Diagnostic> {
+    let Wanted { store, document, is_in_doubt } = *wanted;
     // The networks of an app that keeps none in its config are left alone.
     let schema = store.schema();
     let Some((schema, mut saved)) =
         schema.and_then(|schema| Some((schema, schema.saved_networks(document)?)))
     else {
-        return Ok(reconcile::Plan::default());
+        return Ok(Default::default());
     };
     let active = schema.active_network(document).map_err(unconvertible)?;
     let is_saved = |joined: &String| saved.iter().any(|saved| network_id::same(&saved.network_id, joined));
@@ -99,7 +140,17 @@ pub(crate) fn plan_for(
     }
     let view =
         reconcile::gather(daemon, status, role, active, saved).map_err(|error| Diagnostic::from(&error))?;
-    Ok(reconcile::plan(&view))
+    let mut plan = reconcile::plan(&view);
+    if is_in_doubt {
+        plan.keep_joined("the config may have lost it");
+    }
+    let is_kept = |entry: &Value| {
+        let entry = Document::parse(entry.to_string().as_bytes());
+        entry.is_ok_and(|entry| schema.keeps_network(document, entry.document.root()))
+    };
+    let entries = plan.changed_entries(view.networks.as_deref().unwrap_or_default());
+    let unkept = entries.into_iter().filter(|entry| !is_kept(entry)).cloned().collect();
+    Ok((plan, unkept))
 }
 
 fn unconvertible(found: myownllm_config_model::Diagnostic) -> Diagnostic {
@@ -127,12 +178,29 @@ fn formerly_saved(store: &dyn ConfigStore, schema: &dyn AppSchema) -> Vec<SavedN
 /// left, which the next pass tries again, or if the daemon joined a network and reports it
 /// otherwise than it was told.
 pub fn reconcile_diagnostics(reconciled: &Reconciled, program: &str) -> Vec<Diagnostic> {
-    reconciled
-        .outcome
-        .steps
-        .iter()
+    let steps = reconciled.outcome.steps.iter();
+    steps
         .filter_map(|done| step_diagnostic(&done.step.action, &done.result, &reconciled.daemon, program))
+        .chain(reconciled.backup.as_ref().map(|backup| kept_diagnostic(backup, program)))
         .collect()
+}
+
+fn kept_diagnostic(backup: &NetworkBackup, program: &str) -> Diagnostic {
+    let number = backup.id.sequence();
+    let (message, hint) = match backup.unsaved.as_slice() {
+        [] => (
+            format!("the backup {number} keeps settings of a network that only the daemon had"),
+            format!("{program} config history"),
+        ),
+        unsaved => (
+            format!(
+                "the daemon left {}, which the app has not saved; the backup {number} keeps the settings",
+                shortened(&unsaved.join(", "), LONGEST_NAME)
+            ),
+            format!("{program} config restore {number} --as-is && {program} repair"),
+        ),
+    };
+    Diagnostic::warning("daemon.networks-kept", message).hint(hint)
 }
 
 fn step_diagnostic(

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use myownllm_config_model::Ids;
-use myownllm_config_store::{Applied, FileShape, Loaded, LockedStore, Pending, Step, StoreError};
+use myownllm_config_store::{
+    Applied, FileShape, LOST_NETWORKS, Loaded, LockedStore, Loss, Pending, Step, StoreError,
+};
 use myownllm_daemon::{
     DaemonControl, Decision, Detection, Expected, Role, SpawnError, Spawned, Status, reconcile,
 };
@@ -29,7 +31,7 @@ use crate::home::{HomePlan, Work, ensure_permitted, stop_daemons};
 use crate::identity::{expected_key, identity_answer, start_permit};
 use crate::losses::lost_settings;
 use crate::moves::{COLLISION, Watch, move_diagnostics};
-use crate::networks::{ConnectedDaemon, Reconciled, plan_for, reconcile, reconcile_diagnostics};
+use crate::networks::{ConnectedDaemon, Reconciled, Wanted, plan_for, reconcile, reconcile_diagnostics};
 use crate::no_daemon;
 use crate::outcome::{Daemon, Outcome};
 use crate::relapse::Relapse;
@@ -368,17 +370,32 @@ impl<'a> Run<'_, 'a> {
         mut status: Status,
     ) -> Result<Reconciled, Diagnostic> {
         let store = self.context.store;
-        if self.lock.is_none() {
-            let plan = plan_for(store, daemon, status, asked.role, &self.outcome.document)?;
-            if plan.is_empty() {
-                return Ok(Reconciled { daemon: asked, plan, outcome: reconcile::Outcome::default() });
+        let is_in_doubt = self.may_have_lost_networks();
+        let lock = match self.lock.take() {
+            Some(lock) => lock,
+            None => {
+                let wanted = Wanted { store, document: &self.outcome.document, is_in_doubt };
+                let (plan, _) = plan_for(&wanted, daemon, status, asked.role)?;
+                if plan.is_empty() {
+                    let outcome = reconcile::Outcome::default();
+                    return Ok(Reconciled { daemon: asked, plan, outcome, backup: None });
+                }
+                let lock = lock_home(self.context, self.options)?;
+                status = daemon.status().map_err(|error| Diagnostic::from(&error))?;
+                lock
             }
-            self.lock = Some(lock_home(self.context, self.options)?);
-            status = daemon.status().map_err(|error| Diagnostic::from(&error))?;
-        }
+        };
+        let lock = &**self.lock.insert(lock);
         let loaded = store.look(self.ids).map_err(|error| Diagnostic::from(&error))?;
         self.outcome.document = loaded.document;
-        reconcile(store, daemon, asked, status, &self.outcome.document)
+        let wanted = Wanted { store, document: &self.outcome.document, is_in_doubt };
+        reconcile(&wanted, lock, daemon, asked, status)
+    }
+
+    /// True if the config has lost networks, as far as this run knows.
+    fn may_have_lost_networks(&self) -> bool {
+        let is_wiped = self.outcome.config.wiped.as_ref().is_some_and(|wipe| wipe.loss == Loss::Networks);
+        is_wiped || self.outcome.findings.iter().any(|found| found.code == LOST_NETWORKS)
     }
 }
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use myownllm_config_model::app_config::{self, OwnSettings};
 use myownllm_config_model::networks::SavedNetwork;
-use myownllm_config_model::{Diagnostic, Document, Ids, Severity, convert, daemon_config, networks};
+use myownllm_config_model::{
+    Diagnostic, Document, Ids, Severity, ValueRef, convert, daemon_config, network_id, networks,
+};
 
 use crate::{
     APP_MARKS, Rebased, Restored, SHARED_KEYS, Salvaged, Shape, adopt_networks, rebase_app_paths,
@@ -146,6 +148,14 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Returns true if the config keeps the settings of this network of a daemon, so that nothing of
+    /// the user's is lost when the daemon leaves it.
+    fn keeps_network(&self, app: &Document, network: ValueRef<'_>) -> bool {
+        let saved = self.saved_networks(app).unwrap_or_default();
+        let id = network.get("network_id").and_then(|id| id.as_str()).unwrap_or_default();
+        saved.iter().any(|saved| network_id::same(&saved.network_id, &id))
+    }
+
     /// Returns the network that a daemon is to join, in the daemon's shape; `None` for none. A
     /// daemon leaves the other [saved networks](Self::saved_networks).
     ///
@@ -233,7 +243,7 @@ impl AppSchema for MyOwnLlm {
     }
 
     fn has_paths(&self, app: &Document) -> bool {
-        let names_one = |network: &myownllm_config_model::ValueRef<'_>| {
+        let names_one = |network: &ValueRef<'_>| {
             network.get("daemon_settings").is_some_and(|settings| settings.get("roster_path").is_some())
         };
         app.get(&crate::NETWORKS).is_some_and(|networks| networks.items().any(|network| names_one(&network)))
@@ -251,6 +261,24 @@ impl AppSchema for MyOwnLlm {
 
     fn saved_networks(&self, app: &Document) -> Option<Vec<SavedNetwork>> {
         Some(networks::saved(app))
+    }
+
+    fn keeps_network(&self, app: &Document, network: ValueRef<'_>) -> bool {
+        const OWN: &str = "daemon_settings";
+        let converted = Document::of(convert::from_daemon(network, "").0);
+        let own = converted.get(&[OWN]);
+        let id = network.get("network_id").and_then(|id| id.as_str()).unwrap_or_default();
+        let is_it = |saved: &ValueRef<'_>| {
+            saved
+                .get("network_id")
+                .and_then(|id| id.as_str())
+                .is_some_and(|saved| network_id::same(&saved, &id))
+        };
+        networks::list(app).iter().filter(|saved| is_it(saved)).any(|saved| match (&own, saved.get(OWN)) {
+            (None, _) => true,
+            (Some(own), Some(saved)) => own.same_json(&saved),
+            (Some(_), None) => false,
+        })
     }
 
     fn active_network(&self, app: &Document) -> Result<Option<serde_json::Value>, Diagnostic> {
