@@ -62,9 +62,9 @@ pub fn rfc3339(time: SystemTime) -> Option<String> {
 
 /// Returns a time for people, to the minute.
 pub(crate) fn utc_minutes(ms: u64) -> String {
-    let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms)).unwrap_or(UNIX_EPOCH);
-    // A file can have any time.
-    let text = rfc3339(time).and_then(|text| Some(text.get(..16)?.replace('T', " ")));
+    // A file can have any time, and a system may know fewer years than a file.
+    let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms));
+    let text = time.and_then(rfc3339).and_then(|text| Some(text.get(..16)?.replace('T', " ")));
     text.unwrap_or_else(|| "unknown".to_owned())
 }
 
