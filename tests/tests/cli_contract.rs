@@ -424,7 +424,7 @@ fn a_wrong_usage_is_told_whole_and_in_one_form() {
     }
     home.run(&["launch", "--no-daemon"]).ends_with(0);
     let ran = home.run(&["network", "remove", "nope"]).ends_with(1);
-    assert!(ran.stderr.contains("cannot find the network nope: it is not saved"), "{ran:?}");
+    assert!(ran.stderr.contains("cannot find the network: unknown network id: nope"), "{ran:?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::path::Path;
 #[non_exhaustive]
 pub enum NetworksError {
     /// No saved network has that name.
-    #[error("cannot find the network {name}: it is not saved{}", did_you_mean(close))]
+    #[error("cannot find the network: unknown network id: {name}{}", did_you_mean(close))]
     #[non_exhaustive]
     Unknown {
         /// The name, as the user typed it.

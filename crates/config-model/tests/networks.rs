@@ -108,7 +108,7 @@ fn activate_sets_the_active_network() {
     assert!(networks::activate(&mut doc, None).unwrap().changed);
     assert!(networks::active(&doc).is_none());
     let error = networks::activate(&mut doc, Some("nope")).unwrap_err();
-    assert!(error.to_string().ends_with("the network nope: it is not saved"));
+    assert!(error.to_string().ends_with("the network: unknown network id: nope"));
     assert_eq!(error.code(), "network.unknown");
 }
 
