@@ -371,3 +371,43 @@ fn key_that_the_peers_do_not_name_is_a_warning() {
     assert_eq!(json["data"]["device_id"], DEVICE);
     assert_eq!(json["diagnostics"], serde_json::json!([]));
 }
+
+/// Nobody can tell who knows this device while the disk of its peers is missing: no daemon starts,
+/// with the key in its place or without it.
+#[rstest]
+#[case::peers_without_the_key(After, "mesh", "/mnt/missing/mesh", false)]
+#[case::rosters_without_the_key(After, "mesh/rosters", "/mnt/missing/rosters", false)]
+#[case::states_in_a_circle_without_the_key(After, "mesh/states", "states", false)]
+#[case::peers_of_before_without_the_key(Before, "mesh", "/mnt/missing/mesh", false)]
+#[case::peers_with_the_key(After, "mesh", "/mnt/missing/mesh", true)]
+#[case::rosters_in_a_circle_with_the_key(After, "mesh/rosters", "rosters", true)]
+fn no_daemon_starts_while_the_disk_of_its_peers_is_missing(
+    #[case] state: State,
+    #[case] dir: &str,
+    #[case] target: &str,
+    #[case] has_key: bool,
+) {
+    let home = home_with(state, if has_key { Sound } else { Gone }, true);
+    let at = home.path(&format!("{}/{dir}", if state == Before { APP } else { MESH }));
+    let others = at.parent().unwrap().to_owned();
+    std::fs::rename(&at, home.path("disk")).unwrap();
+    for beside in ["rosters", "states"].map(|name| others.join(name)) {
+        let _ = std::fs::remove_dir_all(beside);
+    }
+    std::os::unix::fs::symlink(target, &at).unwrap();
+    let commands: &[(&[&str], i32)] = &[
+        (&["doctor", "--json"], 4),
+        (&["status", "--json"], 0),
+        (&["identity", "--json"], i32::from(!has_key)),
+        (&["launch", "--once", "--json"], 1),
+    ];
+    for (arguments, code) in commands {
+        let ran = run(&mut home.with_daemon(arguments)).ends_with(*code);
+        let told = ran.json()["diagnostics"].take();
+        let is_told =
+            told.as_array().unwrap().iter().any(|told| told["code"] == "identity.peers-unreachable");
+        assert!(is_told || has_key && arguments[0] == "identity", "{arguments:?}: {told:#}");
+    }
+    let keys = [APP, MESH].map(|side| home.path(&format!("{side}/.secrets/identity.json")));
+    assert_eq!(keys.iter().any(|key| key.exists()), has_key, "a daemon made a key");
+}

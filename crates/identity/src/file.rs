@@ -194,14 +194,19 @@ impl Flaw {
         if raw.version?.get() != "1" || named.is_some_and(|named| !named.eq_ignore_ascii_case(&key)) {
             return None;
         }
+        // A screen shows such a character as an escape: the command has to work as it is shown.
+        let ascii = |c: char| match c == ' ' || c.is_ascii_graphic() {
+            true => c.to_string(),
+            false => c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect(),
+        };
         let text = |value: Option<Value>| match value {
-            Some(Value::String(text)) => Value::String(text).to_string(),
+            Some(Value::String(text)) => Value::String(text).to_string().chars().map(ascii).collect(),
             _ => "\"\"".to_owned(),
         };
         let (created_at, label) = (text(raw.created_at), text(raw.label));
         let around = [
             format!("{{\"version\": 1, \"created_at\": {created_at}, \"secret_key\": "),
-            format!(", \"public_key\": \"{key}\", \"label\": {label}}}\n"),
+            format!(", \"public_key\": \"{key}\", \"label\": {label}}}"),
         ];
         let secret_at = secret.as_ptr() as usize - bytes.as_ptr() as usize;
         Some(Self::Members { secret_at, secret_length: secret.len(), around })

@@ -6,7 +6,7 @@
 mod common;
 
 use common::key_file;
-use myownllm_identity::{Flaw, Identity, inspect};
+use myownllm_identity::{Flaw, Identity, KeyInfo, inspect};
 use rstest::rstest;
 
 fn fixture(version: &str) -> Vec<u8> {
@@ -120,17 +120,20 @@ fn a_sound_key_in_another_encoding_is_named_and_mended(#[case] bytes: Vec<u8>, #
 }
 
 #[cfg(unix)]
-fn mends(bytes: &[u8], why: &str) {
+fn mends(bytes: &[u8], why: &str) -> KeyInfo {
     let home = common::Home::new();
     home.put("mesh/.secrets/identity.json", bytes);
     let refusal = home.answer().refusal().expect("a refusal").clone();
     assert_eq!(refusal.code(), "migration.identity-damaged");
     assert!(refusal.to_string().contains(why), "{refusal}");
+    let hint = refusal.hint().expect("a command");
+    assert!(hint.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "shown as it is: {hint:?}");
     for _ in 0..2 {
         sh(&refusal.hint().expect("a command"));
         assert_eq!(common::short(&home.answer()), format!("sound {}", common::public_key(1)), "{refusal:?}");
         assert!(home.contents().contains(&bytes.to_vec()), "the former bytes stay: {refusal:?}");
     }
+    home.answer().key().expect("a key").clone()
 }
 
 /// The daemon requires each member, and each as a string; and it shows the public key as the file
@@ -151,7 +154,8 @@ fn member_that_the_daemon_would_not_read_is_damaged_and_mended(
     #[case] value: &str,
     #[case] wanted: &str,
 ) {
-    let sound = String::from_utf8(key_file(1, "Ann's $HOME \\\"x\\\" 100%")).unwrap();
+    let sound =
+        String::from_utf8(key_file(1, "Ann's B\u{fc}ro \u{202e}\u{1f600} $HOME \\\"x\\\" \\n 100%")).unwrap();
     assert!(inspect(sound.as_bytes()).key().is_some());
     let mut key: serde_json::Value = serde_json::from_str(&sound).unwrap();
     match value {
@@ -165,7 +169,10 @@ fn member_that_the_daemon_would_not_read_is_damaged_and_mended(
             panic!("{:?}", inspect(&bytes))
         };
         assert_eq!(why, wanted);
-        mends(&bytes, &why);
+        let mended = mends(&bytes, &why);
+        if member != "label" {
+            assert_eq!(mended.label, inspect(sound.as_bytes()).key().unwrap().label);
+        }
     }
 }
 
