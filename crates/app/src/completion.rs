@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::{CompleteEnv, Shells};
-use myownllm_config_model::{networks as saved_networks, settings};
+use myownllm_config_model::{network_id, networks as saved_networks, settings};
 use myownllm_config_store::{ConfigStore as _, Loaded};
 use myownllm_launch::PROGRAM;
 
@@ -41,7 +41,7 @@ pub(crate) fn script(shell: clap_complete::Shell) -> String {
 pub(crate) fn networks() -> Vec<CompletionCandidate> {
     let Some(loaded) = loaded() else { return Vec::new() };
     let saved = saved_networks::list(&loaded.document).into_iter();
-    let names = saved.filter_map(|network| Some(network.get("network_id")?.as_str()?.into_owned()));
+    let names = saved.filter_map(|network| Some(network_id::of(network)?.into_owned()));
     names.map(CompletionCandidate::new).collect()
 }
 

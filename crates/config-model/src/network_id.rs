@@ -1,5 +1,9 @@
 //! Network ids, as the daemon accepts them: trimmed, lower case, 3 to 64 of `[a-z0-9_-]`.
 
+use std::borrow::Cow;
+
+use myownllm_json_document::ValueRef;
+
 /// The fewest characters of a network id.
 pub const MIN_LEN: usize = 3;
 /// The most characters of a network id.
@@ -38,6 +42,12 @@ impl InvalidNetworkId {
             None => format!("use {MIN_LEN} to {MAX_LEN} letters, digits, `-` and `_`, for example home-mesh"),
         })
     }
+}
+
+/// Returns the network id of a network in either shape, as it stands there; `None` if it is no
+/// string.
+pub fn of(network: ValueRef<'_>) -> Option<Cow<'_, str>> {
+    network.get("network_id")?.as_str()
 }
 
 /// Returns the normal form of a network id that a user typed.

@@ -127,9 +127,7 @@ fn locate<'a>(doc: &'a Document, name: &str) -> Option<(usize, ValueRef<'a>)> {
 }
 
 fn locate_network_id<'a>(doc: &'a Document, network_id: &str) -> Option<(usize, ValueRef<'a>)> {
-    entries(doc).find(|(_, entry)| {
-        entry.get("network_id").and_then(|id| id.as_str()).is_some_and(|id| network_id::same(&id, network_id))
-    })
+    entries(doc).find(|(_, entry)| network_id::of(*entry).is_some_and(|id| network_id::same(&id, network_id)))
 }
 
 /// Returns the active network, if one is set and saved.
@@ -145,7 +143,7 @@ fn change_of(entry: ValueRef<'_>) -> Change {
 }
 
 fn unknown(doc: &Document, name: &str) -> NetworksError {
-    let ids: Vec<_> = entries(doc).filter_map(|(_, entry)| entry.get("network_id")?.as_str()).collect();
+    let ids: Vec<_> = entries(doc).filter_map(|(_, entry)| network_id::of(entry)).collect();
     let close = closest(name, ids.iter().map(AsRef::as_ref)).map(str::to_owned);
     NetworksError::Unknown { name: name.to_owned(), close }
 }

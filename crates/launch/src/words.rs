@@ -5,7 +5,7 @@ use std::path::{MAIN_SEPARATOR, Path};
 
 use myownllm_config_model::app_config::Loss;
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_model::{AppConfig, Document, ValueRef, networks};
+use myownllm_config_model::{AppConfig, Document, ValueRef, network_id, networks};
 use myownllm_config_store::{FileShape, Report};
 use myownllm_daemon::Probe;
 use myownllm_durable_fs::quote;
@@ -114,7 +114,7 @@ fn shape_words(shape: FileShape) -> &'static str {
 
 /// Returns the network id of a saved network.
 pub(crate) fn network_id_of(network: ValueRef<'_>) -> Option<String> {
-    network.get("network_id")?.as_str().map(Cow::into_owned)
+    network_id::of(network).map(Cow::into_owned)
 }
 
 /// Describes how many networks are saved, and which is active.

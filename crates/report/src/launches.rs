@@ -2,7 +2,7 @@
 //! networks.
 
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_model::{Document, masking, networks};
+use myownllm_config_model::{Document, masking, network_id, networks};
 use myownllm_config_store::{FileShape, Loaded, Report, Step};
 use myownllm_daemon::reconcile::{Action, NOT_APPLIED, StepResult};
 use myownllm_daemon::{CandidateFailure, CandidateOutcome, Role};
@@ -434,6 +434,6 @@ fn of_config(home: &HomeView<'_>, outcome: &Outcome, page: &mut Page) {
 fn first_inactive(document: &Document) -> Option<String> {
     let none_active = networks::active(document).is_none();
     let first = networks::list(document).into_iter().next().filter(|_| none_active)?;
-    let id = first.get("network_id")?.as_str()?.into_owned();
+    let id = network_id::of(first)?;
     Some(shortened(&id, LONGEST_NAME).into_owned())
 }

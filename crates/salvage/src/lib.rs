@@ -178,7 +178,7 @@ fn adopt_networks(doc: &Document, into: &mut Salvaged, ids: &mut dyn Ids) {
         .get(&NETWORKS)
         .into_iter()
         .flat_map(|list| list.items())
-        .filter_map(|entry| Some(network_id::normal_form(&entry.get("network_id")?.as_str()?)))
+        .filter_map(|entry| Some(network_id::normal_form(&network_id::of(entry)?)))
         .collect();
     let missing = networks.items().enumerate().filter_map(|(n, network)| {
         let path = format!("/networks/{n}");
@@ -200,7 +200,7 @@ fn adopt_networks(doc: &Document, into: &mut Salvaged, ids: &mut dyn Ids) {
         }
         let (entry, found) = convert::from_daemon(network, &path);
         diagnostics.extend(found);
-        let network_id = network.get("network_id").and_then(|id| id.as_str()).unwrap_or_default();
+        let network_id = network_id::of(network).unwrap_or_default();
         let is_known = !known.is_empty() && known.contains(&network_id::normal_form(&network_id));
         let names = if is_known { &mut report.known_networks } else { &mut report.recovered_networks };
         names.push(network_id.into_owned());

@@ -152,7 +152,7 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
     /// the user's is lost when the daemon leaves it.
     fn keeps_network(&self, app: &Document, network: ValueRef<'_>) -> bool {
         let saved = self.saved_networks(app).unwrap_or_default();
-        let id = network.get("network_id").and_then(|id| id.as_str()).unwrap_or_default();
+        let id = network_id::of(network).unwrap_or_default();
         saved.iter().any(|saved| network_id::same(&saved.network_id, &id))
     }
 
@@ -267,13 +267,9 @@ impl AppSchema for MyOwnLlm {
         const OWN: &str = "daemon_settings";
         let converted = Document::of(convert::from_daemon(network, "").0);
         let own = converted.get(&[OWN]);
-        let id = network.get("network_id").and_then(|id| id.as_str()).unwrap_or_default();
-        let is_it = |saved: &ValueRef<'_>| {
-            saved
-                .get("network_id")
-                .and_then(|id| id.as_str())
-                .is_some_and(|saved| network_id::same(&saved, &id))
-        };
+        let id = network_id::of(network).unwrap_or_default();
+        let is_it =
+            |saved: &ValueRef<'_>| network_id::of(*saved).is_some_and(|saved| network_id::same(&saved, &id));
         networks::list(app).iter().filter(|saved| is_it(saved)).any(|saved| match (&own, saved.get(OWN)) {
             (None, _) => true,
             (Some(own), Some(saved)) => own.same_json(&saved),
@@ -287,10 +283,7 @@ impl AppSchema for MyOwnLlm {
             code: error.code(),
             severity: Severity::Problem,
             message: error.to_string(),
-            path: network
-                .get("network_id")
-                .and_then(|id| Some(id.as_str()?.into_owned()))
-                .unwrap_or_default(),
+            path: network_id::of(network).unwrap_or_default().into_owned(),
             hint: None,
             place: None,
         })

@@ -80,6 +80,6 @@ fn networks(doc: &Document) -> impl Iterator<Item = ValueRef<'_>> {
 }
 
 fn normal_id(network: ValueRef<'_>) -> Option<String> {
-    let id = network.get("network_id")?.as_str()?;
+    let id = network_id::of(network)?;
     (!id.is_empty()).then(|| network_id::normal_form(&id))
 }

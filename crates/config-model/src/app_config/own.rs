@@ -79,7 +79,7 @@ impl OwnSettings {
             }
         }
         for network in completed.get(&["cloud_mesh", "networks"]).into_iter().flat_map(|list| list.items()) {
-            let id = network.get("network_id").and_then(|id| id.as_str()).unwrap_or_default();
+            let id = network_id::of(network).unwrap_or_default();
             if !id.is_empty() {
                 own.networks.push(network_id::normal_form(&id));
                 own.values[1] += count_values(network);
