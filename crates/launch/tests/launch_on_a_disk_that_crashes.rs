@@ -9,7 +9,7 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use common::On;
+use common::{On, fixture};
 use myownllm_config_model::{Document, SeededIds};
 use myownllm_config_store::{Clock, MyOwnLlm, Places, Store};
 use myownllm_daemon::{
@@ -27,12 +27,6 @@ const CONFIG: &str = sim_path!("/home/u/.myownllm/config.json");
 
 /// The homes of a user that a daemon of each version has overwritten.
 const FIXTURES: [(&str, &str); 2] = [("0.1.2", "0644"), ("0.3.8", "0600")];
-
-fn fixture(version: &str, file: &str) -> Vec<u8> {
-    let path =
-        format!("{}/../../tests/fixtures/daemon-{version}/home/.myownllm/{file}", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read(path).unwrap()
-}
 
 const STATE: [&str; 4] = [
     ".secrets/identity.json",

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::On;
+use common::{On, fixture};
 use myownllm_config_model::{Document, SeededIds};
 use myownllm_config_store::{AppSchema, ConfigStore, Places, Store, StoreError, SystemClock};
 use myownllm_daemon::{
@@ -48,18 +48,12 @@ fn layout() -> Layout {
     Resolver::new(app).for_platform(Platform::Linux).resolve(&Env::explicit(HOME)).unwrap()
 }
 
-fn fixture(file: &str) -> Vec<u8> {
-    let path =
-        format!("{}/../../tests/fixtures/daemon-0.1.2/home/.myownllm/{file}", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read(path).unwrap()
-}
-
 /// The home of an app that shared a directory with a daemon.
 fn disk(config: Option<&[u8]>) -> SimDisk {
     let disk = SimDisk::new();
     disk.put_dir(APP_HOME, 0o700);
     for file in [".secrets/identity.json", "mesh/rosters/home-mesh.json", "mesh/states/home-mesh.json"] {
-        disk.put(format!("{APP_HOME}/{file}"), &fixture(file));
+        disk.put(format!("{APP_HOME}/{file}"), &fixture("0.1.2", file));
     }
     if let Some(bytes) = config {
         disk.put(CONFIG, bytes);
@@ -166,7 +160,7 @@ fn app_without_a_schema_gets_its_state_moved_and_its_daemon_and_nothing_else() {
     assert_eq!(outcome.class(), None, "{:?}", outcome.diagnostics);
     assert!(outcome.migration.is_some());
     let moved = disk.content(sim_path!("/home/u/.otherapp/mesh-home/.secrets/identity.json"));
-    assert_eq!(moved.unwrap(), fixture(".secrets/identity.json"));
+    assert_eq!(moved.unwrap(), fixture("0.1.2", ".secrets/identity.json"));
     assert_eq!(disk.content(CONFIG).unwrap(), own);
     assert!(!paths(&disk).iter().any(|path| path.contains("config-backups")), "{:?}", paths(&disk));
     assert!(!requests.iter().any(|op| op.starts_with("network")), "no network is left: {requests:?}");
@@ -199,7 +193,7 @@ fn refusal_names_the_program_of_the_app() {
     let disk = disk(None);
     disk.put(
         sim_path!("/home/u/.otherapp/mesh-home/.secrets/identity.json"),
-        &fixture(".secrets/identity.json")[..80],
+        &fixture("0.1.2", ".secrets/identity.json")[..80],
     );
     let (outcome, _) = run(&disk, None);
     assert!(outcome.class().is_some());

@@ -1,4 +1,4 @@
-//! The lookups of a launch on a simulated disk.
+//! The lookups of a launch on a simulated disk, and the files of real daemons.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,4 +39,11 @@ impl Lookup for On<'_> {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.0.read(path, u64::MAX).map_err(|error| io::Error::from(error.kind()))
     }
+}
+
+/// Returns a file of the app's home that a real daemon of this version left.
+pub(crate) fn fixture(version: &str, file: &str) -> Vec<u8> {
+    let path =
+        format!("{}/../../tests/fixtures/daemon-{version}/home/.myownllm/{file}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(path).unwrap()
 }
