@@ -7,6 +7,7 @@ use myownllm_config_store::StoreError;
 use myownllm_durable_fs::{Disk, Owner, quote};
 use myownllm_paths::Layout;
 
+#[cfg(unix)]
 use crate::closed::{self, UNWRITABLE};
 use crate::context::Context;
 use crate::diagnostic::{Diagnostic, PROGRAM};

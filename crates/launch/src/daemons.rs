@@ -125,7 +125,7 @@ impl<'a> LocalDaemons<'a> {
     /// Returns the daemons of this layout.
     #[must_use]
     pub fn new(disk: &'a dyn Disk, layout: &'a Layout, search: &'a ProgramSearch) -> Self {
-        let own = endpoint_of(&layout.socket_for_mode(Mode::OwnLlm, &ControlSocket::InHome).0);
+        let own = Endpoint::from(layout.socket_for_mode(Mode::OwnLlm, &ControlSocket::InHome).0);
         let mut homes = HomeDaemons::new(&layout.app_home, &layout.daemon_home, own);
         homes.home_variable = layout.app.home_variable.clone().into_owned();
         homes.answer_within = ANSWER;
@@ -137,7 +137,7 @@ impl<'a> LocalDaemons<'a> {
     #[must_use]
     pub fn owned_by(mut self, owner: Option<u32>) -> Self {
         self.owner = owner;
-        self.homes.own = self.at(&self.layout.socket_for_mode(Mode::OwnLlm, &ControlSocket::InHome).0);
+        self.homes.own = self.at(self.layout.socket_for_mode(Mode::OwnLlm, &ControlSocket::InHome).0);
         self
     }
 
@@ -154,18 +154,19 @@ impl<'a> LocalDaemons<'a> {
     #[must_use]
     pub fn endpoint(&self, mode: Mode) -> Endpoint {
         let said = read_control_socket(self.disk, self.layout.config_for_mode(mode));
-        self.at(&self.layout.socket_for_mode(mode, &said.unwrap_or(ControlSocket::InHome)).0)
+        self.at(self.layout.socket_for_mode(mode, &said.unwrap_or(ControlSocket::InHome)).0)
     }
 
-    fn at(&self, socket: &Socket) -> Endpoint {
-        endpoint_at(socket, self.owner)
+    /// Returns an endpoint at which a daemon of the owner may listen, too.
+    fn at(&self, socket: Socket) -> Endpoint {
+        self.owner.into_iter().fold(Endpoint::from(socket), Endpoint::owned_by)
     }
 
     /// Returns the endpoint at which to look for the daemon of this mode. A daemon that was started
     /// before its config named another endpoint goes on listening at the previous one.
     pub fn whereabouts(&self, mode: Mode) -> Endpoint {
         let now = self.endpoint(mode);
-        let before = self.at(&self.layout.socket_for_mode(mode, &ControlSocket::InHome).0);
+        let before = self.at(self.layout.socket_for_mode(mode, &ControlSocket::InHome).0);
         // No daemon can listen at a path that is too long to bind.
         let listens = |probe: Probe| !probe.is_absent() && !matches!(probe, Probe::PathTooLong { .. });
         let moved = now != before && listens(self.probe(&before)) && self.probe(&now).is_absent();
@@ -181,7 +182,7 @@ impl<'a> LocalDaemons<'a> {
         let is_address = |path: &&Path| check_control_socket(path, self.layout.platform, path).is_ok();
         let sockets = [Some(self.layout.legacy_socket.as_path()), leaked.filter(is_address)];
         let sockets = sockets.into_iter().flatten().filter(|_| !cfg!(windows));
-        homes.legacy = sockets.map(|path| self.at(&Socket::Path(path.to_owned()))).collect();
+        homes.legacy = sockets.map(|path| self.at(Socket::Path(path.to_owned()))).collect();
         homes
     }
 
@@ -232,7 +233,7 @@ impl Daemons for LocalDaemons<'_> {
     }
 
     fn abandoned_sockets(&self) -> Vec<AbandonedSocket> {
-        let mut all = vec![self.at(&Socket::Path(self.layout.legacy_socket.clone()))];
+        let mut all = vec![self.at(Socket::Path(self.layout.legacy_socket.clone()))];
         for endpoint in [Mode::OwnLlm, Mode::Shared].map(|mode| self.endpoint(mode)) {
             if !all.contains(&endpoint) {
                 all.push(endpoint);
@@ -337,18 +338,6 @@ pub fn abandoned_diagnostic(socket: &AbandonedSocket) -> Diagnostic {
         socket.owner
     );
     Diagnostic::warning("daemon.socket-abandoned", message).at(&socket.path).hint(socket.command.clone())
-}
-
-pub(crate) fn endpoint_of(socket: &Socket) -> Endpoint {
-    match socket {
-        Socket::Path(path) => Endpoint::unix(path),
-        Socket::Pipe(name) => Endpoint::pipe(name),
-    }
-}
-
-/// Returns an endpoint at which a daemon of the user `owner` may listen, too.
-fn endpoint_at(socket: &Socket, owner: Option<u32>) -> Endpoint {
-    owner.into_iter().fold(endpoint_of(socket), Endpoint::owned_by)
 }
 
 /// Returns the daemon's control socket that a config names. A config that does not exist, is not a

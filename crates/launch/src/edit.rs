@@ -10,7 +10,7 @@ use crate::context::{Context, Options};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
 use crate::home::{orphan_diagnostic, settle_live};
-use crate::identity::{expected_key, identity_answer};
+use crate::identity::identity_answer;
 use crate::networks::{ConnectedDaemon, Reconciled, Wanted, reconcile, reconcile_diagnostics};
 use crate::start::refusal_diagnostic;
 use crate::trust::{ensure_changeable, wrote_where_others_can};
@@ -154,7 +154,7 @@ fn try_to_follow(
     // A launch reports what is wrong with the key. Here it only means that the app's daemon is not
     // to be asked.
     let expected =
-        expected_key(&identity_answer(context)).map_err(|refusal| Diagnostic::from(&refusal).as_warning())?;
+        identity_answer(context).expected().map_err(|refusal| Diagnostic::from(&refusal).as_warning())?;
     let (found, client) = context.daemons.detect(&expected);
     match found.decision {
         Decision::Attach { role, endpoint, status, pid, .. } => {

@@ -1,7 +1,7 @@
 //! The identity file in force, as a launch sees it.
 
 use myownllm_durable_fs::LockedDir;
-use myownllm_identity::{Answer, Expected, IdentityPaths, Refusal, Scan, StartPermit, scan, scan_everywhere};
+use myownllm_identity::{Answer, IdentityPaths, Refusal, Scan, StartPermit, scan, scan_everywhere};
 
 use crate::context::Context;
 use crate::diagnostic::Diagnostic;
@@ -40,12 +40,4 @@ pub(crate) fn start_permit<'lock>(
     lock: &'lock LockedDir,
 ) -> Result<StartPermit<'lock>, Refusal> {
     myownllm_identity::start_permit(lock, &IdentityPaths::of(context.layout))
-}
-
-/// Returns the key that a running daemon must have.
-///
-/// # Errors
-/// Fails if no daemon may be used.
-pub fn expected_key(answer: &Answer) -> Result<Expected, Refusal> {
-    answer.expected()
 }

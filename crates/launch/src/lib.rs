@@ -45,7 +45,7 @@ pub use diagnostic::{
 pub use edit::{Edit, Followed, edit_config, ensure_no_legacy_daemon};
 pub use hints::{called, edit};
 pub use home::{live_beside_repair, live_refusal, orphan_diagnostic, settle_live};
-pub use identity::{expected_key, identity_answer, other_known_identity, scan_identity};
+pub use identity::{identity_answer, other_known_identity, scan_identity};
 pub use losses::lost_settings;
 pub use moves::{COLLISION, Watch, collision_diagnostic, move_diagnostics};
 pub use networks::{ConnectedDaemon, NetworkBackup, Reconciled, reconcile_diagnostics, saved};

@@ -18,7 +18,7 @@ use crate::daemon_plan::{DaemonStep, Preparation};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Class, Diagnostic, add_untold, class_of};
 use crate::home::{HomePlan, Work, ensure_permitted, live_refusal, orphan_diagnostic};
-use crate::identity::{expected_key, identity_answer};
+use crate::identity::identity_answer;
 use crate::moves::collision_diagnostic;
 use crate::start::{LEAKED, leaked_socket, missing_program, unusable_log};
 use crate::trust::ensure_changeable;
@@ -224,7 +224,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         let work = Work::look(context, pending);
         let repair = loaded.as_ref().ok().map(|loaded| &loaded.report);
         let home = HomePlan::new(context, options, &work, repair);
-        let expected = expected_key(&identity).ok();
+        let expected = identity.expected().ok();
         let expected = expected.or_else(|| Some(Expected::key(&identity.key()?.device_id)));
         let detection = context.daemons.survey(expected.as_ref());
         let known = match detection.decision {

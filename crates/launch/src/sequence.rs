@@ -28,7 +28,7 @@ use crate::daemon_plan::{Preparation, undecided};
 use crate::daemons::{OPERATION, abandoned_diagnostic};
 use crate::diagnostic::{Diagnostic, add_untold};
 use crate::home::{HomePlan, Work, ensure_permitted, stop_daemons};
-use crate::identity::{expected_key, identity_answer, start_permit};
+use crate::identity::{identity_answer, start_permit};
 use crate::losses::lost_settings;
 use crate::moves::{COLLISION, Watch, move_diagnostics};
 use crate::networks::{ConnectedDaemon, Reconciled, Wanted, plan_for, reconcile, reconcile_diagnostics};
@@ -497,7 +497,7 @@ fn expected_of(context: &Context<'_>, answer: &Answer) -> Result<Expected, Vec<D
     if !doubts.is_empty() {
         return Err(doubts);
     }
-    expected_key(answer).map_err(|refusal| vec![Diagnostic::from(&refusal)])
+    answer.expected().map_err(|refusal| vec![Diagnostic::from(&refusal)])
 }
 
 /// Corrects the path of the identity file in the daemon's config: a repair that was made before the

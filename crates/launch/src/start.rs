@@ -9,7 +9,7 @@ use myownllm_paths::{ControlSocket, Mode, PathsError, Platform, check_control_so
 
 use crate::access::unwritable;
 use crate::context::Context;
-use crate::daemons::{endpoint_of, read_control_socket, read_document};
+use crate::daemons::{read_control_socket, read_document};
 use crate::diagnostic::{Class, Diagnostic, PROGRAM};
 
 /// The stable code of a config that cannot be read for the socket at which its daemon listens.
@@ -91,7 +91,7 @@ pub fn check_start(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), D
     if let Some(named) = said.named() {
         check_directory_of(context, run_as, named, config)?;
     }
-    let endpoint = endpoint_of(&context.layout.socket_for_mode(Mode::OwnLlm, &said).0);
+    let endpoint = Endpoint::from(context.layout.socket_for_mode(Mode::OwnLlm, &said).0);
     if let Some(named) = said.named() {
         check_is_no_other_file(context, named, &endpoint, config)?;
     }

@@ -221,10 +221,10 @@ fn ways(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeStat
         HomeState::Pending => {
             let mends = checks.list.iter().any(|check| check.hint.as_ref() == Some(&repair.0));
             let asks = checks.list.iter().any(is_question);
-            let keep = |side: &str| ours(&format!("migrate --keep {side}"));
+            let keep = |side: Keep| ours(&format!("migrate --keep {}", side.place(Direction::Forward)));
             let keeps = [
-                way(keep("old-location"), "keeps the files of the old location, the others beside them"),
-                way(keep("daemon-home"), "keeps the files of the daemon home, the others beside them"),
+                way(keep(Keep::Source), "keeps the files of the old location, the others beside them"),
+                way(keep(Keep::Destination), "keeps the files of the daemon home, the others beside them"),
             ];
             let first = Some(repair).filter(|_| mends || !asks).into_iter();
             let first = first.chain(keeps.into_iter().filter(|_| asks && !mends));
