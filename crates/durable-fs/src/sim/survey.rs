@@ -1,4 +1,4 @@
-//! Takes one guarantee of the simulated disk away at a time.
+//! Surveys a run: takes one guarantee of the simulated disk away at a time, and looks what reveals it.
 
 use std::{
     collections::BTreeSet,
@@ -9,7 +9,10 @@ use std::{
     },
 };
 
-use super::{Entry, OpRecord, SimDisk, State};
+use super::{
+    disk::{Entry, SimDisk},
+    fault::{OpRecord, Weakening},
+};
 use crate::{Op, PART_SUFFIX, TEMP_PREFIX};
 
 /// The number of states of each power cut to try.
@@ -20,31 +23,6 @@ const NEIGHBOURS: usize = 4;
 
 /// The content that another program writes while a run is at work.
 const FOREIGN: &[u8] = b"\"of another program\"";
-
-/// A guarantee of the disk that a run loses while every call still reports success. If no crash and
-/// no write of another program reveals a weakening, the call is superfluous or a test is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Weakening {
-    /// No sync syncs anything from the first of these numbers to the second: a barrier may be
-    /// several calls.
-    SkipSyncs(usize, usize),
-    /// The exclusive rename, or the hard link, with this number replaces what is at the new name.
-    PlainRename(usize),
-    /// From the first of these numbers to the second, every look answers as the disk was right
-    /// before the first: the run does not look again.
-    StaleLooks(usize, usize),
-}
-
-impl Weakening {
-    /// Returns the numbers of the first and the last operation that are weakened.
-    pub fn span(self) -> (usize, usize) {
-        match self {
-            Self::SkipSyncs(first, last) | Self::StaleLooks(first, last) => (first, last),
-            Self::PlainRename(number) => (number, number),
-        }
-    }
-}
 
 /// Returns every weakening of a run that made these operations: of each barrier (the syncs between
 /// two other changes), of each exclusive rename to a name that other programs know, and of the last
@@ -318,28 +296,4 @@ impl Survey {
 
 fn has_foreign(disk: &SimDisk) -> bool {
     disk.tree().into_values().any(|entry| matches!(entry, Entry::File(bytes, _) if bytes == FOREIGN))
-}
-
-impl State {
-    /// True if the present operation is a sync that must do nothing.
-    pub(super) fn skips_sync(&self) -> bool {
-        let number = self.ops.len().saturating_sub(1);
-        matches!(self.weakening, Some(Weakening::SkipSyncs(first, last)) if (first..=last).contains(&number))
-    }
-
-    /// True if the present operation must replace the entry at the new name.
-    pub(super) fn replaces(&self) -> bool {
-        matches!(self.weakening, Some(Weakening::PlainRename(number)) if number + 1 == self.ops.len())
-    }
-
-    /// Keeps the disk for the looks that must be stale, and forgets it after the last of them.
-    pub(super) fn become_stale(&mut self) {
-        let Some(Weakening::StaleLooks(first, last)) = self.weakening else { return };
-        let number = self.ops.len().saturating_sub(1);
-        if number == first {
-            self.stale = Some(Box::new(self.content()));
-        } else if number > last {
-            self.stale = None;
-        }
-    }
 }
