@@ -171,8 +171,8 @@ fn on_path(search: &CandidateSearch, name: &Path, origin: Origin) -> Vec<Candida
     if name.extension().is_none() {
         file_name.push(SUFFIX);
     }
-    let folders = search.path.as_deref().map(std::env::split_paths).into_iter().flatten();
-    folders
+    let dirs = search.path.as_deref().map(std::env::split_paths).into_iter().flatten();
+    dirs
         .filter(|dir| dir.is_absolute())
         .map(|dir| dir.join(&file_name))
         .filter(|path| !matches!(std::fs::symlink_metadata(path), Err(e) if is_not_found(&e)))

@@ -271,15 +271,15 @@ pub trait Disk: Send + Sync {
     /// emptied, but neither renamed nor removed. Where the platform does not report mounts, only
     /// another file system counts as mounted, not another part of the same file system. False if
     /// the path cannot be read.
-    fn is_mount_point(&self, folder: &Path) -> bool {
-        is_on_another_device(self, folder)
+    fn is_mount_point(&self, dir: &Path) -> bool {
+        is_on_another_device(self, dir)
     }
 
     /// Fails if names in this directory can be made but never removed (append-only) and the
     /// platform reports that. A temporary file in such a directory stays for good, and every run
     /// would add one. Succeeds if the directory cannot be read.
-    fn ensure_entries_removable(&self, folder: &Path) -> Result<()> {
-        let _ = folder;
+    fn ensure_entries_removable(&self, dir: &Path) -> Result<()> {
+        let _ = dir;
         Ok(())
     }
 
@@ -315,9 +315,9 @@ pub trait Disk: Send + Sync {
 }
 
 /// True if a directory is on another device than its parent.
-pub(crate) fn is_on_another_device(disk: &(impl Disk + ?Sized), folder: &Path) -> bool {
+pub(crate) fn is_on_another_device(disk: &(impl Disk + ?Sized), dir: &Path) -> bool {
     let device = |path: &Path| disk.stat_follow(path).ok()?.id.map(|id| id.dev);
-    match (device(folder), folder.parent().and_then(device)) {
+    match (device(dir), dir.parent().and_then(device)) {
         (Some(here), Some(above)) => here != above,
         _ => false,
     }

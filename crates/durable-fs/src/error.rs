@@ -189,9 +189,9 @@ impl DiskError {
             // append-only.
             #[cfg(target_os = "linux")]
             io::ErrorKind::PermissionDenied if self.op.changes_names() && self.is_not_permitted() => {
-                let folder = self.path.parent().unwrap_or(&self.path);
+                let dir = self.path.parent().unwrap_or(&self.path);
                 let file = self.other.as_deref().unwrap_or(&self.path);
-                Some(format!("lsattr -d {} {}", quote(folder), quote(file)))
+                Some(format!("lsattr -d {} {}", quote(dir), quote(file)))
             }
             io::ErrorKind::PermissionDenied if self.op == Op::MakeTemp => {
                 Some(format!("lsattr -d {}", quote(&self.path)))

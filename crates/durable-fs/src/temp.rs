@@ -27,7 +27,7 @@ pub fn temp_name(dir: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Makes a temporary file in `dir` with `make`, under the first free name. Call
-/// [`Disk::ensure_entries_removable`] first.
+/// [`Disk::ensure_entries_removable`](crate::Disk::ensure_entries_removable) first.
 pub fn with_temp(dir: &Path, mut make: impl FnMut(&Path) -> Result<()>) -> Result<PathBuf> {
     let mut tries = 0;
     loop {

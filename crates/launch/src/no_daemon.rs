@@ -52,8 +52,8 @@ fn no_room(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
 
 /// True if the disk of a directory has no free block, or no free file, for this user.
 #[cfg(unix)]
-fn is_full(folder: &Path) -> bool {
-    rustix::fs::statvfs(folder).is_ok_and(|disk| {
+fn is_full(dir: &Path) -> bool {
+    rustix::fs::statvfs(dir).is_ok_and(|disk| {
         let blocks = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
         blocks == 0 || (disk.f_files > 0 && disk.f_ffree == 0)
     })

@@ -208,18 +208,18 @@ impl Handles {
         }
         let mut open = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = open.iter().position(|(known, _)| known == below) {
-            let folder = open[at].1.clone();
+            let dir = open[at].1.clone();
             // A handle outlives the directory's name: use the handle only while the name leads to
             // the same directory.
             match rustix::fs::statat(&self.top.handle, below, AtFlags::empty()) {
-                Ok(now) if id_of(&now) == folder.id => return Ok(Found::Inside(folder)),
+                Ok(now) if id_of(&now) == dir.id => return Ok(Found::Inside(dir)),
                 _ => drop(open.remove(at)),
             }
         }
         let found = self.walk(below, scope)?;
-        if let Found::Inside(folder) = &found {
+        if let Found::Inside(dir) = &found {
             open.truncate(KEPT_OPEN - 1);
-            open.push_front((below.to_owned(), folder.clone()));
+            open.push_front((below.to_owned(), dir.clone()));
         }
         Ok(found)
     }
@@ -238,12 +238,12 @@ impl Handles {
                     at = Arc::new(OpenDir { handle, id: id_of(&stat), real: path });
                 }
                 // The name is a symlink, or no directory at all.
-                Err(no_folder @ (Errno::NOTDIR | Errno::LOOP | Errno::MLINK)) => {
+                Err(not_a_dir @ (Errno::NOTDIR | Errno::LOOP | Errno::MLINK)) => {
                     links += 1;
                     if links > LINK_LIMIT {
                         return Err(Errno::LOOP.into());
                     }
-                    let target = self.resolve_symlink(&at, Path::new(&name))?.ok_or(no_folder)?;
+                    let target = self.resolve_symlink(&at, Path::new(&name))?.ok_or(not_a_dir)?;
                     match target.strip_prefix(&self.top.real) {
                         Ok(inside) => {
                             todo.extend(names(inside));
@@ -265,12 +265,12 @@ impl Handles {
 
     /// Returns the target of the symlink with this name, without symlinks; `None` if the name is no
     /// symlink. Inside the home the target is only a path: the caller walks to it by handles again.
-    fn resolve_symlink(&self, folder: &OpenDir, name: &Path) -> io::Result<Option<PathBuf>> {
-        let Some((stat, text)) = read_link(folder, name)? else { return Ok(None) };
-        self.trust(&stat, &folder.real.join(name))?;
+    fn resolve_symlink(&self, dir: &OpenDir, name: &Path) -> io::Result<Option<PathBuf>> {
+        let Some((stat, text)) = read_link(dir, name)? else { return Ok(None) };
+        self.trust(&stat, &dir.real.join(name))?;
         // The directory's own path has no symlinks, so a step upwards is its parent path. The
         // system would instead start from whatever directory has that name by now.
-        let (mut from, mut rest) = (folder.real.as_path(), text.as_path());
+        let (mut from, mut rest) = (dir.real.as_path(), text.as_path());
         loop {
             if let Ok(above) = rest.strip_prefix("..") {
                 (from, rest) = (from.parent().unwrap_or(from), above);
@@ -285,26 +285,26 @@ impl Handles {
 }
 
 /// Returns the metadata and the target of a symlink; `None` for anything else.
-fn read_link(folder: &OpenDir, name: &Path) -> io::Result<Option<(Stat, PathBuf)>> {
-    let stat = rustix::fs::statat(&folder.handle, name, AtFlags::SYMLINK_NOFOLLOW)?;
+fn read_link(dir: &OpenDir, name: &Path) -> io::Result<Option<(Stat, PathBuf)>> {
+    let stat = rustix::fs::statat(&dir.handle, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if kind_of(&stat) != FileType::Symlink {
         return Ok(None);
     }
-    let (stat, text) = read_that_link(folder, name, stat)?;
+    let (stat, text) = read_that_link(dir, name, stat)?;
     Ok(Some((stat, OsString::from_vec(text.into_bytes()).into())))
 }
 
 /// Opens the symlink itself, so that owner and target come from the same symlink.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn read_that_link(folder: &OpenDir, name: &Path, _: Stat) -> rustix::io::Result<(Stat, CString)> {
+fn read_that_link(dir: &OpenDir, name: &Path, _: Stat) -> rustix::io::Result<(Stat, CString)> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let link = retry_on_intr(|| rustix::fs::openat(&folder.handle, name, flags, Mode::empty()))?;
+    let link = retry_on_intr(|| rustix::fs::openat(&dir.handle, name, flags, Mode::empty()))?;
     Ok((rustix::fs::fstat(&link)?, rustix::fs::readlinkat(&link, "", Vec::new())?))
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn read_that_link(folder: &OpenDir, name: &Path, stat: Stat) -> rustix::io::Result<(Stat, CString)> {
-    Ok((stat, rustix::fs::readlinkat(&folder.handle, name, Vec::new())?))
+fn read_that_link(dir: &OpenDir, name: &Path, stat: Stat) -> rustix::io::Result<(Stat, CString)> {
+    Ok((stat, rustix::fs::readlinkat(&dir.handle, name, Vec::new())?))
 }
 
 fn is_plain(path: &Path) -> bool {

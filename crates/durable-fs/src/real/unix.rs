@@ -390,8 +390,8 @@ fn has(handles: Option<&Handles>, path: &Path, attribute: rustix::fs::StatxAttri
 
 /// Tells if a mount begins at a directory.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn is_mount_root(handles: Option<&Handles>, folder: &Path) -> Option<bool> {
-    has(handles, folder, rustix::fs::StatxAttributes::MOUNT_ROOT)
+fn is_mount_root(handles: Option<&Handles>, dir: &Path) -> Option<bool> {
+    has(handles, dir, rustix::fs::StatxAttributes::MOUNT_ROOT)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -401,8 +401,8 @@ fn is_mount_root(_: Option<&Handles>, _: &Path) -> Option<bool> {
 
 /// True if the entries of a directory can neither be renamed nor removed, though more can be added.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn is_append_only(handles: Option<&Handles>, folder: &Path) -> bool {
-    has(handles, folder, rustix::fs::StatxAttributes::APPEND) == Some(true)
+fn is_append_only(handles: Option<&Handles>, dir: &Path) -> bool {
+    has(handles, dir, rustix::fs::StatxAttributes::APPEND) == Some(true)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -601,13 +601,13 @@ impl<M: ThisMachine> Disk for M {
         inner().map_err(|e| DiskError::new(Op::Canonicalize, path, e))
     }
 
-    fn is_mount_point(&self, folder: &Path) -> bool {
-        is_mount_root(self.handles(), folder).unwrap_or_else(|| is_on_another_device(self, folder))
+    fn is_mount_point(&self, dir: &Path) -> bool {
+        is_mount_root(self.handles(), dir).unwrap_or_else(|| is_on_another_device(self, dir))
     }
 
-    fn ensure_entries_removable(&self, folder: &Path) -> Result<()> {
-        match is_append_only(self.handles(), folder) {
-            true => Err(DiskError::new(Op::MakeTemp, folder, Errno::PERM.into())),
+    fn ensure_entries_removable(&self, dir: &Path) -> Result<()> {
+        match is_append_only(self.handles(), dir) {
+            true => Err(DiskError::new(Op::MakeTemp, dir, Errno::PERM.into())),
             false => Ok(()),
         }
     }

@@ -6,7 +6,7 @@ use super::file_system::{Change, Node, State};
 use crate::Owner;
 
 /// The changes that another program makes to the disk right before an operation. See
-/// [`SimDisk::set_hook`].
+/// [`SimDisk::set_hook`](super::SimDisk::set_hook).
 pub struct OtherProgram<'a>(pub(super) &'a mut State);
 
 impl OtherProgram<'_> {

@@ -241,7 +241,7 @@ fn name(path: &Path) -> String {
     }
 }
 
-/// What the sweeps over several runs have found, in the words of [`describe`].
+/// What the sweeps over several runs have found, each described in words.
 #[derive(Debug, Default)]
 pub struct Survey {
     revealed: BTreeSet<String>,
