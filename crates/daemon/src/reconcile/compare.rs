@@ -1,0 +1,114 @@
+//! Compares the network that is pushed with the daemon's entry.
+
+use serde_json::Value;
+
+use crate::url::same_url;
+
+/// Returns the pushed keys that the daemon reports differently. Skips both ids: the network id
+/// identifies the network, and the config id cannot be changed.
+pub fn differing_keys(pushed: &Value, reported: &Value) -> Vec<String> {
+    let (Value::Object(pushed), Value::Object(reported)) = (pushed, reported) else { return Vec::new() };
+    pushed
+        .iter()
+        .filter(|(key, _)| !matches!(key.as_str(), "id" | "network_id"))
+        .filter_map(|(key, mine)| Some((key, mine, reported.get(key)?)))
+        .filter(|(key, mine, theirs)| match key.as_str() {
+            "stun_servers" => !same_urls(&urls_in(mine), &urls_in(theirs)),
+            "turn_servers" => !same_turn(mine, theirs),
+            "topology" => !same_topology(mine, theirs),
+            "signaling" => !is_consistent(mine, theirs, same_url),
+            _ => !is_consistent(mine, theirs, str::eq),
+        })
+        .map(|(key, _, _)| key.clone())
+        .collect()
+}
+
+/// Returns whether `reported` agrees with `pushed` in all members that both have. `same` compares
+/// strings.
+fn is_consistent(pushed: &Value, reported: &Value, same: fn(&str, &str) -> bool) -> bool {
+    match (pushed, reported) {
+        (Value::Object(pushed), Value::Object(reported)) => pushed
+            .iter()
+            .all(|(key, mine)| reported.get(key).is_none_or(|theirs| is_consistent(mine, theirs, same))),
+        (Value::Array(pushed), Value::Array(reported)) => {
+            pushed.len() == reported.len()
+                && pushed.iter().zip(reported).all(|(mine, theirs)| is_consistent(mine, theirs, same))
+        }
+        (Value::String(pushed), Value::String(reported)) => same(pushed, reported),
+        // A daemon may print 5 as 5.0.
+        (Value::Number(pushed), Value::Number(reported)) => {
+            pushed == reported || pushed.as_f64() == reported.as_f64()
+        }
+        (pushed, reported) => pushed == reported,
+    }
+}
+
+/// A ring without `n_preferred` equals a ring with null.
+fn same_topology(pushed: &Value, reported: &Value) -> bool {
+    let filled = |topology: &Value| {
+        let mut topology = topology.clone();
+        if let Value::Object(members) = &mut topology
+            && members.get("kind").is_some_and(|kind| kind == "ring")
+        {
+            members.entry("n_preferred").or_insert(Value::Null);
+        }
+        topology
+    };
+    is_consistent(&filled(pushed), &filled(reported), str::eq)
+}
+
+fn same_urls(pushed: &[&Value], reported: &[&Value]) -> bool {
+    pushed.len() == reported.len()
+        && pushed.iter().zip(reported).all(|(mine, theirs)| is_consistent(mine, theirs, same_url))
+}
+
+/// Returns the URLs of all groups, in order. The grouping of STUN URLs has no meaning.
+fn urls_in(groups: &Value) -> Vec<&Value> {
+    groups.as_array().into_iter().flatten().flat_map(urls_of).collect()
+}
+
+fn urls_of(group: &Value) -> Vec<&Value> {
+    match group.get("urls") {
+        Some(Value::Array(urls)) => urls.iter().collect(),
+        Some(url) => vec![url],
+        None => Vec::new(),
+    }
+}
+
+/// Compares TURN URLs with their logins, whatever their grouping. An absent, null or empty name or
+/// credential is none.
+fn same_turn(pushed: &Value, reported: &Value) -> bool {
+    fn none_if_empty(value: &Value) -> Option<&str> {
+        value.as_str().filter(|text| !text.is_empty())
+    }
+    /// A URL, and for name and credential: whether it is present, and its value.
+    type Entry<'a> = (&'a Value, [(bool, Option<&'a str>); 2]);
+    fn entries(groups: &Value) -> Vec<Entry<'_>> {
+        let said = |group: &'_ Value, key: &str| group.get(key).is_some();
+        groups
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|group| {
+                let login = ["username", "credential"]
+                    .map(|key| (said(group, key), group.get(key).and_then(none_if_empty)));
+                urls_of(group).into_iter().map(move |url| (url, login))
+            })
+            .collect()
+    }
+    let (pushed, reported) = (entries(pushed), entries(reported));
+    pushed.len() == reported.len()
+        && pushed.iter().zip(&reported).all(|((url, login), (their_url, their_login))| {
+            // A name or credential that the daemon does not report cannot be compared.
+            let fits = |(_, mine): &(bool, Option<&str>), (said, theirs): &(bool, Option<&str>)| {
+                !*said || mine == theirs
+            };
+            is_consistent(url, their_url, same_url)
+                && login.iter().zip(their_login).all(|(mine, theirs)| fits(mine, theirs))
+        })
+}
+
+/// Returns a string member; any other value counts as empty.
+pub(super) fn string_member<'a>(network: &'a Value, key: &str) -> &'a str {
+    network.get(key).and_then(Value::as_str).unwrap_or_default()
+}
