@@ -172,8 +172,7 @@ fn on_path(search: &CandidateSearch, name: &Path, origin: Origin) -> Vec<Candida
         file_name.push(SUFFIX);
     }
     let dirs = search.path.as_deref().map(std::env::split_paths).into_iter().flatten();
-    dirs
-        .filter(|dir| dir.is_absolute())
+    dirs.filter(|dir| dir.is_absolute())
         .map(|dir| dir.join(&file_name))
         .filter(|path| !matches!(std::fs::symlink_metadata(path), Err(e) if is_not_found(&e)))
         .map(|path| Candidate::new(path, origin.clone()))

@@ -27,9 +27,13 @@ use rustix::{
 };
 
 use super::{
-    RealDisk, copy_bytes,
+    RealDisk, attributes, copy_bytes,
     handles::{Handles, ResolvedName, id_of, kind_of},
-    reads, same_bytes, threads,
+    reads, same_bytes,
+    statx::{is_append_only, is_mount_root},
+    sync::{FUSE, MAY_LACK_MODES, flush, flush_dir, flush_fs, is_of},
+    threads,
+    user_namespace::unmapped_owner,
 };
 use crate::{
     CopyComparison, DirEntry, Disk, DiskError, FileKind, LockError, LockedDir, LockedDisk, Metadata, Op,
@@ -98,128 +102,6 @@ fn regular(file: impl AsFd) -> io::Result<Stat> {
     }
 }
 
-#[cfg(any(target_os = "macos", target_os = "ios"))]
-fn flush(fd: impl AsFd) -> rustix::io::Result<()> {
-    // Apple's fsync leaves the data in the cache of the drive; F_FULLFSYNC does not. File systems
-    // without F_FULLFSYNC (network file systems) answer ENOTSUP or a similar error, and then fsync
-    // is the only choice.
-    match retry_on_intr(|| rustix::fs::fcntl_fullfsync(&fd)) {
-        Err(Errno::NOTSUP | Errno::INVAL | Errno::NOTTY | Errno::NODEV) => {
-            retry_on_intr(|| rustix::fs::fsync(&fd))
-        }
-        other => other,
-    }
-}
-
-#[cfg(not(any(target_os = "macos", target_os = "ios")))]
-fn flush(fd: impl AsFd) -> rustix::io::Result<()> {
-    retry_on_intr(|| rustix::fs::fsync(&fd))
-}
-
-/// The file systems whose `syncfs` is known to reach the disk, by the magic numbers of `statfs(2)`.
-///
-/// FUSE answers `syncfs` with success and never passes it on to the server that holds the data
-/// (`fuse_sync_fs` sends a request to virtiofs alone). A stacked file system (overlay, ecryptfs)
-/// passes it on to the file system below, which may be FUSE. A network file system answers for its
-/// own pages, not for the server's disk.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const PASSES_SYNCFS_ON: [u64; 14] = [
-    0xef53,      // ext2, ext3, ext4
-    0x5846_5342, // XFS
-    0x9123_683e, // btrfs
-    0xf2f5_2010, // F2FS
-    0xca45_1a4e, // bcachefs
-    0x2fc1_2fc1, // ZFS
-    0x3153_464a, // JFS
-    0x5265_4973, // ReiserFS
-    0x3434,      // NILFS2
-    0x4d44,      // FAT
-    0x2011_bab0, // exFAT
-    0x7366_746e, // NTFS3
-    0x0102_1994, // tmpfs
-    0x8584_58f6, // ramfs
-];
-
-/// True if a successful `syncfs` means that everything on the file system of `fd` is on the disk.
-/// False for an unknown file system.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn passes_syncfs_on(fd: impl AsFd) -> bool {
-    retry_on_intr(|| rustix::fs::fstatfs(&fd)).is_ok_and(|found| PASSES_SYNCFS_ON.contains(&magic(&found)))
-}
-
-/// Returns the magic number of a file system. The type of `f_type` differs between platforms; the
-/// numbers have at most 32 bits.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-#[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "a bit pattern, not a quantity")]
-fn magic(found: &rustix::fs::StatFs) -> u64 {
-    found.f_type as u64 & 0xffff_ffff
-}
-
-/// The magic number of FUSE.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const FUSE: u64 = 0x6573_5546;
-
-/// The file systems whose modes may come from the options of the mount.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const MAY_LACK_MODES: [u64; 8] = [
-    FUSE,
-    0x4d44,      // FAT
-    0x2011_bab0, // exFAT
-    0x7366_746e, // NTFS3
-    0xff53_4d42, // CIFS
-    0xfe53_4d42, // SMB2
-    0x0102_1997, // 9p
-    0x786f_4256, // vboxsf
-];
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn is_of(path: &Path, kinds: &[u64]) -> bool {
-    retry_on_intr(|| rustix::fs::statfs(path)).is_ok_and(|found| kinds.contains(&magic(&found)))
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const FUSE: u64 = 0;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const MAY_LACK_MODES: [u64; 0] = [];
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn is_of(_path: &Path, _kinds: &[u64]) -> bool {
-    false
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn flush_fs(fd: impl AsFd) -> rustix::io::Result<SyncFs> {
-    match retry_on_intr(|| rustix::fs::syncfs(&fd)) {
-        Ok(()) if passes_syncfs_on(&fd) => Ok(SyncFs::Everything),
-        Ok(()) | Err(Errno::NOSYS) => Ok(SyncFs::Nothing),
-        Err(error) => Err(error),
-    }
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn flush_fs(_fd: impl AsFd) -> rustix::io::Result<SyncFs> {
-    Ok(SyncFs::Nothing)
-}
-
-/// Syncs a directory.
-///
-/// A FUSE server may do nothing on `fsync` of a directory (the kernel then reports success). If the
-/// file system is not known to sync, `sync(2)` also syncs the file systems below it. `sync(2)`
-/// reports no errors, so it comes last, after the call that reports them.
-fn flush_dir(fd: impl AsFd) -> rustix::io::Result<()> {
-    let flushed = match flush(&fd) {
-        // A file system that cannot sync one directory may be able to sync itself.
-        Err(Errno::INVAL) => flush_fs(&fd).map(|flushed| flushed == SyncFs::Everything),
-        other => other.map(|()| true),
-    }?;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    if !passes_syncfs_on(&fd) {
-        rustix::fs::sync();
-        return Ok(());
-    }
-    if flushed { Ok(()) } else { Err(Errno::INVAL) }
-}
-
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 fn rename_with(from: &ResolvedName, to: &ResolvedName, exchange: bool) -> rustix::io::Result<()> {
     use rustix::fs::RenameFlags;
@@ -230,126 +112,6 @@ fn rename_with(from: &ResolvedName, to: &ResolvedName, exchange: bool) -> rustix
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
 fn rename_with(_from: &ResolvedName, _to: &ResolvedName, _exchange: bool) -> rustix::io::Result<()> {
     Err(Errno::NOTSUP)
-}
-
-/// The attributes that the user has set on a file. Labels and access lists do not count: those come
-/// from the directory of the copy.
-#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-mod attributes {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    use std::ffi::CStr;
-    use std::{ffi::CString, fs::File};
-
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    use rustix::fs::fremovexattr;
-
-    use rustix::{
-        fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr},
-        io::{Errno, Result},
-    };
-
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    const LIST: &CStr = c"system.posix_acl_access";
-
-    /// Reads a value. Linux allows no value larger than the second buffer.
-    fn read(get: impl Fn(&mut [u8]) -> Result<usize>) -> Result<Vec<u8>> {
-        let sized = |size| {
-            let mut bytes = vec![0; size];
-            let length = get(&mut bytes)?;
-            bytes.truncate(length);
-            Ok(bytes)
-        };
-        match sized(256) {
-            Err(Errno::RANGE) => sized(64 * 1024),
-            other => other,
-        }
-    }
-
-    fn names(file: &File) -> Result<Vec<CString>> {
-        let all = match read(|bytes| flistxattr(file, bytes)) {
-            Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(Vec::new()),
-            other => other?,
-        };
-        let users =
-            |name: &&[u8]| !name.is_empty() && (cfg!(target_vendor = "apple") || name.starts_with(b"user."));
-        Ok(all.split(|&byte| byte == 0).filter(users).filter_map(|name| CString::new(name).ok()).collect())
-    }
-
-    fn value(file: &File, name: &CString) -> Result<Vec<u8>> {
-        read(|bytes| fgetxattr(file, name, bytes))
-    }
-
-    /// Copies the attributes that the other file system accepts.
-    pub(super) fn copy(from: &File, to: &File) {
-        for name in names(from).unwrap_or_default() {
-            if let Ok(value) = value(from, &name) {
-                let _ = fsetxattr(to, &name, &value, XattrFlags::empty());
-            }
-        }
-    }
-
-    /// Gives a file the access list of another file, which has this mode, and returns the mode for
-    /// the new file. With a list, the group's bits are the most that the list gives to any group or
-    /// user in it.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(super) fn copy_access(from: &File, to: &File, mode: u32) -> u32 {
-        let gone = match read(|bytes| fgetxattr(from, LIST, bytes)) {
-            Ok(list) => fsetxattr(to, LIST, &list, XattrFlags::empty()),
-            // The directory may have given the new file a default list.
-            Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS) => match fremovexattr(to, LIST) {
-                Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
-                other => other,
-            },
-            Err(error) => Err(error),
-        };
-        // Three bits cannot express an access list that gives or denies access to single users, so
-        // only the owner gets access.
-        if gone.is_ok() { mode } else { mode & 0o700 }
-    }
-
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub(super) fn copy_access(_from: &File, _to: &File, mode: u32) -> u32 {
-        mode
-    }
-
-    /// Returns the access list if it gives access to anybody: the group's bits are the most that it
-    /// gives.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn list(file: &File) -> Result<Option<CString>> {
-        let lets_in = rustix::fs::fstat(file)?.st_mode & 0o070 != 0;
-        Ok((lets_in && read(|bytes| fgetxattr(file, LIST, bytes)).is_ok()).then(|| LIST.to_owned()))
-    }
-
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn list(_file: &File) -> Result<Option<CString>> {
-        Ok(None)
-    }
-
-    /// Returns the names of the attributes that the copy lacks or has with another value.
-    pub(super) fn lacking(original: &File, copy: &File) -> Result<Vec<String>> {
-        let mut names = names(original)?;
-        names.extend(list(original)?);
-        names.retain(|name| match value(original, name) {
-            Ok(kept) => value(copy, name) != Ok(kept),
-            Err(_) => true,
-        });
-        Ok(names.iter().map(|name| name.to_string_lossy().into_owned()).collect())
-    }
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-mod attributes {
-    use std::fs::File;
-
-    pub(super) fn copy(_from: &File, _to: &File) {}
-
-    pub(super) fn copy_access(_from: &File, _to: &File, mode: u32) -> u32 {
-        mode
-    }
-
-    pub(super) fn lacking(_original: &File, _copy: &File) -> rustix::io::Result<Vec<String>> {
-        Ok(Vec::new())
-    }
 }
 
 /// Opens two regular files and returns them if they hold the same bytes.
@@ -375,62 +137,6 @@ fn resolve_pair<'l>(
     let (from, to) = (ResolvedName::change(handles, from)?, ResolvedName::change(handles, to)?);
     from.trust_dir()?;
     Ok((from, to))
-}
-
-/// Tells if a file or directory has this attribute; `None` where the system does not tell (Linux
-/// does, since 5.8).
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn has(handles: Option<&Handles>, path: &Path, attribute: rustix::fs::StatxAttributes) -> Option<bool> {
-    use rustix::fs::{StatxFlags, statx};
-    let at = ResolvedName::look(handles, path).ok()?;
-    let stat = statx(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).ok()?;
-    let is_told = stat.stx_attributes_mask.contains(attribute);
-    is_told.then(|| stat.stx_attributes.contains(attribute))
-}
-
-/// Tells if a mount begins at a directory.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn is_mount_root(handles: Option<&Handles>, dir: &Path) -> Option<bool> {
-    has(handles, dir, rustix::fs::StatxAttributes::MOUNT_ROOT)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn is_mount_root(_: Option<&Handles>, _: &Path) -> Option<bool> {
-    None
-}
-
-/// True if the entries of a directory can neither be renamed nor removed, though more can be added.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn is_append_only(handles: Option<&Handles>, dir: &Path) -> bool {
-    has(handles, dir, rustix::fs::StatxAttributes::APPEND) == Some(true)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn is_append_only(_: Option<&Handles>, _: &Path) -> bool {
-    false
-}
-
-/// Returns the uid that stands for every owner whom the user namespace of this process does not
-/// map.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn unmapped_owner() -> Option<u32> {
-    static UNMAPPED: std::sync::OnceLock<Option<u32>> = std::sync::OnceLock::new();
-    *UNMAPPED.get_or_init(|| {
-        let read = |path| std::fs::read_to_string(path).ok();
-        let overflow = read("/proc/sys/kernel/overflowuid").and_then(|uid| uid.trim().parse().ok());
-        let overflow = overflow.unwrap_or(65_534);
-        let maps_all = match read("/proc/self/uid_map") {
-            Some(map) => map.split_ascii_whitespace().eq(["0", "0", "4294967295"]),
-            // Without /proc: the root directory belongs to root, unless root is not mapped.
-            None => !rustix::fs::lstat("/").is_ok_and(|top| top.st_uid == overflow),
-        };
-        (!maps_all).then_some(overflow)
-    })
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn unmapped_owner() -> Option<u32> {
-    None
 }
 
 /// Releases the lock explicitly: closing alone does not release it while a child between `fork` and
