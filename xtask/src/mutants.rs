@@ -193,7 +193,7 @@ impl Tree {
             }
         }
         let mut cargo = self.cargo();
-        cargo.args(["nextest", "run", "--package", package, "-E", filter]);
+        cargo.args(["nextest", "run", "--all-features", "--package", package, "-E", filter]);
         cargo.args(["--color", "never", "--status-level", "fail", "--final-status-level", "none"]);
         cargo.args(["--failure-output", "never", "--no-input-handler"]);
         run(cargo.arg("--config-file").arg(&self.limits))

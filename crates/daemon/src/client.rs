@@ -82,6 +82,16 @@ impl Client {
         }
     }
 
+    /// Subscribes to the daemon's events over a second connection to the same process, so that
+    /// requests go on over this one.
+    ///
+    /// # Errors
+    /// As [`DaemonControl::request`].
+    pub fn subscribe_beside(&self) -> Result<EventStream, ControlError> {
+        let connection = self.reopen(deadline_after(self.answer_within))?;
+        Self::over(connection, &self.endpoint, self.answer_within).subscribe()
+    }
+
     /// Sends a request and receives its answer. Keeps the connection only after an answer.
     fn exchange(
         &mut self,

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod abandoned_socket;
+#[cfg(feature = "tokio")]
+mod async_client;
 mod candidates;
 mod client;
 mod connection;
@@ -28,6 +30,8 @@ mod url;
 mod wait;
 
 pub use abandoned_socket::{AbandonedSocket, abandoned_socket};
+#[cfg(feature = "tokio")]
+pub use async_client::{AsyncClient, AsyncEvents};
 pub use candidates::{Candidate, CandidateSearch, Origin, Verdict, candidates};
 pub use client::Client;
 pub use control::{ConfigShown, DaemonControl, JoinedNetwork, Status, uninterruptible};

@@ -6,10 +6,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(unix)]
 
+mod peer;
+
 use std::{
     io::{BufRead, BufReader, Write},
-    os::unix::net::{UnixListener, UnixStream},
-    path::PathBuf,
+    os::unix::net::UnixListener,
     thread,
     time::{Duration, Instant},
 };
@@ -18,74 +19,8 @@ use myownllm_daemon::{
     Absence, Client, ControlError, DaemonControl, Endpoint, Event, Probe, Pushed, StopError, probe,
     stop_daemon,
 };
+use peer::{Peer, SLACK, STATUS, WITHIN, bounded, wait_for_ever};
 use rstest::rstest;
-
-/// Long enough for a loaded machine, short enough to notice a missing bound.
-const SLACK: Duration = Duration::from_secs(5);
-const WITHIN: Duration = Duration::from_millis(150);
-
-const STATUS: &str = r#"{"ok":true,"data":{"version":"0.3.8","device_id":"d-1","joined_networks":["a"]}}"#;
-
-struct Peer {
-    dir: tempfile::TempDir,
-}
-
-impl Peer {
-    /// Listens and runs `talk` for each connection, in a thread that ends with the connection.
-    fn new(talk: impl Fn(UnixStream) + Send + Sync + Clone + 'static) -> Self {
-        let peer = Self::absent();
-        let listener = UnixListener::bind(peer.path()).unwrap();
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let talk = talk.clone();
-                thread::spawn(move || talk(stream));
-            }
-        });
-        peer
-    }
-
-    /// Answers each request line with the result of `answer`.
-    fn answering(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + Clone + 'static) -> Self {
-        Self::new(move |stream| {
-            let mut to = stream.try_clone().unwrap();
-            for line in BufReader::new(stream).lines() {
-                let Ok(line) = line else { return };
-                if to.write_all(&answer(&line)).is_err() {
-                    return;
-                }
-            }
-        })
-    }
-
-    fn absent() -> Self {
-        Self { dir: tempfile::Builder::new().prefix("d").tempdir_in("/tmp").unwrap() }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("s")
-    }
-
-    fn endpoint(&self) -> Endpoint {
-        Endpoint::unix(self.path())
-    }
-
-    fn client(&self) -> Client {
-        Client::connect(&self.endpoint(), WITHIN).unwrap()
-    }
-}
-
-/// Runs the closure and asserts that it ends in time.
-fn bounded<T>(within: Duration, run: impl FnOnce() -> T) -> T {
-    let began = Instant::now();
-    let result = run();
-    let took = began.elapsed();
-    assert!(took < within + SLACK, "took {took:?} instead of {within:?}");
-    result
-}
-
-fn wait_for_ever(stream: UnixStream) {
-    let _ = std::io::copy(&mut &stream, &mut std::io::sink());
-}
 
 #[test]
 fn probe_and_client_read_the_status_of_a_daemon() {
