@@ -22,7 +22,7 @@ pub fn start(context: &Context) -> Outcome {
 /// Reads the config, classifies and completes it, and decides the writes.
 #[must_use]
 pub fn load(context: &Context) -> Loaded {
-    context.libraries().store.look(&mut fresh_ids()).expect("a config that can be read")
+    context.libraries().store.load(&mut fresh_ids()).expect("a config that can be read")
 }
 
 /// A user's home.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use myownllm_config_model::{
     AppConfig, Document, ParseErrorKind, SeededIds, app_config, daemon_config, masking,
 };
-use myownllm_config_store::{Clock, ConfigStore, MyOwnLlm, Places, Store};
+use myownllm_config_store::{Clock, ConfigStore, MyOwnLlm, Store, StorePaths};
 use myownllm_durable_fs::sim::{Entry, SimDisk};
 use myownllm_paths::{Env, PathResolver, Resolver};
 use myownllm_salvage::{Shape, normalize, salvage_bytes, shape};
@@ -161,9 +161,9 @@ fn a_launch_keeps_every_byte(data: &[u8]) {
     let clock = NoWait::default();
     let layout = Resolver::default().resolve(&Env::explicit(HOME)).expect("an absolute home");
     let schema = MyOwnLlm::new(layout.conversations.to_string_lossy());
-    let store = Store::new(&disk, &clock, Places::of(&layout), &schema);
+    let store = Store::new(&disk, &clock, StorePaths::of(&layout), &schema);
     for round in 0..2 {
-        let loaded = store.look(&mut ids()).expect("a plain file can be looked at");
+        let loaded = store.load(&mut ids()).expect("a plain file can be looked at");
         if loaded.pending.is_empty() {
             break;
         }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use myownllm_config_model::SeededIds;
-use myownllm_config_store::{ConfigStore as _, Loaded, MyOwnLlm, Places, Store, SystemClock};
+use myownllm_config_store::{ConfigStore as _, Loaded, MyOwnLlm, Store, StorePaths, SystemClock};
 use myownllm_durable_fs::{Disk as _, Owner, RealDisk, Runner, quote};
 use myownllm_launch::words::short;
 use myownllm_launch::{
@@ -177,7 +177,7 @@ impl Context {
 
     /// Returns the config as a launch would run on it.
     pub(crate) fn load(&self) -> Result<Loaded, Diagnostic> {
-        self.libraries().store.look(&mut SeededIds::new(0, 0)).map_err(|error| Diagnostic::from(&error))
+        self.libraries().store.load(&mut SeededIds::new(0, 0)).map_err(|error| Diagnostic::from(&error))
     }
 
     /// Returns a path below the home for a person.
@@ -188,13 +188,13 @@ impl Context {
     /// Connects the crates to this home.
     #[must_use]
     pub fn libraries(&self) -> Libraries<'_> {
-        let mut places = Places::of(&self.layout);
-        places.program.clone_from(&self.program);
+        let mut paths = StorePaths::of(&self.layout);
+        paths.program.clone_from(&self.program);
         let homes = homes_of(&self.layout).with_program(&self.program);
         Libraries {
             context: self,
             migrator: Migrator::new(&self.disk, homes).with_progress(&*self.tell),
-            store: Store::new(&self.disk, &self.clock, places, &self.schema),
+            store: Store::new(&self.disk, &self.clock, paths, &self.schema),
             daemons: self.daemons(),
         }
     }

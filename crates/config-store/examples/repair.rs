@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use myownllm_config_model::SeededIds;
-use myownllm_config_store::{ConfigStore, MyOwnLlm, Places, Store, SystemClock};
+use myownllm_config_store::{ConfigStore, MyOwnLlm, Store, StorePaths, SystemClock};
 use myownllm_durable_fs::RealDisk;
 use myownllm_paths::{CheckedLayout, Env, PathResolver, RealLookup, Resolver};
 
@@ -17,11 +17,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let layout = CheckedLayout::new(Resolver::default().resolve(&env)?, &RealLookup)?;
     let (disk, clock) = (RealDisk, SystemClock::default());
     let schema = MyOwnLlm::new(layout.conversations.to_string_lossy());
-    let store = Store::new(&disk, &clock, Places::of(&layout), &schema);
+    let store = Store::new(&disk, &clock, StorePaths::of(&layout), &schema);
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let mut ids = SeededIds::new(now.as_millis().try_into()?, now.subsec_nanos().into());
 
-    let loaded = store.look(&mut ids)?;
+    let loaded = store.load(&mut ids)?;
     println!("{}: {}", layout.app_config.display(), serde_json::to_string(&loaded.report)?);
     println!("pending: {}", serde_json::to_string_pretty(&loaded.pending)?);
     if write && !loaded.pending.is_empty() {
@@ -29,8 +29,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let applied = store.lock(Duration::from_secs(5))?.apply(&mut ids)?;
         println!("done: {}", serde_json::to_string_pretty(&applied.steps)?);
     }
-    for copy in store.history()? {
-        println!("{}  {:?}{}", copy.id, copy.shape, if copy.current { "  (in use)" } else { "" });
+    for backup in store.history()? {
+        println!("{}  {:?}{}", backup.id, backup.shape, if backup.current { "  (in use)" } else { "" });
     }
     Ok(())
 }

@@ -91,12 +91,12 @@ pub enum StoreError {
         source: DiskError,
     },
     /// The config is a symlink to one of the backups: a write would overwrite the backup.
-    #[error("cannot change the config {}: it is a symlink to the backup {}", path.display(), copy.display())]
-    ConfigIsACopy {
+    #[error("cannot change the config {}: it is a symlink to the backup {}", path.display(), backup.display())]
+    ConfigIsBackup {
         /// The config.
         path: PathBuf,
         /// The target of the symlink.
-        copy: PathBuf,
+        backup: PathBuf,
     },
     /// There is no room for another backup that is never removed.
     #[error("cannot keep a backup of the config in {}: it holds {} already", path.display(),
@@ -112,7 +112,7 @@ pub enum StoreError {
     /// The entry with the name of the backup directory is not a directory, or belongs to another
     /// user: a backup there would not be safe.
     #[error("cannot {doing} {}: it is not a directory of the home's owner", path.display())]
-    CopiesUnsafe {
+    BackupsUnsafe {
         /// The operation that failed.
         doing: &'static str,
         /// The backup directory.
@@ -124,7 +124,7 @@ pub enum StoreError {
     /// No backup, or more than one, has that id.
     #[error("cannot find the backup {id} in {}: {}", path.display(),
         if *.several { "several match" } else { "there is none" })]
-    NoSuchCopy {
+    NoSuchBackup {
         /// The backup directory.
         path: PathBuf,
         /// The id that was asked for.
@@ -138,7 +138,7 @@ pub enum StoreError {
     /// because the older one would become the newest.
     #[error("cannot repair the config: the newest backup {} cannot be read, and an older one does \
         not stand in for it", path.display())]
-    CopyUnreadable {
+    BackupUnreadable {
         /// The backup.
         path: PathBuf,
         /// The cause.
@@ -147,7 +147,7 @@ pub enum StoreError {
     },
     /// The bytes of a backup do not match its name, or are not a config of the app's.
     #[error("cannot use the backup {}: {why}", path.display())]
-    BadCopy {
+    BadBackup {
         /// The backup.
         path: PathBuf,
         /// The reason.
@@ -156,7 +156,7 @@ pub enum StoreError {
     /// A backup is not JSON, and has no complete member.
     #[error("cannot use the backup {}: nothing in it can be restored: {}, at line {}, column {}",
         path.display(), error.kind, error.line, error.column)]
-    TornCopy {
+    TornBackup {
         /// The backup.
         path: PathBuf,
         /// The place where it stops being JSON.
@@ -221,10 +221,10 @@ pub enum StoreError {
 
 impl StoreError {
     /// Classifies an error at the backup directory.
-    pub(crate) fn at_copies(doing: &'static str, folder: &Path, source: DiskError) -> Self {
+    pub(crate) fn at_backups(doing: &'static str, folder: &Path, source: DiskError) -> Self {
         let path = folder.to_owned();
         if source.untrusted().is_some() || source.kind() == std::io::ErrorKind::NotADirectory {
-            Self::CopiesUnsafe { doing, path, source }
+            Self::BackupsUnsafe { doing, path, source }
         } else {
             Self::Disk { doing, path, source }
         }
@@ -244,12 +244,12 @@ impl StoreError {
             Self::Conflict { .. } => "store.conflict",
             Self::TooMuch { .. } => "store.too-much",
             Self::Mounted { .. } => "store.mounted",
-            Self::ConfigIsACopy { .. } => "store.config-is-a-copy",
+            Self::ConfigIsBackup { .. } => "store.config-is-a-copy",
             Self::BackupsFull { .. } => "store.backups-full",
-            Self::CopiesUnsafe { .. } => "store.copies-unsafe",
-            Self::NoSuchCopy { .. } => "store.no-such-copy",
-            Self::CopyUnreadable { .. } => "store.copy-unreadable",
-            Self::BadCopy { .. } | Self::TornCopy { .. } => "store.bad-copy",
+            Self::BackupsUnsafe { .. } => "store.copies-unsafe",
+            Self::NoSuchBackup { .. } => "store.no-such-copy",
+            Self::BackupUnreadable { .. } => "store.copy-unreadable",
+            Self::BadBackup { .. } | Self::TornBackup { .. } => "store.bad-copy",
             Self::Shared { .. } => "store.shared",
             Self::ForeignLink { .. } => "store.foreign-link",
             Self::Untrusted { .. } => "homes.unsafe-permissions",
@@ -273,13 +273,13 @@ impl StoreError {
             | Self::Conflict { path }
             | Self::TooMuch { path, .. }
             | Self::Mounted { path, .. }
-            | Self::ConfigIsACopy { path, .. }
+            | Self::ConfigIsBackup { path, .. }
             | Self::BackupsFull { path, .. }
-            | Self::CopiesUnsafe { path, .. }
-            | Self::NoSuchCopy { path, .. }
-            | Self::CopyUnreadable { path, .. }
-            | Self::BadCopy { path, .. }
-            | Self::TornCopy { path, .. }
+            | Self::BackupsUnsafe { path, .. }
+            | Self::NoSuchBackup { path, .. }
+            | Self::BackupUnreadable { path, .. }
+            | Self::BadBackup { path, .. }
+            | Self::TornBackup { path, .. }
             | Self::Shared { path, .. }
             | Self::ForeignLink { path, .. }
             | Self::Edit { path, .. }
@@ -297,7 +297,7 @@ impl StoreError {
                 format!("chmod u+rw {}", quote(path))
             }
             Self::Unreadable { path, source } => source.hint().unwrap_or_else(|| list(path)),
-            Self::NotRegular { path, .. } | Self::CopiesUnsafe { path, .. } => move_aside(path, "aside"),
+            Self::NotRegular { path, .. } | Self::BackupsUnsafe { path, .. } => move_aside(path, "aside"),
             Self::Mounted { path, .. } => {
                 format!("findmnt {}", quote(path))
             }
@@ -313,18 +313,18 @@ impl StoreError {
             Self::BackupsFull { path, .. } => {
                 format!("look through it and move away what you do not need: ls -l {}", quote(path))
             }
-            Self::NoSuchCopy { program, .. } => format!("{program} config history"),
-            Self::CopyUnreadable { path, source } => {
+            Self::NoSuchBackup { program, .. } => format!("{program} config history"),
+            Self::BackupUnreadable { path, source } => {
                 if source.kind() == std::io::ErrorKind::PermissionDenied {
                     format!("chmod u+r {}", quote(path))
                 } else {
                     move_aside(path, "aside")
                 }
             }
-            Self::BadCopy { path, .. } | Self::ForeignLink { path, .. } => list(path),
-            Self::TornCopy { path, error } => format!("sed -n {}p {}", error.line, quote(path)),
+            Self::BadBackup { path, .. } | Self::ForeignLink { path, .. } => list(path),
+            Self::TornBackup { path, error } => format!("sed -n {}p {}", error.line, quote(path)),
             // Replaces the symlink by a regular file with its current content.
-            Self::Shared { link, .. } | Self::ConfigIsACopy { path: link, .. } => replace_symlink(link),
+            Self::Shared { link, .. } | Self::ConfigIsBackup { path: link, .. } => replace_symlink(link),
             Self::NoHome { path } => format!("mkdir {}", quote(path)),
             Self::Disk { path, source, .. } => source.hint().unwrap_or_else(|| list(path)),
             Self::Untrusted { problem } => problem.command(),

@@ -8,13 +8,13 @@ use myownllm_config_model::{Diagnostic, Document, Ids, Severity, daemon_config};
 use myownllm_durable_fs::{LockedDir, Permissions, ReplaceMethod, make_private_dir};
 use myownllm_salvage::Rebased;
 
-use crate::copies::publish;
+use crate::backups::publish;
 use crate::plan::Plan;
 use crate::read::shown;
-use crate::save::{Saved, TRIES};
+use crate::save::{MAX_ATTEMPTS, Saved};
 use crate::{
-    Accepted, Applied, CopyId, CopyKind, DaemonHalf, EditError, FileShape, Loaded, Places, Restored,
-    SetAside, Step, Store, StoreError, Updated,
+    Accepted, Applied, BackupId, BackupKind, DaemonHalf, EditError, FileShape, Loaded, Restored, SetAside,
+    Step, Store, StoreError, StorePaths, Updated,
 };
 
 /// A [`ConfigStore`](crate::ConfigStore) that holds the lock of the app's home until it is dropped.
@@ -96,10 +96,10 @@ pub trait LockedStore {
     ///
     /// # Errors
     /// The errors of writing a backup.
-    fn keep_networks(&self, networks: &[serde_json::Value]) -> Result<CopyId, StoreError>;
+    fn keep_networks(&self, networks: &[serde_json::Value]) -> Result<BackupId, StoreError>;
 
     /// Records the current config as the newest good backup. A user who intends a loss that
-    /// [`look`](crate::ConfigStore::look) reports ([`Report::wiped`](crate::Report)) calls this
+    /// [`load`](crate::ConfigStore::look) reports ([`Report::wiped`](crate::Report)) calls this
     /// once. Saving an edit, and restoring a backup, record the same.
     ///
     /// # Errors
@@ -113,16 +113,16 @@ pub trait LockedStore {
     /// where the text breaks off, which are put into the current config.
     ///
     /// # Errors
-    /// [`StoreError::BadCopy`] if the backup is not intact or not of the app's shape;
-    /// [`StoreError::TornCopy`] if it has no complete member.
-    fn restore(&self, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError>;
+    /// [`StoreError::BadBackup`] if the backup is not intact or not of the app's shape;
+    /// [`StoreError::TornBackup`] if it has no complete member.
+    fn restore(&self, ids: &mut dyn Ids, id: &BackupId) -> Result<Restored, StoreError>;
 
     /// [`restore`](Self::restore) for a backup of any shape: undoes a change of a config that was
     /// not sound before. The next launch repairs the config.
     ///
     /// # Errors
-    /// [`StoreError::BadCopy`] if the backup is not intact, or is the daemon's half.
-    fn restore_as_is(&self, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError>;
+    /// [`StoreError::BadBackup`] if the backup is not intact, or is the daemon's half.
+    fn restore_as_is(&self, ids: &mut dyn Ids, id: &BackupId) -> Result<Restored, StoreError>;
 }
 
 /// A [`Store`] whose home is locked.
@@ -153,10 +153,10 @@ impl LockedStore for Locked<'_> {
         self.check_trust()?;
         let mut diagnostics = Vec::new();
         let mut cleared: Option<Vec<Step>> = None;
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let plan = self.plan(ids)?;
             if let Some(version) = plan.loaded.newer {
-                return Err(StoreError::Newer { path: self.places.config.clone(), version });
+                return Err(StoreError::Newer { path: self.paths.config.clone(), version });
             }
             // Clears only if a step is pending: an apply with nothing to do must not write.
             if cleared.is_none() && !plan.loaded.pending.is_empty() {
@@ -185,7 +185,7 @@ impl LockedStore for Locked<'_> {
                 return Ok(applied);
             }
         }
-        Err(StoreError::Conflict { path: self.places.config.clone() })
+        Err(StoreError::Conflict { path: self.paths.config.clone() })
     }
 
     fn update(
@@ -195,8 +195,8 @@ impl LockedStore for Locked<'_> {
     ) -> Result<Updated, StoreError> {
         self.check_trust()?;
         self.ensure_keeps_config()?;
-        let path = &self.places.config;
-        for conflicts in 0..TRIES {
+        let path = &self.paths.config;
+        for conflicts in 0..MAX_ATTEMPTS {
             let plan = self.plan(ids)?;
             let loaded = plan.loaded;
             if let Some(version) = loaded.newer {
@@ -224,11 +224,11 @@ impl LockedStore for Locked<'_> {
             if conflicts == 0 && unfinished {
                 self.clear_leftovers(None, &mut diagnostics);
             }
-            let former = plan.former.bytes();
-            if let Some(former) = former {
-                self.keep_routinely(former, plan.config.is_none() && loaded.report.wiped.is_none())?;
+            let previous = plan.previous.bytes();
+            if let Some(previous) = previous {
+                self.keep_routinely(previous, plan.config.is_none() && loaded.report.wiped.is_none())?;
             }
-            match self.save(former, &bytes)? {
+            match self.save(previous, &bytes)? {
                 Saved::Done { unseen_possible, rights } => {
                     self.note_saved(unseen_possible, rights, &mut diagnostics);
                     self.keep_saved(ids, &mut diagnostics);
@@ -254,24 +254,24 @@ impl LockedStore for Locked<'_> {
         self.clear_misplaced()
     }
 
-    fn keep_networks(&self, networks: &[serde_json::Value]) -> Result<CopyId, StoreError> {
+    fn keep_networks(&self, networks: &[serde_json::Value]) -> Result<BackupId, StoreError> {
         self.check_trust()?;
         let config = serde_json::json!({
             "version": daemon_config::NEWEST_VERSION, "daemon": {}, "networks": networks
         });
-        self.copies_to_write().put(CopyKind::Kept, format!("{config:#}").as_bytes())
+        self.writable_backups().put(BackupKind::Kept, format!("{config:#}").as_bytes())
     }
 
     fn accept(&self) -> Result<Accepted, StoreError> {
         self.accept_config()
     }
 
-    fn restore(&self, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError> {
-        self.restore_copy(ids, id, false)
+    fn restore(&self, ids: &mut dyn Ids, id: &BackupId) -> Result<Restored, StoreError> {
+        self.restore_backup(ids, id, false)
     }
 
-    fn restore_as_is(&self, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError> {
-        self.restore_copy(ids, id, true)
+    fn restore_as_is(&self, ids: &mut dyn Ids, id: &BackupId) -> Result<Restored, StoreError> {
+        self.restore_backup(ids, id, true)
     }
 }
 
@@ -280,7 +280,7 @@ impl Locked<'_> {
     /// place, must survive a power cut, and its writer (another program, or a killed run) may not
     /// have synced it. A missing config is not an error.
     pub(crate) fn flush_config(&self) -> Result<(), StoreError> {
-        let path = &self.places.config;
+        let path = &self.paths.config;
         let flush = || {
             let real = match self.dir.admit_target(path) {
                 Err(error) if error.is_not_found() => return Ok(()),
@@ -293,14 +293,14 @@ impl Locked<'_> {
     }
 
     /// Restores a backup; with `as_is`, also one that is not of the app's shape.
-    fn restore_copy(&self, ids: &mut dyn Ids, id: &CopyId, as_is: bool) -> Result<Restored, StoreError> {
+    fn restore_backup(&self, ids: &mut dyn Ids, id: &BackupId, as_is: bool) -> Result<Restored, StoreError> {
         self.check_trust()?;
         self.ensure_keeps_config()?;
         let (document, bytes, mut diagnostics) = self.restorable(id, ids, as_is)?;
         let check =
             |bytes: &[u8]| if as_is { self.check_replaceable(bytes) } else { self.check_replacing(bytes) };
         let mut backup = None;
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let file = match self.read_file() {
                 Err(StoreError::TooLarge { .. }) => {
                     check(&bytes)?;
@@ -315,11 +315,11 @@ impl Locked<'_> {
                 }
                 read => read?,
             };
-            let former = file.bytes();
-            if former == Some(&*bytes) {
+            let previous = file.bytes();
+            if previous == Some(&*bytes) {
                 self.clear_leftovers(None, &mut diagnostics);
                 self.flush_config()?;
-                if self.find_loss(&document, &self.copies().list())?.is_some() {
+                if self.find_loss(&document, &self.backups().list())?.is_some() {
                     self.keep_restored(&bytes, &mut diagnostics);
                 }
                 return Ok(Restored { document, from: id.clone(), backup, changed: false, diagnostics });
@@ -327,44 +327,45 @@ impl Locked<'_> {
             if self.has_daemon_half(&file) {
                 // The file still holds the daemon's half, which must reach the daemon first.
                 return Err(match self.plan(ids)?.loaded.newer {
-                    Some(version) => StoreError::Newer { path: self.places.config.clone(), version },
+                    Some(version) => StoreError::Newer { path: self.paths.config.clone(), version },
                     None => self.repair_pending(),
                 });
             }
             check(&bytes)?;
             self.clear_leftovers(None, &mut diagnostics);
-            if let Some(former) = former {
-                backup = Some(self.copies_to_write().put(CopyKind::Kept, former)?);
+            if let Some(previous) = previous {
+                backup = Some(self.writable_backups().put(BackupKind::Kept, previous)?);
             }
-            if let Saved::Done { unseen_possible, rights } = self.save(former, &bytes)? {
+            if let Saved::Done { unseen_possible, rights } = self.save(previous, &bytes)? {
                 self.note_saved(unseen_possible, rights, &mut diagnostics);
                 self.keep_restored(&bytes, &mut diagnostics);
                 tracing::info!(backup = %id, as_is, "restored a backup");
                 return Ok(Restored { document, from: id.clone(), backup, changed: true, diagnostics });
             }
         }
-        Err(StoreError::Conflict { path: self.places.config.clone() })
+        Err(StoreError::Conflict { path: self.paths.config.clone() })
     }
 
     /// Carries out the plan. Returns `None` if another program wrote meanwhile, so that the caller
     /// must look again.
     fn carry_out(&self, plan: Plan, ids: &mut dyn Ids) -> Result<Option<Applied>, StoreError> {
-        let Plan { loaded, former, config, daemon, .. } = plan;
+        let Plan { loaded, previous, config, daemon, .. } = plan;
         let Loaded { document, mut report, mut diagnostics, pending, .. } = loaded;
         if let Some(bytes) = &config {
             self.check_replacing(bytes)?;
         }
-        let (mut done, mut former_id) = (Vec::new(), None);
+        let (mut done, mut previous_id) = (Vec::new(), None);
         for step in pending.steps {
             match &step {
                 // The leftovers were cleared before the plan was carried out, and are reported with
                 // that.
                 Step::ClearLeftover { .. } => continue,
-                Step::KeepFormer { .. } => {
-                    let id =
-                        self.copies_to_write().put(CopyKind::Kept, former.bytes().unwrap_or_default())?;
+                Step::KeepPrevious { .. } => {
+                    let id = self
+                        .writable_backups()
+                        .put(BackupKind::Kept, previous.bytes().unwrap_or_default())?;
                     report.backup = Some(id.to_string());
-                    former_id = Some(id);
+                    previous_id = Some(id);
                 }
                 Step::PublishDaemonHalf { .. } => {
                     if !self.publish_daemon_half(daemon.as_deref().unwrap_or_default())? {
@@ -373,7 +374,7 @@ impl Locked<'_> {
                 }
                 Step::KeepDaemonHalf { .. } => {
                     let half = daemon.as_deref().unwrap_or_default();
-                    let id = self.copies_to_write().put(CopyKind::Daemon, half)?;
+                    let id = self.writable_backups().put(BackupKind::Daemon, half)?;
                     report.daemon_half_backup = Some(id.to_string());
                     diagnostics.push(self.note(
                         "store.daemon-half-kept",
@@ -390,7 +391,7 @@ impl Locked<'_> {
                         self.flush_daemon_half()?;
                     }
                     let bytes = config.as_deref().unwrap_or_default();
-                    match self.save(former.bytes(), bytes)? {
+                    match self.save(previous.bytes(), bytes)? {
                         Saved::Done { unseen_possible, rights } => {
                             self.note_saved(unseen_possible, rights, &mut diagnostics)
                         }
@@ -405,9 +406,9 @@ impl Locked<'_> {
             }
             done.push(step);
         }
-        self.complete_hints(&document, former_id.as_ref(), &mut diagnostics);
-        if let (Some(wipe), Some(former)) = (&report.wiped, &report.backup) {
-            let note = self.wiped_note(wipe, report.shape, Some(former));
+        self.complete_hints(&document, previous_id.as_ref(), &mut diagnostics);
+        if let (Some(wipe), Some(previous)) = (&report.wiped, &report.backup) {
+            let note = self.wiped_note(wipe, report.shape, Some(previous));
             diagnostics
                 .iter_mut()
                 .filter(|found| found.code == note.code)
@@ -418,7 +419,7 @@ impl Locked<'_> {
 
     /// Returns `false` if a config of the daemon's has appeared meanwhile.
     fn publish_daemon_half(&self, half: &[u8]) -> Result<bool, StoreError> {
-        let Places { app_home, daemon_home, daemon_config, .. } = &self.places;
+        let StorePaths { app_home, daemon_home, daemon_config, .. } = &self.paths;
         let failed = |source| StoreError::Disk {
             doing: "write the daemon's config",
             path: daemon_config.clone(),
@@ -434,7 +435,7 @@ impl Locked<'_> {
     }
 
     fn flush_daemon_half(&self) -> Result<(), StoreError> {
-        let Places { app_home, daemon_home, daemon_config, .. } = &self.places;
+        let StorePaths { app_home, daemon_home, daemon_config, .. } = &self.paths;
         self.dir
             .sync_file(daemon_config)
             .and_then(|()| self.dir.sync_dir(daemon_home))
@@ -464,14 +465,14 @@ impl Locked<'_> {
         is_good: &mut dyn FnMut(&[u8]) -> bool,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> bool {
-        let read = self.disk.read(&self.places.config, self.limits.config_bytes);
+        let read = self.disk.read(&self.paths.config, self.limits.config_bytes);
         let kept = match read {
             Ok(bytes) if is_good(&bytes) => self
                 .flush_config()
-                .and_then(|()| self.copies_to_write().put(CopyKind::Good, &bytes))
+                .and_then(|()| self.writable_backups().put(BackupKind::Good, &bytes))
                 .map(|_| true),
             Ok(_) => Ok(false),
-            Err(source) => Err(StoreError::Unreadable { path: self.places.config.clone(), source }),
+            Err(source) => Err(StoreError::Unreadable { path: self.paths.config.clone(), source }),
         };
         kept.unwrap_or_else(|error| {
             diagnostics.push(Diagnostic {
@@ -481,7 +482,7 @@ impl Locked<'_> {
                     "the config is in place, but no routine backup of it could be made: {}",
                     chain(&error)
                 ),
-                path: shown(&self.places.backups),
+                path: shown(&self.paths.backups),
                 hint: error.hint(),
                 place: None,
             });

@@ -8,18 +8,18 @@ use myownllm_config_model::{Document, daemon_config, recover};
 use myownllm_durable_fs::rename_or_link;
 use myownllm_salvage::{SHARED_KEYS, Shape};
 
-use crate::copies::CopyKind;
+use crate::backups::BackupKind;
 use crate::locked::Locked;
 use crate::plan::{NEWEST, Source};
 use crate::read::File;
 use crate::report::{Misplaced, SetAside};
-use crate::save::TRIES;
-use crate::{CopyId, FileShape, Store, StoreError};
+use crate::save::MAX_ATTEMPTS;
+use crate::{BackupId, FileShape, Store, StoreError};
 
 /// A misplaced file, and its part that is the daemon's.
 struct Judged {
     misplaced: Misplaced,
-    former: Vec<u8>,
+    previous: Vec<u8>,
     /// The daemon's own part.
     daemon: Option<Vec<u8>>,
 }
@@ -35,7 +35,7 @@ impl Store<'_> {
         if !self.keeps_config {
             return None;
         }
-        let path = &self.places.daemon_config;
+        let path = &self.paths.daemon_config;
         // Every start runs this code, and mostly this one stat is enough.
         self.disk.stat(path).ok()?;
         match self.read_config(path).ok()? {
@@ -48,14 +48,14 @@ impl Store<'_> {
                     whole.as_ref().map_or_else(Vec::new, |whole| keys_of(whole, &daemon_config::OWN_KEYS));
                 let daemon = whole.filter(|_| !daemon_keys.is_empty()).map(|daemon| daemon.to_bytes());
                 let misplaced = Misplaced { shape: FileShape::Corrupt, daemon_keys };
-                Some(Judged { misplaced, former: bytes, daemon })
+                Some(Judged { misplaced, previous: bytes, daemon })
             }
             File::Json { document, .. } => {
                 let (shape, daemon) = self.take_apart(&document).filter(|_| !self.is_one_config())?;
                 let daemon_keys = keys_of(&daemon, &daemon_config::OWN_KEYS);
                 let misplaced = Misplaced { shape, daemon_keys };
                 let daemon = (shape == FileShape::Mixed).then(|| daemon.to_bytes());
-                Some(Judged { misplaced, former: document.bytes_read().to_vec(), daemon })
+                Some(Judged { misplaced, previous: document.bytes_read().to_vec(), daemon })
             }
         }
     }
@@ -88,13 +88,13 @@ impl Store<'_> {
     /// Returns whether a symlink makes the configs of the app and of the daemon one file.
     pub(crate) fn is_one_config(&self) -> bool {
         let real = |path: &Path| self.disk.canonicalize(path).ok();
-        real(&self.places.daemon_config).is_some_and(|at| real(&self.places.config) == Some(at))
+        real(&self.paths.daemon_config).is_some_and(|at| real(&self.paths.config) == Some(at))
     }
 
     /// Returns the app's config from the place of the daemon's, without the daemon's keys: the last
     /// source of a repair.
     pub(crate) fn misplaced_source(&self) -> Option<Source> {
-        let path = &self.places.daemon_config;
+        let path = &self.paths.daemon_config;
         let Ok(File::Json { mut document, .. }) = self.read_config(path) else { return None };
         let is_the_apps = matches!(self.schema.shape(&document), Shape::App | Shape::Mixed);
         if !is_the_apps || self.is_one_config() {
@@ -103,7 +103,7 @@ impl Store<'_> {
         for key in daemon_config::OWN_KEYS {
             document.remove(&[key]);
         }
-        let name = path.strip_prefix(&self.places.app_home).unwrap_or(path);
+        let name = path.strip_prefix(&self.paths.app_home).unwrap_or(path);
         Some(Source { name: name.to_string_lossy().into_owned(), document })
     }
 }
@@ -112,8 +112,8 @@ impl Locked<'_> {
     /// Makes a backup of a misplaced file, and leaves the file in its place.
     pub(crate) fn back_up_misplaced(&self) -> Result<Option<SetAside>, StoreError> {
         self.check_trust()?;
-        let Some(Judged { misplaced, former, .. }) = self.judge_daemon_config() else { return Ok(None) };
-        let backup = self.copies_to_write().put(CopyKind::Kept, &former)?;
+        let Some(Judged { misplaced, previous, .. }) = self.judge_daemon_config() else { return Ok(None) };
+        let backup = self.writable_backups().put(BackupKind::Kept, &previous)?;
         Ok(Some(SetAside { misplaced, backup, restored_from: None }))
     }
 
@@ -122,20 +122,20 @@ impl Locked<'_> {
     /// place.
     pub(crate) fn clear_misplaced(&self) -> Result<Option<SetAside>, StoreError> {
         self.check_trust()?;
-        let path = &self.places.daemon_config;
-        for _ in 0..TRIES {
-            let Some(Judged { misplaced, former, daemon }) = self.judge_daemon_config() else {
+        let path = &self.paths.daemon_config;
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(Judged { misplaced, previous, daemon }) = self.judge_daemon_config() else {
                 return Ok(None);
             };
             self.check_apart()?;
-            let backup = self.copies_to_write().put(CopyKind::Kept, &former)?;
+            let backup = self.writable_backups().put(BackupKind::Kept, &previous)?;
             let (restored_from, daemon) = match daemon {
                 Some(own) => (None, Some(own)),
                 None => self.newest_daemon_part().unzip(),
             };
             let is_cleared = match &daemon {
-                Some(daemon) => self.replace_daemon_config(&former, daemon)?,
-                None => self.take_out(path, &former)?,
+                Some(daemon) => self.replace_daemon_config(&previous, daemon)?,
+                None => self.take_out(path, &previous)?,
             };
             if is_cleared {
                 tracing::info!(%backup, shape = ?misplaced.shape, "set the daemon's config aside");
@@ -146,13 +146,13 @@ impl Locked<'_> {
     }
 
     /// Returns the newest daemon's half among the backups, and its bytes.
-    fn newest_daemon_part(&self) -> Option<(CopyId, Vec<u8>)> {
-        let copies = self.copies();
-        let listing = copies.list().ok()?;
-        let parts = listing.copies.into_iter().rev().filter(|id| id.kind() == CopyKind::Daemon);
+    fn newest_daemon_part(&self) -> Option<(BackupId, Vec<u8>)> {
+        let backups = self.backups();
+        let listing = backups.list().ok()?;
+        let parts = listing.backups.into_iter().rev().filter(|id| id.kind() == BackupKind::Daemon);
         parts
             .filter_map(|id| {
-                copies.read(&id).ok().filter(|(_, intact)| *intact).map(|(bytes, _)| (id, bytes))
+                backups.read(&id).ok().filter(|(_, intact)| *intact).map(|(bytes, _)| (id, bytes))
             })
             .find(|(_, bytes)| {
                 let parsed = Document::parse(bytes).ok();
@@ -164,7 +164,7 @@ impl Locked<'_> {
     /// Removes a file whose content is among the backups from its place. Returns `false` if the
     /// place holds another file by now; that file is moved back. A symlink is kept beside its
     /// place, and its target is not touched.
-    fn take_out(&self, path: &Path, former: &[u8]) -> Result<bool, StoreError> {
+    fn take_out(&self, path: &Path, previous: &[u8]) -> Result<bool, StoreError> {
         let failed = |source| StoreError::Disk {
             doing: "move aside the daemon's config",
             path: path.to_owned(),
@@ -185,14 +185,14 @@ impl Locked<'_> {
             }
         }
         let aside: &Path = aside.as_ref();
-        let is_it = self.disk.read(aside, self.limits.config_bytes).is_ok_and(|now| now == former);
+        let is_it = self.disk.read(aside, self.limits.config_bytes).is_ok_and(|now| now == previous);
         if !is_it {
             // If a newer file has the place meanwhile, the file stays beside it.
             let _ = rename_or_link(&self.dir, aside, path);
         } else if !is_symlink {
             self.dir.unlink(aside).map_err(failed)?;
         }
-        self.dir.sync_dir(&self.places.daemon_home).map_err(failed)?;
+        self.dir.sync_dir(&self.paths.daemon_home).map_err(failed)?;
         Ok(is_it)
     }
 }

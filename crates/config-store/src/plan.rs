@@ -8,7 +8,7 @@ use myownllm_config_model::{Diagnostic, Document, Ids, ParseError, Parsed, Place
 use myownllm_durable_fs::{DiskError, Timestamp, is_ours};
 use myownllm_salvage::{Rebased, Shape, app_half, rebase_paths};
 
-use crate::copies::{CopyKind, Listing};
+use crate::backups::{BackupKind, Listing};
 use crate::read::{File, shown};
 use crate::wipe::Lost;
 use crate::{DaemonHalf, FileShape, Loaded, Pending, Report, Step, Store, StoreError};
@@ -20,7 +20,7 @@ pub(crate) const NEWEST: f64 = myownllm_config_model::daemon_config::NEWEST_VERS
 pub(crate) struct Plan {
     pub(crate) loaded: Loaded,
     /// The file as it was read.
-    pub(crate) former: File,
+    pub(crate) previous: File,
     /// The new content of the config.
     pub(crate) config: Option<Vec<u8>>,
     /// The daemon's half.
@@ -65,18 +65,18 @@ impl Store<'_> {
             return Ok(Plan::without_config());
         }
         let file = self.read_file()?;
-        let listing = self.copies().list();
+        let listing = self.backups().list();
         let beside = self.leftovers_beside();
         self.decide(file, &listing, &beside, ids)
     }
 
     /// Plans for the file alone, without the backups, so that the app has a config to run on.
     /// Returns `None` if the file cannot be read either.
-    pub(crate) fn plan_without_copies(&self, ids: &mut dyn Ids) -> Option<Plan> {
+    pub(crate) fn plan_without_backups(&self, ids: &mut dyn Ids) -> Option<Plan> {
         if !self.keeps_config {
             return Some(Plan::without_config());
         }
-        let bytes = self.disk.read(&self.places.config, self.limits.config_bytes).ok()?;
+        let bytes = self.disk.read(&self.paths.config, self.limits.config_bytes).ok()?;
         let Parsed { document, diagnostics, .. } = Document::parse_vec(bytes).ok()?;
         self.decide(File::Json { document, diagnostics }, &Ok(Listing::default()), &[], ids).ok()
     }
@@ -106,7 +106,7 @@ impl Store<'_> {
                 plan
             }
         };
-        plan.former = file;
+        plan.previous = file;
         self.finish(&mut plan, listing, beside);
         Ok(plan)
     }
@@ -178,7 +178,7 @@ impl Store<'_> {
     /// Returns whether the app has been used in this home: the home holds a key, or files of networks,
     /// of conversations or of backups. A user's settings belong to such a home.
     fn is_used(&self, listing: &Result<Listing, DiskError>) -> bool {
-        let places = &self.places;
+        let paths = &self.paths;
         let holds = |folder: PathBuf| {
             let mut found = false;
             let _ = self.disk.for_each_entry(&folder, &mut |_| {
@@ -193,14 +193,14 @@ impl Store<'_> {
                 || holds(mesh.join("rosters"))
                 || holds(mesh.join("states"))
         };
-        listing.as_ref().is_ok_and(|listing| !listing.copies.is_empty())
-            || [&places.daemon_home, &places.app_home].into_iter().any(is_home_used)
+        listing.as_ref().is_ok_and(|listing| !listing.backups.is_empty())
+            || [&paths.daemon_home, &paths.app_home].into_iter().any(is_home_used)
             || self.schema.user_dirs().into_iter().any(holds)
     }
 
     fn is_newest_good(&self, listing: &Result<Listing, DiskError>, bytes: &[u8]) -> bool {
         let newest = listing.as_ref().ok().and_then(Listing::newest_good);
-        newest.is_some_and(|id| self.copies().is_of(id, bytes))
+        newest.is_some_and(|id| self.backups().is_of(id, bytes))
     }
 
     pub(crate) fn decide_leaked(
@@ -253,7 +253,7 @@ impl Store<'_> {
         report.stripped_keys = found.stripped_keys;
         report.reset_keys = found.reset_keys;
         report.rebased = rebased;
-        report.daemon_half = daemon.as_deref().map(|half| self.fate_of(half));
+        report.daemon_half = daemon.as_deref().map(|half| self.daemon_part_action(half));
         let newer = read.get(&["version"]).and_then(|v| v.as_f64()).filter(|v| *v > NEWEST);
         if let Some(version) = newer {
             notes.push(self.note(
@@ -332,12 +332,12 @@ impl Store<'_> {
     ) -> Result<Option<Source>, StoreError> {
         let (found, unread) = self.readable_source(listing, notes);
         match unread {
-            Some(source) if source.path().parent() == Some(&self.places.backups) => {
-                Err(StoreError::CopyUnreadable { path: source.path().to_owned(), source })
+            Some(source) if source.path().parent() == Some(&self.paths.backups) => {
+                Err(StoreError::BackupUnreadable { path: source.path().to_owned(), source })
             }
             Some(source) => {
                 let doing = "look for the last good backup in";
-                Err(StoreError::at_copies(doing, &self.places.backups, source))
+                Err(StoreError::at_backups(doing, &self.paths.backups, source))
             }
             None => Ok(found),
         }
@@ -350,7 +350,7 @@ impl Store<'_> {
         notes: &mut Vec<Diagnostic>,
     ) -> (Option<Source>, Option<DiskError>) {
         let mut failed = None;
-        let copy = match listing {
+        let backup = match listing {
             Ok(listing) => self.newest_usable(listing, notes, &mut failed),
             Err(error) => {
                 failed = Some(error.clone());
@@ -373,7 +373,7 @@ impl Store<'_> {
             }
         }
         let aside = [aside, self.leftover_source(listing)].into_iter().flatten();
-        let found = match (copy, aside.max_by_key(|(_, _, modified)| *modified)) {
+        let found = match (backup, aside.max_by_key(|(_, _, modified)| *modified)) {
             // Both exist. The daemon, or a killed run, moved aside the file that was in use, so the
             // file differs from the backup by changes after the backup was made, unless the file was
             // moved aside before that. Only the clock can tell the two cases apart.
@@ -416,12 +416,12 @@ impl Store<'_> {
         notes: &mut Vec<Diagnostic>,
         failed: &mut Option<DiskError>,
     ) -> Option<(String, Timestamp, Document)> {
-        let copies = self.copies();
-        for id in listing.copies.iter().rev().filter(|c| c.kind == CopyKind::Good) {
-            match copies.read(id) {
+        let backups = self.backups();
+        for id in listing.backups.iter().rev().filter(|c| c.kind == BackupKind::Good) {
+            match backups.read(id) {
                 Ok((bytes, true)) => {
                     if let Some(document) = self.usable(&bytes) {
-                        let made = self.disk.stat(&copies.path(id)).map(|m| m.modified).unwrap_or_default();
+                        let made = self.disk.stat(&backups.path(id)).map(|m| m.modified).unwrap_or_default();
                         return Some((id.to_string(), made, document));
                     }
                 }
@@ -464,8 +464,8 @@ impl Store<'_> {
     /// If the name cannot be looked at, the later write fails too, and the repair stops before it
     /// touches the app's config. The look itself does not fail, so that the app still gets the
     /// readable part of its config.
-    fn fate_of(&self, half: &[u8]) -> DaemonHalf {
-        let path = &self.places.daemon_config;
+    fn daemon_part_action(&self, half: &[u8]) -> DaemonHalf {
+        let path = &self.paths.daemon_config;
         match self.disk.stat(path) {
             Ok(meta) if meta.is_file() && meta.len == half.len() as u64 => {
                 let same = self.disk.content_eq(path, half).unwrap_or(false);
@@ -506,13 +506,13 @@ impl Store<'_> {
         mut daemon: Option<&mut Document>,
         has_moved: &dyn Fn(&str, &str) -> bool,
     ) -> Vec<Rebased> {
-        let places = &self.places;
+        let paths = &self.paths;
         // The daemon reads paths as text, so a path that is not UTF-8 cannot stand in a config.
-        let Some(to) = places.daemon_home.to_str() else { return Vec::new() };
-        let real = self.disk.canonicalize(&places.app_home).ok().filter(|real| *real != places.app_home);
+        let Some(to) = paths.daemon_home.to_str() else { return Vec::new() };
+        let real = self.disk.canonicalize(&paths.app_home).ok().filter(|real| *real != paths.app_home);
         let mut all: Vec<Rebased> = Vec::new();
         for from in
-            [Some(places.app_home.as_path()), real.as_deref()].into_iter().flatten().filter_map(Path::to_str)
+            [Some(paths.app_home.as_path()), real.as_deref()].into_iter().flatten().filter_map(Path::to_str)
         {
             let moved = |new: &str| {
                 let rest = new.strip_prefix(to).unwrap_or_default();
@@ -529,7 +529,7 @@ impl Store<'_> {
 
     /// Adds the steps to the plan.
     fn finish(&self, plan: &mut Plan, listing: &Result<Listing, DiskError>, beside: &[PathBuf]) {
-        let places = &self.places;
+        let paths = &self.paths;
         let mut steps = Vec::new();
         if plan.loaded.newer.is_some() {
             // A config of a newer version is read and never written: not even a backup is made.
@@ -541,34 +541,34 @@ impl Store<'_> {
             steps.push(Step::ClearLeftover { path: path.clone() });
         }
         if plan.config.is_some()
-            && let Some(former) = plan.former.bytes()
+            && let Some(previous) = plan.previous.bytes()
         {
-            steps.push(Step::KeepFormer {
-                from: places.config.clone(),
-                to: places.backups.clone(),
-                bytes: former.len() as u64,
+            steps.push(Step::KeepPrevious {
+                from: paths.config.clone(),
+                to: paths.backups.clone(),
+                bytes: previous.len() as u64,
             });
         }
         match plan.loaded.report.daemon_half {
             Some(DaemonHalf::Written) => {
-                steps.push(Step::PublishDaemonHalf { to: places.daemon_config.clone() });
+                steps.push(Step::PublishDaemonHalf { to: paths.daemon_config.clone() });
             }
             Some(DaemonHalf::Kept) => steps.push(Step::KeepDaemonHalf {
-                existing: places.daemon_config.clone(),
-                to: places.backups.clone(),
+                existing: paths.daemon_config.clone(),
+                to: paths.backups.clone(),
             }),
             Some(DaemonHalf::Exists) | None => {}
         }
         let shape = plan.loaded.shape;
-        match (&plan.config, plan.former.bytes()) {
+        match (&plan.config, plan.previous.bytes()) {
             (Some(_), Some(_)) => steps.push(Step::ReplaceConfig {
-                path: places.config.clone(),
+                path: paths.config.clone(),
                 repair: !matches!(shape, FileShape::App | FileShape::Unknown)
                     || plan.loaded.report.restored_from.is_some()
                     || plan.is_lost,
             }),
             (Some(_), None) => steps.push(Step::WriteConfig {
-                path: places.config.clone(),
+                path: paths.config.clone(),
                 repair: plan.loaded.report.restored_from.is_some() || plan.is_lost,
                 restored: plan.loaded.report.restored_from.is_some(),
             }),
@@ -576,27 +576,27 @@ impl Store<'_> {
         }
         match listing {
             Ok(listing) => {
-                let content = plan.config.as_deref().or(plan.former.bytes());
+                let content = plan.config.as_deref().or(plan.previous.bytes());
                 // A config without any key of the app's may belong to another program, so it is not
                 // a good state to return to.
                 let ours = plan.config.is_some() || shape == FileShape::App;
                 // A config that has lost something must not become the newest good state before the
                 // user accepts the loss.
                 let wiped = plan.loaded.report.wiped.is_some() && plan.loaded.report.restored_from.is_none();
-                let copies = self.copies();
+                let backups = self.backups();
                 let is_kept = |bytes: &[u8]| {
                     (plan.backed_up && plan.config.is_none())
-                        || listing.newest_good().is_some_and(|id| copies.is_of(id, bytes))
+                        || listing.newest_good().is_some_and(|id| backups.is_of(id, bytes))
                 };
                 if ours && !wiped && content.is_some_and(|bytes| !is_kept(bytes)) {
-                    steps.push(Step::KeepLastGood { to: places.backups.clone() });
+                    steps.push(Step::KeepLastGood { to: paths.backups.clone() });
                 }
             }
             Err(error) => plan.loaded.diagnostics.push(Diagnostic {
                 code: "store.backups-unreadable",
                 severity: Severity::Warning,
                 message: format!("no backup of the config is kept: {error}: {}", error.io()),
-                path: shown(&places.backups),
+                path: shown(&paths.backups),
                 hint: error.hint(),
                 place: None,
             }),
@@ -627,7 +627,7 @@ impl Store<'_> {
     }
 
     pub(crate) fn note(&self, code: &'static str, severity: Severity, message: String) -> Diagnostic {
-        Diagnostic { code, severity, message, path: shown(&self.places.config), hint: None, place: None }
+        Diagnostic { code, severity, message, path: shown(&self.paths.config), hint: None, place: None }
     }
 }
 
@@ -653,7 +653,7 @@ impl Plan {
     ) -> Self {
         let loaded =
             Loaded { document, shape, newer: None, pending: Pending::default(), report, diagnostics };
-        Self { loaded, former: File::Missing, config: None, daemon: None, backed_up: false, is_lost: false }
+        Self { loaded, previous: File::Missing, config: None, daemon: None, backed_up: false, is_lost: false }
     }
 }
 

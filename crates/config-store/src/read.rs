@@ -16,11 +16,11 @@ use crate::{Store, StoreError};
 /// Size, times and inode of an unparsable file must stay the same for this long before the file
 /// counts as corrupt: former versions of the app, and older daemons, truncate the file and write it
 /// in place.
-const STABLE: Duration = Duration::from_millis(250);
+const STABLE_FOR: Duration = Duration::from_millis(250);
 /// The interval of the looks meanwhile.
-const PACE: Duration = Duration::from_millis(25);
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// The longest wait for a file that keeps changing and never parses.
-const PATIENCE: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The content of the config's place.
 pub(crate) enum File {
@@ -60,7 +60,7 @@ impl Signature {
 impl Store<'_> {
     /// Reads and parses the app's config.
     pub(crate) fn read_file(&self) -> Result<File, StoreError> {
-        self.read_config(&self.places.config)
+        self.read_config(&self.paths.config)
     }
 
     /// Reads and parses a config. Reads a file that does not parse again until no program writes it
@@ -76,7 +76,7 @@ impl Store<'_> {
                 }
                 Err(_) => {}
             }
-            if self.clock.elapsed().saturating_sub(begin) > PATIENCE {
+            if self.clock.elapsed().saturating_sub(begin) > READ_TIMEOUT {
                 return Err(StoreError::Unstable { path: path.to_owned() });
             }
         }
@@ -87,12 +87,12 @@ impl Store<'_> {
         let Some(first) = self.signature(path)? else { return Ok(false) };
         // The file may have changed between the read and the stat.
         if self.read_once(path)?.as_deref() != Some(bytes) {
-            self.clock.sleep(PACE);
+            self.clock.sleep(POLL_INTERVAL);
             return Ok(false);
         }
         let since = self.clock.elapsed();
-        while self.clock.elapsed().saturating_sub(since) < STABLE {
-            self.clock.sleep(PACE);
+        while self.clock.elapsed().saturating_sub(since) < STABLE_FOR {
+            self.clock.sleep(POLL_INTERVAL);
             if self.signature(path)?.as_ref() != Some(&first) {
                 return Ok(false);
             }
@@ -140,9 +140,9 @@ impl Store<'_> {
     /// to write: sources for a repair.
     pub(crate) fn siblings(&self) -> impl Iterator<Item = PathBuf> {
         [".corrupt", ".tmp"].into_iter().filter_map(|end| {
-            let mut name = self.places.config.file_name()?.to_owned();
+            let mut name = self.paths.config.file_name()?.to_owned();
             name.push(end);
-            Some(self.places.config.with_file_name(name))
+            Some(self.paths.config.with_file_name(name))
         })
     }
 
@@ -150,7 +150,7 @@ impl Store<'_> {
     /// symlink.
     pub(crate) fn leftovers_beside(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        let config = &self.places.config;
+        let config = &self.paths.config;
         let Some((folder, name)) = config.parent().zip(config.file_name()) else { return found };
         let mut linked = false;
         // A directory that cannot be listed may hide a temporary file, which then only waits for a

@@ -7,9 +7,9 @@ use myownllm_config_model::{
 use myownllm_durable_fs::{DiskError, FileKind};
 use myownllm_salvage::Shape;
 
-use crate::copies::Listing;
+use crate::backups::Listing;
 use crate::plan::Plan;
-use crate::{CopyId, FileShape, Report, Store, StoreError};
+use crate::{BackupId, FileShape, Report, Store, StoreError};
 
 /// The code of members that a restore could take from a file that is not JSON.
 const OFFER: &str = "store.recoverable";
@@ -129,19 +129,19 @@ impl Store<'_> {
         plan
     }
 
-    /// Adds the commands that work only after the repair. `former` is the backup of the file that
+    /// Adds the commands that work only after the repair. `previous` is the backup of the file that
     /// was not JSON.
     pub(crate) fn complete_hints(
         &self,
         config: &Document,
-        former: Option<&CopyId>,
+        previous: Option<&BackupId>,
         diagnostics: &mut [Diagnostic],
     ) {
-        let program = &self.places.program;
+        let program = &self.paths.program;
         for found in diagnostics {
-            match (found.code, former) {
-                (OFFER, Some(former)) => {
-                    let number = former.sequence();
+            match (found.code, previous) {
+                (OFFER, Some(previous)) => {
+                    let number = previous.sequence();
                     found.message = found.message.replace(PENDING, &format!("from backup {number}"));
                     found.hint = Some(format!("{program} config restore {number}"));
                 }
@@ -166,13 +166,13 @@ impl Store<'_> {
 
     /// Returns the config that a backup that is not JSON contains: its complete document, or the
     /// current config with its complete members.
-    pub(crate) fn recover_copy(&self, bytes: &[u8], ids: &mut dyn Ids) -> Option<(Document, Diagnostic)> {
+    pub(crate) fn recover_backup(&self, bytes: &[u8], ids: &mut dyn Ids) -> Option<(Document, Diagnostic)> {
         let found = self.recover_config(bytes).filter(|found| self.is_restorable(found))?;
         let note = self.recovered_note(&found);
         if !matches!(found.extent, Extent::Torn { .. } | Extent::Around { .. }) {
             return Some((found.document, note));
         }
-        let current = self.disk.read(&self.places.config, self.limits.config_bytes).ok();
+        let current = self.disk.read(&self.paths.config, self.limits.config_bytes).ok();
         let mut document = match current.and_then(|bytes| self.usable(&bytes)) {
             Some(mut current) => {
                 for key in &found.whole {
@@ -226,7 +226,7 @@ impl Store<'_> {
         // A daemon names the file by the normal form of the id.
         let is_id = |stem: &str| network_id::normalize(stem).is_ok_and(|id| id == stem);
         let mut names = Vec::new();
-        for home in [&self.places.daemon_home, &self.places.app_home] {
+        for home in [&self.paths.daemon_home, &self.paths.app_home] {
             let entries = self.disk.list(&home.join("mesh").join("rosters")).unwrap_or_default();
             let files = entries.iter().filter(|entry| entry.kind == FileKind::File);
             let stems = files.filter_map(|entry| entry.name.to_str()?.strip_suffix(".json"));

@@ -6,7 +6,7 @@ use myownllm_config_model::{Diagnostic, Document};
 use myownllm_salvage::{Rebased, Shape};
 use serde::{Serialize, Serializer};
 
-use crate::{CopyId, CopyKind};
+use crate::{BackupId, BackupKind};
 
 /// The kind of a config file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -95,7 +95,7 @@ impl Pending {
             matches!(
                 step,
                 Step::ClearLeftover { .. }
-                    | Step::KeepFormer { .. }
+                    | Step::KeepPrevious { .. }
                     | Step::ReplaceConfig { repair: false, .. }
                     | Step::KeepLastGood { .. }
             )
@@ -126,8 +126,9 @@ pub enum Step {
         path: PathBuf,
     },
     /// Makes a backup of the file's previous bytes.
+    #[serde(rename = "keep-former")]
     #[non_exhaustive]
-    KeepFormer {
+    KeepPrevious {
         /// The file.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
@@ -273,7 +274,7 @@ pub struct Wipe {
 #[non_exhaustive]
 pub struct Accepted {
     /// The backup of the current config.
-    pub backup: CopyId,
+    pub backup: BackupId,
     /// True if the backup was made. Otherwise it was the newest already.
     pub changed: bool,
 }
@@ -296,9 +297,9 @@ pub struct SetAside {
     /// The file as it was found.
     pub misplaced: Misplaced,
     /// The backup of the file's bytes.
-    pub backup: CopyId,
+    pub backup: BackupId,
     /// The daemon's half among the backups that took the place.
-    pub restored_from: Option<CopyId>,
+    pub restored_from: Option<BackupId>,
 }
 
 /// The result of [`LockedStore::apply`](crate::LockedStore::apply).
@@ -335,9 +336,9 @@ pub struct Updated {
 #[non_exhaustive]
 pub struct HistoryEntry {
     /// The id of the backup.
-    pub id: CopyId,
+    pub id: BackupId,
     /// The reason for the backup.
-    pub kind: CopyKind,
+    pub kind: BackupKind,
     /// The size in bytes.
     pub bytes: u64,
     /// The time of the backup in milliseconds since the Unix epoch, by the clock of that time. For
@@ -368,7 +369,7 @@ impl HistoryEntry {
     #[must_use]
     pub fn is_restorable(&self) -> bool {
         self.intact
-            && self.kind != CopyKind::Daemon
+            && self.kind != BackupKind::Daemon
             && (matches!(self.shape, FileShape::App | FileShape::Unknown) || self.recoverable)
     }
 }
@@ -380,9 +381,9 @@ pub struct Restored {
     /// The config as it is on disk now.
     pub document: Document,
     /// The backup that was restored.
-    pub from: CopyId,
+    pub from: BackupId,
     /// The backup of the config's previous bytes; `None` if there were none.
-    pub backup: Option<CopyId>,
+    pub backup: Option<BackupId>,
     /// True if the file was written. It is not written if it held those bytes already.
     pub changed: bool,
     /// The findings.

@@ -12,18 +12,18 @@ use myownllm_durable_fs::{
     rename_back, rename_or_link, replace, stale_temps, temp_name,
 };
 
-use crate::copies::{Copies, CopyKind, WritableCopies, hash, publish};
+use crate::backups::{BackupKind, Backups, WritableBackups, hash, publish};
 use crate::locked::Locked;
 use crate::plan::Plan;
 use crate::read::shown;
-use crate::{CopyId, FileShape, Places, Step, Store, StoreError};
+use crate::{BackupId, FileShape, Step, Store, StoreError, StorePaths};
 
 /// The most restarts of a whole operation because another program wrote meanwhile.
-pub(crate) const TRIES: u32 = 32;
+pub(crate) const MAX_ATTEMPTS: u32 = 32;
 /// The most exchanges that return a displaced file, if each exchange displaces a newer one. An
 /// exchange takes some microseconds, so a program that writes faster for that long does not stop.
 /// The number also limits the backups that one save makes of the files that it displaced.
-const RETURNS: u32 = 8;
+const MAX_EXCHANGES: u32 = 8;
 
 /// The result of one attempt to save.
 pub(crate) enum Saved {
@@ -41,31 +41,31 @@ pub(crate) enum Saved {
 
 /// The bytes of a displaced file, and the note with the same bytes that was written before the file
 /// went back.
-struct TakenOut {
+struct Intercepted {
     bytes: Vec<u8>,
-    note: Option<PathBuf>,
+    journal: Option<PathBuf>,
 }
 
 impl Store<'_> {
-    pub(crate) fn copies(&self) -> Copies<'_> {
-        let places = &self.places;
-        Copies {
+    pub(crate) fn backups(&self) -> Backups<'_> {
+        let paths = &self.paths;
+        Backups {
             disk: &*self.disk,
-            folder: &places.backups,
-            app_home: &places.app_home,
-            config: &places.config,
+            folder: &paths.backups,
+            app_home: &paths.app_home,
+            config: &paths.config,
             limits: self.limits,
             schema: self.schema,
         }
     }
 
     pub(crate) fn owner(&self) -> Option<myownllm_durable_fs::Owner> {
-        self.disk.stat_follow(&self.places.app_home).ok().and_then(|meta| meta.owner)
+        self.disk.stat_follow(&self.paths.app_home).ok().and_then(|meta| meta.owner)
     }
 
     /// Checks that only the home's owner and root decide where a change of the home goes.
     pub(crate) fn check_trust(&self) -> Result<HomeTrust, StoreError> {
-        let home = &self.places.app_home;
+        let home = &self.paths.app_home;
         let trust = HomeTrust::look(&*self.disk, home).map_err(|source| StoreError::Disk {
             doing: "look at the app's home",
             path: home.clone(),
@@ -81,7 +81,7 @@ impl Store<'_> {
     /// daemon home: each program would overwrite the other's data. Also checks that no other user
     /// decides where a symlink leads: for root, the target could be anywhere.
     pub(crate) fn check_apart(&self) -> Result<(), StoreError> {
-        let Places { config, daemon_config, daemon_home, .. } = &self.places;
+        let StorePaths { config, daemon_config, daemon_home, .. } = &self.paths;
         match look_behind(&*self.disk, config) {
             Ok(None) => {}
             Ok(Some(problem)) => return Err(self.foreign_link(problem)),
@@ -100,7 +100,7 @@ impl Store<'_> {
     }
 
     fn foreign_link(&self, problem: OwnershipProblem) -> StoreError {
-        let path = self.places.config.clone();
+        let path = self.paths.config.clone();
         let file = self.disk.stat_follow(&path).ok().and_then(|meta| meta.owner);
         match (&problem.kind, file) {
             (&OwnershipProblemKind::ForeignSymlink { uid: by }, Some(file)) => {
@@ -122,11 +122,11 @@ impl Store<'_> {
     /// Checks whether `bytes` may replace the config, before anything is changed.
     ///
     /// # Errors
-    /// [`StoreError::ConfigIsACopy`], [`StoreError::Shared`], [`StoreError::ForeignLink`];
+    /// [`StoreError::ConfigIsBackup`], [`StoreError::Shared`], [`StoreError::ForeignLink`];
     /// [`StoreError::TooMuch`] if `bytes` could not be read again.
     pub(crate) fn check_replacing(&self, bytes: &[u8]) -> Result<(), StoreError> {
         self.check_replaceable(bytes)?;
-        let too_much = |why| StoreError::TooMuch { path: self.places.config.clone(), why };
+        let too_much = |why| StoreError::TooMuch { path: self.paths.config.clone(), why };
         Document::parse(bytes).map(drop).map_err(|error| too_much(error.kind.to_string()))
     }
 
@@ -134,15 +134,15 @@ impl Store<'_> {
     pub(crate) fn check_replaceable(&self, bytes: &[u8]) -> Result<(), StoreError> {
         self.check_apart()?;
         let limit = self.limits.config_bytes;
-        let too_much = |why| StoreError::TooMuch { path: self.places.config.clone(), why };
+        let too_much = |why| StoreError::TooMuch { path: self.paths.config.clone(), why };
         if bytes.len() as u64 > limit {
             return Err(too_much(format!("it would have more than {} MiB", limit >> 20)));
         }
-        let Places { config, backups, .. } = &self.places;
-        if let (Some(copy), Some(folder)) = (self.goal_of(config), self.real(backups))
-            && copy.parent() == Some(&*folder)
+        let StorePaths { config, backups, .. } = &self.paths;
+        if let (Some(backup), Some(folder)) = (self.goal_of(config), self.real(backups))
+            && backup.parent() == Some(&*folder)
         {
-            return Err(StoreError::ConfigIsACopy { path: config.clone(), copy });
+            return Err(StoreError::ConfigIsBackup { path: config.clone(), backup });
         }
         Ok(())
     }
@@ -150,20 +150,20 @@ impl Store<'_> {
 
 impl Locked<'_> {
     /// Returns the backups for writing: new files belong to the owner of the home.
-    pub(crate) fn copies_to_write(&self) -> WritableCopies<'_> {
-        WritableCopies { copies: self.copies(), dir: &self.dir, owner: self.owner() }
+    pub(crate) fn writable_backups(&self) -> WritableBackups<'_> {
+        WritableBackups { backups: self.backups(), lock: &self.dir, owner: self.owner() }
     }
 
-    /// Makes one attempt at a compare-and-swap of the config from `former` (`None` for a missing
+    /// Makes one attempt at a compare-and-swap of the config from `previous` (`None` for a missing
     /// config) to `bytes`.
-    pub(crate) fn save(&self, former: Option<&[u8]>, bytes: &[u8]) -> Result<Saved, StoreError> {
-        let path = &self.places.config;
+    pub(crate) fn save(&self, previous: Option<&[u8]>, bytes: &[u8]) -> Result<Saved, StoreError> {
+        let path = &self.paths.config;
         let failed = |source| self.saving_failed(source);
-        let Some(former) = former else {
+        let Some(previous) = previous else {
             // A run that was killed right after it made the app's home has not synced the name.
             self.dir.sync_own_name().map_err(|source| StoreError::Disk {
                 doing: "flush the user's home",
-                path: self.places.user_home.clone(),
+                path: self.paths.user_home.clone(),
                 source,
             })?;
             return match publish(&self.dir, path, bytes, self.owner()) {
@@ -173,12 +173,12 @@ impl Locked<'_> {
             };
         };
         let limit = self.limits.config_bytes;
-        match replace(&self.dir, path, bytes, former, limit) {
+        match replace(&self.dir, path, bytes, previous, limit) {
             Ok(Replaced::Expected { method, displaced, rights }) => {
                 // A writer that had the old file open may have written into the displaced file.
                 match self.disk.read(&displaced.path, limit) {
-                    Ok(now) if now != former => {
-                        self.put_back(bytes, Displaced { bytes: now, ..displaced })?;
+                    Ok(now) if now != previous => {
+                        self.restore_displaced(bytes, Displaced { bytes: now, ..displaced })?;
                         return Ok(Saved::Foreign);
                     }
                     // The content is among the backups. If the file cannot be removed, the next run
@@ -190,7 +190,7 @@ impl Locked<'_> {
                 Ok(Saved::Done { unseen_possible: method == ReplaceMethod::CheckedRename, rights })
             }
             Ok(Replaced::Conflict { theirs: displaced, .. }) => {
-                self.put_back(bytes, displaced)?;
+                self.restore_displaced(bytes, displaced)?;
                 Ok(Saved::Foreign)
             }
             Ok(_) => Ok(Saved::Foreign),
@@ -208,10 +208,10 @@ impl Locked<'_> {
         &self,
         bytes: &[u8],
     ) -> Result<Option<(PathBuf, ReplaceMethod)>, StoreError> {
-        let copies = self.copies_to_write();
-        copies.make_folder()?;
+        let backups = self.writable_backups();
+        backups.make_folder()?;
         let replace = || {
-            let place = self.dir.admit_target(&self.places.config)?;
+            let place = self.dir.admit_target(&self.paths.config)?;
             let folder = place.parent().unwrap_or(&place);
             self.disk.ensure_entries_removable(folder)?;
             // Only under this name does no run ever clear the file away without a backup, and no
@@ -239,16 +239,16 @@ impl Locked<'_> {
             Err(error) if error.kind() == ErrorKind::FileTooLarge => {}
             Err(error) => return Err(self.saving_failed(error)),
             Ok(theirs) => {
-                self.put_back(bytes, Displaced { path: swap, place, bytes: theirs })?;
+                self.restore_displaced(bytes, Displaced { path: swap, place, bytes: theirs })?;
                 return Ok(None);
             }
         }
         self.dir.sync_dir(place.parent().unwrap_or(&place)).map_err(|source| self.saving_failed(source))?;
         for number in 1.. {
-            let aside = self.places.backups.join(format!("too-large-{number}.json"));
+            let aside = self.paths.backups.join(format!("too-large-{number}.json"));
             match rename_or_link(&self.dir, &swap, &aside) {
                 Ok(_) => {
-                    copies.flush_folders()?;
+                    backups.flush_folders()?;
                     return Ok(Some((aside, method)));
                 }
                 Err(error) if error.is_already_exists() => {}
@@ -259,7 +259,7 @@ impl Locked<'_> {
     }
 
     fn saving_failed(&self, source: DiskError) -> StoreError {
-        let path = self.places.config.clone();
+        let path = self.paths.config.clone();
         match source.kind() {
             ErrorKind::ResourceBusy => StoreError::Mounted { path, source },
             _ => StoreError::Disk { doing: "save the config", path, source },
@@ -273,21 +273,21 @@ impl Locked<'_> {
     /// Every displaced file ends among the backups, also one that was returned. Until the return,
     /// other programs read our file instead, and may overwrite the returned file with an edit of our
     /// file.
-    pub(crate) fn put_back(&self, ours: &[u8], displaced: Displaced) -> Result<(), StoreError> {
+    pub(crate) fn restore_displaced(&self, ours: &[u8], displaced: Displaced) -> Result<(), StoreError> {
         let Displaced { path: aside, place, bytes } = displaced;
         let failed = |source| StoreError::Disk { doing: "save the config", path: place.clone(), source };
-        let mut taken_out = vec![TakenOut { bytes, note: None }];
-        let settled = self.exchange_until_settled(&aside, &place, ours, &mut taken_out);
+        let mut intercepted = vec![Intercepted { bytes, journal: None }];
+        let settled = self.exchange_until_settled(&aside, &place, ours, &mut intercepted);
         let flushed = self.dir.sync_dir(place.parent().unwrap_or(&place));
         // Keeps each of them, even if another fails.
-        let keep = |out: &TakenOut| {
+        let keep = |out: &Intercepted| {
             if out.bytes != ours {
-                self.keep_taken_out(&out.bytes)?;
+                self.keep_intercepted(&out.bytes)?;
             }
-            out.note.as_ref().map(|note| self.dir.unlink(note));
+            out.journal.as_ref().map(|journal| self.dir.unlink(journal));
             Ok(())
         };
-        let kept = taken_out.iter().map(keep).fold(Ok(()), Result::and);
+        let kept = intercepted.iter().map(keep).fold(Ok(()), Result::and);
         let settled = settled.map_err(failed)?;
         flushed.map_err(failed)?;
         kept?;
@@ -303,17 +303,17 @@ impl Locked<'_> {
         aside: &Path,
         place: &Path,
         ours: &[u8],
-        taken_out: &mut Vec<TakenOut>,
+        intercepted: &mut Vec<Intercepted>,
     ) -> Result<bool, DiskError> {
         let mut expected = ours.to_vec();
-        for _ in 0..RETURNS {
-            if let Some(out) = taken_out.last_mut() {
-                out.note = self.note_down(place, &out.bytes);
+        for _ in 0..MAX_EXCHANGES {
+            if let Some(out) = intercepted.last_mut() {
+                out.journal = self.journal_bytes(place, &out.bytes);
             }
             match self.dir.exchange(aside, place) {
                 Ok(()) => {}
                 Err(error) if error.may_be_unsupported() => {
-                    self.rename_over(aside, place, &expected, taken_out)?;
+                    self.rename_over(aside, place, &expected, intercepted)?;
                     return Ok(true);
                 }
                 // Another program removed the file, so there is nothing to exchange with. That
@@ -325,10 +325,10 @@ impl Locked<'_> {
             if out == expected {
                 return Ok(true);
             }
-            if let Some(returned) = taken_out.last() {
+            if let Some(returned) = intercepted.last() {
                 expected.clone_from(&returned.bytes);
             }
-            taken_out.push(TakenOut { bytes: out, note: None });
+            intercepted.push(Intercepted { bytes: out, journal: None });
         }
         Ok(false)
     }
@@ -340,14 +340,14 @@ impl Locked<'_> {
         aside: &Path,
         place: &Path,
         expected: &[u8],
-        taken_out: &mut Vec<TakenOut>,
+        intercepted: &mut Vec<Intercepted>,
     ) -> Result<(), DiskError> {
-        let bytes = taken_out.last().map(|out| out.bytes.clone()).unwrap_or_default();
+        let bytes = intercepted.last().map(|out| out.bytes.clone()).unwrap_or_default();
         let displaced = Displaced { path: aside.to_owned(), place: place.to_owned(), bytes };
         if let Some(second) = rename_back(&self.dir, &displaced, expected)? {
             // The file holds our bytes, and perhaps another program's write in place.
             let bytes = self.disk.read(&second, self.limits.config_bytes)?;
-            taken_out.push(TakenOut { bytes, note: Some(second) });
+            intercepted.push(Intercepted { bytes, journal: Some(second) });
         }
         Ok(())
     }
@@ -356,23 +356,23 @@ impl Locked<'_> {
     /// turns into a backup if this run is killed before it does. Another program that has read our
     /// file may have overwritten the returned one by then. Not synced: after a power cut no such
     /// program is left. Best effort: without a note the file is returned all the same.
-    fn note_down(&self, place: &Path, bytes: &[u8]) -> Option<PathBuf> {
-        let note = temp_name(place.parent()?, SWAP_SUFFIX);
-        self.dir.create(&note, bytes, 0o600).ok().map(|()| note)
+    fn journal_bytes(&self, place: &Path, bytes: &[u8]) -> Option<PathBuf> {
+        let journal = temp_name(place.parent()?, SWAP_SUFFIX);
+        self.dir.create(&journal, bytes, 0o600).ok().map(|()| journal)
     }
 
     /// Makes a backup of a displaced file. The backup is one of those that are never removed while
     /// these have room to spare: a program that writes all the time must not use up the room that a
     /// repair needs. After that, a config of the app's becomes a routine backup.
-    fn keep_taken_out(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        let mut copies = self.copies_to_write();
-        copies.copies.limits.kept_count /= 2;
-        copies.copies.limits.kept_bytes /= 2;
-        let kept = match copies.put(CopyKind::Kept, bytes) {
+    fn keep_intercepted(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut backups = self.writable_backups();
+        backups.backups.limits.kept_count /= 2;
+        backups.backups.limits.kept_bytes /= 2;
+        let kept = match backups.put(BackupKind::Kept, bytes) {
             Err(StoreError::BackupsFull { .. }) if self.usable(bytes).is_some() => {
-                copies.put(CopyKind::Good, bytes)
+                backups.put(BackupKind::Good, bytes)
             }
-            Err(StoreError::BackupsFull { .. }) => self.copies_to_write().put(CopyKind::Kept, bytes),
+            Err(StoreError::BackupsFull { .. }) => self.writable_backups().put(BackupKind::Kept, bytes),
             other => other,
         };
         kept.map(drop)
@@ -388,11 +388,11 @@ impl Locked<'_> {
     ) -> Vec<Step> {
         let source = repair.and_then(Plan::source);
         let planned = repair.map(|repair| &repair.loaded.document);
-        let places = &self.places;
-        let mut folders = vec![places.app_home.clone(), places.backups.clone(), places.daemon_home.clone()];
-        folders.extend(places.config.parent().map(Path::to_owned));
+        let paths = &self.paths;
+        let mut folders = vec![paths.app_home.clone(), paths.backups.clone(), paths.daemon_home.clone()];
+        folders.extend(paths.config.parent().map(Path::to_owned));
         folders.extend(
-            self.dir.admit_target(&places.config).ok().and_then(|real| real.parent().map(Path::to_owned)),
+            self.dir.admit_target(&paths.config).ok().and_then(|real| real.parent().map(Path::to_owned)),
         );
         folders.sort();
         folders.dedup();
@@ -487,11 +487,11 @@ impl Locked<'_> {
                 self.keep_as(&bytes, false)?
             }
             FileShape::Daemon | FileShape::Mixed
-                if path.parent() == Some(&*self.places.daemon_home)
-                    && self.disk.stat(&self.places.daemon_config).is_err()
+                if path.parent() == Some(&*self.paths.daemon_home)
+                    && self.disk.stat(&self.paths.daemon_config).is_err()
                     && !self.is_overwritten() =>
             {
-                self.keep(&bytes, &[CopyKind::Daemon, CopyKind::Kept], CopyKind::Daemon)?
+                self.keep(&bytes, &[BackupKind::Daemon, BackupKind::Kept], BackupKind::Daemon)?
             }
             FileShape::Corrupt
                 if !self.has_sound_config()
@@ -514,12 +514,12 @@ impl Locked<'_> {
     }
 
     fn is_the_config(&self, bytes: &[u8]) -> bool {
-        self.disk.content_eq(&self.places.config, bytes).unwrap_or(false)
+        self.disk.content_eq(&self.paths.config, bytes).unwrap_or(false)
     }
 
     /// Returns the bytes of the config as it is now; none if it cannot be read.
     fn live_bytes(&self) -> Vec<u8> {
-        self.disk.read(&self.places.config, self.limits.config_bytes).unwrap_or_default()
+        self.disk.read(&self.paths.config, self.limits.config_bytes).unwrap_or_default()
     }
 
     /// Returns whether the planned config, the config, its complete part, or the newest good backup
@@ -535,7 +535,7 @@ impl Locked<'_> {
         }
         let live = self.live_bytes();
         let live = self.usable(&live).or_else(|| Some(self.recover_config(&live)?.document));
-        let (backup, _) = self.readable_source(&self.copies().list(), &mut Vec::new());
+        let (backup, _) = self.readable_source(&self.backups().list(), &mut Vec::new());
         live.as_ref().is_some_and(has_all) || backup.is_some_and(|backup| has_all(&backup.document))
     }
 
@@ -547,16 +547,16 @@ impl Locked<'_> {
     /// Returns whether the config, or a backup, is of the app's shape.
     fn has_sound_config(&self) -> bool {
         self.usable(&self.live_bytes()).is_some()
-            || self.copies().list().map_or(true, |listing| listing.newest_good().is_some())
+            || self.backups().list().map_or(true, |listing| listing.newest_good().is_some())
     }
 
     /// Makes a backup of a leftover, unless there is one of its content. The `source` of a repair
     /// becomes the newest good backup in any case, so that the next run restores it if this one is
     /// killed.
-    fn keep_as(&self, bytes: &[u8], is_source: bool) -> Result<Option<CopyId>, StoreError> {
+    fn keep_as(&self, bytes: &[u8], is_source: bool) -> Result<Option<BackupId>, StoreError> {
         match is_source {
-            true => self.copies_to_write().put(CopyKind::Good, bytes).map(Some),
-            false => self.keep(bytes, &[CopyKind::Good, CopyKind::Kept], CopyKind::Kept),
+            true => self.writable_backups().put(BackupKind::Good, bytes).map(Some),
+            false => self.keep(bytes, &[BackupKind::Good, BackupKind::Kept], BackupKind::Kept),
         }
     }
 
@@ -565,22 +565,22 @@ impl Locked<'_> {
     pub(crate) fn keep(
         &self,
         bytes: &[u8],
-        kinds: &[CopyKind],
-        kind: CopyKind,
-    ) -> Result<Option<CopyId>, StoreError> {
-        let copies = self.copies_to_write();
-        let listing = copies.list().map_err(|e| copies.failed(e))?;
-        if copies.find(&listing, bytes, kinds)?.is_some() {
+        kinds: &[BackupKind],
+        kind: BackupKind,
+    ) -> Result<Option<BackupId>, StoreError> {
+        let backups = self.writable_backups();
+        let listing = backups.list().map_err(|e| backups.failed(e))?;
+        if backups.find(&listing, bytes, kinds)?.is_some() {
             return Ok(None);
         }
-        copies.put(kind, bytes).map(Some)
+        backups.put(kind, bytes).map(Some)
     }
 
     /// Ensures that the bytes of a config that a newer edit is about to replace are among the
     /// backups.
     pub(crate) fn keep_routinely(&self, bytes: &[u8], healthy: bool) -> Result<(), StoreError> {
-        let kind = if healthy { CopyKind::Good } else { CopyKind::Kept };
-        self.keep(bytes, &[CopyKind::Good, CopyKind::Kept], kind).map(drop)
+        let kind = if healthy { BackupKind::Good } else { BackupKind::Kept };
+        self.keep(bytes, &[BackupKind::Good, BackupKind::Kept], kind).map(drop)
     }
 }
 

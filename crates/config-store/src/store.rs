@@ -9,13 +9,13 @@ use myownllm_durable_fs::{
 };
 use myownllm_salvage::{AppSchema, NoSchema, Rebased, Shape};
 
-use crate::copies::hash;
+use crate::backups::hash;
 use crate::locked::Locked;
 use crate::read::File;
 use crate::wipe::recommend;
 use crate::{
-    Clock, CopyId, CopyKind, FileShape, HistoryEntry, Limits, Loaded, LockedStore, Misplaced, Pending,
-    Places, StoreError,
+    BackupId, BackupKind, Clock, FileShape, HistoryEntry, Limits, Loaded, LockedStore, Misplaced, Pending,
+    StoreError, StorePaths,
 };
 
 /// A caller's error in an edit. It becomes the source of [`StoreError::Edit`].
@@ -30,13 +30,13 @@ pub trait ConfigStore {
     /// Fails if the file exists and its content cannot be determined: [`StoreError::Unreadable`],
     /// [`NotRegular`](StoreError::NotRegular), [`TooLarge`](StoreError::TooLarge),
     /// [`Unstable`](StoreError::Unstable); or if a repair needs a backup directory that cannot be
-    /// read. [`stand_in`](Self::stand_in) then returns a config to run on.
-    fn look(&self, ids: &mut dyn Ids) -> Result<Loaded, StoreError>;
+    /// read. [`fallback`](Self::stand_in) then returns a config to run on.
+    fn load(&self, ids: &mut dyn Ids) -> Result<Loaded, StoreError>;
 
-    /// Returns a config to run on after [`look`](Self::look) failed: the file's own as far as the
+    /// Returns a config to run on after [`load`](Self::look) failed: the file's own as far as the
     /// file can be read (a repair that lacks its backups is made in memory), else the last good
     /// backup, else the defaults. Nothing is pending: the config must never be written.
-    fn stand_in(&self, ids: &mut dyn Ids) -> Loaded;
+    fn fallback(&self, ids: &mut dyn Ids) -> Loaded;
 
     /// Creates the app's home if it is missing, so that it can be locked.
     ///
@@ -71,14 +71,14 @@ pub trait ConfigStore {
     /// content.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchCopy`].
-    fn find_copy(&self, name: &str) -> Result<CopyId, StoreError>;
+    /// [`StoreError::NoSuchBackup`].
+    fn find_backup(&self, name: &str) -> Result<BackupId, StoreError>;
 
     /// Returns the bytes of a backup.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchCopy`], or the error of the read.
-    fn read_copy(&self, id: &CopyId) -> Result<Vec<u8>, StoreError>;
+    /// [`StoreError::NoSuchBackup`], or the error of the read.
+    fn read_backup(&self, id: &BackupId) -> Result<Vec<u8>, StoreError>;
 
     /// Takes the lock of the app's home, and waits at most `wait` for it. Only the locked store can
     /// change files.
@@ -116,23 +116,28 @@ pub struct Store<'a> {
     pub(crate) schema: &'a dyn AppSchema,
     /// False if the app gives no schema.
     pub(crate) keeps_config: bool,
-    pub(crate) places: Places,
+    pub(crate) paths: StorePaths,
     pub(crate) limits: Limits,
 }
 
 impl<'a> Store<'a> {
     /// Returns a store on `disk` for the config of the app with this schema.
     #[must_use]
-    pub fn new(disk: &'a dyn Disk, clock: &'a dyn Clock, places: Places, schema: &'a dyn AppSchema) -> Self {
+    pub fn new(
+        disk: &'a dyn Disk,
+        clock: &'a dyn Clock,
+        paths: StorePaths,
+        schema: &'a dyn AppSchema,
+    ) -> Self {
         let disk = Reader::Unlocked(disk);
-        Self { disk, clock, schema, keeps_config: true, places, limits: Limits::default() }
+        Self { disk, clock, schema, keeps_config: true, paths, limits: Limits::default() }
     }
 
     /// Returns a store for an app that gives no schema. The store neither reads nor writes the app's
     /// config, and refuses an edit. It still replaces stale paths in the daemon's config.
     #[must_use]
-    pub fn without_config(disk: &'a dyn Disk, clock: &'a dyn Clock, places: Places) -> Self {
-        Self { keeps_config: false, ..Self::new(disk, clock, places, &NoSchema) }
+    pub fn without_config(disk: &'a dyn Disk, clock: &'a dyn Clock, paths: StorePaths) -> Self {
+        Self { keeps_config: false, ..Self::new(disk, clock, paths, &NoSchema) }
     }
 
     /// Returns the store with other limits.
@@ -144,20 +149,20 @@ impl<'a> Store<'a> {
 
     /// Returns the paths that the store works on.
     #[must_use]
-    pub fn places(&self) -> &Places {
-        &self.places
+    pub fn paths(&self) -> &StorePaths {
+        &self.paths
     }
 }
 
 impl ConfigStore for Store<'_> {
-    fn look(&self, ids: &mut dyn Ids) -> Result<Loaded, StoreError> {
+    fn load(&self, ids: &mut dyn Ids) -> Result<Loaded, StoreError> {
         let loaded = self.plan(ids).map(|plan| plan.loaded)?;
         tracing::debug!(shape = ?loaded.shape, pending = loaded.pending.steps.len(), "looked at the config");
         Ok(loaded)
     }
 
-    fn stand_in(&self, ids: &mut dyn Ids) -> Loaded {
-        self.stand_in_plan(ids)
+    fn fallback(&self, ids: &mut dyn Ids) -> Loaded {
+        self.fallback_plan(ids)
     }
 
     fn schema(&self) -> Option<&dyn AppSchema> {
@@ -165,7 +170,7 @@ impl ConfigStore for Store<'_> {
     }
 
     fn ensure_home(&self) -> Result<(), StoreError> {
-        let Places { user_home, app_home, .. } = &self.places;
+        let StorePaths { user_home, app_home, .. } = &self.paths;
         if self.check_trust()?.exists {
             return Ok(());
         }
@@ -192,7 +197,7 @@ impl ConfigStore for Store<'_> {
     }
 
     fn lock(&self, wait: Duration) -> Result<Box<dyn LockedStore + '_>, LockError> {
-        let dir = Arc::new(self.disk.lock(&self.places.app_home, wait)?);
+        let dir = Arc::new(self.disk.lock(&self.paths.app_home, wait)?);
         Ok(Box::new(Locked { store: Self { disk: Reader::Locked(dir.clone()), ..self.clone() }, dir }))
     }
 
@@ -201,18 +206,18 @@ impl ConfigStore for Store<'_> {
     }
 
     fn history(&self) -> Result<Vec<HistoryEntry>, StoreError> {
-        let copies = self.copies();
-        let listing = copies.list().map_err(|e| self.listing_failed(e))?;
-        let live = self.disk.read(&self.places.config, self.limits.config_bytes).ok().map(|b| hash(&b));
+        let backups = self.backups();
+        let listing = backups.list().map_err(|e| self.listing_failed(e))?;
+        let live = self.disk.read(&self.paths.config, self.limits.config_bytes).ok().map(|b| hash(&b));
         let (mut entries, mut measured) = (Vec::new(), Vec::new());
-        for id in listing.copies.iter().rev() {
-            let path = copies.path(id);
+        for id in listing.backups.iter().rev() {
+            let path = backups.path(id);
             let meta = match self.disk.stat(&path) {
                 Ok(meta) => meta,
                 Err(error) if error.is_not_found() => continue,
                 Err(error) => return Err(self.listing_failed(error)),
             };
-            let (shape, intact, recoverable, own) = match copies.read(id) {
+            let (shape, intact, recoverable, own) = match backups.read(id) {
                 Ok((bytes, true)) => {
                     let shape = self.shape_of(&bytes);
                     let recoverable = shape == FileShape::Corrupt && self.is_recoverable(&bytes);
@@ -242,26 +247,26 @@ impl ConfigStore for Store<'_> {
         Ok(entries)
     }
 
-    fn find_copy(&self, name: &str) -> Result<CopyId, StoreError> {
-        let listing = self.copies().list().map_err(|e| self.listing_failed(e))?;
+    fn find_backup(&self, name: &str) -> Result<BackupId, StoreError> {
+        let listing = self.backups().list().map_err(|e| self.listing_failed(e))?;
         let wanted = name.strip_suffix(".json").unwrap_or(name);
-        let none = |several| StoreError::NoSuchCopy {
-            path: self.places.backups.clone(),
+        let none = |several| StoreError::NoSuchBackup {
+            path: self.paths.backups.clone(),
             id: name.to_owned(),
             several,
-            program: self.places.program.clone(),
+            program: self.paths.program.clone(),
         };
         let by_number = || wanted.parse::<u64>().ok().filter(|_| wanted.len() <= 12);
         // A removed backup whose content came back: a newer backup has it.
-        let of_old = wanted.parse::<CopyId>().ok();
-        let rules: [&dyn Fn(&CopyId) -> bool; 4] = [
+        let of_old = wanted.parse::<BackupId>().ok();
+        let rules: [&dyn Fn(&BackupId) -> bool; 4] = [
             &|id| id.to_string() == wanted,
             &|id| by_number() == Some(id.sequence),
             &|id| wanted.len() >= 4 && id.hash.starts_with(wanted),
             &|id| of_old.as_ref().is_some_and(|old| old.hash == id.hash),
         ];
         for rule in rules {
-            let mut found = listing.copies.iter().filter(|id| rule(id));
+            let mut found = listing.backups.iter().filter(|id| rule(id));
             if let Some(id) = found.next() {
                 // Several backups of one content count as one: the newest.
                 let same = found.clone().all(|other| other.hash == id.hash);
@@ -271,19 +276,19 @@ impl ConfigStore for Store<'_> {
         Err(none(false))
     }
 
-    fn read_copy(&self, id: &CopyId) -> Result<Vec<u8>, StoreError> {
-        let copies = self.copies();
-        let path = copies.path(id);
-        match copies.read(id) {
+    fn read_backup(&self, id: &BackupId) -> Result<Vec<u8>, StoreError> {
+        let backups = self.backups();
+        let path = backups.path(id);
+        match backups.read(id) {
             Ok((bytes, true)) => Ok(bytes),
             Ok((_, false)) => {
-                Err(StoreError::BadCopy { path, why: "its bytes are not those that its name says" })
+                Err(StoreError::BadBackup { path, why: "its bytes are not those that its name says" })
             }
-            Err(error) if error.is_not_found() => Err(StoreError::NoSuchCopy {
-                path: self.places.backups.clone(),
+            Err(error) if error.is_not_found() => Err(StoreError::NoSuchBackup {
+                path: self.paths.backups.clone(),
                 id: id.to_string(),
                 several: false,
-                program: self.places.program.clone(),
+                program: self.paths.program.clone(),
             }),
             Err(source) => Err(StoreError::Disk { doing: "read the backup", path, source }),
         }
@@ -307,7 +312,7 @@ impl Store<'_> {
                  they cannot any more"
                     .to_owned(),
             );
-            let hint = Some(format!("getfacl {}", quote(&self.places.config)));
+            let hint = Some(format!("getfacl {}", quote(&self.paths.config)));
             diagnostics.push(Diagnostic { hint, ..narrowed });
         }
         if unseen_possible {
@@ -322,7 +327,7 @@ impl Store<'_> {
                 ),
             );
         }
-        let config = &self.places.config;
+        let config = &self.paths.config;
         if !self.disk.confirms_sync(config) {
             let unconfirmed =
                 self.note(SYNC_UNCONFIRMED, Severity::Warning, sync_unconfirmed_message(config));
@@ -331,10 +336,10 @@ impl Store<'_> {
         }
     }
 
-    fn stand_in_plan(&self, ids: &mut dyn Ids) -> Loaded {
-        let plan = self.plan_without_copies(ids).unwrap_or_else(|| {
+    fn fallback_plan(&self, ids: &mut dyn Ids) -> Loaded {
+        let plan = self.plan_without_backups(ids).unwrap_or_else(|| {
             let mut notes = Vec::new();
-            let (source, _) = self.readable_source(&self.copies().list(), &mut notes);
+            let (source, _) = self.readable_source(&self.backups().list(), &mut notes);
             let mut plan = self.complete_source(source, FileShape::Unknown, notes, ids);
             // Nothing is known about the file, so no setting in it is known to be lost.
             plan.loaded.report.reset_keys.clear();
@@ -347,22 +352,22 @@ impl Store<'_> {
     /// backup's own bytes, whatever their shape.
     pub(crate) fn restorable(
         &self,
-        id: &CopyId,
+        id: &BackupId,
         ids: &mut dyn Ids,
         as_is: bool,
     ) -> Result<(Document, Vec<u8>, Vec<Diagnostic>), StoreError> {
-        let bytes = self.read_copy(id)?;
-        let path = self.copies().path(id);
+        let bytes = self.read_backup(id)?;
+        let path = self.backups().path(id);
         let is_daemons = matches!(self.shape_of(&bytes), FileShape::Daemon | FileShape::Mixed);
-        if id.kind == CopyKind::Daemon || (is_daemons && !as_is) {
-            return Err(StoreError::BadCopy { path, why: "it is not a config of the app's" });
+        if id.kind == BackupKind::Daemon || (is_daemons && !as_is) {
+            return Err(StoreError::BadBackup { path, why: "it is not a config of the app's" });
         }
         match Document::parse(&bytes) {
             Ok(parsed) => Ok((parsed.document, bytes, Vec::new())),
             Err(_) if as_is => Ok((Document::empty(), bytes, Vec::new())),
             Err(error) => {
-                let found = self.recover_copy(&bytes, ids);
-                let (document, note) = found.ok_or(StoreError::TornCopy { path, error })?;
+                let found = self.recover_backup(&bytes, ids);
+                let (document, note) = found.ok_or(StoreError::TornBackup { path, error })?;
                 let bytes = document.to_bytes();
                 Ok((document, bytes, vec![note]))
             }
@@ -386,12 +391,12 @@ impl Store<'_> {
     pub(crate) fn ensure_keeps_config(&self) -> Result<(), StoreError> {
         match self.keeps_config {
             true => Ok(()),
-            false => Err(StoreError::NoSchema { path: self.places.config.clone() }),
+            false => Err(StoreError::NoSchema { path: self.paths.config.clone() }),
         }
     }
 
     pub(crate) fn repair_pending(&self) -> StoreError {
-        StoreError::RepairPending { path: self.places.config.clone(), program: self.places.program.clone() }
+        StoreError::RepairPending { path: self.paths.config.clone(), program: self.paths.program.clone() }
     }
 
     pub(crate) fn shape_of(&self, bytes: &[u8]) -> FileShape {
@@ -399,6 +404,6 @@ impl Store<'_> {
     }
 
     fn listing_failed(&self, source: myownllm_durable_fs::DiskError) -> StoreError {
-        StoreError::at_copies("list the backups in", &self.places.backups, source)
+        StoreError::at_backups("list the backups in", &self.paths.backups, source)
     }
 }

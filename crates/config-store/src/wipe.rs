@@ -5,12 +5,12 @@ use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
 use myownllm_durable_fs::DiskError;
 use myownllm_salvage::{Salvaged, Shape, app_half, with_app_half};
 
-use crate::copies::{CopyKind, Listing};
+use crate::backups::{BackupKind, Listing};
 use crate::locked::Locked;
 use crate::plan::Source;
 use crate::read::File;
 use crate::report::{Accepted, Wipe};
-use crate::{CopyId, FileShape, HistoryEntry, Report, Store, StoreError};
+use crate::{BackupId, FileShape, HistoryEntry, Report, Store, StoreError};
 
 /// The loss of a config, and the backup that still holds the lost settings.
 pub(crate) struct Lost {
@@ -29,16 +29,16 @@ impl Lost {
 
 impl Store<'_> {
     /// Measures a backup that can be restored.
-    pub(crate) fn own_settings_of(&self, id: &CopyId, bytes: &[u8]) -> Option<OwnSettings> {
+    pub(crate) fn own_settings_of(&self, id: &BackupId, bytes: &[u8]) -> Option<OwnSettings> {
         let document = Document::parse(bytes).ok()?.document;
         let is_the_apps = matches!(self.schema.shape(&document), Shape::App | Shape::Unknown);
-        (is_the_apps && id.kind() != CopyKind::Daemon).then(|| self.schema.own_settings(&document))
+        (is_the_apps && id.kind() != BackupKind::Daemon).then(|| self.schema.own_settings(&document))
     }
 
     /// Compares a config with the newest backup.
     ///
     /// # Errors
-    /// [`StoreError::CopyUnreadable`] when a repair would have to restore an older backup than the
+    /// [`StoreError::BackupUnreadable`] when a repair would have to restore an older backup than the
     /// newest.
     pub(crate) fn find_loss(
         &self,
@@ -58,11 +58,11 @@ impl Store<'_> {
             Loss::Networks => (before.networks.len(), now.networks.len()),
             _ => (before.count(), now.count()),
         };
-        let is_backup = source.name.parse::<CopyId>().is_ok();
+        let is_backup = source.name.parse::<BackupId>().is_ok();
         let lost = Lost { wipe: Wipe { loss, backup: source.name.clone(), before, left }, source, notes };
         match unread {
             Some(source) if lost.is_restored() => {
-                Err(StoreError::CopyUnreadable { path: source.path().to_owned(), source })
+                Err(StoreError::BackupUnreadable { path: source.path().to_owned(), source })
             }
             _ => Ok(Some(lost).filter(|lost| lost.is_restored() || is_backup)),
         }
@@ -70,8 +70,8 @@ impl Store<'_> {
 
     /// Returns whether the user has accepted, or restored, a config without any key of the app's.
     /// Then there is nothing to lose.
-    fn is_accepted_as_bare(&self, newest: &CopyId) -> bool {
-        matches!(self.copies().read(newest), Ok((bytes, true)) if self.shape_of(&bytes) == FileShape::Unknown)
+    fn is_accepted_as_bare(&self, newest: &BackupId) -> bool {
+        matches!(self.backups().read(newest), Ok((bytes, true)) if self.shape_of(&bytes) == FileShape::Unknown)
     }
 
     /// Returns the backup's config with the settings of the user's that the wiped config still
@@ -111,7 +111,7 @@ impl Store<'_> {
 
     /// Returns a diagnostic about lost settings that no backup has.
     pub(crate) fn gone_note(&self) -> Diagnostic {
-        let program = &self.places.program;
+        let program = &self.paths.program;
         let message = format!(
             "the config has lost nearly all of its settings, and no backup has them: a repair begins them \
                 at their \
@@ -122,14 +122,14 @@ impl Store<'_> {
     }
 
     /// Returns a diagnostic that names the loss, the source of the restore, and the command that
-    /// accepts an intended loss. `former` is the backup of the wiped file, once the config is
+    /// accepts an intended loss. `previous` is the backup of the wiped file, once the config is
     /// restored.
-    pub(crate) fn wiped_note(&self, wipe: &Wipe, shape: FileShape, former: Option<&str>) -> Diagnostic {
+    pub(crate) fn wiped_note(&self, wipe: &Wipe, shape: FileShape, previous: Option<&str>) -> Diagnostic {
         let Wipe { loss, backup, before, left } = wipe;
-        let program = &self.places.program;
+        let program = &self.paths.program;
         let number =
-            |id: &str| id.parse::<CopyId>().map_or_else(|_| id.to_owned(), |id| id.sequence.to_string());
-        let accept = match (shape, former) {
+            |id: &str| id.parse::<BackupId>().map_or_else(|_| id.to_owned(), |id| id.sequence.to_string());
+        let accept = match (shape, previous) {
             // A mixed document cannot be the app's config, so there is nothing to accept.
             (FileShape::Mixed, _) => String::new(),
             (_, None) => format!("; if the loss is intended, say so once: {program} config accept"),
@@ -139,7 +139,7 @@ impl Store<'_> {
                 number(kept)
             ),
         };
-        let (message, hint) = match (loss, former) {
+        let (message, hint) = match (loss, previous) {
             (Loss::Networks, _) => (
                 format!(
                     "the config has lost all of its networks: {left} of the {before} in {backup} are \
@@ -182,9 +182,9 @@ impl Locked<'_> {
             _ => return Err(self.repair_pending()),
         };
         self.flush_config()?;
-        let copies = self.copies_to_write();
-        let known = copies.list().map_err(|error| copies.failed(error))?;
-        let id = copies.put(CopyKind::Good, &bytes)?;
+        let backups = self.writable_backups();
+        let known = backups.list().map_err(|error| backups.failed(error))?;
+        let id = backups.put(BackupKind::Good, &bytes)?;
         Ok(Accepted { changed: known.newest_good() != Some(&id), backup: id })
     }
 }

@@ -78,7 +78,7 @@ fn scenes() -> Vec<Scene> {
 
     let disk = home();
     disk.put(CONFIG, APP);
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     disk.put(CONFIG, LEAKED_V3);
     scene(
         "leaked, with a good copy",
@@ -132,7 +132,7 @@ fn scenes() -> Vec<Scene> {
 
     let disk = home();
     disk.put(CONFIG, APP);
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     disk.put(CONFIG, b"");
     scene(
         "empty, with a good copy",
@@ -209,7 +209,7 @@ fn check_always(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) 
     let everywhere = contents(disk);
     let live = config(disk);
     let kept: BTreeSet<Vec<u8>> =
-        copies(disk).into_iter().map(|(_, bytes)| bytes).chain(live.clone()).collect();
+        backups(disk).into_iter().map(|(_, bytes)| bytes).chain(live.clone()).collect();
     for bytes in &scene.precious {
         // A repair does not move files outside the config's place.
         let somewhere =
@@ -236,9 +236,9 @@ fn check_always(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) 
     if let Some(half) = disk.content(DAEMON_CONFIG) {
         assert!(Document::parse(&half).is_ok(), "{}: {at}: the daemon's config is torn", scene.name);
     }
-    for (path, bytes) in copies(disk) {
+    for (path, bytes) in backups(disk) {
         let name = path.file_name().unwrap().to_str().unwrap();
-        if let Ok(id) = name.trim_end_matches(".json").parse::<myownllm_config_store::CopyId>() {
+        if let Ok(id) = name.trim_end_matches(".json").parse::<myownllm_config_store::BackupId>() {
             let again = hash_of(&bytes);
             assert_eq!(id.hash(), again, "{}: {at}: {name} is torn", scene.name);
         }
@@ -247,7 +247,7 @@ fn check_always(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) 
 
 /// Runs an undisturbed launch, and checks the guarantees of its end.
 fn check_end(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) {
-    let launched = launch(disk, &sim_places());
+    let launched = launch(disk, &sim_paths());
     launched.unwrap_or_else(|e| panic!("{}: {at}: {e}", scene.name));
     check_always(scene, disk, before, at);
     let live = config(disk).unwrap_or_else(|| panic!("{}: {at}: no config in the end", scene.name));
@@ -264,7 +264,7 @@ fn check_end(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) {
         // removes it.
         check_always(scene, &state, before, at);
         assert_eq!(precious_temporaries(&state), Vec::<PathBuf>::new(), "{}: {at}", scene.name);
-        assert_eq!(names_of_copies(&state), names_of_copies(disk), "{}: {at}", scene.name);
+        assert_eq!(backup_names(&state), backup_names(disk), "{}: {at}", scene.name);
         let live =
             config(&state).unwrap_or_else(|| panic!("{}: {at}: no config after the power went", scene.name));
         let doc = Document::parse(&live)
@@ -273,7 +273,7 @@ fn check_end(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) {
         assert!(end.is_ok(), "{}: {at}: a reported success is none after the power went", scene.name);
     }
     disk.reset_ops();
-    let (loaded, applied) = launch(disk, &sim_places()).unwrap();
+    let (loaded, applied) = launch(disk, &sim_paths()).unwrap();
     assert!(applied.is_none(), "{}: {at}: the second run is not idle: {:?}", scene.name, loaded.pending);
     assert_eq!(changes(disk), Vec::<String>::new(), "{}: {at}", scene.name);
 }
@@ -292,7 +292,7 @@ fn precious_temporaries(disk: &SimDisk) -> Vec<PathBuf> {
 fn operations(scene: &Scene) -> usize {
     let disk = scene.disk.clone();
     disk.reset_ops();
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     disk.ops().len()
 }
 
@@ -322,7 +322,7 @@ fn killed_or_cut_off_where_names_cannot_be_exchanged(#[values(0, 1)] limits: usi
 fn recorded_launch(disk: &SimDisk) -> Vec<(OpRecord, SimDisk)> {
     disk.reset_ops();
     disk.record();
-    let _ = launch(disk, &sim_places());
+    let _ = launch(disk, &sim_paths());
     disk.recorded()
 }
 
@@ -397,7 +397,7 @@ fn failed_at_every_operation() {
                     let mut fault = Fault::once(n, kind);
                     (fault.persistent, fault.performed) = (persistent, performed);
                     disk.fail(fault);
-                    let outcome = launch(&disk, &sim_places());
+                    let outcome = launch(&disk, &sim_paths());
                     let op = disk.ops().get(n).map(|op| format!("{} {}", op.op, op.path.display()));
                     let at = format!("{at}: {}", op.unwrap_or_default());
                     disk.heal();
@@ -412,13 +412,13 @@ fn failed_at_every_operation() {
                         }
                     }
                     check_end(&scene, &disk, before.as_deref(), &at);
-                    let contents: BTreeSet<_> = copies(&disk)
+                    let contents: BTreeSet<_> = backups(&disk)
                         .into_iter()
                         .map(|(path, bytes)| {
                             (kind_of(path.file_name().unwrap().to_str().unwrap()).to_owned(), bytes)
                         })
                         .collect();
-                    assert_eq!(contents.len(), copies(&disk).len(), "{}: {at}: a copy twice", scene.name);
+                    assert_eq!(contents.len(), backups(&disk).len(), "{}: {at}: a copy twice", scene.name);
                 }
             }
         }
@@ -434,11 +434,11 @@ fn a_loop_of_crashing_starts_adds_one_copy_at_most() {
             for round in 0..8 {
                 disk.reset_ops();
                 disk.crash_at(n);
-                let _ = launch(&disk, &sim_places());
+                let _ = launch(&disk, &sim_paths());
                 disk = disk.crash_states(2, round).pop().unwrap();
                 for kind in ["good", "kept", "daemon"] {
                     let of_kind =
-                        |disk: &SimDisk| names_of_copies(disk).iter().filter(|n| kind_of(n) == kind).count();
+                        |disk: &SimDisk| backup_names(disk).iter().filter(|n| kind_of(n) == kind).count();
                     most = most.max(of_kind(&disk) - of_kind(&scene.disk));
                 }
             }
@@ -448,7 +448,7 @@ fn a_loop_of_crashing_starts_adds_one_copy_at_most() {
                 most <= 1,
                 "{}: {most} copies from crashes at operation {n}: {:?}",
                 scene.name,
-                names_of_copies(&disk)
+                backup_names(&disk)
             );
         }
     }
@@ -469,7 +469,7 @@ fn changes_by_hand() -> Vec<Change> {
     }
     fn go_back(store: &Store<'_>, locked: &dyn LockedStore) -> Result<(), StoreError> {
         for entry in store.history()? {
-            if store.read_copy(&entry.id)? == healthy("new") {
+            if store.read_backup(&entry.id)? == healthy("new") {
                 return locked.restore(&mut ids(), &entry.id).map(drop);
             }
         }
@@ -479,7 +479,7 @@ fn changes_by_hand() -> Vec<Change> {
         let disk = home();
         for mark in marks {
             disk.put(CONFIG, &healthy(mark));
-            launch(&disk, &sim_places()).unwrap();
+            launch(&disk, &sim_paths()).unwrap();
         }
         disk
     };
@@ -504,7 +504,7 @@ fn changes_by_hand() -> Vec<Change> {
 
 fn change(change: &Change, disk: &SimDisk) -> Result<(), StoreError> {
     let clock = FakeClock::default();
-    let store = Store::new(disk, &clock, sim_places(), &*SCHEMA);
+    let store = Store::new(disk, &clock, sim_paths(), &*SCHEMA);
     let locked =
         store.lock(std::time::Duration::ZERO).map_err(|e| StoreError::Unstable { path: e.home().into() })?;
     (change.act)(&store, &*locked)
@@ -513,13 +513,13 @@ fn change(change: &Change, disk: &SimDisk) -> Result<(), StoreError> {
 /// The config is whole, and is the previous or the new one. The previous one is not lost in either
 /// case.
 fn check_change(change: &Change, disk: &SimDisk, at: &str) -> String {
-    let former = config(&change.disk).unwrap();
+    let previous = config(&change.disk).unwrap();
     let live = config(disk).unwrap_or_else(|| panic!("{}: {at}: the config is absent", change.name));
     let doc = Document::parse(&live).unwrap_or_else(|e| panic!("{}: {at}: torn: {e}", change.name)).document;
     let mark = text(&doc, &["mark"]).unwrap();
     assert!(change.marks.contains(&&*mark), "{}: {at}: {mark}", change.name);
     assert!(
-        live == former || copies(disk).iter().any(|(_, b)| *b == former),
+        live == previous || backups(disk).iter().any(|(_, b)| *b == previous),
         "{}: {at}: it is lost",
         change.name
     );
@@ -559,10 +559,10 @@ fn one_or_the_other(by_hand: &Change, refused: &[Op]) {
                 continue;
             }
             // A launch cleans up, and does not change the content of the config.
-            launch(&state, &sim_places()).unwrap_or_else(|e| panic!("{}: {at}: {e}", by_hand.name));
+            launch(&state, &sim_paths()).unwrap_or_else(|e| panic!("{}: {at}: {e}", by_hand.name));
             assert_eq!(check_change(by_hand, &state, &at), mark, "{}: {at}", by_hand.name);
             state.reset_ops();
-            let (loaded, applied) = launch(&state, &sim_places()).unwrap();
+            let (loaded, applied) = launch(&state, &sim_paths()).unwrap();
             assert!(applied.is_none(), "{}: {at}: not idle: {:?}", by_hand.name, loaded.pending);
             assert_eq!(changes(&state), Vec::<String>::new(), "{}: {at}", by_hand.name);
             // The user repeats the change.
@@ -622,16 +622,16 @@ fn launch_after_a_killed_change_survives_a_power_cut() {
                 break;
             }
             let killed = disk.after_kill();
-            launch(&killed, &sim_places()).unwrap();
+            launch(&killed, &sim_paths()).unwrap();
             let seen = check_change(&by_hand, &killed, "after the launch");
             for (i, state) in killed.crash_states(64, number as u64).into_iter().enumerate() {
                 let at = format!("killed at operation {number}, state {i}");
                 assert_eq!(check_change(&by_hand, &state, &at), seen, "{}: {at}", by_hand.name);
                 assert_eq!(precious_temporaries(&state), Vec::<PathBuf>::new(), "{}: {at}", by_hand.name);
                 // The launch's last good backup is durable.
-                let newest = names_of_copies(&killed).into_iter().rfind(|name| kind_of(name) == "good");
+                let newest = backup_names(&killed).into_iter().rfind(|name| kind_of(name) == "good");
                 let newest = newest.unwrap();
-                assert!(names_of_copies(&state).contains(&newest), "{}: {at}: {newest}", by_hand.name);
+                assert!(backup_names(&state).contains(&newest), "{}: {at}: {newest}", by_hand.name);
             }
         }
     }
@@ -646,7 +646,7 @@ fn what_our_bytes_hid_is_kept_although_we_are_killed() {
     for killed_at in 0.. {
         let disk = home();
         disk.put(CONFIG, &healthy("before"));
-        launch(&disk, &sim_places()).unwrap();
+        launch(&disk, &sim_paths()).unwrap();
         disk.reset_ops();
         let mut wrote = false;
         let hook = theirs.clone();
@@ -657,7 +657,7 @@ fn what_our_bytes_hid_is_kept_although_we_are_killed() {
         });
         disk.crash_at(killed_at);
         let clock = FakeClock::default();
-        let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
+        let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
         if let Ok(locked) = store.lock(Duration::ZERO) {
             let _ = locked.update(&mut ids(), &mut |doc| {
                 Ok(doc.set(&["mark"], serde_json::json!("ours")).is_changed())
@@ -669,9 +669,9 @@ fn what_our_bytes_hid_is_kept_although_we_are_killed() {
         let after = disk.after_kill();
         if was_exchanged {
             after.put(CONFIG, &healthy("of one who had seen ours"));
-            launch(&after, &sim_places()).unwrap();
+            launch(&after, &sim_paths()).unwrap();
             // A launch on a healthy config does not clear the leftovers; the next change does.
-            let store = Store::new(&after, &clock, sim_places(), &*SCHEMA);
+            let store = Store::new(&after, &clock, sim_paths(), &*SCHEMA);
             let locked = store.lock(Duration::ZERO).unwrap();
             locked
                 .update(&mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!("next")).is_changed()))
@@ -730,7 +730,7 @@ fn with_killed(disk: &SimDisk, run: &dyn Fn(&SimDisk), refused: &[Op]) -> Vec<Si
 #[rstest]
 fn every_guarantee_of_a_repair_is_needed(#[values(0, 1, 2)] limits: usize, #[values(0, 1)] part: usize) {
     let refused = [CAPABLE, LIMITED[0], LIMITED[1]][limits];
-    let run = |disk: &SimDisk| drop(launch(disk, &sim_places()));
+    let run = |disk: &SimDisk| drop(launch(disk, &sim_paths()));
     let mut survey = Survey::default();
     for scene in scenes().into_iter().skip(part).step_by(2) {
         let before = config(&scene.disk);
@@ -742,7 +742,7 @@ fn every_guarantee_of_a_repair_is_needed(#[values(0, 1, 2)] limits: usize, #[val
                     check_always(&scene, state, before.as_deref(), "weakened");
                     if done {
                         (scene.ends)(&Document::parse(&config(state).unwrap()).unwrap().document);
-                        assert_eq!(names_of_copies(state), names_of_copies(&wanted));
+                        assert_eq!(backup_names(state), backup_names(&wanted));
                         assert_eq!(precious_temporaries(state), Vec::<PathBuf>::new());
                     }
                 })

@@ -21,7 +21,7 @@ fn home_with(daemon_config: &[u8]) -> SimDisk {
     let disk = SimDisk::new();
     disk.put_dir("/home/u/.myownllm", 0o755);
     disk.put(CONFIG, &healthy("here"));
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     disk.put_dir(DAEMON_HOME, 0o700);
     disk.put(DAEMON_CONFIG, daemon_config);
     disk.flush_all();
@@ -30,7 +30,7 @@ fn home_with(daemon_config: &[u8]) -> SimDisk {
 
 fn with_store<T>(disk: &SimDisk, act: impl FnOnce(&Store<'_>) -> T) -> T {
     let clock = FakeClock::default();
-    act(&Store::new(disk, &clock, sim_places(), &*SCHEMA))
+    act(&Store::new(disk, &clock, sim_paths(), &*SCHEMA))
 }
 
 fn set_aside(disk: &SimDisk) -> Result<Option<SetAside>, StoreError> {
@@ -67,7 +67,7 @@ fn misplaced_file_is_a_backup_before_its_place_is_empty(#[case] bytes: Vec<u8>, 
     assert_eq!((done.misplaced.shape, &done.restored_from), (shape, &None));
     assert_eq!(disk.content(DAEMON_CONFIG), None);
     let kept =
-        copies(&disk).into_iter().find(|(path, _)| path.file_stem().unwrap() == &*done.backup.to_string());
+        backups(&disk).into_iter().find(|(path, _)| path.file_stem().unwrap() == &*done.backup.to_string());
     assert_eq!(kept.unwrap().1, bytes);
     // The same holds after a power cut: nothing is pending, and no temporary file is left.
     for after in disk.crash_states(8, 1) {
@@ -125,7 +125,7 @@ fn configs_that_have_changed_places_are_each_put_right() {
     disk.put_dir(DAEMON_HOME, 0o700);
     disk.put(CONFIG, LEAKED_V3);
     disk.put(DAEMON_CONFIG, &healthy("there"));
-    let (_, applied) = launch(&disk, &sim_places()).unwrap();
+    let (_, applied) = launch(&disk, &sim_paths()).unwrap();
     assert_eq!(applied.unwrap().report.restored_from.as_deref(), Some(&*spelled(".myownmesh/config.json")));
     let done = set_aside(&disk).unwrap().unwrap();
     assert!(done.restored_from.unwrap().to_string().starts_with("daemon-"));
@@ -145,14 +145,14 @@ fn misplaced_app_config_is_the_last_source_of_a_repair(#[case] config: Option<&[
         disk.put_dir(DAEMON_HOME, 0o700);
         if backed_up {
             disk.put(CONFIG, &healthy("here"));
-            launch(&disk, &sim_places()).unwrap();
+            launch(&disk, &sim_paths()).unwrap();
             disk.remove(CONFIG);
         }
         disk.put(DAEMON_CONFIG, &mixed());
         if let Some(bytes) = config {
             disk.put(CONFIG, bytes);
         }
-        launch(&disk, &sim_places()).unwrap();
+        launch(&disk, &sim_paths()).unwrap();
         let now = json_at(&disk, CONFIG);
         assert_eq!(now["mark"], if backed_up { "here" } else { "there" });
         assert_eq!(
@@ -193,7 +193,7 @@ fn kept_while_a_daemon_runs_is_a_backup_and_stays() {
         with_store(&disk, |store| store.lock(Duration::ZERO).unwrap().keep_misplaced()).unwrap().unwrap();
         assert_eq!(disk.content(DAEMON_CONFIG).unwrap(), healthy("there"));
     }
-    let kept = names_of_copies(&disk).into_iter().filter(|name| kind_of(name) == "kept").count();
+    let kept = backup_names(&disk).into_iter().filter(|name| kind_of(name) == "kept").count();
     assert_eq!(kept, 1, "one backup of each content");
 }
 

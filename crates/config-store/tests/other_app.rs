@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{FakeClock, LEAKED_V3, contents, ids};
 use myownllm_config_model::{Document, app_config};
 use myownllm_config_store::{
-    AppSchema, Applied, ConfigStore, DaemonHalf, FileShape, Loaded, Places, Store, StoreError,
+    AppSchema, Applied, ConfigStore, DaemonHalf, FileShape, Loaded, Store, StoreError, StorePaths,
 };
 use myownllm_durable_fs::sim::SimDisk;
 use myownllm_durable_fs::sim_path;
@@ -32,7 +32,7 @@ impl AppSchema for OtherApp {
     }
 }
 
-fn places() -> Places {
+fn paths() -> StorePaths {
     let app = HostApp {
         name: "OtherApp".into(),
         program: "otherapp".into(),
@@ -40,7 +40,7 @@ fn places() -> Places {
         daemon_dir: "mesh-home".into(),
         ..MYOWNLLM
     };
-    Places::of(&Resolver::new(app).resolve(&Env::explicit(common::HOME)).unwrap())
+    StorePaths::of(&Resolver::new(app).resolve(&Env::explicit(common::HOME)).unwrap())
 }
 
 fn disk_with(config: Option<&[u8]>) -> SimDisk {
@@ -56,8 +56,8 @@ fn disk_with(config: Option<&[u8]>) -> SimDisk {
 fn launch(disk: &SimDisk) -> (Loaded, Option<Applied>) {
     let before = contents(disk);
     let clock = FakeClock::default();
-    let store = Store::new(disk, &clock, places(), &OtherApp);
-    let loaded = store.look(&mut ids()).unwrap();
+    let store = Store::new(disk, &clock, paths(), &OtherApp);
+    let loaded = store.load(&mut ids()).unwrap();
     let applied =
         (!loaded.pending.is_empty()).then(|| store.lock(Duration::ZERO).unwrap().apply(&mut ids()).unwrap());
     let mut messages = format!("{:?} {:?}", loaded.diagnostics, loaded.report);
@@ -74,7 +74,7 @@ fn launch(disk: &SimDisk) -> (Loaded, Option<Applied>) {
         }
     }
     // A second launch finds nothing to do.
-    assert!(store.look(&mut ids()).unwrap().pending.is_empty());
+    assert!(store.load(&mut ids()).unwrap().pending.is_empty());
     (loaded, applied)
 }
 
@@ -146,12 +146,12 @@ fn networks_of_the_app_itself_do_not_make_its_config_the_daemons() {
     let own = br#"{"theme": "dark", "networks": [{"id": "a", "network_id": "home"}]}"#;
     let disk = disk_with(Some(own));
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, places(), &WithNetworks);
-    assert_eq!(store.look(&mut ids()).unwrap().shape, FileShape::App);
+    let store = Store::new(&disk, &clock, paths(), &WithNetworks);
+    assert_eq!(store.load(&mut ids()).unwrap().shape, FileShape::App);
     store.lock(Duration::ZERO).unwrap().apply(&mut ids()).unwrap();
     assert_eq!(disk.content(CONFIG).unwrap(), own);
     disk.put(CONFIG, LEAKED_V3);
-    assert_eq!(store.look(&mut ids()).unwrap().shape, FileShape::Daemon);
+    assert_eq!(store.load(&mut ids()).unwrap().shape, FileShape::Daemon);
     store.lock(Duration::ZERO).unwrap().apply(&mut ids()).unwrap();
     assert_eq!(disk.content(CONFIG).unwrap(), own);
 }
@@ -174,7 +174,7 @@ fn the_apps_config_in_the_daemons_place_is_set_aside() {
     disk.put_dir(sim_path!("/home/u/.otherapp/mesh-home"), 0o700);
     disk.put(DAEMON_CONFIG, br#"{"theme": "dark", "zoom": 9}"#);
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, places(), &OtherApp);
+    let store = Store::new(&disk, &clock, paths(), &OtherApp);
     assert_eq!(store.misplaced().unwrap().shape, FileShape::App);
     store.lock(Duration::ZERO).unwrap().set_misplaced_aside().unwrap().unwrap();
     assert!(disk.content(DAEMON_CONFIG).is_none());
@@ -186,7 +186,7 @@ fn the_apps_config_in_the_daemons_place_is_set_aside() {
 fn an_edit_writes_what_the_edit_says() {
     let disk = disk_with(Some(OWN));
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, places(), &OtherApp);
+    let store = Store::new(&disk, &clock, paths(), &OtherApp);
     let locked = store.lock(Duration::ZERO).unwrap();
     locked.update(&mut ids(), &mut |config| Ok(config.set(&["zoom"], 3).is_changed())).unwrap();
     assert_eq!(
@@ -201,7 +201,7 @@ fn an_edit_writes_what_the_edit_says() {
 fn a_store_can_be_kept_in_the_state_of_a_gui() {
     fn check<T: Send + Sync>(_: &T) {}
     let (disk, clock) = (SimDisk::new(), myownllm_config_store::SystemClock::default());
-    check(&Store::new(&disk, &clock, places(), &OtherApp));
+    check(&Store::new(&disk, &clock, paths(), &OtherApp));
 }
 
 /// The settings of a used home are lost, and those of a new home are not there yet.
@@ -220,9 +220,9 @@ fn bare_config_is_reported_if_a_user_directory_holds_a_file() {
     }
     let disk = disk_with(Some(b"{}"));
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, places(), &WithNotes);
+    let store = Store::new(&disk, &clock, paths(), &WithNotes);
     let reports_loss = || {
-        let loaded = store.look(&mut ids()).unwrap();
+        let loaded = store.load(&mut ids()).unwrap();
         loaded.diagnostics.iter().any(|found| found.code == "config.wiped")
     };
     disk.put_dir(NOTES, 0o700);

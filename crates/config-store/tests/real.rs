@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{APP, LEAKED_V1, LEAKED_V3, SCHEMA, healthy, ids, places};
+use common::{APP, LEAKED_V1, LEAKED_V3, SCHEMA, healthy, ids, paths};
 use myownllm_config_model::Document;
 use myownllm_config_store::{
-    Applied, ConfigStore, FileShape, Loaded, Places, Store, StoreError, SystemClock,
+    Applied, ConfigStore, FileShape, Loaded, Store, StoreError, StorePaths, SystemClock,
 };
 use myownllm_durable_fs::RealDisk;
 
@@ -30,7 +30,7 @@ struct Home {
     user: PathBuf,
     app: PathBuf,
     config: PathBuf,
-    places: Places,
+    paths: StorePaths,
 }
 
 fn home() -> Home {
@@ -39,16 +39,16 @@ fn home() -> Home {
 
 fn home_in(dir: tempfile::TempDir) -> Home {
     let user = dir.path().canonicalize().unwrap();
-    let places = places(&user);
+    let paths = paths(&user);
     let app = user.join(".myownllm");
     fs::create_dir(&app).unwrap();
-    Home { config: app.join("config.json"), app, user, places, _dir: dir }
+    Home { config: app.join("config.json"), app, user, paths, _dir: dir }
 }
 
-fn launch(places: &Places) -> Result<(Loaded, Option<Applied>), StoreError> {
+fn launch(paths: &StorePaths) -> Result<(Loaded, Option<Applied>), StoreError> {
     let clock = SystemClock::default();
-    let store = Store::new(&RealDisk, &clock, places.clone(), &*SCHEMA);
-    let loaded = store.look(&mut ids())?;
+    let store = Store::new(&RealDisk, &clock, paths.clone(), &*SCHEMA);
+    let loaded = store.load(&mut ids())?;
     if loaded.pending.is_empty() {
         return Ok((loaded, None));
     }
@@ -61,7 +61,7 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
-fn copies(home: &Home) -> Vec<(String, Vec<u8>)> {
+fn backups(home: &Home) -> Vec<(String, Vec<u8>)> {
     let mut all: Vec<_> = fs::read_dir(home.app.join("config-backups"))
         .unwrap()
         .map(|e| e.unwrap())
@@ -93,19 +93,19 @@ fn the_fixture_homes_are_repaired_and_then_left_alone() {
         let h = home();
         fs::write(&h.config, leaked).unwrap();
         fs::set_permissions(&h.config, fs::Permissions::from_mode(given)).unwrap();
-        let (_, applied) = launch(&h.places).unwrap();
+        let (_, applied) = launch(&h.paths).unwrap();
         let report = applied.unwrap().report;
         assert!(!report.recovered_networks.is_empty());
         assert_eq!(mode(&h.config), given);
         assert_eq!(mode(&h.app.join("config-backups")), 0o700);
         assert_eq!(mode(&h.app.join(".myownmesh")), 0o700);
         assert_eq!(mode(&h.app.join(".myownmesh/config.json")), 0o600);
-        assert!(copies(&h).iter().any(|(name, bytes)| name.starts_with("kept-") && bytes == leaked));
-        for (name, _) in copies(&h) {
+        assert!(backups(&h).iter().any(|(name, bytes)| name.starts_with("kept-") && bytes == leaked));
+        for (name, _) in backups(&h) {
             assert_eq!(mode(&h.app.join("config-backups").join(name)), 0o600);
         }
         let before = fingerprint(&h.user);
-        assert!(launch(&h.places).unwrap().1.is_none());
+        assert!(launch(&h.paths).unwrap().1.is_none());
         assert_eq!(fingerprint(&h.user), before);
     }
 }
@@ -115,18 +115,18 @@ fn the_fixture_homes_are_repaired_and_then_left_alone() {
 fn change_rests_on_the_home_that_is_locked() {
     let home = home();
     fs::write(&home.config, healthy("locked")).unwrap();
-    launch(&home.places).unwrap();
+    launch(&home.paths).unwrap();
     let clock = SystemClock::default();
-    let store = Store::new(&RealDisk, &clock, home.places.clone(), &*SCHEMA);
+    let store = Store::new(&RealDisk, &clock, home.paths.clone(), &*SCHEMA);
     let locked = store.lock(Duration::ZERO).unwrap();
-    let former = home.user.join("former");
-    fs::rename(&home.app, &former).unwrap();
+    let previous = home.user.join("former");
+    fs::rename(&home.app, &previous).unwrap();
     fs::create_dir(&home.app).unwrap();
     fs::write(&home.config, healthy("swapped")).unwrap();
     let mut edit = |document: &mut Document| Ok(document.set(&["edited"], true).is_changed());
     locked.update(&mut ids(), &mut edit).unwrap();
     let text = |path: PathBuf| fs::read_to_string(path).unwrap();
-    let written = text(former.join("config.json"));
+    let written = text(previous.join("config.json"));
     assert!(written.contains("edited") && written.contains("locked") && !written.contains("swapped"));
     assert_eq!(text(home.config.clone()).as_bytes(), healthy("swapped"));
     assert_eq!(fs::read_dir(&home.app).unwrap().count(), 1, "nothing is made beside it");
@@ -136,13 +136,13 @@ fn change_rests_on_the_home_that_is_locked() {
 fn a_pipe_does_not_hang() {
     let h = home();
     assert!(std::process::Command::new("mkfifo").arg(&h.config).status().unwrap().success());
-    assert_eq!(launch(&h.places).unwrap_err().code(), "store.not-regular");
+    assert_eq!(launch(&h.paths).unwrap_err().code(), "store.not-regular");
     fs::remove_file(&h.config).unwrap();
     symlink("/dev/zero", &h.config).unwrap();
-    assert_eq!(launch(&h.places).unwrap_err().code(), "store.not-regular");
+    assert_eq!(launch(&h.paths).unwrap_err().code(), "store.not-regular");
     fs::remove_file(&h.config).unwrap();
     symlink("config.json", &h.config).unwrap();
-    assert_eq!(launch(&h.places).unwrap_err().code(), "store.unreadable");
+    assert_eq!(launch(&h.paths).unwrap_err().code(), "store.unreadable");
 }
 
 #[test]
@@ -153,11 +153,11 @@ fn a_home_that_is_not_utf8_works() {
     if fs::create_dir(&user).is_err() {
         return; // a file system that takes UTF-8 alone
     }
-    let places = places(&user);
-    launch(&places).unwrap();
-    fs::write(&places.config, LEAKED_V3).unwrap();
-    launch(&places).unwrap();
-    assert!(launch(&places).unwrap().1.is_none());
+    let paths = paths(&user);
+    launch(&paths).unwrap();
+    fs::write(&paths.config, LEAKED_V3).unwrap();
+    launch(&paths).unwrap();
+    assert!(launch(&paths).unwrap().1.is_none());
 }
 
 #[test]
@@ -173,11 +173,11 @@ fn a_file_written_in_place_is_waited_for() {
                 file.write_all(part).unwrap();
             }
         });
-        let (loaded, _) = launch(&h.places).unwrap();
+        let (loaded, _) = launch(&h.paths).unwrap();
         assert_eq!(loaded.shape, FileShape::App);
     });
     assert_eq!(fs::read(&h.config).unwrap(), whole);
-    assert!(copies(&h).iter().all(|(name, _)| name.starts_with("good-")));
+    assert!(backups(&h).iter().all(|(name, _)| name.starts_with("good-")));
 }
 
 #[test]
@@ -187,12 +187,12 @@ fn many_launches_at_once_make_one_repair() {
         fs::write(&h.config, LEAKED_V3).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..16 {
-                scope.spawn(|| launch(&h.places).unwrap());
+                scope.spawn(|| launch(&h.paths).unwrap());
             }
         });
-        let kept = copies(&h);
+        let kept = backups(&h);
         assert_eq!(kept.len(), 2, "{:?}", kept.iter().map(|(n, _)| n).collect::<Vec<_>>());
-        assert!(launch(&h.places).unwrap().1.is_none());
+        assert!(launch(&h.paths).unwrap().1.is_none());
         let left = fs::read_dir(&h.app).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
         assert_eq!(left.filter(|n| n.starts_with(".durable-fs")).count(), 0);
     }
@@ -216,9 +216,9 @@ fn ten_thousand_replacements_meanwhile_and_none_is_lost_unseen() {
         document.to_bytes()
     };
     fs::write(&h.config, healthy("0")).unwrap();
-    launch(&h.places).unwrap();
+    launch(&h.paths).unwrap();
     let clock = SystemClock::default();
-    let store = Store::new(&RealDisk, &clock, h.places.clone(), &*SCHEMA);
+    let store = Store::new(&RealDisk, &clock, h.paths.clone(), &*SCHEMA);
     let (mut met, mut on_top) = (0, 0);
     for round in 0..ROUNDS {
         let at_rest = AtomicBool::new(false);
@@ -252,7 +252,7 @@ fn ten_thousand_replacements_meanwhile_and_none_is_lost_unseen() {
         let now = Document::parse(&fs::read(&h.config).unwrap()).unwrap().document;
         let said = now.get(&["mark"]).map(|mark| mark.to_value());
         let is_theirs = said == Some(serde_json::json!(round * WRITES + WRITES - 1));
-        let is_kept = || copies(&h).iter().any(|(_, bytes)| *bytes == last);
+        let is_kept = || backups(&h).iter().any(|(_, bytes)| *bytes == last);
         assert!(
             is_theirs || (behind && is_kept()),
             "round {round}: their last write is lost, {said:?} is there"
@@ -261,7 +261,7 @@ fn ten_thousand_replacements_meanwhile_and_none_is_lost_unseen() {
         on_top += u32::from(is_theirs && now.get(&["ours"]).is_some());
     }
     assert!(met > 20 && on_top > 0, "the two hardly met: {met} {on_top}");
-    assert!(launch(&h.places).is_ok());
+    assert!(launch(&h.paths).is_ok());
 }
 
 /// Another program writes once, at a random moment of each update. At the end both writes are
@@ -270,9 +270,9 @@ fn ten_thousand_replacements_meanwhile_and_none_is_lost_unseen() {
 fn one_write_at_any_moment_of_an_update_survives() {
     let h = home();
     fs::write(&h.config, healthy("0")).unwrap();
-    launch(&h.places).unwrap();
+    launch(&h.paths).unwrap();
     let clock = SystemClock::default();
-    let store = Store::new(&RealDisk, &clock, h.places.clone(), &*SCHEMA);
+    let store = Store::new(&RealDisk, &clock, h.paths.clone(), &*SCHEMA);
     let mut met = 0;
     for i in 1..=100u64 {
         std::thread::scope(|scope| {
@@ -300,10 +300,10 @@ fn a_read_only_home_is_looked_at_and_left_alone() {
     fs::write(&h.config, APP).unwrap();
     let before = fingerprint(&h.user);
     let clock = SystemClock::default();
-    let store = Store::new(&RealDisk, &clock, h.places.clone(), &*SCHEMA);
-    store.look(&mut ids()).unwrap();
+    let store = Store::new(&RealDisk, &clock, h.paths.clone(), &*SCHEMA);
+    store.load(&mut ids()).unwrap();
     store.history().unwrap();
-    store.stand_in(&mut ids());
+    store.fallback(&mut ids());
     assert_eq!(fingerprint(&h.user), before);
 }
 
@@ -313,9 +313,9 @@ fn a_read_only_home_is_looked_at_and_left_alone() {
 fn files_that_claim_to_be_huge_are_passed_over() {
     let h = home();
     fs::write(&h.config, healthy("one")).unwrap();
-    launch(&h.places).unwrap();
+    launch(&h.paths).unwrap();
     let hash = "ed".repeat(16);
-    let backups = &h.places.backups;
+    let backups = &h.paths.backups;
     let planted = [
         h.app.join(".durable-fs.1-0.swap"),
         backups.join(".durable-fs.1-1.swap"),
@@ -330,9 +330,9 @@ fn files_that_claim_to_be_huge_are_passed_over() {
         }
     }
     let clock = SystemClock::default();
-    let store = Store::new(&RealDisk, &clock, h.places.clone(), &*SCHEMA);
-    assert!(store.history().unwrap().iter().any(|copy| !copy.intact && copy.bytes == 10 << 40));
-    let notes = launch(&h.places).unwrap().1.unwrap().diagnostics;
+    let store = Store::new(&RealDisk, &clock, h.paths.clone(), &*SCHEMA);
+    assert!(store.history().unwrap().iter().any(|backup| !backup.intact && backup.bytes == 10 << 40));
+    let notes = launch(&h.paths).unwrap().1.unwrap().diagnostics;
     assert_eq!(
         notes.iter().filter(|note| note.message.contains("stays where it is")).count(),
         2,
@@ -340,7 +340,7 @@ fn files_that_claim_to_be_huge_are_passed_over() {
     );
     // A repair does not fail either, although the files might be its sources.
     fs::write(&h.config, b"{\"torn").unwrap();
-    launch(&h.places).unwrap();
+    launch(&h.paths).unwrap();
     assert_eq!(fs::read(&h.config).unwrap(), healthy("one"));
     // Only a routine backup may be removed.
     for path in [&planted[0], &planted[1], &planted[3]] {

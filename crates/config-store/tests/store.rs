@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::*;
 use myownllm_config_model::{Document, SeededIds};
 use myownllm_config_store::{
-    ConfigStore, CopyKind, DaemonHalf, FileShape, Limits, Loaded, LockedStore, Step, Store, StoreError,
+    BackupKind, ConfigStore, DaemonHalf, FileShape, Limits, Loaded, LockedStore, Step, Store, StoreError,
     Updated,
 };
 use myownllm_durable_fs::sim::{Entry, Fault, SimDisk};
@@ -39,14 +39,14 @@ fn with_config(bytes: &[u8]) -> SimDisk {
 /// Returns a home whose config was healthy at the last launch.
 fn seen_healthy(bytes: &[u8]) -> SimDisk {
     let disk = with_config(bytes);
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     disk.reset_ops();
     disk
 }
 
-fn look(disk: &SimDisk) -> Result<Loaded, StoreError> {
+fn load(disk: &SimDisk) -> Result<Loaded, StoreError> {
     let clock = FakeClock::default();
-    Store::new(disk, &clock, sim_places(), &*SCHEMA).look(&mut ids())
+    Store::new(disk, &clock, sim_paths(), &*SCHEMA).load(&mut ids())
 }
 
 fn locked<'s>(store: &'s Store<'_>) -> Box<dyn LockedStore + 's> {
@@ -55,7 +55,7 @@ fn locked<'s>(store: &'s Store<'_>) -> Box<dyn LockedStore + 's> {
 
 fn set_mark(disk: &SimDisk, mark: &str) -> Result<Updated, StoreError> {
     let clock = FakeClock::default();
-    let store = Store::new(disk, &clock, sim_places(), &*SCHEMA);
+    let store = Store::new(disk, &clock, sim_paths(), &*SCHEMA);
     locked(&store).update(&mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!(mark)).is_changed()))
 }
 
@@ -76,7 +76,8 @@ fn mode(disk: &SimDisk, path: &str) -> u32 {
 }
 
 fn of_kind(disk: &SimDisk, kind: &str) -> Vec<(String, Vec<u8>)> {
-    let all = copies(disk).into_iter().map(|(p, b)| (p.file_name().unwrap().to_str().unwrap().to_owned(), b));
+    let all =
+        backups(disk).into_iter().map(|(p, b)| (p.file_name().unwrap().to_str().unwrap().to_owned(), b));
     all.filter(|(name, _)| kind_of(name) == kind).collect()
 }
 
@@ -97,7 +98,7 @@ fn of_kind(disk: &SimDisk, kind: &str) -> Vec<(String, Vec<u8>)> {
 #[case::comma(br#"{"active_family":"x",}"#, FileShape::Corrupt)]
 fn a_look_tells_the_shape_and_writes_nothing(#[case] bytes: &[u8], #[case] shape: FileShape) {
     let disk = with_config(bytes);
-    let loaded = look(&disk).unwrap();
+    let loaded = load(&disk).unwrap();
     assert_eq!((loaded.shape, loaded.report.shape), (shape, shape));
     assert_eq!(changes(&disk), Vec::<String>::new());
     // Every shape gives a complete config to run on.
@@ -105,10 +106,10 @@ fn a_look_tells_the_shape_and_writes_nothing(#[case] bytes: &[u8], #[case] shape
         assert!(loaded.document.get(&[key]).is_some(), "{key} is missing");
     }
     // After the launch the previous bytes are in the config or among the backups.
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     assert!(is_kept(&disk, bytes));
-    assert_eq!(look(&disk).unwrap().shape, FileShape::App);
-    assert!(look(&disk).unwrap().pending.is_empty());
+    assert_eq!(load(&disk).unwrap().shape, FileShape::App);
+    assert!(load(&disk).unwrap().pending.is_empty());
 }
 
 #[test]
@@ -116,15 +117,15 @@ fn deep_nesting_is_corrupt_and_not_a_crash() {
     let mut bytes = b"{\"a\":".to_vec();
     bytes.extend([b'['; 100_000]);
     let disk = with_config(&bytes);
-    assert_eq!(look(&disk).unwrap().shape, FileShape::Corrupt);
-    launch(&disk, &sim_places()).unwrap();
+    assert_eq!(load(&disk).unwrap().shape, FileShape::Corrupt);
+    launch(&disk, &sim_paths()).unwrap();
     assert!(is_kept(&disk, &bytes));
 }
 
 #[test]
 fn a_start_with_nothing_to_do_asks_little_and_writes_nothing() {
     let disk = seen_healthy(&healthy("x"));
-    let (_, applied) = launch(&disk, &sim_places()).unwrap();
+    let (_, applied) = launch(&disk, &sim_paths()).unwrap();
     assert!(applied.is_none());
     let ops = disk.ops();
     assert!(ops.len() <= 5, "{ops:?}");
@@ -135,7 +136,7 @@ fn a_start_with_nothing_to_do_asks_little_and_writes_nothing() {
 fn an_apply_with_nothing_to_do_writes_nothing() {
     let disk = seen_healthy(&healthy("x"));
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
     let applied = locked(&store).apply(&mut ids()).unwrap();
     assert_eq!(applied.steps, []);
     assert_eq!(changes(&disk), Vec::<String>::new());
@@ -144,12 +145,12 @@ fn an_apply_with_nothing_to_do_writes_nothing() {
 #[test]
 fn a_healthy_config_is_copied_once_and_again_when_it_changed() {
     let disk = with_config(&healthy("one"));
-    launch(&disk, &sim_places()).unwrap();
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     assert_eq!(of_kind(&disk, "good").len(), 1);
     assert_eq!(live(&disk), healthy("one"), "the config itself is not written");
     disk.put(CONFIG, &healthy("two"));
-    let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
     assert!(!loaded.pending.writes_config() && !loaded.pending.repairs());
     assert!(matches!(loaded.pending.steps[..], [Step::KeepLastGood { .. }]));
     assert_eq!(of_kind(&disk, "good").len(), 2);
@@ -159,7 +160,7 @@ fn a_healthy_config_is_copied_once_and_again_when_it_changed() {
 fn a_missing_config_is_written_once_private_with_the_defaults() {
     let disk = SimDisk::new();
     disk.put_dir(HOME, 0o755);
-    let (loaded, applied) = launch(&disk, &sim_places()).unwrap();
+    let (loaded, applied) = launch(&disk, &sim_paths()).unwrap();
     assert_eq!(loaded.shape, FileShape::Missing);
     assert!(loaded.pending.writes_config() && !loaded.pending.repairs());
     assert!(matches!(applied.unwrap().steps[0], Step::WriteConfig { restored: false, .. }));
@@ -171,7 +172,7 @@ fn a_missing_config_is_written_once_private_with_the_defaults() {
         Some(common::spelled(sim_path!("/home/u/.myownllm/conversations")))
     );
     disk.reset_ops();
-    assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
+    assert!(launch(&disk, &sim_paths()).unwrap().1.is_none());
 }
 
 #[test]
@@ -179,7 +180,7 @@ fn a_users_home_that_is_not_there_is_not_made() {
     let disk = SimDisk::new();
     disk.put_dir("/home", 0o755);
     disk.reset_ops();
-    let error = launch(&disk, &sim_places()).unwrap_err();
+    let error = launch(&disk, &sim_paths()).unwrap_err();
     assert_eq!(error.code(), "store.no-home");
     assert_eq!(changes(&disk), Vec::<String>::new());
 }
@@ -189,7 +190,7 @@ fn a_config_that_appears_while_the_defaults_are_written_is_not_replaced() {
     let base = home();
     base.flush_all();
     let counted = base.clone();
-    launch(&counted, &sim_places()).unwrap();
+    launch(&counted, &sim_paths()).unwrap();
     for n in 0..counted.ops().len() {
         let disk = base.clone();
         disk.reset_ops();
@@ -198,7 +199,7 @@ fn a_config_that_appears_while_the_defaults_are_written_is_not_replaced() {
                 foreign.put(CONFIG, &healthy("theirs"));
             }
         });
-        let _ = launch(&disk, &sim_places()).unwrap();
+        let _ = launch(&disk, &sim_paths()).unwrap();
         assert_eq!(text(&live(&disk), "mark").as_deref(), Some("theirs"), "at operation {n}");
     }
 }
@@ -208,12 +209,12 @@ fn the_mode_of_a_config_is_kept() {
     for (bytes, given) in [(LEAKED_V1, 0o644), (LEAKED_V3, 0o600), (b"{}", 0o640)] {
         let disk = home();
         disk.put_mode(CONFIG, bytes, given);
-        launch(&disk, &sim_places()).unwrap();
+        launch(&disk, &sim_paths()).unwrap();
         assert_eq!(mode(&disk, CONFIG), given);
         set_mark(&disk, "x").unwrap();
         assert_eq!(mode(&disk, CONFIG), given);
         assert_eq!(mode(&disk, BACKUPS), 0o700);
-        for (path, _) in copies(&disk) {
+        for (path, _) in backups(&disk) {
             assert_eq!(mode(&disk, path.to_str().unwrap()), 0o600);
         }
     }
@@ -223,7 +224,7 @@ fn the_mode_of_a_config_is_kept() {
 fn a_folder_of_copies_that_others_can_read_is_closed() {
     let disk = with_config(APP);
     disk.put_dir(BACKUPS, 0o755);
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     assert_eq!(mode(&disk, BACKUPS), 0o700);
 }
 
@@ -233,7 +234,7 @@ fn a_link_is_written_through() {
     disk.put_dir("/home/u/dotfiles", 0o755);
     disk.put_mode("/home/u/dotfiles/llm.json", LEAKED_V1, 0o644);
     disk.put_link(CONFIG, "../dotfiles/llm.json");
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     set_mark(&disk, "through").unwrap();
     assert!(matches!(disk.tree().get(std::path::Path::new(CONFIG)),
             Some(Entry::Link(to)) if to == std::path::Path::new("../dotfiles/llm.json")));
@@ -254,7 +255,7 @@ fn what_root_makes_belongs_to_the_homes_owner() {
     for path in [HOME, "/home/u/.myownllm", CONFIG] {
         disk.chown(path, them);
     }
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     set_mark(&disk, "x").unwrap();
     for path in disk.tree().keys().filter(|p| p.starts_with(HOME)) {
         assert_eq!(disk.stat(path).unwrap().owner, Some(them), "{}", path.display());
@@ -263,7 +264,7 @@ fn what_root_makes_belongs_to_the_homes_owner() {
     fresh.put_dir(HOME, 0o755);
     fresh.set_user(Owner { uid: 0, gid: 0 });
     fresh.chown(HOME, them);
-    launch(&fresh, &sim_places()).unwrap();
+    launch(&fresh, &sim_paths()).unwrap();
     for path in fresh.tree().keys().filter(|p| p.starts_with(HOME)) {
         assert_eq!(fresh.stat(path).unwrap().owner, Some(them), "{}", path.display());
     }
@@ -275,9 +276,9 @@ fn who_may_not_give_files_away_keeps_them_and_the_repair_is_made_all_the_same() 
     disk.put(CONFIG, LEAKED_V3);
     disk.set_user(Owner { uid: 4711, gid: 4711 });
     disk.fail(Fault::always(Op::SetOwner, ErrorKind::PermissionDenied));
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     assert!(is_kept(&disk, LEAKED_V3));
-    assert!(look(&disk).unwrap().pending.is_empty());
+    assert!(load(&disk).unwrap().pending.is_empty());
     assert_eq!(of_kind(&disk, "kept").len(), 1);
 }
 
@@ -287,13 +288,13 @@ fn who_may_not_give_files_away_keeps_them_and_the_repair_is_made_all_the_same() 
 fn nothing_is_written_in_a_home_that_somebody_else_decides_about() {
     let disk = home();
     disk.put(CONFIG, LEAKED_V3);
-    let loaded = look(&disk).unwrap();
+    let loaded = load(&disk).unwrap();
     assert!(loaded.pending.repairs());
     disk.set_user(Owner { uid: 0, gid: 0 });
     disk.chown(HOME, Owner { uid: 4711, gid: 4711 });
     let before = disk.tree();
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
     let held = locked(&store);
     let errors = [
         store.ensure_home().unwrap_err(),
@@ -334,18 +335,18 @@ fn rights_that_a_new_file_cannot_be_given_are_named() {
 
 fn refused(disk: &SimDisk, code: &str) -> StoreError {
     let before = disk.tree();
-    let error = look(disk).unwrap_err();
+    let error = load(disk).unwrap_err();
     assert_eq!(error.code(), code, "{error}");
     assert!(error.hint().is_some() && error.to_string().contains("config.json"));
     let clock = FakeClock::default();
-    let store = Store::new(disk, &clock, sim_places(), &*SCHEMA);
+    let store = Store::new(disk, &clock, sim_paths(), &*SCHEMA);
     locked(&store).apply(&mut ids()).unwrap_err();
     locked(&store)
         .update(&mut ids(), &mut |doc| Ok(doc.set(&["x"], serde_json::json!(1)).is_changed()))
         .unwrap_err();
     assert_eq!(disk.tree(), before, "nothing is written");
     // The app still has a config to run on, which must never be written.
-    let loaded = store.stand_in(&mut ids());
+    let loaded = store.fallback(&mut ids());
     assert!(loaded.pending.is_empty());
     assert!(loaded.document.get(&["providers"]).is_some());
     error
@@ -378,12 +379,12 @@ fn a_config_that_cannot_be_read_is_not_missing() {
 fn a_config_that_cannot_be_read_has_lost_nothing_that_is_known() {
     let disk = with_config(&healthy("x"));
     disk.fail(Fault::always(Op::Read, ErrorKind::PermissionDenied));
-    let error = look(&disk).unwrap_err();
+    let error = load(&disk).unwrap_err();
     if cfg!(unix) {
         assert_eq!(error.hint().unwrap(), format!("chmod u+rw {CONFIG}"));
     }
     let clock = FakeClock::default();
-    let loaded = Store::new(&disk, &clock, sim_places(), &*SCHEMA).stand_in(&mut ids());
+    let loaded = Store::new(&disk, &clock, sim_paths(), &*SCHEMA).fallback(&mut ids());
     assert!(loaded.report.reset_keys.is_empty() && loaded.pending.is_empty());
 }
 
@@ -392,7 +393,7 @@ fn a_stand_in_is_the_last_good_copy() {
     let disk = seen_healthy(&healthy("before"));
     disk.put(CONFIG, b"{");
     let clock = FakeClock::default();
-    let loaded = Store::new(&disk, &clock, sim_places(), &*SCHEMA).stand_in(&mut ids());
+    let loaded = Store::new(&disk, &clock, sim_paths(), &*SCHEMA).fallback(&mut ids());
     assert_eq!(loaded.document.get(&["mark"]).unwrap().as_str().as_deref(), Some("before"));
     assert_eq!(loaded.report.restored_from.as_deref().map(kind_of), Some("good"));
 }
@@ -402,9 +403,9 @@ fn a_stand_in_is_what_can_be_read_when_the_copies_cannot() {
     let disk = with_config(LEAKED_V3);
     disk.put_dir(BACKUPS, 0o700);
     disk.fail(Fault::always(Op::ForEachEntry, ErrorKind::PermissionDenied));
-    look(&disk).unwrap_err();
+    load(&disk).unwrap_err();
     let clock = FakeClock::default();
-    let loaded = Store::new(&disk, &clock, sim_places(), &*SCHEMA).stand_in(&mut ids());
+    let loaded = Store::new(&disk, &clock, sim_paths(), &*SCHEMA).fallback(&mut ids());
     assert!(loaded.pending.is_empty(), "a repair that might have had more is not to be written");
     assert!(!loaded.report.recovered_networks.is_empty());
     assert_eq!(loaded.shape, FileShape::Daemon);
@@ -416,7 +417,7 @@ fn a_config_over_the_limit_is_an_error() {
     let clock = FakeClock::default();
     let limits = Limits { config_bytes: 100, ..Limits::default() };
     let error =
-        Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits).look(&mut ids()).unwrap_err();
+        Store::new(&disk, &clock, sim_paths(), &*SCHEMA).with_limits(limits).load(&mut ids()).unwrap_err();
     assert_eq!(error.code(), "store.too-large");
 }
 
@@ -434,7 +435,7 @@ fn a_half_written_file_is_waited_for() {
         })),
         ..FakeClock::default()
     };
-    let loaded = Store::new(&*disk, &clock, sim_places(), &*SCHEMA).look(&mut ids()).unwrap();
+    let loaded = Store::new(&*disk, &clock, sim_paths(), &*SCHEMA).load(&mut ids()).unwrap();
     assert_eq!(loaded.shape, FileShape::App);
     assert_eq!(loaded.document.get(&["mark"]).unwrap().as_str().as_deref(), Some("written"));
 }
@@ -447,8 +448,8 @@ fn a_file_that_never_rests_is_an_error_after_a_while() {
         tick: Some(Box::new(move |now| writer.put(CONFIG, format!("{{{}", now.as_millis()).as_bytes()))),
         ..FakeClock::default()
     };
-    let store = Store::new(&*disk, &clock, sim_places(), &*SCHEMA);
-    assert_eq!(store.look(&mut ids()).unwrap_err().code(), "store.unstable");
+    let store = Store::new(&*disk, &clock, sim_paths(), &*SCHEMA);
+    assert_eq!(store.load(&mut ids()).unwrap_err().code(), "store.unstable");
     use myownllm_config_store::Clock as _;
     assert!(clock.elapsed() < Duration::from_secs(6));
 }
@@ -458,7 +459,7 @@ fn a_corrupt_file_is_waited_for_a_quarter_of_a_second() {
     use myownllm_config_store::Clock as _;
     let disk = with_config(b"{");
     let clock = FakeClock::default();
-    Store::new(&disk, &clock, sim_places(), &*SCHEMA).look(&mut ids()).unwrap();
+    Store::new(&disk, &clock, sim_paths(), &*SCHEMA).load(&mut ids()).unwrap();
     assert!(clock.elapsed() >= Duration::from_millis(250), "{:?}", clock.elapsed());
     assert!(clock.elapsed() < Duration::from_millis(600), "{:?}", clock.elapsed());
 }
@@ -467,12 +468,12 @@ fn a_corrupt_file_is_waited_for_a_quarter_of_a_second() {
 fn a_newer_daemons_config_is_read_and_never_written() {
     let newer = br#"{"version":4,"daemon":{"enabled":true},"networks":[{"id":"a","network_id":"home"}]}"#;
     let disk = with_config(newer);
-    let loaded = look(&disk).unwrap();
+    let loaded = load(&disk).unwrap();
     assert_eq!(loaded.newer, Some(4));
     assert!(loaded.pending.is_empty());
     assert_eq!(loaded.report.recovered_networks, ["home"]);
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
     assert_eq!(locked(&store).apply(&mut ids()).unwrap_err().code(), "store.newer");
     assert_eq!(set_mark(&disk, "x").unwrap_err().code(), "store.newer");
     assert_eq!(live(&disk), newer);
@@ -483,7 +484,7 @@ fn a_newer_daemons_config_is_read_and_never_written() {
 fn a_leaked_config_is_repaired_from_the_last_good_copy() {
     let disk = seen_healthy(APP);
     disk.put(CONFIG, LEAKED_V3);
-    let (loaded, applied) = launch(&disk, &sim_places()).unwrap();
+    let (loaded, applied) = launch(&disk, &sim_paths()).unwrap();
     assert!(loaded.pending.repairs() && loaded.pending.daemon_half());
     let applied = applied.unwrap();
     let report = applied.report;
@@ -509,7 +510,7 @@ fn a_leaked_config_is_repaired_from_the_last_good_copy() {
 fn a_daemons_config_that_is_there_is_never_replaced() {
     let disk = with_config(LEAKED_V3);
     disk.put(DAEMON_CONFIG, b"{\"mine\":true}");
-    let (_, applied) = launch(&disk, &sim_places()).unwrap();
+    let (_, applied) = launch(&disk, &sim_paths()).unwrap();
     let report = applied.unwrap().report;
     assert_eq!(disk.content(DAEMON_CONFIG).unwrap(), b"{\"mine\":true}");
     assert_eq!(report.daemon_half, Some(DaemonHalf::Kept));
@@ -522,7 +523,7 @@ fn a_daemons_config_that_is_there_is_never_replaced() {
 fn a_daemons_config_that_appears_in_the_very_moment_is_never_replaced() {
     let base = with_config(LEAKED_V3);
     let counted = base.clone();
-    launch(&counted, &sim_places()).unwrap();
+    launch(&counted, &sim_paths()).unwrap();
     for n in 0..counted.ops().len() {
         let disk = base.clone();
         disk.reset_ops();
@@ -536,7 +537,7 @@ fn a_daemons_config_that_appears_in_the_very_moment_is_never_replaced() {
                 put.store(1, Ordering::SeqCst);
             }
         });
-        let (_, applied) = launch(&disk, &sim_places()).unwrap();
+        let (_, applied) = launch(&disk, &sim_paths()).unwrap();
         if done.load(Ordering::SeqCst) == 1 {
             assert_eq!(disk.content(DAEMON_CONFIG).unwrap(), b"{\"theirs\":1}", "at operation {n}");
         }
@@ -558,7 +559,7 @@ fn a_daemons_half_that_comes_too_late_becomes_a_copy() {
             foreign.put(DAEMON_CONFIG, b"{\"theirs\":1}");
         }
     });
-    let (_, applied) = launch(&disk, &sim_places()).unwrap();
+    let (_, applied) = launch(&disk, &sim_paths()).unwrap();
     assert_eq!(applied.unwrap().report.daemon_half, Some(DaemonHalf::Kept));
     assert_eq!(of_kind(&disk, "daemon").len(), 1);
     assert_eq!(disk.content(DAEMON_CONFIG).unwrap(), b"{\"theirs\":1}");
@@ -571,8 +572,8 @@ fn a_daemons_config_that_cannot_be_looked_at_is_not_absent() {
     disk.fail(Fault::always(Op::Stat, ErrorKind::PermissionDenied));
     // The app has the settings of its own file, but nothing is repaired before the daemon's half is
     // in place.
-    assert!(!look(&disk).unwrap().report.recovered_networks.is_empty());
-    assert_eq!(launch(&disk, &sim_places()).unwrap_err().code(), "store.disk");
+    assert!(!load(&disk).unwrap().report.recovered_networks.is_empty());
+    assert_eq!(launch(&disk, &sim_paths()).unwrap_err().code(), "store.disk");
     assert_eq!(disk.content(CONFIG).unwrap(), LEAKED_V3);
 }
 
@@ -580,14 +581,14 @@ fn a_daemons_config_that_cannot_be_looked_at_is_not_absent() {
 fn a_corrupt_config_gives_way_to_the_last_good_copy_else_to_defaults() {
     let disk = seen_healthy(&healthy("good"));
     disk.put(CONFIG, b"{\"torn");
-    let (loaded, applied) = launch(&disk, &sim_places()).unwrap();
+    let (loaded, applied) = launch(&disk, &sim_paths()).unwrap();
     assert!(loaded.pending.repairs());
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("good"));
     assert!(applied.unwrap().report.restored_from.is_some());
     assert!(of_kind(&disk, "kept").iter().any(|(_, b)| b == b"{\"torn"));
 
     let disk = with_config(b"{\"torn");
-    let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
     assert_eq!(loaded.report.restored_from, None);
     assert!(loaded.report.reset_keys.iter().any(|k| k == "providers"));
     assert!(loaded.diagnostics.iter().any(|d| d.code == "store.defaults"));
@@ -598,11 +599,11 @@ fn a_corrupt_config_gives_way_to_the_last_good_copy_else_to_defaults() {
 fn a_damaged_copy_is_passed_over_for_an_older_one() {
     let disk = seen_healthy(&healthy("old"));
     disk.put(CONFIG, &healthy("new"));
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     let newest = format!("{BACKUPS}/{}", of_kind(&disk, "good").last().unwrap().0);
     disk.put(&newest, b"{\"rot\"");
     disk.put(CONFIG, b"");
-    let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("old"));
     assert!(loaded.diagnostics.iter().any(|d| d.code == "store.copy-damaged"));
 }
@@ -611,11 +612,11 @@ fn a_damaged_copy_is_passed_over_for_an_older_one() {
 fn a_damaged_copy_does_not_count_as_one_that_is_there() {
     let disk = seen_healthy(&healthy("good"));
     disk.put(CONFIG, b"{\"torn");
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     let (name, _) = of_kind(&disk, "kept").remove(0);
     disk.put(format!("{BACKUPS}/{name}"), b"{\"to");
     disk.put(CONFIG, b"{\"torn");
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     assert!(is_kept(&disk, b"{\"torn"));
 }
 
@@ -627,11 +628,11 @@ fn a_copy_that_cannot_be_read_does_not_mean_defaults() {
         disk.put(CONFIG, bad);
         disk.fail(Fault::always(Op::ForEachEntry, ErrorKind::PermissionDenied));
         // The look fails already: the store does not guess about unreadable backups.
-        assert_eq!(look(&disk).unwrap_err().code(), "store.disk");
-        assert_eq!(launch(&disk, &sim_places()).unwrap_err().code(), "store.disk");
+        assert_eq!(load(&disk).unwrap_err().code(), "store.disk");
+        assert_eq!(launch(&disk, &sim_paths()).unwrap_err().code(), "store.disk");
         assert_eq!(live(&disk), bad);
         disk.heal();
-        launch(&disk, &sim_places()).unwrap();
+        launch(&disk, &sim_paths()).unwrap();
     }
 }
 
@@ -639,7 +640,7 @@ fn a_copy_that_cannot_be_read_does_not_mean_defaults() {
 fn a_healthy_config_does_not_need_the_copies() {
     let disk = seen_healthy(&healthy("good"));
     disk.fail(Fault::always(Op::ForEachEntry, ErrorKind::PermissionDenied));
-    let loaded = look(&disk).unwrap();
+    let loaded = load(&disk).unwrap();
     assert!(loaded.pending.is_empty());
     assert!(loaded.diagnostics.iter().any(|d| d.code == "store.backups-unreadable"));
 }
@@ -653,7 +654,7 @@ fn what_a_daemon_moved_aside_is_a_source() {
             if let Some(bytes) = leaked {
                 disk.put(CONFIG, bytes);
             }
-            let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+            let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
             assert_eq!(loaded.report.restored_from.as_deref(), Some(format!("config.json{end}").as_str()));
             assert!(loaded.pending.repairs(), "it is not a fresh install");
             assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("qwen3"));
@@ -667,7 +668,7 @@ fn what_a_daemon_moved_aside_is_no_source_when_it_is_not_the_apps() {
     for bytes in [LEAKED_V3, b"{", b"{}"] {
         let disk = home();
         disk.put(SIBLING, bytes);
-        let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+        let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
         assert_eq!(loaded.report.restored_from, None);
     }
 }
@@ -677,14 +678,14 @@ fn the_later_of_copy_and_file_moved_aside_wins() {
     let later = seen_healthy(&healthy("copied"));
     later.put(SIBLING, &healthy("changed since"));
     later.remove(CONFIG);
-    launch(&later, &sim_places()).unwrap();
+    launch(&later, &sim_paths()).unwrap();
     assert_eq!(text(&live(&later), "mark").as_deref(), Some("changed since"));
 
     let earlier = with_config(&healthy("copied"));
     earlier.put(SIBLING, &healthy("lay there before"));
-    launch(&earlier, &sim_places()).unwrap();
+    launch(&earlier, &sim_paths()).unwrap();
     earlier.remove(CONFIG);
-    launch(&earlier, &sim_places()).unwrap();
+    launch(&earlier, &sim_paths()).unwrap();
     assert_eq!(text(&live(&earlier), "mark").as_deref(), Some("copied"));
 }
 
@@ -701,7 +702,7 @@ fn paths_into_the_old_home_follow_what_moved() {
     let disk = with_config(leaked.to_string().as_bytes());
     disk.put("/home/u/.myownllm/.myownmesh/.secrets/identity.json", b"{}");
     disk.put("/home/u/.myownllm/.myownmesh/mesh/rosters/home.json", b"{}");
-    let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
     let half = disk.content(DAEMON_CONFIG).unwrap();
     assert_eq!(text(&half, "identity_path"), Some(in_home(".myownmesh/.secrets/identity.json")));
     let now = Document::parse(&live(&disk)).unwrap().document;
@@ -732,9 +733,9 @@ fn configs_that_are_one_by_a_link_are_not_written() {
             disk.put_link(link, target);
             let before = disk.tree();
             let mut errors = vec![set_mark(&disk, "after").map(drop)];
-            if look(&disk).unwrap().pending.repairs() {
+            if load(&disk).unwrap().pending.repairs() {
                 // The config needs a repair before it can be edited.
-                errors = vec![launch(&disk, &sim_places()).map(drop)];
+                errors = vec![launch(&disk, &sim_paths()).map(drop)];
             }
             for error in errors.into_iter().map(Result::unwrap_err) {
                 assert_eq!(error.code(), "store.shared", "{link}: {error}");
@@ -744,7 +745,7 @@ fn configs_that_are_one_by_a_link_are_not_written() {
             // Does the same as the hint.
             disk.remove(link);
             disk.put(link, content);
-            launch(&disk, &sim_places()).unwrap();
+            launch(&disk, &sim_paths()).unwrap();
             set_mark(&disk, "after").unwrap();
             if target != CONFIG {
                 assert_eq!(disk.content(target).unwrap(), content, "{link}: the other one is as it was");
@@ -756,9 +757,9 @@ fn configs_that_are_one_by_a_link_are_not_written() {
     disk.put_dir(DAEMON_HOME, 0o700);
     disk.put(CONFIG, LEAKED_V3);
     disk.put_hard_link(CONFIG, DAEMON_CONFIG);
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     assert_eq!(disk.content(DAEMON_CONFIG).unwrap(), LEAKED_V3);
-    assert!(look(&disk).unwrap().pending.is_empty());
+    assert!(load(&disk).unwrap().pending.is_empty());
 }
 
 /// A repair ran before the move. At the next start the paths follow, if the file is at the new
@@ -771,7 +772,7 @@ fn rosters_that_have_moved_since_the_repair_are_followed() {
         "networks": [{"id": "a", "network_id": "home", "roster_path": old}]});
     let disk = with_config(leaked.to_string().as_bytes());
     disk.put(&old, b"{}");
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     let says = || {
         let now = Document::parse(&live(&disk)).unwrap().document;
         let path = now.get(&["cloud_mesh", "networks", "0", "daemon_settings", "roster_path"]).unwrap();
@@ -779,7 +780,7 @@ fn rosters_that_have_moved_since_the_repair_are_followed() {
     };
     let unchanged = |why: &str| {
         let before = live(&disk);
-        launch(&disk, &sim_places()).unwrap();
+        launch(&disk, &sim_paths()).unwrap();
         assert_eq!(live(&disk), before, "{why}");
     };
     assert_eq!(says(), old);
@@ -788,9 +789,9 @@ fn rosters_that_have_moved_since_the_repair_are_followed() {
     unchanged("it is in both places, and nobody has chosen");
     disk.remove(&old);
     let before = live(&disk);
-    let (loaded, applied) = launch(&disk, &sim_places()).unwrap();
+    let (loaded, applied) = launch(&disk, &sim_paths()).unwrap();
     assert_eq!((loaded.report.rebased.len(), says()), (1, new));
-    assert!(applied.is_some() && copies(&disk).iter().any(|(_, bytes)| *bytes == before));
+    assert!(applied.is_some() && backups(&disk).iter().any(|(_, bytes)| *bytes == before));
     unchanged("it is done");
 }
 
@@ -799,7 +800,7 @@ fn routine_copies_are_bounded_and_the_newest_stays() {
     let disk = home();
     let clock = FakeClock::default();
     let limits = Limits { good_count: 3, good_bytes: 1 << 20, ..Limits::default() };
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA).with_limits(limits);
     for i in 0..20 {
         disk.put(CONFIG, &healthy(&i.to_string()));
         launch_with(&store).unwrap();
@@ -811,7 +812,7 @@ fn routine_copies_are_bounded_and_the_newest_stays() {
     assert_eq!(marks, ["17", "18", "19"], "the oldest went first");
 
     let one = Limits { good_count: 0, good_bytes: 0, ..limits };
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(one);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA).with_limits(one);
     disk.put(CONFIG, &healthy("last"));
     launch_with(&store).unwrap();
     let good = of_kind(&disk, "good");
@@ -825,16 +826,16 @@ fn going_back_and_forth_does_not_use_up_the_routine_copies() {
     let (clock, mut seen) = (FakeClock::default(), Vec::new());
     for i in 0..100 {
         disk.put(CONFIG, &healthy(["a", "b"][i % 2]));
-        launch(&disk, &sim_places()).unwrap();
+        launch(&disk, &sim_paths()).unwrap();
         let newest = of_kind(&disk, "good").last().unwrap().0.clone();
         seen.push(newest.strip_suffix(".json").unwrap().to_owned());
     }
     // An id that was removed stands for a later backup of its content.
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
     for id in &seen {
-        assert_eq!(store.find_copy(id).unwrap().hash(), id.rsplit('-').next().unwrap());
+        assert_eq!(store.find_backup(id).unwrap().hash(), id.rsplit('-').next().unwrap());
     }
-    assert_eq!(store.find_copy(&seen[99]).unwrap().to_string(), seen[99]);
+    assert_eq!(store.find_backup(&seen[99]).unwrap().to_string(), seen[99]);
     assert!(of_kind(&disk, "good").iter().any(|(_, b)| text(b, "mark").as_deref() == Some("treasure")));
     assert!(of_kind(&disk, "good").len() <= 20);
 }
@@ -873,11 +874,11 @@ fn a_clock_that_goes_backwards_does_not_change_the_order() {
     // names alone, so two backups get names and times that disagree.
     let disk = seen_healthy(&healthy("old"));
     disk.put(CONFIG, &healthy("new"));
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     let good = of_kind(&disk, "good");
     disk.put(format!("{BACKUPS}/{}", good[0].0), &good[0].1); // written again: it has the later time now
     disk.put(CONFIG, b"");
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("new"));
 }
 
@@ -886,7 +887,7 @@ fn what_was_set_aside_is_never_evicted_and_at_the_cap_a_repair_refuses() {
     let disk = home();
     let clock = FakeClock::default();
     let limits = Limits { kept_count: 3, ..Limits::default() };
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA).with_limits(limits);
     let bad = |i: usize| format!("{{ torn {i}").into_bytes();
     for i in 0..3 {
         disk.put(CONFIG, &bad(i));
@@ -905,10 +906,10 @@ fn what_was_set_aside_is_never_evicted_and_at_the_cap_a_repair_refuses() {
     launch_with(&store).unwrap();
     // The app has a config to run on in any case.
     disk.put(CONFIG, &bad(4));
-    assert!(store.look(&mut ids()).unwrap().document.get(&["providers"]).is_some());
+    assert!(store.load(&mut ids()).unwrap().document.get(&["providers"]).is_some());
 
     let by_size = Limits { kept_bytes: 30, ..Limits::default() };
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(by_size);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA).with_limits(by_size);
     assert_eq!(launch_with(&store).unwrap_err().code(), "store.backups-full");
 }
 
@@ -917,7 +918,7 @@ fn a_thousand_starts_with_alternating_corruption_add_two_copies() {
     let disk = seen_healthy(&healthy("good"));
     for i in 0..1000 {
         disk.put(CONFIG, if i % 2 == 0 { b"" } else { b"{\"torn" });
-        launch(&disk, &sim_places()).unwrap();
+        launch(&disk, &sim_paths()).unwrap();
     }
     assert_eq!(of_kind(&disk, "kept").len(), 2);
     assert_eq!(of_kind(&disk, "good").len(), 1);
@@ -932,10 +933,10 @@ fn a_planted_name_does_not_use_up_the_numbers() {
     disk.put(format!("{BACKUPS}/good-1000000000000-{hash}.json"), b"{}");
     disk.put(format!("{BACKUPS}/notes.txt"), b"mine");
     disk.put(CONFIG, &healthy("two"));
-    launch(&disk, &sim_places()).unwrap();
-    assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
+    launch(&disk, &sim_paths()).unwrap();
+    assert!(launch(&disk, &sim_paths()).unwrap().1.is_none());
     disk.put(CONFIG, b"");
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("two"));
     assert_eq!(disk.content(format!("{BACKUPS}/notes.txt")).unwrap(), b"mine");
 
@@ -943,9 +944,9 @@ fn a_planted_name_does_not_use_up_the_numbers() {
     let disk = seen_healthy(&healthy("one"));
     let planted = format!("{BACKUPS}/good-999999999999-{hash}.json");
     disk.put(&planted, b"{}");
-    assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
+    assert!(launch(&disk, &sim_paths()).unwrap().1.is_none());
     disk.put(CONFIG, b"{\"torn");
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     assert!(is_kept(&disk, b"{\"torn"));
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("one"));
     assert_eq!(disk.content(&planted).as_deref(), Some(&b"{}"[..]), "what is not ours is not removed");
@@ -960,12 +961,12 @@ fn a_planted_name_does_not_use_up_the_numbers() {
             disk.put_dir(BACKUPS, 0o700);
             disk.put(format!("{BACKUPS}/{planted}"), &far);
             set_mark(&disk, "two").unwrap();
-            assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
+            assert!(launch(&disk, &sim_paths()).unwrap().1.is_none());
             disk.put(CONFIG, b"{\"torn");
-            launch(&disk, &sim_places()).unwrap();
+            launch(&disk, &sim_paths()).unwrap();
             assert_eq!(text(&live(&disk), "mark").as_deref(), Some("two"));
             let expected = ["good-00000001", "good-00000002", "kept-00000003"];
-            let names = names_of_copies(&disk);
+            let names = backup_names(&disk);
             for (name, begin) in names.iter().filter(|name| **name != planted).zip(expected) {
                 assert!(name.starts_with(begin), "{names:?}");
             }
@@ -979,10 +980,10 @@ fn a_link_to_a_copy_is_no_place_to_write_and_the_copy_no_copy() {
     for (bytes, kind) in [(healthy("one"), "good"), (healthy("one"), "kept"), (LEAKED_V3.to_vec(), "kept")] {
         let disk = home();
         disk.put_dir(BACKUPS, 0o700);
-        let copy = format!("{BACKUPS}/{kind}-00000001-{}.json", hash_of(&bytes));
-        disk.put(&copy, &bytes);
-        disk.put_link(CONFIG, copy.strip_prefix(sim_path!("/home/u/.myownllm/")).unwrap());
-        let refused = [launch(&disk, &sim_places()).map(drop), set_mark(&disk, "x").map(drop)];
+        let backup = format!("{BACKUPS}/{kind}-00000001-{}.json", hash_of(&bytes));
+        disk.put(&backup, &bytes);
+        disk.put_link(CONFIG, backup.strip_prefix(sim_path!("/home/u/.myownllm/")).unwrap());
+        let refused = [launch(&disk, &sim_paths()).map(drop), set_mark(&disk, "x").map(drop)];
         let leaked = bytes == LEAKED_V3;
         assert_eq!(refused[0].is_err(), leaked, "a repair is refused, and a copy of its own is made");
         assert!(refused[1].is_err());
@@ -992,21 +993,21 @@ fn a_link_to_a_copy_is_no_place_to_write_and_the_copy_no_copy() {
             assert_eq!(error.code(), "store.config-is-a-copy");
             assert_eq!(error.hint().unwrap(), replaces_link(CONFIG));
         }
-        assert_eq!(disk.content(&copy).unwrap(), bytes);
+        assert_eq!(disk.content(&backup).unwrap(), bytes);
         assert_eq!(disk.content(DAEMON_CONFIG), None, "nothing of a repair is made");
-        assert_eq!(look(&disk).unwrap().shape, if leaked { FileShape::Daemon } else { FileShape::App });
+        assert_eq!(load(&disk).unwrap().shape, if leaked { FileShape::Daemon } else { FileShape::App });
         // A program that writes through the symlink changes that backup. The content is not lost,
         // because another backup holds it.
-        disk.put(&copy, b"{}");
-        assert!(leaked || copies(&disk).iter().any(|(_, kept)| *kept == bytes));
+        disk.put(&backup, b"{}");
+        assert!(leaked || backups(&disk).iter().any(|(_, kept)| *kept == bytes));
         // Eviction does not remove the file that the config leads to.
-        disk.put(&copy, &bytes);
+        disk.put(&backup, &bytes);
         for i in 0..30 {
             let id = format!("{BACKUPS}/good-{:08}-{}.json", i + 10, hash_of(&healthy(&i.to_string())));
             disk.put(id, &healthy(&i.to_string()));
         }
-        let _ = launch(&disk, &sim_places());
-        assert_eq!(disk.content(&copy).unwrap(), bytes);
+        let _ = launch(&disk, &sim_paths());
+        assert_eq!(disk.content(&backup).unwrap(), bytes);
     }
 }
 
@@ -1015,22 +1016,22 @@ fn a_link_to_a_copy_is_no_place_to_write_and_the_copy_no_copy() {
 #[test]
 fn a_copy_that_is_a_second_name_of_the_config_is_none() {
     let disk = seen_healthy(&healthy("one"));
-    let copy = format!("{BACKUPS}/{}", of_kind(&disk, "good")[0].0);
-    disk.remove(&copy);
-    disk.put_hard_link(CONFIG, &copy);
-    launch(&disk, &sim_places()).unwrap();
+    let backup = format!("{BACKUPS}/{}", of_kind(&disk, "good")[0].0);
+    disk.remove(&backup);
+    disk.put_hard_link(CONFIG, &backup);
+    launch(&disk, &sim_paths()).unwrap();
     let alone =
         |disk: &SimDisk, name: &str| disk.stat(format!("{BACKUPS}/{name}").as_ref()).unwrap().links == 1;
     assert!(
         of_kind(&disk, "good").iter().any(|(name, bytes)| *bytes == healthy("one") && alone(&disk, name))
     );
-    assert!(launch(&disk, &sim_places()).unwrap().1.is_none(), "and that is enough");
+    assert!(launch(&disk, &sim_paths()).unwrap().1.is_none(), "and that is enough");
 
     // A backup that is a hard link of any other file does not count either.
     let disk = seen_healthy(&healthy("one"));
-    let copy = format!("{BACKUPS}/{}", of_kind(&disk, "good")[0].0);
-    disk.put_hard_link(&copy, "/home/u/elsewhere");
-    launch(&disk, &sim_places()).unwrap();
+    let backup = format!("{BACKUPS}/{}", of_kind(&disk, "good")[0].0);
+    disk.put_hard_link(&backup, "/home/u/elsewhere");
+    launch(&disk, &sim_paths()).unwrap();
     assert!(
         of_kind(&disk, "good").iter().any(|(name, bytes)| *bytes == healthy("one") && alone(&disk, name))
     );
@@ -1038,10 +1039,10 @@ fn a_copy_that_is_a_second_name_of_the_config_is_none() {
     // The same holds for the bytes that are about to be replaced.
     let disk = with_config(LEAKED_V3);
     disk.put_dir(BACKUPS, 0o700);
-    let copy = format!("{BACKUPS}/kept-00000001-{}.json", hash_of(LEAKED_V3));
-    disk.put_hard_link(CONFIG, &copy);
+    let backup = format!("{BACKUPS}/kept-00000001-{}.json", hash_of(LEAKED_V3));
+    disk.put_hard_link(CONFIG, &backup);
     disk.put_hard_link(CONFIG, "/home/u/elsewhere");
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     assert_eq!(of_kind(&disk, "kept").len(), 2);
 }
 
@@ -1049,7 +1050,7 @@ fn a_copy_that_is_a_second_name_of_the_config_is_none() {
 fn an_update_that_changes_nothing_writes_nothing() {
     let disk = seen_healthy(&healthy("x"));
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
     let edits: [&mut dyn FnMut(&mut Document) -> bool; 3] =
         [&mut |_| false, &mut |_| true, &mut |doc| doc.set(&["mark"], serde_json::json!("x")).is_changed()];
     for edit in edits {
@@ -1090,10 +1091,10 @@ fn a_temporary_with_a_key_a_roster_or_a_state_stays() {
             let disk = with_config(&healthy("x"));
             let left = format!("{folder}/.durable-fs.1-0.part");
             disk.put(&left, content);
-            launch(&disk, &sim_places()).unwrap();
+            launch(&disk, &sim_paths()).unwrap();
             set_mark(&disk, "y").unwrap();
             assert_eq!(disk.content(&left).as_deref(), Some(content), "{left}");
-            assert_eq!(look(&disk).unwrap().pending.steps, [], "{left}");
+            assert_eq!(load(&disk).unwrap().pending.steps, [], "{left}");
         }
     }
 }
@@ -1107,26 +1108,26 @@ fn an_update_keeps_both_the_former_and_the_new() {
     assert!(is_kept(&disk, &healthy("never launched")));
     assert_eq!(of_kind(&disk, "good").last().unwrap().1, live(&disk), "our own save, read back");
     disk.reset_ops();
-    assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
+    assert!(launch(&disk, &sim_paths()).unwrap().1.is_none());
 }
 
 #[test]
 fn an_update_completes_a_config_and_makes_a_missing_one() {
     let disk = with_config(b"{\"active_family\":\"mine\"}");
     set_mark(&disk, "new").unwrap();
-    assert_eq!(look(&disk).unwrap().pending.steps, []);
+    assert_eq!(load(&disk).unwrap().pending.steps, []);
     assert!(of_kind(&disk, "kept").iter().any(|(_, b)| b == b"{\"active_family\":\"mine\"}"));
     let disk = home();
     set_mark(&disk, "new").unwrap();
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("new"));
-    assert!(look(&disk).unwrap().pending.is_empty());
+    assert!(load(&disk).unwrap().pending.is_empty());
 }
 
 #[test]
 fn an_update_whose_edit_fails_leaves_everything() {
     let disk = seen_healthy(&healthy("x"));
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
     let error = locked(&store)
         .update(&mut ids(), &mut |doc| {
             doc.set(&["mark"], serde_json::json!("half done"));
@@ -1183,7 +1184,7 @@ fn an_update_goes_on_top_of_what_another_program_wrote_meanwhile() {
 
 fn set_edit(disk: &SimDisk) -> Result<Updated, StoreError> {
     let clock = FakeClock::default();
-    let store = Store::new(disk, &clock, sim_places(), &*SCHEMA);
+    let store = Store::new(disk, &clock, sim_paths(), &*SCHEMA);
     let locked = store.lock(Duration::ZERO).map_err(|e| StoreError::Unstable { path: e.home().into() })?;
     locked.update(&mut ids(), &mut |doc| Ok(doc.set(&["ours"], serde_json::json!("here")).is_changed()))
 }
@@ -1192,7 +1193,7 @@ fn set_edit(disk: &SimDisk) -> Result<Updated, StoreError> {
 fn a_repair_does_not_lose_what_another_program_writes_meanwhile() {
     let base = with_config(LEAKED_V3);
     let counted = base.clone();
-    launch(&counted, &sim_places()).unwrap();
+    launch(&counted, &sim_paths()).unwrap();
     for n in 0..counted.ops().len() {
         for theirs in [
             healthy("theirs"),
@@ -1206,8 +1207,8 @@ fn a_repair_does_not_lose_what_another_program_writes_meanwhile() {
                     foreign.put(CONFIG, &write);
                 }
             });
-            launch(&disk, &sim_places()).unwrap();
-            launch(&disk, &sim_places()).unwrap();
+            launch(&disk, &sim_paths()).unwrap();
+            launch(&disk, &sim_paths()).unwrap();
             assert!(is_kept(&disk, &theirs), "at operation {n}");
             if theirs == healthy("theirs") {
                 assert_eq!(
@@ -1307,7 +1308,7 @@ fn a_storm_of_writes_leaves_room_for_a_repair() {
     let disk = seen_healthy(&healthy("before"));
     let clock = FakeClock::default();
     let limits = Limits { kept_count: 6, ..Limits::default() };
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA).with_limits(limits);
     let count = AtomicUsize::new(0);
     disk.set_hook(move |op, foreign| {
         if op.op == Op::Exchange {
@@ -1337,13 +1338,13 @@ fn a_loop_of_killed_repairs_with_ids_of_their_own_adds_one_copy_at_most() {
     let base = with_config(&base.to_bytes());
     let run = |disk: &SimDisk, seed| {
         let clock = FakeClock::default();
-        let store = Store::new(disk, &clock, sim_places(), &*SCHEMA);
+        let store = Store::new(disk, &clock, sim_paths(), &*SCHEMA);
         let _ = locked(&store).apply(&mut SeededIds::new(1_700_000_000_000, seed));
     };
     let counted = base.clone();
     run(&counted, 0);
     let exchanged = counted.ops().iter().position(|op| op.op == Op::Exchange).unwrap();
-    assert!(look(&counted).unwrap().pending.is_empty());
+    assert!(load(&counted).unwrap().pending.is_empty());
     // The first operation takes the lock.
     for n in 1..counted.ops().len() {
         let mut disk = base.clone();
@@ -1354,7 +1355,7 @@ fn a_loop_of_killed_repairs_with_ids_of_their_own_adds_one_copy_at_most() {
             disk = disk.after_kill();
         }
         assert!(of_kind(&disk, "kept").len() <= 1, "killed at {n}, the exchange is {exchanged}: {disk:?}");
-        launch(&disk, &sim_places()).unwrap();
+        launch(&disk, &sim_paths()).unwrap();
         assert!(of_kind(&disk, "kept").len() <= 1, "killed at {n}");
     }
 }
@@ -1368,7 +1369,7 @@ fn what_is_larger_than_any_config_is_no_source() {
         disk.put(&path, &long);
         let clock = FakeClock::default();
         let limits = Limits { config_bytes: long.len() as u64 - 1, ..Limits::default() };
-        let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
+        let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA).with_limits(limits);
         launch_with(&store).unwrap();
         assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("gemma4"), "{path}");
         assert!(is_kept(&disk, b"{\"torn"));
@@ -1382,10 +1383,10 @@ fn what_came_out_is_not_taken_for_what_was_to_go_in() {
     let hash = hash_of(&healthy("two"));
     disk.put(format!("/home/u/.myownllm/.durable-fs.1-0.{hash}.swap"), &healthy("theirs"));
     disk.put(format!("/home/u/.myownllm/.durable-fs.1-1.{hash}.swap"), &healthy("two"));
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     assert!(is_kept(&disk, &healthy("theirs")));
     assert!(!is_kept(&disk, &healthy("two")), "it never was a config");
-    assert!(look(&disk).unwrap().pending.is_empty());
+    assert!(load(&disk).unwrap().pending.is_empty());
 }
 
 #[test]
@@ -1484,7 +1485,7 @@ fn locked_store_holds_the_lock_of_its_own_home() {
     disk.put_link("/home/link", "u");
     let is_free = |home: &str| disk.lock(home.as_ref(), Duration::ZERO).is_ok();
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
     let held = locked(&store);
     assert_eq!(held.home_lock().path(), Path::new(sim_path!("/home/u/.myownllm")));
     assert!(!is_free("/home/u/.myownllm") && is_free("/home/v/.myownllm"));
@@ -1500,9 +1501,9 @@ fn the_history_names_each_copy_and_a_restore_can_be_undone() {
     let disk = seen_healthy(&healthy("one"));
     set_mark(&disk, "two").unwrap();
     disk.put(CONFIG, b"{\"torn");
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
     let history = store.history().unwrap();
     assert!(history.windows(2).all(|w| w[0].id.sequence() > w[1].id.sequence()), "the newest first");
     assert!(history.iter().all(|h| h.intact));
@@ -1510,48 +1511,49 @@ fn the_history_names_each_copy_and_a_restore_can_be_undone() {
     assert_eq!(history.iter().filter(|h| h.shape == FileShape::Corrupt).count(), 1);
 
     let two = live(&disk);
-    let one = history.iter().find(|h| store.read_copy(&h.id).unwrap() == healthy("one")).unwrap().id.clone();
+    let one =
+        history.iter().find(|h| store.read_backup(&h.id).unwrap() == healthy("one")).unwrap().id.clone();
     for name in
         [one.to_string(), format!("{one}.json"), one.sequence().to_string(), one.hash()[..8].to_owned()]
     {
-        assert_eq!(store.find_copy(&name).unwrap(), one, "{name}");
+        assert_eq!(store.find_backup(&name).unwrap(), one, "{name}");
     }
     let restored = locked(&store).restore(&mut ids(), &one).unwrap();
     assert!(restored.changed);
-    assert_eq!(store.find_copy(&one.to_string()).unwrap(), one, "a number stays");
+    assert_eq!(store.find_backup(&one.to_string()).unwrap(), one, "a number stays");
     assert_eq!(live(&disk), healthy("one"));
     let back = restored.backup.unwrap();
-    assert_eq!(back.kind(), CopyKind::Kept);
-    assert_eq!(store.read_copy(&back).unwrap(), two);
+    assert_eq!(back.kind(), BackupKind::Kept);
+    assert_eq!(store.read_backup(&back).unwrap(), two);
     locked(&store).restore(&mut ids(), &back).unwrap();
     assert_eq!(live(&disk), two);
     assert!(!locked(&store).restore(&mut ids(), &back).unwrap().changed);
     disk.reset_ops();
-    assert!(launch(&disk, &sim_places()).unwrap().1.is_none(), "what was restored is the last good one now");
+    assert!(launch(&disk, &sim_paths()).unwrap().1.is_none(), "what was restored is the last good one now");
 }
 
 #[test]
 fn only_an_intact_copy_of_the_apps_can_be_restored() {
     let disk = seen_healthy(&healthy("one"));
     disk.put(CONFIG, LEAKED_V3);
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     disk.put(CONFIG, b"{\"torn");
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     let before = live(&disk);
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
     let history = store.history().unwrap();
     for shape in [FileShape::Daemon, FileShape::Corrupt] {
         let id = &history.iter().find(|h| h.shape == shape).unwrap().id;
         assert_eq!(locked(&store).restore(&mut ids(), id).unwrap_err().code(), "store.bad-copy");
     }
-    let good = &history.iter().find(|h| h.kind == CopyKind::Good).unwrap().id;
+    let good = &history.iter().find(|h| h.kind == BackupKind::Good).unwrap().id;
     disk.put(format!("{BACKUPS}/{good}.json"), b"{}");
     assert_eq!(locked(&store).restore(&mut ids(), good).unwrap_err().code(), "store.bad-copy");
     assert!(!store.history().unwrap().iter().find(|h| h.id == *good).unwrap().intact);
     assert_eq!(live(&disk), before);
     for name in ["nothing", "", "0000", "99"] {
-        let error = store.find_copy(name).unwrap_err();
+        let error = store.find_backup(name).unwrap_err();
         assert_eq!(error.code(), "store.no-such-copy", "{name}");
         assert_eq!(error.hint().as_deref(), Some("myownllm-mesh config history"));
     }
@@ -1565,7 +1567,7 @@ fn a_restore_over_a_leaked_config_waits_for_the_repair(#[case] tail: &[u8]) {
     let leaked = [LEAKED_V3, tail].concat();
     disk.put(CONFIG, &leaked);
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
     let id = store.history().unwrap()[0].id.clone();
     assert_eq!(locked(&store).restore(&mut ids(), &id).unwrap_err().code(), "store.repair-pending");
     assert_eq!(live(&disk), leaked);
@@ -1580,7 +1582,7 @@ fn a_restore_puts_a_copy_in_the_place_of_a_missing_or_corrupt_config() {
             None => disk.remove(CONFIG),
         }
         let clock = FakeClock::default();
-        let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
+        let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
         let id = store.history().unwrap()[0].id.clone();
         let restored = locked(&store).restore(&mut ids(), &id).unwrap();
         assert_eq!(restored.backup.is_some(), bad.is_some());
@@ -1603,7 +1605,7 @@ fn launch_on_no_json(disk: &SimDisk, bytes: &[u8]) -> Loaded {
 /// own settings.
 fn launch_and_tell(disk: &SimDisk, bytes: &[u8]) -> (Loaded, Option<String>) {
     disk.put(CONFIG, bytes);
-    let (loaded, applied) = launch(disk, &sim_places()).unwrap();
+    let (loaded, applied) = launch(disk, &sim_paths()).unwrap();
     assert!(of_kind(disk, "kept").iter().any(|(_, kept)| kept == bytes), "the file is not kept");
     assert!(loaded.pending.repairs());
     assert_eq!(loaded.document.to_bytes(), live(disk));
@@ -1612,7 +1614,7 @@ fn launch_and_tell(disk: &SimDisk, bytes: &[u8]) -> (Loaded, Option<String>) {
     let said = applied.unwrap().diagnostics;
     assert_eq!(codes(&said), codes(&loaded.diagnostics));
     assert!(told(&loaded, "store.corrupt").place.is_some());
-    assert!(launch(disk, &sim_places()).unwrap().1.is_none());
+    assert!(launch(disk, &sim_paths()).unwrap().1.is_none());
     // Before the repair there is no backup that the command could name.
     let of_offer = |found: &[myownllm_config_model::Diagnostic]| {
         found.iter().find(|d| d.code == "store.recoverable").and_then(|offer| offer.hint.clone())
@@ -1625,8 +1627,8 @@ fn launch_and_tell(disk: &SimDisk, bytes: &[u8]) -> (Loaded, Option<String>) {
 fn run_hint(disk: &SimDisk, hint: &str) -> Result<Vec<u8>, StoreError> {
     let name = hint.strip_prefix("myownllm-mesh config restore ").unwrap();
     let clock = FakeClock::default();
-    let store = Store::new(disk, &clock, sim_places(), &*SCHEMA);
-    let id = store.find_copy(name)?;
+    let store = Store::new(disk, &clock, sim_paths(), &*SCHEMA);
+    let id = store.find_backup(name)?;
     locked(&store).restore(&mut ids(), &id)?;
     let restored = live(disk);
     assert!(!locked(&store).restore(&mut ids(), &id)?.changed);
@@ -1710,12 +1712,12 @@ fn config_that_breaks_off_is_restored_from_the_copy_and_its_members_are_offered(
     assert_eq!(live(&disk), healthy("good"));
     let offer = told(&loaded, "store.recoverable");
     assert!(offer.message.contains("breaks off") && offer.message.contains("active_family"), "{offer:?}");
-    let listed = Store::new(&disk, &FakeClock::default(), sim_places(), &*SCHEMA).history().unwrap();
+    let listed = Store::new(&disk, &FakeClock::default(), sim_paths(), &*SCHEMA).history().unwrap();
     assert!(listed.iter().any(|entry| entry.recoverable && entry.shape == FileShape::Corrupt));
     let restored = run_hint(&disk, &hint.unwrap()).unwrap();
     assert_eq!(text(&restored, "active_family").as_deref(), Some("llama"), "what is whole is the file's");
     assert_eq!(text(&restored, "mark").as_deref(), Some("good"), "and the rest stays");
-    assert_eq!(look(&disk).unwrap().shape, FileShape::App);
+    assert_eq!(load(&disk).unwrap().shape, FileShape::App);
     assert!(is_kept(&disk, &healthy("good")) && is_kept(&disk, torn));
 }
 
@@ -1751,7 +1753,7 @@ fn slip_of_a_hand_edit_is_named_and_its_text_can_be_had(
     assert_eq!(live(&disk), healthy("good"));
     let offer = told(&loaded, "store.recoverable");
     assert!(offer.message.contains(&format!("{mend} {line}, column")), "{offer:?}");
-    let listed = Store::new(&disk, &FakeClock::default(), sim_places(), &*SCHEMA).history().unwrap();
+    let listed = Store::new(&disk, &FakeClock::default(), sim_paths(), &*SCHEMA).history().unwrap();
     assert!(listed.iter().any(|entry| entry.recoverable && entry.shape == FileShape::Corrupt));
     let restored = run_hint(&disk, &hint.unwrap()).unwrap();
     let value = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
@@ -1854,7 +1856,7 @@ fn networks_that_rosters_still_show_are_named() {
     let lost = |bytes: &[u8]| {
         let disk = disk.clone();
         disk.put(CONFIG, bytes);
-        let (loaded, applied) = launch(&disk, &sim_places()).unwrap();
+        let (loaded, applied) = launch(&disk, &sim_paths()).unwrap();
         // Before the repair no network can be added.
         assert!(loaded.diagnostics.iter().all(|d| d.code != "store.networks-lost" || d.hint.is_none()));
         let said = applied.unwrap().diagnostics;
@@ -1873,8 +1875,8 @@ fn networks_that_rosters_still_show_are_named() {
 fn copy_in_which_nothing_is_whole_is_shown_and_not_sent_round_in_circles() {
     for torn in [&b"{\n\"providers\": [{\"na"[..], b"\0\0\0"] {
         let disk = with_config(torn);
-        launch(&disk, &sim_places()).unwrap();
-        let listed = Store::new(&disk, &FakeClock::default(), sim_places(), &*SCHEMA).history().unwrap();
+        launch(&disk, &sim_paths()).unwrap();
+        let listed = Store::new(&disk, &FakeClock::default(), sim_paths(), &*SCHEMA).history().unwrap();
         assert!(listed.iter().all(|entry| !entry.recoverable));
         let id = hash_of(torn);
         let error = run_hint(&disk, &format!("myownllm-mesh config restore {id}")).unwrap_err();
@@ -1906,21 +1908,21 @@ fn what_a_killed_update_displaced_is_kept() {
         let _ = set_edit(&disk);
         let wrote = writes.load(Ordering::SeqCst) > 0;
         let state = disk.after_kill();
-        launch(&state, &sim_places()).unwrap();
+        launch(&state, &sim_paths()).unwrap();
         assert!(is_kept(&state, &healthy("before")), "at operation {n}");
         if wrote {
             let there = is_kept(&state, &healthy("theirs"))
                 || text(&live(&state), "mark").as_deref() == Some("theirs");
             assert!(there, "at operation {n}: what they wrote is gone");
         }
-        assert!(launch(&state, &sim_places()).unwrap().1.is_none());
+        assert!(launch(&state, &sim_paths()).unwrap().1.is_none());
     }
 }
 
 #[test]
 fn a_plan_can_be_printed() {
     let disk = with_config(LEAKED_V3);
-    let loaded = look(&disk).unwrap();
+    let loaded = load(&disk).unwrap();
     let json = serde_json::to_value(&loaded.pending).unwrap();
     let steps: Vec<_> = json.as_array().unwrap().iter().map(|s| s["step"].as_str().unwrap()).collect();
     assert_eq!(steps, ["keep-former", "publish-daemon-half", "replace-config", "keep-last-good"]);
@@ -1938,19 +1940,19 @@ fn what_could_not_be_read_again_is_not_written() {
     let deep =
         format!(r#"{{"providers":[],"networks":[{{"id":"a","network_id":"home","x":{lists}{ends}}}]}}"#);
     let disk = with_config(deep.as_bytes());
-    let loaded = look(&disk).unwrap();
+    let loaded = load(&disk).unwrap();
     assert_eq!(loaded.shape, FileShape::Mixed, "the scene is not what it says");
-    let refused = launch(&disk, &sim_places()).unwrap_err();
+    let refused = launch(&disk, &sim_paths()).unwrap_err();
     assert_eq!(refused.code(), "store.too-much");
     assert!(refused.to_string().contains("nested"), "{refused}");
-    assert_eq!((live(&disk), copies(&disk)), (deep.into_bytes(), Vec::new()), "nothing has changed");
+    assert_eq!((live(&disk), backups(&disk)), (deep.into_bytes(), Vec::new()), "nothing has changed");
     assert_eq!(disk.content(DAEMON_CONFIG), None);
     assert_eq!(loaded.report.recovered_networks, ["home"], "and it can be run on all the same");
 
     let disk = seen_healthy(&healthy("x"));
     let clock = FakeClock::default();
     let limits = Limits { config_bytes: live(&disk).len() as u64 + 3, ..Limits::default() };
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA).with_limits(limits);
     let edit = |mark: &str| {
         locked(&store)
             .update(&mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!(mark)).is_changed()))
@@ -1969,7 +1971,7 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
     let clock = FakeClock::default();
     let limits = Limits { config_bytes: healthy.len() as u64 + 10, ..Limits::default() };
     fn restore(locked: &dyn LockedStore, store: &Store<'_>) -> Result<Vec<String>, StoreError> {
-        let id = store.find_copy("1")?;
+        let id = store.find_backup("1")?;
         let restored = locked.restore(&mut ids(), &id)?;
         assert!(restored.changed);
         Ok(restored.diagnostics.into_iter().map(|d| format!("{}: {}", d.code, d.message)).collect())
@@ -1980,7 +1982,7 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
     base.flush_all();
     base.reset_ops();
     let disk = base.clone();
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA).with_limits(limits);
     let told = restore(&*locked(&store), &store).unwrap();
     assert!(
         told.iter().any(|note| note.starts_with("store.set-aside: ") && note.contains(&spelled(&aside))),
@@ -2001,14 +2003,14 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
         }
         let count = {
             let disk = base.clone();
-            let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
+            let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA).with_limits(limits);
             let told = restore(&*locked(&store), &store).unwrap();
             assert_eq!(told.iter().any(|note| note.starts_with("store.no-exchange")), !exchanges);
             disk.op_count()
         };
         for n in 0..count {
             let disk = base.clone();
-            let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
+            let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA).with_limits(limits);
             let locked_before = locked(&store);
             disk.crash_at(n);
             let _ = restore(&*locked_before, &store);
@@ -2016,7 +2018,7 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
                 assert!(contents(&state).contains(&large), "at operation {n}");
                 assert!([&large, &healthy].contains(&&live(&state)), "at operation {n}");
                 // The next run does not lose it either.
-                let store = Store::new(&state, &clock, sim_places(), &*SCHEMA).with_limits(limits);
+                let store = Store::new(&state, &clock, sim_paths(), &*SCHEMA).with_limits(limits);
                 if live(&state) == large {
                     restore(&*locked(&store), &store).unwrap();
                 }
@@ -2030,7 +2032,7 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
     // file.
     let disk = base.clone();
     disk.set_hook(|op, foreign| if op.op == Op::Exchange && foreign.put(CONFIG, b"{\"theirs") {});
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA).with_limits(limits);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA).with_limits(limits);
     let _ = restore(&*locked(&store), &store);
     assert!(is_kept(&disk, b"{\"theirs"));
 
@@ -2038,7 +2040,7 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
     let deep = [&b"["[..]; 2000].concat();
     let disk = seen_healthy(&healthy);
     disk.put(CONFIG, &deep);
-    let store = Store::new(&disk, &clock, sim_places(), &*SCHEMA);
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
     restore(&*locked(&store), &store).unwrap();
     assert_eq!(live(&disk), healthy);
     assert!(is_kept(&disk, &deep));
@@ -2048,19 +2050,19 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
 fn an_older_copy_is_not_taken_because_the_newest_cannot_be_read() {
     let base = seen_healthy(&healthy("old"));
     base.put(CONFIG, &healthy("new"));
-    launch(&base, &sim_places()).unwrap();
+    launch(&base, &sim_paths()).unwrap();
     let newest = format!("{BACKUPS}/{}", of_kind(&base, "good")[1].0);
     for bad in [&b"{\"torn"[..], LEAKED_V1] {
         let base = base.clone();
         base.put(CONFIG, bad);
         base.reset_ops();
-        look(&base).unwrap();
+        load(&base).unwrap();
         let read =
             base.ops().iter().position(|op| op.op == Op::Read && op.path == Path::new(&newest)).unwrap();
         let disk = base.clone();
         disk.reset_ops();
         disk.fail(Fault::once(read, ErrorKind::PermissionDenied));
-        let error = look(&disk).unwrap_err();
+        let error = load(&disk).unwrap_err();
         assert_eq!((error.code(), error.path()), ("store.copy-unreadable", Path::new(&newest)));
         assert_eq!(error.hint().unwrap(), format!("chmod u+r {}", shown(&newest)));
     }

@@ -11,7 +11,7 @@ use common::*;
 use myownllm_config_model::app_config::{self, Loss};
 use myownllm_config_model::{Diagnostic, Document, Severity, networks};
 use myownllm_config_store::{
-    ConfigStore, CopyId, FileShape, HistoryEntry, Loaded, LockedStore, Restored, Step, Store, StoreError,
+    BackupId, ConfigStore, FileShape, HistoryEntry, Loaded, LockedStore, Restored, Step, Store, StoreError,
 };
 use myownllm_durable_fs::Op;
 use myownllm_durable_fs::sim::{Fault, SimDisk};
@@ -23,17 +23,17 @@ fn rich_home() -> SimDisk {
     let disk = SimDisk::new();
     disk.put_dir("/home/u/.myownllm", 0o755);
     disk.put(CONFIG, &healthy("rich"));
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     disk.reset_ops();
     disk
 }
 
 fn store_on<'d>(disk: &'d SimDisk, clock: &'d FakeClock) -> Store<'d> {
-    Store::new(disk, clock, sim_places(), &*SCHEMA)
+    Store::new(disk, clock, sim_paths(), &*SCHEMA)
 }
 
-fn look(disk: &SimDisk) -> Result<Loaded, StoreError> {
-    store_on(disk, &FakeClock::default()).look(&mut ids())
+fn load(disk: &SimDisk) -> Result<Loaded, StoreError> {
+    store_on(disk, &FakeClock::default()).load(&mut ids())
 }
 
 fn locked<'s>(store: &'s Store<'_>) -> Box<dyn LockedStore + 's> {
@@ -44,14 +44,14 @@ fn history(disk: &SimDisk) -> Vec<HistoryEntry> {
     store_on(disk, &FakeClock::default()).history().unwrap()
 }
 
-fn recommended(disk: &SimDisk) -> Option<CopyId> {
+fn recommended(disk: &SimDisk) -> Option<BackupId> {
     let mut entries = history(disk).into_iter().filter(|entry| entry.recommended);
     let first = entries.next();
     assert!(entries.next().is_none(), "only one is recommended");
     first.map(|entry| entry.id)
 }
 
-fn restore(disk: &SimDisk, id: &CopyId) -> Restored {
+fn restore(disk: &SimDisk, id: &BackupId) -> Restored {
     locked(&store_on(disk, &FakeClock::default())).restore(&mut ids(), id).unwrap()
 }
 
@@ -86,7 +86,7 @@ fn good(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
     let of = |(path, bytes): (std::path::PathBuf, Vec<u8>)| {
         (path.file_stem().unwrap().to_str().unwrap().to_owned(), bytes)
     };
-    copies(disk).into_iter().map(of).filter(|(name, _)| kind_of(name) == "good").collect()
+    backups(disk).into_iter().map(of).filter(|(name, _)| kind_of(name) == "good").collect()
 }
 
 #[rstest]
@@ -108,7 +108,7 @@ fn a_wiped_config_is_restored_from_the_backup(#[case] wiped: Vec<u8>) {
     disk.put(CONFIG, &wiped);
     disk.reset_ops();
     // A look returns a config to run on, reports the loss, and writes nothing.
-    let loaded = look(&disk).unwrap();
+    let loaded = load(&disk).unwrap();
     assert_eq!(changes(&disk), Vec::<String>::new());
     assert_eq!(loaded.document.get(&["model_cleanup_days"]).unwrap().as_f64(), Some(7.0));
     assert!(loaded.pending.repairs() && !loaded.pending.daemon_half());
@@ -127,12 +127,12 @@ fn a_wiped_config_is_restored_from_the_backup(#[case] wiped: Vec<u8>) {
     // A wiped config cannot be edited.
     assert_eq!(add_network(&disk, "on-top").unwrap_err().code(), "store.repair-pending");
     // The repair restores the backup, and keeps the wiped bytes.
-    let (_, applied) = launch(&disk, &sim_places()).unwrap();
+    let (_, applied) = launch(&disk, &sim_paths()).unwrap();
     let applied = applied.unwrap();
     assert_eq!(live(&disk), before);
     assert!(is_kept(&disk, &wiped));
     let note = wiped_note(&applied.diagnostics).unwrap();
-    let kept: CopyId = applied.report.backup.unwrap().parse().unwrap();
+    let kept: BackupId = applied.report.backup.unwrap().parse().unwrap();
     assert!(
         note.message.contains(&format!("myownllm-mesh config restore {}", kept.sequence())),
         "{}",
@@ -140,7 +140,7 @@ fn a_wiped_config_is_restored_from_the_backup(#[case] wiped: Vec<u8>) {
     );
     assert_eq!(good(&disk), [(backup, healthy("rich"))], "the wiped state is no good one");
     // The next look finds nothing to do.
-    let again = look(&disk).unwrap();
+    let again = load(&disk).unwrap();
     assert!(again.pending.is_empty() && wiped_note(&again.diagnostics).is_none());
     assert_eq!(recommended(&disk), None, "the wiped one is not recommended");
 }
@@ -160,15 +160,15 @@ fn a_wiped_config_is_restored_from_the_backup(#[case] wiped: Vec<u8>) {
 }))]
 fn an_edit_is_no_wipe(#[case] before: Vec<u8>, #[case] after: Vec<u8>) {
     let disk = rich_home();
-    for (path, _) in copies(&disk) {
+    for (path, _) in backups(&disk) {
         disk.remove(&path);
     }
     disk.put(CONFIG, &before);
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     disk.put(CONFIG, &after);
-    let loaded = look(&disk).unwrap();
+    let loaded = load(&disk).unwrap();
     assert_eq!((loaded.report.wiped, loaded.report.restored_from), (None, None));
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     assert_eq!(good(&disk).last().unwrap().1, disk.content(CONFIG).unwrap(), "it is the newest good state");
 }
 
@@ -189,18 +189,18 @@ fn lost_networks_are_named_and_not_joined_again(#[case] without: Vec<u8>) {
     let backups = good(&disk);
     disk.put(CONFIG, &without);
     for run in ["first", "second"] {
-        let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+        let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
         assert!(!loaded.pending.repairs());
         assert_eq!(loaded.report.wiped.as_ref().unwrap().loss, Loss::Networks, "{run}");
         let note = wiped_note(&loaded.diagnostics).unwrap();
-        let id: CopyId = backup.parse().unwrap();
+        let id: BackupId = backup.parse().unwrap();
         assert_eq!(note.hint, Some(format!("myownllm-mesh config restore {}", id.sequence())));
         assert_eq!(good(&disk), backups, "what has lost them is no good state");
         assert_eq!(recommended(&disk).unwrap().to_string(), backup);
     }
     // A user who keeps working with the config accepts the loss.
     add_network(&disk, "another").unwrap();
-    assert!(look(&disk).unwrap().report.wiped.is_none());
+    assert!(load(&disk).unwrap().report.wiped.is_none());
     assert!(good(&disk).contains(&(backup, bytes)));
 }
 
@@ -215,7 +215,7 @@ fn the_loss_of_the_only_network_is_named_and_its_backup_is_pinned(#[case] networ
         v["cloud_mesh"]["active_network_id"] = json!(null);
     });
     disk.put(CONFIG, &without);
-    let loaded = look(&disk).unwrap();
+    let loaded = load(&disk).unwrap();
     let wiped = loaded.report.wiped.as_ref().unwrap();
     assert_eq!((wiped.loss, wiped.before, wiped.left, &wiped.backup), (Loss::Networks, 1, 0, &backup));
     assert!(!loaded.pending.repairs() && wiped_note(&loaded.diagnostics).is_some());
@@ -234,9 +234,9 @@ fn a_user_who_means_it_says_so_once(#[case] meant: Vec<u8>, #[values(false, true
     let disk = rich_home();
     let rich = good(&disk).remove(0);
     disk.put(CONFIG, &meant);
-    let is_repaired = look(&disk).unwrap().pending.repairs();
+    let is_repaired = load(&disk).unwrap().pending.repairs();
     if after_the_repair && is_repaired {
-        let (_, applied) = launch(&disk, &sim_places()).unwrap();
+        let (_, applied) = launch(&disk, &sim_paths()).unwrap();
         restore(&disk, &applied.unwrap().report.backup.unwrap().parse().unwrap());
         assert_eq!(disk.content(CONFIG).unwrap(), meant);
     } else {
@@ -247,21 +247,21 @@ fn a_user_who_means_it_says_so_once(#[case] meant: Vec<u8>, #[values(false, true
         assert!(!locked(&store_on(&disk, &clock)).accept().unwrap().changed, "once is enough");
     }
     for _ in 0..2 {
-        let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+        let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
         assert!(loaded.report.wiped.is_none() && !loaded.pending.repairs());
     }
-    assert!(look(&disk).unwrap().pending.is_empty());
+    assert!(load(&disk).unwrap().pending.is_empty());
     // The app's next write is compared with the accepted config.
     if is_repaired {
         disk.put(CONFIG, &fresh_with(json!({"active_mode": "text"})));
-        assert!(look(&disk).unwrap().report.wiped.is_none());
+        assert!(load(&disk).unwrap().report.wiped.is_none());
     }
     // The backup from before the wipe stays after any number of later ones, and is the one to
     // restore.
     for n in 0..45 {
         add_network(&disk, &format!("network-{n}")).unwrap();
     }
-    assert!(good(&disk).contains(&rich), "{:?}", names_of_copies(&disk));
+    assert!(good(&disk).contains(&rich), "{:?}", backup_names(&disk));
     assert!(good(&disk).len() <= 22);
 }
 
@@ -275,13 +275,13 @@ fn the_last_backup_before_a_loss_stays_beside_the_richest() {
         v["cloud_mesh"]["networks"][0]["stun_servers"] = json!([]);
     });
     disk.put(CONFIG, &last);
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     let last = good(&disk).pop().unwrap();
     disk.put(CONFIG, &fresh_with(json!({})));
     locked(&store_on(&disk, &FakeClock::default())).accept().unwrap();
     for n in 0..45 {
         disk.put(CONFIG, &fresh_with(json!({"active_mode": format!("mode-{n}")})));
-        launch(&disk, &sim_places()).unwrap();
+        launch(&disk, &sim_paths()).unwrap();
     }
     assert!(good(&disk).contains(&richest) && good(&disk).contains(&last));
     let one: Vec<_> = history(&disk).into_iter().filter(|entry| entry.recommended).collect();
@@ -297,7 +297,7 @@ fn a_wiped_app_half_of_a_mixed_config_is_restored_and_the_daemons_half_goes_its_
         "networks": [{"id": "d", "network_id": "theirs"}]}),
     );
     disk.put(CONFIG, &wiped);
-    let (loaded, applied) = launch(&disk, &sim_places()).unwrap();
+    let (loaded, applied) = launch(&disk, &sim_paths()).unwrap();
     assert_eq!(loaded.shape, FileShape::Mixed);
     assert!(loaded.pending.repairs() && loaded.pending.daemon_half());
     let report = applied.unwrap().report;
@@ -323,7 +323,7 @@ fn a_wiped_app_half_of_a_mixed_config_is_restored_and_the_daemons_half_goes_its_
             v["networks"] = json!([{"id": "d", "network_id": "theirs"}]);
         }),
     );
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     assert_eq!(live(&disk)["active_family"], "changed since");
 }
 
@@ -337,7 +337,7 @@ fn what_a_daemon_moved_aside_restores_a_wiped_config_too() {
     disk.put_dir("/home/u/.myownllm", 0o755);
     disk.put(CONFIG, &fresh_with(json!({})));
     disk.put(format!("{CONFIG}.corrupt"), APP);
-    let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
     assert_eq!(loaded.report.restored_from.as_deref(), Some("config.json.corrupt"));
     assert_eq!(live(&disk)["active_family"], "qwen3");
 }
@@ -346,13 +346,13 @@ fn what_a_daemon_moved_aside_restores_a_wiped_config_too() {
 fn a_wiped_config_is_not_restored_from_an_older_backup_than_the_newest() {
     let disk = rich_home();
     disk.put(CONFIG, &healthy("newer"));
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     disk.put(CONFIG, b"{}");
     let newest = format!("{BACKUPS}/{}.json", good(&disk).pop().unwrap().0);
-    let failing = failing_read(&disk, &newest, &|disk| drop(look(disk).unwrap()));
-    assert_eq!(look(&failing).unwrap_err().code(), "store.copy-unreadable");
+    let failing = failing_read(&disk, &newest, &|disk| drop(load(disk).unwrap()));
+    assert_eq!(load(&failing).unwrap_err().code(), "store.copy-unreadable");
     assert_eq!(failing.content(CONFIG).unwrap(), b"{}");
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     assert_eq!(live(&disk)["mark"], "newer");
 }
 
@@ -374,10 +374,10 @@ fn a_backup_that_cannot_be_read_is_not_evicted() {
     let oldest = format!("{BACKUPS}/{}.json", good(&disk)[0].0);
     for n in 0..19 {
         disk.put(CONFIG, &healthy(&n.to_string()));
-        launch(&disk, &sim_places()).unwrap();
+        launch(&disk, &sim_paths()).unwrap();
     }
     disk.put(CONFIG, &healthy("one more"));
-    let run = |disk: &SimDisk| drop(launch(disk, &sim_places()).unwrap());
+    let run = |disk: &SimDisk| drop(launch(disk, &sim_paths()).unwrap());
     let failing = failing_read(&disk, &oldest, &run);
     run(&failing);
     assert!(failing.content(&oldest).is_some());
@@ -399,11 +399,11 @@ fn a_config_that_is_not_the_apps_cannot_be_accepted() {
 fn a_repair_of_a_wiped_config_ends_with_a_copy_of_the_former_file_and_an_exchange() {
     let disk = rich_home();
     disk.put(CONFIG, b"{}");
-    let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
     assert!(
         matches!(
             loaded.pending.steps[..],
-            [Step::KeepFormer { .. }, Step::ReplaceConfig { repair: true, .. }]
+            [Step::KeepPrevious { .. }, Step::ReplaceConfig { repair: true, .. }]
         ),
         "{:?}",
         loaded.pending.steps
@@ -434,23 +434,23 @@ fn the_only_config_is_restored_from_a_temporary_file_of_a_killed_run(
     #[values(None, Some(""), Some("{\"torn"), Some("{}"))] live_bytes: Option<&str>,
 ) {
     let base = home_with_leftover(at, live_bytes);
-    let loaded = look(&base).unwrap();
+    let loaded = load(&base).unwrap();
     assert!(loaded.pending.repairs());
     let name = Path::new(at).file_name().unwrap().to_str().unwrap();
     assert_eq!(loaded.report.restored_from.as_deref(), Some(name));
     let counted = base.clone();
-    let (_, applied) = launch(&counted, &sim_places()).unwrap();
+    let (_, applied) = launch(&counted, &sim_paths()).unwrap();
     let report = applied.unwrap().report;
     assert!(report.restored_from.unwrap().starts_with("good-") && report.reset_keys.is_empty());
     for n in 0..=counted.ops().len() {
         let disk = base.clone();
         disk.crash_at(n);
-        let _ = launch(&disk, &sim_places());
+        let _ = launch(&disk, &sim_paths());
         {
             let state = disk.after_kill();
-            launch(&state, &sim_places()).unwrap();
+            launch(&state, &sim_paths()).unwrap();
             assert_eq!(state.content(CONFIG).unwrap(), healthy("rich"), "killed at operation {n}");
-            assert!(launch(&state, &sim_places()).unwrap().1.is_none(), "killed at operation {n}");
+            assert!(launch(&state, &sim_paths()).unwrap().1.is_none(), "killed at operation {n}");
             assert_eq!(state.content(at), None);
         }
     }
@@ -462,10 +462,10 @@ fn a_displaced_config_is_kept_beside_a_healthy_config_and_an_unfinished_one_is_n
     for (n, (at, kept)) in [(PART, false), (SWAP, true), (PART_IN_BACKUPS, false)].into_iter().enumerate() {
         let bytes = healthy(&format!("left-{n}"));
         disk.put(at, &bytes);
-        launch(&disk, &sim_places()).unwrap();
+        launch(&disk, &sim_paths()).unwrap();
         assert_eq!(is_kept(&disk, &bytes), kept, "{at}");
         assert_eq!(disk.content(CONFIG).unwrap(), healthy("rich"));
-        assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
+        assert!(launch(&disk, &sim_paths()).unwrap().1.is_none());
     }
 }
 
@@ -475,7 +475,7 @@ fn the_torn_part_of_the_only_config_is_kept() {
     let torn = &whole[..whole.len() / 2];
     let disk = home_with_leftover(PART, None);
     disk.put(PART, torn);
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     assert!(is_kept(&disk, torn));
 }
 
@@ -491,18 +491,18 @@ fn settings_of_a_used_home_are_lost_and_not_new(
 ) {
     let disk = home_with_leftover(PART, live_bytes);
     disk.remove(PART);
-    assert!(!look(&disk).unwrap().pending.repairs(), "a new home has nothing to lose");
+    assert!(!load(&disk).unwrap().pending.repairs(), "a new home has nothing to lose");
     disk.put_dir(Path::new(file).parent().unwrap().to_str().unwrap(), 0o700);
     disk.put(file, b"{}");
-    let loaded = look(&disk).unwrap();
+    let loaded = load(&disk).unwrap();
     assert!(loaded.pending.repairs());
     assert!(loaded.report.reset_keys.len() > 10, "{:?}", loaded.report.reset_keys);
     let names = loaded.diagnostics.iter().any(|found| found.code == "store.networks-lost");
     assert_eq!(names, file.contains("rosters"));
     assert_eq!(wiped_note(&loaded.diagnostics).is_some(), live_bytes.is_some());
-    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_paths()).unwrap();
     assert!(live_bytes.is_none_or(|bytes| is_kept(&disk, bytes.as_bytes())));
-    assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
+    assert!(launch(&disk, &sim_paths()).unwrap().1.is_none());
 }
 
 #[test]
@@ -511,8 +511,8 @@ fn a_bare_config_without_a_backup_can_be_accepted() {
     disk.remove(PART);
     disk.put_dir("/home/u/.myownllm/conversations", 0o700);
     disk.put("/home/u/.myownllm/conversations/first.json", b"{}");
-    assert!(look(&disk).unwrap().pending.repairs());
+    assert!(load(&disk).unwrap().pending.repairs());
     locked(&store_on(&disk, &FakeClock::default())).accept().unwrap();
-    let loaded = look(&disk).unwrap();
+    let loaded = load(&disk).unwrap();
     assert!(!loaded.pending.repairs() && wiped_note(&loaded.diagnostics).is_none());
 }

@@ -43,7 +43,7 @@ pub fn repair_config(
     is_dry: bool,
 ) -> Result<ConfigRepair, Diagnostic> {
     context.checked.map_err(Diagnostic::from)?;
-    let loaded = context.store.look(ids).map_err(|error| Diagnostic::from(&error))?;
+    let loaded = context.store.load(ids).map_err(|error| Diagnostic::from(&error))?;
     let path = &context.layout.app_config;
     let mut diagnostics: Vec<Diagnostic> = loaded.diagnostics.iter().map(Diagnostic::from).collect();
     diagnostics.extend(

@@ -300,8 +300,8 @@ impl From<&StoreError> for Diagnostic {
         let class = match error {
             StoreError::Newer { .. } => Class::Newer,
             StoreError::BackupsFull { .. }
-            | StoreError::CopiesUnsafe { .. }
-            | StoreError::ConfigIsACopy { .. }
+            | StoreError::BackupsUnsafe { .. }
+            | StoreError::ConfigIsBackup { .. }
             | StoreError::Shared { .. }
             | StoreError::ForeignLink { .. }
             | StoreError::Untrusted { .. } => Class::Refused,

@@ -223,7 +223,7 @@ mod tests {
             StoreError::NoHome { path: path() },
             StoreError::TooLarge { path: path(), limit: 1 },
             StoreError::TooMuch { path: path(), why: "it is nested".to_owned() },
-            StoreError::ConfigIsACopy { path: path(), copy: path() },
+            StoreError::ConfigIsBackup { path: path(), backup: path() },
             StoreError::ForeignLink { path: path(), by: 1, of: 0 },
         ];
         errors.iter().for_each(|error| is_a_command(Diagnostic::from(error)));

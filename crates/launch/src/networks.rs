@@ -3,7 +3,7 @@
 pub use myownllm_config_model::networks::saved;
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, network_id};
-use myownllm_config_store::{AppSchema, ConfigStore, CopyId, CopyKind, LockedStore};
+use myownllm_config_store::{AppSchema, BackupId, BackupKind, ConfigStore, LockedStore};
 use myownllm_daemon::reconcile::{self, Action, NOT_APPLIED, SavedNetwork, StepResult};
 use myownllm_daemon::{DaemonControl, Endpoint, Role, Status};
 use serde::{Serialize, Serializer};
@@ -61,7 +61,7 @@ pub struct Reconciled {
 #[non_exhaustive]
 pub struct NetworkBackup {
     /// The backup.
-    pub id: CopyId,
+    pub id: BackupId,
     /// The network ids that the app's config does not have. It has the others with other settings.
     pub unsaved: Vec<String>,
 }
@@ -166,8 +166,8 @@ fn unconvertible(found: myownllm_config_model::Diagnostic) -> Diagnostic {
 fn formerly_saved(store: &dyn ConfigStore, schema: &dyn AppSchema) -> Vec<SavedNetwork> {
     let copies = store.history().unwrap_or_default().into_iter();
     copies
-        .filter(|copy| copy.kind == CopyKind::Good)
-        .filter_map(|copy| Document::parse(&store.read_copy(&copy.id).ok()?).ok())
+        .filter(|copy| copy.kind == BackupKind::Good)
+        .filter_map(|copy| Document::parse(&store.read_backup(&copy.id).ok()?).ok())
         .filter_map(|copy| schema.saved_networks(&copy.document))
         .flatten()
         .collect()

@@ -217,7 +217,7 @@ impl<'p, 'a> Planner<'p, 'a> {
     fn look(context: &'p Context<'a>, options: &'p Options<'p>, ids: &mut dyn Ids) -> Self {
         let migration =
             context.migrator.plan(&context.migrator.inspect(Direction::Forward), &MoveOptions::forward());
-        let loaded = context.store.look(ids);
+        let loaded = context.store.load(ids);
         let pending = loaded.as_ref().ok().filter(|loaded| loaded.newer.is_none());
         let pending = pending.map(|loaded| loaded.pending.clone());
         let identity = identity_answer(context);

@@ -1,7 +1,7 @@
 //! Detects a config that was healthy and that a daemon has overwritten again: something still
 //! starts a daemon in the app's home.
 
-use myownllm_config_store::{CopyKind, FileShape};
+use myownllm_config_store::{BackupKind, FileShape};
 use myownllm_daemon::{Evidence, Suspect};
 use serde::Serialize;
 
@@ -39,7 +39,7 @@ impl Relapse {
         if copies.iter().any(|copy| copy.current && restored.as_ref() == Some(&copy.id.to_string())) {
             return None;
         }
-        let is_healthy = |kind, intact, shape| kind == CopyKind::Good && intact && shape == FileShape::App;
+        let is_healthy = |kind, intact, shape| kind == BackupKind::Good && intact && shape == FileShape::App;
         let healthy = copies.iter().find(|copy| is_healthy(copy.kind, copy.intact, copy.shape))?;
         let mut suspects = context.daemons.suspects();
         // A daemon whose environment cannot be read is known by its socket alone.

@@ -99,13 +99,13 @@ fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome)
 /// Returns the config to run on, whatever the file is, and the steps that are to write it: `None`
 /// if the file must not be touched.
 fn load(context: &Context<'_>, ids: &mut dyn Ids) -> (Outcome, Option<Pending>) {
-    let (loaded, failed) = match context.store.look(ids) {
+    let (loaded, failed) = match context.store.load(ids) {
         Ok(loaded) => {
             let path = context.layout.app_config.clone();
             let newer = loaded.newer.map(|version| StoreError::Newer { path, version });
             (loaded, newer)
         }
-        Err(error) => (context.store.stand_in(ids), Some(error)),
+        Err(error) => (context.store.fallback(ids), Some(error)),
     };
     let Loaded { document, shape, pending, report, diagnostics: findings, .. } = loaded;
     let pending = failed.is_none().then_some(pending);
@@ -235,7 +235,7 @@ impl<'a> Run<'_, 'a> {
         if !touches {
             return Ok(None);
         }
-        let loaded = self.context.store.look(self.ids).map_err(|error| Diagnostic::from(&error))?;
+        let loaded = self.context.store.load(self.ids).map_err(|error| Diagnostic::from(&error))?;
         self.outcome.document = loaded.document;
         if loaded.pending.repairs() {
             self.outcome.shape = loaded.shape;
@@ -386,7 +386,7 @@ impl<'a> Run<'_, 'a> {
             }
         };
         let lock = &**self.lock.insert(lock);
-        let loaded = store.look(self.ids).map_err(|error| Diagnostic::from(&error))?;
+        let loaded = store.load(self.ids).map_err(|error| Diagnostic::from(&error))?;
         self.outcome.document = loaded.document;
         let wanted = Wanted { store, document: &self.outcome.document, is_in_doubt };
         reconcile(&wanted, lock, daemon, asked, status)

@@ -86,7 +86,7 @@ pub fn at_defaults(keys: &[String]) -> String {
 /// Returns `backup` and the number of a backup; a name that is not a backup's is returned as it is.
 #[must_use]
 pub fn backup(name: &str) -> String {
-    let id = name.parse::<myownllm_config_store::CopyId>();
+    let id = name.parse::<myownllm_config_store::BackupId>();
     id.map_or_else(|_| name.to_owned(), |id| format!("backup {}", id.sequence()))
 }
 

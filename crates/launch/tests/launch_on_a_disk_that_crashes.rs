@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{On, fixture};
 use myownllm_config_model::{Document, SeededIds};
-use myownllm_config_store::{Clock, MyOwnLlm, Places, Store};
+use myownllm_config_store::{Clock, MyOwnLlm, Store, StorePaths};
 use myownllm_daemon::{
     ControlError, DaemonControl, Detection, Endpoint, Expected, SpawnError, Spawned, StartPermit, StopError,
     StoppedDaemon,
@@ -98,7 +98,7 @@ fn run(disk: &SimDisk) -> Outcome {
     let checked: Result<CheckedLayout, _> = CheckedLayout::new(layout.clone(), &On(disk));
     let clock = Skipping::default();
     let schema = MyOwnLlm::new(layout.conversations.to_string_lossy());
-    let store = Store::new(disk, &clock, Places::of(&layout), &schema);
+    let store = Store::new(disk, &clock, StorePaths::of(&layout), &schema);
     let migrator = Migrator::new(disk, Homes::new(&layout.app_home, &layout.daemon_home));
     let context = Context {
         layout: &layout,

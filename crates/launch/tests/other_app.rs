@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{On, fixture};
 use myownllm_config_model::{Document, SeededIds};
-use myownllm_config_store::{AppSchema, ConfigStore, Places, Store, StoreError, SystemClock};
+use myownllm_config_store::{AppSchema, ConfigStore, Store, StoreError, StorePaths, SystemClock};
 use myownllm_daemon::{
     ControlError, DaemonControl, Detection, Endpoint, Expected, Probe, SpawnError, Spawned, StartPermit,
     Status, StopError, StoppedDaemon, Target, decide,
@@ -121,7 +121,7 @@ impl Daemons for Running {
 fn run(disk: &SimDisk, schema: Option<&dyn AppSchema>) -> (Outcome, Vec<String>) {
     let (layout, clock) = (layout(), SystemClock::default());
     let checked = CheckedLayout::new(layout.clone(), &On(disk));
-    let places = Places::of(&layout);
+    let places = StorePaths::of(&layout);
     let store = match schema {
         Some(schema) => Store::new(disk, &clock, places, schema),
         None => Store::without_config(disk, &clock, places),
@@ -205,7 +205,7 @@ fn refusal_names_the_program_of_the_app() {
 fn store_without_a_schema_refuses_an_edit() {
     let disk = disk(Some(br#"{"theme": "dark"}"#));
     let clock = SystemClock::default();
-    let store = Store::without_config(&disk, &clock, Places::of(&layout()));
+    let store = Store::without_config(&disk, &clock, StorePaths::of(&layout()));
     let locked = store.lock(Duration::ZERO).unwrap();
     let ids = &mut SeededIds::new(0, 0);
     let edited = locked.update(ids, &mut |config| Ok(config.set(&["zoom"], 3).is_changed()));

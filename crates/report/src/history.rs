@@ -1,6 +1,6 @@
 //! The backups of the config for a person and for a program.
 
-use myownllm_config_store::{CopyKind, HistoryEntry, Restored, StoreError};
+use myownllm_config_store::{BackupKind, HistoryEntry, Restored, StoreError};
 use serde_json::{Value, json};
 
 use crate::run_log::{self, Entry, Trace};
@@ -68,9 +68,9 @@ fn reason(entry: &HistoryEntry, runs: &[Entry]) -> String {
     let run = runs.iter().rev().find(|run| run.before.as_ref() == Some(&id));
     match (run, entry.kind) {
         (Some(run), _) => format!("before: {}", run.command),
-        (None, CopyKind::Good) => "a healthy config".to_owned(),
-        (None, CopyKind::Kept) => "set aside, never removed".to_owned(),
-        (None, CopyKind::Daemon) => "the daemon's half".to_owned(),
+        (None, BackupKind::Good) => "a healthy config".to_owned(),
+        (None, BackupKind::Kept) => "set aside, never removed".to_owned(),
+        (None, BackupKind::Daemon) => "the daemon's half".to_owned(),
         _ => String::new(),
     }
 }

@@ -79,7 +79,7 @@ pub(crate) fn report_lines(
     }
     match &report.backup {
         Some(copy) => row("previous file", format!("kept as {copy} in {}", path(&home.layout.backups))),
-        None if steps.iter().any(|step| matches!(step, Step::KeepFormer { .. })) => {
+        None if steps.iter().any(|step| matches!(step, Step::KeepPrevious { .. })) => {
             row(
                 "previous file",
                 format!("{} in {}", verb("kept", "would be kept"), path(&home.layout.backups)),

@@ -177,7 +177,7 @@ impl Picture<'_> {
         for step in repair.map_or(&[][..], |pending| &pending.steps) {
             use myownllm_config_store::Step;
             match step {
-                Step::KeepFormer { to, .. } => {
+                Step::KeepPrevious { to, .. } => {
                     sides.after(to, true, Tone::Good, "+ the previous config".to_owned())
                 }
                 Step::PublishDaemonHalf { to, .. } => {

@@ -156,7 +156,7 @@ pub fn of_config(steps: &[Step]) -> Vec<String> {
             Step::WriteConfig { restored: true, .. } => "wrote the config from a backup",
             Step::WriteConfig { .. } => "wrote a config with the defaults",
             Step::PublishDaemonHalf { .. } => "wrote the daemon's config",
-            Step::KeepDaemonHalf { .. } | Step::KeepFormer { .. } | Step::KeepLastGood { .. } => {
+            Step::KeepDaemonHalf { .. } | Step::KeepPrevious { .. } | Step::KeepLastGood { .. } => {
                 "made a backup"
             }
             _ => "cleared what a killed run left",

@@ -129,7 +129,7 @@ fn accept(context: &Context) -> Result<Answer, Diagnostic> {
 fn restore(context: &Context, name: &str, as_is: bool) -> Result<Answer, Diagnostic> {
     let libraries = context.libraries();
     let (launch_context, home) = (libraries.launch_context(), libraries.view());
-    let id = libraries.store.find_copy(name).map_err(|error| Diagnostic::from(&error))?;
+    let id = libraries.store.find_backup(name).map_err(|error| Diagnostic::from(&error))?;
     ensure_changeable(&launch_context)?;
     ensure_no_legacy_daemon(&launch_context, &context.options())?;
     let lock = lock_home(&launch_context, &context.options())?;
@@ -138,7 +138,7 @@ fn restore(context: &Context, name: &str, as_is: bool) -> Result<Answer, Diagnos
     let made = made.map_err(|error| {
         let diagnostic = Diagnostic::from(&error);
         // The hint shows the other backups to choose from.
-        if matches!(error, StoreError::BadCopy { .. }) {
+        if matches!(error, StoreError::BadBackup { .. }) {
             diagnostic.hint(format!("{} config history", context.program))
         } else {
             diagnostic

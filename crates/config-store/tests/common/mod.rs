@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use myownllm_config_model::{Document, SeededIds};
 use myownllm_config_store::{
-    AppSchema as _, Applied, Clock, ConfigStore, Loaded, MyOwnLlm, Places, Store, StoreError,
+    AppSchema as _, Applied, Clock, ConfigStore, Loaded, MyOwnLlm, Store, StoreError, StorePaths,
 };
 use myownllm_durable_fs::sim::{Entry, SimDisk};
 use myownllm_durable_fs::{Disk, quote, sim_path};
@@ -67,12 +67,12 @@ pub fn ids() -> SeededIds {
     SeededIds::new(1_700_000_000_000, 7)
 }
 
-pub fn places(home: &Path) -> Places {
-    Places::of(&Resolver::default().resolve(&Env::explicit(home)).unwrap())
+pub fn paths(home: &Path) -> StorePaths {
+    StorePaths::of(&Resolver::default().resolve(&Env::explicit(home)).unwrap())
 }
 
-pub fn sim_places() -> Places {
-    places(Path::new(HOME))
+pub fn sim_paths() -> StorePaths {
+    paths(Path::new(HOME))
 }
 
 /// Returns the path as the layout spells it on this platform.
@@ -87,8 +87,8 @@ pub fn shown(path: &str) -> String {
 
 /// Returns the hint that puts a copy of a symlink's target in the place of the symlink.
 pub fn replaces_link(link: &str) -> String {
-    let (link, copy) = (shown(link), shown(&format!("{link}.copy")));
-    format!("test -L {link} && cp -RLpn {link} {copy} && rm {link} && mv -n {copy} {link}")
+    let (link, backup) = (shown(link), shown(&format!("{link}.copy")));
+    format!("test -L {link} && cp -RLpn {link} {backup} && rm {link} && mv -n {backup} {link}")
 }
 
 /// Returns a config of the app's that lacks nothing, with a mark.
@@ -104,14 +104,14 @@ pub fn healthy(mark: &str) -> Vec<u8> {
 }
 
 /// Does the same as a launch of the app.
-pub fn launch(disk: &dyn Disk, places: &Places) -> Result<(Loaded, Option<Applied>), StoreError> {
+pub fn launch(disk: &dyn Disk, paths: &StorePaths) -> Result<(Loaded, Option<Applied>), StoreError> {
     let clock = FakeClock::default();
-    let store = Store::new(disk, &clock, places.clone(), &*SCHEMA);
+    let store = Store::new(disk, &clock, paths.clone(), &*SCHEMA);
     launch_with(&store)
 }
 
 pub fn launch_with(store: &Store<'_>) -> Result<(Loaded, Option<Applied>), StoreError> {
-    let loaded = store.look(&mut ids())?;
+    let loaded = store.load(&mut ids())?;
     if loaded.pending.is_empty() {
         return Ok((loaded, None));
     }
@@ -129,7 +129,7 @@ pub fn contents(disk: &SimDisk) -> BTreeSet<Vec<u8>> {
         .collect()
 }
 
-pub fn copies(disk: &SimDisk) -> Vec<(PathBuf, Vec<u8>)> {
+pub fn backups(disk: &SimDisk) -> Vec<(PathBuf, Vec<u8>)> {
     disk.tree()
         .into_iter()
         .filter(|(path, _)| path.parent() == Some(Path::new(BACKUPS)))
@@ -137,13 +137,13 @@ pub fn copies(disk: &SimDisk) -> Vec<(PathBuf, Vec<u8>)> {
         .collect()
 }
 
-pub fn names_of_copies(disk: &SimDisk) -> Vec<String> {
-    copies(disk).into_iter().map(|(p, _)| p.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+pub fn backup_names(disk: &SimDisk) -> Vec<String> {
+    backups(disk).into_iter().map(|(p, _)| p.file_name().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
 /// Returns whether the bytes are in the config or among the backups.
 pub fn is_kept(disk: &SimDisk, bytes: &[u8]) -> bool {
-    disk.content(CONFIG).as_deref() == Some(bytes) || copies(disk).iter().any(|(_, b)| b == bytes)
+    disk.content(CONFIG).as_deref() == Some(bytes) || backups(disk).iter().any(|(_, b)| b == bytes)
 }
 
 pub fn changes(disk: &SimDisk) -> Vec<String> {

@@ -5,7 +5,7 @@ use myownllm_paths::Layout;
 /// The paths that a store works on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Places {
+pub struct StorePaths {
     /// The user's home. It must exist; the app's home is created in it.
     pub user_home: PathBuf,
     /// The app's home.
@@ -22,7 +22,7 @@ pub struct Places {
     pub program: String,
 }
 
-impl Places {
+impl StorePaths {
     /// Returns the paths of a layout.
     #[must_use]
     pub fn of(layout: &Layout) -> Self {

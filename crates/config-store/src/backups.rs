@@ -24,7 +24,7 @@ use crate::StoreError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
-pub enum CopyKind {
+pub enum BackupKind {
     /// A config that a launch or a save of this crate found healthy. Bounded: the oldest are
     /// removed first, the newest never.
     Good,
@@ -36,7 +36,7 @@ pub enum CopyKind {
     Daemon,
 }
 
-impl CopyKind {
+impl BackupKind {
     const ALL: [Self; 3] = [Self::Good, Self::Kept, Self::Daemon];
 
     const fn word(self) -> &'static str {
@@ -53,8 +53,8 @@ impl CopyKind {
 /// The sequence number orders the backups, because the clock may go backwards. The hash of the
 /// content finds an existing backup of the same bytes without a read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct CopyId {
-    pub(crate) kind: CopyKind,
+pub struct BackupId {
+    pub(crate) kind: BackupKind,
     pub(crate) sequence: u64,
     pub(crate) hash: String,
 }
@@ -76,14 +76,14 @@ const HASH_DIGITS: usize = 32;
 const SEQUENCE_DIGITS: usize = 12;
 /// A larger gap between two consecutive numbers cannot come from saving: the backup after the gap,
 /// and all behind it, were put there by another program.
-const FAR: u64 = 1_000_000_000;
+const MAX_SEQUENCE_GAP: u64 = 1_000_000_000;
 /// The first number that no name can have.
 const END_OF_SEQUENCE: u64 = 10u64.pow(SEQUENCE_DIGITS as u32);
 
-impl CopyId {
+impl BackupId {
     /// Returns why the backup was made.
     #[must_use]
-    pub fn kind(&self) -> CopyKind {
+    pub fn kind(&self) -> BackupKind {
         self.kind
     }
 
@@ -104,7 +104,7 @@ impl CopyId {
     }
 }
 
-impl fmt::Display for CopyId {
+impl fmt::Display for BackupId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{:08}-{}", self.kind.word(), self.sequence, self.hash)
     }
@@ -113,34 +113,34 @@ impl fmt::Display for CopyId {
 /// The text is not the id of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot read the id of a backup: it is not of the form KIND-NUMBER-HASH")]
-pub struct InvalidCopyId;
+pub struct InvalidBackupId;
 
-impl FromStr for CopyId {
-    type Err = InvalidCopyId;
+impl FromStr for BackupId {
+    type Err = InvalidBackupId;
 
-    fn from_str(text: &str) -> Result<Self, InvalidCopyId> {
+    fn from_str(text: &str) -> Result<Self, InvalidBackupId> {
         let mut parts = text.split('-');
         let (Some(word), Some(number), Some(hash), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return Err(InvalidCopyId);
+            return Err(InvalidBackupId);
         };
-        let kind = CopyKind::ALL.into_iter().find(|k| k.word() == word).ok_or(InvalidCopyId)?;
+        let kind = BackupKind::ALL.into_iter().find(|k| k.word() == word).ok_or(InvalidBackupId)?;
         let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
         if !(8..=SEQUENCE_DIGITS).contains(&number.len()) || !digits(number) {
-            return Err(InvalidCopyId);
+            return Err(InvalidBackupId);
         }
         if hash.len() != HASH_DIGITS
             || !hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         {
-            return Err(InvalidCopyId);
+            return Err(InvalidBackupId);
         }
-        let sequence = number.parse().map_err(|_| InvalidCopyId)?;
+        let sequence = number.parse().map_err(|_| InvalidBackupId)?;
         Ok(Self { kind, sequence, hash: hash.to_owned() })
     }
 }
 
-impl Serialize for CopyId {
+impl Serialize for BackupId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -212,7 +212,7 @@ pub(crate) fn hash(bytes: &[u8]) -> String {
 pub(crate) struct Listing {
     /// All backups, the oldest first. Backups behind a gap that saving cannot make count as the
     /// oldest, so that they use up no numbers.
-    pub(crate) copies: Vec<CopyId>,
+    pub(crate) backups: Vec<BackupId>,
     /// The number of backups behind such a gap.
     far: usize,
     /// Temporary files of killed runs.
@@ -221,17 +221,17 @@ pub(crate) struct Listing {
 
 impl Listing {
     /// Returns the newest routine backup.
-    pub(crate) fn newest_good(&self) -> Option<&CopyId> {
-        self.copies.iter().rfind(|c| c.kind == CopyKind::Good)
+    pub(crate) fn newest_good(&self) -> Option<&BackupId> {
+        self.backups.iter().rfind(|c| c.kind == BackupKind::Good)
     }
 
     fn next_sequence(&self) -> u64 {
-        self.copies.iter().skip(self.far).next_back().map_or(1, |c| c.sequence + 1)
+        self.backups.iter().skip(self.far).next_back().map_or(1, |c| c.sequence + 1)
     }
 }
 
 /// The backup directory.
-pub(crate) struct Copies<'a> {
+pub(crate) struct Backups<'a> {
     pub(crate) disk: &'a dyn Disk,
     pub(crate) folder: &'a Path,
     pub(crate) app_home: &'a Path,
@@ -242,21 +242,21 @@ pub(crate) struct Copies<'a> {
 }
 
 /// The backup directory for writing under the lock. New files belong to `owner`.
-pub(crate) struct WritableCopies<'a> {
-    pub(crate) copies: Copies<'a>,
-    pub(crate) dir: &'a LockedDir,
+pub(crate) struct WritableBackups<'a> {
+    pub(crate) backups: Backups<'a>,
+    pub(crate) lock: &'a LockedDir,
     pub(crate) owner: Option<Owner>,
 }
 
-impl<'a> Deref for WritableCopies<'a> {
-    type Target = Copies<'a>;
+impl<'a> Deref for WritableBackups<'a> {
+    type Target = Backups<'a>;
 
-    fn deref(&self) -> &Copies<'a> {
-        &self.copies
+    fn deref(&self) -> &Backups<'a> {
+        &self.backups
     }
 }
 
-impl Copies<'_> {
+impl Backups<'_> {
     /// Lists the directory. A missing directory is empty.
     pub(crate) fn list(&self) -> Result<Listing, DiskError> {
         let entries = match self.disk.list(self.folder) {
@@ -275,15 +275,16 @@ impl Copies<'_> {
             } else if entry.kind == FileKind::File
                 && let Some(id) = name.strip_suffix(".json").and_then(|stem| stem.parse().ok())
             {
-                listing.copies.push(id);
+                listing.backups.push(id);
             }
         }
-        listing.copies.sort_by(|a: &CopyId, b| (a.sequence, &a.hash).cmp(&(b.sequence, &b.hash)));
+        listing.backups.sort_by(|a: &BackupId, b| (a.sequence, &a.hash).cmp(&(b.sequence, &b.hash)));
         let mut before = 0;
-        let far = |id: &CopyId| id.sequence - std::mem::replace(&mut before, id.sequence) > FAR;
-        if let Some(near) = listing.copies.iter().position(far) {
-            listing.far = listing.copies.len() - near;
-            listing.copies.rotate_left(near);
+        let far =
+            |id: &BackupId| id.sequence - std::mem::replace(&mut before, id.sequence) > MAX_SEQUENCE_GAP;
+        if let Some(near) = listing.backups.iter().position(far) {
+            listing.far = listing.backups.len() - near;
+            listing.backups.rotate_left(near);
         }
         Ok(listing)
     }
@@ -291,25 +292,25 @@ impl Copies<'_> {
     /// Returns whether the backup is the only name of its file. Through a hard link (a
     /// deduplication tool may make one) or a symlink from the config, a program that writes into
     /// the other name changes the backup.
-    fn stands_alone(&self, id: &CopyId) -> bool {
+    fn stands_alone(&self, id: &BackupId) -> bool {
         self.disk.stat(&self.path(id)).is_ok_and(|meta| self.is_separate(&meta))
     }
 
-    fn is_separate(&self, copy: &Metadata) -> bool {
-        copy.links <= 1 && !self.is_the_config(copy)
+    fn is_separate(&self, backup: &Metadata) -> bool {
+        backup.links <= 1 && !self.is_the_config(backup)
     }
 
-    fn is_the_config(&self, copy: &Metadata) -> bool {
-        self.disk.stat_follow(self.config).is_ok_and(|config| config.is_same_file(copy))
+    fn is_the_config(&self, backup: &Metadata) -> bool {
+        self.disk.stat_follow(self.config).is_ok_and(|config| config.is_same_file(backup))
     }
 
-    pub(crate) fn path(&self, id: &CopyId) -> PathBuf {
+    pub(crate) fn path(&self, id: &BackupId) -> PathBuf {
         self.folder.join(OsStr::new(&id.file_name()))
     }
 
     /// Returns the bytes of a backup, and whether they match the hash in its name. A file that is
     /// larger than any config does not match and is not read.
-    pub(crate) fn read(&self, id: &CopyId) -> Result<(Vec<u8>, bool), DiskError> {
+    pub(crate) fn read(&self, id: &BackupId) -> Result<(Vec<u8>, bool), DiskError> {
         let bytes = match self.disk.read(&self.path(id), self.limits.config_bytes) {
             Err(error) if error.kind() == ErrorKind::FileTooLarge => return Ok((Vec::new(), false)),
             read => read?,
@@ -319,21 +320,21 @@ impl Copies<'_> {
     }
 
     /// Returns whether a backup holds these bytes and is known to be durable.
-    pub(crate) fn is_of(&self, id: &CopyId, bytes: &[u8]) -> bool {
+    pub(crate) fn is_of(&self, id: &BackupId, bytes: &[u8]) -> bool {
         // Reading many bytes costs a fraction of hashing them.
         let same = (bytes.len() > CHEAP_TO_HASH && self.holds(id, bytes)) || id.hash == hash(bytes);
         let is_durable = |meta: Metadata| meta.mode != UNSYNCED && self.is_separate(&meta);
         same && self.disk.stat(&self.path(id)).is_ok_and(is_durable)
     }
 
-    fn holds(&self, id: &CopyId, bytes: &[u8]) -> bool {
+    fn holds(&self, id: &BackupId, bytes: &[u8]) -> bool {
         self.disk.content_eq(&self.path(id), bytes).unwrap_or(false)
     }
 
     /// Returns the routine backups that no later one may displace: the one with the most settings
     /// of the user's, the one with the most networks, the last one before a config that had lost
     /// (nearly) all of either, and those that cannot be read. `good` starts with the oldest.
-    fn pinned<'l>(&self, good: &[&'l CopyId]) -> Vec<&'l CopyId> {
+    fn pinned<'l>(&self, good: &[&'l BackupId]) -> Vec<&'l BackupId> {
         let (mut pinned, mut measured) = (Vec::new(), Vec::new());
         for id in good {
             match self.read(id) {
@@ -361,7 +362,7 @@ impl Copies<'_> {
     }
 
     fn check_room(&self, listing: &Listing, more: u64) -> Result<(), StoreError> {
-        let kept: Vec<&CopyId> = listing.copies.iter().filter(|c| c.kind != CopyKind::Good).collect();
+        let kept: Vec<&BackupId> = listing.backups.iter().filter(|c| c.kind != BackupKind::Good).collect();
         let mut bytes = 0;
         for id in &kept {
             match self.disk.stat(&self.path(id)) {
@@ -377,17 +378,17 @@ impl Copies<'_> {
     }
 
     pub(crate) fn failed(&self, source: DiskError) -> StoreError {
-        StoreError::at_copies("keep a backup in", self.folder, source)
+        StoreError::at_backups("keep a backup in", self.folder, source)
     }
 }
 
-impl WritableCopies<'_> {
+impl WritableBackups<'_> {
     /// Gives a backup its final mode, without a sync. If a power cut undoes the change, the next
     /// launch syncs the backup again.
-    fn mark_synced(&self, id: &CopyId) {
+    fn mark_synced(&self, id: &BackupId) {
         let path = self.path(id);
         if self.disk.stat(&path).is_ok_and(|meta| meta.mode == UNSYNCED) {
-            let _ = self.dir.set_mode(&path, SYNCED);
+            let _ = self.lock.set_mode(&path, SYNCED);
         }
     }
 
@@ -401,17 +402,17 @@ impl WritableCopies<'_> {
         &self,
         listing: &Listing,
         bytes: &[u8],
-        kinds: &[CopyKind],
-    ) -> Result<Option<CopyId>, StoreError> {
+        kinds: &[BackupKind],
+    ) -> Result<Option<BackupId>, StoreError> {
         let wanted = hash(bytes);
         let newest = listing.newest_good();
-        let lasts = |id: &CopyId| id.kind != CopyKind::Good || newest == Some(id);
-        let of_it = |id: &&CopyId| id.hash == wanted && kinds.contains(&id.kind) && lasts(id);
-        for id in listing.copies.iter().rev().filter(of_it) {
+        let lasts = |id: &BackupId| id.kind != BackupKind::Good || newest == Some(id);
+        let of_it = |id: &&BackupId| id.hash == wanted && kinds.contains(&id.kind) && lasts(id);
+        for id in listing.backups.iter().rev().filter(of_it) {
             if !self.holds(id, bytes) || !self.stands_alone(id) {
                 continue;
             }
-            self.dir.sync_file(&self.path(id)).map_err(|e| self.failed(e))?;
+            self.lock.sync_file(&self.path(id)).map_err(|e| self.failed(e))?;
             self.flush_folders()?;
             self.mark_synced(id);
             return Ok(Some(id.clone()));
@@ -421,25 +422,25 @@ impl WritableCopies<'_> {
 
     /// Adds a backup of these bytes, unless an intact one of that kind holds them already. On
     /// return the backup is on the disk.
-    pub(crate) fn put(&self, kind: CopyKind, bytes: &[u8]) -> Result<CopyId, StoreError> {
+    pub(crate) fn put(&self, kind: BackupKind, bytes: &[u8]) -> Result<BackupId, StoreError> {
         let mut listing = self.list().map_err(|e| self.failed(e))?;
         if let Some(id) = self.find(&listing, bytes, &[kind])? {
             return Ok(id);
         }
-        if kind != CopyKind::Good {
+        if kind != BackupKind::Good {
             self.check_room(&listing, bytes.len() as u64)?;
         }
         let full =
-            StoreError::BackupsFull { path: self.folder.into(), count: listing.copies.len(), bytes: 0 };
+            StoreError::BackupsFull { path: self.folder.into(), count: listing.backups.len(), bytes: 0 };
         self.make_folder()?;
         let mut sequence = listing.next_sequence();
         let id = loop {
             if sequence >= END_OF_SEQUENCE {
                 return Err(full);
             }
-            let id = CopyId { kind, sequence, hash: hash(bytes) };
-            let mode = if kind == CopyKind::Good { UNSYNCED } else { SYNCED };
-            match publish_with_mode(self.dir, &self.path(&id), bytes, mode, self.owner) {
+            let id = BackupId { kind, sequence, hash: hash(bytes) };
+            let mode = if kind == BackupKind::Good { UNSYNCED } else { SYNCED };
+            match publish_with_mode(self.lock, &self.path(&id), bytes, mode, self.owner) {
                 Ok(_) => break id,
                 // An entry that is not a backup (a directory, for example) has the name.
                 Err(error) if error.is_already_exists() && sequence < listing.next_sequence() + 16 => {
@@ -448,9 +449,9 @@ impl WritableCopies<'_> {
                 Err(error) => return Err(self.failed(error)),
             }
         };
-        if kind == CopyKind::Good {
+        if kind == BackupKind::Good {
             self.mark_synced(&id);
-            listing.copies.push(id.clone());
+            listing.backups.push(id.clone());
             self.evict(&listing);
         }
         Ok(id)
@@ -461,19 +462,19 @@ impl WritableCopies<'_> {
     /// that [`pinned`](Self::pinned) names. A backup that cannot be removed stays, and the next run
     /// tries again.
     fn evict(&self, listing: &Listing) {
-        let good = listing.copies.iter().filter(|c| c.kind == CopyKind::Good);
+        let good = listing.backups.iter().filter(|c| c.kind == BackupKind::Good);
         let mut seen = HashSet::new();
-        let (mut distinct, again): (Vec<&CopyId>, Vec<&CopyId>) =
+        let (mut distinct, again): (Vec<&BackupId>, Vec<&BackupId>) =
             good.rev().partition(|id| seen.insert(&id.hash));
         let (mut count, mut bytes) = (0, 0);
         // After the first backup that does not fit, no smaller, older one may survive.
-        let fits = |id: &&&CopyId| {
+        let fits = |id: &&&BackupId| {
             count += 1;
             bytes += self.disk.stat(&self.path(id)).map_or(0, |m| m.len);
             count <= self.limits.good_count.max(1) && (count == 1 || bytes <= self.limits.good_bytes)
         };
         let fitting = distinct.iter().chain(&again).take_while(fits).count();
-        let over: Vec<&CopyId> = distinct.iter().chain(&again).skip(fitting).copied().collect();
+        let over: Vec<&BackupId> = distinct.iter().chain(&again).skip(fitting).copied().collect();
         if over.is_empty() {
             return;
         }
@@ -481,10 +482,10 @@ impl WritableCopies<'_> {
         let pinned = self.pinned(&distinct);
         for id in over.into_iter().filter(|id| !pinned.contains(id)) {
             let path = self.path(id);
-            let in_use = || self.disk.stat(&path).is_ok_and(|copy| self.is_the_config(&copy));
+            let in_use = || self.disk.stat(&path).is_ok_and(|backup| self.is_the_config(&backup));
             // Keeps the file that the config leads to.
             if !in_use()
-                && let Err(error) = self.dir.unlink(&path)
+                && let Err(error) = self.lock.unlink(&path)
             {
                 tracing::debug!(path = %path.display(), %error, "an old backup was not removed");
             }
@@ -494,12 +495,12 @@ impl WritableCopies<'_> {
     /// Makes the directory, with mode 0700, and syncs its name in any case: a killed run may have
     /// made the directory.
     pub(crate) fn make_folder(&self) -> Result<(), StoreError> {
-        make_private_dir(self.dir, self.app_home, self.folder, self.owner).map_err(|e| self.failed(e))
+        make_private_dir(self.lock, self.app_home, self.folder, self.owner).map_err(|e| self.failed(e))
     }
 
     pub(crate) fn flush_folders(&self) -> Result<(), StoreError> {
-        self.dir.sync_dir(self.folder).map_err(|e| self.failed(e))?;
-        self.dir.sync_dir(self.app_home).map_err(|e| self.failed(e))
+        self.lock.sync_dir(self.folder).map_err(|e| self.failed(e))?;
+        self.lock.sync_dir(self.app_home).map_err(|e| self.failed(e))
     }
 }
 
@@ -509,7 +510,7 @@ mod tests {
 
     #[test]
     fn a_name_tells_kind_order_and_content() {
-        let id = CopyId { kind: CopyKind::Kept, sequence: 12, hash: hash(b"x") };
+        let id = BackupId { kind: BackupKind::Kept, sequence: 12, hash: hash(b"x") };
         assert_eq!(id.to_string(), "kept-00000012-2d711642b726b04401627ca9fbac32f5");
         assert_eq!(id.to_string().parse(), Ok(id));
     }
@@ -528,7 +529,7 @@ mod tests {
             format!("good-00000001-{hash}0"),
             format!("good-00000001-{hash}-x"),
         ] {
-            assert!(name.parse::<CopyId>().is_err(), "{name}");
+            assert!(name.parse::<BackupId>().is_err(), "{name}");
         }
     }
 }
