@@ -33,17 +33,18 @@ pub enum BackupKind {
     Kept,
     /// A daemon's half that could not become the daemon's config because the daemon had one. This
     /// crate never removes it.
-    Daemon,
+    #[serde(rename = "daemon")]
+    DaemonPart,
 }
 
 impl BackupKind {
-    const ALL: [Self; 3] = [Self::Good, Self::Kept, Self::Daemon];
+    const ALL: [Self; 3] = [Self::Good, Self::Kept, Self::DaemonPart];
 
     const fn word(self) -> &'static str {
         match self {
             Self::Good => "good",
             Self::Kept => "kept",
-            Self::Daemon => "daemon",
+            Self::DaemonPart => "daemon",
         }
     }
 }
@@ -214,7 +215,7 @@ pub(crate) struct Listing {
     /// oldest, so that they use up no numbers.
     pub(crate) backups: Vec<BackupId>,
     /// The number of backups behind such a gap.
-    far: usize,
+    beyond_gap: usize,
     /// Temporary files of killed runs.
     pub(crate) leftovers: Vec<PathBuf>,
 }
@@ -226,14 +227,14 @@ impl Listing {
     }
 
     fn next_sequence(&self) -> u64 {
-        self.backups.iter().skip(self.far).next_back().map_or(1, |c| c.sequence + 1)
+        self.backups.iter().skip(self.beyond_gap).next_back().map_or(1, |c| c.sequence + 1)
     }
 }
 
 /// The backup directory.
 pub(crate) struct Backups<'a> {
     pub(crate) disk: &'a dyn Disk,
-    pub(crate) folder: &'a Path,
+    pub(crate) dir: &'a Path,
     pub(crate) app_home: &'a Path,
     pub(crate) config: &'a Path,
     pub(crate) limits: Limits,
@@ -259,7 +260,7 @@ impl<'a> Deref for WritableBackups<'a> {
 impl Backups<'_> {
     /// Lists the directory. A missing directory is empty.
     pub(crate) fn list(&self) -> Result<Listing, DiskError> {
-        let entries = match self.disk.list(self.folder) {
+        let entries = match self.disk.list(self.dir) {
             Ok(entries) => entries,
             Err(error) if error.is_not_found() => return Ok(Listing::default()),
             Err(error) => return Err(error),
@@ -268,8 +269,8 @@ impl Backups<'_> {
         for entry in entries {
             let Some(name) = entry.name.to_str() else { continue };
             if crate::read::is_temporary(&entry) {
-                let leftover = self.folder.join(name);
-                if !crate::read::is_of_daemon(self.disk, &leftover) {
+                let leftover = self.dir.join(name);
+                if !crate::read::is_daemon_state(self.disk, &leftover) {
                     listing.leftovers.push(leftover);
                 }
             } else if entry.kind == FileKind::File
@@ -280,10 +281,10 @@ impl Backups<'_> {
         }
         listing.backups.sort_by(|a: &BackupId, b| (a.sequence, &a.hash).cmp(&(b.sequence, &b.hash)));
         let mut before = 0;
-        let far =
+        let beyond_gap =
             |id: &BackupId| id.sequence - std::mem::replace(&mut before, id.sequence) > MAX_SEQUENCE_GAP;
-        if let Some(near) = listing.backups.iter().position(far) {
-            listing.far = listing.backups.len() - near;
+        if let Some(near) = listing.backups.iter().position(beyond_gap) {
+            listing.beyond_gap = listing.backups.len() - near;
             listing.backups.rotate_left(near);
         }
         Ok(listing)
@@ -292,7 +293,7 @@ impl Backups<'_> {
     /// Returns whether the backup is the only name of its file. Through a hard link (a
     /// deduplication tool may make one) or a symlink from the config, a program that writes into
     /// the other name changes the backup.
-    fn stands_alone(&self, id: &BackupId) -> bool {
+    fn has_single_name(&self, id: &BackupId) -> bool {
         self.disk.stat(&self.path(id)).is_ok_and(|meta| self.is_separate(&meta))
     }
 
@@ -305,7 +306,7 @@ impl Backups<'_> {
     }
 
     pub(crate) fn path(&self, id: &BackupId) -> PathBuf {
-        self.folder.join(OsStr::new(&id.file_name()))
+        self.dir.join(OsStr::new(&id.file_name()))
     }
 
     /// Returns the bytes of a backup, and whether they match the hash in its name. A file that is
@@ -374,11 +375,11 @@ impl Backups<'_> {
         if kept.len() < self.limits.kept_count && bytes + more <= self.limits.kept_bytes {
             return Ok(());
         }
-        Err(StoreError::BackupsFull { path: self.folder.into(), count: kept.len(), bytes })
+        Err(StoreError::BackupsFull { path: self.dir.into(), count: kept.len(), bytes })
     }
 
     pub(crate) fn failed(&self, source: DiskError) -> StoreError {
-        StoreError::at_backups("keep a backup in", self.folder, source)
+        StoreError::at_backups("keep a backup in", self.dir, source)
     }
 }
 
@@ -409,11 +410,11 @@ impl WritableBackups<'_> {
         let lasts = |id: &BackupId| id.kind != BackupKind::Good || newest == Some(id);
         let of_it = |id: &&BackupId| id.hash == wanted && kinds.contains(&id.kind) && lasts(id);
         for id in listing.backups.iter().rev().filter(of_it) {
-            if !self.holds(id, bytes) || !self.stands_alone(id) {
+            if !self.holds(id, bytes) || !self.has_single_name(id) {
                 continue;
             }
             self.lock.sync_file(&self.path(id)).map_err(|e| self.failed(e))?;
-            self.flush_folders()?;
+            self.sync_dirs()?;
             self.mark_synced(id);
             return Ok(Some(id.clone()));
         }
@@ -430,9 +431,8 @@ impl WritableBackups<'_> {
         if kind != BackupKind::Good {
             self.check_room(&listing, bytes.len() as u64)?;
         }
-        let full =
-            StoreError::BackupsFull { path: self.folder.into(), count: listing.backups.len(), bytes: 0 };
-        self.make_folder()?;
+        let full = StoreError::BackupsFull { path: self.dir.into(), count: listing.backups.len(), bytes: 0 };
+        self.ensure_dir()?;
         let mut sequence = listing.next_sequence();
         let id = loop {
             if sequence >= END_OF_SEQUENCE {
@@ -494,12 +494,12 @@ impl WritableBackups<'_> {
 
     /// Makes the directory, with mode 0700, and syncs its name in any case: a killed run may have
     /// made the directory.
-    pub(crate) fn make_folder(&self) -> Result<(), StoreError> {
-        make_private_dir(self.lock, self.app_home, self.folder, self.owner).map_err(|e| self.failed(e))
+    pub(crate) fn ensure_dir(&self) -> Result<(), StoreError> {
+        make_private_dir(self.lock, self.app_home, self.dir, self.owner).map_err(|e| self.failed(e))
     }
 
-    pub(crate) fn flush_folders(&self) -> Result<(), StoreError> {
-        self.lock.sync_dir(self.folder).map_err(|e| self.failed(e))?;
+    pub(crate) fn sync_dirs(&self) -> Result<(), StoreError> {
+        self.lock.sync_dir(self.dir).map_err(|e| self.failed(e))?;
         self.lock.sync_dir(self.app_home).map_err(|e| self.failed(e))
     }
 }

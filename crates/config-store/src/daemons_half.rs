@@ -13,7 +13,7 @@ use crate::store::Store;
 impl Store<'_> {
     /// Returns the daemon's config as it is and as it should be, and the paths that differ. Returns
     /// `None` if the config is missing or cannot be read.
-    fn stale(&self) -> Option<(Vec<u8>, Document, Vec<Rebased>)> {
+    fn read_stale_paths(&self) -> Option<(Vec<u8>, Document, Vec<Rebased>)> {
         let previous = self.disk.read(&self.paths.daemon_config, self.limits.config_bytes).ok()?;
         let mut document = Document::parse(&previous).ok()?.document;
         let found = self.rebase(&mut Document::empty(), Some(&mut document));
@@ -21,7 +21,7 @@ impl Store<'_> {
     }
 
     pub(crate) fn find_stale_paths(&self) -> Vec<Rebased> {
-        self.stale().map(|(_, _, found)| found).unwrap_or_default()
+        self.read_stale_paths().map(|(_, _, found)| found).unwrap_or_default()
     }
 }
 
@@ -29,7 +29,9 @@ impl Locked<'_> {
     pub(crate) fn mend_paths(&self) -> Result<Vec<Rebased>, StoreError> {
         self.check_trust()?;
         let path = &self.paths.daemon_config;
-        let Some((previous, document, found)) = self.stale().filter(|(_, _, found)| !found.is_empty()) else {
+        let Some((previous, document, found)) =
+            self.read_stale_paths().filter(|(_, _, found)| !found.is_empty())
+        else {
             return Ok(Vec::new());
         };
         self.check_apart()?;

@@ -221,8 +221,8 @@ pub enum StoreError {
 
 impl StoreError {
     /// Classifies an error at the backup directory.
-    pub(crate) fn at_backups(doing: &'static str, folder: &Path, source: DiskError) -> Self {
-        let path = folder.to_owned();
+    pub(crate) fn at_backups(doing: &'static str, dir: &Path, source: DiskError) -> Self {
+        let path = dir.to_owned();
         if source.untrusted().is_some() || source.kind() == std::io::ErrorKind::NotADirectory {
             Self::BackupsUnsafe { doing, path, source }
         } else {

@@ -64,7 +64,7 @@ pub trait LockedStore {
         edit: &mut dyn FnMut(&mut Document) -> Result<bool, EditError>,
     ) -> Result<Updated, StoreError>;
 
-    /// Replaces the [stale paths](crate::ConfigStore::stale_paths) in the daemon's config by the
+    /// Replaces the [read_stale_paths paths](crate::ConfigStore::stale_paths) in the daemon's config by the
     /// current ones. Call it while no daemon runs, because a daemon keeps its config in memory. The
     /// previous config becomes a backup first.
     ///
@@ -146,7 +146,7 @@ impl LockedStore for Locked<'_> {
     }
 
     fn ensure_durable(&self) -> Result<(), StoreError> {
-        self.flush_config()
+        self.sync_config()
     }
 
     fn apply(&self, ids: &mut dyn Ids) -> Result<Applied, StoreError> {
@@ -176,7 +176,7 @@ impl LockedStore for Locked<'_> {
                     // A killed run may have put in place a file that this run only found there.
                     // Also, a power cut would bring back the displaced file, which is removed by
                     // now.
-                    self.flush_config()?;
+                    self.sync_config()?;
                 }
                 applied.diagnostics.extend(diagnostics);
                 for step in &applied.steps {
@@ -217,7 +217,7 @@ impl LockedStore for Locked<'_> {
                 if unfinished {
                     self.clear_leftovers(None, &mut diagnostics);
                 }
-                self.flush_config()?;
+                self.sync_config()?;
                 return Ok(Updated { document: before, changed: false, conflicts, diagnostics });
             }
             self.check_replacing(&bytes)?;
@@ -230,13 +230,13 @@ impl LockedStore for Locked<'_> {
             }
             match self.save(previous, &bytes)? {
                 Saved::Done { unseen_possible, rights } => {
-                    self.note_saved(unseen_possible, rights, &mut diagnostics);
+                    self.add_save_warnings(unseen_possible, rights, &mut diagnostics);
                     self.keep_saved(ids, &mut diagnostics);
                     tracing::info!(path = %path.display(), conflicts, "saved the config");
                     return Ok(Updated { document, changed: true, conflicts, diagnostics });
                 }
                 // Waits longer each time: the other program may be in the middle of several writes.
-                Saved::Foreign => self.clock.sleep(Duration::from_millis(u64::from(conflicts) + 1)),
+                Saved::Conflict => self.clock.sleep(Duration::from_millis(u64::from(conflicts) + 1)),
             }
         }
         Err(StoreError::Conflict { path: path.clone() })
@@ -279,7 +279,7 @@ impl Locked<'_> {
     /// Syncs the config and its directory. A config that is recorded as good, or reported as in
     /// place, must survive a power cut, and its writer (another program, or a killed run) may not
     /// have synced it. A missing config is not an error.
-    pub(crate) fn flush_config(&self) -> Result<(), StoreError> {
+    pub(crate) fn sync_config(&self) -> Result<(), StoreError> {
         let path = &self.paths.config;
         let flush = || {
             let real = match self.dir.admit_target(path) {
@@ -305,11 +305,11 @@ impl Locked<'_> {
                 Err(StoreError::TooLarge { .. }) => {
                     check(&bytes)?;
                     let Some((aside, method)) = self.replace_too_large(&bytes)? else { continue };
-                    let note =
+                    let message =
                         format!("the previous config is too large to be read: it is {} now", aside.display());
-                    diagnostics.push(self.note("store.set-aside", Severity::Warning, note));
+                    diagnostics.push(self.diagnostic("store.set-aside", Severity::Warning, message));
                     let unseen_possible = method == ReplaceMethod::CheckedRename;
-                    self.note_saved(unseen_possible, Permissions::Kept, &mut diagnostics);
+                    self.add_save_warnings(unseen_possible, Permissions::Kept, &mut diagnostics);
                     self.keep_restored(&bytes, &mut diagnostics);
                     return Ok(Restored { document, from: id.clone(), backup, changed: true, diagnostics });
                 }
@@ -318,7 +318,7 @@ impl Locked<'_> {
             let previous = file.bytes();
             if previous == Some(&*bytes) {
                 self.clear_leftovers(None, &mut diagnostics);
-                self.flush_config()?;
+                self.sync_config()?;
                 if self.find_loss(&document, &self.backups().list())?.is_some() {
                     self.keep_restored(&bytes, &mut diagnostics);
                 }
@@ -337,7 +337,7 @@ impl Locked<'_> {
                 backup = Some(self.writable_backups().put(BackupKind::Kept, previous)?);
             }
             if let Saved::Done { unseen_possible, rights } = self.save(previous, &bytes)? {
-                self.note_saved(unseen_possible, rights, &mut diagnostics);
+                self.add_save_warnings(unseen_possible, rights, &mut diagnostics);
                 self.keep_restored(&bytes, &mut diagnostics);
                 tracing::info!(backup = %id, as_is, "restored a backup");
                 return Ok(Restored { document, from: id.clone(), backup, changed: true, diagnostics });
@@ -374,9 +374,9 @@ impl Locked<'_> {
                 }
                 Step::KeepDaemonHalf { .. } => {
                     let half = daemon.as_deref().unwrap_or_default();
-                    let id = self.writable_backups().put(BackupKind::Daemon, half)?;
+                    let id = self.writable_backups().put(BackupKind::DaemonPart, half)?;
                     report.daemon_half_backup = Some(id.to_string());
-                    diagnostics.push(self.note(
+                    diagnostics.push(self.diagnostic(
                         "store.daemon-half-kept",
                         Severity::Warning,
                         format!(
@@ -388,14 +388,14 @@ impl Locked<'_> {
                 Step::ReplaceConfig { .. } | Step::WriteConfig { .. } => {
                     if report.daemon_half == Some(DaemonHalf::Exists) {
                         // A killed run may have written the daemon's half without syncing it.
-                        self.flush_daemon_half()?;
+                        self.sync_daemon_half()?;
                     }
                     let bytes = config.as_deref().unwrap_or_default();
                     match self.save(previous.bytes(), bytes)? {
                         Saved::Done { unseen_possible, rights } => {
-                            self.note_saved(unseen_possible, rights, &mut diagnostics)
+                            self.add_save_warnings(unseen_possible, rights, &mut diagnostics)
                         }
-                        Saved::Foreign => return Ok(None),
+                        Saved::Conflict => return Ok(None),
                     }
                 }
                 Step::KeepLastGood { .. } => {
@@ -408,11 +408,11 @@ impl Locked<'_> {
         }
         self.complete_hints(&document, previous_id.as_ref(), &mut diagnostics);
         if let (Some(wipe), Some(previous)) = (&report.wiped, &report.backup) {
-            let note = self.wiped_note(wipe, report.shape, Some(previous));
+            let diagnostic = self.wiped_diagnostic(wipe, report.shape, Some(previous));
             diagnostics
                 .iter_mut()
-                .filter(|found| found.code == note.code)
-                .for_each(|found| *found = note.clone());
+                .filter(|found| found.code == diagnostic.code)
+                .for_each(|found| *found = diagnostic.clone());
         }
         Ok(Some(Applied { document, steps: done, report, diagnostics }))
     }
@@ -434,7 +434,7 @@ impl Locked<'_> {
         }
     }
 
-    fn flush_daemon_half(&self) -> Result<(), StoreError> {
+    fn sync_daemon_half(&self) -> Result<(), StoreError> {
         let StorePaths { app_home, daemon_home, daemon_config, .. } = &self.paths;
         self.dir
             .sync_file(daemon_config)
@@ -450,7 +450,7 @@ impl Locked<'_> {
     /// Keeps the current config as the last good backup, if it is healthy. Returns whether it did.
     /// A failure adds a warning only, because the config itself is in place.
     fn keep_saved(&self, ids: &mut dyn Ids, diagnostics: &mut Vec<Diagnostic>) -> bool {
-        self.keep_current(&mut |bytes| self.healthy(bytes, ids), diagnostics)
+        self.keep_current(&mut |bytes| self.is_healthy(bytes, ids), diagnostics)
     }
 
     /// Keeps a restored backup as the last good one, whatever it lacks, because its user asked for
@@ -468,7 +468,7 @@ impl Locked<'_> {
         let read = self.disk.read(&self.paths.config, self.limits.config_bytes);
         let kept = match read {
             Ok(bytes) if is_good(&bytes) => self
-                .flush_config()
+                .sync_config()
                 .and_then(|()| self.writable_backups().put(BackupKind::Good, &bytes))
                 .map(|_| true),
             Ok(_) => Ok(false),

@@ -10,14 +10,14 @@ use myownllm_salvage::{SHARED_KEYS, Shape};
 
 use crate::backups::BackupKind;
 use crate::locked::Locked;
-use crate::plan::{NEWEST, Source};
-use crate::read::File;
+use crate::plan::{NEWEST_VERSION, Source};
+use crate::read::ConfigFile;
 use crate::report::{Misplaced, SetAside};
 use crate::save::MAX_ATTEMPTS;
 use crate::{BackupId, FileShape, Store, StoreError};
 
 /// A misplaced file, and its part that is the daemon's.
-struct Judged {
+struct JudgedFile {
     misplaced: Misplaced,
     previous: Vec<u8>,
     /// The daemon's own part.
@@ -31,7 +31,7 @@ impl Store<'_> {
 
     /// Judges the file in the daemon's place. Returns `None` if the file is the daemon's config, is
     /// missing, cannot be read, or is the app's config by a symlink.
-    fn judge_daemon_config(&self) -> Option<Judged> {
+    fn judge_daemon_config(&self) -> Option<JudgedFile> {
         if !self.keeps_config {
             return None;
         }
@@ -39,23 +39,24 @@ impl Store<'_> {
         // Every start runs this code, and mostly this one stat is enough.
         self.disk.stat(path).ok()?;
         match self.read_config(path).ok()? {
-            File::Missing => None,
-            File::Corrupt { .. } if self.is_one_config() => None,
-            File::Corrupt { bytes, .. } => {
+            ConfigFile::Missing => None,
+            ConfigFile::Corrupt { .. } if self.is_one_config() => None,
+            ConfigFile::Corrupt { bytes, .. } => {
                 // The complete members may say where the identity file is.
                 let whole = recover(&bytes).map(|found| self.without_app_keys(&found.document));
                 let daemon_keys =
                     whole.as_ref().map_or_else(Vec::new, |whole| keys_of(whole, &daemon_config::OWN_KEYS));
                 let daemon = whole.filter(|_| !daemon_keys.is_empty()).map(|daemon| daemon.to_bytes());
                 let misplaced = Misplaced { shape: FileShape::Corrupt, daemon_keys };
-                Some(Judged { misplaced, previous: bytes, daemon })
+                Some(JudgedFile { misplaced, previous: bytes, daemon })
             }
-            File::Json { document, .. } => {
-                let (shape, daemon) = self.take_apart(&document).filter(|_| !self.is_one_config())?;
+            ConfigFile::Json { document, .. } => {
+                let (shape, daemon) =
+                    self.split_daemon_config(&document).filter(|_| !self.is_one_config())?;
                 let daemon_keys = keys_of(&daemon, &daemon_config::OWN_KEYS);
                 let misplaced = Misplaced { shape, daemon_keys };
                 let daemon = (shape == FileShape::Mixed).then(|| daemon.to_bytes());
-                Some(Judged { misplaced, previous: document.bytes_read().to_vec(), daemon })
+                Some(JudgedFile { misplaced, previous: document.bytes_read().to_vec(), daemon })
             }
         }
     }
@@ -64,7 +65,7 @@ impl Store<'_> {
     /// without the app's keys. Returns `None` if the document is the daemon's alone. One key of the
     /// daemon's makes the document the daemon's in part: the key may say where the identity file
     /// is.
-    fn take_apart(&self, document: &Document) -> Option<(FileShape, Document)> {
+    fn split_daemon_config(&self, document: &Document) -> Option<(FileShape, Document)> {
         let is_the_apps = matches!(self.schema.shape(document), Shape::App | Shape::Mixed);
         let has = |keys: &[&str]| !keys_of(document, keys).is_empty();
         let shape = match (is_the_apps, has(&daemon_config::OWN_KEYS)) {
@@ -95,7 +96,7 @@ impl Store<'_> {
     /// source of a repair.
     pub(crate) fn misplaced_source(&self) -> Option<Source> {
         let path = &self.paths.daemon_config;
-        let Ok(File::Json { mut document, .. }) = self.read_config(path) else { return None };
+        let Ok(ConfigFile::Json { mut document, .. }) = self.read_config(path) else { return None };
         let is_the_apps = matches!(self.schema.shape(&document), Shape::App | Shape::Mixed);
         if !is_the_apps || self.is_one_config() {
             return None;
@@ -112,7 +113,9 @@ impl Locked<'_> {
     /// Makes a backup of a misplaced file, and leaves the file in its place.
     pub(crate) fn back_up_misplaced(&self) -> Result<Option<SetAside>, StoreError> {
         self.check_trust()?;
-        let Some(Judged { misplaced, previous, .. }) = self.judge_daemon_config() else { return Ok(None) };
+        let Some(JudgedFile { misplaced, previous, .. }) = self.judge_daemon_config() else {
+            return Ok(None);
+        };
         let backup = self.writable_backups().put(BackupKind::Kept, &previous)?;
         Ok(Some(SetAside { misplaced, backup, restored_from: None }))
     }
@@ -124,7 +127,7 @@ impl Locked<'_> {
         self.check_trust()?;
         let path = &self.paths.daemon_config;
         for _ in 0..MAX_ATTEMPTS {
-            let Some(Judged { misplaced, previous, daemon }) = self.judge_daemon_config() else {
+            let Some(JudgedFile { misplaced, previous, daemon }) = self.judge_daemon_config() else {
                 return Ok(None);
             };
             self.check_apart()?;
@@ -135,7 +138,7 @@ impl Locked<'_> {
             };
             let is_cleared = match &daemon {
                 Some(daemon) => self.replace_daemon_config(&previous, daemon)?,
-                None => self.take_out(path, &previous)?,
+                None => self.move_aside(path, &previous)?,
             };
             if is_cleared {
                 tracing::info!(%backup, shape = ?misplaced.shape, "set the daemon's config aside");
@@ -149,7 +152,7 @@ impl Locked<'_> {
     fn newest_daemon_part(&self) -> Option<(BackupId, Vec<u8>)> {
         let backups = self.backups();
         let listing = backups.list().ok()?;
-        let parts = listing.backups.into_iter().rev().filter(|id| id.kind() == BackupKind::Daemon);
+        let parts = listing.backups.into_iter().rev().filter(|id| id.kind() == BackupKind::DaemonPart);
         parts
             .filter_map(|id| {
                 backups.read(&id).ok().filter(|(_, intact)| *intact).map(|(bytes, _)| (id, bytes))
@@ -157,14 +160,14 @@ impl Locked<'_> {
             .find(|(_, bytes)| {
                 let parsed = Document::parse(bytes).ok();
                 let version = parsed.and_then(|parsed| parsed.document.get(&["version"])?.as_f64());
-                version.is_some_and(|version| version <= NEWEST)
+                version.is_some_and(|version| version <= NEWEST_VERSION)
             })
     }
 
     /// Removes a file whose content is among the backups from its place. Returns `false` if the
     /// place holds another file by now; that file is moved back. A symlink is kept beside its
     /// place, and its target is not touched.
-    fn take_out(&self, path: &Path, previous: &[u8]) -> Result<bool, StoreError> {
+    fn move_aside(&self, path: &Path, previous: &[u8]) -> Result<bool, StoreError> {
         let failed = |source| StoreError::Disk {
             doing: "move aside the daemon's config",
             path: path.to_owned(),

@@ -9,18 +9,18 @@ use myownllm_durable_fs::{DiskError, Timestamp, is_ours};
 use myownllm_salvage::{Rebased, Shape, app_half, rebase_paths};
 
 use crate::backups::{BackupKind, Listing};
-use crate::read::{File, shown};
-use crate::wipe::Lost;
+use crate::read::{ConfigFile, shown};
+use crate::wipe::DetectedWipe;
 use crate::{DaemonHalf, FileShape, Loaded, Pending, Report, Step, Store, StoreError};
 
 /// The newest version of a daemon's config that this crate can split into its halves.
-pub(crate) const NEWEST: f64 = myownllm_config_model::daemon_config::NEWEST_VERSION as f64;
+pub(crate) const NEWEST_VERSION: f64 = myownllm_config_model::daemon_config::NEWEST_VERSION as f64;
 
 /// A look at the config, and the bytes that its steps write.
 pub(crate) struct Plan {
     pub(crate) loaded: Loaded,
     /// The file as it was read.
-    pub(crate) previous: File,
+    pub(crate) previous: ConfigFile,
     /// The new content of the config.
     pub(crate) config: Option<Vec<u8>>,
     /// The daemon's half.
@@ -66,8 +66,8 @@ impl Store<'_> {
         }
         let file = self.read_file()?;
         let listing = self.backups().list();
-        let beside = self.leftovers_beside();
-        self.decide(file, &listing, &beside, ids)
+        let beside = self.leftovers_near_config();
+        self.plan_file(file, &listing, &beside, ids)
     }
 
     /// Plans for the file alone, without the backups, so that the app has a config to run on.
@@ -78,29 +78,29 @@ impl Store<'_> {
         }
         let bytes = self.disk.read(&self.paths.config, self.limits.config_bytes).ok()?;
         let Parsed { document, diagnostics, .. } = Document::parse_vec(bytes).ok()?;
-        self.decide(File::Json { document, diagnostics }, &Ok(Listing::default()), &[], ids).ok()
+        self.plan_file(ConfigFile::Json { document, diagnostics }, &Ok(Listing::default()), &[], ids).ok()
     }
 
-    fn decide(
+    fn plan_file(
         &self,
-        file: File,
+        file: ConfigFile,
         listing: &Result<Listing, DiskError>,
         beside: &[PathBuf],
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
         let mut plan = match &file {
-            File::Missing => self.decide_anew(FileShape::Missing, listing, ids)?,
-            File::Corrupt { bytes, error } => {
-                let mut plan = self.decide_corrupt(bytes, listing, ids)?;
+            ConfigFile::Missing => self.plan_from_source(FileShape::Missing, listing, ids)?,
+            ConfigFile::Corrupt { bytes, error } => {
+                let mut plan = self.plan_corrupt(bytes, listing, ids)?;
                 plan.loaded.diagnostics.insert(0, self.not_json(error));
                 plan
             }
-            File::Json { document, diagnostics } => {
+            ConfigFile::Json { document, diagnostics } => {
                 let mut plan = match self.schema.shape(document) {
                     shape @ (Shape::Daemon | Shape::Mixed) => {
-                        self.decide_leaked(document, shape, listing, ids)?
+                        self.plan_overwritten(document, shape, listing, ids)?
                     }
-                    shape => self.decide_ours(document, shape, listing, ids)?,
+                    shape => self.plan_app_config(document, shape, listing, ids)?,
                 };
                 plan.loaded.diagnostics.splice(0..0, diagnostics.iter().cloned());
                 plan
@@ -111,7 +111,7 @@ impl Store<'_> {
         Ok(plan)
     }
 
-    pub(crate) fn decide_ours(
+    pub(crate) fn plan_app_config(
         &self,
         read: &Document,
         shape: Shape,
@@ -121,9 +121,9 @@ impl Store<'_> {
         let backed_up = self.is_newest_good(listing, read.bytes_read());
         let mut lost = if backed_up { None } else { self.find_loss(read, listing)? };
         let mut diagnostics: Vec<Diagnostic> = self.schema.remarks(read);
-        diagnostics.extend(lost.iter_mut().flat_map(|lost| lost.notes.drain(..)));
+        diagnostics.extend(lost.iter_mut().flat_map(|lost| lost.diagnostics.drain(..)));
         if let Some(lost) = lost.as_ref().filter(|lost| lost.is_restored()) {
-            let mut plan = self.decide_wiped(read, shape, lost, ids);
+            let mut plan = self.plan_wiped(read, shape, lost, ids);
             plan.loaded.diagnostics.splice(0..0, diagnostics);
             return Ok(plan);
         }
@@ -148,7 +148,7 @@ impl Store<'_> {
         if is_lost {
             // Fails if a backup cannot be read: it may hold the settings.
             self.source(listing, &mut diagnostics)?;
-            diagnostics.push(self.gone_note());
+            diagnostics.push(self.no_backup_of_settings());
         }
         report.wiped = lost.map(|lost| lost.wipe);
         let mut plan = Plan { config, backed_up, is_lost, ..Plan::of(document, shape, report, diagnostics) };
@@ -160,14 +160,14 @@ impl Store<'_> {
 
     /// Plans for a wiped config: the backup takes its place, with the settings of the user's that
     /// the wiped config still holds.
-    fn decide_wiped(&self, read: &Document, shape: Shape, lost: &Lost, ids: &mut dyn Ids) -> Plan {
+    fn plan_wiped(&self, read: &Document, shape: Shape, lost: &DetectedWipe, ids: &mut dyn Ids) -> Plan {
         let shape = FileShape::from(shape);
         let mut report = Report::new(shape);
         let (mut document, found) = self.restore_lost(read, lost, &mut report, ids);
-        let notes = found.into_iter().map(|found| Diagnostic { place: None, ..found }).collect();
+        let diagnostics = found.into_iter().map(|found| Diagnostic { place: None, ..found }).collect();
         report.rebased = self.follow_rosters(&mut document);
         let config = Some(document.to_bytes());
-        Plan { config, ..Plan::of(document, shape, report, notes) }
+        Plan { config, ..Plan::of(document, shape, report, diagnostics) }
     }
 
     /// Returns whether there is a source to restore settings from. A damaged backup is none.
@@ -179,9 +179,9 @@ impl Store<'_> {
     /// of conversations or of backups. A user's settings belong to such a home.
     fn is_used(&self, listing: &Result<Listing, DiskError>) -> bool {
         let paths = &self.paths;
-        let holds = |folder: PathBuf| {
+        let holds = |dir: PathBuf| {
             let mut found = false;
-            let _ = self.disk.for_each_entry(&folder, &mut |_| {
+            let _ = self.disk.for_each_entry(&dir, &mut |_| {
                 found = true;
                 ControlFlow::Break(())
             });
@@ -203,27 +203,27 @@ impl Store<'_> {
         newest.is_some_and(|id| self.backups().is_of(id, bytes))
     }
 
-    pub(crate) fn decide_leaked(
+    pub(crate) fn plan_overwritten(
         &self,
         read: &Document,
         shape: Shape,
         listing: &Result<Listing, DiskError>,
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
-        let mut notes = Vec::new();
+        let mut diagnostics = Vec::new();
         let file_shape = FileShape::from(shape);
         let mut report = Report::new(file_shape);
         let lost = match shape {
-            Shape::Mixed => self.find_loss(&app_half(read), listing)?.filter(Lost::is_restored),
+            Shape::Mixed => self.find_loss(&app_half(read), listing)?.filter(DetectedWipe::is_restored),
             _ => None,
         };
         let salvaged = match &lost {
             Some(lost) => {
-                notes.extend(lost.notes.iter().cloned());
+                diagnostics.extend(lost.diagnostics.iter().cloned());
                 self.salvage_wiped_half(read, lost, &mut report, ids)
             }
             None => {
-                let source = self.source(listing, &mut notes)?;
+                let source = self.source(listing, &mut diagnostics)?;
                 let backup = source.as_ref().map(|source| &source.document);
                 let salvaged = self.schema.salvage(read, backup, ids);
                 let used = shape == Shape::Daemon || !salvaged.report.restored_keys.is_empty();
@@ -234,14 +234,14 @@ impl Store<'_> {
             }
         };
         let (mut app, mut daemon) = (salvaged.app, salvaged.daemon);
-        notes.extend(salvaged.diagnostics);
+        diagnostics.extend(salvaged.diagnostics);
         let found = self.schema.complete(&mut app, ids);
         // The completed document may come from a backup, so these places are not places in the
         // file.
-        notes.extend(found.into_iter().map(|found| Diagnostic { place: None, ..found }));
+        diagnostics.extend(found.into_iter().map(|found| Diagnostic { place: None, ..found }));
         let rebased = self.rebase(&mut app, daemon.as_mut());
         for path in rebased.iter().filter(|r| !r.rebased) {
-            notes.push(self.note(
+            diagnostics.push(self.diagnostic(
                 "store.path-not-rebased",
                 Severity::Warning,
                 format!("{} still says {}: {} is not there", path.pointer, path.from, path.to),
@@ -254,9 +254,9 @@ impl Store<'_> {
         report.reset_keys = found.reset_keys;
         report.rebased = rebased;
         report.daemon_half = daemon.as_deref().map(|half| self.daemon_part_action(half));
-        let newer = read.get(&["version"]).and_then(|v| v.as_f64()).filter(|v| *v > NEWEST);
+        let newer = read.get(&["version"]).and_then(|v| v.as_f64()).filter(|v| *v > NEWEST_VERSION);
         if let Some(version) = newer {
-            notes.push(self.note(
+            diagnostics.push(self.diagnostic(
                 "store.newer",
                 Severity::Problem,
                 format!(
@@ -266,22 +266,22 @@ impl Store<'_> {
             ));
         }
         let config = newer.is_none().then(|| app.to_bytes());
-        let mut plan = Plan { config, daemon, ..Plan::of(app, file_shape, report, notes) };
+        let mut plan = Plan { config, daemon, ..Plan::of(app, file_shape, report, diagnostics) };
         plan.loaded.newer = newer.map(|v| v as u64);
         Ok(plan)
     }
 
     /// Plans for a missing file, or for a file with nothing to keep: the config comes from a
     /// backup, or holds the defaults.
-    pub(crate) fn decide_anew(
+    pub(crate) fn plan_from_source(
         &self,
         shape: FileShape,
         listing: &Result<Listing, DiskError>,
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
-        let mut notes = Vec::new();
-        let source = self.source(listing, &mut notes)?;
-        let mut plan = self.complete_source(source, shape, notes, ids);
+        let mut diagnostics = Vec::new();
+        let source = self.source(listing, &mut diagnostics)?;
+        let mut plan = self.complete_source(source, shape, diagnostics, ids);
         if shape == FileShape::Missing && plan.loaded.report.restored_from.is_none() && self.is_used(listing)
         {
             plan.is_lost = true;
@@ -296,7 +296,7 @@ impl Store<'_> {
         &self,
         source: Option<Source>,
         shape: FileShape,
-        mut notes: Vec<Diagnostic>,
+        mut diagnostics: Vec<Diagnostic>,
         ids: &mut dyn Ids,
     ) -> Plan {
         let mut report = Report::new(shape);
@@ -314,9 +314,9 @@ impl Store<'_> {
                 defaults
             }
         };
-        notes.extend(self.schema.complete(&mut document, ids));
+        diagnostics.extend(self.schema.complete(&mut document, ids));
         let bytes = document.to_bytes();
-        Plan { config: Some(bytes), ..Plan::of(document, shape, report, notes) }
+        Plan { config: Some(bytes), ..Plan::of(document, shape, report, diagnostics) }
     }
 
     /// Returns the app's config as it was last healthy: the newest intact backup, or the file that
@@ -328,9 +328,9 @@ impl Store<'_> {
     fn source(
         &self,
         listing: &Result<Listing, DiskError>,
-        notes: &mut Vec<Diagnostic>,
+        diagnostics: &mut Vec<Diagnostic>,
     ) -> Result<Option<Source>, StoreError> {
-        let (found, unread) = self.readable_source(listing, notes);
+        let (found, unread) = self.readable_source(listing, diagnostics);
         match unread {
             Some(source) if source.path().parent() == Some(&self.paths.backups) => {
                 Err(StoreError::BackupUnreadable { path: source.path().to_owned(), source })
@@ -347,21 +347,21 @@ impl Store<'_> {
     pub(crate) fn readable_source(
         &self,
         listing: &Result<Listing, DiskError>,
-        notes: &mut Vec<Diagnostic>,
+        diagnostics: &mut Vec<Diagnostic>,
     ) -> (Option<Source>, Option<DiskError>) {
         let mut failed = None;
         let backup = match listing {
-            Ok(listing) => self.newest_usable(listing, notes, &mut failed),
+            Ok(listing) => self.newest_usable(listing, diagnostics, &mut failed),
             Err(error) => {
                 failed = Some(error.clone());
                 None
             }
         };
         let (mut aside, mut unread) = (None, None);
-        for path in self.siblings() {
+        for path in self.daemon_leftovers() {
             match self.disk.read(&path, self.limits.config_bytes) {
                 Ok(bytes) => {
-                    if let Some(document) = self.usable(&bytes) {
+                    if let Some(document) = self.parse_app_config(&bytes) {
                         let modified = self.disk.stat(&path).map(|m| m.modified).unwrap_or_default();
                         aside = Some((path, document, modified));
                         break;
@@ -397,10 +397,11 @@ impl Store<'_> {
         listing: &Result<Listing, DiskError>,
     ) -> Option<(PathBuf, Document, Timestamp)> {
         let in_backups = listing.iter().flat_map(|listing| listing.leftovers.iter().cloned());
-        let found = self.leftovers_beside().into_iter().chain(in_backups).filter_map(|path| {
+        let found = self.leftovers_near_config().into_iter().chain(in_backups).filter_map(|path| {
             let bytes = self.disk.read(&path, self.limits.config_bytes).ok()?;
-            let document =
-                self.usable(&bytes).filter(|document| self.schema.own_settings(document).count() > 0)?;
+            let document = self
+                .parse_app_config(&bytes)
+                .filter(|document| self.schema.own_settings(document).count() > 0)?;
             let modified = match is_ours(&path, &bytes) {
                 true => Timestamp::default(),
                 false => self.disk.stat(&path).map(|meta| meta.modified).unwrap_or_default(),
@@ -413,26 +414,26 @@ impl Store<'_> {
     fn newest_usable(
         &self,
         listing: &Listing,
-        notes: &mut Vec<Diagnostic>,
+        diagnostics: &mut Vec<Diagnostic>,
         failed: &mut Option<DiskError>,
     ) -> Option<(String, Timestamp, Document)> {
         let backups = self.backups();
         for id in listing.backups.iter().rev().filter(|c| c.kind == BackupKind::Good) {
             match backups.read(id) {
                 Ok((bytes, true)) => {
-                    if let Some(document) = self.usable(&bytes) {
+                    if let Some(document) = self.parse_app_config(&bytes) {
                         let made = self.disk.stat(&backups.path(id)).map(|m| m.modified).unwrap_or_default();
                         return Some((id.to_string(), made, document));
                     }
                 }
-                Ok((_, false)) => notes.push(self.note(
+                Ok((_, false)) => diagnostics.push(self.diagnostic(
                     "store.copy-damaged",
                     Severity::Warning,
                     format!("the backup {id} does not hold what its name says; an older one is used"),
                 )),
                 Err(error) if error.is_not_found() => {}
                 Err(error) => {
-                    notes.push(self.note(
+                    diagnostics.push(self.diagnostic(
                         "store.copy-unreadable",
                         Severity::Warning,
                         format!("the backup {id} could not be read: {}", error.io()),
@@ -445,14 +446,14 @@ impl Store<'_> {
     }
 
     /// Returns the document if the bytes are a config of the app's.
-    pub(crate) fn usable(&self, bytes: &[u8]) -> Option<Document> {
+    pub(crate) fn parse_app_config(&self, bytes: &[u8]) -> Option<Document> {
         let document = Document::parse(bytes).ok()?.document;
         (self.schema.shape(&document) == Shape::App).then_some(document)
     }
 
     /// Returns whether the bytes are a config of the app's that lacks nothing.
-    pub(crate) fn healthy(&self, bytes: &[u8], ids: &mut dyn Ids) -> bool {
-        self.usable(bytes).is_some_and(|mut document| {
+    pub(crate) fn is_healthy(&self, bytes: &[u8], ids: &mut dyn Ids) -> bool {
+        self.parse_app_config(bytes).is_some_and(|mut document| {
             self.schema.complete(&mut document, ids);
             !document.is_modified() || document.to_bytes() == bytes
         })
@@ -602,15 +603,15 @@ impl Store<'_> {
             }),
         }
         if let Some(wipe) = &plan.loaded.report.wiped {
-            plan.loaded.diagnostics.push(self.wiped_note(wipe, shape, None));
+            plan.loaded.diagnostics.push(self.wiped_diagnostic(wipe, shape, None));
         }
         if let Some(from) = &plan.loaded.report.restored_from {
-            let note = format!("the app's settings come from {from}");
-            plan.loaded.diagnostics.push(self.note("store.restored", Severity::Info, note));
+            let message = format!("the app's settings come from {from}");
+            plan.loaded.diagnostics.push(self.diagnostic("store.restored", Severity::Info, message));
         } else if plan.loaded.shape == FileShape::Corrupt && plan.loaded.report.kept_keys.is_empty() {
-            let note =
+            let message =
                 "there is no good backup of the config, so its settings begin at their defaults".to_owned();
-            plan.loaded.diagnostics.push(self.note("store.defaults", Severity::Info, note));
+            plan.loaded.diagnostics.push(self.diagnostic("store.defaults", Severity::Info, message));
         }
         plan.loaded.pending = Pending { steps };
     }
@@ -622,11 +623,11 @@ impl Store<'_> {
             format!("the config is not a JSON object: {kind}, at line {line}, column {column}{place}");
         Diagnostic {
             place: Some(Place::from(error)),
-            ..self.note("store.corrupt", Severity::Problem, message)
+            ..self.diagnostic("store.corrupt", Severity::Problem, message)
         }
     }
 
-    pub(crate) fn note(&self, code: &'static str, severity: Severity, message: String) -> Diagnostic {
+    pub(crate) fn diagnostic(&self, code: &'static str, severity: Severity, message: String) -> Diagnostic {
         Diagnostic { code, severity, message, path: shown(&self.paths.config), hint: None, place: None }
     }
 }
@@ -653,7 +654,14 @@ impl Plan {
     ) -> Self {
         let loaded =
             Loaded { document, shape, newer: None, pending: Pending::default(), report, diagnostics };
-        Self { loaded, previous: File::Missing, config: None, daemon: None, backed_up: false, is_lost: false }
+        Self {
+            loaded,
+            previous: ConfigFile::Missing,
+            config: None,
+            daemon: None,
+            backed_up: false,
+            is_lost: false,
+        }
     }
 }
 

@@ -23,7 +23,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(25);
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The content of the config's place.
-pub(crate) enum File {
+pub(crate) enum ConfigFile {
     Missing,
     /// Not a JSON object.
     Corrupt {
@@ -37,13 +37,13 @@ pub(crate) enum File {
     },
 }
 
-impl File {
+impl ConfigFile {
     /// Returns the bytes of the file; `None` if it is missing.
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
         match self {
-            File::Missing => None,
-            File::Corrupt { bytes, .. } => Some(bytes),
-            File::Json { document, .. } => Some(document.bytes_read()),
+            ConfigFile::Missing => None,
+            ConfigFile::Corrupt { bytes, .. } => Some(bytes),
+            ConfigFile::Json { document, .. } => Some(document.bytes_read()),
         }
     }
 }
@@ -59,20 +59,22 @@ impl Signature {
 
 impl Store<'_> {
     /// Reads and parses the app's config.
-    pub(crate) fn read_file(&self) -> Result<File, StoreError> {
+    pub(crate) fn read_file(&self) -> Result<ConfigFile, StoreError> {
         self.read_config(&self.paths.config)
     }
 
     /// Reads and parses a config. Reads a file that does not parse again until no program writes it
     /// any more.
-    pub(crate) fn read_config(&self, path: &Path) -> Result<File, StoreError> {
+    pub(crate) fn read_config(&self, path: &Path) -> Result<ConfigFile, StoreError> {
         let begin = self.clock.elapsed();
         loop {
-            let Some(bytes) = self.read_once(path)? else { return Ok(File::Missing) };
+            let Some(bytes) = self.read_once(path)? else { return Ok(ConfigFile::Missing) };
             match Document::parse_vec(bytes) {
-                Ok(Parsed { document, diagnostics, .. }) => return Ok(File::Json { document, diagnostics }),
-                Err((error, bytes)) if self.stays(path, &bytes)? => {
-                    return Ok(File::Corrupt { bytes, error });
+                Ok(Parsed { document, diagnostics, .. }) => {
+                    return Ok(ConfigFile::Json { document, diagnostics });
+                }
+                Err((error, bytes)) if self.is_stable(path, &bytes)? => {
+                    return Ok(ConfigFile::Corrupt { bytes, error });
                 }
                 Err(_) => {}
             }
@@ -83,7 +85,7 @@ impl Store<'_> {
     }
 
     /// Returns whether the file keeps holding these bytes, untouched, for a while.
-    fn stays(&self, path: &Path, bytes: &[u8]) -> Result<bool, StoreError> {
+    fn is_stable(&self, path: &Path, bytes: &[u8]) -> Result<bool, StoreError> {
         let Some(first) = self.signature(path)? else { return Ok(false) };
         // The file may have changed between the read and the stat.
         if self.read_once(path)?.as_deref() != Some(bytes) {
@@ -116,12 +118,12 @@ impl Store<'_> {
             Ok(bytes) => return Ok(Some(bytes)),
             Err(error) => error,
         };
-        let odd = |what| Err(StoreError::NotRegular { path: path.to_owned(), what });
+        let not_regular = |what| Err(StoreError::NotRegular { path: path.to_owned(), what });
         match error.kind() {
             // A broken symlink is not "missing": the file's owner keeps the file elsewhere, and its
             // directory is gone.
             ErrorKind::NotFound => match self.disk.stat(path) {
-                Ok(meta) if meta.is_symlink() => odd("a link to nothing"),
+                Ok(meta) if meta.is_symlink() => not_regular("a link to nothing"),
                 Err(error) if error.is_not_found() => Ok(None),
                 // The file came back in this moment.
                 Ok(_) => self.disk.read(path, limit).map(Some).map_err(|source| unreadable(path, source)),
@@ -129,8 +131,8 @@ impl Store<'_> {
             },
             ErrorKind::FileTooLarge => Err(StoreError::TooLarge { path: path.to_owned(), limit }),
             _ => match self.disk.stat_follow(path).map(|m| m.kind) {
-                Ok(FileKind::Dir) => odd("a directory"),
-                Ok(FileKind::Other) => odd("a pipe, a socket or a device"),
+                Ok(FileKind::Dir) => not_regular("a directory"),
+                Ok(FileKind::Other) => not_regular("a pipe, a socket or a device"),
                 _ => Err(unreadable(path, error)),
             },
         }
@@ -138,7 +140,7 @@ impl Store<'_> {
 
     /// Returns the names that a daemon gives to a config that it cannot parse, or that it is about
     /// to write: sources for a repair.
-    pub(crate) fn siblings(&self) -> impl Iterator<Item = PathBuf> {
+    pub(crate) fn daemon_leftovers(&self) -> impl Iterator<Item = PathBuf> {
         [".corrupt", ".tmp"].into_iter().filter_map(|end| {
             let mut name = self.paths.config.file_name()?.to_owned();
             name.push(end);
@@ -148,16 +150,16 @@ impl Store<'_> {
 
     /// Returns the temporary files of killed runs, beside the config and beside the target of a
     /// symlink.
-    pub(crate) fn leftovers_beside(&self) -> Vec<PathBuf> {
+    pub(crate) fn leftovers_near_config(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let config = &self.paths.config;
-        let Some((folder, name)) = config.parent().zip(config.file_name()) else { return found };
+        let Some((dir, name)) = config.parent().zip(config.file_name()) else { return found };
         let mut linked = false;
         // A directory that cannot be listed may hide a temporary file, which then only waits for a
         // later run.
-        let _ = self.disk.for_each_entry(folder, &mut |entry| {
+        let _ = self.disk.for_each_entry(dir, &mut |entry| {
             if is_temporary(&entry) {
-                found.push(folder.join(&entry.name));
+                found.push(dir.join(&entry.name));
             } else if entry.name == name {
                 linked = entry.kind == FileKind::Symlink;
             }
@@ -165,7 +167,7 @@ impl Store<'_> {
         });
         if linked
             && let Ok(real) = self.disk.canonicalize(config)
-            && let Some(other) = real.parent().filter(|p| *p != folder)
+            && let Some(other) = real.parent().filter(|p| *p != dir)
         {
             let _ = self.disk.for_each_entry(other, &mut |entry| {
                 if is_temporary(&entry) {
@@ -175,7 +177,7 @@ impl Store<'_> {
             });
         }
         found.sort();
-        found.retain(|path| !is_of_daemon(&*self.disk, path));
+        found.retain(|path| !is_daemon_state(&*self.disk, path));
         found
     }
 }
@@ -194,7 +196,7 @@ pub(crate) fn is_temporary(entry: &DirEntry) -> bool {
 
 /// Returns true if a temporary file holds an identity, a roster or a state, whole or torn. No run of
 /// this crate leaves such a file, and it may be the only copy: it must stay.
-pub(crate) fn is_of_daemon(disk: &dyn Disk, path: &Path) -> bool {
+pub(crate) fn is_daemon_state(disk: &dyn Disk, path: &Path) -> bool {
     const LIMIT: u64 = 1 << 20;
     let Ok(bytes) = disk.read(path, LIMIT) else { return false };
     let holds = |mark: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);

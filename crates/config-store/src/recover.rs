@@ -22,14 +22,14 @@ impl Store<'_> {
     /// Plans for a file that is not JSON. A complete document in the file is used as the config,
     /// and a daemon's document is repaired. If the text breaks off or has typing errors, a good
     /// backup goes first, and the complete members are offered.
-    pub(crate) fn decide_corrupt(
+    pub(crate) fn plan_corrupt(
         &self,
         bytes: &[u8],
         listing: &Result<Listing, DiskError>,
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
         let Some(found) = self.recover_config(bytes) else {
-            let mut plan = self.decide_anew(FileShape::Corrupt, listing, ids)?;
+            let mut plan = self.plan_from_source(FileShape::Corrupt, listing, ids)?;
             self.name_lost_networks(&mut plan);
             return Ok(plan);
         };
@@ -37,17 +37,17 @@ impl Store<'_> {
         let is_complete = matches!(found.extent, Extent::Leading { .. } | Extent::Utf16);
         let mut plan = match shape {
             Shape::Daemon | Shape::Mixed => {
-                let mut plan = self.decide_leaked(&found.document, shape, listing, ids)?;
-                plan.loaded.diagnostics.insert(0, self.recovered_note(&found));
+                let mut plan = self.plan_overwritten(&found.document, shape, listing, ids)?;
+                plan.loaded.diagnostics.insert(0, self.recovered_diagnostic(&found));
                 plan
             }
-            Shape::App if is_complete => self.decide_complete(&found, listing, ids)?,
+            Shape::App if is_complete => self.plan_complete_document(&found, listing, ids)?,
             _ => {
-                let plan = self.decide_anew(FileShape::Corrupt, listing, ids)?;
+                let plan = self.plan_from_source(FileShape::Corrupt, listing, ids)?;
                 if plan.loaded.report.restored_from.is_some() {
                     return Ok(self.with_offer(plan, &found));
                 }
-                self.decide_members(&found, ids)
+                self.plan_complete_members(&found, ids)
             }
         };
         self.name_lost_networks(&mut plan);
@@ -75,13 +75,13 @@ impl Store<'_> {
     }
 
     /// Plans for a complete config of the app's.
-    fn decide_complete(
+    fn plan_complete_document(
         &self,
         found: &Recovered,
         listing: &Result<Listing, DiskError>,
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
-        let mut plan = self.decide_ours(&found.document, Shape::App, listing, ids)?;
+        let mut plan = self.plan_app_config(&found.document, Shape::App, listing, ids)?;
         // Writes the document even if nothing in it changes: the trailing bytes must go.
         plan.config.get_or_insert_with(|| found.document.to_bytes());
         plan.loaded.shape = FileShape::Corrupt;
@@ -90,23 +90,23 @@ impl Store<'_> {
         if report.restored_from.is_none() {
             report.kept_keys = keys_of(found);
         }
-        plan.loaded.diagnostics.insert(0, self.recovered_note(found));
+        plan.loaded.diagnostics.insert(0, self.recovered_diagnostic(found));
         Ok(plan)
     }
 
     /// Plans for a config of the complete members, with defaults for the others.
-    fn decide_members(&self, found: &Recovered, ids: &mut dyn Ids) -> Plan {
+    fn plan_complete_members(&self, found: &Recovered, ids: &mut dyn Ids) -> Plan {
         let mut document = found.document.clone();
-        let mut notes = vec![self.recovered_note(found)];
-        notes.extend(found.diagnostics.iter().cloned());
-        notes.extend(self.schema.complete(&mut document, ids));
+        let mut diagnostics = vec![self.recovered_diagnostic(found)];
+        diagnostics.extend(found.diagnostics.iter().cloned());
+        diagnostics.extend(self.schema.complete(&mut document, ids));
         // The places of these notes are not places in the file.
-        notes.iter_mut().for_each(|note| note.place = None);
+        diagnostics.iter_mut().for_each(|diagnostic| diagnostic.place = None);
         let mut report = Report::new(FileShape::Corrupt);
         report.kept_keys = keys_of(found);
         report.reset_keys = self.schema.missing_keys(&found.document);
         let config = Some(document.to_bytes());
-        let mut plan = Plan::of(document, FileShape::Corrupt, report, notes);
+        let mut plan = Plan::of(document, FileShape::Corrupt, report, diagnostics);
         plan.config = config;
         plan
     }
@@ -120,12 +120,12 @@ impl Store<'_> {
         if found.whole.iter().all(in_use) {
             return plan;
         }
-        let note = self.note(
+        let diagnostic = self.diagnostic(
             OFFER,
             Severity::Warning,
             format!("{}; {} can be restored {PENDING}", extent_words(found), offer_words(found)),
         );
-        plan.loaded.diagnostics.push(note);
+        plan.loaded.diagnostics.push(diagnostic);
         plan
     }
 
@@ -156,8 +156,8 @@ impl Store<'_> {
         }
     }
 
-    fn recovered_note(&self, found: &Recovered) -> Diagnostic {
-        self.note(
+    fn recovered_diagnostic(&self, found: &Recovered) -> Diagnostic {
+        self.diagnostic(
             "store.recovered",
             Severity::Warning,
             format!("{}; {} taken", extent_words(found), taken_words(found)),
@@ -168,12 +168,12 @@ impl Store<'_> {
     /// current config with its complete members.
     pub(crate) fn recover_backup(&self, bytes: &[u8], ids: &mut dyn Ids) -> Option<(Document, Diagnostic)> {
         let found = self.recover_config(bytes).filter(|found| self.is_restorable(found))?;
-        let note = self.recovered_note(&found);
+        let diagnostic = self.recovered_diagnostic(&found);
         if !matches!(found.extent, Extent::Torn { .. } | Extent::Around { .. }) {
-            return Some((found.document, note));
+            return Some((found.document, diagnostic));
         }
         let current = self.disk.read(&self.paths.config, self.limits.config_bytes).ok();
-        let mut document = match current.and_then(|bytes| self.usable(&bytes)) {
+        let mut document = match current.and_then(|bytes| self.parse_app_config(&bytes)) {
             Some(mut current) => {
                 for key in &found.whole {
                     if let Some(value) = found.document.get(&[key]) {
@@ -185,7 +185,7 @@ impl Store<'_> {
             None => found.document,
         };
         self.schema.complete(&mut document, ids);
-        Some((document, note))
+        Some((document, diagnostic))
     }
 
     /// Returns whether a backup that is not JSON has complete members of the app's.
@@ -202,7 +202,7 @@ impl Store<'_> {
         let names = self.lost_networks(&plan.loaded.document);
         let is_named = plan.loaded.diagnostics.iter().any(|found| found.code == LOST_NETWORKS);
         if plan.loaded.report.restored_from.is_none() && !names.is_empty() && !is_named {
-            plan.loaded.diagnostics.push(self.note(
+            plan.loaded.diagnostics.push(self.diagnostic(
                 LOST_NETWORKS,
                 Severity::Warning,
                 format!(

@@ -369,7 +369,7 @@ impl HistoryEntry {
     #[must_use]
     pub fn is_restorable(&self) -> bool {
         self.intact
-            && self.kind != BackupKind::Daemon
+            && self.kind != BackupKind::DaemonPart
             && (matches!(self.shape, FileShape::App | FileShape::Unknown) || self.recoverable)
     }
 }

@@ -36,7 +36,7 @@ pub(crate) enum Saved {
         rights: Permissions,
     },
     /// Another program wrote, and its bytes are in place. The caller must read again.
-    Foreign,
+    Conflict,
 }
 
 /// The bytes of a displaced file, and the note with the same bytes that was written before the file
@@ -51,7 +51,7 @@ impl Store<'_> {
         let paths = &self.paths;
         Backups {
             disk: &*self.disk,
-            folder: &paths.backups,
+            dir: &paths.backups,
             app_home: &paths.app_home,
             config: &paths.config,
             limits: self.limits,
@@ -88,12 +88,12 @@ impl Store<'_> {
             Err(source) => return Err(StoreError::Unreadable { path: config.clone(), source }),
         }
         let shared = |link: &Path| StoreError::Shared { path: config.clone(), link: link.to_owned() };
-        if let (Some(config_at), Some(home)) = (self.goal_of(config), self.real(daemon_home))
+        if let (Some(config_at), Some(home)) = (self.symlink_target(config), self.real(daemon_home))
             && config_at.starts_with(&home)
         {
             return Err(shared(config));
         }
-        if self.goal_of(daemon_config).is_some_and(|at| self.real(config) == Some(at)) {
+        if self.symlink_target(daemon_config).is_some_and(|at| self.real(config) == Some(at)) {
             return Err(shared(daemon_config));
         }
         Ok(())
@@ -111,7 +111,7 @@ impl Store<'_> {
     }
 
     /// Returns the target of a symlink; `None` for any other entry, and for a broken symlink.
-    fn goal_of(&self, path: &Path) -> Option<PathBuf> {
+    fn symlink_target(&self, path: &Path) -> Option<PathBuf> {
         self.disk.stat(path).ok().filter(Metadata::is_symlink).and_then(|_| self.real(path))
     }
 
@@ -139,8 +139,8 @@ impl Store<'_> {
             return Err(too_much(format!("it would have more than {} MiB", limit >> 20)));
         }
         let StorePaths { config, backups, .. } = &self.paths;
-        if let (Some(backup), Some(folder)) = (self.goal_of(config), self.real(backups))
-            && backup.parent() == Some(&*folder)
+        if let (Some(backup), Some(dir)) = (self.symlink_target(config), self.real(backups))
+            && backup.parent() == Some(&*dir)
         {
             return Err(StoreError::ConfigIsBackup { path: config.clone(), backup });
         }
@@ -168,7 +168,7 @@ impl Locked<'_> {
             })?;
             return match publish(&self.dir, path, bytes, self.owner()) {
                 Ok(()) => Ok(Saved::Done { unseen_possible: false, rights: Permissions::Kept }),
-                Err(error) if error.is_already_exists() => Ok(Saved::Foreign),
+                Err(error) if error.is_already_exists() => Ok(Saved::Conflict),
                 Err(error) => Err(failed(error)),
             };
         };
@@ -179,7 +179,7 @@ impl Locked<'_> {
                 match self.disk.read(&displaced.path, limit) {
                     Ok(now) if now != previous => {
                         self.restore_displaced(bytes, Displaced { bytes: now, ..displaced })?;
-                        return Ok(Saved::Foreign);
+                        return Ok(Saved::Conflict);
                     }
                     // The content is among the backups. If the file cannot be removed, the next run
                     // removes it.
@@ -191,11 +191,11 @@ impl Locked<'_> {
             }
             Ok(Replaced::Conflict { theirs: displaced, .. }) => {
                 self.restore_displaced(bytes, displaced)?;
-                Ok(Saved::Foreign)
+                Ok(Saved::Conflict)
             }
-            Ok(_) => Ok(Saved::Foreign),
+            Ok(_) => Ok(Saved::Conflict),
             // Another program removed the file meanwhile.
-            Err(error) if error.is_not_found() => Ok(Saved::Foreign),
+            Err(error) if error.is_not_found() => Ok(Saved::Conflict),
             Err(error) => Err(failed(error)),
         }
     }
@@ -209,14 +209,14 @@ impl Locked<'_> {
         bytes: &[u8],
     ) -> Result<Option<(PathBuf, ReplaceMethod)>, StoreError> {
         let backups = self.writable_backups();
-        backups.make_folder()?;
+        backups.ensure_dir()?;
         let replace = || {
             let place = self.dir.admit_target(&self.paths.config)?;
-            let folder = place.parent().unwrap_or(&place);
-            self.disk.ensure_entries_removable(folder)?;
+            let dir = place.parent().unwrap_or(&place);
+            self.disk.ensure_entries_removable(dir)?;
             // Only under this name does no run ever clear the file away without a backup, and no
             // backup is made of so large a file.
-            let swap = temp_name(folder, &format!(".{}{SWAP_SUFFIX}", hash(bytes)));
+            let swap = temp_name(dir, &format!(".{}{SWAP_SUFFIX}", hash(bytes)));
             self.dir.create(&swap, bytes, 0o600)?;
             let exchange = || {
                 if let Some(owner) = self.disk.stat(&place)?.owner {
@@ -248,7 +248,7 @@ impl Locked<'_> {
             let aside = self.paths.backups.join(format!("too-large-{number}.json"));
             match rename_or_link(&self.dir, &swap, &aside) {
                 Ok(_) => {
-                    backups.flush_folders()?;
+                    backups.sync_dirs()?;
                     return Ok(Some((aside, method)));
                 }
                 Err(error) if error.is_already_exists() => {}
@@ -278,7 +278,7 @@ impl Locked<'_> {
         let failed = |source| StoreError::Disk { doing: "save the config", path: place.clone(), source };
         let mut intercepted = vec![Intercepted { bytes, journal: None }];
         let settled = self.exchange_until_settled(&aside, &place, ours, &mut intercepted);
-        let flushed = self.dir.sync_dir(place.parent().unwrap_or(&place));
+        let synced = self.dir.sync_dir(place.parent().unwrap_or(&place));
         // Keeps each of them, even if another fails.
         let keep = |out: &Intercepted| {
             if out.bytes != ours {
@@ -289,7 +289,7 @@ impl Locked<'_> {
         };
         let kept = intercepted.iter().map(keep).fold(Ok(()), Result::and);
         let settled = settled.map_err(failed)?;
-        flushed.map_err(failed)?;
+        synced.map_err(failed)?;
         kept?;
         let _ = self.dir.unlink(&aside);
         // Another attempt after so many exchanges would pile up backups.
@@ -369,7 +369,7 @@ impl Locked<'_> {
         backups.backups.limits.kept_count /= 2;
         backups.backups.limits.kept_bytes /= 2;
         let kept = match backups.put(BackupKind::Kept, bytes) {
-            Err(StoreError::BackupsFull { .. }) if self.usable(bytes).is_some() => {
+            Err(StoreError::BackupsFull { .. }) if self.parse_app_config(bytes).is_some() => {
                 backups.put(BackupKind::Good, bytes)
             }
             Err(StoreError::BackupsFull { .. }) => self.writable_backups().put(BackupKind::Kept, bytes),
@@ -389,23 +389,23 @@ impl Locked<'_> {
         let source = repair.and_then(Plan::source);
         let planned = repair.map(|repair| &repair.loaded.document);
         let paths = &self.paths;
-        let mut folders = vec![paths.app_home.clone(), paths.backups.clone(), paths.daemon_home.clone()];
-        folders.extend(paths.config.parent().map(Path::to_owned));
-        folders.extend(
+        let mut dirs = vec![paths.app_home.clone(), paths.backups.clone(), paths.daemon_home.clone()];
+        dirs.extend(paths.config.parent().map(Path::to_owned));
+        dirs.extend(
             self.dir.admit_target(&paths.config).ok().and_then(|real| real.parent().map(Path::to_owned)),
         );
-        folders.sort();
-        folders.dedup();
+        dirs.sort();
+        dirs.dedup();
         let mut steps = Vec::new();
-        for folder in folders {
-            let mut found = stale_temps(&*self.dir, &folder).unwrap_or_default();
-            found.retain(|leftover| !crate::read::is_of_daemon(&*self.dir, &leftover.path));
+        for dir in dirs {
+            let mut found = stale_temps(&*self.dir, &dir).unwrap_or_default();
+            found.retain(|leftover| !crate::read::is_daemon_state(&*self.dir, &leftover.path));
             // A killed run may not have synced its new names. These names must be durable before
             // the leftover is removed, and the removal must be durable before a run reports that
             // all is done.
             let sync = |diagnostics: &mut Vec<Diagnostic>| {
-                let synced = self.dir.sync_dir(&folder);
-                synced.map_err(|error| diagnostics.push(leftover_note(&folder, &error))).is_ok()
+                let synced = self.dir.sync_dir(&dir);
+                synced.map_err(|error| diagnostics.push(leftover_diagnostic(&dir, &error))).is_ok()
             };
             if found.is_empty() || !sync(diagnostics) {
                 continue;
@@ -430,7 +430,7 @@ impl Locked<'_> {
                 }
                 match self.dir.unlink(&leftover.path) {
                     Ok(()) => steps.push(Step::ClearLeftover { path: leftover.path }),
-                    Err(error) => diagnostics.push(leftover_note(&leftover.path, &error)),
+                    Err(error) => diagnostics.push(leftover_diagnostic(&leftover.path, &error)),
                 }
             }
             if steps.len() > before {
@@ -458,7 +458,7 @@ impl Locked<'_> {
         let kept = self.keep_as(&bytes, is_source)?;
         diagnostics.extend(kept.map(|id| {
             let message = format!("a killed run had taken a config out of its place; it is the backup {id}");
-            self.note("store.displaced-kept", Severity::Warning, message)
+            self.diagnostic("store.displaced-kept", Severity::Warning, message)
         }));
         Ok(())
     }
@@ -491,7 +491,7 @@ impl Locked<'_> {
                     && self.disk.stat(&self.paths.daemon_config).is_err()
                     && !self.is_overwritten() =>
             {
-                self.keep(&bytes, &[BackupKind::Daemon, BackupKind::Kept], BackupKind::Daemon)?
+                self.keep(&bytes, &[BackupKind::DaemonPart, BackupKind::Kept], BackupKind::DaemonPart)?
             }
             FileShape::Corrupt
                 if !self.has_sound_config()
@@ -503,7 +503,7 @@ impl Locked<'_> {
         };
         diagnostics.extend(kept.map(|id| {
             let message = format!("a killed run had left a config in {}; it is the backup {id}", shown(path));
-            self.note("store.displaced-kept", Severity::Warning, message)
+            self.diagnostic("store.displaced-kept", Severity::Warning, message)
         }));
         Ok(())
     }
@@ -534,7 +534,7 @@ impl Locked<'_> {
             return true;
         }
         let live = self.live_bytes();
-        let live = self.usable(&live).or_else(|| Some(self.recover_config(&live)?.document));
+        let live = self.parse_app_config(&live).or_else(|| Some(self.recover_config(&live)?.document));
         let (backup, _) = self.readable_source(&self.backups().list(), &mut Vec::new());
         live.as_ref().is_some_and(has_all) || backup.is_some_and(|backup| has_all(&backup.document))
     }
@@ -546,7 +546,7 @@ impl Locked<'_> {
 
     /// Returns whether the config, or a backup, is of the app's shape.
     fn has_sound_config(&self) -> bool {
-        self.usable(&self.live_bytes()).is_some()
+        self.parse_app_config(&self.live_bytes()).is_some()
             || self.backups().list().map_or(true, |listing| listing.newest_good().is_some())
     }
 
@@ -578,13 +578,13 @@ impl Locked<'_> {
 
     /// Ensures that the bytes of a config that a newer edit is about to replace are among the
     /// backups.
-    pub(crate) fn keep_routinely(&self, bytes: &[u8], healthy: bool) -> Result<(), StoreError> {
-        let kind = if healthy { BackupKind::Good } else { BackupKind::Kept };
+    pub(crate) fn keep_routinely(&self, bytes: &[u8], is_healthy: bool) -> Result<(), StoreError> {
+        let kind = if is_healthy { BackupKind::Good } else { BackupKind::Kept };
         self.keep(bytes, &[BackupKind::Good, BackupKind::Kept], kind).map(drop)
     }
 }
 
-fn leftover_note(path: &Path, error: &DiskError) -> Diagnostic {
+fn leftover_diagnostic(path: &Path, error: &DiskError) -> Diagnostic {
     Diagnostic {
         code: "store.leftover",
         severity: Severity::Warning,

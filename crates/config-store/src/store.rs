@@ -11,7 +11,7 @@ use myownllm_salvage::{AppSchema, NoSchema, Rebased, Shape};
 
 use crate::backups::hash;
 use crate::locked::Locked;
-use crate::read::File;
+use crate::read::ConfigFile;
 use crate::wipe::recommend;
 use crate::{
     BackupId, BackupKind, Clock, FileShape, HistoryEntry, Limits, Loaded, LockedStore, Misplaced, Pending,
@@ -297,14 +297,14 @@ impl ConfigStore for Store<'_> {
 
 impl Store<'_> {
     /// Adds the warnings that belong to a completed save.
-    pub(crate) fn note_saved(
+    pub(crate) fn add_save_warnings(
         &self,
         unseen_possible: bool,
         rights: Permissions,
         diagnostics: &mut Vec<Diagnostic>,
     ) {
         if rights == Permissions::Narrowed {
-            let narrowed = self.note(
+            let narrowed = self.diagnostic(
                 "store.rights-narrowed",
                 Severity::Warning,
                 "others could use the config by its group or its access list, which the new file could not \
@@ -317,7 +317,7 @@ impl Store<'_> {
         }
         if unseen_possible {
             diagnostics.push(
-                self.note(
+                self.diagnostic(
                     "store.no-exchange",
                     Severity::Warning,
                     "this file system cannot exchange two files, so a write of another program in the last \
@@ -330,7 +330,7 @@ impl Store<'_> {
         let config = &self.paths.config;
         if !self.disk.confirms_sync(config) {
             let unconfirmed =
-                self.note(SYNC_UNCONFIRMED, Severity::Warning, sync_unconfirmed_message(config));
+                self.diagnostic(SYNC_UNCONFIRMED, Severity::Warning, sync_unconfirmed_message(config));
             let hint = Some(format!("findmnt --target {}", quote(config)));
             diagnostics.push(Diagnostic { hint, ..unconfirmed });
         }
@@ -338,9 +338,9 @@ impl Store<'_> {
 
     fn fallback_plan(&self, ids: &mut dyn Ids) -> Loaded {
         let plan = self.plan_without_backups(ids).unwrap_or_else(|| {
-            let mut notes = Vec::new();
-            let (source, _) = self.readable_source(&self.backups().list(), &mut notes);
-            let mut plan = self.complete_source(source, FileShape::Unknown, notes, ids);
+            let mut diagnostics = Vec::new();
+            let (source, _) = self.readable_source(&self.backups().list(), &mut diagnostics);
+            let mut plan = self.complete_source(source, FileShape::Unknown, diagnostics, ids);
             // Nothing is known about the file, so no setting in it is known to be lost.
             plan.loaded.report.reset_keys.clear();
             plan
@@ -359,7 +359,7 @@ impl Store<'_> {
         let bytes = self.read_backup(id)?;
         let path = self.backups().path(id);
         let is_daemons = matches!(self.shape_of(&bytes), FileShape::Daemon | FileShape::Mixed);
-        if id.kind == BackupKind::Daemon || (is_daemons && !as_is) {
+        if id.kind == BackupKind::DaemonPart || (is_daemons && !as_is) {
             return Err(StoreError::BadBackup { path, why: "it is not a config of the app's" });
         }
         match Document::parse(&bytes) {
@@ -367,21 +367,21 @@ impl Store<'_> {
             Err(_) if as_is => Ok((Document::empty(), bytes, Vec::new())),
             Err(error) => {
                 let found = self.recover_backup(&bytes, ids);
-                let (document, note) = found.ok_or(StoreError::TornBackup { path, error })?;
+                let (document, diagnostic) = found.ok_or(StoreError::TornBackup { path, error })?;
                 let bytes = document.to_bytes();
-                Ok((document, bytes, vec![note]))
+                Ok((document, bytes, vec![diagnostic]))
             }
         }
     }
 
     /// Returns whether a file, or the complete part of a file that is not JSON, has the daemon's
     /// shape.
-    pub(crate) fn has_daemon_half(&self, file: &File) -> bool {
+    pub(crate) fn has_daemon_half(&self, file: &ConfigFile) -> bool {
         let is_daemons = |read: &Document| matches!(self.schema.shape(read), Shape::Daemon | Shape::Mixed);
         match file {
-            File::Missing => false,
-            File::Json { document, .. } => is_daemons(document),
-            File::Corrupt { bytes, .. } => {
+            ConfigFile::Missing => false,
+            ConfigFile::Json { document, .. } => is_daemons(document),
+            ConfigFile::Corrupt { bytes, .. } => {
                 self.recover_config(bytes).is_some_and(|found| is_daemons(&found.document))
             }
         }

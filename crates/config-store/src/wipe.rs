@@ -8,18 +8,18 @@ use myownllm_salvage::{Salvaged, Shape, app_half, with_app_half};
 use crate::backups::{BackupKind, Listing};
 use crate::locked::Locked;
 use crate::plan::Source;
-use crate::read::File;
+use crate::read::ConfigFile;
 use crate::report::{Accepted, Wipe};
 use crate::{BackupId, FileShape, HistoryEntry, Report, Store, StoreError};
 
 /// The loss of a config, and the backup that still holds the lost settings.
-pub(crate) struct Lost {
+pub(crate) struct DetectedWipe {
     pub(crate) source: Source,
     pub(crate) wipe: Wipe,
-    pub(crate) notes: Vec<Diagnostic>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
-impl Lost {
+impl DetectedWipe {
     /// Returns whether a repair restores the backup. Networks alone are not restored unasked: the
     /// user may have removed them, and only the user decides to join a network again.
     pub(crate) fn is_restored(&self) -> bool {
@@ -32,7 +32,7 @@ impl Store<'_> {
     pub(crate) fn own_settings_of(&self, id: &BackupId, bytes: &[u8]) -> Option<OwnSettings> {
         let document = Document::parse(bytes).ok()?.document;
         let is_the_apps = matches!(self.schema.shape(&document), Shape::App | Shape::Unknown);
-        (is_the_apps && id.kind() != BackupKind::Daemon).then(|| self.schema.own_settings(&document))
+        (is_the_apps && id.kind() != BackupKind::DaemonPart).then(|| self.schema.own_settings(&document))
     }
 
     /// Compares a config with the newest backup.
@@ -44,13 +44,13 @@ impl Store<'_> {
         &self,
         document: &Document,
         listing: &Result<Listing, DiskError>,
-    ) -> Result<Option<Lost>, StoreError> {
+    ) -> Result<Option<DetectedWipe>, StoreError> {
         let Ok(present) = listing else { return Ok(None) };
         if present.newest_good().is_some_and(|id| self.is_accepted_as_bare(id)) {
             return Ok(None);
         }
-        let mut notes = Vec::new();
-        let (source, unread) = self.readable_source(listing, &mut notes);
+        let mut diagnostics = Vec::new();
+        let (source, unread) = self.readable_source(listing, &mut diagnostics);
         let Some(source) = source else { return Ok(None) };
         let (before, now) = (self.schema.own_settings(&source.document), self.schema.own_settings(document));
         let Some(loss) = now.loss_since(&before) else { return Ok(None) };
@@ -59,7 +59,11 @@ impl Store<'_> {
             _ => (before.count(), now.count()),
         };
         let is_backup = source.name.parse::<BackupId>().is_ok();
-        let lost = Lost { wipe: Wipe { loss, backup: source.name.clone(), before, left }, source, notes };
+        let lost = DetectedWipe {
+            wipe: Wipe { loss, backup: source.name.clone(), before, left },
+            source,
+            diagnostics,
+        };
         match unread {
             Some(source) if lost.is_restored() => {
                 Err(StoreError::BackupUnreadable { path: source.path().to_owned(), source })
@@ -79,7 +83,7 @@ impl Store<'_> {
     pub(crate) fn restore_lost(
         &self,
         wiped: &Document,
-        lost: &Lost,
+        lost: &DetectedWipe,
         report: &mut Report,
         ids: &mut dyn Ids,
     ) -> (Document, Vec<Diagnostic>) {
@@ -96,7 +100,7 @@ impl Store<'_> {
     pub(crate) fn salvage_wiped_half(
         &self,
         mixed: &Document,
-        lost: &Lost,
+        lost: &DetectedWipe,
         report: &mut Report,
         ids: &mut dyn Ids,
     ) -> Salvaged {
@@ -110,7 +114,7 @@ impl Store<'_> {
     }
 
     /// Returns a diagnostic about lost settings that no backup has.
-    pub(crate) fn gone_note(&self) -> Diagnostic {
+    pub(crate) fn no_backup_of_settings(&self) -> Diagnostic {
         let program = &self.paths.program;
         let message = format!(
             "the config has lost nearly all of its settings, and no backup has them: a repair begins them \
@@ -118,13 +122,18 @@ impl Store<'_> {
              defaults; if the loss is intended, say so once: {program} config accept"
         );
         let hint = Some(format!("{program} repair"));
-        Diagnostic { hint, ..self.note("config.wiped", Severity::Warning, message) }
+        Diagnostic { hint, ..self.diagnostic("config.wiped", Severity::Warning, message) }
     }
 
     /// Returns a diagnostic that names the loss, the source of the restore, and the command that
     /// accepts an intended loss. `previous` is the backup of the wiped file, once the config is
     /// restored.
-    pub(crate) fn wiped_note(&self, wipe: &Wipe, shape: FileShape, previous: Option<&str>) -> Diagnostic {
+    pub(crate) fn wiped_diagnostic(
+        &self,
+        wipe: &Wipe,
+        shape: FileShape,
+        previous: Option<&str>,
+    ) -> Diagnostic {
         let Wipe { loss, backup, before, left } = wipe;
         let program = &self.paths.program;
         let number =
@@ -164,7 +173,7 @@ impl Store<'_> {
                 format!("{program} config history"),
             ),
         };
-        Diagnostic { hint: Some(hint), ..self.note("config.wiped", Severity::Warning, message) }
+        Diagnostic { hint: Some(hint), ..self.diagnostic("config.wiped", Severity::Warning, message) }
     }
 }
 
@@ -174,14 +183,14 @@ impl Locked<'_> {
         self.check_trust()?;
         self.ensure_keeps_config()?;
         let bytes = match self.read_file()? {
-            File::Json { document, .. }
+            ConfigFile::Json { document, .. }
                 if matches!(self.schema.shape(&document), Shape::App | Shape::Unknown) =>
             {
                 document.bytes_read().to_vec()
             }
             _ => return Err(self.repair_pending()),
         };
-        self.flush_config()?;
+        self.sync_config()?;
         let backups = self.writable_backups();
         let known = backups.list().map_err(|error| backups.failed(error))?;
         let id = backups.put(BackupKind::Good, &bytes)?;

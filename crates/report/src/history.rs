@@ -70,7 +70,7 @@ fn reason(entry: &HistoryEntry, runs: &[Entry]) -> String {
         (Some(run), _) => format!("before: {}", run.command),
         (None, BackupKind::Good) => "a healthy config".to_owned(),
         (None, BackupKind::Kept) => "set aside, never removed".to_owned(),
-        (None, BackupKind::Daemon) => "the daemon's half".to_owned(),
+        (None, BackupKind::DaemonPart) => "the daemon's half".to_owned(),
         _ => String::new(),
     }
 }
