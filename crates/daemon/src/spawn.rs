@@ -3,83 +3,34 @@
 mod attempt;
 mod child;
 mod error;
+mod request;
 mod spawned;
 mod supervise;
 
 use std::{
     error::Error as _,
-    ffi::OsString,
     io,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
 use myownllm_durable_fs::Disk as _;
-use myownllm_identity::StartPermit;
 use myownllm_paths::{ControlSocket, RealLookup};
 
-use self::attempt::{Attempt, StartFailure};
+use self::{
+    attempt::{Attempt, StartFailure},
+    request::IsCancelled,
+};
 pub use self::{
     error::{CandidateFailure, CandidateOutcome, SpawnError},
+    request::SpawnRequest,
     spawned::Spawned,
     supervise::{DaemonExit, ExitWatch, StopOutcome},
 };
-use crate::{Candidate, Endpoint, Probe, Verdict, log, probe::probe, process::HOME_VARIABLE};
+use crate::{Candidate, Endpoint, Probe, Verdict, log, probe::probe};
 
 /// The longest look at the endpoint before a start.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
-
-/// The programs to start, and the home that they shall serve.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct SpawnRequest<'lock> {
-    /// Names the daemon's home, which is created, 0700, if it does not exist, and the Device ID
-    /// that the daemon must have.
-    permit: StartPermit<'lock>,
-    /// The address at which the daemon will listen: in its home, or where its config says.
-    pub endpoint: Endpoint,
-    /// The programs to try, in order.
-    pub candidates: Vec<Candidate>,
-    /// The name of the app in the log, in the lines that name a program; `launch` by default.
-    pub app: String,
-    /// The log file; `<home>/daemon.log` by default. Four former logs are kept beside it.
-    pub log: PathBuf,
-    /// The longest wait for the first answer of a candidate; [`SpawnRequest::READY_WITHIN`] by
-    /// default.
-    pub ready_within: Duration,
-    /// The variable that tells the child its home; `MYOWNMESH_HOME` by default.
-    pub home_variable: OsString,
-    /// Further variables for the child.
-    pub env: Vec<(OsString, OsString)>,
-    /// Set if dropping [`Spawned`] ends the daemon; `false` by default.
-    pub kill_on_drop: bool,
-}
-
-impl<'lock> SpawnRequest<'lock> {
-    /// The default of [`SpawnRequest::ready_within`].
-    pub const READY_WITHIN: Duration = Duration::from_secs(8);
-
-    /// Makes a request with the default of each field. The permit is checked again before each
-    /// program is started.
-    pub fn new(permit: StartPermit<'lock>, endpoint: Endpoint, candidates: Vec<Candidate>) -> Self {
-        Self {
-            log: permit.daemon_home().join("daemon.log"),
-            permit,
-            endpoint,
-            candidates,
-            app: "launch".to_owned(),
-            ready_within: Self::READY_WITHIN,
-            home_variable: OsString::from(HOME_VARIABLE),
-            env: Vec::new(),
-            kill_on_drop: false,
-        }
-    }
-
-    /// Returns the daemon's home.
-    pub fn home(&self) -> &Path {
-        self.permit.daemon_home()
-    }
-}
 
 /// Starts a daemon and waits until it answers.
 ///
@@ -107,8 +58,6 @@ pub fn spawn_unless(
 ) -> Result<Spawned, SpawnError> {
     start(request, Some(is_cancelled))
 }
-
-type IsCancelled<'a> = Option<&'a dyn Fn() -> bool>;
 
 fn start(request: &SpawnRequest<'_>, is_cancelled: IsCancelled<'_>) -> Result<Spawned, SpawnError> {
     let home = check(request)?;

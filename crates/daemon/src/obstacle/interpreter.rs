@@ -11,7 +11,7 @@ use std::{
 
 use myownllm_durable_fs::quote;
 
-use super::StartObstacle;
+use super::start_obstacle::StartObstacle;
 
 /// The longest first line that Linux reads of a script.
 const FIRST_LINE: usize = 256;

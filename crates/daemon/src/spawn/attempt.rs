@@ -8,8 +8,9 @@ use std::{
 };
 
 use super::{
-    CandidateFailure, IsCancelled, SpawnRequest,
     child::{ChildCommand, ChildProcess},
+    error::CandidateFailure,
+    request::{IsCancelled, SpawnRequest},
     supervise::{SupervisedChild, new_mark},
 };
 use crate::{

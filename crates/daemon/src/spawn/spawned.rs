@@ -8,9 +8,10 @@ use std::{
 };
 
 use super::{
-    CandidateOutcome, SpawnRequest,
     attempt::StartedDaemon,
     child::ChildProcess,
+    error::CandidateOutcome,
+    request::SpawnRequest,
     supervise::{DaemonExit, ExitWatch, StopOutcome, SupervisedChild, reap_in_background},
 };
 use crate::{Client, Endpoint, Status, connection::Connection, log, wait::deadline_after};

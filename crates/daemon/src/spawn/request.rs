@@ -1,0 +1,66 @@
+//! The request to start a daemon.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use myownllm_identity::StartPermit;
+
+use crate::{Candidate, Endpoint, process::HOME_VARIABLE};
+
+/// Returns `true` once the start shall be given up; `None` for never.
+pub(super) type IsCancelled<'a> = Option<&'a dyn Fn() -> bool>;
+
+/// The programs to start, and the home that they shall serve.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SpawnRequest<'lock> {
+    /// Names the daemon's home, which is created, 0700, if it does not exist, and the Device ID
+    /// that the daemon must have.
+    pub(super) permit: StartPermit<'lock>,
+    /// The address at which the daemon will listen: in its home, or where its config says.
+    pub endpoint: Endpoint,
+    /// The programs to try, in order.
+    pub candidates: Vec<Candidate>,
+    /// The name of the app in the log, in the lines that name a program; `launch` by default.
+    pub app: String,
+    /// The log file; `<home>/daemon.log` by default. Four former logs are kept beside it.
+    pub log: PathBuf,
+    /// The longest wait for the first answer of a candidate; [`SpawnRequest::READY_WITHIN`] by
+    /// default.
+    pub ready_within: Duration,
+    /// The variable that tells the child its home; `MYOWNMESH_HOME` by default.
+    pub home_variable: OsString,
+    /// Further variables for the child.
+    pub env: Vec<(OsString, OsString)>,
+    /// Set if dropping [`Spawned`] ends the daemon; `false` by default.
+    pub kill_on_drop: bool,
+}
+
+impl<'lock> SpawnRequest<'lock> {
+    /// The default of [`SpawnRequest::ready_within`].
+    pub const READY_WITHIN: Duration = Duration::from_secs(8);
+
+    /// Makes a request with the default of each field. The permit is checked again before each
+    /// program is started.
+    pub fn new(permit: StartPermit<'lock>, endpoint: Endpoint, candidates: Vec<Candidate>) -> Self {
+        Self {
+            log: permit.daemon_home().join("daemon.log"),
+            permit,
+            endpoint,
+            candidates,
+            app: "launch".to_owned(),
+            ready_within: Self::READY_WITHIN,
+            home_variable: OsString::from(HOME_VARIABLE),
+            env: Vec::new(),
+            kill_on_drop: false,
+        }
+    }
+
+    /// Returns the daemon's home.
+    pub fn home(&self) -> &Path {
+        self.permit.daemon_home()
+    }
+}
