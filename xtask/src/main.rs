@@ -12,6 +12,7 @@ mod rig;
 mod style;
 mod test;
 mod tools;
+mod wasm;
 mod windows;
 mod workspace;
 
@@ -48,6 +49,8 @@ enum Verb {
     /// The tests of the libraries and of the program as Windows code, under wine; not a part of
     /// `ci`
     Windows(windows::Args),
+    /// The config for web front ends as WebAssembly, with its test in Node; not a part of `ci`
+    Wasm(wasm::Args),
 }
 
 /// The result of a step: a value, or a sentence with the reason of the failure.
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&args),
         Verb::Mutants(args) => mutants::run(&args),
         Verb::Windows(args) => windows::run(&args),
+        Verb::Wasm(args) => wasm::run(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

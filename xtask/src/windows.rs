@@ -1,12 +1,11 @@
 //! `cargo xtask windows`: the libraries' tests, and the program with its daemon, on Windows code:
 //! built here for the GNU target, and run under wine. wine is no proof about NTFS.
 
-use std::path::Path;
 use std::process::Command;
 
 use crate::Fallible;
 use crate::tools::answers;
-use crate::workspace::{cargo, step};
+use crate::workspace::{cargo, has_target, step};
 
 const TARGET: &str = "x86_64-pc-windows-gnu";
 const LINKER: &str = "x86_64-w64-mingw32-gcc";
@@ -62,12 +61,9 @@ fn on_windows(verb: &str) -> Command {
 
 /// Returns the parts that this machine lacks, each with the command that brings it.
 fn missing() -> Vec<&'static str> {
-    let libraries = Command::new("rustc").args(["--print=target-libdir", "--target", TARGET]).output();
-    let has_std = libraries
-        .is_ok_and(|said| std::fs::read_dir(Path::new(String::from_utf8_lossy(&said.stdout).trim())).is_ok());
     let answer = |program| answers(Command::new(program).arg("--version"));
     [
-        (has_std, "the target's standard library (rustup target add x86_64-pc-windows-gnu)"),
+        (has_target(TARGET), "the target's standard library (rustup target add x86_64-pc-windows-gnu)"),
         (answer(LINKER), "the linker x86_64-w64-mingw32-gcc (Debian: gcc-mingw-w64-x86-64)"),
         (answer("wine"), "wine (Debian: wine64)"),
     ]

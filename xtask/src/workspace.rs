@@ -21,6 +21,13 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
+/// Returns true if the standard library of a target is installed.
+pub(crate) fn has_target(target: &str) -> bool {
+    let mut rustc = Command::new("rustc");
+    let said = rustc.args(["--print=target-libdir", "--target", target]).output();
+    said.is_ok_and(|said| std::fs::read_dir(String::from_utf8_lossy(&said.stdout).trim()).is_ok())
+}
+
 /// Builds programs and returns their paths.
 pub(crate) fn build_programs<const N: usize>(how: &[&str], names: [&str; N]) -> Fallible<[PathBuf; N]> {
     let mut cargo = cargo();
