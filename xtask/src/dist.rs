@@ -3,12 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::Fallible;
-use crate::workspace::{cargo, root};
+use crate::workspace::{build_programs, root, said};
 
 const PROGRAM: &str = "myownllm-mesh";
 
@@ -47,7 +47,8 @@ const FILES: [(&str, &str); 8] = [
 ];
 
 pub(crate) fn run(args: &Args) -> Fallible<bool> {
-    let program = build(args.debug)?;
+    let profile = if args.debug { "--profile=dev" } else { "--release" };
+    let [program] = build_programs(&["--package=myownllm-mesh", profile], [PROGRAM])?;
     let out = root().join(&args.out);
     let mut written = Vec::new();
     let mut put = |name: String, bytes: &[u8]| -> Fallible<()> {
@@ -73,13 +74,14 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
     for (shell, name) in COMPLETIONS {
         put(name.to_owned(), said(&program, &["completions", shell])?.as_bytes())?;
     }
-    let schemas = fs::read_dir(root().join("schemas")).map_err(|e| format!("cannot read schemas: {e}"))?;
-    let mut schemas: Vec<_> = schemas.flatten().map(|entry| entry.file_name()).collect();
+    let mut schemas = Vec::new();
+    for dir in ["schemas", "schemas/config"] {
+        let entries = fs::read_dir(root().join(dir)).map_err(|e| format!("cannot read {dir}: {e}"))?;
+        let files = entries.flatten().filter(|entry| entry.path().extension().is_some());
+        schemas.extend(files.map(|entry| format!("{dir}/{}", entry.file_name().to_string_lossy())));
+    }
     schemas.sort();
-    let schemas = schemas.iter().map(|name| {
-        let name = name.to_string_lossy();
-        (format!("schemas/{name}"), format!("share/doc/myownllm-mesh/schemas/{name}"))
-    });
+    let schemas = schemas.into_iter().map(|name| (name.clone(), format!("share/doc/myownllm-mesh/{name}")));
     let files = FILES.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned()));
     for (from, to) in files.chain(schemas) {
         put(to, &fs::read(root().join(&from)).map_err(|e| format!("cannot read {from}: {e}"))?)?;
@@ -120,34 +122,6 @@ fn archive(program: &Path, out: &Path) -> Fallible<()> {
     write(&out.with_file_name(format!("{name}.sha256")), line.as_bytes())?;
     crate::say!("{line}");
     Ok(())
-}
-
-/// Builds the program and returns its path.
-fn build(debug: bool) -> Fallible<PathBuf> {
-    let mut cargo = cargo();
-    cargo.args(["build", "--package", PROGRAM, "--bin", PROGRAM, "--message-format=json-render-diagnostics"]);
-    if !debug {
-        cargo.arg("--release");
-    }
-    let output = cargo.stderr(Stdio::inherit()).output().map_err(|e| format!("cannot run cargo: {e}"))?;
-    if !output.status.success() {
-        return Err(format!("cargo build ended with {}", output.status));
-    }
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == PROGRAM)
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .ok_or_else(|| format!("cargo built no program of the name {PROGRAM}"))
-}
-
-fn said(program: &Path, args: &[&str]) -> Fallible<String> {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
-    let output = output.map_err(|e| format!("cannot run {}: {e}", program.display()))?;
-    if !output.status.success() {
-        return Err(format!("{PROGRAM} {} ended with {}", args.join(" "), output.status));
-    }
-    String::from_utf8(output.stdout).map_err(|e| format!("{PROGRAM} {}: {e}", args.join(" ")))
 }
 
 #[allow(clippy::disallowed_methods, reason = "build products: whatever is lost is built again")]

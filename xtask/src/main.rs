@@ -6,6 +6,7 @@
 
 mod bench;
 mod ci;
+mod codegen;
 mod dist;
 mod mutants;
 mod rig;
@@ -39,6 +40,8 @@ enum Verb {
     Ci(ci::Args),
     /// Kill, fail and unplug real runs at every file-system call, and check that nothing is lost
     Crash(rig::Args),
+    /// Write the files that come from the code: the public API of each library, the configs' schemas
+    Codegen(codegen::Args),
     /// The release program, its manual pages and completions, laid out under dist/ for a packager
     Dist(dist::Args),
     /// The speed beside the straightforward way to do the same: a table of ratios, each with its
@@ -57,11 +60,15 @@ enum Verb {
 pub(crate) type Fallible<T> = Result<T, String>;
 
 fn main() -> ExitCode {
+    if let Some(ended) = codegen::run_rustdoc() {
+        return ended;
+    }
     let outcome = match Cli::parse().verb {
         Verb::Scenario(args) => rig::run("scenario", &args),
         Verb::Test(args) => test::run(&args),
         Verb::Ci(args) => ci::run(&args),
         Verb::Crash(args) => rig::run("crash", &args),
+        Verb::Codegen(args) => codegen::run(&args),
         Verb::Dist(args) => dist::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Mutants(args) => mutants::run(&args),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::Fallible;
-use crate::workspace::build_programs;
+use crate::workspace::{build_programs, built_beside_this};
 
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
@@ -25,9 +25,7 @@ pub(crate) fn run(verb: &str, args: &Args) -> Fallible<bool> {
 /// Runs the rig on the programs that the tests have built. Another build of them would have other
 /// features, and would build all crates once more.
 pub(crate) fn run_as_built(verb: &str, options: &[&str]) -> Fallible<bool> {
-    let this = std::env::current_exe().map_err(|e| format!("cannot find myself: {e}"))?;
-    let rig = this.with_file_name(format!("rig{}", std::env::consts::EXE_SUFFIX));
-    start(&rig, verb, &options.iter().map(OsString::from).collect::<Vec<_>>())
+    start(&built_beside_this("rig")?, verb, &options.iter().map(OsString::from).collect::<Vec<_>>())
 }
 
 fn start(rig: &Path, verb: &str, options: &[OsString]) -> Fallible<bool> {

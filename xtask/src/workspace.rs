@@ -12,6 +12,15 @@ pub(crate) fn root() -> &'static Path {
     here.parent().unwrap_or(here)
 }
 
+/// Returns the directories of the libraries under `crates`: every crate but the program.
+pub(crate) fn libraries() -> Fallible<Vec<String>> {
+    let crates = std::fs::read_dir(root().join("crates")).map_err(|e| format!("cannot list crates: {e}"))?;
+    let names = crates.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<_> = names.filter(|name| name != "app").collect();
+    names.sort();
+    Ok(names)
+}
+
 /// Returns cargo in the workspace's root: the cargo that runs xtask, if any.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
@@ -62,4 +71,52 @@ pub(crate) fn step(command: &mut Command) -> Fallible<bool> {
     crate::say!("\n$ {name} {}", shown[1..].join(" "));
     let status = command.status().map_err(|e| format!("cannot run {name}: {e}"))?;
     Ok(status.success())
+}
+
+/// Returns the path of a program that was built together with this one.
+pub(crate) fn built_beside_this(program: &str) -> Fallible<PathBuf> {
+    let this = std::env::current_exe().map_err(|e| format!("cannot find myself: {e}"))?;
+    Ok(this.with_file_name(format!("{program}{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// Returns what a program prints.
+pub(crate) fn said(program: &Path, args: &[&str]) -> Fallible<String> {
+    let name = program.display();
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let output = output.map_err(|e| format!("cannot run {name}: {e}"))?;
+    if !output.status.success() {
+        return Err(format!("{name} {} ended with {}", args.join(" "), output.status));
+    }
+    String::from_utf8(output.stdout).map_err(|e| format!("{name} {}: {e}", args.join(" ")))
+}
+
+/// Returns the text of a document of the workspace, with a new text between the marks of a verb.
+pub(crate) fn replace_between_marks(document: &Path, verb: &str, new: &str) -> Fallible<String> {
+    let path = root().join(document);
+    let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    between_marks(&text, verb, new).ok_or_else(|| format!("{} has no place for it", path.display()))
+}
+
+fn between_marks(document: &str, verb: &str, new: &str) -> Option<String> {
+    let begin = format!("<!-- written by `cargo xtask {verb}` -->");
+    let (before, rest) = document.split_once(&begin)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{begin}\n\n{new}\n{END}{after}"))
+}
+
+/// Ends a text that a verb writes.
+const END: &str = "<!-- end -->";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_between_the_marks_is_replaced() {
+        let marked =
+            |text: &str| format!("before\n<!-- written by `cargo xtask bench` -->\n{text}\n{END}\nafter\n");
+        assert_eq!(between_marks(&marked("old"), "bench", "new\n"), Some(marked("\nnew\n")));
+        assert_eq!(between_marks("no marks", "bench", "new"), None);
+        assert_eq!(between_marks(&marked("old"), "codegen", "new"), None);
+    }
 }

@@ -1,12 +1,9 @@
 //! The table of measurements, with the ratio and the aim of each.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-
-use crate::Fallible;
 
 /// One comparison.
 pub(super) struct Line {
@@ -51,8 +48,6 @@ pub(super) struct Table {
 }
 
 const HEAD: [&str; 7] = ["what", "ours", "against", "theirs", "ratio", "aim", ""];
-const BEGIN: &str = "<!-- written by `cargo xtask bench --write` -->";
-const END: &str = "<!-- end -->";
 
 impl Unit {
     fn name(self) -> &'static str {
@@ -163,36 +158,11 @@ impl Table {
             "not_measured": self.missing, "machine": self.machine, "program_bytes": self.program_bytes,
         })
     }
-
-    /// Replaces the table in the document.
-    #[allow(clippy::disallowed_methods, reason = "a document in the work tree, under version control")]
-    pub(super) fn write_into(&self, document: &Path) -> Fallible<()> {
-        let say = |e: std::io::Error| format!("{}: {e}", document.display());
-        let text = std::fs::read_to_string(document).map_err(say)?;
-        let new = between(&text, &self.text())
-            .ok_or_else(|| format!("{} has no place for it", document.display()))?;
-        std::fs::write(document, new).map_err(say)
-    }
-}
-
-/// Replaces the table between the two marks.
-fn between(document: &str, table: &str) -> Option<String> {
-    let (before, rest) = document.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{table}\n{END}{after}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_what_is_between_the_marks_is_replaced() {
-        let document = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let new = between(&document, "new\n").unwrap_or_default();
-        assert_eq!(new, format!("before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"));
-        assert_eq!(between("no marks", "new"), None);
-    }
 
     #[test]
     fn an_aim_is_met_or_missed_by_ratio_or_by_difference() {
