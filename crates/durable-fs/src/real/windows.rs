@@ -304,16 +304,16 @@ impl Disk for RealDisk {
         let real = dunce::canonicalize(verbatim(home)).map_err(failed)?;
         let start = Instant::now();
         loop {
-            match file.try_lock() {
+            match fs4::FileExt::try_lock(&file) {
                 Ok(()) => return Ok(LockedDir::new(home, &real, RealDisk, Changes { _lock: Some(file) })),
-                Err(std::fs::TryLockError::WouldBlock) => {
+                Err(fs4::TryLockError::WouldBlock) => {
                     let waited = start.elapsed();
                     let Some(rest) = wait.checked_sub(waited).filter(|rest| !rest.is_zero()) else {
                         return Err(LockError::Held { home: home.to_owned(), waited });
                     };
                     std::thread::sleep(POLL.min(rest));
                 }
-                Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
+                Err(fs4::TryLockError::Error(error)) => return Err(failed(error)),
             }
         }
     }
