@@ -292,8 +292,7 @@ fn doctor_names_the_member_that_a_finding_is_about_and_opens_the_config_there() 
 #[test]
 fn a_held_lock_is_6_after_a_bounded_wait() {
     let home = Home::legacy();
-    let folder = std::fs::File::open(home.path(APP)).unwrap();
-    folder.lock().unwrap();
+    let folder = support::hold_lock(&home.path(APP));
     let before = home.snapshot();
     let ran = home.run(&["migrate", "--json"]).ends_with(6);
     assert!(home.snapshot() == before, "{ran:?}");

@@ -539,8 +539,7 @@ fn identity_file_tells_a_time_and_not_a_number() {
 #[test]
 fn run_that_waits_says_for_whom_and_goes_on() {
     let home = Home::legacy();
-    let folder = std::fs::File::open(home.path(APP)).unwrap();
-    folder.lock().unwrap();
+    let folder = support::hold_lock(&home.path(APP));
     let mut child = home.command(&["migrate"]);
     let mut child =
         child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
@@ -573,8 +572,7 @@ fn run_that_waited_says_that_another_process_did_the_work(#[case] bad: Option<&[
     if let Some(bytes) = bad {
         home.put(&config, bytes, 0o600);
     }
-    let lock = std::fs::File::open(home.path(APP)).unwrap();
-    lock.lock().unwrap();
+    let lock = support::hold_lock(&home.path(APP));
     let mut child = home.command(&["launch", "--no-daemon"]);
     let mut child =
         child.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();

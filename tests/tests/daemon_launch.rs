@@ -653,8 +653,7 @@ fn a_signal_while_a_daemon_starts_leaves_none_behind() {
     }
     // A launch that waits for the lock, for somebody else's start or move, ends as well.
     for home in [Home::settled(), Home::legacy()] {
-        let lock = std::fs::File::open(home.path(APP)).unwrap();
-        lock.lock().unwrap();
+        let _lock = support::hold_lock(&home.path(APP));
         let app = Staying::start(&home, launch(&home, "", &["--once"]));
         // By then it has looked for a daemon. A process that waits for the lock keeps the directory
         // open; every other look at the directory ends within one poll.
@@ -775,7 +774,7 @@ fn a_detached_daemon_holds_no_lock_and_nothing_else_of_ours() {
     let home = Home::settled();
     run(&mut launch(&home, "", &["--detach"])).ends_with(0);
     let [pid] = serving(&home)[..] else { panic!() };
-    std::fs::File::open(home.path(APP)).unwrap().try_lock().unwrap();
+    drop(support::hold_lock(&home.path(APP)));
     for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten() {
         let held = std::fs::read_link(entry.path()).unwrap_or_default();
         let log = home.path(&format!("{MESH}/daemon.log"));
@@ -810,7 +809,7 @@ fn a_detached_daemon_inherits_nothing_from_who_started_the_launch() {
     for number in [3, 4, 9, 10, 77, 255, 700] {
         // The lock is released when the shell ends.
         shell(&format!("exec {number}>lock; flock {number}; \"$@\"")).ends_with(0);
-        std::fs::File::open(home.path("lock")).unwrap().try_lock().unwrap();
+        drop(support::hold_lock(&home.path("lock")));
         end();
         // The command substitution ends with the launch. If the daemon held the pipe, `run` would
         // time out.
@@ -1046,8 +1045,7 @@ fn two_that_change_the_active_network_at_once_leave_one() {
     // The active network changes after a launch has read the config and planned a change.
     let home = with_networks();
     let daemon = daemon_on(&home, MESH).trace(home.path("trace")).start().unwrap();
-    let lock = std::fs::File::open(home.path(APP)).unwrap();
-    lock.lock().unwrap();
+    let lock = support::hold_lock(&home.path(APP));
     let app = Staying::start(&home, launch(&home, "", &["--once"]));
     eventually("it has planned", || trace(&home).contains("config_show"));
     let mut changed = home.json(&config());
@@ -1061,8 +1059,7 @@ fn two_that_change_the_active_network_at_once_leave_one() {
     assert!(!trace(&home).contains("first-net"), "{}", trace(&home));
     // A launch without a change to request does not wait for the lock.
     run(&mut launch(&home, "", &["--once"])).ends_with(0);
-    let lock = std::fs::File::open(home.path(APP)).unwrap();
-    lock.lock().unwrap();
+    let _lock = support::hold_lock(&home.path(APP));
     run(&mut launch(&home, "", &["--once"])).ends_with(0);
     drop(daemon);
 }
@@ -1301,8 +1298,7 @@ const LEAKED: &[u8] =
 #[test]
 fn no_daemon_is_started_while_another_holds_the_lock() {
     let home = Home::settled();
-    let folder = std::fs::File::open(home.path(APP)).unwrap();
-    folder.lock().unwrap();
+    let folder = support::hold_lock(&home.path(APP));
     let log = home.path(&format!("{MESH}/daemon.log"));
     let mut waiting = launch(&home, "", &["--once"]).stdout(Stdio::null()).spawn().unwrap();
     let until = Instant::now() + Duration::from_secs(3);

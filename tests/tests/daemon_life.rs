@@ -20,6 +20,7 @@ use myownllm_daemon::{
     StoppedDaemon, Target, attach, detect, orphans_of, probe, spawn, spawn_unless, stop_daemon, stop_orphan,
 };
 use myownllm_durable_fs::{Disk, LockedDir, RealDisk};
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -183,7 +184,7 @@ fn the_child_gets_its_home_its_own_group_and_no_file_of_ours() {
     std::fs::DirBuilder::new().create(home.path()).unwrap();
     // The lock of the home is held during a start.
     let lock = std::fs::File::open(home.path()).unwrap();
-    lock.lock().unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
     // A program may open files without close-on-exec.
     rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty()).unwrap();
     let blocked: nix::sys::signal::SigSet =
@@ -210,7 +211,8 @@ fn the_child_gets_its_home_its_own_group_and_no_file_of_ours() {
     assert_eq!(group, pid);
     // After the test's lock is released, nobody holds the lock.
     drop(lock);
-    std::fs::File::open(home.path()).unwrap().try_lock().unwrap();
+    let again = std::fs::File::open(home.path()).unwrap();
+    flock(again, FlockOperation::NonBlockingLockExclusive).unwrap();
     end(spawned);
 }
 

@@ -286,6 +286,14 @@ impl Home {
     }
 }
 
+/// Locks a home as another run does, until the file is dropped. Panics if another run holds the lock.
+#[cfg(unix)]
+pub fn hold_lock(home: &Path) -> std::fs::File {
+    let dir = std::fs::File::open(home).unwrap();
+    rustix::fs::flock(&dir, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    dir
+}
+
 #[cfg(unix)]
 pub fn set_mode(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt as _;
