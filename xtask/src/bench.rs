@@ -8,11 +8,12 @@ mod counts;
 mod daemon;
 mod table;
 mod times;
+mod weights;
 
 use std::process::Command;
 
 use crate::Fallible;
-use crate::workspace::{build_programs, root};
+use crate::workspace::{build_programs, replace_between_marks, root};
 
 use table::{Line, Table};
 
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// Print the table as a JSON document
     #[arg(long)]
     json: bool,
+    /// Measure the packages and the first build of each library, and no speed; needs an idle machine
+    #[arg(long, conflicts_with_all = ["quick", "names", "json"])]
+    weights: bool,
     /// Write the table into docs/performance.md
     #[arg(long, conflicts_with_all = ["quick", "names"])]
     write: bool,
@@ -52,6 +56,13 @@ struct Programs {
 }
 
 pub(crate) fn run(args: &Args) -> Fallible<bool> {
+    if args.weights {
+        let table = weights::table()?;
+        if args.write {
+            write("bench --weights --write", &table)?;
+        }
+        return Ok(true);
+    }
     let [mesh] = build_programs(&["--release", "--package=myownllm-mesh"], ["myownllm-mesh"])?;
     let [reader, probe, heap, daemon, stand_in] = build_programs(
         &["--profile=bench", "--package=bench", "--package=integration-tests"],
@@ -71,9 +82,18 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
         crate::say!("{}", table.text());
     }
     if args.write {
-        table.write_into(&root().join("docs/performance.md"))?;
+        write("bench --write", &table.text())?;
     }
     Ok(true)
+}
+
+/// Replaces a table in the document.
+#[allow(clippy::disallowed_methods, reason = "a document in the work tree, under version control")]
+fn write(verb: &str, table: &str) -> Fallible<()> {
+    let document = std::path::Path::new("docs/performance.md");
+    let new = replace_between_marks(document, verb, table)?;
+    std::fs::write(root().join(document), new)
+        .map_err(|e| format!("cannot write {}: {e}", document.display()))
 }
 
 /// Returns the stdout of a program.
