@@ -47,6 +47,14 @@ impl Pushed {
             _ => Self::Other { kind, line },
         }
     }
+
+    /// Returns the line, to be forwarded.
+    pub fn into_line(self) -> Value {
+        match self {
+            Self::Event(Event { event, .. }) => serde_json::json!({"kind": "event", "event": event}),
+            Self::Lagged { line } | Self::Other { line, .. } => line,
+        }
+    }
 }
 
 /// An event of the daemon.
