@@ -2,7 +2,6 @@
 //! as values.
 
 use std::collections::hash_map::RandomState;
-use std::ffi::OsStr;
 use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -143,17 +142,7 @@ impl Context {
     /// needs.
     #[must_use]
     pub fn with_program_search(mut self) -> Self {
-        let overrides = self.layout.app.daemon_program_variables.iter().filter_map(|name| {
-            let value = std::env::var_os(OsStr::new(name.as_ref())).filter(|value| !value.is_empty())?;
-            Some((name.to_string(), value))
-        });
-        self.search = ProgramSearch {
-            overrides: overrides.collect(),
-            program: std::env::current_exe().ok(),
-            path: std::env::var_os("PATH"),
-            working_dir: std::env::current_dir().ok(),
-            triple: Some(env!("MYOWNLLM_TARGET").to_owned()),
-        };
+        self.search = ProgramSearch::from_process(&self.layout.app, Some(env!("MYOWNLLM_TARGET")));
         self
     }
 

@@ -14,7 +14,7 @@ use myownllm_daemon::{
 };
 pub use myownllm_daemon::{DaemonKind, RunningDaemon};
 use myownllm_durable_fs::{Disk, DiskError};
-use myownllm_paths::{ControlSocket, Layout, Mode, Socket, check_control_socket};
+use myownllm_paths::{ControlSocket, HostApp, Layout, Mode, Socket, check_control_socket};
 
 use crate::diagnostic::Diagnostic;
 
@@ -106,6 +106,25 @@ pub struct ProgramSearch {
     pub working_dir: Option<PathBuf>,
     /// The target triple of the running program: the file name of a bundled daemon contains it.
     pub triple: Option<String>,
+}
+
+impl ProgramSearch {
+    /// Reads the environment of this process: the variables of the app that name the program, the
+    /// running program, `PATH`, and the working directory. Only a start of a daemon needs it.
+    #[must_use]
+    pub fn from_process(app: &HostApp, triple: Option<&str>) -> Self {
+        let overrides = app.daemon_program_variables.iter().filter_map(|name| {
+            let value = std::env::var_os(name.as_ref()).filter(|value| !value.is_empty())?;
+            Some((name.to_string(), value))
+        });
+        Self {
+            overrides: overrides.collect(),
+            program: std::env::current_exe().ok(),
+            path: std::env::var_os("PATH"),
+            working_dir: std::env::current_dir().ok(),
+            triple: triple.map(str::to_owned),
+        }
+    }
 }
 
 /// The daemons of one home on this machine.
