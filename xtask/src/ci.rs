@@ -25,7 +25,7 @@ impl From<bool> for Ended {
 
 type Step = (&'static str, fn() -> Fallible<Ended>);
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     ("format", || Ok(step(cargo().args(["fmt", "--all", "--check"]))?.into())),
     // The lint `incompatible_msrv` finds features that the oldest supported Rust lacks.
     ("lints", || {
@@ -46,17 +46,19 @@ const STEPS: [Step; 11] = [
         })
     }),
     ("oldest supported Rust", oldest_rust),
-    // The sibling app is outside the workspace, so no other step builds it. It shares the target
-    // directory, and takes seconds.
-    ("sibling app", || {
-        let manifest = "examples/sibling-app/Cargo.toml";
-        let check = ["check", "--locked", "--quiet", "--target-dir", "target", "--manifest-path", manifest];
-        Ok(step(cargo().args(check))?.into())
-    }),
+    // The example apps are outside the workspace, so no other step builds them as an app does, from
+    // their own lock files. They share the target directory, and take seconds. The tests run them.
+    ("sibling app", || app_builds("examples/sibling-app/Cargo.toml")),
+    ("Tauri back end", || app_builds("examples/tauri-backend/Cargo.toml")),
     ("tests", || Ok(test::run(&test::Args::default())?.into())),
     ("scenarios", || Ok(rig::run_as_built("scenario", &[])?.into())),
     ("crash sweep, short", || Ok(rig::run_as_built("crash", &["--short"])?.into())),
 ];
+
+fn app_builds(manifest: &str) -> Fallible<Ended> {
+    let check = ["check", "--locked", "--quiet", "--target-dir", "target", "--manifest-path", manifest];
+    Ok(step(cargo().args(check))?.into())
+}
 
 /// Runs `what` if the tool is installed or can be installed.
 fn with_tool(name: &str, purpose: &str, what: fn() -> Fallible<bool>) -> Fallible<Ended> {

@@ -1,0 +1,58 @@
+//! The user's home, looked at once: the one place of the back end that reads environment and clock.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use myownllm_config_model::SeededIds;
+use myownllm_config_store::{MyOwnLlm, Store, StorePaths, SystemClock};
+use myownllm_durable_fs::RealDisk;
+use myownllm_launch::{LocalDaemons, ProgramSearch};
+use myownllm_paths::{
+    CheckedLayout, Env, Layout, MYOWNLLM, PathResolver as _, PathsError, RealLookup, Resolver,
+};
+
+use crate::error::{Result, told};
+
+pub struct Home {
+    pub layout: Layout,
+    /// The same layout, if the homes of app and daemon are apart.
+    pub checked: std::result::Result<CheckedLayout, PathsError>,
+    clock: SystemClock,
+    schema: MyOwnLlm,
+    search: ProgramSearch,
+}
+
+impl Home {
+    pub fn of_user() -> Result<Self> {
+        Self::of(&Env::from_process())
+    }
+
+    pub fn of(env: &Env) -> Result<Self> {
+        let layout = Resolver::new(MYOWNLLM).resolve(env).map_err(told)?;
+        Ok(Self {
+            checked: CheckedLayout::new(layout.clone(), &RealLookup),
+            clock: SystemClock::default(),
+            schema: MyOwnLlm::new(layout.conversations.to_string_lossy()),
+            // Tauri's sidecar keeps its triple in dev mode; the app's `build.rs` knows it.
+            search: ProgramSearch::from_process(&layout.app, option_env!("DAEMON_SIDECAR_TRIPLE")),
+            layout,
+        })
+    }
+
+    /// Returns the app's config on disk.
+    pub fn store(&self) -> Store<'_> {
+        Store::new(&RealDisk, &self.clock, StorePaths::of(&self.layout), &self.schema)
+    }
+
+    /// Returns the daemons of this home.
+    pub fn daemons(&self) -> LocalDaemons<'_> {
+        LocalDaemons::new(&RealDisk, &self.layout, &self.search)
+    }
+}
+
+/// Returns ids for new networks and prompts.
+pub fn ids() -> SeededIds {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seed = RandomState::new().build_hasher().finish();
+    SeededIds::new(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), seed)
+}

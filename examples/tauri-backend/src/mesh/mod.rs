@@ -1,0 +1,3 @@
+pub mod daemon;
+pub mod daemon_commands;
+pub mod migration;
