@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::workspace::{cargo, root, step};
-use crate::{Fallible, rig, style, test, tools};
+use crate::{Fallible, codegen, rig, style, test, tools};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {}
@@ -25,7 +25,7 @@ impl From<bool> for Ended {
 
 type Step = (&'static str, fn() -> Fallible<Ended>);
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     ("format", || Ok(step(cargo().args(["fmt", "--all", "--check"]))?.into())),
     // The lint `incompatible_msrv` finds features that the oldest supported Rust lacks.
     ("lints", || {
@@ -51,6 +51,7 @@ const STEPS: [Step; 12] = [
     ("sibling app", || app_builds("examples/sibling-app/Cargo.toml")),
     ("Tauri back end", || app_builds("examples/tauri-backend/Cargo.toml")),
     ("tests", || Ok(test::run(&test::Args::default())?.into())),
+    ("files from the code", || Ok(codegen::check_as_built()?.into())),
     ("scenarios", || Ok(rig::run_as_built("scenario", &[])?.into())),
     ("crash sweep, short", || Ok(rig::run_as_built("crash", &["--short"])?.into())),
 ];
@@ -103,7 +104,15 @@ fn oldest_rust() -> Fallible<Ended> {
         )));
     }
     let mut check = Command::new("rustup");
-    check.current_dir(root()).args(["run", version, "cargo", "check", "--workspace", "--quiet"]);
+    check.current_dir(root()).args([
+        "run",
+        version,
+        "cargo",
+        "check",
+        "--workspace",
+        "--all-targets",
+        "--quiet",
+    ]);
     check.args(["--target-dir", "target/oldest"]).env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
     Ok(step(&mut check)?.into())
 }
