@@ -79,6 +79,12 @@ fn stale_socket(home: &Home, path: &str) {
     drop(std::os::unix::net::UnixListener::bind(home.path(path)).unwrap());
 }
 
+fn active_network_id(home: &Home, id: &str) {
+    let mut config = home.json(CONFIG);
+    config["cloud_mesh"]["networks"][0]["network_id"] = id.into();
+    home.put(CONFIG, config.to_string().as_bytes(), 0o600);
+}
+
 fn without_rosters(home: &Home, base: &str) {
     std::fs::remove_dir_all(home.path(&format!("{base}/mesh"))).unwrap();
 }
@@ -257,6 +263,9 @@ fn whole_homes(#[case] home: (Home, Alive)) {
     home.put(CONFIG, &bytes[..bytes.len() / 2], 0o600); }))]
 #[case::an_array(settled(|home| home.put(CONFIG, b"[1,2]", 0o600)))]
 #[case::missing(settled(|home| remove(home, CONFIG)))]
+#[case::an_active_network_id_with_a_space(settled(|home| active_network_id(home, "no way")))]
+#[case::an_active_network_id_that_is_too_short(settled(|home| active_network_id(home, "ab")))]
+#[case::an_active_network_without_an_id(settled(|home| active_network_id(home, "")))]
 #[case::a_directory(settled(|home| { remove(home, CONFIG); std::fs::create_dir(home.path(CONFIG)).unwrap();
     }))]
 #[case::a_dangling_symlink(settled(|home| { remove(home, CONFIG);
@@ -356,6 +365,8 @@ fn places(#[case] home: (Home, Alive)) {
 
 #[rstest]
 #[case::an_unreadable_config(settled(|home| home.put(DAEMON_CONFIG, b"{ not json", 0o600)))]
+#[case::the_config_of_a_newer_daemon(settled(|home| home.put(DAEMON_CONFIG,
+    br#"{"version":99,"daemon":{},"networks":[]}"#, 0o600)))]
 #[case::the_config_of_the_app(settled(|home| { let bytes = home.bytes(CONFIG);
     home.put(DAEMON_CONFIG, &bytes, 0o600); }))]
 #[case::a_stale_socket(settled(|home| stale_socket(home, ".myownllm/.myownmesh/daemon.sock")))]

@@ -838,6 +838,27 @@ fn full_read_only_and_separate_file_systems_lose_nothing() {
     assert!(home.has("other/mesh/rosters/home-mesh.json") && !home.has(KEY));
 }
 
+/// On a disk that is mounted read-only, each change fails for one cause, which one error names. A
+/// home that needs no change is no healthy one either.
+#[test]
+fn a_read_only_disk_is_one_error() {
+    if !can_mount() {
+        return;
+    }
+    let read_only = "mount --bind \"$1\" \"$1\"; mount -o remount,bind,ro \"$1\"";
+    for make in [Home::after_the_bug, Home::legacy, Home::settled, Home::empty] {
+        for args in [&["launch", "--no-daemon"][..], &["repair"]] {
+            let home = make();
+            let ran = with_mounts(&home, read_only, args);
+            let errors = ran.stderr.matches("error: ").count();
+            // An app can run on a healthy home that cannot be changed.
+            let is_fine = ran.code == Some(0) && args[0] == "launch" && home.has(NEW_KEY);
+            assert!(is_fine || (ran.code == Some(1) && errors == 1), "{args:?}: {ran:?}");
+            assert!(is_fine || ran.stderr.contains("hint: findmnt --target "), "{args:?}: {ran:?}");
+        }
+    }
+}
+
 /// A full disk keeps the daemon from starting; the message blames the disk, not the daemon's
 /// program.
 #[test]

@@ -336,6 +336,8 @@ fn an_active_network_that_no_daemon_would_understand_is_named() {
     assert_eq!(found["code"], "bridge.malformed", "{said:#}");
     assert!(found["message"].as_str().unwrap().starts_with("the active network first-net: "), "{found}");
     assert!(found["hint"].as_str().unwrap().ends_with(" network show first-net"), "{found}");
+    let doctor = home.run(&["doctor"]).ends_with(4).stdout;
+    assert!(doctor.contains("problem  networks.active"), "{doctor}");
 }
 
 /// `status` and `doctor` predict that something blocks the socket path, and the hint removes it.
@@ -538,8 +540,12 @@ fn a_daemons_config_on_which_none_starts_is_named_by_doctor() {
     };
     let own = home.path(MESH).join("config.json");
     assert_eq!(check().0, "ok");
+    let running = daemon_on(&home, MESH).start().unwrap();
     std::fs::write(&own, "{\"version\": 9}").unwrap();
-    assert!(matches!(check(), (mark, hint) if mark == "warning" && hint.contains("MYOWNMESH_BIN=")));
+    assert_eq!(check().0, "warning", "a daemon that runs has read its config");
+    drop(running);
+    std::fs::write(&own, "{\"version\": 9}").unwrap();
+    assert!(matches!(check(), (mark, hint) if mark == "problem" && hint.contains("MYOWNMESH_BIN=")));
     std::fs::write(&own, "{\"version\": 3, ").unwrap();
     let (mark, hint) = check();
     assert_eq!(mark, "problem");

@@ -229,6 +229,20 @@ fn settings_that_are_gone_from_a_used_home_are_told_by_every_command(#[case] byt
     home.run(&["salvage", "--check"]).ends_with(0);
 }
 
+/// A launch that may not repair a wiped config never calls that config healthy.
+#[cfg(unix)]
+#[rstest]
+#[case::no_backup(home_without_backups())]
+#[case::a_backup(Home::settled())]
+fn wiped_config_that_is_left_is_not_called_healthy(#[case] home: Home) {
+    home.put(CONFIG, br#"{"active_family":"qwen3"}"#, 0o600);
+    let daemon = env!("CARGO_BIN_EXE_stand-in-daemon");
+    let _daemon = integration_tests::Builder::new(daemon, home.path(APP)).start().unwrap();
+    let ran = home.run(&["launch", "--no-daemon"]).ends_with(7);
+    assert!(ran.stdout.contains("has lost settings or networks (see below)"), "{ran:?}");
+    assert!(ran.stderr.contains("the config has lost nearly all of its settings"), "{ran:?}");
+}
+
 #[rstest]
 fn the_only_config_in_a_temporary_file_is_restored(
     #[values(".durable-fs.123-10.part", ".durable-fs.1-1.swap", "config-backups/.durable-fs.4-2.part")]
@@ -309,10 +323,12 @@ fn without_config_and_backups(home: &Home) {
 fn daemon_leaves_no_network_that_the_config_may_have_lost(#[case] lose: fn(&Home)) {
     let home = joined();
     lose(&home);
-    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
-    let kept = &said["data"]["reconcile"]["plan"]["kept"];
-    assert_eq!(kept[0]["reason"], "the config may have lost it", "{said:#}");
-    assert_eq!(home.json(DAEMON_CONFIG)["networks"][0]["pinned_peers"][0], PEER);
+    for launch in ["first", "second"] {
+        let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+        let kept = &said["data"]["reconcile"]["plan"]["kept"];
+        assert_eq!(kept[0]["reason"], "the config may have lost it", "{launch} launch: {said:#}");
+        assert_eq!(home.json(DAEMON_CONFIG)["networks"][0]["pinned_peers"][0], PEER);
+    }
 }
 
 #[cfg(unix)]

@@ -115,7 +115,7 @@ pub(crate) fn plan_of(context: &Context) -> LaunchPlan {
 }
 
 /// Returns what a launch would do, and all checks of that plan.
-pub(crate) fn examine(context: &Context) -> (LaunchPlan, Checks) {
+fn examine(context: &Context) -> (LaunchPlan, Checks) {
     as_a_launch(context, |options| {
         let libraries = context.libraries();
         let launch_context = libraries.launch_context();

@@ -26,8 +26,19 @@ pub(crate) struct Closed {
 }
 
 /// Gives an error about a path that the runner may not use the command that gives access back.
-/// Replaces several such errors by one problem.
+/// Replaces several such errors by one problem. Keeps the first of several errors that one failure
+/// of the system causes: on a full or a read-only disk, each change fails.
 pub fn name_one_cause(disk: &dyn Disk, layout: &Layout, diagnostics: &mut Vec<Diagnostic>) {
+    let mut causes = Vec::new();
+    diagnostics.retain(|told| {
+        let (true, Some(number), Some(hint)) = (told.is_error(), told.os_error, &told.hint) else {
+            return true;
+        };
+        let cause = (number, told.class, hint.clone());
+        let is_first = !causes.contains(&cause);
+        causes.push(cause);
+        is_first
+    });
     let Some(closed) = Closed::of(disk, layout, diagnostics.iter()) else { return };
     let mut covered = diagnostics.iter_mut().filter(|told| closed.covers(told));
     if let (Some(single), None) = (covered.next(), covered.next()) {

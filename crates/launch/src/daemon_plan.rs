@@ -9,6 +9,7 @@ use myownllm_durable_fs::Owner;
 use myownllm_identity::{IdentityPaths, ensure_reachable_peers};
 use serde::{Serialize, Serializer};
 
+use crate::access::unwritable;
 use crate::context::{Context, Options};
 use crate::daemons::{RunningDaemon, processes_unknown};
 use crate::diagnostic::Diagnostic;
@@ -109,8 +110,22 @@ pub(crate) fn undecided(decision: &Decision) -> Diagnostic {
 
 fn home_refusal(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
     trusted_home(context)?;
-    ensure_readable_state(context)?;
+    ensure_usable_home(context, run_as)?;
     ensure_own_daemon(context, run_as)
+}
+
+/// Checks that a daemon can write in its home, and list its rosters and states. `run_as` is the
+/// user that starts the daemon, if that is not the user of this process.
+///
+/// # Errors
+/// Fails if nothing can be changed in the daemon home, or if its rosters and states cannot be
+/// listed.
+pub fn ensure_usable_home(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
+    let home = std::slice::from_ref(&context.layout.daemon_home);
+    match unwritable(context, run_as, home) {
+        Some(unwritable) => Err(unwritable.as_error()),
+        None => ensure_readable_state(context),
+    }
 }
 
 /// Refuses a daemon home whose rosters or states cannot be listed: a daemon would take the device

@@ -20,6 +20,13 @@ use serde::Serialize;
 /// The name of this program, as everybody can call it.
 pub const PROGRAM: &str = "myownllm-mesh";
 
+/// The code of a config that is not a JSON object.
+pub const CORRUPT: &str = "store.corrupt";
+/// The code of a config that has lost the user's settings.
+pub const WIPED: &str = "config.wiped";
+/// The code of a config that a launch would repair.
+pub const NEEDS_REPAIR: &str = "config.needs-repair";
+
 /// The option of `launch` that gives a daemon more time to start.
 pub const DAEMON_WAIT: &str = "--daemon-wait";
 /// The longest time that a daemon can be given to start: its start holds the home's lock.
@@ -83,6 +90,9 @@ pub struct Diagnostic {
     /// True if the system does not let the user of this process use the path.
     #[serde(skip)]
     pub is_denied: bool,
+    /// The number of the system's error that is the innermost cause.
+    #[serde(skip)]
+    pub(crate) os_error: Option<i32>,
 }
 
 impl Diagnostic {
@@ -98,6 +108,7 @@ impl Diagnostic {
             place: None,
             class: Class::Failed,
             is_denied: false,
+            os_error: None,
         }
     }
 
@@ -122,15 +133,16 @@ impl Diagnostic {
         let mut causes = Vec::new();
         let place_of = |error: &ParseError| Box::new(Place::from(error));
         let mut place = error.downcast_ref().map(place_of);
-        let mut is_denied = false;
+        let (mut is_denied, mut os_error) = (false, None);
         let mut next = error.source();
         while let Some(cause) = next {
             causes.push(cause.to_string());
             is_denied |= cause.downcast_ref().is_some_and(is_access_denied);
+            os_error = cause.downcast_ref().and_then(std::io::Error::raw_os_error).or(os_error);
             place = place.or_else(|| cause.downcast_ref().map(place_of));
             next = cause.source();
         }
-        Self { causes, place, hint, is_denied, ..Self::error(code, error.to_string()) }
+        Self { causes, place, hint, is_denied, os_error, ..Self::error(code, error.to_string()) }
     }
 
     /// Sets the path that the diagnostic is about.

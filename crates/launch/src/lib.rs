@@ -34,13 +34,14 @@ pub use checks::{Check, Checks, Mark, checks};
 pub use closed::name_one_cause;
 pub use context::{Context, LOCK_WAIT, OnWait, Options, homes_of, lock_wait};
 pub use daemon_config::{misplaced_diagnostic, shared_config};
-pub use daemon_plan::DaemonStep;
+pub use daemon_plan::{DaemonStep, ensure_usable_home};
 pub use daemons::{
     CONFIG_LIMIT, DaemonKind, Daemons, GRACE, LAST_BREATH, LocalDaemons, OPERATION, ProgramSearch,
     RunningDaemon, abandoned_diagnostic, processes_unknown, read_control_socket,
 };
 pub use diagnostic::{
-    Class, DAEMON_WAIT, Diagnostic, LONGEST_DAEMON_WAIT, PROGRAM, Severity, add_untold, class_of,
+    CORRUPT, Class, DAEMON_WAIT, Diagnostic, LONGEST_DAEMON_WAIT, NEEDS_REPAIR, PROGRAM, Severity, WIPED,
+    add_untold, class_of,
 };
 pub use edit::{Edit, Followed, edit_config, ensure_no_legacy_daemon};
 pub use hints::{called, edit};
@@ -50,7 +51,7 @@ pub use losses::lost_settings;
 pub use moves::{COLLISION, Watch, collision_diagnostic, move_diagnostics};
 pub use networks::{ConnectedDaemon, NetworkBackup, Reconciled, reconcile_diagnostics, saved};
 pub use outcome::{Daemon, Outcome};
-pub use plan::{CORRUPT, LaunchPlan, LaunchStep, NEEDS_REPAIR, WIPED, plan};
+pub use plan::{LaunchPlan, LaunchStep, plan};
 pub use relapse::Relapse;
 pub use sequence::launch;
 pub use start::{check_socket, check_start, leaked_socket, refusal_diagnostic};

@@ -1,5 +1,6 @@
 //! Brings a daemon's networks in line with the config, and reports what failed.
 
+use myownllm_config_model::masking::mask_text;
 pub use myownllm_config_model::networks::saved;
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, network_id};
@@ -11,6 +12,9 @@ use serde_json::Value;
 
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity};
 use crate::words::LONGEST_NAME;
+
+/// The stable code of a network id that a daemon refuses.
+const INVALID_ID: &str = "network.invalid-id";
 
 /// The daemon that is asked.
 #[derive(Clone, Debug, Serialize)]
@@ -125,7 +129,7 @@ pub(crate) fn plan_for(
     status: Status,
     role: Role,
 ) -> Result<(reconcile::Plan, Vec<Value>), Diagnostic> {
-    let Wanted { store, document, is_in_doubt } = *wanted;
+    let Wanted { store, document, mut is_in_doubt } = *wanted;
     // The networks of an app that keeps none in its config are left alone.
     let schema = store.schema();
     let Some((schema, mut saved)) =
@@ -133,10 +137,14 @@ pub(crate) fn plan_for(
     else {
         return Ok(Default::default());
     };
-    let active = schema.active_network(document).map_err(unconvertible)?;
+    let active = active_network(store, document)?;
     let is_saved = |joined: &String| saved.iter().any(|saved| network_id::same(&saved.network_id, joined));
-    if role == Role::Shared && !status.joined_networks.iter().all(is_saved) {
-        saved.extend(formerly_saved(store, schema));
+    if (role == Role::Shared || saved.is_empty()) && !status.joined_networks.iter().all(is_saved) {
+        let former = formerly_saved(store, schema);
+        // An app that never saved a network has removed none: an earlier launch may have repaired a
+        // config that had lost its networks.
+        is_in_doubt |= saved.is_empty() && former.is_empty();
+        saved.extend(former);
     }
     let view =
         reconcile::gather(daemon, status, role, active, saved).map_err(|error| Diagnostic::from(&error))?;
@@ -153,10 +161,26 @@ pub(crate) fn plan_for(
     Ok((plan, unkept))
 }
 
-fn unconvertible(found: myownllm_config_model::Diagnostic) -> Diagnostic {
-    let id = found.path;
-    let message = format!("the active network {}: {}", shortened(&id, LONGEST_NAME), found.message);
-    Diagnostic::error(found.code, message).hint(format!("{PROGRAM} network show {}", quoted(&id)))
+/// Returns the network that a daemon is to join, in the daemon's shape.
+///
+/// # Errors
+/// Fails if no daemon would join the network of that id or of those settings.
+pub(crate) fn active_network(
+    store: &dyn ConfigStore,
+    document: &Document,
+) -> Result<Option<Value>, Diagnostic> {
+    let Some(schema) = store.schema() else { return Ok(None) };
+    schema.active_network(document).map_err(|found| {
+        // An id is free text, and may contain a login.
+        let id = mask_text(&found.path).unwrap_or(found.path);
+        let message = format!("the active network {}: {}", shortened(&id, LONGEST_NAME), found.message);
+        // No command gives a network another id.
+        let hint = match found.code {
+            INVALID_ID => format!("{PROGRAM} network use --none"),
+            _ => format!("{PROGRAM} network show {}", quoted(&id)),
+        };
+        Diagnostic::error(found.code, message).hint(hint)
+    })
 }
 
 /// Returns the networks in the routine backups of the config: a network that was removed while no

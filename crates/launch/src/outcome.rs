@@ -5,7 +5,7 @@ use myownllm_config_store::FileShape;
 use myownllm_daemon::{CandidateOutcome, Detection, Endpoint, Role, Rule, Spawned, Status};
 use myownllm_migration::LiveDaemon;
 
-use crate::diagnostic::{Class, Diagnostic, class_of};
+use crate::diagnostic::{Class, Diagnostic, WIPED, class_of};
 use crate::networks::Reconciled;
 use crate::relapse::Relapse;
 
@@ -53,6 +53,13 @@ impl Outcome {
     #[must_use]
     pub fn class(&self) -> Option<Class> {
         class_of(&self.diagnostics)
+    }
+
+    /// True if the config on the disk has lost settings or networks, and this launch has not
+    /// restored them.
+    #[must_use]
+    pub fn has_lost_settings(&self) -> bool {
+        self.config.wiped.is_some() || self.findings.iter().any(|found| found.code == WIPED)
     }
 }
 

@@ -16,20 +16,14 @@ use crate::context::{Context, Options};
 use crate::daemon_config::{misplaced_diagnostic, shared_config};
 use crate::daemon_plan::{DaemonStep, Preparation};
 use crate::daemons::RunningDaemon;
-use crate::diagnostic::{Class, Diagnostic, add_untold, class_of};
+use crate::diagnostic::{Class, Diagnostic, WIPED, add_untold, class_of};
 use crate::home::{HomePlan, Work, ensure_permitted, live_refusal, orphan_diagnostic};
 use crate::identity::identity_answer;
 use crate::moves::collision_diagnostic;
+use crate::networks::active_network;
 use crate::start::{LEAKED, leaked_socket, missing_program, unusable_log};
 use crate::trust::ensure_changeable;
 use crate::words::{backup, count, network_id_of, process};
-
-/// The code of a config that is not a JSON object.
-pub const CORRUPT: &str = "store.corrupt";
-/// The code of a config that has lost the user's settings.
-pub const WIPED: &str = "config.wiped";
-/// The code of a config that a launch would repair.
-pub const NEEDS_REPAIR: &str = "config.needs-repair";
 
 /// The actions of a launch, and everything that decided them.
 #[derive(Debug, Serialize)]
@@ -283,6 +277,10 @@ impl<'p, 'a> Planner<'p, 'a> {
         };
         let daemon = self.daemon_step(is_barred, !refusals.is_empty());
         refusals.into_iter().for_each(|refusal| add_new(&mut diagnostics, refusal));
+        // A launch finds a daemon, and fails to bring its networks in line.
+        let is_used = !matches!(daemon, DaemonStep::None { .. });
+        let active = loaded.map(|loaded| active_network(self.context.store, &loaded.document));
+        diagnostics.extend(active.and_then(Result::err).filter(|_| is_used));
         diagnostics.extend(stuck);
         let missing_key = self.identity.refusal().is_some_and(IdentityRefusal::is_missing);
         // If the config cannot be read for the socket at which its daemon listens, nothing may be
@@ -301,7 +299,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             config: loaded.map(|loaded| loaded.pending.clone()),
             stops: stops.map(LiveDaemon::from).collect(),
             daemon,
-            active_network: loaded.and_then(active_network),
+            active_network: loaded.and_then(active_network_id),
             pending: pending || !self.migration.collisions.is_empty(),
             diagnostics,
             migration: self.migration,
@@ -345,17 +343,9 @@ impl<'p, 'a> Planner<'p, 'a> {
     /// Returns the diagnostics that keep a launch from using a daemon.
     fn daemon_refusals(&self) -> Vec<Diagnostic> {
         let starts = matches!(self.detection.decision, Decision::Spawn);
-        let home = || {
-            unwritable(
-                self.context,
-                self.options.run_as,
-                std::slice::from_ref(&self.context.layout.daemon_home),
-            )
-        };
-        let home = starts.then(home).flatten().map(Diagnostic::as_error);
         let program = self.program.clone().filter(|program| starts && program.is_error());
         let log = starts.then(|| unusable_log(self.context)).flatten();
-        self.preparation.refusal.clone().into_iter().chain(home).chain(log).chain(program).collect()
+        self.preparation.refusal.clone().into_iter().chain(log).chain(program).collect()
     }
 
     /// Decides which daemon a launch would end with. `is_barred` is true if a launch would not look
@@ -426,7 +416,7 @@ fn config_step(loaded: Option<&Loaded>) -> Option<LaunchStep> {
     }
 }
 
-fn active_network(loaded: &Loaded) -> Option<String> {
+fn active_network_id(loaded: &Loaded) -> Option<String> {
     let shown = myownllm_config_model::masking::mask(&loaded.document);
     myownllm_config_model::networks::active(&shown).and_then(network_id_of)
 }

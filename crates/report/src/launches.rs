@@ -174,7 +174,7 @@ pub(crate) fn config_line(home: &HomeView<'_>, outcome: &Outcome) -> String {
     let what = match (outcome.shape, is_current) {
         (FileShape::Missing, true) if outcome.is_settled_by_another => "another process wrote it meanwhile",
         (_, true) if outcome.is_settled_by_another => "another process repaired it meanwhile",
-        (FileShape::App | FileShape::Unknown, true) if outcome.config.wiped.is_some() => {
+        (FileShape::App | FileShape::Unknown, true) if outcome.has_lost_settings() => {
             "has lost settings or networks (see below), and is left as it is"
         }
         (FileShape::App | FileShape::Unknown, false) if outcome.has_repaired() => "repaired",

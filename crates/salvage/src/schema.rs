@@ -160,7 +160,7 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
     /// daemon leaves the other [saved networks](Self::saved_networks).
     ///
     /// # Errors
-    /// Fails if the network cannot be converted; the path of the diagnostic is the network id.
+    /// Fails if the network cannot be converted, or if a daemon refuses its id; the path of the diagnostic is the network id.
     fn active_network(&self, _app: &Document) -> Result<Option<serde_json::Value>, Diagnostic> {
         Ok(None)
     }
@@ -279,14 +279,19 @@ impl AppSchema for MyOwnLlm {
 
     fn active_network(&self, app: &Document) -> Result<Option<serde_json::Value>, Diagnostic> {
         let Some(network) = networks::active(app) else { return Ok(None) };
-        convert::to_daemon(network).map(Some).map_err(|error| Diagnostic {
-            code: error.code(),
+        let id = network_id::of(network).unwrap_or_default();
+        let refused = |code, message| Diagnostic {
+            code,
             severity: Severity::Problem,
-            message: error.to_string(),
-            path: network_id::of(network).unwrap_or_default().into_owned(),
+            message,
+            path: id.clone().into_owned(),
             hint: None,
             place: None,
-        })
+        };
+        let converted =
+            convert::to_daemon(network).map_err(|error| refused(error.code(), error.to_string()))?;
+        network_id::normalize(&id).map_err(|error| refused(error.code(), error.to_string()))?;
+        Ok(Some(converted))
     }
 
     fn is_myownllm(&self) -> bool {

@@ -1,12 +1,11 @@
 //! `repair`: `launch --no-daemon` in plain words for people.
 
-use myownllm_launch::{Check, Daemon, Mark, Options, launch};
+use myownllm_launch::{Daemon, Options, ensure_usable_home, launch};
 use myownllm_report::{Fate, launch_data, launch_trace, repaired};
 use serde_json::json;
 
 use crate::cli::RepairArgs;
 use crate::context::{Context, fresh_ids};
-use crate::look::examine;
 use crate::output::{Answer, Printer};
 
 pub(crate) fn run(context: &Context, args: &RepairArgs, printer: &Printer) -> Answer {
@@ -15,10 +14,7 @@ pub(crate) fn run(context: &Context, args: &RepairArgs, printer: &Printer) -> An
     let mut outcome = launch(&libraries.launch_context(), &options, &mut fresh_ids());
     if outcome.class().is_none() {
         // A home in which nothing can be changed is not healthy although nothing is to be repaired.
-        let (_, checks) = examine(context);
-        let is_closed = |check: &&Check| ["homes.writable", "homes.access"].contains(&check.id);
-        let closed = checks.of(Mark::Problem).filter(is_closed);
-        outcome.diagnostics.extend(closed.filter_map(|check| check.diagnostic.clone()));
+        outcome.diagnostics.extend(ensure_usable_home(&libraries.launch_context(), options.run_as).err());
     }
     let home = libraries.view();
     let data = match printer.is_json() {

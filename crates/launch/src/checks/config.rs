@@ -7,9 +7,9 @@ use myownllm_config_store::{Loaded, Step, StoreError};
 use myownllm_durable_fs::{move_aside, quote};
 
 use super::Examiner;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{CORRUPT, Diagnostic, NEEDS_REPAIR, WIPED};
 use crate::hints::edit;
-use crate::plan::{CORRUPT, NEEDS_REPAIR, WIPED};
+use crate::networks::active_network;
 use crate::words::{count, network_id_of, short, state_words};
 
 impl Examiner<'_, '_> {
@@ -45,10 +45,13 @@ impl Examiner<'_, '_> {
             _ if loaded.newer.is_some() => {
                 self.checks.skipped(ID, "the config is of a newer version, and left as it is");
             }
-            Some(network) => {
-                let name = network_id_of(network).unwrap_or_default();
-                self.checks.ok(ID, format!("{saved} saved, {name} is active"));
-            }
+            Some(network) => match active_network(self.context.store, &loaded.document) {
+                Err(refused) => self.checks.diagnostic(ID, refused),
+                Ok(_) => {
+                    let name = network_id_of(network).unwrap_or_default();
+                    self.checks.ok(ID, format!("{saved} saved, {name} is active"));
+                }
+            },
             None if saved == 0 => self.checks.ok(ID, "no network is saved"),
             None => {
                 let evidence = format!("{} saved and none active", count(saved, "network"));

@@ -155,7 +155,10 @@ impl Examiner<'_, '_> {
             Some(version) if version > daemon_config::NEWEST_VERSION => {
                 let evidence =
                     format!("of version {version}, newer than the daemons that this program knows");
-                self.checks.diagnostic(ID, Diagnostic::warning("daemon.config-newer", evidence).at(path));
+                let diagnostic = Diagnostic::warning("daemon.config-newer", evidence).at(path);
+                // A daemon that runs has read its config.
+                let starts = self.plan.wants_start();
+                self.checks.diagnostic(ID, if starts { diagnostic.as_error() } else { diagnostic });
             }
             _ => self.checks.ok(ID, "a daemon can start on it"),
         }
