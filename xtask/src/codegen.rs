@@ -36,9 +36,14 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
     if args.check { compare(&files) } else { write(&files) }
 }
 
-/// Checks the files with the program that the tests have built.
-pub(crate) fn check_as_built() -> Fallible<bool> {
-    compare(&from_the_program(&built_beside_this("myownllm-mesh")?)?)
+/// Checks the files with the program that the tests have built. Returns the reason if this machine
+/// cannot list the public APIs.
+pub(crate) fn check_as_built() -> Fallible<Result<bool, String>> {
+    let good = compare(&from_the_program(&built_beside_this("myownllm-mesh")?)?)?;
+    if let Some(why) = api::unavailable() {
+        return Ok(if good { Err(why) } else { Ok(false) });
+    }
+    Ok(Ok(compare(&api::listings()?)? && good))
 }
 
 /// Returns the files that the program knows: the schemas of the two configs, and the exit codes in
