@@ -1,14 +1,13 @@
 //! The edge of the program: reads environment, clock, randomness and disk once, and passes them on
 //! as values.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use myownllm_config_model::SeededIds;
+use myownllm_config_model::{Ids as _, SeededIds};
 use myownllm_config_store::{ConfigStore as _, Loaded, MyOwnLlm, Store, StorePaths, SystemClock};
 use myownllm_durable_fs::{Disk as _, Owner, RealDisk, Runner, quote};
+pub use myownllm_launch::fresh_ids;
 use myownllm_launch::words::short;
 use myownllm_launch::{
     Context as LaunchContext, Diagnostic, LOCK_WAIT, LocalDaemons, OnWait, Options, ProgramSearch, homes_of,
@@ -224,17 +223,8 @@ fn absolute(home: &Path) -> Result<std::path::PathBuf, Diagnostic> {
         .map_err(|error| Diagnostic::from_error(&error, "paths.relative-home", None).at(home))
 }
 
-/// Returns new ids, from the clock and the system's randomness.
-#[must_use]
-pub fn fresh_ids() -> SeededIds {
-    // The standard library seeds its hashers from the system's randomness: good enough for an id
-    // that only has to be new within one file.
-    SeededIds::new(now_ms(), RandomState::new().build_hasher().finish())
-}
-
 /// Returns the milliseconds since the Unix epoch.
 #[must_use]
 pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    fresh_ids().now_ms()
 }

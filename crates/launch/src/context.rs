@@ -1,9 +1,11 @@
 //! The context of a launch, and its options.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use myownllm_config_model::SeededIds;
 use myownllm_config_store::ConfigStore;
 use myownllm_daemon::SpawnRequest;
 use myownllm_durable_fs::{Disk, Owner};
@@ -51,6 +53,16 @@ pub struct Context<'a> {
 #[must_use]
 pub fn homes_of(layout: &Layout) -> Homes {
     Homes::of(layout)
+}
+
+/// Returns new ids, from the clock and the system's randomness.
+#[must_use]
+pub fn fresh_ids() -> SeededIds {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // The standard library seeds its hashers from the system's randomness: good enough for an id
+    // that only has to be new within one file.
+    let seed = RandomState::new().build_hasher().finish();
+    SeededIds::new(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), seed)
 }
 
 /// The callback that a run calls once when it waits for another process. The argument is the id of

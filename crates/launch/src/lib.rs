@@ -28,11 +28,17 @@ mod verdict;
 mod waiting;
 pub mod words;
 
+/// The crates whose types are in this crate's interface, in the versions that fit it.
+pub use {
+    myownllm_config_model, myownllm_config_store, myownllm_daemon, myownllm_durable_fs, myownllm_identity,
+    myownllm_migration, myownllm_paths,
+};
+
 pub use access::{missing_home, missing_home_hint, unwritable};
 pub use alone::{ConfigRepair, MoveResult, StateMove, move_state, repair_config};
 pub use checks::{Check, Checks, Mark, checks};
 pub use closed::name_one_cause;
-pub use context::{Context, LOCK_WAIT, OnWait, Options, homes_of, lock_wait};
+pub use context::{Context, LOCK_WAIT, OnWait, Options, fresh_ids, homes_of, lock_wait};
 pub use daemon_config::{misplaced_diagnostic, shared_config};
 pub use daemon_plan::{DaemonStep, ensure_usable_home};
 pub use daemons::{

@@ -1,9 +1,5 @@
-//! The user's home, looked at once: the one place of the back end that reads environment and clock.
+//! The user's home, looked at once: the one place of the back end that reads the environment.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use myownllm_config_model::SeededIds;
 use myownllm_config_store::{MyOwnLlm, Store, StorePaths, SystemClock};
 use myownllm_durable_fs::RealDisk;
 use myownllm_launch::{LocalDaemons, ProgramSearch};
@@ -48,11 +44,4 @@ impl Home {
     pub fn daemons(&self) -> LocalDaemons<'_> {
         LocalDaemons::new(&RealDisk, &self.layout, &self.search)
     }
-}
-
-/// Returns ids for new networks and prompts.
-pub fn ids() -> SeededIds {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seed = RandomState::new().build_hasher().finish();
-    SeededIds::new(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), seed)
 }

@@ -2,11 +2,11 @@
 
 use myownllm_config_model::{Document, Fragment};
 use myownllm_config_store::{ConfigStore as _, EditError, FileShape};
-use myownllm_launch::LOCK_WAIT;
+use myownllm_launch::{LOCK_WAIT, fresh_ids};
 use serde_json::Value;
 
 use crate::error::{Result, told};
-use crate::home::{Home, ids};
+use crate::home::Home;
 
 /// Returns the config to run on: the file's, completed with the defaults, and repaired in memory if a
 /// daemon has overwritten it. Writes nothing.
@@ -28,7 +28,7 @@ pub fn patch_config_value(patch: &Value) -> Result<()> {
 }
 
 fn load(home: &Home) -> Result<Value> {
-    Ok(home.store().load(&mut ids()).map_err(told)?.document.root().to_value())
+    Ok(home.store().load(&mut fresh_ids()).map_err(told)?.document.root().to_value())
 }
 
 fn save(home: &Home, config: &Value) -> Result<()> {
@@ -54,10 +54,10 @@ fn edit(home: &Home, edit: &mut Edit<'_>) -> Result<()> {
     store.ensure_home().map_err(told)?;
     let locked = store.lock(LOCK_WAIT).map_err(told)?;
     // An edit that changes nothing writes nothing: the file of a fresh install has to be there first.
-    if store.load(&mut ids()).map_err(told)?.shape == FileShape::Missing {
-        locked.apply(&mut ids()).map_err(told)?;
+    if store.load(&mut fresh_ids()).map_err(told)?.shape == FileShape::Missing {
+        locked.apply(&mut fresh_ids()).map_err(told)?;
     }
-    locked.update(&mut ids(), edit).map_err(told)?;
+    locked.update(&mut fresh_ids(), edit).map_err(told)?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use myownllm_daemon::{AsyncClient, Candidate, ControlError, Endpoint, Role, Spawned};
 use myownllm_durable_fs::RealDisk;
-use myownllm_launch::{Class, Context, Daemon, Diagnostic, GRACE, Options, Severity, launch};
+use myownllm_launch::{Class, Context, Daemon, Diagnostic, GRACE, Options, Severity, fresh_ids, launch};
 use myownllm_migration::{Homes, Migrator};
 use myownllm_paths::Mode;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::error::{MeshError, Result, told};
-use crate::home::{Home, ids};
+use crate::home::Home;
 
 /// The longest wait for an answer: joining a network talks to relays.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -161,7 +161,7 @@ pub async fn launch_mesh(tx: mpsc::Sender<Value>) -> Result<Launched> {
             store: &home.store(),
             daemons: &home.daemons(),
         };
-        let outcome = launch(&context, &Options::default(), &mut ids());
+        let outcome = launch(&context, &Options::default(), &mut fresh_ids());
         let daemon = match outcome.daemon {
             Daemon::Attached { endpoint, role: Role::Shared, .. } => {
                 Some((endpoint, DaemonMode::Shared, None))
