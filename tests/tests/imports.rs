@@ -184,6 +184,18 @@ fn files_import_each_other_in_no_circle(
     assert_eq!(circle_in(&all), None, "{name}");
 }
 
+/// `NoDaemons` finds no daemon: outside of tests, files would move under one that writes them.
+#[test]
+fn no_library_turns_on_what_is_for_tests() {
+    for entry in std::fs::read_dir(support::root().join("crates")).unwrap() {
+        let manifest = entry.unwrap().path().join("Cargo.toml");
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        let shipped = text.split("[dev-dependencies]").next().unwrap();
+        let is_use = |line: &&str| line.contains("\"testing\"") || line.contains("\"sim\"");
+        assert_eq!(shipped.lines().find(is_use), None, "{}", manifest.display());
+    }
+}
+
 /// What two commands share lives beside the commands.
 #[test]
 fn commands_of_the_program_do_not_import_each_other() {

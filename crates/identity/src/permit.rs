@@ -62,7 +62,25 @@ fn key_of(device_id: &str) -> &str {
 ///
 /// No permit exists if the identity file has not arrived, is not sound, or is missing while a
 /// roster or state knows it: a daemon would create a new key. Only [`start_permit`] creates a
-/// permit.
+/// permit, and only while the lock is held:
+///
+/// ```compile_fail,E0451
+/// # use myownllm_durable_fs::LockedDir;
+/// # use myownllm_identity::{Expected, IdentityPaths, StartPermit};
+/// fn permit(lock: &LockedDir, places: IdentityPaths) -> StartPermit<'_> {
+///     StartPermit { places, expected: Expected::key("mine"), lock } // wanted: start_permit(lock, &places)?
+/// }
+/// ```
+///
+/// ```compile_fail,E0505
+/// # use myownllm_durable_fs::LockedDir;
+/// # use myownllm_identity::{IdentityPaths, start_permit};
+/// fn start(lock: LockedDir, places: &IdentityPaths) {
+///     let permit = start_permit(&lock, places).unwrap();
+///     drop(lock);
+///     println!("{permit:?}"); // wanted: the lock is held until the daemon has answered
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a permit is there to be used"]
 pub struct StartPermit<'lock> {

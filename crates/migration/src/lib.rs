@@ -55,7 +55,15 @@ impl LiveDaemons for NoDaemons {
 }
 
 /// The entry point: inspect, plan, execute. Object-safe, so that another implementation can take
-/// its place.
+/// its place. A move changes files, so it takes the lock:
+///
+/// ```compile_fail,E0308
+/// # use myownllm_durable_fs::RealDisk;
+/// # use myownllm_migration::{LiveDaemons, Migrator, Options, StateMigrator as _};
+/// fn run(migrator: &Migrator<'_>, daemons: &dyn LiveDaemons) {
+///     migrator.run(&RealDisk, &Options::forward(), daemons); // wanted: RealDisk.lock(app_home, wait)?
+/// }
+/// ```
 pub trait StateMigrator {
     /// True if a run would have anything to do. Makes a handful of calls, takes no lock and writes
     /// nothing.

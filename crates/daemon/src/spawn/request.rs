@@ -13,7 +13,15 @@ use crate::{Candidate, Endpoint, process::HOME_VARIABLE};
 /// Returns `true` once the start shall be given up; `None` for never.
 pub(super) type IsCancelled<'a> = Option<&'a dyn Fn() -> bool>;
 
-/// The programs to start, and the home that they shall serve.
+/// The programs to start, and the home that they shall serve, for which it takes a permit:
+///
+/// ```compile_fail,E0308
+/// use myownllm_daemon::{Candidate, Endpoint, SpawnRequest};
+///
+/// fn request<'lock>(home: &std::path::Path, own: Endpoint, programs: Vec<Candidate>) -> SpawnRequest<'lock> {
+///     SpawnRequest::new(home, own, programs) // wanted: SpawnRequest::new(start_permit(&lock, &places)?, …)
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SpawnRequest<'lock> {
