@@ -542,8 +542,41 @@ fn programs_on_the_search_path(#[case] name: &str) {
 }
 
 /// What a user may not do in the homes, or in the directory of the socket.
+/// Another user than root, who owns a home, with a program and a daemon within reach.
+struct OtherUser<'h> {
+    home: &'h Home,
+    program: std::path::PathBuf,
+}
+
+impl<'h> OtherUser<'h> {
+    const SETPRIV: [&'static str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+
+    /// Gives a home away. `None` if the test cannot be another user.
+    fn of(home: &'h Home) -> Option<Self> {
+        let can = Command::new("setpriv").args(Self::SETPRIV).arg("true").status();
+        if !can.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        home.put("daemon", &std::fs::read(env!("CARGO_BIN_EXE_stand-in-daemon")).unwrap(), 0o755);
+        // The user cannot reach the work tree.
+        let base = home.path("..").canonicalize().unwrap();
+        let program = base.join("program");
+        std::fs::copy(support::program(), &program).unwrap();
+        assert!(Command::new("chown").args(["-hR", "65534:65534"]).arg(&base).status().unwrap().success());
+        Some(Self { home, program })
+    }
+
+    fn says(&self, args: &[&str]) -> Ran {
+        let mut command = Command::new("setpriv");
+        command.args(Self::SETPRIV).arg("--").arg(&self.program).arg("--home").arg(self.home.path(""));
+        command.args(args).current_dir("/").env("HOME", "/nonexistent").env("PATH", "/usr/bin:/bin");
+        run(command.env("MYOWNMESH_BIN", self.home.path("daemon")))
+    }
+}
+
 #[rstest]
 #[case::daemon_home_may_not_be_written(MESH, 0o500)]
+#[case::app_home_may_not_be_listed(APP, 0o300)]
 #[case::secrets_may_not_be_entered(".myownllm/.myownmesh/.secrets", 0o600)]
 #[case::app_home_may_not_be_written(APP, 0o500)]
 #[case::socket_directory_may_not_be_written("run", 0o500)]
@@ -565,29 +598,111 @@ fn modes(#[case] path: &str, #[case] mode: u32) {
     let home = Home::settled();
     std::fs::create_dir(home.path("run")).unwrap();
     control_socket(&home, home.path("run/d.sock").to_str().unwrap());
-    home.put("daemon", &std::fs::read(env!("CARGO_BIN_EXE_stand-in-daemon")).unwrap(), 0o755);
-    let setpriv = ["--reuid=65534", "--regid=65534", "--clear-groups"];
     // Root may do everything; where the test cannot be another user, there is nothing to see.
-    if !Command::new("setpriv").args(setpriv).arg("true").status().is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no setpriv");
-        return;
-    }
-    // The user cannot reach the work tree.
-    let base = home.path("..").canonicalize().unwrap();
-    let program = base.join("program");
-    std::fs::copy(support::program(), &program).unwrap();
-    assert!(Command::new("chown").args(["-hR", "65534:65534"]).arg(&base).status().unwrap().success());
+    let Some(user) = OtherUser::of(&home) else { return eprintln!("skipped: no setpriv") };
     set_mode(&home.path(path), mode);
-    let said = |args: &[&str]| {
-        let mut command = Command::new("setpriv");
-        command.args(setpriv).arg("--").arg(&program).arg("--home").arg(home.path("")).args(args);
-        command.current_dir("/").env("HOME", "/nonexistent").env("PATH", "/usr/bin:/bin");
-        run(command.env("MYOWNMESH_BIN", home.path("daemon")))
-    };
-    let doctor = said(&["doctor", "--json"]);
-    let launch = said(&["launch", "--once", "--json"]);
+    let doctor = user.says(&["doctor", "--json"]);
+    let launch = user.says(&["launch", "--once", "--json"]);
     set_mode(&home.path(path), 0o700);
     same_verdict(&doctor, &launch);
+}
+
+/// Clears the file attributes on drop, so that the home can be removed.
+struct Unlocked<'a>(&'a Home);
+
+impl Drop for Unlocked<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("chattr").args(["-R", "-i", "-a"]).arg(self.0.path("")).output();
+    }
+}
+
+/// Files that nobody may rename or remove. The hint, run as printed but without `sudo`, mends.
+#[rstest]
+#[case::old_key(Home::legacy(), "+i", OLD_KEY)]
+#[case::old_rosters(Home::legacy(), "+a", ".myownllm/mesh/rosters")]
+#[case::log(Home::settled(), "+i", ".myownllm/.myownmesh/daemon.log")]
+#[case::log_to_append_to(Home::settled(), "+a", ".myownllm/.myownmesh/daemon.log")]
+#[case::daemon_home(Home::settled(), "+a", MESH)]
+fn protected_files(#[case] home: Home, #[case] attribute: &str, #[case] path: &str) {
+    let change = |how: &str| Command::new("chattr").arg(how).arg(home.path(path)).output();
+    let _unlocked = Unlocked(&home);
+    if !change(attribute).is_ok_and(|ran| ran.status.success()) {
+        return eprintln!("skipped: no chattr here");
+    }
+    agree(&home, |_| {});
+    let doctor = run(&mut home.with_daemon(&["doctor", "--json"])).json();
+    let is_mend = |hint: &&str| hint.starts_with("sudo chattr ");
+    let checks = doctor["data"]["checks"].as_array().unwrap();
+    let hint = checks.iter().filter_map(|check| check["hint"].as_str()).find(is_mend).unwrap();
+    follow(&home, hint.strip_prefix("sudo ").unwrap());
+    assert_eq!(run(&mut home.with_daemon(&["launch", "--once"])).code, Some(0));
+}
+
+/// Homes with mounts that only a namespace of its own shows. `script` runs in the user's home first.
+#[rstest]
+#[case::key_mounted_alone(
+    Home::legacy(),
+    "mount --bind .myownllm/.secrets/identity.json .myownllm/.secrets/identity.json"
+)]
+#[case::full_disk(
+    Home::settled(),
+    "cd .myownllm && cp -a .myownmesh copy && mount -t tmpfs -o size=256k,mode=700 \
+    none .myownmesh && cp -a copy/. .myownmesh && { head -c 999999 /dev/zero >.myownmesh/fill 2>/dev/null || true; }"
+)]
+#[case::no_free_file(
+    Home::settled(),
+    "cd .myownllm && cp -a .myownmesh copy && mount -t tmpfs -o \
+    nr_inodes=64,mode=700 none .myownmesh && cp -a copy/. .myownmesh && \
+    { seq -f .myownmesh/x%g 64 | xargs -n 1 touch 2>/dev/null || true; }"
+)]
+fn mounts(#[case] home: Home, #[case] script: &str) {
+    let can_mount = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
+    if !can_mount.is_ok_and(|ran| ran.status.success()) {
+        return eprintln!("skipped: no mounts here");
+    }
+    let said = |args: &[&str]| {
+        let program = home.with_daemon(args);
+        let mut unshare = Command::new("unshare");
+        unshare.args([
+            "-m",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            &format!("({script}) && exec \"$@\""),
+            "sh",
+        ]);
+        unshare.arg(program.get_program()).args(program.get_args()).current_dir(home.path(""));
+        unshare.env("MYOWNMESH_BIN", env!("CARGO_BIN_EXE_stand-in-daemon")).env("HOME", "/nonexistent");
+        run(unshare.env_remove("MYOWNMESH_HOME"))
+    };
+    same_verdict(&said(&["doctor", "--json"]), &said(&["launch", "--once", "--json"]));
+}
+
+/// Files that root left in the user's home, readable for everybody.
+#[rstest]
+#[case::old_key(OLD_KEY, 0o644)]
+#[case::old_rosters(".myownllm/mesh/rosters", 0o755)]
+#[case::old_roster(".myownllm/mesh/rosters/home-mesh.json", 0o644)]
+#[case::old_secrets(".myownllm/.secrets", 0o755)]
+#[case::empty_directory(".myownllm/.myownmesh/updates", 0o755)]
+fn files_of_root(#[case] path: &str, #[case] mode: u32) {
+    let home = Home::legacy();
+    let Some(user) = OtherUser::of(&home) else { return eprintln!("skipped: no setpriv") };
+    std::fs::create_dir_all(home.path(".myownllm/.myownmesh/updates")).unwrap();
+    Command::new("chown").args(["-h", "0:0"]).arg(home.path(path)).status().unwrap();
+    set_mode(&home.path(path), mode);
+    same_verdict(&user.says(&["doctor", "--json"]), &user.says(&["launch", "--once", "--json"]));
+}
+
+/// An empty directory of root at the old location can be removed by the owner of the home.
+#[test]
+fn an_empty_old_directory_of_root() {
+    let home = Home::settled();
+    let Some(user) = OtherUser::of(&home) else { return eprintln!("skipped: no setpriv") };
+    std::fs::create_dir(home.path(".myownllm/.secrets")).unwrap();
+    set_mode(&home.path(".myownllm/.secrets"), 0o755);
+    same_verdict(&user.says(&["doctor", "--json"]), &user.says(&["launch", "--once", "--json"]));
 }
 
 /// A disk that fails where a part of the home lies.

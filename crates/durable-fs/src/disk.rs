@@ -283,6 +283,14 @@ pub trait Disk: Send + Sync {
         Ok(())
     }
 
+    /// True if the file or directory can be neither renamed nor removed, whoever runs: it is
+    /// immutable or append-only (`chattr`). False where the platform does not report that, and if
+    /// the path cannot be read.
+    fn is_protected(&self, path: &Path) -> bool {
+        let _ = path;
+        false
+    }
+
     // ---- one at a time
 
     /// Locks a directory, which must exist. Waits for the lock no longer than `wait`.

@@ -189,9 +189,13 @@ impl DiskError {
             // append-only.
             #[cfg(target_os = "linux")]
             io::ErrorKind::PermissionDenied if self.op.changes_names() && self.is_not_permitted() => {
-                let dir = self.path.parent().unwrap_or(&self.path);
-                let file = self.other.as_deref().unwrap_or(&self.path);
-                Some(format!("lsattr -d {} {}", quote(dir), quote(file)))
+                let above = |path: &Path| quote(path.parent().unwrap_or(path));
+                let mut paths = vec![above(&self.path)];
+                // A new name does not exist yet.
+                let is_new = matches!(self.op, Op::MakeDir | Op::Create | Op::Symlink);
+                paths.extend(Some(quote(&self.path)).filter(|_| !is_new));
+                paths.extend(self.other.as_deref().map(above).filter(|dir| *dir != paths[0]));
+                Some(format!("lsattr -d {}", paths.join(" ")))
             }
             io::ErrorKind::PermissionDenied if self.op == Op::MakeTemp => {
                 Some(format!("lsattr -d {}", quote(&self.path)))

@@ -392,6 +392,10 @@ impl Disk for LockedDir {
         self.reader.ensure_entries_removable(dir)
     }
 
+    fn is_protected(&self, path: &Path) -> bool {
+        self.reader.is_protected(path)
+    }
+
     fn lock(&self, dir: &Path, wait: Duration) -> Result<LockedDir, LockError> {
         self.reader.lock(dir, wait)
     }

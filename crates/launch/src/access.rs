@@ -1,10 +1,12 @@
 //! Tells, without a change, which directories nothing can be changed in.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::close::closest;
 use myownllm_config_store::StoreError;
 use myownllm_durable_fs::{Disk, Owner, quote};
+use myownllm_migration::{Plan as MovePlan, Step};
 use myownllm_paths::Layout;
 
 #[cfg(unix)]
@@ -101,22 +103,38 @@ fn refusal_to_change(
     }
 }
 
-/// Returns the directories in which a launch changes something. `moves` and `repairs` are true if
-/// there is something to move and to repair. A move makes the directories that it moves writable.
-pub(crate) fn changed_dirs(layout: &Layout, moves: bool, repairs: bool) -> Vec<PathBuf> {
-    let moved = [&layout.legacy_identity, &layout.legacy_rosters, &layout.legacy_states].into_iter().chain([
-        &layout.daemon_identity,
-        &layout.daemon_rosters,
-        &layout.daemon_states,
-        &layout.daemon_config,
-    ]);
-    let moved = moved.filter_map(|path| path.parent()).filter(|_| moves);
-    let backups = Some(layout.backups.as_path()).filter(|_| repairs);
-    let mut changed: Vec<PathBuf> =
-        [layout.app_home.as_path()].into_iter().chain(moved).chain(backups).map(Path::to_owned).collect();
-    changed.sort();
-    changed.dedup();
-    changed
+/// Returns the directories in which a launch changes something: those in which a step of the move
+/// makes, renames or removes a name, and, if there is something to repair, the backups. Leaves out
+/// the directories that a step makes writable.
+pub(crate) fn changed_dirs(layout: &Layout, plan: &MovePlan, repairs: bool) -> Vec<PathBuf> {
+    let mut changed = BTreeSet::from([layout.app_home.as_path()]);
+    changed.extend(Some(layout.backups.as_path()).filter(|_| repairs));
+    for step in plan.steps() {
+        match step {
+            Step::MoveFiles { from, to, .. } => changed.extend([from.as_path(), to.as_path()]),
+            Step::MoveDir { from, to, .. }
+            | Step::MoveFile { from, to }
+            | Step::MoveLink { from, to, .. }
+            | Step::SetAside { from, to, .. }
+            | Step::RestoreQuarantined { from, to } => changed.extend([from, to].map(|path| above(path))),
+            Step::MakeDir { path }
+            | Step::RemoveDir { path }
+            | Step::RemoveLeftover { path }
+            | Step::RemoveIdentical { source: path, .. } => {
+                changed.insert(above(path));
+            }
+            _ => {}
+        }
+    }
+    let opened = plan.steps().filter(|step| matches!(step, Step::SetMode { .. }));
+    opened.for_each(|step| {
+        changed.remove(step.path());
+    });
+    changed.into_iter().map(Path::to_owned).collect()
+}
+
+fn above(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
 }
 
 /// True if the mode of a directory lets a user change what is in it.

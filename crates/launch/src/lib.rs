@@ -10,6 +10,7 @@ mod daemon_plan;
 mod daemons;
 mod diagnostic;
 mod edit;
+mod foreseen;
 mod hints;
 mod home;
 mod identity;

@@ -9,9 +9,15 @@ use myownllm_durable_fs::quote;
 use crate::context::Context;
 use crate::daemons::read_document;
 use crate::diagnostic::{Class, Diagnostic};
+use crate::foreseen::unusable_log;
 
 /// Returns the reasons why no daemon came up, the likeliest first.
 pub(crate) fn diagnostics(context: &Context<'_>, error: &SpawnError) -> Vec<Diagnostic> {
+    if let SpawnError::Log { .. } = error
+        && let Some(log) = unusable_log(context)
+    {
+        return vec![log];
+    }
     let likeliest = no_room(context, error).or_else(|| newer_config(context, error));
     likeliest.into_iter().chain([Diagnostic::from(error)]).collect()
 }
@@ -45,14 +51,23 @@ fn no_room(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
     // On a full disk, the log may be empty as well.
     let full = || SAID.first().filter(|_| !logs.is_empty() && is_full(home));
     let (what, _, command) = SAID.iter().find(says).or_else(full)?;
+    Some(told_no_room(home, what, command))
+}
+
+fn told_no_room(home: &Path, what: &str, command: &str) -> Diagnostic {
     let message = format!("the daemon's program can write nothing in {}: {what}", home.display());
     let diagnostic = Diagnostic::error("daemon.no-room", message).at(home);
-    Some(diagnostic.hint(format!("{command} {}", quote(home))).class(Class::Daemon))
+    diagnostic.hint(format!("{command} {}", quote(home))).class(Class::Daemon)
+}
+
+/// Reports that the disk of the daemon home is full.
+pub(crate) fn no_room_on(home: &Path) -> Diagnostic {
+    told_no_room(home, "No space left on device", "df -h")
 }
 
 /// True if the disk of a directory has no free block, or no free file, for this user.
 #[cfg(unix)]
-fn is_full(dir: &Path) -> bool {
+pub(crate) fn is_full(dir: &Path) -> bool {
     rustix::fs::statvfs(dir).is_ok_and(|disk| {
         let blocks = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
         blocks == 0 || (disk.f_files > 0 && disk.f_ffree == 0)
@@ -60,7 +75,7 @@ fn is_full(dir: &Path) -> bool {
 }
 
 #[cfg(not(unix))]
-fn is_full(_: &Path) -> bool {
+pub(crate) fn is_full(_: &Path) -> bool {
     false
 }
 

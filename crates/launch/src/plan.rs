@@ -17,11 +17,12 @@ use crate::daemon_config::{misplaced_diagnostic, shared_config};
 use crate::daemon_plan::{DaemonStep, Preparation};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Class, Diagnostic, WIPED, add_untold, class_of};
+use crate::foreseen::{blocked_move, full_disk, unlockable, unusable_log};
 use crate::home::{HomePlan, Work, ensure_permitted, live_refusal, orphan_diagnostic};
 use crate::identity::identity_answer;
 use crate::moves::collision_diagnostic;
 use crate::networks::active_network;
-use crate::start::{LEAKED, leaked_socket, missing_program, unusable_log};
+use crate::start::{LEAKED, leaked_socket, missing_program};
 use crate::trust::ensure_changeable;
 use crate::words::{backup, count, network_id_of, process};
 
@@ -267,8 +268,11 @@ impl<'p, 'a> Planner<'p, 'a> {
         let pending = !self.migration.is_empty() || self.misplaced.is_some() || repairs;
         let writes = pending || loaded.is_some_and(|loaded| loaded.pending.writes_config());
         // A launch writes to the app's home only if there is something to do there.
-        let changed = changed_dirs(layout, !self.migration.is_empty(), repairs);
+        let changed = changed_dirs(layout, &self.migration, repairs);
         let stuck = unwritable(self.context, self.options.run_as, &changed).filter(|_| writes);
+        let stuck = stuck
+            .or_else(|| blocked_move(self.context, self.options, &self.migration))
+            .or_else(|| full_disk(self.context).filter(|_| writes));
         let fails = stuck.is_some();
         let is_barred = is_refused || fails || diagnostics.iter().any(Diagnostic::is_error);
         let refusals = match self.options.daemon && self.context.checked.is_ok() && is_trusted {
@@ -344,7 +348,11 @@ impl<'p, 'a> Planner<'p, 'a> {
     fn daemon_refusals(&self) -> Vec<Diagnostic> {
         let starts = matches!(self.detection.decision, Decision::Spawn);
         let program = self.program.clone().filter(|program| starts && program.is_error());
-        let log = starts.then(|| unusable_log(self.context)).flatten();
+        let foreseen = || {
+            let context = self.context;
+            unlockable(context).or_else(|| full_disk(context)).or_else(|| unusable_log(context))
+        };
+        let log = starts.then(foreseen).flatten();
         self.preparation.refusal.clone().into_iter().chain(log).chain(program).collect()
     }
 

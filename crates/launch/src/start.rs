@@ -3,8 +3,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use myownllm_daemon::{Candidate, Endpoint, Origin, Refusal, SpawnError, Verdict, check_socket_file};
-use myownllm_durable_fs::{FileKind, Owner, move_aside, quote};
+use myownllm_daemon::{Candidate, Endpoint, Origin, Refusal, Verdict, check_socket_file};
+use myownllm_durable_fs::{Owner, move_aside, quote};
 use myownllm_paths::{ControlSocket, Mode, PathsError, Platform, check_control_socket};
 
 use crate::access::unwritable;
@@ -160,18 +160,6 @@ fn check_is_no_other_file(
     let (named, config) = (socket.to_owned(), config.to_owned());
     let error = PathsError::ControlSocket { named, why: "names a file that is no socket", config };
     Err(Diagnostic::from(&error))
-}
-
-/// Reports that the daemon's log is not a file, so that no daemon can be started.
-pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
-    let path = context.layout.daemon_home.join("daemon.log");
-    let kind = context.disk.stat(&path).ok()?.kind;
-    let is_usable = matches!(kind, FileKind::File | FileKind::Symlink);
-    (!is_usable).then(|| {
-        let source = std::io::Error::new(ErrorKind::AlreadyExists, format!("{} is no file", path.display()));
-        let hint = move_aside(&path, "aside");
-        Diagnostic::from(&SpawnError::Log { path, source }).hint(hint)
-    })
 }
 
 /// Reports that no program can be started as the daemon. This is an error if a program was found

@@ -31,6 +31,17 @@ pub(super) fn is_mount_root(_: Option<&Handles>, _: &Path) -> Option<bool> {
     None
 }
 
+/// True if a file or directory cannot be changed at all.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn is_immutable(handles: Option<&Handles>, path: &Path) -> bool {
+    has(handles, path, rustix::fs::StatxAttributes::IMMUTABLE) == Some(true)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn is_immutable(_: Option<&Handles>, _: &Path) -> bool {
+    false
+}
+
 /// True if the entries of a directory can neither be renamed nor removed, though more can be added.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn is_append_only(handles: Option<&Handles>, dir: &Path) -> bool {

@@ -30,7 +30,7 @@ use super::{
     RealDisk, attributes, copy_bytes,
     handles::{Handles, ResolvedName, id_of, kind_of},
     reads, same_bytes,
-    statx::{is_append_only, is_mount_root},
+    statx::{is_append_only, is_immutable, is_mount_root},
     sync::{FUSE, MAY_LACK_MODES, flush, flush_dir, flush_fs, is_of},
     threads,
     user_namespace::unmapped_owner,
@@ -316,6 +316,10 @@ impl<M: ThisMachine> Disk for M {
             true => Err(DiskError::new(Op::MakeTemp, dir, Errno::PERM.into())),
             false => Ok(()),
         }
+    }
+
+    fn is_protected(&self, path: &Path) -> bool {
+        is_immutable(self.handles(), path) || is_append_only(self.handles(), path)
     }
 
     fn runner(&self) -> Option<Runner> {

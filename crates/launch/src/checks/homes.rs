@@ -57,8 +57,7 @@ impl Examiner<'_, '_> {
 
     fn writable(&mut self) {
         let (context, layout) = (self.context, self.context.layout);
-        let moves = !self.plan.migration.is_empty();
-        let mut directories = changed_dirs(layout, moves, true);
+        let mut directories = changed_dirs(layout, &self.plan.migration, true);
         directories.push(layout.daemon_home.clone());
         let fixed = unwritable(context, self.options.run_as, &directories);
         if fixed.is_none() && self.options.refusal.is_none() {

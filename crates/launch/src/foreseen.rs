@@ -1,0 +1,113 @@
+//! Foresees the failures of a launch that only an attempt would show: files that nobody may rename
+//! or change, and a full disk.
+
+use std::io;
+use std::path::Path;
+
+use myownllm_daemon::SpawnError;
+use myownllm_durable_fs::trust::unchangeable_part;
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, move_aside, quote};
+use myownllm_migration::{MigrationError, Plan as MovePlan, Step};
+
+use crate::context::{Context, Options};
+use crate::diagnostic::Diagnostic;
+use crate::no_daemon::{is_full, no_room_on};
+
+/// Reports the first file or directory that a move could not rename or change: it is immutable or
+/// append-only, a mount of its own, or belongs to a user whose file the runner cannot change.
+pub(crate) fn blocked_move(
+    context: &Context<'_>,
+    options: &Options<'_>,
+    plan: &MovePlan,
+) -> Option<Diagnostic> {
+    let disk = context.disk;
+    let runner = options.run_as.map(|owner| owner.uid).or_else(|| Some(disk.runner()?.uid));
+    let foreign = |path: &Path| {
+        let meta = disk.stat(path).ok()?;
+        let home = disk.stat_follow(&context.layout.app_home).ok()?.owner.filter(|_| runner != Some(0))?;
+        unchangeable_part(path, &meta, home).filter(|_| meta.owner.map(|owner| owner.uid) != runner)
+    };
+    // A single file holds a secret and becomes private.
+    let is_open =
+        |path: &Path| disk.stat(path).is_ok_and(|meta| meta.is_file() && meta.mode & 0o777 != 0o600);
+    plan.steps().find_map(|step| {
+        let is_changed = match step {
+            Step::MoveDir { .. } | Step::SetMode { .. } => true,
+            Step::MoveFile { from, .. } => is_open(from),
+            _ => false,
+        };
+        if let Some(problem) = is_changed.then(|| foreign(step.path())).flatten() {
+            return Some(Diagnostic::from(&MigrationError::from(problem)));
+        }
+        match step {
+            Step::MoveFiles { from, names, .. } => {
+                names.iter().find_map(|name| unmovable(disk, &from.join(name)))
+            }
+            Step::MoveDir { from, .. } | Step::MoveFile { from, .. } | Step::MoveLink { from, .. } => {
+                unmovable(disk, from)
+            }
+            Step::RemoveIdentical { source, .. } => unmovable(disk, source),
+            _ => None,
+        }
+    })
+}
+
+/// Reports a path that can be neither renamed nor removed.
+fn unmovable(disk: &dyn Disk, path: &Path) -> Option<Diagnostic> {
+    let failed = |source: io::Error| {
+        let source = DiskError::new(Op::Rename, path, source);
+        Diagnostic::from(&MigrationError::Failed { path: path.to_owned(), source })
+    };
+    if let Some(hint) = unlocked(disk, path) {
+        return Some(failed(protected()).hint(hint));
+    }
+    // A directory that is a mount moves file by file.
+    let is_mount = disk.stat(path).is_ok_and(|meta| meta.is_file()) && disk.is_mount_point(path);
+    let source = || io::Error::new(io::ErrorKind::ResourceBusy, "it is a mount of its own");
+    is_mount.then(|| failed(source()).hint(format!("findmnt {}", quote(path))))
+}
+
+fn protected() -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, "it is immutable or append-only")
+}
+
+/// Returns the command that lets a protected path be renamed and changed again; `None` if the path
+/// is not protected.
+fn unlocked(disk: &dyn Disk, path: &Path) -> Option<String> {
+    disk.is_protected(path).then(|| format!("sudo chattr -ia {}", quote(path)))
+}
+
+/// Reports that no daemon could be started because its log could not be written.
+pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
+    let home = &context.layout.daemon_home;
+    let path = home.join("daemon.log");
+    let refused = |source: io::Error, hint: String| {
+        Diagnostic::from(&SpawnError::Log { path: path.clone(), source }).hint(hint)
+    };
+    if let Some(hint) = [home, &path].into_iter().find_map(|path| unlocked(context.disk, path)) {
+        return Some(refused(protected(), hint));
+    }
+    match context.disk.stat(&path).ok()?.kind {
+        FileKind::File | FileKind::Symlink => None,
+        _ => {
+            let no_file = format!("{} is no file", path.display());
+            let source = io::Error::new(io::ErrorKind::AlreadyExists, no_file);
+            Some(refused(source, move_aside(&path, "aside")))
+        }
+    }
+}
+
+/// Reports that the disk of the daemon home is full: not even the daemon's log could be written.
+pub(crate) fn full_disk(context: &Context<'_>) -> Option<Diagnostic> {
+    let home = &context.layout.daemon_home;
+    let there = home.ancestors().find(|above| context.disk.stat_follow(above).is_ok())?;
+    is_full(there).then(|| no_room_on(home))
+}
+
+/// Reports that the app's home cannot be opened, and so not be locked.
+pub(crate) fn unlockable(context: &Context<'_>) -> Option<Diagnostic> {
+    let home = &context.layout.app_home;
+    let opened = context.disk.for_each_entry(home, &mut |_| std::ops::ControlFlow::Break(()));
+    let error = opened.err().filter(|error| error.kind() == io::ErrorKind::PermissionDenied)?;
+    Some(Diagnostic::from_error(&error, "durable-fs.lock-failed", error.hint()).at(home))
+}
