@@ -166,6 +166,7 @@ fn files_import_each_other_in_no_circle(
     #[values(
         "app",
         "config-model",
+        "config-store",
         "daemon",
         "durable-fs",
         "identity",

@@ -220,13 +220,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Returns a function that makes an error of an operation on `path`.
+    pub(crate) fn disk(doing: &'static str, path: &Path) -> impl Fn(DiskError) -> Self {
+        move |source| Self::Disk { doing, path: path.to_owned(), source }
+    }
+
     /// Classifies an error at the backup directory.
     pub(crate) fn at_backups(doing: &'static str, dir: &Path, source: DiskError) -> Self {
-        let path = dir.to_owned();
         if source.untrusted().is_some() || source.kind() == std::io::ErrorKind::NotADirectory {
-            Self::BackupsUnsafe { doing, path, source }
+            Self::BackupsUnsafe { doing, path: dir.to_owned(), source }
         } else {
-            Self::Disk { doing, path, source }
+            Self::disk(doing, dir)(source)
         }
     }
 

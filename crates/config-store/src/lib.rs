@@ -1,31 +1,40 @@
 #![doc = include_str!("../README.md")]
 
+mod backup_id;
 mod backups;
+mod change;
+mod checks;
 mod clock;
-mod daemons_half;
+mod daemon_config;
 mod error;
+mod leftovers;
+mod load;
 mod locked;
 mod misplaced;
 mod plan;
+mod plan_corrupt;
 mod read;
 mod recover;
 mod report;
 mod save;
+mod sources;
 mod store;
 mod store_paths;
+mod temps;
+mod traits;
 mod wipe;
 
 pub use myownllm_config_model::app_config::Loss;
 pub use myownllm_salvage::{AppSchema, MyOwnLlm, NoSchema};
 
-pub use crate::backups::{BackupId, BackupKind, InvalidBackupId, Limits};
+pub use crate::backup_id::{BackupId, BackupKind, InvalidBackupId};
 pub use crate::clock::{Clock, SystemClock};
 pub use crate::error::StoreError;
-pub use crate::locked::LockedStore;
 pub use crate::recover::LOST_NETWORKS;
 pub use crate::report::{
     Accepted, Applied, DaemonHalf, FileShape, HistoryEntry, Loaded, Misplaced, Pending, Report, Restored,
     SetAside, Step, Updated, Wipe,
 };
-pub use crate::store::{ConfigStore, EditError, Store};
+pub use crate::store::{Limits, Store};
 pub use crate::store_paths::StorePaths;
+pub use crate::traits::{ConfigStore, EditError, LockedStore};

@@ -8,73 +8,68 @@ use myownllm_config_model::{Document, daemon_config, recover};
 use myownllm_durable_fs::rename_or_link;
 use myownllm_salvage::{SHARED_KEYS, Shape};
 
-use crate::backups::BackupKind;
 use crate::locked::Locked;
-use crate::plan::{NEWEST_VERSION, Source};
+use crate::plan::NEWEST_VERSION;
 use crate::read::ConfigFile;
 use crate::report::{Misplaced, SetAside};
 use crate::save::MAX_ATTEMPTS;
-use crate::{BackupId, FileShape, Store, StoreError};
+use crate::sources::Source;
+use crate::temps::with_suffix;
+use crate::{BackupId, BackupKind, FileShape, Store, StoreError};
 
 /// A misplaced file, and its part that is the daemon's.
-struct JudgedFile {
-    misplaced: Misplaced,
+pub(crate) struct JudgedFile {
+    pub(crate) misplaced: Misplaced,
     previous: Vec<u8>,
     /// The daemon's own part.
     daemon: Option<Vec<u8>>,
 }
 
 impl Store<'_> {
-    pub(crate) fn find_misplaced(&self) -> Option<Misplaced> {
-        self.judge_daemon_config().map(|judged| judged.misplaced)
-    }
-
     /// Judges the file in the daemon's place. Returns `None` if the file is the daemon's config, is
     /// missing, cannot be read, or is the app's config by a symlink.
-    fn judge_daemon_config(&self) -> Option<JudgedFile> {
+    pub(crate) fn judge_daemon_config(&self) -> Option<JudgedFile> {
         if !self.keeps_config {
             return None;
         }
         let path = &self.paths.daemon_config;
         // Every start runs this code, and mostly this one stat is enough.
         self.disk.stat(path).ok()?;
-        match self.read_config(path).ok()? {
-            ConfigFile::Missing => None,
-            ConfigFile::Corrupt { .. } if self.is_one_config() => None,
+        let file = self.read_config(path).ok()?;
+        let (shape, previous, daemon) = match &file {
+            ConfigFile::Missing => return None,
             ConfigFile::Corrupt { bytes, .. } => {
                 // The complete members may say where the identity file is.
-                let whole = recover(&bytes).map(|found| self.without_app_keys(&found.document));
-                let daemon_keys =
-                    whole.as_ref().map_or_else(Vec::new, |whole| keys_of(whole, &daemon_config::OWN_KEYS));
-                let daemon = whole.filter(|_| !daemon_keys.is_empty()).map(|daemon| daemon.to_bytes());
-                let misplaced = Misplaced { shape: FileShape::Corrupt, daemon_keys };
-                Some(JudgedFile { misplaced, previous: bytes, daemon })
+                let daemon = recover(bytes).map(|found| self.without_app_keys(&found.document));
+                (FileShape::Corrupt, bytes.as_slice(), daemon)
             }
             ConfigFile::Json { document, .. } => {
-                let (shape, daemon) =
-                    self.split_daemon_config(&document).filter(|_| !self.is_one_config())?;
-                let daemon_keys = keys_of(&daemon, &daemon_config::OWN_KEYS);
-                let misplaced = Misplaced { shape, daemon_keys };
-                let daemon = (shape == FileShape::Mixed).then(|| daemon.to_bytes());
-                Some(JudgedFile { misplaced, previous: document.bytes_read().to_vec(), daemon })
+                let shape = self.shape_of_misplaced(document)?;
+                (shape, document.bytes_read(), Some(self.without_app_keys(document)))
             }
+        };
+        if self.is_one_config() {
+            return None;
         }
+        let daemon_keys =
+            daemon.as_ref().map_or_else(Vec::new, |daemon| present_keys(daemon, &daemon_config::OWN_KEYS));
+        let daemon = daemon.filter(|_| !daemon_keys.is_empty()).map(|daemon| daemon.to_bytes());
+        let misplaced = Misplaced { shape, daemon_keys };
+        Some(JudgedFile { misplaced, previous: previous.to_vec(), daemon })
     }
 
-    /// Returns the shape of a document in the place of the daemon's config, and the document
-    /// without the app's keys. Returns `None` if the document is the daemon's alone. One key of the
-    /// daemon's makes the document the daemon's in part: the key may say where the identity file
-    /// is.
-    fn split_daemon_config(&self, document: &Document) -> Option<(FileShape, Document)> {
+    /// Returns the shape of a document in the place of the daemon's config. Returns `None` if the
+    /// document is the daemon's alone. One key of the daemon's makes the document the daemon's in
+    /// part: the key may say where the identity file is.
+    fn shape_of_misplaced(&self, document: &Document) -> Option<FileShape> {
         let is_the_apps = matches!(self.schema.shape(document), Shape::App | Shape::Mixed);
-        let has = |keys: &[&str]| !keys_of(document, keys).is_empty();
-        let shape = match (is_the_apps, has(&daemon_config::OWN_KEYS)) {
-            (true, true) => FileShape::Mixed,
-            (true, false) => FileShape::App,
-            (false, false) if !has(&SHARED_KEYS) => FileShape::Unknown,
-            (false, _) => return None,
-        };
-        Some((shape, self.without_app_keys(document)))
+        let has = |keys: &[&str]| !present_keys(document, keys).is_empty();
+        match (is_the_apps, has(&daemon_config::OWN_KEYS)) {
+            (true, true) => Some(FileShape::Mixed),
+            (true, false) => Some(FileShape::App),
+            (false, false) if !has(&SHARED_KEYS) => Some(FileShape::Unknown),
+            (false, _) => None,
+        }
     }
 
     fn without_app_keys(&self, document: &Document) -> Document {
@@ -87,9 +82,9 @@ impl Store<'_> {
     }
 
     /// Returns whether a symlink makes the configs of the app and of the daemon one file.
-    pub(crate) fn is_one_config(&self) -> bool {
-        let real = |path: &Path| self.disk.canonicalize(path).ok();
-        real(&self.paths.daemon_config).is_some_and(|at| real(&self.paths.config) == Some(at))
+    fn is_one_config(&self) -> bool {
+        let daemon_config = self.canonical(&self.paths.daemon_config);
+        daemon_config.is_some() && daemon_config == self.canonical(&self.paths.config)
     }
 
     /// Returns the app's config from the place of the daemon's, without the daemon's keys: the last
@@ -110,19 +105,15 @@ impl Store<'_> {
 }
 
 impl Locked<'_> {
-    /// Makes a backup of a misplaced file, and leaves the file in its place.
     pub(crate) fn back_up_misplaced(&self) -> Result<Option<SetAside>, StoreError> {
         self.check_trust()?;
         let Some(JudgedFile { misplaced, previous, .. }) = self.judge_daemon_config() else {
             return Ok(None);
         };
-        let backup = self.writable_backups().put(BackupKind::Kept, &previous)?;
+        let backup = self.put(BackupKind::Kept, &previous)?;
         Ok(Some(SetAside { misplaced, backup, restored_from: None }))
     }
 
-    /// Makes a backup of a misplaced file, and removes the file from its place. The daemon's own
-    /// part stays in the place; without one, the newest daemon's half among the backups takes the
-    /// place.
     pub(crate) fn clear_misplaced(&self) -> Result<Option<SetAside>, StoreError> {
         self.check_trust()?;
         let path = &self.paths.daemon_config;
@@ -131,7 +122,7 @@ impl Locked<'_> {
                 return Ok(None);
             };
             self.check_apart()?;
-            let backup = self.writable_backups().put(BackupKind::Kept, &previous)?;
+            let backup = self.put(BackupKind::Kept, &previous)?;
             let (restored_from, daemon) = match daemon {
                 Some(own) => (None, Some(own)),
                 None => self.newest_daemon_part().unzip(),
@@ -150,56 +141,47 @@ impl Locked<'_> {
 
     /// Returns the newest daemon's half among the backups, and its bytes.
     fn newest_daemon_part(&self) -> Option<(BackupId, Vec<u8>)> {
-        let backups = self.backups();
-        let listing = backups.list().ok()?;
-        let parts = listing.backups.into_iter().rev().filter(|id| id.kind() == BackupKind::DaemonPart);
+        let listing = self.list_backups().ok()?;
+        let parts = listing.backups.into_iter().rev().filter(|id| id.kind == BackupKind::DaemonPart);
+        let is_known = |bytes: &[u8]| {
+            let version = Document::parse(bytes).ok()?.document.get(&["version"])?.as_f64();
+            version.filter(|version| *version <= NEWEST_VERSION)
+        };
         parts
-            .filter_map(|id| {
-                backups.read(&id).ok().filter(|(_, intact)| *intact).map(|(bytes, _)| (id, bytes))
-            })
-            .find(|(_, bytes)| {
-                let parsed = Document::parse(bytes).ok();
-                let version = parsed.and_then(|parsed| parsed.document.get(&["version"])?.as_f64());
-                version.is_some_and(|version| version <= NEWEST_VERSION)
-            })
+            .filter_map(|id| Some((self.intact_bytes(&id).ok()??, id)))
+            .find(|(bytes, _)| is_known(bytes).is_some())
+            .map(|(bytes, id)| (id, bytes))
     }
 
     /// Removes a file whose content is among the backups from its place. Returns `false` if the
     /// place holds another file by now; that file is moved back. A symlink is kept beside its
     /// place, and its target is not touched.
     fn move_aside(&self, path: &Path, previous: &[u8]) -> Result<bool, StoreError> {
-        let failed = |source| StoreError::Disk {
-            doing: "move aside the daemon's config",
-            path: path.to_owned(),
-            source,
-        };
-        let is_symlink = self.disk.stat(path).map_err(failed)?.is_symlink();
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(".aside");
+        let failed = StoreError::disk("move aside the daemon's config", path);
+        let is_symlink = self.disk.stat(path).map_err(&failed)?.is_symlink();
+        let mut aside = with_suffix(path, ".aside");
         for number in 2.. {
-            match rename_or_link(&self.dir, path, aside.as_ref()) {
+            match rename_or_link(&self.dir, path, &aside) {
                 Ok(_) => break,
                 Err(error) if error.is_already_exists() => {
-                    aside = path.as_os_str().to_owned();
-                    aside.push(format!(".aside-{number}"));
+                    aside = with_suffix(path, &format!(".aside-{number}"));
                 }
                 Err(error) if error.is_not_found() => return Ok(false),
                 Err(error) => return Err(failed(error)),
             }
         }
-        let aside: &Path = aside.as_ref();
-        let is_it = self.disk.read(aside, self.limits.config_bytes).is_ok_and(|now| now == previous);
+        let is_it = self.disk.content_eq(&aside, previous).unwrap_or(false);
         if !is_it {
             // If a newer file has the place meanwhile, the file stays beside it.
-            let _ = rename_or_link(&self.dir, aside, path);
+            let _ = rename_or_link(&self.dir, &aside, path);
         } else if !is_symlink {
-            self.dir.unlink(aside).map_err(failed)?;
+            self.dir.unlink(&aside).map_err(&failed)?;
         }
-        self.dir.sync_dir(&self.paths.daemon_home).map_err(failed)?;
+        self.dir.sync_dir(&self.paths.daemon_home).map_err(&failed)?;
         Ok(is_it)
     }
 }
 
-fn keys_of(document: &Document, keys: &[&str]) -> Vec<String> {
+fn present_keys(document: &Document, keys: &[&str]) -> Vec<String> {
     keys.iter().filter(|key| document.get(&[key]).is_some()).map(|key| (*key).to_owned()).collect()
 }

@@ -1,22 +1,24 @@
 //! Decides from the bytes that were read which steps a config needs. Nothing here writes.
 
-use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{Diagnostic, Document, Ids, ParseError, Parsed, Place, Severity};
-use myownllm_durable_fs::{DiskError, Timestamp, is_ours};
+use myownllm_durable_fs::DiskError;
 use myownllm_salvage::{Rebased, Shape, app_half, rebase_paths};
 
-use crate::backups::{BackupKind, Listing};
-use crate::read::{ConfigFile, shown};
+use crate::backups::Listing;
+use crate::read::ConfigFile;
+use crate::recover::LOST_NETWORKS;
+use crate::sources::Source;
+use crate::store::{diagnostic_at, keys_of};
 use crate::wipe::DetectedWipe;
 use crate::{DaemonHalf, FileShape, Loaded, Pending, Report, Step, Store, StoreError};
 
 /// The newest version of a daemon's config that this crate can split into its halves.
 pub(crate) const NEWEST_VERSION: f64 = myownllm_config_model::daemon_config::NEWEST_VERSION as f64;
 
-/// A look at the config, and the bytes that its steps write.
+/// A loaded config, and the bytes that its steps write.
 pub(crate) struct Plan {
     pub(crate) loaded: Loaded,
     /// The file as it was read.
@@ -31,30 +33,31 @@ pub(crate) struct Plan {
     is_lost: bool,
 }
 
-/// The app's config from another place than the config file.
-pub(crate) struct Source {
-    /// The id of a backup, or the name of a file beside the config.
-    pub(crate) name: String,
-    pub(crate) document: Document,
-}
+impl Plan {
+    /// Returns a plan that writes nothing.
+    fn of(document: Document, shape: FileShape, report: Report, diagnostics: Vec<Diagnostic>) -> Self {
+        let loaded =
+            Loaded { document, shape, newer: None, pending: Pending::default(), report, diagnostics };
+        let previous = ConfigFile::Missing;
+        Self { loaded, previous, config: None, daemon: None, backed_up: false, is_lost: false }
+    }
 
-impl Report {
-    pub(crate) fn new(shape: FileShape) -> Self {
-        Self {
-            shape,
-            recovered_networks: Vec::new(),
-            restored_from: None,
-            stripped_keys: Vec::new(),
-            reset_keys: Vec::new(),
-            completed_keys: Vec::new(),
-            restored_keys: Vec::new(),
-            kept_keys: Vec::new(),
-            backup: None,
-            daemon_half: None,
-            daemon_half_backup: None,
-            rebased: Vec::new(),
-            wiped: None,
-        }
+    /// Returns a plan that writes the document.
+    pub(crate) fn writing(
+        document: Document,
+        shape: FileShape,
+        report: Report,
+        diagnostics: Vec<Diagnostic>,
+    ) -> Self {
+        let config = Some(document.to_bytes());
+        Self { config, ..Self::of(document, shape, report, diagnostics) }
+    }
+
+    /// Returns the name of the source that the plan restores settings from, or compares the config
+    /// with.
+    pub(crate) fn source(&self) -> Option<&str> {
+        let report = &self.loaded.report;
+        report.restored_from.as_deref().or(report.wiped.as_ref().map(|wipe| wipe.backup.as_str()))
     }
 }
 
@@ -62,52 +65,57 @@ impl Store<'_> {
     /// Reads the config and decides the steps.
     pub(crate) fn plan(&self, ids: &mut dyn Ids) -> Result<Plan, StoreError> {
         if !self.keeps_config {
-            return Ok(Plan::without_config());
+            return Ok(self.plan_without_config());
         }
         let file = self.read_file()?;
-        let listing = self.backups().list();
-        let beside = self.leftovers_near_config();
-        self.plan_file(file, &listing, &beside, ids)
+        self.plan_file(file, &self.list_backups(), &self.leftovers_near_config(), ids)
     }
 
     /// Plans for the file alone, without the backups, so that the app has a config to run on.
     /// Returns `None` if the file cannot be read either.
     pub(crate) fn plan_without_backups(&self, ids: &mut dyn Ids) -> Option<Plan> {
         if !self.keeps_config {
-            return Some(Plan::without_config());
+            return Some(self.plan_without_config());
         }
-        let bytes = self.disk.read(&self.paths.config, self.limits.config_bytes).ok()?;
-        let Parsed { document, diagnostics, .. } = Document::parse_vec(bytes).ok()?;
+        let Parsed { document, diagnostics, .. } = Document::parse_vec(self.live_bytes()?).ok()?;
         self.plan_file(ConfigFile::Json { document, diagnostics }, &Ok(Listing::default()), &[], ids).ok()
+    }
+
+    /// Returns the plan for an app that gives no schema: no step.
+    fn plan_without_config(&self) -> Plan {
+        let shape = FileShape::Unknown;
+        Plan::of(Document::empty(), shape, Report::new(shape), Vec::new())
     }
 
     fn plan_file(
         &self,
         file: ConfigFile,
         listing: &Result<Listing, DiskError>,
-        beside: &[PathBuf],
+        near_config: &[PathBuf],
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
-        let mut plan = match &file {
-            ConfigFile::Missing => self.plan_from_source(FileShape::Missing, listing, ids)?,
+        let (mut plan, found) = match &file {
+            ConfigFile::Missing => (self.plan_from_source(FileShape::Missing, listing, ids)?, Vec::new()),
             ConfigFile::Corrupt { bytes, error } => {
-                let mut plan = self.plan_corrupt(bytes, listing, ids)?;
-                plan.loaded.diagnostics.insert(0, self.not_json(error));
-                plan
+                (self.plan_corrupt(bytes, listing, ids)?, vec![self.not_json(error)])
             }
             ConfigFile::Json { document, diagnostics } => {
-                let mut plan = match self.schema.shape(document) {
+                let plan = match self.schema.shape(document) {
                     shape @ (Shape::Daemon | Shape::Mixed) => {
                         self.plan_overwritten(document, shape, listing, ids)?
                     }
                     shape => self.plan_app_config(document, shape, listing, ids)?,
                 };
-                plan.loaded.diagnostics.splice(0..0, diagnostics.iter().cloned());
-                plan
+                (plan, diagnostics.clone())
             }
         };
+        plan.loaded.diagnostics.splice(0..0, found);
         plan.previous = file;
-        self.finish(&mut plan, listing, beside);
+        // A config of a newer version is read and never written: not even a backup is made.
+        if plan.loaded.newer.is_none() {
+            self.add_steps(&mut plan, listing, near_config);
+            self.add_diagnostics(&mut plan, listing);
+        }
         Ok(plan)
     }
 
@@ -122,6 +130,7 @@ impl Store<'_> {
         let mut lost = if backed_up { None } else { self.find_loss(read, listing)? };
         let mut diagnostics: Vec<Diagnostic> = self.schema.remarks(read);
         diagnostics.extend(lost.iter_mut().flat_map(|lost| lost.diagnostics.drain(..)));
+        let shape = FileShape::from(shape);
         if let Some(lost) = lost.as_ref().filter(|lost| lost.is_restored()) {
             let mut plan = self.plan_wiped(read, shape, lost, ids);
             plan.loaded.diagnostics.splice(0..0, diagnostics);
@@ -129,14 +138,12 @@ impl Store<'_> {
         }
         let mut document = read.clone();
         diagnostics.extend(self.schema.complete(&mut document, ids));
-        let rebased = self.follow_rosters(&mut document);
+        let mut report = Report::new(shape);
+        report.rebased = self.follow_rosters(&mut document);
+        report.completed_keys = self.schema.missing_keys(read);
         // Does not complete a config that has lost its networks: the write would hide the loss.
         let completes = document.is_modified() && lost.is_none();
         let config = completes.then(|| document.to_bytes()).filter(|new| new != read.bytes_read());
-        let shape = FileShape::from(shape);
-        let mut report = Report::new(shape);
-        report.completed_keys = self.schema.missing_keys(read);
-        report.rebased = rebased;
         let is_first = !backed_up && lost.is_none() && !self.has_source(listing);
         if is_first {
             report.reset_keys.clone_from(&report.completed_keys);
@@ -160,49 +167,36 @@ impl Store<'_> {
 
     /// Plans for a wiped config: the backup takes its place, with the settings of the user's that
     /// the wiped config still holds.
-    fn plan_wiped(&self, read: &Document, shape: Shape, lost: &DetectedWipe, ids: &mut dyn Ids) -> Plan {
-        let shape = FileShape::from(shape);
+    fn plan_wiped(&self, read: &Document, shape: FileShape, lost: &DetectedWipe, ids: &mut dyn Ids) -> Plan {
         let mut report = Report::new(shape);
         let (mut document, found) = self.restore_lost(read, lost, &mut report, ids);
-        let diagnostics = found.into_iter().map(|found| Diagnostic { place: None, ..found }).collect();
         report.rebased = self.follow_rosters(&mut document);
-        let config = Some(document.to_bytes());
-        Plan { config, ..Plan::of(document, shape, report, diagnostics) }
-    }
-
-    /// Returns whether there is a source to restore settings from. A damaged backup is none.
-    fn has_source(&self, listing: &Result<Listing, DiskError>) -> bool {
-        self.readable_source(listing, &mut Vec::new()).0.is_some()
+        Plan::writing(document, shape, report, without_places(found).collect())
     }
 
     /// Returns whether the app has been used in this home: the home holds a key, or files of networks,
     /// of conversations or of backups. A user's settings belong to such a home.
     fn is_used(&self, listing: &Result<Listing, DiskError>) -> bool {
         let paths = &self.paths;
-        let holds = |dir: PathBuf| {
+        let has_entry = |dir: &PathBuf| {
             let mut found = false;
-            let _ = self.disk.for_each_entry(&dir, &mut |_| {
+            let _ = self.disk.for_each_entry(dir, &mut |_| {
                 found = true;
                 ControlFlow::Break(())
             });
             found
         };
-        let is_home_used = |home: &PathBuf| {
-            let mesh = home.join("mesh");
-            self.disk.stat(&home.join(".secrets").join("identity.json")).is_ok()
-                || holds(mesh.join("rosters"))
-                || holds(mesh.join("states"))
-        };
         listing.as_ref().is_ok_and(|listing| !listing.backups.is_empty())
-            || [&paths.daemon_home, &paths.app_home].into_iter().any(is_home_used)
-            || self.schema.user_dirs().into_iter().any(holds)
+            || paths.identities.iter().any(|identity| self.disk.stat(identity).is_ok())
+            || paths.rosters.iter().chain(&paths.states).chain(&self.schema.user_dirs()).any(has_entry)
     }
 
     fn is_newest_good(&self, listing: &Result<Listing, DiskError>, bytes: &[u8]) -> bool {
         let newest = listing.as_ref().ok().and_then(Listing::newest_good);
-        newest.is_some_and(|id| self.backups().is_of(id, bytes))
+        newest.is_some_and(|id| self.is_durable_backup_of(id, bytes))
     }
 
+    /// Plans for an overwritten config: the app's half and the daemon's half become two configs.
     pub(crate) fn plan_overwritten(
         &self,
         read: &Document,
@@ -233,41 +227,32 @@ impl Store<'_> {
                 salvaged
             }
         };
-        let (mut app, mut daemon) = (salvaged.app, salvaged.daemon);
+        let (mut app, mut daemon, found) = (salvaged.app, salvaged.daemon, salvaged.report);
         diagnostics.extend(salvaged.diagnostics);
-        let found = self.schema.complete(&mut app, ids);
-        // The completed document may come from a backup, so these places are not places in the
-        // file.
-        diagnostics.extend(found.into_iter().map(|found| Diagnostic { place: None, ..found }));
-        let rebased = self.rebase(&mut app, daemon.as_mut());
-        for path in rebased.iter().filter(|r| !r.rebased) {
-            diagnostics.push(self.diagnostic(
-                "store.path-not-rebased",
-                Severity::Warning,
-                format!("{} still says {}: {} is not there", path.pointer, path.from, path.to),
-            ));
-        }
-        let found = salvaged.report;
-        let daemon = daemon.map(|d| d.to_bytes());
+        // The completed document may come from a backup.
+        diagnostics.extend(without_places(self.schema.complete(&mut app, ids)));
+        report.rebased = self.rebase(&mut app, daemon.as_mut());
+        diagnostics.extend(report.rebased.iter().filter(|path| !path.rebased).map(|path| {
+            let message = format!("{} still says {}: {} is not there", path.pointer, path.from, path.to);
+            self.diagnostic("store.path-not-rebased", Severity::Warning, message)
+        }));
+        let daemon = daemon.map(|daemon| daemon.to_bytes());
         report.recovered_networks = found.recovered_networks;
         report.stripped_keys = found.stripped_keys;
         report.reset_keys = found.reset_keys;
-        report.rebased = rebased;
         report.daemon_half = daemon.as_deref().map(|half| self.daemon_part_action(half));
-        let newer = read.get(&["version"]).and_then(|v| v.as_f64()).filter(|v| *v > NEWEST_VERSION);
-        if let Some(version) = newer {
-            diagnostics.push(self.diagnostic(
-                "store.newer",
-                Severity::Problem,
-                format!(
-                    "the config is a daemon's of version {version}, newer than this program: it is \
-                    read, and left as it is"
-                ),
-            ));
-        }
-        let config = newer.is_none().then(|| app.to_bytes());
-        let mut plan = Plan { config, daemon, ..Plan::of(app, file_shape, report, diagnostics) };
-        plan.loaded.newer = newer.map(|v| v as u64);
+        let version = read.get(&["version"]).and_then(|version| version.as_f64());
+        let newer = version.filter(|version| *version > NEWEST_VERSION);
+        diagnostics.extend(newer.map(|version| {
+            let message = format!(
+                "the config is a daemon's of version {version}, newer than this program: it is read, and \
+                 left as it is"
+            );
+            self.diagnostic("store.newer", Severity::Problem, message)
+        }));
+        let mut plan = Plan { daemon, ..Plan::writing(app, file_shape, report, diagnostics) };
+        plan.config = plan.config.filter(|_| newer.is_none());
+        plan.loaded.newer = newer.map(|version| version as u64);
         Ok(plan)
     }
 
@@ -315,140 +300,7 @@ impl Store<'_> {
             }
         };
         diagnostics.extend(self.schema.complete(&mut document, ids));
-        let bytes = document.to_bytes();
-        Plan { config: Some(bytes), ..Plan::of(document, shape, report, diagnostics) }
-    }
-
-    /// Returns the app's config as it was last healthy: the newest intact backup, or the file that
-    /// a daemon moved aside if that changed later.
-    ///
-    /// # Errors
-    /// Fails if a source, or a newer one, may exist but cannot be read. An older source or the
-    /// defaults would reset settings that are not lost.
-    fn source(
-        &self,
-        listing: &Result<Listing, DiskError>,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Result<Option<Source>, StoreError> {
-        let (found, unread) = self.readable_source(listing, diagnostics);
-        match unread {
-            Some(source) if source.path().parent() == Some(&self.paths.backups) => {
-                Err(StoreError::BackupUnreadable { path: source.path().to_owned(), source })
-            }
-            Some(source) => {
-                let doing = "look for the last good backup in";
-                Err(StoreError::at_backups(doing, &self.paths.backups, source))
-            }
-            None => Ok(found),
-        }
-    }
-
-    /// Returns the best source that can be read, and the error that hides a newer one.
-    pub(crate) fn readable_source(
-        &self,
-        listing: &Result<Listing, DiskError>,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> (Option<Source>, Option<DiskError>) {
-        let mut failed = None;
-        let backup = match listing {
-            Ok(listing) => self.newest_usable(listing, diagnostics, &mut failed),
-            Err(error) => {
-                failed = Some(error.clone());
-                None
-            }
-        };
-        let (mut aside, mut unread) = (None, None);
-        for path in self.daemon_leftovers() {
-            match self.disk.read(&path, self.limits.config_bytes) {
-                Ok(bytes) => {
-                    if let Some(document) = self.parse_app_config(&bytes) {
-                        let modified = self.disk.stat(&path).map(|m| m.modified).unwrap_or_default();
-                        aside = Some((path, document, modified));
-                        break;
-                    }
-                }
-                // A file that is larger than any config is not a source.
-                Err(error) if error.is_not_found() || error.kind() == ErrorKind::FileTooLarge => {}
-                Err(error) => unread = Some(error),
-            }
-        }
-        let aside = [aside, self.leftover_source(listing)].into_iter().flatten();
-        let found = match (backup, aside.max_by_key(|(_, _, modified)| *modified)) {
-            // Both exist. The daemon, or a killed run, moved aside the file that was in use, so the
-            // file differs from the backup by changes after the backup was made, unless the file was
-            // moved aside before that. Only the clock can tell the two cases apart.
-            (Some((_, made, _)), Some((path, document, modified))) if modified > made => {
-                Some(Source { name: file_name(&path), document })
-            }
-            (Some((name, _, document)), _) => Some(Source { name, document }),
-            (None, Some((path, document, _))) => Some(Source { name: file_name(&path), document }),
-            (None, None) => self.misplaced_source(),
-        };
-        // The file that a daemon moved aside mostly has the content of the newest backup, so an
-        // unreadable one is an error only if there is no other source.
-        let failed = failed.or(unread.filter(|_| found.is_none()));
-        (found, failed)
-    }
-
-    /// Returns the temporary file of a killed run that holds the newest settings of the user's. The
-    /// content that a killed run was about to put in place counts as the oldest of all.
-    fn leftover_source(
-        &self,
-        listing: &Result<Listing, DiskError>,
-    ) -> Option<(PathBuf, Document, Timestamp)> {
-        let in_backups = listing.iter().flat_map(|listing| listing.leftovers.iter().cloned());
-        let found = self.leftovers_near_config().into_iter().chain(in_backups).filter_map(|path| {
-            let bytes = self.disk.read(&path, self.limits.config_bytes).ok()?;
-            let document = self
-                .parse_app_config(&bytes)
-                .filter(|document| self.schema.own_settings(document).count() > 0)?;
-            let modified = match is_ours(&path, &bytes) {
-                true => Timestamp::default(),
-                false => self.disk.stat(&path).map(|meta| meta.modified).unwrap_or_default(),
-            };
-            Some((path, document, modified))
-        });
-        found.max_by_key(|(_, _, modified)| *modified)
-    }
-
-    fn newest_usable(
-        &self,
-        listing: &Listing,
-        diagnostics: &mut Vec<Diagnostic>,
-        failed: &mut Option<DiskError>,
-    ) -> Option<(String, Timestamp, Document)> {
-        let backups = self.backups();
-        for id in listing.backups.iter().rev().filter(|c| c.kind == BackupKind::Good) {
-            match backups.read(id) {
-                Ok((bytes, true)) => {
-                    if let Some(document) = self.parse_app_config(&bytes) {
-                        let made = self.disk.stat(&backups.path(id)).map(|m| m.modified).unwrap_or_default();
-                        return Some((id.to_string(), made, document));
-                    }
-                }
-                Ok((_, false)) => diagnostics.push(self.diagnostic(
-                    "store.copy-damaged",
-                    Severity::Warning,
-                    format!("the backup {id} does not hold what its name says; an older one is used"),
-                )),
-                Err(error) if error.is_not_found() => {}
-                Err(error) => {
-                    diagnostics.push(self.diagnostic(
-                        "store.copy-unreadable",
-                        Severity::Warning,
-                        format!("the backup {id} could not be read: {}", error.io()),
-                    ));
-                    failed.get_or_insert(error);
-                }
-            }
-        }
-        None
-    }
-
-    /// Returns the document if the bytes are a config of the app's.
-    pub(crate) fn parse_app_config(&self, bytes: &[u8]) -> Option<Document> {
-        let document = Document::parse(bytes).ok()?.document;
-        (self.schema.shape(&document) == Shape::App).then_some(document)
+        Plan::writing(document, shape, report, diagnostics)
     }
 
     /// Returns whether the bytes are a config of the app's that lacks nothing.
@@ -463,14 +315,13 @@ impl Store<'_> {
     /// symlink or an unreadable file counts as the daemon's config, which is not ours to replace.
     ///
     /// If the name cannot be looked at, the later write fails too, and the repair stops before it
-    /// touches the app's config. The look itself does not fail, so that the app still gets the
+    /// touches the app's config. This function does not fail, so that the app still gets the
     /// readable part of its config.
     fn daemon_part_action(&self, half: &[u8]) -> DaemonHalf {
         let path = &self.paths.daemon_config;
         match self.disk.stat(path) {
-            Ok(meta) if meta.is_file() && meta.len == half.len() as u64 => {
-                let same = self.disk.content_eq(path, half).unwrap_or(false);
-                if same { DaemonHalf::Exists } else { DaemonHalf::Kept }
+            Ok(meta) if meta.is_file() && self.disk.content_eq(path, half).unwrap_or(false) => {
+                DaemonHalf::Exists
             }
             Ok(_) => DaemonHalf::Kept,
             Err(_) => DaemonHalf::Written,
@@ -507,40 +358,30 @@ impl Store<'_> {
         mut daemon: Option<&mut Document>,
         has_moved: &dyn Fn(&str, &str) -> bool,
     ) -> Vec<Rebased> {
-        let paths = &self.paths;
+        let home = &self.paths.app_home;
         // The daemon reads paths as text, so a path that is not UTF-8 cannot stand in a config.
-        let Some(to) = paths.daemon_home.to_str() else { return Vec::new() };
-        let real = self.disk.canonicalize(&paths.app_home).ok().filter(|real| *real != paths.app_home);
+        let Some(to) = self.paths.daemon_home.to_str() else { return Vec::new() };
+        let real = self.canonical(home).filter(|real| real != home);
         let mut all: Vec<Rebased> = Vec::new();
-        for from in
-            [Some(paths.app_home.as_path()), real.as_deref()].into_iter().flatten().filter_map(Path::to_str)
-        {
+        for from in [Some(home), real.as_ref()].into_iter().flatten().filter_map(|home| home.to_str()) {
             let moved = |new: &str| {
                 let rest = new.strip_prefix(to).unwrap_or_default();
                 has_moved(&format!("{from}{rest}"), new)
             };
             let mut found = rebase_paths(&mut Document::empty(), daemon.as_deref_mut(), from, to, &moved);
             found.extend(self.schema.rebase_paths(app, from, to, &moved));
-            let new =
-                found.into_iter().filter(|r| !all.iter().any(|a| a.half == r.half && a.pointer == r.pointer));
-            all.extend(new.collect::<Vec<_>>());
+            found.retain(|new| !all.iter().any(|old| old.half == new.half && old.pointer == new.pointer));
+            all.extend(found);
         }
         all
     }
 
-    /// Adds the steps to the plan.
-    fn finish(&self, plan: &mut Plan, listing: &Result<Listing, DiskError>, beside: &[PathBuf]) {
+    fn add_steps(&self, plan: &mut Plan, listing: &Result<Listing, DiskError>, near_config: &[PathBuf]) {
         let paths = &self.paths;
-        let mut steps = Vec::new();
-        if plan.loaded.newer.is_some() {
-            // A config of a newer version is read and never written: not even a backup is made.
-            plan.loaded.pending = Pending::default();
-            return;
-        }
-        let in_backups = listing.iter().flat_map(|l| l.leftovers.iter());
-        for path in beside.iter().chain(in_backups) {
-            steps.push(Step::ClearLeftover { path: path.clone() });
-        }
+        let Loaded { report, shape, .. } = &plan.loaded;
+        let in_backups = listing.iter().flat_map(|listing| listing.leftovers.iter());
+        let leftovers = near_config.iter().chain(in_backups);
+        let mut steps: Vec<Step> = leftovers.map(|path| Step::ClearLeftover { path: path.clone() }).collect();
         if plan.config.is_some()
             && let Some(previous) = plan.previous.bytes()
         {
@@ -550,7 +391,7 @@ impl Store<'_> {
                 bytes: previous.len() as u64,
             });
         }
-        match plan.loaded.report.daemon_half {
+        match report.daemon_half {
             Some(DaemonHalf::Written) => {
                 steps.push(Step::PublishDaemonHalf { to: paths.daemon_config.clone() });
             }
@@ -560,60 +401,61 @@ impl Store<'_> {
             }),
             Some(DaemonHalf::Exists) | None => {}
         }
-        let shape = plan.loaded.shape;
-        match (&plan.config, plan.previous.bytes()) {
-            (Some(_), Some(_)) => steps.push(Step::ReplaceConfig {
-                path: paths.config.clone(),
-                repair: !matches!(shape, FileShape::App | FileShape::Unknown)
-                    || plan.loaded.report.restored_from.is_some()
-                    || plan.is_lost,
-            }),
-            (Some(_), None) => steps.push(Step::WriteConfig {
-                path: paths.config.clone(),
-                repair: plan.loaded.report.restored_from.is_some() || plan.is_lost,
-                restored: plan.loaded.report.restored_from.is_some(),
-            }),
-            (None, _) => {}
+        if plan.config.is_some() {
+            let path = paths.config.clone();
+            let restored = report.restored_from.is_some();
+            let is_sound = matches!(shape, FileShape::App | FileShape::Unknown | FileShape::Missing);
+            let repair = !is_sound || restored || plan.is_lost;
+            steps.push(match plan.previous {
+                ConfigFile::Missing => Step::WriteConfig { path, repair, restored },
+                _ => Step::ReplaceConfig { path, repair },
+            });
         }
-        match listing {
-            Ok(listing) => {
-                let content = plan.config.as_deref().or(plan.previous.bytes());
-                // A config without any key of the app's may belong to another program, so it is not
-                // a good state to return to.
-                let ours = plan.config.is_some() || shape == FileShape::App;
-                // A config that has lost something must not become the newest good state before the
-                // user accepts the loss.
-                let wiped = plan.loaded.report.wiped.is_some() && plan.loaded.report.restored_from.is_none();
-                let backups = self.backups();
-                let is_kept = |bytes: &[u8]| {
-                    (plan.backed_up && plan.config.is_none())
-                        || listing.newest_good().is_some_and(|id| backups.is_of(id, bytes))
-                };
-                if ours && !wiped && content.is_some_and(|bytes| !is_kept(bytes)) {
-                    steps.push(Step::KeepLastGood { to: paths.backups.clone() });
-                }
+        if let Ok(listing) = listing {
+            let content = plan.config.as_deref().or(plan.previous.bytes());
+            // A config without any key of the app's may belong to another program, so it is not
+            // a good state to return to.
+            let ours = plan.config.is_some() || *shape == FileShape::App;
+            // A config that has lost something must not become the newest good state before the
+            // user accepts the loss.
+            let wiped = report.wiped.is_some() && report.restored_from.is_none();
+            let is_kept = |bytes: &[u8]| {
+                (plan.backed_up && plan.config.is_none())
+                    || listing.newest_good().is_some_and(|id| self.is_durable_backup_of(id, bytes))
+            };
+            if ours && !wiped && content.is_some_and(|bytes| !is_kept(bytes)) {
+                steps.push(Step::KeepLastGood { to: paths.backups.clone() });
             }
-            Err(error) => plan.loaded.diagnostics.push(Diagnostic {
-                code: "store.backups-unreadable",
-                severity: Severity::Warning,
-                message: format!("no backup of the config is kept: {error}: {}", error.io()),
-                path: shown(&paths.backups),
-                hint: error.hint(),
-                place: None,
-            }),
-        }
-        if let Some(wipe) = &plan.loaded.report.wiped {
-            plan.loaded.diagnostics.push(self.wiped_diagnostic(wipe, shape, None));
-        }
-        if let Some(from) = &plan.loaded.report.restored_from {
-            let message = format!("the app's settings come from {from}");
-            plan.loaded.diagnostics.push(self.diagnostic("store.restored", Severity::Info, message));
-        } else if plan.loaded.shape == FileShape::Corrupt && plan.loaded.report.kept_keys.is_empty() {
-            let message =
-                "there is no good backup of the config, so its settings begin at their defaults".to_owned();
-            plan.loaded.diagnostics.push(self.diagnostic("store.defaults", Severity::Info, message));
         }
         plan.loaded.pending = Pending { steps };
+    }
+
+    fn add_diagnostics(&self, plan: &mut Plan, listing: &Result<Listing, DiskError>) {
+        let Loaded { report, shape, diagnostics, .. } = &mut plan.loaded;
+        if let Err(error) = listing {
+            let message = format!("no backup of the config is kept: {error}: {}", error.io());
+            let code = "store.backups-unreadable";
+            let found = diagnostic_at(&self.paths.backups, code, Severity::Warning, message);
+            diagnostics.push(Diagnostic { hint: error.hint(), ..found });
+        }
+        diagnostics.extend(report.wiped.as_ref().map(|wipe| self.wiped_diagnostic(wipe, *shape, None)));
+        if let Some(from) = &report.restored_from {
+            let message = format!("the app's settings come from {from}");
+            diagnostics.push(self.diagnostic("store.restored", Severity::Info, message));
+        } else if *shape == FileShape::Corrupt && report.kept_keys.is_empty() {
+            let message =
+                "there is no good backup of the config, so its settings begin at their defaults".to_owned();
+            diagnostics.push(self.diagnostic("store.defaults", Severity::Info, message));
+        }
+    }
+
+    /// Names the networks that have a roster and that the config lacks, if no backup restored it.
+    pub(crate) fn name_lost_networks(&self, plan: &mut Plan) {
+        let Loaded { document, report, diagnostics, .. } = &mut plan.loaded;
+        let is_named = diagnostics.iter().any(|found| found.code == LOST_NETWORKS);
+        if report.restored_from.is_none() && !is_named {
+            diagnostics.extend(self.lost_networks_diagnostic(document));
+        }
     }
 
     fn not_json(&self, error: &ParseError) -> Diagnostic {
@@ -626,49 +468,9 @@ impl Store<'_> {
             ..self.diagnostic("store.corrupt", Severity::Problem, message)
         }
     }
-
-    pub(crate) fn diagnostic(&self, code: &'static str, severity: Severity, message: String) -> Diagnostic {
-        Diagnostic { code, severity, message, path: shown(&self.paths.config), hint: None, place: None }
-    }
 }
 
-impl Plan {
-    /// Returns the name of the source that the plan restores settings from, or compares the config
-    /// with.
-    pub(crate) fn source(&self) -> Option<&str> {
-        let report = &self.loaded.report;
-        report.restored_from.as_deref().or(report.wiped.as_ref().map(|wipe| wipe.backup.as_str()))
-    }
-
-    /// Returns the plan for an app that gives no schema: no step.
-    fn without_config() -> Self {
-        let shape = FileShape::Unknown;
-        Self::of(Document::empty(), shape, Report::new(shape), Vec::new())
-    }
-
-    pub(crate) fn of(
-        document: Document,
-        shape: FileShape,
-        report: Report,
-        diagnostics: Vec<Diagnostic>,
-    ) -> Self {
-        let loaded =
-            Loaded { document, shape, newer: None, pending: Pending::default(), report, diagnostics };
-        Self {
-            loaded,
-            previous: ConfigFile::Missing,
-            config: None,
-            daemon: None,
-            backed_up: false,
-            is_lost: false,
-        }
-    }
-}
-
-fn keys_of(doc: &Document) -> Vec<String> {
-    doc.root().members().map(|(key, _)| key.into_owned()).collect()
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+/// Returns diagnostics without their places, which are not places in the file.
+fn without_places(found: Vec<Diagnostic>) -> impl Iterator<Item = Diagnostic> {
+    found.into_iter().map(|found| Diagnostic { place: None, ..found })
 }

@@ -2,22 +2,19 @@
 //! half-written.
 
 use std::io::ErrorKind;
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use myownllm_config_model::{Diagnostic, Document, ParseError, Parsed};
-use myownllm_durable_fs::{
-    DirEntry, Disk, DiskError, FileId, FileKind, Metadata, PART_SUFFIX, SWAP_SUFFIX, TEMP_PREFIX, Timestamp,
-};
+use myownllm_durable_fs::{DiskError, FileId, FileKind, Timestamp};
 
 use crate::{Store, StoreError};
 
 /// Size, times and inode of an unparsable file must stay the same for this long before the file
-/// counts as corrupt: former versions of the app, and older daemons, truncate the file and write it
-/// in place.
+/// counts as corrupt: earlier versions of the app, and older daemons, truncate the file and write
+/// it in place.
 const STABLE_FOR: Duration = Duration::from_millis(250);
-/// The interval of the looks meanwhile.
+/// The interval of the checks meanwhile.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// The longest wait for a file that keeps changing and never parses.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,14 +45,8 @@ impl ConfigFile {
     }
 }
 
-#[derive(PartialEq)]
-struct Signature(u64, Option<FileId>, Timestamp, Timestamp);
-
-impl Signature {
-    fn of(meta: &Metadata) -> Self {
-        Self(meta.len, meta.id, meta.modified, meta.changed)
-    }
-}
+/// Size, inode and times of a file.
+type Signature = (u64, Option<FileId>, Timestamp, Timestamp);
 
 impl Store<'_> {
     /// Reads and parses the app's config.
@@ -105,7 +96,7 @@ impl Store<'_> {
 
     fn signature(&self, path: &Path) -> Result<Option<Signature>, StoreError> {
         match self.disk.stat_follow(path) {
-            Ok(meta) => Ok(Some(Signature::of(&meta))),
+            Ok(meta) => Ok(Some((meta.len, meta.id, meta.modified, meta.changed))),
             Err(error) if error.is_not_found() => Ok(None),
             Err(source) => Err(unreadable(path, source)),
         }
@@ -137,77 +128,8 @@ impl Store<'_> {
             },
         }
     }
-
-    /// Returns the names that a daemon gives to a config that it cannot parse, or that it is about
-    /// to write: sources for a repair.
-    pub(crate) fn daemon_leftovers(&self) -> impl Iterator<Item = PathBuf> {
-        [".corrupt", ".tmp"].into_iter().filter_map(|end| {
-            let mut name = self.paths.config.file_name()?.to_owned();
-            name.push(end);
-            Some(self.paths.config.with_file_name(name))
-        })
-    }
-
-    /// Returns the temporary files of killed runs, beside the config and beside the target of a
-    /// symlink.
-    pub(crate) fn leftovers_near_config(&self) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        let config = &self.paths.config;
-        let Some((dir, name)) = config.parent().zip(config.file_name()) else { return found };
-        let mut linked = false;
-        // A directory that cannot be listed may hide a temporary file, which then only waits for a
-        // later run.
-        let _ = self.disk.for_each_entry(dir, &mut |entry| {
-            if is_temporary(&entry) {
-                found.push(dir.join(&entry.name));
-            } else if entry.name == name {
-                linked = entry.kind == FileKind::Symlink;
-            }
-            ControlFlow::Continue(())
-        });
-        if linked
-            && let Ok(real) = self.disk.canonicalize(config)
-            && let Some(other) = real.parent().filter(|p| *p != dir)
-        {
-            let _ = self.disk.for_each_entry(other, &mut |entry| {
-                if is_temporary(&entry) {
-                    found.push(other.join(&entry.name));
-                }
-                ControlFlow::Continue(())
-            });
-        }
-        found.sort();
-        found.retain(|path| !is_daemon_state(&*self.disk, path));
-        found
-    }
 }
 
 fn unreadable(path: &Path, source: DiskError) -> StoreError {
     StoreError::Unreadable { path: path.to_owned(), source }
-}
-
-/// Returns whether [`myownllm_durable_fs::stale_temps`] would return the entry.
-pub(crate) fn is_temporary(entry: &DirEntry) -> bool {
-    entry.kind == FileKind::File
-        && entry.name.to_str().is_some_and(|n| {
-            n.starts_with(TEMP_PREFIX) && (n.ends_with(PART_SUFFIX) || n.ends_with(SWAP_SUFFIX))
-        })
-}
-
-/// Returns true if a temporary file holds an identity, a roster or a state, whole or torn. No run of
-/// this crate leaves such a file, and it may be the only copy: it must stay.
-pub(crate) fn is_daemon_state(disk: &dyn Disk, path: &Path) -> bool {
-    const LIMIT: u64 = 1 << 20;
-    let Ok(bytes) = disk.read(path, LIMIT) else { return false };
-    let holds = |mark: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);
-    let is_state = || {
-        let value = serde_json::from_slice::<serde_json::Value>(&bytes);
-        value.is_ok_and(|value| value.get("network_id").is_some())
-    };
-    holds(b"\"secret_key\"") || holds(b"\"authorized_devices\"") || is_state()
-}
-
-/// Returns a path as JSON and messages show it.
-pub(crate) fn shown(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }

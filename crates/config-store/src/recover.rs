@@ -1,15 +1,13 @@
-//! Recovers the complete part of a config that is not JSON: takes it if there is no good backup,
-//! else offers it.
+//! Recovers the complete part of a config that is not JSON, and says what a repair takes or offers.
 
 use myownllm_config_model::{
     Diagnostic, Document, Extent, Ids, Mend, Recovered, Severity, network_id, recover_all,
 };
-use myownllm_durable_fs::{DiskError, FileKind};
+use myownllm_durable_fs::FileKind;
 use myownllm_salvage::Shape;
 
-use crate::backups::Listing;
-use crate::plan::Plan;
-use crate::{BackupId, FileShape, Report, Store, StoreError};
+use crate::read::ConfigFile;
+use crate::{BackupId, Store};
 
 /// The code of members that a restore could take from a file that is not JSON.
 const OFFER: &str = "store.recoverable";
@@ -19,41 +17,6 @@ pub const LOST_NETWORKS: &str = "store.networks-lost";
 const PENDING: &str = "once the file is among the backups";
 
 impl Store<'_> {
-    /// Plans for a file that is not JSON. A complete document in the file is used as the config,
-    /// and a daemon's document is repaired. If the text breaks off or has typing errors, a good
-    /// backup goes first, and the complete members are offered.
-    pub(crate) fn plan_corrupt(
-        &self,
-        bytes: &[u8],
-        listing: &Result<Listing, DiskError>,
-        ids: &mut dyn Ids,
-    ) -> Result<Plan, StoreError> {
-        let Some(found) = self.recover_config(bytes) else {
-            let mut plan = self.plan_from_source(FileShape::Corrupt, listing, ids)?;
-            self.name_lost_networks(&mut plan);
-            return Ok(plan);
-        };
-        let shape = self.schema.shape(&found.document);
-        let is_complete = matches!(found.extent, Extent::Leading { .. } | Extent::Utf16);
-        let mut plan = match shape {
-            Shape::Daemon | Shape::Mixed => {
-                let mut plan = self.plan_overwritten(&found.document, shape, listing, ids)?;
-                plan.loaded.diagnostics.insert(0, self.recovered_diagnostic(&found));
-                plan
-            }
-            Shape::App if is_complete => self.plan_complete_document(&found, listing, ids)?,
-            _ => {
-                let plan = self.plan_from_source(FileShape::Corrupt, listing, ids)?;
-                if plan.loaded.report.restored_from.is_some() {
-                    return Ok(self.with_offer(plan, &found));
-                }
-                self.plan_complete_members(&found, ids)
-            }
-        };
-        self.name_lost_networks(&mut plan);
-        Ok(plan)
-    }
-
     /// Returns the complete part of bytes that are not JSON, if the part has a member of a config.
     pub(crate) fn recover_config(&self, bytes: &[u8]) -> Option<Recovered> {
         let defaults = self.schema.defaults();
@@ -65,8 +28,7 @@ impl Store<'_> {
         let mut parts = recover_all(bytes).into_iter().filter(is_config);
         let first = parts.next()?;
         // A daemon's document at the beginning is the newest content of the file.
-        let is_complete = matches!(first.extent, Extent::Leading { .. } | Extent::Utf16);
-        if is_complete && matches!(self.schema.shape(&first.document), Shape::Daemon | Shape::Mixed) {
+        if is_complete(&first) && matches!(self.schema.shape(&first.document), Shape::Daemon | Shape::Mixed) {
             return Some(first);
         }
         let richness =
@@ -74,59 +36,17 @@ impl Store<'_> {
         Some(parts.fold(first, |best, found| if richness(&found) > richness(&best) { found } else { best }))
     }
 
-    /// Plans for a complete config of the app's.
-    fn plan_complete_document(
-        &self,
-        found: &Recovered,
-        listing: &Result<Listing, DiskError>,
-        ids: &mut dyn Ids,
-    ) -> Result<Plan, StoreError> {
-        let mut plan = self.plan_app_config(&found.document, Shape::App, listing, ids)?;
-        // Writes the document even if nothing in it changes: the trailing bytes must go.
-        plan.config.get_or_insert_with(|| found.document.to_bytes());
-        plan.loaded.shape = FileShape::Corrupt;
-        let report = &mut plan.loaded.report;
-        report.shape = FileShape::Corrupt;
-        if report.restored_from.is_none() {
-            report.kept_keys = keys_of(found);
+    /// Returns whether a file, or the complete part of a file that is not JSON, has the daemon's
+    /// shape.
+    pub(crate) fn has_daemon_half(&self, file: &ConfigFile) -> bool {
+        let is_daemons = |read: &Document| matches!(self.schema.shape(read), Shape::Daemon | Shape::Mixed);
+        match file {
+            ConfigFile::Missing => false,
+            ConfigFile::Json { document, .. } => is_daemons(document),
+            ConfigFile::Corrupt { bytes, .. } => {
+                self.recover_config(bytes).is_some_and(|found| is_daemons(&found.document))
+            }
         }
-        plan.loaded.diagnostics.insert(0, self.recovered_diagnostic(found));
-        Ok(plan)
-    }
-
-    /// Plans for a config of the complete members, with defaults for the others.
-    fn plan_complete_members(&self, found: &Recovered, ids: &mut dyn Ids) -> Plan {
-        let mut document = found.document.clone();
-        let mut diagnostics = vec![self.recovered_diagnostic(found)];
-        diagnostics.extend(found.diagnostics.iter().cloned());
-        diagnostics.extend(self.schema.complete(&mut document, ids));
-        // The places of these notes are not places in the file.
-        diagnostics.iter_mut().for_each(|diagnostic| diagnostic.place = None);
-        let mut report = Report::new(FileShape::Corrupt);
-        report.kept_keys = keys_of(found);
-        report.reset_keys = self.schema.missing_keys(&found.document);
-        let config = Some(document.to_bytes());
-        let mut plan = Plan::of(document, FileShape::Corrupt, report, diagnostics);
-        plan.config = config;
-        plan
-    }
-
-    fn with_offer(&self, mut plan: Plan, found: &Recovered) -> Plan {
-        let in_use = |key: &String| {
-            let used = plan.loaded.document.get(&[key]);
-            used.zip(found.document.get(&[key])).is_some_and(|(used, found)| used.same_json(&found))
-        };
-        // An offer of the members that the backup has too would lead nowhere.
-        if found.whole.iter().all(in_use) {
-            return plan;
-        }
-        let diagnostic = self.diagnostic(
-            OFFER,
-            Severity::Warning,
-            format!("{}; {} can be restored {PENDING}", extent_words(found), offer_words(found)),
-        );
-        plan.loaded.diagnostics.push(diagnostic);
-        plan
     }
 
     /// Adds the commands that work only after the repair. `previous` is the backup of the file that
@@ -156,7 +76,25 @@ impl Store<'_> {
         }
     }
 
-    fn recovered_diagnostic(&self, found: &Recovered) -> Diagnostic {
+    /// Offers the complete members of a file that is restored from a backup. `config` is the restored
+    /// config. Returns `None` if `config` has them too.
+    pub(crate) fn offer(&self, found: &Recovered, config: &Document) -> Option<Diagnostic> {
+        let in_use = |key: &String| {
+            let used = config.get(&[key]);
+            used.zip(found.document.get(&[key])).is_some_and(|(used, found)| used.same_json(&found))
+        };
+        let message = format!("{}; {} can be restored {PENDING}", extent_words(found), offer_words(found));
+        (!found.whole.iter().all(in_use)).then(|| self.diagnostic(OFFER, Severity::Warning, message))
+    }
+
+    /// Names the networks that have a roster and that the config lacks.
+    pub(crate) fn lost_networks_diagnostic(&self, config: &Document) -> Option<Diagnostic> {
+        let names = self.lost_networks(config).join(", ");
+        let message = format!("the config has lost networks of which rosters are still there: {names}");
+        (!names.is_empty()).then(|| self.diagnostic(LOST_NETWORKS, Severity::Warning, message))
+    }
+
+    pub(crate) fn recovered_diagnostic(&self, found: &Recovered) -> Diagnostic {
         self.diagnostic(
             "store.recovered",
             Severity::Warning,
@@ -169,11 +107,10 @@ impl Store<'_> {
     pub(crate) fn recover_backup(&self, bytes: &[u8], ids: &mut dyn Ids) -> Option<(Document, Diagnostic)> {
         let found = self.recover_config(bytes).filter(|found| self.is_restorable(found))?;
         let diagnostic = self.recovered_diagnostic(&found);
-        if !matches!(found.extent, Extent::Torn { .. } | Extent::Around { .. }) {
+        if !is_part(&found) {
             return Some((found.document, diagnostic));
         }
-        let current = self.disk.read(&self.paths.config, self.limits.config_bytes).ok();
-        let mut document = match current.and_then(|bytes| self.parse_app_config(&bytes)) {
+        let mut document = match self.live_bytes().and_then(|bytes| self.parse_app_config(&bytes)) {
             Some(mut current) => {
                 for key in &found.whole {
                     if let Some(value) = found.document.get(&[key]) {
@@ -197,49 +134,29 @@ impl Store<'_> {
         !found.whole.is_empty() && !matches!(self.schema.shape(&found.document), Shape::Daemon | Shape::Mixed)
     }
 
-    /// Names the networks that have a roster and that the config lacks, if no backup restored it.
-    pub(crate) fn name_lost_networks(&self, plan: &mut Plan) {
-        let names = self.lost_networks(&plan.loaded.document);
-        let is_named = plan.loaded.diagnostics.iter().any(|found| found.code == LOST_NETWORKS);
-        if plan.loaded.report.restored_from.is_none() && !names.is_empty() && !is_named {
-            plan.loaded.diagnostics.push(self.diagnostic(
-                LOST_NETWORKS,
-                Severity::Warning,
-                format!(
-                    "the config has lost networks of which rosters are still there: {}",
-                    names.join(", ")
-                ),
-            ));
-        }
-    }
-
     fn lost_networks(&self, config: &Document) -> Vec<String> {
         let Some(saved) = self.schema.saved_networks(config) else { return Vec::new() };
         let saved: Vec<String> =
             saved.iter().map(|network| network_id::normal_form(&network.network_id)).collect();
-        let mut names = self.networks_with_rosters();
-        names.retain(|name| !saved.contains(name));
-        names
-    }
-
-    fn networks_with_rosters(&self) -> Vec<String> {
         // A daemon names the file by the normal form of the id.
         let is_id = |stem: &str| network_id::normalize(stem).is_ok_and(|id| id == stem);
         let mut names = Vec::new();
-        for home in [&self.paths.daemon_home, &self.paths.app_home] {
-            let entries = self.disk.list(&home.join("mesh").join("rosters")).unwrap_or_default();
+        for dir in &self.paths.rosters {
+            let entries = self.disk.list(dir).unwrap_or_default();
             let files = entries.iter().filter(|entry| entry.kind == FileKind::File);
             let stems = files.filter_map(|entry| entry.name.to_str()?.strip_suffix(".json"));
             names.extend(stems.filter(|stem| is_id(stem)).map(str::to_owned));
         }
+        names.retain(|name| !saved.contains(name));
         names.sort();
         names.dedup();
         names
     }
 }
 
-fn keys_of(found: &Recovered) -> Vec<String> {
-    found.whole.iter().chain(&found.partial).cloned().collect()
+/// Returns whether the found part is a whole document.
+pub(crate) fn is_complete(found: &Recovered) -> bool {
+    matches!(found.extent, Extent::Leading { .. } | Extent::Utf16)
 }
 
 /// Returns the reason why the text is not JSON.
@@ -260,27 +177,22 @@ fn extent_words(found: &Recovered) -> String {
     }
 }
 
+fn is_part(found: &Recovered) -> bool {
+    matches!(found.extent, Extent::Torn { .. } | Extent::Around { .. })
+}
+
 fn offer_words(found: &Recovered) -> String {
-    match &found.extent {
-        Extent::Torn { .. } | Extent::Around { .. } => {
-            format!("its complete members ({})", found.whole.join(", "))
-        }
-        _ => "all of it".to_owned(),
+    match is_part(found) {
+        true => format!("its complete members ({})", found.whole.join(", ")),
+        false => "all of it".to_owned(),
     }
 }
 
 fn taken_words(found: &Recovered) -> String {
-    let partial = found.partial.as_ref();
-    match (&found.extent, found.whole.is_empty(), partial) {
-        (Extent::Torn { .. } | Extent::Around { .. }, true, Some(partial)) => {
-            format!("the beginning of {partial} is")
-        }
-        (Extent::Torn { .. } | Extent::Around { .. }, _, Some(partial)) => {
-            format!("its complete members ({}) and the beginning of {partial} are", found.whole.join(", "))
-        }
-        (Extent::Torn { .. } | Extent::Around { .. }, _, None) => {
-            format!("its complete members ({}) are", found.whole.join(", "))
-        }
-        _ => "all of it is".to_owned(),
+    match (&found.partial, found.whole.is_empty()) {
+        _ if !is_part(found) => "all of it is".to_owned(),
+        (Some(partial), true) => format!("the beginning of {partial} is"),
+        (Some(partial), false) => format!("{} and the beginning of {partial} are", offer_words(found)),
+        (None, _) => format!("{} are", offer_words(found)),
     }
 }

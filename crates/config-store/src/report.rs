@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::{BackupId, BackupKind};
 
 /// The kind of a config file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum FileShape {
@@ -24,6 +24,7 @@ pub enum FileShape {
     /// Not a JSON object.
     Corrupt,
     /// No file.
+    #[default]
     Missing,
 }
 
@@ -38,7 +39,7 @@ impl From<Shape> for FileShape {
     }
 }
 
-/// The result of a look. Nothing was written.
+/// The result of a load. Nothing was written.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Loaded {
@@ -215,8 +216,8 @@ pub enum DaemonHalf {
     Kept,
 }
 
-/// The findings of a look and the outcome of a repair, as data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// The findings of a load and the outcome of a repair, as data.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Report {
     /// The kind of the file before the repair.
@@ -251,6 +252,12 @@ pub struct Report {
     /// The loss of a config that parses. Lost settings are restored from the backup; a loss of
     /// networks alone is only reported.
     pub wiped: Option<Wipe>,
+}
+
+impl Report {
+    pub(crate) fn new(shape: FileShape) -> Self {
+        Self { shape, ..Self::default() }
+    }
 }
 
 /// A sudden loss of the user's settings, compared with the newest backup.

@@ -1,22 +1,17 @@
 //! Puts bytes in the config's place without losing the bytes that another program puts there
 //! meanwhile.
 
-use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{Diagnostic, Document, Severity};
-use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, OwnershipProblemKind, look_behind};
 use myownllm_durable_fs::{
-    DiskError, Displaced, Metadata, Permissions, ReplaceMethod, Replaced, SWAP_SUFFIX, is_ours, put_in_place,
-    rename_back, rename_or_link, replace, stale_temps, temp_name,
+    DiskError, Displaced, Permissions, ReplaceMethod, Replaced, SWAP_SUFFIX, put_in_place, rename_back,
+    rename_or_link, replace, temp_name,
 };
 
-use crate::backups::{BackupKind, Backups, WritableBackups, hash, publish};
-use crate::locked::Locked;
-use crate::plan::Plan;
-use crate::read::shown;
-use crate::{BackupId, FileShape, Step, Store, StoreError, StorePaths};
+use crate::backup_id::content_hash;
+use crate::locked::{Locked, PRIVATE};
+use crate::{BackupKind, Limits, StoreError};
 
 /// The most restarts of a whole operation because another program wrote meanwhile.
 pub(crate) const MAX_ATTEMPTS: u32 = 32;
@@ -24,6 +19,8 @@ pub(crate) const MAX_ATTEMPTS: u32 = 32;
 /// exchange takes some microseconds, so a program that writes faster for that long does not stop.
 /// The number also limits the backups that one save makes of the files that it displaced.
 const MAX_EXCHANGES: u32 = 8;
+
+const SAVE: &str = "save the config";
 
 /// The result of one attempt to save.
 pub(crate) enum Saved {
@@ -39,137 +36,27 @@ pub(crate) enum Saved {
     Conflict,
 }
 
-/// The bytes of a displaced file, and the note with the same bytes that was written before the file
-/// went back.
+/// The bytes of a displaced file, and a temporary file with the same bytes that was written before
+/// the displaced file went back.
 struct Intercepted {
     bytes: Vec<u8>,
     journal: Option<PathBuf>,
 }
 
-impl Store<'_> {
-    pub(crate) fn backups(&self) -> Backups<'_> {
-        let paths = &self.paths;
-        Backups {
-            disk: &*self.disk,
-            dir: &paths.backups,
-            app_home: &paths.app_home,
-            config: &paths.config,
-            limits: self.limits,
-            schema: self.schema,
-        }
-    }
-
-    pub(crate) fn owner(&self) -> Option<myownllm_durable_fs::Owner> {
-        self.disk.stat_follow(&self.paths.app_home).ok().and_then(|meta| meta.owner)
-    }
-
-    /// Checks that only the home's owner and root decide where a change of the home goes.
-    pub(crate) fn check_trust(&self) -> Result<HomeTrust, StoreError> {
-        let home = &self.paths.app_home;
-        let trust = HomeTrust::look(&*self.disk, home).map_err(|source| StoreError::Disk {
-            doing: "look at the app's home",
-            path: home.clone(),
-            source,
-        })?;
-        match trust.forbids_change() {
-            Some(problem) => Err(StoreError::Untrusted { problem: problem.clone() }),
-            None => Ok(trust),
-        }
-    }
-
-    /// Checks that no symlink makes the app's config the daemon's config, or puts it into the
-    /// daemon home: each program would overwrite the other's data. Also checks that no other user
-    /// decides where a symlink leads: for root, the target could be anywhere.
-    pub(crate) fn check_apart(&self) -> Result<(), StoreError> {
-        let StorePaths { config, daemon_config, daemon_home, .. } = &self.paths;
-        match look_behind(&*self.disk, config) {
-            Ok(None) => {}
-            Ok(Some(problem)) => return Err(self.foreign_link(problem)),
-            Err(source) => return Err(StoreError::Unreadable { path: config.clone(), source }),
-        }
-        let shared = |link: &Path| StoreError::Shared { path: config.clone(), link: link.to_owned() };
-        if let (Some(config_at), Some(home)) = (self.symlink_target(config), self.real(daemon_home))
-            && config_at.starts_with(&home)
-        {
-            return Err(shared(config));
-        }
-        if self.symlink_target(daemon_config).is_some_and(|at| self.real(config) == Some(at)) {
-            return Err(shared(daemon_config));
-        }
-        Ok(())
-    }
-
-    fn foreign_link(&self, problem: OwnershipProblem) -> StoreError {
-        let path = self.paths.config.clone();
-        let file = self.disk.stat_follow(&path).ok().and_then(|meta| meta.owner);
-        match (&problem.kind, file) {
-            (&OwnershipProblemKind::ForeignSymlink { uid: by }, Some(file)) => {
-                StoreError::ForeignLink { path, by, of: file.uid }
-            }
-            _ => StoreError::Untrusted { problem },
-        }
-    }
-
-    /// Returns the target of a symlink; `None` for any other entry, and for a broken symlink.
-    fn symlink_target(&self, path: &Path) -> Option<PathBuf> {
-        self.disk.stat(path).ok().filter(Metadata::is_symlink).and_then(|_| self.real(path))
-    }
-
-    fn real(&self, path: &Path) -> Option<PathBuf> {
-        self.disk.canonicalize(path).ok()
-    }
-
-    /// Checks whether `bytes` may replace the config, before anything is changed.
-    ///
-    /// # Errors
-    /// [`StoreError::ConfigIsBackup`], [`StoreError::Shared`], [`StoreError::ForeignLink`];
-    /// [`StoreError::TooMuch`] if `bytes` could not be read again.
-    pub(crate) fn check_replacing(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.check_replaceable(bytes)?;
-        let too_much = |why| StoreError::TooMuch { path: self.paths.config.clone(), why };
-        Document::parse(bytes).map(drop).map_err(|error| too_much(error.kind.to_string()))
-    }
-
-    /// Checks the same except that `bytes` parses: `bytes` need not be JSON.
-    pub(crate) fn check_replaceable(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.check_apart()?;
-        let limit = self.limits.config_bytes;
-        let too_much = |why| StoreError::TooMuch { path: self.paths.config.clone(), why };
-        if bytes.len() as u64 > limit {
-            return Err(too_much(format!("it would have more than {} MiB", limit >> 20)));
-        }
-        let StorePaths { config, backups, .. } = &self.paths;
-        if let (Some(backup), Some(dir)) = (self.symlink_target(config), self.real(backups))
-            && backup.parent() == Some(&*dir)
-        {
-            return Err(StoreError::ConfigIsBackup { path: config.clone(), backup });
-        }
-        Ok(())
-    }
-}
-
 impl Locked<'_> {
-    /// Returns the backups for writing: new files belong to the owner of the home.
-    pub(crate) fn writable_backups(&self) -> WritableBackups<'_> {
-        WritableBackups { backups: self.backups(), lock: &self.dir, owner: self.owner() }
-    }
-
     /// Makes one attempt at a compare-and-swap of the config from `previous` (`None` for a missing
     /// config) to `bytes`.
     pub(crate) fn save(&self, previous: Option<&[u8]>, bytes: &[u8]) -> Result<Saved, StoreError> {
         let path = &self.paths.config;
-        let failed = |source| self.saving_failed(source);
         let Some(previous) = previous else {
             // A run that was killed right after it made the app's home has not synced the name.
-            self.dir.sync_own_name().map_err(|source| StoreError::Disk {
-                doing: "flush the user's home",
-                path: self.paths.user_home.clone(),
-                source,
-            })?;
-            return match publish(&self.dir, path, bytes, self.owner()) {
+            self.dir
+                .sync_own_name()
+                .map_err(StoreError::disk("flush the user's home", &self.paths.user_home))?;
+            return match self.publish(path, bytes, PRIVATE) {
                 Ok(()) => Ok(Saved::Done { unseen_possible: false, rights: Permissions::Kept }),
                 Err(error) if error.is_already_exists() => Ok(Saved::Conflict),
-                Err(error) => Err(failed(error)),
+                Err(error) => Err(self.saving_failed(error)),
             };
         };
         let limit = self.limits.config_bytes;
@@ -196,7 +83,7 @@ impl Locked<'_> {
             Ok(_) => Ok(Saved::Conflict),
             // Another program removed the file meanwhile.
             Err(error) if error.is_not_found() => Ok(Saved::Conflict),
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(self.saving_failed(error)),
         }
     }
 
@@ -208,16 +95,15 @@ impl Locked<'_> {
         &self,
         bytes: &[u8],
     ) -> Result<Option<(PathBuf, ReplaceMethod)>, StoreError> {
-        let backups = self.writable_backups();
-        backups.ensure_dir()?;
+        self.ensure_backup_dir()?;
         let replace = || {
             let place = self.dir.admit_target(&self.paths.config)?;
             let dir = place.parent().unwrap_or(&place);
             self.disk.ensure_entries_removable(dir)?;
             // Only under this name does no run ever clear the file away without a backup, and no
             // backup is made of so large a file.
-            let swap = temp_name(dir, &format!(".{}{SWAP_SUFFIX}", hash(bytes)));
-            self.dir.create(&swap, bytes, 0o600)?;
+            let swap = temp_name(dir, &format!(".{}{SWAP_SUFFIX}", content_hash(bytes)));
+            self.dir.create(&swap, bytes, PRIVATE)?;
             let exchange = || {
                 if let Some(owner) = self.disk.stat(&place)?.owner {
                     // Ignores a refusal: only root may chown.
@@ -248,7 +134,7 @@ impl Locked<'_> {
             let aside = self.paths.backups.join(format!("too-large-{number}.json"));
             match rename_or_link(&self.dir, &swap, &aside) {
                 Ok(_) => {
-                    backups.sync_dirs()?;
+                    self.sync_backup_dirs()?;
                     return Ok(Some((aside, method)));
                 }
                 Err(error) if error.is_already_exists() => {}
@@ -262,7 +148,7 @@ impl Locked<'_> {
         let path = self.paths.config.clone();
         match source.kind() {
             ErrorKind::ResourceBusy => StoreError::Mounted { path, source },
-            _ => StoreError::Disk { doing: "save the config", path, source },
+            _ => StoreError::Disk { doing: SAVE, path, source },
         }
     }
 
@@ -275,7 +161,7 @@ impl Locked<'_> {
     /// file.
     pub(crate) fn restore_displaced(&self, ours: &[u8], displaced: Displaced) -> Result<(), StoreError> {
         let Displaced { path: aside, place, bytes } = displaced;
-        let failed = |source| StoreError::Disk { doing: "save the config", path: place.clone(), source };
+        let failed = StoreError::disk(SAVE, &place);
         let mut intercepted = vec![Intercepted { bytes, journal: None }];
         let settled = self.exchange_until_settled(&aside, &place, ours, &mut intercepted);
         let synced = self.dir.sync_dir(place.parent().unwrap_or(&place));
@@ -288,12 +174,12 @@ impl Locked<'_> {
             Ok(())
         };
         let kept = intercepted.iter().map(keep).fold(Ok(()), Result::and);
-        let settled = settled.map_err(failed)?;
-        synced.map_err(failed)?;
+        let settled = settled.map_err(&failed)?;
+        synced.map_err(&failed)?;
         kept?;
         let _ = self.dir.unlink(&aside);
         // Another attempt after so many exchanges would pile up backups.
-        if settled { Ok(()) } else { Err(StoreError::Conflict { path: place }) }
+        if settled { Ok(()) } else { Err(StoreError::Conflict { path: place.clone() }) }
     }
 
     /// Exchanges until the displaced content is the content that was put there. Returns `false` if
@@ -352,245 +238,28 @@ impl Locked<'_> {
         Ok(())
     }
 
-    /// Writes the bytes that are about to be returned to a note, a temporary file that the next run
+    /// Writes the bytes that are about to be returned to a temporary file, which the next run
     /// turns into a backup if this run is killed before it does. Another program that has read our
     /// file may have overwritten the returned one by then. Not synced: after a power cut no such
-    /// program is left. Best effort: without a note the file is returned all the same.
+    /// program is left. Best effort: without the temporary file, the displaced file is returned too.
     fn journal_bytes(&self, place: &Path, bytes: &[u8]) -> Option<PathBuf> {
         let journal = temp_name(place.parent()?, SWAP_SUFFIX);
-        self.dir.create(&journal, bytes, 0o600).ok().map(|()| journal)
+        self.dir.create(&journal, bytes, PRIVATE).ok().map(|()| journal)
     }
 
     /// Makes a backup of a displaced file. The backup is one of those that are never removed while
     /// these have room to spare: a program that writes all the time must not use up the room that a
     /// repair needs. After that, a config of the app's becomes a routine backup.
     fn keep_intercepted(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        let mut backups = self.writable_backups();
-        backups.backups.limits.kept_count /= 2;
-        backups.backups.limits.kept_bytes /= 2;
-        let kept = match backups.put(BackupKind::Kept, bytes) {
-            Err(StoreError::BackupsFull { .. }) if self.parse_app_config(bytes).is_some() => {
-                backups.put(BackupKind::Good, bytes)
+        let Limits { kept_count, kept_bytes, .. } = self.limits;
+        let spare = Limits { kept_count: kept_count / 2, kept_bytes: kept_bytes / 2, ..self.limits };
+        let kept = match self.put_within(&spare, BackupKind::Kept, bytes) {
+            Err(StoreError::BackupsFull { .. }) => {
+                let is_the_apps = self.parse_app_config(bytes).is_some();
+                self.put(if is_the_apps { BackupKind::Good } else { BackupKind::Kept }, bytes)
             }
-            Err(StoreError::BackupsFull { .. }) => self.writable_backups().put(BackupKind::Kept, bytes),
-            other => other,
+            kept => kept,
         };
         kept.map(drop)
-    }
-
-    /// Removes the leftovers of killed runs beside the config, among the backups and in the daemon
-    /// home. A leftover that may be the only copy of its content becomes a backup first; the one that
-    /// is the source of the `repair` becomes the newest good backup.
-    pub(crate) fn clear_leftovers(
-        &self,
-        repair: Option<&Plan>,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Vec<Step> {
-        let source = repair.and_then(Plan::source);
-        let planned = repair.map(|repair| &repair.loaded.document);
-        let paths = &self.paths;
-        let mut dirs = vec![paths.app_home.clone(), paths.backups.clone(), paths.daemon_home.clone()];
-        dirs.extend(paths.config.parent().map(Path::to_owned));
-        dirs.extend(
-            self.dir.admit_target(&paths.config).ok().and_then(|real| real.parent().map(Path::to_owned)),
-        );
-        dirs.sort();
-        dirs.dedup();
-        let mut steps = Vec::new();
-        for dir in dirs {
-            let mut found = stale_temps(&*self.dir, &dir).unwrap_or_default();
-            found.retain(|leftover| !crate::read::is_daemon_state(&*self.dir, &leftover.path));
-            // A killed run may not have synced its new names. These names must be durable before
-            // the leftover is removed, and the removal must be durable before a run reports that
-            // all is done.
-            let sync = |diagnostics: &mut Vec<Diagnostic>| {
-                let synced = self.dir.sync_dir(&dir);
-                synced.map_err(|error| diagnostics.push(leftover_diagnostic(&dir, &error))).is_ok()
-            };
-            if found.is_empty() || !sync(diagnostics) {
-                continue;
-            }
-            let before = steps.len();
-            for leftover in found {
-                let is_source = leftover.path.file_name().and_then(OsStr::to_str) == source;
-                let kept = match leftover.may_be_only_copy {
-                    true => self.keep_displaced(&leftover.path, is_source, diagnostics),
-                    false => self.keep_unfinished(&leftover.path, is_source, planned, diagnostics),
-                };
-                if let Err(error) = kept {
-                    diagnostics.push(Diagnostic {
-                        code: error.code(),
-                        severity: Severity::Warning,
-                        message: format!("what a killed run left stays where it is: {error}"),
-                        path: shown(&leftover.path),
-                        hint: error.hint(),
-                        place: None,
-                    });
-                    continue;
-                }
-                match self.dir.unlink(&leftover.path) {
-                    Ok(()) => steps.push(Step::ClearLeftover { path: leftover.path }),
-                    Err(error) => diagnostics.push(leftover_diagnostic(&leftover.path, &error)),
-                }
-            }
-            if steps.len() > before {
-                sync(diagnostics);
-            }
-        }
-        steps
-    }
-
-    /// Ensures that the content of a displaced file is also elsewhere. Makes no backup of the bytes
-    /// that a killed run was about to put in place, unless they are the source of a repair: they
-    /// never were a config, and a loop of such runs, each with other generated ids, would pile up
-    /// backups.
-    fn keep_displaced(
-        &self,
-        path: &Path,
-        is_source: bool,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Result<(), StoreError> {
-        debug_assert!(path.to_string_lossy().ends_with(SWAP_SUFFIX), "only these may be only copies");
-        let bytes = self.read_leftover(path)?;
-        if !is_source && (is_ours(path, &bytes) || self.is_the_config(&bytes)) {
-            return Ok(());
-        }
-        let kept = self.keep_as(&bytes, is_source)?;
-        diagnostics.extend(kept.map(|id| {
-            let message = format!("a killed run had taken a config out of its place; it is the backup {id}");
-            self.diagnostic("store.displaced-kept", Severity::Warning, message)
-        }));
-        Ok(())
-    }
-
-    /// Ensures that the content of a file that a killed run did not put in its place is also
-    /// elsewhere, if it is worth it: a config with settings of the user's; the daemon's config if
-    /// the daemon has none; or, without any sound config, the complete part of one.
-    fn keep_unfinished(
-        &self,
-        path: &Path,
-        is_source: bool,
-        planned: Option<&Document>,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Result<(), StoreError> {
-        let bytes = self.read_leftover(path)?;
-        if !is_source && self.is_the_config(&bytes) {
-            return Ok(());
-        }
-        let has_settings = |document: &Document| self.schema.own_settings(document).count() > 0;
-        let is_worth_it = |document: &Document| has_settings(document) && !self.is_covered(document, planned);
-        let kept = match self.shape_of(&bytes) {
-            _ if is_source => self.keep_as(&bytes, true)?,
-            FileShape::App | FileShape::Mixed
-                if Document::parse(&bytes).is_ok_and(|parsed| is_worth_it(&parsed.document)) =>
-            {
-                self.keep_as(&bytes, false)?
-            }
-            FileShape::Daemon | FileShape::Mixed
-                if path.parent() == Some(&*self.paths.daemon_home)
-                    && self.disk.stat(&self.paths.daemon_config).is_err()
-                    && !self.is_overwritten() =>
-            {
-                self.keep(&bytes, &[BackupKind::DaemonPart, BackupKind::Kept], BackupKind::DaemonPart)?
-            }
-            FileShape::Corrupt
-                if !self.has_sound_config()
-                    && self.recover_config(&bytes).is_some_and(|found| has_settings(&found.document)) =>
-            {
-                self.keep_as(&bytes, false)?
-            }
-            _ => None,
-        };
-        diagnostics.extend(kept.map(|id| {
-            let message = format!("a killed run had left a config in {}; it is the backup {id}", shown(path));
-            self.diagnostic("store.displaced-kept", Severity::Warning, message)
-        }));
-        Ok(())
-    }
-
-    fn read_leftover(&self, path: &Path) -> Result<Vec<u8>, StoreError> {
-        let failed = |source| StoreError::Disk { doing: "keep", path: path.into(), source };
-        self.disk.read(path, self.limits.config_bytes).map_err(failed)
-    }
-
-    fn is_the_config(&self, bytes: &[u8]) -> bool {
-        self.disk.content_eq(&self.paths.config, bytes).unwrap_or(false)
-    }
-
-    /// Returns the bytes of the config as it is now; none if it cannot be read.
-    fn live_bytes(&self) -> Vec<u8> {
-        self.disk.read(&self.paths.config, self.limits.config_bytes).unwrap_or_default()
-    }
-
-    /// Returns whether the planned config, the config, its complete part, or the newest good backup
-    /// has the settings of a file that a killed run did not put in its place. Such a file is most
-    /// often a repair of this config with other generated ids, and a loop of killed runs would pile
-    /// up backups.
-    fn is_covered(&self, unfinished: &Document, planned: Option<&Document>) -> bool {
-        let unfinished = self.schema.own_settings(unfinished);
-        let has_all =
-            |document: &Document| self.schema.own_settings(document).loss_since(&unfinished).is_none();
-        if planned.is_some_and(has_all) {
-            return true;
-        }
-        let live = self.live_bytes();
-        let live = self.parse_app_config(&live).or_else(|| Some(self.recover_config(&live)?.document));
-        let (backup, _) = self.readable_source(&self.backups().list(), &mut Vec::new());
-        live.as_ref().is_some_and(has_all) || backup.is_some_and(|backup| has_all(&backup.document))
-    }
-
-    /// Returns whether the app's config still holds the daemon's half, which the repair publishes.
-    fn is_overwritten(&self) -> bool {
-        matches!(self.shape_of(&self.live_bytes()), FileShape::Daemon | FileShape::Mixed)
-    }
-
-    /// Returns whether the config, or a backup, is of the app's shape.
-    fn has_sound_config(&self) -> bool {
-        self.parse_app_config(&self.live_bytes()).is_some()
-            || self.backups().list().map_or(true, |listing| listing.newest_good().is_some())
-    }
-
-    /// Makes a backup of a leftover, unless there is one of its content. The `source` of a repair
-    /// becomes the newest good backup in any case, so that the next run restores it if this one is
-    /// killed.
-    fn keep_as(&self, bytes: &[u8], is_source: bool) -> Result<Option<BackupId>, StoreError> {
-        match is_source {
-            true => self.writable_backups().put(BackupKind::Good, bytes).map(Some),
-            false => self.keep(bytes, &[BackupKind::Good, BackupKind::Kept], BackupKind::Kept),
-        }
-    }
-
-    /// Makes a backup of the bytes as `kind`, unless an existing backup of one of `kinds` holds
-    /// them and the next backups do not displace it. Returns `None` in that case.
-    pub(crate) fn keep(
-        &self,
-        bytes: &[u8],
-        kinds: &[BackupKind],
-        kind: BackupKind,
-    ) -> Result<Option<BackupId>, StoreError> {
-        let backups = self.writable_backups();
-        let listing = backups.list().map_err(|e| backups.failed(e))?;
-        if backups.find(&listing, bytes, kinds)?.is_some() {
-            return Ok(None);
-        }
-        backups.put(kind, bytes).map(Some)
-    }
-
-    /// Ensures that the bytes of a config that a newer edit is about to replace are among the
-    /// backups.
-    pub(crate) fn keep_routinely(&self, bytes: &[u8], is_healthy: bool) -> Result<(), StoreError> {
-        let kind = if is_healthy { BackupKind::Good } else { BackupKind::Kept };
-        self.keep(bytes, &[BackupKind::Good, BackupKind::Kept], kind).map(drop)
-    }
-}
-
-fn leftover_diagnostic(path: &Path, error: &DiskError) -> Diagnostic {
-    Diagnostic {
-        code: "store.leftover",
-        severity: Severity::Warning,
-        message: format!("what a killed run left could not be removed: {error}: {}", error.io()),
-        path: shown(path),
-        hint: error.hint(),
-        place: None,
     }
 }

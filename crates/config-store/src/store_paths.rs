@@ -18,6 +18,12 @@ pub struct StorePaths {
     pub daemon_home: PathBuf,
     /// The daemon's config, which a repair may write if there is none.
     pub daemon_config: PathBuf,
+    /// The identity file: in the daemon home, and at the old location.
+    pub identities: [PathBuf; 2],
+    /// The directory of the rosters, in both homes.
+    pub rosters: [PathBuf; 2],
+    /// The directory of the signed states, in both homes.
+    pub states: [PathBuf; 2],
     /// The program that the hints name.
     pub program: String,
 }
@@ -33,6 +39,9 @@ impl StorePaths {
             backups: layout.backups.clone(),
             daemon_home: layout.daemon_home.clone(),
             daemon_config: layout.daemon_config.clone(),
+            identities: [layout.daemon_identity.clone(), layout.legacy_identity.clone()],
+            rosters: [layout.daemon_rosters.clone(), layout.legacy_rosters.clone()],
+            states: [layout.daemon_states.clone(), layout.legacy_states.clone()],
             program: layout.app.program.clone().into_owned(),
         }
     }

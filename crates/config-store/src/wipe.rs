@@ -5,12 +5,11 @@ use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
 use myownllm_durable_fs::DiskError;
 use myownllm_salvage::{Salvaged, Shape, app_half, with_app_half};
 
-use crate::backups::{BackupKind, Listing};
-use crate::locked::Locked;
-use crate::plan::Source;
-use crate::read::ConfigFile;
-use crate::report::{Accepted, Wipe};
-use crate::{BackupId, FileShape, HistoryEntry, Report, Store, StoreError};
+use crate::backups::Listing;
+use crate::report::Wipe;
+use crate::sources::Source;
+use crate::store::keys_of;
+use crate::{BackupId, BackupKind, FileShape, HistoryEntry, Report, Store, StoreError};
 
 /// The loss of a config, and the backup that still holds the lost settings.
 pub(crate) struct DetectedWipe {
@@ -59,11 +58,8 @@ impl Store<'_> {
             _ => (before.count(), now.count()),
         };
         let is_backup = source.name.parse::<BackupId>().is_ok();
-        let lost = DetectedWipe {
-            wipe: Wipe { loss, backup: source.name.clone(), before, left },
-            source,
-            diagnostics,
-        };
+        let wipe = Wipe { loss, backup: source.name.clone(), before, left };
+        let lost = DetectedWipe { wipe, source, diagnostics };
         match unread {
             Some(source) if lost.is_restored() => {
                 Err(StoreError::BackupUnreadable { path: source.path().to_owned(), source })
@@ -75,7 +71,7 @@ impl Store<'_> {
     /// Returns whether the user has accepted, or restored, a config without any key of the app's.
     /// Then there is nothing to lose.
     fn is_accepted_as_bare(&self, newest: &BackupId) -> bool {
-        matches!(self.backups().read(newest), Ok((bytes, true)) if self.shape_of(&bytes) == FileShape::Unknown)
+        matches!(self.intact_bytes(newest), Ok(Some(bytes)) if self.shape_of(&bytes) == FileShape::Unknown)
     }
 
     /// Returns the backup's config with the settings of the user's that the wiped config still
@@ -89,8 +85,7 @@ impl Store<'_> {
     ) -> (Document, Vec<Diagnostic>) {
         let restored = self.schema.restore_wiped(wiped, &lost.source.document, ids);
         report.restored_from = Some(lost.source.name.clone());
-        report.restored_keys =
-            lost.source.document.root().members().map(|(key, _)| key.into_owned()).collect();
+        report.restored_keys = keys_of(&lost.source.document);
         report.kept_keys = restored.kept;
         report.wiped = Some(lost.wipe.clone());
         (restored.app, restored.diagnostics)
@@ -118,11 +113,9 @@ impl Store<'_> {
         let program = &self.paths.program;
         let message = format!(
             "the config has lost nearly all of its settings, and no backup has them: a repair begins them \
-                at their \
-             defaults; if the loss is intended, say so once: {program} config accept"
+             at their defaults; if the loss is intended, say so once: {program} config accept"
         );
-        let hint = Some(format!("{program} repair"));
-        Diagnostic { hint, ..self.diagnostic("config.wiped", Severity::Warning, message) }
+        self.wiped(message, format!("{program} repair"))
     }
 
     /// Returns a diagnostic that names the loss, the source of the restore, and the command that
@@ -144,57 +137,33 @@ impl Store<'_> {
             (_, None) => format!("; if the loss is intended, say so once: {program} config accept"),
             (_, Some(kept)) => format!(
                 "; the previous file is {kept}: if the loss was intended, restore it once: {program} \
-                    config restore {}",
+                 config restore {}",
                 number(kept)
             ),
         };
-        let (message, hint) = match (loss, previous) {
-            (Loss::Networks, _) => (
+        let all_but =
+            format!("nearly all of its settings: {left} of the {before} settings and networks in {backup}");
+        match (loss, previous) {
+            (Loss::Networks, _) => self.wiped(
                 format!(
                     "the config has lost all of its networks: {left} of the {before} in {backup} are \
-                        left{accept}"
+                     left{accept}"
                 ),
                 format!("{program} config restore {}", number(backup)),
             ),
-            (_, None) => (
-                format!(
-                    "the config has lost nearly all of its settings: {left} of the {before} settings and \
-                        networks in {backup} \
-                     are left; a repair restores that backup{accept}"
-                ),
+            (_, None) => self.wiped(
+                format!("the config has lost {all_but} are left; a repair restores that backup{accept}"),
                 format!("{program} repair"),
             ),
-            (_, Some(_)) => (
-                format!(
-                    "the config had lost nearly all of its settings: {left} of the {before} settings and \
-                        networks in {backup} \
-                     were left; that backup is restored{accept}"
-                ),
+            (_, Some(_)) => self.wiped(
+                format!("the config had lost {all_but} were left; that backup is restored{accept}"),
                 format!("{program} config history"),
             ),
-        };
-        Diagnostic { hint: Some(hint), ..self.diagnostic("config.wiped", Severity::Warning, message) }
+        }
     }
-}
 
-impl Locked<'_> {
-    /// Records the current config as a good one, because its user intends it.
-    pub(crate) fn accept_config(&self) -> Result<Accepted, StoreError> {
-        self.check_trust()?;
-        self.ensure_keeps_config()?;
-        let bytes = match self.read_file()? {
-            ConfigFile::Json { document, .. }
-                if matches!(self.schema.shape(&document), Shape::App | Shape::Unknown) =>
-            {
-                document.bytes_read().to_vec()
-            }
-            _ => return Err(self.repair_pending()),
-        };
-        self.sync_config()?;
-        let backups = self.writable_backups();
-        let known = backups.list().map_err(|error| backups.failed(error))?;
-        let id = backups.put(BackupKind::Good, &bytes)?;
-        Ok(Accepted { changed: known.newest_good() != Some(&id), backup: id })
+    fn wiped(&self, message: String, hint: String) -> Diagnostic {
+        Diagnostic { hint: Some(hint), ..self.diagnostic("config.wiped", Severity::Warning, message) }
     }
 }
 

@@ -1,0 +1,387 @@
+//! The operations under the lock: a repair, an edit, a restore.
+
+use std::time::Duration;
+
+use myownllm_config_model::{Diagnostic, Document, Ids, Severity, daemon_config};
+use myownllm_durable_fs::{
+    LockedDir, Permissions, ReplaceMethod, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message,
+};
+use myownllm_salvage::{Rebased, Shape};
+
+use crate::locked::Locked;
+use crate::plan::Plan;
+use crate::read::ConfigFile;
+use crate::save::{MAX_ATTEMPTS, Saved};
+use crate::store::diagnostic_at;
+use crate::traits::{ConfigStore as _, EditError, LockedStore};
+use crate::{
+    Accepted, Applied, BackupId, BackupKind, DaemonHalf, FileShape, Loaded, Restored, SetAside, Step,
+    StoreError, Updated,
+};
+
+impl LockedStore for Locked<'_> {
+    fn home_lock(&self) -> &LockedDir {
+        &self.dir
+    }
+
+    fn ensure_durable(&self) -> Result<(), StoreError> {
+        self.sync_config()
+    }
+
+    fn apply(&self, ids: &mut dyn Ids) -> Result<Applied, StoreError> {
+        self.check_trust()?;
+        let mut diagnostics = Vec::new();
+        let mut cleared: Option<Vec<Step>> = None;
+        for _ in 0..MAX_ATTEMPTS {
+            let plan = self.plan_known_version(ids)?;
+            // Clears only if a step is pending: an apply with nothing to do must not write.
+            if cleared.is_none() && !plan.loaded.pending.is_empty() {
+                self.check_apart()?;
+                let steps = self.clear_leftovers(Some(&plan), &mut diagnostics);
+                let is_source_cleared = steps.iter().any(|step| step.clears(plan.source()));
+                cleared = Some(steps);
+                if is_source_cleared {
+                    // The source of the repair is a backup by now.
+                    continue;
+                }
+            }
+            if let Some(mut applied) = self.carry_out(plan, ids)? {
+                applied.steps.splice(0..0, cleared.unwrap_or_default());
+                let is_routine = |step: &Step| matches!(step, Step::KeepLastGood { .. });
+                if !applied.steps.iter().all(is_routine) {
+                    // A killed run may have put in place a file that this run only found there.
+                    // Also, a power cut would bring back the displaced file, which is removed by
+                    // now.
+                    self.sync_config()?;
+                }
+                applied.diagnostics.extend(diagnostics);
+                for step in &applied.steps {
+                    tracing::info!(?step, "took a step of the repair");
+                }
+                return Ok(applied);
+            }
+        }
+        Err(self.conflict())
+    }
+
+    fn update(
+        &self,
+        ids: &mut dyn Ids,
+        edit: &mut dyn FnMut(&mut Document) -> Result<bool, EditError>,
+    ) -> Result<Updated, StoreError> {
+        self.check_trust()?;
+        self.ensure_keeps_config()?;
+        let path = &self.paths.config;
+        for conflicts in 0..MAX_ATTEMPTS {
+            let Plan { loaded, previous, config, .. } = self.plan_known_version(ids)?;
+            if loaded.pending.repairs() {
+                return Err(self.repair_pending());
+            }
+            let Loaded { document: before, mut diagnostics, pending, report, .. } = loaded;
+            let mut document = before.clone();
+            let is_edited =
+                edit(&mut document).map_err(|source| StoreError::Edit { path: path.clone(), source })?;
+            let bytes = document.to_bytes();
+            let has_leftovers = pending.steps.iter().any(|step| matches!(step, Step::ClearLeftover { .. }));
+            if !is_edited || bytes == before.to_bytes() {
+                if has_leftovers {
+                    self.clear_leftovers(None, &mut diagnostics);
+                }
+                self.sync_config()?;
+                return Ok(Updated { document: before, changed: false, conflicts, diagnostics });
+            }
+            self.check_replacing(&bytes, true)?;
+            if conflicts == 0 && has_leftovers {
+                self.clear_leftovers(None, &mut diagnostics);
+            }
+            let previous = previous.bytes();
+            if let Some(previous) = previous {
+                let is_healthy = config.is_none() && report.wiped.is_none();
+                let kind = if is_healthy { BackupKind::Good } else { BackupKind::Kept };
+                self.keep(previous, &[BackupKind::Good, BackupKind::Kept], kind)?;
+            }
+            match self.save(previous, &bytes)? {
+                Saved::Done { unseen_possible, rights } => {
+                    self.add_save_warnings(unseen_possible, rights, &mut diagnostics);
+                    self.keep_saved(ids, &mut diagnostics);
+                    tracing::info!(path = %path.display(), conflicts, "saved the config");
+                    return Ok(Updated { document, changed: true, conflicts, diagnostics });
+                }
+                // Waits longer each time: the other program may be in the middle of several writes.
+                Saved::Conflict => self.clock.sleep(Duration::from_millis(u64::from(conflicts) + 1)),
+            }
+        }
+        Err(self.conflict())
+    }
+
+    fn mend_stale_paths(&self) -> Result<Vec<Rebased>, StoreError> {
+        self.mend_paths()
+    }
+
+    fn keep_misplaced(&self) -> Result<Option<SetAside>, StoreError> {
+        self.back_up_misplaced()
+    }
+
+    fn set_misplaced_aside(&self) -> Result<Option<SetAside>, StoreError> {
+        self.clear_misplaced()
+    }
+
+    fn keep_networks(&self, networks: &[serde_json::Value]) -> Result<BackupId, StoreError> {
+        self.check_trust()?;
+        let config = serde_json::json!({
+            "version": daemon_config::NEWEST_VERSION, "daemon": {}, "networks": networks
+        });
+        self.put(BackupKind::Kept, format!("{config:#}").as_bytes())
+    }
+
+    fn accept(&self) -> Result<Accepted, StoreError> {
+        self.check_trust()?;
+        self.ensure_keeps_config()?;
+        let bytes = match self.read_file()? {
+            ConfigFile::Json { document, .. }
+                if matches!(self.schema.shape(&document), Shape::App | Shape::Unknown) =>
+            {
+                document.bytes_read().to_vec()
+            }
+            _ => return Err(self.repair_pending()),
+        };
+        self.sync_config()?;
+        let known = self.list_backups().map_err(|error| self.backup_failed(error))?;
+        let backup = self.put(BackupKind::Good, &bytes)?;
+        Ok(Accepted { changed: known.newest_good() != Some(&backup), backup })
+    }
+
+    fn restore(&self, ids: &mut dyn Ids, id: &BackupId) -> Result<Restored, StoreError> {
+        self.restore_backup(ids, id, false)
+    }
+
+    fn restore_as_is(&self, ids: &mut dyn Ids, id: &BackupId) -> Result<Restored, StoreError> {
+        self.restore_backup(ids, id, true)
+    }
+}
+
+impl Locked<'_> {
+    /// Plans, and fails for a config of a newer version.
+    fn plan_known_version(&self, ids: &mut dyn Ids) -> Result<Plan, StoreError> {
+        let plan = self.plan(ids)?;
+        match plan.loaded.newer {
+            Some(version) => Err(StoreError::Newer { path: self.paths.config.clone(), version }),
+            None => Ok(plan),
+        }
+    }
+
+    /// Carries out the plan. Returns `None` if another program wrote meanwhile, so that the caller
+    /// must plan again.
+    fn carry_out(&self, plan: Plan, ids: &mut dyn Ids) -> Result<Option<Applied>, StoreError> {
+        let Plan { loaded, previous, config, daemon, .. } = plan;
+        let Loaded { document, mut report, mut diagnostics, pending, .. } = loaded;
+        if let Some(bytes) = &config {
+            self.check_replacing(bytes, true)?;
+        }
+        let half = daemon.as_deref().unwrap_or_default();
+        let (mut done, mut previous_id) = (Vec::new(), None);
+        for step in pending.steps {
+            match &step {
+                // The leftovers were cleared before the plan was carried out, and are reported with
+                // that.
+                Step::ClearLeftover { .. } => continue,
+                Step::KeepPrevious { .. } => {
+                    let id = self.put(BackupKind::Kept, previous.bytes().unwrap_or_default())?;
+                    report.backup = Some(id.to_string());
+                    previous_id = Some(id);
+                }
+                Step::PublishDaemonHalf { .. } => {
+                    if !self.publish_daemon_half(half)? {
+                        return Ok(None);
+                    }
+                }
+                Step::KeepDaemonHalf { .. } => {
+                    let id = self.put(BackupKind::DaemonPart, half)?;
+                    report.daemon_half_backup = Some(id.to_string());
+                    let message = format!(
+                        "the daemon has a config already, which stays; its half of this config is the \
+                         backup {id}"
+                    );
+                    diagnostics.push(self.diagnostic("store.daemon-half-kept", Severity::Warning, message));
+                }
+                Step::ReplaceConfig { .. } | Step::WriteConfig { .. } => {
+                    if report.daemon_half == Some(DaemonHalf::Exists) {
+                        // A killed run may have written the daemon's half without syncing it.
+                        self.sync_daemon_half()?;
+                    }
+                    match self.save(previous.bytes(), config.as_deref().unwrap_or_default())? {
+                        Saved::Done { unseen_possible, rights } => {
+                            self.add_save_warnings(unseen_possible, rights, &mut diagnostics)
+                        }
+                        Saved::Conflict => return Ok(None),
+                    }
+                }
+                Step::KeepLastGood { .. } => {
+                    if !self.keep_saved(ids, &mut diagnostics) {
+                        continue;
+                    }
+                }
+            }
+            done.push(step);
+        }
+        self.complete_hints(&document, previous_id.as_ref(), &mut diagnostics);
+        if let (Some(wipe), Some(previous)) = (&report.wiped, &report.backup) {
+            let found = self.wiped_diagnostic(wipe, report.shape, Some(previous));
+            diagnostics.iter_mut().filter(|old| old.code == found.code).for_each(|old| *old = found.clone());
+        }
+        Ok(Some(Applied { document, steps: done, report, diagnostics }))
+    }
+
+    /// Restores a backup; with `as_is`, also one that is not of the app's shape.
+    fn restore_backup(&self, ids: &mut dyn Ids, id: &BackupId, as_is: bool) -> Result<Restored, StoreError> {
+        self.check_trust()?;
+        self.ensure_keeps_config()?;
+        let (document, bytes, diagnostics) = self.restorable(id, ids, as_is)?;
+        let (from, backup) = (id.clone(), None);
+        let mut restored = Restored { document, from, backup, changed: true, diagnostics };
+        for _ in 0..MAX_ATTEMPTS {
+            let diagnostics = &mut restored.diagnostics;
+            let file = match self.read_file() {
+                Err(StoreError::TooLarge { .. }) => {
+                    self.check_replacing(&bytes, !as_is)?;
+                    let Some((aside, method)) = self.replace_too_large(&bytes)? else { continue };
+                    let message =
+                        format!("the previous config is too large to be read: it is {} now", aside.display());
+                    diagnostics.push(self.diagnostic("store.set-aside", Severity::Warning, message));
+                    let unseen_possible = method == ReplaceMethod::CheckedRename;
+                    self.add_save_warnings(unseen_possible, Permissions::Kept, diagnostics);
+                    self.keep_restored(&bytes, diagnostics);
+                    return Ok(restored);
+                }
+                read => read?,
+            };
+            let previous = file.bytes();
+            if previous == Some(&*bytes) {
+                self.clear_leftovers(None, diagnostics);
+                self.sync_config()?;
+                if self.find_loss(&restored.document, &self.list_backups())?.is_some() {
+                    self.keep_restored(&bytes, diagnostics);
+                }
+                restored.changed = false;
+                return Ok(restored);
+            }
+            if self.has_daemon_half(&file) {
+                // The file still holds the daemon's half, which must reach the daemon first.
+                self.plan_known_version(ids)?;
+                return Err(self.repair_pending());
+            }
+            self.check_replacing(&bytes, !as_is)?;
+            self.clear_leftovers(None, diagnostics);
+            if let Some(previous) = previous {
+                restored.backup = Some(self.put(BackupKind::Kept, previous)?);
+            }
+            if let Saved::Done { unseen_possible, rights } = self.save(previous, &bytes)? {
+                self.add_save_warnings(unseen_possible, rights, diagnostics);
+                self.keep_restored(&bytes, diagnostics);
+                tracing::info!(backup = %id, as_is, "restored a backup");
+                return Ok(restored);
+            }
+        }
+        Err(self.conflict())
+    }
+
+    /// Returns the config that a backup holds, and the bytes to write. With `as_is`, returns the
+    /// backup's own bytes, whatever their shape.
+    fn restorable(
+        &self,
+        id: &BackupId,
+        ids: &mut dyn Ids,
+        as_is: bool,
+    ) -> Result<(Document, Vec<u8>, Vec<Diagnostic>), StoreError> {
+        let bytes = self.read_backup(id)?;
+        let path = self.backup_path(id);
+        let is_daemons = matches!(self.shape_of(&bytes), FileShape::Daemon | FileShape::Mixed);
+        if id.kind == BackupKind::DaemonPart || (is_daemons && !as_is) {
+            return Err(StoreError::BadBackup { path, why: "it is not a config of the app's" });
+        }
+        match Document::parse(&bytes) {
+            Ok(parsed) => Ok((parsed.document, bytes, Vec::new())),
+            Err(_) if as_is => Ok((Document::empty(), bytes, Vec::new())),
+            Err(error) => {
+                let found = self.recover_backup(&bytes, ids);
+                let (document, diagnostic) = found.ok_or(StoreError::TornBackup { path, error })?;
+                let bytes = document.to_bytes();
+                Ok((document, bytes, vec![diagnostic]))
+            }
+        }
+    }
+
+    /// Adds the warnings that belong to a completed save.
+    fn add_save_warnings(
+        &self,
+        unseen_possible: bool,
+        rights: Permissions,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) {
+        let config = &self.paths.config;
+        let mut warn = |code, message, hint| {
+            diagnostics.push(Diagnostic { hint, ..self.diagnostic(code, Severity::Warning, message) });
+        };
+        if rights == Permissions::Narrowed {
+            let message = "others could use the config by its group or its access list, which the new file \
+                           could not be given: they cannot any more";
+            let hint = format!("getfacl {}", quote(config));
+            warn("store.rights-narrowed", message.to_owned(), Some(hint));
+        }
+        if unseen_possible {
+            let message = "this file system cannot exchange two files, so a write of another program in the \
+                           last microseconds before ours would have gone unseen";
+            warn("store.no-exchange", message.to_owned(), None);
+        }
+        if !self.disk.confirms_sync(config) {
+            let hint = format!("findmnt --target {}", quote(config));
+            warn(SYNC_UNCONFIRMED, sync_unconfirmed_message(config), Some(hint));
+        }
+    }
+
+    /// Keeps the current config as the last good backup, if it is healthy. Returns whether it did.
+    /// A failure adds a warning only, because the config itself is in place.
+    fn keep_saved(&self, ids: &mut dyn Ids, diagnostics: &mut Vec<Diagnostic>) -> bool {
+        self.keep_current(&mut |bytes| self.is_healthy(bytes, ids), diagnostics)
+    }
+
+    /// Keeps a restored backup as the last good one, whatever it lacks, because its user asked for
+    /// it.
+    fn keep_restored(&self, restored: &[u8], diagnostics: &mut Vec<Diagnostic>) {
+        let is_the_apps = matches!(self.shape_of(restored), FileShape::App | FileShape::Unknown);
+        self.keep_current(&mut |bytes| is_the_apps && bytes == restored, diagnostics);
+    }
+
+    fn keep_current(
+        &self,
+        is_good: &mut dyn FnMut(&[u8]) -> bool,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> bool {
+        let path = &self.paths.config;
+        let mut keep = || {
+            let bytes = self
+                .disk
+                .read(path, self.limits.config_bytes)
+                .map_err(|source| StoreError::Unreadable { path: path.clone(), source })?;
+            if !is_good(&bytes) {
+                return Ok(false);
+            }
+            self.sync_config()?;
+            self.put(BackupKind::Good, &bytes).map(|_| true)
+        };
+        keep().unwrap_or_else(|error| {
+            let reason = chain(&error);
+            let message =
+                format!("the config is in place, but no routine backup of it could be made: {reason}");
+            let found = diagnostic_at(&self.paths.backups, "store.copy-failed", Severity::Warning, message);
+            diagnostics.push(Diagnostic { hint: error.hint(), ..found });
+            false
+        })
+    }
+}
+
+/// Joins an error with its causes, for a message that is not itself an error.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,79 @@
+//! The checks before a change: who decides about the home, and what a write would overwrite.
+
+use std::path::Path;
+
+use myownllm_config_model::Document;
+use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, OwnershipProblemKind, look_behind};
+
+use crate::{Store, StoreError, StorePaths};
+
+impl Store<'_> {
+    /// Checks that only the home's owner and root decide where a change of the home goes.
+    pub(crate) fn check_trust(&self) -> Result<HomeTrust, StoreError> {
+        let home = &self.paths.app_home;
+        let trust =
+            HomeTrust::look(&*self.disk, home).map_err(StoreError::disk("look at the app's home", home))?;
+        match trust.forbids_change() {
+            Some(problem) => Err(StoreError::Untrusted { problem: problem.clone() }),
+            None => Ok(trust),
+        }
+    }
+
+    /// Checks that no symlink makes the app's config the daemon's config, or puts it into the
+    /// daemon home: each program would overwrite the other's data. Also checks that no other user
+    /// decides where a symlink leads: for root, the target could be anywhere.
+    pub(crate) fn check_apart(&self) -> Result<(), StoreError> {
+        let StorePaths { config, daemon_config, daemon_home, .. } = &self.paths;
+        match look_behind(&*self.disk, config) {
+            Ok(None) => {}
+            Ok(Some(problem)) => return Err(self.foreign_link(problem)),
+            Err(source) => return Err(StoreError::Unreadable { path: config.clone(), source }),
+        }
+        let shared = |link: &Path| StoreError::Shared { path: config.clone(), link: link.to_owned() };
+        if let (Some(target), Some(home)) = (self.symlink_target(config), self.canonical(daemon_home))
+            && target.starts_with(&home)
+        {
+            return Err(shared(config));
+        }
+        if self.symlink_target(daemon_config).is_some_and(|target| self.canonical(config) == Some(target)) {
+            return Err(shared(daemon_config));
+        }
+        Ok(())
+    }
+
+    fn foreign_link(&self, problem: OwnershipProblem) -> StoreError {
+        let path = self.paths.config.clone();
+        let file = self.disk.stat_follow(&path).ok().and_then(|meta| meta.owner);
+        match (&problem.kind, file) {
+            (&OwnershipProblemKind::ForeignSymlink { uid: by }, Some(file)) => {
+                StoreError::ForeignLink { path, by, of: file.uid }
+            }
+            _ => StoreError::Untrusted { problem },
+        }
+    }
+
+    /// Checks that `bytes` may replace the config, before anything is changed. With `is_json`, also
+    /// checks that `bytes` parses.
+    ///
+    /// # Errors
+    /// [`StoreError::ConfigIsBackup`], [`StoreError::Shared`], [`StoreError::ForeignLink`];
+    /// [`StoreError::TooMuch`] if `bytes` could not be read again.
+    pub(crate) fn check_replacing(&self, bytes: &[u8], is_json: bool) -> Result<(), StoreError> {
+        self.check_apart()?;
+        let StorePaths { config, backups, .. } = &self.paths;
+        let limit = self.limits.config_bytes;
+        let too_much = |why| StoreError::TooMuch { path: config.clone(), why };
+        if bytes.len() as u64 > limit {
+            return Err(too_much(format!("it would have more than {} MiB", limit >> 20)));
+        }
+        if let (Some(backup), Some(dir)) = (self.symlink_target(config), self.canonical(backups))
+            && backup.parent() == Some(&*dir)
+        {
+            return Err(StoreError::ConfigIsBackup { path: config.clone(), backup });
+        }
+        match Document::parse(bytes) {
+            Err(error) if is_json => Err(too_much(error.kind.to_string())),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The daemon's own config in the daemon home: publishes it, and finds and replaces the paths that
+//! still lead to the old location of the daemon's files.
+
+use myownllm_config_model::Document;
+use myownllm_durable_fs::{Replaced, make_private_dir, replace};
+use myownllm_salvage::Rebased;
+
+use crate::locked::{Locked, PRIVATE};
+use crate::{BackupKind, Store, StoreError, StorePaths};
+
+const WRITE: &str = "write the daemon's config";
+
+impl Store<'_> {
+    /// Returns the daemon's config as it is and as it should be, and the paths that differ. Returns
+    /// `None` if the config is missing or cannot be read.
+    pub(crate) fn read_stale_paths(&self) -> Option<(Vec<u8>, Document, Vec<Rebased>)> {
+        let previous = self.disk.read(&self.paths.daemon_config, self.limits.config_bytes).ok()?;
+        let mut document = Document::parse(&previous).ok()?.document;
+        let found = self.rebase(&mut Document::empty(), Some(&mut document));
+        Some((previous, document, found.into_iter().filter(|path| path.rebased).collect()))
+    }
+}
+
+impl Locked<'_> {
+    pub(crate) fn mend_paths(&self) -> Result<Vec<Rebased>, StoreError> {
+        self.check_trust()?;
+        let stale = self.read_stale_paths().filter(|(_, _, found)| !found.is_empty());
+        let Some((previous, document, found)) = stale else { return Ok(Vec::new()) };
+        self.check_apart()?;
+        self.keep(&previous, &[BackupKind::Kept], BackupKind::Kept)?;
+        match self.replace_daemon_config(&previous, &document.to_bytes())? {
+            true => Ok(found),
+            false => Err(StoreError::Conflict { path: self.paths.daemon_config.clone() }),
+        }
+    }
+
+    /// Exchanges the daemon's config; its content must be among the backups. Returns `false` if
+    /// another program wrote the file meanwhile.
+    pub(crate) fn replace_daemon_config(&self, previous: &[u8], bytes: &[u8]) -> Result<bool, StoreError> {
+        let path = &self.paths.daemon_config;
+        let replaced = replace(&self.dir, path, bytes, previous, self.limits.config_bytes);
+        match replaced.map_err(StoreError::disk(WRITE, path))? {
+            Replaced::Expected { displaced, .. } => {
+                // The content of the displaced file is among the backups.
+                let _ = displaced.discard(&self.dir);
+                Ok(true)
+            }
+            Replaced::Conflict { theirs: displaced, .. } => {
+                self.restore_displaced(bytes, displaced)?;
+                Ok(false)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Returns `false` if a config of the daemon's has appeared meanwhile.
+    pub(crate) fn publish_daemon_half(&self, half: &[u8]) -> Result<bool, StoreError> {
+        let StorePaths { app_home, daemon_home, daemon_config, .. } = &self.paths;
+        let failed = StoreError::disk(WRITE, daemon_config);
+        make_private_dir(&self.dir, app_home, daemon_home, self.owner()).map_err(&failed)?;
+        match self.publish(daemon_config, half, PRIVATE) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_already_exists() => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    pub(crate) fn sync_daemon_half(&self) -> Result<(), StoreError> {
+        let StorePaths { app_home, daemon_home, daemon_config, .. } = &self.paths;
+        let sync = || {
+            self.dir.sync_file(daemon_config)?;
+            self.dir.sync_dir(daemon_home)?;
+            self.dir.sync_dir(app_home)
+        };
+        sync().map_err(StoreError::disk("flush the daemon's config", daemon_config))
+    }
+}

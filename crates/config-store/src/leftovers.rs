@@ -1,0 +1,177 @@
+//! Removes what killed runs left, and keeps the content that is nowhere else.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use myownllm_config_model::{Diagnostic, Document, Severity};
+use myownllm_durable_fs::{DiskError, SWAP_SUFFIX, is_ours, stale_temps};
+use myownllm_salvage::Shape;
+
+use crate::locked::Locked;
+use crate::plan::Plan;
+use crate::store::diagnostic_at;
+use crate::temps::file_name;
+use crate::{BackupId, BackupKind, FileShape, Step, StoreError};
+
+impl Locked<'_> {
+    /// Removes the leftovers of killed runs beside the config, among the backups and in the daemon
+    /// home. A leftover that may be the only copy of its content becomes a backup first; the one that
+    /// is the source of the `repair` becomes the newest good backup.
+    pub(crate) fn clear_leftovers(
+        &self,
+        repair: Option<&Plan>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Vec<Step> {
+        let source = repair.and_then(Plan::source);
+        let planned = repair.map(|repair| &repair.loaded.document);
+        let paths = &self.paths;
+        let target = self.dir.admit_target(&paths.config).ok();
+        let beside_config = [Some(&paths.config), target.as_ref()].into_iter().flatten();
+        let mut dirs = BTreeSet::from([&*paths.app_home, &paths.backups, &paths.daemon_home]);
+        dirs.extend(beside_config.filter_map(|config| config.parent()));
+        let mut steps = Vec::new();
+        for dir in dirs {
+            let mut found = stale_temps(&*self.dir, dir).unwrap_or_default();
+            found.retain(|leftover| !self.is_daemon_state(&leftover.path));
+            // A killed run may not have synced its new names. These names must be durable before
+            // the leftover is removed, and the removal must be durable before a run reports that
+            // all is done.
+            let sync = |diagnostics: &mut Vec<Diagnostic>| {
+                let synced = self.dir.sync_dir(dir);
+                synced.map_err(|error| diagnostics.push(leftover_diagnostic(dir, &error))).is_ok()
+            };
+            if found.is_empty() || !sync(diagnostics) {
+                continue;
+            }
+            let before = steps.len();
+            for leftover in found {
+                let path = leftover.path;
+                let is_source = source.is_some_and(|source| file_name(&path) == source);
+                let kept = match leftover.may_be_only_copy {
+                    true => self.keep_displaced(&path, is_source),
+                    false => self.keep_unfinished(&path, is_source, planned),
+                };
+                match kept {
+                    Ok(message) => {
+                        diagnostics.extend(message.map(|message| {
+                            self.diagnostic("store.displaced-kept", Severity::Warning, message)
+                        }))
+                    }
+                    Err(error) => {
+                        let message = format!("what a killed run left stays where it is: {error}");
+                        let found = diagnostic_at(&path, error.code(), Severity::Warning, message);
+                        diagnostics.push(Diagnostic { hint: error.hint(), ..found });
+                        continue;
+                    }
+                }
+                match self.dir.unlink(&path) {
+                    Ok(()) => steps.push(Step::ClearLeftover { path }),
+                    Err(error) => diagnostics.push(leftover_diagnostic(&path, &error)),
+                }
+            }
+            if steps.len() > before {
+                sync(diagnostics);
+            }
+        }
+        steps
+    }
+
+    /// Ensures that the content of a displaced file is also elsewhere; returns a message about a new
+    /// backup. Makes no backup of the bytes that a killed run was about to put in place, unless they
+    /// are the source of a repair: they never were a config, and a loop of such runs, each with other
+    /// generated ids, would pile up backups.
+    fn keep_displaced(&self, path: &Path, is_source: bool) -> Result<Option<String>, StoreError> {
+        debug_assert!(path.to_string_lossy().ends_with(SWAP_SUFFIX), "only these may be only copies");
+        let bytes = self.read_leftover(path)?;
+        if !is_source && (is_ours(path, &bytes) || self.is_the_config(&bytes)) {
+            return Ok(None);
+        }
+        let kept = self.keep_leftover(&bytes, is_source)?;
+        Ok(kept.map(|id| format!("a killed run had taken a config out of its place; it is the backup {id}")))
+    }
+
+    /// Ensures that the content of a file that a killed run did not put in its place is also
+    /// elsewhere, if it is worth it: a config, or the complete part of one, with settings of the
+    /// user's; the daemon's config if the daemon has none. Returns a message about a new backup.
+    fn keep_unfinished(
+        &self,
+        path: &Path,
+        is_source: bool,
+        planned: Option<&Document>,
+    ) -> Result<Option<String>, StoreError> {
+        let bytes = self.read_leftover(path)?;
+        if !is_source && self.is_the_config(&bytes) {
+            return Ok(None);
+        }
+        let (document, is_whole) = match Document::parse(&bytes) {
+            Ok(parsed) => (Some(parsed.document), true),
+            Err(_) => (self.recover_config(&bytes).map(|found| found.document), false),
+        };
+        let shape = document.as_ref().map(|document| self.schema.shape(document));
+        let is_the_apps = match shape {
+            Some(Shape::App | Shape::Mixed) => true,
+            shape => !is_whole && shape != Some(Shape::Daemon),
+        };
+        let is_worth_it = |document: &Document| {
+            self.schema.own_settings(document).count() > 0 && !self.is_covered(document, planned)
+        };
+        let kept = if is_source || (is_the_apps && document.as_ref().is_some_and(is_worth_it)) {
+            self.keep_leftover(&bytes, is_source)?
+        } else if is_whole
+            && matches!(shape, Some(Shape::Daemon | Shape::Mixed))
+            && path.parent() == Some(&*self.paths.daemon_home)
+            && self.disk.stat(&self.paths.daemon_config).is_err()
+            && !self.is_overwritten()
+        {
+            self.keep(&bytes, &[BackupKind::DaemonPart, BackupKind::Kept], BackupKind::DaemonPart)?
+        } else {
+            None
+        };
+        Ok(kept
+            .map(|id| format!("a killed run had left a config in {}; it is the backup {id}", path.display())))
+    }
+
+    fn read_leftover(&self, path: &Path) -> Result<Vec<u8>, StoreError> {
+        self.disk.read(path, self.limits.config_bytes).map_err(StoreError::disk("keep", path))
+    }
+
+    /// Returns whether the planned config, the config, its complete part, or the newest good backup
+    /// has the settings of a file that a killed run did not put in its place. Such a file is most
+    /// often a repair of this config with other generated ids, and a loop of killed runs would pile
+    /// up backups.
+    fn is_covered(&self, unfinished: &Document, planned: Option<&Document>) -> bool {
+        let unfinished = self.schema.own_settings(unfinished);
+        let has_all =
+            |document: &Document| self.schema.own_settings(document).loss_since(&unfinished).is_none();
+        let live = || {
+            let live = self.live_bytes()?;
+            self.parse_app_config(&live).or_else(|| Some(self.recover_config(&live)?.document))
+        };
+        let backup = || self.readable_source(&self.list_backups(), &mut Vec::new()).0;
+        planned.is_some_and(has_all)
+            || live().is_some_and(|live| has_all(&live))
+            || backup().is_some_and(|backup| has_all(&backup.document))
+    }
+
+    /// Returns whether the app's config still holds the daemon's half, which the repair publishes.
+    fn is_overwritten(&self) -> bool {
+        let shape = self.live_bytes().map(|bytes| self.shape_of(&bytes));
+        matches!(shape, Some(FileShape::Daemon | FileShape::Mixed))
+    }
+
+    /// Makes a backup of a leftover, unless there is one of its content. The `source` of a repair
+    /// becomes the newest good backup in any case, so that the next run restores it if this one is
+    /// killed.
+    fn keep_leftover(&self, bytes: &[u8], is_source: bool) -> Result<Option<BackupId>, StoreError> {
+        match is_source {
+            true => self.put(BackupKind::Good, bytes).map(Some),
+            false => self.keep(bytes, &[BackupKind::Good, BackupKind::Kept], BackupKind::Kept),
+        }
+    }
+}
+
+fn leftover_diagnostic(path: &Path, error: &DiskError) -> Diagnostic {
+    let message = format!("what a killed run left could not be removed: {error}: {}", error.io());
+    let found = diagnostic_at(path, "store.leftover", Severity::Warning, message);
+    Diagnostic { hint: error.hint(), ..found }
+}

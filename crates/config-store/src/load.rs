@@ -1,0 +1,155 @@
+//! The operations without the lock: they read, and change nothing but the missing home.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use myownllm_config_model::Ids;
+use myownllm_config_model::app_config::OwnSettings;
+use myownllm_durable_fs::{DiskError, LockError, Timestamp};
+use myownllm_salvage::{AppSchema, Rebased};
+
+use crate::backup_id::content_hash;
+use crate::locked::Locked;
+use crate::store::Reader;
+use crate::traits::{ConfigStore, LockedStore};
+use crate::wipe::recommend;
+use crate::{BackupId, FileShape, HistoryEntry, Loaded, Misplaced, Pending, Store, StoreError, StorePaths};
+
+impl ConfigStore for Store<'_> {
+    fn load(&self, ids: &mut dyn Ids) -> Result<Loaded, StoreError> {
+        let loaded = self.plan(ids)?.loaded;
+        tracing::debug!(shape = ?loaded.shape, pending = loaded.pending.steps.len(), "loaded the config");
+        Ok(loaded)
+    }
+
+    fn fallback(&self, ids: &mut dyn Ids) -> Loaded {
+        let plan = self.plan_without_backups(ids).unwrap_or_else(|| {
+            let mut diagnostics = Vec::new();
+            let (source, _) = self.readable_source(&self.list_backups(), &mut diagnostics);
+            let mut plan = self.complete_source(source, FileShape::Unknown, diagnostics, ids);
+            // Nothing is known about the file, so no setting in it is known to be lost.
+            plan.loaded.report.reset_keys.clear();
+            plan
+        });
+        Loaded { pending: Pending::default(), ..plan.loaded }
+    }
+
+    fn schema(&self) -> Option<&dyn AppSchema> {
+        self.keeps_config.then_some(self.schema)
+    }
+
+    fn ensure_home(&self) -> Result<(), StoreError> {
+        let StorePaths { user_home, app_home, .. } = &self.paths;
+        if self.check_trust()?.exists {
+            return Ok(());
+        }
+        let owner = match self.disk.stat_follow(user_home) {
+            Ok(meta) => meta.owner,
+            Err(error) if error.is_not_found() => return Err(StoreError::NoHome { path: user_home.clone() }),
+            Err(error) => return Err(StoreError::disk("look at the user's home", user_home)(error)),
+        };
+        self.disk
+            .make_home_dir(user_home, app_home, owner)
+            .map_err(StoreError::disk("make the app's home", app_home))
+    }
+
+    fn stale_paths(&self) -> Vec<Rebased> {
+        self.read_stale_paths().map(|(_, _, found)| found).unwrap_or_default()
+    }
+
+    fn lock(&self, wait: Duration) -> Result<Box<dyn LockedStore + '_>, LockError> {
+        let dir = Arc::new(self.disk.lock(&self.paths.app_home, wait)?);
+        Ok(Box::new(Locked { store: Self { disk: Reader::Locked(dir.clone()), ..self.clone() }, dir }))
+    }
+
+    fn misplaced(&self) -> Option<Misplaced> {
+        self.judge_daemon_config().map(|judged| judged.misplaced)
+    }
+
+    fn history(&self) -> Result<Vec<HistoryEntry>, StoreError> {
+        let listing = self.list_backups().map_err(|error| self.listing_failed(error))?;
+        let live = self.live_bytes().map(|bytes| content_hash(&bytes));
+        let (mut entries, mut measured) = (Vec::new(), Vec::new());
+        for id in listing.backups.into_iter().rev() {
+            let path = self.backup_path(&id);
+            let meta = match self.disk.stat(&path) {
+                Ok(meta) => meta,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(self.listing_failed(error)),
+            };
+            let bytes = self.intact_bytes(&id).ok().flatten();
+            let shape = bytes.as_ref().map_or(FileShape::Corrupt, |bytes| self.shape_of(bytes));
+            let own = bytes.as_ref().and_then(|bytes| self.own_settings_of(&id, bytes));
+            entries.push(HistoryEntry {
+                kind: id.kind,
+                bytes: meta.len,
+                made_ms: milliseconds(meta.modified),
+                shape,
+                intact: bytes.is_some(),
+                recoverable: shape == FileShape::Corrupt
+                    && bytes.as_ref().is_some_and(|bytes| self.is_recoverable(bytes)),
+                current: bytes.is_some() && live.as_ref() == Some(&id.hash),
+                settings: own.as_ref().map(OwnSettings::count),
+                recommended: false,
+                path,
+                id,
+            });
+            measured.push(own);
+        }
+        recommend(&mut entries, &measured);
+        Ok(entries)
+    }
+
+    fn find_backup(&self, name: &str) -> Result<BackupId, StoreError> {
+        let listing = self.list_backups().map_err(|error| self.listing_failed(error))?;
+        let wanted = name.strip_suffix(".json").unwrap_or(name);
+        let number = wanted.parse::<u64>().ok().filter(|_| wanted.len() <= 12);
+        // The content of a removed backup may have come back as a newer backup.
+        let removed = wanted.parse::<BackupId>().ok();
+        let rules: [&dyn Fn(&BackupId) -> bool; 4] = [
+            &|id| id.to_string() == wanted,
+            &|id| number == Some(id.sequence),
+            &|id| wanted.len() >= 4 && id.hash.starts_with(wanted),
+            &|id| removed.as_ref().is_some_and(|removed| removed.hash == id.hash),
+        ];
+        for rule in rules {
+            let mut found = listing.backups.iter().filter(|id| rule(id));
+            if let Some(id) = found.next() {
+                // Several backups of one content count as one: the newest.
+                let is_one = found.clone().all(|other| other.hash == id.hash);
+                return match is_one {
+                    true => Ok(found.last().unwrap_or(id).clone()),
+                    false => Err(self.no_such_backup(name, true)),
+                };
+            }
+        }
+        Err(self.no_such_backup(name, false))
+    }
+
+    fn read_backup(&self, id: &BackupId) -> Result<Vec<u8>, StoreError> {
+        let path = self.backup_path(id);
+        match self.intact_bytes(id) {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => {
+                Err(StoreError::BadBackup { path, why: "its bytes are not those that its name says" })
+            }
+            Err(error) if error.is_not_found() => Err(self.no_such_backup(&id.to_string(), false)),
+            Err(error) => Err(StoreError::disk("read the backup", &path)(error)),
+        }
+    }
+}
+
+impl Store<'_> {
+    fn no_such_backup(&self, name: &str, several: bool) -> StoreError {
+        let (path, program) = (self.paths.backups.clone(), self.paths.program.clone());
+        StoreError::NoSuchBackup { path, id: name.to_owned(), several, program }
+    }
+
+    fn listing_failed(&self, source: DiskError) -> StoreError {
+        StoreError::at_backups("list the backups in", &self.paths.backups, source)
+    }
+}
+
+fn milliseconds(time: Timestamp) -> u64 {
+    u64::try_from(time.seconds).unwrap_or(0).saturating_mul(1000) + u64::from(time.nanoseconds / 1_000_000)
+}

@@ -1,0 +1,151 @@
+//! The sources of a repair: other files that hold the app's config.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use myownllm_config_model::{Diagnostic, Document, Severity};
+use myownllm_durable_fs::{DiskError, Timestamp, is_ours};
+
+use crate::backups::Listing;
+use crate::temps::{file_name, with_suffix};
+use crate::{BackupKind, Store, StoreError};
+
+/// The app's config from another place than the config file.
+pub(crate) struct Source {
+    /// The id of a backup, or the name of a file beside the config.
+    pub(crate) name: String,
+    pub(crate) document: Document,
+}
+
+/// A source, and the time of its last change.
+type Dated = (Source, Timestamp);
+
+impl Store<'_> {
+    /// Returns the app's config as it was last healthy: the newest intact backup, or the file that
+    /// a daemon moved aside if that changed later.
+    ///
+    /// # Errors
+    /// Fails if a source, or a newer one, may exist but cannot be read. An older source or the
+    /// defaults would reset settings that are not lost.
+    pub(crate) fn source(
+        &self,
+        listing: &Result<Listing, DiskError>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Result<Option<Source>, StoreError> {
+        match self.readable_source(listing, diagnostics) {
+            (found, None) => Ok(found),
+            (_, Some(source)) if source.path().parent() == Some(&self.paths.backups) => {
+                Err(StoreError::BackupUnreadable { path: source.path().to_owned(), source })
+            }
+            (_, Some(source)) => {
+                Err(StoreError::at_backups("look for the last good backup in", &self.paths.backups, source))
+            }
+        }
+    }
+
+    /// Returns whether there is a source to restore settings from. A damaged backup is none.
+    pub(crate) fn has_source(&self, listing: &Result<Listing, DiskError>) -> bool {
+        self.readable_source(listing, &mut Vec::new()).0.is_some()
+    }
+
+    /// Returns the best source that can be read, and the error that hides a newer one.
+    pub(crate) fn readable_source(
+        &self,
+        listing: &Result<Listing, DiskError>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> (Option<Source>, Option<DiskError>) {
+        let mut failed = None;
+        let backup = match listing {
+            Ok(listing) => self.newest_usable_backup(listing, diagnostics, &mut failed),
+            Err(error) => {
+                failed = Some(error.clone());
+                None
+            }
+        };
+        let mut unread = None;
+        let moved_aside = self.daemon_leftover(&mut unread).into_iter().chain(self.leftover_source(listing));
+        let found = match (backup, moved_aside.max_by_key(|(_, modified)| *modified)) {
+            // Both exist. The daemon, or a killed run, moved aside the file that was in use, so the
+            // file differs from the backup by changes after the backup was made, unless the file was
+            // moved aside before that. Only the clock can tell the two cases apart.
+            (Some((_, made)), Some((source, modified))) if modified > made => Some(source),
+            (Some((source, _)), _) | (None, Some((source, _))) => Some(source),
+            (None, None) => self.misplaced_source(),
+        };
+        // The file that a daemon moved aside mostly has the content of the newest backup, so an
+        // unreadable one is an error only if there is no other source.
+        let failed = failed.or(unread.filter(|_| found.is_none()));
+        (found, failed)
+    }
+
+    fn modified(&self, path: &Path) -> Timestamp {
+        self.disk.stat(path).map(|meta| meta.modified).unwrap_or_default()
+    }
+
+    /// Returns the config under a name that a daemon gives to a config that it cannot parse, or that
+    /// it is about to write.
+    fn daemon_leftover(&self, unread: &mut Option<DiskError>) -> Option<Dated> {
+        for path in [".corrupt", ".tmp"].map(|suffix| with_suffix(&self.paths.config, suffix)) {
+            match self.disk.read(&path, self.limits.config_bytes) {
+                Ok(bytes) => {
+                    if let Some(document) = self.parse_app_config(&bytes) {
+                        return Some((Source { name: file_name(&path), document }, self.modified(&path)));
+                    }
+                }
+                // A file that is larger than any config is not a source.
+                Err(error) if error.is_not_found() || error.kind() == ErrorKind::FileTooLarge => {}
+                Err(error) => *unread = Some(error),
+            }
+        }
+        None
+    }
+
+    /// Returns the temporary file of a killed run that holds the newest settings of the user's. The
+    /// content that a killed run was about to put in place counts as the oldest of all.
+    fn leftover_source(&self, listing: &Result<Listing, DiskError>) -> Option<Dated> {
+        let in_backups = listing.iter().flat_map(|listing| listing.leftovers.iter().cloned());
+        let found = self.leftovers_near_config().into_iter().chain(in_backups).filter_map(|path| {
+            let bytes = self.disk.read(&path, self.limits.config_bytes).ok()?;
+            let document = self
+                .parse_app_config(&bytes)
+                .filter(|document| self.schema.own_settings(document).count() > 0)?;
+            let modified = if is_ours(&path, &bytes) { Timestamp::default() } else { self.modified(&path) };
+            Some((Source { name: file_name(&path), document }, modified))
+        });
+        found.max_by_key(|(_, modified)| *modified)
+    }
+
+    fn newest_usable_backup(
+        &self,
+        listing: &Listing,
+        diagnostics: &mut Vec<Diagnostic>,
+        failed: &mut Option<DiskError>,
+    ) -> Option<Dated> {
+        for id in listing.backups.iter().rev().filter(|id| id.kind == BackupKind::Good) {
+            let mut warn = |code, message| {
+                diagnostics.push(self.diagnostic(code, Severity::Warning, message));
+            };
+            match self.intact_bytes(id) {
+                Ok(Some(bytes)) => {
+                    if let Some(document) = self.parse_app_config(&bytes) {
+                        let made = self.modified(&self.backup_path(id));
+                        return Some((Source { name: id.to_string(), document }, made));
+                    }
+                }
+                Ok(None) => warn(
+                    "store.copy-damaged",
+                    format!("the backup {id} does not hold what its name says; an older one is used"),
+                ),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => {
+                    warn(
+                        "store.copy-unreadable",
+                        format!("the backup {id} could not be read: {}", error.io()),
+                    );
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        None
+    }
+}
