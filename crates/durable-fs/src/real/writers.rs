@@ -13,6 +13,8 @@ use std::{
     path::Path,
 };
 
+use rustix::fs::{Dir, Mode, OFlags};
+
 use crate::{FileId, OpenForWriting};
 
 /// The directory of all processes.
@@ -34,23 +36,25 @@ pub(super) fn open_for_writing(files: &[(&Path, Option<FileId>)]) -> Vec<OpenFor
         }
     }
     // Without /proc, or with the /proc of another pid namespace, nothing is known.
-    let Ok(processes) = fs::read_dir(PROC) else { return vec![OpenForWriting::Unknown; files.len()] };
-    if fs::read_dir(Path::new(PROC).join("self/fd")).is_err() {
+    let proc = Path::new(PROC);
+    let Some(processes) = names_in(proc) else { return vec![OpenForWriting::Unknown; files.len()] };
+    if names_in(&proc.join("self/fd")).is_none() {
         return vec![OpenForWriting::Unknown; files.len()];
     }
-    for process in processes.flatten() {
-        let is_process = process.file_name().as_bytes().iter().all(u8::is_ascii_digit);
-        let handles = if is_process { fs::read_dir(process.path().join("fd")).ok() } else { None };
-        for handle in handles.into_iter().flatten().flatten() {
+    for process in processes.filter(|name| name.as_bytes().iter().all(u8::is_ascii_digit)) {
+        let process = proc.join(process);
+        let handles = process.join("fd");
+        for name in names_in(&handles).into_iter().flatten() {
+            let handle = handles.join(&name);
             // The name is read first: a `stat` of every handle would hang on a file of a dead
             // network file system.
-            let Ok(target) = fs::read_link(handle.path()) else { continue };
+            let Ok(target) = fs::read_link(&handle) else { continue };
             let candidates = names_of(&target).into_iter().filter_map(|name| by_name.get(name.as_os_str()));
             let candidates: Vec<_> = candidates.flatten().collect();
-            if candidates.is_empty() || !writes(&process.path(), &handle.file_name()) {
+            if candidates.is_empty() || !writes(&process, &name) {
                 continue;
             }
-            let Ok(open) = fs::metadata(handle.path()) else { continue };
+            let Ok(open) = fs::metadata(&handle) else { continue };
             let open = FileId { dev: open.dev(), ino: open.ino() };
             for (_, place) in candidates.into_iter().filter(|(id, _)| *id == open) {
                 answers[*place] = OpenForWriting::Yes;
@@ -58,6 +62,14 @@ pub(super) fn open_for_writing(files: &[(&Path, Option<FileId>)]) -> Vec<OpenFor
         }
     }
     answers
+}
+
+/// Returns the names in a directory, or `None` if it cannot be opened. (`fs::ReadDir` panics if the
+/// close fails.)
+fn names_in(dir: &Path) -> Option<impl Iterator<Item = OsString> + use<>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let entries = Dir::new(rustix::fs::open(dir, flags, Mode::empty()).ok()?).ok()?;
+    Some(entries.flatten().map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned()))
 }
 
 /// Returns the names that the file of this handle may have.
