@@ -743,6 +743,7 @@ fn a_long_home(#[case] socket: Option<&str>) {
     let home = Home::empty();
     let deep = "d".repeat(90);
     std::fs::create_dir(home.path(&deep)).unwrap();
+#[case::close_of_the_list_of_processes("/proc", "close")]
     std::fs::rename(Home::legacy().path(APP), home.path(&format!("{deep}/{APP}"))).unwrap();
     if let Some(socket) = socket {
         let config =

@@ -98,8 +98,17 @@ fn is_program(meta: &std::fs::Metadata) -> bool {
 
 /// True if the administrator has told Linux how to start files of other formats.
 fn has_other_formats() -> bool {
-    let entries = std::fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name()).any(|name| name != "register" && name != "status")
+    #[cfg(target_os = "linux")]
+    return crate::procfs::names_in(Path::new("/proc/sys/fs/binfmt_misc"))
+        .is_some_and(|mut names| names.any(|name| !is_own_file(&name)));
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+/// Returns whether a name in the directory of the formats is no format.
+#[cfg(target_os = "linux")]
+fn is_own_file(name: &OsStr) -> bool {
+    [".", "..", "register", "status"].iter().any(|own| name == *own)
 }
 
 /// The headers of a program file of Linux.
