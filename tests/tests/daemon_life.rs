@@ -16,8 +16,9 @@ use integration_tests::{Builder, StandIn, standin::Version};
 use myownllm_daemon::identity::{IdentityPaths, Refusal, start_permit};
 use myownllm_daemon::{
     Candidate, CandidateFailure, Client, DaemonControl, DaemonExit, Decision, Endpoint, Expected,
-    HomeDaemons, Origin, Probe, Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError,
-    StoppedDaemon, Target, attach, detect, orphans_of, probe, spawn, spawn_unless, stop_daemon, stop_orphan,
+    HomeDaemons, Origin, OrphanDaemon, Probe, Role, SpawnError, SpawnRequest, Spawned, StartPermit,
+    StopError, StoppedDaemon, Target, attach, detect, orphans_of, probe, spawn, spawn_unless, stop_daemon,
+    stop_orphan,
 };
 use myownllm_durable_fs::{Disk, LockedDir, RealDisk};
 use rustix::fs::{FlockOperation, flock};
@@ -756,6 +757,26 @@ fn a_daemon_without_a_socket_is_found_by_its_environment() {
     // A second daemon replaced the socket, or somebody removed it.
     let mut second = home.standin().start().unwrap();
     let strays = orphans_of(&home.path(), "MYOWNMESH_HOME");
+    let (path, stray) = (home.path(), strays[0].clone());
+    let stopped = std::thread::spawn(move || stop_orphan(&stray, &path, "MYOWNMESH_HOME", GRACE));
+    daemon.wait().unwrap();
+    assert!(matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { .. }));
+}
+
+/// A child of the daemon inherited its socket: the daemon itself has ended, and its PID may belong
+/// to another process.
+#[test]
+fn ended_daemon_whose_socket_a_child_holds_is_told_as_ended() {
+    let home = Home::new();
+    let mut running = home.standin().mode("leaves-a-child").start().unwrap();
+    let daemon = running.pid();
+    let (endpoint, within) = (home.endpoint(), Duration::from_millis(300));
+    let stopped = std::thread::spawn(move || stop_daemon(&endpoint, within));
+    running.wait(SLACK).unwrap();
+    let error = stopped.join().unwrap().unwrap_err();
+    let StopError::SocketHeld { pid, holder: Some(holder), .. } = error else { panic!("{error:?}") };
+    assert!(pid == daemon && holder != pid && is_alive(holder), "{error:?}");
+    assert_eq!(error.hint(), Some(format!("ps -fp {holder}")));
     let mut expected = [running.pid(), second.pid()];
     expected.sort_unstable();
     assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), expected);

@@ -59,6 +59,12 @@ pub enum StopError {
     /// The daemon was asked to exit and still runs.
     #[error("the daemon at {endpoint} (process {pid}) did not end within {} ms", waited.as_millis())]
     StillThere { endpoint: Endpoint, pid: u32, waited: Duration },
+    /// The daemon exited, and a process still holds its listening socket, which it inherited.
+    #[error(
+        "the daemon at {endpoint} (process {pid}) ended, and {} still holds its socket open",
+        holder.map_or_else(|| "another process".to_owned(), |holder| format!("process {holder}"))
+    )]
+    SocketHeld { endpoint: Endpoint, pid: u32, holder: Option<u32> },
     /// The daemon exited, and another process listens now: something restarts it.
     #[error("the daemon at {endpoint} (process {before}) ended, and process {now} has taken its place")]
     CameBack { endpoint: Endpoint, before: u32, now: u32 },
@@ -77,6 +83,7 @@ impl StopError {
             Self::Unreachable { .. } => "daemon.unreachable",
             Self::Signal { .. } => "daemon.signal",
             Self::StillThere { .. } => "daemon.still-running",
+            Self::SocketHeld { .. } => "daemon.socket-held",
             Self::CameBack { .. } => "daemon.came-back",
         }
     }
@@ -94,6 +101,9 @@ impl StopError {
             Self::Unreachable { endpoint, .. } => {
                 endpoint.path().map(|path| format!("ls -ld {}", myownllm_durable_fs::quote(path)))
             }
+            Self::SocketHeld { endpoint, holder, .. } => inspect_process_command(*holder).or_else(|| {
+                endpoint.path().map(|path| format!("sudo fuser -v {}", myownllm_durable_fs::quote(path)))
+            }),
             Self::Signal { pid, .. } => inspect_process_command(Some(*pid)),
             Self::StillThere { pid, .. } => Some(format!("kill -KILL {pid}")),
             Self::CameBack { now, .. } => Some(format!("ps -o ppid= -p {now}")),
@@ -316,19 +326,28 @@ mod platform {
         loop {
             ended = ended || handle.wait(Instant::now()).unwrap_or(false);
             let now = match transport::connect(endpoint, Instant::now()) {
+            let is_late = Instant::now() >= deadline;
                 Err(ConnectError::Absent { .. }) if ended => {
                     return Ok(StoppedDaemon::Stopped { pid, took_ms: millis(began.elapsed()) });
                 }
                 Ok(connection) => connection.peer().pid,
                 Err(ConnectError::ForeignOwner { pid, .. }) => pid,
                 Err(_) => None,
+                Err(ConnectError::Failed { source } | ConnectError::ResourceExhausted { source })
+                    if ended && is_late =>
+                {
+                    return Err(StopError::Unreachable { endpoint: here(), source });
+                }
             };
-            let is_late = Instant::now() >= deadline;
             // If both differ, the process that called `listen` was never the daemon.
             if let Some(now) = now.filter(|now| ended && *now != pid && (is_late || Some(*now) != listener)) {
                 return Err(StopError::CameBack { endpoint: here(), before: pid, now });
             }
             if is_late {
+            if is_late && ended {
+                let holder = serving::sole_listener(socket);
+                return Err(StopError::SocketHeld { endpoint: here(), pid, holder });
+            }
                 return Err(StopError::StillThere { endpoint: here(), pid, waited: within });
             }
             if ended {

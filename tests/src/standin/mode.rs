@@ -9,6 +9,7 @@ use std::time::Duration;
 /// | `slow-start:MS` | waits before it binds its socket |
 /// | `hands-over[:keep]` | begins to listen, and starts another stand-in that serves (see below) |
 /// | `takes-over` | listens on its standard input |
+/// | `leaves-a-child` | starts a child that holds its socket for 4 s, and ends without unlinking it |
 /// | `dies-early[:CODE]` | writes the reason to stderr and exits (3) before it binds |
 /// | `dies-in:MS` | exits (3) that long after it bound |
 /// | `dies-after:N` | exits (3) after it has answered N requests |
@@ -46,6 +47,7 @@ const NAMES: &[&str] = &[
     "slow-start",
     "hands-over",
     "takes-over",
+    "leaves-a-child",
     "dies-early",
     "dies-in",
     "dies-after",

@@ -78,8 +78,10 @@ pub(super) fn serve(settings: Settings) -> u8 {
     };
     note_ready(settings.trace.as_deref());
     #[cfg(unix)]
-    {
+    if !modes.has("leaves-a-child") {
         *lock(&socket) = Some(path.clone());
+    } else if let Err(e) = leave_a_child(&listener) {
+        return fail(&format!("leave a child: {e}"));
     }
     eprintln!("stand-in-daemon {}: listening on {}", settings.version.name(), path.display());
     if let Some(wait) = modes.millis("dies-in") {
@@ -117,6 +119,13 @@ fn listen(path: &Path, modes: &Modes) -> io::Result<UnixListener> {
     // socket.
     store::unlink(path);
     UnixListener::bind(path)
+}
+
+/// Starts a child that holds the socket as its standard input, and longer than this process.
+#[cfg(unix)]
+fn leave_a_child(listener: &UnixListener) -> io::Result<()> {
+    let socket = OwnedFd::from(listener.try_clone()?);
+    std::process::Command::new("sleep").arg("4").stdin(socket).spawn().map(drop)
 }
 
 /// Begins to listen, lets another process serve, and runs on without a part in it. Handles no
