@@ -717,6 +717,79 @@ fn a_daemon_whose_socket_was_removed_is_named_and_ended_only_on_request() {
     assert!(serving(&home).is_empty());
 }
 
+/// A shell that exports the variable passes it to every program, and a log may have the daemon's
+/// name.
+#[rstest]
+#[case::in_the_daemon_home(MESH, &["daemon", "stop"])]
+#[case::in_the_old_location(APP, &["repair", "--stop-legacy-daemon"])]
+fn process_with_the_words_of_a_daemon_is_never_signalled(#[case] dir: &str, #[case] stop: &[&str]) {
+    let home = Home::settled();
+    for name in ["myownmesh.log", "serve"] {
+        home.put(name, b"", 0o600);
+    }
+    let mut command = Command::new("tail");
+    command.args(["-f", "myownmesh.log", "serve"]).current_dir(home.path(""));
+    command.env("MYOWNMESH_HOME", home.path(dir)).stdout(Stdio::null());
+    let mut tail = command.spawn().unwrap();
+    let environment = format!("/proc/{}/environ", tail.id());
+    eventually("it runs", || std::fs::read(&environment).is_ok_and(|bytes| !bytes.is_empty()));
+    for args in [&["launch", "--once"][..], &["doctor"], stop] {
+        run(&mut home.with_daemon(args)).ends_with(0);
+    }
+    assert!(tail.try_wait().unwrap().is_none(), "it was signalled");
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+}
+
+/// A process without file descriptors cannot connect. That says nothing about the daemon.
+#[rstest]
+#[case::doctor(&["doctor"])]
+#[case::daemon_status(&["daemon", "status"])]
+#[case::first_screen(&[])]
+fn daemon_that_cannot_be_looked_for_is_not_told_as_one_without_socket(#[case] args: &[&str]) {
+    let home = Home::settled();
+    let _daemon = daemon_on(&home, MESH).start().unwrap();
+    let plain = home.with_daemon(args);
+    let mut limited = Command::new("prlimit");
+    limited.arg("--nofile=4:4").arg(plain.get_program()).args(plain.get_args());
+    limited.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ran = run(&mut limited);
+    assert!(ran.all().contains("Too many open files"), "{ran:?}");
+    for wrong in ["its socket was removed", "daemon restart", "daemon.without-socket"] {
+        assert!(!ran.all().contains(wrong), "{wrong}: {ran:?}");
+    }
+}
+
+/// The socket is renamed after it was bound, so that its path in the kernel's table leads nowhere.
+#[test]
+fn silent_listener_is_named_by_the_process_of_its_credentials() {
+    let home = Home::settled();
+    let bound = home.path("daemon.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&bound).unwrap();
+    std::fs::rename(&bound, home.path(&format!("{MESH}/daemon.sock"))).unwrap();
+    let hint = format!("ps -fp {}", std::process::id());
+    for args in [&["doctor"][..], &["daemon", "status"], &["launch", "--once"], &["daemon", "stop"]] {
+        let ran = run(&mut home.with_daemon(args));
+        assert!(ran.all().contains(&hint) && !ran.all().contains("container"), "{args:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn stop_and_status_name_the_legacy_daemon_and_the_command_that_ends_it() {
+    let home = Home::legacy();
+    let legacy = reaped_elsewhere(daemon_on(&home, APP).start().unwrap());
+    for (args, exit) in [(["daemon", "stop"], 7), (["daemon", "status"], 7)] {
+        let ran = run(&mut home.with_daemon(&args)).ends_with(exit);
+        for told in [&legacy.to_string(), "repair --stop-legacy-daemon"] {
+            assert!(ran.all().contains(told), "{args:?}: {ran:?}");
+        }
+        assert!(!ran.all().contains("launch --detach"), "{ran:?}");
+    }
+    assert_eq!(serving(&home), [legacy]);
+    run(&mut home.with_daemon(&["repair", "--stop-legacy-daemon"])).ends_with(0);
+    assert!(serving(&home).is_empty());
+}
+
 #[test]
 fn a_second_daemon_beside_the_one_that_answers_is_named_and_ended_on_request() {
     let home = Home::settled();

@@ -733,30 +733,30 @@ fn a_daemon_with_a_relative_home_is_found_by_its_working_directory() {
 #[test]
 fn another_program_that_serves_is_no_daemon() {
     let home = Home::new();
+    let program = home.dir.path().join("myownmesh-x86_64-unknown-linux-gnu");
+    std::fs::copy(STAND_IN, &program).unwrap();
+    std::fs::create_dir(home.path()).unwrap();
     let started = |name: &str| {
         let mut command = std::process::Command::new("sh");
         command.args(["-c", "read line", name, "serve"]).env("MYOWNMESH_HOME", home.path());
         command.stdin(std::process::Stdio::piped()).spawn().unwrap()
     };
-    let mut processes = ["ollama", "/opt/app/myownmesh-x86_64-unknown-linux-gnu"].map(started);
+    let mut processes = ["ollama", "/var/log/myownmesh.log", "/opt/app/myownmesh"].map(started);
+    let mut daemon = Command::new(&program);
+    daemon.arg("serve").env("MYOWNMESH_HOME", home.path()).env("STAND_IN_MODE", "slow-start:60000");
+    let mut daemon = daemon.stderr(Stdio::null()).spawn().unwrap();
     // The kernel shows a new process before its arguments, and those before its environment.
-    eventually("both are there", || processes_of(&home.path()).len() == 2);
+    eventually("all are there", || processes_of(&home.path()).len() == 4);
     let strays = orphans_of(&home.path(), "MYOWNMESH_HOME");
-    assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), [processes[1].id()]);
+    assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), [daemon.id()]);
     for process in &mut processes {
+        let stray = OrphanDaemon::new(process.id(), None);
+        let stopped = stop_orphan(&stray, &home.path(), "MYOWNMESH_HOME", GRACE).unwrap();
+        assert_eq!(stopped, StoppedDaemon::WasAbsent);
+        assert!(process.try_wait().unwrap().is_none(), "it was signalled");
         drop(process.stdin.take());
         process.wait().unwrap();
     }
-}
-
-#[test]
-fn a_daemon_without_a_socket_is_found_by_its_environment() {
-    let home = Home::new();
-    let mut running = home.standin().start().unwrap();
-    assert_eq!(orphans_of(&home.path(), "MYOWNMESH_HOME").len(), 1);
-    // A second daemon replaced the socket, or somebody removed it.
-    let mut second = home.standin().start().unwrap();
-    let strays = orphans_of(&home.path(), "MYOWNMESH_HOME");
     let (path, stray) = (home.path(), strays[0].clone());
     let stopped = std::thread::spawn(move || stop_orphan(&stray, &path, "MYOWNMESH_HOME", GRACE));
     daemon.wait().unwrap();
@@ -777,6 +777,16 @@ fn ended_daemon_whose_socket_a_child_holds_is_told_as_ended() {
     let StopError::SocketHeld { pid, holder: Some(holder), .. } = error else { panic!("{error:?}") };
     assert!(pid == daemon && holder != pid && is_alive(holder), "{error:?}");
     assert_eq!(error.hint(), Some(format!("ps -fp {holder}")));
+}
+
+#[test]
+fn a_daemon_without_a_socket_is_found_by_its_environment() {
+    let home = Home::new();
+    let mut running = home.standin().start().unwrap();
+    assert_eq!(orphans_of(&home.path(), "MYOWNMESH_HOME").len(), 1);
+    // A second daemon replaced the socket, or somebody removed it.
+    let mut second = home.standin().start().unwrap();
+    let strays = orphans_of(&home.path(), "MYOWNMESH_HOME");
     let mut expected = [running.pid(), second.pid()];
     expected.sort_unstable();
     assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), expected);

@@ -221,9 +221,10 @@ pub(crate) fn stop_daemon_of(
     platform::stop_daemon(endpoint, homes, home_variable, within)
 }
 
-/// Returns the processes that run `serve` and whose environment names `home` in `home_variable`,
-/// reachable or not. Only Linux shows them, and only to their own user and to root; otherwise the
-/// list is empty.
+/// Returns the processes whose environment names `home` in `home_variable`, and which run the
+/// daemon's program with `serve` or listen on a socket in the home, reachable or not; and those that
+/// [`spawn`](crate::spawn) started and that do not listen yet. Only Linux shows them, and only to
+/// their own user and to root; otherwise the list is empty.
 pub fn orphans_of(home: &Path, home_variable: &str) -> Vec<OrphanDaemon> {
     let [found] = orphans_of_each([home], home_variable);
     found
@@ -325,29 +326,29 @@ mod platform {
         let mut ended = false;
         loop {
             ended = ended || handle.wait(Instant::now()).unwrap_or(false);
-            let now = match transport::connect(endpoint, Instant::now()) {
             let is_late = Instant::now() >= deadline;
+            let now = match transport::connect(endpoint, Instant::now()) {
                 Err(ConnectError::Absent { .. }) if ended => {
                     return Ok(StoppedDaemon::Stopped { pid, took_ms: millis(began.elapsed()) });
                 }
                 Ok(connection) => connection.peer().pid,
                 Err(ConnectError::ForeignOwner { pid, .. }) => pid,
-                Err(_) => None,
                 Err(ConnectError::Failed { source } | ConnectError::ResourceExhausted { source })
                     if ended && is_late =>
                 {
                     return Err(StopError::Unreachable { endpoint: here(), source });
                 }
+                Err(_) => None,
             };
             // If both differ, the process that called `listen` was never the daemon.
             if let Some(now) = now.filter(|now| ended && *now != pid && (is_late || Some(*now) != listener)) {
                 return Err(StopError::CameBack { endpoint: here(), before: pid, now });
             }
-            if is_late {
             if is_late && ended {
                 let holder = serving::sole_listener(socket);
                 return Err(StopError::SocketHeld { endpoint: here(), pid, holder });
             }
+            if is_late {
                 return Err(StopError::StillThere { endpoint: here(), pid, waited: within });
             }
             if ended {
@@ -460,7 +461,7 @@ mod platform {
         let place = endpoint.path().map(myownllm_durable_fs::quote).unwrap_or_default();
         let (why, command) = match unverified {
             Unverified::OtherNamespace => (
-                "it runs in another pid namespace, a container for example, and has to be ended there"
+                "no visible process holds its socket: it may run in another pid namespace, as in a container"
                     .to_owned(),
                 "lsns -t pid".to_owned(),
             ),
@@ -491,57 +492,60 @@ mod platform {
         let mut all: Vec<u32> = procfs::all_pids().filter(|pid| *pid != ourselves).collect();
         all.sort_unstable();
         let mut found = [const { Vec::new() }; N];
-        for pid in all {
-            let Some(program) = serve_process(pid) else { continue };
+        for process in all.into_iter().filter_map(ServeProcess::new) {
             for (home, found) in homes.iter().zip(&mut found) {
-                if program.may_serve(home, home_variable) {
-                    found.push(OrphanDaemon {
-                        pid,
-                        program: procfs::program(pid),
-                        starting: serving::has_spawn_mark(pid) && !serving::listens_in(pid, None),
-                    });
+                if process.serves(home, home_variable) || process.is_starting(home, home_variable) {
+                    found.push(process.orphan());
                 }
             }
+        }
+        for found in &mut found {
+            // A script is not on its way while the daemon that it started serves the home.
+            let serving: Vec<u32> =
+                found.iter().filter(|one: &&OrphanDaemon| !one.starting).map(|one| one.pid).collect();
+            found.retain(|one| !one.starting || !serving.iter().any(|pid| one.is_ancestor_of(*pid)));
         }
         found
     }
 
-    /// A process with the argument `serve`.
+    /// A process with the argument `serve`, which alone proves nothing: an editor may have it too.
     struct ServeProcess {
         pid: u32,
-        has_daemon_name: bool,
-    }
-
-    fn serve_process(pid: u32) -> Option<ServeProcess> {
-        let command = std::fs::read(procfs::entry(pid, "cmdline")).unwrap_or_default();
-        let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
-        let last = words.iter().skip(1).position(|word| *word == b"serve")?;
-        // The name of a script follows the name of its interpreter.
-        let has_daemon_name =
-            words[..=last].iter().any(|word| serving::has_daemon_name(procfs::as_path(word)));
-        Some(ServeProcess { pid, has_daemon_name })
+        /// Set if the daemon's program runs its command `serve`.
+        is_daemon: bool,
     }
 
     impl ServeProcess {
-        /// Returns whether the process may serve the home. If the variable is exported, other
-        /// programs with the argument `serve` have it too, so the process must also have the
-        /// daemon's name or mark, or listen on a socket.
-        fn may_serve(&self, home: &Path, home_variable: &str) -> bool {
-            serving::names_home(self.pid, home, home_variable)
-                && (self.is_a_daemon() || serving::listens_in(self.pid, None))
+        fn new(pid: u32) -> Option<Self> {
+            let command = std::fs::read(procfs::entry(pid, "cmdline")).unwrap_or_default();
+            let mut arguments = command.split(|byte| *byte == 0).skip(1);
+            let position = arguments.position(|argument| argument == b"serve")?;
+            let is_daemon =
+                position == 0 && procfs::program(pid).is_some_and(|exe| serving::has_daemon_name(&exe));
+            Some(Self { pid, is_daemon })
         }
 
-        /// Returns whether the process is verified to serve the home: [`ServeProcess::may_serve`]
-        /// also holds for a program that listens elsewhere.
+        /// Returns whether the process is seen to serve the home: its environment names the home,
+        /// and it is the daemon's program or listens on a socket that was bound in the home.
         fn serves(&self, home: &Path, home_variable: &str) -> bool {
             serving::names_home(self.pid, home, home_variable)
-                && (self.is_a_daemon()
-                    || serving::has_working_dir(self.pid, home)
-                    || serving::listens_in(self.pid, Some(home)))
+                && (self.is_daemon || serving::listens_in(self.pid, Some(home)))
         }
 
-        fn is_a_daemon(&self) -> bool {
-            self.has_daemon_name || serving::has_spawn_mark(self.pid)
+        /// Returns whether [`spawn`](crate::spawn) started the process, or its ancestor, as a daemon
+        /// of the home, and it does not listen yet. It may be a helper of a script, so this is no
+        /// proof.
+        fn is_starting(&self, home: &Path, home_variable: &str) -> bool {
+            serving::names_home(self.pid, home, home_variable) && self.is_on_its_way()
+        }
+
+        fn is_on_its_way(&self) -> bool {
+            serving::has_spawn_mark(self.pid) && !serving::listens_in(self.pid, None)
+        }
+
+        fn orphan(&self) -> OrphanDaemon {
+            let starting = self.is_on_its_way();
+            OrphanDaemon { pid: self.pid, program: procfs::program(self.pid), starting }
         }
     }
 
@@ -560,12 +564,12 @@ mod platform {
         let pid = stray.pid;
         let here = || Endpoint::unix(home);
         let Some(handle) = open_handle(pid, &here())? else { return Ok(StoppedDaemon::WasAbsent) };
-        let Some(program) = serve_process(pid).filter(|program| program.may_serve(home, home_variable))
-        else {
-            return Ok(StoppedDaemon::WasAbsent);
-        };
-        if !program.serves(home, home_variable) {
-            let why = format!("process {pid} is told of this home, and may be no daemon");
+        let Some(process) = ServeProcess::new(pid) else { return Ok(StoppedDaemon::WasAbsent) };
+        if !process.serves(home, home_variable) {
+            if !process.is_starting(home, home_variable) {
+                return Ok(StoppedDaemon::WasAbsent);
+            }
+            let why = format!("process {pid} was started for this home, and is not seen to serve it");
             return Err(StopError::Unverified { endpoint: here(), why, command: format!("ps -fp {pid}") });
         }
         ask_to_exit(&handle, pid, &here())?;
