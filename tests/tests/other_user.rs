@@ -144,7 +144,7 @@ fn a_daemon_of_another_user_is_told_by_its_socket() {
             assert!(ran.stdout.contains(&OTHER.to_string()), "{args:?}: {ran:?}");
         }
         let said = as_owner(&["doctor", "--json"]).json().to_string();
-        assert!(said.contains(&format!("ls -l {}", home.path(&place).display())), "{said}");
+        assert!(said.contains(&format!("ls -ld {}", home.path(&place).display())), "{said}");
         // The user's own socket without permissions is not reported as another user's.
         give(&home.path(&place), OWNER);
         set_mode(&home.path(&place), 0o000);

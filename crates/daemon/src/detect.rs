@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     Client, Endpoint, Probe, Status,
-    error::{inspect_process_command, inspect_socket_command},
+    error::{find_process_command, inspect_process_command, inspect_socket_command},
     probe::{probe, probe_keeping_connection},
 };
 
@@ -200,7 +200,7 @@ impl Refusal {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Busy { pid, .. } | Self::ForeignIdentity { pid, .. } | Self::Unusable { pid, .. } => {
-                inspect_process_command(*pid)
+                inspect_process_command(*pid).or_else(|| find_process_command(self.endpoint()))
             }
             Self::Suspended { pid, .. } => Some(format!("kill -CONT {pid}")),
             // The system may hide another user's process; then the socket shows its owner.

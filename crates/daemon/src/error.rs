@@ -122,3 +122,10 @@ pub(crate) fn inspect_socket_command(endpoint: &Endpoint) -> Option<String> {
     let visible = endpoint.path()?.ancestors().find(|path| std::fs::symlink_metadata(path).is_ok())?;
     Some(format!("ls -ld {}", quote(visible)))
 }
+
+/// Returns the command that shows the process behind a socket, or the containers in which it may
+/// run.
+pub(crate) fn find_process_command(endpoint: &Endpoint) -> Option<String> {
+    let socket = endpoint.path().filter(|_| cfg!(target_os = "linux"))?;
+    Some(format!("sudo fuser -v {} || lsns -t pid", quote(socket)))
+}

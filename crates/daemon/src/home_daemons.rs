@@ -13,7 +13,6 @@ use myownllm_paths::{
 
 use crate::{
     Endpoint, OrphanDaemon, Probe, Refusal, StopError, StoppedDaemon,
-    error::{inspect_process_command, inspect_socket_command},
     probe::probe,
     process::{HOME_VARIABLE, start_time},
     stop::{orphans_of_each, process_serves_home, stop_daemon_of, stop_orphan},
@@ -225,13 +224,16 @@ impl HomeDaemons {
         process_serves_home(endpoint, &[self.home(legacy)], &self.home_variable, pid)
     }
 
-    /// Returns the processes that serve one of the homes and belong to none of the daemons `seen`.
-    /// Waits for a daemon that is exiting: it unlinks its socket first.
+    /// Returns the processes that serve one of the homes and belong to none of the daemons `seen`,
+    /// except in a home whose socket could not be probed: one of them may listen there. Waits for a
+    /// daemon that is exiting: it unlinks its socket first.
     fn orphans_beside(&self, seen: &[RunningDaemon]) -> Vec<RunningDaemon> {
         let deadline = Instant::now() + EXIT_TIMEOUT;
+        let is_unknown = |legacy| seen.iter().any(|one| one.legacy == legacy && one.unknown().is_some());
         loop {
             let mut serving = self.serving_processes();
             serving.retain(|one| match &one.kind {
+                _ if is_unknown(one.legacy) => false,
                 DaemonKind::Orphan { process, .. } => {
                     !seen.iter().filter_map(RunningDaemon::pid).any(|seen| process.is_part_of(seen))
                 }
@@ -307,8 +309,8 @@ impl RunningDaemon {
     #[must_use]
     pub fn unknown(&self) -> Option<&str> {
         match &self.kind {
-            DaemonKind::Listening { probe: Probe::Unknown { problem }, .. } => Some(problem),
-            _ => None,
+            DaemonKind::Listening { probe, .. } => probe.unknown(),
+            DaemonKind::Orphan { .. } => None,
         }
     }
 
@@ -317,13 +319,15 @@ impl RunningDaemon {
     pub fn note(&self) -> String {
         match &self.kind {
             DaemonKind::Listening { probe, .. } => match probe {
-                Probe::Unknown { problem } => format!("cannot be looked at: {problem}"),
+                Probe::Unknown { problem } | Probe::ResourceExhausted { problem } => {
+                    format!("cannot be looked at: {problem}")
+                }
                 Probe::Suspended { .. } => {
                     "it is suspended, so it neither answers nor ends before it is continued".to_owned()
                 }
                 Probe::ForeignOwner { uid, .. } => format!("it runs as another user (uid {uid})"),
                 _ if self.is_hidden() && probe.pid().is_none() => {
-                    "its process is not visible from here, as that of a container".to_owned()
+                    "the system does not show its process, which may be in a container".to_owned()
                 }
                 _ if self.is_hidden() => "its process is not seen to serve this home".to_owned(),
                 Probe::Answered { status, .. } => format!("version {}", status.version),
@@ -342,18 +346,9 @@ impl RunningDaemon {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let DaemonKind::Listening { endpoint, probe } = &self.kind else { return None };
-        match probe {
-            Probe::Suspended { pid } => Some(format!("kill -CONT {pid}")),
-            Probe::Unknown { .. } => inspect_socket_command(endpoint),
-            Probe::ForeignOwner { pid, .. } => {
-                inspect_process_command(*pid).or_else(|| inspect_socket_command(endpoint))
-            }
-            _ if self.is_hidden() => {
-                let socket = myownllm_durable_fs::quote(endpoint.path()?);
-                Some(format!("sudo fuser -v {socket} || lsns -t pid"))
-            }
-            _ => None,
-        }
+        let needs_more =
+            matches!(probe, Probe::Suspended { .. } | Probe::Unknown { .. } | Probe::ForeignOwner { .. });
+        if needs_more || self.is_hidden() { probe.hint(endpoint) } else { None }
     }
 
     /// Returns whether the system hides the process, although it shows processes in general.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::{
     ControlError, Endpoint, Status,
     connection::{Connection, MAX_ANSWER_CHARS, ReceiveError, receive_error},
+    error::{find_process_command, inspect_process_command, inspect_socket_command},
     transport::{self, Absence, ConnectError},
     wait::{Backoff, deadline_after, millis},
 };
@@ -69,6 +70,31 @@ impl Probe {
         match self {
             Self::Answered { status, .. } => Some(status),
             _ => None,
+        }
+    }
+
+    /// Returns the system's error if it is unknown whether a process listens.
+    pub fn unknown(&self) -> Option<&str> {
+        match self {
+            Self::Unknown { problem } | Self::ResourceExhausted { problem } => Some(problem),
+            _ => None,
+        }
+    }
+
+    /// Returns the command that continues a suspended process at `endpoint`, or that shows the
+    /// process or its socket, unless only a command of the app does.
+    pub fn hint(&self, endpoint: &Endpoint) -> Option<String> {
+        match self {
+            Self::Suspended { pid } => Some(format!("kill -CONT {pid}")),
+            Self::Busy { pid, .. } | Self::Answered { pid, .. } | Self::Unusable { pid, .. } => {
+                inspect_process_command(*pid).or_else(|| find_process_command(endpoint))
+            }
+            // The system may hide another user's process; then the socket shows its owner.
+            Self::ForeignOwner { pid, .. } => {
+                inspect_process_command(*pid).or_else(|| inspect_socket_command(endpoint))
+            }
+            Self::Unknown { .. } => inspect_socket_command(endpoint),
+            Self::Absent { .. } | Self::PathTooLong { .. } | Self::ResourceExhausted { .. } => None,
         }
     }
 

@@ -69,7 +69,9 @@ impl SocketQuery<'_> {
             [pid] => Ok(pid),
             [] => Err(match listener {
                 Some(pid) if open_sockets(pid).is_none() => Unverified::Hidden(pid),
-                None if !procfs::all_pids().any(|pid| self.listens_in(&table, pid)) => {
+                None if !procfs::all_pids()
+                    .any(|pid| self.listens_in(&table, pid) || table.is_listener(pid, Path::is_relative)) =>
+                {
                     Unverified::OtherNamespace
                 }
                 _ => Unverified::NoServer,
@@ -136,8 +138,9 @@ pub(crate) fn likely_server(socket: &Path, listener: Option<u32>) -> Option<u32>
     let served = SocketQuery { socket, homes: &[socket.parent()?], home_variable: HOME_VARIABLE };
     match served.process(listener) {
         Ok(pid) | Err(Unverified::Hidden(pid)) => Some(pid),
-        // The connection may still wait to be accepted.
-        Err(_) => listener.filter(|pid| served.listens_in(&served.table(*pid), *pid)),
+        // The connection may still wait to be accepted. The listener may have bound the socket
+        // relative to a working directory that it has left.
+        Err(_) => listener.filter(|pid| served.table(*pid).is_listener(*pid, |_| true)),
     }
 }
 
@@ -296,6 +299,12 @@ impl SocketTable {
         let table = std::fs::read(entry(pid, "net/unix")).unwrap_or_default();
         let sockets = table.split(|byte| *byte == b'\n').filter_map(NamedSocket::parse);
         Self(sockets.filter(|socket| is_wanted(&socket.path)).collect())
+    }
+
+    /// Returns whether a process holds a listening socket that was bound to a wanted path. It may
+    /// have left the working directory of a relative one since.
+    fn is_listener(&self, pid: u32, is_wanted: impl Fn(&Path) -> bool) -> bool {
+        self.held_by(pid).into_iter().any(|socket| socket.listens && is_wanted(&socket.path))
     }
 
     fn held_by(&self, pid: u32) -> Vec<&NamedSocket> {

@@ -3,8 +3,10 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use myownllm_daemon::{Candidate, Endpoint, Origin, Refusal, Verdict, check_socket_file};
-use myownllm_durable_fs::{Owner, move_aside, quote};
+use myownllm_daemon::{
+    Candidate, Endpoint, Origin, Refusal, Verdict, check_socket_file, process_serves,
+};
+use myownllm_durable_fs::{Metadata, Owner, move_aside, quote};
 use myownllm_paths::{ControlSocket, Mode, PathsError, Platform, check_control_socket};
 
 use crate::access::unwritable;
@@ -216,7 +218,7 @@ pub fn refusal_diagnostic(context: &Context<'_>, refusal: &Refusal) -> Diagnosti
     match (unbindable, refusal) {
         (Some(unbindable), _) => unbindable,
         // The app's own daemon may be ended, and started anew.
-        (None, Refusal::Busy { pid: Some(_), .. }) if is_own => {
+        (None, Refusal::Busy { pid: Some(pid), .. }) if is_own && process_serves(endpoint, *pid) => {
             Diagnostic::from(refusal).hint(format!("{PROGRAM} daemon restart"))
         }
         _ => Diagnostic::from(refusal),

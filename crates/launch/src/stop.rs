@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use myownllm_daemon::{Probe, Spawned, StoppedDaemon};
+use myownllm_daemon::{Endpoint, Probe, Role, Spawned, StoppedDaemon, process_serves};
 use myownllm_durable_fs::quote;
 
 use crate::context::{Context, Options};
@@ -54,20 +54,18 @@ pub fn stop_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<E
 
 /// Reports that the daemon of a home does not answer; `None` if it answers.
 #[must_use]
-pub fn probe_diagnostic(probe: &Probe, options: &Options<'_>) -> Option<Diagnostic> {
+pub fn probe_diagnostic(endpoint: &Endpoint, probe: &Probe, options: &Options<'_>) -> Option<Diagnostic> {
     let diagnostic = match probe {
         Probe::Answered { .. } => return None,
         Probe::Absent { .. } => Diagnostic::error("daemon.not-running", "no daemon of this home runs")
             .hint(format!("{} launch --detach", options.program)),
         _ => {
-            let message = format!("the daemon {}", daemon_words(probe, options.user_name));
-            let diagnostic = Diagnostic::error(probe.code(), message);
-            match probe {
-                Probe::Busy { pid: Some(_), .. } => {
-                    diagnostic.hint(format!("{} daemon restart", options.program))
-                }
-                _ => diagnostic,
-            }
+            let message = match probe.unknown() {
+                Some(problem) => format!("cannot check for a daemon at {endpoint}: {problem}"),
+                None => format!("the daemon {}", daemon_words(probe, options.user_name)),
+            };
+            let hint = end_command(Role::Own, endpoint, probe, options.program);
+            Diagnostic { hint, ..Diagnostic::error(probe.code(), message) }
         }
     };
     Some(diagnostic.class(Class::Daemon))
@@ -75,6 +73,20 @@ pub fn probe_diagnostic(probe: &Probe, options: &Options<'_>) -> Option<Diagnost
 
 /// The number of lines of the daemon's log that an error shows.
 const LOG_LINES: usize = 10;
+/// Returns the command that ends the process that listens at `endpoint`, if the process is seen to
+/// serve it; or a command that shows the process, or the owner of the socket.
+pub(crate) fn end_command(role: Role, endpoint: &Endpoint, probe: &Probe, program: &str) -> Option<String> {
+    match probe.pid() {
+        Some(pid) if !matches!(probe, Probe::Suspended { .. }) && process_serves(endpoint, pid) => {
+            Some(match role {
+                Role::Own => format!("{program} daemon restart"),
+                Role::Shared => format!("kill {pid}"),
+            })
+        }
+        _ => probe.hint(endpoint),
+    }
+}
+
 
 /// Reports that a daemon that this process started has ended.
 #[must_use]

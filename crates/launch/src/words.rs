@@ -143,6 +143,7 @@ pub fn daemon_words(probe: &Probe, user_name: fn(u32) -> String) -> String {
             format!("runs: version {}{}, {joined}", status.version, process(*pid))
         }
         Probe::Busy { pid, .. } => format!("listens and does not answer{}", process(*pid)),
+        Probe::Suspended { pid } => format!("is suspended{}", process(Some(*pid))),
         Probe::ForeignOwner { uid, pid } => {
             format!("runs as another user ({}){}", user_name(*uid), process(*pid))
         }

@@ -1,7 +1,7 @@
 //! `daemon`: the daemon of this home, no matter which process started it.
 
 use myownllm_launch::{
-    Daemons as _, Diagnostic, EndedDaemon, orphan_diagnostic, probe_diagnostic, stop_daemon,
+    Daemons as _, Diagnostic, EndedDaemon, live_refusal, orphan_diagnostic, probe_diagnostic, stop_daemon,
 };
 use myownllm_paths::Mode;
 use myownllm_report::run_log::Trace;
@@ -75,5 +75,10 @@ fn status(context: &Context) -> Answer {
     let options = context.options();
     let orphans = daemons.orphans(probe.pid());
     let orphans = orphans.iter().map(|orphan| orphan_diagnostic(orphan, &options).as_warning());
-    Answer::data(page, data).with(orphans.chain(probe_diagnostic(&probe, &options)).collect())
+    let legacy = daemons.live_legacy().filter(|_| probe.is_absent());
+    let state = match legacy {
+        Some(legacy) => live_refusal(vec![legacy], &options),
+        None => probe_diagnostic(&endpoint, &probe, &options),
+    };
+    Answer::data(page, data).with(orphans.chain(state).collect())
 }

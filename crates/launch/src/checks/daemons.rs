@@ -1,10 +1,10 @@
 //! Checks the daemons that run, and the program that a launch would start.
 
-use myownllm_daemon::{Endpoint, Expected, Probe, Role, process_serves};
-use myownllm_durable_fs::quote;
+use myownllm_daemon::{Endpoint, Expected, Probe, Role};
 
 use super::Examiner;
 use crate::diagnostic::Diagnostic;
+use crate::stop::end_command;
 use crate::words::{daemon_words, short};
 
 impl Examiner<'_, '_> {
@@ -48,38 +48,20 @@ impl Examiner<'_, '_> {
                         let evidence =
                             format!("{evidence}, but with the key {found} and not the home's {key}");
                         let diagnostic = Diagnostic::error("daemon.foreign-identity", evidence);
-                        let hint = self.end(role, endpoint, probe);
-                        self.checks.diagnostic(id, diagnostic.hint(hint));
+                        let hint = end_command(role, endpoint, probe, self.options.program);
+                        self.checks.diagnostic(id, Diagnostic { hint, ..diagnostic });
                     }
                     None => self.checks.ok(id, evidence),
                 }
             }
             _ => {
-                let diagnostic =
-                    Diagnostic::error(probe.code(), evidence).hint(self.end(role, endpoint, probe));
-                self.checks.diagnostic(
-                    id,
-                    match endpoint.path() {
-                        Some(path) => diagnostic.at(path),
-                        None => diagnostic,
-                    },
-                );
+                let hint = end_command(role, endpoint, probe, self.options.program);
+                let mut diagnostic = Diagnostic { hint, ..Diagnostic::error(probe.code(), evidence) };
+                if let Some(path) = endpoint.path() {
+                    diagnostic = diagnostic.at(path);
+                }
+                self.checks.diagnostic(id, diagnostic);
             }
-        }
-    }
-
-    /// Returns the command that ends the process that listens there, if the system tells which
-    /// process it is; or a command that shows the owner of the socket.
-    fn end(&self, role: Role, endpoint: &Endpoint, probe: &Probe) -> String {
-        match (probe.pid(), probe, endpoint.path()) {
-            (_, Probe::Suspended { pid }, _) => format!("kill -CONT {pid}"),
-            (Some(pid), ..) if role == Role::Own && process_serves(endpoint, pid) => {
-                format!("{} daemon restart", self.options.program)
-            }
-            (Some(pid), ..) if process_serves(endpoint, pid) => format!("kill {pid}"),
-            (Some(pid), ..) => format!("ps -fp {pid}"),
-            (None, Probe::ForeignOwner { .. }, Some(socket)) => format!("ls -l {}", quote(socket)),
-            _ => format!("{} paths", self.options.program),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Checks the homes, and the other daemons that serve them.
 
+use myownllm_daemon::Role;
 use myownllm_paths::{Mode, PathsError};
 
 use super::Examiner;
@@ -91,8 +92,12 @@ impl Examiner<'_, '_> {
     fn others(&mut self) {
         let daemons = self.context.daemons;
         let unseen = daemons.orphans(None);
+        let attempts = &self.plan.detection.attempts;
+        let is_unknown = attempts.iter().any(|one| one.role == Role::Own && one.probe.unknown().is_some());
         if let Some(diagnostic) = processes_unknown() {
             self.checks.diagnostic("daemon.unseen", diagnostic);
+        } else if unseen.is_empty() && is_unknown {
+            self.checks.skipped("daemon.unseen", "not known while the daemon's socket cannot be looked at");
         } else if unseen.is_empty() {
             self.checks.ok("daemon.unseen", "no process serves either home without a socket");
         }
