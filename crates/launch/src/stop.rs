@@ -7,6 +7,7 @@ use myownllm_durable_fs::quote;
 
 use crate::context::{Context, Options};
 use crate::diagnostic::{Class, Diagnostic};
+use crate::home::live_refusal;
 use crate::trust::ensure_changeable;
 use crate::waiting::lock_home;
 use crate::words::daemon_words;
@@ -23,16 +24,17 @@ pub struct EndedDaemon {
     pub took_ms: u64,
 }
 
-/// Ends the daemon of the daemon home, and processes that serve that home without a socket. Leaves
-/// a daemon of the old location to a launch.
+/// Ends the daemon of the daemon home, and processes that serve that home without a socket.
 ///
 /// # Errors
-/// Fails if the home may not be changed, if another process holds the lock, or if a daemon stays.
+/// Fails if the home may not be changed, if another process holds the lock, or if a daemon stays;
+/// and if the only daemon serves the old location: a launch or a repair ends that one.
 pub fn stop_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<EndedDaemon>, Diagnostic> {
     let running = || context.daemons.live(None).into_iter().filter(|live| !live.legacy);
     let mut ended = Vec::new();
-    if running().next().is_none() {
-        return Ok(ended);
+    let live = context.daemons.live(None);
+    if live.iter().all(|live| live.legacy) {
+        return live_refusal(live, options).map_or(Ok(ended), Err);
     }
     ensure_changeable(context)?;
     // While this run holds the lock, no other process starts a daemon.
@@ -52,7 +54,7 @@ pub fn stop_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<E
     Ok(ended)
 }
 
-/// Reports that the daemon of a home does not answer; `None` if it answers.
+/// Reports that the daemon of a home does not answer at `endpoint`; `None` if it answers.
 #[must_use]
 pub fn probe_diagnostic(endpoint: &Endpoint, probe: &Probe, options: &Options<'_>) -> Option<Diagnostic> {
     let diagnostic = match probe {
@@ -71,8 +73,6 @@ pub fn probe_diagnostic(endpoint: &Endpoint, probe: &Probe, options: &Options<'_
     Some(diagnostic.class(Class::Daemon))
 }
 
-/// The number of lines of the daemon's log that an error shows.
-const LOG_LINES: usize = 10;
 /// Returns the command that ends the process that listens at `endpoint`, if the process is seen to
 /// serve it; or a command that shows the process, or the owner of the socket.
 pub(crate) fn end_command(role: Role, endpoint: &Endpoint, probe: &Probe, program: &str) -> Option<String> {
@@ -87,6 +87,8 @@ pub(crate) fn end_command(role: Role, endpoint: &Endpoint, probe: &Probe, progra
     }
 }
 
+/// The number of lines of the daemon's log that an error shows.
+const LOG_LINES: usize = 10;
 
 /// Reports that a daemon that this process started has ended.
 #[must_use]
