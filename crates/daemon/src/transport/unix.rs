@@ -63,7 +63,8 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
                 }
                 backoff.wait(deadline);
             }
-            Err(e @ (Errno::NOENT | Errno::NOTDIR)) => {
+            // Nothing can listen behind symlinks in a circle, as behind a symlink to nothing.
+            Err(e @ (Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => {
                 return Err(ConnectError::Absent { why: Absence::NoSocket, source: e.into() });
             }
             Err(e @ Errno::CONNREFUSED) => {
