@@ -374,6 +374,15 @@ fn places(#[case] home: (Home, Alive)) {
 #[case::a_stale_shared_socket(settled(|home| stale_socket(home, ".myownmesh/daemon.sock")))]
 #[case::a_file_in_the_place_of_the_socket(settled(|home| home.put(".myownllm/.myownmesh/daemon.sock", b"",
     0o600)))]
+#[case::a_socket_in_a_circle(settled(|home| link(home, "daemon.sock", ".myownllm/.myownmesh/daemon.sock")))]
+#[case::a_socket_in_a_circle_in_the_old_location(settled(|home| link(home, "daemon.sock",
+    ".myownllm/daemon.sock")))]
+#[case::a_shared_socket_in_a_circle(settled(|home| link(home, "daemon.sock", ".myownmesh/daemon.sock")))]
+#[case::a_control_socket_in_the_place_of_the_key(settled(|home| control_socket(home,
+    home.path(KEY).to_str().unwrap())))]
+#[case::a_control_socket_in_the_place_of_the_config(settled(|home| control_socket(home,
+    home.path(CONFIG).to_str().unwrap())))]
+#[case::a_control_socket_in_proc(settled(|home| control_socket(home, "/proc/d.sock")))]
 #[case::a_relative_control_socket(settled(|home| control_socket(home, "run/daemon.sock")))]
 #[case::a_control_socket_that_is_too_long(settled(|home| control_socket(home,
     &format!("/tmp/{}/d.sock", "x".repeat(110)))))]
@@ -420,6 +429,23 @@ fn places(#[case] home: (Home, Alive)) {
     home.path("d.sock").to_str().unwrap())))]
 fn daemons(#[case] home: (Home, Alive)) {
     agree_and_follow(&home.0);
+}
+
+/// A control socket that names a file of the home: the config must name another path, and the file
+/// stays.
+#[rstest]
+#[case::the_key(KEY)]
+#[case::the_config_of_the_app(CONFIG)]
+#[case::the_config_of_the_daemon(DAEMON_CONFIG)]
+fn control_socket_that_names_a_file_is_edited(#[case] file: &str) {
+    let home = Home::settled();
+    control_socket(&home, home.path(file).to_str().unwrap());
+    let config = home.path(DAEMON_CONFIG);
+    let editor = format!("${{EDITOR:-vi}} {}", config.display());
+    for args in [&["doctor"][..], &["launch", "--once"]] {
+        let ran = run(&mut home.with_daemon(args));
+        assert!(ran.all().contains(&editor) && !ran.all().contains("mv -n"), "{args:?}: {ran:?}");
+    }
 }
 
 /// A daemon that runs in the old location, or in the daemon's home.
@@ -717,6 +743,7 @@ fn an_empty_old_directory_of_root() {
 #[case::config(CONFIG, "openat,statx,newfstatat")]
 #[case::daemon_config(DAEMON_CONFIG, "openat,statx,newfstatat")]
 #[case::old_location(".myownllm/.secrets", "statx,newfstatat")]
+#[case::close_of_the_list_of_processes("/proc", "close")]
 fn failing_disks(#[case] path: &str, #[case] calls: &str) {
     let can_trace = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
     if !can_trace.is_ok_and(|status| status.success()) {
@@ -743,7 +770,6 @@ fn a_long_home(#[case] socket: Option<&str>) {
     let home = Home::empty();
     let deep = "d".repeat(90);
     std::fs::create_dir(home.path(&deep)).unwrap();
-#[case::close_of_the_list_of_processes("/proc", "close")]
     std::fs::rename(Home::legacy().path(APP), home.path(&format!("{deep}/{APP}"))).unwrap();
     if let Some(socket) = socket {
         let config =

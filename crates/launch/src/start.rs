@@ -121,6 +121,9 @@ fn check_directory_of(
         Diagnostic::from(&error)
     };
     match context.disk.stat_follow(directory) {
+        Ok(meta) if meta.is_dir() && is_kernel_dir(context, &meta) => {
+            Err(refused("is in a file system of the kernel, in which no socket can be made"))
+        }
         Ok(meta) if meta.is_dir() => match unwritable(context, run_as, &[directory.to_owned()]) {
             Some(unwritable) => Err(unwritable.as_error()),
             None => Ok(()),
@@ -146,17 +149,27 @@ fn check_directory_of(
     }
 }
 
-/// Refuses a control socket that names a file of something else, outside of the home. Inside the
-/// home, the file can be moved aside; outside, that would harm its owner, so the config must name
-/// another path.
+/// Returns whether a directory is in `/proc` or `/sys`. The system grants root the permission to
+/// write there, and makes no file all the same.
+fn is_kernel_dir(context: &Context<'_>, directory: &Metadata) -> bool {
+    let device = |meta: &Metadata| meta.id.map(|id| id.dev);
+    ["/proc", "/sys"].into_iter().any(|kernel| {
+        let kernel = context.disk.stat_follow(Path::new(kernel)).ok().as_ref().and_then(device);
+        // Where nothing is mounted there, the directory belongs to the root file system.
+        let root = context.disk.stat_follow(Path::new("/")).ok().as_ref().and_then(device);
+        kernel.is_some() && kernel != root && kernel == device(directory)
+    })
+}
+
+/// Refuses a control socket that names a file of something else: to move it aside would harm its
+/// owner, so the config must name another path. The default path has no other owner.
 fn check_is_no_other_file(
     context: &Context<'_>,
     socket: &Path,
     endpoint: &Endpoint,
     config: &Path,
 ) -> Result<(), Diagnostic> {
-    let is_ours = [&context.layout.app_home, &context.layout.daemon_home];
-    if is_ours.into_iter().any(|home| socket.starts_with(home)) || check_socket_file(endpoint).is_ok() {
+    if socket == context.layout.daemon_socket || check_socket_file(endpoint).is_ok() {
         return Ok(());
     }
     let (named, config) = (socket.to_owned(), config.to_owned());
@@ -214,7 +227,8 @@ pub fn refusal_diagnostic(context: &Context<'_>, refusal: &Refusal) -> Diagnosti
         Refusal::PathTooLong { .. } => check_start(context, None).err(),
         _ => None,
     };
-    let is_own = *refusal.endpoint() == context.daemons.endpoint(Mode::OwnLlm);
+    let endpoint = refusal.endpoint();
+    let is_own = *endpoint == context.daemons.endpoint(Mode::OwnLlm);
     match (unbindable, refusal) {
         (Some(unbindable), _) => unbindable,
         // The app's own daemon may be ended, and started anew.
