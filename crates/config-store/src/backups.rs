@@ -257,7 +257,9 @@ impl Locked<'_> {
     fn mark_synced(&self, id: &BackupId) {
         let path = self.backup_path(id);
         if self.disk.stat(&path).is_ok_and(|meta| meta.mode == UNSYNCED) {
-            let _ = self.dir.set_mode(&path, PRIVATE);
+            if let Err(error) = self.dir.set_mode(&path, PRIVATE) {
+                tracing::debug!(path = %path.display(), %error, "a synced backup was not marked");
+            }
         }
     }
 

@@ -29,6 +29,7 @@ impl LockedStore for Locked<'_> {
     }
 
     fn apply(&self, ids: &mut dyn Ids) -> Result<Applied, StoreError> {
+        let _span = tracing::info_span!("repair").entered();
         self.check_trust()?;
         let mut diagnostics = Vec::new();
         let mut cleared: Option<Vec<Step>> = None;
@@ -69,6 +70,7 @@ impl LockedStore for Locked<'_> {
         ids: &mut dyn Ids,
         edit: &mut dyn FnMut(&mut Document) -> Result<bool, EditError>,
     ) -> Result<Updated, StoreError> {
+        let _span = tracing::info_span!("save").entered();
         self.check_trust()?;
         self.ensure_keeps_config()?;
         let path = &self.paths.config;

@@ -42,7 +42,9 @@ impl Locked<'_> {
         match replaced.map_err(StoreError::disk(WRITE, path))? {
             Replaced::Expected { displaced, .. } => {
                 // The content of the displaced file is among the backups.
-                let _ = displaced.discard(&self.dir);
+                if let Err(error) = displaced.discard(&self.dir) {
+                    tracing::warn!(path = %path.display(), %error, "a displaced file was not removed");
+                }
                 Ok(true)
             }
             Replaced::Conflict { theirs: displaced, .. } => {

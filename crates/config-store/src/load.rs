@@ -17,6 +17,7 @@ use crate::{BackupId, FileShape, HistoryEntry, Loaded, Misplaced, Pending, Store
 
 impl ConfigStore for Store<'_> {
     fn load(&self, ids: &mut dyn Ids) -> Result<Loaded, StoreError> {
+        let _span = tracing::debug_span!("load").entered();
         let loaded = self.plan(ids)?.loaded;
         tracing::debug!(shape = ?loaded.shape, pending = loaded.pending.steps.len(), "loaded the config");
         Ok(loaded)
@@ -58,6 +59,7 @@ impl ConfigStore for Store<'_> {
     }
 
     fn lock(&self, wait: Duration) -> Result<Box<dyn LockedStore + '_>, LockError> {
+        let _span = tracing::debug_span!("lock").entered();
         let dir = Arc::new(self.disk.lock(&self.paths.app_home, wait)?);
         Ok(Box::new(Locked { store: Self { disk: Reader::Locked(dir.clone()), ..self.clone() }, dir }))
     }

@@ -173,7 +173,9 @@ impl Locked<'_> {
         let is_it = self.disk.content_eq(&aside, previous).unwrap_or(false);
         if !is_it {
             // If a newer file has the place meanwhile, the file stays beside it.
-            let _ = rename_or_link(&self.dir, &aside, path);
+            if let Err(error) = rename_or_link(&self.dir, &aside, path) {
+                tracing::warn!(path = %aside.display(), %error, "a displaced config stays beside its place");
+            }
         } else if !is_symlink {
             self.dir.unlink(&aside).map_err(&failed)?;
         }

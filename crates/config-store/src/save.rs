@@ -177,7 +177,9 @@ impl Locked<'_> {
         let settled = settled.map_err(&failed)?;
         synced.map_err(&failed)?;
         kept?;
-        let _ = self.dir.unlink(&aside);
+        if let Err(error) = self.dir.unlink(&aside) {
+            tracing::debug!(path = %aside.display(), %error, "a displaced file was not removed");
+        }
         // Another attempt after so many exchanges would pile up backups.
         if settled { Ok(()) } else { Err(StoreError::Conflict { path: place.clone() }) }
     }

@@ -188,8 +188,12 @@ pub(crate) fn active_network(
 /// that another program has joined a network of the same name since: the app's network is also
 /// known by its internal id. A network that is in no backup any more is left alone.
 fn formerly_saved(store: &dyn ConfigStore, schema: &dyn AppSchema) -> Vec<SavedNetwork> {
-    let copies = store.history().unwrap_or_default().into_iter();
+    let copies = store.history().unwrap_or_else(|error| {
+        tracing::debug!(path = %error.path().display(), code = error.code(), "the backups were not listed");
+        Vec::new()
+    });
     copies
+        .into_iter()
         .filter(|copy| copy.kind == BackupKind::Good)
         .filter_map(|copy| Document::parse(&store.read_backup(&copy.id).ok()?).ok())
         .filter_map(|copy| schema.saved_networks(&copy.document))

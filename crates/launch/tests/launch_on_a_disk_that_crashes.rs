@@ -7,6 +7,7 @@
 mod common;
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{On, fixture};
@@ -21,6 +22,8 @@ use myownllm_durable_fs::{Disk, sim_path};
 use myownllm_launch::{Context, Daemons, Options, Outcome, RunningDaemon, launch};
 use myownllm_migration::{Homes, Migrator};
 use myownllm_paths::{CheckedLayout, Env, MYOWNLLM, Mode, PathResolver, Platform, Resolver};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 const HOME: &str = sim_path!("/home/u");
 const CONFIG: &str = sim_path!("/home/u/.myownllm/config.json");
@@ -78,6 +81,28 @@ impl Daemons for Nobody {
     fn stop(&self, _: &RunningDaemon) -> Result<StoppedDaemon, StopError> {
         unreachable!("nobody runs")
     }
+}
+
+/// Keeps the names of the spans, and the level and the fields of the events.
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<(Vec<String>, Vec<(Level, String)>)>>);
+
+impl Subscriber for Captured {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("myownllm")
+    }
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        let mut captured = self.0.lock().unwrap();
+        captured.0.push(format!("{} {:?}", span.metadata().name(), span.values()));
+        Id::from_u64(captured.0.len() as u64)
+    }
+    fn event(&self, event: &Event<'_>) {
+        self.0.lock().unwrap().1.push((*event.metadata().level(), format!("{event:?}")));
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
 }
 
 /// A clock on which waiting is free.
@@ -228,4 +253,31 @@ fn failed_at_any_operation_it_loses_nothing_and_the_next_launch_ends_it() {
             }
         }
     }
+}
+
+/// The log names the parts of a launch, and tells at `info` what was moved and repaired, with nothing
+/// of the content of a file.
+#[test]
+fn log_names_each_part_of_a_launch_and_no_content() {
+    let disk = broken_home("0.3.8");
+    let key = fixture("0.3.8", ".secrets/identity.json");
+    let key: serde_json::Value = serde_json::from_slice(&key).unwrap();
+    let secret = key["secret_key"].as_str().unwrap();
+    let captured = Captured::default();
+    tracing::subscriber::with_default(captured.clone(), || run(&disk));
+    let (spans, events) = captured.0.lock().unwrap().clone();
+    for name in ["load", "lock", "migrate", "prepare", "move-state", "move-identity", "tidy", "repair"] {
+        assert!(spans.iter().any(|span| span.split(' ').next() == Some(name)), "no span {name}: {spans:#?}");
+    }
+    let infos: Vec<_> = events.iter().filter(|(level, _)| *level == Level::INFO).collect();
+    for told in ["the move has ended", "took a step of the repair"] {
+        assert!(infos.iter().any(|(_, event)| event.contains(told)), "{told} is not told: {infos:#?}");
+    }
+    let all = format!("{spans:?} {events:?}");
+    assert!(!secret.is_empty() && !all.contains(secret), "the key is in the log: {all}");
+    // A launch with nothing to do has nothing to tell.
+    let captured = Captured::default();
+    tracing::subscriber::with_default(captured.clone(), || run(&disk));
+    let (_, events) = captured.0.lock().unwrap().clone();
+    assert!(events.iter().all(|(level, _)| *level > Level::INFO), "{events:#?}");
 }

@@ -304,9 +304,9 @@ impl Executor<'_> {
     }
 
     fn all(&mut self) -> Flow {
-        self.prepare()?;
+        tracing::info_span!("prepare").in_scope(|| self.prepare())?;
         self.trust_what_came()?;
-        self.batch(&self.plan.state)?;
+        tracing::info_span!("move-state").in_scope(|| self.batch(&self.plan.state))?;
         let held_back = !self.report.errors.iter().all(|error| {
             // A damaged identity file that stays at the source keeps nothing else from moving.
             matches!(error, MigrationError::IdentityDamaged { .. })
@@ -316,9 +316,12 @@ impl Executor<'_> {
                 let path = self.plan.source.join(&self.plan.homes.names.identity);
                 self.report.errors.push(MigrationError::IdentityHeldBack { path });
             }
-            _ => self.batch(&self.plan.identity_steps)?,
+            _ => {
+                let span = tracing::info_span!("move-identity");
+                span.in_scope(|| self.batch(&self.plan.identity_steps))?;
+            }
         }
-        self.tidy()
+        tracing::info_span!("tidy").in_scope(|| self.tidy())
     }
 
     /// Handles leftovers, directories and modes. All of it is durable before anything moves, and so

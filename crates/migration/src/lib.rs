@@ -91,7 +91,7 @@ pub trait StateMigrator {
     fn run(&self, lock: &LockedDir, options: &Options, daemons: &dyn LiveDaemons) -> Report {
         let inventory = self.inspect_locked(lock, options.direction);
         let plan = self.plan(&inventory, options);
-        let _span = tracing::info_span!("move", direction = ?plan.direction).entered();
+        let _span = tracing::info_span!("migrate", direction = ?plan.direction).entered();
         tracing::debug!(steps = plan.changes(), refusals = plan.refusals.len(), "the move is planned");
         let report = self.execute(lock, plan, daemons);
         for moved in &report.moved {
