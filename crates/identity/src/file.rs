@@ -103,6 +103,8 @@ pub enum Flaw {
         /// The text before the secret key, and after it, in a file that the daemon parses.
         around: [String; 2],
     },
+    /// Two flaws: the second one is in the text without the first one.
+    Both(Box<[Flaw; 2]>),
 }
 
 impl Flaw {
@@ -129,28 +131,43 @@ impl Flaw {
             Self::Tail { length } => format!("goes on behind the key, which ends after {length} bytes"),
             Self::EightBit => "is text in an 8-bit encoding instead of UTF-8".to_owned(),
             Self::Members { .. } => return None,
+            Self::Both(flaws) => {
+                let [first, second] = flaws.each_ref().map(Self::why);
+                let second = second.unwrap_or_else(|| "has a member that a daemon cannot read".to_owned());
+                format!("{}, and {second}", first?)
+            }
         })
     }
 
     /// Returns the command that reads the key from `file` and writes it to standard output.
     pub(crate) fn filter(&self, file: &Path) -> String {
-        let file = quote(file);
-        let iconv = |from: &str| format!("iconv -f {from} -t UTF-8 {file}");
+        self.filter_from(&format!(" {}", quote(file)))
+    }
+
+    /// Returns the command that reads the key from ` FILE`, or from standard input if `file` is
+    /// empty.
+    fn filter_from(&self, file: &str) -> String {
+        let iconv = |from: &str| format!("iconv -f {from} -t UTF-8{file}");
         match self {
-            Self::ByteOrderMark => format!("tail -c +4 {file}"),
+            Self::ByteOrderMark => format!("tail -c +4{file}"),
             Self::Utf16 => iconv("UTF-16"),
             Self::Utf16Le => iconv("UTF-16LE"),
             Self::Utf16Be => iconv("UTF-16BE"),
             Self::Utf32 => iconv("UTF-32"),
             Self::Utf32Le => iconv("UTF-32LE"),
             Self::Utf32Be => iconv("UTF-32BE"),
-            Self::ZeroBytes => format!("tr -d '\\000' < {file}"),
-            Self::Tail { length } => format!("head -c {length} {file}"),
+            Self::ZeroBytes if file.is_empty() => "tr -d '\\000'".to_owned(),
+            Self::ZeroBytes => format!("tr -d '\\000' <{file}"),
+            Self::Tail { length } => format!("head -c {length}{file}"),
             Self::EightBit => iconv("ISO-8859-1"),
             Self::Members { secret_at, secret_length, around } => {
                 let [before, after] = around.each_ref().map(|text| quote(Path::new(text)));
-                let secret = format!("tail -c +{} {file} | head -c {secret_length}", secret_at + 1);
+                let secret = format!("tail -c +{}{file} | head -c {secret_length}", secret_at + 1);
                 format!("{{ printf %s {before}; {secret}; printf %s {after}; }}")
+            }
+            Self::Both(flaws) => {
+                let [first, second] = &**flaws;
+                format!("{} | {}", first.filter_from(file), second.filter_from(""))
             }
         }
     }
@@ -180,6 +197,10 @@ impl Flaw {
             Self::Members { secret_at, secret_length, around: [before, after] } => {
                 let secret = bytes.get(*secret_at..secret_at + secret_length)?;
                 Some([before.as_bytes(), secret, after.as_bytes()].concat())
+            }
+            Self::Both(flaws) => {
+                let [first, second] = &**flaws;
+                second.read(&first.read(bytes)?)
             }
         }
     }
@@ -212,13 +233,27 @@ impl Flaw {
         Some(Self::Members { secret_at, secret_length: secret.len(), around })
     }
 
-    /// Returns the flaw that keeps a daemon from reading a sound key in these bytes.
+    /// Returns the flaw, or the two flaws, that keep a daemon from reading a sound key in these
+    /// bytes.
     fn of(bytes: &[u8]) -> Option<Self> {
-        let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
-        let tail = values.next().and_then(Result::ok).map(|_| Self::Tail { length: values.byte_offset() });
+        let both = |first: Self| {
+            let text = first.read(bytes).filter(|text| text != bytes)?;
+            Some(Self::Both(Box::new([first, Self::one_of(&text)?])))
+        };
+        let firsts = Self::ALL.into_iter().chain(Self::tail(bytes));
+        Self::one_of(bytes).or_else(|| firsts.filter_map(both).next())
+    }
+
+    /// Returns the one flaw that keeps a daemon from reading a sound key in these bytes.
+    fn one_of(bytes: &[u8]) -> Option<Self> {
         let is_sound =
             |flaw: &Self| flaw.read(bytes).is_some_and(|text| matches!(judge(&text), Identity::Valid(_)));
-        Self::ALL.into_iter().chain(tail).chain(Self::members(bytes)).find(is_sound)
+        Self::ALL.into_iter().chain(Self::tail(bytes)).chain(Self::members(bytes)).find(is_sound)
+    }
+
+    fn tail(bytes: &[u8]) -> Option<Self> {
+        let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
+        values.next()?.ok().map(|_| Self::Tail { length: values.byte_offset() })
     }
 }
 
