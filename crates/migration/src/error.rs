@@ -237,6 +237,9 @@ pub enum MigrationError {
         source_dir: PathBuf,
         /// The name at the destination.
         destination_dir: PathBuf,
+        /// The command that takes the symlink away that gives the directory its second name, if a
+        /// symlink does.
+        command: Option<String>,
     },
     /// Other users may write to this directory, so it must not hold an identity file.
     #[error("{} {why}", .path.display())]
@@ -458,14 +461,13 @@ impl MigrationError {
             }),
             Self::Identity(refusal) => refusal.hint(),
             Self::IdentityUnreachable { path, .. } => Some(format!("readlink -f {}", quote(path))),
-            Self::DestinationOutside { path, .. } => {
-                Some(format!("test -L {0} && rm {0} && mkdir -m 700 {0}", quote(path)))
-            }
+            Self::DestinationOutside { path, .. } => Some(replace_symlink_by_dir(path)),
             Self::DestinationNotDir { path } => Some(move_aside(path, "aside")),
             Self::SourceLink { path, .. } => Some(replace_symlink(path)),
-            Self::SameDir { source_dir, destination_dir } => {
-                Some(format!("ls -lid {} {}", quote(source_dir), quote(destination_dir)))
-            }
+            Self::SameDir { source_dir, destination_dir, command } => Some(match command {
+                Some(command) => command.clone(),
+                None => format!("ls -lid {} {}", quote(source_dir), quote(destination_dir)),
+            }),
             Self::UnsafePermissions { command, .. } => Some(command.clone()),
             Self::NoExclusiveRename { path } => Some(format!("findmnt --target {}", quote(path))),
             Self::LegacyDaemon { command, .. }
@@ -474,6 +476,16 @@ impl MigrationError {
             Self::Caller { hint, .. } => hint.clone(),
         }
     }
+}
+
+/// Returns the command that removes a symlink, and nothing else.
+pub(crate) fn remove_symlink(path: &Path) -> String {
+    format!("test -L {0} && rm {0}", quote(path))
+}
+
+/// Returns the command that replaces a symlink by an empty directory.
+pub(crate) fn replace_symlink_by_dir(path: &Path) -> String {
+    format!("{} && mkdir -m 700 {}", remove_symlink(path), quote(path))
 }
 
 impl Serialize for MigrationError {

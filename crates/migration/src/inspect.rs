@@ -25,7 +25,7 @@ use myownllm_paths::normalize_lexically;
 pub use pending::is_pending;
 
 use crate::{
-    error::MigrationError,
+    error::{MigrationError, remove_symlink, replace_symlink_by_dir},
     homes::{Direction, Homes, Keep},
     plan::{Retarget, SkippedEntry},
 };
@@ -234,6 +234,7 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
         readable: BTreeMap::new(),
         linked: BTreeMap::new(),
         there: BTreeMap::new(),
+        same: BTreeSet::new(),
         key_targets: Vec::new(),
         judge: Judge::new(disk, homes),
         restored: BTreeSet::new(),
@@ -304,6 +305,8 @@ struct Inspector<'a> {
     linked: BTreeMap<PathBuf, PathBuf>,
     /// The existing destination directories.
     there: BTreeMap<PathBuf, Metadata>,
+    /// The source directories that are a directory of the destination as well.
+    same: BTreeSet<PathBuf>,
     /// The targets of the identity files that are symlinks.
     key_targets: Vec<PathBuf>,
     judge: Judge<'a>,
@@ -736,16 +739,31 @@ impl Inspector<'_> {
         if let Ok(meta) = self.disk.stat_follow(&self.out.source) {
             sources.push((self.out.source.clone(), meta));
         }
+        let mut same: Vec<(PathBuf, PathBuf)> = Vec::new();
         for (relative, meta) in &self.there {
             let destination_dir = self.out.destination.join(relative);
             for (source_dir, source) in &sources {
-                if meta.is_same_file(source) {
-                    self.out.refusals.push(MigrationError::SameDir {
-                        source_dir: source_dir.clone(),
-                        destination_dir: destination_dir.clone(),
-                    });
+                // The directories below have the same cause.
+                let is_below = |(source, destination): &(PathBuf, PathBuf)| {
+                    source_dir.starts_with(source) && destination_dir.starts_with(destination)
+                };
+                if meta.is_same_file(source) && !same.iter().any(is_below) {
+                    same.push((source_dir.clone(), destination_dir.clone()));
                 }
             }
+        }
+        let is_same = |path: &Path| same.iter().any(|(above, _)| path.starts_with(above));
+        let relative = self.readable.keys().filter(|relative| is_same(&self.out.source.join(relative)));
+        self.same = relative.cloned().collect();
+        for (source_dir, destination_dir) in same {
+            let is_symlink =
+                |path: &Path| self.disk.stat(path).is_ok_and(|meta| meta.kind == FileKind::Symlink);
+            let command = if is_symlink(&destination_dir) {
+                Some(replace_symlink_by_dir(&destination_dir))
+            } else {
+                is_symlink(&source_dir).then(|| remove_symlink(&source_dir))
+            };
+            self.out.refusals.push(MigrationError::SameDir { source_dir, destination_dir, command });
         }
     }
 
@@ -781,7 +799,9 @@ impl Inspector<'_> {
                 let free = !self.there.contains_key(&relative);
                 dir.whole = free && !quarantines && foreign == 0 && !ours.is_empty();
                 let mut items = Vec::with_capacity(ours.len());
-                let taken = if free { BTreeSet::new() } else { self.names_in(&dir.destination) };
+                // A file does not differ from itself.
+                let is_alone = free || self.same.contains(&relative);
+                let taken = if is_alone { BTreeSet::new() } else { self.names_in(&dir.destination) };
                 for name in ours {
                     let pair = match taken.contains(&name) {
                         true => self.pair_of(&dir, &name),

@@ -741,6 +741,27 @@ fn a_dir_link_back_to_the_source_loses_nothing() {
     assert_eq!(home.tree(), before);
 }
 
+/// A directory with two names has one problem and one way out, which works, and its files do not
+/// differ from themselves.
+#[test]
+fn a_dir_with_two_names_is_named_once_with_the_command_that_takes_one_away() {
+    let home = Home::full();
+    fs::create_dir(home.at(".myownmesh")).expect("made");
+    symlink("../mesh", home.new_home("mesh")).expect("made");
+    let report = home.run(&Options::forward());
+    let [error] = report.refusals.as_slice() else { panic!("{report:#?}") };
+    assert_eq!(error.path(), home.new_home("mesh"), "{report:#?}");
+    assert!(report.collisions.is_empty() && report.errors.is_empty(), "{report:#?}");
+    let hint = error.hint().expect("a way out");
+    for is_done in [true, false] {
+        let ran = std::process::Command::new("sh").args(["-c", &hint]).status().expect("a shell");
+        assert_eq!(ran.success(), is_done, "{hint}");
+    }
+    let report = home.run(&Options::forward());
+    assert!(report.refusals.is_empty() && report.errors.is_empty(), "{report:#?}");
+    assert!(home.new_home("mesh/rosters/one.json").exists(), "{report:#?}");
+}
+
 #[test]
 fn a_key_behind_a_dir_link_is_not_taken_away() {
     let home = Home::full();
