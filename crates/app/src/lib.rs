@@ -22,7 +22,7 @@ use std::io::IsTerminal as _;
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, FromArgMatches as _};
-use myownllm_durable_fs::quote;
+use myownllm_durable_fs::{Disk as _, RealDisk, Runner, quote};
 use myownllm_launch::{Diagnostic, PROGRAM};
 
 use crate::cli::Cli;
@@ -48,6 +48,8 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
         Err(error) => return usage(&error, &args, started),
     };
     let printer = Printer::new(&cli.global, started);
+    // A command that writes may become another user than the user who reads its hints.
+    let is_root = RealDisk.runner().is_some_and(Runner::is_root);
     if let Some(problem) = subscriber::subscribe(cli.global.verbose) {
         printer.print_diagnostic(&Diagnostic::warning("usage", problem));
     }
@@ -61,6 +63,9 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
     };
     answer.told_by_page.iter_mut().chain(&mut answer.diagnostics).for_each(|diagnostic| {
         diagnostic.complete_hint(&program);
+        if is_root {
+            diagnostic.complete_hint_for_root();
+        }
         diagnostic.hint =
             diagnostic.hint.take().map(|hint| with_this_command(hint, diagnostic.code.as_str(), &args));
     });

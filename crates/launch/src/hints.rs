@@ -25,6 +25,14 @@ impl Diagnostic {
         };
         self.hint = self.hint.take().map(|hint| called(hint, program));
     }
+
+    /// Drops `sudo` from the hint, for a user who is root: a container may lack `sudo`.
+    pub fn complete_hint_for_root(&mut self) {
+        self.hint = self.hint.take().map(|hint| match hint.strip_prefix("sudo ") {
+            Some(command) if !command.starts_with('-') => command.to_owned(),
+            _ => hint,
+        });
+    }
 }
 
 fn is_in_words(code: &str) -> bool {

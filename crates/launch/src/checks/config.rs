@@ -20,8 +20,8 @@ impl Examiner<'_, '_> {
             return self.copies(None);
         };
         self.shape(loaded);
-        // `config.shape` reports these codes already.
-        let told = [CORRUPT, WIPED, "store.defaults", "store.newer"];
+        // `config.shape` and `config.copies` report these codes already.
+        let told = [CORRUPT, WIPED, "store.defaults", "store.newer", "store.backups-unreadable"];
         for found in &loaded.diagnostics {
             if found.severity != myownllm_config_model::Severity::Info && !told.contains(&found.code) {
                 let diagnostic = finding(found, &self.context.layout.app_config);
@@ -135,7 +135,7 @@ impl Examiner<'_, '_> {
             let hint = format!("{} config history", self.options.program);
             self.checks.diagnostic(ID, diagnostic.hint(hint));
         } else if loaded.is_some_and(lacks_its_copy) {
-            let evidence = "none holds the config as it is: a repair would lose what is newer in it";
+            let evidence = "no backup holds the config as it is: a repair could not bring its changes back";
             let hint = self.checks.repair();
             self.checks.diagnostic(ID, Diagnostic::warning("store.no-backup", evidence).hint(hint));
         } else if copies.is_empty() {

@@ -9,6 +9,7 @@ mod homes;
 mod state;
 
 use myownllm_config_model::Place;
+use myownllm_durable_fs::Runner;
 use serde::Serialize;
 
 use crate::closed::{Closed, UNWRITABLE};
@@ -87,6 +88,8 @@ pub struct Checks {
     pub is_daemon_running: bool,
     /// The name of the program with its options, for hints.
     program: String,
+    /// True if the user is root, whose commands need no `sudo`.
+    is_root: bool,
     /// The command that mends everything that a launch can mend.
     repair: String,
     /// The problem that a repair waits for.
@@ -134,6 +137,9 @@ impl Checks {
 
     fn diagnostic(&mut self, id: &'static str, mut diagnostic: Diagnostic) {
         diagnostic.complete_hint(&self.program);
+        if self.is_root {
+            diagnostic.complete_hint_for_root();
+        }
         let is_error = diagnostic.severity == Severity::Error;
         let evidence = std::iter::once(&diagnostic.message).chain(&diagnostic.causes);
         let evidence = evidence.map(String::as_str).collect::<Vec<_>>().join(": ");
@@ -150,7 +156,10 @@ impl Checks {
     /// marks those checks as skipped.
     fn name_one_cause(&mut self, context: &Context<'_>) {
         let troubles = self.list.iter().filter_map(|check| check.diagnostic.as_ref());
-        let Some(closed) = Closed::of(context.disk, context.layout, troubles) else { return };
+        let Some(mut closed) = Closed::of(context.disk, context.layout, troubles) else { return };
+        if self.is_root {
+            closed.diagnostic.complete_hint_for_root();
+        }
         let is_covered =
             |check: &&mut Check| check.diagnostic.as_ref().is_some_and(|told| closed.covers(told));
         let mut covered: Vec<&mut Check> = self.list.iter_mut().filter(is_covered).collect();
@@ -226,8 +235,14 @@ pub fn checks(context: &Context<'_>, options: &Options<'_>, plan: &LaunchPlan) -
     let stop_legacy = stop_legacy_command(options.program);
     let stops_legacy = plan.diagnostics.iter().any(|told| told.hint.as_ref() == Some(&stop_legacy));
     let repair = if stops_legacy { stop_legacy } else { format!("{} repair", options.program) };
-    let program = options.program.to_owned();
-    let checks = Checks { list: Vec::new(), is_daemon_running: false, program, repair, barrier: None };
+    let checks = Checks {
+        list: Vec::new(),
+        is_daemon_running: false,
+        program: options.program.to_owned(),
+        is_root: context.disk.runner().is_some_and(Runner::is_root),
+        repair,
+        barrier: None,
+    };
     let mut examiner = Examiner { context, options, plan, checks };
     examiner.homes();
     examiner.state();
