@@ -1,13 +1,13 @@
 //! One part of the sequence on its own: the repair of the config, or the move of the daemon's state.
 
 use myownllm_config_model::Ids;
-use myownllm_config_store::{Applied, Loaded, Step, StoreError};
+use myownllm_config_store::{Applied, Loaded, Step};
 use myownllm_identity::{Answer, Refusal};
 use myownllm_migration::{Direction, LiveDaemon, Options as MoveOptions, Plan as MovePlan, Report};
 
 use crate::context::{Context, Options};
 use crate::daemons::RunningDaemon;
-use crate::diagnostic::{Diagnostic, add_untold};
+use crate::diagnostic::{Diagnostic, add_untold, config_diagnostics};
 use crate::home::{live_beside_repair, live_refusal, settle_live};
 use crate::identity::scan_identity;
 use crate::losses::lost_settings;
@@ -45,10 +45,7 @@ pub fn repair_config(
     context.checked.map_err(Diagnostic::from)?;
     let loaded = context.store.load(ids).map_err(|error| Diagnostic::from(&error))?;
     let path = &context.layout.app_config;
-    let mut diagnostics: Vec<Diagnostic> = loaded.diagnostics.iter().map(Diagnostic::from).collect();
-    diagnostics.extend(
-        loaded.newer.map(|version| Diagnostic::from(&StoreError::Newer { path: path.clone(), version })),
-    );
+    let diagnostics = config_diagnostics(&loaded, path);
     // A killed repair may have left its own files beside a config that is whole by now.
     let is_unfinished = loaded.pending.steps.iter().any(|step| matches!(step, Step::ClearLeftover { .. }));
     let repairs = loaded.pending.repairs();

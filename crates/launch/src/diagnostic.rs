@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use myownllm_config_model::masking::mask_pointer;
 use myownllm_config_model::{ParseError, Place};
-use myownllm_config_store::StoreError;
+use myownllm_config_store::{Loaded, StoreError};
 use myownllm_daemon::{
     CandidateFailure, CandidateOutcome, ControlError, Probe, Refusal, SpawnError, StopError,
 };
@@ -227,6 +227,16 @@ pub fn add_untold(diagnostics: &mut Vec<Diagnostic>, more: impl IntoIterator<Ite
             diagnostics.push(diagnostic);
         }
     }
+}
+
+/// Returns the diagnostics of a look at the config at `path`. For a change, a config of a newer
+/// version is an error, in the place of the remark that the look made.
+#[must_use]
+pub fn config_diagnostics(loaded: &Loaded, path: &Path) -> Vec<Diagnostic> {
+    let newer = loaded.newer.map(|version| StoreError::Newer { path: path.to_owned(), version });
+    let is_told = |code: &str| newer.as_ref().is_some_and(|newer| newer.code() == code);
+    let found = loaded.diagnostics.iter().filter(|found| !is_told(found.code)).map(Diagnostic::from);
+    found.chain(newer.iter().map(Diagnostic::from)).collect()
 }
 
 impl From<&myownllm_config_model::Diagnostic> for Diagnostic {

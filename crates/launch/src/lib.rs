@@ -48,13 +48,13 @@ pub use daemons::{
 };
 pub use diagnostic::{
     CORRUPT, Class, DAEMON_WAIT, Diagnostic, LONGEST_DAEMON_WAIT, NEEDS_REPAIR, PROGRAM, Severity, WIPED,
-    add_untold, class_of,
+    add_untold, class_of, config_diagnostics,
 };
 pub use edit::{Edit, Followed, edit_config, ensure_no_legacy_daemon};
 pub use hints::{called, edit};
 pub use home::{live_beside_repair, live_refusal, orphan_diagnostic, settle_live};
 pub use identity::{identity_answer, other_known_identity, scan_identity};
-pub use losses::lost_settings;
+pub use losses::{LOSSES, lost_settings};
 pub use moves::{COLLISION, Watch, collision_diagnostic, move_diagnostics};
 pub use networks::{ConnectedDaemon, NetworkBackup, Reconciled, reconcile_diagnostics, saved};
 pub use outcome::{Daemon, Outcome};

@@ -8,6 +8,9 @@ use myownllm_config_store::{FileShape, Report};
 use crate::diagnostic::{Diagnostic, PROGRAM};
 use crate::hints::edit;
 
+/// The stable code of settings that a repair could not bring back.
+pub const LOSSES: &str = "salvage.defaults";
+
 /// A setting at a default that has an effect of its own: it deletes, opens, or switches something
 /// off.
 struct Loss {
@@ -75,10 +78,10 @@ pub fn lost_settings(
         return None;
     }
     let harm: String = losses.iter().map(|loss| format!(" {}", loss.consequence)).collect();
-    let (number, are) = (keys.len(), if is_written { "are" } else { "would be" });
-    let subject = if number == 1 { "1 setting".to_owned() } else { format!("{number} settings") };
+    let (verb, when) = if is_written { ("are", "now") } else { ("would be", "then") };
+    let subject = if keys.len() == 1 { "1 setting".to_owned() } else { format!("{} settings", keys.len()) };
     let message = format!(
-        "{subject} {are} at the defaults, as no usable backup has them.{harm} They are: {}",
+        "{subject} {verb} lost, as no backup has them, and at the defaults {when}.{harm} They are: {}",
         keys.join(", ")
     );
     let undo: Vec<&str> = losses.iter().map(|loss| loss.setting).collect();
@@ -88,5 +91,5 @@ pub fn lost_settings(
         true if undo.is_empty() => edit(path, None),
         true => format!("{PROGRAM} config set {}", undo.join(" ")),
     };
-    Some(Diagnostic::warning("salvage.defaults", message).at(path).hint(hint))
+    Some(Diagnostic::warning(LOSSES, message).at(path).hint(hint))
 }

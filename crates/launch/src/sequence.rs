@@ -80,7 +80,10 @@ fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome)
         outcome.diagnostics.extend(abandoned.iter().map(abandoned_diagnostic));
     }
     name_one_cause(context.disk, context.layout, &mut outcome.diagnostics);
-    let findings = outcome.findings.iter().map(Diagnostic::from);
+    // The error that a newer config is for a launch tells what the look at it found.
+    let is_told = |code: &str| outcome.diagnostics.iter().any(|told| told.is_error() && told.code == code);
+    let findings = outcome.findings.iter().filter(|found| !is_told(found.code));
+    let findings: Vec<Diagnostic> = findings.map(Diagnostic::from).collect();
     outcome.diagnostics.extend(findings);
     // The losses come last, where a person reads them last.
     let is_written = outcome.config_steps.iter().any(Step::writes_config);

@@ -6,8 +6,8 @@ use myownllm_config_model::{masking, schema};
 use myownllm_config_store::{ConfigStore, FileShape, StoreError};
 use myownllm_launch::words::state_words;
 use myownllm_launch::{
-    CORRUPT, Diagnostic, NEEDS_REPAIR, ensure_changeable, ensure_no_legacy_daemon, lock_home,
-    wrote_where_others_can,
+    CORRUPT, Diagnostic, NEEDS_REPAIR, config_diagnostics, ensure_changeable, ensure_no_legacy_daemon,
+    lock_home, wrote_where_others_can,
 };
 use myownllm_report::{Page, completion, indented, long, restore_trace, restored, spelled};
 use serde_json::json;
@@ -69,7 +69,7 @@ fn show(context: &Context, with_secrets: bool) -> Result<Answer, Diagnostic> {
 
 fn check(context: &Context) -> Result<Answer, Diagnostic> {
     let loaded = context.load()?;
-    let mut diagnostics: Vec<Diagnostic> = loaded.diagnostics.iter().map(Diagnostic::from).collect();
+    let mut diagnostics = config_diagnostics(&loaded, &context.layout.app_config);
     // The one error tells the syntax error as its cause, so the syntax error is not repeated beside
     // it.
     let cause =
@@ -81,9 +81,7 @@ fn check(context: &Context) -> Result<Answer, Diagnostic> {
         true => "There is no config yet.".to_owned(),
         false => format!("{}: {}", context.short(&context.layout.app_config), state_words(&loaded.report)),
     });
-    if let Some(version) = loaded.newer {
-        diagnostics
-            .push(Diagnostic::from(&StoreError::Newer { path: context.layout.app_config.clone(), version }));
+    if loaded.newer.is_some() {
         exit = ExitCode::Newer;
     } else if loaded.pending.repairs() {
         let mut diagnostic = Diagnostic::error(NEEDS_REPAIR, "the config needs a repair")
