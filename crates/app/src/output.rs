@@ -1,7 +1,7 @@
 //! The output of the program: one answer for each command, printed for a person or as one JSON
 //! document.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
@@ -10,7 +10,9 @@ use std::time::Instant;
 use myownllm_launch::{Diagnostic, Severity};
 use myownllm_migration::Progress;
 use myownllm_report::run_log::{Run, Trace};
-use myownllm_report::{Form, Page, ProgressText, Screen, colored_diagnostic, diagnostic_text, spelled};
+use myownllm_report::{
+    Form, Page, ProgressText, Screen, Tilde, colored_diagnostic, diagnostic_text, spelled,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -117,6 +119,8 @@ pub(crate) struct Printer {
     progress: Rc<ProgressText>,
     /// True if stderr is for JSON lines alone.
     is_for_programs: bool,
+    /// Shortens the paths in texts for a person, once the home is known.
+    tilde: OnceCell<Tilde>,
     /// The error of the first write of an answer that failed.
     failed: RefCell<Option<io::Error>>,
 }
@@ -166,6 +170,7 @@ impl Printer {
             width_err: width_of_stderr(var),
             progress: Rc::new(ProgressText::new(form)),
             is_for_programs: global.progress,
+            tilde: OnceCell::new(),
             failed: RefCell::new(None),
         }
     }
@@ -184,6 +189,7 @@ impl Printer {
             width_err: None,
             progress: Rc::new(ProgressText::new(Form::None)),
             is_for_programs: false,
+            tilde: OnceCell::new(),
             failed: RefCell::new(None),
         }
     }
@@ -227,6 +233,12 @@ impl Printer {
         })
     }
 
+    /// Shortens the paths in all texts for a person from now on.
+    pub(crate) fn shorten_paths(&self, tilde: Tilde) {
+        // Each run has one home.
+        let _ = self.tilde.set(tilde);
+    }
+
     /// Returns when the run began.
     pub(crate) fn started(&self) -> Started {
         self.started
@@ -251,7 +263,8 @@ impl Printer {
         if self.json {
             self.to_stdout(&format!("{}\n", envelope(command, answer, self.started)));
         } else if (!self.quiet || answer.is_data) && !answer.page.is_empty() {
-            let page = &answer.page;
+            let shortened = self.tilde.get().map(|tilde| tilde.in_page(&answer.page));
+            let page = shortened.as_ref().unwrap_or(&answer.page);
             self.to_stdout(&if self.color_out { page.colored(self.screen) } else { page.plain(self.screen) });
         }
         let mut said = String::new();
@@ -293,7 +306,8 @@ impl Printer {
     }
 
     fn render(&self, diagnostic: &Diagnostic) -> String {
-        let text = diagnostic_text(diagnostic, self.width_err, self.verbose);
+        let shortened = self.tilde.get().map(|tilde| tilde.in_diagnostic(diagnostic));
+        let text = diagnostic_text(shortened.as_ref().unwrap_or(diagnostic), self.width_err, self.verbose);
         if self.color_err { colored_diagnostic(&text, diagnostic.severity) } else { text }
     }
 

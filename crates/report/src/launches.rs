@@ -10,7 +10,7 @@ use myownllm_durable_fs::quote;
 use myownllm_launch::words::{
     at_defaults, backup, count, escape_controls, in_a_line, listed, process, state_words,
 };
-use myownllm_launch::{Daemon, Diagnostic, LONGEST_NAME, Outcome, Reconciled, saved};
+use myownllm_launch::{Daemon, Diagnostic, LONGEST_NAME, LOSSES, Outcome, Reconciled, saved};
 use myownllm_migration::{Keep, LiveDaemon, MigrationError};
 use serde_json::{Value, json};
 
@@ -33,14 +33,19 @@ pub(crate) enum Tense {
     Would,
 }
 
+/// A repair of the config, planned or made.
+pub(crate) struct Repair<'a> {
+    pub(crate) report: &'a Report,
+    pub(crate) steps: &'a [Step],
+    pub(crate) document: &'a Document,
+    pub(crate) tense: Tense,
+    /// The diagnostics of the run. A warning about lost settings lists them below the page.
+    pub(crate) diagnostics: &'a [Diagnostic],
+}
+
 /// Describes a repair in a few lines: what came from which source, and what could not be recovered.
-pub(crate) fn report_lines(
-    home: &HomeView<'_>,
-    report: &Report,
-    steps: &[Step],
-    document: &Document,
-    tense: Tense,
-) -> Page {
+pub(crate) fn report_lines(home: &HomeView<'_>, repair: &Repair<'_>) -> Page {
+    let Repair { report, steps, document, tense, diagnostics } = *repair;
     let path = |path| home.short(path);
     let verb = |done: &'static str, would: &'static str| if tense == Tense::Done { done } else { would };
     let mut page = Page::default();
@@ -53,7 +58,7 @@ pub(crate) fn report_lines(
     if let Some(copy) = &report.restored_from {
         row(verb("restored", "restores"), format!("{}  (from {copy})", all(&report.restored_keys)));
     }
-    if !report.reset_keys.is_empty() {
+    if !report.reset_keys.is_empty() && !are_losses_told(diagnostics) {
         row("at defaults", format!("{}  (no good backup has them)", all(&report.reset_keys)));
     }
     if report.shape == FileShape::Daemon && report.restored_from.is_none() && !report.kept_keys.is_empty() {
@@ -92,6 +97,11 @@ pub(crate) fn report_lines(
         page.copied(COLUMN, "", format!("{} network use NAME", home.program));
     }
     page
+}
+
+/// True if a warning tells the settings that no backup has, and the consequences.
+fn are_losses_told(diagnostics: &[Diagnostic]) -> bool {
+    diagnostics.iter().any(|told| told.code == LOSSES)
 }
 
 /// Describes what a launch would do to a config that needs no repair but that a launch would still
@@ -322,8 +332,8 @@ pub fn launched(home: &HomeView<'_>, outcome: &Outcome, daemon: Option<&Daemon>,
     }
     page.row("config", COLUMN, config_line(home, outcome));
     if outcome.has_repaired() {
-        let steps = &outcome.config_steps;
-        page.page(report_lines(home, &outcome.config, steps, &outcome.document, Tense::Done));
+        let Outcome { config: report, config_steps: steps, document, diagnostics, .. } = outcome;
+        page.page(report_lines(home, &Repair { report, steps, document, tense: Tense::Done, diagnostics }));
     }
     let mut line = |label: &str, what: &str| page.row(label, COLUMN, what);
     match daemon {
@@ -419,9 +429,9 @@ fn of_config(home: &HomeView<'_>, outcome: &Outcome, page: &mut Page) {
     if let Some(kept) = &report.backup {
         page.line(format!("Kept: the file as it was, as {} in {backups}.", backup(kept)));
     }
-    if !report.reset_keys.is_empty() {
-        // `salvage.defaults` tells the consequences and the command that sets the settings, last on
-        // the screen.
+    // A warning tells losses that do harm last on the screen, with the consequences and the command
+    // that sets the settings.
+    if !report.reset_keys.is_empty() && !are_losses_told(&outcome.diagnostics) {
         page.line(format!("Lost, as no backup has them: {}.", at_defaults(&report.reset_keys)));
     }
     if let Some(name) = first_inactive(&outcome.document) {

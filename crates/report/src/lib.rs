@@ -20,6 +20,7 @@ mod salvage;
 mod screen;
 mod status;
 mod text;
+mod tilde;
 mod verdict;
 mod view;
 
@@ -41,5 +42,6 @@ pub use salvage::{config_repair, repair_trace};
 pub use screen::{Page, Screen, indented, spelled, unified_diff};
 pub use status::status;
 pub use text::{bounded, diagnostic_text, long, rfc3339};
+pub use tilde::Tilde;
 pub use verdict::{HomeState, verdict};
 pub use view::HomeView;

@@ -48,7 +48,8 @@ pub fn paths(home: &HomeView<'_>, mode: Option<Mode>) -> (Page, Value, Vec<Diagn
             page.line(format!("{rule}:"));
             said = rule;
         }
-        page.row(format!("  {name}"), column, path);
+        // The user asked for the whole paths.
+        page.whole_row(format!("  {name}"), column, path);
     }
     (page, data, diagnostics)
 }

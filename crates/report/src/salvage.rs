@@ -5,7 +5,7 @@ use myownllm_config_store::{Applied, FileShape, Loaded, Report, Step};
 use myownllm_launch::ConfigRepair;
 use serde_json::{Value, json};
 
-use crate::launches::{Tense, completion, pretty, report_lines, stopped};
+use crate::launches::{Repair, Tense, completion, pretty, report_lines, stopped};
 use crate::run_log::{self, Trace};
 use crate::screen::{Page, spelled, unified_diff};
 use crate::view::HomeView;
@@ -25,10 +25,14 @@ pub fn config_repair(home: &HomeView<'_>, repair: &ConfigRepair, shows_diff: boo
             page.line(headline(&repair.loaded, applied));
             page.page(stopped_page);
             let Applied { report, steps, document, .. } = applied;
-            page.page(report_lines(home, report, steps, document, Tense::Done));
+            let diagnostics = &repair.diagnostics;
+            page.page(report_lines(
+                home,
+                &Repair { report, steps, document, tense: Tense::Done, diagnostics },
+            ));
             (page, report_data(report, steps))
         }
-        None => foreseen(home, &repair.loaded, shows_diff),
+        None => foreseen(home, repair, shows_diff),
     };
     data["stopped"] = json!(repair.stopped);
     (page, data)
@@ -58,12 +62,14 @@ fn headline(found: &Loaded, applied: &Applied) -> &'static str {
     }
 }
 
-fn foreseen(home: &HomeView<'_>, loaded: &Loaded, shows_diff: bool) -> (Page, Value) {
+fn foreseen(home: &HomeView<'_>, repair: &ConfigRepair, shows_diff: bool) -> (Page, Value) {
     let mut page = Page::default();
+    let loaded = &repair.loaded;
     let repairs = loaded.pending.repairs();
     if repairs {
-        let steps = &loaded.pending.steps;
-        page.page(report_lines(home, &loaded.report, steps, &loaded.document, Tense::Would));
+        let Loaded { report, document, pending, .. } = loaded;
+        let (steps, diagnostics) = (&pending.steps, &repair.diagnostics);
+        page.page(report_lines(home, &Repair { report, steps, document, tense: Tense::Would, diagnostics }));
         if shows_diff {
             page.gap();
             page.raw(spelled(&diff(home, &loaded.document)));

@@ -141,10 +141,12 @@ enum Block {
     Raw(String),
     /// An indented text. Its further lines are indented by two more columns.
     Line { indent: usize, text: String },
-    /// A label, and a text from this column on.
-    Row { label: String, column: usize, text: String },
+    /// A label, and a text from this column on. The paths of a whole text are not shortened.
+    Row { label: String, column: usize, text: String, is_whole: bool },
     /// A text to copy, at this column if it fits.
     Copied { column: usize, lead: &'static str, text: String },
+    /// Commands to copy, with the effect of each.
+    Commands(Vec<(String, String)>),
     /// Two pictures side by side, or one below the other.
     Pair(Vec<Line>, Vec<Line>),
 }
@@ -172,12 +174,22 @@ impl Page {
 
     /// Adds a label, and its text from this column on.
     pub fn row(&mut self, label: impl Into<String>, column: usize, text: impl Into<String>) {
-        self.push(Block::Row { label: label.into(), column, text: text.into() });
+        self.push(Block::Row { label: label.into(), column, text: text.into(), is_whole: false });
+    }
+
+    /// Adds a label, and its text from this column on, in which no path is shortened.
+    pub fn whole_row(&mut self, label: impl Into<String>, column: usize, text: impl Into<String>) {
+        self.push(Block::Row { label: label.into(), column, text: text.into(), is_whole: true });
     }
 
     /// Adds a command to copy, after `lead`.
     pub fn copied(&mut self, column: usize, lead: &'static str, text: impl Into<String>) {
         self.push(Block::Copied { column, lead, text: text.into() });
+    }
+
+    /// Adds commands to copy, with the effect of each.
+    pub fn commands(&mut self, commands: Vec<(String, String)>) {
+        self.push(Block::Commands(commands));
     }
 
     /// Adds two pictures.
@@ -198,6 +210,27 @@ impl Page {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|block| matches!(block, Block::Raw(text) if text.is_empty()))
+    }
+
+    /// Returns the page with its texts and its commands to copy replaced. Leaves a text that is
+    /// printed as it is, and pictures.
+    pub(crate) fn map_texts(
+        &self,
+        of_text: &dyn Fn(&str) -> String,
+        of_command: &dyn Fn(&str) -> String,
+    ) -> Self {
+        let mut page = self.clone();
+        for block in &mut page.0 {
+            match block {
+                Block::Row { is_whole: true, .. } | Block::Raw(_) | Block::Pair(..) => {}
+                Block::Line { text, .. } | Block::Row { text, .. } => *text = of_text(text),
+                Block::Copied { text, .. } => *text = of_command(text),
+                Block::Commands(commands) => {
+                    commands.iter_mut().for_each(|(command, _)| *command = of_command(command));
+                }
+            }
+        }
+        page
     }
 
     /// Returns the text, laid out for a screen without colours.
@@ -223,17 +256,11 @@ impl Page {
                     let lead = " ".repeat(*indent);
                     fill(&mut out, &lead, indent + 2, text, screen);
                 }
-                Block::Row { label, column, text } => {
-                    let (label, text) = (&escape_controls(label), &escape_controls(text));
-                    let column = (*column).max(label.chars().count() + 2);
-                    let widest = words(text).map(|(_, word)| word.chars().count()).max().unwrap_or(0);
-                    if screen.prose() < column + widest.max(BESIDE)
-                        && screen.width < column + text.chars().count()
-                    {
-                        let _ = writeln!(out, "{}", label.trim_end());
-                        fill(&mut out, &" ".repeat(BELOW), BELOW, text, screen);
-                    } else {
-                        fill(&mut out, &format!("{label:<column$}"), column, text, screen);
+                Block::Row { label, column, text, .. } => row(&mut out, label, *column, text, screen),
+                Block::Commands(commands) => {
+                    let width = commands.iter().map(|(command, _)| command.chars().count()).max();
+                    for (command, effect) in commands {
+                        row(&mut out, &format!("  {command}"), 4 + width.unwrap_or(0), effect, screen);
                     }
                 }
                 Block::Copied { column, lead, text } => {
@@ -265,6 +292,19 @@ impl From<String> for Page {
 impl From<&str> for Page {
     fn from(text: &str) -> Self {
         Self::from(text.to_owned())
+    }
+}
+
+/// Writes a label and the text beside it, or below it if there is no room beside it.
+fn row(out: &mut String, label: &str, column: usize, text: &str, screen: Screen) {
+    let (label, text) = (&escape_controls(label), &escape_controls(text));
+    let column = column.max(label.chars().count() + 2);
+    let widest = words(text).map(|(_, word)| word.chars().count()).max().unwrap_or(0);
+    if screen.prose() < column + widest.max(BESIDE) && screen.width < column + text.chars().count() {
+        let _ = writeln!(out, "{}", label.trim_end());
+        fill(out, &" ".repeat(BELOW), BELOW, text, screen);
+    } else {
+        fill(out, &format!("{label:<column$}"), column, text, screen);
     }
 }
 

@@ -63,10 +63,7 @@ pub fn verdict(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks) -> (Page
         page.line(line);
     }
     page.gap();
-    let column = 4 + ways.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
-    for (command, what) in &ways {
-        page.row(format!("  {command}"), column, what.as_ref());
-    }
+    page.commands(ways.iter().map(|(command, what)| (command.clone(), what.to_string())).collect());
     let commands = ways.iter().map(|(command, what)| json!({ "command": command, "what": what }));
     let data = json!({
         "verdict": state.word(),

@@ -13,12 +13,14 @@ mod salvage;
 use myownllm_durable_fs::{Disk as _, RealDisk};
 use myownllm_launch::{Diagnostic, missing_home_hint, name_one_cause};
 use myownllm_paths::PathsError;
+use myownllm_report::Tilde;
 use serde_json::json;
 
 use crate::cli::{Cli, Command, ConfigCommand, DaemonCommand, NetworkCommand};
 use crate::context::Context;
 use crate::output::{Answer, Printer};
 use crate::privileges::{self, BecomeUser};
+use crate::users::calling_user;
 use crate::{completion, filters, foreground, look};
 
 /// The stable code of a user's home that does not exist.
@@ -27,7 +29,7 @@ pub(crate) const NO_HOME: &str = "store.no-home";
 /// Runs the command of the command line.
 pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<Answer, Diagnostic> {
     let Some(command) = &cli.command else {
-        let context = context(cli, become_user)?.with_program_search();
+        let context = context(cli, printer, become_user)?.with_program_search();
         let mut answer = look::verdict(&context);
         answer.diagnostics.extend(wrong_home(cli, &context));
         return Ok(answer);
@@ -47,7 +49,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
     }
     // A launch handles the signal itself, and ends its daemon as well.
     let ends_on_interrupt = !matches!(command, Command::Launch(args) if !args.no_daemon);
-    let context = context(cli, become_user)?
+    let context = context(cli, printer, become_user)?
         .telling(printer.progress(ends_on_interrupt))
         .telling_of_waits(printer.waits());
     let layout = context.layout.clone();
@@ -84,10 +86,6 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         told.remove(0)
     })?;
     name_one_cause(&RealDisk, &layout, &mut answer.diagnostics);
-    let is_newer = |told: &Diagnostic| told.code == "store.newer";
-    if answer.diagnostics.iter().any(|told| told.is_error() && is_newer(told)) {
-        answer.diagnostics.retain(|told| told.is_error() || !is_newer(told));
-    }
     if let Some(wrong_home) = wrong_home {
         // A status foresees the failure of a launch, for the same cause.
         answer.diagnostics.retain(|told| told.is_error() || told.code != NO_HOME);
@@ -101,9 +99,12 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
 }
 
 /// Looks at the home: as the owner of the home for a command that writes there.
-fn context(cli: &Cli, become_user: BecomeUser<'_>) -> Result<Context, Diagnostic> {
+fn context(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<Context, Diagnostic> {
     let home = cli.global.home.as_deref();
     let context = Context::new(home)?;
+    // Below `sudo`, the home is root's, and the shell another user's.
+    let is_home_of_shell = home.is_none() && calling_user().is_none();
+    printer.shorten_paths(Tilde::new(&context.layout.user_home, is_home_of_shell));
     let writes = cli.command.as_ref().is_some_and(Command::writes);
     // A command that only looks reports the error itself, and a filter needs no home.
     let says_so = matches!(
