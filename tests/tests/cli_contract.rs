@@ -255,16 +255,26 @@ fn a_daemon_that_does_not_work_is_5_and_the_key_stays_one() {
     assert_eq!(home.bytes(&format!("{MESH}/.secrets/identity.json")), key);
 }
 
+/// A hint names a program that exists; without one, the message says in words what to do.
 #[cfg(unix)]
 #[test]
-fn a_daemon_that_is_nowhere_is_5_with_a_command_that_names_one() {
+fn a_daemon_that_is_nowhere_is_5_and_a_program_of_this_machine_is_named() {
     let home = Home::settled();
-    let ran = run(home.command(&["launch", "--once"]).env("PATH", "/nonexistent")).ends_with(5);
-    // The hint is for the home of this run, so that it can be copied as it is.
-    let path = home.path("");
-    let named = format!("--home {}", path.to_str().unwrap().trim_end_matches('/'));
-    let hint = format!("hint: MYOWNMESH_BIN=/path/to/myownmesh myownllm-mesh {named} launch");
-    assert!(ran.stderr.lines().any(|line| line.trim() == hint), "{hint}: {ran:?}");
+    let launch = || run(home.command(&["launch", "--once"]).env("PATH", "/nonexistent")).ends_with(5);
+    let ran = launch();
+    assert!(ran.stderr.contains("name the program in MYOWNMESH_BIN"), "{ran:?}");
+    assert!(!ran.all().contains("hint: ") && !ran.all().contains("/path/to"), "{ran:?}");
+
+    let program = home.path(".cargo/bin/myownmesh");
+    std::fs::create_dir_all(program.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_stand-in-daemon"), &program).unwrap();
+    let ran = launch();
+    let hint = ran.stderr.lines().find_map(|line| line.trim().strip_prefix("hint: ")).unwrap();
+    assert!(hint.starts_with(&format!("MYOWNMESH_BIN={} ", program.display())), "{ran:?}");
+    // The hint is for the home of this run, and can be copied as it is.
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &format!("{hint} --once")]).current_dir("/").env("HOME", "/nonexistent");
+    run(shell.env("PATH", support::path_with_program())).ends_with(0);
 }
 
 #[test]

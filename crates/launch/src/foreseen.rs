@@ -10,8 +10,7 @@ use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, move_aside, quote};
 use myownllm_migration::{MigrationError, Plan as MovePlan, Step};
 
 use crate::context::{Context, Options};
-use crate::diagnostic::Diagnostic;
-use crate::no_daemon::{is_full, no_room_on};
+use crate::diagnostic::{Class, Diagnostic};
 
 /// Reports the first file or directory that a move could not rename or change: it is immutable or
 /// append-only, a mount of its own, or belongs to a user whose file the runner cannot change.
@@ -101,7 +100,7 @@ pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
 pub(crate) fn full_disk(context: &Context<'_>) -> Option<Diagnostic> {
     let home = &context.layout.daemon_home;
     let there = home.ancestors().find(|above| context.disk.stat_follow(above).is_ok())?;
-    is_full(there).then(|| no_room_on(home))
+    is_full(there).then(|| told_no_room(home, "No space left on device", "df -h"))
 }
 
 /// Reports that the app's home cannot be opened, and so not be locked.
@@ -110,4 +109,25 @@ pub(crate) fn unlockable(context: &Context<'_>) -> Option<Diagnostic> {
     let opened = context.disk.for_each_entry(home, &mut |_| std::ops::ControlFlow::Break(()));
     let error = opened.err().filter(|error| error.kind() == io::ErrorKind::PermissionDenied)?;
     Some(Diagnostic::from_error(&error, "durable-fs.lock-failed", error.hint()).at(home))
+}
+
+/// Reports that nothing can be written in the daemon home.
+pub(crate) fn told_no_room(home: &Path, what: &str, command: &str) -> Diagnostic {
+    let message = format!("the daemon's program can write nothing in {}: {what}", home.display());
+    let diagnostic = Diagnostic::error("daemon.no-room", message).at(home);
+    diagnostic.hint(format!("{command} {}", quote(home))).class(Class::Daemon)
+}
+
+/// True if the disk of a directory has no free block, or no free file, for this user.
+#[cfg(unix)]
+pub(crate) fn is_full(dir: &Path) -> bool {
+    rustix::fs::statvfs(dir).is_ok_and(|disk| {
+        let blocks = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
+        blocks == 0 || (disk.f_files > 0 && disk.f_ffree == 0)
+    })
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_full(_: &Path) -> bool {
+    false
 }

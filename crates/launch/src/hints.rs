@@ -10,8 +10,8 @@ use myownllm_durable_fs::quote;
 
 use crate::diagnostic::{Diagnostic, PROGRAM};
 
-/// The prefix of a command that names another program for the daemon. The user fills in the path.
-const NAMED_DAEMON: &str = "MYOWNMESH_BIN=/path/to/myownmesh ";
+/// The variable that names the daemon's program.
+const DAEMON_VARIABLE: &str = "MYOWNMESH_BIN";
 
 impl Diagnostic {
     /// Sets the command for the diagnostic's code. `program` is the name of the program with its
@@ -58,9 +58,8 @@ fn command(diagnostic: &Diagnostic) -> Option<String> {
         ) => ours("doctor"),
         ("daemon.closed" | "daemon.replaced" | "daemon.protocol" | "daemon.not-stopped", _) => ours("status"),
         ("daemon.socket-too-long" | "daemon.unknown-process", _) => ours("paths"),
-        ("daemon.not-found" | "daemon.not-started" | "daemon.unknown-op" | "daemon.config-newer", _) => {
-            Some(format!("{NAMED_DAEMON}{PROGRAM} launch"))
-        }
+        ("daemon.not-started", _) => ours("daemon logs"),
+        ("daemon.unknown-op", _) => ours("daemon status"),
         ("daemon.no-means", _) => Some("ulimit -n".to_owned()),
         ("daemon.home-not-utf8" | "paths.no-home" | "paths.relative-home", _) => {
             ours("--home /path/to/home status")
@@ -82,6 +81,11 @@ fn command(diagnostic: &Diagnostic) -> Option<String> {
     }
 }
 
+/// Returns the command that launches with this daemon program.
+pub(crate) fn launch_with(program: &Path) -> String {
+    format!("{DAEMON_VARIABLE}={} {PROGRAM} launch", quote(program))
+}
+
 /// Returns the command that opens a file, at a line if one is known.
 pub fn edit(file: &Path, line: Option<usize>) -> String {
     let line = line.map_or_else(String::new, |line| format!("+{line} "));
@@ -94,7 +98,7 @@ pub fn called(hint: String, program: &str) -> String {
     match hint.split_once(PROGRAM) {
         // An assignment of a variable may stand before the program.
         Some((before, rest))
-            if (before.is_empty() || before == NAMED_DAEMON)
+            if (before.is_empty() || (before.starts_with(DAEMON_VARIABLE) && !before.contains('&')))
                 && rest.starts_with(' ')
                 && !rest.starts_with(" --") =>
         {
@@ -145,8 +149,7 @@ mod tests {
     fn is_a_command(mut diagnostic: Diagnostic) {
         diagnostic.complete_hint(PROGRAM);
         let hint = diagnostic.hint.clone().unwrap_or_else(|| panic!("no way out: {diagnostic:?}"));
-        let line = hint.strip_prefix(NAMED_DAEMON).unwrap_or(&hint);
-        let first = line.split(' ').next().unwrap_or_default();
+        let first = hint.split(' ').next().unwrap_or_default();
         assert!(COMMANDS.contains(&first) && !hint.contains('\n'), "{hint:?} is no command: {diagnostic:?}");
     }
 
@@ -193,7 +196,6 @@ mod tests {
                 SpawnError::HomeRelative { home: path() },
                 SpawnError::Home { home: path(), source: failed() },
                 SpawnError::Log { path: path(), source: failed() },
-                SpawnError::NoCandidate { tried: Vec::new() },
                 SpawnError::AllFailed { home: path(), tried: Vec::new() },
             ];
             errors.iter().for_each(|error| is_a_command(Diagnostic::from(error)));
@@ -250,10 +252,9 @@ mod tests {
     fn a_hint_calls_the_program_as_it_was_called() {
         let with = |hint: &str| called(hint.to_owned(), "prog --home /h");
         assert_eq!(with("myownllm-mesh launch"), "prog --home /h launch");
-        assert_eq!(
-            with(&format!("{NAMED_DAEMON}myownllm-mesh launch")),
-            format!("{NAMED_DAEMON}prog --home /h launch")
-        );
+        let named = |program: &str| format!("MYOWNMESH_BIN=/opt/myownmesh {program} launch");
+        assert_eq!(with(&named(PROGRAM)), named("prog --home /h"));
+        assert_eq!(launch_with(Path::new("/opt/myownmesh")), named(PROGRAM));
         for same in [
             "myownllm-mesh --help",
             "ls /myownllm-mesh x",

@@ -1,15 +1,13 @@
 //! Tells why no daemon came up, if more is known than that its program failed.
 
-use std::path::Path;
-
 use myownllm_config_model::daemon_config::{DaemonConfig, NEWEST_VERSION};
 use myownllm_daemon::{CandidateFailure, CandidateOutcome, SpawnError};
-use myownllm_durable_fs::quote;
 
 use crate::context::Context;
 use crate::daemons::read_document;
-use crate::diagnostic::{Class, Diagnostic};
-use crate::foreseen::unusable_log;
+use crate::diagnostic::{Class, Diagnostic, PROGRAM};
+use crate::foreseen::{is_full, told_no_room, unusable_log};
+use crate::start::{NOT_FOUND, name_program};
 
 /// Returns the reasons why no daemon came up, the likeliest first.
 pub(crate) fn diagnostics(context: &Context<'_>, error: &SpawnError) -> Vec<Diagnostic> {
@@ -19,7 +17,11 @@ pub(crate) fn diagnostics(context: &Context<'_>, error: &SpawnError) -> Vec<Diag
         return vec![log];
     }
     let likeliest = no_room(context, error).or_else(|| newer_config(context, error));
-    likeliest.into_iter().chain([Diagnostic::from(error)]).collect()
+    let failed = match Diagnostic::from(error) {
+        failed if failed.code == NOT_FOUND => name_program(context, failed),
+        failed => failed,
+    };
+    likeliest.into_iter().chain([failed]).collect()
 }
 
 /// Returns the logs of the programs that ended before they answered.
@@ -54,31 +56,6 @@ fn no_room(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
     Some(told_no_room(home, what, command))
 }
 
-fn told_no_room(home: &Path, what: &str, command: &str) -> Diagnostic {
-    let message = format!("the daemon's program can write nothing in {}: {what}", home.display());
-    let diagnostic = Diagnostic::error("daemon.no-room", message).at(home);
-    diagnostic.hint(format!("{command} {}", quote(home))).class(Class::Daemon)
-}
-
-/// Reports that the disk of the daemon home is full.
-pub(crate) fn no_room_on(home: &Path) -> Diagnostic {
-    told_no_room(home, "No space left on device", "df -h")
-}
-
-/// True if the disk of a directory has no free block, or no free file, for this user.
-#[cfg(unix)]
-pub(crate) fn is_full(dir: &Path) -> bool {
-    rustix::fs::statvfs(dir).is_ok_and(|disk| {
-        let blocks = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
-        blocks == 0 || (disk.f_files > 0 && disk.f_ffree == 0)
-    })
-}
-
-#[cfg(not(unix))]
-pub(crate) fn is_full(_: &Path) -> bool {
-    false
-}
-
 /// Reports a config that is newer than the daemon, as it is after a downgrade: the daemon refuses
 /// such a config. The daemon's log says so; if the log does not say so in known words, it is enough
 /// that the config is newer than every known daemon.
@@ -100,6 +77,7 @@ fn newer_config(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic>
             on it",
         path.display()
     );
-    let diagnostic = Diagnostic::error("daemon.config-newer", message).at(path);
+    let logs = format!("{PROGRAM} daemon logs");
+    let diagnostic = Diagnostic::error("daemon.config-newer", message).at(path).hint(logs);
     Some(diagnostic.class(Class::Daemon))
 }

@@ -13,6 +13,7 @@ use crate::access::unwritable;
 use crate::context::Context;
 use crate::daemons::{read_control_socket, read_document};
 use crate::diagnostic::{Class, Diagnostic, PROGRAM};
+use crate::hints::launch_with;
 
 /// The stable code of a config that cannot be read for the socket at which its daemon listens.
 pub(crate) const LEAKED: &str = "daemon.leaked-socket-unreadable";
@@ -205,20 +206,40 @@ pub(crate) fn missing_program(context: &Context<'_>) -> Option<Diagnostic> {
         }
         None if causes.is_empty() => {
             let message = "no daemon program was found beside this program, on PATH, or named by a variable";
-            Diagnostic::warning(NOT_FOUND, message)
+            name_program(context, Diagnostic::warning(NOT_FOUND, message))
         }
-        None => error(
-            NOT_FOUND,
-            "the program that is named cannot be started, and no other daemon program was found",
+        None => name_program(
+            context,
+            error(
+                NOT_FOUND,
+                "the program that is named cannot be started, and no other daemon program was found",
+            ),
         ),
     })
+}
+
+/// Adds the way out where no daemon program was found: the command for a program of this machine
+/// that lies where nothing looks for it, else words. Only the user knows another program.
+pub(crate) fn name_program(context: &Context<'_>, mut missing: Diagnostic) -> Diagnostic {
+    let app = &context.layout.app;
+    let bin = |dir: &str| context.layout.user_home.join(dir).join(app.daemon_program.as_ref());
+    let usual = [".cargo/bin", ".local/bin", "/usr/local/bin", "/opt/homebrew/bin", "/usr/bin"];
+    let is_program = |path: &PathBuf| {
+        context.disk.stat_follow(path).is_ok_and(|meta| meta.is_file() && meta.mode & 0o111 != 0)
+    };
+    missing.hint = usual.map(bin).into_iter().find(is_program).map(|program| launch_with(&program));
+    let variable = app.daemon_program_variables.last().filter(|_| missing.hint.is_none());
+    if let Some(variable) = variable {
+        missing.message.push_str(&format!("; install {}, or name the program in {variable}", app.name));
+    }
+    missing
 }
 
 /// The stable code of daemon programs none of which came up.
 const NOT_STARTED: &str = "daemon.not-started";
 
 /// The stable code of a daemon program that was not found.
-const NOT_FOUND: &str = "daemon.not-found";
+pub(crate) const NOT_FOUND: &str = "daemon.not-found";
 
 /// Returns the reason why no daemon is to be used. For a socket that cannot be bound, names the
 /// config that can set another one.

@@ -94,7 +94,7 @@ pub fn backup(name: &str) -> String {
 #[must_use]
 pub fn state_words(report: &Report) -> &'static str {
     match report.wiped.as_ref().map(|wipe| wipe.loss) {
-        Some(Loss::Networks) => "the app's shape, without any of its networks",
+        Some(Loss::Networks) => "the app's settings, without any of its networks",
         Some(_) if report.shape != FileShape::Mixed => "nearly all of its settings are gone",
         _ => shape_words(report.shape),
     }
@@ -102,10 +102,10 @@ pub fn state_words(report: &Report) -> &'static str {
 
 fn shape_words(shape: FileShape) -> &'static str {
     match shape {
-        FileShape::App => "the app's shape",
-        FileShape::Daemon => "the daemon's shape: the app's settings were overwritten",
-        FileShape::Mixed => "the app's and the daemon's keys mixed",
-        FileShape::Unknown => "neither the app's shape nor the daemon's",
+        FileShape::App => "the app's settings",
+        FileShape::Daemon => "the daemon wrote over the app's settings",
+        FileShape::Mixed => "the app's and the daemon's settings mixed",
+        FileShape::Unknown => "neither the app's settings nor the daemon's",
         FileShape::Corrupt => "not readable as JSON",
         FileShape::Missing => "missing",
         _ => "of an unknown shape",

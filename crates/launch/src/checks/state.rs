@@ -153,8 +153,9 @@ impl Examiner<'_, '_> {
         self.named_key(parsed.as_ref());
         match parsed.as_ref().and_then(daemon_config::version_of) {
             Some(version) if version > daemon_config::NEWEST_VERSION => {
-                let evidence =
-                    format!("of version {version}, newer than the daemons that this program knows");
+                let evidence = format!(
+                    "of version {version}, newer than the daemons that this program knows: update the daemon"
+                );
                 let diagnostic = Diagnostic::warning("daemon.config-newer", evidence).at(path);
                 // A daemon that runs has read its config.
                 let starts = self.plan.wants_start();
