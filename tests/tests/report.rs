@@ -69,7 +69,7 @@ fn a_report_replaces_no_file_and_names_a_free_one(
     let file = home.path(name);
     let args = [form, &["--output", file.to_str().unwrap()]].concat();
     let ran = home.run(&args).ends_with(0);
-    assert!(ran.stdout.contains(file.to_str().unwrap()), "{ran:?}");
+    assert!(ran.stdout.contains(&format!(" ~/{name}. ")), "{ran:?}");
     let first = std::fs::read(&file).unwrap();
     #[cfg(unix)]
     {

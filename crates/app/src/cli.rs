@@ -9,7 +9,7 @@ use myownllm_migration::{Direction, Keep};
 
 use crate::completion;
 
-/// Gives MyOwnLLM's mesh daemon its own home, and repairs what sharing one folder broke.
+/// Gives MyOwnLLM's mesh daemon its own home, and repairs what sharing one directory broke.
 ///
 /// Without a command it looks at your home, tells in a line or two how it is, and names the
 /// commands that matter now.

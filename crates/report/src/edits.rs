@@ -107,7 +107,8 @@ pub fn saved_networks(home: &HomeView<'_>, document: &Document) -> (Page, Value)
             label.filter(|label| !label.is_empty()).map_or_else(String::new, |label| format!("{label}  "));
         // The next launch chooses an id for a network that has none.
         let id = if network.id.starts_with(NO_ID) { "no id yet" } else { &network.id };
-        let text = format!("{kind:<8}{label}({id})");
+        let active_word = if is_active { "  active" } else { "" };
+        let text = format!("{kind:<8}{label}({id}){active_word}");
         page.row(format!("{mark} {}", network.network_id), width + 4, text);
         let id = if network.id.starts_with(NO_ID) { "" } else { &network.id };
         rows.push(json!({ "id": id, "network_id": network.network_id, "label": network.label,

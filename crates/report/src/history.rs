@@ -13,7 +13,7 @@ use crate::view::HomeView;
 /// # Errors
 /// Fails if the backups cannot be read.
 pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
-    const COLUMN: usize = 60;
+    const COLUMN: usize = 58;
     let entries = home.store.history()?;
     if entries.is_empty() {
         return Ok(("There are no backups yet.\n".into(), json!({ "copies": [] })));
@@ -21,7 +21,7 @@ pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
     let runs = run_log::read(&run_log::path(home.layout));
     let mut page = Page::default();
     page.row(
-        format!("{:>6}  {:<18}{:<14}{:>7}  {:<9}", "ID", "made (UTC)", "age", "bytes", "shape"),
+        format!("{:>6}  {:<18}{:<12}{:>7}  {:<9}", "ID", "made (UTC)", "age", "bytes", "shape"),
         COLUMN,
         "why it was kept",
     );
@@ -30,7 +30,7 @@ pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
         let reason = reason(entry, &runs);
         let shape = json!(entry.shape);
         let head = format!(
-            "{:>6}  {:<18}{:<14}{:>7}  {:<9}",
+            "{:>6}  {:<18}{:<12}{:>7}  {:<9}",
             entry.id.sequence(),
             utc_minutes(entry.made_ms),
             ago(entry.made_ms, home.now_ms),

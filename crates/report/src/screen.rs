@@ -258,9 +258,15 @@ impl Page {
                 }
                 Block::Row { label, column, text, .. } => row(&mut out, label, *column, text, screen),
                 Block::Commands(commands) => {
-                    let width = commands.iter().map(|(command, _)| command.chars().count()).max();
+                    let widest = commands.iter().map(|(command, _)| command.chars().count()).max();
+                    let column = 4 + widest.unwrap_or(0);
                     for (command, effect) in commands {
-                        row(&mut out, &format!("  {command}"), 4 + width.unwrap_or(0), effect, screen);
+                        if column + BESIDE <= PROSE {
+                            row(&mut out, &format!("  {command}"), column, effect, screen);
+                        } else {
+                            let _ = writeln!(out, "  {}", escape_controls(command));
+                            fill(&mut out, &" ".repeat(BELOW), BELOW, effect, screen);
+                        }
                     }
                 }
                 Block::Copied { column, lead, text } => {
@@ -300,7 +306,7 @@ fn row(out: &mut String, label: &str, column: usize, text: &str, screen: Screen)
     let (label, text) = (&escape_controls(label), &escape_controls(text));
     let column = column.max(label.chars().count() + 2);
     let widest = words(text).map(|(_, word)| word.chars().count()).max().unwrap_or(0);
-    if screen.prose() < column + widest.max(BESIDE) && screen.width < column + text.chars().count() {
+    if screen.prose() < column + widest.max(BESIDE).min(text.chars().count()) {
         let _ = writeln!(out, "{}", label.trim_end());
         fill(out, &" ".repeat(BELOW), BELOW, text, screen);
     } else {

@@ -44,11 +44,20 @@ pub fn diagnostic_text(diagnostic: &Diagnostic, width: Option<usize>, verbose: b
     // Never breaks a hint: the user copies it.
     if let Some(hint) = &diagnostic.hint {
         say(&format!("  hint: {}", escape_controls(hint)), "", 0);
+        if let Some(place) = unfilled(hint) {
+            say("  Put your own path in the place of ", place, 2);
+        }
     }
     if diagnostic.severity == Severity::Error || verbose {
         say("  code: ", &diagnostic.code, 4);
     }
     out
+}
+
+/// Returns the path in a command that only the user can fill in.
+pub(crate) fn unfilled(command: &str) -> Option<&str> {
+    let from = &command[command.find("/path/to/")?..];
+    from.split(' ').next()
 }
 
 /// Returns a time to the millisecond, RFC 3339 in UTC; `None` past the year 9999, which RFC 3339

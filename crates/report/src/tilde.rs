@@ -43,7 +43,8 @@ impl Tilde {
         }
         self.shortened(command, |before| {
             let before = before.strip_suffix('\'').unwrap_or(before);
-            before.is_empty() || before.ends_with(' ')
+            let is_quoted = before.matches('\'').count() % 2 == 1;
+            !is_quoted && (before.is_empty() || before.ends_with(' '))
         })
     }
 

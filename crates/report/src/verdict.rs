@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::recovery::recovered;
 use crate::screen::Page;
+use crate::text::unfilled;
 use crate::view::HomeView;
 
 /// The id of the check of the config's shape.
@@ -235,7 +236,14 @@ fn ways(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeStat
             let mut first = refusal.map(|refusal| choices(home, refusal)).unwrap_or_default();
             if first.is_empty() {
                 let hint = told.and_then(|check| check.hint.clone());
-                first.extend(hint.map(|hint| way(hint, "for this problem")));
+                first.extend(hint.map(|hint| {
+                    let what = match unfilled(&hint) {
+                        Some(_) => "after you put the path of your own backup into it",
+                        None if hint.ends_with(" --version") => "shows the version to update",
+                        None => "for this problem",
+                    };
+                    way(hint, what)
+                }));
             }
             let is_next =
                 checks.access_command().is_some() || checks.of(Mark::Problem).any(|check| of(&check));

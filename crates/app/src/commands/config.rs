@@ -4,7 +4,7 @@ mod settings;
 
 use myownllm_config_model::{masking, schema};
 use myownllm_config_store::{ConfigStore, FileShape, StoreError};
-use myownllm_launch::words::state_words;
+use myownllm_launch::words::{backup, state_words};
 use myownllm_launch::{
     CORRUPT, Diagnostic, NEEDS_REPAIR, config_diagnostics, ensure_changeable, ensure_no_legacy_daemon,
     lock_home, wrote_where_others_can,
@@ -117,9 +117,9 @@ fn accept(context: &Context) -> Result<Answer, Diagnostic> {
     let accepted = lock.accept().map_err(|error| Diagnostic::from(&error))?;
     let path = context.short(&context.layout.app_config);
     let page = if accepted.changed {
-        format!("Accepted: {path} stays as it is. It is the backup {} now.", accepted.backup)
+        format!("Accepted: {path} stays as it is. It is {} now.", backup(&accepted.backup.to_string()))
     } else {
-        format!("Nothing to accept: {path} is the backup {} already.", accepted.backup)
+        format!("Nothing to accept: {path} is {} already.", backup(&accepted.backup.to_string()))
     };
     Ok(Answer::done(page, json!(accepted)))
 }
