@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use integration_tests::{Builder, StandIn};
+use myownllm_daemon::identity::camino::Utf8PathBuf;
 use myownllm_daemon::identity::{IdentityPaths, scan, start_permit};
 use myownllm_daemon::reconcile::{SavedNetwork, reconcile_from};
 use myownllm_daemon::{
@@ -48,7 +49,8 @@ impl Home {
     }
 
     fn places(&self) -> IdentityPaths {
-        IdentityPaths::new(self.folder.path(), self.path())
+        let utf8 = |path: &Path| Utf8PathBuf::try_from(path.to_owned()).expect("a path in UTF-8");
+        IdentityPaths::new(utf8(self.folder.path()), utf8(&self.path()))
     }
 
     fn expected(&self) -> Expected {

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use myownllm_durable_fs::{Disk as _, RealDisk};
+use myownllm_migration::camino::Utf8PathBuf;
 use myownllm_migration::{Homes, Migrator, NoDaemons, Options, Outcome, StateMigrator as _};
 
 /// The directories that hold most of the state.
@@ -115,7 +116,8 @@ impl State {
 
     /// Moves with this project's mover, under the lock, as a launch does.
     pub fn ours(&self) {
-        let homes = Homes::new(&self.app, &self.daemon);
+        let utf8 = |path: &Path| Utf8PathBuf::try_from(path.to_owned()).expect("a path in UTF-8");
+        let homes = Homes::new(utf8(&self.app), utf8(&self.daemon));
         let lock = RealDisk.lock(&self.app, Duration::ZERO).expect("the lock");
         let report = Migrator::new(&RealDisk, homes).run(&lock, &Options::forward(), &NoDaemons);
         assert_eq!(report.outcome, Outcome::Done, "{:?}", report.errors);

@@ -160,7 +160,7 @@ fn a_launch_keeps_every_byte(data: &[u8]) {
     disk.put(CONFIG, data);
     let clock = NoWait::default();
     let layout = Resolver::default().resolve(&Env::explicit(HOME)).expect("an absolute home");
-    let schema = MyOwnLlm::new(layout.conversations.to_string_lossy());
+    let schema = MyOwnLlm::new(layout.conversations.as_str());
     let store = Store::new(&disk, &clock, StorePaths::of(&layout), &schema);
     for round in 0..2 {
         let loaded = store.load(&mut ids()).expect("a plain file can be looked at");

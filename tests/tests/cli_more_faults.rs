@@ -546,12 +546,46 @@ fn a_home_is_taken_from_home_alone_and_an_odd_one_is_named() {
         sound(&run_in(Some(absent.as_os_str()), args));
     }
     assert!(!absent.exists(), "a home that was mistyped is not made");
-    sound(&run_in(Some(std::ffi::OsStr::from_bytes(b"/tmp/no-such-\xff")), &["status"]));
     assert!(home.snapshot() == before);
     let mut trailing = home.path("").into_os_string();
     trailing.push("//");
     run_in(Some(&trailing), &["migrate"]).ends_with(0);
     assert!(home.has(NEW_KEY));
+}
+
+/// The daemon reads the path of its home as text, and would use another home.
+#[test]
+fn home_that_is_not_utf8_is_refused_and_works_through_the_symlink_of_the_hint() {
+    let dir = tempfile::tempdir().unwrap();
+    let odd = dir.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    let legacy = Home::legacy();
+    assert!(Command::new("cp").arg("-a").arg(legacy.path("")).arg(&odd).status().unwrap().success());
+    let ran_with = |home: &std::ffi::OsStr, args: &[&str]| {
+        let mut command = Command::new(support::program());
+        run(command.args(args).env_remove("MYOWNMESH_HOME").env("HOME", home))
+    };
+    let commands: [&[&str]; 5] = [&["status"], &["doctor"], &["migrate"], &["launch", "--no-daemon"], &[]];
+    for args in commands {
+        let ran = ran_with(odd.as_os_str(), args).ends_with(7);
+        assert_eq!(ran.stderr.matches("is not UTF-8").count(), 1, "{args:?}: {ran:?}");
+    }
+    let told = ran_with(odd.as_os_str(), &["status", "--json"]).ends_with(7).json();
+    let told = told["diagnostics"].as_array().unwrap();
+    assert_eq!((told.len(), &told[0]["code"]), (1, &"paths.home-not-utf8".into()), "{told:?}");
+    let hint = told[0]["hint"].as_str().unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{hint} && echo \"$home\"")]).env("PATH", support::path_with_program());
+    let shown = run(&mut shell).ends_with(0).stdout;
+    let home = Path::new(shown.trim_end().lines().last().unwrap());
+    let is_moved = || std::fs::symlink_metadata(odd.join(MESH).join(".secrets/identity.json")).is_ok();
+    assert!(home.starts_with("/var/tmp") && !is_moved(), "{shown}");
+    ran_with(home.as_os_str(), &["launch", "--no-daemon"]).ends_with(0);
+    assert!(is_moved());
+    let mut launch = Command::new(support::program());
+    launch.args(["launch", "--once"]).env_remove("MYOWNMESH_HOME").env("HOME", home);
+    run(launch.env("MYOWNMESH_BIN", env!("CARGO_BIN_EXE_stand-in-daemon"))).ends_with(0);
+    std::fs::remove_file(home).unwrap();
+    std::fs::remove_dir(home.parent().unwrap()).unwrap();
 }
 
 #[test]

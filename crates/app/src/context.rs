@@ -87,9 +87,7 @@ impl Context {
             Some(home) => Env::explicit(absolute(home)?),
             None => Env::from_process(),
         };
-        let layout = Resolver::new(MYOWNLLM)
-            .resolve(&env)
-            .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()))?;
+        let layout = Resolver::new(MYOWNLLM).resolve(&env).map_err(|error| Diagnostic::from(&error))?;
         let checked = CheckedLayout::new(layout.clone(), &RealLookup);
         let program = match home {
             Some(_) => format!("{} --home {}", layout.app.program, quote(&layout.user_home)),
@@ -97,8 +95,8 @@ impl Context {
         };
         let is_root = RealDisk.runner().is_some_and(Runner::is_root);
         let homes = is_root.then_some([&layout.app_home, &layout.user_home]).into_iter().flatten();
-        let owner = homes.filter_map(|home| RealDisk.stat_follow(home).ok()?.owner).next();
-        let schema = MyOwnLlm::new(layout.conversations.to_string_lossy());
+        let owner = homes.filter_map(|home| RealDisk.stat_follow(home.as_std_path()).ok()?.owner).next();
+        let schema = MyOwnLlm::new(layout.conversations.as_str());
         Ok(Self {
             layout,
             checked,
@@ -169,7 +167,7 @@ impl Context {
     }
 
     /// Returns a path below the home for a person.
-    pub(crate) fn short(&self, path: &Path) -> String {
+    pub(crate) fn short(&self, path: impl AsRef<Path>) -> String {
         short(path, &self.layout.user_home)
     }
 
@@ -205,7 +203,7 @@ impl Context {
     /// Returns the default of `conversation_dir`, as text for the config.
     #[must_use]
     pub fn conversation_dir(&self) -> String {
-        self.layout.conversations.to_string_lossy().into_owned()
+        self.layout.conversations.to_string()
     }
 }
 

@@ -28,18 +28,17 @@ pub(crate) fn user_to_become(context: &Context) -> Option<Owner> {
     let is_another = |owner: &Owner| owner.uid != runner.uid && Some(owner.uid) != runner.unmapped;
     // Root's own home needs no further checks.
     context.owner.filter(is_another)?;
-    let trust = HomeTrust::look(&context.disk, app_home).ok()?;
+    let trust = HomeTrust::look(&context.disk, app_home.as_std_path()).ok()?;
     let is_trusted = trust.is_reachable
         && trust.forbids_change().is_none()
-        && look_behind(&context.disk, app_config).is_ok_and(|problem| problem.is_none());
+        && look_behind(&context.disk, app_config.as_std_path()).is_ok_and(|problem| problem.is_none());
     trust.owner.filter(is_another).filter(|_| is_trusted)
 }
 
 /// Says why root cannot write in the home of another user.
 pub(crate) fn refusal(context: &Context, owner: Owner, error: &io::Error) -> Diagnostic {
     let home = &context.layout.user_home;
-    let message =
-        format!("cannot become user {}, who owns the app's home, to write in {}", owner.uid, home.display());
+    let message = format!("cannot become user {}, who owns the app's home, to write in {}", owner.uid, home);
     Diagnostic::error("paths.foreign-home", message)
         .at(home)
         .causes(vec![error.to_string()])
@@ -59,7 +58,10 @@ pub(crate) fn foreseen_refusal(context: &Context) -> Option<Diagnostic> {
 pub(crate) fn sudo_home(context: &Context, home: Option<&Path>) -> Option<Diagnostic> {
     let is_root = context.disk.runner().is_some_and(Runner::is_root);
     let app_home = &context.layout.app_home;
-    if !is_root || home.is_some() || !context.disk.stat(app_home).is_err_and(|error| error.is_not_found()) {
+    if !is_root
+        || home.is_some()
+        || !context.disk.stat(app_home.as_std_path()).is_err_and(|error| error.is_not_found())
+    {
         return None;
     }
     let (user, theirs) = calling_user()?;
@@ -67,7 +69,7 @@ pub(crate) fn sudo_home(context: &Context, home: Option<&Path>) -> Option<Diagno
     let holds_app = context.disk.stat(&theirs.join(context.layout.app.app_dir.as_ref())).is_ok();
     let message = format!(
         "there is no {} of root's; that of {user}, who called this program, is in {}",
-        app_home.display(),
+        app_home,
         theirs.display()
     );
     let hint = format!("{PROGRAM} --home {} status", quote(&theirs));

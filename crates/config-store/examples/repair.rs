@@ -16,13 +16,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let write = args.next().is_some_and(|a| a == "--write");
     let layout = CheckedLayout::new(Resolver::default().resolve(&env)?, &RealLookup)?;
     let (disk, clock) = (RealDisk, SystemClock::default());
-    let schema = MyOwnLlm::new(layout.conversations.to_string_lossy());
+    let schema = MyOwnLlm::new(layout.conversations.as_str());
     let store = Store::new(&disk, &clock, StorePaths::of(&layout), &schema);
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let mut ids = SeededIds::new(now.as_millis().try_into()?, now.subsec_nanos().into());
 
     let loaded = store.load(&mut ids)?;
-    println!("{}: {}", layout.app_config.display(), serde_json::to_string(&loaded.report)?);
+    println!("{}: {}", layout.app_config, serde_json::to_string(&loaded.report)?);
     println!("pending: {}", serde_json::to_string_pretty(&loaded.pending)?);
     if write && !loaded.pending.is_empty() {
         store.ensure_home()?;

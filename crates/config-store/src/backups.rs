@@ -256,10 +256,10 @@ impl Locked<'_> {
     /// launch syncs the backup again.
     fn mark_synced(&self, id: &BackupId) {
         let path = self.backup_path(id);
-        if self.disk.stat(&path).is_ok_and(|meta| meta.mode == UNSYNCED) {
-            if let Err(error) = self.dir.set_mode(&path, PRIVATE) {
-                tracing::debug!(path = %path.display(), %error, "a synced backup was not marked");
-            }
+        if self.disk.stat(&path).is_ok_and(|meta| meta.mode == UNSYNCED)
+            && let Err(error) = self.dir.set_mode(&path, PRIVATE)
+        {
+            tracing::debug!(path = %path.display(), %error, "a synced backup was not marked");
         }
     }
 

@@ -33,15 +33,15 @@ impl StorePaths {
     #[must_use]
     pub fn of(layout: &Layout) -> Self {
         Self {
-            user_home: layout.user_home.clone(),
-            app_home: layout.app_home.clone(),
-            config: layout.app_config.clone(),
-            backups: layout.backups.clone(),
-            daemon_home: layout.daemon_home.clone(),
-            daemon_config: layout.daemon_config.clone(),
-            identities: [layout.daemon_identity.clone(), layout.legacy_identity.clone()],
-            rosters: [layout.daemon_rosters.clone(), layout.legacy_rosters.clone()],
-            states: [layout.daemon_states.clone(), layout.legacy_states.clone()],
+            user_home: layout.user_home.clone().into(),
+            app_home: layout.app_home.clone().into(),
+            config: layout.app_config.clone().into(),
+            backups: layout.backups.clone().into(),
+            daemon_home: layout.daemon_home.clone().into(),
+            daemon_config: layout.daemon_config.clone().into(),
+            identities: [layout.daemon_identity.clone().into(), layout.legacy_identity.clone().into()],
+            rosters: [layout.daemon_rosters.clone().into(), layout.legacy_rosters.clone().into()],
+            states: [layout.daemon_states.clone().into(), layout.legacy_states.clone().into()],
             program: layout.app.program.clone().into_owned(),
         }
     }

@@ -8,7 +8,8 @@ use std::{
 };
 
 use myownllm_paths::{
-    CheckedLayout, ControlSocket, Mode, PathsError, Platform, RealLookup, check_control_socket,
+    CheckedLayout, ControlSocket, Mode, PathsError, Platform, RealLookup, camino::Utf8Path,
+    check_control_socket,
 };
 
 use crate::{
@@ -96,9 +97,9 @@ impl HomeDaemons {
         if layout.platform != Platform::Windows {
             let config = &layout.app_config;
             let named = ControlSocket::read(config, &RealLookup)?;
-            let is_address = |path: &&Path| check_control_socket(path, layout.platform, config).is_ok();
+            let is_address = |path: &&Utf8Path| check_control_socket(path, layout.platform, config).is_ok();
             let named = named.named().filter(is_address);
-            let sockets = named.into_iter().chain([layout.legacy_socket.as_path()]);
+            let sockets = named.into_iter().chain([&*layout.legacy_socket]);
             homes.legacy = sockets.map(Endpoint::unix).collect();
         }
         Ok(homes)

@@ -10,12 +10,11 @@ mod supervise;
 use std::{
     error::Error as _,
     io,
-    path::Path,
     time::{Duration, Instant},
 };
 
 use myownllm_durable_fs::Disk as _;
-use myownllm_paths::{ControlSocket, RealLookup};
+use myownllm_paths::{ControlSocket, RealLookup, camino::Utf8Path};
 
 use self::{
     attempt::{Attempt, StartFailure},
@@ -97,7 +96,7 @@ fn start(request: &SpawnRequest<'_>, is_cancelled: IsCancelled<'_>) -> Result<Sp
             Err(StartFailure::Occupied(found)) => return Err(occupied(request, found)),
         }
     }
-    Err(SpawnError::AllFailed { home: request.home().to_owned(), tried })
+    Err(SpawnError::AllFailed { home: request.home().into(), tried })
 }
 
 fn skipped(candidate: &Candidate) -> CandidateOutcome {
@@ -125,16 +124,15 @@ fn not_needed(candidate: &Candidate) -> CandidateOutcome {
 /// it.
 fn check<'r>(request: &'r SpawnRequest<'_>) -> Result<&'r str, SpawnError> {
     let home = request.home();
-    let text = home.to_str().ok_or_else(|| SpawnError::HomeNotUtf8 { home: home.to_owned() })?;
     if !home.is_absolute() {
-        return Err(SpawnError::HomeRelative { home: home.to_owned() });
+        return Err(SpawnError::HomeRelative { home: home.into() });
     }
     request.permit.check().map_err(|refusal| SpawnError::Identity(Box::new(refusal)))?;
     ensure_free(request)?;
     check_endpoint(request)?;
     check_socket_file(&request.endpoint)?;
-    ensure_home(request).map_err(|source| SpawnError::Home { home: home.to_owned(), source })?;
-    Ok(text)
+    ensure_home(request).map_err(|source| SpawnError::Home { home: home.into(), source })?;
+    Ok(home.as_str())
 }
 
 /// Fails if the daemon would listen at another socket than the caller names: nobody would find the
@@ -147,12 +145,12 @@ fn check_endpoint(request: &SpawnRequest<'_>) -> Result<(), SpawnError> {
     let config = request.permit.daemon_config();
     let named = ControlSocket::read(config, &RealLookup).map_err(|error| {
         let problem = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        SpawnError::Config { path: config.to_owned(), problem }
+        SpawnError::Config { path: config.into(), problem }
     })?;
-    let socket = named.named().map_or_else(|| request.home().join("daemon.sock"), Path::to_owned);
+    let socket = named.named().map_or_else(|| request.home().join("daemon.sock"), Utf8Path::to_owned);
     match Endpoint::unix(&socket).is_same_place(&request.endpoint) {
         true => Ok(()),
-        false => Err(SpawnError::OtherSocket { endpoint: request.endpoint.clone(), socket }),
+        false => Err(SpawnError::OtherSocket { endpoint: request.endpoint.clone(), socket: socket.into() }),
     }
 }
 
@@ -193,11 +191,11 @@ pub fn check_socket_file(endpoint: &Endpoint) -> Result<(), SpawnError> {
 
 fn ensure_home(request: &SpawnRequest<'_>) -> io::Result<()> {
     let disk = request.permit.lock();
-    match disk.stat_follow(request.home()) {
+    match disk.stat_follow(request.home().as_ref()) {
         Ok(meta) if meta.is_dir() => Ok(()),
         Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
         Err(e) if e.is_not_found() => {
-            disk.make_dir(request.home(), 0o700).map_err(|e| io::Error::new(e.kind(), e))
+            disk.make_dir(request.home().as_ref(), 0o700).map_err(|e| io::Error::new(e.kind(), e))
         }
         Err(e) => Err(io::Error::new(e.kind(), e)),
     }

@@ -31,7 +31,7 @@ impl Home {
 
     /// Tries a program that ends at once, and returns the reason why no daemon is up.
     fn start_at(&self, endpoint: Endpoint) -> SpawnError {
-        let lock = RealDisk.lock(&self.layout.app_home, Duration::from_secs(5)).unwrap();
+        let lock = RealDisk.lock(self.layout.app_home.as_ref(), Duration::from_secs(5)).unwrap();
         let permit = start_permit(&lock, &IdentityPaths::of(&self.layout)).unwrap();
         let program = Candidate::new("/bin/true", Origin::Beside);
         spawn(&SpawnRequest::new(permit, endpoint, vec![program])).unwrap_err()
@@ -41,7 +41,7 @@ impl Home {
 const NAMED: &str = r#"{"version": 3, "daemon": {"control_socket": "/tmp/named-by-the-config.sock"}}"#;
 
 #[rstest]
-#[case::config_names_a_socket(Some(NAMED), |layout: &CheckedLayout| layout.daemon_socket.clone())]
+#[case::config_names_a_socket(Some(NAMED), |layout: &CheckedLayout| layout.daemon_socket.clone().into())]
 #[case::config_names_none(Some("{}"), |_: &CheckedLayout| PathBuf::from("/tmp/elsewhere.sock"))]
 #[case::no_config(None, |_: &CheckedLayout| PathBuf::from("/tmp/elsewhere.sock"))]
 fn start_at_a_socket_that_the_daemon_would_not_use_is_refused(
@@ -61,8 +61,8 @@ fn start_at_a_socket_that_the_daemon_would_not_use_is_refused(
 fn endpoint_of_the_layout_is_the_right_one(#[case] config: Option<&str>) {
     let home = Home::new(config);
     let own = Endpoint::of(&home.layout, Mode::OwnLlm).unwrap();
-    let wanted =
-        config.map_or(home.layout.daemon_socket.as_path(), |_| Path::new("/tmp/named-by-the-config.sock"));
+    let wanted = config
+        .map_or(home.layout.daemon_socket.as_std_path(), |_| Path::new("/tmp/named-by-the-config.sock"));
     assert_eq!(own.path(), Some(wanted));
     assert_eq!(HomeDaemons::of(&home.layout).unwrap().own, own);
     let error = home.start_at(own);
@@ -76,5 +76,5 @@ fn socket_that_an_overwritten_config_names_is_looked_at() {
     std::fs::write(&home.layout.app_config, NAMED).unwrap();
     let daemons = HomeDaemons::of(&home.layout).unwrap();
     let at: Vec<_> = daemons.legacy.iter().filter_map(Endpoint::path).collect();
-    assert_eq!(at, [Path::new("/tmp/named-by-the-config.sock"), &home.layout.legacy_socket]);
+    assert_eq!(at, [Path::new("/tmp/named-by-the-config.sock"), home.layout.legacy_socket.as_ref()]);
 }

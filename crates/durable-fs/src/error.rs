@@ -18,10 +18,10 @@ pub const SYNC_UNCONFIRMED: &str = "durable-fs.sync-unconfirmed";
 
 /// Returns the message for [`SYNC_UNCONFIRMED`].
 #[must_use]
-pub fn sync_unconfirmed_message(path: &Path) -> String {
+pub fn sync_unconfirmed_message(path: impl AsRef<Path>) -> String {
     format!(
         "the file system of {} (FUSE) does not confirm that a change is on the disk: a power cut may undo it",
-        path.display()
+        path.as_ref().display()
     )
 }
 
@@ -318,8 +318,8 @@ impl LockError {
 }
 
 /// Returns a path as a shell takes it: unchanged if it is plain, else in single quotes.
-pub fn quote(path: &Path) -> String {
-    let text = path.to_string_lossy();
+pub fn quote(path: impl AsRef<Path>) -> String {
+    let text = path.as_ref().to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,~".contains(c);
     if !text.is_empty() && !text.starts_with('~') && text.chars().all(plain) {
         text.into_owned()
@@ -347,7 +347,8 @@ fn give_access(path: &Path) -> String {
 
 /// Returns a free name beside `path`, with this ending or with this ending and a number. For
 /// commands that a person copies: the command replaces nothing, however often it is run.
-pub fn free_name(path: &Path, ending: &str) -> PathBuf {
+pub fn free_name(path: impl AsRef<Path>, ending: &str) -> PathBuf {
+    let path = path.as_ref();
     let beside = |number: u32| {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{ending}"));
@@ -364,14 +365,16 @@ pub fn free_name(path: &Path, ending: &str) -> PathBuf {
 
 /// Returns the command that moves a file out of the way, to a free name with this ending. The
 /// command replaces nothing.
-pub fn move_aside(path: &Path, ending: &str) -> String {
-    format!("mv -n {} {}", quote(path), quote(&free_name(path, ending)))
+pub fn move_aside(path: impl AsRef<Path>, ending: &str) -> String {
+    let path = path.as_ref();
+    format!("mv -n {} {}", quote(path), quote(free_name(path, ending)))
 }
 
 /// Returns the command that replaces a symlink by a copy of its target. A second run finds no
 /// symlink and does nothing.
-pub fn replace_symlink(symlink: &Path) -> String {
-    let (symlink, copy) = (quote(symlink), quote(&free_name(symlink, "copy")));
+pub fn replace_symlink(symlink: impl AsRef<Path>) -> String {
+    let copy = quote(free_name(&symlink, "copy"));
+    let symlink = quote(symlink);
     format!("test -L {symlink} && cp -RLpn {symlink} {copy} && rm {symlink} && mv -n {copy} {symlink}")
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use myownllm_durable_fs::{Disk, DiskError, PART_SUFFIX, TEMP_PREFIX, move_aside, quote};
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use crate::{
@@ -29,8 +30,7 @@ pub enum Answer {
         /// The key of the file.
         key: KeyInfo,
         /// The file.
-        #[serde(serialize_with = "lossy")]
-        path: PathBuf,
+        path: Utf8PathBuf,
     },
     /// A sound identity file exists, and a move must bring it to the place where the daemon looks
     /// for it.
@@ -118,8 +118,8 @@ impl Scan {
             (PlaceState::File(_), Some(key), _) => {
                 Answer::Sound { key, path: self.places.daemon.identity.clone() }
             }
-            (_, Some(key), _) => self.pending(key, &self.places.daemon.identity),
-            (_, None, Some(key)) => self.pending(key, &self.places.app.identity),
+            (_, Some(key), _) => self.pending(key, self.places.daemon.identity.as_std_path()),
+            (_, None, Some(key)) => self.pending(key, self.places.app.identity.as_std_path()),
             (_, None, None) => self.answer_without_file(),
         }
     }
@@ -128,7 +128,7 @@ impl Scan {
     fn problem_in_place(&self) -> Option<Refusal> {
         for Place { home, seen } in self.both_places() {
             if let Some(Identity::Newer { version }) = seen.state.identity() {
-                return Some(newer(&home.identity, *version));
+                return Some(newer(home.identity.as_std_path(), *version));
             }
         }
         if let (Some(Identity::Valid(daemon)), Some(Identity::Valid(app))) =
@@ -181,7 +181,11 @@ impl Scan {
             name.starts_with(TEMP_PREFIX)
                 && name.ends_with(PART_SUFFIX)
                 && !found.is_link
-                && self.places.homes().iter().any(|home| found.path.parent() == Some(home.secrets()))
+                && self
+                    .places
+                    .homes()
+                    .iter()
+                    .any(|home| found.path.parent() == Some(home.secrets().as_std_path()))
                 && found.identity.key().is_some_and(|other| other.public_key == key.public_key)
         };
         // If another file holds the key too, the next move treats the temporary file as
@@ -261,7 +265,7 @@ impl Scan {
     /// Returns the commands that bring the found files back: to `to`, or each to the place in its
     /// own home. The entry in that place is set aside first. If the files hold different keys, and
     /// the rosters and states do not tell the right one, the user has to choose.
-    fn bring_back(&self, to: Option<&Path>, aside: Option<&Path>) -> Vec<WayOut> {
+    fn bring_back(&self, to: Option<&Utf8Path>, aside: Option<&Path>) -> Vec<WayOut> {
         let way = |from: &Misplaced| {
             let home = self.home_of(&from.path).unwrap_or(&self.places.daemon);
             let to = to.unwrap_or(&home.identity);
@@ -307,7 +311,9 @@ impl Scan {
 
     /// Returns a command that renames a file inside a home, and copies a file outside of both: that
     /// file may belong to another program.
-    fn move_command(&self, from: &Misplaced, to: &Path, aside: Option<&Path>) -> String {
+    fn move_command(&self, from: &Misplaced, to: &Utf8Path, aside: Option<&Path>) -> String {
+        let make_dir = || self.make_dir_of(to);
+        let to = to.as_std_path();
         let in_home = self.home_of(&from.path).is_some();
         let verb = if in_home && !from.is_link { "mv -n" } else { "cp -pn" };
         if to.starts_with(&from.path) {
@@ -319,7 +325,7 @@ impl Scan {
             );
         }
         let Some(aside) = aside else {
-            return format!("{}{verb} {} {}", self.make_dir_of(to), quote(&from.path), quote(to));
+            return format!("{}{verb} {} {}", make_dir(), quote(&from.path), quote(to));
         };
         match from.path.strip_prefix(to) {
             // The found file lies in a directory that has the name of the identity file.
@@ -336,11 +342,9 @@ impl Scan {
 
     /// Returns a command that writes the key of a found file in the encoding that a daemon reads.
     /// The found file stays.
-    fn rewrite_command(&self, from: &Misplaced, flaw: &Flaw, to: &Path, aside: Option<&Path>) -> String {
-        let mut part = to.to_owned().into_os_string();
-        part.push(".tmp");
+    fn rewrite_command(&self, from: &Misplaced, flaw: &Flaw, to: &Utf8Path, aside: Option<&Path>) -> String {
         let write = |from: &Path| {
-            let [part, to] = [Path::new(&part), to].map(quote);
+            let [part, to] = [format!("{to}.tmp"), to.to_string()].map(quote);
             format!("(umask 077; {} > {part}) && mv -n {part} {to}", flaw.filter(from))
         };
         let [place, dir] = [to, to.parent().unwrap_or(to)].map(quote);
@@ -365,12 +369,12 @@ impl Scan {
 
     /// Returns a command that creates the directory of a file, to put before another command. An
     /// entry that blocks the directory is set aside first.
-    fn make_dir_of(&self, file: &Path) -> String {
+    fn make_dir_of(&self, file: &Utf8Path) -> String {
         let Some(dir) = file.parent() else { return String::new() };
         let seen = self.both_places().into_iter().find(|place| place.home.secrets() == dir);
         match seen.map(|place| (&place.seen.blocked, place.seen.has_secrets)) {
             Some((Some((blocked, aside)), _)) => {
-                let [blocked, aside, dir] = [blocked, aside, dir].map(quote);
+                let [blocked, aside, dir] = [blocked, aside, dir.as_std_path()].map(quote);
                 format!("{{ test -d {dir} || {{ mv -n {blocked} {aside} && mkdir -p -m 700 {dir}; }}; }} && ")
             }
             Some((None, true)) => String::new(),
@@ -396,7 +400,7 @@ impl Scan {
         let is_inside = |path: &PathBuf| all.iter().any(|dir| dir != path && path.starts_with(dir));
         let commands = self.both_places().into_iter().filter_map(|place| {
             let names: Vec<PathBuf> = of_home(place).into_iter().filter(|path| !is_inside(path)).collect();
-            let names: Vec<String> = names.iter().map(|path| quote(path)).collect();
+            let names: Vec<String> = names.iter().map(quote).collect();
             let given_up = &place.seen.given_up;
             let (make, dir) = (make_dir(Some(given_up)), quote(given_up));
             (!names.is_empty()).then(|| format!("{make}mv -n {} {dir}/", names.join(" ")))
@@ -415,7 +419,7 @@ impl Scan {
         if ways.is_empty() {
             ways.push(restore(path, "", Some(&seen.aside)));
         }
-        ways.push(self.start_anew(path, &seen.aside));
+        ways.push(self.start_anew(path.as_std_path(), &seen.aside));
         Refusal::new(Problem::Damaged { path: path.clone(), why: why.to_owned() }, ways)
     }
 
@@ -476,13 +480,13 @@ impl Scan {
 
 /// Returns a command that writes the file anew in the encoding that the daemon reads. The previous
 /// file stays beside it.
-fn rewrite_in_place(path: &Path, aside: &Path, flaw: &Flaw) -> WayOut {
+fn rewrite_in_place(path: &Utf8Path, aside: &Path, flaw: &Flaw) -> WayOut {
     let copy = format!("cp -pn {} {}", quote(path), quote(aside));
     let command = format!("{copy} && {} > {}", flaw.filter(aside), quote(path));
     WayOut::Rewrite { path: path.to_owned(), command }
 }
 
-fn restore(to: &Path, make_dir: &str, aside: Option<&Path>) -> WayOut {
+fn restore(to: &Utf8Path, make_dir: &str, aside: Option<&Path>) -> WayOut {
     let first = aside.map_or_else(String::new, |aside| format!("mv -n {} {} && ", quote(to), quote(aside)));
     let command = format!("{make_dir}{first}cp -pn {BACKUP} {}", quote(to));
     WayOut::Restore { to: to.to_owned(), command }

@@ -7,6 +7,8 @@ mod permit;
 mod refusal;
 mod scan;
 
+pub use myownllm_paths::camino;
+
 pub use answer::{Answer, ensure_reachable_peers};
 pub use file::{Flaw, Identity, KNOWN_VERSION, KeyInfo, device_id, inspect};
 pub use paths::{Home, IdentityPaths};

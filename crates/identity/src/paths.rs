@@ -1,32 +1,33 @@
 //! The places of an identity file, and of the files that know it.
 
-use std::path::{Path, PathBuf};
-
-use myownllm_paths::Layout;
+use myownllm_paths::{
+    Layout,
+    camino::{Utf8Path, Utf8PathBuf},
+};
 
 /// The paths of one home.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Home {
     /// The home itself.
-    pub path: PathBuf,
+    pub path: Utf8PathBuf,
     /// The identity file.
-    pub identity: PathBuf,
+    pub identity: Utf8PathBuf,
     /// The config: it may name a file that was meant as the identity file.
-    pub config: PathBuf,
+    pub config: Utf8PathBuf,
     /// The custody file, which only a daemon with an identity file writes.
-    pub custody: PathBuf,
+    pub custody: Utf8PathBuf,
     /// The directory of the rosters.
-    pub rosters: PathBuf,
+    pub rosters: Utf8PathBuf,
     /// The directories of the signed states.
-    pub states: Vec<PathBuf>,
+    pub states: Vec<Utf8PathBuf>,
     /// The one roster from the time before several networks.
-    pub legacy_roster: PathBuf,
+    pub legacy_roster: Utf8PathBuf,
 }
 
 impl Home {
     /// Returns the home at this path, with the file names of the daemon `myownmesh`.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
+    pub fn new(path: impl Into<Utf8PathBuf>) -> Self {
         let path = path.into();
         Self {
             identity: path.join(".secrets").join("identity.json"),
@@ -40,7 +41,7 @@ impl Home {
     }
 
     /// Returns the secrets directory.
-    pub(crate) fn secrets(&self) -> &Path {
+    pub(crate) fn secrets(&self) -> &Utf8Path {
         self.identity.parent().unwrap_or(&self.path)
     }
 }
@@ -55,15 +56,15 @@ pub struct IdentityPaths {
     /// The daemon home.
     pub daemon: Home,
     /// The backups of configs: a backup may name an identity file.
-    pub backups: PathBuf,
+    pub backups: Utf8PathBuf,
     /// The user's home: a config may name a path relative to it.
-    pub user_home: PathBuf,
+    pub user_home: Utf8PathBuf,
 }
 
 impl IdentityPaths {
     /// Returns the places of these two homes, with the file names of the daemon `myownmesh`. Both
     /// paths must be absolute.
-    pub fn new(app_home: impl Into<PathBuf>, daemon_home: impl Into<PathBuf>) -> Self {
+    pub fn new(app_home: impl Into<Utf8PathBuf>, daemon_home: impl Into<Utf8PathBuf>) -> Self {
         let (app, daemon) = (Home::new(app_home), Home::new(daemon_home));
         let user_home = app.path.parent().unwrap_or(&app.path).to_owned();
         Self { backups: app.path.join("config-backups"), user_home, app, daemon }
@@ -72,7 +73,7 @@ impl IdentityPaths {
     /// Returns the places of a layout.
     #[must_use]
     pub fn of(layout: &Layout) -> Self {
-        let roster: PathBuf = layout.app.daemon_files.legacy_roster.split('/').collect();
+        let roster: Utf8PathBuf = layout.app.daemon_files.legacy_roster.split('/').collect();
         let app = Home {
             path: layout.app_home.clone(),
             identity: layout.legacy_identity.clone(),

@@ -1,8 +1,7 @@
 //! The permit to start a daemon.
 
-use std::path::Path;
-
 use myownllm_durable_fs::LockedDir;
+use myownllm_paths::camino::Utf8Path;
 
 use crate::{
     paths::IdentityPaths,
@@ -98,7 +97,7 @@ pub fn start_permit<'lock>(
     lock: &'lock LockedDir,
     places: &IdentityPaths,
 ) -> Result<StartPermit<'lock>, Refusal> {
-    lock.ensure_locks(&places.app.path)
+    lock.ensure_locks(places.app.path.as_std_path())
         .map_err(|error| Refusal::new(Problem::OutsideLock(error), Vec::new()))?;
     let expected = scan(lock, places).answer().expected()?;
     Ok(StartPermit { places: places.clone(), expected, lock })
@@ -107,13 +106,13 @@ pub fn start_permit<'lock>(
 impl StartPermit<'_> {
     /// Returns the home of the daemon that may be started.
     #[must_use]
-    pub fn daemon_home(&self) -> &Path {
+    pub fn daemon_home(&self) -> &Utf8Path {
         &self.places.daemon.path
     }
 
     /// Returns the config of the daemon, which may name the socket at which the daemon listens.
     #[must_use]
-    pub fn daemon_config(&self) -> &Path {
+    pub fn daemon_config(&self) -> &Utf8Path {
         &self.places.daemon.config
     }
 

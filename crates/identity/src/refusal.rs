@@ -6,6 +6,7 @@ use std::{
 };
 
 use myownllm_durable_fs::{DiskError, quote};
+use myownllm_paths::camino::Utf8PathBuf;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{file::KeyInfo, scan::KnownBy};
@@ -37,7 +38,7 @@ pub enum Side {
 #[non_exhaustive]
 pub struct Candidate {
     /// The identity file.
-    pub path: PathBuf,
+    pub path: Utf8PathBuf,
     /// Its key.
     pub key: KeyInfo,
     /// The files in this home that know the device.
@@ -50,20 +51,20 @@ pub struct Candidate {
 pub enum Problem {
     /// The identity file is not in its place, although one existed: a sound one lies elsewhere, or
     /// rosters or states know the device.
-    #[error("the identity file {} is missing{}", .place.display(), MissingEvidence { found, known_by })]
+    #[error("the identity file {place} is missing{}", MissingEvidence { found, known_by })]
     Missing {
         /// The place of the file.
-        place: PathBuf,
+        place: Utf8PathBuf,
         /// The files elsewhere, each with its Device ID or its flaw, and the config that names it.
         found: Vec<FoundElsewhere>,
         /// The rosters and states that know the device, by home.
-        known_by: Vec<(PathBuf, KnownBy)>,
+        known_by: Vec<(Utf8PathBuf, KnownBy)>,
     },
     /// The identity file is not a sound one.
-    #[error("the identity file {} is damaged: {why}", .path.display())]
+    #[error("the identity file {path} is damaged: {why}")]
     Damaged {
         /// The file.
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The reason.
         why: String,
     },
@@ -78,8 +79,7 @@ pub enum Problem {
     /// Both homes hold a sound identity file, and the keys differ.
     #[error(
         "there are two different identities: {} in {} and {} in {}",
-        .old_location.key.device_id, .old_location.path.display(), .daemon_home.key.device_id,
-            .daemon_home.path.display()
+        .old_location.key.device_id, .old_location.path, .daemon_home.key.device_id, .daemon_home.path
     )]
     TwoIdentities {
         /// The candidate at the old location.
@@ -128,18 +128,18 @@ pub enum Problem {
         source: DiskError,
     },
     /// The identity file has not arrived in the daemon home.
-    #[error("the identity file is still at {}, and has to move to {}", .path.display(), .place.display())]
+    #[error("the identity file is still at {}, and has to move to {place}", .path.display())]
     Pending {
         /// The current path of the file.
         path: PathBuf,
         /// The place of the file.
-        place: PathBuf,
+        place: Utf8PathBuf,
     },
     /// Another identity file is active than a moment ago, or none is.
-    #[error("the identity file {} is not the one any more for which the permit was given", .path.display())]
+    #[error("the identity file {path} is not the one any more for which the permit was given")]
     Changed {
         /// The place of the file.
-        path: PathBuf,
+        path: Utf8PathBuf,
     },
     /// The lock that the caller passed is not the lock of the app's home.
     #[error(transparent)]
@@ -172,8 +172,7 @@ pub enum WayOut {
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
         /// The place of the file.
-        #[serde(serialize_with = "lossy")]
-        to: PathBuf,
+        to: Utf8PathBuf,
         /// Its Device ID, if it can be read.
         #[serde(skip_serializing_if = "Option::is_none")]
         device_id: Option<String>,
@@ -187,8 +186,7 @@ pub enum WayOut {
     /// previous one.
     Rewrite {
         /// The file.
-        #[serde(serialize_with = "lossy")]
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The command.
         command: String,
     },
@@ -200,8 +198,7 @@ pub enum WayOut {
     /// Restore the file from the user's own backup. The command has a path to fill in.
     Restore {
         /// The place of the file.
-        #[serde(serialize_with = "lossy")]
-        to: PathBuf,
+        to: Utf8PathBuf,
         /// The command.
         command: String,
     },
@@ -305,15 +302,15 @@ impl Refusal {
         match &self.problem {
             Problem::Missing { place: path, .. }
             | Problem::Damaged { path, .. }
-            | Problem::NotAFile { path, .. }
+            | Problem::Changed { path } => path.as_std_path(),
+            Problem::NotAFile { path, .. }
             | Problem::Newer { path, .. }
             | Problem::Unreachable { path, .. }
             | Problem::PeersUnreachable { path, .. }
             | Problem::Unreadable { path, .. }
-            | Problem::Pending { path, .. }
-            | Problem::Changed { path } => path,
+            | Problem::Pending { path, .. } => path,
             Problem::OutsideLock(error) => error.path(),
-            Problem::TwoIdentities { old_location, .. } => &old_location.path,
+            Problem::TwoIdentities { old_location, .. } => old_location.path.as_std_path(),
         }
     }
 
@@ -372,7 +369,7 @@ impl Serialize for Refusal {
 /// The evidence that a missing identity file existed.
 struct MissingEvidence<'a> {
     found: &'a [FoundElsewhere],
-    known_by: &'a [(PathBuf, KnownBy)],
+    known_by: &'a [(Utf8PathBuf, KnownBy)],
 }
 
 impl fmt::Display for MissingEvidence<'_> {
@@ -399,7 +396,7 @@ impl fmt::Display for MissingEvidence<'_> {
         }
         for (number, (home, known_by)) in self.known_by.iter().enumerate() {
             f.write_str(if number == 0 { ", and " } else { " and " })?;
-            write!(f, "{known_by} in {}", home.display())?;
+            write!(f, "{known_by} in {home}")?;
         }
         f.write_str(" know this device by it")
     }
@@ -417,6 +414,6 @@ impl fmt::Display for KnownBy {
 }
 
 /// Returns a `mkdir` for a missing directory, to put before a command.
-pub(crate) fn make_dir(dir: Option<&Path>) -> String {
+pub(crate) fn make_dir(dir: Option<impl AsRef<Path>>) -> String {
     dir.map_or_else(String::new, |dir| format!("mkdir -p -m 700 {} && ", quote(dir)))
 }

@@ -12,7 +12,7 @@ use std::{
 use myownllm_durable_fs::{
     Disk, DiskError, FileKind, Op, PART_SUFFIX, QUARANTINE_DIR, SET_ASIDE, TEMP_PREFIX, Timestamp,
 };
-
+use myownllm_paths::camino::Utf8Path;
 use serde_json::Value;
 
 use crate::{
@@ -187,7 +187,7 @@ pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
     // enough to find that out, because the daemon home lies in the app's home, which therefore
     // exists.
     let is_inside = places.daemon.path.starts_with(&places.app.path) && matches!(daemon, PlaceState::File(_));
-    let app = match disk.stat(places.app.secrets()) {
+    let app = match disk.stat(places.app.secrets().as_std_path()) {
         Err(error) if is_inside && error.is_not_found() => PlaceState::Absent,
         _ => place_state(disk, &places.app, false),
     };
@@ -230,14 +230,14 @@ fn is_absent(error: &DiskError) -> bool {
 
 /// Returns the state of the place of the identity file in a home.
 fn place_state(disk: &dyn Disk, home: &Home, is_daemon: bool) -> PlaceState {
-    match file_at(disk, &home.identity) {
+    match file_at(disk, home.identity.as_std_path()) {
         PlaceState::Absent => {}
         found => return found,
     }
     // `file_at` also reports a name below a broken symlink, or below a file, as absent.
     let mut has_secrets = true;
     for dir in [home.secrets(), &home.path] {
-        let meta = match disk.stat(dir) {
+        let meta = match disk.stat(dir.as_std_path()) {
             Ok(meta) => meta,
             Err(error) if is_absent(&error) => {
                 has_secrets = false;
@@ -245,12 +245,14 @@ fn place_state(disk: &dyn Disk, home: &Home, is_daemon: bool) -> PlaceState {
             }
             Err(error) => return PlaceState::Unreadable(error),
         };
-        match disk.stat_follow(dir) {
+        match disk.stat_follow(dir.as_std_path()) {
             // The directories above it exist too.
             Ok(meta) if meta.is_dir() => break,
-            Ok(_) if is_daemon => return PlaceState::NotAFile { path: dir.to_owned(), what: "no directory" },
+            Ok(_) if is_daemon => {
+                return PlaceState::NotAFile { path: dir.to_owned().into(), what: "no directory" };
+            }
             Ok(_) => return PlaceState::Absent,
-            Err(error) if meta.is_symlink() && is_absent(&error) => return dangling(disk, dir),
+            Err(error) if meta.is_symlink() && is_absent(&error) => return dangling(disk, dir.as_std_path()),
             Err(error) if is_absent(&error) => {}
             Err(error) => return PlaceState::Unreadable(error),
         }
@@ -279,11 +281,11 @@ fn dangling_target(disk: &dyn Disk, path: &Path) -> Result<Option<PathBuf>, Disk
 /// or in a circle, and its target. Such a symlink hides the peers, for example on an unplugged disk.
 pub(crate) fn dangling_peers(disk: &dyn Disk, home: &Home) -> Result<Option<(PathBuf, PathBuf)>, DiskError> {
     for place in home.states.iter().chain([&home.rosters, &home.legacy_roster]) {
-        let mut way: Vec<&Path> = place.ancestors().take_while(|above| *above != home.path).collect();
+        let mut way: Vec<_> = place.ancestors().take_while(|above| *above != home.path).collect();
         while let Some(path) = way.pop() {
-            match dangling_target(disk, path) {
+            match dangling_target(disk, path.as_std_path()) {
                 Ok(None) => {}
-                Ok(Some(target)) => return Ok(Some((path.to_owned(), target))),
+                Ok(Some(target)) => return Ok(Some((path.into(), target))),
                 Err(error) => return Err(error),
             }
         }
@@ -330,10 +332,10 @@ fn file_at(disk: &dyn Disk, path: &Path) -> PlaceState {
 /// Returns the identity file that a killed move has quarantined.
 fn quarantined(disk: &dyn Disk, home: &Home) -> Result<Option<Vec<u8>>, DiskError> {
     let Some(name) = home.identity.file_name() else { return Ok(None) };
-    let path = home.secrets().join(QUARANTINE_DIR).join(name);
+    let path = home.secrets().join(QUARANTINE_DIR).join(name).into_std_path_buf();
     // A relative symlink is resolved from its original place.
     let path = match disk.stat(&path)? {
-        meta if meta.is_symlink() => home.secrets().join(disk.read_link(&path)?),
+        meta if meta.is_symlink() => home.secrets().as_std_path().join(disk.read_link(&path)?),
         meta if meta.is_file() => path,
         _ => return Ok(None),
     };
@@ -378,14 +380,15 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     for (home, seen) in [(&places.daemon, &mut scan.daemon), (&places.app, &mut scan.app)] {
         search.count_known_by(home, &files, seen);
         let is_dir = |dir: &Path| disk.stat_follow(dir).ok().map(|meta| meta.is_dir());
-        seen.has_secrets = is_dir(home.secrets()) == Some(true);
-        let blocked = [home.secrets(), &home.path].into_iter().find(|dir| is_dir(dir) == Some(false));
+        seen.has_secrets = is_dir(home.secrets().as_std_path()) == Some(true);
+        let blocked = [home.secrets(), &home.path].map(Utf8Path::as_std_path);
+        let blocked = blocked.into_iter().find(|dir| is_dir(dir) == Some(false));
         seen.blocked = blocked.map(|dir| (dir.to_owned(), free_beside(disk, dir)));
         seen.aside = match &seen.state {
             PlaceState::NotAFile { path, .. } => free_beside(disk, path),
-            _ => free_beside(disk, &home.identity),
+            _ => free_beside(disk, home.identity.as_std_path()),
         };
-        seen.given_up = free_name(disk, |number| home.path.join(format!("{GIVEN_UP}{number}")));
+        seen.given_up = free_name(disk, |number| home.path.join(format!("{GIVEN_UP}{number}")).into());
     }
     rosters.sort();
     rosters.dedup();
@@ -501,8 +504,8 @@ impl Search<'_> {
     /// Collects the files that may be an identity file: every file in the home itself and in
     /// secrets directories; in other directories every file with `identity` in its name.
     fn collect_home(&mut self, home: &Home) {
-        let config = home.config.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
-        for (path, kind) in self.names(&home.path) {
+        let config = home.config.file_stem().unwrap_or_default().to_lowercase();
+        for (path, kind) in self.names(home.path.as_std_path()) {
             let name = name_of(&path);
             let is_known =
                 path == home.secrets() || self.places.homes().iter().any(|other| path == other.path);
@@ -527,7 +530,7 @@ impl Search<'_> {
                 _ => {}
             }
         }
-        self.collect_secrets(home.secrets(), MAX_SECRET_LEVELS);
+        self.collect_secrets(home.secrets().as_std_path(), MAX_SECRET_LEVELS);
     }
 
     /// Collects from any other directory of a home the files whose names contain `identity`. Skips
@@ -576,7 +579,7 @@ impl Search<'_> {
     fn collect_backups(&mut self) {
         let number =
             |path: &Path| name_of(path).split('-').nth(1).and_then(|number| number.parse::<u64>().ok());
-        let mut backups = self.names(&self.places.backups.clone());
+        let mut backups = self.names(self.places.backups.clone().as_std_path());
         backups.retain(|(_, kind)| *kind == FileKind::File);
         let others = backups.iter().filter(|(path, _)| number(path).is_none());
         self.files.extend(others.map(|(path, _)| path.clone()));
@@ -642,9 +645,8 @@ impl Search<'_> {
     /// directory of models, for example, a name alone says nothing.
     fn has_key_name(&self, path: &Path) -> bool {
         let name = name_of(path);
-        let dirs = self.places.homes().map(|home| home.path.as_path());
-        let is_top =
-            dirs.iter().chain([&self.places.backups.as_path()]).any(|dir| path.parent() == Some(*dir));
+        let mut dirs = self.places.homes().map(|home| &home.path).into_iter().chain([&self.places.backups]);
+        let is_top = dirs.any(|dir| path.parent() == Some(dir.as_std_path()));
         let is_secret = path.parent().is_some_and(is_secrets);
         name.contains(IDENTITY) && (is_secret || is_top && name.contains("json"))
     }
@@ -672,9 +674,9 @@ impl Search<'_> {
 
     fn resolved(&self, text: &str, member: &str) -> Vec<PathBuf> {
         let IdentityPaths { app, daemon, user_home, .. } = self.places;
-        let bases = [&app.path, &daemon.path, user_home];
+        let bases = [&app.path, &daemon.path, user_home].map(|base| base.as_std_path());
         let resolve = |named: PathBuf| match named.strip_prefix("~") {
-            Ok(rest) => vec![user_home.join(rest)],
+            Ok(rest) => vec![user_home.as_std_path().join(rest)],
             Err(_) if named.as_os_str().is_empty() => Vec::new(),
             Err(_) => bases.iter().map(|base| base.join(&named)).collect(),
         };
@@ -688,23 +690,25 @@ impl Search<'_> {
     fn count_known_by(&mut self, home: &Home, files: &[PathBuf], seen: &mut HomeScan) {
         let dangling = dangling_peers(self.disk, home);
         self.note_dangling_peers(dangling);
-        let mut known_by =
-            KnownBy { rosters: self.count_peer_files(&home.rosters, MAX_LEVELS), ..KnownBy::default() };
+        let mut known_by = KnownBy {
+            rosters: self.count_peer_files(home.rosters.as_std_path(), MAX_LEVELS),
+            ..KnownBy::default()
+        };
         for dir in &home.states {
-            known_by.states += self.count_peer_files(dir, MAX_LEVELS);
+            known_by.states += self.count_peer_files(dir.as_std_path(), MAX_LEVELS);
         }
-        match self.disk.stat_follow(&home.legacy_roster) {
+        match self.disk.stat_follow(home.legacy_roster.as_std_path()) {
             Ok(meta) => known_by.rosters += usize::from(meta.is_file()),
             Err(error) if is_absent(&error) => {}
             Err(error) => self.unreadable.push(error),
         }
-        let peers = home.rosters.parent().unwrap_or(&home.path);
+        let peers = home.rosters.parent().unwrap_or(&home.path).as_std_path();
         let mut evidence = Vec::new();
         if !known_by.is_empty() {
             evidence.push(peers.to_owned());
         }
         let name_of_peers = name_of(peers);
-        for (path, kind) in self.names(&home.path) {
+        for (path, kind) in self.names(home.path.as_std_path()) {
             let is_home = self.places.homes().iter().any(|other| other.path == path);
             let is_dir = matches!(kind, FileKind::Dir | FileKind::Symlink);
             if is_dir && (path == peers || !is_home && name_of(&path).contains(&name_of_peers)) {
@@ -717,7 +721,7 @@ impl Search<'_> {
                 }
             }
         }
-        let stem = name_of(&home.custody);
+        let stem = name_of(home.custody.as_std_path());
         let stem = stem.strip_suffix(".json").unwrap_or(&stem);
         let is_custody = |file: &&PathBuf| file.starts_with(home.secrets()) && name_of(file).contains(stem);
         let custody = files.iter().filter(is_custody).cloned();
@@ -738,7 +742,9 @@ impl Search<'_> {
         for (path, kind) in self.names(dir) {
             let name = name_of(&path);
             let is_counted = |home: &&Home| {
-                path == home.rosters || path == home.legacy_roster || home.states.contains(&path)
+                path == home.rosters
+                    || path == home.legacy_roster
+                    || home.states.iter().any(|dir| path == *dir)
             };
             if name.starts_with(GIVEN_UP) || self.places.homes().iter().any(is_counted) {
                 continue;

@@ -8,6 +8,7 @@ use myownllm_config_store::StoreError;
 use myownllm_durable_fs::{Disk, Owner, quote};
 use myownllm_migration::{Plan as MovePlan, Step};
 use myownllm_paths::Layout;
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 #[cfg(unix)]
 use crate::closed::{self, UNWRITABLE};
@@ -19,15 +20,15 @@ use crate::diagnostic::{Diagnostic, PROGRAM};
 #[must_use]
 pub fn missing_home(context: &Context<'_>) -> Option<StoreError> {
     let path = &context.layout.user_home;
-    let is_missing = context.disk.stat_follow(path).is_err_and(|error| error.is_not_found());
-    is_missing.then(|| StoreError::NoHome { path: path.clone() })
+    let is_missing = context.disk.stat_follow(path.as_ref()).is_err_and(|error| error.is_not_found());
+    is_missing.then(|| StoreError::NoHome { path: path.into() })
 }
 
 /// Returns the command with the home that the user probably meant, if a directory of a similar name
 /// holds a home of the app; else a command that lists the directories that exist.
 #[must_use]
 pub fn missing_home_hint(disk: &dyn Disk, layout: &Layout) -> String {
-    let home = &layout.user_home;
+    let home = layout.user_home.as_std_path();
     let is_there = |path: &Path| disk.stat_follow(path).is_ok_and(|meta| meta.is_dir());
     let above = home.ancestors().skip(1).find(|above| is_there(above)).unwrap_or(home);
     let mut rest = home.strip_prefix(above).unwrap_or(home).components();
@@ -39,7 +40,7 @@ pub fn missing_home_hint(disk: &dyn Disk, layout: &Layout) -> String {
     let names: Vec<String> =
         entries.filter_map(|entry| entry.name.into_string().ok()).filter(holds_app).collect();
     match closest(&mistyped, names.iter().map(String::as_str)) {
-        Some(name) => format!("{PROGRAM} --home {} status", quote(&home_of(name))),
+        Some(name) => format!("{PROGRAM} --home {} status", quote(home_of(name))),
         None => format!("ls -la {}", quote(above)),
     }
 }
@@ -52,18 +53,18 @@ pub fn missing_home_hint(disk: &dyn Disk, layout: &Layout) -> String {
 pub fn unwritable(
     context: &Context<'_>,
     run_as: Option<Owner>,
-    directories: &[PathBuf],
+    directories: &[Utf8PathBuf],
 ) -> Option<Diagnostic> {
     use rustix::io::Errno;
 
     let refused: Vec<(&Path, Errno)> = directories
         .iter()
         // A launch makes the app's home in the user's home.
-        .map(|path| match context.disk.stat(path) {
-            Err(_) if *path == context.layout.app_home => &context.layout.user_home,
-            _ => path,
+        .map(|path| match context.disk.stat(path.as_ref()) {
+            Err(_) if *path == context.layout.app_home => context.layout.user_home.as_std_path(),
+            _ => path.as_std_path(),
         })
-        .filter_map(|path| Some((path.as_path(), refusal_to_change(context, run_as, path)?)))
+        .filter_map(|path| Some((path, refusal_to_change(context, run_as, path)?)))
         .collect();
     let Some((directory, refusal)) = refused.iter().find(|(_, refusal)| *refusal != Errno::ACCESS) else {
         let denied: Vec<PathBuf> = refused.iter().map(|(path, _)| (*path).to_owned()).collect();
@@ -82,7 +83,7 @@ pub fn unwritable(
 /// Returns `None`: without a change, this system does not tell what may be changed in a directory.
 #[cfg(not(unix))]
 #[must_use]
-pub fn unwritable(_: &Context<'_>, _: Option<Owner>, _: &[PathBuf]) -> Option<Diagnostic> {
+pub fn unwritable(_: &Context<'_>, _: Option<Owner>, _: &[Utf8PathBuf]) -> Option<Diagnostic> {
     None
 }
 
@@ -106,9 +107,9 @@ fn refusal_to_change(
 /// Returns the directories in which a launch changes something: those in which a step of the move
 /// makes, renames or removes a name, and, if there is something to repair, the backups. Leaves out
 /// the directories that a step makes writable.
-pub(crate) fn changed_dirs(layout: &Layout, plan: &MovePlan, repairs: bool) -> Vec<PathBuf> {
-    let mut changed = BTreeSet::from([layout.app_home.as_path()]);
-    changed.extend(Some(layout.backups.as_path()).filter(|_| repairs));
+pub(crate) fn changed_dirs(layout: &Layout, plan: &MovePlan, repairs: bool) -> Vec<Utf8PathBuf> {
+    let mut changed: BTreeSet<&Path> = BTreeSet::from([layout.app_home.as_ref()]);
+    changed.extend(Some(layout.backups.as_std_path()).filter(|_| repairs));
     for step in plan.steps() {
         match step {
             Step::MoveFiles { from, to, .. } => changed.extend([from.as_path(), to.as_path()]),
@@ -130,7 +131,8 @@ pub(crate) fn changed_dirs(layout: &Layout, plan: &MovePlan, repairs: bool) -> V
     opened.for_each(|step| {
         changed.remove(step.path());
     });
-    changed.into_iter().map(Path::to_owned).collect()
+    // The directories of the state have UTF-8 names: only the files in them may have others.
+    changed.into_iter().filter_map(Utf8Path::from_path).map(Utf8Path::to_owned).collect()
 }
 
 fn above(path: &Path) -> &Path {

@@ -56,13 +56,19 @@ pub fn repair_config(
             // The report of a repair includes whatever would prevent it.
             let dry = Options { stop_legacy_daemon: false, ..*options };
             repair.diagnostics.extend(live_refusal(beside(context, &repair.loaded)?, &dry));
-        } else if !is_dry && context.disk.stat(path).is_ok() {
+        } else if !is_dry && context.disk.stat(path.as_std_path()).is_ok() {
             // A killed repair may have put the config in place without syncing it.
             let lock = lock_home(context, options)?;
             lock.ensure_durable().map_err(|error| Diagnostic::from(&error))?;
         }
         let Loaded { document, report, .. } = &repair.loaded;
-        repair.diagnostics.extend(lost_settings(document, report, path, false, context.is_myownllm()));
+        repair.diagnostics.extend(lost_settings(
+            document,
+            report,
+            path.as_std_path(),
+            false,
+            context.is_myownllm(),
+        ));
         return Ok(repair);
     }
     ensure_changeable(context)?;
@@ -82,7 +88,7 @@ pub fn repair_config(
     repair.diagnostics.extend(lost_settings(
         &applied.document,
         &applied.report,
-        path,
+        path.as_std_path(),
         is_written,
         context.is_myownllm(),
     ));

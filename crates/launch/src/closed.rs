@@ -106,12 +106,12 @@ fn places<'l>(disk: &dyn Disk, layout: &'l Layout) -> Vec<&'l Path> {
         .chain([&layout.legacy_states, &layout.legacy_roster, &layout.daemon_config])
         .chain([&layout.daemon_identity, &layout.daemon_custody, &layout.daemon_rosters])
         .chain([&layout.daemon_states, &layout.daemon_socket]);
-    let top = match disk.stat_follow(&layout.app_home) {
+    let top = match disk.stat_follow(layout.app_home.as_ref()) {
         Ok(_) => &layout.app_home,
         Err(_) => &layout.user_home,
     };
     let mut places: Vec<&Path> =
-        files.flat_map(|file| file.ancestors()).filter(|path| path.starts_with(top)).collect();
+        files.flat_map(|file| file.as_std_path().ancestors()).filter(|path| path.starts_with(top)).collect();
     places.sort_by_key(|path| (path.components().count(), path.to_path_buf()));
     places.dedup();
     places
@@ -210,9 +210,9 @@ fn open(layout: &Layout, closed: &[&PathBuf], is_unreadable: bool, is_dir: bool)
 /// another user's home, the command that looks at it with root's rights.
 fn take_over(disk: &dyn Disk, layout: &Layout, user: u32, paths: &[&Path]) -> String {
     let home = &layout.user_home;
-    match owner(disk, home).filter(|owner| owner.uid == user) {
+    match owner(disk, home.as_ref()).filter(|owner| owner.uid == user) {
         Some(Owner { uid, gid }) => {
-            let paths = paths.iter().map(|path| quote(path)).collect::<Vec<_>>().join(" ");
+            let paths = paths.iter().map(quote).collect::<Vec<_>>().join(" ");
             format!("sudo chown -R {uid}:{gid} {paths}")
         }
         None => format!("sudo {PROGRAM} --home {} status", quote(home)),

@@ -1,10 +1,9 @@
 //! Judges the file at the path of the daemon's config before a daemon starts on it: a daemon drops
 //! the settings that it does not know, and writes the rest over the file.
 
-use std::path::Path;
-
 use myownllm_config_store::{FileShape, LockedStore, Misplaced, SetAside};
 use myownllm_durable_fs::{quote, replace_symlink};
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::{Context, Options};
 use crate::diagnostic::{Class, Diagnostic, PROGRAM};
@@ -20,13 +19,14 @@ pub(crate) const SET_ASIDE: &str = "daemon.config-set-aside";
 #[must_use]
 pub fn shared_config(context: &Context<'_>) -> Option<Diagnostic> {
     let (path, app) = (&context.layout.daemon_config, &context.layout.app_config);
-    let real = |path: &Path| context.disk.canonicalize(path).ok();
+    let real = |path: &Utf8Path| context.disk.canonicalize(path.as_ref()).ok();
     real(path).filter(|at| real(app).as_ref() == Some(at))?;
-    let is_symlink = |path: &&&Path| context.disk.stat(path).is_ok_and(|meta| meta.is_symlink());
-    let symlink = [path.as_path(), app.as_path()];
+    let is_symlink =
+        |path: &&&Utf8PathBuf| context.disk.stat(path.as_ref()).is_ok_and(|meta| meta.is_symlink());
+    let symlink = [path, app];
     let symlink = symlink.iter().find(is_symlink);
-    let hint = symlink.map_or_else(|| format!("ls -l {}", quote(path)), |link| replace_symlink(link));
-    let message = format!("{} and the app's config are one file", path.display());
+    let hint = symlink.map_or_else(|| format!("ls -l {}", quote(path)), replace_symlink);
+    let message = format!("{path} and the app's config are one file");
     let diagnostic = Diagnostic::error("daemon.config-is-the-apps", message).at(path);
     Some(diagnostic.hint(hint).class(Class::Refused))
 }
@@ -36,8 +36,7 @@ pub fn shared_config(context: &Context<'_>) -> Option<Diagnostic> {
 #[must_use]
 pub fn misplaced_diagnostic(context: &Context<'_>, misplaced: &Misplaced) -> Diagnostic {
     let path = &context.layout.daemon_config;
-    let message =
-        format!("{} {}; a repair keeps it as a backup and sets it aside", path.display(), is(misplaced));
+    let message = format!("{path} {}; a repair keeps it as a backup and sets it aside", is(misplaced));
     Diagnostic::error(code(misplaced), message).at(path).hint(format!("{PROGRAM} repair"))
 }
 
@@ -77,8 +76,7 @@ pub(crate) fn settle_daemon_config(
         outcome.diagnostics.extend(kept.map(|kept| {
             let SetAside { backup, misplaced, .. } = kept;
             let message = format!(
-                "{} {}; it is the backup {backup} now, and is set aside once the daemon that runs has ended",
-                path.display(),
+                "{path} {}; it is the backup {backup} now, and is set aside once the daemon that runs has ended",
                 is(&misplaced)
             );
             Diagnostic::warning(code(&misplaced), message).at(path).hint(format!("{PROGRAM} daemon restart"))
@@ -92,8 +90,7 @@ pub(crate) fn settle_daemon_config(
             (None, []) => "the daemon begins at its defaults".to_owned(),
             (None, keys) => format!("the daemon's own settings stay: {}", keys.join(", ")),
         };
-        let message =
-            format!("{} {}; it is the backup {} now, and {then}", path.display(), was(&done), done.backup);
+        let message = format!("{path} {}; it is the backup {} now, and {then}", was(&done), done.backup);
         Diagnostic::warning(SET_ASIDE, message).at(path).hint(format!("{PROGRAM} config history"))
     }));
     Ok(())

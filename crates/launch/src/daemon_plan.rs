@@ -2,7 +2,6 @@
 
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 
 use myownllm_daemon::{Decision, Endpoint, Role};
 use myownllm_durable_fs::Owner;
@@ -136,8 +135,8 @@ fn ensure_readable_state(context: &Context<'_>) -> Result<(), Diagnostic> {
         .map_err(|refusal| Diagnostic::from(&refusal))?;
     let states = [&layout.daemon_rosters, &layout.daemon_states];
     let above = layout.daemon_rosters.parent().filter(|above| *above != layout.daemon_home);
-    for directory in above.into_iter().chain(states.map(PathBuf::as_path)) {
-        let real = context.disk.canonicalize(directory);
+    for directory in above.into_iter().chain(states.map(|dir| &**dir)) {
+        let real = context.disk.canonicalize(directory.as_ref());
         let listed =
             real.and_then(|real| context.disk.for_each_entry(&real, &mut |_| ControlFlow::Break(())));
         // A file in the place of a directory has diagnostics of its own.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use myownllm_config_model::Document;
@@ -14,6 +14,7 @@ use myownllm_daemon::{
 };
 pub use myownllm_daemon::{DaemonKind, RunningDaemon};
 use myownllm_durable_fs::{Disk, DiskError};
+use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{ControlSocket, HostApp, Layout, Mode, Socket, check_control_socket};
 
 use crate::diagnostic::Diagnostic;
@@ -38,7 +39,7 @@ pub trait Daemons {
     /// Returns the daemons that serve either home: at the socket of the old location, at `leaked`
     /// (a control socket that an overwritten config names), at the app's own socket, or without a
     /// reachable socket.
-    fn live(&self, leaked: Option<&Path>) -> Vec<RunningDaemon>;
+    fn live(&self, leaked: Option<&Utf8Path>) -> Vec<RunningDaemon>;
     /// Returns the daemon that listens at the socket of the old location, if any. Cheap enough for
     /// every start.
     fn live_legacy(&self) -> Option<RunningDaemon>;
@@ -195,11 +196,11 @@ impl<'a> LocalDaemons<'a> {
     /// Returns the daemons of both homes. The own daemon listens at `own`; `leaked` is a control
     /// socket that an overwritten config names. On Windows, all daemons use one pipe, which tells
     /// nothing about the home.
-    fn of_homes(&self, own: Endpoint, leaked: Option<&Path>) -> HomeDaemons {
+    fn of_homes(&self, own: Endpoint, leaked: Option<&Utf8Path>) -> HomeDaemons {
         let mut homes = self.homes.clone();
         homes.own = own;
-        let is_address = |path: &&Path| check_control_socket(path, self.layout.platform, path).is_ok();
-        let sockets = [Some(self.layout.legacy_socket.as_path()), leaked.filter(is_address)];
+        let is_address = |path: &&Utf8Path| check_control_socket(path, self.layout.platform, path).is_ok();
+        let sockets = [Some(&*self.layout.legacy_socket), leaked.filter(is_address)];
         let sockets = sockets.into_iter().flatten().filter(|_| !cfg!(windows));
         homes.legacy = sockets.map(|path| self.at(Socket::Path(path.to_owned()))).collect();
         homes
@@ -239,7 +240,7 @@ impl<'a> LocalDaemons<'a> {
 }
 
 impl Daemons for LocalDaemons<'_> {
-    fn live(&self, leaked: Option<&Path>) -> Vec<RunningDaemon> {
+    fn live(&self, leaked: Option<&Utf8Path>) -> Vec<RunningDaemon> {
         self.of_homes(self.whereabouts(Mode::OwnLlm), leaked).running()
     }
 
@@ -304,7 +305,7 @@ impl Daemons for LocalDaemons<'_> {
 
     fn await_starting(&self, cancelled: &dyn Fn() -> bool) -> bool {
         let is_one_starting = || {
-            let strays = orphans_of(&self.layout.daemon_home, &self.layout.app.home_variable);
+            let strays = orphans_of(self.layout.daemon_home.as_ref(), &self.layout.app.home_variable);
             !strays.is_empty() && strays.iter().all(|stray| stray.starting)
         };
         let deadline = Instant::now() + self.ready_within;
@@ -318,14 +319,12 @@ impl Daemons for LocalDaemons<'_> {
 
     fn suspects(&self) -> Vec<Suspect> {
         let config = &self.layout.app_config;
-        let mut draft = config.clone().into_os_string();
-        draft.push(".tmp");
         suspects(&SuspectSearch {
-            dir: &self.layout.app_home,
+            dir: self.layout.app_home.as_ref(),
             home_variable: &self.layout.app.home_variable,
-            files: &[config.clone(), draft.into()],
+            files: &[config.into(), format!("{config}.tmp").into()],
             program: &self.layout.app.name.to_lowercase(),
-            user_home: &self.layout.user_home,
+            user_home: self.layout.user_home.as_ref(),
         })
     }
 
@@ -364,13 +363,13 @@ pub fn abandoned_diagnostic(socket: &AbandonedSocket) -> Diagnostic {
 ///
 /// # Errors
 /// Fails if the config exists and cannot be read.
-pub fn read_control_socket(disk: &dyn Disk, config: &Path) -> Result<ControlSocket, DiskError> {
+pub fn read_control_socket(disk: &dyn Disk, config: &Utf8Path) -> Result<ControlSocket, DiskError> {
     Ok(read_document(disk, config)?.as_ref().map_or(ControlSocket::InHome, ControlSocket::of_document))
 }
 
 /// Returns a config; `None` if it does not exist, is not a regular file, or is not JSON.
-pub(crate) fn read_document(disk: &dyn Disk, config: &Path) -> Result<Option<Document>, DiskError> {
-    match disk.read(config, CONFIG_LIMIT) {
+pub(crate) fn read_document(disk: &dyn Disk, config: &Utf8Path) -> Result<Option<Document>, DiskError> {
+    match disk.read(config.as_ref(), CONFIG_LIMIT) {
         Ok(bytes) => Ok(Document::parse(&bytes).ok().map(|parsed| parsed.document)),
         Err(error) if error.is_not_found() => Ok(None),
         // The disk reports a directory as `IsADirectory`, and anything else that is not a regular

@@ -15,6 +15,7 @@ use myownllm_durable_fs::LockError;
 use myownllm_identity::{Refusal as IdentityRefusal, WayOut};
 use myownllm_migration::MigrationError;
 use myownllm_paths::PathsError;
+use myownllm_paths::camino::Utf8Path;
 use serde::Serialize;
 
 /// The name of this program, as everybody can call it.
@@ -147,8 +148,8 @@ impl Diagnostic {
 
     /// Sets the path that the diagnostic is about.
     #[must_use]
-    pub fn at(mut self, path: &Path) -> Self {
-        self.path = Some(path.display().to_string());
+    pub fn at(mut self, path: impl AsRef<Path>) -> Self {
+        self.path = Some(path.as_ref().display().to_string());
         self
     }
 
@@ -232,8 +233,8 @@ pub fn add_untold(diagnostics: &mut Vec<Diagnostic>, more: impl IntoIterator<Ite
 /// Returns the diagnostics of a look at the config at `path`. For a change, a config of a newer
 /// version is an error, in the place of the remark that the look made.
 #[must_use]
-pub fn config_diagnostics(loaded: &Loaded, path: &Path) -> Vec<Diagnostic> {
-    let newer = loaded.newer.map(|version| StoreError::Newer { path: path.to_owned(), version });
+pub fn config_diagnostics(loaded: &Loaded, path: &Utf8Path) -> Vec<Diagnostic> {
+    let newer = loaded.newer.map(|version| StoreError::Newer { path: path.to_owned().into(), version });
     let is_told = |code: &str| newer.as_ref().is_some_and(|newer| newer.code() == code);
     let found = loaded.diagnostics.iter().filter(|found| !is_told(found.code)).map(Diagnostic::from);
     found.chain(newer.iter().map(Diagnostic::from)).collect()
@@ -371,7 +372,6 @@ impl From<&SpawnError> for Diagnostic {
         }
         let class = match error {
             SpawnError::Identity(refusal) => return Self::from(&**refusal),
-            SpawnError::HomeNotUtf8 { .. } => Class::Refused,
             SpawnError::Occupied { found, .. } if matches!(**found, Probe::ForeignOwner { .. }) => {
                 Class::Refused
             }

@@ -72,7 +72,7 @@ pub fn edit_config(
         made = edit(document);
         made.as_ref().map(|change| change.changed).map_err(|refusal| refusal.message.clone().into())
     };
-    let former = context.disk.read(&context.layout.app_config, CONFIG_LIMIT);
+    let former = context.disk.read(context.layout.app_config.as_std_path(), CONFIG_LIMIT);
     let former = former.inspect_err(|error| tracing::debug!(%error, "the config before the edit is unknown"));
     let former = former.ok();
     let updated = match lock.update(ids, &mut apply) {

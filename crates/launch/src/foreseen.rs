@@ -8,6 +8,7 @@ use myownllm_daemon::SpawnError;
 use myownllm_durable_fs::trust::unchangeable_part;
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, move_aside, quote};
 use myownllm_migration::{MigrationError, Plan as MovePlan, Step};
+use myownllm_paths::camino::Utf8Path;
 
 use crate::context::{Context, Options};
 use crate::diagnostic::{Class, Diagnostic};
@@ -23,7 +24,8 @@ pub(crate) fn blocked_move(
     let runner = options.run_as.map(|owner| owner.uid).or_else(|| Some(disk.runner()?.uid));
     let foreign = |path: &Path| {
         let meta = disk.stat(path).ok()?;
-        let home = disk.stat_follow(&context.layout.app_home).ok()?.owner.filter(|_| runner != Some(0))?;
+        let home =
+            disk.stat_follow(context.layout.app_home.as_ref()).ok()?.owner.filter(|_| runner != Some(0))?;
         unchangeable_part(path, &meta, home).filter(|_| meta.owner.map(|owner| owner.uid) != runner)
     };
     // A single file holds a secret and becomes private.
@@ -81,15 +83,15 @@ pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
     let home = &context.layout.daemon_home;
     let path = home.join("daemon.log");
     let refused = |source: io::Error, hint: String| {
-        Diagnostic::from(&SpawnError::Log { path: path.clone(), source }).hint(hint)
+        Diagnostic::from(&SpawnError::Log { path: path.clone().into(), source }).hint(hint)
     };
-    if let Some(hint) = [home, &path].into_iter().find_map(|path| unlocked(context.disk, path)) {
+    if let Some(hint) = [home, &path].into_iter().find_map(|path| unlocked(context.disk, path.as_ref())) {
         return Some(refused(protected(), hint));
     }
-    match context.disk.stat(&path).ok()?.kind {
+    match context.disk.stat(path.as_ref()).ok()?.kind {
         FileKind::File | FileKind::Symlink => None,
         _ => {
-            let no_file = format!("{} is no file", path.display());
+            let no_file = format!("{path} is no file");
             let source = io::Error::new(io::ErrorKind::AlreadyExists, no_file);
             Some(refused(source, move_aside(&path, "aside")))
         }
@@ -99,35 +101,35 @@ pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
 /// Reports that the disk of the daemon home is full: not even the daemon's log could be written.
 pub(crate) fn full_disk(context: &Context<'_>) -> Option<Diagnostic> {
     let home = &context.layout.daemon_home;
-    let there = home.ancestors().find(|above| context.disk.stat_follow(above).is_ok())?;
+    let there = home.ancestors().find(|above| context.disk.stat_follow(above.as_ref()).is_ok())?;
     is_full(there).then(|| told_no_room(home, "No space left on device", "df -h"))
 }
 
 /// Reports that the app's home cannot be opened, and so not be locked.
 pub(crate) fn unlockable(context: &Context<'_>) -> Option<Diagnostic> {
     let home = &context.layout.app_home;
-    let opened = context.disk.for_each_entry(home, &mut |_| std::ops::ControlFlow::Break(()));
+    let opened = context.disk.for_each_entry(home.as_ref(), &mut |_| std::ops::ControlFlow::Break(()));
     let error = opened.err().filter(|error| error.kind() == io::ErrorKind::PermissionDenied)?;
     Some(Diagnostic::from_error(&error, "durable-fs.lock-failed", error.hint()).at(home))
 }
 
 /// Reports that nothing can be written in the daemon home.
-pub(crate) fn told_no_room(home: &Path, what: &str, command: &str) -> Diagnostic {
-    let message = format!("the daemon's program can write nothing in {}: {what}", home.display());
+pub(crate) fn told_no_room(home: &Utf8Path, what: &str, command: &str) -> Diagnostic {
+    let message = format!("the daemon's program can write nothing in {home}: {what}");
     let diagnostic = Diagnostic::error("daemon.no-room", message).at(home);
     diagnostic.hint(format!("{command} {}", quote(home))).class(Class::Daemon)
 }
 
 /// True if the disk of a directory has no free block, or no free file, for this user.
 #[cfg(unix)]
-pub(crate) fn is_full(dir: &Path) -> bool {
-    rustix::fs::statvfs(dir).is_ok_and(|disk| {
+pub(crate) fn is_full(dir: &Utf8Path) -> bool {
+    rustix::fs::statvfs(dir.as_std_path()).is_ok_and(|disk| {
         let blocks = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
         blocks == 0 || (disk.f_files > 0 && disk.f_ffree == 0)
     })
 }
 
 #[cfg(not(unix))]
-pub(crate) fn is_full(_: &Path) -> bool {
+pub(crate) fn is_full(_: &Utf8Path) -> bool {
     false
 }

@@ -61,9 +61,7 @@ fn command(diagnostic: &Diagnostic) -> Option<String> {
         ("daemon.not-started", _) => ours("daemon logs"),
         ("daemon.unknown-op", _) => ours("daemon status"),
         ("daemon.no-means", _) => Some("ulimit -n".to_owned()),
-        ("daemon.home-not-utf8" | "paths.no-home" | "paths.relative-home", _) => {
-            ours("--home /path/to/home status")
-        }
+        ("paths.no-home" | "paths.relative-home", _) => ours("--home /path/to/home status"),
         ("network.unknown", _) => ours("network list"),
         ("envelope.not-an-envelope", _) => ours("network export NAME"),
         ("salvage.odd-network" | "config.replaced", _) => ours("config history"),
@@ -87,7 +85,7 @@ pub(crate) fn launch_with(program: &Path) -> String {
 }
 
 /// Returns the command that opens a file, at a line if one is known.
-pub fn edit(file: &Path, line: Option<usize>) -> String {
+pub fn edit(file: impl AsRef<Path>, line: Option<usize>) -> String {
     let line = line.map_or_else(String::new, |line| format!("+{line} "));
     format!("${{EDITOR:-vi}} {line}{}", quote(file))
 }
@@ -192,7 +190,6 @@ mod tests {
                 SpawnError::ResourceExhausted { endpoint: endpoint(), problem: op() },
                 SpawnError::SocketTooLong { endpoint: endpoint(), length: 2, limit: 1 },
                 SpawnError::NotASocket { path: path() },
-                SpawnError::HomeNotUtf8 { home: path() },
                 SpawnError::HomeRelative { home: path() },
                 SpawnError::Home { home: path(), source: failed() },
                 SpawnError::Log { path: path(), source: failed() },
@@ -218,11 +215,12 @@ mod tests {
         use myownllm_config_store::StoreError;
         use myownllm_paths::PathsError;
         let path = || std::path::PathBuf::from(sim_path!("/h/a b"));
+        let utf8 = || sim_path!("/h/a b").into();
         let errors = [
-            PathsError::ControlSocket { named: path(), why: "is empty", config: path() },
-            PathsError::SocketTooLong { socket: path(), length: 2, limit: 1, daemon_config: path() },
+            PathsError::ControlSocket { named: utf8(), why: "is empty", config: utf8() },
+            PathsError::SocketTooLong { socket: utf8(), length: 2, limit: 1, daemon_config: utf8() },
             PathsError::Lookup { path: path(), source: failed() },
-            PathsError::NotADirectory { daemon_home: path(), at: path(), what: "a file" },
+            PathsError::NotADirectory { daemon_home: utf8(), at: utf8(), what: "a file" },
         ];
         errors.iter().for_each(|error| is_a_command(Diagnostic::from(error)));
         let errors = [

@@ -1,12 +1,11 @@
 //! Decides what a launch does in the home, before anything is changed there.
 
-use std::path::{Path, PathBuf};
-
 use myownllm_config_store::{FileShape, Misplaced, Pending, Report};
 use myownllm_daemon::StoppedDaemon;
 use myownllm_durable_fs::quote;
 use myownllm_identity::Refusal;
 use myownllm_migration::{LiveDaemon, LiveKind};
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::{Context, Options};
 use crate::daemon_config::shared_config;
@@ -76,7 +75,7 @@ pub(crate) struct HomePlan {
     /// Every daemon that was found.
     pub(crate) live: Vec<RunningDaemon>,
     /// The control socket that an overwritten config names.
-    pub(crate) leaked: Option<PathBuf>,
+    pub(crate) leaked: Option<Utf8PathBuf>,
 }
 
 impl HomePlan {
@@ -131,7 +130,7 @@ impl HomePlan {
 pub fn live_beside_repair(
     context: &Context<'_>,
     repair: &myownllm_config_store::Report,
-    leaked: Option<&Path>,
+    leaked: Option<&Utf8Path>,
 ) -> Vec<RunningDaemon> {
     let is_the_apps = matches!(repair.shape, FileShape::App | FileShape::Unknown | FileShape::Missing);
     if (is_the_apps || repair.wiped.is_some()) && repair.daemon_half.is_none() {

@@ -1,9 +1,8 @@
 //! The diagnostics of a move of the daemon's state, and the look for daemons while it runs.
 
-use std::path::Path;
-
 use myownllm_durable_fs::{SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
 use myownllm_migration::{Collision, Direction, Keep, LiveDaemon, LiveDaemons};
+use myownllm_paths::camino::Utf8Path;
 
 use crate::daemons::Daemons;
 use crate::diagnostic::{Class, Diagnostic};
@@ -32,7 +31,7 @@ pub fn move_diagnostics<'a>(
 }
 
 /// Reports that the file system of a home does not confirm that a change is on the disk.
-pub(crate) fn sync_unconfirmed(home: &Path) -> Diagnostic {
+pub(crate) fn sync_unconfirmed(home: &Utf8Path) -> Diagnostic {
     Diagnostic::warning(SYNC_UNCONFIRMED, sync_unconfirmed_message(home))
         .at(home)
         .hint(format!("findmnt --target {}", quote(home)))
@@ -57,7 +56,7 @@ pub struct Watch<'a> {
     /// Finds the daemons.
     pub daemons: &'a dyn Daemons,
     /// The control socket that an overwritten config names.
-    pub leaked: Option<&'a Path>,
+    pub leaked: Option<&'a Utf8Path>,
 }
 
 impl LiveDaemons for Watch<'_> {

@@ -91,7 +91,7 @@ fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome)
     let lost = lost_settings(
         &outcome.document,
         &outcome.config,
-        &context.layout.app_config,
+        context.layout.app_config.as_std_path(),
         is_written,
         is_myownllm,
     );
@@ -104,8 +104,8 @@ fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome)
 fn load(context: &Context<'_>, ids: &mut dyn Ids) -> (Outcome, Option<Pending>) {
     let (loaded, failed) = match context.store.load(ids) {
         Ok(loaded) => {
-            let path = context.layout.app_config.clone();
-            let newer = loaded.newer.map(|version| StoreError::Newer { path, version });
+            let path = &context.layout.app_config;
+            let newer = loaded.newer.map(|version| StoreError::Newer { path: path.into(), version });
             (loaded, newer)
         }
         Err(error) => (context.store.fallback(ids), Some(error)),
@@ -352,7 +352,7 @@ impl<'a> Run<'_, 'a> {
         let context = self.context;
         let home = &context.layout.daemon_home;
         let lock = self.lock.as_deref().ok_or_else(Vec::new)?;
-        make_dirs(lock.home_lock(), &context.layout.app_home, home, 0o700, None)
+        make_dirs(lock.home_lock(), context.layout.app_home.as_ref(), home.as_ref(), 0o700, None)
             .map_err(|error| one(Diagnostic::from_error(&error, error.code(), error.hint()).at(home)))?;
         tell_where_the_key_is(context, lock, &mut self.outcome).map_err(one)?;
         let permit =

@@ -1,12 +1,11 @@
 //! Checks that a daemon that is started now could come up, and be found.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use myownllm_daemon::{
-    Candidate, Endpoint, Origin, Refusal, Verdict, check_socket_file, process_serves,
-};
+use myownllm_daemon::{Candidate, Endpoint, Origin, Refusal, Verdict, check_socket_file, process_serves};
 use myownllm_durable_fs::{Metadata, Owner, move_aside, quote};
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_paths::{ControlSocket, Mode, PathsError, Platform, check_control_socket};
 
 use crate::access::unwritable;
@@ -20,10 +19,10 @@ pub(crate) const LEAKED: &str = "daemon.leaked-socket-unreadable";
 
 /// Returns the control socket that the app's config names if a daemon has overwritten it: that
 /// daemon may listen there.
-pub fn leaked_socket(context: &Context<'_>) -> Result<Option<PathBuf>, Diagnostic> {
+pub fn leaked_socket(context: &Context<'_>) -> Result<Option<Utf8PathBuf>, Diagnostic> {
     let config = &context.layout.app_config;
     read_control_socket(context.disk, config)
-        .map(|said| said.named().map(Path::to_path_buf))
+        .map(|said| said.named().map(Utf8Path::to_path_buf))
         .map_err(|error| Diagnostic::from_error(&error, LEAKED, error.hint()).at(config))
 }
 
@@ -37,16 +36,16 @@ pub(crate) const NO_FILE: &str = "daemon.config-unreadable";
 /// wait for a pipe, or fail.
 pub(crate) fn config_that_is_no_file(context: &Context<'_>) -> Option<Diagnostic> {
     let config = &context.layout.daemon_config;
-    let meta = context.disk.stat_follow(config).ok().filter(|meta| !meta.is_file())?;
+    let meta = context.disk.stat_follow(config.as_ref()).ok().filter(|meta| !meta.is_file())?;
     let is = if meta.is_dir() { "a directory" } else { "no file" };
-    let message = format!("cannot read {}: it is {is}", config.display());
+    let message = format!("cannot read {config}: it is {is}");
     Some(Diagnostic::error(NO_FILE, message).at(config).hint(move_aside(config, "aside")))
 }
 
 /// Returns the socket that the daemon's config names, and the config that names it. If there is no
 /// daemon's config yet, that is the app's config, from which a repair gives back the daemon's
 /// settings.
-fn named_socket<'a>(context: &Context<'a>) -> Result<(ControlSocket, &'a Path), Diagnostic> {
+fn named_socket<'a>(context: &Context<'a>) -> Result<(ControlSocket, &'a Utf8Path), Diagnostic> {
     let config = &context.layout.daemon_config;
     if let Some(diagnostic) = config_that_is_no_file(context) {
         return Err(diagnostic);
@@ -75,7 +74,7 @@ pub fn check_socket(context: &Context<'_>) -> Result<(), Diagnostic> {
 }
 
 /// Checks that the path of the socket that `config` names can be bound.
-fn check_length(context: &Context<'_>, said: &ControlSocket, config: &Path) -> Result<(), Diagnostic> {
+fn check_length(context: &Context<'_>, said: &ControlSocket, config: &Utf8Path) -> Result<(), Diagnostic> {
     let layout = context.checked.map_err(Diagnostic::from)?;
     let (socket, _) = layout.socket_for_mode(Mode::OwnLlm, said);
     myownllm_paths::check_socket(&socket, layout.platform, config).map_err(|error| Diagnostic::from(&error))
@@ -106,8 +105,8 @@ pub fn check_start(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), D
 fn check_directory_of(
     context: &Context<'_>,
     run_as: Option<Owner>,
-    socket: &Path,
-    config: &Path,
+    socket: &Utf8Path,
+    config: &Utf8Path,
 ) -> Result<(), Diagnostic> {
     let Some(directory) = socket.parent().filter(|_| context.layout.platform != Platform::Windows) else {
         return Ok(());
@@ -121,7 +120,7 @@ fn check_directory_of(
         let error = PathsError::ControlSocket { named, why, config: config.to_owned() };
         Diagnostic::from(&error)
     };
-    match context.disk.stat_follow(directory) {
+    match context.disk.stat_follow(directory.as_ref()) {
         Ok(meta) if meta.is_dir() && is_kernel_dir(context, &meta) => {
             Err(refused("is in a file system of the kernel, in which no socket can be made"))
         }
@@ -132,7 +131,8 @@ fn check_directory_of(
         Ok(_) => Err(refused("is below what is no directory")),
         Err(error) if error.is_not_found() => {
             // No directory can be made through a symlink to nothing.
-            let leads_nowhere = |above: &&Path| {
+            let leads_nowhere = |above: &&Utf8Path| {
+                let above = above.as_std_path();
                 context.disk.stat(above).is_ok_and(|meta| meta.is_symlink())
                     && context.disk.stat_follow(above).is_err_and(|error| error.is_not_found())
             };
@@ -166,9 +166,9 @@ fn is_kernel_dir(context: &Context<'_>, directory: &Metadata) -> bool {
 /// owner, so the config must name another path. The default path has no other owner.
 fn check_is_no_other_file(
     context: &Context<'_>,
-    socket: &Path,
+    socket: &Utf8Path,
     endpoint: &Endpoint,
-    config: &Path,
+    config: &Utf8Path,
 ) -> Result<(), Diagnostic> {
     if socket == context.layout.daemon_socket || check_socket_file(endpoint).is_ok() {
         return Ok(());
@@ -224,10 +224,10 @@ pub(crate) fn name_program(context: &Context<'_>, mut missing: Diagnostic) -> Di
     let app = &context.layout.app;
     let bin = |dir: &str| context.layout.user_home.join(dir).join(app.daemon_program.as_ref());
     let usual = [".cargo/bin", ".local/bin", "/usr/local/bin", "/opt/homebrew/bin", "/usr/bin"];
-    let is_program = |path: &PathBuf| {
-        context.disk.stat_follow(path).is_ok_and(|meta| meta.is_file() && meta.mode & 0o111 != 0)
+    let is_program = |path: &Utf8PathBuf| {
+        context.disk.stat_follow(path.as_ref()).is_ok_and(|meta| meta.is_file() && meta.mode & 0o111 != 0)
     };
-    missing.hint = usual.map(bin).into_iter().find(is_program).map(|program| launch_with(&program));
+    missing.hint = usual.map(bin).into_iter().find(is_program).map(|program| launch_with(program.as_ref()));
     let variable = app.daemon_program_variables.last().filter(|_| missing.hint.is_none());
     if let Some(variable) = variable {
         missing.message.push_str(&format!("; install {}, or name the program in {variable}", app.name));

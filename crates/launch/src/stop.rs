@@ -41,7 +41,7 @@ pub fn stop_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<E
     let _lock = lock_home(context, options)?;
     for daemon in running() {
         let stopped = context.daemons.stop(&daemon).map_err(|error| {
-            let diagnostic = Diagnostic::from(&error).at(&daemon.place());
+            let diagnostic = Diagnostic::from(&error).at(daemon.place());
             match daemon.hint() {
                 Some(hint) => diagnostic.hint(hint),
                 None => diagnostic,

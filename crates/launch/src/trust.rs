@@ -28,14 +28,15 @@ pub fn trusted_home(context: &Context<'_>) -> Result<(), Diagnostic> {
         return Err(refusal(context, problem));
     }
     let layout = context.layout;
-    let directories = [Some(layout.daemon_home.as_path()), layout.daemon_identity.parent()];
+    let directories = [Some(&*layout.daemon_home), layout.daemon_identity.parent()];
     directories.into_iter().flatten().try_for_each(|directory| trusted_way(context, directory))?;
-    trusted_target(context, &layout.daemon_identity)
+    trusted_target(context, layout.daemon_identity.as_ref())
 }
 
 /// Checks the way from the app's home to a path in it.
-fn trusted_way(context: &Context<'_>, path: &Path) -> Result<(), Diagnostic> {
-    let found = look_inside(context.disk, &context.layout.app_home, path).map_err(|error| failed(&error))?;
+fn trusted_way(context: &Context<'_>, path: impl AsRef<Path>) -> Result<(), Diagnostic> {
+    let found = look_inside(context.disk, context.layout.app_home.as_ref(), path.as_ref())
+        .map_err(|error| failed(&error))?;
     found.map_or(Ok(()), |problem| Err(refusal(context, &problem)))
 }
 
@@ -50,7 +51,7 @@ fn trusted_target(context: &Context<'_>, file: &Path) -> Result<(), Diagnostic> 
 /// Returns the error of [`trusted_home`] as a warning, for a run that wrote there: other users may
 /// read what the run wrote, or replace it.
 pub fn wrote_where_others_can(context: &Context<'_>) -> Option<Diagnostic> {
-    let config = || trusted_target(context, &context.layout.app_config);
+    let config = || trusted_target(context, context.layout.app_config.as_ref());
     trusted_home(context).and_then(|()| config()).err().map(Diagnostic::as_warning)
 }
 
@@ -69,8 +70,7 @@ pub(crate) fn ensure_own_daemon(context: &Context<'_>, run_as: Option<Owner>) ->
         return Ok(());
     }
     let home = &context.layout.app_home;
-    let message =
-        format!("{} belongs to user {}, and no daemon of root's is started there", home.display(), owner.uid);
+    let message = format!("{home} belongs to user {}, and no daemon of root's is started there", owner.uid);
     Err(Diagnostic::error("paths.foreign-home", message)
         .at(home)
         .hint(as_user(context, owner.uid, "launch --no-daemon"))
@@ -78,7 +78,7 @@ pub(crate) fn ensure_own_daemon(context: &Context<'_>, run_as: Option<Owner>) ->
 }
 
 fn look(context: &Context<'_>) -> Result<HomeTrust, Diagnostic> {
-    HomeTrust::look(context.disk, &context.layout.app_home).map_err(|error| match context.checked {
+    HomeTrust::look(context.disk, context.layout.app_home.as_ref()).map_err(|error| match context.checked {
         // The check of the layout failed on the same path, and its error names what it looked for.
         Err(error) => Diagnostic::from(error),
         Ok(_) => failed(&error),

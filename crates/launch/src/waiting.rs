@@ -6,6 +6,7 @@ use std::time::Duration;
 use myownllm_config_store::LockedStore;
 use myownllm_daemon::SpawnError;
 use myownllm_durable_fs::LockError;
+use myownllm_paths::camino::Utf8Path;
 
 use crate::context::{Context, OnWait, Options};
 use crate::diagnostic::Diagnostic;
@@ -43,10 +44,10 @@ pub fn lock_home<'a>(
 
 impl Options<'_> {
     /// Reports once that the run waits: only at the first wait.
-    pub(crate) fn tell_of_wait(&self, home: &Path, waited: Duration) {
+    pub(crate) fn tell_of_wait(&self, home: &Utf8Path, waited: Duration) {
         if waited.is_zero() {
-            let holder = holder(home);
-            tracing::info!(home = %home.display(), holder, "another process holds the lock");
+            let holder = holder(home.as_ref());
+            tracing::info!(%home, holder, "another process holds the lock");
             if let Some(OnWait(tell)) = self.on_wait {
                 tell(holder);
             }

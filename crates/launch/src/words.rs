@@ -29,7 +29,8 @@ pub fn process(pid: Option<u32>) -> String {
 /// Returns a path for a person: below the user's home it begins with `~`. A path with spaces is
 /// quoted for a shell.
 #[must_use]
-pub fn short(path: &Path, user_home: &Path) -> String {
+pub fn short(path: impl AsRef<Path>, user_home: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
     let shown = |path: &Path| match path.to_string_lossy() {
         text if text.contains(is_control) => escape_controls(&text),
         text if text.contains(' ') => quote(path),

@@ -21,6 +21,7 @@ use myownllm_durable_fs::sim::{Fault, SimDisk};
 use myownllm_durable_fs::{Disk, sim_path};
 use myownllm_launch::{Context, Daemons, Options, Outcome, RunningDaemon, launch};
 use myownllm_migration::{Homes, Migrator};
+use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{CheckedLayout, Env, MYOWNLLM, Mode, PathResolver, Platform, Resolver};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -54,7 +55,7 @@ fn broken_home(version: &str) -> SimDisk {
 struct Nobody;
 
 impl Daemons for Nobody {
-    fn live(&self, _: Option<&Path>) -> Vec<RunningDaemon> {
+    fn live(&self, _: Option<&Utf8Path>) -> Vec<RunningDaemon> {
         Vec::new()
     }
     fn live_legacy(&self) -> Option<RunningDaemon> {
@@ -85,7 +86,9 @@ impl Daemons for Nobody {
 
 /// Keeps the names of the spans, and the level and the fields of the events.
 #[derive(Clone, Default)]
-struct Captured(Arc<Mutex<(Vec<String>, Vec<(Level, String)>)>>);
+struct Captured(Arc<Mutex<(Vec<String>, Vec<Told>)>>);
+
+type Told = (Level, String);
 
 impl Subscriber for Captured {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -122,7 +125,7 @@ fn run(disk: &SimDisk) -> Outcome {
     let layout = Resolver::new(MYOWNLLM).for_platform(Platform::Linux).resolve(&Env::explicit(HOME)).unwrap();
     let checked: Result<CheckedLayout, _> = CheckedLayout::new(layout.clone(), &On(disk));
     let clock = Skipping::default();
-    let schema = MyOwnLlm::new(layout.conversations.to_string_lossy());
+    let schema = MyOwnLlm::new(layout.conversations.as_str());
     let store = Store::new(disk, &clock, StorePaths::of(&layout), &schema);
     let migrator = Migrator::new(disk, Homes::new(&layout.app_home, &layout.daemon_home));
     let context = Context {

@@ -5,7 +5,6 @@
 
 mod common;
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use myownllm_durable_fs::sim::SimDisk;
 use myownllm_durable_fs::sim_path;
 use myownllm_launch::{Context, Daemons, Options, Outcome, RunningDaemon, checks, launch, plan};
 use myownllm_migration::{Homes, Migrator};
+use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{CheckedLayout, Env, HostApp, Layout, MYOWNLLM, Mode, PathResolver, Platform, Resolver};
 use serde_json::{Map, Value, json};
 
@@ -87,7 +87,7 @@ impl Running {
 }
 
 impl Daemons for Running {
-    fn live(&self, _: Option<&Path>) -> Vec<RunningDaemon> {
+    fn live(&self, _: Option<&Utf8Path>) -> Vec<RunningDaemon> {
         Vec::new()
     }
     fn live_legacy(&self) -> Option<RunningDaemon> {

@@ -23,7 +23,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let layout = CheckedLayout::new(Resolver::default().resolve(&Env::explicit(home))?, &RealLookup)?;
     let migrator = Migrator::new(&RealDisk, Homes::of(&layout));
     if given("--run") {
-        let lock = RealDisk.lock(&layout.app_home, Duration::from_secs(5))?;
+        let lock = RealDisk.lock(layout.app_home.as_ref(), Duration::from_secs(5))?;
         let report = migrator.run(&lock, &options, &HomeDaemons::of(&layout)?);
         println!("{:?}", report.outcome);
         for moved in &report.moved {

@@ -83,7 +83,7 @@ pub(crate) fn execute(
     let has_changed =
         !(report.moved.is_empty() && report.set_aside.is_empty() && report.identical_removed.is_empty());
     for home in [&plan.homes.app, &plan.homes.daemon].into_iter().filter(|_| has_changed) {
-        if !disk.confirms_sync(home) {
+        if !disk.confirms_sync(home.as_ref()) {
             report.sync_unconfirmed.push(home.clone());
         }
     }
@@ -112,7 +112,7 @@ fn check_preconditions(
     daemons: &dyn LiveDaemons,
     report: &mut Report,
 ) -> Result<(), Vec<MigrationError>> {
-    disk.ensure_locks(&plan.app_home).map_err(|error| vec![MigrationError::OutsideLock(error)])?;
+    disk.ensure_locks(plan.homes.app.as_ref()).map_err(|error| vec![MigrationError::OutsideLock(error)])?;
     let refusal = |daemon: crate::LiveDaemon, stop_failed: Option<String>| {
         // The hint must not repeat a command that has just failed.
         let command = match (daemon.pid, &daemon.hint) {

@@ -1,8 +1,7 @@
 //! The two homes, and the names of the files that move.
 
-use std::path::{Path, PathBuf};
-
 use myownllm_identity::IdentityPaths;
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_paths::{HostApp, Layout, MYOWNLLM};
 use serde::Serialize;
 
@@ -11,16 +10,16 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateNames {
     /// The directories of `.json` files, in the order in which they move.
-    pub dirs: Vec<PathBuf>,
+    pub dirs: Vec<Utf8PathBuf>,
     /// The directory among [`folders`](Self::folders) that receives the legacy roster.
-    pub rosters: PathBuf,
+    pub rosters: Utf8PathBuf,
     /// The roster from before there were several networks; it becomes `rosters/{its network
     /// id}.json`.
-    pub legacy_roster: PathBuf,
+    pub legacy_roster: Utf8PathBuf,
     /// The second-factor lock.
-    pub custody: PathBuf,
+    pub custody: Utf8PathBuf,
     /// The identity file. It moves last.
-    pub identity: PathBuf,
+    pub identity: Utf8PathBuf,
 }
 
 impl StateNames {
@@ -41,7 +40,7 @@ impl StateNames {
     /// Returns the names with the separator of the platform. On Windows, `mesh/states` in a home
     /// would be shown, and written, as a path with both separators.
     fn with_platform_separators(self) -> Self {
-        let native = |name: PathBuf| name.components().collect::<PathBuf>();
+        let native = |name: Utf8PathBuf| name.components().collect::<Utf8PathBuf>();
         Self {
             dirs: self.dirs.into_iter().map(native).collect(),
             rosters: native(self.rosters),
@@ -65,9 +64,9 @@ impl Default for StateNames {
 pub struct Homes {
     /// The app's home, the old location of the daemon's state. Its lock protects the move, in both
     /// directions.
-    pub app: PathBuf,
+    pub app: Utf8PathBuf,
     /// The daemon home, where the state belongs. It lies inside the app's home.
-    pub daemon: PathBuf,
+    pub daemon: Utf8PathBuf,
     /// The names of the files that move.
     pub names: StateNames,
     /// The command that hints use for the program, with the options that lead to these homes:
@@ -89,7 +88,7 @@ impl Homes {
 
     /// Creates the two homes, with the names of MyOwnLLM. Both paths must be absolute. Another app
     /// calls [`Homes::of`].
-    pub fn new(app: impl Into<PathBuf>, daemon: impl Into<PathBuf>) -> Self {
+    pub fn new(app: impl Into<Utf8PathBuf>, daemon: impl Into<Utf8PathBuf>) -> Self {
         Self {
             app: app.into(),
             daemon: daemon.into(),
@@ -128,7 +127,7 @@ impl Homes {
     }
 
     /// Returns the home from which files move.
-    pub fn source(&self, direction: Direction) -> &Path {
+    pub fn source(&self, direction: Direction) -> &Utf8Path {
         match direction {
             Direction::Forward => &self.app,
             Direction::Undo => &self.daemon,
@@ -136,7 +135,7 @@ impl Homes {
     }
 
     /// Returns the home to which files move.
-    pub fn destination(&self, direction: Direction) -> &Path {
+    pub fn destination(&self, direction: Direction) -> &Utf8Path {
         match direction {
             Direction::Forward => &self.daemon,
             Direction::Undo => &self.app,

@@ -21,7 +21,10 @@ use leftovers::{Judge, Leftover};
 use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, foreign_file, foreign_part, world_writable};
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Metadata, Op, Owner, QUARANTINE_DIR};
 use myownllm_identity::{Answer, Identity, Refusal};
-use myownllm_paths::normalize_lexically;
+use myownllm_paths::{
+    camino::{Utf8Path, Utf8PathBuf},
+    normalize_lexically,
+};
 pub use pending::is_pending;
 
 use crate::{
@@ -206,6 +209,7 @@ fn dir_state(disk: &dyn Disk, path: &Path) -> DirState {
 fn key_targets(disk: &dyn Disk, homes: &Homes) -> Result<Vec<PathBuf>, MigrationError> {
     let mut targets = Vec::new();
     for home in [&homes.app, &homes.daemon] {
+        let home = home.as_std_path();
         let key = home.join(&homes.names.identity);
         match disk.stat(&key) {
             Ok(meta) if meta.is_symlink() => {
@@ -240,15 +244,15 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
         restored: BTreeSet::new(),
         out: Inventory {
             direction,
-            source: homes.source(direction).to_owned(),
-            destination: homes.destination(direction).to_owned(),
+            source: homes.source(direction).into(),
+            destination: homes.destination(direction).into(),
             dirs: Vec::new(),
             legacy_roster: None,
             custody: None,
             source_key: None,
             destination_key: None,
             key_pair: DestinationState::Free,
-            key_destination: homes.destination(direction).join(&homes.names.identity),
+            key_destination: homes.destination(direction).join(&homes.names.identity).into(),
             key_target: None,
             key_trouble: false,
             answer: myownllm_identity::scan(disk, &homes.identity_places()).answer(),
@@ -297,16 +301,16 @@ struct SourceEntries {
 struct Inspector<'a> {
     disk: &'a dyn Disk,
     homes: &'a Homes,
-    relative: Vec<PathBuf>,
+    relative: Vec<Utf8PathBuf>,
     /// The source directories that can be read.
-    readable: BTreeMap<PathBuf, (Metadata, SourceEntries)>,
+    readable: BTreeMap<Utf8PathBuf, (Metadata, SourceEntries)>,
     /// The source directories that are symlinks to another directory in the home, with their
     /// targets.
-    linked: BTreeMap<PathBuf, PathBuf>,
+    linked: BTreeMap<Utf8PathBuf, PathBuf>,
     /// The existing destination directories.
-    there: BTreeMap<PathBuf, Metadata>,
+    there: BTreeMap<Utf8PathBuf, Metadata>,
     /// The source directories that are a directory of the destination as well.
-    same: BTreeSet<PathBuf>,
+    same: BTreeSet<Utf8PathBuf>,
     /// The targets of the identity files that are symlinks.
     key_targets: Vec<PathBuf>,
     judge: Judge<'a>,
@@ -339,34 +343,34 @@ impl Inspector<'_> {
     }
 
     fn homes(&mut self) {
-        for home in [&self.homes.app, &self.homes.daemon] {
+        for home in [&self.homes.app, &self.homes.daemon].map(|home| home.as_std_path()) {
             if !home.is_absolute() {
                 let unusable = DiskError::new(
                     Op::Use,
                     home,
                     io::Error::new(io::ErrorKind::InvalidInput, "not absolute"),
                 );
-                self.out.refusals.push(MigrationError::Failed { path: home.clone(), source: unusable });
+                self.out.refusals.push(MigrationError::Failed { path: home.into(), source: unusable });
             }
         }
-        match self.disk.stat_follow(&self.homes.app) {
+        match self.disk.stat_follow(self.homes.app.as_ref()) {
             Ok(meta) => self.home(&meta),
             Err(error) if error.is_not_found() => {}
-            Err(error) => self.out.refusals.push(unreadable(&self.homes.app, error)),
+            Err(error) => self.out.refusals.push(unreadable(self.homes.app.as_ref(), error)),
         }
     }
 
     /// Checks the app's home itself and the way to it: a user who can replace the home decides
     /// about everything in it.
     fn home(&mut self, home: &Metadata) {
-        let path = &self.homes.app;
+        let path = self.homes.app.as_std_path();
         self.out.owner = home.owner;
         match HomeTrust::look(self.disk, path) {
             Ok(trust) => self.out.refusals.extend(trust.problems.into_iter().map(MigrationError::from)),
             Err(error) => self.out.refusals.push(unreadable(path, error)),
         }
         if home.owner.is_some() && home.mode & 0o1022 == 0o020 {
-            self.out.modes.push((path.clone(), 0o700));
+            self.out.modes.push((path.into(), 0o700));
         }
     }
 
@@ -405,7 +409,7 @@ impl Inspector<'_> {
         }
     }
 
-    fn holds_secrets(&self, relative: &Path) -> bool {
+    fn holds_secrets(&self, relative: &Utf8Path) -> bool {
         self.homes.names.identity.parent() == Some(relative)
             || self.homes.names.custody.parent() == Some(relative)
     }
@@ -422,8 +426,8 @@ impl Inspector<'_> {
         for relative in self.relative.clone() {
             let path = source.join(&relative);
             // Below an entry that is no directory there is nothing to inspect.
-            let parent = relative.parent().unwrap_or(Path::new(""));
-            if !parent.as_os_str().is_empty() && !self.readable.contains_key(parent) {
+            let parent = relative.parent().unwrap_or(Utf8Path::new(""));
+            if !parent.as_str().is_empty() && !self.readable.contains_key(parent) {
                 continue;
             }
             match dir_state(self.disk, &path) {
@@ -444,7 +448,7 @@ impl Inspector<'_> {
     }
 
     /// Handles a directory of the source that is a symlink, and stays.
-    fn source_link(&mut self, relative: &Path, path: PathBuf, target: PathBuf) {
+    fn source_link(&mut self, relative: &Utf8Path, path: PathBuf, target: PathBuf) {
         let key = self.homes.names.identity.strip_prefix(relative).map(|rest| path.join(rest));
         match key.ok().map(|key| self.disk.stat(&key)) {
             Some(Ok(_)) => {
@@ -457,7 +461,7 @@ impl Inspector<'_> {
     }
 
     /// Handles a directory of the source. `real` is its path without symlinks.
-    fn source_dir(&mut self, relative: PathBuf, path: PathBuf, real: PathBuf, meta: &Metadata) {
+    fn source_dir(&mut self, relative: Utf8PathBuf, path: PathBuf, real: PathBuf, meta: &Metadata) {
         // A directory of another user is not read.
         if !self.trust(&real, meta, "chmod 700") {
             self.out.key_trouble |= self.homes.names.identity.starts_with(&relative);
@@ -489,7 +493,7 @@ impl Inspector<'_> {
             return Ok(None);
         }
         let Some((real, meta)) = self.inside(link)? else { return Ok(None) };
-        let is_target = |dir: &PathBuf| {
+        let is_target = |dir: &Utf8PathBuf| {
             let dir = self.disk.stat_follow(&self.out.destination.join(dir));
             dir.is_ok_and(|dir| dir.is_same_file(&meta))
         };
@@ -500,7 +504,7 @@ impl Inspector<'_> {
     /// cannot be inspected, because it may be one.
     fn inside(&self, link: &Path) -> Result<Option<(PathBuf, Metadata)>, DiskError> {
         let look = || -> Result<_, DiskError> {
-            let home = self.disk.canonicalize(&self.homes.app)?;
+            let home = self.disk.canonicalize(self.homes.app.as_ref())?;
             let real = self.disk.canonicalize(link)?;
             if real == home || !real.starts_with(&home) {
                 return Ok(None);
@@ -528,7 +532,7 @@ impl Inspector<'_> {
     /// Lists one source directory.
     fn list_source_dir(
         &mut self,
-        relative: &Path,
+        relative: &Utf8Path,
         path: &Path,
         real: &Path,
     ) -> Result<SourceEntries, DiskError> {
@@ -541,8 +545,11 @@ impl Inspector<'_> {
         let legacy_roster = Some(&names.legacy_roster).filter(|_| forward);
         let apart = [&names.identity, &names.custody].into_iter().chain(legacy_roster).chain(&self.relative);
         // Compares only names, because a directory may hold very many.
-        let apart: Vec<&OsStr> =
-            apart.filter(|at| at.parent() == Some(relative)).filter_map(|at| at.file_name()).collect();
+        let apart: Vec<&OsStr> = apart
+            .filter(|at| at.parent() == Some(relative))
+            .filter_map(|at| at.file_name())
+            .map(OsStr::new)
+            .collect();
         let targets = self.key_targets_in(path)?;
         self.disk.for_each_entry(real, &mut |entry| {
             let is_apart = |known: &&OsStr| is_one_entry(self.disk, path, known, &entry.name);
@@ -596,11 +603,11 @@ impl Inspector<'_> {
     /// Classifies a temporary file of a killed run. If the content exists elsewhere, the file is
     /// removed. If the file is the only copy, it gets its name back, and that name is returned. Any
     /// other file stays, and the report names it.
-    fn leftover(&mut self, relative: &Path, path: PathBuf) -> Option<OsString> {
+    fn leftover(&mut self, relative: &Utf8Path, path: PathBuf) -> Option<OsString> {
         match self.judge.judge(relative, &path) {
             Leftover::Superfluous => self.out.leftovers.push(path),
             Leftover::OnlyCopyOf(name) => {
-                let name = name.file_name()?.to_owned();
+                let name = OsString::from(name.file_name()?);
                 let plain = path.with_file_name(&name);
                 if self.restored.insert(plain.clone()) {
                     self.out.quarantines.push((path, plain));
@@ -625,19 +632,16 @@ impl Inspector<'_> {
 
     fn destination_dirs(&mut self) {
         let destination = self.out.destination.clone();
-        let all: Vec<PathBuf> =
-            std::iter::once(PathBuf::new()).chain(self.relative.iter().cloned()).collect();
-        let mut foreign: Vec<PathBuf> = Vec::new();
+        let all: Vec<Utf8PathBuf> =
+            std::iter::once(Utf8PathBuf::new()).chain(self.relative.iter().cloned()).collect();
+        let mut foreign: Vec<Utf8PathBuf> = Vec::new();
         for relative in all {
             // A directory of another user is not read.
             if foreign.iter().any(|above| relative.starts_with(above)) {
                 continue;
             }
-            let path = if relative.as_os_str().is_empty() {
-                destination.clone()
-            } else {
-                destination.join(&relative)
-            };
+            let path =
+                if relative.as_str().is_empty() { destination.clone() } else { destination.join(&relative) };
             match dir_state(self.disk, &path) {
                 DirState::Absent => {
                     self.out.missing_dirs.push(path);
@@ -674,7 +678,7 @@ impl Inspector<'_> {
     }
 
     /// Handles a directory of the destination. `real` is its path without symlinks.
-    fn destination_dir(&mut self, relative: &Path, path: PathBuf, real: &Path, meta: Metadata) {
+    fn destination_dir(&mut self, relative: &Utf8Path, path: PathBuf, real: &Path, meta: Metadata) {
         if path != self.homes.app {
             let private = self.holds_secrets(relative);
             self.tighten(real, &meta, private);
@@ -690,10 +694,10 @@ impl Inspector<'_> {
             let mut leftovers = Vec::new();
             let key = &self.homes.names.identity;
             let visited = self.disk.for_each_entry(real, &mut |entry| {
-                let at = relative.join(&entry.name);
-                let is_key =
-                    || is_one_entry(self.disk, real, key.file_name().unwrap_or_default(), &entry.name);
-                if is_spelled_alike(&at, key) && !is_key() {
+                let at = relative.as_std_path().join(&entry.name);
+                let key_name = OsStr::new(key.file_name().unwrap_or_default());
+                let is_key = || is_one_entry(self.disk, real, key_name, &entry.name);
+                if is_spelled_alike(&at, key.as_std_path()) && !is_key() {
                     let reason = "the daemon's spelling of that name is another".to_owned();
                     self.out.left.push(SkippedEntry { path: path.join(&entry.name), reason });
                 }
@@ -842,15 +846,15 @@ impl Inspector<'_> {
         names
     }
 
-    fn stays(&mut self, dir: Option<&Path>) {
+    fn stays(&mut self, dir: Option<&Utf8Path>) {
         if let Some((_, seen)) = dir.and_then(|dir| self.readable.get_mut(dir)) {
             seen.foreign += 1;
         }
     }
 
     /// Returns a regular file that moves by itself. Leaves anything else with that name.
-    fn single(&mut self, relative: &Path) -> Option<(PathBuf, Metadata)> {
-        let dir = relative.parent().unwrap_or(Path::new(""));
+    fn single(&mut self, relative: &Utf8Path) -> Option<(PathBuf, Metadata)> {
+        let dir = relative.parent().unwrap_or(Utf8Path::new(""));
         self.readable.get(dir)?;
         let at = self.current_path(self.out.source.join(relative));
         match self.disk.stat(&at) {
@@ -861,9 +865,7 @@ impl Inspector<'_> {
                 None
             }
             Ok(meta) if meta.is_file() => match self.key_targets_in(&self.out.source.join(dir)) {
-                Ok(targets)
-                    if targets.iter().any(|target| Some(target.as_os_str()) == relative.file_name()) =>
-                {
+                Ok(targets) if targets.iter().any(|target| target.to_str() == relative.file_name()) => {
                     self.stays(Some(dir));
                     self.skip(at, IS_KEY_TARGET);
                     None
@@ -1075,7 +1077,7 @@ impl Inspector<'_> {
 
     fn identity(&mut self) {
         let relative = self.homes.names.identity.clone();
-        let dir = relative.parent().unwrap_or(Path::new("")).to_owned();
+        let dir = relative.parent().unwrap_or(Utf8Path::new("")).to_owned();
         if self.readable.contains_key(&dir) {
             let at = self.current_path(self.out.source.join(&relative));
             let exists = self.disk.stat(&at).is_ok();

@@ -13,6 +13,7 @@ mod report;
 use myownllm_durable_fs::{Disk, LockedDir};
 /// Judges identity files, and decides if a daemon may be started.
 pub use myownllm_identity as identity;
+pub use myownllm_paths::camino;
 
 pub use error::{Class, LiveDaemon, LiveKind, MigrationError, Side};
 pub use homes::{Direction, Homes, Keep, Options, StateNames};

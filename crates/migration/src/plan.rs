@@ -391,8 +391,6 @@ pub struct Plan {
     #[serde(skip)]
     pub(crate) owner: Option<Owner>,
     #[serde(skip)]
-    pub(crate) app_home: PathBuf,
-    #[serde(skip)]
     pub(crate) homes: Homes,
 }
 

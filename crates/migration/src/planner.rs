@@ -37,7 +37,6 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
             .filter_map(|name| dir_of(&inventory.destination.join(name)))
             .collect(),
         owner: inventory.owner,
-        app_home: homes.app.clone(),
         homes: homes.clone(),
     };
     let mut planner = Planner {

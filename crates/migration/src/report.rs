@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use myownllm_durable_fs as durable_fs;
+use myownllm_paths::camino::Utf8PathBuf;
 use serde::Serialize;
 
 use crate::{
@@ -153,8 +154,7 @@ pub struct Report {
     pub leftovers_removed: Vec<PathBuf>,
     /// The homes on a file system that does not confirm a sync: after a power cut, changes that were
     /// reported may be gone.
-    #[serde(serialize_with = "lossy_all")]
-    pub sync_unconfirmed: Vec<PathBuf>,
+    pub sync_unconfirmed: Vec<Utf8PathBuf>,
     /// The errors.
     pub errors: Vec<MigrationError>,
     /// The reasons why nothing was done at all.

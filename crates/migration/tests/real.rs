@@ -34,6 +34,10 @@ struct Home {
     app: PathBuf,
 }
 
+fn homes_at(app: &Path, daemon: &Path) -> Homes {
+    Homes::new(app.to_str().expect("UTF-8"), daemon.to_str().expect("UTF-8"))
+}
+
 impl Home {
     fn empty() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
@@ -66,7 +70,7 @@ impl Home {
     }
 
     fn homes(&self) -> Homes {
-        Homes::new(&self.app, self.app.join(".myownmesh"))
+        homes_at(&self.app, &self.app.join(".myownmesh"))
     }
 
     fn run(&self, options: &Options) -> Report {
@@ -1207,7 +1211,7 @@ fn attributes_that_the_other_file_system_refuses_are_reported() {
         return;
     }
     let lock = RealDisk.lock(&app, Duration::ZERO).expect("free");
-    let migrator = Migrator::new(&RealDisk, Homes::new(&app, &daemon));
+    let migrator = Migrator::new(&RealDisk, homes_at(&app, &daemon));
     let report = migrator.run(&lock, &Options::forward(), &NoDaemons);
     assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
     let lost = &report.attributes_lost;
@@ -1271,7 +1275,7 @@ fn an_append_only_destination_on_another_disk_does_not_fill_up() {
     }
     let run = || {
         let lock = RealDisk.lock(&app, Duration::ZERO).expect("free");
-        let migrator = Migrator::new(&RealDisk, Homes::new(&app, &daemon));
+        let migrator = Migrator::new(&RealDisk, homes_at(&app, &daemon));
         migrator.run(&lock, &Options::forward(), &NoDaemons)
     };
     let reports = [run(), run(), run()];
@@ -1397,7 +1401,7 @@ impl Removing {
     }
 
     fn moved_to(&self) -> PathBuf {
-        self.homes.daemon.join("mesh/rosters/one.json")
+        self.homes.daemon.join("mesh/rosters/one.json").into()
     }
 }
 

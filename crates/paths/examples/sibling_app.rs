@@ -23,7 +23,7 @@ pub(crate) fn report(app: HostApp, env: &Env) -> Result<String, Box<dyn std::err
     let layout = Resolver::new(app).resolve(env)?;
     let mut report = String::new();
     for entry in layout.entries() {
-        writeln!(report, "{:16} {}   ({})", entry.name, entry.path.display(), entry.rule)?;
+        writeln!(report, "{:16} {}   ({})", entry.name, entry.path, entry.rule)?;
     }
     let (socket, _) = CheckedLayout::new(layout, &RealLookup)?.socket(Mode::OwnLlm, &RealLookup)?;
     writeln!(report, "the homes are apart; the daemon listens at {socket}")?;

@@ -2,14 +2,11 @@ use std::io::{self, ErrorKind};
 use std::ops::Deref;
 use std::path::{Component, Path, PathBuf};
 
-use serde::{Serialize, Serializer};
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use crate::error::{LEADS_OUT, LEADS_TO_ANOTHER};
 use crate::spelling::{inside, is_same, is_same_or_inside, normalize_lexically};
-use crate::{
-    FileInfo, Kind, Layout, Lookup, Mode, PathsError, Platform, Rule, Socket, check_control_socket,
-    check_socket,
-};
+use crate::{FileInfo, Kind, Layout, Lookup, PathsError, Platform, Rule};
 
 /// A [`Layout`] whose homes were looked at and found apart. Only [`CheckedLayout::new`] creates
 /// one, and nothing can change it.
@@ -21,12 +18,6 @@ impl Deref for CheckedLayout {
 
     fn deref(&self) -> &Layout {
         &self.0
-    }
-}
-
-impl Serialize for CheckedLayout {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
     }
 }
 
@@ -88,14 +79,19 @@ impl CheckedLayout {
     /// # Errors
     /// [`PathsError::ControlSocket`], [`PathsError::SocketTooLong`]; [`PathsError::Lookup`] if the
     /// config cannot be read.
-    pub fn socket(&self, mode: Mode, lookup: &dyn Lookup) -> Result<(Socket, Rule), PathsError> {
+    #[cfg(feature = "control-socket")]
+    pub fn socket(
+        &self,
+        mode: crate::Mode,
+        lookup: &dyn Lookup,
+    ) -> Result<(crate::Socket, Rule), PathsError> {
         let config = self.0.config_for_mode(mode);
         let control_socket = self.0.control_socket(mode, lookup)?;
         if let Some(named) = control_socket.named() {
-            check_control_socket(named, self.0.platform, config)?;
+            crate::check_control_socket(named, self.0.platform, config)?;
         }
         let (socket, rule) = self.0.socket_for_mode(mode, &control_socket);
-        check_socket(&socket, self.0.platform, config)?;
+        crate::check_socket(&socket, self.0.platform, config)?;
         Ok((socket, rule))
     }
 }
@@ -108,7 +104,11 @@ impl CheckedLayout {
 /// # Errors
 /// [`PathsError::Overlap`], [`PathsError::NotADirectory`] (another kind of entry has the name),
 /// [`PathsError::Lookup`].
-pub fn check_overlap(app_home: &Path, daemon_home: &Path, lookup: &dyn Lookup) -> Result<(), PathsError> {
+pub fn check_overlap(
+    app_home: &Utf8Path,
+    daemon_home: &Utf8Path,
+    lookup: &dyn Lookup,
+) -> Result<(), PathsError> {
     check_homes(app_home, daemon_home, lookup, Platform::current().usually_ignores_case()).map(drop)
 }
 
@@ -119,7 +119,7 @@ fn is_of_another_daemon(layout: &Layout, real: &Path, lookup: &dyn Lookup) -> bo
     let ignore_case = layout.platform.usually_ignores_case();
     let (app, files) = (&layout.app, &layout.app.daemon_files);
     let shared = [layout.shared_home.clone(), inside(&layout.user_home, &app.shared_dir)];
-    let is_shared = |home: &PathBuf| {
+    let is_shared = |home: &Utf8PathBuf| {
         canonicalize_allow_missing(home, lookup).is_ok_and(|home| is_same_or_inside(real, &home, ignore_case))
     };
     let above = real.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
@@ -127,15 +127,15 @@ fn is_of_another_daemon(layout: &Layout, real: &Path, lookup: &dyn Lookup) -> bo
         && above.starts_with('.')
         && *above != *app.app_dir;
     #[cfg(unix)]
-    let listens = std::os::unix::net::UnixStream::connect(inside(real, &files.socket)).is_ok();
+    let listens = std::os::unix::net::UnixStream::connect(real.join(&*files.socket)).is_ok();
     #[cfg(not(unix))]
     let listens = false;
     shared.iter().any(is_shared) || is_other_app || listens
 }
 
 /// Refuses the app's home, or a daemon's, in the place of the user's home, by its name.
-fn refuse_home_by_name(layout: &Layout, home: &Path) -> Result<(), PathsError> {
-    match named_home(layout, home) {
+fn refuse_home_by_name(layout: &Layout, home: impl AsRef<Path>) -> Result<(), PathsError> {
+    match named_home(layout, home.as_ref()) {
         None => Ok(()),
         Some((user_home, what)) => app_home_error(layout, what, Some(user_home)),
     }
@@ -166,12 +166,14 @@ fn named_home(layout: &Layout, home: &Path) -> Option<(PathBuf, &'static str)> {
     let ignore_case = layout.platform.usually_ignores_case();
     let inside = |names: &Path| {
         let above = home.ancestors().nth(names.components().count())?;
-        is_same(&above.join(names), home, ignore_case).then(|| above.to_path_buf())
+        is_same(above.join(names), home, ignore_case).then(|| above.to_path_buf())
     };
     homes.into_iter().find_map(|(names, what)| Some((inside(names)?, what)))
 }
 
 fn app_home_error(layout: &Layout, what: &'static str, user_home: Option<PathBuf>) -> Result<(), PathsError> {
+    // A path that is not UTF-8 is no home.
+    let user_home = user_home.and_then(|home| Utf8PathBuf::from_path_buf(home).ok());
     let (home, app) = (layout.user_home.clone(), Box::new(layout.app.clone()));
     Err(PathsError::AppHome { home, what, user_home, app })
 }
@@ -179,12 +181,12 @@ fn app_home_error(layout: &Layout, what: &'static str, user_home: Option<PathBuf
 /// Refuses the same by the target of a symlink and by the content of the directory: a copy of the
 /// app's home may have any name. Used for a user's home without a daemon's home.
 fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), PathsError> {
-    let is_there = |name: &str| lookup.stat(&layout.user_home.join(name)).is_ok();
+    let is_there = |name: &str| lookup.stat(layout.user_home.join(name).as_ref()).is_ok();
     let app = &layout.app;
-    match lookup.stat(&layout.app_home).map(|file_info| file_info.kind) {
+    match lookup.stat(layout.app_home.as_ref()).map(|file_info| file_info.kind) {
         // No directory can be created through a broken symlink.
         Ok(Kind::Symlink) => {
-            return match lookup.stat_follow(&layout.app_home) {
+            return match lookup.stat_follow(layout.app_home.as_ref()) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     not_a_directory(&layout.daemon_home, &layout.app_home, "a link to nothing").map(drop)
                 }
@@ -194,7 +196,7 @@ fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), Pa
         Ok(_) => return Ok(()),
         Err(_) => {}
     }
-    if let Ok(real) = lookup.canonicalize(&layout.user_home) {
+    if let Ok(real) = lookup.canonicalize(layout.user_home.as_ref()) {
         refuse_home_by_name(layout, &real)?;
         refuse_home_inside(layout, &real)?;
     }
@@ -213,8 +215,8 @@ fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), Pa
 
 /// Returns whether the daemon's home exists.
 fn check_homes(
-    app: &Path,
-    daemon: &Path,
+    app: &Utf8Path,
+    daemon: &Utf8Path,
     lookup: &dyn Lookup,
     ignore_case: bool,
 ) -> Result<bool, PathsError> {
@@ -225,10 +227,10 @@ fn check_homes(
     // symlink, or another spelling, makes the real paths necessary.
     let names = daemon.strip_prefix(app).ok().map(|rest| rest.components().collect::<Vec<_>>());
     let plain_names =
-        names.filter(|n| !n.is_empty() && n.iter().all(|part| matches!(part, Component::Normal(_))));
+        names.filter(|n| !n.is_empty() && n.iter().all(|part| matches!(part, Utf8Component::Normal(_))));
     // Windows reports a path below a file as a path that does not exist.
-    let is_below_a_file = |path: &Path| {
-        let above = || path.ancestors().skip(1).find_map(|above| lookup.stat_follow(above).ok());
+    let is_below_a_file = |path: &Utf8Path| {
+        let above = || path.ancestors().skip(1).find_map(|above| lookup.stat_follow(above.as_ref()).ok());
         cfg!(windows) && above().is_some_and(|file_info| file_info.kind != Kind::Dir)
     };
     let mut by_spelling = plain_names.is_some();
@@ -237,17 +239,17 @@ fn check_homes(
     let mut at = app.to_path_buf();
     for name in plain_names.into_iter().flatten() {
         at.push(name);
-        match lookup.stat(&at) {
+        match lookup.stat(at.as_ref()) {
             Ok(FileInfo { kind: Kind::Dir, id: seen }) => id = seen,
             Ok(FileInfo { kind: Kind::Symlink, .. }) => by_spelling = false,
             Ok(_) => return not_a_directory(daemon, &at, "not a directory"),
             Err(error) if error.kind() == ErrorKind::NotFound && !is_below_a_file(&at) => exists = false,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 let mut above = at.ancestors().skip(1);
-                let file = above.find(|above| lookup.stat_follow(above).is_ok()).unwrap_or(&at);
+                let file = above.find(|above| lookup.stat_follow(above.as_ref()).is_ok()).unwrap_or(&at);
                 return not_a_directory(daemon, file, "not a directory");
             }
-            Err(source) => return Err(PathsError::Lookup { path: at, source }),
+            Err(source) => return Err(PathsError::Lookup { path: at.into(), source }),
         }
         if !exists || !by_spelling {
             break;
@@ -256,7 +258,7 @@ fn check_homes(
     if !by_spelling {
         let real_app = canonicalize_allow_missing(app, lookup)?;
         let real_daemon = canonicalize_allow_missing(daemon, lookup)?;
-        let really = (real_daemon != normalize_lexically(daemon)).then(|| real_daemon.clone());
+        let really = (real_daemon != normalize_lexically(daemon.as_std_path())).then(|| real_daemon.clone());
         if is_same(&real_daemon, &real_app, ignore_case) {
             return refuse("is the same directory as", really);
         }
@@ -266,7 +268,7 @@ fn check_homes(
         if !is_same_or_inside(&real_daemon, &real_app, ignore_case) {
             return refuse(LEADS_OUT, really);
         }
-        match lookup.stat_follow(daemon) {
+        match lookup.stat_follow(daemon.as_ref()) {
             Ok(FileInfo { kind: Kind::Dir, id: seen }) => {
                 exists = true;
                 id = seen;
@@ -275,7 +277,7 @@ fn check_homes(
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 exists = false;
                 // No directory can be created through a broken symlink.
-                if matches!(lookup.stat(daemon), Ok(FileInfo { kind: Kind::Symlink, .. })) {
+                if matches!(lookup.stat(daemon.as_ref()), Ok(FileInfo { kind: Kind::Symlink, .. })) {
                     return not_a_directory(daemon, daemon, "a link to nothing");
                 }
             }
@@ -290,19 +292,20 @@ fn check_homes(
     for above in app.ancestors() {
         if id_of(above, lookup)? == Some(id) {
             let relation = if above == app { "is the same directory as" } else { "lies above" };
-            return refuse(relation, (above != app).then(|| above.to_path_buf()));
+            return refuse(relation, (above != app).then(|| above.into()));
         }
     }
     Ok(true)
 }
 
-fn not_a_directory(daemon: &Path, at: &Path, what: &'static str) -> Result<bool, PathsError> {
+fn not_a_directory(daemon: &Utf8Path, at: &Utf8Path, what: &'static str) -> Result<bool, PathsError> {
     Err(PathsError::NotADirectory { daemon_home: daemon.into(), at: at.into(), what })
 }
 
 /// Returns device and inode of the target of a name; `None` if it does not exist, or if the
 /// platform has neither.
-fn id_of(path: &Path, lookup: &dyn Lookup) -> Result<Option<(u64, u64)>, PathsError> {
+fn id_of(path: impl AsRef<Path>, lookup: &dyn Lookup) -> Result<Option<(u64, u64)>, PathsError> {
+    let path = path.as_ref();
     match lookup.stat_follow(path) {
         Ok(file_info) => Ok(file_info.id),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -311,7 +314,12 @@ fn id_of(path: &Path, lookup: &dyn Lookup) -> Result<Option<(u64, u64)>, PathsEr
 }
 
 /// Returns whether `path` is `dir` or inside it, with symlinks followed.
-fn leads_inside(path: &Path, dir: &Path, lookup: &dyn Lookup, ignore_case: bool) -> Result<bool, PathsError> {
+fn leads_inside(
+    path: &Utf8Path,
+    dir: &Utf8Path,
+    lookup: &dyn Lookup,
+    ignore_case: bool,
+) -> Result<bool, PathsError> {
     let real = canonicalize_allow_missing(path, lookup)?;
     if is_same_or_inside(&real, &canonicalize_allow_missing(dir, lookup)?, ignore_case) {
         return Ok(true);
@@ -328,12 +336,12 @@ fn leads_inside(path: &Path, dir: &Path, lookup: &dyn Lookup, ignore_case: bool)
 /// Returns the real path of the directory that both names have; `None` for two different
 /// directories.
 fn same_directory(
-    a: &Path,
-    b: &Path,
+    a: &Utf8Path,
+    b: &Utf8Path,
     lookup: &dyn Lookup,
     ignore_case: bool,
 ) -> Result<Option<PathBuf>, PathsError> {
-    let file_info = match lookup.stat(a) {
+    let file_info = match lookup.stat(a.as_ref()) {
         Ok(file_info) => file_info,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(None);
@@ -355,7 +363,8 @@ fn same_directory(
 /// Returns the path without symlinks and `..`, also if its end does not exist yet: the system
 /// resolves the existing directory, the names that follow are taken as they are, and a broken
 /// symlink is replaced by its target.
-fn canonicalize_allow_missing(path: &Path, lookup: &dyn Lookup) -> Result<PathBuf, PathsError> {
+fn canonicalize_allow_missing(path: impl AsRef<Path>, lookup: &dyn Lookup) -> Result<PathBuf, PathsError> {
+    let path = path.as_ref();
     let failed = |at: &Path, source| PathsError::Lookup { path: at.into(), source };
     match lookup.canonicalize(path) {
         Ok(real) => return Ok(real),

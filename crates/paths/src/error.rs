@@ -1,6 +1,7 @@
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use camino::{Utf8Path, Utf8PathBuf};
 use thiserror::Error;
 
 use crate::HostApp;
@@ -20,12 +21,21 @@ pub enum PathsError {
         /// The program that the hint names.
         program: String,
     },
-    /// The user's home is a relative path, which would mean another directory for every working
-    /// directory.
-    #[error("finding the user's home: {} is a relative path (from {rule})", home.display())]
-    RelativeHome {
+    /// The path of the user's home is not UTF-8. The daemon reads the path of its home as text, and
+    /// would use another home.
+    #[error("cannot use the home {}: its path is not UTF-8", home.display())]
+    HomeNotUtf8 {
         /// The path as it was given.
         home: PathBuf,
+        /// The program that the hint names.
+        program: String,
+    },
+    /// The user's home is a relative path, which would mean another directory for every working
+    /// directory.
+    #[error("finding the user's home: {home} is a relative path (from {rule})")]
+    RelativeHome {
+        /// The path as it was given.
+        home: Utf8PathBuf,
         /// The source of the path: the variable, or `--home`.
         rule: &'static str,
         /// The program that the hint names.
@@ -33,14 +43,14 @@ pub enum PathsError {
     },
     /// The path that is named as the user's home is the app's home, or a daemon's: everything would
     /// be searched for, and created, one level too deep.
-    #[error("cannot take {} for a user's home: it {what}", home.display())]
+    #[error("cannot take {home} for a user's home: it {what}")]
     AppHome {
         /// The path as it was given.
-        home: PathBuf,
+        home: Utf8PathBuf,
         /// The kind of the directory, as the end of a sentence.
         what: &'static str,
         /// The user's home that holds the directory; `None` for a copy under another name.
-        user_home: Option<PathBuf>,
+        user_home: Option<Utf8PathBuf>,
         /// The names of the app.
         app: Box<HostApp>,
     },
@@ -57,16 +67,16 @@ pub enum PathsError {
     },
     /// The daemon's home is the app's home, is above it, or lies outside it.
     #[error(
-        "checking the daemon's home {}: it {relation} the app's home {}{}; the daemon rewrites the \
+        "checking the daemon's home {daemon_home}: it {relation} the app's home {app_home}{}; the daemon rewrites the \
             config.json of the directory \
          it lives in, so it needs one of its own",
-        daemon_home.display(), app_home.display(), leads_to(really.as_deref())
+        leads_to(really.as_deref())
     )]
     Overlap {
         /// The app's home.
-        app_home: PathBuf,
+        app_home: Utf8PathBuf,
         /// The daemon's home as the caller named it.
-        daemon_home: PathBuf,
+        daemon_home: Utf8PathBuf,
         /// The relation of the two, as a clause: "is the same folder as", "lies above", "is a link
         /// that leads out of".
         relation: &'static str,
@@ -75,44 +85,44 @@ pub enum PathsError {
     },
     /// An entry that is not a directory has the name of the daemon's home, or of a directory on the
     /// way to it.
-    #[error("checking the daemon's home {}: {} is {what}", daemon_home.display(), at.display())]
+    #[error("checking the daemon's home {daemon_home}: {at} is {what}")]
     NotADirectory {
         /// The daemon's home.
-        daemon_home: PathBuf,
+        daemon_home: Utf8PathBuf,
         /// The entry in the way.
-        at: PathBuf,
+        at: Utf8PathBuf,
         /// The kind of the entry: "a file", "a link to nothing".
         what: &'static str,
     },
     /// The socket's path does not fit into the kernel's address.
     #[error(
-        "checking the socket path {}: it has {length} bytes, and the system allows {limit}; the daemon's \
+        "checking the socket path {socket}: it has {length} bytes, and the system allows {limit}; the daemon's \
             config can name a shorter \
-         one: {{\"daemon\": {{\"control_socket\": \"/a/shorter/path.sock\"}}}}", socket.display()
+         one: {{\"daemon\": {{\"control_socket\": \"/a/shorter/path.sock\"}}}}"
     )]
     SocketTooLong {
         /// The socket.
-        socket: PathBuf,
+        socket: Utf8PathBuf,
         /// Its length in bytes.
         length: usize,
         /// The most bytes that the system accepts.
         limit: usize,
         /// The config in which the daemon looks for a shorter path.
-        daemon_config: PathBuf,
+        daemon_config: Utf8PathBuf,
     },
     /// The control socket in the daemon's config is not an address at which a program could find
     /// the daemon.
     #[error(
-        "{} names the control socket {named:?} at /daemon/control_socket, which {why}: put a short absolute \
-            path there, or take it out", config.display()
+        "{config} names the control socket {named:?} at /daemon/control_socket, which {why}: put a short absolute \
+            path there, or take it out"
     )]
     ControlSocket {
         /// The named socket.
-        named: PathBuf,
+        named: Utf8PathBuf,
         /// The reason, as the end of a sentence.
         why: &'static str,
         /// The config.
-        config: PathBuf,
+        config: Utf8PathBuf,
     },
     /// A path could not be looked at. This is not the same as "not there".
     #[error("looking at {}", path.display())]
@@ -131,6 +141,7 @@ impl PathsError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoHome { .. } => "paths.no-home",
+            Self::HomeNotUtf8 { .. } => "paths.home-not-utf8",
             Self::RelativeHome { .. } => "paths.relative-home",
             Self::AppHome { .. } => "paths.app-home",
             Self::HostApp { .. } => "paths.host-app",
@@ -147,7 +158,8 @@ impl PathsError {
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::AppHome { .. }
+            Self::HomeNotUtf8 { .. }
+                | Self::AppHome { .. }
                 | Self::Overlap { .. }
                 | Self::NotADirectory { .. }
                 | Self::SocketTooLong { .. }
@@ -157,16 +169,17 @@ impl PathsError {
 
     /// Returns the path that the error is about.
     #[must_use]
-    pub fn path(&self) -> Option<&std::path::Path> {
-        match self {
-            Self::RelativeHome { home, .. } | Self::AppHome { home, .. } => Some(home),
-            Self::Overlap { daemon_home, .. } => Some(daemon_home),
-            Self::NotADirectory { at, .. } => Some(at),
-            Self::SocketTooLong { socket, .. } => Some(socket),
-            Self::ControlSocket { config, .. } => Some(config),
-            Self::Lookup { path, .. } => Some(path),
-            Self::NoHome { .. } | Self::HostApp { .. } => None,
-        }
+    pub fn path(&self) -> Option<&Path> {
+        let path = match self {
+            Self::HomeNotUtf8 { home: path, .. } | Self::Lookup { path, .. } => return Some(path),
+            Self::RelativeHome { home, .. } | Self::AppHome { home, .. } => home,
+            Self::Overlap { daemon_home, .. } => daemon_home,
+            Self::NotADirectory { at, .. } => at,
+            Self::SocketTooLong { socket, .. } => socket,
+            Self::ControlSocket { config, .. } => config,
+            Self::NoHome { .. } | Self::HostApp { .. } => return None,
+        };
+        Some(path.as_std_path())
     }
 
     /// Returns the remedy.
@@ -174,6 +187,13 @@ impl PathsError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoHome { program, .. } => Some(format!("{program} --home /path/to/home status")),
+            // A symlink gives the home a second path. The directory is new and of the user's own,
+            // because nobody but root can put a symlink beside the home.
+            Self::HomeNotUtf8 { home, program } if cfg!(unix) => Some(format!(
+                "home=$(mktemp -d /var/tmp/home.XXXXXX)/home && ln -s {} \"$home\" && {program} --home \"$home\" status",
+                quoted(home)
+            )),
+            Self::HomeNotUtf8 { program, .. } => Some(format!("{program} --home /path/to/home status")),
             Self::RelativeHome { home, program, .. } => {
                 Some(format!("{program} --home \"$PWD\"/{} status", quoted(home)))
             }
@@ -184,7 +204,7 @@ impl PathsError {
             // Creates a user's home for the copy, in which the copy has its proper name.
             Self::AppHome { home, app, .. } => {
                 let user_home = beside(home, "home");
-                let link = quoted(&user_home.join(app.app_dir.as_ref()));
+                let link = quoted(user_home.join(app.app_dir.as_ref()));
                 let user_home = quoted(&user_home);
                 Some(format!(
                     "mkdir {user_home} && ln -s {} {link} && {} --home {user_home} status",
@@ -230,53 +250,56 @@ pub(crate) const LEADS_OUT: &str = "leads out of";
 /// The relation of a daemon's home that is a symlink to the home of another daemon.
 pub(crate) const LEADS_TO_ANOTHER: &str = "leads to the home of another daemon, out of";
 
-fn look_at(path: &std::path::Path) -> String {
+fn look_at(path: impl AsRef<Path>) -> String {
     format!("ls -ld {}", quoted(path))
 }
 
 /// Returns the target of a symlink, in brackets.
-fn leads_to(really: Option<&std::path::Path>) -> String {
+fn leads_to(really: Option<&Path>) -> String {
     really.map_or_else(String::new, |really| format!(" (it leads to {})", really.display()))
 }
 
 /// Returns the path with an extension added to its name.
-fn beside(path: &std::path::Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(ending);
-    name.into()
+fn beside(path: &Utf8Path, ending: &str) -> Utf8PathBuf {
+    format!("{path}.{ending}").into()
 }
 
 /// Returns a free name beside the path.
-fn free_name(path: &std::path::Path, ending: &str) -> PathBuf {
+fn free_name(path: &Utf8Path, ending: &str) -> Utf8PathBuf {
     let names =
         (1..1000).map(|number| if number > 1 { format!("{ending}-{number}") } else { ending.to_owned() });
-    let is_free = |path: &PathBuf| {
+    let is_free = |path: &Utf8PathBuf| {
         std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     };
     names.map(|ending| beside(path, &ending)).find(is_free).unwrap_or_else(|| beside(path, ending))
 }
 
 /// Returns the command that moves an entry out of the way. The command replaces nothing.
-fn aside(path: &std::path::Path) -> String {
-    format!("mv -n {} {}", quoted(path), quoted(&free_name(path, "aside")))
+fn aside(path: &Utf8Path) -> String {
+    format!("mv -n {} {}", quoted(path), quoted(free_name(path, "aside")))
 }
 
 /// Returns the command that puts a copy of a symlink's target in the symlink's place. A second run
 /// finds no symlink and does nothing.
-fn replace_symlink(symlink: &std::path::Path) -> String {
-    let (symlink, copy) = (quoted(symlink), quoted(&free_name(symlink, "copy")));
+fn replace_symlink(symlink: &Utf8Path) -> String {
+    let (symlink, copy) = (quoted(symlink), quoted(free_name(symlink, "copy")));
     format!("test -L {symlink} && cp -RLpn {symlink} {copy} && rm {symlink} && mv -n {copy} {symlink}")
 }
 
-/// Returns a path in the quoting of a shell. Bytes that are not UTF-8 are shown lossily, as
-/// everywhere.
-fn quoted(path: &std::path::Path) -> String {
-    let text = path.to_string_lossy();
+/// Returns a path in the quoting of a shell. Writes bytes that are not UTF-8 as `printf` reads them.
+fn quoted(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.into_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
+    match path.to_str() {
+        Some(text) if !text.is_empty() && text.chars().all(plain) => text.to_owned(),
+        Some(text) => format!("'{}'", text.replace('\'', r"'\''")),
+        None => {
+            let bytes = path.as_os_str().as_encoded_bytes().iter();
+            let spelled = bytes.map(|&byte| match char::from(byte) {
+                c if plain(c) => c.to_string(),
+                _ => format!("\\{byte:03o}"),
+            });
+            format!("\"$(printf '{}')\"", spelled.collect::<String>())
+        }
     }
 }

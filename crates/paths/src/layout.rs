@@ -1,15 +1,13 @@
 use std::fmt;
-use std::path::{Path, PathBuf};
 
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::socket::invalid_address_reason;
-use crate::{ControlSocket, HostApp, Lookup, Mode, PathsError, Platform, Socket};
+use crate::{ControlSocket, HostApp, Mode, Platform, Socket};
 
 /// The rule that chose a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Rule {
     /// The caller named the path with `--home`.
@@ -76,15 +74,15 @@ pub struct PathEntry<'a> {
     /// The field's name in [`Layout`].
     pub name: &'static str,
     /// The path.
-    pub path: &'a Path,
+    pub path: &'a Utf8Path,
     /// The rule that chose the path.
     pub rule: Rule,
 }
 
 /// Every path of the app and its daemon, computed from names alone, without a look at the disk.
 ///
-/// Serializes as an object with one member per path: `{"app_home": {"path": …, "rule": …, "why":
-/// …}, …}`.
+/// With the feature `serde` it serializes as an object with one member per path: `{"app_home":
+/// {"path": …, "rule": …, "why": …}, …}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Layout {
@@ -93,49 +91,49 @@ pub struct Layout {
     /// The platform whose rules apply.
     pub platform: Platform,
     /// The user's home directory.
-    pub user_home: PathBuf,
+    pub user_home: Utf8PathBuf,
     /// The app's home.
-    pub app_home: PathBuf,
+    pub app_home: Utf8PathBuf,
     /// The app's config.
-    pub app_config: PathBuf,
+    pub app_config: Utf8PathBuf,
     /// Backups of configs.
-    pub backups: PathBuf,
+    pub backups: Utf8PathBuf,
     /// The default directory of conversations.
-    pub conversations: PathBuf,
+    pub conversations: Utf8PathBuf,
     /// The old location of the identity file.
-    pub legacy_identity: PathBuf,
+    pub legacy_identity: Utf8PathBuf,
     /// The old location of the second factor's lock.
-    pub legacy_custody: PathBuf,
+    pub legacy_custody: Utf8PathBuf,
     /// The old location of the rosters.
-    pub legacy_rosters: PathBuf,
+    pub legacy_rosters: Utf8PathBuf,
     /// The old location of the states.
-    pub legacy_states: PathBuf,
+    pub legacy_states: Utf8PathBuf,
     /// The one roster from the time before several networks.
-    pub legacy_roster: PathBuf,
+    pub legacy_roster: Utf8PathBuf,
     /// The socket of a daemon that still runs in the app's home.
-    pub legacy_socket: PathBuf,
+    pub legacy_socket: Utf8PathBuf,
     /// The daemon home (own mode).
-    pub daemon_home: PathBuf,
+    pub daemon_home: Utf8PathBuf,
     /// The daemon's config.
-    pub daemon_config: PathBuf,
+    pub daemon_config: Utf8PathBuf,
     /// The daemon's identity file.
-    pub daemon_identity: PathBuf,
+    pub daemon_identity: Utf8PathBuf,
     /// The second factor's lock.
-    pub daemon_custody: PathBuf,
+    pub daemon_custody: Utf8PathBuf,
     /// The rosters.
-    pub daemon_rosters: PathBuf,
+    pub daemon_rosters: Utf8PathBuf,
     /// The states.
-    pub daemon_states: PathBuf,
+    pub daemon_states: Utf8PathBuf,
     /// The daemon's updates.
-    pub daemon_updates: PathBuf,
+    pub daemon_updates: Utf8PathBuf,
     /// The daemon's socket, unless its config names another.
-    pub daemon_socket: PathBuf,
+    pub daemon_socket: Utf8PathBuf,
     /// The stand-alone daemon's home (shared mode). The app never changes it.
-    pub shared_home: PathBuf,
+    pub shared_home: Utf8PathBuf,
     /// The stand-alone daemon's config.
-    pub shared_config: PathBuf,
+    pub shared_config: Utf8PathBuf,
     /// The stand-alone daemon's socket, unless its config names another.
-    pub shared_socket: PathBuf,
+    pub shared_socket: Utf8PathBuf,
     /// The rule that chose [`user_home`](Self::user_home).
     pub user_home_rule: Rule,
     /// The rule that chose [`shared_home`](Self::shared_home).
@@ -148,7 +146,12 @@ impl Layout {
     /// # Errors
     /// [`PathsError::Lookup`] if the config exists and cannot be read. A config that is not a
     /// regular file, or not JSON, names no socket: the daemon then listens in its home.
-    pub fn control_socket(&self, mode: Mode, lookup: &dyn Lookup) -> Result<ControlSocket, PathsError> {
+    #[cfg(feature = "control-socket")]
+    pub fn control_socket(
+        &self,
+        mode: Mode,
+        lookup: &dyn crate::Lookup,
+    ) -> Result<ControlSocket, crate::PathsError> {
         ControlSocket::read(self.config_for_mode(mode), lookup)
     }
 
@@ -157,8 +160,8 @@ impl Layout {
     /// `control_socket` is the value in *that* daemon's own config. An absolute path wins. A
     /// path that is not an address does not count:
     /// [`check_control_socket`](crate::check_control_socket) refuses such a path before a daemon is
-    /// started on it. [`CheckedLayout::socket`](crate::CheckedLayout::socket) reads the config and
-    /// checks the address in one call.
+    /// started on it. `CheckedLayout::socket` (feature `control-socket`) reads the config and checks
+    /// the address in one call.
     #[must_use]
     pub fn socket_for_mode(&self, mode: Mode, control_socket: &ControlSocket) -> (Socket, Rule) {
         if self.platform == Platform::Windows {
@@ -175,7 +178,7 @@ impl Layout {
 
     /// Returns the home of the daemon of that mode.
     #[must_use]
-    pub fn home_for_mode(&self, mode: Mode) -> &Path {
+    pub fn home_for_mode(&self, mode: Mode) -> &Utf8Path {
         match mode {
             Mode::OwnLlm => &self.daemon_home,
             Mode::Shared => &self.shared_home,
@@ -184,7 +187,7 @@ impl Layout {
 
     /// Returns the config of the daemon of that mode, which may have a `daemon.control_socket`.
     #[must_use]
-    pub fn config_for_mode(&self, mode: Mode) -> &Path {
+    pub fn config_for_mode(&self, mode: Mode) -> &Utf8Path {
         match mode {
             Mode::OwnLlm => &self.daemon_config,
             Mode::Shared => &self.shared_config,
@@ -219,26 +222,5 @@ impl Layout {
             at("legacy_roster", &self.legacy_roster, Rule::LegacyPlace),
             at("legacy_socket", &self.legacy_socket, Rule::LegacyPlace),
         ]
-    }
-}
-
-impl Serialize for Layout {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let entries = self.entries();
-        let mut map = serializer.serialize_map(Some(entries.len()))?;
-        for entry in &entries {
-            map.serialize_entry(entry.name, entry)?;
-        }
-        map.end()
-    }
-}
-
-impl Serialize for PathEntry<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(3))?;
-        map.serialize_entry("path", &self.path.to_string_lossy())?;
-        map.serialize_entry("rule", &self.rule)?;
-        map.serialize_entry("why", self.rule.describe())?;
-        map.end()
     }
 }

@@ -1,14 +1,20 @@
 #![doc = include_str!("../README.md")]
 
 mod checked_layout;
+#[cfg(feature = "control-socket")]
+mod control_socket;
 mod env;
 mod error;
 mod host;
 mod layout;
 mod lookup;
 mod resolver;
+#[cfg(feature = "serde")]
+mod serialize;
 mod socket;
 mod spelling;
+
+pub use camino;
 
 pub use crate::checked_layout::{CheckedLayout, check_overlap};
 pub use crate::env::Env;

@@ -1,4 +1,6 @@
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
+
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use crate::env::Home;
 use crate::spelling::{inside, is_absolute, is_same_or_inside, normalize_lexically};
@@ -10,7 +12,8 @@ pub trait PathResolver {
     /// Computes every path, without a look at the disk.
     ///
     /// # Errors
-    /// [`PathsError::NoHome`], [`PathsError::RelativeHome`], [`PathsError::HostApp`].
+    /// [`PathsError::NoHome`], [`PathsError::HomeNotUtf8`], [`PathsError::RelativeHome`],
+    /// [`PathsError::HostApp`].
     fn resolve(&self, env: &Env) -> Result<Layout, PathsError>;
 }
 
@@ -41,43 +44,38 @@ impl Resolver {
         self
     }
 
-    fn user_home(&self, env: &Env) -> Result<(PathBuf, Rule), PathsError> {
-        let program = || self.app.program.clone().into_owned();
+    fn user_home(&self, env: &Env) -> Result<(Utf8PathBuf, Rule), PathsError> {
+        let program = self.app.program.clone().into_owned();
         let (home, rule, by) = match env.home() {
-            Home::Explicit(path) if path.as_os_str().is_empty() => {
-                return Err(PathsError::RelativeHome {
-                    home: path.clone(),
-                    rule: "--home",
-                    program: program(),
-                });
-            }
-            Home::Explicit(path) => (path.clone(), Rule::ExplicitHome, "--home"),
+            Home::Explicit(path) => (path.as_path(), Rule::ExplicitHome, "--home"),
             Home::System { variable, value } => match value.as_deref().filter(|v| !v.is_empty()) {
-                Some(value) => (PathBuf::from(value), Rule::SystemHome, *variable),
-                None => return Err(PathsError::NoHome { variable, program: program() }),
+                Some(value) => (Path::new(value), Rule::SystemHome, *variable),
+                None => return Err(PathsError::NoHome { variable, program }),
             },
         };
-        if !is_absolute(&home) {
-            return Err(PathsError::RelativeHome { home, rule: by, program: program() });
+        let Some(home) = Utf8Path::from_path(home) else {
+            return Err(PathsError::HomeNotUtf8 { home: home.into(), program });
+        };
+        if !is_absolute(home) {
+            return Err(PathsError::RelativeHome { home: home.into(), rule: by, program });
         }
         // Removes trailing and doubled slashes and `.`. Keeps `..`, because only the system knows
         // its target after a symlink.
         Ok((home.components().collect(), rule))
     }
 
-    fn shared_home(&self, env: &Env, user_home: &Path, app_home: &Path) -> (PathBuf, Rule) {
+    fn shared_home(&self, env: &Env, user_home: &Utf8Path, app_home: &Utf8Path) -> (Utf8PathBuf, Rule) {
         let default = |rule| (inside(user_home, &self.app.shared_dir), rule);
         let Some(value) = env.variable(&self.app.home_variable) else { return default(Rule::InUserHome) };
-        if value.to_str().is_none() {
+        let Some(given) = value.to_str().map(Utf8Path::new) else {
             return default(Rule::MeshHomeVariableNotText);
-        }
-        let given = Path::new(value);
+        };
         if !is_absolute(given) {
             return default(Rule::MeshHomeVariableRelative);
         }
         if is_same_or_inside(
-            &normalize_lexically(given),
-            &normalize_lexically(app_home),
+            normalize_lexically(given.as_std_path()),
+            normalize_lexically(app_home.as_std_path()),
             self.platform.usually_ignores_case(),
         ) {
             return default(Rule::MeshHomeVariableInsideApp);
@@ -153,8 +151,8 @@ fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
     let dirs = [("daemon_files.secrets", &files.secrets), ("daemon_files.mesh", &files.mesh)];
     let homes = [("app_dir", &app.app_dir), ("shared_dir", &app.shared_dir)];
     for (field, value) in apps.into_iter().chain(daemons).chain(dirs).chain(homes) {
-        let mut parts = Path::new(value.as_ref()).components();
-        if value.is_empty() || !parts.all(|part| matches!(part, Component::Normal(_))) {
+        let mut parts = Utf8Path::new(value.as_ref()).components();
+        if value.is_empty() || !parts.all(|part| matches!(part, Utf8Component::Normal(_))) {
             return Err(invalid_name(field, value, "which is not a plain relative path"));
         }
     }
@@ -162,10 +160,8 @@ fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
     if variable.is_empty() || variable.contains(['=', '\0']) {
         return Err(invalid_name("home_variable", variable, "which is no name of a variable"));
     }
-    let nested = |a: &str, b: &str| {
-        let (a, b) = (Path::new(a), Path::new(b));
-        is_same_or_inside(a, b, ignore_case) || is_same_or_inside(b, a, ignore_case)
-    };
+    let nested =
+        |a: &str, b: &str| is_same_or_inside(a, b, ignore_case) || is_same_or_inside(b, a, ignore_case);
     // App and daemon use the same name for their configs; this is the collision that this crate
     // resolves.
     let is_shared_name = |one: &str, other: &str| one == "config_file" && other == "daemon_files.config";

@@ -1,16 +1,13 @@
 use std::fmt;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 
-use myownllm_json_document::Document;
-use serde::{Serialize, Serializer};
+use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::PathsError;
 use crate::spelling::is_absolute;
-use crate::{Lookup, PathsError};
 
 /// The daemon that the app talks to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum Mode {
     /// The app's own daemon, in its own home inside the app's.
     OwnLlm,
@@ -35,55 +32,23 @@ impl fmt::Display for Mode {
     }
 }
 
-/// The control socket in a daemon's config.
-/// [`Layout::control_socket`](crate::Layout::control_socket) reads it.
+/// The control socket in a daemon's config, which decides where the daemon listens.
+///
+/// `Layout::control_socket` (feature `control-socket`) reads it. A caller without that feature reads
+/// `/daemon/control_socket` of [`Layout::config_for_mode`](crate::Layout::config_for_mode).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ControlSocket {
     /// The config names none, or the daemon could not read a config: the daemon listens in its
     /// home.
     InHome,
     /// A path, which may not be an address: see [`check_control_socket`].
-    Named(PathBuf),
+    Named(Utf8PathBuf),
 }
 
 impl ControlSocket {
-    /// Reads the control socket from a daemon's config.
-    ///
-    /// # Errors
-    /// [`PathsError::Lookup`] if the config exists and cannot be read. A config that is not a
-    /// regular file, or not JSON, names no socket: the daemon then listens in its home.
-    pub fn read(config: &Path, lookup: &dyn Lookup) -> Result<Self, PathsError> {
-        match lookup.read(config) {
-            Ok(bytes) => Ok(Self::of_config(&bytes)),
-            Err(error) => match error.kind() {
-                ErrorKind::NotFound
-                | ErrorKind::NotADirectory
-                | ErrorKind::InvalidInput
-                | ErrorKind::IsADirectory => Ok(Self::InHome),
-                _ => Err(PathsError::Lookup { path: config.to_path_buf(), source: error }),
-            },
-        }
-    }
-
-    /// Returns the control socket in the bytes of a daemon's config.
-    #[must_use]
-    pub fn of_config(config: &[u8]) -> Self {
-        Document::parse(config).map_or(Self::InHome, |parsed| Self::of_document(&parsed.document))
-    }
-
-    /// Returns the control socket in a parsed config.
-    #[must_use]
-    pub fn of_document(config: &Document) -> Self {
-        let value = config.get(&["daemon", "control_socket"]);
-        match value.as_ref().and_then(|value| value.as_str()) {
-            Some(path) => Self::Named(PathBuf::from(&*path)),
-            None => Self::InHome,
-        }
-    }
-
     /// Returns the path, if one is named.
     #[must_use]
-    pub fn named(&self) -> Option<&Path> {
+    pub fn named(&self) -> Option<&Utf8Path> {
         match self {
             Self::InHome => None,
             Self::Named(path) => Some(path),
@@ -95,7 +60,7 @@ impl ControlSocket {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Socket {
     /// A Unix socket file.
-    Path(PathBuf),
+    Path(Utf8PathBuf),
     /// A named pipe in the local namespace of Windows.
     Pipe(String),
 }
@@ -103,7 +68,7 @@ pub enum Socket {
 impl Socket {
     /// Returns the socket's file, if the socket is one.
     #[must_use]
-    pub fn path(&self) -> Option<&Path> {
+    pub fn path(&self) -> Option<&Utf8Path> {
         match self {
             Self::Path(path) => Some(path),
             Self::Pipe(_) => None,
@@ -114,23 +79,17 @@ impl Socket {
 impl fmt::Display for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Path(path) => path.display().fmt(f),
+            Self::Path(path) => path.as_str().fmt(f),
             Self::Pipe(name) => write!(f, r"\\.\pipe\{name}"),
         }
-    }
-}
-
-impl Serialize for Socket {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 
 /// The operating system, as far as paths depend on it.
 ///
 /// A value and not a `cfg`, so that one system can test the rules of all three.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Platform {
     /// Linux and Android.
@@ -189,7 +148,11 @@ impl Platform {
 ///
 /// # Errors
 /// [`PathsError::ControlSocket`] with the reason and the way out.
-pub fn check_control_socket(named: &Path, platform: Platform, config: &Path) -> Result<(), PathsError> {
+pub fn check_control_socket(
+    named: &Utf8Path,
+    platform: Platform,
+    config: &Utf8Path,
+) -> Result<(), PathsError> {
     match invalid_address_reason(named) {
         Some(why) if platform.socket_limit().is_some() => {
             Err(PathsError::ControlSocket { named: named.to_path_buf(), why, config: config.to_path_buf() })
@@ -199,8 +162,8 @@ pub fn check_control_socket(named: &Path, platform: Platform, config: &Path) -> 
 }
 
 /// Returns the reason why a path in a daemon's config is not an address; does not check the length.
-pub(crate) fn invalid_address_reason(named: &Path) -> Option<&'static str> {
-    let bytes = named.as_os_str().as_encoded_bytes();
+pub(crate) fn invalid_address_reason(named: &Utf8Path) -> Option<&'static str> {
+    let bytes = named.as_str().as_bytes();
     let is_separator = |byte: &u8| std::path::is_separator(char::from(*byte));
     if bytes.is_empty() {
         Some("is empty")
@@ -223,9 +186,9 @@ pub(crate) fn invalid_address_reason(named: &Path) -> Option<&'static str> {
 ///
 /// # Errors
 /// [`PathsError::SocketTooLong`] with the length, the limit and the way out.
-pub fn check_socket(socket: &Socket, platform: Platform, daemon_config: &Path) -> Result<(), PathsError> {
+pub fn check_socket(socket: &Socket, platform: Platform, daemon_config: &Utf8Path) -> Result<(), PathsError> {
     let (Some(path), Some(limit)) = (socket.path(), platform.socket_limit()) else { return Ok(()) };
-    let length = path.as_os_str().as_encoded_bytes().len();
+    let length = path.as_str().len();
     if length <= limit {
         return Ok(());
     }

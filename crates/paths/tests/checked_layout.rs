@@ -13,6 +13,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{
     CheckedLayout, Env, FileInfo, HostApp, Kind, Layout, Lookup, MYOWNLLM, Mode, PathResolver, PathsError,
     Platform, RealLookup, Resolver, Rule, Socket, check_overlap,
@@ -31,6 +32,10 @@ fn with_variable(home: &Path, value: &Path) -> Layout {
 /// Returns an absolute path of this platform, which needs a drive on Windows.
 fn absolute(path: &str) -> PathBuf {
     if cfg!(windows) { PathBuf::from(format!("C:{path}")) } else { path.into() }
+}
+
+fn utf8(path: &Path) -> &Utf8Path {
+    path.try_into().unwrap()
 }
 
 struct Home {
@@ -250,7 +255,7 @@ fn folders_on_the_way_count_for_a_daemons_home_of_several_parts() {
 #[test]
 fn any_two_folders_can_be_compared() {
     let h = home();
-    let check = |daemon: &Path| check_overlap(&h.app, daemon, &RealLookup);
+    let check = |daemon: &Path| check_overlap(utf8(&h.app), utf8(daemon), &RealLookup);
     check(&h.app.join("x")).unwrap();
     check(&h.app.join("y/../x")).unwrap();
     for bad in ["", "x/..", "..", "../..", "../other", "../.myownllm"] {
@@ -275,7 +280,8 @@ fn a_variable_that_leads_to_the_apps_home_by_a_link_is_passed_over() {
     }
     let other = h.user.join("mesh");
     let checked = CheckedLayout::new(with_variable(&h.user, &other), &RealLookup).unwrap();
-    assert_eq!((checked.shared_home.clone(), checked.shared_home_rule), (other, Rule::MeshHomeVariable));
+    assert_eq!(checked.shared_home, other);
+    assert_eq!(checked.shared_home_rule, Rule::MeshHomeVariable);
 }
 
 #[cfg(unix)]
@@ -332,7 +338,10 @@ fn the_socket_is_checked_for_its_length() {
     }
     let error = socket(r#"{"daemon":{"control_socket":"m.sock"}}"#).unwrap_err();
     assert!(error.is_refusal());
-    assert_eq!((error.code(), error.path()), ("paths.control-socket", Some(checked.daemon_config.as_path())));
+    assert_eq!(
+        (error.code(), error.path()),
+        ("paths.control-socket", Some(checked.daemon_config.as_std_path()))
+    );
     assert!(error.to_string().contains("\"m.sock\" at /daemon/control_socket"), "{error}");
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use myownllm_paths::camino::Utf8PathBuf;
 use myownllm_paths::{
     ControlSocket, Env, HostApp, Layout, MYOWNLLM, Mode, PathResolver, PathsError, Platform, Resolver, Rule,
     Socket, check_socket,
@@ -68,10 +69,10 @@ fn every_path_of_the_layout_is_where_the_contract_says() {
 fn a_home_is_taken_as_the_system_would(#[case] given: &str, #[case] expected: &str) {
     let expected = native(expected);
     let l = resolve(&home(given)).unwrap();
-    assert_eq!(l.user_home.to_str(), Some(&*expected));
+    assert_eq!(l.user_home, *expected);
     assert_eq!(l.app_home, Path::new(&expected).join(".myownllm"));
     assert_eq!(l.user_home_rule, Rule::SystemHome);
-    assert_eq!(resolve(&Env::explicit(native(given))).unwrap().user_home.to_str(), Some(&*expected));
+    assert_eq!(resolve(&Env::explicit(native(given))).unwrap().user_home, *expected);
 }
 
 #[test]
@@ -94,15 +95,39 @@ fn a_relative_home_says_so() {
     }
 }
 
+/// The hint makes a second path for the home, which is UTF-8.
 #[cfg(unix)]
 #[test]
-fn a_home_that_is_not_utf8_works_and_is_shown_lossily() {
-    use std::os::unix::ffi::OsStringExt;
-    let odd = OsString::from_vec(b"/home/\xff\xfe".to_vec());
-    let l = resolve(&Env::system(Some(odd.clone()))).unwrap();
-    assert_eq!(l.app_home, PathBuf::from(odd).join(".myownllm"));
-    let json = serde_json::to_value(&l).unwrap();
-    assert_eq!(json["user_home"]["path"], "/home/\u{fffd}\u{fffd}");
+#[expect(clippy::disallowed_methods, reason = "a test sets its own scene")]
+fn home_that_is_not_utf8_is_refused_with_a_path_that_works() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let odd = dir.path().join(std::ffi::OsStr::from_bytes(b"it's 100% \"caf\xe9\" \\7$HOME"));
+    std::fs::DirBuilder::new().create(&odd).unwrap();
+    std::fs::File::create_new(odd.join("mine")).unwrap();
+    for env in [Env::system(Some(odd.clone().into())), Env::explicit(&odd)] {
+        let error = resolve(&env).unwrap_err();
+        assert_eq!((error.code(), error.path()), ("paths.home-not-utf8", Some(odd.as_path())));
+        assert!(error.is_refusal());
+        assert!(error.to_string().ends_with(": its path is not UTF-8"), "{error}");
+        let hint = error.hint().unwrap();
+        let (link, program) = hint.rsplit_once(" && ").unwrap();
+        assert_eq!(program, "myownllm-mesh --home \"$home\" status");
+        let mut homes = Vec::new();
+        for _ in 0..2 {
+            let script = format!("{link} && printf %s \"$home\"");
+            let done = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert!(done.status.success(), "{hint}: {done:?}");
+            homes.push(String::from_utf8(done.stdout).unwrap());
+        }
+        assert_ne!(homes[0], homes[1]);
+        for home in homes {
+            assert!(resolve(&Env::explicit(&home)).unwrap().user_home.join("mine").metadata().is_ok());
+            // The directory of the symlink is in /var/tmp, and not in `dir`.
+            std::fs::remove_file(&home).unwrap();
+            std::fs::remove_dir(Path::new(&home).parent().unwrap()).unwrap();
+        }
+    }
 }
 
 #[rstest]
@@ -136,7 +161,7 @@ fn the_daemons_variable_decides_about_the_shared_home_alone(
     let shared = native(shared);
     let env = home("/home/u").with_variable("MYOWNMESH_HOME", native(value));
     let l = resolve(&env).unwrap();
-    assert_eq!(l.shared_home.to_str(), Some(&*shared));
+    assert_eq!(l.shared_home, *shared);
     assert_eq!(l.shared_home_rule, rule);
     assert_eq!(l.shared_socket, Path::new(&shared).join("daemon.sock"));
     // Own mode never reads the variable.
@@ -157,7 +182,7 @@ fn a_variable_that_the_daemon_could_not_read_is_passed_over() {
     let env = home("/home/u").with_variable("MYOWNMESH_HOME", OsString::from_vec(b"/srv/\xff".to_vec()));
     let l = resolve(&env).unwrap();
     assert_eq!(
-        (l.shared_home.as_path(), l.shared_home_rule),
+        (l.shared_home.as_std_path(), l.shared_home_rule),
         (Path::new("/home/u/.myownmesh"), Rule::MeshHomeVariableNotText)
     );
 }
@@ -178,7 +203,7 @@ fn an_explicit_home_ignores_the_variable() {
 fn a_control_socket_of_the_daemons_config_wins_when_it_is_absolute() {
     let l = resolve(&home("/home/u")).unwrap();
     for mode in [Mode::OwnLlm, Mode::Shared] {
-        let named = PathBuf::from(native("/run/m.sock"));
+        let named = Utf8PathBuf::from(native("/run/m.sock"));
         let (socket, rule) = l.socket_for_mode(mode, &ControlSocket::Named(named.clone()));
         assert_eq!((socket, rule), (Socket::Path(named), Rule::ControlSocket));
         for ignored in ["m.sock", "", "./m.sock", "/run/", "/run/..", "/run/.", "/", "/run/m\0.sock"] {
@@ -195,7 +220,7 @@ fn windows_has_one_pipe_for_every_mode() {
         let (socket, rule) = l.socket_for_mode(mode, &ControlSocket::Named("/run/m.sock".into()));
         assert_eq!((&socket, rule), (&Socket::Pipe("myownmesh.sock".into()), Rule::Pipe));
         assert_eq!(socket.to_string(), r"\\.\pipe\myownmesh.sock");
-        check_socket(&socket, Platform::Windows, Path::new("c")).unwrap();
+        check_socket(&socket, Platform::Windows, "c".into()).unwrap();
     }
 }
 
@@ -203,9 +228,9 @@ fn windows_has_one_pipe_for_every_mode() {
 #[case::linux(Platform::Linux, 107)]
 #[case::macos(Platform::MacOs, 103)]
 fn a_socket_path_may_be_as_long_as_the_kernels_address(#[case] platform: Platform, #[case] limit: usize) {
-    let of = |length: usize| Socket::Path(PathBuf::from(format!("/{}", "s".repeat(length - 1))));
-    check_socket(&of(limit), platform, Path::new("/d/config.json")).unwrap();
-    let error = check_socket(&of(limit + 1), platform, Path::new("/d/config.json")).unwrap_err();
+    let of = |length: usize| Socket::Path(Utf8PathBuf::from(format!("/{}", "s".repeat(length - 1))));
+    check_socket(&of(limit), platform, "/d/config.json".into()).unwrap();
+    let error = check_socket(&of(limit + 1), platform, "/d/config.json".into()).unwrap_err();
     assert_eq!(error.code(), "paths.socket-too-long");
     assert!(error.is_refusal());
     let text = format!("{error} {}", error.hint().unwrap());
@@ -217,9 +242,8 @@ fn a_socket_path_may_be_as_long_as_the_kernels_address(#[case] platform: Platfor
 
 #[test]
 fn the_length_is_counted_in_bytes() {
-    let socket = Socket::Path(PathBuf::from(format!("/{}", "ü".repeat(60))));
-    let Err(PathsError::SocketTooLong { length, .. }) =
-        check_socket(&socket, Platform::Linux, Path::new("c"))
+    let socket = Socket::Path(Utf8PathBuf::from(format!("/{}", "ü".repeat(60))));
+    let Err(PathsError::SocketTooLong { length, .. }) = check_socket(&socket, Platform::Linux, "c".into())
     else {
         panic!("121 bytes went through")
     };
@@ -230,8 +254,8 @@ fn the_length_is_counted_in_bytes() {
 fn a_sibling_app_brings_its_own_names() {
     let other = HostApp { app_dir: ".otherapp".into(), daemon_dir: "state/mesh".into(), ..MYOWNLLM };
     let l = Resolver::new(other).for_platform(Platform::Linux).resolve(&home("/home/u")).unwrap();
-    assert_eq!(l.app_config.to_str(), Some(&*native("/home/u/.otherapp/config.json")));
-    assert_eq!(l.daemon_socket.to_str(), Some(&*native("/home/u/.otherapp/state/mesh/daemon.sock")));
+    assert_eq!(l.app_config, *native("/home/u/.otherapp/config.json"));
+    assert_eq!(l.daemon_socket, *native("/home/u/.otherapp/state/mesh/daemon.sock"));
 }
 
 #[rstest]

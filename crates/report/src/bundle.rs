@@ -159,8 +159,8 @@ impl Names {
     fn of(home: &HomeView<'_>) -> Self {
         let home = &home.layout.user_home;
         let real = std::fs::canonicalize(home).ok();
-        let mut names: Vec<String> =
-            std::iter::once(home.clone()).chain(real).map(|path| path.display().to_string()).collect();
+        let real = real.map(|path| path.display().to_string());
+        let mut names: Vec<String> = std::iter::once(home.to_string()).chain(real).collect();
         // `/` as the home would match every path.
         names.retain(|name| name.len() > 1);
         // A name that contains another name comes first.
@@ -238,12 +238,11 @@ fn file_system(mounts: &str, path: &Path) -> Option<String> {
 fn files(home: &HomeView<'_>) -> Vec<File> {
     let layout = home.layout;
     let mut files = Vec::new();
-    list(home, &layout.app_home, false, &mut files);
-    let mesh = layout.legacy_rosters.parent().map(Path::to_owned);
-    let secrets = layout.legacy_identity.parent().map(Path::to_owned);
-    let known = [Some(layout.backups.clone()), mesh, secrets, Some(layout.daemon_home.clone())];
+    list(home, layout.app_home.as_std_path(), false, &mut files);
+    let (mesh, secrets) = (layout.legacy_rosters.parent(), layout.legacy_identity.parent());
+    let known = [Some(&*layout.backups), mesh, secrets, Some(&*layout.daemon_home)];
     for directory in known.into_iter().flatten() {
-        list(home, &directory, true, &mut files);
+        list(home, directory.as_std_path(), true, &mut files);
     }
     files.truncate(MOST_FILES);
     files

@@ -22,7 +22,7 @@ pub fn write_new(path: &Path, text: &str, command: &str) -> Result<(), Diagnosti
         let message = format!("cannot write the report {}: {error}", path.display());
         let hint = match error.kind() {
             ErrorKind::AlreadyExists => {
-                format!("{command} --output {}", quote(&free_name(path)))
+                format!("{command} --output {}", quote(free_name(path)))
             }
             _ => format!(
                 "ls -ld {}",

@@ -33,7 +33,7 @@ pub fn identity(home: &HomeView<'_>, scan: &Scan) -> (Page, Value, Vec<Diagnosti
         (&scan.daemon, &scan.places.daemon.identity, "the daemon's home"),
         (&scan.app, &scan.places.app.identity, "the old location"),
     ] {
-        files.place(&seen.state, path, place);
+        files.place(&seen.state, path.as_std_path(), place);
     }
     let Files { mut page, list, diagnostics, .. } = files;
     if let KeyAnswer::NoneYet = verdict

@@ -436,7 +436,7 @@ fn of_config(home: &HomeView<'_>, outcome: &Outcome, page: &mut Page) {
     }
     if let Some(name) = first_inactive(&outcome.document) {
         page.line("No network is active. To choose one:");
-        page.copied(2, "", format!("{} network use {}", home.program, quote(name.as_ref())));
+        page.copied(2, "", format!("{} network use {}", home.program, quote(name)));
     }
 }
 

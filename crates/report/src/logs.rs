@@ -40,7 +40,7 @@ fn head(entry: &Entry) -> String {
 
 /// Returns the log of a daemon that this program starts.
 fn daemon_log(home: &HomeView<'_>) -> PathBuf {
-    home.layout.daemon_home.join("daemon.log")
+    home.layout.daemon_home.join("daemon.log").into()
 }
 
 /// Returns the last lines of the daemon's log, without secrets.

@@ -142,7 +142,7 @@ impl Picture<'_> {
     /// Returns the two trees as drawings.
     #[must_use]
     pub fn two_trees(&self, view: &HomeView<'_>, repair: Option<&Pending>) -> [Vec<Line>; 2] {
-        let home = &view.layout.app_home;
+        let home = view.layout.app_home.as_std_path();
         let mut sides = Sides { home, before: Names::default(), after: Names::default() };
         for Moving { from, to, folder } in &self.moved {
             let many = folder.map_or_else(String::new, |files| format!("({}) ", count(files, "file")));
@@ -237,10 +237,12 @@ impl Sides<'_> {
             &l.daemon_identity,
             &l.daemon_custody,
             &l.daemon_config,
-        ];
+        ]
+        .map(|path| path.as_std_path());
         let mut there: Vec<PathBuf> =
-            alone.into_iter().filter(|path| home.disk.stat(path).is_ok()).cloned().collect();
+            alone.into_iter().filter(|path| home.disk.stat(path).is_ok()).map(Path::to_owned).collect();
         for folder in [&l.legacy_rosters, &l.legacy_states, &l.daemon_rosters, &l.daemon_states] {
+            let folder = folder.as_std_path();
             let inside = home.disk.list(folder).unwrap_or_default();
             there.extend(
                 inside

@@ -79,7 +79,7 @@ pub struct Run<'a> {
 /// Returns the path of the log of a home.
 #[must_use]
 pub fn path(layout: &Layout) -> PathBuf {
-    layout.app_home.join(format!("{}.log", layout.app.program))
+    layout.app_home.join(format!("{}.log", layout.app.program)).into()
 }
 
 impl Trace {

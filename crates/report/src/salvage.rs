@@ -96,7 +96,7 @@ fn report_data(report: &Report, steps: &[Step]) -> Value {
 /// Returns what would change in the file, with secrets masked on both sides.
 fn diff(home: &HomeView<'_>, after: &Document) -> String {
     let name = home.short(&home.layout.app_config);
-    let read = home.disk.read(&home.layout.app_config, u64::MAX).ok();
+    let read = home.disk.read(home.layout.app_config.as_std_path(), u64::MAX).ok();
     let before = read.and_then(|bytes| Document::parse(&bytes).ok());
     // A text that is not JSON cannot be masked, so the diff does not show it.
     let before = before.map(|parsed| pretty(&parsed.document)).unwrap_or_default();

@@ -1,13 +1,12 @@
 //! One screen that shows where everything is, and what a launch would do.
 
-use std::path::Path;
-
 use myownllm_config_model::{AppConfig, masking, networks};
 use myownllm_daemon::{Probe, Role};
 use myownllm_identity::Answer as KeyAnswer;
 use myownllm_launch::words::{daemon_words, identity_words, networks_words, process, state_words};
 use myownllm_launch::{LaunchPlan, LaunchStep};
 use myownllm_migration::IdentityState;
+use myownllm_paths::camino::Utf8Path;
 use serde_json::{Value, json};
 
 use crate::picture::Picture;
@@ -26,7 +25,7 @@ pub fn status(home: &HomeView<'_>, plan: &LaunchPlan) -> (Page, Value) {
 
 fn page(view: &HomeView<'_>, plan: &LaunchPlan) -> Page {
     let layout = &view.layout;
-    let home = |path: &Path| view.short(path);
+    let home = |path: &Utf8Path| view.short(path);
     let daemon =
         |role| probe_of(plan, role).map_or_else(String::new, |probe| daemon_words(probe, view.user_name));
     let mut page = Page::default();
@@ -97,7 +96,7 @@ fn data(home: &HomeView<'_>, plan: &LaunchPlan) -> Value {
         "daemons": {
             "own": daemon(Role::Own),
             "shared": daemon(Role::Shared),
-            "legacy": plan.legacy.as_ref().map(|live| json!({ "socket": long(&live.place()),
+            "legacy": plan.legacy.as_ref().map(|live| json!({ "socket": long(live.place()),
             "pid": live.pid(), "note": live.note() })),
         },
         "launch_would": plan.steps.iter().map(LaunchStep::to_string).collect::<Vec<_>>(),
@@ -107,8 +106,8 @@ fn data(home: &HomeView<'_>, plan: &LaunchPlan) -> Value {
 }
 
 /// Returns a home's state: its owner, or that it does not exist.
-fn owner(home: &HomeView<'_>, path: &Path) -> String {
-    match home.disk.stat_follow(path) {
+fn owner(home: &HomeView<'_>, path: &Utf8Path) -> String {
+    match home.disk.stat_follow(path.as_ref()) {
         Ok(meta) => {
             let who = meta
                 .owner
@@ -120,8 +119,8 @@ fn owner(home: &HomeView<'_>, path: &Path) -> String {
     }
 }
 
-fn owned(home: &HomeView<'_>, path: &Path) -> Value {
-    match home.disk.stat_follow(path) {
+fn owned(home: &HomeView<'_>, path: &Utf8Path) -> Value {
+    match home.disk.stat_follow(path.as_ref()) {
         Ok(meta) => json!({
             "path": long(path), "exists": true, "mode": format!("{:04o}", meta.mode),
             "uid": meta.owner.map(|owner| owner.uid),

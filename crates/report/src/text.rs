@@ -119,8 +119,8 @@ fn bound(value: &mut Value) {
 
 /// Returns a path for a program.
 #[must_use]
-pub fn long(path: &Path) -> String {
-    path.display().to_string()
+pub fn long(path: impl AsRef<Path>) -> String {
+    path.as_ref().display().to_string()
 }
 
 #[cfg(test)]

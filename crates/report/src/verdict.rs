@@ -81,7 +81,7 @@ fn summary(view: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeS
     let home = view.short(&view.layout.app_home);
     let troubles = |result| checks.of(result).collect::<Vec<_>>();
     let mut lines = match state {
-        HomeState::Healthy if view.disk.stat(&view.layout.app_home).is_err() => {
+        HomeState::Healthy if view.disk.stat(view.layout.app_home.as_std_path()).is_err() => {
             vec![format!("MyOwnLLM has not been used here yet: {home} is not there.")]
         }
         HomeState::Healthy => {

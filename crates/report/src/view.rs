@@ -35,7 +35,7 @@ impl<'a> HomeView<'a> {
     }
 
     /// Returns a path below the home for a person.
-    pub(crate) fn short(&self, path: &Path) -> String {
+    pub(crate) fn short(&self, path: impl AsRef<Path>) -> String {
         short(path, &self.layout.user_home)
     }
 

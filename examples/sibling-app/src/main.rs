@@ -39,9 +39,9 @@ fn start() -> Result<bool, Box<dyn Error>> {
     };
     // Finds the paths and checks that the two homes are apart. A `CheckedLayout` is the proof.
     let layout = CheckedLayout::new(Resolver::new(app).resolve(&env)?, &RealLookup)?;
-    println!("the daemon's home is {}", layout.daemon_home.display());
-    if RealDisk.stat(&layout.app_home).is_err_and(|error| error.is_not_found()) {
-        println!("there is no {} yet, so there is nothing to start", layout.app_home.display());
+    println!("the daemon's home is {}", layout.daemon_home);
+    if RealDisk.stat(layout.app_home.as_std_path()).is_err_and(|error| error.is_not_found()) {
+        println!("there is no {} yet, so there is nothing to start", layout.app_home);
         return Ok(false);
     }
     // Where the own daemon listens: in its home, or as its config says.
@@ -49,7 +49,7 @@ fn start() -> Result<bool, Box<dyn Error>> {
 
     // Holds the lock from the look to the daemon's first answer, so that only one start runs at a
     // time.
-    let lock = RealDisk.lock(&layout.app_home, Duration::from_secs(5))?;
+    let lock = RealDisk.lock(layout.app_home.as_std_path(), Duration::from_secs(5))?;
     // Moves nothing while a daemon still uses the files.
     let daemons = HomeDaemons::of(&layout)?;
     let report = Migrator::new(&RealDisk, Homes::of(&layout)).run(&lock, &Options::forward(), &daemons);
@@ -85,7 +85,7 @@ fn start() -> Result<bool, Box<dyn Error>> {
             Ok(true)
         }
         Decision::Spawn => {
-            make_dirs(&lock, &layout.app_home, &layout.daemon_home, 0o700, None)?;
+            make_dirs(&lock, layout.app_home.as_ref(), layout.daemon_home.as_ref(), 0o700, None)?;
             // An installer would put the program beside the app. The variable is for developers.
             let programs = std::env::var_os("MYOWNMESH_BIN").into_iter();
             let programs = programs.map(|path| Candidate::new(path, Origin::Beside)).collect();

@@ -28,7 +28,7 @@ impl Home {
         Ok(Self {
             checked: CheckedLayout::new(layout.clone(), &RealLookup),
             clock: SystemClock::default(),
-            schema: MyOwnLlm::new(layout.conversations.to_string_lossy()),
+            schema: MyOwnLlm::new(layout.conversations.as_str()),
             // Tauri's sidecar keeps its triple in dev mode; the app's `build.rs` knows it.
             search: ProgramSearch::from_process(&layout.app, option_env!("DAEMON_SIDECAR_TRIPLE")),
             layout,

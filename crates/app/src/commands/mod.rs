@@ -104,7 +104,7 @@ fn context(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<
     let context = Context::new(home)?;
     // Below `sudo`, the home is root's, and the shell another user's.
     let is_home_of_shell = home.is_none() && calling_user().is_none();
-    printer.shorten_paths(Tilde::new(&context.layout.user_home, is_home_of_shell));
+    printer.shorten_paths(Tilde::new(context.layout.user_home.as_ref(), is_home_of_shell));
     let writes = cli.command.as_ref().is_some_and(Command::writes);
     // A command that only looks reports the error itself, and a filter needs no home.
     let says_so = matches!(
@@ -159,14 +159,14 @@ fn wrong_home(cli: &Cli, context: &Context) -> Option<Diagnostic> {
         return privileges::sudo_home(context, named).filter(|_| !writes).map(Diagnostic::as_warning);
     }
     let home = &context.layout.user_home;
-    let what = match context.disk.stat_follow(home) {
+    let what = match context.disk.stat_follow(home.as_std_path()) {
         _ if matches!(context.checked, Err(PathsError::AppHome { .. })) => return None,
         Ok(meta) if meta.is_dir() => return None,
         Ok(_) => "is no directory",
         Err(error) if error.is_not_found() => "does not exist",
         Err(_) => return None,
     };
-    let diagnostic = Diagnostic::warning("paths.home-missing", format!("the home {} {what}", home.display()));
+    let diagnostic = Diagnostic::warning("paths.home-missing", format!("the home {} {what}", home));
     Some(diagnostic.at(home).hint(missing_home_hint(&context.disk, &context.layout)))
 }
 

@@ -60,7 +60,7 @@ impl Clock for FakeClock {
 
 pub static SCHEMA: LazyLock<MyOwnLlm> = LazyLock::new(|| {
     let layout = Resolver::default().resolve(&Env::explicit(HOME)).unwrap();
-    MyOwnLlm::new(layout.conversations.to_string_lossy())
+    MyOwnLlm::new(layout.conversations.as_str())
 });
 
 pub fn ids() -> SeededIds {

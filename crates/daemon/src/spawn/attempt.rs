@@ -118,7 +118,7 @@ impl Attempt<'_> {
         environment.push((SPAWN_MARK.into(), mark.into()));
         let command = ChildCommand {
             program: &self.candidate.path,
-            directory: request.home(),
+            directory: request.home().as_ref(),
             environment: &environment,
             log: self.log_file,
         };

@@ -89,9 +89,6 @@ pub enum SpawnError {
     /// The daemon's config, which may name a socket, cannot be read.
     #[error("cannot read the daemon's config {}: {problem}", path.display())]
     Config { path: PathBuf, problem: String },
-    /// The home is not UTF-8: the daemon would silently use another one.
-    #[error("the daemon home {} is not UTF-8", home.display())]
-    HomeNotUtf8 { home: PathBuf },
     /// The home is not absolute: the daemon would resolve it against its working directory.
     #[error("the daemon home {} is not absolute", home.display())]
     HomeRelative { home: PathBuf },
@@ -136,7 +133,6 @@ impl SpawnError {
             Self::NotASocket { .. } => "daemon.not-a-socket",
             Self::OtherSocket { .. } => "daemon.other-socket",
             Self::Config { .. } => "daemon.config-unreadable",
-            Self::HomeNotUtf8 { .. } => "daemon.home-not-utf8",
             Self::HomeRelative { .. } => "daemon.home-relative",
             Self::Home { .. } => "daemon.home",
             Self::Identity(refusal) => refusal.code(),

@@ -1,12 +1,9 @@
 //! The request to start a daemon.
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use myownllm_identity::StartPermit;
+use myownllm_paths::camino::Utf8Path;
 
 use crate::{Candidate, Endpoint, process::HOME_VARIABLE};
 
@@ -55,7 +52,7 @@ impl<'lock> SpawnRequest<'lock> {
     /// program is started.
     pub fn new(permit: StartPermit<'lock>, endpoint: Endpoint, candidates: Vec<Candidate>) -> Self {
         Self {
-            log: permit.daemon_home().join("daemon.log"),
+            log: permit.daemon_home().join("daemon.log").into(),
             permit,
             endpoint,
             candidates,
@@ -68,7 +65,7 @@ impl<'lock> SpawnRequest<'lock> {
     }
 
     /// Returns the daemon's home.
-    pub fn home(&self) -> &Path {
+    pub fn home(&self) -> &Utf8Path {
         self.permit.daemon_home()
     }
 }

@@ -60,7 +60,7 @@ impl Home {
     }
 
     pub fn places(&self) -> IdentityPaths {
-        IdentityPaths::new(self.app(), self.daemon())
+        IdentityPaths::new(self.app().to_str().unwrap(), self.daemon().to_str().unwrap())
     }
 
     pub fn put(&self, path: &str, bytes: &[u8]) {

@@ -1,10 +1,11 @@
 //! Checks the app's config, its backups, and the files that a daemon left beside it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use myownllm_config_model::{Document, masking, networks};
 use myownllm_config_store::{Loaded, Step, StoreError};
 use myownllm_durable_fs::{move_aside, quote};
+use myownllm_paths::camino::Utf8PathBuf;
 
 use super::Examiner;
 use crate::diagnostic::{CORRUPT, Diagnostic, NEEDS_REPAIR, WIPED};
@@ -24,7 +25,7 @@ impl Examiner<'_, '_> {
         let told = [CORRUPT, WIPED, "store.defaults", "store.newer", "store.backups-unreadable"];
         for found in &loaded.diagnostics {
             if found.severity != myownllm_config_model::Severity::Info && !told.contains(&found.code) {
-                let diagnostic = finding(found, &self.context.layout.app_config);
+                let diagnostic = finding(found, self.context.layout.app_config.as_std_path());
                 self.checks.diagnostic("config.findings", diagnostic);
             }
         }
@@ -71,7 +72,7 @@ impl Examiner<'_, '_> {
         let evidence = format!("{}: {}", short(path, &layout.user_home), state_words(&loaded.report));
         let wiped = loaded.diagnostics.iter().find(|found| found.code == WIPED).map(Diagnostic::from);
         if let Some(version) = loaded.newer {
-            let error = StoreError::Newer { path: path.clone(), version };
+            let error = StoreError::Newer { path: path.clone().into(), version };
             self.checks.diagnostic(ID, Diagnostic::from(&error));
         } else if let Some(found) = loaded.diagnostics.iter().find(|found| found.code == CORRUPT) {
             let diagnostic = Diagnostic::error(CORRUPT, &found.message).place(found.place.clone());
@@ -98,10 +99,8 @@ impl Examiner<'_, '_> {
         const ID: &str = "config.daemons-leftover";
         let layout = self.context.layout;
         for name in ["corrupt", "tmp"] {
-            let mut sibling = layout.app_config.clone().into_os_string();
-            sibling.push(format!(".{name}"));
-            let sibling = PathBuf::from(sibling);
-            if self.context.disk.stat(&sibling).is_err() {
+            let sibling = Utf8PathBuf::from(format!("{}.{name}", layout.app_config));
+            if self.context.disk.stat(sibling.as_ref()).is_err() {
                 continue;
             }
             let left = format!("a daemon left {}", short(&sibling, &layout.user_home));

@@ -68,7 +68,7 @@ impl Examiner<'_, '_> {
         // does not exist, and change a home with pending work, and a daemon writes in its own home.
         let daemon_home = std::slice::from_ref(&layout.daemon_home);
         let is_needed = self.plan.steps == [LaunchStep::Fail]
-            || context.disk.stat(&layout.app_home).is_err()
+            || context.disk.stat(layout.app_home.as_ref()).is_err()
             || (self.plan.wants_start() && unwritable(context, self.options.run_as, daemon_home).is_some());
         for diagnostic in self.options.refusal.cloned().into_iter().chain(fixed) {
             let is_needed = is_needed && diagnostic.code == UNWRITABLE;
@@ -81,7 +81,7 @@ impl Examiner<'_, '_> {
     fn synced(&mut self) {
         let (context, layout) = (self.context, self.context.layout);
         let homes = [&layout.daemon_home, &layout.app_home, &layout.user_home];
-        match homes.into_iter().find(|home| !context.disk.confirms_sync(home)) {
+        match homes.into_iter().find(|home| !context.disk.confirms_sync(home.as_ref())) {
             Some(home) => self.checks.diagnostic("homes.synced", sync_unconfirmed(home)),
             None => self.checks.ok("homes.synced", "the file systems confirm that a change is on the disk"),
         }

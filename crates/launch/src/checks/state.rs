@@ -1,13 +1,12 @@
 //! Checks the daemon's state: the files that are still to be moved, the identity file, and the
 //! daemon's config.
 
-use std::path::PathBuf;
-
 use myownllm_config_model::Document;
 use myownllm_config_model::daemon_config::{self, DaemonConfig};
 use myownllm_durable_fs::quote;
 use myownllm_identity::Refusal;
 use myownllm_migration::MigrationError;
+use myownllm_paths::camino::Utf8PathBuf;
 
 use super::Examiner;
 use crate::daemon_config::{misplaced_diagnostic, shared_config};
@@ -109,15 +108,13 @@ impl Examiner<'_, '_> {
     /// Says whether the daemon's config names a file that no daemon will read.
     fn named_key(&mut self, config: Option<&Document>) {
         let layout = &self.context.layout;
-        let named = config.and_then(|config| DaemonConfig::view(config).identity_path).map(PathBuf::from);
+        let named = config.and_then(|config| DaemonConfig::view(config).identity_path).map(Utf8PathBuf::from);
         match named.filter(|named| *named != layout.daemon_identity && *named != layout.legacy_identity) {
             None => self.checks.ok(NAMED, "the daemon looks for its key in its home"),
             Some(named) => {
                 let evidence = format!(
-                    "{} names {} as the key, and a daemon uses only {}",
-                    layout.daemon_config.display(),
-                    named.display(),
-                    layout.daemon_identity.display()
+                    "{} names {named} as the key, and a daemon uses only {}",
+                    layout.daemon_config, layout.daemon_identity
                 );
                 let warning =
                     Diagnostic::warning("identity.path-ignored", evidence).at(&layout.daemon_config);
@@ -139,7 +136,7 @@ impl Examiner<'_, '_> {
         if let Some(diagnostic) = config_that_is_no_file(self.context) {
             return self.checks.diagnostic(ID, diagnostic);
         }
-        let bytes = match self.context.disk.read(path, CONFIG_LIMIT) {
+        let bytes = match self.context.disk.read(path.as_std_path(), CONFIG_LIMIT) {
             Ok(bytes) => bytes,
             Err(error) if error.is_not_found() => {
                 return self.checks.ok(ID, "none yet; the daemon writes one");

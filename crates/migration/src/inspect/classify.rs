@@ -7,7 +7,10 @@ use std::{
 };
 
 use myownllm_durable_fs::{FileKind, QUARANTINE_DIR, SET_ASIDE, TEMP_PREFIX, may_be_only_copy};
-use myownllm_paths::normalize_lexically;
+use myownllm_paths::{
+    camino::{Utf8Path, Utf8PathBuf},
+    normalize_lexically,
+};
 
 use crate::homes::Homes;
 
@@ -50,12 +53,12 @@ pub(crate) fn classify_entry(name: &OsStr, kind: FileKind) -> EntryClass {
 }
 
 /// Returns the directories, relative to a home, that hold files that move; parents first.
-pub(crate) fn relative_dirs(homes: &Homes) -> Vec<PathBuf> {
+pub(crate) fn relative_dirs(homes: &Homes) -> Vec<Utf8PathBuf> {
     let names = &homes.names;
     let files = [&names.legacy_roster, &names.custody, &names.identity];
     let mut all = BTreeSet::new();
-    for dir in names.dirs.iter().map(PathBuf::as_path).chain(files.iter().filter_map(|file| file.parent())) {
-        all.extend(dir.ancestors().filter(|part| !part.as_os_str().is_empty()).map(Path::to_owned));
+    for dir in names.dirs.iter().map(|dir| &**dir).chain(files.iter().filter_map(|file| file.parent())) {
+        all.extend(dir.ancestors().filter(|part| !part.as_str().is_empty()).map(Utf8Path::to_owned));
     }
     // A parent sorts before its entries.
     all.into_iter().collect()

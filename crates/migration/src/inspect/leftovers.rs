@@ -12,6 +12,7 @@ use std::{
 };
 
 use myownllm_durable_fs::{Disk, FileKind, QUARANTINE_DIR, TEMP_PREFIX};
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{homes::Homes, identity};
 
@@ -30,7 +31,7 @@ pub(crate) enum Leftover {
     Superfluous,
     /// The file is a complete roster, state or identity file, no other file holds its content, and
     /// this name of it is free in both homes.
-    OnlyCopyOf(PathBuf),
+    OnlyCopyOf(Utf8PathBuf),
     /// No other file is known to hold the content.
     MayBeOnlyCopy,
 }
@@ -46,7 +47,7 @@ type Index = Vec<(Vec<u8>, PathBuf)>;
 pub(super) struct Judge<'a> {
     disk: &'a dyn Disk,
     homes: &'a Homes,
-    indexes: RefCell<BTreeMap<PathBuf, Index>>,
+    indexes: RefCell<BTreeMap<Utf8PathBuf, Index>>,
 }
 
 impl<'a> Judge<'a> {
@@ -56,7 +57,7 @@ impl<'a> Judge<'a> {
 
     /// Judges a temporary file by its content. `relative` is the directory that it lies in, relative
     /// to its home.
-    pub(super) fn judge(&self, relative: &Path, leftover: &Path) -> Leftover {
+    pub(super) fn judge(&self, relative: &Utf8Path, leftover: &Path) -> Leftover {
         let (disk, homes) = (self.disk, self.homes);
         match disk.stat(leftover) {
             Err(error) if error.is_not_found() => return Leftover::Superfluous,
@@ -70,13 +71,13 @@ impl<'a> Judge<'a> {
             return Leftover::Superfluous;
         }
         let name = name_of(homes, relative, &bytes);
-        let is_free = |name: &PathBuf| {
+        let is_free = |name: &Utf8PathBuf| {
             [&homes.app, &homes.daemon].into_iter().all(|home| {
                 let quarantined =
                     home.join(relative).join(QUARANTINE_DIR).join(name.file_name().unwrap_or_default());
                 [home.join(name), quarantined]
                     .iter()
-                    .all(|at| disk.stat(at).is_err_and(|error| error.is_not_found()))
+                    .all(|at| disk.stat(at.as_ref()).is_err_and(|error| error.is_not_found()))
             })
         };
         name.filter(is_free).map_or(Leftover::MayBeOnlyCopy, Leftover::OnlyCopyOf)
@@ -84,7 +85,7 @@ impl<'a> Judge<'a> {
 
     /// True if a file of the same directory in either home begins with these bytes, so that it holds
     /// the same content or more.
-    fn is_elsewhere(&self, relative: &Path, bytes: &[u8]) -> bool {
+    fn is_elsewhere(&self, relative: &Utf8Path, bytes: &[u8]) -> bool {
         let mut indexes = self.indexes.borrow_mut();
         let index = indexes.entry(relative.to_owned()).or_insert_with(|| self.index(relative));
         let head = &bytes[..bytes.len().min(HEAD)];
@@ -106,13 +107,13 @@ impl<'a> Judge<'a> {
         Some((head, path))
     }
 
-    fn index(&self, relative: &Path) -> Index {
+    fn index(&self, relative: &Utf8Path) -> Index {
         let homes = self.homes;
-        let legacy = homes.names.legacy_roster.parent().unwrap_or(Path::new(""));
+        let legacy = homes.names.legacy_roster.parent().unwrap_or(Utf8Path::new(""));
         let mut index = Index::new();
         for home in [&homes.app, &homes.daemon] {
-            let dir = home.join(relative);
-            for dir in [dir.join(QUARANTINE_DIR), dir, homes.app.join(legacy)] {
+            let dir = home.join(relative).into_std_path_buf();
+            for dir in [dir.join(QUARANTINE_DIR), dir, homes.app.join(legacy).into()] {
                 let entries = self.disk.list(&dir).unwrap_or_default().into_iter();
                 let is_ours = |name: &OsStr| name.to_string_lossy().starts_with(TEMP_PREFIX);
                 let files = entries.filter(|entry| entry.kind == FileKind::File && !is_ours(&entry.name));
@@ -125,7 +126,7 @@ impl<'a> Judge<'a> {
 }
 
 /// Returns the name, relative to a home, of a complete file with this content.
-fn name_of(homes: &Homes, relative: &Path, bytes: &[u8]) -> Option<PathBuf> {
+fn name_of(homes: &Homes, relative: &Utf8Path, bytes: &[u8]) -> Option<Utf8PathBuf> {
     let names = &homes.names;
     if names.identity.parent() == Some(relative) {
         return identity::inspect(bytes).key().map(|_| names.identity.clone());

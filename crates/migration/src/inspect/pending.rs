@@ -1,12 +1,9 @@
 //! Tells if there is anything to do. Called at every start, so it inspects as little as possible.
 
-use std::{
-    io,
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-};
+use std::{io, ops::ControlFlow};
 
 use myownllm_durable_fs::{Disk, FileKind};
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     LEGACY_ROSTER_LIMIT,
@@ -33,7 +30,7 @@ pub fn is_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError
         return Ok(true);
     }
     let dirs = relative_dirs(homes);
-    let top: Vec<&PathBuf> = dirs.iter().filter(|dir| dir.components().count() == 1).collect();
+    let top: Vec<_> = dirs.iter().filter(|dir| dir.components().count() == 1).collect();
     for dir in top {
         if dir_pending(disk, homes, &dirs, dir)? {
             // A file that looks like ours may be the target of an identity file symlink; only the
@@ -48,13 +45,14 @@ pub fn is_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError
 /// temporary file of ours. Makes one `stat` if the identity file exists.
 fn key_in_temporary(disk: &dyn Disk, homes: &Homes) -> bool {
     let key = homes.daemon.join(&homes.names.identity);
-    let relative = homes.names.identity.parent().unwrap_or(Path::new(""));
+    let relative = homes.names.identity.parent().unwrap_or(Utf8Path::new(""));
+    let dir = homes.daemon.join(relative).into_std_path_buf();
     let judge = Judge::new(disk, homes);
     let is_temporary =
         |name: &std::ffi::OsStr, kind| matches!(classify_entry(name, kind), EntryClass::Leftover);
-    disk.stat(&key).is_err_and(|error| error.is_not_found())
-        && disk.list(&homes.daemon.join(relative)).unwrap_or_default().into_iter().any(|entry| {
-            let path = homes.daemon.join(relative).join(&entry.name);
+    disk.stat(key.as_ref()).is_err_and(|error| error.is_not_found())
+        && disk.list(&dir).unwrap_or_default().into_iter().any(|entry| {
+            let path = dir.join(&entry.name);
             is_temporary(&entry.name, entry.kind)
                 && matches!(judge.judge(relative, &path), Leftover::OnlyCopyOf(_))
         })
@@ -69,17 +67,17 @@ fn is_planned(disk: &dyn Disk, homes: &Homes) -> bool {
 fn dir_pending(
     disk: &dyn Disk,
     homes: &Homes,
-    dirs: &[PathBuf],
-    relative: &Path,
+    dirs: &[Utf8PathBuf],
+    relative: &Utf8Path,
 ) -> Result<bool, MigrationError> {
     let names = &homes.names;
-    let path = homes.app.join(relative);
+    let path = homes.app.join(relative).into_std_path_buf();
     let is_leaf = names.dirs.iter().any(|dir| dir == relative);
     let (mut pending, mut foreign, mut below, mut legacy) = (false, false, Vec::new(), false);
     let mut unusable = Vec::new();
     let mut temporaries = Vec::new();
     let visited = disk.for_each_entry(&path, &mut |entry| {
-        let at = relative.join(&entry.name);
+        let at = relative.as_std_path().join(&entry.name);
         if at == names.identity || at == names.custody {
             match entry.kind {
                 FileKind::File => pending = true,
@@ -91,8 +89,10 @@ fn dir_pending(
         } else if at == names.legacy_roster {
             legacy = entry.kind == FileKind::File;
             foreign |= !legacy;
-        } else if entry.kind == FileKind::Dir && dirs.contains(&at) {
-            below.push(at);
+        } else if entry.kind == FileKind::Dir
+            && let Some(dir) = dirs.iter().find(|dir| at == **dir)
+        {
+            below.push(dir);
         } else {
             match classify_entry(&entry.name, entry.kind) {
                 EntryClass::Ours if is_leaf => pending = true,
@@ -135,7 +135,7 @@ fn dir_pending(
         }
     }
     for link in unusable {
-        match disk.stat_follow(&homes.app.join(&link)) {
+        match disk.stat_follow(&homes.app.as_std_path().join(&link)) {
             Ok(meta) if !meta.is_file() => foreign = true,
             // The symlink leads to a file or to nothing: the run must handle this identity file.
             _ => return Ok(true),
@@ -149,7 +149,7 @@ fn dir_pending(
     }
     let mut kept = foreign;
     for dir in below {
-        if dir_pending(disk, homes, dirs, &dir)? {
+        if dir_pending(disk, homes, dirs, dir)? {
             return Ok(true);
         }
         kept = true;
@@ -160,7 +160,7 @@ fn dir_pending(
 
 /// True if the legacy roster would move, or has moved except for its removal.
 fn legacy_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError> {
-    let path = homes.app.join(&homes.names.legacy_roster);
+    let path = homes.app.join(&homes.names.legacy_roster).into_std_path_buf();
     let bytes = match disk.read(&path, LEGACY_ROSTER_LIMIT) {
         Ok(bytes) => bytes,
         Err(error) if error.is_not_found() || error.kind() == io::ErrorKind::FileTooLarge => {
@@ -171,7 +171,7 @@ fn legacy_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError
     let Ok(id) = legacy_network(&bytes) else { return Ok(false) };
     let name = homes.names.rosters.join(format!("{id}.json"));
     for home in [&homes.daemon, &homes.app] {
-        let roster = home.join(&name);
+        let roster = home.join(&name).into_std_path_buf();
         match disk.stat(&roster) {
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(unreadable(&roster, error)),

@@ -20,7 +20,7 @@ pub fn migrate_daemon_state_into_subdir(llm_dir: &Path, daemon_home: &Path) -> R
     if !migrator.is_pending().map_err(told)? {
         return Ok(());
     }
-    let lock = RealDisk.lock(&layout.app_home, LOCK_WAIT).map_err(told)?;
+    let lock = RealDisk.lock(layout.app_home.as_std_path(), LOCK_WAIT).map_err(told)?;
     let daemons = HomeDaemons::of(&layout).map_err(told)?;
     let report = migrator.run(&lock, &Options::forward(), &daemons);
     for both in &report.collisions {
