@@ -431,6 +431,18 @@ fn daemons(#[case] home: (Home, Alive)) {
     agree_and_follow(&home.0);
 }
 
+/// Nothing can listen behind symlinks in a circle.
+#[rstest]
+#[case::in_the_old_location(".myownllm/daemon.sock")]
+#[case::in_the_shared_home(".myownmesh/daemon.sock")]
+fn socket_in_a_circle_is_no_daemon(#[case] path: &str) {
+    let home = Home::settled();
+    link(&home, "daemon.sock", path);
+    for args in [&["doctor"][..], &["launch", "--once"]] {
+        run(&mut home.with_daemon(args)).ends_with(0);
+    }
+}
+
 /// A control socket that names a file of the home: the config must name another path, and the file
 /// stays.
 #[rstest]
