@@ -44,6 +44,18 @@ fn mixed(home: &Home) -> Vec<u8> {
     |_: &Home| br#"{"version": 1, "daemon": {"log_level": "debug"}, "netw"#.to_vec(),
         "daemon.config-damaged", json!("debug")
 )]
+#[case::byte_order_mark(
+    |_: &Home| b"\xef\xbb\xbf{\"version\": 3, \"daemon\": {\"log_level\": \"debug\"}}".to_vec(),
+        "daemon.config-damaged", json!("debug")
+)]
+#[case::another_type(
+    |_: &Home| br#"{"version": "3", "daemon": {"log_level": "debug"}}"#.to_vec(),
+        "daemon.config-damaged", json!("debug")
+)]
+#[case::not_utf8(
+    |_: &Home| b"{\"daemon\": {\"log_level\": \"debug\"}, \"identity_path\": \"\xe9\"}".to_vec(),
+        "daemon.config-damaged", json!("debug")
+)]
 fn misplaced_daemon_config_is_kept_and_set_aside_before_a_daemon_starts(
     #[case] make: fn(&Home) -> Vec<u8>,
     #[case] code: &str,

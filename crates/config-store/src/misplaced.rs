@@ -1,10 +1,10 @@
 //! Finds a file with the name of the daemon's config that is not the daemon's: the app's config,
-//! both in one file, or no config at all. A daemon that starts on such a file drops the keys that
-//! it does not know.
+//! both in one file, no config at all, or one that no daemon can read. A daemon that starts on such
+//! a file drops the keys that it does not know, or the whole file.
 
 use std::path::Path;
 
-use myownllm_config_model::{Document, daemon_config, recover};
+use myownllm_config_model::{DaemonFile, Document, daemon_config, recover};
 use myownllm_durable_fs::rename_or_link;
 use myownllm_salvage::{SHARED_KEYS, Shape};
 
@@ -38,43 +38,43 @@ impl Store<'_> {
         let path = &self.paths.daemon_config;
         // Every start runs this code, and mostly this one stat is enough.
         self.disk.stat(path).ok()?;
-        match self.read_config(path).ok()? {
-            ConfigFile::Missing => None,
-            ConfigFile::Corrupt { .. } if self.is_one_config() => None,
-            ConfigFile::Corrupt { bytes, .. } => {
-                // The complete members may say where the identity file is.
-                let whole = recover(&bytes).map(|found| self.without_app_keys(&found.document));
-                let daemon_keys =
-                    whole.as_ref().map_or_else(Vec::new, |whole| keys_of(whole, &daemon_config::OWN_KEYS));
-                let daemon = whole.filter(|_| !daemon_keys.is_empty()).map(|daemon| daemon.to_bytes());
-                let misplaced = Misplaced { shape: FileShape::Corrupt, daemon_keys };
-                Some(JudgedFile { misplaced, previous: bytes, daemon })
-            }
-            ConfigFile::Json { document, .. } => {
-                let (shape, daemon) =
-                    self.split_daemon_config(&document).filter(|_| !self.is_one_config())?;
-                let daemon_keys = keys_of(&daemon, &daemon_config::OWN_KEYS);
-                let misplaced = Misplaced { shape, daemon_keys };
-                let daemon = (shape == FileShape::Mixed).then(|| daemon.to_bytes());
-                Some(JudgedFile { misplaced, previous: document.bytes_read().to_vec(), daemon })
-            }
+        let file = self.read_config(path).ok()?;
+        let previous = file.bytes()?.to_vec();
+        let (shape, daemon) = match &file {
+            ConfigFile::Json { document, .. } => self.split_daemon_config(document)?,
+            // The complete members may say where the identity file is.
+            _ => (FileShape::Corrupt, recover(&previous).map(|found| self.without_app_keys(&found.document))),
+        };
+        if self.is_one_config() {
+            return None;
         }
+        let daemon = daemon.and_then(|daemon| DaemonFile::Config.mend(&daemon.to_bytes()));
+        let (daemon, left_out) = daemon.unzip();
+        let own = |keys: &[&str]| daemon.as_ref().map_or_else(Vec::new, |daemon| keys_of(daemon, keys));
+        let mut daemon_keys = own(&daemon_config::OWN_KEYS);
+        if shape == FileShape::Daemon {
+            daemon_keys.extend(own(&SHARED_KEYS));
+        }
+        let daemon = daemon.filter(|_| !daemon_keys.is_empty()).map(|daemon| daemon.to_bytes());
+        let misplaced = Misplaced { shape, daemon_keys, left_out: left_out.unwrap_or_default() };
+        Some(JudgedFile { misplaced, previous, daemon })
     }
 
-    /// Returns the shape of a document in the place of the daemon's config, and the document
-    /// without the app's keys. Returns `None` if the document is the daemon's alone. One key of the
-    /// daemon's makes the document the daemon's in part: the key may say where the identity file
-    /// is.
-    fn split_daemon_config(&self, document: &Document) -> Option<(FileShape, Document)> {
+    /// Returns the shape of a document in the place of the daemon's config, and its part that is the
+    /// daemon's. Returns `None` if the document is the daemon's alone, and a daemon can read it. One
+    /// key of the daemon's makes the document the daemon's in part: the key may say where the
+    /// identity file is.
+    fn split_daemon_config(&self, document: &Document) -> Option<(FileShape, Option<Document>)> {
         let is_the_apps = matches!(self.schema.shape(document), Shape::App | Shape::Mixed);
         let has = |keys: &[&str]| !keys_of(document, keys).is_empty();
         let shape = match (is_the_apps, has(&daemon_config::OWN_KEYS)) {
             (true, true) => FileShape::Mixed,
-            (true, false) => FileShape::App,
-            (false, false) if !has(&SHARED_KEYS) => FileShape::Unknown,
-            (false, _) => return None,
+            (true, false) => return Some((FileShape::App, None)),
+            (false, false) if !has(&SHARED_KEYS) => return Some((FileShape::Unknown, None)),
+            (false, _) if DaemonFile::Config.is_readable(document.bytes_read()) => return None,
+            (false, _) => FileShape::Daemon,
         };
-        Some((shape, self.without_app_keys(document)))
+        Some((shape, Some(self.without_app_keys(document))))
     }
 
     fn without_app_keys(&self, document: &Document) -> Document {
