@@ -165,10 +165,7 @@ pub(crate) fn plan_for(
 ///
 /// # Errors
 /// Fails if no daemon would join the network of that id or of those settings.
-pub(crate) fn active_network(
-    store: &dyn ConfigStore,
-    document: &Document,
-) -> Result<Option<Value>, Diagnostic> {
+pub fn active_network(store: &dyn ConfigStore, document: &Document) -> Result<Option<Value>, Diagnostic> {
     let Some(schema) = store.schema() else { return Ok(None) };
     schema.active_network(document).map_err(|found| {
         // An id is free text, and may contain a login.
