@@ -26,8 +26,8 @@ pub enum DaemonFile {
 }
 
 impl DaemonFile {
-    /// Returns true if a daemon can read the file. A config of a newer version counts as readable:
-    /// only the daemon that wrote it can tell.
+    /// Returns true if a daemon can read the file. A file of a newer version counts as readable: only
+    /// the daemon that wrote it can tell.
     ///
     /// ```
     /// use myownllm_config_model::DaemonFile;
@@ -37,9 +37,14 @@ impl DaemonFile {
     /// ```
     #[must_use]
     pub fn is_readable(self, bytes: &[u8]) -> bool {
-        let is_newer = |document: &Document| version_of(document).is_some_and(|it| it > NEWEST_VERSION);
+        let newest = match self {
+            Self::Config => NEWEST_VERSION,
+            Self::Roster => 1,
+            Self::State => 2,
+        };
+        let is_newer = |document: &Document| version_of(document).is_some_and(|it| it > newest);
         std::str::from_utf8(bytes).is_ok_and(|text| self.accepts(text))
-            || self == Self::Config && Document::parse(bytes).is_ok_and(|parsed| is_newer(&parsed.document))
+            || Document::parse(bytes).is_ok_and(|parsed| is_newer(&parsed.document))
     }
 
     fn accepts(self, text: &str) -> bool {
@@ -84,6 +89,28 @@ impl DaemonFile {
         let mended = Document::parse(text.as_bytes()).ok().filter(|_| self.accepts(&text))?;
         Some((mended.document, left_out))
     }
+}
+
+/// Returns the JSON Pointers of the members of a network, in the daemon's shape, that no daemon takes.
+///
+/// ```
+/// use myownllm_config_model::refused_members;
+/// let network = serde_json::json!({"id": "n", "network_id": "home", "stun_servers": [{"urls": [5]}]});
+/// assert_eq!(refused_members(&network), ["/stun_servers/0"]);
+/// ```
+#[must_use]
+pub fn refused_members(network: &Value) -> Vec<String> {
+    let mut refused = Vec::new();
+    let is_accepted = |mut part: Value| {
+        for id in ["id", "network_id"] {
+            part[id] = part.get(id).cloned().unwrap_or_else(|| "".into());
+        }
+        serde_json::from_value::<Network>(part).is_ok()
+    };
+    if let Some(members) = network.clone().as_object_mut() {
+        remove_refused(members, "", &is_accepted, &mut refused);
+    }
+    refused
 }
 
 /// Removes the members of `members`, at `path`, that `is_accepted` refuses, and as little else as
@@ -228,7 +255,7 @@ mod tests {
     #[case::duplicate_member(ROSTER.replace(r#""version":1"#, r#""version":1,"version":1"#).into_bytes(), true)]
     #[case::latin1(ROSTER.replace("laptop", "caf?").bytes()
         .map(|byte| if byte == b'?' { 0xe9 } else { byte }).collect(), true)]
-    #[case::utf16(ROSTER.encode_utf16().flat_map(u16::to_le_bytes).collect(), true)]
+    #[case::utf16(format!("\u{feff}{ROSTER}").encode_utf16().flat_map(u16::to_le_bytes).collect(), true)]
     #[case::empty(Vec::new(), false)]
     #[case::no_member(b"{}".to_vec(), false)]
     #[case::torn(ROSTER.as_bytes()[..30].to_vec(), false)]

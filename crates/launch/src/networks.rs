@@ -172,9 +172,9 @@ pub fn active_network(store: &dyn ConfigStore, document: &Document) -> Result<Op
         let id = mask_text(&found.path).unwrap_or(found.path);
         let message = format!("the active network {}: {}", shortened(&id, LONGEST_NAME), found.message);
         // No command gives a network another id.
-        let hint = match found.code {
-            INVALID_ID => format!("{PROGRAM} network use --none"),
-            _ => format!("{PROGRAM} network show {}", quoted(&id)),
+        let hint = match found.code == INVALID_ID || id.is_empty() {
+            true => format!("{PROGRAM} network use --none"),
+            false => format!("{PROGRAM} network show {}", quoted(&id)),
         };
         Diagnostic::error(found.code, message).hint(hint)
     })

@@ -6,7 +6,7 @@ use myownllm_config_model::{masking, schema};
 use myownllm_config_store::{ConfigStore, FileShape, StoreError};
 use myownllm_launch::words::state_words;
 use myownllm_launch::{
-    CORRUPT, Diagnostic, NEEDS_REPAIR, ensure_changeable, ensure_no_legacy_daemon, lock_home,
+    CORRUPT, Diagnostic, NEEDS_REPAIR, active_network, ensure_changeable, ensure_no_legacy_daemon, lock_home,
     wrote_where_others_can,
 };
 use myownllm_report::{Page, completion, indented, long, restore_trace, restored, spelled};
@@ -94,6 +94,9 @@ fn check(context: &Context) -> Result<Answer, Diagnostic> {
             diagnostic.place = cause.place;
         }
         diagnostics.push(diagnostic);
+        exit = ExitCode::Failed;
+    } else if let Err(refused) = active_network(&context.libraries().store, &loaded.document) {
+        diagnostics.push(refused);
         exit = ExitCode::Failed;
     } else if let Some(line) = completion(&loaded) {
         page.line(line);
