@@ -21,6 +21,7 @@ const KEY: &str = ".myownllm/.myownmesh/.secrets/identity.json";
 const OLD_KEY: &str = ".myownllm/.secrets/identity.json";
 const CONFIG: &str = ".myownllm/config.json";
 const DAEMON_CONFIG: &str = ".myownllm/.myownmesh/config.json";
+const ROSTER: &str = ".myownllm/.myownmesh/mesh/rosters/home-mesh.json";
 
 /// A home after `launch --once`: moved, repaired, complete, with a key that a daemon made or found.
 fn settled(change: impl FnOnce(&Home)) -> (Home, Alive) {
@@ -80,8 +81,12 @@ fn stale_socket(home: &Home, path: &str) {
 }
 
 fn active_network_id(home: &Home, id: &str) {
+    active_network_member(home, "network_id", id.into());
+}
+
+fn active_network_member(home: &Home, member: &str, value: serde_json::Value) {
     let mut config = home.json(CONFIG);
-    config["cloud_mesh"]["networks"][0]["network_id"] = id.into();
+    config["cloud_mesh"]["networks"][0][member] = value;
     home.put(CONFIG, config.to_string().as_bytes(), 0o600);
 }
 
@@ -266,6 +271,12 @@ fn whole_homes(#[case] home: (Home, Alive)) {
 #[case::an_active_network_id_with_a_space(settled(|home| active_network_id(home, "no way")))]
 #[case::an_active_network_id_that_is_too_short(settled(|home| active_network_id(home, "ab")))]
 #[case::an_active_network_without_an_id(settled(|home| active_network_id(home, "")))]
+#[case::an_active_network_with_a_stun_server_that_is_a_number(settled(|home|
+    active_network_member(home, "stun_servers", serde_json::json!([5]))))]
+#[case::an_active_network_with_a_turn_server_that_is_null(settled(|home|
+    active_network_member(home, "turn_servers", serde_json::json!([null]))))]
+#[case::an_active_network_with_a_label_that_is_a_number(settled(|home|
+    active_network_member(home, "label", serde_json::json!(5))))]
 #[case::a_directory(settled(|home| { remove(home, CONFIG); std::fs::create_dir(home.path(CONFIG)).unwrap();
     }))]
 #[case::a_dangling_symlink(settled(|home| { remove(home, CONFIG);
@@ -410,6 +421,20 @@ fn places(#[case] home: (Home, Alive)) {
     std::fs::remove_file(home.path(DAEMON_CONFIG)).ok();
     std::fs::create_dir(home.path(DAEMON_CONFIG)).unwrap();
 }))]
+#[case::a_directory_in_the_place_of_a_roster(settled(|home| {
+    remove(home, ROSTER);
+    std::fs::create_dir(home.path(ROSTER)).unwrap();
+}))]
+#[case::a_pipe_in_the_place_of_a_roster(settled(|home| { remove(home, ROSTER); pipe(home, ROSTER); }))]
+#[case::a_roster_with_a_byte_order_mark(settled(|home| {
+    let roster = [b"\xef\xbb\xbf".to_vec(), home.bytes(ROSTER)].concat();
+    home.put(ROSTER, &roster, 0o600);
+}))]
+#[case::an_empty_roster(settled(|home| home.put(ROSTER, b"", 0o600)))]
+#[case::a_config_with_a_byte_order_mark(settled(|home|
+    home.put(DAEMON_CONFIG, b"\xef\xbb\xbf{\"version\":3,\"networks\":[]}", 0o600)))]
+#[case::a_config_of_another_type(settled(|home|
+    home.put(DAEMON_CONFIG, br#"{"version":"3","services":{"turn":{"port":"x"}}}"#, 0o600)))]
 #[case::a_pipe_in_the_place_of_the_config(settled(|home| {
     std::fs::remove_file(home.path(DAEMON_CONFIG)).ok();
     pipe(home, DAEMON_CONFIG);

@@ -44,6 +44,18 @@ fn mixed(home: &Home) -> Vec<u8> {
     |_: &Home| br#"{"version": 1, "daemon": {"log_level": "debug"}, "netw"#.to_vec(),
         "daemon.config-damaged", json!("debug")
 )]
+#[case::byte_order_mark(
+    |_: &Home| b"\xef\xbb\xbf{\"version\": 3, \"daemon\": {\"log_level\": \"debug\"}}".to_vec(),
+        "daemon.config-damaged", json!("debug")
+)]
+#[case::another_type(
+    |_: &Home| br#"{"version": "3", "daemon": {"log_level": "debug"}}"#.to_vec(),
+        "daemon.config-damaged", json!("debug")
+)]
+#[case::not_utf8(
+    |_: &Home| b"{\"daemon\": {\"log_level\": \"debug\"}, \"identity_path\": \"\xe9\"}".to_vec(),
+        "daemon.config-damaged", json!("debug")
+)]
 fn misplaced_daemon_config_is_kept_and_set_aside_before_a_daemon_starts(
     #[case] make: fn(&Home) -> Vec<u8>,
     #[case] code: &str,
@@ -121,4 +133,67 @@ fn no_daemon_starts_where_a_symlink_makes_both_configs_one_file() {
     assert_eq!(said["data"]["daemon"]["state"], "none");
     assert_eq!(home.bytes(CONFIG), app);
     run(&mut home.with_daemon(&["launch", "--no-daemon"])).ends_with(0);
+}
+
+const ROSTER: &str = ".myownllm/.myownmesh/mesh/rosters/home-mesh.json";
+const STATE: &str = ".myownllm/.myownmesh/mesh/states/home-mesh.json";
+
+fn with_byte_order_mark(bytes: &[u8]) -> Vec<u8> {
+    [b"\xef\xbb\xbf", bytes].concat()
+}
+
+#[rstest]
+#[case::byte_order_mark(with_byte_order_mark, true)]
+#[case::trailing_zeros(|bytes: &[u8]| [bytes, b"\0\0\0"].concat(), true)]
+#[case::torn(|bytes: &[u8]| bytes[..20].to_vec(), false)]
+#[case::empty(|_: &[u8]| Vec::new(), false)]
+#[case::no_member(|_: &[u8]| b"{}".to_vec(), false)]
+fn peers_that_a_daemon_cannot_read_are_kept_before_it_starts(
+    #[case] damage: fn(&[u8]) -> Vec<u8>,
+    #[case] is_mended: bool,
+    #[values(ROSTER, STATE)] path: &str,
+) {
+    let home = with_daemon_config();
+    let (whole, whole_json) = (home.bytes(path), home.json(path));
+    let damaged = damage(&whole);
+    home.put(path, &damaged, 0o600);
+    let tree = home.snapshot();
+    let doctor = home.run(&["doctor", "--json"]).ends_with(0).json();
+    let checks = doctor["data"]["checks"].as_array().unwrap();
+    assert!(checks.iter().any(|check| check["code"] == "state.damaged"), "{doctor:#}");
+    assert_eq!(home.snapshot(), tree, "nothing is written by looking");
+
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    assert!(found(&said, "state.set-aside").is_some(), "{said:#}");
+    assert_eq!(said["data"]["outcome"], "repaired");
+    assert!(!home.has(&format!("{path}.corrupt")), "the daemon could read what it found");
+    assert_eq!(home.bytes(&format!("{path}.set-aside-1")), damaged);
+    if is_mended {
+        assert_eq!(home.json(path), whole_json, "the peers are still approved");
+    }
+    home.run(&["doctor"]).ends_with(0);
+    let again = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    assert_eq!(found(&again, "state.set-aside"), None);
+
+    let other = with_byte_order_mark(&whole);
+    home.put(path, &other, 0o600);
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    assert_eq!(home.bytes(&format!("{path}.set-aside-1")), damaged, "nothing is written over it");
+    assert_eq!(home.bytes(&format!("{path}.set-aside-2")), other);
+}
+
+#[rstest]
+#[case::config(OWN_CONFIG)]
+#[case::roster(ROSTER)]
+#[case::state(STATE)]
+fn file_that_a_daemon_put_aside_is_not_overwritten(#[case] path: &str) {
+    let home = with_daemon_config();
+    let corrupt = format!("{path}.corrupt");
+    for number in 1..=2 {
+        let content = format!("the only copy of peers, {number}");
+        home.put(&corrupt, content.as_bytes(), 0o600);
+        run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+        assert!(!home.has(&corrupt));
+        assert_eq!(home.bytes(&format!("{corrupt}.set-aside-{number}")), content.as_bytes());
+    }
 }

@@ -339,6 +339,7 @@ fn an_active_network_that_no_daemon_would_understand_is_named() {
     assert!(found["hint"].as_str().unwrap().ends_with(" network show first-net"), "{found}");
     let doctor = home.run(&["doctor"]).ends_with(4).stdout;
     assert!(doctor.contains("problem  networks.active"), "{doctor}");
+    home.run(&["config", "check"]).ends_with(1);
 }
 
 /// `status` and `doctor` predict that something blocks the socket path, and the hint removes it.

@@ -6,6 +6,7 @@ pub mod app_config;
 pub mod close;
 pub mod convert;
 pub mod daemon_config;
+mod daemon_file;
 pub mod envelope;
 mod ids;
 mod lenient;
@@ -23,6 +24,7 @@ mod topology;
 
 pub use app_config::AppConfig;
 pub use daemon_config::DaemonConfig;
+pub use daemon_file::{DaemonFile, refused_members};
 pub use ids::{Ids, SeededIds};
 pub use myownllm_json_document::{
     Diagnostic, Document, Extent, Fragment, Kind, MAX_BYTES, MAX_DEPTH, Mend, ParseError, ParseErrorKind,

@@ -1,10 +1,10 @@
 //! Finds a file with the name of the daemon's config that is not the daemon's: the app's config,
-//! both in one file, or no config at all. A daemon that starts on such a file drops the keys that
-//! it does not know.
+//! both in one file, no config at all, or one that no daemon can read. A daemon that starts on such
+//! a file drops the keys that it does not know, or the whole file.
 
 use std::path::Path;
 
-use myownllm_config_model::{Document, daemon_config, recover};
+use myownllm_config_model::{DaemonFile, Document, daemon_config, recover};
 use myownllm_durable_fs::rename_or_link;
 use myownllm_salvage::{SHARED_KEYS, Shape};
 
@@ -36,40 +36,42 @@ impl Store<'_> {
         // Every start runs this code, and mostly this one stat is enough.
         self.disk.stat(path).ok()?;
         let file = self.read_config(path).ok()?;
-        let (shape, previous, daemon) = match &file {
-            ConfigFile::Missing => return None,
-            ConfigFile::Corrupt { bytes, .. } => {
-                // The complete members may say where the identity file is.
-                let daemon = recover(bytes).map(|found| self.without_app_keys(&found.document));
-                (FileShape::Corrupt, bytes.as_slice(), daemon)
-            }
-            ConfigFile::Json { document, .. } => {
-                let shape = self.shape_of_misplaced(document)?;
-                (shape, document.bytes_read(), Some(self.without_app_keys(document)))
-            }
+        let previous = file.bytes()?.to_vec();
+        let (shape, daemon) = match &file {
+            ConfigFile::Json { document, .. } => self.split_daemon_config(document)?,
+            // The complete members may say where the identity file is.
+            _ => (FileShape::Corrupt, recover(&previous).map(|found| self.without_app_keys(&found.document))),
         };
         if self.is_one_config() {
             return None;
         }
-        let daemon_keys =
-            daemon.as_ref().map_or_else(Vec::new, |daemon| present_keys(daemon, &daemon_config::OWN_KEYS));
+        let daemon = daemon.and_then(|daemon| DaemonFile::Config.mend(&daemon.to_bytes()));
+        let (daemon, left_out) = daemon.unzip();
+        let own = |keys: &[&str]| daemon.as_ref().map_or_else(Vec::new, |daemon| present_keys(daemon, keys));
+        let mut daemon_keys = own(&daemon_config::OWN_KEYS);
+        if shape == FileShape::Daemon {
+            daemon_keys.extend(own(&SHARED_KEYS));
+        }
         let daemon = daemon.filter(|_| !daemon_keys.is_empty()).map(|daemon| daemon.to_bytes());
-        let misplaced = Misplaced { shape, daemon_keys };
-        Some(JudgedFile { misplaced, previous: previous.to_vec(), daemon })
+        let misplaced = Misplaced { shape, daemon_keys, left_out: left_out.unwrap_or_default() };
+        Some(JudgedFile { misplaced, previous, daemon })
     }
 
-    /// Returns the shape of a document in the place of the daemon's config. Returns `None` if the
-    /// document is the daemon's alone. One key of the daemon's makes the document the daemon's in
-    /// part: the key may say where the identity file is.
-    fn shape_of_misplaced(&self, document: &Document) -> Option<FileShape> {
+    /// Returns the shape of a document in the place of the daemon's config, and its part that is the
+    /// daemon's. Returns `None` if the document is the daemon's alone, and a daemon can read it. One
+    /// key of the daemon's makes the document the daemon's in part: the key may say where the
+    /// identity file is.
+    fn split_daemon_config(&self, document: &Document) -> Option<(FileShape, Option<Document>)> {
         let is_the_apps = matches!(self.schema.shape(document), Shape::App | Shape::Mixed);
         let has = |keys: &[&str]| !present_keys(document, keys).is_empty();
-        match (is_the_apps, has(&daemon_config::OWN_KEYS)) {
-            (true, true) => Some(FileShape::Mixed),
-            (true, false) => Some(FileShape::App),
-            (false, false) if !has(&SHARED_KEYS) => Some(FileShape::Unknown),
-            (false, _) => None,
-        }
+        let shape = match (is_the_apps, has(&daemon_config::OWN_KEYS)) {
+            (true, true) => FileShape::Mixed,
+            (true, false) => return Some((FileShape::App, None)),
+            (false, false) if !has(&SHARED_KEYS) => return Some((FileShape::Unknown, None)),
+            (false, _) if DaemonFile::Config.is_readable(document.bytes_read()) => return None,
+            (false, _) => FileShape::Daemon,
+        };
+        Some((shape, Some(self.without_app_keys(document))))
     }
 
     fn without_app_keys(&self, document: &Document) -> Document {

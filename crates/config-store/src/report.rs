@@ -291,10 +291,14 @@ pub struct Accepted {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Misplaced {
-    /// The kind of the file. [`FileShape::Unknown`] is an object without any key of the daemon's.
+    /// The kind of the file. [`FileShape::Unknown`] is an object without any key of the daemon's,
+    /// [`FileShape::Daemon`] the daemon's config that no daemon can read.
     pub shape: FileShape,
     /// The daemon's own keys in the file, which stay in their place.
     pub daemon_keys: Vec<String>,
+    /// The JSON Pointers of the members of the daemon's that do not stay: no daemon can read them.
+    #[serde(skip)]
+    pub left_out: Vec<String>,
 }
 
 /// The outcome for a misplaced file.

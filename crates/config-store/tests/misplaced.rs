@@ -105,6 +105,21 @@ fn daemons_part_of_a_mixed_file_stays_and_names_the_identity_file() {
     assert_eq!(with_store(&disk, |store| store.misplaced()), None, "it is the daemon's now");
 }
 
+#[rstest]
+#[case::byte_order_mark(b"\xef\xbb\xbf{\"version\":3,\"daemon\":{\"log_level\":\"debug\"}}", json!({ "version": 3, "daemon": { "log_level": "debug" } }))]
+#[case::duplicate_member(br#"{"version":2,"version":3}"#, json!({ "version": 3 }))]
+#[case::version_as_a_string(br#"{"version":"3","daemon":{"log_level":"debug"}}"#, json!({ "daemon": { "log_level": "debug" } }))]
+#[case::latin1(b"{\"daemon\":{\"log_level\":\"caf\xe9\"}}", json!({ "daemon": { "log_level": "caf\u{fffd}" } }))]
+#[case::shared_key(b"\xef\xbb\xbf{\"auto_update\":{\"enabled\":false}}", json!({ "auto_update": { "enabled": false } }))]
+fn config_that_no_daemon_can_read_is_mended(#[case] damaged: &[u8], #[case] mended: Value) {
+    let disk = home_with(damaged);
+    let done = set_aside(&disk).unwrap().unwrap();
+    assert_eq!(done.misplaced.shape, FileShape::Daemon);
+    assert_eq!(json_at(&disk, DAEMON_CONFIG), mended);
+    assert!(is_kept(&disk, damaged));
+    assert_eq!(with_store(&disk, |store| store.misplaced()), None, "a daemon can read it now");
+}
+
 #[test]
 fn whole_members_of_a_torn_file_stay() {
     let torn = br#"{"version":3,"identity_path":"/keys/identity.json","daemon":{"log_le"#;

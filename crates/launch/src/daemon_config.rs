@@ -9,7 +9,7 @@ use crate::context::{Context, Options};
 use crate::diagnostic::{Class, Diagnostic, PROGRAM};
 use crate::outcome::Outcome;
 
-/// The stable code of a daemon's config that is not a JSON object.
+/// The stable code of a daemon's config that no daemon can read.
 const DAMAGED: &str = "daemon.config-damaged";
 /// The stable code of a misplaced file that was set aside.
 pub(crate) const SET_ASIDE: &str = "daemon.config-set-aside";
@@ -41,7 +41,10 @@ pub fn misplaced_diagnostic(context: &Context<'_>, misplaced: &Misplaced) -> Dia
 }
 
 fn code(misplaced: &Misplaced) -> &'static str {
-    if misplaced.shape == FileShape::Corrupt { DAMAGED } else { "daemon.config-misplaced" }
+    match misplaced.shape {
+        FileShape::Corrupt | FileShape::Daemon => DAMAGED,
+        _ => "daemon.config-misplaced",
+    }
 }
 
 fn is(misplaced: &Misplaced) -> &'static str {
@@ -49,6 +52,7 @@ fn is(misplaced: &Misplaced) -> &'static str {
         FileShape::App => "is a config of the app's, which a daemon would overwrite",
         FileShape::Mixed => "holds settings of the app's, which a daemon would drop",
         FileShape::Corrupt => "is no JSON object, and no daemon's config",
+        FileShape::Daemon => "cannot be read by a daemon, which would start at its defaults",
         _ => "has no setting of the daemon's, and a daemon would overwrite it",
     }
 }
@@ -90,7 +94,12 @@ pub(crate) fn settle_daemon_config(
             (None, []) => "the daemon begins at its defaults".to_owned(),
             (None, keys) => format!("the daemon's own settings stay: {}", keys.join(", ")),
         };
-        let message = format!("{path} {}; it is the backup {} now, and {then}", was(&done), done.backup);
+        let without = match done.misplaced.left_out.as_slice() {
+            [] => String::new(),
+            members => format!(", without {}, which no daemon can read", members.join(", ")),
+        };
+        let message =
+            format!("{path} {}; it is the backup {} now, and {then}{without}", was(&done), done.backup);
         Diagnostic::warning(SET_ASIDE, message).at(path).hint(format!("{PROGRAM} config history"))
     }));
     Ok(())
@@ -101,6 +110,7 @@ fn was(done: &SetAside) -> &'static str {
         FileShape::App => "was a config of the app's",
         FileShape::Mixed => "held settings of the app's",
         FileShape::Corrupt => "was no JSON object",
+        FileShape::Daemon => "could not be read by a daemon",
         _ => "had no setting of the daemon's",
     }
 }

@@ -13,6 +13,7 @@ use crate::context::{Context, Options};
 use crate::daemons::{RunningDaemon, processes_unknown};
 use crate::diagnostic::Diagnostic;
 use crate::home::{orphan_diagnostic, plan_stops};
+use crate::peers::ensure_readable_files;
 use crate::start::check_start;
 use crate::trust::{ensure_own_daemon, trusted_home};
 
@@ -127,7 +128,7 @@ pub fn ensure_usable_home(context: &Context<'_>, run_as: Option<Owner>) -> Resul
     }
 }
 
-/// Refuses a daemon home whose rosters or states cannot be listed: a daemon would take the device
+/// Refuses a daemon home whose rosters or states cannot be listed, or read: a daemon would take the device
 /// for one without peers, and write over what it could not read.
 fn ensure_readable_state(context: &Context<'_>) -> Result<(), Diagnostic> {
     let layout = context.layout;
@@ -147,5 +148,5 @@ fn ensure_readable_state(context: &Context<'_>) -> Result<(), Diagnostic> {
             return Err(Diagnostic::from_error(&error, error.code(), error.hint()).at(directory));
         }
     }
-    Ok(())
+    states.into_iter().try_for_each(|directory| ensure_readable_files(context, directory))
 }

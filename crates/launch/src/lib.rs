@@ -19,6 +19,7 @@ mod moves;
 mod networks;
 mod no_daemon;
 mod outcome;
+mod peers;
 mod plan;
 mod relapse;
 mod sequence;
@@ -56,7 +57,9 @@ pub use home::{live_beside_repair, live_refusal, orphan_diagnostic, settle_live}
 pub use identity::{identity_answer, other_known_identity, scan_identity};
 pub use losses::{LOSSES, lost_settings};
 pub use moves::{COLLISION, Watch, collision_diagnostic, move_diagnostics};
-pub use networks::{ConnectedDaemon, NetworkBackup, Reconciled, reconcile_diagnostics, saved};
+pub use networks::{
+    ConnectedDaemon, NetworkBackup, Reconciled, active_network, reconcile_diagnostics, saved,
+};
 pub use outcome::{Daemon, Outcome};
 pub use plan::{LaunchPlan, LaunchStep, plan};
 pub use relapse::Relapse;

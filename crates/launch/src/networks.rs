@@ -165,19 +165,16 @@ pub(crate) fn plan_for(
 ///
 /// # Errors
 /// Fails if no daemon would join the network of that id or of those settings.
-pub(crate) fn active_network(
-    store: &dyn ConfigStore,
-    document: &Document,
-) -> Result<Option<Value>, Diagnostic> {
+pub fn active_network(store: &dyn ConfigStore, document: &Document) -> Result<Option<Value>, Diagnostic> {
     let Some(schema) = store.schema() else { return Ok(None) };
     schema.active_network(document).map_err(|found| {
         // An id is free text, and may contain a login.
         let id = mask_text(&found.path).unwrap_or(found.path);
         let message = format!("the active network {}: {}", shortened(&id, LONGEST_NAME), found.message);
         // No command gives a network another id.
-        let hint = match found.code {
-            INVALID_ID => format!("{PROGRAM} network use --none"),
-            _ => format!("{PROGRAM} network show {}", quoted(&id)),
+        let hint = match found.code == INVALID_ID || id.is_empty() {
+            true => format!("{PROGRAM} network use --none"),
+            false => format!("{PROGRAM} network show {}", quoted(&id)),
         };
         Diagnostic::error(found.code, message).hint(hint)
     })

@@ -34,6 +34,7 @@ use crate::moves::{COLLISION, Watch, move_diagnostics};
 use crate::networks::{ConnectedDaemon, Reconciled, Wanted, plan_for, reconcile, reconcile_diagnostics};
 use crate::no_daemon;
 use crate::outcome::{Daemon, Outcome};
+use crate::peers::{keep_corrupt_files, settle_states};
 use crate::relapse::Relapse;
 use crate::start::{LEAKED, refusal_diagnostic};
 use crate::trust::{ensure_changeable, wrote_where_others_can};
@@ -354,6 +355,8 @@ impl<'a> Run<'_, 'a> {
         let lock = self.lock.as_deref().ok_or_else(Vec::new)?;
         make_dirs(lock.home_lock(), context.layout.app_home.as_ref(), home.as_ref(), 0o700, None)
             .map_err(|error| one(Diagnostic::from_error(&error, error.code(), error.hint()).at(home)))?;
+        keep_corrupt_files(context, lock.home_lock()).map_err(one)?;
+        self.outcome.diagnostics.extend(settle_states(context, lock.home_lock()).map_err(one)?);
         tell_where_the_key_is(context, lock, &mut self.outcome).map_err(one)?;
         let permit =
             start_permit(context, lock.home_lock()).map_err(|refusal| one(Diagnostic::from(&refusal)))?;

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::daemon_config::SET_ASIDE;
 use crate::diagnostic::Class;
 use crate::outcome::Outcome;
+use crate::peers;
 
 /// The result of a launch, in one word, for an administrator of many homes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -38,7 +39,8 @@ impl Outcome {
             let lost = !self.config.reset_keys.is_empty();
             return if lost { Verdict::RepairedWithLosses } else { Verdict::Repaired };
         }
-        if self.has_set_daemon_config_aside() {
+        let has_set_states_aside = self.diagnostics.iter().any(|told| told.code == peers::SET_ASIDE);
+        if self.has_set_daemon_config_aside() || has_set_states_aside {
             return Verdict::Repaired;
         }
         let moved = |report: &myownllm_migration::Report| {

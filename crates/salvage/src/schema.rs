@@ -7,6 +7,7 @@ use myownllm_config_model::app_config::{self, OwnSettings};
 use myownllm_config_model::networks::SavedNetwork;
 use myownllm_config_model::{
     Diagnostic, Document, Ids, Severity, ValueRef, convert, daemon_config, network_id, networks,
+    refused_members,
 };
 
 use crate::{
@@ -160,7 +161,8 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
     /// daemon leaves the other [saved networks](Self::saved_networks).
     ///
     /// # Errors
-    /// Fails if the network cannot be converted, or if a daemon refuses its id; the path of the diagnostic is the network id.
+    /// Fails if the network cannot be converted, or if no daemon takes its id or another of its
+    /// settings; the path of the diagnostic is the network id.
     fn active_network(&self, _app: &Document) -> Result<Option<serde_json::Value>, Diagnostic> {
         Ok(None)
     }
@@ -291,7 +293,13 @@ impl AppSchema for MyOwnLlm {
         let converted =
             convert::to_daemon(network).map_err(|error| refused(error.code(), error.to_string()))?;
         network_id::normalize(&id).map_err(|error| refused(error.code(), error.to_string()))?;
-        Ok(Some(converted))
+        match refused_members(&converted).first() {
+            None => Ok(Some(converted)),
+            Some(member) => {
+                let message = format!("cannot convert network: no daemon takes the value of {member}");
+                Err(refused("bridge.malformed", message))
+            }
+        }
     }
 
     fn is_myownllm(&self) -> bool {

@@ -6,8 +6,8 @@ use myownllm_config_model::{masking, schema};
 use myownllm_config_store::{ConfigStore, FileShape, StoreError};
 use myownllm_launch::words::{backup, state_words};
 use myownllm_launch::{
-    CORRUPT, Diagnostic, NEEDS_REPAIR, config_diagnostics, ensure_changeable, ensure_no_legacy_daemon,
-    lock_home, wrote_where_others_can,
+    CORRUPT, Diagnostic, NEEDS_REPAIR, active_network, config_diagnostics, ensure_changeable,
+    ensure_no_legacy_daemon, lock_home, wrote_where_others_can,
 };
 use myownllm_report::{Page, completion, indented, long, restore_trace, restored, spelled};
 use serde_json::json;
@@ -92,6 +92,9 @@ fn check(context: &Context) -> Result<Answer, Diagnostic> {
             diagnostic.place = cause.place;
         }
         diagnostics.push(diagnostic);
+        exit = ExitCode::Failed;
+    } else if let Err(refused) = active_network(&context.libraries().store, &loaded.document) {
+        diagnostics.push(refused);
         exit = ExitCode::Failed;
     } else if let Some(line) = completion(&loaded) {
         page.line(line);

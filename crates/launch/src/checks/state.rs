@@ -14,6 +14,7 @@ use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
 use crate::identity::other_known_identity;
 use crate::moves::collision_diagnostic;
+use crate::peers::damaged_states;
 use crate::start::{NO_FILE, config_that_is_no_file};
 use crate::trust::trusted_home;
 use crate::words::{UNSEEN, count, identity_words, short};
@@ -39,6 +40,11 @@ impl Examiner<'_, '_> {
         let told = untrusted.and_then(|diagnostic| diagnostic.path);
         for diagnostic in others.into_iter().map(Diagnostic::from).filter(|found| found.path != told) {
             self.checks.diagnostic("state.sound", diagnostic);
+        }
+        // A daemon that runs has read its files.
+        let damaged = self.plan.wants_start().then(|| damaged_states(self.context));
+        for damaged in damaged.iter().flatten() {
+            self.checks.diagnostic("state.sound", damaged.diagnostic());
         }
         for both in &plan.collisions {
             // A launch goes on without the files that differ.

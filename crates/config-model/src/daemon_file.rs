@@ -1,0 +1,287 @@
+//! Judges a file in the daemon home as the daemon's own parser does. That parser takes less than
+//! [`Document::parse`]: no byte order mark, no duplicate member, no member of another type.
+
+// The members are read for their types alone.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+
+use myownllm_json_document::{Document, recover};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::daemon_config::{NEWEST_VERSION, version_of};
+
+/// A file of which a daemon that cannot read it keeps one copy, `*.corrupt`: it renames the file
+/// over the former copy, and starts without the content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DaemonFile {
+    /// The daemon's config.
+    Config,
+    /// The approved peers of a network.
+    Roster,
+    /// The governance of a network.
+    State,
+}
+
+impl DaemonFile {
+    /// Returns true if a daemon can read the file. A file of a newer version counts as readable: only
+    /// the daemon that wrote it can tell.
+    ///
+    /// ```
+    /// use myownllm_config_model::DaemonFile;
+    /// assert!(DaemonFile::Config.is_readable(br#"{"version": 3, "later": 1}"#));
+    /// assert!(!DaemonFile::Config.is_readable(br#"{"version": "3"}"#));
+    /// assert!(!DaemonFile::Config.is_readable(b"\xef\xbb\xbf{}"));
+    /// ```
+    #[must_use]
+    pub fn is_readable(self, bytes: &[u8]) -> bool {
+        let newest = match self {
+            Self::Config => NEWEST_VERSION,
+            Self::Roster => 1,
+            Self::State => 2,
+        };
+        let is_newer = |document: &Document| version_of(document).is_some_and(|it| it > newest);
+        std::str::from_utf8(bytes).is_ok_and(|text| self.accepts(text))
+            || Document::parse(bytes).is_ok_and(|parsed| is_newer(&parsed.document))
+    }
+
+    fn accepts(self, text: &str) -> bool {
+        fn is<'t, T: Deserialize<'t>>(text: &'t str) -> bool {
+            serde_json::from_str::<T>(text).is_ok()
+        }
+        match self {
+            Self::Config => is::<Config>(text),
+            Self::Roster => is::<Roster>(text),
+            Self::State => is::<State>(text),
+        }
+    }
+
+    /// Returns the part of a damaged file that a daemon can read, in plain UTF-8, and the JSON
+    /// Pointers of the members that are left out. Returns `None` if a daemon can read nothing of it.
+    ///
+    /// ```
+    /// use myownllm_config_model::DaemonFile;
+    /// let damaged = b"\xef\xbb\xbf{\"version\": 3, \"services\": {\"turn\": {\"port\": \"x\", \"realm\": \"r\"}}}";
+    /// let (mended, left_out) = DaemonFile::Config.mend(damaged).unwrap();
+    /// assert_eq!(mended.get(&["services", "turn", "realm"]).unwrap().as_str().unwrap(), "r");
+    /// assert_eq!(left_out, ["/services/turn/port"]);
+    /// ```
+    #[must_use]
+    pub fn mend(self, damaged: &[u8]) -> Option<(Document, Vec<String>)> {
+        let document = match Document::parse(damaged) {
+            Ok(parsed) => parsed.document,
+            Err(_) => recover(damaged)?.document,
+        };
+        let document = document.into_utf8();
+        if self.accepts(&document.to_text()) {
+            return Some((document, Vec::new()));
+        }
+        // Of several members of one name, the value holds the last.
+        let mut value = document.root().to_value();
+        let mut left_out = Vec::new();
+        if let (Self::Config, Some(members)) = (self, value.as_object_mut()) {
+            let is_accepted = |part: Value| self.accepts(&part.to_string());
+            remove_refused(members, "", &is_accepted, &mut left_out);
+        }
+        let text = serde_json::to_string_pretty(&value).ok()?;
+        let mended = Document::parse(text.as_bytes()).ok().filter(|_| self.accepts(&text))?;
+        Some((mended.document, left_out))
+    }
+}
+
+/// Returns the JSON Pointers of the members of a network, in the daemon's shape, that no daemon takes.
+///
+/// ```
+/// use myownllm_config_model::refused_members;
+/// let network = serde_json::json!({"id": "n", "network_id": "home", "stun_servers": [{"urls": [5]}]});
+/// assert_eq!(refused_members(&network), ["/stun_servers/0"]);
+/// ```
+#[must_use]
+pub fn refused_members(network: &Value) -> Vec<String> {
+    let mut refused = Vec::new();
+    let is_accepted = |mut part: Value| {
+        for id in ["id", "network_id"] {
+            part[id] = part.get(id).cloned().unwrap_or_else(|| "".into());
+        }
+        serde_json::from_value::<Network>(part).is_ok()
+    };
+    if let Some(members) = network.clone().as_object_mut() {
+        remove_refused(members, "", &is_accepted, &mut refused);
+    }
+    refused
+}
+
+/// Removes the members of `members`, at `path`, that `is_accepted` refuses, and as little else as
+/// possible.
+fn remove_refused(
+    members: &mut Map<String, Value>,
+    path: &str,
+    is_accepted: &dyn Fn(Value) -> bool,
+    left_out: &mut Vec<String>,
+) {
+    members.retain(|key, member| {
+        let at = crate::path::child(path, key);
+        let alone = |member: Value| is_accepted(Value::Object(Map::from_iter([(key.clone(), member)])));
+        if alone(member.clone()) {
+            return true;
+        }
+        match member {
+            Value::Object(inner) => remove_refused(inner, &at, &alone, left_out),
+            Value::Array(items) => {
+                let mut number = 0;
+                items.retain(|item| {
+                    let is_kept = alone(Value::Array(vec![item.clone()]));
+                    left_out.extend((!is_kept).then(|| crate::path::child(&at, &number.to_string())));
+                    number += 1;
+                    is_kept
+                });
+            }
+            _ => {}
+        }
+        let is_kept = alone(member.clone());
+        left_out.extend((!is_kept).then_some(at));
+        is_kept
+    });
+}
+
+/// Declares objects whose members may be absent.
+macro_rules! optional {
+    ($($name:ident { $($member:ident: $kind:ty),* })*) => {$(
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct $name { $($member: $kind),* }
+    )*};
+}
+
+/// Declares objects whose members, up to the `;`, must be there.
+macro_rules! required {
+    ($($name:ident { $($must:ident: $kind:ty),*; $($may:ident: $optional:ty),* })*) => {$(
+        #[derive(Deserialize)]
+        struct $name { $($must: $kind,)* $(#[serde(default)] $may: $optional),* }
+    )*};
+}
+
+optional! {
+    Config {
+        version: u32, identity_path: Option<String>, auto_update: Update, auto_cleanup: Cleanup,
+        daemon: Process, services: Services, networks: Vec<Network>
+    }
+    Update {
+        enabled: bool, channel: String, auto_apply: String, check_interval_hours: u32,
+        stable_url: Option<String>, beta_url: Option<String>
+    }
+    Cleanup { updates: bool }
+    Process { enabled: bool, control_socket: Option<String>, log_level: String }
+    Services { node: Node, relay: Relay, signaling: SignalingService, stun: Stun, turn: Turn }
+    Node { enabled: bool }
+    Relay { enabled: bool, max_fanout: u32 }
+    SignalingService { enabled: bool, bind: String, port: u16, limits: Limits }
+    Limits {
+        max_event_rate: u32, max_req_rate: u32, max_subscriptions: u32, max_filters_per_req: u32,
+        max_message_bytes: u32, max_connections_per_ip: u32
+    }
+    Stun { enabled: bool, bind: String, port: u16 }
+    Turn {
+        enabled: bool, tcp_enabled: bool, bind: String, port: u16, public_ip: String, realm: String,
+        credentials: Vec<Credential>, max_bps_per_connection: u64, relay_port_min: u16, relay_port_max: u16
+    }
+    Signaling {
+        strategy: String, mdns: bool, servers: Vec<String>, redundancy: u32, denylist: Vec<String>,
+        public_fallback: bool, listen_only: bool
+    }
+}
+
+required! {
+    Credential { username: String, password: String; }
+    Network {
+        id: String, network_id: String;
+        label: String, kind: String, topology: Topology, signaling: Signaling, stun_servers: Vec<StunServer>,
+        turn_servers: Vec<TurnServer>, roster_path: Option<String>, pinned_peers: Vec<String>,
+        auto_approve: bool
+    }
+    StunServer { urls: Vec<String>; }
+    TurnServer { urls: Vec<String>; username: Option<String>, credential: Option<String> }
+    Roster { version: u32, network_id: String, authorized_devices: Vec<Peer>; }
+    Peer { device_id: String, label: String, approved_at: u64; role: String }
+    State {
+        version: u32, network_id: String, kind: String, roles: BTreeMap<String, String>,
+        transitions: Vec<Transition>, pending: Vec<Proposal>, splits: Vec<Split>;
+        member_log: Vec<Transition>, topology: Option<Topology>
+    }
+    Transition { at: u64, variant: Variant, signers: Vec<String>, signatures: Vec<String>; }
+    Variant { kind: String; }
+    Proposal {
+        id: String, created_at: u64, proposer: String, variant: Variant, signers: Vec<String>,
+        signatures: Vec<String>, deniers: Vec<String>, split_spawned: bool;
+    }
+    Split { new_network_id: String, spawned_at: u64, spawned_by: String, members: Vec<String>; }
+}
+
+/// A kind that this crate does not know may be one of a newer daemon's, as may every other word.
+#[derive(Default, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Topology {
+    Ring {
+        #[serde(default)]
+        n_preferred: Option<u32>,
+    },
+    Star {
+        hub: String,
+    },
+    Hubs {
+        hubs: Vec<String>,
+        #[serde(default)]
+        spoke_redundancy: Option<u32>,
+    },
+    #[default]
+    #[serde(other)]
+    Other,
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const ROSTER: &str = r#"{"version":1,"network_id":"home","authorized_devices":[
+        {"device_id":"b","label":"laptop","approved_at":1,"role":"member"}]}"#;
+
+    #[rstest]
+    #[case::byte_order_mark(format!("\u{feff}{ROSTER}").into_bytes(), true)]
+    #[case::trailing_bytes(format!("{ROSTER}\0\0\0").into_bytes(), true)]
+    #[case::duplicate_member(ROSTER.replace(r#""version":1"#, r#""version":1,"version":1"#).into_bytes(), true)]
+    #[case::latin1(ROSTER.replace("laptop", "caf?").bytes()
+        .map(|byte| if byte == b'?' { 0xe9 } else { byte }).collect(), true)]
+    #[case::utf16(format!("\u{feff}{ROSTER}").encode_utf16().flat_map(u16::to_le_bytes).collect(), true)]
+    #[case::empty(Vec::new(), false)]
+    #[case::no_member(b"{}".to_vec(), false)]
+    #[case::torn(ROSTER.as_bytes()[..30].to_vec(), false)]
+    fn damaged_roster_keeps_its_peers_where_they_are_whole(
+        #[case] damaged: Vec<u8>,
+        #[case] is_mended: bool,
+    ) {
+        assert!(DaemonFile::Roster.is_readable(ROSTER.as_bytes()));
+        assert!(!DaemonFile::Roster.is_readable(&damaged));
+        let mended = DaemonFile::Roster.mend(&damaged);
+        assert_eq!(mended.is_some(), is_mended);
+        if let Some((mended, _)) = mended {
+            assert!(DaemonFile::Roster.is_readable(&mended.to_bytes()));
+            assert!(mended.get(&["authorized_devices", "0", "device_id"]).is_some());
+        }
+    }
+
+    #[rstest]
+    #[case::version(r#"{"version":"3","daemon":{}}"#, &["/version"])]
+    #[case::log_level(r#"{"version":3,"daemon":{"log_level":5,"enabled":true}}"#, &["/daemon/log_level"])]
+    #[case::one_network(r#"{"networks":[{"id":"a"},{"id":"a","network_id":"home"}]}"#, &["/networks/0"])]
+    #[case::null(r#"{"auto_update":null,"version":3}"#, &["/auto_update"])]
+    fn member_of_another_type_is_left_out_alone(#[case] config: &str, #[case] left_out: &[&str]) {
+        assert!(!DaemonFile::Config.is_readable(config.as_bytes()));
+        let (mended, removed) = DaemonFile::Config.mend(config.as_bytes()).expect("a part is whole");
+        assert_eq!(removed, left_out);
+        assert!(DaemonFile::Config.is_readable(&mended.to_bytes()));
+    }
+}

@@ -1,0 +1,187 @@
+//! Judges the rosters and states in the daemon home before a daemon starts on them. A daemon that
+//! cannot read one renames it to `*.corrupt`, over the file that has that name, and starts without
+//! the peers that the user has approved.
+
+use std::path::{Path, PathBuf};
+
+use myownllm_config_model::DaemonFile;
+use myownllm_durable_fs::{
+    Disk, DiskError, LockedDir, move_aside, publish_new, put_in_place, rename_or_link, set_aside_name,
+};
+
+use myownllm_paths::camino::Utf8Path;
+
+use crate::context::Context;
+use crate::daemons::CONFIG_LIMIT;
+use crate::diagnostic::{Diagnostic, PROGRAM};
+
+/// The stable code of a roster or a state that no daemon can read.
+const DAMAGED: &str = "state.damaged";
+/// The stable code of a damaged roster or state that was set aside.
+pub(crate) const SET_ASIDE: &str = "state.set-aside";
+
+/// A roster or a state that no daemon can read.
+#[derive(Debug)]
+pub(crate) struct DamagedState {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    /// The part that a daemon can read.
+    mended: Option<Vec<u8>>,
+}
+
+impl DamagedState {
+    /// Reports the file before a launch mends it.
+    pub(crate) fn diagnostic(&self) -> Diagnostic {
+        let then = match self.mended {
+            Some(_) => "keeps it and writes the part that a daemon can read",
+            None => "sets it aside, and the devices in it have to be approved again",
+        };
+        let message = format!("{} cannot be read by a daemon; a launch {then}", self.path.display());
+        Diagnostic::warning(DAMAGED, message).at(&self.path).hint(format!("{PROGRAM} launch --once"))
+    }
+}
+
+/// Returns the paths in a directory whose names end in `ending`. A directory that cannot be listed
+/// is refused elsewhere.
+fn names(context: &Context<'_>, directory: &Utf8Path, ending: &str) -> Vec<PathBuf> {
+    let entries = context.disk.list(directory.as_ref()).unwrap_or_default().into_iter();
+    let named = entries.filter(|entry| entry.name.to_string_lossy().ends_with(ending));
+    named.map(|entry| directory.as_std_path().join(entry.name)).collect()
+}
+
+/// Returns the rosters and states that no daemon can read, without those that collide with a file at
+/// the old location: the user decides which of the two stays. A daemon that runs may be writing the
+/// file.
+pub(crate) fn damaged_states(context: &Context<'_>) -> Vec<DamagedState> {
+    let layout = context.layout;
+    let kinds = [
+        (DaemonFile::Roster, &layout.daemon_rosters, &layout.legacy_rosters),
+        (DaemonFile::State, &layout.daemon_states, &layout.legacy_states),
+    ];
+    let mut damaged = Vec::new();
+    for (kind, directory, legacy) in kinds {
+        for path in names(context, directory, ".json") {
+            let Ok(bytes) = context.disk.read(&path, CONFIG_LIMIT) else { continue };
+            let collides = || {
+                path.file_name()
+                    .is_some_and(|name| context.disk.stat(&legacy.as_std_path().join(name)).is_ok())
+            };
+            if !kind.is_readable(&bytes) && !collides() {
+                let mended = kind.mend(&bytes).map(|(mended, _)| mended.to_bytes());
+                damaged.push(DamagedState { path, bytes, mended });
+            }
+        }
+    }
+    damaged
+}
+
+/// Refuses a roster or a state that a daemon cannot open: the daemon would wait for a pipe, or not
+/// join the network.
+pub(crate) fn ensure_readable_files(context: &Context<'_>, directory: &Utf8Path) -> Result<(), Diagnostic> {
+    for path in names(context, directory, ".json") {
+        match context.disk.stat_follow(&path) {
+            Ok(meta) if !meta.is_file() => {
+                let is = if meta.is_dir() { "a directory" } else { "no file" };
+                let message = format!("cannot read {}: it is {is}", path.display());
+                let error = Diagnostic::error("state.unreadable", message).at(&path);
+                return Err(error.hint(move_aside(&path, "aside")));
+            }
+            Ok(_) => {}
+            // A daemon takes a symlink to nothing for no file.
+            Err(_) => continue,
+        }
+        if let Err(error) = context.disk.read(&path, CONFIG_LIMIT) {
+            return Err(failed(&path, &error));
+        }
+    }
+    Ok(())
+}
+
+/// Sets each damaged roster and state aside, and writes the part that a daemon can read in its
+/// place.
+///
+/// # Errors
+/// Fails if a file cannot be set aside. No daemon may be started then.
+pub(crate) fn settle_states(context: &Context<'_>, dir: &LockedDir) -> Result<Vec<Diagnostic>, Diagnostic> {
+    let settle = |damaged: DamagedState| {
+        let path = &damaged.path;
+        let aside = match &damaged.mended {
+            Some(mended) => replace(dir, &damaged, mended),
+            None => set_aside(dir, path),
+        };
+        let aside = aside.map_err(|error| failed(path, &error))?;
+        let then = match damaged.mended {
+            Some(_) => "the part that a daemon can read stays",
+            None => "the devices in it have to be approved again",
+        };
+        let message = format!(
+            "{} could not be read by a daemon; it is {} now, and {then}",
+            path.display(),
+            aside.display()
+        );
+        Ok(Diagnostic::warning(SET_ASIDE, message).at(path))
+    };
+    damaged_states(context).into_iter().map(settle).collect()
+}
+
+/// Gives the files that a daemon has put aside as `*.corrupt` names that no daemon uses: it would
+/// rename the next such file over them.
+///
+/// # Errors
+/// Fails if a file cannot be renamed.
+pub(crate) fn keep_corrupt_files(context: &Context<'_>, dir: &LockedDir) -> Result<(), Diagnostic> {
+    let layout = context.layout;
+    for directory in [&layout.daemon_home, &layout.daemon_rosters, &layout.daemon_states] {
+        for path in names(context, directory, ".json.corrupt") {
+            let aside = set_aside(dir, &path).map_err(|error| failed(&path, &error))?;
+            tracing::info!(from = %path.display(), to = %aside.display(), "kept what a daemon could not read");
+        }
+    }
+    Ok(())
+}
+
+fn failed(path: &Path, error: &DiskError) -> Diagnostic {
+    Diagnostic::from_error(error, error.code(), error.hint()).at(path)
+}
+
+/// Renames a file to a name that is free, and returns the name.
+fn set_aside(dir: &LockedDir, path: &Path) -> Result<PathBuf, DiskError> {
+    let aside = with_free_name(path, |aside| rename_or_link(dir, path, aside).map(drop))?;
+    sync(dir, path)?;
+    Ok(aside)
+}
+
+/// Puts the part that a daemon can read in the place of a damaged file, and returns the name of the
+/// damaged file. At no instant is the place empty.
+fn replace(dir: &LockedDir, damaged: &DamagedState, mended: &[u8]) -> Result<PathBuf, DiskError> {
+    let path = &damaged.path;
+    let meta = dir.stat(path)?;
+    let aside = with_free_name(path, |aside| {
+        publish_new(dir, aside, mended, meta.mode & 0o700, meta.owner).map(drop)
+    })?;
+    let is_expected = |file: &Path| dir.content_eq(file, &damaged.bytes);
+    match put_in_place(dir, &aside, mended, path, &is_expected)? {
+        Some((_, displaced)) if displaced != aside => rename_or_link(dir, &displaced, &aside).map(drop)?,
+        _ => {}
+    }
+    sync(dir, path)?;
+    Ok(aside)
+}
+
+fn sync(dir: &LockedDir, path: &Path) -> Result<(), DiskError> {
+    path.parent().map_or(Ok(()), |parent| dir.sync_dir(parent))
+}
+
+fn with_free_name(
+    path: &Path,
+    mut take: impl FnMut(&Path) -> Result<(), DiskError>,
+) -> Result<PathBuf, DiskError> {
+    let mut number = 1;
+    loop {
+        let name = set_aside_name(path, number);
+        match take(&name) {
+            Err(error) if error.is_already_exists() => number += 1,
+            taken => return taken.map(|()| name),
+        }
+    }
+}
