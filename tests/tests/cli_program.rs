@@ -480,7 +480,7 @@ fn what_is_done_on_the_way_is_told_on_stderr_when_asked_for() {
     );
     assert!(said(&["-vv"], "").stderr.contains("DEBUG"));
     let told = said(&["--json"], "myownllm_config_store=debug");
-    assert!(told.stderr.contains("looked at the config") && !told.stderr.contains("the move"), "{told:?}");
+    assert!(told.stderr.contains("loaded the config") && !told.stderr.contains("the move"), "{told:?}");
     told.json();
     for wrong in ["myownllm_daemon=loud", "loud", "daemon=debug"] {
         let odd = said(&[], wrong);
