@@ -191,10 +191,16 @@ impl DiskError {
             io::ErrorKind::PermissionDenied if self.op.changes_names() && self.is_not_permitted() => {
                 let above = |path: &Path| quote(path.parent().unwrap_or(path));
                 let mut paths = vec![above(&self.path)];
-                // A new name does not exist yet.
-                let is_new = matches!(self.op, Op::MakeDir | Op::Create | Op::Symlink);
-                paths.extend(Some(quote(&self.path)).filter(|_| !is_new));
-                paths.extend(self.other.as_deref().map(above).filter(|dir| *dir != paths[0]));
+                match self.op {
+                    // The first name is a temporary one of ours.
+                    Op::Rename | Op::Exchange | Op::Replace => paths.extend(self.other.as_deref().map(quote)),
+                    // The name does not exist yet.
+                    Op::MakeDir | Op::Create | Op::Symlink => {}
+                    _ => {
+                        paths.push(quote(&self.path));
+                        paths.extend(self.other.as_deref().map(above).filter(|dir| *dir != paths[0]));
+                    }
+                }
                 Some(format!("lsattr -d {}", paths.join(" ")))
             }
             io::ErrorKind::PermissionDenied if self.op == Op::MakeTemp => {
