@@ -343,13 +343,7 @@ impl State {
                 // For two names of one file, the system reports success and leaves both.
                 return Ok(());
             }
-            match (&self.inode(there)?.node, is_dir) {
-                (Node::Dir(entries), true) if entries.is_empty() => {}
-                (Node::Dir(_), true) => return Err(ErrorKind::DirectoryNotEmpty.into()),
-                (Node::Dir(_), false) => return Err(ErrorKind::IsADirectory.into()),
-                (_, true) => return Err(ErrorKind::NotADirectory.into()),
-                (_, false) => {}
-            }
+            self.ensure_removable(there, is_dir)?;
         }
         let unit = self.unit();
         self.name((unit, None), to_dir, &to_name, Some(ino));
@@ -368,16 +362,21 @@ impl State {
         }
     }
 
+    /// Fails unless an entry is an empty directory, or, if `is_dir` is false, no directory.
+    fn ensure_removable(&self, ino: u64, is_dir: bool) -> io::Result<()> {
+        match (&self.inode(ino)?.node, is_dir) {
+            (Node::Dir(entries), true) if entries.is_empty() => Ok(()),
+            (Node::Dir(_), true) => Err(ErrorKind::DirectoryNotEmpty.into()),
+            (Node::Dir(_), false) => Err(ErrorKind::IsADirectory.into()),
+            (_, true) => Err(ErrorKind::NotADirectory.into()),
+            (_, false) => Ok(()),
+        }
+    }
+
     pub(super) fn remove(&mut self, path: &Path, is_dir: bool) -> io::Result<()> {
         let (dir, name) = self.place(path)?;
         let ino = *self.entries(dir)?.get(&name).ok_or(ErrorKind::NotFound)?;
-        match (&self.inode(ino)?.node, is_dir) {
-            (Node::Dir(entries), true) if entries.is_empty() => {}
-            (Node::Dir(_), true) => return Err(ErrorKind::DirectoryNotEmpty.into()),
-            (Node::Dir(_), false) => return Err(ErrorKind::IsADirectory.into()),
-            (_, true) => return Err(ErrorKind::NotADirectory.into()),
-            (_, false) => {}
-        }
+        self.ensure_removable(ino, is_dir)?;
         let unit = self.unit();
         self.name((unit, None), dir, &name, None);
         Ok(())
