@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     Client, Endpoint, Probe, Status,
-    error::{find_process_command, inspect_process_command, inspect_socket_command},
+    error::{inspect_socket_command, show_listener_command, show_owner_command},
     probe::{probe, probe_keeping_connection},
 };
 
@@ -200,13 +200,10 @@ impl Refusal {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Busy { pid, .. } | Self::ForeignIdentity { pid, .. } | Self::Unusable { pid, .. } => {
-                inspect_process_command(*pid).or_else(|| find_process_command(self.endpoint()))
+                show_listener_command(*pid, self.endpoint())
             }
             Self::Suspended { pid, .. } => Some(format!("kill -CONT {pid}")),
-            // The system may hide another user's process; then the socket shows its owner.
-            Self::ForeignOwner { endpoint, pid, .. } => {
-                inspect_process_command(*pid).or_else(|| inspect_socket_command(endpoint))
-            }
+            Self::ForeignOwner { endpoint, pid, .. } => show_owner_command(*pid, endpoint),
             Self::Unknown { endpoint, .. } => inspect_socket_command(endpoint),
             Self::PathTooLong { .. } | Self::ResourceExhausted { .. } => None,
         }

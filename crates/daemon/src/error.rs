@@ -123,9 +123,19 @@ pub(crate) fn inspect_socket_command(endpoint: &Endpoint) -> Option<String> {
     Some(format!("ls -ld {}", quote(visible)))
 }
 
-/// Returns the command that shows the process behind a socket, or the containers in which it may
-/// run.
-pub(crate) fn find_process_command(endpoint: &Endpoint) -> Option<String> {
+/// Returns the command that shows the process that listens: by its id, if the system tells that,
+/// else by its socket, or the containers in which it may run.
+pub(crate) fn show_listener_command(pid: Option<u32>, endpoint: &Endpoint) -> Option<String> {
+    inspect_process_command(pid).or_else(|| find_process_command(endpoint))
+}
+
+/// Returns the command that shows another user's process. The system may hide the process; then the
+/// socket shows its owner.
+pub(crate) fn show_owner_command(pid: Option<u32>, endpoint: &Endpoint) -> Option<String> {
+    inspect_process_command(pid).or_else(|| inspect_socket_command(endpoint))
+}
+
+fn find_process_command(endpoint: &Endpoint) -> Option<String> {
     let socket = endpoint.path().filter(|_| cfg!(target_os = "linux"))?;
     Some(format!("sudo fuser -v {} || lsns -t pid", quote(socket)))
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     ControlError, Endpoint, Status,
     connection::{Connection, MAX_ANSWER_CHARS, ReceiveError, receive_error},
-    error::{find_process_command, inspect_process_command, inspect_socket_command},
+    error::{inspect_socket_command, show_listener_command, show_owner_command},
     transport::{self, Absence, ConnectError},
     wait::{Backoff, deadline_after, millis},
 };
@@ -87,12 +87,9 @@ impl Probe {
         match self {
             Self::Suspended { pid } => Some(format!("kill -CONT {pid}")),
             Self::Busy { pid, .. } | Self::Answered { pid, .. } | Self::Unusable { pid, .. } => {
-                inspect_process_command(*pid).or_else(|| find_process_command(endpoint))
+                show_listener_command(*pid, endpoint)
             }
-            // The system may hide another user's process; then the socket shows its owner.
-            Self::ForeignOwner { pid, .. } => {
-                inspect_process_command(*pid).or_else(|| inspect_socket_command(endpoint))
-            }
+            Self::ForeignOwner { pid, .. } => show_owner_command(*pid, endpoint),
             Self::Unknown { .. } => inspect_socket_command(endpoint),
             Self::Absent { .. } | Self::PathTooLong { .. } | Self::ResourceExhausted { .. } => None,
         }

@@ -1,3 +1,5 @@
+//! The reason why no program could be started.
+
 /// The reason why the system cannot start a program file that is there and may be executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
