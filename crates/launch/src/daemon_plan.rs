@@ -128,8 +128,8 @@ pub fn ensure_usable_home(context: &Context<'_>, run_as: Option<Owner>) -> Resul
     }
 }
 
-/// Refuses a daemon home whose rosters or states cannot be listed, or read: a daemon would take the device
-/// for one without peers, and write over what it could not read.
+/// Refuses a daemon home whose rosters or states cannot be listed, or read: a daemon would take the
+/// device for one without peers, and write over what it could not read.
 fn ensure_readable_state(context: &Context<'_>) -> Result<(), Diagnostic> {
     let layout = context.layout;
     ensure_reachable_peers(context.disk, &IdentityPaths::of(layout).daemon)
@@ -145,7 +145,7 @@ fn ensure_readable_state(context: &Context<'_>) -> Result<(), Diagnostic> {
         if let Err(error) = listed
             && !is_other(error.kind())
         {
-            return Err(Diagnostic::from_error(&error, error.code(), error.hint()).at(directory));
+            return Err(Diagnostic::of_disk(&error).at(directory));
         }
     }
     states.into_iter().try_for_each(|directory| ensure_readable_files(context, directory))

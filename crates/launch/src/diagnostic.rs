@@ -11,7 +11,7 @@ use myownllm_config_store::{Loaded, StoreError};
 use myownllm_daemon::{
     CandidateFailure, CandidateOutcome, ControlError, Probe, Refusal, SpawnError, StopError,
 };
-use myownllm_durable_fs::LockError;
+use myownllm_durable_fs::{DiskError, LockError};
 use myownllm_identity::{Refusal as IdentityRefusal, WayOut};
 use myownllm_migration::MigrationError;
 use myownllm_paths::PathsError;
@@ -144,6 +144,11 @@ impl Diagnostic {
             next = cause.source();
         }
         Self { causes, place, hint, is_denied, os_error, ..Self::error(code, error.to_string()) }
+    }
+
+    /// Reports an operation on the disk that failed.
+    pub(crate) fn of_disk(error: &DiskError) -> Self {
+        Self::from_error(error, error.code(), error.hint())
     }
 
     /// Sets the path that the diagnostic is about.

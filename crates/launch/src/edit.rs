@@ -72,9 +72,11 @@ pub fn edit_config(
         made = edit(document);
         made.as_ref().map(|change| change.changed).map_err(|refusal| refusal.message.clone().into())
     };
-    let former = context.disk.read(context.layout.app_config.as_std_path(), CONFIG_LIMIT);
-    let former = former.inspect_err(|error| tracing::debug!(%error, "the config before the edit is unknown"));
-    let former = former.ok();
+    let former = context
+        .disk
+        .read(context.layout.app_config.as_std_path(), CONFIG_LIMIT)
+        .inspect_err(|error| tracing::debug!(%error, "the config before the edit is unknown"))
+        .ok();
     let updated = match lock.update(ids, &mut apply) {
         Ok(updated) => updated,
         Err(StoreError::Edit { .. }) => {

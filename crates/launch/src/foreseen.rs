@@ -22,11 +22,12 @@ pub(crate) fn blocked_move(
 ) -> Option<Diagnostic> {
     let disk = context.disk;
     let runner = options.run_as.map(|owner| owner.uid).or_else(|| Some(disk.runner()?.uid));
+    // Root may change every file.
+    let home = disk.stat_follow(context.layout.app_home.as_ref()).ok().and_then(|home| home.owner);
+    let home = home.filter(|_| runner != Some(0));
     let foreign = |path: &Path| {
         let meta = disk.stat(path).ok()?;
-        let home =
-            disk.stat_follow(context.layout.app_home.as_ref()).ok()?.owner.filter(|_| runner != Some(0))?;
-        unchangeable_part(path, &meta, home).filter(|_| meta.owner.map(|owner| owner.uid) != runner)
+        unchangeable_part(path, &meta, home?).filter(|_| meta.owner.map(|owner| owner.uid) != runner)
     };
     // A single file holds a secret and becomes private.
     let is_open =

@@ -8,7 +8,6 @@ use myownllm_config_model::DaemonFile;
 use myownllm_durable_fs::{
     Disk, DiskError, LockedDir, move_aside, publish_new, put_in_place, rename_or_link, set_aside_name,
 };
-
 use myownllm_paths::camino::Utf8Path;
 
 use crate::context::Context;
@@ -91,7 +90,7 @@ pub(crate) fn ensure_readable_files(context: &Context<'_>, directory: &Utf8Path)
             Err(_) => continue,
         }
         if let Err(error) = context.disk.read(&path, CONFIG_LIMIT) {
-            return Err(failed(&path, &error));
+            return Err(Diagnostic::of_disk(&error).at(&path));
         }
     }
     Ok(())
@@ -109,7 +108,7 @@ pub(crate) fn settle_states(context: &Context<'_>, dir: &LockedDir) -> Result<Ve
             Some(mended) => replace(dir, &damaged, mended),
             None => set_aside(dir, path),
         };
-        let aside = aside.map_err(|error| failed(path, &error))?;
+        let aside = aside.map_err(|error| Diagnostic::of_disk(&error).at(path))?;
         let then = match damaged.mended {
             Some(_) => "the part that a daemon can read stays",
             None => "the devices in it have to be approved again",
@@ -133,15 +132,11 @@ pub(crate) fn keep_corrupt_files(context: &Context<'_>, dir: &LockedDir) -> Resu
     let layout = context.layout;
     for directory in [&layout.daemon_home, &layout.daemon_rosters, &layout.daemon_states] {
         for path in names(context, directory, ".json.corrupt") {
-            let aside = set_aside(dir, &path).map_err(|error| failed(&path, &error))?;
+            let aside = set_aside(dir, &path).map_err(|error| Diagnostic::of_disk(&error).at(&path))?;
             tracing::info!(from = %path.display(), to = %aside.display(), "kept what a daemon could not read");
         }
     }
     Ok(())
-}
-
-fn failed(path: &Path, error: &DiskError) -> Diagnostic {
-    Diagnostic::from_error(error, error.code(), error.hint()).at(path)
 }
 
 /// Renames a file to a name that is free, and returns the name.

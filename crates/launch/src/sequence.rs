@@ -354,7 +354,7 @@ impl<'a> Run<'_, 'a> {
         let home = &context.layout.daemon_home;
         let lock = self.lock.as_deref().ok_or_else(Vec::new)?;
         make_dirs(lock.home_lock(), context.layout.app_home.as_ref(), home.as_ref(), 0o700, None)
-            .map_err(|error| one(Diagnostic::from_error(&error, error.code(), error.hint()).at(home)))?;
+            .map_err(|error| one(Diagnostic::of_disk(&error).at(home)))?;
         keep_corrupt_files(context, lock.home_lock()).map_err(one)?;
         self.outcome.diagnostics.extend(settle_states(context, lock.home_lock()).map_err(one)?);
         tell_where_the_key_is(context, lock, &mut self.outcome).map_err(one)?;

@@ -86,7 +86,7 @@ fn look(context: &Context<'_>) -> Result<HomeTrust, Diagnostic> {
 }
 
 fn failed(error: &DiskError) -> Diagnostic {
-    Diagnostic::from_error(error, error.code(), error.hint()).at(error.path())
+    Diagnostic::of_disk(error).at(error.path())
 }
 
 fn refusal(context: &Context<'_>, problem: &OwnershipProblem) -> Diagnostic {
