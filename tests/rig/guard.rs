@@ -44,7 +44,7 @@ impl Folder {
         let folder = tempfile::Builder::new()
             .prefix("mesh-")
             .tempdir_in(&parent)
-            .map_err(|e| format!("cannot make a temporary folder in {}: {e}", parent.display()))?;
+            .map_err(|e| format!("cannot make a temporary directory in {}: {e}", parent.display()))?;
         // A symlink in the path (/tmp on macOS) would make the path differ from the one that
         // processes report.
         let path =

@@ -15,7 +15,7 @@ const WIDEST: usize = 120;
 pub(crate) fn opening(tools: &Tools, signs: Signs) {
     crate::say!("{}", paint(style::TITLE, "What happens to a home"));
     let line = format!(
-        "Each scenario builds a user's home in a temporary folder (shown as ~), runs the real program in \
+        "Each scenario builds a user's home in a temporary directory (shown as ~), runs the real program in \
             it, and \
          {}, as real processes, and looks at the disk and at what the daemon answers.",
         tools.name()

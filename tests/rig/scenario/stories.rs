@@ -13,7 +13,7 @@ use crate::{crash::strace, process, tree};
 pub(crate) const ALL: [Scenario; 10] = [
     Scenario {
         name: "the-bug",
-        story: "As it was before: app and daemon share one folder. The user saves one network, the daemon \
+        story: "As it was before: app and daemon share one directory. The user saves one network, the daemon \
             writes its own \
                 config over the app's, and every setting of the app is gone.",
         play: the_bug,
@@ -28,7 +28,7 @@ pub(crate) const ALL: [Scenario; 10] = [
     Scenario {
         name: "upgrade",
         story: "A user of an older version: key, approved peers and signed network states lie in the app's \
-            folder. They move to \
+            directory. They move to \
                 the daemon's own home, and to every paired peer the device is the one it was.",
         play: upgrade,
     },
@@ -77,7 +77,7 @@ pub(crate) const ALL: [Scenario; 10] = [
     },
     Scenario {
         name: "legacy-daemon-running",
-        story: "A daemon of the older version still runs in the app's folder and would go on writing there. \
+        story: "A daemon of the older version still runs in the app's directory and would go on writing there. \
             Nothing is moved under \
                 it; the program says who it is and how to go on.",
         play: legacy_daemon_running,

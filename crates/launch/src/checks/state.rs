@@ -78,7 +78,8 @@ impl Examiner<'_, '_> {
             let evidence = format!("{} of an unfinished move", count(plan.changes(), "step"));
             self.checks.diagnostic("state.moved", pending(evidence));
         } else {
-            let evidence = format!("{} of the daemon's are still in the app's home", count(files, "file"));
+            let are = if files == 1 { "is" } else { "are" };
+            let evidence = format!("{} of the daemon's {are} still in the app's home", count(files, "file"));
             self.checks.diagnostic("state.moved", pending(evidence));
         }
     }
