@@ -857,8 +857,11 @@ fn another_users_daemon_is_refused_unless_it_is_the_homes_owner() {
 fn a_daemon_that_goes_into_the_background_is_not_left_there() {
     for before in ["", "sleep 0.1; "] {
         let home = Home::new();
+        // The daemon waits for the exit of its parent: a daemon that answers earlier is a start.
+        let parent_exits = "while grep -qs 'State:.[RSD]' /proc/$0/status; do :; done; ";
+        let daemon = format!("{parent_exits}{before}exec {STAND_IN} serve");
         let forks =
-            home.script("forks", &format!("setsid sh -c '{before}exec \"{STAND_IN}\" serve' & exit 0"));
+            home.script("forks", &format!("setsid sh -c \"{}\" $$ & exit 0", daemon.replace('$', "\\$")));
         let error = spawn(&home.request(vec![forks])).map(end).unwrap_err();
         assert!(
             matches!(
