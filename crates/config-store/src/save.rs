@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use myownllm_durable_fs::{
     DiskError, Displaced, Permissions, ReplaceMethod, Replaced, SWAP_SUFFIX, put_in_place, rename_back,
-    rename_or_link, replace, temp_name,
+    rename_or_link, replace, swap_name, temp_name,
 };
 
-use crate::backup_id::content_hash;
 use crate::locked::{Locked, PRIVATE};
 use crate::{BackupKind, Limits, StoreError};
 
@@ -102,7 +101,7 @@ impl Locked<'_> {
             self.disk.ensure_entries_removable(dir)?;
             // Only under this name does no run ever clear the file away without a backup, and no
             // backup is made of so large a file.
-            let swap = temp_name(dir, &format!(".{}{SWAP_SUFFIX}", content_hash(bytes)));
+            let swap = swap_name(dir, bytes);
             self.dir.create(&swap, bytes, PRIVATE)?;
             let exchange = || {
                 if let Some(owner) = self.disk.stat(&place)?.owner {

@@ -16,7 +16,7 @@ use myownllm_config_store::{
     Updated,
 };
 use myownllm_durable_fs::sim::{Entry, Fault, SimDisk};
-use myownllm_durable_fs::{Disk, Op, Owner, sim_path};
+use myownllm_durable_fs::{self as durable_fs, Disk, Op, Owner, sim_path, swap_name};
 use rstest::rstest;
 use serde_json::json;
 
@@ -1380,12 +1380,29 @@ fn what_is_larger_than_any_config_is_no_source() {
 #[test]
 fn what_came_out_is_not_taken_for_what_was_to_go_in() {
     let disk = seen_healthy(&healthy("one"));
-    let hash = hash_of(&healthy("two"));
-    disk.put(format!("/home/u/.myownllm/.durable-fs.1-0.{hash}.swap"), &healthy("theirs"));
-    disk.put(format!("/home/u/.myownllm/.durable-fs.1-1.{hash}.swap"), &healthy("two"));
+    let swap = || swap_name(Path::new(CONFIG).parent().unwrap(), &healthy("two"));
+    disk.put(swap(), &healthy("theirs"));
+    disk.put(swap(), &healthy("two"));
     launch(&disk, &sim_paths()).unwrap();
     assert!(is_kept(&disk, &healthy("theirs")));
     assert!(!is_kept(&disk, &healthy("two")), "it never was a config");
+    assert!(load(&disk).unwrap().pending.is_empty());
+}
+
+/// An older version marked the names with another hash. Nothing tells then which content of the two
+/// the file holds, so the file is kept.
+#[rstest]
+#[case::displaced("theirs")]
+#[case::about_to_be_put_in_place("two")]
+fn file_that_an_older_version_marked_becomes_a_backup(#[case] content: &str) {
+    let disk = seen_healthy(&healthy("one"));
+    let mark = hash_of(&healthy("two"));
+    let swap = format!("/home/u/.myownllm/.durable-fs.1-0.{mark}.swap");
+    disk.put(&swap, &healthy(content));
+    assert!(!durable_fs::is_ours(swap.as_ref(), &healthy(content)), "the mark is an older one");
+    launch(&disk, &sim_paths()).unwrap();
+    assert!(is_kept(&disk, &healthy(content)));
+    assert_eq!(disk.content(&swap), None);
     assert!(load(&disk).unwrap().pending.is_empty());
 }
 

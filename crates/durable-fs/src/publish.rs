@@ -6,8 +6,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest, Sha256};
-
 use crate::{
     Disk, DiskError, FileKind, LockedDir, Metadata, Op, Owner, PART_SUFFIX, Permissions, RenameMethod,
     Result, SET_ASIDE, SWAP_SUFFIX, TEMP_PREFIX,
@@ -247,8 +245,8 @@ pub fn replace(disk: &LockedDir, path: &Path, bytes: &[u8], expected: &[u8], lim
     disk.ensure_entries_removable(dir)?;
     let temp = with_temp(dir, |temp| disk.create(temp, bytes, 0o600))?;
     // From here on the name tells a later run two facts: the file may be the only copy of
-    // something, and the digest of the content that is no loss.
-    let swap = temp_name(dir, &format!(".{}{SWAP_SUFFIX}", digest(bytes)));
+    // something, and the mark of the content that is no loss.
+    let swap = swap_name(dir, bytes);
     let prepared = prepare(disk, &temp, path, &there);
     let (meta, rights) = prepared
         .and_then(|prepared| disk.rename(&temp, &swap).map(|()| prepared))
@@ -469,18 +467,32 @@ pub struct StaleTemp {
     pub may_be_only_copy: bool,
 }
 
-/// Returns the digest that identifies a content in the name of a file that waits for its exchange.
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(16).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+/// Returns a fresh name in `dir` for a file with this content that waits for its exchange with the
+/// present file. After a kill, the file with the name has either content; [`is_ours`] tells which.
+#[must_use]
+pub fn swap_name(dir: &Path, bytes: &[u8]) -> PathBuf {
+    temp_name(dir, &format!(".{}{SWAP_SUFFIX}", mark(bytes)))
+}
+
+/// Returns the mark of a content: FNV-1a with 128 bits. If a displaced file had the mark of the new
+/// content, and this run were killed, the next run would remove that file unkept. No two contents
+/// have one mark by accident, and a program that crafts such a content loses what it wrote itself.
+fn mark(bytes: &[u8]) -> String {
+    const BASIS: u128 = 0x6c62272e07bb014262b821756295c58d;
+    const PRIME: u128 = 0x0000000001000000000000000000013b;
+    let mark = bytes.iter().fold(BASIS, |mark, &byte| (mark ^ u128::from(byte)).wrapping_mul(PRIME));
+    format!("{mark:032x}")
 }
 
 /// True if a file of [`stale_temps`] that holds `bytes` holds the content that a [`replace`] was
 /// about to put in place. Such a file was never in any place, or is back from it, and its removal
-/// loses nothing.
+/// loses nothing. False under a name with another kind of mark, which an older version of this crate
+/// made: the caller then keeps the content, which does no harm.
+#[must_use]
 pub fn is_ours(leftover: &Path, bytes: &[u8]) -> bool {
     let name = leftover.file_name().and_then(OsStr::to_str);
     let told = name.and_then(|name| name.strip_suffix(SWAP_SUFFIX)?.rsplit_once('.')).map(|(_, told)| told);
-    told == Some(&*digest(bytes))
+    told == Some(&*mark(bytes))
 }
 
 /// Returns the temporary files that killed runs left in this directory, recognized by their names.

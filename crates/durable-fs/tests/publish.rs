@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, io::ErrorKind, path::Path, time::Duration};
 
 use myownllm_durable_fs::{
-    Disk, LockedDir, Op, Owner, RenameMethod, ReplaceMethod, Replaced, make_dirs, publish_new, rename_back,
-    rename_or_link, replace,
+    Disk, LockedDir, Op, Owner, RenameMethod, ReplaceMethod, Replaced, is_ours, make_dirs, publish_new,
+    rename_back, rename_or_link, replace,
     sim::{Entry, Fault, SimDisk},
     sim_path, stale_temps,
 };
@@ -65,9 +65,12 @@ fn a_replaced_file_is_never_absent_never_torn_and_the_old_one_is_kept() {
                 // The name of a file tells that a killed run left it, and if it may be an only
                 // copy.
                 for leftover in stale_temps(&after, Path::new("/home")).expect("readable") {
-                    if after.content(&leftover.path).as_deref() == Some(b"old") {
+                    let content = after.content(&leftover.path).unwrap_or_default();
+                    if content == b"old" {
                         assert!(leftover.may_be_only_copy, "{leftover:?}");
                     }
+                    let is_marked = leftover.path.to_string_lossy().matches('.').count() == 4;
+                    assert_eq!(is_ours(&leftover.path, &content), is_marked && content == b"new");
                 }
             }
             if let Ok(replaced) = result {
