@@ -95,3 +95,11 @@ pub fn fill(folder: &Path, files: usize) {
         std::fs::write(folder.join(format!("network-{n}.json")), text).expect("a file");
     }
 }
+
+/// Fills a folder with files that are not the daemon's, and one roster.
+pub fn fill_with_foreign(folder: &Path, files: usize) {
+    fill(folder, 1);
+    for n in 0..files {
+        std::fs::write(folder.join(format!("{n}.txt")), "mine").expect("a file");
+    }
+}

@@ -1,6 +1,7 @@
 //! Runs one measured operation, once, for tools that count: `bench-probe load HOME`, `bench-probe
 //! value|ignored|read FILE`. Also creates the homes for these operations: `bench-probe home
-//! prompts|networks BYTES ROSTERS HOME`.
+//! prompts|networks BYTES ROSTERS HOME`, and puts a roster among foreign files at the old location of
+//! such a home: `bench-probe foreign FILES HOME`.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -18,6 +19,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (bytes, rosters) = (bytes.parse()?, rosters.parse()?);
         let home = homes::Home::at(path.into(), |dir| configs::of_bytes(heavy, bytes, dir)).settle();
         homes::fill(&home.rosters(), rosters);
+        return Ok(());
+    }
+    if let [foreign, files, home] = args.as_slice()
+        && foreign == "foreign"
+    {
+        homes::fill_with_foreign(&Path::new(home).join(".myownllm/mesh/rosters"), files.parse()?);
         return Ok(());
     }
     let [what, path] = args.as_slice() else { return Err("bench-probe WHAT PATH".into()) };

@@ -8,7 +8,8 @@
 
 use std::{
     cell::Cell,
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
+    hash::Hash,
     io,
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -163,24 +164,10 @@ fn verify_outcome(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
         report.identity = IdentityState::Blocked { why: "the key went away while the move ran".to_owned() };
         report.errors.push(MigrationError::Vanished { path });
     }
-    let new = |known: &[MigrationError], error: &MigrationError| {
-        !known.iter().any(|known| known.code() == error.code() && known.path() == error.path())
-    };
-    for error in rest.errors.into_iter().chain(rest.refusals) {
-        if new(&report.errors, &error) {
-            report.errors.push(error);
-        }
-    }
-    for collision in rest.collisions {
-        if !report.collisions.contains(&collision) {
-            report.collisions.push(collision);
-        }
-    }
-    for left in rest.left {
-        if !report.left.contains(&left) {
-            report.left.push(left);
-        }
-    }
+    let errors = rest.errors.into_iter().chain(rest.refusals);
+    add_new(&mut report.errors, errors, |error| (error.code(), error.path().to_owned()));
+    add_new(&mut report.collisions, rest.collisions, |collision| collision.source.clone());
+    add_new(&mut report.left, rest.left, |left| (left.path.clone(), left.reason.clone()));
     // An empty directory that could not be removed has been reported, and its parents stay with it.
     let is_said = |step: &&Step| report.left.iter().any(|left| left.path.starts_with(step.path()));
     let empty = rest.tidy.iter().filter(|step| !is_said(step));
@@ -190,6 +177,13 @@ fn verify_outcome(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
         report.errors.push(MigrationError::Changed { path: step.path().to_owned() });
     }
     report.outcome = if report.errors.is_empty() { Outcome::Done } else { Outcome::Partial };
+}
+
+/// Adds what a second inspection found and the report does not have. A directory may hold very many
+/// foreign files, so the report is not searched for each.
+fn add_new<T, K: Eq + Hash>(known: &mut Vec<T>, found: impl IntoIterator<Item = T>, key: impl Fn(&T) -> K) {
+    let mut keys: HashSet<K> = known.iter().map(&key).collect();
+    known.extend(found.into_iter().filter(|new| keys.insert(key(new))));
 }
 
 struct Executor<'a> {

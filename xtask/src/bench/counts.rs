@@ -59,6 +59,7 @@ impl Counter<'_> {
         let what = "launch --no-daemon, the process".to_owned();
         let against = "an empty program that reads the config";
         self.lines.push(Line { what, against, ours, theirs, unit: Unit::Instructions, aim: Aim::None });
+        self.lines.push(self.foreign_files(|home| count(&self.programs.mesh, &["--home", home, "migrate"]))?);
         for heavy in ["prompts", "networks"] {
             let (home, config) = self.home(heavy, self.megabytes * 1_000_000, 1)?;
             let probe = |what: &str, path: &Path| {
@@ -75,6 +76,22 @@ impl Counter<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Compares the move of a roster past many foreign files with the same past half as many: each
+    /// file may be looked at, but not once for each of the others.
+    fn foreign_files(&self, count: impl Fn(&str) -> Fallible<Option<f64>>) -> Fallible<Line> {
+        let files = if self.megabytes > 1 { 10_000 } else { 2_000 };
+        let moved = |files: usize| {
+            let (home, _) = self.home("networks", 500, 1)?;
+            let mut fill = Command::new(&self.programs.probe);
+            said(fill.args(["foreign", &files.to_string()]).arg(home.path()))?;
+            count(&home.path().to_string_lossy()).map(|count| count.unwrap_or(f64::NAN))
+        };
+        let what = format!("migrate, {files} foreign files, the process");
+        let (ours, theirs) = (moved(files)?, moved(files / 2)?);
+        let against = "the same with half as many";
+        Ok(Line { what, against, ours, theirs, unit: Unit::Instructions, aim: Aim::AtMost(2.2) })
     }
 
     fn calls(&mut self) -> Fallible<()> {
