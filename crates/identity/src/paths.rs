@@ -1,8 +1,9 @@
 //! The places of an identity file, and of the files that know it.
 
 use myownllm_paths::{
-    Layout,
+    DaemonFiles, Layout, MYOWNLLM,
     camino::{Utf8Path, Utf8PathBuf},
+    inside,
 };
 
 /// The paths of one home.
@@ -19,23 +20,23 @@ pub struct Home {
     pub custody: Utf8PathBuf,
     /// The directory of the rosters.
     pub rosters: Utf8PathBuf,
-    /// The directories of the signed states.
-    pub states: Vec<Utf8PathBuf>,
+    /// The directory of the signed states.
+    pub states: Utf8PathBuf,
     /// The one roster from the time before several networks.
     pub legacy_roster: Utf8PathBuf,
 }
 
 impl Home {
-    /// Returns the home at this path, with the file names of the daemon `myownmesh`.
-    pub fn new(path: impl Into<Utf8PathBuf>) -> Self {
+    /// Returns the home at this path, with these file names of the daemon.
+    pub fn new(path: impl Into<Utf8PathBuf>, files: &DaemonFiles) -> Self {
         let path = path.into();
         Self {
-            identity: path.join(".secrets").join("identity.json"),
-            config: path.join("config.json"),
-            custody: path.join(".secrets").join("custody.json"),
-            rosters: path.join("mesh").join("rosters"),
-            states: vec![path.join("mesh").join("states")],
-            legacy_roster: path.join("mesh").join("roster.json"),
+            identity: inside(&path, &files.identity),
+            config: inside(&path, &files.config),
+            custody: inside(&path, &files.custody),
+            rosters: inside(&path, &files.rosters),
+            states: inside(&path, &files.states),
+            legacy_roster: inside(&path, &files.legacy_roster),
             path,
         }
     }
@@ -65,35 +66,31 @@ impl IdentityPaths {
     /// Returns the places of these two homes, with the file names of the daemon `myownmesh`. Both
     /// paths must be absolute.
     pub fn new(app_home: impl Into<Utf8PathBuf>, daemon_home: impl Into<Utf8PathBuf>) -> Self {
-        let (app, daemon) = (Home::new(app_home), Home::new(daemon_home));
+        Self::with_files(app_home, daemon_home, &MYOWNLLM.daemon_files)
+    }
+
+    /// Returns the places of these two homes, with these file names of the daemon. Both paths must be
+    /// absolute.
+    pub fn with_files(
+        app_home: impl Into<Utf8PathBuf>,
+        daemon_home: impl Into<Utf8PathBuf>,
+        files: &DaemonFiles,
+    ) -> Self {
+        let (app, daemon) = (Home::new(app_home, files), Home::new(daemon_home, files));
         let user_home = app.path.parent().unwrap_or(&app.path).to_owned();
-        Self { backups: app.path.join("config-backups"), user_home, app, daemon }
+        Self { backups: inside(&app.path, &MYOWNLLM.backups_dir), user_home, app, daemon }
     }
 
     /// Returns the places of a layout.
     #[must_use]
     pub fn of(layout: &Layout) -> Self {
-        let roster: Utf8PathBuf = layout.app.daemon_files.legacy_roster.split('/').collect();
-        let app = Home {
-            path: layout.app_home.clone(),
-            identity: layout.legacy_identity.clone(),
-            config: layout.app_config.clone(),
-            custody: layout.legacy_custody.clone(),
-            rosters: layout.legacy_rosters.clone(),
-            states: vec![layout.legacy_states.clone()],
-            legacy_roster: layout.legacy_roster.clone(),
-        };
-        let daemon = Home {
-            path: layout.daemon_home.clone(),
-            identity: layout.daemon_identity.clone(),
-            config: layout.daemon_config.clone(),
-            custody: layout.daemon_custody.clone(),
-            rosters: layout.daemon_rosters.clone(),
-            states: vec![layout.daemon_states.clone()],
-            legacy_roster: layout.daemon_home.join(roster),
-        };
-        let user_home = layout.user_home.clone();
-        Self { backups: layout.backups.clone(), user_home, app, daemon }
+        let places = Self::with_files(&layout.app_home, &layout.daemon_home, &layout.app.daemon_files);
+        Self {
+            app: Home { config: layout.app_config.clone(), ..places.app },
+            backups: layout.backups.clone(),
+            user_home: layout.user_home.clone(),
+            ..places
+        }
     }
 
     pub(crate) fn homes(&self) -> [&Home; 2] {

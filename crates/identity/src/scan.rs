@@ -280,7 +280,7 @@ fn dangling_target(disk: &dyn Disk, path: &Path) -> Result<Option<PathBuf>, Disk
 /// Returns the first symlink on the way from a home to its rosters and states that leads nowhere,
 /// or in a circle, and its target. Such a symlink hides the peers, for example on an unplugged disk.
 pub(crate) fn dangling_peers(disk: &dyn Disk, home: &Home) -> Result<Option<(PathBuf, PathBuf)>, DiskError> {
-    for place in home.states.iter().chain([&home.rosters, &home.legacy_roster]) {
+    for place in [&home.states, &home.rosters, &home.legacy_roster] {
         let mut way: Vec<_> = place.ancestors().take_while(|above| *above != home.path).collect();
         while let Some(path) = way.pop() {
             match dangling_target(disk, path.as_std_path()) {
@@ -692,11 +692,9 @@ impl Search<'_> {
         self.note_dangling_peers(dangling);
         let mut known_by = KnownBy {
             rosters: self.count_peer_files(home.rosters.as_std_path(), MAX_LEVELS),
-            ..KnownBy::default()
+            states: self.count_peer_files(home.states.as_std_path(), MAX_LEVELS),
+            custody: 0,
         };
-        for dir in &home.states {
-            known_by.states += self.count_peer_files(dir.as_std_path(), MAX_LEVELS);
-        }
         match self.disk.stat_follow(home.legacy_roster.as_std_path()) {
             Ok(meta) => known_by.rosters += usize::from(meta.is_file()),
             Err(error) if is_absent(&error) => {}
@@ -741,11 +739,8 @@ impl Search<'_> {
     fn count_copied_peers(&mut self, dir: &Path, levels: usize, known_by: &mut KnownBy) {
         for (path, kind) in self.names(dir) {
             let name = name_of(&path);
-            let is_counted = |home: &&Home| {
-                path == home.rosters
-                    || path == home.legacy_roster
-                    || home.states.iter().any(|dir| path == *dir)
-            };
+            let is_counted =
+                |home: &&Home| path == home.rosters || path == home.legacy_roster || path == home.states;
             if name.starts_with(GIVEN_UP) || self.places.homes().iter().any(is_counted) {
                 continue;
             }

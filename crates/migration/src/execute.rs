@@ -160,7 +160,7 @@ fn verify_outcome(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
     let is_gone = matches!(report.identity, IdentityState::Absent | IdentityState::Unusable { .. });
     if plan.identity.key().is_some() && is_gone {
         // A daemon that is started now would make a second identity.
-        let path = plan.source.join(&plan.homes.names.identity);
+        let path = plan.source.join(plan.homes.identity());
         report.identity = IdentityState::Blocked { why: "the key went away while the move ran".to_owned() };
         report.errors.push(MigrationError::Vanished { path });
     }
@@ -307,7 +307,7 @@ impl Executor<'_> {
         });
         match self.plan.identity_steps.first() {
             Some(_) if held_back => {
-                let path = self.plan.source.join(&self.plan.homes.names.identity);
+                let path = self.plan.source.join(self.plan.homes.identity());
                 self.report.errors.push(MigrationError::IdentityHeldBack { path });
             }
             _ => {

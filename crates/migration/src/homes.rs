@@ -2,61 +2,8 @@
 
 use myownllm_identity::IdentityPaths;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
-use myownllm_paths::{HostApp, Layout, MYOWNLLM};
+use myownllm_paths::{DaemonFiles, Layout, MYOWNLLM, inside};
 use serde::Serialize;
-
-/// The names, relative to a home, of the files that move. A sibling app whose daemon uses other
-/// names sets its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StateNames {
-    /// The directories of `.json` files, in the order in which they move.
-    pub dirs: Vec<Utf8PathBuf>,
-    /// The directory among [`folders`](Self::folders) that receives the legacy roster.
-    pub rosters: Utf8PathBuf,
-    /// The roster from before there were several networks; it becomes `rosters/{its network
-    /// id}.json`.
-    pub legacy_roster: Utf8PathBuf,
-    /// The second-factor lock.
-    pub custody: Utf8PathBuf,
-    /// The identity file. It moves last.
-    pub identity: Utf8PathBuf,
-}
-
-impl StateNames {
-    /// Returns the names of the daemon of an app.
-    #[must_use]
-    pub fn of(app: &HostApp) -> Self {
-        let files = &app.daemon_files;
-        Self {
-            dirs: vec![files.states.as_ref().into(), files.rosters.as_ref().into()],
-            rosters: files.rosters.as_ref().into(),
-            legacy_roster: files.legacy_roster.as_ref().into(),
-            custody: files.custody.as_ref().into(),
-            identity: files.identity.as_ref().into(),
-        }
-        .with_platform_separators()
-    }
-
-    /// Returns the names with the separator of the platform. On Windows, `mesh/states` in a home
-    /// would be shown, and written, as a path with both separators.
-    fn with_platform_separators(self) -> Self {
-        let native = |name: Utf8PathBuf| name.components().collect::<Utf8PathBuf>();
-        Self {
-            dirs: self.dirs.into_iter().map(native).collect(),
-            rosters: native(self.rosters),
-            legacy_roster: native(self.legacy_roster),
-            custody: native(self.custody),
-            identity: native(self.identity),
-        }
-    }
-}
-
-impl Default for StateNames {
-    /// Returns the names of the daemon `myownmesh`.
-    fn default() -> Self {
-        Self::of(&MYOWNLLM)
-    }
-}
 
 /// The two homes between which the state moves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +14,8 @@ pub struct Homes {
     pub app: Utf8PathBuf,
     /// The daemon home, where the state belongs. It lies inside the app's home.
     pub daemon: Utf8PathBuf,
-    /// The names of the files that move.
-    pub names: StateNames,
+    /// The daemon's names for the files that move.
+    pub files: DaemonFiles,
     /// The command that hints use for the program, with the options that lead to these homes:
     /// `myownllm-mesh`, or `myownllm-mesh --home /mnt/home/ann`.
     pub program: String,
@@ -81,7 +28,7 @@ impl Homes {
         Self {
             app: layout.app_home.clone(),
             daemon: layout.daemon_home.clone(),
-            names: StateNames::of(&layout.app),
+            files: layout.app.daemon_files.clone(),
             program: layout.app.program.clone().into_owned(),
         }
     }
@@ -92,16 +39,9 @@ impl Homes {
         Self {
             app: app.into(),
             daemon: daemon.into(),
-            names: StateNames::default(),
-            program: "myownllm-mesh".to_owned(),
+            files: MYOWNLLM.daemon_files,
+            program: MYOWNLLM.program.into_owned(),
         }
-    }
-
-    /// Sets other names, whose parts are separated by `/` or by the separator of the platform.
-    #[must_use]
-    pub fn with_names(mut self, names: StateNames) -> Self {
-        self.names = names.with_platform_separators();
-        self
     }
 
     /// Sets another command for the program in hints.
@@ -114,16 +54,33 @@ impl Homes {
     /// Returns the paths at which an identity file may be in these homes.
     #[must_use]
     pub fn identity_places(&self) -> IdentityPaths {
-        let names = &self.names;
-        let mut places = IdentityPaths::new(&self.app, &self.daemon);
-        for (home, path) in [(&mut places.app, &self.app), (&mut places.daemon, &self.daemon)] {
-            home.identity = path.join(&names.identity);
-            home.rosters = path.join(&names.rosters);
-            home.states =
-                names.dirs.iter().filter(|dir| **dir != names.rosters).map(|dir| path.join(dir)).collect();
-            home.legacy_roster = path.join(&names.legacy_roster);
-        }
-        places
+        IdentityPaths::with_files(&self.app, &self.daemon, &self.files)
+    }
+
+    /// Returns the directories of `.json` files, relative to a home, in the order in which they move.
+    pub(crate) fn dirs(&self) -> [Utf8PathBuf; 2] {
+        [relative(&self.files.states), self.rosters()]
+    }
+
+    /// Returns the directory among [`dirs`](Self::dirs) that receives the legacy roster.
+    pub(crate) fn rosters(&self) -> Utf8PathBuf {
+        relative(&self.files.rosters)
+    }
+
+    /// Returns the roster from before there were several networks, relative to a home; it becomes
+    /// `rosters/{its network id}.json`.
+    pub(crate) fn legacy_roster(&self) -> Utf8PathBuf {
+        relative(&self.files.legacy_roster)
+    }
+
+    /// Returns the second-factor lock, relative to a home.
+    pub(crate) fn custody(&self) -> Utf8PathBuf {
+        relative(&self.files.custody)
+    }
+
+    /// Returns the identity file, relative to a home. It moves last.
+    pub(crate) fn identity(&self) -> Utf8PathBuf {
+        relative(&self.files.identity)
     }
 
     /// Returns the home from which files move.
@@ -141,6 +98,10 @@ impl Homes {
             Direction::Undo => &self.app,
         }
     }
+}
+
+fn relative(name: &str) -> Utf8PathBuf {
+    inside(Utf8Path::new(""), name)
 }
 
 /// The direction of the move.

@@ -210,7 +210,7 @@ fn key_targets(disk: &dyn Disk, homes: &Homes) -> Result<Vec<PathBuf>, Migration
     let mut targets = Vec::new();
     for home in [&homes.app, &homes.daemon] {
         let home = home.as_std_path();
-        let key = home.join(&homes.names.identity);
+        let key = home.join(homes.identity());
         match disk.stat(&key) {
             Ok(meta) if meta.is_symlink() => {
                 let target = disk.read_link(&key).map_err(|error| unreadable(&key, error))?;
@@ -252,7 +252,7 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
             source_key: None,
             destination_key: None,
             key_pair: DestinationState::Free,
-            key_destination: homes.destination(direction).join(&homes.names.identity).into(),
+            key_destination: homes.destination(direction).join(homes.identity()).into(),
             key_target: None,
             key_trouble: false,
             answer: myownllm_identity::scan(disk, &homes.identity_places()).answer(),
@@ -410,8 +410,7 @@ impl Inspector<'_> {
     }
 
     fn holds_secrets(&self, relative: &Utf8Path) -> bool {
-        self.homes.names.identity.parent() == Some(relative)
-            || self.homes.names.custody.parent() == Some(relative)
+        self.homes.identity().parent() == Some(relative) || self.homes.custody().parent() == Some(relative)
     }
 
     fn source_dirs(&mut self) {
@@ -449,7 +448,7 @@ impl Inspector<'_> {
 
     /// Handles a directory of the source that is a symlink, and stays.
     fn source_link(&mut self, relative: &Utf8Path, path: PathBuf, target: PathBuf) {
-        let key = self.homes.names.identity.strip_prefix(relative).map(|rest| path.join(rest));
+        let key = self.homes.identity().strip_prefix(relative).map(|rest| path.join(rest));
         match key.ok().map(|key| self.disk.stat(&key)) {
             Some(Ok(_)) => {
                 self.out.key_trouble = true;
@@ -464,13 +463,13 @@ impl Inspector<'_> {
     fn source_dir(&mut self, relative: Utf8PathBuf, path: PathBuf, real: PathBuf, meta: &Metadata) {
         // A directory of another user is not read.
         if !self.trust(&real, meta, "chmod 700") {
-            self.out.key_trouble |= self.homes.names.identity.starts_with(&relative);
+            self.out.key_trouble |= self.homes.identity().starts_with(&relative);
             self.out.foreign = true;
             return;
         }
         match self.list_source_dir(&relative, &path, &real) {
             Ok(mut seen) => {
-                if is_loose(meta) && self.homes.names.dirs.contains(&relative) {
+                if is_loose(meta) && self.homes.dirs().contains(&relative) {
                     self.trust_files(&path, &seen.ours);
                     self.out.loose.push(real.clone());
                 }
@@ -536,14 +535,15 @@ impl Inspector<'_> {
         path: &Path,
         real: &Path,
     ) -> Result<SourceEntries, DiskError> {
-        let names = &self.homes.names;
-        let is_leaf = names.dirs.iter().any(|dir| dir == relative);
+        let homes = self.homes;
+        let is_leaf = homes.dirs().iter().any(|dir| dir == relative);
         let mut seen = SourceEntries::default();
         let mut foreign = Vec::new();
         let mut leftovers = Vec::new();
         let forward = self.out.direction == Direction::Forward;
-        let legacy_roster = Some(&names.legacy_roster).filter(|_| forward);
-        let apart = [&names.identity, &names.custody].into_iter().chain(legacy_roster).chain(&self.relative);
+        let legacy_roster = Some(homes.legacy_roster()).filter(|_| forward);
+        let files = [homes.identity(), homes.custody()];
+        let apart = files.iter().chain(&legacy_roster).chain(&self.relative);
         // Compares only names, because a directory may hold very many.
         let apart: Vec<&OsStr> = apart
             .filter(|at| at.parent() == Some(relative))
@@ -692,7 +692,7 @@ impl Inspector<'_> {
             // direction had claimed.
             let mut quarantines = false;
             let mut leftovers = Vec::new();
-            let key = &self.homes.names.identity;
+            let key = self.homes.identity();
             let visited = self.disk.for_each_entry(real, &mut |entry| {
                 let at = relative.as_std_path().join(&entry.name);
                 let key_name = OsStr::new(key.file_name().unwrap_or_default());
@@ -792,7 +792,7 @@ impl Inspector<'_> {
     }
 
     fn contents(&mut self) {
-        for relative in self.homes.names.dirs.clone() {
+        for relative in self.homes.dirs() {
             let (source, destination) =
                 (self.out.source.join(&relative), self.out.destination.join(&relative));
             let mut dir = StateDir { source, destination, items: None, whole: false, mode: 0 };
@@ -894,7 +894,7 @@ impl Inspector<'_> {
         if self.out.direction == Direction::Undo {
             return;
         }
-        let relative = self.homes.names.legacy_roster.clone();
+        let relative = self.homes.legacy_roster();
         let Some((at, meta)) = self.single(&relative) else { return };
         let dir = relative.parent();
         if !self.trust_owner(&at, &meta) {
@@ -913,7 +913,7 @@ impl Inspector<'_> {
             }
         };
         let name = match legacy_network(&bytes) {
-            Ok(id) => self.homes.names.rosters.join(format!("{id}.json")),
+            Ok(id) => self.homes.rosters().join(format!("{id}.json")),
             Err(why) => {
                 self.stays(dir);
                 return self.skip(at, why);
@@ -972,7 +972,7 @@ impl Inspector<'_> {
     }
 
     fn custody(&mut self) {
-        let relative = self.homes.names.custody.clone();
+        let relative = self.homes.custody();
         let Some((at, meta)) = self.single(&relative) else { return };
         if !self.trust_owner(&at, &meta) {
             self.out.foreign = true;
@@ -1076,7 +1076,7 @@ impl Inspector<'_> {
     }
 
     fn identity(&mut self) {
-        let relative = self.homes.names.identity.clone();
+        let relative = self.homes.identity();
         let dir = relative.parent().unwrap_or(Utf8Path::new("")).to_owned();
         if self.readable.contains_key(&dir) {
             let at = self.current_path(self.out.source.join(&relative));
@@ -1162,14 +1162,8 @@ impl Inspector<'_> {
             count
         };
         for (side, home) in [&self.out.source, &self.out.destination].into_iter().enumerate() {
-            for dir in &self.homes.names.dirs {
-                let number = count(&home.join(dir));
-                if *dir == self.homes.names.rosters {
-                    self.out.counts[side].0 += number;
-                } else {
-                    self.out.counts[side].1 += number;
-                }
-            }
+            let [states, rosters] = self.homes.dirs().map(|dir| count(&home.join(dir)));
+            self.out.counts[side] = (rosters, states);
         }
     }
 

@@ -16,7 +16,7 @@ pub use myownllm_identity as identity;
 pub use myownllm_paths::camino;
 
 pub use error::{Class, LiveDaemon, LiveKind, MigrationError, Side};
-pub use homes::{Direction, Homes, Keep, Options, StateNames};
+pub use homes::{Direction, Homes, Keep, Options};
 pub use inspect::{Inventory, inspect, is_pending};
 pub use plan::{Collision, IdentityState, Plan, Retarget, SkippedEntry, Step};
 pub use planner::plan;

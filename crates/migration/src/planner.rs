@@ -32,7 +32,7 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
         identity: IdentityState::Absent,
         stop_legacy_daemon: options.stop_legacy_daemon,
         loose: inventory.loose.clone(),
-        secret_dirs: [&homes.names.identity, &homes.names.custody]
+        secret_dirs: [homes.identity(), homes.custody()]
             .into_iter()
             .filter_map(|name| dir_of(&inventory.destination.join(name)))
             .collect(),

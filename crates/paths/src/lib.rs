@@ -24,4 +24,4 @@ pub use crate::layout::{Layout, PathEntry, Rule};
 pub use crate::lookup::{FileInfo, Kind, Lookup, RealLookup};
 pub use crate::resolver::{PathResolver, Resolver};
 pub use crate::socket::{ControlSocket, Mode, Platform, Socket, check_control_socket, check_socket};
-pub use crate::spelling::normalize_lexically;
+pub use crate::spelling::{inside, normalize_lexically};

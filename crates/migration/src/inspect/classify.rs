@@ -54,10 +54,9 @@ pub(crate) fn classify_entry(name: &OsStr, kind: FileKind) -> EntryClass {
 
 /// Returns the directories, relative to a home, that hold files that move; parents first.
 pub(crate) fn relative_dirs(homes: &Homes) -> Vec<Utf8PathBuf> {
-    let names = &homes.names;
-    let files = [&names.legacy_roster, &names.custody, &names.identity];
+    let (dirs, files) = (homes.dirs(), [homes.legacy_roster(), homes.custody(), homes.identity()]);
     let mut all = BTreeSet::new();
-    for dir in names.dirs.iter().map(|dir| &**dir).chain(files.iter().filter_map(|file| file.parent())) {
+    for dir in dirs.iter().map(|dir| &**dir).chain(files.iter().filter_map(|file| file.parent())) {
         all.extend(dir.ancestors().filter(|part| !part.as_str().is_empty()).map(Utf8Path::to_owned));
     }
     // A parent sorts before its entries.

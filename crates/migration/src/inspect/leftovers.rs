@@ -109,7 +109,8 @@ impl<'a> Judge<'a> {
 
     fn index(&self, relative: &Utf8Path) -> Index {
         let homes = self.homes;
-        let legacy = homes.names.legacy_roster.parent().unwrap_or(Utf8Path::new(""));
+        let legacy_roster = homes.legacy_roster();
+        let legacy = legacy_roster.parent().unwrap_or(Utf8Path::new(""));
         let mut index = Index::new();
         for home in [&homes.app, &homes.daemon] {
             let dir = home.join(relative).into_std_path_buf();
@@ -127,11 +128,10 @@ impl<'a> Judge<'a> {
 
 /// Returns the name, relative to a home, of a complete file with this content.
 fn name_of(homes: &Homes, relative: &Utf8Path, bytes: &[u8]) -> Option<Utf8PathBuf> {
-    let names = &homes.names;
-    if names.identity.parent() == Some(relative) {
-        return identity::inspect(bytes).key().map(|_| names.identity.clone());
+    if homes.identity().parent() == Some(relative) {
+        return identity::inspect(bytes).key().map(|_| homes.identity());
     }
-    if !names.dirs.iter().any(|dir| dir == relative) {
+    if !homes.dirs().iter().any(|dir| dir == relative) {
         return None;
     }
     let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;

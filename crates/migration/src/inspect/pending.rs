@@ -44,8 +44,9 @@ pub fn is_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError
 /// True if the daemon home lacks its identity file and has the content under the name of a
 /// temporary file of ours. Makes one `stat` if the identity file exists.
 fn key_in_temporary(disk: &dyn Disk, homes: &Homes) -> bool {
-    let key = homes.daemon.join(&homes.names.identity);
-    let relative = homes.names.identity.parent().unwrap_or(Utf8Path::new(""));
+    let identity = homes.identity();
+    let key = homes.daemon.join(&identity);
+    let relative = identity.parent().unwrap_or(Utf8Path::new(""));
     let dir = homes.daemon.join(relative).into_std_path_buf();
     let judge = Judge::new(disk, homes);
     let is_temporary =
@@ -70,23 +71,23 @@ fn dir_pending(
     dirs: &[Utf8PathBuf],
     relative: &Utf8Path,
 ) -> Result<bool, MigrationError> {
-    let names = &homes.names;
+    let (identity, custody, legacy_roster) = (homes.identity(), homes.custody(), homes.legacy_roster());
     let path = homes.app.join(relative).into_std_path_buf();
-    let is_leaf = names.dirs.iter().any(|dir| dir == relative);
+    let is_leaf = homes.dirs().iter().any(|dir| dir == relative);
     let (mut pending, mut foreign, mut below, mut legacy) = (false, false, Vec::new(), false);
     let mut unusable = Vec::new();
     let mut temporaries = Vec::new();
     let visited = disk.for_each_entry(&path, &mut |entry| {
         let at = relative.as_std_path().join(&entry.name);
-        if at == names.identity || at == names.custody {
+        if at == identity || at == custody {
             match entry.kind {
                 FileKind::File => pending = true,
                 // A directory or a pipe with that name is not ours; for a symlink, its target
                 // decides.
-                FileKind::Symlink if at == names.identity => unusable.push(at),
+                FileKind::Symlink if at == identity => unusable.push(at),
                 _ => foreign = true,
             }
-        } else if at == names.legacy_roster {
+        } else if at == legacy_roster {
             legacy = entry.kind == FileKind::File;
             foreign |= !legacy;
         } else if entry.kind == FileKind::Dir
@@ -111,7 +112,7 @@ fn dir_pending(
                 Err(error) if error.is_not_found() => Ok(false),
                 // A symlink has the name of the directory: the files behind it stay, but an
                 // identity file there must not count as absent.
-                Ok(meta) if meta.is_symlink() => match names.identity.strip_prefix(relative) {
+                Ok(meta) if meta.is_symlink() => match identity.strip_prefix(relative) {
                     Ok(rest) => match disk.stat(&path.join(rest)) {
                         Ok(_) => Ok(true),
                         Err(error) if error.is_not_found() => Ok(false),
@@ -160,7 +161,7 @@ fn dir_pending(
 
 /// True if the legacy roster would move, or has moved except for its removal.
 fn legacy_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError> {
-    let path = homes.app.join(&homes.names.legacy_roster).into_std_path_buf();
+    let path = homes.app.join(homes.legacy_roster()).into_std_path_buf();
     let bytes = match disk.read(&path, LEGACY_ROSTER_LIMIT) {
         Ok(bytes) => bytes,
         Err(error) if error.is_not_found() || error.kind() == io::ErrorKind::FileTooLarge => {
@@ -169,7 +170,7 @@ fn legacy_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError
         Err(error) => return Err(unreadable(&path, error)),
     };
     let Ok(id) = legacy_network(&bytes) else { return Ok(false) };
-    let name = homes.names.rosters.join(format!("{id}.json"));
+    let name = homes.rosters().join(format!("{id}.json"));
     for home in [&homes.daemon, &homes.app] {
         let roster = home.join(&name).into_std_path_buf();
         match disk.stat(&roster) {
