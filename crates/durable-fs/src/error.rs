@@ -95,6 +95,11 @@ impl DiskError {
         self.kind() == io::ErrorKind::NotFound
     }
 
+    /// True if nothing has that name, also if a part of the path is no directory.
+    pub fn is_absent(&self) -> bool {
+        self.is_not_found() || self.kind() == io::ErrorKind::NotADirectory
+    }
+
     /// True if symlinks lead in a circle.
     pub fn is_symlink_loop(&self) -> bool {
         #[cfg(unix)]

@@ -74,9 +74,7 @@ pub fn trace(disk: &dyn Disk, path: &Path) -> Result<Trace> {
         let next = at.join(&name);
         let meta = match disk.stat(&next) {
             Ok(meta) => meta,
-            Err(error) if error.is_not_found() || error.kind() == io::ErrorKind::NotADirectory => {
-                return Ok(Trace { steps, missing: Some(next) });
-            }
+            Err(error) if error.is_absent() => return Ok(Trace { steps, missing: Some(next) }),
             Err(error) => return Err(error),
         };
         if meta.is_symlink() {
