@@ -1,0 +1,134 @@
+//! The findings of a scan.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use myownllm_durable_fs::{DiskError, Timestamp};
+
+use crate::{
+    file::{Identity, KeyInfo},
+    paths::IdentityPaths,
+};
+
+/// The state of the place of an identity file.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum PlaceState {
+    /// No entry.
+    Absent,
+    /// A file, with symlinks followed.
+    File(Identity),
+    /// A file that a killed move has quarantined beside its place. The next move puts it back.
+    Quarantined(Identity),
+    /// The path, or a directory on the way to it, is a broken symlink.
+    Dangling {
+        /// The symlink.
+        link: PathBuf,
+        /// The target of the symlink.
+        target: PathBuf,
+    },
+    /// An entry that exists and cannot be read.
+    Unreadable(DiskError),
+    /// An entry that is not a file.
+    NotAFile {
+        /// The path of the entry.
+        path: PathBuf,
+        /// The kind of the entry.
+        what: &'static str,
+    },
+}
+
+impl PlaceState {
+    /// Returns the file there, quarantined or not.
+    pub fn identity(&self) -> Option<&Identity> {
+        match self {
+            Self::File(identity) | Self::Quarantined(identity) => Some(identity),
+            _ => None,
+        }
+    }
+}
+
+/// A file that holds an identity, or held one, and lies where no daemon looks for it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Misplaced {
+    /// The path of the file.
+    pub path: PathBuf,
+    /// The state of the file.
+    pub identity: Identity,
+    /// The key of the file, also if a flaw keeps a daemon from reading it.
+    pub key: Option<KeyInfo>,
+    /// True if a roster or state names the key as an owner or controller.
+    pub is_named: bool,
+    /// The config that names the file, if the file was found by that name.
+    pub named_by: Option<PathBuf>,
+    /// The time of the last change of the content.
+    pub(crate) modified: Timestamp,
+    /// True for a symlink: after a rename it could lead elsewhere.
+    pub(crate) is_link: bool,
+    /// A free name beside the file.
+    pub(crate) aside: PathBuf,
+}
+
+/// The files in one home that know the device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KnownBy {
+    /// The number of rosters.
+    pub rosters: usize,
+    /// The number of signed states.
+    pub states: usize,
+    /// The number of custody files, which a daemon writes only beside its identity file.
+    pub custody: usize,
+}
+
+impl KnownBy {
+    /// Returns true if the home has no such file.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The content of one home.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HomeScan {
+    /// The state of the place of the identity file.
+    pub state: PlaceState,
+    /// The rosters and states that know the device. Counted only if no sound identity file is
+    /// active.
+    pub known_by: KnownBy,
+    /// The paths that hold these files: the directories in the home, or the files themselves.
+    pub(crate) evidence: Vec<PathBuf>,
+    /// True if the secrets directory exists.
+    pub(crate) has_secrets: bool,
+    /// The entry in the place of the secrets directory that is none, and a free name beside it.
+    pub(crate) blocked: Option<(PathBuf, PathBuf)>,
+    /// A free name beside the place of the identity file, for the entry in that place.
+    pub(crate) aside: PathBuf,
+    /// A free name in the home, for given-up files.
+    pub(crate) given_up: PathBuf,
+}
+
+/// The findings about the identity file, in every place. [`scan`] makes them; [`Scan::answer`]
+/// derives the answer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Scan {
+    /// The places that were searched.
+    pub places: IdentityPaths,
+    /// The daemon home.
+    pub daemon: HomeScan,
+    /// The app's home: the old location.
+    pub app: HomeScan,
+    /// Files under other names, the usable ones first. Searched only if no sound file is active.
+    pub misplaced: Vec<Misplaced>,
+    /// Paths that could not be looked at and may hold an identity file.
+    pub unreadable: Vec<DiskError>,
+    /// Symlinks to nothing that may lead to an identity file, and their targets.
+    pub(crate) dangling: Vec<(PathBuf, PathBuf)>,
+    /// Symlinks to nothing that may lead to rosters and states, and their targets.
+    pub(crate) dangling_peers: Vec<(PathBuf, PathBuf)>,
+    /// The public keys that rosters and states name as owners or controllers. The rosters of an open
+    /// network name only the peers, so a plain member proves nothing.
+    pub(crate) named: BTreeSet<String>,
+}

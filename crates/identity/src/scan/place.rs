@@ -1,0 +1,131 @@
+//! Looks at the places where a daemon would find its identity file and its peers.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use myownllm_durable_fs::{Disk, DiskError, QUARANTINE_DIR};
+
+use super::findings::PlaceState;
+use crate::{
+    file::{Identity, inspect},
+    paths::Home,
+};
+
+/// An identity file has about two hundred bytes. A file above this limit is not one.
+pub(super) const FILE_LIMIT: u64 = 1 << 20;
+
+/// Returns the state of the place of the identity file in a home.
+pub(super) fn place_state(disk: &dyn Disk, home: &Home, is_daemon: bool) -> PlaceState {
+    match file_at(disk, home.identity.as_std_path()) {
+        PlaceState::Absent => {}
+        found => return found,
+    }
+    // `file_at` also reports a name below a broken symlink, or below a file, as absent.
+    let mut has_secrets = true;
+    for dir in [home.secrets(), &home.path] {
+        let meta = match disk.stat(dir.as_std_path()) {
+            Ok(meta) => meta,
+            Err(error) if error.is_absent() => {
+                has_secrets = false;
+                continue;
+            }
+            Err(error) => return PlaceState::Unreadable(error),
+        };
+        match disk.stat_follow(dir.as_std_path()) {
+            // The directories above it exist too.
+            Ok(meta) if meta.is_dir() => break,
+            Ok(_) if is_daemon => {
+                return PlaceState::NotAFile { path: dir.to_owned().into(), what: "no directory" };
+            }
+            Ok(_) => return PlaceState::Absent,
+            Err(error) if meta.is_symlink() && error.is_absent() => return dangling(disk, dir.as_std_path()),
+            Err(error) if error.is_absent() => {}
+            Err(error) => return PlaceState::Unreadable(error),
+        }
+    }
+    match has_secrets.then(|| quarantined(disk, home)).transpose().map(Option::flatten) {
+        Ok(Some(bytes)) => PlaceState::Quarantined(inspect(&bytes)),
+        Err(error) if !error.is_absent() => PlaceState::Unreadable(error),
+        _ => PlaceState::Absent,
+    }
+}
+
+/// Returns the target of a symlink that leads nowhere, or in a circle; `None` for any other entry.
+pub(super) fn dangling_target(disk: &dyn Disk, path: &Path) -> Result<Option<PathBuf>, DiskError> {
+    match disk.stat(path) {
+        Ok(meta) if meta.is_symlink() => {}
+        Err(error) if !error.is_absent() => return Err(error),
+        _ => return Ok(None),
+    }
+    match disk.stat_follow(path) {
+        Err(error) if error.is_absent() || error.is_symlink_loop() => disk.read_link(path).map(Some),
+        other => other.map(|_| None),
+    }
+}
+
+/// Returns the first symlink on the way from a home to its rosters and states that leads nowhere,
+/// or in a circle, and its target. Such a symlink hides the peers, for example on an unplugged disk.
+pub(crate) fn dangling_peers(disk: &dyn Disk, home: &Home) -> Result<Option<(PathBuf, PathBuf)>, DiskError> {
+    for place in [&home.states, &home.rosters, &home.legacy_roster] {
+        let mut way: Vec<_> = place.ancestors().take_while(|above| *above != home.path).collect();
+        while let Some(path) = way.pop() {
+            match dangling_target(disk, path.as_std_path()) {
+                Ok(None) => {}
+                Ok(Some(target)) => return Ok(Some((path.into(), target))),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn dangling(disk: &dyn Disk, link: &Path) -> PlaceState {
+    match disk.read_link(link) {
+        Ok(target) => PlaceState::Dangling { link: link.to_owned(), target },
+        Err(error) => PlaceState::Unreadable(error),
+    }
+}
+
+/// Returns the state of a path that may hold an identity file.
+fn file_at(disk: &dyn Disk, path: &Path) -> PlaceState {
+    let error = match disk.read(path, FILE_LIMIT) {
+        Ok(bytes) => return PlaceState::File(inspect(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            return PlaceState::File(Identity::damaged("the file is far too large for a key"));
+        }
+        Err(error) => error,
+    };
+    let meta = match disk.stat(path) {
+        Ok(meta) => meta,
+        Err(gone) if gone.is_absent() => return PlaceState::Absent,
+        Err(_) => return PlaceState::Unreadable(error),
+    };
+    match disk.stat_follow(path) {
+        Err(gone) if meta.is_symlink() && gone.is_absent() => dangling(disk, path),
+        Ok(leads_to) if !leads_to.is_file() => {
+            let what = match (meta.is_symlink(), leads_to.is_dir()) {
+                (false, true) => "a directory",
+                (true, true) => "a symlink to a directory",
+                (false, false) => "neither a file nor a directory",
+                (true, false) => "a symlink to what is neither a file nor a directory",
+            };
+            PlaceState::NotAFile { path: path.to_owned(), what }
+        }
+        _ => PlaceState::Unreadable(error),
+    }
+}
+
+/// Returns the identity file that a killed move has quarantined.
+fn quarantined(disk: &dyn Disk, home: &Home) -> Result<Option<Vec<u8>>, DiskError> {
+    let Some(name) = home.identity.file_name() else { return Ok(None) };
+    let path = home.secrets().join(QUARANTINE_DIR).join(name).into_std_path_buf();
+    // A relative symlink is resolved from its original place.
+    let path = match disk.stat(&path)? {
+        meta if meta.is_symlink() => home.secrets().as_std_path().join(disk.read_link(&path)?),
+        meta if meta.is_file() => path,
+        _ => return Ok(None),
+    };
+    disk.read(&path, FILE_LIMIT).map(Some)
+}

@@ -1,0 +1,359 @@
+//! Searches the homes for identity files under other names.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, PART_SUFFIX, SET_ASIDE, TEMP_PREFIX};
+
+use super::{findings::Misplaced, place::FILE_LIMIT};
+use crate::{
+    file::{Identity, inspect, readable_key},
+    paths::{Home, IdentityPaths},
+};
+
+/// The limit for a file under another name, because there may be many.
+const OTHER_FILE_LIMIT: u64 = 64 << 10;
+/// The part of a config that is searched for the name of an identity file.
+const CONFIG_LIMIT: u64 = 16 << 20;
+/// The number of backups of configs that are searched, the newest first: more than the number of
+/// routine backups.
+const MAX_BACKUPS: usize = 64;
+/// The number of names that are read from one directory.
+const MAX_NAMES: usize = 4096;
+/// The number of directory levels that are searched below a directory of a home that is not a
+/// secrets directory.
+pub(super) const MAX_LEVELS: usize = 2;
+/// The number of directory levels that are searched below a secrets directory, or below a directory
+/// whose name resembles one.
+const MAX_SECRET_LEVELS: usize = 4;
+/// The common part of the names of secrets directories, and of copies of the identity file.
+const SECRETS: &str = "secrets";
+const IDENTITY: &str = "identity";
+/// The prefix of the directories that receive given-up peers and keys.
+pub(super) const GIVEN_UP: &str = "given-up-";
+
+pub(super) struct Search<'a> {
+    pub(super) disk: &'a dyn Disk,
+    pub(super) places: &'a IdentityPaths,
+    /// Files that may be identity files.
+    pub(super) files: Vec<PathBuf>,
+    /// Files that may be configs of the daemon.
+    pub(super) texts: Vec<PathBuf>,
+    /// Symlinks to nothing, and their targets.
+    pub(super) dangling: Vec<(PathBuf, PathBuf)>,
+    pub(super) dangling_peers: Vec<(PathBuf, PathBuf)>,
+    /// The public keys that rosters and states name as owners or controllers.
+    pub(super) named: BTreeSet<String>,
+    pub(super) unreadable: Vec<DiskError>,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(disk: &'a dyn Disk, places: &'a IdentityPaths) -> Self {
+        Self {
+            disk,
+            places,
+            files: Vec::new(),
+            texts: Vec::new(),
+            dangling: Vec::new(),
+            dangling_peers: Vec::new(),
+            named: BTreeSet::new(),
+            unreadable: Vec::new(),
+        }
+    }
+
+    /// Returns the names in a directory, up to a bound; none if the directory is missing.
+    pub(super) fn names(&mut self, dir: &Path) -> Vec<(PathBuf, FileKind)> {
+        let (names, error) = self.list(dir, MAX_NAMES);
+        self.unreadable.extend(error);
+        names
+    }
+
+    /// Returns the names in a directory, up to a bound, and the reason why they are not all.
+    fn list(&self, dir: &Path, limit: usize) -> (Vec<(PathBuf, FileKind)>, Option<DiskError>) {
+        let real = match self.disk.stat(dir) {
+            Ok(meta) if meta.is_symlink() => self.disk.canonicalize(dir),
+            Ok(_) => Ok(dir.to_owned()),
+            Err(error) => Err(error),
+        };
+        let mut names = Vec::new();
+        let mut is_whole = true;
+        let visited = real.and_then(|real| {
+            self.disk.for_each_entry(&real, &mut |entry| {
+                is_whole = names.len() < limit;
+                if !is_whole {
+                    return ControlFlow::Break(());
+                }
+                names.push((dir.join(entry.name), entry.kind));
+                ControlFlow::Continue(())
+            })
+        });
+        let error = match visited {
+            Ok(()) if !is_whole => {
+                let why = io::Error::other(format!("it holds more than {limit} names"));
+                Some(DiskError::new(Op::ForEachEntry, dir, why))
+            }
+            Ok(()) => None,
+            Err(error) if error.is_absent() => None,
+            Err(error) => Some(error),
+        };
+        names.sort_by(|(one, _), (other, _)| one.cmp(other));
+        (names, error)
+    }
+
+    /// Collects the files that may be an identity file: every file in the home itself and in
+    /// secrets directories; in other directories every file with `identity` in its name.
+    pub(super) fn collect_home(&mut self, home: &Home) {
+        let config = home.config.file_stem().unwrap_or_default().to_lowercase();
+        for (path, kind) in self.names(home.path.as_std_path()) {
+            let name = name_of(&path);
+            let is_known =
+                path == home.secrets() || self.places.homes().iter().any(|other| path == other.path);
+            match kind {
+                FileKind::Symlink if self.leads_to_file(&path) && (is_known || name.contains(SECRETS)) => {
+                    self.files.push(path);
+                }
+                FileKind::Dir | FileKind::Symlink if is_known => {}
+                FileKind::Dir | FileKind::Symlink if name.contains(SECRETS) => {
+                    self.collect_secrets(&path, MAX_SECRET_LEVELS)
+                }
+                FileKind::Dir if name.starts_with(TEMP_PREFIX) => {
+                    self.collect_secrets(&path, MAX_SECRET_LEVELS)
+                }
+                // Given-up files must not be found again.
+                FileKind::Dir if !name.starts_with(GIVEN_UP) => {
+                    let mut budget = MAX_NAMES;
+                    self.collect_by_name(&path, MAX_LEVELS, &mut budget);
+                }
+                FileKind::File | FileKind::Symlink if name.starts_with(&config) => self.texts.push(path),
+                FileKind::File | FileKind::Symlink => self.files.push(path),
+                _ => {}
+            }
+        }
+        self.collect_secrets(home.secrets().as_std_path(), MAX_SECRET_LEVELS);
+    }
+
+    /// Collects from any other directory of a home the files whose names contain `identity`. Skips
+    /// a directory that cannot be read or holds too many names: the directory is most likely not
+    /// the daemon's, and must not block the first start.
+    fn collect_by_name(&mut self, dir: &Path, levels: usize, budget: &mut usize) {
+        let (names, _) = self.list(dir, *budget);
+        *budget -= names.len();
+        for (path, kind) in names {
+            let name = name_of(&path);
+            match kind {
+                FileKind::Dir if name.contains(SECRETS) || name.starts_with(TEMP_PREFIX) => {
+                    self.collect_secrets(&path, MAX_SECRET_LEVELS);
+                }
+                FileKind::Dir if levels > 0 => self.collect_by_name(&path, levels - 1, budget),
+                FileKind::File | FileKind::Symlink
+                    if name.contains(IDENTITY) || name.starts_with(TEMP_PREFIX) =>
+                {
+                    self.files.push(path);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn leads_to_file(&self, link: &Path) -> bool {
+        self.disk.stat_follow(link).is_ok_and(|meta| meta.is_file())
+    }
+
+    /// Collects every file of a secrets directory, and of the directories in it.
+    fn collect_secrets(&mut self, dir: &Path, levels: usize) {
+        for (path, kind) in self.names(dir) {
+            match kind {
+                FileKind::File | FileKind::Symlink
+                    if self.places.homes().iter().all(|home| path != home.identity) =>
+                {
+                    self.files.push(path);
+                }
+                FileKind::Dir if levels > 0 => self.collect_secrets(&path, levels - 1),
+                _ => {}
+            }
+        }
+    }
+
+    /// Collects the backups of configs, the newest first, by the number in their names.
+    pub(super) fn collect_backups(&mut self) {
+        let number =
+            |path: &Path| name_of(path).split('-').nth(1).and_then(|number| number.parse::<u64>().ok());
+        let mut backups = self.names(self.places.backups.clone().as_std_path());
+        backups.retain(|(_, kind)| *kind == FileKind::File);
+        let others = backups.iter().filter(|(path, _)| number(path).is_none());
+        self.files.extend(others.map(|(path, _)| path.clone()));
+        backups.sort_by_key(|(path, _)| std::cmp::Reverse(number(path)));
+        self.texts.extend(backups.into_iter().take(MAX_BACKUPS).map(|(path, _)| path));
+    }
+
+    /// Records a file that exists and cannot be read, because it may be the identity file. Ignores
+    /// an entry that is not a file, or is far too large.
+    fn record_unreadable(&mut self, path: &Path, error: DiskError) {
+        if error.is_absent()
+            && self.disk.stat(path).is_ok_and(|meta| meta.is_symlink())
+            && let Ok(target) = self.disk.read_link(path)
+        {
+            return self.dangling.push((path.to_owned(), target));
+        }
+        let is_other = matches!(
+            error.kind(),
+            io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory
+        );
+        if !is_other && !error.is_absent() {
+            self.unreadable.push(error);
+        }
+    }
+
+    /// Returns the file if it is an identity file, or seems to be what is left of one.
+    pub(super) fn identify(&mut self, path: &Path, named_by: Option<&Path>) -> Option<Misplaced> {
+        let is_named = named_by.is_some() || self.has_key_name(path);
+        let limit = if is_named { FILE_LIMIT } else { OTHER_FILE_LIMIT };
+        let mut key = None;
+        let identity = match self.disk.read(path, limit) {
+            Ok(bytes) => match inspect(&bytes) {
+                Identity::Damaged { flaw: None, .. }
+                    if name_of(path).contains(SET_ASIDE)
+                        || !(holds_key_fields(&bytes) || is_named && !is_empty_temporary(path, &bytes)) =>
+                {
+                    return None;
+                }
+                identity => {
+                    key = readable_key(&identity, &bytes);
+                    identity
+                }
+            },
+            Err(error) if is_named && error.kind() == io::ErrorKind::FileTooLarge => {
+                Identity::damaged("the file is far too large for a key")
+            }
+            Err(error) => {
+                if named_by.is_some() || suggests_identity(path) {
+                    self.record_unreadable(path, error);
+                }
+                return None;
+            }
+        };
+        let modified = self.disk.stat_follow(path).map(|meta| meta.modified).unwrap_or_default();
+        let is_link = self.disk.stat(path).is_ok_and(|meta| meta.is_symlink());
+        let named_by = named_by.map(Path::to_owned);
+        let aside = free_beside(self.disk, path);
+        let path = path.to_owned();
+        Some(Misplaced { path, identity, key, is_named: false, named_by, modified, is_link, aside })
+    }
+
+    /// Returns true if a file with this path can hardly be anything but an identity file. In a
+    /// directory of models, for example, a name alone says nothing.
+    fn has_key_name(&self, path: &Path) -> bool {
+        let name = name_of(path);
+        let mut dirs = self.places.homes().map(|home| &home.path).into_iter().chain([&self.places.backups]);
+        let is_top = dirs.any(|dir| path.parent() == Some(dir.as_std_path()));
+        let is_secret = path.parent().is_some_and(is_secrets);
+        name.contains(IDENTITY) && (is_secret || is_top && name.contains("json"))
+    }
+
+    /// Returns the existing files that a text names as identity files, without the two places
+    /// themselves, and as rosters. The text may be a config. A relative path is resolved against
+    /// every directory that its writer may have meant.
+    pub(super) fn named_in(&mut self, text: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        let bytes = match self.disk.read(text, CONFIG_LIMIT) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                if !error.is_absent() {
+                    self.record_unreadable(text, error);
+                }
+                return (Vec::new(), Vec::new());
+            }
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let mut identities = self.resolved(&text, "identity_path");
+        identities.retain(|path| self.places.homes().iter().all(|home| *path != home.identity));
+        let mut rosters = self.resolved(&text, "roster_path");
+        rosters.retain(|path| self.leads_to_file(path));
+        (identities, rosters)
+    }
+
+    fn resolved(&self, text: &str, member: &str) -> Vec<PathBuf> {
+        let IdentityPaths { app, daemon, user_home, .. } = self.places;
+        let bases = [&app.path, &daemon.path, user_home].map(|base| base.as_std_path());
+        let resolve = |named: PathBuf| match named.strip_prefix("~") {
+            Ok(rest) => vec![user_home.as_std_path().join(rest)],
+            Err(_) if named.as_os_str().is_empty() => Vec::new(),
+            Err(_) => bases.iter().map(|base| base.join(&named)).collect(),
+        };
+        let mut paths: Vec<PathBuf> = paths_named_in(text, member).into_iter().flat_map(resolve).collect();
+        paths.dedup();
+        paths
+    }
+}
+
+/// Returns the name of a file in lower case.
+pub(super) fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or(OsStr::new("")).to_string_lossy().to_lowercase()
+}
+
+/// Returns true if the name of a file, or of a directory on the way to it, suggests an identity
+/// file.
+pub(super) fn suggests_identity(path: &Path) -> bool {
+    name_of(path).contains(IDENTITY) || is_secrets(path)
+}
+
+fn is_secrets(path: &Path) -> bool {
+    path.iter().any(|part| part.to_string_lossy().to_lowercase().contains(SECRETS))
+}
+
+/// Returns true if the bytes, in any encoding, have the members of an identity file.
+fn holds_key_fields(bytes: &[u8]) -> bool {
+    let text: Vec<u8> = bytes.iter().copied().filter(|&byte| byte != 0).collect();
+    contains(&text, b"\"version\"") && contains(&text, b"\"secret_key\"")
+}
+
+pub(super) fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// Returns true for a temporary file without content: a daemon that died while it created its first
+/// key leaves one.
+fn is_empty_temporary(path: &Path, bytes: &[u8]) -> bool {
+    let name = name_of(path);
+    (name.ends_with(".tmp") || name.ends_with(PART_SUFFIX)) && bytes.iter().all(|&byte| byte == 0)
+}
+
+/// Returns a free name beside `path` that no program reads.
+pub(super) fn free_beside(disk: &dyn Disk, path: &Path) -> PathBuf {
+    free_name(disk, |number| {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!("{SET_ASIDE}{number}"));
+        path.with_file_name(name)
+    })
+}
+
+pub(super) fn free_name(disk: &dyn Disk, name: impl Fn(u32) -> PathBuf) -> PathBuf {
+    let is_free = |path: &PathBuf| disk.stat(path).is_err_and(|error| error.is_absent());
+    (1..1000).map(&name).find(is_free).unwrap_or_else(|| name(1000))
+}
+
+/// Returns the strings that a text gives to a member. The text may be torn or otherwise not JSON.
+fn paths_named_in(text: &str, member: &str) -> Vec<PathBuf> {
+    let key = format!("\"{member}\"");
+    let value = |at: usize| {
+        let value = text[at + key.len()..].trim_start().strip_prefix(':')?;
+        serde_json::Deserializer::from_str(value).into_iter::<String>().next()?.ok().map(PathBuf::from)
+    };
+    text.match_indices(&key).filter_map(|(at, _)| value(at)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_identity_files_are_found_in_text_that_is_not_json() {
+        let text = r#"{"a": 1, "identity_path" : "/k/\u0069d.json", "b": {"identity_path": null}, "identity_path": "/other", "c": "#;
+        assert_eq!(paths_named_in(text, "identity_path"), [Path::new("/k/id.json"), Path::new("/other")]);
+        assert!(paths_named_in(r#"{"identity_path": "/cut"#, "identity_path").is_empty());
+    }
+}
