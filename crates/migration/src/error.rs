@@ -340,6 +340,10 @@ impl From<OwnershipProblem> for MigrationError {
 }
 
 impl MigrationError {
+    pub(crate) fn unreadable(path: &Path, source: DiskError) -> Self {
+        Self::Unreadable { path: path.to_owned(), source }
+    }
+
     /// True if a part of the source could not be read, so that there may be files to move after
     /// all.
     pub(crate) fn is_about_source(&self) -> bool {

@@ -1,157 +1,35 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod classify;
+mod compare;
 mod error;
 mod execute;
 mod homes;
 mod inspect;
+mod inventory;
+mod leftovers;
+mod live;
 mod lossy;
+mod migrator;
+mod pending;
 mod plan;
 mod planner;
 mod report;
 
-use myownllm_durable_fs::{Disk, LockedDir};
 /// Judges identity files, and decides if a daemon may be started.
 pub use myownllm_identity as identity;
 pub use myownllm_paths::camino;
 
 pub use error::{Class, LiveDaemon, LiveKind, MigrationError, Side};
 pub use homes::{Direction, Homes, Keep, Options};
-pub use inspect::{Inventory, inspect, is_pending};
+pub use inspect::inspect;
+pub use inventory::Inventory;
+pub use live::LiveDaemons;
+#[cfg(feature = "testing")]
+pub use live::NoDaemons;
+pub use migrator::{Migrator, StateMigrator};
+pub use pending::is_pending;
 pub use plan::{Collision, IdentityState, Plan, Retarget, SkippedEntry, Step};
 pub use planner::plan;
 pub use report::{AttributesLost, MoveMethod, Moved, Outcome, Phase, Progress, Report};
-
-/// Finds daemons that still write one of the homes, and stops them if the user wants that.
-///
-/// Implemented by the code that can talk to a daemon.
-pub trait LiveDaemons {
-    /// Returns the daemons that answer, or that accept a connection and are silent, on any socket
-    /// of either home.
-    fn live(&self) -> Vec<LiveDaemon>;
-
-    /// Asks a daemon to end and waits until its socket is gone. Called only with the user's
-    /// permission ([`Options::stop_legacy_daemon`]).
-    ///
-    /// # Errors
-    ///
-    /// The reason why the daemon still runs, in words.
-    fn stop(&self, daemon: &LiveDaemon) -> Result<(), String> {
-        let _ = daemon;
-        Err("there is no way to stop it from here".to_owned())
-    }
-}
-
-/// Finds no daemons: for tests on homes that no daemon can use. An app passes the daemons of its
-/// homes, `myownllm_daemon::HomeDaemons`.
-#[cfg(feature = "testing")]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoDaemons;
-
-#[cfg(feature = "testing")]
-impl LiveDaemons for NoDaemons {
-    fn live(&self) -> Vec<LiveDaemon> {
-        Vec::new()
-    }
-}
-
-/// The entry point: inspect, plan, execute. Object-safe, so that another implementation can take
-/// its place. A move changes files, so it takes the lock:
-///
-/// ```compile_fail,E0308
-/// # use myownllm_durable_fs::RealDisk;
-/// # use myownllm_migration::{LiveDaemons, Migrator, Options, StateMigrator as _};
-/// fn run(migrator: &Migrator<'_>, daemons: &dyn LiveDaemons) {
-///     migrator.run(&RealDisk, &Options::forward(), daemons); // wanted: RealDisk.lock(app_home, wait)?
-/// }
-/// ```
-pub trait StateMigrator {
-    /// True if a run would have anything to do. Makes a handful of calls, takes no lock and writes
-    /// nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`MigrationError::Unreadable`]: a path could not be inspected. The caller must treat this as
-    /// pending.
-    fn is_pending(&self) -> Result<bool, MigrationError>;
-
-    /// Inspects both homes. Takes no lock, writes nothing.
-    fn inspect(&self, direction: Direction) -> Inventory;
-
-    /// Inspects both homes through the lock, whose handle every step of the move uses too.
-    fn inspect_locked(&self, lock: &LockedDir, direction: Direction) -> Inventory;
-
-    /// Returns the plan for this inventory. Pure.
-    fn plan(&self, inventory: &Inventory, options: &Options) -> Plan;
-
-    /// Executes the plan. The plan should have been made under the lock; each step is checked again
-    /// before it is executed.
-    fn execute(&self, lock: &LockedDir, plan: Plan, daemons: &dyn LiveDaemons) -> Report;
-
-    /// Inspects, plans and executes. Call this while you hold the lock.
-    fn run(&self, lock: &LockedDir, options: &Options, daemons: &dyn LiveDaemons) -> Report {
-        let inventory = self.inspect_locked(lock, options.direction);
-        let plan = self.plan(&inventory, options);
-        let _span = tracing::info_span!("migrate", direction = ?plan.direction).entered();
-        tracing::debug!(steps = plan.changes(), refusals = plan.refusals.len(), "the move is planned");
-        let report = self.execute(lock, plan, daemons);
-        for moved in &report.moved {
-            let (from, to) = (moved.from.display(), moved.to.display());
-            tracing::debug!(%from, %to, method = ?moved.method, files = moved.files, "moved");
-        }
-        for error in report.refusals.iter().chain(&report.errors) {
-            tracing::warn!(code = error.code(), path = %error.path().display(), "something was not moved");
-        }
-        tracing::info!(outcome = ?report.outcome, files = report.files_moved(), "the move has ended");
-        report
-    }
-}
-
-/// The implementation of [`StateMigrator`] in this crate.
-pub struct Migrator<'a> {
-    disk: &'a dyn Disk,
-    homes: Homes,
-    on_progress: &'a dyn Fn(Progress),
-}
-
-impl<'a> Migrator<'a> {
-    /// Creates a migrator between these homes on this disk.
-    pub fn new(disk: &'a dyn Disk, homes: Homes) -> Self {
-        Self { disk, homes, on_progress: &|_| {} }
-    }
-
-    /// Calls `tell` with the progress while files move: for moves that take long, such as one to
-    /// another disk.
-    #[must_use]
-    pub fn with_progress(mut self, on_progress: &'a dyn Fn(Progress)) -> Self {
-        self.on_progress = on_progress;
-        self
-    }
-
-    /// Returns the homes.
-    pub fn homes(&self) -> &Homes {
-        &self.homes
-    }
-}
-
-impl StateMigrator for Migrator<'_> {
-    fn is_pending(&self) -> Result<bool, MigrationError> {
-        inspect::is_pending(self.disk, &self.homes)
-    }
-
-    fn inspect(&self, direction: Direction) -> Inventory {
-        inspect::inspect(self.disk, &self.homes, direction)
-    }
-
-    fn plan(&self, inventory: &Inventory, options: &Options) -> Plan {
-        planner::plan(&self.homes, inventory, options)
-    }
-
-    fn inspect_locked(&self, lock: &LockedDir, direction: Direction) -> Inventory {
-        inspect::inspect(lock, &self.homes, direction)
-    }
-
-    fn execute(&self, lock: &LockedDir, plan: Plan, daemons: &dyn LiveDaemons) -> Report {
-        execute::execute(lock, plan, daemons, self.on_progress)
-    }
-}

@@ -10,7 +10,7 @@ use myownllm_identity::{Identity, KeyInfo, Refusal};
 use crate::{
     error::{MigrationError, Side},
     homes::{Direction, Homes, Keep, Options},
-    inspect::{Aside, DestinationState, Inventory, Key, SingleFile, StateDir},
+    inventory::{Aside, DestinationState, Inventory, Key, SingleFile, StateDir},
     plan::{Collision, IdentityState, Plan, Retarget, Step, parent},
 };
 

@@ -5,17 +5,14 @@ use std::{io, ops::ControlFlow};
 use myownllm_durable_fs::{Disk, FileKind};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
-use super::{
-    LEGACY_ROSTER_LIMIT,
-    classify::{EntryClass, classify_entry, legacy_network, relative_dirs},
-    compare::is_same,
-    inspect, key_targets,
-    leftovers::{Judge, Leftover},
-    unreadable,
-};
 use crate::{
+    classify::{EntryClass, LEGACY_ROSTER_LIMIT, classify_entry, legacy_network, relative_dirs},
+    compare::is_same,
     error::MigrationError,
     homes::{Direction, Homes, Options},
+    inspect::{inspect, key_targets},
+    leftovers::{Judge, Leftover},
+    planner::plan,
 };
 
 /// True if a run would have anything to do. Makes two calls if there is nothing, and a handful if
@@ -61,7 +58,7 @@ fn key_in_temporary(disk: &dyn Disk, homes: &Homes) -> bool {
 
 /// True if a run would do or report anything.
 fn is_planned(disk: &dyn Disk, homes: &Homes) -> bool {
-    let plan = crate::planner::plan(homes, &inspect(disk, homes, Direction::Forward), &Options::default());
+    let plan = plan(homes, &inspect(disk, homes, Direction::Forward), &Options::default());
     !(plan.is_empty() && plan.collisions.is_empty() && plan.errors.is_empty() && plan.refusals.is_empty())
 }
 
@@ -116,12 +113,12 @@ fn dir_pending(
                     Ok(rest) => match disk.stat(&path.join(rest)) {
                         Ok(_) => Ok(true),
                         Err(error) if error.is_not_found() => Ok(false),
-                        Err(error) => Err(unreadable(&path, error)),
+                        Err(error) => Err(MigrationError::unreadable(&path, error)),
                     },
                     Err(_) => Ok(false),
                 },
                 Ok(meta) if !meta.is_dir() => Ok(false),
-                Ok(_) | Err(_) => Err(unreadable(&path, error)),
+                Ok(_) | Err(_) => Err(MigrationError::unreadable(&path, error)),
             };
         }
     }
@@ -167,7 +164,7 @@ fn legacy_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError
         Err(error) if error.is_not_found() || error.kind() == io::ErrorKind::FileTooLarge => {
             return Ok(false);
         }
-        Err(error) => return Err(unreadable(&path, error)),
+        Err(error) => return Err(MigrationError::unreadable(&path, error)),
     };
     let Ok(id) = legacy_network(&bytes) else { return Ok(false) };
     let name = homes.rosters().join(format!("{id}.json"));
@@ -175,7 +172,7 @@ fn legacy_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError
         let roster = home.join(&name).into_std_path_buf();
         match disk.stat(&roster) {
             Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(unreadable(&roster, error)),
+            Err(error) => return Err(MigrationError::unreadable(&roster, error)),
             Ok(there) => return is_same(disk, &path, &roster, &there),
         }
     }

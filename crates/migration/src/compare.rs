@@ -9,8 +9,13 @@ use myownllm_durable_fs::{
     Disk, DiskError, Metadata, Op, Owner, QUARANTINE_DIR, is_second_copy, set_aside_name, trust::foreign_part,
 };
 
-use super::{Aside, DestinationState, classify::rebase, is_absent, unreadable};
-use crate::{error::MigrationError, homes::Keep, plan::Retarget};
+use crate::{
+    classify::rebase,
+    error::MigrationError,
+    homes::Keep,
+    inventory::{Aside, DestinationState},
+    plan::Retarget,
+};
 
 /// Returns the path to which `target` leads from a directory that is named without symlinks. The
 /// entry at that path may be a symlink.
@@ -30,7 +35,7 @@ fn next_on_the_way(disk: &dyn Disk, dir: &Path, target: &Path) -> Result<PathBuf
 
 /// True if a symlink leads to the entry with this name, directly or through other symlinks.
 fn leads_to(disk: &dyn Disk, link: &Path, name: &Path) -> Result<bool, MigrationError> {
-    let leads = || {
+    let leads = || -> Result<bool, DiskError> {
         let name = next_on_the_way(disk, Path::new(""), name)?;
         let mut at = next_on_the_way(disk, Path::new(""), link)?;
         // Linux follows as many symlinks.
@@ -46,16 +51,16 @@ fn leads_to(disk: &dyn Disk, link: &Path, name: &Path) -> Result<bool, Migration
         Ok(false)
     };
     match leads() {
-        Err(error) if is_absent(&error) => Ok(false),
-        other => other.map_err(|error| unreadable(link, error)),
+        Err(error) if error.is_absent() => Ok(false),
+        other => other.map_err(|error| MigrationError::unreadable(link, error)),
     }
 }
 
 /// Returns the place beside `path` for `loser`: `roster.json.set-aside-1`. The name is free, or a
 /// killed run has begun to set the same file or symlink aside under it.
-pub(super) fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<Aside, MigrationError> {
+pub(crate) fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<Aside, MigrationError> {
     let dir = path.parent().unwrap_or(path);
-    let at_loser = |error| unreadable(loser, error);
+    let at_loser = |error| MigrationError::unreadable(loser, error);
     let meta = disk.stat(loser).map_err(at_loser)?;
     let symlink = if meta.is_symlink() {
         let old_target = disk.read_link(loser).map_err(at_loser)?;
@@ -69,7 +74,7 @@ pub(super) fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<A
         let to = set_aside_name(path, number);
         match disk.stat(&to) {
             Err(error) if error.is_not_found() => return Ok(Aside { to, symlink }),
-            Err(error) => return Err(unreadable(&to, error)),
+            Err(error) => return Err(MigrationError::unreadable(&to, error)),
             Ok(there) => {
                 let begun = match &symlink {
                     Some(Retarget { target, .. }) => {
@@ -96,7 +101,7 @@ fn belongs_in(file: &Path) -> &Path {
 
 /// Returns both names for a file that is set aside, and the side that wins if the user has no
 /// choice.
-pub(super) fn differs(
+pub(crate) fn differs(
     disk: &dyn Disk,
     source: &Path,
     destination: &Path,
@@ -115,7 +120,7 @@ pub(super) fn differs(
 
 /// Compares a regular file with the file at its destination, which is at `there`, or was there
 /// before a killed run claimed it.
-pub(super) fn pair(
+pub(crate) fn pair(
     disk: &dyn Disk,
     source: &Path,
     destination: &Path,
@@ -123,8 +128,8 @@ pub(super) fn pair(
     home: Option<Owner>,
 ) -> Result<DestinationState, MigrationError> {
     let meta = match disk.stat(there) {
-        Err(error) if is_absent(&error) => return Ok(DestinationState::Free),
-        Err(error) => return Err(unreadable(there, error)),
+        Err(error) if error.is_absent() => return Ok(DestinationState::Free),
+        Err(error) => return Err(MigrationError::unreadable(there, error)),
         Ok(meta) => meta,
     };
     if is_copy(disk, source, there, &meta, home)? {
@@ -135,7 +140,7 @@ pub(super) fn pair(
 
 /// [`is_same`], for a destination in the home. Fails for a file of another user, who may write to
 /// it, so it is no copy.
-pub(super) fn is_copy(
+pub(crate) fn is_copy(
     disk: &dyn Disk,
     source: &Path,
     destination: &Path,
@@ -150,7 +155,7 @@ pub(super) fn is_copy(
 
 /// Fails for a file that is mounted: it may be the source, and it disappears when it is unmounted,
 /// so it is no copy.
-pub(super) fn no_mount(disk: &dyn Disk, file: &Path) -> Result<(), MigrationError> {
+pub(crate) fn no_mount(disk: &dyn Disk, file: &Path) -> Result<(), MigrationError> {
     if !disk.is_mount_point(file) {
         return Ok(());
     }
@@ -160,7 +165,7 @@ pub(super) fn no_mount(disk: &dyn Disk, file: &Path) -> Result<(), MigrationErro
 }
 
 /// [`is_second_copy`], with the error of this crate.
-pub(super) fn is_same(
+pub(crate) fn is_same(
     disk: &dyn Disk,
     source: &Path,
     destination: &Path,
@@ -174,5 +179,5 @@ pub(crate) fn incomparable(source: &Path, destination: &Path, error: DiskError) 
     if error.is_covered_by_mount() {
         return MigrationError::Failed { path: destination.to_owned(), source: error };
     }
-    unreadable(if error.path() == source { source } else { destination }, error)
+    MigrationError::unreadable(if error.path() == source { source } else { destination }, error)
 }

@@ -14,7 +14,7 @@ use std::{
 use myownllm_durable_fs::{Disk, FileKind, QUARANTINE_DIR, TEMP_PREFIX};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
-use crate::{homes::Homes, identity};
+use crate::{classify::network_id, homes::Homes, identity};
 
 /// A temporary file of ours that is larger than this is kept unread: identity files, rosters and
 /// states are far smaller.
@@ -44,20 +44,20 @@ type Index = Vec<(Vec<u8>, PathBuf)>;
 
 /// Judges temporary files. A killed run can leave one for each file that it copied, so the other
 /// files of each directory are read once, and not again for each temporary file.
-pub(super) struct Judge<'a> {
+pub(crate) struct Judge<'a> {
     disk: &'a dyn Disk,
     homes: &'a Homes,
     indexes: RefCell<BTreeMap<Utf8PathBuf, Index>>,
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(disk: &'a dyn Disk, homes: &'a Homes) -> Self {
+    pub(crate) fn new(disk: &'a dyn Disk, homes: &'a Homes) -> Self {
         Self { disk, homes, indexes: RefCell::default() }
     }
 
     /// Judges a temporary file by its content. `relative` is the directory that it lies in, relative
     /// to its home.
-    pub(super) fn judge(&self, relative: &Utf8Path, leftover: &Path) -> Leftover {
+    pub(crate) fn judge(&self, relative: &Utf8Path, leftover: &Path) -> Leftover {
         let (disk, homes) = (self.disk, self.homes);
         match disk.stat(leftover) {
             Err(error) if error.is_not_found() => return Leftover::Superfluous,
@@ -136,5 +136,5 @@ fn name_of(homes: &Homes, relative: &Utf8Path, bytes: &[u8]) -> Option<Utf8PathB
     }
     let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     let id = value.get("network_id")?.as_str()?;
-    super::classify::network_id(id).map(|id| relative.join(format!("{id}.json")))
+    network_id(id).map(|id| relative.join(format!("{id}.json")))
 }

@@ -76,14 +76,17 @@ pub(crate) fn rebase(target: &Path, old_dir: &Path, new_dir: &Path) -> PathBuf {
 }
 
 /// Returns a daemon's normal form of a network id: trimmed, lower case, 3 to 64 of `[a-z0-9_-]`.
-pub(super) fn network_id(text: &str) -> Option<String> {
+pub(crate) fn network_id(text: &str) -> Option<String> {
     let id = text.trim().to_ascii_lowercase();
     let fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
     ((3..=64).contains(&id.len()) && id.bytes().all(fine)).then_some(id)
 }
 
+/// The size limit of a legacy roster, which would hold some hundred thousand devices.
+pub(crate) const LEGACY_ROSTER_LIMIT: u64 = 16 * 1024 * 1024;
+
 /// Returns the network of a legacy roster, or the reason why the roster cannot be used.
-pub(super) fn legacy_network(bytes: &[u8]) -> Result<String, &'static str> {
+pub(crate) fn legacy_network(bytes: &[u8]) -> Result<String, &'static str> {
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) else { return Err("it is not JSON") };
     if value.get("version").and_then(serde_json::Value::as_u64) != Some(1) {
         return Err("its version is not 1");
@@ -96,7 +99,7 @@ pub(super) fn legacy_network(bytes: &[u8]) -> Result<String, &'static str> {
 }
 
 /// True if two paths are in one directory and differ at most in letter case.
-pub(super) fn is_spelled_alike(one: &Path, other: &Path) -> bool {
+pub(crate) fn is_spelled_alike(one: &Path, other: &Path) -> bool {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     one.parent() == other.parent() && name(one) == name(other)
 }

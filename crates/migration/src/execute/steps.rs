@@ -1,0 +1,488 @@
+//! Carries out the steps of a plan, and records each outcome in the report.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use myownllm_durable_fs::trust::{OwnershipProblem, foreign_file, unchangeable_part};
+use myownllm_durable_fs::{
+    Disk, DiskError, FileMove, LockedDir, MoveKind, PendingRemoval, Published, Removal, RemovalOutcome,
+    SyncFailed, Transfer, TransferProgress, ensure_private_dir,
+};
+
+use crate::{
+    classify::{EntryClass, classify_entry},
+    compare::incomparable,
+    error::MigrationError,
+    plan::{Collision, Plan, Retarget, SkippedEntry, Step, parent},
+    report::{AttributesLost, MoveMethod, Moved, Report},
+};
+
+/// A sync failed, or the file system lacks a required operation: this run must not move anything
+/// more.
+pub(super) struct Aborted;
+
+type Flow = Result<(), Aborted>;
+
+/// Carries out the plan. Fails if the run ended before all steps were tried.
+pub(super) fn carry_out(
+    disk: &LockedDir,
+    plan: &Plan,
+    report: &mut Report,
+    on_progress: &dyn Fn(TransferProgress),
+) -> Flow {
+    let is_complete = |bytes: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
+    let mut executor = Executor {
+        disk,
+        plan,
+        report,
+        transfer: Transfer::new(disk, plan.owner, &is_complete, on_progress),
+        on_progress,
+        touched: false,
+        emptied: Vec::new(),
+        not_made: BTreeSet::new(),
+    };
+    executor.all()
+}
+
+struct Executor<'a> {
+    /// The locked home, for every read and change.
+    disk: &'a LockedDir,
+    plan: &'a Plan,
+    report: &'a mut Report,
+    transfer: Transfer<'a>,
+    on_progress: &'a dyn Fn(TransferProgress),
+    /// True if anything has moved.
+    touched: bool,
+    /// Directories that could not be renamed as a whole: their files move one by one, and the
+    /// directories still exist at the end.
+    emptied: Vec<PathBuf>,
+    /// Directories of the destination that could not be made.
+    not_made: BTreeSet<PathBuf>,
+}
+
+/// Returns the files to move that can be synced one by one: a source that cannot be read can still
+/// be renamed.
+fn sources(disk: &dyn Disk, plan: &Plan) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for step in plan.state.iter().chain(&plan.identity_steps) {
+        match step {
+            Step::MoveDir { from, .. } => files.extend(ours_in(disk, from).unwrap_or_default()),
+            Step::MoveFiles { from, names, .. } => files.extend(names.iter().map(|name| from.join(name))),
+            Step::MoveFile { from, .. } | Step::SetAside { from, .. } => files.push(from.clone()),
+            _ => {}
+        }
+    }
+    let cannot = |kind| matches!(kind, std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::NotFound);
+    files.retain(|file| {
+        disk.stat(file).is_ok_and(|meta| meta.is_file())
+            && !matches!(disk.read(file, 0), Err(error) if cannot(error.kind()))
+    });
+    files
+}
+
+/// Returns our files in a source directory, as they are now.
+fn ours_in(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, DiskError> {
+    let mut files = Vec::new();
+    disk.for_each_entry(dir, &mut |entry| {
+        if matches!(classify_entry(&entry.name, entry.kind), EntryClass::Ours) {
+            files.push(dir.join(entry.name));
+        }
+        ControlFlow::Continue(())
+    })?;
+    files.sort();
+    Ok(files)
+}
+
+/// Returns the files that a barrier must sync where the platform cannot sync a whole file system:
+/// the files that got their name at the destination now, and the files that were there already and
+/// replace a source that is removed next, whoever wrote them.
+fn published_files(disk: &dyn Disk, pending: &[PendingRemoval], steps: &[Step]) -> Vec<PathBuf> {
+    let published = pending.iter().filter(|item| item.link.is_none()).map(|item| item.to.clone());
+    let identical = steps.iter().filter_map(|step| match step {
+        Step::RemoveIdentical { destination, .. } => {
+            disk.stat(destination).is_ok_and(|there| there.is_file()).then(|| destination.clone())
+        }
+        _ => None,
+    });
+    published.chain(identical).collect()
+}
+
+impl Executor<'_> {
+    fn fail(&mut self, path: &Path, source: DiskError) {
+        let denied = source.kind() == io::ErrorKind::PermissionDenied;
+        let error = match denied.then(|| self.not_ours(path)).flatten() {
+            Some(found) => found.into(),
+            None => MigrationError::Failed { path: path.to_owned(), source },
+        };
+        // One error for a directory covers every file in it.
+        let is_told = matches!(error, MigrationError::UnsafePermissions { .. })
+            && self.report.errors.iter().any(|known| known.path() == error.path());
+        if !is_told {
+            self.report.errors.push(error);
+        }
+    }
+
+    /// Returns the problem if the path or its directory belongs to another user than the owner of
+    /// the home: usually to root, after the app once ran as root.
+    fn not_ours(&self, path: &Path) -> Option<OwnershipProblem> {
+        let home = self.plan.owner?;
+        let dir = path.parent()?;
+        let found = |path: &Path| unchangeable_part(path, &self.disk.stat(path).ok()?, home);
+        [path, dir].into_iter().find_map(found)
+    }
+
+    /// Carries out a barrier of the plan. Skips a directory that does not exist because its move
+    /// failed.
+    fn barrier(&mut self, directories: &[PathBuf], files: impl FnOnce(&dyn Disk) -> Vec<PathBuf>) -> Flow {
+        let there: Vec<&PathBuf> = directories.iter().filter(|dir| !self.not_made.contains(*dir)).collect();
+        self.sync(there, files)
+    }
+
+    fn sync<'p>(
+        &mut self,
+        dirs: impl IntoIterator<Item = &'p PathBuf>,
+        files: impl FnOnce(&dyn Disk) -> Vec<PathBuf>,
+    ) -> Flow {
+        let synced = self.transfer.sync(dirs, files);
+        self.proceed(synced)
+    }
+
+    /// Ends the run after a failed sync.
+    fn proceed(&mut self, result: Result<(), SyncFailed>) -> Flow {
+        result.map_err(|SyncFailed { path, source }| {
+            self.report.errors.push(MigrationError::FlushFailed { path, source });
+            Aborted
+        })
+    }
+
+    fn all(&mut self) -> Flow {
+        tracing::info_span!("prepare").in_scope(|| self.prepare())?;
+        self.trust_what_came()?;
+        tracing::info_span!("move-state").in_scope(|| self.batch(&self.plan.state))?;
+        let held_back = !self.report.errors.iter().all(|error| {
+            // A damaged identity file that stays at the source keeps nothing else from moving.
+            matches!(error, MigrationError::IdentityDamaged { .. })
+        });
+        match self.plan.identity_steps.first() {
+            Some(_) if held_back => {
+                let path = self.plan.source.join(self.plan.homes.identity());
+                self.report.errors.push(MigrationError::IdentityHeldBack { path });
+            }
+            _ => {
+                let span = tracing::info_span!("move-identity");
+                span.in_scope(|| self.batch(&self.plan.identity_steps))?;
+            }
+        }
+        tracing::info_span!("tidy").in_scope(|| self.tidy())
+    }
+
+    /// Handles leftovers, directories and modes. All of it is durable before anything moves, and so
+    /// are the sources themselves: a name at the destination must not appear before its content is
+    /// safe.
+    fn prepare(&mut self) -> Flow {
+        let plan = self.plan;
+        for (number, step) in plan.prepare.iter().enumerate() {
+            match step {
+                Step::RemoveLeftover { path } => match self.disk.unlink(path) {
+                    Ok(()) => self.report.leftovers_removed.push(path.clone()),
+                    Err(error) if error.is_not_found() => {}
+                    Err(error) => self.fail(path, error),
+                },
+                Step::RestoreQuarantined { from, to } => {
+                    // The plan then treats the file like any other source.
+                    if let Err(error) = self.transfer.restore(from, to) {
+                        self.fail(from, error);
+                    }
+                }
+                Step::RemoveDir { path } => match self.disk.remove_dir(path) {
+                    Ok(()) => {}
+                    Err(error) if error.is_not_found() || error.is_already_exists() => {}
+                    Err(error) => self.fail(path, error),
+                },
+                Step::MakeDir { path } => {
+                    if let Err(error) = ensure_private_dir(self.disk, path, self.plan.owner) {
+                        self.fail(path, error);
+                        return Err(Aborted);
+                    }
+                }
+                Step::Sync { directories } => {
+                    // The last barrier before the move also syncs the sources.
+                    let is_last = number + 1 == plan.prepare.len();
+                    let files = |disk: &dyn Disk| if is_last { sources(disk, plan) } else { Vec::new() };
+                    self.barrier(directories, files)?;
+                }
+                Step::SetMode { path, mode } => match self.disk.set_mode(path, *mode) {
+                    Ok(()) => {}
+                    Err(error) if error.is_not_found() => {}
+                    Err(error) => {
+                        // The mode may be right in spite of the error.
+                        if !self.disk.stat(path).is_ok_and(|meta| meta.mode & 0o777 == *mode) {
+                            self.fail(path, error);
+                            return Err(Aborted);
+                        }
+                    }
+                },
+                Step::SetOwner { path, uid, gid } => {
+                    let owner = myownllm_durable_fs::Owner { uid: *uid, gid: *gid };
+                    if let Err(error) = self.disk.set_owner(path, owner) {
+                        self.fail(path, error);
+                        return Err(Aborted);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses files of another user in a directory whose mode was tightened: until then other
+    /// users could put files into it, even after the inspection.
+    fn trust_what_came(&mut self) -> Flow {
+        for dir in &self.plan.loose {
+            let files = ours_in(self.disk, dir).unwrap_or_default().into_iter();
+            if let Some(found) = foreign_file(self.disk, dir, files, self.plan.owner) {
+                self.report.errors.push(found.into());
+                return Err(Aborted);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_private(&self, to: &Path) -> bool {
+        self.plan.secret_dirs.iter().any(|dir| to.parent() == Some(dir))
+    }
+
+    fn file_move(&self, from: &Path, to: &Path, symlink: Option<&Retarget>) -> FileMove {
+        let kind = symlink.cloned().map_or(MoveKind::File, |Retarget { old_target, target }| {
+            MoveKind::Symlink { old_target, target }
+        });
+        FileMove {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            kind,
+            private: self.is_private(to),
+            aside: false,
+        }
+    }
+
+    /// Executes moving steps, those up to each barrier together.
+    fn batch(&mut self, steps: &[Step]) -> Flow {
+        let (mut files, mut pending) = (Vec::new(), Vec::new());
+        let mut made = BTreeSet::new();
+        for step in steps {
+            match step {
+                Step::MoveDir { from, to, files: number } => {
+                    files.extend(self.move_dir(from, to, *number, &mut made)?);
+                }
+                Step::MoveFiles { from, to, names } => {
+                    let file = |name| self.file_move(&from.join(name), &to.join(name), None);
+                    files.extend(names.iter().map(file));
+                }
+                Step::MoveFile { from, to } => files.push(self.file_move(from, to, None)),
+                Step::MoveLink { from, to, symlink } => {
+                    files.push(self.file_move(from, to, Some(symlink)));
+                }
+                Step::SetAside { from, to, symlink } => {
+                    let file = self.file_move(from, to, symlink.as_ref());
+                    files.push(FileMove { aside: true, private: true, ..file });
+                }
+                Step::RemoveIdentical { source, destination, link } => {
+                    (self.on_progress)(TransferProgress::Files(1));
+                    let (from, to) = (source.clone(), destination.clone());
+                    pending.push(PendingRemoval::identical(from, to, link.clone()));
+                }
+                Step::Sync { directories } => {
+                    self.sync(&std::mem::take(&mut made), |_| Vec::new())?;
+                    let published = self.publish(std::mem::take(&mut files), &mut pending)?;
+                    self.barrier(directories, |disk| published_files(disk, &pending, steps))?;
+                    if published.is_err() {
+                        // Completes what was published, and begins no more.
+                        self.remove(pending)?;
+                        return published;
+                    }
+                }
+                Step::RemoveSources { .. } => self.remove(std::mem::take(&mut pending))?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames a whole directory. Where that is not possible, its files move one by one, into a
+    /// directory that is made for them and must be durable first.
+    fn move_dir(
+        &mut self,
+        from: &Path,
+        to: &Path,
+        files: usize,
+        made: &mut BTreeSet<PathBuf>,
+    ) -> Result<Vec<FileMove>, Aborted> {
+        let error = match self.transfer.rename_dir(from, to) {
+            Ok(()) => {
+                self.touched = true;
+                let (from, to) = (from.to_owned(), to.to_owned());
+                self.report.moved.push(Moved { from, to, method: MoveMethod::RenameDir, files });
+                (self.on_progress)(TransferProgress::Files(files));
+                return Ok(Vec::new());
+            }
+            Err(error) if error.is_no_exclusive_rename() => return Err(self.refuse(to)),
+            Err(error) => error,
+        };
+        let busy = error.kind() == io::ErrorKind::ResourceBusy;
+        if !error.is_already_exists() && !error.is_cross_device() && !busy {
+            self.not_made.insert(to.to_owned());
+            self.fail(from, error);
+            return Ok(Vec::new());
+        }
+        self.emptied.push(from.to_owned());
+        let prepared = ensure_private_dir(self.disk, to, self.plan.owner);
+        match prepared.and_then(|()| ours_in(self.disk, from)) {
+            Ok(files) => {
+                made.extend([to.to_owned(), parent(to)]);
+                let moves = files.into_iter().filter_map(|file| {
+                    let destination = to.join(file.file_name()?);
+                    Some(self.file_move(&file, &destination, None))
+                });
+                Ok(moves.collect())
+            }
+            Err(error) => {
+                self.not_made.insert(to.to_owned());
+                self.fail(from, error);
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Reports that the file system of this path has no way to move a file without the danger of
+    /// replacing another.
+    fn refuse(&mut self, to: &Path) -> Aborted {
+        let error = MigrationError::NoExclusiveRename { path: parent(to) };
+        let known = |known: &MigrationError| known.code() == error.code() && known.path() == error.path();
+        if self.report.errors.iter().chain(&self.report.refusals).any(known) {
+            return Aborted;
+        }
+        if self.touched || !self.report.errors.is_empty() {
+            self.report.errors.push(error);
+        } else {
+            self.report.refusals.push(error);
+        }
+        Aborted
+    }
+
+    fn moved(&mut self, from: PathBuf, to: PathBuf, method: MoveMethod, aside: bool) {
+        let moved = Moved { from, to, method, files: 1 };
+        if aside {
+            self.report.set_aside.push(moved);
+        } else {
+            self.report.moved.push(moved);
+        }
+    }
+
+    /// Gives each file its name at the destination. Adds the sources that can be removed once that
+    /// is durable. The inner error: the file system cannot do it; the caller then finishes the
+    /// published files and begins no more.
+    fn publish(&mut self, files: Vec<FileMove>, pending: &mut Vec<PendingRemoval>) -> Result<Flow, Aborted> {
+        let mut published = Vec::new();
+        let copied = self.transfer.publish(files, &mut published);
+        let mut flow = Ok(());
+        for (file, outcome) in published {
+            match outcome {
+                Published::Renamed => {
+                    self.touched = true;
+                    self.moved(file.from, file.to, MoveMethod::Rename, file.aside);
+                }
+                Published::SourceRemains(item) => pending.push(item),
+                Published::Taken => {
+                    self.report.collisions.push(Collision { source: file.from, destination: file.to });
+                }
+                // The file stays, and the next run tries again.
+                Published::Changed => self.report.errors.push(MigrationError::Changed { path: file.from }),
+                Published::Vanished => self.report.errors.push(MigrationError::Vanished { path: file.from }),
+                Published::Incomparable(error) => {
+                    self.report.errors.push(incomparable(&file.from, &file.to, error));
+                }
+                Published::Unsupported(_) => flow = Err(self.refuse(&file.to)),
+                Published::Failed(error) => self.fail(&file.from, error),
+                _ => self.report.errors.push(MigrationError::Changed { path: file.from }),
+            }
+        }
+        self.proceed(copied)?;
+        Ok(flow)
+    }
+
+    /// Removes the remaining sources of files that are durable at the destination, and syncs the
+    /// directories.
+    fn remove(&mut self, pending: Vec<PendingRemoval>) -> Flow {
+        let mut removal = Removal::default();
+        let removed = self.transfer.remove_sources(pending, &mut removal);
+        for (item, outcome) in removal.sources {
+            match outcome {
+                RemovalOutcome::Removed { lost } => {
+                    self.touched = true;
+                    if !lost.is_empty() {
+                        let lost = AttributesLost { path: item.to.clone(), names: lost };
+                        self.report.attributes_lost.push(lost);
+                    }
+                    match item.method {
+                        Some(method) => self.moved(item.from, item.to, method.into(), item.aside),
+                        None => self.report.identical_removed.push(item.from),
+                    }
+                }
+                RemovalOutcome::WasGone => {}
+                RemovalOutcome::Differs => {
+                    self.report.collisions.push(Collision { source: item.from, destination: item.to });
+                }
+                RemovalOutcome::Failed(error) => self.fail(&item.from, error),
+                _ => self.report.errors.push(MigrationError::Changed { path: item.from }),
+            }
+        }
+        for (path, error) in removal.failures {
+            // A source that stays in its quarantine has been reported.
+            if !error.is_already_exists() || self.report.errors.is_empty() {
+                self.fail(&path, error);
+            }
+        }
+        self.proceed(removed)?;
+        self.sync(&removal.changed_dirs, |_| Vec::new())
+    }
+
+    /// Removes the directories that are empty now.
+    fn tidy(&mut self) -> Flow {
+        let mut parents = BTreeSet::new();
+        let mut gone = BTreeSet::new();
+        let (barriers, removals): (Vec<_>, Vec<_>) =
+            self.plan.tidy.iter().partition(|step| step.is_barrier());
+        let planned = removals.into_iter().map(|step| step.path().to_owned());
+        for path in &std::mem::take(&mut self.emptied).into_iter().chain(planned).collect::<Vec<_>>() {
+            match self.disk.remove_dir(path) {
+                Ok(()) => {
+                    parents.insert(parent(path));
+                    gone.insert(path.clone());
+                    self.report.dirs_removed.push(path.clone());
+                }
+                Err(error) if error.is_not_found() || error.is_already_exists() => {}
+                // A file system is mounted there, from the same device, or another program uses the
+                // directory: an empty directory does no harm.
+                Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+                    let reason = "it is empty, and busy".to_owned();
+                    self.report.left.push(SkippedEntry { path: path.clone(), reason });
+                }
+                Err(error) => self.fail(path, error),
+            }
+        }
+        let mut left: BTreeSet<PathBuf> = parents.difference(&gone).cloned().collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        for barrier in barriers {
+            if let Step::Sync { directories } = barrier {
+                left.extend(directories.iter().cloned());
+            }
+        }
+        self.sync(&left, |_| Vec::new())
+    }
+}

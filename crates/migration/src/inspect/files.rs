@@ -1,0 +1,182 @@
+//! Inspects the files that move, and compares each with the file at its destination.
+
+use std::{
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
+    io,
+    ops::ControlFlow,
+    path::Path,
+};
+
+use myownllm_durable_fs::{FileKind, Metadata};
+use myownllm_paths::camino::Utf8Path;
+
+use super::{
+    inspector::{Inspector, Stays},
+    source::IS_KEY_TARGET,
+};
+use crate::{
+    classify::{LEGACY_ROSTER_LIMIT, legacy_network},
+    compare::{is_copy, pair},
+    error::MigrationError,
+    homes::Direction,
+    inventory::{DestinationState, Item, SingleFile, StateDir},
+};
+
+impl Inspector<'_> {
+    /// Compares a file with the entry of its name at the destination.
+    fn pair_of(&self, dir: &StateDir, name: &OsStr) -> Result<DestinationState, MigrationError> {
+        let source = self.current_path(dir.source.join(name));
+        let destination = dir.destination.join(name);
+        let there = self.current_path(destination.clone());
+        pair(self.disk, &source, &destination, &there, self.out.owner)
+    }
+
+    pub(super) fn contents(&mut self) {
+        for relative in self.homes.dirs() {
+            let (source, destination) =
+                (self.out.source.join(&relative), self.out.destination.join(&relative));
+            let mut dir = StateDir { source, destination, items: None, whole: false, mode: 0 };
+            if let Some((meta, seen)) = self.readable.get_mut(&relative) {
+                let (ours, quarantines, foreign) =
+                    (std::mem::take(&mut seen.ours), seen.quarantines, seen.foreign);
+                dir.mode = meta.mode;
+                let free = !self.there.contains_key(&relative);
+                dir.whole = free && !quarantines && foreign == 0 && !ours.is_empty();
+                let mut items = Vec::with_capacity(ours.len());
+                // A file does not differ from itself.
+                let is_alone = free || self.same.contains(&relative);
+                let taken = if is_alone { BTreeSet::new() } else { self.names_in(&dir.destination) };
+                for name in ours {
+                    let pair = match taken.contains(&name) {
+                        true => self.pair_of(&dir, &name),
+                        false => Ok(DestinationState::Free),
+                    };
+                    match pair {
+                        Ok(pair) => items.push(Item { name, pair }),
+                        Err(error) => {
+                            self.out.errors.push(error);
+                            self.stays(&relative);
+                        }
+                    }
+                }
+                dir.items = Some(items);
+            }
+            self.out.dirs.push(dir);
+        }
+    }
+
+    fn names_in(&mut self, dir: &Path) -> BTreeSet<OsString> {
+        let real = if self.disk.stat(dir).is_ok_and(|meta| meta.is_symlink()) {
+            self.disk.canonicalize(dir)
+        } else {
+            Ok(dir.to_owned())
+        };
+        let mut names = BTreeSet::new();
+        let visited = real.and_then(|dir| {
+            self.disk.for_each_entry(&dir, &mut |entry| {
+                names.insert(entry.name);
+                ControlFlow::Continue(())
+            })
+        });
+        if let Err(error) = visited {
+            self.out.refusals.push(MigrationError::unreadable(dir, error));
+        }
+        names.extend(self.restored_in(dir));
+        names
+    }
+
+    /// Inspects a file that moves by itself, as `inspect` does. Returns `None` if there is none, or
+    /// none that moves.
+    fn single(
+        &mut self,
+        relative: &Utf8Path,
+        inspect: impl FnOnce(&Self, &Path, &Metadata) -> Result<SingleFile, Stays>,
+    ) -> Option<SingleFile> {
+        let dir = relative.parent().unwrap_or(Utf8Path::new(""));
+        self.readable.get(dir)?;
+        let at = self.current_path(self.out.source.join(relative));
+        let found = match self.disk.stat(&at) {
+            Err(error) if error.is_not_found() => return None,
+            Err(error) => Err(MigrationError::unreadable(&at, error).into()),
+            Ok(meta) => self.ensure_regular(relative, &at, &meta).and_then(|()| {
+                self.ensure_owner(&at, &meta)?;
+                inspect(self, &at, &meta)
+            }),
+        };
+        match found {
+            Ok(single) => return Some(single),
+            Err(stays) => self.record(at, stays),
+        }
+        self.stays(dir);
+        None
+    }
+
+    /// Fails for anything but a regular file, and for the target of an identity file symlink.
+    fn ensure_regular(&self, relative: &Utf8Path, at: &Path, meta: &Metadata) -> Result<(), Stays> {
+        let reason = match meta.kind {
+            FileKind::File => {
+                let dir = relative.parent().unwrap_or(Utf8Path::new(""));
+                let targets = self.key_targets_in(&self.out.source.join(dir));
+                let targets = targets.map_err(|error| MigrationError::unreadable(at, error))?;
+                if targets.iter().all(|target| target.to_str() != relative.file_name()) {
+                    return Ok(());
+                }
+                IS_KEY_TARGET
+            }
+            FileKind::Symlink => "it is a link",
+            FileKind::Dir => "it is a directory with the name of a file",
+            _ => "it is neither a file nor a directory",
+        };
+        Err(Stays::Foreign(reason.to_owned()))
+    }
+
+    pub(super) fn legacy_roster(&mut self) {
+        if self.out.direction == Direction::Forward {
+            self.out.legacy_roster = self.single(&self.homes.legacy_roster(), Self::legacy_roster_file);
+        }
+    }
+
+    fn legacy_roster_file(&self, at: &Path, meta: &Metadata) -> Result<SingleFile, Stays> {
+        let foreign = |reason: &str| Stays::Foreign(reason.to_owned());
+        let bytes = match self.disk.read(at, LEGACY_ROSTER_LIMIT) {
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                return Err(foreign("it is too large for a roster"));
+            }
+            bytes => bytes.map_err(|error| MigrationError::unreadable(at, error))?,
+        };
+        let id = legacy_network(&bytes).map_err(foreign)?;
+        let name = self.homes.rosters().join(format!("{id}.json"));
+        let destination = self.out.destination.join(&name);
+        let mut pair = DestinationState::Free;
+        // If the network's own roster is still at the source and has the same bytes, it moves under
+        // its name, and after that this file is removed.
+        for roster in [&destination, &self.out.source.join(&name)] {
+            match self.disk.stat(roster) {
+                Err(error) if error.is_absent() => continue,
+                Err(error) => return Err(MigrationError::unreadable(roster, error).into()),
+                Ok(there) if is_copy(self.disk, at, roster, &there, self.out.owner)? => {
+                    pair = DestinationState::Same;
+                }
+                Ok(_) => return Err(foreign("there is a roster of that network already")),
+            }
+            break;
+        }
+        let source = self.out.source.join(self.homes.legacy_roster());
+        Ok(SingleFile { source, destination, pair, mode: meta.mode, mode_there: None })
+    }
+
+    pub(super) fn custody(&mut self) {
+        self.out.custody = self.single(&self.homes.custody(), Self::custody_file);
+    }
+
+    fn custody_file(&self, at: &Path, meta: &Metadata) -> Result<SingleFile, Stays> {
+        let relative = self.homes.custody();
+        let (source, destination) = (self.out.source.join(&relative), self.out.destination.join(&relative));
+        let there = self.current_path(destination.clone());
+        let pair = pair(self.disk, at, &destination, &there, self.out.owner)?;
+        let there = self.disk.stat(&there).ok().filter(Metadata::is_file);
+        let mode_there = there.map(|there| there.mode);
+        Ok(SingleFile { source, destination, pair, mode: meta.mode, mode_there })
+    }
+}

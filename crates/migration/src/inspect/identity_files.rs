@@ -1,0 +1,209 @@
+//! Inspects the identity files of both homes.
+
+use std::{
+    io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use myownllm_durable_fs::{Disk, FileKind, QUARANTINE_DIR};
+use myownllm_identity::{Identity, Refusal};
+use myownllm_paths::{camino::Utf8Path, normalize_lexically};
+
+use super::inspector::{Inspector, Stays};
+use crate::{
+    classify::rebase,
+    compare::{differs, no_mount},
+    error::MigrationError,
+    homes::Homes,
+    inventory::{DestinationState, Key},
+};
+
+/// The size limit of an identity file, which has some two hundred bytes.
+const IDENTITY_LIMIT: u64 = 1024 * 1024;
+
+/// Returns the targets of the identity files of both homes that are symlinks. Whatever name such a
+/// file has, it is an identity file and no roster or state, and it stays in its place.
+pub(crate) fn key_targets(disk: &dyn Disk, homes: &Homes) -> Result<Vec<PathBuf>, MigrationError> {
+    let mut targets = Vec::new();
+    for home in [&homes.app, &homes.daemon] {
+        let home = home.as_std_path();
+        let key = home.join(homes.identity());
+        match disk.stat(&key) {
+            Ok(meta) if meta.is_symlink() => {
+                let target = disk.read_link(&key).map_err(|error| MigrationError::unreadable(&key, error))?;
+                // If the symlink cannot be followed at present, its target path is used as it is.
+                let by_word = || normalize_lexically(&key.parent().unwrap_or(home).join(target));
+                targets.push(disk.canonicalize(&key).unwrap_or_else(|_| by_word()));
+            }
+            // A directory that cannot be read is reported with everything in it.
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied
+                    && disk.list(key.parent().unwrap_or(home)).is_err() => {}
+            Err(error) if !error.is_absent() => return Err(MigrationError::unreadable(&key, error)),
+            _ => {}
+        }
+    }
+    Ok(targets)
+}
+
+impl Inspector<'_> {
+    pub(super) fn key_targets(&mut self) {
+        match key_targets(self.disk, self.homes) {
+            Ok(targets) => self.key_targets = targets,
+            Err(error) => self.out.refusals.push(error),
+        }
+    }
+
+    /// Returns the identity file of one side, if there is a file that can be one.
+    fn key(&mut self, at: &Path) -> Option<Key> {
+        match self.read_key(at) {
+            Ok(key) => key,
+            Err(stays) => {
+                self.out.key_trouble |= !matches!(stays, Stays::Foreign(_));
+                self.record(at.to_owned(), stays);
+                None
+            }
+        }
+    }
+
+    fn read_key(&self, at: &Path) -> Result<Option<Key>, Stays> {
+        let cannot = |error| Stays::Failed(MigrationError::unreadable(at, error));
+        let meta = match self.disk.stat(at) {
+            Err(error) if error.is_absent() => return Ok(None),
+            meta => meta.map_err(cannot)?,
+        };
+        self.ensure_owner(at, &meta)?;
+        let link = match meta.is_symlink() {
+            true => Some(self.disk.read_link(at).map_err(cannot)?),
+            false => None,
+        };
+        // The target of a claimed symlink is relative to its original directory.
+        let target = match (&link, at.parent()) {
+            (Some(target), Some(dir)) if dir.ends_with(QUARANTINE_DIR) => {
+                // The path has no `..`: below a locked home no path goes upwards.
+                let belonged = dir.parent().unwrap_or(dir);
+                normalize_lexically(
+                    &self.disk.canonicalize(belonged).unwrap_or_else(|_| belonged.to_owned()).join(target),
+                )
+            }
+            _ => at.to_owned(),
+        };
+        match self.disk.stat_follow(&target) {
+            Ok(meta) if meta.is_file() => {}
+            Ok(meta) => {
+                let what = if meta.is_dir() { "a directory" } else { "no regular file" };
+                let why = if link.is_some() { "it is a link to " } else { "it is " };
+                return Err(Stays::Foreign(format!("{why}{what}")));
+            }
+            Err(error) if error.is_not_found() => {
+                let target = link.unwrap_or_default();
+                return Err(MigrationError::IdentityUnreachable { path: at.to_owned(), target }.into());
+            }
+            Err(error) => return Err(cannot(error)),
+        }
+        let (bytes, identity) = match self.disk.read(&target, IDENTITY_LIMIT) {
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                let why = "the file is far too large for a key".to_owned();
+                (Vec::new(), Identity::Damaged { why, flaw: None })
+            }
+            read => {
+                let bytes = read.map_err(cannot)?;
+                let identity = myownllm_identity::inspect(&bytes);
+                (bytes, identity)
+            }
+        };
+        Ok(Some(Key { path: at.to_owned(), bytes, identity, meta, link }))
+    }
+
+    pub(super) fn identity(&mut self) {
+        let relative = self.homes.identity();
+        let dir = relative.parent().unwrap_or(Utf8Path::new("")).to_owned();
+        if self.readable.contains_key(&dir) {
+            let at = self.current_path(self.out.source.join(&relative));
+            let exists = self.disk.stat(&at).is_ok();
+            self.out.source_key = self.key(&at);
+            if exists && self.out.source_key.is_none() {
+                self.stays(&dir);
+            }
+        } else if self.out.errors.iter().any(|error| error.path() == self.out.source.join(&dir)) {
+            // A directory that cannot be read may hold an identity file.
+            self.out.key_trouble = true;
+        }
+        let destination = self.out.key_destination.clone();
+        if self.there.contains_key(&dir) {
+            let there = self.current_path(destination.clone());
+            self.out.destination_key = self.key(&there);
+            let unusable = self.out.left.iter().position(|left| left.path == destination);
+            if let Some(unusable) = unusable {
+                let left = self.out.left.remove(unusable);
+                self.out.key_trouble = true;
+                let refusal = self.out.answer.refusal().filter(|refusal| refusal.path() == destination);
+                let remedy = refusal.and_then(Refusal::hint);
+                let (path, why) = (destination.clone(), left.reason);
+                self.out.errors.push(MigrationError::IdentityDamaged { path, why, remedy });
+            }
+        }
+        if let Some(target) = self.out.source_key.as_ref().and_then(|key| key.link.clone()) {
+            let (from, to) = (self.out.source.join(&dir), self.out.destination.join(&dir));
+            self.out.key_target = Some(rebase(&target, &from, &to));
+        }
+        self.out.key_pair = match self.key_pair() {
+            Ok(pair) => pair,
+            Err(error) => {
+                self.out.key_trouble = true;
+                self.out.errors.push(error);
+                DestinationState::Free
+            }
+        };
+        self.counts();
+    }
+
+    fn key_pair(&self) -> Result<DestinationState, MigrationError> {
+        let (Some(here), Some(there)) = (&self.out.source_key, &self.out.destination_key) else {
+            return Ok(DestinationState::Free);
+        };
+        if there.link.is_none() {
+            no_mount(self.disk, &there.path)?;
+        }
+        let same = match (&here.link, &there.link) {
+            // A killed run of ours made this symlink.
+            (Some(_), Some(target)) => Some(target) == self.out.key_target.as_ref(),
+            // The symlink may lead to the file at the destination, or to an equal one: the symlink
+            // itself is no copy.
+            (Some(_), None) => here.bytes == there.bytes,
+            // A symlink at the destination may lead to the source, which is then the only copy.
+            (None, Some(_)) => false,
+            (None, None) if here.meta.is_same_file(&there.meta) => there.meta.links > 1,
+            (None, None) => here.bytes == there.bytes,
+        };
+        if same {
+            return Ok(DestinationState::Same);
+        }
+        differs(self.disk, &here.path, &self.out.key_destination, &there.path)
+    }
+
+    /// Counts the rosters and states on both sides, to describe the choice between two identities.
+    fn counts(&mut self) {
+        if self.out.source_key.is_none() || self.out.destination_key.is_none() {
+            return;
+        }
+        let disk = self.disk;
+        let count = |dir: &Path| {
+            let mut count = 0;
+            let _ = disk.for_each_entry(dir, &mut |entry| {
+                if entry.kind == FileKind::File
+                    && entry.name.to_str().is_some_and(|name| name.ends_with(".json"))
+                {
+                    count += 1;
+                }
+                ControlFlow::Continue(())
+            });
+            count
+        };
+        for (side, home) in [&self.out.source, &self.out.destination].into_iter().enumerate() {
+            let [states, rosters] = self.homes.dirs().map(|dir| count(&home.join(dir)));
+            self.out.counts[side] = (rosters, states);
+        }
+    }
+}

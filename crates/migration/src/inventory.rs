@@ -1,0 +1,139 @@
+//! The contents of the two homes that matter to the move: what an inspection finds, and the planner
+//! reads.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use myownllm_durable_fs::{Metadata, Owner};
+use myownllm_identity::{Answer, Identity};
+
+use crate::{
+    error::MigrationError,
+    homes::{Direction, Keep},
+    plan::{Retarget, SkippedEntry},
+};
+
+/// The relation of a source to its destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DestinationState {
+    /// Nothing has the name at the destination.
+    Free,
+    /// The destination has the same bytes, in a regular file of its own or under a second name of
+    /// the same file.
+    Same,
+    /// The destination has something else.
+    Differs {
+        /// The place beside the destination for the source, if it loses.
+        aside_source: Aside,
+        /// The same for the file at the destination.
+        aside_destination: Aside,
+        /// One of the two is a symlink that leads to the other, so whichever side the user keeps,
+        /// this file is kept.
+        file: Option<Keep>,
+    },
+}
+
+/// The place for a file that is set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Aside {
+    /// A name that no program reads.
+    pub(crate) to: PathBuf,
+    /// The targets, if the file is a symlink.
+    pub(crate) symlink: Option<Retarget>,
+}
+
+/// One of our files in a source directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) name: OsString,
+    pub(crate) pair: DestinationState,
+}
+
+/// A directory of `.json` files.
+#[derive(Clone, Debug)]
+pub(crate) struct StateDir {
+    pub(crate) source: PathBuf,
+    pub(crate) destination: PathBuf,
+    /// `None` if the source has no such directory, or none that can be read.
+    pub(crate) items: Option<Vec<Item>>,
+    /// Every file in it is ours, and nothing has its name at the destination: one rename moves it.
+    pub(crate) whole: bool,
+    pub(crate) mode: u32,
+}
+
+/// One file that moves by itself.
+#[derive(Clone, Debug)]
+pub(crate) struct SingleFile {
+    pub(crate) source: PathBuf,
+    pub(crate) destination: PathBuf,
+    pub(crate) pair: DestinationState,
+    pub(crate) mode: u32,
+    /// The mode of the file at the destination, if there is one.
+    pub(crate) mode_there: Option<u32>,
+}
+
+/// The identity file of one side.
+#[derive(Clone, Debug)]
+pub(crate) struct Key {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) identity: Identity,
+    pub(crate) meta: Metadata,
+    /// The target, if the file is a symlink.
+    pub(crate) link: Option<PathBuf>,
+}
+
+/// The contents of the two homes that matter to the move. Made by [`inspect`], read by
+/// [`crate::plan()`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Inventory {
+    /// The direction of the move.
+    pub direction: Direction,
+    pub(crate) source: PathBuf,
+    pub(crate) destination: PathBuf,
+    pub(crate) dirs: Vec<StateDir>,
+    pub(crate) legacy_roster: Option<SingleFile>,
+    pub(crate) custody: Option<SingleFile>,
+    pub(crate) source_key: Option<Key>,
+    pub(crate) destination_key: Option<Key>,
+    /// The relation of the two identity files if both sides have one, and the destination of the
+    /// identity file.
+    pub(crate) key_pair: DestinationState,
+    pub(crate) key_destination: PathBuf,
+    /// The target of the moved symlink.
+    pub(crate) key_target: Option<PathBuf>,
+    /// There is a problem with the identity file itself.
+    pub(crate) key_trouble: bool,
+    /// Tells if a daemon may be started, and with which identity.
+    pub(crate) answer: Answer,
+    /// A file that may be ours to move, or the active identity file, belongs to another user.
+    pub(crate) foreign: bool,
+    pub(crate) leftovers: Vec<PathBuf>,
+    pub(crate) quarantines: Vec<(PathBuf, PathBuf)>,
+    pub(crate) quarantine_dirs: Vec<PathBuf>,
+    /// The existing directories of the source, parents first, with the number of names in them that
+    /// stay.
+    pub(crate) source_dirs: Vec<(PathBuf, usize)>,
+    pub(crate) missing_dirs: Vec<PathBuf>,
+    pub(crate) destination_dirs: Vec<PathBuf>,
+    /// The source directories to which other users can write until their mode is tightened.
+    pub(crate) loose: Vec<PathBuf>,
+    pub(crate) modes: Vec<(PathBuf, u32)>,
+    pub(crate) owners: Vec<(PathBuf, Owner)>,
+    pub(crate) owner: Option<Owner>,
+    pub(crate) counts: [(usize, usize); 2],
+    pub(crate) left: Vec<SkippedEntry>,
+    pub(crate) errors: Vec<MigrationError>,
+    pub(crate) refusals: Vec<MigrationError>,
+}
+
+impl Inventory {
+    /// Returns the path of the source's identity file at the time of its move: its own name, even
+    /// if a killed run had claimed it.
+    pub(crate) fn source_key_path(&self, key: &Key) -> PathBuf {
+        self.quarantines
+            .iter()
+            .find(|(quarantined, _)| *quarantined == key.path)
+            .map_or_else(|| key.path.clone(), |(_, plain)| plain.clone())
+    }
+}
