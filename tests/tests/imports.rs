@@ -28,7 +28,7 @@ fn modules(directory: &Path, above: &Module, found: &mut BTreeMap<Module, String
 }
 
 fn without_tests_and_comments(text: &str) -> String {
-    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let code = text.split("\nmod tests {").next().unwrap();
     code.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
 }
 
@@ -101,8 +101,23 @@ fn resolve(mut path: Module, all: &BTreeMap<Module, String>, exports: &BTreeMap<
     path
 }
 
-/// Returns the modules whose items `code` names by `crate::` or `super::`. An item that another
-/// module exports counts for the module that defines it.
+/// Returns `code` without the statements that export items: a module that only exports the items of
+/// its children does not use them.
+fn without_exports(code: &str) -> String {
+    let is_export = |line: &&str| line.trim_start().starts_with("pub") && line.contains(" use ");
+    let mut lines = code.lines();
+    let mut kept = String::new();
+    while let Some(line) = lines.next() {
+        match is_export(&line) {
+            true => drop(std::iter::once(line).chain(lines.by_ref()).find(|line| line.contains(';'))),
+            false => kept.extend([line, "\n"]),
+        }
+    }
+    kept
+}
+
+/// Returns the modules whose items `code` names: by `crate::` or `super::`, or by the name of a child.
+/// An item that another module exports counts for the module that defines it.
 fn imports(
     me: &Module,
     code: &str,
@@ -110,13 +125,22 @@ fn imports(
     exports: &BTreeMap<Module, Module>,
 ) -> BTreeSet<Module> {
     let mut found = BTreeSet::new();
-    for (keyword, base) in [("crate::", &[][..]), ("super::", &me[..me.len().saturating_sub(1)])] {
-        for path in paths_after(keyword, code) {
+    let used = without_exports(code);
+    let above = &me[..me.len().saturating_sub(1)];
+    for (keyword, base) in [("crate::", &[][..]), ("super::", above)] {
+        // The root of a crate is there to export.
+        for path in paths_after(keyword, if me.is_empty() { &used } else { code }) {
             found.insert(resolve(base.iter().cloned().chain(path).collect(), all, exports));
         }
     }
-    // The root of a crate names its modules to export them, so it does not count.
-    found.retain(|module| module != me && !module.is_empty());
+    for child in all.keys().filter(|module| module.split_last().is_some_and(|(_, above)| above == me)) {
+        let name = format!("{}::", child[me.len()]);
+        for path in paths_after(&name, &used).into_iter().chain(paths_after(&format!("self::{name}"), &used))
+        {
+            found.insert(resolve(child.iter().cloned().chain(path).collect(), all, exports));
+        }
+    }
+    found.remove(me);
     found
 }
 
@@ -155,10 +179,7 @@ fn circle_in(all: &BTreeMap<Module, String>) -> Option<Vec<Module>> {
         allowed.remove([ALLOWED.1.to_owned()].as_slice());
     }
     let mut done = BTreeSet::new();
-    edges
-        .keys()
-        .filter(|module| !module.is_empty())
-        .find_map(|module| circle(module, &edges, &mut Vec::new(), &mut done))
+    edges.keys().find_map(|module| circle(module, &edges, &mut Vec::new(), &mut done))
 }
 
 #[rstest]
@@ -183,6 +204,37 @@ fn files_import_each_other_in_no_circle(
     modules(&support::root().join("crates").join(name).join("src"), &Vec::new(), &mut all);
     assert!(all.len() > 3, "{name}: {:?}", all.keys());
     assert_eq!(circle_in(&all), None, "{name}");
+}
+
+#[rstest]
+#[case::child_imports_its_parent("use child::make;", "use super::Item;", true)]
+#[case::parent_calls_its_child("fn f() { child::make() }", "use crate::parent::Item;", true)]
+#[case::parent_names_itself("use self::{child::make};", "use super::Item;", true)]
+#[case::parent_exports_its_child("pub use child::{\n    make, Made,\n};", "use super::Item;", false)]
+#[case::only_the_parent_imports("use child::make;", "use crate::other::Item;", false)]
+#[case::tests_of_the_child(
+    "use child::make;",
+    "fn make() {}\n#[cfg(test)]\nmod tests {\n    use super::*;",
+    false
+)]
+fn circle_of_parent_and_child_is_found(#[case] parent: &str, #[case] child: &str, #[case] is_circle: bool) {
+    let module = |path: &[&str]| path.iter().map(|name| (*name).to_owned()).collect::<Module>();
+    let found = circle_in(&BTreeMap::from([
+        (Vec::new(), "mod other;\nmod parent;".to_owned()),
+        (module(&["other"]), String::new()),
+        (module(&["parent"]), without_tests_and_comments(parent)),
+        (module(&["parent", "child"]), without_tests_and_comments(child)),
+    ]));
+    assert_eq!(found.is_some(), is_circle, "{found:?}");
+}
+
+/// What the root of a crate defines cannot be used by a module that the root uses.
+#[rstest]
+#[case::root_uses_the_module("fn f() { a::make() }", true)]
+#[case::root_exports_the_module("pub use a::make;", false)]
+fn circle_of_root_and_module_is_found(#[case] root: &str, #[case] is_circle: bool) {
+    let all = [(Vec::new(), root.to_owned()), (vec!["a".to_owned()], "use crate::Item;".to_owned())];
+    assert_eq!(circle_in(&BTreeMap::from(all)).is_some(), is_circle);
 }
 
 /// `NoDaemons` finds no daemon: outside of tests, files would move under one that writes them.
