@@ -11,6 +11,7 @@ use myownllm_daemon::{
     },
 };
 use proptest::prelude::*;
+use rstest::rstest;
 use serde_json::{Map, Value, json};
 
 /// A model of a daemon's networks.
@@ -243,6 +244,48 @@ fn shared_daemon_that_hides_its_config_keeps_all_networks() {
     shared.hides_config = true;
     reconcile(&mut shared, Role::Shared, Some(pushed("n2", "two")), vec![saved("n1", "one")]).unwrap();
     assert_eq!(shared.joined(), ["one", "two"]);
+}
+
+/// The user made a network silent, and pinned a peer, in the daemon's own window. The app does not
+/// know these settings.
+#[rstest]
+#[case::joined_and_followed(true, true, "Home")]
+#[case::joined_without_update_op(true, false, "Home")]
+#[case::known_but_not_joined(false, true, "Home")]
+#[case::unchanged(true, true, "")]
+fn settings_that_the_daemon_alone_has_stay(
+    #[case] is_joined: bool,
+    #[case] knows_update: bool,
+    #[case] label: &str,
+) {
+    let mut daemon = model(&[("n1", "home")]);
+    daemon.knows_update = knows_update;
+    let (network, joined) = &mut daemon.networks[0];
+    *joined = is_joined;
+    network["signaling"]["strategy"] = "none".into();
+    network["signaling"]["listen_only"] = true.into();
+    network["pinned_peers"] = json!(["peer"]);
+    let mut wanted = pushed("n1", "home");
+    wanted["label"] = label.into();
+    let (plan, outcome) = reconcile(&mut daemon, Role::Own, Some(wanted), vec![]).unwrap();
+    assert!(outcome.is_complete(), "{outcome:?}");
+    assert_eq!(plan.is_empty(), is_joined && label.is_empty());
+    let network = &daemon.networks[0].0;
+    assert_eq!(network["label"], label);
+    assert_eq!(network["signaling"]["strategy"], "none");
+    assert_eq!(network["signaling"]["listen_only"], true);
+    assert_eq!(network["signaling"]["servers"], json!(["wss://relay.example"]));
+    assert_eq!(network["pinned_peers"], json!(["peer"]));
+}
+
+/// A strategy of the network's own `daemon_settings` is the user's choice in the app.
+#[test]
+fn strategy_of_the_app_replaces_the_daemons() {
+    let mut daemon = model(&[("n1", "home")]);
+    let mut wanted = pushed("n1", "home");
+    wanted["signaling"]["strategy"] = "none".into();
+    reconcile(&mut daemon, Role::Own, Some(wanted), vec![]).unwrap();
+    assert_eq!(daemon.networks[0].0["signaling"]["strategy"], "none");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use myownllm_config_model::masking::mask_daemon_network;
 use myownllm_config_model::network_id::{self, same};
 use myownllm_config_model::networks::SavedNetwork;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::compare::{differing_keys, string_member};
 use crate::Role;
@@ -230,6 +230,7 @@ fn step_for_active(
         let current = entries()
             .find(|network| string_member(network, "id") == config_id)
             .or_else(|| entries().next())?;
+        let active = &with_daemon_settings(active, current);
         let differs = differing_keys(active, current);
         if differs.is_empty() {
             return None;
@@ -249,7 +250,8 @@ fn step_for_active(
         // id.
         Some(holder) if same(string_member(holder, "network_id"), active_id) => {
             let reason = "the active network is in the daemon's config but not joined".to_owned();
-            Step { action: Action::Replace { config: active.clone(), current: holder.clone() }, reason }
+            let config = with_daemon_settings(active, holder);
+            Step { action: Action::Replace { config, current: holder.clone() }, reason }
         }
         Some(holder) => {
             let other = string_member(holder, "network_id");
@@ -304,6 +306,31 @@ fn removal_name(joined: &str, networks: &[Value], coming: &[Value]) -> String {
             id.to_owned()
         }
         _ => joined.to_owned(),
+    }
+}
+
+/// Returns the app's network with the settings that the daemon alone has, such as pinned peers and
+/// `listen_only`. Without them an update would make a silent network an announcing one.
+fn with_daemon_settings(active: &Value, current: &Value) -> Value {
+    let mut network = active.clone();
+    let (Value::Object(members), Value::Object(theirs)) = (&mut network, current) else { return network };
+    if let (Some(Value::Object(signaling)), Some(Value::Object(their_signaling))) =
+        (members.get_mut("signaling"), theirs.get("signaling"))
+    {
+        // The app writes "nostr" for a network without a strategy of its own.
+        if signaling.get("strategy").is_some_and(|strategy| strategy == "nostr") {
+            signaling.remove("strategy");
+        }
+        add_missing(signaling, their_signaling);
+        signaling.entry("strategy").or_insert_with(|| "nostr".into());
+    }
+    add_missing(members, theirs);
+    network
+}
+
+fn add_missing(members: &mut Map<String, Value>, others: &Map<String, Value>) {
+    for (key, value) in others {
+        members.entry(key).or_insert_with(|| value.clone());
     }
 }
 
