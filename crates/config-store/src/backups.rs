@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use myownllm_config_model::Document;
 use myownllm_config_model::app_config::OwnSettings;
 use myownllm_durable_fs::{DiskError, FileKind, Metadata, make_private_dir};
+use myownllm_paths::camino::Utf8PathBuf;
 
 use crate::backup_id::{END_OF_SEQUENCE, content_hash};
 use crate::locked::{Locked, PRIVATE};
@@ -50,7 +51,7 @@ impl Listing {
 impl Store<'_> {
     /// Lists the backup directory. A missing directory is empty.
     pub(crate) fn list_backups(&self) -> Result<Listing, DiskError> {
-        let dir = &self.paths.backups;
+        let dir = self.paths.backups.as_std_path();
         let entries = match self.disk.list(dir) {
             Ok(entries) => entries,
             Err(error) if error.is_not_found() => return Ok(Listing::default()),
@@ -72,14 +73,14 @@ impl Store<'_> {
         Ok(listing)
     }
 
-    pub(crate) fn backup_path(&self, id: &BackupId) -> PathBuf {
+    pub(crate) fn backup_path(&self, id: &BackupId) -> Utf8PathBuf {
         self.paths.backups.join(format!("{id}.json"))
     }
 
     /// Returns the bytes of a backup; `None` if they do not match the hash in its name. A file that
     /// is larger than any config does not match and is not read.
     pub(crate) fn intact_bytes(&self, id: &BackupId) -> Result<Option<Vec<u8>>, DiskError> {
-        match self.disk.read(&self.backup_path(id), self.limits.config_bytes) {
+        match self.disk.read(self.backup_path(id).as_ref(), self.limits.config_bytes) {
             Err(error) if error.kind() == ErrorKind::FileTooLarge => Ok(None),
             Err(error) => Err(error),
             Ok(bytes) => Ok(Some(bytes).filter(|bytes| content_hash(bytes) == id.hash)),
@@ -92,11 +93,11 @@ impl Store<'_> {
         let is_same =
             (bytes.len() > CHEAP_TO_HASH && self.backup_has(id, bytes)) || id.hash == content_hash(bytes);
         let is_durable = |meta: Metadata| meta.mode != UNSYNCED && self.has_single_name(&meta);
-        is_same && self.disk.stat(&self.backup_path(id)).is_ok_and(is_durable)
+        is_same && self.disk.stat(self.backup_path(id).as_ref()).is_ok_and(is_durable)
     }
 
     fn backup_has(&self, id: &BackupId, bytes: &[u8]) -> bool {
-        self.disk.content_eq(&self.backup_path(id), bytes).unwrap_or(false)
+        self.disk.content_eq(self.backup_path(id).as_ref(), bytes).unwrap_or(false)
     }
 
     /// Returns whether the backup is the only name of its file. Through a hard link (a
@@ -108,7 +109,7 @@ impl Store<'_> {
 
     /// Returns whether the config is a symlink to the backup.
     fn is_behind_config(&self, backup: &Metadata) -> bool {
-        self.disk.stat_follow(&self.paths.config).is_ok_and(|config| config.is_same_file(backup))
+        self.disk.stat_follow(self.paths.config.as_ref()).is_ok_and(|config| config.is_same_file(backup))
     }
 
     /// Returns the routine backups that no later one may displace: the one with the most settings
@@ -145,7 +146,7 @@ impl Store<'_> {
         let kept = || listing.backups.iter().filter(|id| id.kind != BackupKind::Good);
         let (count, mut bytes) = (kept().count(), 0);
         for id in kept() {
-            match self.disk.stat(&self.backup_path(id)) {
+            match self.disk.stat(self.backup_path(id).as_ref()) {
                 Ok(meta) => bytes += meta.len,
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(self.backup_failed(error)),
@@ -241,12 +242,12 @@ impl Locked<'_> {
         let is_candidate = |id: &&BackupId| id.hash == wanted && kinds.contains(&id.kind) && lasts(id);
         let is_intact = |id: &&BackupId| {
             self.backup_has(id, bytes)
-                && self.disk.stat(&self.backup_path(id)).is_ok_and(|meta| self.has_single_name(&meta))
+                && self.disk.stat(self.backup_path(id).as_ref()).is_ok_and(|meta| self.has_single_name(&meta))
         };
         let Some(id) = listing.backups.iter().rev().filter(is_candidate).find(is_intact) else {
             return Ok(None);
         };
-        self.dir.sync_file(&self.backup_path(id)).map_err(|error| self.backup_failed(error))?;
+        self.dir.sync_file(self.backup_path(id).as_ref()).map_err(|error| self.backup_failed(error))?;
         self.sync_backup_dirs()?;
         self.mark_synced(id);
         Ok(Some(id.clone()))
@@ -256,10 +257,10 @@ impl Locked<'_> {
     /// launch syncs the backup again.
     fn mark_synced(&self, id: &BackupId) {
         let path = self.backup_path(id);
-        if self.disk.stat(&path).is_ok_and(|meta| meta.mode == UNSYNCED)
-            && let Err(error) = self.dir.set_mode(&path, PRIVATE)
+        if self.disk.stat(path.as_ref()).is_ok_and(|meta| meta.mode == UNSYNCED)
+            && let Err(error) = self.dir.set_mode(path.as_ref(), PRIVATE)
         {
-            tracing::debug!(path = %path.display(), %error, "a synced backup was not marked");
+            tracing::debug!(%path, %error, "a synced backup was not marked");
         }
     }
 
@@ -276,7 +277,7 @@ impl Locked<'_> {
         // After the first backup that does not fit, no smaller, older one may survive.
         let fits = |id: &&BackupId| {
             count += 1;
-            bytes += self.disk.stat(&self.backup_path(id)).map_or(0, |meta| meta.len);
+            bytes += self.disk.stat(self.backup_path(id).as_ref()).map_or(0, |meta| meta.len);
             count <= self.limits.good_count.max(1) && (count == 1 || bytes <= self.limits.good_bytes)
         };
         let over: Vec<&BackupId> = distinct.iter().chain(&repeated).copied().skip_while(fits).collect();
@@ -287,11 +288,11 @@ impl Locked<'_> {
         let pinned = self.pinned(&distinct);
         for id in over.into_iter().filter(|id| !pinned.contains(id)) {
             let path = self.backup_path(id);
-            let in_use = || self.disk.stat(&path).is_ok_and(|backup| self.is_behind_config(&backup));
+            let in_use = || self.disk.stat(path.as_ref()).is_ok_and(|backup| self.is_behind_config(&backup));
             if !in_use()
-                && let Err(error) = self.dir.unlink(&path)
+                && let Err(error) = self.dir.unlink(path.as_ref())
             {
-                tracing::debug!(path = %path.display(), %error, "an old backup was not removed");
+                tracing::debug!(%path, %error, "an old backup was not removed");
             }
         }
     }
@@ -299,14 +300,14 @@ impl Locked<'_> {
     /// Makes the directory, with mode 0700, and syncs its name in any case: a killed run may have
     /// made the directory.
     pub(crate) fn ensure_backup_dir(&self) -> Result<(), StoreError> {
-        make_private_dir(&self.dir, &self.paths.app_home, &self.paths.backups, self.owner())
+        make_private_dir(&self.dir, self.paths.app_home.as_ref(), self.paths.backups.as_ref(), self.owner())
             .map_err(|error| self.backup_failed(error))
     }
 
     pub(crate) fn sync_backup_dirs(&self) -> Result<(), StoreError> {
         let sync = || {
-            self.dir.sync_dir(&self.paths.backups)?;
-            self.dir.sync_dir(&self.paths.app_home)
+            self.dir.sync_dir(self.paths.backups.as_ref())?;
+            self.dir.sync_dir(self.paths.app_home.as_ref())
         };
         sync().map_err(|error| self.backup_failed(error))
     }

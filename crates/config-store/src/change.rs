@@ -62,7 +62,7 @@ impl LockedStore for Locked<'_> {
                 return Ok(applied);
             }
         }
-        Err(self.conflict())
+        Err(StoreError::conflict(&self.paths.config))
     }
 
     fn update(
@@ -106,14 +106,14 @@ impl LockedStore for Locked<'_> {
                 Saved::Done { unseen_possible, rights } => {
                     self.add_save_warnings(unseen_possible, rights, &mut diagnostics);
                     self.keep_saved(ids, &mut diagnostics);
-                    tracing::info!(path = %path.display(), conflicts, "saved the config");
+                    tracing::info!(%path, conflicts, "saved the config");
                     return Ok(Updated { document, changed: true, conflicts, diagnostics });
                 }
                 // Waits longer each time: the other program may be in the middle of several writes.
                 Saved::Conflict => self.clock.sleep(Duration::from_millis(u64::from(conflicts) + 1)),
             }
         }
-        Err(self.conflict())
+        Err(StoreError::conflict(&self.paths.config))
     }
 
     fn mend_stale_paths(&self) -> Result<Vec<Rebased>, StoreError> {
@@ -284,7 +284,7 @@ impl Locked<'_> {
                 return Ok(restored);
             }
         }
-        Err(self.conflict())
+        Err(StoreError::conflict(&self.paths.config))
     }
 
     /// Returns the config that a backup holds, and the bytes to write. With `as_is`, returns the
@@ -335,7 +335,7 @@ impl Locked<'_> {
                            last microseconds before ours would have gone unseen";
             warn("store.no-exchange", message.to_owned(), None);
         }
-        if !self.disk.confirms_sync(config) {
+        if !self.disk.confirms_sync(config.as_ref()) {
             let hint = format!("findmnt --target {}", quote(config));
             warn(SYNC_UNCONFIRMED, sync_unconfirmed_message(config), Some(hint));
         }
@@ -363,7 +363,7 @@ impl Locked<'_> {
         let mut keep = || {
             let bytes = self
                 .disk
-                .read(path, self.limits.config_bytes)
+                .read(path.as_ref(), self.limits.config_bytes)
                 .map_err(|source| StoreError::Unreadable { path: path.clone(), source })?;
             if !is_good(&bytes) {
                 return Ok(false);

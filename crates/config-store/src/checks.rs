@@ -1,9 +1,8 @@
 //! The checks before a change: who decides about the home, and what a write would overwrite.
 
-use std::path::Path;
-
 use myownllm_config_model::Document;
 use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, OwnershipProblemKind, look_behind};
+use myownllm_paths::camino::Utf8Path;
 
 use crate::{Store, StoreError, StorePaths};
 
@@ -11,8 +10,8 @@ impl Store<'_> {
     /// Checks that only the home's owner and root decide where a change of the home goes.
     pub(crate) fn check_trust(&self) -> Result<HomeTrust, StoreError> {
         let home = &self.paths.app_home;
-        let trust =
-            HomeTrust::look(&*self.disk, home).map_err(StoreError::disk("look at the app's home", home))?;
+        let trust = HomeTrust::look(&*self.disk, home.as_ref())
+            .map_err(StoreError::disk("look at the app's home", home))?;
         match trust.forbids_change() {
             Some(problem) => Err(StoreError::Untrusted { problem: problem.clone() }),
             None => Ok(trust),
@@ -24,12 +23,12 @@ impl Store<'_> {
     /// decides where a symlink leads: for root, the target could be anywhere.
     pub(crate) fn check_apart(&self) -> Result<(), StoreError> {
         let StorePaths { config, daemon_config, daemon_home, .. } = &self.paths;
-        match look_behind(&*self.disk, config) {
+        match look_behind(&*self.disk, config.as_ref()) {
             Ok(None) => {}
             Ok(Some(problem)) => return Err(self.foreign_link(problem)),
             Err(source) => return Err(StoreError::Unreadable { path: config.clone(), source }),
         }
-        let shared = |link: &Path| StoreError::Shared { path: config.clone(), link: link.to_owned() };
+        let shared = |link: &Utf8Path| StoreError::Shared { path: config.clone(), link: link.to_owned() };
         if let (Some(target), Some(home)) = (self.symlink_target(config), self.canonical(daemon_home))
             && target.starts_with(&home)
         {
@@ -43,7 +42,7 @@ impl Store<'_> {
 
     fn foreign_link(&self, problem: OwnershipProblem) -> StoreError {
         let path = self.paths.config.clone();
-        let file = self.disk.stat_follow(&path).ok().and_then(|meta| meta.owner);
+        let file = self.disk.stat_follow(path.as_ref()).ok().and_then(|meta| meta.owner);
         match (&problem.kind, file) {
             (&OwnershipProblemKind::ForeignSymlink { uid: by }, Some(file)) => {
                 StoreError::ForeignLink { path, by, of: file.uid }

@@ -14,7 +14,7 @@ impl Store<'_> {
     /// Returns the daemon's config as it is and as it should be, and the paths that differ. Returns
     /// `None` if the config is missing or cannot be read.
     pub(crate) fn read_stale_paths(&self) -> Option<(Vec<u8>, Document, Vec<Rebased>)> {
-        let previous = self.disk.read(&self.paths.daemon_config, self.limits.config_bytes).ok()?;
+        let previous = self.disk.read(self.paths.daemon_config.as_ref(), self.limits.config_bytes).ok()?;
         let mut document = Document::parse(&previous).ok()?.document;
         let found = self.rebase(&mut Document::empty(), Some(&mut document));
         Some((previous, document, found.into_iter().filter(|path| path.rebased).collect()))
@@ -30,7 +30,7 @@ impl Locked<'_> {
         self.keep(&previous, &[BackupKind::Kept], BackupKind::Kept)?;
         match self.replace_daemon_config(&previous, &document.to_bytes())? {
             true => Ok(found),
-            false => Err(StoreError::Conflict { path: self.paths.daemon_config.clone() }),
+            false => Err(StoreError::conflict(&self.paths.daemon_config)),
         }
     }
 
@@ -38,12 +38,12 @@ impl Locked<'_> {
     /// another program wrote the file meanwhile.
     pub(crate) fn replace_daemon_config(&self, previous: &[u8], bytes: &[u8]) -> Result<bool, StoreError> {
         let path = &self.paths.daemon_config;
-        let replaced = replace(&self.dir, path, bytes, previous, self.limits.config_bytes);
+        let replaced = replace(&self.dir, path.as_ref(), bytes, previous, self.limits.config_bytes);
         match replaced.map_err(StoreError::disk(WRITE, path))? {
             Replaced::Expected { displaced, .. } => {
                 // The content of the displaced file is among the backups.
                 if let Err(error) = displaced.discard(&self.dir) {
-                    tracing::warn!(path = %path.display(), %error, "a displaced file was not removed");
+                    tracing::warn!(%path, %error, "a displaced file was not removed");
                 }
                 Ok(true)
             }
@@ -59,7 +59,8 @@ impl Locked<'_> {
     pub(crate) fn publish_daemon_half(&self, half: &[u8]) -> Result<bool, StoreError> {
         let StorePaths { app_home, daemon_home, daemon_config, .. } = &self.paths;
         let failed = StoreError::disk(WRITE, daemon_config);
-        make_private_dir(&self.dir, app_home, daemon_home, self.owner()).map_err(&failed)?;
+        make_private_dir(&self.dir, app_home.as_ref(), daemon_home.as_ref(), self.owner())
+            .map_err(&failed)?;
         match self.publish(daemon_config, half, PRIVATE) {
             Ok(()) => Ok(true),
             Err(error) if error.is_already_exists() => Ok(false),
@@ -70,9 +71,9 @@ impl Locked<'_> {
     pub(crate) fn sync_daemon_half(&self) -> Result<(), StoreError> {
         let StorePaths { app_home, daemon_home, daemon_config, .. } = &self.paths;
         let sync = || {
-            self.dir.sync_file(daemon_config)?;
-            self.dir.sync_dir(daemon_home)?;
-            self.dir.sync_dir(app_home)
+            self.dir.sync_file(daemon_config.as_ref())?;
+            self.dir.sync_dir(daemon_home.as_ref())?;
+            self.dir.sync_dir(app_home.as_ref())
         };
         sync().map_err(StoreError::disk("flush the daemon's config", daemon_config))
     }

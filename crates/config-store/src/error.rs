@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use myownllm_config_model::ParseError;
 use myownllm_durable_fs::{DiskError, move_aside, quote, replace_symlink, trust::OwnershipProblem};
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use thiserror::Error;
 
 /// Says why a config could not be read, written or restored. Nothing was lost: the previous content
@@ -10,100 +11,105 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum StoreError {
     /// The config exists but could not be read. Unreadable is not "missing": nothing is written.
-    #[error("cannot read the config {}", path.display())]
+    #[error("cannot read the config {path}")]
     Unreadable {
         /// The config.
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The cause.
         #[source]
         source: DiskError,
     },
     /// An entry that is not a regular file has the config's name: a directory, a pipe, a device.
-    #[error("cannot read the config {}: it is {what}", path.display())]
+    #[error("cannot read the config {path}: it is {what}")]
     NotRegular {
         /// The config.
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The kind of the entry.
         what: &'static str,
     },
     /// The config is larger than the limit.
-    #[error("cannot read the config {}: it has more than {} MiB", path.display(), limit >> 20)]
+    #[error("cannot read the config {path}: it has more than {} MiB", limit >> 20)]
     TooLarge {
         /// The config.
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The largest size that is read, in bytes.
         limit: u64,
     },
     /// Another program keeps writing the file, and its content never parses.
-    #[error("cannot read the config {}: another program keeps writing it", path.display())]
+    #[error("cannot read the config {path}: another program keeps writing it")]
     Unstable {
         /// The config.
-        path: PathBuf,
+        path: Utf8PathBuf,
     },
     /// A newer version of the daemon wrote the config. The config is read and never written.
-    #[error("cannot change the config {}: its format is {version}, and this program knows up to {}: \
-        update it", path.display(), myownllm_config_model::daemon_config::NEWEST_VERSION)]
+    #[error(
+        "cannot change the config {path}: its format is {version}, and this program knows up to {}: \
+        update it",
+        myownllm_config_model::daemon_config::NEWEST_VERSION
+    )]
     Newer {
         /// The config.
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The version of the config.
         version: u64,
     },
     /// The app of this store gives no schema.
-    #[error("cannot change the config {}: the program gave no schema for it", path.display())]
+    #[error("cannot change the config {path}: the program gave no schema for it")]
     NoSchema {
         /// The config.
-        path: PathBuf,
+        path: Utf8PathBuf,
     },
     /// The config needs a repair before it can be edited.
-    #[error("cannot edit the config {}: it needs a repair first", path.display())]
+    #[error("cannot edit the config {path}: it needs a repair first")]
     RepairPending {
         /// The config.
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The program that repairs it.
         program: String,
     },
     /// Another program wrote the config at every attempt of this one. The other program's last
     /// write is in place.
-    #[error("cannot save the config {}: another program keeps writing it", path.display())]
+    #[error("cannot save the config {path}: another program keeps writing it")]
     Conflict {
-        /// The config.
+        /// The config, or the target of its symlink.
         path: PathBuf,
     },
     /// The new content could not be read again: it is too large or nested too deep. Nothing is
     /// written.
-    #[error("cannot change the config {}: the result could not be read again: {why}", path.display())]
+    #[error("cannot change the config {path}: the result could not be read again: {why}")]
     TooMuch {
         /// The config.
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The limit that the content exceeds.
         why: String,
     },
     /// The config is a mount point, so no other file can take its place. The store does not write
     /// it in place: a crash in the middle of the write would leave half a config.
-    #[error("cannot save the config {}: something is mounted on the file, so that no other file \
-        can take its place: mount its directory instead", path.display())]
+    #[error(
+        "cannot save the config {path}: something is mounted on the file, so that no other file \
+        can take its place: mount its directory instead"
+    )]
     Mounted {
         /// The config.
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The error of the disk.
         #[source]
         source: DiskError,
     },
     /// The config is a symlink to one of the backups: a write would overwrite the backup.
-    #[error("cannot change the config {}: it is a symlink to the backup {}", path.display(), backup.display())]
+    #[error("cannot change the config {path}: it is a symlink to the backup {backup}")]
     ConfigIsBackup {
         /// The config.
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The target of the symlink.
         backup: PathBuf,
     },
     /// There is no room for another backup that is never removed.
-    #[error("cannot keep a backup of the config in {}: it holds {} already", path.display(),
+    #[error("cannot keep a backup of the config in {path}: it holds {} already",
         amount(*count, *bytes))]
     BackupsFull {
         /// The backup directory.
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The number of backups that were set aside.
         count: usize,
         /// The size of these backups together, in bytes.
@@ -111,22 +117,22 @@ pub enum StoreError {
     },
     /// The entry with the name of the backup directory is not a directory, or belongs to another
     /// user: a backup there would not be safe.
-    #[error("cannot {doing} {}: it is not a directory of the home's owner", path.display())]
+    #[error("cannot {doing} {path}: it is not a directory of the home's owner")]
     BackupsUnsafe {
         /// The operation that failed.
         doing: &'static str,
         /// The backup directory.
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The cause.
         #[source]
         source: DiskError,
     },
     /// No backup, or more than one, has that id.
-    #[error("cannot find the backup {id} in {}: {}", path.display(),
+    #[error("cannot find the backup {id} in {path}: {}",
         if *.several { "several match" } else { "there is none" })]
     NoSuchBackup {
         /// The backup directory.
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The id that was asked for.
         id: String,
         /// True if several match, false if none does.
@@ -137,48 +143,44 @@ pub enum StoreError {
     /// The newest backup exists and cannot be read. A repair does not use an older one instead,
     /// because the older one would become the newest.
     #[error("cannot repair the config: the newest backup {} cannot be read, and an older one does \
-        not stand in for it", path.display())]
+        not stand in for it", source.path().display())]
     BackupUnreadable {
-        /// The backup.
-        path: PathBuf,
         /// The cause.
         #[source]
         source: DiskError,
     },
     /// The bytes of a backup do not match its name, or are not a config of the app's.
-    #[error("cannot use the backup {}: {why}", path.display())]
+    #[error("cannot use the backup {path}: {why}")]
     BadBackup {
         /// The backup.
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The reason.
         why: &'static str,
     },
     /// A backup is not JSON, and has no complete member.
-    #[error("cannot use the backup {}: nothing in it can be restored: {}, at line {}, column {}",
-        path.display(), error.kind, error.line, error.column)]
+    #[error("cannot use the backup {path}: nothing in it can be restored: {}, at line {}, column {}",
+        error.kind, error.line, error.column)]
     TornBackup {
         /// The backup.
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The place where it stops being JSON.
         error: ParseError,
     },
     /// A symlink makes the configs of the app and of the daemon one file: a write to one changes
     /// the other.
-    #[error("cannot change the config {}: by the symlink {} it is the daemon's as well", path.display(),
-        link.display())]
+    #[error("cannot change the config {path}: by the symlink {link} it is the daemon's as well")]
     Shared {
         /// The config that was to be written.
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The symlink.
-        link: PathBuf,
+        link: Utf8PathBuf,
     },
     /// The config is a symlink of one user to a file of another. A user who may make symlinks could
     /// make this program write, and show, another user's file.
-    #[error("cannot change the config {}: it is a symlink of user {by} to a file of user {of}",
-        path.display())]
+    #[error("cannot change the config {path}: it is a symlink of user {by} to a file of user {of}")]
     ForeignLink {
         /// The config.
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The owner of the symlink.
         by: u32,
         /// The owner of the file.
@@ -192,22 +194,22 @@ pub enum StoreError {
         problem: OwnershipProblem,
     },
     /// The caller's edit failed. Nothing was written.
-    #[error("cannot edit the config {}", path.display())]
+    #[error("cannot edit the config {path}")]
     Edit {
         /// The config.
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// The caller's error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The user's home does not exist. It is not created, because the path may be mistyped.
-    #[error("cannot make the app's home: the user's home {} does not exist", path.display())]
+    #[error("cannot make the app's home: the user's home {path} does not exist")]
     NoHome {
         /// The user's home.
-        path: PathBuf,
+        path: Utf8PathBuf,
     },
     /// A disk operation failed.
-    #[error("cannot {doing} {}", path.display())]
+    #[error("cannot {doing} {path}")]
     Disk {
         /// The operation: "keep a backup in", "save the config".
         doing: &'static str,
@@ -220,13 +222,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    pub(crate) fn conflict(path: impl Into<PathBuf>) -> Self {
+        Self::Conflict { path: path.into() }
+    }
+
     /// Returns a function that makes an error of an operation on `path`.
-    pub(crate) fn disk(doing: &'static str, path: &Path) -> impl Fn(DiskError) -> Self {
-        move |source| Self::Disk { doing, path: path.to_owned(), source }
+    pub(crate) fn disk(doing: &'static str, path: impl AsRef<Path>) -> impl Fn(DiskError) -> Self {
+        move |source| Self::Disk { doing, path: path.as_ref().to_owned(), source }
     }
 
     /// Classifies an error at the backup directory.
-    pub(crate) fn at_backups(doing: &'static str, dir: &Path, source: DiskError) -> Self {
+    pub(crate) fn at_backups(doing: &'static str, dir: &Utf8Path, source: DiskError) -> Self {
         if source.untrusted().is_some() || source.kind() == std::io::ErrorKind::NotADirectory {
             Self::BackupsUnsafe { doing, path: dir.to_owned(), source }
         } else {
@@ -266,7 +272,10 @@ impl StoreError {
     /// Returns the path that the error is about.
     #[must_use]
     pub fn path(&self) -> &Path {
-        match self {
+        let path = match self {
+            Self::Conflict { path } | Self::Disk { path, .. } => return path,
+            Self::BackupUnreadable { source } => return source.path(),
+            Self::Untrusted { problem } => return &problem.path,
             Self::Unreadable { path, .. }
             | Self::NotRegular { path, .. }
             | Self::TooLarge { path, .. }
@@ -274,63 +283,52 @@ impl StoreError {
             | Self::Newer { path, .. }
             | Self::NoSchema { path }
             | Self::RepairPending { path, .. }
-            | Self::Conflict { path }
             | Self::TooMuch { path, .. }
             | Self::Mounted { path, .. }
             | Self::ConfigIsBackup { path, .. }
             | Self::BackupsFull { path, .. }
             | Self::BackupsUnsafe { path, .. }
             | Self::NoSuchBackup { path, .. }
-            | Self::BackupUnreadable { path, .. }
             | Self::BadBackup { path, .. }
             | Self::TornBackup { path, .. }
             | Self::Shared { path, .. }
             | Self::ForeignLink { path, .. }
             | Self::Edit { path, .. }
-            | Self::NoHome { path }
-            | Self::Disk { path, .. } => path,
-            Self::Untrusted { problem } => &problem.path,
-        }
+            | Self::NoHome { path } => path,
+        };
+        path.as_std_path()
     }
 
     /// Returns the remedy: a command that can be copied if there is one, else a sentence.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
+        let path = self.path();
+        let quoted = quote(path);
+        let list = || format!("ls -ld {quoted}");
+        let is_denied = |source: &DiskError| source.kind() == std::io::ErrorKind::PermissionDenied;
         Some(match self {
-            Self::Unreadable { path, source } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-                format!("chmod u+rw {}", quote(path))
+            Self::Unreadable { source, .. } if is_denied(source) => format!("chmod u+rw {quoted}"),
+            Self::BackupUnreadable { source } if is_denied(source) => format!("chmod u+r {quoted}"),
+            Self::Unreadable { source, .. } | Self::Disk { source, .. } => source.hint().unwrap_or_else(list),
+            Self::NotRegular { .. } | Self::BackupsUnsafe { .. } | Self::BackupUnreadable { .. } => {
+                move_aside(path, "aside")
             }
-            Self::Unreadable { path, source } => source.hint().unwrap_or_else(|| list(path)),
-            Self::NotRegular { path, .. } | Self::BackupsUnsafe { path, .. } => move_aside(path, "aside"),
-            Self::Mounted { path, .. } => {
-                format!("findmnt {}", quote(path))
-            }
-            Self::TooLarge { path, .. } | Self::TooMuch { path, .. } => format!("ls -lh {}", quote(path)),
-            Self::Unstable { path } | Self::Conflict { path } => {
-                format!(
-                    "see which program has it open, end that one, and start again: fuser -v {}",
-                    quote(path)
-                )
+            Self::Mounted { .. } => format!("findmnt {quoted}"),
+            Self::TooLarge { .. } | Self::TooMuch { .. } => format!("ls -lh {quoted}"),
+            Self::Unstable { .. } | Self::Conflict { .. } => {
+                format!("see which program has it open, end that one, and start again: fuser -v {quoted}")
             }
             Self::Newer { .. } => "use the newest version of this program".to_owned(),
             Self::RepairPending { program, .. } => format!("{program} salvage"),
-            Self::BackupsFull { path, .. } => {
-                format!("look through it and move away what you do not need: ls -l {}", quote(path))
+            Self::BackupsFull { .. } => {
+                format!("look through it and move away what you do not need: ls -l {quoted}")
             }
             Self::NoSuchBackup { program, .. } => format!("{program} config history"),
-            Self::BackupUnreadable { path, source } => {
-                if source.kind() == std::io::ErrorKind::PermissionDenied {
-                    format!("chmod u+r {}", quote(path))
-                } else {
-                    move_aside(path, "aside")
-                }
-            }
-            Self::BadBackup { path, .. } | Self::ForeignLink { path, .. } => list(path),
-            Self::TornBackup { path, error } => format!("sed -n {}p {}", error.line, quote(path)),
+            Self::BadBackup { .. } | Self::ForeignLink { .. } => list(),
+            Self::TornBackup { error, .. } => format!("sed -n {}p {quoted}", error.line),
             // Replaces the symlink by a regular file with its current content.
             Self::Shared { link, .. } | Self::ConfigIsBackup { path: link, .. } => replace_symlink(link),
-            Self::NoHome { path } => format!("mkdir {}", quote(path)),
-            Self::Disk { path, source, .. } => source.hint().unwrap_or_else(|| list(path)),
+            Self::NoHome { .. } => format!("mkdir {quoted}"),
             Self::Untrusted { problem } => problem.command(),
             Self::Edit { .. } | Self::NoSchema { .. } => return None,
         })
@@ -340,8 +338,4 @@ impl StoreError {
 fn amount(count: usize, bytes: u64) -> String {
     let backups = if count == 1 { "backup" } else { "backups" };
     format!("{count} {backups} of {bytes} bytes")
-}
-
-fn list(path: &Path) -> String {
-    format!("ls -ld {}", quote(path))
 }

@@ -25,9 +25,11 @@ impl Locked<'_> {
         let source = repair.and_then(Plan::source);
         let planned = repair.map(|repair| &repair.loaded.document);
         let paths = &self.paths;
-        let target = self.dir.admit_target(&paths.config).ok();
-        let beside_config = [Some(&paths.config), target.as_ref()].into_iter().flatten();
-        let mut dirs = BTreeSet::from([&*paths.app_home, &paths.backups, &paths.daemon_home]);
+        let target = self.dir.admit_target(paths.config.as_ref()).ok();
+        let beside_config = [Some(paths.config.as_std_path()), target.as_deref()].into_iter().flatten();
+        let mut dirs = BTreeSet::from(
+            [&paths.app_home, &paths.backups, &paths.daemon_home].map(|dir| dir.as_std_path()),
+        );
         dirs.extend(beside_config.filter_map(|config| config.parent()));
         let mut steps = Vec::new();
         for dir in dirs {
@@ -119,8 +121,8 @@ impl Locked<'_> {
             self.keep_leftover(&bytes, is_source)?
         } else if is_whole
             && matches!(shape, Some(Shape::Daemon | Shape::Mixed))
-            && path.parent() == Some(&*self.paths.daemon_home)
-            && self.disk.stat(&self.paths.daemon_config).is_err()
+            && path.parent() == Some(self.paths.daemon_home.as_std_path())
+            && self.disk.stat(self.paths.daemon_config.as_ref()).is_err()
             && !self.is_overwritten()
         {
             self.keep(&bytes, &[BackupKind::DaemonPart, BackupKind::Kept], BackupKind::DaemonPart)?

@@ -44,13 +44,13 @@ impl ConfigStore for Store<'_> {
         if self.check_trust()?.exists {
             return Ok(());
         }
-        let owner = match self.disk.stat_follow(user_home) {
+        let owner = match self.disk.stat_follow(user_home.as_ref()) {
             Ok(meta) => meta.owner,
             Err(error) if error.is_not_found() => return Err(StoreError::NoHome { path: user_home.clone() }),
             Err(error) => return Err(StoreError::disk("look at the user's home", user_home)(error)),
         };
         self.disk
-            .make_home_dir(user_home, app_home, owner)
+            .make_home_dir(user_home.as_ref(), app_home.as_ref(), owner)
             .map_err(StoreError::disk("make the app's home", app_home))
     }
 
@@ -60,7 +60,7 @@ impl ConfigStore for Store<'_> {
 
     fn lock(&self, wait: Duration) -> Result<Box<dyn LockedStore + '_>, LockError> {
         let _span = tracing::debug_span!("lock").entered();
-        let dir = Arc::new(self.disk.lock(&self.paths.app_home, wait)?);
+        let dir = Arc::new(self.disk.lock(self.paths.app_home.as_ref(), wait)?);
         Ok(Box::new(Locked { store: Self { disk: Reader::Locked(dir.clone()), ..self.clone() }, dir }))
     }
 
@@ -74,7 +74,7 @@ impl ConfigStore for Store<'_> {
         let (mut entries, mut measured) = (Vec::new(), Vec::new());
         for id in listing.backups.into_iter().rev() {
             let path = self.backup_path(&id);
-            let meta = match self.disk.stat(&path) {
+            let meta = match self.disk.stat(path.as_ref()) {
                 Ok(meta) => meta,
                 Err(error) if error.is_not_found() => continue,
                 Err(error) => return Err(self.listing_failed(error)),

@@ -1,10 +1,10 @@
 //! The store under the lock of the app's home.
 
 use std::ops::Deref;
-use std::path::Path;
 use std::sync::Arc;
 
 use myownllm_durable_fs::{DiskError, LockedDir, Owner, publish_new};
+use myownllm_paths::camino::Utf8Path;
 
 use crate::{Store, StoreError};
 
@@ -29,15 +29,17 @@ impl<'s> Deref for Locked<'s> {
 impl Locked<'_> {
     /// Returns the owner of the app's home, to whom new files belong.
     pub(crate) fn owner(&self) -> Option<Owner> {
-        self.disk.stat_follow(&self.paths.app_home).ok().and_then(|meta| meta.owner)
+        self.disk.stat_follow(self.paths.app_home.as_ref()).ok().and_then(|meta| meta.owner)
     }
 
     /// Creates a new file. The file belongs to the owner of the home if the process may give it away
     /// (only root may).
-    pub(crate) fn publish(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), DiskError> {
-        match publish_new(&self.dir, path, bytes, mode, self.owner()) {
+    pub(crate) fn publish(&self, path: &Utf8Path, bytes: &[u8], mode: u32) -> Result<(), DiskError> {
+        match publish_new(&self.dir, path.as_ref(), bytes, mode, self.owner()) {
             // Retries only this refusal: after any other error the file may exist already.
-            Err(error) if error.is_about_the_owner() => publish_new(&self.dir, path, bytes, mode, None),
+            Err(error) if error.is_about_the_owner() => {
+                publish_new(&self.dir, path.as_ref(), bytes, mode, None)
+            }
             published => published,
         }
         .map(drop)
@@ -49,7 +51,7 @@ impl Locked<'_> {
     pub(crate) fn sync_config(&self) -> Result<(), StoreError> {
         let path = &self.paths.config;
         let sync = || {
-            let real = match self.dir.admit_target(path) {
+            let real = match self.dir.admit_target(path.as_ref()) {
                 Err(error) if error.is_not_found() => return Ok(()),
                 real => real?,
             };

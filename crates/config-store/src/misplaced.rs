@@ -2,10 +2,9 @@
 //! both in one file, no config at all, or one that no daemon can read. A daemon that starts on such
 //! a file drops the keys that it does not know, or the whole file.
 
-use std::path::Path;
-
 use myownllm_config_model::{DaemonFile, Document, daemon_config, recover};
 use myownllm_durable_fs::rename_or_link;
+use myownllm_paths::camino::Utf8Path;
 use myownllm_salvage::{SHARED_KEYS, Shape};
 
 use crate::locked::Locked;
@@ -34,7 +33,7 @@ impl Store<'_> {
         }
         let path = &self.paths.daemon_config;
         // Every start runs this code, and mostly this one stat is enough.
-        self.disk.stat(path).ok()?;
+        self.disk.stat(path.as_ref()).ok()?;
         let file = self.read_config(path).ok()?;
         let previous = file.bytes()?.to_vec();
         let (shape, daemon) = match &file {
@@ -102,7 +101,7 @@ impl Store<'_> {
             document.remove(&[key]);
         }
         let name = path.strip_prefix(&self.paths.app_home).unwrap_or(path);
-        Some(Source { name: name.to_string_lossy().into_owned(), document })
+        Some(Source { name: name.to_string(), document })
     }
 }
 
@@ -138,7 +137,7 @@ impl Locked<'_> {
                 return Ok(Some(SetAside { misplaced, backup, restored_from }));
             }
         }
-        Err(StoreError::Conflict { path: path.clone() })
+        Err(StoreError::conflict(path))
     }
 
     /// Returns the newest daemon's half among the backups, and its bytes.
@@ -158,12 +157,12 @@ impl Locked<'_> {
     /// Removes a file whose content is among the backups from its place. Returns `false` if the
     /// place holds another file by now; that file is moved back. A symlink is kept beside its
     /// place, and its target is not touched.
-    fn move_aside(&self, path: &Path, previous: &[u8]) -> Result<bool, StoreError> {
+    fn move_aside(&self, path: &Utf8Path, previous: &[u8]) -> Result<bool, StoreError> {
         let failed = StoreError::disk("move aside the daemon's config", path);
-        let is_symlink = self.disk.stat(path).map_err(&failed)?.is_symlink();
+        let is_symlink = self.disk.stat(path.as_ref()).map_err(&failed)?.is_symlink();
         let mut aside = with_suffix(path, ".aside");
         for number in 2.. {
-            match rename_or_link(&self.dir, path, &aside) {
+            match rename_or_link(&self.dir, path.as_ref(), aside.as_ref()) {
                 Ok(_) => break,
                 Err(error) if error.is_already_exists() => {
                     aside = with_suffix(path, &format!(".aside-{number}"));
@@ -172,16 +171,16 @@ impl Locked<'_> {
                 Err(error) => return Err(failed(error)),
             }
         }
-        let is_it = self.disk.content_eq(&aside, previous).unwrap_or(false);
+        let is_it = self.disk.content_eq(aside.as_ref(), previous).unwrap_or(false);
         if !is_it {
             // If a newer file has the place meanwhile, the file stays beside it.
-            if let Err(error) = rename_or_link(&self.dir, &aside, path) {
-                tracing::warn!(path = %aside.display(), %error, "a displaced config stays beside its place");
+            if let Err(error) = rename_or_link(&self.dir, aside.as_ref(), path.as_ref()) {
+                tracing::warn!(path = %aside, %error, "a displaced config stays beside its place");
             }
         } else if !is_symlink {
-            self.dir.unlink(&aside).map_err(&failed)?;
+            self.dir.unlink(aside.as_ref()).map_err(&failed)?;
         }
-        self.dir.sync_dir(&self.paths.daemon_home).map_err(&failed)?;
+        self.dir.sync_dir(self.paths.daemon_home.as_ref()).map_err(&failed)?;
         Ok(is_it)
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{Diagnostic, Document, Ids, ParseError, Parsed, Place, Severity};
 use myownllm_durable_fs::DiskError;
+use myownllm_paths::camino::Utf8PathBuf;
 use myownllm_salvage::{Rebased, Shape, app_half, rebase_paths};
 
 use crate::backups::Listing;
@@ -178,7 +179,7 @@ impl Store<'_> {
     /// of conversations or of backups. A user's settings belong to such a home.
     fn is_used(&self, listing: &Result<Listing, DiskError>) -> bool {
         let paths = &self.paths;
-        let has_entry = |dir: &PathBuf| {
+        let has_entry = |dir: &Path| {
             let mut found = false;
             let _ = self.disk.for_each_entry(dir, &mut |_| {
                 found = true;
@@ -187,8 +188,9 @@ impl Store<'_> {
             found
         };
         listing.as_ref().is_ok_and(|listing| !listing.backups.is_empty())
-            || paths.identities.iter().any(|identity| self.disk.stat(identity).is_ok())
-            || paths.rosters.iter().chain(&paths.states).chain(&self.schema.user_dirs()).any(has_entry)
+            || paths.identities.iter().any(|identity| self.disk.stat(identity.as_ref()).is_ok())
+            || paths.rosters.iter().chain(&paths.states).any(|dir| has_entry(dir.as_ref()))
+            || self.schema.user_dirs().iter().any(|dir| has_entry(dir))
     }
 
     fn is_newest_good(&self, listing: &Result<Listing, DiskError>, bytes: &[u8]) -> bool {
@@ -319,8 +321,8 @@ impl Store<'_> {
     /// readable part of its config.
     fn daemon_part_action(&self, half: &[u8]) -> DaemonHalf {
         let path = &self.paths.daemon_config;
-        match self.disk.stat(path) {
-            Ok(meta) if meta.is_file() && self.disk.content_eq(path, half).unwrap_or(false) => {
+        match self.disk.stat(path.as_ref()) {
+            Ok(meta) if meta.is_file() && self.disk.content_eq(path.as_ref(), half).unwrap_or(false) => {
                 DaemonHalf::Exists
             }
             Ok(_) => DaemonHalf::Kept,
@@ -359,11 +361,13 @@ impl Store<'_> {
         has_moved: &dyn Fn(&str, &str) -> bool,
     ) -> Vec<Rebased> {
         let home = &self.paths.app_home;
+        let to = self.paths.daemon_home.as_str();
         // The daemon reads paths as text, so a path that is not UTF-8 cannot stand in a config.
-        let Some(to) = self.paths.daemon_home.to_str() else { return Vec::new() };
-        let real = self.canonical(home).filter(|real| real != home);
+        let real = self.canonical(home).and_then(|real| Utf8PathBuf::from_path_buf(real).ok());
         let mut all: Vec<Rebased> = Vec::new();
-        for from in [Some(home), real.as_ref()].into_iter().flatten().filter_map(|home| home.to_str()) {
+        for from in
+            std::iter::once(home).chain(real.as_ref().filter(|real| *real != home)).map(|home| home.as_str())
+        {
             let moved = |new: &str| {
                 let rest = new.strip_prefix(to).unwrap_or_default();
                 has_moved(&format!("{from}{rest}"), new)

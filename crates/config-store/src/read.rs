@@ -2,11 +2,11 @@
 //! half-written.
 
 use std::io::ErrorKind;
-use std::path::Path;
 use std::time::Duration;
 
 use myownllm_config_model::{Diagnostic, Document, ParseError, Parsed};
 use myownllm_durable_fs::{DiskError, FileId, FileKind, Timestamp};
+use myownllm_paths::camino::Utf8Path;
 
 use crate::{Store, StoreError};
 
@@ -56,7 +56,7 @@ impl Store<'_> {
 
     /// Reads and parses a config. Reads a file that does not parse again until no program writes it
     /// any more.
-    pub(crate) fn read_config(&self, path: &Path) -> Result<ConfigFile, StoreError> {
+    pub(crate) fn read_config(&self, path: &Utf8Path) -> Result<ConfigFile, StoreError> {
         let begin = self.clock.elapsed();
         loop {
             let Some(bytes) = self.read_once(path)? else { return Ok(ConfigFile::Missing) };
@@ -76,7 +76,7 @@ impl Store<'_> {
     }
 
     /// Returns whether the file keeps holding these bytes, untouched, for a while.
-    fn is_stable(&self, path: &Path, bytes: &[u8]) -> Result<bool, StoreError> {
+    fn is_stable(&self, path: &Utf8Path, bytes: &[u8]) -> Result<bool, StoreError> {
         let Some(first) = self.signature(path)? else { return Ok(false) };
         // The file may have changed between the read and the stat.
         if self.read_once(path)?.as_deref() != Some(bytes) {
@@ -94,8 +94,8 @@ impl Store<'_> {
         Ok(self.read_once(path)?.as_deref() == Some(bytes))
     }
 
-    fn signature(&self, path: &Path) -> Result<Option<Signature>, StoreError> {
-        match self.disk.stat_follow(path) {
+    fn signature(&self, path: &Utf8Path) -> Result<Option<Signature>, StoreError> {
+        match self.disk.stat_follow(path.as_ref()) {
             Ok(meta) => Ok(Some((meta.len, meta.id, meta.modified, meta.changed))),
             Err(error) if error.is_not_found() => Ok(None),
             Err(source) => Err(unreadable(path, source)),
@@ -103,9 +103,9 @@ impl Store<'_> {
     }
 
     /// Returns the bytes of the file; `None` only if no entry has its name.
-    fn read_once(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    fn read_once(&self, path: &Utf8Path) -> Result<Option<Vec<u8>>, StoreError> {
         let limit = self.limits.config_bytes;
-        let error = match self.disk.read(path, limit) {
+        let error = match self.disk.read(path.as_ref(), limit) {
             Ok(bytes) => return Ok(Some(bytes)),
             Err(error) => error,
         };
@@ -113,15 +113,17 @@ impl Store<'_> {
         match error.kind() {
             // A broken symlink is not "missing": the file's owner keeps the file elsewhere, and its
             // directory is gone.
-            ErrorKind::NotFound => match self.disk.stat(path) {
+            ErrorKind::NotFound => match self.disk.stat(path.as_ref()) {
                 Ok(meta) if meta.is_symlink() => not_regular("a link to nothing"),
                 Err(error) if error.is_not_found() => Ok(None),
                 // The file came back in this moment.
-                Ok(_) => self.disk.read(path, limit).map(Some).map_err(|source| unreadable(path, source)),
+                Ok(_) => {
+                    self.disk.read(path.as_ref(), limit).map(Some).map_err(|source| unreadable(path, source))
+                }
                 Err(source) => Err(unreadable(path, source)),
             },
             ErrorKind::FileTooLarge => Err(StoreError::TooLarge { path: path.to_owned(), limit }),
-            _ => match self.disk.stat_follow(path).map(|m| m.kind) {
+            _ => match self.disk.stat_follow(path.as_ref()).map(|m| m.kind) {
                 Ok(FileKind::Dir) => not_regular("a directory"),
                 Ok(FileKind::Other) => not_regular("a pipe, a socket or a device"),
                 _ => Err(unreadable(path, error)),
@@ -130,6 +132,6 @@ impl Store<'_> {
     }
 }
 
-fn unreadable(path: &Path, source: DiskError) -> StoreError {
+fn unreadable(path: &Utf8Path, source: DiskError) -> StoreError {
     StoreError::Unreadable { path: path.to_owned(), source }
 }

@@ -142,7 +142,7 @@ impl Store<'_> {
         let is_id = |stem: &str| network_id::normalize(stem).is_ok_and(|id| id == stem);
         let mut names = Vec::new();
         for dir in &self.paths.rosters {
-            let entries = self.disk.list(dir).unwrap_or_default();
+            let entries = self.disk.list(dir.as_ref()).unwrap_or_default();
             let files = entries.iter().filter(|entry| entry.kind == FileKind::File);
             let stems = files.filter_map(|entry| entry.name.to_str()?.strip_suffix(".json"));
             names.extend(stems.filter(|stem| is_id(stem)).map(str::to_owned));

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use myownllm_config_model::app_config::Loss;
 use myownllm_config_model::{Diagnostic, Document};
+use myownllm_paths::camino::Utf8PathBuf;
 use myownllm_salvage::{Rebased, Shape};
 use serde::{Serialize, Serializer};
 
@@ -131,11 +132,9 @@ pub enum Step {
     #[non_exhaustive]
     KeepPrevious {
         /// The file.
-        #[serde(serialize_with = "lossy")]
-        from: PathBuf,
+        from: Utf8PathBuf,
         /// The backup directory.
-        #[serde(serialize_with = "lossy")]
-        to: PathBuf,
+        to: Utf8PathBuf,
         /// The number of bytes.
         bytes: u64,
     },
@@ -143,25 +142,21 @@ pub enum Step {
     #[non_exhaustive]
     PublishDaemonHalf {
         /// The daemon's config.
-        #[serde(serialize_with = "lossy")]
-        to: PathBuf,
+        to: Utf8PathBuf,
     },
     /// Makes a backup of the daemon's half, because the daemon has a config already.
     #[non_exhaustive]
     KeepDaemonHalf {
         /// The daemon's config, which stays.
-        #[serde(serialize_with = "lossy")]
-        existing: PathBuf,
+        existing: Utf8PathBuf,
         /// The backup directory.
-        #[serde(serialize_with = "lossy")]
-        to: PathBuf,
+        to: Utf8PathBuf,
     },
     /// Exchanges the config for the repaired or completed one.
     #[non_exhaustive]
     ReplaceConfig {
         /// The file.
-        #[serde(serialize_with = "lossy")]
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// True if this is a repair. Otherwise the config only gains defaults.
         repair: bool,
     },
@@ -169,8 +164,7 @@ pub enum Step {
     #[non_exhaustive]
     WriteConfig {
         /// The file.
-        #[serde(serialize_with = "lossy")]
-        path: PathBuf,
+        path: Utf8PathBuf,
         /// True if this is a repair: the config comes from a backup, or the settings of a used home
         /// are lost. Otherwise the home is new.
         repair: bool,
@@ -181,8 +175,7 @@ pub enum Step {
     #[non_exhaustive]
     KeepLastGood {
         /// The backup directory.
-        #[serde(serialize_with = "lossy")]
-        to: PathBuf,
+        to: Utf8PathBuf,
     },
 }
 
@@ -370,8 +363,7 @@ pub struct HistoryEntry {
     /// lost (nearly) everything that the richest holds.
     pub recommended: bool,
     /// The path of the file.
-    #[serde(serialize_with = "lossy")]
-    pub path: PathBuf,
+    pub path: Utf8PathBuf,
 }
 
 impl HistoryEntry {

@@ -59,7 +59,7 @@ impl Locked<'_> {
             };
         };
         let limit = self.limits.config_bytes;
-        match replace(&self.dir, path, bytes, previous, limit) {
+        match replace(&self.dir, path.as_ref(), bytes, previous, limit) {
             Ok(Replaced::Expected { method, displaced, rights }) => {
                 // A writer that had the old file open may have written into the displaced file.
                 match self.disk.read(&displaced.path, limit) {
@@ -96,7 +96,7 @@ impl Locked<'_> {
     ) -> Result<Option<(PathBuf, ReplaceMethod)>, StoreError> {
         self.ensure_backup_dir()?;
         let replace = || {
-            let place = self.dir.admit_target(&self.paths.config)?;
+            let place = self.dir.admit_target(self.paths.config.as_ref())?;
             let dir = place.parent().unwrap_or(&place);
             self.disk.ensure_entries_removable(dir)?;
             // Only under this name does no run ever clear the file away without a backup, and no
@@ -131,10 +131,10 @@ impl Locked<'_> {
         self.dir.sync_dir(place.parent().unwrap_or(&place)).map_err(|source| self.saving_failed(source))?;
         for number in 1.. {
             let aside = self.paths.backups.join(format!("too-large-{number}.json"));
-            match rename_or_link(&self.dir, &swap, &aside) {
+            match rename_or_link(&self.dir, &swap, aside.as_ref()) {
                 Ok(_) => {
                     self.sync_backup_dirs()?;
-                    return Ok(Some((aside, method)));
+                    return Ok(Some((aside.into(), method)));
                 }
                 Err(error) if error.is_already_exists() => {}
                 Err(_) => break,
@@ -144,10 +144,10 @@ impl Locked<'_> {
     }
 
     fn saving_failed(&self, source: DiskError) -> StoreError {
-        let path = self.paths.config.clone();
+        let path = &self.paths.config;
         match source.kind() {
-            ErrorKind::ResourceBusy => StoreError::Mounted { path, source },
-            _ => StoreError::Disk { doing: SAVE, path, source },
+            ErrorKind::ResourceBusy => StoreError::Mounted { path: path.clone(), source },
+            _ => StoreError::disk(SAVE, path)(source),
         }
     }
 
@@ -180,7 +180,7 @@ impl Locked<'_> {
             tracing::debug!(path = %aside.display(), %error, "a displaced file was not removed");
         }
         // Another attempt after so many exchanges would pile up backups.
-        if settled { Ok(()) } else { Err(StoreError::Conflict { path: place.clone() }) }
+        if settled { Ok(()) } else { Err(StoreError::conflict(&place)) }
     }
 
     /// Exchanges until the displaced content is the content that was put there. Returns `false` if

@@ -34,8 +34,8 @@ impl Store<'_> {
     ) -> Result<Option<Source>, StoreError> {
         match self.readable_source(listing, diagnostics) {
             (found, None) => Ok(found),
-            (_, Some(source)) if source.path().parent() == Some(&self.paths.backups) => {
-                Err(StoreError::BackupUnreadable { path: source.path().to_owned(), source })
+            (_, Some(source)) if source.path().parent() == Some(self.paths.backups.as_std_path()) => {
+                Err(StoreError::BackupUnreadable { source })
             }
             (_, Some(source)) => {
                 Err(StoreError::at_backups("look for the last good backup in", &self.paths.backups, source))
@@ -86,10 +86,13 @@ impl Store<'_> {
     /// it is about to write.
     fn daemon_leftover(&self, unread: &mut Option<DiskError>) -> Option<Dated> {
         for path in [".corrupt", ".tmp"].map(|suffix| with_suffix(&self.paths.config, suffix)) {
-            match self.disk.read(&path, self.limits.config_bytes) {
+            match self.disk.read(path.as_ref(), self.limits.config_bytes) {
                 Ok(bytes) => {
                     if let Some(document) = self.parse_app_config(&bytes) {
-                        return Some((Source { name: file_name(&path), document }, self.modified(&path)));
+                        return Some((
+                            Source { name: file_name(&path), document },
+                            self.modified(path.as_ref()),
+                        ));
                     }
                 }
                 // A file that is larger than any config is not a source.
@@ -128,7 +131,7 @@ impl Store<'_> {
             match self.intact_bytes(id) {
                 Ok(Some(bytes)) => {
                     if let Some(document) = self.parse_app_config(&bytes) {
-                        let made = self.modified(&self.backup_path(id));
+                        let made = self.modified(self.backup_path(id).as_ref());
                         return Some((Source { name: id.to_string(), document }, made));
                     }
                 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use myownllm_config_model::{Diagnostic, Document, Severity};
 use myownllm_durable_fs::{Disk, LockedDir, Metadata};
+use myownllm_paths::camino::Utf8Path;
 use myownllm_salvage::{AppSchema, NoSchema, Shape};
 
 use crate::{Clock, FileShape, StoreError, StorePaths};
@@ -116,10 +117,6 @@ impl<'a> Store<'a> {
         StoreError::RepairPending { path: self.paths.config.clone(), program: self.paths.program.clone() }
     }
 
-    pub(crate) fn conflict(&self) -> StoreError {
-        StoreError::Conflict { path: self.paths.config.clone() }
-    }
-
     /// Returns a diagnostic about the config.
     pub(crate) fn diagnostic(&self, code: &'static str, severity: Severity, message: String) -> Diagnostic {
         diagnostic_at(&self.paths.config, code, severity, message)
@@ -137,30 +134,30 @@ impl<'a> Store<'a> {
 
     /// Returns the bytes of the config as it is now; `None` if it cannot be read.
     pub(crate) fn live_bytes(&self) -> Option<Vec<u8>> {
-        self.disk.read(&self.paths.config, self.limits.config_bytes).ok()
+        self.disk.read(self.paths.config.as_ref(), self.limits.config_bytes).ok()
     }
 
     pub(crate) fn is_the_config(&self, bytes: &[u8]) -> bool {
-        self.disk.content_eq(&self.paths.config, bytes).unwrap_or(false)
+        self.disk.content_eq(self.paths.config.as_ref(), bytes).unwrap_or(false)
     }
 
-    pub(crate) fn canonical(&self, path: &Path) -> Option<PathBuf> {
-        self.disk.canonicalize(path).ok()
+    pub(crate) fn canonical(&self, path: &Utf8Path) -> Option<PathBuf> {
+        self.disk.canonicalize(path.as_ref()).ok()
     }
 
     /// Returns the target of a symlink; `None` for any other entry, and for a broken symlink.
-    pub(crate) fn symlink_target(&self, path: &Path) -> Option<PathBuf> {
-        self.disk.stat(path).ok().filter(Metadata::is_symlink).and_then(|_| self.canonical(path))
+    pub(crate) fn symlink_target(&self, path: &Utf8Path) -> Option<PathBuf> {
+        self.disk.stat(path.as_ref()).ok().filter(Metadata::is_symlink).and_then(|_| self.canonical(path))
     }
 }
 
 pub(crate) fn diagnostic_at(
-    path: &Path,
+    path: impl AsRef<Path>,
     code: &'static str,
     severity: Severity,
     message: String,
 ) -> Diagnostic {
-    let path = path.to_string_lossy().into_owned();
+    let path = path.as_ref().to_string_lossy().into_owned();
     Diagnostic { code, severity, message, path, hint: None, place: None }
 }
 

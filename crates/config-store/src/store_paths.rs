@@ -1,29 +1,27 @@
-use std::path::PathBuf;
-
-use myownllm_paths::Layout;
+use myownllm_paths::{Layout, camino::Utf8PathBuf};
 
 /// The paths that a store works on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StorePaths {
     /// The user's home. It must exist; the app's home is created in it.
-    pub user_home: PathBuf,
+    pub user_home: Utf8PathBuf,
     /// The app's home.
-    pub app_home: PathBuf,
+    pub app_home: Utf8PathBuf,
     /// The app's config.
-    pub config: PathBuf,
+    pub config: Utf8PathBuf,
     /// The backup directory.
-    pub backups: PathBuf,
+    pub backups: Utf8PathBuf,
     /// The daemon home.
-    pub daemon_home: PathBuf,
+    pub daemon_home: Utf8PathBuf,
     /// The daemon's config, which a repair may write if there is none.
-    pub daemon_config: PathBuf,
+    pub daemon_config: Utf8PathBuf,
     /// The identity file: in the daemon home, and at the old location.
-    pub identities: [PathBuf; 2],
+    pub identities: [Utf8PathBuf; 2],
     /// The directory of the rosters, in both homes.
-    pub rosters: [PathBuf; 2],
+    pub rosters: [Utf8PathBuf; 2],
     /// The directory of the signed states, in both homes.
-    pub states: [PathBuf; 2],
+    pub states: [Utf8PathBuf; 2],
     /// The program that the hints name.
     pub program: String,
 }
@@ -33,15 +31,15 @@ impl StorePaths {
     #[must_use]
     pub fn of(layout: &Layout) -> Self {
         Self {
-            user_home: layout.user_home.clone().into(),
-            app_home: layout.app_home.clone().into(),
-            config: layout.app_config.clone().into(),
-            backups: layout.backups.clone().into(),
-            daemon_home: layout.daemon_home.clone().into(),
-            daemon_config: layout.daemon_config.clone().into(),
-            identities: [layout.daemon_identity.clone().into(), layout.legacy_identity.clone().into()],
-            rosters: [layout.daemon_rosters.clone().into(), layout.legacy_rosters.clone().into()],
-            states: [layout.daemon_states.clone().into(), layout.legacy_states.clone().into()],
+            user_home: layout.user_home.clone(),
+            app_home: layout.app_home.clone(),
+            config: layout.app_config.clone(),
+            backups: layout.backups.clone(),
+            daemon_home: layout.daemon_home.clone(),
+            daemon_config: layout.daemon_config.clone(),
+            identities: [layout.daemon_identity.clone(), layout.legacy_identity.clone()],
+            rosters: [layout.daemon_rosters.clone(), layout.legacy_rosters.clone()],
+            states: [layout.daemon_states.clone(), layout.legacy_states.clone()],
             program: layout.app.program.clone().into_owned(),
         }
     }

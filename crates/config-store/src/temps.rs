@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use myownllm_durable_fs::{DirEntry, FileKind, may_be_only_copy};
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::Store;
 
@@ -12,9 +13,9 @@ impl Store<'_> {
     /// symlink. A directory that cannot be listed may hide one, which then waits for a later run.
     pub(crate) fn leftovers_near_config(&self) -> Vec<PathBuf> {
         let config = &self.paths.config;
-        let Some(dir) = config.parent() else { return Vec::new() };
+        let Some(dir) = config.parent().map(Utf8Path::as_std_path) else { return Vec::new() };
         let entries = self.disk.list(dir).unwrap_or_default();
-        let is_config = |entry: &&DirEntry| Some(entry.name.as_os_str()) == config.file_name();
+        let is_config = |entry: &&DirEntry| entry.name.to_str() == config.file_name();
         let is_symlink = entries.iter().find(is_config).is_some_and(|entry| entry.kind == FileKind::Symlink);
         let target = if is_symlink { self.canonical(config) } else { None };
         let mut found = self.temps_among(dir, entries);
@@ -48,13 +49,11 @@ impl Store<'_> {
 }
 
 /// Returns the last part of a path, as the names of sources show it.
-pub(crate) fn file_name(path: &Path) -> String {
-    path.file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned()
+pub(crate) fn file_name(path: impl AsRef<Path>) -> String {
+    path.as_ref().file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned()
 }
 
 /// Returns the path of a file beside `path`, with a longer name.
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
+pub(crate) fn with_suffix(path: &Utf8Path, suffix: &str) -> Utf8PathBuf {
+    format!("{path}{suffix}").into()
 }

@@ -61,9 +61,7 @@ impl Store<'_> {
         let wipe = Wipe { loss, backup: source.name.clone(), before, left };
         let lost = DetectedWipe { wipe, source, diagnostics };
         match unread {
-            Some(source) if lost.is_restored() => {
-                Err(StoreError::BackupUnreadable { path: source.path().to_owned(), source })
-            }
+            Some(source) if lost.is_restored() => Err(StoreError::BackupUnreadable { source }),
             _ => Ok(Some(lost).filter(|lost| lost.is_restored() || is_backup)),
         }
     }

@@ -118,7 +118,7 @@ fn name_of(document: &Document, network: &ValueRef<'_>) -> String {
 fn backup_of(context: &Context<'_>, former: &[u8]) -> Option<HistoryEntry> {
     let backups = context.store.history().ok()?;
     let is_former = |path: &Path| context.disk.read(path, CONFIG_LIMIT).is_ok_and(|bytes| bytes == former);
-    backups.into_iter().find(|backup| backup.intact && is_former(&backup.path))
+    backups.into_iter().find(|backup| backup.intact && is_former(backup.path.as_ref()))
 }
 
 /// Checks that no daemon writes the app's home: such a daemon would undo a change.

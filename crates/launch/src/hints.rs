@@ -224,15 +224,15 @@ mod tests {
         ];
         errors.iter().for_each(|error| is_a_command(Diagnostic::from(error)));
         let errors = [
-            StoreError::Unstable { path: path() },
+            StoreError::Unstable { path: utf8() },
             StoreError::Conflict { path: path() },
-            StoreError::Newer { path: path(), version: 9 },
-            StoreError::BackupsFull { path: path(), count: 1, bytes: 1 },
-            StoreError::NoHome { path: path() },
-            StoreError::TooLarge { path: path(), limit: 1 },
-            StoreError::TooMuch { path: path(), why: "it is nested".to_owned() },
-            StoreError::ConfigIsBackup { path: path(), backup: path() },
-            StoreError::ForeignLink { path: path(), by: 1, of: 0 },
+            StoreError::Newer { path: utf8(), version: 9 },
+            StoreError::BackupsFull { path: utf8(), count: 1, bytes: 1 },
+            StoreError::NoHome { path: utf8() },
+            StoreError::TooLarge { path: utf8(), limit: 1 },
+            StoreError::TooMuch { path: utf8(), why: "it is nested".to_owned() },
+            StoreError::ConfigIsBackup { path: utf8(), backup: path() },
+            StoreError::ForeignLink { path: utf8(), by: 1, of: 0 },
         ];
         errors.iter().for_each(|error| is_a_command(Diagnostic::from(error)));
         let broken = myownllm_config_model::Document::parse(b"{\n  \"a\": 1,\n}").unwrap_err();

@@ -328,7 +328,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             Ok(loaded) => {
                 let newer = loaded.newer;
                 diagnostics.extend(newer.map(|version| {
-                    Diagnostic::from(&StoreError::Newer { path: layout.app_config.clone().into(), version })
+                    Diagnostic::from(&StoreError::Newer { path: layout.app_config.clone(), version })
                 }));
                 let wiped = loaded.diagnostics.iter().filter(|found| found.code == WIPED);
                 diagnostics.extend(wiped.map(Diagnostic::from));

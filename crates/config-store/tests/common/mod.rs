@@ -116,7 +116,7 @@ pub fn launch_with(store: &Store<'_>) -> Result<(Loaded, Option<Applied>), Store
         return Ok((loaded, None));
     }
     store.ensure_home()?;
-    let locked = store.lock(Duration::ZERO).map_err(|e| StoreError::Unstable { path: e.home().into() })?;
+    let locked = store.lock(Duration::ZERO).map_err(|e| StoreError::Conflict { path: e.home().into() })?;
     let applied = locked.apply(&mut ids())?;
     Ok((loaded, Some(applied)))
 }

@@ -72,7 +72,7 @@ impl Examiner<'_, '_> {
         let evidence = format!("{}: {}", short(path, &layout.user_home), state_words(&loaded.report));
         let wiped = loaded.diagnostics.iter().find(|found| found.code == WIPED).map(Diagnostic::from);
         if let Some(version) = loaded.newer {
-            let error = StoreError::Newer { path: path.clone().into(), version };
+            let error = StoreError::Newer { path: path.clone(), version };
             self.checks.diagnostic(ID, Diagnostic::from(&error));
         } else if let Some(found) = loaded.diagnostics.iter().find(|found| found.code == CORRUPT) {
             let diagnostic = Diagnostic::error(CORRUPT, &found.message).place(found.place.clone());
