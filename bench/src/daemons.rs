@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use integration_tests::{Builder, StandIn};
-use myownllm_daemon::identity::camino::Utf8PathBuf;
+use myownllm_daemon::identity::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_daemon::identity::{IdentityPaths, scan, start_permit};
 use myownllm_daemon::reconcile::{SavedNetwork, reconcile_from};
 use myownllm_daemon::{
@@ -40,8 +40,12 @@ impl Home {
         Self { folder: tempfile::tempdir().expect("a folder") }
     }
 
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("mesh")
+    fn root(&self) -> &Utf8Path {
+        Utf8Path::from_path(self.folder.path()).expect("a path in UTF-8")
+    }
+
+    fn path(&self) -> Utf8PathBuf {
+        self.root().join("mesh")
     }
 
     fn trace(&self, end: &str) -> PathBuf {
@@ -49,8 +53,7 @@ impl Home {
     }
 
     fn places(&self) -> IdentityPaths {
-        let utf8 = |path: &Path| Utf8PathBuf::try_from(path.to_owned()).expect("a path in UTF-8");
-        IdentityPaths::new(utf8(self.folder.path()), utf8(&self.path()))
+        IdentityPaths::new(self.root(), self.path())
     }
 
     fn expected(&self) -> Expected {
@@ -81,7 +84,7 @@ impl Home {
     /// Finds the daemon as a launch does: a shared daemon would come first, and there is none.
     #[must_use]
     pub fn attach(&self) -> (Status, Client) {
-        let shared = Target::shared(Endpoint::unix(self.folder.path().join("shared.sock")));
+        let shared = Target::shared(Endpoint::unix(self.root().join("shared.sock")));
         let (found, client) = attach(&[shared, Target::own(self.endpoint(), self.expected())], WITHIN);
         match (found.decision, client) {
             (Decision::Attach { status, .. }, Some(client)) => (status, client),

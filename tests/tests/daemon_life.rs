@@ -12,7 +12,7 @@ use std::{
 };
 
 use integration_tests::{Builder, StandIn, standin::Version};
-use myownllm_daemon::identity::camino::Utf8PathBuf;
+use myownllm_daemon::identity::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_daemon::identity::{IdentityPaths, Refusal, start_permit};
 use myownllm_daemon::{
     Candidate, CandidateFailure, Client, DaemonControl, DaemonExit, Decision, Endpoint, Expected,
@@ -41,19 +41,21 @@ impl Home {
         Self { dir, lock: OnceLock::new() }
     }
 
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("mesh")
+    fn root(&self) -> &Utf8Path {
+        Utf8Path::from_path(self.dir.path()).unwrap()
+    }
+
+    fn path(&self) -> Utf8PathBuf {
+        self.root().join("mesh")
     }
 
     fn endpoint(&self) -> Endpoint {
         Endpoint::unix(self.path().join("daemon.sock"))
     }
 
-    fn permit_for(&self, home: impl Into<PathBuf>) -> Result<StartPermit<'_>, Refusal> {
+    fn permit_for(&self, home: impl Into<Utf8PathBuf>) -> Result<StartPermit<'_>, Refusal> {
         let lock = self.lock.get_or_init(|| RealDisk.lock(self.dir.path(), SLACK).unwrap());
-        let [app, home] =
-            [self.dir.path().to_owned(), home.into()].map(|path| Utf8PathBuf::try_from(path).unwrap());
-        start_permit(lock, &IdentityPaths::new(app, home))
+        start_permit(lock, &IdentityPaths::new(self.root(), home))
     }
 
     fn request(&self, candidates: Vec<Candidate>) -> SpawnRequest<'_> {
@@ -117,8 +119,8 @@ fn eventually(what: &str, check: impl Fn() -> bool) {
 }
 
 /// Returns all own processes that name this home in their environment.
-fn processes_of(home: &Path) -> Vec<u32> {
-    let wanted = [b"MYOWNMESH_HOME=".as_slice(), home.as_os_str().as_bytes()].concat();
+fn processes_of(home: &Utf8Path) -> Vec<u32> {
+    let wanted = [b"MYOWNMESH_HOME=".as_slice(), home.as_str().as_bytes()].concat();
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
@@ -650,7 +652,7 @@ fn a_suspended_daemon_is_named_as_that_and_ends_all_the_same() {
     assert_eq!(refusal.hint(), Some(format!("kill -CONT {}", running.pid())));
     let endpoint = home.endpoint();
     let variable = "MYOWNMESH_HOME";
-    let mut homes = HomeDaemons::new(home.dir.path(), home.path(), endpoint);
+    let mut homes = HomeDaemons::new(home.root(), home.path(), endpoint);
     homes.answer_within = WITHIN;
     assert_eq!(homes.home_variable, variable);
     let [found] = &homes.running()[..] else { panic!() };
@@ -666,7 +668,7 @@ fn a_suspended_daemon_is_named_as_that_and_ends_all_the_same() {
 fn the_daemon_of_another_home_is_not_ended_for_this_one() {
     let (home, other) = (Home::new(), Home::new());
     let mut running = other.standin().start().unwrap();
-    let mut homes = HomeDaemons::new(home.dir.path(), home.path(), home.endpoint());
+    let mut homes = HomeDaemons::new(home.root(), home.path(), home.endpoint());
     homes.legacy = vec![other.endpoint()];
     let [found] = &homes.running()[..] else { panic!() };
     assert!(found.legacy && !found.verified, "{found:?}");
@@ -675,7 +677,7 @@ fn the_daemon_of_another_home_is_not_ended_for_this_one() {
     assert!(running.is_running());
     // A daemon that serves this home is ended, wherever it listens.
     drop(running);
-    let socket = home.dir.path().join("elsewhere.sock");
+    let socket = home.root().join("elsewhere.sock");
     std::fs::DirBuilder::new().create(home.path()).unwrap();
     let config = serde_json::json!({"version": 3, "daemon": {"control_socket": socket}});
     let mut file = std::fs::File::create_new(home.path().join("config.json")).unwrap();
@@ -793,7 +795,7 @@ fn a_daemon_without_a_socket_is_found_by_its_environment() {
     assert!(running.wait(SLACK).unwrap().success());
     assert!(matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { .. }));
     assert!(second.is_running());
-    let nobody = orphans_of(&home.dir.path().join("other"), "MYOWNMESH_HOME");
+    let nobody = orphans_of(&home.root().join("other"), "MYOWNMESH_HOME");
     assert!(nobody.is_empty());
 }
 

@@ -2,13 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(unix)]
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{io::Write, path::Path, time::Duration};
 
 use integration_tests::{Builder, StandIn, standin::Version};
+use myownllm_daemon::identity::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_daemon::{
     Client, DaemonControl, Endpoint, Pushed, Role,
     reconcile::{Action, Outcome, Plan, SavedNetwork, StepResult, reconcile},
@@ -17,6 +14,10 @@ use serde_json::{Value, json};
 
 const WITHIN: Duration = Duration::from_secs(10);
 
+fn endpoint_of(standin: &StandIn) -> Endpoint {
+    Endpoint::unix(Utf8Path::from_path(standin.socket()).unwrap())
+}
+
 struct Home(tempfile::TempDir);
 
 impl Home {
@@ -24,14 +25,14 @@ impl Home {
         Self(tempfile::Builder::new().prefix("c").tempdir_in("/tmp").unwrap())
     }
 
-    fn path(&self) -> PathBuf {
-        self.0.path().join("mesh")
+    fn path(&self) -> Utf8PathBuf {
+        Utf8PathBuf::try_from(self.0.path().join("mesh")).unwrap()
     }
 
     fn start(&self, version: Version, mode: &str) -> (StandIn, Client) {
         let builder = Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), self.path()).version(version);
         let standin = builder.mode(mode).trace(self.0.path().join("trace")).start().unwrap();
-        let client = Client::connect(&Endpoint::unix(standin.socket()), WITHIN).unwrap();
+        let client = Client::connect(&endpoint_of(&standin), WITHIN).unwrap();
         (standin, client)
     }
 
@@ -275,7 +276,7 @@ fn what_the_newer_one_cannot_read_it_renames_and_the_older_one_refuses() {
 fn the_socket_of_its_config_is_where_it_listens() {
     let home = Home::new();
     std::fs::DirBuilder::new().create(home.path()).unwrap();
-    let socket = home.0.path().join("elsewhere.sock");
+    let socket = home.path().with_file_name("elsewhere.sock");
     let mut file = std::fs::OpenOptions::new()
         .create_new(true)
         .write(true)

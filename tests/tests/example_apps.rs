@@ -276,7 +276,7 @@ fn back_end_forwards_events_and_stops_its_daemon_with_the_window() {
     assert!(status["status"]["ipc_client_id"].is_string(), "{status}");
     let socket = home.in_daemon("daemon.sock");
     assert_eq!(status["status"]["daemon_socket"], socket.to_str().unwrap());
-    let endpoint = Endpoint::unix(&socket);
+    let endpoint = Endpoint::unix(socket.to_str().unwrap());
     let mut daemon = Client::connect(&endpoint, Duration::from_secs(10)).unwrap();
     daemon.network_add(&serde_json::json!({"id": "net-1", "network_id": "club"})).unwrap();
     let event: serde_json::Value = serde_json::from_str(&line_of("event")).unwrap();

@@ -6,11 +6,11 @@ use myownllm_daemon::{Client, DaemonControl, Endpoint, Probe, probe};
 
 #[allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
 fn main() -> ExitCode {
-    let Some(path) = std::env::args_os().nth(1) else {
+    let Some(path) = std::env::args().nth(1) else {
         eprintln!("usage: probe SOCKET");
         return ExitCode::from(2);
     };
-    let endpoint = if cfg!(windows) { Endpoint::pipe(path.to_string_lossy()) } else { Endpoint::unix(path) };
+    let endpoint = if cfg!(windows) { Endpoint::pipe(path) } else { Endpoint::unix(path) };
     let found = probe(&endpoint, Duration::from_millis(800));
     println!("{endpoint}: {}", found.code());
     let Probe::Answered { status, pid } = found else { return ExitCode::FAILURE };

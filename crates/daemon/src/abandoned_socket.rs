@@ -1,6 +1,6 @@
 //! Sockets without a listener that only their owner can use.
 
-use std::path::PathBuf;
+use myownllm_paths::camino::Utf8PathBuf;
 
 use crate::Endpoint;
 
@@ -10,7 +10,7 @@ use crate::Endpoint;
 #[non_exhaustive]
 pub struct AbandonedSocket {
     /// The path of the socket file.
-    pub path: PathBuf,
+    pub path: Utf8PathBuf,
     /// The user ID of the file's owner.
     pub owner: u32,
     /// The command that removes the file.
@@ -34,11 +34,11 @@ pub fn abandoned_socket(endpoint: &Endpoint) -> Option<AbandonedSocket> {
 mod platform {
     use std::{
         os::unix::fs::{FileTypeExt, MetadataExt},
-        path::Path,
         time::Duration,
     };
 
     use myownllm_durable_fs::quote;
+    use myownllm_paths::camino::Utf8Path;
     use rustix::{
         fs::{Access, AtFlags, CWD, accessat},
         process::geteuid,
@@ -63,12 +63,13 @@ mod platform {
     }
 
     /// Returns whether this user may remove a file of `owner` from its directory.
-    fn can_remove(path: &Path, owner: u32) -> bool {
+    fn can_remove(path: &Utf8Path, owner: u32) -> bool {
         const STICKY: u32 = 0o1000;
         let us = geteuid().as_raw();
         path.parent().is_some_and(|dir| {
             let is_writable =
-                accessat(CWD, dir, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok();
+                accessat(CWD, dir.as_std_path(), Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+                    .is_ok();
             let allows_us =
                 |dir: std::fs::Metadata| dir.mode() & STICKY == 0 || [dir.uid(), owner].contains(&us);
             is_writable && std::fs::metadata(dir).is_ok_and(allows_us)

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_paths::{CheckedLayout, Mode, PathsError, RealLookup, Socket};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
@@ -28,7 +29,7 @@ pub struct Endpoint {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Address {
-    Path(PathBuf),
+    Path(Utf8PathBuf),
     Pipe(String),
 }
 
@@ -53,7 +54,7 @@ impl Endpoint {
 
     /// Returns the endpoint of the socket file at `path`. The path should be absolute: a relative
     /// path names another daemon in every working directory.
-    pub fn unix(path: impl Into<PathBuf>) -> Self {
+    pub fn unix(path: impl Into<Utf8PathBuf>) -> Self {
         Self { address: Address::Path(path.into()), owner: None }
     }
 
@@ -71,7 +72,7 @@ impl Endpoint {
     }
 
     /// Returns the path of the socket, or `None` for a pipe.
-    pub fn path(&self) -> Option<&Path> {
+    pub fn path(&self) -> Option<&Utf8Path> {
         match &self.address {
             Address::Path(path) => Some(path),
             Address::Pipe(_) => None,
@@ -99,7 +100,8 @@ impl Endpoint {
 
 /// Resolves symlinks in as much of the path as exists: the daemon may not have bound its socket
 /// yet.
-fn resolved(path: &Path) -> PathBuf {
+fn resolved(path: &Utf8Path) -> PathBuf {
+    let path = path.as_std_path();
     let whole = path.canonicalize();
     let in_dir = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
     whole.ok().or_else(in_dir).unwrap_or_else(|| path.to_owned())
@@ -108,19 +110,18 @@ fn resolved(path: &Path) -> PathBuf {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
-            Address::Path(path) => write!(f, "{}", path.display()),
+            Address::Path(path) => f.write_str(path.as_str()),
             Address::Pipe(name) => write!(f, r"\\.\pipe\{name}"),
         }
     }
 }
 
-/// As `{"path": …}` or `{"pipe": …}`. A path that is not UTF-8 becomes lossy, so that a report does
-/// not fail on it.
+/// As `{"path": …}` or `{"pipe": …}`.
 impl Serialize for Endpoint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut out = serializer.serialize_struct("Endpoint", 1)?;
         match &self.address {
-            Address::Path(path) => out.serialize_field("path", &path.to_string_lossy())?,
+            Address::Path(path) => out.serialize_field("path", path)?,
             Address::Pipe(name) => out.serialize_field("pipe", name)?,
         }
         out.end()

@@ -1,8 +1,9 @@
 //! Errors of a conversation with a daemon, and the commands that show their causes.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, time::Duration};
 
 use myownllm_durable_fs::quote;
+use myownllm_paths::camino::Utf8Path;
 
 use crate::Endpoint;
 
@@ -99,7 +100,7 @@ impl ControlError {
 
 /// Returns the command that shows why `path` cannot be created or written: a full disk, a read-only
 /// file system, or the permissions of its directory.
-pub(crate) fn inspect_path_command(path: &Path, error: &io::Error) -> String {
+pub(crate) fn inspect_path_command(path: &Utf8Path, error: &io::Error) -> String {
     let dir = path.parent().unwrap_or(path);
     let command = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "df -h",

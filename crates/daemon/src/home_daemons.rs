@@ -2,13 +2,13 @@
 //! daemon home.
 
 use std::{
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use myownllm_paths::{
-    CheckedLayout, ControlSocket, Mode, PathsError, Platform, RealLookup, camino::Utf8Path,
+    CheckedLayout, ControlSocket, Mode, PathsError, Platform, RealLookup,
+    camino::{Utf8Path, Utf8PathBuf},
     check_control_socket,
 };
 
@@ -34,9 +34,9 @@ type ProcessInstance = (u32, Option<u64>);
 #[non_exhaustive]
 pub struct HomeDaemons {
     /// The app's home: the old location of the daemon's files.
-    pub app_home: PathBuf,
+    pub app_home: Utf8PathBuf,
     /// The daemon home.
-    pub daemon_home: PathBuf,
+    pub daemon_home: Utf8PathBuf,
     /// The variable that tells a daemon its home; `MYOWNMESH_HOME` by default.
     pub home_variable: String,
     /// The endpoints of the old location; by default `daemon.sock` in the app's home, and none on
@@ -80,7 +80,7 @@ pub enum DaemonKind {
         /// The process.
         process: OrphanDaemon,
         /// The home.
-        home: PathBuf,
+        home: Utf8PathBuf,
     },
 }
 
@@ -107,7 +107,7 @@ impl HomeDaemons {
 
     /// Returns the daemons of these homes, with the default of each field. The caller must know the
     /// endpoint from the daemon's config: see [`HomeDaemons::of`].
-    pub fn new(app_home: impl Into<PathBuf>, daemon_home: impl Into<PathBuf>, own: Endpoint) -> Self {
+    pub fn new(app_home: impl Into<Utf8PathBuf>, daemon_home: impl Into<Utf8PathBuf>, own: Endpoint) -> Self {
         let app_home = app_home.into();
         let legacy = (!cfg!(windows)).then(|| Endpoint::unix(app_home.join("daemon.sock")));
         Self {
@@ -181,7 +181,7 @@ impl HomeDaemons {
             }
         };
         let place = daemon.place();
-        tracing::info!(pid = daemon.pid(), place = %place.display(), ?stopped, "a daemon was asked to end");
+        tracing::info!(pid = daemon.pid(), %place, ?stopped, "a daemon was asked to end");
         stopped
     }
 
@@ -192,7 +192,7 @@ impl HomeDaemons {
     /// Returns whether the process that listens is a daemon. A config can name the socket of any
     /// program; only the sockets inside the homes are a daemon's in any case.
     fn is_a_daemon(&self, endpoint: &Endpoint, probe: &Probe) -> bool {
-        let homes = [self.app_home.as_path(), &self.daemon_home];
+        let homes = [&*self.app_home, &*self.daemon_home];
         let serves = || {
             let strays = orphans_of_each(homes, &self.home_variable);
             strays.iter().flatten().any(|stray| Some(stray.pid) == probe.pid())
@@ -213,7 +213,7 @@ impl HomeDaemons {
         Some(RunningDaemon { kind: DaemonKind::Listening { endpoint, probe: found }, legacy, verified })
     }
 
-    fn home(&self, legacy: bool) -> &Path {
+    fn home(&self, legacy: bool) -> &Utf8Path {
         if legacy { &self.app_home } else { &self.daemon_home }
     }
 
@@ -249,7 +249,7 @@ impl HomeDaemons {
 
     /// Returns the processes that serve one of the homes, with or without a reachable socket.
     fn serving_processes(&self) -> Vec<RunningDaemon> {
-        let homes = [self.app_home.as_path(), &self.daemon_home];
+        let homes = [&*self.app_home, &*self.daemon_home];
         let found = orphans_of_each(homes, &self.home_variable);
         let bystanders = self.bystanders().clone();
         let is_no_bystander =
@@ -279,11 +279,9 @@ impl RunningDaemon {
 
     /// Returns the path of the socket, or the home of an orphan.
     #[must_use]
-    pub fn place(&self) -> PathBuf {
+    pub fn place(&self) -> Utf8PathBuf {
         match &self.kind {
-            DaemonKind::Listening { endpoint, .. } => {
-                endpoint.path().map_or_else(|| endpoint.to_string().into(), Path::to_path_buf)
-            }
+            DaemonKind::Listening { endpoint, .. } => endpoint.to_string().into(),
             DaemonKind::Orphan { home, .. } => home.clone(),
         }
     }

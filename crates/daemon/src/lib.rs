@@ -40,7 +40,7 @@ pub use endpoint::Endpoint;
 pub use error::ControlError;
 pub use events::{Event, EventStream, Pushed};
 pub use home_daemons::{DaemonKind, HomeDaemons, RunningDaemon};
-pub use log::last_log_lines;
+pub use log::{last_log_lines, log_path};
 /// The permit to start a daemon, and the Device ID that it must have.
 pub use myownllm_identity as identity;
 pub use myownllm_identity::{Expected, StartPermit};

@@ -3,11 +3,12 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use myownllm_config_model::masking::mask_line;
 use myownllm_durable_fs::{Disk, DiskError, LockedDir, rename_or_link};
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 /// The longest end of a log that is read for its last lines.
 const TAIL: u64 = 16 * 1024;
@@ -15,19 +16,24 @@ const MAX_LINE_CHARS: usize = 500;
 /// The number of former logs that are kept.
 const KEPT_LOGS: usize = 4;
 
+/// Returns the path of the log of a daemon with this home, if its [`SpawnRequest`](crate::SpawnRequest)
+/// names no other.
+#[must_use]
+pub fn log_path(home: &Utf8Path) -> Utf8PathBuf {
+    home.join("daemon.log")
+}
+
 /// Returns the path of the `number`-th former log.
-fn numbered(log: &Path, number: usize) -> PathBuf {
-    let mut name = log.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    name.into()
+fn numbered(log: &Utf8Path, number: usize) -> Utf8PathBuf {
+    format!("{log}.{number}").into()
 }
 
 /// Makes room for a new log: the present log becomes number 1, and so on. Keeps [`KEPT_LOGS`]
 /// former logs. An empty log is removed. A number that is taken by anything but a file is left out.
-pub(crate) fn rotate(lock: &LockedDir, log: &Path) -> io::Result<()> {
+pub(crate) fn rotate(lock: &LockedDir, log: &Utf8Path) -> io::Result<()> {
     let Some(size) = present(lock, log)? else { return Ok(()) };
     if size == 0 {
-        return lock.unlink(log).map_err(into_io);
+        return lock.unlink(log.as_ref()).map_err(into_io);
     }
     let mut former = Vec::new();
     for path in (1..=KEPT_LOGS).map(|number| numbered(log, number)) {
@@ -40,17 +46,17 @@ pub(crate) fn rotate(lock: &LockedDir, log: &Path) -> io::Result<()> {
     }
     let Some(last) = former.last() else { return Err(not_a_file(&numbered(log, 1))) };
     if present(lock, last)?.is_some() {
-        lock.unlink(last).map_err(into_io)?;
+        lock.unlink(last.as_ref()).map_err(into_io)?;
     }
     for pair in former.windows(2).rev() {
-        rename_or_link(lock, &pair[0], &pair[1]).map_err(into_io)?;
+        rename_or_link(lock, pair[0].as_ref(), pair[1].as_ref()).map_err(into_io)?;
     }
-    rename_or_link(lock, log, &former[0]).map(drop).map_err(into_io)
+    rename_or_link(lock, log.as_ref(), former[0].as_ref()).map(drop).map_err(into_io)
 }
 
 /// Returns the size of a log. Fails for anything that is no file: it is not ours to move.
-fn present(lock: &LockedDir, path: &Path) -> io::Result<Option<u64>> {
-    match lock.stat(path) {
+fn present(lock: &LockedDir, path: &Utf8Path) -> io::Result<Option<u64>> {
+    match lock.stat(path.as_ref()) {
         Ok(meta) if meta.is_file() || meta.is_symlink() => Ok(Some(meta.len)),
         Ok(_) => Err(not_a_file(path)),
         Err(e) if e.is_not_found() => Ok(None),
@@ -58,8 +64,8 @@ fn present(lock: &LockedDir, path: &Path) -> io::Result<Option<u64>> {
     }
 }
 
-fn not_a_file(path: &Path) -> io::Error {
-    io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is not a file", path.display()))
+fn not_a_file(path: &Utf8Path) -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, format!("{path} is not a file"))
 }
 
 fn into_io(e: DiskError) -> io::Error {
@@ -67,7 +73,7 @@ fn into_io(e: DiskError) -> io::Error {
 }
 
 /// Creates a log that this user alone can read.
-pub(crate) fn create(log: &Path) -> io::Result<File> {
+pub(crate) fn create(log: &Utf8Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     // Opens for appending: several candidates write in turn, and a daemon's children beside it.
     options.append(true).read(true).create_new(true);
@@ -88,19 +94,19 @@ pub(crate) fn announce(mut file: &File, app: &str, program: &Path) -> io::Result
 
 /// Returns the last lines of a daemon's log, at most `lines`, without secrets and control
 /// characters. Returns none if the log cannot be read.
-pub fn last_log_lines(log: &Path, lines: usize) -> Vec<String> {
+pub fn last_log_lines(log: &Utf8Path, lines: usize) -> Vec<String> {
     tail(log, 0, lines)
 }
 
 /// Returns the last lines after the byte `from`, as [`last_log_lines`].
-pub(crate) fn tail(log: &Path, from: u64, lines: usize) -> Vec<String> {
+pub(crate) fn tail(log: &Utf8Path, from: u64, lines: usize) -> Vec<String> {
     let Ok(bytes) = end_of(log, from) else { return Vec::new() };
     let text = String::from_utf8_lossy(&bytes);
     let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     all[all.len().saturating_sub(lines)..].iter().map(|line| printable(line)).collect()
 }
 
-fn end_of(log: &Path, from: u64) -> io::Result<Vec<u8>> {
+fn end_of(log: &Utf8Path, from: u64) -> io::Result<Vec<u8>> {
     let mut file = open_to_read(log)?;
     let length = file.metadata()?.len();
     let start = from.max(length.saturating_sub(TAIL));
@@ -115,7 +121,7 @@ fn end_of(log: &Path, from: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn open_to_read(log: &Path) -> io::Result<File> {
+fn open_to_read(log: &Utf8Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
     // Prevents a pipe under this name from blocking the open.
@@ -150,16 +156,20 @@ mod tests {
 
     use super::*;
 
-    fn lock(log: &Path) -> LockedDir {
-        RealDisk.lock(log.parent().unwrap(), Duration::ZERO).unwrap()
+    fn utf8(dir: &tempfile::TempDir) -> &Utf8Path {
+        Utf8Path::from_path(dir.path()).unwrap()
     }
 
-    fn written(log: &Path, text: &str) {
+    fn lock(log: &Utf8Path) -> LockedDir {
+        RealDisk.lock(log.parent().unwrap().as_ref(), Duration::ZERO).unwrap()
+    }
+
+    fn written(log: &Utf8Path, text: &str) {
         rotate(&lock(log), log).unwrap();
         create(log).unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    fn listed(dir: &Path) -> Vec<(String, String)> {
+    fn listed(dir: &Utf8Path) -> Vec<(String, String)> {
         let mut all: Vec<_> = std::fs::read_dir(dir)
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -175,11 +185,12 @@ mod tests {
     #[test]
     fn rotate_keeps_four_former_logs() {
         let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("daemon.log");
+        let dir = utf8(&dir);
+        let log = log_path(dir);
         for text in ["zero", "one", "two", "three", "four", "five"] {
             written(&log, text);
         }
-        let all = listed(dir.path());
+        let all = listed(dir);
         let names: Vec<_> = all.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         assert_eq!(
             names,
@@ -196,17 +207,19 @@ mod tests {
     #[test]
     fn rotate_keeps_former_logs_when_the_present_log_is_empty() {
         let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("daemon.log");
+        let dir = utf8(&dir);
+        let log = log_path(dir);
         for text in ["one", "", "", "", "", ""] {
             written(&log, text);
         }
-        assert_eq!(listed(dir.path()).len(), 2);
+        assert_eq!(listed(dir).len(), 2);
     }
 
     #[test]
     fn rotate_fails_and_moves_nothing_when_the_log_is_a_directory() {
         let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("daemon.log");
+        let dir = utf8(&dir);
+        let log = log_path(dir);
         std::fs::DirBuilder::new().create(&log).unwrap();
         assert!(rotate(&lock(&log), &log).is_err());
         assert!(std::fs::metadata(&log).unwrap().is_dir());
@@ -215,12 +228,13 @@ mod tests {
     #[test]
     fn rotate_leaves_out_a_number_that_a_directory_has() {
         let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("daemon.log");
+        let dir = utf8(&dir);
+        let log = log_path(dir);
         std::fs::DirBuilder::new().create(numbered(&log, 1)).unwrap();
         for text in ["one", "two", "three"] {
             written(&log, text);
         }
-        let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+        let text = |path: &Utf8Path| std::fs::read_to_string(path).unwrap();
         assert_eq!(text(&log), "three");
         assert_eq!(text(&numbered(&log, 2)), "two");
         assert_eq!(text(&numbered(&log, 3)), "one");
@@ -229,7 +243,8 @@ mod tests {
     #[test]
     fn rotate_moves_a_symlink_without_writing_through_it() {
         let dir = tempfile::tempdir().unwrap();
-        let (log, precious) = (dir.path().join("daemon.log"), dir.path().join("precious"));
+        let dir = utf8(&dir);
+        let (log, precious) = (dir.join("daemon.log"), dir.join("precious"));
         create(&precious).unwrap().write_all(b"precious").unwrap();
         std::os::unix::fs::symlink(&precious, &log).unwrap();
         written(&log, "new");
@@ -240,7 +255,8 @@ mod tests {
     #[test]
     fn created_log_is_readable_by_its_owner_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("daemon.log");
+        let dir = utf8(&dir);
+        let log = log_path(dir);
         create(&log).unwrap();
         assert_eq!(std::fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(create(&log).is_err(), "nothing is opened that is there already");
@@ -249,7 +265,8 @@ mod tests {
     #[test]
     fn tail_masks_a_secret_whose_name_is_coloured() {
         let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("daemon.log");
+        let dir = utf8(&dir);
+        let log = log_path(dir);
         let line =
             "\x1b[2m12:00\x1b[0m \x1b[32m INFO\x1b[0m relay \x1b[3mcredential\x1b[0m\x1b[2m=\x1b[0mhunter2\n";
         create(&log).unwrap().write_all(line.as_bytes()).unwrap();
@@ -263,7 +280,8 @@ mod tests {
     #[test]
     fn tail_is_short_and_holds_no_control_character() {
         let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("daemon.log");
+        let dir = utf8(&dir);
+        let log = log_path(dir);
         let mut file = create(&log).unwrap();
         file.write_all(b"before\n").unwrap();
         let from = file.metadata().unwrap().len();
@@ -277,13 +295,14 @@ mod tests {
         assert_eq!(tail[1], "red\u{fffd}\u{fffd}");
         assert!(tail[2].chars().count() < 510);
         assert!(super::tail(&log, file.metadata().unwrap().len(), 3).is_empty());
-        assert!(super::tail(&dir.path().join("missing"), 0, 3).is_empty());
+        assert!(super::tail(&dir.join("missing"), 0, 3).is_empty());
     }
 
     #[test]
     fn tail_masks_secrets() {
         let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("daemon.log");
+        let dir = utf8(&dir);
+        let log = log_path(dir);
         written(&log, "before\nread {\"secret_key\": \"hunter2\", \"n\": 1}\n");
         assert_eq!(tail(&log, 7, 3), ["read {\"secret_key\": \"********\", \"n\": 1}"]);
         // Here the part of the log that is read begins after the name of the secret.

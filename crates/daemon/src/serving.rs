@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use myownllm_paths::camino::Utf8Path;
+
 use crate::{
     process::{HOME_VARIABLE, PROGRAM_NAME, SPAWN_MARK},
     procfs::{self, as_path, entry},
@@ -17,8 +19,8 @@ use crate::{
 /// A socket, and the homes of which its daemon must serve one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SocketQuery<'a> {
-    pub(crate) socket: &'a Path,
-    pub(crate) homes: &'a [&'a Path],
+    pub(crate) socket: &'a Utf8Path,
+    pub(crate) homes: &'a [&'a Utf8Path],
     pub(crate) home_variable: &'a str,
 }
 
@@ -97,9 +99,10 @@ impl SocketQuery<'_> {
         // A socket outside of the homes says nothing about a home: a config can name any socket.
         let is_inside = || {
             let dir = self.socket.parent();
-            self.homes
-                .iter()
-                .any(|home| self.socket.starts_with(home) || dir.is_some_and(|dir| is_same_file(dir, home)))
+            self.homes.iter().any(|home| {
+                self.socket.starts_with(home)
+                    || dir.is_some_and(|dir| is_same_file(dir.as_ref(), home.as_ref()))
+            })
         };
         match (listens, accepts) {
             (true, true) if is_inside() || is_told() => Some(ServerEvidence::Accepts),
@@ -121,20 +124,20 @@ impl SocketQuery<'_> {
             socket
                 .path
                 .parent()
-                .is_some_and(|bound_in| is_same_file(&resolve_for_process(pid, bound_in), dir))
+                .is_some_and(|bound_in| is_same_file(&resolve_for_process(pid, bound_in), dir.as_ref()))
         };
         table.held_by(pid).into_iter().filter(is_here).collect()
     }
 
     fn table(&self, pid: u32) -> SocketTable {
-        SocketTable::of(pid, |path| path.file_name() == self.socket.file_name())
+        SocketTable::of(pid, |path| path.file_name() == self.socket.as_std_path().file_name())
     }
 }
 
 /// Returns the process to name to people for a socket that accepted a connection: the process that
 /// serves it, or, if the system does not show that one, the process that called `listen`. It is no
 /// proof.
-pub(crate) fn likely_server(socket: &Path, listener: Option<u32>) -> Option<u32> {
+pub(crate) fn likely_server(socket: &Utf8Path, listener: Option<u32>) -> Option<u32> {
     let served = SocketQuery { socket, homes: &[socket.parent()?], home_variable: HOME_VARIABLE };
     match served.process(listener) {
         Ok(pid) | Err(Unverified::Hidden(pid)) => Some(pid),
@@ -146,7 +149,7 @@ pub(crate) fn likely_server(socket: &Path, listener: Option<u32>) -> Option<u32>
 
 /// Returns the listening process if exactly one holds the socket: for a socket that accepted no
 /// connection.
-pub(crate) fn sole_listener(socket: &Path) -> Option<u32> {
+pub(crate) fn sole_listener(socket: &Utf8Path) -> Option<u32> {
     let served = SocketQuery { socket, homes: &[], home_variable: "" };
     let table = served.table(std::process::id());
     let mut all = procfs::all_pids().filter(|pid| served.listens_in(&table, *pid));
@@ -156,7 +159,7 @@ pub(crate) fn sole_listener(socket: &Path) -> Option<u32> {
 
 /// Returns whether a process listens on a socket that denies us the connection, from the tables of
 /// all visible network namespaces. Returns `None` if the tables do not decide it.
-pub(crate) fn has_listener(socket: &Path) -> Option<bool> {
+pub(crate) fn has_listener(socket: &Utf8Path) -> Option<bool> {
     let served = SocketQuery { socket, homes: &[], home_variable: "" };
     let ourselves = std::process::id();
     if !procfs::shows_our_namespace() {
@@ -186,7 +189,7 @@ pub(crate) fn has_listener(socket: &Path) -> Option<bool> {
                 None => None,
             };
             match (meant.as_deref().and_then(Path::parent), socket.parent()) {
-                (Some(meant), Some(dir)) if is_same_file(meant, dir) => return Some(true),
+                (Some(meant), Some(dir)) if is_same_file(meant, dir.as_ref()) => return Some(true),
                 // This relative path cannot name the socket, whatever directory it is relative to.
                 (None, _) if other.path.is_relative() && !socket.ends_with(&other.path) => {}
                 (Some(_), _) => {}
@@ -217,22 +220,22 @@ pub(crate) fn has_daemon_name(program: &Path) -> bool {
 }
 
 /// Returns whether the environment of a process names `home` as a daemon's home.
-pub(crate) fn names_home(pid: u32, home: &Path, home_variable: &str) -> bool {
+pub(crate) fn names_home(pid: u32, home: &Utf8Path, home_variable: &str) -> bool {
     // A home that does not exist yet can only be compared by name.
     let is_there = std::fs::metadata(home).is_ok();
     procfs::has_in_environment(pid, |entry| {
         let value = entry.strip_prefix(home_variable.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
         // The daemon trims the value too.
         value.map(|value| as_path(value.trim_ascii())).is_some_and(|named| match is_there {
-            true => is_same_file(&resolve_for_process(pid, named), home),
+            true => is_same_file(&resolve_for_process(pid, named), home.as_ref()),
             false => named == home,
         })
     })
 }
 
 /// Returns whether `home` is the working directory of a process.
-pub(crate) fn has_working_dir(pid: u32, home: &Path) -> bool {
-    is_same_file(&entry(pid, "cwd"), home)
+pub(crate) fn has_working_dir(pid: u32, home: &Utf8Path) -> bool {
+    is_same_file(&entry(pid, "cwd"), home.as_ref())
 }
 
 /// Returns whether a process listens on a socket that was bound to a path in `dir`, or, without

@@ -96,7 +96,7 @@ fn start(request: &SpawnRequest<'_>, is_cancelled: IsCancelled<'_>) -> Result<Sp
             Err(StartFailure::Occupied(found)) => return Err(occupied(request, found)),
         }
     }
-    Err(SpawnError::AllFailed { home: request.home().into(), tried })
+    Err(SpawnError::AllFailed { home: request.home().to_owned(), tried })
 }
 
 fn skipped(candidate: &Candidate) -> CandidateOutcome {
@@ -125,13 +125,13 @@ fn not_needed(candidate: &Candidate) -> CandidateOutcome {
 fn check<'r>(request: &'r SpawnRequest<'_>) -> Result<&'r str, SpawnError> {
     let home = request.home();
     if !home.is_absolute() {
-        return Err(SpawnError::HomeRelative { home: home.into() });
+        return Err(SpawnError::HomeRelative { home: home.to_owned() });
     }
     request.permit.check().map_err(|refusal| SpawnError::Identity(Box::new(refusal)))?;
     ensure_free(request)?;
     check_endpoint(request)?;
     check_socket_file(&request.endpoint)?;
-    ensure_home(request).map_err(|source| SpawnError::Home { home: home.into(), source })?;
+    ensure_home(request).map_err(|source| SpawnError::Home { home: home.to_owned(), source })?;
     Ok(home.as_str())
 }
 
@@ -145,12 +145,12 @@ fn check_endpoint(request: &SpawnRequest<'_>) -> Result<(), SpawnError> {
     let config = request.permit.daemon_config();
     let named = ControlSocket::read(config, &RealLookup).map_err(|error| {
         let problem = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        SpawnError::Config { path: config.into(), problem }
+        SpawnError::Config { path: config.to_owned(), problem }
     })?;
     let socket = named.named().map_or_else(|| request.home().join("daemon.sock"), Utf8Path::to_owned);
     match Endpoint::unix(&socket).is_same_place(&request.endpoint) {
         true => Ok(()),
-        false => Err(SpawnError::OtherSocket { endpoint: request.endpoint.clone(), socket: socket.into() }),
+        false => Err(SpawnError::OtherSocket { endpoint: request.endpoint.clone(), socket }),
     }
 }
 

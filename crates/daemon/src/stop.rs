@@ -1,10 +1,8 @@
 //! The end of a daemon that this program did not start.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
+use myownllm_paths::camino::Utf8Path;
 use serde::Serialize;
 
 use crate::{Endpoint, error::inspect_process_command, process::HOME_VARIABLE};
@@ -182,7 +180,7 @@ impl OrphanDaemon {
 /// No process is verified to serve the socket; the daemon belongs to another user; it does not
 /// exit; or the platform shows no processes.
 pub fn stop_daemon(endpoint: &Endpoint, within: Duration) -> Result<StoppedDaemon, StopError> {
-    let home = endpoint.path().and_then(Path::parent).unwrap_or(Path::new(""));
+    let home = endpoint.path().and_then(Utf8Path::parent).unwrap_or(Utf8Path::new(""));
     stop_daemon_of(endpoint, &[home], HOME_VARIABLE, within)
 }
 
@@ -190,14 +188,14 @@ pub fn stop_daemon(endpoint: &Endpoint, within: Duration) -> Result<StoppedDaemo
 /// [`stop_daemon`] would signal it. Only Linux shows this.
 #[must_use]
 pub fn process_serves(endpoint: &Endpoint, pid: u32) -> bool {
-    let home = endpoint.path().and_then(Path::parent).unwrap_or(Path::new(""));
+    let home = endpoint.path().and_then(Utf8Path::parent).unwrap_or(Utf8Path::new(""));
     process_serves_home(endpoint, &[home], HOME_VARIABLE, pid)
 }
 
 /// Does the same as [`process_serves`] for a socket that may lie outside of its daemon's home.
 pub(crate) fn process_serves_home(
     endpoint: &Endpoint,
-    homes: &[&Path],
+    homes: &[&Utf8Path],
     home_variable: &str,
     pid: u32,
 ) -> bool {
@@ -214,7 +212,7 @@ pub(crate) fn process_serves_home(
 /// process must be verified to serve one of the `homes`.
 pub(crate) fn stop_daemon_of(
     endpoint: &Endpoint,
-    homes: &[&Path],
+    homes: &[&Utf8Path],
     home_variable: &str,
     within: Duration,
 ) -> Result<StoppedDaemon, StopError> {
@@ -225,13 +223,13 @@ pub(crate) fn stop_daemon_of(
 /// daemon's program with `serve` or listen on a socket in the home, reachable or not; and those that
 /// [`spawn`](crate::spawn) started and that do not listen yet. Only Linux shows them, and only to
 /// their own user and to root; otherwise the list is empty.
-pub fn orphans_of(home: &Path, home_variable: &str) -> Vec<OrphanDaemon> {
+pub fn orphans_of(home: &Utf8Path, home_variable: &str) -> Vec<OrphanDaemon> {
     let [found] = orphans_of_each([home], home_variable);
     found
 }
 
 /// Does the same as [`orphans_of`] for several homes with one scan of all processes.
-pub fn orphans_of_each<const N: usize>(homes: [&Path; N], home_variable: &str) -> [Vec<OrphanDaemon>; N] {
+pub fn orphans_of_each<const N: usize>(homes: [&Utf8Path; N], home_variable: &str) -> [Vec<OrphanDaemon>; N] {
     platform::orphans_of_each(homes, home_variable)
 }
 
@@ -241,7 +239,7 @@ pub fn orphans_of_each<const N: usize>(homes: [&Path; N], home_variable: &str) -
 /// The process does not exit, or the system denies the signal.
 pub fn stop_orphan(
     stray: &OrphanDaemon,
-    home: &Path,
+    home: &Utf8Path,
     home_variable: &str,
     within: Duration,
 ) -> Result<StoppedDaemon, StopError> {
@@ -258,7 +256,7 @@ mod platform {
 
     pub(super) fn stop_daemon(
         endpoint: &Endpoint,
-        _: &[&Path],
+        _: &[&Utf8Path],
         _: &str,
         within: Duration,
     ) -> Result<StoppedDaemon, StopError> {
@@ -275,13 +273,13 @@ mod platform {
         }
     }
 
-    pub(super) fn orphans_of_each<const N: usize>(_: [&Path; N], _: &str) -> [Vec<OrphanDaemon>; N] {
+    pub(super) fn orphans_of_each<const N: usize>(_: [&Utf8Path; N], _: &str) -> [Vec<OrphanDaemon>; N] {
         [const { Vec::new() }; N]
     }
 
     pub(super) fn stop_orphan(
         stray: &OrphanDaemon,
-        home: &Path,
+        home: &Utf8Path,
         _: &str,
         _: Duration,
     ) -> Result<StoppedDaemon, StopError> {
@@ -306,7 +304,7 @@ mod platform {
 
     pub(super) fn stop_daemon(
         endpoint: &Endpoint,
-        homes: &[&Path],
+        homes: &[&Utf8Path],
         home_variable: &str,
         within: Duration,
     ) -> Result<StoppedDaemon, StopError> {
@@ -316,7 +314,7 @@ mod platform {
         let Some((connection, listener)) = connected(endpoint, deadline)? else {
             return Ok(StoppedDaemon::WasAbsent);
         };
-        let socket = endpoint.path().unwrap_or(Path::new(""));
+        let socket = endpoint.path().unwrap_or(Utf8Path::new(""));
         let served = SocketQuery { socket, homes, home_variable };
         let (handle, pid) = verified_server(&served, endpoint, listener, deadline)?;
         ask_to_exit(&handle, pid, endpoint)?;
@@ -387,7 +385,7 @@ mod platform {
     }
 
     /// Returns the process that is verified to serve the socket.
-    pub(super) fn server(endpoint: &Endpoint, homes: &[&Path], home_variable: &str) -> Option<u32> {
+    pub(super) fn server(endpoint: &Endpoint, homes: &[&Utf8Path], home_variable: &str) -> Option<u32> {
         let deadline = deadline_after(PROBE_TIMEOUT);
         let (_connection, listener) = connected(endpoint, deadline).ok()??;
         let served = SocketQuery { socket: endpoint.path()?, homes, home_variable };
@@ -485,7 +483,7 @@ mod platform {
     }
 
     pub(super) fn orphans_of_each<const N: usize>(
-        homes: [&Path; N],
+        homes: [&Utf8Path; N],
         home_variable: &str,
     ) -> [Vec<OrphanDaemon>; N] {
         let ourselves = std::process::id();
@@ -527,15 +525,15 @@ mod platform {
 
         /// Returns whether the process is seen to serve the home: its environment names the home,
         /// and it is the daemon's program or listens on a socket that was bound in the home.
-        fn serves(&self, home: &Path, home_variable: &str) -> bool {
+        fn serves(&self, home: &Utf8Path, home_variable: &str) -> bool {
             serving::names_home(self.pid, home, home_variable)
-                && (self.is_daemon || serving::listens_in(self.pid, Some(home)))
+                && (self.is_daemon || serving::listens_in(self.pid, Some(home.as_ref())))
         }
 
         /// Returns whether [`spawn`](crate::spawn) started the process, or its ancestor, as a daemon
         /// of the home, and it does not listen yet. It may be a helper of a script, so this is no
         /// proof.
-        fn is_starting(&self, home: &Path, home_variable: &str) -> bool {
+        fn is_starting(&self, home: &Utf8Path, home_variable: &str) -> bool {
             serving::names_home(self.pid, home, home_variable) && self.is_on_its_way()
         }
 
@@ -549,13 +547,13 @@ mod platform {
         }
     }
 
-    pub(crate) fn is_same_dir(a: &Path, b: &Path) -> bool {
+    pub(crate) fn is_same_dir(a: &std::path::Path, b: &std::path::Path) -> bool {
         a == b || matches!((std::fs::canonicalize(a), std::fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
     }
 
     pub(super) fn stop_orphan(
         stray: &OrphanDaemon,
-        home: &Path,
+        home: &Utf8Path,
         home_variable: &str,
         within: Duration,
     ) -> Result<StoppedDaemon, StopError> {

@@ -1,22 +1,23 @@
 //! The processes that may write to a directory in which no daemon should write.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 /// The traces by which a process is found.
 #[derive(Clone, Debug)]
 pub struct SuspectSearch<'a> {
     /// The directory.
-    pub dir: &'a Path,
+    pub dir: &'a Utf8Path,
     /// The variable that tells a daemon its home.
     pub home_variable: &'a str,
     /// Files in the directory that a writer may have open.
-    pub files: &'a [PathBuf],
+    pub files: &'a [Utf8PathBuf],
     /// The file name of the program whose older versions are known to write there.
     pub program: &'a str,
     /// The home of the user to whom the program belongs.
-    pub user_home: &'a Path,
+    pub user_home: &'a Utf8Path,
 }
 
 /// A process that may be the writer, with the evidence for it.
@@ -129,7 +130,7 @@ mod platform {
                 has_in_environment(pid, |entry| {
                     entry
                         .strip_prefix(b"HOME=")
-                        .is_some_and(|home| is_same_dir(as_path(home), traces.user_home))
+                        .is_some_and(|home| is_same_dir(as_path(home), traces.user_home.as_ref()))
                 })
             };
             let evidence = if let Some(file) = open_file_of(pid, &files) {
@@ -150,15 +151,15 @@ mod platform {
 
     /// Returns whether a process runs a program of this name. The kernel marks a program that was
     /// replaced since.
-    fn is_program(exe: &Path, name: &str) -> bool {
+    fn is_program(exe: &std::path::Path, name: &str) -> bool {
         let file = exe.file_name().map(|file| file.to_string_lossy());
         file.is_some_and(|file| file.strip_suffix(" (deleted)").unwrap_or(&file) == name)
     }
 
     /// Resolves symlinks: the kernel names open files without them.
-    fn resolved(file: &Path) -> PathBuf {
-        let in_folder = || Some(std::fs::canonicalize(file.parent()?).ok()?.join(file.file_name()?));
-        std::fs::canonicalize(file).ok().or_else(in_folder).unwrap_or_else(|| file.to_owned())
+    fn resolved(file: &Utf8Path) -> PathBuf {
+        let in_dir = || Some(std::fs::canonicalize(file.parent()?).ok()?.join(file.file_name()?));
+        std::fs::canonicalize(file).ok().or_else(in_dir).unwrap_or_else(|| file.into())
     }
 
     /// Returns the first of the files that the process has open.

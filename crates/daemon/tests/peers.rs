@@ -46,7 +46,7 @@ fn probe_is_absent_when_no_process_listens() {
     let absent = |why| Probe::Absent { why };
     assert_eq!(probe(&peer.endpoint(), WITHIN), absent(Absence::NoSocket));
     // A file instead of the socket's directory.
-    let file = peer.dir.path().join("f");
+    let file = peer.path().with_file_name("f");
     std::fs::OpenOptions::new().create_new(true).write(true).open(&file).unwrap();
     assert_eq!(probe(&Endpoint::unix(file.join("s")), WITHIN), absent(Absence::NoSocket));
     // A regular file, and the socket of a killed daemon.

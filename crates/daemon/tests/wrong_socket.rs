@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
 #![cfg(unix)]
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use myownllm_daemon::identity::{IdentityPaths, start_permit};
 use myownllm_daemon::{Candidate, Endpoint, HomeDaemons, Origin, SpawnError, SpawnRequest, spawn};
 use myownllm_durable_fs::{Disk, RealDisk};
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_paths::{CheckedLayout, Env, Mode, PathResolver, RealLookup, Resolver};
 use rstest::rstest;
 
@@ -41,12 +41,12 @@ impl Home {
 const NAMED: &str = r#"{"version": 3, "daemon": {"control_socket": "/tmp/named-by-the-config.sock"}}"#;
 
 #[rstest]
-#[case::config_names_a_socket(Some(NAMED), |layout: &CheckedLayout| layout.daemon_socket.clone().into())]
-#[case::config_names_none(Some("{}"), |_: &CheckedLayout| PathBuf::from("/tmp/elsewhere.sock"))]
-#[case::no_config(None, |_: &CheckedLayout| PathBuf::from("/tmp/elsewhere.sock"))]
+#[case::config_names_a_socket(Some(NAMED), |layout: &CheckedLayout| layout.daemon_socket.clone())]
+#[case::config_names_none(Some("{}"), |_: &CheckedLayout| Utf8PathBuf::from("/tmp/elsewhere.sock"))]
+#[case::no_config(None, |_: &CheckedLayout| Utf8PathBuf::from("/tmp/elsewhere.sock"))]
 fn start_at_a_socket_that_the_daemon_would_not_use_is_refused(
     #[case] config: Option<&str>,
-    #[case] wrong: fn(&CheckedLayout) -> PathBuf,
+    #[case] wrong: fn(&CheckedLayout) -> Utf8PathBuf,
 ) {
     let home = Home::new(config);
     let error = home.start_at(Endpoint::unix(wrong(&home.layout)));
@@ -61,8 +61,8 @@ fn start_at_a_socket_that_the_daemon_would_not_use_is_refused(
 fn endpoint_of_the_layout_is_the_right_one(#[case] config: Option<&str>) {
     let home = Home::new(config);
     let own = Endpoint::of(&home.layout, Mode::OwnLlm).unwrap();
-    let wanted = config
-        .map_or(home.layout.daemon_socket.as_std_path(), |_| Path::new("/tmp/named-by-the-config.sock"));
+    let wanted =
+        config.map_or(&*home.layout.daemon_socket, |_| Utf8Path::new("/tmp/named-by-the-config.sock"));
     assert_eq!(own.path(), Some(wanted));
     assert_eq!(HomeDaemons::of(&home.layout).unwrap().own, own);
     let error = home.start_at(own);
@@ -76,5 +76,5 @@ fn socket_that_an_overwritten_config_names_is_looked_at() {
     std::fs::write(&home.layout.app_config, NAMED).unwrap();
     let daemons = HomeDaemons::of(&home.layout).unwrap();
     let at: Vec<_> = daemons.legacy.iter().filter_map(Endpoint::path).collect();
-    assert_eq!(at, [Path::new("/tmp/named-by-the-config.sock"), home.layout.legacy_socket.as_ref()]);
+    assert_eq!(at, [Utf8Path::new("/tmp/named-by-the-config.sock"), &home.layout.legacy_socket]);
 }

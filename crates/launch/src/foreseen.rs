@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use myownllm_daemon::SpawnError;
+use myownllm_daemon::{SpawnError, log_path};
 use myownllm_durable_fs::trust::unchangeable_part;
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, move_aside, quote};
 use myownllm_migration::{MigrationError, Plan as MovePlan, Step};
@@ -82,9 +82,9 @@ fn unlocked(disk: &dyn Disk, path: &Path) -> Option<String> {
 /// Reports that no daemon could be started because its log could not be written.
 pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
     let home = &context.layout.daemon_home;
-    let path = home.join("daemon.log");
+    let path = log_path(home);
     let refused = |source: io::Error, hint: String| {
-        Diagnostic::from(&SpawnError::Log { path: path.clone().into(), source }).hint(hint)
+        Diagnostic::from(&SpawnError::Log { path: path.clone(), source }).hint(hint)
     };
     if let Some(hint) = [home, &path].into_iter().find_map(|path| unlocked(context.disk, path.as_ref())) {
         return Some(refused(protected(), hint));

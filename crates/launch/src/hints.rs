@@ -159,7 +159,7 @@ mod tests {
     fn the_way_out_of_what_goes_wrong_with_a_daemon_is_a_command() {
         let endpoint = || Endpoint::unix("/h/daemon.sock");
         let op = || "network_add".to_owned();
-        let path = || std::path::PathBuf::from(sim_path!("/h/a b"));
+        let path = || sim_path!("/h/a b").into();
         for pid in [None, Some(7)] {
             let errors = [
                 ControlError::Unreachable { endpoint: endpoint(), source: failed() },

@@ -230,8 +230,7 @@ pub fn settle_live(
 pub fn orphan_diagnostic(live: &RunningDaemon, options: &Options<'_>) -> Diagnostic {
     let home = live.place();
     let process = live.pid().map_or_else(String::new, |pid| format!(" (process {pid})"));
-    let message =
-        format!("a daemon{process} serves {} and cannot be reached: {}", home.display(), live.note());
+    let message = format!("a daemon{process} serves {home} and cannot be reached: {}", live.note());
     // A repair ends only the daemons of the old location.
     let hint = match live.legacy {
         true => stop_legacy_command(options.program),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use myownllm_daemon::{Endpoint, Probe, Role, Spawned, StoppedDaemon, process_serves};
 use myownllm_durable_fs::quote;
+use myownllm_paths::camino::Utf8PathBuf;
 
 use crate::context::{Context, Options};
 use crate::diagnostic::{Class, Diagnostic};
@@ -19,7 +20,7 @@ pub struct EndedDaemon {
     /// The process id.
     pub pid: u32,
     /// The socket, or the home of a daemon without a reachable socket.
-    pub place: PathBuf,
+    pub place: Utf8PathBuf,
     /// The duration in milliseconds.
     pub took_ms: u64,
 }

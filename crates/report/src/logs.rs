@@ -1,7 +1,5 @@
 //! The changes that this program made in the home, and the log that the daemon wrote.
 
-use std::path::PathBuf;
-
 use myownllm_daemon::{Endpoint, Probe};
 use myownllm_launch::Diagnostic;
 use myownllm_launch::words::daemon_words;
@@ -38,15 +36,10 @@ fn head(entry: &Entry) -> String {
     format!("{}  {}", entry.at.get(..19).unwrap_or(&entry.at).replace('T', " "), entry.command)
 }
 
-/// Returns the log of a daemon that this program starts.
-fn daemon_log(home: &HomeView<'_>) -> PathBuf {
-    home.layout.daemon_home.join("daemon.log").into()
-}
-
 /// Returns the last lines of the daemon's log, without secrets.
 #[must_use]
 pub fn daemon_log_lines(home: &HomeView<'_>, most: usize) -> (Page, Value, Vec<Diagnostic>) {
-    let path = daemon_log(home);
+    let path = myownllm_daemon::log_path(&home.layout.daemon_home);
     let lines = myownllm_daemon::last_log_lines(&path, most);
     let shown = home.short(&path);
     let mut page = Page::default();
@@ -66,7 +59,7 @@ pub fn daemon_log_lines(home: &HomeView<'_>, most: usize) -> (Page, Value, Vec<D
 #[must_use]
 pub fn daemon_status(home: &HomeView<'_>, endpoint: &Endpoint, probe: &Probe) -> (Page, Value) {
     const COLUMN: usize = 12;
-    let log = daemon_log(home);
+    let log = myownllm_daemon::log_path(&home.layout.daemon_home);
     let mut page = Page::default();
     page.row("daemon", COLUMN, daemon_words(probe, home.user_name));
     if let Some(status) = probe.status() {

@@ -43,7 +43,7 @@ fn page(view: &HomeView<'_>, plan: &LaunchPlan) -> Page {
     line("shared", format!("{}{}", home(&layout.shared_home), owner(view, &layout.shared_home)));
     line("  daemon", daemon(Role::Shared));
     if let Some(live) = &plan.legacy {
-        line("old location", format!("{}: {}{}", live.place().display(), live.note(), process(live.pid())));
+        line("old location", format!("{}: {}{}", live.place(), live.note(), process(live.pid())));
     }
     page.gap();
     page.line("A launch would:");

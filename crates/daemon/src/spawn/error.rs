@@ -1,8 +1,9 @@
 //! The results of a start: one for each candidate, and the error if no daemon runs.
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, io};
 
 use myownllm_identity::Refusal;
+use myownllm_paths::camino::Utf8PathBuf;
 use serde::Serialize;
 
 use crate::{
@@ -81,21 +82,21 @@ pub enum SpawnError {
     #[error("cannot bind {endpoint}: the path has {length} bytes, and the platform allows {limit}")]
     SocketTooLong { endpoint: Endpoint, length: usize, limit: usize },
     /// Something that is no socket lies at the path of the socket: the daemon would unlink it.
-    #[error("cannot bind {}: it exists and is no socket", path.display())]
-    NotASocket { path: PathBuf },
+    #[error("cannot bind {path}: it exists and is no socket")]
+    NotASocket { path: Utf8PathBuf },
     /// The daemon would listen at another socket than the caller named.
-    #[error("cannot start a daemon at {endpoint}: it would listen at {}", socket.display())]
-    OtherSocket { endpoint: Endpoint, socket: PathBuf },
+    #[error("cannot start a daemon at {endpoint}: it would listen at {socket}")]
+    OtherSocket { endpoint: Endpoint, socket: Utf8PathBuf },
     /// The daemon's config, which may name a socket, cannot be read.
-    #[error("cannot read the daemon's config {}: {problem}", path.display())]
-    Config { path: PathBuf, problem: String },
+    #[error("cannot read the daemon's config {path}: {problem}")]
+    Config { path: Utf8PathBuf, problem: String },
     /// The home is not absolute: the daemon would resolve it against its working directory.
-    #[error("the daemon home {} is not absolute", home.display())]
-    HomeRelative { home: PathBuf },
+    #[error("the daemon home {home} is not absolute")]
+    HomeRelative { home: Utf8PathBuf },
     /// The home can neither be read nor created.
-    #[error("cannot use the daemon home {}", home.display())]
+    #[error("cannot use the daemon home {home}")]
     Home {
-        home: PathBuf,
+        home: Utf8PathBuf,
         #[source]
         source: io::Error,
     },
@@ -103,9 +104,9 @@ pub enum SpawnError {
     #[error(transparent)]
     Identity(Box<Refusal>),
     /// The log cannot be created or written: the cause is the home or its disk.
-    #[error("cannot write the daemon log {}", path.display())]
+    #[error("cannot write the daemon log {path}")]
     Log {
-        path: PathBuf,
+        path: Utf8PathBuf,
         #[source]
         source: io::Error,
     },
@@ -116,8 +117,8 @@ pub enum SpawnError {
     #[error("no daemon program was found")]
     NoCandidate { tried: Vec<CandidateOutcome> },
     /// Every candidate failed.
-    #[error("no daemon program came up for {}", home.display())]
-    AllFailed { home: PathBuf, tried: Vec<CandidateOutcome> },
+    #[error("no daemon program came up for {home}")]
+    AllFailed { home: Utf8PathBuf, tried: Vec<CandidateOutcome> },
 }
 
 impl SpawnError {

@@ -1,11 +1,11 @@
 //! The request to start a daemon.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, time::Duration};
 
 use myownllm_identity::StartPermit;
-use myownllm_paths::camino::Utf8Path;
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
-use crate::{Candidate, Endpoint, process::HOME_VARIABLE};
+use crate::{Candidate, Endpoint, log::log_path, process::HOME_VARIABLE};
 
 /// Returns `true` once the start shall be given up; `None` for never.
 pub(super) type IsCancelled<'a> = Option<&'a dyn Fn() -> bool>;
@@ -15,7 +15,7 @@ pub(super) type IsCancelled<'a> = Option<&'a dyn Fn() -> bool>;
 /// ```compile_fail,E0308
 /// use myownllm_daemon::{Candidate, Endpoint, SpawnRequest};
 ///
-/// fn request<'lock>(home: &std::path::Path, own: Endpoint, programs: Vec<Candidate>) -> SpawnRequest<'lock> {
+/// fn request<'lock>(home: &camino::Utf8Path, own: Endpoint, programs: Vec<Candidate>) -> SpawnRequest<'lock> {
 ///     SpawnRequest::new(home, own, programs) // wanted: SpawnRequest::new(start_permit(&lock, &places)?, …)
 /// }
 /// ```
@@ -31,8 +31,8 @@ pub struct SpawnRequest<'lock> {
     pub candidates: Vec<Candidate>,
     /// The name of the app in the log, in the lines that name a program; `launch` by default.
     pub app: String,
-    /// The log file; `<home>/daemon.log` by default. Four former logs are kept beside it.
-    pub log: PathBuf,
+    /// The log file; by default [`log_path`] of the home. Four former logs are kept beside it.
+    pub log: Utf8PathBuf,
     /// The longest wait for the first answer of a candidate; [`SpawnRequest::READY_WITHIN`] by
     /// default.
     pub ready_within: Duration,
@@ -52,7 +52,7 @@ impl<'lock> SpawnRequest<'lock> {
     /// program is started.
     pub fn new(permit: StartPermit<'lock>, endpoint: Endpoint, candidates: Vec<Candidate>) -> Self {
         Self {
-            log: permit.daemon_home().join("daemon.log").into(),
+            log: log_path(permit.daemon_home()),
             permit,
             endpoint,
             candidates,

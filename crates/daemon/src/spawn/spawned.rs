@@ -2,10 +2,11 @@
 
 use std::{
     io,
-    path::{Path, PathBuf},
     process::Child,
     time::{Duration, Instant},
 };
+
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     attempt::StartedDaemon,
@@ -36,7 +37,7 @@ pub struct Spawned {
     status: Status,
     took: Duration,
     tried: Vec<CandidateOutcome>,
-    log: PathBuf,
+    log: Utf8PathBuf,
     log_from: u64,
     connection: Option<Box<Connection>>,
 }
@@ -51,7 +52,7 @@ impl Spawned {
         endpoint: Endpoint,
         status: Status,
         took: Duration,
-        log: impl Into<PathBuf>,
+        log: impl Into<Utf8PathBuf>,
     ) -> Self {
         let child = SupervisedChild::new(ChildProcess::from_std(child), None);
         Self {
@@ -121,7 +122,7 @@ impl Spawned {
     }
 
     /// Returns the path of the daemon's log.
-    pub fn log(&self) -> &Path {
+    pub fn log(&self) -> &Utf8Path {
         &self.log
     }
 

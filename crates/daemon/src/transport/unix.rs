@@ -10,11 +10,11 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
     },
-    path::Path,
     time::{Duration, Instant},
 };
 
 use interprocess::{local_socket::traits::StreamCommon, os::unix::uds_local_socket};
+use myownllm_paths::camino::Utf8Path;
 use rustix::{
     event::PollFlags,
     io::Errno,
@@ -49,7 +49,7 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
     if length > PATH_LIMIT {
         return Err(ConnectError::PathTooLong { length, limit: PATH_LIMIT });
     }
-    let address = SocketAddrUnix::new(path.as_path()).map_err(|e| failed(e.into()))?;
+    let address = SocketAddrUnix::new(path.as_std_path()).map_err(|e| failed(e.into()))?;
     let mut backoff = Backoff::new(Duration::from_millis(5));
     let socket = loop {
         let socket = new_socket().map_err(failed)?;
@@ -88,7 +88,7 @@ fn admits(endpoint: &Endpoint, uid: u32) -> bool {
 
 /// Classifies a socket to which the system denies the connection. The denial proves no daemon: a
 /// killed daemon leaves its socket behind.
-fn denied(endpoint: &Endpoint, path: &Path, source: io::Error) -> ConnectError {
+fn denied(endpoint: &Endpoint, path: &Utf8Path, source: io::Error) -> ConnectError {
     use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
     let file = match std::fs::metadata(path) {
         Ok(file) if file.file_type().is_socket() => file,
@@ -139,7 +139,7 @@ const SEND_FLAGS: SendFlags = SendFlags::empty();
 
 /// Returns the process that called `listen`, from the credentials that the kernel keeps. In another
 /// PID namespace the kernel hides them; then the owner of the socket file stands in.
-fn peer_of(stream: &UnixStream, path: &Path) -> io::Result<Peer> {
+fn peer_of(stream: &UnixStream, path: &Utf8Path) -> io::Result<Peer> {
     let credentials = uds_local_socket::Stream::from(stream.try_clone()?).peer_creds();
     let (pid, uid) = match &credentials {
         Ok(credentials) => (credentials.pid().and_then(|pid| u32::try_from(pid).ok()), credentials.euid()),
@@ -199,7 +199,7 @@ impl Transport for UnixTransport {
 
 /// Returns the process that listens at `path` and accepts no connection, so that no credentials
 /// show it.
-fn listener_pid(path: &Path) -> Option<u32> {
+fn listener_pid(path: &Utf8Path) -> Option<u32> {
     #[cfg(target_os = "linux")]
     return crate::serving::sole_listener(path);
     #[cfg(not(target_os = "linux"))]
@@ -210,7 +210,7 @@ fn listener_pid(path: &Path) -> Option<u32> {
 }
 
 /// Returns whether a process listens at `path`, or `None` if the system does not show it.
-fn has_listener(path: &Path) -> Option<bool> {
+fn has_listener(path: &Utf8Path) -> Option<bool> {
     #[cfg(target_os = "linux")]
     return crate::serving::has_listener(path);
     #[cfg(not(target_os = "linux"))]

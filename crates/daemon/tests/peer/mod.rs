@@ -4,11 +4,11 @@
 use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::{UnixListener, UnixStream},
-    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
 
+use myownllm_daemon::identity::camino::Utf8PathBuf;
 use myownllm_daemon::{Client, Endpoint};
 
 /// Long enough for a loaded machine, short enough to notice a missing bound.
@@ -53,8 +53,8 @@ impl Peer {
         Self { dir: tempfile::Builder::new().prefix("d").tempdir_in("/tmp").unwrap() }
     }
 
-    pub fn path(&self) -> PathBuf {
-        self.dir.path().join("s")
+    pub fn path(&self) -> Utf8PathBuf {
+        Utf8PathBuf::try_from(self.dir.path().join("s")).unwrap()
     }
 
     pub fn endpoint(&self) -> Endpoint {

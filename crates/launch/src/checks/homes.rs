@@ -47,7 +47,7 @@ impl Examiner<'_, '_> {
             }
             Ok(()) => {
                 let endpoint = context.daemons.endpoint(Mode::OwnLlm);
-                let length = endpoint.path().map_or(0, |path| path.as_os_str().len());
+                let length = endpoint.path().map_or(0, |path| path.as_str().len());
                 let evidence = format!("{} has {length} bytes", self.shown(&endpoint));
                 self.checks.ok("socket.length", evidence);
             }
