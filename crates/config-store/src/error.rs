@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use myownllm_config_model::ParseError;
 use myownllm_durable_fs::{DiskError, move_aside, quote, replace_symlink, trust::OwnershipProblem};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
+use myownllm_paths::{Class, impl_failure};
 use thiserror::Error;
 
 /// Says why a config could not be read, written or restored. Nothing was lost: the previous content
@@ -269,6 +270,21 @@ impl StoreError {
         }
     }
 
+    /// Returns the class of the error.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Newer { .. } => Class::Newer,
+            Self::BackupsFull { .. }
+            | Self::BackupsUnsafe { .. }
+            | Self::ConfigIsBackup { .. }
+            | Self::Shared { .. }
+            | Self::ForeignLink { .. }
+            | Self::Untrusted { .. } => Class::Refused,
+            _ => Class::Failed,
+        }
+    }
+
     /// Returns the path that the error is about.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -335,7 +351,26 @@ impl StoreError {
     }
 }
 
+impl_failure!(StoreError, serialize);
+
 fn amount(count: usize, bytes: u64) -> String {
     let backups = if count == 1 { "backup" } else { "backups" };
     format!("{count} {backups} of {bytes} bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn store_error_serialises_as_every_failure() {
+        let error = StoreError::Newer { path: "/h/config.json".into(), version: 9 };
+        let expected = json!({
+            "code": "store.newer", "class": "newer", "path": "/h/config.json", "message": error.to_string(),
+            "hint": "use the newest version of this program", "causes": [],
+        });
+        assert_eq!(serde_json::to_value(&error).unwrap(), expected);
+    }
 }

@@ -506,7 +506,7 @@ fn change(change: &Change, disk: &SimDisk) -> Result<(), StoreError> {
     let clock = FakeClock::default();
     let store = Store::new(disk, &clock, sim_paths(), &*SCHEMA);
     let locked =
-        store.lock(std::time::Duration::ZERO).map_err(|e| StoreError::Unstable { path: e.home().into() })?;
+        store.lock(std::time::Duration::ZERO).map_err(|e| StoreError::Conflict { path: e.home().into() })?;
     (change.act)(&store, &*locked)
 }
 

@@ -303,8 +303,8 @@ fn files_that_claim_to_be_huge_are_passed_over() {
     let backups = &h.paths.backups;
     let planted = [
         h.app.join(".durable-fs.1-0.swap"),
-        backups.join(".durable-fs.1-1.swap"),
-        backups.join(format!("good-00000007-{hash}.json")),
+        backups.join(".durable-fs.1-1.swap").into(),
+        backups.join(format!("good-00000007-{hash}.json")).into(),
         h.app.join("config.json.corrupt"),
     ];
     for path in &planted {

@@ -1185,7 +1185,7 @@ fn an_update_goes_on_top_of_what_another_program_wrote_meanwhile() {
 fn set_edit(disk: &SimDisk) -> Result<Updated, StoreError> {
     let clock = FakeClock::default();
     let store = Store::new(disk, &clock, sim_paths(), &*SCHEMA);
-    let locked = store.lock(Duration::ZERO).map_err(|e| StoreError::Unstable { path: e.home().into() })?;
+    let locked = store.lock(Duration::ZERO).map_err(|e| StoreError::Conflict { path: e.home().into() })?;
     locked.update(&mut ids(), &mut |doc| Ok(doc.set(&["ours"], serde_json::json!("here")).is_changed()))
 }
 

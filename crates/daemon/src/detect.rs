@@ -487,8 +487,7 @@ mod tests {
 
     #[test]
     fn detection_can_be_serialised() {
-        let odd = std::ffi::OsString::from("/h/x");
-        let found = seen_by(&[Target::shared(Endpoint::unix(odd))], &mut |_| busy());
+        let found = seen_by(&[Target::shared(Endpoint::unix("/h/x"))], &mut |_| busy());
         let json = serde_json::to_value(&found).unwrap();
         assert_eq!(json["decision"]["refusal"], "busy");
         assert_eq!(json["attempts"][0]["probe"]["found"], "busy");

@@ -1,9 +1,9 @@
 //! Errors of a conversation with a daemon, and the commands that show their causes.
 
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use myownllm_durable_fs::quote;
-use myownllm_paths::camino::Utf8Path;
+use myownllm_paths::{Class, camino::Utf8Path, impl_failure};
 
 use crate::Endpoint;
 
@@ -91,12 +91,41 @@ impl ControlError {
         }
     }
 
+    /// Returns the class of the error.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Refused { .. }
+            | Self::ResourceExhausted { .. }
+            | Self::UnknownOp { .. }
+            | Self::Cancelled { .. }
+            | Self::BadRequest { .. } => Class::Failed,
+            Self::ForeignOwner { .. } | Self::PathTooLong { .. } => Class::Refused,
+            _ => Class::Daemon,
+        }
+    }
+
+    /// Returns the path of the socket, if the error is about a socket.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Unreachable { endpoint, .. }
+            | Self::ResourceExhausted { endpoint, .. }
+            | Self::Busy { endpoint, .. }
+            | Self::Closed { endpoint, .. }
+            | Self::ForeignOwner { endpoint, .. }
+            | Self::Replaced { endpoint, .. }
+            | Self::PathTooLong { endpoint, .. } => endpoint.path().map(Utf8Path::as_std_path),
+            _ => None,
+        }
+    }
+
     /// Returns whether the connection is broken, so that the next request may fail as well.
     /// Otherwise the daemon answered and refused.
     pub fn breaks_connection(&self) -> bool {
         !matches!(self, Self::Refused { .. } | Self::UnknownOp { .. } | Self::BadRequest { .. })
     }
 }
+
+impl_failure!(ControlError, serialize);
 
 /// Returns the command that shows why `path` cannot be created or written: a full disk, a read-only
 /// file system, or the permissions of its directory.
@@ -139,4 +168,44 @@ pub(crate) fn show_owner_command(pid: Option<u32>, endpoint: &Endpoint) -> Optio
 fn find_process_command(endpoint: &Endpoint) -> Option<String> {
     let socket = endpoint.path().filter(|_| cfg!(target_os = "linux"))?;
     Some(format!("sudo fuser -v {} || lsns -t pid", quote(socket)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::{ControlError, Endpoint, SpawnError, StopError};
+
+    #[test]
+    fn control_error_serialises_as_every_failure() {
+        let (endpoint, source) = (Endpoint::unix("/h/daemon.sock"), std::io::ErrorKind::NotFound.into());
+        let error = ControlError::Unreachable { endpoint, source };
+        let expected = json!({
+            "code": "daemon.unreachable", "class": "daemon", "path": "/h/daemon.sock", "hint": null,
+            "message": "cannot reach a daemon at /h/daemon.sock", "causes": ["entity not found"],
+        });
+        assert_eq!(serde_json::to_value(&error).unwrap(), expected);
+    }
+
+    #[test]
+    fn spawn_error_serialises_as_every_failure() {
+        let source = std::io::ErrorKind::StorageFull.into();
+        let error = SpawnError::Log { path: "/h/daemon.log".into(), source };
+        let expected = json!({
+            "code": "daemon.log", "class": "failed", "path": "/h/daemon.log", "hint": "df -h /h",
+            "message": "cannot write the daemon log /h/daemon.log", "causes": ["no storage space"],
+        });
+        assert_eq!(serde_json::to_value(&error).unwrap(), expected);
+    }
+
+    #[test]
+    fn stop_error_serialises_as_every_failure() {
+        let error = StopError::CameBack { endpoint: Endpoint::unix("/h/s"), before: 7, now: 8 };
+        let expected = json!({
+            "code": "daemon.came-back", "class": "refused", "path": "/h/s", "hint": "ps -o ppid= -p 8",
+            "message": "the daemon at /h/s (process 7) ended, and process 8 has taken its place",
+            "causes": [],
+        });
+        assert_eq!(serde_json::to_value(&error).unwrap(), expected);
+    }
 }

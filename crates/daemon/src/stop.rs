@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use myownllm_paths::camino::Utf8Path;
+use myownllm_paths::{Class, camino::Utf8Path, impl_failure};
 use serde::Serialize;
 
 use crate::{Endpoint, error::inspect_process_command, process::HOME_VARIABLE};
@@ -86,6 +86,27 @@ impl StopError {
         }
     }
 
+    /// Returns the class of the error.
+    pub fn class(&self) -> Class {
+        Class::Refused
+    }
+
+    /// Returns the path of the daemon's socket.
+    pub fn path(&self) -> Option<&std::path::Path> {
+        let (Self::UnknownProcess { endpoint }
+        | Self::Unverified { endpoint, .. }
+        | Self::NoHandle { endpoint, .. }
+        | Self::NoDaemon { endpoint, .. }
+        | Self::Unsupported { endpoint, .. }
+        | Self::ForeignOwner { endpoint, .. }
+        | Self::Unreachable { endpoint, .. }
+        | Self::Signal { endpoint, .. }
+        | Self::StillThere { endpoint, .. }
+        | Self::SocketHeld { endpoint, .. }
+        | Self::CameBack { endpoint, .. }) = self;
+        endpoint.path().map(Utf8Path::as_std_path)
+    }
+
     /// Returns the command that shows or mends the cause, unless only a command of the app does.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -108,6 +129,8 @@ impl StopError {
         }
     }
 }
+
+impl_failure!(StopError, serialize);
 
 /// The result of a stop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -89,7 +89,7 @@ fn peer_that_accepts_no_connection_is_busy() {
     };
     let peer = Peer::absent();
     let new = |flags| socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
-    let address = SocketAddrUnix::new(peer.path()).unwrap();
+    let address = SocketAddrUnix::new(peer.path().as_std_path()).unwrap();
     let listener = new(SocketFlags::CLOEXEC);
     bind(&listener, &address).unwrap();
     listen(&listener, 0).unwrap();

@@ -6,22 +6,12 @@ use std::{
 };
 
 use myownllm_durable_fs::{DiskError, quote};
-use myownllm_paths::camino::Utf8PathBuf;
-use serde::{Serialize, Serializer, ser::SerializeStruct};
+use myownllm_paths::{FailureData, camino::Utf8PathBuf, impl_failure};
+use serde::{Serialize, Serializer};
 
 use crate::{file::KeyInfo, scan::KnownBy};
 
-/// The kind of an error; the exit code of a program depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// A failure; the next run tries again.
-    Failed,
-    /// The user must decide, or correct something by hand.
-    Refused,
-    /// Data of a newer version, which this crate must not change.
-    Newer,
-}
+pub use myownllm_paths::Class;
 
 /// One of the two homes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -354,15 +344,17 @@ impl std::error::Error for Refusal {
     }
 }
 
+impl_failure!(Refusal);
+
 impl Serialize for Refusal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("Refusal", 5)?;
-        out.serialize_field("code", self.code())?;
-        out.serialize_field("class", &self.class())?;
-        out.serialize_field("message", &self.to_string())?;
-        out.serialize_field("path", &self.path().to_string_lossy())?;
-        out.serialize_field("ways_out", &self.ways_out)?;
-        out.end()
+        #[derive(Serialize)]
+        struct Data<'r> {
+            #[serde(flatten)]
+            failure: FailureData,
+            ways_out: &'r [WayOut],
+        }
+        Data { failure: FailureData::of(self), ways_out: &self.ways_out }.serialize(serializer)
     }
 }
 

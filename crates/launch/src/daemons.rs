@@ -352,8 +352,7 @@ pub fn processes_unknown() -> Option<Diagnostic> {
 pub fn abandoned_diagnostic(socket: &AbandonedSocket) -> Diagnostic {
     let message = format!(
         "nobody listens on the socket {} of user {}, which lets this user not connect",
-        socket.path.display(),
-        socket.owner
+        socket.path, socket.owner
     );
     Diagnostic::warning("daemon.socket-abandoned", message).at(&socket.path).hint(socket.command.clone())
 }

@@ -14,8 +14,9 @@ use myownllm_daemon::{
 use myownllm_durable_fs::{DiskError, LockError};
 use myownllm_identity::{Refusal as IdentityRefusal, WayOut};
 use myownllm_migration::MigrationError;
-use myownllm_paths::PathsError;
+pub use myownllm_paths::Class;
 use myownllm_paths::camino::Utf8Path;
+use myownllm_paths::{Failure, PathsError};
 use serde::Serialize;
 
 /// The name of this program, as everybody can call it.
@@ -32,26 +33,6 @@ pub const NEEDS_REPAIR: &str = "config.needs-repair";
 pub const DAEMON_WAIT: &str = "--daemon-wait";
 /// The longest time that a daemon can be given to start: its start holds the home's lock.
 pub const LONGEST_DAEMON_WAIT: Duration = Duration::from_secs(600);
-
-/// The kind of failure of a [`Diagnostic`], in ascending order of gravity. A program maps it to its
-/// exit code.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Class {
-    /// An operation failed. The next run may succeed.
-    Failed,
-    /// The caller asked for something that makes no sense.
-    Usage,
-    /// The daemon is unreachable, busy, or dead.
-    Daemon,
-    /// Another process holds the lock.
-    Locked,
-    /// The user has to decide.
-    Refused,
-    /// A newer version wrote the data.
-    Newer,
-}
 
 /// The severity of a diagnostic.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -144,6 +125,11 @@ impl Diagnostic {
             next = cause.source();
         }
         Self { causes, place, hint, is_denied, os_error, ..Self::error(code, error.to_string()) }
+    }
+
+    /// Returns an error from a library's error that has a class.
+    fn of_failure(error: &(impl Failure + 'static)) -> Self {
+        Self::from_error(error, error.code(), error.hint()).class(error.class())
     }
 
     /// Reports an operation on the disk that failed.
@@ -263,8 +249,7 @@ impl From<&myownllm_config_model::Diagnostic> for Diagnostic {
 
 impl From<&PathsError> for Diagnostic {
     fn from(error: &PathsError) -> Self {
-        let class = if error.is_refusal() { Class::Refused } else { Class::Failed };
-        let diagnostic = Self::from_error(error, error.code(), error.hint()).class(class);
+        let diagnostic = Self::of_failure(error);
         match error.path() {
             Some(path) => diagnostic.at(path),
             None => diagnostic,
@@ -282,16 +267,6 @@ impl From<&LockError> for Diagnostic {
     }
 }
 
-impl From<myownllm_identity::Class> for Class {
-    fn from(class: myownllm_identity::Class) -> Self {
-        match class {
-            myownllm_identity::Class::Failed => Self::Failed,
-            myownllm_identity::Class::Refused => Self::Refused,
-            myownllm_identity::Class::Newer => Self::Newer,
-        }
-    }
-}
-
 impl From<&IdentityRefusal> for Diagnostic {
     fn from(refusal: &IdentityRefusal) -> Self {
         let ours = |command: &str| Some(format!("{PROGRAM} migrate {command}"));
@@ -302,13 +277,13 @@ impl From<&IdentityRefusal> for Diagnostic {
             Some(WayOut::Choose) => Some(format!("{PROGRAM} status")),
             _ => refusal.hint(),
         };
-        Self::from_error(refusal, refusal.code(), hint).class(refusal.class().into()).at(refusal.path())
+        Self::from_error(refusal, refusal.code(), hint).class(refusal.class()).at(refusal.path())
     }
 }
 
 impl From<&MigrationError> for Diagnostic {
     fn from(error: &MigrationError) -> Self {
-        let class = error.class().into();
+        let class = error.class();
         let hint = match error {
             MigrationError::TwoIdentities { command, .. } => Some(format!("{command} --dry-run")),
             _ => error.hint(),
@@ -325,34 +300,16 @@ impl From<&MigrationError> for Diagnostic {
 
 impl From<&StoreError> for Diagnostic {
     fn from(error: &StoreError) -> Self {
-        let class = match error {
-            StoreError::Newer { .. } => Class::Newer,
-            StoreError::BackupsFull { .. }
-            | StoreError::BackupsUnsafe { .. }
-            | StoreError::ConfigIsBackup { .. }
-            | StoreError::Shared { .. }
-            | StoreError::ForeignLink { .. }
-            | StoreError::Untrusted { .. } => Class::Refused,
-            _ => Class::Failed,
-        };
-        Self::from_error(error, error.code(), error.hint()).class(class).at(error.path())
+        Self::of_failure(error).at(error.path())
     }
 }
 
 impl From<&ControlError> for Diagnostic {
     fn from(error: &ControlError) -> Self {
-        if let ControlError::Cancelled { .. } = error {
-            return Self::info(error.code(), error.to_string());
+        match error {
+            ControlError::Cancelled { .. } => Self::info(error.code(), error.to_string()),
+            _ => Self::of_failure(error),
         }
-        let class = match error {
-            ControlError::Refused { .. }
-            | ControlError::ResourceExhausted { .. }
-            | ControlError::UnknownOp { .. }
-            | ControlError::BadRequest { .. } => Class::Failed,
-            ControlError::ForeignOwner { .. } | ControlError::PathTooLong { .. } => Class::Refused,
-            _ => Class::Daemon,
-        };
-        Self::from_error(error, error.code(), error.hint()).class(class)
     }
 }
 
@@ -375,16 +332,11 @@ impl From<&SpawnError> for Diagnostic {
             // The caller cancelled the start and knows it: this is no error.
             return Self::info(error.code(), error.to_string());
         }
-        let class = match error {
-            SpawnError::Identity(refusal) => return Self::from(&**refusal),
-            SpawnError::Occupied { found, .. } if matches!(**found, Probe::ForeignOwner { .. }) => {
-                Class::Refused
-            }
-            SpawnError::Log { .. } | SpawnError::ResourceExhausted { .. } => Class::Failed,
-            _ => Class::Daemon,
-        };
-        let hint = error.hint().or_else(|| longer_wait(error));
-        let mut diagnostic = Self::from_error(error, error.code(), hint).class(class);
+        if let SpawnError::Identity(refusal) = error {
+            return Self::from(&**refusal);
+        }
+        let mut diagnostic = Self::of_failure(error);
+        diagnostic.hint = diagnostic.hint.or_else(|| longer_wait(error));
         diagnostic.causes.extend(error.tried().iter().flat_map(tried_lines));
         diagnostic
     }
@@ -424,7 +376,7 @@ fn tried_lines(tried: &CandidateOutcome) -> Vec<String> {
 
 impl From<&StopError> for Diagnostic {
     fn from(error: &StopError) -> Self {
-        Self::from_error(error, error.code(), error.hint()).class(Class::Refused)
+        Self::of_failure(error)
     }
 }
 

@@ -1,10 +1,8 @@
 //! The daemon of a home outside of a launch: its state, and its end.
 
-use std::path::{Path, PathBuf};
-
 use myownllm_daemon::{Endpoint, Probe, Role, Spawned, StoppedDaemon, process_serves};
 use myownllm_durable_fs::quote;
-use myownllm_paths::camino::Utf8PathBuf;
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::{Context, Options};
 use crate::diagnostic::{Class, Diagnostic};
@@ -110,6 +108,6 @@ pub fn not_stopped_diagnostic(error: &std::io::Error) -> Diagnostic {
 
 /// Returns the command that shows the end of a daemon's log.
 #[must_use]
-pub fn log_hint(log: &Path) -> String {
+pub fn log_hint(log: &Utf8Path) -> String {
     format!("tail -n 50 {}", quote(log))
 }

@@ -1,14 +1,12 @@
 //! Errors: the reasons why a file was not moved.
 
-use std::{
-    error::Error as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use myownllm_durable_fs::{DiskError, move_aside, quote, replace_symlink, trust::OwnershipProblem};
 pub use myownllm_identity::Class;
 use myownllm_identity::{KeyInfo, Refusal};
-use serde::{Serialize, Serializer, ser::SerializeStruct};
+use myownllm_paths::{FailureData, impl_failure};
+use serde::{Serialize, Serializer};
 
 use crate::{Direction, Keep, lossy::lossy};
 
@@ -492,27 +490,23 @@ pub(crate) fn replace_symlink_by_dir(path: &Path) -> String {
     format!("{} && mkdir -m 700 {}", remove_symlink(path), quote(path))
 }
 
+impl_failure!(MigrationError);
+
 impl Serialize for MigrationError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut causes = Vec::new();
-        let mut next = self.source();
-        while let Some(cause) = next {
-            causes.push(cause.to_string());
-            next = cause.source();
+        #[derive(Serialize)]
+        struct Data<'e> {
+            #[serde(flatten)]
+            failure: FailureData,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            sides: Option<(&'e Side, &'e Side)>,
         }
-        let mut out = serializer.serialize_struct("MigrationError", 7)?;
-        out.serialize_field("code", self.code())?;
-        out.serialize_field("class", &self.class())?;
-        out.serialize_field("message", &self.to_string())?;
-        out.serialize_field("path", &self.path().to_string_lossy())?;
-        out.serialize_field("hint", &self.hint())?;
-        out.serialize_field("causes", &causes)?;
-        match self {
+        let sides = match self {
             Self::TwoIdentities { source_side, destination_side, .. } => {
-                out.serialize_field("sides", &Some((source_side, destination_side)))?;
+                Some((&**source_side, &**destination_side))
             }
-            _ => out.skip_field("sides")?,
-        }
-        out.end()
+            _ => None,
+        };
+        Data { failure: FailureData::of(self), sides }.serialize(serializer)
     }
 }

@@ -167,6 +167,13 @@ impl PathsError {
         )
     }
 
+    /// Returns the class of the error.
+    #[cfg(feature = "serde")]
+    #[must_use]
+    pub fn class(&self) -> crate::Class {
+        if self.is_refusal() { crate::Class::Refused } else { crate::Class::Failed }
+    }
+
     /// Returns the path that the error is about.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
@@ -244,6 +251,9 @@ impl PathsError {
         }
     }
 }
+
+#[cfg(feature = "serde")]
+crate::impl_failure!(PathsError, serialize);
 
 /// The relation of a daemon's home that is a symlink to a place outside the app's home.
 pub(crate) const LEADS_OUT: &str = "leads out of";

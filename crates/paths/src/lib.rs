@@ -5,6 +5,8 @@ mod checked_layout;
 mod control_socket;
 mod env;
 mod error;
+#[cfg(feature = "serde")]
+mod failure;
 mod host;
 mod layout;
 mod lookup;
@@ -19,6 +21,8 @@ pub use camino;
 pub use crate::checked_layout::{CheckedLayout, check_overlap};
 pub use crate::env::Env;
 pub use crate::error::PathsError;
+#[cfg(feature = "serde")]
+pub use crate::failure::{Class, Failure, FailureData};
 pub use crate::host::{DaemonFiles, HostApp, MYOWNLLM};
 pub use crate::layout::{Layout, PathEntry, Rule};
 pub use crate::lookup::{FileInfo, Kind, Lookup, RealLookup};

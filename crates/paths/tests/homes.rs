@@ -370,3 +370,19 @@ fn the_process_is_read_in_one_place() {
         _ => drop(from_process),
     }
 }
+
+#[cfg(feature = "serde")]
+#[test]
+fn paths_error_serialises_as_every_failure() {
+    let error = PathsError::SocketTooLong {
+        socket: "/h/s".into(),
+        length: 200,
+        limit: 107,
+        daemon_config: "/h/config.json".into(),
+    };
+    let expected = serde_json::json!({
+        "code": "paths.socket-too-long", "class": "refused", "path": "/h/s", "message": error.to_string(),
+        "hint": "mkdir -p -m 700 /h && ${EDITOR:-vi} /h/config.json", "causes": [],
+    });
+    assert_eq!(serde_json::to_value(&error).unwrap(), expected);
+}

@@ -1,9 +1,13 @@
 //! The results of a start: one for each candidate, and the error if no daemon runs.
 
-use std::{fmt, io};
+use std::{fmt, io, path::Path};
 
 use myownllm_identity::Refusal;
-use myownllm_paths::camino::Utf8PathBuf;
+use myownllm_paths::{
+    Class,
+    camino::{Utf8Path, Utf8PathBuf},
+    impl_failure,
+};
 use serde::Serialize;
 
 use crate::{
@@ -144,6 +148,33 @@ impl SpawnError {
         }
     }
 
+    /// Returns the class of the error.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Identity(refusal) => refusal.class(),
+            Self::Occupied { found, .. } if matches!(**found, Probe::ForeignOwner { .. }) => Class::Refused,
+            Self::Log { .. } | Self::ResourceExhausted { .. } | Self::Cancelled => Class::Failed,
+            _ => Class::Daemon,
+        }
+    }
+
+    /// Returns the path that the error is about.
+    pub fn path(&self) -> Option<&Path> {
+        let path = match self {
+            Self::Identity(refusal) => return Some(refusal.path()),
+            Self::Occupied { endpoint, .. }
+            | Self::ResourceExhausted { endpoint, .. }
+            | Self::SocketTooLong { endpoint, .. }
+            | Self::OtherSocket { endpoint, .. } => endpoint.path(),
+            Self::NotASocket { path } | Self::Config { path, .. } | Self::Log { path, .. } => Some(&**path),
+            Self::HomeRelative { home } | Self::Home { home, .. } | Self::AllFailed { home, .. } => {
+                Some(&**home)
+            }
+            Self::Cancelled | Self::NoCandidate { .. } => None,
+        };
+        path.map(Utf8Path::as_std_path)
+    }
+
     /// Returns the command that shows or mends the cause, unless only a command of the app does.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -170,3 +201,5 @@ impl SpawnError {
         }
     }
 }
+
+impl_failure!(SpawnError, serialize);
