@@ -166,8 +166,8 @@ impl Locked<'_> {
     /// Plans, and fails for a config of a newer version.
     fn plan_known_version(&self, ids: &mut dyn Ids) -> Result<Plan, StoreError> {
         let plan = self.plan(ids)?;
-        match plan.loaded.newer {
-            Some(version) => Err(StoreError::Newer { path: self.paths.config.clone(), version }),
+        match plan.loaded.newer_error(&self.paths.config) {
+            Some(newer) => Err(newer),
             None => Ok(plan),
         }
     }

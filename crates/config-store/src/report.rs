@@ -3,11 +3,11 @@ use std::path::PathBuf;
 
 use myownllm_config_model::app_config::Loss;
 use myownllm_config_model::{Diagnostic, Document};
-use myownllm_paths::camino::Utf8PathBuf;
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_salvage::{Rebased, Shape};
 use serde::{Serialize, Serializer};
 
-use crate::{BackupId, BackupKind};
+use crate::{BackupId, BackupKind, StoreError};
 
 /// The kind of a config file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
@@ -58,6 +58,14 @@ pub struct Loaded {
     pub report: Report,
     /// The findings.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Loaded {
+    /// Returns the error of a change of the config at `path`, if a newer version wrote the config.
+    #[must_use]
+    pub fn newer_error(&self, path: &Utf8Path) -> Option<StoreError> {
+        self.newer.map(|version| StoreError::Newer { path: path.to_owned(), version })
+    }
 }
 
 /// A plan as data: the writes, in this order. Empty if nothing is pending.

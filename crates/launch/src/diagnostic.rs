@@ -225,7 +225,7 @@ pub fn add_untold(diagnostics: &mut Vec<Diagnostic>, more: impl IntoIterator<Ite
 /// version is an error, in the place of the remark that the look made.
 #[must_use]
 pub fn config_diagnostics(loaded: &Loaded, path: &Utf8Path) -> Vec<Diagnostic> {
-    let newer = loaded.newer.map(|version| StoreError::Newer { path: path.to_owned(), version });
+    let newer = loaded.newer_error(path);
     let is_told = |code: &str| newer.as_ref().is_some_and(|newer| newer.code() == code);
     let found = loaded.diagnostics.iter().filter(|found| !is_told(found.code)).map(Diagnostic::from);
     found.chain(newer.iter().map(Diagnostic::from)).collect()

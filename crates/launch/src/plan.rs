@@ -326,10 +326,8 @@ impl<'p, 'a> Planner<'p, 'a> {
         match &self.loaded {
             Err(error) => diagnostics.push(Diagnostic::from(error)),
             Ok(loaded) => {
-                let newer = loaded.newer;
-                diagnostics.extend(newer.map(|version| {
-                    Diagnostic::from(&StoreError::Newer { path: layout.app_config.clone(), version })
-                }));
+                let newer = loaded.newer_error(&layout.app_config);
+                diagnostics.extend(newer.as_ref().map(Diagnostic::from));
                 let wiped = loaded.diagnostics.iter().filter(|found| found.code == WIPED);
                 diagnostics.extend(wiped.map(Diagnostic::from));
             }

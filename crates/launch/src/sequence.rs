@@ -105,8 +105,7 @@ fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome)
 fn load(context: &Context<'_>, ids: &mut dyn Ids) -> (Outcome, Option<Pending>) {
     let (loaded, failed) = match context.store.load(ids) {
         Ok(loaded) => {
-            let path = &context.layout.app_config;
-            let newer = loaded.newer.map(|version| StoreError::Newer { path: path.into(), version });
+            let newer = loaded.newer_error(&context.layout.app_config);
             (loaded, newer)
         }
         Err(error) => (context.store.fallback(ids), Some(error)),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use myownllm_config_model::{Document, masking, networks};
-use myownllm_config_store::{Loaded, Step, StoreError};
+use myownllm_config_store::{Loaded, Step};
 use myownllm_durable_fs::{move_aside, quote};
 use myownllm_paths::camino::Utf8PathBuf;
 
@@ -71,8 +71,7 @@ impl Examiner<'_, '_> {
         let repair = self.checks.repair();
         let evidence = format!("{}: {}", short(path, &layout.user_home), state_words(&loaded.report));
         let wiped = loaded.diagnostics.iter().find(|found| found.code == WIPED).map(Diagnostic::from);
-        if let Some(version) = loaded.newer {
-            let error = StoreError::Newer { path: path.clone(), version };
+        if let Some(error) = loaded.newer_error(path) {
             self.checks.diagnostic(ID, Diagnostic::from(&error));
         } else if let Some(found) = loaded.diagnostics.iter().find(|found| found.code == CORRUPT) {
             let diagnostic = Diagnostic::error(CORRUPT, &found.message).place(found.place.clone());
