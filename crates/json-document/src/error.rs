@@ -62,12 +62,6 @@ impl ParseError {
             }
         })
     }
-
-    /// Returns true if an interrupted writer can leave such a text, so that reading it again may
-    /// help.
-    pub fn may_be_half_written(&self) -> bool {
-        !matches!(self.kind, ParseErrorKind::NotAnObject | ParseErrorKind::TooLarge)
-    }
 }
 
 /// The kinds of [`ParseError`].
