@@ -6,7 +6,7 @@ use std::time::Duration;
 use myownllm_config_model::Ids;
 use myownllm_config_model::app_config::OwnSettings;
 use myownllm_durable_fs::{DiskError, LockError, Timestamp};
-use myownllm_salvage::{AppSchema, Rebased};
+use myownllm_salvage::AppSchema;
 
 use crate::backup_id::content_hash;
 use crate::locked::Locked;
@@ -52,10 +52,6 @@ impl ConfigStore for Store<'_> {
         self.disk
             .make_home_dir(user_home.as_ref(), app_home.as_ref(), owner)
             .map_err(StoreError::disk("make the app's home", app_home))
-    }
-
-    fn stale_paths(&self) -> Vec<Rebased> {
-        self.read_stale_paths().map(|(_, _, found)| found).unwrap_or_default()
     }
 
     fn lock(&self, wait: Duration) -> Result<Box<dyn LockedStore + '_>, LockError> {

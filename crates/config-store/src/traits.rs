@@ -36,11 +36,6 @@ pub trait ConfigStore {
     /// [`StoreError::NoHome`], [`StoreError::Untrusted`], [`StoreError::Disk`].
     fn ensure_home(&self) -> Result<(), StoreError>;
 
-    /// Returns the paths in the daemon's own config that lead to the old location of the daemon's
-    /// files, with the new paths: a repair that ran before the move could not know them. Writes
-    /// nothing.
-    fn stale_paths(&self) -> Vec<Rebased>;
-
     /// Returns the file in the place of the daemon's config if it is not, or not only, the
     /// daemon's: a daemon would drop its other keys. Returns `None` for a file that cannot be read.
     /// Writes nothing.
@@ -127,9 +122,9 @@ pub trait LockedStore {
         edit: &mut dyn FnMut(&mut Document) -> Result<bool, EditError>,
     ) -> Result<Updated, StoreError>;
 
-    /// Replaces the [read_stale_paths paths](ConfigStore::stale_paths) in the daemon's config by the
-    /// current ones. Call it while no daemon runs, because a daemon keeps its config in memory. The
-    /// previous config becomes a backup first.
+    /// Replaces the paths in the daemon's config that lead to the old location of the daemon's files:
+    /// a repair that ran before the move could not know the new ones. Call it while no daemon runs,
+    /// because a daemon keeps its config in memory. The previous config becomes a backup first.
     ///
     /// # Errors
     /// The errors of writing; [`StoreError::Conflict`] if another program wrote the config

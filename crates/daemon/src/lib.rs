@@ -51,8 +51,7 @@ pub use spawn::{
     StopOutcome, check_socket_file, spawn, spawn_unless,
 };
 pub use stop::{
-    OrphanDaemon, StopError, StoppedDaemon, orphans_of, orphans_of_each, process_serves, stop_daemon,
-    stop_orphan,
+    OrphanDaemon, StopError, StoppedDaemon, orphans_of, process_serves, stop_daemon, stop_orphan,
 };
 pub use suspects::{Evidence, Suspect, SuspectSearch, suspects};
 pub use transport::Absence;

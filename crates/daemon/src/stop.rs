@@ -252,7 +252,10 @@ pub fn orphans_of(home: &Utf8Path, home_variable: &str) -> Vec<OrphanDaemon> {
 }
 
 /// Does the same as [`orphans_of`] for several homes with one scan of all processes.
-pub fn orphans_of_each<const N: usize>(homes: [&Utf8Path; N], home_variable: &str) -> [Vec<OrphanDaemon>; N] {
+pub(crate) fn orphans_of_each<const N: usize>(
+    homes: [&Utf8Path; N],
+    home_variable: &str,
+) -> [Vec<OrphanDaemon>; N] {
     platform::orphans_of_each(homes, home_variable)
 }
 
