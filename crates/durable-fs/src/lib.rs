@@ -28,7 +28,7 @@ pub use op::Op;
 pub use publish::{
     Displaced, ReplaceMethod, Replaced, StaleTemp, ensure_private_dir, is_ours, make_dirs, make_private_dir,
     may_be_only_copy, publish_new, put_in_place, rename_back, replace, set_aside_name, stale_temps,
-    swap_name,
+    swap_name, with_free_name,
 };
 pub use real::RealDisk;
 pub use rename::{NoReplaceSupport, no_replace_support, rename_or_link};

@@ -149,6 +149,23 @@ pub fn set_aside_name(path: &Path, number: u64) -> PathBuf {
     path.with_file_name(format!("{}{suffix}", &name[..keep]))
 }
 
+/// Calls `take` with one [set-aside name](set_aside_name) after the other, until a name is free, and
+/// returns this name.
+///
+/// # Errors
+///
+/// The error of `take`, also if a thousand names are taken.
+pub fn with_free_name(path: &Path, mut take: impl FnMut(&Path) -> Result<()>) -> Result<PathBuf> {
+    let mut number = 1;
+    loop {
+        let name = set_aside_name(path, number);
+        match take(&name) {
+            Err(error) if error.is_already_exists() && number < 1000 => number += 1,
+            taken => return taken.map(|()| name),
+        }
+    }
+}
+
 /// The method by which a file was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use myownllm_config_model::DaemonFile;
 use myownllm_durable_fs::{
-    Disk, DiskError, LockedDir, move_aside, publish_new, put_in_place, rename_or_link, set_aside_name,
+    Disk, DiskError, LockedDir, move_aside, publish_new, put_in_place, rename_or_link, with_free_name,
 };
 use myownllm_paths::camino::Utf8Path;
 
@@ -165,18 +165,4 @@ fn replace(dir: &LockedDir, damaged: &DamagedState, mended: &[u8]) -> Result<Pat
 
 fn sync(dir: &LockedDir, path: &Path) -> Result<(), DiskError> {
     path.parent().map_or(Ok(()), |parent| dir.sync_dir(parent))
-}
-
-fn with_free_name(
-    path: &Path,
-    mut take: impl FnMut(&Path) -> Result<(), DiskError>,
-) -> Result<PathBuf, DiskError> {
-    let mut number = 1;
-    loop {
-        let name = set_aside_name(path, number);
-        match take(&name) {
-            Err(error) if error.is_already_exists() => number += 1,
-            taken => return taken.map(|()| name),
-        }
-    }
 }

@@ -20,7 +20,7 @@ use std::{
 use crate::{
     DirHandles, Disk, DiskError, LockedDir, Metadata, Op, Owner, Result, SyncFs,
     rename::{Named, Renamer},
-    set_aside_name, with_temp,
+    with_free_name, with_temp,
 };
 
 /// One file or symlink to move.
@@ -366,13 +366,7 @@ impl<'a> Transfer<'a> {
             Err(_) if same_link => return self.disk.unlink(from),
             _ => {}
         }
-        let mut number = 1;
-        loop {
-            match self.renamer.rename(from, &set_aside_name(to, number)) {
-                Err(error) if error.is_already_exists() && number < 1000 => number += 1,
-                other => return other.map(drop),
-            }
-        }
+        with_free_name(to, |name| self.renamer.rename(from, name).map(drop)).map(drop)
     }
 
     fn make_private(&self, path: &Path) -> Result<()> {
