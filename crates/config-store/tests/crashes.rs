@@ -297,7 +297,7 @@ fn operations(scene: &Scene) -> usize {
 }
 
 #[test]
-fn an_undisturbed_launch_ends_well() {
+fn undisturbed_launch_succeeds() {
     for scene in scenes() {
         let before = config(&scene.disk);
         check_end(&scene, &scene.disk.clone(), before.as_deref(), "undisturbed");
@@ -344,7 +344,7 @@ fn cut_off_anywhere(scene: &Scene) {
 }
 
 #[test]
-fn killed_twice() {
+fn repair_survives_two_kills() {
     for scene in scenes() {
         let before = config(&scene.disk);
         let mut seen = BTreeSet::new();
@@ -426,7 +426,7 @@ fn failed_at_every_operation() {
 }
 
 #[test]
-fn a_loop_of_crashing_starts_adds_one_copy_at_most() {
+fn loop_of_crashing_starts_adds_at_most_one_backup() {
     for scene in scenes() {
         for n in 0..operations(&scene) {
             let mut disk = scene.disk.clone();
@@ -446,7 +446,7 @@ fn a_loop_of_crashing_starts_adds_one_copy_at_most() {
             // backup of the current config.
             assert!(
                 most <= 1,
-                "{}: {most} copies from crashes at operation {n}: {:?}",
+                "{}: {most} backups from crashes at operation {n}: {:?}",
                 scene.name,
                 backup_names(&disk)
             );
@@ -527,7 +527,7 @@ fn check_change(change: &Change, disk: &SimDisk, at: &str) -> String {
 }
 
 #[test]
-fn an_edit_and_a_restore_cut_off_anywhere_leave_the_one_or_the_other() {
+fn edit_and_restore_cut_off_anywhere_leave_one_config_or_the_other() {
     changes_by_hand().iter().for_each(|by_hand| one_or_the_other(by_hand, CAPABLE));
 }
 
@@ -641,7 +641,7 @@ fn launch_after_a_killed_change_survives_a_power_cut() {
 /// program's file is back, and overwrites that file. Killed at any operation in between: the first
 /// program's bytes are in place or among the backups.
 #[test]
-fn what_our_bytes_hid_is_kept_although_we_are_killed() {
+fn config_that_our_file_displaced_is_kept_when_the_run_is_killed() {
     let theirs = healthy("theirs");
     for killed_at in 0.. {
         let disk = home();

@@ -143,7 +143,7 @@ fn an_apply_with_nothing_to_do_writes_nothing() {
 }
 
 #[test]
-fn a_healthy_config_is_copied_once_and_again_when_it_changed() {
+fn healthy_config_is_backed_up_once_and_again_after_a_change() {
     let disk = with_config(&healthy("one"));
     launch(&disk, &sim_paths()).unwrap();
     launch(&disk, &sim_paths()).unwrap();
@@ -221,7 +221,7 @@ fn the_mode_of_a_config_is_kept() {
 }
 
 #[test]
-fn a_folder_of_copies_that_others_can_read_is_closed() {
+fn backup_directory_that_others_can_read_is_made_private() {
     let disk = with_config(APP);
     disk.put_dir(BACKUPS, 0o755);
     launch(&disk, &sim_paths()).unwrap();
@@ -229,7 +229,7 @@ fn a_folder_of_copies_that_others_can_read_is_closed() {
 }
 
 #[test]
-fn a_link_is_written_through() {
+fn symlinked_config_is_written_through_its_symlink() {
     let disk = home();
     disk.put_dir("/home/u/dotfiles", 0o755);
     disk.put_mode("/home/u/dotfiles/llm.json", LEAKED_V1, 0o644);
@@ -271,7 +271,7 @@ fn what_root_makes_belongs_to_the_homes_owner() {
 }
 
 #[test]
-fn who_may_not_give_files_away_keeps_them_and_the_repair_is_made_all_the_same() {
+fn repair_succeeds_when_the_process_may_not_change_owners() {
     let disk = home();
     disk.put(CONFIG, LEAKED_V3);
     disk.set_user(Owner { uid: 4711, gid: 4711 });
@@ -285,7 +285,7 @@ fn who_may_not_give_files_away_keeps_them_and_the_repair_is_made_all_the_same() 
 /// The store also stops a caller that composes the crates, and takes the lock without a check of
 /// the way to the home.
 #[test]
-fn nothing_is_written_in_a_home_that_somebody_else_decides_about() {
+fn home_that_another_user_controls_is_not_written() {
     let disk = home();
     disk.put(CONFIG, LEAKED_V3);
     let loaded = load(&disk).unwrap();
@@ -313,7 +313,7 @@ fn nothing_is_written_in_a_home_that_somebody_else_decides_about() {
 /// The config belongs to a group that the process is not in. The new file cannot get that group, so
 /// its group bits are dropped.
 #[test]
-fn rights_that_a_new_file_cannot_be_given_are_named() {
+fn permissions_that_the_new_file_lacks_are_reported() {
     for (mode, narrowed) in [(0o600, None), (0o640, Some(0o600)), (0o666, Some(0o606))] {
         let disk = home();
         disk.put_mode(CONFIG, &healthy("before"), mode);
@@ -353,7 +353,7 @@ fn refused(disk: &SimDisk, code: &str) -> StoreError {
 }
 
 #[test]
-fn what_is_no_file_is_an_error_and_not_a_hang() {
+fn config_that_is_not_a_regular_file_is_an_error_and_not_a_hang() {
     let disk = home();
     disk.put_pipe(CONFIG);
     refused(&disk, "store.not-regular");
@@ -376,7 +376,7 @@ fn a_config_that_cannot_be_read_is_not_missing() {
 }
 
 #[test]
-fn a_config_that_cannot_be_read_has_lost_nothing_that_is_known() {
+fn fallback_reports_no_loss_for_an_unreadable_config() {
     let disk = with_config(&healthy("x"));
     disk.fail(Fault::always(Op::Read, ErrorKind::PermissionDenied));
     let error = load(&disk).unwrap_err();
@@ -389,7 +389,7 @@ fn a_config_that_cannot_be_read_has_lost_nothing_that_is_known() {
 }
 
 #[test]
-fn a_stand_in_is_the_last_good_copy() {
+fn fallback_is_the_last_good_backup() {
     let disk = seen_healthy(&healthy("before"));
     disk.put(CONFIG, b"{");
     let clock = FakeClock::default();
@@ -399,7 +399,7 @@ fn a_stand_in_is_the_last_good_copy() {
 }
 
 #[test]
-fn a_stand_in_is_what_can_be_read_when_the_copies_cannot() {
+fn fallback_is_the_readable_config_when_backups_are_unreadable() {
     let disk = with_config(LEAKED_V3);
     disk.put_dir(BACKUPS, 0o700);
     disk.fail(Fault::always(Op::ForEachEntry, ErrorKind::PermissionDenied));
@@ -441,7 +441,7 @@ fn a_half_written_file_is_waited_for() {
 }
 
 #[test]
-fn a_file_that_never_rests_is_an_error_after_a_while() {
+fn file_that_keeps_changing_is_an_error_after_the_timeout() {
     let disk = Arc::new(with_config(b"{"));
     let writer = Arc::clone(&disk);
     let clock = FakeClock {
@@ -481,7 +481,7 @@ fn a_newer_daemons_config_is_read_and_never_written() {
 }
 
 #[test]
-fn a_leaked_config_is_repaired_from_the_last_good_copy() {
+fn overwritten_config_is_repaired_from_the_last_good_backup() {
     let disk = seen_healthy(APP);
     disk.put(CONFIG, LEAKED_V3);
     let (loaded, applied) = launch(&disk, &sim_paths()).unwrap();
@@ -507,7 +507,7 @@ fn a_leaked_config_is_repaired_from_the_last_good_copy() {
 }
 
 #[test]
-fn a_daemons_config_that_is_there_is_never_replaced() {
+fn existing_daemon_config_is_never_replaced() {
     let disk = with_config(LEAKED_V3);
     disk.put(DAEMON_CONFIG, b"{\"mine\":true}");
     let (_, applied) = launch(&disk, &sim_paths()).unwrap();
@@ -520,7 +520,7 @@ fn a_daemons_config_that_is_there_is_never_replaced() {
 }
 
 #[test]
-fn a_daemons_config_that_appears_in_the_very_moment_is_never_replaced() {
+fn daemon_config_that_appears_during_the_repair_is_never_replaced() {
     let base = with_config(LEAKED_V3);
     let counted = base.clone();
     launch(&counted, &sim_paths()).unwrap();
@@ -552,7 +552,7 @@ fn a_daemons_config_that_appears_in_the_very_moment_is_never_replaced() {
 /// The daemon's config appears right before the half gets its name: the daemon's config stays, the
 /// half becomes a backup, and the report says so.
 #[test]
-fn a_daemons_half_that_comes_too_late_becomes_a_copy() {
+fn daemon_half_becomes_a_backup_when_the_daemon_config_appears_first() {
     let disk = with_config(LEAKED_V3);
     disk.set_hook(|op, foreign| {
         if op.op == Op::RenameNoReplace && op.other.as_deref() == Some(std::path::Path::new(DAEMON_CONFIG)) {
@@ -566,7 +566,7 @@ fn a_daemons_half_that_comes_too_late_becomes_a_copy() {
 }
 
 #[test]
-fn a_daemons_config_that_cannot_be_looked_at_is_not_absent() {
+fn daemon_config_that_cannot_be_inspected_is_not_absent() {
     let disk = with_config(LEAKED_V3);
     disk.set_hook(|_, _| {});
     disk.fail(Fault::always(Op::Stat, ErrorKind::PermissionDenied));
@@ -578,7 +578,7 @@ fn a_daemons_config_that_cannot_be_looked_at_is_not_absent() {
 }
 
 #[test]
-fn a_corrupt_config_gives_way_to_the_last_good_copy_else_to_defaults() {
+fn corrupt_config_is_replaced_by_the_last_good_backup_else_by_defaults() {
     let disk = seen_healthy(&healthy("good"));
     disk.put(CONFIG, b"{\"torn");
     let (loaded, applied) = launch(&disk, &sim_paths()).unwrap();
@@ -596,7 +596,7 @@ fn a_corrupt_config_gives_way_to_the_last_good_copy_else_to_defaults() {
 }
 
 #[test]
-fn a_damaged_copy_is_passed_over_for_an_older_one() {
+fn damaged_backup_is_skipped_for_an_older_one() {
     let disk = seen_healthy(&healthy("old"));
     disk.put(CONFIG, &healthy("new"));
     launch(&disk, &sim_paths()).unwrap();
@@ -609,7 +609,7 @@ fn a_damaged_copy_is_passed_over_for_an_older_one() {
 }
 
 #[test]
-fn a_damaged_copy_does_not_count_as_one_that_is_there() {
+fn damaged_backup_does_not_count_as_a_backup() {
     let disk = seen_healthy(&healthy("good"));
     disk.put(CONFIG, b"{\"torn");
     launch(&disk, &sim_paths()).unwrap();
@@ -621,7 +621,7 @@ fn a_damaged_copy_does_not_count_as_one_that_is_there() {
 }
 
 #[test]
-fn a_copy_that_cannot_be_read_does_not_mean_defaults() {
+fn unreadable_backup_does_not_cause_defaults() {
     let base = seen_healthy(&healthy("good"));
     for bad in [&b"{\"torn"[..], LEAKED_V1] {
         let disk = base.clone();
@@ -637,7 +637,7 @@ fn a_copy_that_cannot_be_read_does_not_mean_defaults() {
 }
 
 #[test]
-fn a_healthy_config_does_not_need_the_copies() {
+fn healthy_config_loads_without_readable_backups() {
     let disk = seen_healthy(&healthy("good"));
     disk.fail(Fault::always(Op::ForEachEntry, ErrorKind::PermissionDenied));
     let loaded = load(&disk).unwrap();
@@ -646,7 +646,7 @@ fn a_healthy_config_does_not_need_the_copies() {
 }
 
 #[test]
-fn what_a_daemon_moved_aside_is_a_source() {
+fn file_that_a_daemon_moved_aside_is_a_source() {
     for end in [".corrupt", ".tmp"] {
         for leaked in [None, Some(LEAKED_V3), Some(&b""[..])] {
             let disk = home();
@@ -664,7 +664,7 @@ fn what_a_daemon_moved_aside_is_a_source() {
 }
 
 #[test]
-fn what_a_daemon_moved_aside_is_no_source_when_it_is_not_the_apps() {
+fn file_that_a_daemon_moved_aside_is_no_source_unless_it_is_the_apps() {
     for bytes in [LEAKED_V3, b"{", b"{}"] {
         let disk = home();
         disk.put(SIBLING, bytes);
@@ -674,7 +674,7 @@ fn what_a_daemon_moved_aside_is_no_source_when_it_is_not_the_apps() {
 }
 
 #[test]
-fn the_later_of_copy_and_file_moved_aside_wins() {
+fn newer_of_backup_and_moved_aside_file_wins() {
     let later = seen_healthy(&healthy("copied"));
     later.put(SIBLING, &healthy("changed since"));
     later.remove(CONFIG);
@@ -690,7 +690,7 @@ fn the_later_of_copy_and_file_moved_aside_wins() {
 }
 
 #[test]
-fn paths_into_the_old_home_follow_what_moved() {
+fn paths_into_the_old_location_follow_moved_files() {
     let in_home = |path: &str| spelled(&format!("{HOME}/.myownllm/{path}"));
     let network = |id: &str| {
         json!({"id": id, "network_id": id,
@@ -720,7 +720,7 @@ fn paths_into_the_old_home_follow_what_moved() {
 }
 
 #[test]
-fn configs_that_are_one_by_a_link_are_not_written() {
+fn configs_that_a_symlink_makes_one_file_are_not_written() {
     for (link, target) in [
         (CONFIG, DAEMON_CONFIG),
         (DAEMON_CONFIG, CONFIG),
@@ -796,7 +796,7 @@ fn rosters_that_have_moved_since_the_repair_are_followed() {
 }
 
 #[test]
-fn routine_copies_are_bounded_and_the_newest_stays() {
+fn routine_backups_are_bounded_and_the_newest_stays() {
     let disk = home();
     let clock = FakeClock::default();
     let limits = Limits { good_count: 3, good_bytes: 1 << 20, ..Limits::default() };
@@ -821,7 +821,7 @@ fn routine_copies_are_bounded_and_the_newest_stays() {
 }
 
 #[test]
-fn going_back_and_forth_does_not_use_up_the_routine_copies() {
+fn alternating_edits_do_not_use_up_the_routine_backups() {
     let disk = seen_healthy(&healthy("treasure"));
     let (clock, mut seen) = (FakeClock::default(), Vec::new());
     for i in 0..100 {
@@ -843,7 +843,7 @@ fn going_back_and_forth_does_not_use_up_the_routine_copies() {
 /// The user puts an old config back by hand and edits it: its old backup would be the next to be
 /// removed.
 #[test]
-fn what_is_replaced_is_among_the_copies_although_an_old_one_held_it() {
+fn replaced_config_becomes_a_backup_even_if_an_old_backup_holds_it() {
     let old = healthy("of old");
     let full = seen_healthy(&old);
     for i in 0..19 {
@@ -883,7 +883,7 @@ fn a_clock_that_goes_backwards_does_not_change_the_order() {
 }
 
 #[test]
-fn what_was_set_aside_is_never_evicted_and_at_the_cap_a_repair_refuses() {
+fn kept_backups_are_never_evicted_and_a_repair_fails_at_the_limit() {
     let disk = home();
     let clock = FakeClock::default();
     let limits = Limits { kept_count: 3, ..Limits::default() };
@@ -914,7 +914,7 @@ fn what_was_set_aside_is_never_evicted_and_at_the_cap_a_repair_refuses() {
 }
 
 #[test]
-fn a_thousand_starts_with_alternating_corruption_add_two_copies() {
+fn thousand_starts_with_alternating_corruption_add_two_backups() {
     let disk = seen_healthy(&healthy("good"));
     for i in 0..1000 {
         disk.put(CONFIG, if i % 2 == 0 { b"" } else { b"{\"torn" });
@@ -976,7 +976,7 @@ fn a_planted_name_does_not_use_up_the_numbers() {
 }
 
 #[test]
-fn a_link_to_a_copy_is_no_place_to_write_and_the_copy_no_copy() {
+fn symlink_to_a_backup_is_not_written_and_the_backup_does_not_count() {
     for (bytes, kind) in [(healthy("one"), "good"), (healthy("one"), "kept"), (LEAKED_V3.to_vec(), "kept")] {
         let disk = home();
         disk.put_dir(BACKUPS, 0o700);
@@ -1014,7 +1014,7 @@ fn a_link_to_a_copy_is_no_place_to_write_and_the_copy_no_copy() {
 /// A deduplication tool makes config and backup two hard links of one file; then an editor writes
 /// into the file.
 #[test]
-fn a_copy_that_is_a_second_name_of_the_config_is_none() {
+fn backup_that_is_a_hard_link_of_the_config_does_not_count() {
     let disk = seen_healthy(&healthy("one"));
     let backup = format!("{BACKUPS}/{}", of_kind(&disk, "good")[0].0);
     disk.remove(&backup);
@@ -1064,10 +1064,10 @@ fn an_update_that_changes_nothing_writes_nothing() {
 }
 
 #[test]
-fn an_update_that_changes_nothing_clears_what_a_killed_run_left() {
-    for folder in ["/home/u/.myownllm", BACKUPS] {
+fn update_that_changes_nothing_clears_leftovers_of_a_killed_run() {
+    for dir in ["/home/u/.myownllm", BACKUPS] {
         let disk = seen_healthy(&healthy("x"));
-        let left = format!("{folder}/.durable-fs.1-0.part");
+        let left = format!("{dir}/.durable-fs.1-0.part");
         disk.put(&left, &healthy("x"));
         assert!(!set_mark(&disk, "x").unwrap().changed);
         assert_eq!(disk.content(&left), None);
@@ -1086,10 +1086,10 @@ fn a_temporary_with_a_key_a_roster_or_a_state_stays() {
         b"{\"network_id\": \"n\", \"authorized_devices\": []}",
         b"{\"network_id\": \"n\", \"seq\": 3}",
     ];
-    for folder in ["/home/u/.myownllm", BACKUPS, "/home/u/.myownllm/.myownmesh"] {
+    for dir in ["/home/u/.myownllm", BACKUPS, "/home/u/.myownllm/.myownmesh"] {
         for content in contents {
             let disk = with_config(&healthy("x"));
-            let left = format!("{folder}/.durable-fs.1-0.part");
+            let left = format!("{dir}/.durable-fs.1-0.part");
             disk.put(&left, content);
             launch(&disk, &sim_paths()).unwrap();
             set_mark(&disk, "y").unwrap();
@@ -1100,7 +1100,7 @@ fn a_temporary_with_a_key_a_roster_or_a_state_stays() {
 }
 
 #[test]
-fn an_update_keeps_both_the_former_and_the_new() {
+fn update_keeps_the_previous_and_the_new_config() {
     let disk = with_config(&healthy("never launched"));
     let updated = set_mark(&disk, "new").unwrap();
     assert!(updated.changed);
@@ -1152,7 +1152,7 @@ fn a_config_that_needs_a_repair_is_not_edited() {
 }
 
 #[test]
-fn an_update_goes_on_top_of_what_another_program_wrote_meanwhile() {
+fn update_is_repeated_on_top_of_a_concurrent_write() {
     let base = seen_healthy(&healthy("before"));
     let counted = base.clone();
     set_edit(&counted).unwrap();
@@ -1190,7 +1190,7 @@ fn set_edit(disk: &SimDisk) -> Result<Updated, StoreError> {
 }
 
 #[test]
-fn a_repair_does_not_lose_what_another_program_writes_meanwhile() {
+fn repair_keeps_a_concurrent_write() {
     let base = with_config(LEAKED_V3);
     let counted = base.clone();
     launch(&counted, &sim_paths()).unwrap();
@@ -1254,7 +1254,7 @@ fn a_writer_that_never_stops_is_a_conflict_and_nothing_of_it_is_lost() {
 /// has its place until the first program's file is back. The second program reads our file just
 /// then, and overwrites the first program's file with a change of ours.
 #[test]
-fn what_our_bytes_hid_for_a_moment_is_never_lost() {
+fn config_that_our_file_displaced_for_a_moment_is_never_lost() {
     for at_once in [true, false] {
         let disk = seen_healthy(&healthy("before"));
         let exchanges = Arc::new(AtomicUsize::new(0));
@@ -1287,7 +1287,7 @@ fn what_our_bytes_hid_for_a_moment_is_never_lost() {
 /// Other programs read our file in place of theirs until theirs is back, so nothing that waits for
 /// the disk may come before the return.
 #[test]
-fn what_came_out_goes_back_before_anything_is_flushed() {
+fn displaced_file_goes_back_before_any_sync() {
     let disk = seen_healthy(&healthy("before"));
     let wrote = Arc::new(AtomicUsize::new(0));
     disk.set_hook(move |op, foreign| {
@@ -1323,7 +1323,7 @@ fn a_storm_of_writes_leaves_room_for_a_repair() {
     assert_eq!(error.unwrap_err().code(), "store.conflict");
     disk.set_hook(|_, _| {});
     assert_eq!(of_kind(&disk, "kept").len(), 3);
-    assert_eq!(of_kind(&disk, "good").len(), 20, "the rest are routine copies");
+    assert_eq!(of_kind(&disk, "good").len(), 20, "the rest are routine backups");
     disk.put(CONFIG, b"{\"torn");
     launch_with(&store).unwrap();
     assert!(is_kept(&disk, b"{\"torn"));
@@ -1332,7 +1332,7 @@ fn a_storm_of_writes_leaves_room_for_a_repair() {
 /// A run that is killed before its exchange leaves a file that never was a config, with other
 /// generated ids each time.
 #[test]
-fn a_loop_of_killed_repairs_with_ids_of_their_own_adds_one_copy_at_most() {
+fn loop_of_killed_repairs_with_new_ids_adds_at_most_one_backup() {
     let mut base = Document::parse(&healthy("before")).unwrap().document;
     base.set(&["cloud_mesh", "networks"], serde_json::json!([{"id": "", "network_id": "home"}]));
     let base = with_config(&base.to_bytes());
@@ -1362,7 +1362,7 @@ fn a_loop_of_killed_repairs_with_ids_of_their_own_adds_one_copy_at_most() {
 
 /// A backup, or a file that a daemon moved aside, is no source if it is larger than any config.
 #[test]
-fn what_is_larger_than_any_config_is_no_source() {
+fn file_larger_than_the_limit_is_no_source() {
     let long = healthy(&"long".repeat(1000));
     for path in [SIBLING.to_owned(), format!("{BACKUPS}/good-00000009-{}.json", hash_of(&long))] {
         let disk = with_config(b"{\"torn");
@@ -1378,7 +1378,7 @@ fn what_is_larger_than_any_config_is_no_source() {
 
 /// A temporary file whose content does not match its name holds another program's bytes.
 #[test]
-fn what_came_out_is_not_taken_for_what_was_to_go_in() {
+fn displaced_file_is_not_mistaken_for_the_new_one() {
     let disk = seen_healthy(&healthy("one"));
     let swap = || swap_name(Path::new(CONFIG).parent().unwrap(), &healthy("two"));
     disk.put(swap(), &healthy("theirs"));
@@ -1407,7 +1407,7 @@ fn file_that_an_older_version_marked_becomes_a_backup(#[case] content: &str) {
 }
 
 #[test]
-fn what_is_written_into_the_displaced_file_is_seen_when_it_comes_before_the_last_look() {
+fn write_into_the_displaced_file_before_the_last_read_is_noticed() {
     // A program that had the old file open before the exchange writes into the displaced file.
     let disk = seen_healthy(&healthy("before"));
     let looks = Arc::new(AtomicUsize::new(0));
@@ -1424,7 +1424,7 @@ fn what_is_written_into_the_displaced_file_is_seen_when_it_comes_before_the_last
 }
 
 #[test]
-fn where_the_disk_cannot_exchange_the_outcome_says_so() {
+fn save_warns_when_the_disk_cannot_exchange_names() {
     let disk = seen_healthy(&healthy("before"));
     disk.fail(Fault::always(Op::Exchange, ErrorKind::InvalidInput));
     let updated = set_edit(&disk).unwrap();
@@ -1475,7 +1475,7 @@ fn without_exchange_an_edit_goes_on_top_of_a_foreign_write(#[case] refused: &[Op
 
 /// A faster program has its own config in place when the store gives up.
 #[test]
-fn without_exchange_a_conflict_leaves_their_config_in_place() {
+fn conflict_without_exchange_leaves_the_other_programs_config() {
     let disk = seen_healthy(&healthy("before"));
     disk.fail(Fault::always(Op::Exchange, ErrorKind::InvalidInput));
     let round = AtomicUsize::new(0);
@@ -1514,7 +1514,7 @@ fn locked_store_holds_the_lock_of_its_own_home() {
 }
 
 #[test]
-fn the_history_names_each_copy_and_a_restore_can_be_undone() {
+fn history_lists_each_backup_and_a_restore_can_be_undone() {
     let disk = seen_healthy(&healthy("one"));
     set_mark(&disk, "two").unwrap();
     disk.put(CONFIG, b"{\"torn");
@@ -1550,7 +1550,7 @@ fn the_history_names_each_copy_and_a_restore_can_be_undone() {
 }
 
 #[test]
-fn only_an_intact_copy_of_the_apps_can_be_restored() {
+fn only_an_intact_backup_of_the_apps_config_can_be_restored() {
     let disk = seen_healthy(&healthy("one"));
     disk.put(CONFIG, LEAKED_V3);
     launch(&disk, &sim_paths()).unwrap();
@@ -1591,7 +1591,7 @@ fn a_restore_over_a_leaked_config_waits_for_the_repair(#[case] tail: &[u8]) {
 }
 
 #[test]
-fn a_restore_puts_a_copy_in_the_place_of_a_missing_or_corrupt_config() {
+fn restore_replaces_a_missing_or_corrupt_config() {
     for bad in [None, Some(b"{\"torn")] {
         let disk = seen_healthy(&healthy("one"));
         match bad {
@@ -1705,7 +1705,7 @@ fn daemons_config_that_breaks_off_gives_its_complete_networks() {
 }
 
 #[test]
-fn config_that_breaks_off_gives_its_complete_members_where_there_is_no_copy() {
+fn torn_config_gives_its_complete_members_without_a_backup() {
     let text_of = String::from_utf8(APP.to_vec()).unwrap();
     let at = text_of.find("\"api\"").unwrap();
     let disk = home();
@@ -1720,7 +1720,7 @@ fn config_that_breaks_off_gives_its_complete_members_where_there_is_no_copy() {
 }
 
 #[test]
-fn config_that_breaks_off_is_restored_from_the_copy_and_its_members_are_offered() {
+fn torn_config_is_restored_from_the_backup_and_its_members_are_offered() {
     let disk = seen_healthy(&healthy("good"));
     let newer = String::from_utf8(healthy("newer")).unwrap().replace("qwen3\"", "llama\"");
     let at = newer.find("\"providers\"").unwrap();
@@ -1739,7 +1739,7 @@ fn config_that_breaks_off_is_restored_from_the_copy_and_its_members_are_offered(
 }
 
 #[test]
-fn what_the_backup_in_use_has_too_is_not_offered() {
+fn members_that_the_restored_backup_has_are_not_offered() {
     let bytes = healthy("good");
     let disk = seen_healthy(&bytes);
     let (loaded, hint) = launch_and_tell(&disk, &bytes[..bytes.len() / 2]);
@@ -1889,7 +1889,7 @@ fn networks_that_rosters_still_show_are_named() {
 }
 
 #[test]
-fn copy_in_which_nothing_is_whole_is_shown_and_not_sent_round_in_circles() {
+fn backup_without_a_complete_member_is_reported_with_a_command_that_shows_it() {
     for torn in [&b"{\n\"providers\": [{\"na"[..], b"\0\0\0"] {
         let disk = with_config(torn);
         launch(&disk, &sim_paths()).unwrap();
@@ -1904,7 +1904,7 @@ fn copy_in_which_nothing_is_whole_is_shown_and_not_sent_round_in_circles() {
 }
 
 #[test]
-fn what_a_killed_update_displaced_is_kept() {
+fn config_that_a_killed_update_displaced_is_kept() {
     // Another program wrote, the store exchanged, and was killed before it looked at the displaced
     // file.
     let base = seen_healthy(&healthy("before"));
@@ -1952,7 +1952,7 @@ fn a_plan_can_be_printed() {
 
 /// The unknown members of a network are nested two levels deeper in the app's config.
 #[test]
-fn what_could_not_be_read_again_is_not_written() {
+fn content_that_could_not_be_read_again_is_not_written() {
     let (lists, ends) = ("[".repeat(1020), "]".repeat(1020));
     let deep =
         format!(r#"{{"providers":[],"networks":[{{"id":"a","network_id":"home","x":{lists}{ends}}}]}}"#);
@@ -1981,7 +1981,7 @@ fn what_could_not_be_read_again_is_not_written() {
 }
 
 #[test]
-fn a_restore_sets_aside_what_is_too_much_to_be_read() {
+fn restore_sets_a_too_large_config_aside() {
     let healthy = healthy("x");
     let mut large = healthy.clone();
     large.extend(b" ".repeat(100));
@@ -2064,7 +2064,7 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
 }
 
 #[test]
-fn an_older_copy_is_not_taken_because_the_newest_cannot_be_read() {
+fn unreadable_newest_backup_is_not_replaced_by_an_older_one() {
     let base = seen_healthy(&healthy("old"));
     base.put(CONFIG, &healthy("new"));
     launch(&base, &sim_paths()).unwrap();
@@ -2087,7 +2087,7 @@ fn an_older_copy_is_not_taken_because_the_newest_cannot_be_read() {
 
 /// A container that gets the file alone has such a mount.
 #[test]
-fn a_config_that_is_a_mount_of_its_own_is_named_as_that() {
+fn config_that_is_a_mount_point_is_reported_as_one() {
     let disk = seen_healthy(&healthy("x"));
     disk.fail(Fault::always(Op::Exchange, ErrorKind::ResourceBusy));
     let error = set_mark(&disk, "y").unwrap_err();

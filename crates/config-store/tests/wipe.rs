@@ -332,7 +332,7 @@ fn live_defaults() -> Value {
 }
 
 #[test]
-fn what_a_daemon_moved_aside_restores_a_wiped_config_too() {
+fn file_that_a_daemon_moved_aside_restores_a_wiped_config() {
     let disk = SimDisk::new();
     disk.put_dir("/home/u/.myownllm", 0o755);
     disk.put(CONFIG, &fresh_with(json!({})));
@@ -396,7 +396,7 @@ fn a_config_that_is_not_the_apps_cannot_be_accepted() {
 }
 
 #[test]
-fn a_repair_of_a_wiped_config_ends_with_a_copy_of_the_former_file_and_an_exchange() {
+fn repair_of_a_wiped_config_makes_a_backup_and_an_exchange() {
     let disk = rich_home();
     disk.put(CONFIG, b"{}");
     let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
@@ -470,7 +470,7 @@ fn a_displaced_config_is_kept_beside_a_healthy_config_and_an_unfinished_one_is_n
 }
 
 #[test]
-fn the_torn_part_of_the_only_config_is_kept() {
+fn torn_part_of_the_only_config_is_kept() {
     let whole = healthy("rich");
     let torn = &whole[..whole.len() / 2];
     let disk = home_with_leftover(PART, None);
