@@ -117,7 +117,7 @@ pub fn check_overlap(
 /// identity file would let two daemons appear as one device.
 fn is_of_another_daemon(layout: &Layout, real: &Path, lookup: &dyn Lookup) -> bool {
     let ignore_case = layout.platform.usually_ignores_case();
-    let (app, files) = (&layout.app, &layout.app.daemon_files);
+    let app = &layout.app;
     let shared = [layout.shared_home.clone(), inside(&layout.user_home, &app.shared_dir)];
     let is_shared = |home: &Utf8PathBuf| {
         canonicalize_allow_missing(home, lookup).is_ok_and(|home| is_same_or_inside(real, &home, ignore_case))
@@ -127,7 +127,7 @@ fn is_of_another_daemon(layout: &Layout, real: &Path, lookup: &dyn Lookup) -> bo
         && above.starts_with('.')
         && *above != *app.app_dir;
     #[cfg(unix)]
-    let listens = std::os::unix::net::UnixStream::connect(real.join(&*files.socket)).is_ok();
+    let listens = std::os::unix::net::UnixStream::connect(real.join(&*app.daemon_files.socket)).is_ok();
     #[cfg(not(unix))]
     let listens = false;
     shared.iter().any(is_shared) || is_other_app || listens
