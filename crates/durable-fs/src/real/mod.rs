@@ -72,6 +72,36 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS)
 }
 
+/// Reads a file of the known length `len`. Fails if it has, or grows to, more than `limit` bytes.
+fn read_whole(file: impl Read, len: u64, limit: u64) -> io::Result<Vec<u8>> {
+    if len > limit {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let mut bytes = Vec::new();
+    // A sparse file can claim any length, so a failed reservation must be an error and not abort the
+    // program.
+    let size = usize::try_from(len).unwrap_or(usize::MAX);
+    bytes.try_reserve(size.saturating_add(1))?;
+    let mut file = file.take(limit.saturating_add(1));
+    bytes.resize(size.saturating_add(1), 0);
+    let first = loop {
+        match file.read(&mut bytes) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            other => break other?,
+        }
+    };
+    bytes.truncate(first);
+    // With room for one more byte, a read of exactly that size has met the end of the file. Otherwise
+    // the file changes its size while this code reads it.
+    if first != size {
+        file.read_to_end(&mut bytes)?;
+    }
+    if bytes.len() as u64 > limit {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
 /// The size of the pieces in which files are compared. A smaller file is one piece.
 const PIECE: u64 = 64 * 1024;
 

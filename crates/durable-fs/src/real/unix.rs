@@ -7,7 +7,7 @@ use std::{
     any::Any,
     ffi::OsStr,
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Write},
     ops::ControlFlow,
     os::{
         fd::{AsFd, OwnedFd},
@@ -29,7 +29,7 @@ use rustix::{
 use super::{
     RealDisk, attributes, copy_bytes,
     handles::{Handles, ResolvedName, id_of, kind_of},
-    reads, same_bytes,
+    read_whole, reads, same_bytes,
     statx::{is_append_only, is_immutable, is_mount_root},
     sync::{FUSE, MAY_LACK_MODES, flush, flush_dir, flush_fs, is_of},
     threads,
@@ -226,32 +226,7 @@ impl<M: ThisMachine> Disk for M {
         let inner = || -> io::Result<Vec<u8>> {
             let file = File::from(open_followed(self.handles(), path, OFlags::empty())?);
             let len = meta_of(&regular(&file)?).len;
-            if len > limit {
-                return Err(io::ErrorKind::FileTooLarge.into());
-            }
-            let mut bytes = Vec::new();
-            // A sparse file can claim any length, so a failed reservation must be an error and not
-            // abort the program.
-            let size = usize::try_from(len).unwrap_or(usize::MAX);
-            bytes.try_reserve(size.saturating_add(1))?;
-            let mut file = file.take(limit.saturating_add(1));
-            bytes.resize(size.saturating_add(1), 0);
-            let first = loop {
-                match file.read(&mut bytes) {
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    other => break other?,
-                }
-            };
-            bytes.truncate(first);
-            // With room for one more byte, a read of exactly that size has met the end of the file.
-            // Otherwise the file changes its size while this code reads it.
-            if first != size {
-                file.read_to_end(&mut bytes)?;
-            }
-            if bytes.len() as u64 > limit {
-                return Err(io::ErrorKind::FileTooLarge.into());
-            }
-            Ok(bytes)
+            read_whole(file, len, limit)
         };
         inner().map_err(|e| DiskError::new(Op::Read, path, e))
     }

@@ -11,14 +11,14 @@ use std::{
     borrow::Cow,
     ffi::OsString,
     fs::{File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Write},
     ops::ControlFlow,
     os::windows::fs::{FileTypeExt, OpenOptionsExt},
     path::{Component, Path, PathBuf, Prefix},
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{RealDisk, copy_bytes, same_bytes, threads};
+use super::{RealDisk, copy_bytes, read_whole, same_bytes, threads};
 use crate::{
     DirEntry, Disk, DiskError, FileId, FileKind, LockError, LockedDir, LockedDisk, Metadata, Op,
     OpenForWriting, Owner, Permissions, Result, SyncFs, Timestamp, publish::make_private_dir,
@@ -237,12 +237,8 @@ impl Disk for RealDisk {
     fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>> {
         let inner = || -> io::Result<Vec<u8>> {
             let file = open(path)?;
-            if regular(&file)?.len() > limit {
-                return Err(io::ErrorKind::FileTooLarge.into());
-            }
-            let mut bytes = Vec::new();
-            file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-            if bytes.len() as u64 > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+            let len = regular(&file)?.len();
+            read_whole(file, len, limit)
         };
         inner().map_err(|e| DiskError::new(Op::Read, path, e))
     }
