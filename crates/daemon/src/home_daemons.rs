@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use myownllm_durable_fs::RealDisk;
+use myownllm_identity::{Expected, Identity, IdentityPaths, PlaceState, scan};
 use myownllm_paths::{
     CheckedLayout, ControlSocket, Mode, PathsError, Platform, RealLookup,
     camino::{Utf8Path, Utf8PathBuf},
@@ -13,7 +15,7 @@ use myownllm_paths::{
 };
 
 use crate::{
-    Endpoint, OrphanDaemon, Probe, Refusal, StopError, StoppedDaemon,
+    Endpoint, OrphanDaemon, Probe, Refusal, Status, StopError, StoppedDaemon,
     probe::probe,
     process::{HOME_VARIABLE, start_time},
     stop::{orphans_of_each, process_serves_home, stop_daemon_of, stop_orphan},
@@ -40,7 +42,7 @@ pub struct HomeDaemons {
     /// The variable that tells a daemon its home; `MYOWNMESH_HOME` by default.
     pub home_variable: String,
     /// The endpoints of the old location; by default `daemon.sock` in the app's home, and none on
-    /// Windows, where one pipe serves every home.
+    /// Windows, where one pipe serves every home, and the key of a daemon tells its home.
     pub legacy: Vec<Endpoint>,
     /// The endpoint of the daemon of the daemon home: in it, or where its config says.
     pub own: Endpoint,
@@ -138,7 +140,9 @@ impl HomeDaemons {
     /// Returns the daemon that listens at the old location. Cheap enough for every start.
     #[must_use]
     pub fn legacy_listener(&self) -> Option<RunningDaemon> {
-        self.legacy_endpoints().find_map(|endpoint| self.look_at(endpoint, true))
+        let pipe = Some(&self.own).filter(|own| own.path().is_none());
+        let mut places = self.legacy_endpoints().chain(pipe);
+        places.find_map(|endpoint| self.look_at(endpoint, true).filter(|found| found.legacy))
     }
 
     /// Returns the processes that serve one of the homes without a reachable socket. `known` is a
@@ -208,9 +212,21 @@ impl HomeDaemons {
         if found.is_absent() || matches!(found, Probe::PathTooLong { .. }) {
             return None;
         }
+        let legacy = match &found {
+            Probe::Answered { status, .. } if endpoint.path().is_none() => self.has_legacy_key(status)?,
+            _ => legacy,
+        };
         let verified = found.pid().is_some_and(|pid| self.is_verified(endpoint, pid, legacy));
         let endpoint = endpoint.clone();
         Some(RunningDaemon { kind: DaemonKind::Listening { endpoint, probe: found }, legacy, verified })
+    }
+
+    /// Returns whether a daemon at the one pipe of Windows has the key of the app's home; `None` if it
+    /// has the key of neither home, and so serves another one.
+    fn has_legacy_key(&self, status: &Status) -> Option<bool> {
+        let paths = IdentityPaths::new(&self.app_home, &self.daemon_home);
+        let found = scan(&RealDisk, &paths);
+        legacy_by_key(&status.device_id, &found.app.state, &found.daemon.state)
     }
 
     fn home(&self, legacy: bool) -> &Utf8Path {
@@ -264,6 +280,21 @@ impl HomeDaemons {
                 })
             })
             .collect()
+    }
+}
+
+/// Returns whether the daemon with this Device ID serves the app's home; `None` if it serves neither
+/// home. A daemon may serve a home whose identity file cannot be read, or that has none yet: then it
+/// counts as the daemon of the daemon home.
+fn legacy_by_key(device_id: &str, app: &PlaceState, daemon: &PlaceState) -> Option<bool> {
+    let key = |state: &PlaceState| state.identity().and_then(Identity::key).map(|key| key.device_id.clone());
+    let is_clear = |state: &PlaceState| matches!(state, PlaceState::Absent) || key(state).is_some();
+    let admits = |key: &Option<String>| key.as_ref().is_some_and(|key| Expected::key(key).admits(device_id));
+    let keys = [key(daemon), key(app)];
+    match keys.iter().position(admits) {
+        Some(which) => Some(which == 1),
+        None if keys.iter().all(Option::is_none) || !is_clear(app) || !is_clear(daemon) => Some(false),
+        None => None,
     }
 }
 
@@ -345,6 +376,9 @@ impl RunningDaemon {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let DaemonKind::Listening { endpoint, probe } = &self.kind else { return None };
+        if cfg!(windows) {
+            return StopError::Unsupported { endpoint: endpoint.clone(), pid: probe.pid() }.hint();
+        }
         let needs_more =
             matches!(probe, Probe::Suspended { .. } | Probe::Unknown { .. } | Probe::ForeignOwner { .. });
         if needs_more || self.is_hidden() { probe.hint(endpoint) } else { None }
@@ -387,6 +421,39 @@ mod live {
                 return Ok(());
             };
             self.stop(running).map(drop).map_err(|error| error.to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use myownllm_identity::{PlaceState, inspect};
+
+    use super::legacy_by_key;
+
+    /// A key of the app's home, and of the daemon home, by its content.
+    fn place(content: Option<&[u8]>) -> PlaceState {
+        content.map_or(PlaceState::Absent, |bytes| PlaceState::File(inspect(bytes)))
+    }
+
+    #[test]
+    fn daemon_at_the_pipe_serves_the_home_that_has_its_key() {
+        let sound =
+            include_bytes!("../../../tests/fixtures/daemon-0.1.2/home/.myownllm/.secrets/identity.json");
+        let [sound, damaged, absent] = [Some(&sound[..]), Some(&b"{"[..]), None].map(place);
+        let own = sound.identity().and_then(|identity| identity.key()).map(|key| key.device_id.clone());
+        let own = own.unwrap();
+        for (what, device_id, app, daemon, expected) in [
+            ("at the old location", own.as_str(), &sound, &absent, Some(true)),
+            ("in the daemon home", &own, &absent, &sound, Some(false)),
+            ("in both homes", &own, &sound, &sound, Some(false)),
+            ("in neither home", "another", &sound, &absent, None),
+            ("in neither home", "another", &absent, &sound, None),
+            ("no key yet", "another", &absent, &absent, Some(false)),
+            ("a damaged key", "another", &sound, &damaged, Some(false)),
+            ("a damaged key", "another", &damaged, &absent, Some(false)),
+        ] {
+            assert_eq!(legacy_by_key(device_id, app, daemon), expected, "{what}");
         }
     }
 }

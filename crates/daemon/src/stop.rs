@@ -114,7 +114,7 @@ impl StopError {
             Self::Unverified { command, .. } => Some(command.clone()),
             Self::NoHandle { pid, .. } => Some(format!("kill {pid}")),
             Self::Unsupported { pid, .. } => {
-                pid.map(|pid| format!("{} {pid}", if cfg!(windows) { "taskkill /pid" } else { "kill" }))
+                pid.map(|pid| format!("{} {pid}", if cfg!(windows) { "taskkill /f /pid" } else { "kill" }))
             }
             Self::ForeignOwner { pid, .. } | Self::NoDaemon { pid, .. } => inspect_process_command(*pid),
             Self::Unreachable { endpoint, .. } => {
