@@ -48,6 +48,19 @@ pub(crate) fn wait_for(
     }
 }
 
+/// Returns true if no daemon answers. Waits for that on Windows, which ends the daemon of an ended
+/// program a moment later.
+pub(crate) fn is_silent(socket: &Path) -> bool {
+    let started = Instant::now();
+    loop {
+        let is_silent = ask(socket, "status", Value::Null).is_err();
+        if is_silent || cfg!(unix) || started.elapsed() > Duration::from_secs(5) {
+            return is_silent;
+        }
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
 #[cfg(unix)]
 fn connect(socket: &Path) -> std::io::Result<std::os::unix::net::UnixStream> {
     let stream = std::os::unix::net::UnixStream::connect(socket)?;
@@ -56,8 +69,30 @@ fn connect(socket: &Path) -> std::io::Result<std::os::unix::net::UnixStream> {
     Ok(stream)
 }
 
-/// A named pipe opens like a file.
+/// Opens the one pipe of all daemons, whatever the socket path. The pipe is busy for a moment after
+/// each connection.
 #[cfg(not(unix))]
-fn connect(socket: &Path) -> std::io::Result<std::fs::File> {
-    std::fs::File::options().read(true).write(true).open(socket)
+fn connect(_: &Path) -> std::io::Result<std::fs::File> {
+    const PIPE: &str = r"\\.\pipe\myownmesh.sock";
+    const PIPE_BUSY: i32 = 231;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match std::fs::File::options().read(true).write(true).open(PIPE) {
+            Err(e) if e.raw_os_error() == Some(PIPE_BUSY) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(3));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Returns the process that listens at the pipe.
+#[cfg(windows)]
+pub(crate) fn server() -> Option<u32> {
+    use interprocess::local_socket::{
+        ConnectOptions, GenericNamespaced, Stream, ToNsName as _, traits::StreamCommon as _,
+    };
+    let name = "myownmesh.sock".to_ns_name::<GenericNamespaced>().ok()?;
+    let pipe: Stream = ConnectOptions::new().name(name).connect_sync().ok()?;
+    pipe.peer_creds().ok()?.pid()
 }

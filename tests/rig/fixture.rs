@@ -112,7 +112,8 @@ pub(crate) fn overwritten_config(home: &Path, version: &str) -> Fallible<Vec<u8>
 /// network, two providers, another model family than the default.
 pub(crate) fn healthy_bytes(user: &Path) -> Fallible<Vec<u8>> {
     let text = String::from_utf8_lossy(&fixture("app-config-before.json")?).into_owned();
-    Ok(text.replace("/home/u/", &format!("{}/", user.display())).into_bytes())
+    let user = user.display().to_string().replace('\\', r"\\");
+    Ok(text.replace("/home/u/", &format!("{user}/")).into_bytes())
 }
 
 /// Puts the healthy config in place.

@@ -47,8 +47,8 @@ impl Folder {
             .map_err(|e| format!("cannot make a temporary directory in {}: {e}", parent.display()))?;
         // A symlink in the path (/tmp on macOS) would make the path differ from the one that
         // processes report.
-        let path =
-            folder.path().canonicalize().map_err(|e| format!("cannot resolve {}: {e}", parent.display()))?;
+        let path = if cfg!(unix) { folder.path().canonicalize() } else { Ok(folder.path().to_owned()) };
+        let path = path.map_err(|e| format!("cannot resolve {}: {e}", parent.display()))?;
         folders().insert(path.clone());
         Ok(Self { folder: Some(folder), path })
     }

@@ -137,7 +137,7 @@ mod signals {
     }
 }
 
-/// No signals here: the scenarios that need one are skipped.
+/// No signals here: a process can only be killed. The scenarios that need another signal are skipped.
 #[cfg(not(unix))]
 mod signals {
     pub(crate) const STOP: () = ();
@@ -147,7 +147,10 @@ mod signals {
     pub(crate) const HANG_UP: () = ();
     pub(crate) const KILL: () = ();
 
-    pub(crate) fn signal(_: u32, (): ()) {}
+    pub(crate) fn signal(pid: u32, (): ()) {
+        let pid = pid.to_string();
+        let _ = std::process::Command::new("taskkill").args(["/f", "/pid", &pid]).output();
+    }
 
     pub(crate) fn is_root() -> bool {
         false

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::{Path, PathBuf};
+use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
 use clap::builder::styling::Style;
 use myownllm_report::draw::{self, Names, Node, Tone};
 
+use crate::fixture::APP;
 use crate::{Fallible, style};
 
 /// The kind of a path.
@@ -175,9 +176,9 @@ fn shorten(here: &Path, there: &Path) -> String {
     if here.parent() == there.parent() {
         return there.file_name().unwrap_or_default().to_string_lossy().into_owned();
     }
-    let folder = there.parent().unwrap_or(Path::new("")).to_string_lossy();
-    let own = folder.strip_prefix(".myownllm/").unwrap_or(&folder);
-    format!("{own}/")
+    let folder = there.parent().unwrap_or(Path::new(""));
+    let own = folder.strip_prefix(APP).ok().filter(|own| *own != Path::new("")).unwrap_or(folder);
+    format!("{}{MAIN_SEPARATOR}", own.display())
 }
 
 /// Draws both trees side by side if `width` allows, otherwise one after the other.

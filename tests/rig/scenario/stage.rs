@@ -221,9 +221,12 @@ impl<'t> Stage<'t> {
     pub(crate) fn end(&mut self, app: App) -> Fallible<()> {
         let App { running, socket, shown } = app;
         let finished = running.stop()?;
-        self.ran(&format!("(SIGTERM to {shown})"), &finished);
-        let alone = control::ask(&socket, "status", Value::Null).is_err();
-        self.check("ending the app ends its daemon with it", finished.code() == Some(0) && alone, {
+        // Windows has no signal that asks a program to end: the app is killed there.
+        let how = if cfg!(windows) { "kill of" } else { "SIGTERM to" };
+        self.ran(&format!("({how} {shown})"), &finished);
+        let alone = control::is_silent(&socket);
+        let ended_well = finished.code() == Some(0) || cfg!(windows);
+        self.check("ending the app ends its daemon with it", ended_well && alone, {
             let code =
                 finished.code().map_or_else(|| finished.status.to_string(), |code| format!("exit {code}"));
             format!("{code}, and {} answers on its socket", if alone { "nobody" } else { "somebody still" })
@@ -272,7 +275,14 @@ impl<'t> Stage<'t> {
             .collect()
     }
 
+    /// Returns the process behind the one pipe of all daemons.
+    #[cfg(windows)]
+    pub(crate) fn serving(&self, _home: &str) -> Vec<u32> {
+        control::server().into_iter().collect()
+    }
+
     /// Returns the processes that serve this daemon home. Works only on Linux.
+    #[cfg(not(windows))]
     pub(crate) fn serving(&self, home: &str) -> Vec<u32> {
         let wanted = [b"MYOWNMESH_HOME=", self.path(home).as_os_str().as_encoded_bytes()].concat();
         let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
