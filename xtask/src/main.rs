@@ -49,8 +49,7 @@ enum Verb {
     Bench(bench::Args),
     /// Remove each line that carries a guarantee, one at a time, and check that a test goes red
     Mutants(mutants::Args),
-    /// The tests of the libraries and of the program as Windows code, under wine; not a part of
-    /// `ci`
+    /// The tests and the scenarios as Windows code, under wine; not a part of `ci`
     Windows(windows::Args),
     /// The config for web front ends as WebAssembly, with its test in Node; not a part of `ci`
     Wasm(wasm::Args),
