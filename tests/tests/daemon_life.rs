@@ -4,8 +4,8 @@
 
 use std::{
     io::Write,
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt, net::UnixStream, process::CommandExt},
-    path::{Path, PathBuf},
+    os::unix::{fs::PermissionsExt, net::UnixStream, process::CommandExt},
+    path::Path,
     process::{Command, Stdio},
     sync::OnceLock,
     time::{Duration, Instant},
@@ -155,7 +155,7 @@ fn started_talked_to_and_ended() {
     assert_eq!(spawned.status().version, "0.3.8");
     assert!(is_alive(spawned.pid()));
     // The home and the log are private, and the child writes the log itself.
-    let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mode = |path: Utf8PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(home.path()), 0o700);
     assert_eq!(mode(home.path().join("daemon.log")), 0o600);
     assert!(spawned.log_tail(5).iter().any(|line| line.contains("listening")), "{:?}", spawned.log_tail(5));
@@ -204,7 +204,10 @@ fn the_child_gets_its_home_its_own_group_and_no_file_of_ours() {
     assert_eq!(link("fd/0"), Path::new("/dev/null"));
     assert_eq!(
         (link("fd/1"), link("fd/2")),
-        (home.path().join("daemon.log"), home.path().join("daemon.log"))
+        (
+            home.path().join("daemon.log").into_std_path_buf(),
+            home.path().join("daemon.log").into_std_path_buf()
+        )
     );
     for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
         let target = std::fs::read_link(entry.unwrap().path()).unwrap_or_default();
@@ -709,7 +712,7 @@ fn a_daemon_with_a_relative_home_is_found_by_its_working_directory() {
         eventually("it listens", || UnixStream::connect(&socket).is_ok());
         let found = probe(&home.endpoint(), SLACK);
         assert_eq!(found.pid(), Some(child.id()), "{found:?}");
-        rustix::fs::unlink(&socket).unwrap();
+        rustix::fs::unlink(socket.as_std_path()).unwrap();
         let strays = orphans_of(&home.path(), "MYOWNMESH_HOME");
         assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), [child.id()], "{value}");
         let (path, stray) = (home.path(), strays[0].clone());
@@ -813,7 +816,7 @@ fn another_users_daemon_is_refused_unless_it_is_the_homes_owner() {
     let home = Home::new();
     let trace = home.dir.path().join("trace");
     std::fs::DirBuilder::new().create(home.path()).unwrap();
-    for path in [home.dir.path(), &home.path()] {
+    for path in [home.dir.path(), home.path().as_std_path()] {
         std::os::unix::fs::chown(path, Some(nobody), Some(nobody)).unwrap();
     }
     // A copy of the program that the other user can run.

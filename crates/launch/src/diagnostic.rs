@@ -8,9 +8,7 @@ use std::time::Duration;
 use myownllm_config_model::masking::mask_pointer;
 use myownllm_config_model::{ParseError, Place};
 use myownllm_config_store::{Loaded, StoreError};
-use myownllm_daemon::{
-    CandidateFailure, CandidateOutcome, ControlError, Probe, Refusal, SpawnError, StopError,
-};
+use myownllm_daemon::{CandidateFailure, CandidateOutcome, ControlError, Refusal, SpawnError, StopError};
 use myownllm_durable_fs::{DiskError, LockError};
 use myownllm_identity::{Refusal as IdentityRefusal, WayOut};
 use myownllm_migration::MigrationError;

@@ -178,17 +178,17 @@ impl Picture<'_> {
             use myownllm_config_store::Step;
             match step {
                 Step::KeepPrevious { to, .. } => {
-                    sides.after(to, true, Tone::Good, "+ the previous config".to_owned())
+                    sides.after(to.as_std_path(), true, Tone::Good, "+ the previous config".to_owned())
                 }
                 Step::PublishDaemonHalf { to, .. } => {
-                    sides.after(to, false, Tone::Good, "+ the daemon's half".to_owned());
+                    sides.after(to.as_std_path(), false, Tone::Good, "+ the daemon's half".to_owned());
                 }
                 Step::WriteConfig { path, .. } => {
-                    sides.after(path, false, Tone::Good, "+ from a backup".to_owned());
+                    sides.after(path.as_std_path(), false, Tone::Good, "+ from a backup".to_owned());
                 }
                 Step::ReplaceConfig { path, .. } => {
-                    sides.before(path, false, Tone::Bad, "! needs a repair".to_owned());
-                    sides.after(path, false, Tone::Changed, "~ repaired".to_owned());
+                    sides.before(path.as_std_path(), false, Tone::Bad, "! needs a repair".to_owned());
+                    sides.after(path.as_std_path(), false, Tone::Changed, "~ repaired".to_owned());
                 }
                 _ => {}
             }

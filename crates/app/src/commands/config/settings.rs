@@ -77,7 +77,7 @@ pub(crate) fn diff(context: &Context, name: &str) -> Result<Answer, Diagnostic> 
             .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()).at(path))?;
         Ok((bytes, pretty(&parsed.document)))
     };
-    let (now, then) = (read(context.layout.app_config.as_std_path())?, read(&path)?);
+    let (now, then) = (read(context.layout.app_config.as_std_path())?, read(path.as_std_path())?);
     let config = context.short(&context.layout.app_config);
     let text = unified_diff(&now.1, &then.1, &config, &format!("backup {name}"));
     let page = match () {
