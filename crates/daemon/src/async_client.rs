@@ -41,6 +41,7 @@ const MAX_QUEUED_LINES: usize = 16;
 /// # use std::io::{BufRead as _, Write as _};
 /// # let dir = tempfile::tempdir()?;
 /// # let socket = dir.path().join("daemon.sock");
+/// # let socket = myownllm_daemon::identity::camino::Utf8PathBuf::try_from(socket)?;
 /// # let listener = std::os::unix::net::UnixListener::bind(&socket)?;
 /// # std::thread::spawn(move || for mut stream in listener.incoming().flatten() {
 /// #     std::thread::spawn(move || {
