@@ -1,11 +1,17 @@
 //! The permit to start a daemon.
 
-use myownllm_durable_fs::LockedDir;
-use myownllm_paths::camino::Utf8Path;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use myownllm_durable_fs::{Disk, DiskError, FileKind, LockedDir, Metadata};
+use myownllm_paths::{FileInfo, Kind, Lookup, camino::Utf8Path, check_overlap};
 
 use crate::{
     paths::IdentityPaths,
-    refusal::{Problem, Refusal},
+    refusal::{Problem, Refusal, WayOut},
     scan::scan,
 };
 
@@ -60,8 +66,9 @@ fn key_of(device_id: &str) -> &str {
 /// The right to start a daemon in a home while the lock is held.
 ///
 /// No permit exists if the identity file has not arrived, is not sound, or is missing while a
-/// roster or state knows it: a daemon would create a new key. Only [`start_permit`] creates a
-/// permit, and only while the lock is held:
+/// roster or state knows it: a daemon would create a new key. None exists either if the daemon home
+/// is, by a symlink or a mount, the app's home or outside of it: the daemon would overwrite the
+/// `config.json` there. Only [`start_permit`] creates a permit, and only while the lock is held:
 ///
 /// ```compile_fail,E0451
 /// # use myownllm_durable_fs::LockedDir;
@@ -88,7 +95,8 @@ pub struct StartPermit<'lock> {
     lock: &'lock LockedDir,
 }
 
-/// Looks for the identity file, under the lock of the app's home.
+/// Looks for the identity file, under the lock of the app's home. Also checks that the daemon home is
+/// a directory of its own, because the paths may come from a layout that nobody has checked.
 ///
 /// # Errors
 ///
@@ -99,8 +107,58 @@ pub fn start_permit<'lock>(
 ) -> Result<StartPermit<'lock>, Refusal> {
     lock.ensure_locks(places.app.path.as_std_path())
         .map_err(|error| Refusal::new(Problem::OutsideLock(error), Vec::new()))?;
-    let expected = scan(lock, places).answer().expected()?;
+    let expected = expected(lock, places)?;
     Ok(StartPermit { places: places.clone(), expected, lock })
+}
+
+fn expected(lock: &LockedDir, places: &IdentityPaths) -> Result<Expected, Refusal> {
+    let daemon_home = &places.daemon.path;
+    check_overlap(&places.app.path, daemon_home, &UnderLock(lock)).map_err(|error| {
+        let path = daemon_home.into();
+        let way_out = error.hint().map(|command| WayOut::SetAside { path, command });
+        Refusal::new(Problem::Homes(Arc::new(error)), way_out.into_iter().collect())
+    })?;
+    scan(lock, places).answer().expected()
+}
+
+/// Looks at the homes through the lock, so that the homes which are compared are those that the
+/// daemon gets.
+struct UnderLock<'a>(&'a LockedDir);
+
+impl Lookup for UnderLock<'_> {
+    fn stat(&self, path: &Path) -> io::Result<FileInfo> {
+        self.0.stat(path).map(file_info).map_err(of_system)
+    }
+
+    fn stat_follow(&self, path: &Path) -> io::Result<FileInfo> {
+        self.0.stat_follow(path).map(file_info).map_err(of_system)
+    }
+
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        self.0.read_link(path).map_err(of_system)
+    }
+
+    fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
+        self.0.canonicalize(path).map_err(of_system)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.read(path, u64::MAX).map_err(of_system)
+    }
+}
+
+fn file_info(meta: Metadata) -> FileInfo {
+    let kind = match meta.kind {
+        FileKind::Dir => Kind::Dir,
+        FileKind::File => Kind::File,
+        FileKind::Symlink => Kind::Symlink,
+        _ => Kind::Other,
+    };
+    FileInfo { kind, id: meta.id.map(|id| (id.dev, id.ino)) }
+}
+
+fn of_system(error: DiskError) -> io::Error {
+    io::Error::new(error.kind(), error)
 }
 
 impl StartPermit<'_> {
@@ -134,8 +192,7 @@ impl StartPermit<'_> {
     ///
     /// Returns the reason why no daemon may be started any more.
     pub fn check(&self) -> Result<(), Refusal> {
-        let answer = scan(self.lock, &self.places).answer();
-        let now = answer.expected()?;
+        let now = expected(self.lock, &self.places)?;
         if self.expected.device.is_none() || now == self.expected {
             return Ok(());
         }

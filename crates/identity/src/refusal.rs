@@ -3,10 +3,11 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use myownllm_durable_fs::{DiskError, quote};
-use myownllm_paths::{FailureData, camino::Utf8PathBuf, impl_failure};
+use myownllm_paths::{FailureData, PathsError, camino::Utf8PathBuf, impl_failure};
 use serde::{Serialize, Serializer};
 
 use crate::{file::KeyInfo, scan::KnownBy};
@@ -131,6 +132,9 @@ pub enum Problem {
         /// The place of the file.
         path: Utf8PathBuf,
     },
+    /// The daemon home is no directory of its own inside the app's home.
+    #[error(transparent)]
+    Homes(Arc<PathsError>),
     /// The lock that the caller passed is not the lock of the app's home.
     #[error(transparent)]
     OutsideLock(DiskError),
@@ -192,7 +196,7 @@ pub enum WayOut {
         /// The command.
         command: String,
     },
-    /// Set aside the entry in the place of the identity file.
+    /// Set aside the entry in the place of the identity file, or of the daemon home.
     SetAside {
         /// The path of the entry.
         #[serde(serialize_with = "lossy")]
@@ -270,18 +274,20 @@ impl Refusal {
             Problem::Unreadable { .. } => "migration.unreadable",
             Problem::Pending { .. } => "migration.identity-pending",
             Problem::Changed { .. } => "identity.changed",
+            Problem::Homes(error) => error.code(),
             Problem::OutsideLock(error) => error.code(),
         }
     }
 
     /// Returns the kind of the error.
     pub fn class(&self) -> Class {
-        match self.problem {
+        match &self.problem {
             Problem::Unreachable { .. }
             | Problem::PeersUnreachable { .. }
             | Problem::Unreadable { .. }
             | Problem::Changed { .. }
             | Problem::OutsideLock(_) => Class::Failed,
+            Problem::Homes(error) => error.class(),
             Problem::Newer { .. } => Class::Newer,
             _ => Class::Refused,
         }
@@ -299,6 +305,8 @@ impl Refusal {
             | Problem::PeersUnreachable { path, .. }
             | Problem::Unreadable { path, .. }
             | Problem::Pending { path, .. } => path,
+            // An error of this check names a path.
+            Problem::Homes(error) => error.path().unwrap_or(Path::new("")),
             Problem::OutsideLock(error) => error.path(),
             Problem::TwoIdentities { old_location, .. } => old_location.path.as_std_path(),
         }

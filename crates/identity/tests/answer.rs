@@ -13,7 +13,7 @@ use std::{os::unix::fs::symlink, process::Command};
 use common::{Home, key_file, public_key, short};
 use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_identity::{
-    Answer, Problem, WayOut, ensure_reachable_peers, scan, scan_everywhere, start_permit,
+    Answer, Class, Problem, WayOut, ensure_reachable_peers, scan, scan_everywhere, start_permit,
 };
 use rstest::rstest;
 
@@ -562,6 +562,38 @@ fn a_permit_needs_the_lock_of_the_apps_home_and_holds_for_one_key() {
     permit.check().unwrap();
     home.put(NEW, b"");
     assert_eq!(permit.check().unwrap_err().code(), "migration.identity-damaged");
+}
+
+/// A caller takes the paths of a layout that nobody has checked. The daemon would overwrite the
+/// `config.json` of the directory that it gets.
+#[cfg(unix)]
+#[rstest]
+#[case::the_apps_home(".", "is the same directory as")]
+#[case::the_users_home("..", "lies above")]
+#[case::another_apps_home("../other", "leads out of")]
+fn permit_refuses_a_daemon_home_that_is_not_of_its_own(#[case] target: &str, #[case] relation: &str) {
+    let home = home_of(&[Key(OLD, 1)]);
+    std::fs::create_dir(home.user().join("other")).unwrap();
+    std::os::unix::fs::symlink(target, home.daemon()).unwrap();
+    let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
+    let refusal = start_permit(&lock, &home.places()).unwrap_err();
+    assert_eq!((refusal.code(), refusal.class()), ("paths.overlap", Class::Refused));
+    assert!(refusal.to_string().contains(relation), "{refusal}");
+    // The way out ends the refusal.
+    let hint = refusal.hint().unwrap();
+    assert!(Command::new("sh").args(["-c", &hint]).status().unwrap().success(), "{hint}");
+    assert_ne!(start_permit(&lock, &home.places()).unwrap_err().code(), "paths.overlap", "{hint}");
+}
+
+#[cfg(unix)]
+#[test]
+fn permit_check_refuses_a_daemon_home_that_became_the_apps() {
+    let home = home_of(&[Key(OLD, 1), Key(NEW, 1)]);
+    let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
+    let permit = start_permit(&lock, &home.places()).unwrap();
+    std::fs::rename(home.daemon(), home.at("aside")).unwrap();
+    std::os::unix::fs::symlink(".", home.daemon()).unwrap();
+    assert_eq!(permit.check().unwrap_err().code(), "paths.overlap");
 }
 
 /// Another program puts another directory in the place of the home while the home is locked.
