@@ -114,6 +114,22 @@ fn taken_name_with_the_same_content_ends_the_source() {
     assert_eq!(disk.content(FROM), None);
 }
 
+/// Another user owns the file: under its new name it would stay readable for everybody.
+#[test]
+fn file_that_cannot_be_made_private_is_not_set_aside() {
+    let disk = home(false);
+    disk.put_mode(FROM, b"{}", 0o644);
+    disk.fail(Fault::always(Op::SetMode, ErrorKind::PermissionDenied));
+    let mut published = Vec::new();
+    let lock = lock(&disk);
+    let transfer = Transfer::new(&lock, None, &|bytes| !bytes.is_empty(), &|_| {});
+    let files = vec![FileMove { aside: true, ..file() }];
+    transfer.publish(files, &mut published).expect("published");
+    assert!(matches!(&published[..], [(_, Published::Failed(_))]), "{published:?}");
+    assert_eq!(disk.content(FROM).as_deref(), Some(&b"{}"[..]));
+    assert_eq!(disk.content(TO), None);
+}
+
 #[test]
 fn file_system_without_exclusive_rename_and_links_moves_nothing() {
     let disk = home(false);

@@ -313,7 +313,8 @@ impl<'a> Transfer<'a> {
             if file.aside
                 && let Err(error) = self.make_private(&file.from)
             {
-                published.push((file.clone(), Published::Failed(error)));
+                published.push((file, Published::Failed(error)));
+                continue;
             }
             let relinks =
                 matches!(&file.kind, MoveKind::Symlink { old_target, target } if old_target != target);
