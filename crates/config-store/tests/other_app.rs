@@ -13,7 +13,7 @@ use myownllm_config_store::{
 };
 use myownllm_durable_fs::sim::SimDisk;
 use myownllm_durable_fs::sim_path;
-use myownllm_paths::{Env, HostApp, MYOWNLLM, PathResolver, Resolver};
+use myownllm_paths::{Env, HostApp, PathResolver, Resolver};
 use rstest::rstest;
 use serde_json::json;
 
@@ -33,13 +33,7 @@ impl AppSchema for OtherApp {
 }
 
 fn paths() -> StorePaths {
-    let app = HostApp {
-        name: "OtherApp".into(),
-        program: "otherapp".into(),
-        app_dir: ".otherapp".into(),
-        daemon_dir: "mesh-home".into(),
-        ..MYOWNLLM
-    };
+    let app = HostApp::new("OtherApp", "otherapp", ".otherapp", "mesh-home");
     StorePaths::of(&Resolver::new(app).resolve(&Env::explicit(common::HOME)).unwrap())
 }
 

@@ -20,7 +20,7 @@ use myownllm_durable_fs::sim_path;
 use myownllm_launch::{Context, Daemons, Options, Outcome, RunningDaemon, checks, launch, plan};
 use myownllm_migration::{Homes, Migrator};
 use myownllm_paths::camino::Utf8Path;
-use myownllm_paths::{CheckedLayout, Env, HostApp, Layout, MYOWNLLM, Mode, PathResolver, Platform, Resolver};
+use myownllm_paths::{CheckedLayout, Env, HostApp, Layout, Mode, PathResolver, Platform, Resolver};
 use serde_json::{Map, Value, json};
 
 const HOME: &str = sim_path!("/home/u");
@@ -38,13 +38,7 @@ impl AppSchema for OtherApp {
 }
 
 fn layout() -> Layout {
-    let app = HostApp {
-        name: "OtherApp".into(),
-        program: "otherapp".into(),
-        app_dir: ".otherapp".into(),
-        daemon_dir: "mesh-home".into(),
-        ..MYOWNLLM
-    };
+    let app = HostApp::new("OtherApp", "otherapp", ".otherapp", "mesh-home");
     Resolver::new(app).for_platform(Platform::Linux).resolve(&Env::explicit(HOME)).unwrap()
 }
 

@@ -5,17 +5,11 @@
 
 use std::fmt::Write;
 
-use myownllm_paths::{CheckedLayout, Env, HostApp, MYOWNLLM, Mode, PathResolver, RealLookup, Resolver};
+use myownllm_paths::{CheckedLayout, Env, HostApp, Mode, PathResolver, RealLookup, Resolver};
 
 /// Returns the names of the app.
 pub(crate) fn other_app() -> HostApp {
-    HostApp {
-        name: "OtherApp".into(),
-        program: "otherapp-mesh".into(),
-        app_dir: ".otherapp".into(),
-        daemon_dir: "mesh-home".into(),
-        ..MYOWNLLM
-    }
+    HostApp::new("OtherApp", "otherapp-mesh", ".otherapp", "mesh-home")
 }
 
 /// Returns every path with the rule that chose it, and the address of the daemon.

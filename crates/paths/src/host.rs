@@ -5,15 +5,9 @@ use std::borrow::Cow;
 /// MyOwnLLM's names are the constant [`MYOWNLLM`]. A sibling app defines its own:
 ///
 /// ```
-/// use myownllm_paths::{Env, HostApp, MYOWNLLM, PathResolver, Resolver};
+/// use myownllm_paths::{Env, HostApp, PathResolver, Resolver};
 ///
-/// let other = HostApp {
-///     name: "OtherApp".into(),
-///     program: "otherapp-mesh".into(),
-///     app_dir: ".otherapp".into(),
-///     daemon_dir: "mesh-home".into(),
-///     ..MYOWNLLM
-/// };
+/// let other = HostApp::new("OtherApp", "otherapp-mesh", ".otherapp", "mesh-home");
 /// assert_eq!(other.home_variable, "MYOWNMESH_HOME"); // it is the same daemon
 /// Resolver::new(other.clone()).resolve(&Env::explicit("/home/u"))?;
 ///
@@ -25,12 +19,13 @@ use std::borrow::Cow;
 /// ```
 ///
 /// Every directory and file name is relative and has no `..`; it may have several parts
-/// (`state/mesh`). No two of them are the same place, and none lies in another.
+/// (`state/mesh`). No two of them are the same place, and none lies in another. MyOwnLLM's home is
+/// no home of an app with another name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostApp {
     /// The name for people, as in "MyOwnLLM".
     pub name: Cow<'static, str>,
-    /// The program that the hints name, as in `myownllm-mesh`.
+    /// The program that the hints name, as in `myownllm-mesh`: it has that program's command line.
     pub program: Cow<'static, str>,
     /// The app's home, in the user's home.
     pub app_dir: Cow<'static, str>,
@@ -56,6 +51,26 @@ pub struct HostApp {
     pub daemon_program_variables: Cow<'static, [Cow<'static, str>]>,
     /// The daemon's named pipe on Windows, in the local namespace. All modes have the same name.
     pub pipe: Cow<'static, str>,
+}
+
+impl HostApp {
+    /// Returns an app with a home of its own. Every other name is MyOwnLLM's, as it is the same
+    /// daemon; the fields can be changed afterwards.
+    #[must_use]
+    pub fn new(
+        name: impl Into<Cow<'static, str>>,
+        program: impl Into<Cow<'static, str>>,
+        app_dir: impl Into<Cow<'static, str>>,
+        daemon_dir: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            program: program.into(),
+            app_dir: app_dir.into(),
+            daemon_dir: daemon_dir.into(),
+            ..MYOWNLLM
+        }
+    }
 }
 
 /// The daemon's own names for the files in its home. The paths have `/` between their parts, and

@@ -156,6 +156,11 @@ fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
             return Err(invalid_name(field, value, "which is not a plain relative path"));
         }
     }
+    // The daemon's move and the app's schema would be applied to MyOwnLLM's files.
+    if app.name != MYOWNLLM.name && is_same_or_inside(&*app.app_dir, &*MYOWNLLM.app_dir, ignore_case) {
+        let why = format!("the home of MyOwnLLM, and the app is {:?}", app.name);
+        return Err(invalid_name("app_dir", &app.app_dir, &why));
+    }
     let variable = &app.home_variable;
     if variable.is_empty() || variable.contains(['=', '\0']) {
         return Err(invalid_name("home_variable", variable, "which is no name of a variable"));

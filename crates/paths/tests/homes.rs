@@ -258,6 +258,20 @@ fn a_sibling_app_brings_its_own_names() {
     assert_eq!(l.daemon_socket, *native("/home/u/.otherapp/state/mesh/daemon.sock"));
 }
 
+/// A sibling app that takes MyOwnLLM's names and forgets one would repair and move MyOwnLLM's files.
+#[rstest]
+#[case::the_home(".myownllm")]
+#[case::inside_the_home(".myownllm/notes")]
+fn another_app_in_the_home_of_myownllm_is_refused(#[case] app_dir: &'static str) {
+    let notes = HostApp { name: "Notes".into(), app_dir: app_dir.into(), ..MYOWNLLM };
+    let error = Resolver::new(notes).resolve(&home("/home/u")).unwrap_err();
+    assert_eq!(error.code(), "paths.host-app");
+    assert!(error.to_string().contains("app_dir"), "{error}");
+    // MyOwnLLM itself may ship another program.
+    let ours = HostApp { program: "my".into(), app_dir: app_dir.into(), ..MYOWNLLM };
+    assert!(Resolver::new(ours).resolve(&home("/home/u")).is_ok());
+}
+
 #[rstest]
 #[case::empty("")]
 #[case::absolute("/mesh")]
@@ -323,10 +337,12 @@ fn every_documented_app_resolves() {
     let mut found = 0;
     for file in files {
         let text = std::fs::read_to_string(root.join(file)).unwrap();
-        // One example shows a refused name.
-        let dirs = text.split("daemon_dir: \"").skip(1).filter(|rest| !rest.contains("..other }"));
-        for dir in dirs.map(|rest| rest.split('"').next().unwrap().to_owned()) {
-            let app = HostApp { app_dir: ".otherapp".into(), daemon_dir: dir.into(), ..MYOWNLLM };
+        for arguments in text.split("HostApp::new(").skip(1) {
+            let strings: Vec<_> = arguments.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+            let [name, program, app_dir, daemon_dir, ..] = &strings[..] else {
+                panic!("{file}: {strings:?}")
+            };
+            let app = HostApp::new(name.clone(), program.clone(), app_dir.clone(), daemon_dir.clone());
             Resolver::new(app).resolve(&home("/home/u")).unwrap_or_else(|error| panic!("{file}: {error}"));
             found += 1;
         }

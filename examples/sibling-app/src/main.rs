@@ -17,17 +17,11 @@ use myownllm_daemon::{
 use myownllm_durable_fs::{Disk, RealDisk, make_dirs};
 use myownllm_identity::{IdentityPaths, start_permit};
 use myownllm_migration::{Homes, Migrator, Options, StateMigrator};
-use myownllm_paths::{CheckedLayout, Env, HostApp, MYOWNLLM, Mode, PathResolver, RealLookup, Resolver};
+use myownllm_paths::{CheckedLayout, Env, HostApp, Mode, PathResolver, RealLookup, Resolver};
 
 /// Returns the names of the app. The other names are the daemon's own, and the same for every app.
 fn other_app() -> HostApp {
-    HostApp {
-        name: "OtherApp".into(),
-        program: "otherapp".into(),
-        app_dir: ".otherapp".into(),
-        daemon_dir: "mesh-home".into(),
-        ..MYOWNLLM
-    }
+    HostApp::new("OtherApp", "otherapp", ".otherapp", "mesh-home")
 }
 
 /// Returns true if a daemon is in use.
