@@ -54,8 +54,8 @@ pub enum StoreError {
         /// The version of the config.
         version: u64,
     },
-    /// The app of this store gives no schema.
-    #[error("cannot change the config {path}: the program gave no schema for it")]
+    /// The app of this store gives no schema, or MyOwnLLM's although it is another app.
+    #[error("cannot change the config {path}: the program gave no schema of this app for it")]
     NoSchema {
         /// The config.
         path: Utf8PathBuf,

@@ -66,6 +66,10 @@ impl Store<'_> {
     /// Reads the config and decides the steps.
     pub(crate) fn plan(&self, ids: &mut dyn Ids) -> Result<Plan, StoreError> {
         if !self.keeps_config {
+            // The schema of another app is a mistake of the program: no load hides it.
+            if self.schema.is_myownllm() {
+                self.ensure_keeps_config()?;
+            }
             return Ok(self.plan_without_config());
         }
         let file = self.read_file()?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use myownllm_config_model::{Diagnostic, Document, Severity};
 use myownllm_durable_fs::{Disk, LockedDir, Metadata};
-use myownllm_paths::camino::Utf8Path;
+use myownllm_paths::{MYOWNLLM, camino::Utf8Path};
 use myownllm_salvage::{AppSchema, NoSchema, Shape};
 
 use crate::{Clock, FileShape, StoreError, StorePaths};
@@ -66,14 +66,16 @@ pub struct Store<'a> {
     pub(crate) disk: Reader<'a>,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) schema: &'a dyn AppSchema,
-    /// False if the app gives no schema.
+    /// False if the app gives no schema of its own.
     pub(crate) keeps_config: bool,
     pub(crate) paths: StorePaths,
     pub(crate) limits: Limits,
 }
 
 impl<'a> Store<'a> {
-    /// Returns a store on `disk` for the config of the app with this schema.
+    /// Returns a store on `disk` for the config of the app with this schema. With the schema of
+    /// MyOwnLLM over the paths of another app, each operation on the config fails
+    /// ([`StoreError::NoSchema`]): a repair would write MyOwnLLM's keys into that app's config.
     #[must_use]
     pub fn new(
         disk: &'a dyn Disk,
@@ -82,7 +84,8 @@ impl<'a> Store<'a> {
         schema: &'a dyn AppSchema,
     ) -> Self {
         let disk = Reader::Unlocked(disk);
-        Self { disk, clock, schema, keeps_config: true, paths, limits: Limits::default() }
+        let keeps_config = !schema.is_myownllm() || paths.app == MYOWNLLM.name;
+        Self { disk, clock, schema, keeps_config, paths, limits: Limits::default() }
     }
 
     /// Returns a store for an app that gives no schema. The store neither reads nor writes the app's
@@ -105,7 +108,7 @@ impl<'a> Store<'a> {
         &self.paths
     }
 
-    /// Fails if the app gives no schema.
+    /// Fails if the app gives no schema of its own.
     pub(crate) fn ensure_keeps_config(&self) -> Result<(), StoreError> {
         match self.keeps_config {
             true => Ok(()),

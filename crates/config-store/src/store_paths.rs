@@ -22,6 +22,8 @@ pub struct StorePaths {
     pub rosters: [Utf8PathBuf; 2],
     /// The directory of the signed states, in both homes.
     pub states: [Utf8PathBuf; 2],
+    /// The app's name.
+    pub app: String,
     /// The program that the hints name.
     pub program: String,
 }
@@ -40,6 +42,7 @@ impl StorePaths {
             identities: [layout.daemon_identity.clone(), layout.legacy_identity.clone()],
             rosters: [layout.daemon_rosters.clone(), layout.legacy_rosters.clone()],
             states: [layout.daemon_states.clone(), layout.legacy_states.clone()],
+            app: layout.app.name.clone().into_owned(),
             program: layout.app.program.clone().into_owned(),
         }
     }

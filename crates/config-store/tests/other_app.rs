@@ -72,6 +72,21 @@ fn launch(disk: &SimDisk) -> (Loaded, Option<Applied>) {
     (loaded, applied)
 }
 
+#[test]
+fn schema_of_myownllm_is_refused_for_another_app() {
+    let disk = disk_with(Some(OWN));
+    let before = contents(&disk);
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, paths(), &*common::SCHEMA);
+    let is_refused = |error| matches!(error, Some(StoreError::NoSchema { .. }));
+    assert!(is_refused(store.load(&mut ids()).err()));
+    assert!(store.schema().is_none() && store.fallback(&mut ids()).pending.is_empty());
+    let locked = store.lock(Duration::ZERO).unwrap();
+    assert!(is_refused(locked.apply(&mut ids()).err()));
+    assert!(is_refused(locked.update(&mut ids(), &mut |_| Ok(true)).err()));
+    assert_eq!(contents(&disk), before);
+}
+
 fn config(disk: &SimDisk) -> serde_json::Value {
     serde_json::from_slice(&disk.content(CONFIG).unwrap()).unwrap()
 }

@@ -168,7 +168,7 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
     }
 
     /// Returns true if the keys mean what they mean to MyOwnLLM, so that the harm of a lost setting
-    /// is known.
+    /// is known. A store refuses such a schema for another app.
     fn is_myownllm(&self) -> bool {
         false
     }
