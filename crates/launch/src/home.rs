@@ -19,13 +19,19 @@ use crate::trust::ensure_changeable;
 ///
 /// # Errors
 /// Fails if the caller refuses, if another user controls the home, or if the two homes are not
-/// apart.
+/// apart, or were not checked.
 pub(crate) fn ensure_permitted(context: &Context<'_>, options: &Options<'_>) -> Result<(), Diagnostic> {
     if let Some(refusal) = options.refusal {
         return Err(refusal.clone());
     }
     ensure_changeable(context)?;
-    context.checked.map_err(Diagnostic::from).map(drop)
+    let checked = context.checked.map_err(Diagnostic::from)?;
+    let layout = context.layout;
+    if (&checked.app_home, &checked.daemon_home) == (&layout.app_home, &layout.daemon_home) {
+        return Ok(());
+    }
+    let message = format!("cannot use the homes in {}: {} was checked", layout.app_home, checked.app_home);
+    Err(Diagnostic::error("launch.other-home", message).at(&layout.app_home))
 }
 
 /// The work to do in a home. Cheap to find: every launch looks for it.

@@ -17,7 +17,9 @@ use myownllm_daemon::{
 };
 use myownllm_durable_fs::sim::SimDisk;
 use myownllm_durable_fs::sim_path;
-use myownllm_launch::{Context, Daemons, Options, Outcome, RunningDaemon, checks, launch, plan};
+use myownllm_launch::{
+    Context, Daemon, Daemons, Options, Outcome, RunningDaemon, checks, launch, plan,
+};
 use myownllm_migration::{Homes, Migrator};
 use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{CheckedLayout, Env, HostApp, Layout, Mode, PathResolver, Platform, Resolver};
@@ -113,8 +115,13 @@ impl Daemons for Running {
 /// Launches the app, and returns the requests to the daemon as well. No plan, check or outcome names
 /// MyOwnLLM.
 fn run(disk: &SimDisk, schema: Option<&dyn AppSchema>) -> (Outcome, Vec<String>) {
+    run_checked(disk, schema, layout())
+}
+
+/// As [`run`], with the check of a layout that may have other homes.
+fn run_checked(disk: &SimDisk, schema: Option<&dyn AppSchema>, checked: Layout) -> (Outcome, Vec<String>) {
     let (layout, clock) = (layout(), SystemClock::default());
-    let checked = CheckedLayout::new(layout.clone(), &On(disk));
+    let checked = CheckedLayout::new(checked, &On(disk));
     let places = StorePaths::of(&layout);
     let store = match schema {
         Some(schema) => Store::new(disk, &clock, places, schema),
@@ -193,6 +200,19 @@ fn refusal_names_the_program_of_the_app() {
     assert!(outcome.class().is_some());
     let hints: Vec<_> = outcome.diagnostics.iter().filter_map(|found| found.hint.clone()).collect();
     assert!(!hints.is_empty());
+}
+
+#[test]
+fn launch_refuses_a_check_of_other_homes() {
+    let disk = disk(None);
+    let before = paths(&disk);
+    let other = HostApp::new("OtherApp", "otherapp", ".otherapp", "other-home");
+    let other = Resolver::new(other).for_platform(Platform::Linux).resolve(&Env::explicit(HOME)).unwrap();
+    let (outcome, _) = run_checked(&disk, Some(&OtherApp), other);
+    let codes: Vec<_> = outcome.diagnostics.iter().map(|found| &*found.code).collect();
+    assert!(codes.contains(&"launch.other-home"), "{codes:?}");
+    assert!(matches!(outcome.daemon, Daemon::None), "{:?}", outcome.daemon);
+    assert_eq!(paths(&disk), before);
 }
 
 #[test]
