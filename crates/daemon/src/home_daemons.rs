@@ -108,7 +108,8 @@ impl HomeDaemons {
     }
 
     /// Returns the daemons of these homes, with the default of each field. The caller must know the
-    /// endpoint from the daemon's config: see [`HomeDaemons::of`].
+    /// endpoint from the daemon's config: see [`HomeDaemons::of`]. A move of other homes refuses
+    /// them.
     pub fn new(app_home: impl Into<Utf8PathBuf>, daemon_home: impl Into<Utf8PathBuf>, own: Endpoint) -> Self {
         let app_home = app_home.into();
         let legacy = (!cfg!(windows)).then(|| Endpoint::unix(app_home.join("daemon.sock")));
@@ -392,7 +393,7 @@ impl RunningDaemon {
 
 #[cfg(feature = "migration")]
 mod live {
-    use myownllm_migration::{LiveDaemon, LiveDaemons};
+    use myownllm_migration::{Homes, LiveDaemon, LiveDaemons};
 
     use super::{HomeDaemons, RunningDaemon};
 
@@ -413,6 +414,10 @@ mod live {
     impl LiveDaemons for HomeDaemons {
         fn live(&self) -> Vec<LiveDaemon> {
             self.running().iter().map(LiveDaemon::from).collect()
+        }
+
+        fn are_of(&self, homes: &Homes) -> bool {
+            homes.app == self.app_home && homes.daemon == self.daemon_home
         }
 
         fn stop(&self, daemon: &LiveDaemon) -> Result<(), String> {

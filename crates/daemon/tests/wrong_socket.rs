@@ -8,6 +8,7 @@ use std::time::Duration;
 use myownllm_daemon::identity::{IdentityPaths, start_permit};
 use myownllm_daemon::{Candidate, Endpoint, HomeDaemons, Origin, SpawnError, SpawnRequest, spawn};
 use myownllm_durable_fs::{Disk, RealDisk};
+use myownllm_migration::{Homes, Migrator, Options, Outcome, StateMigrator as _};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_paths::{CheckedLayout, Env, Mode, PathResolver, RealLookup, Resolver};
 use rstest::rstest;
@@ -77,4 +78,23 @@ fn socket_that_an_overwritten_config_names_is_looked_at() {
     let daemons = HomeDaemons::of(&home.layout).unwrap();
     let at: Vec<_> = daemons.legacy.iter().filter_map(Endpoint::path).collect();
     assert_eq!(at, [Utf8Path::new("/tmp/named-by-the-config.sock"), &home.layout.legacy_socket]);
+}
+
+const KEY: &str = r#"{"version":1,"created_at":"@1790000000","secret_key":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","public_key":"hnvcppgow2sc2yvdvdicu3ynonsteflxdxrehjr2ybekdc2z3iuq","label":""}"#;
+
+/// The daemon of the moved home would go on writing there, unseen.
+#[test]
+fn move_that_looks_for_the_daemons_of_another_home_is_refused() {
+    let (home, other) = (Home::new(None), Home::new(None));
+    let identity = &home.layout.legacy_identity;
+    std::fs::create_dir_all(identity.parent().unwrap()).unwrap();
+    std::fs::write(identity, KEY).unwrap();
+    let lock = RealDisk.lock(home.layout.app_home.as_ref(), Duration::ZERO).unwrap();
+    let migrator = Migrator::new(&RealDisk, Homes::of(&home.layout));
+    let run = |daemons: &HomeDaemons| migrator.run(&lock, &Options::forward(), daemons);
+    let report = run(&HomeDaemons::of(&other.layout).unwrap());
+    assert_eq!(report.outcome, Outcome::Refused, "{report:#?}");
+    assert_eq!(report.refusals[0].code(), "migration.other-daemons");
+    assert!(identity.exists());
+    assert_eq!(run(&HomeDaemons::of(&home.layout).unwrap()).outcome, Outcome::Done);
 }

@@ -286,6 +286,13 @@ pub enum MigrationError {
     /// The lock that was passed does not lock the app's home.
     #[error(transparent)]
     OutsideLock(DiskError),
+    /// The daemons that the caller passed are those of other homes, so that a daemon of these homes
+    /// may run.
+    #[error("cannot move the state in {}: the caller looks for the daemons of other homes", path.display())]
+    OtherDaemons {
+        /// The app's home.
+        path: PathBuf,
+    },
     /// A refusal by the caller, such as a socket path that would be too long: see
     /// [`crate::Plan::refuse`].
     #[error("{message}")]
@@ -372,6 +379,7 @@ impl MigrationError {
             Self::OwnDaemon { .. } => "daemon.own-running",
             Self::UnknownDaemon { .. } => "daemon.unreachable",
             Self::OutsideLock(error) => error.code(),
+            Self::OtherDaemons { .. } => "migration.other-daemons",
             Self::Caller { code, .. } => code,
         }
     }
@@ -386,7 +394,8 @@ impl MigrationError {
             | Self::Vanished { .. }
             | Self::IdentityHeldBack { .. }
             | Self::IdentityUnreachable { .. }
-            | Self::OutsideLock(_) => Class::Failed,
+            | Self::OutsideLock(_)
+            | Self::OtherDaemons { .. } => Class::Failed,
             Self::Identity(refusal) => refusal.class(),
             Self::IdentityDamaged { .. }
             | Self::TwoIdentities { .. }
@@ -426,6 +435,7 @@ impl MigrationError {
             | Self::SourceLink { path, .. }
             | Self::UnsafePermissions { path, .. }
             | Self::NoExclusiveRename { path }
+            | Self::OtherDaemons { path }
             | Self::Caller { path, .. } => path,
             Self::TwoIdentities { source_side, .. } => &source_side.path,
             Self::Identity(refusal) => refusal.path(),
@@ -446,7 +456,10 @@ impl MigrationError {
             Self::FlushFailed { path, .. } => Some(format!("df -h {}", quote(path))),
             Self::Changed { path } => Some(format!("fuser -v {}", quote(path))),
             Self::Vanished { path } => Some(format!("ls -la {}", quote(path.parent().unwrap_or(path)))),
-            Self::IdentityHeldBack { .. } | Self::IdentityNewer { .. } | Self::OutsideLock(_) => None,
+            Self::IdentityHeldBack { .. }
+            | Self::IdentityNewer { .. }
+            | Self::OutsideLock(_)
+            | Self::OtherDaemons { .. } => None,
             Self::TwoIdentities { source_side, destination_side, command, direction } => {
                 // An identity file without rosters and states was just made. If that does not
                 // decide, the hint shows both and chooses none.

@@ -100,6 +100,9 @@ fn check_preconditions(
         };
         daemon.refusal(command, stop_failed)
     };
+    if !daemons.are_of(&plan.homes) {
+        return Err(vec![MigrationError::OtherDaemons { path: plan.homes.app.clone().into() }]);
+    }
     let live = daemons.live();
     if live.is_empty() {
         return Ok(());

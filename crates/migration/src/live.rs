@@ -1,6 +1,6 @@
 //! The daemons that would write while files move.
 
-use crate::error::LiveDaemon;
+use crate::{error::LiveDaemon, homes::Homes};
 
 /// Finds daemons that still write one of the homes, and stops them if the user wants that.
 ///
@@ -9,6 +9,13 @@ pub trait LiveDaemons {
     /// Returns the daemons that answer, or that accept a connection and are silent, on any socket
     /// of either home.
     fn live(&self) -> Vec<LiveDaemon>;
+
+    /// Returns false if these are the daemons of other homes, which say nothing of this move: the
+    /// move refuses.
+    fn are_of(&self, homes: &Homes) -> bool {
+        let _ = homes;
+        true
+    }
 
     /// Asks a daemon to end and waits until its socket is gone. Called only with the user's
     /// permission ([`crate::Options::stop_legacy_daemon`]).
