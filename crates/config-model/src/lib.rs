@@ -27,6 +27,7 @@ pub use daemon_config::DaemonConfig;
 pub use daemon_file::{DaemonFile, refused_members};
 pub use ids::{Ids, SeededIds};
 pub use myownllm_json_document::{
-    Diagnostic, Document, Extent, Fragment, Kind, MAX_BYTES, MAX_DEPTH, Mend, ParseError, ParseErrorKind,
-    Parsed, Place, Recovered, SetOutcome, Severity, Snippet, ValueRef, recover, recover_all, shorten,
+    Blocked, Diagnostic, Document, Extent, Fragment, Kind, MAX_BYTES, MAX_DEPTH, Mend, ParseError,
+    ParseErrorKind, Parsed, Place, Recovered, SetOutcome, Severity, Snippet, ValueRef, recover, recover_all,
+    shorten,
 };

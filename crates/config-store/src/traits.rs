@@ -108,9 +108,10 @@ pub trait LockedStore {
     fn apply(&self, ids: &mut dyn Ids) -> Result<Applied, StoreError>;
 
     /// Reads the config, calls `edit` to change it, and saves a changed config. `edit` returns
-    /// whether it changed anything. `edit` may be called again, on the content that another program
-    /// wrote meanwhile. An unchanged config is synced: a killed run may have made the same change
-    /// without syncing it.
+    /// whether it changed anything: [`SetOutcome::changed`](myownllm_config_model::SetOutcome::changed)
+    /// does, and fails where the config cannot hold the value. `edit` may be called again, on the
+    /// content that another program wrote meanwhile. An unchanged config is synced: a killed run may
+    /// have made the same change without syncing it.
     ///
     /// # Errors
     /// [`StoreError::Edit`] with the caller's error; [`RepairPending`](StoreError::RepairPending)

@@ -50,7 +50,29 @@ impl SetOutcome {
     pub fn is_changed(self) -> bool {
         self == Self::Changed
     }
+
+    /// Returns whether the document changed. [`is_changed`](Self::is_changed) is false for a blocked
+    /// path too, as if the value had been there.
+    ///
+    /// # Errors
+    ///
+    /// The document cannot hold a value there.
+    pub fn changed(self) -> Result<bool, Blocked> {
+        match self {
+            Self::Changed => Ok(true),
+            Self::Equal => Ok(false),
+            Self::Blocked => Err(Blocked),
+        }
+    }
 }
+
+/// The error for [`SetOutcome::Blocked`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "cannot set the value: the path leads through a value that is neither an object nor an array, or past \
+    the end of an array"
+)]
+pub struct Blocked;
 
 /// Returns the change that puts `value` at a path below `at`, or the reason why none is needed or
 /// possible.

@@ -26,7 +26,7 @@ mod write;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use document::{Document, Parsed};
-pub use edit::{Change, SetOutcome};
+pub use edit::{Blocked, Change, SetOutcome};
 pub use error::{MAX_BYTES, MAX_DEPTH, ParseError, ParseErrorKind};
 pub use fragment::{Fragment, ObjectText};
 pub use kind::Kind;

@@ -1,7 +1,7 @@
 //! Edits, and the bytes that they leave alone.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use myownllm_json_document::{Document, Fragment, SetOutcome};
+use myownllm_json_document::{Blocked, Document, Fragment, SetOutcome};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -87,7 +87,8 @@ const FULL: &str = r#"{"a":1.0,"s":"\u0061","o":{"x":1,"y":[2]},"l":[1,2]}"#;
 #[case::item(&["l", "1"], json!(2))]
 fn set_reports_an_equal_value(#[case] path: &[&str], #[case] value: Value) {
     let mut d = doc(FULL);
-    assert_eq!(d.set(path, value), SetOutcome::Equal);
+    let outcome = d.set(path, value);
+    assert_eq!((outcome, outcome.changed()), (SetOutcome::Equal, Ok(false)));
     assert!(!d.is_modified());
     assert_eq!(d.to_text(), FULL);
 }
@@ -99,7 +100,8 @@ fn set_reports_an_equal_value(#[case] path: &[&str], #[case] value: Value) {
 #[case::root_that_is_no_object(&[], json!("not an object"))]
 fn set_reports_a_blocked_path(#[case] path: &[&str], #[case] value: Value) {
     let mut d = doc(FULL);
-    assert_eq!(d.set(path, value), SetOutcome::Blocked);
+    let outcome = d.set(path, value);
+    assert_eq!((outcome, outcome.changed()), (SetOutcome::Blocked, Err(Blocked)));
     assert!(!d.is_modified());
     assert_eq!(d.to_text(), FULL);
 }
@@ -111,7 +113,8 @@ fn set_reports_a_blocked_path(#[case] path: &[&str], #[case] value: Value) {
 #[case::root(&[], json!({}), "{}")]
 fn set_reports_a_change(#[case] path: &[&str], #[case] value: Value, #[case] written: &str) {
     let mut d = doc(FULL);
-    assert_eq!(d.set(path, value), SetOutcome::Changed);
+    let outcome = d.set(path, value);
+    assert_eq!((outcome, outcome.changed()), (SetOutcome::Changed, Ok(true)));
     assert!(d.is_modified());
     assert!(d.to_text().contains(written), "{}", d.to_text());
 }
