@@ -78,10 +78,18 @@ pub fn lost_settings(
         return None;
     }
     let harm: String = losses.iter().map(|loss| format!(" {}", loss.consequence)).collect();
-    let (verb, when) = if is_written { ("are", "now") } else { ("would be", "then") };
-    let subject = if keys.len() == 1 { "1 setting".to_owned() } else { format!("{} settings", keys.len()) };
+    let is_one = keys.len() == 1;
+    let (verb, when) = match is_written {
+        true if is_one => ("is", "now"),
+        true => ("are", "now"),
+        false => ("would be", "then"),
+    };
+    let (subject, object, place, list) = match is_one {
+        true => ("1 setting".to_owned(), "it", "its default", "It is"),
+        false => (format!("{} settings", keys.len()), "them", "the defaults", "They are"),
+    };
     let message = format!(
-        "{subject} {verb} lost, as no backup has them, and at the defaults {when}.{harm} They are: {}",
+        "{subject} {verb} lost, as no backup has {object}, and at {place} {when}.{harm} {list}: {}",
         keys.join(", ")
     );
     let undo: Vec<&str> = losses.iter().map(|loss| loss.setting).collect();

@@ -18,7 +18,7 @@ use myownllm_daemon::{
 use myownllm_durable_fs::sim::SimDisk;
 use myownllm_durable_fs::sim_path;
 use myownllm_launch::{
-    Context, Daemon, Daemons, Options, Outcome, RunningDaemon, checks, launch, plan,
+    Context, Daemon, Daemons, LOSSES, Options, Outcome, RunningDaemon, checks, launch, plan,
 };
 use myownllm_migration::{Homes, Migrator};
 use myownllm_paths::camino::Utf8Path;
@@ -186,6 +186,24 @@ fn app_with_a_schema_gets_its_own_settings_and_keeps_the_networks_of_its_daemon(
     let config: Value = serde_json::from_slice(&disk.content(CONFIG).unwrap()).unwrap();
     assert_eq!(config, json!({"theme": "dark", "zoom": 1}));
     assert!(!requests.iter().any(|op| op.starts_with("network")), "no network is left: {requests:?}");
+}
+
+#[derive(Debug)]
+struct OneSetting;
+
+impl AppSchema for OneSetting {
+    fn defaults(&self) -> Document {
+        Document::parse(br#"{"theme": "light"}"#).unwrap().document
+    }
+}
+
+#[test]
+fn loss_of_one_setting_is_reported_in_the_singular() {
+    let disk =
+        disk(Some(br#"{"version": 3, "daemon": {}, "networks": [{"id": "a", "network_id": "home"}]}"#));
+    let (outcome, _) = run(&disk, Some(&OneSetting));
+    let lost = outcome.diagnostics.iter().find(|found| found.code == LOSSES).unwrap();
+    assert_eq!(lost.message, "1 setting is lost, as no backup has it, and at its default now. It is: theme");
 }
 
 /// The ways out of a refusal name the other app's program.
