@@ -74,6 +74,8 @@ fn every_command_answers_json_with_one_document_in_the_envelope() {
                 for key in ["code", "severity", "message", "path", "hint"] {
                     assert!(diagnostic.get(key).is_some(), "{key} is missing in {diagnostic}: {context}");
                 }
+                let is_error = diagnostic["severity"] == "error";
+                assert_eq!(diagnostic["class"].is_string(), is_error, "{diagnostic}: {context}");
                 let code = diagnostic["code"].as_str().unwrap();
                 assert!(
                     code.contains('.')

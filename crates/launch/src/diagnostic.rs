@@ -15,7 +15,8 @@ use myownllm_migration::MigrationError;
 pub use myownllm_paths::Class;
 use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{Failure, PathsError};
-use serde::Serialize;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 /// The name of this program, as everybody can call it.
 pub const PROGRAM: &str = "myownllm-mesh";
@@ -45,7 +46,7 @@ pub enum Severity {
 }
 
 /// One thing that a person, or a program, should know of a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Diagnostic {
     /// A stable code, for programs: `migration.collision`.
@@ -59,19 +60,14 @@ pub struct Diagnostic {
     /// A command to copy that mends the problem.
     pub hint: Option<String>,
     /// The causes, outermost first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
     /// The place of a syntax error in a text that is not JSON.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<Box<Place>>,
     /// The kind of failure. It counts for errors only.
-    #[serde(skip)]
     pub class: Class,
     /// True if the system does not let the user of this process use the path.
-    #[serde(skip)]
     pub is_denied: bool,
     /// The number of the system's error that is the innermost cause.
-    #[serde(skip)]
     pub(crate) os_error: Option<i32>,
 }
 
@@ -188,6 +184,27 @@ impl Diagnostic {
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
+    }
+}
+
+impl Serialize for Diagnostic {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_struct("Diagnostic", 8)?;
+        out.serialize_field("code", &self.code)?;
+        out.serialize_field("severity", &self.severity)?;
+        if self.is_error() {
+            out.serialize_field("class", &self.class)?;
+        }
+        out.serialize_field("message", &self.message)?;
+        out.serialize_field("path", &self.path)?;
+        out.serialize_field("hint", &self.hint)?;
+        if !self.causes.is_empty() {
+            out.serialize_field("causes", &self.causes)?;
+        }
+        if let Some(place) = &self.place {
+            out.serialize_field("place", place)?;
+        }
+        out.end()
     }
 }
 
