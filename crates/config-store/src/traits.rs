@@ -68,7 +68,8 @@ pub trait ConfigStore {
     fn read_backup(&self, id: &BackupId) -> Result<Vec<u8>, StoreError>;
 
     /// Takes the lock of the app's home, and waits at most `wait` for it. Only the locked store can
-    /// change files.
+    /// change files. A process that holds the lock already waits in vain, as for another process: it
+    /// uses [`LockedStore::home_lock`].
     ///
     /// # Errors
     /// Fails if another process holds the lock for the whole wait, or if it cannot be taken.
@@ -101,7 +102,9 @@ pub trait LockedStore {
 
     /// Reads the config again, under the lock, and carries out the pending steps, in this order: the backup of
     /// the previous file, the daemon's half, the config, the routine backup. Each step is on the
-    /// disk before the next starts, and a run after a killed one finds the completed steps done.
+    /// disk before the next starts, and a run after a killed one finds the completed steps done. Call
+    /// it while no daemon runs in the app's home: the daemon would write its config over the repaired
+    /// one. `repair_config` of the crate `myownllm-launch` looks for such a daemon first.
     ///
     /// # Errors
     /// Any. The completed steps stay, and the next run continues from there.

@@ -69,7 +69,9 @@ pub enum Daemon {
     /// No daemon was wanted, or none may be started. The diagnostics say why.
     #[default]
     None,
-    /// A daemon that ran already. This process must not end it.
+    /// A daemon that ran already. With [`Role::Shared`] another program started it, and this process
+    /// must not end it. With [`Role::Own`] it is this app's, of an earlier run or of another process
+    /// of the app: [`stop_daemon`](crate::stop_daemon) ends it.
     Attached {
         /// The role of the daemon.
         role: Role,

@@ -80,8 +80,7 @@ impl<'a> Migrator<'a> {
         Self { disk, homes, on_progress: &|_| {} }
     }
 
-    /// Calls `tell` with the progress while files move: for moves that take long, such as one to
-    /// another disk.
+    /// Calls `on_progress` while files move: for moves that take long, such as one to another disk.
     #[must_use]
     pub fn with_progress(mut self, on_progress: &'a dyn Fn(Progress)) -> Self {
         self.on_progress = on_progress;
