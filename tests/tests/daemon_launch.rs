@@ -291,6 +291,26 @@ fn no_daemon_is_started_in_a_home_that_others_can_write_to() {
     }
 }
 
+/// Who writes there approves a device, leads the daemon to another network, or plants a backup.
+#[test]
+fn no_daemon_is_started_on_peers_or_configs_that_others_can_write_to() {
+    let home = Home::settled();
+    home.put(&format!("{MESH}/config.json"), b"{\"version\": 3}", 0o600);
+    let peers = ["mesh", "mesh/rosters", "mesh/states", "mesh/rosters/home-mesh.json", "config.json"];
+    let mut paths: Vec<String> = peers.iter().map(|path| format!("{MESH}/{path}")).collect();
+    paths.extend([format!("{APP}/config-backups"), config()]);
+    for path in paths {
+        let mode = home.path(&path).metadata().unwrap().permissions().mode();
+        set_mode(&home.path(&path), mode | 0o022);
+        let refused = run(&mut launch(&home, "", &["--once"])).ends_with(7);
+        let mend = format!("hint: chmod go-w {}", home.path(&path).display());
+        assert!(refused.stderr.contains(&mend), "{path}: {refused:?}");
+        assert!(home.run(&["doctor"]).ends_with(4).stdout.contains("problem  homes.private"), "{path}");
+        set_mode(&home.path(&path), mode);
+    }
+    run(&mut launch(&home, "", &["--once"])).ends_with(0);
+}
+
 /// A daemon with such a socket path would start where nobody finds it, and the launch would wait
 /// for it in vain.
 #[test]

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
-use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, OwnershipProblemKind, look_inside};
+use myownllm_durable_fs::trust::{
+    HomeTrust, OwnershipProblem, OwnershipProblemKind, foreign_part, look_inside,
+};
 use myownllm_durable_fs::{DiskError, Owner, quote};
+use myownllm_paths::camino::Utf8PathBuf;
 
 use crate::context::Context;
 use crate::diagnostic::{Class, Diagnostic};
@@ -30,7 +33,38 @@ pub fn trusted_home(context: &Context<'_>) -> Result<(), Diagnostic> {
     let layout = context.layout;
     let directories = [Some(&*layout.daemon_home), layout.daemon_identity.parent()];
     directories.into_iter().flatten().try_for_each(|directory| trusted_way(context, directory))?;
-    trusted_target(context, layout.daemon_identity.as_ref())
+    trusted_target(context, layout.daemon_identity.as_ref())?;
+    trusted_peers_and_configs(context)
+}
+
+/// Checks the peers and the configs: who can write there approves a device, or leads the daemon to
+/// another network. A path that cannot be looked at has diagnostics of its own.
+fn trusted_peers_and_configs(context: &Context<'_>) -> Result<(), Diagnostic> {
+    let (disk, layout) = (context.disk, context.layout);
+    let home = layout.app_home.as_std_path();
+    let look = |path: &Path| match look_inside(disk, home, path) {
+        Ok(Some(problem)) => Err(refusal(context, &problem)),
+        _ => Ok(()),
+    };
+    let directories = [&layout.daemon_rosters, &layout.daemon_states, &layout.backups];
+    // The config store judges the symlink of a config.
+    let is_file = |path: &&Utf8PathBuf| disk.stat(path.as_ref()).is_ok_and(|meta| meta.is_file());
+    let configs = [&layout.daemon_config, &layout.app_config].into_iter().filter(is_file);
+    directories.into_iter().chain(configs).try_for_each(|path| look(path.as_ref()))?;
+    let Ok(Some(owner)) = disk.stat_follow(home).map(|home| home.owner) else { return Ok(()) };
+    for directory in [&layout.daemon_rosters, &layout.daemon_states] {
+        for entry in disk.list(directory.as_ref()).unwrap_or_default() {
+            let path = directory.as_std_path().join(entry.name);
+            let is_doubtful = disk.stat(&path).is_ok_and(|meta| {
+                meta.is_symlink() || meta.mode & 0o002 != 0 || foreign_part(&path, &meta, owner).is_some()
+            });
+            // Few files need the look at the whole way.
+            if is_doubtful {
+                look(&path)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Checks the way from the app's home to a path in it.
