@@ -311,6 +311,21 @@ fn no_daemon_is_started_on_peers_or_configs_that_others_can_write_to() {
     run(&mut launch(&home, "", &["--once"])).ends_with(0);
 }
 
+#[test]
+fn an_open_secret_is_named_and_ends_private_before_a_daemon_starts() {
+    let home = Home::settled();
+    home.put(&format!("{MESH}/.secrets/custody.json"), b"{\"version\": 1}", 0o600);
+    for (file, mode) in [("identity.json", 0o644), ("identity.json", 0o666), ("custody.json", 0o640)] {
+        let secret = home.path(&format!("{MESH}/.secrets/{file}"));
+        set_mode(&secret, mode);
+        let doctor = home.run(&["doctor"]).ends_with(0).stdout;
+        let mend = doctor.lines().find(|line| line.contains("-> chmod 600"));
+        assert!(mend.is_some_and(|line| line.ends_with(file)), "{doctor}");
+        run(&mut launch(&home, "", &["--once"])).ends_with(0);
+        assert_eq!(secret.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file} {mode:o}");
+    }
+}
+
 /// A daemon with such a socket path would start where nobody finds it, and the launch would wait
 /// for it in vain.
 #[test]

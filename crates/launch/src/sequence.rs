@@ -37,7 +37,7 @@ use crate::outcome::{Daemon, Outcome};
 use crate::peers::{keep_corrupt_files, settle_states};
 use crate::relapse::Relapse;
 use crate::start::{LEAKED, refusal_diagnostic};
-use crate::trust::{ensure_changeable, wrote_where_others_can};
+use crate::trust::{close_secrets, ensure_changeable, wrote_where_others_can};
 use crate::waiting::{LOCK_STEP, lock_home};
 
 /// Runs the sequence.
@@ -356,6 +356,7 @@ impl<'a> Run<'_, 'a> {
             .map_err(|error| one(Diagnostic::of_disk(&error).at(home)))?;
         keep_corrupt_files(context, lock.home_lock()).map_err(one)?;
         self.outcome.diagnostics.extend(settle_states(context, lock.home_lock()).map_err(one)?);
+        self.outcome.diagnostics.extend(close_secrets(context, lock.home_lock()));
         tell_where_the_key_is(context, lock, &mut self.outcome).map_err(one)?;
         let permit =
             start_permit(context, lock.home_lock()).map_err(|refusal| one(Diagnostic::from(&refusal)))?;

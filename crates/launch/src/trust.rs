@@ -1,11 +1,11 @@
 //! Checks who else can change the homes, before anything is made in them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use myownllm_durable_fs::trust::{
     HomeTrust, OwnershipProblem, OwnershipProblemKind, foreign_part, look_inside,
 };
-use myownllm_durable_fs::{DiskError, Owner, quote};
+use myownllm_durable_fs::{DiskError, LockedDir, Owner, quote};
 use myownllm_paths::camino::Utf8PathBuf;
 
 use crate::context::Context;
@@ -65,6 +65,48 @@ fn trusted_peers_and_configs(context: &Context<'_>) -> Result<(), Diagnostic> {
         }
     }
     Ok(())
+}
+
+/// A file with a secret that other users may read or write.
+#[derive(Debug)]
+pub(crate) struct OpenSecret {
+    path: PathBuf,
+    mode: u32,
+}
+
+impl OpenSecret {
+    /// Reports the file before a launch makes it private.
+    pub(crate) fn diagnostic(&self) -> Diagnostic {
+        let Self { path, mode } = self;
+        let message = format!("other users can read {} (mode {mode:04o})", path.display());
+        Diagnostic::warning(OPEN_SECRET, message).at(path).hint(format!("chmod 600 {}", quote(path)))
+    }
+}
+
+/// The stable code of a secret that other users may read or write.
+const OPEN_SECRET: &str = "homes.open-secret";
+
+/// Returns the key and the second factor's lock in the daemon home if other users may read or write
+/// them. The user decides about the target of a symlink, and the mount about its modes.
+pub(crate) fn open_secrets(context: &Context<'_>) -> Vec<OpenSecret> {
+    let secrets = [&context.layout.daemon_identity, &context.layout.daemon_custody];
+    let open = |path: &Utf8PathBuf| {
+        let meta = context.disk.stat(path.as_ref()).ok()?;
+        let is_open = meta.is_file() && meta.owner.is_some() && meta.mode & 0o077 != 0;
+        let path = path.as_std_path().to_owned();
+        (is_open && !context.disk.has_modes_of_mount(&path)).then_some(OpenSecret { path, mode: meta.mode })
+    };
+    secrets.into_iter().filter_map(open).collect()
+}
+
+/// Makes the secrets private before a daemon uses them. Warns of those whose mode cannot be changed.
+pub(crate) fn close_secrets(context: &Context<'_>, dir: &LockedDir) -> Vec<Diagnostic> {
+    let close = |secret: &OpenSecret| match dir.set_mode(&secret.path, 0o600) {
+        Ok(()) => tracing::info!(path = %secret.path.display(), "made a secret private"),
+        Err(error) => tracing::debug!(%error, "cannot make a secret private"),
+    };
+    open_secrets(context).iter().for_each(close);
+    open_secrets(context).iter().map(OpenSecret::diagnostic).collect()
 }
 
 /// Checks the way from the app's home to a path in it.

@@ -16,7 +16,7 @@ use crate::identity::other_known_identity;
 use crate::moves::collision_diagnostic;
 use crate::peers::damaged_states;
 use crate::start::{NO_FILE, config_that_is_no_file};
-use crate::trust::trusted_home;
+use crate::trust::{open_secrets, trusted_home};
 use crate::words::{UNSEEN, count, identity_words, short};
 
 const SOUND: &str = "identity.sound";
@@ -34,6 +34,9 @@ impl Examiner<'_, '_> {
         match &untrusted {
             None => self.checks.ok("homes.private", "nobody else can put anything into the homes"),
             Some(diagnostic) => self.checks.diagnostic("homes.private", diagnostic.clone()),
+        }
+        for secret in open_secrets(self.context) {
+            self.checks.diagnostic("homes.secrets", secret.diagnostic());
         }
         self.daemon_config();
         // `homes.private` reports this path already.
