@@ -54,6 +54,18 @@ fn an_apps_home_is_refused_as_a_users_home_with_the_corrected_command() {
     assert!(home.snapshot() == before);
 }
 
+/// Such a command would break the device for every other user.
+#[test]
+fn no_hint_changes_the_mode_of_a_device_or_a_file_that_is_named_as_the_home() {
+    for home in ["/dev/null", "/etc/passwd"] {
+        for args in [["doctor", "-v"].as_slice(), &["launch", "--once"], &["--home", home, "repair"]] {
+            let said = run(Command::new(support::program()).args(args).env("HOME", home));
+            assert!(said.stderr.contains(home) || said.stdout.contains(home), "{args:?}: {said:?}");
+            assert!(!said.stderr.contains("chmod") && !said.stdout.contains("chmod"), "{args:?}: {said:?}");
+        }
+    }
+}
+
 #[test]
 fn a_mistyped_home_is_told_with_the_one_that_was_meant() {
     let home = Home::settled();

@@ -416,7 +416,8 @@ impl Trace {
             }
             let is_home = is_last && exists;
             let mend = close(is_home, may_change(runner, &step.meta));
-            problems.extend(world_writable(&step.path, &step.meta, mend));
+            // The mode of a device is for all of its users, and nothing is below it.
+            problems.extend(world_writable(&step.path, &step.meta, mend).filter(|_| step.meta.is_dir()));
         }
         let is_reachable =
             owner.is_none_or(|owner| self.steps.iter().all(|step| lets_pass(&step.meta, owner)));

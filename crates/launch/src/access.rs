@@ -97,6 +97,12 @@ fn refusal_to_change(
     use rustix::fs::{Access, access};
     use rustix::io::Errno;
 
+    // A device or a file that is named as the user's home has diagnostics of its own, and nobody
+    // should change its mode.
+    let is_no_dir = || context.disk.stat_follow(directory).is_ok_and(|meta| !meta.is_dir());
+    if directory == context.layout.user_home.as_std_path() && is_no_dir() {
+        return None;
+    }
     match access(directory, Access::WRITE_OK | Access::EXEC_OK) {
         Err(Errno::NOENT | Errno::NOTDIR) => None,
         Err(refused) => Some(refused),
