@@ -1,8 +1,8 @@
 //! Tells if there is anything to do. Called at every start, so it inspects as little as possible.
 
-use std::{io, ops::ControlFlow};
+use std::{ffi::OsStr, io, ops::ControlFlow, path::Path};
 
-use myownllm_durable_fs::{Disk, FileKind};
+use myownllm_durable_fs::{Disk, FileKind, QUARANTINE_DIR};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     planner::plan,
 };
 
-/// True if a run would have anything to do. Makes two calls if there is nothing, and a handful if
+/// True if a run would have anything to do. Makes six calls if there is nothing, and a few more if
 /// there are foreign files. Takes no lock, writes nothing, stops at the first file of ours.
 ///
 /// # Errors
@@ -27,6 +27,10 @@ pub fn is_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError
         return Ok(true);
     }
     let dirs = relative_dirs(homes);
+    let mut leaves = homes.dirs().into_iter().chain(homes.identity().parent().map(Utf8Path::to_owned));
+    if leaves.any(|dir| holds_claimed(disk, homes.daemon.join(dir).as_std_path())) {
+        return Ok(true);
+    }
     let top: Vec<_> = dirs.iter().filter(|dir| dir.components().count() == 1).collect();
     for dir in top {
         if dir_pending(disk, homes, &dirs, dir)? {
@@ -46,14 +50,21 @@ fn key_in_temporary(disk: &dyn Disk, homes: &Homes) -> bool {
     let relative = identity.parent().unwrap_or(Utf8Path::new(""));
     let dir = homes.daemon.join(relative).into_std_path_buf();
     let judge = Judge::new(disk, homes);
-    let is_temporary =
-        |name: &std::ffi::OsStr, kind| matches!(classify_entry(name, kind), EntryClass::Leftover);
+    let is_temporary = |name: &OsStr, kind| matches!(classify_entry(name, kind), EntryClass::Leftover);
     disk.stat(key.as_ref()).is_err_and(|error| error.is_not_found())
         && disk.list(&dir).unwrap_or_default().into_iter().any(|entry| {
             let path = dir.join(&entry.name);
             is_temporary(&entry.name, entry.kind)
                 && matches!(judge.judge(relative, &path), Leftover::OnlyCopyOf(_))
         })
+}
+
+/// True if a killed undo has claimed a file in a directory of the daemon home, and nothing has the
+/// name of the file there. Makes one call if there is none.
+fn holds_claimed(disk: &dyn Disk, dir: &Path) -> bool {
+    let is_free = |name: &OsStr| disk.stat(&dir.join(name)).is_err_and(|error| error.is_not_found());
+    let claimed = disk.list(&dir.join(QUARANTINE_DIR)).unwrap_or_default();
+    claimed.iter().any(|entry| is_free(&entry.name))
 }
 
 /// True if a run would do or report anything.

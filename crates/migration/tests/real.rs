@@ -722,6 +722,23 @@ fn a_dir_link_out_of_the_home_is_refused() {
     assert_eq!(fs::read_dir(outside.path()).expect("readable").count(), 0);
 }
 
+#[test]
+fn a_file_that_a_killed_undo_has_claimed_is_pending_and_comes_back() {
+    for file in [".secrets/identity.json", "mesh/rosters/one.json", "mesh/states/one.json"] {
+        let home = Home::full();
+        assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+        assert!(!home.pending());
+        let claimed = home.new_home(file).parent().expect("a folder").join(".durable-fs.claimed");
+        fs::create_dir(&claimed).expect("made");
+        chmod(&claimed, 0o700);
+        let name = Path::new(file).file_name().expect("a name");
+        fs::rename(home.new_home(file), claimed.join(name)).expect("claimed");
+        assert!(home.pending(), "{file}");
+        assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done, "{file}");
+        assert!(home.new_home(file).is_file() && !home.pending(), "{file}");
+    }
+}
+
 /// The error names the path that is in the way, and not each path below it.
 #[test]
 fn a_file_in_the_place_of_the_new_home_is_named_once() {
