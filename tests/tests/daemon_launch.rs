@@ -326,6 +326,20 @@ fn an_open_secret_is_named_and_ends_private_before_a_daemon_starts() {
     }
 }
 
+/// The config is on a disk that is missing: a daemon would replace the symlink.
+#[test]
+fn a_daemon_config_behind_a_symlink_to_nothing_is_no_absent_one() {
+    let home = Home::settled();
+    let own = home.path(MESH).join("config.json");
+    std::os::unix::fs::symlink("/mnt/missing/config.json", &own).unwrap();
+    let said = run(&mut launch(&home, "", &["--once", "--json"]));
+    assert_ne!(said.code, Some(0), "{said:?}");
+    assert!(said.stdout.contains("daemon.config-unreadable"), "{said:?}");
+    assert!(said.stdout.contains(&format!("readlink -f {}", own.display())), "{said:?}");
+    assert!(home.run(&["doctor"]).ends_with(4).stdout.contains("problem  daemon.config"));
+    assert!(own.is_symlink());
+}
+
 /// A daemon with such a socket path would start where nobody finds it, and the launch would wait
 /// for it in vain.
 #[test]
