@@ -396,6 +396,20 @@ fn without_a_key_anywhere_a_backup_comes_first_and_the_peers_are_given_up_last(
     }
 }
 
+/// Many files have a version, and a first start must not fail because of them.
+#[test]
+fn other_files_of_a_newer_version_are_no_keys() {
+    let other = br#"{"version": 2, "tokens": ["abc"]}"#;
+    for path in [".secrets/tokens.json", "window-state.json", ".secrets/custody.json.part"] {
+        assert_ne!(short(&home_of(&[Bytes(path, other)]).answer()), "migration.identity-newer", "{path}");
+    }
+    assert_eq!(short(&home_of(&[Bytes(".secrets/tokens.json", other)]).answer()), "none yet");
+    assert_eq!(short(&home_of(&[Bytes("window-state.json", other)]).answer()), "none yet");
+    let sealed = br#"{"version": 2, "public_key": "k", "sealed": "abc"}"#;
+    let answer = home_of(&[Bytes(".secrets/sealed.json", sealed)]).answer();
+    assert_eq!(short(&answer), "migration.identity-newer");
+}
+
 #[rstest]
 #[case::newer(&[Newer(NEW)], "migration.identity-newer")]
 #[case::newer_before(&[Newer(OLD), Key(NEW, 1)], "migration.identity-newer")]
