@@ -476,7 +476,11 @@ impl MigrationError {
             }),
             Self::Identity(refusal) => refusal.hint(),
             Self::IdentityUnreachable { path, .. } => Some(format!("readlink -f {}", quote(path))),
-            Self::DestinationOutside { path, .. } => Some(replace_symlink_by_dir(path)),
+            // The target may hold peers that the user has approved, also on a disk that is missing.
+            Self::DestinationOutside { path, .. } if path.is_dir() => Some(replace_symlink(path)),
+            Self::DestinationOutside { path, .. } => {
+                Some(format!("{} && mkdir -m 700 {}", move_aside(path, "aside"), quote(path)))
+            }
             Self::DestinationNotDir { path } => Some(move_aside(path, "aside")),
             Self::SourceLink { path, .. } => Some(replace_symlink(path)),
             Self::SameDir { source_dir, destination_dir, command } => Some(match command {

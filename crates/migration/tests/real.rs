@@ -722,6 +722,28 @@ fn a_dir_link_out_of_the_home_is_refused() {
     assert_eq!(fs::read_dir(outside.path()).expect("readable").count(), 0);
 }
 
+/// The way out of a symlink that leads out keeps what it leads to, also on a disk that is missing.
+#[test]
+fn the_way_out_of_a_dir_link_out_of_the_home_keeps_the_peers() {
+    for is_missing in [false, true] {
+        let home = Home::full();
+        let outside = tempfile::tempdir().expect("a folder");
+        fs::create_dir(outside.path().join("rosters")).expect("made");
+        fs::write(outside.path().join("rosters/two.json"), b"peers").expect("written");
+        fs::create_dir(home.at(".myownmesh")).expect("made");
+        let target = outside.path().join(if is_missing { "missing" } else { "" });
+        symlink(&target, home.new_home("mesh")).expect("made");
+        let hint = home.run(&Options::forward()).refusals[0].hint().expect("a way out");
+        for is_done in [true, false] {
+            let ran = std::process::Command::new("sh").args(["-c", &hint]).status().expect("a shell");
+            assert!(ran.success() == is_done || is_missing, "{hint}");
+        }
+        let kept = if is_missing { "mesh.aside" } else { "mesh/rosters/two.json" };
+        assert!(fs::symlink_metadata(home.new_home(kept)).is_ok(), "{hint}");
+        assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done, "{hint}");
+    }
+}
+
 #[test]
 fn a_file_that_a_killed_undo_has_claimed_is_pending_and_comes_back() {
     for file in [".secrets/identity.json", "mesh/rosters/one.json", "mesh/states/one.json"] {
