@@ -205,7 +205,8 @@ pub enum MigrationError {
         /// The target of the symlink.
         target: PathBuf,
     },
-    /// A directory of the destination is a symlink that leads out of the app's home.
+    /// A directory of the daemon home is a symlink that leads out of the app's home. The state
+    /// neither moves there nor back from there.
     #[error("{} is a link that leads out of the app's home, to {}", .path.display(), .target.display())]
     DestinationOutside {
         /// The symlink.

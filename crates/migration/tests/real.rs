@@ -744,6 +744,24 @@ fn the_way_out_of_a_dir_link_out_of_the_home_keeps_the_peers() {
     }
 }
 
+/// The key would go back alone, and the next move would be refused.
+#[test]
+fn an_undo_that_would_part_the_key_from_its_peers_is_refused() {
+    let home = Home::full();
+    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    let outside = tempfile::tempdir().expect("a folder");
+    fs::rename(home.new_home("mesh"), outside.path().join("mesh")).expect("moved");
+    symlink(outside.path().join("mesh"), home.new_home("mesh")).expect("made");
+    let before = home.tree();
+    let report = home.run(&Options::undo());
+    assert_eq!(report.refusals[0].code(), "migration.destination-outside", "{report:#?}");
+    assert_eq!(home.tree(), before);
+    let hint = report.refusals[0].hint().expect("a way out");
+    assert!(std::process::Command::new("sh").args(["-c", &hint]).status().expect("a shell").success());
+    assert_eq!(home.run(&Options::undo()).outcome, Outcome::Done);
+    assert_eq!(fs::read(home.at("mesh/rosters/one.json")).expect("there"), b"roster");
+}
+
 #[test]
 fn a_file_that_a_killed_undo_has_claimed_is_pending_and_comes_back() {
     for file in [".secrets/identity.json", "mesh/rosters/one.json", "mesh/states/one.json"] {

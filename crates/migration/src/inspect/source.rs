@@ -62,6 +62,13 @@ impl Inspector<'_> {
                 self.out.refusals.push(MigrationError::SourceLink { path, target });
             }
             Some(Err(error)) if !error.is_not_found() => self.unreadable(&path, error),
+            // The undo would take the key away from its peers, and the next move would be refused.
+            _ if self.out.direction == Direction::Undo
+                && self.homes.dirs().iter().any(|dir| dir.starts_with(relative))
+                && matches!(self.inside(&path), Ok(None)) =>
+            {
+                self.out.refusals.push(MigrationError::DestinationOutside { path, target });
+            }
             _ => self.skip(path, "it is a link"),
         }
     }
