@@ -21,7 +21,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// A home for a daemon that logs its requests; removed on drop.
 #[derive(Debug)]
 pub struct Home {
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// The requests to a daemon.
@@ -37,11 +37,11 @@ impl Home {
     /// Creates the home in a temporary directory, because the path of a socket must be short.
     #[must_use]
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a folder") }
+        Self { dir: tempfile::tempdir().expect("a directory") }
     }
 
     fn root(&self) -> &Utf8Path {
-        Utf8Path::from_path(self.folder.path()).expect("a path in UTF-8")
+        Utf8Path::from_path(self.dir.path()).expect("a path in UTF-8")
     }
 
     fn path(&self) -> Utf8PathBuf {
@@ -49,7 +49,7 @@ impl Home {
     }
 
     fn trace(&self, end: &str) -> PathBuf {
-        self.folder.path().join(format!("trace{end}"))
+        self.dir.path().join(format!("trace{end}"))
     }
 
     fn places(&self) -> IdentityPaths {
@@ -117,7 +117,7 @@ impl Home {
     #[must_use]
     pub fn noticed(&self, program: &Path) -> Duration {
         let candidate = Candidate::new(program, Origin::Override { variable: "BENCH_STAND_IN".to_owned() });
-        let lock = RealDisk.lock(self.folder.path(), WITHIN).expect("the lock");
+        let lock = RealDisk.lock(self.dir.path(), WITHIN).expect("the lock");
         let permit = start_permit(&lock, &self.places()).expect("a permit");
         let mut request = SpawnRequest::new(permit, self.endpoint(), vec![candidate]);
         request.env = vec![("STAND_IN_TRACE".into(), self.trace("").into())];

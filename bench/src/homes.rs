@@ -30,7 +30,7 @@ pub fn load(context: &Context) -> Loaded {
 pub struct Home {
     path: PathBuf,
     /// Removed on drop.
-    _folder: Option<tempfile::TempDir>,
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl Home {
@@ -38,7 +38,7 @@ impl Home {
     /// the config.
     #[must_use]
     pub fn at(path: PathBuf, config: impl FnOnce(&str) -> Vec<u8>) -> Self {
-        let home = Self { path, _folder: None };
+        let home = Self { path, _dir: None };
         let conversations = home.path().join(".myownllm/conversations");
         std::fs::create_dir_all(home.rosters()).expect("the homes");
         std::fs::write(home.config(), config(&conversations.to_string_lossy())).expect("the config");
@@ -48,9 +48,9 @@ impl Home {
     /// Creates a home in a directory that is removed on drop.
     #[must_use]
     pub fn with(config: impl FnOnce(&str) -> Vec<u8>) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let home = Self::at(folder.path().to_owned(), config);
-        Self { _folder: Some(folder), ..home }
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let home = Self::at(dir.path().to_owned(), config);
+        Self { _dir: Some(dir), ..home }
     }
 
     /// Runs the home's first start: the next one finds nothing to do.
@@ -88,11 +88,11 @@ impl Home {
 }
 
 /// Creates this number of small `.json` files.
-pub fn fill(folder: &Path, files: usize) {
-    std::fs::create_dir_all(folder).expect("a folder");
+pub fn fill(dir: &Path, files: usize) {
+    std::fs::create_dir_all(dir).expect("a directory");
     for n in 0..files {
         let text = format!(r#"{{"version":1,"network_id":"network-{n}","authorized_devices":[]}}"#);
-        std::fs::write(folder.join(format!("network-{n}.json")), text).expect("a file");
+        std::fs::write(dir.join(format!("network-{n}.json")), text).expect("a file");
     }
 }
 

@@ -2,7 +2,7 @@
 //! and the straightforward way to do the same. The verb runs the benches and the programs of this
 //! crate, and makes a table of their results.
 
-#![allow(clippy::disallowed_methods, reason = "throw-away folders; a bench that cannot go on stops")]
+#![allow(clippy::disallowed_methods, reason = "throw-away directories; a bench that cannot go on stops")]
 
 pub mod configs;
 #[cfg(unix)]

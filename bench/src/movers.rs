@@ -10,7 +10,7 @@ use myownllm_migration::camino::Utf8PathBuf;
 use myownllm_migration::{Homes, Migrator, NoDaemons, Options, Outcome, StateMigrator as _};
 
 /// The directories that hold most of the state.
-const FOLDERS: [&str; 2] = ["mesh/rosters", "mesh/states"];
+const DIRS: [&str; 2] = ["mesh/rosters", "mesh/states"];
 const NOTE: &str = "notes.txt";
 /// The directory on the disk that is mounted at the daemon's home.
 const MOUNTED: &str = "daemon";
@@ -51,8 +51,8 @@ impl State {
     /// memory, under `memory`.
     #[must_use]
     pub fn new(kind: Kind, files: usize, disk: &Path, memory: &Path) -> Self {
-        let on_disk = tempfile::tempdir_in(disk).expect("a folder");
-        let in_memory = tempfile::tempdir_in(memory).expect("a folder");
+        let on_disk = tempfile::tempdir_in(disk).expect("a directory");
+        let in_memory = tempfile::tempdir_in(memory).expect("a directory");
         let app = if kind == Kind::Across { in_memory.path() } else { on_disk.path() }.join("app");
         let daemon = app.join(".myownmesh");
         if kind == Kind::Across {
@@ -73,11 +73,11 @@ impl State {
     }
 
     fn fill(&self, files: usize) {
-        for folder in FOLDERS {
-            let folder = self.app.join(folder);
-            crate::homes::fill(&folder, files);
+        for dir in DIRS {
+            let dir = self.app.join(dir);
+            crate::homes::fill(&dir, files);
             if self.foreign {
-                std::fs::write(folder.join(NOTE), "mine").expect("a note");
+                std::fs::write(dir.join(NOTE), "mine").expect("a note");
             }
         }
     }
@@ -94,7 +94,7 @@ impl State {
     /// numbers, which takes longer than the copy itself.
     pub fn put_back(&self, files: usize) {
         if self.is_across() {
-            let aside = tempfile::tempdir_in(self.disk.path()).expect("a folder").keep();
+            let aside = tempfile::tempdir_in(self.disk.path()).expect("a directory").keep();
             for entry in std::fs::read_dir(self.disk.path().join(MOUNTED)).expect("a listing") {
                 let entry = entry.expect("an entry");
                 std::fs::rename(entry.path(), aside.join(entry.file_name())).expect("what was moved");
@@ -102,13 +102,13 @@ impl State {
             self.fill(files);
             return;
         }
-        for folder in FOLDERS {
-            let (here, there) = (self.app.join(folder), self.daemon.join(folder));
+        for dir in DIRS {
+            let (here, there) = (self.app.join(dir), self.daemon.join(dir));
             if self.foreign {
                 std::fs::rename(here.join(NOTE), there.join(NOTE)).expect("the note");
-                std::fs::remove_dir(&here).expect("an emptied folder");
+                std::fs::remove_dir(&here).expect("an emptied directory");
             }
-            std::fs::create_dir_all(here.parent().unwrap_or(&here)).expect("the folder above");
+            std::fs::create_dir_all(here.parent().unwrap_or(&here)).expect("the directory above");
             std::fs::rename(there, here).expect("what was moved");
         }
         std::fs::remove_dir_all(&self.daemon).expect("the daemon's home");
@@ -127,9 +127,9 @@ impl State {
     /// parent directories, and a rename. Flushes nothing, and does not report the files that it
     /// could not move.
     pub fn straightforward(&self) {
-        self.one_by_one(|here, there, folder| {
+        self.one_by_one(|here, there, dir| {
             if !there.exists() {
-                std::fs::create_dir_all(folder).expect("the parents");
+                std::fs::create_dir_all(dir).expect("the parents");
                 std::fs::rename(here, there).expect("a rename");
             }
         });
@@ -143,9 +143,9 @@ impl State {
     /// Calls `go` for each of the daemon's files with its old path, its new path and the new
     /// directory.
     fn one_by_one(&self, go: impl Fn(&Path, &Path, &Path)) {
-        for folder in FOLDERS {
-            let (from, to) = (self.app.join(folder), self.daemon.join(folder));
-            std::fs::create_dir_all(&to).expect("a folder");
+        for dir in DIRS {
+            let (from, to) = (self.app.join(dir), self.daemon.join(dir));
+            std::fs::create_dir_all(&to).expect("a directory");
             for entry in std::fs::read_dir(&from).expect("a listing") {
                 let here = entry.expect("an entry").path();
                 if here.extension().is_some_and(|end| end == "json") {
@@ -154,20 +154,20 @@ impl State {
             }
         }
         // A directory with other entries stays.
-        for folder in FOLDERS.iter().chain(&["mesh"]) {
-            let _ = std::fs::remove_dir(self.app.join(folder));
+        for dir in DIRS.iter().chain(&["mesh"]) {
+            let _ = std::fs::remove_dir(self.app.join(dir));
         }
     }
 
     /// Runs the command of a careless person: `mv` of the directory.
     pub fn mv(&self) {
-        std::fs::create_dir_all(&self.daemon).expect("a folder");
+        std::fs::create_dir_all(&self.daemon).expect("a directory");
         run(Command::new("mv").arg(self.app.join("mesh")).arg(&self.daemon));
     }
 
     /// Runs the commands of a careful person: `cp -a`, flush, `rm`.
     pub fn copy(&self) {
-        std::fs::create_dir_all(&self.daemon).expect("a folder");
+        std::fs::create_dir_all(&self.daemon).expect("a directory");
         let mesh = self.app.join("mesh");
         run(Command::new("cp").arg("-a").arg(&mesh).arg(&self.daemon));
         run(Command::new("sync").arg("-f").arg(&self.daemon));

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Fallible;
-use crate::guard::{self, Folder};
+use crate::guard::{self, Dir};
 use crate::process::{Running, run as run_program};
 use crate::style::{self, Signs, paint, took};
 use bench::Site;
@@ -84,13 +84,13 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
         (Some(bench), Some(program)) => sweep_all(args, &bench, &program),
         _ => {
             let program = crate::program("myownllm-mesh")?;
-            let folder = Folder::new(if args.short { memory() } else { None })?;
-            let good = match in_own_namespace(args, folder.path(), &program)? {
+            let dir = Dir::new(if args.short { memory() } else { None })?;
+            let good = match in_own_namespace(args, dir.path(), &program)? {
                 Some(good) => good,
-                None => sweep_all(args, folder.path(), &program)?,
+                None => sweep_all(args, dir.path(), &program)?,
             };
             if args.keep && !good {
-                crate::say!("The homes are kept: {}", folder.keep().display());
+                crate::say!("The homes are kept: {}", dir.keep().display());
             }
             Ok(good)
         }
@@ -229,18 +229,12 @@ fn say_what_was_left_out(args: &Args, means: Means, signs: Signs) {
 }
 
 /// Runs all faults for one subject.
-fn sweep(
-    subject: Subject,
-    means: Means,
-    board: &mut Board<'_>,
-    folder: &Path,
-    program: &Path,
-) -> Fallible<()> {
+fn sweep(subject: Subject, means: Means, board: &mut Board<'_>, dir: &Path, program: &Path) -> Fallible<()> {
     if !board.wants(&subject.label()) {
         return Ok(());
     }
-    let prepared = Prepared::new(subject, program, &folder.join("template")).and_then(|mut prepared| {
-        let site = Site::new(&prepared, folder.join("learn"))?;
+    let prepared = Prepared::new(subject, program, &dir.join("template")).and_then(|mut prepared| {
+        let site = Site::new(&prepared, dir.join("learn"))?;
         prepared.learn(&site.home)?;
         Ok(prepared)
     });
@@ -254,13 +248,13 @@ fn sweep(
             fault: Fault::Clock(Duration::from_micros(200 * n)),
         });
         board.sweep("killed by the clock", &subject, points.collect(), |point, n| {
-            disturb(&prepared, point, folder, n, board.args.keep)
+            disturb(&prepared, point, dir, n, board.args.keep)
         });
         return Ok(());
     }
     let refused = |faults: &[String]| -> Fallible<Vec<Call>> {
-        let site = Site::new(&prepared, folder.join("calls"))?;
-        strace::calls(&prepared.operation(&site.home), faults, &site.home, &folder.join("calls.log"))
+        let site = Site::new(&prepared, dir.join("calls"))?;
+        strace::calls(&prepared.operation(&site.home), faults, &site.home, &dir.join("calls.log"))
     };
     let calls = match refused(&[]) {
         Ok(calls) => calls,
@@ -275,7 +269,7 @@ fn sweep(
             let stride = points.len().div_ceil(most);
             points = points.into_iter().step_by(stride).collect();
         }
-        board.sweep(what, &subject, points, |point, n| disturb(&prepared, point, folder, n, board.args.keep));
+        board.sweep(what, &subject, points, |point, n| disturb(&prepared, point, dir, n, board.args.keep));
     };
     try_all("SIGKILL before", points("kill", &label, &calls, true, "signal=SIGKILL"), 80);
     try_all("SIGTERM at", points("term", &label, &calls, true, "signal=SIGTERM"), 10);
@@ -313,7 +307,7 @@ fn sweep(
         try_all("SIGKILL, no renameat2, before", points, 12);
     }
     if !board.args.keep {
-        guard::discard(folder);
+        guard::discard(dir);
     }
     Ok(())
 }
@@ -367,8 +361,8 @@ fn points(kind: &str, label: &str, calls: &[Call], mutating: bool, fault: &str) 
 }
 
 /// Disturbs one run on a fresh home, and checks the outcome.
-fn disturb(prepared: &Prepared, point: &Point, folder: &Path, n: usize, keep: bool) -> Fallible<()> {
-    let mut site = Site::new(prepared, folder.join(format!("h{n}")))?;
+fn disturb(prepared: &Prepared, point: &Point, dir: &Path, n: usize, keep: bool) -> Fallible<()> {
+    let mut site = Site::new(prepared, dir.join(format!("h{n}")))?;
     if let Fault::Racer(moment) = point.fault {
         return prepared.withstands_a_racer(&site.home, moment);
     }
@@ -415,16 +409,16 @@ fn cut_subjects(short: bool) -> Vec<Subject> {
     subjects
 }
 
-fn cut_power(subject: Subject, board: &mut Board<'_>, folder: &Path, program: &Path) -> Fallible<()> {
+fn cut_power(subject: Subject, board: &mut Board<'_>, dir: &Path, program: &Path) -> Fallible<()> {
     if !["cut", "cut-again", "cut-links"]
         .iter()
         .any(|kind| board.wants(&format!("{kind} {}", subject.label())))
     {
         return Ok(());
     }
-    let prepared = Prepared::new(subject, program, &folder.join("template"));
+    let prepared = Prepared::new(subject, program, &dir.join("template"));
     let ready = prepared.and_then(|mut prepared| {
-        let rig = Rig::new(&prepared, folder)?;
+        let rig = Rig::new(&prepared, dir)?;
         let calls = rig.learn(&mut prepared)?;
         Ok((prepared, rig, calls))
     });
@@ -467,7 +461,7 @@ fn cut_power(subject: Subject, board: &mut Board<'_>, folder: &Path, program: &P
         fault: Fault::Cut(Cut { faults: links(), ..Cut::default() }),
     };
     sweep("power cut, no renameat2", without.chain([end]).collect());
-    guard::discard(folder);
+    guard::discard(dir);
     Ok(())
 }
 

@@ -65,7 +65,7 @@ pub(crate) fn plant_new(path: &Path, bytes: &[u8]) -> bool {
 
 /// Makes a directory and its parents.
 #[allow(clippy::disallowed_methods, reason = "temporary homes for trying things; nothing here needs to last")]
-pub(crate) fn folder(path: &Path) -> Fallible<()> {
+pub(crate) fn dir(path: &Path) -> Fallible<()> {
     std::fs::create_dir_all(path).map_err(|e| format!("cannot make {}: {e}", path.display()))
 }
 

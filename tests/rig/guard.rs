@@ -9,15 +9,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// whose parent was killed can be found.
 pub(crate) const MARK: &str = "MYOWNLLM_MESH_XTASK";
 
-static FOLDERS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+static DIRS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-fn folders() -> MutexGuard<'static, BTreeSet<PathBuf>> {
-    FOLDERS.lock().unwrap_or_else(PoisonError::into_inner)
+fn dirs() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    DIRS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Blocks a start of a process while the cleanup runs.
 pub(crate) fn gate() {
-    drop(folders());
+    drop(dirs());
 }
 
 /// Returns the value of [`MARK`] for the processes of this run.
@@ -28,12 +28,12 @@ pub(crate) fn mark() -> String {
 /// A temporary directory with a short path, because a socket path may have only about a hundred
 /// bytes. Drop or a signal removes it.
 #[derive(Debug)]
-pub(crate) struct Folder {
-    folder: Option<tempfile::TempDir>,
+pub(crate) struct Dir {
+    dir: Option<tempfile::TempDir>,
     path: PathBuf,
 }
 
-impl Folder {
+impl Dir {
     pub(crate) fn new(within: Option<&Path>) -> crate::Fallible<Self> {
         let short = Path::new("/tmp");
         let parent = match within {
@@ -41,16 +41,16 @@ impl Folder {
             None if cfg!(unix) && short.metadata().is_ok() => short.to_owned(),
             None => std::env::temp_dir(),
         };
-        let folder = tempfile::Builder::new()
+        let dir = tempfile::Builder::new()
             .prefix("mesh-")
             .tempdir_in(&parent)
             .map_err(|e| format!("cannot make a temporary directory in {}: {e}", parent.display()))?;
         // A symlink in the path (/tmp on macOS) would make the path differ from the one that
         // processes report.
-        let path = if cfg!(unix) { folder.path().canonicalize() } else { Ok(folder.path().to_owned()) };
+        let path = if cfg!(unix) { dir.path().canonicalize() } else { Ok(dir.path().to_owned()) };
         let path = path.map_err(|e| format!("cannot resolve {}: {e}", parent.display()))?;
-        folders().insert(path.clone());
-        Ok(Self { folder: Some(folder), path })
+        dirs().insert(path.clone());
+        Ok(Self { dir: Some(dir), path })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -59,19 +59,19 @@ impl Folder {
 
     /// Keeps the directory for a person to inspect.
     pub(crate) fn keep(mut self) -> PathBuf {
-        folders().remove(&self.path);
-        if let Some(folder) = self.folder.take() {
-            let _ = folder.keep();
+        dirs().remove(&self.path);
+        if let Some(dir) = self.dir.take() {
+            let _ = dir.keep();
         }
         self.path.clone()
     }
 }
 
-impl Drop for Folder {
+impl Drop for Dir {
     fn drop(&mut self) {
-        if self.folder.is_some() {
+        if self.dir.is_some() {
             end_processes_of(&self.path);
-            folders().remove(&self.path);
+            dirs().remove(&self.path);
         }
     }
 }
@@ -86,10 +86,10 @@ pub(crate) fn install() {
             if let Some(signal) = signals.forever().next() {
                 // The held list keeps other threads from starting processes. Three rounds catch a
                 // process that was just starting.
-                let folders = folders();
+                let dirs = dirs();
                 for _ in 0..3 {
                     end_marked_processes();
-                    folders.iter().for_each(|folder| discard(folder));
+                    dirs.iter().for_each(|dir| discard(dir));
                     std::thread::sleep(std::time::Duration::from_millis(20));
                 }
                 std::process::exit(128 + signal);
@@ -99,13 +99,13 @@ pub(crate) fn install() {
 }
 
 /// Removes a directory of this run.
-#[allow(clippy::disallowed_methods, reason = "throw-away homes below our own temporary folders")]
-pub(crate) fn discard(folder: &Path) {
-    let _ = std::fs::remove_dir_all(folder);
+#[allow(clippy::disallowed_methods, reason = "throw-away homes below our own temporary directories")]
+pub(crate) fn discard(dir: &Path) {
+    let _ = std::fs::remove_dir_all(dir);
 }
 
 /// Removes a file for a scenario.
-#[allow(clippy::disallowed_methods, reason = "throw-away homes below our own temporary folders")]
+#[allow(clippy::disallowed_methods, reason = "throw-away homes below our own temporary directories")]
 pub(crate) fn discard_file(file: &Path) {
     let _ = std::fs::remove_file(file);
 }
@@ -127,10 +127,10 @@ fn end_marked_processes() {
     end_processes(|environment| environment.contains(&mark.as_bytes()));
 }
 
-/// Kills every process with the mark and a daemon home below `folder`.
-pub(crate) fn end_processes_of(folder: &Path) {
+/// Kills every process with the mark and a daemon home below `dir`.
+pub(crate) fn end_processes_of(dir: &Path) {
     let mark = format!("{MARK}={}", mark());
-    let home = [b"MYOWNMESH_HOME=", folder.as_os_str().as_encoded_bytes()].concat();
+    let home = [b"MYOWNMESH_HOME=", dir.as_os_str().as_encoded_bytes()].concat();
     end_processes(|environment| {
         environment.contains(&mark.as_bytes())
             && environment.iter().any(|variable| variable.starts_with(&home))

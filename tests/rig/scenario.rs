@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::crash::strace;
-use crate::guard::Folder;
+use crate::guard::Dir;
 use crate::process::Running;
 use crate::{Fallible, control, fixture, style};
 use stage::{Record, Stage, Stop};
@@ -72,10 +72,10 @@ impl Tools {
             version: String::new(),
             strace: strace::there(),
         };
-        let folder = Folder::new(None)?;
-        let home = folder.path().join("home");
-        fixture::folder(&home)?;
-        let mut daemon = Running::start(&mut tools.daemon_command(&folder, &home))?;
+        let dir = Dir::new(None)?;
+        let home = dir.path().join("home");
+        fixture::dir(&home)?;
+        let mut daemon = Running::start(&mut tools.daemon_command(&dir, &home))?;
         let status =
             control::wait_for(&home.join("daemon.sock"), Duration::from_secs(10), || daemon.is_running())
                 .map_err(|e| {
@@ -91,13 +91,9 @@ impl Tools {
     }
 
     /// Returns the daemon on `home`, with the environment that an app gives it.
-    fn daemon_command(&self, folder: &Folder, home: &std::path::Path) -> std::process::Command {
+    fn daemon_command(&self, dir: &Dir, home: &std::path::Path) -> std::process::Command {
         let mut command = std::process::Command::new(&self.daemon);
-        command
-            .arg("serve")
-            .env("MYOWNMESH_HOME", home)
-            .env("HOME", folder.path())
-            .current_dir(folder.path());
+        command.arg("serve").env("MYOWNMESH_HOME", home).env("HOME", dir.path()).current_dir(dir.path());
         command
     }
 

@@ -14,7 +14,7 @@ use crate::{Fallible, style};
 /// The kind of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
-    Folder,
+    Dir,
     /// A regular file, with a hash of its bytes.
     File(u64),
     Link(PathBuf),
@@ -39,16 +39,16 @@ impl Tree {
     /// Reads everything below `root`, without following symlinks, and opens only regular files.
     pub(crate) fn of(root: &Path) -> Fallible<Self> {
         let mut tree = Self::default();
-        let mut folders = vec![PathBuf::new()];
-        while let Some(folder) = folders.pop() {
-            let say = |e: std::io::Error| format!("cannot look at {}: {e}", root.join(&folder).display());
-            for entry in std::fs::read_dir(root.join(&folder)).map_err(say)? {
+        let mut dirs = vec![PathBuf::new()];
+        while let Some(dir) = dirs.pop() {
+            let say = |e: std::io::Error| format!("cannot look at {}: {e}", root.join(&dir).display());
+            for entry in std::fs::read_dir(root.join(&dir)).map_err(say)? {
                 let entry = entry.map_err(say)?;
-                let path = folder.join(entry.file_name());
+                let path = dir.join(entry.file_name());
                 let meta = entry.metadata().map_err(say)?;
                 let kind = if meta.is_dir() {
-                    folders.push(path.clone());
-                    Kind::Folder
+                    dirs.push(path.clone());
+                    Kind::Dir
                 } else if meta.is_file() {
                     Kind::File(hash(&std::fs::read(entry.path()).map_err(say)?))
                 } else if meta.is_symlink() {
@@ -72,7 +72,7 @@ impl Tree {
     }
 
     fn files(&self) -> impl Iterator<Item = (&PathBuf, &Kind)> {
-        self.0.iter().filter(|(_, entry)| entry.kind != Kind::Folder).map(|(path, entry)| (path, &entry.kind))
+        self.0.iter().filter(|(_, entry)| entry.kind != Kind::Dir).map(|(path, entry)| (path, &entry.kind))
     }
 }
 
@@ -153,19 +153,19 @@ pub(crate) fn compare(before: &Tree, after: &Tree) -> Fates {
 fn nodes(tree: &Tree, fates: &BTreeMap<PathBuf, Fate>, gone: bool) -> Names {
     let mut names = Names::default();
     for (path, entry) in &tree.0 {
-        let folder = entry.kind == Kind::Folder;
+        let dir = entry.kind == Kind::Dir;
         let (tone, mark) = match fates.get(path) {
             Some(Fate::Moved(to)) if gone => (Tone::Moved, format!("→ {}", shorten(path, to))),
             Some(Fate::Moved(from)) => (Tone::Moved, format!("← {}", shorten(path, from))),
             Some(Fate::Changed) => (Tone::Changed, "~ changed".to_owned()),
             // An emptied directory shows nothing that its files do not show.
-            Some(Fate::Alone) if folder => (Tone::Dim, String::new()),
+            Some(Fate::Alone) if dir => (Tone::Dim, String::new()),
             Some(Fate::Alone) if gone => (Tone::Bad, "- gone".to_owned()),
             Some(Fate::Alone) => (Tone::Good, "+ new".to_owned()),
-            Some(Fate::Same) if !folder => (Tone::Dim, "=".to_owned()),
+            Some(Fate::Same) if !dir => (Tone::Dim, "=".to_owned()),
             _ => (Tone::Dim, String::new()),
         };
-        names.put(path, Node { folder, tone, mark });
+        names.put(path, Node { dir, tone, mark });
     }
     names
 }
@@ -234,8 +234,8 @@ mod tests {
         let mut tree = Tree::default();
         for (path, content) in files {
             let path = PathBuf::from(path);
-            for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
-                tree.0.insert(folder.to_owned(), Entry { kind: Kind::Folder, stamp: vec![] });
+            for dir in path.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty()) {
+                tree.0.insert(dir.to_owned(), Entry { kind: Kind::Dir, stamp: vec![] });
             }
             tree.0.insert(path, Entry { kind: Kind::File(hash(content.as_bytes())), stamp: vec![] });
         }
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowded_folder_is_summed_up() {
+    fn a_crowded_dir_is_summed_up() {
         let files: Vec<_> = (0..20).map(|n| format!("d/{n:02}")).collect();
         let files: Vec<_> = files.iter().map(|name| (name.as_str(), "x")).collect();
         let lines = picture(&tree(&files), &tree(&files), ["before", "after"], 100, true);

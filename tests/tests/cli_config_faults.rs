@@ -303,8 +303,8 @@ fn healthy_config_behind_a_foreign_symlink_is_read_with_a_warning() {
 
 /// Runs a hint as a person would: in a shell, with the program on PATH.
 fn run_hint(home: &Home, hint: &str) -> Ran {
-    let folder = support::program().parent().unwrap();
-    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let dir = support::program().parent().unwrap();
+    let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("sh");
     shell.args(["-c", hint]).env("PATH", path).env_remove("MYOWNMESH_HOME").env("HOME", home.path(""));
     run(shell.current_dir("/"))

@@ -304,11 +304,11 @@ fn doctor_names_the_member_that_a_finding_is_about_and_opens_the_config_there() 
 #[test]
 fn a_held_lock_is_6_after_a_bounded_wait() {
     let home = Home::legacy();
-    let folder = support::hold_lock(&home.path(APP));
+    let dir = support::hold_lock(&home.path(APP));
     let before = home.snapshot();
     let ran = home.run(&["migrate", "--json"]).ends_with(6);
     assert!(home.snapshot() == before, "{ran:?}");
-    drop(folder);
+    drop(dir);
     home.run(&["migrate"]).ends_with(0);
 }
 
@@ -356,7 +356,7 @@ fn what_status_says_a_launch_would_do_is_what_it_does() {
     large.put(&config, &vec![b' '; 17 << 20], 0o600);
     let no_file = Home::legacy();
     std::fs::remove_file(no_file.path(&config)).unwrap();
-    no_file.put(&format!("{config}/sub"), b"a folder where a file belongs", 0o600);
+    no_file.put(&format!("{config}/sub"), b"a directory where a file belongs", 0o600);
     let homes = [
         ("empty", Home::empty()),
         ("legacy", Home::legacy()),
@@ -367,7 +367,7 @@ fn what_status_says_a_launch_would_do_is_what_it_does() {
         ("a collision", collision),
         ("a newer config", newer),
         ("a large config", large),
-        ("a folder for a config", no_file),
+        ("a directory for a config", no_file),
     ];
     for (name, home) in homes {
         let status = home.run(&["status", "--json"]).json();
@@ -507,7 +507,7 @@ fn a_socket_path_that_is_too_long_is_refused_before_anything_moves() {
 
 #[cfg(unix)]
 #[test]
-fn a_folder_that_anybody_may_write_is_refused_with_the_command_that_mends_it() {
+fn a_dir_that_anybody_may_write_is_refused_with_the_command_that_mends_it() {
     let home = Home::legacy();
     support::set_mode(&home.path(&format!("{APP}/.secrets")), 0o777);
     let ran = home.run(&["migrate"]).ends_with(7);

@@ -145,8 +145,8 @@ fn with_whole_paths(line: &str) -> String {
     while let Some((before, after)) = rest.split_once(">, \"") {
         whole += before;
         whole += ">, \"";
-        if let Some((_, folder)) = before.rsplit_once('<').filter(|_| !after.starts_with('/')) {
-            whole += folder;
+        if let Some((_, dir)) = before.rsplit_once('<').filter(|_| !after.starts_with('/')) {
+            whole += dir;
             whole += "/";
         }
         rest = after;
@@ -189,14 +189,11 @@ fn what_is_flushed_is_flushed_by_the_kernel() {
         "the sources are not flushed:\n{log}"
     );
     let key = at(&|line| line.contains("rename") && line.contains(NEW_KEY)).unwrap();
-    for folder in [format!("{MESH}/.secrets"), format!("{APP}/.secrets")] {
-        assert!(
-            flushed(&home.path(&folder), &lines[key..]),
-            "{folder} is not flushed behind the key:\n{log}"
-        );
+    for dir in [format!("{MESH}/.secrets"), format!("{APP}/.secrets")] {
+        assert!(flushed(&home.path(&dir), &lines[key..]), "{dir} is not flushed behind the key:\n{log}");
     }
     let config = lines.iter().rposition(|line| line.contains("EXCHANGE")).unwrap();
-    assert!(flushed(&home.path(APP), &lines[config..]), "the config's folder is not flushed:\n{log}");
+    assert!(flushed(&home.path(APP), &lines[config..]), "the config's directory is not flushed:\n{log}");
 }
 
 /// Twelve launches start at once, with a slow daemon: one daemon starts, with one key, and all use
@@ -338,29 +335,29 @@ fn what_root_left_in_the_home_is_named_with_the_command_that_gives_it_back() {
 fn a_home_that_may_not_be_written_is_left_and_said() {
     let home = Home::legacy();
     let Some(user) = Unprivileged::new(&home) else { return };
-    let named_by_doctor = |home: &Home, folder: &str, result: &str| {
+    let named_by_doctor = |home: &Home, dir: &str, result: &str| {
         let doctor = user.run(home, &["doctor", "--json"]).json();
         let checks = doctor["data"]["checks"].as_array().unwrap().clone();
         let check = checks.iter().find(|check| check["id"] == "homes.writable").unwrap();
         assert_eq!(check["result"], result, "{check:#}");
-        assert_eq!(check["hint"], format!("chmod u+w {}", home.path(folder).display()), "{check:#}");
+        assert_eq!(check["hint"], format!("chmod u+w {}", home.path(dir).display()), "{check:#}");
     };
     let before = state(&home);
-    for folder in [APP, ".myownllm/.secrets"] {
-        set_mode(&home.path(folder), 0o500);
+    for dir in [APP, ".myownllm/.secrets"] {
+        set_mode(&home.path(dir), 0o500);
         for args in [&["migrate"][..], &["launch", "--once"]] {
             let ran = user.run(&home, args).ends_with(1);
-            assert!(ran.stderr.contains("Permission denied"), "{folder}: {args:?}: {ran:?}");
-            assert!(home.has(KEY) && !home.has(NEW_KEY), "{folder}: the key stays, and no other is made");
+            assert!(ran.stderr.contains("Permission denied"), "{dir}: {args:?}: {ran:?}");
+            assert!(home.has(KEY) && !home.has(NEW_KEY), "{dir}: the key stays, and no other is made");
         }
-        if folder == APP {
+        if dir == APP {
             // `status` predicts the failure, and works in a home that cannot be written.
             let status = user.run(&home, &["status", "--check", "--json"]).ends_with(3).json();
             assert!(status["data"]["launch_would"].to_string().contains("fail to change"), "{status:#}");
             assert_eq!(status["diagnostics"][0]["code"], "paths.unwritable", "{status:#}");
             named_by_doctor(&home, APP, "problem");
         }
-        set_mode(&home.path(folder), 0o700);
+        set_mode(&home.path(dir), 0o700);
     }
     user.run(&home, &["launch", "--no-daemon"]).ends_with(0);
     assert_eq!(state(&home), before);
@@ -378,7 +375,7 @@ fn a_home_that_may_not_be_written_is_left_and_said() {
 }
 
 #[test]
-fn a_folder_of_copies_that_is_none_stops_the_repair_and_not_the_app() {
+fn a_dir_of_copies_that_is_none_stops_the_repair_and_not_the_app() {
     type Make<'a> = &'a dyn Fn(&Path);
     let make: [(&str, Make<'_>); 3] = [
         ("a file", &|copies| std::fs::write(copies, b"not ours").unwrap()),
@@ -417,7 +414,7 @@ fn a_key_that_is_no_file_hangs_nobody_and_stays() {
         ("a link to a device", &|key| symlink("/dev/zero", key).unwrap()),
         ("a pipe", &|key| assert!(Command::new("mkfifo").arg(key).status().unwrap().success())),
         ("a socket", &|key| drop(std::os::unix::net::UnixListener::bind(key).unwrap())),
-        ("a folder", &|key| std::fs::create_dir(key).unwrap()),
+        ("a directory", &|key| std::fs::create_dir(key).unwrap()),
     ];
     for (name, make) in make {
         let home = Home::legacy();
@@ -720,7 +717,7 @@ fn what_root_does_in_a_users_home_is_the_users() {
 }
 
 #[test]
-fn folders_of_other_users_are_refused() {
+fn dirs_of_other_users_are_refused() {
     if !is_root() {
         eprintln!("skipped: not root");
         return;
@@ -739,25 +736,25 @@ fn folders_of_other_users_are_refused() {
 /// A source directory on a file system of its own (an encrypted one for secrets, for example) is
 /// emptied and stays. Nothing can remove it, and that is no failure, now or at the next start.
 #[test]
-fn a_source_folder_that_is_a_mount_point_is_emptied_and_stays() {
+fn a_source_dir_that_is_a_mount_point_is_emptied_and_stays() {
     if !can_mount() {
         return;
     }
     let program = support::program().display();
-    for folder in [".secrets", "mesh", "mesh/rosters"] {
+    for dir in [".secrets", "mesh", "mesh/rosters"] {
         for mount in
             ["rm -r $m/*; mount -t tmpfs -o mode=700 none $m; cp -a $1/copy/. $m", "mount --bind $m $m"]
         {
             let home = Home::legacy();
             let before = state(&home);
             let mounts = format!(
-                "m=$1/{APP}/{folder}; cp -a $m $1/copy; {mount}; rm -r $1/copy
+                "m=$1/{APP}/{dir}; cp -a $m $1/copy; {mount}; rm -r $1/copy
                  {program} --home $1 migrate; {program} --home $1 migrate | grep 'Nothing to move'"
             );
             let ran = with_mounts(&home, &mounts, &["launch", "--no-daemon"]).ends_with(0);
-            assert!(!ran.all().contains("error"), "{folder}, {mount}: {ran:?}");
-            assert!(home.has(NEW_KEY), "{folder}, {mount}: {ran:?}");
-            assert!(state(&home) == before, "{folder}, {mount}: something is lost or doubled");
+            assert!(!ran.all().contains("error"), "{dir}, {mount}: {ran:?}");
+            assert!(home.has(NEW_KEY), "{dir}, {mount}: {ran:?}");
+            assert!(state(&home) == before, "{dir}, {mount}: something is lost or doubled");
         }
     }
 }
@@ -837,7 +834,7 @@ fn full_read_only_and_separate_file_systems_lose_nothing() {
             &[0],
         ),
         (
-            "the same folder twice",
+            "the same directory twice",
             format!("mkdir -m700 {mesh} {mesh}/mesh; mount --bind \"$1/{APP}/mesh\" {mesh}/mesh"),
             ["migrate", ""],
             &[7],
@@ -1101,7 +1098,7 @@ fn names_that_somebody_guessed_are_not_written_through() {
     let home = Home::after_the_bug();
     home.put("victim", b"untouched", 0o600);
     // The names contain the process id and a counter, so the test occupies a whole range.
-    let folder = home.path(APP);
+    let dir = home.path(APP);
     let mut launch = Command::new("sh");
     let script = "for f in \"$1/.myownllm\" \"$1/.myownllm/config-backups\" \"$1/.myownllm/.myownmesh\"; do mkdir -p -m700 $f
         for n in 0 1 2 3 4 5; do for e in part swap; do ln -s \"$1/victim\" $f/.durable-fs.$$-$n.$e; done; done; done
@@ -1111,7 +1108,7 @@ fn names_that_somebody_guessed_are_not_written_through() {
     let ran = run(launch.env_remove("MYOWNMESH_HOME").current_dir("/"));
     sound(&ran);
     assert_eq!(home.bytes("victim"), b"untouched");
-    assert!(folder.join("config.json").symlink_metadata().unwrap().is_file(), "{ran:?}");
+    assert!(dir.join("config.json").symlink_metadata().unwrap().is_file(), "{ran:?}");
 }
 
 /// Calls that fail every time, beyond those that `cargo xtask crash` fails one by one.
@@ -1296,7 +1293,7 @@ fn names_of_networks_are_shown_without_logins_and_copied_without_harm() {
 #[test]
 fn a_file_in_place_of_the_daemons_home_costs_the_app_nothing() {
     let home = Home::after_the_bug();
-    home.put(MESH, b"not a folder", 0o600);
+    home.put(MESH, b"not a directory", 0o600);
     let former = home.bytes(CONFIG);
     let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(7).json();
     assert!(!ran["data"]["config"]["networks"].as_array().unwrap().is_empty(), "{ran:#}");
@@ -1328,7 +1325,7 @@ fn a_status_says_that_nothing_moves_to_where_no_daemon_can_listen() {
 
 /// Something else under the config's name does not keep the key from moving.
 #[test]
-fn a_folder_for_a_config_does_not_keep_the_key_from_its_place() {
+fn a_dir_for_a_config_does_not_keep_the_key_from_its_place() {
     let home = Home::legacy();
     std::fs::remove_file(home.path(CONFIG)).unwrap();
     std::fs::create_dir(home.path(CONFIG)).unwrap();
@@ -1377,8 +1374,8 @@ fn a_copy_that_cannot_be_made_is_told_at_every_start() {
     assert_eq!(copies(&home)["result"], "ok");
     let config = String::from_utf8(home.bytes(CONFIG)).unwrap().replace("garden", "yard");
     home.put(CONFIG, config.as_bytes(), 0o600);
-    let folder = home.path(&format!("{APP}/config-backups"));
-    set_mode(&folder, 0o500);
+    let dir = home.path(&format!("{APP}/config-backups"));
+    set_mode(&dir, 0o500);
     for _ in 0..2 {
         let told = user.run(&home, &["launch", "--no-daemon", "--json"]).ends_with(0).json();
         let codes = told["diagnostics"].as_array().unwrap().iter().map(|told| &told["code"]);
@@ -1387,7 +1384,7 @@ fn a_copy_that_cannot_be_made_is_told_at_every_start() {
     let check = copies(&home);
     assert_eq!(check["result"], "warning", "{check:#}");
     assert!(check["hint"].as_str().unwrap().ends_with(" repair"), "{check:#}");
-    set_mode(&folder, 0o700);
+    set_mode(&dir, 0o700);
     user.run(&home, &["launch", "--no-daemon"]).ends_with(0);
     assert_eq!(copies(&home)["result"], "ok");
 }

@@ -540,7 +540,7 @@ fn identity_file_tells_a_time_and_not_a_number() {
 #[test]
 fn run_that_waits_says_for_whom_and_goes_on() {
     let home = Home::legacy();
-    let folder = support::hold_lock(&home.path(APP));
+    let dir = support::hold_lock(&home.path(APP));
     let mut child = home.command(&["migrate"]);
     let mut child =
         child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
@@ -551,7 +551,7 @@ fn run_that_waits_says_for_whom_and_goes_on() {
         if cfg!(target_os = "linux") { format!(" (process {})", std::process::id()) } else { String::new() };
     assert_eq!(said, format!("Waiting for another myownllm-mesh{process}…"));
     assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
-    drop(folder);
+    drop(dir);
     assert!(child.wait().unwrap().success());
     assert!(home.has(&format!("{MESH}/.secrets/identity.json")));
 }

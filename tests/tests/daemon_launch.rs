@@ -23,9 +23,9 @@ fn config() -> String {
     format!("{APP}/config.json")
 }
 
-fn daemon_on(home: &Home, folder: &str) -> Builder {
-    std::fs::create_dir_all(home.path(folder)).unwrap();
-    Builder::new(STAND_IN, home.path(folder))
+fn daemon_on(home: &Home, dir: &str) -> Builder {
+    std::fs::create_dir_all(home.path(dir)).unwrap();
+    Builder::new(STAND_IN, home.path(dir))
 }
 
 /// Reaps the daemon in a thread. A daemon that the program ends would otherwise stay a zombie child
@@ -189,9 +189,9 @@ fn each_step_costs_the_requests_that_it_needs_over_one_connection() {
 
 #[test]
 fn a_silent_daemon_is_busy_and_nothing_is_started_beside_it() {
-    for folder in [MESH, ".myownmesh"] {
+    for dir in [MESH, ".myownmesh"] {
         let home = Home::settled();
-        let silent = daemon_on(&home, folder).mode("silent").start().unwrap();
+        let silent = daemon_on(&home, dir).mode("silent").start().unwrap();
         let ran = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(5);
         let said = ran.json();
         assert_eq!(said["diagnostics"][0]["code"], "daemon.busy", "{said}");
@@ -276,18 +276,18 @@ fn the_key_in_its_place_is_the_key_whatever_a_config_names() {
 #[test]
 fn no_daemon_is_started_in_a_home_that_others_can_write_to() {
     let home = Home::settled();
-    for folder in [APP, MESH, ".myownllm/.myownmesh/.secrets"] {
-        let mode = home.path(folder).metadata().unwrap().permissions().mode();
-        set_mode(&home.path(folder), 0o777);
+    for dir in [APP, MESH, ".myownllm/.myownmesh/.secrets"] {
+        let mode = home.path(dir).metadata().unwrap().permissions().mode();
+        set_mode(&home.path(dir), 0o777);
         let refused = run(&mut launch(&home, "", &["--once"])).ends_with(7);
-        let mend = format!("hint: chmod go-w {}", home.path(folder).display());
-        assert!(refused.stderr.contains(&mend), "{folder}: {refused:?}");
-        assert!(home.run(&["status"]).stdout.contains("start no daemon"), "{folder}");
-        assert!(home.run(&["doctor"]).ends_with(4).stdout.contains("problem  homes.private"), "{folder}");
+        let mend = format!("hint: chmod go-w {}", home.path(dir).display());
+        assert!(refused.stderr.contains(&mend), "{dir}: {refused:?}");
+        assert!(home.run(&["status"]).stdout.contains("start no daemon"), "{dir}");
+        assert!(home.run(&["doctor"]).ends_with(4).stdout.contains("problem  homes.private"), "{dir}");
         // The sticky bit keeps other users from replacing files.
-        set_mode(&home.path(folder), 0o1777);
+        set_mode(&home.path(dir), 0o1777);
         run(&mut launch(&home, "", &["--once"])).ends_with(0);
-        set_mode(&home.path(folder), mode);
+        set_mode(&home.path(dir), mode);
     }
 }
 
@@ -460,8 +460,8 @@ fn home_with_key_elsewhere() -> (Home, PathBuf) {
     let key = home.path("keys/identity.json");
     std::fs::create_dir(home.path("keys")).unwrap();
     std::fs::rename(home.path(&format!("{APP}/.secrets/identity.json")), &key).unwrap();
-    for folder in ["rosters", "states"] {
-        std::fs::remove_dir_all(home.path(&format!("{APP}/mesh/{folder}"))).unwrap();
+    for dir in ["rosters", "states"] {
+        std::fs::remove_dir_all(home.path(&format!("{APP}/mesh/{dir}"))).unwrap();
     }
     let mut leaked = home.json(&config());
     leaked["identity_path"] = key.to_str().unwrap().into();
@@ -1428,7 +1428,7 @@ const LEAKED: &[u8] =
 #[test]
 fn no_daemon_is_started_while_another_holds_the_lock() {
     let home = Home::settled();
-    let folder = support::hold_lock(&home.path(APP));
+    let dir = support::hold_lock(&home.path(APP));
     let log = home.path(&format!("{MESH}/daemon.log"));
     let mut waiting = launch(&home, "", &["--once"]).stdout(Stdio::null()).spawn().unwrap();
     let until = Instant::now() + Duration::from_secs(3);
@@ -1437,7 +1437,7 @@ fn no_daemon_is_started_while_another_holds_the_lock() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(!log.exists(), "a start was begun");
-    drop(folder);
+    drop(dir);
     assert!(waiting.wait().unwrap().success());
     assert!(log.exists());
 }

@@ -211,7 +211,7 @@ fn the_child_gets_its_home_its_own_group_and_no_file_of_ours() {
     );
     for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
         let target = std::fs::read_link(entry.unwrap().path()).unwrap_or_default();
-        assert!(target != home.path(), "it holds the locked folder open");
+        assert!(target != home.path(), "it holds the locked directory open");
     }
     assert_eq!(processes_of(&home.path()), [pid], "and we have not changed our own environment");
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();

@@ -418,8 +418,8 @@ fn what_a_daemon_quotes_of_our_secrets_is_not_shown() {
         home.put(".myownllm/config.json", config.to_string().as_bytes(), 0o600);
         let rust = format!("parse: invalid type: string {secret:?}, expected a map");
         for error in [json!(rust.clone()), json!({"was": secret}), json!({"of": {"message": rust}})] {
-            let folder = home.path(&format!("{MESH}/daemon.sock"));
-            let _ = std::fs::remove_file(folder);
+            let dir = home.path(&format!("{MESH}/daemon.sock"));
+            let _ = std::fs::remove_file(dir);
             let _peer = Peer::answering(&home, move |op, truth| match op {
                 "status" => with(truth, "joined_networks", json!([])),
                 "network_add" => line(&json!({"ok": false, "error": error})),

@@ -68,10 +68,10 @@ fn is_code(literal: &str) -> bool {
     word(family) && word(name) && !FILE_ENDINGS.contains(&name) && !NO_CODES.contains(&literal)
 }
 
-/// Returns every file below `folder` with this ending, without build output.
-fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+/// Returns every file below `dir` with this ending, without build output.
+fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
+    for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if path.is_dir() && !["target", ".git", "dist", "fixtures"].contains(&name.as_str()) {

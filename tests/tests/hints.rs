@@ -277,8 +277,8 @@ fn commands(line: &str) -> Vec<&str> {
         .collect()
 }
 
-fn collect(folder: &Path, sources: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
+fn collect(dir: &Path, sources: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() && !path.ends_with("tests") && !path.ends_with("target") {
             collect(&path, sources);

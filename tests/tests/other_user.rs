@@ -24,8 +24,8 @@ const GROUP: u32 = 64_200;
 const ROUNDS: u32 = 24;
 
 /// Collects everything below a directory.
-fn walk(folder: &Path, all: &mut Vec<(PathBuf, std::fs::Metadata)>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
+fn walk(dir: &Path, all: &mut Vec<(PathBuf, std::fs::Metadata)>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let meta = path.symlink_metadata().unwrap();
         if meta.is_dir() {
@@ -43,10 +43,10 @@ fn give(path: &Path, uid: u32) {
 /// with parts that are closed to the group.
 fn home(round: u32) -> Home {
     let home = Home::legacy();
-    for folder in [".secrets", "mesh/rosters", "mesh/states"] {
-        let folder = home.path(&format!("{MESH}/{folder}"));
+    for dir in [".secrets", "mesh/rosters", "mesh/states"] {
+        let dir = home.path(&format!("{MESH}/{dir}"));
         if !round.is_multiple_of(3) {
-            std::fs::create_dir_all(folder).unwrap();
+            std::fs::create_dir_all(dir).unwrap();
         }
     }
     let mut all = Vec::new();
@@ -57,9 +57,9 @@ fn home(round: u32) -> Home {
         let open = if closed && round.is_multiple_of(2) { 0o700 } else { 0o775 };
         set_mode(&path, if meta.is_dir() { open } else { 0o600 });
     }
-    for (folder, mode) in [(home.path(""), 0o775), (home.path("..").canonicalize().unwrap(), 0o755)] {
-        give(&folder, OWNER);
-        set_mode(&folder, mode);
+    for (dir, mode) in [(home.path(""), 0o775), (home.path("..").canonicalize().unwrap(), 0o755)] {
+        give(&dir, OWNER);
+        set_mode(&dir, mode);
     }
     home
 }
@@ -69,9 +69,9 @@ fn home(round: u32) -> Home {
 fn tools() -> (tempfile::TempDir, impl Fn(&Path) -> PathBuf) {
     let tools = tempfile::Builder::new().prefix("tools-").tempdir_in("/tmp").unwrap();
     set_mode(tools.path(), 0o755);
-    let folder = tools.path().to_owned();
+    let dir = tools.path().to_owned();
     let tool = move |from: &Path| {
-        let to = folder.join(from.file_name().unwrap());
+        let to = dir.join(from.file_name().unwrap());
         std::fs::copy(from, &to).unwrap();
         set_mode(&to, 0o755);
         to
@@ -89,7 +89,7 @@ fn migrate_as_owner(program: &Path, home: &Home) -> Command {
 
 /// An unreadable directory is reported once, not once for each entry that may be in it.
 #[test]
-fn a_closed_folder_is_named_once() {
+fn a_closed_dir_is_named_once() {
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
         eprintln!("skipped: only root can be another user");
         return;
@@ -124,9 +124,9 @@ fn a_daemon_of_another_user_is_told_by_its_socket() {
         let mut all = Vec::new();
         walk(&home.path("..").canonicalize().unwrap(), &mut all);
         all.iter().for_each(|(path, _)| give(path, OWNER));
-        for folder in [home.path(""), home.path("..").canonicalize().unwrap()] {
-            give(&folder, OWNER);
-            set_mode(&folder, 0o755);
+        for dir in [home.path(""), home.path("..").canonicalize().unwrap()] {
+            give(&dir, OWNER);
+            set_mode(&dir, 0o755);
         }
         give(&home.path(&place), OTHER);
         set_mode(&home.path(&place), 0o755);
@@ -177,9 +177,9 @@ fn a_socket_that_another_user_left_behind_is_no_daemon() {
             let mut all = Vec::new();
             walk(&home.path("..").canonicalize().unwrap(), &mut all);
             all.iter().for_each(|(path, _)| give(path, OWNER));
-            for folder in [home.path(""), home.path("..").canonicalize().unwrap()] {
-                give(&folder, OWNER);
-                set_mode(&folder, 0o755);
+            for dir in [home.path(""), home.path("..").canonicalize().unwrap()] {
+                give(&dir, OWNER);
+                set_mode(&dir, 0o755);
             }
             give(&socket, owner);
             set_mode(&socket, mode);
@@ -238,7 +238,7 @@ fn a_socket_that_another_user_left_behind_is_no_daemon() {
 /// home, its parts and the parts of the destination, as fast as possible. `MYOWNLLM_SWAP_SECONDS`
 /// sets the minimum duration (60 for the long form).
 #[test]
-fn a_second_user_who_swaps_folders_gains_nothing() {
+fn a_second_user_who_swaps_dirs_gains_nothing() {
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
         eprintln!("skipped: only root can be two users");
         return;
@@ -292,7 +292,7 @@ fn a_second_user_who_swaps_folders_gains_nothing() {
         for (path, meta) in &all {
             let at = || format!("round {round}: {}: {ran:#?}", path.display());
             if parent(path).uid() == OTHER {
-                assert_eq!(meta.uid(), OTHER, "something of ours landed in their folder, {}", at());
+                assert_eq!(meta.uid(), OTHER, "something of ours landed in their directory, {}", at());
             }
             if meta.is_file() && parent(path).uid() == OWNER {
                 assert_ne!(bytes_of(path), decoy_bytes, "something of theirs was taken for ours, {}", at());
@@ -322,17 +322,17 @@ fn is_root() -> bool {
 
 /// The program and a daemon, in a directory where every user can run them.
 struct Tools {
-    _folder: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     program: PathBuf,
     daemon: PathBuf,
 }
 
 impl Tools {
     fn new() -> Self {
-        let (folder, tool) = tools();
+        let (dir, tool) = tools();
         let (program, daemon) =
             (tool(support::program()), tool(env!("CARGO_BIN_EXE_stand-in-daemon").as_ref()));
-        Self { _folder: folder, program, daemon }
+        Self { _dir: dir, program, daemon }
     }
 
     /// Runs the program on a home, as a user.

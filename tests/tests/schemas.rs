@@ -157,7 +157,7 @@ fn homes() -> Vec<(&'static str, Home)> {
     newer.put(&format!("{APP}/config.json"), b"{\"version\": 99, \"daemon\": {}, \"networks\": []}", 0o600);
     let overlap = Home::empty();
     overlap.put(&format!("{APP}/conversations/a.json"), b"{}", 0o600);
-    overlap.put(MESH, b"a file where a folder belongs", 0o600);
+    overlap.put(MESH, b"a file where a directory belongs", 0o600);
     vec![
         ("empty", Home::empty()),
         ("legacy", Home::legacy()),

@@ -127,8 +127,8 @@ fn archive(program: &Path, out: &Path) -> Fallible<()> {
 #[allow(clippy::disallowed_methods, reason = "build products: whatever is lost is built again")]
 fn write(path: &Path, bytes: &[u8]) -> Fallible<()> {
     let say = |e: std::io::Error| format!("cannot write {}: {e}", path.display());
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(say)?;
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(say)?;
     }
     fs::write(path, bytes).map_err(say)
 }

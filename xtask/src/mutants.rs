@@ -75,7 +75,7 @@ impl Fate {
 
 pub(crate) fn run(args: &Args) -> Fallible<bool> {
     let wanted = |mutant: &&Mutant| {
-        args.of.as_ref().is_none_or(|of| mutant.folder() == of.trim_start_matches("myownllm-"))
+        args.of.as_ref().is_none_or(|of| mutant.dir() == of.trim_start_matches("myownllm-"))
             && (args.names.is_empty() || args.names.iter().any(|name| mutant.name.contains(name.as_str())))
     };
     let all = read()?;
@@ -139,7 +139,7 @@ fn try_lock(_: &File) -> std::io::Result<()> {
 
 #[allow(
     clippy::disallowed_methods,
-    reason = "a throw-away copy of the work tree below our own target folder"
+    reason = "a throw-away copy of the work tree below our own target directory"
 )]
 impl Tree {
     /// Makes the copy, or updates the copy of the last run. Unchanged files are not touched, so
@@ -266,9 +266,9 @@ fn put(path: &Path, bytes: &[u8]) -> Fallible<()> {
 
 /// Removes files that the work tree no longer has; cargo would build a stale test file.
 #[allow(clippy::disallowed_methods, reason = "a throw-away copy of the work tree")]
-fn discard_others(folder: &Path, wanted: &BTreeSet<PathBuf>) -> Fallible<()> {
-    let failed = |e: std::io::Error| format!("cannot tidy {}: {e}", folder.display());
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
+fn discard_others(dir: &Path, wanted: &BTreeSet<PathBuf>) -> Fallible<()> {
+    let failed = |e: std::io::Error| format!("cannot tidy {}: {e}", dir.display());
+    for entry in std::fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let path = entry.path();
         if entry.file_type().map_err(failed)?.is_dir() {
@@ -300,7 +300,7 @@ impl Mutant {
             file: file.to_owned(),
             ..Self::default()
         };
-        let own = if mutant.folder() == "app" { "mesh" } else { mutant.folder() };
+        let own = if mutant.dir() == "app" { "mesh" } else { mutant.dir() };
         let (package, tests) = tests.split_once(": ").unwrap_or(("", tests));
         (mutant.package, mutant.tests) = match package {
             "" => (format!("myownllm-{own}"), tests.to_owned()),
@@ -319,7 +319,7 @@ impl Mutant {
     }
 
     /// Returns the directory of the mutant's crate.
-    fn folder(&self) -> &str {
+    fn dir(&self) -> &str {
         self.file.split('/').nth(1).unwrap_or_default()
     }
 

@@ -70,7 +70,7 @@ fn command(diagnostic: &Diagnostic) -> Option<String> {
         ("store.newer" | "migration.identity-newer", _) => ours("--version"),
         ("migration.identity-held-back", _) => ours("doctor"),
         ("store.unstable" | "store.conflict", Some(file)) => Some(format!("fuser -v {file}")),
-        ("store.backups-full", Some(folder)) => Some(format!("ls -l {folder}")),
+        ("store.backups-full", Some(dir)) => Some(format!("ls -l {dir}")),
         ("config.syntax" | "config.not-an-object" | "envelope.parse", Some(_)) => Some(edit(
             Path::new(diagnostic.path.as_deref()?),
             diagnostic.place.as_ref().map(|place| place.line),

@@ -63,8 +63,8 @@ pub(crate) fn relative_dirs(homes: &Homes) -> Vec<Utf8PathBuf> {
     all.into_iter().collect()
 }
 
-/// Returns the target with which a symlink in `new_folder` leads to the same path as `target` from
-/// `old_folder`.
+/// Returns the target with which a symlink in `new_dir` leads to the same path as `target` from
+/// `old_dir`.
 pub(crate) fn rebase(target: &Path, old_dir: &Path, new_dir: &Path) -> PathBuf {
     if target.is_absolute() || old_dir == new_dir {
         return target.to_owned();

@@ -77,7 +77,7 @@ pub enum PathsError {
         app_home: Utf8PathBuf,
         /// The daemon's home as the caller named it.
         daemon_home: Utf8PathBuf,
-        /// The relation of the two, as a clause: "is the same folder as", "lies above", "is a link
+        /// The relation of the two, as a clause: "is the same directory as", "lies above", "is a link
         /// that leads out of".
         relation: &'static str,
         /// The real path of the daemon's home, if it differs from the named one.

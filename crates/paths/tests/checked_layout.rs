@@ -112,7 +112,7 @@ fn a_link_to_the_apps_home_is_refused_and_both_are_named() {
 
 #[cfg(unix)]
 #[test]
-fn a_link_to_a_folder_above_is_refused() {
+fn a_link_to_a_dir_above_is_refused() {
     for (target, relation) in [("..", "lies above"), ("/", "lies above"), ("../../u", "lies above")] {
         let h = home();
         symlink(target, h.app.join(".myownmesh")).unwrap();
@@ -243,7 +243,7 @@ fn an_apps_home_that_is_a_file_is_refused() {
 
 #[cfg(unix)]
 #[test]
-fn folders_on_the_way_count_for_a_daemons_home_of_several_parts() {
+fn dirs_on_the_way_count_for_a_daemons_home_of_several_parts() {
     let h = home();
     let app = HostApp { daemon_dir: "state/mesh".into(), ..MYOWNLLM };
     let layout = || Resolver::new(app.clone()).resolve(&Env::explicit(&h.user)).unwrap();
@@ -253,7 +253,7 @@ fn folders_on_the_way_count_for_a_daemons_home_of_several_parts() {
 }
 
 #[test]
-fn any_two_folders_can_be_compared() {
+fn any_two_dirs_can_be_compared() {
     let h = home();
     let check = |daemon: &Path| check_overlap(utf8(&h.app), utf8(daemon), &RealLookup);
     check(&h.app.join("x")).unwrap();
@@ -392,7 +392,7 @@ fn ordinary() -> Fake {
 }
 
 #[test]
-fn one_folder_under_two_plain_names_is_refused() {
+fn one_dir_under_two_plain_names_is_refused() {
     // A mount, or a file system that treats both names as the same.
     for (id, relation) in
         [((1, 5), "is the same directory as"), ((1, 4), "lies above"), ((1, 3), "lies above")]

@@ -68,7 +68,7 @@ pub type Line = Vec<(Tone, String)>;
 #[derive(Clone, Debug)]
 pub struct Node {
     /// True for a directory.
-    pub folder: bool,
+    pub dir: bool,
     /// The tone, for the colour.
     pub tone: Tone,
     /// A remark on what became of the file.
@@ -125,8 +125,8 @@ pub fn tree(title: &str, names: &Names) -> Vec<Line> {
     lines
 }
 
-fn below(folder: &Names, indent: &str, is_top: bool, lines: &mut Vec<Line>) {
-    let entries = &folder.below;
+fn below(dir: &Names, indent: &str, is_top: bool, lines: &mut Vec<Line>) {
+    let entries = &dir.below;
     let shown = if entries.len() > CROWD { SHOWN } else { entries.len() };
     for (at, (name, entry)) in entries.iter().take(shown).enumerate() {
         let last = at + 1 == entries.len();
@@ -136,9 +136,9 @@ fn below(folder: &Names, indent: &str, is_top: bool, lines: &mut Vec<Line>) {
             (_, false) => (BRANCH, TRUNK),
         };
         let name = escape_controls(&name.to_string_lossy());
-        let is_folder = entry.node.as_ref().is_none_or(|node| node.folder);
+        let is_dir = entry.node.as_ref().is_none_or(|node| node.dir);
         // The root directory is already a separator.
-        let slash = if is_folder && !name.ends_with(MAIN_SEPARATOR) { MAIN_SEPARATOR_STR } else { "" };
+        let slash = if is_dir && !name.ends_with(MAIN_SEPARATOR) { MAIN_SEPARATOR_STR } else { "" };
         let mut line =
             vec![(Tone::Dim, format!("{indent}{branch}")), (Tone::Plain, format!("{name}{slash}"))];
         let (tone, mark) = entry.mark();

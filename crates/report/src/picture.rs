@@ -37,12 +37,12 @@ struct Moving {
     from: PathBuf,
     to: PathBuf,
     /// The number of files, if a whole directory moves.
-    folder: Option<usize>,
+    dir: Option<usize>,
 }
 
 impl Moving {
     fn file(from: &Path, to: &Path) -> Self {
-        Self { from: from.to_owned(), to: to.to_owned(), folder: None }
+        Self { from: from.to_owned(), to: to.to_owned(), dir: None }
     }
 }
 
@@ -52,7 +52,7 @@ impl<'a> From<&'a Plan> for Picture<'a> {
         for step in plan.steps() {
             match step {
                 Step::MoveDir { from, to, files } => {
-                    moved.push(Moving { folder: Some(*files), ..Moving::file(from, to) });
+                    moved.push(Moving { dir: Some(*files), ..Moving::file(from, to) });
                 }
                 Step::MoveFile { from, to } | Step::MoveLink { from, to, .. } => {
                     moved.push(Moving::file(from, to))
@@ -72,8 +72,8 @@ impl<'a> From<&'a Plan> for Picture<'a> {
 impl<'a> From<&'a Report> for Picture<'a> {
     fn from(report: &'a Report) -> Self {
         let moved = report.moved.iter().map(|moved| {
-            let folder = (moved.method == MoveMethod::RenameDir).then_some(moved.files);
-            Moving { folder, ..Moving::file(&moved.from, &moved.to) }
+            let dir = (moved.method == MoveMethod::RenameDir).then_some(moved.files);
+            Moving { dir, ..Moving::file(&moved.from, &moved.to) }
         });
         let aside = report.set_aside.iter().map(|moved| (moved.from.as_path(), moved.to.as_path()));
         Self {
@@ -102,8 +102,8 @@ impl Picture<'_> {
         let mut page = Page::default();
         let mut row = |verb: &str, text: String| page.row(verb, COLUMN, text);
         for one in self.moved.iter().take(SHOWN) {
-            let folder = one.folder.map_or_else(String::new, |files| format!("  ({})", count(files, "file")));
-            row(verb("moved", "would move"), format!("{}  ->  {}{folder}", path(&one.from), path(&one.to)));
+            let dir = one.dir.map_or_else(String::new, |files| format!("  ({})", count(files, "file")));
+            row(verb("moved", "would move"), format!("{}  ->  {}{dir}", path(&one.from), path(&one.to)));
         }
         if self.moved.len() > SHOWN {
             row("", format!("and {} more", self.moved.len() - SHOWN));
@@ -144,13 +144,13 @@ impl Picture<'_> {
     pub fn two_trees(&self, view: &HomeView<'_>, repair: Option<&Pending>) -> [Vec<Line>; 2] {
         let home = view.layout.app_home.as_std_path();
         let mut sides = Sides { home, before: Names::default(), after: Names::default() };
-        for Moving { from, to, folder } in &self.moved {
-            let many = folder.map_or_else(String::new, |files| format!("({}) ", count(files, "file")));
+        for Moving { from, to, dir } in &self.moved {
+            let many = dir.map_or_else(String::new, |files| format!("({}) ", count(files, "file")));
             let mark = |sign: &str, here: &Path, there: &Path| {
                 format!("{many}{sign} {}", other_place(home, here, there))
             };
-            sides.before(from, folder.is_some(), Tone::Moved, mark("→", from, to));
-            sides.after(to, folder.is_some(), Tone::Moved, mark("←", to, from));
+            sides.before(from, dir.is_some(), Tone::Moved, mark("→", from, to));
+            sides.after(to, dir.is_some(), Tone::Moved, mark("←", to, from));
         }
         for gone in &self.removed {
             sides.before(gone, false, Tone::Dim, "= is in the new place too".to_owned());
@@ -215,8 +215,8 @@ fn other_place(home: &Path, here: &Path, there: &Path) -> String {
     if here.parent() == there.parent() {
         return file_name(there).to_string_lossy().into_owned();
     }
-    let folder = there.parent().unwrap_or(there);
-    format!("{}{MAIN_SEPARATOR}", folder.strip_prefix(home).unwrap_or(folder).display())
+    let dir = there.parent().unwrap_or(there);
+    format!("{}{MAIN_SEPARATOR}", dir.strip_prefix(home).unwrap_or(dir).display())
 }
 
 struct Sides<'a> {
@@ -241,14 +241,14 @@ impl Sides<'_> {
         .map(|path| path.as_std_path());
         let mut there: Vec<PathBuf> =
             alone.into_iter().filter(|path| home.disk.stat(path).is_ok()).map(Path::to_owned).collect();
-        for folder in [&l.legacy_rosters, &l.legacy_states, &l.daemon_rosters, &l.daemon_states] {
-            let folder = folder.as_std_path();
-            let inside = home.disk.list(folder).unwrap_or_default();
+        for dir in [&l.legacy_rosters, &l.legacy_states, &l.daemon_rosters, &l.daemon_states] {
+            let dir = dir.as_std_path();
+            let inside = home.disk.list(dir).unwrap_or_default();
             there.extend(
                 inside
                     .into_iter()
                     .filter(|entry| entry.kind == FileKind::File)
-                    .map(|entry| folder.join(entry.name)),
+                    .map(|entry| dir.join(entry.name)),
             );
         }
         for path in there {
@@ -260,13 +260,13 @@ impl Sides<'_> {
         }
     }
 
-    fn before(&mut self, path: &Path, folder: bool, tone: Tone, mark: String) {
+    fn before(&mut self, path: &Path, dir: bool, tone: Tone, mark: String) {
         let name = path.strip_prefix(self.home).unwrap_or(path);
-        self.before.put(name, Node { folder, tone, mark });
+        self.before.put(name, Node { dir, tone, mark });
     }
 
-    fn after(&mut self, path: &Path, folder: bool, tone: Tone, mark: String) {
+    fn after(&mut self, path: &Path, dir: bool, tone: Tone, mark: String) {
         let name = path.strip_prefix(self.home).unwrap_or(path);
-        self.after.put(name, Node { folder, tone, mark });
+        self.after.put(name, Node { dir, tone, mark });
     }
 }

@@ -18,10 +18,10 @@ impl Site {
     /// Makes a copy of the template at `home`.
     pub(crate) fn new(prepared: &Prepared, home: PathBuf) -> Fallible<Self> {
         let mut site = Self { home, mounts: Vec::new(), keep: false };
-        fixture::folder(&site.home)?;
+        fixture::dir(&site.home)?;
         if prepared.subject.place == Place::Other {
             let mesh = site.home.join(MESH);
-            fixture::folder(&mesh)?;
+            fixture::dir(&mesh)?;
             mount_tmpfs(&mesh)?;
             site.mounts.push(mesh);
         }
@@ -56,7 +56,7 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Fallible<()> {
         let (path, there) = (entry.path(), to.join(entry.file_name()));
         let meta = entry.metadata().map_err(say)?;
         if meta.is_dir() {
-            fixture::folder(&there)?;
+            fixture::dir(&there)?;
             copy(&path, &there)?;
             std::fs::set_permissions(&there, meta.permissions()).map_err(say)?;
         } else {
@@ -87,9 +87,9 @@ fn mount_tmpfs(_: &Path) -> Fallible<()> {
 pub(crate) fn unmount(_: &Path) {}
 
 /// Returns true if a tmpfs can be mounted here.
-pub(crate) fn can_mount(folder: &Path) -> bool {
-    let probe = folder.join("can-mount");
-    let can = fixture::folder(&probe).and_then(|()| mount_tmpfs(&probe)).is_ok();
+pub(crate) fn can_mount(dir: &Path) -> bool {
+    let probe = dir.join("can-mount");
+    let can = fixture::dir(&probe).and_then(|()| mount_tmpfs(&probe)).is_ok();
     if can {
         unmount(&probe);
     }

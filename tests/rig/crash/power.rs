@@ -34,7 +34,7 @@ const COPIES: usize = 50;
 /// One disk or two, with a home on them.
 #[derive(Debug)]
 pub(crate) struct Rig {
-    folder: PathBuf,
+    dir: PathBuf,
     kind: Disk,
     disks: Vec<PathBuf>,
 }
@@ -68,9 +68,9 @@ fn unmount_patiently(point: &Path) {
 }
 
 /// Returns true if images of this kind can be made and mounted here.
-pub(crate) fn can_cut(folder: &Path, kind: Disk) -> bool {
-    let probe = folder.join("can-cut");
-    let can = fixture::folder(&probe).is_ok()
+pub(crate) fn can_cut(dir: &Path, kind: Disk) -> bool {
+    let probe = dir.join("can-cut");
+    let can = fixture::dir(&probe).is_ok()
         && disk(&probe.join("disk"), kind).is_ok()
         && mount(&[probe.join("disk")], kind, &probe.join("at"), true).is_ok();
     guard::discard(&probe);
@@ -79,30 +79,30 @@ pub(crate) fn can_cut(folder: &Path, kind: Disk) -> bool {
 
 impl Rig {
     /// Makes disks with a synced copy of the template.
-    pub(crate) fn new(prepared: &Prepared, folder: &Path) -> Fallible<Self> {
-        fixture::folder(folder)?;
+    pub(crate) fn new(prepared: &Prepared, dir: &Path) -> Fallible<Self> {
+        fixture::dir(dir)?;
         let count = if prepared.subject.place == Place::Other { 2 } else { 1 };
-        let disks: Vec<_> = (0..count).map(|n| folder.join(format!("disk{n}"))).collect();
+        let disks: Vec<_> = (0..count).map(|n| dir.join(format!("disk{n}"))).collect();
         let kind = prepared.subject.disk;
         disks.iter().try_for_each(|path| disk(path, kind))?;
-        let mounted = mount(&disks, kind, &folder.join("at"), true)?;
+        let mounted = mount(&disks, kind, &dir.join("at"), true)?;
         // ext4 has this directory already.
-        mounted.points.iter().try_for_each(|point| fixture::folder(&point.join("lost+found")))?;
+        mounted.points.iter().try_for_each(|point| fixture::dir(&point.join("lost+found")))?;
         copy(&prepared.template, &mounted.home)?;
-        Ok(Self { folder: folder.to_owned(), kind, disks })
+        Ok(Self { dir: dir.to_owned(), kind, disks })
     }
 
     /// Mounts a copy of the initial disks under a name.
     fn fresh(&self, name: &str) -> Fallible<(Vec<PathBuf>, Mounted)> {
         let disks = self.copies(&self.disks, name)?;
-        let mounted = mount(&disks, self.kind, &self.folder.join(format!("{name}-at")), false)?;
+        let mounted = mount(&disks, self.kind, &self.dir.join(format!("{name}-at")), false)?;
         Ok((disks, mounted))
     }
 
     #[allow(clippy::disallowed_methods, reason = "copies of disk images")]
     fn copies(&self, disks: &[PathBuf], name: &str) -> Fallible<Vec<PathBuf>> {
         let copy = |(n, from): (usize, &PathBuf)| {
-            let to = self.folder.join(format!("{name}-disk{n}"));
+            let to = self.dir.join(format!("{name}-disk{n}"));
             // The kernel may write to a mounted disk during the copy. A mixture of old and new
             // blocks is no state that the disk ever had.
             for _ in 0..COPIES {
@@ -123,7 +123,7 @@ impl Rig {
         drop(mounted);
         let (_, mounted) = self.fresh("calls")?;
         let operation = prepared.operation(&mounted.home);
-        strace::calls(&operation, &[], &mounted.home, &self.folder.join("calls.log"))
+        strace::calls(&operation, &[], &mounted.home, &self.dir.join("calls.log"))
     }
 
     /// Cuts the power after one call (without a call, after the end of the run), and checks that
@@ -134,7 +134,7 @@ impl Rig {
     pub(crate) fn cut(&self, prepared: &Prepared, at: &Cut, name: &str) -> Fallible<()> {
         let Cut { call, killed, faults } = at;
         let (disks, mounted) = self.fresh(name)?;
-        let log = self.folder.join(format!("{name}.log"));
+        let log = self.dir.join(format!("{name}.log"));
         if let Some(killed) = killed {
             let kill = format!("{}:signal=SIGKILL:when={}", killed.name, killed.n);
             let mut run = strace::injecting_into(&prepared.operation(&mounted.home), &[kill], &log);
@@ -162,7 +162,7 @@ impl Rig {
             let pick = |n: usize| if choice >> n & 1 == 1 { &committed[n] } else { &bare[n] };
             let picked: Vec<_> = (0..disks.len()).map(|n| pick(n).clone()).collect();
             let picked = self.copies(&picked, &format!("{name}-cut"))?;
-            let cut = mount(&picked, self.kind, &self.folder.join(format!("{name}-cut-at")), false)?;
+            let cut = mount(&picked, self.kind, &self.dir.join(format!("{name}-cut-at")), false)?;
             prepared.recovers(&cut.home, reported).map_err(|why| {
                 let committed = (0..disks.len()).filter(|n| choice >> n & 1 == 1);
                 let committed: Vec<_> = committed.map(|n| ["the app's", "the daemon's"][n]).collect();
@@ -254,13 +254,13 @@ fn mount(disks: &[PathBuf], kind: Disk, point: &Path, new: bool) -> Fallible<Mou
     let mut mounted = Mounted { home: home.clone(), points: Vec::new(), fuse: None };
     for (disk, at) in disks.iter().zip([first, home.join(MESH)]) {
         if mounted.points.is_empty() || new {
-            fixture::folder(&at)?;
+            fixture::dir(&at)?;
         }
         quietly(Command::new("mount").args(["-t", kind_name, "-o", options]).arg(disk).arg(&at))?;
         mounted.points.push(at);
     }
     if kind == Disk::Bindfs {
-        fixture::folder(point)?;
+        fixture::dir(point)?;
         let mut bindfs = Command::new("bindfs");
         // The server keeps the streams that it gets, and a reader would wait for their end.
         bindfs.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

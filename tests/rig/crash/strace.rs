@@ -121,8 +121,8 @@ fn tracing(command: &Command, log: &Path, trace: &str, inject: &[String]) -> Com
             None => strace.env_remove(name),
         };
     }
-    if let Some(folder) = command.get_current_dir() {
-        strace.current_dir(folder);
+    if let Some(dir) = command.get_current_dir() {
+        strace.current_dir(dir);
     }
     strace
 }

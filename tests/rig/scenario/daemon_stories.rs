@@ -323,7 +323,7 @@ fn broken_programs(stage: &mut Stage<'_>) -> Played {
     };
     let ends = script(stage, "ends", "echo 'no such device' >&2; exit 4")?;
     // The real program, under the name that the search in PATH uses, after a program that ends.
-    fixture::folder(&stage.path("path"))?;
+    fixture::dir(&stage.path("path"))?;
     fixture::link(&daemon, &stage.path("path/myownmesh"))?;
     stage.begin()?;
     let mut command = stage.mesh_command(&["launch", "--once", "--json"]);

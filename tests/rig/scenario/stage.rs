@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Tools;
 use crate::fixture::{self, APP, MESH, SECRETS};
-use crate::guard::Folder;
+use crate::guard::Dir;
 use crate::process::{Finished, Running, run};
 use crate::tree::Tree;
 use crate::{Fallible, control, guard};
@@ -82,20 +82,20 @@ pub(crate) struct Stage<'t> {
     /// The user's home.
     pub(crate) home: PathBuf,
     homes: usize,
-    folder: Folder,
+    dir: Dir,
     before: Option<Tree>,
     record: Record,
 }
 
 impl<'t> Stage<'t> {
     pub(crate) fn new(tools: &'t Tools) -> Fallible<Self> {
-        let folder = Folder::new(None)?;
-        let home = folder.path().join("home");
-        fixture::folder(&home)?;
+        let dir = Dir::new(None)?;
+        let home = dir.path().join("home");
+        fixture::dir(&home)?;
         // HOME points to this directory. The program gets its home by `--home`, so no file may ever
         // appear here.
-        fixture::folder(&folder.path().join("elsewhere"))?;
-        Ok(Self { tools, home, homes: 1, folder, before: None, record: Record::default() })
+        fixture::dir(&dir.path().join("elsewhere"))?;
+        Ok(Self { tools, home, homes: 1, dir, before: None, record: Record::default() })
     }
 
     // --- the home
@@ -110,8 +110,8 @@ impl<'t> Stage<'t> {
     pub(crate) fn next_home(&mut self) -> Fallible<()> {
         self.draw()?;
         self.homes += 1;
-        self.home = self.folder.path().join(format!("home{}", self.homes));
-        fixture::folder(&self.home)
+        self.home = self.dir.path().join(format!("home{}", self.homes));
+        fixture::dir(&self.home)
     }
 
     /// Shows the changes of the home since `begin`.
@@ -156,8 +156,8 @@ impl<'t> Stage<'t> {
 
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        command.env("HOME", self.folder.path().join("elsewhere")).env("MYOWNMESH_BIN", &self.tools.daemon);
-        command.env_remove("MYOWNMESH_HOME").env_remove("MYOWNLLM_MESH_BIN").current_dir(self.folder.path());
+        command.env("HOME", self.dir.path().join("elsewhere")).env("MYOWNMESH_BIN", &self.tools.daemon);
+        command.env_remove("MYOWNMESH_HOME").env_remove("MYOWNLLM_MESH_BIN").current_dir(self.dir.path());
         command
     }
 
@@ -301,7 +301,7 @@ impl<'t> Stage<'t> {
 
     /// As [`Stage::daemon`], with the socket path of its config.
     pub(crate) fn daemon_at(&mut self, home: &str, socket: &Path) -> Fallible<Daemon> {
-        fixture::folder(&self.path(home))?;
+        fixture::dir(&self.path(home))?;
         let mut command = self.command(&self.tools.daemon);
         command.arg("serve").env("MYOWNMESH_HOME", self.path(home)).env_remove("MYOWNMESH_BIN");
         self.start_daemon(home, socket, &mut command)
@@ -315,17 +315,17 @@ impl<'t> Stage<'t> {
             const NOBODY: u32 = 65534;
             // That user must be able to enter the directory.
             let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            std::fs::set_permissions(self.folder.path(), open).map_err(|e| e.to_string())?;
-            let folder = self.path(home);
-            fixture::folder(&folder)?;
-            let program = self.folder.path().join("myownmesh");
+            std::fs::set_permissions(self.dir.path(), open).map_err(|e| e.to_string())?;
+            let dir = self.path(home);
+            fixture::dir(&dir)?;
+            let program = self.dir.path().join("myownmesh");
             let bytes = std::fs::read(&self.tools.daemon).map_err(|e| e.to_string())?;
             fixture::plant(&program, &bytes, 0o755)?;
-            chown(&folder, Some(NOBODY), Some(NOBODY)).map_err(|e| e.to_string())?;
+            chown(&dir, Some(NOBODY), Some(NOBODY)).map_err(|e| e.to_string())?;
             let mut command = self.command(&program);
-            command.arg("serve").env("MYOWNMESH_HOME", &folder).env_remove("MYOWNMESH_BIN");
+            command.arg("serve").env("MYOWNMESH_HOME", &dir).env_remove("MYOWNMESH_BIN");
             command.uid(NOBODY).gid(NOBODY);
-            self.start_daemon(home, &folder.join("daemon.sock"), &mut command)
+            self.start_daemon(home, &dir.join("daemon.sock"), &mut command)
         }
         #[cfg(not(unix))]
         Err(format!("no other users here: {home}"))
@@ -502,22 +502,22 @@ impl<'t> Stage<'t> {
 
     /// Ends running processes, records the final home, and removes the home or keeps it.
     pub(crate) fn finish(mut self, keep: bool, complete: bool) -> Record {
-        guard::end_processes_of(self.folder.path());
+        guard::end_processes_of(self.dir.path());
         let _ = self.draw();
         if complete {
-            let strays = Tree::of(&self.folder.path().join("elsewhere"))
+            let strays = Tree::of(&self.dir.path().join("elsewhere"))
                 .map(|tree| tree.0.into_keys().collect::<Vec<_>>());
             match strays {
                 Ok(strays) if strays.is_empty() => {}
                 strays => self.check(
                     "nothing is written outside the home",
                     false,
-                    format!("in another folder: {strays:?}"),
+                    format!("in another directory: {strays:?}"),
                 ),
             }
         }
         if keep {
-            self.record.kept = Some(self.folder.keep());
+            self.record.kept = Some(self.dir.keep());
         }
         self.record
     }

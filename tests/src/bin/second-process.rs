@@ -55,7 +55,7 @@ fn hold(home: &Path) -> Result<(), Box<dyn Error>> {
 #[cfg(unix)]
 struct Trap {
     target: PathBuf,
-    folder: PathBuf,
+    dir: PathBuf,
     link: PathBuf,
 }
 
@@ -69,17 +69,17 @@ fn swap(decoy: &Path, targets: &[&str]) -> Result<(), Box<dyn Error>> {
             let name = target.file_name().unwrap_or_default().to_string_lossy();
             target.with_file_name(format!(".swapped.{what}.{name}"))
         };
-        Trap { folder: beside("folder"), link: beside("link"), target }
+        Trap { dir: beside("directory"), link: beside("link"), target }
     });
     let traps: Vec<Trap> = traps.collect();
     loop {
         for trap in &traps {
-            for (aside, is_link) in [(&trap.folder, false), (&trap.link, true)] {
+            for (aside, is_link) in [(&trap.dir, false), (&trap.link, true)] {
                 // Ignores failures and tries again in the next round: the home may be closed, or
                 // the target may be missing.
                 if !swapped(aside, &trap.target) && !is_mine(&trap.target) && !is_mine(aside) {
                     let _ = if is_link {
-                        std::os::unix::fs::symlink(&trap.folder, aside)
+                        std::os::unix::fs::symlink(&trap.dir, aside)
                     } else {
                         set_trap(aside, &trap.target, &decoy)
                     };

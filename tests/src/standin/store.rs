@@ -83,9 +83,9 @@ impl Store {
 
     /// Writes a file under `.secrets` or `mesh`.
     pub(crate) fn write_private(&self, path: &Path, text: &str) -> io::Result<()> {
-        if let Some(folder) = path.parent() {
-            let mode = if folder.ends_with(".secrets") { 0o700 } else { 0o755 };
-            make_dirs(folder, mode)?;
+        if let Some(dir) = path.parent() {
+            let mode = if dir.ends_with(".secrets") { 0o700 } else { 0o755 };
+            make_dirs(dir, mode)?;
         }
         match self.version {
             Version::V012 => write(path, text, 0o600),

@@ -59,8 +59,8 @@ pub fn program() -> &'static Path {
     })
 }
 
-fn newest_source(folder: &Path) -> SystemTime {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+fn newest_source(dir: &Path) -> SystemTime {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let newest = entries.map(|entry| {
         let path = entry.path();
         if path.is_dir() {
@@ -152,7 +152,7 @@ pub fn path_with_program() -> std::ffi::OsString {
 /// A user's home in a temporary directory.
 #[derive(Debug)]
 pub struct Home {
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Home {
@@ -160,8 +160,8 @@ impl Home {
     pub fn empty() -> Self {
         // In `/tmp`, because a socket path may have only about a hundred bytes.
         let parent = if cfg!(unix) { PathBuf::from("/tmp") } else { std::env::temp_dir() };
-        let folder = tempfile::Builder::new().prefix("mesh-").tempdir_in(parent).unwrap();
-        let home = Self { folder };
+        let dir = tempfile::Builder::new().prefix("mesh-").tempdir_in(parent).unwrap();
+        let home = Self { dir };
         std::fs::create_dir(home.path("")).unwrap();
         home
     }
@@ -216,7 +216,7 @@ impl Home {
 
     /// Returns a path in the home.
     pub fn path(&self, path: &str) -> PathBuf {
-        let home = self.folder.path().join("home");
+        let home = self.dir.path().join("home");
         if path.is_empty() { home } else { home.join(path) }
     }
 

@@ -148,7 +148,7 @@ impl Counter<'_> {
 
     /// Makes a home on which a start has nothing to do. Returns the home and its config.
     fn home(&self, heavy: &str, bytes: usize, rosters: usize) -> Fallible<(tempfile::TempDir, PathBuf)> {
-        let home = tempfile::tempdir().map_err(|e| format!("cannot make a folder: {e}"))?;
+        let home = tempfile::tempdir().map_err(|e| format!("cannot make a directory: {e}"))?;
         let mut make = Command::new(&self.programs.probe);
         make.args(["home", heavy, &bytes.to_string(), &rosters.to_string()]).arg(home.path());
         said(&mut make)?;

@@ -78,7 +78,7 @@ const COMPARISONS: [Comparison; 19] = [
 pub(super) fn measure(args: &Args, programs: &Programs) -> Fallible<Vec<Line>> {
     let wanted: Vec<&Comparison> =
         COMPARISONS.iter().filter(|c| args.wants(c.group) || args.wants(c.what)).collect();
-    let results = tempfile::tempdir().map_err(|e| format!("cannot make a folder: {e}"))?;
+    let results = tempfile::tempdir().map_err(|e| format!("cannot make a directory: {e}"))?;
     for bench in ["launch", "config", "daemon", "migration"] {
         let mut groups: Vec<&str> = wanted.iter().filter(|c| c.bench == bench).map(|c| c.group).collect();
         groups.dedup();
@@ -108,11 +108,11 @@ pub(super) fn measure(args: &Args, programs: &Programs) -> Fallible<Vec<Line>> {
         let (sizes, unit) = comparison.sizes;
         let group = results.path().join(comparison.group);
         let of = |name: &str, size: Option<usize>| {
-            let mut folder = group.join(name);
+            let mut dir = group.join(name);
             if let Some(size) = size {
-                folder.push(size.to_string());
+                dir.push(size.to_string());
             }
-            least(&folder)
+            least(&dir)
         };
         let sizes: Vec<Option<usize>> =
             if sizes.is_empty() { vec![None] } else { sizes.iter().copied().map(Some).collect() };
@@ -133,8 +133,8 @@ pub(super) fn measure(args: &Args, programs: &Programs) -> Fallible<Vec<Line>> {
 }
 
 /// Returns the minimum time of one run, in nanoseconds.
-fn least(folder: &Path) -> Option<f64> {
-    let text = std::fs::read_to_string(folder.join("new/sample.json")).ok()?;
+fn least(dir: &Path) -> Option<f64> {
+    let text = std::fs::read_to_string(dir.join("new/sample.json")).ok()?;
     let sample: serde_json::Value = serde_json::from_str(&text).ok()?;
     let numbers =
         |key: &str| sample[key].as_array().into_iter().flatten().filter_map(serde_json::Value::as_f64);
