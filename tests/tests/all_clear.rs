@@ -711,7 +711,8 @@ fn protected_files(#[case] home: Home, #[case] attribute: &str, #[case] path: &s
 #[case::full_disk(
     Home::settled(),
     "cd .myownllm && cp -a .myownmesh copy && mount -t tmpfs -o size=256k,mode=700 \
-    none .myownmesh && cp -a copy/. .myownmesh && { head -c 999999 /dev/zero >.myownmesh/fill 2>/dev/null || true; }"
+    none .myownmesh && cp -a copy/. .myownmesh && \
+    { head -c 999999 /dev/zero >.myownmesh/fill 2>/dev/null || true; }"
 )]
 #[case::no_free_file(
     Home::settled(),

@@ -142,7 +142,9 @@ fn of_little_little_is_concluded(#[case] before: Value, #[case] now: Value, #[ca
 #[test]
 fn documents_are_ordered_by_settings_and_by_networks_apart() {
     let many_networks = json!({
-        "cloud_mesh": {"networks": (0..22).map(|n| json!({"network_id": format!("n{n}")})).collect::<Vec<_>>()}});
+        "cloud_mesh": {"networks": (0..22)
+            .map(|n| json!({"network_id": format!("n{n}")}))
+            .collect::<Vec<_>>()}});
     let (rich, many) = (own(&rich()), own(&many_networks));
     assert!(rich.settings_rank() > many.settings_rank());
     assert!(rich.networks_rank() < many.networks_rank());

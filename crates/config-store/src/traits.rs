@@ -100,11 +100,11 @@ pub trait LockedStore {
     /// [`StoreError::Disk`]. A missing config is not an error.
     fn ensure_durable(&self) -> Result<(), StoreError>;
 
-    /// Reads the config again, under the lock, and carries out the pending steps, in this order: the backup of
-    /// the previous file, the daemon's half, the config, the routine backup. Each step is on the
-    /// disk before the next starts, and a run after a killed one finds the completed steps done. Call
-    /// it while no daemon runs in the app's home: the daemon would write its config over the repaired
-    /// one. `repair_config` of the crate `myownllm-launch` looks for such a daemon first.
+    /// Reads the config again, under the lock, and carries out the pending steps, in this order: the
+    /// backup of the previous file, the daemon's part, the config, the routine backup. Each step is on
+    /// the disk before the next starts, and a run after a killed one finds the completed steps done.
+    /// Call it while no daemon runs in the app's home: the daemon would write its config over the
+    /// repaired one. `repair_config` of the crate `myownllm-launch` looks for such a daemon first.
     ///
     /// # Errors
     /// Any. The completed steps stay, and the next run continues from there.

@@ -106,11 +106,23 @@ fn daemons_part_of_a_mixed_file_stays_and_names_the_identity_file() {
 }
 
 #[rstest]
-#[case::byte_order_mark(b"\xef\xbb\xbf{\"version\":3,\"daemon\":{\"log_level\":\"debug\"}}", json!({ "version": 3, "daemon": { "log_level": "debug" } }))]
+#[case::byte_order_mark(
+    b"\xef\xbb\xbf{\"version\":3,\"daemon\":{\"log_level\":\"debug\"}}",
+    json!({ "version": 3, "daemon": { "log_level": "debug" } })
+)]
 #[case::duplicate_member(br#"{"version":2,"version":3}"#, json!({ "version": 3 }))]
-#[case::version_as_a_string(br#"{"version":"3","daemon":{"log_level":"debug"}}"#, json!({ "daemon": { "log_level": "debug" } }))]
-#[case::latin1(b"{\"daemon\":{\"log_level\":\"caf\xe9\"}}", json!({ "daemon": { "log_level": "caf\u{fffd}" } }))]
-#[case::shared_key(b"\xef\xbb\xbf{\"auto_update\":{\"enabled\":false}}", json!({ "auto_update": { "enabled": false } }))]
+#[case::version_as_a_string(
+    br#"{"version":"3","daemon":{"log_level":"debug"}}"#,
+    json!({ "daemon": { "log_level": "debug" } })
+)]
+#[case::latin1(
+    b"{\"daemon\":{\"log_level\":\"caf\xe9\"}}",
+    json!({ "daemon": { "log_level": "caf\u{fffd}" } })
+)]
+#[case::shared_key(
+    b"\xef\xbb\xbf{\"auto_update\":{\"enabled\":false}}",
+    json!({ "auto_update": { "enabled": false } })
+)]
 fn config_that_no_daemon_can_read_is_mended(#[case] damaged: &[u8], #[case] mended: Value) {
     let disk = home_with(damaged);
     let done = set_aside(&disk).unwrap().unwrap();

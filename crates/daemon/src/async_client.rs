@@ -60,7 +60,8 @@ const MAX_QUEUED_LINES: usize = 16;
 /// # runtime.block_on(async {
 /// let daemon = AsyncClient::connect(&Endpoint::unix(socket), Duration::from_secs(10)).await?;
 /// let status = daemon.run(|client| client.status()).await?; // any typed op
-/// let peers = daemon.request("peers_list", [("network".to_owned(), "home".into())].into_iter().collect()).await?;
+/// let arguments = [("network".to_owned(), "home".into())].into_iter().collect();
+/// let peers = daemon.request("peers_list", arguments).await?;
 ///
 /// let mut events = daemon.subscribe().await?; // over a second connection to the same process
 /// while let Some(pushed) = events.next().await {

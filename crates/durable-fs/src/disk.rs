@@ -164,7 +164,8 @@ pub enum OpenForWriting {
 /// ```compile_fail,E0599
 /// use myownllm_durable_fs::RealDisk;
 ///
-/// RealDisk.unlink("/home/you/.app/config.json".as_ref()).unwrap(); // wanted: RealDisk.lock(home, wait)?.unlink(…)
+/// // wanted: RealDisk.lock(home, wait)?.unlink(…)
+/// RealDisk.unlink("/home/you/.app/config.json".as_ref()).unwrap();
 /// ```
 ///
 /// Paths are absolute. Errors carry the operation and the path.

@@ -128,8 +128,14 @@ fn without_label(text: &str) -> String {
 #[rstest]
 #[case::mark_and_member(without_label(&marked()).into_bytes(), "begins with a byte order mark")]
 #[case::utf16_and_member(utf16(&without_label(&marked()), u16::to_le_bytes), "is UTF-16 text")]
-#[case::mark_and_tail(format!("{}\"y\"}}", marked()).into_bytes(), "begins with a byte order mark, and goes on")]
-#[case::tail_and_member([without_label(&text()).as_bytes(), b"abel\": \"y\"\n}\n"].concat(), "goes on behind")]
+#[case::mark_and_tail(
+    format!("{}\"y\"}}", marked()).into_bytes(),
+    "begins with a byte order mark, and goes on"
+)]
+#[case::tail_and_member(
+    [without_label(&text()).as_bytes(), b"abel\": \"y\"\n}\n"].concat(),
+    "goes on behind"
+)]
 fn a_sound_key_with_two_flaws_is_mended_by_one_command(#[case] bytes: Vec<u8>, #[case] wanted: &str) {
     let Identity::Damaged { why, flaw: Some(Flaw::Both(_)) } = inspect(&bytes) else {
         panic!("{:?}", inspect(&bytes))

@@ -124,7 +124,8 @@ fn is_word(c: char) -> bool {
 /// Returns false for characters that move the cursor or turn the direction of writing.
 fn is_printable(c: char) -> bool {
     !c.is_control()
-        && !matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        && !matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        && !matches!(c, '\u{2066}'..='\u{2069}')
 }
 
 /// Returns the length of a quoted string, to its end or to the end of the line.

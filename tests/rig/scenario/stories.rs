@@ -78,8 +78,8 @@ pub(crate) const ALL: [Scenario; 10] = [
     },
     Scenario {
         name: "legacy-daemon-running",
-        story: "A daemon of the older version still runs in the app's directory and would go on writing there. \
-            Nothing is moved under \
+        story: "A daemon of the older version still runs in the app's directory and would go on writing \
+            there. Nothing is moved under \
                 it; the program says who it is and how to go on.",
         play: legacy_daemon_running,
     },

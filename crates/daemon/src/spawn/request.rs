@@ -15,8 +15,9 @@ pub(super) type IsCancelled<'a> = Option<&'a dyn Fn() -> bool>;
 /// ```compile_fail,E0308
 /// use myownllm_daemon::{Candidate, Endpoint, SpawnRequest};
 ///
-/// fn request<'lock>(home: &std::path::Path, own: Endpoint, programs: Vec<Candidate>) -> SpawnRequest<'lock> {
-///     SpawnRequest::new(home, own, programs) // wanted: SpawnRequest::new(start_permit(&lock, &places)?, …)
+/// fn request<'l>(home: &std::path::Path, own: Endpoint, programs: Vec<Candidate>) -> SpawnRequest<'l> {
+///     // wanted: SpawnRequest::new(start_permit(&lock, &places)?, …)
+///     SpawnRequest::new(home, own, programs)
 /// }
 /// ```
 #[derive(Clone, Debug)]

@@ -349,8 +349,8 @@ impl SimDisk {
         self.state().syncs_whole_fs = false;
     }
 
-    /// Sets the result of [`Disk::threads`](crate::Disk::threads). It is 1 until then, so that the operations come in the
-    /// same order each time.
+    /// Sets the result of [`Disk::threads`](crate::Disk::threads). It is 1 until then, so that the
+    /// operations come in the same order each time.
     pub fn set_threads(&self, threads: usize) {
         self.state().threads = threads;
     }
