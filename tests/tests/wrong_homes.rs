@@ -79,7 +79,8 @@ fn a_mistyped_home_is_told_with_the_one_that_was_meant() {
         for args in [&["status"][..], &["paths"], &["migrate"], &["network", "list"]] {
             let ran = on(&mistyped, args);
             assert!(
-                ran.stderr.contains(&format!("the home {} does not exist", mistyped.display())),
+                ran.stderr
+                    .contains(&format!("cannot use the home {}: it does not exist", mistyped.display())),
                 "{ran:?}"
             );
             assert!(
@@ -98,7 +99,10 @@ fn a_mistyped_home_is_told_with_the_one_that_was_meant() {
     assert!(ran.stderr.contains(&format!("ls -la {right}")), "{ran:?}");
     let file = home.path(&format!("{APP}/config.json"));
     let ran = on(&file, &["status"]);
-    assert!(ran.stderr.contains(&format!("the home {} is no directory", file.display())), "{ran:?}");
+    assert!(
+        ran.stderr.contains(&format!("cannot use the home {}: it is not a directory", file.display())),
+        "{ran:?}"
+    );
 }
 
 /// Runs the program in a mount namespace of its own, in which `passwd` is the password database.

@@ -38,10 +38,13 @@ pub struct Context {
     pub program: String,
     /// The owner of the home, when root looks at it.
     pub(crate) owner: Option<Owner>,
-    refusal: Option<Diagnostic>,
+    /// The reason why a launch changes nothing: see [`Options::refusal`].
+    pub(crate) refusal: Option<Diagnostic>,
     daemon_wait: Option<Duration>,
-    tell: Box<dyn Fn(Progress)>,
-    wait: Box<dyn Fn(Option<u32>)>,
+    /// Called with the progress of a move.
+    pub(crate) tell: Box<dyn Fn(Progress)>,
+    /// Called before a wait for another process, with its id if it is known.
+    pub(crate) wait: Box<dyn Fn(Option<u32>)>,
 }
 
 /// The libraries, connected to one home.
@@ -111,28 +114,6 @@ impl Context {
             tell: Box::new(|_| {}),
             wait: Box::new(|_| {}),
         })
-    }
-
-    /// Makes a launch change nothing, for this reason: see [`Options::refusal`].
-    #[must_use]
-    pub fn refusing(mut self, refusal: Diagnostic) -> Self {
-        self.refusal = Some(refusal);
-        self
-    }
-
-    /// Sets the callback for the progress of a move.
-    #[must_use]
-    pub fn telling(mut self, tell: Box<dyn Fn(Progress)>) -> Self {
-        self.tell = tell;
-        self
-    }
-
-    /// Sets the callback for a wait for another process, with the id of that process if it is
-    /// known.
-    #[must_use]
-    pub fn telling_of_waits(mut self, wait: Box<dyn Fn(Option<u32>)>) -> Self {
-        self.wait = wait;
-        self
     }
 
     /// Adds the environment's information on the daemon's program, which only a start of a daemon

@@ -19,6 +19,7 @@ mod moves;
 mod networks;
 mod no_daemon;
 mod outcome;
+mod owner;
 mod peers;
 mod plan;
 mod relapse;
@@ -61,6 +62,7 @@ pub use networks::{
     ConnectedDaemon, NetworkBackup, Reconciled, active_network, reconcile_diagnostics, saved,
 };
 pub use outcome::{Daemon, Outcome};
+pub use owner::{foreign_home, named_home, sudo_home, user_to_become};
 pub use plan::{LaunchPlan, LaunchStep, plan};
 pub use relapse::Relapse;
 pub use sequence::launch;

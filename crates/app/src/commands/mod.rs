@@ -10,8 +10,10 @@ mod repair;
 mod report;
 mod salvage;
 
-use myownllm_durable_fs::{Disk as _, RealDisk};
-use myownllm_launch::{Diagnostic, missing_home_hint, name_one_cause};
+use std::path::Path;
+
+use myownllm_durable_fs::RealDisk;
+use myownllm_launch::{Diagnostic, foreign_home, missing_home_hint, name_one_cause, named_home, sudo_home};
 use myownllm_paths::PathsError;
 use myownllm_report::Tilde;
 use serde_json::json;
@@ -49,9 +51,9 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
     }
     // A launch handles the signal itself, and ends its daemon as well.
     let ends_on_interrupt = !matches!(command, Command::Launch(args) if !args.no_daemon);
-    let context = context(cli, printer, become_user)?
-        .telling(printer.progress(ends_on_interrupt))
-        .telling_of_waits(printer.waits());
+    let mut context = context(cli, printer, become_user)?;
+    context.tell = printer.progress(ends_on_interrupt);
+    context.wait = printer.waits();
     let layout = context.layout.clone();
     let wrong_home = wrong_home(cli, &context);
     let answer = match command {
@@ -120,15 +122,18 @@ fn context(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<
     // One level too deep, a look would find nothing, and report nothing wrong.
     let refusal = match &context.checked {
         Err(error @ PathsError::AppHome { .. }) if !says_so => Some(Diagnostic::from(error)),
-        _ => privileges::sudo_home(&context, home).filter(|_| writes),
+        _ => home_below_sudo(&context, home).filter(|_| writes),
     };
-    match (refusal, &cli.command) {
-        (None, _) => {}
+    let refuse = |mut context: Context, refusal: Diagnostic| match cli.command {
         // The app comes up all the same.
-        (Some(refusal), Some(Command::Launch(_) | Command::Repair(_))) => {
-            return Ok(context.refusing(refusal));
+        Some(Command::Launch(_) | Command::Repair(_)) => {
+            context.refusal = Some(refusal);
+            Ok(context)
         }
-        (Some(refusal), _) => return Err(refusal),
+        _ => Err(refusal),
+    };
+    if let Some(refusal) = refusal {
+        return refuse(context, refusal);
     }
     let Some(owner) = privileges::user_to_become(&context).filter(|_| writes) else {
         return Ok(context);
@@ -137,18 +142,13 @@ fn context(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<
         // The owner does not see everything that root saw.
         Ok(()) => Context::new(home),
         Err(error) => {
-            let refusal = privileges::refusal(&context, owner, &error);
-            match cli.command {
-                // The app comes up all the same.
-                Some(Command::Launch(_) | Command::Repair(_)) => Ok(context.refusing(refusal)),
-                _ => Err(refusal),
-            }
+            let refusal = foreign_home(&context.layout, owner, &error);
+            refuse(context, refusal)
         }
     }
 }
 
-/// Reports that the named home does not exist, or is not the home that the user meant. An empty
-/// home has no problems, so a mistyped name would pass for a sound home.
+/// Reports that the home does not exist, or is not the home that the user meant.
 fn wrong_home(cli: &Cli, context: &Context) -> Option<Diagnostic> {
     let named = cli.global.home.as_deref();
     if matches!(cli.command, Some(Command::Launch(_) | Command::Config(ConfigCommand::Normalize))) {
@@ -156,18 +156,14 @@ fn wrong_home(cli: &Cli, context: &Context) -> Option<Diagnostic> {
     }
     if named.is_none() {
         let writes = cli.command.as_ref().is_some_and(Command::writes);
-        return privileges::sudo_home(context, named).filter(|_| !writes).map(Diagnostic::as_warning);
+        return home_below_sudo(context, named).filter(|_| !writes).map(Diagnostic::as_warning);
     }
-    let home = &context.layout.user_home;
-    let what = match context.disk.stat_follow(home.as_std_path()) {
-        _ if matches!(context.checked, Err(PathsError::AppHome { .. })) => return None,
-        Ok(meta) if meta.is_dir() => return None,
-        Ok(_) => "is no directory",
-        Err(error) if error.is_not_found() => "does not exist",
-        Err(_) => return None,
-    };
-    let diagnostic = Diagnostic::warning("paths.home-missing", format!("the home {} {what}", home));
-    Some(diagnostic.at(home).hint(missing_home_hint(&context.disk, &context.layout)))
+    named_home(&context.disk, &context.layout, context.checked.as_ref().err())
+}
+
+/// Reports root's empty home below `sudo`, unless the user named the home.
+fn home_below_sudo(context: &Context, named: Option<&Path>) -> Option<Diagnostic> {
+    if named.is_some() { None } else { sudo_home(&context.disk, &context.layout, calling_user()) }
 }
 
 fn completions(shell: clap_complete::Shell) -> Answer {
