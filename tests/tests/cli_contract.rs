@@ -420,7 +420,7 @@ fn a_wrong_usage_is_told_whole_and_in_one_form() {
         (&["migrate", "--keep", "config"], "[possible values: old-location", "myownllm-mesh migrate --help"),
         (&["config", "restore"], "<ID>", "myownllm-mesh config restore --help"),
         (&["config"], "a command is missing", "myownllm-mesh config --help"),
-        (&["man", "nope"], "there is no command", "myownllm-mesh --help"),
+        (&["man", "nope"], "cannot find the command nope", "myownllm-mesh --help"),
     ] {
         let ran = home.run(args).ends_with(2);
         assert!(ran.stdout.is_empty(), "{ran:?}");

@@ -15,37 +15,34 @@ use crate::completion;
 /// commands that matter now.
 #[derive(Debug, Parser)]
 #[command(name = "myownllm-mesh", version = env!("MYOWNLLM_VERSION"), propagate_version = true)]
-pub struct Cli {
-    /// What applies to every command.
+pub(crate) struct Cli {
     #[command(flatten)]
-    pub global: Global,
-    /// The command; without one, the verdict on the home.
+    pub(crate) global: Global,
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
 }
 
-/// Options of every command.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Options of every command")]
-pub struct Global {
+pub(crate) struct Global {
     /// Work on this user's home directory instead of your own.
     ///
     /// Neither HOME nor MYOWNMESH_HOME counts then.
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub home: Option<PathBuf>,
+    pub(crate) home: Option<PathBuf>,
     /// Print one JSON document on stdout; everything else goes to stderr.
     #[arg(long, global = true)]
-    pub json: bool,
+    pub(crate) json: bool,
     /// With --json: tell on stderr how far a move is, as JSON lines.
     #[arg(long, global = true, requires = "json")]
-    pub progress: bool,
+    pub(crate) progress: bool,
     /// Say more: remarks, the code of each warning, and what is done on the way; -vv says it step
     /// by step.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
-    pub verbose: u8,
+    pub(crate) verbose: u8,
     /// Say nothing but errors; what a command is asked to print, it prints.
     #[arg(short, long, global = true)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// Use colour: auto (on a terminal, unless NO_COLOR is set), always, or never.
     #[arg(
         long,
@@ -55,13 +52,13 @@ pub struct Global {
         hide_possible_values = true,
         hide_default_value = true
     )]
-    pub color: ColorWhen,
+    pub(crate) color: ColorWhen,
 }
 
-/// When to use colour.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ColorWhen {
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum ColorWhen {
     /// On a terminal, unless NO_COLOR is set.
+    #[default]
     Auto,
     /// Always.
     Always,
@@ -69,22 +66,21 @@ pub enum ColorWhen {
     Never,
 }
 
-/// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// The app's start-up: migrate, load and repair the config, attach to or start the daemon,
-    /// bring its networks in line.
+    /// give it the saved networks.
     ///
-    /// A daemon that it started keeps it in the foreground until that daemon ends, or Ctrl-C or
-    /// SIGTERM stops both. With --json the one document is printed as soon as the daemon is up and
-    /// its networks are in line: `ok` and `data` tell of that moment, the exit code of the end, and
-    /// stderr of what came in between.
+    /// Stays in the foreground until the daemon that it started ends, or until Ctrl-C or SIGTERM
+    /// stops both. With --json it prints its one document as soon as the daemon is up and has the
+    /// saved networks: `ok` and `data` tell of that moment, the exit code of the end, and stderr of
+    /// the time in between.
     Launch(LaunchArgs),
     /// Put everything right: move the daemon's files to its own directory, and bring overwritten
     /// settings back.
     ///
-    /// Starts no daemon. What it replaces it keeps first, and it says where. It can be run again at
-    /// any time: with nothing to put right it changes nothing.
+    /// Starts no daemon. Keeps everything that it replaces, and says where. With nothing to put
+    /// right it changes nothing.
     #[command(visible_alias = "fix")]
     Repair(RepairArgs),
     /// One screen: where everything is, and what a launch would do. Changes nothing.
@@ -92,11 +88,11 @@ pub enum Command {
     /// Check everything, with the evidence and the command that mends each problem. Changes
     /// nothing.
     ///
-    /// Problems come first, then warnings, and last the one command that puts right what can be put
-    /// right at once. With -v the checks that passed are listed too; with -q it prints nothing, and
-    /// the exit code says whether there are problems.
+    /// Lists the problems first, then the warnings, and last the one command that puts right as much
+    /// as possible. With -v it lists the checks that passed too; with -q it prints nothing, and the
+    /// exit code says whether there are problems.
     Doctor,
-    /// Move the daemon's key, rosters and states to the daemon's own home, and nothing else.
+    /// Move the identity file, rosters and states to the daemon home, and nothing else.
     Migrate(MigrateArgs),
     /// Turn a config.json that the daemon overwrote back into the app's, and nothing else.
     Salvage(SalvageArgs),
@@ -108,23 +104,24 @@ pub enum Command {
     Network(NetworkCommand),
     /// Every resolved path, and the rule that chose it; or one path alone.
     Paths(PathsArgs),
-    /// The Device ID, the label, and which file holds the key. Never prints the secret.
+    /// The Device ID, the label, and the identity file. Never prints the secret key.
     Identity,
-    /// The daemon of this home: how it is, stop it, start it anew, its log.
+    /// The daemon of this home: its state, stop, restart, its log.
     #[command(subcommand)]
     Daemon(DaemonCommand),
     /// The run log: what this program changed here, and when. Changes nothing.
     Logs(LogsArgs),
-    /// Bundle all that somebody who helps has to know, without secrets: program, system, checks,
+    /// Bundle everything that a helper has to know, without secrets: program, system, checks,
     /// backups, logs, files.
     ///
     /// The user's home is shown as `~`. Changes nothing but the file that --output names.
     Report(ReportArgs),
-    /// Write a completion script for a shell to stdout.
+    /// Write a completion script for a shell to stdout
     ///
-    /// bash: `myownllm-mesh completions bash > ~/.local/share/bash-completion/completions/myownllm-mesh`.
-    /// zsh: the same with `zsh`, as `_myownllm-mesh` in a directory of $fpath.
-    /// fish: the same with `fish`, as `~/.config/fish/completions/myownllm-mesh.fish`.
+    /// bash: myownllm-mesh completions bash > ~/.local/share/bash-completion/completions/myownllm-mesh
+    /// zsh: myownllm-mesh completions zsh > DIR/_myownllm-mesh, in a directory DIR of $fpath
+    /// fish: myownllm-mesh completions fish > ~/.config/fish/completions/myownllm-mesh.fish
+    /// Make the directory first if it does not exist.
     #[command(verbatim_doc_comment)]
     Completions {
         /// The shell.
@@ -137,119 +134,110 @@ pub enum Command {
     },
 }
 
-/// Options of `launch`.
 #[derive(Args, Clone, Debug, Default)]
-pub struct LaunchArgs {
+pub(crate) struct LaunchArgs {
     /// End once the config is loaded; look for no daemon and start none.
     #[arg(long, conflicts_with_all = ["once", "detach"])]
-    pub no_daemon: bool,
+    pub(crate) no_daemon: bool,
     /// Do everything, print the outcome, and stop a daemon that this run started.
     #[arg(long, conflicts_with = "detach")]
-    pub once: bool,
+    pub(crate) once: bool,
     /// Leave the daemon running and end.
     #[arg(long)]
-    pub detach: bool,
-    /// End a daemon that serves the old location, or lost its socket, and go on.
+    pub(crate) detach: bool,
+    /// Stop a daemon that serves the old location, or lost its socket, and go on.
     #[arg(long)]
-    pub stop_legacy_daemon: bool,
-    /// How long the daemon may take to start.
+    pub(crate) stop_legacy_daemon: bool,
     #[command(flatten)]
-    pub wait: DaemonWait,
+    pub(crate) wait: DaemonWait,
 }
 
-/// How long a daemon may take to start.
 #[derive(Args, Clone, Copy, Debug, Default)]
-pub struct DaemonWait {
-    /// Give the daemon so many seconds to start, on a slow machine; 8 by default.
+pub(crate) struct DaemonWait {
+    /// Wait this many seconds for the daemon to start, on a slow machine; 8 by default.
     #[arg(long, value_name = "SECONDS",
         value_parser = clap::value_parser!(u64).range(1..=LONGEST_DAEMON_WAIT.as_secs()))]
-    pub daemon_wait: Option<u64>,
+    pub(crate) daemon_wait: Option<u64>,
 }
 
-/// Options of `repair`.
 #[derive(Args, Clone, Copy, Debug)]
-pub struct RepairArgs {
-    /// End a daemon that still runs in the old location, and go on.
+pub(crate) struct RepairArgs {
+    /// Stop a daemon that serves the old location, or lost its socket, and go on.
     #[arg(long)]
-    pub stop_legacy_daemon: bool,
+    pub(crate) stop_legacy_daemon: bool,
 }
 
-/// Options of `status`.
 #[derive(Args, Clone, Copy, Debug)]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     /// Exit 3 when a launch would move or repair something.
     #[arg(long)]
-    pub check: bool,
+    pub(crate) check: bool,
 }
 
-/// Options of `logs`.
 #[derive(Args, Clone, Copy, Debug)]
-pub struct LogsArgs {
+pub(crate) struct LogsArgs {
     /// Show the log of the daemon instead.
     #[arg(long)]
-    pub daemon: bool,
-    /// Show so many lines, the last ones.
+    pub(crate) daemon: bool,
+    /// Show the last N lines.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
-    pub lines: usize,
+    pub(crate) lines: usize,
 }
 
-/// Options of `report`.
 #[derive(Args, Clone, Debug)]
-pub struct ReportArgs {
+pub(crate) struct ReportArgs {
     /// Write it to this new file, which nobody else may read, instead of stdout.
     #[arg(long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// Write one page for a browser, with a picture of what a launch would change.
     #[arg(long)]
-    pub html: bool,
+    pub(crate) html: bool,
 }
 
-/// What `daemon` does.
 #[derive(Debug, Subcommand)]
-pub enum DaemonCommand {
-    /// Ask the daemon how it is; exit 5 when none answers. Changes nothing.
+pub(crate) enum DaemonCommand {
+    /// Ask the daemon for its state; exit 5 when none answers. Changes nothing.
     Status,
-    /// End the daemon of this home, whoever started it. One that does not run is no error.
+    /// Stop the daemon of this home, whoever started it; exit 0 when none runs.
     ///
-    /// Only a process that is seen to serve this home is ended; the shared daemon never is.
+    /// Stops only a process that is seen to serve this home, and never the shared daemon.
     Stop,
-    /// End the daemon, and start it anew as `launch --detach` does.
+    /// Stop the daemon, and start it as `launch --detach` does.
     Restart(DaemonWait),
     /// Print the end of the daemon's log.
     Logs {
-        /// Show so many lines, the last ones.
+        /// Show the last N lines.
         #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
         lines: usize,
     },
 }
 
-/// Options of `migrate`.
 #[derive(Args, Clone, Debug)]
-pub struct MigrateArgs {
+pub(crate) struct MigrateArgs {
     /// Say what would move, and move nothing.
     #[arg(long)]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Move nothing; exit 3 when something is to be moved.
     #[arg(long)]
-    pub check: bool,
+    pub(crate) check: bool,
     /// Move everything back to the old location, for an older version of the app.
     #[arg(long)]
-    pub undo: bool,
+    pub(crate) undo: bool,
     /// Settle files that differ: those of this place stay, the others are set aside beside them.
     #[arg(long, value_name = "PLACE")]
-    pub keep: Option<KeepSide>,
-    /// Settle two different identity files: that of this place is the device's, the other is set
-    /// aside beside it.
+    pub(crate) keep: Option<KeepSide>,
+    /// Settle two different identity files: the one of this place stays, the other is set aside
+    /// beside it.
     #[arg(long, value_name = "PLACE")]
-    pub keep_identity: Option<KeepSide>,
-    /// End a daemon that serves the old location, or lost its socket, and go on.
+    pub(crate) keep_identity: Option<KeepSide>,
+    /// Stop a daemon that serves the old location, or lost its socket, and go on.
     #[arg(long)]
-    pub stop_legacy_daemon: bool,
+    pub(crate) stop_legacy_daemon: bool,
 }
 
 /// The place whose files win, whatever the direction of the move.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum KeepSide {
+pub(crate) enum KeepSide {
     /// The old location, in the app's home.
     OldLocation,
     /// The daemon home.
@@ -269,33 +257,31 @@ impl KeepSide {
         if is_old_location == (direction == Direction::Forward) { Keep::Source } else { Keep::Destination }
     }
 
-    /// Whether it is a word of the time in which one decision settled files and keys.
+    /// True for a word of the time in which one decision settled files and keys.
     pub(crate) fn is_old_word(self) -> bool {
         matches!(self, Self::Source | Self::Destination)
     }
 }
 
-/// Options of `salvage`.
 #[derive(Args, Clone, Debug)]
-pub struct SalvageArgs {
+pub(crate) struct SalvageArgs {
     /// Print what would change, and change nothing.
     #[arg(long)]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Change nothing; exit 3 when the config needs a repair.
     #[arg(long)]
-    pub check: bool,
+    pub(crate) check: bool,
     /// Read a config from stdin and write its recovery to stdout (no defaults filled in); touch no
     /// file.
     #[arg(long, conflicts_with_all = ["dry_run", "check"])]
-    pub stdin: bool,
-    /// End a daemon that serves the old location, or lost its socket, and go on.
+    pub(crate) stdin: bool,
+    /// Stop a daemon that serves the old location, or lost its socket, and go on.
     #[arg(long)]
-    pub stop_legacy_daemon: bool,
+    pub(crate) stop_legacy_daemon: bool,
 }
 
-/// What `config` does.
 #[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
+pub(crate) enum ConfigCommand {
     /// Print the config, as a launch would load it, with secrets masked.
     Show {
         /// Print secrets too.
@@ -343,7 +329,7 @@ pub enum ConfigCommand {
         /// The backup's id, as `config history` lists it.
         #[arg(add = ArgValueCandidates::new(completion::backups))]
         id: String,
-        /// Bring back also one that is no sound config of the app's. The next launch repairs it.
+        /// Bring back even a backup that is no sound config of the app's; the next launch repairs it.
         #[arg(long)]
         as_is: bool,
     },
@@ -352,18 +338,16 @@ pub enum ConfigCommand {
     Accept,
 }
 
-/// Whose schema to print.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum SchemaOf {
+pub(crate) enum SchemaOf {
     /// The app's config.
     App,
     /// The daemon's config.
     Daemon,
 }
 
-/// What `network` does.
 #[derive(Debug, Subcommand)]
-pub enum NetworkCommand {
+pub(crate) enum NetworkCommand {
     /// List the saved networks.
     List,
     /// Print one saved network, secrets masked.
@@ -428,20 +412,18 @@ pub enum NetworkCommand {
     FromEnvelope,
 }
 
-/// Options of `paths`.
 #[derive(Args, Clone, Debug)]
-pub struct PathsArgs {
+pub(crate) struct PathsArgs {
     /// Print this path alone: a name that `paths` lists, such as `daemon_home`, or `socket`.
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(completion::path_names))]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Show the control socket of this mode alone.
     #[arg(long, value_name = "MODE")]
-    pub mode: Option<ModeArg>,
+    pub(crate) mode: Option<ModeArg>,
 }
 
-/// Whose daemon.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum ModeArg {
+pub(crate) enum ModeArg {
     /// The app's own daemon.
     OwnLlm,
     /// The daemon of the stand-alone program.

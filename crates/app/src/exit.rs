@@ -107,19 +107,3 @@ pub fn exit_code_table() -> String {
     }
     table
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_code_is_listed_once_under_its_number() {
-        for (number, code) in ExitCode::ALL.iter().enumerate() {
-            assert_eq!(usize::from(code.number()), number, "{code:?} is out of order");
-            assert!(
-                exit_code_table().contains(&format!("  {number}  {}\n", code.meaning())),
-                "{code:?} is not in the table"
-            );
-        }
-    }
-}

@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod build;
-pub mod cli;
+mod cli;
 mod commands;
 mod completion;
 pub mod context;
@@ -25,7 +25,7 @@ use clap::{ArgMatches, FromArgMatches as _};
 use myownllm_durable_fs::{Disk as _, RealDisk, Runner, quote};
 use myownllm_launch::{Diagnostic, PROGRAM};
 
-use crate::cli::Cli;
+use crate::cli::{Cli, ColorWhen, Global};
 pub use crate::exit::ExitCode;
 use crate::output::{Answer, Printer};
 pub use crate::privileges::BecomeUser;
@@ -121,7 +121,7 @@ fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
     if !error.use_stderr() {
         return match error.print() {
             Err(failed) if failed.kind() != std::io::ErrorKind::BrokenPipe => {
-                Printer::for_json(started).print_diagnostic(&output::write_failed(&failed));
+                Printer::new(&Global::default(), started).print_diagnostic(&output::write_failed(&failed));
                 ExitCode::Failed
             }
             _ => ExitCode::Done,
@@ -141,8 +141,12 @@ fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
         _ => usage_message(&text),
     };
     let diagnostic = Diagnostic::error("usage", message).hint(usage_hint(args));
-    let printer =
-        if is_json { Printer::for_json(started) } else { Printer::for_usage(color_of(args), started) };
+    let color = match color_of(args) {
+        clap::ColorChoice::Always => ColorWhen::Always,
+        clap::ColorChoice::Auto => ColorWhen::Auto,
+        clap::ColorChoice::Never => ColorWhen::Never,
+    };
+    let printer = Printer::new(&Global { json: is_json, color, ..Global::default() }, started);
     printer.print("usage", &Answer::failed(diagnostic).exit(ExitCode::Usage));
     ExitCode::Usage
 }

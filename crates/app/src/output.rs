@@ -175,38 +175,6 @@ impl Printer {
         }
     }
 
-    /// Returns a printer of documents, for a command line that could not be read.
-    #[must_use]
-    pub(crate) fn for_json(started: Started) -> Self {
-        Self {
-            started,
-            json: true,
-            verbose: false,
-            quiet: false,
-            color_out: false,
-            color_err: false,
-            screen: screen_of_stdout(|_| None),
-            width_err: None,
-            progress: Rc::new(ProgressText::new(Form::None)),
-            is_for_programs: false,
-            tilde: OnceCell::new(),
-            failed: RefCell::new(None),
-        }
-    }
-
-    /// Returns a printer for a person whose command line could not be read.
-    #[must_use]
-    pub(crate) fn for_usage(color: clap::ColorChoice, started: Started) -> Self {
-        let err = io::stderr().is_terminal();
-        let color_err = color == clap::ColorChoice::Always || (color == clap::ColorChoice::Auto && err);
-        Self {
-            json: false,
-            color_err,
-            width_err: width_of_stderr(|name| std::env::var_os(name)),
-            ..Self::for_json(started)
-        }
-    }
-
     /// Returns the callback that shows the progress of a move. With `ends_on_interrupt`, Ctrl-C
     /// ends the command, and the command says that nothing is lost.
     #[must_use]
@@ -314,8 +282,7 @@ impl Printer {
     fn to_stdout(&self, text: &str) {
         let mut out = io::stdout().lock();
         if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            // A reader that closed the pipe (`
-            // head`) is no reason to fail, and no reader is left to see an error.
+            // A reader that closed the pipe (`| head`) sees no error any more.
             if error.kind() != io::ErrorKind::BrokenPipe {
                 self.failed.borrow_mut().get_or_insert(error);
             }
@@ -330,8 +297,7 @@ fn write_stderr(text: &str) {
 
 /// Reports an answer that could not be written.
 pub(crate) fn write_failed(error: &io::Error) -> Diagnostic {
-    let mut diagnostic =
-        Diagnostic::error("output.failed", "the answer could not be written to standard output");
+    let mut diagnostic = Diagnostic::error("output.failed", "cannot write the answer to standard output");
     diagnostic.causes.push(error.to_string());
     diagnostic
 }

@@ -50,7 +50,7 @@ fn answer(words: &[String]) -> Result<Answer, Diagnostic> {
     let mut command = &program;
     for word in words {
         command = command.find_subcommand(word).ok_or_else(|| {
-            Diagnostic::error("usage", format!("there is no command {:?}", words.join(" ")))
+            Diagnostic::error("usage", format!("cannot find the command {}", words.join(" ")))
                 .hint("myownllm-mesh --help")
                 .class(Class::Usage)
         })?;
@@ -96,32 +96,4 @@ fn page(command: &Command, name: &str) -> std::io::Result<String> {
         page.push_str(".SH \"SEE ALSO\"\n\\fBmyownllm\\-mesh\\fR(1)\n");
     }
     Ok(page)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WIDE: myownllm_report::Screen = myownllm_report::Screen { width: 200, unicode: true, wraps: true };
-
-    #[test]
-    fn every_command_has_a_page_with_its_options_and_all_exit_codes() {
-        let mut program = crate::command_line().disable_help_subcommand(true);
-        program.build();
-        let names = names(&program, "");
-        for name in ["launch", "config", "config restore", "network from-envelope", "man"] {
-            assert!(names.iter().any(|found| found == name), "{name} is not among {names:?}");
-        }
-        for name in names {
-            let words: Vec<String> = name.split(' ').map(str::to_owned).collect();
-            let page = answer(&words).map(|answer| answer.page.plain(WIDE)).unwrap_or_default();
-            assert!(page.contains(&format!(".TH myownllm-mesh-{} 1", name.replace(' ', "-"))), "{page}");
-            assert!(page.contains("\\-\\-json") && page.contains("SEE ALSO"), "{page}");
-            for code in ExitCode::ALL {
-                assert!(page.contains(&format!("\n{}\n{}", code.number(), &code.meaning()[..4])), "{page}");
-            }
-        }
-        let unknown = answer(&["config".to_owned(), "nonsense".to_owned()]);
-        assert!(unknown.is_err_and(|diagnostic| diagnostic.class == Class::Usage));
-    }
 }
