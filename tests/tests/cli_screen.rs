@@ -158,7 +158,9 @@ fn one_path_is_printed_alone_for_a_script() {
     let shared = path(&["paths", "socket", "--mode", "shared"]);
     assert_eq!(shared, format!("{}\n", home.path(".myownmesh/daemon.sock").display()));
     let unknown = home.run(&["paths", "daemonhome"]).ends_with(2);
-    assert!(unknown.stderr.contains("daemon_home, daemon_config"), "{unknown:?}");
+    assert!(unknown.stderr.contains("did you mean daemon_home?"), "{unknown:?}");
+    assert!(unknown.stderr.contains(" paths daemon_home\n"), "{unknown:?}");
+    assert!(home.run(&["paths", "nonsense"]).ends_with(2).stderr.contains(" paths\n"));
 }
 
 #[test]

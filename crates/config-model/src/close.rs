@@ -1,18 +1,24 @@
 //! Finds the name that a person meant by a mistyped one.
 
-/// Returns the candidate closest to a mistyped name, at most a third of its characters apart.
+/// Returns the candidate closest to a mistyped name, at most a third of its characters apart; else
+/// the only candidate that begins with it.
 ///
 /// ```
 /// use myownllm_config_model::close::closest;
 /// assert_eq!(closest("hmoe-mesh", ["office-mesh", "home-mesh"]), Some("home-mesh"));
 /// assert_eq!(closest("hoem", ["home", "room"]), Some("home"));
+/// assert_eq!(closest("office", ["office-mesh", "home-mesh"]), Some("office-mesh"));
 /// assert_eq!(closest("garden", ["office-mesh", "home-mesh"]), None);
 /// ```
 pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();
     let most = (name.chars().count() / 3).max(1);
-    let measured = candidates.into_iter().map(|other| (distance(&name, &other.to_lowercase()), other));
-    measured.filter(|(distance, _)| *distance <= most).min_by_key(|(distance, _)| *distance).map(|(_, it)| it)
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let measured = candidates.iter().map(|other| (distance(&name, &other.to_lowercase()), *other));
+    let close = measured.filter(|(distance, _)| *distance <= most).min_by_key(|(distance, _)| *distance);
+    let mut longer = candidates.iter().filter(|other| other.to_lowercase().starts_with(&name));
+    let only = longer.next().filter(|_| !name.is_empty() && longer.next().is_none());
+    close.map(|(_, it)| it).or(only.copied())
 }
 
 /// Counts the characters to add, remove or change, and the neighbours to exchange.

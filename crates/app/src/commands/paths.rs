@@ -1,6 +1,7 @@
 //! `paths`: every path, and the rule that chose it.
 
-use myownllm_launch::{Class, Diagnostic, PROGRAM};
+use myownllm_config_model::close::closest;
+use myownllm_launch::{Class, Diagnostic};
 use myownllm_paths::{Mode, RealLookup};
 use myownllm_report::{Page, long, paths};
 use serde_json::json;
@@ -40,8 +41,10 @@ pub(crate) fn run(context: &Context, args: &PathsArgs) -> Result<Answer, Diagnos
 }
 
 fn unknown(context: &Context, name: &str) -> Diagnostic {
-    let mut names: Vec<&str> = context.layout.entries().iter().map(|entry| entry.name).collect();
-    names.push("socket");
-    let message = format!("there is no path {name:?}; the names are {}", names.join(", "));
-    Diagnostic::error("usage", message).hint(format!("{PROGRAM} paths")).class(Class::Usage)
+    let entries = context.layout.entries();
+    let close = closest(name, entries.iter().map(|entry| entry.name).chain(["socket"]));
+    let meant = close.map_or_else(String::new, |close| format!("; did you mean {close}?"));
+    let message = format!("cannot find the path {name}: no path has that name{meant}");
+    let hint = format!("{} paths {}", context.program, close.unwrap_or_default());
+    Diagnostic::error("usage", message).hint(hint.trim_end()).class(Class::Usage)
 }
