@@ -155,10 +155,10 @@ fn repair_puts_everything_right_and_says_what_it_kept_and_what_is_lost() {
         "Moved: 4 files",
         "Repaired your settings: recovered 2 networks (office-mesh, ev-mesh)",
         "Kept: the file as it was, as backup 1 in ~/.myownllm/config-backups.",
-        "18 settings are lost, as no backup has them, and at the defaults now.",
-        "The app deletes old conversations.",
+        "18 settings are lost, as no backup has them, and are at their defaults.",
+        "the app deletes old conversations;",
         "config set auto_cleanup.conversations=false",
-        "The mesh is switched off.",
+        "the mesh is switched off.",
         "network use office-mesh",
     ] {
         assert_eq!(said.matches(told).count(), 1, "{told}: {said}");
@@ -444,6 +444,10 @@ fn daemon_of_the_home_is_told_stopped_and_started_anew() {
     let home = Home::settled();
     let daemon = |command: &str| run(&mut home.with_daemon(&["daemon", command, "--json"]));
     assert_eq!(daemon("status").ends_with(5).json()["diagnostics"][0]["code"], "daemon.not-running");
+    let told = home.run(&["daemon", "status"]).ends_with(5);
+    assert!(told.stdout.contains("To start it:\n"), "{told:?}");
+    assert!(told.stdout.ends_with(" launch --detach\n"), "{told:?}");
+    assert_eq!(told.stderr, "", "the page tells it already");
     assert_eq!(daemon("stop").ends_with(0).json()["data"]["stopped"], json!([]));
     run(&mut home.with_daemon(&["launch", "--detach"])).ends_with(0);
     let pid = |said: &Value| said["data"]["probe"]["pid"].as_u64().unwrap();
@@ -518,7 +522,9 @@ fn newer_config_is_told_once() {
     {
         let ran = home.run(&[args, &["-v"]].concat()).ends_with(8);
         assert_eq!(ran.stderr.matches("code: store.newer").count(), 1, "{args:?}: {ran:?}");
-        assert!(ran.stderr.contains("its format is 99, and this program knows up to 3"), "{ran:?}");
+        assert!(ran.stderr.contains("it has format 99, and this program knows up to 3"), "{ran:?}");
+        // The config is never written, so nothing is lost.
+        assert!(!ran.stderr.contains("lost"), "{args:?}: {ran:?}");
     }
 }
 

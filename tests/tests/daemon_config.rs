@@ -82,7 +82,9 @@ fn misplaced_daemon_config_is_kept_and_set_aside_before_a_daemon_starts(
     home.still_has(&bytes, "the misplaced file");
     let history = home.run(&["config", "history", "--json"]).json();
     let copies = history["data"]["copies"].as_array().unwrap();
-    let is_named = |copy: &&Value| told["message"].as_str().unwrap().contains(copy["id"].as_str().unwrap());
+    let number = |copy: &Value| copy["id"].as_str()?.split('-').nth(1)?.parse::<u64>().ok();
+    let message = told["message"].as_str().unwrap();
+    let is_named = |copy: &&Value| message.contains(&format!("is backup {} now", number(copy).unwrap()));
     assert_eq!(copies.iter().find(is_named).unwrap()["kind"], "kept");
     assert_eq!(home.bytes(CONFIG), app);
     if args.contains(&"--once") || level != Value::Null {

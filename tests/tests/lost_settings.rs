@@ -54,7 +54,7 @@ fn a_wiped_config_is_seen_by_every_command_and_restored_by_the_next_launch(#[cas
         let found = wiped(&home.run(args).ends_with(0));
         let message = found["message"].as_str().unwrap();
         assert!(
-            message.contains("good-00000001-") && command_in(message).ends_with(" config accept"),
+            message.contains("in backup 1 ") && command_in(message).ends_with(" config accept"),
             "{message}"
         );
         assert!(found["hint"].as_str().unwrap().ends_with(" repair"), "{found}");
@@ -89,6 +89,19 @@ fn a_wiped_config_is_seen_by_every_command_and_restored_by_the_next_launch(#[cas
         let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
         assert_eq!(found(&ran.json(), "config.wiped"), None, "{ran:?}");
     }
+}
+
+#[test]
+fn repair_without_a_backup_settles_the_loss_and_offers_no_empty_backup() {
+    let home = Home::after_the_bug();
+    home.put(CONFIG, b"{}", 0o600);
+    wiped(&home.run(&["status", "--json"]));
+    let ran = home.run(&["repair", "--json"]).ends_with(0);
+    assert_eq!(found(&ran.json(), "config.wiped"), None, "{ran:?}");
+    assert!(found(&ran.json(), "salvage.defaults").is_some(), "{ran:?}");
+    let history = home.run(&["config", "history", "--json"]).json();
+    let copies = history["data"]["copies"].as_array().unwrap();
+    assert!(copies.len() == 2 && copies.iter().all(|copy| copy["recommended"] != true), "{history:#}");
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn a_closed_dir_is_named_once() {
         set_mode(&home.path(MESH), mode);
         let ran = run(&mut migrate_as_owner(&program, &home));
         let errors: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
-        let closed = format!("error: ~/{MESH} is there but cannot be read");
+        let closed = format!("error: cannot read ~/{MESH}");
         assert_eq!(errors, [closed], "{mode:o}: {}", ran.stderr);
         set_mode(&home.path(MESH), 0o700);
     }

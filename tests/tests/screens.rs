@@ -17,13 +17,15 @@ use support::{APP, Home, run};
 
 /// The parts of a screen that differ from run to run, or from machine to machine. A replacement has
 /// the length of the original where the layout depends on it.
-const FILTERS: [(&str, &str); 13] = [
+const FILTERS: [(&str, &str); 14] = [
     (r"/tmp/mesh-\w{6}/home", "/tmp/mesh-000000/home"),
     (r"(good|kept)-(\d{8})-[0-9a-f]{32}", "$1-$2-00000000000000000000000000000000"),
     (r"\d{4}-\d{2}-\d{2}T[\d:.]+Z", "2026-01-01T00:00:00.000Z"),
     (r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}", "2026-01-01 00:00:00"),
     (r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}", "2026-01-01 00:00"),
     (r"\d+ s ago", "0 s ago"),
+    // A line of the run log has the duration of the run.
+    (r"\d{3}(  2026\S+  ~/\.myownllm/myownllm-mesh\.log)", "623$1"),
     (r"owner [\w-]+, mode \d{4}", "owner you, mode 0700"),
     (r"(file|directory|symlink)( +)\d{4} ", "$1$2 0700 "),
     (r"(?m)^program .*", "program       myownllm-mesh 0.1.0"),

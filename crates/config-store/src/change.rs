@@ -14,6 +14,7 @@ use crate::read::ConfigFile;
 use crate::save::{MAX_ATTEMPTS, Saved};
 use crate::store::diagnostic_at;
 use crate::traits::{ConfigStore as _, EditError, LockedStore};
+use crate::wipe::WIPED;
 use crate::{
     Accepted, Applied, BackupId, BackupKind, DaemonHalf, FileShape, Loaded, Restored, SetAside, Step,
     StoreError, Updated,
@@ -201,8 +202,8 @@ impl Locked<'_> {
                     let id = self.put(BackupKind::DaemonPart, half)?;
                     report.daemon_half_backup = Some(id.to_string());
                     let message = format!(
-                        "the daemon has a config already, which stays; its half of this config is the \
-                         backup {id}"
+                        "the daemon has a config already, which stays; its part of this config is backup {}",
+                        id.sequence()
                     );
                     diagnostics.push(self.diagnostic("store.daemon-half-kept", Severity::Warning, message));
                 }
@@ -230,6 +231,9 @@ impl Locked<'_> {
         if let (Some(wipe), Some(previous)) = (&report.wiped, &report.backup) {
             let found = self.wiped_diagnostic(wipe, report.shape, Some(previous));
             diagnostics.iter_mut().filter(|old| old.code == found.code).for_each(|old| *old = found.clone());
+        } else if report.backup.is_some() {
+            // The repair has settled a loss that no backup could restore.
+            diagnostics.retain(|old| old.code != WIPED);
         }
         Ok(Some(Applied { document, steps: done, report, diagnostics }))
     }

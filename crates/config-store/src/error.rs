@@ -44,8 +44,8 @@ pub enum StoreError {
     },
     /// A newer version of the daemon wrote the config. The config is read and never written.
     #[error(
-        "cannot change the config {path}: its format is {version}, and this program knows up to {}: \
-        update it",
+        "cannot change the config {path}: it has format {version}, and this program knows up to {}: \
+        update this program",
         myownllm_config_model::daemon_config::NEWEST_VERSION
     )]
     Newer {
@@ -129,7 +129,7 @@ pub enum StoreError {
         source: DiskError,
     },
     /// No backup, or more than one, has that id.
-    #[error("cannot find the backup {id} in {path}: {}",
+    #[error("cannot find backup {id} in {path}: {}",
         if *.several { "several match" } else { "there is none" })]
     NoSuchBackup {
         /// The backup directory.

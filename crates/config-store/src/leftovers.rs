@@ -89,7 +89,9 @@ impl Locked<'_> {
             return Ok(None);
         }
         let kept = self.keep_leftover(&bytes, is_source)?;
-        Ok(kept.map(|id| format!("a killed run had taken a config out of its place; it is the backup {id}")))
+        Ok(kept.map(|id| {
+            format!("a killed run had taken a config out of its place; it is backup {}", id.sequence())
+        }))
     }
 
     /// Ensures that the content of a file that a killed run did not put in its place is also
@@ -129,8 +131,9 @@ impl Locked<'_> {
         } else {
             None
         };
-        Ok(kept
-            .map(|id| format!("a killed run had left a config in {}; it is the backup {id}", path.display())))
+        Ok(kept.map(|id| {
+            format!("a killed run had left a config in {}; it is backup {}", path.display(), id.sequence())
+        }))
     }
 
     fn read_leftover(&self, path: &Path) -> Result<Vec<u8>, StoreError> {

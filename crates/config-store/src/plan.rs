@@ -251,8 +251,8 @@ impl Store<'_> {
         let newer = version.filter(|version| *version > NEWEST_VERSION);
         diagnostics.extend(newer.map(|version| {
             let message = format!(
-                "the config is a daemon's of version {version}, newer than this program: it is read, and \
-                 left as it is"
+                "the config has format {version}, and this program knows up to {NEWEST_VERSION}: it is read, \
+                 and left as it is"
             );
             self.diagnostic("store.newer", Severity::Problem, message)
         }));

@@ -110,8 +110,8 @@ impl Store<'_> {
     pub(crate) fn no_backup_of_settings(&self) -> Diagnostic {
         let program = &self.paths.program;
         let message = format!(
-            "the config has lost nearly all of its settings, and no backup has them: a repair begins them \
-             at their defaults; if the loss is intended, say so once: {program} config accept"
+            "the config has lost nearly all of its settings, and no backup has them: a repair sets them to \
+             their defaults; if the loss is intended, say so once: {program} config accept"
         );
         self.wiped(message, format!("{program} repair"))
     }
@@ -127,27 +127,29 @@ impl Store<'_> {
     ) -> Diagnostic {
         let Wipe { loss, backup, before, left } = wipe;
         let program = &self.paths.program;
-        let number =
+        let number_of =
             |id: &str| id.parse::<BackupId>().map_or_else(|_| id.to_owned(), |id| id.sequence.to_string());
+        let number = number_of(backup);
         let accept = match (shape, previous) {
             // A mixed document cannot be the app's config, so there is nothing to accept.
             (FileShape::Mixed, _) => String::new(),
             (_, None) => format!("; if the loss is intended, say so once: {program} config accept"),
             (_, Some(kept)) => format!(
-                "; the previous file is {kept}: if the loss was intended, restore it once: {program} \
-                 config restore {}",
-                number(kept)
+                "; the previous file is backup {0}: if the loss was intended, restore it once: {program} \
+                 config restore {0}",
+                number_of(kept)
             ),
         };
-        let all_but =
-            format!("nearly all of its settings: {left} of the {before} settings and networks in {backup}");
+        let all_but = format!(
+            "nearly all of its settings: {left} of the {before} settings and networks in backup {number}"
+        );
         match (loss, previous) {
             (Loss::Networks, _) => self.wiped(
                 format!(
-                    "the config has lost all of its networks: {left} of the {before} in {backup} are \
+                    "the config has lost all of its networks: {left} of the {before} in backup {number} are \
                      left{accept}"
                 ),
-                format!("{program} config restore {}", number(backup)),
+                format!("{program} config restore {number}"),
             ),
             (_, None) => self.wiped(
                 format!("the config has lost {all_but} are left; a repair restores that backup{accept}"),
@@ -161,9 +163,12 @@ impl Store<'_> {
     }
 
     fn wiped(&self, message: String, hint: String) -> Diagnostic {
-        Diagnostic { hint: Some(hint), ..self.diagnostic("config.wiped", Severity::Warning, message) }
+        Diagnostic { hint: Some(hint), ..self.diagnostic(WIPED, Severity::Warning, message) }
     }
 }
+
+/// The stable code of a config that has lost nearly everything.
+pub(crate) const WIPED: &str = "config.wiped";
 
 /// Marks the backup to restore: the newest that differs from the config and has not lost (nearly)
 /// everything that the richest holds. `measured` has the settings of each entry; the newest comes
@@ -172,10 +177,9 @@ pub(crate) fn recommend(entries: &mut [HistoryEntry], measured: &[Option<OwnSett
     let rank = |own: &&OwnSettings| (own.settings_rank(), own.networks_rank());
     let Some(richest) = measured.iter().flatten().max_by_key(rank) else { return };
     let is_wiped = |own: &OwnSettings| own.loss_since(richest).is_some();
-    let best = entries
-        .iter_mut()
-        .zip(measured)
-        .find(|(entry, own)| !entry.current && own.as_ref().is_some_and(|own| !is_wiped(own)));
+    let best = entries.iter_mut().zip(measured).find(|(entry, own)| {
+        !entry.current && own.as_ref().is_some_and(|own| !own.is_bare() && !is_wiped(own))
+    });
     if let Some((entry, _)) = best {
         entry.recommended = true;
     }

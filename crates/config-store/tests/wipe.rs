@@ -118,8 +118,9 @@ fn a_wiped_config_is_restored_from_the_backup(#[case] wiped: Vec<u8>) {
     assert!(wipe.left * 4 <= wipe.before, "{wipe:?}");
     let note = wiped_note(&loaded.diagnostics).unwrap();
     assert_eq!((note.severity, note.hint.as_deref()), (Severity::Warning, Some("myownllm-mesh repair")));
+    let named = format!("in backup {} ", backup.parse::<BackupId>().unwrap().sequence());
     assert!(
-        note.message.contains(&backup) && note.message.contains("myownllm-mesh config accept"),
+        note.message.contains(&named) && note.message.contains("myownllm-mesh config accept"),
         "{}",
         note.message
     );

@@ -127,7 +127,7 @@ pub enum Problem {
         place: Utf8PathBuf,
     },
     /// Another identity file is active than a moment ago, or none is.
-    #[error("the identity file {path} is not the one any more for which the permit was given")]
+    #[error("the identity file {path} has changed since the permit was given")]
     Changed {
         /// The place of the file.
         path: Utf8PathBuf,
@@ -327,19 +327,13 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot start a daemon: {}", self.problem)?;
-        // The last way out alone gives something up.
-        let last = self.ways_out.iter().skip(1).next_back().and_then(WayOut::command);
-        match (&self.problem, self.ways_out.first(), last) {
-            (Problem::Missing { .. }, Some(WayOut::Restore { .. }), Some(command)) => write!(
-                f,
-                "; restore it from a backup; only if it is lost for good, give up the peers, who will have to \
-                 approve this device anew: {command}"
-            ),
-            (Problem::PeersUnreachable { .. }, _, Some(command)) => {
-                write!(
-                    f,
-                    "; bring it back; only if it is lost for good, go on without these peers: {command}"
-                )
+        // A command in a sentence would be broken into lines: `ways_out` holds the commands.
+        match (&self.problem, self.ways_out.first()) {
+            (Problem::Missing { .. }, Some(WayOut::Restore { .. })) => {
+                f.write_str("; restore it from a backup, or, if it is lost for good, give up the peers")
+            }
+            (Problem::PeersUnreachable { .. }, _) => {
+                f.write_str("; bring it back, or, if it is lost for good, give up the peers")
             }
             _ => Ok(()),
         }

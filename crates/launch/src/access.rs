@@ -74,7 +74,7 @@ pub fn unwritable(
     };
     // The mode would allow the change: the directory is immutable, which `ls` does not show.
     let shows = if *refusal == Errno::PERM { "lsattr -d" } else { "findmnt --target" };
-    let message = format!("nothing can be changed in {}", directory.display());
+    let message = format!("cannot change anything in {}", directory.display());
     let causes = vec![std::io::Error::from(*refusal).to_string()];
     let hint = format!("{shows} {}", quote(directory));
     Some(Diagnostic::warning(UNWRITABLE, message).hint(hint).at(directory).causes(causes))

@@ -61,14 +61,10 @@ pub fn repair_config(
             let lock = lock_home(context, options)?;
             lock.ensure_durable().map_err(|error| Diagnostic::from(&error))?;
         }
-        let Loaded { document, report, .. } = &repair.loaded;
-        repair.diagnostics.extend(lost_settings(
-            document,
-            report,
-            path.as_std_path(),
-            false,
-            context.is_myownllm(),
-        ));
+        let Loaded { document, report, newer, .. } = &repair.loaded;
+        let lost = lost_settings(document, report, path.as_std_path(), false, context.is_myownllm());
+        // A config of a newer version is never written.
+        repair.diagnostics.extend(lost.filter(|_| newer.is_none()));
         return Ok(repair);
     }
     ensure_changeable(context)?;

@@ -168,7 +168,7 @@ pub(crate) fn diagnostic(
     let shown = in_a_line(topmost.iter().map(|path| path.display().to_string()).collect());
     let (whose, hint) = match owner(disk, first).filter(|owner| owner.uid != user) {
         Some(owner) => {
-            let whose = format!("the owner is user {}, and not user {user}", owner.uid);
+            let whose = format!("user {} owns them, and not user {user}", owner.uid);
             (whose, take_over(disk, layout, user, &topmost))
         }
         None => {
@@ -181,10 +181,10 @@ pub(crate) fn diagnostic(
         }
     };
     let denied = match (unreadable.is_empty(), topmost.len(), is_dir) {
-        (true, ..) => Diagnostic::error(UNWRITABLE, format!("nothing can be changed in {shown}: {whose}"))
+        (true, ..) => Diagnostic::error(UNWRITABLE, format!("cannot change anything in {shown}: {whose}"))
             .causes(vec!["Permission denied".to_owned()]),
         (false, 1, true) => {
-            Diagnostic::error("homes.no-access", format!("cannot use {shown}, or what is in it: {whose}"))
+            Diagnostic::error("homes.no-access", format!("cannot use the files in {shown}: {whose}"))
         }
         _ => Diagnostic::error("homes.no-access", format!("cannot use {shown}: {whose}")),
     };

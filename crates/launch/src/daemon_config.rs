@@ -8,6 +8,7 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use crate::context::{Context, Options};
 use crate::diagnostic::{Class, Diagnostic, PROGRAM};
 use crate::outcome::Outcome;
+use crate::words::backup;
 
 /// The stable code of a daemon's config that no daemon can read.
 const DAMAGED: &str = "daemon.config-damaged";
@@ -78,9 +79,10 @@ pub(crate) fn settle_daemon_config(
     if !context.daemons.live(None).is_empty() {
         let kept = lock.keep_misplaced().map_err(|error| Diagnostic::from(&error))?;
         outcome.diagnostics.extend(kept.map(|kept| {
-            let SetAside { backup, misplaced, .. } = kept;
+            let SetAside { backup: id, misplaced, .. } = kept;
+            let backup = backup(&id.to_string());
             let message = format!(
-                "{path} {}; it is the backup {backup} now, and is set aside once the daemon that runs has ended",
+                "{path} {}; it is {backup} now, and is set aside once the running daemon has ended",
                 is(&misplaced)
             );
             Diagnostic::warning(code(&misplaced), message).at(path).hint(format!("{PROGRAM} daemon restart"))
@@ -90,7 +92,7 @@ pub(crate) fn settle_daemon_config(
     let done = lock.set_misplaced_aside().map_err(|error| Diagnostic::from(&error))?;
     outcome.diagnostics.extend(done.map(|done| {
         let then = match (&done.restored_from, misplaced.daemon_keys.as_slice()) {
-            (Some(part), _) => format!("the daemon's settings come from the backup {part}"),
+            (Some(part), _) => format!("the daemon's settings come from {}", backup(&part.to_string())),
             (None, []) => "the daemon begins at its defaults".to_owned(),
             (None, keys) => format!("the daemon's own settings stay: {}", keys.join(", ")),
         };
@@ -98,8 +100,11 @@ pub(crate) fn settle_daemon_config(
             [] => String::new(),
             members => format!(", without {}, which no daemon can read", members.join(", ")),
         };
-        let message =
-            format!("{path} {}; it is the backup {} now, and {then}{without}", was(&done), done.backup);
+        let message = format!(
+            "{path} {}; it is {} now, and {then}{without}",
+            was(&done),
+            backup(&done.backup.to_string())
+        );
         Diagnostic::warning(SET_ASIDE, message).at(path).hint(format!("{PROGRAM} config history"))
     }));
     Ok(())

@@ -8,10 +8,10 @@ use myownllm_daemon::Decision;
 
 use crate::context::{Context, Options};
 use crate::daemons::CONFIG_LIMIT;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::home::{orphan_diagnostic, settle_live};
 use crate::identity::identity_answer;
-use crate::networks::{ConnectedDaemon, Reconciled, Wanted, reconcile, reconcile_diagnostics};
+use crate::networks::{ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, reconcile, reconcile_diagnostics};
 use crate::start::refusal_diagnostic;
 use crate::trust::{ensure_changeable, wrote_where_others_can};
 use crate::waiting::lock_home;
@@ -96,6 +96,13 @@ pub fn edit_config(
         true => follow(context, options, (&*lock, &updated.document), &mut diagnostics),
         false => Followed::NotAsked,
     };
+    if let Followed::Daemon(Reconciled { backup: Some(kept), .. }) = &followed
+        && kept.unsaved.iter().eq(&change.network_id)
+    {
+        // The user has just removed this network, and the answer names the command that undoes it.
+        let kept = diagnostics.iter_mut().filter(|told| told.code == NETWORKS_KEPT);
+        kept.for_each(|told| told.severity = Severity::Info);
+    }
     // Releases the lock only now: another process that changes the active network would otherwise
     // bring the daemon in line with its own change meanwhile.
     drop(lock);

@@ -7,6 +7,7 @@ use myownllm_config_store::{FileShape, Report};
 
 use crate::diagnostic::{Diagnostic, PROGRAM};
 use crate::hints::edit;
+use crate::words::count;
 
 /// The stable code of settings that a repair could not bring back.
 pub const LOSSES: &str = "salvage.defaults";
@@ -14,7 +15,7 @@ pub const LOSSES: &str = "salvage.defaults";
 /// A setting at a default that has an effect of its own: it deletes, opens, or switches something
 /// off.
 struct Loss {
-    /// The effect, as a sentence.
+    /// The effect, as a clause.
     consequence: String,
     /// The setting and the value that undoes it, as `config set` takes it.
     setting: &'static str,
@@ -33,18 +34,18 @@ fn losses(document: &Document, report: &Report) -> Vec<Loss> {
     let loss = |consequence: String, setting| Loss { consequence, setting };
     let mut losses = Vec::new();
     if cleanup.conversations && is_reset("auto_cleanup", "conversations") {
-        let consequence = "The app deletes old conversations.".to_owned();
+        let consequence = "the app deletes old conversations".to_owned();
         losses.push(loss(consequence, "auto_cleanup.conversations=false"));
     }
     if cleanup.models && (is_reset("auto_cleanup", "models") || is_reset("model_cleanup_days", "")) {
         let after = if days == 1.0 { "a day".to_owned() } else { format!("{days} days") };
         losses.push(loss(
-            format!("The app deletes models that are not used for {after}."),
+            format!("the app deletes models that are not used for {after}"),
             "auto_cleanup.models=false",
         ));
     }
     if config.api.enabled && config.api.bearer_token.is_none() && is_reset("api", "bearer_token") {
-        let consequence = "The app's API answers without a token.".to_owned();
+        let consequence = "the app's API answers without a token".to_owned();
         losses.push(loss(consequence, "api.enabled=false"));
     }
     // A repair switches no network on, and the daemon's half of the config does not tell whether
@@ -54,7 +55,7 @@ fn losses(document: &Document, report: &Report) -> Vec<Loss> {
         _ => report.restored_from.is_none() && !report.kept_keys.iter().any(|key| key == "cloud_mesh"),
     };
     if !config.cloud_mesh.enabled && is_mesh_reset {
-        losses.push(loss("The mesh is switched off.".to_owned(), "cloud_mesh.enabled=true"));
+        losses.push(loss("the mesh is switched off".to_owned(), "cloud_mesh.enabled=true"));
     }
     losses
 }
@@ -77,19 +78,17 @@ pub fn lost_settings(
     if keys.is_empty() || is_harmless {
         return None;
     }
-    let harm: String = losses.iter().map(|loss| format!(" {}", loss.consequence)).collect();
-    let is_one = keys.len() == 1;
-    let (verb, when) = match is_written {
-        true if is_one => ("is", "now"),
-        true => ("are", "now"),
-        false => ("would be", "then"),
+    let harm: Vec<&str> = losses.iter().map(|loss| loss.consequence.as_str()).collect();
+    let harm = if harm.is_empty() { String::new() } else { format!(" Consequences: {}.", harm.join("; ")) };
+    let be = match (is_written, keys.len()) {
+        (false, _) => "would be",
+        (true, 1) => "is",
+        (true, _) => "are",
     };
-    let (subject, object, place, list) = match is_one {
-        true => ("1 setting".to_owned(), "it", "its default", "It is"),
-        false => (format!("{} settings", keys.len()), "them", "the defaults", "They are"),
-    };
+    let (them, there) = if keys.len() == 1 { ("it", "its default") } else { ("them", "their defaults") };
     let message = format!(
-        "{subject} {verb} lost, as no backup has {object}, and at {place} {when}.{harm} {list}: {}",
+        "{} {be} lost, as no backup has {them}, and {be} at {there}.{harm} Settings: {}",
+        count(keys.len(), "setting"),
         keys.join(", ")
     );
     let undo: Vec<&str> = losses.iter().map(|loss| loss.setting).collect();

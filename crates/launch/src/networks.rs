@@ -210,22 +210,25 @@ pub fn reconcile_diagnostics(reconciled: &Reconciled, program: &str) -> Vec<Diag
         .collect()
 }
 
+/// The stable code of a backup of networks that the daemon left.
+pub(crate) const NETWORKS_KEPT: &str = "daemon.networks-kept";
+
 fn kept_diagnostic(backup: &NetworkBackup, program: &str) -> Diagnostic {
     let number = backup.id.sequence();
     let (message, hint) = match backup.unsaved.as_slice() {
         [] => (
-            format!("the backup {number} keeps settings of a network that only the daemon had"),
+            format!("backup {number} keeps settings of a network that only the daemon had"),
             format!("{program} config history"),
         ),
         unsaved => (
             format!(
-                "the daemon left {}, which the app has not saved; the backup {number} keeps the settings",
+                "the daemon left {}, which the app has not saved; backup {number} keeps the settings",
                 shortened(&unsaved.join(", "), LONGEST_NAME)
             ),
             format!("{program} config restore {number} --as-is && {program} repair"),
         ),
     };
-    Diagnostic::warning("daemon.networks-kept", message).hint(hint)
+    Diagnostic::warning(NETWORKS_KEPT, message).hint(hint)
 }
 
 fn step_diagnostic(

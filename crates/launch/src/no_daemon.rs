@@ -73,8 +73,7 @@ fn newer_config(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic>
         return None;
     }
     let message = format!(
-        "the daemon's config {path} is of version {version}, which is newer than the daemon: it does not start \
-            on it"
+        "the daemon's config {path} has format {version}, and the daemon is older: it does not start on it"
     );
     let logs = format!("{PROGRAM} daemon logs");
     let diagnostic = Diagnostic::error("daemon.config-newer", message).at(path).hint(logs);

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::context::{Context, Options};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::Diagnostic;
+use crate::words::backup;
 
 /// A config that was healthy before and that a daemon has overwritten again.
 #[derive(Clone, Debug, Serialize)]
@@ -53,17 +54,14 @@ impl Relapse {
 
     /// Returns the relapse as a diagnostic for a person.
     pub fn diagnostic(&self, context: &Context<'_>, options: &Options<'_>) -> Diagnostic {
-        let copy = &self.healthy_copy;
         let who = match self.suspects.is_empty() {
-            true => {
-                "something still starts a daemon in the app's directory, such as an older version of the \
-                 app; \
-                    none was seen running now"
-            }
-            false => "something still starts a daemon in the app's directory",
+            true => ", such as an older version of the app; no such daemon runs now",
+            false => "",
         };
         let message = format!(
-            "the config was healthy before (as {copy} has it), and a daemon wrote over it again: {who}"
+            "the config was healthy before ({}), and a daemon wrote over it since: something still starts a \
+             daemon in the app's directory{who}",
+            backup(&self.healthy_copy)
         );
         let pids: Vec<String> = self.suspects.iter().map(|suspect| suspect.pid.to_string()).collect();
         let hint = match pids.is_empty() || cfg!(windows) {

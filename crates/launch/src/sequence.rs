@@ -83,6 +83,7 @@ fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome)
     name_one_cause(context.disk, context.layout, &mut outcome.diagnostics);
     // The error that a newer config is for a launch tells what the look at it found.
     let is_told = |code: &str| outcome.diagnostics.iter().any(|told| told.is_error() && told.code == code);
+    let is_newer = is_told("store.newer");
     let findings = outcome.findings.iter().filter(|found| !is_told(found.code));
     let findings: Vec<Diagnostic> = findings.map(Diagnostic::from).collect();
     outcome.diagnostics.extend(findings);
@@ -96,7 +97,8 @@ fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome)
         is_written,
         is_myownllm,
     );
-    outcome.diagnostics.extend(lost);
+    // A config of a newer version is never written.
+    outcome.diagnostics.extend(lost.filter(|_| !is_newer));
     outcome.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.complete_hint(options.program));
 }
 

@@ -55,7 +55,8 @@ pub fn escape_controls(text: &str) -> String {
 #[must_use]
 pub fn is_control(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2066}'..='\u{2069}')
 }
 
 /// The number of names that a line shows. Nobody would read through more.
@@ -168,7 +169,7 @@ pub const UNSEEN: &str = "cannot be looked for (see below)";
 #[must_use]
 pub fn identity_words(key: &Answer) -> String {
     match key {
-        Answer::Sound { key, .. } => format!("{}  (in the daemon's home)", key.device_id),
+        Answer::Sound { key, .. } => format!("{}  (in the daemon home)", key.device_id),
         Answer::Pending { key, .. } => format!("{}  (still at the old location)", key.device_id),
         Answer::NoneYet => "none yet; the daemon makes one at its first start".to_owned(),
         Answer::Refused(refusal) => format!("cannot be used: {}", refusal.problem),

@@ -113,7 +113,7 @@ impl LiveDaemon {
 #[non_exhaustive]
 pub enum MigrationError {
     /// A file exists, but cannot be read or inspected. Unreadable is not absent.
-    #[error("{} is there but cannot be read", .path.display())]
+    #[error("cannot read {}", .path.display())]
     Unreadable {
         /// The path.
         path: PathBuf,
@@ -122,7 +122,7 @@ pub enum MigrationError {
         source: DiskError,
     },
     /// A step failed.
-    #[error("the move failed at {}", .path.display())]
+    #[error("cannot finish the move at {}", .path.display())]
     Failed {
         /// The path that the step should have moved, made or removed.
         path: PathBuf,
@@ -131,7 +131,7 @@ pub enum MigrationError {
         source: DiskError,
     },
     /// A sync failed. That is final: files whose removal depended on it are kept.
-    #[error("what was written to {} could not be made durable", .path.display())]
+    #[error("cannot sync {} to the disk", .path.display())]
     FlushFailed {
         /// The path.
         path: PathBuf,
@@ -140,20 +140,20 @@ pub enum MigrationError {
         source: DiskError,
     },
     /// A file changed during its copy, so the copy was removed.
-    #[error("{} changed while it was being moved", .path.display())]
+    #[error("cannot move {}: it changed meanwhile", .path.display())]
     Changed {
         /// The path.
         path: PathBuf,
     },
     /// A file existed at the inspection and is gone now.
-    #[error("{} went away while the move ran", .path.display())]
+    #[error("cannot move {}: it went away meanwhile", .path.display())]
     Vanished {
         /// The path.
         path: PathBuf,
     },
     /// The identity file stays in its place until everything that belongs to it has moved: its
     /// presence at the destination means "done".
-    #[error("the key {} stays until everything that belongs with it has moved", .path.display())]
+    #[error("cannot move the identity file {} before everything that belongs with it", .path.display())]
     IdentityHeldBack {
         /// The identity file.
         path: PathBuf,
@@ -277,7 +277,7 @@ pub enum MigrationError {
         command: String,
     },
     /// The check for a daemon that still writes one of the homes failed.
-    #[error("whether a daemon runs at {} cannot be told: {}", .daemon.socket.display(), .daemon.note)]
+    #[error("cannot check for a daemon at {}: {}", .daemon.socket.display(), .daemon.note)]
     UnknownDaemon {
         /// The daemon's socket, and the reason why the check failed.
         daemon: LiveDaemon,

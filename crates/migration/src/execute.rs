@@ -91,10 +91,11 @@ fn check_preconditions(
     disk.ensure_locks(plan.homes.app.as_ref()).map_err(|error| vec![MigrationError::OutsideLock(error)])?;
     let refusal = |daemon: LiveDaemon, stop_failed: Option<String>| {
         // The hint must not repeat a command that has just failed.
+        let is_kill = daemon.kind != LiveKind::Legacy || plan.stop_legacy_daemon;
         let command = match (daemon.pid, &daemon.hint) {
             (_, Some(hint)) if stop_failed.is_some() => hint.clone(),
             (Some(pid), _) if stop_failed.is_some() && !cfg!(windows) => format!("kill -KILL {pid}"),
-            (Some(pid), _) if !cfg!(windows) => format!("kill {pid}"),
+            (Some(pid), _) if is_kill && !cfg!(windows) => format!("kill {pid}"),
             _ if stop_failed.is_some() => format!("ls -ld {}", quote(&daemon.socket)),
             _ => format!("{} migrate --stop-legacy-daemon", plan.homes.program),
         };

@@ -1114,10 +1114,11 @@ impl LiveDaemons for Alive {
 
 #[test]
 fn a_live_daemon_stops_the_move_or_is_stopped() {
-    for (options, lives, outcome) in [
-        (Options::forward(), 1, Outcome::Refused),
-        (Options::forward().stopping_legacy_daemon(true), 1, Outcome::Done),
-        (Options::forward().stopping_legacy_daemon(true), 2, Outcome::Refused),
+    let stopping = Options::forward().stopping_legacy_daemon(true);
+    for (options, lives, outcome, hint) in [
+        (Options::forward(), 1, Outcome::Refused, "myownllm-mesh migrate --stop-legacy-daemon"),
+        (stopping.clone(), 1, Outcome::Done, ""),
+        (stopping, 2, Outcome::Refused, "kill 77"),
     ] {
         let home = Home::full();
         let before = home.tree();
@@ -1127,7 +1128,7 @@ fn a_live_daemon_stops_the_move_or_is_stopped() {
         assert_eq!(report.outcome, outcome, "{report:#?}");
         if outcome == Outcome::Refused {
             assert_eq!(report.refusals[0].code(), "daemon.legacy-running");
-            assert_eq!(report.refusals[0].hint().as_deref(), Some("kill 77"));
+            assert_eq!(report.refusals[0].hint().as_deref(), Some(hint));
             assert!(report.refusals[0].to_string().contains("77"));
             assert_eq!(home.tree(), before);
         }

@@ -13,7 +13,8 @@ pub enum PathsError {
     /// Nothing names the user's home: the variable is unset or empty, and the system knows no home
     /// of the user.
     #[error(
-        "finding the user's home: {variable} is not set, or empty, and the system knows no home of this user"
+        "cannot find the user's home: {variable} is not set, or empty, and the system knows no home of \
+         this user"
     )]
     NoHome {
         /// The variable that should name the home.
@@ -32,7 +33,7 @@ pub enum PathsError {
     },
     /// The user's home is a relative path, which would mean another directory for every working
     /// directory.
-    #[error("finding the user's home: {home} is a relative path (from {rule})")]
+    #[error("cannot use the home {home}: it is a relative path (from {rule})")]
     RelativeHome {
         /// The path as it was given.
         home: Utf8PathBuf,
@@ -67,9 +68,8 @@ pub enum PathsError {
     },
     /// The daemon's home is the app's home, is above it, or lies outside it.
     #[error(
-        "checking the daemon's home {daemon_home}: it {relation} the app's home {app_home}{}; the daemon rewrites the \
-            config.json of the directory \
-         it lives in, so it needs one of its own",
+        "cannot use the daemon home {daemon_home}: it {relation} the app's home {app_home}{}; the daemon \
+         rewrites the config.json of its directory, so it needs a directory of its own",
         leads_to(really.as_deref())
     )]
     Overlap {
@@ -85,7 +85,7 @@ pub enum PathsError {
     },
     /// An entry that is not a directory has the name of the daemon's home, or of a directory on the
     /// way to it.
-    #[error("checking the daemon's home {daemon_home}: {at} is {what}")]
+    #[error("cannot use the daemon home {daemon_home}: {at} is {what}")]
     NotADirectory {
         /// The daemon's home.
         daemon_home: Utf8PathBuf,
@@ -96,9 +96,9 @@ pub enum PathsError {
     },
     /// The socket's path does not fit into the kernel's address.
     #[error(
-        "checking the socket path {socket}: it has {length} bytes, and the system allows {limit}; the daemon's \
-            config can name a shorter \
-         one: {{\"daemon\": {{\"control_socket\": \"/a/shorter/path.sock\"}}}}"
+        "cannot use the socket path {socket}: it has {length} bytes, and the system allows {limit}; the \
+         daemon's config can name a shorter one: \
+         {{\"daemon\": {{\"control_socket\": \"/a/shorter/path.sock\"}}}}"
     )]
     SocketTooLong {
         /// The socket.
@@ -113,8 +113,8 @@ pub enum PathsError {
     /// The control socket in the daemon's config is not an address at which a program could find
     /// the daemon.
     #[error(
-        "{config} names the control socket {named:?} at /daemon/control_socket, which {why}: put a short absolute \
-            path there, or take it out"
+        "cannot use the control socket {named:?}, which {config} names at /daemon/control_socket: it {why}; \
+         put a short absolute path there, or take it out"
     )]
     ControlSocket {
         /// The named socket.
@@ -125,7 +125,7 @@ pub enum PathsError {
         config: Utf8PathBuf,
     },
     /// A path could not be looked at. This is not the same as "not there".
-    #[error("looking at {}", path.display())]
+    #[error("cannot look at {}", path.display())]
     Lookup {
         /// The path.
         path: PathBuf,
@@ -197,7 +197,8 @@ impl PathsError {
             // A symlink gives the home a second path. The directory is new and of the user's own,
             // because nobody but root can put a symlink beside the home.
             Self::HomeNotUtf8 { home, program } if cfg!(unix) => Some(format!(
-                "home=$(mktemp -d /var/tmp/home.XXXXXX)/home && ln -s {} \"$home\" && {program} --home \"$home\" status",
+                "home=$(mktemp -d /var/tmp/home.XXXXXX)/home && ln -s {} \"$home\" && \
+                 {program} --home \"$home\" status",
                 quoted(home)
             )),
             Self::HomeNotUtf8 { program, .. } => Some(format!("{program} --home /path/to/home status")),

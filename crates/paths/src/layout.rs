@@ -18,7 +18,7 @@ pub enum Rule {
     InUserHome,
     /// A fixed name in the app's home.
     InAppHome,
-    /// A fixed name in the daemon's home.
+    /// A fixed name in the daemon home.
     InDaemonHome,
     /// A fixed name in the stand-alone daemon's home.
     InSharedHome,
@@ -44,12 +44,12 @@ impl Rule {
     pub const fn describe(self) -> &'static str {
         match self {
             Self::ExplicitHome => "given with --home",
-            Self::SystemHome => "the system's home directory",
+            Self::SystemHome => "the home of this user",
             Self::InUserHome => "in the user's home",
             Self::InAppHome => "in the app's home",
-            Self::InDaemonHome => "in the daemon's home",
+            Self::InDaemonHome => "in the daemon home",
             Self::InSharedHome => "in the shared daemon's home",
-            Self::LegacyPlace => "where the daemon kept it in the app's home",
+            Self::LegacyPlace => "at the old location in the app's home",
             Self::MeshHomeVariable => "given with the daemon's home variable",
             Self::MeshHomeVariableInsideApp => {
                 "the default: the daemon's home variable leads to the app's home or inside it"

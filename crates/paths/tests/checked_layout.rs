@@ -342,7 +342,7 @@ fn the_socket_is_checked_for_its_length() {
         (error.code(), error.path()),
         ("paths.control-socket", Some(checked.daemon_config.as_std_path()))
     );
-    assert!(error.to_string().contains("\"m.sock\" at /daemon/control_socket"), "{error}");
+    assert!(error.to_string().contains("cannot use the control socket \"m.sock\", which "), "{error}");
 }
 
 /// A disk of plain directories, each with an identity, that can fail and counts its calls.

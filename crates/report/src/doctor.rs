@@ -5,6 +5,7 @@ use myownllm_launch::{Check, Checks, Mark};
 use serde_json::{Value, json};
 
 use crate::screen::Page;
+use crate::verdict::LOOK;
 
 /// Returns the checks, those that passed only with `verbose`.
 #[must_use]
@@ -49,7 +50,7 @@ fn page(checks: &Checks, verbose: bool) -> Page {
         some => page.line(format!("To put {some} of these {troubles} right:")),
     }
     page.copied(2, "", first);
-    if access.is_some() {
+    if access.is_some_and(|access| !access.ends_with(LOOK)) {
         page.copied(2, "", repair);
     }
     page

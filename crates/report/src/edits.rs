@@ -66,8 +66,8 @@ fn aftermath(edit: &Edit, undo: Option<&str>) -> Page {
     let mut page = Page::default();
     match &edit.followed {
         Followed::Daemon(reconciled) => page.line(format!("The daemon: {}", networks_line(reconciled))),
-        Followed::NoDaemon => page.line("No daemon runs; the next launch follows."),
-        Followed::Failed => page.line("It is saved, and the daemon was not told (see below)."),
+        Followed::NoDaemon => page.line("No daemon runs: the next launch applies the change."),
+        Followed::Failed => page.line("Saved, and the daemon was not told (see below)."),
         Followed::NotAsked => {}
     }
     if let Some(undo) = undo {

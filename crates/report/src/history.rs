@@ -1,6 +1,7 @@
 //! The backups of the config for a person and for a program.
 
 use myownllm_config_store::{BackupKind, HistoryEntry, Restored, StoreError};
+use myownllm_launch::words::backup;
 use serde_json::{Value, json};
 
 use crate::run_log::{self, Entry, Trace};
@@ -20,23 +21,17 @@ pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
     }
     let runs = run_log::read(&run_log::path(home.layout));
     let mut page = Page::default();
-    page.row(
-        format!("{:>6}  {:<18}{:<12}{:>7}  {:<9}", "ID", "made (UTC)", "age", "bytes", "shape"),
-        COLUMN,
-        "why it was kept",
-    );
+    let head = |[id, made, age, bytes, shape]: [&str; 5]| {
+        format!("{id:>6}  {made:<18}{age:<12}{bytes:>7}  {shape:<9}")
+    };
+    page.row(head(["ID", "made (UTC)", "age", "bytes", "shape"]), COLUMN, "why it was kept");
     let mut rows = Vec::new();
     for entry in &entries {
         let reason = reason(entry, &runs);
         let shape = json!(entry.shape);
-        let head = format!(
-            "{:>6}  {:<18}{:<12}{:>7}  {:<9}",
-            entry.id.sequence(),
-            utc_minutes(entry.made_ms),
-            ago(entry.made_ms, home.now_ms),
-            entry.bytes,
-            shape.as_str().unwrap_or_default()
-        );
+        let (id, bytes) = (entry.id.sequence().to_string(), entry.bytes.to_string());
+        let (made, age) = (utc_minutes(entry.made_ms), ago(entry.made_ms, home.now_ms));
+        let head = head([&id, &made, &age, &bytes, shape.as_str().unwrap_or_default()]);
         let mark = match (entry.current, entry.intact, entry.is_restorable()) {
             (true, ..) => "  <- now",
             (_, false, _) => "  DAMAGED",
@@ -70,7 +65,7 @@ fn reason(entry: &HistoryEntry, runs: &[Entry]) -> String {
         (Some(run), _) => format!("before: {}", run.command),
         (None, BackupKind::Good) => "a healthy config".to_owned(),
         (None, BackupKind::Kept) => "set aside, never removed".to_owned(),
-        (None, BackupKind::DaemonPart) => "the daemon's half".to_owned(),
+        (None, BackupKind::DaemonPart) => "the daemon's part".to_owned(),
         _ => String::new(),
     }
 }
@@ -79,15 +74,16 @@ fn reason(entry: &HistoryEntry, runs: &[Entry]) -> String {
 #[must_use]
 pub fn restored(home: &HomeView<'_>, restored: &Restored) -> (Page, Value) {
     let path = home.short(&home.layout.app_config);
+    let from = backup(&restored.from.to_string());
     let mut page = Page::default();
     page.line(match restored.changed {
-        true => format!("Restored {} to {path}.", restored.from),
-        false => format!("{path} holds {} already.", restored.from),
+        true => format!("Restored {from} to {path}."),
+        false => format!("{path} is the same as {from}: nothing to restore."),
     });
-    if let Some(backup) = home.backups().iter().find(|entry| Some(&entry.id) == restored.backup.as_ref()) {
-        let as_is = if backup.is_restorable() { "" } else { " --as-is" };
+    if let Some(entry) = home.backups().iter().find(|entry| Some(&entry.id) == restored.backup.as_ref()) {
+        let as_is = if entry.is_restorable() { "" } else { " --as-is" };
         page.line("To undo this:");
-        page.copied(2, "", format!("{} config restore {}{as_is}", home.program, backup.id.sequence()));
+        page.copied(2, "", format!("{} config restore {}{as_is}", home.program, entry.id.sequence()));
     }
     let data = json!({ "restored": restored.from, "backup": restored.backup, "changed": restored.changed });
     (page, data)

@@ -13,7 +13,7 @@ use crate::text::{long, rfc3339};
 use crate::view::HomeView;
 
 /// The column at which the texts begin.
-const COLUMN: usize = 11;
+const COLUMN: usize = 15;
 
 /// The entries of the page and of the document so far.
 struct Files<'a> {
@@ -30,7 +30,7 @@ pub fn identity(home: &HomeView<'_>, scan: &Scan) -> (Page, Value, Vec<Diagnosti
     let mut files = Files { home, page: Page::default(), list: Vec::new(), diagnostics: Vec::new() };
     files.diagnostics.extend(verdict.refusal().map(Diagnostic::from));
     for (seen, path, place) in [
-        (&scan.daemon, &scan.places.daemon.identity, "the daemon's home"),
+        (&scan.daemon, &scan.places.daemon.identity, "the daemon home"),
         (&scan.app, &scan.places.app.identity, "the old location"),
     ] {
         files.place(&seen.state, path.as_std_path(), place);
@@ -43,7 +43,7 @@ pub fn identity(home: &HomeView<'_>, scan: &Scan) -> (Page, Value, Vec<Diagnosti
     }
     let refusal = verdict.refusal();
     if list.is_empty() && refusal.is_some() {
-        page.line("There is no identity file in its place.");
+        page.line("The identity file is not in its place.");
     }
     page.page(ways_out(refusal));
     let active = list.iter().find(|entry| entry["state"] == "valid");
@@ -76,12 +76,15 @@ fn ways_out(refusal: Option<&Refusal>) -> Page {
     if must_choose {
         page.line("Choose the identity that your peers know:");
     }
-    let mut heading = Some("Other ways out:").filter(|_| ways.len() > 1);
+    let mut heading = Some("Other ways out:");
     for way in ways.iter().skip(1) {
         let Some(command) = way.command() else { continue };
         match way {
             WayOut::BringBack { device_id, .. } if must_choose => {
                 page.line(device_id.as_deref().unwrap_or("(no readable Device ID)"));
+            }
+            WayOut::GiveUpPeers { .. } => {
+                page.line("Only if it is lost for good (every peer has to approve this device anew):");
             }
             _ => heading.take().into_iter().for_each(|heading| page.line(heading)),
         }
@@ -107,12 +110,12 @@ impl Files<'_> {
         let shown = self.home.short(path);
         self.page.row("Device ID", COLUMN, &key.device_id);
         self.page.row("label", COLUMN, if key.label.is_empty() { "(none)" } else { &key.label });
-        self.page.row("key file", COLUMN, format!("{shown}  ({place})"));
+        self.page.row("identity file", COLUMN, format!("{shown}  ({place})"));
     }
 
     fn other(&mut self, state: &str, path: &Path, place: &str, what: &str) {
         let shown = self.home.short(path);
-        self.page.row("key file", COLUMN, format!("{shown}  ({place}) {what}"));
+        self.page.row("identity file", COLUMN, format!("{shown}  ({place}) {what}"));
         self.list.push(json!({ "state": state, "path": long(path), "place": place }));
     }
 
@@ -151,7 +154,7 @@ impl Files<'_> {
         {
             return;
         }
-        let diagnostic = Diagnostic::error(code, format!("the key file {} {what}", long(path))).at(path);
+        let diagnostic = Diagnostic::error(code, format!("the identity file {} {what}", long(path))).at(path);
         self.diagnostics.push(diagnostic.class(class_of(code)).hint("myownllm-mesh doctor"));
     }
 }

@@ -56,16 +56,18 @@ pub(crate) fn report_lines(home: &HomeView<'_>, repair: &Repair<'_>) -> Page {
         row(verb("recovered", "recovers"), listed(&report.recovered_networks));
     }
     if let Some(copy) = &report.restored_from {
-        row(verb("restored", "restores"), format!("{}  (from {copy})", all(&report.restored_keys)));
+        row(verb("restored", "restores"), format!("{}  (from {})", all(&report.restored_keys), backup(copy)));
     }
     if !report.reset_keys.is_empty() && !are_losses_told(diagnostics) {
         row("at defaults", format!("{}  (no good backup has them)", all(&report.reset_keys)));
     }
-    if report.shape == FileShape::Daemon && report.restored_from.is_none() && !report.kept_keys.is_empty() {
-        row(verb("kept", "keeps"), format!("{}  (as the daemon has them)", all(&report.kept_keys)));
-    }
-    if report.shape == FileShape::Corrupt && !report.kept_keys.is_empty() {
-        row(verb("kept", "keeps"), format!("{}  (complete in the damaged file)", all(&report.kept_keys)));
+    let kept = match report.shape {
+        FileShape::Daemon if report.restored_from.is_none() => Some("as the daemon has them"),
+        FileShape::Corrupt => Some("complete in the damaged file"),
+        _ => None,
+    };
+    if let Some(why) = kept.filter(|_| !report.kept_keys.is_empty()) {
+        row(verb("kept", "keeps"), format!("{}  ({why})", all(&report.kept_keys)));
     }
     if !report.stripped_keys.is_empty() {
         row(verb("taken out", "takes out"), format!("{}  (the daemon's)", all(&report.stripped_keys)));
@@ -74,7 +76,7 @@ pub(crate) fn report_lines(home: &HomeView<'_>, repair: &Repair<'_>) -> Page {
         use myownllm_config_store::DaemonHalf;
         let there = path(&home.layout.daemon_config);
         row(
-            "daemon's half",
+            "daemon's part",
             match half {
                 DaemonHalf::Written => format!("{} {there}", verb("is now", "becomes")),
                 DaemonHalf::Exists => format!("is in {there} already"),
@@ -83,7 +85,9 @@ pub(crate) fn report_lines(home: &HomeView<'_>, repair: &Repair<'_>) -> Page {
         );
     }
     match &report.backup {
-        Some(copy) => row("previous file", format!("kept as {copy} in {}", path(&home.layout.backups))),
+        Some(copy) => {
+            row("previous file", format!("kept as {} in {}", backup(copy), path(&home.layout.backups)))
+        }
         None if steps.iter().any(|step| matches!(step, Step::KeepPrevious { .. })) => {
             row(
                 "previous file",
@@ -139,11 +143,11 @@ pub(crate) fn choice<'a>(home: &HomeView<'_>, errors: impl Iterator<Item = &'a M
             let with = format!("{} and {}", count(side.rosters, "roster"), count(side.states, "state"));
             page.row("", COLUMN, format!("made {}, with {with}", made(side.key.created_at.as_deref())));
         }
-        page.line("Keep the one that your peers know; it is the one that lies with the rosters as a rule:");
+        page.line("Keep the one that your peers know, as a rule the one with the rosters:");
         for place in places {
             page.copied(2, "", format!("{command} --keep-identity {place}"));
         }
-        page.line("The other is set aside beside it, and can be put back.");
+        page.line("The other one stays beside it under another name, and can be put back.");
         page.gap();
     }
     page
@@ -194,7 +198,7 @@ pub(crate) fn config_line(home: &HomeView<'_>, outcome: &Outcome) -> String {
         (FileShape::App, true) => "healthy",
         (FileShape::App | FileShape::Unknown, false) => "brought up to date",
         (FileShape::Unknown, true) => "completed in memory alone",
-        (FileShape::Missing, false) if !outcome.has_repaired() => "written new",
+        (FileShape::Missing, false) if !outcome.has_repaired() => "written with the defaults",
         (_, false) => "repaired",
         (FileShape::Missing, true) if outcome.class().is_none() => "another process wrote it meanwhile",
         (FileShape::Missing, true) => "missing; running on defaults",
@@ -207,7 +211,7 @@ pub(crate) fn config_line(home: &HomeView<'_>, outcome: &Outcome) -> String {
 /// Describes a reconciliation in one line.
 pub(crate) fn networks_line(reconciled: &Reconciled) -> String {
     let parts = networks_did(reconciled);
-    if parts.is_empty() { "in line already".to_owned() } else { in_a_line(parts) }
+    if parts.is_empty() { "as saved already".to_owned() } else { in_a_line(parts) }
 }
 
 /// Describes a reconciliation, network by network.
@@ -423,7 +427,7 @@ pub fn repaired(home: &HomeView<'_>, outcome: &Outcome) -> Page {
 /// the consequences of the loss.
 fn of_config(home: &HomeView<'_>, outcome: &Outcome, page: &mut Page) {
     let report = &outcome.config;
-    let back = recovered(home, report).unwrap_or_else(|| "nothing of them, as no backup is there".to_owned());
+    let back = recovered(home, report).unwrap_or_else(|| "none of them, as there is no backup".to_owned());
     page.line(format!("Repaired your settings: recovered {back}."));
     let backups = home.short(&home.layout.backups);
     if let Some(kept) = &report.backup {

@@ -18,7 +18,10 @@ pub fn runs(home: &HomeView<'_>, most: usize) -> (Page, Value) {
     let entries = &entries[entries.len().saturating_sub(most)..];
     let mut page = Page::default();
     if entries.is_empty() {
-        page.line(format!("This program has changed nothing here, as {} tells.", home.short(&path)));
+        page.line(format!(
+            "This program has changed nothing here: {} is empty, or not there.",
+            home.short(&path)
+        ));
     }
     let column = 2 + entries.iter().map(|entry| head(entry).chars().count()).max().unwrap_or(0);
     for entry in entries {

@@ -108,8 +108,8 @@ fn made(home: &HomeView<'_>, report: &Report, moved: &StateMove) -> Page {
     }
     if report.direction == Direction::Undo && class_of(&moved.diagnostics).is_none() {
         page.gap();
-        page.line("The daemon's own config.json stays in its home.");
-        page.line("The next launch of a version that knows the daemon's own home moves all of this again.");
+        page.line("The daemon's own config.json stays in the daemon home.");
+        page.line("The next launch of a version that knows the daemon home moves all of this again.");
     }
     page
 }

@@ -109,7 +109,7 @@ impl Picture<'_> {
             row("", format!("and {} more", self.moved.len() - SHOWN));
         }
         for gone in &self.removed {
-            row(verb("removed", "would remove"), format!("{}  (the same is in the new place)", path(gone)));
+            row(verb("removed", "would remove"), format!("{}  (an identical file is there)", path(gone)));
         }
         for (from, to) in &self.aside {
             row(verb("set aside", "would set aside"), format!("{}  as  {}", path(from), path(to)));
@@ -153,7 +153,7 @@ impl Picture<'_> {
             sides.after(to, dir.is_some(), Tone::Moved, mark("←", to, from));
         }
         for gone in &self.removed {
-            sides.before(gone, false, Tone::Dim, "= is in the new place too".to_owned());
+            sides.before(gone, false, Tone::Dim, "= is there too".to_owned());
         }
         for (from, to) in &self.aside {
             sides.before(from, false, Tone::Changed, format!("→ {}", file_name(to).to_string_lossy()));
@@ -181,7 +181,7 @@ impl Picture<'_> {
                     sides.after(to.as_std_path(), true, Tone::Good, "+ the previous config".to_owned())
                 }
                 Step::PublishDaemonHalf { to, .. } => {
-                    sides.after(to.as_std_path(), false, Tone::Good, "+ the daemon's half".to_owned());
+                    sides.after(to.as_std_path(), false, Tone::Good, "+ the daemon's part".to_owned());
                 }
                 Step::WriteConfig { path, .. } => {
                     sides.after(path.as_std_path(), false, Tone::Good, "+ from a backup".to_owned());

@@ -137,7 +137,7 @@ impl Trace {
 pub fn of_move(report: &Report) -> Vec<String> {
     let done = [
         (report.files_moved(), "moved"),
-        (report.identical_removed.len(), "removed, as the new place has the same:"),
+        (report.identical_removed.len(), "removed, as identical files are there:"),
         (report.set_aside.len(), "set aside"),
         (report.leftovers_removed.len(), "cleared, of a killed run:"),
     ];

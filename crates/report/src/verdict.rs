@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use myownllm_config_model::masking;
 use myownllm_config_store::FileShape;
 use myownllm_identity::{Problem, Refusal, WayOut};
-use myownllm_launch::words::{at_defaults, networks_words};
+use myownllm_launch::words::{count, networks_words};
 use myownllm_launch::{COLLISION, Check, Checks, LaunchPlan, Mark};
 use myownllm_migration::{Direction, Keep};
 use serde_json::{Value, json};
@@ -18,6 +18,9 @@ use crate::view::HomeView;
 
 /// The id of the check of the config's shape.
 const CONFIG: &str = "config.shape";
+
+/// The end of a command that looks at a home with other rights: it gives no access for a repair.
+pub(crate) const LOOK: &str = " status";
 
 /// A command to copy, and its effect.
 type Way = (String, Cow<'static, str>);
@@ -99,7 +102,11 @@ fn summary(view: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeS
         }
         _ => of_problems(view, &home, plan, checks),
     };
-    let is_other = |check: &&Check| check.hint != Some(checks.repair()) && !is_question(check);
+    let is_mended = |check: &Check| {
+        let hint = check.hint.as_deref();
+        hint == Some(&checks.repair()) || (hint.is_some() && hint == checks.access_command())
+    };
+    let is_other = |check: &&Check| !is_mended(check) && !is_question(check);
     let others = troubles(Mark::Warning).into_iter().filter(is_other);
     match others.collect::<Vec<_>>().as_slice() {
         [] => {}
@@ -134,30 +141,46 @@ fn of_problems(view: &HomeView<'_>, home: &str, plan: &LaunchPlan, checks: &Chec
                 _ if loaded.report.wiped.is_some() => "nearly all of your settings are gone",
                 _ => "your settings cannot be read",
             };
-            let back = recovered(view, &loaded.report).unwrap_or_else(|| "none of them".to_owned());
-            let mut lines = vec![format!("{home} has a problem: {what}. A repair recovers {back}.")];
-            if !loaded.report.reset_keys.is_empty() {
-                lines.push(format!("No backup has the rest: {}.", at_defaults(&loaded.report.reset_keys)));
+            let lost = count(loaded.report.reset_keys.len(), "setting");
+            match recovered(view, &loaded.report) {
+                Some(back) => {
+                    let more = format!("No backup has the other {lost}: a repair sets them to the defaults.");
+                    let more = Some(more).filter(|_| !loaded.report.reset_keys.is_empty());
+                    let back = format!("{home} has a problem: {what}. A repair recovers {back}.");
+                    std::iter::once(back).chain(more).collect()
+                }
+                None => vec![
+                    format!("{home} has a problem: {what}, and no backup has them."),
+                    format!("A repair sets {lost} to the defaults."),
+                ],
             }
-            lines
         }
         (None, [first, ..]) => {
-            // A command stands on a line of its own, with nothing behind it.
-            let evidence = refusal_of(plan, first).map(|refusal| refusal.problem.to_string());
-            vec![format!("{home} has a problem: {}.", evidence.as_ref().unwrap_or(&first.evidence))]
+            vec![format!("{home} has a problem: {}.", evidence(plan, first))]
         }
         (None, []) => Vec::new(),
     };
     let barrier = checks.barrier().filter(|_| loaded.is_some());
     if let Some(barrier) = barrier {
-        lines.insert(0, format!("Before a repair: {}.", barrier.evidence));
+        lines.insert(0, format!("In the way of a repair: {}.", barrier.evidence));
     }
-    match problems.len().saturating_sub(usize::from(barrier.is_some())) {
-        0 | 1 => {}
-        2 => lines.push("There is another problem.".to_owned()),
-        many => lines.push(format!("There are {} other problems.", many - 1)),
+    let is_told = |check: &Check| match loaded {
+        Some(_) => check.id == CONFIG || barrier.is_some_and(|barrier| barrier.id == check.id),
+        None => std::ptr::eq(check, problems[0]),
+    };
+    let others: Vec<&Check> = problems.iter().copied().filter(|check| !is_told(check)).collect();
+    match others.as_slice() {
+        [] => {}
+        [one] => lines.push(format!("Another problem: {}.", evidence(plan, one))),
+        more => lines.push(format!("There are {} other problems.", more.len())),
     }
     lines
+}
+
+/// Returns the evidence of a check; for a refusal the problem alone, as its ways out stand on lines
+/// of their own.
+fn evidence(plan: &LaunchPlan, check: &Check) -> String {
+    refusal_of(plan, check).map_or_else(|| check.evidence.clone(), |refusal| refusal.problem.to_string())
 }
 
 /// Returns the refusal of the identity file that a check reports.
@@ -240,13 +263,17 @@ fn ways(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeStat
                     let what = match unfilled(&hint) {
                         Some(_) => "after you put the path of your own backup into it",
                         None if hint.ends_with(" --version") => "shows the version to update",
+                        None if hint.ends_with(LOOK) => "shows the home with root's rights",
+                        None if Some(hint.as_str()) == checks.access_command() => {
+                            "gives access, which a repair needs"
+                        }
                         None => "for this problem",
                     };
                     way(hint, what)
                 }));
             }
-            let is_next =
-                checks.access_command().is_some() || checks.of(Mark::Problem).any(|check| of(&check));
+            let is_next = checks.access_command().is_some_and(|command| !command.ends_with(LOOK))
+                || checks.of(Mark::Problem).any(|check| of(&check));
             let repair = Some(repair.clone()).filter(|_| is_next);
             first.extend(repair);
             first.push(way(ours("doctor"), "shows all that is wrong"));

@@ -86,7 +86,7 @@ fn check(context: &Context) -> Result<Answer, Diagnostic> {
     } else if loaded.pending.repairs() {
         let mut diagnostic = Diagnostic::error(NEEDS_REPAIR, "the config needs a repair")
             .at(&context.layout.app_config)
-            .hint(format!("{} salvage --dry-run", context.program));
+            .hint(format!("{} repair", context.program));
         if let Some(cause) = cause {
             diagnostic.causes.push(cause.message);
             diagnostic.place = cause.place;

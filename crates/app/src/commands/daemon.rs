@@ -71,14 +71,23 @@ fn status(context: &Context) -> Answer {
     let daemons = &libraries.daemons;
     let endpoint = daemons.whereabouts(Mode::OwnLlm);
     let probe = daemons.probe(&endpoint);
-    let (page, data) = daemon_status(&libraries.view(), &endpoint, &probe);
+    let (mut page, data) = daemon_status(&libraries.view(), &endpoint, &probe);
     let options = context.options();
     let orphans = daemons.orphans(probe.pid());
     let orphans = orphans.iter().map(|orphan| orphan_diagnostic(orphan, &options).as_warning());
     let legacy = daemons.live_legacy().filter(|_| probe.is_absent());
+    let is_told = legacy.is_none() && probe.is_absent();
     let state = match legacy {
         Some(legacy) => live_refusal(vec![legacy], &options),
         None => probe_diagnostic(&endpoint, &probe, &options),
     };
-    Answer::data(page, data).with(orphans.chain(state).collect())
+    if is_told {
+        page.line("To start it:");
+        page.copied(2, "", format!("{} launch --detach", context.program));
+    }
+    let mut answer = Answer::data(page, data).with(orphans.chain(state).collect());
+    if is_told {
+        answer.told_by_page.extend(answer.diagnostics.pop());
+    }
+    answer
 }

@@ -64,7 +64,7 @@ fn add(context: &Context, name: &str, activate: bool) -> Result<Answer, Diagnost
         },
         _ => diagnostic,
     })?;
-    let what = if edit.change.created { "Saved" } else { "Saved before:" };
+    let what = if edit.change.created { "Saved" } else { "Saved already:" };
     Ok(told(context, edit, "network add", what))
 }
 
@@ -77,7 +77,7 @@ fn activate(context: &Context, name: Option<&str>) -> Result<Answer, Diagnostic>
     let before = edit.active_before.as_deref();
     let before = before.map_or_else(|| "--none".to_owned(), |name| quote(Path::new(name)));
     let undo = edit.updated.changed.then(|| format!("{} network use {before}", context.program));
-    let what = if name.is_some() { "Active:" } else { "No network is active" };
+    let what = if name.is_some() { "Active:" } else { "No network is active." };
     Ok(told_with(context, edit, "network use", what, undo))
 }
 

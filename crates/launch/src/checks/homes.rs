@@ -28,7 +28,7 @@ impl Examiner<'_, '_> {
             Ok(_) => self.checks.ok(
                 "homes.apart",
                 format!(
-                    "the daemon's home {} is inside the app's and apart from it",
+                    "the daemon home {} is a directory of its own in the app's home",
                     short(&layout.daemon_home, &layout.user_home)
                 ),
             ),
