@@ -203,7 +203,10 @@ fn loss_of_one_setting_is_reported_in_the_singular() {
         disk(Some(br#"{"version": 3, "daemon": {}, "networks": [{"id": "a", "network_id": "home"}]}"#));
     let (outcome, _) = run(&disk, Some(&OneSetting));
     let lost = outcome.diagnostics.iter().find(|found| found.code == LOSSES).unwrap();
-    assert_eq!(lost.message, "1 setting is lost, as no backup has it, and at its default now. It is: theme");
+    assert_eq!(
+        lost.message,
+        "1 setting is lost, as no backup has it, and is at its default. Settings: theme"
+    );
 }
 
 /// The ways out of a refusal name the other app's program.
