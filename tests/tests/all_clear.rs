@@ -344,6 +344,16 @@ fn configs(#[case] home: (Home, Alive)) {
     let config = br#"{"version":3,"identity_path":"/nowhere/id.json","daemon":{},"networks":[]}"#;
     home.put(DAEMON_CONFIG, config, 0o600);
 }))]
+#[case::in_a_renamed_home(settled(|home| rename(home, APP, ".myownllm (1)")))]
+#[case::in_a_renamed_home_beside_a_new_one(settled(|home| {
+    rename(home, APP, "myownllm.old");
+    home.put(CONFIG, b"{}", 0o600);
+}))]
+#[case::lost_with_the_daemon_home(settled(|home| rename(home, MESH, "elsewhere")))]
+#[case::with_a_comment(settled(|home| { let bytes = home.bytes(KEY);
+    home.put(KEY, &[b"// mine\n".as_slice(), &bytes].concat(), 0o600); }))]
+#[case::none_yet_beside_json_of_another_program(empty(|home| home.put(".myownllm/.secrets/tokens.json",
+    br#"{"version":2}"#, 0o600)))]
 fn identities(#[case] home: (Home, Alive)) {
     agree_and_follow(&home.0);
 }

@@ -189,7 +189,7 @@ impl Context {
 }
 
 fn last_restored(layout: &Layout) -> Option<String> {
-    run_log::read(&run_log::path(layout)).pop().and_then(|entry| entry.restored)
+    run_log::read(layout.run_log().as_ref()).pop().and_then(|entry| entry.restored)
 }
 
 /// Makes `--home` absolute: it may be relative to the working directory of the caller.

@@ -174,9 +174,10 @@ impl Scan {
     /// Returns the temporary file of a killed move that holds the only copy of the key: the next
     /// move renames it back.
     fn interrupted_move(&self) -> Option<(&Misplaced, &KeyInfo)> {
-        let first = self.misplaced.first()?;
+        let mut in_homes = self.misplaced.iter().filter(|found| found.renamed_home.is_none()).peekable();
+        let first = *in_homes.peek()?;
         let key = first.identity.key()?;
-        let is_ours = |found: &Misplaced| {
+        let is_ours = |found: &&Misplaced| {
             let name = found.path.file_name().unwrap_or_default().to_string_lossy();
             name.starts_with(TEMP_PREFIX)
                 && name.ends_with(PART_SUFFIX)
@@ -190,7 +191,7 @@ impl Scan {
         };
         // If another file holds the key too, the next move treats the temporary file as
         // superfluous.
-        self.misplaced.iter().all(is_ours).then_some((first, key))
+        in_homes.all(|found| is_ours(&found)).then_some((first, key))
     }
 
     /// Answers for two empty places.
@@ -217,6 +218,7 @@ impl Scan {
         }
         match self.unreadable.first() {
             Some(error) => Answer::Refused(unreadable(error)),
+            None if self.logged.is_some() => Answer::Refused(self.missing()),
             None => Answer::NoneYet,
         }
     }
@@ -254,7 +256,8 @@ impl Scan {
         let found = found.collect();
         let of = |place: &Place<'_>| (place.home.path.clone(), place.seen.known_by.clone());
         let known_by = known_by.iter().map(of).collect();
-        Refusal::new(Problem::Missing { place, found, known_by }, ways)
+        let logged = self.logged.clone();
+        Refusal::new(Problem::Missing { place, found, known_by, logged }, ways)
     }
 
     /// Returns the home that contains a file, if one does.
@@ -268,18 +271,36 @@ impl Scan {
     fn bring_back(&self, to: Option<&Utf8Path>, aside: Option<&Path>) -> Vec<WayOut> {
         let way = |from: &Misplaced| {
             let home = self.home_of(&from.path).unwrap_or(&self.places.daemon);
-            let to = to.unwrap_or(&home.identity);
-            let command = match &from.identity {
-                Identity::Valid(_) => self.move_command(from, to, aside),
-                Identity::Damaged { flaw: Some(flaw), .. } => self.rewrite_command(from, flaw, to, aside),
-                _ => return None,
-            };
+            let own = from.renamed_home.as_ref().map_or(&home.identity, |renamed| &renamed.place);
+            let to = to.unwrap_or(own);
+            let command = self.bring_back_to(from, to, aside)?;
             let device_id = from.key.as_ref().map(|key| key.device_id.clone());
             Some(WayOut::BringBack { from: from.path.clone(), to: to.to_owned(), device_id, command })
         };
         let ways = self.misplaced.iter().filter_map(way);
         let choose = self.must_choose().then_some(WayOut::Choose);
         choose.into_iter().chain(ways).collect()
+    }
+
+    /// Returns the command that brings a found file back to `to`: under its name in the renamed home,
+    /// if the app has no home by now. With the file come the rosters and states beside it, if the home
+    /// has none.
+    fn bring_back_to(&self, from: &Misplaced, to: &Utf8Path, aside: Option<&Path>) -> Option<String> {
+        let app = self.places.app.path.as_std_path();
+        if let Some(renamed) = from.renamed_home.as_ref().filter(|_| !self.has_app_home) {
+            let [dir, app] = [renamed.path.as_path(), app].map(quote);
+            return Some(format!("test -e {app} || mv -n {dir} {app}"));
+        }
+        let command = match &from.identity {
+            Identity::Valid(_) => self.move_command(from, to, aside),
+            Identity::Damaged { flaw: Some(flaw), .. } => self.rewrite_command(from, flaw, to, aside),
+            _ => return None,
+        };
+        let place = self.both_places().into_iter().find(|place| place.home.identity == to);
+        let place = place.filter(|place| !place.seen.has_peers_dir);
+        let (Some(peers), Some(place)) = (&from.peers, place) else { return Some(command) };
+        let verb = if self.home_of(peers).is_some() { "mv -n" } else { "cp -Rpn" };
+        Some(format!("{command} && {verb} {} {}/", quote(peers), quote(&place.home.path)))
     }
 
     /// Returns true if the found files hold different keys, and the rosters and states do not name
@@ -382,18 +403,22 @@ impl Scan {
         }
     }
 
-    /// Returns a command that sets aside the files that know the device, and the found files.
-    /// Returns `None` if one of them lies outside the homes, because the next scan would find it
+    /// Returns a command that sets aside the files that know the device, the found files, and the
+    /// renamed homes that contain one. Returns `None` if one of them lies outside the homes, because the next scan would find it
     /// again.
     fn give_up(&self) -> Option<WayOut> {
         let links = self.dangling.iter().chain(&self.dangling_peers).map(|(link, _)| link);
-        let files: Vec<&PathBuf> = self.misplaced.iter().map(|found| &found.path).chain(links).collect();
+        let renamed = || self.misplaced.iter().filter_map(|found| found.renamed_home.as_ref());
+        let found = self.misplaced.iter().filter(|found| found.renamed_home.is_none());
+        let files: Vec<&PathBuf> = found.map(|found| &found.path).chain(links).collect();
         let of_home = |Place { home, seen }: Place<'_>| {
             let files = files.iter().copied().filter(move |path| self.home_of(path) == Some(home));
-            seen.evidence.iter().chain(files).cloned().collect::<BTreeSet<PathBuf>>()
+            let renamed = renamed().filter(|_| *home == self.places.app).map(|renamed| &renamed.path);
+            seen.evidence.iter().chain(files).chain(renamed).cloned().collect::<BTreeSet<PathBuf>>()
         };
         let all: BTreeSet<PathBuf> = self.both_places().into_iter().flat_map(of_home).collect();
-        if files.iter().copied().chain(&all).any(|path| self.home_of(path).is_none()) {
+        let is_renamed = |path: &Path| renamed().any(|renamed| renamed.path == path);
+        if files.iter().copied().chain(&all).any(|path| self.home_of(path).is_none() && !is_renamed(path)) {
             return None;
         }
         // A file in a directory that is set aside goes with the directory.

@@ -58,8 +58,11 @@ pub struct IdentityPaths {
     pub daemon: Home,
     /// The backups of configs: a backup may name an identity file.
     pub backups: Utf8PathBuf,
-    /// The user's home: a config may name a path relative to it.
+    /// The user's home: a config may name a path relative to it, and a renamed home of the app lies
+    /// in it.
     pub user_home: Utf8PathBuf,
+    /// The run log of the app's home: it shows the Device ID that the home had.
+    pub run_log: Utf8PathBuf,
 }
 
 impl IdentityPaths {
@@ -78,7 +81,8 @@ impl IdentityPaths {
     ) -> Self {
         let (app, daemon) = (Home::new(app_home, files), Home::new(daemon_home, files));
         let user_home = app.path.parent().unwrap_or(&app.path).to_owned();
-        Self { backups: inside(&app.path, &MYOWNLLM.backups_dir), user_home, app, daemon }
+        let run_log = inside(&app.path, &format!("{}.log", MYOWNLLM.program));
+        Self { backups: inside(&app.path, &MYOWNLLM.backups_dir), user_home, run_log, app, daemon }
     }
 
     /// Returns the places of a layout.
@@ -89,6 +93,7 @@ impl IdentityPaths {
             app: Home { config: layout.app_config.clone(), ..places.app },
             backups: layout.backups.clone(),
             user_home: layout.user_home.clone(),
+            run_log: layout.run_log(),
             ..places
         }
     }

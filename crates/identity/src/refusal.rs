@@ -42,7 +42,7 @@ pub struct Candidate {
 pub enum Problem {
     /// The identity file is not in its place, although one existed: a sound one lies elsewhere, or
     /// rosters or states know the device.
-    #[error("the identity file {place} is missing{}", MissingEvidence { found, known_by })]
+    #[error("the identity file {place} is missing{}", MissingEvidence { found, known_by, logged: logged.as_ref() })]
     Missing {
         /// The place of the file.
         place: Utf8PathBuf,
@@ -50,6 +50,8 @@ pub enum Problem {
         found: Vec<FoundElsewhere>,
         /// The rosters and states that know the device, by home.
         known_by: Vec<(Utf8PathBuf, KnownBy)>,
+        /// The run log that shows the Device ID of this home, and the Device ID.
+        logged: Option<(PathBuf, String)>,
     },
     /// The identity file is not a sound one.
     #[error("the identity file {path} is damaged: {why}")]
@@ -364,6 +366,7 @@ impl Serialize for Refusal {
 struct MissingEvidence<'a> {
     found: &'a [FoundElsewhere],
     known_by: &'a [(Utf8PathBuf, KnownBy)],
+    logged: Option<&'a (PathBuf, String)>,
 }
 
 impl fmt::Display for MissingEvidence<'_> {
@@ -385,8 +388,16 @@ impl fmt::Display for MissingEvidence<'_> {
                 write!(f, ", which {} names", config.display())?;
             }
         }
-        if self.known_by.is_empty() || self.found.iter().any(|found| found.damaged.is_none()) {
+        if self.found.iter().any(|found| found.damaged.is_none()) {
             return Ok(());
+        }
+        if self.known_by.is_empty() {
+            return match self.logged {
+                Some((log, id)) => {
+                    write!(f, ", and {} shows that this home had the Device ID {id}", log.display())
+                }
+                None => Ok(()),
+            };
         }
         for (number, (home, known_by)) in self.known_by.iter().enumerate() {
             f.write_str(if number == 0 { ", and " } else { " and " })?;

@@ -32,6 +32,7 @@ pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         known_by: KnownBy::default(),
         evidence: Vec::new(),
         has_secrets: true,
+        has_peers_dir: true,
         blocked: None,
         aside: PathBuf::new(),
         given_up: PathBuf::new(),
@@ -60,6 +61,8 @@ pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         dangling: Vec::new(),
         dangling_peers: Vec::new(),
         named: BTreeSet::new(),
+        logged: None,
+        has_app_home: true,
     };
     if !scan.answer().has_key() {
         search(disk, &mut scan);
@@ -103,10 +106,17 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
             }
         }
     }
+    for (file, renamed) in search.in_renamed_homes() {
+        let found = search.identify(&file, None).filter(|found| !is_lost(&found.identity));
+        misplaced.extend(found.map(|found| Misplaced { renamed_home: Some(renamed), ..found }));
+    }
+    scan.has_app_home = disk.stat(places.app.path.as_std_path()).is_ok();
     for (home, seen) in [(&places.daemon, &mut scan.daemon), (&places.app, &mut scan.app)] {
         search.count_known_by(home, &files, seen);
         let is_dir = |dir: &Path| disk.stat_follow(dir).ok().map(|meta| meta.is_dir());
         seen.has_secrets = is_dir(home.secrets().as_std_path()) == Some(true);
+        let peers = home.rosters.parent().unwrap_or(&home.path);
+        seen.has_peers_dir = disk.stat(peers.as_std_path()).is_ok();
         let blocked = [home.secrets(), &home.path].map(Utf8Path::as_std_path);
         let blocked = blocked.into_iter().find(|dir| is_dir(dir) == Some(false));
         seen.blocked = blocked.map(|dir| (dir.to_owned(), free_beside(disk, dir)));
@@ -128,6 +138,13 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
             seen.evidence.push(roster);
         }
     }
+    let former = PathBuf::from(format!("{}.1", places.run_log));
+    for log in [former, places.run_log.clone().into()] {
+        if let Some(device_id) = search.logged_in(&log) {
+            scan.app.evidence.push(log.clone());
+            scan.logged = Some((log, device_id));
+        }
+    }
     for found in &mut misplaced {
         found.is_named = found.key.as_ref().is_some_and(|key| search.named.contains(&key.public_key));
     }
@@ -141,6 +158,7 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
             !matches!(found.identity, Identity::Valid(_) | Identity::Newer { .. }),
             lost_before,
             found.named_by.is_some(),
+            found.renamed_home.is_some(),
             !suggests_identity(&found.path),
             newest,
             found.path.clone(),

@@ -132,6 +132,10 @@ fn pending(seed: u8) -> String {
 #[case::other_files_beside(&[Bytes(".secrets/api-key.txt", b"secret"),
     Bytes("mesh/.secrets/s3.json", b"{\"secret_key\": \"x\"}")], "none yet")]
 #[case::empty_temporary_of_the_first_start(&[Bytes("mesh/.secrets/identity.json.tmp", b"")], "none yet")]
+#[case::json_of_another_program(&[Bytes(".secrets/tokens.json", b"{\"version\": 2}")], "none yet")]
+#[case::home_of_another_app(&[Key("../my app-beta/mesh/.secrets/identity.json", 1),
+    Key("../my apple/mesh/.secrets/identity.json", 1), Key("../thy app/.secrets/identity.json", 1)],
+    "none yet")]
 #[case::model_with_the_name(&[Bytes("models/a/identity.json", b"{}"), Bytes("identity.gguf", b"model")],
     "none yet")]
 #[case::roster_that_is_named_and_gone(&[Bytes("mesh/config.json",
@@ -305,6 +309,15 @@ fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
         Peers("mesh/mesh/states/a.json", [1, 8, 9])],
     "migration.identity-damaged", &sound(1)
 )]
+#[case::renamed_home(&[Key("../my app (1)/mesh/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::copy_of_the_home_from_before_the_move(&[Key("../my app.bak/.secrets/identity.json", 1)],
+    "identity.gone", &pending(1))]
+#[case::copy_of_the_home_with_a_word(&[Key("../my app-old/mesh/.secrets/identity.json", 1), Known],
+    "identity.gone", &sound(1))]
+#[case::with_a_comment(&[Shaped("mesh/.secrets/identity.json.bak", |key| [b"// mine\n".to_vec(), key]
+    .concat())], "identity.gone", &sound(1))]
+#[case::beside_json_of_another_program(&[Key("mesh/.secrets/identity.json.bak", 1),
+    Bytes(".secrets/tokens.json", b"{\"version\": 2}")], "identity.gone", &sound(1))]
 #[case::several_copies_of_one_key(&[Key("mesh/.secrets/z", 1), Key("mesh/.secrets/identity.json.bak", 1)],
     "identity.gone", &sound(1))]
 #[case::temporary_in_the_apps_home(&[Key(".durable-fs.5-5.part", 1)], "identity.gone", &pending(1))]
@@ -362,6 +375,8 @@ fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
 #[case::file_for_the_directory(&[Bytes("mesh/.secrets", b""), Known], "migration.identity-damaged", NEW)]
 #[case::pipe_for_the_directory(&[Pipe("mesh/.secrets"), State], "migration.identity-damaged", NEW)]
 #[case::file_for_the_directory_of_before(&[Bytes(".secrets", b""), KnownBefore], "identity.gone", OLD)]
+#[case::run_log(&[Bytes("myownllm-mesh.log", b"{\"at\":\"t\",\"device_id\":\"k-1\"}\n{\"at\":\"t\"}\n")],
+    "identity.gone", NEW)]
 #[case::padded_copy(&[Shaped(".secrets/identity.json.bak", padded)], "identity.gone", NEW)]
 fn without_a_key_anywhere_a_backup_comes_first_and_the_peers_are_given_up_last(
     #[case] parts: &[Put],
@@ -519,6 +534,38 @@ fn key_that_the_peers_do_not_name_is_told_if_another_file_has_the_named_one() {
     assert_eq!(told(&[Key(NEW, 2), named]).1, None);
     assert_eq!(told(&[Key(NEW, 9), copy, named]).1, None);
     assert_eq!(told(&[Key(NEW, 2), copy, Known]).1, None);
+}
+
+/// With the identity file come the rosters and states beside it, out of a home that was moved away.
+/// If the app has no home by now, the renamed one gets its name back.
+#[rstest]
+#[case::moved_into_a_directory(&[Key("trash/mesh/.secrets/identity.json", 1),
+    OneRoster("trash/mesh/mesh/rosters/home.json")], ".secrets/identity.json", "mesh/rosters/home.json")]
+#[case::copied_home(&[Key("../my app~/mesh/.secrets/identity.json", 1),
+    OneRoster("../my app~/mesh/mesh/rosters/home.json")], NEW, "mesh/mesh/rosters/home.json")]
+#[case::renamed_home(&[Key("../my app (1)/mesh/.secrets/identity.json", 1),
+    OneRoster("../my app (1)/mesh/mesh/rosters/home.json")], NEW, "mesh/mesh/rosters/home.json")]
+fn peers_come_back_with_the_key(#[case] parts: &[Put], #[case] key: &str, #[case] roster: &str) {
+    let home = home_of(parts);
+    // Only an empty directory is removed.
+    let _ = std::fs::remove_dir(home.app());
+    let before = home.contents();
+    let hint = home.answer().refusal().unwrap().hint().unwrap();
+    for _ in 0..2 {
+        let _ = Command::new("sh").args(["-c", &hint]).status().unwrap();
+        assert_eq!(std::fs::read(home.at(key)).unwrap(), key_file(1, "x"), "{hint}");
+        assert_eq!(std::fs::read(home.at(roster)).unwrap(), b"{}", "{hint}");
+        assert!(before.iter().all(|bytes| home.contents().contains(bytes)), "{hint} lost something");
+    }
+}
+
+#[test]
+fn search_in_a_large_tree_is_bounded_and_says_so() {
+    let home = home_of(&[Dir(".secrets")]);
+    for number in 0..5000 {
+        home.put(&format!(".secrets/{}/{number}", number % 7), b"x");
+    }
+    assert_eq!(short(&home.answer()), "migration.unreadable");
 }
 
 /// If the rosters and states do not tell the right one of several keys, no command chooses: each

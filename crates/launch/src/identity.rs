@@ -13,6 +13,21 @@ pub fn identity_answer(context: &Context<'_>) -> Answer {
     scan_identity(context).answer()
 }
 
+/// Refuses to make the app's home while a renamed home of the app holds the identity file: in its
+/// place, the new home would keep the renamed one from getting its name back.
+///
+/// # Errors
+/// Fails if the app's home does not exist, and the identity file lies elsewhere.
+pub(crate) fn ensure_no_new_home(context: &Context<'_>) -> Result<(), Diagnostic> {
+    let home = context.disk.stat(context.layout.app_home.as_ref());
+    if home.is_ok() {
+        return Ok(());
+    }
+    let answer = identity_answer(context);
+    let missing = answer.refusal().filter(|refusal| refusal.is_missing());
+    missing.map_or(Ok(()), |refusal| Err(Diagnostic::from(refusal)))
+}
+
 /// Looks at the identity file.
 #[must_use]
 pub fn scan_identity(context: &Context<'_>) -> Scan {

@@ -19,7 +19,7 @@ use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Class, Diagnostic, WIPED, add_untold, class_of};
 use crate::foreseen::{blocked_move, full_disk, unlockable, unusable_log};
 use crate::home::{HomePlan, Work, ensure_permitted, live_refusal, orphan_diagnostic};
-use crate::identity::identity_answer;
+use crate::identity::{ensure_no_new_home, identity_answer};
 use crate::moves::collision_diagnostic;
 use crate::networks::active_network;
 use crate::start::{LEAKED, leaked_socket, missing_program};
@@ -268,6 +268,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         let pending = !self.migration.is_empty() || self.misplaced.is_some() || repairs;
         let writes = pending || loaded.is_some_and(|loaded| loaded.pending.writes_config());
         // A launch writes to the app's home only if there is something to do there.
+            || ensure_no_new_home(self.context).is_err()
         let changed = changed_dirs(layout, &self.migration, repairs);
         let stuck = unwritable(self.context, self.options.run_as, &changed).filter(|_| writes);
         let stuck = stuck

@@ -28,7 +28,7 @@ use crate::daemon_plan::{Preparation, undecided};
 use crate::daemons::{OPERATION, abandoned_diagnostic};
 use crate::diagnostic::{Diagnostic, add_untold};
 use crate::home::{HomePlan, Work, ensure_permitted, stop_daemons};
-use crate::identity::{identity_answer, start_permit};
+use crate::identity::{ensure_no_new_home, identity_answer, start_permit};
 use crate::losses::lost_settings;
 use crate::moves::{COLLISION, Watch, move_diagnostics};
 use crate::networks::{ConnectedDaemon, Reconciled, Wanted, plan_for, reconcile, reconcile_diagnostics};
@@ -203,6 +203,7 @@ impl<'a> Run<'_, 'a> {
                 let plan = HomePlan::new(self.context, self.options, &work, None);
                 return self.stop(&plan).map(|()| None);
             }
+            ensure_no_new_home(self.context)?;
             self.context.store.ensure_home().map_err(|error| Diagnostic::from(&error))?;
             let step = LOCK_STEP.min(self.options.lock_wait.saturating_sub(waited));
             match self.context.store.lock(step) {

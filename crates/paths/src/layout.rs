@@ -176,6 +176,12 @@ impl Layout {
         }
     }
 
+    /// Returns the log of what the program changed in the app's home.
+    #[must_use]
+    pub fn run_log(&self) -> Utf8PathBuf {
+        self.app_home.join(format!("{}.log", self.app.program))
+    }
+
     /// Returns the home of the daemon of that mode.
     #[must_use]
     pub fn home_for_mode(&self, mode: Mode) -> &Utf8Path {

@@ -19,7 +19,7 @@ pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
     if entries.is_empty() {
         return Ok(("There are no backups yet.\n".into(), json!({ "copies": [] })));
     }
-    let runs = run_log::read(&run_log::path(home.layout));
+    let runs = run_log::read(home.layout.run_log().as_ref());
     let mut page = Page::default();
     let head = |[id, made, age, bytes, shape]: [&str; 5]| {
         format!("{id:>6}  {made:<18}{age:<12}{bytes:>7}  {shape:<9}")

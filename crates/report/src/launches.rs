@@ -269,7 +269,7 @@ pub fn launch_trace(home: &HomeView<'_>, command: &str, outcome: &Outcome, daemo
         tried => did.push(format!("started {} that did not become a daemon", count(tried, "program"))),
     }
     did.extend(outcome.reconciled.iter().flat_map(networks_did));
-    Some(Trace::of(home.layout, command, did)?.before(outcome.config.backup.clone()))
+    Some(Trace::of(home.layout, command, did)?.device_of(home).before(outcome.config.backup.clone()))
 }
 
 /// Returns the outcome of a launch for a program.

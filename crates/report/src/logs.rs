@@ -13,8 +13,8 @@ use crate::view::HomeView;
 /// Returns the last `most` entries of the run log.
 #[must_use]
 pub fn runs(home: &HomeView<'_>, most: usize) -> (Page, Value) {
-    let path = run_log::path(home.layout);
-    let entries = run_log::read(&path);
+    let path = home.layout.run_log();
+    let entries = run_log::read(path.as_ref());
     let entries = &entries[entries.len().saturating_sub(most)..];
     let mut page = Page::default();
     if entries.is_empty() {

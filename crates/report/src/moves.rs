@@ -31,7 +31,7 @@ pub fn state_move(home: &HomeView<'_>, moved: &StateMove, is_dry: bool) -> (Page
 pub fn move_trace(home: &HomeView<'_>, report: &Report) -> Option<Trace> {
     let command = if report.direction == Direction::Undo { "migrate --undo" } else { "migrate" };
     let did = run_log::of_stopped(&report.stopped).chain(run_log::of_move(report)).collect();
-    Trace::of(home.layout, command, did)
+    Some(Trace::of(home.layout, command, did)?.device_of(home))
 }
 
 /// Returns what there is to report although nothing would be moved.

@@ -1,8 +1,8 @@
 //! The run log: what this program changed in a home, when, and the result of that run.
 //!
 //! The log is in the app's home, with one JSON object per line. A run that changes nothing writes
-//! nothing. No guarantee depends on the log: if a line cannot be written, the run goes on without
-//! it.
+//! nothing. If a line cannot be written, the run goes on without it. The Device ID in the log shows
+//! that a home without an identity file had one.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -11,11 +11,14 @@ use std::path::{Path, PathBuf};
 use myownllm_config_store::Step;
 #[cfg(not(unix))]
 use myownllm_durable_fs::{Disk as _, RealDisk, rename_or_link};
+use myownllm_identity::{IdentityPaths, scan};
 use myownllm_launch::words::{at_defaults, count};
 use myownllm_launch::{Diagnostic, Severity};
 use myownllm_migration::{LiveDaemon, Report};
 use myownllm_paths::Layout;
 use serde::{Deserialize, Serialize};
+
+use crate::HomeView;
 
 /// The size, in bytes, from which a log makes room for a new one. One previous log is kept.
 const MOST_BYTES: u64 = 256 << 10;
@@ -29,6 +32,8 @@ pub struct Trace {
     command: String,
     /// The changes, in a few words each.
     did: Vec<String>,
+    /// The Device ID of the home after the run.
+    device_id: Option<String>,
     /// The backup that holds the config as it was before the run.
     before: Option<String>,
     /// The backup that was restored.
@@ -47,6 +52,9 @@ pub struct Entry {
     pub command: String,
     /// The changes, in a few words each.
     pub did: Vec<String>,
+    /// The Device ID of the home after a launch or a move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<String>,
     /// The backup that holds the config as it was before the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
@@ -76,24 +84,33 @@ pub struct Run<'a> {
     pub diagnostics: &'a [Diagnostic],
 }
 
-/// Returns the path of the log of a home.
-#[must_use]
-pub fn path(layout: &Layout) -> PathBuf {
-    layout.app_home.join(format!("{}.log", layout.app.program)).into()
-}
-
 impl Trace {
     /// Returns the changes of a command; `None` if it changed nothing, so that nothing is logged.
     #[must_use]
     pub fn of(layout: &Layout, command: impl Into<String>, did: Vec<String>) -> Option<Self> {
         let command = command.into();
-        (!did.is_empty()).then(|| Self { file: path(layout), command, did, before: None, restored: None })
+        (!did.is_empty()).then(|| Self {
+            file: layout.run_log().into(),
+            command,
+            did,
+            device_id: None,
+            before: None,
+            restored: None,
+        })
     }
 
     /// Sets the backup that holds the config as it was before the run.
     #[must_use]
     pub fn before(mut self, backup: Option<String>) -> Self {
         self.before = backup;
+        self
+    }
+
+    /// Sets the Device ID that the home has now.
+    #[must_use]
+    pub fn device_of(mut self, home: &HomeView<'_>) -> Self {
+        let answer = scan(home.disk, &IdentityPaths::of(home.layout)).answer();
+        self.device_id = answer.key().map(|key| key.device_id.clone());
         self
     }
 
@@ -108,7 +125,7 @@ impl Trace {
     #[must_use]
     pub fn and(mut self, more: Self) -> Self {
         self.did.extend(more.did);
-        Self { before: self.before.or(more.before), ..self }
+        Self { device_id: more.device_id.or(self.device_id), before: self.before.or(more.before), ..self }
     }
 
     /// Adds the line of this run to the log. A log that cannot be written is no error.
@@ -119,6 +136,7 @@ impl Trace {
             version: run.version.to_owned(),
             command: self.command.clone(),
             did: self.did.clone(),
+            device_id: self.device_id.clone(),
             before: self.before.clone(),
             restored: self.restored.clone(),
             codes: worth.map(|diagnostic| diagnostic.code.clone()).collect(),

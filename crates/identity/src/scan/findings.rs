@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use myownllm_durable_fs::{DiskError, Timestamp};
+use myownllm_paths::camino::Utf8PathBuf;
 
 use crate::{
     file::{Identity, KeyInfo},
@@ -61,12 +62,24 @@ pub struct Misplaced {
     pub is_named: bool,
     /// The config that names the file, if the file was found by that name.
     pub named_by: Option<PathBuf>,
+    /// The renamed home of the app that contains the file, if one does.
+    pub(crate) renamed_home: Option<RenamedHome>,
+    /// The rosters and states of a directory that was a home and is none any more.
+    pub(crate) peers: Option<PathBuf>,
     /// The time of the last change of the content.
     pub(crate) modified: Timestamp,
     /// True for a symlink: after a rename it could lead elsewhere.
     pub(crate) is_link: bool,
     /// A free name beside the file.
     pub(crate) aside: PathBuf,
+}
+
+/// A directory in the user's home that was the app's home, or is a copy of it.
+#[derive(Clone, Debug)]
+pub(crate) struct RenamedHome {
+    pub(crate) path: PathBuf,
+    /// The place that an identity file in it has in the app's home.
+    pub(crate) place: Utf8PathBuf,
 }
 
 /// The files in one home that know the device.
@@ -101,6 +114,8 @@ pub struct HomeScan {
     pub(crate) evidence: Vec<PathBuf>,
     /// True if the secrets directory exists.
     pub(crate) has_secrets: bool,
+    /// True if the directory above the rosters and states exists.
+    pub(crate) has_peers_dir: bool,
     /// The entry in the place of the secrets directory that is none, and a free name beside it.
     pub(crate) blocked: Option<(PathBuf, PathBuf)>,
     /// A free name beside the place of the identity file, for the entry in that place.
@@ -131,4 +146,8 @@ pub struct Scan {
     /// The public keys that rosters and states name as owners or controllers. The rosters of an open
     /// network name only the peers, so a plain member proves nothing.
     pub(crate) named: BTreeSet<String>,
+    /// The run log that shows the Device ID of the home, and the Device ID.
+    pub(crate) logged: Option<(PathBuf, String)>,
+    /// True if the app's home exists.
+    pub(crate) has_app_home: bool,
 }

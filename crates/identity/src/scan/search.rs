@@ -9,8 +9,12 @@ use std::{
 };
 
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, PART_SUFFIX, SET_ASIDE, TEMP_PREFIX};
+use serde_json::Value;
 
-use super::{findings::Misplaced, place::FILE_LIMIT};
+use super::{
+    findings::{Misplaced, RenamedHome},
+    place::FILE_LIMIT,
+};
 use crate::{
     file::{Identity, inspect, readable_key},
     paths::{Home, IdentityPaths},
@@ -50,6 +54,8 @@ pub(super) struct Search<'a> {
     /// The public keys that rosters and states name as owners or controllers.
     pub(super) named: BTreeSet<String>,
     pub(super) unreadable: Vec<DiskError>,
+    /// The number of names that may still be read in secrets directories.
+    budget: usize,
 }
 
 impl<'a> Search<'a> {
@@ -63,6 +69,7 @@ impl<'a> Search<'a> {
             dangling_peers: Vec::new(),
             named: BTreeSet::new(),
             unreadable: Vec::new(),
+            budget: MAX_NAMES,
         }
     }
 
@@ -166,7 +173,14 @@ impl<'a> Search<'a> {
 
     /// Collects every file of a secrets directory, and of the directories in it.
     fn collect_secrets(&mut self, dir: &Path, levels: usize) {
-        for (path, kind) in self.names(dir) {
+        // The error of the directory that used the budget up says that the search is not complete.
+        if self.budget == 0 {
+            return;
+        }
+        let (names, error) = self.list(dir, self.budget);
+        self.budget -= names.len();
+        self.unreadable.extend(error);
+        for (path, kind) in names {
             match kind {
                 FileKind::File | FileKind::Symlink
                     if self.places.homes().iter().all(|home| path != home.identity) =>
@@ -189,6 +203,38 @@ impl<'a> Search<'a> {
         self.files.extend(others.map(|(path, _)| path.clone()));
         backups.sort_by_key(|(path, _)| std::cmp::Reverse(number(path)));
         self.texts.extend(backups.into_iter().take(MAX_BACKUPS).map(|(path, _)| path));
+    }
+
+    /// Returns the identity files in directories whose names are those of a renamed or copied home
+    /// of the app. Skips a directory that cannot be looked at: it is most likely not the app's.
+    pub(super) fn in_renamed_homes(&self) -> Vec<(PathBuf, RenamedHome)> {
+        let app = &self.places.app.path;
+        let (Some(parent), Some(name)) = (app.parent(), app.file_name()) else { return Vec::new() };
+        let (names, _) = self.list(parent.as_std_path(), MAX_NAMES);
+        let others = names.into_iter().map(|(path, _)| path).filter(|path| path != app);
+        let mut found = Vec::new();
+        for path in others.filter(|path| is_name_of_copy(&name_of(path), &name.to_lowercase())) {
+            for home in self.places.homes() {
+                let place = home.identity.clone();
+                let Ok(below) = place.strip_prefix(app) else { continue };
+                let file = path.join(below);
+                if !self.leads_to_file(&file) {
+                    continue;
+                }
+                found.push((file, RenamedHome { path: path.clone(), place }));
+            }
+        }
+        found
+    }
+
+    /// Returns the last Device ID that a run log shows. A log that cannot be read shows none.
+    pub(super) fn logged_in(&self, log: &Path) -> Option<String> {
+        let bytes = self.disk.read(log, FILE_LIMIT).ok()?;
+        let mut lines = bytes.rsplit(|byte| *byte == b'\n');
+        lines.find_map(|line| {
+            let entry: Value = serde_json::from_slice(line).ok()?;
+            entry["device_id"].as_str().map(str::to_owned)
+        })
     }
 
     /// Records a file that exists and cannot be read, because it may be the identity file. Ignores
@@ -215,10 +261,12 @@ impl<'a> Search<'a> {
         let limit = if is_named { FILE_LIMIT } else { OTHER_FILE_LIMIT };
         let mut key = None;
         let identity = match self.disk.read(path, limit) {
+            // Any other JSON may have a version above 1, and to try the encodings of many large files
+            // would take minutes.
+            Ok(bytes) if !(is_named || holds_key_fields(&bytes)) => return None,
             Ok(bytes) => match inspect(&bytes) {
                 Identity::Damaged { flaw: None, .. }
-                    if name_of(path).contains(SET_ASIDE)
-                        || !(holds_key_fields(&bytes) || is_named && !is_empty_temporary(path, &bytes)) =>
+                    if name_of(path).contains(SET_ASIDE) || is_empty_temporary(path, &bytes) =>
                 {
                     return None;
                 }
@@ -244,7 +292,30 @@ impl<'a> Search<'a> {
         let named_by = named_by.map(Path::to_owned);
         let aside = free_beside(self.disk, path);
         let path = path.to_owned();
-        Some(Misplaced { path, identity, key, is_named: false, named_by, modified, is_link, aside })
+        let (is_named, renamed_home, peers) = (false, None, self.peers_beside(&path));
+        Some(Misplaced {
+            path,
+            identity,
+            key,
+            is_named,
+            named_by,
+            renamed_home,
+            peers,
+            modified,
+            is_link,
+            aside,
+        })
+    }
+
+    /// Returns the rosters and states beside a secrets directory that belongs to neither home.
+    fn peers_beside(&self, file: &Path) -> Option<PathBuf> {
+        let secrets = file.parent()?;
+        let home = &self.places.daemon;
+        let dir =
+            secrets.parent().filter(|_| secrets.file_name() == home.secrets().as_std_path().file_name())?;
+        let peers = dir.join(home.rosters.parent()?.file_name()?);
+        let is_other = self.places.homes().iter().all(|home| dir != home.path);
+        (is_other && self.disk.stat_follow(&peers).is_ok_and(|meta| meta.is_dir())).then_some(peers)
     }
 
     /// Returns true if a file with this path can hardly be anything but an identity file. In a
@@ -295,6 +366,17 @@ impl<'a> Search<'a> {
 /// Returns the name of a file in lower case.
 pub(super) fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or(OsStr::new("")).to_string_lossy().to_lowercase()
+}
+
+/// Returns true if a name is one that people and programs give to a renamed or copied directory
+/// with the name `original`. Other apps have names with a word behind a hyphen. Both names are in
+/// lower case.
+fn is_name_of_copy(name: &str, original: &str) -> bool {
+    const WORDS: [&str; 6] = ["bak", "back", "copy", "old", "orig", "save"];
+    let Some((before, after)) = name.split_once(original.trim_start_matches('.')) else { return false };
+    let is_word = after.starts_with(['-', '_']) && after.contains(char::is_alphabetic);
+    let is_longer_name = before.ends_with(char::is_alphanumeric) || after.starts_with(char::is_alphabetic);
+    !is_longer_name && (!is_word || WORDS.iter().any(|word| after.contains(word)))
 }
 
 /// Returns true if the name of a file, or of a directory on the way to it, suggests an identity
