@@ -208,11 +208,21 @@ impl Flaw {
     /// Returns the members that a daemon parses, around a secret key with which no other public key
     /// stands.
     fn members(bytes: &[u8]) -> Option<Self> {
-        let raw: Loose<'_> = serde_json::from_slice(bytes).ok()?;
+        Self::around(serde_json::from_slice(bytes).ok()?, bytes)
+    }
+
+    /// Returns the members that a daemon parses, around the secret key of a file that is not JSON by a
+    /// slip of a hand edit.
+    fn slip(bytes: &[u8]) -> Option<Self> {
+        Self::around(Loose::in_text(bytes)?, bytes)
+    }
+
+    fn around(raw: Loose<'_>, bytes: &[u8]) -> Option<Self> {
         let secret = raw.secret_key?.get();
         let key = public_key(&seed(&serde_json::from_str::<Cow<'_, str>>(secret).ok()?)?);
         let named = raw.public_key.as_ref().and_then(Value::as_str);
-        if raw.version?.get() != "1" || named.is_some_and(|named| !named.eq_ignore_ascii_case(&key)) {
+        let version = raw.version?.get().trim_matches('"').parse::<f64>();
+        if version != Ok(1.0) || named.is_some_and(|named| !named.eq_ignore_ascii_case(&key)) {
             return None;
         }
         // A screen shows such a character as an escape: the command has to work as it is shown.
@@ -241,14 +251,18 @@ impl Flaw {
             Some(Self::Both(Box::new([first, Self::one_of(&text)?])))
         };
         let firsts = Self::ALL.into_iter().chain(Self::tail(bytes));
-        Self::one_of(bytes).or_else(|| firsts.filter_map(both).next())
+        let slip = || Self::slip(bytes).filter(|slip| slip.leads_to_a_key(bytes));
+        Self::one_of(bytes).or_else(|| firsts.filter_map(both).next()).or_else(slip)
     }
 
     /// Returns the one flaw that keeps a daemon from reading a sound key in these bytes.
     fn one_of(bytes: &[u8]) -> Option<Self> {
-        let is_sound =
-            |flaw: &Self| flaw.read(bytes).is_some_and(|text| matches!(judge(&text), Identity::Valid(_)));
-        Self::ALL.into_iter().chain(Self::tail(bytes)).chain(Self::members(bytes)).find(is_sound)
+        let mut all = Self::ALL.into_iter().chain(Self::tail(bytes)).chain(Self::members(bytes));
+        all.find(|flaw| flaw.leads_to_a_key(bytes))
+    }
+
+    fn leads_to_a_key(&self, bytes: &[u8]) -> bool {
+        self.read(bytes).is_some_and(|text| matches!(judge(&text), Identity::Valid(_)))
     }
 
     fn tail(bytes: &[u8]) -> Option<Self> {
@@ -331,6 +345,32 @@ struct Loose<'a> {
     public_key: Option<Value>,
     #[serde(default)]
     label: Option<Value>,
+}
+
+impl<'a> Loose<'a> {
+    /// Reads the members from a text that a slip of a hand edit keeps from being a JSON object: a
+    /// comment, a missing comma, a member twice. The public key proves that the secret key is whole.
+    fn in_text(bytes: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let member = |name: &str| {
+            let key = format!("\"{name}\"");
+            let value = |at: usize| {
+                let value = text[at + key.len()..].trim_start().strip_prefix(':')?;
+                serde_json::Deserializer::from_str(value).into_iter::<&RawValue>().next()?.ok()
+            };
+            let mut values = text.match_indices(&key).map(|(at, _)| value(at));
+            let first = values.next()??;
+            values.all(|other| other.is_some_and(|other| other.get() == first.get())).then_some(first)
+        };
+        let value = |name: &str| serde_json::from_str(member(name)?.get()).ok();
+        Some(Self {
+            version: member("version"),
+            created_at: value("created_at"),
+            secret_key: member("secret_key"),
+            public_key: Some(value("public_key")?),
+            label: value("label"),
+        })
+    }
 }
 
 /// Judges the bytes as a daemon does, without tolerance for anything that the daemon rejects, such
