@@ -1286,7 +1286,7 @@ fn names_of_networks_are_shown_without_logins_and_copied_without_harm() {
         }
     }
     let ran = home.run(&["network", "export", "$(touch PWNED)"]).ends_with(0);
-    assert!(ran.stderr.contains("network export '$(touch PWNED)' --with-secrets"), "{ran:?}");
+    assert!(ran.stderr.contains("network export --with-secrets '$(touch PWNED)'"), "{ran:?}");
 }
 
 /// A fault in the daemon home must not keep the config from the app.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use myownllm_config_model::{Document, Ids, ValueRef, networks};
+use myownllm_config_model::{Document, Ids, networks};
 use myownllm_config_store::{EditError, HistoryEntry, LockedStore, StoreError, Updated};
 use myownllm_daemon::Decision;
 
@@ -15,6 +15,7 @@ use crate::networks::{ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, reconc
 use crate::start::refusal_diagnostic;
 use crate::trust::{ensure_changeable, wrote_where_others_can};
 use crate::waiting::lock_home;
+use crate::words::name_of;
 
 /// A change of the config, and its consequences.
 #[derive(Debug)]
@@ -109,16 +110,6 @@ pub fn edit_config(
     let former = former.filter(|_| updated.changed);
     let backup = former.and_then(|former| backup_of(context, &former));
     Ok(Edit { change, updated, followed, diagnostics, active_before, backup })
-}
-
-/// Returns the network id, or the internal id if several networks have that network id.
-fn name_of(document: &Document, network: &ValueRef<'_>) -> String {
-    let text = |key| {
-        let value = network.get(key);
-        value.and_then(|value| value.as_str().map(std::borrow::Cow::into_owned)).unwrap_or_default()
-    };
-    let name = text("network_id");
-    if networks::only(document, &name).is_ok() { name } else { text("id") }
 }
 
 /// Returns the backup that holds these bytes.

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity};
-use crate::words::LONGEST_NAME;
+use crate::words::{LONGEST_NAME, network_argument};
 
 /// The stable code of a network id that a daemon refuses.
 const INVALID_ID: &str = "network.invalid-id";
@@ -174,7 +174,7 @@ pub fn active_network(store: &dyn ConfigStore, document: &Document) -> Result<Op
         // No command gives a network another id.
         let hint = match found.code == INVALID_ID || id.is_empty() {
             true => format!("{PROGRAM} network use --none"),
-            false => format!("{PROGRAM} network show {}", quoted(&id)),
+            false => format!("{PROGRAM} network show {}", network_argument(&id)),
         };
         Diagnostic::error(found.code, message).hint(hint)
     })
@@ -299,15 +299,11 @@ fn step_hint(action: &Action, code: &str, network: &str, daemon: &ConnectedDaemo
             match action {
                 // The next launch tries again.
                 Action::Remove { .. } => format!("{program} launch --once"),
-                _ => format!("{program} network show {}", quoted(network)),
+                _ => format!("{program} network show {}", network_argument(network)),
             }
         }
         _ => format!("{program} status"),
     }
-}
-
-fn quoted(network: &str) -> String {
-    myownllm_durable_fs::quote(std::path::Path::new(network))
 }
 
 #[cfg(test)]

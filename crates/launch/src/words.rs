@@ -119,6 +119,32 @@ pub(crate) fn network_id_of(network: ValueRef<'_>) -> Option<String> {
     network_id::of(network).map(Cow::into_owned)
 }
 
+/// Returns the network id, or the internal id if no other network id names this network alone.
+#[must_use]
+pub(crate) fn name_of(document: &Document, network: &ValueRef<'_>) -> String {
+    let text = |key| {
+        let value = network.get(key);
+        value.and_then(|value| value.as_str().map(Cow::into_owned)).unwrap_or_default()
+    };
+    let name = text("network_id");
+    if networks::only(document, &name).is_ok() { name } else { text("id") }
+}
+
+/// Returns the name of a network as an argument of a command. The program would take a name that
+/// begins with a hyphen for an option.
+#[must_use]
+pub fn network_argument(name: &str) -> String {
+    let options_end = if name.starts_with('-') { "-- " } else { "" };
+    format!("{options_end}{}", quote(Path::new(name)))
+}
+
+/// Returns the command that makes the first saved network the active one; `None` if none is saved.
+#[must_use]
+pub fn use_first_network(document: &Document, program: &str) -> Option<String> {
+    let first = networks::list(document).into_iter().next()?;
+    Some(format!("{program} network use {}", network_argument(&name_of(document, &first))))
+}
+
 /// Describes how many networks are saved, and which is active.
 #[must_use]
 pub fn networks_words(document: &Document) -> String {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use myownllm_config_model::{AppConfig, Document, masking, networks, settings};
+use myownllm_launch::words::use_first_network;
 use myownllm_launch::{Edit, Followed};
 use serde_json::{Value, json};
 
@@ -26,9 +27,12 @@ pub fn network_edit(home: &HomeView<'_>, edit: &Edit, what: &str, undo: Option<&
     let document = &edit.updated.document;
     let mut page = Page::default();
     page.line(format!("{what} {}{saved}", edited_network(edit)).trim_end());
-    if what == "Removed" && networks::active(document).is_none() && !networks::list(document).is_empty() {
+    if what == "Removed"
+        && networks::active(document).is_none()
+        && let Some(command) = use_first_network(document, home.program)
+    {
         page.line("No network is active now. To choose one:");
-        page.copied(2, "", format!("{} network use NAME", home.program));
+        page.copied(2, "", command);
     }
     page.page(aftermath(edit, undo));
     let data = json!({
@@ -115,11 +119,12 @@ pub fn saved_networks(home: &HomeView<'_>, document: &Document) -> (Page, Value)
             "kind": network.kind, "active": is_active }));
     }
     if rows.is_empty() {
-        page.line("No networks are saved. To save one:");
-        page.copied(2, "", format!("{} network add NAME", home.program));
-    } else if active.is_none() {
+        page.line("No networks are saved. The command `network add` saves one.");
+    } else if active.is_none()
+        && let Some(command) = use_first_network(&document, home.program)
+    {
         page.line("None is active. To choose one:");
-        page.copied(2, "", format!("{} network use NAME", home.program));
+        page.copied(2, "", command);
     }
     (page, json!({ "networks": rows, "active": active, "enabled": mesh.enabled }))
 }

@@ -2,13 +2,12 @@
 //! networks.
 
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_model::{Document, masking, network_id, networks};
+use myownllm_config_model::{Document, masking, networks};
 use myownllm_config_store::{FileShape, Loaded, Report, Step};
 use myownllm_daemon::reconcile::{Action, NOT_APPLIED, StepResult};
 use myownllm_daemon::{CandidateFailure, CandidateOutcome, Role};
-use myownllm_durable_fs::quote;
 use myownllm_launch::words::{
-    at_defaults, backup, count, escape_controls, in_a_line, listed, process, state_words,
+    at_defaults, backup, count, escape_controls, in_a_line, listed, process, state_words, use_first_network,
 };
 use myownllm_launch::{Daemon, Diagnostic, LONGEST_NAME, LOSSES, Outcome, Reconciled, saved};
 use myownllm_migration::{Keep, LiveDaemon, MigrationError};
@@ -96,7 +95,10 @@ pub(crate) fn report_lines(home: &HomeView<'_>, repair: &Repair<'_>) -> Page {
         }
         None => {}
     }
-    if !report.recovered_networks.is_empty() && networks::active(document).is_none() {
+    if !report.recovered_networks.is_empty()
+        && networks::active(document).is_none()
+        && let Some(command) = use_first_network(document, home.program)
+    {
         row("next", "choose the active network:".to_owned());
         page.copied(COLUMN, "", format!("{} network use NAME", home.program));
     }
@@ -438,16 +440,10 @@ fn of_config(home: &HomeView<'_>, outcome: &Outcome, page: &mut Page) {
     if !report.reset_keys.is_empty() && !are_losses_told(&outcome.diagnostics) {
         page.line(format!("Lost, as no backup has them: {}.", at_defaults(&report.reset_keys)));
     }
-    if let Some(name) = first_inactive(&outcome.document) {
+    if networks::active(&outcome.document).is_none()
+        && let Some(command) = use_first_network(&outcome.document, home.program)
+    {
         page.line("No network is active. To choose one:");
-        page.copied(2, "", format!("{} network use {}", home.program, quote(name)));
+        page.copied(2, "", command);
     }
-}
-
-/// Returns a saved network to make active, if no network is active.
-fn first_inactive(document: &Document) -> Option<String> {
-    let none_active = networks::active(document).is_none();
-    let first = networks::list(document).into_iter().next().filter(|_| none_active)?;
-    let id = network_id::of(first)?;
-    Some(shortened(&id, LONGEST_NAME).into_owned())
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use myownllm_config_model::envelope::Envelope;
 use myownllm_config_model::networks::{Change, NetworksError};
 use myownllm_config_model::{Document, Fragment, masking, network_id, networks};
-use myownllm_durable_fs::{Disk, quote};
+use myownllm_durable_fs::Disk;
+use myownllm_launch::words::network_argument;
 use myownllm_launch::{Diagnostic, Edit, edit_config};
 use myownllm_report::{NO_ID, edit_trace, edited_network, network_edit, saved_networks, undo};
 use serde_json::json;
@@ -59,7 +60,10 @@ fn add(context: &Context, name: &str, activate: bool) -> Result<Answer, Diagnost
             networks_diagnostic(context, &NetworksError::Invalid(error))
         }
         Err(error) if diagnostic.code == error.code() => match error.close() {
-            Some(close) => diagnostic.hint(format!("{} network add {close}", context.program)),
+            Some(close) => {
+                let close = network_argument(&close);
+                diagnostic.hint(format!("{} network add {close}", context.program))
+            }
             None => diagnostic,
         },
         _ => diagnostic,
@@ -75,7 +79,7 @@ fn activate(context: &Context, name: Option<&str>) -> Result<Answer, Diagnostic>
         networks::activate(document, id.as_deref()).map_err(|error| networks_diagnostic(context, &error))
     })?;
     let before = edit.active_before.as_deref();
-    let before = before.map_or_else(|| "--none".to_owned(), |name| quote(Path::new(name)));
+    let before = before.map_or_else(|| "--none".to_owned(), network_argument);
     let undo = edit.updated.changed.then(|| format!("{} network use {before}", context.program));
     let what = if name.is_some() { "Active:" } else { "No network is active." };
     Ok(told_with(context, edit, "network use", what, undo))
@@ -145,7 +149,7 @@ fn export(context: &Context, name: &str, with_secrets: bool) -> Result<Answer, D
     if !with_secrets && envelope.to_value(true) != envelope.to_value(false) {
         answer.diagnostics.push(
             Diagnostic::warning("network.secrets-left-out", "the TURN credentials were left out").hint(
-                format!("{} network export {} --with-secrets", context.program, quote(Path::new(name))),
+                format!("{} network export --with-secrets {}", context.program, network_argument(name)),
             ),
         );
     }

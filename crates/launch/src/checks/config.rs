@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use myownllm_config_model::{Document, masking, networks};
+use myownllm_config_model::{masking, networks};
 use myownllm_config_store::{Loaded, Step};
-use myownllm_durable_fs::{move_aside, quote};
+use myownllm_durable_fs::move_aside;
 use myownllm_paths::camino::Utf8PathBuf;
 
 use super::Examiner;
 use crate::diagnostic::{CORRUPT, Diagnostic, NEEDS_REPAIR, WIPED};
 use crate::hints::edit;
 use crate::networks::active_network;
-use crate::words::{count, network_id_of, short, state_words};
+use crate::words::{count, network_id_of, short, state_words, use_first_network};
 
 impl Examiner<'_, '_> {
     pub(super) fn config(&mut self) {
@@ -56,10 +56,9 @@ impl Examiner<'_, '_> {
             None if saved == 0 => self.checks.ok(ID, "no network is saved"),
             None => {
                 let evidence = format!("{} saved and none active", count(saved, "network"));
-                let first = first_network(&loaded.document);
-                let hint = format!("{} network use {first}", self.options.program);
-                let diagnostic = Diagnostic::warning("network.none-active", evidence).hint(hint);
-                self.checks.diagnostic(ID, diagnostic);
+                let diagnostic = Diagnostic::warning("network.none-active", evidence);
+                let hint = use_first_network(&loaded.document, self.options.program);
+                self.checks.diagnostic(ID, Diagnostic { hint, ..diagnostic });
             }
         }
     }
@@ -163,10 +162,4 @@ fn finding(found: &myownllm_config_model::Diagnostic, config: &Path) -> Diagnost
 fn lacks_its_copy(loaded: &Loaded) -> bool {
     let mut steps = loaded.pending.steps.iter();
     steps.any(|step| matches!(step, Step::KeepLastGood { .. })) && !loaded.pending.writes_config()
-}
-
-/// Returns the network to name in a hint, the first one: any saved network will do.
-fn first_network(document: &Document) -> String {
-    let first = networks::list(document).first().copied().and_then(network_id_of);
-    first.map_or_else(|| "NAME".to_owned(), |id| quote(Path::new(&id)))
 }
