@@ -154,6 +154,7 @@ fn peers_that_a_daemon_cannot_read_are_kept_before_it_starts(
     #[case] damage: fn(&[u8]) -> Vec<u8>,
     #[case] is_mended: bool,
     #[values(ROSTER, STATE)] path: &str,
+    #[values(false, true)] by_repair: bool,
 ) {
     let home = with_daemon_config();
     let (whole, whole_json) = (home.bytes(path), home.json(path));
@@ -165,9 +166,13 @@ fn peers_that_a_daemon_cannot_read_are_kept_before_it_starts(
     assert!(checks.iter().any(|check| check["code"] == "state.damaged"), "{doctor:#}");
     assert_eq!(home.snapshot(), tree, "nothing is written by looking");
 
-    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    let mends = match by_repair {
+        true => run(&mut home.with_daemon(&["repair", "--json"])),
+        false => run(&mut home.with_daemon(&["launch", "--once", "--json"])),
+    };
+    let said = mends.ends_with(0).json();
     assert!(found(&said, "state.set-aside").is_some(), "{said:#}");
-    assert_eq!(said["data"]["outcome"], "repaired");
+    assert!(by_repair || said["data"]["outcome"] == "repaired", "{said:#}");
     assert!(!home.has(&format!("{path}.corrupt")), "the daemon could read what it found");
     assert_eq!(home.bytes(&format!("{path}.set-aside-1")), damaged);
     if is_mended {
@@ -182,6 +187,28 @@ fn peers_that_a_daemon_cannot_read_are_kept_before_it_starts(
     run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
     assert_eq!(home.bytes(&format!("{path}.set-aside-1")), damaged, "nothing is written over it");
     assert_eq!(home.bytes(&format!("{path}.set-aside-2")), other);
+}
+
+/// A daemon that does not know the version drops what it does not know when it writes the file.
+#[rstest]
+fn roster_of_a_newer_daemon_is_copied_once_and_told(
+    #[values(ROSTER, STATE)] path: &str,
+    #[values("launch --once", "repair")] command: &str,
+) {
+    let home = with_daemon_config();
+    let mut newer = home.json(path);
+    newer["version"] = 9.into();
+    newer["later"] = "kept".into();
+    let newer = newer.to_string().into_bytes();
+    home.put(path, &newer, 0o600);
+    let doctor = home.run(&["doctor", "--json"]).ends_with(0).json();
+    assert!(doctor["data"]["checks"].to_string().contains("state.newer"), "{doctor:#}");
+    let args: Vec<&str> = command.split(' ').chain(["--json"]).collect();
+    let told = || found(&run(&mut home.with_daemon(&args)).ends_with(0).json(), "state.newer").is_some();
+    assert!(told());
+    assert_eq!(home.bytes(&format!("{path}.set-aside-1")), newer);
+    assert!(!told());
+    assert!(!home.has(&format!("{path}.set-aside-2")));
 }
 
 #[rstest]

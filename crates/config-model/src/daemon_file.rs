@@ -37,14 +37,21 @@ impl DaemonFile {
     /// ```
     #[must_use]
     pub fn is_readable(self, bytes: &[u8]) -> bool {
+        std::str::from_utf8(bytes).is_ok_and(|text| self.accepts(text)) || self.is_newer(bytes)
+    }
+
+    /// Returns true if a daemon wrote the file that is newer than the daemons that this crate knows.
+    /// Such a daemon reads all of the file; an older one drops what it does not know when it writes
+    /// the file again.
+    #[must_use]
+    pub fn is_newer(self, bytes: &[u8]) -> bool {
         let newest = match self {
             Self::Config => NEWEST_VERSION,
             Self::Roster => 1,
             Self::State => 2,
         };
-        let is_newer = |document: &Document| version_of(document).is_some_and(|it| it > newest);
-        std::str::from_utf8(bytes).is_ok_and(|text| self.accepts(text))
-            || Document::parse(bytes).is_ok_and(|parsed| is_newer(&parsed.document))
+        Document::parse(bytes)
+            .is_ok_and(|parsed| version_of(&parsed.document).is_some_and(|version| version > newest))
     }
 
     fn accepts(self, text: &str) -> bool {

@@ -206,6 +206,15 @@ fn open(layout: &Layout, closed: &[&PathBuf], is_unreadable: bool, is_dir: bool)
     })
 }
 
+/// Returns the command that lets the runner read a file.
+pub(crate) fn access_to(disk: &dyn Disk, layout: &Layout, file: &Path) -> Option<String> {
+    let user = disk.runner()?.uid;
+    Some(match owner(disk, file).filter(|owner| owner.uid != user) {
+        Some(_) => take_over(disk, layout, user, &[file]),
+        None => format!("chmod u+rw {}", quote(file)),
+    })
+}
+
 /// Returns the command that gives the paths of another owner in the user's own home to the user; in
 /// another user's home, the command that looks at it with root's rights.
 fn take_over(disk: &dyn Disk, layout: &Layout, user: u32, paths: &[&Path]) -> String {

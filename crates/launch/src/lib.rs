@@ -63,6 +63,7 @@ pub use networks::{
 };
 pub use outcome::{Daemon, Outcome};
 pub use owner::{foreign_home, named_home, sudo_home, user_to_become};
+pub use peers::repair_states;
 pub use plan::{LaunchPlan, LaunchStep, plan};
 pub use relapse::Relapse;
 pub use sequence::launch;

@@ -2,20 +2,26 @@
 //! cannot read one renames it to `*.corrupt`, over the file that has that name, and starts without
 //! the peers that the user has approved.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::DaemonFile;
 use myownllm_durable_fs::{
-    Disk, DiskError, LockedDir, move_aside, publish_new, put_in_place, rename_or_link, with_free_name,
+    Disk, DiskError, LockedDir, move_aside, publish_new, put_in_place, rename_or_link, set_aside_name,
+    with_free_name,
 };
 use myownllm_paths::camino::Utf8Path;
 
-use crate::context::Context;
+use crate::closed::access_to;
+use crate::context::{Context, Options};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, PROGRAM};
+use crate::waiting::lock_home;
 
 /// The stable code of a roster or a state that no daemon can read.
 const DAMAGED: &str = "state.damaged";
+/// The stable code of a roster or a state that a newer daemon wrote.
+const NEWER: &str = "state.newer";
 /// The stable code of a damaged roster or state that was set aside.
 pub(crate) const SET_ASIDE: &str = "state.set-aside";
 
@@ -36,8 +42,50 @@ impl DamagedState {
             None => "sets it aside, and the devices in it have to be approved again",
         };
         let message = format!("{} cannot be read by a daemon; a launch {then}", self.path.display());
-        Diagnostic::warning(DAMAGED, message).at(&self.path).hint(format!("{PROGRAM} launch --once"))
+        Diagnostic::warning(DAMAGED, message).at(&self.path).hint(format!("{PROGRAM} repair"))
     }
+}
+
+/// A roster or a state that a newer daemon wrote, before its copy is made. An older daemon drops what
+/// it does not know when it writes the file again.
+#[derive(Debug)]
+pub(crate) struct NewerState {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    copy: PathBuf,
+}
+
+impl NewerState {
+    /// Reports the file: before a launch copies it, or after.
+    pub(crate) fn diagnostic(&self, is_copied: bool) -> Diagnostic {
+        let then = match is_copied {
+            true => format!("{} is a copy of it", self.copy.display()),
+            false => "a launch copies it before it starts a daemon".to_owned(),
+        };
+        let message = format!(
+            "{} is of a newer version, and an older daemon would drop what it does not know of it; {then}",
+            self.path.display()
+        );
+        Diagnostic::warning(NEWER, message).at(&self.path)
+    }
+}
+
+/// Returns the rosters and states of newer versions of which no copy was made. One copy is enough:
+/// it shows the file as the newer daemon left it.
+pub(crate) fn newer_states(context: &Context<'_>) -> Vec<NewerState> {
+    let layout = context.layout;
+    let kinds = [(DaemonFile::Roster, &layout.daemon_rosters), (DaemonFile::State, &layout.daemon_states)];
+    let mut newer = Vec::new();
+    for (kind, directory) in kinds {
+        for path in names(context, directory, ".json") {
+            let copy = set_aside_name(&path, 1);
+            let Ok(bytes) = context.disk.read(&path, CONFIG_LIMIT) else { continue };
+            if kind.is_newer(&bytes) && context.disk.stat(&copy).is_err_and(|error| error.is_not_found()) {
+                newer.push(NewerState { path, bytes, copy });
+            }
+        }
+    }
+    newer
 }
 
 /// Returns the paths in a directory whose names end in `ending`. A directory that cannot be listed
@@ -78,29 +126,51 @@ pub(crate) fn damaged_states(context: &Context<'_>) -> Vec<DamagedState> {
 /// join the network.
 pub(crate) fn ensure_readable_files(context: &Context<'_>, directory: &Utf8Path) -> Result<(), Diagnostic> {
     for path in names(context, directory, ".json") {
-        match context.disk.stat_follow(&path) {
-            Ok(meta) if !meta.is_file() => {
-                let is = if meta.is_dir() { "a directory" } else { "no file" };
-                let message = format!("cannot read {}: it is {is}", path.display());
-                let error = Diagnostic::error("state.unreadable", message).at(&path);
-                return Err(error.hint(move_aside(&path, "aside")));
-            }
-            Ok(_) => {}
-            // A daemon takes a symlink to nothing for no file.
-            Err(_) => continue,
-        }
-        if let Err(error) = context.disk.read(&path, CONFIG_LIMIT) {
-            return Err(Diagnostic::of_disk(&error).at(&path));
+        // A daemon takes a symlink to nothing for no file.
+        let Ok(meta) = context.disk.stat_follow(&path) else { continue };
+        if !meta.is_file() {
+            let is = if meta.is_dir() { "a directory" } else { "no file" };
+            let message = format!("cannot read {}: it is {is}", path.display());
+            let error = Diagnostic::error("state.unreadable", message).at(&path);
+            return Err(error.hint(move_aside(&path, "aside")));
         }
     }
-    Ok(())
+    unreadable_file(context, directory).map_or(Ok(()), Err)
+}
+
+/// Reports a roster or a state that may not be read, with the command that gives access.
+pub(crate) fn unreadable_file(context: &Context<'_>, directory: &Utf8Path) -> Option<Diagnostic> {
+    let disk = context.disk;
+    let is_file = |path: &PathBuf| disk.stat_follow(path).is_ok_and(|meta| meta.is_file());
+    let mut files = names(context, directory, ".json").into_iter().filter(is_file);
+    files.find_map(|path| {
+        let error = disk.read(&path, CONFIG_LIMIT).err()?;
+        let told = Diagnostic::of_disk(&error).at(&path);
+        let is_denied = error.kind() == ErrorKind::PermissionDenied;
+        let access = is_denied.then(|| access_to(disk, context.layout, &path)).flatten();
+        Some(Diagnostic { hint: access.or_else(|| told.hint.clone()), ..told })
+    })
+}
+
+/// Does what a launch does with the rosters and states before it starts a daemon, unless one runs.
+/// Returns the diagnostics.
+///
+/// # Errors
+/// Fails if another process holds the lock, or if a file cannot be set aside or copied.
+pub fn repair_states(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<Diagnostic>, Diagnostic> {
+    let is_sound = damaged_states(context).is_empty() && newer_states(context).is_empty();
+    if is_sound || !context.daemons.live(None).is_empty() {
+        return Ok(Vec::new());
+    }
+    let lock = lock_home(context, options)?;
+    settle_states(context, lock.home_lock())
 }
 
 /// Sets each damaged roster and state aside, and writes the part that a daemon can read in its
-/// place.
+/// place. Copies each roster and state of a newer version.
 ///
 /// # Errors
-/// Fails if a file cannot be set aside. No daemon may be started then.
+/// Fails if a file cannot be set aside or copied. No daemon may be started then.
 pub(crate) fn settle_states(context: &Context<'_>, dir: &LockedDir) -> Result<Vec<Diagnostic>, Diagnostic> {
     let settle = |damaged: DamagedState| {
         let path = &damaged.path;
@@ -120,7 +190,15 @@ pub(crate) fn settle_states(context: &Context<'_>, dir: &LockedDir) -> Result<Ve
         );
         Ok(Diagnostic::warning(SET_ASIDE, message).at(path))
     };
-    damaged_states(context).into_iter().map(settle).collect()
+    let copy = |newer: NewerState| {
+        let meta = dir.stat(&newer.path);
+        meta.and_then(|meta| publish_new(dir, &newer.copy, &newer.bytes, meta.mode & 0o700, meta.owner))
+            .and_then(|_| sync(dir, &newer.copy))
+            .map_err(|error| Diagnostic::of_disk(&error).at(&newer.copy))?;
+        Ok(newer.diagnostic(true))
+    };
+    let damaged = damaged_states(context).into_iter().map(settle);
+    damaged.chain(newer_states(context).into_iter().map(copy)).collect()
 }
 
 /// Gives the files that a daemon has put aside as `*.corrupt` names that no daemon uses: it would

@@ -39,8 +39,7 @@ impl Outcome {
             let lost = !self.config.reset_keys.is_empty();
             return if lost { Verdict::RepairedWithLosses } else { Verdict::Repaired };
         }
-        let has_set_states_aside = self.diagnostics.iter().any(|told| told.code == peers::SET_ASIDE);
-        if self.has_set_daemon_config_aside() || has_set_states_aside {
+        if self.has_set_daemon_config_aside() || self.has_set_states_aside() {
             return Verdict::Repaired;
         }
         let moved = |report: &myownllm_migration::Report| {
@@ -53,6 +52,12 @@ impl Outcome {
     #[must_use]
     pub fn has_set_daemon_config_aside(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.code == SET_ASIDE)
+    }
+
+    /// True if this launch has set aside a roster or a state that no daemon can read.
+    #[must_use]
+    pub fn has_set_states_aside(&self) -> bool {
+        self.diagnostics.iter().any(|told| told.code == peers::SET_ASIDE)
     }
 
     /// True if this launch has repaired the config file.

@@ -414,6 +414,9 @@ pub fn repaired(home: &HomeView<'_>, outcome: &Outcome) -> Page {
     if outcome.has_set_daemon_config_aside() {
         page.line("Set aside what was in the place of the daemon's config (see below).");
     }
+    if outcome.has_set_states_aside() {
+        page.line("Set aside what a daemon cannot read of its rosters and states (see below).");
+    }
     match (is_ok, page.is_empty()) {
         (true, true) => {
             page.line(format!("Nothing to put right: {} is healthy.", home.short(&home.layout.app_home)));

@@ -14,7 +14,7 @@ use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
 use crate::identity::other_known_identity;
 use crate::moves::collision_diagnostic;
-use crate::peers::damaged_states;
+use crate::peers::{damaged_states, newer_states};
 use crate::start::{NO_FILE, config_that_is_no_file};
 use crate::trust::{open_secrets, trusted_home};
 use crate::words::{UNSEEN, count, identity_words, short};
@@ -45,9 +45,13 @@ impl Examiner<'_, '_> {
             self.checks.diagnostic("state.sound", diagnostic);
         }
         // A daemon that runs has read its files.
-        let damaged = self.plan.wants_start().then(|| damaged_states(self.context));
-        for damaged in damaged.iter().flatten() {
-            self.checks.diagnostic("state.sound", damaged.diagnostic());
+        if self.plan.wants_start() {
+            for damaged in damaged_states(self.context) {
+                self.checks.diagnostic("state.sound", damaged.diagnostic());
+            }
+            for newer in newer_states(self.context) {
+                self.checks.diagnostic("state.sound", newer.diagnostic(false));
+            }
         }
         for both in &plan.collisions {
             // A launch goes on without the files that differ.
