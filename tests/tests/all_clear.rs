@@ -386,6 +386,29 @@ fn places(#[case] home: (Home, Alive)) {
 
 #[rstest]
 #[case::an_unreadable_config(settled(|home| home.put(DAEMON_CONFIG, b"{ not json", 0o600)))]
+fn few_open_files(#[values(7, 8, 10, 12, 14, 15, 16, 17, 23, 24, 25)] limit: u32) {
+    let home = Home::settled();
+    let said = |args: &[&str]| {
+        let program = home.with_daemon(args);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]);
+        shell.arg(program.get_program()).args(program.get_args()).current_dir("/");
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        run(&mut shell)
+    };
+    same_verdict(&said(&["doctor", "--json"]), &said(&["launch", "--once", "--json"]));
+}
+
+#[rstest]
+#[case::a_config_that_is_a_symlink_to_nothing(settled(|home| link(home, "/mnt/missing/config.json",
+    DAEMON_CONFIG)))]
+#[case::a_newer_roster(settled(|home| { let mut roster = home.json(ROSTER); roster["version"] = 9.into();
+    home.put(ROSTER, roster.to_string().as_bytes(), 0o600); }))]
 #[case::the_config_of_a_newer_daemon(settled(|home| home.put(DAEMON_CONFIG,
     br#"{"version":99,"daemon":{},"networks":[]}"#, 0o600)))]
 #[case::the_config_of_the_app(settled(|home| { let bytes = home.bytes(CONFIG);

@@ -14,6 +14,8 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use crate::closed::{self, UNWRITABLE};
 use crate::context::Context;
 use crate::diagnostic::{Diagnostic, PROGRAM};
+#[cfg(unix)]
+use crate::foreseen::unlocked;
 
 /// Reports that the user's home does not exist (a mistyped path, a disk that is not mounted):
 /// nothing can be done in it.
@@ -64,6 +66,7 @@ pub fn unwritable(
             Err(_) if *path == context.layout.app_home => context.layout.user_home.as_std_path(),
             _ => path.as_std_path(),
         })
+        .filter(|path| !context.disk.stat_follow(path).is_ok_and(|meta| !meta.is_dir()))
         .filter_map(|path| Some((path, refusal_to_change(context, run_as, path)?)))
         .collect();
     let Some((directory, refusal)) = refused.iter().find(|(_, refusal)| *refusal != Errno::ACCESS) else {
@@ -76,7 +79,7 @@ pub fn unwritable(
     let shows = if *refusal == Errno::PERM { "lsattr -d" } else { "findmnt --target" };
     let message = format!("cannot change anything in {}", directory.display());
     let causes = vec![std::io::Error::from(*refusal).to_string()];
-    let hint = format!("{shows} {}", quote(directory));
+    let hint = unlocked(context.disk, directory).unwrap_or_else(|| format!("{shows} {}", quote(directory)));
     Some(Diagnostic::warning(UNWRITABLE, message).hint(hint).at(directory).causes(causes))
 }
 

@@ -12,6 +12,7 @@ use crate::access::unwritable;
 use crate::context::{Context, Options};
 use crate::daemons::{RunningDaemon, processes_unknown};
 use crate::diagnostic::Diagnostic;
+use crate::foreseen::too_few_files;
 use crate::home::{orphan_diagnostic, plan_stops};
 use crate::peers::ensure_readable_files;
 use crate::start::check_start;
@@ -77,8 +78,9 @@ impl Preparation {
 
     /// Decides whether a daemon may be started now.
     pub(crate) fn of_start(context: &Context<'_>, options: &Options<'_>) -> Self {
-        if let Err(refusal) = check_start(context, options.run_as) {
-            return Self { refusal: Some(refusal), ..Self::default() };
+        let refusal = too_few_files().or_else(|| check_start(context, options.run_as).err());
+        if refusal.is_some() {
+            return Self { refusal, ..Self::default() };
         }
         // A daemon whose socket was removed while it ran would write the same home, and neither its
         // peers nor this program would see it.

@@ -8,10 +8,12 @@ use myownllm_daemon::{SpawnError, log_path};
 use myownllm_durable_fs::trust::unchangeable_part;
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, move_aside, quote};
 use myownllm_migration::{MigrationError, Plan as MovePlan, Step};
-use myownllm_paths::camino::Utf8Path;
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
+use crate::closed::UNWRITABLE;
 use crate::context::{Context, Options};
 use crate::diagnostic::{Class, Diagnostic};
+use crate::peers::unreadable_file;
 
 /// Reports the first file or directory that a move could not rename or change: it is immutable or
 /// append-only, a mount of its own, or belongs to a user whose file the runner cannot change.
@@ -42,31 +44,58 @@ pub(crate) fn blocked_move(
             return Some(Diagnostic::from(&MigrationError::from(problem)));
         }
         match step {
-            Step::MoveFiles { from, names, .. } => {
-                names.iter().find_map(|name| unmovable(disk, &from.join(name)))
+            Step::MoveFiles { from, names, .. } => locked_dir(disk, from)
+                .or_else(|| names.iter().find_map(|name| unmovable(disk, &from.join(name)))),
+            Step::MoveDir { from: path, .. }
+            | Step::MoveFile { from: path, .. }
+            | Step::MoveLink { from: path, .. }
+            | Step::RemoveIdentical { source: path, .. } => {
+                locked_dir(disk, path.parent().unwrap_or(path)).or_else(|| unmovable(disk, path))
             }
-            Step::MoveDir { from, .. } | Step::MoveFile { from, .. } | Step::MoveLink { from, .. } => {
-                unmovable(disk, from)
-            }
-            Step::RemoveIdentical { source, .. } => unmovable(disk, source),
+            Step::RemoveDir { path } => locked_dir(disk, path.parent().unwrap_or(path)),
             _ => None,
         }
     })
 }
 
+/// Reports a directory from which no name can be removed.
+fn locked_dir(disk: &dyn Disk, dir: &Path) -> Option<Diagnostic> {
+    unlocked(disk, dir).map(|hint| not_moved(dir, protected()).hint(hint))
+}
+
+/// Reports a config that a repair cannot replace: it, or its directory, is immutable or append-only.
+pub(crate) fn locked_config(context: &Context<'_>) -> Option<Diagnostic> {
+    let layout = context.layout;
+    let locked = |path: &Utf8Path| {
+        let hint = unlocked(context.disk, path.as_ref())?;
+        let error = DiskError::new(Op::Rename, path.as_std_path(), protected());
+        Some(Diagnostic::of_disk(&error).at(path).hint(hint))
+    };
+    [&layout.app_home, &layout.app_config].into_iter().find_map(|path| locked(path))
+}
+
+/// Reports the legacy rosters and states that a move takes along, and that no daemon could read then.
+pub(crate) fn unreadable_peers(context: &Context<'_>) -> Option<Diagnostic> {
+    let layout = context.layout;
+    let dirs = [&layout.legacy_rosters, &layout.legacy_states];
+    dirs.into_iter().find_map(|dir| unreadable_file(context, dir))
+}
+
+fn not_moved(path: &Path, source: io::Error) -> Diagnostic {
+    let source = DiskError::new(Op::Rename, path, source);
+    Diagnostic::from(&MigrationError::Failed { path: path.to_owned(), source })
+}
+
 /// Reports a path that can be neither renamed nor removed.
 fn unmovable(disk: &dyn Disk, path: &Path) -> Option<Diagnostic> {
-    let failed = |source: io::Error| {
-        let source = DiskError::new(Op::Rename, path, source);
-        Diagnostic::from(&MigrationError::Failed { path: path.to_owned(), source })
-    };
     if let Some(hint) = unlocked(disk, path) {
-        return Some(failed(protected()).hint(hint));
+        return Some(not_moved(path, protected()).hint(hint));
     }
     // A directory that is a mount moves file by file.
     let is_mount = disk.stat(path).is_ok_and(|meta| meta.is_file()) && disk.is_mount_point(path);
-    let source = || io::Error::new(io::ErrorKind::ResourceBusy, "it is a mount of its own");
-    is_mount.then(|| failed(source()).hint(format!("findmnt {}", quote(path))))
+    let why = "it is a mount of its own: unmount it, and put the file itself in its place";
+    let source = || io::Error::new(io::ErrorKind::ResourceBusy, why);
+    is_mount.then(|| Diagnostic { hint: None, ..not_moved(path, source()) })
 }
 
 fn protected() -> io::Error {
@@ -75,7 +104,7 @@ fn protected() -> io::Error {
 
 /// Returns the command that lets a protected path be renamed and changed again; `None` if the path
 /// is not protected.
-fn unlocked(disk: &dyn Disk, path: &Path) -> Option<String> {
+pub(crate) fn unlocked(disk: &dyn Disk, path: &Path) -> Option<String> {
     disk.is_protected(path).then(|| format!("sudo chattr -ia {}", quote(path)))
 }
 
@@ -104,6 +133,33 @@ pub(crate) fn full_disk(context: &Context<'_>) -> Option<Diagnostic> {
     let home = &context.layout.daemon_home;
     let there = home.ancestors().find(|above| context.disk.stat_follow(above.as_ref()).is_ok())?;
     is_full(there).then(|| told_no_room(home, "No space left on device", "df -h"))
+}
+
+/// Reports that a directory in which a move or a repair makes files is on a full disk.
+pub(crate) fn full_dir(dirs: &[Utf8PathBuf]) -> Option<Diagnostic> {
+    let full = dirs.iter().find(|dir| is_full(dir))?;
+    let message = format!("nothing can be made in {full}: No space left on device");
+    Some(Diagnostic::error(UNWRITABLE, message).at(full).hint(format!("df -h {}", quote(full))))
+}
+
+/// The limit of open files below which no daemon is started: the start alone needs 16.
+#[cfg(unix)]
+const FEWEST_FILES: u64 = 24;
+
+/// Reports that this process, and so the daemon that it starts, may open too few files.
+#[cfg(unix)]
+pub(crate) fn too_few_files() -> Option<Diagnostic> {
+    use rustix::process::{Resource, getrlimit};
+    let limit = getrlimit(Resource::Nofile).current.filter(|limit| *limit < FEWEST_FILES)?;
+    let message = format!(
+        "cannot start a daemon: too many open files: only {limit} are allowed; allow {FEWEST_FILES} or more"
+    );
+    Some(Diagnostic::error("daemon.no-means", message))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn too_few_files() -> Option<Diagnostic> {
+    None
 }
 
 /// Reports that the app's home cannot be opened, and so not be locked.

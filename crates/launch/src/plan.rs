@@ -17,7 +17,9 @@ use crate::daemon_config::{misplaced_diagnostic, shared_config};
 use crate::daemon_plan::{DaemonStep, Preparation};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Class, Diagnostic, WIPED, add_untold, class_of};
-use crate::foreseen::{blocked_move, full_disk, unlockable, unusable_log};
+use crate::foreseen::{
+    blocked_move, full_dir, full_disk, locked_config, unlockable, unreadable_peers, unusable_log,
+};
 use crate::home::{HomePlan, Work, ensure_permitted, live_refusal, orphan_diagnostic};
 use crate::identity::{ensure_no_new_home, identity_answer};
 use crate::moves::collision_diagnostic;
@@ -273,7 +275,8 @@ impl<'p, 'a> Planner<'p, 'a> {
         let stuck = unwritable(self.context, self.options.run_as, &changed).filter(|_| writes);
         let stuck = stuck
             .or_else(|| blocked_move(self.context, self.options, &self.migration))
-            .or_else(|| full_disk(self.context).filter(|_| writes));
+            .or_else(|| locked_config(self.context).filter(|_| repairs))
+            .or_else(|| full_disk(self.context).or_else(|| full_dir(&changed)).filter(|_| writes));
         let fails = stuck.is_some();
         let is_barred = is_refused || fails || diagnostics.iter().any(Diagnostic::is_error);
         let refusals = match self.options.daemon && self.context.checked.is_ok() && is_trusted {
@@ -349,7 +352,12 @@ impl<'p, 'a> Planner<'p, 'a> {
         let program = self.program.clone().filter(|program| starts && program.is_error());
         let foreseen = || {
             let context = self.context;
-            unlockable(context).or_else(|| full_disk(context)).or_else(|| unusable_log(context))
+            let newer = newer_config(context);
+            newer
+                .or_else(|| unreadable_peers(context).filter(|_| self.moves))
+                .or_else(|| unlockable(context))
+                .or_else(|| full_disk(context))
+                .or_else(|| unusable_log(context))
         };
         let log = starts.then(foreseen).flatten();
         self.preparation.refusal.clone().into_iter().chain(log).chain(program).collect()

@@ -182,8 +182,10 @@ impl Checks {
         for error in plan.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()) {
             let is_told = |check: &Check| {
                 let told = check.diagnostic.as_ref();
-                check.result == Mark::Problem
-                    && told.is_some_and(|told| told.code == error.code || told.path == error.path)
+                // A repair fails by the error: a check that names the repair does not tell the error.
+                let is_mended = check.hint.as_ref() == Some(&self.repair);
+                let is_same = |told: &Diagnostic| told.code == error.code || told.path == error.path;
+                check.result == Mark::Problem && !is_mended && told.is_some_and(is_same)
             };
             if !self.list.iter().any(is_told) {
                 self.diagnostic("launch.foreseen", error.clone());
