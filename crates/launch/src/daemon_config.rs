@@ -1,11 +1,13 @@
 //! Judges the file at the path of the daemon's config before a daemon starts on it: a daemon drops
 //! the settings that it does not know, and writes the rest over the file.
 
+use myownllm_config_model::daemon_config::{DaemonConfig, NEWEST_VERSION};
 use myownllm_config_store::{FileShape, LockedStore, Misplaced, SetAside};
 use myownllm_durable_fs::{quote, replace_symlink};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::{Context, Options};
+use crate::daemons::read_document;
 use crate::diagnostic::{Class, Diagnostic, PROGRAM};
 use crate::outcome::Outcome;
 use crate::words::backup;
@@ -30,6 +32,18 @@ pub fn shared_config(context: &Context<'_>) -> Option<Diagnostic> {
     let message = format!("{path} and the app's config are one file");
     let diagnostic = Diagnostic::error("daemon.config-is-the-apps", message).at(path);
     Some(diagnostic.hint(hint).class(Class::Refused))
+}
+
+/// Reports a daemon's config that is newer than the daemons that this program knows: they do not
+/// start on it.
+pub(crate) fn newer_config(context: &Context<'_>) -> Option<Diagnostic> {
+    let path = &context.layout.daemon_config;
+    let version = DaemonConfig::view(&read_document(context.disk, path).ok()??).version?;
+    let message = format!(
+        "{path} is of version {version}, newer than the daemons that this program knows: update the daemon"
+    );
+    let diagnostic = Diagnostic::error("daemon.config-newer", message).at(path).class(Class::Daemon);
+    (version > NEWEST_VERSION).then_some(diagnostic)
 }
 
 /// Reports that the file at the path of the daemon's config is not the daemon's. Every command

@@ -38,7 +38,7 @@ pub(crate) fn ensure_permitted(context: &Context<'_>, options: &Options<'_>) -> 
 #[derive(Debug)]
 pub(crate) struct Work {
     /// True if state of the daemon is to be moved.
-    moves: bool,
+    pub(crate) moves: bool,
     /// The steps to write the config; `None` if the file must not be touched.
     pub(crate) pending: Option<Pending>,
     /// The file at the path of the daemon's config that is not the daemon's.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::access::{changed_dirs, missing_home, unwritable};
 use crate::closed::name_one_cause;
 use crate::context::{Context, Options};
-use crate::daemon_config::{misplaced_diagnostic, shared_config};
+use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemon_plan::{DaemonStep, Preparation};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Class, Diagnostic, WIPED, add_untold, class_of};
@@ -200,6 +200,8 @@ struct Planner<'p, 'a> {
     options: &'p Options<'p>,
     migration: MovePlan,
     loaded: Result<Loaded, StoreError>,
+    /// True if a launch looks at what is to be moved.
+    moves: bool,
     misplaced: Option<Misplaced>,
     identity: Answer,
     home: HomePlan,
@@ -229,6 +231,8 @@ impl<'p, 'a> Planner<'p, 'a> {
             _ => None,
         };
         Self {
+            // A launch waits for the move of an identity file that is not in its place.
+            moves: !migration.is_empty() && (work.moves || matches!(identity, Answer::Pending { .. })),
             misplaced: work.misplaced,
             legacy: context.daemons.live_legacy(),
             orphans: context.daemons.orphans(known),
@@ -264,13 +268,13 @@ impl<'p, 'a> Planner<'p, 'a> {
         }
         let is_refused = self.home.refusal.is_some()
             || missing_home.is_some()
+            || ensure_no_new_home(self.context).is_err()
             || ensure_permitted(self.context, self.options).is_err();
         let loaded = self.loaded.as_ref().ok();
         let repairs = loaded.is_some_and(|loaded| loaded.pending.repairs());
-        let pending = !self.migration.is_empty() || self.misplaced.is_some() || repairs;
+        let pending = self.moves || self.misplaced.is_some() || repairs;
         let writes = pending || loaded.is_some_and(|loaded| loaded.pending.writes_config());
         // A launch writes to the app's home only if there is something to do there.
-            || ensure_no_new_home(self.context).is_err()
         let changed = changed_dirs(layout, &self.migration, repairs);
         let stuck = unwritable(self.context, self.options.run_as, &changed).filter(|_| writes);
         let stuck = stuck

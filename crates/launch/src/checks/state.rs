@@ -2,14 +2,14 @@
 //! daemon's config.
 
 use myownllm_config_model::Document;
-use myownllm_config_model::daemon_config::{self, DaemonConfig};
+use myownllm_config_model::daemon_config::DaemonConfig;
 use myownllm_durable_fs::quote;
 use myownllm_identity::Refusal;
 use myownllm_migration::MigrationError;
 use myownllm_paths::camino::Utf8PathBuf;
 
 use super::Examiner;
-use crate::daemon_config::{misplaced_diagnostic, shared_config};
+use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
 use crate::identity::other_known_identity;
@@ -83,7 +83,12 @@ impl Examiner<'_, '_> {
             );
         } else if files == 0 {
             let evidence = format!("{} of an unfinished move", count(plan.changes(), "step"));
-            self.checks.diagnostic("state.moved", pending(evidence));
+            // A launch does not look for temporary files in a home that was moved.
+            let hint = match self.plan.pending {
+                true => repair.clone(),
+                false => format!("{} migrate", self.options.program),
+            };
+            self.checks.diagnostic("state.moved", pending(evidence).hint(hint));
         } else {
             let are = if files == 1 { "is" } else { "are" };
             let evidence = format!("{} of the daemon's {are} still in the app's home", count(files, "file"));
@@ -162,17 +167,11 @@ impl Examiner<'_, '_> {
         };
         let parsed = Document::parse(&bytes).ok().map(|parsed| parsed.document);
         self.named_key(parsed.as_ref());
-        match parsed.as_ref().and_then(daemon_config::version_of) {
-            Some(version) if version > daemon_config::NEWEST_VERSION => {
-                let evidence = format!(
-                    "of version {version}, newer than the daemons that this program knows: update the daemon"
-                );
-                let diagnostic = Diagnostic::warning("daemon.config-newer", evidence).at(path);
-                // A daemon that runs has read its config.
-                let starts = self.plan.wants_start();
-                self.checks.diagnostic(ID, if starts { diagnostic.as_error() } else { diagnostic });
-            }
-            _ => self.checks.ok(ID, "a daemon can start on it"),
+        match newer_config(self.context) {
+            // A daemon that runs has read its config.
+            Some(newer) if !self.plan.wants_start() => self.checks.diagnostic(ID, newer.as_warning()),
+            Some(newer) => self.checks.diagnostic(ID, newer),
+            None => self.checks.ok(ID, "a daemon can start on it"),
         }
     }
 }
