@@ -384,8 +384,8 @@ fn places(#[case] home: (Home, Alive)) {
     agree_and_follow(&home.0);
 }
 
+/// The limit of open files is one for `doctor` and the launch.
 #[rstest]
-#[case::an_unreadable_config(settled(|home| home.put(DAEMON_CONFIG, b"{ not json", 0o600)))]
 fn few_open_files(#[values(7, 8, 10, 12, 14, 15, 16, 17, 23, 24, 25)] limit: u32) {
     let home = Home::settled();
     let said = |args: &[&str]| {
@@ -409,6 +409,7 @@ fn few_open_files(#[values(7, 8, 10, 12, 14, 15, 16, 17, 23, 24, 25)] limit: u32
     DAEMON_CONFIG)))]
 #[case::a_newer_roster(settled(|home| { let mut roster = home.json(ROSTER); roster["version"] = 9.into();
     home.put(ROSTER, roster.to_string().as_bytes(), 0o600); }))]
+#[case::an_unreadable_config(settled(|home| home.put(DAEMON_CONFIG, b"{ not json", 0o600)))]
 #[case::the_config_of_a_newer_daemon(settled(|home| home.put(DAEMON_CONFIG,
     br#"{"version":99,"daemon":{},"networks":[]}"#, 0o600)))]
 #[case::the_config_of_the_app(settled(|home| { let bytes = home.bytes(CONFIG);
@@ -527,6 +528,16 @@ fn control_socket_that_names_a_file_is_edited(#[case] file: &str) {
 fn running_daemons(#[case] home: Home, #[case] place: &str) {
     std::fs::create_dir_all(home.path(place)).unwrap();
     let _daemon = Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), home.path(place)).start().unwrap();
+    agree(&home, |_| {});
+}
+
+#[test]
+fn running_daemon_behind_a_symlink() {
+    let home = Home::settled();
+    let _daemon = Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), home.path(MESH)).start().unwrap();
+    let socket = ".myownllm/.myownmesh/daemon.sock";
+    rename(&home, socket, "real.sock");
+    link(&home, home.path("real.sock"), socket);
     agree(&home, |_| {});
 }
 

@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Home, MESH, path_with_program, run};
+use support::{APP, Home, MESH, path_with_program, run};
 
 /// A problem of a home, with the command that reports it.
 struct Trouble {
@@ -239,6 +239,56 @@ fn names(home: &Home) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// A `mv` or `cp` in a hint replaces no file.
+/// The program would take a name that begins with a hyphen for an option.
+#[test]
+fn hints_name_a_network_that_begins_with_a_hyphen() {
+    let home = Home::settled();
+    let active = || home.json(&format!("{APP}/config.json"))["cloud_mesh"]["active_network_id"].clone();
+    home.run(&["network", "add", "--activate", "--", "-net"]).ends_with(0);
+    let before = active();
+    let undo = home.run(&["network", "use", "--none", "--json"]).ends_with(0).json()["data"]["undo"].clone();
+    assert!(active().is_null() || active() == "");
+    follow(undo.as_str().unwrap());
+    assert_eq!(active(), before);
+    home.run(&["network", "use", "--none"]).ends_with(0);
+    home.run(&["network", "remove", "home-mesh"]).ends_with(0);
+    let doctor = home.run(&["doctor", "--json"]).json();
+    follow(&hint_of(&doctor, "network.none-active").unwrap());
+    assert_eq!(active(), before);
+}
+
+/// Runs a hint as printed.
+fn follow(hint: &str) {
+    let mut shell = Command::new("sh");
+    let ran = run(shell.args(["-c", hint]).env("PATH", path_with_program()));
+    assert_eq!(ran.code, Some(0), "{hint}: {ran:?}");
+}
+
+/// The mode of a device is for all of its users.
+#[test]
+fn no_hint_changes_the_mode_of_a_device() {
+    for args in [&["doctor"][..], &["status"], &["launch", "--once"], &["repair"]] {
+        let home = Home::empty();
+        let mut command = Command::new(support::program());
+        command.args(["--home", "/dev/null"]).args(args).env("HOME", home.path(""));
+        let ran = run(&mut command);
+        assert!(!ran.all().contains("chmod"), "{ran:?}");
+    }
+}
+
+/// An empty temporary file in the daemon home is no work of a launch, and `migrate` removes it.
+#[test]
+fn temporary_file_in_the_daemon_home_is_not_pending_for_ever() {
+    let home = Home::settled();
+    let part = format!("{MESH}/.secrets/.durable-fs.123-10.part");
+    home.put(&part, b"", 0o600);
+    home.run(&["status", "--check"]).ends_with(0);
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+    let doctor = home.run(&["doctor", "--json"]).ends_with(0).json();
+    follow(&hint_of(&doctor, "migration.pending").unwrap());
+    assert!(!home.has(&part));
+}
+
 #[test]
 fn no_source_holds_a_hint_that_could_replace_something() {
     let mut sources = Vec::new();

@@ -348,10 +348,7 @@ pub fn look_inside(disk: &dyn Disk, home: &Path, directory: &Path) -> Result<Opt
             return way.symlink_problem(step, step.meta.owner?.uid, runner, Some(owner.uid));
         }
         let mend = close(true, may_change(runner, &step.meta));
-        // The mode of a device or of a pipe is for all of its users.
-        let has_content = step.meta.is_dir() || step.meta.is_file();
-        foreign_part(&step.path, &step.meta, owner)
-            .or_else(|| world_writable(&step.path, &step.meta, mend).filter(|_| has_content))
+        foreign_part(&step.path, &step.meta, owner).or_else(|| world_writable(&step.path, &step.meta, mend))
     });
     Ok(found.map(|problem| problem.as_mounted(disk)))
 }
@@ -522,8 +519,9 @@ fn lets_pass(meta: &Metadata, user: Owner) -> bool {
 /// other users. `mend` is the command without the path.
 #[must_use]
 pub fn world_writable(path: &Path, meta: &Metadata, mend: &'static str) -> Option<OwnershipProblem> {
-    let is_open = meta.owner.is_some() && !meta.is_symlink() && meta.mode & 0o1002 == 0o002;
-    is_open
+    // The mode of a device or of a pipe is for all of its users.
+    let has_content = meta.is_dir() || meta.is_file();
+    (meta.owner.is_some() && has_content && meta.mode & 0o1002 == 0o002)
         .then(|| OwnershipProblem::new(path, OwnershipProblemKind::WorldWritable { mode: meta.mode, mend }))
 }
 

@@ -33,24 +33,22 @@ const UNREADABLE: &str = "paths.lookup";
 pub(crate) const NO_FILE: &str = "daemon.config-unreadable";
 
 /// Reports that something else than a file is in the place of the daemon's config: a daemon would
-/// wait for a pipe, fail, or take a symlink to nothing for no config.
+/// wait for a pipe, fail, or lose its settings.
 pub(crate) fn config_that_is_no_file(context: &Context<'_>) -> Option<Diagnostic> {
     let config = &context.layout.daemon_config;
-    let told = |is: &str, hint| {
-        Diagnostic::error(NO_FILE, format!("cannot read {config}: it is {is}")).at(config).hint(hint)
-    };
-    match context.disk.stat_follow(config.as_ref()) {
-        Ok(meta) if meta.is_file() => None,
-        Ok(meta) if meta.is_dir() => Some(told("a directory", move_aside(config, "aside"))),
-        Ok(_) => Some(told("no file", move_aside(config, "aside"))),
-        // The file may be on a disk that is missing: a daemon would replace the symlink.
-        Err(error) if error.is_absent() || error.is_symlink_loop() => {
-            let target = context.disk.read_link(config.as_ref()).ok()?;
-            let is = format!("a link to {}, where there is no file", target.display());
-            Some(told(&is, format!("readlink -f {}", quote(config))))
+    let is = match context.disk.stat_follow(config.as_ref()) {
+        Ok(meta) if meta.is_file() => return None,
+        Ok(meta) if meta.is_dir() => "a directory",
+        Ok(_) => "no file",
+        // The disk with the config may be missing. A daemon would start at its defaults, and replace
+        // the symlink.
+        Err(error) if error.is_not_found() && context.disk.stat(config.as_ref()).is_ok() => {
+            "a symlink to nothing"
         }
-        Err(_) => None,
-    }
+        Err(_) => return None,
+    };
+    let message = format!("cannot read {config}: it is {is}");
+    Some(Diagnostic::error(NO_FILE, message).at(config).hint(move_aside(config, "aside")))
 }
 
 /// Returns the socket that the daemon's config names, and the config that names it. If there is no

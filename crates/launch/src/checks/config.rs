@@ -7,7 +7,7 @@ use myownllm_config_store::{Loaded, Step};
 use myownllm_durable_fs::move_aside;
 use myownllm_paths::camino::Utf8PathBuf;
 
-use super::Examiner;
+use super::{Check, Examiner, Mark};
 use crate::diagnostic::{CORRUPT, Diagnostic, NEEDS_REPAIR, WIPED};
 use crate::hints::edit;
 use crate::networks::active_network;
@@ -119,6 +119,12 @@ impl Examiner<'_, '_> {
                 // A launch that need not repair the config goes on.
                 let is_sound = loaded.is_some_and(|loaded| !loaded.pending.repairs());
                 let diagnostic = Diagnostic::from(&error);
+                let is_told = |check: &Check| {
+                    check.result == Mark::Problem && check.code.as_ref() == Some(&diagnostic.code)
+                };
+                if self.checks.list.iter().any(is_told) {
+                    return self.checks.skipped(ID, "not looked at before what is named above is settled");
+                }
                 let diagnostic = if is_sound { diagnostic.as_warning() } else { diagnostic };
                 return self.checks.diagnostic(ID, diagnostic);
             }

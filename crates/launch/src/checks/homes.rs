@@ -1,6 +1,6 @@
 //! Checks the homes, and the other daemons that serve them.
 
-use myownllm_daemon::Role;
+use myownllm_daemon::{Decision, Role};
 use myownllm_paths::{Mode, PathsError};
 
 use super::Examiner;
@@ -44,6 +44,9 @@ impl Examiner<'_, '_> {
             // `daemon.config` reports this error already.
             Err(diagnostic) if diagnostic.code == NO_FILE => {
                 self.checks.skipped("socket.length", "not looked at before the daemon's config is a file");
+            }
+            Err(_) if matches!(self.plan.detection.decision, Decision::Attach { .. }) => {
+                self.checks.skipped("socket.length", "not looked at, as a daemon runs that a launch uses");
             }
             Ok(()) => {
                 let endpoint = context.daemons.endpoint(Mode::OwnLlm);
