@@ -17,7 +17,7 @@ use std::process::Command;
 use support::{APP, program, root, run, set_mode};
 
 /// String literals that look like codes and are something else.
-const NO_CODES: [&str; 2] = ["myownllm.network-settings", "myownmesh.network-settings"];
+const NO_CODES: [&str; 3] = ["myownllm.network-settings", "myownmesh.network-settings", "myownllm-mesh.log"];
 /// Endings of file names. The file `daemon.log` has the spelling of the code `daemon.log`, which is
 /// listed.
 const FILE_ENDINGS: [&str; 7] = ["json", "sock", "lock", "exe", "md", "toml", "txt"];

@@ -196,7 +196,7 @@ fn last_restored(layout: &Layout) -> Option<String> {
 fn absolute(home: &Path) -> Result<std::path::PathBuf, Diagnostic> {
     if home.as_os_str().is_empty() {
         return Err(Diagnostic::error("paths.relative-home", "--home names no directory")
-            .hint("myownllm-mesh --home /path/to/home status"));
+            .hint("myownllm-mesh --home \"$PWD\" status"));
     }
     std::path::absolute(home)
         .map_err(|error| Diagnostic::from_error(&error, "paths.relative-home", None).at(home))

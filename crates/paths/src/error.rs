@@ -14,7 +14,7 @@ pub enum PathsError {
     /// of the user.
     #[error(
         "cannot find the user's home: {variable} is not set, or empty, and the system knows no home of \
-         this user"
+         this user; name it with --home"
     )]
     NoHome {
         /// The variable that should name the home.
@@ -193,7 +193,7 @@ impl PathsError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoHome { program, .. } => Some(format!("{program} --home /path/to/home status")),
+            Self::NoHome { program, .. } => Some(format!("{program} --home \"$PWD\" status")),
             // A symlink gives the home a second path. The directory is new and of the user's own,
             // because nobody but root can put a symlink beside the home.
             Self::HomeNotUtf8 { home, program } if cfg!(unix) => Some(format!(
@@ -201,7 +201,7 @@ impl PathsError {
                  {program} --home \"$home\" status",
                 quoted(home)
             )),
-            Self::HomeNotUtf8 { program, .. } => Some(format!("{program} --home /path/to/home status")),
+            Self::HomeNotUtf8 { .. } => None,
             Self::RelativeHome { home, program, .. } => {
                 Some(format!("{program} --home \"$PWD\"/{} status", quoted(home)))
             }

@@ -100,7 +100,7 @@ pub(crate) fn report_lines(home: &HomeView<'_>, repair: &Repair<'_>) -> Page {
         && let Some(command) = use_first_network(document, home.program)
     {
         row("next", "choose the active network:".to_owned());
-        page.copied(COLUMN, "", format!("{} network use NAME", home.program));
+        page.copied(COLUMN, "", command);
     }
     page
 }
