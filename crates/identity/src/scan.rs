@@ -138,37 +138,36 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
             seen.evidence.push(roster);
         }
     }
-    let former = PathBuf::from(format!("{}.1", places.run_log));
-    for log in [former, places.run_log.clone().into()] {
-        if let Some(device_id) = search.logged_in(&log) {
-            scan.app.evidence.push(log.clone());
-            scan.logged = Some((log, device_id));
-        }
-    }
+    let logged = search.logged();
+    scan.logged = logged.first().cloned();
+    scan.app.evidence.extend(logged.into_iter().map(|(log, _)| log));
     for found in &mut misplaced {
         found.is_named = found.key.as_ref().is_some_and(|key| search.named.contains(&key.public_key));
     }
-    misplaced.sort_by_key(|found| {
-        let name = found.path.file_name().unwrap_or_default().to_string_lossy();
-        let lost_before = name.contains(SET_ASIDE);
-        let newest = std::cmp::Reverse(found.modified);
-        (
-            is_lost(&found.identity),
-            !found.is_named,
-            !matches!(found.identity, Identity::Valid(_) | Identity::Newer { .. }),
-            lost_before,
-            found.named_by.is_some(),
-            found.renamed_home.is_some(),
-            !suggests_identity(&found.path),
-            newest,
-            found.path.clone(),
-        )
-    });
+    misplaced.sort_by_key(rank);
     scan.misplaced = misplaced;
     scan.dangling = search.dangling;
     scan.dangling_peers = search.dangling_peers;
     scan.named = search.named;
     scan.unreadable = search.unreadable;
+}
+
+/// Returns the rank of a found file: the file to bring back comes first.
+fn rank(found: &Misplaced) -> impl Ord + use<> {
+    let name = found.path.file_name().unwrap_or_default().to_string_lossy();
+    let lost_before = name.contains(SET_ASIDE);
+    let newest = std::cmp::Reverse(found.modified);
+    (
+        is_lost(&found.identity),
+        !found.is_named,
+        !matches!(found.identity, Identity::Valid(_) | Identity::Newer { .. }),
+        lost_before,
+        found.named_by.is_some(),
+        found.renamed_home.is_some(),
+        !suggests_identity(&found.path),
+        newest,
+        found.path.clone(),
+    )
 }
 
 /// Returns true if no command can make a sound key of the file.

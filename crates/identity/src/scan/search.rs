@@ -227,14 +227,21 @@ impl<'a> Search<'a> {
         found
     }
 
-    /// Returns the last Device ID that a run log shows. A log that cannot be read shows none.
-    pub(super) fn logged_in(&self, log: &Path) -> Option<String> {
-        let bytes = self.disk.read(log, FILE_LIMIT).ok()?;
-        let mut lines = bytes.rsplit(|byte| *byte == b'\n');
-        lines.find_map(|line| {
-            let entry: Value = serde_json::from_slice(line).ok()?;
-            entry["device_id"].as_str().map(str::to_owned)
-        })
+    /// Returns the run logs that show a Device ID of the home, the newest first, and the last Device ID
+    /// in each. A log that cannot be read shows none.
+    pub(super) fn logged(&self) -> Vec<(PathBuf, String)> {
+        let former = PathBuf::from(format!("{}.1", self.places.run_log));
+        let logs = [self.places.run_log.clone().into(), former].into_iter();
+        let shown = logs.filter_map(|log: PathBuf| {
+            let bytes = self.disk.read(&log, FILE_LIMIT).ok()?;
+            let mut lines = bytes.rsplit(|byte| *byte == b'\n');
+            let device_id = lines.find_map(|line| {
+                let entry: Value = serde_json::from_slice(line).ok()?;
+                entry["device_id"].as_str().map(str::to_owned)
+            })?;
+            Some((log, device_id))
+        });
+        shown.collect()
     }
 
     /// Records a file that exists and cannot be read, because it may be the identity file. Ignores
