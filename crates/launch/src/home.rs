@@ -47,14 +47,7 @@ pub(crate) struct Work {
 
 impl Work {
     pub(crate) fn look(context: &Context<'_>, pending: Option<Pending>) -> Self {
-        // State that cannot be looked at counts as pending: the move itself then reports what is
-        // wrong with it.
-        let moves = context.migrator.is_pending().unwrap_or_else(|error| {
-            let path = error.path().display();
-            tracing::debug!(%path, code = error.code(), "state that cannot be looked at counts as pending");
-            true
-        });
-        Self { moves, pending, misplaced: context.store.misplaced() }
+        Self { moves: context.migrator.is_pending(), pending, misplaced: context.store.misplaced() }
     }
 
     /// True if there is nothing to do, so that no lock is needed.

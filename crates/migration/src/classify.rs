@@ -82,9 +82,6 @@ pub(crate) fn network_id(text: &str) -> Option<String> {
     ((3..=64).contains(&id.len()) && id.bytes().all(fine)).then_some(id)
 }
 
-/// The size limit of a legacy roster, which would hold some hundred thousand devices.
-pub(crate) const LEGACY_ROSTER_LIMIT: u64 = 16 * 1024 * 1024;
-
 /// Returns the network of a legacy roster, or the reason why the roster cannot be used.
 pub(crate) fn legacy_network(bytes: &[u8]) -> Result<String, &'static str> {
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) else { return Err("it is not JSON") };

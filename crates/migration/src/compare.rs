@@ -165,7 +165,7 @@ pub(crate) fn no_mount(disk: &dyn Disk, file: &Path) -> Result<(), MigrationErro
 }
 
 /// [`is_second_copy`], with the error of this crate.
-pub(crate) fn is_same(
+fn is_same(
     disk: &dyn Disk,
     source: &Path,
     destination: &Path,

@@ -12,7 +12,6 @@ mod leftovers;
 mod live;
 mod lossy;
 mod migrator;
-mod pending;
 mod plan;
 mod planner;
 mod report;
@@ -29,7 +28,6 @@ pub use live::LiveDaemons;
 #[cfg(feature = "testing")]
 pub use live::NoDaemons;
 pub use migrator::{Migrator, StateMigrator};
-pub use pending::is_pending;
 pub use plan::{Collision, IdentityState, Plan, Retarget, SkippedEntry, Step};
 pub use planner::plan;
 pub use report::{AttributesLost, MoveMethod, Moved, Outcome, Phase, Progress, Report};

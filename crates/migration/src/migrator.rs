@@ -3,13 +3,11 @@
 use myownllm_durable_fs::{Disk, LockedDir};
 
 use crate::{
-    error::MigrationError,
     execute::execute,
     homes::{Direction, Homes, Options},
-    inspect::inspect,
+    inspect::{inspect, is_moved},
     inventory::Inventory,
     live::LiveDaemons,
-    pending::is_pending,
     plan::Plan,
     planner::plan,
     report::{Progress, Report},
@@ -26,14 +24,10 @@ use crate::{
 /// }
 /// ```
 pub trait StateMigrator {
-    /// True if a run would have anything to do. Makes a handful of calls, takes no lock and writes
-    /// nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`MigrationError::Unreadable`]: a path could not be inspected. The caller must treat this as
-    /// pending.
-    fn is_pending(&self) -> Result<bool, MigrationError>;
+    /// True if a run would do or report anything: the plan of a forward move is not
+    /// [settled](Plan::is_settled). Makes a handful of calls in a home that was moved, takes no lock
+    /// and writes nothing.
+    fn is_pending(&self) -> bool;
 
     /// Inspects both homes. Takes no lock, writes nothing.
     fn inspect(&self, direction: Direction) -> Inventory;
@@ -94,8 +88,9 @@ impl<'a> Migrator<'a> {
 }
 
 impl StateMigrator for Migrator<'_> {
-    fn is_pending(&self) -> Result<bool, MigrationError> {
-        is_pending(self.disk, &self.homes)
+    fn is_pending(&self) -> bool {
+        let plan = || self.plan(&self.inspect(Direction::Forward), &Options::forward());
+        !is_moved(self.disk, &self.homes) && !plan().is_settled()
     }
 
     fn inspect(&self, direction: Direction) -> Inventory {

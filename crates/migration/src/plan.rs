@@ -406,6 +406,11 @@ impl Plan {
         self.steps().next().is_none()
     }
 
+    /// True if a run would do nothing, and would report nothing but entries that stay.
+    pub fn is_settled(&self) -> bool {
+        self.is_empty() && self.collisions.is_empty() && self.errors.is_empty() && self.refusals.is_empty()
+    }
+
     /// Returns the number of steps that change something: all but the barriers.
     pub fn changes(&self) -> usize {
         self.steps().filter(|step| !step.is_barrier()).count()

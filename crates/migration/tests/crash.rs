@@ -22,7 +22,7 @@ use myownllm_durable_fs::{
     sim_path,
 };
 use myownllm_migration::{
-    Class, Direction, Keep, Migrator, NoDaemons, Options, Outcome, Report, StateMigrator, is_pending,
+    Class, Direction, Keep, Migrator, NoDaemons, Options, Outcome, Report, StateMigrator,
 };
 use rstest::rstest;
 
@@ -268,7 +268,7 @@ fn shape(disk: &SimDisk) -> Vec<(String, Entry)> {
 /// and changes nothing.
 fn converges(disk: &SimDisk, wanted: &SimDisk, case: &Case, at: &str) {
     disk.heal();
-    let pending = is_pending(disk, &homes()).expect("readable");
+    let pending = Migrator::new(disk, homes()).is_pending();
     let report = run(disk, &case.options).expect("the lock is free");
     assert!(
         pending || report.outcome == Outcome::NothingToDo || case.options.direction == Direction::Undo,
@@ -297,7 +297,7 @@ fn converges(disk: &SimDisk, wanted: &SimDisk, case: &Case, at: &str) {
         }
     }
     if case.options.direction == Direction::Forward {
-        assert!(!is_pending(disk, &homes()).expect("readable"), "{}: {at}: still pending", case.name);
+        assert!(!Migrator::new(disk, homes()).is_pending(), "{}: {at}: still pending", case.name);
     }
     disk.reset_ops();
     let report = run(disk, &case.options).expect("the lock is free");

@@ -26,7 +26,7 @@ use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_migration::identity::{Answer, scan};
 use myownllm_migration::{
     Class, Direction, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, Migrator, MoveMethod, NoDaemons,
-    Options, Outcome, Progress, Report, SkippedEntry, StateMigrator, is_pending,
+    Options, Outcome, Progress, Report, SkippedEntry, StateMigrator,
 };
 
 struct Home {
@@ -114,7 +114,7 @@ impl Home {
     }
 
     fn pending(&self) -> bool {
-        is_pending(&RealDisk, &self.homes()).expect("readable")
+        Migrator::new(&RealDisk, self.homes()).is_pending()
     }
 }
 

@@ -16,12 +16,15 @@ use super::{
     source::IS_KEY_TARGET,
 };
 use crate::{
-    classify::{LEGACY_ROSTER_LIMIT, legacy_network},
+    classify::legacy_network,
     compare::{is_copy, pair},
     error::MigrationError,
     homes::Direction,
     inventory::{DestinationState, Item, SingleFile, StateDir},
 };
+
+/// The size limit of a legacy roster, which would hold some hundred thousand devices.
+const LEGACY_ROSTER_LIMIT: u64 = 16 * 1024 * 1024;
 
 impl Inspector<'_> {
     /// Compares a file with the entry of its name at the destination.

@@ -24,7 +24,7 @@ const IDENTITY_LIMIT: u64 = 1024 * 1024;
 
 /// Returns the targets of the identity files of both homes that are symlinks. Whatever name such a
 /// file has, it is an identity file and no roster or state, and it stays in its place.
-pub(crate) fn key_targets(disk: &dyn Disk, homes: &Homes) -> Result<Vec<PathBuf>, MigrationError> {
+fn key_targets(disk: &dyn Disk, homes: &Homes) -> Result<Vec<PathBuf>, MigrationError> {
     let mut targets = Vec::new();
     for home in [&homes.app, &homes.daemon] {
         let home = home.as_std_path();

@@ -17,7 +17,7 @@ use crate::error::{MeshError, Result, told};
 pub fn migrate_daemon_state_into_subdir(llm_dir: &Path, daemon_home: &Path) -> Result<()> {
     let layout = layout_of(llm_dir, daemon_home)?;
     let migrator = Migrator::new(&RealDisk, Homes::of(&layout));
-    if !migrator.is_pending().map_err(told)? {
+    if !migrator.is_pending() {
         return Ok(());
     }
     let lock = RealDisk.lock(layout.app_home.as_std_path(), LOCK_WAIT).map_err(told)?;
