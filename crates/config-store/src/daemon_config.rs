@@ -11,12 +11,17 @@ use crate::{BackupKind, Store, StoreError, StorePaths};
 const WRITE: &str = "write the daemon's config";
 
 impl Store<'_> {
-    /// Returns the daemon's config as it is and as it should be, and the paths that differ. Returns
-    /// `None` if the config is missing or cannot be read.
-    pub(crate) fn read_stale_paths(&self) -> Option<(Vec<u8>, Document, Vec<Rebased>)> {
+    /// Returns the daemon's config as it is and as it should be, and the paths that differ, once the
+    /// files for which `arrives` returns true are at their new paths. Returns `None` if the config is
+    /// missing or cannot be read.
+    pub(crate) fn read_stale_paths(
+        &self,
+        arrives: &dyn Fn(&str, &str) -> bool,
+    ) -> Option<(Vec<u8>, Document, Vec<Rebased>)> {
         let previous = self.disk.read(self.paths.daemon_config.as_ref(), self.limits.config_bytes).ok()?;
         let mut document = Document::parse(&previous).ok()?.document;
-        let found = self.rebase(&mut Document::empty(), Some(&mut document));
+        let is_new = |old: &str, new: &str| arrives(old, new) || self.is_there(new);
+        let found = self.rebase_where(&mut Document::empty(), Some(&mut document), &is_new);
         Some((previous, document, found.into_iter().filter(|path| path.rebased).collect()))
     }
 }
@@ -24,7 +29,7 @@ impl Store<'_> {
 impl Locked<'_> {
     pub(crate) fn mend_paths(&self) -> Result<Vec<Rebased>, StoreError> {
         self.check_trust()?;
-        let stale = self.read_stale_paths().filter(|(_, _, found)| !found.is_empty());
+        let stale = self.read_stale_paths(&|_, _| false).filter(|(_, _, found)| !found.is_empty());
         let Some((previous, document, found)) = stale else { return Ok(Vec::new()) };
         self.check_apart()?;
         self.keep(&previous, &[BackupKind::Kept], BackupKind::Kept)?;

@@ -1,12 +1,13 @@
 //! The operations without the lock: they read, and change nothing but the missing home.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use myownllm_config_model::Ids;
 use myownllm_config_model::app_config::OwnSettings;
+use myownllm_config_model::{Document, Ids};
 use myownllm_durable_fs::{DiskError, LockError, Timestamp};
-use myownllm_salvage::AppSchema;
+use myownllm_salvage::{AppSchema, Rebased};
 
 use crate::backup_id::content_hash;
 use crate::locked::Locked;
@@ -52,6 +53,16 @@ impl ConfigStore for Store<'_> {
         self.disk
             .make_home_dir(user_home.as_ref(), app_home.as_ref(), owner)
             .map_err(StoreError::disk("make the app's home", app_home))
+    }
+
+    fn stale_paths(&self, app: &Document, arrives: &dyn Fn(&Path) -> bool) -> Vec<Rebased> {
+        let arrives = |_: &str, new: &str| arrives(Path::new(new));
+        let mut found = self.read_stale_paths(&arrives).map_or_else(Vec::new, |(_, _, found)| found);
+        if self.schema.has_paths(app) {
+            let of_app = self.rebase_where(&mut app.clone(), None, &arrives);
+            found.extend(of_app.into_iter().filter(|path| path.rebased));
+        }
+        found
     }
 
     fn lock(&self, wait: Duration) -> Result<Box<dyn LockedStore + '_>, LockError> {

@@ -346,7 +346,7 @@ impl Store<'_> {
         found
     }
 
-    fn is_there(&self, path: &str) -> bool {
+    pub(crate) fn is_there(&self, path: &str) -> bool {
         self.disk.stat(Path::new(path)).is_ok()
     }
 
@@ -358,7 +358,7 @@ impl Store<'_> {
 
     /// Replaces only the paths for which `has_moved` returns true; `has_moved` gets the old path
     /// and the new one.
-    fn rebase_where(
+    pub(crate) fn rebase_where(
         &self,
         app: &mut Document,
         mut daemon: Option<&mut Document>,

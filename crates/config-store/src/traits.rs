@@ -1,5 +1,6 @@
 //! The operations of a store, without and with the lock of the app's home.
 
+use std::path::Path;
 use std::time::Duration;
 
 use myownllm_config_model::{Document, Ids};
@@ -35,6 +36,12 @@ pub trait ConfigStore {
     /// # Errors
     /// [`StoreError::NoHome`], [`StoreError::Untrusted`], [`StoreError::Disk`].
     fn ensure_home(&self) -> Result<(), StoreError>;
+
+    /// Returns the paths in the daemon's own config that lead to the old location of the daemon's
+    /// files, with the new paths: a repair that ran before the move could not know them. A move is
+    /// about to bring a file to each path for which `arrives` returns true: paths to these files in
+    /// the app's config `app` are returned too. Writes nothing.
+    fn stale_paths(&self, app: &Document, arrives: &dyn Fn(&Path) -> bool) -> Vec<Rebased>;
 
     /// Returns the file in the place of the daemon's config if it is not, or not only, the
     /// daemon's: a daemon would drop its other keys. Returns `None` for a file that cannot be read.
