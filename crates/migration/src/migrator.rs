@@ -45,19 +45,7 @@ pub trait StateMigrator {
     /// Inspects, plans and executes. Call this while you hold the lock.
     fn run(&self, lock: &LockedDir, options: &Options, daemons: &dyn LiveDaemons) -> Report {
         let inventory = self.inspect_locked(lock, options.direction);
-        let plan = self.plan(&inventory, options);
-        let _span = tracing::info_span!("migrate", direction = ?plan.direction).entered();
-        tracing::debug!(steps = plan.changes(), refusals = plan.refusals.len(), "the move is planned");
-        let report = self.execute(lock, plan, daemons);
-        for moved in &report.moved {
-            let (from, to) = (moved.from.display(), moved.to.display());
-            tracing::debug!(%from, %to, method = ?moved.method, files = moved.files, "moved");
-        }
-        for error in report.refusals.iter().chain(&report.errors) {
-            tracing::warn!(code = error.code(), path = %error.path().display(), "something was not moved");
-        }
-        tracing::info!(outcome = ?report.outcome, files = report.files_moved(), "the move has ended");
-        report
+        self.execute(lock, self.plan(&inventory, options), daemons)
     }
 }
 
@@ -106,6 +94,20 @@ impl StateMigrator for Migrator<'_> {
     }
 
     fn execute(&self, lock: &LockedDir, plan: Plan, daemons: &dyn LiveDaemons) -> Report {
-        execute(lock, plan, daemons, self.on_progress)
+        let _span = tracing::info_span!("migrate", direction = ?plan.direction).entered();
+        tracing::debug!(steps = plan.changes(), refusals = plan.refusals.len(), "the move is planned");
+        let is_empty = plan.is_empty();
+        let report = execute(lock, plan, daemons, self.on_progress);
+        for moved in &report.moved {
+            let (from, to) = (moved.from.display(), moved.to.display());
+            tracing::debug!(%from, %to, method = ?moved.method, files = moved.files, "moved");
+        }
+        for error in report.refusals.iter().chain(&report.errors) {
+            tracing::warn!(code = error.code(), path = %error.path().display(), "something was not moved");
+        }
+        if !is_empty {
+            tracing::info!(outcome = ?report.outcome, files = report.files_moved(), "the move has ended");
+        }
+        report
     }
 }
