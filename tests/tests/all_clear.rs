@@ -1,5 +1,5 @@
 //! All-clear means clear: on every home, `doctor` finds a problem that no repair mends exactly
-//! where `launch --once` then refuses or fails.
+//! where `launch --once` then refuses or fails, and a launch takes the steps that `status` names.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
@@ -208,7 +208,7 @@ fn agree_and_follow(home: &Home) {
     follow_hints(home);
 }
 
-/// Runs `doctor`, then `launch --once`, with the stand-in as the daemon's program.
+/// Runs `doctor` and `status`, then `launch --once`, with the stand-in as the daemon's program.
 fn agree(home: &Home, adapt: impl Fn(&mut Command)) {
     let said = |args: &[&str]| {
         let mut command = home.with_daemon(args);
@@ -216,9 +216,22 @@ fn agree(home: &Home, adapt: impl Fn(&mut Command)) {
         run(&mut command)
     };
     let before = home.snapshot();
-    let doctor = said(&["doctor", "--json"]);
-    assert_eq!(home.snapshot(), before, "doctor writes");
-    same_verdict(&doctor, &said(&["launch", "--once", "--json"]));
+    let (doctor, status) = (said(&["doctor", "--json"]), said(&["status", "--json"]));
+    assert_eq!(home.snapshot(), before, "a look writes");
+    let launch = said(&["launch", "--once", "--json"]);
+    same_verdict(&doctor, &launch);
+    same_steps(&status, &launch);
+}
+
+/// Fails the test unless a launch that succeeds took the steps that `status` named, and a launch of
+/// which `status` named the refusal took none.
+fn same_steps(status: &Ran, launch: &Ran) {
+    let planned = status.json()["data"]["launch_steps"].clone();
+    let taken = launch.json()["data"]["steps"].clone();
+    let refuses = planned == serde_json::json!(["refuse"]);
+    if launch.code == Some(0) || (refuses && taken != serde_json::json!([])) {
+        assert_eq!(planned, taken, "{}{}", status.all(), launch.all());
+    }
 }
 
 /// Fails the test unless `doctor` found a problem exactly where the launch refused or failed.

@@ -10,10 +10,9 @@ use myownllm_durable_fs::{Disk as _, Owner, RealDisk, Runner, quote};
 pub use myownllm_launch::fresh_ids;
 use myownllm_launch::words::short;
 use myownllm_launch::{
-    Context as LaunchContext, Diagnostic, LOCK_WAIT, LocalDaemons, OnWait, Options, ProgramSearch, homes_of,
-    lock_wait,
+    Context as LaunchContext, Diagnostic, LOCK_WAIT, LocalDaemons, OnWait, Options, ProgramSearch, lock_wait,
 };
-use myownllm_migration::{Migrator, Progress};
+use myownllm_migration::{Homes, Migrator, Progress};
 use myownllm_paths::{CheckedLayout, Env, Layout, MYOWNLLM, PathResolver, PathsError, RealLookup, Resolver};
 use myownllm_report::{HomeView, run_log};
 
@@ -157,7 +156,7 @@ impl Context {
     pub fn libraries(&self) -> Libraries<'_> {
         let mut paths = StorePaths::of(&self.layout);
         paths.program.clone_from(&self.program);
-        let homes = homes_of(&self.layout).with_program(&self.program);
+        let homes = Homes::of(&self.layout).with_program(&self.program);
         Libraries {
             context: self,
             migrator: Migrator::new(&self.disk, homes).with_progress(&*self.tell),

@@ -19,8 +19,7 @@ use crate::foreseen::unlocked;
 
 /// Reports that the user's home does not exist (a mistyped path, a disk that is not mounted):
 /// nothing can be done in it.
-#[must_use]
-pub fn missing_home(context: &Context<'_>) -> Option<StoreError> {
+pub(crate) fn missing_home(context: &Context<'_>) -> Option<StoreError> {
     let path = &context.layout.user_home;
     let is_missing = context.disk.stat_follow(path.as_ref()).is_err_and(|error| error.is_not_found());
     is_missing.then(|| StoreError::NoHome { path: path.into() })

@@ -71,7 +71,7 @@ pub fn repair_config(
     context.store.ensure_home().map_err(|error| Diagnostic::from(&error))?;
     let lock = lock_home(context, options)?;
     let live = beside(context, &repair.loaded)?;
-    if let Err(refused) = settle_live(context.daemons, live, options, &mut repair.stopped) {
+    if let Err(refused) = settle_live(context.daemons, &live, options, &mut repair.stopped) {
         return Ok(ConfigRepair { is_refused: true, diagnostics: vec![refused], ..repair });
     }
     let applied = lock.apply(ids).map_err(|error| Diagnostic::from(&error))?;

@@ -9,7 +9,7 @@ use myownllm_config_model::SeededIds;
 use myownllm_config_store::ConfigStore;
 use myownllm_daemon::SpawnRequest;
 use myownllm_durable_fs::{Disk, Owner};
-use myownllm_migration::{Homes, StateMigrator};
+use myownllm_migration::StateMigrator;
 use myownllm_paths::{CheckedLayout, Layout, PathsError};
 
 use crate::daemons::{Daemons, OPERATION};
@@ -48,12 +48,6 @@ pub struct Context<'a> {
     pub store: &'a dyn ConfigStore,
     /// Finds and starts daemons.
     pub daemons: &'a dyn Daemons,
-}
-
-/// Returns the two homes of a layout for a migrator, with the names of the app's daemon.
-#[must_use]
-pub fn homes_of(layout: &Layout) -> Homes {
-    Homes::of(layout)
 }
 
 /// Returns new ids, from the clock and the system's randomness.

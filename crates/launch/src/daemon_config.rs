@@ -6,10 +6,9 @@ use myownllm_config_store::{FileShape, LockedStore, Misplaced, SetAside};
 use myownllm_durable_fs::{quote, replace_symlink};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
-use crate::context::{Context, Options};
+use crate::context::Context;
 use crate::daemons::read_document;
 use crate::diagnostic::{Class, Diagnostic, PROGRAM};
-use crate::outcome::Outcome;
 use crate::words::backup;
 
 /// The stable code of a daemon's config that no daemon can read.
@@ -19,8 +18,7 @@ pub(crate) const SET_ASIDE: &str = "daemon.config-set-aside";
 
 /// Reports that a symlink makes the daemon's config and the app's config one file: a daemon would
 /// overwrite the app's config again.
-#[must_use]
-pub fn shared_config(context: &Context<'_>) -> Option<Diagnostic> {
+pub(crate) fn shared_config(context: &Context<'_>) -> Option<Diagnostic> {
     let (path, app) = (&context.layout.daemon_config, &context.layout.app_config);
     let real = |path: &Utf8Path| context.disk.canonicalize(path.as_ref()).ok();
     real(path).filter(|at| real(app).as_ref() == Some(at))?;
@@ -48,8 +46,7 @@ pub(crate) fn newer_config(context: &Context<'_>) -> Option<Diagnostic> {
 
 /// Reports that the file at the path of the daemon's config is not the daemon's. Every command
 /// reports it in these words.
-#[must_use]
-pub fn misplaced_diagnostic(context: &Context<'_>, misplaced: &Misplaced) -> Diagnostic {
+pub(crate) fn misplaced_diagnostic(context: &Context<'_>, misplaced: &Misplaced) -> Diagnostic {
     let path = &context.layout.daemon_config;
     let message = format!("{path} {}; a repair keeps it as a backup and sets it aside", is(misplaced));
     Diagnostic::error(code(misplaced), message).at(path).hint(format!("{PROGRAM} repair"))
@@ -72,40 +69,39 @@ fn is(misplaced: &Misplaced) -> &'static str {
     }
 }
 
-/// Keeps a misplaced file as a backup and sets the file aside, so that a daemon can start. While a
-/// daemon runs, which holds its config in memory and writes it over the file, only makes the
-/// backup.
+/// Keeps a misplaced file as a backup, and leaves it: a daemon runs, holds its config in memory and
+/// writes it over the file.
+///
+/// # Errors
+/// Fails if the file could not be kept.
+pub(crate) fn back_up_daemon_config(
+    context: &Context<'_>,
+    lock: &dyn LockedStore,
+) -> Result<Option<Diagnostic>, Diagnostic> {
+    let path = &context.layout.daemon_config;
+    let kept = lock.keep_misplaced().map_err(|error| Diagnostic::from(&error))?;
+    Ok(kept.map(|SetAside { backup, misplaced, .. }| {
+        let message = format!(
+            "{path} {}; it is the backup {backup} now, and is set aside once the daemon that runs has ended",
+            is(&misplaced)
+        );
+        Diagnostic::warning(code(&misplaced), message).at(path).hint(format!("{PROGRAM} daemon restart"))
+    }))
+}
+
+/// Keeps a misplaced file as a backup and sets the file aside, so that a daemon can start.
 ///
 /// # Errors
 /// Fails if the file is the app's config as well, or could not be kept or set aside. No daemon may
 /// be started then.
-pub(crate) fn settle_daemon_config(
+pub(crate) fn set_daemon_config_aside(
     context: &Context<'_>,
-    options: &Options<'_>,
     lock: &dyn LockedStore,
-    outcome: &mut Outcome,
-) -> Result<(), Diagnostic> {
-    if let Some(shared) = options.daemon.then(|| shared_config(context)).flatten() {
-        return Err(shared);
-    }
-    let Some(misplaced) = context.store.misplaced() else { return Ok(()) };
+) -> Result<Option<Diagnostic>, Diagnostic> {
     let path = &context.layout.daemon_config;
-    if !context.daemons.live(None).is_empty() {
-        let kept = lock.keep_misplaced().map_err(|error| Diagnostic::from(&error))?;
-        outcome.diagnostics.extend(kept.map(|kept| {
-            let SetAside { backup: id, misplaced, .. } = kept;
-            let backup = backup(&id.to_string());
-            let message = format!(
-                "{path} {}; it is {backup} now, and is set aside once the running daemon has ended",
-                is(&misplaced)
-            );
-            Diagnostic::warning(code(&misplaced), message).at(path).hint(format!("{PROGRAM} daemon restart"))
-        }));
-        return Ok(());
-    }
     let done = lock.set_misplaced_aside().map_err(|error| Diagnostic::from(&error))?;
-    outcome.diagnostics.extend(done.map(|done| {
-        let then = match (&done.restored_from, misplaced.daemon_keys.as_slice()) {
+    Ok(done.map(|done| {
+        let then = match (&done.restored_from, done.misplaced.daemon_keys.as_slice()) {
             (Some(part), _) => format!("the daemon's settings come from {}", backup(&part.to_string())),
             (None, []) => "the daemon begins at its defaults".to_owned(),
             (None, keys) => format!("the daemon's own settings stay: {}", keys.join(", ")),
@@ -120,8 +116,7 @@ pub(crate) fn settle_daemon_config(
             backup(&done.backup.to_string())
         );
         Diagnostic::warning(SET_ASIDE, message).at(path).hint(format!("{PROGRAM} config history"))
-    }));
-    Ok(())
+    }))
 }
 
 fn was(done: &SetAside) -> &'static str {

@@ -2,112 +2,119 @@
 
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
+use std::path::Path;
 
-use myownllm_daemon::{Decision, Endpoint, Role};
+use myownllm_config_model::Document;
+use myownllm_daemon::{Decision, Role};
 use myownllm_durable_fs::Owner;
 use myownllm_identity::{IdentityPaths, ensure_reachable_peers};
-use serde::{Serialize, Serializer};
+use myownllm_migration::Plan as MovePlan;
+use myownllm_paths::Mode;
 
 use crate::access::unwritable;
 use crate::context::{Context, Options};
+use crate::daemon_config::shared_config;
 use crate::daemons::{RunningDaemon, processes_unknown};
 use crate::diagnostic::Diagnostic;
 use crate::foreseen::too_few_files;
-use crate::home::{orphan_diagnostic, plan_stops};
-use crate::peers::ensure_readable_files;
-use crate::start::check_start;
+use crate::home::{Stage, orphan_diagnostic};
+use crate::moves::brought;
+use crate::peers::{corrupt_files, damaged_states, ensure_readable_files, newer_states};
+use crate::start::{check_start, refusal_diagnostic};
+use crate::step::LaunchStep;
 use crate::trust::{ensure_own_daemon, trusted_home};
+use crate::words::process;
 
-/// The daemon that a launch ends with.
-#[derive(Clone, Debug, Serialize)]
-#[serde(tag = "daemon", rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum DaemonStep {
-    /// No daemon: none is wanted, or none may be used. The diagnostics say why.
-    None {
-        /// The reason in a few words, if the diagnostics do not give it.
-        why: Option<String>,
-    },
-    /// A daemon that runs already.
-    Attach {
-        /// The role of the daemon.
-        role: Role,
-        /// The endpoint at which the daemon listens.
-        #[serde(serialize_with = "as_text")]
-        endpoint: Endpoint,
-        /// The process of the daemon, if the system tells it.
-        pid: Option<u32>,
-    },
-    /// A daemon that the launch starts.
-    Start {
-        /// The endpoint at which the daemon will listen.
-        #[serde(serialize_with = "as_text")]
-        endpoint: Endpoint,
-    },
-}
+impl Stage {
+    /// Decides how a launch uses a daemon, from the decision of the detection. `migration` is the
+    /// plan of the move: a daemon starts on the files that the move brings.
+    pub(crate) fn of_daemon(
+        context: &Context<'_>,
+        options: &Options<'_>,
+        decision: &Decision,
+        migration: &MovePlan,
+    ) -> Self {
+        if let Some(shared) = shared_config(context) {
+            return Self::default().without_daemon(shared, None);
+        }
+        match decision {
+            Decision::Attach { role, endpoint, pid, .. } => {
+                let endpoint = endpoint.clone();
+                Self::of_attach(context, options, *pid).ending_with(match role {
+                    Role::Shared => LaunchStep::AttachToSharedDaemon { endpoint },
+                    _ => LaunchStep::AttachToOwnDaemon { endpoint },
+                })
+            }
+            Decision::Spawn => Self::of_start(context, options, migration),
+            Decision::Refuse(refusal) => {
+                let why = format!(": {refusal}");
+                Self::default().without_daemon(refusal_diagnostic(context, refusal), Some(why))
+            }
+            other => {
+                let message = format!("unknown decision {other:?}");
+                Self::default().without_daemon(Diagnostic::error("daemon.undecided", message), None)
+            }
+        }
+    }
 
-fn as_text<S: Serializer>(endpoint: &Endpoint, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(endpoint)
-}
-
-/// The actions before a launch uses or starts a daemon: the launch ends the daemons in `stops`
-/// first, then stops at the refusal.
-#[derive(Debug, Default)]
-pub(crate) struct Preparation {
-    /// The daemons that the launch ends first.
-    pub(crate) stops: Vec<RunningDaemon>,
-    /// The reason why no daemon is used after that.
-    pub(crate) refusal: Option<Diagnostic>,
-    /// Further diagnostics.
-    pub(crate) warnings: Vec<Diagnostic>,
-}
-
-impl Preparation {
     /// Decides what a launch does about the other daemons that serve the home when it attaches to
     /// the daemon with process id `pid`: a daemon whose socket was removed while it ran writes the
     /// same home.
-    pub(crate) fn of_attach(context: &Context<'_>, options: &Options<'_>, pid: Option<u32>) -> Self {
+    fn of_attach(context: &Context<'_>, options: &Options<'_>, pid: Option<u32>) -> Self {
         let orphans = context.daemons.orphans(pid);
         if options.stop_legacy_daemon {
-            let (stops, refusal) = plan_stops(orphans, options);
-            return Self { stops, refusal, ..Self::default() };
+            return Self::stopping(&orphans, options);
         }
         let warnings = orphans.iter().map(|live| orphan_diagnostic(live, options).as_warning());
         Self { warnings: warnings.collect(), ..Self::default() }
     }
 
-    /// Decides whether a daemon may be started now.
-    pub(crate) fn of_start(context: &Context<'_>, options: &Options<'_>) -> Self {
+    /// Decides whether a daemon may be started now, and what is to be done before.
+    fn of_start(context: &Context<'_>, options: &Options<'_>, migration: &MovePlan) -> Self {
         let refusal = too_few_files().or_else(|| check_start(context, options.run_as).err());
-        if refusal.is_some() {
-            return Self { refusal, ..Self::default() };
+        if let Some(refusal) = refusal {
+            return Self::default().without_daemon(refusal, None);
         }
         // A daemon whose socket was removed while it ran would write the same home, and neither its
         // peers nor this program would see it.
-        let (stops, mut refusal) = plan_stops(context.daemons.orphans(None), options);
-        if refusal.is_none() {
-            refusal = home_refusal(context, options.run_as).err();
+        let orphans = context.daemons.orphans(None);
+        let mut stage = Self::stopping(&orphans, options);
+        stage.warnings.extend(processes_unknown());
+        if stage.refusal.is_some() {
+            let pid = orphans.first().and_then(RunningDaemon::pid);
+            let why = format!(", as one serves the home without a socket{}", process(pid));
+            return stage.ending_with(LaunchStep::StartNoDaemon { why: Some(why) });
         }
-        Self { stops, refusal, warnings: processes_unknown().into_iter().collect() }
+        if let Err(refusal) = home_refusal(context, options.run_as) {
+            return stage.without_daemon(refusal, None);
+        }
+        let brought = brought(context, migration);
+        let corrupt = corrupt_files(context, &brought).into_iter();
+        stage.steps.extend(corrupt.map(|path| LaunchStep::KeepCorruptFile { path }));
+        let damaged = damaged_states(context, migration, &brought).into_iter();
+        stage.steps.extend(damaged.map(|state| LaunchStep::MendState { path: state.then }));
+        let newer = newer_states(context, &brought).into_iter();
+        stage.steps.extend(newer.map(|state| LaunchStep::CopyNewerState { path: state.then }));
+        let is_brought = |path: &Path| brought.iter().any(|(_, to)| to == path);
+        let stale = context.store.stale_paths(&Document::empty(), &is_brought);
+        let members: Vec<String> = stale.into_iter().map(|path| path.pointer).collect();
+        stage.steps.extend((!members.is_empty()).then_some(LaunchStep::RebasePaths { members }));
+        stage.ending_with(LaunchStep::StartDaemon { endpoint: context.daemons.endpoint(Mode::OwnLlm) })
     }
 
-    /// Decides what follows from the decision of the detection.
-    pub(crate) fn new(context: &Context<'_>, options: &Options<'_>, decision: &Decision) -> Self {
-        match decision {
-            Decision::Attach { pid, .. } => Self::of_attach(context, options, *pid),
-            Decision::Spawn => Self::of_start(context, options),
-            Decision::Refuse(refusal) => {
-                let refusal = crate::start::refusal_diagnostic(context, refusal);
-                Self { refusal: Some(refusal), ..Self::default() }
-            }
-            other => Self { refusal: Some(undecided(other)), ..Self::default() },
-        }
+    /// Adds the last step. A stage that refuses uses no daemon.
+    fn ending_with(mut self, step: LaunchStep) -> Self {
+        self.steps.push(match (&self.refusal, step) {
+            (None, step) | (Some(_), step @ LaunchStep::StartNoDaemon { .. }) => step,
+            (Some(_), _) => LaunchStep::no_daemon(),
+        });
+        self
     }
-}
 
-/// Reports a decision that this version does not know.
-pub(crate) fn undecided(decision: &Decision) -> Diagnostic {
-    Diagnostic::error("daemon.undecided", format!("unknown decision {decision:?}"))
+    fn without_daemon(self, refusal: Diagnostic, why: Option<String>) -> Self {
+        let step = why.map_or_else(LaunchStep::no_daemon, |why| LaunchStep::StartNoDaemon { why: Some(why) });
+        Self { refusal: Some(refusal), ..self }.ending_with(step)
+    }
 }
 
 fn home_refusal(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {

@@ -23,7 +23,7 @@ use crate::diagnostic::Diagnostic;
 /// today waits as long.
 const ANSWER: Duration = Duration::from_millis(800);
 /// The longest time for an op: joining a network talks to relays.
-pub const OPERATION: Duration = Duration::from_secs(10);
+pub(crate) const OPERATION: Duration = Duration::from_secs(10);
 /// The longest time from SIGTERM to the end of a daemon. A real daemon takes some 10 ms.
 pub const GRACE: Duration = Duration::from_secs(5);
 /// The longest time from the removal of a daemon's socket to the end of its process. A real daemon
@@ -31,7 +31,7 @@ pub const GRACE: Duration = Duration::from_secs(5);
 pub const LAST_BREATH: Duration = Duration::from_millis(500);
 /// The largest size of a daemon's config, in bytes. A real config has a few kilobytes; a larger
 /// file is not a config.
-pub const CONFIG_LIMIT: u64 = 64 << 20;
+pub(crate) const CONFIG_LIMIT: u64 = 64 << 20;
 
 /// Everything that a launch needs from daemons. A trait, so that `launch()` runs without any
 /// process in tests, and so that a sibling app can run daemons in its own way.
@@ -168,15 +168,6 @@ impl<'a> LocalDaemons<'a> {
         self
     }
 
-    /// Returns the endpoint at which a daemon of this mode listens if it is started now. The
-    /// daemon's own config may name the endpoint. No daemon starts on a config that cannot be read,
-    /// which [`check_start`](crate::check_start) reports.
-    #[must_use]
-    pub fn endpoint(&self, mode: Mode) -> Endpoint {
-        let said = read_control_socket(self.disk, self.layout.config_for_mode(mode));
-        self.at(self.layout.socket_for_mode(mode, &said.unwrap_or(ControlSocket::InHome)).0)
-    }
-
     /// Returns an endpoint at which a daemon of the owner may listen, too.
     fn at(&self, socket: Socket) -> Endpoint {
         self.owner.into_iter().fold(Endpoint::from(socket), Endpoint::owned_by)
@@ -224,19 +215,6 @@ impl<'a> LocalDaemons<'a> {
         };
         [target(Role::Shared, Mode::Shared, None), target(Role::Own, Mode::OwnLlm, expected.cloned())]
     }
-
-    /// Returns every program that may be the daemon, with the reason why it would be tried or not.
-    #[must_use]
-    pub fn candidates(&self) -> Vec<Candidate> {
-        candidates(&CandidateSearch {
-            name: self.layout.app.daemon_program.clone().into_owned(),
-            overrides: self.search.overrides.clone(),
-            program: self.search.program.clone(),
-            triple: self.search.triple.clone(),
-            path: self.search.path.clone(),
-            working_dir: self.search.working_dir.clone(),
-        })
-    }
 }
 
 impl Daemons for LocalDaemons<'_> {
@@ -263,7 +241,11 @@ impl Daemons for LocalDaemons<'_> {
     }
 
     fn detect(&self, expected: &Expected) -> (Detection, Option<Box<dyn DaemonControl>>) {
+        let _span = tracing::info_span!("probe").entered();
         let (found, client) = attach(&self.targets(Some(expected)), OPERATION);
+        for attempt in &found.attempts {
+            tracing::debug!(socket = %attempt.endpoint, answer = attempt.probe.code(), "looked for a daemon");
+        }
         (found, client.map(|client| Box::new(client) as Box<dyn DaemonControl>))
     }
 
@@ -280,19 +262,33 @@ impl Daemons for LocalDaemons<'_> {
     }
 
     fn endpoint(&self, mode: Mode) -> Endpoint {
-        Self::endpoint(self, mode)
+        // The daemon's own config may name the endpoint. No daemon starts on a config that cannot be
+        // read: the check before a start reports it.
+        let said = read_control_socket(self.disk, self.layout.config_for_mode(mode));
+        self.at(self.layout.socket_for_mode(mode, &said.unwrap_or(ControlSocket::InHome)).0)
     }
 
     fn programs(&self) -> Option<Vec<Candidate>> {
-        Some(self.candidates())
+        Some(candidates(&CandidateSearch {
+            name: self.layout.app.daemon_program.clone().into_owned(),
+            overrides: self.search.overrides.clone(),
+            program: self.search.program.clone(),
+            triple: self.search.triple.clone(),
+            path: self.search.path.clone(),
+            working_dir: self.search.working_dir.clone(),
+        }))
     }
 
     fn spawn(&self, permit: StartPermit<'_>, cancelled: &dyn Fn() -> bool) -> Result<Spawned, SpawnError> {
-        let mut request = SpawnRequest::new(permit, self.endpoint(Mode::OwnLlm), self.candidates());
+        let _span = tracing::info_span!("spawn", home = %self.layout.daemon_home).entered();
+        let mut request =
+            SpawnRequest::new(permit, self.endpoint(Mode::OwnLlm), self.programs().unwrap_or_default());
         request.app = self.layout.app.name.to_lowercase();
         request.ready_within = self.ready_within;
         request.home_variable = OsString::from(self.layout.app.home_variable.as_ref());
         spawn_unless(&request, cancelled)
+            .inspect(|spawned| tracing::info!(pid = spawned.pid(), "started the daemon"))
+            .inspect_err(|error| tracing::debug!(code = error.code(), "no daemon came up"))
     }
 
     fn connect(&self, endpoint: &Endpoint) -> Result<Box<dyn DaemonControl>, ControlError> {
@@ -336,8 +332,7 @@ impl Daemons for LocalDaemons<'_> {
 /// Reports that this program cannot look at processes: it would not see a daemon without a socket,
 /// and could not tell a daemon that it sees from another process. Returns `None` on systems that
 /// never give access to processes.
-#[must_use]
-pub fn processes_unknown() -> Option<Diagnostic> {
+pub(crate) fn processes_unknown() -> Option<Diagnostic> {
     let is_known = !cfg!(target_os = "linux") || std::fs::metadata("/proc/self/stat").is_ok();
     (!is_known).then(|| {
         let message =
@@ -348,8 +343,7 @@ pub fn processes_unknown() -> Option<Diagnostic> {
 
 /// Reports a leftover socket that only its owner can use. It is harmless unless a daemon has to
 /// remove it.
-#[must_use]
-pub fn abandoned_diagnostic(socket: &AbandonedSocket) -> Diagnostic {
+pub(crate) fn abandoned_diagnostic(socket: &AbandonedSocket) -> Diagnostic {
     let message = format!(
         "nobody listens on the socket {} of user {}, which lets this user not connect",
         socket.path, socket.owner
@@ -362,7 +356,7 @@ pub fn abandoned_diagnostic(socket: &AbandonedSocket) -> Diagnostic {
 ///
 /// # Errors
 /// Fails if the config exists and cannot be read.
-pub fn read_control_socket(disk: &dyn Disk, config: &Utf8Path) -> Result<ControlSocket, DiskError> {
+pub(crate) fn read_control_socket(disk: &dyn Disk, config: &Utf8Path) -> Result<ControlSocket, DiskError> {
     Ok(read_document(disk, config)?.as_ref().map_or(ControlSocket::InHome, ControlSocket::of_document))
 }
 

@@ -24,7 +24,7 @@ pub const PROGRAM: &str = "myownllm-mesh";
 /// The code of a config that is not a JSON object.
 pub const CORRUPT: &str = "store.corrupt";
 /// The code of a config that has lost the user's settings.
-pub const WIPED: &str = "config.wiped";
+pub(crate) const WIPED: &str = "config.wiped";
 /// The code of a config that a launch would repair.
 pub const NEEDS_REPAIR: &str = "config.needs-repair";
 
@@ -226,9 +226,14 @@ pub fn class_of(diagnostics: &[Diagnostic]) -> Option<Class> {
     diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).map(|diagnostic| diagnostic.class).max()
 }
 
+/// Returns the value; drops an error that decides nothing, and says so in the log.
+pub(crate) fn unless_failed<T, E: std::fmt::Display>(result: Result<T, E>, doing: &str) -> Option<T> {
+    result.inspect_err(|error| tracing::debug!(%error, "{doing} failed")).ok()
+}
+
 /// Adds the diagnostics whose code no diagnostic has yet: one part of a launch need not repeat what
 /// another part reported.
-pub fn add_untold(diagnostics: &mut Vec<Diagnostic>, more: impl IntoIterator<Item = Diagnostic>) {
+pub(crate) fn add_untold(diagnostics: &mut Vec<Diagnostic>, more: impl IntoIterator<Item = Diagnostic>) {
     for diagnostic in more {
         if !diagnostics.iter().any(|told| told.code == diagnostic.code) {
             diagnostics.push(diagnostic);

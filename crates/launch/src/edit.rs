@@ -8,7 +8,7 @@ use myownllm_daemon::Decision;
 
 use crate::context::{Context, Options};
 use crate::daemons::CONFIG_LIMIT;
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{Diagnostic, Severity, unless_failed};
 use crate::home::{orphan_diagnostic, settle_live};
 use crate::identity::identity_answer;
 use crate::networks::{ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, reconcile, reconcile_diagnostics};
@@ -73,11 +73,8 @@ pub fn edit_config(
         made = edit(document);
         made.as_ref().map(|change| change.changed).map_err(|refusal| refusal.message.clone().into())
     };
-    let former = context
-        .disk
-        .read(context.layout.app_config.as_std_path(), CONFIG_LIMIT)
-        .inspect_err(|error| tracing::debug!(%error, "the config before the edit is unknown"))
-        .ok();
+    let former = context.disk.read(context.layout.app_config.as_std_path(), CONFIG_LIMIT);
+    let former = unless_failed(former, "the look at the config before the edit");
     let updated = match lock.update(ids, &mut apply) {
         Ok(updated) => updated,
         Err(StoreError::Edit { .. }) => {
@@ -114,7 +111,7 @@ pub fn edit_config(
 
 /// Returns the backup that holds these bytes.
 fn backup_of(context: &Context<'_>, former: &[u8]) -> Option<HistoryEntry> {
-    let backups = context.store.history().ok()?;
+    let backups = unless_failed(context.store.history(), "the list of the backups")?;
     let is_former = |path: &Path| context.disk.read(path, CONFIG_LIMIT).is_ok_and(|bytes| bytes == former);
     backups.into_iter().find(|backup| backup.intact && is_former(backup.path.as_ref()))
 }
@@ -124,8 +121,8 @@ fn backup_of(context: &Context<'_>, former: &[u8]) -> Option<HistoryEntry> {
 /// # Errors
 /// Fails if a daemon of the old location runs.
 pub fn ensure_no_legacy_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<(), Diagnostic> {
-    let live = context.daemons.live_legacy().into_iter().collect();
-    settle_live(context.daemons, live, options, &mut Vec::new())
+    let live: Vec<_> = context.daemons.live_legacy().into_iter().collect();
+    settle_live(context.daemons, &live, options, &mut Vec::new())
 }
 
 /// Brings a running daemon in line with the config. Starts none.
@@ -160,10 +157,8 @@ fn try_to_follow(
     let (found, client) = context.daemons.detect(&expected);
     match found.decision {
         Decision::Attach { role, endpoint, status, pid, .. } => {
-            let mut client = match client {
-                Some(client) => client,
-                None => context.daemons.connect(&endpoint).map_err(|error| Diagnostic::from(&error))?,
-            };
+            let client = client.map_or_else(|| context.daemons.connect(&endpoint), Ok);
+            let mut client = client.map_err(|error| Diagnostic::from(&error))?;
             let asked = ConnectedDaemon::new(role, endpoint, pid);
             // The user has just decided what is active.
             let wanted = Wanted { store: context.store, document, is_in_doubt: false };

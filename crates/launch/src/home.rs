@@ -1,18 +1,19 @@
 //! Decides what a launch does in the home, before anything is changed there.
 
-use myownllm_config_store::{FileShape, Misplaced, Pending, Report};
+use myownllm_config_model::Document;
+use myownllm_config_store::{FileShape, Loaded, Misplaced, Pending, Report, Step, StoreError};
 use myownllm_daemon::StoppedDaemon;
 use myownllm_durable_fs::quote;
-use myownllm_identity::Refusal;
-use myownllm_migration::{LiveDaemon, LiveKind};
+use myownllm_migration::{LiveDaemon, LiveKind, Plan as MovePlan};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::{Context, Options};
-use crate::daemon_config::shared_config;
 use crate::daemons::{DaemonKind, Daemons, RunningDaemon, processes_unknown};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::identity::identity_answer;
+use crate::moves::brought;
 use crate::start::{check_socket, leaked_socket};
+use crate::step::LaunchStep;
 use crate::trust::ensure_changeable;
 
 /// Checks that the home may be changed at all.
@@ -34,20 +35,28 @@ pub(crate) fn ensure_permitted(context: &Context<'_>, options: &Options<'_>) -> 
     Err(Diagnostic::error("launch.other-home", message).at(&layout.app_home))
 }
 
-/// The work to do in a home. Cheap to find: every launch looks for it.
+/// What a look at a home found. Cheap to make: every launch makes it.
 #[derive(Debug)]
-pub(crate) struct Work {
+pub(crate) struct Look {
     /// True if state of the daemon is to be moved.
     pub(crate) moves: bool,
+    /// The step that brings the config in order.
+    pub(crate) config: Option<LaunchStep>,
     /// The steps to write the config; `None` if the file must not be touched.
     pub(crate) pending: Option<Pending>,
     /// The file at the path of the daemon's config that is not the daemon's.
     pub(crate) misplaced: Option<Misplaced>,
 }
 
-impl Work {
-    pub(crate) fn look(context: &Context<'_>, pending: Option<Pending>) -> Self {
-        Self { moves: context.migrator.is_pending(), pending, misplaced: context.store.misplaced() }
+impl Look {
+    pub(crate) fn new(context: &Context<'_>, loaded: Result<&Loaded, &StoreError>) -> Self {
+        let touched = loaded.ok().filter(|loaded| loaded.newer.is_none());
+        Self {
+            moves: context.migrator.is_pending(),
+            config: config_step(loaded.ok()),
+            pending: touched.map(|loaded| loaded.pending.clone()),
+            misplaced: context.store.misplaced(),
+        }
     }
 
     /// True if there is nothing to do, so that no lock is needed.
@@ -56,77 +65,128 @@ impl Work {
     }
 }
 
-/// The changes of a launch to the home, in this order: it ends the daemons, stops at the refusal,
-/// moves the daemon's state, and writes the config.
+fn config_step(loaded: Option<&Loaded>) -> Option<LaunchStep> {
+    let Some(loaded) = loaded else { return Some(LaunchStep::RunOnStandIn) };
+    let pending = &loaded.pending;
+    let is_missing = loaded.shape == FileShape::Missing;
+    if loaded.newer.is_some() {
+        Some(LaunchStep::LeaveNewerConfig)
+    } else if is_missing && loaded.report.restored_from.is_some() {
+        Some(LaunchStep::RestoreConfig { from: loaded.report.restored_from.clone() })
+    } else if is_missing && pending.writes_config() {
+        Some(LaunchStep::WriteDefaultConfig)
+    } else if pending.repairs() {
+        Some(LaunchStep::RepairConfig)
+    } else if pending.steps.iter().any(|step| matches!(step, Step::ReplaceConfig { .. })) {
+        Some(LaunchStep::CompleteConfig)
+    } else {
+        (!pending.is_empty()).then_some(LaunchStep::BackUpConfig)
+    }
+}
+
+/// The steps of one half of a launch: the changes of the home, or the use of a daemon.
 #[derive(Debug, Default)]
-pub(crate) struct HomePlan {
-    /// The daemons that the launch ends first.
-    pub(crate) stops: Vec<RunningDaemon>,
-    /// The reason why nothing is changed after that.
+pub(crate) struct Stage {
+    /// The steps, in order.
+    pub(crate) steps: Vec<LaunchStep>,
+    /// The reason why the last step refuses.
     pub(crate) refusal: Option<Diagnostic>,
-    /// True if state of the daemon is moved.
-    pub(crate) moves: bool,
-    /// Reports that the identity file is missing, so that nothing is moved: the user has to bring
-    /// it back first.
-    pub(crate) missing_key: Option<Diagnostic>,
-    /// Reports that the launch may have missed a daemon.
-    pub(crate) unknown_processes: Option<Diagnostic>,
+    /// Further diagnostics.
+    pub(crate) warnings: Vec<Diagnostic>,
+    /// The steps that write the config.
+    pub(crate) pending: Pending,
+    /// True if nothing is moved, and the plan of the move tells why.
+    pub(crate) reports_move: bool,
     /// Every daemon that was found.
     pub(crate) live: Vec<RunningDaemon>,
     /// The control socket that an overwritten config names.
     pub(crate) leaked: Option<Utf8PathBuf>,
 }
 
-impl HomePlan {
-    /// Decides which part of the work a launch does. `repair` is the report on the config.
-    pub(crate) fn new(
+impl Stage {
+    /// Returns a stage that ends the daemons in `live`, in order, or refuses if it may not end one.
+    pub(crate) fn stopping(live: &[RunningDaemon], options: &Options<'_>) -> Self {
+        if let Some(refusal) = live.iter().find_map(|daemon| refusal_of(daemon, options)) {
+            return Self { refusal: Some(refusal), ..Self::default() };
+        }
+        let stops = live.iter().map(|daemon| LaunchStep::StopDaemon { daemon: daemon.clone() });
+        Self { steps: stops.collect(), ..Self::default() }
+    }
+
+    /// Decides the changes of a launch to the home. `migration` is the plan of the move, if
+    /// anything is to be moved; `config` is the config to run on, and the report on it.
+    pub(crate) fn of_home(
         context: &Context<'_>,
         options: &Options<'_>,
-        work: &Work,
-        repair: Option<&Report>,
+        look: &Look,
+        migration: Option<&MovePlan>,
+        (document, report): (&Document, Option<&Report>),
     ) -> Self {
-        let mut plan = Self::default();
-        if work.is_done() {
-            plan.refusal = options.daemon.then(|| shared_config(context)).flatten();
-            if plan.refusal.is_none() {
-                // A daemon that still runs at the old location would overwrite the config again,
-                // and a daemon beside it would be a second writer.
-                plan.live = context.daemons.live_legacy().into_iter().collect();
-                (plan.stops, plan.refusal) = plan_stops(plan.live.clone(), options);
-            }
-            return plan;
-        }
-        plan.unknown_processes = processes_unknown();
-        plan.leaked = match leaked_socket(context) {
-            Ok(leaked) => leaked,
-            Err(refusal) => {
-                plan.refusal = Some(refusal);
-                return plan;
-            }
+        let leaked = if look.is_done() { Ok(None) } else { leaked_socket(context) };
+        let repairs = look.pending.as_ref().is_some_and(|pending| pending.repairs() || pending.daemon_half());
+        let live = match (&leaked, report.filter(|_| repairs)) {
+            (Err(_), _) => Vec::new(),
+            (Ok(leaked), _) if look.moves => context.daemons.live(leaked.as_deref()),
+            (Ok(leaked), Some(report)) => live_beside_repair(context, report, leaked.as_deref()),
+            // A daemon that still runs at the old location would overwrite the config again, and a
+            // daemon beside it would be a second writer.
+            (Ok(_), None) => context.daemons.live_legacy().into_iter().collect(),
         };
-        let leaked = plan.leaked.as_deref();
-        let repairs = work.pending.as_ref().is_some_and(|pending| pending.repairs() || pending.daemon_half());
-        plan.live = match repair.filter(|_| repairs) {
-            _ if work.moves => context.daemons.live(leaked),
-            Some(repair) => live_beside_repair(context, repair, leaked),
-            None => context.daemons.live_legacy().into_iter().collect(),
-        };
-        (plan.stops, plan.refusal) = plan_stops(plan.live.clone(), options);
-        let key = identity_answer(context);
-        let missing = key.refusal().filter(|refusal| Refusal::is_missing(refusal));
-        plan.moves = work.moves && missing.is_none();
-        plan.missing_key = missing.map(Diagnostic::from);
-        if plan.moves && plan.refusal.is_none() {
-            plan.refusal = check_socket(context).err();
+        let mut stage = Self::stopping(&live, options);
+        stage.live = live;
+        stage.warnings.extend(if look.is_done() { None } else { processes_unknown() });
+        stage.leaked = leaked.unwrap_or_else(|refusal| {
+            stage.refusal = Some(refusal);
+            None
+        });
+        let key = if look.is_done() { None } else { Some(identity_answer(context)) };
+        let missing = key.as_ref().and_then(|key| key.refusal().filter(|refusal| refusal.is_missing()));
+        let migration = migration.filter(|_| look.moves && missing.is_none());
+        if migration.is_some() && stage.refusal.is_none() {
+            stage.refusal = check_socket(context).err();
         }
-        plan
+        if stage.refusal.is_some() {
+            stage.steps.push(LaunchStep::Refuse);
+            return stage;
+        }
+        stage.warnings.extend(missing.map(Diagnostic::from));
+        stage.pending = look.pending.clone().unwrap_or_default();
+        let moved = migration.filter(|plan| plan.refusals.is_empty() && !plan.is_empty());
+        stage.reports_move = migration.is_some() && moved.is_none();
+        stage.steps.extend(moved.map(|plan| LaunchStep::Move { files: plan.files() }));
+        let follows = || {
+            let brought = brought(context, moved?);
+            let stale = context
+                .store
+                .stale_paths(document, &|path| brought.iter().any(|(_, to)| to.as_path() == path));
+            stale.iter().any(|path| path.half == "app").then_some(LaunchStep::CompleteConfig)
+        };
+        stage.steps.extend(match &look.config {
+            None | Some(LaunchStep::BackUpConfig) => follows().or_else(|| look.config.clone()),
+            step => step.clone(),
+        });
+        // The repair comes first: if the misplaced file holds the app's config, the repair reads it.
+        let is_sound = look.pending.is_some()
+            && missing.is_none()
+            && migration.is_none_or(|plan| plan.refusals.is_empty() && plan.errors.is_empty());
+        if look.misplaced.is_some() && is_sound {
+            let stopped = |live: &RunningDaemon| {
+                stage.live.iter().any(|known| LiveDaemon::from(known) == LiveDaemon::from(live))
+            };
+            let runs = context.daemons.live(None).iter().any(|live| !stopped(live));
+            stage.steps.push(match runs {
+                true => LaunchStep::BackUpDaemonConfig,
+                false => LaunchStep::SetDaemonConfigAside,
+            });
+        }
+        stage
     }
 }
 
 /// Returns the daemons in whose presence no repair is made. A repair of a wiped or missing config
 /// concerns the app alone: only a daemon that would write over the config again forbids such a
 /// repair.
-pub fn live_beside_repair(
+pub(crate) fn live_beside_repair(
     context: &Context<'_>,
     repair: &myownllm_config_store::Report,
     leaked: Option<&Utf8Path>,
@@ -145,26 +205,11 @@ pub(crate) fn stop_legacy_command(program: &str) -> String {
     format!("{program} repair --stop-legacy-daemon")
 }
 
-/// Decides which of the daemons in `live` a launch ends, in order, and why it stops after that.
-pub(crate) fn plan_stops(
-    live: Vec<RunningDaemon>,
-    options: &Options<'_>,
-) -> (Vec<RunningDaemon>, Option<Diagnostic>) {
-    let mut stops = Vec::new();
-    for daemon in live {
-        if let Some(refusal) = refusal_of(&daemon, options) {
-            return (stops, Some(refusal));
-        }
-        stops.push(daemon);
-    }
-    (stops, None)
-}
-
 /// Returns the reason why nothing is done while the daemons in `live` run; `None` if the launch may
 /// end them all. Ends none.
 #[must_use]
 pub fn live_refusal(live: Vec<RunningDaemon>, options: &Options<'_>) -> Option<Diagnostic> {
-    plan_stops(live, options).1
+    Stage::stopping(&live, options).refusal
 }
 
 /// Returns the reason why nothing is done while this daemon runs; `None` if the launch may end it.
@@ -186,25 +231,23 @@ fn refusal_of(found: &RunningDaemon, options: &Options<'_>) -> Option<Diagnostic
     Some(Diagnostic::from(&daemon.refusal(command, None)))
 }
 
-/// Ends the daemons in `stops` in order. Adds those that ran to `stopped`.
+/// Ends a daemon. Adds it to `stopped` if it ran.
 ///
 /// # Errors
-/// Fails if a daemon could not be ended.
-pub(crate) fn stop_daemons(
+/// Fails if the daemon could not be ended.
+pub(crate) fn stop_daemon(
     daemons: &dyn Daemons,
-    stops: &[RunningDaemon],
+    found: &RunningDaemon,
     stopped: &mut Vec<LiveDaemon>,
 ) -> Result<(), Diagnostic> {
-    for found in stops {
-        let daemon = LiveDaemon::from(found);
-        match daemons.stop(found) {
-            Ok(StoppedDaemon::WasAbsent) => {}
-            Ok(_) => stopped.push(daemon),
-            Err(error) => {
-                // Replaces the hint: its command, which ends the daemon, has just failed.
-                let command = error.hint().unwrap_or_else(|| format!("ls -ld {}", quote(&daemon.socket)));
-                return Err(Diagnostic::from(&daemon.refusal(command, Some(error.to_string()))));
-            }
+    let daemon = LiveDaemon::from(found);
+    match daemons.stop(found) {
+        Ok(StoppedDaemon::WasAbsent) => {}
+        Ok(_) => stopped.push(daemon),
+        Err(error) => {
+            // Replaces the hint: its command, which ends the daemon, has just failed.
+            let command = error.hint().unwrap_or_else(|| format!("ls -ld {}", quote(&daemon.socket)));
+            return Err(Diagnostic::from(&daemon.refusal(command, Some(error.to_string()))));
         }
     }
     Ok(())
@@ -214,15 +257,16 @@ pub(crate) fn stop_daemons(
 ///
 /// # Errors
 /// Fails if a daemon may not be ended, or could not be ended.
-pub fn settle_live(
+pub(crate) fn settle_live(
     daemons: &dyn Daemons,
-    live: Vec<RunningDaemon>,
+    live: &[RunningDaemon],
     options: &Options<'_>,
     stopped: &mut Vec<LiveDaemon>,
 ) -> Result<(), Diagnostic> {
-    let (stops, refusal) = plan_stops(live, options);
-    stop_daemons(daemons, &stops, stopped)?;
-    refusal.map_or(Ok(()), Err)
+    match Stage::stopping(live, options).refusal {
+        Some(refusal) => Err(refusal),
+        None => live.iter().try_for_each(|daemon| stop_daemon(daemons, daemon, stopped)),
+    }
 }
 
 /// Reports a process that serves a home and to which no socket leads.

@@ -1,7 +1,6 @@
 //! The identity file in force, as a launch sees it.
 
-use myownllm_durable_fs::LockedDir;
-use myownllm_identity::{Answer, IdentityPaths, Refusal, Scan, StartPermit, scan, scan_everywhere};
+use myownllm_identity::{Answer, IdentityPaths, Scan, scan, scan_everywhere};
 
 use crate::context::Context;
 use crate::diagnostic::Diagnostic;
@@ -47,12 +46,4 @@ pub fn other_known_identity(context: &Context<'_>) -> Option<Diagnostic> {
         found.path.display()
     );
     Some(Diagnostic::warning("identity.other-known", message).at(&found.path).hint(command))
-}
-
-/// Returns the permit to start a daemon in this home.
-pub(crate) fn start_permit<'lock>(
-    context: &Context<'_>,
-    lock: &'lock LockedDir,
-) -> Result<StartPermit<'lock>, Refusal> {
-    myownllm_identity::start_permit(lock, &IdentityPaths::of(context.layout))
 }

@@ -25,6 +25,7 @@ mod plan;
 mod relapse;
 mod sequence;
 mod start;
+mod step;
 mod stop;
 mod trust;
 mod verdict;
@@ -37,41 +38,36 @@ pub use {
     myownllm_migration, myownllm_paths,
 };
 
-pub use access::{missing_home, missing_home_hint, unwritable};
+pub use access::{missing_home_hint, unwritable};
 pub use alone::{ConfigRepair, MoveResult, StateMove, move_state, repair_config};
 pub use checks::{Check, Checks, Mark, checks};
 pub use closed::name_one_cause;
-pub use context::{Context, LOCK_WAIT, OnWait, Options, fresh_ids, homes_of, lock_wait};
-pub use daemon_config::{misplaced_diagnostic, shared_config};
-pub use daemon_plan::{DaemonStep, ensure_usable_home};
-pub use daemons::{
-    CONFIG_LIMIT, DaemonKind, Daemons, GRACE, LAST_BREATH, LocalDaemons, OPERATION, ProgramSearch,
-    RunningDaemon, abandoned_diagnostic, processes_unknown, read_control_socket,
-};
+pub use context::{Context, LOCK_WAIT, OnWait, Options, fresh_ids, lock_wait};
+pub use daemon_plan::ensure_usable_home;
+pub use daemons::{DaemonKind, Daemons, GRACE, LAST_BREATH, LocalDaemons, ProgramSearch, RunningDaemon};
 pub use diagnostic::{
-    CORRUPT, Class, DAEMON_WAIT, Diagnostic, LONGEST_DAEMON_WAIT, NEEDS_REPAIR, PROGRAM, Severity, WIPED,
-    add_untold, class_of, config_diagnostics,
+    CORRUPT, Class, DAEMON_WAIT, Diagnostic, LONGEST_DAEMON_WAIT, NEEDS_REPAIR, PROGRAM, Severity, class_of,
+    config_diagnostics,
 };
 pub use edit::{Edit, Followed, edit_config, ensure_no_legacy_daemon};
 pub use hints::{called, edit};
-pub use home::{live_beside_repair, live_refusal, orphan_diagnostic, settle_live};
+pub use home::{live_refusal, orphan_diagnostic};
 pub use identity::{identity_answer, other_known_identity, scan_identity};
-pub use losses::{LOSSES, lost_settings};
-pub use moves::{COLLISION, Watch, collision_diagnostic, move_diagnostics};
-pub use networks::{
-    ConnectedDaemon, NetworkBackup, Reconciled, active_network, reconcile_diagnostics, saved,
-};
+pub use losses::LOSSES;
+pub use moves::COLLISION;
+pub use networks::{ConnectedDaemon, NetworkBackup, Reconciled, active_network, saved};
 pub use outcome::{Daemon, Outcome};
 pub use owner::{foreign_home, named_home, sudo_home, user_to_become};
 pub use peers::repair_states;
-pub use plan::{LaunchPlan, LaunchStep, plan};
+pub use plan::{LaunchPlan, plan};
 pub use relapse::Relapse;
 pub use sequence::launch;
-pub use start::{check_socket, check_start, leaked_socket, refusal_diagnostic};
+pub use start::check_socket;
+pub use step::LaunchStep;
 pub use stop::{
     EndedDaemon, died_diagnostic, log_hint, not_stopped_diagnostic, probe_diagnostic, stop_daemon,
 };
-pub use trust::{ensure_changeable, trusted_home, wrote_where_others_can};
+pub use trust::{ensure_changeable, wrote_where_others_can};
 pub use verdict::Verdict;
 pub use waiting::lock_home;
 pub use words::LONGEST_NAME;

@@ -63,8 +63,7 @@ fn losses(document: &Document, report: &Report) -> Vec<Loss> {
 /// Reports settings that are at their defaults because no backup has them, settings that do harm
 /// without the user's notice first (which are known for MyOwnLLM's config alone); `None` if there
 /// are no such settings. `is_written` is true if the config at `path` already holds the defaults.
-#[must_use]
-pub fn lost_settings(
+pub(crate) fn lost_settings(
     document: &Document,
     report: &Report,
     path: &Path,

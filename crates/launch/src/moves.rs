@@ -1,17 +1,21 @@
 //! The diagnostics of a move of the daemon's state, and the look for daemons while it runs.
 
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
 use myownllm_durable_fs::{SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
-use myownllm_migration::{Collision, Direction, Keep, LiveDaemon, LiveDaemons};
+use myownllm_migration::{Collision, Direction, Keep, LiveDaemon, LiveDaemons, Plan, Step};
 use myownllm_paths::camino::Utf8Path;
 
+use crate::context::Context;
 use crate::daemons::Daemons;
-use crate::diagnostic::{Class, Diagnostic};
+use crate::diagnostic::{Class, Diagnostic, unless_failed};
 
 /// The stable code of files that differ.
 pub const COLLISION: &str = "migration.collision";
 
 /// Returns the diagnostics of a move.
-pub fn move_diagnostics<'a>(
+pub(crate) fn move_diagnostics<'a>(
     report: &'a myownllm_migration::Report,
     program: &'a str,
 ) -> impl Iterator<Item = Diagnostic> + 'a {
@@ -38,7 +42,7 @@ pub(crate) fn sync_unconfirmed(home: &Utf8Path) -> Diagnostic {
 }
 
 /// Reports two files that differ.
-pub fn collision_diagnostic(both: &Collision, direction: Direction, program: &str) -> Diagnostic {
+pub(crate) fn collision_diagnostic(both: &Collision, direction: Direction, program: &str) -> Diagnostic {
     let message = format!(
         "{} and {} differ; both stay until you choose: --keep old-location, or --keep daemon-home",
         both.source.display(),
@@ -51,8 +55,25 @@ pub fn collision_diagnostic(both: &Collision, direction: Direction, program: &st
         .class(Class::Refused)
 }
 
+/// Returns the files that a move brings to the daemon home, each with its path now and then.
+pub(crate) fn brought(context: &Context<'_>, plan: &Plan) -> Vec<(PathBuf, PathBuf)> {
+    let each = |from: &Path, to: &Path, names: Vec<OsString>| {
+        names.iter().map(|name| (from.join(name), to.join(name))).collect::<Vec<_>>()
+    };
+    let files = plan.steps().map(|step| match step {
+        Step::MoveFiles { from, to, names } => each(from, to, names.clone()),
+        Step::MoveDir { from, to, .. } => {
+            let entries = unless_failed(context.disk.list(from), "the list of the files that move");
+            each(from, to, entries.into_iter().flatten().map(|entry| entry.name).collect())
+        }
+        Step::MoveFile { from, to } | Step::MoveLink { from, to, .. } => vec![(from.clone(), to.clone())],
+        _ => Vec::new(),
+    });
+    files.flatten().collect()
+}
+
 /// Looks for daemons again right before the move begins.
-pub struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     /// Finds the daemons.
     pub daemons: &'a dyn Daemons,
     /// The control socket that an overwritten config names.

@@ -10,7 +10,7 @@ use myownllm_daemon::{DaemonControl, Endpoint, Role, Status};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity};
+use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity, unless_failed};
 use crate::words::{LONGEST_NAME, network_argument};
 
 /// The stable code of a network id that a daemon refuses.
@@ -185,14 +185,12 @@ pub fn active_network(store: &dyn ConfigStore, document: &Document) -> Result<Op
 /// that another program has joined a network of the same name since: the app's network is also
 /// known by its internal id. A network that is in no backup any more is left alone.
 fn formerly_saved(store: &dyn ConfigStore, schema: &dyn AppSchema) -> Vec<SavedNetwork> {
-    let copies = store.history().unwrap_or_else(|error| {
-        tracing::debug!(path = %error.path().display(), code = error.code(), "the backups were not listed");
-        Vec::new()
-    });
+    let copies = unless_failed(store.history(), "the list of the backups").unwrap_or_default();
     copies
         .into_iter()
         .filter(|copy| copy.kind == BackupKind::Good)
-        .filter_map(|copy| Document::parse(&store.read_backup(&copy.id).ok()?).ok())
+        .filter_map(|copy| unless_failed(store.read_backup(&copy.id), "the look at a backup"))
+        .filter_map(|copy| Document::parse(&copy).ok())
         .filter_map(|copy| schema.saved_networks(&copy.document))
         .flatten()
         .collect()
@@ -202,7 +200,7 @@ fn formerly_saved(store: &dyn ConfigStore, schema: &dyn AppSchema) -> Vec<SavedN
 /// `program` is the name of this program with its options. Only warns if a network could not be
 /// left, which the next pass tries again, or if the daemon joined a network and reports it
 /// otherwise than it was told.
-pub fn reconcile_diagnostics(reconciled: &Reconciled, program: &str) -> Vec<Diagnostic> {
+pub(crate) fn reconcile_diagnostics(reconciled: &Reconciled, program: &str) -> Vec<Diagnostic> {
     let steps = reconciled.outcome.steps.iter();
     steps
         .filter_map(|done| step_diagnostic(&done.step.action, &done.result, &reconciled.daemon, program))

@@ -5,7 +5,7 @@ use myownllm_daemon::{CandidateFailure, CandidateOutcome, SpawnError};
 
 use crate::context::Context;
 use crate::daemons::read_document;
-use crate::diagnostic::{Class, Diagnostic, PROGRAM};
+use crate::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
 use crate::foreseen::{is_full, told_no_room, unusable_log};
 use crate::start::{NOT_FOUND, name_program};
 
@@ -66,7 +66,7 @@ fn newer_config(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic>
         |line: &&String| line.contains("newer") && (line.contains("config") || line.contains("version"));
     let said = logs.iter().copied().flatten().any(|line| of_config(&line));
     let path = &context.layout.daemon_config;
-    let document = read_document(context.disk, path).ok().flatten()?;
+    let document = unless_failed(read_document(context.disk, path), "the look at the daemon's config")??;
     let version = DaemonConfig::view(&document).version?;
     let told = version > 1 && said;
     if !told && (logs.is_empty() || version <= NEWEST_VERSION) {

@@ -8,6 +8,7 @@ use myownllm_migration::LiveDaemon;
 use crate::diagnostic::{Class, Diagnostic, WIPED, class_of};
 use crate::networks::Reconciled;
 use crate::relapse::Relapse;
+use crate::step::LaunchStep;
 
 /// The outcome of a launch.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Outcome {
     pub stand_in: bool,
     /// The shape of the config file before the launch.
     pub shape: FileShape,
+    /// The steps that the launch began, in order.
+    pub steps: Vec<LaunchStep>,
     /// True if another process wrote or repaired the config while this launch waited.
     pub is_settled_by_another: bool,
     /// The report on the config: what was in it, and, if the launch wrote it, what was done.

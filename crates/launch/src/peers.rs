@@ -10,12 +10,13 @@ use myownllm_durable_fs::{
     Disk, DiskError, LockedDir, move_aside, publish_new, put_in_place, rename_or_link, set_aside_name,
     with_free_name,
 };
+use myownllm_migration::{Direction, Options as MoveOptions, Plan as MovePlan};
 use myownllm_paths::camino::Utf8Path;
 
 use crate::closed::access_to;
 use crate::context::{Context, Options};
 use crate::daemons::CONFIG_LIMIT;
-use crate::diagnostic::{Diagnostic, PROGRAM};
+use crate::diagnostic::{Diagnostic, PROGRAM, unless_failed};
 use crate::waiting::lock_home;
 
 /// The stable code of a roster or a state that no daemon can read.
@@ -29,12 +30,22 @@ pub(crate) const SET_ASIDE: &str = "state.set-aside";
 #[derive(Debug)]
 pub(crate) struct DamagedState {
     path: PathBuf,
+    /// The path at which a daemon would read the file.
+    pub(crate) then: PathBuf,
     bytes: Vec<u8>,
     /// The part that a daemon can read.
     mended: Option<Vec<u8>>,
 }
 
 impl DamagedState {
+    /// Returns the file if no daemon can read it.
+    fn of(disk: &dyn Disk, kind: DaemonFile, (path, then): (PathBuf, PathBuf)) -> Option<Self> {
+        let bytes = unless_failed(disk.read(&path, CONFIG_LIMIT), "the look at a roster or state");
+        let bytes = bytes.filter(|bytes| !kind.is_readable(bytes))?;
+        let mended = kind.mend(&bytes).map(|(mended, _)| mended.to_bytes());
+        Some(Self { path, then, bytes, mended })
+    }
+
     /// Reports the file before a launch mends it.
     pub(crate) fn diagnostic(&self) -> Diagnostic {
         let then = match self.mended {
@@ -51,11 +62,23 @@ impl DamagedState {
 #[derive(Debug)]
 pub(crate) struct NewerState {
     path: PathBuf,
+    /// The path at which a daemon would read the file.
+    pub(crate) then: PathBuf,
     bytes: Vec<u8>,
     copy: PathBuf,
 }
 
 impl NewerState {
+    /// Returns the file if a newer daemon wrote it and no copy of it was made. One copy is enough: it
+    /// shows the file as the newer daemon left it.
+    fn of(disk: &dyn Disk, kind: DaemonFile, (path, then): (PathBuf, PathBuf)) -> Option<Self> {
+        let bytes = unless_failed(disk.read(&path, CONFIG_LIMIT), "the look at a roster or state");
+        let bytes = bytes.filter(|bytes| kind.is_newer(bytes))?;
+        let copy = set_aside_name(&then, 1);
+        let is_free = disk.stat(&copy).is_err_and(|error| error.is_not_found());
+        is_free.then_some(Self { path, then, bytes, copy })
+    }
+
     /// Reports the file: before a launch copies it, or after.
     pub(crate) fn diagnostic(&self, is_copied: bool) -> Diagnostic {
         let then = match is_copied {
@@ -70,24 +93,6 @@ impl NewerState {
     }
 }
 
-/// Returns the rosters and states of newer versions of which no copy was made. One copy is enough:
-/// it shows the file as the newer daemon left it.
-pub(crate) fn newer_states(context: &Context<'_>) -> Vec<NewerState> {
-    let layout = context.layout;
-    let kinds = [(DaemonFile::Roster, &layout.daemon_rosters), (DaemonFile::State, &layout.daemon_states)];
-    let mut newer = Vec::new();
-    for (kind, directory) in kinds {
-        for path in names(context, directory, ".json") {
-            let copy = set_aside_name(&path, 1);
-            let Ok(bytes) = context.disk.read(&path, CONFIG_LIMIT) else { continue };
-            if kind.is_newer(&bytes) && context.disk.stat(&copy).is_err_and(|error| error.is_not_found()) {
-                newer.push(NewerState { path, bytes, copy });
-            }
-        }
-    }
-    newer
-}
-
 /// Returns the paths in a directory whose names end in `ending`. A directory that cannot be listed
 /// is refused elsewhere.
 fn names(context: &Context<'_>, directory: &Utf8Path, ending: &str) -> Vec<PathBuf> {
@@ -96,30 +101,56 @@ fn names(context: &Context<'_>, directory: &Utf8Path, ending: &str) -> Vec<PathB
     named.map(|entry| directory.as_std_path().join(entry.name)).collect()
 }
 
+/// Returns the paths in a directory of the daemon home whose names end in `ending`, each with its
+/// path after the move that brings the files in `brought`.
+fn names_then(
+    context: &Context<'_>,
+    directory: &Utf8Path,
+    ending: &str,
+    brought: &[(PathBuf, PathBuf)],
+) -> Vec<(PathBuf, PathBuf)> {
+    let is_in = |then: &Path| {
+        then.parent() == Some(directory.as_std_path()) && then.to_string_lossy().ends_with(ending)
+    };
+    let there = names(context, directory, ending).into_iter().map(|path| (path.clone(), path));
+    let mut all: Vec<_> = there.chain(brought.iter().filter(|(_, then)| is_in(then)).cloned()).collect();
+    all.sort_by(|one, other| one.1.cmp(&other.1));
+    all
+}
+
+/// Returns the rosters and states in the daemon home after the move that brings the files in
+/// `brought`.
+fn states_then<'b>(
+    context: &'b Context<'_>,
+    brought: &'b [(PathBuf, PathBuf)],
+) -> impl Iterator<Item = (DaemonFile, (PathBuf, PathBuf))> + 'b {
+    let layout = context.layout;
+    let kinds = [(DaemonFile::Roster, &layout.daemon_rosters), (DaemonFile::State, &layout.daemon_states)];
+    kinds.into_iter().flat_map(move |(kind, directory)| {
+        let names = names_then(context, directory, ".json", brought).into_iter();
+        names.map(move |paths| (kind, paths))
+    })
+}
+
+/// Returns the rosters and states of newer versions of which no copy was made.
+pub(crate) fn newer_states(context: &Context<'_>, brought: &[(PathBuf, PathBuf)]) -> Vec<NewerState> {
+    let all = states_then(context, brought);
+    all.filter_map(|(kind, paths)| NewerState::of(context.disk, kind, paths)).collect()
+}
+
 /// Returns the rosters and states that no daemon can read, without those that collide with a file at
 /// the old location: the user decides which of the two stays. A daemon that runs may be writing the
 /// file.
-pub(crate) fn damaged_states(context: &Context<'_>) -> Vec<DamagedState> {
-    let layout = context.layout;
-    let kinds = [
-        (DaemonFile::Roster, &layout.daemon_rosters, &layout.legacy_rosters),
-        (DaemonFile::State, &layout.daemon_states, &layout.legacy_states),
-    ];
-    let mut damaged = Vec::new();
-    for (kind, directory, legacy) in kinds {
-        for path in names(context, directory, ".json") {
-            let Ok(bytes) = context.disk.read(&path, CONFIG_LIMIT) else { continue };
-            let collides = || {
-                path.file_name()
-                    .is_some_and(|name| context.disk.stat(&legacy.as_std_path().join(name)).is_ok())
-            };
-            if !kind.is_readable(&bytes) && !collides() {
-                let mended = kind.mend(&bytes).map(|(mended, _)| mended.to_bytes());
-                damaged.push(DamagedState { path, bytes, mended });
-            }
-        }
-    }
-    damaged
+pub(crate) fn damaged_states(
+    context: &Context<'_>,
+    migration: &MovePlan,
+    brought: &[(PathBuf, PathBuf)],
+) -> Vec<DamagedState> {
+    let collides = |then: &Path| migration.collisions.iter().any(|both| both.destination == then);
+    let all = states_then(context, brought);
+    all.filter(|(_, (_, then))| !collides(then))
+        .filter_map(|(kind, paths)| DamagedState::of(context.disk, kind, paths))
+        .collect()
 }
 
 /// Refuses a roster or a state that a daemon cannot open: the daemon would wait for a pipe, or not
@@ -158,62 +189,90 @@ pub(crate) fn unreadable_file(context: &Context<'_>, directory: &Utf8Path) -> Op
 /// # Errors
 /// Fails if another process holds the lock, or if a file cannot be set aside or copied.
 pub fn repair_states(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<Diagnostic>, Diagnostic> {
-    let is_sound = damaged_states(context).is_empty() && newer_states(context).is_empty();
+    let migrator = context.migrator;
+    let migration = migrator.plan(&migrator.inspect(Direction::Forward), &MoveOptions::forward());
+    let (damaged, newer) = (damaged_states(context, &migration, &[]), newer_states(context, &[]));
+    let is_sound = damaged.is_empty() && newer.is_empty();
     if is_sound || !context.daemons.live(None).is_empty() {
         return Ok(Vec::new());
     }
     let lock = lock_home(context, options)?;
-    settle_states(context, lock.home_lock())
+    let dir = lock.home_lock();
+    let mended = damaged.iter().map(|damaged| mend_state(context, dir, &damaged.then));
+    let copied = newer.iter().map(|newer| copy_newer_state(context, dir, &newer.then));
+    mended.chain(copied).filter_map(Result::transpose).collect()
 }
 
-/// Sets each damaged roster and state aside, and writes the part that a daemon can read in its
-/// place. Copies each roster and state of a newer version.
+/// Sets a damaged roster or state aside, and writes the part that a daemon can read in its place.
+/// Does nothing if a daemon can read the file by now.
 ///
 /// # Errors
-/// Fails if a file cannot be set aside or copied. No daemon may be started then.
-pub(crate) fn settle_states(context: &Context<'_>, dir: &LockedDir) -> Result<Vec<Diagnostic>, Diagnostic> {
-    let settle = |damaged: DamagedState| {
-        let path = &damaged.path;
-        let aside = match &damaged.mended {
-            Some(mended) => replace(dir, &damaged, mended),
-            None => set_aside(dir, path),
-        };
-        let aside = aside.map_err(|error| Diagnostic::of_disk(&error).at(path))?;
-        let then = match damaged.mended {
-            Some(_) => "the part that a daemon can read stays",
-            None => "the devices in it have to be approved again",
-        };
-        let message = format!(
-            "{} could not be read by a daemon; it is {} now, and {then}",
-            path.display(),
-            aside.display()
-        );
-        Ok(Diagnostic::warning(SET_ASIDE, message).at(path))
+/// Fails if the file cannot be set aside. No daemon may be started then.
+pub(crate) fn mend_state(
+    context: &Context<'_>,
+    dir: &LockedDir,
+    path: &Path,
+) -> Result<Option<Diagnostic>, Diagnostic> {
+    let paths = (path.to_owned(), path.to_owned());
+    let Some(damaged) = DamagedState::of(context.disk, kind_of(context, path), paths) else {
+        return Ok(None);
     };
-    let copy = |newer: NewerState| {
-        let meta = dir.stat(&newer.path);
-        meta.and_then(|meta| publish_new(dir, &newer.copy, &newer.bytes, meta.mode & 0o700, meta.owner))
-            .and_then(|_| sync(dir, &newer.copy))
-            .map_err(|error| Diagnostic::of_disk(&error).at(&newer.copy))?;
-        Ok(newer.diagnostic(true))
+    let aside = match &damaged.mended {
+        Some(mended) => replace(dir, &damaged, mended),
+        None => set_aside(dir, path),
     };
-    let damaged = damaged_states(context).into_iter().map(settle);
-    damaged.chain(newer_states(context).into_iter().map(copy)).collect()
+    let aside = aside.map_err(|error| Diagnostic::of_disk(&error).at(path))?;
+    let then = match damaged.mended {
+        Some(_) => "the part that a daemon can read stays",
+        None => "the devices in it have to be approved again",
+    };
+    let message = format!(
+        "{} could not be read by a daemon; it is {} now, and {then}",
+        path.display(),
+        aside.display()
+    );
+    Ok(Some(Diagnostic::warning(SET_ASIDE, message).at(path)))
 }
 
-/// Gives the files that a daemon has put aside as `*.corrupt` names that no daemon uses: it would
-/// rename the next such file over them.
+/// Copies a roster or a state of a newer version. Does nothing if there is a copy by now.
 ///
 /// # Errors
-/// Fails if a file cannot be renamed.
-pub(crate) fn keep_corrupt_files(context: &Context<'_>, dir: &LockedDir) -> Result<(), Diagnostic> {
+/// Fails if the file cannot be copied. No daemon may be started then.
+pub(crate) fn copy_newer_state(
+    context: &Context<'_>,
+    dir: &LockedDir,
+    path: &Path,
+) -> Result<Option<Diagnostic>, Diagnostic> {
+    let paths = (path.to_owned(), path.to_owned());
+    let Some(newer) = NewerState::of(context.disk, kind_of(context, path), paths) else { return Ok(None) };
+    dir.stat(path)
+        .and_then(|meta| publish_new(dir, &newer.copy, &newer.bytes, meta.mode & 0o700, meta.owner))
+        .and_then(|_| sync(dir, &newer.copy))
+        .map_err(|error| Diagnostic::of_disk(&error).at(&newer.copy))?;
+    Ok(Some(newer.diagnostic(true)))
+}
+
+fn kind_of(context: &Context<'_>, path: &Path) -> DaemonFile {
+    let is_roster = path.parent() == Some(context.layout.daemon_rosters.as_std_path());
+    if is_roster { DaemonFile::Roster } else { DaemonFile::State }
+}
+
+/// Returns the files that a daemon has put aside as `*.corrupt`: a daemon would rename the next such
+/// file over them.
+pub(crate) fn corrupt_files(context: &Context<'_>, brought: &[(PathBuf, PathBuf)]) -> Vec<PathBuf> {
     let layout = context.layout;
-    for directory in [&layout.daemon_home, &layout.daemon_rosters, &layout.daemon_states] {
-        for path in names(context, directory, ".json.corrupt") {
-            let aside = set_aside(dir, &path).map_err(|error| Diagnostic::of_disk(&error).at(&path))?;
-            tracing::info!(from = %path.display(), to = %aside.display(), "kept what a daemon could not read");
-        }
-    }
+    let directories = [&layout.daemon_home, &layout.daemon_rosters, &layout.daemon_states].into_iter();
+    let names = directories.flat_map(|dir| names_then(context, dir, ".json.corrupt", brought));
+    names.map(|(_, then)| then).collect()
+}
+
+/// Gives a file that a daemon has put aside a name that no daemon uses.
+///
+/// # Errors
+/// Fails if the file cannot be renamed.
+pub(crate) fn keep_corrupt_file(dir: &LockedDir, path: &Path) -> Result<(), Diagnostic> {
+    let aside = set_aside(dir, path).map_err(|error| Diagnostic::of_disk(&error).at(path))?;
+    tracing::info!(from = %path.display(), to = %aside.display(), "kept what a daemon could not read");
     Ok(())
 }
 

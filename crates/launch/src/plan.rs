@@ -1,32 +1,29 @@
 //! The plan of a launch, as data: the one prediction that `status` prints, `doctor` judges, and a
 //! launch carries out.
 
-use std::fmt;
-
-use myownllm_config_model::Ids;
-use myownllm_config_store::{FileShape, Loaded, Misplaced, Pending, Step, StoreError};
-use myownllm_daemon::{Decision, Detection, Expected, Role};
+use myownllm_config_model::{Document, Ids};
+use myownllm_config_store::{Loaded, Misplaced, Pending, StoreError};
+use myownllm_daemon::{Decision, Detection, Expected};
 use myownllm_identity::{Answer, Refusal as IdentityRefusal};
-use myownllm_migration::{Direction, LiveDaemon, Options as MoveOptions, Plan as MovePlan};
+use myownllm_migration::{Direction, Options as MoveOptions, Plan as MovePlan};
 use serde::Serialize;
 
 use crate::access::{changed_dirs, missing_home, unwritable};
 use crate::closed::name_one_cause;
 use crate::context::{Context, Options};
 use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
-use crate::daemon_plan::{DaemonStep, Preparation};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Class, Diagnostic, WIPED, add_untold, class_of};
 use crate::foreseen::{
     blocked_move, full_dir, full_disk, locked_config, unlockable, unreadable_peers, unusable_log,
 };
-use crate::home::{HomePlan, Work, ensure_permitted, live_refusal, orphan_diagnostic};
+use crate::home::{Look, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
 use crate::identity::{ensure_no_new_home, identity_answer};
 use crate::moves::collision_diagnostic;
 use crate::networks::active_network;
 use crate::start::{LEAKED, leaked_socket, missing_program};
+use crate::step::LaunchStep;
 use crate::trust::ensure_changeable;
-use crate::words::{backup, count, network_id_of, process};
 
 /// The actions of a launch, and everything that decided them.
 #[derive(Debug, Serialize)]
@@ -52,17 +49,11 @@ pub struct LaunchPlan {
     pub misplaced: Option<Misplaced>,
     /// The identity file in force.
     pub identity: Answer,
-    /// The daemons that a launch would end first.
-    pub stops: Vec<LiveDaemon>,
     /// The daemon that listens at the old location.
     #[serde(skip)]
     pub legacy: Option<RunningDaemon>,
     /// The endpoints at which the plan looked for a daemon, and the answers.
     pub detection: Detection,
-    /// The daemon that a launch would end with.
-    pub daemon: DaemonStep,
-    /// The network that a launch would have a daemon join.
-    pub active_network: Option<String>,
     /// True if a launch would move, repair or set aside something, or if files that differ wait for
     /// the user's decision.
     pub pending: bool,
@@ -88,104 +79,6 @@ impl LaunchPlan {
     }
 }
 
-/// One step of a launch.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-#[serde(tag = "step", rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum LaunchStep {
-    /// Refuses to change anything.
-    Refuse,
-    /// Fails to make the pending changes.
-    Fail,
-    /// Moves the daemon's state to the daemon home.
-    Move {
-        /// The number of files.
-        files: usize,
-    },
-    /// Leaves the config, which cannot be read, and runs on a stand-in.
-    RunOnStandIn,
-    /// Leaves a config that a newer version wrote.
-    LeaveNewerConfig,
-    /// Writes a missing config anew.
-    RestoreConfig {
-        /// The backup to write from.
-        from: Option<String>,
-    },
-    /// Repairs the config.
-    RepairConfig,
-    /// Adds the settings that the config lacks.
-    CompleteConfig,
-    /// Writes a config where there was none.
-    WriteDefaultConfig,
-    /// Sets aside the file at the path of the daemon's config.
-    SetDaemonConfigAside,
-    /// Uses no daemon.
-    StartNoDaemon {
-        /// The reason in a few words, if the diagnostics do not give it.
-        why: Option<String>,
-    },
-    /// Uses the shared daemon.
-    AttachToSharedDaemon,
-    /// Uses the app's daemon, which runs.
-    AttachToOwnDaemon,
-    /// Starts the app's daemon.
-    StartDaemon,
-}
-
-impl LaunchStep {
-    /// Returns the stable code of the step, for programs.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Refuse => "refuse",
-            Self::Fail => "fail",
-            Self::Move { .. } => "move",
-            Self::RunOnStandIn => "run-on-stand-in",
-            Self::LeaveNewerConfig => "leave-newer-config",
-            Self::RestoreConfig { .. } => "restore-config",
-            Self::RepairConfig => "repair-config",
-            Self::CompleteConfig => "complete-config",
-            Self::WriteDefaultConfig => "write-default-config",
-            Self::SetDaemonConfigAside => "set-daemon-config-aside",
-            Self::StartNoDaemon { .. } => "start-no-daemon",
-            Self::AttachToSharedDaemon => "attach-to-shared-daemon",
-            Self::AttachToOwnDaemon => "attach-to-own-daemon",
-            Self::StartDaemon => "start-daemon",
-        }
-    }
-}
-
-impl fmt::Display for LaunchStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Refuse => "load the config, refuse to change anything, and start no daemon (see below)",
-            Self::Fail => {
-                "load the config, fail to change what is to be changed, and start no daemon (see below)"
-            }
-            Self::Move { files } => {
-                return write!(f, "move {} to the daemon home", count(*files, "file"));
-            }
-            Self::RunOnStandIn => "run on a stand-in for the config, and leave the file as it is (see below)",
-            Self::LeaveNewerConfig => "leave the config as it is: a newer version wrote it",
-            Self::RestoreConfig { from: Some(name) } => {
-                return write!(f, "write the config anew from {}", backup(name));
-            }
-            Self::RestoreConfig { from: None } => "write the config anew from a backup",
-            Self::RepairConfig => "repair the config, and keep the present one as a backup",
-            Self::CompleteConfig => "complete the config with what it lacks",
-            Self::WriteDefaultConfig => "write a config with the defaults",
-            Self::SetDaemonConfigAside => {
-                "set the daemon's config aside, which is not the daemon's (see below)"
-            }
-            Self::StartNoDaemon { why: Some(why) } => return write!(f, "start no daemon{why}"),
-            Self::StartNoDaemon { why: None } => "start no daemon",
-            Self::AttachToSharedDaemon => "attach to the shared daemon",
-            Self::AttachToOwnDaemon => "attach to the app's daemon, which runs",
-            Self::StartDaemon => "start the app's daemon",
-        })
-    }
-}
-
 /// Decides what a launch would do. Only looks, and changes nothing.
 pub fn plan(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> LaunchPlan {
     let options = options.of(context);
@@ -204,10 +97,10 @@ struct Planner<'p, 'a> {
     moves: bool,
     misplaced: Option<Misplaced>,
     identity: Answer,
-    home: HomePlan,
+    home: Stage,
     legacy: Option<RunningDaemon>,
     detection: Detection,
-    preparation: Preparation,
+    daemon: Stage,
     orphans: Vec<RunningDaemon>,
     program: Option<Diagnostic>,
 }
@@ -217,12 +110,14 @@ impl<'p, 'a> Planner<'p, 'a> {
         let migration =
             context.migrator.plan(&context.migrator.inspect(Direction::Forward), &MoveOptions::forward());
         let loaded = context.store.load(ids);
-        let pending = loaded.as_ref().ok().filter(|loaded| loaded.newer.is_none());
-        let pending = pending.map(|loaded| loaded.pending.clone());
         let identity = identity_answer(context);
-        let work = Work::look(context, pending);
-        let repair = loaded.as_ref().ok().map(|loaded| &loaded.report);
-        let home = HomePlan::new(context, options, &work, repair);
+        let look = Look::new(context, loaded.as_ref());
+        let empty = Document::empty();
+        let config = match &loaded {
+            Ok(loaded) => (&loaded.document, Some(&loaded.report)),
+            Err(_) => (&empty, None),
+        };
+        let home = Stage::of_home(context, options, &look, Some(&migration).filter(|_| look.moves), config);
         let expected = identity.expected().ok();
         let expected = expected.or_else(|| Some(Expected::key(&identity.key()?.device_id)));
         let detection = context.daemons.survey(expected.as_ref());
@@ -232,11 +127,11 @@ impl<'p, 'a> Planner<'p, 'a> {
         };
         Self {
             // A launch waits for the move of an identity file that is not in its place.
-            moves: !migration.is_empty() && (work.moves || matches!(identity, Answer::Pending { .. })),
-            misplaced: work.misplaced,
+            moves: !migration.is_empty() && (look.moves || matches!(identity, Answer::Pending { .. })),
+            misplaced: look.misplaced,
             legacy: context.daemons.live_legacy(),
             orphans: context.daemons.orphans(known),
-            preparation: Preparation::new(context, options, &detection.decision),
+            daemon: Stage::of_daemon(context, options, &detection.decision, &migration),
             program: missing_program(context),
             context,
             options,
@@ -287,10 +182,13 @@ impl<'p, 'a> Planner<'p, 'a> {
             true => self.daemon_refusals(),
             false => Vec::new(),
         };
-        let daemon = self.daemon_step(is_barred, !refusals.is_empty());
+        let daemon = match is_barred || (self.daemon.refusal.is_none() && !refusals.is_empty()) {
+            true => vec![LaunchStep::no_daemon()],
+            false => self.daemon.steps.clone(),
+        };
         refusals.into_iter().for_each(|refusal| add_new(&mut diagnostics, refusal));
         // A launch finds a daemon, and fails to bring its networks in line.
-        let is_used = !matches!(daemon, DaemonStep::None { .. });
+        let is_used = !daemon.iter().any(|step| matches!(step, LaunchStep::StartNoDaemon { .. }));
         let active = loaded.map(|loaded| active_network(self.context.store, &loaded.document));
         diagnostics.extend(active.and_then(Result::err).filter(|_| is_used));
         diagnostics.extend(stuck);
@@ -299,19 +197,16 @@ impl<'p, 'a> Planner<'p, 'a> {
         // moved.
         let moves = self.migration.refusals.is_empty() && leaked_socket(self.context).is_ok() && !missing_key;
         name_one_cause(self.context.disk, layout, &mut diagnostics);
+        let daemon = daemon.into_iter().filter(|_| self.options.daemon);
         let steps = match (is_refused, fails) {
             (true, _) => vec![LaunchStep::Refuse],
             (false, true) => vec![LaunchStep::Fail],
-            (false, false) => self.steps(moves, &daemon),
+            (false, false) => self.home.steps.iter().cloned().chain(daemon).collect(),
         };
-        let stops = self.home.stops.iter().chain(&self.preparation.stops);
         LaunchPlan {
             steps,
             moves: moves && !is_refused && !fails,
             config: loaded.map(|loaded| loaded.pending.clone()),
-            stops: stops.map(LiveDaemon::from).collect(),
-            daemon,
-            active_network: loaded.and_then(active_network_id),
             pending: pending || !self.migration.collisions.is_empty(),
             diagnostics,
             migration: self.migration,
@@ -364,80 +259,8 @@ impl<'p, 'a> Planner<'p, 'a> {
                 .or_else(|| unusable_log(context))
         };
         let log = starts.then(foreseen).flatten();
-        self.preparation.refusal.clone().into_iter().chain(log).chain(program).collect()
+        self.daemon.refusal.clone().into_iter().chain(log).chain(program).collect()
     }
-
-    /// Decides which daemon a launch would end with. `is_barred` is true if a launch would not look
-    /// for a daemon, `is_refused` if a launch could use none of the daemons that it looks for.
-    fn daemon_step(&self, is_barred: bool, is_refused: bool) -> DaemonStep {
-        let see_below = || Some(" (see below)".to_owned());
-        let why = match &self.detection.decision {
-            _ if !self.options.daemon => None,
-            _ if is_barred => see_below(),
-            Decision::Attach { role, endpoint, pid, .. } if !is_refused => {
-                return DaemonStep::Attach { role: *role, endpoint: endpoint.clone(), pid: *pid };
-            }
-            Decision::Spawn if !is_refused => {
-                let own = self.detection.attempts.iter().find(|attempt| attempt.role == Role::Own);
-                match own {
-                    Some(own) => return DaemonStep::Start { endpoint: own.endpoint.clone() },
-                    None => see_below(),
-                }
-            }
-            Decision::Spawn => match self.orphans.first() {
-                Some(orphan) => {
-                    Some(format!(", as one serves the home without a socket{}", process(orphan.pid())))
-                }
-                None => see_below(),
-            },
-            Decision::Refuse(refusal) => Some(format!(": {refusal}")),
-            _ => see_below(),
-        };
-        DaemonStep::None { why }
-    }
-
-    fn steps(&self, moves: bool, daemon: &DaemonStep) -> Vec<LaunchStep> {
-        let mut steps = Vec::new();
-        // A refused move moves nothing. An identity file that cannot be used is the only file that
-        // stays behind. Neither prevents the repair of the config.
-        let files = if moves { self.migration.files() } else { 0 };
-        steps.extend((files > 0).then_some(LaunchStep::Move { files }));
-        steps.extend(config_step(self.loaded.as_ref().ok()));
-        steps.extend(self.misplaced.is_some().then_some(LaunchStep::SetDaemonConfigAside));
-        if self.options.daemon {
-            steps.push(match daemon {
-                DaemonStep::Attach { role: Role::Shared, .. } => LaunchStep::AttachToSharedDaemon,
-                DaemonStep::Attach { .. } => LaunchStep::AttachToOwnDaemon,
-                DaemonStep::Start { .. } => LaunchStep::StartDaemon,
-                DaemonStep::None { why } => LaunchStep::StartNoDaemon { why: why.clone() },
-            });
-        }
-        steps
-    }
-}
-
-fn config_step(loaded: Option<&Loaded>) -> Option<LaunchStep> {
-    let Some(loaded) = loaded else { return Some(LaunchStep::RunOnStandIn) };
-    let pending = &loaded.pending;
-    let is_missing = loaded.shape == FileShape::Missing;
-    if loaded.newer.is_some() {
-        Some(LaunchStep::LeaveNewerConfig)
-    } else if is_missing && loaded.report.restored_from.is_some() {
-        Some(LaunchStep::RestoreConfig { from: loaded.report.restored_from.clone() })
-    } else if is_missing && pending.writes_config() {
-        Some(LaunchStep::WriteDefaultConfig)
-    } else if pending.repairs() {
-        Some(LaunchStep::RepairConfig)
-    } else if pending.steps.iter().any(|step| matches!(step, Step::ReplaceConfig { .. })) {
-        Some(LaunchStep::CompleteConfig)
-    } else {
-        None
-    }
-}
-
-fn active_network_id(loaded: &Loaded) -> Option<String> {
-    let shown = myownllm_config_model::masking::mask(&loaded.document);
-    myownllm_config_model::networks::active(&shown).and_then(network_id_of)
 }
 
 /// Returns the diagnostics of a move before it is made. Files that differ only warn: they wait for

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::context::{Context, Options};
 use crate::daemons::RunningDaemon;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, unless_failed};
 use crate::words::backup;
 
 /// A config that was healthy before and that a daemon has overwritten again.
@@ -35,7 +35,7 @@ impl Relapse {
         if !matches!(shape, FileShape::Daemon | FileShape::Mixed) {
             return None;
         }
-        let copies = context.store.history().ok()?;
+        let copies = unless_failed(context.store.history(), "the list of the backups")?;
         let restored = (options.last_restored)(context.layout);
         if copies.iter().any(|copy| copy.current && restored.as_ref() == Some(&copy.id.to_string())) {
             return None;

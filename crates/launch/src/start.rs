@@ -19,7 +19,7 @@ pub(crate) const LEAKED: &str = "daemon.leaked-socket-unreadable";
 
 /// Returns the control socket that the app's config names if a daemon has overwritten it: that
 /// daemon may listen there.
-pub fn leaked_socket(context: &Context<'_>) -> Result<Option<Utf8PathBuf>, Diagnostic> {
+pub(crate) fn leaked_socket(context: &Context<'_>) -> Result<Option<Utf8PathBuf>, Diagnostic> {
     let config = &context.layout.app_config;
     read_control_socket(context.disk, config)
         .map(|said| said.named().map(Utf8Path::to_path_buf))
@@ -92,7 +92,7 @@ fn check_length(context: &Context<'_>, said: &ControlSocket, config: &Utf8Path) 
 /// Checks that a daemon that is started now could bind its socket and be found: a launch would wait
 /// in vain for a daemon that comes up elsewhere. `run_as` is the user that starts the daemon, if
 /// that is not the user of this process.
-pub fn check_start(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
+pub(crate) fn check_start(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
     let (said, config) = named_socket(context)?;
     if let Some(named) = said.named() {
         check_control_socket(named, context.layout.platform, config)
@@ -252,7 +252,7 @@ pub(crate) const NOT_FOUND: &str = "daemon.not-found";
 
 /// Returns the reason why no daemon is to be used. For a socket that cannot be bound, names the
 /// config that can set another one.
-pub fn refusal_diagnostic(context: &Context<'_>, refusal: &Refusal) -> Diagnostic {
+pub(crate) fn refusal_diagnostic(context: &Context<'_>, refusal: &Refusal) -> Diagnostic {
     let unbindable = match refusal {
         Refusal::PathTooLong { .. } => check_start(context, None).err(),
         _ => None,

@@ -25,7 +25,7 @@ pub fn ensure_changeable(context: &Context<'_>) -> Result<(), Diagnostic> {
 ///
 /// # Errors
 /// Fails with the topmost directory or symlink that another user can replace.
-pub fn trusted_home(context: &Context<'_>) -> Result<(), Diagnostic> {
+pub(crate) fn trusted_home(context: &Context<'_>) -> Result<(), Diagnostic> {
     let trust = look(context)?;
     if let Some(problem) = trust.forbids_change().or(trust.problems.first()) {
         return Err(refusal(context, problem));
@@ -124,7 +124,7 @@ fn trusted_target(context: &Context<'_>, file: &Path) -> Result<(), Diagnostic> 
     }
 }
 
-/// Returns the error of [`trusted_home`] as a warning, for a run that wrote there: other users may
+/// Returns the error of `trusted_home` as a warning, for a run that wrote there: other users may
 /// read what the run wrote, or replace it.
 pub fn wrote_where_others_can(context: &Context<'_>) -> Option<Diagnostic> {
     let config = || trusted_target(context, context.layout.app_config.as_ref());

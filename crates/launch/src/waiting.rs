@@ -13,7 +13,7 @@ use crate::diagnostic::Diagnostic;
 
 /// The interval after which a waiting run checks whether there is still something to wait for, and
 /// reports that it waits.
-pub(crate) const LOCK_STEP: Duration = Duration::from_millis(200);
+const LOCK_STEP: Duration = Duration::from_millis(200);
 
 /// Locks the home. Waits as long as the options say for another process that holds the lock.
 ///
@@ -23,28 +23,45 @@ pub fn lock_home<'a>(
     context: &Context<'a>,
     options: &Options<'_>,
 ) -> Result<Box<dyn LockedStore + 'a>, Diagnostic> {
-    let home = &context.layout.app_home;
     let mut waited = Duration::ZERO;
     loop {
-        match context.store.lock(LOCK_STEP) {
-            Err(LockError::Held { .. }) if options.is_cancelled() => {
-                return Err(Diagnostic::from(&SpawnError::Cancelled));
-            }
-            Err(LockError::Held { .. }) if waited + LOCK_STEP < options.lock_wait => {
-                options.tell_of_wait(home, waited);
-                waited += LOCK_STEP;
-            }
-            Err(LockError::Held { home, .. }) => {
-                return Err(Diagnostic::from(&LockError::Held { home, waited: options.lock_wait }));
-            }
-            other => return other.map_err(|error| Diagnostic::from(&error)),
+        if let Some(lock) = try_lock(context, options, &mut waited)? {
+            return Ok(lock);
         }
+    }
+}
+
+/// Waits a moment for the lock of the home. Returns `None` if another process holds the lock and
+/// the caller may try again.
+///
+/// # Errors
+/// As [`lock_home`]. `waited` is the time of all tries.
+pub(crate) fn try_lock<'a>(
+    context: &Context<'a>,
+    options: &Options<'_>,
+    waited: &mut Duration,
+) -> Result<Option<Box<dyn LockedStore + 'a>>, Diagnostic> {
+    let step = LOCK_STEP.min(options.lock_wait.saturating_sub(*waited));
+    match context.store.lock(step) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Held { .. }) if options.is_cancelled() => {
+            Err(Diagnostic::from(&SpawnError::Cancelled))
+        }
+        Err(LockError::Held { .. }) if *waited + step < options.lock_wait => {
+            options.tell_of_wait(&context.layout.app_home, *waited);
+            *waited += step;
+            Ok(None)
+        }
+        Err(LockError::Held { home, .. }) => {
+            Err(Diagnostic::from(&LockError::Held { home, waited: *waited + step }))
+        }
+        Err(error) => Err(Diagnostic::from(&error)),
     }
 }
 
 impl Options<'_> {
     /// Reports once that the run waits: only at the first wait.
-    pub(crate) fn tell_of_wait(&self, home: &Utf8Path, waited: Duration) {
+    fn tell_of_wait(&self, home: &Utf8Path, waited: Duration) {
         if waited.is_zero() {
             let holder = holder(home.as_ref());
             tracing::info!(%home, holder, "another process holds the lock");

@@ -7,10 +7,9 @@
 mod common;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{On, fixture};
+use common::{Captured, On, fixture};
 use myownllm_config_model::{Document, SeededIds};
 use myownllm_config_store::{Clock, MyOwnLlm, Store, StorePaths};
 use myownllm_daemon::{
@@ -23,8 +22,7 @@ use myownllm_launch::{Context, Daemons, Options, Outcome, RunningDaemon, launch}
 use myownllm_migration::{Homes, Migrator};
 use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{CheckedLayout, Env, MYOWNLLM, Mode, PathResolver, Platform, Resolver};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::Level;
 
 const HOME: &str = sim_path!("/home/u");
 const CONFIG: &str = sim_path!("/home/u/.myownllm/config.json");
@@ -82,30 +80,6 @@ impl Daemons for Nobody {
     fn stop(&self, _: &RunningDaemon) -> Result<StoppedDaemon, StopError> {
         unreachable!("nobody runs")
     }
-}
-
-/// Keeps the names of the spans, and the level and the fields of the events.
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<(Vec<String>, Vec<Told>)>>);
-
-type Told = (Level, String);
-
-impl Subscriber for Captured {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("myownllm")
-    }
-    fn new_span(&self, span: &Attributes<'_>) -> Id {
-        let mut captured = self.0.lock().unwrap();
-        captured.0.push(format!("{} {:?}", span.metadata().name(), span.values()));
-        Id::from_u64(captured.0.len() as u64)
-    }
-    fn event(&self, event: &Event<'_>) {
-        self.0.lock().unwrap().1.push((*event.metadata().level(), format!("{event:?}")));
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
 }
 
 /// A clock on which waiting is free.

@@ -8,7 +8,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{On, fixture};
+use common::{Captured, On, fixture};
 use myownllm_config_model::{Document, SeededIds};
 use myownllm_config_store::{AppSchema, ConfigStore, Store, StoreError, StorePaths, SystemClock};
 use myownllm_daemon::{
@@ -18,7 +18,7 @@ use myownllm_daemon::{
 use myownllm_durable_fs::sim::SimDisk;
 use myownllm_durable_fs::sim_path;
 use myownllm_launch::{
-    Context, Daemon, Daemons, LOSSES, Options, Outcome, RunningDaemon, checks, launch, plan,
+    Context, Daemon, Daemons, LOSSES, LaunchStep, Options, Outcome, RunningDaemon, checks, launch, plan,
 };
 use myownllm_migration::{Homes, Migrator};
 use myownllm_paths::camino::Utf8Path;
@@ -144,6 +144,10 @@ fn run_checked(disk: &SimDisk, schema: Option<&dyn AppSchema>, checked: Layout) 
     words += &serde_json::to_string(&checks(&context, &options, &plan).list).unwrap();
     let outcome = launch(&context, &options, ids);
     words += &serde_json::to_string(&outcome.diagnostics).unwrap();
+    if outcome.class().is_none() {
+        let steps = |steps: &[LaunchStep]| serde_json::to_value(steps).unwrap();
+        assert_eq!(steps(&outcome.steps), steps(&plan.steps), "a launch takes the steps of its plan");
+    }
     assert!(!words.to_lowercase().contains("myownllm"), "{words}");
     let requests = daemons.0.lock().unwrap().clone();
     (outcome, requests)
@@ -169,6 +173,18 @@ fn app_without_a_schema_gets_its_state_moved_and_its_daemon_and_nothing_else() {
     let before = paths(&disk);
     assert_eq!(run(&disk, None).0.class(), None);
     assert_eq!(paths(&disk), before);
+}
+
+/// The log names the part of a launch that uses a daemon, and each step.
+#[test]
+fn log_names_the_steps_and_the_reconciliation() {
+    let captured = Captured::default();
+    tracing::subscriber::with_default(captured.clone(), || run(&disk(None), None));
+    let (spans, events) = captured.0.lock().unwrap().clone();
+    assert!(spans.iter().any(|span| span.starts_with("reconcile ")), "{spans:#?}");
+    for step in ["move", "attach-to-own-daemon"] {
+        assert!(events.iter().any(|(_, event)| event.contains(&format!("{step:?}"))), "{step}: {events:#?}");
+    }
 }
 
 #[test]

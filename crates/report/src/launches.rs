@@ -9,7 +9,7 @@ use myownllm_daemon::{CandidateFailure, CandidateOutcome, Role};
 use myownllm_launch::words::{
     at_defaults, backup, count, escape_controls, in_a_line, listed, process, state_words, use_first_network,
 };
-use myownllm_launch::{Daemon, Diagnostic, LONGEST_NAME, LOSSES, Outcome, Reconciled, saved};
+use myownllm_launch::{Daemon, Diagnostic, LONGEST_NAME, LOSSES, LaunchStep, Outcome, Reconciled, saved};
 use myownllm_migration::{Keep, LiveDaemon, MigrationError};
 use serde_json::{Value, json};
 
@@ -296,6 +296,7 @@ pub fn launch_data(home: &HomeView<'_>, outcome: &Outcome, daemon: &Daemon, fate
     let active = shown.get(&["cloud_mesh", "active_network_id"]).and_then(|id| id.as_str());
     json!({
         "outcome": outcome.verdict(),
+        "steps": outcome.steps.iter().map(LaunchStep::code).collect::<Vec<_>>(),
         "config": {
             "path": long(&home.layout.app_config),
             "shape": outcome.shape,

@@ -10,8 +10,8 @@ use crate::daemons::{abandoned_diagnostic, processes_unknown};
 use crate::diagnostic::Diagnostic;
 use crate::home::live_refusal;
 use crate::moves::sync_unconfirmed;
-use crate::plan::LaunchStep;
 use crate::start::{NO_FILE, check_start};
+use crate::step::LaunchStep;
 use crate::words::short;
 
 impl Examiner<'_, '_> {
@@ -70,7 +70,7 @@ impl Examiner<'_, '_> {
         // A launch can run on a home that exists and cannot be changed. It must make a home that
         // does not exist, and change a home with pending work, and a daemon writes in its own home.
         let daemon_home = std::slice::from_ref(&layout.daemon_home);
-        let is_needed = self.plan.steps == [LaunchStep::Fail]
+        let is_needed = matches!(self.plan.steps.as_slice(), [LaunchStep::Fail])
             || context.disk.stat(layout.app_home.as_ref()).is_err()
             || (self.plan.wants_start() && unwritable(context, self.options.run_as, daemon_home).is_some());
         for diagnostic in self.options.refusal.cloned().into_iter().chain(fixed) {

@@ -16,7 +16,8 @@ use crate::closed::{Closed, UNWRITABLE};
 use crate::context::{Context, Options};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::home::stop_legacy_command;
-use crate::plan::{LaunchPlan, LaunchStep};
+use crate::plan::LaunchPlan;
+use crate::step::LaunchStep;
 
 /// The result of a check, in the order in which people read the results.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]

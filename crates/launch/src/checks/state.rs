@@ -13,7 +13,7 @@ use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
 use crate::identity::other_known_identity;
-use crate::moves::collision_diagnostic;
+use crate::moves::{brought, collision_diagnostic};
 use crate::peers::{damaged_states, newer_states};
 use crate::start::{NO_FILE, config_that_is_no_file};
 use crate::trust::{open_secrets, trusted_home};
@@ -46,10 +46,11 @@ impl Examiner<'_, '_> {
         }
         // A daemon that runs has read its files.
         if self.plan.wants_start() {
-            for damaged in damaged_states(self.context) {
+            let brought = brought(self.context, plan);
+            for damaged in damaged_states(self.context, plan, &brought) {
                 self.checks.diagnostic("state.sound", damaged.diagnostic());
             }
-            for newer in newer_states(self.context) {
+            for newer in newer_states(self.context, &brought) {
                 self.checks.diagnostic("state.sound", newer.diagnostic(false));
             }
         }

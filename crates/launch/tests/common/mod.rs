@@ -2,10 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use myownllm_durable_fs::sim::SimDisk;
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Metadata};
 use myownllm_paths::{FileInfo, Kind, Lookup};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Subscriber};
 
 /// Answers the lookups of `CheckedLayout::new` from the simulated disk.
 pub(crate) struct On<'a>(pub(crate) &'a SimDisk);
@@ -46,4 +49,28 @@ pub(crate) fn fixture(version: &str, file: &str) -> Vec<u8> {
     let path =
         format!("{}/../../tests/fixtures/daemon-{version}/home/.myownllm/{file}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read(path).unwrap()
+}
+
+/// Keeps the names of the spans, and the level and the fields of the events.
+#[derive(Clone, Default)]
+pub(crate) struct Captured(pub(crate) Arc<Mutex<(Vec<String>, Vec<Told>)>>);
+
+pub(crate) type Told = (Level, String);
+
+impl Subscriber for Captured {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("myownllm")
+    }
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        let mut captured = self.0.lock().unwrap();
+        captured.0.push(format!("{} {:?}", span.metadata().name(), span.values()));
+        Id::from_u64(captured.0.len() as u64)
+    }
+    fn event(&self, event: &Event<'_>) {
+        self.0.lock().unwrap().1.push((*event.metadata().level(), format!("{event:?}")));
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use myownllm_daemon::{AsyncClient, Candidate, ControlError, Endpoint, Role, Spawned};
 use myownllm_durable_fs::RealDisk;
-use myownllm_launch::{Class, Context, Daemon, Diagnostic, GRACE, Options, Severity, fresh_ids, launch};
+use myownllm_launch::{
+    Class, Context, Daemon, Daemons as _, Diagnostic, GRACE, Options, Severity, fresh_ids, launch,
+};
 use myownllm_migration::{Homes, Migrator};
 use myownllm_paths::Mode;
 use serde::Serialize;
@@ -128,7 +130,7 @@ pub fn find_daemon_binary() -> Result<PathBuf> {
 }
 
 fn candidates() -> Vec<Candidate> {
-    Home::of_user().map(|home| home.daemons().candidates()).unwrap_or_default()
+    Home::of_user().ok().and_then(|home| home.daemons().programs()).unwrap_or_default()
 }
 
 /// What the whole start-up found and did.
