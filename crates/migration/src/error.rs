@@ -213,6 +213,8 @@ pub enum MigrationError {
         path: PathBuf,
         /// The path to which the symlink leads.
         target: PathBuf,
+        /// False if nothing is there, as on a disk that is missing.
+        is_there: bool,
     },
     /// Something other than a directory has the name of a directory.
     #[error("{} is not a directory", .path.display())]
@@ -478,7 +480,7 @@ impl MigrationError {
             Self::Identity(refusal) => refusal.hint(),
             Self::IdentityUnreachable { path, .. } => Some(format!("readlink -f {}", quote(path))),
             // The target may hold peers that the user has approved, also on a disk that is missing.
-            Self::DestinationOutside { path, .. } if path.is_dir() => Some(replace_symlink(path)),
+            Self::DestinationOutside { path, is_there: true, .. } => Some(replace_symlink(path)),
             Self::DestinationOutside { path, .. } => {
                 Some(format!("{} && mkdir -m 700 {}", move_aside(path, "aside"), quote(path)))
             }

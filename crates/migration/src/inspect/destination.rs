@@ -33,6 +33,12 @@ impl Inspector<'_> {
         }
     }
 
+    /// Refuses a directory of the daemon's behind a symlink that leads out of the app's home.
+    pub(super) fn refuse_outside(&mut self, path: PathBuf, target: PathBuf) {
+        let is_there = self.disk.stat_follow(&path).is_ok();
+        self.out.refusals.push(MigrationError::DestinationOutside { path, target, is_there });
+    }
+
     /// Tightens a mode that lets the group write (a umask of 002 is common), and restores
     /// permissions that a umask took from the owner.
     fn tighten(&mut self, path: &Path, meta: &Metadata, private: bool) {
@@ -85,7 +91,7 @@ impl Inspector<'_> {
                         self.destination_dir(&relative, path, &real, meta);
                     }
                     Ok(Some(_)) => foreign.push(relative),
-                    Ok(None) => self.out.refusals.push(MigrationError::DestinationOutside { path, target }),
+                    Ok(None) => self.refuse_outside(path, target),
                     Err(error) => self.refuse_unreadable_dir(&path, error),
                 },
                 DirState::NotADirectory => self.out.refusals.push(MigrationError::DestinationNotDir { path }),

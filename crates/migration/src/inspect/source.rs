@@ -67,7 +67,7 @@ impl Inspector<'_> {
                 && self.homes.dirs().iter().any(|dir| dir.starts_with(relative))
                 && matches!(self.inside(&path), Ok(None)) =>
             {
-                self.out.refusals.push(MigrationError::DestinationOutside { path, target });
+                self.refuse_outside(path, target);
             }
             _ => self.skip(path, "it is a link"),
         }
