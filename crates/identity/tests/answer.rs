@@ -420,7 +420,7 @@ fn other_files_of_a_newer_version_are_no_keys() {
     }
     assert_eq!(short(&home_of(&[Bytes(".secrets/tokens.json", other)]).answer()), "none yet");
     assert_eq!(short(&home_of(&[Bytes("window-state.json", other)]).answer()), "none yet");
-    let sealed = br#"{"version": 2, "public_key": "k", "sealed": "abc"}"#;
+    let sealed = br#"{"version": 2, "public_key": "k", "secret_key": {"sealed": "abc"}}"#;
     let answer = home_of(&[Bytes(".secrets/sealed.json", sealed)]).answer();
     assert_eq!(short(&answer), "migration.identity-newer");
 }

@@ -104,13 +104,17 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Returns a stage that ends the daemons in `live`, in order, or refuses if it may not end one.
+    /// Returns a stage that ends the daemons in `live`, in order, up to one that it may not end.
     pub(crate) fn stopping(live: &[RunningDaemon], options: &Options<'_>) -> Self {
-        if let Some(refusal) = live.iter().find_map(|daemon| refusal_of(daemon, options)) {
-            return Self { refusal: Some(refusal), ..Self::default() };
+        let mut stage = Self::default();
+        for daemon in live {
+            stage.refusal = refusal_of(daemon, options);
+            if stage.refusal.is_some() {
+                break;
+            }
+            stage.steps.push(LaunchStep::StopDaemon { daemon: daemon.clone() });
         }
-        let stops = live.iter().map(|daemon| LaunchStep::StopDaemon { daemon: daemon.clone() });
-        Self { steps: stops.collect(), ..Self::default() }
+        stage
     }
 
     /// Decides the changes of a launch to the home. `migration` is the plan of the move, if

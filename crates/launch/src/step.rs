@@ -140,7 +140,7 @@ impl fmt::Display for LaunchStep {
             }
             Self::Move { files: 0 } => "finish an interrupted move",
             Self::Move { files } => {
-                return write!(f, "move {} to the daemon's home", count(*files, "file"));
+                return write!(f, "move {} to the daemon home", count(*files, "file"));
             }
             Self::RunOnStandIn => "run on a stand-in for the config, and leave the file as it is (see below)",
             Self::LeaveNewerConfig => "leave the config as it is: a newer version wrote it",

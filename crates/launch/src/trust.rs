@@ -42,6 +42,12 @@ pub(crate) fn trusted_home(context: &Context<'_>) -> Result<(), Diagnostic> {
 fn trusted_peers_and_configs(context: &Context<'_>) -> Result<(), Diagnostic> {
     let (disk, layout) = (context.disk, context.layout);
     let home = layout.app_home.as_std_path();
+    let (Some(runner), Ok(meta)) = (disk.runner(), disk.stat_follow(home)) else { return Ok(()) };
+    let Some(owner) = meta.owner else { return Ok(()) };
+    // To this user, the owner of the home is the one problem.
+    if !runner.is_root() && runner.uid != owner.uid {
+        return Ok(());
+    }
     let look = |path: &Path| match look_inside(disk, home, path) {
         Ok(Some(problem)) => Err(refusal(context, &problem)),
         _ => Ok(()),
@@ -51,7 +57,6 @@ fn trusted_peers_and_configs(context: &Context<'_>) -> Result<(), Diagnostic> {
     let is_file = |path: &&Utf8PathBuf| disk.stat(path.as_ref()).is_ok_and(|meta| meta.is_file());
     let configs = [&layout.daemon_config, &layout.app_config].into_iter().filter(is_file);
     directories.into_iter().chain(configs).try_for_each(|path| look(path.as_ref()))?;
-    let Ok(Some(owner)) = disk.stat_follow(home).map(|home| home.owner) else { return Ok(()) };
     for directory in [&layout.daemon_rosters, &layout.daemon_states] {
         for entry in disk.list(directory.as_ref()).unwrap_or_default() {
             let path = directory.as_std_path().join(entry.name);

@@ -277,8 +277,6 @@ impl<'a> Search<'a> {
                 {
                     return None;
                 }
-                // Other files have a version too.
-                Identity::Newer { .. } if !is_named && !contains(&bytes, b"\"public_key\"") => return None,
                 identity => {
                     key = readable_key(&identity, &bytes);
                     identity
