@@ -328,15 +328,42 @@ impl LockError {
     }
 }
 
-/// Returns a path as a shell takes it: unchanged if it is plain, else in single quotes.
+/// Returns a path as a shell takes it: unchanged if it is plain, else in single quotes. A terminal
+/// does not show control characters, so a path with one is the output of a `printf`.
 pub fn quote(path: impl AsRef<Path>) -> String {
     let text = path.as_ref().to_string_lossy();
+    if text.contains(is_control) {
+        return format!("\"$(printf '{}')\"", text.chars().map(for_printf).collect::<String>());
+    }
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,~".contains(c);
     if !text.is_empty() && !text.starts_with('~') && text.chars().all(plain) {
         text.into_owned()
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
+}
+
+/// Returns a character in the format of `printf`, in single quotes.
+fn for_printf(c: char) -> String {
+    match c {
+        '\'' => r"'\''".to_owned(),
+        '%' => "%%".to_owned(),
+        '\\' => r"\\".to_owned(),
+        c if is_control(c) => {
+            let mut bytes = [0; 4];
+            c.encode_utf8(&mut bytes).bytes().map(|byte| format!("\\{byte:03o}")).collect()
+        }
+        c => c.to_string(),
+    }
+}
+
+/// True if a character is a control character, or one of Unicode's that end lines or set the
+/// direction of writing.
+#[must_use]
+pub fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2066}'..='\u{2069}')
 }
 
 /// Returns the command that gives the user of this process access to a path, by the topmost
@@ -392,6 +419,17 @@ pub fn replace_symlink(symlink: impl AsRef<Path>) -> String {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quoted_path_is_the_path_to_a_shell() {
+        for path in ["/a\tb", "/a\nb/c", "/\u{1b}[2J", "/a\u{202e}b", "/100% 'of'\t\\n", "/it's", "~/x y"] {
+            let quoted = quote(path);
+            assert!(!quoted.contains(is_control), "{quoted:?}");
+            let command = format!("printf '%s' {quoted}");
+            let shown = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
+            assert_eq!(String::from_utf8(shown.stdout).unwrap(), path, "{quoted}");
+        }
+    }
 
     #[test]
     fn a_hint_shows_what_is_wrong() {

@@ -20,8 +20,8 @@ pub use disk::{
     RenameMethod, SyncFs, Timestamp,
 };
 pub use error::{
-    DiskError, LockError, OutsideLock, Result, SYNC_UNCONFIRMED, Untrusted, free_name, move_aside, quote,
-    replace_symlink, sync_unconfirmed_message,
+    DiskError, LockError, OutsideLock, Result, SYNC_UNCONFIRMED, Untrusted, free_name, is_control,
+    move_aside, quote, replace_symlink, sync_unconfirmed_message,
 };
 pub use locked::{DirHandles, LockedDir, LockedDisk};
 pub use op::Op;

@@ -8,6 +8,7 @@ use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{AppConfig, Document, ValueRef, network_id, networks};
 use myownllm_config_store::{FileShape, Report};
 use myownllm_daemon::Probe;
+pub use myownllm_durable_fs::is_control;
 use myownllm_durable_fs::quote;
 use myownllm_identity::Answer;
 
@@ -48,15 +49,6 @@ pub fn short(path: impl AsRef<Path>, user_home: impl AsRef<Path>) -> String {
 #[must_use]
 pub fn escape_controls(text: &str) -> String {
     text.chars().map(|c| if is_control(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
-}
-
-/// True if a character is a control character, or one of Unicode's that end lines or set the
-/// direction of writing.
-#[must_use]
-pub fn is_control(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2066}'..='\u{2069}')
 }
 
 /// The number of names that a line shows. Nobody would read through more.
