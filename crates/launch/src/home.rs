@@ -257,7 +257,7 @@ pub(crate) fn stop_daemon(
     Ok(())
 }
 
-/// Ends the daemons of the old location in `live`, and adds them to `stopped`, or refuses.
+/// Ends the daemons in `live`, in order, up to one that it may not end, and adds them to `stopped`.
 ///
 /// # Errors
 /// Fails if a daemon may not be ended, or could not be ended.
@@ -267,10 +267,9 @@ pub(crate) fn settle_live(
     options: &Options<'_>,
     stopped: &mut Vec<LiveDaemon>,
 ) -> Result<(), Diagnostic> {
-    match Stage::stopping(live, options).refusal {
-        Some(refusal) => Err(refusal),
-        None => live.iter().try_for_each(|daemon| stop_daemon(daemons, daemon, stopped)),
-    }
+    let Stage { steps, refusal, .. } = Stage::stopping(live, options);
+    live.iter().take(steps.len()).try_for_each(|daemon| stop_daemon(daemons, daemon, stopped))?;
+    refusal.map_or(Ok(()), Err)
 }
 
 /// Reports a process that serves a home and to which no socket leads.
