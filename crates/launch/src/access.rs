@@ -65,6 +65,8 @@ pub fn unwritable(
             Err(_) if *path == context.layout.app_home => context.layout.user_home.as_std_path(),
             _ => path.as_std_path(),
         })
+        // A device or a file in the place of a directory has diagnostics of its own, and nobody
+        // should change its mode.
         .filter(|path| !context.disk.stat_follow(path).is_ok_and(|meta| !meta.is_dir()))
         .filter_map(|path| Some((path, refusal_to_change(context, run_as, path)?)))
         .collect();
@@ -99,12 +101,6 @@ fn refusal_to_change(
     use rustix::fs::{Access, access};
     use rustix::io::Errno;
 
-    // A device or a file that is named as the user's home has diagnostics of its own, and nobody
-    // should change its mode.
-    let is_no_dir = || context.disk.stat_follow(directory).is_ok_and(|meta| !meta.is_dir());
-    if directory == context.layout.user_home.as_std_path() && is_no_dir() {
-        return None;
-    }
     match access(directory, Access::WRITE_OK | Access::EXEC_OK) {
         Err(Errno::NOENT | Errno::NOTDIR) => None,
         Err(refused) => Some(refused),
