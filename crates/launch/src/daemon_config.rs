@@ -80,10 +80,11 @@ pub(crate) fn back_up_daemon_config(
 ) -> Result<Option<Diagnostic>, Diagnostic> {
     let path = &context.layout.daemon_config;
     let kept = lock.keep_misplaced().map_err(|error| Diagnostic::from(&error))?;
-    Ok(kept.map(|SetAside { backup, misplaced, .. }| {
+    Ok(kept.map(|SetAside { backup: id, misplaced, .. }| {
         let message = format!(
-            "{path} {}; it is the backup {backup} now, and is set aside once the daemon that runs has ended",
-            is(&misplaced)
+            "{path} {}; it is {} now, and is set aside once the running daemon has ended",
+            is(&misplaced),
+            backup(&id.to_string())
         );
         Diagnostic::warning(code(&misplaced), message).at(path).hint(format!("{PROGRAM} daemon restart"))
     }))
