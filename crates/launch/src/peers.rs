@@ -26,6 +26,29 @@ const NEWER: &str = "state.newer";
 /// The stable code of a damaged roster or state that was set aside.
 pub(crate) const SET_ASIDE: &str = "state.set-aside";
 
+/// A roster or a state, and its content.
+struct State {
+    kind: DaemonFile,
+    path: PathBuf,
+    /// The path at which a daemon would read the file.
+    then: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl State {
+    fn read(disk: &dyn Disk, kind: DaemonFile, (path, then): (PathBuf, PathBuf)) -> Option<Self> {
+        let bytes = unless_failed(disk.read(&path, CONFIG_LIMIT), "the look at a roster or state")?;
+        Some(Self { kind, path, then, bytes })
+    }
+
+    /// Reads a file in the daemon home.
+    fn there(context: &Context<'_>, path: &Path) -> Option<Self> {
+        let is_roster = path.parent() == Some(context.layout.daemon_rosters.as_std_path());
+        let kind = if is_roster { DaemonFile::Roster } else { DaemonFile::State };
+        Self::read(context.disk, kind, (path.to_owned(), path.to_owned()))
+    }
+}
+
 /// A roster or a state that no daemon can read.
 #[derive(Debug)]
 pub(crate) struct DamagedState {
@@ -39,11 +62,15 @@ pub(crate) struct DamagedState {
 
 impl DamagedState {
     /// Returns the file if no daemon can read it.
-    fn of(disk: &dyn Disk, kind: DaemonFile, (path, then): (PathBuf, PathBuf)) -> Option<Self> {
-        let bytes = unless_failed(disk.read(&path, CONFIG_LIMIT), "the look at a roster or state");
-        let bytes = bytes.filter(|bytes| !kind.is_readable(bytes))?;
-        let mended = kind.mend(&bytes).map(|(mended, _)| mended.to_bytes());
-        Some(Self { path, then, bytes, mended })
+    fn of(state: &State) -> Option<Self> {
+        let State { kind, path, then, bytes } = state;
+        let mended = || kind.mend(bytes).map(|(mended, _)| mended.to_bytes());
+        (!kind.is_readable(bytes)).then(|| Self {
+            path: path.clone(),
+            then: then.clone(),
+            bytes: bytes.clone(),
+            mended: mended(),
+        })
     }
 
     /// Reports the file before a launch mends it.
@@ -71,12 +98,11 @@ pub(crate) struct NewerState {
 impl NewerState {
     /// Returns the file if a newer daemon wrote it and no copy of it was made. One copy is enough: it
     /// shows the file as the newer daemon left it.
-    fn of(disk: &dyn Disk, kind: DaemonFile, (path, then): (PathBuf, PathBuf)) -> Option<Self> {
-        let bytes = unless_failed(disk.read(&path, CONFIG_LIMIT), "the look at a roster or state");
-        let bytes = bytes.filter(|bytes| kind.is_newer(bytes))?;
+    fn of(disk: &dyn Disk, state: State) -> Option<Self> {
+        let State { kind, path, then, bytes } = state;
         let copy = set_aside_name(&then, 1);
-        let is_free = disk.stat(&copy).is_err_and(|error| error.is_not_found());
-        is_free.then_some(Self { path, then, bytes, copy })
+        let is_free = || disk.stat(&copy).is_err_and(|error| error.is_not_found());
+        (kind.is_newer(&bytes) && is_free()).then_some(Self { path, then, bytes, copy })
     }
 
     /// Reports the file: before a launch copies it, or after.
@@ -132,25 +158,26 @@ fn states_then<'b>(
     })
 }
 
-/// Returns the rosters and states of newer versions of which no copy was made.
-pub(crate) fn newer_states(context: &Context<'_>, brought: &[(PathBuf, PathBuf)]) -> Vec<NewerState> {
-    let all = states_then(context, brought);
-    all.filter_map(|(kind, paths)| NewerState::of(context.disk, kind, paths)).collect()
-}
-
-/// Returns the rosters and states that no daemon can read, without those that collide with a file at
-/// the old location: the user decides which of the two stays. A daemon that runs may be writing the
-/// file.
-pub(crate) fn damaged_states(
+/// Reads every roster and state once. Returns those that no daemon can read, and those of newer
+/// versions of which no copy was made.
+///
+/// Leaves out a damaged file that collides with a file at the old location: the user decides which of
+/// the two stays. A daemon that runs may be writing the file.
+pub(crate) fn unsettled_states(
     context: &Context<'_>,
     migration: &MovePlan,
     brought: &[(PathBuf, PathBuf)],
-) -> Vec<DamagedState> {
+) -> (Vec<DamagedState>, Vec<NewerState>) {
     let collides = |then: &Path| migration.collisions.iter().any(|both| both.destination == then);
-    let all = states_then(context, brought);
-    all.filter(|(_, (_, then))| !collides(then))
-        .filter_map(|(kind, paths)| DamagedState::of(context.disk, kind, paths))
-        .collect()
+    let (mut damaged, mut newer) = (Vec::new(), Vec::new());
+    for (kind, paths) in states_then(context, brought) {
+        let Some(state) = State::read(context.disk, kind, paths) else { continue };
+        if !collides(&state.then) {
+            damaged.extend(DamagedState::of(&state));
+        }
+        newer.extend(NewerState::of(context.disk, state));
+    }
+    (damaged, newer)
 }
 
 /// Refuses a roster or a state that a daemon cannot open: the daemon would wait for a pipe, or not
@@ -191,7 +218,7 @@ pub(crate) fn unreadable_file(context: &Context<'_>, directory: &Utf8Path) -> Op
 pub fn repair_states(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<Diagnostic>, Diagnostic> {
     let migrator = context.migrator;
     let migration = migrator.plan(&migrator.inspect(Direction::Forward), &MoveOptions::forward());
-    let (damaged, newer) = (damaged_states(context, &migration, &[]), newer_states(context, &[]));
+    let (damaged, newer) = unsettled_states(context, &migration, &[]);
     let is_sound = damaged.is_empty() && newer.is_empty();
     if is_sound || !context.daemons.live(None).is_empty() {
         return Ok(Vec::new());
@@ -213,8 +240,7 @@ pub(crate) fn mend_state(
     dir: &LockedDir,
     path: &Path,
 ) -> Result<Option<Diagnostic>, Diagnostic> {
-    let paths = (path.to_owned(), path.to_owned());
-    let Some(damaged) = DamagedState::of(context.disk, kind_of(context, path), paths) else {
+    let Some(damaged) = State::there(context, path).as_ref().and_then(DamagedState::of) else {
         return Ok(None);
     };
     let aside = match &damaged.mended {
@@ -243,18 +269,13 @@ pub(crate) fn copy_newer_state(
     dir: &LockedDir,
     path: &Path,
 ) -> Result<Option<Diagnostic>, Diagnostic> {
-    let paths = (path.to_owned(), path.to_owned());
-    let Some(newer) = NewerState::of(context.disk, kind_of(context, path), paths) else { return Ok(None) };
+    let state = State::there(context, path);
+    let Some(newer) = state.and_then(|state| NewerState::of(context.disk, state)) else { return Ok(None) };
     dir.stat(path)
         .and_then(|meta| publish_new(dir, &newer.copy, &newer.bytes, meta.mode & 0o700, meta.owner))
         .and_then(|_| sync(dir, &newer.copy))
         .map_err(|error| Diagnostic::of_disk(&error).at(&newer.copy))?;
     Ok(Some(newer.diagnostic(true)))
-}
-
-fn kind_of(context: &Context<'_>, path: &Path) -> DaemonFile {
-    let is_roster = path.parent() == Some(context.layout.daemon_rosters.as_std_path());
-    if is_roster { DaemonFile::Roster } else { DaemonFile::State }
 }
 
 /// Returns the files that a daemon has put aside as `*.corrupt`: a daemon would rename the next such

@@ -14,7 +14,7 @@ use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
 use crate::identity::other_known_identity;
 use crate::moves::{brought, collision_diagnostic};
-use crate::peers::{damaged_states, newer_states};
+use crate::peers::unsettled_states;
 use crate::start::{NO_FILE, config_that_is_no_file};
 use crate::trust::{open_secrets, trusted_home};
 use crate::words::{UNSEEN, count, identity_words, short};
@@ -47,10 +47,11 @@ impl Examiner<'_, '_> {
         // A daemon that runs has read its files.
         if self.plan.wants_start() {
             let brought = brought(self.context, plan);
-            for damaged in damaged_states(self.context, plan, &brought) {
+            let (damaged, newer) = unsettled_states(self.context, plan, &brought);
+            for damaged in damaged {
                 self.checks.diagnostic("state.sound", damaged.diagnostic());
             }
-            for newer in newer_states(self.context, &brought) {
+            for newer in newer {
                 self.checks.diagnostic("state.sound", newer.diagnostic(false));
             }
         }
