@@ -10,216 +10,102 @@ use thiserror::Error;
 /// is in place or among the backups.
 #[derive(Debug, Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum StoreError {
     /// The config exists but could not be read. Unreadable is not "missing": nothing is written.
     #[error("cannot read the config {path}")]
-    Unreadable {
-        /// The config.
-        path: Utf8PathBuf,
-        /// The cause.
-        #[source]
-        source: DiskError,
-    },
+    Unreadable { path: Utf8PathBuf, source: DiskError },
     /// An entry that is not a regular file has the config's name: a directory, a pipe, a device.
     #[error("cannot read the config {path}: it is {what}")]
-    NotRegular {
-        /// The config.
-        path: Utf8PathBuf,
-        /// The kind of the entry.
-        what: &'static str,
-    },
+    NotRegular { path: Utf8PathBuf, what: &'static str },
     /// The config is larger than the limit.
     #[error("cannot read the config {path}: it has more than {} MiB", limit >> 20)]
-    TooLarge {
-        /// The config.
-        path: Utf8PathBuf,
-        /// The largest size that is read, in bytes.
-        limit: u64,
-    },
+    TooLarge { path: Utf8PathBuf, limit: u64 },
     /// Another program keeps writing the file, and its content never parses.
     #[error("cannot read the config {path}: another program keeps writing it")]
-    Unstable {
-        /// The config.
-        path: Utf8PathBuf,
-    },
+    Unstable { path: Utf8PathBuf },
     /// A newer version of the daemon wrote the config. The config is read and never written.
     #[error(
         "cannot change the config {path}: it has format {version}, and this program knows up to {}: \
         update this program",
         myownllm_config_model::daemon_config::NEWEST_VERSION
     )]
-    Newer {
-        /// The config.
-        path: Utf8PathBuf,
-        /// The version of the config.
-        version: u64,
-    },
+    Newer { path: Utf8PathBuf, version: u64 },
     /// The app of this store gives no schema, or MyOwnLLM's although it is another app.
     #[error("cannot change the config {path}: the program gave no schema of this app for it")]
-    NoSchema {
-        /// The config.
-        path: Utf8PathBuf,
-    },
+    NoSchema { path: Utf8PathBuf },
     /// The config needs a repair before it can be edited.
     #[error("cannot edit the config {path}: it needs a repair first")]
-    RepairPending {
-        /// The config.
-        path: Utf8PathBuf,
-        /// The program that repairs it.
-        program: String,
-    },
+    RepairPending { path: Utf8PathBuf, program: String },
     /// Another program wrote the config at every attempt of this one. The other program's last
     /// write is in place.
     #[error("cannot save the config {path}: another program keeps writing it")]
-    Conflict {
-        /// The config, or the target of its symlink.
-        path: PathBuf,
-    },
+    Conflict { path: PathBuf },
     /// The new content could not be read again: it is too large or nested too deep. Nothing is
     /// written.
     #[error("cannot change the config {path}: the result could not be read again: {why}")]
-    TooMuch {
-        /// The config.
-        path: Utf8PathBuf,
-        /// The limit that the content exceeds.
-        why: String,
-    },
+    TooMuch { path: Utf8PathBuf, why: String },
     /// The config is a mount point, so no other file can take its place. The store does not write
     /// it in place: a crash in the middle of the write would leave half a config.
     #[error(
         "cannot save the config {path}: something is mounted on the file, so that no other file \
         can take its place: mount its directory instead"
     )]
-    Mounted {
-        /// The config.
-        path: Utf8PathBuf,
-        /// The error of the disk.
-        #[source]
-        source: DiskError,
-    },
+    Mounted { path: Utf8PathBuf, source: DiskError },
     /// The config is a symlink to one of the backups: a write would overwrite the backup.
     #[error("cannot change the config {path}: it is a symlink to the backup {backup}")]
-    ConfigIsBackup {
-        /// The config.
-        path: Utf8PathBuf,
-        /// The target of the symlink.
-        backup: PathBuf,
-    },
+    ConfigIsBackup { path: Utf8PathBuf, backup: PathBuf },
     /// There is no room for another backup that is never removed.
     #[error("cannot keep a backup of the config in {path}: it holds {} already",
         amount(*count, *bytes))]
-    BackupsFull {
-        /// The backup directory.
-        path: Utf8PathBuf,
-        /// The number of backups that were set aside.
-        count: usize,
-        /// The size of these backups together, in bytes.
-        bytes: u64,
-    },
+    BackupsFull { path: Utf8PathBuf, count: usize, bytes: u64 },
     /// The entry with the name of the backup directory is not a directory, or belongs to another
     /// user: a backup there would not be safe.
     #[error("cannot {doing} {path}: it is not a directory of the home's owner")]
-    BackupsUnsafe {
-        /// The operation that failed.
-        doing: &'static str,
-        /// The backup directory.
-        path: Utf8PathBuf,
-        /// The cause.
-        #[source]
-        source: DiskError,
-    },
+    BackupsUnsafe { doing: &'static str, path: Utf8PathBuf, source: DiskError },
     /// No backup, or more than one, has that id.
     #[error("cannot find backup {id} in {path}: {}",
         if *.several { "several match" } else { "there is none" })]
     NoSuchBackup {
-        /// The backup directory.
         path: Utf8PathBuf,
-        /// The id that was asked for.
         id: String,
         /// True if several match, false if none does.
         several: bool,
-        /// The program that lists them.
         program: String,
     },
     /// The newest backup exists and cannot be read. A repair does not use an older one instead,
     /// because the older one would become the newest.
     #[error("cannot repair the config: the newest backup {} cannot be read, and an older one does \
         not stand in for it", source.path().display())]
-    BackupUnreadable {
-        /// The cause.
-        #[source]
-        source: DiskError,
-    },
+    BackupUnreadable { source: DiskError },
     /// The bytes of a backup do not match its name, or are not a config of the app's.
     #[error("cannot use the backup {path}: {why}")]
-    BadBackup {
-        /// The backup.
-        path: Utf8PathBuf,
-        /// The reason.
-        why: &'static str,
-    },
+    BadBackup { path: Utf8PathBuf, why: &'static str },
     /// A backup is not JSON, and has no complete member.
     #[error("cannot use the backup {path}: nothing in it can be restored: {}, at line {}, column {}",
         error.kind, error.line, error.column)]
-    TornBackup {
-        /// The backup.
-        path: Utf8PathBuf,
-        /// The place where it stops being JSON.
-        error: ParseError,
-    },
+    TornBackup { path: Utf8PathBuf, error: ParseError },
     /// A symlink makes the configs of the app and of the daemon one file: a write to one changes
     /// the other.
     #[error("cannot change the config {path}: by the symlink {link} it is the daemon's as well")]
-    Shared {
-        /// The config that was to be written.
-        path: Utf8PathBuf,
-        /// The symlink.
-        link: Utf8PathBuf,
-    },
+    Shared { path: Utf8PathBuf, link: Utf8PathBuf },
     /// The config is a symlink of one user to a file of another. A user who may make symlinks could
     /// make this program write, and show, another user's file.
     #[error("cannot change the config {path}: it is a symlink of user {by} to a file of user {of}")]
-    ForeignLink {
-        /// The config.
-        path: Utf8PathBuf,
-        /// The owner of the symlink.
-        by: u32,
-        /// The owner of the file.
-        of: u32,
-    },
+    ForeignLink { path: Utf8PathBuf, by: u32, of: u32 },
     /// Another user decides where the app's home is, or the owner of the home could not use the
     /// files that this process creates there.
     #[error("cannot change anything in the app's home: {} {}", .problem.path.display(), .problem.reason())]
-    Untrusted {
-        /// The problem, and the directory or symlink that has it.
-        problem: OwnershipProblem,
-    },
+    Untrusted { problem: OwnershipProblem },
     /// The caller's edit failed. Nothing was written.
     #[error("cannot edit the config {path}")]
-    Edit {
-        /// The config.
-        path: Utf8PathBuf,
-        /// The caller's error.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Edit { path: Utf8PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
     /// The user's home does not exist. It is not created, because the path may be mistyped.
     #[error("cannot make the app's home: the user's home {path} does not exist")]
-    NoHome {
-        /// The user's home.
-        path: Utf8PathBuf,
-    },
+    NoHome { path: Utf8PathBuf },
     /// A disk operation failed.
     #[error("cannot {doing} {path}")]
-    Disk {
-        /// The operation: "keep a backup in", "save the config".
-        doing: &'static str,
-        /// The path of the operation.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: DiskError,
-    },
+    Disk { doing: &'static str, path: PathBuf, source: DiskError },
 }
 
 impl StoreError {

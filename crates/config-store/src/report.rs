@@ -126,44 +126,28 @@ impl Pending {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum Step {
     /// Removes the leftover of a killed run. If its content is nowhere else, the leftover becomes a
     /// backup first.
     #[non_exhaustive]
     ClearLeftover {
-        /// The file.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
     },
     /// Makes a backup of the file's previous bytes.
     #[serde(rename = "keep-former")]
     #[non_exhaustive]
-    KeepPrevious {
-        /// The file.
-        from: Utf8PathBuf,
-        /// The backup directory.
-        to: Utf8PathBuf,
-        /// The number of bytes.
-        bytes: u64,
-    },
+    KeepPrevious { from: Utf8PathBuf, to: Utf8PathBuf, bytes: u64 },
     /// Writes the daemon's half as the daemon's config, which is missing.
     #[non_exhaustive]
-    PublishDaemonHalf {
-        /// The daemon's config.
-        to: Utf8PathBuf,
-    },
+    PublishDaemonHalf { to: Utf8PathBuf },
     /// Makes a backup of the daemon's half, because the daemon has a config already.
     #[non_exhaustive]
-    KeepDaemonHalf {
-        /// The daemon's config, which stays.
-        existing: Utf8PathBuf,
-        /// The backup directory.
-        to: Utf8PathBuf,
-    },
+    KeepDaemonHalf { existing: Utf8PathBuf, to: Utf8PathBuf },
     /// Exchanges the config for the repaired or completed one.
     #[non_exhaustive]
     ReplaceConfig {
-        /// The file.
         path: Utf8PathBuf,
         /// True if this is a repair. Otherwise the config only gains defaults.
         repair: bool,
@@ -171,7 +155,6 @@ pub enum Step {
     /// Writes the missing config, without replacing a file that appears meanwhile.
     #[non_exhaustive]
     WriteConfig {
-        /// The file.
         path: Utf8PathBuf,
         /// True if this is a repair: the config comes from a backup, or the settings of a used home
         /// are lost. Otherwise the home is new.
@@ -181,10 +164,7 @@ pub enum Step {
     },
     /// Makes a backup of the healthy config, as the last good one.
     #[non_exhaustive]
-    KeepLastGood {
-        /// The backup directory.
-        to: Utf8PathBuf,
-    },
+    KeepLastGood { to: Utf8PathBuf },
 }
 
 impl Step {

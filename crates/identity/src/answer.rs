@@ -69,7 +69,6 @@ impl Answer {
     /// Returns the key that a running daemon must have now.
     ///
     /// # Errors
-    ///
     /// Returns the reason why no daemon may be used or started.
     pub fn expected(&self) -> Result<Expected, Refusal> {
         match self {
@@ -546,7 +545,6 @@ fn hidden_peers(link: &Path, target: &Path, give_up: Option<WayOut>) -> Refusal 
 /// a daemon would take the device for one without peers.
 ///
 /// # Errors
-///
 /// Returns the refusal, also if a part of the path cannot be looked at.
 pub fn ensure_reachable_peers(disk: &dyn Disk, home: &Home) -> Result<(), Refusal> {
     match dangling_peers(disk, home) {

@@ -99,7 +99,6 @@ pub struct StartPermit<'lock> {
 /// a directory of its own, because the paths may come from a layout that nobody has checked.
 ///
 /// # Errors
-///
 /// Returns the reason why no daemon may be started, with the ways out.
 pub fn start_permit<'lock>(
     lock: &'lock LockedDir,
@@ -189,7 +188,6 @@ impl StartPermit<'_> {
     /// daemon that started and failed.
     ///
     /// # Errors
-    ///
     /// Returns the reason why no daemon may be started any more.
     pub fn check(&self) -> Result<(), Refusal> {
         let now = expected(self.lock, &self.places)?;

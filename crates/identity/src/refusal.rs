@@ -39,65 +39,37 @@ pub struct Candidate {
 /// The problem.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of each variant names its fields")]
 pub enum Problem {
     /// The identity file is not in its place, although one existed: a sound one lies elsewhere, or
     /// rosters or states know the device.
     #[error("the identity file {place} is missing{}", MissingEvidence { found, known_by, logged: logged.as_ref() })]
     Missing {
-        /// The place of the file.
         place: Utf8PathBuf,
-        /// The files elsewhere, each with its Device ID or its flaw, and the config that names it.
         found: Vec<FoundElsewhere>,
-        /// The rosters and states that know the device, by home.
         known_by: Vec<(Utf8PathBuf, KnownBy)>,
-        /// The run log that shows the Device ID of this home, and the Device ID.
         logged: Option<(PathBuf, String)>,
     },
     /// The identity file is not a sound one.
     #[error("the identity file {path} is damaged: {why}")]
-    Damaged {
-        /// The file.
-        path: Utf8PathBuf,
-        /// The reason.
-        why: String,
-    },
+    Damaged { path: Utf8PathBuf, why: String },
     /// An entry that is not a file has the place of the identity file.
     #[error("{} is {what}, where the identity file belongs", .path.display())]
-    NotAFile {
-        /// The path of the entry.
-        path: PathBuf,
-        /// The kind of the entry.
-        what: &'static str,
-    },
+    NotAFile { path: PathBuf, what: &'static str },
     /// Both homes hold a sound identity file, and the keys differ.
     #[error(
         "there are two different identities: {} in {} and {} in {}",
         .old_location.key.device_id, .old_location.path, .daemon_home.key.device_id, .daemon_home.path
     )]
-    TwoIdentities {
-        /// The candidate at the old location.
-        old_location: Box<Candidate>,
-        /// The candidate in the daemon home.
-        daemon_home: Box<Candidate>,
-    },
+    TwoIdentities { old_location: Box<Candidate>, daemon_home: Box<Candidate> },
     /// The identity file has a newer version.
     #[error("the identity file {} is of version {version}, newer than this program knows", .path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// The version of the file.
-        version: u64,
-    },
+    Newer { path: PathBuf, version: u64 },
     /// The identity file is a symlink whose target does not exist now, for example on an unplugged
     /// disk.
     #[error("the identity file is behind {}, a symlink to {}, where there is nothing", .path.display(),
         .target.display())]
-    Unreachable {
-        /// The symlink.
-        path: PathBuf,
-        /// The target of the symlink.
-        target: PathBuf,
-    },
+    Unreachable { path: PathBuf, target: PathBuf },
     /// A symlink on the way to rosters and states leads nowhere, so nobody can tell who knows this
     /// device.
     #[error(
@@ -105,35 +77,16 @@ pub enum Problem {
          where there is nothing",
         .path.display(), .target.display()
     )]
-    PeersUnreachable {
-        /// The symlink.
-        path: PathBuf,
-        /// The target of the symlink.
-        target: PathBuf,
-    },
+    PeersUnreachable { path: PathBuf, target: PathBuf },
     /// The identity file, or an entry that may hold it, cannot be read. Unreadable is not absent.
     #[error("{} cannot be read, and may be or name the identity file", .path.display())]
-    Unreadable {
-        /// The path of the entry.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: DiskError,
-    },
+    Unreadable { path: PathBuf, source: DiskError },
     /// The identity file has not arrived in the daemon home.
     #[error("the identity file is still at {}, and has to move to {place}", .path.display())]
-    Pending {
-        /// The current path of the file.
-        path: PathBuf,
-        /// The place of the file.
-        place: Utf8PathBuf,
-    },
+    Pending { path: PathBuf, place: Utf8PathBuf },
     /// Another identity file is active than a moment ago, or none is.
     #[error("the identity file {path} has changed since the permit was given")]
-    Changed {
-        /// The place of the file.
-        path: Utf8PathBuf,
-    },
+    Changed { path: Utf8PathBuf },
     /// The daemon home is no directory of its own inside the app's home.
     #[error(transparent)]
     Homes(Arc<PathsError>),
@@ -161,18 +114,15 @@ pub struct FoundElsewhere {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "action", rename_all = "kebab-case")]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum WayOut {
     /// Put a found sound identity file in its place.
     BringBack {
-        /// The file.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
-        /// The place of the file.
         to: Utf8PathBuf,
-        /// Its Device ID, if it can be read.
         #[serde(skip_serializing_if = "Option::is_none")]
         device_id: Option<String>,
-        /// The command.
         command: String,
     },
     /// Choose one of the identity files that the next ways out bring back: their keys differ, and
@@ -180,39 +130,25 @@ pub enum WayOut {
     Choose,
     /// Write the identity file anew in the encoding that the daemon reads, and keep a copy of the
     /// previous one.
-    Rewrite {
-        /// The file.
-        path: Utf8PathBuf,
-        /// The command.
-        command: String,
-    },
+    Rewrite { path: Utf8PathBuf, command: String },
     /// Choose one of the two identity files. The other one is set aside.
     Keep {
         /// The home whose file stays; `None` if the peers do not decide it.
         side: Option<Side>,
     },
     /// Restore the file from the user's own backup. The command has a path to fill in.
-    Restore {
-        /// The place of the file.
-        to: Utf8PathBuf,
-        /// The command.
-        command: String,
-    },
+    Restore { to: Utf8PathBuf, command: String },
     /// Set aside the entry in the place of the identity file, or of the daemon home.
     SetAside {
-        /// The path of the entry.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// The command.
         command: String,
     },
     /// Look at the entry: its remedy cannot be determined from here.
     #[serde(rename = "look")]
     ShowEntry {
-        /// The path of the entry.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// The command that shows it.
         command: String,
     },
     /// Run the move.
@@ -221,10 +157,7 @@ pub enum WayOut {
     Update,
     /// Give up the files that know the device. A daemon then creates a new identity, and every peer
     /// must approve it anew.
-    GiveUpPeers {
-        /// The command.
-        command: String,
-    },
+    GiveUpPeers { command: String },
 }
 
 pub(crate) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {

@@ -111,53 +111,27 @@ impl LiveDaemon {
 /// stable, [`hint`](Self::hint) is a command.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of each variant names its fields")]
 pub enum MigrationError {
     /// A file exists, but cannot be read or inspected. Unreadable is not absent.
     #[error("cannot read {}", .path.display())]
-    Unreadable {
-        /// The path.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: DiskError,
-    },
+    Unreadable { path: PathBuf, source: DiskError },
     /// A step failed.
     #[error("cannot finish the move at {}", .path.display())]
-    Failed {
-        /// The path that the step should have moved, made or removed.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: DiskError,
-    },
+    Failed { path: PathBuf, source: DiskError },
     /// A sync failed. That is final: files whose removal depended on it are kept.
     #[error("cannot sync {} to the disk", .path.display())]
-    FlushFailed {
-        /// The path.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: DiskError,
-    },
+    FlushFailed { path: PathBuf, source: DiskError },
     /// A file changed during its copy, so the copy was removed.
     #[error("cannot move {}: it changed meanwhile", .path.display())]
-    Changed {
-        /// The path.
-        path: PathBuf,
-    },
+    Changed { path: PathBuf },
     /// A file existed at the inspection and is gone now.
     #[error("cannot move {}: it went away meanwhile", .path.display())]
-    Vanished {
-        /// The path.
-        path: PathBuf,
-    },
+    Vanished { path: PathBuf },
     /// The identity file stays in its place until everything that belongs to it has moved: its
     /// presence at the destination means "done".
     #[error("cannot move the identity file {} before everything that belongs with it", .path.display())]
-    IdentityHeldBack {
-        /// The identity file.
-        path: PathBuf,
-    },
+    IdentityHeldBack { path: PathBuf },
     /// Both homes hold a valid identity file, and the identities differ.
     #[error(
         "two different identities: {} in {} and {} in {}",
@@ -165,78 +139,46 @@ pub enum MigrationError {
         .destination_side.key.device_id, .destination_side.path.display()
     )]
     TwoIdentities {
-        /// The identity at the source.
         source_side: Box<Side>,
-        /// The identity at the destination.
         destination_side: Box<Side>,
         /// The command that settles the choice, to which the user adds `source` or `destination`.
         command: String,
-        /// The direction of the move.
         direction: Direction,
     },
     /// An identity file that is not valid. It is kept, and never replaced by a new one.
     #[error("the key {} is damaged: {why}", .path.display())]
-    IdentityDamaged {
-        /// The file.
-        path: PathBuf,
-        /// The problem.
-        why: String,
-        /// The command that puts a valid identity file in its place.
-        remedy: Option<String>,
-    },
+    IdentityDamaged { path: PathBuf, why: String, remedy: Option<String> },
     /// The identity file is missing, and a valid one lies elsewhere or peers know the device by it.
     /// Nothing moves until the file is back.
     #[error(transparent)]
     Identity(Box<Refusal>),
     /// An identity file of a newer version.
     #[error("the key {} is of version {version}, newer than this program knows", .path.display())]
-    IdentityNewer {
-        /// The file.
-        path: PathBuf,
-        /// The version of the file.
-        version: u64,
-    },
+    IdentityNewer { path: PathBuf, version: u64 },
     /// The identity file is a symlink whose target does not exist at present, for example on an
     /// unplugged disk.
     #[error("the key {} is a link to {}, where there is no file", .path.display(), .target.display())]
-    IdentityUnreachable {
-        /// The symlink.
-        path: PathBuf,
-        /// The target of the symlink.
-        target: PathBuf,
-    },
+    IdentityUnreachable { path: PathBuf, target: PathBuf },
     /// A directory of the daemon home is a symlink that leads out of the app's home. The state
     /// neither moves there nor back from there.
     #[error("{} is a link that leads out of the app's home, to {}", .path.display(), .target.display())]
     DestinationOutside {
-        /// The symlink.
         path: PathBuf,
-        /// The path to which the symlink leads.
         target: PathBuf,
         /// False if nothing is there, as on a disk that is missing.
         is_there: bool,
     },
     /// Something other than a directory has the name of a directory.
     #[error("{} is not a directory", .path.display())]
-    DestinationNotDir {
-        /// The path that is in the way.
-        path: PathBuf,
-    },
+    DestinationNotDir { path: PathBuf },
     /// The directory that holds the identity file is a symlink: only the user may decide to move
     /// the file out of the symlink's target.
     #[error("{} is a link to {}, and the key lies behind it", .path.display(), .target.display())]
-    SourceLink {
-        /// The symlink.
-        path: PathBuf,
-        /// The target of the symlink.
-        target: PathBuf,
-    },
+    SourceLink { path: PathBuf, target: PathBuf },
     /// Source and destination are one directory under two names.
     #[error("{} and {} are the same directory", .source_dir.display(), .destination_dir.display())]
     SameDir {
-        /// The name at the source.
         source_dir: PathBuf,
-        /// The name at the destination.
         destination_dir: PathBuf,
         /// The command that takes the symlink away that gives the directory its second name, if a
         /// symlink does.
@@ -244,27 +186,15 @@ pub enum MigrationError {
     },
     /// Other users may write to this directory, so it must not hold an identity file.
     #[error("{} {why}", .path.display())]
-    UnsafePermissions {
-        /// The directory.
-        path: PathBuf,
-        /// The problem.
-        why: String,
-        /// The command that mends the problem.
-        command: String,
-    },
+    UnsafePermissions { path: PathBuf, why: String, command: String },
     /// The file system has neither a rename that cannot replace nor hard links.
     #[error("the file system of {} can neither rename without replacing nor link", .path.display())]
-    NoExclusiveRename {
-        /// A directory on the file system.
-        path: PathBuf,
-    },
+    NoExclusiveRename { path: PathBuf },
     /// A daemon still writes one of the homes.
     #[error("a daemon is still running at {}{}{}{}", .daemon.socket.display(), Pid(.daemon.pid),
         Obstacle(.daemon), StopFailed(.stop_failed.as_deref()))]
     LegacyDaemon {
-        /// The daemon.
         daemon: LiveDaemon,
-        /// The command that ends it.
         command: String,
         /// The reason why the daemon could not be stopped, if the user asked for that.
         stop_failed: Option<String>,
@@ -272,43 +202,21 @@ pub enum MigrationError {
     /// The daemon of the daemon home runs, and would go on writing there.
     #[error("the daemon of the daemon home runs at {}{}, and would go on writing{}",
         .daemon.socket.display(), Pid(.daemon.pid), Obstacle(.daemon))]
-    OwnDaemon {
-        /// The daemon.
-        daemon: LiveDaemon,
-        /// The command that ends it.
-        command: String,
-    },
+    OwnDaemon { daemon: LiveDaemon, command: String },
     /// The check for a daemon that still writes one of the homes failed.
     #[error("cannot check for a daemon at {}: {}", .daemon.socket.display(), .daemon.note)]
-    UnknownDaemon {
-        /// The daemon's socket, and the reason why the check failed.
-        daemon: LiveDaemon,
-        /// The command that shows more.
-        command: String,
-    },
+    UnknownDaemon { daemon: LiveDaemon, command: String },
     /// The lock that was passed does not lock the app's home.
     #[error(transparent)]
     OutsideLock(DiskError),
     /// The daemons that the caller passed are those of other homes, so that a daemon of these homes
     /// may run.
     #[error("cannot move the state in {}: the caller looks for the daemons of other homes", path.display())]
-    OtherDaemons {
-        /// The app's home.
-        path: PathBuf,
-    },
+    OtherDaemons { path: PathBuf },
     /// A refusal by the caller, such as a socket path that would be too long: see
     /// [`crate::Plan::refuse`].
     #[error("{message}")]
-    Caller {
-        /// The stable code.
-        code: &'static str,
-        /// The message.
-        message: String,
-        /// The path of the problem.
-        path: PathBuf,
-        /// The command that mends the problem.
-        hint: Option<String>,
-    },
+    Caller { code: &'static str, message: String, path: PathBuf, hint: Option<String> },
 }
 
 /// The reason why a daemon is still running that was told to end.

@@ -21,7 +21,6 @@ pub trait LiveDaemons {
     /// permission ([`crate::Options::stop_legacy_daemon`]).
     ///
     /// # Errors
-    ///
     /// The reason why the daemon still runs, in words.
     fn stop(&self, daemon: &LiveDaemon) -> Result<(), String> {
         let _ = daemon;

@@ -20,115 +20,90 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum Step {
     /// Remove a temporary file of a killed run that is not needed.
     RemoveLeftover {
-        /// The file.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
     },
     /// Give a source its name back that a killed run had put aside to remove it.
     #[serde(rename = "restore-claim")]
     RestoreQuarantined {
-        /// The present path.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
-        /// The original path.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
     },
     /// Make a directory with mode 0700.
     #[serde(rename = "make-folder")]
     MakeDir {
-        /// The directory.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
     },
     /// Set permission bits.
     SetMode {
-        /// The path.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// The new mode.
         #[serde(serialize_with = "octal")]
         mode: u32,
     },
     /// Give a file that this run made as root to the owner of the home.
     SetOwner {
-        /// The path.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// The owner of the home.
         uid: u32,
-        /// The group of the home.
         gid: u32,
     },
     /// Rename a whole directory: every file in it is ours, and the destination does not exist.
     #[serde(rename = "move-folder")]
     MoveDir {
-        /// The source.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
-        /// The destination.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
-        /// The number of files in it.
         files: usize,
     },
     /// Move some files of a directory, one by one.
     MoveFiles {
-        /// The source directory.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
-        /// The destination directory.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
-        /// The names of the files.
         #[serde(serialize_with = "lossy_all")]
         names: Vec<OsString>,
     },
     /// Move one file.
     MoveFile {
-        /// The source.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
-        /// The destination.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
     },
     /// Move a symlink, and change its target so that it leads to the same file.
     MoveLink {
-        /// The source.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
-        /// The destination.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
-        /// The targets.
         #[serde(flatten)]
         symlink: Retarget,
     },
     /// Remove a source file whose bytes are at the destination already.
     RemoveIdentical {
-        /// The file to remove.
         #[serde(serialize_with = "lossy")]
         source: PathBuf,
-        /// The file that stays.
         #[serde(serialize_with = "lossy")]
         destination: PathBuf,
-        /// The target, if the source is a symlink.
         #[serde(skip)]
         link: Option<PathBuf>,
     },
     /// Set the losing file of a decision aside, under a name that no program reads.
     SetAside {
-        /// The source.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
-        /// The new path, beside the winner.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
-        /// The targets, if the file is a symlink.
         #[serde(flatten)]
         symlink: Option<Retarget>,
     },
@@ -137,14 +112,12 @@ pub enum Step {
     /// and removed, or gets its name back. Then sync the directories. Does nothing after moves by
     /// rename.
     RemoveSources {
-        /// The directories.
         #[serde(serialize_with = "lossy_all")]
         directories: Vec<PathBuf>,
     },
     /// Remove a directory of the source if it is empty.
     #[serde(rename = "remove-folder")]
     RemoveDir {
-        /// The directory.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
     },
@@ -152,7 +125,6 @@ pub enum Step {
     /// step begins. A failure ends the run. A copy has a barrier of its own before it gets its
     /// name.
     Sync {
-        /// The directories, and the file systems that they are on.
         #[serde(serialize_with = "lossy_all")]
         directories: Vec<PathBuf>,
     },
@@ -288,6 +260,7 @@ pub struct SkippedEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum IdentityState {
     /// Neither side has an identity file: a daemon will make one.
     Absent,
@@ -299,19 +272,13 @@ pub enum IdentityState {
     /// name, or peers know the device: a daemon would make a new identity.
     #[serde(rename = "odd")]
     Unusable {
-        /// The path.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// The reason why it cannot be used.
         why: String,
-        /// A command that mends the problem, or shows the path.
         command: String,
     },
     /// A file exists, but no valid identity is active; see the errors.
-    Blocked {
-        /// The reason, in a few words.
-        why: String,
-    },
+    Blocked { why: String },
 }
 
 impl IdentityState {

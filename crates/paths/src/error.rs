@@ -9,6 +9,7 @@ use crate::HostApp;
 /// Says why there is no layout, or why a layout was refused.
 #[derive(Debug, Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum PathsError {
     /// Nothing names the user's home: the variable is unset or empty, and the system knows no home
     /// of the user.
@@ -16,56 +17,23 @@ pub enum PathsError {
         "cannot find the user's home: {variable} is not set, or empty, and the system knows no home of \
          this user; name it with --home"
     )]
-    NoHome {
-        /// The variable that should name the home.
-        variable: &'static str,
-        /// The program that the hint names.
-        program: String,
-    },
+    NoHome { variable: &'static str, program: String },
     /// The path of the user's home is not UTF-8. The daemon reads the path of its home as text, and
     /// would use another home.
     #[error("cannot use the home {}: its path is not UTF-8", home.display())]
-    HomeNotUtf8 {
-        /// The path as it was given.
-        home: PathBuf,
-        /// The program that the hint names.
-        program: String,
-    },
+    HomeNotUtf8 { home: PathBuf, program: String },
     /// The user's home is a relative path, which would mean another directory for every working
     /// directory.
     #[error("cannot use the home {home}: it is a relative path (from {rule})")]
-    RelativeHome {
-        /// The path as it was given.
-        home: Utf8PathBuf,
-        /// The source of the path: the variable, or `--home`.
-        rule: &'static str,
-        /// The program that the hint names.
-        program: String,
-    },
+    RelativeHome { home: Utf8PathBuf, rule: &'static str, program: String },
     /// The path that is named as the user's home is the app's home, or a daemon's: everything would
     /// be searched for, and created, one level too deep.
     #[error("cannot take {home} for a user's home: it {what}")]
-    AppHome {
-        /// The path as it was given.
-        home: Utf8PathBuf,
-        /// The kind of the directory, as the end of a sentence.
-        what: &'static str,
-        /// The user's home that holds the directory; `None` for a copy under another name.
-        user_home: Option<Utf8PathBuf>,
-        /// The names of the app.
-        app: Box<HostApp>,
-    },
+    AppHome { home: Utf8PathBuf, what: &'static str, user_home: Option<Utf8PathBuf>, app: Box<HostApp> },
     /// A name in the [`HostApp`](crate::HostApp) cannot be used: it is empty, absolute, or goes
     /// upwards, or two things have the same place.
     #[error("cannot use the description of the app: {field} is {value:?}, {why}")]
-    HostApp {
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        value: String,
-        /// The reason, as the end of a sentence.
-        why: String,
-    },
+    HostApp { field: &'static str, value: String, why: String },
     /// The daemon's home is the app's home, is above it, or lies outside it.
     #[error(
         "cannot use the daemon home {daemon_home}: it {relation} the app's home {app_home}{}; the daemon \
@@ -73,27 +41,15 @@ pub enum PathsError {
         leads_to(really.as_deref())
     )]
     Overlap {
-        /// The app's home.
         app_home: Utf8PathBuf,
-        /// The daemon's home as the caller named it.
         daemon_home: Utf8PathBuf,
-        /// The relation of the two, as a clause: "is the same directory as", "lies above", "is a link
-        /// that leads out of".
         relation: &'static str,
-        /// The real path of the daemon's home, if it differs from the named one.
         really: Option<PathBuf>,
     },
     /// An entry that is not a directory has the name of the daemon's home, or of a directory on the
     /// way to it.
     #[error("cannot use the daemon home {daemon_home}: {at} is {what}")]
-    NotADirectory {
-        /// The daemon's home.
-        daemon_home: Utf8PathBuf,
-        /// The entry in the way.
-        at: Utf8PathBuf,
-        /// The kind of the entry: "a file", "a link to nothing".
-        what: &'static str,
-    },
+    NotADirectory { daemon_home: Utf8PathBuf, at: Utf8PathBuf, what: &'static str },
     /// The socket's path does not fit into the kernel's address.
     #[error(
         "cannot use the socket path {socket}: it has {length} bytes, and the system allows {limit}; the \
@@ -101,13 +57,10 @@ pub enum PathsError {
          {{\"daemon\": {{\"control_socket\": \"/a/shorter/path.sock\"}}}}"
     )]
     SocketTooLong {
-        /// The socket.
         socket: Utf8PathBuf,
-        /// Its length in bytes.
         length: usize,
         /// The most bytes that the system accepts.
         limit: usize,
-        /// The config in which the daemon looks for a shorter path.
         daemon_config: Utf8PathBuf,
     },
     /// The control socket in the daemon's config is not an address at which a program could find
@@ -116,23 +69,10 @@ pub enum PathsError {
         "cannot use the control socket {named:?}, which {config} names at /daemon/control_socket: it {why}; \
          put a short absolute path there, or take it out"
     )]
-    ControlSocket {
-        /// The named socket.
-        named: Utf8PathBuf,
-        /// The reason, as the end of a sentence.
-        why: &'static str,
-        /// The config.
-        config: Utf8PathBuf,
-    },
+    ControlSocket { named: Utf8PathBuf, why: &'static str, config: Utf8PathBuf },
     /// A path could not be looked at. This is not the same as "not there".
     #[error("cannot look at {}", path.display())]
-    Lookup {
-        /// The path.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
+    Lookup { path: PathBuf, source: io::Error },
 }
 
 impl PathsError {
