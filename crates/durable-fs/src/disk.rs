@@ -103,30 +103,6 @@ pub struct DirEntry {
     pub kind: FileKind,
 }
 
-/// The method by which a file got its new name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RenameMethod {
-    /// One rename that cannot replace a file.
-    Rename,
-    /// A second hard link, after which the first name is removed. Used where the file system
-    /// refuses the rename that cannot replace.
-    LinkUnlink,
-}
-
-/// The result of comparing a copy with its original.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CopyComparison {
-    /// The bytes differ.
-    Differs,
-    /// The bytes are the same.
-    Identical {
-        /// The names of the user's own attributes (`user.…`) that the copy lacks or has with
-        /// another value. Includes the access list if that list gave access to anybody.
-        missing_xattrs: Vec<String>,
-    },
-}
-
 /// The permissions that a file got from another file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Permissions {
@@ -145,17 +121,6 @@ pub enum SyncFs {
     /// Nothing, because the platform has no such call. The caller must sync each file and directory
     /// by itself.
     Nothing,
-}
-
-/// Tells if a program has a file open for writing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OpenForWriting {
-    /// A program has the file open for writing: the present content may be incomplete.
-    Yes,
-    /// No visible program has the file open for writing.
-    No,
-    /// The platform does not tell, or the file does not exist.
-    Unknown,
 }
 
 /// Reads a disk. Every change is a method of [`LockedDir`], the value that [`lock`](Self::lock)
@@ -213,14 +178,11 @@ pub trait Disk: Send + Sync {
     /// in pieces.
     fn same_content(&self, a: &Path, b: &Path) -> Result<bool>;
 
-    /// Compares a copy with its original: like [`same_content`](Self::same_content), and if the
-    /// bytes are the same, returns also the attributes that the copy lacks. On a platform without
-    /// attributes the copy lacks none.
-    fn compare_copy(&self, original: &Path, copy: &Path) -> Result<CopyComparison> {
-        Ok(match self.same_content(original, copy)? {
-            true => CopyComparison::Identical { missing_xattrs: Vec::new() },
-            false => CopyComparison::Differs,
-        })
+    /// Compares a copy with its original: `None` if the bytes differ, else the names of the user's
+    /// own attributes (`user.…`) that the copy lacks or has with another value. Includes the access
+    /// list if that list gave access to anybody.
+    fn missing_xattrs(&self, original: &Path, copy: &Path) -> Result<Option<Vec<String>>> {
+        Ok(self.same_content(original, copy)?.then(Vec::new))
     }
 
     /// Returns the target of a symlink.
@@ -229,14 +191,15 @@ pub trait Disk: Send + Sync {
     /// Returns the path without symlinks, `.` and `..`.
     fn canonicalize(&self, path: &Path) -> Result<PathBuf>;
 
-    /// Tells for each file, in order, if a program has the file open for writing. Reads all
-    /// processes once, so callers pass many files at a time. Processes of other users (except for
-    /// root) and of other pid namespaces are not seen.
+    /// Returns for each file, in order, if a program is seen that has the file open for writing, so
+    /// that the present content may be incomplete. Reads all processes once, so callers pass many
+    /// files at a time. Processes of other users (except for root) and of other pid namespaces are
+    /// not seen.
     ///
     /// A file does not change any more if it was first renamed to a name that no other program
     /// opens, and is then open for writing in no program.
-    fn open_for_writing(&self, files: &[&Path]) -> Vec<OpenForWriting> {
-        vec![OpenForWriting::Unknown; files.len()]
+    fn open_for_writing(&self, files: &[&Path]) -> Vec<bool> {
+        vec![false; files.len()]
     }
 
     // ---- the user who runs this process

@@ -238,23 +238,14 @@ impl DiskError {
 /// [`DiskError::untrusted`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of each variant names its fields")]
 pub enum Untrusted {
     /// A directory or symlink belongs to another user, who can put anything behind it.
     #[error("{} belongs to user {user}, not to the owner of the home (user {owner})", .path.display())]
-    Foreign {
-        /// The directory or symlink.
-        path: PathBuf,
-        /// The owner of the directory or symlink.
-        user: u32,
-        /// The owner of the home.
-        owner: u32,
-    },
+    Foreign { path: PathBuf, user: u32, owner: u32 },
     /// A symlink leads out of the home, and the operation would change something behind it.
     #[error("{} is a symlink that leads out of the home", .path.display())]
-    LeadsOut {
-        /// The symlink.
-        path: PathBuf,
-    },
+    LeadsOut { path: PathBuf },
 }
 
 impl From<Untrusted> for io::Error {
@@ -281,25 +272,15 @@ impl From<OutsideLock> for io::Error {
 /// The reason why a home could not be locked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of each variant names its fields")]
 pub enum LockError {
     /// Another process held it for the whole wait.
     #[error("another process holds the lock of {} (waited {:.1} s)", .home.display(), .waited.as_secs_f32())]
-    Held {
-        /// The home.
-        home: PathBuf,
-        /// The time that the caller waited.
-        waited: Duration,
-    },
+    Held { home: PathBuf, waited: Duration },
     /// The lock could not be tried: the home is absent or unreadable, or its file system has no
     /// locks.
     #[error("cannot lock {}", .home.display())]
-    Failed {
-        /// The home.
-        home: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
+    Failed { home: PathBuf, source: io::Error },
 }
 
 impl LockError {

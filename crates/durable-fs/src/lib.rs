@@ -15,10 +15,7 @@ mod temp;
 mod transfer;
 pub mod trust;
 
-pub use disk::{
-    CopyComparison, DirEntry, Disk, FileId, FileKind, Metadata, OpenForWriting, Owner, Permissions,
-    RenameMethod, SyncFs, Timestamp,
-};
+pub use disk::{DirEntry, Disk, FileId, FileKind, Metadata, Owner, Permissions, SyncFs, Timestamp};
 pub use error::{
     DiskError, LockError, OutsideLock, Result, SYNC_UNCONFIRMED, Untrusted, free_name, is_control,
     move_aside, quote, replace_symlink, sync_unconfirmed_message,
@@ -31,7 +28,7 @@ pub use publish::{
     swap_name, with_free_name,
 };
 pub use real::RealDisk;
-pub use rename::{NoReplaceSupport, no_replace_support, rename_or_link};
+pub use rename::rename_or_link;
 pub use runner::Runner;
 pub use temp::{temp_name, with_temp};
 pub use transfer::{

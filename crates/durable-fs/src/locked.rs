@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::{
-    CopyComparison, DirEntry, Disk, DiskError, LockError, Metadata, Op, OpenForWriting, OutsideLock, Owner,
-    Permissions, Result, Runner, SyncFs,
+    DirEntry, Disk, DiskError, LockError, Metadata, Op, OutsideLock, Owner, Permissions, Result, Runner,
+    SyncFs,
 };
 
 /// The changes that an implementation of [`Disk`] carries out for a [`LockedDir`], which documents
@@ -125,7 +125,6 @@ impl LockedDir {
     /// the parent directory would allow every change.
     ///
     /// # Errors
-    ///
     /// [`DiskError::outside_lock`].
     pub fn ensure_locks(&self, dir: &Path) -> Result<()> {
         if dir == self.path || self.reader.canonicalize(dir).is_ok_and(|real| real == self.real) {
@@ -170,7 +169,6 @@ impl LockedDir {
     /// symlink.
     ///
     /// # Errors
-    ///
     /// The symlink is not below the directory, belongs to another user ([`DiskError::untrusted`]),
     /// or its target does not exist.
     pub fn admit_target(&self, symlink: &Path) -> Result<PathBuf> {
@@ -227,7 +225,7 @@ impl LockedDir {
     /// `mode` is `None`, its mode and access list (see
     /// [`copy_permissions`](Self::copy_permissions)); if this process is root, its owner; and the
     /// user's own attributes (`user.…`), as far as the file system accepts them
-    /// ([`Disk::compare_copy`] reports the missing ones). Labels are not copied. Fails if the name
+    /// ([`Disk::missing_xattrs`] reports the missing ones). Labels are not copied. Fails if the name
     /// exists. Removes a copy that could not be completed.
     pub fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
         self.check_name(Op::CopyNew, to)?;
@@ -326,89 +324,38 @@ impl LockedDir {
     }
 }
 
+/// Methods that the reader of a [`LockedDir`] carries out.
+macro_rules! delegate {
+    ($(fn $name:ident(&self $(, $argument:ident: $type:ty)*) -> $result:ty;)*) => {
+        $(fn $name(&self $(, $argument: $type)*) -> $result {
+            self.reader.$name($($argument),*)
+        })*
+    };
+}
+
 /// Reads: below the locked directory through its handle (Unix), elsewhere by path.
 impl Disk for LockedDir {
-    fn stat(&self, path: &Path) -> Result<Metadata> {
-        self.reader.stat(path)
-    }
-
-    fn stat_follow(&self, path: &Path) -> Result<Metadata> {
-        self.reader.stat_follow(path)
-    }
-
-    fn for_each_entry(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()> {
-        self.reader.for_each_entry(dir, each)
-    }
-
-    fn read(&self, file: &Path, limit: u64) -> Result<Vec<u8>> {
-        self.reader.read(file, limit)
-    }
-
-    fn content_eq(&self, file: &Path, bytes: &[u8]) -> Result<bool> {
-        self.reader.content_eq(file, bytes)
-    }
-
-    fn same_content(&self, a: &Path, b: &Path) -> Result<bool> {
-        self.reader.same_content(a, b)
-    }
-
-    fn compare_copy(&self, original: &Path, copy: &Path) -> Result<CopyComparison> {
-        self.reader.compare_copy(original, copy)
-    }
-
-    fn read_link(&self, link: &Path) -> Result<PathBuf> {
-        self.reader.read_link(link)
-    }
-
-    fn canonicalize(&self, path: &Path) -> Result<PathBuf> {
-        self.reader.canonicalize(path)
-    }
-
-    fn open_for_writing(&self, files: &[&Path]) -> Vec<OpenForWriting> {
-        self.reader.open_for_writing(files)
-    }
-
-    fn runner(&self) -> Option<Runner> {
-        self.reader.runner()
-    }
-
-    fn may_write(&self, dir: &Path) -> bool {
-        self.reader.may_write(dir)
-    }
-
-    fn confirms_sync(&self, path: &Path) -> bool {
-        self.reader.confirms_sync(path)
-    }
-
-    fn has_modes_of_mount(&self, path: &Path) -> bool {
-        self.reader.has_modes_of_mount(path)
-    }
-
-    fn is_mount_point(&self, path: &Path) -> bool {
-        self.reader.is_mount_point(path)
-    }
-
-    fn ensure_entries_removable(&self, dir: &Path) -> Result<()> {
-        self.reader.ensure_entries_removable(dir)
-    }
-
-    fn is_protected(&self, path: &Path) -> bool {
-        self.reader.is_protected(path)
-    }
-
-    fn lock(&self, dir: &Path, wait: Duration) -> Result<LockedDir, LockError> {
-        self.reader.lock(dir, wait)
-    }
-
-    fn make_home_dir(&self, root: &Path, dir: &Path, owner: Option<Owner>) -> Result<()> {
-        self.reader.make_home_dir(root, dir, owner)
-    }
-
-    fn pause(&self, time: Duration) {
-        self.reader.pause(time);
-    }
-
-    fn threads(&self) -> usize {
-        self.reader.threads()
+    delegate! {
+        fn stat(&self, path: &Path) -> Result<Metadata>;
+        fn stat_follow(&self, path: &Path) -> Result<Metadata>;
+        fn for_each_entry(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()>;
+        fn read(&self, file: &Path, limit: u64) -> Result<Vec<u8>>;
+        fn content_eq(&self, file: &Path, bytes: &[u8]) -> Result<bool>;
+        fn same_content(&self, a: &Path, b: &Path) -> Result<bool>;
+        fn missing_xattrs(&self, original: &Path, copy: &Path) -> Result<Option<Vec<String>>>;
+        fn read_link(&self, link: &Path) -> Result<PathBuf>;
+        fn canonicalize(&self, path: &Path) -> Result<PathBuf>;
+        fn open_for_writing(&self, files: &[&Path]) -> Vec<bool>;
+        fn runner(&self) -> Option<Runner>;
+        fn may_write(&self, dir: &Path) -> bool;
+        fn confirms_sync(&self, path: &Path) -> bool;
+        fn has_modes_of_mount(&self, path: &Path) -> bool;
+        fn is_mount_point(&self, path: &Path) -> bool;
+        fn ensure_entries_removable(&self, dir: &Path) -> Result<()>;
+        fn is_protected(&self, path: &Path) -> bool;
+        fn lock(&self, dir: &Path, wait: Duration) -> Result<LockedDir, LockError>;
+        fn make_home_dir(&self, root: &Path, dir: &Path, owner: Option<Owner>) -> Result<()>;
+        fn pause(&self, time: Duration) -> ();
+        fn threads(&self) -> usize;
     }
 }

@@ -1,29 +1,27 @@
 //! The operations on a disk, as errors and the simulated disk name them.
 
-/// An operation on a disk: a method of [`Disk`](crate::Disk), or a function that makes several of
-/// its calls.
+use std::{io, path::Path};
+
+use crate::{DiskError, Result};
+
+/// An operation on a disk: the method of [`Disk`](crate::Disk) or [`LockedDir`](crate::LockedDir)
+/// with this name, or a function that makes several calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of the enum explains them")]
 pub enum Op {
-    /// [`Disk::stat`](crate::Disk::stat).
     Stat,
-    /// [`Disk::stat_follow`](crate::Disk::stat_follow).
     StatFollow,
-    /// [`Disk::for_each_entry`](crate::Disk::for_each_entry).
     ForEachEntry,
     /// [`Disk::read`](crate::Disk::read), and reading for a comparison.
     Read,
-    /// [`Disk::same_content`](crate::Disk::same_content).
     SameContent,
-    /// Listing extended attributes, for [`Disk::compare_copy`](crate::Disk::compare_copy).
+    /// Listing extended attributes, for [`Disk::missing_xattrs`](crate::Disk::missing_xattrs).
     ListAttributes,
-    /// [`Disk::read_link`](crate::Disk::read_link).
     ReadLink,
-    /// [`Disk::canonicalize`](crate::Disk::canonicalize).
     Canonicalize,
     /// Following the symlinks of a path, for [`trust`](crate::trust).
     Follow,
-    /// [`Disk::open_for_writing`](crate::Disk::open_for_writing).
     OpenForWriting,
     /// Finding the directory that a path is in.
     FindDir,
@@ -31,54 +29,49 @@ pub enum Op {
     Use,
     /// Treating a file as a copy of another, before the copy is removed.
     CompareCopy,
-    /// [`LockedDir::make_dir`](crate::LockedDir::make_dir).
     MakeDir,
-    /// [`LockedDir::set_mode`](crate::LockedDir::set_mode).
     SetMode,
-    /// [`LockedDir::set_owner`](crate::LockedDir::set_owner).
     SetOwner,
-    /// [`LockedDir::create`](crate::LockedDir::create).
     Create,
     /// Making a temporary file, which must be removable
     /// ([`Disk::ensure_entries_removable`](crate::Disk::ensure_entries_removable)).
     MakeTemp,
-    /// [`LockedDir::copy_new`](crate::LockedDir::copy_new).
     CopyNew,
-    /// [`LockedDir::copy_permissions`](crate::LockedDir::copy_permissions).
     CopyPermissions,
-    /// [`LockedDir::rename_noreplace`](crate::LockedDir::rename_noreplace).
     RenameNoReplace,
     /// [`rename_or_link`](crate::rename_or_link()), with all of its fallbacks.
     RenameOrLink,
-    /// [`LockedDir::rename`](crate::LockedDir::rename).
     Rename,
-    /// [`LockedDir::exchange`](crate::LockedDir::exchange).
     Exchange,
-    /// [`replace`](crate::replace()).
     Replace,
-    /// [`LockedDir::hard_link`](crate::LockedDir::hard_link).
     HardLink,
-    /// [`LockedDir::symlink`](crate::LockedDir::symlink).
     Symlink,
     /// Making a relative symlink lead to the same place from a new directory.
     RebaseLink,
-    /// [`LockedDir::unlink`](crate::LockedDir::unlink).
     Unlink,
-    /// [`LockedDir::remove_dir`](crate::LockedDir::remove_dir).
     RemoveDir,
-    /// [`LockedDir::sync_file`](crate::LockedDir::sync_file).
     SyncFile,
-    /// [`LockedDir::sync_dir`](crate::LockedDir::sync_dir).
     SyncDir,
-    /// [`LockedDir::sync_fs`](crate::LockedDir::sync_fs).
     SyncFs,
-    /// [`Disk::lock`](crate::Disk::lock).
     Lock,
-    /// [`Disk::pause`](crate::Disk::pause).
     Pause,
 }
 
 impl Op {
+    /// Carries out the operation on one path.
+    pub(crate) fn on<T>(self, path: &Path, action: impl FnOnce() -> io::Result<T>) -> Result<T> {
+        action().map_err(|error| DiskError::new(self, path, error))
+    }
+
+    /// Carries out the operation on two paths.
+    pub(crate) fn on_two<T>(
+        self,
+        (path, other): (&Path, &Path),
+        action: impl FnOnce() -> io::Result<T>,
+    ) -> Result<T> {
+        action().map_err(|error| DiskError::two(self, path, other, error))
+    }
+
     /// True if the operation makes, moves or removes a name, so that the permissions of the
     /// directory decide about it.
     pub(crate) fn changes_names(self) -> bool {

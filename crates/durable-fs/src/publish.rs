@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    Disk, DiskError, FileKind, LockedDir, Metadata, Op, Owner, PART_SUFFIX, Permissions, RenameMethod,
-    Result, SET_ASIDE, SWAP_SUFFIX, TEMP_PREFIX,
+    Disk, DiskError, FileKind, LockedDir, Metadata, Op, Owner, PART_SUFFIX, Permissions, Result, SET_ASIDE,
+    SWAP_SUFFIX, TEMP_PREFIX,
     rename::rename_or_link,
     temp::{dir_of, temp_name, with_temp},
 };
@@ -18,7 +18,6 @@ use crate::{
 /// and `owner` if one is given and the file has another owner.
 ///
 /// # Errors
-///
 /// The error of the step that failed. [`DiskError::is_already_exists`] is true if the name is
 /// taken. The temporary file is removed.
 pub fn publish_new(
@@ -27,16 +26,15 @@ pub fn publish_new(
     bytes: &[u8],
     mode: u32,
     owner: Option<Owner>,
-) -> Result<RenameMethod> {
+) -> Result<()> {
     let dir = dir_of(path)?;
     disk.ensure_entries_removable(dir)?;
     let temp = with_temp(dir, |temp| disk.create(temp, bytes, mode))?;
-    let publish = || -> Result<RenameMethod> {
+    let publish = || {
         chown_if_needed(disk, &temp, owner)?;
         disk.sync_file(&temp)?;
-        let method = rename_or_link(disk, &temp, path)?;
-        disk.sync_dir(dir)?;
-        Ok(method)
+        rename_or_link(disk, &temp, path)?;
+        disk.sync_dir(dir)
     };
     publish().inspect_err(|_| {
         let _ = disk.unlink(&temp);
@@ -56,7 +54,6 @@ fn chown_if_needed(disk: &LockedDir, path: &Path, owner: Option<Owner>) -> Resul
 /// parent of each directory that it makes. Returns the directories that it made.
 ///
 /// # Errors
-///
 /// The error of the step that failed. Directories made until then stay.
 pub fn make_dirs(
     disk: &LockedDir,
@@ -96,7 +93,6 @@ pub fn make_dirs(
 /// `root` in any case.
 ///
 /// # Errors
-///
 /// The error of the step that failed. Directories made until then stay.
 pub fn make_private_dir(disk: &LockedDir, root: &Path, dir: &Path, owner: Option<Owner>) -> Result<()> {
     match make_dirs(disk, root, dir, 0o700, owner) {
@@ -118,7 +114,6 @@ pub fn make_private_dir(disk: &LockedDir, root: &Path, dir: &Path, owner: Option
 /// another process may make it at the same moment, and a call that fails may have made it.
 ///
 /// # Errors
-///
 /// The directory could not be made, or could not get its mode or owner.
 pub fn ensure_private_dir(disk: &LockedDir, dir: &Path, owner: Option<Owner>) -> Result<()> {
     if let Err(error) = disk.make_dir(dir, 0o700)
@@ -153,7 +148,6 @@ pub fn set_aside_name(path: &Path, number: u64) -> PathBuf {
 /// returns this name.
 ///
 /// # Errors
-///
 /// The error of `take`, also if a thousand names are taken.
 pub fn with_free_name(path: &Path, mut take: impl FnMut(&Path) -> Result<()>) -> Result<PathBuf> {
     let mut number = 1;
@@ -201,28 +195,17 @@ impl Displaced {
 /// The outcome of [`replace`].
 #[derive(Debug)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the types of the fields explain them")]
 pub enum Replaced {
     /// The displaced file holds the expected bytes. The new content is in place and synced, and so
     /// is the directory.
-    Expected {
-        /// The method.
-        method: ReplaceMethod,
-        /// The displaced file.
-        displaced: Displaced,
-        /// The permissions that the new file got from the displaced file.
-        rights: Permissions,
-    },
+    Expected { method: ReplaceMethod, displaced: Displaced, rights: Permissions },
     /// Another program wrote between the last check and the exchange: the displaced file is theirs,
     /// and other programs now read our new content in its place. The caller must undo this at once,
     /// so the directory is **not** synced. To undo: exchange the two again, sync the directory,
     /// keep the file that comes out (a program that has read the new content meanwhile may write it
     /// back without the other program's change), and start over.
-    Conflict {
-        /// The method.
-        method: ReplaceMethod,
-        /// The displaced file.
-        theirs: Displaced,
-    },
+    Conflict { method: ReplaceMethod, theirs: Displaced },
     /// Another program wrote between the caller's read and the last check. Its file is in place and
     /// nothing has changed.
     Stale,
@@ -241,7 +224,6 @@ pub enum Replaced {
 /// that check and our rename goes unseen ([`ReplaceMethod::CheckedRename`]).
 ///
 /// # Errors
-///
 /// [`DiskError`] of the step that failed. Nothing has changed then: the temporary file is removed,
 /// and the displaced file is put back. If putting it back fails too, old and new content are both
 /// still on the disk, one of them under a name of [`stale_temps`].
@@ -320,10 +302,6 @@ fn prepare(disk: &LockedDir, temp: &Path, path: &Path, there: &Metadata) -> Resu
 /// Exchanges the names; where that is not supported, renames `new` over the place if `is_expected`
 /// accepts the present file. Returns the method and the present name of the displaced file. Returns
 /// `None` if `is_expected` refused, and nothing has changed. Syncs neither `new` nor the outcome.
-///
-/// # Errors
-///
-/// The error of the step that failed. Nothing has changed then.
 pub fn put_in_place(
     disk: &LockedDir,
     new: &Path,
@@ -338,10 +316,6 @@ pub fn put_in_place(
 /// Renames a file that [`replace`] displaced back over its place, if names cannot be exchanged and
 /// the place still holds `ours`. Returns the present name of `ours`, or `None` if another program
 /// has written the place since: its file stays.
-///
-/// # Errors
-///
-/// The error of the step that failed. Nothing has changed then.
 pub fn rename_back(disk: &LockedDir, displaced: &Displaced, ours: &[u8]) -> Result<Option<PathBuf>> {
     let Displaced { path, place, bytes } = displaced;
     let theirs = Ours { disk, meta: disk.stat(path)?, bytes };

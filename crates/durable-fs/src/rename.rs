@@ -8,29 +8,23 @@ use std::{
 };
 
 use crate::{
-    Disk, DiskError, LockedDir, Op, PART_SUFFIX, RenameMethod, Result,
+    Disk, DiskError, LockedDir, Op, PART_SUFFIX, Result,
     temp::{dir_of, temp_name, with_temp},
 };
 
 /// The support of a directory's file system for a rename that must not replace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum NoReplaceSupport {
-    /// The rename is supported.
+#[derive(Clone, Copy, PartialEq)]
+enum NoReplaceSupport {
     Rename,
     /// Only hard links are supported: a second hard link cannot replace a file either.
     Link,
-    /// Neither is supported.
     Neither,
 }
 
 /// Finds out, with two temporary files of our own, which of the two the file system of `dir`
 /// supports. The error of a rename does not tell if the file system refuses the operation or only
 /// that file; this trial does.
-///
-/// # Errors
-///
-/// The trial failed: the directory is not writable, or the disk is full.
-pub fn no_replace_support(disk: &LockedDir, dir: &Path) -> Result<NoReplaceSupport> {
+fn no_replace_support(disk: &LockedDir, dir: &Path) -> Result<NoReplaceSupport> {
     disk.ensure_entries_removable(dir)?;
     let one = with_temp(dir, |temp| disk.create(temp, b"", 0o600))?;
     let two = temp_name(dir, PART_SUFFIX);
@@ -60,11 +54,10 @@ pub fn no_replace_support(disk: &LockedDir, dir: &Path) -> Result<NoReplaceSuppo
 /// [`crate::Metadata::is_same_file`].
 ///
 /// # Errors
-///
 /// The name is taken ([`DiskError::is_already_exists`]); the two are on different file systems
 /// ([`DiskError::is_cross_device`]); neither rename nor link is supported
 /// ([`DiskError::is_no_exclusive_rename`]). On these errors nothing has changed.
-pub fn rename_or_link(disk: &LockedDir, from: &Path, to: &Path) -> Result<RenameMethod> {
+pub fn rename_or_link(disk: &LockedDir, from: &Path, to: &Path) -> Result<()> {
     Renamer::new(disk).rename(from, to)
 }
 
@@ -134,15 +127,12 @@ impl<'a> Renamer<'a> {
     }
 
     /// [`rename_or_link`], with what is known about the directory.
-    pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<RenameMethod> {
-        match self.name(from, to)? {
-            Named::Renamed => Ok(RenameMethod::Rename),
-            Named::Linked => {
-                self.disk.sync_dir(dir_of(to)?)?;
-                self.disk.unlink(from)?;
-                Ok(RenameMethod::LinkUnlink)
-            }
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        if self.name(from, to)? == Named::Linked {
+            self.disk.sync_dir(dir_of(to)?)?;
+            self.disk.unlink(from)?;
         }
+        Ok(())
     }
 
     /// Renames a whole directory. Where the file system has no exclusive rename, a plain rename

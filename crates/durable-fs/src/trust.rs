@@ -57,7 +57,6 @@ pub struct Trace {
 /// Walks a path as the kernel resolves it, and follows each symlink. Writes nothing.
 ///
 /// # Errors
-///
 /// A name cannot be looked at, or the path leads through too many symlinks. A name that does not
 /// exist is no error.
 pub fn trace(disk: &dyn Disk, path: &Path) -> Result<Trace> {
@@ -121,75 +120,32 @@ pub struct OwnershipProblem {
     pub kind: OwnershipProblemKind,
 }
 
-/// A problem with the owner of a path, or with the users who can write to the path.
+/// A problem with the owner of a path, or with the users who can write to the path. `uid` is the
+/// owner of the path, `home` the owner of the home, and `mend` a command without its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of the enum explains the fields")]
 pub enum OwnershipProblemKind {
     /// A directory on the way belongs to a user who can put another home in its place.
-    ForeignDirectory {
-        /// The user.
-        uid: u32,
-    },
+    ForeignDirectory { uid: u32 },
     /// A symlink on the way belongs to a user who can let it lead anywhere.
-    ForeignSymlink {
-        /// The user.
-        uid: u32,
-    },
+    ForeignSymlink { uid: u32 },
     /// A symlink on the way lies in a directory where every user can swap it.
-    SwappableSymlink {
-        /// The directory that holds the symlink.
-        directory: PathBuf,
-        /// The command that mends it, without the directory.
-        mend: &'static str,
-    },
+    SwappableSymlink { directory: PathBuf, mend: &'static str },
     /// The home belongs neither to the owner of the directory that holds it, nor to root, nor to
     /// the runner.
-    ForeignHome {
-        /// The owner of the home.
-        uid: u32,
-        /// The owner of the directory that holds the home.
-        holder: Owner,
-    },
+    ForeignHome { uid: u32, holder: Owner },
     /// The home, or the directory that is to hold it, belongs to a user for whom the runner cannot
     /// work.
-    NotTheRunners {
-        /// The owner.
-        owner: Owner,
-        /// The runner.
-        runner: u32,
-    },
+    NotTheRunners { owner: Owner, runner: u32 },
     /// A part of the home belongs neither to the owner of the home nor to root.
-    ForeignPart {
-        /// The owner of the part.
-        uid: u32,
-        /// The owner of the home.
-        home: Owner,
-    },
+    ForeignPart { uid: u32, home: Owner },
     /// Several files in one directory belong neither to the owner of the home nor to root.
-    ForeignFiles {
-        /// The owner of the first of them.
-        uid: u32,
-        /// The number of other such files.
-        more: usize,
-        /// The directory.
-        directory: PathBuf,
-        /// The owner of the home.
-        home: Owner,
-    },
+    ForeignFiles { uid: u32, more: usize, directory: PathBuf, home: Owner },
     /// A part of the home belongs to another user, so that the owner of the home cannot change it.
-    Unchangeable {
-        /// The owner of the part.
-        uid: u32,
-        /// The owner of the home.
-        home: Owner,
-    },
+    Unchangeable { uid: u32, home: Owner },
     /// Every user can write to a directory, and no sticky bit protects the files of other users.
-    WorldWritable {
-        /// The mode of the directory.
-        mode: u32,
-        /// The command that mends it, without the path.
-        mend: &'static str,
-    },
+    WorldWritable { mode: u32, mend: &'static str },
 }
 
 impl OwnershipProblem {
@@ -303,10 +259,6 @@ pub struct HomeTrust {
 
 impl HomeTrust {
     /// Looks at the way to a home.
-    ///
-    /// # Errors
-    ///
-    /// A name on the way cannot be looked at.
     pub fn look(disk: &dyn Disk, home: &Path) -> Result<Self> {
         let Some(runner) = disk.runner() else {
             return Ok(Self {
@@ -332,10 +284,6 @@ impl HomeTrust {
 /// Looks at the way from a home to a directory in it, also through symlinks. Every part must belong
 /// to the owner of the home or to root, and no other user may write to it. Returns `None` if the
 /// home does not exist.
-///
-/// # Errors
-///
-/// A name on the way cannot be looked at.
 pub fn look_inside(disk: &dyn Disk, home: &Path, directory: &Path) -> Result<Option<OwnershipProblem>> {
     let Some(runner) = disk.runner() else { return Ok(None) };
     let above = trace(disk, home)?;
@@ -356,10 +304,6 @@ pub fn look_inside(disk: &dyn Disk, home: &Path, directory: &Path) -> Result<Opt
 /// Looks at the way from a symlink to its file. Each symlink and each directory must belong to
 /// root, to the runner, or to the owner of the file. Returns `None` if the path is no symlink, does
 /// not exist, or leads to nothing.
-///
-/// # Errors
-///
-/// A name on the way cannot be looked at.
 pub fn look_behind(disk: &dyn Disk, symlink: &Path) -> Result<Option<OwnershipProblem>> {
     let Some(runner) = disk.runner() else { return Ok(None) };
     match disk.stat(symlink) {

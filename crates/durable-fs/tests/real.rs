@@ -10,9 +10,7 @@ use std::{
     time::Duration,
 };
 
-use myownllm_durable_fs::{
-    CopyComparison, Disk, RealDisk, Replaced, no_replace_support, publish_new, replace, stale_temps,
-};
+use myownllm_durable_fs::{Disk, RealDisk, Replaced, publish_new, replace, stale_temps};
 
 #[test]
 fn the_lock_is_exclusive_bounded_and_writes_nothing() {
@@ -81,7 +79,6 @@ fn shell_with(redirection: &str, dir: &std::path::Path) -> Running {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_writer_of_another_process_is_seen_also_after_a_rename() {
-    use myownllm_durable_fs::OpenForWriting::{No, Unknown, Yes};
     let home = tempfile::tempdir().expect("a folder");
     let at = |name: &str| home.path().join(name);
     for name in ["read", "written", "appended", "odd (deleted)", "alone"] {
@@ -97,12 +94,12 @@ fn a_writer_of_another_process_is_seen_also_after_a_rename() {
         RealDisk.open_for_writing(&paths.iter().map(AsRef::as_ref).collect::<Vec<_>>())
     };
     let names = ["read", "written", "appended", "odd (deleted)", "alone", "absent"];
-    assert_eq!(ask(&names), [No, Yes, Yes, Yes, No, Unknown]);
+    assert_eq!(ask(&names), [false, true, true, true, false, false]);
     fs::rename(at("written"), at("aside/written")).expect("renamed");
     fs::write(at("written"), b"another file").expect("written");
-    assert_eq!(ask(&["written", "aside/written"]), [No, Yes]);
+    assert_eq!(ask(&["written", "aside/written"]), [false, true]);
     drop(running);
-    assert_eq!(ask(&["read", "aside/written", "appended"]), [No, No, No]);
+    assert_eq!(ask(&["read", "aside/written", "appended"]), [false; 3]);
 }
 
 #[test]
@@ -200,16 +197,13 @@ fn a_copy_keeps_the_users_attributes() {
 #[cfg(target_os = "linux")]
 #[test]
 fn attributes_that_a_copy_lacks_are_named() {
-    use myownllm_durable_fs::CopyComparison;
     use rustix::fs::{XattrFlags, removexattr, setxattr};
     let home = tempfile::tempdir().expect("a folder");
     let locked = RealDisk.lock(home.path(), Duration::ZERO).expect("free");
     let at = |name: &str| home.path().join(name);
     let note = |file: &str, name: &str, value: &[u8]| setxattr(at(file), name, value, XattrFlags::empty());
-    let compare = || RealDisk.compare_copy(&at("a"), &at("b")).expect("compared");
-    let same = |lacks: &[&str]| CopyComparison::Identical {
-        missing_xattrs: lacks.iter().map(|name| (*name).to_owned()).collect(),
-    };
+    let compare = || RealDisk.missing_xattrs(&at("a"), &at("b")).expect("compared");
+    let same = |lacks: &[&str]| Some(lacks.iter().map(|name| (*name).to_owned()).collect());
     fs::write(at("a"), "content").expect("written");
     if let Err(error) = note("a", "user.origin", b"phone") {
         eprintln!("skipped: this file system has no attributes ({error})");
@@ -224,7 +218,7 @@ fn attributes_that_a_copy_lacks_are_named() {
     removexattr(at("b"), "user.origin").expect("removed");
     assert_eq!(compare(), same(&["user.origin"]));
     fs::write(at("b"), "Content").expect("written");
-    assert_eq!(compare(), CopyComparison::Differs);
+    assert_eq!(compare(), None);
 }
 
 /// Another program replaces the file all the time. Every read and every displaced file is a whole
@@ -389,10 +383,7 @@ fn an_access_list_and_attributes_stay_with_the_place() {
     assert!(getxattr(home.path().join("copy"), LIST, &mut [0; 64]).is_ok());
     // A copy without the list lacks it, unless the list gave nothing to anybody.
     let copy = home.path().join("copy");
-    let lacks = || match RealDisk.compare_copy(&path, &copy).expect("compared") {
-        CopyComparison::Identical { missing_xattrs } => missing_xattrs,
-        CopyComparison::Differs => panic!("the same bytes"),
-    };
+    let lacks = || RealDisk.missing_xattrs(&path, &copy).expect("compared").expect("the same bytes");
     assert_eq!(lacks(), [""; 0]);
     removexattr(&copy, LIST).expect("removed");
     assert_eq!(lacks(), [LIST]);
@@ -429,8 +420,7 @@ fn an_append_only_folder_does_not_fill_up() {
         let owner = RealDisk.stat(&path).expect("there").owner;
         told.extend([
             replace(&locked, &path, b"new", b"old", 1 << 20).map(drop),
-            publish_new(&locked, &home.path().join("other.json"), b"new", 0o600, owner).map(drop),
-            no_replace_support(&locked, home.path()).map(drop),
+            publish_new(&locked, &home.path().join("other.json"), b"new", 0o600, owner),
         ]);
     }
     let names = fs::read_dir(home.path()).expect("readable").count();

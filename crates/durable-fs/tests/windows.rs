@@ -14,8 +14,7 @@ use std::{
 };
 
 use myownllm_durable_fs::{
-    Disk, FileKind, LockedDir, RealDisk, RenameMethod, Replaced, make_dirs, publish_new, rename_or_link,
-    replace,
+    Disk, FileKind, LockedDir, RealDisk, Replaced, make_dirs, publish_new, rename_or_link, replace,
 };
 
 fn home() -> (tempfile::TempDir, LockedDir) {
@@ -86,7 +85,7 @@ fn lives_with(locked: &LockedDir, file: &Path) {
     let names: Vec<_> = locked.list(dir).expect("readable").into_iter().map(|entry| entry.name).collect();
     assert!(names.iter().any(|name| Some(name.as_os_str()) == file.file_name()), "{names:?}");
     let moved = dir.join("moved");
-    assert_eq!(rename_or_link(locked, file, &moved).expect("renamed"), RenameMethod::Rename);
+    rename_or_link(locked, file, &moved).expect("renamed");
     assert!(locked.stat(file).expect_err("it has moved").is_not_found());
     locked.sync_file(&moved).expect("synced");
     locked.unlink(&moved).expect("removed");

@@ -299,7 +299,7 @@ pub(crate) fn keep_corrupt_file(dir: &LockedDir, path: &Path) -> Result<(), Diag
 
 /// Renames a file to a name that is free, and returns the name.
 fn set_aside(dir: &LockedDir, path: &Path) -> Result<PathBuf, DiskError> {
-    let aside = with_free_name(path, |aside| rename_or_link(dir, path, aside).map(drop))?;
+    let aside = with_free_name(path, |aside| rename_or_link(dir, path, aside))?;
     sync(dir, path)?;
     Ok(aside)
 }
@@ -309,12 +309,10 @@ fn set_aside(dir: &LockedDir, path: &Path) -> Result<PathBuf, DiskError> {
 fn replace(dir: &LockedDir, damaged: &DamagedState, mended: &[u8]) -> Result<PathBuf, DiskError> {
     let path = &damaged.path;
     let meta = dir.stat(path)?;
-    let aside = with_free_name(path, |aside| {
-        publish_new(dir, aside, mended, meta.mode & 0o700, meta.owner).map(drop)
-    })?;
+    let aside = with_free_name(path, |aside| publish_new(dir, aside, mended, meta.mode & 0o700, meta.owner))?;
     let is_expected = |file: &Path| dir.content_eq(file, &damaged.bytes);
     match put_in_place(dir, &aside, mended, path, &is_expected)? {
-        Some((_, displaced)) if displaced != aside => rename_or_link(dir, &displaced, &aside).map(drop)?,
+        Some((_, displaced)) if displaced != aside => rename_or_link(dir, &displaced, &aside)?,
         _ => {}
     }
     sync(dir, path)?;

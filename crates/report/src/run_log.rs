@@ -298,7 +298,7 @@ impl Dir {
         if lock.stat(&former).is_ok() {
             lock.unlink(&former).map_err(io::Error::other)?;
         }
-        rename_or_link(&lock, &log, &former).map(drop).map_err(io::Error::other)
+        rename_or_link(&lock, &log, &former).map_err(io::Error::other)
     }
 }
 

@@ -1,11 +1,11 @@
 //! The attributes that the user has set on a file. Labels and access lists do not count: those come
 //! from the directory of the copy.
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 use std::ffi::CStr;
 use std::{ffi::CString, fs::File};
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 use rustix::fs::fremovexattr;
 
 use rustix::{
@@ -13,7 +13,7 @@ use rustix::{
     io::{Errno, Result},
 };
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 const LIST: &CStr = c"system.posix_acl_access";
 
 /// Reads a value. Linux allows no value larger than the second buffer.
@@ -56,7 +56,7 @@ pub(super) fn copy(from: &File, to: &File) {
 /// Gives a file the access list of another file, which has this mode, and returns the mode for
 /// the new file. With a list, the group's bits are the most that the list gives to any group or
 /// user in it.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 pub(super) fn copy_access(from: &File, to: &File, mode: u32) -> u32 {
     let gone = match read(|bytes| fgetxattr(from, LIST, bytes)) {
         Ok(list) => fsetxattr(to, LIST, &list, XattrFlags::empty()),
@@ -72,26 +72,26 @@ pub(super) fn copy_access(from: &File, to: &File, mode: u32) -> u32 {
     if gone.is_ok() { mode } else { mode & 0o700 }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 pub(super) fn copy_access(_from: &File, _to: &File, mode: u32) -> u32 {
     mode
 }
 
 /// Returns the access list if it gives access to anybody: the group's bits are the most that it
 /// gives.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 fn list(file: &File) -> Result<Option<CString>> {
     let lets_in = rustix::fs::fstat(file)?.st_mode & 0o070 != 0;
     Ok((lets_in && read(|bytes| fgetxattr(file, LIST, bytes)).is_ok()).then(|| LIST.to_owned()))
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 fn list(_file: &File) -> Result<Option<CString>> {
     Ok(None)
 }
 
 /// Returns the names of the attributes that the copy lacks or has with another value.
-pub(super) fn lacking(original: &File, copy: &File) -> Result<Vec<String>> {
+pub(super) fn missing(original: &File, copy: &File) -> Result<Vec<String>> {
     let mut names = names(original)?;
     names.extend(list(original)?);
     names.retain(|name| match value(original, name) {

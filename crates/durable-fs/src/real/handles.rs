@@ -35,9 +35,9 @@ const KEPT_OPEN: usize = 6;
 const LINK_LIMIT: usize = 40;
 
 /// A directory on the way need not be readable, if the system has handles that only pass through.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 const PASS: OFlags = OFlags::PATH;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 const PASS: OFlags = OFlags::RDONLY;
 
 /// An open directory.
@@ -57,10 +57,10 @@ pub(super) struct Handles {
     owner: u32,
     /// The directories below the locked one that were used last.
     recent: Mutex<VecDeque<(PathBuf, Arc<OpenDir>)>>,
-    /// Directories that a caller keeps open, see
-    /// [`LockedDir::keep_open`](crate::LockedDir::keep_open).
+    /// Directories that a caller keeps open ([`LockedDir::keep_open`](crate::LockedDir::keep_open)),
+    /// and those that were admitted.
     kept: RwLock<Vec<Weak<KeptDir>>>,
-    /// Directories outside that were admitted, see
+    /// Keeps directories outside open that were admitted, see
     /// [`LockedDir::admit_target`](crate::LockedDir::admit_target).
     admitted: Mutex<Vec<Arc<KeptDir>>>,
 }
@@ -149,45 +149,38 @@ impl Handles {
     /// Opens a directory for many calls. Returns `None` if it cannot be opened or is not trusted:
     /// each call then returns its own error.
     pub(super) fn keep_open(&self, named: &Path) -> Option<Arc<KeptDir>> {
-        if self.admitted_dir(named).is_some() {
-            return None;
-        }
         let below = self.below(named).filter(|below| is_plain(below))?;
         let Found::Inside(dir) = self.walk(below, Scope::Locked).ok()? else { return None };
-        let kept = Arc::new(KeptDir { named: named.to_owned(), place: ResolvedDir { dir, is_inside: true } });
+        Some(self.keep(named, ResolvedDir { dir, is_inside: true }))
+    }
+
+    fn keep(&self, named: &Path, place: ResolvedDir) -> Arc<KeptDir> {
+        let kept = Arc::new(KeptDir { named: named.to_owned(), place });
         let mut all = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         all.retain(|kept| kept.strong_count() > 0);
         all.push(Arc::downgrade(&kept));
-        Some(kept)
+        kept
     }
 
     /// Opens a directory outside, which stays open as long as the lock is held.
     pub(super) fn admit(&self, named: &Path) -> io::Result<()> {
-        if self.admitted_dir(named).is_some() {
+        if self.kept_dir(named).is_some() {
             return Ok(());
         }
         let flags = PASS | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = retry_on_intr(|| rustix::fs::open(named, flags, Mode::empty()))?;
         let id = id_of(&rustix::fs::fstat(&handle)?);
         let dir = Arc::new(OpenDir { handle, id, real: named.to_owned() });
-        let admitted = KeptDir { named: named.to_owned(), place: ResolvedDir { dir, is_inside: false } };
-        self.admitted.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(admitted));
+        let admitted = self.keep(named, ResolvedDir { dir, is_inside: false });
+        self.admitted.lock().unwrap_or_else(PoisonError::into_inner).push(admitted);
         Ok(())
     }
 
-    fn admitted_dir(&self, named: &Path) -> Option<ResolvedDir> {
-        let admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
-        admitted.iter().find(|known| known.named == named).map(|known| known.place.clone())
-    }
-
-    /// Returns the open directory of a path, and the name in it.
-    fn open_parent<'p>(&self, path: &'p Path) -> Option<(ResolvedDir, &'p OsStr)> {
-        let (dir, name) = (path.parent()?, path.file_name()?);
+    fn kept_dir(&self, named: &Path) -> Option<ResolvedDir> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
         let mut newest_first = kept.iter().rev().filter_map(Weak::upgrade);
-        let found = newest_first.find(|known| known.named.as_os_str() == dir.as_os_str());
-        let place = found.map(|known| known.place.clone()).or_else(|| self.admitted_dir(dir))?;
-        Some((place, name))
+        let found = newest_first.find(|known| known.named.as_os_str() == named.as_os_str());
+        found.map(|known| known.place.clone())
     }
 
     /// Fails unless the owner of a directory or symlink on the way is trusted to decide where it
@@ -295,14 +288,14 @@ fn read_link(dir: &OpenDir, name: &Path) -> io::Result<Option<(Stat, PathBuf)>> 
 }
 
 /// Opens the symlink itself, so that owner and target come from the same symlink.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 fn read_that_link(dir: &OpenDir, name: &Path, _: Stat) -> rustix::io::Result<(Stat, CString)> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let link = retry_on_intr(|| rustix::fs::openat(&dir.handle, name, flags, Mode::empty()))?;
     Ok((rustix::fs::fstat(&link)?, rustix::fs::readlinkat(&link, "", Vec::new())?))
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 fn read_that_link(dir: &OpenDir, name: &Path, stat: Stat) -> rustix::io::Result<(Stat, CString)> {
     Ok((stat, rustix::fs::readlinkat(&dir.handle, name, Vec::new())?))
 }
@@ -357,7 +350,9 @@ impl<'l> ResolvedName<'l> {
 
     fn find(handles: Option<&'l Handles>, path: &Path, scope: Scope) -> io::Result<Self> {
         let Some(lock) = handles else { return Ok(Self::by_path(path.to_owned())) };
-        if let Some((place, name)) = lock.open_parent(path) {
+        if let (Some(dir), Some(name)) = (path.parent(), path.file_name())
+            && let Some(place) = lock.kept_dir(dir)
+        {
             return Ok(Self { handles, place: Some(place), name: name.into() });
         }
         let below = match (lock.below(path), scope) {

@@ -1,22 +1,7 @@
 //! The disk of this machine.
 
-#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+#[cfg(unix)]
 mod attributes;
-/// The attributes of files on a system where this crate cannot read them.
-#[cfg(all(unix, not(any(target_os = "linux", target_os = "android", target_vendor = "apple"))))]
-mod attributes {
-    use std::fs::File;
-
-    pub(super) fn copy(_from: &File, _to: &File) {}
-
-    pub(super) fn copy_access(_from: &File, _to: &File, mode: u32) -> u32 {
-        mode
-    }
-
-    pub(super) fn lacking(_original: &File, _copy: &File) -> rustix::io::Result<Vec<String>> {
-        Ok(Vec::new())
-    }
-}
 #[cfg(unix)]
 mod handles;
 #[cfg(unix)]
@@ -29,7 +14,7 @@ mod unix;
 mod user_namespace;
 #[cfg(windows)]
 mod windows;
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 mod writers;
 
 use std::{

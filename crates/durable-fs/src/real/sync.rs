@@ -6,7 +6,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::SyncFs;
 
-#[cfg(any(target_os = "macos", target_os = "ios"))]
+#[cfg(target_vendor = "apple")]
 pub(super) fn flush(fd: impl AsFd) -> rustix::io::Result<()> {
     // Apple's fsync leaves the data in the cache of the drive; F_FULLFSYNC does not. File systems
     // without F_FULLFSYNC (network file systems) answer ENOTSUP or a similar error, and then fsync
@@ -19,7 +19,7 @@ pub(super) fn flush(fd: impl AsFd) -> rustix::io::Result<()> {
     }
 }
 
-#[cfg(not(any(target_os = "macos", target_os = "ios")))]
+#[cfg(not(target_vendor = "apple"))]
 pub(super) fn flush(fd: impl AsFd) -> rustix::io::Result<()> {
     retry_on_intr(|| rustix::fs::fsync(&fd))
 }
@@ -30,7 +30,7 @@ pub(super) fn flush(fd: impl AsFd) -> rustix::io::Result<()> {
 /// (`fuse_sync_fs` sends a request to virtiofs alone). A stacked file system (overlay, ecryptfs)
 /// passes it on to the file system below, which may be FUSE. A network file system answers for its
 /// own pages, not for the server's disk.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 const PASSES_SYNCFS_ON: [u64; 14] = [
     0xef53,      // ext2, ext3, ext4
     0x5846_5342, // XFS
@@ -50,25 +50,22 @@ const PASSES_SYNCFS_ON: [u64; 14] = [
 
 /// True if a successful `syncfs` means that everything on the file system of `fd` is on the disk.
 /// False for an unknown file system.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 fn passes_syncfs_on(fd: impl AsFd) -> bool {
     retry_on_intr(|| rustix::fs::fstatfs(&fd)).is_ok_and(|found| PASSES_SYNCFS_ON.contains(&magic(&found)))
 }
 
 /// Returns the magic number of a file system. The type of `f_type` differs between platforms; the
 /// numbers have at most 32 bits.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "a bit pattern, not a quantity")]
 fn magic(found: &rustix::fs::StatFs) -> u64 {
     found.f_type as u64 & 0xffff_ffff
 }
 
 /// The magic number of FUSE.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) const FUSE: u64 = 0x6573_5546;
 
 /// The file systems whose modes may come from the options of the mount.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) const MAY_LACK_MODES: [u64; 8] = [
     FUSE,
     0x4d44,      // FAT
@@ -80,22 +77,13 @@ pub(super) const MAY_LACK_MODES: [u64; 8] = [
     0x786f_4256, // vboxsf
 ];
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+/// True if a path is on a file system of these kinds, by their magic numbers on Linux: other systems
+/// have other, smaller numbers.
 pub(super) fn is_of(path: &Path, kinds: &[u64]) -> bool {
     retry_on_intr(|| rustix::fs::statfs(path)).is_ok_and(|found| kinds.contains(&magic(&found)))
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) const FUSE: u64 = 0;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) const MAY_LACK_MODES: [u64; 0] = [];
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) fn is_of(_path: &Path, _kinds: &[u64]) -> bool {
-    false
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 pub(super) fn flush_fs(fd: impl AsFd) -> rustix::io::Result<SyncFs> {
     match retry_on_intr(|| rustix::fs::syncfs(&fd)) {
         Ok(()) if passes_syncfs_on(&fd) => Ok(SyncFs::Everything),
@@ -104,7 +92,7 @@ pub(super) fn flush_fs(fd: impl AsFd) -> rustix::io::Result<SyncFs> {
     }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 pub(super) fn flush_fs(_fd: impl AsFd) -> rustix::io::Result<SyncFs> {
     Ok(SyncFs::Nothing)
 }
@@ -120,7 +108,7 @@ pub(super) fn flush_dir(fd: impl AsFd) -> rustix::io::Result<()> {
         Err(Errno::INVAL) => flush_fs(&fd).map(|flushed| flushed == SyncFs::Everything),
         other => other.map(|()| true),
     }?;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[cfg(target_os = "linux")]
     if !passes_syncfs_on(&fd) {
         rustix::fs::sync();
         return Ok(());

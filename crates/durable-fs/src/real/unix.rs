@@ -29,16 +29,14 @@ use rustix::{
 use super::{
     RealDisk, attributes, copy_bytes,
     handles::{Handles, ResolvedName, id_of, kind_of},
-    read_whole, reads, same_bytes,
-    statx::{is_append_only, is_immutable, is_mount_root},
+    read_whole, reads, same_bytes, statx,
     sync::{FUSE, MAY_LACK_MODES, flush, flush_dir, flush_fs, is_of},
     threads,
     user_namespace::unmapped_owner,
 };
 use crate::{
-    CopyComparison, DirEntry, Disk, DiskError, FileKind, LockError, LockedDir, LockedDisk, Metadata, Op,
-    Owner, Permissions, Result, Runner, SyncFs, Timestamp, disk::is_on_another_device,
-    publish::make_private_dir,
+    DirEntry, Disk, DiskError, FileKind, LockError, LockedDir, LockedDisk, Metadata, Op, Owner, Permissions,
+    Result, Runner, SyncFs, Timestamp, disk::is_on_another_device, publish::make_private_dir,
 };
 
 /// The pause between two tries of the lock: short compared with any wait that a person notices.
@@ -102,28 +100,22 @@ fn regular(file: impl AsFd) -> io::Result<Stat> {
     }
 }
 
-#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 fn rename_with(from: &ResolvedName, to: &ResolvedName, exchange: bool) -> rustix::io::Result<()> {
     use rustix::fs::RenameFlags;
     let flags = if exchange { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
     retry_on_intr(|| rustix::fs::renameat_with(from.dir(), from.name(), to.dir(), to.name(), flags))
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-fn rename_with(_from: &ResolvedName, _to: &ResolvedName, _exchange: bool) -> rustix::io::Result<()> {
-    Err(Errno::NOTSUP)
-}
-
 /// Opens two regular files and returns them if they hold the same bytes.
 fn open_if_same(handles: Option<&Handles>, a: &Path, b: &Path) -> Result<Option<(File, File)>> {
-    let open_one = |path: &Path| -> io::Result<(File, u64)> {
-        let file = File::from(open_name(handles, path)?);
-        let len = meta_of(&regular(&file)?).len;
-        Ok((file, len))
+    let open_one = |path: &Path| {
+        Op::Read.on(path, || {
+            let file = File::from(open_name(handles, path)?);
+            let len = meta_of(&regular(&file)?).len;
+            Ok((file, len))
+        })
     };
-    let failed = |path: &Path, e: io::Error| DiskError::new(Op::Read, path, e);
-    let (file_a, len_a) = open_one(a).map_err(|e| failed(a, e))?;
-    let (file_b, len_b) = open_one(b).map_err(|e| failed(b, e))?;
+    let ((file_a, len_a), (file_b, len_b)) = (open_one(a)?, open_one(b)?);
     let same = len_a == len_b && same_bytes((a, &file_a), (b, &file_b), len_a)?;
     Ok(same.then_some((file_a, file_b)))
 }
@@ -174,20 +166,18 @@ fn bits(mode: u32) -> Mode {
 
 impl<M: ThisMachine> Disk for M {
     fn stat(&self, path: &Path) -> Result<Metadata> {
-        let inner = || -> io::Result<Stat> {
+        Op::Stat.on(path, || {
             let at = ResolvedName::look_unfollowed(self.handles(), path)?;
-            Ok(statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?)
-        };
-        inner().map(|stat| meta_of(&stat)).map_err(|e| DiskError::new(Op::Stat, path, e))
+            Ok(meta_of(&statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?))
+        })
     }
 
     fn stat_follow(&self, path: &Path) -> Result<Metadata> {
-        let inner = || -> io::Result<Stat> {
+        Op::Stat.on(path, || {
             let at = ResolvedName::followed(self.handles(), path)?;
             let flags = if at.follow() { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
-            Ok(statat(at.dir(), at.name(), flags)?)
-        };
-        inner().map(|stat| meta_of(&stat)).map_err(|e| DiskError::new(Op::Stat, path, e))
+            Ok(meta_of(&statat(at.dir(), at.name(), flags)?))
+        })
     }
 
     fn for_each_entry(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()> {
@@ -223,53 +213,48 @@ impl<M: ThisMachine> Disk for M {
     }
 
     fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>> {
-        let inner = || -> io::Result<Vec<u8>> {
+        Op::Read.on(path, || {
             let file = File::from(open_followed(self.handles(), path, OFlags::empty())?);
             let len = meta_of(&regular(&file)?).len;
             read_whole(file, len, limit)
-        };
-        inner().map_err(|e| DiskError::new(Op::Read, path, e))
+        })
     }
 
     fn content_eq(&self, path: &Path, bytes: &[u8]) -> Result<bool> {
-        let inner = || -> io::Result<bool> {
+        Op::Read.on(path, || {
             let file = File::from(open_followed(self.handles(), path, OFlags::empty())?);
             let len = meta_of(&regular(&file)?).len;
             Ok(len == bytes.len() as u64 && reads(file, bytes)?)
-        };
-        inner().map_err(|e| DiskError::new(Op::Read, path, e))
+        })
     }
 
     fn same_content(&self, a: &Path, b: &Path) -> Result<bool> {
         Ok(open_if_same(self.handles(), a, b)?.is_some())
     }
 
-    fn compare_copy(&self, original: &Path, copy: &Path) -> Result<CopyComparison> {
+    fn missing_xattrs(&self, original: &Path, copy: &Path) -> Result<Option<Vec<String>>> {
         let Some((original_file, copy_file)) = open_if_same(self.handles(), original, copy)? else {
-            return Ok(CopyComparison::Differs);
+            return Ok(None);
         };
-        let missing_xattrs = attributes::lacking(&original_file, &copy_file)
-            .map_err(|e| DiskError::new(Op::ListAttributes, original, e.into()))?;
-        Ok(CopyComparison::Identical { missing_xattrs })
+        Op::ListAttributes.on(original, || Ok(Some(attributes::missing(&original_file, &copy_file)?)))
     }
 
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn open_for_writing(&self, files: &[&Path]) -> Vec<crate::OpenForWriting> {
+    #[cfg(target_os = "linux")]
+    fn open_for_writing(&self, files: &[&Path]) -> Vec<bool> {
         let id = |path: &Path| self.stat(path).ok()?.id;
         super::writers::open_for_writing(&files.iter().map(|&path| (path, id(path))).collect::<Vec<_>>())
     }
 
     fn read_link(&self, link: &Path) -> Result<PathBuf> {
-        let inner = || -> io::Result<PathBuf> {
+        Op::ReadLink.on(link, || {
             let at = ResolvedName::look_unfollowed(self.handles(), link)?;
             let says = rustix::fs::readlinkat(at.dir(), at.name(), Vec::new())?;
             Ok(OsStr::from_bytes(says.to_bytes()).into())
-        };
-        inner().map_err(|e| DiskError::new(Op::ReadLink, link, e))
+        })
     }
 
     fn canonicalize(&self, path: &Path) -> Result<PathBuf> {
-        let inner = || -> io::Result<PathBuf> {
+        Op::Canonicalize.on(path, || {
             let at = ResolvedName::followed(self.handles(), path)?;
             match at.real() {
                 // The file must exist, as on every other way through this call.
@@ -278,23 +263,24 @@ impl<M: ThisMachine> Disk for M {
                 }
                 None => std::fs::canonicalize(at.path()),
             }
-        };
-        inner().map_err(|e| DiskError::new(Op::Canonicalize, path, e))
+        })
     }
 
     fn is_mount_point(&self, dir: &Path) -> bool {
-        is_mount_root(self.handles(), dir).unwrap_or_else(|| is_on_another_device(self, dir))
+        let is_mount_root = statx::attributes(self.handles(), dir).is_mount_root;
+        is_mount_root.unwrap_or_else(|| is_on_another_device(self, dir))
     }
 
     fn ensure_entries_removable(&self, dir: &Path) -> Result<()> {
-        match is_append_only(self.handles(), dir) {
+        match statx::attributes(self.handles(), dir).is_append_only {
             true => Err(DiskError::new(Op::MakeTemp, dir, Errno::PERM.into())),
             false => Ok(()),
         }
     }
 
     fn is_protected(&self, path: &Path) -> bool {
-        is_immutable(self.handles(), path) || is_append_only(self.handles(), path)
+        let attributes = statx::attributes(self.handles(), path);
+        attributes.is_immutable || attributes.is_append_only
     }
 
     fn runner(&self) -> Option<Runner> {
@@ -388,18 +374,17 @@ impl ThisMachine for Changes {
 
 impl LockedDisk for Changes {
     fn make_dir(&self, dir: &Path, mode: u32) -> Result<()> {
-        let inner = || -> io::Result<Metadata> {
+        let made = Op::MakeDir.on(dir, || {
             let at = ResolvedName::change(self.handles(), dir)?;
             rustix::fs::mkdirat(at.dir(), at.name(), bits(mode))?;
             Ok(meta_of(&statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?))
-        };
-        let made = inner().map_err(|e| DiskError::new(Op::MakeDir, dir, e))?;
+        })?;
         // A umask may have removed bits that this process needs.
         if made.mode & 0o777 != mode & 0o777 { self.set_mode(dir, mode) } else { Ok(()) }
     }
 
     fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
-        let inner = || -> io::Result<()> {
+        Op::SetMode.on(path, || {
             let at = ResolvedName::change(self.handles(), path)?;
             match open(&at, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty()) {
                 Ok(fd) => Ok(rustix::fs::fchmod(fd, bits(mode))?),
@@ -414,17 +399,15 @@ impl LockedDisk for Changes {
                 }
                 Err(error) => Err(error),
             }
-        };
-        inner().map_err(|e| DiskError::new(Op::SetMode, path, e))
+        })
     }
 
     fn set_owner(&self, path: &Path, owner: Owner) -> Result<()> {
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
-        let inner = || -> io::Result<()> {
+        Op::SetOwner.on(path, || {
             let at = ResolvedName::change(self.handles(), path)?;
             Ok(rustix::fs::chownat(at.dir(), at.name(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
-        };
-        inner().map_err(|e| DiskError::new(Op::SetOwner, path, e))
+        })
     }
 
     fn create(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
@@ -460,7 +443,7 @@ impl LockedDisk for Changes {
     }
 
     fn copy_permissions(&self, from: &Path, to: &Path) -> Result<Permissions> {
-        let inner = || -> io::Result<Permissions> {
+        Op::CopyPermissions.on_two((from, to), || {
             let from = File::from(open_name(self.handles(), from)?);
             let to = File::from(open(
                 &ResolvedName::change(self.handles(), to)?,
@@ -472,85 +455,74 @@ impl LockedDisk for Changes {
             let given = attributes::copy_access(&from, &to, mode);
             rustix::fs::fchmod(&to, bits(given))?;
             Ok(if given == mode { Permissions::Kept } else { Permissions::Narrowed })
-        };
-        inner().map_err(|e| DiskError::two(Op::CopyPermissions, from, to, e))
+        })
     }
 
     fn rename_noreplace(&self, from: &Path, to: &Path) -> Result<()> {
-        let inner = || -> io::Result<()> {
+        Op::RenameNoReplace.on_two((from, to), || {
             let (from, to) = resolve_pair(self.handles(), from, to)?;
             Ok(rename_with(&from, &to, false)?)
-        };
-        inner().map_err(|e| DiskError::two(Op::RenameNoReplace, from, to, e))
+        })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        let inner = || -> io::Result<()> {
+        Op::Rename.on_two((from, to), || {
             let (from, to) = resolve_pair(self.handles(), from, to)?;
             Ok(retry_on_intr(|| rustix::fs::renameat(from.dir(), from.name(), to.dir(), to.name()))?)
-        };
-        inner().map_err(|e| DiskError::two(Op::Rename, from, to, e))
+        })
     }
 
     fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
-        let inner = || -> io::Result<()> {
+        Op::Exchange.on_two((a, b), || {
             let (a, b) = resolve_pair(self.handles(), a, b)?;
             Ok(rename_with(&a, &b, true)?)
-        };
-        inner().map_err(|e| DiskError::two(Op::Exchange, a, b, e))
+        })
     }
 
     fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
-        let inner = || -> io::Result<()> {
+        Op::HardLink.on_two((from, to), || {
             let (from, to) =
                 (ResolvedName::change(self.handles(), from)?, ResolvedName::change(self.handles(), to)?);
             Ok(rustix::fs::linkat(from.dir(), from.name(), to.dir(), to.name(), AtFlags::empty())?)
-        };
-        inner().map_err(|e| DiskError::two(Op::HardLink, from, to, e))
+        })
     }
 
     fn symlink(&self, target: &Path, at: &Path) -> Result<()> {
-        let inner = || -> io::Result<()> {
+        Op::Symlink.on_two((at, target), || {
             let at = ResolvedName::change(self.handles(), at)?;
             Ok(rustix::fs::symlinkat(target, at.dir(), at.name())?)
-        };
-        inner().map_err(|e| DiskError::two(Op::Symlink, at, target, e))
+        })
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {
-        remove(self.handles(), path, AtFlags::empty()).map_err(|e| DiskError::new(Op::Unlink, path, e))
+        Op::Unlink.on(path, || remove(self.handles(), path, AtFlags::empty()))
     }
 
     fn remove_dir(&self, dir: &Path) -> Result<()> {
-        remove(self.handles(), dir, AtFlags::REMOVEDIR).map_err(|e| DiskError::new(Op::RemoveDir, dir, e))
+        Op::RemoveDir.on(dir, || remove(self.handles(), dir, AtFlags::REMOVEDIR))
     }
 
     fn sync_file(&self, path: &Path) -> Result<()> {
-        let inner = || -> io::Result<()> {
+        Op::SyncFile.on(path, || {
             let file = open_name(self.handles(), path)?;
             regular(&file)?;
             Ok(flush(&file)?)
-        };
-        inner().map_err(|e| DiskError::new(Op::SyncFile, path, e))
+        })
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
-        let inner = || -> io::Result<()> {
+        Op::SyncDir.on(dir, || {
             let fd = open_followed(self.handles(), dir, OFlags::DIRECTORY)?;
             Ok(flush_dir(&fd)?)
-        };
-        inner().map_err(|e| DiskError::new(Op::SyncDir, dir, e))
+        })
     }
 
     fn sync_fs(&self, path: &Path) -> Result<SyncFs> {
-        let inner =
-            || -> io::Result<SyncFs> { Ok(flush_fs(open_followed(self.handles(), path, OFlags::empty())?)?) };
-        inner().map_err(|e| DiskError::new(Op::SyncFs, path, e))
+        Op::SyncFs.on(path, || Ok(flush_fs(open_followed(self.handles(), path, OFlags::empty())?)?))
     }
 
     fn admit(&self, dir: &Path) -> Result<()> {
-        let admitted = self.handles().map_or(Ok(()), |handles| handles.admit(dir));
-        admitted.map_err(|e| DiskError::new(Op::Follow, dir, e))
+        Op::Follow.on(dir, || self.handles().map_or(Ok(()), |handles| handles.admit(dir)))
     }
 
     fn keep_open(&self, dirs: &[&Path]) -> Option<Box<dyn Any>> {

@@ -2,7 +2,7 @@
 
 /// Returns the uid that stands for every owner whom the user namespace of this process does not
 /// map.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 pub(super) fn unmapped_owner() -> Option<u32> {
     static UNMAPPED: std::sync::OnceLock<Option<u32>> = std::sync::OnceLock::new();
     *UNMAPPED.get_or_init(|| {
@@ -18,7 +18,7 @@ pub(super) fn unmapped_owner() -> Option<u32> {
     })
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 pub(super) fn unmapped_owner() -> Option<u32> {
     None
 }

@@ -20,8 +20,8 @@ use std::{
 
 use super::{RealDisk, copy_bytes, read_whole, same_bytes, threads};
 use crate::{
-    DirEntry, Disk, DiskError, FileId, FileKind, LockError, LockedDir, LockedDisk, Metadata, Op,
-    OpenForWriting, Owner, Permissions, Result, SyncFs, Timestamp, publish::make_private_dir,
+    DirEntry, Disk, DiskError, FileId, FileKind, LockError, LockedDir, LockedDisk, Metadata, Op, Owner,
+    Permissions, Result, SyncFs, Timestamp, publish::make_private_dir,
 };
 
 const POLL: Duration = Duration::from_millis(10);
@@ -235,12 +235,11 @@ impl Disk for RealDisk {
     }
 
     fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>> {
-        let inner = || -> io::Result<Vec<u8>> {
+        Op::Read.on(path, || {
             let file = open(path)?;
             let len = regular(&file)?.len();
             read_whole(file, len, limit)
-        };
-        inner().map_err(|e| DiskError::new(Op::Read, path, e))
+        })
     }
 
     fn same_content(&self, a: &Path, b: &Path) -> Result<bool> {
@@ -256,19 +255,15 @@ impl Disk for RealDisk {
         Ok(len_a == len_b && same_bytes((a, file_a), (b, file_b), len_a)?)
     }
 
-    fn open_for_writing(&self, files: &[&Path]) -> Vec<OpenForWriting> {
-        use OpenForWriting::{No, Unknown, Yes};
+    fn open_for_writing(&self, files: &[&Path]) -> Vec<bool> {
         // FILE_SHARE_READ | FILE_SHARE_DELETE: with this share mode the system refuses to open a
         // file that a program has open for writing.
         const READERS_ALONE: u32 = 1 | 4;
         const SHARING_VIOLATION: i32 = 32;
         let open = |path: &Path| OpenOptions::new().read(true).share_mode(READERS_ALONE).open(verbatim(path));
-        let ask = |path: &&Path| match open(path) {
-            Ok(_) => No,
-            Err(error) if error.raw_os_error() == Some(SHARING_VIOLATION) => Yes,
-            Err(_) => Unknown,
-        };
-        files.iter().map(ask).collect()
+        let is_open =
+            |path: &&Path| open(path).is_err_and(|error| error.raw_os_error() == Some(SHARING_VIOLATION));
+        files.iter().map(is_open).collect()
     }
 
     fn read_link(&self, link: &Path) -> Result<PathBuf> {

@@ -13,38 +13,27 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{Dir, Mode, OFlags};
-
-use crate::{FileId, OpenForWriting};
-
-/// The directory of all processes.
-const PROC: &str = "/proc";
+use crate::{DirEntry, Disk, FileId, RealDisk};
 
 /// The suffix that `/proc` adds to the path of an open file that has no name any more.
 const DELETED: &[u8] = b" (deleted)";
 
-/// Tells for each file if a process has it open for writing. A file without an id does not exist.
-pub(super) fn open_for_writing(files: &[(&Path, Option<FileId>)]) -> Vec<OpenForWriting> {
-    let mut answers: Vec<_> = files
-        .iter()
-        .map(|(_, id)| if id.is_some() { OpenForWriting::No } else { OpenForWriting::Unknown })
-        .collect();
+/// Returns for each file if a process is seen that has it open for writing. A file without an id does
+/// not exist.
+pub(super) fn open_for_writing(files: &[(&Path, Option<FileId>)]) -> Vec<bool> {
+    let mut answers = vec![false; files.len()];
     let mut by_name: BTreeMap<&OsStr, Vec<(FileId, usize)>> = BTreeMap::new();
     for (place, (path, id)) in files.iter().enumerate() {
         if let (Some(name), Some(id)) = (path.file_name(), *id) {
             by_name.entry(name).or_default().push((id, place));
         }
     }
-    // Without /proc, or with the /proc of another pid namespace, nothing is known.
-    let proc = Path::new(PROC);
-    let Some(processes) = names_in(proc) else { return vec![OpenForWriting::Unknown; files.len()] };
-    if names_in(&proc.join("self/fd")).is_none() {
-        return vec![OpenForWriting::Unknown; files.len()];
-    }
-    for process in processes.filter(|name| name.as_bytes().iter().all(u8::is_ascii_digit)) {
-        let process = proc.join(process);
+    let proc = Path::new("/proc");
+    let processes = RealDisk.list(proc).unwrap_or_default().into_iter();
+    for process in processes.filter(|entry| entry.name.as_bytes().iter().all(u8::is_ascii_digit)) {
+        let process = proc.join(process.name);
         let handles = process.join("fd");
-        for name in names_in(&handles).into_iter().flatten() {
+        for DirEntry { name, .. } in RealDisk.list(&handles).unwrap_or_default() {
             let handle = handles.join(&name);
             // The name is read first: a `stat` of every handle would hang on a file of a dead
             // network file system.
@@ -57,19 +46,11 @@ pub(super) fn open_for_writing(files: &[(&Path, Option<FileId>)]) -> Vec<OpenFor
             let Ok(open) = fs::metadata(&handle) else { continue };
             let open = FileId { dev: open.dev(), ino: open.ino() };
             for (_, place) in candidates.into_iter().filter(|(id, _)| *id == open) {
-                answers[*place] = OpenForWriting::Yes;
+                answers[*place] = true;
             }
         }
     }
     answers
-}
-
-/// Returns the names in a directory, or `None` if it cannot be opened. (`fs::ReadDir` panics if the
-/// close fails.)
-fn names_in(dir: &Path) -> Option<impl Iterator<Item = OsString> + use<>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let entries = Dir::new(rustix::fs::open(dir, flags, Mode::empty()).ok()?).ok()?;
-    Some(entries.flatten().map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned()))
 }
 
 /// Returns the names that the file of this handle may have.

@@ -91,38 +91,30 @@ impl SimDisk {
         self.shared.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    // ---- setup and inspection: not counted as operations, never failing by a fault
+    // ---- setup and inspection: not counted as operations, never failing by a fault; a setup that the
+    // disk cannot have panics
 
     /// Puts a file there, with the directories above it; replaces any file with that name.
-    ///
-    /// # Panics
-    ///
-    /// Panics if a part of the path is a file.
     pub fn put(&self, path: impl AsRef<Path>, bytes: &[u8]) {
         self.put_mode(path, bytes, 0o600);
     }
 
     /// [`put`](Self::put) with a mode.
-    ///
-    /// # Panics
-    ///
-    /// Panics if a part of the path is a file.
     pub fn put_mode(&self, path: impl AsRef<Path>, bytes: &[u8], mode: u32) {
-        let path = path.as_ref();
+        let _ = self.state().remove(path.as_ref(), false);
+        self.put_node(path.as_ref(), Node::File(bytes.into()), mode);
+    }
+
+    /// Puts an entry there, with the missing directories above it, and returns its inode.
+    fn put_node(&self, path: &Path, node: Node, mode: u32) -> u64 {
         if let Some(parent) = path.parent() {
             self.put_dir(parent, 0o755);
         }
-        let mut state = self.state();
-        let _ = state.remove(path, false);
-        let made = state.add(path, Node::File(bytes.into()), mode);
-        assert!(made.is_ok(), "{} can be made", path.display());
+        let made = self.state().add(path, node, mode);
+        made.unwrap_or_else(|error| panic!("cannot make {}: {error}", path.display()))
     }
 
     /// Puts a directory there, with the missing directories above it.
-    ///
-    /// # Panics
-    ///
-    /// Panics if a part of the path is a file.
     pub fn put_dir(&self, path: impl AsRef<Path>, mode: u32) {
         let mut state = self.state();
         let mut at = PathBuf::from(ROOT_PATH);
@@ -137,10 +129,6 @@ impl SimDisk {
     }
 
     /// Gives a file a second name.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the file does not exist, or the name does.
     pub fn put_hard_link(&self, file: impl AsRef<Path>, name: impl AsRef<Path>) {
         let name = name.as_ref();
         let linked = self.state().hard_link(file.as_ref(), name);
@@ -148,10 +136,6 @@ impl SimDisk {
     }
 
     /// Removes a file or symlink, or an empty directory.
-    ///
-    /// # Panics
-    ///
-    /// Panics if nothing has that name, or the directory is not empty.
     pub fn remove(&self, path: impl AsRef<Path>) {
         let path = path.as_ref();
         let mut state = self.state();
@@ -160,19 +144,11 @@ impl SimDisk {
     }
 
     /// Sets the mode of a file or directory.
-    ///
-    /// # Panics
-    ///
-    /// Panics if nothing has that name.
     pub fn chmod(&self, path: impl AsRef<Path>, mode: u32) {
         self.set_attributes(path.as_ref(), |inode| inode.mode = mode);
     }
 
     /// Sets the owner of a file, directory or symlink, whoever the user is.
-    ///
-    /// # Panics
-    ///
-    /// Panics if nothing has that name.
     pub fn chown(&self, path: impl AsRef<Path>, owner: Owner) {
         self.set_attributes(path.as_ref(), |inode| inode.owner = owner);
     }
@@ -184,50 +160,23 @@ impl SimDisk {
     }
 
     /// Puts a symlink there.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the name is taken.
     pub fn put_link(&self, path: impl AsRef<Path>, target: impl AsRef<Path>) {
-        let path = path.as_ref();
-        if let Some(parent) = path.parent() {
-            self.put_dir(parent, 0o755);
-        }
-        let made = self.state().add(path, Node::Link(target.as_ref().to_owned()), 0o777);
-        assert!(made.is_ok(), "{} can be made", path.display());
+        self.put_node(path.as_ref(), Node::Link(target.as_ref().to_owned()), 0o777);
     }
 
     /// Puts a pipe there.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the name is taken.
     pub fn put_pipe(&self, path: impl AsRef<Path>) {
-        let made = self.state().add(path.as_ref(), Node::Pipe, 0o600);
-        assert!(made.is_ok(), "the pipe can be made");
+        self.put_node(path.as_ref(), Node::Pipe, 0o600);
     }
 
     /// Mounts a second file system at a new directory.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the name is taken.
     pub fn mount(&self, path: impl AsRef<Path>) {
-        let path = path.as_ref();
-        if let Some(parent) = path.parent() {
-            self.put_dir(parent, 0o755);
+        let ino = self.put_node(path.as_ref(), Node::Dir(BTreeMap::new()), 0o700);
+        let state = &mut *self.state();
+        for inode in [&mut state.live, &mut state.durable].into_iter().filter_map(|all| all.get_mut(&ino)) {
+            inode.dev = state.next_dev;
         }
-        let mut state = self.state();
-        let dev = state.next_dev;
         state.next_dev += 1;
-        let made = state.add(path, Node::Dir(BTreeMap::new()), 0o700);
-        if let Some(inode) = made.as_ref().ok().and_then(|ino| state.live.get_mut(ino)) {
-            inode.dev = dev;
-        }
-        if let Some(inode) = made.as_ref().ok().and_then(|ino| state.durable.get_mut(ino)) {
-            inode.dev = dev;
-        }
-        assert!(made.is_ok(), "{} can be made", path.display());
     }
 
     /// Makes everything durable.

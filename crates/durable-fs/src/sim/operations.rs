@@ -16,8 +16,8 @@ use super::{
     other_program::OtherProgram,
 };
 use crate::{
-    DirEntry, Disk, DiskError, LockError, LockedDir, LockedDisk, Metadata, Op, OpenForWriting, Owner,
-    Permissions, Result, Runner, SyncFs, publish::make_private_dir,
+    DirEntry, Disk, DiskError, LockError, LockedDir, LockedDisk, Metadata, Op, Owner, Permissions, Result,
+    Runner, SyncFs, publish::make_private_dir,
 };
 
 /// The changes of a locked directory.
@@ -125,17 +125,14 @@ impl Disk for SimDisk {
         self.op(Op::SameContent, a, Some(b), |state| Ok(state.file(a, false)? == state.file(b, false)?))
     }
 
-    fn open_for_writing(&self, files: &[&Path]) -> Vec<OpenForWriting> {
+    fn open_for_writing(&self, files: &[&Path]) -> Vec<bool> {
         let Some(first) = files.first() else { return Vec::new() };
         let answers = self.op(Op::OpenForWriting, first, None, |state| {
-            let answer = |path: &&Path| match state.walk(path, false) {
-                Ok(file) if state.writers.contains(&file) => OpenForWriting::Yes,
-                Ok(_) => OpenForWriting::No,
-                Err(_) => OpenForWriting::Unknown,
-            };
-            Ok(files.iter().map(answer).collect())
+            let is_open =
+                |path: &&Path| state.walk(path, false).is_ok_and(|file| state.writers.contains(&file));
+            Ok(files.iter().map(is_open).collect())
         });
-        answers.unwrap_or_else(|_| vec![OpenForWriting::Unknown; files.len()])
+        answers.unwrap_or_else(|_| vec![false; files.len()])
     }
 
     fn read_link(&self, link: &Path) -> Result<PathBuf> {

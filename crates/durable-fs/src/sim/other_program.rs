@@ -1,6 +1,6 @@
 //! What another program does to the simulated disk while a run is at work.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path};
 
 use super::file_system::{Change, Node, State};
 use crate::Owner;
@@ -33,15 +33,8 @@ impl OtherProgram<'_> {
     /// Writes into a file in place, as a program does that holds the file open. Returns true on
     /// success.
     pub fn overwrite(&mut self, path: impl AsRef<Path>, bytes: &[u8]) -> bool {
-        let Ok(ino) = self.0.walk(path.as_ref(), true) else { return false };
-        let content: Arc<[u8]> = bytes.into();
-        let written = self.0.attributes(ino, |inode| {
-            inode.modified = inode.changed;
-            inode.node = Node::File(content.clone());
-        });
-        let unit = self.0.unit();
-        self.0.pend(unit, None, Change::Content { ino, bytes: content });
-        written.is_ok()
+        let found = self.0.walk(path.as_ref(), true);
+        found.is_ok_and(|file| self.write(file, bytes))
     }
 
     /// Opens a file for writing and truncates it. Returns the open file, which stays the same when

@@ -253,7 +253,6 @@ impl Survey {
     /// operation that may lose a file, and takes away each guarantee that `wanted` accepts.
     ///
     /// # Panics
-    ///
     /// Panics if the run does not keep its promise although nothing is taken away.
     pub fn add(&mut self, sweep: &Sweep<'_>, wanted: impl Fn(&Weakening) -> bool) {
         let ops = sweep.ops();
@@ -280,7 +279,6 @@ impl Survey {
     /// of calls whose lack something reveals.
     ///
     /// # Panics
-    ///
     /// Panics if nothing reveals the lack of a call that is not named.
     pub fn check(&self, superfluous: &[(&str, &str)]) -> usize {
         let is_named = |call: &&String| superfluous.iter().any(|(named, _)| call.contains(named));

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Disk, FileId, OpenForWriting, Timestamp};
+use crate::{Disk, FileId, Timestamp};
 
 /// A file that has not changed for this time is at rest; the app's config has the same wait.
 const STABLE_FOR: Duration = Duration::from_millis(250);
@@ -49,9 +49,7 @@ pub(super) fn not_at_rest<'f>(
         }
         let files: Vec<&Path> = waiting.iter().map(|waiting| waiting.file).collect();
         let mut answers = disk.open_for_writing(&files).into_iter();
-        waiting.retain_mut(|waiting| {
-            !waiting.rests(disk, is_complete, answers.next() == Some(OpenForWriting::Yes))
-        });
+        waiting.retain_mut(|waiting| !waiting.rests(disk, is_complete, answers.next() == Some(true)));
         if !waiting.is_empty() {
             disk.pause(POLL_INTERVAL);
         }

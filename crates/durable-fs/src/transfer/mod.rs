@@ -40,16 +40,13 @@ pub struct FileMove {
 
 /// What moves.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum MoveKind {
     /// A regular file.
     File,
-    /// A symlink.
-    Symlink {
-        /// The present target.
-        old_target: PathBuf,
-        /// The target with which the symlink leads to the same file from its new place.
-        target: PathBuf,
-    },
+    /// A symlink, with its present target, and the target with which it leads to the same file from
+    /// its new place.
+    Symlink { old_target: PathBuf, target: PathBuf },
 }
 
 /// The means by which a file got its new name.
@@ -133,12 +130,10 @@ pub struct SyncFailed {
 /// The outcome of [`Transfer::remove_sources`] for one source.
 #[derive(Debug)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum RemovalOutcome {
     /// The source is removed, and these extended attributes are lost with it.
-    Removed {
-        /// The names of the attributes.
-        lost: Vec<String>,
-    },
+    Removed { lost: Vec<String> },
     /// Another program removed the source.
     WasGone,
     /// The source differs from the published file. It stays.
@@ -164,25 +159,16 @@ pub struct Removal {
 /// The progress of a move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum TransferProgress {
     /// This many further files got their new names, or were copied.
     Files(usize),
     /// A sync begins. The disk does not tell how long it takes.
     Syncing,
-    /// So many copies of `total` were compared with their originals.
-    Comparing {
-        /// The number of compared copies.
-        done: usize,
-        /// The number of copies.
-        total: usize,
-    },
-    /// So many sources of `total` were handled.
-    Removing {
-        /// The number of handled sources.
-        done: usize,
-        /// The number of sources.
-        total: usize,
-    },
+    /// This many copies of `total` were compared with their originals.
+    Comparing { done: usize, total: usize },
+    /// This many sources of `total` were handled.
+    Removing { done: usize, total: usize },
 }
 
 /// Moves files inside one locked directory.
@@ -239,10 +225,6 @@ impl<'a> Transfer<'a> {
 
     /// Syncs the file systems of these directories, or `files` where the platform cannot sync a
     /// file system; then these directories.
-    ///
-    /// # Errors
-    ///
-    /// The first sync that failed.
     pub fn sync<'p>(
         &self,
         dirs: impl IntoIterator<Item = &'p PathBuf>,
@@ -279,7 +261,6 @@ impl<'a> Transfer<'a> {
     /// Renames a whole directory to a name that is free.
     ///
     /// # Errors
-    ///
     /// The directory did not move. The files can still move one by one if the name is taken
     /// ([`DiskError::is_already_exists`]), or if the two are on different file systems, or on two
     /// layers of one ([`DiskError::is_cross_device`], `ResourceBusy`).
@@ -297,7 +278,6 @@ impl<'a> Transfer<'a> {
     /// directories.
     ///
     /// # Errors
-    ///
     /// The copies could not be synced. They are removed, and their sources stay; `published` has
     /// the other files.
     pub fn publish(
@@ -344,14 +324,10 @@ impl<'a> Transfer<'a> {
     /// Puts back a source that [`remove_sources`](Self::remove_sources) had taken aside. If a new
     /// file has its name, the source is removed when the bytes are the same, and else kept beside
     /// the new file.
-    ///
-    /// # Errors
-    ///
-    /// The source stays where it is.
     pub fn restore(&self, from: &Path, to: &Path) -> Result<()> {
         let restored = match self.renamer.rename(from, to) {
             Err(error) if error.is_already_exists() => self.restore_beside(from, to),
-            other => other.map(drop),
+            other => other,
         };
         match restored {
             Err(error) if error.is_not_found() => Ok(()),
@@ -367,7 +343,7 @@ impl<'a> Transfer<'a> {
             Err(_) if same_link => return self.disk.unlink(from),
             _ => {}
         }
-        with_free_name(to, |name| self.renamer.rename(from, name).map(drop)).map(drop)
+        with_free_name(to, |name| self.renamer.rename(from, name)).map(drop)
     }
 
     fn make_private(&self, path: &Path) -> Result<()> {
@@ -471,7 +447,6 @@ impl<'a> Transfer<'a> {
 /// source itself.)
 ///
 /// # Errors
-///
 /// A mount covers the destination ([`DiskError::is_covered_by_mount`]): the file there may be the
 /// source, and it disappears when it is unmounted. Or the two could not be compared.
 pub fn is_second_copy(disk: &dyn Disk, source: &Path, destination: &Path, there: &Metadata) -> Result<bool> {

@@ -14,10 +14,7 @@ use super::{
     parallel::each,
     parent,
 };
-use crate::{
-    CopyComparison, Disk, DiskError, LockedDir, Metadata, Op, OpenForWriting, QUARANTINE_DIR,
-    ensure_private_dir,
-};
+use crate::{Disk, DiskError, LockedDir, Metadata, Op, QUARANTINE_DIR, ensure_private_dir};
 
 /// The result of checking a source that was renamed aside.
 enum Checked {
@@ -64,7 +61,6 @@ impl Transfer<'_> {
     /// its name back. Adds to `removal` what happened, also if the call fails.
     ///
     /// # Errors
-    ///
     /// A sync failed: the other sources stay.
     pub fn remove_sources(
         &self,
@@ -195,7 +191,7 @@ impl Transfer<'_> {
         if files.is_empty() {
             return BTreeSet::new();
         }
-        let open = disk.open_for_writing(&files).into_iter().map(|answer| answer == OpenForWriting::Yes);
+        let open = disk.open_for_writing(&files);
         let (mut in_use, mut torn) = (BTreeSet::new(), Vec::new());
         for ((file, complete), is_open) in files.into_iter().zip(complete).zip(open) {
             match (is_open, complete) {
@@ -309,18 +305,13 @@ fn verify_removable(
     if let Some(target) = &item.link {
         return nothing_lost(disk.stat(&item.to).is_ok() && disk.read_link(quarantined)? == *target);
     }
-    let compare = || {
-        Ok(match disk.compare_copy(quarantined, &item.to)? {
-            CopyComparison::Differs => None,
-            CopyComparison::Identical { missing_xattrs } => Some(missing_xattrs),
-        })
-    };
+    let compare = || disk.missing_xattrs(quarantined, &item.to);
     if item.method == Some(MoveMethod::Copy)
-        && let Ok(likeness) = compare()
+        && let Ok(missing) = compare()
     {
         // The copy is a separate file, so no further check is needed. If the two cannot be
         // compared, the checks below return the reason.
-        return Ok(likeness);
+        return Ok(missing);
     }
     let (here, there) = (disk.stat(quarantined)?, disk.stat(&item.to)?);
     if !here.is_file() || !there.is_file() || disk.is_mount_point(&item.to) {
