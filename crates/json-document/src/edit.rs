@@ -55,7 +55,6 @@ impl SetOutcome {
     /// path too, as if the value had been there.
     ///
     /// # Errors
-    ///
     /// The document cannot hold a value there.
     pub fn changed(self) -> Result<bool, Blocked> {
         match self {

@@ -28,34 +28,21 @@ pub struct Recovered {
     pub partial: Option<String>,
 }
 
-/// The recovered part of a text, and the reason why the text is not JSON.
+/// The recovered part of a text, and the reason why the text is not JSON. Lines count from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum Extent {
-    /// A complete document; trailing bytes follow it.
-    Leading {
-        /// The line on which the document ends, from 1.
-        line: usize,
-        /// The number of trailing bytes.
-        tail: usize,
-    },
+    /// A complete document, which ends on this line; `tail` bytes follow it.
+    Leading { line: usize, tail: usize },
     /// The whole text, once these slips are mended.
     Mended(Vec<Mend>),
-    /// The complete members before the text breaks off.
-    Torn {
-        /// The line on which the text breaks off, from 1.
-        line: usize,
-    },
-    /// The complete members before and behind the place where the text is damaged.
-    Around {
-        /// The line of the damage, from 1.
-        line: usize,
-    },
-    /// A complete document that stands in the text, behind something else.
-    Inner {
-        /// The line on which the document begins, from 1.
-        line: usize,
-    },
+    /// The complete members before the line on which the text breaks off.
+    Torn { line: usize },
+    /// The complete members before and behind the line on which the text is damaged.
+    Around { line: usize },
+    /// A complete document that stands in the text, behind something else, from this line on.
+    Inner { line: usize },
     /// The whole text, which is in UTF-16.
     Utf16,
 }

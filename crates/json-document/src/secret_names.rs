@@ -1,68 +1,19 @@
 //! Names that announce a secret.
 
 /// Parts of names that announce a secret, regardless of the rest; without separators.
-const ALWAYS: [&str; 6] = ["credential", "password", "passphrase", "secret", "token", "privatekey"];
+const ALWAYS: &str = "credential password passphrase secret token privatekey";
 /// Compounds that announce a secret; without separators.
-const COMPOUNDS: [&str; 10] = [
-    "apikey",
-    "authkey",
-    "joinkey",
-    "accesskey",
-    "privkey",
-    "sharedkey",
-    "signingkey",
-    "encryptionkey",
-    "sessionkey",
-    "masterkey",
-];
+const COMPOUNDS: &str =
+    "apikey authkey joinkey accesskey privkey sharedkey signingkey encryptionkey sessionkey masterkey";
 /// Words that announce a secret.
-const WORDS: [&str; 23] = [
-    "pass",
-    "passwd",
-    "passcode",
-    "passkey",
-    "pw",
-    "pwd",
-    "psk",
-    "pin",
-    "jwt",
-    "bearer",
-    "auth",
-    "oauth",
-    "authorization",
-    "authentication",
-    "cookie",
-    "cookies",
-    "cred",
-    "creds",
-    "otp",
-    "totp",
-    "mnemonic",
-    "sig",
-    "signature",
-];
+const WORDS: &str = "pass passwd passcode passkey pw pwd psk pin jwt bearer auth oauth authorization \
+    authentication cookie cookies cred creds otp totp mnemonic sig signature";
 /// Words before `key` that make the key a public one.
-const PUBLIC: [&str; 14] = [
-    "public",
-    "pub",
-    "verify",
-    "verifying",
-    "authorized",
-    "trusted",
-    "host",
-    "peer",
-    "hot",
-    "short",
-    "shortcut",
-    "sort",
-    "primary",
-    "foreign",
-];
+const PUBLIC: &str =
+    "public pub verify verifying authorized trusted host peer hot short shortcut sort primary foreign";
 /// Last words that describe a secret without being one.
-const ABOUT: [&str; 20] = [
-    "id", "ids", "type", "kind", "method", "mode", "name", "label", "url", "urls", "uri", "host", "port",
-    "path", "file", "dir", "env", "enabled", "required", "limit",
-];
+const ABOUT: &str = "id ids type kind method mode name label url urls uri host port path file dir env \
+    enabled required limit";
 
 /// Returns true if the name of a member, a header or a URL parameter announces a secret.
 ///
@@ -80,14 +31,15 @@ const ABOUT: [&str; 20] = [
 pub fn is_secret_name(name: &str) -> bool {
     let words = words(name);
     let (compact, words): (String, Vec<&str>) = (words.concat(), words.iter().map(String::as_str).collect());
-    let contains = |parts: &[&str]| parts.iter().any(|part| compact.contains(part));
-    contains(&ALWAYS)
+    let contains = |parts: &str| parts.split(' ').any(|part| compact.contains(part));
+    let is_one_of = |word: &str, words: &str| words.split(' ').any(|other| other == word);
+    contains(ALWAYS)
         || match *words.as_slice() {
             [] => false,
-            [.., last] if ABOUT.contains(&last) => false,
-            [.., before, "key"] if PUBLIC.contains(&before) => false,
+            [.., last] if is_one_of(last, ABOUT) => false,
+            [.., before, "key"] if is_one_of(before, PUBLIC) => false,
             [.., "key"] => true,
-            _ => contains(&COMPOUNDS) || words.iter().any(|word| WORDS.contains(word)),
+            _ => contains(COMPOUNDS) || words.iter().any(|word| is_one_of(word, WORDS)),
         }
 }
 

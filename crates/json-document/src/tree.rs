@@ -23,11 +23,10 @@ pub(crate) struct Tree {
 #[derive(Debug, Clone)]
 pub(crate) enum Node {
     /// A value as one of the texts has it. In source 0, also at its own place.
-    Raw {
-        source: u32,
-        at: u32,
-    },
+    Raw { source: u32, at: u32 },
+    /// An object with an edit in it.
     Object(Box<ObjectNode>),
+    /// An array with an edit in it.
     Array(Box<ArrayNode>),
 }
 
