@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use integration_tests::{Builder, StandIn};
 use myownllm_daemon::identity::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_daemon::identity::{IdentityPaths, scan, start_permit};
-use myownllm_daemon::reconcile::{SavedNetwork, reconcile_from};
+use myownllm_daemon::reconcile::{SavedNetwork, execute, gather, plan};
 use myownllm_daemon::{
     Candidate, Client, Decision, Endpoint, Expected, Origin, Role, SpawnRequest, Status, Target, attach,
     spawn,
@@ -107,8 +107,8 @@ impl Home {
     pub fn switch(&self, network: &str) {
         let (status, mut client) = self.attach();
         let saved = SavedNetwork { id: network.to_owned(), network_id: network.to_owned() };
-        let (_, outcome) = reconcile_from(&mut client, status, Role::Own, Some(pushed(network)), vec![saved])
-            .expect("a daemon");
+        let input = gather(&mut client, status, Role::Own, Some(pushed(network)), vec![saved]);
+        let outcome = execute(&mut client, &plan(&input.expect("a daemon")));
         assert!(outcome.is_complete(), "{outcome:?}");
     }
 

@@ -166,8 +166,9 @@ fn started_talked_to_and_ended() {
     let identity = raw("identity_show", json!({}));
     assert!(spawned.status().device_id.starts_with(identity["pubkey"].as_str().unwrap()));
     let network = json!({"id": "n1", "network_id": "home-mesh"});
-    assert_eq!(client.network_add(&network).unwrap().config_id, "n1");
-    assert_eq!(client.networks_list().unwrap()[0].network_id, "home-mesh");
+    assert_eq!(client.network_add(&network).unwrap()["config_id"], "n1");
+    let mut raw = |op: &str, fields: Value| client.request(op, fields.as_object().unwrap().clone()).unwrap();
+    assert_eq!(raw("networks_list", json!({}))["networks"][0]["network_id"], "home-mesh");
     assert_eq!(client.config_show().unwrap().networks().len(), 1);
     let mut raw = |op: &str, fields: Value| client.request(op, fields.as_object().unwrap().clone()).unwrap();
     let approval = json!({"network": "home-mesh", "device_id": "abcd", "label": "x"});

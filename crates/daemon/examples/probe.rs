@@ -3,6 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use myownllm_daemon::{Client, DaemonControl, Endpoint, Probe, probe};
+use serde_json::Map;
 
 #[allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
 fn main() -> ExitCode {
@@ -15,12 +16,10 @@ fn main() -> ExitCode {
     println!("{endpoint}: {}", found.code());
     let Probe::Answered { status, pid } = found else { return ExitCode::FAILURE };
     println!("version {}, {}, process {pid:?}", status.version, status.device_id);
-    let networks =
-        Client::connect(&endpoint, Duration::from_secs(2)).and_then(|mut daemon| daemon.networks_list());
+    let networks = Client::connect(&endpoint, Duration::from_secs(2))
+        .and_then(|mut daemon| daemon.request("networks_list", Map::new()));
     match networks {
-        Ok(networks) => {
-            networks.iter().for_each(|network| println!("  {} ({})", network.network_id, network.config_id))
-        }
+        Ok(data) => println!("{data:#}"),
         Err(error) => eprintln!("{error}"),
     }
     ExitCode::SUCCESS

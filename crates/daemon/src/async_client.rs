@@ -32,33 +32,13 @@ const MAX_QUEUED_LINES: usize = 16;
 /// The methods must be called in a tokio runtime. A request is not taken back when its future is
 /// dropped: it ends in the background, at its deadline at the latest.
 ///
-/// ```
-/// # #[cfg(unix)]
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// ```no_run
 /// use std::time::Duration;
-/// use myownllm_daemon::{AsyncClient, DaemonControl as _, Endpoint, Pushed};
+/// use myownllm_daemon::{AsyncClient, ControlError, DaemonControl as _, Endpoint, Pushed};
 ///
-/// # use std::io::{BufRead as _, Write as _};
-/// # let dir = tempfile::tempdir()?;
-/// # let socket = dir.path().join("daemon.sock");
-/// # let socket = myownllm_daemon::identity::camino::Utf8PathBuf::try_from(socket)?;
-/// # let listener = std::os::unix::net::UnixListener::bind(&socket)?;
-/// # std::thread::spawn(move || for mut stream in listener.incoming().flatten() {
-/// #     std::thread::spawn(move || {
-/// #         let mut lines = std::io::BufReader::new(stream.try_clone().unwrap()).lines();
-/// #         while let Some(Ok(line)) = lines.next() {
-/// #             let data = if line.contains("status") { r#"{"version":"0.3.8","device_id":"d"}"# }
-/// #                 else if line.contains("subscribe") { r#"{"client_id":"c0"}"# } else { "{}" };
-/// #             writeln!(stream, r#"{{"ok":true,"data":{data}}}"#).unwrap();
-/// #             if line.contains("subscribe") {
-/// #                 writeln!(stream, r#"{{"kind":"event","event":{{"event_kind":"peer"}}}}"#).unwrap();
-/// #             }
-/// #         }
-/// #     });
-/// # });
-/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-/// # runtime.block_on(async {
-/// let daemon = AsyncClient::connect(&Endpoint::unix(socket), Duration::from_secs(10)).await?;
+/// # async fn example() -> Result<(), ControlError> {
+/// let endpoint = Endpoint::unix("/home/you/.app/daemon.sock");
+/// let daemon = AsyncClient::connect(&endpoint, Duration::from_secs(10)).await?;
 /// let status = daemon.run(|client| client.status()).await?; // any typed op
 /// let arguments = [("network".to_owned(), "home".into())].into_iter().collect();
 /// let peers = daemon.request("peers_list", arguments).await?;
@@ -70,13 +50,9 @@ const MAX_QUEUED_LINES: usize = 16;
 ///         Pushed::Lagged { .. } => println!("events were lost: ask for the whole state"),
 ///         other => println!("{other:?}"),
 ///     }
-///     # break;
 /// }
-/// # Ok::<(), myownllm_daemon::ControlError>(()) })?;
 /// # Ok(())
 /// # }
-/// # #[cfg(not(unix))]
-/// # fn main() {}
 /// ```
 #[derive(Clone, Debug)]
 pub struct AsyncClient(Arc<Mutex<Client>>);
@@ -89,9 +65,6 @@ impl From<Client> for AsyncClient {
 
 impl AsyncClient {
     /// Connects, as [`Client::connect`].
-    ///
-    /// # Errors
-    /// As [`Client::connect`].
     pub async fn connect(endpoint: &Endpoint, answer_within: Duration) -> Result<Self, ControlError> {
         let endpoint = endpoint.clone();
         blocking(move || Client::connect(&endpoint, answer_within)).await.map(Self::from)
@@ -99,9 +72,6 @@ impl AsyncClient {
 
     /// Sends `op` with `fields` beside it, and returns the `data` of the answer. The deadline counts
     /// from the moment at which the connection is free.
-    ///
-    /// # Errors
-    /// As [`DaemonControl::request`](crate::DaemonControl::request).
     pub async fn request(&self, op: &str, fields: Map<String, Value>) -> Result<Value, ControlError> {
         let op = op.to_owned();
         self.run(move |client| client.request(&op, fields)).await
@@ -155,9 +125,6 @@ pub struct AsyncEvents {
 
 impl AsyncEvents {
     /// Starts the thread that feeds the lines of `events` to the returned stream.
-    ///
-    /// # Errors
-    /// The system starts no thread.
     pub fn new(events: EventStream) -> Result<Self, ControlError> {
         let (client_id, endpoint) = (events.client_id.clone(), events.endpoint.clone());
         let (sender, lines) = mpsc::channel(MAX_QUEUED_LINES);
@@ -175,9 +142,6 @@ impl AsyncEvents {
 
     /// Waits for the next line. Returns `None` after an error. If the future is dropped, no line is
     /// lost.
-    ///
-    /// # Errors
-    /// As [`EventStream::next_within`].
     pub async fn next(&mut self) -> Option<Result<Pushed, ControlError>> {
         self.lines.recv().await
     }

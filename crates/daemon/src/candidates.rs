@@ -81,12 +81,10 @@ impl Candidate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "from", rename_all = "snake_case")]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum Origin {
     /// An environment variable names it.
-    Override {
-        /// The name of the variable.
-        variable: String,
-    },
+    Override { variable: String },
     /// It lies beside the running program.
     Beside,
     /// It is on `PATH`.
@@ -107,14 +105,12 @@ impl fmt::Display for Origin {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum Verdict {
     /// It is an executable program.
     Usable,
     /// It will not be started.
-    Skipped {
-        /// The reason, for people.
-        reason: String,
-    },
+    Skipped { reason: String },
 }
 
 /// Returns the candidates in the order of their start, skipped ones included.

@@ -70,9 +70,6 @@ impl Client {
     }
 
     /// Turns the connection into a stream of the daemon's events.
-    ///
-    /// # Errors
-    /// As [`DaemonControl::request`].
     pub fn subscribe(mut self) -> Result<EventStream, ControlError> {
         let client_id =
             ask(&mut self, "events_subscribe", [], |data| string(take(data, "client_id")?, "client_id"))?;
@@ -84,9 +81,6 @@ impl Client {
 
     /// Subscribes to the daemon's events over a second connection to the same process, so that
     /// requests go on over this one.
-    ///
-    /// # Errors
-    /// As [`DaemonControl::request`].
     pub fn subscribe_beside(&self) -> Result<EventStream, ControlError> {
         let connection = self.reopen(deadline_after(self.answer_within))?;
         Self::over(connection, &self.endpoint, self.answer_within).subscribe()

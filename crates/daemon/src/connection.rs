@@ -43,12 +43,12 @@ pub(crate) enum ReceiveError {
     /// The peer closed the connection before it read the request, so the request has no effect.
     NotDelivered,
     /// The peer closed the connection, after `partial` bytes of a line.
-    Closed {
-        partial: usize,
-    },
+    Closed { partial: usize },
     /// The cancel flag is set.
     Cancelled,
+    /// The peer sent something else than an answer.
     Bad(BadLine),
+    /// The transport failed.
     Failed(io::Error),
 }
 

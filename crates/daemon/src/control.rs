@@ -54,27 +54,6 @@ impl Status {
     }
 }
 
-/// An entry of `networks_list`, or the answer to `network_add`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct JoinedNetwork {
-    /// The id of the entry in the daemon's config.
-    pub config_id: String,
-    /// The network id.
-    pub network_id: String,
-    /// The whole entry.
-    pub raw: Value,
-}
-
-impl JoinedNetwork {
-    fn from_entry(entry: Value) -> Result<Self, String> {
-        let text = |key: &str| match entry.get(key) {
-            Some(Value::String(text)) => Ok(text.clone()),
-            _ => Err(format!("`{key}` is missing or no text")),
-        };
-        Ok(Self { config_id: text("config_id")?, network_id: text("network_id")?, raw: entry })
-    }
-}
-
 /// The answer to `config_show`: the daemon's whole config. It may hold secrets (TURN credentials).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ConfigShown {
@@ -132,21 +111,7 @@ pub trait DaemonControl {
         ask(self, "status", [], Status::from_data)
     }
 
-    /// Returns the networks that the daemon runs.
-    ///
-    /// # Errors
-    /// As [`DaemonControl::status`].
-    fn networks_list(&mut self) -> Result<Vec<JoinedNetwork>, ControlError> {
-        ask(self, "networks_list", [], |data| match take(data, "networks")? {
-            Value::Array(list) => list.into_iter().map(JoinedNetwork::from_entry).collect(),
-            _ => Err("`networks` is no list".to_owned()),
-        })
-    }
-
     /// Returns the daemon's whole config.
-    ///
-    /// # Errors
-    /// As [`DaemonControl::status`].
     fn config_show(&mut self) -> Result<ConfigShown, ControlError> {
         ask(self, "config_show", [], |data| match take(data, "config")? {
             config @ Value::Object(_) => Ok(ConfigShown { config }),
@@ -154,15 +119,13 @@ pub trait DaemonControl {
         })
     }
 
-    /// Joins a network in the daemon's shape.
+    /// Joins a network in the daemon's shape, and returns its summary.
     ///
     /// # Errors
     /// As [`DaemonControl::status`]; [`ControlError::Refused`] also if its config id or network id
     /// is taken.
-    fn network_add(&mut self, config: &Value) -> Result<JoinedNetwork, ControlError> {
-        ask(self, "network_add", [("config", config.clone())], |data| {
-            JoinedNetwork::from_entry(take(data, "added")?)
-        })
+    fn network_add(&mut self, config: &Value) -> Result<Value, ControlError> {
+        ask(self, "network_add", [("config", config.clone())], |data| take(data, "added"))
     }
 
     /// Updates a joined network, named by its config id, and returns the answer.

@@ -11,11 +11,8 @@ use serde::Serialize;
 use crate::{
     Client, Endpoint, Probe, Status,
     error::{inspect_socket_command, show_listener_command, show_owner_command},
-    probe::{probe, probe_keeping_connection},
+    probe::{PROBE_TIMEOUT, probe, probe_keeping_connection},
 };
-
-/// A healthy daemon answers within milliseconds.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// The role of a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

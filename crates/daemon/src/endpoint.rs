@@ -12,8 +12,7 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 /// The longest path of a socket file in bytes: `sun_path` less its NUL (108 on Linux, 104 on the
 /// BSDs and macOS).
 #[cfg(unix)]
-pub(crate) const PATH_LIMIT: usize =
-    if cfg!(any(target_os = "linux", target_os = "android")) { 107 } else { 103 };
+pub(crate) const PATH_LIMIT: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 /// The address of a daemon's control socket: a path on Unix, the name of a pipe on Windows.
 ///
@@ -23,22 +22,13 @@ pub(crate) const PATH_LIMIT: usize =
 /// settings.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    address: Address,
+    address: Socket,
     owner: Option<u32>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Address {
-    Path(Utf8PathBuf),
-    Pipe(String),
 }
 
 impl From<Socket> for Endpoint {
     fn from(socket: Socket) -> Self {
-        match socket {
-            Socket::Path(path) => Self::unix(path),
-            Socket::Pipe(name) => Self::pipe(name),
-        }
+        Self { address: socket, owner: None }
     }
 }
 
@@ -55,13 +45,13 @@ impl Endpoint {
     /// Returns the endpoint of the socket file at `path`. The path should be absolute: a relative
     /// path names another daemon in every working directory.
     pub fn unix(path: impl Into<Utf8PathBuf>) -> Self {
-        Self { address: Address::Path(path.into()), owner: None }
+        Socket::Path(path.into()).into()
     }
 
     /// Returns the endpoint of the named pipe `name` in the local namespace (`myownmesh.sock` is
     /// `\\.\pipe\myownmesh.sock`).
     pub fn pipe(name: impl Into<String>) -> Self {
-        Self { address: Address::Pipe(name.into()), owner: None }
+        Socket::Pipe(name.into()).into()
     }
 
     /// Accepts a daemon of the user `uid` too: root needs this for another user's home.
@@ -74,12 +64,12 @@ impl Endpoint {
     /// Returns the path of the socket, or `None` for a pipe.
     pub fn path(&self) -> Option<&Utf8Path> {
         match &self.address {
-            Address::Path(path) => Some(path),
-            Address::Pipe(_) => None,
+            Socket::Path(path) => Some(path),
+            Socket::Pipe(_) => None,
         }
     }
 
-    pub(crate) fn address(&self) -> &Address {
+    pub(crate) fn address(&self) -> &Socket {
         &self.address
     }
 
@@ -100,7 +90,7 @@ impl Endpoint {
 
 /// Resolves symlinks in as much of the path as exists: the daemon may not have bound its socket
 /// yet.
-fn resolved(path: &Utf8Path) -> PathBuf {
+pub(crate) fn resolved(path: &Utf8Path) -> PathBuf {
     let path = path.as_std_path();
     let whole = path.canonicalize();
     let in_dir = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
@@ -110,8 +100,8 @@ fn resolved(path: &Utf8Path) -> PathBuf {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
-            Address::Path(path) => f.write_str(path.as_str()),
-            Address::Pipe(name) => write!(f, r"\\.\pipe\{name}"),
+            Socket::Path(path) => f.write_str(path.as_str()),
+            Socket::Pipe(name) => write!(f, r"\\.\pipe\{name}"),
         }
     }
 }
@@ -121,8 +111,8 @@ impl Serialize for Endpoint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut out = serializer.serialize_struct("Endpoint", 1)?;
         match &self.address {
-            Address::Path(path) => out.serialize_field("path", path)?,
-            Address::Pipe(name) => out.serialize_field("pipe", name)?,
+            Socket::Path(path) => out.serialize_field("path", path)?,
+            Socket::Pipe(name) => out.serialize_field("pipe", name)?,
         }
         out.end()
     }

@@ -17,18 +17,10 @@ use crate::Endpoint;
 pub enum ControlError {
     /// No process listens at the endpoint, or the system denies the connection.
     #[error("cannot reach a daemon at {endpoint}")]
-    Unreachable {
-        endpoint: Endpoint,
-        #[source]
-        source: io::Error,
-    },
+    Unreachable { endpoint: Endpoint, source: io::Error },
     /// This process has no file descriptor or no memory left for the connection.
     #[error("cannot check for a daemon at {endpoint}")]
-    ResourceExhausted {
-        endpoint: Endpoint,
-        #[source]
-        source: io::Error,
-    },
+    ResourceExhausted { endpoint: Endpoint, source: io::Error },
     /// A process listens at the endpoint and did not answer in time. `op` is `connect` if it did
     /// not even accept the connection.
     #[error("the daemon at {endpoint} did not answer `{op}` within {} ms", waited.as_millis())]
@@ -156,18 +148,16 @@ pub(crate) fn inspect_socket_command(endpoint: &Endpoint) -> Option<String> {
 /// Returns the command that shows the process that listens: by its id, if the system tells that,
 /// else by its socket, or the containers in which it may run.
 pub(crate) fn show_listener_command(pid: Option<u32>, endpoint: &Endpoint) -> Option<String> {
-    inspect_process_command(pid).or_else(|| find_process_command(endpoint))
+    inspect_process_command(pid).or_else(|| {
+        let socket = endpoint.path().filter(|_| cfg!(target_os = "linux"))?;
+        Some(format!("sudo fuser -v {} || lsns -t pid", quote(socket)))
+    })
 }
 
 /// Returns the command that shows another user's process. The system may hide the process; then the
 /// socket shows its owner.
 pub(crate) fn show_owner_command(pid: Option<u32>, endpoint: &Endpoint) -> Option<String> {
     inspect_process_command(pid).or_else(|| inspect_socket_command(endpoint))
-}
-
-fn find_process_command(endpoint: &Endpoint) -> Option<String> {
-    let socket = endpoint.path().filter(|_| cfg!(target_os = "linux"))?;
-    Some(format!("sudo fuser -v {} || lsns -t pid", quote(socket)))
 }
 
 #[cfg(test)]

@@ -17,21 +17,14 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "pushed", rename_all = "snake_case")]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum Pushed {
     /// An event: `kind` is `event`.
     Event(Event),
     /// The daemon dropped events because this client read too slowly: `kind` is `lagged`.
-    Lagged {
-        /// The whole line.
-        line: Value,
-    },
+    Lagged { line: Value },
     /// A line of another kind, for example `rpc_inbound`.
-    Other {
-        /// The `kind` of the line.
-        kind: String,
-        /// The whole line.
-        line: Value,
-    },
+    Other { kind: String, line: Value },
 }
 
 impl Pushed {

@@ -16,7 +16,7 @@ use myownllm_paths::{
 
 use crate::{
     Endpoint, OrphanDaemon, Probe, Refusal, Status, StopError, StoppedDaemon,
-    probe::probe,
+    probe::{PROBE_TIMEOUT, probe},
     process::{HOME_VARIABLE, start_time},
     stop::{orphans_of_each, process_serves_home, stop_daemon_of, stop_orphan},
 };
@@ -69,21 +69,12 @@ pub struct RunningDaemon {
 
 /// A daemon with a reachable socket, or an orphan.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum DaemonKind {
     /// A process listens, whether it answers or not.
-    Listening {
-        /// The endpoint.
-        endpoint: Endpoint,
-        /// The result of the probe.
-        probe: Probe,
-    },
+    Listening { endpoint: Endpoint, probe: Probe },
     /// A process serves the home, and no socket leads to it: the socket file was unlinked.
-    Orphan {
-        /// The process.
-        process: OrphanDaemon,
-        /// The home.
-        home: Utf8PathBuf,
-    },
+    Orphan { process: OrphanDaemon, home: Utf8PathBuf },
 }
 
 impl HomeDaemons {
@@ -119,7 +110,7 @@ impl HomeDaemons {
             daemon_home: daemon_home.into(),
             home_variable: HOME_VARIABLE.to_owned(),
             own,
-            answer_within: Duration::from_millis(800),
+            answer_within: PROBE_TIMEOUT,
             grace: Duration::from_secs(5),
             bystanders: Arc::default(),
         }
@@ -176,7 +167,7 @@ impl HomeDaemons {
         }
         let stopped = match &daemon.kind {
             DaemonKind::Listening { endpoint, probe } if self.is_a_daemon(endpoint, probe) => {
-                stop_daemon_of(endpoint, &[home], &self.home_variable, self.grace)
+                stop_daemon_of(endpoint, home, &self.home_variable, self.grace)
             }
             DaemonKind::Listening { endpoint, probe } => {
                 Err(StopError::NoDaemon { endpoint: endpoint.clone(), pid: probe.pid() })
@@ -239,7 +230,7 @@ impl HomeDaemons {
     }
 
     fn is_verified(&self, endpoint: &Endpoint, pid: u32, legacy: bool) -> bool {
-        process_serves_home(endpoint, &[self.home(legacy)], &self.home_variable, pid)
+        process_serves_home(endpoint, self.home(legacy), &self.home_variable, pid)
     }
 
     /// Returns the processes that serve one of the homes and belong to none of the daemons `seen`,

@@ -34,7 +34,7 @@ pub use abandoned_socket::{AbandonedSocket, abandoned_socket};
 pub use async_client::{AsyncClient, AsyncEvents};
 pub use candidates::{Candidate, CandidateSearch, Origin, Verdict, candidates};
 pub use client::Client;
-pub use control::{ConfigShown, DaemonControl, JoinedNetwork, Status, uninterruptible};
+pub use control::{ConfigShown, DaemonControl, Status, uninterruptible};
 pub use detect::{Attempt, Decision, Detection, Refusal, Role, Rule, Target, attach, decide, detect};
 pub use endpoint::Endpoint;
 pub use error::ControlError;

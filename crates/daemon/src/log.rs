@@ -51,7 +51,7 @@ pub(crate) fn rotate(lock: &LockedDir, log: &Utf8Path) -> io::Result<()> {
     for pair in former.windows(2).rev() {
         rename_or_link(lock, pair[0].as_ref(), pair[1].as_ref()).map_err(into_io)?;
     }
-    rename_or_link(lock, log.as_ref(), former[0].as_ref()).map(drop).map_err(into_io)
+    rename_or_link(lock, log.as_ref(), former[0].as_ref()).map_err(into_io)
 }
 
 /// Returns the size of a log. Fails for anything that is no file: it is not ours to move.
@@ -160,6 +160,13 @@ mod tests {
         Utf8Path::from_path(dir.path()).unwrap()
     }
 
+    /// A home, and the path of its log.
+    fn home() -> (tempfile::TempDir, Utf8PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let log = log_path(utf8(&dir));
+        (dir, log)
+    }
+
     fn lock(log: &Utf8Path) -> LockedDir {
         RealDisk.lock(log.parent().unwrap().as_ref(), Duration::ZERO).unwrap()
     }
@@ -184,13 +191,11 @@ mod tests {
 
     #[test]
     fn rotate_keeps_four_former_logs() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = utf8(&dir);
-        let log = log_path(dir);
+        let (dir, log) = home();
         for text in ["zero", "one", "two", "three", "four", "five"] {
             written(&log, text);
         }
-        let all = listed(dir);
+        let all = listed(utf8(&dir));
         let names: Vec<_> = all.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         assert_eq!(
             names,
@@ -206,20 +211,16 @@ mod tests {
 
     #[test]
     fn rotate_keeps_former_logs_when_the_present_log_is_empty() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = utf8(&dir);
-        let log = log_path(dir);
+        let (dir, log) = home();
         for text in ["one", "", "", "", "", ""] {
             written(&log, text);
         }
-        assert_eq!(listed(dir).len(), 2);
+        assert_eq!(listed(utf8(&dir)).len(), 2);
     }
 
     #[test]
     fn rotate_fails_and_moves_nothing_when_the_log_is_a_directory() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = utf8(&dir);
-        let log = log_path(dir);
+        let (_dir, log) = home();
         std::fs::DirBuilder::new().create(&log).unwrap();
         assert!(rotate(&lock(&log), &log).is_err());
         assert!(std::fs::metadata(&log).unwrap().is_dir());
@@ -227,9 +228,7 @@ mod tests {
 
     #[test]
     fn rotate_leaves_out_a_number_that_a_directory_has() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = utf8(&dir);
-        let log = log_path(dir);
+        let (_dir, log) = home();
         std::fs::DirBuilder::new().create(numbered(&log, 1)).unwrap();
         for text in ["one", "two", "three"] {
             written(&log, text);
@@ -242,7 +241,7 @@ mod tests {
 
     #[test]
     fn rotate_moves_a_symlink_without_writing_through_it() {
-        let dir = tempfile::tempdir().unwrap();
+        let (dir, _) = home();
         let dir = utf8(&dir);
         let (log, precious) = (dir.join("daemon.log"), dir.join("precious"));
         create(&precious).unwrap().write_all(b"precious").unwrap();
@@ -254,9 +253,7 @@ mod tests {
 
     #[test]
     fn created_log_is_readable_by_its_owner_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = utf8(&dir);
-        let log = log_path(dir);
+        let (_dir, log) = home();
         create(&log).unwrap();
         assert_eq!(std::fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(create(&log).is_err(), "nothing is opened that is there already");
@@ -264,9 +261,7 @@ mod tests {
 
     #[test]
     fn tail_masks_a_secret_whose_name_is_coloured() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = utf8(&dir);
-        let log = log_path(dir);
+        let (_dir, log) = home();
         let line =
             "\x1b[2m12:00\x1b[0m \x1b[32m INFO\x1b[0m relay \x1b[3mcredential\x1b[0m\x1b[2m=\x1b[0mhunter2\n";
         create(&log).unwrap().write_all(line.as_bytes()).unwrap();
@@ -279,9 +274,7 @@ mod tests {
 
     #[test]
     fn tail_is_short_and_holds_no_control_character() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = utf8(&dir);
-        let log = log_path(dir);
+        let (dir, log) = home();
         let mut file = create(&log).unwrap();
         file.write_all(b"before\n").unwrap();
         let from = file.metadata().unwrap().len();
@@ -295,14 +288,12 @@ mod tests {
         assert_eq!(tail[1], "red\u{fffd}\u{fffd}");
         assert!(tail[2].chars().count() < 510);
         assert!(super::tail(&log, file.metadata().unwrap().len(), 3).is_empty());
-        assert!(super::tail(&dir.join("missing"), 0, 3).is_empty());
+        assert!(super::tail(&utf8(&dir).join("missing"), 0, 3).is_empty());
     }
 
     #[test]
     fn tail_masks_secrets() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = utf8(&dir);
-        let log = log_path(dir);
+        let (_dir, log) = home();
         written(&log, "before\nread {\"secret_key\": \"hunter2\", \"n\": 1}\n");
         assert_eq!(tail(&log, 7, 3), ["read {\"secret_key\": \"********\", \"n\": 1}"]);
         // Here the part of the log that is read begins after the name of the secret.

@@ -14,6 +14,9 @@ use crate::{
     wait::{Backoff, deadline_after, millis},
 };
 
+/// The longest wait for an answer: a healthy daemon answers within milliseconds.
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
+
 /// The result of a probe.
 ///
 /// Only [`Probe::Absent`] means that no daemon is there. Beside any other result no daemon may be
@@ -132,12 +135,9 @@ pub(crate) fn probe_keeping_connection(endpoint: &Endpoint, within: Duration) ->
     loop {
         match (probe_once(endpoint, within, deadline), closed) {
             // The deadline cut this attempt off, so the close before it says more.
-            (ProbeAttempt::Found(Probe::Busy { .. } | Probe::Suspended { .. }), Some(closed)) => {
-                return (closed, None);
-            }
-            (ProbeAttempt::Found(probe), _) => return (probe, None),
-            (ProbeAttempt::Answered(probe, connection), _) => return (probe, Some(connection)),
-            (ProbeAttempt::Closed(probe), _) => closed = Some(probe),
+            (Ok((Probe::Busy { .. } | Probe::Suspended { .. }, _)), Some(closed)) => return (closed, None),
+            (Ok(found), _) => return found,
+            (Err(probe), _) => closed = Some(probe),
         }
         if let (true, Some(closed)) = (Instant::now() >= deadline, &closed) {
             return (closed.clone(), None);
@@ -146,30 +146,30 @@ pub(crate) fn probe_keeping_connection(endpoint: &Endpoint, within: Duration) ->
     }
 }
 
-enum ProbeAttempt {
-    Answered(Probe, Connection),
-    Found(Probe),
-    Closed(Probe),
-}
-
-fn probe_once(endpoint: &Endpoint, within: Duration, deadline: Instant) -> ProbeAttempt {
+/// Fails if the process closed the connection without an answer.
+fn probe_once(
+    endpoint: &Endpoint,
+    within: Duration,
+    deadline: Instant,
+) -> Result<(Probe, Option<Connection>), Probe> {
     let transport = match transport::connect(endpoint, deadline) {
         Ok(transport) => transport,
-        Err(error) => return ProbeAttempt::Found(from_connect_error(error, within)),
+        Err(error) => return Ok((from_connect_error(error, within), None)),
     };
     let mut connection = Connection::new(transport);
     let answer =
         send_status_request(&mut connection, deadline).and_then(|()| read_status(&mut connection, deadline));
     let pid = likely_server(endpoint, connection.peer().pid);
-    match answer {
-        Ok(Ok(status)) => ProbeAttempt::Answered(Probe::Answered { status, pid }, connection),
-        Ok(Err(problem)) => ProbeAttempt::Found(Probe::Unusable { pid, problem }),
-        Err(ReceiveError::TimedOut) => ProbeAttempt::Found(busy_or_suspended(pid, within)),
+    let found = match answer {
+        Ok(Ok(status)) => return Ok((Probe::Answered { status, pid }, Some(connection))),
+        Ok(Err(problem)) => Probe::Unusable { pid, problem },
+        Err(ReceiveError::TimedOut) => busy_or_suspended(pid, within),
         Err(error @ (ReceiveError::NotDelivered | ReceiveError::Closed { partial: 0 })) => {
-            ProbeAttempt::Closed(unusable(endpoint, within, pid, error))
+            return Err(unusable(endpoint, within, pid, error));
         }
-        Err(error) => ProbeAttempt::Found(unusable(endpoint, within, pid, error)),
-    }
+        Err(error) => unusable(endpoint, within, pid, error),
+    };
+    Ok((found, None))
 }
 
 /// Returns the process behind a connection, as far as the system shows it. `listener`, from the

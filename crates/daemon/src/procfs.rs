@@ -5,12 +5,12 @@
 //! one that is not UTF-8.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Dir, Mode, OFlags};
+use myownllm_durable_fs::{Disk as _, RealDisk};
 
 /// Returns the path of `name` in the directory of a process.
 pub(crate) fn entry(pid: u32, name: &str) -> PathBuf {
@@ -30,16 +30,8 @@ pub(crate) fn shows_our_namespace() -> bool {
 
 /// Returns the PIDs of all processes, or none if `/proc` shows another PID namespace.
 pub(crate) fn all_pids() -> impl Iterator<Item = u32> {
-    let processes = shows_our_namespace().then(|| names_in(Path::new("/proc"))).flatten().into_iter();
-    processes.flatten().filter_map(|name| name.to_str()?.parse().ok())
-}
-
-/// Returns the names in a directory, or `None` if it cannot be opened. (`std::fs::ReadDir` panics if
-/// the close fails.)
-pub(crate) fn names_in(dir: &Path) -> Option<impl Iterator<Item = OsString> + use<>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let entries = Dir::new(rustix::fs::open(dir, flags, Mode::empty()).ok()?).ok()?;
-    Some(entries.flatten().map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned()))
+    let processes = shows_our_namespace().then(|| RealDisk.list("/proc".as_ref()).ok()).flatten();
+    processes.into_iter().flatten().filter_map(|entry| entry.name.to_str()?.parse().ok())
 }
 
 /// Returns whether the environment of a process has a `NAME=value` entry for which `is_wanted`
@@ -57,7 +49,8 @@ pub(crate) fn program(pid: u32) -> Option<PathBuf> {
 /// show them.
 pub(crate) fn open_files(pid: u32) -> Option<impl Iterator<Item = PathBuf>> {
     let dir = entry(pid, "fd");
-    Some(names_in(&dir)?.filter_map(move |fd| std::fs::read_link(dir.join(fd)).ok()))
+    let files = RealDisk.list(&dir).ok()?;
+    Some(files.into_iter().filter_map(move |file| std::fs::read_link(dir.join(file.name)).ok()))
 }
 
 /// The fields of `/proc/PID/stat` that are used here. (`getpgid` answers 0 for a group of another

@@ -39,20 +39,6 @@ pub fn reconcile(
     saved: Vec<SavedNetwork>,
 ) -> Result<(Plan, Outcome), ControlError> {
     let status = daemon.status()?;
-    reconcile_from(daemon, status, role, active, saved)
-}
-
-/// Does the same as [`reconcile`] for a daemon whose status is already known.
-///
-/// # Errors
-/// The connection broke before anything was done.
-pub fn reconcile_from(
-    daemon: &mut dyn DaemonControl,
-    status: Status,
-    role: Role,
-    active: Option<Value>,
-    saved: Vec<SavedNetwork>,
-) -> Result<(Plan, Outcome), ControlError> {
     let input = gather(daemon, status, role, active, saved)?;
     let plan = plan(&input);
     let outcome = execute(daemon, &plan);

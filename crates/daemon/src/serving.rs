@@ -16,11 +16,11 @@ use crate::{
     procfs::{self, as_path, entry},
 };
 
-/// A socket, and the homes of which its daemon must serve one.
+/// A socket, and the home that its daemon must serve.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SocketQuery<'a> {
     pub(crate) socket: &'a Utf8Path,
-    pub(crate) homes: &'a [&'a Utf8Path],
+    pub(crate) home: &'a Utf8Path,
     pub(crate) home_variable: &'a str,
 }
 
@@ -71,8 +71,9 @@ impl SocketQuery<'_> {
             [pid] => Ok(pid),
             [] => Err(match listener {
                 Some(pid) if open_sockets(pid).is_none() => Unverified::Hidden(pid),
-                None if !procfs::all_pids()
-                    .any(|pid| self.listens_in(&table, pid) || table.is_listener(pid, Path::is_relative)) =>
+                None if !procfs::all_pids().any(|pid| {
+                    table.listens_at(pid, self.socket) || table.is_listener(pid, Path::is_relative)
+                }) =>
                 {
                     Unverified::OtherNamespace
                 }
@@ -88,21 +89,16 @@ impl SocketQuery<'_> {
     }
 
     fn evidence_in(&self, table: &SocketTable, pid: u32) -> Option<ServerEvidence> {
-        let held = self.held(table, pid);
+        let held = table.held_at(pid, self.socket);
         let listens = held.iter().any(|socket| socket.listens);
         let accepts = held.iter().any(|socket| !socket.listens);
-        let is_told = || {
-            self.homes
-                .iter()
-                .any(|home| names_home(pid, home, self.home_variable) || has_working_dir(pid, home))
-        };
-        // A socket outside of the homes says nothing about a home: a config can name any socket.
+        let home = self.home;
+        let is_told =
+            || names_home(pid, home, self.home_variable) || is_same_file(&entry(pid, "cwd"), home.as_ref());
+        // A socket outside of the home says nothing about it: a config can name any socket.
         let is_inside = || {
             let dir = self.socket.parent();
-            self.homes.iter().any(|home| {
-                self.socket.starts_with(home)
-                    || dir.is_some_and(|dir| is_same_file(dir.as_ref(), home.as_ref()))
-            })
+            self.socket.starts_with(home) || dir.is_some_and(|dir| is_same_file(dir.as_ref(), home.as_ref()))
         };
         match (listens, accepts) {
             (true, true) if is_inside() || is_told() => Some(ServerEvidence::Accepts),
@@ -113,24 +109,8 @@ impl SocketQuery<'_> {
         }
     }
 
-    fn listens_in(&self, table: &SocketTable, pid: u32) -> bool {
-        self.held(table, pid).iter().any(|socket| socket.listens)
-    }
-
-    /// Returns the sockets at this address that a process holds open.
-    fn held<'t>(&self, table: &'t SocketTable, pid: u32) -> Vec<&'t NamedSocket> {
-        let Some(dir) = self.socket.parent() else { return Vec::new() };
-        let is_here = |socket: &&NamedSocket| {
-            socket
-                .path
-                .parent()
-                .is_some_and(|bound_in| is_same_file(&resolve_for_process(pid, bound_in), dir.as_ref()))
-        };
-        table.held_by(pid).into_iter().filter(is_here).collect()
-    }
-
     fn table(&self, pid: u32) -> SocketTable {
-        SocketTable::of(pid, |path| path.file_name() == self.socket.as_std_path().file_name())
+        SocketTable::of_name(pid, self.socket)
     }
 }
 
@@ -138,7 +118,7 @@ impl SocketQuery<'_> {
 /// serves it, or, if the system does not show that one, the process that called `listen`. It is no
 /// proof.
 pub(crate) fn likely_server(socket: &Utf8Path, listener: Option<u32>) -> Option<u32> {
-    let served = SocketQuery { socket, homes: &[socket.parent()?], home_variable: HOME_VARIABLE };
+    let served = SocketQuery { socket, home: socket.parent()?, home_variable: HOME_VARIABLE };
     match served.process(listener) {
         Ok(pid) | Err(Unverified::Hidden(pid)) => Some(pid),
         // The connection may still wait to be accepted. The listener may have bound the socket
@@ -150,9 +130,8 @@ pub(crate) fn likely_server(socket: &Utf8Path, listener: Option<u32>) -> Option<
 /// Returns the listening process if exactly one holds the socket: for a socket that accepted no
 /// connection.
 pub(crate) fn sole_listener(socket: &Utf8Path) -> Option<u32> {
-    let served = SocketQuery { socket, homes: &[], home_variable: "" };
-    let table = served.table(std::process::id());
-    let mut all = procfs::all_pids().filter(|pid| served.listens_in(&table, *pid));
+    let table = SocketTable::of_name(std::process::id(), socket);
+    let mut all = procfs::all_pids().filter(|pid| table.listens_at(*pid, socket));
     let first = all.next()?;
     all.next().is_none().then_some(first)
 }
@@ -160,7 +139,6 @@ pub(crate) fn sole_listener(socket: &Utf8Path) -> Option<u32> {
 /// Returns whether a process listens on a socket that denies us the connection, from the tables of
 /// all visible network namespaces. Returns `None` if the tables do not decide it.
 pub(crate) fn has_listener(socket: &Utf8Path) -> Option<bool> {
-    let served = SocketQuery { socket, homes: &[], home_variable: "" };
     let ourselves = std::process::id();
     if !procfs::shows_our_namespace() {
         return None;
@@ -182,7 +160,7 @@ pub(crate) fn has_listener(socket: &Utf8Path) -> Option<bool> {
         }
         seen.push(table.ino());
         let is_ours = seen.len() == 1;
-        for other in served.table(pid).0.iter().filter(|other| other.listens) {
+        for other in SocketTable::of_name(pid, socket).0.iter().filter(|other| other.listens) {
             let meant = match other.holder() {
                 _ if is_ours && other.path.is_absolute() => Some(other.path.clone()),
                 Some(holder) => Some(resolve_for_process(holder, &other.path)),
@@ -231,11 +209,6 @@ pub(crate) fn names_home(pid: u32, home: &Utf8Path, home_variable: &str) -> bool
             false => named == home,
         })
     })
-}
-
-/// Returns whether `home` is the working directory of a process.
-pub(crate) fn has_working_dir(pid: u32, home: &Utf8Path) -> bool {
-    is_same_file(&entry(pid, "cwd"), home.as_ref())
 }
 
 /// Returns whether a process listens on a socket that was bound to a path in `dir`, or, without
@@ -302,6 +275,26 @@ impl SocketTable {
         let table = std::fs::read(entry(pid, "net/unix")).unwrap_or_default();
         let sockets = table.split(|byte| *byte == b'\n').filter_map(NamedSocket::parse);
         Self(sockets.filter(|socket| is_wanted(&socket.path)).collect())
+    }
+
+    /// Reads the sockets that have the file name of `socket`.
+    fn of_name(pid: u32, socket: &Utf8Path) -> Self {
+        Self::of(pid, |path| path.file_name() == socket.as_std_path().file_name())
+    }
+
+    /// Returns the sockets at the address `socket` that a process holds open.
+    fn held_at(&self, pid: u32, socket: &Utf8Path) -> Vec<&NamedSocket> {
+        let Some(dir) = socket.parent() else { return Vec::new() };
+        let mut held = self.held_by(pid);
+        held.retain(|socket| {
+            let bound_in = socket.path.parent();
+            bound_in.is_some_and(|bound_in| is_same_file(&resolve_for_process(pid, bound_in), dir.as_ref()))
+        });
+        held
+    }
+
+    fn listens_at(&self, pid: u32, socket: &Utf8Path) -> bool {
+        self.held_at(pid, socket).iter().any(|socket| socket.listens)
     }
 
     /// Returns whether a process holds a listening socket that was bound to a wanted path. It may

@@ -7,29 +7,22 @@ mod request;
 mod spawned;
 mod supervise;
 
-use std::{
-    error::Error as _,
-    io,
-    time::{Duration, Instant},
-};
+use std::{error::Error as _, io, time::Instant};
 
 use myownllm_durable_fs::Disk as _;
 use myownllm_paths::{ControlSocket, RealLookup, camino::Utf8Path};
 
-use self::{
-    attempt::{Attempt, StartFailure},
-    request::IsCancelled,
-};
+use self::attempt::{Attempt, StartFailure};
 pub use self::{
     error::{CandidateFailure, CandidateOutcome, SpawnError},
     request::SpawnRequest,
     spawned::Spawned,
     supervise::{DaemonExit, ExitWatch, StopOutcome},
 };
-use crate::{Candidate, Endpoint, Probe, Verdict, log, probe::probe};
-
-/// The longest look at the endpoint before a start.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
+use crate::{
+    Candidate, Endpoint, Probe, Verdict, log,
+    probe::{PROBE_TIMEOUT, probe},
+};
 
 /// Starts a daemon and waits until it answers.
 ///
@@ -43,7 +36,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
 /// A process already listens, the home or its identity does not allow a start, or every candidate
 /// failed. Nothing that was started is left running.
 pub fn spawn(request: &SpawnRequest<'_>) -> Result<Spawned, SpawnError> {
-    start(request, None)
+    spawn_unless(request, &|| false)
 }
 
 /// Starts a daemon as [`spawn`] does, until `is_cancelled` returns `true`. It is called every few
@@ -55,14 +48,11 @@ pub fn spawn_unless(
     request: &SpawnRequest<'_>,
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Spawned, SpawnError> {
-    start(request, Some(is_cancelled))
-}
-
-fn start(request: &SpawnRequest<'_>, is_cancelled: IsCancelled<'_>) -> Result<Spawned, SpawnError> {
-    let home = check(request)?;
+    check(request)?;
     let mut tried: Vec<CandidateOutcome> = Vec::new();
     if !request.candidates.iter().any(Candidate::is_usable) {
-        return Err(SpawnError::NoCandidate { tried: request.candidates.iter().map(skipped).collect() });
+        let tried = request.candidates.iter().map(skipped).collect();
+        return Err(SpawnError::NoCandidate { tried });
     }
     let log_error = |source| SpawnError::Log { path: request.log.clone(), source };
     log::rotate(request.permit.lock(), &request.log).map_err(log_error)?;
@@ -78,14 +68,14 @@ fn start(request: &SpawnRequest<'_>, is_cancelled: IsCancelled<'_>) -> Result<Sp
         let log_from = log_file.metadata().map(|meta| meta.len()).unwrap_or_default();
         // A failure here is no fault of the program.
         log::announce(&log_file, &request.app, &candidate.path).map_err(log_error)?;
-        let attempt = Attempt { request, home, candidate, log_file: &log_file, log_from, is_cancelled };
+        let attempt = Attempt { request, candidate, log_file: &log_file, log_from, is_cancelled };
         let began = Instant::now();
         match attempt.run() {
             Ok(up) => {
                 let program = candidate.path.display();
                 tracing::info!(%program, took_ms = began.elapsed().as_millis(), "started the daemon");
                 tried.push(CandidateOutcome { candidate: candidate.clone(), failure: None });
-                tried.extend(request.candidates[number + 1..].iter().map(not_needed));
+                tried.extend(request.candidates[number + 1..].iter().map(skipped));
                 return Ok(Spawned::from_start(request, up, began.elapsed(), tried, log_from));
             }
             Err(StartFailure::Failed(failure)) => {
@@ -102,27 +92,13 @@ fn start(request: &SpawnRequest<'_>, is_cancelled: IsCancelled<'_>) -> Result<Sp
 fn skipped(candidate: &Candidate) -> CandidateOutcome {
     let reason = match &candidate.verdict {
         Verdict::Skipped { reason } => reason.clone(),
-        Verdict::Usable => "not tried".to_owned(),
+        Verdict::Usable => "not needed: one before it was taken".to_owned(),
     };
     CandidateOutcome { candidate: candidate.clone(), failure: Some(CandidateFailure::Skipped { reason }) }
 }
 
-fn not_needed(candidate: &Candidate) -> CandidateOutcome {
-    match candidate.verdict {
-        Verdict::Skipped { .. } => skipped(candidate),
-        Verdict::Usable => {
-            let reason = "not needed: one before it was taken".to_owned();
-            CandidateOutcome {
-                candidate: candidate.clone(),
-                failure: Some(CandidateFailure::Skipped { reason }),
-            }
-        }
-    }
-}
-
-/// Checks everything that can be checked before a start. Returns the home as the daemon will read
-/// it.
-fn check<'r>(request: &'r SpawnRequest<'_>) -> Result<&'r str, SpawnError> {
+/// Checks everything that can be checked before a start.
+fn check(request: &SpawnRequest<'_>) -> Result<(), SpawnError> {
     let home = request.home();
     if !home.is_absolute() {
         return Err(SpawnError::HomeRelative { home: home.to_owned() });
@@ -131,8 +107,7 @@ fn check<'r>(request: &'r SpawnRequest<'_>) -> Result<&'r str, SpawnError> {
     ensure_free(request)?;
     check_endpoint(request)?;
     check_socket_file(&request.endpoint)?;
-    ensure_home(request).map_err(|source| SpawnError::Home { home: home.to_owned(), source })?;
-    Ok(home.as_str())
+    ensure_home(request).map_err(|source| SpawnError::Home { home: home.to_owned(), source })
 }
 
 /// Fails if the daemon would listen at another socket than the caller names: nobody would find the
@@ -173,9 +148,6 @@ fn occupied(request: &SpawnRequest<'_>, found: Probe) -> SpawnError {
 
 /// Fails if something that is no socket lies at the daemon's address: the daemon would unlink it.
 /// [`spawn`] checks this too.
-///
-/// # Errors
-/// [`SpawnError::NotASocket`].
 pub fn check_socket_file(endpoint: &Endpoint) -> Result<(), SpawnError> {
     #[cfg(unix)]
     if let Some(path) = endpoint.path()

@@ -5,10 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use myownllm_paths::{Class, camino::Utf8Path, impl_failure};
 use serde::Serialize;
 
-use crate::{Endpoint, error::inspect_process_command, process::HOME_VARIABLE};
-
-/// The longest search for the process that serves a socket.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
+use crate::{Endpoint, error::inspect_process_command, probe::PROBE_TIMEOUT, process::HOME_VARIABLE};
 
 /// The reason why a daemon was not ended.
 #[derive(Debug, thiserror::Error)]
@@ -24,12 +21,7 @@ pub enum StopError {
     Unverified { endpoint: Endpoint, why: String, command: String },
     /// The kernel gives no pidfd, so that a signal could reach another process.
     #[error("the daemon at {endpoint} (process {pid}) is not signalled: the kernel gives no handle for it")]
-    NoHandle {
-        endpoint: Endpoint,
-        pid: u32,
-        #[source]
-        source: std::io::Error,
-    },
+    NoHandle { endpoint: Endpoint, pid: u32, source: std::io::Error },
     /// The process that listens does not answer as a daemon, and no other evidence makes it one.
     #[error("what listens at {endpoint} does not answer as a daemon does, so it is not ended")]
     NoDaemon { endpoint: Endpoint, pid: Option<u32> },
@@ -41,19 +33,10 @@ pub enum StopError {
     ForeignOwner { endpoint: Endpoint, uid: u32, pid: Option<u32> },
     /// The system denies the connection, so that the process stays unknown.
     #[error("cannot reach the daemon at {endpoint}")]
-    Unreachable {
-        endpoint: Endpoint,
-        #[source]
-        source: std::io::Error,
-    },
+    Unreachable { endpoint: Endpoint, source: std::io::Error },
     /// The system denies the signal.
     #[error("cannot signal the daemon at {endpoint} (process {pid})")]
-    Signal {
-        endpoint: Endpoint,
-        pid: u32,
-        #[source]
-        source: std::io::Error,
-    },
+    Signal { endpoint: Endpoint, pid: u32, source: std::io::Error },
     /// The daemon was asked to exit and still runs.
     #[error("the daemon at {endpoint} (process {pid}) did not end within {} ms", waited.as_millis())]
     StillThere { endpoint: Endpoint, pid: u32, waited: Duration },
@@ -136,16 +119,13 @@ impl_failure!(StopError, serialize);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum StoppedDaemon {
     /// No daemon was there.
     WasAbsent,
-    /// The daemon exited, and no process listens on its socket.
-    Stopped {
-        /// The process ID.
-        pid: u32,
-        /// The duration in milliseconds.
-        took_ms: u64,
-    },
+    /// The daemon exited, and no process listens on its socket. `took_ms` is the duration in
+    /// milliseconds.
+    Stopped { pid: u32, took_ms: u64 },
 }
 
 /// A daemon that serves a home although its socket may be unreachable, because the socket file was
@@ -203,43 +183,46 @@ impl OrphanDaemon {
 /// No process is verified to serve the socket; the daemon belongs to another user; it does not
 /// exit; or the platform shows no processes.
 pub fn stop_daemon(endpoint: &Endpoint, within: Duration) -> Result<StoppedDaemon, StopError> {
-    let home = endpoint.path().and_then(Utf8Path::parent).unwrap_or(Utf8Path::new(""));
-    stop_daemon_of(endpoint, &[home], HOME_VARIABLE, within)
+    stop_daemon_of(endpoint, home_of(endpoint), HOME_VARIABLE, within)
 }
 
 /// Returns whether the process is verified to serve the socket `endpoint` now, so that
 /// [`stop_daemon`] would signal it. Only Linux shows this.
 #[must_use]
 pub fn process_serves(endpoint: &Endpoint, pid: u32) -> bool {
-    let home = endpoint.path().and_then(Utf8Path::parent).unwrap_or(Utf8Path::new(""));
-    process_serves_home(endpoint, &[home], HOME_VARIABLE, pid)
+    process_serves_home(endpoint, home_of(endpoint), HOME_VARIABLE, pid)
+}
+
+/// Returns the home of a daemon whose socket lies in it.
+fn home_of(endpoint: &Endpoint) -> &Utf8Path {
+    endpoint.path().and_then(Utf8Path::parent).unwrap_or(Utf8Path::new(""))
 }
 
 /// Does the same as [`process_serves`] for a socket that may lie outside of its daemon's home.
 pub(crate) fn process_serves_home(
     endpoint: &Endpoint,
-    homes: &[&Utf8Path],
+    home: &Utf8Path,
     home_variable: &str,
     pid: u32,
 ) -> bool {
     #[cfg(target_os = "linux")]
-    return platform::server(endpoint, homes, home_variable) == Some(pid);
+    return platform::server(endpoint, home, home_variable) == Some(pid);
     #[cfg(not(target_os = "linux"))]
     {
-        let _ = (endpoint, homes, home_variable, pid);
+        let _ = (endpoint, home, home_variable, pid);
         false
     }
 }
 
 /// Does the same as [`stop_daemon`] for a socket that may lie outside of its daemon's home: the
-/// process must be verified to serve one of the `homes`.
+/// process must be verified to serve `home`.
 pub(crate) fn stop_daemon_of(
     endpoint: &Endpoint,
-    homes: &[&Utf8Path],
+    home: &Utf8Path,
     home_variable: &str,
     within: Duration,
 ) -> Result<StoppedDaemon, StopError> {
-    platform::stop_daemon(endpoint, homes, home_variable, within)
+    platform::stop_daemon(endpoint, home, home_variable, within)
 }
 
 /// Returns the processes whose environment names `home` in `home_variable`, and which run the
@@ -282,7 +265,7 @@ mod platform {
 
     pub(super) fn stop_daemon(
         endpoint: &Endpoint,
-        _: &[&Utf8Path],
+        _: &Utf8Path,
         _: &str,
         within: Duration,
     ) -> Result<StoppedDaemon, StopError> {
@@ -330,7 +313,7 @@ mod platform {
 
     pub(super) fn stop_daemon(
         endpoint: &Endpoint,
-        homes: &[&Utf8Path],
+        home: &Utf8Path,
         home_variable: &str,
         within: Duration,
     ) -> Result<StoppedDaemon, StopError> {
@@ -341,7 +324,7 @@ mod platform {
             return Ok(StoppedDaemon::WasAbsent);
         };
         let socket = endpoint.path().unwrap_or(Utf8Path::new(""));
-        let served = SocketQuery { socket, homes, home_variable };
+        let served = SocketQuery { socket, home, home_variable };
         let (handle, pid) = verified_server(&served, endpoint, listener, deadline)?;
         ask_to_exit(&handle, pid, endpoint)?;
         // An open connection could keep the daemon from exiting.
@@ -411,10 +394,10 @@ mod platform {
     }
 
     /// Returns the process that is verified to serve the socket.
-    pub(super) fn server(endpoint: &Endpoint, homes: &[&Utf8Path], home_variable: &str) -> Option<u32> {
+    pub(super) fn server(endpoint: &Endpoint, home: &Utf8Path, home_variable: &str) -> Option<u32> {
         let deadline = deadline_after(PROBE_TIMEOUT);
         let (_connection, listener) = connected(endpoint, deadline).ok()??;
-        let served = SocketQuery { socket: endpoint.path()?, homes, home_variable };
+        let served = SocketQuery { socket: endpoint.path()?, home, home_variable };
         let mut pause = Backoff::new(Duration::from_millis(20));
         loop {
             match served.process(listener) {

@@ -37,20 +37,17 @@ pub struct Suspect {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "evidence", rename_all = "snake_case")]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum Evidence {
     /// The process is a daemon on this directory.
     Serves,
     /// The process has one of the files open.
     HoldsOpen {
-        /// The open file.
         #[serde(serialize_with = "crate::endpoint::lossy")]
         file: PathBuf,
     },
     /// The process is the parent of a daemon on this directory.
-    ParentOf {
-        /// The process ID of the daemon.
-        daemon: u32,
-    },
+    ParentOf { daemon: u32 },
     /// The environment of the process names the directory as a daemon's home: a daemon that it
     /// starts would use it.
     #[serde(rename = "points_there")]
@@ -107,6 +104,7 @@ pub fn suspects(traces: &SuspectSearch<'_>) -> Vec<Suspect> {
 mod platform {
     use super::*;
     use crate::{
+        endpoint::resolved,
         procfs::{self, as_path, has_in_environment},
         serving::names_home,
         stop::{is_same_dir, orphans_of},
@@ -120,6 +118,7 @@ mod platform {
         let daemons: Vec<u32> = found.iter().map(|daemon| daemon.pid).collect();
         let ourselves = std::process::id();
         let ancestors: Vec<u32> = std::iter::once(ourselves).chain(procfs::ancestors(ourselves)).collect();
+        // The kernel names open files without symlinks.
         let files: Vec<PathBuf> = traces.files.iter().map(|file| resolved(file)).collect();
         let others = procfs::all_pids().filter(|pid| *pid != ourselves && !daemons.contains(pid));
         for pid in others {
@@ -154,12 +153,6 @@ mod platform {
     fn is_program(exe: &std::path::Path, name: &str) -> bool {
         let file = exe.file_name().map(|file| file.to_string_lossy());
         file.is_some_and(|file| file.strip_suffix(" (deleted)").unwrap_or(&file) == name)
-    }
-
-    /// Resolves symlinks: the kernel names open files without them.
-    fn resolved(file: &Utf8Path) -> PathBuf {
-        let in_dir = || Some(std::fs::canonicalize(file.parent()?).ok()?.join(file.file_name()?));
-        std::fs::canonicalize(file).ok().or_else(in_dir).unwrap_or_else(|| file.into())
     }
 
     /// Returns the first of the files that the process has open.

@@ -194,7 +194,7 @@ fn client_skips_events_and_rejects_unasked_answers() {
     let twice = Peer::answering(|_| format!("{STATUS}\n{STATUS}\n").into_bytes());
     let mut client = twice.client();
     client.status().unwrap();
-    let error = client.networks_list().unwrap_err();
+    let error = client.config_show().unwrap_err();
     assert!(matches!(error, ControlError::Protocol { .. }), "{error:?}");
     // The client makes a new connection.
     client.status().unwrap();

@@ -9,9 +9,9 @@ use std::{
     path::Path,
 };
 
-use myownllm_durable_fs::quote;
+use myownllm_durable_fs::{Disk as _, RealDisk, quote};
 
-use super::start_obstacle::StartObstacle;
+use super::StartObstacle;
 
 /// The longest first line that Linux reads of a script.
 const FIRST_LINE: usize = 256;
@@ -98,17 +98,8 @@ fn is_program(meta: &std::fs::Metadata) -> bool {
 
 /// True if the administrator has told Linux how to start files of other formats.
 fn has_other_formats() -> bool {
-    #[cfg(target_os = "linux")]
-    return crate::procfs::names_in(Path::new("/proc/sys/fs/binfmt_misc"))
-        .is_some_and(|mut names| names.any(|name| !is_own_file(&name)));
-    #[cfg(not(target_os = "linux"))]
-    false
-}
-
-/// Returns whether a name in the directory of the formats is no format.
-#[cfg(target_os = "linux")]
-fn is_own_file(name: &OsStr) -> bool {
-    [".", "..", "register", "status"].iter().any(|own| name == *own)
+    let formats = RealDisk.list("/proc/sys/fs/binfmt_misc".as_ref()).unwrap_or_default();
+    formats.iter().any(|format| format.name != "register" && format.name != "status")
 }
 
 /// The headers of a program file of Linux.

@@ -118,24 +118,25 @@ pub enum Action {
 }
 
 impl Action {
+    /// Returns the network that is joined or updated.
+    fn config(&self) -> Option<&Value> {
+        match self {
+            Self::Add { config } | Self::Update { config, .. } | Self::Replace { config, .. } => Some(config),
+            Self::Remove { .. } => None,
+        }
+    }
+
     /// Returns the network id, or the name by which the network is left.
     pub fn network_id(&self) -> &str {
         match self {
-            Self::Add { config } | Self::Update { config, .. } | Self::Replace { config, .. } => {
-                string_member(config, "network_id")
-            }
             Self::Remove { network } => network,
+            _ => self.config().map_or("", |config| string_member(config, "network_id")),
         }
     }
 
     /// Returns the label of the network that is joined or updated.
     pub fn label(&self) -> Option<&str> {
-        match self {
-            Self::Add { config } | Self::Update { config, .. } | Self::Replace { config, .. } => {
-                Some(string_member(config, "label")).filter(|label| !label.is_empty())
-            }
-            Self::Remove { .. } => None,
-        }
+        Some(string_member(self.config()?, "label")).filter(|label| !label.is_empty())
     }
 }
 
@@ -176,15 +177,7 @@ pub fn plan(input: &ReconcileInput) -> Plan {
         _ => None,
     });
     // The active network comes first, so its config id is taken when the others are left.
-    let coming: Vec<Value> = steps
-        .iter()
-        .filter_map(|step| match &step.action {
-            Action::Add { config } | Action::Update { config, .. } | Action::Replace { config, .. } => {
-                Some(config.clone())
-            }
-            Action::Remove { .. } => None,
-        })
-        .collect();
+    let coming: Vec<Value> = steps.iter().filter_map(|step| step.action.config().cloned()).collect();
     let mut seen: Vec<&str> = Vec::new();
     for joined in &input.joined {
         if seen.contains(&joined.as_str()) || replaced.as_deref().is_some_and(|id| same(id, joined)) {

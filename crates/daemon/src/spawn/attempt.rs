@@ -10,7 +10,7 @@ use std::{
 use super::{
     child::{ChildCommand, ChildProcess},
     error::CandidateFailure,
-    request::{IsCancelled, SpawnRequest},
+    request::SpawnRequest,
     supervise::{SupervisedChild, new_mark},
 };
 use crate::{
@@ -36,11 +36,10 @@ const LOG_TAIL_LINES: usize = 20;
 
 pub(super) struct Attempt<'a> {
     pub(super) request: &'a SpawnRequest<'a>,
-    pub(super) home: &'a str,
     pub(super) candidate: &'a Candidate,
     pub(super) log_file: &'a File,
     pub(super) log_from: u64,
-    pub(super) is_cancelled: IsCancelled<'a>,
+    pub(super) is_cancelled: &'a dyn Fn() -> bool,
 }
 
 /// A candidate that answered, with the connection over which it answered.
@@ -114,7 +113,7 @@ impl Attempt<'_> {
     fn start(&self, mark: &str) -> io::Result<ChildProcess> {
         let request = self.request;
         let mut environment = request.env.clone();
-        environment.push((request.home_variable.clone(), self.home.into()));
+        environment.push((request.home_variable.clone(), request.home().as_str().into()));
         environment.push((SPAWN_MARK.into(), mark.into()));
         let command = ChildCommand {
             program: &self.candidate.path,
@@ -143,7 +142,7 @@ impl Attempt<'_> {
         let mut was_closed = false;
         let mut backoff = Backoff::new(MAX_READY_BACKOFF);
         loop {
-            if self.is_cancelled.is_some_and(|is_cancelled| is_cancelled()) {
+            if (self.is_cancelled)() {
                 return WaitOutcome::Cancelled;
             }
             if child.has_exited() {
@@ -202,32 +201,11 @@ impl Attempt<'_> {
             Err(_) => return Ok(None),
         };
         let pid = connection.peer().pid;
-        match peer_relation(child, pid) {
-            PeerRelation::Child | PeerRelation::Descendant => child.set_daemon(pid),
-            PeerRelation::Stranger(pid) => {
-                let problem = "it came up while ours was starting".to_owned();
-                return Err(WaitOutcome::Occupied(Probe::Unusable { pid: Some(pid), problem }));
-            }
+        if pid.is_some_and(|pid| pid != child.child.id() && !child.has_started(pid)) {
+            let problem = "it came up while ours was starting".to_owned();
+            return Err(WaitOutcome::Occupied(Probe::Unusable { pid, problem }));
         }
+        child.set_daemon(pid);
         Ok(send_status_request(&mut connection, until).is_ok().then_some(connection))
-    }
-}
-
-/// The relation of the process behind the socket to our child.
-enum PeerRelation {
-    Child,
-    /// Started by the child, or not shown by the system.
-    Descendant,
-    #[cfg_attr(not(unix), allow(dead_code, reason = "Windows does not show which process started another"))]
-    Stranger(u32),
-}
-
-fn peer_relation(child: &SupervisedChild, pid: Option<u32>) -> PeerRelation {
-    match pid {
-        Some(pid) if pid == child.child.id() => PeerRelation::Child,
-        #[cfg(unix)]
-        Some(pid) if !child.has_started(pid) => PeerRelation::Stranger(pid),
-        // On Windows, where a descendant looks like a stranger, the Device ID decides.
-        _ => PeerRelation::Descendant,
     }
 }

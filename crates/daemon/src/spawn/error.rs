@@ -99,21 +99,13 @@ pub enum SpawnError {
     HomeRelative { home: Utf8PathBuf },
     /// The home can neither be read nor created.
     #[error("cannot use the daemon home {home}")]
-    Home {
-        home: Utf8PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Home { home: Utf8PathBuf, source: io::Error },
     /// The facts changed on which the permit stood.
     #[error(transparent)]
     Identity(Box<Refusal>),
     /// The log cannot be created or written: the cause is the home or its disk.
     #[error("cannot write the daemon log {path}")]
-    Log {
-        path: Utf8PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Log { path: Utf8PathBuf, source: io::Error },
     /// The caller cancelled the start.
     #[error("the start of a daemon was broken off")]
     Cancelled,

@@ -7,9 +7,6 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{Candidate, Endpoint, log::log_path, process::HOME_VARIABLE};
 
-/// Returns `true` once the start shall be given up; `None` for never.
-pub(super) type IsCancelled<'a> = Option<&'a dyn Fn() -> bool>;
-
 /// The programs to start, and the home that they shall serve, for which it takes a permit:
 ///
 /// ```compile_fail,E0308

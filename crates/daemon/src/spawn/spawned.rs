@@ -134,9 +134,6 @@ impl Spawned {
 
     /// Returns the exit of the daemon, if it has exited. On Linux this is the exit of the process
     /// that answered, even if a script started it; elsewhere it is the exit of the script.
-    ///
-    /// # Errors
-    /// The system does not report the exit.
     pub fn try_wait(&mut self) -> io::Result<Option<DaemonExit>> {
         self.wait_until(Instant::now())
     }
@@ -144,9 +141,6 @@ impl Spawned {
     /// Waits at most `within` for the exit, as [`Spawned::try_wait`]. On Linux the exit itself ends
     /// the wait. There a signal handler of this program ends it too, with `None`: react to the
     /// signal and call again.
-    ///
-    /// # Errors
-    /// The system does not report the exit.
     pub fn wait_within(&mut self, within: Duration) -> io::Result<Option<DaemonExit>> {
         self.wait_until(deadline_after(within))
     }
@@ -167,9 +161,6 @@ impl Spawned {
 
     /// Ends the daemon with SIGTERM, and with SIGKILL after `grace`. On return it is reaped.
     /// Windows kills at once.
-    ///
-    /// # Errors
-    /// The system denies the signal, or does not report the exit.
     pub fn stop(mut self, grace: Duration) -> io::Result<StopOutcome> {
         self.end(grace)
     }

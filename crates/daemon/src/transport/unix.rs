@@ -14,7 +14,7 @@ use std::{
 };
 
 use interprocess::{local_socket::traits::StreamCommon, os::unix::uds_local_socket};
-use myownllm_paths::camino::Utf8Path;
+use myownllm_paths::{Socket, camino::Utf8Path};
 use rustix::{
     event::PollFlags,
     io::Errno,
@@ -22,9 +22,11 @@ use rustix::{
 };
 
 use super::{Absence, ConnectError, Peer, Transport};
+#[cfg(target_os = "linux")]
+use crate::serving::{has_listener, sole_listener};
 use crate::{
     Endpoint,
-    endpoint::{Address, PATH_LIMIT},
+    endpoint::PATH_LIMIT,
     wait::{Backoff, Polled, poll_until},
 };
 
@@ -39,8 +41,8 @@ struct UnixTransport {
 
 pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn Transport>, ConnectError> {
     let path = match endpoint.address() {
-        Address::Path(path) => path,
-        Address::Pipe(_) => {
+        Socket::Path(path) => path,
+        Socket::Pipe(_) => {
             let source = io::Error::new(io::ErrorKind::Unsupported, "named pipes are for Windows");
             return Err(ConnectError::Failed { source });
         }
@@ -59,7 +61,7 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
             // The queue of connections is full. A blocking `connect` would wait without a bound.
             Err(Errno::AGAIN) => {
                 if Instant::now() >= deadline {
-                    return Err(ConnectError::Full { pid: listener_pid(path) });
+                    return Err(ConnectError::Full { pid: sole_listener(path) });
                 }
                 backoff.wait(deadline);
             }
@@ -97,9 +99,9 @@ fn denied(endpoint: &Endpoint, path: &Utf8Path, source: io::Error) -> ConnectErr
     match has_listener(path) {
         Some(false) => ConnectError::Absent { why: Absence::Abandoned, source },
         Some(true) if !admits(endpoint, file.uid()) => {
-            ConnectError::ForeignOwner { uid: file.uid(), pid: listener_pid(path) }
+            ConnectError::ForeignOwner { uid: file.uid(), pid: sole_listener(path) }
         }
-        Some(true) => ConnectError::Denied { pid: listener_pid(path), source },
+        Some(true) => ConnectError::Denied { pid: sole_listener(path), source },
         None => ConnectError::Failed { source },
     }
 }
@@ -197,27 +199,15 @@ impl Transport for UnixTransport {
     }
 }
 
-/// Returns the process that listens at `path` and accepts no connection, so that no credentials
-/// show it.
-fn listener_pid(path: &Utf8Path) -> Option<u32> {
-    #[cfg(target_os = "linux")]
-    return crate::serving::sole_listener(path);
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = path;
-        None
-    }
+/// Only Linux shows who listens.
+#[cfg(not(target_os = "linux"))]
+fn has_listener(_: &Utf8Path) -> Option<bool> {
+    None
 }
 
-/// Returns whether a process listens at `path`, or `None` if the system does not show it.
-fn has_listener(path: &Utf8Path) -> Option<bool> {
-    #[cfg(target_os = "linux")]
-    return crate::serving::has_listener(path);
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = path;
-        None
-    }
+#[cfg(not(target_os = "linux"))]
+fn sole_listener(_: &Utf8Path) -> Option<u32> {
+    None
 }
 
 #[cfg(test)]

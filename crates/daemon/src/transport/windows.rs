@@ -17,8 +17,10 @@ use interprocess::local_socket::{
     ConnectOptions, GenericNamespaced, Stream, ToNsName, traits::StreamCommon as _,
 };
 
+use myownllm_paths::Socket;
+
 use super::{Absence, ConnectError, Peer, Transport};
-use crate::{Endpoint, endpoint::Address, wait::Backoff};
+use crate::{Endpoint, wait::Backoff};
 
 /// The number of bytes that one read asks for.
 const CHUNK: usize = 64 * 1024;
@@ -40,8 +42,8 @@ struct PipeTransport {
 pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn Transport>, ConnectError> {
     let failed = |source: io::Error| ConnectError::Failed { source };
     let name = match endpoint.address() {
-        Address::Pipe(name) => name.clone(),
-        Address::Path(_) => {
+        Socket::Pipe(name) => name.clone(),
+        Socket::Path(_) => {
             return Err(failed(io::Error::new(io::ErrorKind::Unsupported, "socket files are for Unix")));
         }
     };
