@@ -241,33 +241,34 @@ pub fn attach(targets: &[Target], answer_within: Duration) -> (Detection, Option
 
 /// Decides from earlier probes, one for each target, by the rules of [`detect`].
 #[must_use]
-pub fn decide(looked: &[(Target, Probe)]) -> Decision {
-    let targets: Vec<Target> = looked.iter().map(|(target, _)| target.clone()).collect();
-    let mut look = |target: &Target| {
-        let found = looked.iter().find(|(other, _)| other.endpoint.is_same_place(&target.endpoint));
-        let unseen = || Probe::Unknown { problem: "not looked at".to_owned() };
-        (found.map_or_else(unseen, |(_, probe)| probe.clone()), None::<()>)
+pub fn decide(probes: &[(Target, Probe)]) -> Decision {
+    let targets: Vec<Target> = probes.iter().map(|(target, _)| target.clone()).collect();
+    let mut earlier_probe = |target: &Target| {
+        let found = probes.iter().find(|(other, _)| other.endpoint.is_same_place(&target.endpoint));
+        let missing = || Probe::Unknown { problem: "not looked at".to_owned() };
+        (found.map_or_else(missing, |(_, probe)| probe.clone()), None::<()>)
     };
-    detect_with(&targets, &mut look).0.decision
+    detect_with(&targets, &mut earlier_probe).0.decision
 }
 
-/// Detects with the probe function `look`. Its second value is returned for the chosen daemon.
+/// Detects with a probe function. Returns the connection to the chosen daemon, if the function
+/// returned one.
 fn detect_with<C>(
     targets: &[Target],
-    look: &mut dyn FnMut(&Target) -> (Probe, Option<C>),
+    probe_target: &mut dyn FnMut(&Target) -> (Probe, Option<C>),
 ) -> (Detection, Option<C>) {
     let mut attempts: Vec<Attempt> = Vec::new();
-    let mut brought: Vec<(Endpoint, C)> = Vec::new();
+    let mut connections: Vec<(Endpoint, C)> = Vec::new();
     let mut refusals: Vec<(Role, Refusal)> = Vec::new();
     for target in targets {
-        let seen = attempts.iter().find(|attempt| attempt.endpoint.is_same_place(&target.endpoint));
-        let attempt = match seen {
+        let earlier = attempts.iter().find(|attempt| attempt.endpoint.is_same_place(&target.endpoint));
+        let attempt = match earlier {
             // One address of several targets is probed once.
             Some(attempt) => Attempt { role: target.role, ..attempt.clone() },
             None => {
                 let began = Instant::now();
-                let (probe, with) = look(target);
-                brought.extend(with.map(|with| (target.endpoint.clone(), with)));
+                let (probe, connection) = probe_target(target);
+                connections.extend(connection.map(|connection| (target.endpoint.clone(), connection)));
                 Attempt::new(target.role, target.endpoint.clone(), probe, began.elapsed())
             }
         };
@@ -275,9 +276,9 @@ fn detect_with<C>(
         match judge(target, targets, attempt.probe) {
             Judgement::Use { role, status, pid, rule } => {
                 let endpoint = target.endpoint.clone();
-                let with = brought.into_iter().find(|(place, _)| place.is_same_place(&endpoint));
+                let chosen = connections.into_iter().find(|(other, _)| other.is_same_place(&endpoint));
                 let decision = Decision::Attach { role, endpoint, status, pid, rule };
-                return (Detection { attempts, decision }, with.map(|(_, with)| with));
+                return (Detection { attempts, decision }, chosen.map(|(_, connection)| connection));
             }
             Judgement::Absent => {}
             Judgement::Blocked(refusal) => refusals.push((target.role, refusal)),
@@ -374,21 +375,19 @@ mod tests {
         ]
     }
 
-    fn seen_by(targets: &[Target], look: &mut dyn FnMut(&Target) -> Probe) -> Detection {
-        let (found, with) = detect_with(targets, &mut |target| {
-            let with = target.endpoint.clone();
-            (look(target), Some(with))
-        });
+    fn detected(targets: &[Target], probe_target: &mut dyn FnMut(&Target) -> Probe) -> Detection {
+        let (found, connection) =
+            detect_with(targets, &mut |target| (probe_target(target), Some(target.endpoint.clone())));
         let used = match &found.decision {
             Decision::Attach { endpoint, .. } => Some(endpoint.clone()),
             _ => None,
         };
-        assert_eq!(with, used, "what comes back is that of the daemon which is used");
+        assert_eq!(connection, used, "the connection leads to the chosen daemon");
         found
     }
 
     fn decide(shared: Probe, own: Probe) -> Detection {
-        seen_by(&two(), &mut |target| match target.role {
+        detected(&two(), &mut |target| match target.role {
             Role::Shared => shared.clone(),
             Role::Own => own.clone(),
         })
@@ -459,19 +458,19 @@ mod tests {
         let targets =
             [Target::shared(pipe()), Target::own(pipe(), Expected::key(&format!("{OWN_KEY}-2EA55")))];
         let mut asked = 0;
-        let own = seen_by(&targets, &mut |_| {
+        let own = detected(&targets, &mut |_| {
             asked += 1;
             answered(OWN_KEY)
         });
         assert!(matches!(own.decision, Decision::Attach { role: Role::Own, rule: Rule::ToldByKey, .. }));
-        let shared = seen_by(&targets, &mut |_| answered("zzz-00000"));
+        let shared = detected(&targets, &mut |_| answered("zzz-00000"));
         assert!(matches!(shared.decision, Decision::Attach { role: Role::Shared, .. }));
-        let mut looks = 0;
-        let nobody = seen_by(&targets, &mut |_| {
-            looks += 1;
+        let mut probes = 0;
+        let nobody = detected(&targets, &mut |_| {
+            probes += 1;
             absent()
         });
-        assert_eq!((nobody.decision, looks, asked), (Decision::Spawn, 1, 1));
+        assert_eq!((nobody.decision, probes, asked), (Decision::Spawn, 1, 1));
     }
 
     #[test]
@@ -484,7 +483,7 @@ mod tests {
 
     #[test]
     fn detection_can_be_serialised() {
-        let found = seen_by(&[Target::shared(Endpoint::unix("/h/x"))], &mut |_| busy());
+        let found = detected(&[Target::shared(Endpoint::unix("/h/x"))], &mut |_| busy());
         let json = serde_json::to_value(&found).unwrap();
         assert_eq!(json["decision"]["refusal"], "busy");
         assert_eq!(json["attempts"][0]["probe"]["found"], "busy");
