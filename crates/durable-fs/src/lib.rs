@@ -32,8 +32,8 @@ pub use rename::rename_or_link;
 pub use runner::Runner;
 pub use temp::{temp_name, with_temp};
 pub use transfer::{
-    FileMove, MoveKind, MoveMethod, PendingRemoval, Published, Removal, RemovalOutcome, SyncFailed, Transfer,
-    TransferProgress, is_second_copy,
+    FileMove, MoveKind, PendingRemoval, Published, Removal, RemovalOutcome, SyncFailed, Transfer,
+    TransferMethod, TransferProgress, is_second_copy,
 };
 
 /// The prefix of the names of our temporary files.

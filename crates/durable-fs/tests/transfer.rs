@@ -8,8 +8,8 @@ use std::{
 };
 
 use myownllm_durable_fs::{
-    Disk, FileMove, LockedDir, MoveKind, MoveMethod, Op, Published, Removal, RemovalOutcome, SyncFailed,
-    Transfer,
+    Disk, FileMove, LockedDir, MoveKind, Op, Published, Removal, RemovalOutcome, SyncFailed, Transfer,
+    TransferMethod,
     sim::{Fault, SimDisk},
 };
 use rstest::rstest;
@@ -36,7 +36,7 @@ fn lock(disk: &SimDisk) -> LockedDir {
 
 fn file() -> FileMove {
     let (from, to) = (PathBuf::from(FROM), PathBuf::from(TO));
-    FileMove { from, to, kind: MoveKind::File, private: false, aside: false }
+    FileMove { from, to, kind: MoveKind::File, copy_is_private: false, is_set_aside: false }
 }
 
 /// Moves the file as a caller does: publish, sync, remove. Returns both outcomes.
@@ -56,13 +56,13 @@ fn moved(lock: &LockedDir) -> Result<(Published, Option<RemovalOutcome>), SyncFa
 
 #[rstest]
 #[case::rename(false, &[], None)]
-#[case::hard_link(false, &[Op::RenameNoReplace], Some(MoveMethod::Link))]
-#[case::copy(true, &[], Some(MoveMethod::Copy))]
-#[case::copy_without_exclusive_rename(true, &[Op::RenameNoReplace], Some(MoveMethod::Copy))]
+#[case::hard_link(false, &[Op::RenameNoReplace], Some(TransferMethod::Link))]
+#[case::copy(true, &[], Some(TransferMethod::Copy))]
+#[case::copy_without_exclusive_rename(true, &[Op::RenameNoReplace], Some(TransferMethod::Copy))]
 fn file_moves_by_the_best_means_and_is_never_lost(
     #[case] mounted: bool,
     #[case] refused: &[Op],
-    #[case] wanted: Option<MoveMethod>,
+    #[case] wanted: Option<TransferMethod>,
 ) {
     for number in 0.. {
         let disk = home(mounted);
@@ -123,7 +123,7 @@ fn file_that_cannot_be_made_private_is_not_set_aside() {
     let mut published = Vec::new();
     let lock = lock(&disk);
     let transfer = Transfer::new(&lock, None, &|bytes| !bytes.is_empty(), &|_| {});
-    let files = vec![FileMove { aside: true, ..file() }];
+    let files = vec![FileMove { is_set_aside: true, ..file() }];
     transfer.publish(files, &mut published).expect("published");
     assert!(matches!(&published[..], [(_, Published::Failed(_))]), "{published:?}");
     assert_eq!(disk.content(FROM).as_deref(), Some(&b"{}"[..]));

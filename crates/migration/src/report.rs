@@ -31,13 +31,13 @@ pub enum MoveMethod {
     Relink,
 }
 
-impl From<durable_fs::MoveMethod> for MoveMethod {
-    fn from(method: durable_fs::MoveMethod) -> Self {
+impl From<durable_fs::TransferMethod> for MoveMethod {
+    fn from(method: durable_fs::TransferMethod) -> Self {
         match method {
-            durable_fs::MoveMethod::Rename => Self::Rename,
-            durable_fs::MoveMethod::Link => Self::Link,
-            durable_fs::MoveMethod::Copy => Self::Copy,
-            durable_fs::MoveMethod::Relink => Self::Relink,
+            durable_fs::TransferMethod::Rename => Self::Rename,
+            durable_fs::TransferMethod::Link => Self::Link,
+            durable_fs::TransferMethod::Copy => Self::Copy,
+            durable_fs::TransferMethod::Relink => Self::Relink,
         }
     }
 }

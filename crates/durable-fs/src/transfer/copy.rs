@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    FileMove, MoveKind, MoveMethod, PendingRemoval, Published, SyncFailed, Transfer, TransferProgress,
-    at_rest::not_at_rest, parallel::each, parent,
+    FileMove, MoveKind, PendingRemoval, Published, SyncFailed, Transfer, TransferMethod, TransferProgress,
+    at_rest::not_at_rest, parallel::map_parallel, parent,
 };
 use crate::{Disk, DiskError, rename::Named, with_temp};
 
@@ -65,11 +65,11 @@ impl Transfer<'_> {
             let complete = super::at_rest::is_complete(disk, judge, &file.from);
             (file, complete)
         };
-        let files = each(disk, files, look_at, |_| {});
+        let files = map_parallel(disk, files, look_at, |_| {});
         let looked = files.iter().map(|(file, complete)| (file.from.as_path(), *complete));
         let restless = not_at_rest(disk, judge, looked);
         let copy_one = |(file, _): (FileMove, bool)| {
-            let mode = file.private.then_some(0o600);
+            let mode = file.copy_is_private.then_some(0o600);
             let copy = match restless.contains(&file.from) {
                 true => Ok(None),
                 false => with_temp(&parent(&file.to), |temp| disk.copy_new(&file.from, temp, mode)).map(Some),
@@ -77,7 +77,7 @@ impl Transfer<'_> {
             (file, copy)
         };
         let on_progress = self.on_progress;
-        let tried = each(disk, files, copy_one, |more| on_progress(TransferProgress::Files(more)));
+        let tried = map_parallel(disk, files, copy_one, |more| on_progress(TransferProgress::Files(more)));
         let mut copied = Vec::with_capacity(tried.len());
         for (file, copy) in tried {
             let outcome = match copy {
@@ -101,7 +101,7 @@ impl Transfer<'_> {
     fn sync_temporaries(&self, copied: &[Copied]) -> Result<(), SyncFailed> {
         // Syncs a private copy by itself too, in case a sync of the whole file system does not
         // reach it: it may be an identity file.
-        for (file, temp) in copied.iter().filter(|(file, _)| file.private) {
+        for (file, temp) in copied.iter().filter(|(file, _)| file.copy_is_private) {
             let failed = |source| SyncFailed { path: file.to.clone(), source };
             self.disk.sync_file(temp).map_err(failed)?;
         }
@@ -124,12 +124,12 @@ impl Transfer<'_> {
             let named = matches!(same, Ok(true)).then(|| renamer.name(&temp, &file.to));
             (file, temp, same, named)
         };
-        let told = self.phase(copied.len(), |done, total| TransferProgress::Comparing { done, total });
-        for (file, temp, same, named) in each(disk, copied, name_one, told) {
+        let on_compared = self.phase(copied.len(), |done, total| TransferProgress::Comparing { done, total });
+        for (file, temp, same, named) in map_parallel(disk, copied, name_one, on_compared) {
             let outcome = match (same, named) {
                 (_, Some(Ok(named))) => {
                     let second = (named == Named::Linked).then(|| temp.clone());
-                    Published::SourceRemains(PendingRemoval::of(&file, Some(MoveMethod::Copy), second))
+                    Published::SourceRemains(PendingRemoval::of(&file, Some(TransferMethod::Copy), second))
                 }
                 (_, Some(Err(error))) => {
                     // The temporary name is not needed, whether the call took effect or not.

@@ -33,9 +33,9 @@ pub struct FileMove {
     /// What moves.
     pub kind: MoveKind,
     /// True if a copy gets mode 0600, whatever the mode of the source.
-    pub private: bool,
+    pub copy_is_private: bool,
     /// True if the file is set aside: its mode becomes 0600 before it moves.
-    pub aside: bool,
+    pub is_set_aside: bool,
 }
 
 /// What moves.
@@ -51,7 +51,7 @@ pub enum MoveKind {
 
 /// The means by which a file got its new name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MoveMethod {
+pub enum TransferMethod {
     /// An exclusive rename.
     Rename,
     /// A hard link; the old name is removed later.
@@ -70,27 +70,28 @@ pub struct PendingRemoval {
     /// The file that stays.
     pub to: PathBuf,
     /// The target, if the source is a symlink.
-    pub link: Option<PathBuf>,
+    pub symlink_target: Option<PathBuf>,
     /// The means by which this move made the file at the destination; `None` if it was there.
-    pub method: Option<MoveMethod>,
+    pub method: Option<TransferMethod>,
     /// True if the file is set aside.
-    pub aside: bool,
+    pub is_set_aside: bool,
     /// A second name of `to` in its directory, which must be removed first.
     temp: Option<PathBuf>,
 }
 
 impl PendingRemoval {
     /// Creates the removal of a source that is at the destination already.
-    pub fn identical(from: PathBuf, to: PathBuf, link: Option<PathBuf>) -> Self {
-        Self { from, to, link, method: None, aside: false, temp: None }
+    pub fn identical(from: PathBuf, to: PathBuf, symlink_target: Option<PathBuf>) -> Self {
+        Self { from, to, symlink_target, method: None, is_set_aside: false, temp: None }
     }
 
-    fn of(file: &FileMove, method: Option<MoveMethod>, temp: Option<PathBuf>) -> Self {
-        let link = match &file.kind {
+    fn of(file: &FileMove, method: Option<TransferMethod>, temp: Option<PathBuf>) -> Self {
+        let symlink_target = match &file.kind {
             MoveKind::Symlink { old_target, .. } => Some(old_target.clone()),
             MoveKind::File => None,
         };
-        Self { from: file.from.clone(), to: file.to.clone(), link, method, aside: file.aside, temp }
+        let (from, to, is_set_aside) = (file.from.clone(), file.to.clone(), file.is_set_aside);
+        Self { from, to, symlink_target, method, is_set_aside, temp }
     }
 }
 
@@ -236,16 +237,16 @@ impl<'a> Transfer<'a> {
         }
         (self.on_progress)(TransferProgress::Syncing);
         let mut seen = BTreeSet::new();
-        let mut each = false;
+        let mut sync_each = false;
         for &dir in &dirs {
             let failed = |source| SyncFailed { path: dir.clone(), source };
             let device = self.disk.stat_follow(dir).map_err(failed)?.id.map(|id| id.dev);
             if device.is_none_or(|device| seen.insert(device)) {
                 let failed = |source| SyncFailed { path: dir.clone(), source };
-                each |= self.disk.sync_fs(dir).map_err(failed)? == SyncFs::Nothing;
+                sync_each |= self.disk.sync_fs(dir).map_err(failed)? == SyncFs::Nothing;
             }
         }
-        if each {
+        if sync_each {
             for file in files(self.disk) {
                 self.disk.sync_file(&file).map_err(|source| SyncFailed { path: file, source })?;
             }
@@ -288,25 +289,25 @@ impl<'a> Transfer<'a> {
         let _open = self.keep_open(&dirs_of(files.iter().flat_map(|file| [file.from.as_path(), &file.to])));
         let mut copies = Vec::new();
         // The pairs of directories between which the kernel renames nothing.
-        let mut across: BTreeSet<(PathBuf, PathBuf)> = BTreeSet::new();
+        let mut cross_device_pairs: BTreeSet<(PathBuf, PathBuf)> = BTreeSet::new();
         for file in files {
-            if file.aside
+            if file.is_set_aside
                 && let Err(error) = self.make_private(&file.from)
             {
                 published.push((file, Published::Failed(error)));
                 continue;
             }
-            let relinks =
+            let changes_target =
                 matches!(&file.kind, MoveKind::Symlink { old_target, target } if old_target != target);
             let pair = (parent(&file.from), parent(&file.to));
-            if !relinks && across.contains(&pair) {
+            if !changes_target && cross_device_pairs.contains(&pair) {
                 copies.push(file);
                 continue;
             }
-            let outcome = if relinks { self.relink(&file) } else { self.rename(&file) };
+            let outcome = if changes_target { self.relink(&file) } else { self.rename(&file) };
             match outcome {
-                Published::Failed(error) if error.is_cross_device() && !relinks => {
-                    across.insert(pair);
+                Published::Failed(error) if error.is_cross_device() && !changes_target => {
+                    cross_device_pairs.insert(pair);
                     copies.push(file);
                     continue;
                 }
@@ -357,7 +358,7 @@ impl<'a> Transfer<'a> {
         match self.renamer.name(&file.from, &file.to) {
             Ok(Named::Renamed) => Published::Renamed,
             Ok(Named::Linked) => {
-                Published::SourceRemains(PendingRemoval::of(file, Some(MoveMethod::Link), None))
+                Published::SourceRemains(PendingRemoval::of(file, Some(TransferMethod::Link), None))
             }
             Err(error) if error.is_no_exclusive_rename() => Published::Unsupported(error),
             Err(error) if error.is_cross_device() => Published::Failed(error),
@@ -434,7 +435,7 @@ impl<'a> Transfer<'a> {
             })
         });
         match result {
-            Ok(_) => Published::SourceRemains(PendingRemoval::of(file, Some(MoveMethod::Relink), None)),
+            Ok(_) => Published::SourceRemains(PendingRemoval::of(file, Some(TransferMethod::Relink), None)),
             Err(error) if error.is_already_exists() => self.taken(file),
             Err(error) if error.is_no_exclusive_rename() => Published::Unsupported(error),
             Err(error) => Published::Failed(error),

@@ -16,27 +16,27 @@ use crate::Disk;
 const FILES_A_THREAD: usize = 16;
 
 /// Does the work for each item, on as many threads as the disk suggests, and returns the results in
-/// the order of the items. Calls `told` on the caller's thread with the number of further items
+/// the order of the items. Calls `on_done` on the caller's thread with the number of further items
 /// that are done.
 ///
 /// Neighbouring items usually lie in one directory, and the kernel makes changes of one directory
 /// one at a time. So the caller begins with the first item, and all other threads with the last.
-pub(super) fn each<T: Send, A: Send>(
+pub(super) fn map_parallel<T: Send, A: Send>(
     disk: &dyn Disk,
     items: Vec<T>,
     work: impl Fn(T) -> A + Sync,
-    told: impl FnMut(usize),
+    on_done: impl FnMut(usize),
 ) -> Vec<A> {
     let most = items.len() / FILES_A_THREAD;
     let threads = if most > 1 { disk.threads().min(most) } else { 1 };
-    share(threads, items, work, told)
+    share(threads, items, work, on_done)
 }
 
 fn share<T: Send, A: Send>(
     threads: usize,
     items: Vec<T>,
     work: impl Fn(T) -> A + Sync,
-    mut told: impl FnMut(usize),
+    mut on_done: impl FnMut(usize),
 ) -> Vec<A> {
     let todo = Mutex::new(items.into_iter().enumerate().collect::<VecDeque<_>>());
     // Each closure returns only the item and releases the lock, so no thread works with the lock
@@ -57,12 +57,12 @@ fn share<T: Send, A: Send>(
         let mut answers = Vec::new();
         while let Some(item) = first() {
             answers.push(answer(item));
-            told(done.swap(0, Ordering::Relaxed));
+            on_done(done.swap(0, Ordering::Relaxed));
         }
         for helper in helpers {
             answers.extend(helper.join().unwrap_or_else(|panic| resume_unwind(panic)));
         }
-        told(done.swap(0, Ordering::Relaxed));
+        on_done(done.swap(0, Ordering::Relaxed));
         answers
     });
     answers.sort_unstable_by_key(|&(place, _)| place);
@@ -97,10 +97,10 @@ mod tests {
     #[test]
     fn each_item_is_done_once_and_answered_in_its_place() {
         for threads in 1..5 {
-            let mut told = 0;
-            let answers = share(threads, (0..1000).collect(), |n: usize| 2 * n, |more| told += more);
+            let mut on_done = 0;
+            let answers = share(threads, (0..1000).collect(), |n: usize| 2 * n, |more| on_done += more);
             assert_eq!(answers, (0..1000).map(|n| 2 * n).collect::<Vec<_>>());
-            assert_eq!(told, 1000);
+            assert_eq!(on_done, 1000);
             assert!(share(threads, Vec::new(), |n: usize| n, |_| {}).is_empty());
         }
     }

@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::{
-    MoveMethod, PendingRemoval, Removal, RemovalOutcome, SyncFailed, Transfer, TransferProgress,
+    PendingRemoval, Removal, RemovalOutcome, SyncFailed, Transfer, TransferMethod, TransferProgress,
     at_rest::{is_complete, not_at_rest},
     dirs_of,
-    parallel::each,
+    parallel::map_parallel,
     parent,
 };
 use crate::{Disk, DiskError, LockedDir, Metadata, Op, QUARANTINE_DIR, ensure_private_dir};
@@ -136,16 +136,16 @@ impl Transfer<'_> {
             quarantines.push(quarantine);
         }
         let targets = dirs_of(sources.iter().map(|(item, _)| item.to.as_path()));
-        let aside =
+        let dirs =
             quarantines.iter().flat_map(|quarantine| [quarantine.parent(), Some(quarantine)]).flatten();
-        let _open = self.keep_open(&aside.chain(targets).collect::<Vec<_>>());
+        let _open = self.keep_open(&dirs.chain(targets).collect::<Vec<_>>());
         let judge = self.is_complete;
         let check_one = |(item, quarantined): (PendingRemoval, PathBuf)| {
-            let complete = || item.link.is_some() || is_complete(disk, judge, &quarantined);
+            let complete = || item.symlink_target.is_some() || is_complete(disk, judge, &quarantined);
             let checked = check(disk, &item, &quarantined, complete);
             (item, quarantined, checked)
         };
-        let checked = each(disk, sources, check_one, |_| {});
+        let checked = map_parallel(disk, sources, check_one, |_| {});
         let in_use = self.in_use(&checked);
         let remove_one = |(item, quarantined, checked): (PendingRemoval, PathBuf, Checked)| {
             let ended = match checked {
@@ -159,7 +159,7 @@ impl Transfer<'_> {
         };
         let mut restored = BTreeSet::new();
         let on_removed = self.phase(checked.len(), |done, total| TransferProgress::Removing { done, total });
-        for (item, quarantined, ended) in each(disk, checked, remove_one, on_removed) {
+        for (item, quarantined, ended) in map_parallel(disk, checked, remove_one, on_removed) {
             if ended.stays.is_some() {
                 restored.insert(parent(&item.from));
             }
@@ -185,7 +185,7 @@ impl Transfer<'_> {
             // not lost.
             let is_second_name =
                 || seen.links > 1 && disk.stat(&item.to).is_ok_and(|there| there.is_same_file(seen));
-            (item.link.is_none() && !is_second_name()).then_some((quarantined.as_path(), *complete))
+            (item.symlink_target.is_none() && !is_second_name()).then_some((quarantined.as_path(), *complete))
         });
         let (files, complete): (Vec<_>, Vec<_>) = asked.unzip();
         if files.is_empty() {
@@ -256,10 +256,11 @@ fn remove(
         (now.len, now.modified) == (seen.len, seen.modified)
             && seen.changed.seconds - seen.modified.seconds > TIMESTAMP_STEP
     };
-    let may_go = disk.stat(quarantined).and_then(|now| match item.link.is_some() || is_as_seen(&now) {
-        true => Ok(Some(lost)),
-        false => verify_removable(disk, item, quarantined),
-    });
+    let may_go =
+        disk.stat(quarantined).and_then(|now| match item.symlink_target.is_some() || is_as_seen(&now) {
+            true => Ok(Some(lost)),
+            false => verify_removable(disk, item, quarantined),
+        });
     match may_go {
         Ok(Some(lost)) => match disk.unlink(quarantined) {
             Ok(()) => EndedRemoval::ended(RemovalOutcome::Removed { lost }),
@@ -302,11 +303,11 @@ fn verify_removable(
     quarantined: &Path,
 ) -> Result<Option<Vec<String>>, DiskError> {
     let nothing_lost = |may_go: bool| Ok(may_go.then(Vec::new));
-    if let Some(target) = &item.link {
+    if let Some(target) = &item.symlink_target {
         return nothing_lost(disk.stat(&item.to).is_ok() && disk.read_link(quarantined)? == *target);
     }
     let compare = || disk.missing_xattrs(quarantined, &item.to);
-    if item.method == Some(MoveMethod::Copy)
+    if item.method == Some(TransferMethod::Copy)
         && let Ok(missing) = compare()
     {
         // The copy is a separate file, so no further check is needed. If the two cannot be

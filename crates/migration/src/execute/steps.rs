@@ -101,7 +101,7 @@ fn ours_in(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, DiskError> {
 /// the files that got their name at the destination now, and the files that were there already and
 /// replace a source that is removed next, whoever wrote them.
 fn published_files(disk: &dyn Disk, pending: &[PendingRemoval], steps: &[Step]) -> Vec<PathBuf> {
-    let published = pending.iter().filter(|item| item.link.is_none()).map(|item| item.to.clone());
+    let published = pending.iter().filter(|item| item.symlink_target.is_none()).map(|item| item.to.clone());
     let identical = steps.iter().filter_map(|step| match step {
         Step::RemoveIdentical { destination, .. } => {
             disk.stat(destination).is_ok_and(|there| there.is_file()).then(|| destination.clone())
@@ -264,8 +264,8 @@ impl Executor<'_> {
             from: from.to_owned(),
             to: to.to_owned(),
             kind,
-            private: self.is_private(to),
-            aside: false,
+            copy_is_private: self.is_private(to),
+            is_set_aside: false,
         }
     }
 
@@ -288,7 +288,7 @@ impl Executor<'_> {
                 }
                 Step::SetAside { from, to, symlink } => {
                     let file = self.file_move(from, to, symlink.as_ref());
-                    files.push(FileMove { aside: true, private: true, ..file });
+                    files.push(FileMove { is_set_aside: true, copy_is_private: true, ..file });
                 }
                 Step::RemoveIdentical { source, destination, link } => {
                     (self.on_progress)(TransferProgress::Files(1));
@@ -393,7 +393,7 @@ impl Executor<'_> {
             match outcome {
                 Published::Renamed => {
                     self.touched = true;
-                    self.moved(file.from, file.to, MoveMethod::Rename, file.aside);
+                    self.moved(file.from, file.to, MoveMethod::Rename, file.is_set_aside);
                 }
                 Published::SourceRemains(item) => pending.push(item),
                 Published::Taken => {
@@ -428,7 +428,7 @@ impl Executor<'_> {
                         self.report.attributes_lost.push(lost);
                     }
                     match item.method {
-                        Some(method) => self.moved(item.from, item.to, method.into(), item.aside),
+                        Some(method) => self.moved(item.from, item.to, method.into(), item.is_set_aside),
                         None => self.report.identical_removed.push(item.from),
                     }
                 }
