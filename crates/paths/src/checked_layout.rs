@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
-use crate::error::{LEADS_OUT, LEADS_TO_ANOTHER};
+use crate::error::HomeRelation;
 use crate::spelling::{inside, is_same, is_same_or_inside, normalize_lexically};
 use crate::{FileInfo, Kind, Layout, Lookup, PathsError, Platform, Rule};
 
@@ -40,11 +40,14 @@ impl CheckedLayout {
         match check_homes(&layout.app_home, &layout.daemon_home, lookup, ignore_case) {
             Ok(true) => {}
             Ok(false) => refuse_home_by_content(&layout, lookup)?,
-            Err(PathsError::Overlap { app_home, daemon_home, relation: LEADS_OUT, really: Some(real) })
-                if is_of_another_daemon(&layout, &real, lookup) =>
-            {
-                let (relation, really) = (LEADS_TO_ANOTHER, Some(real));
-                return Err(PathsError::Overlap { app_home, daemon_home, relation, really });
+            Err(PathsError::Overlap {
+                app_home,
+                daemon_home,
+                relation: HomeRelation::Outside,
+                canonical_home: Some(target),
+            }) if is_of_another_daemon(&layout, &target, lookup) => {
+                let (relation, canonical_home) = (HomeRelation::OtherDaemon, Some(target));
+                return Err(PathsError::Overlap { app_home, daemon_home, relation, canonical_home });
             }
             Err(error) => return Err(error),
         }
@@ -61,12 +64,14 @@ impl CheckedLayout {
         }
         // If `~/.myownmesh` is a symlink to the app's home (or the reverse), the two daemons share
         // one directory: a move would take the stand-alone daemon's identity file away from it.
-        if let Ok(Some(really)) = same_directory(&layout.shared_home, &layout.app_home, lookup, ignore_case) {
+        if let Ok(Some(directory)) =
+            same_directory(&layout.shared_home, &layout.app_home, lookup, ignore_case)
+        {
             return Err(PathsError::Overlap {
                 app_home: layout.app_home,
                 daemon_home: layout.shared_home,
-                relation: "is the same directory as",
-                really: Some(really),
+                relation: HomeRelation::Same,
+                canonical_home: Some(directory),
             });
         }
         Ok(Self(layout))
@@ -115,19 +120,20 @@ pub fn check_overlap(
 /// Returns true if a directory outside of the app's home is the home of another daemon: the
 /// stand-alone one's, another app's by its name, or one in which a daemon listens. A copy of its
 /// identity file would let two daemons appear as one device.
-fn is_of_another_daemon(layout: &Layout, real: &Path, lookup: &dyn Lookup) -> bool {
+fn is_of_another_daemon(layout: &Layout, directory: &Path, lookup: &dyn Lookup) -> bool {
     let ignore_case = layout.platform.usually_ignores_case();
     let app = &layout.app;
     let shared = [layout.shared_home.clone(), inside(&layout.user_home, &app.shared_dir)];
     let is_shared = |home: &Utf8PathBuf| {
-        canonicalize_allow_missing(home, lookup).is_ok_and(|home| is_same_or_inside(real, &home, ignore_case))
+        canonicalize_allow_missing(home, lookup)
+            .is_ok_and(|home| is_same_or_inside(directory, &home, ignore_case))
     };
-    let above = real.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-    let is_other_app = real.file_name().is_some_and(|name| *name == *app.daemon_dir)
+    let above = directory.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    let is_other_app = directory.file_name().is_some_and(|name| *name == *app.daemon_dir)
         && above.starts_with('.')
         && *above != *app.app_dir;
     #[cfg(unix)]
-    let listens = std::os::unix::net::UnixStream::connect(real.join(&*app.daemon_files.socket)).is_ok();
+    let listens = std::os::unix::net::UnixStream::connect(directory.join(&*app.daemon_files.socket)).is_ok();
     #[cfg(not(unix))]
     let listens = false;
     shared.iter().any(is_shared) || is_other_app || listens
@@ -220,8 +226,9 @@ fn check_homes(
     lookup: &dyn Lookup,
     ignore_case: bool,
 ) -> Result<bool, PathsError> {
-    let refuse = |relation, really| {
-        Err(PathsError::Overlap { app_home: app.into(), daemon_home: daemon.into(), relation, really })
+    let refuse = |relation, canonical_home| {
+        let (app_home, daemon_home) = (app.into(), daemon.into());
+        Err(PathsError::Overlap { app_home, daemon_home, relation, canonical_home })
     };
     // Looks at each name from the app's home down to the daemon's, if the spelling is plain. Only a
     // symlink, or another spelling, makes the real paths necessary.
@@ -233,7 +240,7 @@ fn check_homes(
         let above = || path.ancestors().skip(1).find_map(|above| lookup.stat_follow(above.as_ref()).ok());
         cfg!(windows) && above().is_some_and(|file_info| file_info.kind != Kind::Dir)
     };
-    let mut by_spelling = plain_names.is_some();
+    let mut names_suffice = plain_names.is_some();
     let mut exists = true;
     let mut id = None;
     let mut at = app.to_path_buf();
@@ -241,7 +248,7 @@ fn check_homes(
         at.push(name);
         match lookup.stat(at.as_ref()) {
             Ok(FileInfo { kind: Kind::Dir, id: seen }) => id = seen,
-            Ok(FileInfo { kind: Kind::Symlink, .. }) => by_spelling = false,
+            Ok(FileInfo { kind: Kind::Symlink, .. }) => names_suffice = false,
             Ok(_) => return not_a_directory(daemon, &at, "not a directory"),
             Err(error) if error.kind() == ErrorKind::NotFound && !is_below_a_file(&at) => exists = false,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
@@ -251,22 +258,22 @@ fn check_homes(
             }
             Err(source) => return Err(PathsError::Lookup { path: at.into(), source }),
         }
-        if !exists || !by_spelling {
+        if !exists || !names_suffice {
             break;
         }
     }
-    if !by_spelling {
+    if !names_suffice {
         let real_app = canonicalize_allow_missing(app, lookup)?;
         let real_daemon = canonicalize_allow_missing(daemon, lookup)?;
-        let really = (real_daemon != normalize_lexically(daemon.as_std_path())).then(|| real_daemon.clone());
+        let target = (real_daemon != normalize_lexically(daemon.as_std_path())).then(|| real_daemon.clone());
         if is_same(&real_daemon, &real_app, ignore_case) {
-            return refuse("is the same directory as", really);
+            return refuse(HomeRelation::Same, target);
         }
         if is_same_or_inside(&real_app, &real_daemon, ignore_case) {
-            return refuse("lies above", really);
+            return refuse(HomeRelation::Above, target);
         }
         if !is_same_or_inside(&real_daemon, &real_app, ignore_case) {
-            return refuse(LEADS_OUT, really);
+            return refuse(HomeRelation::Outside, target);
         }
         match lookup.stat_follow(daemon.as_ref()) {
             Ok(FileInfo { kind: Kind::Dir, id: seen }) => {
@@ -291,7 +298,7 @@ fn check_homes(
     let Some(id) = id else { return Ok(true) };
     for above in app.ancestors() {
         if id_of(above, lookup)? == Some(id) {
-            let relation = if above == app { "is the same directory as" } else { "lies above" };
+            let relation = if above == app { HomeRelation::Same } else { HomeRelation::Above };
             return refuse(relation, (above != app).then(|| above.into()));
         }
     }

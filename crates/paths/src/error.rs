@@ -38,13 +38,13 @@ pub enum PathsError {
     #[error(
         "cannot use the daemon home {daemon_home}: it {relation} the app's home {app_home}{}; the daemon \
          rewrites the config.json of its directory, so it needs a directory of its own",
-        leads_to(really.as_deref())
+        leads_to(canonical_home.as_deref())
     )]
     Overlap {
         app_home: Utf8PathBuf,
         daemon_home: Utf8PathBuf,
-        relation: &'static str,
-        really: Option<PathBuf>,
+        relation: HomeRelation,
+        canonical_home: Option<PathBuf>,
     },
     /// An entry that is not a directory has the name of the daemon's home, or of a directory on the
     /// way to it.
@@ -166,12 +166,12 @@ impl PathsError {
             }
             // The target may hold the identity file, so the target is copied too. A target that
             // does not exist now may be on an unplugged disk.
-            Self::Overlap { daemon_home, relation, .. } if *relation == LEADS_OUT => Some(
+            Self::Overlap { daemon_home, relation, .. } if *relation == HomeRelation::Outside => Some(
                 std::fs::metadata(daemon_home)
                     .map_or_else(|_| look_at(daemon_home), |_| replace_symlink(daemon_home)),
             ),
             // The target and its identity file stay with the daemon that uses them.
-            Self::Overlap { daemon_home, relation, .. } if *relation == LEADS_TO_ANOTHER => {
+            Self::Overlap { daemon_home, relation, .. } if *relation == HomeRelation::OtherDaemon => {
                 let symlink = quoted(daemon_home);
                 Some(format!("test -L {symlink} && rm {symlink} && mkdir -m 700 {symlink}"))
             }
@@ -196,18 +196,38 @@ impl PathsError {
 #[cfg(feature = "serde")]
 crate::impl_failure!(PathsError, serialize);
 
-/// The relation of a daemon's home that is a symlink to a place outside the app's home.
-pub(crate) const LEADS_OUT: &str = "leads out of";
-/// The relation of a daemon's home that is a symlink to the home of another daemon.
-pub(crate) const LEADS_TO_ANOTHER: &str = "leads to the home of another daemon, out of";
+/// The relation of a daemon's home to the app's home that forbids its use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HomeRelation {
+    /// Both are one directory.
+    Same,
+    /// The daemon's home lies above the app's home.
+    Above,
+    /// The daemon's home is a symlink to a place outside the app's home.
+    Outside,
+    /// The daemon's home is a symlink to the home of another daemon.
+    OtherDaemon,
+}
+
+impl std::fmt::Display for HomeRelation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Same => "is the same directory as",
+            Self::Above => "lies above",
+            Self::Outside => "leads out of",
+            Self::OtherDaemon => "leads to the home of another daemon, out of",
+        })
+    }
+}
 
 fn look_at(path: impl AsRef<Path>) -> String {
     format!("ls -ld {}", quoted(path))
 }
 
 /// Returns the target of a symlink, in brackets.
-fn leads_to(really: Option<&Path>) -> String {
-    really.map_or_else(String::new, |really| format!(" (it leads to {})", really.display()))
+fn leads_to(target: Option<&Path>) -> String {
+    target.map_or_else(String::new, |target| format!(" (it leads to {})", target.display()))
 }
 
 /// Returns the path with an extension added to its name.

@@ -20,7 +20,7 @@ pub use camino;
 
 pub use crate::checked_layout::{CheckedLayout, check_overlap};
 pub use crate::env::Env;
-pub use crate::error::PathsError;
+pub use crate::error::{HomeRelation, PathsError};
 #[cfg(feature = "serde")]
 pub use crate::failure::{Class, Failure, FailureData};
 pub use crate::host::{DaemonFiles, HostApp, MYOWNLLM};
