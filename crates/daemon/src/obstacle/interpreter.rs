@@ -34,7 +34,7 @@ pub(crate) fn obstacle(program: &Path, path: Option<&OsStr>) -> Option<StartObst
     } else if cfg!(not(target_os = "linux")) {
         return None;
     } else if start.starts_with(b"\x7fELF") {
-        return of_elf(&Elf::new(&start), length).map(StartObstacle::new);
+        return of_elf(&start, length).map(StartObstacle::new);
     } else if has_other_formats() {
         return None;
     } else {
@@ -102,45 +102,26 @@ fn has_other_formats() -> bool {
     formats.iter().any(|format| format.name != "register" && format.name != "status")
 }
 
-/// The headers of a program file of Linux.
-struct Elf<'a> {
-    bytes: &'a [u8],
-    is_wide: bool,
-    is_big_endian: bool,
+/// Returns the number of `N` bytes at an offset, the lowest byte first.
+fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<u64> {
+    let digits: &[u8; N] = bytes.get(at..)?.first_chunk()?;
+    Some(digits.iter().rev().fold(0, |sum, digit| sum << 8 | u64::from(*digit)))
 }
 
-impl<'a> Elf<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, is_wide: bytes.get(4) == Some(&2), is_big_endian: bytes.get(5) == Some(&2) }
-    }
-
-    /// Returns the number of `size` bytes at an offset.
-    fn number(&self, at: u64, size: usize) -> Option<u64> {
-        let at = usize::try_from(at).ok()?;
-        let bytes = self.bytes.get(at..at.checked_add(size)?)?;
-        let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
-        Some(if self.is_big_endian { bytes.iter().fold(0, add) } else { bytes.iter().rev().fold(0, add) })
-    }
-
-    /// Returns the kind, the offset and the length of each segment; `None` if the headers are not
-    /// complete.
-    fn segments(&self) -> Option<Vec<(u64, u64, u64)>> {
-        let word = if self.is_wide { 8 } else { 4 };
-        let (table, sizes) = if self.is_wide { (32, 54) } else { (28, 42) };
-        let (offset, length) = if self.is_wide { (8, 32) } else { (4, 16) };
-        let first = self.number(table, word)?;
-        let (size, count) = (self.number(sizes, 2)?, self.number(sizes + 2, 2)?);
-        let segment = |number: u64| {
-            let at = first.checked_add(number * size)?;
-            let field = |offset: u64| self.number(at.checked_add(offset)?, word);
-            Some((self.number(at, 4)?, field(offset)?, field(length)?))
-        };
-        (0..count).map(segment).collect()
-    }
+/// Returns the kind, the offset and the length of each segment of a 64-bit program; `None` if the
+/// headers are not complete.
+fn segments(bytes: &[u8]) -> Option<Vec<(u64, u64, u64)>> {
+    let (table, size, count) = (number::<8>(bytes, 32)?, number::<2>(bytes, 54)?, number::<2>(bytes, 56)?);
+    let segment = |n: u64| {
+        let at = usize::try_from(table.checked_add(n * size)?).ok()?;
+        let field = |offset: usize| number::<8>(bytes, at.checked_add(offset)?);
+        Some((number::<4>(bytes, at)?, field(8)?, field(32)?))
+    };
+    (0..count).map(segment).collect()
 }
 
-/// Judges a program file of Linux by its headers.
-fn of_elf(elf: &Elf<'_>, length: u64) -> Option<String> {
+/// Judges a program file of Linux by its headers. `length` is that of the file.
+fn of_elf(start: &[u8], length: u64) -> Option<String> {
     const LOADED: u64 = 1;
     const LOADER: u64 = 3;
     /// The numbers of the processors whose programs this one runs.
@@ -152,11 +133,15 @@ fn of_elf(elf: &Elf<'_>, length: u64) -> Option<String> {
         () => &[],
     };
     let is_foreign = |processor: u64| !PROCESSORS.is_empty() && !PROCESSORS.contains(&processor);
-    if elf.number(18, 2).is_some_and(is_foreign) && !has_other_formats() {
+    if number::<2>(start, 18).is_some_and(is_foreign) && !has_other_formats() {
         return Some("the program was built for another processor".to_owned());
     }
+    // Nothing tells about a 32-bit program: its headers are others.
+    if start.get(4) == Some(&1) {
+        return None;
+    }
     let cut = || Some("the program file is incomplete: its end is missing".to_owned());
-    let Some(segments) = elf.segments() else {
+    let Some(segments) = segments(start) else {
         return if length < HEADERS { cut() } else { None };
     };
     let is_cut = |&(kind, offset, size): &(u64, u64, u64)| {
@@ -166,8 +151,8 @@ fn of_elf(elf: &Elf<'_>, length: u64) -> Option<String> {
         return cut();
     }
     let (_, offset, size) = segments.into_iter().find(|(kind, ..)| *kind == LOADER)?;
-    let (start, size) = (usize::try_from(offset).ok()?, usize::try_from(size).ok()?);
-    let name = elf.bytes.get(start..start.checked_add(size)?)?;
+    let (from, size) = (usize::try_from(offset).ok()?, usize::try_from(size).ok()?);
+    let name = start.get(from..from.checked_add(size)?)?;
     let loader = Path::new(OsStr::from_bytes(name.split(|byte| *byte == 0).next()?));
     let is_there = std::fs::metadata(loader).is_ok();
     (!is_there).then(|| {
