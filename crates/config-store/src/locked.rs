@@ -42,7 +42,6 @@ impl Locked<'_> {
             }
             published => published,
         }
-        .map(drop)
     }
 
     /// Syncs the config and its directory. A config that is recorded as good, or reported as in

@@ -163,7 +163,7 @@ impl Locked<'_> {
         let mut aside = with_suffix(path, ".aside");
         for number in 2.. {
             match rename_or_link(&self.dir, path.as_ref(), aside.as_ref()) {
-                Ok(_) => break,
+                Ok(()) => break,
                 Err(error) if error.is_already_exists() => {
                     aside = with_suffix(path, &format!(".aside-{number}"));
                 }

@@ -132,7 +132,7 @@ impl Locked<'_> {
         for number in 1.. {
             let aside = self.paths.backups.join(format!("too-large-{number}.json"));
             match rename_or_link(&self.dir, &swap, aside.as_ref()) {
-                Ok(_) => {
+                Ok(()) => {
                     self.sync_backup_dirs()?;
                     return Ok(Some((aside.into(), method)));
                 }

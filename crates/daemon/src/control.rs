@@ -74,6 +74,7 @@ impl ConfigShown {
 /// to its daemon, implements [`DaemonControl::request`] alone. The ops of this crate's own work
 /// have typed methods; for any other op of the protocol, such as `roster_list`, use
 /// [`DaemonControl::request`].
+#[allow(unused_variables, reason = "the names of the parameters of defaults are their doc")]
 pub trait DaemonControl {
     /// Sends `op` with `fields` beside it, and returns the `data` of the answer.
     ///
@@ -87,15 +88,11 @@ pub trait DaemonControl {
 
     /// Makes requests fail with [`ControlError::Cancelled`] once `cancelled` is set, for example by
     /// a signal handler. An implementation that never waits long need not do so.
-    fn set_cancel_flag(&mut self, cancelled: Arc<AtomicBool>) {
-        let _ = cancelled;
-    }
+    fn set_cancel_flag(&mut self, cancelled: Arc<AtomicBool>) {}
 
     /// Switches the reaction to the cancel flag off and on again, for requests that must not be
     /// separated. Needed only beside [`DaemonControl::set_cancel_flag`].
-    fn set_interruptible(&mut self, interruptible: bool) {
-        let _ = interruptible;
-    }
+    fn set_interruptible(&mut self, interruptible: bool) {}
 
     /// Returns whether the cancel flag is set.
     fn is_cancelled(&self) -> bool {

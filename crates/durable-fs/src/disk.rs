@@ -137,6 +137,7 @@ pub enum SyncFs {
 ///
 /// [`crate::RealDisk`] is the disk of this machine; `SimDisk` (feature `sim`) is a disk that fails
 /// and crashes on demand.
+#[allow(unused_variables, reason = "the names of the parameters of defaults are their doc")]
 pub trait Disk: Send + Sync {
     /// Returns the metadata of the entry with this name. Does not follow a symlink.
     fn stat(&self, path: &Path) -> Result<Metadata>;
@@ -212,7 +213,6 @@ pub trait Disk: Send + Sync {
     /// True if the file system lets this process add names to a directory. False if the file system
     /// cannot be asked.
     fn may_write(&self, dir: &Path) -> bool {
-        let _ = dir;
         false
     }
 
@@ -220,14 +220,12 @@ pub trait Disk: Send + Sync {
     /// that may do nothing, and answers with success. A sync there does what is possible
     /// (`sync(2)`), without an answer. True if the file system cannot be asked.
     fn confirms_sync(&self, path: &Path) -> bool {
-        let _ = path;
         true
     }
 
     /// True if the mount decides the mode of every file, so that `chmod` changes nothing: FAT, or
     /// FUSE and network mounts without a mapping of modes.
     fn has_modes_of_mount(&self, path: &Path) -> bool {
-        let _ = path;
         false
     }
 
@@ -243,7 +241,6 @@ pub trait Disk: Send + Sync {
     /// platform reports that. A temporary file in such a directory stays for good, and every run
     /// would add one. Succeeds if the directory cannot be read.
     fn ensure_entries_removable(&self, dir: &Path) -> Result<()> {
-        let _ = dir;
         Ok(())
     }
 
@@ -251,7 +248,6 @@ pub trait Disk: Send + Sync {
     /// immutable or append-only (`chattr`). False where the platform does not report that, and if
     /// the path cannot be read.
     fn is_protected(&self, path: &Path) -> bool {
-        let _ = path;
         false
     }
 

@@ -189,47 +189,38 @@ impl DiskError {
         if let Some(Untrusted::Foreign { path, .. } | Untrusted::LeadsOut { path }) = self.untrusted() {
             return Some(format!("ls -ld {}", quote(path)));
         }
-        match self.kind() {
+        let path = self.path.as_path();
+        let dir = path.parent().unwrap_or(path);
+        let (command, path) = match self.kind() {
             // The permissions may allow the change: `ls` does not show that a file is immutable or
             // append-only.
             #[cfg(target_os = "linux")]
             io::ErrorKind::PermissionDenied if self.op.changes_names() && self.is_not_permitted() => {
                 let above = |path: &Path| quote(path.parent().unwrap_or(path));
-                let mut paths = vec![above(&self.path)];
+                let mut paths = vec![quote(dir)];
                 match self.op {
                     // The first name is a temporary one of ours.
                     Op::Rename | Op::Exchange | Op::Replace => paths.extend(self.other.as_deref().map(quote)),
                     // The name does not exist yet.
                     Op::MakeDir | Op::Create | Op::Symlink => {}
                     _ => {
-                        paths.push(quote(&self.path));
+                        paths.push(quote(path));
                         paths.extend(self.other.as_deref().map(above).filter(|dir| *dir != paths[0]));
                     }
                 }
-                Some(format!("lsattr -d {}", paths.join(" ")))
+                return Some(format!("lsattr -d {}", paths.join(" ")));
             }
-            io::ErrorKind::PermissionDenied if self.op == Op::MakeTemp => {
-                Some(format!("lsattr -d {}", quote(&self.path)))
-            }
+            io::ErrorKind::PermissionDenied if self.op == Op::MakeTemp => ("lsattr -d", path),
             // The directory decides if a name in it can be made, renamed or removed.
-            io::ErrorKind::PermissionDenied if self.op.changes_names() => {
-                Some(give_access(self.path.parent().unwrap_or(&self.path)))
-            }
-            io::ErrorKind::PermissionDenied => Some(give_access(&self.path)),
-            io::ErrorKind::ResourceBusy if self.op == Op::CompareCopy => {
-                Some(format!("findmnt --target {}", quote(&self.path)))
-            }
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Some(format!("df -h {}", quote(self.path.parent().unwrap_or(&self.path))))
-            }
-            io::ErrorKind::FileTooLarge if self.op == Op::Read => {
-                Some(format!("ls -lh {}", quote(&self.path)))
-            }
-            io::ErrorKind::ReadOnlyFilesystem => {
-                Some(format!("findmnt --target {}", quote(self.path.parent().unwrap_or(&self.path))))
-            }
-            _ => None,
-        }
+            io::ErrorKind::PermissionDenied if self.op.changes_names() => return Some(give_access(dir)),
+            io::ErrorKind::PermissionDenied => return Some(give_access(path)),
+            io::ErrorKind::ResourceBusy if self.op == Op::CompareCopy => ("findmnt --target", path),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ("df -h", dir),
+            io::ErrorKind::FileTooLarge if self.op == Op::Read => ("ls -lh", path),
+            io::ErrorKind::ReadOnlyFilesystem => ("findmnt --target", dir),
+            _ => return None,
+        };
+        Some(format!("{command} {}", quote(path)))
     }
 }
 

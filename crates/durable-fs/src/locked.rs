@@ -17,7 +17,7 @@ use crate::{
 /// The changes that an implementation of [`Disk`] carries out for a [`LockedDir`], which documents
 /// each call. [`LockedDir`] passes only paths that it has checked. Callers reach an implementation
 /// only through a [`LockedDir`].
-#[allow(missing_docs, reason = "LockedDir documents each call")]
+#[allow(missing_docs, unused_variables, reason = "LockedDir documents each call")]
 pub trait LockedDisk: Send + Sync {
     fn make_dir(&self, dir: &Path, mode: u32) -> Result<()>;
     fn set_mode(&self, path: &Path, mode: u32) -> Result<()>;
@@ -39,14 +39,12 @@ pub trait LockedDisk: Send + Sync {
     /// Opens a directory outside of the locked one, so that names in it can be changed from now on
     /// ([`LockedDir::admit_target`]).
     fn admit(&self, dir: &Path) -> Result<()> {
-        let _ = dir;
         Ok(())
     }
 
     /// Opens directories for [`LockedDir::keep_open`]; dropping the returned value closes them.
     /// Returns `None` if this disk finds a directory as fast by its path.
     fn keep_open(&self, dirs: &[&Path]) -> Option<Box<dyn Any>> {
-        let _ = dirs;
         None
     }
 }

@@ -203,7 +203,7 @@ fn attributes_that_a_copy_lacks_are_named() {
     let at = |name: &str| home.path().join(name);
     let note = |file: &str, name: &str, value: &[u8]| setxattr(at(file), name, value, XattrFlags::empty());
     let compare = || RealDisk.missing_xattrs(&at("a"), &at("b")).expect("compared");
-    let same = |lacks: &[&str]| Some(lacks.iter().map(|name| (*name).to_owned()).collect());
+    let same = |lacks: &[&str]| Some(lacks.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
     fs::write(at("a"), "content").expect("written");
     if let Err(error) = note("a", "user.origin", b"phone") {
         eprintln!("skipped: this file system has no attributes ({error})");

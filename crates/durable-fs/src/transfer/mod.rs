@@ -242,7 +242,6 @@ impl<'a> Transfer<'a> {
             let failed = |source| SyncFailed { path: dir.clone(), source };
             let device = self.disk.stat_follow(dir).map_err(failed)?.id.map(|id| id.dev);
             if device.is_none_or(|device| seen.insert(device)) {
-                let failed = |source| SyncFailed { path: dir.clone(), source };
                 sync_each |= self.disk.sync_fs(dir).map_err(failed)? == SyncFs::Nothing;
             }
         }
