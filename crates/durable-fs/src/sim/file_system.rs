@@ -186,15 +186,11 @@ impl State {
 
     /// Returns the inode that a path leads to, and its path without symlinks.
     pub(super) fn walk_to(&self, path: &Path, follow: bool) -> io::Result<(u64, PathBuf)> {
-        let mut todo: Vec<OsString> = path
-            .components()
-            .rev()
-            .filter_map(|part| match part {
-                Component::Normal(name) => Some(name.to_owned()),
-                Component::ParentDir => Some("..".into()),
-                _ => None,
-            })
-            .collect();
+        let is_step = |part: &Component<'_>| matches!(part, Component::Normal(_) | Component::ParentDir);
+        let steps = |path: &Path| -> Vec<OsString> {
+            path.components().rev().filter(is_step).map(|part| part.as_os_str().to_owned()).collect()
+        };
+        let mut todo = steps(path);
         let mut at = vec![(ROOT, OsString::new())];
         let mut links = 0;
         while let Some(name) = todo.pop() {
@@ -217,13 +213,7 @@ impl State {
                     if target.has_root() {
                         at.truncate(1);
                     }
-                    for part in target.components().rev() {
-                        match part {
-                            Component::Normal(name) => todo.push(name.to_owned()),
-                            Component::ParentDir => todo.push("..".into()),
-                            _ => {}
-                        }
-                    }
+                    todo.extend(steps(target));
                 }
                 _ => at.push((ino, name)),
             }
