@@ -274,14 +274,12 @@ fn detect_with<C>(
         };
         attempts.push(attempt.clone());
         match judge(target, targets, attempt.probe) {
-            Judgement::Use { role, status, pid, rule } => {
-                let endpoint = target.endpoint.clone();
-                let chosen = connections.into_iter().find(|(other, _)| other.is_same_place(&endpoint));
-                let decision = Decision::Attach { role, endpoint, status, pid, rule };
+            Some(Decision::Refuse(refusal)) => refusals.push((target.role, refusal)),
+            Some(decision) => {
+                let chosen = connections.into_iter().find(|(other, _)| other.is_same_place(&target.endpoint));
                 return (Detection { attempts, decision }, chosen.map(|(_, connection)| connection));
             }
-            Judgement::Absent => {}
-            Judgement::Blocked(refusal) => refusals.push((target.role, refusal)),
+            None => {}
         }
     }
     let own = refusals.iter().position(|(role, _)| *role == Role::Own).unwrap_or(0);
@@ -292,53 +290,50 @@ fn detect_with<C>(
     (Detection { attempts, decision }, None)
 }
 
-enum Judgement {
-    Use { role: Role, status: Status, pid: Option<u32>, rule: Rule },
-    Absent,
-    Blocked(Refusal),
-}
-
-fn judge(target: &Target, targets: &[Target], probe: Probe) -> Judgement {
-    let endpoint = target.endpoint.clone();
-    match probe {
-        Probe::Absent { .. } => Judgement::Absent,
+/// Decides from the probe of one target alone. Returns `None` if no daemon is there.
+fn judge(target: &Target, targets: &[Target], probe: Probe) -> Option<Decision> {
+    let (role, endpoint) = (target.role, target.endpoint.clone());
+    let refusal = match probe {
         Probe::Answered { status, pid } => {
             // If targets share one address, only the Device ID shows whose daemon it is.
             let own = targets
                 .iter()
                 .find(|other| other.role == Role::Own && other.endpoint.is_same_place(&target.endpoint));
-            if let (Role::Shared, Some(own)) = (target.role, own)
+            if let (Role::Shared, Some(own)) = (role, own)
                 && let Some(expected) = &own.expected
                 && expected.public_key().is_some()
                 && expected.admits(&status.device_id)
             {
-                return Judgement::Use { role: Role::Own, status, pid, rule: Rule::ToldByKey };
+                return Some(Decision::Attach {
+                    role: Role::Own,
+                    endpoint,
+                    status,
+                    pid,
+                    rule: Rule::ToldByKey,
+                });
             }
-            if let Some(expected) = target.expected.as_ref().filter(|key| !key.admits(&status.device_id)) {
-                let (expected, found) =
-                    (expected.device_id().unwrap_or_default().to_owned(), status.device_id);
-                return Judgement::Blocked(Refusal::ForeignIdentity { endpoint, pid, expected, found });
-            }
-            let rule = match target.role {
-                Role::Shared => Rule::SharedAnswered,
-                Role::Own => Rule::OwnAnswered,
+            let Some(expected) = target.expected.as_ref().filter(|key| !key.admits(&status.device_id)) else {
+                let rule = match role {
+                    Role::Shared => Rule::SharedAnswered,
+                    Role::Own => Rule::OwnAnswered,
+                };
+                return Some(Decision::Attach { role, endpoint, status, pid, rule });
             };
-            Judgement::Use { role: target.role, status, pid, rule }
+            let expected = expected.device_id().unwrap_or_default().to_owned();
+            Refusal::ForeignIdentity { endpoint, pid, expected, found: status.device_id }
         }
-        Probe::Busy { pid, waited_ms } => Judgement::Blocked(Refusal::Busy { endpoint, pid, waited_ms }),
-        Probe::Suspended { pid } => Judgement::Blocked(Refusal::Suspended { endpoint, pid }),
-        Probe::ForeignOwner { uid, pid } => Judgement::Blocked(Refusal::ForeignOwner { endpoint, uid, pid }),
+        Probe::Absent { .. } => return None,
         // No daemon can be there, and a shared daemon that cannot exist does not prevent our own.
-        Probe::PathTooLong { .. } if target.role == Role::Shared => Judgement::Absent,
-        Probe::PathTooLong { length, limit } => {
-            Judgement::Blocked(Refusal::PathTooLong { endpoint, length, limit })
-        }
-        Probe::Unusable { pid, problem } => Judgement::Blocked(Refusal::Unusable { endpoint, pid, problem }),
-        Probe::Unknown { problem } => Judgement::Blocked(Refusal::Unknown { endpoint, problem }),
-        Probe::ResourceExhausted { problem } => {
-            Judgement::Blocked(Refusal::ResourceExhausted { endpoint, problem })
-        }
-    }
+        Probe::PathTooLong { .. } if role == Role::Shared => return None,
+        Probe::PathTooLong { length, limit } => Refusal::PathTooLong { endpoint, length, limit },
+        Probe::Busy { pid, waited_ms } => Refusal::Busy { endpoint, pid, waited_ms },
+        Probe::Suspended { pid } => Refusal::Suspended { endpoint, pid },
+        Probe::ForeignOwner { uid, pid } => Refusal::ForeignOwner { endpoint, uid, pid },
+        Probe::Unusable { pid, problem } => Refusal::Unusable { endpoint, pid, problem },
+        Probe::Unknown { problem } => Refusal::Unknown { endpoint, problem },
+        Probe::ResourceExhausted { problem } => Refusal::ResourceExhausted { endpoint, problem },
+    };
+    Some(Decision::Refuse(refusal))
 }
 
 #[cfg(test)]

@@ -232,7 +232,7 @@ pub(crate) fn share_listening_socket(one: u32, other: u32) -> bool {
 }
 
 /// Returns whether both paths lead to one file or directory.
-fn is_same_file(a: &Path, b: &Path) -> bool {
+pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
     let id = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
     id(a).is_some_and(|a| id(b) == Some(a))
 }

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use myownllm_paths::{Class, camino::Utf8Path, impl_failure};
 use serde::Serialize;
 
+pub(crate) use self::platform::{orphans_of_each, stop_daemon_of};
 use crate::{Endpoint, error::inspect_process_command, probe::PROBE_TIMEOUT, process::HOME_VARIABLE};
 
 /// The reason why a daemon was not ended.
@@ -214,17 +215,6 @@ pub(crate) fn process_serves_home(
     }
 }
 
-/// Does the same as [`stop_daemon`] for a socket that may lie outside of its daemon's home: the
-/// process must be verified to serve `home`.
-pub(crate) fn stop_daemon_of(
-    endpoint: &Endpoint,
-    home: &Utf8Path,
-    home_variable: &str,
-    within: Duration,
-) -> Result<StoppedDaemon, StopError> {
-    platform::stop_daemon(endpoint, home, home_variable, within)
-}
-
 /// Returns the processes whose environment names `home` in `home_variable`, and which run the
 /// daemon's program with `serve` or listen on a socket in the home, reachable or not; and those that
 /// [`spawn`](crate::spawn) started and that do not listen yet. Only Linux shows them, and only to
@@ -232,14 +222,6 @@ pub(crate) fn stop_daemon_of(
 pub fn orphans_of(home: &Utf8Path, home_variable: &str) -> Vec<OrphanDaemon> {
     let [found] = orphans_of_each([home], home_variable);
     found
-}
-
-/// Does the same as [`orphans_of`] for several homes with one scan of all processes.
-pub(crate) fn orphans_of_each<const N: usize>(
-    homes: [&Utf8Path; N],
-    home_variable: &str,
-) -> [Vec<OrphanDaemon>; N] {
-    platform::orphans_of_each(homes, home_variable)
 }
 
 /// Ends a process that [`orphans_of`] found, after it was verified through an open pidfd.
@@ -255,15 +237,12 @@ pub fn stop_orphan(
     platform::stop_orphan(stray, home, home_variable, within)
 }
 
-#[cfg(target_os = "linux")]
-pub(crate) use platform::is_same_dir;
-
 #[cfg(not(target_os = "linux"))]
 mod platform {
     use super::*;
     use crate::{Probe, probe};
 
-    pub(super) fn stop_daemon(
+    pub(crate) fn stop_daemon_of(
         endpoint: &Endpoint,
         _: &Utf8Path,
         _: &str,
@@ -282,7 +261,7 @@ mod platform {
         }
     }
 
-    pub(super) fn orphans_of_each<const N: usize>(_: [&Utf8Path; N], _: &str) -> [Vec<OrphanDaemon>; N] {
+    pub(crate) fn orphans_of_each<const N: usize>(_: [&Utf8Path; N], _: &str) -> [Vec<OrphanDaemon>; N] {
         [const { Vec::new() }; N]
     }
 
@@ -311,7 +290,9 @@ mod platform {
         wait::{Backoff, deadline_after, millis},
     };
 
-    pub(super) fn stop_daemon(
+    /// Does the same as [`stop_daemon`] for a socket that may lie outside of its daemon's home: the
+    /// process must be verified to serve `home`.
+    pub(crate) fn stop_daemon_of(
         endpoint: &Endpoint,
         home: &Utf8Path,
         home_variable: &str,
@@ -491,7 +472,8 @@ mod platform {
         StopError::Unverified { endpoint: endpoint.clone(), why, command }
     }
 
-    pub(super) fn orphans_of_each<const N: usize>(
+    /// Does the same as [`orphans_of`] for several homes with one scan of all processes.
+    pub(crate) fn orphans_of_each<const N: usize>(
         homes: [&Utf8Path; N],
         home_variable: &str,
     ) -> [Vec<OrphanDaemon>; N] {
@@ -554,10 +536,6 @@ mod platform {
             let starting = self.is_on_its_way();
             OrphanDaemon { pid: self.pid, program: procfs::program(self.pid), starting }
         }
-    }
-
-    pub(crate) fn is_same_dir(a: &std::path::Path, b: &std::path::Path) -> bool {
-        a == b || matches!((std::fs::canonicalize(a), std::fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
     }
 
     pub(super) fn stop_orphan(

@@ -106,8 +106,8 @@ mod platform {
     use crate::{
         endpoint::resolved,
         procfs::{self, as_path, has_in_environment},
-        serving::names_home,
-        stop::{is_same_dir, orphans_of},
+        serving::{is_same_file, names_home},
+        stop::orphans_of,
     };
 
     pub(super) fn suspects(traces: &SuspectSearch<'_>) -> Vec<Suspect> {
@@ -129,7 +129,7 @@ mod platform {
                 has_in_environment(pid, |entry| {
                     entry
                         .strip_prefix(b"HOME=")
-                        .is_some_and(|home| is_same_dir(as_path(home), traces.user_home.as_ref()))
+                        .is_some_and(|home| is_same_file(as_path(home), traces.user_home.as_ref()))
                 })
             };
             let evidence = if let Some(file) = open_file_of(pid, &files) {

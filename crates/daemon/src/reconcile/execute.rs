@@ -117,11 +117,7 @@ fn is_answer(code: &str) -> bool {
 
 fn run_step(daemon: &mut dyn DaemonControl, action: &Action) -> StepResult {
     match action {
-        Action::Add { config } => match add(daemon, config) {
-            Ok(Added::Added) => StepResult::done("joined"),
-            Ok(Added::Already) => StepResult::Already,
-            Err(e) => failed(&e, true),
-        },
+        Action::Add { config } => add(daemon, config).unwrap_or_else(|e| failed(&e, true)),
         Action::Update { config, current, .. } => update(daemon, config, current),
         Action::Replace { config, current } => replace(daemon, config, current),
         Action::Remove { network } => match daemon.network_remove(network) {
@@ -143,16 +139,11 @@ fn with_cause(error: &ControlError) -> String {
     }
 }
 
-enum Added {
-    Added,
-    Already,
-}
-
 /// Joins a network. A refusal because the network is already joined is success, and so is a broken
 /// connection after which the network is joined.
-fn add(daemon: &mut dyn DaemonControl, config: &Value) -> Result<Added, ControlError> {
+fn add(daemon: &mut dyn DaemonControl, config: &Value) -> Result<StepResult, ControlError> {
     let error = match daemon.network_add(config) {
-        Ok(_) => return Ok(Added::Added),
+        Ok(_) => return Ok(StepResult::done("joined")),
         Err(error) => error,
     };
     let may_be_there = match &error {
@@ -162,7 +153,7 @@ fn add(daemon: &mut dyn DaemonControl, config: &Value) -> Result<Added, ControlE
         other => other.breaks_connection(),
     };
     if may_be_there && is_joined(daemon, string_member(config, "network_id")) {
-        Ok(Added::Already)
+        Ok(StepResult::Already)
     } else {
         Err(error)
     }
