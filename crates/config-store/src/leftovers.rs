@@ -96,7 +96,8 @@ impl Locked<'_> {
 
     /// Ensures that the content of a file that a killed run did not put in its place is also
     /// elsewhere, if it is worth it: a config, or the complete part of one, with settings of the
-    /// user's; the daemon's config if the daemon has none. Returns a message about a new backup.
+    /// user's; the daemon's config if the daemon has none, or an overwritten config if the app has
+    /// none. Returns a message about a new backup.
     fn keep_unfinished(
         &self,
         path: &Path,
@@ -128,6 +129,8 @@ impl Locked<'_> {
             && !self.is_overwritten()
         {
             self.keep(&bytes, &[BackupKind::DaemonPart, BackupKind::Kept], BackupKind::DaemonPart)?
+        } else if shape == Some(Shape::Daemon) && self.has_no_config() {
+            self.keep(&bytes, &[BackupKind::DaemonPart, BackupKind::Kept], BackupKind::Kept)?
         } else {
             None
         };
@@ -156,6 +159,10 @@ impl Locked<'_> {
         planned.is_some_and(has_all)
             || live().is_some_and(|live| has_all(&live))
             || backup().is_some_and(|backup| has_all(&backup.document))
+    }
+
+    fn has_no_config(&self) -> bool {
+        self.disk.stat(self.paths.config.as_ref()).is_err_and(|error| error.is_not_found())
     }
 
     /// Returns whether the app's config still holds the daemon's half, which the repair publishes.

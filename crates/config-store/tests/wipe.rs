@@ -457,6 +457,26 @@ fn the_only_config_is_restored_from_a_temporary_file_of_a_killed_run(
     }
 }
 
+#[rstest]
+fn overwritten_config_that_only_an_unfinished_file_has_becomes_a_backup(
+    #[values(PART, PART_IN_BACKUPS)] at: &str,
+) {
+    let base = home_with_leftover(at, None);
+    base.put(at, LEAKED_V3);
+    base.flush_all();
+    let counted = base.clone();
+    let applied = launch(&counted, &sim_paths()).unwrap().1.unwrap();
+    assert!(applied.diagnostics.iter().any(|told| told.code == "store.displaced-kept"));
+    for n in 0..=counted.ops().len() {
+        let disk = base.clone();
+        disk.crash_at(n);
+        let _ = launch(&disk, &sim_paths());
+        let state = disk.after_kill();
+        launch(&state, &sim_paths()).unwrap();
+        assert!(is_kept(&state, LEAKED_V3), "killed at operation {n}");
+    }
+}
+
 #[test]
 fn a_displaced_config_is_kept_beside_a_healthy_config_and_an_unfinished_one_is_not() {
     let disk = rich_home();
