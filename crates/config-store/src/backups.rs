@@ -38,9 +38,14 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
+    /// Returns the routine backups, the newest first.
+    pub(crate) fn good_newest_first(&self) -> impl Iterator<Item = &BackupId> {
+        self.backups.iter().rev().filter(|id| id.kind == BackupKind::Good)
+    }
+
     /// Returns the newest routine backup.
     pub(crate) fn newest_good(&self) -> Option<&BackupId> {
-        self.backups.iter().rfind(|id| id.kind == BackupKind::Good)
+        self.good_newest_first().next()
     }
 
     fn next_sequence(&self) -> u64 {
@@ -77,14 +82,17 @@ impl Store<'_> {
         self.paths.backups.join(format!("{id}.json"))
     }
 
-    /// Returns the bytes of a backup; `None` if they do not match the hash in its name. A file that
-    /// is larger than any config does not match and is not read.
-    pub(crate) fn intact_bytes(&self, id: &BackupId) -> Result<Option<Vec<u8>>, DiskError> {
+    /// Returns the bytes of a backup, changed or not; `None` if the file is larger than any config.
+    pub(crate) fn backup_bytes(&self, id: &BackupId) -> Result<Option<Vec<u8>>, DiskError> {
         match self.disk.read(self.backup_path(id).as_ref(), self.limits.config_bytes) {
             Err(error) if error.kind() == ErrorKind::FileTooLarge => Ok(None),
-            Err(error) => Err(error),
-            Ok(bytes) => Ok(Some(bytes).filter(|bytes| content_hash(bytes) == id.hash)),
+            read => read.map(Some),
         }
+    }
+
+    /// Returns the bytes of a backup; `None` if they do not match the hash in its name.
+    pub(crate) fn intact_bytes(&self, id: &BackupId) -> Result<Option<Vec<u8>>, DiskError> {
+        Ok(self.backup_bytes(id)?.filter(|bytes| content_hash(bytes) == id.hash))
     }
 
     /// Returns whether a backup holds these bytes and is known to be durable.
@@ -114,15 +122,18 @@ impl Store<'_> {
 
     /// Returns the routine backups that no later one may displace: the one with the most settings
     /// of the user's, the one with the most networks, the last one before a config that had lost
-    /// (nearly) all of either, and those that cannot be read. `good` starts with the oldest.
+    /// (nearly) all of either, the newest that another program changed, and those that cannot be
+    /// read. `good` starts with the oldest.
     fn pinned<'l>(&self, good: &[&'l BackupId]) -> Vec<&'l BackupId> {
-        let (mut pinned, mut measured) = (Vec::new(), Vec::new());
+        let (mut pinned, mut measured, mut changed) = (Vec::new(), Vec::new(), None);
         for id in good {
-            match self.intact_bytes(id) {
-                Ok(Some(bytes)) => measured.extend(
+            match self.backup_bytes(id) {
+                Ok(Some(bytes)) if content_hash(&bytes) == id.hash => measured.extend(
                     Document::parse(&bytes).map(|parsed| (*id, self.schema.own_settings(&parsed.document))),
                 ),
-                Ok(None) => {}
+                Ok(bytes) => {
+                    changed = bytes.and_then(|bytes| self.whole_config(&bytes)).map(|_| *id).or(changed)
+                }
                 Err(error) if error.is_not_found() => {}
                 Err(_) => pinned.push(*id),
             }
@@ -138,7 +149,7 @@ impl Store<'_> {
         let before_loss =
             [last(&|now, before| now.loss_since(before).is_some()), last(&OwnSettings::lacks_networks_of)];
         let kept = richest.into_iter().chain(before_loss).flatten();
-        pinned.extend(kept.map(|(id, _)| *id));
+        pinned.extend(kept.map(|(id, _)| *id).chain(changed));
         pinned
     }
 

@@ -299,20 +299,27 @@ impl Locked<'_> {
         ids: &mut dyn Ids,
         as_is: bool,
     ) -> Result<(Document, Vec<u8>, Vec<Diagnostic>), StoreError> {
-        let bytes = self.read_backup(id)?;
         let path = self.backup_path(id);
+        let (bytes, changed) = match self.read_backup(id) {
+            Err(StoreError::BadBackup { path, why }) => {
+                let bytes = self.backup_bytes(id).ok().flatten();
+                let usable = bytes.filter(|bytes| self.is_usable(bytes));
+                (usable.ok_or(StoreError::BadBackup { path, why })?, Some(self.changed_diagnostic(id, true)))
+            }
+            read => (read?, None),
+        };
         let is_daemons = matches!(self.shape_of(&bytes), FileShape::Daemon | FileShape::Mixed);
         if id.kind == BackupKind::DaemonPart || (is_daemons && !as_is) {
             return Err(StoreError::BadBackup { path, why: "it is not a config of the app's" });
         }
         match Document::parse(&bytes) {
-            Ok(parsed) => Ok((parsed.document, bytes, Vec::new())),
-            Err(_) if as_is => Ok((Document::empty(), bytes, Vec::new())),
+            Ok(parsed) => Ok((parsed.document, bytes, changed.into_iter().collect())),
+            Err(_) if as_is => Ok((Document::empty(), bytes, changed.into_iter().collect())),
             Err(error) => {
                 let found = self.recover_backup(&bytes, ids);
                 let (document, diagnostic) = found.ok_or(StoreError::TornBackup { path, error })?;
                 let bytes = document.to_bytes();
-                Ok((document, bytes, vec![diagnostic]))
+                Ok((document, bytes, changed.into_iter().chain([diagnostic]).collect()))
             }
         }
     }

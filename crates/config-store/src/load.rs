@@ -86,18 +86,19 @@ impl ConfigStore for Store<'_> {
                 Err(error) if error.is_not_found() => continue,
                 Err(error) => return Err(self.listing_failed(error)),
             };
-            let bytes = self.intact_bytes(&id).ok().flatten();
+            let bytes = self.backup_bytes(&id).ok().flatten();
+            let intact = bytes.as_ref().is_some_and(|bytes| content_hash(bytes) == id.hash);
             let shape = bytes.as_ref().map_or(FileShape::Corrupt, |bytes| self.shape_of(bytes));
-            let own = bytes.as_ref().and_then(|bytes| self.own_settings_of(&id, bytes));
+            let own = bytes.as_ref().filter(|_| intact).and_then(|bytes| self.own_settings_of(&id, bytes));
             entries.push(HistoryEntry {
                 kind: id.kind,
                 bytes: meta.len,
                 made_ms: milliseconds(meta.modified),
                 shape,
-                intact: bytes.is_some(),
+                intact,
                 recoverable: shape == FileShape::Corrupt
                     && bytes.as_ref().is_some_and(|bytes| self.is_recoverable(bytes)),
-                current: bytes.is_some() && live.as_ref() == Some(&id.hash),
+                current: intact && live.as_ref() == Some(&id.hash),
                 settings: own.as_ref().map(OwnSettings::count),
                 recommended: false,
                 path,

@@ -125,6 +125,28 @@ impl Store<'_> {
         Some((document, diagnostic))
     }
 
+    /// Returns the app's config that a text is, or is but for its encoding or a few characters.
+    pub(crate) fn whole_config(&self, bytes: &[u8]) -> Option<Document> {
+        let mended = || {
+            let found = self.recover_config(bytes).filter(|found| !is_part(found))?;
+            (self.schema.shape(&found.document) == Shape::App).then_some(found.document)
+        };
+        self.parse_app_config(bytes).or_else(mended)
+    }
+
+    /// Returns a diagnostic about a backup that another program changed.
+    pub(crate) fn changed_diagnostic(&self, id: &BackupId, is_used: bool) -> Diagnostic {
+        let use_of_it = if is_used { "its settings are used all the same" } else { "it is not used" };
+        let number = id.sequence();
+        let message = format!("another program changed backup {number} after it was made; {use_of_it}");
+        self.diagnostic("store.copy-damaged", Severity::Warning, message)
+    }
+
+    /// Returns whether a backup that another program changed still has settings to restore.
+    pub(crate) fn is_usable(&self, bytes: &[u8]) -> bool {
+        self.whole_config(bytes).is_some() || self.is_recoverable(bytes)
+    }
+
     /// Returns whether a backup that is not JSON has complete members of the app's.
     pub(crate) fn is_recoverable(&self, bytes: &[u8]) -> bool {
         self.recover_config(bytes).is_some_and(|found| self.is_restorable(&found))
@@ -177,6 +199,7 @@ fn extent_words(found: &Recovered) -> String {
     }
 }
 
+/// Returns whether some of the document's members are incomplete.
 fn is_part(found: &Recovered) -> bool {
     matches!(found.extent, Extent::Torn { .. } | Extent::Around { .. })
 }

@@ -355,13 +355,16 @@ pub struct HistoryEntry {
 }
 
 impl HistoryEntry {
-    /// True if the config can be restored from this backup: the backup is intact, and of the app's
-    /// shape or recoverable.
+    /// True if the config can be restored from this backup: it is of the app's shape or recoverable.
+    /// One that another program changed has to have settings of the app's.
     #[must_use]
     pub fn is_restorable(&self) -> bool {
-        self.intact
-            && self.kind != BackupKind::DaemonPart
-            && (matches!(self.shape, FileShape::App | FileShape::Unknown) || self.recoverable)
+        let is_apps = match self.shape {
+            FileShape::App => true,
+            FileShape::Unknown => self.intact,
+            _ => self.recoverable,
+        };
+        is_apps && self.kind != BackupKind::DaemonPart
     }
 }
 

@@ -8,7 +8,7 @@ use myownllm_durable_fs::{DiskError, Timestamp, is_ours};
 
 use crate::backups::Listing;
 use crate::temps::{file_name, with_suffix};
-use crate::{BackupKind, Store, StoreError};
+use crate::{BackupId, Store, StoreError};
 
 /// The app's config from another place than the config file.
 pub(crate) struct Source {
@@ -55,8 +55,9 @@ impl Store<'_> {
         diagnostics: &mut Vec<Diagnostic>,
     ) -> (Option<Source>, Option<DiskError>) {
         let mut failed = None;
+        let mut damaged = Vec::new();
         let backup = match listing {
-            Ok(listing) => self.newest_usable_backup(listing, diagnostics, &mut failed),
+            Ok(listing) => self.newest_intact_backup(listing, diagnostics, &mut damaged, &mut failed),
             Err(error) => {
                 failed = Some(error.clone());
                 None
@@ -70,11 +71,13 @@ impl Store<'_> {
             // moved aside before that. Only the clock can tell the two cases apart.
             (Some((_, made)), Some((source, modified))) if modified > made => Some(source),
             (Some((source, _)), _) | (None, Some((source, _))) => Some(source),
-            (None, None) => self.misplaced_source(),
+            (None, None) => self.misplaced_source().or_else(|| self.changed_backup(listing)),
         };
         // The file that a daemon moved aside mostly has the content of the newest backup, so an
         // unreadable one is an error only if there is no other source.
         let failed = failed.or(unread.filter(|_| found.is_none()));
+        let is_used = |id: &BackupId| found.as_ref().is_some_and(|found| found.name == id.to_string());
+        diagnostics.extend(damaged.into_iter().map(|id| self.changed_diagnostic(id, is_used(id))));
         (found, failed)
     }
 
@@ -118,16 +121,24 @@ impl Store<'_> {
         found.max_by_key(|(_, modified)| *modified)
     }
 
-    fn newest_usable_backup(
+    /// Returns the newest routine backup that another program changed and that is a whole config all
+    /// the same: a sync program that converts line ends leaves every setting in it.
+    fn changed_backup(&self, listing: &Result<Listing, DiskError>) -> Option<Source> {
+        let good = listing.as_ref().ok()?.good_newest_first();
+        let mut changed = good.filter_map(|id| Some((id, self.backup_bytes(id).ok()??)));
+        changed.find_map(|(id, bytes)| {
+            Some(Source { name: id.to_string(), document: self.whole_config(&bytes)? })
+        })
+    }
+
+    fn newest_intact_backup<'l>(
         &self,
-        listing: &Listing,
+        listing: &'l Listing,
         diagnostics: &mut Vec<Diagnostic>,
+        damaged: &mut Vec<&'l BackupId>,
         failed: &mut Option<DiskError>,
     ) -> Option<Dated> {
-        for id in listing.backups.iter().rev().filter(|id| id.kind == BackupKind::Good) {
-            let mut warn = |code, message| {
-                diagnostics.push(self.diagnostic(code, Severity::Warning, message));
-            };
+        for id in listing.good_newest_first() {
             match self.intact_bytes(id) {
                 Ok(Some(bytes)) => {
                     if let Some(document) = self.parse_app_config(&bytes) {
@@ -135,16 +146,11 @@ impl Store<'_> {
                         return Some((Source { name: id.to_string(), document }, made));
                     }
                 }
-                Ok(None) => warn(
-                    "store.copy-damaged",
-                    format!("the backup {id} does not hold what its name says; an older one is used"),
-                ),
+                Ok(None) => damaged.push(id),
                 Err(error) if error.is_not_found() => {}
                 Err(error) => {
-                    warn(
-                        "store.copy-unreadable",
-                        format!("the backup {id} could not be read: {}", error.io()),
-                    );
+                    let message = format!("the backup {id} could not be read: {}", error.io());
+                    diagnostics.push(self.diagnostic("store.copy-unreadable", Severity::Warning, message));
                     failed.get_or_insert(error);
                 }
             }

@@ -608,6 +608,57 @@ fn damaged_backup_is_skipped_for_an_older_one() {
     assert!(loaded.diagnostics.iter().any(|d| d.code == "store.copy-damaged"));
 }
 
+/// Converts line ends, as a sync program does.
+fn with_crlf(config: &[u8]) -> Vec<u8> {
+    String::from_utf8_lossy(config).replace(',', ",\r\n").into_bytes()
+}
+
+fn with_bom(config: &[u8]) -> Vec<u8> {
+    [b"\xef\xbb\xbf", config].concat()
+}
+
+fn in_utf16(config: &[u8]) -> Vec<u8> {
+    let text = format!("\u{feff}{}", String::from_utf8_lossy(config));
+    text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
+
+#[rstest]
+#[case::line_ends(with_crlf)]
+#[case::byte_order_mark(with_bom)]
+#[case::utf16(in_utf16)]
+fn backup_that_another_program_changed_is_used_if_no_other_has_the_settings(
+    #[case] change: fn(&[u8]) -> Vec<u8>,
+    #[values(LEAKED_V3, b"", b"{\"torn", b"{}")] config: &[u8],
+) {
+    let disk = seen_healthy(&healthy("mine"));
+    let (name, bytes) = of_kind(&disk, "good").remove(0);
+    disk.put(format!("{BACKUPS}/{name}"), &change(&bytes));
+    disk.put(CONFIG, config);
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
+    assert_eq!(text(&live(&disk), "mark").as_deref(), Some("mine"));
+    let told = loaded.diagnostics.iter().filter(|d| d.code == "store.copy-damaged").count();
+    assert_eq!((told, loaded.report.reset_keys.as_slice()), (1, &[][..]));
+}
+
+#[test]
+fn backup_that_another_program_changed_can_be_restored_and_is_never_evicted_as_the_only_one() {
+    let disk = seen_healthy(&healthy("mine"));
+    let (name, bytes) = of_kind(&disk, "good").remove(0);
+    disk.put(format!("{BACKUPS}/{name}"), &with_crlf(&bytes));
+    for number in 0..25 {
+        disk.put(CONFIG, &healthy(&format!("other {number}")));
+        launch(&disk, &sim_paths()).unwrap();
+    }
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
+    let id = store.find_backup("1").unwrap();
+    let entry = store.history().unwrap().into_iter().find(|entry| entry.id == id).unwrap();
+    assert_eq!((entry.intact, entry.is_restorable(), entry.shape), (false, true, FileShape::App));
+    let restored = locked(&store).restore(&mut ids(), &id).unwrap();
+    assert_eq!(text(&live(&disk), "mark").as_deref(), Some("mine"));
+    assert!(restored.diagnostics.iter().any(|d| d.code == "store.copy-damaged"));
+}
+
 #[test]
 fn damaged_backup_does_not_count_as_a_backup() {
     let disk = seen_healthy(&healthy("good"));

@@ -130,9 +130,9 @@ impl Examiner<'_, '_> {
             }
         };
         let damaged: Vec<String> =
-            copies.iter().filter(|copy| !copy.intact).map(|copy| copy.id.to_string()).collect();
+            copies.iter().filter(|copy| !copy.intact).map(|copy| copy.id.sequence().to_string()).collect();
         if !damaged.is_empty() {
-            let evidence = format!("damaged, and not used: {}", damaged.join(", "));
+            let evidence = format!("changed by another program after they were made: {}", damaged.join(", "));
             let diagnostic =
                 Diagnostic::warning("store.backup-damaged", evidence).at(&self.context.layout.backups);
             let hint = format!("{} config history", self.options.program);
