@@ -5,6 +5,8 @@
 //! [`complete`](crate::app_config::complete)); in other documents they find what is there. They
 //! write no file: [`Change::changed`] says that the document wants to be saved.
 
+use std::borrow::Cow;
+
 use myownllm_json_document::{Document, Fragment, Kind, ValueRef};
 
 use crate::app_config::completed;
@@ -101,12 +103,21 @@ pub struct SavedNetwork {
 
 /// Returns the names of all saved networks, in file order. A missing name is empty.
 pub fn saved(doc: &Document) -> Vec<SavedNetwork> {
-    let text = |entry: &ValueRef<'_>, key: &str| {
-        entry.get(key).and_then(|value| Some(value.as_str()?.into_owned())).unwrap_or_default()
+    let names = |entry: ValueRef<'_>| SavedNetwork {
+        id: internal_id(entry).unwrap_or_default().into_owned(),
+        network_id: network_id::of(entry).unwrap_or_default().into_owned(),
     };
-    let names =
-        |entry: ValueRef<'_>| SavedNetwork { id: text(&entry, "id"), network_id: text(&entry, "network_id") };
     entries(doc).map(|(_, entry)| names(entry)).collect()
+}
+
+/// Returns the internal id of a network as text. The app keeps an id that a hand edit made a number.
+pub fn internal_id(network: ValueRef<'_>) -> Option<Cow<'_, str>> {
+    let id = network.get("id").filter(|id| !id.is_falsy())?;
+    id.as_str().or_else(|| (id.kind() == Kind::Number).then(|| Cow::Owned(id.to_value().to_string())))
+}
+
+fn has_id(network: ValueRef<'_>, id: &str) -> bool {
+    internal_id(network).is_some_and(|own| own == id)
 }
 
 /// Returns the networks and their indexes.
@@ -121,9 +132,7 @@ pub fn find<'a>(doc: &'a Document, name: &str) -> Option<ValueRef<'a>> {
 }
 
 fn locate<'a>(doc: &'a Document, name: &str) -> Option<(usize, ValueRef<'a>)> {
-    entries(doc)
-        .find(|(_, entry)| entry.get("id").is_some_and(|id| id.is_str(name)))
-        .or_else(|| locate_network_id(doc, name))
+    entries(doc).find(|(_, entry)| has_id(*entry, name)).or_else(|| locate_network_id(doc, name))
 }
 
 fn locate_network_id<'a>(doc: &'a Document, network_id: &str) -> Option<(usize, ValueRef<'a>)> {
@@ -138,8 +147,13 @@ pub fn active(doc: &Document) -> Option<ValueRef<'_>> {
 }
 
 fn change_of(entry: ValueRef<'_>) -> Change {
-    let text = |key: &str| Some(entry.get(key)?.as_str()?.into_owned());
-    Change { id: text("id"), network_id: text("network_id"), created: false, changed: false }
+    let (id, network_id) = (internal_id(entry), network_id::of(entry));
+    Change {
+        id: id.map(Cow::into_owned),
+        network_id: network_id.map(Cow::into_owned),
+        created: false,
+        changed: false,
+    }
 }
 
 fn unknown(doc: &Document, name: &str) -> NetworksError {
@@ -157,14 +171,13 @@ fn did_you_mean(close: &Option<String>) -> String {
 /// # Errors
 /// Fails for an unknown name, and for a network id that several networks have.
 pub fn only<'a>(doc: &'a Document, name: &str) -> Result<ValueRef<'a>, NetworksError> {
-    let text = |entry: &ValueRef<'_>, key: &str| Some(entry.get(key)?.as_str()?.into_owned());
-    let has = |entry: &ValueRef<'_>| text(entry, "network_id").is_some_and(|id| network_id::same(&id, name));
+    let has = |entry: &ValueRef<'_>| network_id::of(*entry).is_some_and(|id| network_id::same(&id, name));
     let found = find(doc, name).ok_or_else(|| unknown(doc, name))?;
     let same: Vec<_> = entries(doc).map(|(_, entry)| entry).filter(has).collect();
-    if found.get("id").is_some_and(|id| id.is_str(name)) || same.len() < 2 {
+    if has_id(found, name) || same.len() < 2 {
         return Ok(found);
     }
-    let ids = same.iter().filter_map(|entry| text(entry, "id")).collect();
+    let ids = same.into_iter().filter_map(|entry| Some(internal_id(entry)?.into_owned())).collect();
     Err(NetworksError::Ambiguous { name: name.to_owned(), ids })
 }
 
@@ -200,7 +213,7 @@ pub fn add(
         }
     };
     if activate {
-        change.changed |= point_at(doc, change.id.as_deref());
+        change.changed |= self::activate(doc, change.id.as_deref())?.changed;
     }
     Ok(change)
 }
@@ -225,9 +238,8 @@ fn append(doc: &mut Document, mut members: Vec<(&str, Fragment)>, ids: &mut dyn 
     doc.set(&[NETWORKS[0], NETWORKS[1], &count], entry);
 }
 
-fn point_at(doc: &mut Document, id: Option<&str>) -> bool {
-    let id = id.map_or_else(|| Fragment::from_valid_json("null"), Fragment::from);
-    doc.set(&ACTIVE, id).is_changed()
+fn no_network_active(doc: &mut Document) -> bool {
+    doc.set(&ACTIVE, Fragment::from_valid_json("null")).is_changed()
 }
 
 /// Removes one entry, and clears the active pointer if it named that entry. Changes nothing for an
@@ -244,7 +256,7 @@ pub fn remove(doc: &mut Document, name: &str) -> Result<Change, NetworksError> {
     };
     change.changed = doc.remove(&[NETWORKS[0], NETWORKS[1], &place.to_string()]);
     if was_active {
-        point_at(doc, None);
+        no_network_active(doc);
     }
     Ok(change)
 }
@@ -255,7 +267,7 @@ pub fn remove(doc: &mut Document, name: &str) -> Result<Change, NetworksError> {
 /// Fails for an unknown name.
 pub fn activate(doc: &mut Document, name: Option<&str>) -> Result<Change, NetworksError> {
     let Some(name) = name else {
-        return Ok(Change { changed: point_at(doc, None), ..Change::default() });
+        return Ok(Change { changed: no_network_active(doc), ..Change::default() });
     };
     let (_, entry) = locate(doc, name).ok_or_else(|| unknown(doc, name))?;
     let mut change = change_of(entry);
@@ -332,7 +344,7 @@ pub fn import(
         }
     };
     if activate {
-        change.changed |= point_at(doc, change.id.as_deref());
+        change.changed |= self::activate(doc, change.id.as_deref())?.changed;
     }
     Ok(change)
 }

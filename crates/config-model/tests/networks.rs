@@ -113,6 +113,17 @@ fn activate_sets_the_active_network() {
 }
 
 #[test]
+fn network_whose_id_is_a_number_is_found_by_its_text() {
+    let mut doc = saved(json!([{"id": 7, "network_id": "seven"}]), json!(7));
+    assert!(!networks::add(&mut doc, "Seven", true, &mut ids()).unwrap().changed);
+    assert_eq!(networks::saved(&doc)[0].id, "7");
+    assert!(networks::only(&doc, "7").is_ok());
+    let change = networks::remove(&mut doc, "7").unwrap();
+    assert!(change.changed && change.id.as_deref() == Some("7"));
+    assert_eq!(value(&doc, &["cloud_mesh", "active_network_id"]), json!(null));
+}
+
+#[test]
 fn update_sets_the_members_of_one_entry() {
     let mut doc = saved(json!([{"id": "a", "network_id": "home"}]), json!(null));
     let patch = json!({"label": "New", "stun_servers": [], "x": {"y": 1}});

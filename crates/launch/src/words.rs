@@ -114,12 +114,11 @@ pub(crate) fn network_id_of(network: ValueRef<'_>) -> Option<String> {
 /// Returns the network id, or the internal id if no other network id names this network alone.
 #[must_use]
 pub(crate) fn name_of(document: &Document, network: &ValueRef<'_>) -> String {
-    let text = |key| {
-        let value = network.get(key);
-        value.and_then(|value| value.as_str().map(Cow::into_owned)).unwrap_or_default()
-    };
-    let name = text("network_id");
-    if networks::only(document, &name).is_ok() { name } else { text("id") }
+    let name = network_id_of(*network).unwrap_or_default();
+    match networks::only(document, &name) {
+        Ok(_) => name,
+        Err(_) => networks::internal_id(*network).unwrap_or_default().into_owned(),
+    }
 }
 
 /// Returns the name of a network as an argument of a command. The program would take a name that

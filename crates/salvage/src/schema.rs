@@ -290,8 +290,12 @@ impl AppSchema for MyOwnLlm {
             hint: None,
             place: None,
         };
-        let converted =
+        let mut converted =
             convert::to_daemon(network).map_err(|error| refused(error.code(), error.to_string()))?;
+        // The daemon knows ids that are strings alone.
+        if let Some(id) = networks::internal_id(network) {
+            converted["id"] = (&*id).into();
+        }
         network_id::normalize(&id).map_err(|error| refused(error.code(), error.to_string()))?;
         match refused_members(&converted).first() {
             None => Ok(Some(converted)),

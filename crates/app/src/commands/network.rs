@@ -1,6 +1,5 @@
 //! `network`: the saved networks.
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use myownllm_config_model::envelope::Envelope;
@@ -117,8 +116,7 @@ fn look(context: &Context) -> Result<(Document, Vec<Diagnostic>), Diagnostic> {
 /// Returns the internal id of the one network with this name.
 fn internal_id(context: &Context, document: &Document, name: &str) -> Result<String, Diagnostic> {
     let network = networks::only(document, name).map_err(|error| networks_diagnostic(context, &error))?;
-    let id = network.get("id").and_then(|id| id.as_str().map(Cow::into_owned));
-    Ok(id.unwrap_or_default())
+    Ok(networks::internal_id(network).unwrap_or_default().into_owned())
 }
 
 fn list(context: &Context) -> Result<Answer, Diagnostic> {

@@ -181,9 +181,8 @@ fn networks_change(
             // The first network keeps the id: the active pointer means that one.
             if id.identity_key().is_some_and(|key| !seen.insert(key)) {
                 let new = pass.ids.network_id();
-                let message =
-                    format!("another network has this internal id already; this one has the id {new} now");
-                pass.note("network.duplicate-id", Severity::Warning, &path.key("id"), message);
+                let message = "another network has this internal id already; this one gets a new one";
+                pass.note("network.duplicate-id", Severity::Warning, &path.key("id"), message.to_owned());
                 edits.set("id", new);
             }
         }
