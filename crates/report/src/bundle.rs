@@ -8,6 +8,7 @@ use myownllm_launch::Diagnostic;
 use myownllm_launch::words::{escape_controls, short};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use textwrap::core::display_width;
 
 use crate::draw::Line;
 use crate::text::rfc3339;
@@ -306,7 +307,7 @@ fn html(report: &Report, trees: &[Vec<Line>; 2]) -> String {
 
 fn svg(lines: &[Line]) -> String {
     const LINE: usize = 20;
-    let columns = |line: &Line| line.iter().map(|(_, text)| text.chars().count()).sum::<usize>();
+    let columns = |line: &Line| line.iter().map(|(_, text)| display_width(text)).sum::<usize>();
     // A character of the page's font is 8.4 px wide.
     let width = lines.iter().map(columns).max().unwrap_or(0) * 17 / 2 + 16;
     let height = lines.len() * LINE + 16;

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::{MAIN_SEPARATOR, MAIN_SEPARATOR_STR, Path};
 
 use myownllm_launch::words::escape_controls;
+use textwrap::core::display_width;
 
 const BRANCH: &str = "├─ ";
 const LAST: &str = "└─ ";
@@ -174,7 +175,7 @@ pub fn beside(
         lines.iter().map(|line| line.iter().map(piece).collect()).collect()
     };
     let (left, right) = (&spelled(left)[..], &spelled(right)[..]);
-    let wide = |line: &Line| line.iter().map(|(_, text)| text.chars().count()).sum::<usize>();
+    let wide = |line: &Line| line.iter().map(|(_, text)| display_width(text)).sum::<usize>();
     let widest = |lines: &[Line]| lines.iter().map(wide).max().unwrap_or(0);
     let painted = |line: &Line| -> String {
         line.iter().filter(|(_, text)| !text.is_empty()).map(|(tone, text)| paint(*tone, text)).collect()

@@ -1,11 +1,10 @@
 //! The saved networks, and a change of the config by the user.
 
-use std::borrow::Cow;
-
 use myownllm_config_model::{AppConfig, Document, masking, networks, settings};
 use myownllm_launch::words::use_first_network;
 use myownllm_launch::{Edit, Followed};
 use serde_json::{Value, json};
+use textwrap::core::display_width;
 
 use crate::launches::{networks_did, networks_line};
 use crate::run_log::Trace;
@@ -98,23 +97,22 @@ pub fn saved_networks(home: &HomeView<'_>, document: &Document) -> (Page, Value)
     // Labels and ids are free text, so a user may have put a login into one.
     let document = masking::mask(document);
     let mesh = AppConfig::view(&document).cloud_mesh;
-    let active =
-        networks::active(&document).and_then(|network| network.get("id")?.as_str().map(Cow::into_owned));
+    let active = networks::active(&document).and_then(networks::internal_id);
     let mut page = Page::default();
     let mut rows = Vec::new();
-    let width = mesh.networks.iter().map(|network| network.network_id.chars().count()).max().unwrap_or(0);
-    for network in &mesh.networks {
-        let is_active = active.as_ref() == Some(&network.id);
+    let width = mesh.networks.iter().map(|network| display_width(&network.network_id)).max().unwrap_or(0);
+    for (network, saved) in mesh.networks.iter().zip(networks::saved(&document)) {
+        let is_active = active.as_deref() == Some(&*saved.id);
         let mark = if is_active { "*" } else { " " };
         let (kind, label) = (network.kind.as_deref().unwrap_or("open"), network.label.as_deref());
         let label =
             label.filter(|label| !label.is_empty()).map_or_else(String::new, |label| format!("{label}  "));
         // The next launch chooses an id for a network that has none.
-        let id = if network.id.starts_with(NO_ID) { "no id yet" } else { &network.id };
+        let id = if saved.id.starts_with(NO_ID) { "no id yet" } else { &saved.id };
         let active_word = if is_active { "  active" } else { "" };
         let text = format!("{kind:<8}{label}({id}){active_word}");
         page.row(format!("{mark} {}", network.network_id), width + 4, text);
-        let id = if network.id.starts_with(NO_ID) { "" } else { &network.id };
+        let id = if saved.id.starts_with(NO_ID) { "" } else { &saved.id };
         rows.push(json!({ "id": id, "network_id": network.network_id, "label": network.label,
             "kind": network.kind, "active": is_active }));
     }

@@ -4,6 +4,7 @@ use myownllm_daemon::{Endpoint, Probe};
 use myownllm_launch::Diagnostic;
 use myownllm_launch::words::daemon_words;
 use serde_json::{Value, json};
+use textwrap::core::display_width;
 
 use crate::run_log::{self, Entry};
 use crate::screen::Page;
@@ -23,7 +24,7 @@ pub fn runs(home: &HomeView<'_>, most: usize) -> (Page, Value) {
             home.short(&path)
         ));
     }
-    let column = 2 + entries.iter().map(|entry| head(entry).chars().count()).max().unwrap_or(0);
+    let column = 2 + entries.iter().map(|entry| display_width(&head(entry))).max().unwrap_or(0);
     for entry in entries {
         let mut text = entry.did.join("; ");
         if entry.exit != 0 {

@@ -3,10 +3,13 @@
 //! A command tells headings, lines and rows apart; this module decides where lines end. A text to
 //! copy is never broken: no path, no id, no command.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use myownllm_launch::words::{escape_controls, is_control};
+use textwrap::core::{Word, display_width};
+use textwrap::{Options, WordSeparator, WordSplitter};
 
 use crate::color::{paint_text, painted};
 use crate::draw::{self, Line, in_ascii};
@@ -258,7 +261,7 @@ impl Page {
                 }
                 Block::Row { label, column, text, .. } => row(&mut out, label, *column, text, screen),
                 Block::Commands(commands) => {
-                    let widest = commands.iter().map(|(command, _)| command.chars().count()).max();
+                    let widest = commands.iter().map(|(command, _)| display_width(command)).max();
                     let column = 4 + widest.unwrap_or(0);
                     for (command, effect) in commands {
                         if column + BESIDE <= PROSE {
@@ -270,7 +273,7 @@ impl Page {
                     }
                 }
                 Block::Copied { column, lead, text } => {
-                    let end = column + lead.len() + text.chars().count();
+                    let end = column + lead.len() + display_width(text);
                     let fits = end <= screen.width || !screen.wraps;
                     let column = if fits { *column } else { BELOW.min(*column) };
                     let _ = writeln!(out, "{:column$}{lead}{}", "", escape_controls(text));
@@ -304,14 +307,19 @@ impl From<&str> for Page {
 /// Writes a label and the text beside it, or below it if there is no room beside it.
 fn row(out: &mut String, label: &str, column: usize, text: &str, screen: Screen) {
     let (label, text) = (&escape_controls(label), &escape_controls(text));
-    let column = column.max(label.chars().count() + 2);
-    let widest = words(text).map(|(_, word)| word.chars().count()).max().unwrap_or(0);
-    if screen.prose() < column + widest.max(BESIDE).min(text.chars().count()) {
+    let column = column.max(display_width(label) + 2);
+    let widest = words(text).map(|word| display_width(word.word)).max().unwrap_or(0);
+    if screen.prose() < column + widest.max(BESIDE).min(display_width(text)) {
         let _ = writeln!(out, "{}", label.trim_end());
         fill(out, &" ".repeat(BELOW), BELOW, text, screen);
     } else {
-        fill(out, &format!("{label:<column$}"), column, text, screen);
+        fill(out, &padded(label, column), column, text, screen);
     }
+}
+
+/// Returns a text with blanks behind it, up to this column.
+pub(crate) fn padded(text: &str, column: usize) -> String {
+    text.to_owned() + &" ".repeat(column.saturating_sub(display_width(text)))
 }
 
 /// Writes `lead` and then `text` in lines that fit. The further lines begin at column `hang`.
@@ -324,41 +332,34 @@ fn fill(out: &mut String, lead: &str, hang: usize, text: &str, screen: Screen) {
 /// Returns `text` after `lead`, in lines of at most `width`. A word that is longer than a line is
 /// never broken, and stands alone. The lines after the first begin at column `hang`.
 pub(crate) fn wrap(lead: &str, hang: usize, text: &str, width: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = lead.to_owned();
-    let mut column = lead.chars().count();
-    let mut fresh = true;
-    for (gap, word) in words(text) {
-        let length = word.chars().count();
-        let gap = if fresh { 0 } else { gap };
-        // A word that fits on no line stays where it is, unless the line already has a word.
-        if column + gap + length > width && (!fresh || hang + length <= width) {
-            lines.push(std::mem::take(&mut line).trim_end().to_owned());
-            column = hang;
-            line = " ".repeat(column);
-        } else {
-            line.push_str(&" ".repeat(gap));
-            column += gap;
-        }
-        line.push_str(word);
-        column += length;
-        fresh = false;
+    let hang = " ".repeat(hang);
+    let text = text.trim_start_matches(' ');
+    if text.is_empty() {
+        return vec![lead.trim_end().to_owned()];
     }
-    lines.push(line.trim_end().to_owned());
-    lines
+    // A first word that fits below `lead` alone goes there.
+    let first = words(text).next().map_or(0, |word| display_width(word.word));
+    let is_below = display_width(lead) + first > width && hang.len() + first <= width;
+    let options = Options::new(width)
+        .initial_indent(if is_below { &hang } else { lead })
+        .subsequent_indent(&hang)
+        .word_separator(WordSeparator::Custom(|text| Box::new(words(text))))
+        .word_splitter(WordSplitter::NoHyphenation)
+        .break_words(false);
+    let lead = is_below.then(|| lead.trim_end().to_owned());
+    lead.into_iter().chain(textwrap::wrap(text, options).into_iter().map(Cow::into_owned)).collect()
 }
 
-/// Splits a text into words with the number of blanks before each. These count as one word, blanks
-/// included: a text that is quoted for a shell, a short remark in brackets at the end, and an arrow
-/// with its target.
-fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+/// Splits a text into words. These count as one word, blanks included: a text that is quoted for a
+/// shell, a short remark in brackets at the end, and an arrow with its target.
+fn words(text: &str) -> impl Iterator<Item = Word<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {
-        let word = rest.trim_start_matches(' ');
-        let gap = rest.len() - word.len();
-        let (word, after) = word.split_at(whole(word));
+        let end = whole(rest);
+        let gap = rest[end..].len() - rest[end..].trim_start_matches(' ').len();
+        let (word, after) = rest.split_at(end + gap);
         rest = after;
-        (!word.is_empty()).then_some((gap, word))
+        (!word.is_empty()).then(|| Word::from(word))
     })
 }
 
@@ -395,6 +396,10 @@ mod tests {
     fn at(width: usize, page: &Page) -> Vec<String> {
         let screen = Screen { width, unicode: true, wraps: true };
         page.plain(screen).lines().map(str::to_owned).collect()
+    }
+
+    fn split(text: &str) -> Vec<&str> {
+        words(text).map(|word| word.word).collect()
     }
 
     #[test]
@@ -434,8 +439,24 @@ mod tests {
             ["ok  check   one two three four five six seven", "            eight nine ten eleven"]
         );
         for width in 60..=200 {
-            assert!(at(width, &page).iter().all(|line| line.chars().count() <= width), "{width}");
+            assert!(at(width, &page).iter().all(|line| display_width(line) <= width), "{width}");
         }
+    }
+
+    #[test]
+    fn lead_without_a_text_is_a_line() {
+        assert_eq!(wrap("  hint: rm  'a b' ", 4, "", 10), ["  hint: rm  'a b'"]);
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        let mut page = Page::default();
+        page.row("* 家の網", 12, "open");
+        page.row("* home", 12, "目次 目次 目次 目次 目次 目次 目次 目次 目次");
+        assert_eq!(
+            at(45, &page),
+            ["* 家の網    open", "* home      目次 目次 目次 目次 目次 目次", "            目次 目次 目次"]
+        );
     }
 
     #[test]
@@ -459,8 +480,7 @@ mod tests {
 
     #[test]
     fn an_arrow_goes_with_what_it_points_at_and_a_remark_is_one() {
-        let found: Vec<_> = words("~/a  ->  ~/b  (2 files)").collect();
-        assert_eq!(found, [(0, "~/a"), (2, "->  ~/b"), (2, "(2 files)")]);
+        assert_eq!(split("~/a  ->  ~/b  (2 files)"), ["~/a", "->  ~/b", "(2 files)"]);
     }
 
     #[test]
@@ -481,8 +501,7 @@ mod tests {
 
     #[test]
     fn what_is_quoted_is_one_word() {
-        let found: Vec<_> = words("the app's home  '/a b/c d' is").collect();
-        assert_eq!(found, [(0, "the"), (1, "app's"), (1, "home"), (2, "'/a b/c d'"), (1, "is")]);
+        assert_eq!(split("the app's home  '/a b/c d' is"), ["the", "app's", "home", "'/a b/c d'", "is"]);
     }
 
     #[test]
