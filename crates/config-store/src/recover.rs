@@ -134,6 +134,12 @@ impl Store<'_> {
         self.parse_app_config(bytes).or_else(mended)
     }
 
+    /// Returns the app's config that a text is, or its complete members.
+    pub(crate) fn usable_config(&self, bytes: &[u8]) -> Option<Document> {
+        let part = || Some(self.recover_config(bytes).filter(|found| self.is_restorable(found))?.document);
+        self.whole_config(bytes).or_else(part)
+    }
+
     /// Returns a diagnostic about a backup that another program changed.
     pub(crate) fn changed_diagnostic(&self, id: &BackupId, is_used: bool) -> Diagnostic {
         let use_of_it = if is_used { "its settings are used all the same" } else { "it is not used" };
@@ -144,7 +150,7 @@ impl Store<'_> {
 
     /// Returns whether a backup that another program changed still has settings to restore.
     pub(crate) fn is_usable(&self, bytes: &[u8]) -> bool {
-        self.whole_config(bytes).is_some() || self.is_recoverable(bytes)
+        self.usable_config(bytes).is_some()
     }
 
     /// Returns whether a backup that is not JSON has complete members of the app's.

@@ -71,7 +71,10 @@ impl Store<'_> {
             // moved aside before that. Only the clock can tell the two cases apart.
             (Some((_, made)), Some((source, modified))) if modified > made => Some(source),
             (Some((source, _)), _) | (None, Some((source, _))) => Some(source),
-            (None, None) => self.misplaced_source().or_else(|| self.changed_backup(listing)),
+            (None, None) => self
+                .misplaced_source()
+                .or_else(|| self.changed_backup(listing))
+                .or_else(|| self.torn_leftover()),
         };
         // The file that a daemon moved aside mostly has the content of the newest backup, so an
         // unreadable one is an error only if there is no other source.
@@ -85,13 +88,23 @@ impl Store<'_> {
         self.disk.stat(path).map(|meta| meta.modified).unwrap_or_default()
     }
 
+    /// Returns the complete members of the app's config that a daemon could not parse and renamed,
+    /// in either home.
+    fn torn_leftover(&self) -> Option<Source> {
+        [&self.paths.config, &self.paths.daemon_config].into_iter().find_map(|config| {
+            let path = with_suffix(config, ".corrupt");
+            let bytes = self.disk.read(path.as_ref(), self.limits.config_bytes).ok()?;
+            Some(Source { name: file_name(&path), document: self.usable_config(&bytes)? })
+        })
+    }
+
     /// Returns the config under a name that a daemon gives to a config that it cannot parse, or that
     /// it is about to write.
     fn daemon_leftover(&self, unread: &mut Option<DiskError>) -> Option<Dated> {
         for path in [".corrupt", ".tmp"].map(|suffix| with_suffix(&self.paths.config, suffix)) {
             match self.disk.read(path.as_ref(), self.limits.config_bytes) {
                 Ok(bytes) => {
-                    if let Some(document) = self.parse_app_config(&bytes) {
+                    if let Some(document) = self.whole_config(&bytes) {
                         return Some((
                             Source { name: file_name(&path), document },
                             self.modified(path.as_ref()),

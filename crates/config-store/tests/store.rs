@@ -640,6 +640,33 @@ fn backup_that_another_program_changed_is_used_if_no_other_has_the_settings(
     assert_eq!((told, loaded.report.reset_keys.as_slice()), (1, &[][..]));
 }
 
+/// A comma too many, as a hand leaves it.
+fn with_comma(config: &[u8]) -> Vec<u8> {
+    [&config[..config.iter().rposition(|byte| *byte == b'}').unwrap()], b",}"].concat()
+}
+
+fn cut_off(config: &[u8]) -> Vec<u8> {
+    config[..config.len() - 12].to_vec()
+}
+
+#[rstest]
+fn config_that_a_daemon_could_not_parse_and_renamed_is_used(
+    #[values("/home/u/.myownllm/config.json.corrupt", "/home/u/.myownllm/.myownmesh/config.json.corrupt")]
+    path: &str,
+    #[values(with_comma, cut_off, in_utf16)] change: fn(&[u8]) -> Vec<u8>,
+    #[values(LEAKED_V3, b"")] config: &[u8],
+) {
+    let disk = with_config(config);
+    disk.put_dir("/home/u/.myownllm/.myownmesh", 0o700);
+    let mut lost = Document::parse(&healthy("mine")).unwrap().document;
+    lost.set(&["active_family"], json!("of the user"));
+    lost.set(&["last"], json!(true));
+    disk.put(path, &change(&lost.to_bytes()));
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
+    assert_eq!(loaded.report.restored_from.as_deref(), Some("config.json.corrupt"));
+    assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("of the user"));
+}
+
 #[test]
 fn backup_that_another_program_changed_can_be_restored_and_is_never_evicted_as_the_only_one() {
     let disk = seen_healthy(&healthy("mine"));

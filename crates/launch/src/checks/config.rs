@@ -91,8 +91,7 @@ impl Examiner<'_, '_> {
         }
     }
 
-    /// Reports the files that a daemon left beside the config. A repair reads them; a healthy
-    /// config does not need them.
+    /// Reports the files that a daemon left beside the config. A healthy config does not need them.
     fn leftovers(&mut self, loaded: &Loaded) {
         const ID: &str = "config.daemons-leftover";
         let layout = self.context.layout;
@@ -102,8 +101,11 @@ impl Examiner<'_, '_> {
                 continue;
             }
             let left = format!("a daemon left {}", short(&sibling, &layout.user_home));
-            let (evidence, hint) = if loaded.pending.repairs() {
-                (format!("{left}; a repair takes from it what is the app's"), self.checks.repair())
+            let is_source = loaded.report.restored_from.as_deref() == sibling.file_name();
+            let (evidence, hint) = if loaded.pending.repairs() && is_source {
+                (format!("{left}; a repair takes the app's settings from it"), self.checks.repair())
+            } else if loaded.pending.repairs() {
+                (format!("{left}; a repair takes nothing from it"), move_aside(&sibling, "aside"))
             } else {
                 (format!("{left}; the config is well without it"), move_aside(&sibling, "aside"))
             };
