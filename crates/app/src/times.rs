@@ -16,9 +16,9 @@ impl Started {
         Self { at: SystemTime::now(), instant: Instant::now() }
     }
 
-    /// Returns the time of day, RFC 3339 in UTC.
+    /// Returns the time of day, RFC 3339 in UTC; the last one of RFC 3339 if the clock is past it.
     pub(crate) fn at(self) -> String {
-        rfc3339(self.at).unwrap_or_default()
+        rfc3339(self.at).unwrap_or_else(|| "9999-12-31T23:59:59.999Z".to_owned())
     }
 
     /// Returns the milliseconds since the start.

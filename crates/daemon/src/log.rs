@@ -4,6 +4,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use myownllm_config_model::masking::mask_line;
@@ -88,8 +89,16 @@ pub(crate) fn create(log: &Utf8Path) -> io::Result<File> {
 
 /// Writes a line that names the program to which the following lines belong.
 pub(crate) fn announce(mut file: &File, app: &str, program: &Path) -> io::Result<()> {
-    let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now().max(std::time::UNIX_EPOCH));
+    let now = rfc3339_seconds(SystemTime::now());
     writeln!(file, "[{app}] {now} {} serve", program.display())
+}
+
+/// Returns a time in UTC, with a year from 1970 to 9999: RFC 3339 has no other, and the clock of a
+/// machine may be broken.
+fn rfc3339_seconds(time: SystemTime) -> String {
+    const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
+    let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default().min(LAST_SECOND);
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since_1970).to_string()
 }
 
 /// Returns the last lines of a daemon's log, at most `lines`, without secrets and control
@@ -150,11 +159,19 @@ fn printable(line: &str) -> String {
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
-    use std::{os::unix::fs::PermissionsExt, time::Duration};
+    use std::os::unix::fs::PermissionsExt;
 
     use myownllm_durable_fs::RealDisk;
 
     use super::*;
+
+    #[test]
+    fn time_outside_rfc_3339_is_the_closest_one() {
+        let at = |seconds| rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(1_795_401_077), "2026-11-23T02:31:17Z");
+        assert_eq!(at(253_402_300_800), "9999-12-31T23:59:59Z");
+        assert_eq!(rfc3339_seconds(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00Z");
+    }
 
     fn utf8(dir: &tempfile::TempDir) -> &Utf8Path {
         Utf8Path::from_path(dir.path()).unwrap()
