@@ -253,7 +253,16 @@ impl Scan {
             named_by: found.named_by.clone(),
         });
         let found = found.collect();
-        let of = |place: &Place<'_>| (place.home.path.clone(), place.seen.known_by.clone());
+        // Names the directory of peers that lie where no daemon looks for them.
+        let dir_of = |Place { home, seen }: &Place<'_>| match seen.evidence.as_slice() {
+            [dir] if seen.known_by.custody == 0 && dir.parent() != Some(home.path.as_std_path()) => {
+                Utf8PathBuf::from_path_buf(dir.clone()).ok()
+            }
+            _ => None,
+        };
+        let of = |place: &Place<'_>| {
+            (dir_of(place).unwrap_or_else(|| place.home.path.clone()), place.seen.known_by.clone())
+        };
         let known_by = known_by.iter().map(of).collect();
         let logged = self.logged.clone();
         Refusal::new(Problem::Missing { place, found, known_by, logged }, ways)
@@ -422,12 +431,23 @@ impl Scan {
         }
         // A file in a directory that is set aside goes with the directory.
         let is_inside = |path: &PathBuf| all.iter().any(|dir| dir != path && path.starts_with(dir));
-        let commands = self.both_places().into_iter().filter_map(|place| {
-            let names: Vec<PathBuf> = of_home(place).into_iter().filter(|path| !is_inside(path)).collect();
-            let names: Vec<String> = names.iter().map(quote).collect();
-            let given_up = &place.seen.given_up;
-            let (make, dir) = (make_dir(Some(given_up)), quote(given_up));
-            (!names.is_empty()).then(|| format!("{make}mv -n {} {dir}/", names.join(" ")))
+        let commands = self.both_places().into_iter().flat_map(|place| {
+            let paths = of_home(place).into_iter().filter(|path| !is_inside(path));
+            // Files of one name from several directories need a directory each.
+            let mut batches: Vec<Vec<PathBuf>> = Vec::new();
+            for path in paths {
+                let has_name = |other: &PathBuf| other.file_name() == path.file_name();
+                match batches.iter_mut().find(|batch| !batch.iter().any(has_name)) {
+                    Some(batch) => batch.push(path),
+                    None => batches.push(vec![path]),
+                }
+            }
+            batches.into_iter().enumerate().map(move |(number, batch)| {
+                let mut dir = place.seen.given_up.clone();
+                dir.extend((number > 0).then(|| (number + 1).to_string()));
+                let names: Vec<String> = batch.iter().map(quote).collect();
+                format!("{}mv -n {} {}/", make_dir(Some(&dir)), names.join(" "), quote(&dir))
+            })
         });
         let commands: Vec<String> = commands.collect();
         (!commands.is_empty()).then(|| WayOut::GiveUpPeers { command: commands.join(" && ") })

@@ -21,6 +21,10 @@ use rstest::rstest;
 const NEW: &str = "mesh/.secrets/identity.json";
 const OLD: &str = ".secrets/identity.json";
 
+/// A roster and a state in the form that a daemon writes.
+const ROSTER: &[u8] = br#"{"version": 1, "network_id": "home", "authorized_devices": []}"#;
+const STATE: &[u8] = br#"{"version": 2, "network_id": "home", "transitions": []}"#;
+
 /// The content of one path of a home.
 #[derive(Clone, Copy, Debug)]
 enum Put {
@@ -142,6 +146,8 @@ fn pending(seed: u8) -> String {
     b"{\"networks\": [{\"roster_path\": \"/gone.json\"}]}")], "none yet")]
 #[case::no_roster_in_the_rosters(&[Bytes("mesh/rosters/.DS_Store", b"x"),
     Bytes("mesh/mesh/rosters/notes.txt", b"x")], "none yet")]
+#[case::directories_of_the_app_with_such_names(&[Bytes("models/mesh/states/home.json", b"{}"),
+    Bytes("views/states/home.json", b"{\"network_id\": \"home\"}")], "none yet")]
 #[case::sound(&[Key(NEW, 1), Known], &sound(1))]
 #[case::sound_without_peers(&[Key(NEW, 1)], &sound(1))]
 #[case::sound_behind_a_symlink(&[Key("keys/id.json", 1), Link(NEW, "../../keys/id.json")], &sound(1))]
@@ -378,6 +384,19 @@ fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
 #[case::run_log(&[Bytes("myownllm-mesh.log", b"{\"at\":\"t\",\"device_id\":\"k-1\"}\n{\"at\":\"t\"}\n")],
     "identity.gone", NEW)]
 #[case::padded_copy(&[Shaped(".secrets/identity.json.bak", padded)], "identity.gone", NEW)]
+#[case::peers_in_another_directory(&[Bytes("trash/mesh/rosters/home.json", ROSTER)], "identity.gone", OLD)]
+#[case::peers_deep_in_another_directory(&[Bytes("backup/2026/x/mesh/home.json", STATE)], "identity.gone", OLD)]
+#[case::rosters_in_another_directory(&[Bytes("mesh/backup/rosters (1)/home.json", ROSTER)], "identity.gone",
+    NEW)]
+#[case::peers_in_the_secrets(&[Bytes(".secrets/mesh/states/home.json", STATE)], "identity.gone", OLD)]
+#[case::peers_in_two_directories_of_one_name(&[Bytes("trash/mesh/rosters/home.json", ROSTER),
+    Bytes("backup/mesh/rosters/home.json", ROSTER)], "identity.gone", OLD)]
+#[case::directory_for_a_roster(&[Dir("mesh/rosters/home.json")], "identity.gone", OLD)]
+#[case::pipe_for_a_state(&[Pipe("mesh/mesh/states/home.json")], "identity.gone", NEW)]
+#[case::directory_for_the_roster_of_the_time_before_networks(&[Dir("mesh/roster.json")], "identity.gone",
+    OLD)]
+#[case::pipe_for_the_rosters(&[Pipe("mesh/rosters")], "identity.gone", OLD)]
+#[case::file_for_the_peers(&[Bytes("mesh/mesh", b"")], "identity.gone", NEW)]
 fn without_a_key_anywhere_a_backup_comes_first_and_the_peers_are_given_up_last(
     #[case] parts: &[Put],
     #[case] code: &str,

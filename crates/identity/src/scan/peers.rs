@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     findings::{HomeScan, KnownBy},
     place::{FILE_LIMIT, dangling_peers, dangling_target},
-    search::{GIVEN_UP, MAX_LEVELS, Search, contains, name_of},
+    search::{GIVEN_UP, MAX_LEVELS, MAX_NAMES, Search, contains, name_of},
 };
 use crate::paths::Home;
 
@@ -24,7 +24,7 @@ impl Search<'_> {
             custody: 0,
         };
         match self.disk.stat_follow(home.legacy_roster.as_std_path()) {
-            Ok(meta) => known_by.rosters += usize::from(meta.is_file()),
+            Ok(_) => known_by.rosters += 1,
             Err(error) if error.is_absent() => {}
             Err(error) => self.unreadable.push(error),
         }
@@ -37,7 +37,10 @@ impl Search<'_> {
         for (path, kind) in self.names(home.path.as_std_path()) {
             let is_home = self.places.homes().iter().any(|other| other.path == path);
             let is_dir = matches!(kind, FileKind::Dir | FileKind::Symlink);
-            if is_dir && (path == peers || !is_home && name_of(&path).contains(&name_of_peers)) {
+            if path == peers && self.is_no_dir(&path) {
+                known_by.rosters += 1;
+                evidence.push(path);
+            } else if is_dir && (path == peers || !is_home && name_of(&path).contains(&name_of_peers)) {
                 let dangling = dangling_target(self.disk, &path);
                 self.note_dangling_peers(dangling.map(|target| target.map(|target| (path.clone(), target))));
                 let before = known_by.clone();
@@ -45,6 +48,17 @@ impl Search<'_> {
                 if known_by != before && !evidence.contains(&path) {
                     evidence.push(path);
                 }
+            }
+        }
+        // The daemon home comes first: it lies in the app's home.
+        let strays: Vec<_> = self.peer_dirs.extract_if(.., |dir| dir.starts_with(&home.path)).collect();
+        for dir in strays {
+            let before = known_by.clone();
+            if !evidence.iter().any(|known| dir.starts_with(known)) {
+                self.count_stray_peers(&dir, MAX_LEVELS, &mut known_by);
+            }
+            if known_by != before {
+                evidence.push(dir);
             }
         }
         let stem = name_of(home.custody.as_std_path());
@@ -89,18 +103,42 @@ impl Search<'_> {
         }
     }
 
+    /// Counts the rosters and states in a directory of another one of the home, by their content
+    /// alone: an app may have directories and files of the same names.
+    fn count_stray_peers(&mut self, dir: &Path, levels: usize, known_by: &mut KnownBy) {
+        for (path, kind) in self.list(dir, MAX_NAMES).0 {
+            if kind != FileKind::Dir && name_of(&path).contains(".json") {
+                let bytes = self.disk.read(&path, FILE_LIMIT).unwrap_or_default();
+                if contains(&bytes, b"\"network_id\"") {
+                    known_by.rosters += usize::from(contains(&bytes, b"\"authorized_devices\""));
+                    known_by.states += usize::from(contains(&bytes, b"\"transitions\""));
+                    self.named.extend(owners_in(&bytes));
+                }
+            } else if kind == FileKind::Dir && levels > 0 {
+                self.count_stray_peers(&path, levels - 1, known_by);
+            }
+        }
+    }
+
     /// Counts the rosters or states in a directory. Includes copies, the files that a daemon could
-    /// not parse or was writing when it died, and the files that a killed move has quarantined.
+    /// not parse or was writing when it died, and the files that a killed move has quarantined. An
+    /// entry of another kind under the name of a roster, or of the directory, counts too: it is no
+    /// proof that there was none.
     fn count_peer_files(&mut self, dir: &Path, levels: usize) -> usize {
-        let mut count = 0;
+        let mut count = usize::from(self.is_no_dir(dir));
         for (path, kind) in self.names(dir) {
             match kind {
                 FileKind::File | FileKind::Symlink => count += usize::from(self.is_peer_file(&path)),
+                _ if name_of(&path).ends_with(".json") => count += 1,
                 FileKind::Dir if levels > 0 => count += self.count_peer_files(&path, levels - 1),
                 _ => {}
             }
         }
         count
+    }
+
+    fn is_no_dir(&self, path: &Path) -> bool {
+        self.disk.stat_follow(path).is_ok_and(|meta| !meta.is_dir())
     }
 
     /// Returns true if a file among the rosters and states is one of them, by its name or, under

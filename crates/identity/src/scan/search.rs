@@ -28,7 +28,7 @@ const CONFIG_LIMIT: u64 = 16 << 20;
 /// routine backups.
 const MAX_BACKUPS: usize = 64;
 /// The number of names that are read from one directory.
-const MAX_NAMES: usize = 4096;
+pub(super) const MAX_NAMES: usize = 4096;
 /// The number of directory levels that are searched below a directory of a home that is not a
 /// secrets directory.
 pub(super) const MAX_LEVELS: usize = 2;
@@ -51,6 +51,8 @@ pub(super) struct Search<'a> {
     /// Symlinks to nothing, and their targets.
     pub(super) dangling: Vec<(PathBuf, PathBuf)>,
     pub(super) dangling_peers: Vec<(PathBuf, PathBuf)>,
+    /// Directories whose names are those of directories with rosters and states.
+    pub(super) peer_dirs: Vec<PathBuf>,
     /// The public keys that rosters and states name as owners or controllers.
     pub(super) named: BTreeSet<String>,
     pub(super) unreadable: Vec<DiskError>,
@@ -67,6 +69,7 @@ impl<'a> Search<'a> {
             texts: Vec::new(),
             dangling: Vec::new(),
             dangling_peers: Vec::new(),
+            peer_dirs: Vec::new(),
             named: BTreeSet::new(),
             unreadable: Vec::new(),
             budget: MAX_NAMES,
@@ -81,7 +84,7 @@ impl<'a> Search<'a> {
     }
 
     /// Returns the names in a directory, up to a bound, and the reason why they are not all.
-    fn list(&self, dir: &Path, limit: usize) -> (Vec<(PathBuf, FileKind)>, Option<DiskError>) {
+    pub(super) fn list(&self, dir: &Path, limit: usize) -> (Vec<(PathBuf, FileKind)>, Option<DiskError>) {
         let real = match self.disk.stat(dir) {
             Ok(meta) if meta.is_symlink() => self.disk.canonicalize(dir),
             Ok(_) => Ok(dir.to_owned()),
@@ -148,6 +151,7 @@ impl<'a> Search<'a> {
     /// a directory that cannot be read or holds too many names: the directory is most likely not
     /// the daemon's, and must not block the first start.
     fn collect_by_name(&mut self, dir: &Path, levels: usize, budget: &mut usize) {
+        self.collect_peers_dir(dir);
         let (names, _) = self.list(dir, *budget);
         *budget -= names.len();
         for (path, kind) in names {
@@ -156,7 +160,9 @@ impl<'a> Search<'a> {
                 FileKind::Dir if name.contains(SECRETS) || name.starts_with(TEMP_PREFIX) => {
                     self.collect_secrets(&path, MAX_SECRET_LEVELS);
                 }
+                FileKind::Dir if name.starts_with(GIVEN_UP) => {}
                 FileKind::Dir if levels > 0 => self.collect_by_name(&path, levels - 1, budget),
+                FileKind::Dir => self.collect_peers_dir(&path),
                 FileKind::File | FileKind::Symlink
                     if name.contains(IDENTITY) || name.starts_with(TEMP_PREFIX) =>
                 {
@@ -164,6 +170,15 @@ impl<'a> Search<'a> {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// Collects a directory whose name is that of a directory with rosters and states.
+    fn collect_peers_dir(&mut self, dir: &Path) {
+        let home = &self.places.daemon;
+        let dirs = [home.rosters.parent().unwrap_or(&home.path), &home.rosters, &home.states];
+        if dirs.iter().any(|known| name_of(dir).contains(&name_of(known.as_std_path()))) {
+            self.peer_dirs.push(dir.to_owned());
         }
     }
 
@@ -177,6 +192,7 @@ impl<'a> Search<'a> {
         if self.budget == 0 {
             return;
         }
+        self.collect_peers_dir(dir);
         let (names, error) = self.list(dir, self.budget);
         self.budget -= names.len();
         self.unreadable.extend(error);
