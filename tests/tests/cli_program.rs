@@ -515,6 +515,17 @@ fn network_without_an_id_is_shown_the_same_at_each_look() {
 }
 
 #[test]
+fn setting_that_a_launch_would_not_use_is_refused() {
+    let home = Home::settled();
+    let before = home.snapshot();
+    for setting in ["api.port=99999999", "cloud_mesh.networks.0.network_id=UP"] {
+        let ran = home.run(&["config", "set", setting]).ends_with(2);
+        assert!(ran.stderr.contains("config.unusable-setting"), "{ran:?}");
+        assert!(home.snapshot() == before, "{setting}");
+    }
+}
+
+#[test]
 fn newer_config_is_told_once() {
     let home = Home::settled();
     app_config(&home, br#"{"version": 99, "daemon": {}, "networks": []}"#);

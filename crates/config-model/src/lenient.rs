@@ -18,10 +18,15 @@ use crate::path::Path;
 
 /// Reads a `T` from a value.
 pub(crate) fn read<T: DeserializeOwned + Default>(value: ValueRef<'_>) -> T {
+    let (first, misfits) = read_noting(value);
+    if misfits.is_empty() { first } else { read_without(value, &misfits, &RefCell::default()) }
+}
+
+/// Reads a `T` from a value, with a stand-in for each misfit. Returns their places as JSON Pointers.
+pub(crate) fn read_noting<T: DeserializeOwned + Default>(value: ValueRef<'_>) -> (T, HashSet<String>) {
     let misfits = RefCell::default();
     let first = read_without(value, &HashSet::new(), &misfits);
-    let misfits = misfits.into_inner();
-    if misfits.is_empty() { first } else { read_without(value, &misfits, &RefCell::default()) }
+    (first, misfits.into_inner())
 }
 
 /// Returns a value as a document, with members in the order of its fields.

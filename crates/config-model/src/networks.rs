@@ -7,10 +7,12 @@
 
 use std::borrow::Cow;
 
-use myownllm_json_document::{Document, Fragment, Kind, ValueRef};
+use myownllm_json_document::{Diagnostic, Document, Fragment, Kind, Severity, ValueRef};
 
 use crate::app_config::completed;
 use crate::close::closest;
+use crate::convert;
+use crate::daemon_file::refused_members;
 use crate::envelope::{Envelope, EnvelopeError};
 use crate::ids::Ids;
 use crate::network_id::{self, InvalidNetworkId};
@@ -240,6 +242,37 @@ fn append(doc: &mut Document, mut members: Vec<(&str, Fragment)>, ids: &mut dyn 
 
 fn no_network_active(doc: &mut Document) -> bool {
     doc.set(&ACTIVE, Fragment::from_valid_json("null")).is_changed()
+}
+
+/// Returns a saved network in the daemon's shape, as the daemon is to join it.
+///
+/// # Errors
+/// Fails if no daemon would join a network with that id or those settings. The path of the problem
+/// is the network id.
+pub fn for_daemon(network: ValueRef<'_>) -> Result<serde_json::Value, Diagnostic> {
+    let id = network_id::of(network).unwrap_or_default();
+    let refused = |code, message| Diagnostic {
+        code,
+        severity: Severity::Problem,
+        message,
+        path: id.clone().into_owned(),
+        hint: None,
+        place: None,
+    };
+    let mut converted =
+        convert::to_daemon(network).map_err(|error| refused(error.code(), error.to_string()))?;
+    // The daemon knows ids that are strings alone.
+    if let Some(id) = internal_id(network) {
+        converted["id"] = (&*id).into();
+    }
+    network_id::normalize(&id).map_err(|error| refused(error.code(), error.to_string()))?;
+    match refused_members(&converted).first() {
+        None => Ok(converted),
+        Some(member) => {
+            let message = format!("cannot convert network: no daemon takes the value of {member}");
+            Err(refused("bridge.malformed", message))
+        }
+    }
 }
 
 /// Removes one entry, and clears the active pointer if it named that entry. Changes nothing for an

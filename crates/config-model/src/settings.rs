@@ -3,12 +3,15 @@
 //!
 //! The functions expect a completed document (see [`complete`](crate::app_config::complete)).
 
-use myownllm_json_document::{Document, ValueRef};
+use myownllm_json_document::{Document, Severity, ValueRef};
 use serde_json::Value;
 
-use crate::app_config::defaults;
+use crate::app_config::{AppConfig, complete, defaults};
 use crate::close::closest;
+use crate::ids::SeededIds;
+use crate::lenient::read_noting;
 use crate::masking::mask;
+use crate::networks;
 
 /// A setting that cannot be read or changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,14 +37,22 @@ pub enum SettingError {
         /// The kind of the setting: `true or false`, `a number`, …
         wanted: &'static str,
     },
+    /// A launch would not use the config as it is edited.
+    #[error("cannot save the settings: a launch would report: {why}")]
+    #[non_exhaustive]
+    Unusable {
+        /// The report.
+        why: String,
+    },
 }
 
 impl SettingError {
-    /// Returns `config.unknown-setting` or `config.wrong-setting`.
+    /// Returns `config.unknown-setting`, `config.wrong-setting` or `config.unusable-setting`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unknown { .. } => "config.unknown-setting",
             Self::WrongType { .. } => "config.wrong-setting",
+            Self::Unusable { .. } => "config.unusable-setting",
         }
     }
 }
@@ -91,6 +102,43 @@ pub fn set(doc: &mut Document, key: &str, text: &str) -> Result<bool, SettingErr
         SettingError::WrongType { key: key.to_owned(), given, wanted: wanted(&now) }
     })?;
     Ok(doc.set(&path, value).is_changed())
+}
+
+/// Checks an edited document, which was completed before the edit.
+///
+/// ```
+/// use myownllm_config_model::{app_config, settings};
+/// let before = app_config::defaults("/c");
+/// let mut after = before.clone();
+/// settings::set(&mut after, "api.port", "99999999").unwrap();
+/// assert!(settings::ensure_usable(&before, &after).is_err());
+/// ```
+///
+/// # Errors
+/// Fails if the edit brought in a value that a load leaves out or replaces, that counts as its
+/// default, or that no daemon takes.
+pub fn ensure_usable(before: &Document, after: &Document) -> Result<(), SettingError> {
+    let known = problems(before);
+    match problems(after).into_iter().find(|problem| !known.contains(problem)) {
+        Some(why) => Err(SettingError::Unusable { why }),
+        None => Ok(()),
+    }
+}
+
+/// Returns the problems of a document, without its values.
+fn problems(doc: &Document) -> Vec<String> {
+    let found = complete(&mut doc.clone(), "", &mut SeededIds::new(0, 0)).into_iter();
+    let found = found.filter(|found| found.severity != Severity::Info).map(|found| found.message);
+    let (_, misfits) = read_noting::<AppConfig>(doc.root());
+    let is_null = |pointer: &str| at(doc, pointer).is_none_or(|value| value.is_null());
+    let mut misfits: Vec<String> = misfits.into_iter().filter(|pointer| !is_null(pointer)).collect();
+    misfits.sort();
+    let misfits = misfits.into_iter().map(|pointer| format!("{pointer} has a value that it cannot have"));
+    let refused = networks::list(doc).into_iter().enumerate().filter_map(|(number, network)| {
+        let found = networks::for_daemon(network).err()?;
+        Some(format!("/cloud_mesh/networks/{number}: {}", found.message))
+    });
+    found.chain(misfits).chain(refused).collect()
 }
 
 /// Returns the text, masked unless the setting is known to be harmless.

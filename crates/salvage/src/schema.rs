@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use myownllm_config_model::app_config::{self, OwnSettings};
 use myownllm_config_model::networks::SavedNetwork;
 use myownllm_config_model::{
-    Diagnostic, Document, Ids, Severity, ValueRef, convert, daemon_config, network_id, networks,
-    refused_members,
+    Diagnostic, Document, Ids, ValueRef, convert, daemon_config, network_id, networks,
 };
 
 use crate::{
@@ -280,30 +279,7 @@ impl AppSchema for MyOwnLlm {
     }
 
     fn active_network(&self, app: &Document) -> Result<Option<serde_json::Value>, Diagnostic> {
-        let Some(network) = networks::active(app) else { return Ok(None) };
-        let id = network_id::of(network).unwrap_or_default();
-        let refused = |code, message| Diagnostic {
-            code,
-            severity: Severity::Problem,
-            message,
-            path: id.clone().into_owned(),
-            hint: None,
-            place: None,
-        };
-        let mut converted =
-            convert::to_daemon(network).map_err(|error| refused(error.code(), error.to_string()))?;
-        // The daemon knows ids that are strings alone.
-        if let Some(id) = networks::internal_id(network) {
-            converted["id"] = (&*id).into();
-        }
-        network_id::normalize(&id).map_err(|error| refused(error.code(), error.to_string()))?;
-        match refused_members(&converted).first() {
-            None => Ok(Some(converted)),
-            Some(member) => {
-                let message = format!("cannot convert network: no daemon takes the value of {member}");
-                Err(refused("bridge.malformed", message))
-            }
-        }
+        networks::active(app).map(networks::for_daemon).transpose()
     }
 
     fn is_myownllm(&self) -> bool {

@@ -42,6 +42,7 @@ pub(crate) fn set(context: &Context, wanted: &[String]) -> Result<Answer, Diagno
                 changes.changed |=
                     settings::set(document, key, text).map_err(|error| refused(context, &error))?;
             }
+            settings::ensure_usable(&before, document).map_err(|error| refused(context, &error))?;
             Ok(changes)
         })?;
     let keys: Vec<&str> = pairs.iter().map(|(key, _)| *key).collect();
@@ -54,6 +55,7 @@ fn refused(context: &Context, error: &SettingError) -> Diagnostic {
     let (class, command) = match error {
         SettingError::Unknown { close: Some(close), .. } => (Class::Failed, format!("get {close}")),
         SettingError::WrongType { key, .. } => (Class::Usage, format!("get {key}")),
+        SettingError::Unusable { .. } => (Class::Usage, "show".to_owned()),
         _ => (Class::Failed, "show".to_owned()),
     };
     let hint = format!("{} config {command}", context.program);

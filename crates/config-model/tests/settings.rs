@@ -1,0 +1,66 @@
+//! Tests which edits of single settings a launch could use.
+
+use myownllm_config_model::{Document, SeededIds, app_config, networks, settings};
+use rstest::rstest;
+
+/// Returns a completed config with two networks, the first one active, and internal ids `a`, `b`.
+fn config() -> Document {
+    let mut doc = app_config::defaults("/c");
+    let mut ids = SeededIds::new(1_700_000_000_000, 1);
+    for name in ["home", "office"] {
+        networks::add(&mut doc, name, name == "home", &mut ids).expect("added");
+    }
+    for (key, id) in [("networks.0.id", "a"), ("networks.1.id", "b"), ("active_network_id", "a")] {
+        settings::set(&mut doc, &format!("cloud_mesh.{key}"), id).expect("set");
+    }
+    doc
+}
+
+fn is_usable(edits: &[(&str, &str)]) -> bool {
+    let before = config();
+    let mut after = before.clone();
+    for (key, text) in edits {
+        settings::set(&mut after, key, text).expect("set");
+    }
+    settings::ensure_usable(&before, &after).is_ok()
+}
+
+#[rstest]
+#[case::port_out_of_range("api.port", "99999999")]
+#[case::port_with_a_fraction("remote_ui.port", "80.5")]
+#[case::member_of_another_type("api", r#"{"port": "x"}"#)]
+#[case::item_of_another_type("providers", "[5]")]
+#[case::network_id_too_short("cloud_mesh.networks.1.network_id", "UP")]
+#[case::network_id_with_a_space("cloud_mesh.networks.0.network_id", "my home")]
+#[case::network_without_an_id("cloud_mesh.networks", r#"[{"id": "a"}]"#)]
+#[case::internal_id_of_another_network("cloud_mesh.networks.1.id", "a")]
+#[case::internal_id_of_the_active_network("cloud_mesh.networks.0.id", "c")]
+#[case::active_network_that_is_not_saved("cloud_mesh.active_network_id", "c")]
+#[case::word_out_of_a_list("cloud_mesh.networks.0.accepting", "never")]
+#[case::turn_server_that_is_none("cloud_mesh.networks.0.turn_servers", "[null]")]
+#[case::turn_server_of_another_type("cloud_mesh.networks.1.turn_servers", r#"[{"url": 5}]"#)]
+fn edit_that_a_launch_does_not_use_is_refused(#[case] key: &str, #[case] text: &str) {
+    assert!(!is_usable(&[(key, text)]));
+}
+
+#[rstest]
+#[case::port(&[("api.port", "8080")])]
+#[case::network_id(&[("cloud_mesh.networks.0.network_id", "Other-Home")])]
+#[case::no_active_network(&[("cloud_mesh.active_network_id", "null")])]
+#[case::override_without_a_model(&[("mode_overrides", r#"{"text": null}"#)])]
+#[case::edits_that_are_right_together(&[("cloud_mesh.networks.0.id", "c"),
+    ("cloud_mesh.active_network_id", "c")])]
+#[case::turn_server(&[("cloud_mesh.networks.0.turn_servers", r#"[{"url": "turn:x", "username": "u"}]"#)])]
+fn edit_that_a_launch_uses_is_accepted(#[case] edits: &[(&str, &str)]) {
+    assert!(is_usable(edits));
+}
+
+/// The user mends one setting after the other.
+#[test]
+fn problem_that_was_there_before_does_not_block_an_edit() {
+    let mut before = config();
+    settings::set(&mut before, "api.port", "99999999").expect("set");
+    let mut after = before.clone();
+    settings::set(&mut after, "active_mode", "text").expect("set");
+    assert_eq!(settings::ensure_usable(&before, &after), Ok(()));
+}
