@@ -3,7 +3,8 @@
 
 use myownllm_config_model::daemon_config::{DaemonConfig, NEWEST_VERSION};
 use myownllm_config_store::{FileShape, LockedStore, Misplaced, SetAside};
-use myownllm_durable_fs::{quote, replace_symlink};
+use myownllm_daemon::{Candidate, last_log_lines, log_path};
+use myownllm_durable_fs::{move_aside, quote, replace_symlink};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::Context;
@@ -32,16 +33,66 @@ pub(crate) fn shared_config(context: &Context<'_>) -> Option<Diagnostic> {
     Some(diagnostic.hint(hint).class(Class::Refused))
 }
 
-/// Reports a daemon's config that is newer than the daemons that this program knows: they do not
-/// start on it.
+/// Reports a daemon's config that is newer than the daemons that this program knows, or than the
+/// installed one, according to its last log: they do not start on it.
 pub(crate) fn newer_config(context: &Context<'_>) -> Option<Diagnostic> {
     let path = &context.layout.daemon_config;
     let version = DaemonConfig::view(&read_document(context.disk, path).ok()??).version?;
+    if version > NEWEST_VERSION {
+        let message = format!(
+            "{path} is of version {version}, newer than the daemons that this program knows: update the daemon"
+        );
+        return Some(Diagnostic::error(NEWER, message).at(path).class(Class::Daemon));
+    }
+    (version > 1 && every_program_refused(context)).then(|| older_daemon(context, version))
+}
+
+/// The stable code of a daemon's config that is newer than the daemon.
+const NEWER: &str = "daemon.config-newer";
+
+/// Reports that the installed daemon is older than its config. It starts at its defaults if the config
+/// is set aside, and a launch gives it the active network again.
+pub(crate) fn older_daemon(context: &Context<'_>, version: u64) -> Diagnostic {
+    let (path, app) = (&context.layout.daemon_config, &context.layout.app.name);
     let message = format!(
-        "{path} is of version {version}, newer than the daemons that this program knows: update the daemon"
+        "the daemon's config {path} has format {version}, and the daemon is older: it does not start on it; \
+         update {app}, or set the config aside"
     );
-    let diagnostic = Diagnostic::error("daemon.config-newer", message).at(path).class(Class::Daemon);
-    (version > NEWEST_VERSION).then_some(diagnostic)
+    Diagnostic::error(NEWER, message).at(path).hint(move_aside(path, "newer")).class(Class::Daemon)
+}
+
+/// Returns true if a line of a daemon that ended says that its config is newer. The line is about a
+/// config, not about a library or a kernel that the program needs.
+pub(crate) fn says_newer(line: &str) -> bool {
+    line.contains("newer") && (line.contains("config") || line.contains("version"))
+}
+
+/// Returns true if the last log shows that each program that a launch would start, unchanged since,
+/// ended because of a newer config.
+fn every_program_refused(context: &Context<'_>) -> bool {
+    /// The number of lines that a daemon writes after the reason at most.
+    const LAST_LINES: usize = 8;
+    let path = log_path(&context.layout.daemon_home);
+    let (lines, programs) = (last_log_lines(&path, usize::MAX), context.daemons.programs());
+    let written = context.disk.stat(path.as_ref()).map(|meta| meta.modified);
+    // Every program begins with a line that names it.
+    let runs: Vec<&[String]> = lines.chunk_by(|_, next| !next.ends_with(" serve")).collect();
+    let has_refused = |program: &Candidate| {
+        let start = format!(" {} serve", program.path.display());
+        let run = runs.iter().rev().find(|run| run[0].ends_with(&start));
+        let changed = context.disk.stat_follow(&program.path).map(|meta| meta.changed);
+        matches!((changed, &written), (Ok(changed), Ok(written)) if changed < *written)
+            && run.is_some_and(|run| {
+                run.iter()
+                    .skip(1)
+                    .rev()
+                    .take(LAST_LINES)
+                    .any(|line| says_newer(line) && line.contains("config"))
+            })
+    };
+    let programs = programs.unwrap_or_default();
+    let mut sound = programs.iter().filter(|program| program.is_sound()).peekable();
+    sound.peek().is_some() && sound.all(has_refused)
 }
 
 /// Reports that the file at the path of the daemon's config is not the daemon's. Every command

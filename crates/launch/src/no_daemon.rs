@@ -4,8 +4,9 @@ use myownllm_config_model::daemon_config::{DaemonConfig, NEWEST_VERSION};
 use myownllm_daemon::{CandidateFailure, CandidateOutcome, SpawnError};
 
 use crate::context::Context;
+use crate::daemon_config::{older_daemon, says_newer};
 use crate::daemons::read_document;
-use crate::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
+use crate::diagnostic::{Diagnostic, unless_failed};
 use crate::foreseen::{is_full, told_no_room, unusable_log};
 use crate::start::{NOT_FOUND, name_program};
 
@@ -61,21 +62,10 @@ fn no_room(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
 /// that the config is newer than every known daemon.
 fn newer_config(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
     let logs = last_words(error);
-    // The line is about a config, not about a library or a kernel that the program needs.
-    let of_config =
-        |line: &&String| line.contains("newer") && (line.contains("config") || line.contains("version"));
-    let said = logs.iter().copied().flatten().any(|line| of_config(&line));
+    let said = logs.iter().copied().flatten().any(|line| says_newer(line));
     let path = &context.layout.daemon_config;
     let document = unless_failed(read_document(context.disk, path), "the look at the daemon's config")??;
     let version = DaemonConfig::view(&document).version?;
-    let told = version > 1 && said;
-    if !told && (logs.is_empty() || version <= NEWEST_VERSION) {
-        return None;
-    }
-    let message = format!(
-        "the daemon's config {path} has format {version}, and the daemon is older: it does not start on it"
-    );
-    let logs = format!("{PROGRAM} daemon logs");
-    let diagnostic = Diagnostic::error("daemon.config-newer", message).at(path).hint(logs);
-    Some(diagnostic.class(Class::Daemon))
+    let is_newer = (version > 1 && said) || (!logs.is_empty() && version > NEWEST_VERSION);
+    is_newer.then(|| older_daemon(context, version))
 }
