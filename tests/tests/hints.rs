@@ -167,6 +167,37 @@ const TROUBLES: &[Trouble] = &[
             link_elsewhere(home, ".myownllm/.secrets");
         },
     },
+    Trouble {
+        name: "rosters and states behind a link",
+        args: LAUNCH,
+        code: "migration.peers-link",
+        decoy: ".myownllm/mesh.copy",
+        make: |home| {
+            home.run(&["migrate", "--undo"]).ends_with(0);
+            link_elsewhere(home, ".myownllm/mesh");
+        },
+    },
+    Trouble {
+        name: "a roster behind a link",
+        args: DOCTOR,
+        code: "migration.peers-link",
+        decoy: ".myownllm/mesh/rosters/home-mesh.json.copy",
+        make: |home| {
+            home.run(&["migrate", "--undo"]).ends_with(0);
+            link_elsewhere(home, ".myownllm/mesh/rosters/home-mesh.json");
+        },
+    },
+    Trouble {
+        name: "a second factor's lock behind a link",
+        args: LAUNCH,
+        code: "migration.peers-link",
+        decoy: ".myownllm/.secrets/custody.json.copy",
+        make: |home| {
+            home.run(&["migrate", "--undo"]).ends_with(0);
+            home.put(".myownllm/.secrets/custody.json", b"{}", 0o600);
+            link_elsewhere(home, ".myownllm/.secrets/custody.json");
+        },
+    },
 ];
 
 /// Returns the hint for a code, from a diagnostic or a check.

@@ -5,18 +5,19 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::DaemonFile;
+use myownllm_config_model::{DaemonFile, Document, network_id};
 use myownllm_durable_fs::{
-    Disk, DiskError, LockedDir, move_aside, publish_new, put_in_place, rename_or_link, set_aside_name,
-    with_free_name,
+    Disk, DiskError, LockedDir, move_aside, publish_new, put_in_place, rename_or_link, replace_symlink,
+    set_aside_name, with_free_name,
 };
+use myownllm_identity::{IdentityPaths, ensure_reachable_peers};
 use myownllm_migration::{Direction, Options as MoveOptions, Plan as MovePlan};
-use myownllm_paths::camino::Utf8Path;
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::closed::access_to;
 use crate::context::{Context, Options};
 use crate::daemons::CONFIG_LIMIT;
-use crate::diagnostic::{Diagnostic, PROGRAM, unless_failed};
+use crate::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
 use crate::waiting::lock_home;
 
 /// The stable code of a roster or a state that no daemon can read.
@@ -52,7 +53,7 @@ impl State {
 /// A roster or a state that no daemon can read.
 #[derive(Debug)]
 pub(crate) struct DamagedState {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The path at which a daemon would read the file.
     pub(crate) then: PathBuf,
     bytes: Vec<u8>,
@@ -178,6 +179,40 @@ pub(crate) fn unsettled_states(
         newer.extend(NewerState::of(context.disk, state));
     }
     (damaged, newer)
+}
+
+/// Refuses a move of the identity file away from rosters, states or the second factor's lock that stay
+/// behind a symlink: the daemon would start without them.
+pub(crate) fn linked_peers(context: &Context<'_>, migration: &MovePlan) -> Option<Diagnostic> {
+    let (disk, layout) = (context.disk, context.layout);
+    if let Err(refusal) = ensure_reachable_peers(disk, &IdentityPaths::of(layout).app) {
+        return Some(Diagnostic::from(&refusal));
+    }
+    let in_dir = |dir: &Utf8Path| {
+        let real =
+            disk.canonicalize(dir.as_ref()).ok().and_then(|real| Utf8PathBuf::from_path_buf(real).ok());
+        let files = names(context, &real?, ".json").into_iter();
+        Some(files.filter_map(|file| Some(dir.as_std_path().join(file.file_name()?))).collect::<Vec<_>>())
+    };
+    let dirs = [&layout.legacy_rosters, &layout.legacy_states].into_iter();
+    let listed = dirs.filter_map(|dir| in_dir(dir)).flatten();
+    let peers = listed.chain([layout.legacy_roster.clone().into()]).filter(|file| {
+        let bytes = disk.read(file, CONFIG_LIMIT).unwrap_or_default();
+        Document::parse(&bytes).is_ok_and(|parsed| network_id::of(parsed.document.root()).is_some())
+    });
+    let custody = layout.legacy_custody.clone().into_std_path_buf();
+    let custody = Some(custody).filter(|file| disk.stat_follow(file).is_ok_and(|meta| meta.is_file()));
+    let known: Vec<PathBuf> = peers.chain(custody).collect();
+    let is_behind = |link: &Path| {
+        known.iter().any(|file| file.starts_with(link)) && disk.stat(link).is_ok_and(|meta| meta.is_symlink())
+    };
+    let link = &migration.left.iter().find(|left| is_behind(&left.path))?.path;
+    let message = format!(
+        "cannot move the identity file: {} is a symlink, and the daemon would start without what is behind it",
+        link.display()
+    );
+    let hint = replace_symlink(link);
+    Some(Diagnostic::error("migration.peers-link", message).at(link).hint(hint).class(Class::Refused))
 }
 
 /// Refuses a roster or a state that a daemon cannot open: the daemon would wait for a pipe, or not

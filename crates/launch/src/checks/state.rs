@@ -60,7 +60,11 @@ impl Examiner<'_, '_> {
             let diagnostic = collision_diagnostic(both, plan.direction, self.options.program).as_warning();
             self.checks.diagnostic("state.collisions", diagnostic);
         }
-        for left in &plan.left {
+        // The refusal of a launch reports some of these paths.
+        let is_told = |path: &std::path::Path| {
+            self.plan.diagnostics.iter().any(|told| told.is_error() && told.path.as_deref() == path.to_str())
+        };
+        for left in plan.left.iter().filter(|left| !is_told(&left.path)) {
             let path = short(&left.path, &self.context.layout.user_home);
             let evidence = format!("{path} is not the daemon's and stays ({})", left.reason);
             let diagnostic = Diagnostic::warning("migration.left", evidence).at(&left.path);
