@@ -56,6 +56,12 @@ fn link(home: &Home, target: impl AsRef<Path>, at: &str) {
     symlink(target, home.path(at)).unwrap();
 }
 
+/// Moves a file or directory to another disk, with a symlink in its place.
+fn elsewhere(home: &Home, path: &str) {
+    rename(home, path, "elsewhere");
+    link(home, home.path("elsewhere"), path);
+}
+
 fn pipe(home: &Home, at: &str) {
     assert!(Command::new("mkfifo").arg(home.path(at)).status().unwrap().success());
 }
@@ -352,6 +358,17 @@ fn configs(#[case] home: (Home, Alive)) {
 }))]
 #[case::sound_with_its_peers_on_a_missing_disk(settled(|home| missing_disk(home, MESH, "mesh")))]
 #[case::sound_with_its_states_in_a_circle(settled(|home| missing_disk(home, MESH, "mesh/states")))]
+#[case::gone_with_its_peers_in_a_trash(legacy(|home| {
+    remove(home, OLD_KEY);
+    std::fs::create_dir(home.path(".myownllm/Trash")).unwrap();
+    rename(home, ".myownllm/mesh", ".myownllm/Trash/mesh");
+}))]
+#[case::gone_with_a_directory_for_a_roster(legacy(|home| {
+    remove(home, OLD_KEY);
+    without_rosters(home, APP);
+    std::fs::create_dir_all(home.path(".myownllm/mesh/rosters/home-mesh.json")).unwrap();
+}))]
+#[case::before_the_move_with_its_peers_on_a_missing_disk(legacy(|home| missing_disk(home, APP, "mesh")))]
 #[case::in_capitals(settled(|home| rename(home, KEY, ".myownllm/.myownmesh/.secrets/IDENTITY.JSON")))]
 #[case::named_elsewhere_and_missing(settled(|home| {
     let config = br#"{"version":3,"identity_path":"/nowhere/id.json","daemon":{},"networks":[]}"#;
@@ -392,6 +409,12 @@ fn identities(#[case] home: (Home, Alive)) {
     set_mode(&home.path(".myownllm/.myownmesh/.secrets"), 0o777)))]
 #[case::everybody_may_write_in_the_old_secrets(legacy(|home| set_mode(&home.path(".myownllm/.secrets"),
     0o777)))]
+#[case::everybody_may_write_an_old_roster(legacy(|home|
+    set_mode(&home.path(".myownllm/mesh/rosters/home-mesh.json"), 0o666)))]
+#[case::peers_are_a_symlink(legacy(|home| elsewhere(home, ".myownllm/mesh")))]
+#[case::rosters_are_a_symlink(legacy(|home| elsewhere(home, ".myownllm/mesh/rosters")))]
+#[case::states_are_a_symlink(legacy(|home| elsewhere(home, ".myownllm/mesh/states")))]
+#[case::a_roster_is_a_symlink(legacy(|home| elsewhere(home, ".myownllm/mesh/rosters/home-mesh.json")))]
 #[case::a_readable_key(settled(|home| set_mode(&home.path(KEY), 0o644)))]
 fn places(#[case] home: (Home, Alive)) {
     agree_and_follow(&home.0);
@@ -736,6 +759,24 @@ impl Drop for Unlocked<'_> {
     }
 }
 
+fn with(home: Home, path: &str, bytes: &[u8]) -> Home {
+    home.put(path, bytes, 0o600);
+    home
+}
+
+/// A directory that is closed to others covers the files in it.
+#[test]
+fn roster_that_everybody_may_write_is_no_problem_in_a_closed_directory() {
+    const OLD_ROSTER: &str = ".myownllm/mesh/rosters/home-mesh.json";
+    let home = Home::legacy();
+    set_mode(&home.path(OLD_ROSTER), 0o666);
+    assert_eq!(run(&mut home.with_daemon(&["launch", "--once"])).code, Some(0));
+    for dir in [MESH, ".myownllm/.myownmesh/mesh", ".myownllm/.myownmesh/mesh/rosters"] {
+        set_mode(&home.path(dir), 0o755);
+    }
+    assert_eq!(run(&mut home.with_daemon(&["launch", "--once"])).code, Some(7));
+}
+
 /// Files that nobody may rename or remove. The hint, run as printed but without `sudo`, mends.
 #[rstest]
 #[case::old_key(Home::legacy(), "+i", OLD_KEY)]
@@ -743,6 +784,12 @@ impl Drop for Unlocked<'_> {
 #[case::log(Home::settled(), "+i", ".myownllm/.myownmesh/daemon.log")]
 #[case::log_to_append_to(Home::settled(), "+a", ".myownllm/.myownmesh/daemon.log")]
 #[case::daemon_home(Home::settled(), "+a", MESH)]
+#[case::damaged_old_roster(
+    with(Home::legacy(), ".myownllm/mesh/rosters/home-mesh.json", b"{"),
+    "+a",
+    ".myownllm/mesh/rosters/home-mesh.json"
+)]
+#[case::app_home_without_a_daemon_home(with(Home::empty(), CONFIG, b"{}"), "+i", APP)]
 fn protected_files(#[case] home: Home, #[case] attribute: &str, #[case] path: &str) {
     let change = |how: &str| Command::new("chattr").arg(how).arg(home.path(path)).output();
     let _unlocked = Unlocked(&home);

@@ -58,13 +58,17 @@ pub fn unwritable(
 ) -> Option<Diagnostic> {
     use rustix::io::Errno;
 
+    let layout = context.layout;
+    let is_there = |path: &Utf8Path| path == layout.user_home || context.disk.stat(path.as_ref()).is_ok();
+    let mut seen = BTreeSet::new();
     let refused: Vec<(&Path, Errno)> = directories
         .iter()
-        // A launch makes the app's home in the user's home.
-        .map(|path| match context.disk.stat(path.as_ref()) {
-            Err(_) if *path == context.layout.app_home => context.layout.user_home.as_std_path(),
-            _ => path.as_std_path(),
+        // A launch makes a home that is missing in the directory above it.
+        .filter_map(|path| match [&layout.app_home, &layout.daemon_home].contains(&path) {
+            true => path.ancestors().find(|path| is_there(path)).map(Utf8Path::as_std_path),
+            false => Some(path.as_std_path()),
         })
+        .filter(|path| seen.insert(*path))
         // A device or a file in the place of a directory has diagnostics of its own, and nobody
         // should change its mode.
         .filter(|path| !context.disk.stat_follow(path).is_ok_and(|meta| !meta.is_dir()))

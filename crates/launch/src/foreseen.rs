@@ -13,7 +13,8 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use crate::closed::UNWRITABLE;
 use crate::context::{Context, Options};
 use crate::diagnostic::{Class, Diagnostic};
-use crate::peers::unreadable_file;
+use crate::moves::brought;
+use crate::peers::{unreadable_file, unsettled_states};
 
 /// Reports the first file or directory that a move could not rename or change: it is immutable or
 /// append-only, a mount of its own, or belongs to a user whose file the runner cannot change.
@@ -79,6 +80,12 @@ pub(crate) fn unreadable_peers(context: &Context<'_>) -> Option<Diagnostic> {
     let layout = context.layout;
     let dirs = [&layout.legacy_rosters, &layout.legacy_states];
     dirs.into_iter().find_map(|dir| unreadable_file(context, dir))
+}
+
+/// Reports a damaged roster or state that a launch could not set aside.
+pub(crate) fn unmendable_peers(context: &Context<'_>, migration: &MovePlan) -> Option<Diagnostic> {
+    let (damaged, _) = unsettled_states(context, migration, &brought(context, migration));
+    damaged.iter().find_map(|damaged| unmovable(context.disk, &damaged.path))
 }
 
 fn not_moved(path: &Path, source: io::Error) -> Diagnostic {

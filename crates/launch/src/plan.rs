@@ -15,7 +15,8 @@ use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Class, Diagnostic, WIPED, add_untold, class_of};
 use crate::foreseen::{
-    blocked_move, full_dir, full_disk, locked_config, unlockable, unreadable_peers, unusable_log,
+    blocked_move, full_dir, full_disk, locked_config, unlockable, unmendable_peers, unreadable_peers,
+    unusable_log,
 };
 use crate::home::{Look, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
 use crate::identity::{ensure_no_new_home, identity_answer};
@@ -254,6 +255,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             let newer = newer_config(context);
             newer
                 .or_else(|| unreadable_peers(context).filter(|_| self.moves))
+                .or_else(|| unmendable_peers(context, &self.migration))
                 .or_else(|| unlockable(context))
                 .or_else(|| full_disk(context))
                 .or_else(|| unusable_log(context))

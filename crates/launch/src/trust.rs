@@ -6,7 +6,7 @@ use myownllm_durable_fs::trust::{
     HomeTrust, OwnershipProblem, OwnershipProblemKind, foreign_part, look_inside,
 };
 use myownllm_durable_fs::{DiskError, LockedDir, Owner, quote};
-use myownllm_paths::camino::Utf8PathBuf;
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::Context;
 use crate::diagnostic::{Class, Diagnostic};
@@ -57,11 +57,15 @@ fn trusted_peers_and_configs(context: &Context<'_>) -> Result<(), Diagnostic> {
     let is_file = |path: &&Utf8PathBuf| disk.stat(path.as_ref()).is_ok_and(|meta| meta.is_file());
     let configs = [&layout.daemon_config, &layout.app_config].into_iter().filter(is_file);
     directories.into_iter().chain(configs).try_for_each(|path| look(path.as_ref()))?;
+    // Nobody else reaches a file in a directory that is closed to others.
+    let is_open = |path: &Utf8Path| disk.stat_follow(path.as_ref()).is_ok_and(|meta| meta.mode & 0o001 != 0);
     for directory in [&layout.daemon_rosters, &layout.daemon_states] {
+        let is_reached = directory.ancestors().take_while(|path| *path != layout.app_home).all(is_open);
         for entry in disk.list(directory.as_ref()).unwrap_or_default() {
             let path = directory.as_std_path().join(entry.name);
             let is_doubtful = disk.stat(&path).is_ok_and(|meta| {
-                meta.is_symlink() || meta.mode & 0o002 != 0 || foreign_part(&path, &meta, owner).is_some()
+                let is_open = is_reached && meta.mode & 0o002 != 0;
+                meta.is_symlink() || is_open || foreign_part(&path, &meta, owner).is_some()
             });
             // Few files need the look at the whole way.
             if is_doubtful {
