@@ -459,4 +459,9 @@ impl Command {
             | Self::Man { .. } => false,
         }
     }
+
+    /// True if the command says what one that writes would find.
+    pub(crate) fn predicts(&self) -> bool {
+        matches!(self, Self::Status(_) | Self::Doctor | Self::Migrate(_) | Self::Salvage(_))
+    }
 }

@@ -37,6 +37,8 @@ pub struct Context {
     pub program: String,
     /// The owner of the home, when root looks at it.
     pub(crate) owner: Option<Owner>,
+    /// True if the user who reads the hints is root.
+    pub(crate) is_for_root: bool,
     /// The reason why a launch changes nothing: see [`Options::refusal`].
     pub(crate) refusal: Option<Diagnostic>,
     daemon_wait: Option<Duration>,
@@ -108,6 +110,7 @@ impl Context {
             search: ProgramSearch::default(),
             program,
             owner,
+            is_for_root: is_root,
             refusal: None,
             daemon_wait: None,
             tell: Box::new(|_| {}),

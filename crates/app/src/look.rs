@@ -120,7 +120,10 @@ fn examine(context: &Context) -> (LaunchPlan, Checks) {
         let libraries = context.libraries();
         let launch_context = libraries.launch_context();
         let plan = plan(&launch_context, options, &mut fresh_ids());
-        let checks = checks(&launch_context, options, &plan);
+        let mut checks = checks(&launch_context, options, &plan);
+        if context.is_for_root {
+            checks.complete_hints_for_root();
+        }
         (plan, checks)
     })
 }

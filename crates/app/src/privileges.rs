@@ -2,7 +2,7 @@
 //!
 //! A file that a run makes there must belong to the owner of the home, and a run must not touch
 //! with root's rights anything that the owner may not touch: so a command that writes runs as the
-//! owner of the home. A command that only looks stays root.
+//! owner of the home, and so does one that says what a launch would do. Other looks stay root's.
 
 use std::io;
 

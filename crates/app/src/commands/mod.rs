@@ -100,7 +100,8 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
     Ok(answer)
 }
 
-/// Looks at the home: as the owner of the home for a command that writes there.
+/// Looks at the home: as the owner of the home for a command that writes there, or that predicts what
+/// such a command finds.
 fn context(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<Context, Diagnostic> {
     let home = cli.global.home.as_deref();
     let context = Context::new(home)?;
@@ -135,12 +136,19 @@ fn context(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<
     if let Some(refusal) = refusal {
         return refuse(context, refusal);
     }
-    let Some(owner) = privileges::user_to_become(&context).filter(|_| writes) else {
+    let predicts = cli.command.as_ref().is_none_or(Command::predicts);
+    let Some(owner) = privileges::user_to_become(&context).filter(|_| writes || predicts) else {
         return Ok(context);
     };
     match become_user(owner.uid, owner.gid) {
         // The owner does not see everything that root saw.
-        Ok(()) => Context::new(home),
+        Ok(()) => {
+            let mut seen = Context::new(home)?;
+            seen.is_for_root = context.is_for_root;
+            Ok(seen)
+        }
+        // A prediction reports the error itself.
+        Err(_) if !writes => Ok(context),
         Err(error) => {
             let refusal = foreign_home(&context.layout, owner, &error);
             refuse(context, refusal)

@@ -9,7 +9,6 @@ mod homes;
 mod state;
 
 use myownllm_config_model::Place;
-use myownllm_durable_fs::Runner;
 use serde::Serialize;
 
 use crate::closed::{Closed, UNWRITABLE};
@@ -89,8 +88,6 @@ pub struct Checks {
     pub is_daemon_running: bool,
     /// The name of the program with its options, for hints.
     program: String,
-    /// True if the user is root, whose commands need no `sudo`.
-    is_root: bool,
     /// The command that mends everything that a launch can mend.
     repair: String,
     /// The problem that a repair waits for.
@@ -117,6 +114,15 @@ impl Checks {
         denied.and_then(|check| check.hint.as_deref())
     }
 
+    /// Drops `sudo` from the hints, for a user who is root.
+    pub fn complete_hints_for_root(&mut self) {
+        for check in self.list.iter_mut().chain(&mut self.barrier) {
+            let Some(diagnostic) = &mut check.diagnostic else { continue };
+            diagnostic.complete_hint_for_root();
+            check.hint.clone_from(&diagnostic.hint);
+        }
+    }
+
     /// Returns the checks with this result.
     pub fn of(&self, result: Mark) -> impl Iterator<Item = &Check> {
         self.list.iter().filter(move |check| check.result == result)
@@ -138,9 +144,6 @@ impl Checks {
 
     fn diagnostic(&mut self, id: &'static str, mut diagnostic: Diagnostic) {
         diagnostic.complete_hint(&self.program);
-        if self.is_root {
-            diagnostic.complete_hint_for_root();
-        }
         let is_error = diagnostic.severity == Severity::Error;
         let evidence = std::iter::once(&diagnostic.message).chain(&diagnostic.causes);
         let evidence = evidence.map(String::as_str).collect::<Vec<_>>().join(": ");
@@ -157,10 +160,7 @@ impl Checks {
     /// marks those checks as skipped.
     fn name_one_cause(&mut self, context: &Context<'_>) {
         let troubles = self.list.iter().filter_map(|check| check.diagnostic.as_ref());
-        let Some(mut closed) = Closed::of(context.disk, context.layout, troubles) else { return };
-        if self.is_root {
-            closed.diagnostic.complete_hint_for_root();
-        }
+        let Some(closed) = Closed::of(context.disk, context.layout, troubles) else { return };
         let is_covered =
             |check: &&mut Check| check.diagnostic.as_ref().is_some_and(|told| closed.covers(told));
         let mut covered: Vec<&mut Check> = self.list.iter_mut().filter(is_covered).collect();
@@ -242,7 +242,6 @@ pub fn checks(context: &Context<'_>, options: &Options<'_>, plan: &LaunchPlan) -
         list: Vec::new(),
         is_daemon_running: false,
         program: options.program.to_owned(),
-        is_root: context.disk.runner().is_some_and(Runner::is_root),
         repair,
         barrier: None,
     };
