@@ -58,6 +58,7 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
         routine: None,
         client: None,
         occupied: None,
+        ended: None,
         outcome,
     };
     match run.settle(look) {
@@ -145,6 +146,13 @@ fn load(context: &Context<'_>, ids: &mut dyn Ids) -> (Outcome, Look) {
     (outcome, look)
 }
 
+/// The number of daemons that may end under a launch, one after the other. Many launches that run once
+/// may begin together.
+const MAX_ENDS: usize = 32;
+/// The number of looks at a daemon that closes its connections, and the pause before each.
+const MAX_LOOKS: usize = 4;
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// One run of the sequence.
 struct Run<'r, 'a> {
     context: &'r Context<'a>,
@@ -163,6 +171,8 @@ struct Run<'r, 'a> {
     client: Option<Box<dyn DaemonControl>>,
     /// The error of a start during which another process took the socket.
     occupied: Option<SpawnError>,
+    /// The process of the daemon that seems to have ended under this launch, and the errors.
+    ended: Option<(u32, Vec<Diagnostic>)>,
     outcome: Outcome,
 }
 
@@ -380,9 +390,21 @@ impl<'a> Run<'_, 'a> {
             Some(_) => Err(Vec::new()),
         };
         let expected = expected.inspect_err(|_| self.outcome.steps.push(LaunchStep::no_daemon()))?;
-        let (mut has_waited, mut has_stopped) = (false, false);
+        let (mut has_waited, mut has_stopped, mut ends, mut looks) = (false, false, 0, 0);
         loop {
             let (detection, client) = context.daemons.detect(&expected);
+            if let Some((ended, errors)) = self.ended.take() {
+                let runs = matches!(detection.decision, Decision::Attach { pid, .. } if pid == Some(ended));
+                // A daemon that is about to end closes its connections first. What it was told to do
+                // is not said twice.
+                looks += usize::from(runs);
+                if (runs && self.outcome.reconciled.is_some()) || looks > MAX_LOOKS || ends > MAX_ENDS {
+                    return Err(errors);
+                }
+                std::thread::sleep(if runs { LOOK_AGAIN } else { Duration::ZERO });
+                ends += usize::from(!runs);
+                (self.outcome.daemon, self.outcome.reconciled) = (Daemon::None, None);
+            }
             let starts = matches!(detection.decision, Decision::Spawn);
             if starts && let Some(error) = self.occupied.take() {
                 return Err(no_daemon::diagnostics(context, &error));
@@ -414,7 +436,7 @@ impl<'a> Run<'_, 'a> {
                 stage.steps.retain(is_stop);
             }
             self.walk(stage)?;
-            if !looks_again && self.occupied.is_none() {
+            if !looks_again && self.occupied.is_none() && self.ended.is_none() {
                 return Ok(());
             }
         }
@@ -451,14 +473,28 @@ impl<'a> Run<'_, 'a> {
         self.bring_in_line(asked, status)
     }
 
-    /// Attaches to the daemon that was found, and brings its networks in line.
+    /// Attaches to the daemon that was found, and brings its networks in line. The daemon may end
+    /// meanwhile, for example because another launch that runs once has started it.
     fn attach(&mut self) -> Result<(), Vec<Diagnostic>> {
+        const ENDED: [&str; 3] = ["daemon.closed", "daemon.replaced", "daemon.unreachable"];
         self.occupied = None;
         let decision = self.outcome.detection.as_ref().map(|detection| detection.decision.clone());
         let Some(Decision::Attach { role, endpoint, status, pid, rule }) = decision else { return Ok(()) };
         let asked = ConnectedDaemon::new(role, endpoint.clone(), pid);
         self.outcome.daemon = Daemon::Attached { role, endpoint, status: status.clone(), pid, rule };
-        self.bring_in_line(asked, status)
+        let told = self.outcome.diagnostics.len();
+        let failed = self.bring_in_line(asked, status).err().unwrap_or_default();
+        let more = self.outcome.diagnostics.get(told..).unwrap_or_default();
+        let has_ended = failed.iter().chain(more).any(|told| told.is_error() && ENDED.contains(&&*told.code));
+        match pid.filter(|_| has_ended) {
+            Some(pid) => {
+                let more = self.outcome.diagnostics.split_off(told);
+                self.ended = Some((pid, more.into_iter().chain(failed).collect()));
+                Ok(())
+            }
+            None if failed.is_empty() => Ok(()),
+            None => Err(failed),
+        }
     }
 
     fn bring_in_line(&mut self, asked: ConnectedDaemon, status: Status) -> Result<(), Vec<Diagnostic>> {
