@@ -296,7 +296,7 @@ fn no_daemon_is_started_in_a_home_that_others_can_write_to() {
 fn no_daemon_is_started_on_peers_or_configs_that_others_can_write_to() {
     let home = Home::settled();
     home.put(&format!("{MESH}/config.json"), b"{\"version\": 3}", 0o600);
-    let peers = ["mesh", "mesh/rosters", "mesh/states", "mesh/rosters/home-mesh.json", "config.json"];
+    let peers = ["mesh", "mesh/rosters", "mesh/states", "config.json"];
     let mut paths: Vec<String> = peers.iter().map(|path| format!("{MESH}/{path}")).collect();
     paths.extend([format!("{APP}/config-backups"), config()]);
     for path in paths {
@@ -637,6 +637,36 @@ fn a_daemon_that_dies_ends_the_foreground_launch_with_its_last_words() {
             assert!(ran.stderr.contains(part), "{mode}: {part}: {}", ran.stderr);
         }
         assert!(serving(&home).is_empty());
+    }
+}
+
+/// The printed command that undoes a change reaches the daemon as well.
+#[test]
+fn restored_config_brings_a_running_daemon_in_line() {
+    let home = with_networks();
+    run(&mut launch(&home, "", &["--once"])).ends_with(0);
+    let _daemon = daemon_on(&home, MESH).start().unwrap();
+    let joined = || ask(&own_socket(&home), r#"{"op":"status"}"#).unwrap()["joined_networks"].clone();
+    let before = joined();
+    let removed = home.run(&["network", "remove", "first-net", "--json"]).ends_with(0).json();
+    assert_ne!(joined(), before);
+    let undo = removed["data"]["undo"].as_str().unwrap();
+    let mut shell = Command::new("sh");
+    assert!(shell.args(["-c", undo]).env("PATH", path_with_program()).status().unwrap().success(), "{undo}");
+    assert_eq!(joined(), before, "{undo}");
+}
+
+/// Another launch that runs once may end the daemon to which this one is attached.
+#[test]
+fn launch_whose_daemon_ends_under_it_looks_again() {
+    for mode in ["dies-after:1", "dies-unanswered:2"] {
+        let home = with_networks();
+        run(&mut launch(&home, "", &["--once"])).ends_with(0);
+        let dying = daemon_on(&home, MESH).mode(mode).start().unwrap();
+        let said = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();
+        let daemon = &said["data"]["daemon"];
+        assert_eq!(daemon["state"], "spawned", "{mode}: {said:#}");
+        assert_ne!(daemon["pid"], dying.pid(), "{mode}: {said:#}");
     }
 }
 
@@ -1018,6 +1048,16 @@ fn a_daemon_config_that_is_newer_than_its_daemon_has_its_own_words() {
         assert!(said["diagnostics"].to_string().contains(&format!("is newer than this daemon's {newest}")));
         assert_eq!(home.bytes(&path), bytes.as_bytes(), "and nobody touched it");
         assert!(serving(&home).is_empty());
+        // From then on `doctor` knows it, and the printed command is a way out.
+        let mut doctor = home.with_daemon(&["doctor", "--json"]);
+        let foreseen = run(doctor.env("STAND_IN_VERSION", version.name())).ends_with(4).json();
+        assert!(foreseen["diagnostics"].to_string().contains("daemon.config-newer"), "{foreseen}");
+        let hint = first["hint"].as_str().unwrap();
+        assert!(Command::new("sh").args(["-c", hint]).status().unwrap().success(), "{hint}");
+        let mut again = launch(&home, "", &["--once"]);
+        run(again.env("STAND_IN_VERSION", version.name())).ends_with(0);
+        let mut doctor = home.with_daemon(&["doctor"]);
+        run(doctor.env("STAND_IN_VERSION", version.name())).ends_with(0);
     }
     // Any other early end is not blamed on the config version.
     let home = Home::settled();

@@ -240,7 +240,7 @@ fn what_commands_print_fits_the_schemas() {
     let reconciled = COMMANDS.iter().filter(|args| fits("a daemon runs", &home, args)).map(|args| args[1]);
     assert_eq!(
         reconciled.collect::<BTreeSet<_>>(),
-        BTreeSet::from(["--once", "add", "remove", "restart", "set", "use"])
+        BTreeSet::from(["--once", "add", "remove", "restart", "restore", "set", "use"])
     );
     for file in
         schemas.0.keys().filter(|file| !["common.schema.json", "envelope.schema.json"].contains(&&***file))

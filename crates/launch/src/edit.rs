@@ -126,7 +126,7 @@ pub fn ensure_no_legacy_daemon(context: &Context<'_>, options: &Options<'_>) -> 
 }
 
 /// Brings a running daemon in line with the config. Starts none.
-fn follow(
+pub fn follow(
     context: &Context<'_>,
     options: &Options<'_>,
     config: (&dyn LockedStore, &Document),

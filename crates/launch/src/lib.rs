@@ -49,7 +49,7 @@ pub use diagnostic::{
     CORRUPT, Class, DAEMON_WAIT, Diagnostic, LONGEST_DAEMON_WAIT, NEEDS_REPAIR, PROGRAM, Severity, class_of,
     config_diagnostics,
 };
-pub use edit::{Edit, Followed, edit_config, ensure_no_legacy_daemon};
+pub use edit::{Edit, Followed, edit_config, ensure_no_legacy_daemon, follow};
 pub use hints::{called, edit};
 pub use home::{live_refusal, orphan_diagnostic};
 pub use identity::{identity_answer, other_known_identity, scan_identity};

@@ -40,7 +40,7 @@ pub fn network_edit(home: &HomeView<'_>, edit: &Edit, what: &str, undo: Option<&
         "created": edit.change.created,
         "changed": edit.updated.changed,
         "config": long(&home.layout.app_config),
-        "reconcile": reconciled(edit),
+        "reconcile": reconciled(&edit.followed),
         "undo": undo,
     });
     (page, data)
@@ -66,13 +66,7 @@ pub fn edit_trace(home: &HomeView<'_>, edit: &Edit, command: &str) -> Option<Tra
 
 /// Describes what the daemon did about the change, and the command that undoes it.
 fn aftermath(edit: &Edit, undo: Option<&str>) -> Page {
-    let mut page = Page::default();
-    match &edit.followed {
-        Followed::Daemon(reconciled) => page.line(format!("The daemon: {}", networks_line(reconciled))),
-        Followed::NoDaemon => page.line("No daemon runs: the next launch applies the change."),
-        Followed::Failed => page.line("Saved, and the daemon was not told (see below)."),
-        Followed::NotAsked => {}
-    }
+    let mut page = followed_page(&edit.followed);
     if let Some(undo) = undo {
         page.line("To undo this:");
         page.copied(2, "", undo);
@@ -80,9 +74,21 @@ fn aftermath(edit: &Edit, undo: Option<&str>) -> Page {
     page
 }
 
+/// Describes what the daemon did about a change.
+pub(crate) fn followed_page(followed: &Followed) -> Page {
+    let mut page = Page::default();
+    match followed {
+        Followed::Daemon(reconciled) => page.line(format!("The daemon: {}", networks_line(reconciled))),
+        Followed::NoDaemon => page.line("No daemon runs: the next launch applies the change."),
+        Followed::Failed => page.line("Saved, and the daemon was not told (see below)."),
+        Followed::NotAsked => {}
+    }
+    page
+}
+
 /// Returns what the daemon did about the change, for a program.
-fn reconciled(edit: &Edit) -> Value {
-    match &edit.followed {
+pub(crate) fn reconciled(followed: &Followed) -> Value {
+    match followed {
         Followed::Daemon(reconciled) => bounded(reconciled),
         _ => Value::Null,
     }
@@ -151,7 +157,7 @@ pub fn settings_edit(home: &HomeView<'_>, edit: &Edit, before: &Document, keys: 
         "settings": rows,
         "changed": edit.updated.changed,
         "config": long(&home.layout.app_config),
-        "reconcile": reconciled(edit),
+        "reconcile": reconciled(&edit.followed),
         "undo": undo,
     });
     (page, data)

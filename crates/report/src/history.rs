@@ -1,9 +1,11 @@
 //! The backups of the config for a person and for a program.
 
 use myownllm_config_store::{BackupKind, HistoryEntry, Restored, StoreError};
+use myownllm_launch::Followed;
 use myownllm_launch::words::backup;
 use serde_json::{Value, json};
 
+use crate::edits::{followed_page, reconciled};
 use crate::run_log::{self, Entry, Trace};
 use crate::screen::Page;
 use crate::text::{ago, utc_minutes};
@@ -73,7 +75,7 @@ fn reason(entry: &HistoryEntry, runs: &[Entry]) -> String {
 
 /// Returns a restore of a backup, with the command that undoes it.
 #[must_use]
-pub fn restored(home: &HomeView<'_>, restored: &Restored) -> (Page, Value) {
+pub fn restored(home: &HomeView<'_>, restored: &Restored, followed: &Followed) -> (Page, Value) {
     let path = home.short(&home.layout.app_config);
     let from = backup(&restored.from.to_string());
     let mut page = Page::default();
@@ -81,12 +83,21 @@ pub fn restored(home: &HomeView<'_>, restored: &Restored) -> (Page, Value) {
         true => format!("Restored {from} to {path}."),
         false => format!("{path} is the same as {from}: nothing to restore."),
     });
+    // Most restores are none of the daemon's business.
+    if !matches!(followed, Followed::NoDaemon) {
+        page.page(followed_page(followed));
+    }
     if let Some(entry) = home.backups().iter().find(|entry| Some(&entry.id) == restored.backup.as_ref()) {
         let as_is = if entry.is_restorable() { "" } else { " --as-is" };
         page.line("To undo this:");
         page.copied(2, "", format!("{} config restore {}{as_is}", home.program, entry.id.sequence()));
     }
-    let data = json!({ "restored": restored.from, "backup": restored.backup, "changed": restored.changed });
+    let data = json!({
+        "restored": restored.from,
+        "backup": restored.backup,
+        "changed": restored.changed,
+        "reconcile": reconciled(followed),
+    });
     (page, data)
 }
 

@@ -6,8 +6,8 @@ use myownllm_config_model::{masking, schema};
 use myownllm_config_store::{ConfigStore, FileShape, StoreError};
 use myownllm_launch::words::{backup, state_words};
 use myownllm_launch::{
-    CORRUPT, Diagnostic, NEEDS_REPAIR, active_network, config_diagnostics, ensure_changeable,
-    ensure_no_legacy_daemon, lock_home, wrote_where_others_can,
+    CORRUPT, Diagnostic, Followed, NEEDS_REPAIR, active_network, config_diagnostics, ensure_changeable,
+    ensure_no_legacy_daemon, follow, identity_answer, lock_home, wrote_where_others_can,
 };
 use myownllm_report::{Page, completion, indented, long, restore_trace, restored, spelled};
 use serde_json::json;
@@ -145,8 +145,15 @@ fn restore(context: &Context, name: &str, as_is: bool) -> Result<Answer, Diagnos
             diagnostic
         }
     })?;
-    let (page, data) = restored(&home, &made);
     let mut diagnostics: Vec<Diagnostic> = made.diagnostics.iter().map(Diagnostic::from).collect();
     diagnostics.extend(wrote_where_others_can(&launch_context).filter(|_| made.changed));
+    // A config that was restored as it is may need a repair first.
+    // A launch reports what is wrong with the key.
+    let is_sound = identity_answer(&launch_context).expected().is_ok();
+    let followed = match made.changed && !as_is && is_sound {
+        true => follow(&launch_context, &context.options(), (&*lock, &made.document), &mut diagnostics),
+        false => Followed::NotAsked,
+    };
+    let (page, data) = restored(&home, &made, &followed);
     Ok(Answer { diagnostics, trace: restore_trace(&home, &made, name), ..Answer::done(page, data) })
 }
