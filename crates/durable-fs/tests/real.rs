@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use myownllm_durable_fs::{Disk, RealDisk, Replaced, publish_new, replace, stale_temps};
+#[cfg(target_os = "linux")]
+use myownllm_durable_fs::publish_new;
+use myownllm_durable_fs::{Disk, RealDisk, Replaced, replace, stale_temps};
 
 #[test]
 fn the_lock_is_exclusive_bounded_and_writes_nothing() {

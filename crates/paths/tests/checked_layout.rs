@@ -52,6 +52,7 @@ fn home() -> Home {
     Home { _dir: dir, user, app }
 }
 
+#[cfg(unix)]
 fn refused(layout: Layout) -> PathsError {
     let error = CheckedLayout::new(layout, &RealLookup).unwrap_err();
     assert_eq!(error.code(), "paths.overlap", "{error}");
