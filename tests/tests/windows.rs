@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use integration_tests::{Builder, StandIn, standin::Version};
 use myownllm_daemon::{Endpoint, probe};
+use rstest::rstest;
 use serde_json::{Value, json};
 use support::{APP, Home, MESH, run};
 
@@ -179,10 +180,28 @@ fn daemons_of_both_modes_on_one_pipe_are_told_apart_by_their_key() {
     );
 }
 
-#[test]
-fn six_launches_at_once_on_an_overwritten_home_lose_nothing_and_all_succeed() {
+/// Makes a home as that daemon left it: shared with the app, with an overwritten config.
+fn home_of(daemon: &str) -> Home {
+    let home = Home::empty();
+    let left = support::root().join("tests/fixtures").join(daemon).join("home").join(APP);
+    for file in [
+        "config.json",
+        ".secrets/identity.json",
+        "mesh/rosters/home-mesh.json",
+        "mesh/rosters/office-mesh.json",
+        "mesh/states/home-mesh.json",
+    ] {
+        home.put(&format!("{APP}/{file}"), &std::fs::read(left.join(file)).unwrap(), 0o600);
+    }
+    home
+}
+
+#[rstest]
+fn six_launches_at_once_on_an_overwritten_home_lose_nothing_and_all_succeed(
+    #[values("daemon-0.1.2", "daemon-0.3.8")] daemon: &str,
+) {
     let _turn = alone();
-    let home = Home::after_the_bug();
+    let home = home_of(daemon);
     let before = home.contents();
     let commands: Vec<_> = (0..6)
         .map(|_| {
@@ -199,10 +218,13 @@ fn six_launches_at_once_on_an_overwritten_home_lose_nothing_and_all_succeed() {
     for bytes in &before {
         home.still_has(bytes, "a file of before");
     }
-    run(&mut home.command(&["migrate", "--undo", "--json"])).ends_with(0);
-    assert!(home.has(&format!("{APP}/.secrets/identity.json")));
-    for bytes in &before {
-        home.still_has(bytes, "a file of before");
+    for (args, place) in [(&["migrate", "--undo", "--json"][..], APP), (&["launch", "--no-daemon"], MESH)] {
+        let ran = home.run(args).ends_with(0);
+        has_one_separator(&home, &ran.all());
+        assert!(home.has(&format!("{place}/.secrets/identity.json")), "{args:?}");
+        for bytes in &before {
+            home.still_has(bytes, "a file of before");
+        }
     }
 }
 
