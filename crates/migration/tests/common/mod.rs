@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(unreachable_pub, reason = "a module of each test binary")]
 
+pub mod cases;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
