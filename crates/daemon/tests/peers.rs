@@ -1,16 +1,12 @@
 //! Peers that misbehave. Each bound is compared with the clock, with slack for a slow machine; no
 //! test sleeps for a fixed time.
-//!
-//! On Unix alone: the peers listen at a socket file. The pipe of Windows is in
-//! `tests/tests/windows.rs`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-#![cfg(unix)]
 
 mod peer;
 
 use std::{
     io::{BufRead, BufReader, Write},
-    os::unix::net::UnixListener,
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -19,7 +15,7 @@ use myownllm_daemon::{
     Absence, Client, ControlError, DaemonControl, Endpoint, Event, Probe, Pushed, StopError, probe,
     stop_daemon,
 };
-use peer::{Peer, SLACK, STATUS, WITHIN, bounded, wait_for_ever};
+use peer::{Peer, SHOWS_PEER, SLACK, STATUS, TryClone as _, WITHIN, bounded, wait_for_ever};
 use rstest::rstest;
 
 #[test]
@@ -31,7 +27,7 @@ fn probe_and_client_read_the_status_of_a_daemon() {
     let found = probe(&peer.endpoint(), WITHIN + SLACK);
     let Probe::Answered { status, pid } = &found else { panic!("{found:?}") };
     assert_eq!((status.version.as_str(), status.joined_networks.len()), ("0.3.8", 1));
-    if cfg!(target_os = "linux") {
+    if SHOWS_PEER {
         assert_eq!(*pid, Some(std::process::id()));
     }
     let mut client = peer.client();
@@ -45,17 +41,26 @@ fn probe_is_absent_when_no_process_listens() {
     let peer = Peer::absent();
     let absent = |why| Probe::Absent { why };
     assert_eq!(probe(&peer.endpoint(), WITHIN), absent(Absence::NoSocket));
+    assert!(matches!(Client::connect(&peer.endpoint(), WITHIN), Err(ControlError::Unreachable { .. })));
+}
+
+#[cfg(unix)]
+#[test]
+fn probe_is_absent_when_a_file_or_the_socket_of_a_killed_daemon_is_there() {
+    let peer = Peer::absent();
+    let absent = |why| Probe::Absent { why };
     // A file instead of the socket's directory.
     let file = peer.path().with_file_name("f");
     std::fs::OpenOptions::new().create_new(true).write(true).open(&file).unwrap();
     assert_eq!(probe(&Endpoint::unix(file.join("s")), WITHIN), absent(Absence::NoSocket));
     // A regular file, and the socket of a killed daemon.
     assert_eq!(probe(&Endpoint::unix(&file), WITHIN), absent(Absence::Refused));
-    drop(UnixListener::bind(peer.path()).unwrap());
+    drop(std::os::unix::net::UnixListener::bind(peer.path()).unwrap());
     assert_eq!(probe(&peer.endpoint(), WITHIN), absent(Absence::Refused));
     assert!(matches!(Client::connect(&peer.endpoint(), WITHIN), Err(ControlError::Unreachable { .. })));
 }
 
+#[cfg(unix)]
 #[test]
 fn probe_reports_a_path_that_is_too_long() {
     let long = format!("/tmp/{}", "x".repeat(120));
@@ -72,7 +77,7 @@ fn silent_peer_is_busy_and_not_absent() {
     let peer = Peer::new(wait_for_ever);
     let found = bounded(WITHIN, || probe(&peer.endpoint(), WITHIN));
     assert!(matches!(found, Probe::Busy { .. }), "{found:?}");
-    if cfg!(target_os = "linux") {
+    if SHOWS_PEER {
         assert_eq!(found.pid(), Some(std::process::id()));
     }
     let error = bounded(WITHIN, || peer.client().status()).unwrap_err();
@@ -105,6 +110,19 @@ fn peer_that_accepts_no_connection_is_busy() {
     let found = bounded(WITHIN, || probe(&peer.endpoint(), WITHIN));
     assert!(matches!(found, Probe::Busy { .. }), "{found:?}");
     assert_eq!(found.pid(), Some(std::process::id()), "its process is found all the same");
+    let error = bounded(WITHIN, || Client::connect(&peer.endpoint(), WITHIN)).unwrap_err();
+    assert!(matches!(error, ControlError::Busy { .. }), "{error:?}");
+}
+
+/// A pipe that accepts no connection is in use by the client that came first.
+#[cfg(windows)]
+#[test]
+fn pipe_that_accepts_no_connection_is_busy() {
+    let peer = Peer::absent();
+    let _listener = peer.listen();
+    let _first = peer.client();
+    let found = bounded(WITHIN, || probe(&peer.endpoint(), WITHIN));
+    assert!(matches!(found, Probe::Busy { .. }), "{found:?}");
     let error = bounded(WITHIN, || Client::connect(&peer.endpoint(), WITHIN)).unwrap_err();
     assert!(matches!(error, ControlError::Busy { .. }), "{error:?}");
 }
@@ -294,7 +312,13 @@ fn front_door_types_are_send_sync_and_debug() {
 fn stop_daemon_never_signals_this_process() {
     let peer = Peer::new(wait_for_ever);
     let error = bounded(WITHIN, || stop_daemon(&peer.endpoint(), WITHIN)).unwrap_err();
-    assert!(matches!(error, StopError::Signal { .. } | StopError::UnknownProcess { .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            StopError::Signal { .. } | StopError::UnknownProcess { .. } | StopError::Unsupported { .. }
+        ),
+        "{error:?}"
+    );
     assert_eq!(
         stop_daemon(&Peer::absent().endpoint(), WITHIN).unwrap(),
         myownllm_daemon::StoppedDaemon::WasAbsent
@@ -314,11 +338,13 @@ fn results_can_be_built_by_another_implementation() {
 
     let answer: serde_json::Value = serde_json::from_str(STATUS).unwrap();
     let status = Status::from_data(answer["data"].clone()).unwrap();
-    let child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let (program, argument) = if cfg!(windows) { ("cmd", "/k") } else { ("sleep", "600") };
+    let child = Command::new(program).arg(argument).stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
+    let child = child.unwrap();
     let pid = child.id();
     let spawned = Spawned::of(child, endpoint, status, Duration::ZERO, "/nowhere/daemon.log");
     assert_eq!((spawned.pid(), spawned.status().version.as_str()), (pid, "0.3.8"));
     assert!(spawned.log_tail(3).is_empty());
     let ending = spawned.stop(SLACK).unwrap();
-    assert!(!ending.killed && !ending.status.success(), "{ending:?}");
+    assert!(ending.killed == cfg!(windows) && !ending.status.success(), "{ending:?}");
 }

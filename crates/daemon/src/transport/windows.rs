@@ -5,6 +5,7 @@
 //! closes the pipe or exits.
 
 use std::{
+    ffi::OsStr,
     io::{self, Read, Write},
     sync::{
         Arc, Mutex, PoisonError,
@@ -13,21 +14,22 @@ use std::{
     time::Instant,
 };
 
-use interprocess::local_socket::{
-    ConnectOptions, GenericNamespaced, Stream, ToNsName, traits::StreamCommon as _,
+use interprocess::{
+    ConnectWaitMode,
+    os::windows::named_pipe::{DuplexPipeStream, pipe_mode::Bytes},
 };
 
 use myownllm_paths::Socket;
 
 use super::{Absence, ConnectError, Peer, Transport};
-use crate::{Endpoint, wait::Backoff};
+use crate::Endpoint;
+
+type Stream = DuplexPipeStream<Bytes>;
 
 /// The number of bytes that one read asks for.
 const CHUNK: usize = 64 * 1024;
 /// Bounds the memory that a flooding peer can fill: a full queue stops the pipe.
 const MAX_QUEUED_CHUNKS: usize = 4;
-/// `ERROR_PIPE_BUSY`: every instance of the pipe is in use.
-const PIPE_BUSY: i32 = 231;
 
 #[derive(Debug)]
 struct PipeTransport {
@@ -41,30 +43,23 @@ struct PipeTransport {
 
 pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn Transport>, ConnectError> {
     let failed = |source: io::Error| ConnectError::Failed { source };
-    let name = match endpoint.address() {
-        Socket::Pipe(name) => name.clone(),
+    let path = match endpoint.address() {
+        Socket::Pipe(_) => endpoint.to_string(),
         Socket::Path(_) => {
             return Err(failed(io::Error::new(io::ErrorKind::Unsupported, "socket files are for Unix")));
         }
     };
-    let mut backoff = Backoff::new(std::time::Duration::from_millis(5));
-    let stream: Stream = loop {
-        let name = name.clone().to_ns_name::<GenericNamespaced>().map_err(failed)?;
-        match ConnectOptions::new().name(name).connect_sync() {
-            Ok(stream) => break stream,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(ConnectError::Absent { why: Absence::NoSocket, source: e });
-            }
-            Err(e) if e.raw_os_error() == Some(PIPE_BUSY) => {
-                if Instant::now() >= deadline {
-                    return Err(ConnectError::Full { pid: None });
-                }
-                backoff.wait(deadline);
-            }
-            Err(e) => return Err(failed(e)),
+    let wait = ConnectWaitMode::Timeout(deadline.saturating_duration_since(Instant::now()));
+    let stream = match Stream::connect_by_path_with_wait_mode(OsStr::new(&path), wait) {
+        Ok(stream) => stream,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(ConnectError::Absent { why: Absence::NoSocket, source: e });
         }
+        // Every instance of the pipe was in use.
+        Err(e) if e.kind() == io::ErrorKind::TimedOut => return Err(ConnectError::Full { pid: None }),
+        Err(e) => return Err(failed(e)),
     };
-    let pid = stream.peer_creds().ok().and_then(|credentials| credentials.pid());
+    let pid = stream.peer_process_id().map_err(failed)?;
     let stream = Arc::new(stream);
     let reader = Arc::clone(&stream);
 
@@ -74,14 +69,23 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
     let (report, written) = channel();
     spawn("daemon-write", move || {
         while let Ok(line) = to_write.recv() {
-            if report.send((&*stream).write_all(&line)).is_err() {
+            let result = (&*stream).write_all(&line);
+            // Otherwise a dropped connection stays open until the daemon has read the line.
+            stream.assume_flushed();
+            if report.send(result).is_err() {
                 return;
             }
         }
     })
     .map_err(failed)?;
     let (chunks, written) = (Mutex::new(chunks), Mutex::new(written));
-    Ok(Box::new(PipeTransport { peer: Peer { pid, uid: None }, chunks, lines, written, ended: false }))
+    Ok(Box::new(PipeTransport {
+        peer: Peer { pid: Some(pid), uid: None },
+        chunks,
+        lines,
+        written,
+        ended: false,
+    }))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {

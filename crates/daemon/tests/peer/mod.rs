@@ -1,13 +1,14 @@
-//! A peer at a socket file, with a script of its own, and the bounds of its tests.
+//! A peer at a socket file or a named pipe, with a script of its own, and the bounds of its tests.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses a part")]
 
 use std::{
     io::{BufRead, BufReader, Write},
-    os::unix::net::{UnixListener, UnixStream},
     thread,
     time::{Duration, Instant},
 };
 
+use interprocess::local_socket::{GenericFilePath, GenericNamespaced, Listener, ListenerOptions, prelude::*};
+pub use interprocess::{TryClone, local_socket::Stream};
 use myownllm_daemon::identity::camino::Utf8PathBuf;
 use myownllm_daemon::{Client, Endpoint};
 
@@ -18,15 +19,18 @@ pub const WITHIN: Duration = Duration::from_millis(150);
 pub const STATUS: &str =
     r#"{"ok":true,"data":{"version":"0.3.8","device_id":"d-1","joined_networks":["a"]}}"#;
 
+/// True if the system names the process at the other end.
+pub const SHOWS_PEER: bool = cfg!(any(target_os = "linux", windows));
+
 pub struct Peer {
     pub dir: tempfile::TempDir,
 }
 
 impl Peer {
     /// Listens and runs `talk` for each connection, in a thread that ends with the connection.
-    pub fn new(talk: impl Fn(UnixStream) + Send + Sync + Clone + 'static) -> Self {
+    pub fn new(talk: impl Fn(Stream) + Send + Sync + Clone + 'static) -> Self {
         let peer = Self::absent();
-        let listener = UnixListener::bind(peer.path()).unwrap();
+        let listener = peer.listen();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let talk = talk.clone();
@@ -50,15 +54,29 @@ impl Peer {
     }
 
     pub fn absent() -> Self {
-        Self { dir: tempfile::Builder::new().prefix("d").tempdir_in("/tmp").unwrap() }
+        let parent = if cfg!(windows) { std::env::temp_dir() } else { "/tmp".into() };
+        Self { dir: tempfile::Builder::new().prefix("d").tempdir_in(parent).unwrap() }
     }
 
     pub fn path(&self) -> Utf8PathBuf {
         Utf8PathBuf::try_from(self.dir.path().join("s")).unwrap()
     }
 
+    /// Returns the name of the pipe, which only this peer has.
+    pub fn pipe(&self) -> String {
+        self.dir.path().file_name().unwrap().to_str().unwrap().to_owned()
+    }
+
+    pub fn listen(&self) -> Listener {
+        let name = match cfg!(windows) {
+            true => self.pipe().to_ns_name::<GenericNamespaced>(),
+            false => self.path().into_std_path_buf().to_fs_name::<GenericFilePath>(),
+        };
+        ListenerOptions::new().name(name.unwrap()).create_sync().unwrap()
+    }
+
     pub fn endpoint(&self) -> Endpoint {
-        Endpoint::unix(self.path())
+        if cfg!(windows) { Endpoint::pipe(self.pipe()) } else { Endpoint::unix(self.path()) }
     }
 
     pub fn client(&self) -> Client {
@@ -75,6 +93,6 @@ pub fn bounded<T>(within: Duration, run: impl FnOnce() -> T) -> T {
     result
 }
 
-pub fn wait_for_ever(stream: UnixStream) {
+pub fn wait_for_ever(stream: Stream) {
     let _ = std::io::copy(&mut &stream, &mut std::io::sink());
 }
