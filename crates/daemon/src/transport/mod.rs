@@ -60,8 +60,8 @@ pub(crate) enum ConnectError {
     /// A process of another user listens.
     #[cfg_attr(not(unix), allow(dead_code, reason = "a pipe does not show its owner"))]
     ForeignOwner { uid: u32, pid: Option<u32> },
-    /// A process listens and denies the connection, although it may be one of ours.
-    #[cfg_attr(not(unix), allow(dead_code, reason = "`Failed` stands for it there"))]
+    /// A process listens and denies the connection, although it may be one of ours; or it runs as
+    /// another user, who has no number on this system.
     Denied { pid: Option<u32>, source: io::Error },
     /// The path is longer than a socket's path can be.
     #[cfg_attr(not(unix), allow(dead_code, reason = "the name of a pipe may be long"))]

@@ -18,6 +18,7 @@ use interprocess::{
     ConnectWaitMode,
     os::windows::named_pipe::{DuplexPipeStream, pipe_mode::Bytes},
 };
+use winsafe::{ConvertSidToStringSid, HPROCESS, SysResult, TokenInfo, co};
 
 use myownllm_paths::Socket;
 
@@ -60,6 +61,10 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
         Err(e) => return Err(failed(e)),
     };
     let pid = stream.peer_process_id().map_err(failed)?;
+    if !runs_as_us(pid).unwrap_or(false) {
+        let source = io::Error::new(io::ErrorKind::PermissionDenied, "the process runs as another user");
+        return Err(ConnectError::Denied { pid: Some(pid), source });
+    }
     let stream = Arc::new(stream);
     let reader = Arc::clone(&stream);
 
@@ -86,6 +91,21 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
         written,
         ended: false,
     }))
+}
+
+/// Returns whether a process has the user of this process. Any user can make the pipe before our
+/// daemon does.
+fn runs_as_us(pid: u32) -> SysResult<bool> {
+    let user = |process: &HPROCESS| {
+        let token = process.OpenProcessToken(co::TOKEN::QUERY)?;
+        match token.GetTokenInformation(co::TOKEN_INFORMATION_CLASS::User)? {
+            TokenInfo::User(user) => user.User.Sid().map(|sid| ConvertSidToStringSid(sid)).transpose(),
+            _ => Ok(None),
+        }
+    };
+    let other = HPROCESS::OpenProcess(co::PROCESS::QUERY_LIMITED_INFORMATION, false, pid)?;
+    let other = user(&other)?;
+    Ok(other.is_some() && other == user(&HPROCESS::GetCurrentProcess())?)
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -146,5 +166,17 @@ impl Transport for PipeTransport {
             Err(RecvTimeoutError::Timeout) => Err(io::ErrorKind::TimedOut.into()),
             Err(RecvTimeoutError::Disconnected) => Ok(0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The process 4 is the system.
+    #[test]
+    fn only_a_process_of_this_user_is_ours() {
+        assert_eq!(runs_as_us(std::process::id()), Ok(true));
+        assert_ne!(runs_as_us(4), Ok(true));
     }
 }
