@@ -88,7 +88,7 @@ impl Stage {
         if let Err(refusal) = home_refusal(context, options.run_as) {
             return stage.without_daemon(refusal, None);
         }
-        let brought = brought(context, migration);
+        let brought = brought(migration);
         let corrupt = corrupt_files(context, &brought).into_iter();
         stage.steps.extend(corrupt.map(|path| LaunchStep::KeepCorruptFile { path }));
         let (damaged, newer) = unsettled_states(context, migration, &brought);

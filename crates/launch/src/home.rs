@@ -163,7 +163,7 @@ impl Stage {
         stage.reports_move = migration.is_some() && moved.is_none();
         stage.steps.extend(moved.map(|plan| LaunchStep::Move { files: plan.files() }));
         let follows = || {
-            let brought = brought(context, moved?);
+            let brought = brought(moved?);
             let stale = context
                 .store
                 .stale_paths(document, &|path| brought.iter().any(|(_, to)| to.as_path() == path));

@@ -1,15 +1,13 @@
 //! The diagnostics of a move of the daemon's state, and the look for daemons while it runs.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use myownllm_durable_fs::{SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
 use myownllm_migration::{Collision, Direction, Keep, LiveDaemon, LiveDaemons, Plan, Step};
 use myownllm_paths::camino::Utf8Path;
 
-use crate::context::Context;
 use crate::daemons::Daemons;
-use crate::diagnostic::{Class, Diagnostic, unless_failed};
+use crate::diagnostic::{Class, Diagnostic};
 
 /// The stable code of files that differ.
 pub const COLLISION: &str = "migration.collision";
@@ -56,15 +54,10 @@ pub(crate) fn collision_diagnostic(both: &Collision, direction: Direction, progr
 }
 
 /// Returns the files that a move brings to the daemon home, each with its path now and then.
-pub(crate) fn brought(context: &Context<'_>, plan: &Plan) -> Vec<(PathBuf, PathBuf)> {
-    let each = |from: &Path, to: &Path, names: Vec<OsString>| {
-        names.iter().map(|name| (from.join(name), to.join(name))).collect::<Vec<_>>()
-    };
+pub(crate) fn brought(plan: &Plan) -> Vec<(PathBuf, PathBuf)> {
     let files = plan.steps().map(|step| match step {
-        Step::MoveFiles { from, to, names } => each(from, to, names.clone()),
-        Step::MoveDir { from, to, .. } => {
-            let entries = unless_failed(context.disk.list(from), "the list of the files that move");
-            each(from, to, entries.into_iter().flatten().map(|entry| entry.name).collect())
+        Step::MoveDir { from, to, names } | Step::MoveFiles { from, to, names } => {
+            names.iter().map(|name| (from.join(name), to.join(name))).collect()
         }
         Step::MoveFile { from, to } | Step::MoveLink { from, to, .. } => vec![(from.clone(), to.clone())],
         _ => Vec::new(),

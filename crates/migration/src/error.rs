@@ -191,8 +191,7 @@ pub enum MigrationError {
     #[error("the file system of {} can neither rename without replacing nor link", .path.display())]
     NoExclusiveRename { path: PathBuf },
     /// A daemon still writes one of the homes.
-    #[error("a daemon is still running at {}{}{}{}", .daemon.socket.display(), Pid(.daemon.pid),
-        Obstacle(.daemon), StopFailed(.stop_failed.as_deref()))]
+    #[error("a daemon is still running at {}{}", place(.daemon), obstacle(.daemon, .stop_failed.as_deref()))]
     LegacyDaemon {
         daemon: LiveDaemon,
         command: String,
@@ -200,8 +199,8 @@ pub enum MigrationError {
         stop_failed: Option<String>,
     },
     /// The daemon of the daemon home runs, and would go on writing there.
-    #[error("the daemon of the daemon home runs at {}{}, and would go on writing{}",
-        .daemon.socket.display(), Pid(.daemon.pid), Obstacle(.daemon))]
+    #[error("the daemon of the daemon home runs at {}, and would go on writing{}", place(.daemon),
+        obstacle(.daemon, None))]
     OwnDaemon { daemon: LiveDaemon, command: String },
     /// The check for a daemon that still writes one of the homes failed.
     #[error("cannot check for a daemon at {}: {}", .daemon.socket.display(), .daemon.note)]
@@ -219,33 +218,18 @@ pub enum MigrationError {
     Caller { code: &'static str, message: String, path: PathBuf, hint: Option<String> },
 }
 
-/// The reason why a daemon is still running that was told to end.
-struct StopFailed<'a>(Option<&'a str>);
-
-impl std::fmt::Display for StopFailed<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.map_or(Ok(()), |why| write!(f, ", and was not ended: {why}"))
-    }
+/// Returns the socket of a daemon, and the process if the platform tells it.
+fn place(daemon: &LiveDaemon) -> String {
+    let process = daemon.pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
+    format!("{}{process}", daemon.socket.display())
 }
 
-/// The obstacle that keeps a daemon from ending in its present state.
-struct Obstacle<'a>(&'a LiveDaemon);
-
-impl std::fmt::Display for Obstacle<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.hint.as_ref().map_or(Ok(()), |_| write!(f, ": {}", self.0.note))
-    }
-}
-
-struct Pid(Option<u32>);
-
-impl std::fmt::Display for Pid {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(pid) => write!(f, " (process {pid})"),
-            None => Ok(()),
-        }
-    }
+/// Returns the obstacle that keeps a daemon from ending in its present state, and the reason why a
+/// daemon that was told to end is still running, as the end of a sentence.
+fn obstacle(daemon: &LiveDaemon, stop_failed: Option<&str>) -> String {
+    let obstacle = daemon.hint.as_ref().map_or_else(String::new, |_| format!(": {}", daemon.note));
+    let failed = stop_failed.map_or_else(String::new, |why| format!(", and was not ended: {why}"));
+    obstacle + &failed
 }
 
 impl From<OwnershipProblem> for MigrationError {
@@ -268,59 +252,40 @@ impl MigrationError {
 
     /// Returns a stable code.
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::Unreadable { .. } => "migration.unreadable",
-            Self::Failed { .. } => "migration.failed",
-            Self::FlushFailed { .. } => "migration.flush-failed",
-            Self::Changed { .. } => "migration.changed",
-            Self::Vanished { .. } => "migration.vanished",
-            Self::IdentityHeldBack { .. } => "migration.identity-held-back",
-            Self::TwoIdentities { .. } => "migration.two-identities",
-            Self::IdentityDamaged { .. } => "migration.identity-damaged",
-            Self::Identity(refusal) => refusal.code(),
-            Self::IdentityNewer { .. } => "migration.identity-newer",
-            Self::IdentityUnreachable { .. } => "migration.identity-unreachable",
-            Self::DestinationOutside { .. } => "migration.destination-outside",
-            Self::DestinationNotDir { .. } => "migration.destination-not-folder",
-            Self::SourceLink { .. } => "migration.source-link",
-            Self::SameDir { .. } => "migration.same-folder",
-            Self::UnsafePermissions { .. } => "migration.unsafe-permissions",
-            Self::NoExclusiveRename { .. } => "migration.no-exclusive-rename",
-            Self::LegacyDaemon { .. } => "daemon.legacy-running",
-            Self::OwnDaemon { .. } => "daemon.own-running",
-            Self::UnknownDaemon { .. } => "daemon.unreachable",
-            Self::OutsideLock(error) => error.code(),
-            Self::OtherDaemons { .. } => "migration.other-daemons",
-            Self::Caller { code, .. } => code,
-        }
+        self.code_and_class().0
     }
 
     /// Returns the class of the error.
     pub fn class(&self) -> Class {
+        self.code_and_class().1
+    }
+
+    fn code_and_class(&self) -> (&'static str, Class) {
+        use Class::{Failed, Newer, Refused};
         match self {
-            Self::Unreadable { .. }
-            | Self::Failed { .. }
-            | Self::FlushFailed { .. }
-            | Self::Changed { .. }
-            | Self::Vanished { .. }
-            | Self::IdentityHeldBack { .. }
-            | Self::IdentityUnreachable { .. }
-            | Self::OutsideLock(_)
-            | Self::OtherDaemons { .. } => Class::Failed,
-            Self::Identity(refusal) => refusal.class(),
-            Self::IdentityDamaged { .. }
-            | Self::TwoIdentities { .. }
-            | Self::DestinationOutside { .. }
-            | Self::DestinationNotDir { .. }
-            | Self::SourceLink { .. }
-            | Self::SameDir { .. }
-            | Self::UnsafePermissions { .. }
-            | Self::NoExclusiveRename { .. }
-            | Self::LegacyDaemon { .. }
-            | Self::OwnDaemon { .. }
-            | Self::UnknownDaemon { .. }
-            | Self::Caller { .. } => Class::Refused,
-            Self::IdentityNewer { .. } => Class::Newer,
+            Self::Unreadable { .. } => ("migration.unreadable", Failed),
+            Self::Failed { .. } => ("migration.failed", Failed),
+            Self::FlushFailed { .. } => ("migration.flush-failed", Failed),
+            Self::Changed { .. } => ("migration.changed", Failed),
+            Self::Vanished { .. } => ("migration.vanished", Failed),
+            Self::IdentityHeldBack { .. } => ("migration.identity-held-back", Failed),
+            Self::TwoIdentities { .. } => ("migration.two-identities", Refused),
+            Self::IdentityDamaged { .. } => ("migration.identity-damaged", Refused),
+            Self::Identity(refusal) => (refusal.code(), refusal.class()),
+            Self::IdentityNewer { .. } => ("migration.identity-newer", Newer),
+            Self::IdentityUnreachable { .. } => ("migration.identity-unreachable", Failed),
+            Self::DestinationOutside { .. } => ("migration.destination-outside", Refused),
+            Self::DestinationNotDir { .. } => ("migration.destination-not-folder", Refused),
+            Self::SourceLink { .. } => ("migration.source-link", Refused),
+            Self::SameDir { .. } => ("migration.same-folder", Refused),
+            Self::UnsafePermissions { .. } => ("migration.unsafe-permissions", Refused),
+            Self::NoExclusiveRename { .. } => ("migration.no-exclusive-rename", Refused),
+            Self::LegacyDaemon { .. } => ("daemon.legacy-running", Refused),
+            Self::OwnDaemon { .. } => ("daemon.own-running", Refused),
+            Self::UnknownDaemon { .. } => ("daemon.unreachable", Refused),
+            Self::OutsideLock(error) => (error.code(), Failed),
+            Self::OtherDaemons { .. } => ("migration.other-daemons", Failed),
+            Self::Caller { code, .. } => (code, Refused),
         }
     }
 
@@ -366,7 +331,6 @@ impl MigrationError {
             }
             Self::FlushFailed { path, .. } => Some(format!("df -h {}", quote(path))),
             Self::Changed { path } => Some(format!("fuser -v {}", quote(path))),
-            Self::Vanished { path } => Some(format!("ls -la {}", quote(path.parent().unwrap_or(path)))),
             Self::IdentityHeldBack { .. }
             | Self::IdentityNewer { .. }
             | Self::OutsideLock(_)
@@ -381,26 +345,27 @@ impl MigrationError {
                 };
                 Some(format!("{command} --keep-identity {}", keep.place(*direction)))
             }
-            Self::IdentityDamaged { path, remedy, .. } => Some(match remedy {
-                Some(command) => command.clone(),
-                None => format!("ls -la {}", quote(path.parent().unwrap_or(path))),
-            }),
+            Self::IdentityDamaged { remedy: Some(command), .. } => Some(command.clone()),
+            Self::Vanished { path } | Self::IdentityDamaged { path, .. } => {
+                Some(format!("ls -la {}", quote(path.parent().unwrap_or(path))))
+            }
             Self::Identity(refusal) => refusal.hint(),
             Self::IdentityUnreachable { path, .. } => Some(format!("readlink -f {}", quote(path))),
             // The target may hold peers that the user has approved, also on a disk that is missing.
-            Self::DestinationOutside { path, is_there: true, .. } => Some(replace_symlink(path)),
+            Self::DestinationOutside { path, is_there: true, .. } | Self::SourceLink { path, .. } => {
+                Some(replace_symlink(path))
+            }
             Self::DestinationOutside { path, .. } => {
                 Some(format!("{} && mkdir -m 700 {}", move_aside(path, "aside"), quote(path)))
             }
             Self::DestinationNotDir { path } => Some(move_aside(path, "aside")),
-            Self::SourceLink { path, .. } => Some(replace_symlink(path)),
-            Self::SameDir { source_dir, destination_dir, command } => Some(match command {
-                Some(command) => command.clone(),
-                None => format!("ls -lid {} {}", quote(source_dir), quote(destination_dir)),
-            }),
-            Self::UnsafePermissions { command, .. } => Some(command.clone()),
+            Self::SameDir { source_dir, destination_dir, command: None } => {
+                Some(format!("ls -lid {} {}", quote(source_dir), quote(destination_dir)))
+            }
             Self::NoExclusiveRename { path } => Some(format!("findmnt --target {}", quote(path))),
-            Self::LegacyDaemon { command, .. }
+            Self::SameDir { command: Some(command), .. }
+            | Self::UnsafePermissions { command, .. }
+            | Self::LegacyDaemon { command, .. }
             | Self::OwnDaemon { command, .. }
             | Self::UnknownDaemon { command, .. } => Some(command.clone()),
             Self::Caller { hint, .. } => hint.clone(),

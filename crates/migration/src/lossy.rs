@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, path::Path};
 
-use serde::Serializer;
+use serde::{Serialize, Serializer};
 
 pub(crate) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
@@ -14,4 +14,8 @@ pub(crate) fn lossy_all<S: Serializer, T: AsRef<OsStr>>(all: &[T], serializer: S
 
 pub(crate) fn octal<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{mode:04o}"))
+}
+
+pub(crate) fn count<S: Serializer, T>(all: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+    all.len().serialize(serializer)
 }

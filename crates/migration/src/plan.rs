@@ -1,20 +1,17 @@
 //! The plan of a move, as plain data: a dry run prints it, tests inspect it, and a run executes it.
 
-use std::{
-    ffi::OsString,
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::ffi::OsString;
+use std::fmt;
+use std::ops::Not;
+use std::path::{Path, PathBuf};
 
 use myownllm_durable_fs::{Owner, quote};
 use myownllm_identity::{Identity, KeyInfo, Problem, Refusal};
 use serde::Serialize;
 
-use crate::{
-    error::MigrationError,
-    homes::{Direction, Homes},
-    lossy::{lossy, lossy_all, octal},
-};
+use crate::error::MigrationError;
+use crate::homes::{Direction, Homes};
+use crate::lossy::{count, lossy, lossy_all, octal};
 
 /// One step of the move.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -55,14 +52,17 @@ pub enum Step {
         uid: u32,
         gid: u32,
     },
-    /// Rename a whole directory: every file in it is ours, and the destination does not exist.
+    /// Rename a whole directory: every file in it is ours, and the destination does not exist. Only
+    /// the attempt tells whether the file system can: if it cannot, these files move one by one into
+    /// a directory that is made for them, and the source is removed when it is empty.
     #[serde(rename = "move-folder")]
     MoveDir {
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
-        files: usize,
+        #[serde(rename = "files", serialize_with = "count")]
+        names: Vec<OsString>,
     },
     /// Move some files of a directory, one by one.
     MoveFiles {
@@ -127,6 +127,10 @@ pub enum Step {
     Sync {
         #[serde(serialize_with = "lossy_all")]
         directories: Vec<PathBuf>,
+        /// True if the files that the plan moves are synced too: each is durable before a name at
+        /// the destination leads to it.
+        #[serde(skip_serializing_if = "Not::not")]
+        sources: bool,
     },
 }
 
@@ -145,7 +149,7 @@ impl Step {
     /// Returns the path of the step; for a barrier, its first directory.
     pub fn path(&self) -> &Path {
         match self {
-            Self::Sync { directories } | Self::RemoveSources { directories } => {
+            Self::Sync { directories, .. } | Self::RemoveSources { directories } => {
                 directories.first().map_or(Path::new(""), PathBuf::as_path)
             }
             Self::RemoveLeftover { path }
@@ -166,8 +170,7 @@ impl Step {
     /// Returns the number of files that this step moves.
     pub fn files(&self) -> usize {
         match self {
-            Self::MoveDir { files, .. } => *files,
-            Self::MoveFiles { names, .. } => names.len(),
+            Self::MoveDir { names, .. } | Self::MoveFiles { names, .. } => names.len(),
             Self::MoveFile { .. } | Self::MoveLink { .. } | Self::SetAside { .. } => 1,
             _ => 0,
         }
@@ -184,7 +187,8 @@ impl fmt::Display for Step {
             Self::MakeDir { path } => write!(f, "make the directory {}", path.display()),
             Self::SetMode { path, mode } => write!(f, "set the mode of {} to {mode:04o}", path.display()),
             Self::SetOwner { path, uid, gid } => write!(f, "give {} to {uid}:{gid}", path.display()),
-            Self::MoveDir { from, to, files } => {
+            Self::MoveDir { from, to, names } => {
+                let files = names.len();
                 write!(f, "move the directory {} ({files} files) to {}", from.display(), to.display())
             }
             Self::MoveFiles { from, to, names } => {
@@ -205,7 +209,7 @@ impl fmt::Display for Step {
             }
             Self::SetAside { from, to, .. } => write!(f, "set {} aside as {}", from.display(), to.display()),
             Self::RemoveDir { path } => write!(f, "remove the directory {} when it is empty", path.display()),
-            Self::Sync { directories } => write!(f, "sync {}", listed(directories)),
+            Self::Sync { directories, .. } => write!(f, "sync {}", listed(directories)),
             Self::RemoveSources { directories } => {
                 write!(f, "remove the sources that remain in {}", listed(directories))
             }
@@ -257,12 +261,13 @@ pub struct SkippedEntry {
 }
 
 /// The place and state of the identity file, which decide if a daemon may be started.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum IdentityState {
     /// Neither side has an identity file: a daemon will make one.
+    #[default]
     Absent,
     /// A valid identity file at the destination only, or the same one on both sides.
     AtDestination(KeyInfo),

@@ -41,8 +41,7 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
     };
     let mut planner = Planner {
         inventory,
-        keep: options.keep,
-        keep_identity: options.keep_identity,
+        options,
         command: format!(
             "{} migrate{}",
             homes.program,
@@ -62,14 +61,14 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
         planner.single(single, true);
     }
     planner.identity();
+    planner.hold_back_the_identity();
     planner.add_setup_and_cleanup();
     plan
 }
 
 struct Planner<'a> {
     inventory: &'a Inventory,
-    keep: Option<Keep>,
-    keep_identity: Option<Keep>,
+    options: &'a Options,
     command: String,
     plan: &'a mut Plan,
     /// The modes to set on files before they move.
@@ -89,9 +88,9 @@ impl<'a> Planner<'a> {
     fn key_decision(&self, here: &Key, there: &Key) -> Option<Keep> {
         match (&here.identity, &there.identity) {
             (Identity::Valid(mine), Identity::Valid(theirs)) if mine.public_key != theirs.public_key => {
-                self.keep_identity
+                self.options.keep_identity
             }
-            _ => self.keep_identity.or(self.keep),
+            _ => self.options.keep_identity.or(self.options.keep),
         }
     }
 
@@ -142,7 +141,7 @@ impl<'a> Planner<'a> {
             self.plan.state.push(Step::MoveDir {
                 from: dir.source.clone(),
                 to: dir.destination.clone(),
-                files: items.len(),
+                names: items.iter().map(|item| item.name.clone()).collect(),
             });
             return;
         }
@@ -157,7 +156,7 @@ impl<'a> Planner<'a> {
                 }
                 pair => {
                     let step = Step::MoveFile { from: source.clone(), to: destination.clone() };
-                    let winner = Self::winner(pair, self.keep);
+                    let winner = Self::winner(pair, self.options.keep);
                     others.extend(self.collision(winner, [&source, &destination], pair, step));
                 }
             }
@@ -186,7 +185,8 @@ impl<'a> Planner<'a> {
             }
             pair => {
                 // The second-factor lock of an identity moves with the identity.
-                let keep = if secret { self.keep_identity.or(self.keep) } else { self.keep };
+                let keep =
+                    if secret { self.options.keep_identity.or(self.options.keep) } else { self.options.keep };
                 self.collision(Self::winner(pair, keep), [source, destination], pair, step)
             }
         };
@@ -366,6 +366,19 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Keeps the identity file at the source while anything that belongs with it cannot be read: its
+    /// presence at the destination means "done".
+    fn hold_back_the_identity(&mut self) {
+        let Some(key) = self.inventory.source_key.as_ref() else { return };
+        let has_failed = !self.inventory.errors.is_empty() || !self.plan.errors.is_empty();
+        if has_failed && !self.plan.identity_steps.is_empty() {
+            self.plan.identity_steps.clear();
+            let path = self.inventory.source_key_path(key);
+            self.stays(&path);
+            self.plan.errors.push(MigrationError::IdentityHeldBack { path });
+        }
+    }
+
     /// Adds the steps before and after the moves, if there are any moves.
     fn add_setup_and_cleanup(&mut self) {
         let inventory = self.inventory;
@@ -444,7 +457,8 @@ impl<'a> Planner<'a> {
 
 /// Returns the barrier for these directories; `None` if there are none.
 fn barrier(directories: BTreeSet<PathBuf>) -> Option<Step> {
-    (!directories.is_empty()).then(|| Step::Sync { directories: directories.into_iter().collect() })
+    let directories: Vec<PathBuf> = directories.into_iter().collect();
+    (!directories.is_empty()).then_some(Step::Sync { directories, sources: false })
 }
 
 /// Adds a barrier wherever a step relies on the results of earlier steps, and groups the steps that
@@ -471,7 +485,7 @@ fn add_barriers(plan: &mut Plan, destination_dirs: &[PathBuf]) {
             _ => {}
         }
     }
-    plan.prepare.extend(barrier(prepared));
+    plan.prepare.push(Step::Sync { directories: prepared.into_iter().collect(), sources: true });
     for steps in [&mut plan.state, &mut plan.identity_steps] {
         *steps = with_barriers(std::mem::take(steps));
     }

@@ -6,12 +6,10 @@ use myownllm_durable_fs as durable_fs;
 use myownllm_paths::camino::Utf8PathBuf;
 use serde::Serialize;
 
-use crate::{
-    error::{Class, LiveDaemon, MigrationError},
-    homes::Direction,
-    lossy::{lossy, lossy_all},
-    plan::{Collision, IdentityState, SkippedEntry},
-};
+use crate::error::{Class, LiveDaemon, MigrationError};
+use crate::homes::Direction;
+use crate::lossy::{lossy, lossy_all};
+use crate::plan::{Collision, IdentityState, SkippedEntry};
 
 /// The method by which a file got to its new place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -110,11 +108,12 @@ impl Progress {
 }
 
 /// The outcome of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Outcome {
     /// There was nothing to do, and nothing was changed.
+    #[default]
     NothingToDo,
     /// Everything is in place and durable.
     Done,
@@ -125,7 +124,7 @@ pub enum Outcome {
 }
 
 /// The result of a run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct Report {
     /// The direction.
@@ -167,23 +166,7 @@ pub struct Report {
 
 impl Report {
     pub(crate) fn new(direction: Direction, identity: IdentityState) -> Self {
-        Self {
-            direction,
-            outcome: Outcome::NothingToDo,
-            moved: Vec::new(),
-            identical_removed: Vec::new(),
-            attributes_lost: Vec::new(),
-            set_aside: Vec::new(),
-            collisions: Vec::new(),
-            left: Vec::new(),
-            dirs_removed: Vec::new(),
-            leftovers_removed: Vec::new(),
-            sync_unconfirmed: Vec::new(),
-            errors: Vec::new(),
-            refusals: Vec::new(),
-            stopped: Vec::new(),
-            identity,
-        }
+        Self { direction, identity, ..Self::default() }
     }
 
     /// Returns the gravest class among the errors, refusals and collisions; `None` if there are

@@ -4,14 +4,17 @@ mod common;
 
 use std::{
     collections::BTreeSet,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use common::{APP, DAEMON, homes, key_file};
-use myownllm_durable_fs::{Disk, Op, sim::SimDisk};
+use myownllm_durable_fs::sim::{Fault, SimDisk};
+use myownllm_durable_fs::{Disk, Op};
 use myownllm_migration::{
-    Direction, Keep, Migrator, NoDaemons, Options, Outcome, Plan, StateMigrator, Step, inspect, plan,
+    Direction, Keep, MigrationError, Migrator, NoDaemons, Options, Outcome, Plan, StateMigrator, Step,
+    inspect, plan,
 };
 use rstest::rstest;
 
@@ -292,6 +295,25 @@ fn steps(#[case] parts: &[&str], #[case] options: Options, #[case] wanted: &[&st
     assert_eq!(printed(&planned(&disk(parts), &options)), wanted);
 }
 
+/// The presence of the key at the destination means "done", so the plan does not move it beside
+/// rosters that nobody can read.
+#[test]
+fn plan_holds_the_key_back_if_a_directory_cannot_be_read() {
+    let disk = disk(&["mesh/states/s.json", "mesh/rosters/r.json", ".secrets/identity.json#1"]);
+    disk.reset_ops();
+    let whole = planned(&disk, &Options::forward());
+    assert_eq!(whole.identity_steps.iter().map(Step::files).sum::<usize>(), 1, "{whole}");
+    let rosters = Path::new(APP).join("mesh/rosters");
+    let listed = disk.ops().iter().rposition(|look| look.op == Op::ForEachEntry && look.path == rosters);
+    disk.reset_ops();
+    disk.fail(Fault::once(listed.expect("listed"), io::ErrorKind::PermissionDenied));
+    let plan = planned(&disk, &Options::forward());
+    assert!(plan.identity_steps.is_empty() && plan.tidy.is_empty(), "{plan}");
+    let codes: Vec<&str> = plan.errors.iter().map(MigrationError::code).collect();
+    assert_eq!(codes, ["migration.unreadable", "migration.identity-held-back"]);
+    assert_eq!(plan.files(), 1, "the state moves: {plan}");
+}
+
 /// Returns the directories of each group of calls that sync.
 fn synced(disk: &SimDisk) -> Vec<BTreeSet<PathBuf>> {
     let mut groups = vec![BTreeSet::new()];
@@ -321,7 +343,7 @@ fn run_syncs_what_the_plan_says(#[case] parts: &[&str], #[case] options: Options
     let barriers: Vec<BTreeSet<PathBuf>> = planned(&disk, &options)
         .steps()
         .filter_map(|step| match step {
-            Step::Sync { directories } => Some(directories.iter().cloned().collect()),
+            Step::Sync { directories, .. } => Some(directories.iter().cloned().collect()),
             _ => None,
         })
         .collect();

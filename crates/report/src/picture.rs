@@ -51,8 +51,8 @@ impl<'a> From<&'a Plan> for Picture<'a> {
         let (mut moved, mut removed, mut aside) = (Vec::new(), Vec::new(), Vec::new());
         for step in plan.steps() {
             match step {
-                Step::MoveDir { from, to, files } => {
-                    moved.push(Moving { dir: Some(*files), ..Moving::file(from, to) });
+                Step::MoveDir { from, to, names } => {
+                    moved.push(Moving { dir: Some(names.len()), ..Moving::file(from, to) });
                 }
                 Step::MoveFile { from, to } | Step::MoveLink { from, to, .. } => {
                     moved.push(Moving::file(from, to))

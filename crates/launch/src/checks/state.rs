@@ -46,7 +46,7 @@ impl Examiner<'_, '_> {
         }
         // A daemon that runs has read its files.
         if self.plan.wants_start() {
-            let brought = brought(self.context, plan);
+            let brought = brought(plan);
             let (damaged, newer) = unsettled_states(self.context, plan, &brought);
             for damaged in damaged {
                 self.checks.diagnostic("state.sound", damaged.diagnostic());

@@ -1,25 +1,21 @@
 //! Carries out the steps of a plan, and records each outcome in the report.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use myownllm_durable_fs::trust::{OwnershipProblem, foreign_file, unchangeable_part};
 use myownllm_durable_fs::{
-    Disk, DiskError, FileMove, LockedDir, MoveKind, PendingRemoval, Published, Removal, RemovalOutcome,
-    SyncFailed, Transfer, TransferProgress, ensure_private_dir,
+    DirEntry, Disk, DiskError, FileMove, LockedDir, MoveKind, PendingRemoval, Published, Removal,
+    RemovalOutcome, SyncFailed, Transfer, TransferProgress, ensure_private_dir,
 };
 
-use crate::{
-    classify::{EntryClass, classify_entry},
-    compare::incomparable,
-    error::MigrationError,
-    plan::{Collision, Plan, Retarget, SkippedEntry, Step, parent},
-    report::{AttributesLost, MoveMethod, Moved, Report},
-};
+use crate::classify::{EntryClass, classify_entry};
+use crate::compare::incomparable;
+use crate::error::MigrationError;
+use crate::plan::{Collision, Plan, Retarget, SkippedEntry, Step, parent};
+use crate::report::{AttributesLost, MoveMethod, Moved, Report};
 
 /// A sync failed, or the file system lacks a required operation: this run must not move anything
 /// more.
@@ -66,12 +62,13 @@ struct Executor<'a> {
 
 /// Returns the files to move that can be synced one by one: a source that cannot be read can still
 /// be renamed.
-fn sources(disk: &dyn Disk, plan: &Plan) -> Vec<PathBuf> {
+fn readable(disk: &dyn Disk, plan: &Plan) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for step in plan.state.iter().chain(&plan.identity_steps) {
         match step {
-            Step::MoveDir { from, .. } => files.extend(ours_in(disk, from).unwrap_or_default()),
-            Step::MoveFiles { from, names, .. } => files.extend(names.iter().map(|name| from.join(name))),
+            Step::MoveDir { from, names, .. } | Step::MoveFiles { from, names, .. } => {
+                files.extend(names.iter().map(|name| from.join(name)));
+            }
             Step::MoveFile { from, .. } | Step::SetAside { from, .. } => files.push(from.clone()),
             _ => {}
         }
@@ -82,19 +79,6 @@ fn sources(disk: &dyn Disk, plan: &Plan) -> Vec<PathBuf> {
             && !matches!(disk.read(file, 0), Err(error) if cannot(error.kind()))
     });
     files
-}
-
-/// Returns our files in a source directory, as they are now.
-fn ours_in(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, DiskError> {
-    let mut files = Vec::new();
-    disk.for_each_entry(dir, &mut |entry| {
-        if matches!(classify_entry(&entry.name, entry.kind), EntryClass::Ours) {
-            files.push(dir.join(entry.name));
-        }
-        ControlFlow::Continue(())
-    })?;
-    files.sort();
-    Ok(files)
 }
 
 /// Returns the files that a barrier must sync where the platform cannot sync a whole file system:
@@ -163,19 +147,11 @@ impl Executor<'_> {
         tracing::info_span!("prepare").in_scope(|| self.prepare())?;
         self.trust_what_came()?;
         tracing::info_span!("move-state").in_scope(|| self.batch(&self.plan.state))?;
-        let held_back = !self.report.errors.iter().all(|error| {
-            // A damaged identity file that stays at the source keeps nothing else from moving.
-            matches!(error, MigrationError::IdentityDamaged { .. })
-        });
-        match self.plan.identity_steps.first() {
-            Some(_) if held_back => {
-                let path = self.plan.source.join(self.plan.homes.identity());
-                self.report.errors.push(MigrationError::IdentityHeldBack { path });
-            }
-            _ => {
-                let span = tracing::info_span!("move-identity");
-                span.in_scope(|| self.batch(&self.plan.identity_steps))?;
-            }
+        if self.plan.identity_steps.is_empty() || self.report.errors.is_empty() {
+            tracing::info_span!("move-identity").in_scope(|| self.batch(&self.plan.identity_steps))?;
+        } else {
+            let path = self.plan.source.join(self.plan.homes.identity());
+            self.report.errors.push(MigrationError::IdentityHeldBack { path });
         }
         tracing::info_span!("tidy").in_scope(|| self.tidy())
     }
@@ -185,7 +161,7 @@ impl Executor<'_> {
     /// safe.
     fn prepare(&mut self) -> Flow {
         let plan = self.plan;
-        for (number, step) in plan.prepare.iter().enumerate() {
+        for step in &plan.prepare {
             match step {
                 Step::RemoveLeftover { path } => match self.disk.unlink(path) {
                     Ok(()) => self.report.leftovers_removed.push(path.clone()),
@@ -209,11 +185,11 @@ impl Executor<'_> {
                         return Err(Aborted);
                     }
                 }
-                Step::Sync { directories } => {
-                    // The last barrier before the move also syncs the sources.
-                    let is_last = number + 1 == plan.prepare.len();
-                    let files = |disk: &dyn Disk| if is_last { sources(disk, plan) } else { Vec::new() };
-                    self.barrier(directories, files)?;
+                Step::Sync { directories, sources } => {
+                    self.barrier(
+                        directories,
+                        |disk| if *sources { readable(disk, plan) } else { Vec::new() },
+                    )?;
                 }
                 Step::SetMode { path, mode } => match self.disk.set_mode(path, *mode) {
                     Ok(()) => {}
@@ -243,7 +219,9 @@ impl Executor<'_> {
     /// users could put files into it, even after the inspection.
     fn trust_what_came(&mut self) -> Flow {
         for dir in &self.plan.loose {
-            let files = ours_in(self.disk, dir).unwrap_or_default().into_iter();
+            let entries = self.disk.list(dir).unwrap_or_default().into_iter();
+            let ours = |entry: &DirEntry| matches!(classify_entry(&entry.name, entry.kind), EntryClass::Ours);
+            let files = entries.filter(ours).map(|entry| dir.join(entry.name));
             if let Some(found) = foreign_file(self.disk, dir, files, self.plan.owner) {
                 self.report.errors.push(found.into());
                 return Err(Aborted);
@@ -269,18 +247,21 @@ impl Executor<'_> {
         }
     }
 
+    fn file_moves(&self, from: &Path, to: &Path, names: &[OsString]) -> Vec<FileMove> {
+        names.iter().map(|name| self.file_move(&from.join(name), &to.join(name), None)).collect()
+    }
+
     /// Executes moving steps, those up to each barrier together.
     fn batch(&mut self, steps: &[Step]) -> Flow {
         let (mut files, mut pending) = (Vec::new(), Vec::new());
         let mut made = BTreeSet::new();
         for step in steps {
             match step {
-                Step::MoveDir { from, to, files: number } => {
-                    files.extend(self.move_dir(from, to, *number, &mut made)?);
+                Step::MoveDir { from, to, names } => {
+                    files.extend(self.move_dir(from, to, names, &mut made)?);
                 }
                 Step::MoveFiles { from, to, names } => {
-                    let file = |name| self.file_move(&from.join(name), &to.join(name), None);
-                    files.extend(names.iter().map(file));
+                    files.extend(self.file_moves(from, to, names));
                 }
                 Step::MoveFile { from, to } => files.push(self.file_move(from, to, None)),
                 Step::MoveLink { from, to, symlink } => {
@@ -295,7 +276,7 @@ impl Executor<'_> {
                     let (from, to) = (source.clone(), destination.clone());
                     pending.push(PendingRemoval::identical(from, to, link.clone()));
                 }
-                Step::Sync { directories } => {
+                Step::Sync { directories, .. } => {
                     self.sync(&std::mem::take(&mut made), |_| Vec::new())?;
                     let published = self.publish(std::mem::take(&mut files), &mut pending)?;
                     self.barrier(directories, |disk| published_files(disk, &pending, steps))?;
@@ -318,13 +299,13 @@ impl Executor<'_> {
         &mut self,
         from: &Path,
         to: &Path,
-        files: usize,
+        names: &[OsString],
         made: &mut BTreeSet<PathBuf>,
     ) -> Result<Vec<FileMove>, Aborted> {
         let error = match self.transfer.rename_dir(from, to) {
             Ok(()) => {
                 self.touched = true;
-                let (from, to) = (from.to_owned(), to.to_owned());
+                let (from, to, files) = (from.to_owned(), to.to_owned(), names.len());
                 self.report.moved.push(Moved { from, to, method: MoveMethod::RenameDir, files });
                 (self.on_progress)(TransferProgress::Files(files));
                 return Ok(Vec::new());
@@ -333,28 +314,19 @@ impl Executor<'_> {
             Err(error) => error,
         };
         let busy = error.kind() == io::ErrorKind::ResourceBusy;
-        if !error.is_already_exists() && !error.is_cross_device() && !busy {
+        let made_instead = if error.is_already_exists() || error.is_cross_device() || busy {
+            self.emptied.push(from.to_owned());
+            ensure_private_dir(self.disk, to, self.plan.owner)
+        } else {
+            Err(error)
+        };
+        if let Err(error) = made_instead {
             self.not_made.insert(to.to_owned());
             self.fail(from, error);
             return Ok(Vec::new());
         }
-        self.emptied.push(from.to_owned());
-        let prepared = ensure_private_dir(self.disk, to, self.plan.owner);
-        match prepared.and_then(|()| ours_in(self.disk, from)) {
-            Ok(files) => {
-                made.extend([to.to_owned(), parent(to)]);
-                let moves = files.into_iter().filter_map(|file| {
-                    let destination = to.join(file.file_name()?);
-                    Some(self.file_move(&file, &destination, None))
-                });
-                Ok(moves.collect())
-            }
-            Err(error) => {
-                self.not_made.insert(to.to_owned());
-                self.fail(from, error);
-                Ok(Vec::new())
-            }
-        }
+        made.extend([to.to_owned(), parent(to)]);
+        Ok(self.file_moves(from, to, names))
     }
 
     /// Reports that the file system of this path has no way to move a file without the danger of
@@ -452,16 +424,16 @@ impl Executor<'_> {
 
     /// Removes the directories that are empty now.
     fn tidy(&mut self) -> Flow {
-        let mut parents = BTreeSet::new();
-        let mut gone = BTreeSet::new();
-        let (barriers, removals): (Vec<_>, Vec<_>) =
-            self.plan.tidy.iter().partition(|step| step.is_barrier());
-        let planned = removals.into_iter().map(|step| step.path().to_owned());
-        for path in &std::mem::take(&mut self.emptied).into_iter().chain(planned).collect::<Vec<_>>() {
+        let planned =
+            self.plan.tidy.iter().filter(|step| !step.is_barrier()).map(|step| step.path().to_owned());
+        let emptied: Vec<PathBuf> = std::mem::take(&mut self.emptied).into_iter().chain(planned).collect();
+        let mut changed = BTreeSet::new();
+        // Each directory comes before its parent.
+        for path in &emptied {
             match self.disk.remove_dir(path) {
                 Ok(()) => {
-                    parents.insert(parent(path));
-                    gone.insert(path.clone());
+                    changed.remove(path);
+                    changed.insert(parent(path));
                     self.report.dirs_removed.push(path.clone());
                 }
                 Err(error) if error.is_not_found() || error.is_already_exists() => {}
@@ -474,15 +446,14 @@ impl Executor<'_> {
                 Err(error) => self.fail(path, error),
             }
         }
-        let mut left: BTreeSet<PathBuf> = parents.difference(&gone).cloned().collect();
-        if left.is_empty() {
+        if changed.is_empty() {
             return Ok(());
         }
-        for barrier in barriers {
-            if let Step::Sync { directories } = barrier {
-                left.extend(directories.iter().cloned());
+        for step in &self.plan.tidy {
+            if let Step::Sync { directories, .. } = step {
+                changed.extend(directories.iter().cloned());
             }
         }
-        self.sync(&left, |_| Vec::new())
+        self.sync(&changed, |_| Vec::new())
     }
 }
