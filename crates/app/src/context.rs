@@ -91,7 +91,7 @@ impl Context {
             Some(home) => Env::explicit(absolute(home)?),
             None => Env::from_process(),
         };
-        let layout = Resolver::new(MYOWNLLM).resolve(&env).map_err(|error| Diagnostic::from(&error))?;
+        let layout = Resolver::new(MYOWNLLM).resolve(&env)?;
         let checked = CheckedLayout::new(layout.clone(), &RealLookup);
         let program = match home {
             Some(_) => format!("{} --home {}", layout.app.program, quote(&layout.user_home)),
@@ -146,7 +146,7 @@ impl Context {
 
     /// Returns the config as a launch would run on it.
     pub(crate) fn load(&self) -> Result<Loaded, Diagnostic> {
-        self.libraries().store.load(&mut SeededIds::new(0, 0)).map_err(|error| Diagnostic::from(&error))
+        self.libraries().store.load(&mut SeededIds::new(0, 0)).map_err(Diagnostic::from)
     }
 
     /// Returns a path below the home for a person.

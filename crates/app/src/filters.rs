@@ -30,8 +30,7 @@ fn filtered(document: &Document, diagnostics: Vec<Diagnostic>) -> Answer {
 }
 
 fn parse(bytes: &[u8]) -> Result<(Document, Vec<Diagnostic>), Diagnostic> {
-    let parsed =
-        Document::parse(bytes).map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()))?;
+    let parsed = Document::parse(bytes)?;
     let diagnostics = parsed.diagnostics.iter().map(Diagnostic::from).collect();
     Ok((parsed.document, diagnostics))
 }
@@ -39,24 +38,21 @@ fn parse(bytes: &[u8]) -> Result<(Document, Vec<Diagnostic>), Diagnostic> {
 /// `config normalize`.
 pub(crate) fn normalize(conversation_dir: &str) -> Result<Answer, Diagnostic> {
     let bytes = read_stdin()?;
-    let normalized = myownllm_salvage::normalize(&bytes, conversation_dir, &mut fresh_ids())
-        .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()))?;
+    let normalized = myownllm_salvage::normalize(&bytes, conversation_dir, &mut fresh_ids())?;
     Ok(filtered(&normalized.document, normalized.diagnostics.iter().map(Diagnostic::from).collect()))
 }
 
 /// `salvage --stdin`.
 pub(crate) fn salvage() -> Result<Answer, Diagnostic> {
     let bytes = read_stdin()?;
-    let salvaged = myownllm_salvage::salvage_bytes(&bytes, &mut fresh_ids())
-        .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()))?;
+    let salvaged = myownllm_salvage::salvage_bytes(&bytes, &mut fresh_ids())?;
     Ok(filtered(&salvaged.app, salvaged.diagnostics.iter().map(Diagnostic::from).collect()))
 }
 
 /// `network to-daemon`.
 pub(crate) fn to_daemon() -> Result<Answer, Diagnostic> {
     let (network, diagnostics) = parse(&read_stdin()?)?;
-    let mapped = convert::to_daemon_document(network.root())
-        .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()))?;
+    let mapped = convert::to_daemon_document(network.root())?;
     Ok(filtered(&mapped, diagnostics))
 }
 
@@ -64,15 +60,13 @@ pub(crate) fn to_daemon() -> Result<Answer, Diagnostic> {
 pub(crate) fn to_envelope(with_secrets: bool) -> Result<Answer, Diagnostic> {
     let (network, diagnostics) = parse(&read_stdin()?)?;
     debug_assert_eq!(network.root().kind(), Kind::Object, "a document's root is an object");
-    let envelope = Envelope::of_network(network.root())
-        .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()))?;
+    let envelope = Envelope::of_network(network.root())?;
     Ok(Answer { diagnostics, ..envelope_answer(&envelope, with_secrets) })
 }
 
 /// `network from-envelope`.
 pub(crate) fn from_envelope() -> Result<Answer, Diagnostic> {
-    let envelope = Envelope::parse(&read_stdin()?)
-        .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()))?;
+    let envelope = Envelope::parse(&read_stdin()?)?;
     // A filter prints its input, credentials included.
     Ok(envelope_answer(&envelope, true))
 }

@@ -91,7 +91,7 @@ pub(crate) fn logs(context: &Context, args: &LogsArgs) -> Answer {
 
 /// `config history`.
 pub(crate) fn history(context: &Context) -> Result<Answer, Diagnostic> {
-    let (page, data) = history_page(&context.libraries().view()).map_err(|error| Diagnostic::from(&error))?;
+    let (page, data) = history_page(&context.libraries().view())?;
     Ok(Answer::data(page, data))
 }
 

@@ -42,8 +42,8 @@ pub fn repair_config(
     ids: &mut dyn Ids,
     is_dry: bool,
 ) -> Result<ConfigRepair, Diagnostic> {
-    context.checked.map_err(Diagnostic::from)?;
-    let loaded = context.store.load(ids).map_err(|error| Diagnostic::from(&error))?;
+    context.checked?;
+    let loaded = context.store.load(ids)?;
     let path = &context.layout.app_config;
     let diagnostics = config_diagnostics(&loaded, path);
     // A killed repair may have left its own files beside a config that is whole by now.
@@ -59,7 +59,7 @@ pub fn repair_config(
         } else if !is_dry && context.disk.stat(path.as_std_path()).is_ok() {
             // A killed repair may have put the config in place without syncing it.
             let lock = lock_home(context, options)?;
-            lock.ensure_durable().map_err(|error| Diagnostic::from(&error))?;
+            lock.ensure_durable()?;
         }
         let Loaded { document, report, newer, .. } = &repair.loaded;
         let lost = lost_settings(document, report, path.as_std_path(), false, context.is_myownllm());
@@ -68,13 +68,13 @@ pub fn repair_config(
         return Ok(repair);
     }
     ensure_changeable(context)?;
-    context.store.ensure_home().map_err(|error| Diagnostic::from(&error))?;
+    context.store.ensure_home()?;
     let lock = lock_home(context, options)?;
     let live = beside(context, &repair.loaded)?;
     if let Err(refused) = settle_live(context.daemons, &live, options, &mut repair.stopped) {
         return Ok(ConfigRepair { is_refused: true, diagnostics: vec![refused], ..repair });
     }
-    let applied = lock.apply(ids).map_err(|error| Diagnostic::from(&error))?;
+    let applied = lock.apply(ids)?;
     // If another run repaired the config meanwhile, what this run saw first is no longer so.
     repair.diagnostics = applied.diagnostics.iter().map(Diagnostic::from).collect();
     if !applied.steps.is_empty() {
@@ -126,7 +126,7 @@ pub fn move_state(
     wanted: &MoveOptions,
     is_dry: bool,
 ) -> Result<StateMove, Diagnostic> {
-    context.checked.map_err(Diagnostic::from)?;
+    context.checked?;
     let leaked = leaked_socket(context)?;
     let is_forward = wanted.direction == Direction::Forward;
     let look = || context.migrator.plan(&context.migrator.inspect(wanted.direction), wanted);

@@ -130,7 +130,7 @@ pub(crate) fn back_up_daemon_config(
     lock: &dyn LockedStore,
 ) -> Result<Option<Diagnostic>, Diagnostic> {
     let path = &context.layout.daemon_config;
-    let kept = lock.keep_misplaced().map_err(|error| Diagnostic::from(&error))?;
+    let kept = lock.keep_misplaced()?;
     Ok(kept.map(|SetAside { backup: id, misplaced, .. }| {
         let message = format!(
             "{path} {}; it is {} now, and is set aside once the running daemon has ended",
@@ -151,7 +151,7 @@ pub(crate) fn set_daemon_config_aside(
     lock: &dyn LockedStore,
 ) -> Result<Option<Diagnostic>, Diagnostic> {
     let path = &context.layout.daemon_config;
-    let done = lock.set_misplaced_aside().map_err(|error| Diagnostic::from(&error))?;
+    let done = lock.set_misplaced_aside()?;
     Ok(done.map(|done| {
         let then = match (&done.restored_from, done.misplaced.daemon_keys.as_slice()) {
             (Some(part), _) => format!("the daemon's settings come from {}", backup(&part.to_string())),

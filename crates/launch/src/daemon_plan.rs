@@ -140,8 +140,7 @@ pub fn ensure_usable_home(context: &Context<'_>, run_as: Option<Owner>) -> Resul
 /// device for one without peers, and write over what it could not read.
 fn ensure_readable_state(context: &Context<'_>) -> Result<(), Diagnostic> {
     let layout = context.layout;
-    ensure_reachable_peers(context.disk, &IdentityPaths::of(layout).daemon)
-        .map_err(|refusal| Diagnostic::from(&refusal))?;
+    ensure_reachable_peers(context.disk, &IdentityPaths::of(layout).daemon)?;
     let states = [&layout.daemon_rosters, &layout.daemon_states];
     let above = layout.daemon_rosters.parent().filter(|above| *above != layout.daemon_home);
     for directory in above.into_iter().chain(states.map(|dir| &**dir)) {
@@ -153,7 +152,7 @@ fn ensure_readable_state(context: &Context<'_>) -> Result<(), Diagnostic> {
         if let Err(error) = listed
             && !is_other(error.kind())
         {
-            return Err(Diagnostic::of_disk(&error).at(directory));
+            return Err(Diagnostic::from(&error).at(directory));
         }
     }
     states.into_iter().try_for_each(|directory| ensure_readable_files(context, directory))

@@ -5,7 +5,10 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
+use myownllm_config_model::convert::ConvertError;
+use myownllm_config_model::envelope::EnvelopeError;
 use myownllm_config_model::masking::mask_pointer;
+use myownllm_config_model::networks::NetworksError;
 use myownllm_config_model::{ParseError, Place};
 use myownllm_config_store::{Loaded, StoreError};
 use myownllm_daemon::{CandidateFailure, CandidateOutcome, ControlError, Refusal, SpawnError, StopError};
@@ -124,11 +127,6 @@ impl Diagnostic {
     /// Returns an error from a library's error that has a class.
     fn of_failure(error: &(impl Failure + 'static)) -> Self {
         Self::from_error(error, error.code(), error.hint()).class(error.class())
-    }
-
-    /// Reports an operation on the disk that failed.
-    pub(crate) fn of_disk(error: &DiskError) -> Self {
-        Self::from_error(error, error.code(), error.hint())
     }
 
     /// Sets the path that the diagnostic is about.
@@ -277,6 +275,12 @@ impl From<&PathsError> for Diagnostic {
     }
 }
 
+impl From<&DiskError> for Diagnostic {
+    fn from(error: &DiskError) -> Self {
+        Self::from_error(error, error.code(), error.hint()).at(error.path())
+    }
+}
+
 impl From<&LockError> for Diagnostic {
     fn from(error: &LockError) -> Self {
         let class = match error {
@@ -361,6 +365,40 @@ impl From<&SpawnError> for Diagnostic {
         diagnostic
     }
 }
+
+macro_rules! from_owned {
+    ($($error:ty),+) => {$(
+        impl From<$error> for Diagnostic {
+            fn from(error: $error) -> Self {
+                Self::from(&error)
+            }
+        }
+    )+};
+}
+
+from_owned!(
+    PathsError,
+    DiskError,
+    LockError,
+    IdentityRefusal,
+    MigrationError,
+    StoreError,
+    ControlError,
+    Refusal,
+    SpawnError
+);
+
+macro_rules! from_config_model {
+    ($($error:ty),+) => {$(
+        impl From<$error> for Diagnostic {
+            fn from(error: $error) -> Self {
+                Self::from_error(&error, error.code(), error.hint())
+            }
+        }
+    )+};
+}
+
+from_config_model!(ParseError, ConvertError, EnvelopeError, NetworksError);
 
 /// Returns the command that gives a daemon more time, if one was still on its way up when the wait
 /// ended.

@@ -62,9 +62,9 @@ pub fn edit_config(
     edit: &mut dyn FnMut(&mut Document) -> Result<networks::Change, Diagnostic>,
 ) -> Result<Edit, Diagnostic> {
     ensure_changeable(context)?;
-    context.checked.map_err(Diagnostic::from)?;
+    context.checked?;
     ensure_no_legacy_daemon(context, options)?;
-    context.store.ensure_home().map_err(|error| Diagnostic::from(&error))?;
+    context.store.ensure_home()?;
     let lock = lock_home(context, options)?;
     let mut made = Err(Diagnostic::error("store.edit", "the edit was not made"));
     let mut active_before = None;
@@ -80,7 +80,7 @@ pub fn edit_config(
         Err(StoreError::Edit { .. }) => {
             // A killed run may have made the change that is refused now, and may not have synced
             // it.
-            lock.ensure_durable().map_err(|error| Diagnostic::from(&error))?;
+            lock.ensure_durable()?;
             return Err(made
                 .err()
                 .unwrap_or_else(|| Diagnostic::error("store.edit", "the edit was refused")));
@@ -153,12 +153,12 @@ fn try_to_follow(
     // A launch reports what is wrong with the key. Here it only means that the app's daemon is not
     // to be asked.
     let expected =
-        identity_answer(context).expected().map_err(|refusal| Diagnostic::from(&refusal).as_warning())?;
+        identity_answer(context).expected().map_err(|refusal| Diagnostic::from(refusal).as_warning())?;
     let (found, client) = context.daemons.detect(&expected);
     match found.decision {
         Decision::Attach { role, endpoint, status, pid, .. } => {
             let client = client.map_or_else(|| context.daemons.connect(&endpoint), Ok);
-            let mut client = client.map_err(|error| Diagnostic::from(&error))?;
+            let mut client = client?;
             let asked = ConnectedDaemon::new(role, endpoint, pid);
             // The user has just decided what is active.
             let wanted = Wanted { store: context.store, document, is_in_doubt: false };

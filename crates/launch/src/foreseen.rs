@@ -70,7 +70,7 @@ pub(crate) fn locked_config(context: &Context<'_>) -> Option<Diagnostic> {
     let locked = |path: &Utf8Path| {
         let hint = unlocked(context.disk, path.as_ref())?;
         let error = DiskError::new(Op::Rename, path.as_std_path(), protected());
-        Some(Diagnostic::of_disk(&error).at(path).hint(hint))
+        Some(Diagnostic::from(&error).at(path).hint(hint))
     };
     [&layout.app_home, &layout.app_config].into_iter().find_map(|path| locked(path))
 }

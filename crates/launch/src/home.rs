@@ -28,7 +28,7 @@ pub(crate) fn ensure_permitted(context: &Context<'_>, options: &Options<'_>) -> 
         return Err(refusal.clone());
     }
     ensure_changeable(context)?;
-    let checked = context.checked.map_err(Diagnostic::from)?;
+    let checked = context.checked?;
     let layout = context.layout;
     if (&checked.app_home, &checked.daemon_home) == (&layout.app_home, &layout.daemon_home) {
         return Ok(());

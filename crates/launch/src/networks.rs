@@ -113,7 +113,7 @@ fn back_up(
     lock: &dyn LockedStore,
     networks: &[Value],
 ) -> Result<NetworkBackup, Diagnostic> {
-    let id = lock.keep_networks(networks).map_err(|error| Diagnostic::from(&error))?;
+    let id = lock.keep_networks(networks)?;
     let saved = wanted.store.schema().and_then(|schema| schema.saved_networks(wanted.document));
     let saved = saved.unwrap_or_default();
     let ids = networks.iter().filter_map(|network| network["network_id"].as_str());
@@ -146,8 +146,7 @@ pub(crate) fn plan_for(
         is_in_doubt |= saved.is_empty() && former.is_empty();
         saved.extend(former);
     }
-    let view =
-        reconcile::gather(daemon, status, role, active, saved).map_err(|error| Diagnostic::from(&error))?;
+    let view = reconcile::gather(daemon, status, role, active, saved)?;
     let mut plan = reconcile::plan(&view);
     if is_in_doubt {
         plan.keep_joined("the config may have lost it");

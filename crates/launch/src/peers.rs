@@ -238,7 +238,7 @@ pub(crate) fn unreadable_file(context: &Context<'_>, directory: &Utf8Path) -> Op
     let mut files = names(context, directory, ".json").into_iter().filter(is_file);
     files.find_map(|path| {
         let error = disk.read(&path, CONFIG_LIMIT).err()?;
-        let told = Diagnostic::of_disk(&error).at(&path);
+        let told = Diagnostic::from(&error).at(&path);
         let is_denied = error.kind() == ErrorKind::PermissionDenied;
         let access = is_denied.then(|| access_to(disk, context.layout, &path)).flatten();
         Some(Diagnostic { hint: access.or_else(|| told.hint.clone()), ..told })
@@ -282,7 +282,7 @@ pub(crate) fn mend_state(
         Some(mended) => replace(dir, &damaged, mended),
         None => set_aside(dir, path),
     };
-    let aside = aside.map_err(|error| Diagnostic::of_disk(&error).at(path))?;
+    let aside = aside.map_err(|error| Diagnostic::from(error).at(path))?;
     let then = match damaged.mended {
         Some(_) => "the part that a daemon can read stays",
         None => "the devices in it have to be approved again",
@@ -309,7 +309,7 @@ pub(crate) fn copy_newer_state(
     dir.stat(path)
         .and_then(|meta| publish_new(dir, &newer.copy, &newer.bytes, meta.mode & 0o700, meta.owner))
         .and_then(|_| sync(dir, &newer.copy))
-        .map_err(|error| Diagnostic::of_disk(&error).at(&newer.copy))?;
+        .map_err(|error| Diagnostic::from(error).at(&newer.copy))?;
     Ok(Some(newer.diagnostic(true)))
 }
 
@@ -327,7 +327,7 @@ pub(crate) fn corrupt_files(context: &Context<'_>, brought: &[(PathBuf, PathBuf)
 /// # Errors
 /// Fails if the file cannot be renamed.
 pub(crate) fn keep_corrupt_file(dir: &LockedDir, path: &Path) -> Result<(), Diagnostic> {
-    let aside = set_aside(dir, path).map_err(|error| Diagnostic::of_disk(&error).at(path))?;
+    let aside = set_aside(dir, path).map_err(|error| Diagnostic::from(error).at(path))?;
     tracing::info!(from = %path.display(), to = %aside.display(), "kept what a daemon could not read");
     Ok(())
 }

@@ -207,7 +207,7 @@ impl<'a> Run<'_, 'a> {
         let mut waited = Duration::ZERO;
         while !look.is_done() {
             ensure_no_new_home(self.context)?;
-            self.context.store.ensure_home().map_err(|error| Diagnostic::from(&error))?;
+            self.context.store.ensure_home()?;
             if let Some(lock) = try_lock(self.context, self.options, &mut waited)? {
                 self.lock = Some(lock);
                 ensure_changeable(self.context)?;
@@ -231,7 +231,7 @@ impl<'a> Run<'_, 'a> {
             let misplaced = self.context.store.misplaced();
             return Ok(Look { moves: self.context.migrator.is_pending(), config, pending: None, misplaced });
         }
-        let loaded = self.context.store.load(self.ids).map_err(|error| Diagnostic::from(&error))?;
+        let loaded = self.context.store.load(self.ids)?;
         let look = Look::new(self.context, Ok(&loaded));
         self.outcome.document = loaded.document;
         if loaded.pending.repairs() {
@@ -448,7 +448,7 @@ impl<'a> Run<'_, 'a> {
         let home = &context.layout.daemon_home;
         let Some(lock) = self.lock.as_deref() else { return Ok(()) };
         make_dirs(lock.home_lock(), context.layout.app_home.as_ref(), home.as_ref(), 0o700, None)
-            .map_err(|error| one(Diagnostic::of_disk(&error).at(home)))?;
+            .map_err(|error| one(Diagnostic::from(&error).at(home)))?;
         self.outcome.diagnostics.extend(close_secrets(context, lock.home_lock()));
         let permit = start_permit(lock.home_lock(), &IdentityPaths::of(context.layout))
             .map_err(|refusal| one(Diagnostic::from(&refusal)))?;
@@ -534,12 +534,12 @@ impl<'a> Run<'_, 'a> {
                     return Ok(Reconciled { daemon: asked, plan, outcome, backup: None });
                 }
                 let lock = lock_home(self.context, self.options)?;
-                status = daemon.status().map_err(|error| Diagnostic::from(&error))?;
+                status = daemon.status()?;
                 lock
             }
         };
         let lock = &**self.lock.insert(lock);
-        let loaded = store.load(self.ids).map_err(|error| Diagnostic::from(&error))?;
+        let loaded = store.load(self.ids)?;
         self.outcome.document = loaded.document;
         let wanted = Wanted { store, document: &self.outcome.document, is_in_doubt };
         reconcile(&wanted, lock, daemon, asked, status)
@@ -559,7 +559,7 @@ fn one(diagnostic: Diagnostic) -> Vec<Diagnostic> {
 /// Corrects the paths in the daemon's config that lead to the old location: a repair that was made
 /// before the move left them.
 fn rebase_paths(context: &Context<'_>, lock: &dyn LockedStore) -> Result<Vec<Diagnostic>, Diagnostic> {
-    let rebased = lock.mend_stale_paths().map_err(|error| Diagnostic::from(&error))?;
+    let rebased = lock.mend_stale_paths()?;
     let told = rebased.into_iter().map(|path| {
         let message =
             format!("{} of the daemon's config was {}, and is {} now", path.pointer, path.from, path.to);

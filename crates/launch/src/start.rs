@@ -74,7 +74,7 @@ fn named_socket<'a>(context: &Context<'a>) -> Result<(ControlSocket, &'a Utf8Pat
 /// The daemon home is deeper than the old location: a path that is too long is refused before
 /// anything moves.
 pub fn check_socket(context: &Context<'_>) -> Result<(), Diagnostic> {
-    context.checked.map_err(Diagnostic::from)?;
+    context.checked?;
     match named_socket(context) {
         // The move, and a start, report a daemon's config that cannot be read.
         Err(diagnostic) if [UNREADABLE, NO_FILE].contains(&&*diagnostic.code) => Ok(()),
@@ -84,9 +84,9 @@ pub fn check_socket(context: &Context<'_>) -> Result<(), Diagnostic> {
 
 /// Checks that the path of the socket that `config` names can be bound.
 fn check_length(context: &Context<'_>, said: &ControlSocket, config: &Utf8Path) -> Result<(), Diagnostic> {
-    let layout = context.checked.map_err(Diagnostic::from)?;
+    let layout = context.checked?;
     let (socket, _) = layout.socket_for_mode(Mode::OwnLlm, said);
-    myownllm_paths::check_socket(&socket, layout.platform, config).map_err(|error| Diagnostic::from(&error))
+    myownllm_paths::check_socket(&socket, layout.platform, config).map_err(Diagnostic::from)
 }
 
 /// Checks that a daemon that is started now could bind its socket and be found: a launch would wait
@@ -95,8 +95,7 @@ fn check_length(context: &Context<'_>, said: &ControlSocket, config: &Utf8Path) 
 pub(crate) fn check_start(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
     let (said, config) = named_socket(context)?;
     if let Some(named) = said.named() {
-        check_control_socket(named, context.layout.platform, config)
-            .map_err(|error| Diagnostic::from(&error))?;
+        check_control_socket(named, context.layout.platform, config)?;
     }
     check_length(context, &said, config)?;
     if let Some(named) = said.named() {
@@ -106,7 +105,7 @@ pub(crate) fn check_start(context: &Context<'_>, run_as: Option<Owner>) -> Resul
     if let Some(named) = said.named() {
         check_is_no_other_file(context, named, &endpoint, config)?;
     }
-    check_socket_file(&endpoint).map_err(|error| Diagnostic::from(&error))
+    check_socket_file(&endpoint).map_err(Diagnostic::from)
 }
 
 /// Refuses a control socket in a directory in which no file can be made: a daemon makes no

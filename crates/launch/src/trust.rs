@@ -171,7 +171,7 @@ fn look(context: &Context<'_>) -> Result<HomeTrust, Diagnostic> {
 }
 
 fn failed(error: &DiskError) -> Diagnostic {
-    Diagnostic::of_disk(error).at(error.path())
+    Diagnostic::from(error)
 }
 
 fn refusal(context: &Context<'_>, problem: &OwnershipProblem) -> Diagnostic {

@@ -117,7 +117,7 @@ fn accept(context: &Context) -> Result<Answer, Diagnostic> {
     let launch_context = libraries.launch_context();
     ensure_changeable(&launch_context)?;
     let lock = lock_home(&launch_context, &context.options())?;
-    let accepted = lock.accept().map_err(|error| Diagnostic::from(&error))?;
+    let accepted = lock.accept()?;
     let path = context.short(&context.layout.app_config);
     let page = if accepted.changed {
         format!("Accepted: {path} stays as it is. It is {} now.", backup(&accepted.backup.to_string()))
@@ -130,7 +130,7 @@ fn accept(context: &Context) -> Result<Answer, Diagnostic> {
 fn restore(context: &Context, name: &str, as_is: bool) -> Result<Answer, Diagnostic> {
     let libraries = context.libraries();
     let (launch_context, home) = (libraries.launch_context(), libraries.view());
-    let id = libraries.store.find_backup(name).map_err(|error| Diagnostic::from(&error))?;
+    let id = libraries.store.find_backup(name)?;
     ensure_changeable(&launch_context)?;
     ensure_no_legacy_daemon(&launch_context, &context.options())?;
     let lock = lock_home(&launch_context, &context.options())?;

@@ -165,8 +165,7 @@ fn read_envelope(context: &Context, file: &Path) -> Result<Envelope, Diagnostic>
             .read(&path, ENVELOPE_LIMIT)
             .map_err(|error| Diagnostic::from_error(&error, "input.unreadable", error.hint()).at(&path))?
     };
-    Envelope::parse(&bytes)
-        .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()).at(file))
+    Envelope::parse(&bytes).map_err(|error| Diagnostic::from(error).at(file))
 }
 
 fn networks_diagnostic(context: &Context, error: &NetworksError) -> Diagnostic {

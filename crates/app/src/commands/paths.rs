@@ -25,7 +25,7 @@ pub(crate) fn run(context: &Context, args: &PathsArgs) -> Result<Answer, Diagnos
         "socket" => {
             let mode = mode.unwrap_or(Mode::OwnLlm);
             let said = context.layout.control_socket(mode, &RealLookup);
-            let said = said.map_err(|error| Diagnostic::from(&error))?;
+            let said = said?;
             let (socket, rule) = context.layout.socket_for_mode(mode, &said);
             (socket.to_string(), rule)
         }

@@ -65,8 +65,8 @@ fn refused(context: &Context, error: &SettingError) -> Diagnostic {
 /// `config diff`: shows what a restore of a backup changes, with secrets masked on both sides.
 pub(crate) fn diff(context: &Context, name: &str) -> Result<Answer, Diagnostic> {
     let libraries = context.libraries();
-    let id = libraries.store.find_backup(name).map_err(|error| Diagnostic::from(&error))?;
-    let entries = libraries.store.history().map_err(|error| Diagnostic::from(&error))?;
+    let id = libraries.store.find_backup(name)?;
+    let entries = libraries.store.history()?;
     let path = entries.into_iter().find(|entry| entry.id == id).map(|entry| entry.path).unwrap_or_default();
     let read = |path: &std::path::Path| -> Result<(Vec<u8>, String), Diagnostic> {
         let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
