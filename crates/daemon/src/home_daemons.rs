@@ -410,14 +410,6 @@ mod live {
         fn are_of(&self, homes: &Homes) -> bool {
             homes.app == self.app_home && homes.daemon == self.daemon_home
         }
-
-        fn stop(&self, daemon: &LiveDaemon) -> Result<(), String> {
-            let running = self.running();
-            let Some(running) = running.iter().find(|running| LiveDaemon::from(*running) == *daemon) else {
-                return Ok(());
-            };
-            self.stop(running).map(drop).map_err(|error| error.to_string())
-        }
     }
 }
 

@@ -3,17 +3,17 @@
 use myownllm_config_model::Ids;
 use myownllm_config_store::{Applied, Loaded, Step};
 use myownllm_identity::{Answer, Refusal};
-use myownllm_migration::{Direction, LiveDaemon, Options as MoveOptions, Plan as MovePlan, Report};
+use myownllm_migration::{Direction, LiveDaemon, LiveKind, Options as MoveOptions, Plan as MovePlan, Report};
 
 use crate::context::{Context, Options};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Diagnostic, add_untold, config_diagnostics};
-use crate::home::{live_beside_repair, live_refusal, settle_live};
+use crate::home::{ensure_permitted, live_beside_repair, live_refusal, settle_live, stop_daemon};
 use crate::identity::scan_identity;
 use crate::losses::lost_settings;
 use crate::moves::{Watch, collision_diagnostic, move_diagnostics};
 use crate::start::{check_socket, leaked_socket};
-use crate::trust::{ensure_changeable, wrote_where_others_can};
+use crate::trust::wrote_where_others_can;
 use crate::waiting::lock_home;
 
 /// A repair of the config on its own.
@@ -58,16 +58,15 @@ pub fn repair_config(
             repair.diagnostics.extend(live_refusal(beside(context, &repair.loaded)?, &dry));
         } else if !is_dry && context.disk.stat(path.as_std_path()).is_ok() {
             // A killed repair may have put the config in place without syncing it.
-            let lock = lock_home(context, options)?;
-            lock.ensure_durable()?;
+            lock_home(context, options)?.ensure_durable()?;
         }
         let Loaded { document, report, newer, .. } = &repair.loaded;
-        let lost = lost_settings(document, report, path.as_std_path(), false, context.is_myownllm());
+        let lost = lost_settings(context, document, report, false);
         // A config of a newer version is never written.
         repair.diagnostics.extend(lost.filter(|_| newer.is_none()));
         return Ok(repair);
     }
-    ensure_changeable(context)?;
+    ensure_permitted(context, options)?;
     context.store.ensure_home()?;
     let lock = lock_home(context, options)?;
     let live = beside(context, &repair.loaded)?;
@@ -81,13 +80,7 @@ pub fn repair_config(
         repair.diagnostics.extend(wrote_where_others_can(context));
     }
     let is_written = applied.steps.iter().any(Step::writes_config);
-    repair.diagnostics.extend(lost_settings(
-        &applied.document,
-        &applied.report,
-        path.as_std_path(),
-        is_written,
-        context.is_myownllm(),
-    ));
+    repair.diagnostics.extend(lost_settings(context, &applied.document, &applied.report, is_written));
     Ok(ConfigRepair { applied: Some(applied), ..repair })
 }
 
@@ -158,19 +151,30 @@ pub fn move_state(
     if plan.refusals.is_empty()
         && let Some(gone) = refused().filter(Refusal::is_missing)
     {
-        return Err(Diagnostic::from(&gone));
+        return Err(gone.into());
     }
-    ensure_changeable(context)?;
+    ensure_permitted(context, options)?;
     if let Some(refusal) = socket {
         return Err(refusal);
     }
     let lock = lock_home(context, options)?;
     // The move itself asks only whether a daemon is live, and nothing more.
     if let Some(refusal) = context.daemons.live_legacy().and_then(|live| live.resource_exhausted()) {
-        return Err(Diagnostic::from(&refusal));
+        return Err(refusal.into());
+    }
+    let inventory = context.migrator.inspect_locked(lock.home_lock(), wanted.direction);
+    let mut plan = context.migrator.plan(&inventory, wanted);
+    let mut stopped = Vec::new();
+    if options.stop_legacy_daemon && plan.refusals.is_empty() && !plan.is_empty() {
+        // The daemon of the daemon home does not serve the old location, and stays.
+        let is_legacy = |live: &RunningDaemon| LiveDaemon::from(live).kind == LiveKind::Legacy;
+        for live in context.daemons.live(leaked.as_deref()).iter().filter(|live| is_legacy(live)) {
+            plan.refusals.extend(stop_daemon(context.daemons, live, &mut stopped).err());
+        }
     }
     let watch = Watch { daemons: context.daemons, leaked: leaked.as_deref() };
-    let report = context.migrator.run(lock.home_lock(), wanted, &watch);
+    let mut report = context.migrator.execute(lock.home_lock(), plan, &watch);
+    report.stopped = stopped;
     let mut diagnostics: Vec<Diagnostic> = move_diagnostics(&report, options.program).collect();
     add_untold(&mut diagnostics, refused().as_ref().map(Diagnostic::from));
     Ok(StateMove { result: MoveResult::Made(Box::new(report)), diagnostics })

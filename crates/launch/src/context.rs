@@ -117,13 +117,6 @@ impl Default for Options<'_> {
     }
 }
 
-impl Context<'_> {
-    /// True if the keys of the app's config mean what they mean to MyOwnLLM.
-    pub(crate) fn is_myownllm(&self) -> bool {
-        self.store.schema().is_some_and(|schema| schema.is_myownllm())
-    }
-}
-
 impl<'a> Options<'a> {
     /// Returns the options with the program of the context's app, unless the caller named another.
     pub(crate) fn of(&self, context: &Context<'a>) -> Self {

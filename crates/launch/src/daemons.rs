@@ -14,6 +14,7 @@ use myownllm_daemon::{
 };
 pub use myownllm_daemon::{DaemonKind, RunningDaemon};
 use myownllm_durable_fs::{Disk, DiskError};
+use myownllm_migration::{Homes, LiveDaemons};
 use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{ControlSocket, HostApp, Layout, Mode, Socket, check_control_socket};
 
@@ -36,6 +37,9 @@ pub(crate) const CONFIG_LIMIT: u64 = 64 << 20;
 /// Everything that a launch needs from daemons. A trait, so that `launch()` runs without any
 /// process in tests, and so that a sibling app can run daemons in its own way.
 pub trait Daemons {
+    /// True if these are the daemons of these homes: the daemons of other homes tell nothing about
+    /// them.
+    fn are_of(&self, homes: &Homes) -> bool;
     /// Returns the daemons that serve either home: at the socket of the old location, at `leaked`
     /// (a control socket that an overwritten config names), at the app's own socket, or without a
     /// reachable socket.
@@ -218,6 +222,10 @@ impl<'a> LocalDaemons<'a> {
 }
 
 impl Daemons for LocalDaemons<'_> {
+    fn are_of(&self, homes: &Homes) -> bool {
+        LiveDaemons::are_of(&self.homes, homes)
+    }
+
     fn live(&self, leaked: Option<&Utf8Path>) -> Vec<RunningDaemon> {
         self.of_homes(self.whereabouts(Mode::OwnLlm), leaked).running()
     }

@@ -9,11 +9,11 @@ use myownllm_daemon::Decision;
 use crate::context::{Context, Options};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, Severity, unless_failed};
-use crate::home::{orphan_diagnostic, settle_live};
+use crate::home::{ensure_permitted, orphan_diagnostic, settle_live};
 use crate::identity::identity_answer;
 use crate::networks::{ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, reconcile, reconcile_diagnostics};
 use crate::start::refusal_diagnostic;
-use crate::trust::{ensure_changeable, wrote_where_others_can};
+use crate::trust::wrote_where_others_can;
 use crate::waiting::lock_home;
 use crate::words::name_of;
 
@@ -61,8 +61,7 @@ pub fn edit_config(
     follows: bool,
     edit: &mut dyn FnMut(&mut Document) -> Result<networks::Change, Diagnostic>,
 ) -> Result<Edit, Diagnostic> {
-    ensure_changeable(context)?;
-    context.checked?;
+    ensure_permitted(context, options)?;
     ensure_no_legacy_daemon(context, options)?;
     context.store.ensure_home()?;
     let lock = lock_home(context, options)?;

@@ -5,7 +5,7 @@ use myownllm_config_store::{FileShape, Loaded, Misplaced, Pending, Report, Step,
 use myownllm_daemon::StoppedDaemon;
 use myownllm_durable_fs::quote;
 use myownllm_identity::Answer;
-use myownllm_migration::{LiveDaemon, LiveKind, Plan as MovePlan};
+use myownllm_migration::{Homes, LiveDaemon, LiveKind, MigrationError, Plan as MovePlan};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::{Context, Options};
@@ -21,8 +21,8 @@ use crate::trust::ensure_changeable;
 /// Checks that the home may be changed at all.
 ///
 /// # Errors
-/// Fails if the caller refuses, if another user controls the home, or if the two homes are not
-/// apart, or were not checked.
+/// Fails if the caller refuses, if another user controls the home, if the two homes are not apart, or
+/// were not checked, or if the daemons of other homes are looked for.
 pub(crate) fn ensure_permitted(context: &Context<'_>, options: &Options<'_>) -> Result<(), Diagnostic> {
     if let Some(refusal) = options.refusal {
         return Err(refusal.clone());
@@ -30,10 +30,14 @@ pub(crate) fn ensure_permitted(context: &Context<'_>, options: &Options<'_>) -> 
     ensure_changeable(context)?;
     let checked = context.checked?;
     let layout = context.layout;
-    if (&checked.app_home, &checked.daemon_home) == (&layout.app_home, &layout.daemon_home) {
+    let other = if (&checked.app_home, &checked.daemon_home) != (&layout.app_home, &layout.daemon_home) {
+        format!("{} was checked", checked.app_home)
+    } else if !context.daemons.are_of(&Homes::of(layout)) {
+        "the daemons are those of other homes".to_owned()
+    } else {
         return Ok(());
-    }
-    let message = format!("cannot use the homes in {}: {} was checked", layout.app_home, checked.app_home);
+    };
+    let message = format!("cannot use the homes in {}: {other}", layout.app_home);
     Err(Diagnostic::error("launch.other-home", message).at(&layout.app_home))
 }
 
@@ -247,7 +251,7 @@ pub(crate) fn stop_daemon(
     daemons: &dyn Daemons,
     found: &RunningDaemon,
     stopped: &mut Vec<LiveDaemon>,
-) -> Result<(), Diagnostic> {
+) -> Result<(), MigrationError> {
     let daemon = LiveDaemon::from(found);
     match daemons.stop(found) {
         Ok(StoppedDaemon::WasAbsent) => {}
@@ -255,7 +259,7 @@ pub(crate) fn stop_daemon(
         Err(error) => {
             // Replaces the hint: its command, which ends the daemon, has just failed.
             let command = error.hint().unwrap_or_else(|| format!("ls -ld {}", quote(&daemon.socket)));
-            return Err(Diagnostic::from(&daemon.refusal(command, Some(error.to_string()))));
+            return Err(daemon.refusal(command, Some(error.to_string())));
         }
     }
     Ok(())

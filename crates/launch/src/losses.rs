@@ -1,10 +1,9 @@
 //! The consequences of lost settings for the user.
 
-use std::path::Path;
-
 use myownllm_config_model::{AppConfig, Document};
 use myownllm_config_store::{FileShape, Report};
 
+use crate::context::Context;
 use crate::diagnostic::{Diagnostic, PROGRAM};
 use crate::hints::edit;
 use crate::words::count;
@@ -62,15 +61,16 @@ fn losses(document: &Document, report: &Report) -> Vec<Loss> {
 
 /// Reports settings that are at their defaults because no backup has them, settings that do harm
 /// without the user's notice first (which are known for MyOwnLLM's config alone); `None` if there
-/// are no such settings. `is_written` is true if the config at `path` already holds the defaults.
+/// are no such settings. `is_written` is true if the config on the disk already holds the defaults.
 pub(crate) fn lost_settings(
+    context: &Context<'_>,
     document: &Document,
     report: &Report,
-    path: &Path,
     is_written: bool,
-    is_myownllm: bool,
 ) -> Option<Diagnostic> {
+    let path = context.layout.app_config.as_std_path();
     let keys = &report.reset_keys;
+    let is_myownllm = context.store.schema().is_some_and(|schema| schema.is_myownllm());
     let losses = if is_myownllm { losses(document, report) } else { Vec::new() };
     // A config of an older app lacks a few of today's keys: these are no losses.
     let is_harmless = losses.is_empty() && matches!(report.shape, FileShape::App | FileShape::Unknown);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use myownllm_durable_fs::{SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
-use myownllm_migration::{Collision, Direction, Keep, LiveDaemon, LiveDaemons, Plan, Step};
+use myownllm_migration::{Collision, Direction, Homes, Keep, LiveDaemon, LiveDaemons, Plan, Step};
 use myownllm_paths::camino::Utf8Path;
 
 use crate::daemons::Daemons;
@@ -78,11 +78,7 @@ impl LiveDaemons for Watch<'_> {
         self.daemons.live(self.leaked).iter().map(LiveDaemon::from).collect()
     }
 
-    fn stop(&self, daemon: &LiveDaemon) -> Result<(), String> {
-        let found = self.daemons.live(self.leaked);
-        let Some(live) = found.iter().find(|live| LiveDaemon::from(*live) == *daemon) else {
-            return Ok(());
-        };
-        self.daemons.stop(live).map(|_| ()).map_err(|error| error.to_string())
+    fn are_of(&self, homes: &Homes) -> bool {
+        self.daemons.are_of(homes)
     }
 }

@@ -10,19 +10,22 @@ use crate::diagnostic::{Diagnostic, unless_failed};
 use crate::foreseen::{is_full, told_no_room, unusable_log};
 use crate::start::{NOT_FOUND, name_program};
 
-/// Returns the reasons why no daemon came up, the likeliest first.
-pub(crate) fn diagnostics(context: &Context<'_>, error: &SpawnError) -> Vec<Diagnostic> {
+/// Returns the failed start. Adds a likelier reason for it to `diagnostics`, if there is one.
+pub(crate) fn diagnostic(
+    context: &Context<'_>,
+    error: &SpawnError,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Diagnostic {
     if let SpawnError::Log { .. } = error
         && let Some(log) = unusable_log(context)
     {
-        return vec![log];
+        return log;
     }
-    let likeliest = no_room(context, error).or_else(|| newer_config(context, error));
-    let failed = match Diagnostic::from(error) {
+    diagnostics.extend(no_room(context, error).or_else(|| newer_config(context, error)));
+    match Diagnostic::from(error) {
         failed if failed.code == NOT_FOUND => name_program(context, failed),
         failed => failed,
-    };
-    likeliest.into_iter().chain([failed]).collect()
+    }
 }
 
 /// Returns the logs of the programs that ended before they answered.

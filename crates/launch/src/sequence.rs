@@ -67,7 +67,7 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
             add_untold(&mut run.outcome.diagnostics, answer.refusal().map(Diagnostic::from));
             if options.daemon {
                 let used = run.use_daemon(&answer);
-                run.outcome.diagnostics.extend(used.err().into_iter().flatten());
+                run.outcome.diagnostics.extend(used.err());
             }
             run.outcome.diagnostics.extend(run.routine.take());
         }
@@ -98,14 +98,7 @@ fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome)
     outcome.diagnostics.extend(findings);
     // The losses come last, where a person reads them last.
     let is_written = outcome.config_steps.iter().any(Step::writes_config);
-    let is_myownllm = context.is_myownllm();
-    let lost = lost_settings(
-        &outcome.document,
-        &outcome.config,
-        context.layout.app_config.as_std_path(),
-        is_written,
-        is_myownllm,
-    );
+    let lost = lost_settings(context, &outcome.document, &outcome.config, is_written);
     // A config of a newer version is never written.
     outcome.diagnostics.extend(lost.filter(|_| !is_newer));
     outcome.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.complete_hint(options.program));
@@ -181,11 +174,11 @@ impl<'a> Run<'_, 'a> {
     fn settle(&mut self, look: Look) -> Result<(), Diagnostic> {
         ensure_permitted(self.context, self.options)?;
         let look = self.lock_to_work(look)?;
-        let forward = MoveOptions::forward().stopping_legacy_daemon(self.options.stop_legacy_daemon);
         let migrator = self.context.migrator;
         let lock = self.lock.as_deref().filter(|_| look.moves);
         self.migration = lock.map(|lock| {
-            migrator.plan(&migrator.inspect_locked(lock.home_lock(), Direction::Forward), &forward)
+            let inventory = migrator.inspect_locked(lock.home_lock(), Direction::Forward);
+            migrator.plan(&inventory, &MoveOptions::forward())
         });
         let config = (&self.outcome.document, Some(&self.outcome.config));
         let stage = Stage::of_home(self.context, self.options, &look, self.migration.as_ref(), config);
@@ -198,7 +191,7 @@ impl<'a> Run<'_, 'a> {
             self.outcome.diagnostics.push(relapse.diagnostic(self.context, self.options));
             self.outcome.relapse = Some(relapse);
         }
-        self.walk(stage).map_err(|mut errors| errors.remove(0))
+        self.walk(stage)
     }
 
     /// Takes the lock if there is something to do, and if no other process does it meanwhile. Looks
@@ -247,7 +240,7 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// Carries out the steps in order, and stops at the first that fails.
-    fn walk(&mut self, stage: Stage) -> Result<(), Vec<Diagnostic>> {
+    fn walk(&mut self, stage: Stage) -> Result<(), Diagnostic> {
         add_untold(&mut self.outcome.diagnostics, stage.warnings);
         if stage.reports_move {
             self.migrate(stage.leaked.as_deref());
@@ -262,7 +255,7 @@ impl<'a> Run<'_, 'a> {
             self.outcome.steps.push(step.clone());
             match step {
                 LaunchStep::StopDaemon { daemon } => {
-                    stop_daemon(self.context.daemons, &daemon, &mut self.outcome.stopped).map_err(one)?;
+                    stop_daemon(self.context.daemons, &daemon, &mut self.outcome.stopped)?;
                 }
                 LaunchStep::Move { .. } if !self.migrate(stage.leaked.as_deref()) => return Ok(()),
                 LaunchStep::RestoreConfig { .. }
@@ -275,7 +268,7 @@ impl<'a> Run<'_, 'a> {
                 | LaunchStep::KeepCorruptFile { .. }
                 | LaunchStep::MendState { .. }
                 | LaunchStep::CopyNewerState { .. }
-                | LaunchStep::RebasePaths { .. } => self.settle_daemon_file(&step).map_err(one)?,
+                | LaunchStep::RebasePaths { .. } => self.settle_daemon_file(&step)?,
                 LaunchStep::StartDaemon { .. } => return self.start(),
                 LaunchStep::AttachToSharedDaemon { .. } | LaunchStep::AttachToOwnDaemon { .. } => {
                     return self.attach();
@@ -292,7 +285,7 @@ impl<'a> Run<'_, 'a> {
         // Removes diagnostics with the code of the refusal, so that the refusal is not reported
         // twice.
         self.outcome.diagnostics.retain(|told| told.code != refusal.code);
-        Err(one(refusal))
+        Err(refusal)
     }
 
     /// Makes the move under the lock, and reports what went wrong. Returns false if a daemon turned
@@ -373,23 +366,24 @@ impl<'a> Run<'_, 'a> {
 
     /// Attaches to a daemon or starts one, and brings the daemon's networks in line. Looks again
     /// whenever the answer may have changed, and takes the lock before it starts a daemon.
-    fn use_daemon(&mut self, answer: &Answer) -> Result<(), Vec<Diagnostic>> {
+    fn use_daemon(&mut self, answer: &Answer) -> Result<(), Diagnostic> {
         let context = self.context;
         let migration =
             context.migrator.plan(&context.migrator.inspect(Direction::Forward), &MoveOptions::forward());
-        // A daemon is used only if nothing in the home is in doubt: a daemon that starts beside an
-        // identity file that could not be moved would make a second one.
-        let doubts = migration.refusals.iter().chain(&migration.errors).map(Diagnostic::from).collect();
-        let expected = match self.outcome.class() {
+        if self.outcome.class().is_none() {
             // Every problem that keeps the move from being complete is an error, even if nothing is
-            // left to be moved: a daemon would work beside it.
-            None if Vec::is_empty(&doubts) => {
-                answer.expected().map_err(|refusal| one(Diagnostic::from(&refusal)))
-            }
-            None => Err(doubts),
-            Some(_) => Err(Vec::new()),
-        };
-        let expected = expected.inspect_err(|_| self.outcome.steps.push(LaunchStep::no_daemon()))?;
+            // left to be moved: a daemon that starts beside an identity file that could not be moved
+            // would make a second one.
+            let doubts = migration.refusals.iter().chain(&migration.errors).map(Diagnostic::from);
+            self.outcome.diagnostics.extend(doubts);
+        }
+        // A daemon is used only if nothing in the home is in doubt.
+        if self.outcome.class().is_some() {
+            self.outcome.steps.push(LaunchStep::no_daemon());
+            return Ok(());
+        }
+        let steps = &mut self.outcome.steps;
+        let expected = answer.expected().inspect_err(|_| steps.push(LaunchStep::no_daemon()))?;
         let (mut has_waited, mut has_stopped, mut ends, mut looks) = (false, false, 0, 0);
         loop {
             let (detection, client) = context.daemons.detect(&expected);
@@ -399,7 +393,8 @@ impl<'a> Run<'_, 'a> {
                 // is not said twice.
                 looks += usize::from(runs);
                 if (runs && self.outcome.reconciled.is_some()) || looks > MAX_LOOKS || ends > MAX_ENDS {
-                    return Err(errors);
+                    self.outcome.diagnostics.extend(errors);
+                    return Ok(());
                 }
                 std::thread::sleep(if runs { LOOK_AGAIN } else { Duration::ZERO });
                 ends += usize::from(!runs);
@@ -407,10 +402,10 @@ impl<'a> Run<'_, 'a> {
             }
             let starts = matches!(detection.decision, Decision::Spawn);
             if starts && let Some(error) = self.occupied.take() {
-                return Err(no_daemon::diagnostics(context, &error));
+                return Err(no_daemon::diagnostic(context, &error, &mut self.outcome.diagnostics));
             }
             if starts && self.lock.is_none() {
-                self.lock = Some(lock_home(context, self.options).map_err(one)?);
+                self.lock = Some(lock_home(context, self.options)?);
                 // The process that held the lock may have started the daemon that this launch
                 // wants.
                 continue;
@@ -421,7 +416,7 @@ impl<'a> Run<'_, 'a> {
                 let is_cancelled = || self.options.is_cancelled();
                 if context.daemons.await_starting(&is_cancelled) {
                     if is_cancelled() {
-                        return Err(one(Diagnostic::from(&SpawnError::Cancelled)));
+                        return Err(Diagnostic::from(SpawnError::Cancelled));
                     }
                     continue;
                 }
@@ -443,17 +438,15 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// Starts a daemon in the daemon home, and brings its networks in line.
-    fn start(&mut self) -> Result<(), Vec<Diagnostic>> {
+    fn start(&mut self) -> Result<(), Diagnostic> {
         let context = self.context;
         let home = &context.layout.daemon_home;
         let Some(lock) = self.lock.as_deref() else { return Ok(()) };
         make_dirs(lock.home_lock(), context.layout.app_home.as_ref(), home.as_ref(), 0o700, None)
-            .map_err(|error| one(Diagnostic::from(&error).at(home)))?;
+            .map_err(|error| Diagnostic::from(error).at(home))?;
         self.outcome.diagnostics.extend(close_secrets(context, lock.home_lock()));
-        let permit = start_permit(lock.home_lock(), &IdentityPaths::of(context.layout))
-            .map_err(|refusal| one(Diagnostic::from(&refusal)))?;
-        let spawned = context.daemons.spawn(permit, &|| self.options.is_cancelled());
-        let mut spawned = match spawned {
+        let permit = start_permit(lock.home_lock(), &IdentityPaths::of(context.layout))?;
+        let mut spawned = match context.daemons.spawn(permit, &|| self.options.is_cancelled()) {
             Ok(spawned) => spawned,
             Err(error) => {
                 self.outcome.tried = error.tried().to_vec();
@@ -462,7 +455,7 @@ impl<'a> Run<'_, 'a> {
                     self.occupied = Some(error);
                     return Ok(());
                 }
-                return Err(no_daemon::diagnostics(context, &error));
+                return Err(no_daemon::diagnostic(context, &error, &mut self.outcome.diagnostics));
             }
         };
         let client = spawned.take_client(OPERATION);
@@ -475,7 +468,7 @@ impl<'a> Run<'_, 'a> {
 
     /// Attaches to the daemon that was found, and brings its networks in line. The daemon may end
     /// meanwhile, for example because another launch that runs once has started it.
-    fn attach(&mut self) -> Result<(), Vec<Diagnostic>> {
+    fn attach(&mut self) -> Result<(), Diagnostic> {
         const ENDED: [&str; 3] = ["daemon.closed", "daemon.replaced", "daemon.unreachable"];
         self.occupied = None;
         let decision = self.outcome.detection.as_ref().map(|detection| detection.decision.clone());
@@ -483,28 +476,29 @@ impl<'a> Run<'_, 'a> {
         let asked = ConnectedDaemon::new(role, endpoint.clone(), pid);
         self.outcome.daemon = Daemon::Attached { role, endpoint, status: status.clone(), pid, rule };
         let told = self.outcome.diagnostics.len();
-        let failed = self.bring_in_line(asked, status).err().unwrap_or_default();
+        let failed = self.bring_in_line(asked, status).err();
         let more = self.outcome.diagnostics.get(told..).unwrap_or_default();
         let has_ended = failed.iter().chain(more).any(|told| told.is_error() && ENDED.contains(&&*told.code));
-        match pid.filter(|_| has_ended) {
-            Some(pid) => {
-                let more = self.outcome.diagnostics.split_off(told);
-                self.ended = Some((pid, more.into_iter().chain(failed).collect()));
+        match (pid.filter(|_| has_ended), failed) {
+            (Some(pid), failed) => {
+                let mut errors = self.outcome.diagnostics.split_off(told);
+                errors.extend(failed);
+                self.ended = Some((pid, errors));
                 Ok(())
             }
-            None if failed.is_empty() => Ok(()),
-            None => Err(failed),
+            (None, Some(failed)) => Err(failed),
+            (None, None) => Ok(()),
         }
     }
 
-    fn bring_in_line(&mut self, asked: ConnectedDaemon, status: Status) -> Result<(), Vec<Diagnostic>> {
+    fn bring_in_line(&mut self, asked: ConnectedDaemon, status: Status) -> Result<(), Diagnostic> {
         let _span = tracing::info_span!("reconcile", socket = %asked.socket).entered();
         let client = self.client.take().map_or_else(|| self.context.daemons.connect(&asked.socket), Ok);
-        let mut client = client.map_err(|error| one(Diagnostic::from(&error)))?;
+        let mut client = client?;
         if let Some(cancelled) = self.options.cancelled {
             client.set_cancel_flag(Arc::clone(cancelled));
         }
-        let reconciled = self.reconcile(&mut *client, asked, status).map_err(one)?;
+        let reconciled = self.reconcile(&mut *client, asked, status)?;
         self.outcome.diagnostics.extend(reconcile_diagnostics(&reconciled, self.options.program));
         self.outcome.reconciled = Some(reconciled);
         Ok(())
@@ -550,10 +544,6 @@ impl<'a> Run<'_, 'a> {
         let is_wiped = self.outcome.config.wiped.as_ref().is_some_and(|wipe| wipe.loss == Loss::Networks);
         is_wiped || self.outcome.findings.iter().any(|found| found.code == LOST_NETWORKS)
     }
-}
-
-fn one(diagnostic: Diagnostic) -> Vec<Diagnostic> {
-    vec![diagnostic]
 }
 
 /// Corrects the paths in the daemon's config that lead to the old location: a repair that was made

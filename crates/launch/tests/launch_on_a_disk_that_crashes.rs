@@ -53,6 +53,9 @@ fn broken_home(version: &str) -> SimDisk {
 struct Nobody;
 
 impl Daemons for Nobody {
+    fn are_of(&self, _: &Homes) -> bool {
+        true
+    }
     fn live(&self, _: Option<&Utf8Path>) -> Vec<RunningDaemon> {
         Vec::new()
     }

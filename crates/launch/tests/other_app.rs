@@ -21,7 +21,7 @@ use myownllm_launch::{
     Context, Daemon, Daemons, LOSSES, LaunchStep, Options, Outcome, RunningDaemon, checks, launch, plan,
 };
 use myownllm_migration::{Homes, Migrator};
-use myownllm_paths::camino::Utf8Path;
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_paths::{CheckedLayout, Env, HostApp, Layout, Mode, PathResolver, Platform, Resolver};
 use serde_json::{Map, Value, json};
 
@@ -64,8 +64,8 @@ fn status() -> Value {
     json!({"version": "0.3.8", "device_id": DEVICE, "joined_networks": ["home-mesh", "club"]})
 }
 
-/// A daemon that runs and has joined two networks.
-struct Running(Requests);
+/// A daemon that runs in this daemon home and has joined two networks.
+struct Running(Requests, Utf8PathBuf);
 
 impl DaemonControl for Running {
     fn request(&mut self, op: &str, _: Map<String, Value>) -> Result<Value, ControlError> {
@@ -83,6 +83,9 @@ impl Running {
 }
 
 impl Daemons for Running {
+    fn are_of(&self, homes: &Homes) -> bool {
+        homes.daemon == self.1
+    }
     fn live(&self, _: Option<&Utf8Path>) -> Vec<RunningDaemon> {
         Vec::new()
     }
@@ -93,7 +96,7 @@ impl Daemons for Running {
         Vec::new()
     }
     fn detect(&self, _: &Expected) -> (Detection, Option<Box<dyn DaemonControl>>) {
-        (self.detection(), Some(Box::new(Self(self.0.clone()))))
+        (self.detection(), Some(Box::new(Self(self.0.clone(), self.1.clone()))))
     }
     fn survey(&self, _: Option<&Expected>) -> Detection {
         self.detection()
@@ -105,7 +108,7 @@ impl Daemons for Running {
         unreachable!("a daemon runs")
     }
     fn connect(&self, _: &Endpoint) -> Result<Box<dyn DaemonControl>, ControlError> {
-        Ok(Box::new(Self(self.0.clone())))
+        Ok(Box::new(Self(self.0.clone(), self.1.clone())))
     }
     fn stop(&self, _: &RunningDaemon) -> Result<StoppedDaemon, StopError> {
         unreachable!("nobody is in the way")
@@ -115,11 +118,17 @@ impl Daemons for Running {
 /// Launches the app, and returns the requests to the daemon as well. No plan, check or outcome names
 /// MyOwnLLM.
 fn run(disk: &SimDisk, schema: Option<&dyn AppSchema>) -> (Outcome, Vec<String>) {
-    run_checked(disk, schema, layout())
+    run_with(disk, schema, layout(), &layout())
 }
 
-/// As [`run`], with the check of a layout that may have other homes.
-fn run_checked(disk: &SimDisk, schema: Option<&dyn AppSchema>, checked: Layout) -> (Outcome, Vec<String>) {
+/// As [`run`], with the check of a layout and the daemons of another one, both of which may have other
+/// homes.
+fn run_with(
+    disk: &SimDisk,
+    schema: Option<&dyn AppSchema>,
+    checked: Layout,
+    daemons: &Layout,
+) -> (Outcome, Vec<String>) {
     let (layout, clock) = (layout(), SystemClock::default());
     let checked = CheckedLayout::new(checked, &On(disk));
     let places = StorePaths::of(&layout);
@@ -128,7 +137,7 @@ fn run_checked(disk: &SimDisk, schema: Option<&dyn AppSchema>, checked: Layout) 
         None => Store::without_config(disk, &clock, places),
     };
     let migrator = Migrator::new(disk, Homes::of(&layout));
-    let daemons = Running(Requests::default());
+    let daemons = Running(Requests::default(), daemons.daemon_home.clone());
     let context = Context {
         layout: &layout,
         checked: checked.as_ref(),
@@ -239,17 +248,22 @@ fn refusal_names_the_program_of_the_app() {
     assert!(!hints.is_empty());
 }
 
-#[test]
-fn launch_refuses_a_check_of_other_homes() {
-    let disk = disk(None);
-    let before = paths(&disk);
+fn layout_of_other_homes() -> Layout {
     let other = HostApp::new("OtherApp", "otherapp", ".otherapp", "other-home");
-    let other = Resolver::new(other).for_platform(Platform::Linux).resolve(&Env::explicit(HOME)).unwrap();
-    let (outcome, _) = run_checked(&disk, Some(&OtherApp), other);
-    let codes: Vec<_> = outcome.diagnostics.iter().map(|found| &*found.code).collect();
-    assert!(codes.contains(&"launch.other-home"), "{codes:?}");
-    assert!(matches!(outcome.daemon, Daemon::None), "{:?}", outcome.daemon);
-    assert_eq!(paths(&disk), before);
+    Resolver::new(other).for_platform(Platform::Linux).resolve(&Env::explicit(HOME)).unwrap()
+}
+
+#[test]
+fn launch_refuses_what_is_of_other_homes() {
+    for (checked, daemons) in [(layout_of_other_homes(), layout()), (layout(), layout_of_other_homes())] {
+        let disk = disk(None);
+        let before = paths(&disk);
+        let (outcome, _) = run_with(&disk, Some(&OtherApp), checked, &daemons);
+        let codes: Vec<_> = outcome.diagnostics.iter().map(|found| &*found.code).collect();
+        assert!(codes.contains(&"launch.other-home"), "{codes:?}");
+        assert!(matches!(outcome.daemon, Daemon::None), "{:?}", outcome.daemon);
+        assert_eq!(paths(&disk), before);
+    }
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub struct LiveDaemon {
 #[non_exhaustive]
 pub enum LiveKind {
     /// The daemon does not belong to the daemon home: it serves the old location, or no socket
-    /// leads to it. It may be stopped ([`crate::Options::stop_legacy_daemon`]).
+    /// leads to it. It may be stopped before a move.
     Legacy,
     /// The daemon of the daemon home: it serves the daemon home, at its socket.
     Own,

@@ -10,7 +10,7 @@ mod steps;
 
 use std::{cell::Cell, collections::HashSet, hash::Hash};
 
-use myownllm_durable_fs::{Disk, LockedDir, TransferProgress, quote};
+use myownllm_durable_fs::{Disk, LockedDir, TransferProgress};
 use steps::carry_out;
 
 use crate::{
@@ -36,7 +36,7 @@ pub(crate) fn execute(
     report.refusals.clone_from(&plan.refusals);
     if report.refusals.is_empty()
         && !plan.is_empty()
-        && let Err(refusals) = check_preconditions(disk, &plan, daemons, &mut report)
+        && let Err(refusals) = check_preconditions(disk, &plan, daemons)
     {
         report.refusals = refusals;
     }
@@ -86,48 +86,20 @@ fn check_preconditions(
     disk: &LockedDir,
     plan: &Plan,
     daemons: &dyn LiveDaemons,
-    report: &mut Report,
 ) -> Result<(), Vec<MigrationError>> {
     disk.ensure_locks(plan.homes.app.as_ref()).map_err(|error| vec![MigrationError::OutsideLock(error)])?;
-    let refusal = |daemon: LiveDaemon, stop_failed: Option<String>| {
-        // The hint must not repeat a command that has just failed.
-        let is_kill = daemon.kind != LiveKind::Legacy || plan.stop_legacy_daemon;
-        let command = match (daemon.pid, &daemon.hint) {
-            (_, Some(hint)) if stop_failed.is_some() => hint.clone(),
-            (Some(pid), _) if stop_failed.is_some() && !cfg!(windows) => format!("kill -KILL {pid}"),
-            (Some(pid), _) if is_kill && !cfg!(windows) => format!("kill {pid}"),
-            _ if stop_failed.is_some() => format!("ls -ld {}", quote(&daemon.socket)),
-            _ => format!("{} migrate --stop-legacy-daemon", plan.homes.program),
-        };
-        daemon.refusal(command, stop_failed)
-    };
     if !daemons.are_of(&plan.homes) {
         return Err(vec![MigrationError::OtherDaemons { path: plan.homes.app.clone().into() }]);
     }
+    let refusal = |daemon: LiveDaemon| {
+        let command = match daemon.pid {
+            Some(pid) if daemon.kind != LiveKind::Legacy && !cfg!(windows) => format!("kill {pid}"),
+            _ => format!("{} migrate --stop-legacy-daemon", plan.homes.program),
+        };
+        daemon.refusal(command, None)
+    };
     let live = daemons.live();
-    if live.is_empty() {
-        return Ok(());
-    }
-    if !plan.stop_legacy_daemon {
-        return Err(live.into_iter().map(|daemon| refusal(daemon, None)).collect());
-    }
-    let mut refusals = Vec::new();
-    for daemon in live {
-        // The daemon of the daemon home does not serve the old location, and stays.
-        if daemon.kind != LiveKind::Legacy {
-            refusals.push(refusal(daemon, None));
-            continue;
-        }
-        match daemons.stop(&daemon) {
-            Ok(()) => report.stopped.push(daemon),
-            Err(why) => refusals.push(refusal(daemon, Some(why))),
-        }
-    }
-    // A stopped daemon may not have ended, or another program may have restarted it.
-    if refusals.is_empty() {
-        refusals.extend(daemons.live().into_iter().map(|daemon| refusal(daemon, None)));
-    }
-    if refusals.is_empty() { Ok(()) } else { Err(refusals) }
+    if live.is_empty() { Ok(()) } else { Err(live.into_iter().map(refusal).collect()) }
 }
 
 /// Determines the outcome of the run by a second inspection: another program may have added files,

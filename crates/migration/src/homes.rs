@@ -148,9 +148,6 @@ pub struct Options {
     pub keep: Option<Keep>,
     /// The side whose identity wins if there are two. `None`: nothing moves until the user decides.
     pub keep_identity: Option<Keep>,
-    /// True if a daemon that does not belong to the daemon home ([`crate::LiveKind::Legacy`]) may
-    /// be stopped, by [`crate::LiveDaemons::stop`].
-    pub stop_legacy_daemon: bool,
 }
 
 impl Options {
@@ -181,13 +178,6 @@ impl Options {
     #[must_use]
     pub fn keeping_identity(mut self, keep: Option<Keep>) -> Self {
         self.keep_identity = keep;
-        self
-    }
-
-    /// Sets if a daemon that is in the way may be stopped.
-    #[must_use]
-    pub fn stopping_legacy_daemon(mut self, stop: bool) -> Self {
-        self.stop_legacy_daemon = stop;
         self
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::{error::LiveDaemon, homes::Homes};
 
-/// Finds daemons that still write one of the homes, and stops them if the user wants that.
+/// Finds daemons that still write one of the homes.
 ///
-/// Implemented by the code that can talk to a daemon.
+/// Implemented by the code that can talk to a daemon. That code also stops a daemon if the user
+/// wants that, before the move: a move stops none.
 pub trait LiveDaemons {
     /// Returns the daemons that answer, or that accept a connection and are silent, on any socket
     /// of either home.
@@ -12,20 +13,7 @@ pub trait LiveDaemons {
 
     /// Returns false if these are the daemons of other homes, which say nothing of this move: the
     /// move refuses.
-    fn are_of(&self, homes: &Homes) -> bool {
-        let _ = homes;
-        true
-    }
-
-    /// Asks a daemon to end and waits until its socket is gone. Called only with the user's
-    /// permission ([`crate::Options::stop_legacy_daemon`]).
-    ///
-    /// # Errors
-    /// The reason why the daemon still runs, in words.
-    fn stop(&self, daemon: &LiveDaemon) -> Result<(), String> {
-        let _ = daemon;
-        Err("there is no way to stop it from here".to_owned())
-    }
+    fn are_of(&self, homes: &Homes) -> bool;
 }
 
 /// Finds no daemons: for tests on homes that no daemon can use. An app passes the daemons of its
@@ -38,5 +26,9 @@ pub struct NoDaemons;
 impl LiveDaemons for NoDaemons {
     fn live(&self) -> Vec<LiveDaemon> {
         Vec::new()
+    }
+
+    fn are_of(&self, _: &Homes) -> bool {
+        true
     }
 }

@@ -352,9 +352,6 @@ pub struct Plan {
     pub refusals: Vec<MigrationError>,
     /// The present place and state of the identity file.
     pub identity: IdentityState,
-    /// True if a daemon that is in the way may be stopped.
-    #[serde(skip)]
-    pub(crate) stop_legacy_daemon: bool,
     /// The source directories to which other users can write until a step tightens their mode.
     #[serde(skip)]
     pub(crate) loose: Vec<PathBuf>,

@@ -30,7 +30,6 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
         errors: Vec::new(),
         refusals: Vec::new(),
         identity: IdentityState::Absent,
-        stop_legacy_daemon: options.stop_legacy_daemon,
         loose: inventory.loose.clone(),
         secret_dirs: [homes.identity(), homes.custody()]
             .into_iter()

@@ -158,7 +158,7 @@ pub struct Report {
     pub errors: Vec<MigrationError>,
     /// The reasons why nothing was done at all.
     pub refusals: Vec<MigrationError>,
-    /// Daemons that were stopped.
+    /// The daemons that the caller stopped before the move.
     pub stopped: Vec<LiveDaemon>,
     /// The present place and state of the identity file.
     pub identity: IdentityState,

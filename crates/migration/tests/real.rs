@@ -1094,44 +1094,34 @@ fn two_names_of_one_file_are_recognised() {
     assert_eq!(fs::metadata(home.new_home("mesh/rosters/one.json")).expect("there").nlink(), 1);
 }
 
-struct Alive(std::cell::Cell<u32>);
+struct Alive(LiveDaemon);
 
-// This implementation is not shared between threads, and the trait does not require that.
 impl LiveDaemons for Alive {
     fn live(&self) -> Vec<LiveDaemon> {
-        if self.0.get() == 0 {
-            Vec::new()
-        } else {
-            vec![LiveDaemon::new("/x/daemon.sock", Some(77), "0.3.8")]
-        }
+        vec![self.0.clone()]
     }
 
-    fn stop(&self, _daemon: &LiveDaemon) -> Result<(), String> {
-        self.0.set(self.0.get() - 1);
-        Ok(())
+    fn are_of(&self, _: &Homes) -> bool {
+        true
     }
 }
 
 #[test]
-fn a_live_daemon_stops_the_move_or_is_stopped() {
-    let stopping = Options::forward().stopping_legacy_daemon(true);
-    for (options, lives, outcome, hint) in [
-        (Options::forward(), 1, Outcome::Refused, "myownllm-mesh migrate --stop-legacy-daemon"),
-        (stopping.clone(), 1, Outcome::Done, ""),
-        (stopping, 2, Outcome::Refused, "kill 77"),
+fn a_live_daemon_stops_the_move() {
+    let daemon = LiveDaemon::new("/x/daemon.sock", Some(77), "0.3.8");
+    let kill = if cfg!(windows) { "myownllm-mesh migrate --stop-legacy-daemon" } else { "kill 77" };
+    for (daemon, code, hint) in [
+        (daemon.clone(), "daemon.legacy-running", "myownllm-mesh migrate --stop-legacy-daemon"),
+        (daemon.own(), "daemon.own-running", kill),
     ] {
         let home = Home::full();
         let before = home.tree();
         let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
-        let alive = Alive(std::cell::Cell::new(lives));
-        let report = Migrator::new(&RealDisk, home.homes()).run(&lock, &options, &alive);
-        assert_eq!(report.outcome, outcome, "{report:#?}");
-        if outcome == Outcome::Refused {
-            assert_eq!(report.refusals[0].code(), "daemon.legacy-running");
-            assert_eq!(report.refusals[0].hint().as_deref(), Some(hint));
-            assert!(report.refusals[0].to_string().contains("77"));
-            assert_eq!(home.tree(), before);
-        }
+        let report = Migrator::new(&RealDisk, home.homes()).run(&lock, &Options::forward(), &Alive(daemon));
+        assert_eq!(report.outcome, Outcome::Refused, "{report:#?}");
+        assert_eq!((report.refusals[0].code(), report.refusals[0].hint().as_deref()), (code, Some(hint)));
+        assert!(report.refusals[0].to_string().contains("77"));
+        assert_eq!(home.tree(), before);
     }
 }
 

@@ -1,6 +1,6 @@
 //! `migrate`: the move on its own.
 
-use myownllm_launch::{Diagnostic, MoveResult, move_state};
+use myownllm_launch::{Diagnostic, MoveResult, Options, move_state};
 use myownllm_migration::{Direction, Options as MoveOptions};
 use myownllm_report::{move_trace, state_move};
 
@@ -15,11 +15,11 @@ pub(crate) fn run(context: &Context, args: &MigrateArgs) -> Result<Answer, Diagn
     let identity = args.keep_identity.or(args.keep.filter(|side| side.is_old_word()));
     let wanted = if args.undo { MoveOptions::undo() } else { MoveOptions::forward() }
         .keeping_files(args.keep.map(|side| side.keep(direction)))
-        .keeping_identity(identity.map(|side| side.keep(direction)))
-        .stopping_legacy_daemon(args.stop_legacy_daemon);
+        .keeping_identity(identity.map(|side| side.keep(direction)));
     let is_dry = args.dry_run || args.check;
     let libraries = context.libraries();
-    let moved = move_state(&libraries.launch_context(), &context.options(), &wanted, is_dry)?;
+    let options = Options { stop_legacy_daemon: args.stop_legacy_daemon, ..context.options() };
+    let moved = move_state(&libraries.launch_context(), &options, &wanted, is_dry)?;
     let home = libraries.view();
     let (page, data) = state_move(&home, &moved, is_dry);
     let (trace, is_pending) = match &moved.result {
