@@ -81,7 +81,7 @@ impl IdentityPaths {
     ) -> Self {
         let (app, daemon) = (Home::new(app_home, files), Home::new(daemon_home, files));
         let user_home = app.path.parent().unwrap_or(&app.path).to_owned();
-        let run_log = inside(&app.path, &format!("{}.log", MYOWNLLM.program));
+        let run_log = inside(&app.path, &MYOWNLLM.run_log_name());
         Self { backups: inside(&app.path, &MYOWNLLM.backups_dir), user_home, run_log, app, daemon }
     }
 

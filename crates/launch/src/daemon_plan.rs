@@ -8,7 +8,7 @@ use myownllm_config_model::Document;
 use myownllm_daemon::{Decision, Role};
 use myownllm_durable_fs::Owner;
 use myownllm_identity::{IdentityPaths, ensure_reachable_peers};
-use myownllm_migration::Plan as MovePlan;
+use myownllm_migration::{Direction, Options as MoveOptions, Plan as MovePlan};
 use myownllm_paths::Mode;
 
 use crate::access::unwritable;
@@ -19,10 +19,11 @@ use crate::diagnostic::Diagnostic;
 use crate::foreseen::too_few_files;
 use crate::home::{Stage, orphan_diagnostic};
 use crate::moves::brought;
-use crate::peers::{corrupt_files, ensure_readable_files, unsettled_states};
+use crate::peers::{copy_newer_state, corrupt_files, mend_state, unsettled_states};
 use crate::start::{check_start, refusal_diagnostic};
 use crate::step::LaunchStep;
 use crate::trust::{ensure_own_daemon, trusted_home};
+use crate::waiting::lock_home;
 use crate::words::process;
 
 impl Stage {
@@ -91,7 +92,10 @@ impl Stage {
         let brought = brought(migration);
         let corrupt = corrupt_files(context, &brought).into_iter();
         stage.steps.extend(corrupt.map(|path| LaunchStep::KeepCorruptFile { path }));
-        let (damaged, newer) = unsettled_states(context, migration, &brought);
+        let (damaged, newer) = match unsettled_states(context, migration, &brought) {
+            Ok(unsettled) => unsettled,
+            Err(refusal) => return stage.without_daemon(refusal, None),
+        };
         stage.steps.extend(damaged.into_iter().map(|state| LaunchStep::MendState { path: state.then }));
         stage.steps.extend(newer.into_iter().map(|state| LaunchStep::CopyNewerState { path: state.then }));
         let is_brought = |path: &Path| brought.iter().any(|(_, to)| to == path);
@@ -122,24 +126,18 @@ fn home_refusal(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diag
     ensure_own_daemon(context, run_as)
 }
 
-/// Checks that a daemon can write in its home, and list its rosters and states. `run_as` is the
-/// user that starts the daemon, if that is not the user of this process.
+/// Checks that a daemon can write in its home, and list its rosters and states: a daemon that cannot
+/// takes the device for one without peers. `run_as` is the user that starts the daemon, if that is
+/// not the user of this process.
 ///
 /// # Errors
 /// Fails if nothing can be changed in the daemon home, or if its rosters and states cannot be
 /// listed.
-pub fn ensure_usable_home(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
-    let home = std::slice::from_ref(&context.layout.daemon_home);
-    match unwritable(context, run_as, home) {
-        Some(unwritable) => Err(unwritable.as_error()),
-        None => ensure_readable_state(context),
-    }
-}
-
-/// Refuses a daemon home whose rosters or states cannot be listed, or read: a daemon would take the
-/// device for one without peers, and write over what it could not read.
-fn ensure_readable_state(context: &Context<'_>) -> Result<(), Diagnostic> {
+pub(crate) fn ensure_usable_home(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
     let layout = context.layout;
+    if let Some(unwritable) = unwritable(context, run_as, std::slice::from_ref(&layout.daemon_home)) {
+        return Err(unwritable.as_error());
+    }
     ensure_reachable_peers(context.disk, &IdentityPaths::of(layout).daemon)?;
     let states = [&layout.daemon_rosters, &layout.daemon_states];
     let above = layout.daemon_rosters.parent().filter(|above| *above != layout.daemon_home);
@@ -155,5 +153,27 @@ fn ensure_readable_state(context: &Context<'_>) -> Result<(), Diagnostic> {
             return Err(Diagnostic::from(&error).at(directory));
         }
     }
-    states.into_iter().try_for_each(|directory| ensure_readable_files(context, directory))
+    Ok(())
+}
+
+/// Does what a launch does with the rosters and states before it starts a daemon, unless one runs.
+/// Returns the diagnostics.
+///
+/// # Errors
+/// Fails if no daemon could work in the daemon home, if another process holds the lock, or if a file
+/// cannot be set aside or copied.
+pub fn repair_states(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<Diagnostic>, Diagnostic> {
+    ensure_usable_home(context, options.run_as)?;
+    let migrator = context.migrator;
+    let migration = migrator.plan(&migrator.inspect(Direction::Forward), &MoveOptions::forward());
+    let (damaged, newer) = unsettled_states(context, &migration, &[])?;
+    let is_sound = damaged.is_empty() && newer.is_empty();
+    if is_sound || !context.daemons.live(None).is_empty() {
+        return Ok(Vec::new());
+    }
+    let lock = lock_home(context, options)?;
+    let dir = lock.home_lock();
+    let mended = damaged.iter().map(|damaged| mend_state(context, dir, &damaged.then));
+    let copied = newer.iter().map(|newer| copy_newer_state(context, dir, &newer.then));
+    mended.chain(copied).filter_map(Result::transpose).collect()
 }

@@ -14,7 +14,7 @@ use crate::closed::UNWRITABLE;
 use crate::context::{Context, Options};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::moves::brought;
-use crate::peers::{unreadable_file, unsettled_states};
+use crate::peers::unsettled_states;
 
 /// Reports the first file or directory that a move could not rename or change: it is immutable or
 /// append-only, a mount of its own, or belongs to a user whose file the runner cannot change.
@@ -75,16 +75,9 @@ pub(crate) fn locked_config(context: &Context<'_>) -> Option<Diagnostic> {
     [&layout.app_home, &layout.app_config].into_iter().find_map(|path| locked(path))
 }
 
-/// Reports the legacy rosters and states that a move takes along, and that no daemon could read then.
-pub(crate) fn unreadable_peers(context: &Context<'_>) -> Option<Diagnostic> {
-    let layout = context.layout;
-    let dirs = [&layout.legacy_rosters, &layout.legacy_states];
-    dirs.into_iter().find_map(|dir| unreadable_file(context, dir))
-}
-
 /// Reports a damaged roster or state that a launch could not set aside.
 pub(crate) fn unmendable_peers(context: &Context<'_>, migration: &MovePlan) -> Option<Diagnostic> {
-    let (damaged, _) = unsettled_states(context, migration, &brought(context, migration));
+    let (damaged, _) = unsettled_states(context, migration, &brought(migration)).ok()?;
     damaged.iter().find_map(|damaged| unmovable(context.disk, &damaged.path))
 }
 

@@ -43,7 +43,7 @@ pub use alone::{ConfigRepair, MoveResult, StateMove, move_state, repair_config};
 pub use checks::{Check, Checks, Mark, checks};
 pub use closed::name_one_cause;
 pub use context::{Context, LOCK_WAIT, OnWait, Options, fresh_ids, lock_wait};
-pub use daemon_plan::ensure_usable_home;
+pub use daemon_plan::repair_states;
 pub use daemons::{DaemonKind, Daemons, GRACE, LAST_BREATH, LocalDaemons, ProgramSearch, RunningDaemon};
 pub use diagnostic::{
     CORRUPT, Class, DAEMON_WAIT, Diagnostic, LONGEST_DAEMON_WAIT, NEEDS_REPAIR, PROGRAM, Severity, class_of,
@@ -58,7 +58,6 @@ pub use moves::COLLISION;
 pub use networks::{ConnectedDaemon, NetworkBackup, Reconciled, active_network, saved};
 pub use outcome::{Daemon, Outcome};
 pub use owner::{foreign_home, named_home, sudo_home, user_to_become};
-pub use peers::repair_states;
 pub use plan::{LaunchPlan, plan};
 pub use relapse::Relapse;
 pub use sequence::launch;

@@ -11,14 +11,13 @@ use myownllm_durable_fs::{
     set_aside_name, with_free_name,
 };
 use myownllm_identity::{IdentityPaths, ensure_reachable_peers};
-use myownllm_migration::{Direction, Options as MoveOptions, Plan as MovePlan};
+use myownllm_migration::Plan as MovePlan;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::closed::access_to;
-use crate::context::{Context, Options};
+use crate::context::Context;
 use crate::daemons::CONFIG_LIMIT;
-use crate::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
-use crate::waiting::lock_home;
+use crate::diagnostic::{Class, Diagnostic, PROGRAM};
 
 /// The stable code of a roster or a state that no daemon can read.
 const DAMAGED: &str = "state.damaged";
@@ -37,16 +36,39 @@ struct State {
 }
 
 impl State {
-    fn read(disk: &dyn Disk, kind: DaemonFile, (path, then): (PathBuf, PathBuf)) -> Option<Self> {
-        let bytes = unless_failed(disk.read(&path, CONFIG_LIMIT), "the look at a roster or state")?;
-        Some(Self { kind, path, then, bytes })
+    /// Reads a file. Returns `None` for a symlink to nothing, which a daemon takes for no file.
+    ///
+    /// # Errors
+    /// Fails if a daemon cannot open the file: it would wait for a pipe, or not join the network.
+    fn read(
+        context: &Context<'_>,
+        kind: DaemonFile,
+        (path, then): (PathBuf, PathBuf),
+    ) -> Result<Option<Self>, Diagnostic> {
+        let disk = context.disk;
+        let Ok(meta) = disk.stat_follow(&path) else { return Ok(None) };
+        if !meta.is_file() {
+            let is = if meta.is_dir() { "a directory" } else { "no file" };
+            let message = format!("cannot read {}: it is {is}", path.display());
+            let error = Diagnostic::error("state.unreadable", message).at(&path);
+            return Err(error.hint(move_aside(&path, "aside")));
+        }
+        match disk.read(&path, CONFIG_LIMIT) {
+            Ok(bytes) => Ok(Some(Self { kind, path, then, bytes })),
+            Err(error) => {
+                let told = Diagnostic::from(&error).at(&path);
+                let is_denied = error.kind() == ErrorKind::PermissionDenied;
+                let access = is_denied.then(|| access_to(disk, context.layout, &path)).flatten();
+                Err(Diagnostic { hint: access.or_else(|| told.hint.clone()), ..told })
+            }
+        }
     }
 
     /// Reads a file in the daemon home.
-    fn there(context: &Context<'_>, path: &Path) -> Option<Self> {
+    fn there(context: &Context<'_>, path: &Path) -> Result<Option<Self>, Diagnostic> {
         let is_roster = path.parent() == Some(context.layout.daemon_rosters.as_std_path());
         let kind = if is_roster { DaemonFile::Roster } else { DaemonFile::State };
-        Self::read(context.disk, kind, (path.to_owned(), path.to_owned()))
+        Self::read(context, kind, (path.to_owned(), path.to_owned()))
     }
 }
 
@@ -159,26 +181,29 @@ fn states_then<'b>(
     })
 }
 
-/// Reads every roster and state once. Returns those that no daemon can read, and those of newer
+/// Reads every roster and state once. Returns those that no daemon understands, and those of newer
 /// versions of which no copy was made.
 ///
 /// Leaves out a damaged file that collides with a file at the old location: the user decides which of
 /// the two stays. A daemon that runs may be writing the file.
+///
+/// # Errors
+/// Fails if a daemon could not open one of the files.
 pub(crate) fn unsettled_states(
     context: &Context<'_>,
     migration: &MovePlan,
     brought: &[(PathBuf, PathBuf)],
-) -> (Vec<DamagedState>, Vec<NewerState>) {
+) -> Result<(Vec<DamagedState>, Vec<NewerState>), Diagnostic> {
     let collides = |then: &Path| migration.collisions.iter().any(|both| both.destination == then);
     let (mut damaged, mut newer) = (Vec::new(), Vec::new());
     for (kind, paths) in states_then(context, brought) {
-        let Some(state) = State::read(context.disk, kind, paths) else { continue };
+        let Some(state) = State::read(context, kind, paths)? else { continue };
         if !collides(&state.then) {
             damaged.extend(DamagedState::of(&state));
         }
         newer.extend(NewerState::of(context.disk, state));
     }
-    (damaged, newer)
+    Ok((damaged, newer))
 }
 
 /// Refuses a move of the identity file away from rosters, states or the second factor's lock that stay
@@ -215,56 +240,6 @@ pub(crate) fn linked_peers(context: &Context<'_>, migration: &MovePlan) -> Optio
     Some(Diagnostic::error("migration.peers-link", message).at(link).hint(hint).class(Class::Refused))
 }
 
-/// Refuses a roster or a state that a daemon cannot open: the daemon would wait for a pipe, or not
-/// join the network.
-pub(crate) fn ensure_readable_files(context: &Context<'_>, directory: &Utf8Path) -> Result<(), Diagnostic> {
-    for path in names(context, directory, ".json") {
-        // A daemon takes a symlink to nothing for no file.
-        let Ok(meta) = context.disk.stat_follow(&path) else { continue };
-        if !meta.is_file() {
-            let is = if meta.is_dir() { "a directory" } else { "no file" };
-            let message = format!("cannot read {}: it is {is}", path.display());
-            let error = Diagnostic::error("state.unreadable", message).at(&path);
-            return Err(error.hint(move_aside(&path, "aside")));
-        }
-    }
-    unreadable_file(context, directory).map_or(Ok(()), Err)
-}
-
-/// Reports a roster or a state that may not be read, with the command that gives access.
-pub(crate) fn unreadable_file(context: &Context<'_>, directory: &Utf8Path) -> Option<Diagnostic> {
-    let disk = context.disk;
-    let is_file = |path: &PathBuf| disk.stat_follow(path).is_ok_and(|meta| meta.is_file());
-    let mut files = names(context, directory, ".json").into_iter().filter(is_file);
-    files.find_map(|path| {
-        let error = disk.read(&path, CONFIG_LIMIT).err()?;
-        let told = Diagnostic::from(&error).at(&path);
-        let is_denied = error.kind() == ErrorKind::PermissionDenied;
-        let access = is_denied.then(|| access_to(disk, context.layout, &path)).flatten();
-        Some(Diagnostic { hint: access.or_else(|| told.hint.clone()), ..told })
-    })
-}
-
-/// Does what a launch does with the rosters and states before it starts a daemon, unless one runs.
-/// Returns the diagnostics.
-///
-/// # Errors
-/// Fails if another process holds the lock, or if a file cannot be set aside or copied.
-pub fn repair_states(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<Diagnostic>, Diagnostic> {
-    let migrator = context.migrator;
-    let migration = migrator.plan(&migrator.inspect(Direction::Forward), &MoveOptions::forward());
-    let (damaged, newer) = unsettled_states(context, &migration, &[]);
-    let is_sound = damaged.is_empty() && newer.is_empty();
-    if is_sound || !context.daemons.live(None).is_empty() {
-        return Ok(Vec::new());
-    }
-    let lock = lock_home(context, options)?;
-    let dir = lock.home_lock();
-    let mended = damaged.iter().map(|damaged| mend_state(context, dir, &damaged.then));
-    let copied = newer.iter().map(|newer| copy_newer_state(context, dir, &newer.then));
-    mended.chain(copied).filter_map(Result::transpose).collect()
-}
-
 /// Sets a damaged roster or state aside, and writes the part that a daemon can read in its place.
 /// Does nothing if a daemon can read the file by now.
 ///
@@ -275,9 +250,8 @@ pub(crate) fn mend_state(
     dir: &LockedDir,
     path: &Path,
 ) -> Result<Option<Diagnostic>, Diagnostic> {
-    let Some(damaged) = State::there(context, path).as_ref().and_then(DamagedState::of) else {
-        return Ok(None);
-    };
+    let state = State::there(context, path)?;
+    let Some(damaged) = state.as_ref().and_then(DamagedState::of) else { return Ok(None) };
     let aside = match &damaged.mended {
         Some(mended) => replace(dir, &damaged, mended),
         None => set_aside(dir, path),
@@ -304,7 +278,7 @@ pub(crate) fn copy_newer_state(
     dir: &LockedDir,
     path: &Path,
 ) -> Result<Option<Diagnostic>, Diagnostic> {
-    let state = State::there(context, path);
+    let state = State::there(context, path)?;
     let Some(newer) = state.and_then(|state| NewerState::of(context.disk, state)) else { return Ok(None) };
     dir.stat(path)
         .and_then(|meta| publish_new(dir, &newer.copy, &newer.bytes, meta.mode & 0o700, meta.owner))

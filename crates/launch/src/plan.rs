@@ -2,7 +2,7 @@
 //! launch carries out.
 
 use myownllm_config_model::{Document, Ids};
-use myownllm_config_store::{Loaded, Misplaced, Pending, StoreError};
+use myownllm_config_store::{Loaded, Misplaced, Pending};
 use myownllm_daemon::{Decision, Detection, Expected};
 use myownllm_identity::{Answer, Refusal as IdentityRefusal};
 use myownllm_migration::{Direction, Options as MoveOptions, Plan as MovePlan};
@@ -15,8 +15,7 @@ use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Class, Diagnostic, WIPED, add_untold, class_of};
 use crate::foreseen::{
-    blocked_move, full_dir, full_disk, locked_config, unlockable, unmendable_peers, unreadable_peers,
-    unusable_log,
+    blocked_move, full_dir, full_disk, locked_config, unlockable, unmendable_peers, unusable_log,
 };
 use crate::home::{Look, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
 use crate::identity::{ensure_no_new_home, identity_answer};
@@ -88,22 +87,16 @@ pub fn plan(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> 
     plan
 }
 
-/// Everything that the plan is decided from.
+/// The plan in the making, and everything that decides it beside what the plan shows.
 struct Planner<'p, 'a> {
     context: &'p Context<'a>,
     options: &'p Options<'p>,
-    migration: MovePlan,
-    loaded: Result<Loaded, StoreError>,
-    /// True if a launch looks at what is to be moved.
+    plan: LaunchPlan,
+    /// True if a launch looks at what is to be moved, and finds something.
     moves: bool,
-    misplaced: Option<Misplaced>,
-    identity: Answer,
     home: Stage,
-    legacy: Option<RunningDaemon>,
-    detection: Detection,
     daemon: Stage,
     orphans: Vec<RunningDaemon>,
-    program: Option<Diagnostic>,
 }
 
 impl<'p, 'a> Planner<'p, 'a> {
@@ -127,35 +120,43 @@ impl<'p, 'a> Planner<'p, 'a> {
             _ => None,
         };
         Self {
-            // A launch waits for the move of an identity file that is not in its place.
-            moves: !migration.is_empty() && (look.moves || matches!(identity, Answer::Pending { .. })),
-            misplaced: look.misplaced,
-            legacy: context.daemons.live_legacy(),
-            orphans: context.daemons.orphans(known),
-            daemon: Stage::of_daemon(context, options, &detection.decision, &migration),
-            program: missing_program(context),
             context,
             options,
-            migration,
-            loaded,
-            identity,
+            // A launch waits for the move of an identity file that is not in its place.
+            moves: !migration.is_empty() && (look.moves || matches!(identity, Answer::Pending { .. })),
             home,
-            detection,
+            daemon: Stage::of_daemon(context, options, &detection.decision, &migration),
+            orphans: context.daemons.orphans(known),
+            plan: LaunchPlan {
+                steps: Vec::new(),
+                moves: false,
+                config: loaded.as_ref().ok().map(|loaded| loaded.pending.clone()),
+                unreadable: loaded.as_ref().err().map(Diagnostic::from),
+                loaded: loaded.ok(),
+                misplaced: look.misplaced,
+                legacy: context.daemons.live_legacy(),
+                pending: false,
+                diagnostics: Vec::new(),
+                program: missing_program(context),
+                migration,
+                identity,
+                detection,
+            },
         }
     }
 
     fn decide(self) -> LaunchPlan {
-        let layout = self.context.layout;
+        let (context, options) = (self.context, self.options);
         let mut diagnostics = self.state_diagnostics();
-        let missing_home = missing_home(self.context);
+        let missing_home = missing_home(context);
         // If the config cannot be read, the plan has reported that: the socket that the config may
         // name adds nothing.
-        let is_told = |refusal: &Diagnostic| refusal.code == LEAKED && self.loaded.is_err();
-        let legacy = live_refusal(self.legacy.iter().cloned().collect(), self.options);
-        let refusal = self.home.refusal.clone().filter(|refusal| !is_told(refusal));
+        let adds_nothing = |refusal: &Diagnostic| refusal.code == LEAKED && self.plan.unreadable.is_some();
+        let legacy = live_refusal(self.plan.legacy.iter().cloned().collect(), options);
+        let refusal = self.home.refusal.clone().filter(|refusal| !adds_nothing(refusal));
         legacy.into_iter().chain(refusal).for_each(|refusal| add_new(&mut diagnostics, refusal));
         diagnostics.extend(missing_home.iter().map(Diagnostic::from));
-        let untrusted = self.options.refusal.cloned().or_else(|| ensure_changeable(self.context).err());
+        let untrusted = options.refusal.cloned().or_else(|| ensure_changeable(context).err());
         let is_trusted = untrusted.is_none();
         if let Some(untrusted) = untrusted {
             // Reports one cause once.
@@ -164,98 +165,92 @@ impl<'p, 'a> Planner<'p, 'a> {
         }
         let is_refused = self.home.refusal.is_some()
             || missing_home.is_some()
-            || ensure_no_new_home(self.context).is_err()
-            || ensure_permitted(self.context, self.options).is_err();
-        let loaded = self.loaded.as_ref().ok();
-        let repairs = loaded.is_some_and(|loaded| loaded.pending.repairs());
-        let pending = self.moves || self.misplaced.is_some() || repairs;
-        let writes = pending || loaded.is_some_and(|loaded| loaded.pending.writes_config());
-        // A launch writes to the app's home only if there is something to do there.
-        let changed = changed_dirs(layout, &self.migration, repairs);
-        let stuck = unwritable(self.context, self.options.run_as, &changed).filter(|_| writes);
-        let stuck = stuck
-            .or_else(|| blocked_move(self.context, self.options, &self.migration))
-            .or_else(|| locked_config(self.context).filter(|_| repairs))
-            .or_else(|| full_disk(self.context).or_else(|| full_dir(&changed)).filter(|_| writes));
+            || ensure_no_new_home(context).is_err()
+            || ensure_permitted(context, options).is_err();
+        let repairs = self.plan.config.as_ref().is_some_and(Pending::repairs);
+        let pending = self.moves || self.plan.misplaced.is_some() || repairs;
+        let stuck = self.foreseen_failure(pending, repairs);
         let fails = stuck.is_some();
         let is_barred = is_refused || fails || diagnostics.iter().any(Diagnostic::is_error);
-        let refusals = match self.options.daemon && self.context.checked.is_ok() && is_trusted {
+        let refusals = match options.daemon && context.checked.is_ok() && is_trusted {
             true => self.daemon_refusals(),
             false => Vec::new(),
         };
         let daemon = match is_barred || (self.daemon.refusal.is_none() && !refusals.is_empty()) {
             true => vec![LaunchStep::no_daemon()],
-            false => self.daemon.steps.clone(),
+            false => self.daemon.steps,
         };
         refusals.into_iter().for_each(|refusal| add_new(&mut diagnostics, refusal));
         // A launch finds a daemon, and fails to bring its networks in line.
         let is_used = !daemon.iter().any(|step| matches!(step, LaunchStep::StartNoDaemon { .. }));
-        let active = loaded.map(|loaded| active_network(self.context.store, &loaded.document));
+        let loaded = self.plan.loaded.as_ref();
+        let active = loaded.map(|loaded| active_network(context.store, &loaded.document));
         diagnostics.extend(active.and_then(Result::err).filter(|_| is_used));
         diagnostics.extend(stuck);
-        let missing_key = self.identity.refusal().is_some_and(IdentityRefusal::is_missing);
-        // If the config cannot be read for the socket at which its daemon listens, nothing may be
-        // moved.
-        let moves = self.migration.refusals.is_empty() && leaked_socket(self.context).is_ok() && !missing_key;
-        name_one_cause(self.context.disk, layout, &mut diagnostics);
-        let daemon = daemon.into_iter().filter(|_| self.options.daemon);
-        let steps = match (is_refused, fails) {
+        name_one_cause(context.disk, context.layout, &mut diagnostics);
+        let mut plan = self.plan;
+        plan.diagnostics = diagnostics;
+        plan.pending = pending || !plan.migration.collisions.is_empty();
+        plan.steps = match (is_refused, fails) {
             (true, _) => vec![LaunchStep::Refuse],
             (false, true) => vec![LaunchStep::Fail],
-            (false, false) => self.home.steps.iter().cloned().chain(daemon).collect(),
+            (false, false) => {
+                self.home.steps.into_iter().chain(daemon.into_iter().filter(|_| options.daemon)).collect()
+            }
         };
-        LaunchPlan {
-            steps,
-            moves: moves && !is_refused && !fails,
-            config: loaded.map(|loaded| loaded.pending.clone()),
-            pending: pending || !self.migration.collisions.is_empty(),
-            diagnostics,
-            migration: self.migration,
-            misplaced: self.misplaced,
-            identity: self.identity,
-            legacy: self.legacy,
-            detection: self.detection,
-            program: self.program,
-            unreadable: self.loaded.as_ref().err().map(Diagnostic::from),
-            loaded: self.loaded.ok(),
-        }
+        let missing_key = plan.identity.refusal().is_some_and(IdentityRefusal::is_missing);
+        // If the config cannot be read for the socket at which its daemon listens, nothing may be
+        // moved.
+        plan.moves = plan.migration.refusals.is_empty()
+            && leaked_socket(context).is_ok()
+            && !(missing_key || is_refused || fails);
+        plan
+    }
+
+    /// Returns a failure that a launch would meet when it changes something. `pending` is true if
+    /// the launch moves, repairs or sets aside something.
+    fn foreseen_failure(&self, pending: bool, repairs: bool) -> Option<Diagnostic> {
+        let context = self.context;
+        let writes = pending || self.plan.config.as_ref().is_some_and(Pending::writes_config);
+        // A launch writes to the app's home only if there is something to do there.
+        let changed = changed_dirs(context.layout, &self.plan.migration, repairs);
+        let stuck = unwritable(context, self.options.run_as, &changed).filter(|_| writes);
+        stuck
+            .or_else(|| blocked_move(context, self.options, &self.plan.migration))
+            .or_else(|| locked_config(context).filter(|_| repairs))
+            .or_else(|| full_disk(context).or_else(|| full_dir(&changed)).filter(|_| writes))
     }
 
     /// Returns what is wrong with the state in the homes.
     fn state_diagnostics(&self) -> Vec<Diagnostic> {
-        let layout = self.context.layout;
+        let (context, options, plan) = (self.context, self.options, &self.plan);
         let mut diagnostics: Vec<Diagnostic> =
-            self.context.checked.err().map(Diagnostic::from).into_iter().collect();
-        diagnostics.extend(plan_diagnostics(&self.migration, self.options.program));
-        match &self.loaded {
-            Err(error) => diagnostics.push(Diagnostic::from(error)),
-            Ok(loaded) => {
-                let newer = loaded.newer_error(&layout.app_config);
-                diagnostics.extend(newer.as_ref().map(Diagnostic::from));
-                let wiped = loaded.diagnostics.iter().filter(|found| found.code == WIPED);
-                diagnostics.extend(wiped.map(Diagnostic::from));
-            }
+            context.checked.err().map(Diagnostic::from).into_iter().collect();
+        diagnostics.extend(plan_diagnostics(&plan.migration, options.program));
+        diagnostics.extend(plan.unreadable.clone());
+        if let Some(loaded) = &plan.loaded {
+            let newer = loaded.newer_error(&context.layout.app_config);
+            diagnostics.extend(newer.map(Diagnostic::from));
+            let wiped = loaded.diagnostics.iter().filter(|found| found.code == WIPED);
+            diagnostics.extend(wiped.map(Diagnostic::from));
         }
-        diagnostics.extend(shared_config(self.context).or_else(|| {
+        diagnostics.extend(shared_config(context).or_else(|| {
             // A launch corrects a misplaced config, so this is only a warning.
-            Some(misplaced_diagnostic(self.context, self.misplaced.as_ref()?).as_warning())
+            Some(misplaced_diagnostic(context, plan.misplaced.as_ref()?).as_warning())
         }));
-        add_untold(&mut diagnostics, self.identity.refusal().map(Diagnostic::from));
-        diagnostics
-            .extend(self.orphans.iter().map(|live| orphan_diagnostic(live, self.options).as_warning()));
+        add_untold(&mut diagnostics, plan.identity.refusal().map(Diagnostic::from));
+        diagnostics.extend(self.orphans.iter().map(|live| orphan_diagnostic(live, options).as_warning()));
         diagnostics
     }
 
     /// Returns the diagnostics that keep a launch from using a daemon.
     fn daemon_refusals(&self) -> Vec<Diagnostic> {
-        let starts = matches!(self.detection.decision, Decision::Spawn);
-        let program = self.program.clone().filter(|program| starts && program.is_error());
+        let context = self.context;
+        let starts = self.plan.wants_start();
+        let program = self.plan.program.clone().filter(|program| starts && program.is_error());
         let foreseen = || {
-            let context = self.context;
-            let newer = newer_config(context);
-            newer
-                .or_else(|| unreadable_peers(context).filter(|_| self.moves))
-                .or_else(|| unmendable_peers(context, &self.migration))
+            newer_config(context)
+                .or_else(|| unmendable_peers(context, &self.plan.migration))
                 .or_else(|| unlockable(context))
                 .or_else(|| full_disk(context))
                 .or_else(|| unusable_log(context))

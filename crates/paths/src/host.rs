@@ -71,6 +71,12 @@ impl HostApp {
             ..MYOWNLLM
         }
     }
+
+    /// Returns the name of the log of what the program changed in the app's home.
+    #[must_use]
+    pub fn run_log_name(&self) -> String {
+        format!("{}.log", self.program)
+    }
 }
 
 /// The daemon's own names for the files in its home. The paths have `/` between their parts, and

@@ -179,7 +179,7 @@ impl Layout {
     /// Returns the log of what the program changed in the app's home.
     #[must_use]
     pub fn run_log(&self) -> Utf8PathBuf {
-        self.app_home.join(format!("{}.log", self.app.program))
+        self.app_home.join(self.app.run_log_name())
     }
 
     /// Returns the home of the daemon of that mode.

@@ -1,6 +1,6 @@
 //! `repair`: `launch --no-daemon` in plain words for people.
 
-use myownllm_launch::{Daemon, Options, ensure_usable_home, launch, repair_states};
+use myownllm_launch::{Daemon, Options, launch, repair_states};
 use myownllm_report::{Fate, launch_data, launch_trace, repaired};
 use serde_json::json;
 
@@ -14,9 +14,8 @@ pub(crate) fn run(context: &Context, args: &RepairArgs, printer: &Printer) -> An
     let mut outcome = launch(&libraries.launch_context(), &options, &mut fresh_ids());
     if outcome.class().is_none() {
         // A home in which nothing can be changed is not healthy although nothing is to be repaired.
-        let context = libraries.launch_context();
-        outcome.diagnostics.extend(ensure_usable_home(&context, options.run_as).err());
-        outcome.diagnostics.extend(repair_states(&context, &options).unwrap_or_else(|error| vec![error]));
+        let told = repair_states(&libraries.launch_context(), &options);
+        outcome.diagnostics.extend(told.unwrap_or_else(|error| vec![error]));
     }
     let home = libraries.view();
     let data = match printer.is_json() {

@@ -47,7 +47,7 @@ impl Examiner<'_, '_> {
         // A daemon that runs has read its files.
         if self.plan.wants_start() {
             let brought = brought(plan);
-            let (damaged, newer) = unsettled_states(self.context, plan, &brought);
+            let (damaged, newer) = unsettled_states(self.context, plan, &brought).unwrap_or_default();
             for damaged in damaged {
                 self.checks.diagnostic("state.sound", damaged.diagnostic());
             }
