@@ -15,7 +15,7 @@ use crate::closed::{self, UNWRITABLE};
 use crate::context::Context;
 use crate::diagnostic::{Diagnostic, PROGRAM};
 #[cfg(unix)]
-use crate::foreseen::unlocked;
+use crate::foreseen::unprotect_command;
 
 /// Reports that the user's home does not exist (a mistyped path, a disk that is not mounted):
 /// nothing can be done in it.
@@ -84,7 +84,8 @@ pub fn unwritable(
     let shows = if *refusal == Errno::PERM { "lsattr -d" } else { "findmnt --target" };
     let message = format!("cannot change anything in {}", directory.display());
     let causes = vec![std::io::Error::from(*refusal).to_string()];
-    let hint = unlocked(context.disk, directory).unwrap_or_else(|| format!("{shows} {}", quote(directory)));
+    let hint =
+        unprotect_command(context.disk, directory).unwrap_or_else(|| format!("{shows} {}", quote(directory)));
     Some(Diagnostic::warning(UNWRITABLE, message).hint(hint).at(directory).causes(causes))
 }
 

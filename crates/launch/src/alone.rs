@@ -7,8 +7,8 @@ use myownllm_migration::{Direction, LiveDaemon, LiveKind, Options as MoveOptions
 
 use crate::context::{Context, Options};
 use crate::daemons::RunningDaemon;
-use crate::diagnostic::{Diagnostic, add_untold, config_diagnostics};
-use crate::home::{ensure_permitted, live_beside_repair, live_refusal, settle_live, stop_daemon};
+use crate::diagnostic::{Diagnostic, add_unreported, config_diagnostics};
+use crate::home::{daemons_blocking_repair, ensure_permitted, live_refusal, stop_daemon, stop_daemons};
 use crate::identity::scan_identity;
 use crate::losses::lost_settings;
 use crate::moves::{Watch, collision_diagnostic, move_diagnostics};
@@ -70,7 +70,7 @@ pub fn repair_config(
     context.store.ensure_home()?;
     let lock = lock_home(context, options)?;
     let live = beside(context, &repair.loaded)?;
-    if let Err(refused) = settle_live(context.daemons, &live, options, &mut repair.stopped) {
+    if let Err(refused) = stop_daemons(context.daemons, &live, options, &mut repair.stopped) {
         return Ok(ConfigRepair { is_refused: true, diagnostics: vec![refused], ..repair });
     }
     let applied = lock.apply(ids)?;
@@ -87,7 +87,7 @@ pub fn repair_config(
 /// Returns the daemons in whose presence this repair is not made.
 fn beside(context: &Context<'_>, loaded: &Loaded) -> Result<Vec<RunningDaemon>, Diagnostic> {
     let leaked = leaked_socket(context)?;
-    Ok(live_beside_repair(context, &loaded.report, leaked.as_deref()))
+    Ok(daemons_blocking_repair(context, &loaded.report, leaked.as_deref()))
 }
 
 /// A move of the daemon's state on its own.
@@ -176,7 +176,7 @@ pub fn move_state(
     let mut report = context.migrator.execute(lock.home_lock(), plan, &watch);
     report.stopped = stopped;
     let mut diagnostics: Vec<Diagnostic> = move_diagnostics(&report, options.program).collect();
-    add_untold(&mut diagnostics, refused().as_ref().map(Diagnostic::from));
+    add_unreported(&mut diagnostics, refused().as_ref().map(Diagnostic::from));
     Ok(StateMove { result: MoveResult::Made(Box::new(report)), diagnostics })
 }
 
@@ -191,6 +191,6 @@ fn planned_diagnostics(
         plan.refusals.iter().chain(&plan.errors).map(Diagnostic::from).collect();
     let collisions = plan.collisions.iter();
     diagnostics.extend(collisions.map(|both| collision_diagnostic(both, plan.direction, program)));
-    add_untold(&mut diagnostics, more);
+    add_unreported(&mut diagnostics, more);
     diagnostics
 }

@@ -16,9 +16,9 @@ use crate::context::{Context, Options};
 use crate::daemon_config::shared_config;
 use crate::daemons::{RunningDaemon, processes_unknown};
 use crate::diagnostic::Diagnostic;
-use crate::foreseen::too_few_files;
+use crate::foreseen::open_file_limit;
 use crate::home::{Stage, orphan_diagnostic};
-use crate::moves::brought;
+use crate::moves::moved_files;
 use crate::peers::{copy_newer_state, corrupt_files, mend_state, unsettled_states};
 use crate::start::{check_start, refusal_diagnostic};
 use crate::step::LaunchStep;
@@ -72,7 +72,7 @@ impl Stage {
 
     /// Decides whether a daemon may be started now, and what is to be done before.
     fn of_start(context: &Context<'_>, options: &Options<'_>, migration: &MovePlan) -> Self {
-        let refusal = too_few_files().or_else(|| check_start(context, options.run_as).err());
+        let refusal = open_file_limit().or_else(|| check_start(context, options.run_as).err());
         if let Some(refusal) = refusal {
             return Self::default().without_daemon(refusal, None);
         }
@@ -89,17 +89,17 @@ impl Stage {
         if let Err(refusal) = home_refusal(context, options.run_as) {
             return stage.without_daemon(refusal, None);
         }
-        let brought = brought(migration);
-        let corrupt = corrupt_files(context, &brought).into_iter();
+        let moved = moved_files(migration);
+        let corrupt = corrupt_files(context, &moved).into_iter();
         stage.steps.extend(corrupt.map(|path| LaunchStep::KeepCorruptFile { path }));
-        let (damaged, newer) = match unsettled_states(context, migration, &brought) {
+        let (damaged, newer) = match unsettled_states(context, migration, &moved) {
             Ok(unsettled) => unsettled,
             Err(refusal) => return stage.without_daemon(refusal, None),
         };
         stage.steps.extend(damaged.into_iter().map(|state| LaunchStep::MendState { path: state.then }));
         stage.steps.extend(newer.into_iter().map(|state| LaunchStep::CopyNewerState { path: state.then }));
-        let is_brought = |path: &Path| brought.iter().any(|(_, to)| to == path);
-        let stale = context.store.stale_paths(&Document::empty(), &is_brought);
+        let is_moved = |path: &Path| moved.iter().any(|(_, to)| to == path);
+        let stale = context.store.stale_paths(&Document::empty(), &is_moved);
         let members: Vec<String> = stale.into_iter().map(|path| path.pointer).collect();
         stage.steps.extend((!members.is_empty()).then_some(LaunchStep::RebasePaths { members }));
         stage.ending_with(LaunchStep::StartDaemon { endpoint: context.daemons.endpoint(Mode::OwnLlm) })

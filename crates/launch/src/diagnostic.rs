@@ -231,7 +231,7 @@ pub(crate) fn unless_failed<T, E: std::fmt::Display>(result: Result<T, E>, doing
 
 /// Adds the diagnostics whose code no diagnostic has yet: one part of a launch need not repeat what
 /// another part reported.
-pub(crate) fn add_untold(diagnostics: &mut Vec<Diagnostic>, more: impl IntoIterator<Item = Diagnostic>) {
+pub(crate) fn add_unreported(diagnostics: &mut Vec<Diagnostic>, more: impl IntoIterator<Item = Diagnostic>) {
     for diagnostic in more {
         if !diagnostics.iter().any(|told| told.code == diagnostic.code) {
             diagnostics.push(diagnostic);
@@ -244,8 +244,8 @@ pub(crate) fn add_untold(diagnostics: &mut Vec<Diagnostic>, more: impl IntoItera
 #[must_use]
 pub fn config_diagnostics(loaded: &Loaded, path: &Utf8Path) -> Vec<Diagnostic> {
     let newer = loaded.newer_error(path);
-    let is_told = |code: &str| newer.as_ref().is_some_and(|newer| newer.code() == code);
-    let found = loaded.diagnostics.iter().filter(|found| !is_told(found.code)).map(Diagnostic::from);
+    let is_reported = |code: &str| newer.as_ref().is_some_and(|newer| newer.code() == code);
+    let found = loaded.diagnostics.iter().filter(|found| !is_reported(found.code)).map(Diagnostic::from);
     found.chain(newer.iter().map(Diagnostic::from)).collect()
 }
 

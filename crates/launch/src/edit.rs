@@ -9,7 +9,7 @@ use myownllm_daemon::Decision;
 use crate::context::{Context, Options};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, Severity, unless_failed};
-use crate::home::{ensure_permitted, orphan_diagnostic, settle_live};
+use crate::home::{ensure_permitted, orphan_diagnostic, stop_daemons};
 use crate::identity::identity_answer;
 use crate::networks::{ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, reconcile, reconcile_diagnostics};
 use crate::start::refusal_diagnostic;
@@ -121,7 +121,7 @@ fn backup_of(context: &Context<'_>, former: &[u8]) -> Option<HistoryEntry> {
 /// Fails if a daemon of the old location runs.
 pub fn ensure_no_legacy_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<(), Diagnostic> {
     let live: Vec<_> = context.daemons.live_legacy().into_iter().collect();
-    settle_live(context.daemons, &live, options, &mut Vec::new())
+    stop_daemons(context.daemons, &live, options, &mut Vec::new())
 }
 
 /// Brings a running daemon in line with the config. Starts none.

@@ -13,7 +13,7 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use crate::closed::UNWRITABLE;
 use crate::context::{Context, Options};
 use crate::diagnostic::{Class, Diagnostic};
-use crate::moves::brought;
+use crate::moves::moved_files;
 use crate::peers::unsettled_states;
 
 /// Reports the first file or directory that a move could not rename or change: it is immutable or
@@ -45,31 +45,31 @@ pub(crate) fn blocked_move(
             return Some(Diagnostic::from(&MigrationError::from(problem)));
         }
         match step {
-            Step::MoveFiles { from, names, .. } => locked_dir(disk, from)
+            Step::MoveFiles { from, names, .. } => protected_dir(disk, from)
                 .or_else(|| names.iter().find_map(|name| unmovable(disk, &from.join(name)))),
             Step::MoveDir { from: path, .. }
             | Step::MoveFile { from: path, .. }
             | Step::MoveLink { from: path, .. }
             | Step::RemoveIdentical { source: path, .. } => {
-                locked_dir(disk, path.parent().unwrap_or(path)).or_else(|| unmovable(disk, path))
+                protected_dir(disk, path.parent().unwrap_or(path)).or_else(|| unmovable(disk, path))
             }
-            Step::RemoveDir { path } => locked_dir(disk, path.parent().unwrap_or(path)),
+            Step::RemoveDir { path } => protected_dir(disk, path.parent().unwrap_or(path)),
             _ => None,
         }
     })
 }
 
 /// Reports a directory from which no name can be removed.
-fn locked_dir(disk: &dyn Disk, dir: &Path) -> Option<Diagnostic> {
-    unlocked(disk, dir).map(|hint| not_moved(dir, protected()).hint(hint))
+fn protected_dir(disk: &dyn Disk, dir: &Path) -> Option<Diagnostic> {
+    unprotect_command(disk, dir).map(|hint| not_moved(dir, protected_error()).hint(hint))
 }
 
 /// Reports a config that a repair cannot replace: it, or its directory, is immutable or append-only.
-pub(crate) fn locked_config(context: &Context<'_>) -> Option<Diagnostic> {
+pub(crate) fn protected_config(context: &Context<'_>) -> Option<Diagnostic> {
     let layout = context.layout;
     let locked = |path: &Utf8Path| {
-        let hint = unlocked(context.disk, path.as_ref())?;
-        let error = DiskError::new(Op::Rename, path.as_std_path(), protected());
+        let hint = unprotect_command(context.disk, path.as_ref())?;
+        let error = DiskError::new(Op::Rename, path.as_std_path(), protected_error());
         Some(Diagnostic::from(&error).at(path).hint(hint))
     };
     [&layout.app_home, &layout.app_config].into_iter().find_map(|path| locked(path))
@@ -77,7 +77,7 @@ pub(crate) fn locked_config(context: &Context<'_>) -> Option<Diagnostic> {
 
 /// Reports a damaged roster or state that a launch could not set aside.
 pub(crate) fn unmendable_peers(context: &Context<'_>, migration: &MovePlan) -> Option<Diagnostic> {
-    let (damaged, _) = unsettled_states(context, migration, &brought(migration)).ok()?;
+    let (damaged, _) = unsettled_states(context, migration, &moved_files(migration)).ok()?;
     damaged.iter().find_map(|damaged| unmovable(context.disk, &damaged.path))
 }
 
@@ -88,8 +88,8 @@ fn not_moved(path: &Path, source: io::Error) -> Diagnostic {
 
 /// Reports a path that can be neither renamed nor removed.
 fn unmovable(disk: &dyn Disk, path: &Path) -> Option<Diagnostic> {
-    if let Some(hint) = unlocked(disk, path) {
-        return Some(not_moved(path, protected()).hint(hint));
+    if let Some(hint) = unprotect_command(disk, path) {
+        return Some(not_moved(path, protected_error()).hint(hint));
     }
     // A directory that is a mount moves file by file.
     let is_mount = disk.stat(path).is_ok_and(|meta| meta.is_file()) && disk.is_mount_point(path);
@@ -98,13 +98,13 @@ fn unmovable(disk: &dyn Disk, path: &Path) -> Option<Diagnostic> {
     is_mount.then(|| Diagnostic { hint: None, ..not_moved(path, source()) })
 }
 
-fn protected() -> io::Error {
+fn protected_error() -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, "it is immutable or append-only")
 }
 
 /// Returns the command that lets a protected path be renamed and changed again; `None` if the path
 /// is not protected.
-pub(crate) fn unlocked(disk: &dyn Disk, path: &Path) -> Option<String> {
+pub(crate) fn unprotect_command(disk: &dyn Disk, path: &Path) -> Option<String> {
     disk.is_protected(path).then(|| format!("sudo chattr -ia {}", quote(path)))
 }
 
@@ -115,8 +115,10 @@ pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
     let refused = |source: io::Error, hint: String| {
         Diagnostic::from(&SpawnError::Log { path: path.clone(), source }).hint(hint)
     };
-    if let Some(hint) = [home, &path].into_iter().find_map(|path| unlocked(context.disk, path.as_ref())) {
-        return Some(refused(protected(), hint));
+    if let Some(hint) =
+        [home, &path].into_iter().find_map(|path| unprotect_command(context.disk, path.as_ref()))
+    {
+        return Some(refused(protected_error(), hint));
     }
     match context.disk.stat(path.as_ref()).ok()?.kind {
         FileKind::File | FileKind::Symlink => None,
@@ -132,7 +134,7 @@ pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
 pub(crate) fn full_disk(context: &Context<'_>) -> Option<Diagnostic> {
     let home = &context.layout.daemon_home;
     let there = home.ancestors().find(|above| context.disk.stat_follow(above.as_ref()).is_ok())?;
-    is_full(there).then(|| told_no_room(home, "No space left on device", "df -h"))
+    is_full(there).then(|| no_room_diagnostic(home, "No space left on device", "df -h"))
 }
 
 /// Reports that a directory in which a move or a repair makes files is on a full disk.
@@ -148,7 +150,7 @@ const FEWEST_FILES: u64 = 24;
 
 /// Reports that this process, and so the daemon that it starts, may open too few files.
 #[cfg(unix)]
-pub(crate) fn too_few_files() -> Option<Diagnostic> {
+pub(crate) fn open_file_limit() -> Option<Diagnostic> {
     use rustix::process::{Resource, getrlimit};
     let limit = getrlimit(Resource::Nofile).current.filter(|limit| *limit < FEWEST_FILES)?;
     let message = format!(
@@ -158,12 +160,12 @@ pub(crate) fn too_few_files() -> Option<Diagnostic> {
 }
 
 #[cfg(not(unix))]
-pub(crate) fn too_few_files() -> Option<Diagnostic> {
+pub(crate) fn open_file_limit() -> Option<Diagnostic> {
     None
 }
 
 /// Reports that the app's home cannot be opened, and so not be locked.
-pub(crate) fn unlockable(context: &Context<'_>) -> Option<Diagnostic> {
+pub(crate) fn unlockable_home(context: &Context<'_>) -> Option<Diagnostic> {
     let home = &context.layout.app_home;
     let opened = context.disk.for_each_entry(home.as_ref(), &mut |_| std::ops::ControlFlow::Break(()));
     let error = opened.err().filter(|error| error.kind() == io::ErrorKind::PermissionDenied)?;
@@ -171,7 +173,7 @@ pub(crate) fn unlockable(context: &Context<'_>) -> Option<Diagnostic> {
 }
 
 /// Reports that nothing can be written in the daemon home.
-pub(crate) fn told_no_room(home: &Utf8Path, what: &str, command: &str) -> Diagnostic {
+pub(crate) fn no_room_diagnostic(home: &Utf8Path, what: &str, command: &str) -> Diagnostic {
     let message = format!("the daemon's program can write nothing in {home}: {what}");
     let diagnostic = Diagnostic::error("daemon.no-room", message).at(home);
     diagnostic.hint(format!("{command} {}", quote(home))).class(Class::Daemon)

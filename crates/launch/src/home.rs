@@ -12,7 +12,7 @@ use crate::context::{Context, Options};
 use crate::daemons::{DaemonKind, Daemons, RunningDaemon, processes_unknown};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::identity::identity_answer;
-use crate::moves::brought;
+use crate::moves::moved_files;
 use crate::peers::linked_peers;
 use crate::start::{check_socket, leaked_socket};
 use crate::step::LaunchStep;
@@ -102,7 +102,7 @@ pub(crate) struct Stage {
     /// The steps that write the config.
     pub(crate) pending: Pending,
     /// True if nothing is moved, and the plan of the move tells why.
-    pub(crate) reports_move: bool,
+    pub(crate) is_move_refused: bool,
     /// Every daemon that was found.
     pub(crate) live: Vec<RunningDaemon>,
     /// The control socket that an overwritten config names.
@@ -137,7 +137,7 @@ impl Stage {
         let live = match (&leaked, report.filter(|_| repairs)) {
             (Err(_), _) => Vec::new(),
             (Ok(leaked), _) if look.moves => context.daemons.live(leaked.as_deref()),
-            (Ok(leaked), Some(report)) => live_beside_repair(context, report, leaked.as_deref()),
+            (Ok(leaked), Some(report)) => daemons_blocking_repair(context, report, leaked.as_deref()),
             // A daemon that still runs at the old location would overwrite the config again, and a
             // daemon beside it would be a second writer.
             (Ok(_), None) => context.daemons.live_legacy().into_iter().collect(),
@@ -164,13 +164,12 @@ impl Stage {
         stage.warnings.extend(missing.map(Diagnostic::from));
         stage.pending = look.pending.clone().unwrap_or_default();
         let moved = migration.filter(|plan| plan.refusals.is_empty() && !plan.is_empty());
-        stage.reports_move = migration.is_some() && moved.is_none();
+        stage.is_move_refused = migration.is_some() && moved.is_none();
         stage.steps.extend(moved.map(|plan| LaunchStep::Move { files: plan.files() }));
         let follows = || {
-            let brought = brought(moved?);
-            let stale = context
-                .store
-                .stale_paths(document, &|path| brought.iter().any(|(_, to)| to.as_path() == path));
+            let moved = moved_files(moved?);
+            let stale =
+                context.store.stale_paths(document, &|path| moved.iter().any(|(_, to)| to.as_path() == path));
             stale.iter().any(|path| path.half == "app").then_some(LaunchStep::CompleteConfig)
         };
         stage.steps.extend(match &look.config {
@@ -198,7 +197,7 @@ impl Stage {
 /// Returns the daemons in whose presence no repair is made. A repair of a wiped or missing config
 /// concerns the app alone: only a daemon that would write over the config again forbids such a
 /// repair.
-pub(crate) fn live_beside_repair(
+pub(crate) fn daemons_blocking_repair(
     context: &Context<'_>,
     repair: &myownllm_config_store::Report,
     leaked: Option<&Utf8Path>,
@@ -269,7 +268,7 @@ pub(crate) fn stop_daemon(
 ///
 /// # Errors
 /// Fails if a daemon may not be ended, or could not be ended.
-pub(crate) fn settle_live(
+pub(crate) fn stop_daemons(
     daemons: &dyn Daemons,
     live: &[RunningDaemon],
     options: &Options<'_>,

@@ -54,7 +54,7 @@ pub(crate) fn collision_diagnostic(both: &Collision, direction: Direction, progr
 }
 
 /// Returns the files that a move brings to the daemon home, each with its path now and then.
-pub(crate) fn brought(plan: &Plan) -> Vec<(PathBuf, PathBuf)> {
+pub(crate) fn moved_files(plan: &Plan) -> Vec<(PathBuf, PathBuf)> {
     let files = plan.steps().map(|step| match step {
         Step::MoveDir { from, to, names } | Step::MoveFiles { from, to, names } => {
             names.iter().map(|name| (from.join(name), to.join(name))).collect()

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::daemon_config::{older_daemon, says_newer};
 use crate::daemons::read_document;
 use crate::diagnostic::{Diagnostic, unless_failed};
-use crate::foreseen::{is_full, told_no_room, unusable_log};
+use crate::foreseen::{is_full, no_room_diagnostic, unusable_log};
 use crate::start::{NOT_FOUND, name_program};
 
 /// Returns the failed start. Adds a likelier reason for it to `diagnostics`, if there is one.
@@ -29,7 +29,7 @@ pub(crate) fn diagnostic(
 }
 
 /// Returns the logs of the programs that ended before they answered.
-fn last_words(error: &SpawnError) -> Vec<&[String]> {
+fn last_log_lines(error: &SpawnError) -> Vec<&[String]> {
     let ended = |tried: &'_ CandidateOutcome| matches!(tried.failure, Some(CandidateFailure::Ended { .. }));
     error
         .tried()
@@ -50,21 +50,21 @@ fn no_room(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
         ("Read-only file system", "(os error 30)", "findmnt --target"),
     ];
     let home = &context.layout.daemon_home;
-    let logs = last_words(error);
+    let logs = last_log_lines(error);
     let says = |(words, number, _): &&(&str, &str, &str)| {
         logs.iter().copied().flatten().any(|line| line.contains(words) || line.contains(number))
     };
     // On a full disk, the log may be empty as well.
     let full = || SAID.first().filter(|_| !logs.is_empty() && is_full(home));
     let (what, _, command) = SAID.iter().find(says).or_else(full)?;
-    Some(told_no_room(home, what, command))
+    Some(no_room_diagnostic(home, what, command))
 }
 
 /// Reports a config that is newer than the daemon, as it is after a downgrade: the daemon refuses
 /// such a config. The daemon's log says so; if the log does not say so in known words, it is enough
 /// that the config is newer than every known daemon.
 fn newer_config(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
-    let logs = last_words(error);
+    let logs = last_log_lines(error);
     let said = logs.iter().copied().flatten().any(|line| says_newer(line));
     let path = &context.layout.daemon_config;
     let document = unless_failed(read_document(context.disk, path), "the look at the daemon's config")??;

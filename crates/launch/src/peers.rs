@@ -151,32 +151,32 @@ fn names(context: &Context<'_>, directory: &Utf8Path, ending: &str) -> Vec<PathB
 }
 
 /// Returns the paths in a directory of the daemon home whose names end in `ending`, each with its
-/// path after the move that brings the files in `brought`.
-fn names_then(
+/// path after the move that brings the files in `moved`.
+fn names_after_move(
     context: &Context<'_>,
     directory: &Utf8Path,
     ending: &str,
-    brought: &[(PathBuf, PathBuf)],
+    moved: &[(PathBuf, PathBuf)],
 ) -> Vec<(PathBuf, PathBuf)> {
     let is_in = |then: &Path| {
         then.parent() == Some(directory.as_std_path()) && then.to_string_lossy().ends_with(ending)
     };
     let there = names(context, directory, ending).into_iter().map(|path| (path.clone(), path));
-    let mut all: Vec<_> = there.chain(brought.iter().filter(|(_, then)| is_in(then)).cloned()).collect();
+    let mut all: Vec<_> = there.chain(moved.iter().filter(|(_, then)| is_in(then)).cloned()).collect();
     all.sort_by(|one, other| one.1.cmp(&other.1));
     all
 }
 
 /// Returns the rosters and states in the daemon home after the move that brings the files in
-/// `brought`.
-fn states_then<'b>(
+/// `moved`.
+fn states_after_move<'b>(
     context: &'b Context<'_>,
-    brought: &'b [(PathBuf, PathBuf)],
+    moved: &'b [(PathBuf, PathBuf)],
 ) -> impl Iterator<Item = (DaemonFile, (PathBuf, PathBuf))> + 'b {
     let layout = context.layout;
     let kinds = [(DaemonFile::Roster, &layout.daemon_rosters), (DaemonFile::State, &layout.daemon_states)];
     kinds.into_iter().flat_map(move |(kind, directory)| {
-        let names = names_then(context, directory, ".json", brought).into_iter();
+        let names = names_after_move(context, directory, ".json", moved).into_iter();
         names.map(move |paths| (kind, paths))
     })
 }
@@ -192,11 +192,11 @@ fn states_then<'b>(
 pub(crate) fn unsettled_states(
     context: &Context<'_>,
     migration: &MovePlan,
-    brought: &[(PathBuf, PathBuf)],
+    moved: &[(PathBuf, PathBuf)],
 ) -> Result<(Vec<DamagedState>, Vec<NewerState>), Diagnostic> {
     let collides = |then: &Path| migration.collisions.iter().any(|both| both.destination == then);
     let (mut damaged, mut newer) = (Vec::new(), Vec::new());
-    for (kind, paths) in states_then(context, brought) {
+    for (kind, paths) in states_after_move(context, moved) {
         let Some(state) = State::read(context, kind, paths)? else { continue };
         if !collides(&state.then) {
             damaged.extend(DamagedState::of(&state));
@@ -289,10 +289,10 @@ pub(crate) fn copy_newer_state(
 
 /// Returns the files that a daemon has put aside as `*.corrupt`: a daemon would rename the next such
 /// file over them.
-pub(crate) fn corrupt_files(context: &Context<'_>, brought: &[(PathBuf, PathBuf)]) -> Vec<PathBuf> {
+pub(crate) fn corrupt_files(context: &Context<'_>, moved: &[(PathBuf, PathBuf)]) -> Vec<PathBuf> {
     let layout = context.layout;
     let directories = [&layout.daemon_home, &layout.daemon_rosters, &layout.daemon_states].into_iter();
-    let names = directories.flat_map(|dir| names_then(context, dir, ".json.corrupt", brought));
+    let names = directories.flat_map(|dir| names_after_move(context, dir, ".json.corrupt", moved));
     names.map(|(_, then)| then).collect()
 }
 

@@ -13,9 +13,9 @@ use crate::closed::name_one_cause;
 use crate::context::{Context, Options};
 use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::RunningDaemon;
-use crate::diagnostic::{Class, Diagnostic, WIPED, add_untold, class_of};
+use crate::diagnostic::{Class, Diagnostic, WIPED, add_unreported, class_of};
 use crate::foreseen::{
-    blocked_move, full_dir, full_disk, locked_config, unlockable, unmendable_peers, unusable_log,
+    blocked_move, full_dir, full_disk, protected_config, unlockable_home, unmendable_peers, unusable_log,
 };
 use crate::home::{Look, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
 use crate::identity::{ensure_no_new_home, identity_answer};
@@ -217,7 +217,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         let stuck = unwritable(context, self.options.run_as, &changed).filter(|_| writes);
         stuck
             .or_else(|| blocked_move(context, self.options, &self.plan.migration))
-            .or_else(|| locked_config(context).filter(|_| repairs))
+            .or_else(|| protected_config(context).filter(|_| repairs))
             .or_else(|| full_disk(context).or_else(|| full_dir(&changed)).filter(|_| writes))
     }
 
@@ -238,7 +238,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             // A launch corrects a misplaced config, so this is only a warning.
             Some(misplaced_diagnostic(context, plan.misplaced.as_ref()?).as_warning())
         }));
-        add_untold(&mut diagnostics, plan.identity.refusal().map(Diagnostic::from));
+        add_unreported(&mut diagnostics, plan.identity.refusal().map(Diagnostic::from));
         diagnostics.extend(self.orphans.iter().map(|live| orphan_diagnostic(live, options).as_warning()));
         diagnostics
     }
@@ -251,7 +251,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         let foreseen = || {
             newer_config(context)
                 .or_else(|| unmendable_peers(context, &self.plan.migration))
-                .or_else(|| unlockable(context))
+                .or_else(|| unlockable_home(context))
                 .or_else(|| full_disk(context))
                 .or_else(|| unusable_log(context))
         };

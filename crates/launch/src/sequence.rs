@@ -24,7 +24,7 @@ use crate::closed::name_one_cause;
 use crate::context::{Context, Options};
 use crate::daemon_config::{back_up_daemon_config, set_daemon_config_aside};
 use crate::daemons::{OPERATION, abandoned_diagnostic};
-use crate::diagnostic::{Diagnostic, add_untold};
+use crate::diagnostic::{Diagnostic, add_unreported};
 use crate::home::{Look, Stage, ensure_permitted, stop_daemon};
 use crate::identity::{ensure_no_new_home, identity_answer};
 use crate::losses::lost_settings;
@@ -64,7 +64,7 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
     match run.settle(look) {
         Ok(()) => {
             let answer = identity_answer(context);
-            add_untold(&mut run.outcome.diagnostics, answer.refusal().map(Diagnostic::from));
+            add_unreported(&mut run.outcome.diagnostics, answer.refusal().map(Diagnostic::from));
             if options.daemon {
                 let used = run.use_daemon(&answer);
                 run.outcome.diagnostics.extend(used.err());
@@ -91,9 +91,10 @@ fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome)
     }
     name_one_cause(context.disk, context.layout, &mut outcome.diagnostics);
     // The error that a newer config is for a launch tells what the look at it found.
-    let is_told = |code: &str| outcome.diagnostics.iter().any(|told| told.is_error() && told.code == code);
-    let is_newer = is_told("store.newer");
-    let findings = outcome.findings.iter().filter(|found| !is_told(found.code));
+    let is_reported =
+        |code: &str| outcome.diagnostics.iter().any(|told| told.is_error() && told.code == code);
+    let is_newer = is_reported("store.newer");
+    let findings = outcome.findings.iter().filter(|found| !is_reported(found.code));
     let findings: Vec<Diagnostic> = findings.map(Diagnostic::from).collect();
     outcome.diagnostics.extend(findings);
     // The losses come last, where a person reads them last.
@@ -173,7 +174,7 @@ impl<'a> Run<'_, 'a> {
     /// Makes the pending changes of the home.
     fn settle(&mut self, look: Look) -> Result<(), Diagnostic> {
         ensure_permitted(self.context, self.options)?;
-        let look = self.lock_to_work(look)?;
+        let look = self.lock_unless_settled(look)?;
         let migrator = self.context.migrator;
         let lock = self.lock.as_deref().filter(|_| look.moves);
         self.migration = lock.map(|lock| {
@@ -196,7 +197,7 @@ impl<'a> Run<'_, 'a> {
 
     /// Takes the lock if there is something to do, and if no other process does it meanwhile. Looks
     /// again once the lock is held: no other launch changes the home any more.
-    fn lock_to_work(&mut self, mut look: Look) -> Result<Look, Diagnostic> {
+    fn lock_unless_settled(&mut self, mut look: Look) -> Result<Look, Diagnostic> {
         let mut waited = Duration::ZERO;
         while !look.is_done() {
             ensure_no_new_home(self.context)?;
@@ -204,11 +205,11 @@ impl<'a> Run<'_, 'a> {
             if let Some(lock) = try_lock(self.context, self.options, &mut waited)? {
                 self.lock = Some(lock);
                 ensure_changeable(self.context)?;
-                return self.look_again(&look);
+                return self.reload(&look);
             }
             // The process that holds the lock may be doing the same work. Then there is nothing to
             // wait for.
-            look = self.look_again(&look)?;
+            look = self.reload(&look)?;
         }
         Ok(look)
     }
@@ -218,7 +219,7 @@ impl<'a> Run<'_, 'a> {
     ///
     /// A file that could be read before and cannot be read now is a failure, and never "nothing to
     /// do".
-    fn look_again(&mut self, before: &Look) -> Result<Look, Diagnostic> {
+    fn reload(&mut self, before: &Look) -> Result<Look, Diagnostic> {
         if before.pending.is_none() {
             let config = before.config.clone();
             let misplaced = self.context.store.misplaced();
@@ -241,8 +242,8 @@ impl<'a> Run<'_, 'a> {
 
     /// Carries out the steps in order, and stops at the first that fails.
     fn walk(&mut self, stage: Stage) -> Result<(), Diagnostic> {
-        add_untold(&mut self.outcome.diagnostics, stage.warnings);
-        if stage.reports_move {
+        add_unreported(&mut self.outcome.diagnostics, stage.warnings);
+        if stage.is_move_refused {
             self.migrate(stage.leaked.as_deref());
         }
         for step in stage.steps {

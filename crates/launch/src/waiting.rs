@@ -48,7 +48,7 @@ pub(crate) fn try_lock<'a>(
             Err(Diagnostic::from(&SpawnError::Cancelled))
         }
         Err(LockError::Held { .. }) if *waited + step < options.lock_wait => {
-            options.tell_of_wait(&context.layout.app_home, *waited);
+            options.report_wait(&context.layout.app_home, *waited);
             *waited += step;
             Ok(None)
         }
@@ -61,7 +61,7 @@ pub(crate) fn try_lock<'a>(
 
 impl Options<'_> {
     /// Reports once that the run waits: only at the first wait.
-    fn tell_of_wait(&self, home: &Utf8Path, waited: Duration) {
+    fn report_wait(&self, home: &Utf8Path, waited: Duration) {
         if waited.is_zero() {
             let holder = holder(home.as_ref());
             tracing::info!(%home, holder, "another process holds the lock");

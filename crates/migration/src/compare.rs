@@ -64,7 +64,7 @@ pub(crate) fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<A
     let meta = disk.stat(loser).map_err(at_loser)?;
     let symlink = if meta.is_symlink() {
         let old_target = disk.read_link(loser).map_err(at_loser)?;
-        let target = rebase(&old_target, belongs_in(loser), dir);
+        let target = rebase(&old_target, original_dir(loser), dir);
         Some(Retarget { old_target, target })
     } else {
         None
@@ -92,7 +92,7 @@ pub(crate) fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<A
 }
 
 /// Returns the directory of a file, as it was before a killed run took the file aside.
-fn belongs_in(file: &Path) -> &Path {
+fn original_dir(file: &Path) -> &Path {
     match file.parent() {
         Some(dir) if dir.ends_with(QUARANTINE_DIR) => dir.parent().unwrap_or(dir),
         dir => dir.unwrap_or(file),
@@ -155,7 +155,7 @@ pub(crate) fn is_copy(
 
 /// Fails for a file that is mounted: it may be the source, and it disappears when it is unmounted,
 /// so it is no copy.
-pub(crate) fn no_mount(disk: &dyn Disk, file: &Path) -> Result<(), MigrationError> {
+pub(crate) fn refuse_mounted_file(disk: &dyn Disk, file: &Path) -> Result<(), MigrationError> {
     if !disk.is_mount_point(file) {
         return Ok(());
     }

@@ -49,8 +49,8 @@ pub(crate) fn execute(
         return report;
     }
     let progress = Cell::new(Progress::new(Phase::Moving, 0, plan.files()));
-    let went_on = |event| on_progress(advance(&progress, event));
-    let stopped = carry_out(disk, &plan, &mut report, &went_on).is_err();
+    let report_event = |event| on_progress(advance(&progress, event));
+    let stopped = carry_out(disk, &plan, &mut report, &report_event).is_err();
     if stopped && report.moved.is_empty() && report.errors.is_empty() {
         report.outcome = Outcome::Refused;
     } else {
@@ -120,8 +120,8 @@ fn verify_outcome(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
     add_new(&mut report.collisions, rest.collisions, |collision| collision.source.clone());
     add_new(&mut report.left, rest.left, |left| (left.path.clone(), left.reason.clone()));
     // An empty directory that could not be removed has been reported, and its parents stay with it.
-    let is_said = |step: &&Step| report.left.iter().any(|left| left.path.starts_with(step.path()));
-    let empty = rest.tidy.iter().filter(|step| !is_said(step));
+    let is_reported = |step: &&Step| report.left.iter().any(|left| left.path.starts_with(step.path()));
+    let empty = rest.tidy.iter().filter(|step| !is_reported(step));
     let mut steps = rest.prepare.iter().chain(&rest.state).chain(&rest.identity_steps).chain(empty);
     let unfinished = steps.find(|step| !step.is_barrier()).cloned();
     if let Some(step) = unfinished.filter(|_| report.errors.is_empty()) {

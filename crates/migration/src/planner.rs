@@ -48,7 +48,7 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
         ),
         plan: &mut plan,
         modes: Vec::new(),
-        stays: Vec::new(),
+        kept_dirs: Vec::new(),
     };
     for dir in &inventory.dirs {
         planner.dir(dir);
@@ -73,12 +73,12 @@ struct Planner<'a> {
     /// The modes to set on files before they move.
     modes: Vec<(PathBuf, u32)>,
     /// The directories of the source in which an entry stays.
-    stays: Vec<PathBuf>,
+    kept_dirs: Vec<PathBuf>,
 }
 
 impl<'a> Planner<'a> {
-    fn stays(&mut self, source: &Path) {
-        self.stays.extend(source.parent().map(Path::to_owned));
+    fn keep_dir_of(&mut self, source: &Path) {
+        self.kept_dirs.extend(source.parent().map(Path::to_owned));
     }
 
     /// Returns the decision on the pair of identity files. Only the decision on identities settles
@@ -120,7 +120,7 @@ impl<'a> Planner<'a> {
         };
         match winner {
             None => {
-                self.stays(source);
+                self.keep_dir_of(source);
                 self.plan
                     .collisions
                     .push(Collision { source: source.to_owned(), destination: destination.to_owned() });
@@ -274,10 +274,10 @@ impl<'a> Planner<'a> {
                 Identity::Damaged { why, .. } => {
                     let error = self.damaged(here, why, None);
                     self.plan.errors.push(error);
-                    self.stays(&inventory.source_key_path(here));
+                    self.keep_dir_of(&inventory.source_key_path(here));
                 }
                 // The destination holds something that could not be inspected.
-                _ if inventory.key_trouble => self.stays(&inventory.source_key_path(here)),
+                _ if inventory.key_trouble => self.keep_dir_of(&inventory.source_key_path(here)),
                 _ => {
                     let step = self.move_key(here);
                     self.plan.identity_steps.push(step);
@@ -297,7 +297,7 @@ impl<'a> Planner<'a> {
                 if let Identity::Damaged { why, .. } = &there.identity {
                     let error = self.damaged(there, why, None);
                     self.plan.errors.push(error);
-                    return self.stays(&from);
+                    return self.keep_dir_of(&from);
                 }
                 if there.link.is_none() {
                     self.private(&to, there.meta.mode);
@@ -306,7 +306,7 @@ impl<'a> Planner<'a> {
                 return self.plan.identity_steps.push(same);
             }
             // The two could not be compared.
-            DestinationState::Free => return self.stays(&from),
+            DestinationState::Free => return self.keep_dir_of(&from),
             DestinationState::Differs { .. } => {}
         }
         let winner = Self::winner(pair, self.key_decision(here, there));
@@ -360,7 +360,7 @@ impl<'a> Planner<'a> {
             (Identity::Damaged { why: mine, .. }, Identity::Damaged { why: theirs, .. }, _) => {
                 let errors = [self.damaged(here, mine, None), self.damaged(there, theirs, None)];
                 self.plan.errors.extend(errors);
-                self.stays(&from);
+                self.keep_dir_of(&from);
             }
         }
     }
@@ -373,7 +373,7 @@ impl<'a> Planner<'a> {
         if has_failed && !self.plan.identity_steps.is_empty() {
             self.plan.identity_steps.clear();
             let path = self.inventory.source_key_path(key);
-            self.stays(&path);
+            self.keep_dir_of(&path);
             self.plan.errors.push(MigrationError::IdentityHeldBack { path });
         }
     }
@@ -390,8 +390,9 @@ impl<'a> Planner<'a> {
             if whole.contains(&path) {
                 continue;
             }
-            let stays =
-                *foreign > 0 || self.stays.contains(path) || kept.iter().any(|below| below.starts_with(path));
+            let stays = *foreign > 0
+                || self.kept_dirs.contains(path)
+                || kept.iter().any(|below| below.starts_with(path));
             if stays {
                 kept.push(path);
             } else {
@@ -497,9 +498,9 @@ fn add_barriers(plan: &mut Plan, destination_dirs: &[PathBuf]) {
 /// at the destination already. The barriers between them make a name durably free before the winner
 /// gets it, and make the destination durable before a source is removed.
 fn with_barriers(steps: Vec<Step>) -> Vec<Step> {
-    let gives_way =
+    let frees_name =
         |step: &Step| matches!(step, Step::SetAside { from, to, .. } if from.parent() == to.parent());
-    let (asides, rest): (Vec<_>, Vec<_>) = steps.into_iter().partition(gives_way);
+    let (asides, rest): (Vec<_>, Vec<_>) = steps.into_iter().partition(frees_name);
     let (removals, moves): (Vec<_>, Vec<_>) =
         rest.into_iter().partition(|step| matches!(step, Step::RemoveIdentical { .. }));
     let changed = |steps: &[Step]| steps.iter().flat_map(directories_of).collect::<BTreeSet<PathBuf>>();
@@ -509,16 +510,16 @@ fn with_barriers(steps: Vec<Step>) -> Vec<Step> {
         Step::RemoveIdentical { destination, .. } => Some(parent(destination)),
         _ => None,
     }));
-    let mut goes = sources(&moves);
-    goes.extend(sources(&removals));
-    let (given_way, freed) = (changed(&asides), sources(&asides));
+    let mut emptied = sources(&moves);
+    emptied.extend(sources(&removals));
+    let (aside_dirs, aside_sources) = (changed(&asides), sources(&asides));
     let mut all = asides;
-    all.extend(barrier(given_way));
-    all.extend(remove_sources(freed));
+    all.extend(barrier(aside_dirs));
+    all.extend(remove_sources(aside_sources));
     all.extend(moves);
     all.extend(barrier(published));
     all.extend(removals);
-    all.extend(remove_sources(goes));
+    all.extend(remove_sources(emptied));
     all
 }
 

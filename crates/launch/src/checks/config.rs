@@ -121,10 +121,10 @@ impl Examiner<'_, '_> {
                 // A launch that need not repair the config goes on.
                 let is_sound = loaded.is_some_and(|loaded| !loaded.pending.repairs());
                 let diagnostic = Diagnostic::from(&error);
-                let is_told = |check: &Check| {
+                let is_reported = |check: &Check| {
                     check.result == Mark::Problem && check.code.as_ref() == Some(&diagnostic.code)
                 };
-                if self.checks.list.iter().any(is_told) {
+                if self.checks.list.iter().any(is_reported) {
                     return self.checks.skipped(ID, "not looked at before what is named above is settled");
                 }
                 let diagnostic = if is_sound { diagnostic.as_warning() } else { diagnostic };

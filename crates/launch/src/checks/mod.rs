@@ -181,14 +181,14 @@ impl Checks {
     /// Adds each error that would make a launch refuse or fail and that no check has reported.
     fn foresee(&mut self, plan: &LaunchPlan) {
         for error in plan.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()) {
-            let is_told = |check: &Check| {
+            let is_reported = |check: &Check| {
                 let told = check.diagnostic.as_ref();
                 // A repair fails by the error: a check that names the repair does not tell the error.
                 let is_mended = check.hint.as_ref() == Some(&self.repair);
                 let is_same = |told: &Diagnostic| told.code == error.code || told.path == error.path;
                 check.result == Mark::Problem && !is_mended && told.is_some_and(is_same)
             };
-            if !self.list.iter().any(is_told) {
+            if !self.list.iter().any(is_reported) {
                 self.diagnostic("launch.foreseen", error.clone());
             }
         }

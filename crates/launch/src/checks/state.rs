@@ -13,7 +13,7 @@ use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
 use crate::identity::other_known_identity;
-use crate::moves::{brought, collision_diagnostic};
+use crate::moves::{collision_diagnostic, moved_files};
 use crate::peers::unsettled_states;
 use crate::start::{NO_FILE, config_that_is_no_file};
 use crate::trust::{open_secrets, trusted_home};
@@ -46,8 +46,8 @@ impl Examiner<'_, '_> {
         }
         // A daemon that runs has read its files.
         if self.plan.wants_start() {
-            let brought = brought(plan);
-            let (damaged, newer) = unsettled_states(self.context, plan, &brought).unwrap_or_default();
+            let moved = moved_files(plan);
+            let (damaged, newer) = unsettled_states(self.context, plan, &moved).unwrap_or_default();
             for damaged in damaged {
                 self.checks.diagnostic("state.sound", damaged.diagnostic());
             }
@@ -106,7 +106,7 @@ impl Examiner<'_, '_> {
     /// identity file.
     fn identity(&mut self, of_key: &[&MigrationError]) {
         let (plan, key) = (&self.plan.migration, &self.plan.identity);
-        let is_told = |refusal: &Refusal| {
+        let is_reported = |refusal: &Refusal| {
             let mut told = plan.refusals.iter().chain(&plan.errors);
             told.any(|error| {
                 error.code() == refusal.code() && !of_key.iter().any(|of_key| of_key.path() == error.path())
@@ -115,7 +115,7 @@ impl Examiner<'_, '_> {
         let refusal = key.refusal();
         match refusal {
             // The same cause prevents the checks of the rest.
-            Some(refusal) if is_told(refusal) => self.checks.skipped(SOUND, UNSEEN),
+            Some(refusal) if is_reported(refusal) => self.checks.skipped(SOUND, UNSEEN),
             Some(refusal) => self.checks.diagnostic(SOUND, Diagnostic::from(refusal)),
             None if of_key.is_empty() => match other_known_identity(self.context) {
                 Some(warning) => self.checks.diagnostic(SOUND, warning),

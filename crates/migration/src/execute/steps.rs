@@ -37,11 +37,11 @@ pub(super) fn carry_out(
         report,
         transfer: Transfer::new(disk, plan.owner, &is_complete, on_progress),
         on_progress,
-        touched: false,
-        emptied: Vec::new(),
-        not_made: BTreeSet::new(),
+        has_moved: false,
+        unrenamed_dirs: Vec::new(),
+        unmade_dirs: BTreeSet::new(),
     };
-    executor.all()
+    executor.run()
 }
 
 struct Executor<'a> {
@@ -52,17 +52,17 @@ struct Executor<'a> {
     transfer: Transfer<'a>,
     on_progress: &'a dyn Fn(TransferProgress),
     /// True if anything has moved.
-    touched: bool,
+    has_moved: bool,
     /// Directories that could not be renamed as a whole: their files move one by one, and the
     /// directories still exist at the end.
-    emptied: Vec<PathBuf>,
+    unrenamed_dirs: Vec<PathBuf>,
     /// Directories of the destination that could not be made.
-    not_made: BTreeSet<PathBuf>,
+    unmade_dirs: BTreeSet<PathBuf>,
 }
 
 /// Returns the files to move that can be synced one by one: a source that cannot be read can still
 /// be renamed.
-fn readable(disk: &dyn Disk, plan: &Plan) -> Vec<PathBuf> {
+fn readable_sources(disk: &dyn Disk, plan: &Plan) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for step in plan.state.iter().chain(&plan.identity_steps) {
         match step {
@@ -103,9 +103,9 @@ impl Executor<'_> {
             None => MigrationError::Failed { path: path.to_owned(), source },
         };
         // One error for a directory covers every file in it.
-        let is_told = matches!(error, MigrationError::UnsafePermissions { .. })
+        let is_reported = matches!(error, MigrationError::UnsafePermissions { .. })
             && self.report.errors.iter().any(|known| known.path() == error.path());
-        if !is_told {
+        if !is_reported {
             self.report.errors.push(error);
         }
     }
@@ -122,7 +122,8 @@ impl Executor<'_> {
     /// Carries out a barrier of the plan. Skips a directory that does not exist because its move
     /// failed.
     fn barrier(&mut self, directories: &[PathBuf], files: impl FnOnce(&dyn Disk) -> Vec<PathBuf>) -> Flow {
-        let there: Vec<&PathBuf> = directories.iter().filter(|dir| !self.not_made.contains(*dir)).collect();
+        let there: Vec<&PathBuf> =
+            directories.iter().filter(|dir| !self.unmade_dirs.contains(*dir)).collect();
         self.sync(there, files)
     }
 
@@ -143,9 +144,9 @@ impl Executor<'_> {
         })
     }
 
-    fn all(&mut self) -> Flow {
+    fn run(&mut self) -> Flow {
         tracing::info_span!("prepare").in_scope(|| self.prepare())?;
-        self.trust_what_came()?;
+        self.refuse_foreign_files()?;
         tracing::info_span!("move-state").in_scope(|| self.batch(&self.plan.state))?;
         if self.plan.identity_steps.is_empty() || self.report.errors.is_empty() {
             tracing::info_span!("move-identity").in_scope(|| self.batch(&self.plan.identity_steps))?;
@@ -186,10 +187,9 @@ impl Executor<'_> {
                     }
                 }
                 Step::Sync { directories, sources } => {
-                    self.barrier(
-                        directories,
-                        |disk| if *sources { readable(disk, plan) } else { Vec::new() },
-                    )?;
+                    let files =
+                        |disk: &dyn Disk| if *sources { readable_sources(disk, plan) } else { Vec::new() };
+                    self.barrier(directories, files)?;
                 }
                 Step::SetMode { path, mode } => match self.disk.set_mode(path, *mode) {
                     Ok(()) => {}
@@ -217,7 +217,7 @@ impl Executor<'_> {
 
     /// Refuses files of another user in a directory whose mode was tightened: until then other
     /// users could put files into it, even after the inspection.
-    fn trust_what_came(&mut self) -> Flow {
+    fn refuse_foreign_files(&mut self) -> Flow {
         for dir in &self.plan.loose {
             let entries = self.disk.list(dir).unwrap_or_default().into_iter();
             let ours = |entry: &DirEntry| matches!(classify_entry(&entry.name, entry.kind), EntryClass::Ours);
@@ -304,7 +304,7 @@ impl Executor<'_> {
     ) -> Result<Vec<FileMove>, Aborted> {
         let error = match self.transfer.rename_dir(from, to) {
             Ok(()) => {
-                self.touched = true;
+                self.has_moved = true;
                 let (from, to, files) = (from.to_owned(), to.to_owned(), names.len());
                 self.report.moved.push(Moved { from, to, method: MoveMethod::RenameDir, files });
                 (self.on_progress)(TransferProgress::Files(files));
@@ -314,14 +314,14 @@ impl Executor<'_> {
             Err(error) => error,
         };
         let busy = error.kind() == io::ErrorKind::ResourceBusy;
-        let made_instead = if error.is_already_exists() || error.is_cross_device() || busy {
-            self.emptied.push(from.to_owned());
+        let prepared = if error.is_already_exists() || error.is_cross_device() || busy {
+            self.unrenamed_dirs.push(from.to_owned());
             ensure_private_dir(self.disk, to, self.plan.owner)
         } else {
             Err(error)
         };
-        if let Err(error) = made_instead {
-            self.not_made.insert(to.to_owned());
+        if let Err(error) = prepared {
+            self.unmade_dirs.insert(to.to_owned());
             self.fail(from, error);
             return Ok(Vec::new());
         }
@@ -337,7 +337,7 @@ impl Executor<'_> {
         if self.report.errors.iter().chain(&self.report.refusals).any(known) {
             return Aborted;
         }
-        if self.touched || !self.report.errors.is_empty() {
+        if self.has_moved || !self.report.errors.is_empty() {
             self.report.errors.push(error);
         } else {
             self.report.refusals.push(error);
@@ -364,7 +364,7 @@ impl Executor<'_> {
         for (file, outcome) in published {
             match outcome {
                 Published::Renamed => {
-                    self.touched = true;
+                    self.has_moved = true;
                     self.moved(file.from, file.to, MoveMethod::Rename, file.is_set_aside);
                 }
                 Published::SourceRemains(item) => pending.push(item),
@@ -394,7 +394,7 @@ impl Executor<'_> {
         for (item, outcome) in removal.sources {
             match outcome {
                 RemovalOutcome::Removed { lost } => {
-                    self.touched = true;
+                    self.has_moved = true;
                     if !lost.is_empty() {
                         let lost = AttributesLost { path: item.to.clone(), names: lost };
                         self.report.attributes_lost.push(lost);
@@ -426,7 +426,8 @@ impl Executor<'_> {
     fn tidy(&mut self) -> Flow {
         let planned =
             self.plan.tidy.iter().filter(|step| !step.is_barrier()).map(|step| step.path().to_owned());
-        let emptied: Vec<PathBuf> = std::mem::take(&mut self.emptied).into_iter().chain(planned).collect();
+        let unrenamed = std::mem::take(&mut self.unrenamed_dirs);
+        let emptied: Vec<PathBuf> = unrenamed.into_iter().chain(planned).collect();
         let mut changed = BTreeSet::new();
         // Each directory comes before its parent.
         for path in &emptied {

@@ -26,9 +26,9 @@ impl Inspector<'_> {
             return self.out.refusals.push(MigrationError::unreadable(path, error));
         }
         let closed = path.ancestors().find(|above| self.disk.stat(above).is_ok()).unwrap_or(path);
-        let is_told =
+        let is_reported =
             |told: &MigrationError| matches!(told, MigrationError::Unreadable { path, .. } if path == closed);
-        if !self.out.refusals.iter().any(is_told) {
+        if !self.out.refusals.iter().any(is_reported) {
             self.out.refusals.push(MigrationError::unreadable(closed, error));
         }
     }

@@ -12,7 +12,7 @@ use myownllm_durable_fs::{FileKind, Metadata};
 use myownllm_paths::camino::Utf8Path;
 
 use super::{
-    inspector::{Inspector, Stays},
+    inspector::{Inspector, SkipReason},
     source::IS_KEY_TARGET,
 };
 use crate::{
@@ -59,7 +59,7 @@ impl Inspector<'_> {
                         Ok(pair) => items.push(Item { name, pair }),
                         Err(error) => {
                             self.out.errors.push(error);
-                            self.stays(&relative);
+                            self.count_skipped(&relative);
                         }
                     }
                 }
@@ -94,7 +94,7 @@ impl Inspector<'_> {
     fn single(
         &mut self,
         relative: &Utf8Path,
-        inspect: impl FnOnce(&Self, &Path, &Metadata) -> Result<SingleFile, Stays>,
+        inspect: impl FnOnce(&Self, &Path, &Metadata) -> Result<SingleFile, SkipReason>,
     ) -> Option<SingleFile> {
         let dir = relative.parent().unwrap_or(Utf8Path::new(""));
         self.readable.get(dir)?;
@@ -109,14 +109,14 @@ impl Inspector<'_> {
         };
         match found {
             Ok(single) => return Some(single),
-            Err(stays) => self.record(at, stays),
+            Err(reason) => self.record_skip(at, reason),
         }
-        self.stays(dir);
+        self.count_skipped(dir);
         None
     }
 
     /// Fails for anything but a regular file, and for the target of an identity file symlink.
-    fn ensure_regular(&self, relative: &Utf8Path, at: &Path, meta: &Metadata) -> Result<(), Stays> {
+    fn ensure_regular(&self, relative: &Utf8Path, at: &Path, meta: &Metadata) -> Result<(), SkipReason> {
         let reason = match meta.kind {
             FileKind::File => {
                 let dir = relative.parent().unwrap_or(Utf8Path::new(""));
@@ -131,7 +131,7 @@ impl Inspector<'_> {
             FileKind::Dir => "it is a directory with the name of a file",
             _ => "it is neither a file nor a directory",
         };
-        Err(Stays::Foreign(reason.to_owned()))
+        Err(SkipReason::Foreign(reason.to_owned()))
     }
 
     pub(super) fn legacy_roster(&mut self) {
@@ -140,8 +140,8 @@ impl Inspector<'_> {
         }
     }
 
-    fn legacy_roster_file(&self, at: &Path, meta: &Metadata) -> Result<SingleFile, Stays> {
-        let foreign = |reason: &str| Stays::Foreign(reason.to_owned());
+    fn legacy_roster_file(&self, at: &Path, meta: &Metadata) -> Result<SingleFile, SkipReason> {
+        let foreign = |reason: &str| SkipReason::Foreign(reason.to_owned());
         let bytes = match self.disk.read(at, LEGACY_ROSTER_LIMIT) {
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                 return Err(foreign("it is too large for a roster"));
@@ -173,7 +173,7 @@ impl Inspector<'_> {
         self.out.custody = self.single(&self.homes.custody(), Self::custody_file);
     }
 
-    fn custody_file(&self, at: &Path, meta: &Metadata) -> Result<SingleFile, Stays> {
+    fn custody_file(&self, at: &Path, meta: &Metadata) -> Result<SingleFile, SkipReason> {
         let relative = self.homes.custody();
         let (source, destination) = (self.out.source.join(&relative), self.out.destination.join(&relative));
         let there = self.current_path(destination.clone());

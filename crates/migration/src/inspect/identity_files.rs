@@ -10,10 +10,10 @@ use myownllm_durable_fs::{Disk, FileKind, QUARANTINE_DIR};
 use myownllm_identity::{Identity, Refusal};
 use myownllm_paths::{camino::Utf8Path, normalize_lexically};
 
-use super::inspector::{Inspector, Stays};
+use super::inspector::{Inspector, SkipReason};
 use crate::{
     classify::rebase,
-    compare::{differs, no_mount},
+    compare::{differs, refuse_mounted_file},
     error::MigrationError,
     homes::Homes,
     inventory::{DestinationState, Key},
@@ -59,16 +59,16 @@ impl Inspector<'_> {
     fn key(&mut self, at: &Path) -> Option<Key> {
         match self.read_key(at) {
             Ok(key) => key,
-            Err(stays) => {
-                self.out.key_trouble |= !matches!(stays, Stays::Foreign(_));
-                self.record(at.to_owned(), stays);
+            Err(reason) => {
+                self.out.key_trouble |= !matches!(reason, SkipReason::Foreign(_));
+                self.record_skip(at.to_owned(), reason);
                 None
             }
         }
     }
 
-    fn read_key(&self, at: &Path) -> Result<Option<Key>, Stays> {
-        let cannot = |error| Stays::Failed(MigrationError::unreadable(at, error));
+    fn read_key(&self, at: &Path) -> Result<Option<Key>, SkipReason> {
+        let cannot = |error| SkipReason::Failed(MigrationError::unreadable(at, error));
         let meta = match self.disk.stat(at) {
             Err(error) if error.is_absent() => return Ok(None),
             meta => meta.map_err(cannot)?,
@@ -82,9 +82,9 @@ impl Inspector<'_> {
         let target = match (&link, at.parent()) {
             (Some(target), Some(dir)) if dir.ends_with(QUARANTINE_DIR) => {
                 // The path has no `..`: below a locked home no path goes upwards.
-                let belonged = dir.parent().unwrap_or(dir);
+                let original = dir.parent().unwrap_or(dir);
                 normalize_lexically(
-                    &self.disk.canonicalize(belonged).unwrap_or_else(|_| belonged.to_owned()).join(target),
+                    &self.disk.canonicalize(original).unwrap_or_else(|_| original.to_owned()).join(target),
                 )
             }
             _ => at.to_owned(),
@@ -94,7 +94,7 @@ impl Inspector<'_> {
             Ok(meta) => {
                 let what = if meta.is_dir() { "a directory" } else { "no regular file" };
                 let why = if link.is_some() { "it is a link to " } else { "it is " };
-                return Err(Stays::Foreign(format!("{why}{what}")));
+                return Err(SkipReason::Foreign(format!("{why}{what}")));
             }
             Err(error) if error.is_not_found() => {
                 let target = link.unwrap_or_default();
@@ -124,7 +124,7 @@ impl Inspector<'_> {
             let exists = self.disk.stat(&at).is_ok();
             self.out.source_key = self.key(&at);
             if exists && self.out.source_key.is_none() {
-                self.stays(&dir);
+                self.count_skipped(&dir);
             }
         } else if self.out.errors.iter().any(|error| error.path() == self.out.source.join(&dir)) {
             // A directory that cannot be read may hold an identity file.
@@ -164,7 +164,7 @@ impl Inspector<'_> {
             return Ok(DestinationState::Free);
         };
         if there.link.is_none() {
-            no_mount(self.disk, &there.path)?;
+            refuse_mounted_file(self.disk, &there.path)?;
         }
         let same = match (&here.link, &there.link) {
             // A killed run of ours made this symlink.

@@ -51,7 +51,7 @@ pub(super) struct Inspector<'a> {
 }
 
 /// The reason why a file stays that has the name of one of ours.
-pub(super) enum Stays {
+pub(super) enum SkipReason {
     /// The file is not what moves.
     Foreign(String),
     /// The file belongs to another user.
@@ -60,7 +60,7 @@ pub(super) enum Stays {
     Failed(MigrationError),
 }
 
-impl From<MigrationError> for Stays {
+impl From<MigrationError> for SkipReason {
     fn from(error: MigrationError) -> Self {
         Self::Failed(error)
     }
@@ -122,19 +122,19 @@ impl<'a> Inspector<'a> {
     }
 
     /// Records the reason why a file stays, which has the path `at`.
-    pub(super) fn record(&mut self, at: PathBuf, stays: Stays) {
-        match stays {
-            Stays::Foreign(reason) => self.skip(at, reason),
-            Stays::Untrusted(problem) => {
+    pub(super) fn record_skip(&mut self, at: PathBuf, reason: SkipReason) {
+        match reason {
+            SkipReason::Foreign(reason) => self.skip(at, reason),
+            SkipReason::Untrusted(problem) => {
                 self.out.foreign = true;
                 self.out.refusals.push(problem.into());
             }
-            Stays::Failed(error) => self.out.errors.push(error),
+            SkipReason::Failed(error) => self.out.errors.push(error),
         }
     }
 
     /// Counts an entry that stays in a source directory, which therefore does not become empty.
-    pub(super) fn stays(&mut self, dir: &Utf8Path) {
+    pub(super) fn count_skipped(&mut self, dir: &Utf8Path) {
         if let Some((_, seen)) = self.readable.get_mut(dir) {
             seen.foreign += 1;
         }
@@ -152,9 +152,9 @@ impl<'a> Inspector<'a> {
     }
 
     /// Fails for a file of another user.
-    pub(super) fn ensure_owner(&self, path: &Path, meta: &Metadata) -> Result<(), Stays> {
+    pub(super) fn ensure_owner(&self, path: &Path, meta: &Metadata) -> Result<(), SkipReason> {
         let found = self.out.owner.and_then(|home| foreign_part(path, meta, home));
-        found.map_or(Ok(()), |found| Err(Stays::Untrusted(found)))
+        found.map_or(Ok(()), |found| Err(SkipReason::Untrusted(found)))
     }
 
     /// Returns the target of a symlink if it is a directory in the app's home. Fails if the target

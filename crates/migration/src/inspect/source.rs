@@ -9,7 +9,7 @@ use std::{
 use myownllm_durable_fs::{DiskError, Metadata, QUARANTINE_DIR, trust::foreign_file};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
-use super::inspector::{DirState, Inspector, SourceEntries, Stays, dir_state, is_loose, is_one_entry};
+use super::inspector::{DirState, Inspector, SkipReason, SourceEntries, dir_state, is_loose, is_one_entry};
 use crate::{
     classify::{EntryClass, classify_entry},
     error::MigrationError,
@@ -119,7 +119,7 @@ impl Inspector<'_> {
     fn trust_files(&mut self, dir: &Path, names: &[OsString]) {
         let paths = names.iter().map(|name| self.current_path(dir.join(name)));
         if let Some(found) = foreign_file(self.disk, dir, paths, self.out.owner) {
-            self.record(dir.to_owned(), Stays::Untrusted(found));
+            self.record_skip(dir.to_owned(), SkipReason::Untrusted(found));
         }
     }
 
