@@ -213,6 +213,12 @@ pub(crate) fn linked_peers(context: &Context<'_>, migration: &MovePlan) -> Optio
     if let Err(refusal) = ensure_reachable_peers(disk, &IdentityPaths::of(layout).app) {
         return Some(Diagnostic::from(&refusal));
     }
+    let is_symlink = |path: &Path| disk.stat(path).is_ok_and(|meta| meta.is_symlink());
+    let links: Vec<&PathBuf> =
+        migration.left.iter().map(|left| &left.path).filter(|path| is_symlink(path)).collect();
+    if links.is_empty() {
+        return None;
+    }
     let in_dir = |dir: &Utf8Path| {
         let real =
             disk.canonicalize(dir.as_ref()).ok().and_then(|real| Utf8PathBuf::from_path_buf(real).ok());
@@ -228,10 +234,7 @@ pub(crate) fn linked_peers(context: &Context<'_>, migration: &MovePlan) -> Optio
     let custody = layout.legacy_custody.clone().into_std_path_buf();
     let custody = Some(custody).filter(|file| disk.stat_follow(file).is_ok_and(|meta| meta.is_file()));
     let known: Vec<PathBuf> = peers.chain(custody).collect();
-    let is_behind = |link: &Path| {
-        known.iter().any(|file| file.starts_with(link)) && disk.stat(link).is_ok_and(|meta| meta.is_symlink())
-    };
-    let link = &migration.left.iter().find(|left| is_behind(&left.path))?.path;
+    let link = links.into_iter().find(|link| known.iter().any(|file| file.starts_with(link)))?;
     let message = format!(
         "cannot move the identity file: {} is a symlink, and the daemon would start without what is behind it",
         link.display()
