@@ -14,8 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Fallible;
-use crate::guard::{self, Dir};
-use crate::process::{Running, run as run_program};
+use crate::guard::{self, Dir, run as run_program, start};
 use crate::style::{self, Signs, paint, took};
 use bench::Site;
 use power::{Cut, Rig};
@@ -369,7 +368,7 @@ fn disturb(prepared: &Prepared, point: &Point, dir: &Path, n: usize, keep: bool)
     let mut operation = prepared.operation(&site.home);
     let outcome = match &point.fault {
         Fault::Injected(faults) => run_program(&mut strace::injecting(&operation, faults), PATIENCE),
-        Fault::Clock(delay) => Running::start(&mut operation).and_then(|mut running| {
+        Fault::Clock(delay) => start(&mut operation).and_then(|mut running| {
             std::thread::sleep(*delay);
             running.kill();
             running.wait(PATIENCE)

@@ -3,28 +3,15 @@
 
 use std::path::Path;
 
+pub(crate) use integration_tests::testkit::{APP, MESH, SHARED, STATE};
+
 use crate::Fallible;
-use crate::root;
 
 /// The daemon versions of the fixtures, oldest first.
 pub(crate) const VERSIONS: [&str; 2] = ["0.1.2", "0.3.8"];
 
-/// The app's home, the daemon home inside it, and the home of a shared daemon; relative to the
-/// user's home.
-pub(crate) const APP: &str = ".myownllm";
-pub(crate) const MESH: &str = ".myownllm/.myownmesh";
-pub(crate) const SHARED: &str = ".myownmesh";
-
 /// The networks in the overwritten `config.json` of the fixtures.
 pub(crate) const NETWORKS: [&str; 2] = ["office-mesh", "ev-mesh"];
-
-/// The daemon's state, which an upgrade moves.
-pub(crate) const STATE: [&str; 4] = [
-    ".secrets/identity.json",
-    "mesh/rosters/home-mesh.json",
-    "mesh/rosters/office-mesh.json",
-    "mesh/states/home-mesh.json",
-];
 
 /// Secrets of the fixtures. None may ever be in the program's output.
 pub(crate) const SECRETS: [&str; 4] = [
@@ -35,7 +22,7 @@ pub(crate) const SECRETS: [&str; 4] = [
 ];
 
 fn fixture(path: &str) -> Fallible<Vec<u8>> {
-    let path = root().join("tests/fixtures").join(path);
+    let path = integration_tests::testkit::root().join("tests/fixtures").join(path);
     std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))
 }
 

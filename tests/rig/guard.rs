@@ -3,7 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use integration_tests::testkit::{Ran, Running, Signal, processes, send_signal};
+
+use crate::Fallible;
 
 /// The mark in the environment of every started process. Its children inherit the mark, so a daemon
 /// whose parent was killed can be found.
@@ -15,9 +21,15 @@ fn dirs() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     DIRS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Blocks a start of a process while the cleanup runs.
-pub(crate) fn gate() {
+/// Starts a program with the mark, unless the cleanup runs.
+pub(crate) fn start(command: &mut Command) -> Fallible<Running> {
     drop(dirs());
+    Running::start(command.env(MARK, mark()))
+}
+
+/// Runs a program to its end, with a deadline, so that no program can hang the rig.
+pub(crate) fn run(command: &mut Command, patience: Duration) -> Fallible<Ran> {
+    start(command)?.wait(patience)
 }
 
 /// Returns the value of [`MARK`] for the processes of this run.
@@ -110,16 +122,6 @@ pub(crate) fn discard_file(file: &Path) {
     let _ = std::fs::remove_file(file);
 }
 
-/// Sends SIGKILL to the process with this id.
-pub(crate) fn kill(pid: &str) {
-    #[cfg(unix)]
-    if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-    }
-    #[cfg(not(unix))]
-    let _ = pid;
-}
-
 /// Kills every process with the mark.
 #[cfg(unix)]
 fn end_marked_processes() {
@@ -137,23 +139,8 @@ pub(crate) fn end_processes_of(dir: &Path) {
     });
 }
 
-/// Kills every process whose environment `is_ours` accepts. Only Linux has /proc; elsewhere the
-/// handles end the direct children, and a daemon without its parent stays.
+/// Kills every process whose environment `is_ours` accepts. Without `/proc` the handles end the
+/// direct children, and a daemon without its parent stays.
 fn end_processes(is_ours: impl Fn(&[&[u8]]) -> bool) {
-    #[cfg(target_os = "linux")]
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let Some(pid) =
-            name.to_str().filter(|name| name.parse::<u32>().is_ok_and(|pid| pid != std::process::id()))
-        else {
-            continue;
-        };
-        let Ok(environment) = std::fs::read(entry.path().join("environ")) else { continue };
-        let variables: Vec<&[u8]> = environment.split(|byte| *byte == 0).collect();
-        if is_ours(&variables) {
-            kill(pid);
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = is_ours;
+    processes(is_ours).into_iter().for_each(|pid| send_signal(pid, Signal::KILL));
 }

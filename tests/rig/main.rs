@@ -4,16 +4,14 @@
 //! The rig starts real processes, injects faults, checks the outcomes and shows them. It links none
 //! of the crates under test but the one that draws, so that it sees only what a user could see.
 
-mod control;
 mod crash;
 mod fixture;
 mod guard;
-mod process;
 mod scenario;
 mod style;
 mod tree;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -33,8 +31,7 @@ enum Verb {
     Crash(crash::Args),
 }
 
-/// The result of a step: a value, or a sentence with the reason of the failure.
-pub(crate) type Fallible<T> = Result<T, String>;
+pub(crate) use integration_tests::testkit::Fallible;
 
 fn main() -> ExitCode {
     guard::install();
@@ -51,12 +48,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Returns the root directory of the workspace.
-pub(crate) fn root() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here)
 }
 
 /// Returns a program that was built together with the rig.

@@ -11,12 +11,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use integration_tests::testkit::wait_for;
 use serde_json::{Value, json};
 
 use crate::crash::strace;
-use crate::guard::Dir;
-use crate::process::Running;
-use crate::{Fallible, control, fixture, style};
+use crate::guard::{Dir, start};
+use crate::{Fallible, fixture, style};
 use stage::{Record, Stage, Stop};
 
 #[derive(clap::Args)]
@@ -75,16 +75,15 @@ impl Tools {
         let dir = Dir::new(None)?;
         let home = dir.path().join("home");
         fixture::dir(&home)?;
-        let mut daemon = Running::start(&mut tools.daemon_command(&dir, &home))?;
-        let status =
-            control::wait_for(&home.join("daemon.sock"), Duration::from_secs(10), || daemon.is_running())
-                .map_err(|e| {
-                    format!(
-                        "{} does not work as a daemon: {e}\n{}",
-                        tools.daemon.display(),
-                        daemon.errors_so_far()
-                    )
-                })?;
+        let mut daemon = start(&mut tools.daemon_command(&dir, &home))?;
+        let status = wait_for(&home.join("daemon.sock"), Duration::from_secs(10), || daemon.is_running())
+            .map_err(|e| {
+                format!(
+                    "{} does not work as a daemon: {e}\n{}",
+                    tools.daemon.display(),
+                    daemon.errors_so_far()
+                )
+            })?;
         tools.version = status["version"].as_str().unwrap_or("unknown").to_owned();
         daemon.stop()?;
         Ok(tools)

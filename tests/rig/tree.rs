@@ -58,7 +58,7 @@ impl Tree {
                 } else {
                     Kind::Other
                 };
-                tree.0.insert(path, Entry { kind, stamp: integration_tests::stamp(&meta) });
+                tree.0.insert(path, Entry { kind, stamp: integration_tests::testkit::stamp(&meta) });
             }
         }
         Ok(tree)

@@ -4,23 +4,19 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
-mod support;
-
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use integration_tests::{Builder, StandIn};
+use integration_tests::testkit::{
+    APP, CONFIG, DAEMON_CONFIG, Home, MESH, NEW_KEY, OLD_KEY, Ran, StandIn, Unlocked, Unprivileged, can,
+    can_mount, can_trace, fixture_of_038, path_with_program, program, run, set_mode, stand_in, wrapped,
+};
 use rstest::rstest;
-use support::{APP, Home, MESH, Ran, run, set_mode};
 
 /// What stays alive while a home is tried: a daemon, or nothing.
 type Alive = Option<StandIn>;
 
-const KEY: &str = ".myownllm/.myownmesh/.secrets/identity.json";
-const OLD_KEY: &str = ".myownllm/.secrets/identity.json";
-const CONFIG: &str = ".myownllm/config.json";
-const DAEMON_CONFIG: &str = ".myownllm/.myownmesh/config.json";
 const ROSTER: &str = ".myownllm/.myownmesh/mesh/rosters/home-mesh.json";
 
 /// A home after `launch --once`: moved, repaired, complete, with a key that a daemon made or found.
@@ -115,8 +111,7 @@ fn key_field(home: &Home, path: &str, field: &str, value: serde_json::Value) {
 }
 
 fn another_key() -> Vec<u8> {
-    std::fs::read(support::root().join("tests/fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json"))
-        .unwrap()
+    fixture_of_038(".myownllm/.secrets/identity.json")
 }
 
 /// The problems that a launch leaves: those that it mends name `repair` as their cure.
@@ -186,8 +181,8 @@ fn follow(home: &Home, hint: &str) {
         let mut shell = Command::new("sh");
         // A launch stays in the foreground, and ends with SIGTERM.
         shell.args(["-c", &format!("timeout -s TERM 2 sh -c {}", quoted(hint))]).current_dir("/");
-        shell.env("PATH", support::path_with_program()).env("EDITOR", "true").env("HOME", "/nonexistent");
-        let ran = run(shell.env("MYOWNMESH_BIN", env!("CARGO_BIN_EXE_stand-in-daemon")));
+        shell.env("PATH", path_with_program()).env("EDITOR", "true").env("HOME", "/nonexistent");
+        let ran = run(shell.env("MYOWNMESH_BIN", stand_in()));
         let code = ran.code.unwrap();
         let is_fine = match (changes(hint), hint.contains(" launch"), round) {
             // 124: the launch was ended.
@@ -308,25 +303,25 @@ fn configs(#[case] home: (Home, Alive)) {
 
 #[rstest]
 #[case::gone_before_the_move(legacy(|home| remove(home, OLD_KEY)))]
-#[case::gone_after_the_move(settled(|home| remove(home, KEY)))]
+#[case::gone_after_the_move(settled(|home| remove(home, NEW_KEY)))]
 #[case::gone_with_nobody_who_knows_it(legacy(|home| { remove(home, OLD_KEY); without_rosters(home, APP); }))]
 #[case::renamed(legacy(|home| rename(home, OLD_KEY, ".myownllm/.secrets/identity (1).json")))]
 #[case::renamed_with_nobody_who_knows_it(legacy(|home| {
     rename(home, OLD_KEY, ".myownllm/.secrets/identity (1).json");
     without_rosters(home, APP);
 }))]
-#[case::an_editor_backup(settled(|home| rename(home, KEY, &format!("{KEY}~"))))]
-#[case::a_temporary_of_ours(settled(|home| rename(home, KEY,
+#[case::an_editor_backup(settled(|home| rename(home, NEW_KEY, &format!("{NEW_KEY}~"))))]
+#[case::a_temporary_of_ours(settled(|home| rename(home, NEW_KEY,
     ".myownllm/.myownmesh/.secrets/.durable-fs.123-10.part")))]
-#[case::cut(settled(|home| { let bytes = home.bytes(KEY); home.put(KEY, &bytes[..bytes.len() / 2], 0o600);
+#[case::cut(settled(|home| { let bytes = home.bytes(NEW_KEY); home.put(NEW_KEY, &bytes[..bytes.len() / 2], 0o600);
     }))]
-#[case::no_bytes(settled(|home| home.put(KEY, b"", 0o600)))]
-#[case::of_another_seed(settled(|home| key_field(home, KEY, "public_key", "a".repeat(52).into())))]
-#[case::with_a_label_of_null(settled(|home| key_field(home, KEY, "label", serde_json::Value::Null)))]
+#[case::no_bytes(settled(|home| home.put(NEW_KEY, b"", 0o600)))]
+#[case::of_another_seed(settled(|home| key_field(home, NEW_KEY, "public_key", "a".repeat(52).into())))]
+#[case::with_a_label_of_null(settled(|home| key_field(home, NEW_KEY, "label", serde_json::Value::Null)))]
 #[case::with_a_numeric_time_before_the_move(legacy(|home| key_field(home, OLD_KEY, "created_at", 5.into())))]
 #[case::in_capital_letters(settled(|home| {
-    let public = home.json(KEY)["public_key"].as_str().unwrap().to_uppercase();
-    key_field(home, KEY, "public_key", public.into());
+    let public = home.json(NEW_KEY)["public_key"].as_str().unwrap().to_uppercase();
+    key_field(home, NEW_KEY, "public_key", public.into());
 }))]
 #[case::below_a_file(settled(|home| {
     rename(home, ".myownllm/.myownmesh/.secrets", ".myownllm/.myownmesh/lost.secrets");
@@ -334,22 +329,22 @@ fn configs(#[case] home: (Home, Alive)) {
 }))]
 #[case::several_that_the_peers_do_not_tell_apart(settled(|home| {
     without_rosters(home, MESH);
-    rename(home, KEY, &format!("{KEY}~"));
+    rename(home, NEW_KEY, &format!("{NEW_KEY}~"));
     home.put(".myownllm/.secrets/identity.json.bak", &another_key(), 0o600);
 }))]
-#[case::of_a_newer_version(settled(|home| key_field(home, KEY, "version", 9.into())))]
+#[case::of_a_newer_version(settled(|home| key_field(home, NEW_KEY, "version", 9.into())))]
 #[case::two_different(settled(|home| home.put(OLD_KEY, &another_key(), 0o600)))]
-#[case::the_same_twice(settled(|home| { let bytes = home.bytes(KEY); home.put(OLD_KEY, &bytes, 0o600); }))]
-#[case::a_dangling_symlink(settled(|home| { remove(home, KEY); link(home, "/nowhere/id.json", KEY); }))]
-#[case::a_symlink(settled(|home| { rename(home, KEY, "id.json"); link(home, home.path("id.json"), KEY); }))]
-#[case::a_directory(settled(|home| { remove(home, KEY); std::fs::create_dir(home.path(KEY)).unwrap(); }))]
-#[case::a_device(settled(|home| { remove(home, KEY); link(home, "/dev/null", KEY); }))]
+#[case::the_same_twice(settled(|home| { let bytes = home.bytes(NEW_KEY); home.put(OLD_KEY, &bytes, 0o600); }))]
+#[case::a_dangling_symlink(settled(|home| { remove(home, NEW_KEY); link(home, "/nowhere/id.json", NEW_KEY); }))]
+#[case::a_symlink(settled(|home| { rename(home, NEW_KEY, "id.json"); link(home, home.path("id.json"), NEW_KEY); }))]
+#[case::a_directory(settled(|home| { remove(home, NEW_KEY); std::fs::create_dir(home.path(NEW_KEY)).unwrap(); }))]
+#[case::a_device(settled(|home| { remove(home, NEW_KEY); link(home, "/dev/null", NEW_KEY); }))]
 #[case::gone_with_its_peers_on_a_missing_disk(settled(|home| {
-    remove(home, KEY);
+    remove(home, NEW_KEY);
     missing_disk(home, MESH, "mesh");
 }))]
 #[case::gone_with_its_rosters_in_a_circle(settled(|home| {
-    remove(home, KEY);
+    remove(home, NEW_KEY);
     missing_disk(home, MESH, "mesh/rosters");
 }))]
 #[case::gone_with_its_peers_on_a_missing_disk_before_the_move(legacy(|home| {
@@ -369,7 +364,7 @@ fn configs(#[case] home: (Home, Alive)) {
     std::fs::create_dir_all(home.path(".myownllm/mesh/rosters/home-mesh.json")).unwrap();
 }))]
 #[case::before_the_move_with_its_peers_on_a_missing_disk(legacy(|home| missing_disk(home, APP, "mesh")))]
-#[case::in_capitals(settled(|home| rename(home, KEY, ".myownllm/.myownmesh/.secrets/IDENTITY.JSON")))]
+#[case::in_capitals(settled(|home| rename(home, NEW_KEY, ".myownllm/.myownmesh/.secrets/IDENTITY.JSON")))]
 #[case::named_elsewhere_and_missing(settled(|home| {
     let config = br#"{"version":3,"identity_path":"/nowhere/id.json","daemon":{},"networks":[]}"#;
     home.put(DAEMON_CONFIG, config, 0o600);
@@ -380,8 +375,8 @@ fn configs(#[case] home: (Home, Alive)) {
     home.put(CONFIG, b"{}", 0o600);
 }))]
 #[case::lost_with_the_daemon_home(settled(|home| rename(home, MESH, "elsewhere")))]
-#[case::with_a_comment(settled(|home| { let bytes = home.bytes(KEY);
-    home.put(KEY, &[b"// mine\n".as_slice(), &bytes].concat(), 0o600); }))]
+#[case::with_a_comment(settled(|home| { let bytes = home.bytes(NEW_KEY);
+    home.put(NEW_KEY, &[b"// mine\n".as_slice(), &bytes].concat(), 0o600); }))]
 #[case::none_yet_beside_json_of_another_program(empty(|home| home.put(".myownllm/.secrets/tokens.json",
     br#"{"version":2}"#, 0o600)))]
 fn identities(#[case] home: (Home, Alive)) {
@@ -415,7 +410,7 @@ fn identities(#[case] home: (Home, Alive)) {
 #[case::rosters_are_a_symlink(legacy(|home| elsewhere(home, ".myownllm/mesh/rosters")))]
 #[case::states_are_a_symlink(legacy(|home| elsewhere(home, ".myownllm/mesh/states")))]
 #[case::a_roster_is_a_symlink(legacy(|home| elsewhere(home, ".myownllm/mesh/rosters/home-mesh.json")))]
-#[case::a_readable_key(settled(|home| set_mode(&home.path(KEY), 0o644)))]
+#[case::a_readable_key(settled(|home| set_mode(&home.path(NEW_KEY), 0o644)))]
 fn places(#[case] home: (Home, Alive)) {
     agree_and_follow(&home.0);
 }
@@ -425,17 +420,8 @@ fn places(#[case] home: (Home, Alive)) {
 fn few_open_files(#[values(7, 8, 10, 12, 14, 15, 16, 17, 23, 24, 25)] limit: u32) {
     let home = Home::settled();
     let said = |args: &[&str]| {
-        let program = home.with_daemon(args);
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]);
-        shell.arg(program.get_program()).args(program.get_args()).current_dir("/");
-        for (name, value) in program.get_envs() {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            };
-        }
-        run(&mut shell)
+        let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+        run(&mut wrapped(&["sh", "-c", &script], &home.with_daemon(args)))
     };
     same_verdict(&said(&["doctor", "--json"]), &said(&["launch", "--once", "--json"]));
 }
@@ -460,7 +446,7 @@ fn few_open_files(#[values(7, 8, 10, 12, 14, 15, 16, 17, 23, 24, 25)] limit: u32
     ".myownllm/daemon.sock")))]
 #[case::a_shared_socket_in_a_circle(settled(|home| link(home, "daemon.sock", ".myownmesh/daemon.sock")))]
 #[case::a_control_socket_in_the_place_of_the_key(settled(|home| control_socket(home,
-    home.path(KEY).to_str().unwrap())))]
+    home.path(NEW_KEY).to_str().unwrap())))]
 #[case::a_control_socket_in_the_place_of_the_config(settled(|home| control_socket(home,
     home.path(CONFIG).to_str().unwrap())))]
 #[case::a_control_socket_in_proc(settled(|home| control_socket(home, "/proc/d.sock")))]
@@ -541,7 +527,7 @@ fn socket_in_a_circle_is_no_daemon(#[case] path: &str) {
 /// A control socket that names a file of the home: the config must name another path, and the file
 /// stays.
 #[rstest]
-#[case::the_key(KEY)]
+#[case::the_key(NEW_KEY)]
 #[case::the_config_of_the_app(CONFIG)]
 #[case::the_config_of_the_daemon(DAEMON_CONFIG)]
 fn control_socket_that_names_a_file_is_edited(#[case] file: &str) {
@@ -563,14 +549,14 @@ fn control_socket_that_names_a_file_is_edited(#[case] file: &str) {
 #[case::in_the_shared_home(Home::settled(), ".myownmesh")]
 fn running_daemons(#[case] home: Home, #[case] place: &str) {
     std::fs::create_dir_all(home.path(place)).unwrap();
-    let _daemon = Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), home.path(place)).start().unwrap();
+    let _daemon = home.daemon(place).start().unwrap();
     agree(&home, |_| {});
 }
 
 #[test]
 fn running_daemon_behind_a_symlink() {
     let home = Home::settled();
-    let _daemon = Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), home.path(MESH)).start().unwrap();
+    let _daemon = home.daemon(MESH).start().unwrap();
     let socket = ".myownllm/.myownmesh/daemon.sock";
     rename(&home, socket, "real.sock");
     link(&home, home.path("real.sock"), socket);
@@ -608,7 +594,7 @@ fn programs(#[case] program: &str) {
     let home = Home::settled();
     home.put("plain", b"#!/bin/sh\n", 0o644);
     link(&home, "/nowhere/myownmesh", "dangling");
-    link(&home, env!("CARGO_BIN_EXE_stand-in-daemon"), "daemon");
+    link(&home, stand_in(), "daemon");
     odd_programs(&home);
     let program = program.replace("{home}", home.path("").to_str().unwrap().trim_end_matches('/'));
     agree(&home, |command| {
@@ -618,8 +604,7 @@ fn programs(#[case] program: &str) {
 
 /// Programs that may be executed; the system can start some of them.
 fn odd_programs(home: &Home) {
-    const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
-    let serve = format!("exec '{STAND_IN}' \"$@\"\n");
+    let serve = format!("exec '{}' \"$@\"\n", stand_in());
     let plain = home.path("plain").display().to_string();
     let here = home.path("").display().to_string();
     for (name, first_line) in [
@@ -636,7 +621,7 @@ fn odd_programs(home: &Home) {
     ] {
         home.put(name, format!("{first_line}\n{serve}").as_bytes(), 0o755);
     }
-    let daemon = std::fs::read(STAND_IN).unwrap();
+    let daemon = std::fs::read(stand_in()).unwrap();
     let mut foreign = daemon.clone();
     foreign[18..20].copy_from_slice(&[8, 0]);
     let mut loader = daemon.clone();
@@ -662,7 +647,7 @@ fn odd_programs(home: &Home) {
 #[case::and_has_windows_line_endings("{home}/windows")]
 fn program_that_is_found_stands_in_for_one_that_is_named(#[case] named: &str) {
     let home = Home::settled();
-    link(&home, env!("CARGO_BIN_EXE_stand-in-daemon"), "bin/myownmesh");
+    link(&home, stand_in(), "bin/myownmesh");
     odd_programs(&home);
     let named = named.replace("{home}", home.path("").to_str().unwrap());
     agree(&home, |command| {
@@ -685,38 +670,6 @@ fn programs_on_the_search_path(#[case] name: &str) {
 }
 
 /// What a user may not do in the homes, or in the directory of the socket.
-/// Another user than root, who owns a home, with a program and a daemon within reach.
-struct OtherUser<'h> {
-    home: &'h Home,
-    program: std::path::PathBuf,
-}
-
-impl<'h> OtherUser<'h> {
-    const SETPRIV: [&'static str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
-
-    /// Gives a home away. `None` if the test cannot be another user.
-    fn of(home: &'h Home) -> Option<Self> {
-        let can = Command::new("setpriv").args(Self::SETPRIV).arg("true").status();
-        if !can.is_ok_and(|status| status.success()) {
-            return None;
-        }
-        home.put("daemon", &std::fs::read(env!("CARGO_BIN_EXE_stand-in-daemon")).unwrap(), 0o755);
-        // The user cannot reach the work tree.
-        let base = home.path("..").canonicalize().unwrap();
-        let program = base.join("program");
-        std::fs::copy(support::program(), &program).unwrap();
-        assert!(Command::new("chown").args(["-hR", "65534:65534"]).arg(&base).status().unwrap().success());
-        Some(Self { home, program })
-    }
-
-    fn says(&self, args: &[&str]) -> Ran {
-        let mut command = Command::new("setpriv");
-        command.args(Self::SETPRIV).arg("--").arg(&self.program).arg("--home").arg(self.home.path(""));
-        command.args(args).current_dir("/").env("HOME", "/nonexistent").env("PATH", "/usr/bin:/bin");
-        run(command.env("MYOWNMESH_BIN", self.home.path("daemon")))
-    }
-}
-
 #[rstest]
 #[case::daemon_home_may_not_be_written(MESH, 0o500)]
 #[case::app_home_may_not_be_listed(APP, 0o300)]
@@ -724,7 +677,7 @@ impl<'h> OtherUser<'h> {
 #[case::app_home_may_not_be_written(APP, 0o500)]
 #[case::socket_directory_may_not_be_written("run", 0o500)]
 #[case::socket_directory_may_not_be_entered("run", 0o600)]
-#[case::program_may_not_be_executed("daemon", 0o644)]
+#[case::program_may_not_be_executed("../daemon", 0o644)]
 #[case::secrets_may_not_be_listed(".myownllm/.myownmesh/.secrets", 0o300)]
 #[case::mesh_may_not_be_entered(".myownllm/.myownmesh/mesh", 0o000)]
 #[case::mesh_may_not_be_listed(".myownllm/.myownmesh/mesh", 0o300)]
@@ -735,28 +688,18 @@ impl<'h> OtherUser<'h> {
 #[case::backups_may_not_be_written(".myownllm/config-backups", 0o500)]
 #[case::config_may_not_be_read(CONFIG, 0o000)]
 #[case::config_may_not_be_written(CONFIG, 0o400)]
-#[case::key_may_not_be_read(KEY, 0o000)]
+#[case::key_may_not_be_read(NEW_KEY, 0o000)]
 #[case::daemon_config_may_not_be_read(DAEMON_CONFIG, 0o000)]
 fn modes(#[case] path: &str, #[case] mode: u32) {
     let home = Home::settled();
     std::fs::create_dir(home.path("run")).unwrap();
     control_socket(&home, home.path("run/d.sock").to_str().unwrap());
-    // Root may do everything; where the test cannot be another user, there is nothing to see.
-    let Some(user) = OtherUser::of(&home) else { return eprintln!("skipped: no setpriv") };
+    let Some(user) = Unprivileged::new(&home) else { return };
     set_mode(&home.path(path), mode);
-    let doctor = user.says(&["doctor", "--json"]);
-    let launch = user.says(&["launch", "--once", "--json"]);
+    let doctor = user.run(&home, &["doctor", "--json"]);
+    let launch = user.run(&home, &["launch", "--once", "--json"]);
     set_mode(&home.path(path), 0o700);
     same_verdict(&doctor, &launch);
-}
-
-/// Clears the file attributes on drop, so that the home can be removed.
-struct Unlocked<'a>(&'a Home);
-
-impl Drop for Unlocked<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("chattr").args(["-R", "-i", "-a"]).arg(self.0.path("")).output();
-    }
 }
 
 fn with(home: Home, path: &str, bytes: &[u8]) -> Home {
@@ -791,10 +734,9 @@ fn roster_that_everybody_may_write_is_no_problem_in_a_closed_directory() {
 )]
 #[case::app_home_without_a_daemon_home(with(Home::empty(), CONFIG, b"{}"), "+i", APP)]
 fn protected_files(#[case] home: Home, #[case] attribute: &str, #[case] path: &str) {
-    let change = |how: &str| Command::new("chattr").arg(how).arg(home.path(path)).output();
     let _unlocked = Unlocked(&home);
-    if !change(attribute).is_ok_and(|ran| ran.status.success()) {
-        return eprintln!("skipped: no chattr here");
+    if !can("chattr", &[attribute, home.path(path).to_str().unwrap()]) {
+        return;
     }
     agree(&home, |_| {});
     let doctor = run(&mut home.with_daemon(&["doctor", "--json"])).json();
@@ -825,25 +767,13 @@ fn protected_files(#[case] home: Home, #[case] attribute: &str, #[case] path: &s
     { seq -f .myownmesh/x%g 64 | xargs -n 1 touch 2>/dev/null || true; }"
 )]
 fn mounts(#[case] home: Home, #[case] script: &str) {
-    let can_mount = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
-    if !can_mount.is_ok_and(|ran| ran.status.success()) {
-        return eprintln!("skipped: no mounts here");
+    if !can_mount() {
+        return;
     }
     let said = |args: &[&str]| {
-        let program = home.with_daemon(args);
-        let mut unshare = Command::new("unshare");
-        unshare.args([
-            "-m",
-            "--propagation",
-            "private",
-            "sh",
-            "-c",
-            &format!("({script}) && exec \"$@\""),
-            "sh",
-        ]);
-        unshare.arg(program.get_program()).args(program.get_args()).current_dir(home.path(""));
-        unshare.env("MYOWNMESH_BIN", env!("CARGO_BIN_EXE_stand-in-daemon")).env("HOME", "/nonexistent");
-        run(unshare.env_remove("MYOWNMESH_HOME"))
+        let script = format!("({script}) && exec \"$@\"");
+        let unshare = ["unshare", "-m", "--propagation", "private", "sh", "-c", &script, "sh"];
+        run(wrapped(&unshare, &home.with_daemon(args)).current_dir(home.path("")))
     };
     same_verdict(&said(&["doctor", "--json"]), &said(&["launch", "--once", "--json"]));
 }
@@ -857,21 +787,21 @@ fn mounts(#[case] home: Home, #[case] script: &str) {
 #[case::empty_directory(".myownllm/.myownmesh/updates", 0o755)]
 fn files_of_root(#[case] path: &str, #[case] mode: u32) {
     let home = Home::legacy();
-    let Some(user) = OtherUser::of(&home) else { return eprintln!("skipped: no setpriv") };
+    let Some(user) = Unprivileged::new(&home) else { return };
     std::fs::create_dir_all(home.path(".myownllm/.myownmesh/updates")).unwrap();
     Command::new("chown").args(["-h", "0:0"]).arg(home.path(path)).status().unwrap();
     set_mode(&home.path(path), mode);
-    same_verdict(&user.says(&["doctor", "--json"]), &user.says(&["launch", "--once", "--json"]));
+    same_verdict(&user.run(&home, &["doctor", "--json"]), &user.run(&home, &["launch", "--once", "--json"]));
 }
 
 /// An empty directory of root at the old location can be removed by the owner of the home.
 #[test]
 fn an_empty_old_directory_of_root() {
     let home = Home::settled();
-    let Some(user) = OtherUser::of(&home) else { return eprintln!("skipped: no setpriv") };
+    let Some(user) = Unprivileged::new(&home) else { return };
     std::fs::create_dir(home.path(".myownllm/.secrets")).unwrap();
     set_mode(&home.path(".myownllm/.secrets"), 0o755);
-    same_verdict(&user.says(&["doctor", "--json"]), &user.says(&["launch", "--once", "--json"]));
+    same_verdict(&user.run(&home, &["doctor", "--json"]), &user.run(&home, &["launch", "--once", "--json"]));
 }
 
 /// A disk that fails where a part of the home lies.
@@ -881,27 +811,21 @@ fn an_empty_old_directory_of_root() {
 #[case::states(".myownllm/.myownmesh/mesh/states", "getdents64")]
 #[case::backups(".myownllm/config-backups", "openat,statx,newfstatat")]
 #[case::list_of_backups(".myownllm/config-backups", "getdents64")]
-#[case::key(KEY, "openat,statx,newfstatat")]
-#[case::content_of_the_key(KEY, "read")]
+#[case::key(NEW_KEY, "openat,statx,newfstatat")]
+#[case::content_of_the_key(NEW_KEY, "read")]
 #[case::config(CONFIG, "openat,statx,newfstatat")]
 #[case::daemon_config(DAEMON_CONFIG, "openat,statx,newfstatat")]
 #[case::old_location(".myownllm/.secrets", "statx,newfstatat")]
 #[case::close_of_the_list_of_processes("/proc", "close")]
 fn failing_disks(#[case] path: &str, #[case] calls: &str) {
-    let can_trace = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
-    if !can_trace.is_ok_and(|status| status.success()) {
-        return eprintln!("skipped: strace is not here, or may not trace");
+    if !can_trace() {
+        return;
     }
     let home = Home::settled();
     control_socket(&home, home.path("d.sock").to_str().unwrap());
-    let said = |args: &[&str]| {
-        let program = home.with_daemon(args);
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(home.path(path));
-        strace.args(["-e", &format!("inject={calls}:error=EIO")]).arg(program.get_program());
-        strace.args(program.get_args()).current_dir("/").env("HOME", "/nonexistent");
-        run(strace.env("MYOWNMESH_BIN", env!("CARGO_BIN_EXE_stand-in-daemon")).env_remove("MYOWNMESH_HOME"))
-    };
+    let (fault, path) = (format!("inject={calls}:error=EIO"), home.path(path));
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", path.to_str().unwrap(), "-e", &fault];
+    let said = |args: &[&str]| run(&mut wrapped(&strace, &home.with_daemon(args)));
     same_verdict(&said(&["doctor", "--json"]), &said(&["launch", "--once", "--json"]));
 }
 
@@ -921,9 +845,9 @@ fn a_long_home(#[case] socket: Option<&str>) {
     }
     let path = home.path(&deep);
     let said = |args: &[&str]| {
-        let mut command = Command::new(support::program());
+        let mut command = Command::new(program());
         command.arg("--home").arg(&path).args(args).current_dir("/").env("HOME", "/nonexistent");
-        run(command.env("MYOWNMESH_BIN", env!("CARGO_BIN_EXE_stand-in-daemon")))
+        run(command.env("MYOWNMESH_BIN", stand_in()))
     };
     same_verdict(&said(&["doctor", "--json"]), &said(&["launch", "--once", "--json"]));
 }

@@ -5,45 +5,26 @@
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
-#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
-
-mod support;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{APP, Home, Ran, run};
-
-const CONFIG: &str = ".myownllm/config.json";
-
-/// Returns true if strace can trace here.
-fn can_trace() -> bool {
-    let works = Command::new("strace")
-        .args(["-o", "/dev/null", "true"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !works {
-        eprintln!("skipped: strace is not here, or may not trace");
-    }
-    works
-}
+use integration_tests::testkit::{
+    APP, CONFIG, Home, Ran, Unprivileged, can_be_root, can_trace, path_with_program, run, run_with, wrapped,
+};
+use rstest::rstest;
 
 /// Runs the program under strace with these faults. Returns the outcome and the log of the traced
 /// calls.
 fn traced(home: &Home, args: &[&str], faults: &[String]) -> (Ran, Vec<String>) {
     let log = home.path("../strace.log");
-    let program = home.command(args);
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-y", "-s", "4096", "-e", "trace=fsync,/^rename,unlinkat,linkat"]);
-    for fault in faults {
-        strace.arg("-e").arg(format!("inject={fault}"));
-    }
-    strace.arg("-o").arg(&log).arg(program.get_program()).args(program.get_args());
-    let ran = run(strace.env_remove("MYOWNMESH_HOME").current_dir("/"));
+    let faults: Vec<String> = faults.iter().map(|fault| format!("inject={fault}")).collect();
+    let mut strace = vec!["strace", "-f", "-y", "-s", "4096", "-e", "trace=fsync,/^rename,unlinkat,linkat"];
+    faults.iter().for_each(|fault| strace.extend(["-e", fault]));
+    strace.extend(["-o", log.to_str().unwrap()]);
+    let ran = run(&mut wrapped(&strace, &home.command(args)));
     (ran, std::fs::read_to_string(log).unwrap().lines().map(str::to_owned).collect())
 }
 
@@ -211,80 +192,61 @@ fn foreign_rename_before_a_plain_rename_is_not_lost() {
     assert!(said.ends_with(0).all().contains("cannot exchange"));
 }
 
-const NOBODY: &str = "65534";
-
-/// Runs the program as the owner of the home: root passes every permission check.
-fn as_nobody(home: &Home, args: &[&str]) -> Ran {
-    let program = home.path("../program");
-    if !program.exists() {
-        std::fs::copy(support::program(), &program).unwrap();
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"]).arg(program);
-    command.arg("--home").arg(home.path("")).args(args).current_dir("/").env("HOME", "/nonexistent");
-    run(command.env_remove("MYOWNMESH_HOME").env_remove("MYOWNMESH_BIN"))
-}
-
-fn is_root() -> bool {
-    let root = std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0);
-    if !root {
-        eprintln!("skipped: not root");
-    }
-    root
-}
-
 fn sh(script: &str, home: &Home) {
     let status = Command::new("sh").args(["-ec", script, "sh"]).arg(home.path("")).status().unwrap();
     assert!(status.success(), "{script}");
 }
 
+const LINK: &str = "cd $1/.myownllm; mkdir ../../store; mv config.json ../../store/; chmod 444 ../../store/*; \
+    chmod 555 ../../store; \
+    ln -s ../../store/config.json";
+const NO_BACKUPS: &str = "rm -rf $1/.myownllm/config-backups";
+const GIVE: &str = "chown -hR 65534:65534 $1/.. ; chown -R 0:0 $1/../store";
+const BACKUPS: &str = "cd $1/.myownllm; rm -rf config-backups; mkdir ../../store; chmod 555 ../../store; ln -s \
+    ../../store config-backups";
+const READ_ONLY: &str = "rm -rf $1/.myownllm/config-backups; mkdir $1/../store; chown -R 65534:65534 $1/..; \
+    chmod 555 $1/.myownllm";
+
 /// A config or a backup directory in a read-only store does not make a healthy home fail: the run
 /// warns that it cannot write, until a change is requested.
-#[test]
-fn healthy_home_with_its_config_in_a_read_only_store_starts_with_0() {
-    if !is_root() {
+#[rstest]
+#[case::a_symlink_and_no_backup_yet(true, &[LINK, NO_BACKUPS, GIVE])]
+#[case::a_symlink_and_a_backup_of_another_state(true, &[LINK, GIVE])]
+#[case::a_symlink_to_a_config_that_lacks_defaults(false, &[LINK, NO_BACKUPS, GIVE])]
+#[case::backups_that_are_a_symlink(true, &[BACKUPS, GIVE])]
+#[case::a_home_that_nobody_may_write(true, &[READ_ONLY])]
+#[case::a_home_that_nobody_may_write_and_no_defaults(false, &[READ_ONLY])]
+fn healthy_home_with_its_config_in_a_read_only_store_starts_with_0(
+    #[case] is_whole: bool,
+    #[case] scripts: &[&str],
+) {
+    if !can_be_root() {
         return;
     }
-    let partial = br#"{"active_family":"qwen3","providers":[{"name":"Mine","url":"https://x.example/"}]}"#;
-    let whole = Home::settled().bytes(CONFIG);
-    let link = "cd $1/.myownllm; mkdir ../../store; mv config.json ../../store/; chmod 444 ../../store/*; \
-        chmod 555 ../../store; \
-                ln -s ../../store/config.json";
-    let no_backups = "rm -rf $1/.myownllm/config-backups";
-    let give = "chown -hR 65534:65534 $1/.. ; chown -R 0:0 $1/../store";
-    let backups = "cd $1/.myownllm; rm -rf config-backups; mkdir ../../store; chmod 555 ../../store; ln -s \
-        ../../store config-backups";
-    let read_only = "rm -rf $1/.myownllm/config-backups; mkdir $1/../store; chown -R 65534:65534 $1/..; \
-        chmod 555 $1/.myownllm";
-    let cases: [(&str, &[u8], &[&str]); 6] = [
-        ("a link, and no copy yet", &whole, &[link, no_backups, give]),
-        ("a link, and a copy of another state", &whole, &[link, give]),
-        ("a link to a config that lacks defaults", partial, &[link, no_backups, give]),
-        ("backups that are a link", &whole, &[backups, give]),
-        ("a home that nobody may write", &whole, &[read_only]),
-        ("a home that nobody may write, and no defaults", partial, &[read_only]),
-    ];
-    for (what, config, scripts) in cases {
-        let home = Home::settled();
-        home.put(CONFIG, config, 0o600);
-        scripts.iter().for_each(|script| sh(script, &home));
-        for _ in 0..2 {
-            let launched = as_nobody(&home, &["launch", "--no-daemon", "--json"]);
-            assert_eq!(launched.code, Some(0), "{what}: {launched:?}");
-            assert_eq!(launched.json()["ok"], true, "{what}");
-        }
-        assert_eq!(home.bytes(CONFIG), config, "{what}");
-        let changed = as_nobody(&home, &["network", "add", "other-net"]);
-        assert!(matches!(changed.code, Some(1 | 7)), "{what}: a change has to be written: {changed:?}");
-        assert_eq!(home.bytes(CONFIG), config, "{what}");
+    let home = Home::settled();
+    if !is_whole {
+        let partial =
+            br#"{"active_family":"qwen3","providers":[{"name":"Mine","url":"https://x.example/"}]}"#;
+        home.put(CONFIG, partial, 0o600);
     }
+    let config = home.bytes(CONFIG);
+    let Some(user) = Unprivileged::new(&home) else { return };
+    scripts.iter().for_each(|script| sh(script, &home));
+    for _ in 0..2 {
+        let launched = user.run(&home, &["launch", "--no-daemon", "--json"]).ends_with(0);
+        assert_eq!(launched.json()["ok"], true);
+    }
+    assert_eq!(home.bytes(CONFIG), config);
+    let changed = user.run(&home, &["network", "add", "other-net"]);
+    assert!(matches!(changed.code, Some(1 | 7)), "a change has to be written: {changed:?}");
+    assert_eq!(home.bytes(CONFIG), config);
 }
 
 /// Root does not back up the target of another user's symlink. If nothing has to be written, that
 /// is a warning.
 #[test]
 fn healthy_config_behind_a_foreign_symlink_is_read_with_a_warning() {
-    if !is_root() {
+    if !can_be_root() {
         return;
     }
     let home = Home::settled();
@@ -303,16 +265,9 @@ fn healthy_config_behind_a_foreign_symlink_is_read_with_a_warning() {
 
 /// Runs a hint as a person would: in a shell, with the program on PATH.
 fn run_hint(home: &Home, hint: &str) -> Ran {
-    let dir = support::program().parent().unwrap();
-    let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("sh");
-    shell.args(["-c", hint]).env("PATH", path).env_remove("MYOWNMESH_HOME").env("HOME", home.path(""));
-    run(shell.current_dir("/"))
-}
-
-fn found<'a>(said: &'a serde_json::Value, code: &str) -> &'a serde_json::Value {
-    let diagnostics = said["diagnostics"].as_array().unwrap();
-    diagnostics.iter().find(|found| found["code"] == code).unwrap_or_else(|| panic!("no {code}: {said:#}"))
+    shell.args(["-c", hint]).env("PATH", path_with_program()).env_remove("MYOWNMESH_HOME");
+    run(shell.env("HOME", home.path("")).current_dir("/"))
 }
 
 /// Prints a config with one member a line.
@@ -333,8 +288,8 @@ fn hand_edit_with_a_typo_is_told_and_can_be_had_back() {
     let line = 1 + text[..text.find("\"llama\"").unwrap()].matches('\n').count();
     home.put(CONFIG, typo.as_bytes(), 0o600);
 
-    let said = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0).json();
-    let offer = found(&said, "store.recoverable");
+    let said = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
+    let offer = said.diagnostic("store.recoverable");
     assert!(offer["message"].as_str().unwrap().contains(&format!("insert `,` at line {line}, ")), "{offer}");
     assert!(home.bytes(CONFIG) == before, "the backup is in force");
     home.still_has(typo.as_bytes(), "the edit");
@@ -359,14 +314,14 @@ fn half_written_config_without_a_backup_keeps_what_is_whole() {
     std::fs::remove_dir_all(home.path(".myownllm/config-backups")).unwrap();
     let torn = &text[..text.find("\"providers\"").unwrap_or(text.len() / 2)];
     home.put(CONFIG, torn.as_bytes(), 0o600);
-    let dry = home.run(&["salvage", "--dry-run", "--json"]).ends_with(0).json();
-    assert!(found(&dry, "store.recovered")["message"].as_str().unwrap().contains("active_family"));
+    let dry = home.run(&["salvage", "--dry-run", "--json"]).ends_with(0);
+    assert!(dry.diagnostic("store.recovered")["message"].as_str().unwrap().contains("active_family"));
     assert_eq!(home.bytes(CONFIG), torn.as_bytes());
 
-    let said = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0).json();
+    let said = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
     assert_eq!(home.json(CONFIG)["active_family"], whole["active_family"]);
     home.still_has(torn.as_bytes(), "the torn file");
-    let lost = found(&said, "store.networks-lost");
+    let lost = said.diagnostic("store.networks-lost");
     assert!(lost["message"].as_str().unwrap().contains("office-mesh"), "{lost}");
     for _ in 0..2 {
         run_hint(&home, lost["hint"].as_str().unwrap()).ends_with(0);
@@ -381,9 +336,9 @@ fn daemons_config_with_an_old_tail_is_repaired_and_told() {
     let home = Home::after_the_bug();
     let leaked = [&home.bytes(CONFIG)[..], b"\n  \"providers\": []\n}\n"].concat();
     home.put(CONFIG, &leaked, 0o600);
-    let said = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0).json();
-    assert!(found(&said, "store.recovered")["message"].as_str().unwrap().contains("bytes behind it"));
-    assert_ne!(said["data"]["config"]["networks"], serde_json::json!([]));
+    let said = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
+    assert!(said.diagnostic("store.recovered")["message"].as_str().unwrap().contains("bytes behind it"));
+    assert_ne!(said.json()["data"]["config"]["networks"], serde_json::json!([]));
     home.still_has(&leaked, "the file");
     home.run(&["salvage", "--check"]).ends_with(0);
 }
@@ -396,7 +351,7 @@ fn filters_refuse_what_is_no_json() {
         ["{\"active_family\": \"x\"} tail", "{\"active_family\": \"x\", \"kept", "{\"a\": 1 \"b\": 2}"]
     {
         for args in [&["config", "normalize"][..], &["salvage", "--stdin"]] {
-            let ran = support::run_with(&mut home.command(args), text.as_bytes()).ends_with(1);
+            let ran = run_with(&mut home.command(args), text.as_bytes()).ends_with(1);
             assert_eq!(ran.stdout, "", "{args:?}: {text}");
         }
     }

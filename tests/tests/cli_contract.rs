@@ -3,10 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
-mod support;
-
+use integration_tests::testkit::{
+    APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, SECRETS, fixture_of_038, hold_lock, path_with_program,
+    program, run, run_with, set_mode, stand_in,
+};
 use serde_json::{Value, json};
-use support::{APP, Home, MESH, SECRETS, run, run_with};
 
 /// Every command that ends by itself and needs no input. True marks a read-only command.
 const COMMANDS: &[(&[&str], bool)] = &[
@@ -150,7 +151,7 @@ fn what_has_nothing_to_do_touches_nothing() {
 fn no_secret_is_ever_said() {
     let home = Home::with_secrets();
     let leaked = Home::after_the_bug();
-    let text = String::from_utf8(leaked.bytes(&format!("{APP}/config.json"))).unwrap();
+    let text = String::from_utf8(leaked.bytes(CONFIG)).unwrap();
     let planted = text.replace("\"credential\": \"c\"", &format!("\"credential\": \"{}\"", SECRETS[2]));
     assert_ne!(text, planted);
     let planted = planted.replacen(
@@ -172,17 +173,13 @@ fn no_secret_is_ever_said() {
         ),
         1,
     );
-    leaked.put(&format!("{APP}/config.json"), planted.as_bytes(), 0o600);
+    leaked.put(CONFIG, planted.as_bytes(), 0o600);
     // Broken files too: an error that quotes the broken text would print a secret.
     let broken = Home::with_secrets();
-    let key = String::from_utf8(broken.bytes(&format!("{APP}/.secrets/identity.json"))).unwrap();
-    broken.put(
-        &format!("{APP}/.secrets/identity.json"),
-        key.replace("public_key\": \"p", "public_key\": \"q").as_bytes(),
-        0o600,
-    );
-    let config = broken.bytes(&format!("{APP}/config.json"));
-    broken.put(&format!("{APP}/config.json"), &config[..config.len() - 1], 0o600);
+    let key = String::from_utf8(broken.bytes(OLD_KEY)).unwrap();
+    broken.put(OLD_KEY, key.replace("public_key\": \"p", "public_key\": \"q").as_bytes(), 0o600);
+    let config = broken.bytes(CONFIG);
+    broken.put(CONFIG, &config[..config.len() - 1], 0o600);
 
     for (name, home) in [("healthy", &home), ("leaked", &leaked), ("broken", &broken)] {
         for (args, _) in COMMANDS {
@@ -213,7 +210,7 @@ fn usage_errors_are_2_and_help_lists_every_exit_code() {
     let home = Home::empty();
     home.run(&["launch", "--no-such-flag"]).ends_with(2);
     home.run(&["no-such-command"]).ends_with(2);
-    let help = run(std::process::Command::new(support::program()).arg("--help")).ends_with(0);
+    let help = run(std::process::Command::new(program()).arg("--help")).ends_with(0);
     for code in 0..=8 {
         assert!(
             help.stdout.lines().any(|line| line.trim_start().starts_with(&format!("{code} "))),
@@ -247,14 +244,14 @@ fn doctor_ends_with_4_and_names_the_mending_command() {
 #[test]
 fn a_daemon_that_does_not_work_is_5_and_the_key_stays_one() {
     let home = Home::settled();
-    let key = home.bytes(&format!("{MESH}/.secrets/identity.json"));
+    let key = home.bytes(NEW_KEY);
     let ran = run(home
         .command(&["launch", "--once", "--json"])
         .env("MYOWNMESH_BIN", "/bin/false")
         .env("PATH", "/nonexistent"));
     let ran = ran.ends_with(5);
     assert!(ran.all().contains("/bin/false"), "the candidate is named: {}", ran.all());
-    assert_eq!(home.bytes(&format!("{MESH}/.secrets/identity.json")), key);
+    assert_eq!(home.bytes(NEW_KEY), key);
 }
 
 /// A hint names a program that exists; without one, the message says in words what to do.
@@ -269,28 +266,28 @@ fn a_daemon_that_is_nowhere_is_5_and_a_program_of_this_machine_is_named() {
 
     let program = home.path(".cargo/bin/myownmesh");
     std::fs::create_dir_all(program.parent().unwrap()).unwrap();
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_stand-in-daemon"), &program).unwrap();
+    std::os::unix::fs::symlink(stand_in(), &program).unwrap();
     let ran = launch();
     let hint = ran.stderr.lines().find_map(|line| line.trim().strip_prefix("hint: ")).unwrap();
     assert!(hint.starts_with(&format!("MYOWNMESH_BIN={} ", program.display())), "{ran:?}");
     // The hint is for the home of this run, and can be copied as it is.
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", &format!("{hint} --once")]).current_dir("/").env("HOME", "/nonexistent");
-    run(shell.env("PATH", support::path_with_program())).ends_with(0);
+    run(shell.env("PATH", path_with_program())).ends_with(0);
 }
 
 #[test]
 fn doctor_names_the_member_that_a_finding_is_about_and_opens_the_config_there() {
     let home = Home::settled();
-    let mut text = String::from_utf8(home.bytes(&format!("{APP}/config.json"))).unwrap();
+    let mut text = String::from_utf8(home.bytes(CONFIG)).unwrap();
     text = text
         .replacen('{', "{\n  \"active_family\": \"first\",", 1)
         .replace("\"port\":1473", "\"port\":\"x\"");
-    home.put(&format!("{APP}/config.json"), text.as_bytes(), 0o600);
+    home.put(CONFIG, text.as_bytes(), 0o600);
     let said = home.run(&["doctor", "--json"]).ends_with(0).json();
     let findings = said["data"]["checks"].as_array().unwrap().iter();
     let findings: Vec<_> = findings.filter(|check| check["id"] == "config.findings").collect();
-    let file = home.path(&format!("{APP}/config.json"));
+    let file = home.path(CONFIG);
     for (code, member) in [("config.duplicate-key", "/active_family"), ("config.wrong-type", "/api/port")] {
         let found = findings.iter().find(|check| check["code"] == code).unwrap();
         assert!(found["evidence"].as_str().unwrap().contains(member), "{found}");
@@ -304,7 +301,7 @@ fn doctor_names_the_member_that_a_finding_is_about_and_opens_the_config_there() 
 #[test]
 fn a_held_lock_is_6_after_a_bounded_wait() {
     let home = Home::legacy();
-    let dir = support::hold_lock(&home.path(APP));
+    let dir = hold_lock(&home.path(APP));
     let before = home.snapshot();
     let ran = home.run(&["migrate", "--json"]).ends_with(6);
     assert!(home.snapshot() == before, "{ran:?}");
@@ -314,15 +311,14 @@ fn a_held_lock_is_6_after_a_bounded_wait() {
 
 /// Another valid identity: the one of daemon 0.3.8.
 fn another_identity() -> Vec<u8> {
-    std::fs::read(support::root().join("tests/fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json"))
-        .unwrap()
+    fixture_of_038(".myownllm/.secrets/identity.json")
 }
 
 #[test]
 fn two_identities_are_refused_with_both_ids_and_the_way_out() {
     let home = Home::legacy();
-    home.put(&format!("{MESH}/.secrets/identity.json"), &another_identity(), 0o600);
-    let mine = home.bytes(&format!("{APP}/.secrets/identity.json"));
+    home.put(NEW_KEY, &another_identity(), 0o600);
+    let mine = home.bytes(OLD_KEY);
     let ran = home.run(&["migrate"]).ends_with(7);
     for part in [
         "pt55l5qc3co2jsjdosaqcz55joqfqnf3cfhelmqot5pmhefsz4da",
@@ -336,7 +332,7 @@ fn two_identities_are_refused_with_both_ids_and_the_way_out() {
     home.still_has(&mine, "the old key");
     home.still_has(&another_identity(), "the new key");
     home.run(&["migrate", "--keep", "source"]).ends_with(0);
-    assert_eq!(home.bytes(&format!("{MESH}/.secrets/identity.json")), mine);
+    assert_eq!(home.bytes(NEW_KEY), mine);
     home.still_has(&another_identity(), "the key that was set aside");
 }
 
@@ -347,7 +343,7 @@ fn what_status_says_a_launch_would_do_is_what_it_does() {
     let damaged = Home::after_the_bug();
     damaged.put(&identity, b"{}", 0o600);
     let two_keys = Home::after_the_bug();
-    two_keys.put(&format!("{MESH}/.secrets/identity.json"), &another_identity(), 0o600);
+    two_keys.put(NEW_KEY, &another_identity(), 0o600);
     let collision = Home::after_the_bug();
     collision.put(&format!("{MESH}/mesh/rosters/home-mesh.json"), b"{}", 0o600);
     let newer = Home::legacy();
@@ -464,12 +460,12 @@ fn colliding_rosters_are_7_for_migrate_and_a_warning_for_launch() {
 #[test]
 fn newer_data_is_8_and_stays_as_it_is() {
     let home = Home::legacy();
-    let mut key = home.json(&format!("{APP}/.secrets/identity.json"));
+    let mut key = home.json(OLD_KEY);
     key["version"] = json!(99);
-    home.put(&format!("{APP}/.secrets/identity.json"), key.to_string().as_bytes(), 0o600);
+    home.put(OLD_KEY, key.to_string().as_bytes(), 0o600);
     let ran = home.run(&["migrate"]).ends_with(8);
     assert!(ran.all().contains("99"), "{}", ran.all());
-    assert_eq!(home.json(&format!("{APP}/.secrets/identity.json")), key);
+    assert_eq!(home.json(OLD_KEY), key);
 }
 
 #[cfg(unix)]
@@ -497,7 +493,7 @@ fn a_socket_path_that_is_too_long_is_refused_before_anything_moves() {
     std::fs::create_dir(&long).unwrap();
     std::fs::rename(short.path(APP), long.join(APP)).unwrap();
     let before = short.snapshot();
-    let mut command = std::process::Command::new(support::program());
+    let mut command = std::process::Command::new(program());
     let ran = run(command.arg("--home").arg(&long).arg("migrate")).ends_with(7);
     for part in ["control_socket", "107"] {
         assert!(ran.all().contains(part) || !cfg!(target_os = "linux"), "{part}: {}", ran.all());
@@ -509,10 +505,10 @@ fn a_socket_path_that_is_too_long_is_refused_before_anything_moves() {
 #[test]
 fn a_dir_that_anybody_may_write_is_refused_with_the_command_that_mends_it() {
     let home = Home::legacy();
-    support::set_mode(&home.path(&format!("{APP}/.secrets")), 0o777);
+    set_mode(&home.path(&format!("{APP}/.secrets")), 0o777);
     let ran = home.run(&["migrate"]).ends_with(7);
     assert!(ran.all().contains("chmod"), "{}", ran.all());
-    assert!(home.has(&format!("{APP}/.secrets/identity.json")));
+    assert!(home.has(OLD_KEY));
 }
 
 #[test]
@@ -534,9 +530,7 @@ fn an_unknown_network_is_an_error_that_changes_nothing() {
 #[test]
 fn filters_read_stdin_write_stdout_and_touch_no_file() {
     let home = Home::empty();
-    let leaked =
-        std::fs::read(support::root().join("tests/fixtures/daemon-0.3.8/home/.myownllm/config.json"))
-            .unwrap();
+    let leaked = fixture_of_038(".myownllm/config.json");
     let network = br#"{"id":"net-1","network_id":"home-mesh","turn_servers":[{"url":"turn:t","username":"u",
         "credential":"c-secret"}]}"#;
     let filters: [(&[&str], &[u8]); 4] = [
@@ -565,7 +559,7 @@ fn a_daemon_is_started_used_and_stopped() {
     let home = Home::legacy();
     let ran = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0);
     assert!(ran.json()["ok"].as_bool().unwrap());
-    assert!(home.has(&format!("{MESH}/.secrets/identity.json")));
+    assert!(home.has(NEW_KEY));
     assert!(!home.has(&format!("{MESH}/daemon.sock")), "stopped, it takes its socket with it");
     let identity = home.run(&["identity"]).ends_with(0);
     assert!(

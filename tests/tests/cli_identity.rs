@@ -3,14 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
 #![cfg(target_os = "linux")]
 
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 
+use integration_tests::testkit::{APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, Ran, root, run};
 use rstest::rstest;
 use serde_json::Value;
-use support::{APP, Home, MESH, Ran, run};
 
 const DEVICE: &str = "pt55l5qc3co2jsjdosaqcz55joqfqnf3cfhelmqot5pmhefsz4da-2EA55";
 
@@ -49,7 +47,7 @@ fn home_with(state: State, key: Key, peers: bool) -> Home {
     let home = if state == Before { Home::legacy() } else { Home::settled() };
     if state == Before {
         // A healthy config: only the move is pending.
-        home.put(&format!("{APP}/config.json"), &Home::settled().bytes(&format!("{APP}/config.json")), 0o600);
+        home.put(CONFIG, &Home::settled().bytes(CONFIG), 0o600);
     }
     let side = if state == Before { APP } else { MESH };
     if !peers {
@@ -239,7 +237,7 @@ fn the_temporary_file_of_a_killed_move_is_pending(
     assert!(!home.run(&["identity"]).ends_with(0).all().contains("no identity yet"));
     assert_eq!(home.run(&["doctor", "--json"]).ends_with(0).json()["data"]["problems"], 0);
     has_device(&home);
-    assert!(home.has(&format!("{MESH}/.secrets/identity.json")));
+    assert!(home.has(NEW_KEY));
 }
 
 /// The key is damaged, or no daemon can read it: it stays, and no other key is made.
@@ -276,7 +274,7 @@ fn a_key_that_no_daemon_can_read_is_one_problem_in_every_command(#[case] state: 
     assert_eq!(keys(&files(&home)), keys(&before), "no key is touched, and none is made");
 
     let backup = home.path("backup.json");
-    std::fs::write(&backup, Home::legacy().bytes(&format!("{APP}/.secrets/identity.json"))).unwrap();
+    std::fs::write(&backup, Home::legacy().bytes(OLD_KEY)).unwrap();
     let hint = hints[0].replace("/path/to/backup/identity.json", backup.to_str().unwrap());
     assert!(sh(&hint), "{hint}");
     let _ = sh(&hint);
@@ -300,10 +298,10 @@ fn the_encoding_of_a_key_is_named() {
 #[test]
 fn a_key_that_only_a_config_names_is_missing_in_every_command() {
     let other = Home::legacy();
-    std::fs::rename(other.path(&format!("{APP}/.secrets/identity.json")), other.path("key.json")).unwrap();
-    let mut config = other.json(&format!("{APP}/config.json"));
+    std::fs::rename(other.path(OLD_KEY), other.path("key.json")).unwrap();
+    let mut config = other.json(CONFIG);
     config["identity_path"] = other.path("key.json").to_str().unwrap().into();
-    other.put(&format!("{APP}/config.json"), config.to_string().as_bytes(), 0o600);
+    other.put(CONFIG, config.to_string().as_bytes(), 0o600);
     for args in [&["migrate"][..], &["launch", "--no-daemon"], &["identity"]] {
         let said = other.run(args).ends_with(7);
         assert!(said.stderr.contains("identity.gone"), "{args:?}: {said:?}");
@@ -324,7 +322,7 @@ fn a_missing_key_stops_the_way_back_too() {
 
 /// Puts the key of another device beside the key of a settled home.
 fn with_stranger(home: &Home, at: &str) {
-    let fixture = support::root().join("tests/fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json");
+    let fixture = root().join("tests/fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json");
     home.put(at, &std::fs::read(fixture).unwrap(), 0o600);
 }
 

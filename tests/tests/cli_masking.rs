@@ -3,11 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "test code on throw-away homes")]
 
-mod support;
-
+use integration_tests::testkit::{CONFIG, Home};
 use rstest::rstest;
 use serde_json::{Value, json};
-use support::{APP, Home};
 
 /// The two forms of the planted secret.
 const STRING: &str = "planted-9c41d7";
@@ -148,7 +146,7 @@ fn broken(config: &Value) -> Vec<Vec<u8>> {
 
 fn check(config: &[u8], commands: &[&[&str]]) {
     let home = Home::legacy();
-    home.put(&format!("{APP}/config.json"), config, 0o600);
+    home.put(CONFIG, config, 0o600);
     for args in commands {
         for more in [&[][..], &["--json"], &["-v"]] {
             let ran = home.run(&[args, more].concat());
@@ -185,7 +183,7 @@ fn planted_secret_is_never_printed_of_a_text_that_is_not_json() {
 #[test]
 fn planted_secret_is_printed_when_asked_for() {
     let home = Home::legacy();
-    home.put(&format!("{APP}/config.json"), &bytes(&app_config()), 0o600);
+    home.put(CONFIG, &bytes(&app_config()), 0o600);
     let shown = home.run(&["config", "show", "--with-secrets"]).ends_with(0).stdout;
     assert!(shown.contains(STRING) && shown.contains(&NUMBER.to_string()), "{shown}");
 }

@@ -2,15 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
-mod support;
-
 #[cfg(unix)]
+use integration_tests::testkit::{
+    APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, SHARED, can_be_root, hold_lock, program, root, run, set_mode,
+};
 use rstest::rstest;
 use serde_json::{Value, json};
-use support::{APP, Home, MESH, run};
 
 fn app_config(home: &Home, bytes: &[u8]) {
-    home.put(&format!("{APP}/config.json"), bytes, 0o600);
+    home.put(CONFIG, bytes, 0o600);
 }
 
 #[test]
@@ -34,10 +34,9 @@ fn version_names_the_commit_its_date_and_the_target() {
     let said = Home::empty().run(&["status", "--json"]).json()["program"].clone();
     let commit = said["commit"].as_str().unwrap();
     // A copy of the sources has no git history.
-    let from = if support::root().join(".git").symlink_metadata().is_ok() {
+    let from = if root().join(".git").symlink_metadata().is_ok() {
         let mut git = std::process::Command::new("git");
-        let ran =
-            git.args(["log", "-1", "--format=%cs", commit]).current_dir(support::root()).output().unwrap();
+        let ran = git.args(["log", "-1", "--format=%cs", commit]).current_dir(root()).output().unwrap();
         assert!(ran.status.success(), "{commit} is not in the history: {ran:?}");
         format!("{} {}", &commit[..9], String::from_utf8(ran.stdout).unwrap().trim())
     } else {
@@ -58,10 +57,10 @@ fn launch_says_in_one_word_what_it_came_to() {
     assert_eq!((outcome(&legacy), outcome(&legacy)), (json!("moved"), json!("healthy")));
     assert_eq!(outcome(&Home::after_the_bug()), "repaired-with-losses");
     let restored = Home::settled();
-    app_config(&restored, &Home::after_the_bug().bytes(&format!("{APP}/config.json")));
+    app_config(&restored, &Home::after_the_bug().bytes(CONFIG));
     assert_eq!(outcome(&restored), "repaired");
     let refused = Home::legacy();
-    refused.put(&format!("{APP}/.secrets/identity.json"), b"{}", 0o600);
+    refused.put(OLD_KEY, b"{}", 0o600);
     assert_eq!(outcome(&refused), "refused");
     let newer = Home::settled();
     app_config(&newer, br#"{"version": 99, "daemon": {}, "networks": []}"#);
@@ -101,7 +100,7 @@ fn verdict_is_0_on_a_healthy_home_3_on_a_pending_move_and_4_on_a_problem() {
     assert_eq!((word.as_str(), first), ("problem", named(&bug, "repair")), "{page}");
     assert!(page.contains("wrote over your settings") && page.contains("office-mesh"), "{page}");
     let damaged = Home::legacy();
-    damaged.put(&format!("{APP}/.secrets/identity.json"), b"{}", 0o600);
+    damaged.put(OLD_KEY, b"{}", 0o600);
     let (word, first, page) = verdict(&damaged, 4);
     assert_eq!(word, "problem");
     assert!(!first.contains("repair") && page.contains("identity.json"), "{page}");
@@ -148,7 +147,7 @@ fn run_log_names_the_settings_that_a_repair_lost() {
 #[test]
 fn repair_puts_everything_right_and_says_what_it_kept_and_what_is_lost() {
     let home = Home::after_the_bug();
-    let overwritten = home.bytes(&format!("{APP}/config.json"));
+    let overwritten = home.bytes(CONFIG);
     let said = home.run(&["fix"]).ends_with(0).all();
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     for told in [
@@ -175,7 +174,7 @@ fn repair_puts_everything_right_and_says_what_it_kept_and_what_is_lost() {
     assert!(said.contains("17 settings from backup 1") && !said.contains("Lost"), "{said}");
     // The run reports the decision that it needs, and does the rest.
     let home = Home::after_the_bug();
-    home.put(&format!("{APP}/.secrets/identity.json"), b"{}", 0o600);
+    home.put(OLD_KEY, b"{}", 0o600);
     let ran = home.run(&["repair"]).ends_with(7);
     assert!(ran.stdout.contains("Something is left to put right"), "{ran:?}");
     assert!(ran.stderr.contains("code: migration.identity-damaged"), "{ran:?}");
@@ -214,7 +213,7 @@ fn status_tells_with_codes_what_a_launch_would_do() {
     assert_eq!(steps(&Home::after_the_bug()), json!(["move", "repair-config", "start-daemon"]));
     assert_eq!(steps(&Home::settled()), json!(["start-daemon"]));
     let gone = Home::settled();
-    std::fs::remove_file(gone.path(&format!("{APP}/config.json"))).unwrap();
+    std::fs::remove_file(gone.path(CONFIG)).unwrap();
     assert_eq!(steps(&gone), json!(["restore-config", "start-daemon"]));
     let said = gone.run(&["status"]).stdout;
     assert!(said.contains("write the config anew from backup 1"), "{said}");
@@ -230,7 +229,7 @@ fn settings_are_read_and_changed_one_by_one() {
         (get("model_cleanup_days"), get("/auto_cleanup/conversations")),
         ("7\n".into(), "false\n".into())
     );
-    let before = home.bytes(&format!("{APP}/config.json"));
+    let before = home.bytes(CONFIG);
     let said =
         home.run(&["config", "set", "auto_cleanup.models=false", "active_family=gemma4"]).ends_with(0).stdout;
     assert!(said.contains("auto_cleanup.models: true -> false"), "{said}");
@@ -238,19 +237,19 @@ fn settings_are_read_and_changed_one_by_one() {
     let undo = said.lines().last().unwrap().trim().to_owned();
     let words: Vec<&str> = undo.split(' ').skip(3).collect();
     home.run(&words).ends_with(0);
-    assert_eq!(home.bytes(&format!("{APP}/config.json")), before, "{undo}");
+    assert_eq!(home.bytes(CONFIG), before, "{undo}");
     // A failing `set` changes nothing, and its message says what would work.
     let ran = home.run(&["config", "set", "api.port=1", "auto_cleanup.model=false"]).ends_with(1);
     assert!(ran.stderr.contains("config get auto_cleanup.models"), "{ran:?}");
     let ran = home.run(&["config", "set", "auto_cleanup.models=never"]).ends_with(2);
     assert!(ran.stderr.contains("true or false"), "{ran:?}");
     home.run(&["config", "set", "auto_cleanup.models"]).ends_with(2);
-    assert_eq!(home.bytes(&format!("{APP}/config.json")), before);
+    assert_eq!(home.bytes(CONFIG), before);
     // A secret can be set, and is never printed.
     let said = home.run(&["config", "set", "api.bearer_token=hunter2"]).ends_with(0).all();
     assert!(!said.contains("hunter2") && !said.contains("bearer-9f31c2"), "{said}");
     assert!(!get("api").contains("hunter2"));
-    assert_eq!(home.json(&format!("{APP}/config.json"))["api"]["bearer_token"], "hunter2");
+    assert_eq!(home.json(CONFIG)["api"]["bearer_token"], "hunter2");
     let shown = home.run(&["config", "get", "api.bearer_token", "--with-secrets"]).ends_with(0).stdout;
     assert_eq!(shown, "hunter2\n");
     let diff = home.run(&["config", "diff", "1"]).ends_with(0).stdout;
@@ -462,9 +461,7 @@ fn daemon_of_the_home_is_told_stopped_and_started_anew() {
     let said = home.run(&["logs"]).ends_with(0).stdout;
     assert!(said.contains("daemon restart") && said.contains("daemon stop"), "{said}");
     // A daemon of another home is not stopped.
-    let shared = home.path(".myownmesh");
-    let _shared =
-        integration_tests::Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), shared).start().unwrap();
+    let _shared = home.daemon(SHARED).start().unwrap();
     assert_eq!(daemon("stop").ends_with(0).json()["data"]["stopped"], json!([]));
     assert!(home.has(".myownmesh/daemon.sock"));
 }
@@ -557,7 +554,7 @@ fn identity_file_tells_a_time_and_not_a_number() {
 #[test]
 fn run_that_waits_says_for_whom_and_goes_on() {
     let home = Home::legacy();
-    let dir = support::hold_lock(&home.path(APP));
+    let dir = hold_lock(&home.path(APP));
     let mut child = home.command(&["migrate"]);
     let mut child =
         child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
@@ -570,7 +567,7 @@ fn run_that_waits_says_for_whom_and_goes_on() {
     assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
     drop(dir);
     assert!(child.wait().unwrap().success());
-    assert!(home.has(&format!("{MESH}/.secrets/identity.json")));
+    assert!(home.has(NEW_KEY));
 }
 
 /// Another process writes the config while this run waits for the lock. The run says so, and does
@@ -590,7 +587,7 @@ fn run_that_waited_says_that_another_process_did_the_work(#[case] bad: Option<&[
     if let Some(bytes) = bad {
         home.put(&config, bytes, 0o600);
     }
-    let lock = support::hold_lock(&home.path(APP));
+    let lock = hold_lock(&home.path(APP));
     let mut child = home.command(&["launch", "--no-daemon"]);
     let mut child =
         child.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
@@ -653,8 +650,7 @@ fn interrupted_move_says_that_nothing_is_lost_and_goes_on() {
 fn many_symptoms_of_one_cause_are_one_problem_whose_command_mends_it() {
     use std::os::unix::process::CommandExt as _;
     const USER: u32 = 64_301;
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can set this scene");
+    if !can_be_root() {
         return;
     }
     let shell = |home: &Home, script: &str| {
@@ -664,10 +660,10 @@ fn many_symptoms_of_one_cause_are_one_problem_whose_command_mends_it() {
             "{script}"
         );
     };
-    let program = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(program.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let copy = program.path().join("myownllm-mesh");
-    std::fs::copy(support::program(), &copy).unwrap();
+    let tools = tempfile::tempdir().unwrap();
+    set_mode(tools.path(), 0o755);
+    let copy = tools.path().join("myownllm-mesh");
+    std::fs::copy(program(), &copy).unwrap();
     let private = "chown -R 0:0 $H/.myownllm/mesh $H/.myownllm/.secrets; chmod -R go= $H/.myownllm/mesh";
     for ((name, code, spoil), make) in [
         ("mode 600 everywhere", "homes.no-access", "find $H/.myownllm -exec chmod 600 {} +"),

@@ -3,14 +3,13 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
-mod support;
-
 use std::fs::File;
 use std::process::{Command, Stdio};
 
+use integration_tests::testkit::{
+    APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, SECRETS, on_terminal, program, run,
+};
 use rstest::rstest;
-use support::terminal::on_terminal;
-use support::{APP, Home, MESH, SECRETS, run};
 
 /// The commands whose output is for people, not documents.
 const READ: [&[&str]; 13] = [
@@ -33,7 +32,7 @@ fn homes() -> [Home; 5] {
     let collision = Home::legacy();
     collision.put(&format!("{MESH}/mesh/rosters/home-mesh.json"), b"{}", 0o600);
     let corrupt = Home::after_the_bug();
-    corrupt.put(&format!("{APP}/config.json"), b"{\"api\": {\"enabled\": true,,}}", 0o600);
+    corrupt.put(CONFIG, b"{\"api\": {\"enabled\": true,,}}", 0o600);
     [Home::empty(), Home::after_the_bug(), Home::settled(), collision, corrupt]
 }
 
@@ -56,7 +55,7 @@ fn no_line_is_longer_than_the_screen_and_nothing_that_is_copied_is_broken() {
                     assert!(fits, "{args:?} at {columns}: {line:?} in {lines:#?}");
                 }
             }
-            let config = home.path(&format!("{MESH}/.secrets/identity.json"));
+            let config = home.path(NEW_KEY);
             let paths = on_terminal(&mut home.command(&["paths"]), columns, "xterm").join("\n");
             assert!(paths.contains(config.to_str().unwrap()), "{paths}");
         }
@@ -102,7 +101,7 @@ fn colours_are_for_terminals_that_want_them_and_a_dumb_one_gets_ascii() {
     assert!(!run(&mut status(&home)).all().contains('\x1b'), "colour in a pipe");
     // NO_COLOR on a terminal. It is set in a shell, because `on_terminal` removes it.
     let mut shell = Command::new("/bin/sh");
-    let program = support::program().display();
+    let program = program().display();
     let home = home.path("");
     shell.args(["-c", &format!("NO_COLOR=1 {program} --home {} status", home.display())]);
     let plain = on_terminal(&mut shell, 80, "xterm").join("\n");
@@ -204,7 +203,7 @@ fn an_answer_that_cannot_be_written_is_a_failure_and_a_closed_pipe_is_not() {
 #[test]
 fn an_error_in_a_config_points_into_the_text() {
     let home = Home::legacy();
-    home.put(&format!("{APP}/config.json"), b"{\n  \"api\": {\n    \"port\": 1473,,\n  }\n}\n", 0o600);
+    home.put(CONFIG, b"{\n  \"api\": {\n    \"port\": 1473,,\n  }\n}\n", 0o600);
     let drawn = "  3 |     \"port\": ********,,\n    |                      ^\n";
     let check = home.run(&["config", "check"]).ends_with(1);
     assert!(check.stderr.contains(drawn), "{}", check.stderr);
@@ -224,11 +223,7 @@ fn an_error_in_a_config_points_into_the_text() {
 #[test]
 fn a_value_of_the_wrong_type_is_pointed_at() {
     let home = Home::empty();
-    home.put(
-        &format!("{APP}/config.json"),
-        b"{\n  \"providers\": [],\n  \"api\": { \"port\": \"sk-secret\" }\n}\n",
-        0o600,
-    );
+    home.put(CONFIG, b"{\n  \"providers\": [],\n  \"api\": { \"port\": \"sk-secret\" }\n}\n", 0o600);
     let check = home.run(&["config", "check"]).ends_with(0);
     let pointed = "warning: /api/port is a string, not a number; it stays in the file, and counts as its \
         default\n  \
@@ -319,7 +314,7 @@ fn the_trees_of_a_half_done_move_show_what_is_done_and_what_stays() {
         home.put(&format!("{MESH}/mesh/rosters/{name}"), &roster, 0o600);
     }
     std::fs::remove_file(home.path(APP).join("mesh/rosters/home-mesh.json")).unwrap();
-    home.put(&format!("{APP}/.secrets/identity.json"), b"{}", 0o600);
+    home.put(OLD_KEY, b"{}", 0o600);
     let count = |page: &str, name: &str| page.matches(name).count();
     let dry = home.run(&["migrate", "--dry-run"]).ends_with(7).stdout;
     let trees = &dry[dry.find("as it is").unwrap()..];

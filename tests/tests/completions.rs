@@ -8,12 +8,10 @@
     reason = "test code on throw-away homes, that says what it skips"
 )]
 
-mod support;
-
 use std::process::Command;
 
+use integration_tests::testkit::{Home, program, run};
 use rstest::rstest;
-use support::{Home, program, run};
 
 /// Runs a script in a shell that finds the program on PATH; `None` if the shell is not installed.
 fn run_in(shell: &str, options: &[&str], home: &Home, script: &str, words: &[&str]) -> Option<Vec<String>> {

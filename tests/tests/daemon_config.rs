@@ -2,16 +2,12 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
-mod support;
-
 use std::os::unix::fs::symlink;
 
-use integration_tests::Builder;
+use integration_tests::testkit::{CONFIG, Home, MESH, run};
 use rstest::rstest;
 use serde_json::{Value, json};
-use support::{Home, MESH, run};
 
-const CONFIG: &str = ".myownllm/config.json";
 const OWN_CONFIG: &str = ".myownllm/.myownmesh/config.json";
 
 /// A home whose daemon has run and left its config.
@@ -67,9 +63,7 @@ fn misplaced_daemon_config_is_kept_and_set_aside_before_a_daemon_starts(
     let (app, bytes) = (home.bytes(CONFIG), make(&home));
     home.put(OWN_CONFIG, &bytes, 0o600);
     let tree = home.snapshot();
-    let doctor = home.run(&["doctor", "--json"]).ends_with(4).json();
-    let checks = doctor["data"]["checks"].as_array().unwrap();
-    let check = checks.iter().find(|check| check["id"] == "daemon.config").unwrap();
+    let check = home.run(&["doctor", "--json"]).ends_with(4).check("daemon.config");
     assert_eq!((&check["result"], &check["code"]), (&json!("problem"), &json!(code)));
     let status = home.run(&["status", "--check", "--json"]).ends_with(3).json();
     assert_eq!(found(&status, code).unwrap()["severity"], "warning");
@@ -109,7 +103,7 @@ fn misplaced_daemon_config_is_kept_and_set_aside_before_a_daemon_starts(
 #[test]
 fn misplaced_config_is_backed_up_while_a_daemon_runs_and_set_aside_afterwards() {
     let home = with_daemon_config();
-    let daemon = Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), home.path(MESH)).start().unwrap();
+    let daemon = home.daemon(MESH).start().unwrap();
     let misplaced = mixed(&home);
     home.put(OWN_CONFIG, &misplaced, 0o600);
     let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
@@ -161,9 +155,7 @@ fn peers_that_a_daemon_cannot_read_are_kept_before_it_starts(
     let damaged = damage(&whole);
     home.put(path, &damaged, 0o600);
     let tree = home.snapshot();
-    let doctor = home.run(&["doctor", "--json"]).ends_with(0).json();
-    let checks = doctor["data"]["checks"].as_array().unwrap();
-    assert!(checks.iter().any(|check| check["code"] == "state.damaged"), "{doctor:#}");
+    home.run(&["doctor", "--json"]).ends_with(0).check("state.damaged");
     assert_eq!(home.snapshot(), tree, "nothing is written by looking");
 
     let mends = match by_repair {

@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use integration_tests::{Builder, StandIn, standin::Version};
+use integration_tests::standin::Version;
+use integration_tests::testkit::{
+    Builder, Signal, StandIn, can_be_root, eventually, is_alive, processes, send_signal, stand_in,
+};
 use myownllm_daemon::identity::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_daemon::identity::{IdentityPaths, Refusal, start_permit};
 use myownllm_daemon::{
@@ -22,10 +25,8 @@ use myownllm_daemon::{
 };
 use myownllm_durable_fs::{Disk, LockedDir, RealDisk};
 use rustix::fs::{FlockOperation, flock};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
 const SLACK: Duration = Duration::from_secs(5);
 const WITHIN: Duration = Duration::from_millis(150);
 const GRACE: Duration = Duration::from_secs(5);
@@ -84,12 +85,12 @@ impl Home {
 
     fn standin(&self) -> Builder {
         std::fs::DirBuilder::new().recursive(true).create(self.path()).unwrap();
-        Builder::new(STAND_IN, self.path())
+        Builder::new(stand_in(), self.path())
     }
 }
 
 fn standin() -> Candidate {
-    Candidate::new(STAND_IN, Origin::Override { variable: "MYOWNMESH_BIN".to_owned() })
+    Candidate::new(stand_in(), Origin::Override { variable: "MYOWNMESH_BIN".to_owned() })
 }
 
 fn bounded<T>(within: Duration, run: impl FnOnce() -> T) -> T {
@@ -99,36 +100,15 @@ fn bounded<T>(within: Duration, run: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Returns true if the process exists and is no zombie.
-fn is_alive(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
-}
-
 fn is_zombie(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
-fn eventually(what: &str, check: impl Fn() -> bool) {
-    let deadline = Instant::now() + SLACK;
-    while !check() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 /// Returns all own processes that name this home in their environment.
 fn processes_of(home: &Utf8Path) -> Vec<u32> {
-    let wanted = [b"MYOWNMESH_HOME=".as_slice(), home.as_str().as_bytes()].concat();
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| {
-            let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environ.split(|byte| *byte == 0).any(|entry| entry == wanted)
-        })
-        .collect()
+    let wanted = format!("MYOWNMESH_HOME={home}");
+    processes(|environment| environment.contains(&wanted.as_bytes()))
 }
 
 fn end(spawned: Spawned) {
@@ -322,7 +302,7 @@ fn candidates_are_tried_in_order_and_each_is_named() {
 #[test]
 fn a_script_that_starts_the_daemon_is_ended_with_it() {
     let home = Home::new();
-    let wrapper = home.script("wrapper", &format!("\"{STAND_IN}\" \"$@\" & wait"));
+    let wrapper = home.script("wrapper", &format!("\"{}\" \"$@\" & wait", stand_in()));
     let spawned = spawn(&home.request(vec![wrapper])).unwrap();
     assert_eq!(processes_of(&home.path()).len(), 2);
     spawned.stop(GRACE).unwrap();
@@ -336,7 +316,7 @@ fn the_end_of_a_daemon_in_a_script_is_the_daemons() {
     for (then, told) in [("; exit $?", Some(3)), ("; sleep 600", None)] {
         let home = Home::new();
         let script =
-            home.script("wrapper", &format!("STAND_IN_MODE=dies-in:200 \"{STAND_IN}\" \"$@\"{then}"));
+            home.script("wrapper", &format!("STAND_IN_MODE=dies-in:200 \"{}\" \"$@\"{then}", stand_in()));
         let mut spawned = spawn(&home.request(vec![script])).unwrap();
         let wait = spawned.exit_watch().unwrap();
         assert_eq!(spawned.try_wait().unwrap(), None);
@@ -596,9 +576,8 @@ impl HandedOver {
 
 impl Drop for HandedOver {
     fn drop(&mut self) {
-        let daemon = Pid::from_raw(self.daemon.try_into().unwrap()).unwrap();
         // It may have ended. The process that started it reaps it.
-        let _ = kill_process(daemon, Signal::KILL);
+        send_signal(self.daemon, Signal::KILL);
     }
 }
 
@@ -630,7 +609,7 @@ fn a_process_that_handed_its_socket_over_is_never_signalled() {
     assert!(is_alive(both.daemon) && both.innocent.is_running());
     // A suspended daemon accepts no connection. Its activator still listens after the daemon has
     // ended.
-    kill_process(Pid::from_raw(both.daemon.try_into().unwrap()).unwrap(), Signal::STOP).unwrap();
+    send_signal(both.daemon, Signal::STOP);
     let within = Duration::from_millis(500);
     let error = bounded(within, || stop_daemon(&home.endpoint(), within)).unwrap_err();
     let (before, now) = (both.daemon, both.innocent.pid());
@@ -646,8 +625,7 @@ fn a_process_that_handed_its_socket_over_is_never_signalled() {
 fn a_suspended_daemon_is_named_as_that_and_ends_all_the_same() {
     let home = Home::new();
     let mut running = home.standin().start().unwrap();
-    let pid = Pid::from_raw(running.pid().try_into().unwrap()).unwrap();
-    kill_process(pid, Signal::STOP).unwrap();
+    send_signal(running.pid(), Signal::STOP);
     eventually("it is suspended", || probe(&home.endpoint(), WITHIN).code() == "daemon.suspended");
     let own = Target { within: WITHIN, ..Target::own(home.endpoint(), home.expected()) };
     let Decision::Refuse(refusal) = detect(&[own]).decision else { panic!() };
@@ -701,7 +679,7 @@ fn a_daemon_with_a_relative_home_is_found_by_its_working_directory() {
     let home = Home::new();
     let started = |home: &Home, value: &str| {
         std::fs::DirBuilder::new().recursive(true).create(home.path()).unwrap();
-        let mut command = Command::new(STAND_IN);
+        let mut command = Command::new(stand_in());
         command.arg("serve").env("MYOWNMESH_HOME", value).current_dir(home.dir.path());
         command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     };
@@ -734,7 +712,7 @@ fn a_daemon_with_a_relative_home_is_found_by_its_working_directory() {
 fn another_program_that_serves_is_no_daemon() {
     let home = Home::new();
     let program = home.dir.path().join("myownmesh-x86_64-unknown-linux-gnu");
-    std::fs::copy(STAND_IN, &program).unwrap();
+    std::fs::copy(stand_in(), &program).unwrap();
     std::fs::create_dir(home.path()).unwrap();
     let started = |name: &str| {
         let mut command = std::process::Command::new("sh");
@@ -790,7 +768,7 @@ fn a_daemon_without_a_socket_is_found_by_its_environment() {
     let mut expected = [running.pid(), second.pid()];
     expected.sort_unstable();
     assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), expected);
-    assert!(strays.iter().all(|stray| stray.program.as_deref() == Some(Path::new(STAND_IN))));
+    assert!(strays.iter().all(|stray| stray.program.as_deref() == Some(Path::new(stand_in()))));
     let stray = strays.into_iter().find(|stray| stray.pid == running.pid()).unwrap();
     let path = home.path();
     let stopped = std::thread::spawn(move || stop_orphan(&stray, &path, "MYOWNMESH_HOME", GRACE));
@@ -804,14 +782,10 @@ fn a_daemon_without_a_socket_is_found_by_its_environment() {
 /// Another user's daemon is refused before the first request. Needs root.
 #[test]
 fn another_users_daemon_is_refused_unless_it_is_the_homes_owner() {
-    let (us, nobody) = (
-        std::fs::metadata("/proc/self").map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap(),
-        65534,
-    );
-    if us != 0 {
-        eprintln!("skipped: not root");
+    if !can_be_root() {
         return;
     }
+    let nobody = 65534;
     let home = Home::new();
     let trace = home.dir.path().join("trace");
     std::fs::DirBuilder::new().create(home.path()).unwrap();
@@ -821,7 +795,7 @@ fn another_users_daemon_is_refused_unless_it_is_the_homes_owner() {
     // A copy of the program that the other user can run.
     let program = home.dir.path().join("myownmesh");
     let mut copy = std::fs::OpenOptions::new().create_new(true).write(true).open(&program).unwrap();
-    std::io::copy(&mut std::fs::File::open(STAND_IN).unwrap(), &mut copy).unwrap();
+    std::io::copy(&mut std::fs::File::open(stand_in()).unwrap(), &mut copy).unwrap();
     copy.set_permissions(std::fs::Permissions::from_mode(0o755)).unwrap();
     drop(copy);
     let mut child = Command::new(&program)
@@ -863,7 +837,7 @@ fn a_daemon_that_goes_into_the_background_is_not_left_there() {
         let home = Home::new();
         // The daemon waits for the exit of its parent: a daemon that answers earlier is a start.
         let parent_exits = "while grep -qs 'State:.[RSD]' /proc/$0/status; do :; done; ";
-        let daemon = format!("{parent_exits}{before}exec {STAND_IN} serve");
+        let daemon = format!("{parent_exits}{before}exec {} serve", stand_in());
         let forks =
             home.script("forks", &format!("setsid sh -c \"{}\" $$ & exit 0", daemon.replace('$', "\\$")));
         let error = spawn(&home.request(vec![forks])).map(end).unwrap_err();
@@ -883,7 +857,7 @@ fn a_daemon_that_goes_into_the_background_is_not_left_there() {
     // A daemon whose parent ends later is ended as well.
     let home = Home::new();
     let leaves =
-        format!("setsid \"{STAND_IN}\" serve & until [ -e \"$MYOWNMESH_HOME/go\" ]; do sleep 0.01; done");
+        format!("setsid \"{}\" serve & until [ -e \"$MYOWNMESH_HOME/go\" ]; do sleep 0.01; done", stand_in());
     let mut spawned = spawn(&home.request(vec![home.script("leaves", &leaves)])).unwrap();
     std::fs::DirBuilder::new().create(home.path().join("go")).unwrap();
     eventually("its parent goes", || processes_of(&home.path()).len() == 1);
@@ -892,14 +866,14 @@ fn a_daemon_that_goes_into_the_background_is_not_left_there() {
     assert!(processes_of(&home.path()).is_empty());
     // A daemon whose parent runs on is recognised, and both are ended.
     let home = Home::new();
-    let wrapper = home.script("wrapper", &format!("setsid \"{STAND_IN}\" serve & sleep 600 & wait"));
+    let wrapper = home.script("wrapper", &format!("setsid \"{}\" serve & sleep 600 & wait", stand_in()));
     let spawned = spawn(&home.request(vec![wrapper])).unwrap();
     eventually("the script, its daemon and what it waits for", || processes_of(&home.path()).len() == 3);
     spawned.stop(GRACE).unwrap();
     assert!(processes_of(&home.path()).is_empty());
     // Also if the daemon has nothing of the launch's environment.
     let home = Home::new();
-    let clears = format!("setsid env -i MYOWNMESH_HOME=\"$MYOWNMESH_HOME\" \"{STAND_IN}\" serve & wait");
+    let clears = format!("setsid env -i MYOWNMESH_HOME=\"$MYOWNMESH_HOME\" \"{}\" serve & wait", stand_in());
     let spawned = spawn(&home.request(vec![home.script("clears", &clears)])).unwrap();
     assert_eq!(processes_of(&home.path()).len(), 2);
     spawned.stop(GRACE).unwrap();

@@ -3,14 +3,12 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
-mod support;
-
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 
+use integration_tests::testkit::{CONFIG, Home, MESH, Ran, can_trace, run, wrapped};
 use serde_json::{Value, json};
-use support::{APP, Home, MESH, Ran, run};
 
 const KEY: &str = "pt55l5qc3co2jsjdosaqcz55joqfqnf3cfhelmqot5pmhefsz4da";
 
@@ -123,7 +121,7 @@ fn is_sane(ran: &Ran, label: &str) {
 fn plays(name: &str, answer: Answer, code: i32, words: &str) -> Vec<String> {
     let home = home();
     let peer = Peer::answering(&home, answer);
-    let ran = run(&mut home.command(&["launch", "--once"])).ends_with(code);
+    let ran = home.run(&["launch", "--once"]).ends_with(code);
     is_sane(&ran, name);
     assert!(ran.stderr.contains(words), "{name}: {words}: {ran:?}");
     assert_eq!(ran.stderr.is_empty(), code == 0, "{name}: {ran:?}");
@@ -242,7 +240,7 @@ fn networks_of_another_kind_are_brought_in_line_all_the_same() {
             "network_add" => line(&json!({"ok": false, "error": error})),
             _ => line(truth),
         });
-        let ran = run(&mut home.command(&["launch", "--once"])).ends_with(1);
+        let ran = home.run(&["launch", "--once"]).ends_with(1);
         is_sane(&ran, words);
         assert!(ran.stderr.contains(words), "{words}: {ran:?}");
     }
@@ -281,7 +279,7 @@ fn how_the_answers_come_makes_no_difference() {
                     }
                 }
             });
-            let ran = run(&mut home.command(&["launch", "--once"])).ends_with(0);
+            let ran = home.run(&["launch", "--once"]).ends_with(0);
             assert!(ran.stdout.contains("joined home-mesh, left other, left another"), "{label}: {ran:?}");
             // The launch looks twice: for the plan, and again under the lock. No change is
             // requested twice.
@@ -295,18 +293,18 @@ fn how_the_answers_come_makes_no_difference() {
 #[test]
 fn a_daemon_with_words_of_its_own_is_no_failure() {
     let home = home();
-    let mut config = home.json(&format!("{APP}/config.json"));
+    let mut config = home.json(CONFIG);
     for network in config["cloud_mesh"]["networks"].as_array_mut().unwrap() {
         network["label"] = "Home".into();
     }
-    home.put(&format!("{APP}/config.json"), config.to_string().as_bytes(), 0o600);
+    home.put(CONFIG, config.to_string().as_bytes(), 0o600);
     let id = config["cloud_mesh"]["active_network_id"].clone();
     let shown = json!({"id": id, "network_id": "home-mesh", "label": "HOME"});
     let _peer = Peer::answering(
         &home,
         only("config_show", move |truth| with(truth, "config", json!({"version": 3, "networks": [shown]}))),
     );
-    let said = run(&mut home.command(&["launch", "--once", "--json"])).ends_with(0).json();
+    let said = home.run(&["launch", "--once", "--json"]).ends_with(0).json();
     let found =
         said["diagnostics"].as_array().unwrap().iter().find(|one| one["code"] == "daemon.not-applied");
     assert_eq!(found.unwrap()["severity"], "warning", "{said}");
@@ -317,7 +315,7 @@ fn a_daemon_with_words_of_its_own_is_no_failure() {
 fn a_daemon_of_many_words_is_quoted_in_part() {
     let long = |end: &str| format!("begins\u{202e}{}{end}", "x".repeat(1 << 20));
     let home = home();
-    let id = home.json(&format!("{APP}/config.json"))["cloud_mesh"]["active_network_id"].clone();
+    let id = home.json(CONFIG)["cloud_mesh"]["active_network_id"].clone();
     let peer = Peer::answering(&home, move |op, truth| match op {
         "status" => {
             let mut truth = truth.clone();
@@ -343,7 +341,7 @@ fn a_daemon_of_many_words_is_quoted_in_part() {
         }
     }
     assert!(peer.asked().contains(&"network_remove".to_owned()));
-    let ran = run(&mut home.command(&["network", "use", "--none"]));
+    let ran = home.run(&["network", "use", "--none"]);
     assert!(ran.stderr.contains("begins\\u{202e}xxx"), "{ran:?}");
 }
 
@@ -365,7 +363,7 @@ fn what_a_daemon_took_and_did_not_answer_is_not_said_twice() {
             talk.to.write_all(&answer).unwrap();
         }
     });
-    let ran = run(&mut home.command(&["launch", "--once"])).ends_with(5);
+    let ran = home.run(&["launch", "--once"]).ends_with(5);
     assert!(ran.stderr.contains("closed the connection during `network_add`"), "{ran:?}");
     assert_eq!(peer.asked(), [&LOOKED_TWICE[..], &["network_add", "status"]].concat());
 }
@@ -373,20 +371,14 @@ fn what_a_daemon_took_and_did_not_answer_is_not_said_twice() {
 /// Resource exhaustion of this process is its own failure; it says nothing about a daemon.
 #[test]
 fn no_file_handle_left_is_no_daemon() {
-    let strace = |args: &[&str]| {
-        let mut strace = std::process::Command::new("strace");
-        strace.args(["-f", "-o", "/dev/null", "-e", "inject=socket:error=EMFILE"]).args(args);
-        strace
-    };
-    if !strace(&["true"]).status().is_ok_and(|status| status.success()) {
-        eprintln!("skipped: strace is not here, or may not trace");
+    if !can_trace() {
         return;
     }
+    let strace = ["strace", "-f", "-o", "/dev/null", "-e", "inject=socket:error=EMFILE"];
     let home = Home::after_the_bug();
     let before = home.contents();
     for args in [&["launch", "--once"][..], &["migrate"], &["migrate", "--check"], &["salvage"]] {
-        let program = home.command(args);
-        let ran = run(strace(&[]).arg(program.get_program()).args(program.get_args())).ends_with(1);
+        let ran = run(&mut wrapped(&strace, &home.command(args))).ends_with(1);
         assert!(
             ran.stderr.contains("cannot check for a daemon at") && ran.stderr.contains("Too many open files"),
             "{args:?}: {ran:?}"
@@ -402,7 +394,7 @@ fn no_file_handle_left_is_no_daemon() {
 fn answers_that_nobody_asked_for_are_none() {
     let home = home();
     let peer = Peer::answering(&home, |_, truth| [line(truth), line(truth)].concat());
-    let ran = run(&mut home.command(&["launch", "--once"])).ends_with(5);
+    let ran = home.run(&["launch", "--once"]).ends_with(5);
     assert!(ran.stderr.contains("daemon.protocol"), "{ran:?}");
     assert!(peer.asked().iter().all(|op| !op.starts_with("network_")));
 }

@@ -2,18 +2,13 @@
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
-#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
-
-mod support;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use integration_tests::testkit::{Home, can_trace, path_with_program, run, stand_in, wrapped};
 use rstest::rstest;
 use serde_json::Value;
-use support::{Home, path_with_program, run};
-
-const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
 
 /// Runs a launch with a script of this text as the daemon's program; returns its first diagnostic.
 fn refused(home: &Home, script: &str) -> Value {
@@ -26,7 +21,7 @@ fn refused(home: &Home, script: &str) -> Value {
 }
 
 #[rstest]
-#[case::windows_line_endings(&format!("#!/bin/sh\r\nexec '{STAND_IN}' \"$@\"\r\n"), "Windows line endings")]
+#[case::windows_line_endings(&format!("#!/bin/sh\r\nexec '{}' \"$@\"\r\n", stand_in()), "Windows line endings")]
 #[case::missing_interpreter(
     "#!/opt/no-such-shell -e\n",
     "the interpreter of the script, /opt/no-such-shell, is missing"
@@ -45,7 +40,7 @@ fn a_script_that_does_not_start_is_told_with_its_cause(#[case] script: &str, #[c
 #[test]
 fn windows_line_endings_are_mended_by_the_printed_command() {
     let home = Home::settled();
-    let script = format!("#!/bin/sh\r\nexec '{STAND_IN}' \"$@\"\r\n");
+    let script = format!("#!/bin/sh\r\nexec '{}' \"$@\"\r\n", stand_in());
     let told = refused(&home, &script);
     let hint = told["hint"].as_str().unwrap();
     run(Command::new("/bin/sh").args(["-c", hint])).ends_with(0);
@@ -57,7 +52,7 @@ fn windows_line_endings_are_mended_by_the_printed_command() {
 /// A machine on which the daemon takes longer to start than the app of today waits.
 fn slow(command: &mut Command) -> &mut Command {
     let path = std::env::var_os("PATH").unwrap();
-    command.env("MYOWNMESH_BIN", STAND_IN).env("STAND_IN_MODE", "slow-start:2500").env("PATH", path)
+    command.env("MYOWNMESH_BIN", stand_in()).env("STAND_IN_MODE", "slow-start:2500").env("PATH", path)
 }
 
 #[test]
@@ -105,14 +100,10 @@ fn a_wait_that_makes_no_sense_is_a_usage_error(#[case] seconds: &str) {
 #[case::enosys("ENOSYS")]
 fn a_sandbox_that_refuses_the_question_does_not_make_the_program_unusable(#[case] errno: &str) {
     let home = Home::settled();
-    let program = home.with_daemon(&["launch", "--once"]);
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject=faccessat2:error={errno}")]);
-    let traced = strace.arg(program.get_program()).args(program.get_args()).env("MYOWNMESH_BIN", STAND_IN);
-    traced.env_remove("MYOWNMESH_HOME").current_dir("/");
-    let can_trace = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
-    if !can_trace.is_ok_and(|status| status.success()) {
-        return eprintln!("skipped: strace is not here, or may not trace");
+    if !can_trace() {
+        return;
     }
-    run(traced).ends_with(0);
+    let fault = format!("inject=faccessat2:error={errno}");
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &fault];
+    run(&mut wrapped(&strace, &home.with_daemon(&["launch", "--once"]))).ends_with(0);
 }

@@ -4,7 +4,8 @@
 
 use std::{io::Write, path::Path, time::Duration};
 
-use integration_tests::{Builder, StandIn, standin::Version};
+use integration_tests::standin::Version;
+use integration_tests::testkit::{Builder, StandIn, stand_in};
 use myownllm_daemon::identity::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_daemon::{
     Client, DaemonControl, Endpoint, Pushed, Role,
@@ -30,7 +31,7 @@ impl Home {
     }
 
     fn start(&self, version: Version, mode: &str) -> (StandIn, Client) {
-        let builder = Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), self.path()).version(version);
+        let builder = Builder::new(stand_in(), self.path()).version(version);
         let standin = builder.mode(mode).trace(self.0.path().join("trace")).start().unwrap();
         let client = Client::connect(&endpoint_of(&standin), WITHIN).unwrap();
         (standin, client)
@@ -265,7 +266,7 @@ fn what_the_newer_one_cannot_read_it_renames_and_the_older_one_refuses() {
     let config = home.path().join("config.json");
     let mut file = std::fs::OpenOptions::new().create_new(true).write(true).open(&config).unwrap();
     file.write_all(b"{\"auto_update\": 5}").unwrap();
-    let builder = || Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), home.path());
+    let builder = || Builder::new(stand_in(), home.path());
     assert!(builder().version(Version::V012).start().is_err());
     let _running = builder().start().unwrap();
     assert!(std::fs::symlink_metadata(home.path().join("config.json.corrupt")).is_ok());
@@ -283,8 +284,7 @@ fn the_socket_of_its_config_is_where_it_listens() {
         .open(home.path().join("config.json"))
         .unwrap();
     file.write_all(json!({"daemon": {"control_socket": socket}}).to_string().as_bytes()).unwrap();
-    let _running =
-        Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), home.path()).socket(&socket).start().unwrap();
+    let _running = Builder::new(stand_in(), home.path()).socket(&socket).start().unwrap();
     let mut client = Client::connect(&Endpoint::unix(&socket), WITHIN).unwrap();
     assert!(client.status().unwrap().joined_networks.is_empty());
 }

@@ -8,13 +8,11 @@
     reason = "test code on throw-away homes, that says what it skips"
 )]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{APP, program, root, run, set_mode};
+use integration_tests::testkit::{self, APP, program, root, run, set_mode};
 
 /// String literals that look like codes and are something else.
 const NO_CODES: [&str; 3] = ["myownllm.network-settings", "myownmesh.network-settings", "myownllm-mesh.log"];
@@ -305,10 +303,8 @@ fn normal(line: &str) -> String {
 fn fixture(name: &str) -> tempfile::TempDir {
     let parent = if cfg!(unix) { PathBuf::from("/tmp") } else { std::env::temp_dir() };
     let home = tempfile::Builder::new().prefix("").rand_bytes(4).tempdir_in(parent).unwrap();
-    let healthy = std::fs::read(root().join("tests/fixtures/app-config-before.json")).unwrap();
-    let left = |file: &str| {
-        std::fs::read(root().join("tests/fixtures/daemon-0.3.8/home").join(APP).join(file)).unwrap()
-    };
+    let healthy = testkit::fixture("app-config-before.json");
+    let left = |file: &str| testkit::fixture_of_038(&format!("{APP}/{file}"));
     let put = |file: &str, bytes: &[u8]| {
         let path = home.path().join(APP).join(file);
         let parent = path.parent().unwrap();

@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use integration_tests::Builder;
+use integration_tests::testkit::{Builder, stand_in};
 use myownllm_daemon::{Client, DaemonControl as _, Endpoint};
 use rstest::rstest;
 
 const DEVICE: &str = "pt55l5qc3co2jsjdosaqcz55joqfqnf3cfhelmqot5pmhefsz4da-2EA55";
-const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
 /// An example, with the names of its homes.
 #[derive(Clone, Copy, Debug)]
 struct App {
@@ -100,7 +99,7 @@ impl Home {
     /// The sibling takes its home as an argument, the back end from the environment.
     fn command(&self) -> Command {
         let mut command = Command::new(self.app.program);
-        command.arg(self.dir.path()).env("HOME", self.dir.path()).env("MYOWNMESH_BIN", STAND_IN);
+        command.arg(self.dir.path()).env("HOME", self.dir.path()).env("MYOWNMESH_BIN", stand_in());
         command
     }
 
@@ -252,7 +251,7 @@ fn a_daemon_at_the_socket_that_its_config_names_is_attached_to(#[values(SIBLING,
     let config =
         serde_json::json!({ "version": 3, "daemon": { "control_socket": socket.to_str().unwrap() } });
     home.put(&home.in_daemon("config.json"), config.to_string().as_bytes());
-    let mut daemon = Builder::new(STAND_IN, home.in_daemon("")).socket(&socket).start().unwrap();
+    let mut daemon = Builder::new(stand_in(), home.in_daemon("")).socket(&socket).start().unwrap();
     keeps_the_key(&home);
     assert!(daemon.is_running(), "the app ends no daemon that it did not start");
     assert!(!home.in_daemon("daemon.sock").exists(), "no second daemon came up");

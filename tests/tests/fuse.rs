@@ -8,14 +8,12 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 #![allow(clippy::print_stderr, reason = "what is skipped is said")]
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use integration_tests::testkit::{APP, Home, MESH, program, run, set_mode};
 use rstest::rstest;
-use support::{APP, Home, MESH, run};
 
 /// A FUSE file system that shows a directory at another path.
 #[derive(Clone, Copy, Debug)]
@@ -168,7 +166,7 @@ fn a_move_that_is_reported_survives_a_power_cut(#[case] fuse: Fuse, #[case] daem
         done(Command::new("cp").arg("-a").arg(template.path(APP)).arg(&home));
         before = contents(&home.join(APP));
         rustix::fs::sync();
-        let mut migrate = Command::new(support::program());
+        let mut migrate = Command::new(program());
         migrate.arg("--home").arg(&home).arg("migrate").current_dir("/").env("HOME", "/nonexistent");
         done(&mut migrate);
         // The power cut.
@@ -189,13 +187,6 @@ fn a_move_that_is_reported_survives_a_power_cut(#[case] fuse: Fuse, #[case] daem
     }
 }
 
-/// Returns the codes of all diagnostics of a run.
-fn codes(ran: &support::Ran) -> Vec<String> {
-    let said = ran.json();
-    let all = said["diagnostics"].as_array().unwrap().iter();
-    all.map(|told| told["code"].as_str().unwrap().to_owned()).collect()
-}
-
 /// FUSE answers a sync before its server has done anything: the outcome says so once.
 #[test]
 fn a_sync_that_fuse_does_not_confirm_is_told_once() {
@@ -209,24 +200,21 @@ fn a_sync_that_fuse_does_not_confirm_is_told_once() {
     let template = Home::after_the_bug();
     done(Command::new("cp").arg("-a").arg(template.path(APP)).arg(&home));
     let program = |args: &[&str]| {
-        let mut command = Command::new(support::program());
+        let mut command = Command::new(program());
         command.arg("--home").arg(&home).args(args).current_dir("/").env("HOME", "/nonexistent");
         run(&mut command)
     };
-    let told = |args: &[&str]| codes(&program(args).ends_with(0)).iter().filter(|code| *code == CODE).count();
+    let told = |args: &[&str]| program(args).ends_with(0).codes().iter().filter(|code| *code == CODE).count();
     assert_eq!(told(&["launch", "--no-daemon", "--json"]), 1, "a move and a repair");
     assert_eq!(told(&["launch", "--no-daemon", "--json"]), 0, "nothing is changed");
     assert_eq!(told(&["network", "add", "other-net", "--json"]), 1, "a save");
     assert_eq!(told(&["network", "list", "--json"]), 0, "a look");
     assert_eq!(told(&["migrate", "--undo", "--json"]), 1, "a move back");
     let moved = program(&["migrate", "--json"]).ends_with(0);
-    assert_eq!(codes(&moved), [CODE]);
+    assert_eq!(moved.codes(), [CODE]);
     let homes = [home.join(APP), home.join(MESH)].map(|home| home.display().to_string());
     assert_eq!(moved.json()["data"]["sync_unconfirmed"], serde_json::json!(homes));
-    let doctor = program(&["doctor", "--json"]).ends_with(0).json();
-    let check =
-        doctor["data"]["checks"].as_array().unwrap().iter().find(|check| check["id"] == "homes.synced");
-    let check = check.unwrap();
+    let check = program(&["doctor", "--json"]).ends_with(0).check("homes.synced");
     assert_eq!(
         (check["result"].as_str(), check["code"].as_str()),
         (Some("warning"), Some(CODE)),
@@ -235,7 +223,7 @@ fn a_sync_that_fuse_does_not_confirm_is_told_once() {
     done(Command::new("sh").arg("-c").arg(check["hint"].as_str().unwrap()));
 
     let elsewhere = Home::after_the_bug();
-    assert!(!codes(&elsewhere.run(&["migrate", "--json"]).ends_with(0)).contains(&CODE.to_owned()));
+    assert!(!elsewhere.run(&["migrate", "--json"]).ends_with(0).codes().contains(&CODE.to_owned()));
 }
 
 /// A mount that gives every file one mode, as FAT does: `chmod` would change nothing.
@@ -247,14 +235,14 @@ fn a_mode_is_mended_where_it_comes_from(#[case] options: &[&str], #[case] comman
     let path = |name: &str| rig.path().join(name);
     std::fs::create_dir(path("lower")).unwrap();
     let template = Home::legacy();
-    support::set_mode(&template.path(APP), 0o777);
+    set_mode(&template.path(APP), 0o777);
     done(Command::new("cp").arg("-a").arg(template.path(APP)).arg(path("lower")));
     std::fs::create_dir(path("at")).unwrap();
     let mut mount = Command::new("bindfs");
     mount.args(options).args([path("lower"), path("at")]).stdout(Stdio::null()).stderr(Stdio::null());
     assert!(mount.status().unwrap().success());
     let _mounted = Mounted(path("at"));
-    let mut doctor = Command::new(support::program());
+    let mut doctor = Command::new(program());
     doctor.arg("--home").arg(path("at")).args(["doctor", "--json"]).current_dir("/");
     let said = run(doctor.env("HOME", "/nonexistent")).ends_with(4).json();
     let all = said["data"]["checks"].as_array().unwrap().iter();

@@ -4,13 +4,11 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
-mod support;
-
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{APP, Home, MESH, path_with_program, run};
+use integration_tests::testkit::{CONFIG, Home, MESH, follow, path_with_program, program, root, run};
 
 /// A problem of a home, with the command that reports it.
 struct Trouble {
@@ -32,7 +30,6 @@ fn link_elsewhere(home: &Home, path: &str) {
     symlink(home.path("elsewhere"), home.path(path)).unwrap();
 }
 
-const CONFIG: &str = ".myownllm/config.json";
 const BACKUPS: &str = ".myownllm/config-backups";
 const OWN_CONFIG: &str = ".myownllm/.myownmesh/config.json";
 const LAUNCH: &[&str] = &["launch", "--once", "--json"];
@@ -274,33 +271,27 @@ fn names(home: &Home) -> Vec<(PathBuf, Vec<u8>)> {
 #[test]
 fn hints_name_a_network_that_begins_with_a_hyphen() {
     let home = Home::settled();
-    let active = || home.json(&format!("{APP}/config.json"))["cloud_mesh"]["active_network_id"].clone();
+    let active = || home.json(CONFIG)["cloud_mesh"]["active_network_id"].clone();
     home.run(&["network", "add", "--activate", "--", "-net"]).ends_with(0);
     let before = active();
     let undo = home.run(&["network", "use", "--none", "--json"]).ends_with(0).json()["data"]["undo"].clone();
     assert!(active().is_null() || active() == "");
-    follow(undo.as_str().unwrap());
+    follow(&undo);
     assert_eq!(active(), before);
     home.run(&["network", "use", "--none"]).ends_with(0);
     home.run(&["network", "remove", "home-mesh"]).ends_with(0);
     let doctor = home.run(&["doctor", "--json"]).json();
-    follow(&hint_of(&doctor, "network.none-active").unwrap());
+    follow(&hint_of(&doctor, "network.none-active").unwrap().into());
     assert_eq!(active(), before);
 }
 
 /// Runs a hint as printed.
-fn follow(hint: &str) {
-    let mut shell = Command::new("sh");
-    let ran = run(shell.args(["-c", hint]).env("PATH", path_with_program()));
-    assert_eq!(ran.code, Some(0), "{hint}: {ran:?}");
-}
-
 /// The mode of a device is for all of its users.
 #[test]
 fn no_hint_changes_the_mode_of_a_device() {
     for args in [&["doctor"][..], &["status"], &["launch", "--once"], &["repair"]] {
         let home = Home::empty();
-        let mut command = Command::new(support::program());
+        let mut command = Command::new(program());
         command.args(["--home", "/dev/null"]).args(args).env("HOME", home.path(""));
         let ran = run(&mut command);
         assert!(!ran.all().contains("chmod"), "{ran:?}");
@@ -316,14 +307,14 @@ fn temporary_file_in_the_daemon_home_is_not_pending_for_ever() {
     home.run(&["status", "--check"]).ends_with(0);
     home.run(&["launch", "--no-daemon"]).ends_with(0);
     let doctor = home.run(&["doctor", "--json"]).ends_with(0).json();
-    follow(&hint_of(&doctor, "migration.pending").unwrap());
+    follow(&hint_of(&doctor, "migration.pending").unwrap().into());
     assert!(!home.has(&part));
 }
 
 #[test]
 fn no_source_holds_a_hint_that_could_replace_something() {
     let mut sources = Vec::new();
-    collect(&support::root().join("crates"), &mut sources);
+    collect(&root().join("crates"), &mut sources);
     assert!(sources.len() > 100, "{}", sources.len());
     let mut found = 0;
     for source in sources {

@@ -2,11 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "reads the sources")]
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use integration_tests::testkit::root;
 use rstest::rstest;
 
 /// The path of a module. The root of the crate has an empty path.
@@ -201,7 +200,7 @@ fn files_import_each_other_in_no_circle(
     name: &str,
 ) {
     let mut all = BTreeMap::new();
-    modules(&support::root().join("crates").join(name).join("src"), &Vec::new(), &mut all);
+    modules(&root().join("crates").join(name).join("src"), &Vec::new(), &mut all);
     assert!(all.len() > 3, "{name}: {:?}", all.keys());
     assert_eq!(circle_in(&all), None, "{name}");
 }
@@ -240,7 +239,7 @@ fn circle_of_root_and_module_is_found(#[case] root: &str, #[case] is_circle: boo
 /// `NoDaemons` finds no daemon: outside of tests, files would move under one that writes them.
 #[test]
 fn no_library_turns_on_what_is_for_tests() {
-    for entry in std::fs::read_dir(support::root().join("crates")).unwrap() {
+    for entry in std::fs::read_dir(root().join("crates")).unwrap() {
         let manifest = entry.unwrap().path().join("Cargo.toml");
         let text = std::fs::read_to_string(&manifest).unwrap();
         let shipped = text.split("[dev-dependencies]").next().unwrap();
@@ -253,7 +252,7 @@ fn no_library_turns_on_what_is_for_tests() {
 #[test]
 fn commands_of_the_program_do_not_import_each_other() {
     let mut all = BTreeMap::new();
-    modules(&support::root().join("crates/app/src"), &Vec::new(), &mut all);
+    modules(&root().join("crates/app/src"), &Vec::new(), &mut all);
     let is_command = |module: &Module| module.len() > 1 && module[0] == "commands";
     let commands: Vec<_> = all.iter().filter(|(module, _)| is_command(module)).collect();
     assert!(commands.len() > 5, "{commands:?}");

@@ -2,15 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
-mod support;
-
 use std::process::Command;
 
+use integration_tests::testkit::{APP, CONFIG, Home, Ran, run};
 use rstest::rstest;
 use serde_json::{Value, json};
-use support::{APP, Home, Ran, run};
 
-const CONFIG: &str = ".myownllm/config.json";
 const LEAKED_V3: &[u8] = include_bytes!("../fixtures/daemon-0.3.8/home/.myownllm/config.json");
 
 /// Returns the diagnostic with this code.
@@ -66,10 +63,8 @@ fn a_wiped_config_is_seen_by_every_command_and_restored_by_the_next_launch(#[cas
     ] {
         wiped(&home.run(args).ends_with(code));
     }
-    let doctor = home.run(&["doctor", "--json"]).ends_with(4).json();
-    let check =
-        doctor["data"]["checks"].as_array().unwrap().iter().find(|check| check["id"] == "config.shape");
-    assert_eq!(check.unwrap()["code"], "config.wiped");
+    let check = home.run(&["doctor", "--json"]).ends_with(4).check("config.shape");
+    assert_eq!(check["code"], "config.wiped");
     let history = home.run(&["config", "history", "--json"]).json();
     let recommended =
         history["data"]["copies"].as_array().unwrap().iter().find(|copy| copy["recommended"] == true);
@@ -133,11 +128,9 @@ fn lost_networks_are_named_with_the_command_that_brings_them_back() {
         assert!(wiped(&ran)["message"].as_str().unwrap().contains("all of its networks"));
         assert_eq!(home.json(CONFIG)["cloud_mesh"]["networks"], json!([]), "a user may have removed them");
     }
-    let doctor = home.run(&["doctor", "--json"]).ends_with(0).json();
-    let check =
-        doctor["data"]["checks"].as_array().unwrap().iter().find(|check| check["id"] == "config.shape");
-    assert_eq!(check.unwrap()["result"], "warning");
-    assert!(follow(&home, check.unwrap()["hint"].as_str().unwrap()));
+    let check = home.run(&["doctor", "--json"]).ends_with(0).check("config.shape");
+    assert_eq!(check["result"], "warning");
+    assert!(follow(&home, check["hint"].as_str().unwrap()));
     assert_eq!(home.json(CONFIG)["cloud_mesh"]["networks"][0]["network_id"], "home-mesh");
     assert_eq!(found(&home.run(&["launch", "--no-daemon", "--json"]).json(), "config.wiped"), None);
 }
@@ -249,8 +242,7 @@ fn settings_that_are_gone_from_a_used_home_are_told_by_every_command(#[case] byt
 #[case::a_backup(Home::settled())]
 fn wiped_config_that_is_left_is_not_called_healthy(#[case] home: Home) {
     home.put(CONFIG, br#"{"active_family":"qwen3"}"#, 0o600);
-    let daemon = env!("CARGO_BIN_EXE_stand-in-daemon");
-    let _daemon = integration_tests::Builder::new(daemon, home.path(APP)).start().unwrap();
+    let _daemon = home.daemon(APP).start().unwrap();
     let ran = home.run(&["launch", "--no-daemon"]).ends_with(7);
     assert!(ran.stdout.contains("has lost settings or networks (see below)"), "{ran:?}");
     assert!(ran.stderr.contains("the config has lost nearly all of its settings"), "{ran:?}");

@@ -2,9 +2,6 @@
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
-#![allow(clippy::print_stderr, reason = "what is skipped is said")]
-
-mod support;
 
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, chown};
@@ -13,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{APP, Home, MESH, run, set_mode};
+use integration_tests::testkit::{
+    APP, Home, MESH, Ran, can_be_root, is_root, program, root, run, set_mode, stand_in,
+};
 
 /// The owner of the home, the other user, and their common group.
 const OWNER: u32 = 64_201;
@@ -90,12 +89,11 @@ fn migrate_as_owner(program: &Path, home: &Home) -> Command {
 /// An unreadable directory is reported once, not once for each entry that may be in it.
 #[test]
 fn a_closed_dir_is_named_once() {
-    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        eprintln!("skipped: only root can be another user");
+    if !can_be_root() {
         return;
     }
     let (_tools, tool) = tools();
-    let program = tool(support::program());
+    let program = tool(program());
     for mode in [0o000, 0o600] {
         let home = home(1);
         set_mode(&home.path(MESH), mode);
@@ -111,12 +109,11 @@ fn a_closed_dir_is_named_once() {
 /// other user.
 #[test]
 fn a_daemon_of_another_user_is_told_by_its_socket() {
-    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        eprintln!("skipped: only root can be another user");
+    if !can_be_root() {
         return;
     }
     let (_tools, tool) = tools();
-    let program = tool(support::program());
+    let program = tool(program());
     for place in [format!("{MESH}/daemon.sock"), ".myownmesh/daemon.sock".to_owned()] {
         let home = Home::settled();
         std::fs::create_dir_all(home.path(&place).parent().unwrap()).unwrap();
@@ -157,13 +154,12 @@ fn a_daemon_of_another_user_is_told_by_its_socket() {
 /// left behind.
 #[test]
 fn a_socket_that_another_user_left_behind_is_no_daemon() {
-    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        eprintln!("skipped: only root can be two users");
+    if !can_be_root() {
         return;
     }
     let (_tools, tool) = tools();
-    let program = tool(support::program());
-    let stand_in = tool(env!("CARGO_BIN_EXE_stand-in-daemon").as_ref());
+    let program = tool(program());
+    let stand_in = tool(stand_in().as_ref());
     for place in
         [format!("{APP}/daemon.sock"), format!("{MESH}/daemon.sock"), ".myownmesh/daemon.sock".to_owned()]
     {
@@ -239,15 +235,14 @@ fn a_socket_that_another_user_left_behind_is_no_daemon() {
 /// sets the minimum duration (60 for the long form).
 #[test]
 fn a_second_user_who_swaps_dirs_gains_nothing() {
-    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        eprintln!("skipped: only root can be two users");
+    if !can_be_root() {
         return;
     }
     let seconds = std::env::var("MYOWNLLM_SWAP_SECONDS").map_or(0, |seconds| seconds.parse().unwrap());
-    let decoy = support::root().join("tests/fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json");
+    let decoy = root().join("tests/fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json");
     let decoy_bytes = std::fs::read(&decoy).unwrap();
     let (_tools, tool) = tools();
-    let program = tool(support::program());
+    let program = tool(program());
     let second_process = tool(env!("CARGO_BIN_EXE_second-process").as_ref());
     let decoy = tool(&decoy);
     let started = Instant::now();
@@ -312,14 +307,6 @@ fn a_second_user_who_swaps_dirs_gains_nothing() {
     }
 }
 
-fn is_root() -> bool {
-    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
-    if !is_root {
-        eprintln!("skipped: only root can be another user");
-    }
-    is_root
-}
-
 /// The program and a daemon, in a directory where every user can run them.
 struct Tools {
     _dir: tempfile::TempDir,
@@ -330,13 +317,12 @@ struct Tools {
 impl Tools {
     fn new() -> Self {
         let (dir, tool) = tools();
-        let (program, daemon) =
-            (tool(support::program()), tool(env!("CARGO_BIN_EXE_stand-in-daemon").as_ref()));
+        let (program, daemon) = (tool(program()), tool(stand_in().as_ref()));
         Self { _dir: dir, program, daemon }
     }
 
     /// Runs the program on a home, as a user.
-    fn on(&self, home: &Path, uid: u32, args: &[&str]) -> support::Ran {
+    fn on(&self, home: &Path, uid: u32, args: &[&str]) -> Ran {
         let mut command = self.command(uid);
         command.arg("--home").arg(home).args(args);
         run(&mut command)
@@ -377,7 +363,7 @@ const WRITERS: [&[&str]; 5] = [
 #[track_caller]
 fn refuses(tools: &Tools, (at, uid): (&Path, u32), home: &Home, code: &str, path: &Path) {
     let before = home.snapshot();
-    let has = |ran: &support::Ran| {
+    let has = |ran: &Ran| {
         let said = ran.json();
         let list = [&said["diagnostics"], &said["data"]["checks"]];
         let mut all = list.into_iter().filter_map(serde_json::Value::as_array).flatten();
@@ -398,7 +384,7 @@ fn refuses(tools: &Tools, (at, uid): (&Path, u32), home: &Home, code: &str, path
 /// A user who can make a symlink in a public directory could choose the home in which root works.
 #[test]
 fn root_follows_no_symlink_of_another_user_to_a_home() {
-    if !is_root() {
+    if !can_be_root() {
         return;
     }
     let tools = Tools::new();
@@ -427,7 +413,7 @@ fn root_follows_no_symlink_of_another_user_to_a_home() {
 /// If the home lies elsewhere, the directories on the way must be closed to others too.
 #[test]
 fn a_home_behind_a_symlink_into_an_open_directory_is_not_trusted() {
-    if !is_root() {
+    if !can_be_root() {
         return;
     }
     let tools = Tools::new();
@@ -461,7 +447,7 @@ fn a_home_behind_a_symlink_into_an_open_directory_is_not_trusted() {
 /// A container runs its program under any uid, in a sticky user home of root.
 #[test]
 fn a_user_home_of_root_with_the_sticky_bit_serves_any_user() {
-    if !is_root() {
+    if !can_be_root() {
         return;
     }
     let tools = Tools::new();
@@ -485,7 +471,7 @@ fn a_user_home_of_root_with_the_sticky_bit_serves_any_user() {
 /// A directory that a group member makes in somebody's user home is closed to that person.
 #[test]
 fn a_member_of_the_group_does_not_lock_the_owner_out() {
-    if !is_root() {
+    if !can_be_root() {
         return;
     }
     let tools = Tools::new();
@@ -521,7 +507,7 @@ fn a_member_of_the_group_does_not_lock_the_owner_out() {
 /// Whoever can write to the directory of the target can put another key in its place.
 #[test]
 fn no_daemon_is_started_with_a_key_behind_a_symlink_that_another_user_can_replace() {
-    if !is_root() || run(Command::new("setpriv").arg("--help")).code != Some(0) {
+    if !can_be_root() || run(Command::new("setpriv").arg("--help")).code != Some(0) {
         return;
     }
     let tools = Tools::new();
@@ -547,7 +533,7 @@ fn no_daemon_is_started_with_a_key_behind_a_symlink_that_another_user_can_replac
 /// In a container root may be unable to become another user: reading needs no such right.
 #[test]
 fn root_that_cannot_become_the_owner_looks_and_changes_nothing() {
-    if !is_root() || run(Command::new("setpriv").arg("--help")).code != Some(0) {
+    if !can_be_root() || run(Command::new("setpriv").arg("--help")).code != Some(0) {
         return;
     }
     let tools = Tools::new();
@@ -575,9 +561,7 @@ fn root_that_cannot_become_the_owner_looks_and_changes_nothing() {
         ] {
             on(args).ends_with(0);
         }
-        let doctor = on(&["doctor", "--json"]).ends_with(4).json();
-        let checks = doctor["data"]["checks"].as_array().unwrap();
-        assert!(checks.iter().any(|check| check["code"] == "paths.foreign-home"), "{doctor:#}");
+        on(&["doctor", "--json"]).ends_with(4).check("paths.foreign-home");
         for args in WRITERS {
             let said = on(args).ends_with(7).json();
             let found = &said["diagnostics"][0];
@@ -593,7 +577,7 @@ fn root_that_cannot_become_the_owner_looks_and_changes_nothing() {
 /// `doctor` reports a problem if the app's home cannot be made.
 #[test]
 fn doctor_foresees_that_the_apps_home_cannot_be_made() {
-    if !is_root() {
+    if !can_be_root() {
         return;
     }
     let tools = Tools::new();

@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use integration_tests::{Builder, StandIn, standin::Version};
+use integration_tests::standin::Version;
+use integration_tests::testkit::{Builder, StandIn, stand_in};
 use serde_json::{Value, json};
 
 fn fixture(version: Version) -> PathBuf {
@@ -89,8 +90,7 @@ fn replay(version: Version) {
             .unwrap()
             .write_all(&config)
             .unwrap();
-        let mut standin =
-            Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), &home).version(version).start().unwrap();
+        let mut standin = Builder::new(stand_in(), &home).version(version).start().unwrap();
         let mut events = Line::open(&standin);
         let mut second = Line::open(&standin);
         let mut answered = 0;

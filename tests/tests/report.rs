@@ -7,12 +7,10 @@
     reason = "test code on throw-away homes, that says what it skips"
 )]
 
-mod support;
-
 use std::process::Command;
 
+use integration_tests::testkit::{CONFIG, Home, MESH, run};
 use rstest::rstest;
-use support::{APP, Home, MESH, run};
 
 fn is_installed(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
@@ -36,9 +34,9 @@ fn a_report_never_names_the_users_home(#[case] home: Home) {
 fn a_report_alone_tells_what_a_volunteer_asks_for() {
     let home = Home::after_the_bug();
     home.run(&["repair"]).ends_with(0);
-    home.put(&format!("{APP}/config.json"), b"{\"daemon\": {\"", 0o600);
+    home.put(CONFIG, b"{\"daemon\": {\"", 0o600);
     let said = home.run(&["report"]).ends_with(0).stdout;
-    let version = run(&mut home.command(&["--version"])).stdout;
+    let version = home.run(&["--version"]).stdout;
     let version = version.split_whitespace().nth(1).unwrap().to_owned();
     let device = home.run(&["identity", "--json"]).json()["data"]["device_id"].as_str().unwrap().to_owned();
     for wanted in [

@@ -3,16 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use integration_tests::Builder;
+use integration_tests::testkit::{APP, CONFIG, Home, MESH, NEW_KEY, root, run_with};
 use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
-use support::{APP, Home, MESH, root, run_with};
-
-const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
 
 /// The base of the relative ids of the schemas.
 const BASE: &str = "schemas://myownllm-mesh/";
@@ -145,16 +140,16 @@ const COMMANDS: &[&[&str]] = &[
 fn homes() -> Vec<(&'static str, Home)> {
     let identity = format!("{APP}/.secrets/identity.json");
     let two_keys = Home::after_the_bug();
-    two_keys.put(&format!("{MESH}/.secrets/identity.json"), &other_key(), 0o600);
+    two_keys.put(NEW_KEY, &other_key(), 0o600);
     let collision = Home::legacy();
     collision.put(&format!("{MESH}/mesh/rosters/home-mesh.json"), b"{\"another\": 1}", 0o600);
     collision.put(&format!("{APP}/mesh/rosters/notes.txt"), b"mine", 0o600);
     let damaged = Home::legacy();
     damaged.put(&identity, b"{}", 0o600);
     let corrupt = Home::legacy();
-    corrupt.put(&format!("{APP}/config.json"), b"{\"active_family\": ", 0o600);
+    corrupt.put(CONFIG, b"{\"active_family\": ", 0o600);
     let newer = Home::legacy();
-    newer.put(&format!("{APP}/config.json"), b"{\"version\": 99, \"daemon\": {}, \"networks\": []}", 0o600);
+    newer.put(CONFIG, b"{\"version\": 99, \"daemon\": {}, \"networks\": []}", 0o600);
     let overlap = Home::empty();
     overlap.put(&format!("{APP}/conversations/a.json"), b"{}", 0o600);
     overlap.put(MESH, b"a file where a directory belongs", 0o600);
@@ -236,7 +231,7 @@ fn what_commands_print_fits_the_schemas() {
     }
     // If a daemon runs, a change of the networks also reports the changes in the daemon.
     let home = Home::settled();
-    let _daemon = Builder::new(STAND_IN, home.path(MESH)).start().unwrap();
+    let _daemon = home.daemon(MESH).start().unwrap();
     let reconciled = COMMANDS.iter().filter(|args| fits("a daemon runs", &home, args)).map(|args| args[1]);
     assert_eq!(
         reconciled.collect::<BTreeSet<_>>(),

@@ -7,13 +7,10 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
-mod support;
-
 use std::process::Command;
 
+use integration_tests::testkit::{APP, CONFIG, Home, on_terminal, program, run, stand_in};
 use rstest::rstest;
-use support::terminal::on_terminal;
-use support::{APP, Home, run};
 
 /// The parts of a screen that differ from run to run, or from machine to machine. A replacement has
 /// the length of the original where the layout depends on it.
@@ -36,13 +33,13 @@ const FILTERS: [(&str, &str); 14] = [
 ];
 
 /// Returns the program in a home that is the user's own, with a daemon program.
-fn program(home: &Home, args: &[&str]) -> Command {
-    let mut command = Command::new(support::program());
+fn in_own_home(home: &Home, args: &[&str]) -> Command {
+    let mut command = Command::new(program());
     command.args(args).current_dir("/").env("HOME", home.path(""));
     for name in ["MYOWNMESH_HOME", "MYOWNLLM_MESH_BIN", "COLUMNS", "CLICOLOR_FORCE", "SUDO_USER"] {
         command.env_remove(name);
     }
-    command.env("MYOWNMESH_BIN", env!("CARGO_BIN_EXE_stand-in-daemon")).env("PATH", "/nonexistent");
+    command.env("MYOWNMESH_BIN", stand_in()).env("PATH", "/nonexistent");
     command
 }
 
@@ -58,7 +55,7 @@ fn changed(home: Home, change: impl FnOnce(&Home)) -> Home {
 }
 
 fn with_config(home: Home, bytes: &[u8]) -> Home {
-    changed(home, |home| home.put(&format!("{APP}/config.json"), bytes, 0o600))
+    changed(home, |home| home.put(CONFIG, bytes, 0o600))
 }
 
 /// An identity file that is cut, with rosters that know its key.
@@ -75,7 +72,7 @@ fn repaired() -> Home {
 }
 
 fn overwritten_with_a_backup() -> Home {
-    let overwritten = Home::after_the_bug().bytes(&format!("{APP}/config.json"));
+    let overwritten = Home::after_the_bug().bytes(CONFIG);
     with_config(Home::settled(), &overwritten)
 }
 
@@ -112,7 +109,7 @@ const TORN: &[u8] = b"{\n  \"active_family\": \"qwen3\",\n  \"api\": { \"port\":
 fn screens(#[case] name: &str, #[case] home: fn() -> Home, #[case] args: &[&str]) {
     let mut screens = String::new();
     for columns in [60, 80, 200] {
-        let lines = on_terminal(program(&home(), args).arg("--color=never"), columns, "xterm");
+        let lines = on_terminal(in_own_home(&home(), args).arg("--color=never"), columns, "xterm");
         screens.push_str(&format!("--- {columns} columns ---\n{}\n\n", lines.join("\n")));
     }
     shown(name, &screens);
@@ -128,16 +125,16 @@ fn modes(#[case] name: &str, #[case] home: fn() -> Home, #[case] args: &[&str]) 
     // `on_terminal` takes `NO_COLOR` away.
     let mut without_color = Command::new("/bin/sh");
     let quoted = args.join(" ");
-    without_color.args(["-c", &format!("NO_COLOR=1 {} {quoted}", support::program().display())]);
+    without_color.args(["-c", &format!("NO_COLOR=1 {} {quoted}", program().display())]);
     without_color.current_dir("/").env("HOME", home.path("")).env("PATH", "/nonexistent");
-    without_color.env("MYOWNMESH_BIN", env!("CARGO_BIN_EXE_stand-in-daemon"));
+    without_color.env("MYOWNMESH_BIN", stand_in());
     let piped = |vars: &[(&str, &str)]| {
-        run(program(&home, args).env_remove("NO_COLOR").env("TERM", "xterm").envs(vars.iter().copied()))
+        run(in_own_home(&home, args).env_remove("NO_COLOR").env("TERM", "xterm").envs(vars.iter().copied()))
             .stdout
     };
     let screens = [
-        ("terminal", on_terminal(&mut program(&home, args), 80, "xterm").join("\n")),
-        ("dumb terminal", on_terminal(&mut program(&home, args), 80, "dumb").join("\n")),
+        ("terminal", on_terminal(&mut in_own_home(&home, args), 80, "xterm").join("\n")),
+        ("dumb terminal", on_terminal(&mut in_own_home(&home, args), 80, "dumb").join("\n")),
         ("terminal, NO_COLOR", on_terminal(&mut without_color, 80, "xterm").join("\n")),
         ("pipe", piped(&[])),
         ("pipe, COLUMNS=60", piped(&[("COLUMNS", "60")])),
@@ -149,6 +146,6 @@ fn modes(#[case] name: &str, #[case] home: fn() -> Home, #[case] args: &[&str]) 
 
 #[test]
 fn report() {
-    let text = run(&mut program(&repaired(), &["report"])).ends_with(0).stdout;
+    let text = run(&mut in_own_home(&repaired(), &["report"])).ends_with(0).stdout;
     shown("report", &text);
 }

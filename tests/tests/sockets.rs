@@ -3,13 +3,11 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use integration_tests::testkit::{APP, Home, MESH, Ran, program, run, set_mode, stand_in};
 use serde_json::Value;
-use support::{APP, Home, MESH, Ran, run, set_mode};
 
 /// Makes a home whose path has this many bytes, with the daemon's state still in the app's home.
 fn long_home(length: usize) -> (Home, PathBuf) {
@@ -23,9 +21,9 @@ fn long_home(length: usize) -> (Home, PathBuf) {
 }
 
 fn on(home: &Path, args: &[&str]) -> Ran {
-    let mut command = Command::new(support::program());
+    let mut command = Command::new(program());
     command.env_remove("MYOWNMESH_HOME").env_remove("MYOWNLLM_MESH_BIN").env("HOME", "/nonexistent");
-    command.env("MYOWNMESH_BIN", env!("CARGO_BIN_EXE_stand-in-daemon")).current_dir("/");
+    command.env("MYOWNMESH_BIN", stand_in()).current_dir("/");
     run(command.arg("--home").arg(home).args(args))
 }
 
@@ -51,9 +49,7 @@ fn a_short_control_socket_is_the_way_out_of_a_home_that_is_too_deep() {
     // Too long in the daemon home; also in the stand-alone daemon's home; also at the old location.
     for length in [79, 88, 120] {
         let (home, long) = long_home(length);
-        let doctor = on(&long, &["doctor", "--json"]).ends_with(4).json();
-        let checks = doctor["data"]["checks"].as_array().unwrap();
-        let foreseen = checks.iter().find(|check| check["id"] == "socket.length").unwrap();
+        let foreseen = on(&long, &["doctor", "--json"]).ends_with(4).check("socket.length");
         let said = on(&long, &["launch", "--once", "--json"]).ends_with(7).json();
         let hint = refusal(&said)["hint"].as_str().unwrap().to_owned();
         assert_eq!(foreseen["hint"], hint.as_str(), "{length}: {foreseen:#}");
@@ -63,9 +59,7 @@ fn a_short_control_socket_is_the_way_out_of_a_home_that_is_too_deep() {
         for _ in 0..2 {
             follow(&hint, &home, &format!(r#"{{"daemon": {{"control_socket": "{}"}}}}"#, socket.display()));
         }
-        let doctor = on(&long, &["doctor", "--json"]).json();
-        let checks = doctor["data"]["checks"].as_array().unwrap();
-        let foreseen = checks.iter().find(|check| check["id"] == "socket.length").unwrap();
+        let foreseen = on(&long, &["doctor", "--json"]).check("socket.length");
         assert_eq!(foreseen["result"], "ok", "{length}: {foreseen:#}");
         let said = on(&long, &["launch", "--once", "--json"]).ends_with(0).json();
         assert_eq!(said["data"]["daemon"]["socket"], socket.to_str().unwrap(), "{length}: {said:#}");
@@ -98,9 +92,7 @@ fn a_daemons_config_that_cannot_be_read_is_the_reason_that_is_told() {
         (&"paths.lookup".into(), &config.to_str().unwrap().into()),
         "{said:#}"
     );
-    let doctor = on(&home.path(""), &["doctor", "--json"]).ends_with(4).json();
-    let checks = doctor["data"]["checks"].as_array().unwrap();
-    assert!(checks.iter().any(|check| check["code"] == "paths.lookup"), "{doctor:#}");
+    on(&home.path(""), &["doctor", "--json"]).ends_with(4).check("paths.lookup");
     let paths = on(&home.path(""), &["paths"]).ends_with(0);
     assert!(paths.stderr.contains(config.to_str().unwrap()), "{paths:?}");
 }

@@ -3,21 +3,20 @@
 #![cfg(windows)]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
-mod support;
-
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use integration_tests::{Builder, StandIn, standin::Version};
+use integration_tests::standin::Version;
+use integration_tests::testkit::{
+    APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, STATE, StandIn, eventually, fixture, run,
+};
 use myownllm_daemon::{Endpoint, probe};
 use rstest::rstest;
 use serde_json::{Value, json};
-use support::{APP, Home, MESH, run};
 
-const SLACK: Duration = Duration::from_secs(20);
 const DEVICE: &str = "pt55l5qc3co2jsjdosaqcz55joqfqnf3cfhelmqot5pmhefsz4da";
 
 /// Waits for the turn of a test, and for the end of the daemon of the one before.
@@ -32,20 +31,8 @@ fn is_silent() -> bool {
     probe(&Endpoint::pipe("myownmesh.sock"), Duration::from_secs(1)).is_absent()
 }
 
-fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SLACK;
-    while !check() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 fn daemon_on(home: &Home, dir: &str) -> StandIn {
-    std::fs::create_dir_all(home.path(dir)).unwrap();
-    Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), home.path(dir))
-        .version(Version::V012)
-        .start()
-        .unwrap()
+    home.daemon(dir).version(Version::V012).start().unwrap()
 }
 
 fn ask(request: &Value) -> Value {
@@ -104,11 +91,11 @@ impl Drop for Foreground {
 fn config_that_a_daemon_overwrites_is_repaired_with_what_it_kept() {
     let _turn = alone();
     let home = Home::legacy();
-    let before = home.bytes(&format!("{APP}/config.json"));
+    let before = home.bytes(CONFIG);
     let daemon = daemon_on(&home, APP);
     let added = ask(&json!({"op": "network_add", "config": {"id": "n1", "network_id": "new-net"}}));
     assert_eq!(added["ok"], true, "{added}");
-    let overwritten = home.bytes(&format!("{APP}/config.json"));
+    let overwritten = home.bytes(CONFIG);
     assert_ne!(overwritten, before);
     assert!(!String::from_utf8_lossy(&overwritten).contains("providers"), "the bug");
     drop(daemon);
@@ -116,7 +103,7 @@ fn config_that_a_daemon_overwrites_is_repaired_with_what_it_kept() {
     let ran = run(&mut launch_once(&home, "")).ends_with(0);
     has_one_separator(&home, &ran.stdout);
     home.still_has(&overwritten, "the overwritten config");
-    let config = home.json(&format!("{APP}/config.json"));
+    let config = home.json(CONFIG);
     let networks = config["cloud_mesh"]["networks"].as_array().unwrap();
     assert!(networks.iter().any(|network| network["network_id"] == "new-net"), "{config:#}");
     assert!(is_silent(), "the daemon of `--once` has ended");
@@ -131,19 +118,19 @@ fn fresh_and_upgraded_homes_start_a_daemon_with_their_key() {
     eventually("its daemon has ended", is_silent);
 
     let home = Home::legacy();
-    let key = home.bytes(&format!("{APP}/.secrets/identity.json"));
+    let key = home.bytes(OLD_KEY);
     let ran = run(&mut launch_once(&home, "")).ends_with(0);
     has_one_separator(&home, &ran.stdout);
     assert!(ran.json()["data"]["daemon"]["device_id"].as_str().unwrap().starts_with(DEVICE), "{ran:?}");
-    assert_eq!(home.bytes(&format!("{MESH}/.secrets/identity.json")), key);
-    assert!(!home.has(&format!("{APP}/.secrets/identity.json")));
+    assert_eq!(home.bytes(NEW_KEY), key);
+    assert!(!home.has(OLD_KEY));
 }
 
 #[test]
 fn networks_are_saved_activated_and_switched_with_a_running_daemon() {
     let _turn = alone();
     let home = Home::settled();
-    run(&mut home.command(&["network", "use", "--none"])).ends_with(0);
+    home.run(&["network", "use", "--none"]).ends_with(0);
     let _launch = Foreground::start(&home, "");
     for (args, expected) in [
         (&["network", "add", "first-net", "--activate"][..], json!(["first-net"])),
@@ -183,15 +170,8 @@ fn daemons_of_both_modes_on_one_pipe_are_told_apart_by_their_key() {
 /// Makes a home as that daemon left it: shared with the app, with an overwritten config.
 fn home_of(daemon: &str) -> Home {
     let home = Home::empty();
-    let left = support::root().join("tests/fixtures").join(daemon).join("home").join(APP);
-    for file in [
-        "config.json",
-        ".secrets/identity.json",
-        "mesh/rosters/home-mesh.json",
-        "mesh/rosters/office-mesh.json",
-        "mesh/states/home-mesh.json",
-    ] {
-        home.put(&format!("{APP}/{file}"), &std::fs::read(left.join(file)).unwrap(), 0o600);
+    for file in STATE.into_iter().chain(["config.json"]) {
+        home.put(&format!("{APP}/{file}"), &fixture(&format!("{daemon}/home/{APP}/{file}")), 0o600);
     }
     home
 }

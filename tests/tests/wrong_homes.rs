@@ -2,14 +2,13 @@
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
-#![allow(clippy::print_stderr, reason = "what is skipped is said")]
-
-mod support;
 
 use std::path::Path;
 use std::process::Command;
 
-use support::{APP, Home, MESH, Ran, run};
+use integration_tests::testkit::{
+    APP, CONFIG, Home, MESH, NEW_KEY, Ran, can, can_be_root, program, run, stand_in,
+};
 
 /// One level too deep, a run would find nothing, report a healthy home, and make a second home with
 /// a second key.
@@ -19,7 +18,7 @@ fn an_apps_home_is_refused_as_a_users_home_with_the_corrected_command() {
     let before = home.snapshot();
     for inside in [APP, MESH, ".myownllm/.secrets", ".myownllm/mesh/rosters"] {
         let on = |args: &[&str]| {
-            let mut command = Command::new(support::program());
+            let mut command = Command::new(program());
             run(command.arg("--home").arg(home.path(inside)).args(args).env("HOME", "/nonexistent"))
         };
         let corrected = |args: &str| format!("myownllm-mesh --home {} {args}", home.path("").display());
@@ -40,9 +39,7 @@ fn an_apps_home_is_refused_as_a_users_home_with_the_corrected_command() {
             assert_eq!(said["diagnostics"][0]["hint"], corrected(args), "{said:#}");
             assert_eq!(said["data"]["config"].is_object(), words[0] == "launch", "{said:#}");
         }
-        let doctor = on(&["doctor", "--json"]).ends_with(4).json();
-        let checks = doctor["data"]["checks"].as_array().unwrap();
-        assert!(checks.iter().any(|check| check["code"] == "paths.app-home"), "{doctor:#}");
+        on(&["doctor", "--json"]).ends_with(4).check("paths.app-home");
         let status = on(&["status"]).ends_with(0);
         assert!(status.stdout.contains("start no daemon"), "{status:?}");
         assert!(status.stderr.contains(&corrected("status")), "{status:?}");
@@ -59,7 +56,7 @@ fn an_apps_home_is_refused_as_a_users_home_with_the_corrected_command() {
 fn no_hint_changes_the_mode_of_a_device_or_a_file_that_is_named_as_the_home() {
     for home in ["/dev/null", "/etc/passwd"] {
         for args in [["doctor", "-v"].as_slice(), &["launch", "--once"], &["--home", home, "repair"]] {
-            let said = run(Command::new(support::program()).args(args).env("HOME", home));
+            let said = run(Command::new(program()).args(args).env("HOME", home));
             assert!(said.stderr.contains(home) || said.stdout.contains(home), "{args:?}: {said:?}");
             assert!(!said.stderr.contains("chmod") && !said.stdout.contains("chmod"), "{args:?}: {said:?}");
         }
@@ -71,7 +68,7 @@ fn a_mistyped_home_is_told_with_the_one_that_was_meant() {
     let home = Home::settled();
     let right = home.path("").display().to_string();
     let on = |named: &Path, args: &[&str]| {
-        let mut command = Command::new(support::program());
+        let mut command = Command::new(program());
         run(command.arg("--home").arg(named).args(args).env("HOME", "/nonexistent"))
     };
     for mistyped in ["hom", "hoem", "homee", "Home"] {
@@ -97,7 +94,7 @@ fn a_mistyped_home_is_told_with_the_one_that_was_meant() {
     // Without a similar name the hint lists the directory; and a file is no home.
     let ran = on(&home.path("no/such"), &["status"]);
     assert!(ran.stderr.contains(&format!("ls -la {right}")), "{ran:?}");
-    let file = home.path(&format!("{APP}/config.json"));
+    let file = home.path(CONFIG);
     let ran = on(&file, &["status"]);
     assert!(
         ran.stderr.contains(&format!("cannot use the home {}: it is not a directory", file.display())),
@@ -107,16 +104,14 @@ fn a_mistyped_home_is_told_with_the_one_that_was_meant() {
 
 /// Runs the program in a mount namespace of its own, in which `passwd` is the password database.
 fn with_passwd(passwd: &str, variables: &[(&str, &str)], args: &[&str]) -> Option<Ran> {
-    let probe = run(Command::new("unshare").args(["-m", "true"]));
-    if probe.code != Some(0) {
-        eprintln!("skipped: no mounts of one's own");
+    if !can("unshare", &["-m", "true"]) {
         return None;
     }
     let database = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(database.path(), passwd).unwrap();
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", r#"mount --bind "$1" /etc/passwd && shift && exec "$@""#, "sh"]);
-    command.arg(database.path()).arg(support::program()).args(args).current_dir("/");
+    command.arg(database.path()).arg(program()).args(args).current_dir("/");
     for name in ["HOME", "MYOWNMESH_HOME", "SUDO_USER", "SUDO_UID", "DOAS_USER", "PKEXEC_UID"] {
         command.env_remove(name);
     }
@@ -142,14 +137,13 @@ fn without_a_home_variable_the_password_database_is_asked() {
         assert_eq!(paths["data"]["paths"]["user_home"]["path"], home.path("").to_str().unwrap());
     }
     with_passwd(&passwd, &[], &["migrate"]).unwrap().ends_with(0);
-    assert!(home.has(&format!("{MESH}/.secrets/identity.json")));
+    assert!(home.has(NEW_KEY));
 }
 
 /// `sudo myownllm-mesh launch` would set up root's home and leave the user's home as it is.
 #[test]
 fn sudo_in_the_empty_home_of_root_names_the_users() {
-    if my_uid() != 0 {
-        eprintln!("skipped: only root can play sudo");
+    if !can_be_root() {
         return;
     }
     let (root, ann) = (Home::empty(), Home::after_the_bug());
@@ -191,9 +185,7 @@ fn doctor_foresees_what_a_launch_says_of_a_home_that_is_a_link_to_nothing() {
     let refused = &said["diagnostics"][0];
     assert_eq!(refused["code"], "paths.not-a-folder", "{said:#}");
     assert!(said["data"]["config"].is_object(), "{said:#}");
-    let doctor = home.run(&["doctor", "--json"]).ends_with(4).json();
-    let checks = doctor["data"]["checks"].as_array().unwrap();
-    let foreseen = checks.iter().find(|check| check["code"] == refused["code"]).unwrap();
+    let foreseen = home.run(&["doctor", "--json"]).ends_with(4).check(refused["code"].as_str().unwrap());
     assert_eq!((&foreseen["result"], &foreseen["hint"]), (&"problem".into(), &refused["hint"]));
     assert!(home.run(&["status"]).ends_with(0).stdout.contains("start no daemon"));
     for args in [&["migrate"][..], &["network", "add", "one-more"]] {
@@ -206,20 +198,17 @@ fn doctor_foresees_what_a_launch_says_of_a_home_that_is_a_link_to_nothing() {
 /// and reports no all-clear.
 #[test]
 fn without_proc_it_is_unknown_whether_a_daemon_goes_unseen() {
-    if run(Command::new("unshare").args(["-m", "true"])).code != Some(0) {
-        eprintln!("skipped: no mounts of one's own");
+    if !can("unshare", &["-m", "true"]) {
         return;
     }
     let home = Home::legacy();
     let on = |args: &[&str]| {
         let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-c", r#"umount -l /proc && exec "$@""#, "sh"]).arg(support::program());
+        command.args(["-m", "sh", "-c", r#"umount -l /proc && exec "$@""#, "sh"]).arg(program());
         command.arg("--home").arg(home.path("")).args(args).env("HOME", "/nonexistent").current_dir("/");
-        run(command.env("MYOWNMESH_BIN", env!("CARGO_BIN_EXE_stand-in-daemon")))
+        run(command.env("MYOWNMESH_BIN", stand_in()))
     };
-    let doctor = on(&["doctor", "--json"]).json();
-    let checks = doctor["data"]["checks"].as_array().unwrap();
-    let unseen = checks.iter().find(|check| check["id"] == "daemon.unseen").unwrap();
+    let unseen = on(&["doctor", "--json"]).check("daemon.unseen");
     assert_eq!((&unseen["result"], &unseen["code"]), (&"warning".into(), &"daemon.processes-unknown".into()));
     let said = on(&["launch", "--once", "--json"]).ends_with(0).json();
     let told = said["diagnostics"].as_array().unwrap().iter();

@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use integration_tests::testkit::{Running, Signal, send_signal};
+
 use super::bench::{copy, unmount};
 use super::strace::{self, Call};
 use super::subject::{Disk, Place, Prepared};
+use crate::Fallible;
 use crate::fixture::{self, MESH};
-use crate::process::{Running, run};
-use crate::{Fallible, guard};
+use crate::guard::{self, run, start};
 
 /// Large enough for a journal, small enough for a copy in milliseconds.
 const fn size_of(kind: Disk) -> u64 {
@@ -138,14 +140,14 @@ impl Rig {
         if let Some(killed) = killed {
             let kill = format!("{}:signal=SIGKILL:when={}", killed.name, killed.n);
             let mut run = strace::injecting_into(&prepared.operation(&mounted.home), &[kill], &log);
-            Running::start(&mut run)?.wait(super::PATIENCE)?;
+            start(&mut run)?.wait(super::PATIENCE)?;
         }
         let never = "rename:signal=SIGSTOP:when=65535".to_owned();
         let stop =
             call.as_ref().map_or(never, |call| format!("{}:signal=SIGSTOP:when={}", call.name, call.n));
         let faults: Vec<String> = std::iter::once(stop).chain(faults.iter().cloned()).collect();
         let mut running =
-            Running::start(&mut strace::injecting_into(&prepared.operation(&mounted.home), &faults, &log))?;
+            start(&mut strace::injecting_into(&prepared.operation(&mounted.home), &faults, &log))?;
         wait_for_stop(&mut running, &log)?;
         let copies = self.copies(&disks, &format!("{name}-bare")).and_then(|bare| {
             mounted.points.iter().try_for_each(|point| commit_journal(point))?;
@@ -157,7 +159,7 @@ impl Rig {
         let (bare, committed) = copies?;
         // A run that ended before the chosen call has reported an outcome, and that outcome must be
         // on the disk.
-        let reported = ended.code().is_some().then_some(&ended);
+        let reported = ended.code.is_some().then_some(&ended);
         for choice in 0..1_usize << disks.len() {
             let pick = |n: usize| if choice >> n & 1 == 1 { &committed[n] } else { &bare[n] };
             let picked: Vec<_> = (0..disks.len()).map(|n| pick(n).clone()).collect();
@@ -218,8 +220,8 @@ fn wait_for_stop(running: &mut Running, log: &Path) -> Fallible<()> {
 fn end_traced(strace: u32) {
     let children =
         std::fs::read_to_string(format!("/proc/{strace}/task/{strace}/children")).unwrap_or_default();
-    for child in children.split_whitespace() {
-        guard::kill(child);
+    for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
+        send_signal(child, Signal::KILL);
     }
 }
 
@@ -276,7 +278,7 @@ fn mount(disks: &[PathBuf], kind: Disk, point: &Path, new: bool) -> Fallible<Mou
 fn quietly(command: &mut Command) -> Fallible<()> {
     command.stdin(Stdio::null());
     let finished = run(command, super::PATIENCE)?;
-    match finished.code() {
+    match finished.code {
         Some(0) => Ok(()),
         _ => Err(format!(
             "{} ended with {}: {}",

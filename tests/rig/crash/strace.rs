@@ -144,9 +144,8 @@ pub(crate) fn injecting_into(command: &Command, faults: &[String], log: &Path) -
 /// order.
 pub(crate) fn calls(command: &Command, faults: &[String], home: &Path, log: &Path) -> Fallible<Vec<Call>> {
     let trace: Vec<String> = MUTATING.iter().chain(&LOOKING).map(|call| format!("?{call}")).collect();
-    let finished =
-        crate::process::run(&mut tracing(command, log, &trace.join(","), faults), super::PATIENCE)?;
-    if finished.code() != Some(0) {
+    let finished = crate::guard::run(&mut tracing(command, log, &trace.join(","), faults), super::PATIENCE)?;
+    if finished.code != Some(0) {
         return Err(format!("a run with {faults:?} ended with {}:\n{}", finished.status, finished.stderr));
     }
     let text = std::fs::read(log).map_err(|e| format!("cannot read {}: {e}", log.display()))?;

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use integration_tests::testkit::Ran;
 use serde_json::{Value, json};
 
+use crate::Fallible;
 use crate::fixture::{self, APP, MESH, STATE, plant, plant_new};
-use crate::process::{Finished, Running, run};
+use crate::guard::{self, run, start};
 use crate::tree::{Kind, Tree, hash};
-use crate::{Fallible, guard};
 
 /// The operations that change a home without a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -348,7 +349,7 @@ impl Prepared {
         this.change_key()?;
         if subject.op == Op::Undo {
             let finished = run(&mut this.command(template, &["migrate"]), super::PATIENCE)?;
-            if finished.code() != Some(0) {
+            if finished.code != Some(0) {
                 return Err(format!(
                     "migrate, before an undo, ended with {}:\n{}",
                     finished.status, finished.stderr
@@ -408,7 +409,7 @@ impl Prepared {
     /// takes it as the goal of every run.
     pub(crate) fn learn(&mut self, home: &Path) -> Fallible<()> {
         let finished = run(&mut self.operation(home), super::PATIENCE)?;
-        if finished.code() != Some(0) {
+        if finished.code != Some(0) {
             return Err(format!("the undisturbed run ended with {}:\n{}", finished.status, finished.stderr));
         }
         self.holds(home)?;
@@ -426,14 +427,14 @@ impl Prepared {
     /// the program too.
     pub(crate) fn withstands_a_racer(&self, home: &Path, moment: Duration) -> Fallible<()> {
         let slowly = ["rename", "renameat2", "linkat"].map(|call| format!("{call}:delay_enter=2000:when=1+"));
-        let running = Running::start(&mut super::strace::injecting(&self.operation(home), &slowly))?;
+        let running = start(&mut super::strace::injecting(&self.operation(home), &slowly))?;
         std::thread::sleep(moment);
         let theirs = b"made by somebody else";
         let created = |file: &&Tracked| plant_new(&home.join(&file.destination), theirs);
         let created: Vec<&Tracked> = self.tracked.iter().filter(created).collect();
         let ended = running.wait(super::PATIENCE)?;
         for run in [ended, run(&mut self.operation(home), super::PATIENCE)?] {
-            if run.stderr.contains("panicked at") || run.code().is_none_or(|code| code > 8) {
+            if run.stderr.contains("panicked at") || run.code.is_none_or(|code| code > 8) {
                 return Err(format!("it ended with {}:\n{}", run.status, run.stderr));
             }
             for file in &self.tracked {
@@ -534,18 +535,18 @@ impl Prepared {
 
     /// Checks the home after a disturbed run. Then runs the operation undisturbed, which must
     /// finish the work, and once more, which must change nothing.
-    pub(crate) fn recovers(&self, home: &Path, disturbed: Option<&Finished>) -> Fallible<()> {
+    pub(crate) fn recovers(&self, home: &Path, disturbed: Option<&Ran>) -> Fallible<()> {
         self.holds(home).map_err(|why| format!("after the disturbed run: {why}"))?;
         if let Some(run) = disturbed {
-            if run.stderr.contains("panicked at") || run.code() == Some(101) {
+            if run.stderr.contains("panicked at") || run.code == Some(101) {
                 return Err(format!("it panicked:\n{}", run.stderr));
             }
-            if run.code() == Some(0) {
+            if run.code == Some(0) {
                 self.done(home, false).map_err(|why| format!("it reported success, but {why}"))?;
             }
         }
         let finished = run(&mut self.operation(home), super::PATIENCE)?;
-        if finished.code() != Some(0) {
+        if finished.code != Some(0) {
             return Err(format!(
                 "the next, undisturbed run ended with {}:\n{}",
                 finished.status,
@@ -556,7 +557,7 @@ impl Prepared {
         let before = Tree::of(home)?;
         let finished = run(&mut self.operation(home), super::PATIENCE)?;
         let touched = before.touched(&Tree::of(home)?);
-        if finished.code() != Some(0) || !touched.is_empty() {
+        if finished.code != Some(0) || !touched.is_empty() {
             return Err(format!("the run after that ended with {} and touched {touched:?}", finished.status));
         }
         Ok(())

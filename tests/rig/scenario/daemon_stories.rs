@@ -6,45 +6,44 @@
 
 use std::path::Path;
 
+use integration_tests::testkit::{Signal, is_root, send_signal};
 use serde_json::{Value, json};
 
 use super::Scenario;
 use super::stage::{Asked, Stage, Stop};
 use super::stories::Played;
 use crate::fixture::{self, APP, MESH};
-use crate::process;
 
 pub(super) const ALL: [Scenario; 11] = [
     Scenario {
         name: "busy-daemon",
-        story: "A daemon runs on the daemon's home and hangs: it takes connections and answers nothing. It \
-            is not taken for \
-                absent, nothing is started beside it, and it is named. When it wakes up, it is used.",
+        story: "A daemon runs on the daemon's home and hangs: it takes connections and answers \
+            nothing. It is not taken for absent, nothing is started beside it, and it is named. When \
+            it wakes up, it is used.",
         play: busy_daemon,
     },
     Scenario {
         name: "foreign-key",
-        story: "Where the app's daemon should listen, one with another key does. It is refused, with both \
-            keys.",
+        story: "Where the app's daemon should listen, one with another key does. It is refused, with \
+            both keys.",
         play: foreign_key,
     },
     Scenario {
         name: "another-users-daemon",
-        story: "A daemon of another user listens where the app's daemon should. It is refused before it is \
-            asked anything.",
+        story: "A daemon of another user listens where the app's daemon should. It is refused before \
+            it is asked anything.",
         play: another_users_daemon,
     },
     Scenario {
         name: "socket-removed",
-        story: "Somebody removed the socket of a running daemon, which goes on writing its home unseen. It \
-            is found by its \
-                environment, named, and ended only on request.",
+        story: "Somebody removed the socket of a running daemon, which goes on writing its home \
+            unseen. It is found by its environment, named, and ended only on request.",
         play: socket_removed,
     },
     Scenario {
         name: "daemon-dies",
-        story: "The daemon that the app started crashes. The app ends, and says how the daemon ended and \
-            what it last said.",
+        story: "The daemon that the app started crashes. The app ends, and says how the daemon ended \
+            and what it last said.",
         play: daemon_dies,
     },
     Scenario {
@@ -59,29 +58,26 @@ pub(super) const ALL: [Scenario; 11] = [
     },
     Scenario {
         name: "left-behind",
-        story: "The app is killed, and its daemon stays behind. The next start finds it by its socket and \
-            key, and adopts it.",
+        story: "The app is killed, and its daemon stays behind. The next start finds it by its socket \
+            and key, and adopts it.",
         play: left_behind,
     },
     Scenario {
         name: "broken-programs",
         story: "The programs that come first are no daemons: one is missing, one ends at once. Each is \
-            named with the reason, none is \
-                left running, and the next one is taken.",
+            named with the reason, none is left running, and the next one is taken.",
         play: broken_programs,
     },
     Scenario {
         name: "newer-daemon-config",
-        story: "The daemon's config was written by a newer daemon, and this one refuses it. The start fails \
-            in words of its own, and \
-                the config is left as it is.",
+        story: "The daemon's config was written by a newer daemon, and this one refuses it. The start \
+            fails in words of its own, and the config is left as it is.",
         play: newer_daemon_config,
     },
     Scenario {
         name: "relapse",
-        story: "The config was healthy, and a daemon of the older version writes over it again. The repair \
-            says so, and names \
-                who did it while that still runs.",
+        story: "The config was healthy, and a daemon of the older version writes over it again. The \
+            repair says so, and names who did it while that still runs.",
         play: relapse,
     },
 ];
@@ -118,7 +114,7 @@ fn busy_daemon(stage: &mut Stage<'_>) -> Played {
     on_linux()?;
     fixture::healthy_config(&stage.home)?;
     let daemon = stage.daemon(MESH)?;
-    process::signal(daemon.pid(), process::STOP);
+    send_signal(daemon.pid(), Signal::STOP);
     stage.begin()?;
     let (launch, report) = stage.mesh_json(&["launch"])?;
     stage.ends("the daemon is busy", &launch, 5);
@@ -131,7 +127,7 @@ fn busy_daemon(stage: &mut Stage<'_>) -> Played {
     only(stage, "nothing was started beside it", &[daemon.pid()]);
     let networks = report["data"]["config"]["networks"].as_array().map_or(0, Vec::len);
     stage.same("the app has its config all the same: saved networks", &1, &networks);
-    process::signal(daemon.pid(), process::CONTINUE);
+    send_signal(daemon.pid(), Signal::CONT);
     let (launch, report) = stage.mesh_json(&["launch"])?;
     stage.ends("awake again, it is used", &launch, 0);
     stage.same("by its process id", &json!(daemon.pid()), &report["data"]["daemon"]["pid"]);
@@ -172,7 +168,7 @@ fn foreign_key(stage: &mut Stage<'_>) -> Played {
 
 fn another_users_daemon(stage: &mut Stage<'_>) -> Played {
     on_linux()?;
-    if !process::is_root() {
+    if !is_root() {
         return Err(Stop::Skipped("needs root, to be two users".to_owned()));
     }
     fixture::healthy_config(&stage.home)?;
@@ -222,7 +218,7 @@ fn daemon_dies(stage: &mut Stage<'_>) -> Played {
     let [daemon] = stage.serving(MESH)[..] else {
         return Err(Stop::Failed("no single daemon runs".to_owned()));
     };
-    process::signal(daemon, process::KILL);
+    send_signal(daemon, Signal::KILL);
     let ended = stage.await_end(app)?;
     stage.ends("the app ends", &ended, 5);
     let said = ended.stderr.replace('\n', " ");
@@ -246,13 +242,11 @@ fn daemon_dies(stage: &mut Stage<'_>) -> Played {
 fn told_to_end(stage: &mut Stage<'_>) -> Played {
     on_linux()?;
     fixture::healthy_config(&stage.home)?;
-    for (name, signal) in
-        [("SIGINT", process::INTERRUPT), ("SIGTERM", process::TERMINATE), ("SIGHUP", process::HANG_UP)]
-    {
+    for (name, signal) in [("SIGINT", Signal::INT), ("SIGTERM", Signal::TERM), ("SIGHUP", Signal::HUP)] {
         stage.part(name);
         let app = stage.app_that_is_up(&[])?;
         let daemons = stage.serving(MESH);
-        process::signal(app.pid(), signal);
+        send_signal(app.pid(), signal);
         let ended = stage.await_end(app)?;
         stage.ends("the app ends well", &ended, 0);
         let left: Vec<u32> = daemons
@@ -285,7 +279,7 @@ fn two_at_once(stage: &mut Stage<'_>) -> Played {
     stage.check("both have the same one", pids.len() == 2 && pids[0] == pids[1], format!("process {pids:?}"));
     let expected: Vec<u32> = pids.first().and_then(|pid| u32::try_from(*pid).ok()).into_iter().collect();
     only(stage, "and there is no other", &expected);
-    expected.into_iter().for_each(|pid| process::signal(pid, process::TERMINATE));
+    expected.into_iter().for_each(|pid| send_signal(pid, Signal::TERM));
     Ok(())
 }
 
@@ -295,7 +289,7 @@ fn left_behind(stage: &mut Stage<'_>) -> Played {
     let app = stage.app_that_is_up(&[])?;
     let known = stage.device_id(&app)?;
     let daemons = stage.serving(MESH);
-    process::signal(app.pid(), process::KILL);
+    send_signal(app.pid(), Signal::KILL);
     stage.await_end(app)?;
     stage.begin()?;
     let (launch, report) = stage.mesh_json(&["launch"])?;
@@ -309,7 +303,7 @@ fn left_behind(stage: &mut Stage<'_>) -> Played {
     stage.same("the one that was left behind", &json!(daemons.first()), &daemon["pid"]);
     stage.same("with the same key", &known.as_str(), &daemon["device_id"].as_str().unwrap_or_default());
     only(stage, "nothing was started beside it, and it is left running", &daemons);
-    daemons.into_iter().for_each(|pid| process::signal(pid, process::TERMINATE));
+    daemons.into_iter().for_each(|pid| send_signal(pid, Signal::TERM));
     Ok(())
 }
 

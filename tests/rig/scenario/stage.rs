@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use integration_tests::testkit::{Ran, Running, ask, is_silent, processes, wait_for};
 use serde_json::{Value, json};
 
 use super::Tools;
+use crate::Fallible;
 use crate::fixture::{self, APP, MESH, SECRETS};
-use crate::guard::Dir;
-use crate::process::{Finished, Running, run};
+use crate::guard::{self, Dir, run, start};
 use crate::tree::Tree;
-use crate::{Fallible, control, guard};
 
 /// Far longer than any command of a scenario takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -169,14 +169,14 @@ impl<'t> Stage<'t> {
     }
 
     /// Runs the program to its end and shows its output.
-    pub(crate) fn mesh(&mut self, args: &[&str]) -> Fallible<Finished> {
+    pub(crate) fn mesh(&mut self, args: &[&str]) -> Fallible<Ran> {
         let finished = run(&mut self.mesh_command(args), PATIENCE)?;
         self.ran_saying(&format!("myownllm-mesh --home ~ {}", args.join(" ")), &finished, true);
         Ok(finished)
     }
 
     /// Runs the program and returns its JSON document.
-    pub(crate) fn mesh_json(&mut self, args: &[&str]) -> Fallible<(Finished, Value)> {
+    pub(crate) fn mesh_json(&mut self, args: &[&str]) -> Fallible<(Ran, Value)> {
         let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
         let finished = run(&mut self.mesh_command(&args), PATIENCE)?;
         self.ran(&format!("myownllm-mesh --home ~ {}", args.join(" ")), &finished);
@@ -189,9 +189,9 @@ impl<'t> Stage<'t> {
     pub(crate) fn app(&mut self, args: &[&str]) -> Fallible<App> {
         let started = Instant::now();
         let args: Vec<&str> = std::iter::once("launch").chain(args.iter().copied()).collect();
-        let mut running = Running::start(&mut self.mesh_command(&args))?;
+        let mut running = start(&mut self.mesh_command(&args))?;
         let socket = self.path(&format!("{MESH}/daemon.sock"));
-        let status = control::wait_for(&socket, Duration::from_secs(20), || running.is_running());
+        let status = wait_for(&socket, Duration::from_secs(20), || running.is_running());
         let shown = format!("myownllm-mesh --home ~ {}", args.join(" "));
         match status {
             Ok(_) => {
@@ -224,11 +224,11 @@ impl<'t> Stage<'t> {
         // Windows has no signal that asks a program to end: the app is killed there.
         let how = if cfg!(windows) { "kill of" } else { "SIGTERM to" };
         self.ran(&format!("({how} {shown})"), &finished);
-        let alone = control::is_silent(&socket);
-        let ended_well = finished.code() == Some(0) || cfg!(windows);
+        let alone = is_silent(&socket);
+        let ended_well = finished.code == Some(0) || cfg!(windows);
         self.check("ending the app ends its daemon with it", ended_well && alone, {
             let code =
-                finished.code().map_or_else(|| finished.status.to_string(), |code| format!("exit {code}"));
+                finished.code.map_or_else(|| finished.status.to_string(), |code| format!("exit {code}"));
             format!("{code}, and {} answers on its socket", if alone { "nobody" } else { "somebody still" })
         });
         Ok(())
@@ -248,14 +248,14 @@ impl<'t> Stage<'t> {
     }
 
     /// Waits for the end of an app that the story ends by other means.
-    pub(crate) fn await_end(&mut self, app: App) -> Fallible<Finished> {
+    pub(crate) fn await_end(&mut self, app: App) -> Fallible<Ran> {
         let finished = app.running.wait(PATIENCE)?;
         self.ran(&format!("({})", app.shown), &finished);
         Ok(finished)
     }
 
     /// Runs a command to its end.
-    pub(crate) fn run(&mut self, shown: &str, command: &mut Command) -> Fallible<Finished> {
+    pub(crate) fn run(&mut self, shown: &str, command: &mut Command) -> Fallible<Ran> {
         let finished = run(command, PATIENCE)?;
         self.ran(shown, &finished);
         Ok(finished)
@@ -264,7 +264,7 @@ impl<'t> Stage<'t> {
     /// Runs the program several times in parallel and returns the JSON documents.
     pub(crate) fn at_once(&mut self, args: &[&str], times: usize) -> Fallible<Vec<Value>> {
         let running: Vec<Running> =
-            (0..times).map(|_| Running::start(&mut self.mesh_command(args))).collect::<Fallible<_>>()?;
+            (0..times).map(|_| start(&mut self.mesh_command(args))).collect::<Fallible<_>>()?;
         running
             .into_iter()
             .map(|one| {
@@ -278,20 +278,14 @@ impl<'t> Stage<'t> {
     /// Returns the process behind the one pipe of all daemons.
     #[cfg(windows)]
     pub(crate) fn serving(&self, _home: &str) -> Vec<u32> {
-        control::server().into_iter().collect()
+        integration_tests::testkit::server().into_iter().collect()
     }
 
     /// Returns the processes that serve this daemon home. Works only on Linux.
     #[cfg(not(windows))]
     pub(crate) fn serving(&self, home: &str) -> Vec<u32> {
         let wanted = [b"MYOWNMESH_HOME=", self.path(home).as_os_str().as_encoded_bytes()].concat();
-        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
-        let serves = |pid: &u32| {
-            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|entry| entry == wanted)
-        };
-        pids.filter(serves).collect()
+        processes(|environment| environment.contains(&&*wanted))
     }
 
     /// Starts a daemon on a home of the story. Returns when the daemon answers.
@@ -333,8 +327,8 @@ impl<'t> Stage<'t> {
 
     fn start_daemon(&mut self, home: &str, socket: &Path, command: &mut Command) -> Fallible<Daemon> {
         let started = Instant::now();
-        let mut running = Running::start(command)?;
-        control::wait_for(socket, Duration::from_secs(10), || running.is_running()).map_err(|e| {
+        let mut running = start(command)?;
+        wait_for(socket, Duration::from_secs(10), || running.is_running()).map_err(|e| {
             format!("the daemon on ~/{home} does not answer: {e}\n{}", running.errors_so_far())
         })?;
         let name = self.tools.daemon.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -345,14 +339,14 @@ impl<'t> Stage<'t> {
     }
 
     /// Records a program that has ended, with its stderr if it failed.
-    pub(crate) fn ran(&mut self, command: &str, finished: &Finished) {
+    pub(crate) fn ran(&mut self, command: &str, finished: &Ran) {
         self.ran_saying(command, finished, false);
     }
 
-    fn ran_saying(&mut self, command: &str, finished: &Finished, output: bool) {
+    fn ran_saying(&mut self, command: &str, finished: &Ran, output: bool) {
         let outcome =
-            finished.code().map_or_else(|| finished.status.to_string(), |code| format!("exit {code}"));
-        let errors = if finished.code() == Some(0) && !output { "" } else { finished.stderr.trim_end() };
+            finished.code.map_or_else(|| finished.status.to_string(), |code| format!("exit {code}"));
+        let errors = if finished.code == Some(0) && !output { "" } else { finished.stderr.trim_end() };
         let said = if output { finished.stdout.trim_end() } else { "" };
         let said = said.lines().chain(errors.lines());
         let said = said.map(|line| line.replace(&*self.home.to_string_lossy(), "~")).collect();
@@ -379,7 +373,7 @@ impl<'t> Stage<'t> {
 
     /// Asks a daemon for its Device ID.
     pub(crate) fn device_id(&mut self, who: &impl Asked) -> Fallible<String> {
-        let shown = control::ask(who.socket(), "identity_show", Value::Null)?;
+        let shown = ask(who.socket(), "identity_show", Value::Null)?;
         shown["device_id"]
             .as_str()
             .map(str::to_owned)
@@ -391,7 +385,7 @@ impl<'t> Stage<'t> {
     pub(crate) fn joined(&self, who: &impl Asked, expected: &[&str]) -> Fallible<Vec<String>> {
         let started = Instant::now();
         loop {
-            let status = control::ask(who.socket(), "status", Value::Null)?;
+            let status = ask(who.socket(), "status", Value::Null)?;
             let joined = status["joined_networks"].as_array().into_iter().flatten();
             let mut joined: Vec<_> = joined.filter_map(|id| id.as_str().map(str::to_owned)).collect();
             joined.sort();
@@ -423,9 +417,9 @@ impl<'t> Stage<'t> {
     }
 
     /// Checks the exit code of a command.
-    pub(crate) fn ends(&mut self, what: &str, run: &Finished, code: i32) {
-        let seen = run.code().map_or_else(|| run.status.to_string(), |code| format!("exit {code}"));
-        let good = run.code() == Some(code);
+    pub(crate) fn ends(&mut self, what: &str, run: &Ran, code: i32) {
+        let seen = run.code.map_or_else(|| run.status.to_string(), |code| format!("exit {code}"));
+        let good = run.code == Some(code);
         let expected = (!good).then(|| format!("exit {code}"));
         self.record.events.push(Event::Checked { what: what.to_owned(), good, expected, seen });
     }
@@ -492,7 +486,7 @@ impl<'t> Stage<'t> {
         };
         self.check(
             "one more start changes nothing at all",
-            touched.is_empty() && again.code() == Some(0),
+            touched.is_empty() && again.code == Some(0),
             seen,
         );
         Ok(())
@@ -542,7 +536,7 @@ pub(crate) trait Asked {
     fn socket(&self) -> &Path;
 
     fn ask(&self, op: &str, fields: Value) -> Fallible<Value> {
-        control::ask(self.socket(), op, fields)
+        ask(self.socket(), op, fields)
     }
 
     /// Sends the request that the app sent on *Save & activate*.

@@ -9,78 +9,69 @@ use serde_json::{Value, json};
 use super::Scenario;
 use super::stage::{App, Asked, DAEMON_KEYS, Stage, Stop};
 use crate::fixture::{self, APP, MESH, NETWORKS, SHARED, STATE};
-use crate::{crash::strace, process, tree};
+use crate::{crash::strace, guard, tree};
 
 pub(crate) const ALL: [Scenario; 10] = [
     Scenario {
         name: "the-bug",
-        story: "As it was before: app and daemon share one directory. The user saves one network, the daemon \
-            writes its own \
-                config over the app's, and every setting of the app is gone.",
+        story: "As it was before: app and daemon share one directory. The user saves one network, the \
+            daemon writes its own config over the app's, and every setting of the app is gone.",
         play: the_bug,
     },
     Scenario {
         name: "fresh-install",
-        story: "A new user: nothing is there. The daemon gets a home of its own, with a new key in it, and \
-            the app a \
-                config of its own.",
+        story: "A new user: nothing is there. The daemon gets a home of its own, with a new key in it, \
+            and the app a config of its own.",
         play: fresh_install,
     },
     Scenario {
         name: "upgrade",
-        story: "A user of an older version: key, approved peers and signed network states lie in the app's \
-            directory. They move to \
-                the daemon's own home, and to every paired peer the device is the one it was.",
+        story: "A user of an older version: key, approved peers and signed network states lie in the \
+            app's directory. They move to the daemon's own home, and to every paired peer the device \
+            is the one it was.",
         play: upgrade,
     },
     Scenario {
         name: "upgrade-after-the-bug",
-        story: "The bug has struck: the app's config is in the daemon's shape, settings gone. The networks \
-            are recovered from it, \
-                what is the daemon's goes to the daemon, and the settings come back from the last good copy \
-                if there is one.",
+        story: "The bug has struck: the app's config is in the daemon's shape, settings gone. The \
+            networks are recovered from it, what is the daemon's goes to the daemon, and the settings \
+            come back from the last good copy if there is one.",
         play: upgrade_after_the_bug,
     },
     Scenario {
         name: "save-and-activate",
-        story: "The click that used to destroy the config: with the daemon running, a network is added and \
-            activated. Now each \
-                program writes its own file.",
+        story: "The click that used to destroy the config: with the daemon running, a network is added \
+            and activated. Now each program writes its own file.",
         play: save_and_activate,
     },
     Scenario {
         name: "switch-networks",
-        story: "Two saved networks, and the user switches between them and off: the app's config and what \
-            the daemon has \
-                joined stay in step.",
+        story: "Two saved networks, and the user switches between them and off: the app's config and \
+            what the daemon has joined stay in step.",
         play: switch_networks,
     },
     Scenario {
         name: "shared-daemon",
-        story: "Another program already runs a daemon at ~/.myownmesh. The app uses that one, starts none \
-            of its own, and leaves \
-                the other program's networks alone.",
+        story: "Another program already runs a daemon at ~/.myownmesh. The app uses that one, starts \
+            none of its own, and leaves the other program's networks alone.",
         play: shared_daemon,
     },
     Scenario {
         name: "downgrade",
-        story: "Back to the older version and forward again: the move is undone, the old layout works as it \
-            did, and the next \
-                upgrade moves everything once more. One Device ID throughout.",
+        story: "Back to the older version and forward again: the move is undone, the old layout works \
+            as it did, and the next upgrade moves everything once more. One Device ID throughout.",
         play: downgrade,
     },
     Scenario {
         name: "interrupted",
-        story: "The migration is killed right in the middle, with half of the files moved. Nothing is lost, \
-            and the next start \
-                ends what was begun.",
+        story: "The migration is killed right in the middle, with half of the files moved. Nothing is \
+            lost, and the next start ends what was begun.",
         play: interrupted,
     },
     Scenario {
         name: "legacy-daemon-running",
-        story: "A daemon of the older version still runs in the app's directory and would go on writing \
-            there. Nothing is moved under \
-                it; the program says who it is and how to go on.",
+        story: "A daemon of the older version still runs in the app's directory and would go on \
+            writing there. Nothing is moved under it; the program says who it is and how to go on.",
         play: legacy_daemon_running,
     },
 ];
@@ -300,7 +291,7 @@ fn after_the_bug(stage: &mut Stage<'_>, version: &str, copy: bool, drawn: bool) 
     let all = NETWORKS.iter().all(|network| recovered.iter().any(|found| found == network));
     stage.check(
         "the report names the networks that it recovers",
-        dry.code() == Some(0) && all,
+        dry.code == Some(0) && all,
         recovered.join(", "),
     );
     if copy {
@@ -405,7 +396,7 @@ fn switch_networks(stage: &mut Stage<'_>) -> Played {
         let used = stage.mesh(&args)?;
         let joined = stage.joined(&app, active.as_slice())?;
         let config = saved(&stage.config()?).1;
-        let good = used.code() == Some(0)
+        let good = used.code == Some(0)
             && joined.iter().map(String::as_str).eq(active)
             && config.as_deref() == active;
         let what = active.map_or_else(
@@ -541,14 +532,14 @@ fn kill_in_the_middle(stage: &mut Stage<'_>, state: &[(String, Vec<u8>)]) -> Pla
             &stage.mesh_command(&["migrate"]),
             &[format!("{call}:signal=SIGKILL:when={middle}")],
         );
-        let killed = process::run(&mut command, patience)?;
+        let killed = guard::run(&mut command, patience)?;
         stage.ran(
             &format!("myownllm-mesh --home ~ migrate   (SIGKILL at its {middle}th {call}, by strace)"),
             &killed,
         );
         return Ok(());
     }
-    let mut child = process::Running::start(&mut stage.mesh_command(&["migrate"]))?;
+    let mut child = guard::start(&mut stage.mesh_command(&["migrate"]))?;
     let roster = format!("{MESH}/mesh/rosters/home-mesh.json");
     while !stage.is_there(&roster) && child.is_running() {}
     child.kill();

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::process::{Signal, send_signal};
 use crate::standin::Version;
 
 /// The settings with which a stand-in starts.
@@ -164,12 +165,18 @@ impl StandIn {
         }
     }
 
+    /// Reaps the daemon in a thread, and returns its process id. A daemon that the program ends
+    /// would otherwise stay a zombie child of the test, and the program would wait for it.
+    pub fn reaped_elsewhere(mut self) -> u32 {
+        let pid = self.pid();
+        std::thread::spawn(move || self.wait(Duration::from_secs(60)));
+        pid
+    }
+
     /// Sends SIGTERM and waits for the end of the process.
     pub fn terminate(&mut self) -> Option<std::process::ExitStatus> {
-        #[cfg(unix)]
-        {
-            let pid = rustix::process::Pid::from_child(&self.child);
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        if cfg!(unix) {
+            send_signal(self.pid(), Signal::TERM);
         }
         self.wait(Duration::from_secs(5))
     }

@@ -8,13 +8,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::Fallible;
+use super::process::Fallible;
 
-/// Far larger than any answer to a request of xtask.
+/// Far larger than any answer to a request of a test.
 const LONGEST_ANSWER: u64 = 4 << 20;
 
-/// Sends `op` to the daemon at `socket` and returns the `data` of the answer, or its error.
-pub(crate) fn ask(socket: &Path, op: &str, fields: Value) -> Fallible<Value> {
+/// Sends `op` to the daemon at `socket` and returns the `data` of the answer.
+///
+/// # Errors
+///
+/// Fails with the error of the answer, or without an answer.
+pub fn ask(socket: &Path, op: &str, fields: Value) -> Fallible<Value> {
     let mut request = json!({ "op": op });
     if let (Value::Object(request), Value::Object(fields)) = (&mut request, fields) {
         request.extend(fields);
@@ -33,11 +37,11 @@ pub(crate) fn ask(socket: &Path, op: &str, fields: Value) -> Fallible<Value> {
 }
 
 /// Waits until a daemon answers `status` at `socket`, while `alive` returns true.
-pub(crate) fn wait_for(
-    socket: &Path,
-    patience: Duration,
-    mut alive: impl FnMut() -> bool,
-) -> Fallible<Value> {
+///
+/// # Errors
+///
+/// Fails without an answer.
+pub fn wait_for(socket: &Path, patience: Duration, mut alive: impl FnMut() -> bool) -> Fallible<Value> {
     let started = Instant::now();
     loop {
         match ask(socket, "status", Value::Null) {
@@ -50,7 +54,7 @@ pub(crate) fn wait_for(
 
 /// Returns true if no daemon answers. Waits for that on Windows, which ends the daemon of an ended
 /// program a moment later.
-pub(crate) fn is_silent(socket: &Path) -> bool {
+pub fn is_silent(socket: &Path) -> bool {
     let started = Instant::now();
     loop {
         let is_silent = ask(socket, "status", Value::Null).is_err();
@@ -88,7 +92,7 @@ fn connect(_: &Path) -> std::io::Result<std::fs::File> {
 
 /// Returns the process that listens at the pipe.
 #[cfg(windows)]
-pub(crate) fn server() -> Option<u32> {
+pub fn server() -> Option<u32> {
     use interprocess::local_socket::{
         ConnectOptions, GenericNamespaced, Stream, ToNsName as _, traits::StreamCommon as _,
     };

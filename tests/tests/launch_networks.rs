@@ -1,0 +1,383 @@
+//! The networks of the app and of its daemon: what a launch and a change of the active network request,
+//! and what is left if one of the two programs dies in between.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+
+use integration_tests::standin::Version;
+use integration_tests::testkit::{
+    APP, CONFIG, DAEMON_CONFIG, Home, MESH, Signal, ask, eventually, follow, hold_lock, run, send_signal,
+    started,
+};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+#[test]
+fn each_step_costs_the_requests_that_it_needs_over_one_connection() {
+    let home = Home::settled();
+    home.run(&["network", "use", "--none"]).ends_with(0);
+    let daemon = home.app("");
+    // Attaching to a daemon that needs no change costs one round trip.
+    home.launch_once().ends_with(0);
+    assert_eq!(home.requests(), (vec!["status".to_owned()], 1));
+    // Joining, switching and leaving need the daemon's config and the changes.
+    let steps: [(&[&str], &[&str]); 4] = [
+        (&["network", "add", "first-net", "--activate"], &["status", "config_show", "network_add"]),
+        (
+            &["network", "add", "second-net", "--activate"],
+            &["status", "config_show", "network_add", "network_remove"],
+        ),
+        (&["network", "use", "first-net"], &["status", "config_show", "network_add", "network_remove"]),
+        (&["network", "use", "--none"], &["status", "config_show", "network_remove"]),
+    ];
+    for (args, ops) in steps {
+        home.run(args).ends_with(0);
+        assert_eq!(home.requests(), (ops.iter().map(|op| (*op).to_owned()).collect(), 1), "{args:?}");
+    }
+    drop(daemon);
+    eventually("nobody answers", || {
+        home.serving().into_iter().for_each(|pid| send_signal(pid, Signal::KILL));
+        home.serving().is_empty()
+    });
+    // On a start, the request that finds the daemon ready is the first one of the conversation.
+    home.launch_once().ends_with(0);
+    assert_eq!(home.requests(), (vec!["status".to_owned()], 1));
+}
+
+/// The message names the network that cannot be sent to the daemon, and the hint shows that
+/// network.
+#[test]
+fn an_active_network_that_no_daemon_would_understand_is_named() {
+    let home = Home::with_networks();
+    home.edit(CONFIG, |changed| {
+        let active = changed["cloud_mesh"]["active_network_id"].clone();
+        let networks = changed["cloud_mesh"]["networks"].as_array_mut().unwrap();
+        let network = networks.iter_mut().find(|network| network["id"] == active).unwrap();
+        network["turn_servers"] = json!({ "url": "turn:t" });
+    });
+    let said = home.launch_once_json().ends_with(1).json();
+    let found =
+        said["diagnostics"].as_array().unwrap().iter().find(|one| one["severity"] == "error").unwrap();
+    assert_eq!(found["code"], "bridge.malformed", "{said:#}");
+    assert!(found["message"].as_str().unwrap().starts_with("the active network first-net: "), "{found}");
+    assert!(found["hint"].as_str().unwrap().ends_with(" network show first-net"), "{found}");
+    let doctor = home.run(&["doctor"]).ends_with(4).stdout;
+    assert!(doctor.contains("problem  networks.active"), "{doctor}");
+    home.run(&["config", "check"]).ends_with(1);
+}
+
+/// A failing step names the network and the daemon, in the JSON document as well.
+#[test]
+fn what_a_daemon_does_not_do_is_told_with_the_network_and_the_daemon() {
+    let home = Home::with_networks();
+    home.edit(CONFIG, |changed| {
+        for network in changed["cloud_mesh"]["networks"].as_array_mut().unwrap() {
+            if network["network_id"] == "second-net" {
+                network["label"] = "Second one".into();
+            }
+        }
+    });
+    let use_second = || home.run(&["network", "use", "second-net", "--json"]);
+    let found = |said: &Value| said["diagnostics"][0].clone();
+    let refused = home.daemon(MESH).mode("refuse-add:no").start().unwrap();
+    let said = use_second().ends_with(1).json();
+    let wanted =
+        format!("the app's daemon (process {}) did not join second-net (Second one): ", refused.pid());
+    assert!(found(&said)["message"].as_str().unwrap().starts_with(&wanted), "{said:#}");
+    assert_eq!(found(&said)["path"], home.own_socket().to_str().unwrap());
+    assert!(found(&said)["hint"].as_str().unwrap().ends_with(" network show second-net"), "{said:#}");
+    let daemon = &said["data"]["reconcile"]["daemon"];
+    assert_eq!((&daemon["role"], &daemon["pid"]), (&json!("own"), &json!(refused.pid())), "{daemon}");
+    drop(refused);
+    // A daemon that dies during the request.
+    let dying = home.daemon(MESH).mode("dies-unanswered:3").start().unwrap();
+    let said = use_second().ends_with(5).json();
+    assert!(
+        found(&said)["message"]
+            .to_string()
+            .contains(&format!("process {}) did not join second-net", dying.pid()))
+    );
+    assert!(found(&said)["hint"].as_str().unwrap().ends_with(" status"), "{said:#}");
+    drop(dying);
+    // A network that the daemon does not leave waits for the next launch.
+    let _stays = home.daemon(MESH).mode("refuse-remove:busy now").start().unwrap();
+    use_second().ends_with(0);
+    let said = home.run(&["network", "use", "first-net", "--json"]).ends_with(0).json();
+    assert_eq!(found(&said)["severity"], "warning", "{said:#}");
+    assert!(found(&said)["message"].to_string().contains("did not leave second-net"), "{said:#}");
+    assert!(found(&said)["hint"].as_str().unwrap().ends_with(" launch --once"), "{said:#}");
+}
+
+/// The printed command that undoes a change reaches the daemon as well.
+#[test]
+fn restored_config_brings_a_running_daemon_in_line() {
+    let home = Home::with_networks();
+    home.launch_once().ends_with(0);
+    let _daemon = home.daemon(MESH).start().unwrap();
+    let before = home.joined();
+    let removed = home.run(&["network", "remove", "first-net", "--json"]).ends_with(0).json();
+    assert_ne!(home.joined(), before);
+    follow(&removed["data"]["undo"]);
+    assert_eq!(home.joined(), before);
+}
+
+/// The daemon is healthy: it only refused one network.
+#[test]
+fn a_daemon_that_refuses_a_network_is_stayed_with() {
+    let home = Home::with_networks();
+    let app = home.app("refuse-add:the disk is full");
+    let [daemon] = home.serving()[..] else { panic!() };
+    // The message names the network, the daemon and the cause, and the hint says what to do.
+    let said = app.errors_so_far();
+    let program = format!("myownllm-mesh --home {}", home.path("").display());
+    for part in [
+        format!("error: the app's daemon (process {daemon}) did not join first-net: "),
+        "the disk is full".to_owned(),
+        "  at: ~/.myownllm/.myownmesh/daemon.sock".to_owned(),
+        format!("  hint: {} network show first-net", program.trim_end_matches('/')),
+    ] {
+        assert!(said.contains(&part), "{part}: {said}");
+    }
+    send_signal(app.id(), Signal::TERM);
+    app.ended().ends_with(1);
+    assert!(!home.serving().contains(&daemon));
+}
+
+/// Members that only one version knows, or that no version knows yet, are no failure.
+#[test]
+fn a_daemon_of_a_later_year_is_no_trouble() {
+    let home = Home::with_networks();
+    let _daemon = home.daemon(MESH).mode("says-more,wrong-version:9.9.9").start().unwrap();
+    let said = run(&mut home.launch("", &["--json"])).ends_with(0).json();
+    assert_eq!(said["data"]["daemon"]["version"], "9.9.9", "{said}");
+    assert_eq!(home.joined(), json!(["first-net"]));
+    home.run(&["network", "use", "second-net"]).ends_with(0);
+    assert_eq!(home.joined(), json!(["second-net"]));
+}
+
+/// If a daemon lacks an op, the launch uses other ops; if the op fails, the launch reports the
+/// daemon's message.
+#[rstest]
+#[case::lacking("no-update", 0, &["network_update", "network_remove", "network_add"])]
+#[case::failing("refuse-update:the disk is full", 1, &["network_update"])]
+fn a_daemon_that_lacks_an_op_is_told_from_one_that_fails_at_it(
+    #[case] mode: &str,
+    #[case] code: i32,
+    #[case] ops: &[&str],
+) {
+    let home = Home::with_networks();
+    home.launch_once().ends_with(0);
+    // The label of the active network differs from the daemon's.
+    home.edit(CONFIG, |config| {
+        let networks = config["cloud_mesh"]["networks"].as_array_mut().unwrap();
+        let network = networks.iter_mut().find(|network| network["network_id"] == "first-net").unwrap();
+        network["label"] = "Another".into();
+    });
+    home.requests();
+    let ran = run(&mut home.launch(mode, &["--once"])).ends_with(code);
+    assert_eq!(changes(&home), ops, "{ran:?}");
+    assert_eq!(ran.stderr.contains("the disk is full"), code == 1, "{ran:?}");
+}
+
+/// Returns the changes that were requested since the last look.
+fn changes(home: &Home) -> Vec<String> {
+    home.requests().0.into_iter().filter(|op| op.starts_with("network_")).collect()
+}
+
+/// The app or the daemon is killed during any request, before or after the answer. The next launch
+/// brings both configs in line.
+#[rstest]
+#[case::the_other_is_used("second-net", &["network", "use", "second-net"])]
+#[case::a_third_is_added("third-net", &["network", "add", "third-net", "--activate"])]
+#[case::none_is_used("", &["network", "use", "--none"])]
+fn whatever_is_killed_in_between_both_stores_agree_afterwards(
+    #[case] wanted: &str,
+    #[case] change: &[&str],
+    #[values(Version::V012, Version::V038)] version: Version,
+    #[values("kills-peer", "dies-unanswered", "dies-after")] fault: &str,
+) {
+    let launch = |home: &Home, args: &[&str]| {
+        let mut command = home.launch("", args);
+        command.env("STAND_IN_VERSION", version.name());
+        command
+    };
+    for number in 1..5 {
+        let home = Home::with_networks();
+        run(&mut launch(&home, &["--once"])).ends_with(0);
+        let daemon = home.daemon(MESH).version(version).mode(&format!("{fault}:{number}")).start().unwrap();
+        let ran = home.run(change);
+        drop(daemon);
+        assert!(home.serving().is_empty());
+        let label = format!("{number}: {ran:?}");
+        // The app's config was changed before the first request to the daemon.
+        let app = started(launch(&home, &[]));
+        let expected = if wanted.is_empty() { json!([]) } else { json!([wanted]) };
+        let answers = || ask(&home.own_socket(), "status", Value::Null);
+        eventually(&label, || answers().is_ok_and(|status| status["joined_networks"] == expected));
+        send_signal(app.id(), Signal::TERM);
+        app.ended().ends_with(0);
+        let store = home.json(DAEMON_CONFIG);
+        let kept = store["networks"].as_array().unwrap().iter().map(|network| &network["network_id"]);
+        assert_eq!(json!(kept.collect::<Vec<_>>()), expected, "{label}");
+        // No change is left to request.
+        home.requests();
+        run(&mut launch(&home, &["--once"])).ends_with(0);
+        assert!(changes(&home).is_empty(), "{label}");
+    }
+}
+
+/// The daemon dies while it writes its config. 0.1.2 writes in place, so the file is torn; 0.3.8
+/// leaves a temporary file beside it.
+#[rstest]
+fn a_daemon_that_is_killed_over_its_own_config_is_brought_in_line(
+    #[values(Version::V012, Version::V038)] version: Version,
+    #[values(0, 1, 40, 300)] bytes: usize,
+) {
+    let home = Home::with_networks();
+    let launch = |args: &[&str]| {
+        let mut command = home.launch("", args);
+        run(command.env("STAND_IN_VERSION", version.name()))
+    };
+    launch(&["--once"]).ends_with(0);
+    let mode = format!("dies-writing:{bytes}");
+    let dying = home.daemon(MESH).version(version).mode(&mode).start().unwrap();
+    home.run(&["network", "use", "second-net"]).ends_with(5);
+    drop(dying);
+    if version == Version::V012 {
+        let torn = home.bytes(DAEMON_CONFIG);
+        assert!(serde_json::from_slice::<Value>(&torn).is_err());
+        let said = launch(&["--once", "--json"]).ends_with(0).json();
+        assert_eq!(said["diagnostics"][0]["code"], "daemon.config-set-aside", "{said}");
+        home.still_has(&torn, "the torn config");
+    }
+    launch(&["--once"]).ends_with(0);
+    let kept = home.json(DAEMON_CONFIG)["networks"].clone();
+    assert_eq!((&kept[0]["network_id"], kept.as_array().unwrap().len()), (&json!("second-net"), 1));
+    home.requests();
+    launch(&["--once"]).ends_with(0);
+    assert!(changes(&home).is_empty());
+}
+
+/// The other form means the same, so there is no change to request and nothing to report.
+#[test]
+fn a_daemon_that_writes_addresses_in_a_form_of_its_own_is_told_once() {
+    let home = Home::settled();
+    home.edit(CONFIG, |changed| {
+        let networks = changed["cloud_mesh"]["networks"].as_array_mut().unwrap();
+        networks[0]["signaling_servers"] = json!(["wss://relay.example"]);
+        networks[0]["turn_servers"] =
+            json!([{ "url": "turn:t.example", "username": "u", "credential": "Secret" }]);
+        changed["cloud_mesh"]["active_network_id"] = networks[0]["id"].clone();
+    });
+    let _daemon = home.daemon(MESH).mode("rewords").trace(home.path("trace")).start().unwrap();
+    let said = home.launch_once_json().ends_with(0).json();
+    assert_eq!(said["diagnostics"], json!([]), "{said:#}");
+    assert!(home.trace().contains("wss://relay.example"), "it was told");
+    let kept = ask(&home.own_socket(), "config_show", Value::Null).unwrap().to_string();
+    assert!(kept.contains("WSS://RELAY.EXAMPLE:443/"), "{kept}");
+    home.requests();
+    home.launch_once().ends_with(0);
+    assert_eq!(home.requests().0, ["status", "config_show"]);
+}
+
+/// The requests follow the config as it is under the lock. Neither a launch that read the config
+/// earlier nor a second change may leave a network joined that is not active.
+#[test]
+fn two_that_change_the_active_network_at_once_leave_one() {
+    let home = Home::with_networks();
+    // So slow that, without the lock, the second run would plan before the first has joined its
+    // network.
+    let daemon = home.daemon(MESH).mode("slow-answer:150").trace(home.path("trace")).start().unwrap();
+    let one = home.command(&["network", "use", "first-net"]);
+    let one = started(one);
+    eventually("it has asked", || home.trace().contains("status"));
+    home.run(&["network", "use", "second-net"]).ends_with(0);
+    one.ended().ends_with(0);
+    assert_eq!(home.joined(), json!(["second-net"]));
+    drop(daemon);
+
+    // The active network changes after a launch has read the config and planned a change.
+    let home = Home::with_networks();
+    let daemon = home.daemon(MESH).trace(home.path("trace")).start().unwrap();
+    let lock = hold_lock(&home.path(APP));
+    let app = started(home.launch("", &["--once"]));
+    eventually("it has planned", || home.trace().contains("config_show"));
+    home.edit(CONFIG, |changed| {
+        let networks = changed["cloud_mesh"]["networks"].as_array().unwrap();
+        let second = networks.iter().find(|network| network["network_id"] == "second-net").unwrap();
+        changed["cloud_mesh"]["active_network_id"] = second["id"].clone();
+    });
+    drop(lock);
+    app.ended().ends_with(0);
+    assert_eq!(home.joined(), json!(["second-net"]));
+    assert!(!home.trace().contains("first-net"), "{}", home.trace());
+    // A launch without a change to request does not wait for the lock.
+    home.launch_once().ends_with(0);
+    let _lock = hold_lock(&home.path(APP));
+    home.launch_once().ends_with(0);
+    drop(daemon);
+}
+
+/// A shared daemon keeps its networks; the app leaves the networks that it once joined there.
+#[test]
+fn a_shared_daemon_leaves_what_was_removed_while_it_was_down() {
+    let home = Home::with_networks();
+    let shared = || home.daemon(".myownmesh").start().unwrap();
+    let socket = home.path(".myownmesh/daemon.sock");
+    let joined = || ask(&socket, "status", Value::Null).unwrap()["joined_networks"].take();
+    let mut daemon = shared();
+    ask(&socket, "network_add", json!({"config": {"id": "gui-1", "network_id": "theirs"}})).unwrap();
+    home.run(&["network", "use", "first-net"]).ends_with(0);
+    assert_eq!(joined(), json!(["theirs", "first-net"]));
+    daemon.terminate().unwrap();
+    home.run(&["network", "remove", "first-net"]).ends_with(0);
+    let daemon = shared();
+    assert_eq!(joined(), json!(["theirs", "first-net"]));
+    run(&mut home.launch("", &[])).ends_with(0);
+    assert_eq!(joined(), json!(["theirs"]));
+    drop(daemon);
+}
+
+/// Leaving and joining again is one uninterruptible step: after a signal in the middle, the network
+/// is joined again.
+#[test]
+fn a_signal_between_leaving_and_joining_anew_costs_no_network() {
+    let home = Home::with_networks();
+    let mode = "no-update,slow-answer:200";
+    let daemon = home.daemon(MESH).trace(home.path("trace")).mode(mode).start().unwrap();
+    home.launch_once().ends_with(0);
+    for (signal, label) in [(Signal::INT, "Another"), (Signal::TERM, "A third")] {
+        home.edit(CONFIG, |changed| {
+            for network in changed["cloud_mesh"]["networks"].as_array_mut().unwrap() {
+                network["label"] = label.into();
+            }
+        });
+        home.requests();
+        let app = started(home.launch("", &["--once"]));
+        eventually("it leaves", || home.trace().contains("network_remove"));
+        send_signal(app.id(), signal);
+        app.ended().ends_with(0);
+        assert_eq!(home.joined(), json!(["first-net"]), "joined again");
+    }
+    drop(daemon);
+}
+
+#[test]
+fn of_many_networks_that_are_left_the_first_are_told_and_the_others_counted() {
+    let home = Home::with_networks();
+    home.launch_once().ends_with(0);
+    home.run(&["network", "use", "--none"]).ends_with(0);
+    let own = format!("{MESH}/config.json");
+    let mut config = home.json(&own);
+    let networks = config["networks"].as_array_mut().unwrap();
+    for number in 1..40 {
+        let mut network = networks[0].clone();
+        (network["id"], network["network_id"]) =
+            (json!(format!("n{number}")), json!(format!("net-{number}")));
+        networks.push(network);
+    }
+    home.put(&own, config.to_string().as_bytes(), 0o600);
+    let ran = home.launch_once().ends_with(0);
+    let words: Vec<&str> = ran.stdout.split_whitespace().collect();
+    assert!(words.join(" ").contains("left net-11, and 28 more"), "{ran:?}");
+}
