@@ -181,6 +181,40 @@ fn planted_secret_is_never_printed_of_a_text_that_is_not_json() {
 }
 
 #[test]
+fn secrets_of_the_home_are_masked_in_the_daemons_log_without_a_name_before_them() {
+    let home = Home::legacy();
+    home.put(&format!("{APP}/config.json"), &bytes(&app_config()), 0o600);
+    home.run(&["repair"]).ends_with(0);
+    let identity = home.bytes(&format!("{APP}/.myownmesh/.secrets/identity.json"));
+    let identity: Value = serde_json::from_slice(&identity).unwrap();
+    let key = identity["secret_key"].as_str().unwrap();
+    let log = format!("DEBUG seed {key}\n+ turnclient --password {STRING}\nready\n");
+    home.put(&format!("{APP}/.myownmesh/daemon.log"), log.as_bytes(), 0o600);
+    for args in [&["daemon", "logs"][..], &["report"], &["report", "--html"], &["report", "--json"]] {
+        let shown = home.run(args).ends_with(0).all();
+        assert!(!shown.contains(key) && !shown.contains(STRING), "{args:?} prints a secret:\n{shown}");
+        assert!(shown.contains("turnclient"), "{args:?} shows no log:\n{shown}");
+    }
+}
+
+/// A user may put a symlink to a file of root in the place of the log that root reads.
+#[cfg(unix)]
+#[test]
+fn root_reads_no_log_through_a_symlink_of_the_homes_owner() {
+    let home = Home::settled();
+    let (log, of_root) = (home.path(&format!("{APP}/.myownmesh/daemon.log")), home.path("../of-root"));
+    std::fs::write(&of_root, STRING).unwrap();
+    std::os::unix::fs::symlink(&of_root, &log).unwrap();
+    if std::os::unix::fs::lchown(&log, Some(65_534), None).is_err() {
+        return eprintln!("skipped: not root");
+    }
+    for args in [&["daemon", "logs"][..], &["logs", "--daemon"], &["report"], &["report", "--json"]] {
+        let shown = home.run(args).ends_with(0).all();
+        assert!(!shown.contains(STRING), "{args:?} prints a file of root:\n{shown}");
+    }
+}
+
+#[test]
 fn planted_secret_is_printed_when_asked_for() {
     let home = Home::legacy();
     home.put(CONFIG, &bytes(&app_config()), 0o600);

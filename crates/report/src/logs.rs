@@ -1,6 +1,8 @@
 //! The changes that this program made in the home, and the log that the daemon wrote.
 
+use myownllm_config_model::masking;
 use myownllm_daemon::{Endpoint, Probe};
+use myownllm_durable_fs::trust::look_behind;
 use myownllm_launch::Diagnostic;
 use myownllm_launch::words::daemon_words;
 use serde_json::{Value, json};
@@ -44,11 +46,19 @@ fn head(entry: &Entry) -> String {
 #[must_use]
 pub fn daemon_log_lines(home: &HomeView<'_>, most: usize) -> (Page, Value, Vec<Diagnostic>) {
     let path = myownllm_daemon::log_path(&home.layout.daemon_home);
-    let lines = myownllm_daemon::last_log_lines(&path, most);
     let shown = home.short(&path);
     let mut page = Page::default();
     let mut diagnostics = Vec::new();
-    if lines.is_empty() {
+    // Root reads the log of another user, who may have put a symlink to a file of root in its place.
+    let problem = look_behind(home.disk, path.as_ref()).ok().flatten();
+    let lines = match &problem {
+        Some(_) => Vec::new(),
+        None => without_secrets(home, myownllm_daemon::last_log_lines(&path, most)),
+    };
+    if let Some(problem) = problem {
+        let message = format!("{shown} is not read: {}", problem.reason());
+        diagnostics.push(Diagnostic::warning("daemon.log-place", message).at(&path).hint(problem.command()));
+    } else if lines.is_empty() {
         page.line(format!(
             "No daemon that this program started wrote anything: {shown} is empty, or not there."
         ));
@@ -57,6 +67,22 @@ pub fn daemon_log_lines(home: &HomeView<'_>, most: usize) -> (Page, Value, Vec<D
     }
     lines.iter().for_each(|line| page.raw(format!("{line}\n")));
     (page, json!({ "path": long(&path), "lines": lines }), diagnostics)
+}
+
+/// Masks the secrets of the home in lines of a log. The names before a secret, by which a line by
+/// itself is masked, may be missing.
+fn without_secrets(home: &HomeView<'_>, lines: Vec<String>) -> Vec<String> {
+    const LIMIT: u64 = 16 << 20;
+    let layout = home.layout;
+    let files = [&layout.app_config, &layout.daemon_config, &layout.daemon_identity, &layout.legacy_identity];
+    let members = files
+        .into_iter()
+        .filter_map(|file| serde_json::from_slice(&home.disk.read(file.as_ref(), LIMIT).ok()?).ok());
+    // A shorter text is a part of too many words.
+    let secrets = members.flat_map(|members| masking::secrets_in(&members)).filter(|text| text.len() > 3);
+    let secrets: Vec<String> = secrets.collect();
+    let masked = |line: String| secrets.iter().fold(line, |line, secret| line.replace(secret, masking::MASK));
+    lines.into_iter().map(masked).collect()
 }
 
 /// Returns the state of the daemon of this home, which `probe` found at `endpoint`.
