@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use myownllm_config_model::{Diagnostic, Document, Severity};
-use myownllm_durable_fs::{DiskError, Timestamp, is_ours};
+use myownllm_durable_fs::{DiskError, FileKind, Timestamp, is_ours};
 
 use crate::backups::Listing;
 use crate::temps::{file_name, with_suffix};
@@ -74,6 +74,7 @@ impl Store<'_> {
             (None, None) => self
                 .misplaced_source()
                 .or_else(|| self.changed_backup(listing))
+                .or_else(|| self.renamed_backup())
                 .or_else(|| self.torn_leftover()),
         };
         // The file that a daemon moved aside mostly has the content of the newest backup, so an
@@ -86,6 +87,23 @@ impl Store<'_> {
 
     fn modified(&self, path: &Path) -> Timestamp {
         self.disk.stat(path).map(|meta| meta.modified).unwrap_or_default()
+    }
+
+    /// Returns the newest config in the directory of the backups that has not the name of a backup: a
+    /// sync program or a file manager may give it another.
+    fn renamed_backup(&self) -> Option<Source> {
+        let dir = self.paths.backups.as_std_path();
+        let files = self.disk.list(dir).ok()?.into_iter().filter(|entry| entry.kind == FileKind::File);
+        let names = files.filter_map(|file| file.name.into_string().ok());
+        let is_backup =
+            |name: &str| name.strip_suffix(".json").is_some_and(|id| id.parse::<BackupId>().is_ok());
+        let found = names.filter(|name| !is_backup(name)).filter_map(|name| {
+            let path = dir.join(&name);
+            let bytes = self.disk.read(&path, self.limits.config_bytes).ok()?;
+            let document = self.whole_config(&bytes)?;
+            Some((Source { name, document }, self.modified(&path)))
+        });
+        found.max_by_key(|(_, modified)| *modified).map(|(source, _)| source)
     }
 
     /// Returns the complete members of the app's config that a daemon could not parse and renamed,

@@ -302,7 +302,7 @@ fn home_that_another_user_controls_is_not_written() {
         held.update(&mut ids(), &mut |doc| Ok(doc.set(&["x"], serde_json::json!(1)).is_changed()))
             .unwrap_err(),
     ];
-    let hint = format!("sudo chown -R 4711:4711 {}", shown(sim_path!("/home/u/.myownllm")));
+    let hint = format!("sudo chown -RH 4711:4711 {}", shown(sim_path!("/home/u/.myownllm")));
     for error in errors {
         assert_eq!(error.code(), "homes.unsafe-permissions", "{error}");
         assert_eq!(error.hint().as_deref(), Some(&*hint));
@@ -638,6 +638,22 @@ fn backup_that_another_program_changed_is_used_if_no_other_has_the_settings(
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("mine"));
     let told = loaded.diagnostics.iter().filter(|d| d.code == "store.copy-damaged").count();
     assert_eq!((told, loaded.report.reset_keys.as_slice()), (1, &[][..]));
+}
+
+#[rstest]
+fn backup_under_another_name_is_used_if_no_other_has_the_settings(
+    #[values("{} (1).json", "{}.JSON", "{}.json.bak", "Copy of {}.json")] renamed: &str,
+    #[values(LEAKED_V3, b"")] config: &[u8],
+) {
+    let disk = seen_healthy(&healthy("mine"));
+    let (name, bytes) = of_kind(&disk, "good").remove(0);
+    let renamed = renamed.replace("{}", name.strip_suffix(".json").unwrap());
+    disk.remove(format!("{BACKUPS}/{name}"));
+    disk.put(format!("{BACKUPS}/{renamed}"), &bytes);
+    disk.put(CONFIG, config);
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
+    assert_eq!(loaded.report.restored_from, Some(renamed));
+    assert_eq!(text(&live(&disk), "mark").as_deref(), Some("mine"));
 }
 
 /// A comma too many, as a hand leaves it.
