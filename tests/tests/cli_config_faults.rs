@@ -201,10 +201,10 @@ const LINK: &str = "cd $1/.myownllm; mkdir ../../store; mv config.json ../../sto
     chmod 555 ../../store; \
     ln -s ../../store/config.json";
 const NO_BACKUPS: &str = "rm -rf $1/.myownllm/config-backups";
-const GIVE: &str = "chown -hR 65534:65534 $1/.. ; chown -R 0:0 $1/../store";
+const GIVE: &str = "chown -hR 65534:65534 $1/.. ; chown -RH 0:0 $1/../store";
 const BACKUPS: &str = "cd $1/.myownllm; rm -rf config-backups; mkdir ../../store; chmod 555 ../../store; ln -s \
     ../../store config-backups";
-const READ_ONLY: &str = "rm -rf $1/.myownllm/config-backups; mkdir $1/../store; chown -R 65534:65534 $1/..; \
+const READ_ONLY: &str = "rm -rf $1/.myownllm/config-backups; mkdir $1/../store; chown -RH 65534:65534 $1/..; \
     chmod 555 $1/.myownllm";
 
 /// A config or a backup directory in a read-only store does not make a healthy home fail: the run

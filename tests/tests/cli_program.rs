@@ -664,14 +664,14 @@ fn many_symptoms_of_one_cause_are_one_problem_whose_command_mends_it() {
     set_mode(tools.path(), 0o755);
     let copy = tools.path().join("myownllm-mesh");
     std::fs::copy(program(), &copy).unwrap();
-    let private = "chown -R 0:0 $H/.myownllm/mesh $H/.myownllm/.secrets; chmod -R go= $H/.myownllm/mesh";
+    let private = "chown -RH 0:0 $H/.myownllm/mesh $H/.myownllm/.secrets; chmod -R go= $H/.myownllm/mesh";
     for ((name, code, spoil), make) in [
         ("mode 600 everywhere", "homes.no-access", "find $H/.myownllm -exec chmod 600 {} +"),
         ("directories 000", "homes.no-access", "find $H/.myownllm -depth -type d -exec chmod 000 {} +"),
         (
             "root owns the home",
             "homes.no-access",
-            "chown -R 0:0 $H/.myownllm; find $H/.myownllm -type d -exec chmod 700 {} +",
+            "chown -RH 0:0 $H/.myownllm; find $H/.myownllm -type d -exec chmod 700 {} +",
         ),
         ("root owns what is private", "homes.no-access", private),
         (
@@ -690,7 +690,7 @@ fn many_symptoms_of_one_cause_are_one_problem_whose_command_mends_it() {
     .flat_map(|case| [Home::legacy, Home::after_the_bug].map(|make| (case, make)))
     {
         let home = make();
-        shell(&home, &format!("chmod 755 $H/..; chown -R {USER}:{USER} $H; {spoil}"));
+        shell(&home, &format!("chmod 755 $H/..; chown -RH {USER}:{USER} $H; {spoil}"));
         let user = |args: &[&str]| {
             let mut command = std::process::Command::new(&copy);
             command.arg("--home").arg(home.path("")).args(args).env("HOME", "/nonexistent").current_dir("/");

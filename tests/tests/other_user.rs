@@ -499,7 +499,7 @@ fn a_member_of_the_group_does_not_lock_the_owner_out() {
         // that gives it to the owner.
         give(&home.path(APP), OTHER);
         let ran = tools.on(&home.path(""), OWNER, &["launch", "--no-daemon"]).ends_with(7);
-        let mend = format!("sudo chown -R {OWNER}:{GROUP} {}", home.path(APP).display());
+        let mend = format!("sudo chown -RH {OWNER}:{GROUP} {}", home.path(APP).display());
         assert!(ran.stderr.contains(&mend), "{ran:?}");
     }
 }
@@ -625,7 +625,7 @@ fn doctor_of_root_foresees_what_the_owner_may_not_read() {
         let ran = on(&["launch", "--once"]);
         assert!(ran.code == Some(1) || ran.code == Some(7), "{path}: {ran:?}");
         // The reader of the hint is root.
-        let hint = doctor.stdout.lines().map(str::trim).find(|line| line.starts_with("chown -R "));
+        let hint = doctor.stdout.lines().map(str::trim).find(|line| line.starts_with("chown -RH "));
         let hint = hint.unwrap_or_else(|| panic!("{path}: {doctor:?}"));
         assert!(Command::new("sh").args(["-c", hint]).status().unwrap().success(), "{path}: {hint}");
         on(&["launch", "--once"]).ends_with(0);

@@ -95,7 +95,7 @@ fn what_root_left_in_the_home_is_named_with_the_command_that_gives_it_back() {
         let ran = user.run(&home, &["migrate"]);
         assert!(home.has(OLD_KEY) && !home.has(NEW_KEY), "{ran:?}");
         if mode == 0o755 {
-            let give_back = format!("sudo chown -R {NOBODY}:{NOBODY} {}", mesh.display());
+            let give_back = format!("sudo chown -RH {NOBODY}:{NOBODY} {}", mesh.display());
             assert!(ran.ends_with(7).stderr.contains(&give_back), "{mode:o}");
         }
     }

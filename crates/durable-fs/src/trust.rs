@@ -230,7 +230,7 @@ impl OwnershipProblem {
             }
             Kind::SwappableSymlink { directory, mend } => format!("{mend} {}", quote(directory)),
             Kind::ForeignHome { holder: owner, .. } | Kind::Unchangeable { home: owner, .. } => {
-                format!("sudo chown -R {}:{} {path}", owner.uid, owner.gid)
+                format!("sudo chown -RH {}:{} {path}", owner.uid, owner.gid)
             }
             Kind::ForeignPart { home, .. } => format!("sudo chown -h {}:{} {path}", home.uid, home.gid),
             Kind::ForeignFiles { directory, home: Owner { uid, gid }, .. } => format!(

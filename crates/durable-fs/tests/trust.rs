@@ -97,7 +97,7 @@ fn a_way_that_nobody_else_can_change_is_trusted(#[case] runner: u32, #[case] ent
 #[case::home_of_another_user_in_the_own_user_home(
     ANN, &[Dir("/home/ann", ANN, 0o755), Dir(HOME, BOB, 0o700)],
     "!/home/ann/.app: belongs to user 1002, not to the owner of the directory that it is in (user 1001) -> \
-        sudo chown -R 1001:1001 /home/ann/.app"
+        sudo chown -RH 1001:1001 /home/ann/.app"
 )]
 #[case::own_home_in_the_user_home_of_another(
     BOB, &[Dir("/home/ann", ANN, 0o2770), Dir(HOME, BOB, 0o700)],
@@ -115,12 +115,12 @@ fn a_way_that_nobody_else_can_change_is_trusted(#[case] runner: u32, #[case] ent
 #[case::the_same_and_root(
     ROOT, &[Dir("/home/ann", ANN, 0o2770), Dir(HOME, BOB, 0o700)],
     "!/home/ann/.app: belongs to user 1002, not to the owner of the directory that it is in (user 1001) -> \
-        sudo chown -R 1001:1001 /home/ann/.app"
+        sudo chown -RH 1001:1001 /home/ann/.app"
 )]
 #[case::home_of_root_in_a_user_home_and_root(
     ROOT, &[Dir("/home/ann", ANN, 0o755), Dir(HOME, ROOT, 0o700)],
     "!/home/ann/.app: belongs to user 0, not to the owner of the directory that it is in (user 1001) -> \
-        sudo chown -R 1001:1001 /home/ann/.app"
+        sudo chown -RH 1001:1001 /home/ann/.app"
 )]
 #[case::home_of_another_user(
     BOB, &[Dir("/home/ann", ANN, 0o2770), Dir(HOME, ANN, 0o770)],

@@ -29,6 +29,11 @@ pub(crate) struct Closed {
 /// Replaces several such errors by one problem. Keeps the first of several errors that one failure
 /// of the system causes: on a full or a read-only disk, each change fails.
 pub fn name_one_cause(disk: &dyn Disk, layout: &Layout, diagnostics: &mut Vec<Diagnostic>) {
+    for told in diagnostics.iter_mut().filter(|told| told.is_denied) {
+        // Only root can change the mode of a file of another user.
+        let of_other = told.path.as_deref().and_then(|path| of_other_user(disk, layout, path.as_ref()));
+        told.hint = of_other.or_else(|| told.hint.take());
+    }
     let mut causes = Vec::new();
     diagnostics.retain(|told| {
         let (true, Some(number), Some(hint)) = (told.is_error(), told.os_error, &told.hint) else {
@@ -208,11 +213,15 @@ fn open(layout: &Layout, closed: &[&PathBuf], is_unreadable: bool, is_dir: bool)
 
 /// Returns the command that lets the runner read a file.
 pub(crate) fn access_to(disk: &dyn Disk, layout: &Layout, file: &Path) -> Option<String> {
+    disk.runner()?;
+    Some(of_other_user(disk, layout, file).unwrap_or_else(|| format!("chmod u+rw {}", quote(file))))
+}
+
+/// Returns the command that gives a file of another user to the runner.
+fn of_other_user(disk: &dyn Disk, layout: &Layout, file: &Path) -> Option<String> {
     let user = disk.runner()?.uid;
-    Some(match owner(disk, file).filter(|owner| owner.uid != user) {
-        Some(_) => take_over(disk, layout, user, &[file]),
-        None => format!("chmod u+rw {}", quote(file)),
-    })
+    owner(disk, file).filter(|owner| owner.uid != user)?;
+    Some(take_over(disk, layout, user, &[file]))
 }
 
 /// Returns the command that gives the paths of another owner in the user's own home to the user; in
@@ -222,7 +231,7 @@ fn take_over(disk: &dyn Disk, layout: &Layout, user: u32, paths: &[&Path]) -> St
     match owner(disk, home.as_ref()).filter(|owner| owner.uid == user) {
         Some(Owner { uid, gid }) => {
             let paths = paths.iter().map(quote).collect::<Vec<_>>().join(" ");
-            format!("sudo chown -R {uid}:{gid} {paths}")
+            format!("sudo chown -RH {uid}:{gid} {paths}")
         }
         None => format!("sudo {PROGRAM} --home {} status", quote(home)),
     }

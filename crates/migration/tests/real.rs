@@ -941,7 +941,7 @@ fn what_belongs_to_another_user_is_refused_with_the_command_that_mends_it() {
         assert_eq!(report.outcome, Outcome::Refused, "{report:#?}");
         assert!(report.refusals.iter().any(|r| r.hint().as_deref() == Some(command)), "{report:#?}");
     };
-    refused(&home.run(&Options::forward()), &format!("sudo chown -R 1234:1234 {}", home.app.display()));
+    refused(&home.run(&Options::forward()), &format!("sudo chown -RH 1234:1234 {}", home.app.display()));
     let key = home.at(".secrets/identity.json");
     chown(&home.app, Some(1234), Some(1234)).expect("root may");
     lchown(&key, Some(4321), Some(4321)).expect("root may");
