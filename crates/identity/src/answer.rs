@@ -291,8 +291,8 @@ impl Scan {
     }
 
     /// Returns the command that brings a found file back to `to`: under its name in the renamed home,
-    /// if the app has no home by now. With the file come the rosters and states beside it, if the home
-    /// has none.
+    /// if the app has no home by now. Before the file come the custody file beside it, and its rosters
+    /// and states.
     fn bring_back_to(&self, from: &Misplaced, to: &Utf8Path, aside: Option<&Path>) -> Option<String> {
         let app = self.places.app.path.as_std_path();
         if let Some(renamed) = from.renamed_home.as_ref().filter(|_| !self.has_app_home) {
@@ -304,11 +304,31 @@ impl Scan {
             Identity::Damaged { flaw: Some(flaw), .. } => self.rewrite_command(from, flaw, to, aside),
             _ => return None,
         };
-        let place = self.both_places().into_iter().find(|place| place.home.identity == to);
-        let place = place.filter(|place| !place.seen.has_peers_dir);
-        let (Some(peers), Some(place)) = (&from.peers, place) else { return Some(command) };
-        let verb = if self.home_of(peers).is_some() { "mv -n" } else { "cp -Rpn" };
-        Some(format!("{command} && {verb} {} {}/", quote(peers), quote(&place.home.path)))
+        let Some(place) = self.both_places().into_iter().find(|place| place.home.identity == to) else {
+            return Some(command);
+        };
+        let home = place.home;
+        let verb = if self.home_of(&from.path).is_some() { "mv -n" } else { "cp -Rpn" };
+        let custody = from.custody.as_ref().map(|custody| {
+            let [custody, there] = [custody.as_path(), home.custody.as_std_path()].map(quote);
+            let make_dir = self.make_dir_of(to);
+            format!("{make_dir}{{ test -e {there} || {verb} {custody} {there}; }} && ")
+        });
+        let peers = from.peers.as_ref().map(|peers| {
+            if !place.seen.has_peers_dir {
+                return format!("{verb} {} {}/ && ", quote(peers), quote(&home.path));
+            }
+            let bring = |dir: &Utf8PathBuf| {
+                let name = dir.file_name().unwrap_or_default();
+                let [files, dir] = [format!("*/{name}/*.json"), dir.to_string()].map(quote);
+                let peers = quote(peers);
+                format!(
+                    "mkdir -p -m 700 {dir} && find {peers} -path {files} -exec {verb} {{}} {dir}/ \\; && "
+                )
+            };
+            bring(&home.rosters) + &bring(&home.states)
+        });
+        Some([custody, peers].into_iter().flatten().collect::<String>() + &command)
     }
 
     /// Returns true if the found files hold different keys, and the rosters and states do not name
@@ -551,7 +571,7 @@ fn unreadable(error: &DiskError) -> Refusal {
 }
 
 fn dangling(link: &Path, target: &Path) -> Refusal {
-    let command = format!("readlink -f {}", quote(link));
+    let command = format!("readlink {}", quote(link));
     let ways = vec![WayOut::ShowEntry { path: link.to_owned(), command }];
     Refusal::new(Problem::Unreachable { path: link.to_owned(), target: target.to_owned() }, ways)
 }

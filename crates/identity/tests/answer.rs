@@ -222,6 +222,8 @@ fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
 #[case::any_name_among_the_backups(&[Key("config-backups/key.json", 1)], "identity.gone", &pending(1))]
 #[case::beside_the_rosters(&[Key("mesh/mesh/Copy of identity.json", 1)], "identity.gone", &sound(1))]
 #[case::directory_of_the_users_own(&[Key("backup/2026/identity.json.part", 1)], "identity.gone", &pending(1))]
+#[case::deep_directory_of_the_users_own(&[Key("backup/2026/a/b/identity.json", 1)], "identity.gone",
+    &pending(1))]
 #[case::copy_of_the_home(&[Key("old/home/.secrets/key", 1)], "identity.gone", &pending(1))]
 #[case::versions_directory(&[Key("mesh/.secrets/.stversions/identity~20260102.json", 1)], "identity.gone",
     &sound(1))]
@@ -320,6 +322,8 @@ fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
     "identity.gone", &pending(1))]
 #[case::copy_of_the_home_with_a_word(&[Key("../my app-old/mesh/.secrets/identity.json", 1), Known],
     "identity.gone", &sound(1))]
+#[case::home_in_the_trash_of_a_desktop(
+    &[Key("../.local/share/Trash/files/my app/mesh/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
 #[case::with_a_comment(&[Shaped("mesh/.secrets/identity.json.bak", |key| [b"// mine\n".to_vec(), key]
     .concat())], "identity.gone", &sound(1))]
 #[case::beside_json_of_another_program(&[Key("mesh/.secrets/identity.json.bak", 1),
@@ -382,6 +386,8 @@ fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
 #[case::pipe_for_the_directory(&[Pipe("mesh/.secrets"), State], "migration.identity-damaged", NEW)]
 #[case::file_for_the_directory_of_before(&[Bytes(".secrets", b""), KnownBefore], "identity.gone", OLD)]
 #[case::run_log(&[Bytes("myownllm-mesh.log", b"{\"at\":\"t\",\"device_id\":\"k-1\"}\n{\"at\":\"t\"}\n")],
+    "identity.gone", NEW)]
+#[case::run_log_behind_zero_bytes(&[Bytes("myownllm-mesh.log", b"\0\0{\"device_id\":\"k-1\"}\n")],
     "identity.gone", NEW)]
 #[case::padded_copy(&[Shaped(".secrets/identity.json.bak", padded)], "identity.gone", NEW)]
 #[case::peers_in_another_directory(&[Bytes("trash/mesh/rosters/home.json", ROSTER)], "identity.gone", OLD)]
@@ -467,6 +473,7 @@ fn other_files_of_a_newer_version_are_no_keys() {
 #[case::peers_to_themselves(&[Link("mesh/mesh", "mesh")], "identity.peers-unreachable")]
 #[case::rosters_to_themselves_before(&[Link("mesh/rosters", "rosters")], "identity.peers-unreachable")]
 #[case::symlink_to_itself(&[Link(NEW, "identity.json")], "migration.unreadable")]
+#[case::run_log_that_cannot_be_read(&[Dir("myownllm-mesh.log")], "migration.unreadable")]
 #[case::damaged_here_and_sound_before(&[Cut(NEW, 1), Key(OLD, 1)], "migration.identity-damaged")]
 #[case::damaged_in_both(&[Cut(NEW, 1), Cut(OLD, 2)], "migration.identity-damaged")]
 fn other_troubles_are_refused(#[case] parts: &[Put], #[case] code: &str) {
@@ -560,8 +567,17 @@ fn key_that_the_peers_do_not_name_is_told_if_another_file_has_the_named_one() {
 #[rstest]
 #[case::moved_into_a_directory(&[Key("trash/mesh/.secrets/identity.json", 1),
     OneRoster("trash/mesh/mesh/rosters/home.json")], ".secrets/identity.json", "mesh/rosters/home.json")]
+#[case::beside_a_home_with_other_peers(&[Key("old/.secrets/identity.json", 1), Dir("mesh/mesh/rosters"),
+    OneRoster("mesh/mesh/rosters/other.json"), Key("mesh/old/.secrets/identity.json", 1),
+    OneRoster("mesh/old/mesh/rosters/home.json")], NEW, "mesh/mesh/rosters/home.json")]
+#[case::second_factors_lock(&[Key("mesh/.secrets.bak/identity.json", 1),
+    OneRoster("mesh/.secrets.bak/custody.json")], NEW, "mesh/.secrets/custody.json")]
+#[case::second_factors_lock_of_another_home(&[Key("../my app~/mesh/.secrets/identity.json", 1),
+    OneRoster("../my app~/mesh/.secrets/custody.json")], NEW, "mesh/.secrets/custody.json")]
 #[case::copied_home(&[Key("../my app~/mesh/.secrets/identity.json", 1),
     OneRoster("../my app~/mesh/mesh/rosters/home.json")], NEW, "mesh/mesh/rosters/home.json")]
+#[case::home_in_the_trash(&[Key("../.Trash/my app/mesh/.secrets/identity.json", 1),
+    OneRoster("../.Trash/my app/mesh/mesh/rosters/home.json")], NEW, "mesh/mesh/rosters/home.json")]
 #[case::renamed_home(&[Key("../my app (1)/mesh/.secrets/identity.json", 1),
     OneRoster("../my app (1)/mesh/mesh/rosters/home.json")], NEW, "mesh/mesh/rosters/home.json")]
 fn peers_come_back_with_the_key(#[case] parts: &[Put], #[case] key: &str, #[case] roster: &str) {
@@ -576,6 +592,15 @@ fn peers_come_back_with_the_key(#[case] parts: &[Put], #[case] key: &str, #[case
         assert_eq!(std::fs::read(home.at(roster)).unwrap(), b"{}", "{hint}");
         assert!(before.iter().all(|bytes| home.contents().contains(bytes)), "{hint} lost something");
     }
+}
+
+#[test]
+fn hint_for_a_symlink_to_nothing_shows_the_target() {
+    let home = home_of(&[Link(NEW, "/mnt/stick/keys/identity.json")]);
+    let hint = home.answer().refusal().unwrap().hint().unwrap();
+    let shown = Command::new("sh").args(["-c", &hint]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&shown.stdout), "/mnt/stick/keys/identity.json\n", "{hint}");
+    assert!(shown.status.success(), "{hint}");
 }
 
 #[test]

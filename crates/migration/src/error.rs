@@ -350,7 +350,7 @@ impl MigrationError {
                 Some(format!("ls -la {}", quote(path.parent().unwrap_or(path))))
             }
             Self::Identity(refusal) => refusal.hint(),
-            Self::IdentityUnreachable { path, .. } => Some(format!("readlink -f {}", quote(path))),
+            Self::IdentityUnreachable { path, .. } => Some(format!("readlink {}", quote(path))),
             // The target may hold peers that the user has approved, also on a disk that is missing.
             Self::DestinationOutside { path, is_there: true, .. } | Self::SourceLink { path, .. } => {
                 Some(replace_symlink(path))

@@ -66,6 +66,8 @@ pub struct Misplaced {
     pub(crate) renamed_home: Option<RenamedHome>,
     /// The rosters and states of a directory that was a home and is none any more.
     pub(crate) peers: Option<PathBuf>,
+    /// The custody file beside the file, if a daemon finds neither there.
+    pub(crate) custody: Option<PathBuf>,
     /// The time of the last change of the content.
     pub(crate) modified: Timestamp,
     /// True for a symlink: after a rename it could lead elsewhere.

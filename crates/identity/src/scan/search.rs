@@ -29,15 +29,15 @@ const CONFIG_LIMIT: u64 = 16 << 20;
 const MAX_BACKUPS: usize = 64;
 /// The number of names that are read from one directory.
 pub(super) const MAX_NAMES: usize = 4096;
-/// The number of directory levels that are searched below a directory of a home that is not a
-/// secrets directory.
+/// The number of directory levels in which rosters and states are counted.
 pub(super) const MAX_LEVELS: usize = 2;
-/// The number of directory levels that are searched below a secrets directory, or below a directory
-/// whose name resembles one.
-const MAX_SECRET_LEVELS: usize = 4;
+/// The number of directory levels that are searched for the identity file below a directory of a home.
+const MAX_KEY_LEVELS: usize = 4;
 /// The common part of the names of secrets directories, and of copies of the identity file.
 const SECRETS: &str = "secrets";
 const IDENTITY: &str = "identity";
+/// The directories in the user's home to which desktops move what the user throws away.
+const TRASH: [&str; 2] = [".local/share/Trash/files", ".Trash"];
 /// The prefix of the directories that receive given-up peers and keys.
 pub(super) const GIVEN_UP: &str = "given-up-";
 
@@ -129,22 +129,20 @@ impl<'a> Search<'a> {
                 }
                 FileKind::Dir | FileKind::Symlink if is_known => {}
                 FileKind::Dir | FileKind::Symlink if name.contains(SECRETS) => {
-                    self.collect_secrets(&path, MAX_SECRET_LEVELS)
+                    self.collect_secrets(&path, MAX_KEY_LEVELS)
                 }
-                FileKind::Dir if name.starts_with(TEMP_PREFIX) => {
-                    self.collect_secrets(&path, MAX_SECRET_LEVELS)
-                }
+                FileKind::Dir if name.starts_with(TEMP_PREFIX) => self.collect_secrets(&path, MAX_KEY_LEVELS),
                 // Given-up files must not be found again.
                 FileKind::Dir if !name.starts_with(GIVEN_UP) => {
                     let mut budget = MAX_NAMES;
-                    self.collect_by_name(&path, MAX_LEVELS, &mut budget);
+                    self.collect_by_name(&path, MAX_KEY_LEVELS, &mut budget);
                 }
                 FileKind::File | FileKind::Symlink if name.starts_with(&config) => self.texts.push(path),
                 FileKind::File | FileKind::Symlink => self.files.push(path),
                 _ => {}
             }
         }
-        self.collect_secrets(home.secrets().as_std_path(), MAX_SECRET_LEVELS);
+        self.collect_secrets(home.secrets().as_std_path(), MAX_KEY_LEVELS);
     }
 
     /// Collects from any other directory of a home the files whose names contain `identity`. Skips
@@ -158,7 +156,7 @@ impl<'a> Search<'a> {
             let name = name_of(&path);
             match kind {
                 FileKind::Dir if name.contains(SECRETS) || name.starts_with(TEMP_PREFIX) => {
-                    self.collect_secrets(&path, MAX_SECRET_LEVELS);
+                    self.collect_secrets(&path, MAX_KEY_LEVELS);
                 }
                 FileKind::Dir if name.starts_with(GIVEN_UP) => {}
                 FileKind::Dir if levels > 0 => self.collect_by_name(&path, levels - 1, budget),
@@ -226,8 +224,10 @@ impl<'a> Search<'a> {
     pub(super) fn in_renamed_homes(&self) -> Vec<(PathBuf, RenamedHome)> {
         let app = &self.places.app.path;
         let (Some(parent), Some(name)) = (app.parent(), app.file_name()) else { return Vec::new() };
-        let (names, _) = self.list(parent.as_std_path(), MAX_NAMES);
-        let others = names.into_iter().map(|(path, _)| path).filter(|path| path != app);
+        let trash = TRASH.map(|trash| self.places.user_home.join(trash));
+        let dirs = std::iter::once(parent.to_owned()).chain(trash);
+        let names = dirs.flat_map(|dir| self.list(dir.as_std_path(), MAX_NAMES).0);
+        let others = names.map(|(path, _)| path).filter(|path| path != app);
         let mut found = Vec::new();
         for path in others.filter(|path| is_name_of_copy(&name_of(path), &name.to_lowercase())) {
             for home in self.places.homes() {
@@ -244,15 +244,19 @@ impl<'a> Search<'a> {
     }
 
     /// Returns the run logs that show a Device ID of the home, the newest first, and the last Device ID
-    /// in each. A log that cannot be read shows none.
-    pub(super) fn logged(&self) -> Vec<(PathBuf, String)> {
+    /// in each.
+    pub(super) fn logged(&mut self) -> Vec<(PathBuf, String)> {
         let former = PathBuf::from(format!("{}.1", self.places.run_log));
         let logs = [self.places.run_log.clone().into(), former].into_iter();
         let shown = logs.filter_map(|log: PathBuf| {
-            let bytes = self.disk.read(&log, FILE_LIMIT).ok()?;
+            let read = self.disk.read(&log, FILE_LIMIT);
+            self.unreadable.extend(read.as_ref().err().filter(|error| !error.is_absent()).cloned());
+            let bytes = read.ok()?;
             let mut lines = bytes.rsplit(|byte| *byte == b'\n');
             let device_id = lines.find_map(|line| {
-                let entry: Value = serde_json::from_slice(line).ok()?;
+                // A power cut leaves zero bytes before a line.
+                let start = line.iter().position(|byte| *byte == b'{')?;
+                let entry: Value = serde_json::from_slice(&line[start..]).ok()?;
                 entry["device_id"].as_str().map(str::to_owned)
             })?;
             Some((log, device_id))
@@ -313,7 +317,8 @@ impl<'a> Search<'a> {
         let named_by = named_by.map(Path::to_owned);
         let aside = free_beside(self.disk, path);
         let path = path.to_owned();
-        let (is_named, renamed_home, peers) = (false, None, self.peers_beside(&path));
+        let (is_named, renamed_home) = (false, None);
+        let (peers, custody) = (self.peers_beside(&path), self.custody_beside(&path));
         Some(Misplaced {
             path,
             identity,
@@ -322,10 +327,19 @@ impl<'a> Search<'a> {
             named_by,
             renamed_home,
             peers,
+            custody,
             modified,
             is_link,
             aside,
         })
+    }
+
+    /// Returns the custody file beside a file that is not in a secrets directory of the homes.
+    fn custody_beside(&self, file: &Path) -> Option<PathBuf> {
+        let dir = file.parent()?;
+        let custody = dir.join(self.places.daemon.custody.file_name()?);
+        let is_other = self.places.homes().iter().all(|home| dir != home.secrets());
+        (is_other && self.leads_to_file(&custody)).then_some(custody)
     }
 
     /// Returns the rosters and states beside a secrets directory that belongs to neither home.
