@@ -6,7 +6,7 @@ use std::path::Path;
 
 use myownllm_config_model::Document;
 use myownllm_daemon::{Decision, Role};
-use myownllm_durable_fs::Owner;
+use myownllm_durable_fs::{Owner, move_aside};
 use myownllm_identity::{IdentityPaths, ensure_reachable_peers};
 use myownllm_migration::{Direction, Options as MoveOptions, Plan as MovePlan};
 use myownllm_paths::Mode;
@@ -142,6 +142,11 @@ pub(crate) fn ensure_usable_home(context: &Context<'_>, run_as: Option<Owner>) -
     let states = [&layout.daemon_rosters, &layout.daemon_states];
     let above = layout.daemon_rosters.parent().filter(|above| *above != layout.daemon_home);
     for directory in above.into_iter().chain(states.map(|dir| &**dir)) {
+        if context.disk.stat_follow(directory.as_ref()).is_ok_and(|meta| !meta.is_dir()) {
+            let message = format!("cannot read {directory}: it is no directory");
+            let error = Diagnostic::error("state.unreadable", message).at(directory);
+            return Err(error.hint(move_aside(directory, "aside")));
+        }
         let real = context.disk.canonicalize(directory.as_ref());
         let listed =
             real.and_then(|real| context.disk.for_each_entry(&real, &mut |_| ControlFlow::Break(())));
