@@ -76,41 +76,46 @@ fn trusted_peers_and_configs(context: &Context<'_>) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// A file with a secret that other users may read or write.
+/// A file with a secret, or a directory of such files, that other users may read or write.
 #[derive(Debug)]
 pub(crate) struct OpenSecret {
     path: PathBuf,
     mode: u32,
+    /// The mode with which the owner alone may do so.
+    private: u32,
 }
 
 impl OpenSecret {
     /// Reports the file before a launch makes it private.
     pub(crate) fn diagnostic(&self) -> Diagnostic {
-        let Self { path, mode } = self;
+        let Self { path, mode, private } = self;
         let message = format!("other users can read {} (mode {mode:04o})", path.display());
-        Diagnostic::warning(OPEN_SECRET, message).at(path).hint(format!("chmod 600 {}", quote(path)))
+        Diagnostic::warning(OPEN_SECRET, message).at(path).hint(format!("chmod {private:o} {}", quote(path)))
     }
 }
 
 /// The stable code of a secret that other users may read or write.
 const OPEN_SECRET: &str = "homes.open-secret";
 
-/// Returns the key and the second factor's lock in the daemon home if other users may read or write
-/// them. The user decides about the target of a symlink, and the mount about its modes.
+/// Returns the key and the second factor's lock in the daemon home, and the backups of the configs, if
+/// other users may read or write them. The user decides about the target of a symlink, and the mount
+/// about its modes.
 pub(crate) fn open_secrets(context: &Context<'_>) -> Vec<OpenSecret> {
-    let secrets = [&context.layout.daemon_identity, &context.layout.daemon_custody];
+    let layout = context.layout;
+    let secrets = [&layout.daemon_identity, &layout.daemon_custody, &layout.backups];
     let open = |path: &Utf8PathBuf| {
         let meta = context.disk.stat(path.as_ref()).ok()?;
-        let is_open = meta.is_file() && meta.owner.is_some() && meta.mode & 0o077 != 0;
-        let path = path.as_std_path().to_owned();
-        (is_open && !context.disk.has_modes_of_mount(&path)).then_some(OpenSecret { path, mode: meta.mode })
+        let is_open = !meta.is_symlink() && meta.owner.is_some() && meta.mode & 0o077 != 0;
+        let (path, private) = (path.as_std_path().to_owned(), if meta.is_dir() { 0o700 } else { 0o600 });
+        let open = OpenSecret { path, mode: meta.mode & 0o7777, private };
+        (is_open && !context.disk.has_modes_of_mount(&open.path)).then_some(open)
     };
     secrets.into_iter().filter_map(open).collect()
 }
 
 /// Makes the secrets private before a daemon uses them. Warns of those whose mode cannot be changed.
 pub(crate) fn close_secrets(context: &Context<'_>, dir: &LockedDir) -> Vec<Diagnostic> {
-    let close = |secret: &OpenSecret| match dir.set_mode(&secret.path, 0o600) {
+    let close = |secret: &OpenSecret| match dir.set_mode(&secret.path, secret.private) {
         Ok(()) => tracing::info!(path = %secret.path.display(), "made a secret private"),
         Err(error) => tracing::debug!(%error, "cannot make a secret private"),
     };
