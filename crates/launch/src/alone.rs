@@ -5,9 +5,11 @@ use myownllm_config_store::{Applied, Loaded, Step};
 use myownllm_identity::{Answer, Refusal};
 use myownllm_migration::{Direction, LiveDaemon, LiveKind, Options as MoveOptions, Plan as MovePlan, Report};
 
+use crate::access::{changed_dirs, unwritable};
 use crate::context::{Context, Options};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Diagnostic, add_unreported, config_diagnostics};
+use crate::foreseen::blocked_move;
 use crate::home::{daemons_blocking_repair, ensure_permitted, live_refusal, stop_daemon, stop_daemons};
 use crate::identity::scan_identity;
 use crate::losses::lost_settings;
@@ -137,14 +139,23 @@ pub fn move_state(
         Answer::Refused(refusal) if is_forward => Some(refusal),
         _ => None,
     };
-    let socket = (is_forward && !plan.is_empty()).then(|| check_socket(context).err()).flatten();
+    // A key that stays behind an undo would leave its peers, and the older app would make another one.
+    let stops = || match is_forward {
+        true => check_socket(context).err(),
+        false => {
+            let dirs = changed_dirs(context.layout, &plan, false);
+            let closed = unwritable(context, options.run_as, &dirs).map(Diagnostic::as_error);
+            closed.or_else(|| blocked_move(context, options, &plan))
+        }
+    };
+    let stop = (!plan.is_empty()).then(stops).flatten();
     if is_dry || plan.is_empty() {
         // With nothing to move, takes no lock, and still reports what waits for a decision.
         let live = if plan.is_empty() { Vec::new() } else { context.daemons.live(leaked.as_deref()) };
         let dry = Options { stop_legacy_daemon: false, ..*options };
         let live = live_refusal(live, &dry);
         let more = refused().as_ref().map(Diagnostic::from).into_iter();
-        let diagnostics = planned_diagnostics(&plan, options.program, more.chain(socket).chain(live));
+        let diagnostics = planned_diagnostics(&plan, options.program, more.chain(stop).chain(live));
         return Ok(StateMove { result: MoveResult::Planned(Box::new(plan)), diagnostics });
     }
     // Without the identity file, nothing is moved: the user has to bring the file back first.
@@ -154,7 +165,7 @@ pub fn move_state(
         return Err(gone.into());
     }
     ensure_permitted(context, options)?;
-    if let Some(refusal) = socket {
+    if let Some(refusal) = stop {
         return Err(refusal);
     }
     let lock = lock_home(context, options)?;
