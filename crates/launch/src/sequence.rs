@@ -165,8 +165,9 @@ struct Run<'r, 'a> {
     client: Option<Box<dyn DaemonControl>>,
     /// The error of a start during which another process took the socket.
     occupied: Option<SpawnError>,
-    /// The process of the daemon that seems to have ended under this launch, and the errors.
-    ended: Option<(u32, Vec<Diagnostic>)>,
+    /// The errors of a daemon that seems to have ended under this launch, and its process, if the system
+    /// told it.
+    ended: Option<(Option<u32>, Vec<Diagnostic>)>,
     outcome: Outcome,
 }
 
@@ -389,7 +390,8 @@ impl<'a> Run<'_, 'a> {
         loop {
             let (detection, client) = context.daemons.detect(&expected);
             if let Some((ended, errors)) = self.ended.take() {
-                let runs = matches!(detection.decision, Decision::Attach { pid, .. } if pid == Some(ended));
+                let may_be_it = |pid| pid == ended || ended.is_none();
+                let runs = matches!(detection.decision, Decision::Attach { pid, .. } if may_be_it(pid));
                 // A daemon that is about to end closes its connections first. What it was told to do
                 // is not said twice.
                 looks += usize::from(runs);
@@ -480,16 +482,14 @@ impl<'a> Run<'_, 'a> {
         let failed = self.bring_in_line(asked, status).err();
         let more = self.outcome.diagnostics.get(told..).unwrap_or_default();
         let has_ended = failed.iter().chain(more).any(|told| told.is_error() && ENDED.contains(&&*told.code));
-        match (pid.filter(|_| has_ended), failed) {
-            (Some(pid), failed) => {
-                let mut errors = self.outcome.diagnostics.split_off(told);
-                errors.extend(failed);
-                self.ended = Some((pid, errors));
-                Ok(())
-            }
-            (None, Some(failed)) => Err(failed),
-            (None, None) => Ok(()),
+        if has_ended {
+            let mut errors = self.outcome.diagnostics.split_off(told);
+            errors.extend(failed);
+            self.ended = Some((pid, errors));
+        } else if let Some(failed) = failed {
+            return Err(failed);
         }
+        Ok(())
     }
 
     fn bring_in_line(&mut self, asked: ConnectedDaemon, status: Status) -> Result<(), Diagnostic> {
