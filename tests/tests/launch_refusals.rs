@@ -105,6 +105,11 @@ fn an_open_secret_is_named_and_ends_private_before_a_daemon_starts() {
         home.launch_once().ends_with(0);
         assert_eq!(secret.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file} {mode:o}");
     }
+    let backups = home.path(".myownllm/config-backups");
+    set_mode(&backups, 0o755);
+    assert!(home.run(&["doctor"]).ends_with(0).stdout.contains("-> chmod 700"));
+    home.launch_once().ends_with(0);
+    assert_eq!(backups.metadata().unwrap().permissions().mode() & 0o777, 0o700);
 }
 
 /// The config is on a disk that is missing: a daemon would replace the symlink.

@@ -35,7 +35,10 @@ pub(crate) fn run(context: &Context, command: &NetworkCommand) -> Result<Answer,
         NetworkCommand::Use { name, none } => activate(context, name.as_deref().filter(|_| !none)),
         NetworkCommand::Import { file, activate } => {
             let envelope = read_envelope(context, file)?;
-            let edit = change(context, *activate, &mut |document| {
+            let (saved, imported) = (context.load()?.document, envelope.network_id());
+            let active = networks::active(&saved).and_then(network_id::of);
+            let is_active = active.is_some_and(|id| network_id::same(&id, &imported));
+            let edit = change(context, *activate || is_active, &mut |document| {
                 networks::import(document, &envelope, *activate, &mut fresh_ids())
                     .map_err(|error| networks_diagnostic(context, &error))
             })?;
