@@ -406,6 +406,14 @@ fn identities(#[case] home: (Home, Alive)) {
     0o777)))]
 #[case::everybody_may_write_an_old_roster(legacy(|home|
     set_mode(&home.path(".myownllm/mesh/rosters/home-mesh.json"), 0o666)))]
+#[case::mesh_is_a_file_after_the_move(settled(|home| {
+    rename(home, ".myownllm/.myownmesh/mesh", ".myownllm/.myownmesh/mesh.bak");
+    home.put(".myownllm/.myownmesh/mesh", b"", 0o600);
+}))]
+#[case::rosters_are_a_pipe_after_the_move(settled(|home| {
+    rename(home, ".myownllm/.myownmesh/mesh/rosters", ".myownllm/.myownmesh/mesh/rosters.bak");
+    pipe(home, ".myownllm/.myownmesh/mesh/rosters");
+}))]
 #[case::peers_are_a_symlink(legacy(|home| elsewhere(home, ".myownllm/mesh")))]
 #[case::rosters_are_a_symlink(legacy(|home| elsewhere(home, ".myownllm/mesh/rosters")))]
 #[case::states_are_a_symlink(legacy(|home| elsewhere(home, ".myownllm/mesh/states")))]
@@ -746,6 +754,24 @@ fn protected_files(#[case] home: Home, #[case] attribute: &str, #[case] path: &s
     let hint = checks.iter().filter_map(|check| check["hint"].as_str()).find(is_mend).unwrap();
     follow(&home, hint.trim_start_matches("sudo "));
     assert_eq!(run(&mut home.with_daemon(&["launch", "--once"])).code, Some(0));
+}
+
+/// The key would stay in the daemon home, and its peers would not: the older app would make another.
+#[rstest]
+#[case::key(KEY)]
+#[case::secrets(".myownllm/.myownmesh/.secrets")]
+fn undo_without_the_key_moves_nothing(#[case] path: &str) {
+    let home = Home::settled();
+    let _unlocked = Unlocked(&home);
+    if !Command::new("chattr").arg("+i").arg(home.path(path)).output().is_ok_and(|ran| ran.status.success()) {
+        return eprintln!("skipped: no chattr here");
+    }
+    let before = home.snapshot();
+    for args in [&["migrate", "--undo", "--dry-run"][..], &["migrate", "--undo"]] {
+        let ran = home.run(args).ends_with(1);
+        assert!(ran.stderr.contains("chattr -ia "), "{ran:?}");
+        assert_eq!(home.snapshot(), before, "{args:?}");
+    }
 }
 
 /// Homes with mounts that only a namespace of its own shows. `script` runs in the user's home first.

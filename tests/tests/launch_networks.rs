@@ -119,6 +119,13 @@ fn restored_config_brings_a_running_daemon_in_line() {
     assert_ne!(home.joined(), before);
     follow(&removed["data"]["undo"]);
     assert_eq!(home.joined(), before);
+    // So does an import of other servers for the active network.
+    let envelope = json!({"kind": "myownllm.network-settings", "version": 1, "network_id": "first-net",
+        "signaling_servers": [], "stun_servers": ["stun:new.example:1"], "turn_servers": [],
+        "accepting": "available"});
+    home.put("envelope.json", envelope.to_string().as_bytes(), 0o600);
+    home.run(&["network", "import", home.path("envelope.json").to_str().unwrap()]).ends_with(0);
+    assert!(home.json(&format!("{MESH}/config.json")).to_string().contains("stun:new.example:1"));
 }
 
 /// The daemon is healthy: it only refused one network.

@@ -19,7 +19,7 @@ use crate::diagnostic::Diagnostic;
 use crate::foreseen::open_file_limit;
 use crate::home::{Stage, orphan_diagnostic};
 use crate::moves::moved_files;
-use crate::peers::{copy_newer_state, corrupt_files, mend_state, unsettled_states};
+use crate::peers::{copy_newer_state, corrupt_files, linked_peers, mend_state, unsettled_states};
 use crate::start::{check_start, refusal_diagnostic};
 use crate::step::LaunchStep;
 use crate::trust::{ensure_own_daemon, trusted_home};
@@ -87,6 +87,9 @@ impl Stage {
             return stage.ending_with(LaunchStep::StartNoDaemon { why: Some(why) });
         }
         if let Err(refusal) = home_refusal(context, options.run_as) {
+            return stage.without_daemon(refusal, None);
+        }
+        if let Some(refusal) = linked_peers(context, migration) {
             return stage.without_daemon(refusal, None);
         }
         let moved = moved_files(migration);

@@ -4,7 +4,6 @@ use myownllm_config_model::Document;
 use myownllm_config_store::{FileShape, Loaded, Misplaced, Pending, Report, Step, StoreError};
 use myownllm_daemon::StoppedDaemon;
 use myownllm_durable_fs::quote;
-use myownllm_identity::Answer;
 use myownllm_migration::{Homes, LiveDaemon, LiveKind, MigrationError, Plan as MovePlan};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
@@ -13,7 +12,6 @@ use crate::daemons::{DaemonKind, Daemons, RunningDaemon, processes_unknown};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::identity::identity_answer;
 use crate::moves::moved_files;
-use crate::peers::linked_peers;
 use crate::start::{check_socket, leaked_socket};
 use crate::step::LaunchStep;
 use crate::trust::ensure_changeable;
@@ -152,10 +150,8 @@ impl Stage {
         let key = if look.is_done() { None } else { Some(identity_answer(context)) };
         let missing = key.as_ref().and_then(|key| key.refusal().filter(|refusal| refusal.is_missing()));
         let migration = migration.filter(|_| look.moves && missing.is_none());
-        if let Some(plan) = migration.filter(|_| stage.refusal.is_none()) {
-            let moves_key = matches!(key, Some(Answer::Pending { .. }));
-            let linked = || moves_key.then(|| linked_peers(context, plan)).flatten();
-            stage.refusal = check_socket(context).err().or_else(linked);
+        if migration.is_some() && stage.refusal.is_none() {
+            stage.refusal = check_socket(context).err();
         }
         if stage.refusal.is_some() {
             stage.steps.push(LaunchStep::Refuse);

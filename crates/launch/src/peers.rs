@@ -206,10 +206,13 @@ pub(crate) fn unsettled_states(
     Ok((damaged, newer))
 }
 
-/// Refuses a move of the identity file away from rosters, states or the second factor's lock that stay
-/// behind a symlink: the daemon would start without them.
+/// Reports rosters, states or the second factor's lock that stay behind a symlink at the old location: a
+/// daemon would start without them.
 pub(crate) fn linked_peers(context: &Context<'_>, migration: &MovePlan) -> Option<Diagnostic> {
     let (disk, layout) = (context.disk, context.layout);
+    if migration.left.is_empty() {
+        return None;
+    }
     if let Err(refusal) = ensure_reachable_peers(disk, &IdentityPaths::of(layout).app) {
         return Some(Diagnostic::from(&refusal));
     }
@@ -236,7 +239,7 @@ pub(crate) fn linked_peers(context: &Context<'_>, migration: &MovePlan) -> Optio
     let known: Vec<PathBuf> = peers.chain(custody).collect();
     let link = links.into_iter().find(|link| known.iter().any(|file| file.starts_with(link)))?;
     let message = format!(
-        "cannot move the identity file: {} is a symlink, and the daemon would start without what is behind it",
+        "cannot start a daemon: {} is a symlink, which stays, and the daemon would lack what is behind it",
         link.display()
     );
     let hint = replace_symlink(link);

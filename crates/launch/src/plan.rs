@@ -9,7 +9,7 @@ use myownllm_migration::{Direction, Options as MoveOptions, Plan as MovePlan};
 use serde::Serialize;
 
 use crate::access::{changed_dirs, missing_home, unwritable};
-use crate::closed::name_one_cause;
+use crate::closed::{UNWRITABLE, name_one_cause};
 use crate::context::{Context, Options};
 use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::RunningDaemon;
@@ -180,7 +180,9 @@ impl<'p, 'a> Planner<'p, 'a> {
             true => vec![LaunchStep::no_daemon()],
             false => self.daemon.steps,
         };
-        refusals.into_iter().for_each(|refusal| add_new(&mut diagnostics, refusal));
+        // A launch that fails to change the homes has told this.
+        let is_new = |refusal: &Diagnostic| !fails || refusal.code != UNWRITABLE;
+        refusals.into_iter().filter(is_new).for_each(|refusal| add_new(&mut diagnostics, refusal));
         // A launch finds a daemon, and fails to bring its networks in line.
         let is_used = !daemon.iter().any(|step| matches!(step, LaunchStep::StartNoDaemon { .. }));
         let loaded = self.plan.loaded.as_ref();
