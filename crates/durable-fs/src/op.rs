@@ -64,6 +64,7 @@ impl Op {
     }
 
     /// Carries out the operation on two paths.
+    #[cfg(unix)]
     pub(crate) fn on_two<T>(
         self,
         (path, other): (&Path, &Path),
