@@ -741,6 +741,54 @@ fn another_program_that_serves_is_no_daemon() {
     assert!(matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { .. }));
 }
 
+/// The daemon's program may have any name, and listen outside of the home.
+#[test]
+fn a_daemon_of_another_name_is_found_by_its_mark_its_program_and_its_socket() {
+    let home = Home::new();
+    let program = home.dir.path().join("meshd");
+    std::fs::copy(STAND_IN, &program).unwrap();
+    let elsewhere = home.root().join("elsewhere.sock");
+    let started = |socket: &Utf8Path, mark: Option<&str>| {
+        std::fs::DirBuilder::new().recursive(true).create(home.path()).unwrap();
+        let config = json!({"version": 3, "daemon": {"control_socket": socket}});
+        std::fs::write(home.path().join("config.json"), config.to_string()).unwrap();
+        let mut command = Command::new(&program);
+        command.arg("serve").env("MYOWNMESH_HOME", home.path()).stdin(Stdio::null()).stderr(Stdio::null());
+        let child = command.envs(mark.map(|mark| ("MYOWNMESH_STARTED_BY", mark))).spawn().unwrap();
+        eventually("it listens", || UnixStream::connect(socket).is_ok());
+        child
+    };
+    let mut homes = HomeDaemons::new(home.root(), home.path(), home.endpoint());
+    homes.answer_within = WITHIN;
+    // A process of this name without mark is the daemon only for a caller who names the program.
+    for (mark, programs) in [(Some("test"), vec![]), (None, vec![program.clone()]), (None, vec![])] {
+        let mut child = started(&elsewhere, mark);
+        homes.programs = programs;
+        let found = homes.orphans(None);
+        if mark.is_none() && homes.programs.is_empty() {
+            assert!(found.is_empty(), "{found:?}");
+            child.kill().unwrap();
+            child.wait().unwrap();
+            continue;
+        }
+        let [orphan] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(orphan.pid(), Some(child.id()));
+        assert!(orphan.note().contains(&format!("it listens at {elsewhere}")), "{}", orphan.note());
+        let (homes, orphan) = (homes.clone(), orphan.clone());
+        let stopped = std::thread::spawn(move || homes.stop(&orphan));
+        child.wait().unwrap();
+        assert!(matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { .. }));
+    }
+    // The home was moved away with its socket.
+    let mut child = started(&home.path().join("daemon.sock"), None);
+    std::fs::rename(home.path(), home.root().join("moved")).unwrap();
+    let strays = orphans_of(&home.path(), "MYOWNMESH_HOME");
+    assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), [child.id()]);
+    assert_eq!(strays[0].socket, None);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 /// A child of the daemon inherited its socket: the daemon itself has ended, and its PID may belong
 /// to another process.
 #[test]

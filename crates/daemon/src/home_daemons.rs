@@ -2,6 +2,7 @@
 //! daemon home.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -41,6 +42,8 @@ pub struct HomeDaemons {
     pub daemon_home: Utf8PathBuf,
     /// The variable that tells a daemon its home; `MYOWNMESH_HOME` by default.
     pub home_variable: String,
+    /// Programs that are the daemon's under any name; none by default.
+    pub programs: Vec<PathBuf>,
     /// The endpoints of the old location; by default `daemon.sock` in the app's home, and none on
     /// Windows, where one pipe serves every home, and the key of a daemon tells its home.
     pub legacy: Vec<Endpoint>,
@@ -109,6 +112,7 @@ impl HomeDaemons {
             app_home,
             daemon_home: daemon_home.into(),
             home_variable: HOME_VARIABLE.to_owned(),
+            programs: Vec::new(),
             own,
             answer_within: PROBE_TIMEOUT,
             grace: Duration::from_secs(5),
@@ -190,7 +194,7 @@ impl HomeDaemons {
     fn is_a_daemon(&self, endpoint: &Endpoint, probe: &Probe) -> bool {
         let homes = [&*self.app_home, &*self.daemon_home];
         let serves = || {
-            let strays = orphans_of_each(homes, &self.home_variable);
+            let strays = orphans_of_each(homes, &self.home_variable, &self.programs);
             strays.iter().flatten().any(|stray| Some(stray.pid) == probe.pid())
         };
         matches!(probe, Probe::Answered { .. })
@@ -258,7 +262,7 @@ impl HomeDaemons {
     /// Returns the processes that serve one of the homes, with or without a reachable socket.
     fn serving_processes(&self) -> Vec<RunningDaemon> {
         let homes = [&*self.app_home, &*self.daemon_home];
-        let found = orphans_of_each(homes, &self.home_variable);
+        let found = orphans_of_each(homes, &self.home_variable, &self.programs);
         let bystanders = self.bystanders().clone();
         let is_no_bystander =
             |process: &OrphanDaemon| !bystanders.contains(&(process.pid, start_time(process.pid)));
@@ -358,6 +362,9 @@ impl RunningDaemon {
             },
             DaemonKind::Orphan { process, .. } if process.starting => {
                 "it was started before, and does not listen yet".to_owned()
+            }
+            DaemonKind::Orphan { process: OrphanDaemon { socket: Some(socket), .. }, .. } => {
+                format!("it listens at {}, which the daemon's config does not name", socket.display())
             }
             DaemonKind::Orphan { .. } => "its socket was removed under it".to_owned(),
         }

@@ -5,7 +5,10 @@
 //! belong to another process now. So only a process that is verified here is signalled.
 
 use std::{
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileTypeExt, MetadataExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -197,6 +200,14 @@ pub(crate) fn has_daemon_name(program: &Path) -> bool {
     program.file_name().is_some_and(|name| name.as_bytes().starts_with(PROGRAM_NAME.as_bytes()))
 }
 
+/// Returns whether a process runs a program with the daemon's name, or one of `programs`.
+pub(crate) fn runs_daemon(pid: u32, programs: &[PathBuf]) -> bool {
+    let is_one = |exe: &Path| {
+        programs.iter().any(|one| one.file_name() == exe.file_name() || is_same_file(one, &entry(pid, "exe")))
+    };
+    procfs::program(pid).is_some_and(|exe| has_daemon_name(&exe) || is_one(&exe))
+}
+
 /// Returns whether the environment of a process names `home` as a daemon's home.
 pub(crate) fn names_home(pid: u32, home: &Utf8Path, home_variable: &str) -> bool {
     // A home that does not exist yet can only be compared by name.
@@ -215,13 +226,29 @@ pub(crate) fn names_home(pid: u32, home: &Utf8Path, home_variable: &str) -> bool
 /// `dir`, to any path. The path may have been unlinked since.
 pub(crate) fn listens_in(pid: u32, dir: Option<&Path>) -> bool {
     let table = SocketTable::of(pid, |_| true);
+    // A directory that was removed can only be compared by name.
     let is_in = |path: &Path, dir| {
-        path.parent().is_some_and(|parent| is_same_file(&resolve_for_process(pid, parent), dir))
+        path.parent()
+            .is_some_and(|parent| parent == dir || is_same_file(&resolve_for_process(pid, parent), dir))
     };
     table
         .held_by(pid)
         .into_iter()
         .any(|socket| socket.listens && dir.is_none_or(|dir| is_in(&socket.path, dir)))
+}
+
+/// Returns the path of a socket on which a process listens, if the path still leads to it: the socket
+/// file is there, and no other socket was bound to the path since.
+pub(crate) fn socket_of(pid: u32) -> Option<PathBuf> {
+    let table = SocketTable::of(pid, |path| path.is_absolute());
+    let leads_to_it = |socket: &&NamedSocket| {
+        let same = table.0.iter().filter(|other| other.listens && other.path == socket.path);
+        socket.listens
+            && same.count() == 1
+            && std::fs::symlink_metadata(resolve_for_process(pid, &socket.path))
+                .is_ok_and(|meta| meta.file_type().is_socket())
+    };
+    table.held_by(pid).into_iter().find(leads_to_it).map(|socket| socket.path.clone())
 }
 
 /// Returns whether both processes hold one listening socket that was bound to a path.

@@ -141,13 +141,16 @@ pub struct OrphanDaemon {
     /// Set if [`spawn`](crate::spawn) started it, here or in another program, and it does not
     /// listen yet.
     pub starting: bool,
+    /// The socket at which it listens, if the socket file is still there: it may lie outside of the
+    /// home.
+    pub socket: Option<PathBuf>,
 }
 
 impl OrphanDaemon {
     /// Makes a daemon that was found in another way than by [`orphans_of`].
     #[must_use]
     pub fn new(pid: u32, program: Option<PathBuf>) -> Self {
-        Self { pid, program, starting: false }
+        Self { pid, program, starting: false, socket: None }
     }
 
     /// Returns whether this process is an ancestor of `pid`: a script that waits for a daemon is no
@@ -215,12 +218,12 @@ pub(crate) fn process_serves_home(
     }
 }
 
-/// Returns the processes whose environment names `home` in `home_variable`, and which run the
-/// daemon's program with `serve` or listen on a socket in the home, reachable or not; and those that
-/// [`spawn`](crate::spawn) started and that do not listen yet. Only Linux shows them, and only to
+/// Returns the processes with the argument `serve` whose environment names `home` in
+/// `home_variable`, and which run the daemon's program, were started by [`spawn`](crate::spawn), or
+/// listen on a socket in the home, reachable or not. Only Linux shows them, and only to
 /// their own user and to root; otherwise the list is empty.
 pub fn orphans_of(home: &Utf8Path, home_variable: &str) -> Vec<OrphanDaemon> {
-    let [found] = orphans_of_each([home], home_variable);
+    let [found] = orphans_of_each([home], home_variable, &[]);
     found
 }
 
@@ -261,7 +264,11 @@ mod platform {
         }
     }
 
-    pub(crate) fn orphans_of_each<const N: usize>(_: [&Utf8Path; N], _: &str) -> [Vec<OrphanDaemon>; N] {
+    pub(crate) fn orphans_of_each<const N: usize>(
+        _: [&Utf8Path; N],
+        _: &str,
+        _: &[PathBuf],
+    ) -> [Vec<OrphanDaemon>; N] {
         [const { Vec::new() }; N]
     }
 
@@ -472,16 +479,18 @@ mod platform {
         StopError::Unverified { endpoint: endpoint.clone(), why, command }
     }
 
-    /// Does the same as [`orphans_of`] for several homes with one scan of all processes.
+    /// Does the same as [`orphans_of`] for several homes with one scan of all processes. `programs` are
+    /// programs that are the daemon's under any name.
     pub(crate) fn orphans_of_each<const N: usize>(
         homes: [&Utf8Path; N],
         home_variable: &str,
+        programs: &[PathBuf],
     ) -> [Vec<OrphanDaemon>; N] {
         let ourselves = std::process::id();
         let mut all: Vec<u32> = procfs::all_pids().filter(|pid| *pid != ourselves).collect();
         all.sort_unstable();
         let mut found = [const { Vec::new() }; N];
-        for process in all.into_iter().filter_map(ServeProcess::new) {
+        for process in all.into_iter().filter_map(|pid| ServeProcess::new(pid, programs)) {
             for (home, found) in homes.iter().zip(&mut found) {
                 if process.serves(home, home_variable) || process.is_starting(home, home_variable) {
                     found.push(process.orphan());
@@ -505,20 +514,23 @@ mod platform {
     }
 
     impl ServeProcess {
-        fn new(pid: u32) -> Option<Self> {
+        fn new(pid: u32, programs: &[PathBuf]) -> Option<Self> {
             let command = std::fs::read(procfs::entry(pid, "cmdline")).unwrap_or_default();
             let mut arguments = command.split(|byte| *byte == 0).skip(1);
             let position = arguments.position(|argument| argument == b"serve")?;
-            let is_daemon =
-                position == 0 && procfs::program(pid).is_some_and(|exe| serving::has_daemon_name(&exe));
+            let is_daemon = position == 0 && serving::runs_daemon(pid, programs);
             Some(Self { pid, is_daemon })
         }
 
         /// Returns whether the process is seen to serve the home: its environment names the home,
-        /// and it is the daemon's program or listens on a socket that was bound in the home.
+        /// and it is the daemon's program, or was started by [`spawn`](crate::spawn) and listens on
+        /// a socket, or listens on a socket that was bound in the home.
         fn serves(&self, home: &Utf8Path, home_variable: &str) -> bool {
+            let listens = |dir| serving::listens_in(self.pid, dir);
             serving::names_home(self.pid, home, home_variable)
-                && (self.is_daemon || serving::listens_in(self.pid, Some(home.as_ref())))
+                && (self.is_daemon
+                    || listens(Some(home.as_ref()))
+                    || (serving::has_spawn_mark(self.pid) && listens(None)))
         }
 
         /// Returns whether [`spawn`](crate::spawn) started the process, or its ancestor, as a daemon
@@ -534,7 +546,8 @@ mod platform {
 
         fn orphan(&self) -> OrphanDaemon {
             let starting = self.is_on_its_way();
-            OrphanDaemon { pid: self.pid, program: procfs::program(self.pid), starting }
+            let socket = serving::socket_of(self.pid);
+            OrphanDaemon { pid: self.pid, program: procfs::program(self.pid), starting, socket }
         }
     }
 
@@ -549,7 +562,11 @@ mod platform {
         let pid = stray.pid;
         let here = || Endpoint::unix(home);
         let Some(handle) = open_handle(pid, &here())? else { return Ok(StoppedDaemon::WasAbsent) };
-        let Some(process) = ServeProcess::new(pid) else { return Ok(StoppedDaemon::WasAbsent) };
+        // The search found a process that serves under the name of its program.
+        let programs = stray.program.clone().filter(|_| !stray.starting);
+        let Some(process) = ServeProcess::new(pid, programs.as_slice()) else {
+            return Ok(StoppedDaemon::WasAbsent);
+        };
         if !process.serves(home, home_variable) {
             if !process.is_starting(home, home_variable) {
                 return Ok(StoppedDaemon::WasAbsent);

@@ -152,6 +152,7 @@ impl<'a> LocalDaemons<'a> {
         let own = Endpoint::from(layout.socket_for_mode(Mode::OwnLlm, &ControlSocket::InHome).0);
         let mut homes = HomeDaemons::new(&layout.app_home, &layout.daemon_home, own);
         homes.home_variable = layout.app.home_variable.clone().into_owned();
+        homes.programs = search.overrides.iter().map(|(_, program)| PathBuf::from(program)).collect();
         homes.answer_within = ANSWER;
         homes.grace = GRACE;
         Self { disk, layout, search, homes, owner: None, ready_within: SpawnRequest::READY_WITHIN }
