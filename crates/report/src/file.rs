@@ -4,20 +4,28 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use myownllm_durable_fs::quote;
+use myownllm_durable_fs::{Owner, quote};
 use myownllm_launch::Diagnostic;
 
-/// Writes a new file that only its owner can read. `command` is the command that the user gave, for
-/// a hint.
+/// Writes a new file that only its owner can read: `owner`, or the user of this process. `command` is
+/// the command that the user gave, for a hint.
 ///
 /// # Errors
 /// Fails if the file exists, or cannot be written.
-pub fn write_new(path: &Path, text: &str, command: &str) -> Result<(), Diagnostic> {
+pub fn write_new(path: &Path, text: &str, command: &str, owner: Option<Owner>) -> Result<(), Diagnostic> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    let written = options.open(path).and_then(|mut file| {
+        #[cfg(unix)]
+        if let Some(owner) = owner {
+            std::os::unix::fs::fchown(&file, Some(owner.uid), Some(owner.gid))?;
+        }
+        #[cfg(not(unix))]
+        let _ = owner;
+        file.write_all(text.as_bytes())
+    });
     written.map_err(|error| {
         let message = format!("cannot write the report {}: {error}", path.display());
         let hint = match error.kind() {

@@ -1,5 +1,8 @@
 //! `report`: everything that a helper has to know of a home, in one text without secrets.
 
+use std::path::Path;
+
+use myownllm_durable_fs::Disk as _;
 use myownllm_launch::Diagnostic;
 use myownllm_report::{Page, Picture, Report, Screen, Section, diagnostic_text, long, write_new};
 use serde_json::json;
@@ -32,7 +35,8 @@ pub(crate) fn run(context: &Context, args: &ReportArgs, started: Started) -> Res
     let Some(file) = &args.output else {
         return Ok(Answer::data(text, data));
     };
-    write_new(file, &text, &format!("{} report{}", context.program, if args.html { " --html" } else { "" }))?;
+    let command = format!("{} report{}", context.program, if args.html { " --html" } else { "" });
+    write_new(file, &text, &command, context.owner.filter(|_| is_in_home(context, file)))?;
     data["output"] = json!(long(file));
     let mut page = Page::default();
     page.line(format!(
@@ -40,6 +44,15 @@ pub(crate) fn run(context: &Context, args: &ReportArgs, started: Started) -> Res
         long(file)
     ));
     Ok(Answer::done(page, data))
+}
+
+/// Returns true if a new file lies in the user's home: what root makes there belongs to the owner of
+/// the home.
+fn is_in_home(context: &Context, file: &Path) -> bool {
+    let dir = file.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
+    let real = |path: &Path| context.disk.canonicalize(path).ok();
+    real(context.layout.user_home.as_ref())
+        .is_some_and(|home| real(dir).is_some_and(|dir| dir.starts_with(home)))
 }
 
 /// Returns the answer of a command as the command prints it.
