@@ -12,7 +12,7 @@ use crate::access::unwritable;
 use crate::context::Context;
 use crate::daemons::{read_control_socket, read_document};
 use crate::diagnostic::{Class, Diagnostic, PROGRAM};
-use crate::hints::launch_with;
+use crate::hints::{edit, launch_with};
 
 /// The stable code of a config that cannot be read for the socket at which its daemon listens.
 pub(crate) const LEAKED: &str = "daemon.leaked-socket-unreadable";
@@ -144,8 +144,16 @@ fn check_directory_of(
                 context.disk.stat(above).is_ok_and(|meta| meta.is_symlink())
                     && context.disk.stat_follow(above).is_err_and(|error| error.is_not_found())
             };
+            // Where the user can make no directory, only another path in the config helps.
+            let is_closed = |above: &Utf8Path| {
+                let meta = context.disk.stat_follow(above.as_ref());
+                meta.is_ok_and(|meta| is_kernel_dir(context, &meta))
+                    || unwritable(context, run_as, &[above.to_owned()]).is_some()
+            };
+            let is_there = |above: &&Utf8Path| context.disk.stat(above.as_ref()).is_ok();
             let hint = match directory.ancestors().find(leads_nowhere) {
                 Some(symlink) => format!("ls -ld {}", quote(symlink)),
+                None if directory.ancestors().find(is_there).is_some_and(is_closed) => edit(config, None),
                 None => format!("mkdir -p -m 700 {}", quote(directory)),
             };
             Err(refused("is in a directory that does not exist").hint(hint))
