@@ -12,6 +12,7 @@ use crate::diagnostic::{Diagnostic, add_unreported, config_diagnostics};
 use crate::foreseen::blocked_move;
 use crate::home::{daemons_blocking_repair, ensure_permitted, live_refusal, stop_daemon, stop_daemons};
 use crate::identity::scan_identity;
+use crate::key_holder::spare_key_holder;
 use crate::losses::lost_settings;
 use crate::moves::{Watch, collision_diagnostic, move_diagnostics};
 use crate::start::{check_socket, leaked_socket};
@@ -155,7 +156,8 @@ pub fn move_state(
         let dry = Options { stop_legacy_daemon: false, ..*options };
         let live = live_refusal(live, &dry);
         let more = refused().as_ref().map(Diagnostic::from).into_iter();
-        let diagnostics = planned_diagnostics(&plan, options.program, more.chain(stop).chain(live));
+        let mut diagnostics = planned_diagnostics(&plan, options.program, more.chain(stop).chain(live));
+        spare_key_holder(context, &mut diagnostics);
         return Ok(StateMove { result: MoveResult::Planned(Box::new(plan)), diagnostics });
     }
     // Without the identity file, nothing is moved: the user has to bring the file back first.

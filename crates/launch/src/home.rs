@@ -132,9 +132,13 @@ impl Stage {
     ) -> Self {
         let leaked = if look.is_done() { Ok(None) } else { leaked_socket(context) };
         let repairs = look.pending.as_ref().is_some_and(|pending| pending.repairs() || pending.daemon_half());
+        let key = if look.is_done() { None } else { Some(identity_answer(context)) };
+        let missing = key.as_ref().and_then(|key| key.refusal().filter(|refusal| refusal.is_missing()));
+        // Without the identity file nothing moves, so a daemon that runs is in nobody's way.
+        let moves = look.moves && missing.is_none();
         let live = match (&leaked, report.filter(|_| repairs)) {
             (Err(_), _) => Vec::new(),
-            (Ok(leaked), _) if look.moves => context.daemons.live(leaked.as_deref()),
+            (Ok(leaked), _) if moves => context.daemons.live(leaked.as_deref()),
             (Ok(leaked), Some(report)) => daemons_blocking_repair(context, report, leaked.as_deref()),
             // A daemon that still runs at the old location would overwrite the config again, and a
             // daemon beside it would be a second writer.
@@ -147,9 +151,7 @@ impl Stage {
             stage.refusal = Some(refusal);
             None
         });
-        let key = if look.is_done() { None } else { Some(identity_answer(context)) };
-        let missing = key.as_ref().and_then(|key| key.refusal().filter(|refusal| refusal.is_missing()));
-        let migration = migration.filter(|_| look.moves && missing.is_none());
+        let migration = migration.filter(|_| moves);
         if migration.is_some() && stage.refusal.is_none() {
             stage.refusal = check_socket(context).err();
         }
@@ -279,7 +281,9 @@ pub(crate) fn stop_daemons(
 pub fn orphan_diagnostic(live: &RunningDaemon, options: &Options<'_>) -> Diagnostic {
     let home = live.place();
     let process = live.pid().map_or_else(String::new, |pid| format!(" (process {pid})"));
-    let message = format!("a daemon{process} serves {home} and cannot be reached: {}", live.note());
+    let is_elsewhere = matches!(&live.kind, DaemonKind::Orphan { process, .. } if process.socket.is_some());
+    let missed = if is_elsewhere { "is not where a launch looks for it" } else { "cannot be reached" };
+    let message = format!("a daemon{process} serves {home} and {missed}: {}", live.note());
     // A repair ends only the daemons of the old location.
     let hint = match live.legacy {
         true => stop_legacy_command(options.program),

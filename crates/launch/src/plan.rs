@@ -19,6 +19,7 @@ use crate::foreseen::{
 };
 use crate::home::{Look, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
 use crate::identity::{ensure_no_new_home, identity_answer};
+use crate::key_holder::spare_key_holder;
 use crate::moves::collision_diagnostic;
 use crate::networks::active_network;
 use crate::start::{LEAKED, leaked_socket, missing_program};
@@ -163,9 +164,10 @@ impl<'p, 'a> Planner<'p, 'a> {
             diagnostics.retain(|told| told.path != untrusted.path);
             diagnostics.push(untrusted);
         }
+        let new_home = ensure_no_new_home(context);
         let is_refused = self.home.refusal.is_some()
             || missing_home.is_some()
-            || ensure_no_new_home(context).is_err()
+            || new_home.is_err()
             || ensure_permitted(context, options).is_err();
         let repairs = self.plan.config.as_ref().is_some_and(Pending::repairs);
         let pending = self.moves || self.plan.misplaced.is_some() || repairs;
@@ -183,12 +185,14 @@ impl<'p, 'a> Planner<'p, 'a> {
         // A launch that fails to change the homes has told this.
         let is_new = |refusal: &Diagnostic| !fails || refusal.code != UNWRITABLE;
         refusals.into_iter().filter(is_new).for_each(|refusal| add_new(&mut diagnostics, refusal));
+        add_unreported(&mut diagnostics, new_home.err());
         // A launch finds a daemon, and fails to bring its networks in line.
         let is_used = !daemon.iter().any(|step| matches!(step, LaunchStep::StartNoDaemon { .. }));
         let loaded = self.plan.loaded.as_ref();
         let active = loaded.map(|loaded| active_network(context.store, &loaded.document));
         diagnostics.extend(active.and_then(Result::err).filter(|_| is_used));
         diagnostics.extend(stuck);
+        spare_key_holder(context, &mut diagnostics);
         name_one_cause(context.disk, context.layout, &mut diagnostics);
         let mut plan = self.plan;
         plan.diagnostics = diagnostics;

@@ -27,6 +27,7 @@ use crate::daemons::{OPERATION, abandoned_diagnostic};
 use crate::diagnostic::{Diagnostic, add_unreported};
 use crate::home::{Look, Stage, ensure_permitted, stop_daemon};
 use crate::identity::{ensure_no_new_home, identity_answer};
+use crate::key_holder::spare_key_holder;
 use crate::losses::lost_settings;
 use crate::moves::{COLLISION, Watch, move_diagnostics};
 use crate::networks::{ConnectedDaemon, Reconciled, Wanted, plan_for, reconcile, reconcile_diagnostics};
@@ -89,6 +90,7 @@ fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome)
         let abandoned = context.daemons.abandoned_sockets();
         outcome.diagnostics.extend(abandoned.iter().map(abandoned_diagnostic));
     }
+    spare_key_holder(context, &mut outcome.diagnostics);
     name_one_cause(context.disk, context.layout, &mut outcome.diagnostics);
     // The error that a newer config is for a launch tells what the look at it found.
     let is_reported =

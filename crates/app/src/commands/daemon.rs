@@ -1,7 +1,8 @@
 //! `daemon`: the daemon of this home, no matter which process started it.
 
 use myownllm_launch::{
-    Daemons as _, Diagnostic, EndedDaemon, live_refusal, orphan_diagnostic, probe_diagnostic, stop_daemon,
+    Daemons as _, Diagnostic, EndedDaemon, ensure_restartable, live_refusal, orphan_diagnostic,
+    probe_diagnostic, spare_key_holder, stop_daemon,
 };
 use myownllm_paths::Mode;
 use myownllm_report::run_log::Trace;
@@ -9,7 +10,7 @@ use myownllm_report::{Page, daemon_status, long};
 use serde_json::{Value, json};
 
 use crate::cli::{DaemonCommand, LaunchArgs, LogsArgs};
-use crate::context::Context;
+use crate::context::{Context, fresh_ids};
 use crate::output::{Answer, Printer};
 use crate::{foreground, look};
 
@@ -27,8 +28,9 @@ pub(crate) fn run(
             Ok(Answer { trace, ..Answer::done(page(&stopped), json!({ "stopped": data(&stopped) })) })
         }
         DaemonCommand::Restart(wait) => {
-            let stopped = stop(context)?;
             let args = LaunchArgs { detach: true, wait: *wait, ..LaunchArgs::default() };
+            ensure_restartable(&context.libraries().launch_context(), &context.options(), &mut fresh_ids())?;
+            let stopped = stop(context)?;
             let mut answer = foreground::run(context, &args, printer)?;
             let started = std::mem::replace(&mut answer.page, page(&stopped));
             answer.page.page(started);
@@ -85,7 +87,9 @@ fn status(context: &Context) -> Answer {
         page.line("To start it:");
         page.copied(2, "", format!("{} launch --detach", context.program));
     }
-    let mut answer = Answer::data(page, data).with(orphans.chain(state).collect());
+    let mut diagnostics = orphans.chain(state).collect();
+    spare_key_holder(&libraries.launch_context(), &mut diagnostics);
+    let mut answer = Answer::data(page, data).with(diagnostics);
     if is_told {
         answer.told_by_page.extend(answer.diagnostics.pop());
     }

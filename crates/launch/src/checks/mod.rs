@@ -15,6 +15,7 @@ use crate::closed::{Closed, UNWRITABLE};
 use crate::context::{Context, Options};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::home::stop_legacy_command;
+use crate::key_holder::{HELD, ends_daemon};
 use crate::plan::LaunchPlan;
 use crate::step::LaunchStep;
 
@@ -196,6 +197,17 @@ impl Checks {
 }
 
 impl Checks {
+    /// Replaces the hints that end a daemon that may have the only copy of the key.
+    fn spare_key_holder(&mut self, plan: &LaunchPlan) {
+        let Some(holder) = plan.diagnostics.iter().find(|told| told.code == HELD) else { return };
+        for check in &mut self.list {
+            if let Some(told) = check.diagnostic.as_mut().filter(|told| ends_daemon(told)) {
+                told.hint.clone_from(&holder.hint);
+                check.hint.clone_from(&holder.hint);
+            }
+        }
+    }
+
     /// Gives the checks that a repair would mend the hint of the problem that keeps a repair from
     /// finishing: a hint that fails mends nothing.
     fn put_barrier_first(&mut self, plan: &LaunchPlan, stops_legacy: bool) {
@@ -254,6 +266,7 @@ pub fn checks(context: &Context<'_>, options: &Options<'_>, plan: &LaunchPlan) -
     examiner.daemons();
     let mut checks = examiner.checks;
     checks.foresee(plan);
+    checks.spare_key_holder(plan);
     checks.name_one_cause(context);
     checks.put_barrier_first(plan, stops_legacy);
     checks

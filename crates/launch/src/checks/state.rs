@@ -13,6 +13,7 @@ use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
 use crate::identity::other_known_identity;
+use crate::key_holder::HELD;
 use crate::moves::{collision_diagnostic, moved_files};
 use crate::peers::unsettled_states;
 use crate::start::{NO_FILE, config_that_is_no_file};
@@ -123,6 +124,8 @@ impl Examiner<'_, '_> {
             },
             None => {}
         }
+        let holder = self.plan.diagnostics.iter().find(|told| told.code == HELD);
+        holder.into_iter().for_each(|holder| self.checks.diagnostic(SOUND, holder.clone()));
         let others =
             of_key.iter().filter(|error| refusal.is_none_or(|refusal| refusal.code() != error.code()));
         for error in others {

@@ -1,0 +1,63 @@
+//! The daemon that may have the only copy of the key: it runs, and its identity file is missing.
+
+use myownllm_durable_fs::quote;
+use myownllm_identity::{Answer, Refusal};
+
+use crate::context::Context;
+use crate::daemons::{DaemonKind, RunningDaemon};
+use crate::diagnostic::{Class, Diagnostic};
+use crate::identity::identity_answer;
+
+/// The stable code of a key that only a running daemon may have.
+pub(crate) const HELD: &str = "identity.held";
+
+/// Reports a daemon of the daemon home that runs although no identity file is there. It works with the
+/// key in its memory, and with its end the key is lost.
+pub(crate) fn key_holder(context: &Context<'_>) -> Option<Diagnostic> {
+    let answer = identity_answer(context);
+    if !matches!(answer, Answer::NoneYet) && !answer.refusal().is_some_and(Refusal::is_missing) {
+        return None;
+    }
+    // A daemon that starts makes its first key only now.
+    let is_starting = |live: &RunningDaemon| match &live.kind {
+        DaemonKind::Orphan { process, .. } => process.starting,
+        DaemonKind::Listening { .. } => false,
+    };
+    let runs = |live: &RunningDaemon| !live.legacy && live.verified && !is_starting(live);
+    let live = context.daemons.live(None).into_iter().find(runs)?;
+    let file = &context.layout.daemon_identity;
+    let message = format!(
+        "a daemon of this home runs{}, and its identity file {file} is missing: the daemon may have the \
+         only copy of the key; leave it running until the file is back",
+        live.pid().map_or_else(String::new, |pid| format!(" (process {pid})"))
+    );
+    let hint = answer.refusal().and_then(Refusal::hint).unwrap_or_else(|| {
+        let dir = file.parent().unwrap_or(file);
+        format!("mkdir -p -m 700 {} && cp -pn /path/to/backup/identity.json {}", quote(dir), quote(file))
+    });
+    Some(Diagnostic::error(HELD, message).at(file).hint(hint).class(Class::Refused))
+}
+
+/// Replaces the hints that end a daemon by the one that brings the identity file back, and adds the
+/// reason, if the daemon may have the only copy of the key.
+pub fn spare_key_holder(context: &Context<'_>, diagnostics: &mut Vec<Diagnostic>) {
+    let is_in_doubt = |told: &Diagnostic| ends_daemon(told) || told.code == "identity.gone";
+    if !diagnostics.iter().any(is_in_doubt) {
+        return;
+    }
+    // The refusal to make a new home says it all.
+    if diagnostics.iter().any(|told| told.code == HELD) {
+        return diagnostics.retain(|told| !ends_daemon(told));
+    }
+    let Some(holder) = key_holder(context) else { return };
+    for told in diagnostics.iter_mut().filter(|told| ends_daemon(told)) {
+        told.hint.clone_from(&holder.hint);
+    }
+    diagnostics.insert(0, holder.as_warning());
+}
+
+/// Returns true if the hint ends a daemon.
+pub(crate) fn ends_daemon(told: &Diagnostic) -> bool {
+    let ends = |hint: &String| hint.ends_with(" daemon stop") || hint.ends_with(" daemon restart");
+    told.hint.as_ref().is_some_and(ends)
+}
