@@ -244,7 +244,7 @@ fn log_names_each_part_of_a_launch_and_no_content() {
     let key: serde_json::Value = serde_json::from_slice(&key).unwrap();
     let secret = key["secret_key"].as_str().unwrap();
     let captured = Captured::default();
-    tracing::subscriber::with_default(captured.clone(), || run(&disk));
+    captured.during(|| run(&disk));
     let (spans, events) = captured.0.lock().unwrap().clone();
     for name in ["load", "lock", "migrate", "prepare", "move-state", "move-identity", "tidy", "repair"] {
         assert!(spans.iter().any(|span| span.split(' ').next() == Some(name)), "no span {name}: {spans:#?}");
@@ -257,7 +257,7 @@ fn log_names_each_part_of_a_launch_and_no_content() {
     assert!(!secret.is_empty() && !all.contains(secret), "the key is in the log: {all}");
     // A launch with nothing to do has nothing to tell.
     let captured = Captured::default();
-    tracing::subscriber::with_default(captured.clone(), || run(&disk));
+    captured.during(|| run(&disk));
     let (_, events) = captured.0.lock().unwrap().clone();
     assert!(events.iter().all(|(level, _)| *level > Level::INFO), "{events:#?}");
 }

@@ -188,7 +188,7 @@ fn app_without_a_schema_gets_its_state_moved_and_its_daemon_and_nothing_else() {
 #[test]
 fn log_names_the_steps_and_the_reconciliation() {
     let captured = Captured::default();
-    tracing::subscriber::with_default(captured.clone(), || run(&disk(None), None));
+    captured.during(|| run(&disk(None), None));
     let (spans, events) = captured.0.lock().unwrap().clone();
     assert!(spans.iter().any(|span| span.starts_with("reconcile ")), "{spans:#?}");
     for step in ["move", "attach-to-own-daemon"] {

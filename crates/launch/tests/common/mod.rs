@@ -57,6 +57,15 @@ pub(crate) struct Captured(pub(crate) Arc<Mutex<(Vec<String>, Vec<Told>)>>);
 
 pub(crate) type Told = (Level, String);
 
+impl Captured {
+    /// Runs with this subscriber, beside a second one: if there is only one, a call site that
+    /// another test's thread reaches first stays off in this thread too.
+    pub(crate) fn during<T>(&self, run: impl FnOnce() -> T) -> T {
+        let _second = tracing::Dispatch::new(Self::default());
+        tracing::subscriber::with_default(self.clone(), run)
+    }
+}
+
 impl Subscriber for Captured {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
         metadata.target().starts_with("myownllm")
