@@ -758,7 +758,7 @@ fn protected_files(#[case] home: Home, #[case] attribute: &str, #[case] path: &s
 
 /// The key would stay in the daemon home, and its peers would not: the older app would make another.
 #[rstest]
-#[case::key(KEY)]
+#[case::key(NEW_KEY)]
 #[case::secrets(".myownllm/.myownmesh/.secrets")]
 fn undo_without_the_key_moves_nothing(#[case] path: &str) {
     let home = Home::settled();

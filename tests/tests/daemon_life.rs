@@ -746,7 +746,7 @@ fn another_program_that_serves_is_no_daemon() {
 fn a_daemon_of_another_name_is_found_by_its_mark_its_program_and_its_socket() {
     let home = Home::new();
     let program = home.dir.path().join("meshd");
-    std::fs::copy(STAND_IN, &program).unwrap();
+    std::fs::copy(stand_in(), &program).unwrap();
     let elsewhere = home.root().join("elsewhere.sock");
     let started = |socket: &Utf8Path, mark: Option<&str>| {
         std::fs::DirBuilder::new().recursive(true).create(home.path()).unwrap();

@@ -2,6 +2,7 @@
 //! may lie.
 
 mod findings;
+mod former;
 mod peers;
 mod place;
 mod search;
@@ -12,6 +13,7 @@ use std::{
 };
 
 pub use findings::{HomeScan, KnownBy, Misplaced, PlaceState, Scan};
+pub use former::{FormerIdentity, former_identity};
 use myownllm_durable_fs::{Disk, SET_ASIDE};
 use myownllm_paths::camino::Utf8Path;
 use peers::owners_in;

@@ -13,6 +13,7 @@ use myownllm_paths::Mode;
 
 use crate::access::unwritable;
 use crate::context::{Context, Options};
+use crate::corrupt::{corrupt_states, keep_corrupt_file};
 use crate::daemon_config::shared_config;
 use crate::daemons::{RunningDaemon, processes_unknown};
 use crate::diagnostic::Diagnostic;
@@ -175,13 +176,15 @@ pub fn repair_states(context: &Context<'_>, options: &Options<'_>) -> Result<Vec
     let migrator = context.migrator;
     let migration = migrator.plan(&migrator.inspect(Direction::Forward), &MoveOptions::forward());
     let (damaged, newer) = unsettled_states(context, &migration, &[])?;
-    let is_sound = damaged.is_empty() && newer.is_empty();
+    let corrupt = corrupt_states(context, &[]);
+    let is_sound = damaged.is_empty() && newer.is_empty() && corrupt.is_empty();
     if is_sound || !context.daemons.live(None).is_empty() {
         return Ok(Vec::new());
     }
     let lock = lock_home(context, options)?;
     let dir = lock.home_lock();
+    let kept = corrupt.iter().map(|corrupt| keep_corrupt_file(context, dir, &corrupt.then));
     let mended = damaged.iter().map(|damaged| mend_state(context, dir, &damaged.then));
     let copied = newer.iter().map(|newer| copy_newer_state(context, dir, &newer.then));
-    mended.chain(copied).filter_map(Result::transpose).collect()
+    kept.chain(mended).chain(copied).filter_map(Result::transpose).collect()
 }

@@ -1,6 +1,7 @@
 //! The identity file in force, as a launch sees it.
 
-use myownllm_identity::{Answer, IdentityPaths, Scan, scan, scan_everywhere};
+use myownllm_durable_fs::{move_aside, quote};
+use myownllm_identity::{Answer, IdentityPaths, Scan, former_identity, scan, scan_everywhere};
 
 use crate::context::Context;
 use crate::diagnostic::Diagnostic;
@@ -36,11 +37,11 @@ pub fn scan_identity(context: &Context<'_>) -> Scan {
 }
 
 /// Returns a warning if the rosters and states name another key than the active one, and a file has
-/// that key. Searches every place.
+/// that key; or if the run log shows that this home had another key. Searches every place.
 #[must_use]
 pub fn other_known_identity(context: &Context<'_>) -> Option<Diagnostic> {
     let scan = scan_everywhere(context.disk, &IdentityPaths::of(context.layout));
-    let (found, command) = scan.better_known()?;
+    let Some((found, command)) = scan.better_known() else { return replaced_identity(context) };
     let known = found.key.as_ref()?;
     let message = format!(
         "the rosters or states name {} as an owner, and not the key in use; {} holds that key",
@@ -48,4 +49,21 @@ pub fn other_known_identity(context: &Context<'_>) -> Option<Diagnostic> {
         found.path.display()
     );
     Some(Diagnostic::warning("identity.other-known", message).at(&found.path).hint(command))
+}
+
+/// Returns a warning if the run log shows that this home had another key: a daemon that was started
+/// after its identity file had gone made another one.
+pub(crate) fn replaced_identity(context: &Context<'_>) -> Option<Diagnostic> {
+    let former = former_identity(context.disk, &IdentityPaths::of(context.layout))?;
+    let file = &context.layout.daemon_identity;
+    let message = format!(
+        "this home was {} before, as {} shows, and the key in {file} is that of {}: the peers take it for \
+         another device; bring the former key back from a backup",
+        former.device_id,
+        former.log.display(),
+        former.active.device_id
+    );
+    let hint =
+        format!("{} && cp -pn /path/to/backup/identity.json {}", move_aside(file, "replaced"), quote(file));
+    Some(Diagnostic::warning("identity.replaced", message).at(file).hint(hint))
 }

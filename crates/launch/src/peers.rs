@@ -20,7 +20,7 @@ use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Class, Diagnostic, PROGRAM};
 
 /// The stable code of a roster or a state that no daemon can read.
-const DAMAGED: &str = "state.damaged";
+pub(crate) const DAMAGED: &str = "state.damaged";
 /// The stable code of a roster or a state that a newer daemon wrote.
 const NEWER: &str = "state.newer";
 /// The stable code of a damaged roster or state that was set aside.
@@ -152,7 +152,7 @@ fn names(context: &Context<'_>, directory: &Utf8Path, ending: &str) -> Vec<PathB
 
 /// Returns the paths in a directory of the daemon home whose names end in `ending`, each with its
 /// path after the move that brings the files in `moved`.
-fn names_after_move(
+pub(crate) fn names_after_move(
     context: &Context<'_>,
     directory: &Utf8Path,
     ending: &str,
@@ -259,7 +259,7 @@ pub(crate) fn mend_state(
     let state = State::there(context, path)?;
     let Some(damaged) = state.as_ref().and_then(DamagedState::of) else { return Ok(None) };
     let aside = match &damaged.mended {
-        Some(mended) => replace(dir, &damaged, mended),
+        Some(mended) => replace(dir, (path, &damaged.bytes), mended),
         None => set_aside(dir, path),
     };
     let aside = aside.map_err(|error| Diagnostic::from(error).at(path))?;
@@ -302,18 +302,8 @@ pub(crate) fn corrupt_files(context: &Context<'_>, moved: &[(PathBuf, PathBuf)])
     names.map(|(_, then)| then).collect()
 }
 
-/// Gives a file that a daemon has put aside a name that no daemon uses.
-///
-/// # Errors
-/// Fails if the file cannot be renamed.
-pub(crate) fn keep_corrupt_file(dir: &LockedDir, path: &Path) -> Result<(), Diagnostic> {
-    let aside = set_aside(dir, path).map_err(|error| Diagnostic::from(error).at(path))?;
-    tracing::info!(from = %path.display(), to = %aside.display(), "kept what a daemon could not read");
-    Ok(())
-}
-
 /// Renames a file to a name that is free, and returns the name.
-fn set_aside(dir: &LockedDir, path: &Path) -> Result<PathBuf, DiskError> {
+pub(crate) fn set_aside(dir: &LockedDir, path: &Path) -> Result<PathBuf, DiskError> {
     let aside = with_free_name(path, |aside| rename_or_link(dir, path, aside))?;
     sync(dir, path)?;
     Ok(aside)
@@ -321,11 +311,14 @@ fn set_aside(dir: &LockedDir, path: &Path) -> Result<PathBuf, DiskError> {
 
 /// Puts the part that a daemon can read in the place of a damaged file, and returns the name of the
 /// damaged file. At no instant is the place empty.
-fn replace(dir: &LockedDir, damaged: &DamagedState, mended: &[u8]) -> Result<PathBuf, DiskError> {
-    let path = &damaged.path;
+pub(crate) fn replace(
+    dir: &LockedDir,
+    (path, damaged): (&Path, &[u8]),
+    mended: &[u8],
+) -> Result<PathBuf, DiskError> {
     let meta = dir.stat(path)?;
     let aside = with_free_name(path, |aside| publish_new(dir, aside, mended, meta.mode & 0o700, meta.owner))?;
-    let is_expected = |file: &Path| dir.content_eq(file, &damaged.bytes);
+    let is_expected = |file: &Path| dir.content_eq(file, damaged);
     match put_in_place(dir, &aside, mended, path, &is_expected)? {
         Some((_, displaced)) if displaced != aside => rename_or_link(dir, &displaced, &aside)?,
         _ => {}
@@ -334,6 +327,6 @@ fn replace(dir: &LockedDir, damaged: &DamagedState, mended: &[u8]) -> Result<Pat
     Ok(aside)
 }
 
-fn sync(dir: &LockedDir, path: &Path) -> Result<(), DiskError> {
+pub(crate) fn sync(dir: &LockedDir, path: &Path) -> Result<(), DiskError> {
     path.parent().map_or(Ok(()), |parent| dir.sync_dir(parent))
 }

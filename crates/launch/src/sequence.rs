@@ -22,18 +22,20 @@ use myownllm_paths::camino::Utf8Path;
 
 use crate::closed::name_one_cause;
 use crate::context::{Context, Options};
+use crate::corrupt::keep_corrupt_file;
 use crate::daemon_config::{back_up_daemon_config, set_daemon_config_aside};
 use crate::daemons::{OPERATION, abandoned_diagnostic};
 use crate::diagnostic::{Diagnostic, add_unreported};
 use crate::home::{Look, Stage, ensure_permitted, stop_daemon};
-use crate::identity::{ensure_no_new_home, identity_answer};
+use crate::identity::{ensure_no_new_home, identity_answer, replaced_identity};
 use crate::key_holder::spare_key_holder;
 use crate::losses::lost_settings;
+use crate::misnamed::misnamed_states;
 use crate::moves::{COLLISION, Watch, move_diagnostics};
 use crate::networks::{ConnectedDaemon, Reconciled, Wanted, plan_for, reconcile, reconcile_diagnostics};
 use crate::no_daemon;
 use crate::outcome::{Daemon, Outcome};
-use crate::peers::{copy_newer_state, keep_corrupt_file, mend_state};
+use crate::peers::{copy_newer_state, mend_state};
 use crate::relapse::Relapse;
 use crate::start::LEAKED;
 use crate::step::LaunchStep;
@@ -354,9 +356,7 @@ impl<'a> Run<'_, 'a> {
         let told = match step {
             LaunchStep::BackUpDaemonConfig => back_up_daemon_config(context, lock)?,
             LaunchStep::SetDaemonConfigAside => set_daemon_config_aside(context, lock)?,
-            LaunchStep::KeepCorruptFile { path } => {
-                keep_corrupt_file(lock.home_lock(), path).map(|()| None)?
-            }
+            LaunchStep::KeepCorruptFile { path } => keep_corrupt_file(context, lock.home_lock(), path)?,
             LaunchStep::MendState { path } => mend_state(context, lock.home_lock(), path)?,
             LaunchStep::CopyNewerState { path } => copy_newer_state(context, lock.home_lock(), path)?,
             _ => {
@@ -450,6 +450,8 @@ impl<'a> Run<'_, 'a> {
         make_dirs(lock.home_lock(), context.layout.app_home.as_ref(), home.as_ref(), 0o700, None)
             .map_err(|error| Diagnostic::from(error).at(home))?;
         self.outcome.diagnostics.extend(close_secrets(context, lock.home_lock()));
+        self.outcome.diagnostics.extend(replaced_identity(context));
+        self.outcome.diagnostics.extend(misnamed_states(context, &self.outcome.document));
         let permit = start_permit(lock.home_lock(), &IdentityPaths::of(context.layout))?;
         let mut spawned = match context.daemons.spawn(permit, &|| self.options.is_cancelled()) {
             Ok(spawned) => spawned,

@@ -9,11 +9,13 @@ use myownllm_migration::MigrationError;
 use myownllm_paths::camino::Utf8PathBuf;
 
 use super::Examiner;
+use crate::corrupt::corrupt_states;
 use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
 use crate::identity::other_known_identity;
 use crate::key_holder::HELD;
+use crate::misnamed::misnamed_states;
 use crate::moves::{collision_diagnostic, moved_files};
 use crate::peers::unsettled_states;
 use crate::start::{NO_FILE, config_that_is_no_file};
@@ -48,6 +50,13 @@ impl Examiner<'_, '_> {
         // A daemon that runs has read its files.
         if self.plan.wants_start() {
             let moved = moved_files(plan);
+            for corrupt in corrupt_states(self.context, &moved) {
+                self.checks.diagnostic("state.sound", corrupt.diagnostic());
+            }
+            let document = self.plan.loaded.as_ref().map(|loaded| &loaded.document);
+            for misnamed in document.iter().flat_map(|document| misnamed_states(self.context, document)) {
+                self.checks.diagnostic("state.sound", misnamed);
+            }
             let (damaged, newer) = unsettled_states(self.context, plan, &moved).unwrap_or_default();
             for damaged in damaged {
                 self.checks.diagnostic("state.sound", damaged.diagnostic());

@@ -1,0 +1,175 @@
+//! The rosters and states that a daemon has put aside as `*.corrupt`. The daemon goes on without the
+//! peers in them, although often the whole content is there, behind a byte order mark for example.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use myownllm_config_model::{DaemonFile, Document};
+use myownllm_durable_fs::{Disk as _, DiskError, LockedDir, publish_new};
+
+use crate::context::Context;
+use crate::daemons::CONFIG_LIMIT;
+use crate::diagnostic::{Diagnostic, PROGRAM, unless_failed};
+use crate::peers::{DAMAGED, SET_ASIDE, names_after_move, replace, set_aside, sync};
+
+/// The most Device IDs that a message names.
+const MAX_NAMED: usize = 3;
+
+/// A roster or a state that a daemon has put aside.
+#[derive(Debug)]
+pub(crate) struct CorruptState {
+    path: PathBuf,
+    /// The path of the file when a daemon starts.
+    pub(crate) then: PathBuf,
+    /// The place in which a daemon reads the file.
+    place: PathBuf,
+    content: Content,
+}
+
+/// The use that a launch has for the content of the file.
+#[derive(Debug)]
+enum Content {
+    /// A daemon can read these bytes, and its place is free, or holds a file without devices: these
+    /// bytes.
+    GoesBack { part: Vec<u8>, instead_of: Option<Vec<u8>> },
+    /// Nothing of the file can be read.
+    Unreadable,
+    /// The file in its place lacks these devices.
+    Lacking(BTreeSet<String>),
+}
+
+impl CorruptState {
+    /// Returns the file if its content is of use, or unknown. `place` is the path at which the file in
+    /// its place can be read now.
+    fn of(
+        context: &Context<'_>,
+        kind: DaemonFile,
+        (path, then): (&Path, &Path),
+        place: &Path,
+    ) -> Option<Self> {
+        let doing = "the look at a file that a daemon has put aside";
+        let bytes = unless_failed(context.disk.read(path, CONFIG_LIMIT), doing)?;
+        let there = match context.disk.read(place, CONFIG_LIMIT) {
+            Ok(there) => Some(there),
+            Err(error) if error.is_not_found() => None,
+            // The check of the file in its place reports it.
+            Err(_) => return None,
+        };
+        let part = match kind.is_readable(&bytes) {
+            true => Some(bytes),
+            false => kind.mend(&bytes).map(|(mended, _)| mended.to_bytes()),
+        };
+        let known = there.as_deref().map(devices);
+        let content = match (part, known) {
+            (None, _) => Content::Unreadable,
+            (Some(part), known) => {
+                let lacking: BTreeSet<String> =
+                    devices(&part).difference(known.as_ref().unwrap_or(&BTreeSet::new())).cloned().collect();
+                match known {
+                    _ if lacking.is_empty() => return None,
+                    Some(known)
+                        if !known.is_empty()
+                            || there.as_deref().is_some_and(|there| !kind.is_readable(there)) =>
+                    {
+                        Content::Lacking(lacking)
+                    }
+                    _ => Content::GoesBack { part, instead_of: there },
+                }
+            }
+        };
+        let place = then.with_extension("");
+        Some(Self { path: path.to_owned(), then: then.to_owned(), place, content })
+    }
+
+    /// Reports the file before a launch settles it.
+    pub(crate) fn diagnostic(&self) -> Diagnostic {
+        let then = match &self.content {
+            Content::GoesBack { .. } => {
+                format!("a launch writes the part that a daemon can read to {}", self.place.display())
+            }
+            Content::Unreadable => "the devices in it have to be approved again".to_owned(),
+            Content::Lacking(devices) => self.lacks(devices),
+        };
+        self.told(DAMAGED, &format!("a launch keeps it; {then}")).hint(format!("{PROGRAM} repair"))
+    }
+
+    fn lacks(&self, devices: &BTreeSet<String>) -> String {
+        let named: Vec<&str> = devices.iter().take(MAX_NAMED).map(String::as_str).collect();
+        let more = match devices.len() - named.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let (names, place) = (named.join(", "), self.place.display());
+        format!("{place} lacks {names}{more}, which have to be approved again if they are still wanted")
+    }
+
+    fn told(&self, code: &str, then: &str) -> Diagnostic {
+        let message =
+            format!("a daemon could not read {}, and goes on without it; {then}", self.path.display());
+        Diagnostic::warning(code, message).at(&self.path)
+    }
+}
+
+/// Returns the Device IDs that a roster or a state names: none if it cannot be read.
+pub(crate) fn devices(bytes: &[u8]) -> BTreeSet<String> {
+    let Ok(parsed) = Document::parse(bytes) else { return BTreeSet::new() };
+    let value = parsed.document.root().to_value();
+    let approved = value["authorized_devices"].as_array().into_iter().flatten();
+    let approved = approved.filter_map(|device| Some(device["device_id"].as_str()?.to_owned()));
+    let roles = value["roles"].as_object().into_iter().flatten().map(|(device, _)| device.clone());
+    approved.chain(roles).collect()
+}
+
+/// Returns the rosters and states that a daemon has put aside, and whose content is of use or unknown.
+/// `moved` are the files that a move brings.
+pub(crate) fn corrupt_states(context: &Context<'_>, moved: &[(PathBuf, PathBuf)]) -> Vec<CorruptState> {
+    let layout = context.layout;
+    let kinds = [(DaemonFile::Roster, &layout.daemon_rosters), (DaemonFile::State, &layout.daemon_states)];
+    let files = kinds.into_iter().flat_map(|(kind, directory)| {
+        let names = names_after_move(context, directory, ".json.corrupt", moved).into_iter();
+        names.map(move |paths| (kind, paths))
+    });
+    let found = files.filter_map(|(kind, (path, then))| {
+        let place = then.with_extension("");
+        let now = moved.iter().find(|(_, to)| *to == place).map_or(&place, |(from, _)| from);
+        CorruptState::of(context, kind, (&path, &then), now)
+    });
+    found.collect()
+}
+
+/// Gives a file that a daemon has put aside a name that no daemon uses, and writes the part that a
+/// daemon can read to its place if no device is there.
+///
+/// # Errors
+/// Fails if the file cannot be renamed, or its place cannot be written.
+pub(crate) fn keep_corrupt_file(
+    context: &Context<'_>,
+    dir: &LockedDir,
+    path: &Path,
+) -> Result<Option<Diagnostic>, Diagnostic> {
+    let found = corrupt_states(context, &[]).into_iter().find(|found| found.then == path);
+    let failed = |error: DiskError| Diagnostic::from(error).at(path);
+    // The content is in its place before the file loses its name: a killed launch is repeated.
+    if let Some(CorruptState { place, content: Content::GoesBack { part, instead_of }, .. }) = &found {
+        match instead_of {
+            Some(former) => replace(dir, (place, former), part).map(drop),
+            None => {
+                let owner = dir.stat(path).map_err(failed)?.owner;
+                publish_new(dir, place, part, 0o600, owner).and_then(|()| sync(dir, place))
+            }
+        }
+        .map_err(failed)?;
+    }
+    let aside = set_aside(dir, path).map_err(failed)?;
+    tracing::info!(from = %path.display(), to = %aside.display(), "kept what a daemon could not read");
+    Ok(found.map(|found| {
+        let then = match &found.content {
+            Content::GoesBack { .. } => {
+                format!("{} has the part that a daemon can read", found.place.display())
+            }
+            Content::Unreadable => "the devices in it have to be approved again".to_owned(),
+            Content::Lacking(devices) => found.lacks(devices),
+        };
+        found.told(SET_ASIDE, &format!("it is {} now; {then}", aside.display()))
+    }))
+}

@@ -1,0 +1,115 @@
+//! Rosters and states of the active network that have another name than a daemon reads: from a file
+//! system that ignores letter case, a conflict of two syncs, or a backup by hand.
+
+use std::path::{Path, PathBuf};
+
+use myownllm_config_model::{DaemonFile, Document, network_id};
+use myownllm_durable_fs::{SET_ASIDE, move_aside, quote};
+use myownllm_identity::IdentityPaths;
+
+use crate::context::Context;
+use crate::corrupt::devices;
+use crate::daemons::CONFIG_LIMIT;
+use crate::diagnostic::Diagnostic;
+use crate::networks::active_network;
+
+/// The stable code of a roster or a state with another name than a daemon reads.
+const MISNAMED: &str = "state.misnamed";
+
+/// Returns a warning for the second factor's lock, and for each roster and state of the active network,
+/// that no daemon will see, as the file with the name that a daemon reads is missing or holds no device.
+/// `document` is the app's config.
+pub(crate) fn misnamed_states(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
+    misnamed_lock(context).into_iter().chain(misnamed_peers(context, document)).collect()
+}
+
+/// Returns a warning if the second factor's lock in the daemon home has another name than a daemon
+/// reads, and no file has the right one.
+fn misnamed_lock(context: &Context<'_>) -> Option<Diagnostic> {
+    let right = IdentityPaths::of(context.layout).daemon.custody;
+    if !context.disk.stat(right.as_ref()).is_err_and(|error| error.is_not_found()) {
+        return None;
+    }
+    let stem = right.file_stem()?.to_lowercase();
+    let is_lock = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        name.starts_with(&stem) && context.disk.stat_follow(path).is_ok_and(|meta| meta.is_file())
+    };
+    let path = newest(context, others(context, right.parent()?.as_ref(), &[]).into_iter().filter(is_lock))?;
+    let message = format!(
+        "{} is a lock of the second factor, and a daemon reads only {right}: it starts without the lock",
+        path.display()
+    );
+    let hint = format!("mv -n {} {}", quote(&path), quote(&right));
+    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(hint))
+}
+
+fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
+    let Ok(Some(active)) = active_network(context.store, document) else { return Vec::new() };
+    let Some(Ok(id)) = active["network_id"].as_str().map(network_id::normalize) else { return Vec::new() };
+    let layout = context.layout;
+    let kinds = [
+        (DaemonFile::Roster, [&layout.daemon_rosters, &layout.legacy_rosters]),
+        (DaemonFile::State, [&layout.daemon_states, &layout.legacy_states]),
+    ];
+    let found = kinds.into_iter().filter_map(|(kind, directories)| {
+        let directories = directories.map(|dir| dir.as_std_path());
+        let places = directories.map(|dir| dir.join(format!("{id}.json")));
+        let in_place: Vec<&PathBuf> =
+            places.iter().filter(|place| context.disk.stat(place).is_ok()).collect();
+        let is_empty = |place: &&PathBuf| {
+            let bytes = context.disk.read(place, CONFIG_LIMIT);
+            bytes.is_ok_and(|bytes| kind.is_readable(&bytes) && devices(&bytes).is_empty())
+        };
+        // A file that cannot be read has diagnostics of its own.
+        if !in_place.iter().all(is_empty) {
+            return None;
+        }
+        let is_of_network = |path: &Path| is_of_network(context, path, kind, &id);
+        let others = directories.iter().flat_map(|dir| others(context, dir, &places));
+        let newest = newest(context, others.filter(|path| is_of_network(path)))?;
+        Some(diagnostic(&newest, in_place.first().copied(), &id))
+    });
+    found.collect()
+}
+
+/// Returns the file that was changed last.
+fn newest(context: &Context<'_>, files: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
+    files.max_by_key(|path| context.disk.stat_follow(path).map(|meta| meta.modified).unwrap_or_default())
+}
+
+/// Returns the files in a directory that no daemon reads, without those that a program set aside.
+fn others(context: &Context<'_>, dir: &Path, places: &[PathBuf]) -> Vec<PathBuf> {
+    let names = context.disk.list(dir).unwrap_or_default().into_iter().map(|entry| entry.name);
+    let names = names.filter(|name| {
+        let name = name.to_string_lossy();
+        !name.contains(SET_ASIDE) && !name.ends_with(".corrupt")
+    });
+    names.map(|name| dir.join(name)).filter(|path| !places.contains(path)).collect()
+}
+
+/// Returns whether a file is a roster or a state of the network, and names devices.
+fn is_of_network(context: &Context<'_>, path: &Path, kind: DaemonFile, id: &str) -> bool {
+    let bytes = context.disk.read(path, CONFIG_LIMIT).unwrap_or_default();
+    let parsed = kind.mend(&bytes).map(|(document, _)| document);
+    parsed.is_some_and(|document| {
+        network_id::of(document.root()).is_some_and(|of| network_id::same(&of, id))
+            && !devices(&document.to_bytes()).is_empty()
+    })
+}
+
+/// Reports the file `path`. `in_place` is a file without devices that has the right name.
+fn diagnostic(path: &Path, in_place: Option<&PathBuf>, id: &str) -> Diagnostic {
+    let right = in_place.map_or_else(|| path.with_file_name(format!("{id}.json")), Clone::clone);
+    let message = format!(
+        "{} holds devices of the active network {id}, and a daemon reads only {}: it starts without them",
+        path.display(),
+        right.display()
+    );
+    let rename = format!("mv -n {} {}", quote(path), quote(&right));
+    let hint = match in_place {
+        Some(empty) => format!("{} && {rename}", move_aside(empty, "empty")),
+        None => rename,
+    };
+    Diagnostic::warning(MISNAMED, message).at(path).hint(hint)
+}

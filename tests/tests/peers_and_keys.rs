@@ -1,0 +1,280 @@
+//! Keys that only a running daemon has, and peers that no daemon sees.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+#![cfg(target_os = "linux")]
+
+use std::path::Path;
+use std::process::Command;
+
+use integration_tests::testkit::{APP, Home, MESH, run, set_mode};
+use rstest::rstest;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+const ROSTER: &str = "mesh/rosters/home-mesh.json";
+const KEY: &str = ".myownllm/.myownmesh/.secrets/identity.json";
+
+/// A daemon that a launch left running; ended when the test is over.
+struct Detached(u32);
+
+impl Detached {
+    fn start(home: &Home, program: &Path) -> Self {
+        let mut launch = home.command(&["launch", "--detach", "--json"]);
+        let said = run(launch.env("MYOWNMESH_BIN", program)).ends_with(0).json();
+        Self(said["data"]["daemon"]["pid"].as_u64().unwrap().try_into().unwrap())
+    }
+
+    fn is_running(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    }
+}
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        let _ = kill_process(Pid::from_raw(self.0.try_into().unwrap()).unwrap(), Signal::KILL);
+    }
+}
+
+fn stand_in() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_stand-in-daemon"))
+}
+
+fn diagnostic<'a>(said: &'a Value, code: &str) -> Option<&'a Value> {
+    said["diagnostics"].as_array().unwrap().iter().find(|told| told["code"] == code)
+}
+
+/// The daemon's program may have any name, so its mark tells what it is.
+#[rstest]
+#[case::by_the_directory(|home: &Home| std::fs::remove_dir_all(home.path(APP)).unwrap())]
+#[case::moved_away(|home: &Home| std::fs::rename(home.path(APP), home.path("elsewhere")).unwrap())]
+fn daemon_of_a_home_that_is_gone_keeps_a_second_key_from_being_made(#[case] take_away: fn(&Home)) {
+    let home = Home::settled();
+    let program = home.path("meshd");
+    std::fs::copy(stand_in(), &program).unwrap();
+    let daemon = Detached::start(&home, &program);
+    take_away(&home);
+    let mut doctor = home.command(&["doctor", "--json"]);
+    let said = run(doctor.env("MYOWNMESH_BIN", stand_in())).ends_with(4).json();
+    assert!(diagnostic(&said, "identity.held").is_some(), "{said:#}");
+    for command in [&["launch", "--once"][..], &["daemon", "restart"]] {
+        let said = run(&mut home.with_daemon(&[command, &["--json"]].concat())).ends_with(7).json();
+        let told = diagnostic(&said, "identity.held").unwrap_or_else(|| panic!("{said:#}"));
+        assert!(told["message"].as_str().unwrap().contains(&format!("process {}", daemon.0)), "{said:#}");
+        assert!(!said.to_string().contains("daemon stop"), "{said:#}");
+        assert!(daemon.is_running() && !home.has(APP), "{command:?}");
+    }
+}
+
+#[test]
+fn daemon_at_a_former_socket_is_told_where_it_listens() {
+    let home = Home::settled();
+    let socket = home.path("d.sock");
+    let config = json!({"version": 3, "daemon": {"control_socket": socket}});
+    home.put(&format!("{MESH}/config.json"), config.to_string().as_bytes(), 0o600);
+    let daemon = Detached::start(&home, stand_in());
+    home.put(&format!("{MESH}/config.json"), b"{\"version\": 3}", 0o600);
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(7).json();
+    let told = diagnostic(&said, "daemon.without-socket").unwrap_or_else(|| panic!("{said:#}"));
+    let message = told["message"].as_str().unwrap();
+    assert!(message.contains(&format!("it listens at {}", socket.display())), "{message}");
+    run(&mut home.with_daemon(&["daemon", "stop"])).ends_with(0);
+    assert!(!daemon.is_running());
+}
+
+#[rstest]
+#[case::no_program(|_: &Home, restart: &mut Command| { restart.env("MYOWNMESH_BIN", "/nonexistent"); }, 5)]
+#[case::open_peers(|home: &Home, _: &mut Command| set_mode(&home.path(&format!("{MESH}/mesh")), 0o777), 7)]
+#[case::no_socket_path(|home: &Home, _: &mut Command| {
+    let config = json!({"version": 3, "daemon": {"control_socket": "rel/x"}});
+    home.put(&format!("{MESH}/config.json"), config.to_string().as_bytes(), 0o600);
+}, 7)]
+#[case::key_gone(|home: &Home, _: &mut Command| std::fs::remove_file(home.path(KEY)).unwrap(), 7)]
+fn restart_ends_no_daemon_that_it_cannot_replace(#[case] harm: fn(&Home, &mut Command), #[case] exit: i32) {
+    let home = Home::settled();
+    let daemon = Detached::start(&home, stand_in());
+    let mut restart = home.with_daemon(&["daemon", "restart"]);
+    restart.env("PATH", "/usr/bin:/bin");
+    harm(&home, &mut restart);
+    let ran = run(&mut restart).ends_with(exit);
+    assert!(daemon.is_running(), "{ran:?}");
+    assert!(ran.all().contains(&daemon.0.to_string()), "{ran:?}");
+}
+
+#[test]
+fn restart_replaces_a_daemon() {
+    let home = Home::settled();
+    let daemon = Detached::start(&home, stand_in());
+    let said = run(&mut home.with_daemon(&["daemon", "restart", "--json"])).ends_with(0).json();
+    let pid = said["data"]["daemon"]["pid"].as_u64().unwrap();
+    let second = Detached(pid.try_into().unwrap());
+    assert!(!daemon.is_running() && second.is_running(), "{said:#}");
+}
+
+#[test]
+fn missing_key_is_told_before_its_daemon_and_no_hint_ends_that_daemon() {
+    let home = Home::settled();
+    let daemon = Detached::start(&home, stand_in());
+    std::fs::remove_file(home.path(KEY)).unwrap();
+    for (args, exit) in [(&["launch", "--once"][..], 7), (&["doctor"], 4), (&["status"], 0)] {
+        let said = run(&mut home.with_daemon(&[args, &["--json"]].concat())).ends_with(exit).json();
+        for code in ["identity.gone", "identity.held"] {
+            assert!(diagnostic(&said, code).is_some(), "{args:?}: no {code}: {said:#}");
+        }
+        assert!(diagnostic(&said, "daemon.own-running").is_none(), "{args:?}: {said:#}");
+        let text = said.to_string();
+        assert!(!text.contains("daemon stop") && !text.contains("daemon restart"), "{args:?}: {said:#}");
+    }
+    assert!(daemon.is_running());
+}
+
+#[rstest]
+#[case::before_the_move(Home::legacy(), APP, None)]
+#[case::after_the_move(Home::settled(), MESH, None)]
+#[case::beside_an_empty_one(
+    Home::settled(),
+    MESH,
+    Some(r#"{"version":1,"network_id":"home-mesh","authorized_devices":[]}"#)
+)]
+fn roster_that_a_daemon_has_put_aside_comes_back(
+    #[case] home: Home,
+    #[case] of: &str,
+    #[case] in_place: Option<&str>,
+) {
+    let roster = format!("{of}/{ROSTER}");
+    let peers = home.bytes(&roster);
+    let corrupt = [b"\xef\xbb\xbf", &peers[..]].concat();
+    std::fs::remove_file(home.path(&roster)).unwrap();
+    home.put(&format!("{roster}.corrupt"), &corrupt, 0o600);
+    in_place.inspect(|empty| home.put(&roster, empty.as_bytes(), 0o600));
+    let said = run(&mut home.with_daemon(&["doctor", "--json"])).json();
+    assert!(diagnostic(&said, "state.damaged").is_some(), "{said:#}");
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    assert!(diagnostic(&said, "state.set-aside").is_some(), "{said:#}");
+    let there: Value = serde_json::from_slice(&peers).unwrap();
+    assert_eq!(home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"], there["authorized_devices"]);
+    home.still_has(&corrupt, "the file that the daemon put aside");
+    let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+    assert!(diagnostic(&said, "state.damaged").is_none(), "{said:#}");
+}
+
+#[test]
+fn devices_of_a_roster_that_a_daemon_has_put_aside_are_named_beside_another_roster() {
+    let home = Home::settled();
+    let roster = format!("{MESH}/{ROSTER}");
+    let mut peers = home.json(&roster);
+    let mut lost = peers["authorized_devices"][0].clone();
+    lost["device_id"] = json!("lostdevice");
+    peers["authorized_devices"].as_array_mut().unwrap().push(lost);
+    let before = home.bytes(&roster);
+    let corrupt = format!("\u{feff}{peers}");
+    home.put(&format!("{roster}.corrupt"), corrupt.as_bytes(), 0o600);
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    let told = diagnostic(&said, "state.set-aside").unwrap_or_else(|| panic!("{said:#}"));
+    assert!(told["message"].as_str().unwrap().contains("lostdevice"), "{said:#}");
+    assert_eq!(home.bytes(&roster), before);
+    home.still_has(corrupt.as_bytes(), "the file that the daemon put aside");
+}
+
+#[rstest]
+#[case::letter_case("HOME-MESH.json")]
+#[case::sync_conflict("home-mesh (1).json")]
+#[case::backup("home-mesh.json.bak")]
+fn roster_of_the_active_network_under_another_name_is_named(#[case] name: &str) {
+    for (home, of) in [(Home::legacy(), APP), (Home::settled(), MESH)] {
+        let roster = home.path(&format!("{of}/{ROSTER}"));
+        let peers = home.bytes(&format!("{of}/{ROSTER}"));
+        std::fs::rename(&roster, roster.with_file_name(name)).unwrap();
+        let said = run(&mut home.with_daemon(&["doctor", "--json"])).json();
+        let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{of}: {said:#}"));
+        let hint = told["hint"].as_str().unwrap().to_owned();
+        let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+        assert!(diagnostic(&said, "state.misnamed").is_some(), "{of}: {said:#}");
+        if of == MESH {
+            run(Command::new("sh").args(["-c", &hint])).ends_with(0);
+            run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+            let there: Value = serde_json::from_slice(&peers).unwrap();
+            assert_eq!(
+                home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"],
+                there["authorized_devices"]
+            );
+        }
+    }
+}
+
+#[rstest]
+#[case::letter_case("CUSTODY.JSON")]
+#[case::sync_conflict("custody (1).json")]
+#[case::backup("custody.json.bak")]
+fn lock_of_the_second_factor_under_another_name_is_named(#[case] name: &str) {
+    let home = Home::settled();
+    home.put(&format!("{MESH}/.secrets/{name}"), br#"{"version":1,"lock":"x"}"#, 0o600);
+    for args in [&["doctor"][..], &["launch", "--once"]] {
+        let said = run(&mut home.with_daemon(&[args, &["--json"]].concat())).ends_with(0).json();
+        let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
+        assert!(told["message"].as_str().unwrap().contains(name), "{said:#}");
+    }
+}
+
+#[test]
+fn key_in_the_place_of_the_one_that_the_run_log_shows_is_named() {
+    let home = Home::settled();
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    let former = run(&mut home.with_daemon(&["identity", "--json"])).json();
+    let former = former["data"]["device_id"].as_str().unwrap().to_owned();
+    let kept = home.bytes(KEY);
+    std::fs::remove_file(home.path(KEY)).unwrap();
+    // A daemon that another program starts makes another key.
+    let mesh = home.path(MESH);
+    let other = tempfile::tempdir_in("/tmp").unwrap();
+    let mut daemon = Command::new(stand_in());
+    let mut daemon = daemon.arg("serve").env("MYOWNMESH_HOME", other.path()).spawn().unwrap();
+    let made = other.path().join(".secrets/identity.json");
+    while std::fs::metadata(&made).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    std::fs::copy(&made, mesh.join(".secrets/identity.json")).unwrap();
+    set_mode(&mesh.join(".secrets/identity.json"), 0o600);
+    for args in [&["doctor"][..], &["identity"], &["launch", "--once"]] {
+        let said = run(&mut home.with_daemon(&[args, &["--json"]].concat())).ends_with(0).json();
+        let told = diagnostic(&said, "identity.replaced").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
+        assert!(told["message"].as_str().unwrap().contains(&former), "{said:#}");
+        let hint = told["hint"].as_str().unwrap();
+        assert!(hint.contains("cp -pn /path/to/backup/identity.json"), "{hint}");
+    }
+    // The backup of the former key ends the matter.
+    home.put(KEY, &kept, 0o600);
+    let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+    assert!(diagnostic(&said, "identity.replaced").is_none(), "{said:#}");
+}
+
+/// Needs root, which alone can make files for another user.
+#[test]
+fn report_in_the_home_of_another_user_belongs_to_that_user() {
+    use std::os::unix::fs::MetadataExt as _;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not run: needs root");
+        return;
+    }
+    let home = Home::legacy();
+    let own = |path: &Path| std::os::unix::fs::chown(path, Some(2001), Some(2001)).unwrap();
+    home.snapshot().keys().for_each(|path| own(&home.path("").join(path)));
+    let elsewhere = tempfile::tempdir_in("/tmp").unwrap();
+    for (file, owner) in [(home.path("report.txt"), 2001), (elsewhere.path().join("report.txt"), 0)] {
+        home.run(&["report", "--output", file.to_str().unwrap()]).ends_with(0);
+        assert_eq!(std::fs::metadata(&file).unwrap().uid(), owner, "{}", file.display());
+    }
+}
+
+/// `mkdir` is of no use where no directory can be made.
+#[test]
+fn socket_in_a_directory_that_nobody_can_make_leads_to_the_config() {
+    let home = Home::settled();
+    let config = json!({"version": 3, "daemon": {"control_socket": "/proc/mesh/d.sock"}});
+    home.put(&format!("{MESH}/config.json"), config.to_string().as_bytes(), 0o600);
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(7).json();
+    let told = diagnostic(&said, "paths.control-socket").unwrap_or_else(|| panic!("{said:#}"));
+    let hint = told["hint"].as_str().unwrap();
+    assert!(hint.starts_with("${EDITOR:-vi}") && hint.ends_with("config.json"), "{hint}");
+}
