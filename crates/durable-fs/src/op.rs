@@ -1,9 +1,5 @@
 //! The operations on a disk, as errors and the simulated disk name them.
 
-use std::{io, path::Path};
-
-use crate::{DiskError, Result};
-
 /// An operation on a disk: the method of [`Disk`](crate::Disk) or [`LockedDir`](crate::LockedDir)
 /// with this name, or a function that makes several calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,21 +54,6 @@ pub enum Op {
 }
 
 impl Op {
-    /// Carries out the operation on one path.
-    pub(crate) fn on<T>(self, path: &Path, action: impl FnOnce() -> io::Result<T>) -> Result<T> {
-        action().map_err(|error| DiskError::new(self, path, error))
-    }
-
-    /// Carries out the operation on two paths.
-    #[cfg(unix)]
-    pub(crate) fn on_two<T>(
-        self,
-        (path, other): (&Path, &Path),
-        action: impl FnOnce() -> io::Result<T>,
-    ) -> Result<T> {
-        action().map_err(|error| DiskError::two(self, path, other, error))
-    }
-
     /// True if the operation makes, moves or removes a name, so that the permissions of the
     /// directory decide about it.
     pub(crate) fn changes_names(self) -> bool {

@@ -5,29 +5,12 @@ use myownllm_identity::{Answer, IdentityPaths, Scan, former_identity, scan, scan
 
 use crate::context::Context;
 use crate::diagnostic::Diagnostic;
-use crate::key_holder::key_holder;
 
 /// Decides whether a daemon may be started in this home, and with which key. Every command gives
 /// this same answer.
 #[must_use]
 pub fn identity_answer(context: &Context<'_>) -> Answer {
     scan_identity(context).answer()
-}
-
-/// Refuses to make the app's home while a renamed home of the app holds the identity file, or a daemon
-/// of the home that was here still runs: in its place, the new home would keep the former one from
-/// getting its name back.
-///
-/// # Errors
-/// Fails if the app's home does not exist, and the identity file lies elsewhere, or a daemon runs.
-pub(crate) fn ensure_no_new_home(context: &Context<'_>) -> Result<(), Diagnostic> {
-    let home = context.disk.stat(context.layout.app_home.as_ref());
-    if home.is_ok() {
-        return Ok(());
-    }
-    let answer = identity_answer(context);
-    let missing = answer.refusal().filter(|refusal| refusal.is_missing()).map(Diagnostic::from);
-    missing.or_else(|| key_holder(context)).map_or(Ok(()), Err)
 }
 
 /// Looks at the identity file.

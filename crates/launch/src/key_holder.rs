@@ -38,6 +38,22 @@ pub(crate) fn key_holder(context: &Context<'_>) -> Option<Diagnostic> {
     Some(Diagnostic::error(HELD, message).at(file).hint(hint).class(Class::Refused))
 }
 
+/// Refuses to make the app's home while a renamed home of the app holds the identity file, or a daemon
+/// of the home that was here still runs: in its place, the new home would keep the former one from
+/// getting its name back.
+///
+/// # Errors
+/// Fails if the app's home does not exist, and the identity file lies elsewhere, or a daemon runs.
+pub(crate) fn ensure_no_new_home(context: &Context<'_>) -> Result<(), Diagnostic> {
+    let home = context.disk.stat(context.layout.app_home.as_ref());
+    if home.is_ok() {
+        return Ok(());
+    }
+    let answer = identity_answer(context);
+    let missing = answer.refusal().filter(|refusal| refusal.is_missing()).map(Diagnostic::from);
+    missing.or_else(|| key_holder(context)).map_or(Ok(()), Err)
+}
+
 /// Replaces the hints that end a daemon by the one that brings the identity file back, and adds the
 /// reason, if the daemon may have the only copy of the key.
 pub fn spare_key_holder(context: &Context<'_>, diagnostics: &mut Vec<Diagnostic>) {

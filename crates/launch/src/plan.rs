@@ -18,8 +18,8 @@ use crate::foreseen::{
     blocked_move, full_dir, full_disk, protected_config, unlockable_home, unmendable_peers, unusable_log,
 };
 use crate::home::{Look, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
-use crate::identity::{ensure_no_new_home, identity_answer};
-use crate::key_holder::spare_key_holder;
+use crate::identity::identity_answer;
+use crate::key_holder::{ensure_no_new_home, spare_key_holder};
 use crate::moves::collision_diagnostic;
 use crate::networks::active_network;
 use crate::start::{LEAKED, leaked_socket, missing_program};

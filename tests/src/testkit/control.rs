@@ -26,10 +26,18 @@ pub fn ask(socket: &Path, op: &str, fields: Value) -> Fallible<Value> {
     let say = |e: std::io::Error| format!("{op} at {}: {e}", socket.display());
     let mut stream = connect(socket).map_err(say)?;
     stream.write_all(format!("{request}\n").as_bytes()).map_err(say)?;
+    let mut reader = BufReader::new(stream.take(LONGEST_ANSWER));
     let mut line = String::new();
-    BufReader::new(stream.take(LONGEST_ANSWER)).read_line(&mut line).map_err(say)?;
-    let mut answer: Value =
-        serde_json::from_str(&line).map_err(|e| format!("{op}: no JSON ({e}): {line:?}"))?;
+    // A daemon may push events before it answers.
+    let mut answer = loop {
+        line.clear();
+        reader.read_line(&mut line).map_err(say)?;
+        let said: Value =
+            serde_json::from_str(&line).map_err(|e| format!("{op}: no JSON ({e}): {line:?}"))?;
+        if said["ok"].is_boolean() {
+            break said;
+        }
+    };
     match answer["ok"].as_bool() {
         Some(true) => Ok(answer["data"].take()),
         _ => Err(answer["error"].as_str().unwrap_or(&line).to_owned()),
