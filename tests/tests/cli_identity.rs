@@ -332,6 +332,8 @@ const STRANGER: &str = "ap7lkm5uwdc3hseaymkfwl2dnv2ibke2lvu64yxqoaslf2ikgmlq-0A3
 fn keys_that_the_peers_do_not_tell_apart_are_shown_for_a_choice() {
     let home = home_with(After, Named("identity (1).json"), false);
     with_stranger(&home, &format!("{APP}/.secrets/identity.json.bak"));
+    // The run log would tell them apart.
+    std::fs::remove_file(home.path(&format!("{APP}/myownllm-mesh.log"))).unwrap();
     for (command, code) in [("identity", 7), ("status", 0), ("doctor", 4)] {
         let ran = home.run(&[command]).ends_with(code);
         assert!(ran.all().contains(DEVICE) && ran.all().contains(STRANGER), "{}", ran.all());

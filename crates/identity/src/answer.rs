@@ -14,7 +14,7 @@ use crate::{
     paths::Home,
     permit::Expected,
     refusal::{Candidate, FoundElsewhere, Problem, Refusal, Side, WayOut, lossy, make_dir},
-    scan::{HomeScan, Misplaced, PlaceState, Scan, dangling_peers, is_lost},
+    scan::{HomeScan, Misplaced, PlaceState, Scan, dangling_peers, is_lost, public_key_of},
 };
 
 /// The placeholder for the user's own backup in a command.
@@ -164,7 +164,16 @@ impl Scan {
         }
     }
 
+    /// Returns true if the run log shows that this home had another Device ID.
+    fn is_other_device(&self, device_id: &str) -> bool {
+        let logged = self.logged.as_ref().map(|(_, logged)| public_key_of(logged));
+        logged.is_some_and(|logged| logged != public_key_of(device_id))
+    }
+
     fn pending(&self, key: KeyInfo, path: &Path) -> Answer {
+        if self.is_other_device(&key.device_id) {
+            return Answer::Refused(self.missing());
+        }
         let (path, place) = (path.to_owned(), self.places.daemon.identity.clone());
         let refusal = Refusal::new(Problem::Pending { path: path.clone(), place }, vec![WayOut::Migrate]);
         Answer::Pending { key, path, refusal }
@@ -234,15 +243,30 @@ impl Scan {
             _ => &self.places.daemon,
         };
         let mut ways = self.bring_back(None, None);
+        let at_old_location = match &self.app.state {
+            PlaceState::File(Identity::Valid(key)) => Some(key),
+            _ => None,
+        };
+        ways.extend(at_old_location.map(|key| self.use_other_device(key)));
         let brought = ways.iter().find_map(|way| match way {
             WayOut::BringBack { to, .. } => Some(to.clone()),
             _ => None,
         });
         let place = brought.unwrap_or_else(|| home.identity.clone());
-        if ways.is_empty() {
-            ways.push(restore(&place, &self.make_dir_of(&place), None));
+        let is_other = |way: &WayOut| match way {
+            WayOut::BringBack { device_id: Some(id), .. } => self.is_other_device(id),
+            _ => false,
+        };
+        if ways.iter().all(is_other) {
+            ways.insert(0, restore(&place, &self.make_dir_of(&place), None));
         }
         ways.extend(self.give_up());
+        let at_old_location = at_old_location.map(|key| FoundElsewhere {
+            path: self.places.app.identity.clone().into(),
+            device_id: Some(key.device_id.clone()),
+            damaged: None,
+            named_by: None,
+        });
         let found = self.misplaced.iter().map(|found| FoundElsewhere {
             path: found.path.clone(),
             device_id: found.key.as_ref().map(|key| key.device_id.clone()),
@@ -252,7 +276,7 @@ impl Scan {
             },
             named_by: found.named_by.clone(),
         });
-        let found = found.collect();
+        let found = at_old_location.into_iter().chain(found).collect();
         // Names the directory of peers that lie where no daemon looks for them.
         let dir_of = |Place { home, seen }: &Place<'_>| match seen.evidence.as_slice() {
             [dir] if seen.known_by.custody == 0 && dir.parent() != Some(home.path.as_std_path()) => {
@@ -266,6 +290,15 @@ impl Scan {
         let known_by = known_by.iter().map(of).collect();
         let logged = self.logged.clone();
         Refusal::new(Problem::Missing { place, found, known_by, logged }, ways)
+    }
+
+    /// Returns the command that puts the key at the old location in force, which is that of another
+    /// device than this home was.
+    fn use_other_device(&self, key: &KeyInfo) -> WayOut {
+        let (from, to) = (&self.places.app.identity, &self.places.daemon.identity);
+        let command = format!("{}mv -n {} {}", self.make_dir_of(to), quote(from), quote(to));
+        let device_id = Some(key.device_id.clone());
+        WayOut::BringBack { from: from.clone().into(), to: to.clone(), device_id, command }
     }
 
     /// Returns the home that contains a file, if one does.

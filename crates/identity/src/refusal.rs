@@ -321,11 +321,10 @@ impl fmt::Display for MissingEvidence<'_> {
                 write!(f, ", which {} names", config.display())?;
             }
         }
-        if self.found.iter().any(|found| found.damaged.is_none()) {
-            return Ok(());
-        }
-        if self.known_by.is_empty() {
-            return match self.logged {
+        let has_sound = self.found.iter().any(|found| found.damaged.is_none());
+        if has_sound || self.known_by.is_empty() {
+            let is_found = |id: &str| self.found.iter().any(|found| found.device_id.as_deref() == Some(id));
+            return match self.logged.filter(|(_, id)| !is_found(id)) {
                 Some((log, id)) => {
                     write!(f, ", and {} shows that this home had the Device ID {id}", log.display())
                 }

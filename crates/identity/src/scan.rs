@@ -66,7 +66,15 @@ pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         logged: None,
         has_app_home: true,
     };
-    if !scan.answer().has_key() {
+    let answer = scan.answer();
+    // A key that waits for a move may be the key of another device than this home was.
+    let is_of_this_home = |public_key: &str| {
+        let logged = Search::new(disk, places).logged();
+        logged.first().is_none_or(|(_, device_id)| public_key_of(device_id) == public_key)
+    };
+    let is_in_force = answer.expected().is_ok();
+    let is_settled = answer.key().is_some_and(|key| is_in_force || is_of_this_home(&key.public_key));
+    if !is_settled {
         search(disk, &mut scan);
     }
     scan
@@ -141,6 +149,7 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
         }
     }
     let logged = search.logged();
+    search.named.extend(logged.first().map(|(_, device_id)| public_key_of(device_id)));
     scan.logged = logged.first().cloned();
     scan.app.evidence.extend(logged.into_iter().map(|(log, _)| log));
     for found in &mut misplaced {
@@ -170,6 +179,11 @@ fn rank(found: &Misplaced) -> impl Ord + use<> {
         newest,
         found.path.clone(),
     )
+}
+
+/// Returns the public key in a Device ID.
+pub(crate) fn public_key_of(device_id: &str) -> String {
+    device_id.split('-').next().unwrap_or_default().to_lowercase()
 }
 
 /// Returns true if no command can make a sound key of the file.

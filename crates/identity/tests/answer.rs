@@ -13,7 +13,7 @@ use std::{os::unix::fs::symlink, process::Command};
 use common::{Home, key_file, public_key, short};
 use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_identity::{
-    Answer, Class, Problem, WayOut, ensure_reachable_peers, scan, scan_everywhere, start_permit,
+    Answer, Class, Problem, Refusal, WayOut, ensure_reachable_peers, scan, scan_everywhere, start_permit,
 };
 use rstest::rstest;
 
@@ -434,6 +434,35 @@ fn without_a_key_anywhere_a_backup_comes_first_and_the_peers_are_given_up_last(
         let after = home.contents();
         assert!(before.iter().all(|bytes| after.contains(bytes)), "{last} lost something");
     }
+}
+
+#[rstest]
+#[case::at_the_old_location(OLD)]
+#[case::in_a_temporary_of_a_killed_move("mesh/.secrets/.durable-fs.1-1.part")]
+#[case::set_aside("mesh/.secrets/identity.json.set-aside-1")]
+fn key_of_another_device_than_the_run_log_shows_is_not_used_unasked(#[case] path: &'static str) {
+    let home_with = |key: u8| {
+        let home = home_of(&[Key(path, key), Known]);
+        let log = format!("{{\"device_id\":\"{}-00000\"}}\n", public_key(1));
+        std::fs::write(home.at("myownllm-mesh.log"), log).unwrap();
+        home
+    };
+    let home = home_with(2);
+    let Answer::Refused(refusal) = home.answer() else { panic!("{:?}", home.answer()) };
+    assert_eq!(refusal.code(), "identity.gone");
+    let told = refusal.to_string();
+    assert!([1, 2].iter().all(|key| told.contains(&public_key(*key))), "{told}");
+    assert!(matches!(refusal.ways_out.first(), Some(WayOut::Restore { .. })), "{refusal:?}");
+    // A user who wants the other device gets it.
+    let is_other = |way: &&WayOut| matches!(way, WayOut::BringBack { .. });
+    let command = refusal.ways_out.iter().find(is_other).unwrap().command().unwrap();
+    assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+    assert!(home.answer().expected().is_ok());
+    assert_eq!(home.answer().key().unwrap().public_key, public_key(2));
+    // The key of this home is used, or offered first.
+    let home = home_with(1);
+    let first = |refusal: &Refusal| matches!(refusal.ways_out.first(), Some(WayOut::BringBack { .. }));
+    assert!(home.answer().key().is_some() || first(home.answer().refusal().unwrap()));
 }
 
 /// Many files have a version, and a first start must not fail because of them.

@@ -163,5 +163,5 @@ pub(super) fn owners_in(bytes: &[u8]) -> Vec<String> {
     let named = devices.map(|device| device["device_id"].clone()).chain(signers);
     let named = named.filter_map(|key| key.as_str().map(str::to_owned));
     let named = named.chain(roles.map(|(key, _)| key.clone()));
-    named.map(|key| key.split('-').next().unwrap_or_default().to_lowercase()).collect()
+    named.map(|key| super::public_key_of(&key)).collect()
 }
