@@ -278,3 +278,21 @@ fn socket_in_a_directory_that_nobody_can_make_leads_to_the_config() {
     let hint = told["hint"].as_str().unwrap();
     assert!(hint.starts_with("${EDITOR:-vi}") && hint.ends_with("config.json"), "{hint}");
 }
+
+/// A first screen and a check by a script say that something is pending, as the plan does.
+#[test]
+fn roster_that_a_launch_mends_is_pending() {
+    let home = Home::settled();
+    let roster = format!("{MESH}/{ROSTER}");
+    let text = String::from_utf8(home.bytes(&roster)).unwrap();
+    home.put(&roster, text.replacen(',', "", 1).as_bytes(), 0o600);
+    let first = home.run(&[]).ends_with(3).stdout;
+    assert!(first.contains(" repair  puts right"), "{first}");
+    home.run(&["status", "--check"]).ends_with(3);
+    home.run(&["repair"]).ends_with(0);
+    assert_eq!(
+        serde_json::from_slice::<Value>(&home.bytes(&roster)).unwrap(),
+        serde_json::from_str::<Value>(&text).unwrap()
+    );
+    home.run(&["status", "--check"]).ends_with(0);
+}

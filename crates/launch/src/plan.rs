@@ -196,7 +196,10 @@ impl<'p, 'a> Planner<'p, 'a> {
         name_one_cause(context.disk, context.layout, &mut diagnostics);
         let mut plan = self.plan;
         plan.diagnostics = diagnostics;
-        plan.pending = pending || !plan.migration.collisions.is_empty();
+        let mends = daemon
+            .iter()
+            .any(|step| matches!(step, LaunchStep::MendState { .. } | LaunchStep::KeepCorruptFile { .. }));
+        plan.pending = pending || mends || !plan.migration.collisions.is_empty();
         plan.steps = match (is_refused, fails) {
             (true, _) => vec![LaunchStep::Refuse],
             (false, true) => vec![LaunchStep::Fail],
