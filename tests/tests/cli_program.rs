@@ -111,7 +111,8 @@ fn verdict_is_0_on_a_healthy_home_3_on_a_pending_move_and_4_on_a_problem() {
 #[test]
 fn verdict_asks_which_of_two_files_stays() {
     let home = Home::after_the_bug();
-    home.put(&format!("{MESH}/mesh/rosters/home-mesh.json"), b"{}", 0o600);
+    let other = br#"{"version": 1, "network_id": "home-mesh", "authorized_devices": []}"#;
+    home.put(&format!("{MESH}/mesh/rosters/home-mesh.json"), other, 0o600);
     home.run(&["repair"]).ends_with(0);
     let said = home.run(&["--json"]).ends_with(3).json();
     assert_eq!(said["data"]["verdict"], "pending", "{said}");
