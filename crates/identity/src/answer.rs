@@ -10,11 +10,11 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use crate::{
-    file::{Flaw, Identity, KeyInfo},
+    file::{Flaw, Identity, KeyInfo, public_key_of},
     paths::Home,
     permit::Expected,
     refusal::{Candidate, FoundElsewhere, Problem, Refusal, Side, WayOut, lossy, make_dir},
-    scan::{HomeScan, Misplaced, PlaceState, Scan, dangling_peers, is_lost, public_key_of},
+    scan::{HomeScan, Misplaced, PlaceState, Scan, dangling_peers, is_lost},
 };
 
 /// The placeholder for the user's own backup in a command.

@@ -428,3 +428,8 @@ fn judge(bytes: &[u8]) -> Identity {
         created_at: Some(created_at),
     })
 }
+
+/// Returns the public key in a Device ID.
+pub(crate) fn public_key_of(device_id: &str) -> String {
+    device_id.split('-').next().unwrap_or_default().to_lowercase()
+}

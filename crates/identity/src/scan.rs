@@ -21,7 +21,10 @@ pub(crate) use place::dangling_peers;
 use place::{FILE_LIMIT, place_state};
 use search::{GIVEN_UP, Search, free_beside, free_name, suggests_identity};
 
-use crate::{file::Identity, paths::IdentityPaths};
+use crate::{
+    file::{Identity, public_key_of},
+    paths::IdentityPaths,
+};
 
 /// Looks for the identity file. Takes no lock, writes nothing.
 ///
@@ -179,11 +182,6 @@ fn rank(found: &Misplaced) -> impl Ord + use<> {
         newest,
         found.path.clone(),
     )
-}
-
-/// Returns the public key in a Device ID.
-pub(crate) fn public_key_of(device_id: &str) -> String {
-    device_id.split('-').next().unwrap_or_default().to_lowercase()
 }
 
 /// Returns true if no command can make a sound key of the file.

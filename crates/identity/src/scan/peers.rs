@@ -10,7 +10,7 @@ use super::{
     place::{FILE_LIMIT, dangling_peers, dangling_target},
     search::{GIVEN_UP, MAX_LEVELS, MAX_NAMES, Search, contains, name_of},
 };
-use crate::paths::Home;
+use crate::{file::public_key_of, paths::Home};
 
 impl Search<'_> {
     /// Counts the files in a home that know the device. `files` are the files that were searched
@@ -163,5 +163,5 @@ pub(super) fn owners_in(bytes: &[u8]) -> Vec<String> {
     let named = devices.map(|device| device["device_id"].clone()).chain(signers);
     let named = named.filter_map(|key| key.as_str().map(str::to_owned));
     let named = named.chain(roles.map(|(key, _)| key.clone()));
-    named.map(|key| super::public_key_of(&key)).collect()
+    named.map(|key| public_key_of(&key)).collect()
 }
