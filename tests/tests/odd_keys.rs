@@ -161,8 +161,13 @@ fn no_daemon_is_started_beside_a_key_in_another_letter_case() {
 fn collisions_of_long_names_and_of_one_key_written_twice_are_settled() {
     let home = Home::legacy();
     let long = format!("{}.json", "n".repeat(250));
-    home.put(&format!("{APP}/mesh/rosters/{long}"), b"old", 0o600);
-    home.put(&format!("{MESH}/mesh/rosters/{long}"), b"new", 0o600);
+    let roster = |label| {
+        serde_json::json!({"version": 1, "network_id": "n", "authorized_devices": [], "label": label})
+            .to_string()
+    };
+    let (old, new) = (roster("old"), roster("new"));
+    home.put(&format!("{APP}/mesh/rosters/{long}"), old.as_bytes(), 0o600);
+    home.put(&format!("{MESH}/mesh/rosters/{long}"), new.as_bytes(), 0o600);
     let other = home.json(OLD_KEY).to_string();
     home.put(NEW_KEY, other.as_bytes(), 0o600);
     let former = home.bytes(OLD_KEY);
@@ -172,8 +177,8 @@ fn collisions_of_long_names_and_of_one_key_written_twice_are_settled() {
     assert!(home.has(OLD_KEY) && home.has(NEW_KEY), "both stay until somebody decides");
     home.run(&["migrate", "--keep", "source"]).ends_with(0);
     assert_eq!(home.bytes(NEW_KEY), former);
-    assert_eq!(home.bytes(&format!("{MESH}/mesh/rosters/{long}")), b"old");
-    home.still_has(b"new", "the roster that was set aside");
+    assert_eq!(home.bytes(&format!("{MESH}/mesh/rosters/{long}")), old.as_bytes());
+    home.still_has(new.as_bytes(), "the roster that was set aside");
     home.still_has(other.as_bytes(), "the key that was set aside");
     home.run(&["status", "--check"]).ends_with(0);
 }
