@@ -465,8 +465,8 @@ impl Scan {
     }
 
     /// Returns a command that sets aside the files that know the device, the found files, and the
-    /// renamed homes that contain one. Returns `None` if one of them lies outside the homes, because the next scan would find it
-    /// again.
+    /// renamed homes that contain one. Returns `None` if one of them lies outside the homes, because
+    /// the next scan would find it again.
     fn give_up(&self) -> Option<WayOut> {
         let links = self.dangling.iter().chain(&self.dangling_peers).map(|(link, _)| link);
         let renamed = || self.misplaced.iter().filter_map(|found| found.renamed_home.as_ref());

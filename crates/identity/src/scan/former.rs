@@ -3,15 +3,18 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use myownllm_durable_fs::Disk;
-use serde_json::Value;
 
 use super::{
     peers::owners_in,
     place::FILE_LIMIT,
     scan,
-    search::{Search, contains},
+    search::{Search, contains, device_ids, run_logs},
 };
-use crate::{answer::Answer, file::KeyInfo, paths::IdentityPaths};
+use crate::{
+    answer::Answer,
+    file::{KeyInfo, public_key_of},
+    paths::IdentityPaths,
+};
 
 /// The Device ID that a home had before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,22 +29,21 @@ pub struct FormerIdentity {
 }
 
 /// Returns the former Device ID of a home with a sound identity file: the one that the run log shows
-/// for the last run, if it never shows the active one; or one that it shows for an earlier run and that rosters or states name as an
-/// owner, if they do not name the active one. Returns `None` if a file beside the identity file has
-/// the former key: then the user has replaced it.
+/// for the last run, if it never shows the active one; or one that it shows for an earlier run and
+/// that rosters or states name as an owner, if they do not name the active one. Returns `None` if a
+/// file beside the identity file has the former key: then the user has replaced it.
 #[must_use]
 pub fn former_identity(disk: &dyn Disk, places: &IdentityPaths) -> Option<FormerIdentity> {
     let Answer::Sound { key, .. } = scan(disk, places).answer() else { return None };
     let mut search = Search::new(disk, places);
-    let logs = [places.run_log.clone().into(), PathBuf::from(format!("{}.1", places.run_log))];
-    let shown: Vec<(PathBuf, String)> = logs
+    let shown: Vec<(PathBuf, String)> = run_logs(places)
         .into_iter()
         .flat_map(|log| {
             let bytes = disk.read(&log, FILE_LIMIT).unwrap_or_default();
             device_ids(&bytes).map(|device_id| (log.clone(), device_id)).collect::<Vec<_>>()
         })
         .collect();
-    let is_other = |device_id: &str| public_key(device_id) != key.public_key;
+    let is_other = |device_id: &str| public_key_of(device_id) != key.public_key;
     let (log, device_id) = match shown.first()? {
         // A key that the log shows before has come back.
         (log, device_id) if shown.iter().all(|(_, shown)| is_other(shown)) => (log, device_id),
@@ -52,11 +54,11 @@ pub fn former_identity(disk: &dyn Disk, places: &IdentityPaths) -> Option<Former
             if named.contains(&key.public_key) {
                 return None;
             }
-            let (log, device_id) = others.find(|(_, device_id)| named.contains(&public_key(device_id)))?;
+            let (log, device_id) = others.find(|(_, device_id)| named.contains(&public_key_of(device_id)))?;
             (log, device_id)
         }
     };
-    let former = public_key(device_id);
+    let former = public_key_of(device_id);
     let is_kept = places.homes().into_iter().any(|home| {
         search.names(home.secrets().as_std_path()).iter().any(|(path, _)| {
             let bytes = disk.read(path, FILE_LIMIT).unwrap_or_default();
@@ -64,16 +66,6 @@ pub fn former_identity(disk: &dyn Disk, places: &IdentityPaths) -> Option<Former
         })
     });
     (!is_kept).then(|| FormerIdentity { device_id: device_id.clone(), log: log.clone(), active: key })
-}
-
-/// Returns the Device IDs in a run log, the last first.
-fn device_ids(log: &[u8]) -> impl Iterator<Item = String> {
-    log.rsplit(|byte| *byte == b'\n').filter(|line| contains(line, b"\"device_id\"")).filter_map(|line| {
-        // A power cut leaves zero bytes before a line.
-        let start = line.iter().position(|byte| *byte == b'{')?;
-        let entry: Value = serde_json::from_slice(&line[start..]).ok()?;
-        entry["device_id"].as_str().map(str::to_owned)
-    })
 }
 
 /// Returns the public keys that the rosters and states in their places name as owners.
@@ -84,8 +76,4 @@ fn owners(search: &mut Search<'_>) -> BTreeSet<String> {
         dirs.flat_map(|dir| search.names(dir.as_std_path())).map(|(path, _)| path).collect();
     let read = |file: PathBuf| search.disk.read(&file, FILE_LIMIT).unwrap_or_default();
     files.into_iter().map(read).flat_map(|bytes| owners_in(&bytes)).collect()
-}
-
-fn public_key(device_id: &str) -> String {
-    device_id.split('-').next().unwrap_or_default().to_lowercase()
 }

@@ -246,19 +246,10 @@ impl<'a> Search<'a> {
     /// Returns the run logs that show a Device ID of the home, the newest first, and the last Device ID
     /// in each.
     pub(super) fn logged(&mut self) -> Vec<(PathBuf, String)> {
-        let former = PathBuf::from(format!("{}.1", self.places.run_log));
-        let logs = [self.places.run_log.clone().into(), former].into_iter();
-        let shown = logs.filter_map(|log: PathBuf| {
+        let shown = run_logs(self.places).into_iter().filter_map(|log| {
             let read = self.disk.read(&log, FILE_LIMIT);
             self.unreadable.extend(read.as_ref().err().filter(|error| !error.is_absent()).cloned());
-            let bytes = read.ok()?;
-            let mut lines = bytes.rsplit(|byte| *byte == b'\n');
-            let device_id = lines.find_map(|line| {
-                // A power cut leaves zero bytes before a line.
-                let start = line.iter().position(|byte| *byte == b'{')?;
-                let entry: Value = serde_json::from_slice(&line[start..]).ok()?;
-                entry["device_id"].as_str().map(str::to_owned)
-            })?;
+            let device_id = device_ids(&read.ok()?).next()?;
             Some((log, device_id))
         });
         shown.collect()
@@ -428,6 +419,21 @@ fn is_secrets(path: &Path) -> bool {
 fn holds_key_fields(bytes: &[u8]) -> bool {
     let text: Vec<u8> = bytes.iter().copied().filter(|&byte| byte != 0).collect();
     contains(&text, b"\"version\"") && contains(&text, b"\"secret_key\"")
+}
+
+/// Returns the paths of the run log and of the former one, the newest first.
+pub(super) fn run_logs(places: &IdentityPaths) -> [PathBuf; 2] {
+    [places.run_log.clone().into(), format!("{}.1", places.run_log).into()]
+}
+
+/// Returns the Device IDs in a run log, the last first.
+pub(super) fn device_ids(log: &[u8]) -> impl Iterator<Item = String> {
+    log.rsplit(|byte| *byte == b'\n').filter(|line| contains(line, b"\"device_id\"")).filter_map(|line| {
+        // A power cut leaves zero bytes before a line.
+        let start = line.iter().position(|byte| *byte == b'{')?;
+        let entry: Value = serde_json::from_slice(&line[start..]).ok()?;
+        entry["device_id"].as_str().map(str::to_owned)
+    })
 }
 
 pub(super) fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
