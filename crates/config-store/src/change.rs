@@ -8,12 +8,13 @@ use myownllm_durable_fs::{
 };
 use myownllm_salvage::{Rebased, Shape};
 
+use crate::backup_id::content_hash;
 use crate::locked::Locked;
 use crate::plan::Plan;
 use crate::read::ConfigFile;
 use crate::save::{MAX_ATTEMPTS, Saved};
 use crate::store::diagnostic_at;
-use crate::traits::{ConfigStore as _, EditError, LockedStore};
+use crate::traits::{EditError, LockedStore};
 use crate::wipe::WIPED;
 use crate::{
     Accepted, Applied, BackupId, BackupKind, DaemonHalf, FileShape, Loaded, Restored, SetAside, Step,
@@ -300,14 +301,9 @@ impl Locked<'_> {
         as_is: bool,
     ) -> Result<(Document, Vec<u8>, Vec<Diagnostic>), StoreError> {
         let path = self.backup_path(id);
-        let (bytes, changed) = match self.read_backup(id) {
-            Err(StoreError::BadBackup { path, why }) => {
-                let bytes = self.backup_bytes(id).ok().flatten();
-                let usable = bytes.filter(|bytes| self.is_usable(bytes));
-                (usable.ok_or(StoreError::BadBackup { path, why })?, Some(self.changed_diagnostic(id, true)))
-            }
-            read => (read?, None),
-        };
+        let bytes = self.read_backup_if(id, &|bytes| self.is_usable(bytes))?;
+        let is_changed = content_hash(&bytes) != id.hash;
+        let changed = is_changed.then(|| self.changed_diagnostic(id, true));
         let is_daemons = matches!(self.shape_of(&bytes), FileShape::Daemon | FileShape::Mixed);
         if id.kind == BackupKind::DaemonPart || (is_daemons && !as_is) {
             return Err(StoreError::BadBackup { path, why: "it is not a config of the app's" });

@@ -137,19 +137,27 @@ impl ConfigStore for Store<'_> {
     }
 
     fn read_backup(&self, id: &BackupId) -> Result<Vec<u8>, StoreError> {
-        let path = self.backup_path(id);
-        match self.intact_bytes(id) {
-            Ok(Some(bytes)) => Ok(bytes),
-            Ok(None) => {
-                Err(StoreError::BadBackup { path, why: "its bytes are not those that its name says" })
-            }
-            Err(error) if error.is_not_found() => Err(self.no_such_backup(&id.to_string(), false)),
-            Err(error) => Err(StoreError::disk("read the backup", &path)(error)),
-        }
+        self.read_backup_if(id, &|_| false)
     }
 }
 
 impl Store<'_> {
+    /// Returns the bytes of a backup. Those of one that another program changed have to be
+    /// `acceptable`.
+    pub(crate) fn read_backup_if(
+        &self,
+        id: &BackupId,
+        acceptable: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Vec<u8>, StoreError> {
+        let path = self.backup_path(id);
+        match self.backup_bytes(id) {
+            Ok(Some(bytes)) if content_hash(&bytes) == id.hash || acceptable(&bytes) => Ok(bytes),
+            Ok(_) => Err(StoreError::BadBackup { path, why: "its bytes are not those that its name says" }),
+            Err(error) if error.is_not_found() => Err(self.no_such_backup(&id.to_string(), false)),
+            Err(error) => Err(StoreError::disk("read the backup", &path)(error)),
+        }
+    }
+
     fn no_such_backup(&self, name: &str, several: bool) -> StoreError {
         let (path, program) = (self.paths.backups.clone(), self.paths.program.clone());
         StoreError::NoSuchBackup { path, id: name.to_owned(), several, program }
