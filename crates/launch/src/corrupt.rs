@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{DaemonFile, Document};
 use myownllm_durable_fs::{Disk as _, DiskError, LockedDir, publish_new};
+use myownllm_paths::Layout;
+use myownllm_paths::camino::Utf8Path;
 
 use crate::context::Context;
 use crate::daemons::CONFIG_LIMIT;
@@ -120,12 +122,15 @@ pub(crate) fn devices(bytes: &[u8]) -> BTreeSet<String> {
     approved.chain(roles).collect()
 }
 
+/// Returns the directories of the daemon's rosters and states.
+fn kinds(layout: &Layout) -> [(DaemonFile, &Utf8Path); 2] {
+    [(DaemonFile::Roster, &layout.daemon_rosters), (DaemonFile::State, &layout.daemon_states)]
+}
+
 /// Returns the rosters and states that a daemon has put aside, and whose content is of use or unknown.
 /// `moved` are the files that a move brings.
 pub(crate) fn corrupt_states(context: &Context<'_>, moved: &[(PathBuf, PathBuf)]) -> Vec<CorruptState> {
-    let layout = context.layout;
-    let kinds = [(DaemonFile::Roster, &layout.daemon_rosters), (DaemonFile::State, &layout.daemon_states)];
-    let files = kinds.into_iter().flat_map(|(kind, directory)| {
+    let files = kinds(context.layout).into_iter().flat_map(|(kind, directory)| {
         let names = names_after_move(context, directory, ".json.corrupt", moved).into_iter();
         names.map(move |paths| (kind, paths))
     });
@@ -147,7 +152,9 @@ pub(crate) fn keep_corrupt_file(
     dir: &LockedDir,
     path: &Path,
 ) -> Result<Option<Diagnostic>, Diagnostic> {
-    let found = corrupt_states(context, &[]).into_iter().find(|found| found.then == path);
+    let kind = kinds(context.layout).into_iter().find(|(_, dir)| path.parent() == Some(dir.as_std_path()));
+    let found =
+        kind.and_then(|(kind, _)| CorruptState::of(context, kind, (path, path), &path.with_extension("")));
     let failed = |error: DiskError| Diagnostic::from(error).at(path);
     // The content is in its place before the file loses its name: a killed launch is repeated.
     if let Some(CorruptState { place, content: Content::GoesBack { part, instead_of }, .. }) = &found {
