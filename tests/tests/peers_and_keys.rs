@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 #![cfg(target_os = "linux")]
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
-use integration_tests::testkit::{APP, Home, MESH, run, set_mode};
+use integration_tests::testkit::{APP, Home, MESH, Signal, is_alive, run, send_signal, set_mode, stand_in};
 use rstest::rstest;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 const ROSTER: &str = "mesh/rosters/home-mesh.json";
@@ -17,26 +17,21 @@ const KEY: &str = ".myownllm/.myownmesh/.secrets/identity.json";
 struct Detached(u32);
 
 impl Detached {
-    fn start(home: &Home, program: &Path) -> Self {
+    fn start(home: &Home, program: impl AsRef<OsStr>) -> Self {
         let mut launch = home.command(&["launch", "--detach", "--json"]);
         let said = run(launch.env("MYOWNMESH_BIN", program)).ends_with(0).json();
         Self(said["data"]["daemon"]["pid"].as_u64().unwrap().try_into().unwrap())
     }
 
     fn is_running(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+        is_alive(self.0)
     }
 }
 
 impl Drop for Detached {
     fn drop(&mut self) {
-        let _ = kill_process(Pid::from_raw(self.0.try_into().unwrap()).unwrap(), Signal::KILL);
+        send_signal(self.0, Signal::KILL);
     }
-}
-
-fn stand_in() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_stand-in-daemon"))
 }
 
 fn diagnostic<'a>(said: &'a Value, code: &str) -> Option<&'a Value> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use integration_tests::testkit::{Ran, Running, ask, is_silent, processes, wait_for};
+use integration_tests::testkit::{Ran, Running, ask, is_silent, wait_for};
 use serde_json::{Value, json};
 
 use super::Tools;
@@ -285,7 +285,7 @@ impl<'t> Stage<'t> {
     #[cfg(not(windows))]
     pub(crate) fn serving(&self, home: &str) -> Vec<u32> {
         let wanted = [b"MYOWNMESH_HOME=", self.path(home).as_os_str().as_encoded_bytes()].concat();
-        processes(|environment| environment.contains(&&*wanted))
+        integration_tests::testkit::processes(|environment| environment.contains(&&*wanted))
     }
 
     /// Starts a daemon on a home of the story. Returns when the daemon answers.
