@@ -2,7 +2,6 @@
 //! where `launch --once` then refuses or fails, and a launch takes the steps that `status` names.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::os::unix::fs::symlink;
 use std::path::Path;

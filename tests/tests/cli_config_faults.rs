@@ -4,7 +4,6 @@
 //! are skipped.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;

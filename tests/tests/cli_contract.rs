@@ -1,8 +1,6 @@
 //! The contract of the command line: exit codes, one JSON document, refusals that name the way out,
 //! no secret in any output, and read-only commands.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
-
 use integration_tests::testkit::{
     APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, SECRETS, fixture_of_038, hold_lock, path_with_program,
     program, run, run_with, set_mode, stand_in,

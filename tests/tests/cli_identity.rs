@@ -1,6 +1,5 @@
 //! The identity file, and the permission to start a daemon. Every command gives the same answer
 //! before anything moves, and the hint leads back to the key.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
 #![cfg(target_os = "linux")]
 
 use std::path::Path;

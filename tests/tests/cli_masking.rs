@@ -1,8 +1,6 @@
 //! No command prints a value unless it is known to be harmless. The planted secrets have unknown
 //! names, or are in URLs, in arrays, in numbers, and in values of the wrong type.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
-
 use integration_tests::testkit::{APP, CONFIG, Home};
 use rstest::rstest;
 use serde_json::{Value, json};

@@ -1,7 +1,5 @@
 //! The program as users, release engineers and support volunteers see it.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
-
 #[cfg(unix)]
 use integration_tests::testkit::{
     APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, SHARED, can_be_root, hold_lock, program, root, run, set_mode,

@@ -1,7 +1,6 @@
 //! The screen: terminals of many widths, dumb terminals, pipes; and the display of a broken config.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::fs::File;
 use std::process::{Command, Stdio};

@@ -1,12 +1,6 @@
 //! Completion in real shells: the words that the script offers for a line that is being typed.
 
 #![cfg(unix)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "test code on throw-away homes, that says what it skips"
-)]
 
 use std::process::Command;
 

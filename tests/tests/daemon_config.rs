@@ -1,6 +1,5 @@
 //! The bug in reverse, end to end: the daemon's config has the content of another program.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::os::unix::fs::symlink;
 

@@ -1,5 +1,4 @@
 //! The life of a daemon as a real process: found, started, used, ended.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 #![cfg(target_os = "linux")]
 
 use std::{

@@ -1,7 +1,6 @@
 //! The program and a daemon with odd answers. A peer in the test's own process plays the daemon.
 //! Each run ends in time, with an exit code of the contract and a message that names the fault.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};

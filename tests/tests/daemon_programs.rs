@@ -1,7 +1,6 @@
 //! A daemon program that cannot be started: the cause is told, and the printed command mends it.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -1,5 +1,4 @@
 //! Reconcile against the stand-in, as 0.1.2 and as 0.3.8; and the bug of the daemon.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(unix)]
 
 use std::{io::Write, path::Path, time::Duration};

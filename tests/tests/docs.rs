@@ -1,13 +1,6 @@
 //! The docs match the program: every code is listed, every transcript is the program's output,
 //! every link has a target.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "test code on throw-away homes, that says what it skips"
-)]
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;

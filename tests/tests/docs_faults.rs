@@ -1,7 +1,5 @@
 //! Every test that the table of faults names exists.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "reads the sources")]
-
 use std::path::Path;
 
 #[test]

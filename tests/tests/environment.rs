@@ -1,7 +1,6 @@
 //! Limits of the process, output that nobody reads, and odd values of `HOME`.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::{path::Path, process::Command};

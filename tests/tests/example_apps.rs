@@ -1,7 +1,6 @@
 //! The two example apps: another app, composed of single crates, and the drop-in for MyOwnLLM's back
 //! end. Whatever the condition of the identity file, an app keeps the one key, or refuses with the
 //! way out. It never makes a second key.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
 #![cfg(target_os = "linux")]
 
 use std::io::{BufRead as _, BufReader};

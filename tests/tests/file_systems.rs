@@ -2,7 +2,6 @@
 //! attributes.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 #![allow(clippy::print_stderr, reason = "a test says why it is skipped")]
 
 use integration_tests::testkit::{

@@ -2,7 +2,6 @@
 //! runs again, and repairs the problem for which it is printed.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

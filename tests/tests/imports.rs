@@ -1,7 +1,5 @@
 //! The files of a crate import each other in no circle.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "reads the sources")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -282,4 +280,20 @@ fn circle_of_three_files_is_found(#[case] last: &str, #[case] expected: Option<u
         file("d", ""),
     ]));
     assert_eq!(found.map(|found| found.len()), expected);
+}
+
+#[test]
+fn each_file_of_the_tests_is_a_module_of_their_program() {
+    let directory = root().join("tests/tests");
+    let program = std::fs::read_to_string(directory.join("main.rs")).unwrap();
+    let manifest = std::fs::read_to_string(root().join("tests/Cargo.toml")).unwrap();
+    for file in std::fs::read_dir(directory).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy();
+        if path.extension().is_some_and(|extension| extension == "rs") && name != "main" {
+            let is_run = program.contains(&format!("\nmod {name};\n"))
+                || manifest.contains(&format!("[[test]]\nname = \"{name}\"\n"));
+            assert!(is_run, "{name}.rs is in no test program");
+        }
+    }
 }

@@ -1,7 +1,6 @@
 //! A launch that stays with its daemon: signals, and the end of the daemon.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::time::{Duration, Instant};
 

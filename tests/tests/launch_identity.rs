@@ -1,7 +1,6 @@
 //! The identity with which a launch starts a daemon: no daemon makes a second key beside the first.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::{
     path::{Path, PathBuf},

@@ -2,7 +2,6 @@
 //! and what is left if one of the two programs dies in between.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use integration_tests::standin::Version;
 use integration_tests::testkit::{

@@ -1,7 +1,6 @@
 //! A launch starts no daemon where the daemon would do harm or could not be found.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::{
     os::unix::fs::PermissionsExt as _,

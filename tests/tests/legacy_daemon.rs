@@ -1,7 +1,6 @@
 //! A legacy daemon on the app's home is ended on request, and no other process is.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::process::Command;
 

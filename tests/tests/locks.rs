@@ -1,7 +1,5 @@
 //! The lock of a home between real processes.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
-
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

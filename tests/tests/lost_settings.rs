@@ -1,7 +1,5 @@
 //! Settings that are suddenly gone: a wiped config, and settings that are in no backup.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
-
 use std::process::Command;
 
 use integration_tests::testkit::{APP, CONFIG, Home, Ran, run};

@@ -1,7 +1,5 @@
 //! Files in the place of the config that are no configs, or barely.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
-
 #[cfg(unix)]
 use std::os::unix::fs::symlink;
 use std::{

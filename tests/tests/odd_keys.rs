@@ -1,7 +1,5 @@
 //! Identity files that are damaged, spelled differently, or no files.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
-
 #[cfg(unix)]
 use std::os::unix::fs::symlink;
 use std::{

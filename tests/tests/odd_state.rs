@@ -1,7 +1,6 @@
 //! Names and kinds of files in the state that no daemon writes, and the way back.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::os::unix::fs::{MetadataExt as _, symlink};
 

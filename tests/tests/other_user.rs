@@ -1,7 +1,6 @@
 //! A second user in a home that its group may write.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, chown};

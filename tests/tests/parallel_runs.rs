@@ -1,7 +1,5 @@
 //! Many runs at once on one home: one does the work, and all succeed.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
-
 use std::process::{Command, Stdio};
 
 use integration_tests::testkit::{APP, CONFIG, Home, MESH};

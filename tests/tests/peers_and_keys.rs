@@ -1,5 +1,4 @@
 //! Keys that only a running daemon has, and peers that no daemon sees.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 #![cfg(target_os = "linux")]
 
 use std::ffi::OsStr;

@@ -1,7 +1,6 @@
 //! The program without rights to the files of the home, and as root in the home of a user.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::{path::PathBuf, process::Command};

@@ -2,7 +2,6 @@
 //! have written it.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::{
     path::Path,

@@ -1,6 +1,5 @@
 //! Replays recorded requests of the real daemons to the stand-in. The stand-in has to give the same
 //! answers, except for keys, generated ids and times, and has to leave the same files.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(unix)]
 
 use std::{

@@ -1,12 +1,5 @@
 //! `report`: one file that tells a helper the problems, and does not identify the user.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "test code on throw-away homes, that says what it skips"
-)]
-
 use std::process::Command;
 
 use integration_tests::testkit::{CONFIG, Home, MESH, run};

@@ -1,8 +1,6 @@
 //! The output of `--json` matches `schemas/`: every document of every command fits the envelope,
 //! and `data` fits the command's schema, without fields that the schema does not describe.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use integration_tests::testkit::{APP, CONFIG, Home, MESH, NEW_KEY, root, run_with};

@@ -5,7 +5,6 @@
 //! screens` rewrites the snapshots; read the difference.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::process::Command;
 

@@ -1,7 +1,6 @@
 //! The daemon's socket path, and the way out if it is too long.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

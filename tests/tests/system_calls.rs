@@ -2,7 +2,6 @@
 //! that has nothing to do.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::path::Path;
 

@@ -1,7 +1,6 @@
 //! Homes that are named by mistake, or not named at all.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::path::Path;
 use std::process::Command;
