@@ -1,6 +1,8 @@
 use myownllm_config_model::{Document, ValueRef};
 use serde::Serialize;
 
+use crate::{DAEMON_SETTINGS, NETWORKS};
+
 /// A path of a config that leads into the old home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -58,7 +60,7 @@ pub(crate) fn rebase_app_paths(
     is_at_new_place: &dyn Fn(&str) -> bool,
 ) -> Vec<Rebased> {
     let mut found = Vec::new();
-    app.set_in_items(&["cloud_mesh", "networks"], &["daemon_settings", "roster_path"], |n, old| {
+    app.set_in_items(&NETWORKS, &[DAEMON_SETTINGS, "roster_path"], |n, old| {
         let path = Rebased::of(old, "app", (from, to), is_at_new_place, || {
             format!("/cloud_mesh/networks/{n}/daemon_settings/roster_path")
         })?;

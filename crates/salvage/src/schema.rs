@@ -10,8 +10,8 @@ use myownllm_config_model::{
 };
 
 use crate::{
-    APP_MARKS, Rebased, Restored, SHARED_KEYS, Salvaged, Shape, adopt_networks, rebase_app_paths,
-    restore_wiped, salvage_as, shape, unrecognised_networks,
+    APP_MARKS, DAEMON_SETTINGS, Rebased, Restored, SHARED_KEYS, Salvaged, Shape, adopt_networks,
+    rebase_app_paths, restore_wiped, salvage_as, shape, unrecognised_networks,
 };
 
 /// The schema of one app's config: everything that this workspace knows of it.
@@ -245,7 +245,7 @@ impl AppSchema for MyOwnLlm {
 
     fn has_paths(&self, app: &Document) -> bool {
         let names_one = |network: &ValueRef<'_>| {
-            network.get("daemon_settings").is_some_and(|settings| settings.get("roster_path").is_some())
+            network.get(DAEMON_SETTINGS).is_some_and(|settings| settings.get("roster_path").is_some())
         };
         app.get(&crate::NETWORKS).is_some_and(|networks| networks.items().any(|network| names_one(&network)))
     }
@@ -265,16 +265,17 @@ impl AppSchema for MyOwnLlm {
     }
 
     fn keeps_network(&self, app: &Document, network: ValueRef<'_>) -> bool {
-        const OWN: &str = "daemon_settings";
         let converted = Document::of(convert::from_daemon(network, "").0);
-        let own = converted.get(&[OWN]);
+        let own = converted.get(&[DAEMON_SETTINGS]);
         let id = network_id::of(network).unwrap_or_default();
         let is_it =
             |saved: &ValueRef<'_>| network_id::of(*saved).is_some_and(|saved| network_id::same(&saved, &id));
-        networks::list(app).iter().filter(|saved| is_it(saved)).any(|saved| match (&own, saved.get(OWN)) {
-            (None, _) => true,
-            (Some(own), Some(saved)) => own.same_json(&saved),
-            (Some(_), None) => false,
+        networks::list(app).iter().filter(|saved| is_it(saved)).any(|saved| {
+            match (&own, saved.get(DAEMON_SETTINGS)) {
+                (None, _) => true,
+                (Some(own), Some(saved)) => own.same_json(&saved),
+                (Some(_), None) => false,
+            }
         })
     }
 

@@ -6,6 +6,7 @@ use myownllm_salvage::{
     Shape, app_half, normalize, restore_wiped, salvage, salvage_bytes, shape, unrecognised_networks,
     with_app_half,
 };
+use rstest::rstest;
 use serde_json::{Value, json};
 
 const DIR: &str = "/home/u/.myownllm/conversations";
@@ -750,6 +751,38 @@ fn c11_the_daemons_half_and_what_the_daemon_knows_of_a_network() {
     assert_eq!(
         salvage(&odd, None, &mut ids()).daemon.unwrap().to_bytes(),
         "{\"version\":1,\"daemon\":{\"x\":\"\u{fffd}\"},\"networks\":[]}".as_bytes()
+    );
+}
+
+/// The settings that only the daemon has come along although the backup has the network: without them
+/// the daemon would announce it.
+#[rstest]
+#[case::daemon_shaped(r#"{"version":3,"daemon":{}"#)]
+#[case::mixed(
+    r#"{"cloud_mesh":{"networks":[{"id":"a","network_id":"Home","kind":"open","daemon_settings":
+    {"signaling":{"mdns":true},"pinned_peers":["q"]}}]},"providers":[],"version":3,"daemon":{}"#
+)]
+fn silent_network_that_the_app_has_already_stays_silent(#[case] begin: &str) {
+    let file = doc(&format!(
+        r#"{begin},"networks":[{{"id":"a","network_id":"home","label":"daemon's","kind":"silent","roster_path":"/r",
+        "signaling":{{"strategy":"none","listen_only":true,"mdns":false,"servers":["wss://daemon"]}},
+        "pinned_peers":["p"]}}]}}"#
+    ));
+    let backup = doc(
+        r#"{"cloud_mesh":{"networks":[{"id":"b","network_id":"other"},{"id":"a","network_id":"Home","kind":"open",
+        "label":"app's","signaling_servers":["wss://app"],"daemon_settings":{"signaling":{"mdns":true},
+        "pinned_peers":["q"]}}]}}"#,
+    );
+    let salvaged = salvage(&file, Some(&backup), &mut ids());
+    assert_eq!(salvaged.report.known_networks, ["home"]);
+    let home = networks::find(&salvaged.app, "home").unwrap();
+    assert!(home.get("kind").unwrap().is_str("silent"), "{}", home.raw());
+    assert!(home.get("label").is_none_or(|label| label.is_str("app's")), "{}", home.raw());
+    // The app's own settings stay.
+    assert_eq!(
+        home.get("daemon_settings").unwrap().to_value(),
+        json!({"signaling": {"mdns": true, "strategy": "none", "listen_only": true}, "pinned_peers": ["q"],
+            "roster_path": "/r"})
     );
 }
 
