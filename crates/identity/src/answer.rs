@@ -14,7 +14,7 @@ use crate::{
     paths::Home,
     permit::Expected,
     refusal::{Candidate, FoundElsewhere, Problem, Refusal, Side, WayOut, lossy, make_dir},
-    scan::{HomeScan, Misplaced, PlaceState, Scan, dangling_peers, is_lost},
+    scan::{HomeScan, Misplaced, PlaceState, RenamedHome, Scan, dangling_peers, is_lost},
 };
 
 /// The placeholder for the user's own backup in a command.
@@ -323,14 +323,13 @@ impl Scan {
         choose.into_iter().chain(ways).collect()
     }
 
-    /// Returns the command that brings a found file back to `to`: under its name in the renamed home,
-    /// if the app has no home by now. Before the file come the custody file beside it, and its rosters
+    /// Returns the command that brings a found file back to `to`: with the whole renamed home, if
+    /// the home is gone. Before the file come the custody file beside it, and its rosters
     /// and states.
     fn bring_back_to(&self, from: &Misplaced, to: &Utf8Path, aside: Option<&Path>) -> Option<String> {
-        let app = self.places.app.path.as_std_path();
-        if let Some(renamed) = from.renamed_home.as_ref().filter(|_| !self.has_app_home) {
-            let [dir, app] = [renamed.path.as_path(), app].map(quote);
-            return Some(format!("test -e {app} || mv -n {dir} {app}"));
+        if let Some(RenamedHome { path, gone: Some(gone), .. }) = &from.renamed_home {
+            let [renamed, gone] = [path, gone].map(quote);
+            return Some(format!("test -e {gone} || mv -n {renamed} {gone}"));
         }
         let command = match &from.identity {
             Identity::Valid(_) => self.move_command(from, to, aside),

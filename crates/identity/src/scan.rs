@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use findings::RenamedHome;
 pub use findings::{HomeScan, KnownBy, Misplaced, PlaceState, Scan};
 pub use former::{FormerIdentity, former_identity};
 use myownllm_durable_fs::{Disk, SET_ASIDE};
@@ -67,7 +68,6 @@ pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         dangling_peers: Vec::new(),
         named: BTreeSet::new(),
         logged: None,
-        has_app_home: true,
     };
     let answer = scan.answer();
     // A key that waits for a move may be the key of another device than this home was.
@@ -123,7 +123,6 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
         let found = search.identify(&file, None).filter(|found| !is_lost(&found.identity));
         misplaced.extend(found.map(|found| Misplaced { renamed_home: Some(renamed), ..found }));
     }
-    scan.has_app_home = disk.stat(places.app.path.as_std_path()).is_ok();
     for (home, seen) in [(&places.daemon, &mut scan.daemon), (&places.app, &mut scan.app)] {
         search.count_known_by(home, &files, seen);
         let is_dir = |dir: &Path| disk.stat_follow(dir).ok().map(|meta| meta.is_dir());

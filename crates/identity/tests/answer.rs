@@ -324,6 +324,10 @@ fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
     "identity.gone", &sound(1))]
 #[case::home_in_the_trash_of_a_desktop(
     &[Key("../.local/share/Trash/files/my app/mesh/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::daemon_home_in_the_trash(
+    &[Key("../.local/share/Trash/files/mesh/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::daemon_home_renamed_beside_the_apps(&[Key("../mesh.old/.secrets/identity.json", 1)], "identity.gone",
+    &sound(1))]
 #[case::with_a_comment(&[Shaped("mesh/.secrets/identity.json.bak", |key| [b"// mine\n".to_vec(), key]
     .concat())], "identity.gone", &sound(1))]
 #[case::beside_json_of_another_program(&[Key("mesh/.secrets/identity.json.bak", 1),
@@ -592,7 +596,7 @@ fn key_that_the_peers_do_not_name_is_told_if_another_file_has_the_named_one() {
 }
 
 /// With the identity file come the rosters and states beside it, out of a home that was moved away.
-/// If the app has no home by now, the renamed one gets its name back.
+/// If the home is gone, the renamed one gets its name back.
 #[rstest]
 #[case::moved_into_a_directory(&[Key("trash/mesh/.secrets/identity.json", 1),
     OneRoster("trash/mesh/mesh/rosters/home.json")], ".secrets/identity.json", "mesh/rosters/home.json")]
@@ -609,6 +613,8 @@ fn key_that_the_peers_do_not_name_is_told_if_another_file_has_the_named_one() {
     OneRoster("../.Trash/my app/mesh/mesh/rosters/home.json")], NEW, "mesh/mesh/rosters/home.json")]
 #[case::renamed_home(&[Key("../my app (1)/mesh/.secrets/identity.json", 1),
     OneRoster("../my app (1)/mesh/mesh/rosters/home.json")], NEW, "mesh/mesh/rosters/home.json")]
+#[case::daemon_home_in_the_trash(&[Bytes("config.json", b"{}"), Key("../.Trash/mesh/.secrets/identity.json", 1),
+    OneRoster("../.Trash/mesh/mesh/rosters/home.json")], NEW, "mesh/mesh/rosters/home.json")]
 fn peers_come_back_with_the_key(#[case] parts: &[Put], #[case] key: &str, #[case] roster: &str) {
     let home = home_of(parts);
     // Only an empty directory is removed.

@@ -76,12 +76,14 @@ pub struct Misplaced {
     pub(crate) aside: PathBuf,
 }
 
-/// A directory in the user's home that was the app's home, or is a copy of it.
+/// A directory that was a home, or is a copy of one.
 #[derive(Clone, Debug)]
 pub(crate) struct RenamedHome {
     pub(crate) path: PathBuf,
-    /// The place that an identity file in it has in the app's home.
+    /// The place that an identity file in it has in the home.
     pub(crate) place: Utf8PathBuf,
+    /// The path of the home, if nothing is there any more.
+    pub(crate) gone: Option<PathBuf>,
 }
 
 /// The files in one home that know the device.
@@ -150,6 +152,4 @@ pub struct Scan {
     pub(crate) named: BTreeSet<String>,
     /// The run log that shows the Device ID of the home, and the Device ID.
     pub(crate) logged: Option<(PathBuf, String)>,
-    /// True if the app's home exists.
-    pub(crate) has_app_home: bool,
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, PART_SUFFIX, SET_ASIDE, TEMP_PREFIX};
+use myownllm_paths::camino::Utf8Path;
 use serde_json::Value;
 
 use super::{
@@ -219,25 +220,41 @@ impl<'a> Search<'a> {
         self.texts.extend(backups.into_iter().take(MAX_BACKUPS).map(|(path, _)| path));
     }
 
-    /// Returns the identity files in directories whose names are those of a renamed or copied home
-    /// of the app. Skips a directory that cannot be looked at: it is most likely not the app's.
+    /// Returns the identity files in directories whose names are those of a renamed or copied home,
+    /// beside the app's home and in the trash: a home of the app, or of the daemon if that one is
+    /// gone from a home of the app that is there. Skips a directory that cannot be looked at: it is
+    /// most likely not the app's.
     pub(super) fn in_renamed_homes(&self) -> Vec<(PathBuf, RenamedHome)> {
-        let app = &self.places.app.path;
-        let (Some(parent), Some(name)) = (app.parent(), app.file_name()) else { return Vec::new() };
+        let [app, daemon] = [&self.places.app.path, &self.places.daemon.path];
+        let is_gone = |home: &Utf8Path| self.disk.stat(home.as_std_path()).is_err();
+        let mut found = self.in_copies_of(app, is_gone(app));
+        if !is_gone(app) && is_gone(daemon) {
+            found.extend(self.in_copies_of(daemon, true));
+        }
+        found
+    }
+
+    fn in_copies_of(&self, original: &Utf8Path, is_gone: bool) -> Vec<(PathBuf, RenamedHome)> {
+        let (Some(beside), Some(name)) = (self.places.app.path.parent(), original.file_name()) else {
+            return Vec::new();
+        };
+        // A daemon that no app starts has its home under this name.
+        let own = [original.to_owned(), beside.join(name)];
         let trash = TRASH.map(|trash| self.places.user_home.join(trash));
-        let dirs = std::iter::once(parent.to_owned()).chain(trash);
+        let dirs = std::iter::once(beside.to_owned()).chain(trash);
         let names = dirs.flat_map(|dir| self.list(dir.as_std_path(), MAX_NAMES).0);
-        let others = names.map(|(path, _)| path).filter(|path| path != app);
+        let others = names.map(|(path, _)| path).filter(|path| own.iter().all(|own| path != own));
         let mut found = Vec::new();
         for path in others.filter(|path| is_name_of_copy(&name_of(path), &name.to_lowercase())) {
             for home in self.places.homes() {
                 let place = home.identity.clone();
-                let Ok(below) = place.strip_prefix(app) else { continue };
+                let Ok(below) = place.strip_prefix(original) else { continue };
                 let file = path.join(below);
                 if !self.leads_to_file(&file) {
                     continue;
                 }
-                found.push((file, RenamedHome { path: path.clone(), place }));
+                let gone = is_gone.then(|| original.to_owned().into());
+                found.push((file, RenamedHome { path: path.clone(), place, gone }));
             }
         }
         found
