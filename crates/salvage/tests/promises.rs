@@ -763,7 +763,7 @@ fn c11_the_daemons_half_and_what_the_daemon_knows_of_a_network() {
     {"signaling":{"mdns":true},"pinned_peers":["q"]}}]},"providers":[],"version":3,"daemon":{}"#
 )]
 fn silent_network_that_the_app_has_already_stays_silent(#[case] begin: &str) {
-    let file = doc(&format!(
+    let file = doc(format!(
         r#"{begin},"networks":[{{"id":"a","network_id":"home","label":"daemon's","kind":"silent","roster_path":"/r",
         "signaling":{{"strategy":"none","listen_only":true,"mdns":false,"servers":["wss://daemon"]}},
         "pinned_peers":["p"]}}]}}"#
