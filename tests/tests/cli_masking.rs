@@ -186,11 +186,15 @@ fn secrets_of_the_home_are_masked_in_the_daemons_log_without_a_name_before_them(
     let identity = home.bytes(&format!("{APP}/.myownmesh/.secrets/identity.json"));
     let identity: Value = serde_json::from_slice(&identity).unwrap();
     let key = identity["secret_key"].as_str().unwrap();
-    let log = format!("DEBUG seed {key}\n+ turnclient --password {STRING}\nready\n");
+    const TOTP: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXQ";
+    let lock = json!({"networks": {"home-mesh": {"secret_b32": TOTP, "recovery_hashes": ["aa"]}}});
+    home.put(&format!("{APP}/.myownmesh/.secrets/custody.json"), &bytes(&lock), 0o600);
+    let log = format!("DEBUG seed {key}\n+ turnclient --password {STRING}\n+ oathtool -b {TOTP}\nready\n");
     home.put(&format!("{APP}/.myownmesh/daemon.log"), log.as_bytes(), 0o600);
     for args in [&["daemon", "logs"][..], &["report"], &["report", "--html"], &["report", "--json"]] {
         let shown = home.run(args).ends_with(0).all();
-        assert!(!shown.contains(key) && !shown.contains(STRING), "{args:?} prints a secret:\n{shown}");
+        let is_shown = [key, STRING, TOTP].into_iter().any(|secret| shown.contains(secret));
+        assert!(!is_shown, "{args:?} prints a secret:\n{shown}");
         assert!(shown.contains("turnclient"), "{args:?} shows no log:\n{shown}");
     }
 }

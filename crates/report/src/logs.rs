@@ -74,7 +74,9 @@ pub fn daemon_log_lines(home: &HomeView<'_>, most: usize) -> (Page, Value, Vec<D
 fn without_secrets(home: &HomeView<'_>, lines: Vec<String>) -> Vec<String> {
     const LIMIT: u64 = 16 << 20;
     let layout = home.layout;
-    let files = [&layout.app_config, &layout.daemon_config, &layout.daemon_identity, &layout.legacy_identity];
+    let configs = [&layout.app_config, &layout.daemon_config];
+    let identities = [&layout.daemon_identity, &layout.legacy_identity];
+    let files = [&configs[..], &identities, &[&layout.daemon_custody, &layout.legacy_custody]].concat();
     let members = files
         .into_iter()
         .filter_map(|file| serde_json::from_slice(&home.disk.read(file.as_ref(), LIMIT).ok()?).ok());
