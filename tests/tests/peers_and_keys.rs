@@ -209,6 +209,29 @@ fn lock_of_the_second_factor_under_another_name_is_named(#[case] name: &str) {
     }
 }
 
+#[rstest]
+#[case::empty(b"")]
+#[case::torn(br#"{"networks":{"home-mesh":{"secret_b32":"JBSW"#)]
+#[case::zero_bytes(&[0; 120])]
+fn damaged_lock_of_the_second_factor_is_named(#[case] bytes: &[u8]) {
+    let (old, moved) = (Home::legacy(), Home::settled());
+    for (home, place) in [(&old, format!("{APP}/.secrets")), (&moved, format!("{MESH}/.secrets"))] {
+        home.put(&format!("{place}/custody.json"), bytes, 0o600);
+        let doctor = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+        let launch = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+        for said in [doctor, launch] {
+            let told = diagnostic(&said, "state.damaged").unwrap_or_else(|| panic!("{place}: {said:#}"));
+            assert!(told["message"].as_str().unwrap().contains("custody.json"), "{said:#}");
+        }
+        let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+        let hint = diagnostic(&said, "state.damaged").unwrap()["hint"].as_str().unwrap().to_owned();
+        assert!(Command::new("sh").args(["-c", &hint]).status().unwrap().success(), "{hint}");
+        let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+        assert!(diagnostic(&said, "state.damaged").is_none(), "{said:#}");
+        home.still_has(bytes, "custody.json");
+    }
+}
+
 #[test]
 fn key_in_the_place_of_the_one_that_the_run_log_shows_is_named() {
     let home = Home::settled();

@@ -12,6 +12,7 @@ use crate::corrupt::devices;
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
 use crate::networks::active_network;
+use crate::peers::DAMAGED;
 
 /// The stable code of a roster or a state with another name than a daemon reads.
 const MISNAMED: &str = "state.misnamed";
@@ -20,20 +21,33 @@ const MISNAMED: &str = "state.misnamed";
 /// that no daemon will see, as the file with the name that a daemon reads is missing or holds no device.
 /// `document` is the app's config.
 pub(crate) fn misnamed_states(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
-    misnamed_lock(context).into_iter().chain(misnamed_peers(context, document)).collect()
+    lock_out_of_use(context).into_iter().chain(misnamed_peers(context, document)).collect()
 }
 
-/// Returns a warning if the second factor's lock in the daemon home has another name than a daemon
-/// reads, and no file has the right one.
-fn misnamed_lock(context: &Context<'_>) -> Option<Diagnostic> {
+/// Returns a warning if the second factor's lock is damaged, or has another name in the daemon home than
+/// a daemon reads, and no file has the right one.
+fn lock_out_of_use(context: &Context<'_>) -> Option<Diagnostic> {
     let right = IdentityPaths::of(context.layout).daemon.custody;
+    let is_sound = |path: &Path| {
+        let bytes = context.disk.read(path, CONFIG_LIMIT);
+        bytes.ok().map(|bytes| Document::parse(&bytes).is_ok())
+    };
+    let places = [right.as_std_path(), context.layout.legacy_custody.as_std_path()];
+    if let Some(damaged) = places.into_iter().find(|place| is_sound(place) == Some(false)) {
+        let message = format!(
+            "{} is damaged: a daemon starts without the lock of the second factor. Restore the file from a \
+             backup. If there is none, move it out of the way and set the second factor up again",
+            damaged.display()
+        );
+        return Some(Diagnostic::warning(DAMAGED, message).at(damaged).hint(move_aside(damaged, "damaged")));
+    }
     if !context.disk.stat(right.as_ref()).is_err_and(|error| error.is_not_found()) {
         return None;
     }
     let stem = right.file_stem()?.to_lowercase();
     let is_lock = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        name.starts_with(&stem) && context.disk.stat_follow(path).is_ok_and(|meta| meta.is_file())
+        name.starts_with(&stem) && is_sound(path) == Some(true)
     };
     let path = newest(context, others(context, right.parent()?.as_ref(), &[]).into_iter().filter(is_lock))?;
     let message = format!(
