@@ -343,8 +343,7 @@ impl Scan {
         let verb = if self.home_of(&from.path).is_some() { "mv -n" } else { "cp -Rpn" };
         let custody = from.custody.as_ref().map(|custody| {
             let [custody, there] = [custody.as_path(), home.custody.as_std_path()].map(quote);
-            let make_dir = self.make_dir_of(to);
-            format!("{make_dir}{{ test -e {there} || {verb} {custody} {there}; }} && ")
+            format!("{{ test -e {there} || {verb} {custody} {there}; }} && ")
         });
         let peers = from.peers.as_ref().map(|peers| {
             if !place.seen.has_peers_dir {
@@ -360,7 +359,10 @@ impl Scan {
             };
             bring(&home.rosters) + &bring(&home.states)
         });
-        Some([custody, peers].into_iter().flatten().collect::<String>() + &command)
+        let before: Vec<String> = [custody, peers].into_iter().flatten().collect();
+        // `cp` and `mv` would give the name of a missing home to what goes into it.
+        let make_dir = if before.is_empty() { String::new() } else { self.make_dir_of(to) };
+        Some(make_dir + &before.concat() + &command)
     }
 
     /// Returns true if the found files hold different keys, and the rosters and states do not name

@@ -613,6 +613,9 @@ fn key_that_the_peers_do_not_name_is_told_if_another_file_has_the_named_one() {
     OneRoster("../.Trash/my app/mesh/mesh/rosters/home.json")], NEW, "mesh/mesh/rosters/home.json")]
 #[case::renamed_home(&[Key("../my app (1)/mesh/.secrets/identity.json", 1),
     OneRoster("../my app (1)/mesh/mesh/rosters/home.json")], NEW, "mesh/mesh/rosters/home.json")]
+#[case::renamed_home_beside_a_new_one(&[Bytes("config.json", b"{}"),
+    Key("../my app.old/mesh/.secrets/identity.json", 1),
+    OneRoster("../my app.old/mesh/mesh/rosters/home.json")], NEW, "mesh/mesh/rosters/home.json")]
 #[case::daemon_home_in_the_trash(&[Bytes("config.json", b"{}"), Key("../.Trash/mesh/.secrets/identity.json", 1),
     OneRoster("../.Trash/mesh/mesh/rosters/home.json")], NEW, "mesh/mesh/rosters/home.json")]
 fn peers_come_back_with_the_key(#[case] parts: &[Put], #[case] key: &str, #[case] roster: &str) {
