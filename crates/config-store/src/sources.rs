@@ -5,6 +5,7 @@ use std::path::Path;
 
 use myownllm_config_model::{Diagnostic, Document, Severity};
 use myownllm_durable_fs::{DiskError, FileKind, Timestamp, is_ours};
+use myownllm_paths::camino::Utf8Path;
 
 use crate::backups::Listing;
 use crate::temps::{file_name, with_suffix};
@@ -74,7 +75,7 @@ impl Store<'_> {
             (None, None) => self
                 .misplaced_source()
                 .or_else(|| self.changed_backup(listing))
-                .or_else(|| self.renamed_backup())
+                .or_else(|| self.renamed_config())
                 .or_else(|| self.torn_leftover()),
         };
         // The file that a daemon moved aside mostly has the content of the newest backup, so an
@@ -89,21 +90,41 @@ impl Store<'_> {
         self.disk.stat(path).map(|meta| meta.modified).unwrap_or_default()
     }
 
-    /// Returns the newest config in the directory of the backups that has not the name of a backup: a
-    /// sync program or a file manager may give it another.
-    fn renamed_backup(&self) -> Option<Source> {
-        let dir = self.paths.backups.as_std_path();
-        let files = self.disk.list(dir).ok()?.into_iter().filter(|entry| entry.kind == FileKind::File);
-        let names = files.filter_map(|file| file.name.into_string().ok());
+    /// Returns the newest config under another name than that of the config or of a backup: a sync
+    /// program, a file manager, an editor or the user may give it one. It lies beside the config, among
+    /// the backups, or in a directory with a name like theirs.
+    fn renamed_config(&self) -> Option<Source> {
+        let paths = &self.paths;
         let is_backup =
             |name: &str| name.strip_suffix(".json").is_some_and(|id| id.parse::<BackupId>().is_ok());
-        let found = names.filter(|name| !is_backup(name)).filter_map(|name| {
-            let path = dir.join(&name);
-            let bytes = self.disk.read(&path, self.limits.config_bytes).ok()?;
+        let is_like = |name: &str, original: &Utf8Path| {
+            let stem = original.file_stem().unwrap_or_default();
+            name.to_lowercase().contains(stem) && Some(name) != original.file_name()
+        };
+        let among_backups = self.names(&paths.backups, FileKind::File).into_iter();
+        let among_backups =
+            among_backups.filter(|name| !is_backup(name)).map(|name| paths.backups.join(name));
+        let beside_config = self.names(&paths.app_home, FileKind::File).into_iter();
+        let beside_config = beside_config.filter(|name| is_like(name, &paths.config));
+        let like_backups = self.names(&paths.app_home, FileKind::Dir).into_iter();
+        let like_backups = like_backups.filter(|name| is_like(name, &paths.backups)).flat_map(|dir| {
+            let names = self.names(&paths.app_home.join(&dir), FileKind::File).into_iter();
+            names.map(move |name| format!("{dir}/{name}"))
+        });
+        let in_app_home = beside_config.chain(like_backups).map(|name| paths.app_home.join(name));
+        let found = among_backups.chain(in_app_home).filter_map(|path| {
+            let bytes = self.disk.read(path.as_ref(), self.limits.config_bytes).ok()?;
             let document = self.whole_config(&bytes)?;
-            Some((Source { name, document }, self.modified(&path)))
+            let base = if path.starts_with(&paths.backups) { &paths.backups } else { &paths.app_home };
+            let name = path.strip_prefix(base).unwrap_or(&path).to_string();
+            Some((Source { name, document }, self.modified(path.as_ref())))
         });
         found.max_by_key(|(_, modified)| *modified).map(|(source, _)| source)
+    }
+
+    fn names(&self, dir: &Utf8Path, kind: FileKind) -> Vec<String> {
+        let entries = self.disk.list(dir.as_ref()).unwrap_or_default().into_iter();
+        entries.filter(|entry| entry.kind == kind).filter_map(|entry| entry.name.into_string().ok()).collect()
     }
 
     /// Returns the complete members of the app's config that a daemon could not parse and renamed,

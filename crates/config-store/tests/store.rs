@@ -656,6 +656,29 @@ fn backup_under_another_name_is_used_if_no_other_has_the_settings(
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("mine"));
 }
 
+#[rstest]
+fn copy_of_the_config_under_another_name_is_used_if_no_backup_has_the_settings(
+    #[values(
+        "config.json.bak",
+        "config.json~",
+        "Config (1).json",
+        "Copy of config.json",
+        "config-backups (1)/any",
+        "config-backups.bak/000001-good-0.json"
+    )]
+    name: &str,
+    #[values(LEAKED_V3, b"", b"{}")] config: &[u8],
+) {
+    let disk = with_config(config);
+    let path = Path::new(CONFIG).with_file_name(name);
+    disk.put_dir(path.parent().unwrap(), 0o700);
+    disk.put(&path, &healthy("mine"));
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
+    assert_eq!(loaded.report.restored_from.as_deref(), Some(name));
+    assert_eq!(text(&live(&disk), "mark").as_deref(), Some("mine"));
+    assert_eq!(disk.content(&path), Some(healthy("mine")), "the copy stays");
+}
+
 /// A comma too many, as a hand leaves it.
 fn with_comma(config: &[u8]) -> Vec<u8> {
     [&config[..config.iter().rposition(|byte| *byte == b'}').unwrap()], b",}"].concat()
