@@ -76,13 +76,20 @@ fn without_secrets(home: &HomeView<'_>, lines: Vec<String>) -> Vec<String> {
     let layout = home.layout;
     let configs = [&layout.app_config, &layout.daemon_config];
     let identities = [&layout.daemon_identity, &layout.legacy_identity];
-    let files = [&configs[..], &identities, &[&layout.daemon_custody, &layout.legacy_custody]].concat();
+    let locks = [&layout.daemon_custody, &layout.legacy_custody];
+    let files = [configs, identities, locks].concat().into_iter().map(|file| file.as_std_path().to_owned());
+    // A server takes a former credential too.
+    let backups = layout.backups.as_std_path();
+    let names = home.disk.list(backups).unwrap_or_default().into_iter().map(|entry| backups.join(entry.name));
     let members = files
-        .into_iter()
-        .filter_map(|file| serde_json::from_slice(&home.disk.read(file.as_ref(), LIMIT).ok()?).ok());
+        .chain(names)
+        .filter_map(|file| serde_json::from_slice(&home.disk.read(&file, LIMIT).ok()?).ok());
+    let secrets: Vec<String> = members.flat_map(|members| masking::secrets_in(&members)).collect();
+    // Of `Bearer TOKEN`, the token alone is a secret too.
+    let tokens = secrets.iter().filter_map(|secret| secret.rsplit(' ').next());
     // A shorter text is a part of too many words.
-    let secrets = members.flat_map(|members| masking::secrets_in(&members)).filter(|text| text.len() > 3);
-    let secrets: Vec<String> = secrets.collect();
+    let secrets = secrets.iter().map(String::as_str).chain(tokens).filter(|text| text.len() > 3);
+    let secrets: Vec<&str> = secrets.collect();
     let masked = |line: String| secrets.iter().fold(line, |line, secret| line.replace(secret, masking::MASK));
     lines.into_iter().map(masked).collect()
 }
