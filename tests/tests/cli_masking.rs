@@ -189,11 +189,18 @@ fn secrets_of_the_home_are_masked_in_the_daemons_log_without_a_name_before_them(
     const TOTP: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXQ";
     let lock = json!({"networks": {"home-mesh": {"secret_b32": TOTP, "recovery_hashes": ["aa"]}}});
     home.put(&format!("{APP}/.myownmesh/.secrets/custody.json"), &bytes(&lock), 0o600);
-    let log = format!("DEBUG seed {key}\n+ turnclient --password {STRING}\n+ oathtool -b {TOTP}\nready\n");
+    const FORMER: &str = "former-credential";
+    const TOKEN: &str = "token-of-a-header";
+    let headers = json!([{"name": "p", "headers": {"Authorization": format!("Bearer {TOKEN}")}}]);
+    let backup = json!({"providers": headers, "api": {"bearer_token": FORMER}});
+    home.put(&format!("{APP}/config-backups/of-another-program.json"), &bytes(&backup), 0o600);
+    let log = format!(
+        "DEBUG seed {key}\n+ turnclient --password {STRING}\n+ oathtool -b {TOTP}\n{FORMER}, {TOKEN}\nready\n"
+    );
     home.put(&format!("{APP}/.myownmesh/daemon.log"), log.as_bytes(), 0o600);
     for args in [&["daemon", "logs"][..], &["report"], &["report", "--html"], &["report", "--json"]] {
         let shown = home.run(args).ends_with(0).all();
-        let is_shown = [key, STRING, TOTP].into_iter().any(|secret| shown.contains(secret));
+        let is_shown = [key, STRING, TOTP, FORMER, TOKEN].into_iter().any(|secret| shown.contains(secret));
         assert!(!is_shown, "{args:?} prints a secret:\n{shown}");
         assert!(shown.contains("turnclient"), "{args:?} shows no log:\n{shown}");
     }
@@ -213,6 +220,49 @@ fn root_reads_no_log_through_a_symlink_of_the_homes_owner() {
     for args in [&["daemon", "logs"][..], &["logs", "--daemon"], &["report"], &["report", "--json"]] {
         let shown = home.run(args).ends_with(0).all();
         assert!(!shown.contains(STRING), "{args:?} prints a file of root:\n{shown}");
+    }
+}
+
+#[cfg(unix)]
+#[rstest]
+#[case::config(CONFIG)]
+#[case::backup("config-backups")]
+fn root_reads_no_config_through_a_symlink_of_the_homes_owner(#[case] file: &str) {
+    let home = Home::settled();
+    let of_root = home.path("../of-root.json");
+    let config = json!({"active_family": "of-root", "providers": [],
+        "cloud_mesh": {"networks": [{"id": "n", "network_id": "of-root", "label": "of-root"}]}});
+    std::fs::write(&of_root, bytes(&config)).unwrap();
+    let file = match file {
+        CONFIG => home.path(CONFIG),
+        _ => std::fs::read_dir(home.path(&format!("{APP}/config-backups")))
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path(),
+    };
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(&of_root, &file).unwrap();
+    if std::os::unix::fs::lchown(&file, Some(65_534), None).is_err() {
+        return eprintln!("skipped: not root");
+    }
+    for args in [
+        &["config", "show"][..],
+        &["config", "history"],
+        &["config", "diff", "1"],
+        &["salvage", "--dry-run"],
+        &["network", "list"],
+        &["status"],
+        &["doctor"],
+        &["report"],
+        &["report", "--json"],
+    ] {
+        let shown = home.run(args).all();
+        assert!(
+            !shown.contains("\"of-root") && !shown.contains(" of-root"),
+            "{args:?} prints a file of root:\n{shown}"
+        );
     }
 }
 

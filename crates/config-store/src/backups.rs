@@ -84,7 +84,7 @@ impl Store<'_> {
 
     /// Returns the bytes of a backup, changed or not; `None` if the file is larger than any config.
     pub(crate) fn backup_bytes(&self, id: &BackupId) -> Result<Option<Vec<u8>>, DiskError> {
-        match self.disk.read(self.backup_path(id).as_ref(), self.limits.config_bytes) {
+        match self.read(self.backup_path(id)) {
             Err(error) if error.kind() == ErrorKind::FileTooLarge => Ok(None),
             read => read.map(Some),
         }

@@ -1,7 +1,12 @@
 //! The checks before a change: who decides about the home, and what a write would overwrite.
 
+use std::path::Path;
+
 use myownllm_config_model::Document;
-use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, OwnershipProblemKind, look_behind};
+use myownllm_durable_fs::DiskError;
+use myownllm_durable_fs::trust::{
+    HomeTrust, OwnershipProblem, OwnershipProblemKind, look_behind, read_for_display,
+};
 use myownllm_paths::camino::Utf8Path;
 
 use crate::{Store, StoreError, StorePaths};
@@ -25,7 +30,7 @@ impl Store<'_> {
         let StorePaths { config, daemon_config, daemon_home, .. } = &self.paths;
         match look_behind(&*self.disk, config.as_ref()) {
             Ok(None) => {}
-            Ok(Some(problem)) => return Err(self.foreign_link(problem)),
+            Ok(Some(problem)) => return Err(self.foreign_link(config, problem)),
             Err(source) => return Err(StoreError::Unreadable { path: config.clone(), source }),
         }
         let shared = |link: &Utf8Path| StoreError::Shared { path: config.clone(), link: link.to_owned() };
@@ -40,8 +45,13 @@ impl Store<'_> {
         Ok(())
     }
 
-    fn foreign_link(&self, problem: OwnershipProblem) -> StoreError {
-        let path = self.paths.config.clone();
+    /// Reads a config or a backup, whose content may be shown.
+    pub(crate) fn read(&self, path: impl AsRef<Path>) -> Result<Vec<u8>, DiskError> {
+        read_for_display(&*self.disk, path.as_ref(), self.limits.config_bytes)
+    }
+
+    pub(crate) fn foreign_link(&self, path: &Utf8Path, problem: OwnershipProblem) -> StoreError {
+        let path = path.to_owned();
         let file = self.disk.stat_follow(path.as_ref()).ok().and_then(|meta| meta.owner);
         match (&problem.kind, file) {
             (&OwnershipProblemKind::ForeignSymlink { uid: by }, Some(file)) => {

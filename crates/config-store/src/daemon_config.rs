@@ -18,7 +18,7 @@ impl Store<'_> {
         &self,
         arrives: &dyn Fn(&str, &str) -> bool,
     ) -> Option<(Vec<u8>, Document, Vec<Rebased>)> {
-        let previous = self.disk.read(self.paths.daemon_config.as_ref(), self.limits.config_bytes).ok()?;
+        let previous = self.read(&self.paths.daemon_config).ok()?;
         let mut document = Document::parse(&previous).ok()?.document;
         let is_new = |old: &str, new: &str| arrives(old, new) || self.is_there(new);
         let found = self.rebase_where(&mut Document::empty(), Some(&mut document), &is_new);

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use myownllm_config_model::{Diagnostic, Document, ParseError, Parsed};
+use myownllm_durable_fs::trust::foreign_symlink;
 use myownllm_durable_fs::{DiskError, FileId, FileKind, Timestamp};
 use myownllm_paths::camino::Utf8Path;
 
@@ -105,6 +106,9 @@ impl Store<'_> {
     /// Returns the bytes of the file; `None` only if no entry has its name.
     fn read_once(&self, path: &Utf8Path) -> Result<Option<Vec<u8>>, StoreError> {
         let limit = self.limits.config_bytes;
+        if let Ok(Some(problem)) = foreign_symlink(&*self.disk, path.as_ref()) {
+            return Err(self.foreign_link(path, problem));
+        }
         let error = match self.disk.read(path.as_ref(), limit) {
             Ok(bytes) => return Ok(Some(bytes)),
             Err(error) => error,

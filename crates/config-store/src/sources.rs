@@ -113,7 +113,7 @@ impl Store<'_> {
         });
         let in_app_home = beside_config.chain(like_backups).map(|name| paths.app_home.join(name));
         let found = among_backups.chain(in_app_home).filter_map(|path| {
-            let bytes = self.disk.read(path.as_ref(), self.limits.config_bytes).ok()?;
+            let bytes = self.read(&path).ok()?;
             let document = self.whole_config(&bytes)?;
             let base = if path.starts_with(&paths.backups) { &paths.backups } else { &paths.app_home };
             let name = path.strip_prefix(base).unwrap_or(&path).to_string();
@@ -132,7 +132,7 @@ impl Store<'_> {
     fn torn_leftover(&self) -> Option<Source> {
         [&self.paths.config, &self.paths.daemon_config].into_iter().find_map(|config| {
             let path = with_suffix(config, ".corrupt");
-            let bytes = self.disk.read(path.as_ref(), self.limits.config_bytes).ok()?;
+            let bytes = self.read(&path).ok()?;
             Some(Source { name: file_name(&path), document: self.usable_config(&bytes)? })
         })
     }
@@ -141,7 +141,7 @@ impl Store<'_> {
     /// it is about to write.
     fn daemon_leftover(&self, unread: &mut Option<DiskError>) -> Option<Dated> {
         for path in [".corrupt", ".tmp"].map(|suffix| with_suffix(&self.paths.config, suffix)) {
-            match self.disk.read(path.as_ref(), self.limits.config_bytes) {
+            match self.read(&path) {
                 Ok(bytes) => {
                     if let Some(document) = self.whole_config(&bytes) {
                         return Some((

@@ -137,7 +137,7 @@ impl<'a> Store<'a> {
 
     /// Returns the bytes of the config as it is now; `None` if it cannot be read.
     pub(crate) fn live_bytes(&self) -> Option<Vec<u8>> {
-        self.disk.read(self.paths.config.as_ref(), self.limits.config_bytes).ok()
+        self.read(&self.paths.config).ok()
     }
 
     pub(crate) fn is_the_config(&self, bytes: &[u8]) -> bool {

@@ -328,6 +328,32 @@ pub fn look_behind(disk: &dyn Disk, symlink: &Path) -> Result<Option<OwnershipPr
     Ok(found.map(|problem| problem.as_mounted(disk)))
 }
 
+/// Reads a file whose content will be shown, as [`Disk::read`] does. Root reads no file that another
+/// user put in the way by a symlink: that user may not be able to read it.
+///
+/// # Errors
+/// Fails as [`Disk::read`] does, and as root for a symlink that [`foreign_symlink`] names.
+pub fn read_for_display(disk: &dyn Disk, path: &Path, limit: u64) -> Result<Vec<u8>> {
+    match foreign_symlink(disk, path)? {
+        Some(problem) => {
+            let why = io::Error::new(io::ErrorKind::PermissionDenied, problem.reason());
+            Err(DiskError::new(Op::Read, path, why))
+        }
+        None => disk.read(path, limit),
+    }
+}
+
+/// For root, returns the problem of [`look_behind`]; `None` for other users.
+///
+/// # Errors
+/// Fails as [`look_behind`] does.
+pub fn foreign_symlink(disk: &dyn Disk, path: &Path) -> Result<Option<OwnershipProblem>> {
+    match disk.runner() {
+        Some(runner) if runner.uid == 0 => look_behind(disk, path),
+        _ => Ok(None),
+    }
+}
+
 impl Trace {
     /// Judges the way to a home. `may_write` tells if the file system lets the runner write to a
     /// directory, whatever owner it shows. It is called only if the file system shows another user

@@ -2,6 +2,7 @@
 
 use myownllm_config_model::Document;
 use myownllm_config_store::{Applied, FileShape, Loaded, Report, Step};
+use myownllm_durable_fs::trust::read_for_display;
 use myownllm_launch::ConfigRepair;
 use serde_json::{Value, json};
 
@@ -96,7 +97,7 @@ fn report_data(report: &Report, steps: &[Step]) -> Value {
 /// Returns what would change in the file, with secrets masked on both sides.
 fn diff(home: &HomeView<'_>, after: &Document) -> String {
     let name = home.short(&home.layout.app_config);
-    let read = home.disk.read(home.layout.app_config.as_std_path(), u64::MAX).ok();
+    let read = read_for_display(home.disk, home.layout.app_config.as_std_path(), u64::MAX).ok();
     let before = read.and_then(|bytes| Document::parse(&bytes).ok());
     // A text that is not JSON cannot be masked, so the diff does not show it.
     let before = before.map(|parsed| pretty(&parsed.document)).unwrap_or_default();
