@@ -37,8 +37,9 @@ pub enum PathsError {
     /// The daemon's home is the app's home, is above it, or lies outside it.
     #[error(
         "cannot use the daemon home {daemon_home}: it {relation} the app's home {app_home}{}; the daemon \
-         rewrites the config.json of its directory, so it needs a directory of its own",
-        leads_to(canonical_home.as_deref())
+         rewrites the config.json of its directory, so it needs a directory of its own{}",
+        leads_to(canonical_home.as_deref()),
+        choice(*relation, daemon_home)
     )]
     Overlap {
         app_home: Utf8PathBuf,
@@ -228,6 +229,19 @@ fn look_at(path: impl AsRef<Path>) -> String {
 /// Returns the target of a symlink, in brackets.
 fn leads_to(target: Option<&Path>) -> String {
     target.map_or_else(String::new, |target| format!(" (it leads to {})", target.display()))
+}
+
+/// Returns the other way out of a symlink to the home of another daemon, whose key the user may want
+/// to keep for this app.
+fn choice(relation: HomeRelation, daemon_home: &Utf8Path) -> String {
+    if relation != HomeRelation::OtherDaemon {
+        return String::new();
+    }
+    format!(
+        ". With a directory of its own, the app's daemon gets a key of its own, and its peers have to be approved \
+         again. If no other program uses the key there, keep it with a copy of that home instead: {}",
+        replace_symlink(daemon_home)
+    )
 }
 
 /// Returns the path with an extension added to its name.
