@@ -300,6 +300,21 @@ fn configs(#[case] home: (Home, Alive)) {
     agree_and_follow(&home.0);
 }
 
+/// Symlinks into the daemon home, which a user made for an older program after the move.
+#[rstest]
+#[case::peers("mesh", ".myownmesh/mesh")]
+#[case::rosters("mesh/rosters", "../.myownmesh/mesh/rosters")]
+#[case::secrets(".secrets", ".myownmesh/.secrets")]
+fn symlinks_into_the_daemon_home_keep_nothing_back(#[case] symlink: &str, #[case] target: &str) {
+    let home = Home::settled();
+    let path = home.path(&format!("{APP}/{symlink}"));
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(target, path).unwrap();
+    home.run(&["doctor"]).ends_with(0);
+    agree_and_follow(&home);
+    assert!(home.has(NEW_KEY) && home.has(&format!("{MESH}/mesh/rosters/home-mesh.json")));
+}
+
 #[rstest]
 #[case::gone_before_the_move(legacy(|home| remove(home, OLD_KEY)))]
 #[case::gone_after_the_move(settled(|home| remove(home, NEW_KEY)))]

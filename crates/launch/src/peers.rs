@@ -236,7 +236,13 @@ pub(crate) fn linked_peers(context: &Context<'_>, migration: &MovePlan) -> Optio
     });
     let custody = layout.legacy_custody.clone().into_std_path_buf();
     let custody = Some(custody).filter(|file| disk.stat_follow(file).is_ok_and(|meta| meta.is_file()));
-    let known: Vec<PathBuf> = peers.chain(custody).collect();
+    // A symlink into the daemon home, for an older program, keeps nothing back.
+    let daemon_home = disk.canonicalize(layout.daemon_home.as_ref()).ok();
+    let is_daemons = |file: &PathBuf| {
+        let real = disk.canonicalize(file).ok();
+        real.zip(daemon_home.as_ref()).is_some_and(|(real, home)| real.starts_with(home))
+    };
+    let known: Vec<PathBuf> = peers.chain(custody).filter(|file| !is_daemons(file)).collect();
     let link = links.into_iter().find(|link| known.iter().any(|file| file.starts_with(link)))?;
     let message = format!(
         "cannot start a daemon: {} is a symlink, which stays, and the daemon would lack what is behind it",

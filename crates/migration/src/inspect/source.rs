@@ -56,7 +56,10 @@ impl Inspector<'_> {
     /// Handles a directory of the source that is a symlink, and stays.
     fn source_link(&mut self, relative: &Utf8Path, path: PathBuf, target: PathBuf) {
         let key = self.homes.identity().strip_prefix(relative).map(|rest| path.join(rest));
-        match key.ok().map(|key| self.disk.stat(&key)) {
+        // A symlink into the daemon home, for an older program, hides nothing.
+        let own = self.disk.canonicalize(&self.out.destination.join(relative));
+        let is_own = own.is_ok_and(|own| self.disk.canonicalize(&path).is_ok_and(|real| real == own));
+        match key.ok().filter(|_| !is_own).map(|key| self.disk.stat(&key)) {
             Some(Ok(_)) => {
                 self.out.key_trouble = true;
                 self.out.refusals.push(MigrationError::SourceLink { path, target });
