@@ -196,16 +196,38 @@ fn roster_of_the_active_network_under_another_name_is_named(#[case] name: &str) 
 }
 
 #[rstest]
+#[case::both("mesh", "mesh.bak", "mesh.bak/rosters/home-mesh.json")]
+#[case::letter_case("mesh", "Mesh", "Mesh/rosters/home-mesh.json")]
+#[case::copy("mesh/rosters", "mesh/rosters (1)", "mesh/rosters (1)/home-mesh.json")]
+fn roster_in_a_directory_under_another_name_is_named(
+    #[case] dir: &str,
+    #[case] renamed: &str,
+    #[case] now: &str,
+) {
+    let home = Home::settled();
+    let peers = home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"].clone();
+    std::fs::rename(home.path(&format!("{MESH}/{dir}")), home.path(&format!("{MESH}/{renamed}"))).unwrap();
+    let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+    let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
+    assert!(told["message"].as_str().unwrap().contains(now), "{said:#}");
+    let hint = told["hint"].as_str().unwrap();
+    run(Command::new("sh").args(["-c", hint])).ends_with(0);
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    assert_eq!(home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"], peers, "{said:#}");
+}
+
+#[rstest]
 #[case::letter_case("CUSTODY.JSON")]
 #[case::sync_conflict("custody (1).json")]
 #[case::backup("custody.json.bak")]
+#[case::directory("../.secrets.bak/custody.json")]
 fn lock_of_the_second_factor_under_another_name_is_named(#[case] name: &str) {
     let home = Home::settled();
     home.put(&format!("{MESH}/.secrets/{name}"), br#"{"version":1,"lock":"x"}"#, 0o600);
     for args in [&["doctor"][..], &["launch", "--once"]] {
         let said = run(&mut home.with_daemon(&[args, &["--json"]].concat())).ends_with(0).json();
         let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
-        assert!(told["message"].as_str().unwrap().contains(name), "{said:#}");
+        assert!(told["message"].as_str().unwrap().contains(name.trim_start_matches("../")), "{said:#}");
     }
 }
 

@@ -49,13 +49,14 @@ fn lock_out_of_use(context: &Context<'_>) -> Option<Diagnostic> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         name.starts_with(&stem) && is_sound(path) == Some(true)
     };
-    let path = newest(context, others(context, right.parent()?.as_ref(), &[]).into_iter().filter(is_lock))?;
+    let dirs = and_like(context, right.parent()?.as_std_path());
+    let files = dirs.iter().flat_map(|dir| others(context, dir, &[]));
+    let path = newest(context, files.filter(is_lock))?;
     let message = format!(
         "{} is a lock of the second factor, and a daemon reads only {right}: it starts without the lock",
         path.display()
     );
-    let hint = format!("mv -n {} {}", quote(&path), quote(&right));
-    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(hint))
+    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(rename(&path, right.as_std_path())))
 }
 
 fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
@@ -80,11 +81,28 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic>
             return None;
         }
         let is_of_network = |path: &Path| is_of_network(context, path, kind, &id);
-        let others = directories.iter().flat_map(|dir| others(context, dir, &places));
+        let parents = directories.iter().filter_map(|dir| Some((dir.parent()?, dir.file_name()?)));
+        let directories = parents.flat_map(|(parent, name)| {
+            let parents = and_like(context, parent).into_iter();
+            parents.flat_map(|parent| and_like(context, &parent.join(name))).collect::<Vec<_>>()
+        });
+        let others = directories.flat_map(|dir| others(context, &dir, &places));
         let newest = newest(context, others.filter(|path| is_of_network(path)))?;
-        Some(diagnostic(&newest, in_place.first().copied(), &id))
+        let own = newest.with_file_name(format!("{id}.json"));
+        let right = places.iter().find(|place| **place == own).unwrap_or(&places[0]);
+        Some(diagnostic(&newest, right, in_place.first().copied(), &id))
     });
     found.collect()
+}
+
+/// Returns a directory, and the directories beside it with names that contain its name, in any letter
+/// case: copies, and renamed ones.
+fn and_like(context: &Context<'_>, dir: &Path) -> Vec<PathBuf> {
+    let lower = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let beside = dir.parent().map_or_else(Vec::new, |parent| others(context, parent, &[dir.to_owned()]));
+    let is_dir = |path: &PathBuf| context.disk.stat(path).is_ok_and(|meta| meta.is_dir());
+    let like = beside.into_iter().filter(|path| lower(path).contains(&lower(dir)) && is_dir(path));
+    std::iter::once(dir.to_owned()).chain(like).collect()
 }
 
 /// Returns the file that was changed last.
@@ -112,18 +130,28 @@ fn is_of_network(context: &Context<'_>, path: &Path, kind: DaemonFile, id: &str)
     })
 }
 
-/// Reports the file `path`. `in_place` is a file without devices that has the right name.
-fn diagnostic(path: &Path, in_place: Option<&PathBuf>, id: &str) -> Diagnostic {
-    let right = in_place.map_or_else(|| path.with_file_name(format!("{id}.json")), Clone::clone);
+/// Reports the file `path`, which a daemon reads as `right`. `in_place` is a file without devices that has
+/// the right name.
+fn diagnostic(path: &Path, right: &Path, in_place: Option<&PathBuf>, id: &str) -> Diagnostic {
+    let right = in_place.map_or(right, PathBuf::as_path);
     let message = format!(
         "{} holds devices of the active network {id}, and a daemon reads only {}: it starts without them",
         path.display(),
         right.display()
     );
-    let rename = format!("mv -n {} {}", quote(path), quote(&right));
+    let rename = rename(path, right);
     let hint = match in_place {
         Some(empty) => format!("{} && {rename}", move_aside(empty, "empty")),
         None => rename,
     };
     Diagnostic::warning(MISNAMED, message).at(path).hint(hint)
+}
+
+/// Returns the command that gives a file its name, in a directory that may be missing.
+fn rename(path: &Path, right: &Path) -> String {
+    let make_dir = match right.parent().filter(|dir| path.parent() != Some(*dir)) {
+        Some(dir) => format!("mkdir -p -m 700 {} && ", quote(dir)),
+        None => String::new(),
+    };
+    format!("{make_dir}mv -n {} {}", quote(path), quote(right))
 }
