@@ -46,7 +46,9 @@ pub(crate) fn replaced_identity(context: &Context<'_>) -> Option<Diagnostic> {
         former.log.display(),
         former.active.device_id
     );
-    let hint =
-        format!("{} && cp -pn /path/to/backup/identity.json {}", move_aside(file, "replaced"), quote(file));
+    // The key in use stays in its place as long as there is no other.
+    let backup = "/path/to/backup/identity.json";
+    let (aside, place) = (move_aside(file, "replaced"), quote(file));
+    let hint = format!("test -f {backup} && {aside} && cp -pn {backup} {place}");
     Some(Diagnostic::warning("identity.replaced", message).at(file).hint(hint))
 }
