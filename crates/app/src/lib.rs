@@ -23,7 +23,7 @@ use std::io::IsTerminal as _;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, FromArgMatches as _};
 use myownllm_durable_fs::{Disk as _, RealDisk, Runner, quote};
-use myownllm_launch::{Diagnostic, PROGRAM};
+use myownllm_launch::{Class, Diagnostic, PROGRAM};
 
 use crate::cli::{Cli, ColorWhen, Global};
 pub use crate::exit::ExitCode;
@@ -118,6 +118,13 @@ fn color_of(args: &[OsString]) -> clap::ColorChoice {
 
 /// Prints the parser's message: help and version are answers, everything else is wrong usage.
 fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
+    let is_json = args.iter().any(|arg| arg == "--json");
+    if is_json && error.kind() == ErrorKind::DisplayVersion {
+        let text = error.to_string();
+        let printer = Printer::new(&Global { json: true, ..Global::default() }, started);
+        printer.print("version", &Answer::data(text.clone(), serde_json::json!({ "text": text.trim_end() })));
+        return ExitCode::Done;
+    }
     if !error.use_stderr() {
         return match error.print() {
             Err(failed) if failed.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -127,7 +134,6 @@ fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
             _ => ExitCode::Done,
         };
     }
-    let is_json = args.iter().any(|arg| arg == "--json");
     let text = error.to_string();
     let message = match error.kind() {
         ErrorKind::MissingSubcommand => "a command is missing".to_owned(),
@@ -140,7 +146,7 @@ fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
         }
         _ => usage_message(&text),
     };
-    let diagnostic = Diagnostic::error("usage", message).hint(usage_hint(args));
+    let diagnostic = Diagnostic::error("usage", message).hint(usage_hint(args)).class(Class::Usage);
     let color = match color_of(args) {
         clap::ColorChoice::Always => ColorWhen::Always,
         clap::ColorChoice::Auto => ColorWhen::Auto,
