@@ -328,6 +328,19 @@ fn quiet_silences_reports_and_never_what_was_asked_for() {
 const LOG: &str = ".myownllm/myownllm-mesh.log";
 
 #[test]
+fn export_names_the_settings_that_an_envelope_cannot_carry() {
+    let home = Home::settled();
+    let mut config = home.json(CONFIG);
+    config["cloud_mesh"]["networks"][0]["daemon_settings"] =
+        json!({"signaling": {"strategy": "none"}, "pinned_peers": ["p"]});
+    home.put(CONFIG, config.to_string().as_bytes(), 0o600);
+    let said = home.run(&["network", "export", "home-mesh", "--json"]).ends_with(0).json();
+    let told = said["diagnostics"].as_array().unwrap().iter();
+    let told: Vec<_> = told.filter(|told| told["code"] == "network.settings-left-out").collect();
+    assert!(told[0]["message"].as_str().unwrap().contains("pinned_peers, signaling"), "{said:#}");
+}
+
+#[test]
 fn run_log_tells_what_was_changed_and_is_written_by_nothing_else() {
     let home = Home::after_the_bug();
     for args in [&["doctor"][..], &["status"], &[], &["migrate", "--dry-run"], &["config", "show"], &["logs"]]

@@ -154,6 +154,18 @@ fn export(context: &Context, name: &str, with_secrets: bool) -> Result<Answer, D
             ),
         );
     }
+    let network = networks::find(&document, &id);
+    let own = network.and_then(|network| network.get("daemon_settings"));
+    let keys = own.into_iter().flat_map(|own| own.members()).map(|(key, _)| key);
+    let own: Vec<_> = keys.filter(|key| ["signaling", "pinned_peers"].contains(&&**key)).collect();
+    if !own.is_empty() {
+        let message = format!(
+            "the settings that only the daemon knows were left out: {}. Without them, another device joins the \
+             network as an open one that announces itself",
+            own.join(", ")
+        );
+        answer.diagnostics.push(Diagnostic::warning("network.settings-left-out", message));
+    }
     Ok(answer)
 }
 
