@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use myownllm_durable_fs::trust::{OwnershipProblem, foreign_file, unchangeable_part};
 use myownllm_durable_fs::{
-    DirEntry, Disk, DiskError, FileMove, LockedDir, MoveKind, PendingRemoval, Published, Removal,
+    DirEntry, Disk, DiskError, FileMove, LockedDir, MoveKind, Owner, PendingRemoval, Published, Removal,
     RemovalOutcome, SyncFailed, Transfer, TransferProgress, ensure_private_dir,
 };
 
@@ -53,8 +53,7 @@ struct Executor<'a> {
     on_progress: &'a dyn Fn(TransferProgress),
     /// True if anything has moved.
     has_moved: bool,
-    /// Directories that could not be renamed as a whole: their files move one by one, and the
-    /// directories still exist at the end.
+    /// Directories that could not be renamed as a whole: they remain when their files have moved.
     unrenamed_dirs: Vec<PathBuf>,
     /// Directories of the destination that could not be made.
     unmade_dirs: BTreeSet<PathBuf>,
@@ -119,14 +118,6 @@ impl Executor<'_> {
         [path, dir].into_iter().find_map(found)
     }
 
-    /// Carries out a barrier of the plan. Skips a directory that does not exist because its move
-    /// failed.
-    fn barrier(&mut self, directories: &[PathBuf], files: impl FnOnce(&dyn Disk) -> Vec<PathBuf>) -> Flow {
-        let there: Vec<&PathBuf> =
-            directories.iter().filter(|dir| !self.unmade_dirs.contains(*dir)).collect();
-        self.sync(there, files)
-    }
-
     fn sync<'p>(
         &mut self,
         dirs: impl IntoIterator<Item = &'p PathBuf>,
@@ -145,74 +136,16 @@ impl Executor<'_> {
     }
 
     fn run(&mut self) -> Flow {
-        tracing::info_span!("prepare").in_scope(|| self.prepare())?;
+        tracing::info_span!("prepare").in_scope(|| self.walk(&self.plan.prepare))?;
         self.refuse_foreign_files()?;
-        tracing::info_span!("move-state").in_scope(|| self.batch(&self.plan.state))?;
+        tracing::info_span!("move-state").in_scope(|| self.walk(&self.plan.state))?;
         if self.plan.identity_steps.is_empty() || self.report.errors.is_empty() {
-            tracing::info_span!("move-identity").in_scope(|| self.batch(&self.plan.identity_steps))?;
+            tracing::info_span!("move-identity").in_scope(|| self.walk(&self.plan.identity_steps))?;
         } else {
             let path = self.plan.source.join(self.plan.homes.identity());
             self.report.errors.push(MigrationError::IdentityHeldBack { path });
         }
-        tracing::info_span!("tidy").in_scope(|| self.tidy())
-    }
-
-    /// Handles leftovers, directories and modes. All of it is durable before anything moves, and so
-    /// are the sources themselves: a name at the destination must not appear before its content is
-    /// safe.
-    fn prepare(&mut self) -> Flow {
-        let plan = self.plan;
-        for step in &plan.prepare {
-            match step {
-                Step::RemoveLeftover { path } => match self.disk.unlink(path) {
-                    Ok(()) => self.report.leftovers_removed.push(path.clone()),
-                    Err(error) if error.is_not_found() => {}
-                    Err(error) => self.fail(path, error),
-                },
-                Step::RestoreQuarantined { from, to } => {
-                    // The plan then treats the file like any other source.
-                    if let Err(error) = self.transfer.restore(from, to) {
-                        self.fail(from, error);
-                    }
-                }
-                Step::RemoveDir { path } => match self.disk.remove_dir(path) {
-                    Ok(()) => {}
-                    Err(error) if error.is_not_found() || error.is_already_exists() => {}
-                    Err(error) => self.fail(path, error),
-                },
-                Step::MakeDir { path } => {
-                    if let Err(error) = ensure_private_dir(self.disk, path, self.plan.owner) {
-                        self.fail(path, error);
-                        return Err(Aborted);
-                    }
-                }
-                Step::Sync { directories, sources } => {
-                    let files =
-                        |disk: &dyn Disk| if *sources { readable_sources(disk, plan) } else { Vec::new() };
-                    self.barrier(directories, files)?;
-                }
-                Step::SetMode { path, mode } => match self.disk.set_mode(path, *mode) {
-                    Ok(()) => {}
-                    Err(error) if error.is_not_found() => {}
-                    Err(error) => {
-                        // The mode may be right in spite of the error.
-                        if !self.disk.stat(path).is_ok_and(|meta| meta.mode & 0o777 == *mode) {
-                            self.fail(path, error);
-                            return Err(Aborted);
-                        }
-                    }
-                },
-                Step::SetOwner { path, uid, gid } => {
-                    let owner = myownllm_durable_fs::Owner { uid: *uid, gid: *gid };
-                    if let Err(error) = self.disk.set_owner(path, owner) {
-                        self.fail(path, error);
-                        return Err(Aborted);
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        tracing::info_span!("tidy").in_scope(|| self.walk(&self.plan.tidy))
     }
 
     /// Refuses files of another user in a directory whose mode was tightened: until then other
@@ -251,22 +184,16 @@ impl Executor<'_> {
         names.iter().map(|name| self.file_move(&from.join(name), &to.join(name), None)).collect()
     }
 
-    /// Executes moving steps, those up to each barrier together.
-    fn batch(&mut self, steps: &[Step]) -> Flow {
+    /// Carries out steps in order. The files up to each barrier move together.
+    fn walk(&mut self, steps: &[Step]) -> Flow {
+        let plan = self.plan;
         let (mut files, mut pending) = (Vec::new(), Vec::new());
-        let mut made = BTreeSet::new();
         for step in steps {
             match step {
-                Step::MoveDir { from, to, names } => {
-                    files.extend(self.move_dir(from, to, names, &mut made)?);
-                }
-                Step::MoveFiles { from, to, names } => {
-                    files.extend(self.file_moves(from, to, names));
-                }
+                Step::MoveDir { from, to, names } => files.extend(self.move_dir(from, to, names)?),
+                Step::MoveFiles { from, to, names } => files.extend(self.file_moves(from, to, names)),
                 Step::MoveFile { from, to } => files.push(self.file_move(from, to, None)),
-                Step::MoveLink { from, to, symlink } => {
-                    files.push(self.file_move(from, to, Some(symlink)));
-                }
+                Step::MoveLink { from, to, symlink } => files.push(self.file_move(from, to, Some(symlink))),
                 Step::SetAside { from, to, symlink } => {
                     let file = self.file_move(from, to, symlink.as_ref());
                     files.push(FileMove { is_set_aside: true, copy_is_private: true, ..file });
@@ -276,10 +203,15 @@ impl Executor<'_> {
                     let (from, to) = (source.clone(), destination.clone());
                     pending.push(PendingRemoval::identical(from, to, link.clone()));
                 }
-                Step::Sync { directories, .. } => {
-                    self.sync(&std::mem::take(&mut made), |_| Vec::new())?;
+                Step::Sync { directories, sources } => {
                     let published = self.publish(std::mem::take(&mut files), &mut pending)?;
-                    self.barrier(directories, |disk| published_files(disk, &pending, steps))?;
+                    // A directory is missing if its move failed.
+                    let there: Vec<&PathBuf> =
+                        directories.iter().filter(|dir| !self.unmade_dirs.contains(*dir)).collect();
+                    self.sync(there, |disk| match sources {
+                        true => readable_sources(disk, plan),
+                        false => published_files(disk, &pending, steps),
+                    })?;
                     if published.is_err() {
                         // Completes what was published, and begins no more.
                         self.remove(pending)?;
@@ -287,21 +219,70 @@ impl Executor<'_> {
                     }
                 }
                 Step::RemoveSources { .. } => self.remove(std::mem::take(&mut pending))?,
-                _ => {}
+                step => self.change(step)?,
             }
         }
         Ok(())
     }
 
+    /// Carries out a step that changes one name, mode or owner.
+    fn change(&mut self, step: &Step) -> Flow {
+        let path = step.path();
+        let changed = match step {
+            Step::RemoveLeftover { .. } => self.disk.unlink(path).map(|()| {
+                self.report.leftovers_removed.push(path.to_owned());
+            }),
+            // The plan then treats the file like any other source.
+            Step::RestoreQuarantined { from, to } => self.transfer.restore(from, to),
+            Step::RemoveDir { .. } => {
+                self.remove_dir(path);
+                Ok(())
+            }
+            Step::MakeDir { .. } => ensure_private_dir(self.disk, path, self.plan.owner),
+            Step::SetMode { mode, .. } => match self.disk.set_mode(path, *mode) {
+                // The mode may be right in spite of the error.
+                Err(_) if self.disk.stat(path).is_ok_and(|meta| meta.mode & 0o777 == *mode) => Ok(()),
+                set => set,
+            },
+            Step::SetOwner { uid, gid, .. } => self.disk.set_owner(path, Owner { uid: *uid, gid: *gid }),
+            _ => Ok(()),
+        };
+        match (changed, step) {
+            (Ok(()), _) => Ok(()),
+            (Err(error), Step::RemoveLeftover { .. } | Step::SetMode { .. }) if error.is_not_found() => {
+                Ok(())
+            }
+            (Err(error), step) => {
+                self.fail(path, error);
+                let is_needed =
+                    matches!(step, Step::MakeDir { .. } | Step::SetMode { .. } | Step::SetOwner { .. });
+                if is_needed { Err(Aborted) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Removes a directory if it is empty. Returns true if it was removed.
+    fn remove_dir(&mut self, path: &Path) -> bool {
+        match self.disk.remove_dir(path) {
+            Ok(()) => {
+                self.report.dirs_removed.push(path.to_owned());
+                return true;
+            }
+            Err(error) if error.is_not_found() || error.is_already_exists() => {}
+            // A file system is mounted there, from the same device, or another program uses the
+            // directory: an empty directory does no harm.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                let reason = "it is empty, and busy".to_owned();
+                self.report.left.push(SkippedEntry { path: path.to_owned(), reason });
+            }
+            Err(error) => self.fail(path, error),
+        }
+        false
+    }
+
     /// Renames a whole directory. Where that is not possible, its files move one by one, into a
     /// directory that is made for them and must be durable first.
-    fn move_dir(
-        &mut self,
-        from: &Path,
-        to: &Path,
-        names: &[OsString],
-        made: &mut BTreeSet<PathBuf>,
-    ) -> Result<Vec<FileMove>, Aborted> {
+    fn move_dir(&mut self, from: &Path, to: &Path, names: &[OsString]) -> Result<Vec<FileMove>, Aborted> {
         let error = match self.transfer.rename_dir(from, to) {
             Ok(()) => {
                 self.has_moved = true;
@@ -325,7 +306,7 @@ impl Executor<'_> {
             self.fail(from, error);
             return Ok(Vec::new());
         }
-        made.extend([to.to_owned(), parent(to)]);
+        self.sync(&[to.to_owned(), parent(to)], |_| Vec::new())?;
         Ok(self.file_moves(from, to, names))
     }
 
@@ -386,8 +367,8 @@ impl Executor<'_> {
         Ok(flow)
     }
 
-    /// Removes the remaining sources of files that are durable at the destination, and syncs the
-    /// directories.
+    /// Removes the remaining sources of files that are durable at the destination, and the directories
+    /// that they leave empty where none could be renamed as a whole. Syncs the directories.
     fn remove(&mut self, pending: Vec<PendingRemoval>) -> Flow {
         let mut removal = Removal::default();
         let removed = self.transfer.remove_sources(pending, &mut removal);
@@ -419,40 +400,11 @@ impl Executor<'_> {
             }
         }
         self.proceed(removed)?;
-        self.sync(&removal.changed_dirs, |_| Vec::new())
-    }
-
-    /// Removes the directories that are empty now.
-    fn tidy(&mut self) -> Flow {
-        let planned =
-            self.plan.tidy.iter().filter(|step| !step.is_barrier()).map(|step| step.path().to_owned());
-        let unrenamed = std::mem::take(&mut self.unrenamed_dirs);
-        let emptied: Vec<PathBuf> = unrenamed.into_iter().chain(planned).collect();
-        let mut changed = BTreeSet::new();
-        // Each directory comes before its parent.
-        for path in &emptied {
-            match self.disk.remove_dir(path) {
-                Ok(()) => {
-                    changed.remove(path);
-                    changed.insert(parent(path));
-                    self.report.dirs_removed.push(path.clone());
-                }
-                Err(error) if error.is_not_found() || error.is_already_exists() => {}
-                // A file system is mounted there, from the same device, or another program uses the
-                // directory: an empty directory does no harm.
-                Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
-                    let reason = "it is empty, and busy".to_owned();
-                    self.report.left.push(SkippedEntry { path: path.clone(), reason });
-                }
-                Err(error) => self.fail(path, error),
-            }
-        }
-        if changed.is_empty() {
-            return Ok(());
-        }
-        for step in &self.plan.tidy {
-            if let Step::Sync { directories, .. } = step {
-                changed.extend(directories.iter().cloned());
+        let mut changed: BTreeSet<PathBuf> = removal.changed_dirs.into_iter().collect();
+        for dir in std::mem::take(&mut self.unrenamed_dirs) {
+            if self.remove_dir(&dir) {
+                changed.remove(&dir);
+                changed.insert(parent(&dir));
             }
         }
         self.sync(&changed, |_| Vec::new())
