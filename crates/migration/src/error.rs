@@ -212,10 +212,6 @@ pub enum MigrationError {
     /// may run.
     #[error("cannot move the state in {}: the caller looks for the daemons of other homes", path.display())]
     OtherDaemons { path: PathBuf },
-    /// A refusal by the caller, such as a socket path that would be too long: see
-    /// [`crate::Plan::refuse`].
-    #[error("{message}")]
-    Caller { code: &'static str, message: String, path: PathBuf, hint: Option<String> },
 }
 
 /// Returns the socket of a daemon, and the process if the platform tells it.
@@ -285,7 +281,6 @@ impl MigrationError {
             Self::UnknownDaemon { .. } => ("daemon.unreachable", Refused),
             Self::OutsideLock(error) => (error.code(), Failed),
             Self::OtherDaemons { .. } => ("migration.other-daemons", Failed),
-            Self::Caller { code, .. } => (code, Refused),
         }
     }
 
@@ -311,8 +306,7 @@ impl MigrationError {
             | Self::SourceLink { path, .. }
             | Self::UnsafePermissions { path, .. }
             | Self::NoExclusiveRename { path }
-            | Self::OtherDaemons { path }
-            | Self::Caller { path, .. } => path,
+            | Self::OtherDaemons { path } => path,
             Self::TwoIdentities { source_side, .. } => &source_side.path,
             Self::Identity(refusal) => refusal.path(),
             Self::SameDir { destination_dir, .. } => destination_dir,
@@ -368,7 +362,6 @@ impl MigrationError {
             | Self::LegacyDaemon { command, .. }
             | Self::OwnDaemon { command, .. }
             | Self::UnknownDaemon { command, .. } => Some(command.clone()),
-            Self::Caller { hint, .. } => hint.clone(),
         }
     }
 }

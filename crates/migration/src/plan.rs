@@ -348,7 +348,8 @@ pub struct Plan {
     pub left: Vec<SkippedEntry>,
     /// The paths that could not be inspected. They stay, and so does the identity file.
     pub errors: Vec<MigrationError>,
-    /// The reasons why nothing may be done at all. If there is one, nothing is executed.
+    /// The reasons why nothing may be done at all. If there is one, nothing is executed. The caller may
+    /// add its own.
     pub refusals: Vec<MigrationError>,
     /// The present place and state of the identity file.
     pub identity: IdentityState,
@@ -388,23 +389,6 @@ impl Plan {
     /// Returns the number of files that would move.
     pub fn files(&self) -> usize {
         self.steps().map(Step::files).sum()
-    }
-
-    /// Adds a refusal by the caller: a problem that must be settled before anything moves, such as
-    /// a socket path that would be too long at the destination.
-    pub fn refuse(
-        &mut self,
-        code: &'static str,
-        message: impl Into<String>,
-        path: &Path,
-        hint: Option<String>,
-    ) {
-        self.refusals.push(MigrationError::Caller {
-            code,
-            message: message.into(),
-            path: path.to_owned(),
-            hint,
-        });
     }
 }
 

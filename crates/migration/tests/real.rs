@@ -25,8 +25,8 @@ use common::{Mount, key_file};
 use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_migration::identity::{Answer, scan};
 use myownllm_migration::{
-    Class, Direction, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, Migrator, MoveMethod, NoDaemons,
-    Options, Outcome, Progress, Report, SkippedEntry, StateMigrator,
+    Class, Direction, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, MigrationError, Migrator,
+    MoveMethod, NoDaemons, Options, Outcome, Progress, Report, SkippedEntry, StateMigrator,
 };
 
 struct Home {
@@ -1157,11 +1157,11 @@ fn a_refusal_of_the_callers_own_stops_everything() {
     let migrator = Migrator::new(&RealDisk, home.homes());
     let options = Options::forward();
     let mut plan = migrator.plan(&migrator.inspect(options.direction), &options);
-    plan.refuse("paths.socket-too-long", "the socket's path is too long", &home.app, None);
+    plan.refusals.push(MigrationError::OtherDaemons { path: home.app.clone() });
     let before = home.tree();
     let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
     let report = migrator.execute(&lock, plan, &NoDaemons);
-    assert_eq!((report.outcome, report.refusals[0].code()), (Outcome::Refused, "paths.socket-too-long"));
+    assert_eq!((report.outcome, report.refusals[0].code()), (Outcome::Refused, "migration.other-daemons"));
     assert_eq!(home.tree(), before);
     assert!(matches!(report.identity, IdentityState::AtSource(_)));
 }
