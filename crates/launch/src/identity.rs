@@ -24,7 +24,9 @@ pub fn scan_identity(context: &Context<'_>) -> Scan {
 #[must_use]
 pub fn other_known_identity(context: &Context<'_>) -> Option<Diagnostic> {
     let scan = scan_everywhere(context.disk, &IdentityPaths::of(context.layout));
-    let Some((found, command)) = scan.better_known() else { return replaced_identity(context) };
+    let Some((found, command)) = scan.better_known() else {
+        return replaced_identity(context, &scan.answer());
+    };
     let known = found.key.as_ref()?;
     let message = format!(
         "the rosters or states name {} as an owner, and not the key in use; {} holds that key",
@@ -36,8 +38,9 @@ pub fn other_known_identity(context: &Context<'_>) -> Option<Diagnostic> {
 
 /// Returns a warning if the run log shows that this home had another key: a daemon that was started
 /// after its identity file had gone made another one.
-pub(crate) fn replaced_identity(context: &Context<'_>) -> Option<Diagnostic> {
-    let former = former_identity(context.disk, &IdentityPaths::of(context.layout))?;
+pub(crate) fn replaced_identity(context: &Context<'_>, answer: &Answer) -> Option<Diagnostic> {
+    let Answer::Sound { key, .. } = answer else { return None };
+    let former = former_identity(context.disk, &IdentityPaths::of(context.layout), key)?;
     let file = &context.layout.daemon_identity;
     let message = format!(
         "this home was {} before, as {} shows, and the key in {file} is that of {}: the peers take it for \

@@ -58,6 +58,7 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
         lock: None,
         writes,
         migration: None,
+        identity: Answer::NoneYet,
         routine: None,
         client: None,
         occupied: None,
@@ -66,10 +67,10 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
     };
     match run.settle(look) {
         Ok(()) => {
-            let answer = identity_answer(context);
-            add_unreported(&mut run.outcome.diagnostics, answer.refusal().map(Diagnostic::from));
+            run.identity = identity_answer(context);
+            add_unreported(&mut run.outcome.diagnostics, run.identity.refusal().map(Diagnostic::from));
             if options.daemon {
-                let used = run.use_daemon(&answer);
+                let used = run.use_daemon();
                 run.outcome.diagnostics.extend(used.err());
             }
             run.outcome.diagnostics.extend(run.routine.take());
@@ -162,6 +163,8 @@ struct Run<'r, 'a> {
     writes: bool,
     /// The plan of the move.
     migration: Option<MovePlan>,
+    /// The identity file in force after the move.
+    identity: Answer,
     /// The diagnostic of a routine backup, or of defaults, that could not be written: the launch
     /// reports this failure and goes on.
     routine: Option<Diagnostic>,
@@ -370,7 +373,7 @@ impl<'a> Run<'_, 'a> {
 
     /// Attaches to a daemon or starts one, and brings the daemon's networks in line. Looks again
     /// whenever the answer may have changed, and takes the lock before it starts a daemon.
-    fn use_daemon(&mut self, answer: &Answer) -> Result<(), Diagnostic> {
+    fn use_daemon(&mut self) -> Result<(), Diagnostic> {
         let context = self.context;
         let migration =
             context.migrator.plan(&context.migrator.inspect(Direction::Forward), &MoveOptions::forward());
@@ -387,7 +390,7 @@ impl<'a> Run<'_, 'a> {
             return Ok(());
         }
         let steps = &mut self.outcome.steps;
-        let expected = answer.expected().inspect_err(|_| steps.push(LaunchStep::no_daemon()))?;
+        let expected = self.identity.expected().inspect_err(|_| steps.push(LaunchStep::no_daemon()))?;
         let (mut has_waited, mut has_stopped, mut ends, mut looks) = (false, false, 0, 0);
         loop {
             let (detection, client) = context.daemons.detect(&expected);
@@ -450,7 +453,7 @@ impl<'a> Run<'_, 'a> {
         make_dirs(lock.home_lock(), context.layout.app_home.as_ref(), home.as_ref(), 0o700, None)
             .map_err(|error| Diagnostic::from(error).at(home))?;
         self.outcome.diagnostics.extend(close_secrets(context, lock.home_lock()));
-        self.outcome.diagnostics.extend(replaced_identity(context));
+        self.outcome.diagnostics.extend(replaced_identity(context, &self.identity));
         self.outcome.diagnostics.extend(misnamed_states(context, &self.outcome.document));
         let permit = start_permit(lock.home_lock(), &IdentityPaths::of(context.layout))?;
         let mut spawned = match context.daemons.spawn(permit, &|| self.options.is_cancelled()) {

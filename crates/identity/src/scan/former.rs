@@ -7,11 +7,9 @@ use myownllm_durable_fs::Disk;
 use super::{
     peers::owners_in,
     place::FILE_LIMIT,
-    scan,
     search::{Search, contains, device_ids, run_logs},
 };
 use crate::{
-    answer::Answer,
     file::{KeyInfo, public_key_of},
     paths::IdentityPaths,
 };
@@ -28,13 +26,12 @@ pub struct FormerIdentity {
     pub active: KeyInfo,
 }
 
-/// Returns the former Device ID of a home with a sound identity file: the one that the run log shows
+/// Returns the former Device ID of a home whose active key is `key`: the one that the run log shows
 /// for the last run, if it never shows the active one; or one that it shows for an earlier run and
 /// that rosters or states name as an owner, if they do not name the active one. Returns `None` if a
 /// file beside the identity file has the former key: then the user has replaced it.
 #[must_use]
-pub fn former_identity(disk: &dyn Disk, places: &IdentityPaths) -> Option<FormerIdentity> {
-    let Answer::Sound { key, .. } = scan(disk, places).answer() else { return None };
+pub fn former_identity(disk: &dyn Disk, places: &IdentityPaths, key: &KeyInfo) -> Option<FormerIdentity> {
     let mut search = Search::new(disk, places);
     let shown: Vec<(PathBuf, String)> = run_logs(places)
         .into_iter()
@@ -65,7 +62,7 @@ pub fn former_identity(disk: &dyn Disk, places: &IdentityPaths) -> Option<Former
             contains(&bytes.to_ascii_lowercase(), former.as_bytes())
         })
     });
-    (!is_kept).then(|| FormerIdentity { device_id: device_id.clone(), log: log.clone(), active: key })
+    (!is_kept).then(|| FormerIdentity { device_id: device_id.clone(), log: log.clone(), active: key.clone() })
 }
 
 /// Returns the public keys that the rosters and states in their places name as owners.
