@@ -213,11 +213,11 @@ impl<'a> Run<'_, 'a> {
             if let Some(lock) = try_lock(self.context, self.options, &mut waited)? {
                 self.lock = Some(lock);
                 ensure_changeable(self.context)?;
-                return self.reload(&look);
+                return self.reload(look);
             }
             // The process that holds the lock may be doing the same work. Then there is nothing to
             // wait for.
-            look = self.reload(&look)?;
+            look = self.reload(look)?;
         }
         Ok(look)
     }
@@ -227,11 +227,10 @@ impl<'a> Run<'_, 'a> {
     ///
     /// A file that could be read before and cannot be read now is a failure, and never "nothing to
     /// do".
-    fn reload(&mut self, before: &Look) -> Result<Look, Diagnostic> {
+    fn reload(&mut self, before: Look) -> Result<Look, Diagnostic> {
         if before.pending.is_none() {
-            let config = before.config.clone();
-            let misplaced = self.context.store.misplaced();
-            return Ok(Look { moves: self.context.migrator.is_pending(), config, pending: None, misplaced });
+            let (migrator, store) = (self.context.migrator, self.context.store);
+            return Ok(Look { moves: migrator.is_pending(), misplaced: store.misplaced(), ..before });
         }
         let loaded = self.context.store.load(self.ids)?;
         let look = Look::new(self.context, Ok(&loaded));

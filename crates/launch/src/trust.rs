@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use myownllm_durable_fs::trust::{
     HomeTrust, OwnershipProblem, OwnershipProblemKind, foreign_part, look_inside,
 };
-use myownllm_durable_fs::{DiskError, LockedDir, Owner, quote};
+use myownllm_durable_fs::{LockedDir, Owner, quote};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::Context;
@@ -125,8 +125,7 @@ pub(crate) fn close_secrets(context: &Context<'_>, dir: &LockedDir) -> Vec<Diagn
 
 /// Checks the way from the app's home to a path in it.
 fn trusted_way(context: &Context<'_>, path: impl AsRef<Path>) -> Result<(), Diagnostic> {
-    let found = look_inside(context.disk, context.layout.app_home.as_ref(), path.as_ref())
-        .map_err(|error| failed(&error))?;
+    let found = look_inside(context.disk, context.layout.app_home.as_ref(), path.as_ref())?;
     found.map_or(Ok(()), |problem| Err(refusal(context, &problem)))
 }
 
@@ -171,12 +170,8 @@ fn look(context: &Context<'_>) -> Result<HomeTrust, Diagnostic> {
     HomeTrust::look(context.disk, context.layout.app_home.as_ref()).map_err(|error| match context.checked {
         // The check of the layout failed on the same path, and its error names what it looked for.
         Err(error) => Diagnostic::from(error),
-        Ok(_) => failed(&error),
+        Ok(_) => Diagnostic::from(error),
     })
-}
-
-fn failed(error: &DiskError) -> Diagnostic {
-    Diagnostic::from(error)
 }
 
 fn refusal(context: &Context<'_>, problem: &OwnershipProblem) -> Diagnostic {
