@@ -210,17 +210,11 @@ pub(crate) fn unsettled_states(
 /// daemon would start without them.
 pub(crate) fn linked_peers(context: &Context<'_>, migration: &MovePlan) -> Option<Diagnostic> {
     let (disk, layout) = (context.disk, context.layout);
-    if migration.left.is_empty() {
-        return None;
-    }
+    let is_symlink = |path: &&PathBuf| disk.stat(path).is_ok_and(|meta| meta.is_symlink());
+    let mut links = migration.left.iter().map(|left| &left.path).filter(is_symlink).peekable();
+    links.peek()?;
     if let Err(refusal) = ensure_reachable_peers(disk, &IdentityPaths::of(layout).app) {
         return Some(Diagnostic::from(&refusal));
-    }
-    let is_symlink = |path: &Path| disk.stat(path).is_ok_and(|meta| meta.is_symlink());
-    let links: Vec<&PathBuf> =
-        migration.left.iter().map(|left| &left.path).filter(|path| is_symlink(path)).collect();
-    if links.is_empty() {
-        return None;
     }
     let in_dir = |dir: &Utf8Path| {
         let real =
@@ -243,7 +237,7 @@ pub(crate) fn linked_peers(context: &Context<'_>, migration: &MovePlan) -> Optio
         real.zip(daemon_home.as_ref()).is_some_and(|(real, home)| real.starts_with(home))
     };
     let known: Vec<PathBuf> = peers.chain(custody).filter(|file| !is_daemons(file)).collect();
-    let link = links.into_iter().find(|link| known.iter().any(|file| file.starts_with(link)))?;
+    let link = links.find(|link| known.iter().any(|file| file.starts_with(link)))?;
     let message = format!(
         "cannot start a daemon: {} is a symlink, which stays, and the daemon would lack what is behind it",
         link.display()
