@@ -16,8 +16,7 @@ use crate::words::{count, network_id_of, short, state_words, use_first_network};
 impl Examiner<'_, '_> {
     pub(super) fn config(&mut self) {
         let Some(loaded) = &self.plan.loaded else {
-            let told = self.plan.unreadable.clone();
-            told.into_iter().for_each(|found| self.checks.diagnostic("config.readable", found));
+            self.checks.diagnostics("config.readable", self.plan.unreadable.clone());
             return self.copies(None);
         };
         self.shape(loaded);

@@ -22,10 +22,7 @@ impl Examiner<'_, '_> {
                 let evidence = "none was found, and none is needed: a daemon runs";
                 self.checks.skipped("daemon.program", evidence);
             }
-            None => {
-                let program = self.plan.program.clone();
-                program.into_iter().for_each(|missing| self.checks.diagnostic("daemon.program", missing));
-            }
+            None => self.checks.diagnostics("daemon.program", self.plan.program.clone()),
         }
     }
 

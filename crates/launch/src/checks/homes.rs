@@ -104,21 +104,13 @@ impl Examiner<'_, '_> {
         } else if unseen.is_empty() {
             self.checks.ok("daemon.unseen", "no process serves either home without a socket");
         }
-        for live in unseen {
-            if let Some(diagnostic) = live_refusal(vec![live], self.options) {
-                self.checks.diagnostic("daemon.unseen", diagnostic);
-            }
-        }
+        let refusal = |live| live_refusal(vec![live], self.options);
+        self.checks.diagnostics("daemon.unseen", unseen.into_iter().filter_map(refusal));
         match self.plan.legacy.clone() {
             None => self.checks.ok("daemon.legacy", "no daemon runs at the old location"),
-            Some(live) => {
-                if let Some(diagnostic) = live_refusal(vec![live], self.options) {
-                    self.checks.diagnostic("daemon.legacy", diagnostic);
-                }
-            }
+            Some(live) => self.checks.diagnostics("daemon.legacy", refusal(live)),
         }
-        for socket in daemons.abandoned_sockets() {
-            self.checks.diagnostic("daemon.sockets", abandoned_diagnostic(&socket));
-        }
+        let sockets = daemons.abandoned_sockets();
+        self.checks.diagnostics("daemon.sockets", sockets.iter().map(abandoned_diagnostic));
     }
 }

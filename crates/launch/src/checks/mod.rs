@@ -143,6 +143,10 @@ impl Checks {
         self.list.push(Check::new(id, Mark::Skipped, evidence));
     }
 
+    fn diagnostics(&mut self, id: &'static str, found: impl IntoIterator<Item = Diagnostic>) {
+        found.into_iter().for_each(|diagnostic| self.diagnostic(id, diagnostic));
+    }
+
     fn diagnostic(&mut self, id: &'static str, mut diagnostic: Diagnostic) {
         diagnostic.complete_hint(&self.program);
         let is_error = diagnostic.severity == Severity::Error;

@@ -38,38 +38,28 @@ impl Examiner<'_, '_> {
             None => self.checks.ok("homes.private", "nobody else can put anything into the homes"),
             Some(diagnostic) => self.checks.diagnostic("homes.private", diagnostic.clone()),
         }
-        for secret in open_secrets(self.context) {
-            self.checks.diagnostic("homes.secrets", secret.diagnostic());
-        }
+        let secrets = open_secrets(self.context);
+        self.checks.diagnostics("homes.secrets", secrets.iter().map(|secret| secret.diagnostic()));
         self.daemon_config();
         // `homes.private` reports this path already.
         let told = untrusted.and_then(|diagnostic| diagnostic.path);
-        for diagnostic in others.into_iter().map(Diagnostic::from).filter(|found| found.path != told) {
-            self.checks.diagnostic("state.sound", diagnostic);
-        }
+        let others = others.into_iter().map(Diagnostic::from).filter(|found| found.path != told);
+        self.checks.diagnostics("state.sound", others);
         // A daemon that runs has read its files.
         if self.plan.wants_start() {
             let moved = moved_files(plan);
-            for corrupt in corrupt_states(self.context, &moved) {
-                self.checks.diagnostic("state.sound", corrupt.diagnostic());
-            }
-            let document = self.plan.loaded.as_ref().map(|loaded| &loaded.document);
-            for misnamed in document.iter().flat_map(|document| misnamed_states(self.context, document)) {
-                self.checks.diagnostic("state.sound", misnamed);
-            }
+            let corrupt = corrupt_states(self.context, &moved);
+            let loaded = self.plan.loaded.iter();
+            let misnamed = loaded.flat_map(|loaded| misnamed_states(self.context, &loaded.document));
             let (damaged, newer) = unsettled_states(self.context, plan, &moved).unwrap_or_default();
-            for damaged in damaged {
-                self.checks.diagnostic("state.sound", damaged.diagnostic());
-            }
-            for newer in newer {
-                self.checks.diagnostic("state.sound", newer.diagnostic(false));
-            }
+            let found = corrupt.iter().map(|corrupt| corrupt.diagnostic()).chain(misnamed);
+            let found = found.chain(damaged.iter().map(|damaged| damaged.diagnostic()));
+            let found = found.chain(newer.iter().map(|newer| newer.diagnostic(false)));
+            self.checks.diagnostics("state.sound", found);
         }
-        for both in &plan.collisions {
-            // A launch goes on without the files that differ.
-            let diagnostic = collision_diagnostic(both, plan.direction, self.options.program).as_warning();
-            self.checks.diagnostic("state.collisions", diagnostic);
-        }
+        // A launch goes on without the files that differ.
+        let collision = |both| collision_diagnostic(both, plan.direction, self.options.program).as_warning();
+        self.checks.diagnostics("state.collisions", plan.collisions.iter().map(collision));
         // The refusal of a launch reports some of these paths.
         let is_told = |path: &std::path::Path| {
             self.plan.diagnostics.iter().any(|told| told.is_error() && told.path.as_deref() == path.to_str())
@@ -134,12 +124,10 @@ impl Examiner<'_, '_> {
             None => {}
         }
         let holder = self.plan.diagnostics.iter().find(|told| told.code == HELD);
-        holder.into_iter().for_each(|holder| self.checks.diagnostic(SOUND, holder.clone()));
+        self.checks.diagnostics(SOUND, holder.cloned());
         let others =
             of_key.iter().filter(|error| refusal.is_none_or(|refusal| refusal.code() != error.code()));
-        for error in others {
-            self.checks.diagnostic(SOUND, Diagnostic::from(*error));
-        }
+        self.checks.diagnostics(SOUND, others.map(|error| Diagnostic::from(*error)));
     }
 
     /// Says whether the daemon's config names a file that no daemon will read.
