@@ -14,7 +14,7 @@ use crate::home::{daemons_blocking_repair, ensure_permitted, live_refusal, stop_
 use crate::identity::scan_identity;
 use crate::key_holder::spare_key_holder;
 use crate::losses::lost_settings;
-use crate::moves::{Watch, collision_diagnostic, move_diagnostics};
+use crate::moves::{Watch, move_diagnostics, plan_diagnostics};
 use crate::start::{check_socket, leaked_socket};
 use crate::trust::wrote_where_others_can;
 use crate::waiting::lock_home;
@@ -156,7 +156,8 @@ pub fn move_state(
         let dry = Options { stop_legacy_daemon: false, ..*options };
         let live = live_refusal(live, &dry);
         let more = refused().as_ref().map(Diagnostic::from).into_iter();
-        let mut diagnostics = planned_diagnostics(&plan, options.program, more.chain(stop).chain(live));
+        let mut diagnostics = plan_diagnostics(&plan, options.program);
+        add_unreported(&mut diagnostics, more.chain(stop).chain(live));
         spare_key_holder(context, &mut diagnostics);
         return Ok(StateMove { result: MoveResult::Planned(Box::new(plan)), diagnostics });
     }
@@ -191,19 +192,4 @@ pub fn move_state(
     let mut diagnostics: Vec<Diagnostic> = move_diagnostics(&report, options.program).collect();
     add_unreported(&mut diagnostics, refused().as_ref().map(Diagnostic::from));
     Ok(StateMove { result: MoveResult::Made(Box::new(report)), diagnostics })
-}
-
-/// Returns the problems that a plan names before anything is done, and those of `more` that are
-/// not among them.
-fn planned_diagnostics(
-    plan: &MovePlan,
-    program: &str,
-    more: impl Iterator<Item = Diagnostic>,
-) -> Vec<Diagnostic> {
-    let mut diagnostics: Vec<Diagnostic> =
-        plan.refusals.iter().chain(&plan.errors).map(Diagnostic::from).collect();
-    let collisions = plan.collisions.iter();
-    diagnostics.extend(collisions.map(|both| collision_diagnostic(both, plan.direction, program)));
-    add_unreported(&mut diagnostics, more);
-    diagnostics
 }

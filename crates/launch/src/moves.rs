@@ -3,14 +3,33 @@
 use std::path::PathBuf;
 
 use myownllm_durable_fs::{SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
-use myownllm_migration::{Collision, Direction, Homes, Keep, LiveDaemon, LiveDaemons, Plan, Step};
+use myownllm_migration::{Collision, Direction, Homes, Keep, LiveDaemon, LiveDaemons, Options, Plan, Step};
 use myownllm_paths::camino::Utf8Path;
 
+use crate::context::Context;
 use crate::daemons::Daemons;
 use crate::diagnostic::{Class, Diagnostic};
 
 /// The stable code of files that differ.
 pub const COLLISION: &str = "migration.collision";
+
+/// Returns the plan of the move that a launch makes.
+pub(crate) fn forward_plan(context: &Context<'_>) -> Plan {
+    context.migrator.plan(&context.migrator.inspect(Direction::Forward), &Options::forward())
+}
+
+/// Returns the diagnostics of a move before it is made.
+pub(crate) fn plan_diagnostics(plan: &Plan, program: &str) -> Vec<Diagnostic> {
+    let troubles = plan.refusals.iter().chain(&plan.errors).map(Diagnostic::from);
+    let collisions = plan.collisions.iter();
+    troubles.chain(collisions.map(|both| collision_diagnostic(both, plan.direction, program))).collect()
+}
+
+/// Files that differ only warn in a launch: they wait for the user's decision, and the app goes on
+/// without them.
+pub(crate) fn collision_as_warning(diagnostic: Diagnostic) -> Diagnostic {
+    if diagnostic.code == COLLISION { diagnostic.as_warning() } else { diagnostic }
+}
 
 /// Returns the diagnostics of a move.
 pub(crate) fn move_diagnostics<'a>(

@@ -5,7 +5,7 @@ use myownllm_config_model::{Document, Ids};
 use myownllm_config_store::{Loaded, Misplaced, Pending};
 use myownllm_daemon::{Decision, Detection, Expected};
 use myownllm_identity::{Answer, Refusal as IdentityRefusal};
-use myownllm_migration::{Direction, Options as MoveOptions, Plan as MovePlan};
+use myownllm_migration::Plan as MovePlan;
 use serde::Serialize;
 
 use crate::access::{changed_dirs, missing_home, unwritable};
@@ -20,7 +20,7 @@ use crate::foreseen::{
 use crate::home::{Look, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
 use crate::identity::identity_answer;
 use crate::key_holder::{ensure_no_new_home, spare_key_holder};
-use crate::moves::collision_diagnostic;
+use crate::moves::{collision_as_warning, forward_plan, plan_diagnostics};
 use crate::networks::active_network;
 use crate::start::{LEAKED, leaked_socket, missing_program};
 use crate::step::LaunchStep;
@@ -102,8 +102,7 @@ struct Planner<'p, 'a> {
 
 impl<'p, 'a> Planner<'p, 'a> {
     fn look(context: &'p Context<'a>, options: &'p Options<'p>, ids: &mut dyn Ids) -> Self {
-        let migration =
-            context.migrator.plan(&context.migrator.inspect(Direction::Forward), &MoveOptions::forward());
+        let migration = forward_plan(context);
         let loaded = context.store.load(ids);
         let identity = identity_answer(context);
         let look = Look::new(context, loaded.as_ref());
@@ -235,7 +234,8 @@ impl<'p, 'a> Planner<'p, 'a> {
         let (context, options, plan) = (self.context, self.options, &self.plan);
         let mut diagnostics: Vec<Diagnostic> =
             context.checked.err().map(Diagnostic::from).into_iter().collect();
-        diagnostics.extend(plan_diagnostics(&plan.migration, options.program));
+        let migration = plan_diagnostics(&plan.migration, options.program);
+        diagnostics.extend(migration.into_iter().map(collision_as_warning));
         diagnostics.extend(plan.unreadable.clone());
         if let Some(loaded) = &plan.loaded {
             let newer = loaded.newer_error(&context.layout.app_config);
@@ -267,15 +267,6 @@ impl<'p, 'a> Planner<'p, 'a> {
         let log = starts.then(foreseen).flatten();
         self.daemon.refusal.clone().into_iter().chain(log).chain(program).collect()
     }
-}
-
-/// Returns the diagnostics of a move before it is made. Files that differ only warn: they wait for
-/// the user's decision, and the app goes on without them.
-fn plan_diagnostics<'a>(plan: &'a MovePlan, program: &'a str) -> impl Iterator<Item = Diagnostic> + 'a {
-    let troubles = plan.refusals.iter().chain(&plan.errors).map(Diagnostic::from);
-    let collisions = plan.collisions.iter();
-    let collisions = collisions.map(move |both| collision_diagnostic(both, plan.direction, program));
-    troubles.chain(collisions.map(Diagnostic::as_warning))
 }
 
 fn is_same(told: &Diagnostic, other: &Diagnostic) -> bool {

@@ -31,7 +31,7 @@ use crate::identity::{identity_answer, replaced_identity};
 use crate::key_holder::{ensure_no_new_home, spare_key_holder};
 use crate::losses::lost_settings;
 use crate::misnamed::misnamed_states;
-use crate::moves::{COLLISION, Watch, move_diagnostics};
+use crate::moves::{Watch, collision_as_warning, forward_plan, move_diagnostics};
 use crate::networks::{ConnectedDaemon, Reconciled, Wanted, plan_for, reconcile, reconcile_diagnostics};
 use crate::no_daemon;
 use crate::outcome::{Daemon, Outcome};
@@ -302,12 +302,9 @@ impl<'a> Run<'_, 'a> {
         let (Some(plan), Some(lock)) = (self.migration.take(), &self.lock) else { return true };
         let watch = Watch { daemons: self.context.daemons, leaked };
         let report = self.context.migrator.execute(lock.home_lock(), plan, &watch);
-        // Files that differ wait for the user's decision. The app goes on without them.
-        self.outcome.diagnostics.extend(move_diagnostics(&report, self.options.program).map(|diagnostic| {
-            if diagnostic.code == COLLISION { diagnostic.as_warning() } else { diagnostic }
-        }));
+        let told = move_diagnostics(&report, self.options.program);
+        self.outcome.diagnostics.extend(told.map(collision_as_warning));
         let is_quiet = !report.refusals.iter().any(MigrationError::is_about_a_daemon);
-        self.outcome.stopped.extend(report.stopped.iter().cloned());
         self.outcome.migration = Some(report);
         is_quiet
     }
@@ -374,8 +371,7 @@ impl<'a> Run<'_, 'a> {
     /// whenever the answer may have changed, and takes the lock before it starts a daemon.
     fn use_daemon(&mut self) -> Result<(), Diagnostic> {
         let context = self.context;
-        let migration =
-            context.migrator.plan(&context.migrator.inspect(Direction::Forward), &MoveOptions::forward());
+        let migration = forward_plan(context);
         if self.outcome.class().is_none() {
             // Every problem that keeps the move from being complete is an error, even if nothing is
             // left to be moved: a daemon that starts beside an identity file that could not be moved
