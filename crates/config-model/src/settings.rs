@@ -1,7 +1,7 @@
 //! Single settings of the app's config, under the names that a person types: `auto_cleanup.models`,
 //! or `/providers/0/name`.
 //!
-//! The functions expect a completed document (see [`complete`](crate::app_config::complete)).
+//! The functions expect a completed document (see [`complete`]).
 
 use myownllm_json_document::{Document, Severity, ValueRef};
 use serde_json::Value;

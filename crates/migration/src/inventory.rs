@@ -82,8 +82,8 @@ pub(crate) struct Key {
     pub(crate) link: Option<PathBuf>,
 }
 
-/// The contents of the two homes that matter to the move. Made by [`inspect`], read by
-/// [`crate::plan()`].
+/// The contents of the two homes that matter to the move. Made by
+/// [`StateMigrator::inspect`](crate::StateMigrator::inspect), read by [`crate::plan()`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Inventory {

@@ -144,8 +144,9 @@ impl Layout {
     /// Reads the control socket from the config of the daemon of that mode.
     ///
     /// # Errors
-    /// [`PathsError::Lookup`] if the config exists and cannot be read. A config that is not a
-    /// regular file, or not JSON, names no socket: the daemon then listens in its home.
+    /// [`PathsError::Lookup`](crate::PathsError::Lookup) if the config exists and cannot be read. A
+    /// config that is not a regular file, or not JSON, names no socket: the daemon then listens in
+    /// its home.
     #[cfg(feature = "control-socket")]
     pub fn control_socket(
         &self,

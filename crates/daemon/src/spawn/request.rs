@@ -38,7 +38,7 @@ pub struct SpawnRequest<'lock> {
     pub home_variable: OsString,
     /// Further variables for the child.
     pub env: Vec<(OsString, OsString)>,
-    /// Set if dropping [`Spawned`] ends the daemon; `false` by default.
+    /// Set if dropping [`Spawned`](crate::Spawned) ends the daemon; `false` by default.
     pub kill_on_drop: bool,
 }
 

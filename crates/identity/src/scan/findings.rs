@@ -128,8 +128,8 @@ pub struct HomeScan {
     pub(crate) given_up: PathBuf,
 }
 
-/// The findings about the identity file, in every place. [`scan`] makes them; [`Scan::answer`]
-/// derives the answer.
+/// The findings about the identity file, in every place. [`scan`](crate::scan()) makes them;
+/// [`Scan::answer`] derives the answer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Scan {
