@@ -1,5 +1,6 @@
 //! The store, and the small looks that every operation shares.
 
+use std::fmt;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,6 +71,13 @@ pub struct Store<'a> {
     pub(crate) keeps_config: bool,
     pub(crate) paths: StorePaths,
     pub(crate) limits: Limits,
+}
+
+impl fmt::Debug for Store<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { schema, paths, .. } = self;
+        f.debug_struct("Store").field("schema", schema).field("paths", paths).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Store<'a> {

@@ -15,7 +15,7 @@ use crate::{
 pub type EditError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The entry point of the crate: the app's config on disk.
-pub trait ConfigStore {
+pub trait ConfigStore: Send + Sync {
     /// Reads the config, repairs and completes it in memory, and lists the steps to write it.
     /// Writes nothing, takes no lock.
     ///

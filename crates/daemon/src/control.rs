@@ -75,7 +75,7 @@ impl ConfigShown {
 /// have typed methods; for any other op of the protocol, such as `roster_list`, use
 /// [`DaemonControl::request`].
 #[allow(unused_variables, reason = "the names of the parameters of defaults are their doc")]
-pub trait DaemonControl {
+pub trait DaemonControl: Send + Sync {
     /// Sends `op` with `fields` beside it, and returns the `data` of the answer.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The context of a launch, and its options.
 
+use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +33,6 @@ pub const fn lock_wait(daemon_wait: Duration) -> Duration {
 }
 
 /// Everything that a launch needs.
-#[allow(missing_debug_implementations, reason = "traits")]
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// Every path.
@@ -48,6 +48,12 @@ pub struct Context<'a> {
     pub store: &'a dyn ConfigStore,
     /// Finds and starts daemons.
     pub daemons: &'a dyn Daemons,
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("app_home", &self.layout.app_home).finish_non_exhaustive()
+    }
 }
 
 /// Returns new ids, from the clock and the system's randomness.

@@ -1,6 +1,7 @@
 //! The endpoints of the daemons of this home, and how a launch reaches them.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ pub(crate) const CONFIG_LIMIT: u64 = 64 << 20;
 
 /// Everything that a launch needs from daemons. A trait, so that `launch()` runs without any
 /// process in tests, and so that a sibling app can run daemons in its own way.
-pub trait Daemons {
+pub trait Daemons: Send + Sync {
     /// True if these are the daemons of these homes: the daemons of other homes tell nothing about
     /// them.
     fn are_of(&self, homes: &Homes) -> bool;
@@ -133,7 +134,6 @@ impl ProgramSearch {
 }
 
 /// The daemons of one home on this machine.
-#[allow(missing_debug_implementations, reason = "a disk has nothing to show")]
 pub struct LocalDaemons<'a> {
     disk: &'a dyn Disk,
     layout: &'a Layout,
@@ -143,6 +143,12 @@ pub struct LocalDaemons<'a> {
     owner: Option<u32>,
     /// The longest wait for the first answer of a daemon that starts.
     ready_within: Duration,
+}
+
+impl fmt::Debug for LocalDaemons<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalDaemons").field("homes", &self.homes).finish_non_exhaustive()
+    }
 }
 
 impl<'a> LocalDaemons<'a> {

@@ -6,7 +6,7 @@ use crate::{error::LiveDaemon, homes::Homes};
 ///
 /// Implemented by the code that can talk to a daemon. That code also stops a daemon if the user
 /// wants that, before the move: a move stops none.
-pub trait LiveDaemons {
+pub trait LiveDaemons: Send + Sync {
     /// Returns the daemons that answer, or that accept a connection and are silent, on any socket
     /// of either home.
     fn live(&self) -> Vec<LiveDaemon>;

@@ -1,5 +1,7 @@
 //! The entry point.
 
+use std::fmt;
+
 use myownllm_durable_fs::{Disk, LockedDir};
 
 use crate::{
@@ -54,6 +56,12 @@ pub struct Migrator<'a> {
     disk: &'a dyn Disk,
     homes: Homes,
     on_progress: &'a dyn Fn(Progress),
+}
+
+impl fmt::Debug for Migrator<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Migrator").field("homes", &self.homes).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Migrator<'a> {

@@ -28,7 +28,7 @@ pub struct FileInfo {
 ///
 /// A trait, because a test has a lookup of its own that plays a case-insensitive file system, a
 /// mount, or an error; [`RealLookup`] is the real disk.
-pub trait Lookup {
+pub trait Lookup: Send + Sync {
     /// Looks at the name itself; a symlink is a [`Kind::Symlink`].
     ///
     /// # Errors

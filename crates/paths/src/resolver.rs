@@ -8,7 +8,7 @@ use crate::{Env, HostApp, Layout, MYOWNLLM, PathsError, Platform, Rule};
 
 /// Computes a layout from an environment. An app can bring its own rules by implementing this
 /// trait.
-pub trait PathResolver {
+pub trait PathResolver: Send + Sync {
     /// Computes every path, without a look at the disk.
     ///
     /// # Errors

@@ -5,13 +5,13 @@
 #![cfg_attr(not(unix), allow(unused_imports, reason = "the tests of symlinks use them"))]
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test sets its own scene")]
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
 #[cfg(unix)]
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{
@@ -353,7 +353,7 @@ fn the_socket_is_checked_for_its_length() {
 struct Fake {
     nodes: BTreeMap<PathBuf, FileInfo>,
     fails: BTreeMap<PathBuf, ErrorKind>,
-    asked: RefCell<Vec<PathBuf>>,
+    asked: Mutex<Vec<PathBuf>>,
 }
 
 impl Fake {
@@ -365,7 +365,7 @@ impl Fake {
 
 impl Lookup for Fake {
     fn stat(&self, path: &Path) -> io::Result<FileInfo> {
-        self.asked.borrow_mut().push(path.into());
+        self.asked.lock().unwrap().push(path.into());
         if let Some(kind) = self.fails.get(path) {
             return Err((*kind).into());
         }
@@ -413,7 +413,7 @@ fn one_dir_under_two_plain_names_is_refused() {
 fn the_ordinary_case_asks_little() {
     let disk = ordinary().dir("/home/u/.myownllm/.myownmesh", Some((1, 6)));
     CheckedLayout::new(layout(&absolute("/home/u")), &disk).unwrap();
-    let asked = disk.asked.borrow();
+    let asked = disk.asked.lock().unwrap();
     let in_home = asked.iter().filter(|p| p.starts_with(absolute("/home/u"))).count();
     assert!(in_home <= 6, "{in_home} questions about the home: {asked:?}");
     assert!(asked.len() <= 8, "{asked:?}");
