@@ -61,6 +61,13 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Returns the result of a load that found nothing to write.
+    #[must_use]
+    pub fn new(document: Document, shape: FileShape) -> Self {
+        let (pending, report) = (Pending::default(), Report { shape, ..Report::default() });
+        Self { document, shape, newer: None, pending, report, diagnostics: Vec::new() }
+    }
+
     /// Returns the error of a change of the config at `path`, if a newer version wrote the config.
     #[must_use]
     pub fn newer_error(&self, path: &Utf8Path) -> Option<StoreError> {
@@ -267,6 +274,14 @@ pub struct Accepted {
     pub changed: bool,
 }
 
+impl Accepted {
+    /// Returns the result of a call that made the backup, or found it.
+    #[must_use]
+    pub fn new(backup: BackupId, changed: bool) -> Self {
+        Self { backup, changed }
+    }
+}
+
 /// A file that has the name of the daemon's config and is not the daemon's, or not only the
 /// daemon's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -308,6 +323,14 @@ pub struct Applied {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+impl Applied {
+    /// Returns the result of a call that had no step to take.
+    #[must_use]
+    pub fn new(document: Document) -> Self {
+        Self { document, steps: Vec::new(), report: Report::default(), diagnostics: Vec::new() }
+    }
+}
+
 /// The result of [`LockedStore::update`](crate::LockedStore::update).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -321,6 +344,14 @@ pub struct Updated {
     pub conflicts: u32,
     /// The findings.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Updated {
+    /// Returns the result of an update that no other program's write disturbed.
+    #[must_use]
+    pub fn new(document: Document, changed: bool) -> Self {
+        Self { document, changed, conflicts: 0, diagnostics: Vec::new() }
+    }
 }
 
 /// One backup, for `config history`.
@@ -382,4 +413,12 @@ pub struct Restored {
     pub changed: bool,
     /// The findings.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Restored {
+    /// Returns the result of a restore that wrote the config, without a backup of its former bytes.
+    #[must_use]
+    pub fn new(document: Document, from: BackupId) -> Self {
+        Self { document, from, backup: None, changed: true, diagnostics: Vec::new() }
+    }
 }

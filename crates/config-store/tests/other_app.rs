@@ -3,17 +3,19 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::{FakeClock, LEAKED_V3, contents, ids};
-use myownllm_config_model::{Document, app_config};
+use myownllm_config_model::{Document, Ids, app_config};
 use myownllm_config_store::{
-    AppSchema, Applied, ConfigStore, DaemonHalf, FileShape, Loaded, Store, StoreError, StorePaths,
+    Accepted, AppSchema, Applied, BackupId, ConfigStore, DaemonHalf, EditError, FileShape, HistoryEntry, Loaded,
+    LockedStore, Misplaced, Restored, SetAside, Store, StoreError, StorePaths, Updated,
 };
 use myownllm_durable_fs::sim::SimDisk;
-use myownllm_durable_fs::sim_path;
+use myownllm_durable_fs::{Disk as _, LockError, LockedDir, sim_path};
 use myownllm_paths::{Env, HostApp, PathResolver, Resolver};
+use myownllm_salvage::{Rebased, Salvaged, Shape};
 use rstest::rstest;
 use serde_json::json;
 
@@ -238,4 +240,148 @@ fn bare_config_is_reported_if_a_user_directory_holds_a_file() {
     assert!(!reports_loss());
     disk.put(format!("{NOTES}/first.txt"), b"");
     assert!(reports_loss());
+}
+
+/// An app whose own config holds a path into the home that it shared with the daemon.
+#[derive(Debug)]
+struct WithPath;
+
+impl AppSchema for WithPath {
+    fn defaults(&self) -> Document {
+        Document::parse(br#"{"theme": "light", "roster": null}"#).unwrap().document
+    }
+    fn salvage(&self, document: &Document, last_good: Option<&Document>, _: &mut dyn Ids) -> Salvaged {
+        Salvaged::new(last_good.unwrap_or(document).clone(), self.shape(document))
+    }
+    fn restore_wiped(&self, _: &Document, backup: &Document, _: &mut dyn Ids) -> myownllm_salvage::Restored {
+        myownllm_salvage::Restored::new(backup.clone())
+    }
+    fn has_paths(&self, app: &Document) -> bool {
+        app.get(&["roster"]).is_some_and(|path| path.as_str().is_some())
+    }
+    fn rebase_paths(
+        &self,
+        app: &mut Document,
+        from: &str,
+        to: &str,
+        is_at_new_place: &dyn Fn(&str) -> bool,
+    ) -> Vec<Rebased> {
+        let old = app.get(&["roster"]).and_then(|path| path.as_str()).map(String::from);
+        let new = old.as_ref().and_then(|old| Some(format!("{to}{}", old.strip_prefix(from)?)));
+        let (Some(old), Some(new)) = (old, new.filter(|new| is_at_new_place(new))) else { return Vec::new() };
+        app.set(&["roster"], new.as_str());
+        vec![Rebased::in_app("/roster".into(), old, new)]
+    }
+}
+
+#[test]
+fn schema_that_overrides_every_repair_is_followed() {
+    const OLD: &str = sim_path!("/home/u/.otherapp/mesh/rosters/home-mesh.json");
+    const NEW: &str = sim_path!("/home/u/.otherapp/mesh-home/mesh/rosters/home-mesh.json");
+    let config = json!({"theme": "dark", "roster": OLD}).to_string();
+    let disk = disk_with(Some(config.as_bytes()));
+    disk.put(NEW, b"{}");
+    let clock = FakeClock::default();
+    let loaded = Store::new(&disk, &clock, paths(), &WithPath).load(&mut ids()).unwrap();
+    assert_eq!(loaded.document.get(&["roster"]).unwrap().as_str().unwrap(), NEW);
+    let leaked = Document::parse(LEAKED_V3).unwrap().document;
+    assert_eq!(WithPath.salvage(&leaked, None, &mut ids()).report.shape, Shape::Daemon);
+}
+
+/// A store that keeps its config in memory.
+struct InMemory<'a>(&'a SimDisk);
+
+struct InMemoryLocked(LockedDir);
+
+fn document() -> Document {
+    Document::parse(OWN).unwrap().document
+}
+
+fn backup() -> BackupId {
+    "good-00000001-0123456789abcdef0123456789abcdef".parse().unwrap()
+}
+
+impl ConfigStore for InMemory<'_> {
+    fn load(&self, _: &mut dyn Ids) -> Result<Loaded, StoreError> {
+        Ok(Loaded::new(document(), FileShape::App))
+    }
+    fn fallback(&self, _: &mut dyn Ids) -> Loaded {
+        Loaded::new(Document::empty(), FileShape::Missing)
+    }
+    fn ensure_home(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn stale_paths(&self, _: &Document, _: &dyn Fn(&Path) -> bool) -> Vec<Rebased> {
+        Vec::new()
+    }
+    fn misplaced(&self) -> Option<Misplaced> {
+        None
+    }
+    fn history(&self) -> Result<Vec<HistoryEntry>, StoreError> {
+        Ok(Vec::new())
+    }
+    fn find_backup(&self, _: &str) -> Result<BackupId, StoreError> {
+        Ok(backup())
+    }
+    fn read_backup(&self, _: &BackupId) -> Result<Vec<u8>, StoreError> {
+        Ok(OWN.to_vec())
+    }
+    fn lock(&self, wait: Duration) -> Result<Box<dyn LockedStore + '_>, LockError> {
+        Ok(Box::new(InMemoryLocked(self.0.lock(APP_HOME.as_ref(), wait)?)))
+    }
+}
+
+impl LockedStore for InMemoryLocked {
+    fn home_lock(&self) -> &LockedDir {
+        &self.0
+    }
+    fn ensure_durable(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn apply(&self, _: &mut dyn Ids) -> Result<Applied, StoreError> {
+        Ok(Applied::new(document()))
+    }
+    fn update(
+        &self,
+        _: &mut dyn Ids,
+        edit: &mut dyn FnMut(&mut Document) -> Result<bool, EditError>,
+    ) -> Result<Updated, StoreError> {
+        let mut edited = document();
+        let changed = edit(&mut edited).is_ok_and(|changed| changed);
+        Ok(Updated::new(edited, changed))
+    }
+    fn mend_stale_paths(&self) -> Result<Vec<Rebased>, StoreError> {
+        Ok(Vec::new())
+    }
+    fn keep_misplaced(&self) -> Result<Option<SetAside>, StoreError> {
+        Ok(None)
+    }
+    fn set_misplaced_aside(&self) -> Result<Option<SetAside>, StoreError> {
+        Ok(None)
+    }
+    fn keep_networks(&self, _: &[serde_json::Value]) -> Result<BackupId, StoreError> {
+        Ok(backup())
+    }
+    fn accept(&self) -> Result<Accepted, StoreError> {
+        Ok(Accepted::new(backup(), false))
+    }
+    fn restore(&self, _: &mut dyn Ids, id: &BackupId) -> Result<Restored, StoreError> {
+        Ok(Restored::new(document(), id.clone()))
+    }
+    fn restore_as_is(&self, ids: &mut dyn Ids, id: &BackupId) -> Result<Restored, StoreError> {
+        self.restore(ids, id)
+    }
+}
+
+/// An app keeps its config in its own way.
+#[test]
+fn store_of_another_crate_can_be_written() {
+    let disk = disk_with(None);
+    let store: &dyn ConfigStore = &InMemory(&disk);
+    assert!(store.load(&mut ids()).unwrap().pending.is_empty());
+    let locked = store.lock(Duration::ZERO).unwrap();
+    let set = &mut |config: &mut Document| Ok(config.set(&["zoom"], 3).changed()?);
+    assert!(locked.update(&mut ids(), set).unwrap().changed);
+    assert!(locked.apply(&mut ids()).unwrap().steps.is_empty());
+    assert_eq!(locked.restore(&mut ids(), &backup()).unwrap().from, locked.accept().unwrap().backup);
 }

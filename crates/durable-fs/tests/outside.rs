@@ -1,11 +1,16 @@
 //! A lock refuses every change outside of its directory, on both disks.
 
-#![allow(clippy::disallowed_methods, reason = "tests play the other programs")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests play the other programs")]
 
-use std::{path::Path, time::Duration};
+use std::{
+    io::ErrorKind,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use myownllm_durable_fs::{
-    Disk, DiskError, LockedDir, Owner, RealDisk, make_dirs, make_private_dir, publish_new, rename_or_link,
+    DirEntry, Disk, DiskError, FileKind, LockError, LockedDir, Metadata, Op, Owner, RealDisk, make_dirs, make_private_dir, publish_new, rename_or_link,
     replace, sim::SimDisk,
 };
 use rstest::rstest;
@@ -130,4 +135,56 @@ fn lock_knows_which_directory_it_locks() {
         let error = lock.ensure_locks(other).expect_err("another directory");
         assert!(error.outside_lock().is_some(), "{error:?}");
     }
+}
+
+/// A disk of another crate: one file, which cannot be changed.
+struct OneFile;
+
+const ONE: &str = "/home/config.json";
+
+impl Disk for OneFile {
+    fn stat(&self, path: &Path) -> Result<Metadata, DiskError> {
+        match path == Path::new(ONE) {
+            true => Ok(Metadata::new(FileKind::File, 2)),
+            false => Err(DiskError::new(Op::Stat, path, ErrorKind::NotFound.into())),
+        }
+    }
+    fn stat_follow(&self, path: &Path) -> Result<Metadata, DiskError> {
+        self.stat(path)
+    }
+    fn for_each_entry(
+        &self,
+        _: &Path,
+        each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>,
+    ) -> Result<(), DiskError> {
+        let _ = each(DirEntry { name: "config.json".into(), kind: FileKind::File });
+        Ok(())
+    }
+    fn read(&self, file: &Path, _: u64) -> Result<Vec<u8>, DiskError> {
+        self.stat(file).map(|_| b"{}".to_vec())
+    }
+    fn same_content(&self, a: &Path, b: &Path) -> Result<bool, DiskError> {
+        Ok(self.read(a, 2)? == self.read(b, 2)?)
+    }
+    fn read_link(&self, link: &Path) -> Result<PathBuf, DiskError> {
+        Err(DiskError::new(Op::ReadLink, link, ErrorKind::InvalidInput.into()))
+    }
+    fn canonicalize(&self, path: &Path) -> Result<PathBuf, DiskError> {
+        Ok(path.to_owned())
+    }
+    fn lock(&self, home: &Path, _: Duration) -> Result<LockedDir, LockError> {
+        Err(LockError::Failed { home: home.to_owned(), source: ErrorKind::ReadOnlyFilesystem.into() })
+    }
+    fn make_home_dir(&self, _: &Path, dir: &Path, _: Option<Owner>) -> Result<(), DiskError> {
+        Err(DiskError::new(Op::MakeDir, dir, ErrorKind::ReadOnlyFilesystem.into()))
+    }
+}
+
+#[test]
+fn disk_of_another_crate_can_be_written() {
+    let disk: &dyn Disk = &OneFile;
+    assert!(disk.stat(ONE.as_ref()).is_ok_and(|meta| meta.is_file() && !meta.is_same_file(&meta)));
+    assert_eq!(disk.list("/home".as_ref()).unwrap().len(), 1);
+    assert!(disk.content_eq(ONE.as_ref(), b"{}").unwrap());
+    assert!(disk.stat("/other".as_ref()).is_err_and(|error| error.is_not_found()));
 }

@@ -123,8 +123,7 @@ fn salvage_as<S: AppSchema + ?Sized>(
     ids: &mut dyn Ids,
 ) -> Salvaged {
     let shape = schema.shape(doc);
-    let report = SalvageReport::new(shape);
-    let mut salvaged = Salvaged { app: doc.clone(), daemon: None, report, diagnostics: Vec::new() };
+    let mut salvaged = Salvaged::new(doc.clone(), shape);
     if !matches!(shape, Shape::Daemon | Shape::Mixed) {
         return salvaged;
     }

@@ -19,6 +19,14 @@ pub struct Rebased {
     pub rebased: bool,
 }
 
+impl Rebased {
+    /// Returns the path at `pointer` of the app's half, which now leads `to` the new home.
+    #[must_use]
+    pub fn in_app(pointer: String, from: String, to: String) -> Self {
+        Self { pointer, half: "app", from, to, rebased: true }
+    }
+}
+
 /// Replaces the paths that lead into the home `from` by paths in the home `to`: `identity_path` and
 /// `daemon.control_socket` of the daemon's half, and `daemon_settings.roster_path` of each network
 /// of the app's half.

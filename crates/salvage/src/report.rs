@@ -46,6 +46,14 @@ pub struct Salvaged {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+impl Salvaged {
+    /// Returns the result of a repair that has changed nothing yet.
+    #[must_use]
+    pub fn new(app: Document, shape: Shape) -> Self {
+        Self { app, daemon: None, report: SalvageReport::new(shape), diagnostics: Vec::new() }
+    }
+}
+
 /// The effects of a repair. All arrays are empty if there was nothing to repair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -76,7 +84,7 @@ pub struct SalvageReport {
 }
 
 impl SalvageReport {
-    pub(crate) fn new(shape: Shape) -> Self {
+    fn new(shape: Shape) -> Self {
         Self {
             shape,
             recovered_networks: Vec::new(),

@@ -17,6 +17,14 @@ pub struct Restored {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+impl Restored {
+    /// Returns the result of a restore that keeps nothing of the wiped config.
+    #[must_use]
+    pub fn new(app: Document) -> Self {
+        Self { app, kept: Vec::new(), diagnostics: Vec::new() }
+    }
+}
+
 /// Restores a config that lost its user's settings from a backup. A setting of the user in the
 /// wiped config wins over the backup. Appends the networks that the backup lacks. The active
 /// network of the wiped config stays active.
