@@ -45,7 +45,8 @@ pub struct HomeDaemons {
     /// Programs that are the daemon's under any name; none by default.
     pub programs: Vec<PathBuf>,
     /// The endpoints of the old location; by default `daemon.sock` in the app's home, and none on
-    /// Windows, where one pipe serves every home, and the key of a daemon tells its home.
+    /// Windows, where one pipe serves every home, and the key of a daemon tells its home. A move
+    /// refuses an empty list elsewhere.
     pub legacy: Vec<Endpoint>,
     /// The endpoint of the daemon of the daemon home: in it, or where its config says.
     pub own: Endpoint,
@@ -415,7 +416,9 @@ mod live {
         }
 
         fn are_of(&self, homes: &Homes) -> bool {
-            homes.app == self.app_home && homes.daemon == self.daemon_home
+            // Where nobody shows the processes of a home, only its socket leads to the daemon.
+            let looks_at_both = cfg!(windows) || !self.legacy.is_empty();
+            homes.app == self.app_home && homes.daemon == self.daemon_home && looks_at_both
         }
     }
 }

@@ -103,6 +103,9 @@ fn check(request: &SpawnRequest<'_>) -> Result<(), SpawnError> {
     if !home.is_absolute() {
         return Err(SpawnError::HomeRelative { home: home.to_owned() });
     }
+    if let Some((variable, _)) = request.env.iter().find(|(name, _)| request.is_home_variable(name)) {
+        return Err(SpawnError::HomeVariable { variable: variable.to_string_lossy().into_owned() });
+    }
     request.permit.check().map_err(|refusal| SpawnError::Identity(Box::new(refusal)))?;
     ensure_free(request)?;
     check_endpoint(request)?;

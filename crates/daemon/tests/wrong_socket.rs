@@ -36,6 +36,17 @@ impl Home {
         let program = Candidate::new("/bin/true", Origin::Beside);
         spawn(&SpawnRequest::new(permit, endpoint, vec![program])).unwrap_err()
     }
+
+    /// Tries a program with a request that the caller changed.
+    #[cfg(unix)]
+    fn start_with(&self, program: &str, change: impl Fn(&mut SpawnRequest<'_>)) -> SpawnError {
+        let lock = RealDisk.lock(self.layout.app_home.as_ref(), Duration::from_secs(5)).unwrap();
+        let permit = start_permit(&lock, &IdentityPaths::of(&self.layout)).unwrap();
+        let own = Endpoint::of(&self.layout, Mode::OwnLlm).unwrap();
+        let mut request = SpawnRequest::new(permit, own, vec![Candidate::new(program, Origin::Beside)]);
+        change(&mut request);
+        spawn(&request).unwrap_err()
+    }
 }
 
 const NAMED: &str = r#"{"version": 3, "daemon": {"control_socket": "/tmp/named-by-the-config.sock"}}"#;
@@ -54,6 +65,38 @@ fn start_at_a_socket_that_the_daemon_would_not_use_is_refused(
     assert!(matches!(error, SpawnError::OtherSocket { .. }), "{error}");
     assert_eq!(error.code(), "daemon.other-socket");
     assert!(!home.layout.daemon_home.join("daemon.log").exists(), "nothing is started");
+}
+
+/// In another home than the permit's the daemon would make a second key.
+#[cfg(unix)]
+#[rstest]
+#[case::of_the_daemon("MYOWNMESH_HOME", "MYOWNMESH_HOME")]
+#[case::of_the_app("NOTES_HOME", "NOTES_HOME")]
+#[case::of_the_daemon_beside_the_apps("NOTES_HOME", "MYOWNMESH_HOME")]
+fn start_with_a_home_in_the_environment_is_refused(#[case] home_variable: &str, #[case] set: &str) {
+    let home = Home::new(None);
+    let error = home.start_with("/bin/true", |request| {
+        request.home_variable = home_variable.into();
+        request.env.push((set.into(), "/elsewhere".into()));
+    });
+    assert!(matches!(&error, SpawnError::HomeVariable { variable } if variable == set), "{error}");
+    assert_eq!(error.code(), "daemon.home-variable");
+    assert!(!home.layout.daemon_home.join("daemon.log").exists(), "nothing is started");
+}
+
+#[cfg(unix)]
+#[test]
+fn daemon_gets_the_home_of_its_permit_by_both_variables() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let home = Home::new(None);
+    let program = home.layout.user_home.join("program");
+    std::fs::write(&program, "#!/bin/sh\necho \"$MYOWNMESH_HOME $NOTES_HOME\"\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let error = home.start_with(program.as_str(), |request| request.home_variable = "NOTES_HOME".into());
+    let log = error.tried()[0].failure.as_ref().unwrap().log().join("\n");
+    let daemon_home = &home.layout.daemon_home;
+    assert!(log.contains(&format!("{daemon_home} {daemon_home}")), "{log}");
 }
 
 #[rstest]
@@ -96,6 +139,9 @@ fn move_that_looks_for_the_daemons_of_another_home_is_refused() {
     let report = run(&HomeDaemons::of(&other.layout).unwrap());
     assert_eq!(report.outcome, Outcome::Refused, "{report:#?}");
     assert_eq!(report.refusals[0].code(), "migration.other-daemons");
-    assert!(identity.exists());
+    let mut blind = HomeDaemons::of(&home.layout).unwrap();
+    blind.legacy.clear();
+    let refused = cfg!(windows) || run(&blind).refusals[0].code() == "migration.other-daemons";
+    assert!(refused && identity.exists());
     assert_eq!(run(&HomeDaemons::of(&home.layout).unwrap()).outcome, Outcome::Done);
 }

@@ -19,7 +19,7 @@ use crate::{
     log,
     obstacle::{StartObstacle, obstacle},
     probe::{read_status, send_status_request},
-    process::SPAWN_MARK,
+    process::{HOME_VARIABLE, SPAWN_MARK},
     transport::{self, ConnectError},
     wait::{Backoff, deadline_after, millis},
 };
@@ -113,7 +113,9 @@ impl Attempt<'_> {
     fn start(&self, mark: &str) -> io::Result<ChildProcess> {
         let request = self.request;
         let mut environment = request.env.clone();
-        environment.push((request.home_variable.clone(), request.home().as_str().into()));
+        for variable in [HOME_VARIABLE.into(), request.home_variable.clone()] {
+            environment.push((variable, request.home().as_str().into()));
+        }
         environment.push((SPAWN_MARK.into(), mark.into()));
         let command = ChildCommand {
             program: &self.candidate.path,

@@ -94,6 +94,10 @@ pub enum SpawnError {
     /// The daemon's config, which may name a socket, cannot be read.
     #[error("cannot read the daemon's config {path}: {problem}")]
     Config { path: Utf8PathBuf, problem: String },
+    /// The request sets a variable that tells the daemon its home, which the permit names alone: in
+    /// another home the daemon would make a new key.
+    #[error("cannot start a daemon with the variable {variable} of the caller")]
+    HomeVariable { variable: String },
     /// The home is not absolute: the daemon would resolve it against its working directory.
     #[error("the daemon home {home} is not absolute")]
     HomeRelative { home: Utf8PathBuf },
@@ -130,6 +134,7 @@ impl SpawnError {
             Self::NotASocket { .. } => "daemon.not-a-socket",
             Self::OtherSocket { .. } => "daemon.other-socket",
             Self::Config { .. } => "daemon.config-unreadable",
+            Self::HomeVariable { .. } => "daemon.home-variable",
             Self::HomeRelative { .. } => "daemon.home-relative",
             Self::Home { .. } => "daemon.home",
             Self::Identity(refusal) => refusal.code(),
@@ -162,7 +167,7 @@ impl SpawnError {
             Self::HomeRelative { home } | Self::Home { home, .. } | Self::AllFailed { home, .. } => {
                 Some(&**home)
             }
-            Self::Cancelled | Self::NoCandidate { .. } => None,
+            Self::Cancelled | Self::HomeVariable { .. } | Self::NoCandidate { .. } => None,
         };
         path.map(Utf8Path::as_std_path)
     }

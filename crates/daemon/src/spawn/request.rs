@@ -1,6 +1,9 @@
 //! The request to start a daemon.
 
-use std::{ffi::OsString, time::Duration};
+use std::{
+    ffi::{OsStr, OsString},
+    time::Duration,
+};
 
 use myownllm_identity::StartPermit;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
@@ -34,9 +37,10 @@ pub struct SpawnRequest<'lock> {
     /// The longest wait for the first answer of a candidate; [`SpawnRequest::READY_WITHIN`] by
     /// default.
     pub ready_within: Duration,
-    /// The variable that tells the child its home; `MYOWNMESH_HOME` by default.
+    /// The variable that tells the child its home; `MYOWNMESH_HOME` by default, which the child gets
+    /// beside any other: a daemon that reads another variable would make a new key in another home.
     pub home_variable: OsString,
-    /// Further variables for the child.
+    /// Further variables for the child. [`spawn`](crate::spawn) refuses one that names a home.
     pub env: Vec<(OsString, OsString)>,
     /// Set if dropping [`Spawned`](crate::Spawned) ends the daemon; `false` by default.
     pub kill_on_drop: bool,
@@ -60,6 +64,15 @@ impl<'lock> SpawnRequest<'lock> {
             env: Vec::new(),
             kill_on_drop: false,
         }
+    }
+
+    /// True if a daemon takes its home from this variable. Windows ignores the case of a name.
+    pub(super) fn is_home_variable(&self, name: &OsStr) -> bool {
+        let is = |other: &OsStr| match cfg!(windows) {
+            true => name.eq_ignore_ascii_case(other),
+            false => name == other,
+        };
+        is(&self.home_variable) || is(HOME_VARIABLE.as_ref())
     }
 
     /// Returns the daemon's home.
