@@ -82,8 +82,9 @@ impl fmt::Debug for Store<'_> {
 
 impl<'a> Store<'a> {
     /// Returns a store on `disk` for the config of the app with this schema. With the schema of
-    /// MyOwnLLM over the paths of another app, each operation on the config fails
-    /// ([`StoreError::NoSchema`]): a repair would write MyOwnLLM's keys into that app's config.
+    /// MyOwnLLM over the paths of another app, or the other way round, each operation on the config
+    /// fails ([`StoreError::NoSchema`]): a repair would write the keys of one app into the config of
+    /// the other.
     #[must_use]
     pub fn new(
         disk: &'a dyn Disk,
@@ -92,7 +93,7 @@ impl<'a> Store<'a> {
         schema: &'a dyn AppSchema,
     ) -> Self {
         let disk = Reader::Unlocked(disk);
-        let keeps_config = !schema.is_myownllm() || paths.app == MYOWNLLM.name;
+        let keeps_config = schema.is_myownllm() == (paths.app == MYOWNLLM.name);
         Self { disk, clock, schema, keeps_config, paths, limits: Limits::default() }
     }
 

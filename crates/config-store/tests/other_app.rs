@@ -74,12 +74,27 @@ fn launch(disk: &SimDisk) -> (Loaded, Option<Applied>) {
     (loaded, applied)
 }
 
-#[test]
-fn schema_of_myownllm_is_refused_for_another_app() {
-    let disk = disk_with(Some(OWN));
+/// A schema that delegates to MyOwnLLM's.
+#[derive(Debug)]
+struct Delegating;
+
+impl AppSchema for Delegating {
+    fn defaults(&self) -> Document {
+        common::SCHEMA.defaults()
+    }
+}
+
+#[rstest]
+#[case::myownllm_for_another_app(paths(), &*common::SCHEMA)]
+#[case::delegating_to_myownllm(paths(), &Delegating)]
+#[case::another_app_for_myownllm(common::sim_paths(), &OtherApp)]
+fn schema_for_the_wrong_app_is_refused(#[case] paths: StorePaths, #[case] schema: &dyn AppSchema) {
+    let disk = SimDisk::new();
+    disk.put_dir(&paths.app_home, 0o700);
+    disk.put(&paths.config, OWN);
     let before = contents(&disk);
     let clock = FakeClock::default();
-    let store = Store::new(&disk, &clock, paths(), &*common::SCHEMA);
+    let store = Store::new(&disk, &clock, paths, schema);
     let is_refused = |error| matches!(error, Some(StoreError::NoSchema { .. }));
     assert!(is_refused(store.load(&mut ids()).err()));
     assert!(store.schema().is_none() && store.fallback(&mut ids()).pending.is_empty());

@@ -167,9 +167,11 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
     }
 
     /// Returns true if the keys mean what they mean to MyOwnLLM, so that the harm of a lost setting
-    /// is known. A store refuses such a schema for another app.
+    /// is known: the [marks](Self::marks) name all of MyOwnLLM's, also in a schema that delegates to
+    /// [`MyOwnLlm`]. A store refuses such a schema for another app, and any other for MyOwnLLM.
     fn is_myownllm(&self) -> bool {
-        false
+        let marks = self.marks();
+        APP_MARKS.iter().all(|mark| marks.iter().any(|name| name == mark))
     }
 }
 
@@ -281,9 +283,5 @@ impl AppSchema for MyOwnLlm {
 
     fn active_network(&self, app: &Document) -> Result<Option<serde_json::Value>, Diagnostic> {
         networks::active(app).map(networks::for_daemon).transpose()
-    }
-
-    fn is_myownllm(&self) -> bool {
-        true
     }
 }
