@@ -343,15 +343,23 @@ pub fn read_for_display(disk: &dyn Disk, path: &Path, limit: u64) -> Result<Vec<
     }
 }
 
-/// For root, returns the problem of [`look_behind`]; `None` for other users.
+/// For root, returns the problem of [`look_behind`], unless everybody may read the file; `None` for
+/// other users.
 ///
 /// # Errors
 /// Fails as [`look_behind`] does.
 pub fn foreign_symlink(disk: &dyn Disk, path: &Path) -> Result<Option<OwnershipProblem>> {
-    match disk.runner() {
-        Some(runner) if runner.uid == 0 => look_behind(disk, path),
-        _ => Ok(None),
+    const SEARCH: u32 = 0o001;
+    const READ: u32 = 0o004;
+    if disk.runner().is_none_or(|runner| runner.uid != 0) {
+        return Ok(None);
     }
+    let Some(problem) = look_behind(disk, path)? else { return Ok(None) };
+    let way = trace(disk, path)?;
+    let may_pass = |step: &Step| {
+        step.meta.is_symlink() || step.meta.mode & if step.meta.is_dir() { SEARCH } else { READ } != 0
+    };
+    Ok(Some(problem).filter(|_| !way.steps.iter().all(may_pass)))
 }
 
 impl Trace {
