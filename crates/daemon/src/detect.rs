@@ -2,10 +2,12 @@
 
 use std::{
     fmt,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use myownllm_identity::Expected;
+use myownllm_paths::{Class, camino::Utf8Path, impl_failure};
 use serde::Serialize;
 
 use crate::{
@@ -193,6 +195,22 @@ impl Refusal {
         }
     }
 
+    /// Returns the class of the refusal.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::ForeignOwner { .. } | Self::ForeignIdentity { .. } | Self::PathTooLong { .. } => {
+                Class::Refused
+            }
+            Self::ResourceExhausted { .. } => Class::Failed,
+            _ => Class::Daemon,
+        }
+    }
+
+    /// Returns the path of the socket.
+    pub fn path(&self) -> Option<&Path> {
+        self.endpoint().path().map(Utf8Path::as_std_path)
+    }
+
     /// Returns the command that shows or mends the cause, unless only a command of the app does.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -220,6 +238,8 @@ impl Refusal {
         }
     }
 }
+
+impl_failure!(Refusal);
 
 /// Probes the targets in order and decides.
 ///

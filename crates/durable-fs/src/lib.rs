@@ -3,6 +3,8 @@
 
 mod disk;
 mod error;
+#[cfg(feature = "failure")]
+mod failure;
 mod locked;
 mod op;
 mod publish;

@@ -277,17 +277,13 @@ impl From<&PathsError> for Diagnostic {
 
 impl From<&DiskError> for Diagnostic {
     fn from(error: &DiskError) -> Self {
-        Self::from_error(error, error.code(), error.hint()).at(error.path())
+        Self::of_failure(error).at(error.path())
     }
 }
 
 impl From<&LockError> for Diagnostic {
     fn from(error: &LockError) -> Self {
-        let class = match error {
-            LockError::Held { .. } => Class::Locked,
-            _ => Class::Failed,
-        };
-        Self::from_error(error, error.code(), error.hint()).class(class).at(error.home())
+        Self::of_failure(error).at(error.home())
     }
 }
 
@@ -339,14 +335,7 @@ impl From<&ControlError> for Diagnostic {
 
 impl From<&Refusal> for Diagnostic {
     fn from(refusal: &Refusal) -> Self {
-        let class = match refusal {
-            Refusal::ForeignOwner { .. } | Refusal::ForeignIdentity { .. } | Refusal::PathTooLong { .. } => {
-                Class::Refused
-            }
-            Refusal::ResourceExhausted { .. } => Class::Failed,
-            _ => Class::Daemon,
-        };
-        Self { hint: refusal.hint(), ..Self::error(refusal.code(), refusal.to_string()) }.class(class)
+        Self::of_failure(refusal)
     }
 }
 
