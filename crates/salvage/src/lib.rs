@@ -12,7 +12,6 @@ use myownllm_config_model::{
     daemon_config, network_id,
 };
 
-use rebase::rebase_app_paths;
 pub use rebase::{Rebased, rebase_paths};
 pub use report::{SalvageReport, Salvaged, Shape};
 pub use schema::{AppSchema, MyOwnLlm, NoSchema};

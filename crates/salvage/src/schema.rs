@@ -9,9 +9,10 @@ use myownllm_config_model::{
     Diagnostic, Document, Ids, ValueRef, convert, daemon_config, network_id, networks,
 };
 
+use crate::rebase::rebase_app_paths;
 use crate::{
     APP_MARKS, DAEMON_SETTINGS, Rebased, Restored, SHARED_KEYS, Salvaged, Shape, adopt_networks,
-    rebase_app_paths, restore_wiped, salvage_as, shape, unrecognised_networks,
+    restore_wiped, salvage_as, shape, unrecognised_networks,
 };
 
 /// The schema of one app's config: everything that this workspace knows of it.
