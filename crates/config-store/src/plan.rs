@@ -67,7 +67,7 @@ impl Store<'_> {
     pub(crate) fn plan(&self, ids: &mut dyn Ids) -> Result<Plan, StoreError> {
         if !self.keeps_config {
             // The schema of another app is a mistake of the program: no load hides it.
-            if self.schema.is_myownllm() {
+            if !self.schema.marks().is_empty() {
                 self.ensure_keeps_config()?;
             }
             return Ok(self.plan_without_config());
