@@ -145,3 +145,17 @@ fn move_that_looks_for_the_daemons_of_another_home_is_refused() {
     assert!(refused && identity.exists());
     assert_eq!(run(&HomeDaemons::of(&home.layout).unwrap()).outcome, Outcome::Done);
 }
+
+/// A release of the app gives the daemon home another name.
+#[test]
+fn key_in_a_former_daemon_home_refuses_a_start() {
+    let home = Home::new(None);
+    let identity = &home.layout.daemon_identity;
+    std::fs::create_dir_all(identity.parent().unwrap()).unwrap();
+    std::fs::write(identity, KEY).unwrap();
+    let lock = RealDisk.lock(home.layout.app_home.as_ref(), Duration::ZERO).unwrap();
+    let app_home = &home.layout.app_home;
+    let refusal = start_permit(&lock, &IdentityPaths::new(app_home, app_home.join("mesh-two"))).unwrap_err();
+    assert_eq!(refusal.code(), "identity.gone");
+    assert!(start_permit(&lock, &IdentityPaths::of(&home.layout)).is_ok());
+}
