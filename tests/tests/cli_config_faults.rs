@@ -241,8 +241,8 @@ fn healthy_home_with_its_config_in_a_read_only_store_starts_with_0(
     assert_eq!(home.bytes(CONFIG), config);
 }
 
-/// Root does not back up the target of another user's symlink. If nothing has to be written, that
-/// is a warning.
+/// Root does not back up the target of another user's symlink. If nothing has to be written, and
+/// everybody may read the target, that is a warning.
 #[test]
 fn healthy_config_behind_a_foreign_symlink_is_read_with_a_warning() {
     if !can_be_root() {
@@ -250,7 +250,7 @@ fn healthy_config_behind_a_foreign_symlink_is_read_with_a_warning() {
     }
     let home = Home::settled();
     sh(
-        "cd $1/.myownllm; rm -rf config-backups; mv config.json ../store.json; ln -s ../store.json \
+        "cd $1/.myownllm; rm -rf config-backups; mv config.json ../store.json; chmod 644 ../store.json; ln -s ../store.json \
             config.json; \
          chown -h 65534:65534 config.json; chown 65534:65534 .",
         &home,

@@ -233,6 +233,7 @@ fn root_reads_no_config_through_a_symlink_of_the_homes_owner(#[case] file: &str)
     let config = json!({"active_family": "of-root", "providers": [],
         "cloud_mesh": {"networks": [{"id": "n", "network_id": "of-root", "label": "of-root"}]}});
     std::fs::write(&of_root, bytes(&config)).unwrap();
+    std::fs::set_permissions(&of_root, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let file = match file {
         CONFIG => home.path(CONFIG),
         _ => std::fs::read_dir(home.path(&format!("{APP}/config-backups")))

@@ -9,8 +9,8 @@ use std::time::Duration;
 use common::{FakeClock, LEAKED_V3, contents, ids};
 use myownllm_config_model::{Document, Ids, app_config};
 use myownllm_config_store::{
-    Accepted, AppSchema, Applied, BackupId, ConfigStore, DaemonHalf, EditError, FileShape, HistoryEntry, Loaded,
-    LockedStore, Misplaced, Restored, SetAside, Store, StoreError, StorePaths, Updated,
+    Accepted, AppSchema, Applied, BackupId, ConfigStore, DaemonHalf, EditError, FileShape, HistoryEntry,
+    Loaded, LockedStore, Misplaced, Restored, SetAside, Store, StoreError, StorePaths, Updated,
 };
 use myownllm_durable_fs::sim::SimDisk;
 use myownllm_durable_fs::{Disk as _, LockError, LockedDir, sim_path};

@@ -10,8 +10,8 @@ use std::{
 };
 
 use myownllm_durable_fs::{
-    DirEntry, Disk, DiskError, FileKind, LockError, LockedDir, Metadata, Op, Owner, RealDisk, make_dirs, make_private_dir, publish_new, rename_or_link,
-    replace, sim::SimDisk,
+    DirEntry, Disk, DiskError, FileKind, LockError, LockedDir, Metadata, Op, Owner, RealDisk, make_dirs,
+    make_private_dir, publish_new, rename_or_link, replace, sim::SimDisk,
 };
 use rstest::rstest;
 
