@@ -1,4 +1,5 @@
-//! One part of the sequence on its own: the repair of the config, or the move of the daemon's state.
+//! One part of the sequence on its own: the repair of the config, the repair of the rosters and states,
+//! or the move of the daemon's state.
 
 use myownllm_config_model::Ids;
 use myownllm_config_store::{Applied, Loaded, Step};
@@ -7,6 +8,7 @@ use myownllm_migration::{Direction, LiveDaemon, LiveKind, Options as MoveOptions
 
 use crate::access::{changed_dirs, unwritable};
 use crate::context::{Context, Options};
+use crate::daemon_plan::{ensure_usable_home, state_steps};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Diagnostic, add_unreported, config_diagnostics};
 use crate::foreseen::blocked_move;
@@ -14,7 +16,8 @@ use crate::home::{daemons_blocking_repair, ensure_permitted, live_refusal, stop_
 use crate::identity::scan_identity;
 use crate::key_holder::spare_key_holder;
 use crate::losses::lost_settings;
-use crate::moves::{Watch, move_diagnostics, plan_diagnostics};
+use crate::moves::{Watch, forward_plan, move_diagnostics, plan_diagnostics};
+use crate::sequence::settle_file;
 use crate::start::{check_socket, leaked_socket};
 use crate::trust::wrote_where_others_can;
 use crate::waiting::lock_home;
@@ -91,6 +94,23 @@ pub fn repair_config(
 fn beside(context: &Context<'_>, loaded: &Loaded) -> Result<Vec<RunningDaemon>, Diagnostic> {
     let leaked = leaked_socket(context)?;
     Ok(daemons_blocking_repair(context, &loaded.report, leaked.as_deref()))
+}
+
+/// Does what a launch does with the rosters and states before it starts a daemon, unless one runs.
+/// Returns the diagnostics.
+///
+/// # Errors
+/// Fails if no daemon could work in the daemon home, if another process holds the lock, or if a file
+/// cannot be set aside or copied.
+pub fn repair_states(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<Diagnostic>, Diagnostic> {
+    ensure_usable_home(context, options.run_as)?;
+    let steps = state_steps(context, &forward_plan(context), &[])?;
+    if steps.is_empty() || !context.daemons.live(None).is_empty() {
+        return Ok(Vec::new());
+    }
+    let lock = lock_home(context, options)?;
+    let told: Result<Vec<_>, _> = steps.iter().map(|step| settle_file(context, &*lock, step)).collect();
+    Ok(told?.into_iter().flatten().collect())
 }
 
 /// A move of the daemon's state on its own.

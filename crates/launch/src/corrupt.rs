@@ -21,8 +21,6 @@ const MAX_NAMED: usize = 3;
 #[derive(Debug)]
 pub(crate) struct CorruptState {
     path: PathBuf,
-    /// The path of the file when a daemon starts.
-    pub(crate) then: PathBuf,
     /// The place in which a daemon reads the file.
     place: PathBuf,
     content: Content,
@@ -80,22 +78,24 @@ impl CorruptState {
             }
         };
         let place = then.with_extension("");
-        Some(Self { path: path.to_owned(), then: then.to_owned(), place, content })
+        Some(Self { path: path.to_owned(), place, content })
     }
 
     /// Reports the file before a launch settles it.
     pub(crate) fn diagnostic(&self) -> Diagnostic {
-        let then = match &self.content {
-            Content::GoesBack { .. } => {
-                format!("a launch writes the part that a daemon can read to {}", self.place.display())
-            }
-            Content::Unreadable => "the devices in it have to be approved again".to_owned(),
-            Content::Lacking(devices) => self.lacks(devices),
-        };
+        let goes_back =
+            format!("a launch writes the part that a daemon can read to {}", self.place.display());
+        let then = self.consequence(goes_back);
         self.told(DAMAGED, &format!("a launch keeps it; {then}")).hint(format!("{PROGRAM} repair"))
     }
 
-    fn lacks(&self, devices: &BTreeSet<String>) -> String {
+    /// Returns the consequence of what a launch does with the file; `goes_back` if it uses the content.
+    fn consequence(&self, goes_back: String) -> String {
+        let devices = match &self.content {
+            Content::GoesBack { .. } => return goes_back,
+            Content::Unreadable => return "the devices in it have to be approved again".to_owned(),
+            Content::Lacking(devices) => devices,
+        };
         let named: Vec<&str> = devices.iter().take(MAX_NAMED).map(String::as_str).collect();
         let more = match devices.len() - named.len() {
             0 => String::new(),
@@ -170,13 +170,8 @@ pub(crate) fn keep_corrupt_file(
     let aside = set_aside(dir, path).map_err(failed)?;
     tracing::info!(from = %path.display(), to = %aside.display(), "kept what a daemon could not read");
     Ok(found.map(|found| {
-        let then = match &found.content {
-            Content::GoesBack { .. } => {
-                format!("{} has the part that a daemon can read", found.place.display())
-            }
-            Content::Unreadable => "the devices in it have to be approved again".to_owned(),
-            Content::Lacking(devices) => found.lacks(devices),
-        };
+        let goes_back = format!("{} has the part that a daemon can read", found.place.display());
+        let then = found.consequence(goes_back);
         found.told(SET_ASIDE, &format!("it is {} now; {then}", aside.display()))
     }))
 }

@@ -2,29 +2,27 @@
 
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use myownllm_config_model::Document;
 use myownllm_daemon::{Decision, Role};
 use myownllm_durable_fs::{Owner, move_aside};
 use myownllm_identity::{IdentityPaths, ensure_reachable_peers};
-use myownllm_migration::{Direction, Options as MoveOptions, Plan as MovePlan};
+use myownllm_migration::Plan as MovePlan;
 use myownllm_paths::Mode;
 
 use crate::access::unwritable;
 use crate::context::{Context, Options};
-use crate::corrupt::{corrupt_states, keep_corrupt_file};
 use crate::daemon_config::shared_config;
 use crate::daemons::{RunningDaemon, processes_unknown};
 use crate::diagnostic::Diagnostic;
 use crate::foreseen::open_file_limit;
 use crate::home::{Stage, orphan_diagnostic};
 use crate::moves::moved_files;
-use crate::peers::{copy_newer_state, corrupt_files, linked_peers, mend_state, unsettled_states};
+use crate::peers::{corrupt_files, linked_peers, unsettled_states};
 use crate::start::{check_start, refusal_diagnostic};
 use crate::step::LaunchStep;
 use crate::trust::{ensure_own_daemon, trusted_home};
-use crate::waiting::lock_home;
 use crate::words::process;
 
 impl Stage {
@@ -94,14 +92,10 @@ impl Stage {
             return stage.without_daemon(refusal, None);
         }
         let moved = moved_files(migration);
-        let corrupt = corrupt_files(context, &moved).into_iter();
-        stage.steps.extend(corrupt.map(|path| LaunchStep::KeepCorruptFile { path }));
-        let (damaged, newer) = match unsettled_states(context, migration, &moved) {
-            Ok(unsettled) => unsettled,
+        match state_steps(context, migration, &moved) {
+            Ok(steps) => stage.steps.extend(steps),
             Err(refusal) => return stage.without_daemon(refusal, None),
-        };
-        stage.steps.extend(damaged.into_iter().map(|state| LaunchStep::MendState { path: state.then }));
-        stage.steps.extend(newer.into_iter().map(|state| LaunchStep::CopyNewerState { path: state.then }));
+        }
         let is_moved = |path: &Path| moved.iter().any(|(_, to)| to == path);
         let stale = context.store.stale_paths(&Document::empty(), &is_moved);
         let members: Vec<String> = stale.into_iter().map(|path| path.pointer).collect();
@@ -165,26 +159,20 @@ pub(crate) fn ensure_usable_home(context: &Context<'_>, run_as: Option<Owner>) -
     Ok(())
 }
 
-/// Does what a launch does with the rosters and states before it starts a daemon, unless one runs.
-/// Returns the diagnostics.
+/// Decides what a launch does with the rosters and states before it starts a daemon on them. `moved`
+/// are the files that the move brings.
 ///
 /// # Errors
-/// Fails if no daemon could work in the daemon home, if another process holds the lock, or if a file
-/// cannot be set aside or copied.
-pub fn repair_states(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<Diagnostic>, Diagnostic> {
-    ensure_usable_home(context, options.run_as)?;
-    let migrator = context.migrator;
-    let migration = migrator.plan(&migrator.inspect(Direction::Forward), &MoveOptions::forward());
-    let (damaged, newer) = unsettled_states(context, &migration, &[])?;
-    let corrupt = corrupt_states(context, &[]);
-    let is_sound = damaged.is_empty() && newer.is_empty() && corrupt.is_empty();
-    if is_sound || !context.daemons.live(None).is_empty() {
-        return Ok(Vec::new());
-    }
-    let lock = lock_home(context, options)?;
-    let dir = lock.home_lock();
-    let kept = corrupt.iter().map(|corrupt| keep_corrupt_file(context, dir, &corrupt.then));
-    let mended = damaged.iter().map(|damaged| mend_state(context, dir, &damaged.then));
-    let copied = newer.iter().map(|newer| copy_newer_state(context, dir, &newer.then));
-    kept.chain(mended).chain(copied).filter_map(Result::transpose).collect()
+/// Fails if a daemon could not open one of the files.
+pub(crate) fn state_steps(
+    context: &Context<'_>,
+    migration: &MovePlan,
+    moved: &[(PathBuf, PathBuf)],
+) -> Result<Vec<LaunchStep>, Diagnostic> {
+    let (damaged, newer) = unsettled_states(context, migration, moved)?;
+    let corrupt = corrupt_files(context, moved).into_iter();
+    let kept = corrupt.map(|path| LaunchStep::KeepCorruptFile { path });
+    let mended = damaged.into_iter().map(|state| LaunchStep::MendState { path: state.then });
+    let copied = newer.into_iter().map(|state| LaunchStep::CopyNewerState { path: state.then });
+    Ok(kept.chain(mended).chain(copied).collect())
 }

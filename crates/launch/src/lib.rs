@@ -43,11 +43,10 @@ pub use {
 };
 
 pub use access::{missing_home_hint, unwritable};
-pub use alone::{ConfigRepair, MoveResult, StateMove, move_state, repair_config};
+pub use alone::{ConfigRepair, MoveResult, StateMove, move_state, repair_config, repair_states};
 pub use checks::{Check, Checks, Mark, checks};
 pub use closed::name_one_cause;
 pub use context::{Context, LOCK_WAIT, OnWait, Options, fresh_ids, lock_wait};
-pub use daemon_plan::repair_states;
 pub use daemons::{DaemonKind, Daemons, GRACE, LAST_BREATH, LocalDaemons, ProgramSearch, RunningDaemon};
 pub use diagnostic::{
     CORRUPT, Class, DAEMON_WAIT, Diagnostic, LONGEST_DAEMON_WAIT, NEEDS_REPAIR, PROGRAM, Severity, class_of,

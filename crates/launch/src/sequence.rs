@@ -276,7 +276,10 @@ impl<'a> Run<'_, 'a> {
                 | LaunchStep::KeepCorruptFile { .. }
                 | LaunchStep::MendState { .. }
                 | LaunchStep::CopyNewerState { .. }
-                | LaunchStep::RebasePaths { .. } => self.settle_daemon_file(&step)?,
+                | LaunchStep::RebasePaths { .. } => {
+                    let Some(lock) = self.lock.as_deref() else { continue };
+                    self.outcome.diagnostics.extend(settle_file(self.context, lock, &step)?);
+                }
                 LaunchStep::StartDaemon { .. } => return self.start(),
                 LaunchStep::AttachToSharedDaemon { .. } | LaunchStep::AttachToOwnDaemon { .. } => {
                     return self.attach();
@@ -346,25 +349,6 @@ impl<'a> Run<'_, 'a> {
                 });
             }
         }
-    }
-
-    /// Carries out a step about a file that a daemon reads when it starts.
-    fn settle_daemon_file(&mut self, step: &LaunchStep) -> Result<(), Diagnostic> {
-        let Some(lock) = self.lock.as_deref() else { return Ok(()) };
-        let context = self.context;
-        let told = match step {
-            LaunchStep::BackUpDaemonConfig => back_up_daemon_config(context, lock)?,
-            LaunchStep::SetDaemonConfigAside => set_daemon_config_aside(context, lock)?,
-            LaunchStep::KeepCorruptFile { path } => keep_corrupt_file(context, lock.home_lock(), path)?,
-            LaunchStep::MendState { path } => mend_state(context, lock.home_lock(), path)?,
-            LaunchStep::CopyNewerState { path } => copy_newer_state(context, lock.home_lock(), path)?,
-            _ => {
-                self.outcome.diagnostics.extend(rebase_paths(context, lock)?);
-                None
-            }
-        };
-        self.outcome.diagnostics.extend(told);
-        Ok(())
     }
 
     /// Attaches to a daemon or starts one, and brings the daemon's networks in line. Looks again
@@ -547,6 +531,23 @@ impl<'a> Run<'_, 'a> {
         let is_wiped = self.outcome.config.wiped.as_ref().is_some_and(|wipe| wipe.loss == Loss::Networks);
         is_wiped || self.outcome.findings.iter().any(|found| found.code == LOST_NETWORKS)
     }
+}
+
+/// Carries out a step about a file that a daemon reads when it starts.
+pub(crate) fn settle_file(
+    context: &Context<'_>,
+    lock: &dyn LockedStore,
+    step: &LaunchStep,
+) -> Result<Vec<Diagnostic>, Diagnostic> {
+    let told = match step {
+        LaunchStep::BackUpDaemonConfig => back_up_daemon_config(context, lock)?,
+        LaunchStep::SetDaemonConfigAside => set_daemon_config_aside(context, lock)?,
+        LaunchStep::KeepCorruptFile { path } => keep_corrupt_file(context, lock.home_lock(), path)?,
+        LaunchStep::MendState { path } => mend_state(context, lock.home_lock(), path)?,
+        LaunchStep::CopyNewerState { path } => copy_newer_state(context, lock.home_lock(), path)?,
+        _ => return rebase_paths(context, lock),
+    };
+    Ok(told.into_iter().collect())
 }
 
 /// Corrects the paths in the daemon's config that lead to the old location: a repair that was made
