@@ -226,7 +226,7 @@ impl Scan {
         }
         match self.unreadable.first() {
             Some(error) => Answer::Refused(unreadable(error)),
-            None if self.logged.is_some() => Answer::Refused(self.missing()),
+            None if self.logged.is_some() || self.used_config.is_some() => Answer::Refused(self.missing()),
             None => Answer::NoneYet,
         }
     }
@@ -288,8 +288,8 @@ impl Scan {
             (dir_of(place).unwrap_or_else(|| place.home.path.clone()), place.seen.known_by.clone())
         };
         let known_by = known_by.iter().map(of).collect();
-        let logged = self.logged.clone();
-        Refusal::new(Problem::Missing { place, found, known_by, logged }, ways)
+        let (logged, used_config) = (self.logged.clone(), self.used_config.clone());
+        Refusal::new(Problem::Missing { place, found, known_by, logged, used_config }, ways)
     }
 
     /// Returns the command that puts the key at the old location in force, which is that of another
@@ -503,7 +503,11 @@ impl Scan {
                 format!("{}mv -n {} {}/", make_dir(Some(&dir)), names.join(" "), quote(&dir))
             })
         });
-        let commands: Vec<String> = commands.collect();
+        let mut commands: Vec<String> = commands.collect();
+        if commands.is_empty() && self.used_config.is_some() {
+            // The configs stay: the directory alone says that the key is given up.
+            commands.push(format!("mkdir -p -m 700 {}", quote(&self.app.given_up)));
+        }
         (!commands.is_empty()).then(|| WayOut::GiveUpPeers { command: commands.join(" && ") })
     }
 

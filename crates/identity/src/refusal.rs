@@ -43,12 +43,15 @@ pub struct Candidate {
 pub enum Problem {
     /// The identity file is not in its place, although one existed: a sound one lies elsewhere, or
     /// rosters or states know the device.
-    #[error("the identity file {place} is missing{}", MissingEvidence { found, known_by, logged: logged.as_ref() })]
+    #[error("the identity file {place} is missing{}", MissingEvidence {
+        found, known_by, logged: logged.as_ref(), used_config: used_config.as_deref()
+    })]
     Missing {
         place: Utf8PathBuf,
         found: Vec<FoundElsewhere>,
         known_by: Vec<(Utf8PathBuf, KnownBy)>,
         logged: Option<(PathBuf, String)>,
+        used_config: Option<PathBuf>,
     },
     /// The identity file is not a sound one.
     #[error("the identity file {path} is damaged: {why}")]
@@ -300,6 +303,7 @@ struct MissingEvidence<'a> {
     found: &'a [FoundElsewhere],
     known_by: &'a [(Utf8PathBuf, KnownBy)],
     logged: Option<&'a (PathBuf, String)>,
+    used_config: Option<&'a Path>,
 }
 
 impl fmt::Display for MissingEvidence<'_> {
@@ -328,7 +332,12 @@ impl fmt::Display for MissingEvidence<'_> {
                 Some((log, id)) => {
                     write!(f, ", and {} shows that this home had the Device ID {id}", log.display())
                 }
-                None => Ok(()),
+                None => match self.used_config.filter(|_| self.found.is_empty()) {
+                    Some(config) => {
+                        write!(f, ", and {} shows that a daemon with a key has run here", config.display())
+                    }
+                    None => Ok(()),
+                },
             };
         }
         for (number, (home, known_by)) in self.known_by.iter().enumerate() {

@@ -68,6 +68,7 @@ pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         dangling_peers: Vec::new(),
         named: BTreeSet::new(),
         logged: None,
+        used_config: None,
     };
     let answer = scan.answer();
     // A key that waits for a move may be the key of another device than this home was.
@@ -153,6 +154,7 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     let logged = search.logged();
     search.named.extend(logged.first().map(|(_, device_id)| public_key_of(device_id)));
     scan.logged = logged.first().cloned();
+    scan.used_config = search.used_config.filter(|_| !search.was_given_up);
     scan.app.evidence.extend(logged.into_iter().map(|(log, _)| log));
     for found in &mut misplaced {
         found.is_named = found.key.as_ref().is_some_and(|key| search.named.contains(&key.public_key));

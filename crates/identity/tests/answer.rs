@@ -24,6 +24,8 @@ const OLD: &str = ".secrets/identity.json";
 /// A roster and a state in the form that a daemon writes.
 const ROSTER: &[u8] = br#"{"version": 1, "network_id": "home", "authorized_devices": []}"#;
 const STATE: &[u8] = br#"{"version": 2, "network_id": "home", "transitions": []}"#;
+/// A config that a daemon has written after it had joined a network.
+const USED: &[u8] = br#"{"version": 3, "daemon": {}, "networks": [{"network_id": "home"}]}"#;
 
 /// The content of one path of a home.
 #[derive(Clone, Copy, Debug)]
@@ -393,6 +395,12 @@ fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
     "identity.gone", NEW)]
 #[case::run_log_behind_zero_bytes(&[Bytes("myownllm-mesh.log", b"\0\0{\"device_id\":\"k-1\"}\n")],
     "identity.gone", NEW)]
+#[case::overwritten_config(&[Bytes("config.json", USED)], "identity.gone", NEW)]
+#[case::config_of_the_daemon(&[Bytes("mesh/config.json", USED)], "identity.gone", NEW)]
+#[case::backup_of_an_overwritten_config(&[Bytes("config-backups/kept-000001-00.json", USED)],
+    "identity.gone", NEW)]
+#[case::config_that_names_a_key_on_a_missing_disk(&[Names("mesh/config.json", "k/id.json")], "identity.gone",
+    NEW)]
 #[case::padded_copy(&[Shaped(".secrets/identity.json.bak", padded)], "identity.gone", NEW)]
 #[case::peers_in_another_directory(&[Bytes("trash/mesh/rosters/home.json", ROSTER)], "identity.gone", OLD)]
 #[case::peers_deep_in_another_directory(&[Bytes("backup/2026/x/mesh/home.json", STATE)], "identity.gone", OLD)]

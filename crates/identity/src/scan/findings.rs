@@ -152,4 +152,6 @@ pub struct Scan {
     pub(crate) named: BTreeSet<String>,
     /// The run log that shows the Device ID of the home, and the Device ID.
     pub(crate) logged: Option<(PathBuf, String)>,
+    /// The config that only a daemon with a key can have written.
+    pub(crate) used_config: Option<PathBuf>,
 }

@@ -57,6 +57,10 @@ pub(super) struct Search<'a> {
     /// The public keys that rosters and states name as owners or controllers.
     pub(super) named: BTreeSet<String>,
     pub(super) unreadable: Vec<DiskError>,
+    /// A config that only a daemon with a key can have written.
+    pub(super) used_config: Option<PathBuf>,
+    /// True if the user has given up a key before: from then on, a config proves nothing.
+    pub(super) was_given_up: bool,
     /// The number of names that may still be read in secrets directories.
     budget: usize,
 }
@@ -73,6 +77,8 @@ impl<'a> Search<'a> {
             peer_dirs: Vec::new(),
             named: BTreeSet::new(),
             unreadable: Vec::new(),
+            used_config: None,
+            was_given_up: false,
             budget: MAX_NAMES,
         }
     }
@@ -134,7 +140,8 @@ impl<'a> Search<'a> {
                 }
                 FileKind::Dir if name.starts_with(TEMP_PREFIX) => self.collect_secrets(&path, MAX_KEY_LEVELS),
                 // Given-up files must not be found again.
-                FileKind::Dir if !name.starts_with(GIVEN_UP) => {
+                FileKind::Dir if name.starts_with(GIVEN_UP) => self.was_given_up = true,
+                FileKind::Dir => {
                     let mut budget = MAX_NAMES;
                     self.collect_by_name(&path, MAX_KEY_LEVELS, &mut budget);
                 }
@@ -384,10 +391,18 @@ impl<'a> Search<'a> {
                 return (Vec::new(), Vec::new());
             }
         };
-        let text = String::from_utf8_lossy(&bytes);
-        let mut identities = self.resolved(&text, "identity_path");
-        identities.retain(|path| self.places.homes().iter().all(|home| *path != home.identity));
-        let mut rosters = self.resolved(&text, "roster_path");
+        let content = String::from_utf8_lossy(&bytes);
+        let mut identities = self.resolved(&content, "identity_path");
+        let is_place = |path: &PathBuf| self.places.homes().iter().any(|home| *path == home.identity);
+        let is_absent = |path: &PathBuf| self.disk.stat(path).is_err_and(|error| error.is_absent());
+        let names_missing = self.places.homes().iter().any(|home| home.config == *text)
+            && !identities.is_empty()
+            && identities.iter().all(|path| !is_place(path) && is_absent(path));
+        identities.retain(|path| !is_place(path));
+        if names_missing || has_networks(&bytes) {
+            self.used_config.get_or_insert_with(|| text.to_owned());
+        }
+        let mut rosters = self.resolved(&content, "roster_path");
         rosters.retain(|path| self.leads_to_file(path));
         (identities, rosters)
     }
@@ -476,6 +491,12 @@ pub(super) fn free_beside(disk: &dyn Disk, path: &Path) -> PathBuf {
 pub(super) fn free_name(disk: &dyn Disk, name: impl Fn(u32) -> PathBuf) -> PathBuf {
     let is_free = |path: &PathBuf| disk.stat(path).is_err_and(|error| error.is_absent());
     (1..1000).map(&name).find(is_free).unwrap_or_else(|| name(1000))
+}
+
+/// Returns true for a config of a daemon with networks: a daemon that has joined one has a key.
+fn has_networks(config: &[u8]) -> bool {
+    let Ok(config) = serde_json::from_slice::<Value>(config) else { return false };
+    config["networks"].as_array().into_iter().flatten().any(|network| network["network_id"].is_string())
 }
 
 /// Returns the strings that a text gives to a member. The text may be torn or otherwise not JSON.
