@@ -8,7 +8,7 @@ use integration_tests::testkit::{Builder, StandIn, stand_in};
 use myownllm_daemon::identity::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_daemon::{
     Client, DaemonControl, Endpoint, Pushed, Role,
-    reconcile::{Action, Outcome, Plan, SavedNetwork, StepResult, reconcile},
+    reconcile::{Action, DROPPED, Outcome, Plan, SavedNetwork, StepResult, reconcile},
 };
 use serde_json::{Value, json};
 
@@ -142,12 +142,35 @@ fn what_a_newer_daemon_says_more_is_no_difference() {
         let home = Home::new();
         let (_standin, mut client) = home.start(version, "");
         let mut active = pushed("n1", "home");
-        active["signaling"]["listen_only"] = true.into();
+        active["signaling"]["mdns"] = false.into();
         active["pinned_peers"] = json!(["a"]);
         active["future"] = json!({"x": 1});
         assert!(pass(&mut client, Role::Own, Some(&active), &[]).1.is_complete());
         // 0.1.2 reports none of these members, 0.3.8 two; in both cases no change is left.
         assert!(pass(&mut client, Role::Own, Some(&active), &[]).0.is_empty(), "{}", version.name());
+    });
+}
+
+/// 0.1.2 knows no `listen_only`, so the network would be announced.
+#[test]
+fn daemon_that_drops_listen_only_leaves_the_network_again() {
+    both(|version| {
+        let home = Home::new();
+        let (_standin, mut client) = home.start(version, "");
+        // An older launch has joined the network before.
+        pass(&mut client, Role::Own, Some(&pushed("n1", "home")), &[]);
+        let mut active = pushed("n1", "home");
+        active["signaling"]["listen_only"] = true.into();
+        for _ in 0..2 {
+            let outcome = pass(&mut client, Role::Own, Some(&active), &[]).1;
+            let is_known = version == Version::V038;
+            assert_eq!(outcome.is_complete(), is_known, "{outcome:?}");
+            assert_eq!(client.status().unwrap().joined_networks.len(), usize::from(is_known));
+            let failed = outcome.failed_join().map(|step| &step.result);
+            let is_dropped =
+                |result: &StepResult| matches!(result, StepResult::Failed { code, .. } if code == DROPPED);
+            assert_eq!(failed.is_some_and(is_dropped), !is_known, "{failed:?}");
+        }
     });
 }
 

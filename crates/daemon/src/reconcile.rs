@@ -23,7 +23,7 @@ pub use myownllm_config_model::networks::SavedNetwork;
 use serde_json::Value;
 
 pub use compare::differing_keys;
-pub use execute::{NOT_APPLIED, Outcome, StepOutcome, StepResult, execute};
+pub use execute::{DROPPED, NOT_APPLIED, Outcome, StepOutcome, StepResult, execute};
 pub use plan::{Action, KeptNetwork, Plan, ReconcileInput, Step, plan};
 
 use crate::{ControlError, DaemonControl, Role, Status};

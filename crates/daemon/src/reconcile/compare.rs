@@ -108,6 +108,39 @@ fn same_turn(pushed: &Value, reported: &Value) -> bool {
         })
 }
 
+/// A member of `signaling`, and true for a value that keeps a network silent.
+type QuietSetting = (&'static str, fn(&Value) -> bool);
+
+const QUIET: [QuietSetting; 3] = [
+    ("strategy", |strategy| strategy != "nostr"),
+    ("listen_only", |is_only| is_only == true),
+    ("public_fallback", |falls_back| falls_back == false),
+];
+
+/// Returns the members of a network's `signaling` that keep the network silent.
+pub(super) fn quiet_settings(network: &Value) -> impl Iterator<Item = &'static str> {
+    let is_quiet = |(key, is): &QuietSetting| network["signaling"].get(key).is_some_and(is);
+    QUIET.into_iter().filter(is_quiet).map(|(key, _)| key)
+}
+
+/// Returns the pushed members that keep the network silent and that the daemon lacks: a daemon that is
+/// older than a member drops it.
+pub(super) fn dropped_settings(pushed: &Value, reported: &Value) -> Vec<&'static str> {
+    let kept: Vec<&str> = quiet_settings(reported).collect();
+    quiet_settings(pushed).filter(|key| !kept.contains(key)).collect()
+}
+
+/// Returns the pushed keys that the daemon reports differently, or drops although they keep the network
+/// silent.
+pub(super) fn differences(pushed: &Value, reported: &Value) -> Vec<String> {
+    const SIGNALING: &str = "signaling";
+    let mut keys = differing_keys(pushed, reported);
+    if !dropped_settings(pushed, reported).is_empty() && !keys.iter().any(|key| key == SIGNALING) {
+        keys.push(SIGNALING.to_owned());
+    }
+    keys
+}
+
 /// Returns a string member; any other value counts as empty.
 pub(super) fn string_member<'a>(network: &'a Value, key: &str) -> &'a str {
     network.get(key).and_then(Value::as_str).unwrap_or_default()

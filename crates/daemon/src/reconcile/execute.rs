@@ -4,12 +4,16 @@ use myownllm_config_model::network_id::same;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::compare::{differing_keys, string_member};
+use super::compare::{differences, dropped_settings, quiet_settings, string_member};
 use super::plan::{Action, Plan, Step};
 use crate::{ControlError, DaemonControl, control::uninterruptible};
 
 /// The code of a step after which the daemon still reports other settings than it was given.
 pub const NOT_APPLIED: &str = "daemon.not-applied";
+
+/// The code of a step after which the daemon has left the network again, because it lacks a setting
+/// that keeps the network silent.
+pub const DROPPED: &str = "daemon.settings-dropped";
 
 /// The result of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -116,16 +120,38 @@ fn is_answer(code: &str) -> bool {
 }
 
 fn run_step(daemon: &mut dyn DaemonControl, action: &Action) -> StepResult {
-    match action {
-        Action::Add { config } => add(daemon, config).unwrap_or_else(|e| failed(&e, true)),
-        Action::Update { config, current, .. } => update(daemon, config, current),
-        Action::Replace { config, current } => replace(daemon, config, current),
-        Action::Remove { network } => match daemon.network_remove(network) {
-            Ok(_) => StepResult::done("left"),
-            Err(e) if is_unknown_network(&e) => StepResult::Already,
-            Err(e) => failed(&e, true),
-        },
+    let (config, result) = match action {
+        Action::Add { config } => (config, add(daemon, config).unwrap_or_else(|e| failed(&e, true))),
+        Action::Update { config, current, .. } => (config, update(daemon, config, current)),
+        Action::Replace { config, current } => (config, replace(daemon, config, current)),
+        Action::Remove { network } => {
+            return match daemon.network_remove(network) {
+                Ok(_) => StepResult::done("left"),
+                Err(e) if is_unknown_network(&e) => StepResult::Already,
+                Err(e) => failed(&e, true),
+            };
+        }
+    };
+    match &result {
+        StepResult::Failed { code, .. } if code != NOT_APPLIED => result,
+        _ => leave_if_announced(daemon, config).unwrap_or(result),
     }
+}
+
+/// Leaves a network that is to be silent and that the daemon announces, because it has dropped the
+/// settings that forbid it.
+fn leave_if_announced(daemon: &mut dyn DaemonControl, config: &Value) -> Option<StepResult> {
+    quiet_settings(config).next()?;
+    let dropped = dropped_settings(config, &reported_entry(daemon, config)?);
+    if dropped.is_empty() {
+        return None;
+    }
+    let left = match daemon.network_remove(string_member(config, "id")) {
+        Ok(_) => "has left the network again".to_owned(),
+        Err(e) => format!("cannot leave the network: {}", with_cause(&e)),
+    };
+    let message = format!("the daemon drops {}, and {left}; update the daemon", dropped.join(", "));
+    Some(StepResult::Failed { code: DROPPED.to_owned(), message, intact: true })
 }
 
 fn failed(error: &ControlError, intact: bool) -> StepResult {
@@ -198,7 +224,7 @@ fn reported_entry(daemon: &mut dyn DaemonControl, config: &Value) -> Option<Valu
 /// Returns the result of a step that the daemon accepted: its config shows whether it was applied.
 fn applied(daemon: &mut dyn DaemonControl, config: &Value, how: &str) -> StepResult {
     let reported = reported_entry(daemon, config);
-    let differs = reported.map(|entry| differing_keys(config, &entry)).unwrap_or_default();
+    let differs = reported.map(|entry| differences(config, &entry)).unwrap_or_default();
     if differs.is_empty() {
         return StepResult::done(how);
     }

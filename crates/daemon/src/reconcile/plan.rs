@@ -6,7 +6,7 @@ use myownllm_config_model::networks::SavedNetwork;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::compare::{differing_keys, string_member};
+use super::compare::{differences, string_member};
 use crate::Role;
 
 /// The input of a plan.
@@ -224,7 +224,7 @@ fn step_for_active(
             .find(|network| string_member(network, "id") == config_id)
             .or_else(|| entries().next())?;
         let active = &with_daemon_settings(active, current);
-        let differs = differing_keys(active, current);
+        let differs = differences(active, current);
         if differs.is_empty() {
             return None;
         }
