@@ -127,6 +127,31 @@ fn restored_config_brings_a_running_daemon_in_line() {
     assert!(home.json(&format!("{MESH}/config.json")).to_string().contains("stun:new.example:1"));
 }
 
+/// A network that the user made silent in the daemon alone stays silent when the mesh is switched off
+/// and on.
+#[rstest]
+fn silent_network_is_silent_again_after_off_and_on(#[values(false, true)] is_daemon_running: bool) {
+    let home = Home::with_networks();
+    home.launch_once().ends_with(0);
+    let config = format!("{MESH}/config.json");
+    let mut of_daemon = home.json(&config);
+    let network = &mut of_daemon["networks"][0];
+    network["signaling"]["strategy"] = "none".into();
+    network["signaling"]["listen_only"] = true.into();
+    network["pinned_peers"] = json!(["b".repeat(52)]);
+    let silent = network.clone();
+    home.put(&config, of_daemon.to_string().as_bytes(), 0o600);
+    let _daemon = is_daemon_running.then(|| home.daemon(MESH).start().unwrap());
+    for change in [&["network", "use", "--none"][..], &["network", "use", "first-net"]] {
+        home.run(change).ends_with(0);
+        home.launch_once().ends_with(0);
+    }
+    let network = home.json(&config)["networks"][0].clone();
+    for member in ["network_id", "signaling", "pinned_peers"] {
+        assert_eq!(network[member], silent[member], "{network:#}");
+    }
+}
+
 /// The daemon is healthy: it only refused one network.
 #[test]
 fn a_daemon_that_refuses_a_network_is_stayed_with() {

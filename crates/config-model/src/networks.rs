@@ -327,6 +327,31 @@ pub fn update(
     Ok(change)
 }
 
+/// Puts the settings that a daemon alone has for a network into the saved network's
+/// `daemon_settings`, where they are missing. `entry` is the network in the daemon's shape. Returns
+/// true if the document changed.
+pub fn keep_daemon_settings(doc: &mut Document, entry: ValueRef<'_>) -> bool {
+    const KEPT: &str = "daemon_settings";
+    let id = network_id::of(entry).unwrap_or_default();
+    let Some((place, _)) = locate_network_id(doc, &id) else { return false };
+    let place = place.to_string();
+    let converted = Document::of(convert::from_daemon(entry, "").0);
+    let settings = converted.get(&[KEPT]).into_iter().flat_map(|settings| settings.members());
+    let mut is_changed = false;
+    for (key, value) in settings {
+        let path = [NETWORKS[0], NETWORKS[1], &place, KEPT, &key];
+        // Of `signaling`, each member counts by itself.
+        let is_object = doc.get(&path).is_some_and(|own| own.kind() == Kind::Object);
+        let members: Vec<_> = value.members().filter(|_| is_object).collect();
+        for (member, value) in members {
+            let path = [path.as_slice(), &[&*member]].concat();
+            is_changed |= doc.get(&path).is_none() && doc.set(&path, value).is_changed();
+        }
+        is_changed |= doc.get(&path).is_none() && doc.set(&path, value).is_changed();
+    }
+    is_changed
+}
+
 /// Applies a settings envelope to the first entry with its network id, or appends a new entry.
 ///
 /// An existing entry gets the envelope's servers and `accepting`, and the label, kind, topology and

@@ -74,7 +74,7 @@ pub fn edit_config(
     };
     let former = context.disk.read(context.layout.app_config.as_std_path(), CONFIG_LIMIT);
     let former = unless_failed(former, "the look at the config before the edit");
-    let updated = match lock.update(ids, &mut apply) {
+    let mut updated = match lock.update(ids, &mut apply) {
         Ok(updated) => updated,
         Err(StoreError::Edit { .. }) => {
             // A killed run may have made the change that is refused now, and may not have synced
@@ -90,7 +90,7 @@ pub fn edit_config(
     let mut diagnostics: Vec<Diagnostic> = updated.diagnostics.iter().map(Diagnostic::from).collect();
     diagnostics.extend(wrote_where_others_can(context).filter(|_| updated.changed));
     let followed = match follows {
-        true => follow(context, options, (&*lock, &updated.document), &mut diagnostics),
+        true => follow(context, options, (&*lock, ids, &mut updated.document), &mut diagnostics),
         false => Followed::NotAsked,
     };
     if let Followed::Daemon(Reconciled { backup: Some(kept), .. }) = &followed
@@ -128,7 +128,7 @@ pub fn ensure_no_legacy_daemon(context: &Context<'_>, options: &Options<'_>) -> 
 pub fn follow(
     context: &Context<'_>,
     options: &Options<'_>,
-    config: (&dyn LockedStore, &Document),
+    config: (&dyn LockedStore, &mut dyn Ids, &mut Document),
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Followed {
     match try_to_follow(context, options, config) {
@@ -147,7 +147,7 @@ pub fn follow(
 fn try_to_follow(
     context: &Context<'_>,
     options: &Options<'_>,
-    (lock, document): (&dyn LockedStore, &Document),
+    (lock, ids, document): (&dyn LockedStore, &mut dyn Ids, &mut Document),
 ) -> Result<Option<Reconciled>, Diagnostic> {
     // A launch reports what is wrong with the key. Here it only means that the app's daemon is not
     // to be asked.
@@ -160,8 +160,8 @@ fn try_to_follow(
             let mut client = client?;
             let asked = ConnectedDaemon::new(role, endpoint, pid);
             // The user has just decided what is active.
-            let wanted = Wanted { store: context.store, document, is_in_doubt: false };
-            reconcile(&wanted, lock, &mut *client, asked, status).map(Some)
+            let mut wanted = Wanted { store: context.store, document, is_in_doubt: false };
+            reconcile(&mut wanted, (lock, ids), &mut *client, asked, status).map(Some)
         }
         Decision::Refuse(refusal) => Err(refusal_diagnostic(context, &refusal)),
         _ => match context.daemons.orphans(None).first() {

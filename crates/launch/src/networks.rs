@@ -3,9 +3,9 @@
 use myownllm_config_model::masking::mask_text;
 pub use myownllm_config_model::networks::saved;
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_model::{Document, network_id};
+use myownllm_config_model::{Document, Ids, network_id};
 use myownllm_config_store::{AppSchema, BackupId, BackupKind, ConfigStore, LockedStore};
-use myownllm_daemon::reconcile::{self, Action, NOT_APPLIED, SavedNetwork, StepResult};
+use myownllm_daemon::reconcile::{self, Action, DROPPED, NOT_APPLIED, SavedNetwork, StepResult};
 use myownllm_daemon::{DaemonControl, Endpoint, Role, Status};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -74,8 +74,9 @@ pub struct NetworkBackup {
 pub(crate) struct Wanted<'w> {
     /// The store of the config.
     pub(crate) store: &'w dyn ConfigStore,
-    /// The config.
-    pub(crate) document: &'w Document,
+    /// The config. A network that the daemon leaves brings the settings which only the daemon has to
+    /// it.
+    pub(crate) document: &'w mut Document,
     /// True if the config may have lost networks. The daemon then leaves none.
     pub(crate) is_in_doubt: bool,
 }
@@ -91,13 +92,14 @@ pub(crate) struct Wanted<'w> {
 /// Fails if the active network cannot be converted for the daemon, or if the daemon does not
 /// answer.
 pub(crate) fn reconcile(
-    wanted: &Wanted<'_>,
-    lock: &dyn LockedStore,
+    wanted: &mut Wanted<'_>,
+    (lock, ids): (&dyn LockedStore, &mut dyn Ids),
     daemon: &mut dyn DaemonControl,
     asked: ConnectedDaemon,
     status: Status,
 ) -> Result<Reconciled, Diagnostic> {
-    let (plan, unkept) = plan_for(wanted, daemon, status, asked.role)?;
+    let (plan, mut unkept) = plan_for(wanted, daemon, status, asked.role)?;
+    keep_settings(wanted, (lock, ids), &plan, &mut unkept);
     let backup = match unkept.is_empty() {
         true => None,
         false => Some(back_up(wanted, lock, &unkept)?),
@@ -106,6 +108,46 @@ pub(crate) fn reconcile(
     // Masks the networks: they carry TURN credentials, and this report goes to screens and bug
     // reports.
     Ok(Reconciled { daemon: asked, plan: plan.masked(), outcome: outcome.masked(), backup })
+}
+
+/// Keeps the settings that only the daemon has for the saved networks which it leaves, in the config:
+/// a silent network must not come back as an announced one. Removes the networks whose settings the
+/// config has then from `unkept`.
+fn keep_settings(
+    wanted: &mut Wanted<'_>,
+    (lock, ids): (&dyn LockedStore, &mut dyn Ids),
+    plan: &reconcile::Plan,
+    unkept: &mut Vec<Value>,
+) {
+    let Some(schema) = wanted.store.schema() else { return };
+    let stays = |id: &str| {
+        let steps = plan.steps.iter().map(|step| &step.action);
+        steps
+            .filter(|action| !matches!(action, Action::Remove { .. }))
+            .any(|action| network_id::same(action.network_id(), id))
+    };
+    let left = unkept.iter().filter(|entry| !stays(entry["network_id"].as_str().unwrap_or_default()));
+    let left: Vec<_> = left.filter_map(|entry| Document::parse(entry.to_string().as_bytes()).ok()).collect();
+    if left.is_empty() {
+        return;
+    }
+    let mut edit = |document: &mut Document| {
+        let mut is_changed = false;
+        for entry in &left {
+            is_changed |= schema.keep_network(document, entry.document.root());
+        }
+        Ok(is_changed)
+    };
+    if let Some(updated) = unless_failed(lock.update(ids, &mut edit), "the edit of the config") {
+        *wanted.document = updated.document;
+        unkept.retain(|entry| !is_kept(schema, wanted.document, entry));
+    }
+}
+
+/// Returns true if the config keeps the settings of this network of a daemon.
+fn is_kept(schema: &dyn AppSchema, document: &Document, entry: &Value) -> bool {
+    let entry = Document::parse(entry.to_string().as_bytes());
+    entry.is_ok_and(|entry| schema.keeps_network(document, entry.document.root()))
 }
 
 fn back_up(
@@ -129,7 +171,7 @@ pub(crate) fn plan_for(
     status: Status,
     role: Role,
 ) -> Result<(reconcile::Plan, Vec<Value>), Diagnostic> {
-    let Wanted { store, document, mut is_in_doubt } = *wanted;
+    let (store, document, mut is_in_doubt) = (wanted.store, &*wanted.document, wanted.is_in_doubt);
     // The networks of an app that keeps none in its config are left alone.
     let schema = store.schema();
     let Some((schema, mut saved)) =
@@ -151,12 +193,8 @@ pub(crate) fn plan_for(
     if is_in_doubt {
         plan.keep_joined("the config may have lost it");
     }
-    let is_kept = |entry: &Value| {
-        let entry = Document::parse(entry.to_string().as_bytes());
-        entry.is_ok_and(|entry| schema.keeps_network(document, entry.document.root()))
-    };
     let entries = plan.changed_entries(view.networks.as_deref().unwrap_or_default());
-    let unkept = entries.into_iter().filter(|entry| !is_kept(entry)).cloned().collect();
+    let unkept = entries.into_iter().filter(|entry| !is_kept(schema, document, entry)).cloned().collect();
     Ok((plan, unkept))
 }
 
@@ -292,7 +330,7 @@ fn step_hint(action: &Action, code: &str, network: &str, daemon: &ConnectedDaemo
         ("daemon.busy" | "daemon.protocol" | "daemon.foreign-owner", Some(pid)) if !cfg!(windows) => {
             format!("ps -fp {pid}")
         }
-        ("daemon.refused-op" | "daemon.bad-request" | "daemon.unknown-op" | NOT_APPLIED, _) => {
+        ("daemon.refused-op" | "daemon.bad-request" | "daemon.unknown-op" | NOT_APPLIED | DROPPED, _) => {
             match action {
                 // The next launch tries again.
                 Action::Remove { .. } => format!("{program} launch --once"),

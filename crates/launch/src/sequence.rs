@@ -508,7 +508,7 @@ impl<'a> Run<'_, 'a> {
         let lock = match self.lock.take() {
             Some(lock) => lock,
             None => {
-                let wanted = Wanted { store, document: &self.outcome.document, is_in_doubt };
+                let wanted = Wanted { store, document: &mut self.outcome.document, is_in_doubt };
                 let (plan, _) = plan_for(&wanted, daemon, status, asked.role)?;
                 if plan.is_empty() {
                     let outcome = reconcile::Outcome::default();
@@ -522,8 +522,8 @@ impl<'a> Run<'_, 'a> {
         let lock = &**self.lock.insert(lock);
         let loaded = store.load(self.ids)?;
         self.outcome.document = loaded.document;
-        let wanted = Wanted { store, document: &self.outcome.document, is_in_doubt };
-        reconcile(&wanted, lock, daemon, asked, status)
+        let mut wanted = Wanted { store, document: &mut self.outcome.document, is_in_doubt };
+        reconcile(&mut wanted, (lock, &mut *self.ids), daemon, asked, status)
     }
 
     /// True if the config has lost networks, as far as this run knows.

@@ -157,6 +157,12 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
         saved.iter().any(|saved| network_id::same(&saved.network_id, &id))
     }
 
+    /// Adds the settings that only the daemon has for a saved network to the config. `network` is the
+    /// daemon's entry for a network that the daemon is about to leave. Returns true if the config changed.
+    fn keep_network(&self, _app: &mut Document, _network: ValueRef<'_>) -> bool {
+        false
+    }
+
     /// Returns the network that a daemon is to join, in the daemon's shape; `None` for none. A
     /// daemon leaves the other [saved networks](Self::saved_networks).
     ///
@@ -280,6 +286,10 @@ impl AppSchema for MyOwnLlm {
                 (Some(_), None) => false,
             }
         })
+    }
+
+    fn keep_network(&self, app: &mut Document, network: ValueRef<'_>) -> bool {
+        networks::keep_daemon_settings(app, network)
     }
 
     fn active_network(&self, app: &Document) -> Result<Option<serde_json::Value>, Diagnostic> {

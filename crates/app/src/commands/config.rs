@@ -2,7 +2,7 @@
 
 mod settings;
 
-use myownllm_config_model::{masking, schema};
+use myownllm_config_model::{Ids, masking, schema};
 use myownllm_config_store::{ConfigStore, FileShape, StoreError};
 use myownllm_launch::words::{backup, state_words};
 use myownllm_launch::{
@@ -136,7 +136,7 @@ fn restore(context: &Context, name: &str, as_is: bool) -> Result<Answer, Diagnos
     let lock = lock_home(&launch_context, &context.options())?;
     let ids = &mut fresh_ids();
     let made = if as_is { lock.restore_as_is(ids, &id) } else { lock.restore(ids, &id) };
-    let made = made.map_err(|error| {
+    let mut made = made.map_err(|error| {
         let diagnostic = Diagnostic::from(&error);
         // The hint shows the other backups to choose from.
         if matches!(error, StoreError::BadBackup { .. }) {
@@ -151,7 +151,10 @@ fn restore(context: &Context, name: &str, as_is: bool) -> Result<Answer, Diagnos
     // A launch reports what is wrong with the key.
     let is_sound = identity_answer(&launch_context).expected().is_ok();
     let followed = match made.changed && !as_is && is_sound {
-        true => follow(&launch_context, &context.options(), (&*lock, &made.document), &mut diagnostics),
+        true => {
+            let config = (&*lock, &mut *ids as &mut dyn Ids, &mut made.document);
+            follow(&launch_context, &context.options(), config, &mut diagnostics)
+        }
         false => Followed::NotAsked,
     };
     let (page, data) = restored(&home, &made, &followed);
