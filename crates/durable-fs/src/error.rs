@@ -203,8 +203,10 @@ impl DiskError {
 
     /// Returns a command that shows or mends the problem, if there is one.
     pub fn hint(&self) -> Option<String> {
-        if let Some(Untrusted::Foreign { path, .. } | Untrusted::LeadsOut { path }) = self.untrusted() {
-            return Some(format!("ls -ld {}", quote(path)));
+        match self.untrusted() {
+            Some(Untrusted::Foreign { path, .. }) => return Some(format!("ls -ld {}", quote(path))),
+            Some(Untrusted::LeadsOut { path }) => return Some(replace_symlink(path)),
+            None => {}
         }
         let path = self.path.as_path();
         let dir = path.parent().unwrap_or(path);

@@ -1,12 +1,14 @@
 //! Foresees the failures of a launch that only an attempt would show: files that nobody may rename
 //! or change, and a full disk.
 
+#[cfg(unix)]
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use myownllm_daemon::{SpawnError, log_path};
 use myownllm_durable_fs::trust::unchangeable_part;
-use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, move_aside, quote};
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, Untrusted, move_aside, quote};
 use myownllm_migration::{MigrationError, Plan as MovePlan, Step};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
@@ -14,7 +16,7 @@ use crate::closed::UNWRITABLE;
 use crate::context::{Context, Options};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::moves::moved_files;
-use crate::peers::unsettled_states;
+use crate::peers::{corrupt_files, unsettled_states};
 
 /// Reports the first file or directory that a move could not rename or change: it is immutable or
 /// append-only, a mount of its own, or belongs to a user whose file the runner cannot change.
@@ -75,10 +77,27 @@ pub(crate) fn protected_config(context: &Context<'_>) -> Option<Diagnostic> {
     [&layout.app_home, &layout.app_config].into_iter().find_map(|path| locked(path))
 }
 
-/// Reports a damaged roster or state that a launch could not set aside.
+/// Reports a roster or state that a launch could not mend, copy or set aside.
 pub(crate) fn unmendable_peers(context: &Context<'_>, migration: &MovePlan) -> Option<Diagnostic> {
-    let (damaged, _) = unsettled_states(context, migration, &moved_files(migration)).ok()?;
-    damaged.iter().find_map(|damaged| unmovable(context.disk, &damaged.path))
+    let moved = moved_files(migration);
+    let (damaged, newer) = unsettled_states(context, migration, &moved).ok()?;
+    let corrupt = corrupt_files(context, &moved);
+    let renamed: Vec<&PathBuf> = damaged.iter().map(|damaged| &damaged.path).chain(&corrupt).collect();
+    let mut changed = renamed.iter().copied().chain(newer.iter().map(|newer| &newer.then));
+    let out = changed.find_map(|path| behind_symlink(context, path));
+    out.or_else(|| renamed.into_iter().find_map(|path| unmovable(context.disk, path)))
+}
+
+/// Reports a file in a directory behind a symlink that leads out of the app's home: nothing is changed
+/// there.
+fn behind_symlink(context: &Context<'_>, file: &Path) -> Option<Diagnostic> {
+    let disk = context.disk;
+    let home = disk.canonicalize(context.layout.app_home.as_ref()).ok()?;
+    let is_symlink = |dir: &&Path| disk.stat(dir).is_ok_and(|meta| meta.is_symlink());
+    let leads_out = |dir: &&Path| disk.canonicalize(dir).is_ok_and(|real| !real.starts_with(&home));
+    let dirs = file.ancestors().skip(1).take_while(|dir| *dir != context.layout.app_home);
+    let path = dirs.filter(is_symlink).find(leads_out)?.to_owned();
+    Some(Diagnostic::from(&DiskError::new(Op::Rename, file, Untrusted::LeadsOut { path }.into())))
 }
 
 fn not_moved(path: &Path, source: io::Error) -> Diagnostic {
@@ -91,11 +110,14 @@ fn unmovable(disk: &dyn Disk, path: &Path) -> Option<Diagnostic> {
     if let Some(hint) = unprotect_command(disk, path) {
         return Some(not_moved(path, protected_error()).hint(hint));
     }
-    // A directory that is a mount moves file by file.
-    let is_mount = disk.stat(path).is_ok_and(|meta| meta.is_file()) && disk.is_mount_point(path);
     let why = "it is a mount of its own: unmount it, and put the file itself in its place";
     let source = || io::Error::new(io::ErrorKind::ResourceBusy, why);
-    is_mount.then(|| Diagnostic { hint: None, ..not_moved(path, source()) })
+    is_mounted_file(disk, path).then(|| Diagnostic { hint: None, ..not_moved(path, source()) })
+}
+
+/// True for a file that is a mount of its own. A directory that is a mount moves file by file.
+fn is_mounted_file(disk: &dyn Disk, path: &Path) -> bool {
+    disk.stat(path).is_ok_and(|meta| meta.is_file()) && disk.is_mount_point(path)
 }
 
 fn protected_error() -> io::Error {
@@ -115,10 +137,19 @@ pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
     let refused = |source: io::Error, hint: String| {
         Diagnostic::from(&SpawnError::Log { path: path.clone(), source }).hint(hint)
     };
-    if let Some(hint) =
-        [home, &path].into_iter().find_map(|path| unprotect_command(context.disk, path.as_ref()))
-    {
-        return Some(refused(protected_error(), hint));
+    // A start renames the log, and the former ones up to a free number.
+    let former = (1..).map(|number| format!("{path}.{number}").into());
+    let is_there = |log: &Utf8PathBuf| context.disk.stat(log.as_ref()).is_ok();
+    let logs = std::iter::once(path.clone()).chain(former).take_while(is_there);
+    for renamed in std::iter::once(home.clone()).chain(logs) {
+        let renamed = renamed.as_std_path();
+        if let Some(hint) = unprotect_command(context.disk, renamed) {
+            return Some(refused(protected_error(), hint));
+        }
+        if is_mounted_file(context.disk, renamed) {
+            let why = io::Error::new(io::ErrorKind::ResourceBusy, "it is a mount of its own: unmount it");
+            return Some(refused(why, format!("findmnt --target {}", quote(renamed))));
+        }
     }
     match context.disk.stat(path.as_ref()).ok()?.kind {
         FileKind::File | FileKind::Symlink => None,
@@ -135,6 +166,51 @@ pub(crate) fn full_disk(context: &Context<'_>) -> Option<Diagnostic> {
     let home = &context.layout.daemon_home;
     let there = home.ancestors().find(|above| context.disk.stat_follow(above.as_ref()).is_ok())?;
     is_full(there).then(|| no_room_diagnostic(home, "No space left on device", "df -h"))
+}
+
+/// What a move makes on another file system: files of these sizes, and these directories.
+#[cfg(unix)]
+struct Needed<'p> {
+    /// A directory that exists there.
+    there: &'p Path,
+    sizes: Vec<u64>,
+    dirs: BTreeSet<&'p Path>,
+}
+
+/// Reports that the files that move to another file system do not fit there.
+#[cfg(unix)]
+pub(crate) fn no_room(context: &Context<'_>, plan: &MovePlan) -> Option<Diagnostic> {
+    let disk = context.disk;
+    let device = |path: &Path| disk.stat_follow(path).ok()?.id.map(|id| id.dev);
+    let is_there = |path: &&Path| disk.stat_follow(path).is_ok();
+    let mut needs: BTreeMap<u64, Needed<'_>> = BTreeMap::new();
+    let moved = moved_files(plan);
+    for (from, to) in &moved {
+        let (Ok(meta), Some(there)) = (disk.stat(from), to.ancestors().find(is_there)) else { continue };
+        let Some(dev) = device(there).filter(|dev| meta.id.map(|id| id.dev) != Some(*dev)) else { continue };
+        let new = || Needed { there, sizes: Vec::new(), dirs: BTreeSet::new() };
+        let needed = needs.entry(dev).or_insert_with(new);
+        needed.sizes.push(meta.len);
+        needed.dirs.extend(to.ancestors().skip(1).take_while(|dir| *dir != there));
+    }
+    needs.into_values().find_map(|Needed { there, sizes, dirs }| {
+        let (blocks, size, files) = free_room(Utf8Path::from_path(there)?)?;
+        let needed: u64 = sizes.iter().map(|bytes| bytes.div_ceil(size.max(1))).sum();
+        let lacks_files = files.is_some_and(|files| files < (sizes.len() + dirs.len()) as u64);
+        let (what, command) = match (needed > blocks, lacks_files) {
+            (true, _) => ("the files that are to move do not fit", "df -h"),
+            (false, true) => ("too many files are to move", "df -i"),
+            (false, false) => return None,
+        };
+        let message = format!("nothing can be moved to {}: {what}", there.display());
+        let told = Diagnostic::error(UNWRITABLE, message).at(there);
+        Some(told.hint(format!("{command} {}", quote(there))))
+    })
+}
+
+#[cfg(not(unix))]
+pub(crate) fn no_room(_: &Context<'_>, _: &MovePlan) -> Option<Diagnostic> {
+    None
 }
 
 /// Reports that a directory in which a move or a repair makes files is on a full disk.
@@ -182,10 +258,16 @@ pub(crate) fn no_room_diagnostic(home: &Utf8Path, what: &str, command: &str) -> 
 /// True if the disk of a directory has no free block, or no free file, for this user.
 #[cfg(unix)]
 pub(crate) fn is_full(dir: &Utf8Path) -> bool {
-    rustix::fs::statvfs(dir.as_std_path()).is_ok_and(|disk| {
-        let blocks = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
-        blocks == 0 || (disk.f_files > 0 && disk.f_ffree == 0)
-    })
+    free_room(dir).is_some_and(|(blocks, _, files)| blocks == 0 || files == Some(0))
+}
+
+/// Returns the free blocks of a disk for this user, their size, and the free files; no number of files
+/// if the file system has no limit.
+#[cfg(unix)]
+fn free_room(dir: &Utf8Path) -> Option<(u64, u64, Option<u64>)> {
+    let disk = rustix::fs::statvfs(dir.as_std_path()).ok()?;
+    let blocks = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
+    Some((blocks, disk.f_frsize, Some(disk.f_ffree).filter(|_| disk.f_files > 0)))
 }
 
 #[cfg(not(unix))]
