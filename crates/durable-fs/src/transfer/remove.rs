@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
-    io,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
@@ -14,7 +14,9 @@ use super::{
     parallel::map_parallel,
     parent,
 };
-use crate::{Disk, DiskError, LockedDir, Metadata, Op, QUARANTINE_DIR, ensure_private_dir};
+use crate::{
+    Disk, DiskError, LockedDir, Metadata, Op, PART_SUFFIX, QUARANTINE_DIR, ensure_private_dir, temp_name,
+};
 
 /// The result of checking a source that was renamed aside.
 enum Checked {
@@ -89,15 +91,20 @@ impl Transfer<'_> {
             return Ok(());
         }
         removal.changed_dirs.extend(by_dir.keys().cloned());
+        let mut full = BTreeSet::new();
         by_dir.retain(|dir, _| match ensure_private_dir(self.disk, &dir.join(QUARANTINE_DIR), self.owner) {
             Ok(()) => true,
+            // On a full file system a source can still be renamed: in its own directory.
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                full.insert(dir.clone())
+            }
             Err(error) => {
                 removal.failures.push((dir.clone(), error));
                 false
             }
         });
         self.sync(by_dir.keys(), |_| Vec::new())?;
-        let (quarantines, restored) = self.remove_each(by_dir, removal);
+        let (quarantines, restored) = self.remove_each(by_dir, &full, removal);
         self.sync(&restored, |_| Vec::new())?;
         for quarantine in quarantines {
             match self.disk.remove_dir(&quarantine) {
@@ -108,13 +115,23 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// Handles the sources. Returns the quarantine directories, and the directories in which a
-    /// source got its name back.
-    fn remove_each(&self, by_dir: ByDir, removal: &mut Removal) -> (Vec<PathBuf>, BTreeSet<PathBuf>) {
+    /// Handles the sources. Those in the directories `full` get a temporary name beside their own
+    /// instead of a quarantine: the next run after a killed one knows both. Returns the quarantine
+    /// directories, and the directories in which a source got its name back.
+    fn remove_each(
+        &self,
+        by_dir: ByDir,
+        full: &BTreeSet<PathBuf>,
+        removal: &mut Removal,
+    ) -> (Vec<PathBuf>, BTreeSet<PathBuf>) {
         let disk = self.disk;
         let mut quarantines = Vec::new();
         let mut sources = Vec::new();
         for (dir, items) in by_dir {
+            if full.contains(&dir) {
+                sources.extend(items.into_iter().map(|item| (item, temp_name(&dir, PART_SUFFIX))));
+                continue;
+            }
             let quarantine = dir.join(QUARANTINE_DIR);
             // A file of a killed run that could not be restored must not be replaced.
             let there = match names_in(disk, &quarantine) {
