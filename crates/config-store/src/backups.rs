@@ -153,6 +153,27 @@ impl Store<'_> {
         pinned
     }
 
+    /// Returns the number and the size of the backups that are never removed, if there is no room for
+    /// these in addition.
+    pub(crate) fn lack_of_room(
+        &self,
+        listing: &Listing,
+        more: &[(BackupKind, &[u8])],
+    ) -> Option<(usize, u64)> {
+        let is_new = |(kind, bytes): &&(BackupKind, &[u8])| {
+            let hash = content_hash(bytes);
+            !listing.backups.iter().any(|id| id.kind == *kind && id.hash == hash)
+        };
+        let new: Vec<_> = more.iter().filter(is_new).collect();
+        let kept_count = self.limits.kept_count.saturating_add(1).saturating_sub(new.len());
+        let limits = Limits { kept_count, ..self.limits };
+        let bytes = new.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        match self.check_room(listing, bytes, &limits) {
+            Err(StoreError::BackupsFull { count, bytes, .. }) if !new.is_empty() => Some((count, bytes)),
+            _ => None,
+        }
+    }
+
     fn check_room(&self, listing: &Listing, more: u64, limits: &Limits) -> Result<(), StoreError> {
         let kept = || listing.backups.iter().filter(|id| id.kind != BackupKind::Good);
         let (count, mut bytes) = (kept().count(), 0);

@@ -14,7 +14,7 @@ use crate::recover::LOST_NETWORKS;
 use crate::sources::Source;
 use crate::store::{diagnostic_at, keys_of};
 use crate::wipe::DetectedWipe;
-use crate::{DaemonHalf, FileShape, Loaded, Pending, Report, Step, Store, StoreError};
+use crate::{BackupKind, DaemonHalf, FileShape, Loaded, Pending, Report, Step, Store, StoreError};
 
 /// The newest version of a daemon's config that this crate can split into its halves.
 pub(crate) const NEWEST_VERSION: f64 = myownllm_config_model::daemon_config::NEWEST_VERSION as f64;
@@ -37,8 +37,15 @@ pub(crate) struct Plan {
 impl Plan {
     /// Returns a plan that writes nothing.
     fn of(document: Document, shape: FileShape, report: Report, diagnostics: Vec<Diagnostic>) -> Self {
-        let loaded =
-            Loaded { document, shape, newer: None, pending: Pending::default(), report, diagnostics };
+        let loaded = Loaded {
+            document,
+            shape,
+            newer: None,
+            pending: Pending::default(),
+            report,
+            diagnostics,
+            full: None,
+        };
         let previous = ConfigFile::Missing;
         Self { loaded, previous, config: None, daemon: None, backed_up: false, is_lost: false }
     }
@@ -225,7 +232,10 @@ impl Store<'_> {
             None => {
                 let source = self.source(listing, &mut diagnostics)?;
                 let backup = source.as_ref().map(|source| &source.document);
-                let salvaged = self.schema.salvage(read, backup, ids);
+                let mut salvaged = self.schema.salvage(read, backup, ids);
+                if source.is_none() {
+                    diagnostics.extend(self.adopt_leftover_networks(&mut salvaged, ids));
+                }
                 let used = shape == Shape::Daemon || !salvaged.report.restored_keys.is_empty();
                 report.restored_from = source.filter(|_| used).map(|source| source.name);
                 report.restored_keys.clone_from(&salvaged.report.restored_keys);
@@ -435,6 +445,14 @@ impl Store<'_> {
                 steps.push(Step::KeepLastGood { to: paths.backups.clone() });
             }
         }
+        let (previous, half) = (plan.previous.bytes(), plan.daemon.as_deref());
+        let kept = steps.iter().filter_map(|step| match step {
+            Step::KeepPrevious { .. } => Some((BackupKind::Kept, previous?)),
+            Step::KeepDaemonHalf { .. } => Some((BackupKind::DaemonPart, half?)),
+            _ => None,
+        });
+        let kept: Vec<_> = kept.collect();
+        plan.loaded.full = listing.as_ref().ok().and_then(|listing| self.lack_of_room(listing, &kept));
         plan.loaded.pending = Pending { steps };
     }
 

@@ -58,6 +58,9 @@ pub struct Loaded {
     pub report: Report,
     /// The findings.
     pub diagnostics: Vec<Diagnostic>,
+    /// The number of backups that are never removed, and their bytes, if the steps need room for more
+    /// of them and there is none.
+    pub(crate) full: Option<(usize, u64)>,
 }
 
 impl Loaded {
@@ -65,7 +68,15 @@ impl Loaded {
     #[must_use]
     pub fn new(document: Document, shape: FileShape) -> Self {
         let (pending, report) = (Pending::default(), Report { shape, ..Report::default() });
-        Self { document, shape, newer: None, pending, report, diagnostics: Vec::new() }
+        Self { document, shape, newer: None, pending, report, diagnostics: Vec::new(), full: None }
+    }
+
+    /// Returns the error with which the steps would be refused, if the directory `backups` has no room
+    /// for a backup that is never removed.
+    #[must_use]
+    pub fn full_error(&self, backups: &Utf8Path) -> Option<StoreError> {
+        let (count, bytes) = self.full?;
+        Some(StoreError::BackupsFull { path: backups.to_owned(), count, bytes })
     }
 
     /// Returns the error of a change of the config at `path`, if a newer version wrote the config.

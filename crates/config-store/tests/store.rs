@@ -706,6 +706,22 @@ fn config_that_a_daemon_could_not_parse_and_renamed_is_used(
     assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("of the user"));
 }
 
+/// A daemon had overwritten the config already when a second one could not parse it.
+#[rstest]
+fn networks_of_an_overwritten_config_that_a_daemon_renamed_come_back(
+    #[values(with_comma, cut_off)] change: fn(&[u8]) -> Vec<u8>,
+) {
+    let lost = json!({"version": 3, "daemon": {}, "networks": [{"id": "n1", "network_id": "office"}],
+        "identity_path": null, "last": true});
+    let disk = with_config(br#"{"version": 3, "daemon": {}, "networks": []}"#);
+    disk.put("/home/u/.myownllm/config.json.corrupt", &change(lost.to_string().as_bytes()));
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
+    assert_eq!(loaded.report.recovered_networks, ["office"]);
+    let config = Document::parse(&live(&disk)).unwrap().document;
+    let saved = myownllm_config_model::networks::saved(&config);
+    assert_eq!(saved.iter().map(|network| &*network.network_id).collect::<Vec<_>>(), ["office"]);
+}
+
 #[test]
 fn backup_that_another_program_changed_can_be_restored_and_is_never_evicted_as_the_only_one() {
     let disk = seen_healthy(&healthy("mine"));
@@ -1011,6 +1027,8 @@ fn kept_backups_are_never_evicted_and_a_repair_fails_at_the_limit() {
         launch_with(&store).unwrap();
     }
     disk.put(CONFIG, &bad(3));
+    let foreseen = || store.load(&mut ids()).unwrap().full_error(&sim_paths().backups);
+    assert_eq!(foreseen().unwrap().code(), "store.backups-full");
     let error = launch_with(&store).unwrap_err();
     assert_eq!(error.code(), "store.backups-full");
     assert!(error.hint().unwrap().contains("config-backups"));
@@ -1020,6 +1038,7 @@ fn kept_backups_are_never_evicted_and_a_repair_fails_at_the_limit() {
     }
     // A backup that exists already needs no more room.
     disk.put(CONFIG, &bad(1));
+    assert!(foreseen().is_none());
     launch_with(&store).unwrap();
     // The app has a config to run on in any case.
     disk.put(CONFIG, &bad(4));

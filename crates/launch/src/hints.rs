@@ -68,7 +68,12 @@ fn command(diagnostic: &Diagnostic) -> Option<String> {
         ("store.newer" | "migration.identity-newer", _) => ours("--version"),
         ("migration.identity-held-back", _) => ours("doctor"),
         ("store.unstable" | "store.conflict", Some(file)) => Some(format!("fuser -v {file}")),
-        ("store.backups-full", Some(dir)) => Some(format!("ls -l {dir}")),
+        ("store.backups-full", Some(dir)) => {
+            let former = quote(format!("{}.old", diagnostic.path.as_deref()?));
+            // The number in the name gives the order.
+            let oldest = "ls | grep -E '^(kept|daemon)-' | sort -t - -k 2,2n | head -n 250";
+            Some(format!("mkdir -p -m 700 {former} && cd {dir} && {oldest} | xargs -I F mv -n F {former}/"))
+        }
         ("config.syntax" | "config.not-an-object" | "envelope.parse", Some(_)) => Some(edit(
             Path::new(diagnostic.path.as_deref()?),
             diagnostic.place.as_ref().map(|place| place.line),

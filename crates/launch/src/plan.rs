@@ -15,7 +15,8 @@ use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Class, Diagnostic, WIPED, add_unreported, class_of};
 use crate::foreseen::{
-    blocked_move, full_dir, full_disk, protected_config, unlockable_home, unmendable_peers, unusable_log,
+    blocked_move, full_dir, full_disk, no_room, protected_config, unlockable_home, unmendable_peers,
+    unusable_log,
 };
 use crate::home::{Look, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
 use crate::identity::identity_answer;
@@ -221,12 +222,21 @@ impl<'p, 'a> Planner<'p, 'a> {
         let context = self.context;
         let writes = pending || self.plan.config.as_ref().is_some_and(Pending::writes_config);
         // A launch writes to the app's home only if there is something to do there.
-        let changed = changed_dirs(context.layout, &self.plan.migration, repairs);
+        let mut changed = changed_dirs(context.layout, &self.plan.migration, repairs);
         let stuck = unwritable(context, self.options.run_as, &changed).filter(|_| writes);
+        // Files can leave a full disk.
+        let (home, backups, made) =
+            (&context.layout.app_home, &context.layout.backups, &context.layout.daemon_home);
+        changed.retain(|dir| dir == home || dir == backups || dir.starts_with(made));
         stuck
             .or_else(|| blocked_move(context, self.options, &self.plan.migration))
             .or_else(|| protected_config(context).filter(|_| repairs))
+            .or_else(|| {
+                let loaded = self.plan.loaded.as_ref().filter(|_| repairs)?;
+                loaded.full_error(&context.layout.backups).map(Diagnostic::from)
+            })
             .or_else(|| full_disk(context).or_else(|| full_dir(&changed)).filter(|_| writes))
+            .or_else(|| no_room(context, &self.plan.migration))
     }
 
     /// Returns what is wrong with the state in the homes.
