@@ -3,11 +3,13 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use myownllm_config_model::{Diagnostic, Document, Severity};
+use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
 use myownllm_durable_fs::{DiskError, FileKind, Timestamp, is_ours};
 use myownllm_paths::camino::Utf8Path;
+use myownllm_salvage::{Salvaged, Shape};
 
 use crate::backups::Listing;
+use crate::store::diagnostic_at;
 use crate::temps::{file_name, with_suffix};
 use crate::{BackupId, Store, StoreError};
 
@@ -135,6 +137,28 @@ impl Store<'_> {
             let bytes = self.read(&path).ok()?;
             Some(Source { name: file_name(&path), document: self.usable_config(&bytes)? })
         })
+    }
+
+    /// Adds the networks of an overwritten config that a daemon could not parse and renamed. Without a
+    /// source of the app's, no other file has them.
+    pub(crate) fn adopt_leftover_networks(
+        &self,
+        salvaged: &mut Salvaged,
+        ids: &mut dyn Ids,
+    ) -> Option<Diagnostic> {
+        let path = with_suffix(&self.paths.config, ".corrupt");
+        let bytes = self.read(&path).ok()?;
+        let document = self.recover_config(&bytes)?.document;
+        let known = salvaged.report.recovered_networks.len();
+        let is_daemons = self.schema.shape(&document) == Shape::Daemon;
+        if !is_daemons || !self.schema.adopt_networks(&document, salvaged, ids) {
+            return None;
+        }
+        salvaged.report.reset_keys = self.schema.missing_keys(&salvaged.app);
+        let names = salvaged.report.recovered_networks.get(known..)?.join(", ");
+        let message = format!("the networks {names} come from {}", file_name(&path));
+        let found = diagnostic_at(&path, "store.recovered", Severity::Warning, message);
+        (!names.is_empty()).then_some(found)
     }
 
     /// Returns the config under a name that a daemon gives to a config that it cannot parse, or that

@@ -103,6 +103,8 @@ impl Examiner<'_, '_> {
             let is_source = loaded.report.restored_from.as_deref() == sibling.file_name();
             let (evidence, hint) = if loaded.pending.repairs() && is_source {
                 (format!("{left}; a repair takes the app's settings from it"), self.checks.repair())
+            } else if loaded.diagnostics.iter().any(|found| found.path == sibling) {
+                (format!("{left}; a repair takes networks from it"), self.checks.repair())
             } else if loaded.pending.repairs() {
                 (format!("{left}; a repair takes nothing from it"), move_aside(&sibling, "aside"))
             } else {
