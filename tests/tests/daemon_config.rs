@@ -202,6 +202,24 @@ fn roster_of_a_newer_daemon_is_copied_once_and_told(
     assert!(!home.has(&format!("{path}.set-aside-2")));
 }
 
+/// The daemon runs on its defaults by now: which of the two configs is right, only the user knows.
+#[test]
+fn config_that_a_daemon_put_aside_is_named_if_its_settings_are_not_in_use() {
+    let home = with_daemon_config();
+    let corrupt = format!("{OWN_CONFIG}.corrupt");
+    let mut former = home.json(OWN_CONFIG);
+    let said = |args: &[&str]| run(&mut home.with_daemon(args)).stdout;
+    let aside = |number| format!("config.json.corrupt.set-aside-{number}");
+    // The same settings are in use.
+    home.put(&corrupt, format!("{former},").as_bytes(), 0o600);
+    assert!(!said(&["doctor"]).contains("config.json.corrupt"));
+    assert!(!said(&["launch", "--once", "--json"]).contains(&aside(1)));
+    former["daemon"]["log_level"] = "trace".into();
+    home.put(&corrupt, format!("{former},").as_bytes(), 0o600);
+    assert!(said(&["doctor"]).contains("its settings are not in use (daemon)"));
+    assert!(said(&["launch", "--once", "--json"]).contains(&aside(2)));
+}
+
 #[rstest]
 #[case::config(OWN_CONFIG)]
 #[case::roster(ROSTER)]

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{DaemonFile, Document};
-use myownllm_durable_fs::{Disk as _, DiskError, LockedDir, publish_new};
+use myownllm_config_model::{DaemonFile, Document, recover};
+use myownllm_durable_fs::{Disk as _, DiskError, LockedDir, publish_new, quote};
 use myownllm_paths::Layout;
 use myownllm_paths::camino::Utf8Path;
 
@@ -142,6 +142,38 @@ pub(crate) fn corrupt_states(context: &Context<'_>, moved: &[(PathBuf, PathBuf)]
     found.collect()
 }
 
+fn corrupt_config_path(context: &Context<'_>) -> PathBuf {
+    format!("{}.corrupt", context.layout.daemon_config).into()
+}
+
+/// Reports the daemon's config that a daemon could not read and has put aside, if the config in its
+/// place has other settings. `aside` is the name that a launch has given the file.
+pub(crate) fn corrupt_config(context: &Context<'_>, aside: Option<&Path>) -> Option<Diagnostic> {
+    let (place, path) = (&context.layout.daemon_config, corrupt_config_path(context));
+    let file = aside.unwrap_or(&path);
+    let bytes = unless_failed(context.disk.read(file, CONFIG_LIMIT), "the look at a daemon's former config")?;
+    let now = context.disk.read(place.as_ref(), CONFIG_LIMIT).unwrap_or_default();
+    let now = Document::parse(&now).map_or_else(|_| Document::empty(), |parsed| parsed.document);
+    let former = match Document::parse(&bytes) {
+        Ok(parsed) => Some(parsed.document),
+        Err(_) => recover(&bytes).map(|found| found.document),
+    };
+    let differs = |key: &&str| {
+        let former = former.as_ref().and_then(|former| former.get(&[key]));
+        former.is_some_and(|former| !now.get(&[key]).is_some_and(|now| now.same_json(&former)))
+    };
+    let keys = ["identity_path", "daemon", "networks"].into_iter();
+    let keys: Vec<&str> = keys.filter(differs).collect();
+    let what = match (former.is_some(), keys.as_slice()) {
+        (false, _) => "nothing in it can be read".to_owned(),
+        (true, []) => return None,
+        (true, keys) => format!("its settings are not in use ({})", keys.join(", ")),
+    };
+    let message = format!("a daemon could not read its config, now {}; {what}", file.display());
+    let code = if aside.is_some() { SET_ASIDE } else { DAMAGED };
+    Some(Diagnostic::warning(code, message).at(file).hint(format!("diff {} {}", quote(file), quote(place))))
+}
+
 /// Gives a file that a daemon has put aside a name that no daemon uses, and writes the part that a
 /// daemon can read to its place if no device is there.
 ///
@@ -169,6 +201,9 @@ pub(crate) fn keep_corrupt_file(
     }
     let aside = set_aside(dir, path).map_err(failed)?;
     tracing::info!(from = %path.display(), to = %aside.display(), "kept what a daemon could not read");
+    if path == corrupt_config_path(context) {
+        return Ok(corrupt_config(context, Some(&aside)));
+    }
     Ok(found.map(|found| {
         let goes_back = format!("{} has the part that a daemon can read", found.place.display());
         let then = found.consequence(goes_back);

@@ -9,7 +9,7 @@ use myownllm_migration::MigrationError;
 use myownllm_paths::camino::Utf8PathBuf;
 
 use super::Examiner;
-use crate::corrupt::corrupt_states;
+use crate::corrupt::{corrupt_config, corrupt_states};
 use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
@@ -48,6 +48,7 @@ impl Examiner<'_, '_> {
         // A daemon that runs has read its files.
         if self.plan.wants_start() {
             let moved = moved_files(plan);
+            self.checks.diagnostics("daemon.config", corrupt_config(self.context, None));
             let corrupt = corrupt_states(self.context, &moved);
             let loaded = self.plan.loaded.iter();
             let misnamed = loaded.flat_map(|loaded| misnamed_states(self.context, &loaded.document));
