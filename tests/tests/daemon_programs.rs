@@ -37,6 +37,15 @@ fn a_script_that_does_not_start_is_told_with_its_cause(#[case] script: &str, #[c
 }
 
 #[test]
+fn program_that_writes_without_end_is_given_up_and_its_log_is_cut() {
+    let home = Home::settled();
+    let told = refused(&home, "#!/bin/sh\nexec yes\n");
+    assert!(told["causes"].to_string().contains("it writes into its log without end"), "{told:#}");
+    let log = home.bytes(".myownllm/.myownmesh/daemon.log");
+    assert!(log.len() < 2 << 20 && log.ends_with(b"y\n"), "{}", log.len());
+}
+
+#[test]
 fn windows_line_endings_are_mended_by_the_printed_command() {
     let home = Home::settled();
     let script = format!("#!/bin/sh\r\nexec '{}' \"$@\"\r\n", stand_in());

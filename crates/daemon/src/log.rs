@@ -16,6 +16,10 @@ const TAIL: u64 = 16 * 1024;
 const MAX_LINE_CHARS: usize = 500;
 /// The number of former logs that are kept.
 const KEPT_LOGS: usize = 4;
+/// The size above which a log is cut to its last part when its daemon has ended.
+const MAX_LOG: u64 = 16 << 20;
+/// The size of that part.
+const KEPT_PART: u64 = 1 << 20;
 
 /// Returns the path of the log of a daemon with this home, if its [`SpawnRequest`](crate::SpawnRequest)
 /// names no other.
@@ -33,6 +37,7 @@ fn numbered(log: &Utf8Path, number: usize) -> Utf8PathBuf {
 /// former logs. An empty log is removed. A number that is taken by anything but a file is left out.
 pub(crate) fn rotate(lock: &LockedDir, log: &Utf8Path) -> io::Result<()> {
     let Some(size) = present(lock, log)? else { return Ok(()) };
+    cut(log);
     if size == 0 {
         return lock.unlink(log.as_ref()).map_err(into_io);
     }
@@ -53,6 +58,29 @@ pub(crate) fn rotate(lock: &LockedDir, log: &Utf8Path) -> io::Result<()> {
         rename_or_link(lock, pair[0].as_ref(), pair[1].as_ref()).map_err(into_io)?;
     }
     rename_or_link(lock, log.as_ref(), former[0].as_ref()).map_err(into_io)
+}
+
+/// Cuts a log that is too long to its last part: a program that writes without end would fill the disk
+/// with its logs. A log that cannot be cut stays.
+pub(crate) fn cut(log: &Utf8Path) {
+    if let Err(error) = try_to_cut(log) {
+        tracing::debug!(%log, %error, "a log was not cut");
+    }
+}
+
+fn try_to_cut(log: &Utf8Path) -> io::Result<()> {
+    // The target of a symlink is no log.
+    let is_file = std::fs::symlink_metadata(log)?.is_file();
+    let mut file = open(log, true)?;
+    let length = file.metadata()?.len();
+    if !is_file || length <= MAX_LOG {
+        return Ok(());
+    }
+    let last = end_of(&mut file, 0, KEPT_PART)?;
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "[the last {KEPT_PART} of {length} bytes]")?;
+    file.write_all(&last)
 }
 
 /// Returns the size of a log. Fails for anything that is no file: it is not ours to move.
@@ -109,19 +137,21 @@ pub fn last_log_lines(log: &Utf8Path, lines: usize) -> Vec<String> {
 
 /// Returns the last lines after the byte `from`, as [`last_log_lines`].
 pub(crate) fn tail(log: &Utf8Path, from: u64, lines: usize) -> Vec<String> {
-    let Ok(bytes) = end_of(log, from) else { return Vec::new() };
+    let Ok(bytes) = open(log, false).and_then(|mut file| end_of(&mut file, from, TAIL)) else {
+        return Vec::new();
+    };
     let text = String::from_utf8_lossy(&bytes);
     let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     all[all.len().saturating_sub(lines)..].iter().map(|line| printable(line)).collect()
 }
 
-fn end_of(log: &Utf8Path, from: u64) -> io::Result<Vec<u8>> {
-    let mut file = open_to_read(log)?;
+/// Returns the whole lines in the last `limit` bytes, without the first `from` bytes.
+fn end_of(file: &mut File, from: u64, limit: u64) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
-    let start = from.max(length.saturating_sub(TAIL));
+    let start = from.max(length.saturating_sub(limit));
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
-    file.take(TAIL).read_to_end(&mut bytes)?;
+    file.take(limit).read_to_end(&mut bytes)?;
     if start > from {
         // Drops the first line, which may be cut: without its beginning a secret is not recognised.
         let whole = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
@@ -130,15 +160,19 @@ fn end_of(log: &Utf8Path, from: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn open_to_read(log: &Utf8Path) -> io::Result<File> {
+fn open(log: &Utf8Path, is_written: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true);
+    options.read(true).write(is_written);
     // Prevents a pipe under this name from blocking the open.
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(
-        &mut options,
-        i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default(),
-    );
+    {
+        let flags = rustix::fs::OFlags::NONBLOCK
+            | if is_written { rustix::fs::OFlags::NOFOLLOW } else { rustix::fs::OFlags::empty() };
+        std::os::unix::fs::OpenOptionsExt::custom_flags(
+            &mut options,
+            i32::try_from(flags.bits()).unwrap_or_default(),
+        );
+    }
     options.open(log)
 }
 
@@ -171,6 +205,22 @@ mod tests {
         assert_eq!(at(1_795_401_077), "2026-11-23T02:31:17Z");
         assert_eq!(at(253_402_300_800), "9999-12-31T23:59:59Z");
         assert_eq!(rfc3339_seconds(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn log_that_is_too_long_is_cut_to_its_last_part_and_the_target_of_a_symlink_is_not() {
+        let (dir, log) = home();
+        let line = "x".repeat(99) + "\n";
+        let long = line.repeat(usize::try_from(MAX_LOG).unwrap() / line.len() + 1) + "the end\n";
+        written(&log, &long);
+        std::os::unix::fs::symlink("daemon.log", utf8(&dir).join("link")).unwrap();
+        cut(&utf8(&dir).join("link"));
+        assert_eq!(std::fs::metadata(&log).unwrap().len(), long.len() as u64);
+        written(&log, "new\n");
+        let former = std::fs::read_to_string(numbered(&log, 1)).unwrap();
+        assert!(former.len() as u64 <= KEPT_PART + 100, "{}", former.len());
+        assert!(former.starts_with("[the last ") && former.ends_with(&format!("{line}the end\n")));
+        assert_eq!(last_log_lines(&log, 1), ["new"]);
     }
 
     fn utf8(dir: &tempfile::TempDir) -> &Utf8Path {

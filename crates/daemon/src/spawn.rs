@@ -81,6 +81,7 @@ pub fn spawn_unless(
             Err(StartFailure::Failed(failure)) => {
                 tracing::warn!(program = %candidate.path.display(), %failure, "no daemon came up");
                 tried.push(CandidateOutcome { candidate: candidate.clone(), failure: Some(failure) });
+                log::cut(&request.log);
             }
             Err(StartFailure::Cancelled) => return Err(SpawnError::Cancelled),
             Err(StartFailure::Occupied(found)) => return Err(occupied(request, found)),

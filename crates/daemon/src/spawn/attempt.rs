@@ -31,6 +31,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const MAX_READY_BACKOFF: Duration = Duration::from_millis(2);
 /// The time that a failed candidate gets to exit after SIGTERM: it may hold files open.
 const FAILED_GRACE: Duration = Duration::from_millis(500);
+/// The size of the log above which a program that has not answered yet is ended: it would fill the disk.
+const MAX_START_LOG: u64 = 64 << 20;
 /// The number of log lines in an error.
 const LOG_TAIL_LINES: usize = 20;
 
@@ -155,6 +157,9 @@ impl Attempt<'_> {
                     true => WaitOutcome::Unusable("it closes the connection without an answer".to_owned()),
                     false => WaitOutcome::Silent,
                 };
+            }
+            if self.log_file.metadata().is_ok_and(|log| log.len() > self.log_from + MAX_START_LOG) {
+                return WaitOutcome::Unusable("it writes into its log without end".to_owned());
             }
             let until = deadline.min(Instant::now() + POLL_INTERVAL);
             let Some(open) = &mut connection else {
