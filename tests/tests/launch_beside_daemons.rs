@@ -159,6 +159,14 @@ fn a_script_around_the_daemon_is_no_second_one() {
 }
 
 /// A launch recognises its own daemons by a mark in their environment, whatever the program's name.
+/// The program calls `listen`, and the process that it has forked serves.
+#[test]
+fn process_that_a_daemon_has_forked_to_serve_ends_with_the_launch() {
+    let home = Home::settled();
+    run(&mut home.launch("hands-over", &["--once"])).ends_with(0);
+    assert!(home.serving().is_empty(), "{:?}", home.serving());
+}
+
 #[test]
 fn a_daemon_that_a_killed_launch_left_on_its_way_is_waited_for_and_adopted() {
     let home = Home::settled();

@@ -226,6 +226,19 @@ impl SupervisedChild {
         false
     }
 
+    /// Returns the processes of the child's program that the child has started and that listen. The
+    /// child called `listen` before, so it is the child that the credentials of a connection name.
+    #[cfg(target_os = "linux")]
+    fn forked_servers(&self) -> Vec<ProcessHandle> {
+        let program = |pid| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+        let child = self.child.id();
+        let Some(own) = program(child).filter(|_| !self.wrapped) else { return Vec::new() };
+        let others = procfs::all_pids().filter(|pid| *pid != child && program(*pid).as_ref() == Some(&own));
+        let servers =
+            others.filter(|pid| self.has_started(*pid) && crate::serving::socket_of(*pid).is_some());
+        servers.filter_map(|pid| ProcessHandle::new(pid).ok()).collect()
+    }
+
     /// Ends the child and all that it started: for a candidate that failed.
     pub(super) fn end_with_descendants(mut self, grace: Duration) -> io::Result<StopOutcome> {
         self.wrapped = cfg!(unix);
@@ -241,7 +254,7 @@ impl SupervisedChild {
         let deadline = deadline_after(grace);
         let mut descendants = Descendants::default();
         #[cfg(target_os = "linux")]
-        descendants.handles.extend(self.daemon.take());
+        descendants.handles.extend(self.daemon.take().into_iter().chain(self.forked_servers()));
         let send = |descendants: &mut Descendants, signal| {
             // Finds them before the child exits: its exit takes the ancestor away by which some of
             // them are known.
