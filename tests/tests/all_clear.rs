@@ -95,6 +95,14 @@ fn without_rosters(home: &Home, base: &str) {
     std::fs::remove_dir_all(home.path(&format!("{base}/mesh"))).unwrap();
 }
 
+/// Takes away the key and the files that know it, and the run log.
+fn without_key_and_peers(home: &Home, base: &str) {
+    for dir in [".secrets", "mesh"] {
+        std::fs::remove_dir_all(home.path(&format!("{base}/{dir}"))).unwrap();
+    }
+    let _ = std::fs::remove_file(home.path(".myownllm/myownllm-mesh.log"));
+}
+
 /// Replaces a directory of peers by a symlink to a disk that is missing; one below another by a
 /// symlink to itself.
 fn missing_disk(home: &Home, base: &str, dir: &str) {
@@ -389,6 +397,12 @@ fn symlinks_into_the_daemon_home_keep_nothing_back(#[case] symlink: &str, #[case
     home.put(CONFIG, b"{}", 0o600);
 }))]
 #[case::lost_with_the_daemon_home(settled(|home| rename(home, MESH, "elsewhere")))]
+#[case::lost_beside_the_config_that_a_daemon_overwrote({ let home = Home::after_the_bug();
+    without_key_and_peers(&home, APP); (home, None) })]
+#[case::lost_beside_the_config_of_its_daemon(settled(|home| {
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    without_key_and_peers(home, MESH);
+}))]
 #[case::with_a_comment(settled(|home| { let bytes = home.bytes(NEW_KEY);
     home.put(NEW_KEY, &[b"// mine\n".as_slice(), &bytes].concat(), 0o600); }))]
 #[case::none_yet_beside_json_of_another_program(empty(|home| home.put(".myownllm/.secrets/tokens.json",
@@ -432,9 +446,29 @@ fn identities(#[case] home: (Home, Alive)) {
 #[case::rosters_are_a_symlink(legacy(|home| elsewhere(home, ".myownllm/mesh/rosters")))]
 #[case::states_are_a_symlink(legacy(|home| elsewhere(home, ".myownllm/mesh/states")))]
 #[case::a_roster_is_a_symlink(legacy(|home| elsewhere(home, ".myownllm/mesh/rosters/home-mesh.json")))]
+#[case::a_damaged_roster_behind_a_symlink(settled(|home| {
+    home.put(ROSTER, b"{\"version\": 1", 0o600);
+    elsewhere(home, ".myownllm/.myownmesh/mesh");
+}))]
+#[case::a_roster_that_a_daemon_put_aside_behind_a_symlink(settled(|home| {
+    rename(home, ROSTER, &format!("{ROSTER}.corrupt"));
+    elsewhere(home, ".myownllm/.myownmesh/mesh");
+}))]
 #[case::a_readable_key(settled(|home| set_mode(&home.path(NEW_KEY), 0o644)))]
 fn places(#[case] home: (Home, Alive)) {
     agree_and_follow(&home.0);
+}
+
+#[test]
+fn full_backups() {
+    let home = Home::settled();
+    for number in 100..600 {
+        let name = format!("kept-{number:08}-{number:032x}.json");
+        home.put(&format!(".myownllm/config-backups/{name}"), b"{}", 0o600);
+    }
+    home.put(CONFIG, &fixture_of_038(".myownllm/config.json"), 0o600);
+    agree_and_follow(&home);
+    assert_eq!(run(&mut home.with_daemon(&["launch", "--once"])).code, Some(0));
 }
 
 /// The limit of open files is one for `doctor` and the launch.
@@ -746,8 +780,16 @@ fn roster_that_everybody_may_write_is_no_problem_in_a_closed_directory() {
 #[rstest]
 #[case::old_key(Home::legacy(), "+i", OLD_KEY)]
 #[case::old_rosters(Home::legacy(), "+a", ".myownllm/mesh/rosters")]
-#[case::log(Home::settled(), "+i", ".myownllm/.myownmesh/daemon.log")]
-#[case::log_to_append_to(Home::settled(), "+a", ".myownllm/.myownmesh/daemon.log")]
+#[case::log(
+    with(Home::settled(), ".myownllm/.myownmesh/daemon.log", b"x\n"),
+    "+i",
+    ".myownllm/.myownmesh/daemon.log"
+)]
+#[case::log_to_append_to(
+    with(Home::settled(), ".myownllm/.myownmesh/daemon.log", b"x\n"),
+    "+a",
+    ".myownllm/.myownmesh/daemon.log"
+)]
 #[case::daemon_home(Home::settled(), "+a", MESH)]
 #[case::damaged_old_roster(
     with(Home::legacy(), ".myownllm/mesh/rosters/home-mesh.json", b"{"),
@@ -805,6 +847,30 @@ fn undo_without_the_key_moves_nothing(#[case] path: &str) {
     "cd .myownllm && cp -a .myownmesh copy && mount -t tmpfs -o \
     nr_inodes=64,mode=700 none .myownmesh && cp -a copy/. .myownmesh && \
     { seq -f .myownmesh/x%g 64 | xargs -n 1 touch 2>/dev/null || true; }"
+)]
+#[case::log_mounted_alone(
+    Home::settled(),
+    "cd .myownllm/.myownmesh && echo x >daemon.log && mount --bind daemon.log daemon.log && \
+    mount -o remount,ro,bind daemon.log"
+)]
+#[case::former_log_mounted_alone(
+    Home::settled(),
+    "cd .myownllm/.myownmesh && echo x | tee daemon.log >daemon.log.1 && \
+    mount --bind daemon.log.1 daemon.log.1"
+)]
+#[case::too_little_room(
+    Home::legacy(),
+    "cd .myownllm && head -c 400000 /dev/zero | tr '\\0' ' ' >>mesh/rosters/home-mesh.json && \
+    mkdir -m 700 .myownmesh && mount -t tmpfs -o size=200k,mode=700 none .myownmesh"
+)]
+#[case::old_secrets_without_a_free_file(
+    Home::legacy(),
+    "cd .myownllm && cp -a .secrets t && mount -t tmpfs -o nr_inodes=8,mode=700 none .secrets && \
+    cp -a t/. .secrets && rm -r t && { seq -f .secrets/f%g 8 | xargs -n 1 touch 2>/dev/null || true; }"
+)]
+#[case::too_few_free_files(
+    Home::legacy(),
+    "cd .myownllm && mkdir -m 700 .myownmesh && mount -t tmpfs -o nr_inodes=5,mode=700 none .myownmesh"
 )]
 fn mounts(#[case] home: Home, #[case] script: &str) {
     if !can_mount() {
