@@ -74,8 +74,13 @@ fn every_crash_of_several_threads_recovers() {
         let disk = case.disk.clone();
         let ids = Arc::new(Mutex::new(BTreeSet::new()));
         let seen = ids.clone();
-        disk.set_hook(move |_, _| {
-            seen.lock().expect("nobody panics").insert(format!("{:?}", thread::current().id()));
+        disk.set_hook(move |record, _| {
+            let mut seen = seen.lock().expect("nobody panics");
+            seen.insert(format!("{:?}", thread::current().id()));
+            // The copies would be made before another thread has started.
+            if record.op == Op::CopyNew && seen.len() == 1 {
+                thread::sleep(Duration::from_millis(5));
+            }
         });
         disk.record();
         run(&disk, &case.options);
