@@ -9,12 +9,13 @@ use std::borrow::Cow;
 ///
 /// let other = HostApp::new("OtherApp", "otherapp-mesh", ".otherapp", "mesh-home");
 /// assert_eq!(other.home_variable, "MYOWNMESH_HOME"); // it is the same daemon
-/// Resolver::new(other.clone()).resolve(&Env::explicit("/home/u"))?;
+/// let env = Env::explicit(std::env::temp_dir());
+/// Resolver::new(other.clone()).resolve(&env)?;
 ///
 /// // A name that means something in the app's home already is refused: the daemon kept its
 /// // rosters under `mesh` there.
 /// let taken = HostApp { daemon_dir: "mesh".into(), ..other };
-/// assert_eq!(Resolver::new(taken).resolve(&Env::explicit("/home/u")).unwrap_err().code(), "paths.host-app");
+/// assert_eq!(Resolver::new(taken).resolve(&env).unwrap_err().code(), "paths.host-app");
 /// # Ok::<(), myownllm_paths::PathsError>(())
 /// ```
 ///
