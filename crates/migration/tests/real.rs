@@ -1,8 +1,4 @@
-//! The move on a real file system.
-//!
-//! On Unix alone: the scenes are made of symlinks, modes, owners and mounts. On Windows,
-//! `crash.rs` runs the move, and `tests/tests/windows.rs` the program.
-#![cfg(unix)]
+//! The move on a real file system. Scenes of symlinks, modes, owners and mounts are for Unix alone.
 #![allow(clippy::disallowed_methods, reason = "tests play the other programs")]
 #![allow(clippy::print_stderr, reason = "what is skipped is said")]
 
@@ -11,23 +7,30 @@ mod common;
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    ffi::OsStr,
     fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+#[cfg(unix)]
+use std::{
+    ffi::OsStr,
     os::unix::{
         ffi::OsStrExt,
         fs::{MetadataExt, PermissionsExt, symlink},
     },
-    path::{Path, PathBuf},
-    time::Duration,
 };
 
-use common::{Mount, key_file};
+#[cfg(unix)]
+use common::Mount;
+use common::key_file;
 use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_migration::identity::{Answer, scan};
 use myownllm_migration::{
-    Class, Direction, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, MigrationError, Migrator,
-    MoveMethod, NoDaemons, Options, Outcome, Progress, Report, SkippedEntry, StateMigrator,
+    Class, Direction, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, MigrationError, Migrator, NoDaemons, Options,
+    Outcome, Progress, Report, StateMigrator,
 };
+#[cfg(unix)]
+use myownllm_migration::{MoveMethod, SkippedEntry};
 
 struct Home {
     _dir: tempfile::TempDir,
@@ -91,18 +94,18 @@ impl Home {
         fn visit(root: &Path, dir: &Path, tree: &mut BTreeMap<PathBuf, (u32, Vec<u8>)>) {
             for entry in fs::read_dir(dir).expect("readable") {
                 let path = entry.expect("an entry").path();
+                if cfg!(windows) && path.ends_with(".lock") {
+                    continue;
+                }
                 let meta = fs::symlink_metadata(&path).expect("there");
                 let content = if meta.is_file() {
                     fs::read(&path).expect("readable")
                 } else if meta.is_symlink() {
-                    fs::read_link(&path).expect("a link").as_os_str().as_bytes().to_vec()
+                    fs::read_link(&path).expect("a link").as_os_str().as_encoded_bytes().to_vec()
                 } else {
                     Vec::new()
                 };
-                tree.insert(
-                    path.strip_prefix(root).expect("below").to_owned(),
-                    (meta.mode() & 0o777, content),
-                );
+                tree.insert(path.strip_prefix(root).expect("below").to_owned(), (mode(&path), content));
                 if meta.is_dir() {
                     visit(root, &path, tree);
                 }
@@ -119,6 +122,7 @@ impl Home {
 }
 
 /// Puts an identity file into a home: without an identity file, rosters do not move.
+#[cfg(unix)]
 fn put_key(home: &Path) {
     fs::create_dir_all(home.join(".secrets")).expect("made");
     chmod(home, 0o700);
@@ -127,14 +131,23 @@ fn put_key(home: &Path) {
     chmod(&home.join(".secrets/identity.json"), 0o600);
 }
 
+#[cfg(unix)]
 fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).expect("there").mode() & 0o777
 }
 
+/// Windows has no modes: each file counts as private.
+#[cfg(windows)]
+fn mode(_: &Path) -> u32 {
+    0o600
+}
+
+#[cfg(unix)]
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
 }
 
+#[cfg(unix)]
 #[test]
 fn everything_moves_and_the_old_places_are_gone() {
     let home = Home::full();
@@ -227,6 +240,7 @@ fn undo_and_back_again_is_where_it_began() {
     assert_eq!(home.tree(), moved);
 }
 
+#[cfg(unix)]
 #[test]
 fn what_went_in_through_a_link_comes_back() {
     for (dir, mode_of_target) in [
@@ -290,6 +304,7 @@ fn what_went_in_through_a_link_comes_back() {
     assert_eq!(home.tree(), before);
 }
 
+#[cfg(unix)]
 #[test]
 fn odd_names_and_kinds_are_left_and_reported() {
     let home = Home::full();
@@ -322,6 +337,7 @@ fn names_of_dirs_that_are_files_are_left() {
     assert!(!home.pending());
 }
 
+#[cfg(unix)]
 #[test]
 fn a_pipe_as_a_key_hangs_nobody() {
     let home = Home::empty();
@@ -333,6 +349,7 @@ fn a_pipe_as_a_key_hangs_nobody() {
 
 /// An entry that has the name of the identity file and is none stays, is no error of the move, and
 /// prevents the start of a daemon.
+#[cfg(unix)]
 #[test]
 fn nothing_odd_in_the_keys_place_is_hidden_behind_a_new_key() {
     let pipe = |path: &Path| {
@@ -376,6 +393,7 @@ fn nothing_odd_in_the_keys_place_is_hidden_behind_a_new_key() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_linked_key_leads_to_the_same_file_afterwards() {
     for target in ["keys/real.json", "../elsewhere/real.json"] {
@@ -450,6 +468,7 @@ fn a_temporary_whose_content_is_elsewhere_goes() {
 }
 
 /// A run that is killed while it removes the old symlink leaves the symlink in the claim directory.
+#[cfg(unix)]
 #[test]
 fn a_relative_symlink_that_a_killed_run_took_aside_is_resolved_from_where_it_belonged() {
     for moved in [false, true] {
@@ -473,6 +492,7 @@ fn a_relative_symlink_that_a_killed_run_took_aside_is_resolved_from_where_it_bel
 
 /// The target of the symlink has the name of a state, of a roster or of the second-factor lock: it
 /// is an identity file in any case, and stays.
+#[cfg(unix)]
 #[test]
 fn a_key_among_the_states_stays_where_its_link_leads() {
     for name in ["mesh/states/key.json", "mesh/rosters/key.json", ".secrets/custody.json"] {
@@ -501,6 +521,7 @@ fn a_key_among_the_states_stays_where_its_link_leads() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_linked_key_that_leads_nowhere_is_no_missing_key() {
     let home = Home::full();
@@ -552,6 +573,7 @@ fn collisions_stay_until_somebody_decides() {
 
 /// One of the two is a symlink that leads to the other, directly or through a third: for every
 /// decision the file is kept, under its name.
+#[cfg(unix)]
 #[test]
 fn of_a_link_and_what_it_leads_to_the_file_is_kept() {
     let contents = |name: &str| if name.contains("identity") { key_file(1, "x") } else { b"roster".to_vec() };
@@ -590,6 +612,7 @@ fn of_a_link_and_what_it_leads_to_the_file_is_kept() {
 }
 
 /// Both are symlinks, and one leads to the other.
+#[cfg(unix)]
 #[test]
 fn of_two_links_the_one_that_leads_to_the_key_is_kept() {
     for keep in [Keep::Source, Keep::Destination] {
@@ -709,6 +732,7 @@ fn damaged_and_newer_keys_are_kept_and_named() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_dir_link_out_of_the_home_is_refused() {
     let home = Home::full();
@@ -723,6 +747,7 @@ fn a_dir_link_out_of_the_home_is_refused() {
 }
 
 /// The way out of a symlink that leads out keeps what it leads to, also on a disk that is missing.
+#[cfg(unix)]
 #[test]
 fn the_way_out_of_a_dir_link_out_of_the_home_keeps_the_peers() {
     for is_missing in [false, true] {
@@ -745,6 +770,7 @@ fn the_way_out_of_a_dir_link_out_of_the_home_keeps_the_peers() {
 }
 
 /// The key would go back alone, and the next move would be refused.
+#[cfg(unix)]
 #[test]
 fn an_undo_that_would_part_the_key_from_its_peers_is_refused() {
     let home = Home::full();
@@ -762,6 +788,7 @@ fn an_undo_that_would_part_the_key_from_its_peers_is_refused() {
     assert_eq!(fs::read(home.at("mesh/rosters/one.json")).expect("there"), b"roster");
 }
 
+#[cfg(unix)]
 #[test]
 fn a_file_that_a_killed_undo_has_claimed_is_pending_and_comes_back() {
     for file in [".secrets/identity.json", "mesh/rosters/one.json", "mesh/states/one.json"] {
@@ -790,6 +817,7 @@ fn a_file_in_the_place_of_the_new_home_is_named_once() {
     assert!(report.errors.is_empty(), "{report:#?}");
 }
 
+#[cfg(unix)]
 #[test]
 fn a_dir_link_back_to_the_source_loses_nothing() {
     let home = Home::full();
@@ -804,6 +832,7 @@ fn a_dir_link_back_to_the_source_loses_nothing() {
 
 /// A directory with two names has one problem and one way out, which works, and its files do not
 /// differ from themselves.
+#[cfg(unix)]
 #[test]
 fn a_dir_with_two_names_is_named_once_with_the_command_that_takes_one_away() {
     let home = Home::full();
@@ -823,6 +852,7 @@ fn a_dir_with_two_names_is_named_once_with_the_command_that_takes_one_away() {
     assert!(home.new_home("mesh/rosters/one.json").exists(), "{report:#?}");
 }
 
+#[cfg(unix)]
 #[test]
 fn a_key_behind_a_dir_link_is_not_taken_away() {
     let home = Home::full();
@@ -835,6 +865,7 @@ fn a_key_behind_a_dir_link_is_not_taken_away() {
     assert!(!home.may_start());
 }
 
+#[cfg(unix)]
 #[test]
 fn world_writable_dirs_are_refused_with_the_command_that_mends_it() {
     let home = Home::full();
@@ -849,6 +880,7 @@ fn world_writable_dirs_are_refused_with_the_command_that_mends_it() {
 
 /// The mode of the home is tightened before its files move, and left alone if there is nothing to
 /// do.
+#[cfg(unix)]
 #[test]
 fn a_home_that_the_group_may_write_is_tightened_when_something_moves() {
     for direction in [Options::forward(), Options::undo()] {
@@ -913,6 +945,7 @@ fn an_access_list_that_grants_writing_is_tightened() {
 }
 
 /// A user who may replace the home decides about everything in it.
+#[cfg(unix)]
 #[test]
 fn what_the_home_lies_in_has_to_be_safe_too() {
     let home = Home::full();
@@ -926,6 +959,7 @@ fn what_the_home_lies_in_has_to_be_safe_too() {
 }
 
 /// A home of another user inside our home, and an identity file of another user in our home.
+#[cfg(unix)]
 #[test]
 fn what_belongs_to_another_user_is_refused_with_the_command_that_mends_it() {
     use std::os::unix::fs::{chown, lchown};
@@ -958,6 +992,7 @@ fn what_belongs_to_another_user_is_refused_with_the_command_that_mends_it() {
     );
 }
 
+#[cfg(unix)]
 #[test]
 fn a_file_that_another_user_has_planted_is_refused_and_nothing_moves() {
     use std::os::unix::fs::lchown;
@@ -1027,6 +1062,7 @@ fn a_file_that_another_user_has_planted_is_refused_and_nothing_moves() {
     assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
 }
 
+#[cfg(unix)]
 #[test]
 fn what_another_user_has_at_the_destination_is_no_copy() {
     use std::os::unix::fs::lchown;
@@ -1083,6 +1119,7 @@ fn the_legacy_roster_gets_its_network_as_its_name() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn two_names_of_one_file_are_recognised() {
     let home = Home::full();
@@ -1167,6 +1204,7 @@ fn a_refusal_of_the_callers_own_stops_everything() {
 }
 
 /// Another program replaces the home by another directory while it is locked.
+#[cfg(unix)]
 #[test]
 fn move_rests_on_the_home_that_is_locked() {
     let home = Home::full();
@@ -1184,6 +1222,7 @@ fn move_rests_on_the_home_that_is_locked() {
     assert!(!former.join(".myownmesh/mesh/rosters/theirs.json").exists());
 }
 
+#[cfg(unix)]
 #[test]
 fn across_real_file_systems() {
     let home = Home::full();
@@ -1340,6 +1379,7 @@ fn an_append_only_destination_on_another_disk_does_not_fill_up() {
 }
 
 /// The identity file and the second-factor lock end private, whoever made them.
+#[cfg(unix)]
 #[test]
 fn secrets_that_were_at_the_destination_end_private() {
     for name in [".secrets/custody.json", ".secrets/identity.json"] {
