@@ -74,6 +74,29 @@ fn file_that_stays_held_is_an_error_after_a_bounded_time() {
     }
 }
 
+/// Another program looks at a directory, or a file, while it is removed. It shares everything.
+#[test]
+fn entry_that_another_program_looks_at_is_gone_after_its_removal() {
+    const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
+    let (home, locked) = home();
+    let dir = home.path().join("secrets");
+    for path in [dir.join("key"), dir.clone()] {
+        make_dirs(&locked, home.path(), &dir, 0o700, None).expect("made");
+        if path != dir {
+            fs::write(&path, "x").expect("written");
+        }
+        let open = fs::OpenOptions::new().access_mode(0).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(&path);
+        let looks = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(150));
+            drop(open.expect("opened"));
+        });
+        let removed = if path == dir { locked.remove_dir(&path) } else { locked.unlink(&path) };
+        removed.expect("removed");
+        assert!(locked.stat(&path).expect_err("gone").is_not_found(), "{}", path.display());
+        looks.join().expect("no panic");
+    }
+}
+
 /// Publishes, reads, lists, renames and removes a file with this path.
 fn lives_with(locked: &LockedDir, file: &Path) {
     publish_new(locked, file, b"one", 0o600, None).expect("published");

@@ -64,6 +64,18 @@ fn retry_on_sharing_violation<T>(action: impl FnMut() -> io::Result<T>) -> io::R
     retry_if(|code| code == ACCESS_DENIED || VIOLATIONS.contains(&code), action)
 }
 
+/// Removes an entry, and waits for a moment until its name is gone: on some file systems the name
+/// stays, and keeps the directory from being removed, until each program that has the entry open
+/// has closed it.
+fn remove(path: &Path, call: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    retry_on_sharing_violation(call)?;
+    let _ = retry_on_sharing_violation(|| match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        _ => Err(io::Error::from_raw_os_error(VIOLATIONS[0])),
+    });
+    Ok(())
+}
+
 /// Returns the path in its verbatim form, `\\?\C:\…`, in which Windows takes each name as it is
 /// listed: a path of more than 260 characters, `con.json`, a name with a dot at its end. Returns a
 /// relative path, and a path with `..`, as it is.
@@ -382,17 +394,17 @@ impl LockedDisk for Changes {
         let exact = verbatim(path);
         // The call for a directory removes a junction, and only the junction.
         let is_dir = std::fs::symlink_metadata(&exact).is_ok_and(|meta| meta.file_type().is_symlink_dir());
-        let remove = if is_dir { std::fs::remove_dir } else { std::fs::remove_file };
-        retry_on_sharing_violation(|| despite_read_only(&exact, || remove(&exact)))
+        let call = if is_dir { std::fs::remove_dir } else { std::fs::remove_file };
+        remove(&exact, || despite_read_only(&exact, || call(&exact)))
             .map_err(|e| DiskError::new(Op::Unlink, path, e))
     }
 
     fn remove_dir(&self, dir: &Path) -> Result<()> {
-        if std::fs::symlink_metadata(verbatim(dir)).is_ok_and(|meta| meta.file_type().is_symlink()) {
+        let exact = verbatim(dir);
+        if std::fs::symlink_metadata(&exact).is_ok_and(|meta| meta.file_type().is_symlink()) {
             return Err(DiskError::new(Op::RemoveDir, dir, io::ErrorKind::NotADirectory.into()));
         }
-        retry_on_sharing_violation(|| std::fs::remove_dir(verbatim(dir)))
-            .map_err(|e| DiskError::new(Op::RemoveDir, dir, e))
+        remove(&exact, || std::fs::remove_dir(&exact)).map_err(|e| DiskError::new(Op::RemoveDir, dir, e))
     }
 
     fn sync_file(&self, path: &Path) -> Result<()> {
