@@ -26,8 +26,8 @@ use common::key_file;
 use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_migration::identity::{Answer, scan};
 use myownllm_migration::{
-    Class, Direction, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, MigrationError, Migrator, NoDaemons, Options,
-    Outcome, Progress, Report, StateMigrator,
+    Class, Direction, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, MigrationError, Migrator,
+    NoDaemons, Options, Outcome, Progress, Report, StateMigrator,
 };
 #[cfg(unix)]
 use myownllm_migration::{MoveMethod, SkippedEntry};
