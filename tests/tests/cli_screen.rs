@@ -123,6 +123,30 @@ fn a_pipe_gets_colour_when_the_environment_forces_it(
     }
 }
 
+/// Data that is longer than the terminal goes through the pager, if a person sits at the terminal.
+#[rstest]
+#[case::long("sed s/^/paged:/", &["report"], "<&1", true)]
+#[case::short("sed s/^/paged:/", &["identity"], "<&1", false)]
+#[case::report_of_a_change("sed s/^/paged:/", &["repair"], "<&1", false)]
+#[case::no_keyboard("sed s/^/paged:/", &["report"], "</dev/null", false)]
+#[case::no_pager("/nonexistent", &["report"], "<&1", false)]
+#[case::unwanted("", &["report"], "<&1", false)]
+fn long_data_is_shown_in_the_pager(
+    #[case] pager: &str,
+    #[case] args: &[&str],
+    #[case] stdin: &str,
+    #[case] is_paged: bool,
+) {
+    let home = Home::settled();
+    let mut shell = Command::new("/bin/sh");
+    let line =
+        format!("{} --home {} {} {stdin}", program().display(), home.path("").display(), args.join(" "));
+    shell.args(["-c", &line]).env("PAGER", pager);
+    let lines = on_terminal(&mut shell, 80, "xterm");
+    assert_eq!(lines.iter().all(|line| line.starts_with("paged:")), is_paged, "{lines:?}");
+    assert!(lines.concat().contains("~/.myownllm"), "{lines:?}");
+}
+
 #[test]
 fn man_shows_the_page_on_a_terminal_and_help_stands_in_where_there_is_no_man() {
     let home = Home::empty();
@@ -170,7 +194,7 @@ fn help_ends_with_examples_files_variables_and_exit_codes() {
     let places = titles.map(at).into_iter().chain([at("Exit codes")]);
     assert!(places.is_sorted(), "{help}");
     for variable in
-        ["HOME", "MYOWNMESH_HOME", "MYOWNLLM_MESH_BIN", "MYOWNMESH_BIN", "MYOWNLLM_LOG", "NO_COLOR"]
+        ["HOME", "MYOWNMESH_HOME", "MYOWNLLM_MESH_BIN", "MYOWNMESH_BIN", "MYOWNLLM_LOG", "NO_COLOR", "PAGER"]
     {
         assert!(help.contains(&format!("\n  {variable}\n")), "{variable}: {help}");
     }

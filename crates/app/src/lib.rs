@@ -11,6 +11,7 @@ mod foreground;
 mod help;
 mod look;
 mod output;
+mod pager;
 mod privileges;
 mod signals;
 mod subscriber;

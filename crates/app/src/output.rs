@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::build::{BUILD, Build};
 use crate::cli::{ColorWhen, Global};
 use crate::exit::{ExitCode, exit_of};
+use crate::pager;
 use crate::signals::say_on_interrupt;
 use crate::times::Started;
 
@@ -233,7 +234,10 @@ impl Printer {
         } else if (!self.quiet || answer.is_data) && !answer.page.is_empty() {
             let shortened = self.tilde.get().map(|tilde| tilde.in_page(&answer.page));
             let page = shortened.as_ref().unwrap_or(&answer.page);
-            self.to_stdout(&if self.color_out { page.colored(self.screen) } else { page.plain(self.screen) });
+            let text = if self.color_out { page.colored(self.screen) } else { page.plain(self.screen) };
+            if !answer.is_data || !pager::show(&text) {
+                self.to_stdout(&text);
+            }
         }
         let mut said = String::new();
         let told = answer.told_by_page.iter().filter(|_| self.json);
