@@ -657,6 +657,22 @@ fn interrupted_move_says_that_nothing_is_lost_and_goes_on() {
     home.run(&["doctor"]).ends_with(0);
 }
 
+/// What an interrupted move leaves in both places is counted, and names that stay have no sign.
+#[test]
+fn files_that_are_in_both_places_are_counted() {
+    let home = Home::legacy();
+    for number in 0..20 {
+        let roster = format!(r#"{{"version":1,"network_id":"n-{number}","authorized_devices":[]}}"#);
+        for place in [APP, MESH] {
+            home.put(&format!("{place}/mesh/rosters/n-{number}.json"), roster.as_bytes(), 0o600);
+        }
+    }
+    let told = home.run(&["doctor", "--json"]).check("state.moved")["evidence"].take();
+    assert!(told.as_str().unwrap().contains(" 20 of them in the daemon home too"), "{told}");
+    let drawn = home.run(&["status"]).ends_with(0).stdout;
+    assert!(drawn.contains(" and 17 more") && !drawn.contains(" )"), "{drawn}");
+}
+
 #[cfg(unix)]
 #[test]
 fn many_symptoms_of_one_cause_are_one_problem_whose_command_mends_it() {

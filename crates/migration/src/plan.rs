@@ -390,6 +390,12 @@ impl Plan {
     pub fn files(&self) -> usize {
         self.steps().map(Step::files).sum()
     }
+
+    /// Returns the number of files that would be removed because identical files are in the daemon
+    /// home.
+    pub fn identical(&self) -> usize {
+        self.steps().filter(|step| matches!(step, Step::RemoveIdentical { .. })).count()
+    }
 }
 
 impl fmt::Display for Plan {

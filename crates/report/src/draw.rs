@@ -151,12 +151,13 @@ fn below(dir: &Names, indent: &str, is_top: bool, lines: &mut Vec<Line>) {
     }
     if shown < entries.len() {
         let mut marks: BTreeMap<&str, usize> = BTreeMap::new();
-        for entry in entries.values().skip(shown) {
-            let word = entry.mark().1.split(' ').next().unwrap_or_default();
+        for word in entries.values().skip(shown).filter_map(|entry| entry.mark().1.split(' ').next()) {
             *marks.entry(word).or_default() += 1;
         }
+        marks.remove("");
         let marks: Vec<_> = marks.iter().map(|(mark, count)| format!("{count} {mark}")).collect();
-        let more = format!("… and {} more ({})", entries.len() - shown, marks.join(", "));
+        let marks = if marks.is_empty() { String::new() } else { format!(" ({})", marks.join(", ")) };
+        let more = format!("… and {} more{marks}", entries.len() - shown);
         lines.push(vec![(Tone::Dim, format!("{indent}{LAST}{more}"))]);
     }
 }

@@ -88,18 +88,24 @@ impl Examiner<'_, '_> {
                 "state.moved",
                 format!("{} to move, once the problems below are settled", count(files, "file")),
             );
-        } else if files == 0 {
-            let evidence = format!("{} of an unfinished move", count(plan.changes(), "step"));
+        } else {
+            let copies = plan.identical();
+            let all = count(files + copies, "file");
+            let are = if files + copies == 1 { "is" } else { "are" };
+            let evidence = match (files + copies, copies) {
+                (0, _) => format!("{} of an unfinished move", count(plan.changes(), "step")),
+                (_, 0) => format!("{all} of the daemon's {are} still in the app's home"),
+                _ => format!(
+                    "{all} of the daemon's {are} still in the app's home, {copies} of them in the daemon \
+                     home too"
+                ),
+            };
             // A launch does not look for temporary files in a home that was moved.
-            let hint = match self.plan.pending {
-                true => repair.clone(),
-                false => format!("{} migrate", self.options.program),
+            let hint = match files == 0 && !self.plan.pending {
+                true => format!("{} migrate", self.options.program),
+                false => repair.clone(),
             };
             self.checks.diagnostic("state.moved", pending(evidence).hint(hint));
-        } else {
-            let are = if files == 1 { "is" } else { "are" };
-            let evidence = format!("{} of the daemon's {are} still in the app's home", count(files, "file"));
-            self.checks.diagnostic("state.moved", pending(evidence));
         }
     }
 
