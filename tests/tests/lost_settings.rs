@@ -170,6 +170,11 @@ fn settings_that_no_backup_has_are_the_last_warning_and_the_harmful_ones_its_fir
     let hint = found["hint"].as_str().unwrap();
     assert!(follow(&home, hint), "{hint}");
     assert_eq!(hint.contains(" config set auto_cleanup.conversations=false "), written, "{hint}");
+    // The first screen and the checks tell no loss any more.
+    for command in [&["--json"][..], &["doctor", "--json"], &["status", "--json"]] {
+        let codes = home.run(command).codes();
+        assert!(!codes.iter().any(|code| code == "salvage.defaults"), "{command:?}: {codes:?}");
+    }
     if written {
         let now = home.json(CONFIG);
         let undone =
@@ -179,6 +184,34 @@ fn settings_that_no_backup_has_are_the_last_warning_and_the_harmful_ones_its_fir
         let again = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
         assert_ne!(last(&again)["code"], "salvage.defaults");
     }
+}
+
+/// The user sees the losses of a repair, and the command that ends their consequences, for as long
+/// as the consequences last.
+#[rstest]
+#[case::repair(&["repair"])]
+#[case::launch(&["launch", "--no-daemon"])]
+#[case::salvage(&["salvage"])]
+fn losses_of_a_repair_are_told_until_the_settings_are_set(#[case] repair: &[&str]) {
+    let home = Home::after_the_bug();
+    home.run(repair).ends_with(0);
+    home.run(&["migrate"]).ends_with(0);
+    home.run(&["network", "use", "office-mesh"]).ends_with(0);
+    let told = |args: &[&str]| found(&home.run(args).ends_with(0).json(), "salvage.defaults");
+    for args in [&["--json"][..], &["doctor", "--json"], &["status", "--json"]] {
+        let told = told(args).unwrap_or_else(|| panic!("{args:?} tells no loss"));
+        assert!(told["message"].as_str().unwrap().contains("deletes old conversations; "), "{told}");
+    }
+    let screen = home.run(&["--json"]).json()["data"].take();
+    assert!(!screen["summary"].to_string().contains("healthy"), "{screen}");
+    let command = screen["commands"][0]["command"].as_str().unwrap();
+    assert!(command.contains(" config set auto_cleanup.conversations=false "), "{command}");
+    home.run(&["config", "set", "auto_cleanup.conversations=false"]).ends_with(0);
+    let left = told(&["--json"]).unwrap();
+    assert!(!left["message"].as_str().unwrap().contains("conversations"), "{left}");
+    assert!(follow(&home, left["hint"].as_str().unwrap()), "{left}");
+    assert_eq!(told(&["--json"]), None);
+    assert!(home.run(&[]).stdout.contains(" is healthy. "));
 }
 
 #[test]

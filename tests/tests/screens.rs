@@ -89,6 +89,7 @@ const TORN: &[u8] = b"{\n  \"active_family\": \"qwen3\",\n  \"api\": { \"port\":
 #[case::verdict_of_an_empty_home("verdict-empty", Home::empty, &[])]
 #[case::verdict_of_a_healthy_home("verdict-healthy", Home::settled, &[])]
 #[case::verdict_of_an_overwritten_config("verdict-overwritten", Home::after_the_bug, &[])]
+#[case::verdict_of_lost_settings("verdict-lost-settings", repaired, &[])]
 #[case::verdict_with_a_backup("verdict-with-a-backup", overwritten_with_a_backup, &[])]
 #[case::verdict_of_a_damaged_key("verdict-damaged-key", damaged_key, &[])]
 #[case::verdict_of_differing_rosters("verdict-differing-rosters", differing_rosters, &[])]

@@ -179,6 +179,7 @@ impl Context {
             on_wait,
             user_name,
             last_restored,
+            last_losses,
             ..Options::default()
         }
     }
@@ -192,6 +193,12 @@ impl Context {
 
 fn last_restored(layout: &Layout) -> Option<String> {
     run_log::read(layout.run_log().as_ref()).pop().and_then(|entry| entry.restored)
+}
+
+/// Returns the settings that the last repair with losses left at their defaults.
+fn last_losses(layout: &Layout) -> Vec<String> {
+    let entries = run_log::read(layout.run_log().as_ref()).into_iter().rev();
+    entries.map(|entry| entry.lost).find(|lost| !lost.is_empty()).unwrap_or_default()
 }
 
 /// Makes `--home` absolute: it may be relative to the working directory of the caller.

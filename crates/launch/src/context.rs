@@ -104,6 +104,8 @@ pub struct Options<'a> {
     /// Returns the backup that the last run of the program restored, if it restored one: the user's
     /// own doing, of which no daemon is suspected.
     pub last_restored: fn(&Layout) -> Option<String>,
+    /// Returns the settings that the last repair with losses left at their defaults.
+    pub last_losses: fn(&Layout) -> Vec<String>,
 }
 
 impl Default for Options<'_> {
@@ -119,6 +121,7 @@ impl Default for Options<'_> {
             run_as: None,
             user_name: |uid| uid.to_string(),
             last_restored: |_| None,
+            last_losses: |_| Vec::new(),
         }
     }
 }

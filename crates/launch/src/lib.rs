@@ -57,7 +57,7 @@ pub use hints::{called, edit};
 pub use home::{live_refusal, orphan_diagnostic};
 pub use identity::{identity_answer, other_known_identity, scan_identity};
 pub use key_holder::spare_key_holder;
-pub use losses::LOSSES;
+pub use losses::{LOSSES, lost_keys};
 pub use moves::COLLISION;
 pub use networks::{ConnectedDaemon, NetworkBackup, Reconciled, active_network, saved};
 pub use outcome::{Daemon, Outcome};

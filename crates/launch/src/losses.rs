@@ -1,15 +1,18 @@
 //! The consequences of lost settings for the user.
 
 use myownllm_config_model::{AppConfig, Document};
-use myownllm_config_store::{FileShape, Report};
+use myownllm_config_store::{FileShape, Loaded, Report};
 
-use crate::context::Context;
+use crate::context::{Context, Options};
 use crate::diagnostic::{Diagnostic, PROGRAM};
 use crate::hints::edit;
 use crate::words::count;
 
 /// The stable code of settings that a repair could not bring back.
 pub const LOSSES: &str = "salvage.defaults";
+
+/// The setting that switches the mesh on.
+const MESH: &str = "cloud_mesh.enabled";
 
 /// A setting at a default that has an effect of its own: it deletes, opens, or switches something
 /// off.
@@ -20,13 +23,25 @@ struct Loss {
     setting: &'static str,
 }
 
-/// Returns the settings that a repair has left at their defaults and that do harm without the
-/// user's notice, the worst first.
-fn losses(document: &Document, report: &Report) -> Vec<Loss> {
+/// Returns the settings that a repair has left at their defaults because no backup has them.
+#[must_use]
+pub fn lost_keys(report: &Report) -> Vec<String> {
+    let is_app = matches!(report.shape, FileShape::App | FileShape::Unknown);
+    // A repair switches no network on, and the daemon's half of the config does not tell whether
+    // the app had the mesh switched on.
+    let is_mesh_reset =
+        !is_app && report.restored_from.is_none() && !report.kept_keys.iter().any(|key| key == "cloud_mesh");
+    let keys = report.reset_keys.iter().filter(|key| is_app || !key.starts_with("cloud_mesh"));
+    keys.cloned().chain(is_mesh_reset.then(|| MESH.to_owned())).collect()
+}
+
+/// Returns which of these settings, which a repair has left at their defaults, do harm without the
+/// user's notice as the config is now, the worst first.
+fn losses(document: &Document, lost: &[String]) -> Vec<Loss> {
     let config = AppConfig::view(document);
     let is_reset = |section: &str, member: &str| {
         let of = |key: &String| key == section || key.strip_prefix(section) == Some(&format!(".{member}"));
-        report.reset_keys.iter().any(of)
+        lost.iter().any(of)
     };
     let cleanup = &config.auto_cleanup;
     let days = config.model_cleanup_days;
@@ -47,16 +62,35 @@ fn losses(document: &Document, report: &Report) -> Vec<Loss> {
         let consequence = "the app's API answers without a token".to_owned();
         losses.push(loss(consequence, "api.enabled=false"));
     }
-    // A repair switches no network on, and the daemon's half of the config does not tell whether
-    // the app had the mesh switched on.
-    let is_mesh_reset = match report.shape {
-        FileShape::App | FileShape::Unknown => is_reset("cloud_mesh", "enabled"),
-        _ => report.restored_from.is_none() && !report.kept_keys.iter().any(|key| key == "cloud_mesh"),
-    };
-    if !config.cloud_mesh.enabled && is_mesh_reset {
+    if !config.cloud_mesh.enabled && is_reset("cloud_mesh", "enabled") {
         losses.push(loss("the mesh is switched off".to_owned(), "cloud_mesh.enabled=true"));
     }
     losses
+}
+
+/// Returns the consequences, as a list, and the command that undoes them.
+fn consequences(losses: &[Loss]) -> (String, String) {
+    let harm: Vec<&str> = losses.iter().map(|loss| loss.consequence.as_str()).collect();
+    let undo: Vec<&str> = losses.iter().map(|loss| loss.setting).collect();
+    (harm.join("; "), format!("{PROGRAM} config set {}", undo.join(" ")))
+}
+
+/// Reports the losses of the last repair that still do harm; `None` if there are none, or if the
+/// config is to be repaired again.
+pub(crate) fn lasting_losses(
+    context: &Context<'_>,
+    options: &Options<'_>,
+    loaded: &Loaded,
+) -> Option<Diagnostic> {
+    let is_myownllm = context.store.schema().is_some_and(|schema| schema.is_myownllm());
+    if !is_myownllm || loaded.pending.repairs() || loaded.newer.is_some() {
+        return None;
+    }
+    let losses = losses(&loaded.document, &(options.last_losses)(context.layout));
+    let (harm, undo) = consequences(&losses);
+    let message = format!("settings are lost, as no backup has them (the command `logs` names them): {harm}");
+    let diagnostic = Diagnostic::warning(LOSSES, message).at(&context.layout.app_config).hint(undo);
+    (!losses.is_empty()).then_some(diagnostic)
 }
 
 /// Reports settings that are at their defaults because no backup has them, settings that do harm
@@ -71,14 +105,14 @@ pub(crate) fn lost_settings(
     let path = context.layout.app_config.as_std_path();
     let keys = &report.reset_keys;
     let is_myownllm = context.store.schema().is_some_and(|schema| schema.is_myownllm());
-    let losses = if is_myownllm { losses(document, report) } else { Vec::new() };
+    let losses = if is_myownllm { losses(document, &lost_keys(report)) } else { Vec::new() };
     // A config of an older app lacks a few of today's keys: these are no losses.
     let is_harmless = losses.is_empty() && matches!(report.shape, FileShape::App | FileShape::Unknown);
     if keys.is_empty() || is_harmless {
         return None;
     }
-    let harm: Vec<&str> = losses.iter().map(|loss| loss.consequence.as_str()).collect();
-    let harm = if harm.is_empty() { String::new() } else { format!(" Consequences: {}.", harm.join("; ")) };
+    let (harm, undo) = consequences(&losses);
+    let harm = if harm.is_empty() { harm } else { format!(" Consequences: {harm}.") };
     let be = match (is_written, keys.len()) {
         (false, _) => "would be",
         (true, 1) => "is",
@@ -90,12 +124,11 @@ pub(crate) fn lost_settings(
         count(keys.len(), "setting"),
         keys.join(", ")
     );
-    let undo: Vec<&str> = losses.iter().map(|loss| loss.setting).collect();
     let hint = match is_written {
         // Before the file is written, there is no setting in it to change.
         false => format!("{PROGRAM} config show"),
-        true if undo.is_empty() => edit(path, None),
-        true => format!("{PROGRAM} config set {}", undo.join(" ")),
+        true if losses.is_empty() => edit(path, None),
+        true => undo,
     };
     Some(Diagnostic::warning(LOSSES, message).at(path).hint(hint))
 }

@@ -21,6 +21,7 @@ use crate::foreseen::{
 use crate::home::{Look, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
 use crate::identity::identity_answer;
 use crate::key_holder::{ensure_no_new_home, spare_key_holder};
+use crate::losses::lasting_losses;
 use crate::moves::{collision_as_warning, forward_plan, plan_diagnostics};
 use crate::networks::active_network;
 use crate::start::{LEAKED, leaked_socket, missing_program};
@@ -252,6 +253,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             diagnostics.extend(newer.map(Diagnostic::from));
             let wiped = loaded.diagnostics.iter().filter(|found| found.code == WIPED);
             diagnostics.extend(wiped.map(Diagnostic::from));
+            diagnostics.extend(lasting_losses(context, options, loaded));
         }
         diagnostics.extend(shared_config(context).or_else(|| {
             // A launch corrects a misplaced config, so this is only a warning.

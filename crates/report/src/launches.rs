@@ -7,9 +7,11 @@ use myownllm_config_store::{FileShape, Loaded, Report, Step};
 use myownllm_daemon::reconcile::{Action, NOT_APPLIED, StepResult};
 use myownllm_daemon::{CandidateFailure, CandidateOutcome, Role};
 use myownllm_launch::words::{
-    at_defaults, backup, count, escape_controls, in_a_line, listed, process, state_words, use_first_network,
+    at_defaults, backup, count, in_a_line, listed, process, state_words, use_first_network,
 };
-use myownllm_launch::{Daemon, Diagnostic, LONGEST_NAME, LOSSES, LaunchStep, Outcome, Reconciled, saved};
+use myownllm_launch::{
+    Daemon, Diagnostic, LONGEST_NAME, LOSSES, LaunchStep, Outcome, Reconciled, lost_keys, saved,
+};
 use myownllm_migration::{Keep, LiveDaemon, MigrationError};
 use serde_json::{Value, json};
 
@@ -254,7 +256,8 @@ pub fn launch_trace(home: &HomeView<'_>, command: &str, outcome: &Outcome, daemo
     let mut did: Vec<String> = run_log::of_stopped(&outcome.stopped).collect();
     did.extend(outcome.migration.iter().flat_map(run_log::of_move));
     did.extend(run_log::of_config(&outcome.config_steps));
-    did.extend(outcome.has_repaired().then(|| run_log::of_losses(&outcome.config)).flatten());
+    let repaired = Some(&outcome.config).filter(|_| outcome.has_repaired());
+    did.extend(repaired.and_then(run_log::of_losses));
     if outcome.diagnostics.iter().any(|diagnostic| diagnostic.code == "daemon.path-rebased") {
         did.push("pointed the daemon's config to its identity file".to_owned());
     }
@@ -271,7 +274,8 @@ pub fn launch_trace(home: &HomeView<'_>, command: &str, outcome: &Outcome, daemo
         tried => did.push(format!("started {} that did not become a daemon", count(tried, "program"))),
     }
     did.extend(outcome.reconciled.iter().flat_map(networks_did));
-    Some(Trace::of(home.layout, command, did)?.device_of(home).before(outcome.config.backup.clone()))
+    let trace = Trace::of(home.layout, command, did)?.device_of(home).before(outcome.config.backup.clone());
+    Some(trace.lost(repaired.map(lost_keys).unwrap_or_default()))
 }
 
 /// Returns the outcome of a launch for a program.
@@ -381,15 +385,13 @@ pub fn launched(home: &HomeView<'_>, outcome: &Outcome, daemon: Option<&Daemon>,
     page
 }
 
-/// Says that there is no daemon, and gives the gravest reason in the words of its diagnostic, which
-/// is printed below.
+/// Says that there is no daemon. An error, which is printed below, tells the reason; a start that
+/// the user broke off is no error.
 fn not_started(outcome: &Outcome) -> String {
-    let mut reasons: Vec<&Diagnostic> =
-        outcome.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).collect();
-    reasons.sort_by_key(|diagnostic| std::cmp::Reverse(diagnostic.class));
-    let broken_off = || outcome.diagnostics.iter().find(|diagnostic| diagnostic.code == "daemon.cancelled");
-    match reasons.first().copied().or_else(broken_off) {
-        Some(reason) => format!("none was started: {}", escape_controls(&reason.message)),
+    let broken_off = outcome.diagnostics.iter().find(|diagnostic| diagnostic.code == "daemon.cancelled");
+    match broken_off {
+        _ if outcome.class().is_some() => "none was started (see below)".to_owned(),
+        Some(reason) => format!("none was started: {}", reason.message),
         None => "none was started".to_owned(),
     }
 }

@@ -38,6 +38,8 @@ pub struct Trace {
     before: Option<String>,
     /// The backup that was restored.
     restored: Option<String>,
+    /// The settings that a repair left at their defaults.
+    lost: Vec<String>,
 }
 
 /// One line of the log.
@@ -61,6 +63,9 @@ pub struct Entry {
     /// The backup that was restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<String>,
+    /// The settings that a repair left at their defaults, as no backup has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
     /// The codes of the warnings and errors.
     pub codes: Vec<String>,
     /// The exit code.
@@ -96,6 +101,7 @@ impl Trace {
             device_id: None,
             before: None,
             restored: None,
+            lost: Vec::new(),
         })
     }
 
@@ -103,6 +109,13 @@ impl Trace {
     #[must_use]
     pub fn before(mut self, backup: Option<String>) -> Self {
         self.before = backup;
+        self
+    }
+
+    /// Sets the settings that a repair could not bring back.
+    #[must_use]
+    pub fn lost(mut self, lost: Vec<String>) -> Self {
+        self.lost = lost;
         self
     }
 
@@ -139,6 +152,7 @@ impl Trace {
             device_id: self.device_id.clone(),
             before: self.before.clone(),
             restored: self.restored.clone(),
+            lost: self.lost.clone(),
             codes: worth.map(|diagnostic| diagnostic.code.clone()).collect(),
             exit: run.exit,
             took_ms: run.took_ms,

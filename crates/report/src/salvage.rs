@@ -3,7 +3,7 @@
 use myownllm_config_model::Document;
 use myownllm_config_store::{Applied, FileShape, Loaded, Report, Step};
 use myownllm_durable_fs::trust::read_for_display;
-use myownllm_launch::ConfigRepair;
+use myownllm_launch::{ConfigRepair, lost_keys};
 use serde_json::{Value, json};
 
 use crate::launches::{Repair, Tense, completion, pretty, report_lines, stopped};
@@ -44,11 +44,12 @@ pub fn config_repair(home: &HomeView<'_>, repair: &ConfigRepair, shows_diff: boo
 pub fn repair_trace(home: &HomeView<'_>, repair: &ConfigRepair) -> Option<Trace> {
     let applied = repair.applied.as_ref();
     let steps = applied.map_or(&[][..], |applied| &applied.steps);
-    let lost = applied.and_then(|applied| run_log::of_losses(&applied.report));
+    let repaired = applied.map(|applied| &applied.report).filter(|_| repair.loaded.pending.repairs());
     let did = run_log::of_stopped(&repair.stopped).chain(run_log::of_config(steps));
-    let did = did.chain(lost.filter(|_| repair.loaded.pending.repairs())).collect();
+    let did = did.chain(repaired.and_then(run_log::of_losses)).collect();
     let trace = Trace::of(home.layout, "salvage", did)?;
-    Some(trace.before(applied.and_then(|applied| applied.report.backup.clone())))
+    let trace = trace.before(applied.and_then(|applied| applied.report.backup.clone()));
+    Some(trace.lost(repaired.map(lost_keys).unwrap_or_default()))
 }
 
 fn headline(found: &Loaded, applied: &Applied) -> &'static str {

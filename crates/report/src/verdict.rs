@@ -7,7 +7,7 @@ use myownllm_config_model::masking;
 use myownllm_config_store::FileShape;
 use myownllm_identity::{Problem, Refusal, WayOut};
 use myownllm_launch::words::{count, networks_words};
-use myownllm_launch::{COLLISION, Check, Checks, LaunchPlan, Mark};
+use myownllm_launch::{COLLISION, Check, Checks, LOSSES, LaunchPlan, Mark};
 use myownllm_migration::{Direction, Keep};
 use serde_json::{Value, json};
 
@@ -90,7 +90,10 @@ fn summary(view: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeS
         HomeState::Healthy => {
             let saved = plan.loaded.as_ref().map(|loaded| networks_words(&masking::mask(&loaded.document)));
             let daemon = if checks.is_daemon_running { "A daemon runs." } else { "No daemon runs." };
-            vec![format!("{home} is healthy. Networks: {}. {daemon}", saved.unwrap_or_default())]
+            let lost = losses(checks);
+            let state = if lost.is_some() { "works" } else { "is healthy" };
+            let first = format!("{home} {state}. Networks: {}. {daemon}", saved.unwrap_or_default());
+            std::iter::once(first).chain(lost.map(|lost| format!("Warning: {}.", lost.evidence))).collect()
         }
         HomeState::Pending => {
             let warnings = troubles(Mark::Warning);
@@ -106,14 +109,23 @@ fn summary(view: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeS
         let hint = check.hint.as_deref();
         hint == Some(&checks.repair()) || (hint.is_some() && hint == checks.access_command())
     };
-    let is_other = |check: &&Check| !is_mended(check) && !is_question(check);
+    let is_told = |check: &Check| state == HomeState::Healthy && check.code.as_deref() == Some(LOSSES);
+    let is_other = |check: &&Check| !is_mended(check) && !is_question(check) && !is_told(check);
     let others = troubles(Mark::Warning).into_iter().filter(is_other);
     match others.collect::<Vec<_>>().as_slice() {
         [] => {}
         [one] => lines.push(format!("Warning: {}.", one.evidence)),
-        more => lines.push(format!("There are {} warnings.", more.len())),
+        more => {
+            let other = if state == HomeState::Healthy && lines.len() > 1 { "other " } else { "" };
+            lines.push(format!("There are {} {other}warnings.", more.len()));
+        }
     }
     lines
+}
+
+/// Returns the check of settings that a repair lost, if it warns.
+fn losses(checks: &Checks) -> Option<&Check> {
+    checks.of(Mark::Warning).find(|check| check.code.as_deref() == Some(LOSSES))
 }
 
 /// True if a check asks the user which of two files is to stay.
@@ -237,7 +249,9 @@ fn ways(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeStat
             // Without a daemon program, there is nothing to start.
             let may_start = !checks.is_daemon_running && checks.seen("daemon.program").is_some();
             let start = may_start.then(|| way(ours("launch"), "starts the daemon"));
-            std::iter::once(way(ours(command), what)).chain(start).collect()
+            let set = losses(checks).and_then(|lost| lost.hint.clone());
+            let set = set.map(|set| way(set, "ends these consequences"));
+            set.into_iter().chain([way(ours(command), what)]).chain(start).collect()
         }
         HomeState::Pending => {
             let mends = checks.list.iter().any(|check| check.hint.as_ref() == Some(&repair.0));

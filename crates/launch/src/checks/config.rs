@@ -10,6 +10,7 @@ use myownllm_paths::camino::Utf8PathBuf;
 use super::{Check, Examiner, Mark};
 use crate::diagnostic::{CORRUPT, Diagnostic, NEEDS_REPAIR, WIPED};
 use crate::hints::edit;
+use crate::losses::LOSSES;
 use crate::networks::active_network;
 use crate::words::{count, network_id_of, short, state_words, use_first_network};
 
@@ -20,6 +21,8 @@ impl Examiner<'_, '_> {
             return self.copies(None);
         };
         self.shape(loaded);
+        let lost = self.plan.diagnostics.iter().find(|told| told.code == LOSSES);
+        lost.into_iter().for_each(|lost| self.checks.diagnostic("config.losses", lost.clone()));
         // `config.shape` and `config.copies` report these codes already.
         let told = [CORRUPT, WIPED, "store.defaults", "store.newer", "store.backups-unreadable"];
         for found in &loaded.diagnostics {
