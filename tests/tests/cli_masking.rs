@@ -1,7 +1,7 @@
 //! No command prints a value unless it is known to be harmless. The planted secrets have unknown
 //! names, or are in URLs, in arrays, in numbers, and in values of the wrong type.
 
-use integration_tests::testkit::{APP, CONFIG, Home};
+use integration_tests::testkit::{APP, CONFIG, Home, run};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ const STRING: &str = "planted-9c41d7";
 const NUMBER: u64 = 918_273_645;
 
 /// The commands that read the config. The last ones change the home.
-const COMMANDS: [&[&str]; 25] = [
+const COMMANDS: [&[&str]; 31] = [
     &[],
     &["status"],
     &["doctor"],
@@ -34,8 +34,14 @@ const COMMANDS: [&[&str]; 25] = [
     &["config", "set", "auto_cleanup.models=false"],
     &["config", "diff", "1"],
     &["repair"],
+    &["launch", "--once"],
     &["logs"],
+    &["logs", "--daemon"],
+    &["identity"],
     &["config", "show"],
+    &["report"],
+    &["report", "--html"],
+    &["config", "restore", "1"],
 ];
 
 fn planted() -> Value {
@@ -142,17 +148,27 @@ fn broken(config: &Value) -> Vec<Vec<u8>> {
         .collect()
 }
 
+#[track_caller]
+fn ensure_masked(source: &str, text: &str) {
+    for secret in [STRING, &NUMBER.to_string()] {
+        assert!(!text.contains(secret), "{source} prints {secret}:\n{text}");
+    }
+}
+
+/// Runs each command as it is, as JSON, and with all that tracing says.
 fn check(config: &[u8], commands: &[&[&str]]) {
     let home = Home::legacy();
     home.put(CONFIG, config, 0o600);
     for args in commands {
-        for more in [&[][..], &["--json"], &["-v"]] {
-            let ran = home.run(&[args, more].concat());
-            for secret in [STRING, &NUMBER.to_string()] {
-                assert!(!ran.all().contains(secret), "{args:?} {more:?} prints {secret}:\n{}", ran.all());
-            }
+        for (more, level) in [(&[][..], "info"), (&["--json"], "debug"), (&["-vv"], "trace")] {
+            let args = [args, more].concat();
+            let ran = run(home.with_daemon(&args).env("MYOWNLLM_LOG", level));
+            ensure_masked(&format!("{args:?}"), &ran.all());
         }
     }
+    // `logs` prints the run log; the file itself holds no secret either.
+    let log = std::fs::read_to_string(home.path(&format!("{APP}/myownllm-mesh.log")));
+    ensure_masked("the run log", &log.unwrap_or_default());
 }
 
 #[rstest]

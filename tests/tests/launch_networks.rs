@@ -98,6 +98,10 @@ fn what_a_daemon_does_not_do_is_told_with_the_network_and_the_daemon() {
     );
     assert!(found(&said)["hint"].as_str().unwrap().ends_with(" status"), "{said:#}");
     drop(dying);
+    let silent = home.daemon(MESH).mode("silent").start().unwrap();
+    let ran = home.run(&["network", "use", "first-net"]).ends_with(5);
+    assert!(ran.stdout.contains("Saved, and the daemon was not told (see below)."), "{ran:?}");
+    drop(silent);
     // A network that the daemon does not leave waits for the next launch.
     let _stays = home.daemon(MESH).mode("refuse-remove:busy now").start().unwrap();
     use_second().ends_with(0);

@@ -5,6 +5,7 @@ use myownllm_launch::{Check, Checks, Mark};
 use serde_json::{Value, json};
 
 use crate::screen::Page;
+use crate::text::unfilled;
 use crate::verdict::LOOK;
 
 /// Returns the checks, those that passed only with `verbose`.
@@ -35,6 +36,9 @@ fn page(checks: &Checks, verbose: bool) -> Page {
         // The last lines show the repair command.
         if let Some(hint) = check.hint.as_deref().filter(|hint| *hint != repair && Some(*hint) != access) {
             page.copied(column, "-> ", hint);
+            if let Some(place) = unfilled(hint) {
+                page.row("", column, format!("with your own path in the place of {place}"));
+            }
         }
     }
     if !shown.is_empty() {

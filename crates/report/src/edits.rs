@@ -25,7 +25,7 @@ pub fn network_edit(home: &HomeView<'_>, edit: &Edit, what: &str, undo: Option<&
     let saved = if edit.updated.changed { "" } else { "  (no change)" };
     let document = &edit.updated.document;
     let mut page = Page::default();
-    page.line(format!("{what} {}{saved}", edited_network(edit)).trim_end());
+    page.line(format!("{}{saved}", format!("{what} {}", edited_network(edit)).trim_end()));
     if what == "Removed"
         && networks::active(document).is_none()
         && let Some(command) = use_first_network(document, home.program)
@@ -66,7 +66,11 @@ pub fn edit_trace(home: &HomeView<'_>, edit: &Edit, command: &str) -> Option<Tra
 
 /// Describes what the daemon did about the change, and the command that undoes it.
 fn aftermath(edit: &Edit, undo: Option<&str>) -> Page {
-    let mut page = followed_page(&edit.followed);
+    let mut page = match edit.followed {
+        // Nothing was changed, so the next launch has nothing to apply.
+        Followed::NoDaemon if !edit.updated.changed => Page::default(),
+        _ => followed_page(&edit.followed),
+    };
     if let Some(undo) = undo {
         page.line("To undo this:");
         page.copied(2, "", undo);

@@ -183,8 +183,9 @@ impl Picture<'_> {
                 Step::PublishDaemonHalf { to, .. } => {
                     sides.after(to.as_std_path(), false, Tone::Good, "+ the daemon's part".to_owned());
                 }
-                Step::WriteConfig { path, .. } => {
-                    sides.after(path.as_std_path(), false, Tone::Good, "+ from a backup".to_owned());
+                Step::WriteConfig { path, restored, .. } => {
+                    let source = if *restored { "a backup" } else { "the defaults" };
+                    sides.after(path.as_std_path(), false, Tone::Good, format!("+ from {source}"));
                 }
                 Step::ReplaceConfig { path, .. } => {
                     sides.before(path.as_std_path(), false, Tone::Bad, "! needs a repair".to_owned());

@@ -84,7 +84,8 @@ fn activate(context: &Context, name: Option<&str>) -> Result<Answer, Diagnostic>
     let before = before.map_or_else(|| "--none".to_owned(), network_argument);
     let undo = edit.updated.changed.then(|| format!("{} network use {before}", context.program));
     let what = if name.is_some() { "Active:" } else { "No network is active." };
-    Ok(told_with(context, edit, "network use", what, undo))
+    let command = if name.is_some() { "network use" } else { "network use --none" };
+    Ok(told_with(context, edit, command, what, undo))
 }
 
 /// Changes the config, and with `follows` brings a running daemon in line with it.
@@ -106,7 +107,7 @@ fn told_with(context: &Context, edit: Edit, command: &str, what: &str, undo: Opt
     let libraries = context.libraries();
     let home = libraries.view();
     let (page, data) = network_edit(&home, &edit, what, undo.as_deref());
-    let trace = edit_trace(&home, &edit, &format!("{command} {}", edited_network(&edit)));
+    let trace = edit_trace(&home, &edit, format!("{command} {}", edited_network(&edit)).trim_end());
     Answer { trace, ..Answer::done(page, data).with(edit.diagnostics) }
 }
 
