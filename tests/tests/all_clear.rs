@@ -812,7 +812,8 @@ fn protected_files(#[case] home: Home, #[case] attribute: &str, #[case] path: &s
     assert_eq!(run(&mut home.with_daemon(&["launch", "--once"])).code, Some(0));
 }
 
-/// The key would stay in the daemon home, and its peers would not: the older app would make another.
+/// The key would stay in the daemon home, and its peers would not: the older app would make
+/// another.
 #[rstest]
 #[case::key(NEW_KEY)]
 #[case::secrets(".myownllm/.myownmesh/.secrets")]
@@ -830,7 +831,8 @@ fn undo_without_the_key_moves_nothing(#[case] path: &str) {
     }
 }
 
-/// Homes with mounts that only a namespace of its own shows. `script` runs in the user's home first.
+/// Homes with mounts that only a namespace of its own shows. `script` runs in the user's home
+/// first.
 #[rstest]
 #[case::key_mounted_alone(
     Home::legacy(),

@@ -347,8 +347,8 @@ fn a_daemon_of_many_words_is_quoted_in_part() {
 /// A launch that finds a change to request looks again under the lock.
 const LOOKED_TWICE: [&str; 4] = ["status", "config_show", "status", "config_show"];
 
-/// Without an answer the outcome is unknown: the program asks for the status, once more in case that the
-/// daemon ends, and does not repeat the request.
+/// Without an answer the outcome is unknown: the program asks for the status, once more in case
+/// that the daemon ends, and does not repeat the request.
 #[test]
 fn what_a_daemon_took_and_did_not_answer_is_not_said_twice() {
     let home = home();

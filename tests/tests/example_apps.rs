@@ -1,6 +1,6 @@
-//! The two example apps: another app, composed of single crates, and the drop-in for MyOwnLLM's back
-//! end. Whatever the condition of the identity file, an app keeps the one key, or refuses with the
-//! way out. It never makes a second key.
+//! The two example apps: another app, composed of single crates, and the drop-in for MyOwnLLM's
+//! back end. Whatever the condition of the identity file, an app keeps the one key, or refuses with
+//! the way out. It never makes a second key.
 #![cfg(target_os = "linux")]
 
 use std::io::{BufRead as _, BufReader};
@@ -256,8 +256,8 @@ fn a_daemon_at_the_socket_that_its_config_names_is_attached_to(#[values(SIBLING,
     assert!(!home.in_daemon("daemon.sock").exists(), "no second daemon came up");
 }
 
-/// Each line that the daemon pushes reaches the window while it is open, and the daemon that the app
-/// started ends with it.
+/// Each line that the daemon pushes reaches the window while it is open, and the daemon that the
+/// app started ends with it.
 #[test]
 fn back_end_forwards_events_and_stops_its_daemon_with_the_window() {
     let home = Home::after(TAURI);

@@ -87,7 +87,8 @@ fn exports(all: &BTreeMap<Module, String>) -> BTreeMap<Module, Module> {
     found
 }
 
-/// Returns the module that owns a path: the longest prefix that names a module. The rest is an item.
+/// Returns the module that owns a path: the longest prefix that names a module. The rest is an
+/// item.
 fn resolve(mut path: Module, all: &BTreeMap<Module, String>, exports: &BTreeMap<Module, Module>) -> Module {
     while let Some((end, item)) = (1..=path.len()).find_map(|end| Some((end, exports.get(&path[..end])?))) {
         path.splice(..end, item.iter().cloned());
@@ -113,8 +114,8 @@ fn without_exports(code: &str) -> String {
     kept
 }
 
-/// Returns the modules whose items `code` names: by `crate::` or `super::`, or by the name of a child.
-/// An item that another module exports counts for the module that defines it.
+/// Returns the modules whose items `code` names: by `crate::` or `super::`, or by the name of a
+/// child. An item that another module exports counts for the module that defines it.
 fn imports(
     me: &Module,
     code: &str,

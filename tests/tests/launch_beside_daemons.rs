@@ -1,5 +1,5 @@
-//! A launch on a home on which a daemon runs already, starts, or ends: the daemon is found, used, or
-//! named.
+//! A launch on a home on which a daemon runs already, starts, or ends: the daemon is found, used,
+//! or named.
 
 #![cfg(target_os = "linux")]
 

@@ -1,5 +1,5 @@
-//! The networks of the app and of its daemon: what a launch and a change of the active network request,
-//! and what is left if one of the two programs dies in between.
+//! The networks of the app and of its daemon: what a launch and a change of the active network
+//! request, and what is left if one of the two programs dies in between.
 
 #![cfg(target_os = "linux")]
 
@@ -131,8 +131,8 @@ fn restored_config_brings_a_running_daemon_in_line() {
     assert!(home.json(&format!("{MESH}/config.json")).to_string().contains("stun:new.example:1"));
 }
 
-/// A network that the user made silent in the daemon alone stays silent when the mesh is switched off
-/// and on.
+/// A network that the user made silent in the daemon alone stays silent when the mesh is switched
+/// off and on.
 #[rstest]
 fn silent_network_is_silent_again_after_off_and_on(#[values(false, true)] is_daemon_running: bool) {
     let home = Home::with_networks();

@@ -125,7 +125,10 @@ fn a_launch_tells_what_stays_in_the_old_place() {
     home.put("custody.json", b"{}", 0o600);
     symlink(home.path("custody.json"), home.path(&format!("{APP}/.secrets/custody.json"))).unwrap();
     let ran = home.run(&["launch", "--no-daemon"]).ends_with(0);
-    assert!(ran.stdout.contains("left        ~/.myownllm/.secrets/custody.json  (it is a link)"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("left        ~/.myownllm/.secrets/custody.json  (it is a symlink)"),
+        "{ran:?}"
+    );
 }
 
 #[test]

@@ -598,8 +598,8 @@ fn doctor_foresees_that_the_apps_home_cannot_be_made() {
     on(&["launch", "--once"]).ends_with(0);
 }
 
-/// An earlier run of root left files that the owner of the home may not read. Root finds in `doctor`
-/// what a launch finds, which runs as the owner; the printed command mends it.
+/// An earlier run of root left files that the owner of the home may not read. Root finds in
+/// `doctor` what a launch finds, which runs as the owner; the printed command mends it.
 #[test]
 fn doctor_of_root_foresees_what_the_owner_may_not_read() {
     if !is_root() {

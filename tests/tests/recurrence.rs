@@ -16,7 +16,7 @@ const LEAKED: &[u8] =
     br#"{"version": 3, "identity_path": null, "daemon": {"enabled": true}, "networks": [{"id": "n",
         "network_id": "ev-mesh"}]}"#;
 
-fn relapse_of(ran: &Ran) -> Value {
+fn recurrence_of(ran: &Ran) -> Value {
     let said = ran.json();
     let told = said["diagnostics"].as_array().unwrap().iter().any(|one| one["code"] == "launch.relapse");
     assert_eq!(told, !said["data"]["relapse"].is_null(), "{said}");
@@ -41,7 +41,7 @@ impl Drop for Bystander {
 }
 
 #[test]
-fn a_config_that_the_user_restored_is_no_relapse() {
+fn config_that_the_user_restored_is_no_recurrence() {
     let home = Home::after_the_bug();
     let overwritten = home.bytes(CONFIG);
     home.run(&["launch", "--no-daemon"]).ends_with(0);
@@ -49,41 +49,41 @@ fn a_config_that_the_user_restored_is_no_relapse() {
     assert_eq!(home.bytes(CONFIG), overwritten);
     let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
     assert_eq!(ran.json()["data"]["outcome"], "repaired");
-    assert!(relapse_of(&ran).is_null());
+    assert!(recurrence_of(&ran).is_null());
     // A daemon that writes the same bytes later is one.
     home.put(CONFIG, &overwritten, 0o600);
-    assert!(!relapse_of(&home.run(&["launch", "--no-daemon", "--json"]).ends_with(0)).is_null());
+    assert!(!recurrence_of(&home.run(&["launch", "--no-daemon", "--json"]).ends_with(0)).is_null());
 }
 
 #[test]
-fn a_relapse_is_told_from_the_first_time() {
+fn recurrence_is_told_from_the_first_time() {
     let quiet = &["launch", "--no-daemon", "--json"];
     // The first time: this program never saw the config healthy, also if a daemon moved the app's
     // config aside.
     let home = Home::after_the_bug();
-    assert!(relapse_of(&home.run(quiet).ends_with(0)).is_null());
+    assert!(recurrence_of(&home.run(quiet).ends_with(0)).is_null());
     let home = Home::legacy();
     let healthy = home.bytes(CONFIG);
     home.put(&format!("{CONFIG}.corrupt"), &healthy, 0o600);
     home.put(CONFIG, LEAKED, 0o600);
-    assert!(relapse_of(&home.run(quiet).ends_with(0)).is_null());
+    assert!(recurrence_of(&home.run(quiet).ends_with(0)).is_null());
     // The launch has repaired the config, so it was healthy from then on.
-    assert!(relapse_of(&home.run(quiet).ends_with(0)).is_null());
+    assert!(recurrence_of(&home.run(quiet).ends_with(0)).is_null());
     home.put(CONFIG, LEAKED, 0o600);
-    let relapse = relapse_of(&home.run(quiet).ends_with(0));
-    assert!(relapse["healthy_copy"].as_str().unwrap().starts_with("good-"), "{relapse}");
-    assert_eq!(relapse["suspects"], json!([]), "nobody is named who leaves no trace");
+    let recurrence = recurrence_of(&home.run(quiet).ends_with(0));
+    assert!(recurrence["healthy_copy"].as_str().unwrap().starts_with("good-"), "{recurrence}");
+    assert_eq!(recurrence["suspects"], json!([]), "nobody is named who leaves no trace");
     // A partly overwritten config counts as well.
     home.edit(CONFIG, |mixed| {
         mixed["version"] = json!(3);
         mixed["daemon"] = json!({"enabled": true});
         mixed["networks"] = json!([{"id": "n", "network_id": "ev-mesh"}]);
     });
-    assert!(!relapse_of(&home.run(quiet).ends_with(0)).is_null());
+    assert!(!recurrence_of(&home.run(quiet).ends_with(0)).is_null());
     // A corrupt or missing config is not blamed on a daemon.
     for broken in [&b"{"[..], b"{}"] {
         home.put(CONFIG, broken, 0o600);
-        assert!(relapse_of(&home.run(quiet).ends_with(0)).is_null());
+        assert!(recurrence_of(&home.run(quiet).ends_with(0)).is_null());
     }
     // The text output reports it as well.
     home.put(CONFIG, LEAKED, 0o600);
@@ -102,7 +102,7 @@ fn names_an_editor_under_any_spelling(home: &Home, alias: &Path) {
     let editor = Bystander::new(Command::new("sleep").stdin(std::fs::File::open(home.path(CONFIG)).unwrap()));
     let mut spelled = Command::new(program());
     spelled.arg("--home").arg(alias).args(["launch", "--no-daemon", "--json"]);
-    let found = relapse_of(&run(&mut spelled).ends_with(0))["suspects"].clone();
+    let found = recurrence_of(&run(&mut spelled).ends_with(0))["suspects"].clone();
     assert_eq!(found[0]["pid"], editor.0.id(), "{found}");
 }
 
@@ -113,7 +113,7 @@ fn who_still_writes_there_is_named_and_nobody_else() {
     let named = |args: &[&str], code| {
         home.put(CONFIG, LEAKED, 0o600);
         let ran = home.run(&[&["launch", "--no-daemon", "--json"], args].concat()).ends_with(code);
-        relapse_of(&ran)["suspects"].clone()
+        recurrence_of(&ran)["suspects"].clone()
     };
     // Bystanders: a daemon elsewhere, the app of another home, a process with the daemon's
     // variable.
@@ -151,7 +151,7 @@ fn who_still_writes_there_is_named_and_nobody_else() {
     let mut above = Command::new(&today);
     above.args(["-c", "\"$@\"; exit $?", "sh"]).arg(program()).arg("--home").arg(home.path(""));
     above.args(["launch", "--no-daemon", "--json"]).env("HOME", home.path(""));
-    assert_eq!(relapse_of(&run(&mut above).ends_with(0))["suspects"], json!([]));
+    assert_eq!(recurrence_of(&run(&mut above).ends_with(0))["suspects"], json!([]));
     // A process that would start a daemon there.
     let shell = Bystander::new(Command::new("sleep").env("MYOWNMESH_HOME", &app_home));
     let found = named(&[], 0);

@@ -1,8 +1,8 @@
 //! The screens of the commands that people read, as snapshots: on narrow and wide terminals, on a
 //! dumb one, without colour, with forced colour, and in a pipe.
 //!
-//! If a screen changes on purpose, `INSTA_UPDATE=always cargo nextest run -p integration-tests --test
-//! screens` rewrites the snapshots; read the difference.
+//! If a screen changes on purpose, `INSTA_UPDATE=always cargo nextest run -p integration-tests
+//! --test screens` rewrites the snapshots; read the difference.
 
 #![cfg(unix)]
 

@@ -1,5 +1,5 @@
-//! The system calls of the program, seen by strace: syncs, failures that last, and the cost of a start
-//! that has nothing to do.
+//! The system calls of the program, seen by strace: syncs, failures that last, and the cost of a
+//! start that has nothing to do.
 
 #![cfg(unix)]
 

@@ -28,7 +28,8 @@ pub(crate) struct Args {
     /// Print the table as a JSON document
     #[arg(long)]
     json: bool,
-    /// Measure the packages and the first build of each library, and no speed; needs an idle machine
+    /// Measure the packages and the first build of each library, and no speed; needs an idle
+    /// machine
     #[arg(long, conflicts_with_all = ["quick", "names", "json"])]
     weights: bool,
     /// Write the table into docs/performance.md

@@ -40,7 +40,8 @@ enum Verb {
     Ci(ci::Args),
     /// Kill, fail and unplug real runs at every file-system call, and check that nothing is lost
     Crash(rig::Args),
-    /// Write the files that come from the code: the public API of each library, the configs' schemas
+    /// Write the files that come from the code: the public API of each library, the configs'
+    /// schemas
     Codegen(codegen::Args),
     /// The release program, its manual pages and completions, laid out under dist/ for a packager
     Dist(dist::Args),

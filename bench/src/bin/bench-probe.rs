@@ -1,7 +1,7 @@
 //! Runs one measured operation, once, for tools that count: `bench-probe load HOME`, `bench-probe
 //! value|ignored|read FILE`. Also creates the homes for these operations: `bench-probe home
-//! prompts|networks BYTES ROSTERS HOME`, and puts a roster among foreign files at the old location of
-//! such a home: `bench-probe foreign FILES HOME`.
+//! prompts|networks BYTES ROSTERS HOME`, and puts a roster among foreign files at the old location
+//! of such a home: `bench-probe foreign FILES HOME`.
 
 use std::hint::black_box;
 use std::path::Path;

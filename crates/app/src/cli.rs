@@ -9,38 +9,38 @@ use myownllm_migration::{Direction, Keep};
 
 use crate::completion;
 
-/// Gives MyOwnLLM's mesh daemon its own home, and repairs what sharing one directory broke.
+/// Give MyOwnLLM's mesh daemon its own home, and repair the config that the shared directory
+/// damaged.
 ///
-/// Without a command it looks at your home, tells in a line or two how it is, and names the
-/// commands that matter now.
+/// Without a command, print the state of your home in one or two lines, and the commands to run
+/// next.
 #[derive(Debug, Parser)]
 #[command(name = "myownllm-mesh", version = env!("MYOWNLLM_VERSION"), propagate_version = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
-    pub(crate) global: Global,
+    pub(crate) global: GlobalArgs,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
 
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Options of every command")]
-pub(crate) struct Global {
+pub(crate) struct GlobalArgs {
     /// Work on this user's home directory instead of your own.
     ///
-    /// Neither HOME nor MYOWNMESH_HOME counts then.
+    /// Ignores HOME and MYOWNMESH_HOME.
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) home: Option<PathBuf>,
     /// Print one JSON document on stdout; everything else goes to stderr.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// With --json: tell on stderr how far a move is, as JSON lines.
+    /// With --json: print the progress of a move to stderr, as JSON lines.
     #[arg(long, global = true, requires = "json")]
     pub(crate) progress: bool,
-    /// Say more: remarks, the code of each warning, and what is done on the way; -vv says it step
-    /// by step.
+    /// Print more: remarks, the code of each warning, and each change; -vv prints every step.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub(crate) verbose: u8,
-    /// Say nothing but errors; what a command is asked to print, it prints.
+    /// Print only errors and the requested data.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// Use colour: auto (on a terminal, unless NO_COLOR is set), always, or never.
@@ -68,51 +68,52 @@ pub(crate) enum ColorWhen {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// The app's start-up: migrate, load and repair the config, attach to or start the daemon,
-    /// give it the saved networks.
+    /// Start up the app: move the daemon's files, load and repair the config, attach to or start
+    /// the daemon, and give it the saved networks.
     ///
     /// Stays in the foreground until the daemon that it started ends, or until Ctrl-C or SIGTERM
     /// stops both. With --json it prints its one document as soon as the daemon is up and has the
-    /// saved networks: `ok` and `data` tell of that moment, the exit code of the end, and stderr of
-    /// the time in between.
+    /// saved networks: `ok` and `data` describe that moment. The exit code describes the end of the
+    /// run; stderr has the messages of the time between.
     Launch(LaunchArgs),
-    /// Put everything right: move the daemon's files to its own directory, and bring overwritten
-    /// settings back.
+    /// Repair everything: move the daemon's files to the daemon home, and restore overwritten
+    /// settings.
     ///
-    /// Starts no daemon. Keeps everything that it replaces, and says where. With nothing to put
-    /// right it changes nothing.
+    /// Starts no daemon. Keeps each file that it replaces, and prints the path of the copy. Changes
+    /// nothing if nothing needs a repair.
     #[command(visible_alias = "fix")]
     Repair(RepairArgs),
-    /// One screen: where everything is, and what a launch would do. Changes nothing.
+    /// Show the paths, the state of the home, and the steps of the next launch. Changes nothing.
     Status(StatusArgs),
-    /// Check everything, with the evidence and the command that mends each problem. Changes
+    /// Check everything, and print the evidence and the command that repairs each problem. Changes
     /// nothing.
     ///
-    /// Lists the problems first, then the warnings, and last the one command that puts right as much
+    /// Lists the problems first, then the warnings, and last the one command that repairs as much
     /// as possible. With -v it lists the checks that passed too; with -q it prints nothing, and the
     /// exit code says whether there are problems.
     Doctor,
     /// Move the identity file, rosters and states to the daemon home, and nothing else.
     Migrate(MigrateArgs),
-    /// Turn a config.json that the daemon overwrote back into the app's, and nothing else.
+    /// Repair a config.json that the daemon overwrote, and nothing else.
     Salvage(SalvageArgs),
-    /// Look at, check, and restore the app's config.
+    /// Show, change, check and restore the app's config.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// The saved networks: list, add, switch, exchange.
+    /// List, add, switch, import and export saved networks.
     #[command(subcommand)]
     Network(NetworkCommand),
-    /// Every resolved path, and the rule that chose it; or one path alone.
+    /// Print every resolved path and the rule that chose it, or one path alone.
     Paths(PathsArgs),
-    /// The Device ID, the label, and the identity file. Never prints the secret key.
+    /// Print the Device ID, the label, and the path of the identity file. Never prints the secret
+    /// key.
     Identity,
-    /// The daemon of this home: its state, stop, restart, its log.
+    /// Show, stop or restart the daemon of this home, or print its log.
     #[command(subcommand)]
     Daemon(DaemonCommand),
-    /// The run log: what this program changed here, and when. Changes nothing.
+    /// Print the run log: each change that this program made here, with its time.
     Logs(LogsArgs),
-    /// Bundle everything that a helper has to know, without secrets: program, system, checks,
-    /// backups, logs, files.
+    /// Collect the facts for a support request, without secrets: program, system, checks, backups,
+    /// logs, files.
     ///
     /// The user's home is shown as `~`. Changes nothing but the file that --output names.
     Report(ReportArgs),
@@ -129,7 +130,7 @@ pub(crate) enum Command {
     },
     /// Write the manual page, or that of one command, to stdout.
     Man {
-        /// The command, such as `config restore`; the whole program when none is named.
+        /// The command, such as `config restore`; the whole program if none is named.
         command: Vec<String>,
     },
 }
@@ -145,16 +146,16 @@ pub(crate) struct LaunchArgs {
     /// Leave the daemon running and end.
     #[arg(long)]
     pub(crate) detach: bool,
-    /// Stop a daemon that serves the old location, or lost its socket, and go on.
+    /// Stop each daemon that serves the old location or has no reachable socket, then continue.
     #[arg(long)]
     pub(crate) stop_legacy_daemon: bool,
     #[command(flatten)]
-    pub(crate) wait: DaemonWait,
+    pub(crate) wait: DaemonWaitArgs,
 }
 
 #[derive(Args, Clone, Copy, Debug, Default)]
-pub(crate) struct DaemonWait {
-    /// Wait this many seconds for the daemon to start, on a slow machine; 8 by default.
+pub(crate) struct DaemonWaitArgs {
+    /// Wait this many seconds for the daemon to start; 8 by default.
     #[arg(long, value_name = "SECONDS",
         value_parser = clap::value_parser!(u64).range(1..=LONGEST_DAEMON_WAIT.as_secs()))]
     pub(crate) daemon_wait: Option<u64>,
@@ -162,14 +163,14 @@ pub(crate) struct DaemonWait {
 
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct RepairArgs {
-    /// Stop a daemon that serves the old location, or lost its socket, and go on.
+    /// Stop each daemon that serves the old location or has no reachable socket, then continue.
     #[arg(long)]
     pub(crate) stop_legacy_daemon: bool,
 }
 
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct StatusArgs {
-    /// Exit 3 when a launch would move or repair something.
+    /// Exit 3 if a launch would move or repair something.
     #[arg(long)]
     pub(crate) check: bool,
 }
@@ -186,7 +187,7 @@ pub(crate) struct LogsArgs {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ReportArgs {
-    /// Write it to this new file, which nobody else may read, instead of stdout.
+    /// Write the report to this new file, readable only by you, instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Write one page for a browser, with a picture of what a launch would change.
@@ -196,14 +197,14 @@ pub(crate) struct ReportArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DaemonCommand {
-    /// Ask the daemon for its state; exit 5 when none answers. Changes nothing.
+    /// Ask the daemon for its state; exit 5 if none answers. Changes nothing.
     Status,
-    /// Stop the daemon of this home, whoever started it; exit 0 when none runs.
+    /// Stop the daemon of this home, even if another program started it; exit 0 if no daemon runs.
     ///
     /// Stops only a process that is seen to serve this home, and never the shared daemon.
     Stop,
     /// Stop the daemon, and start it as `launch --detach` does.
-    Restart(DaemonWait),
+    Restart(DaemonWaitArgs),
     /// Print the end of the daemon's log.
     Logs {
         /// Show the last N lines.
@@ -217,20 +218,20 @@ pub(crate) struct MigrateArgs {
     /// Say what would move, and move nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Move nothing; exit 3 when something is to be moved.
+    /// Move nothing; exit 3 if something is to be moved.
     #[arg(long)]
     pub(crate) check: bool,
     /// Move everything back to the old location, for an older version of the app.
     #[arg(long)]
     pub(crate) undo: bool,
-    /// Settle files that differ: those of this place stay, the others are set aside beside them.
+    /// Resolve files that differ: keep the files of this place, and set the other files aside.
     #[arg(long, value_name = "PLACE")]
     pub(crate) keep: Option<KeepSide>,
-    /// Settle two different identity files: the one of this place stays, the other is set aside
-    /// beside it.
+    /// Resolve two different identity files: keep the file of this place, and set the other file
+    /// aside.
     #[arg(long, value_name = "PLACE")]
     pub(crate) keep_identity: Option<KeepSide>,
-    /// Stop a daemon that serves the old location, or lost its socket, and go on.
+    /// Stop each daemon that serves the old location or has no reachable socket, then continue.
     #[arg(long)]
     pub(crate) stop_legacy_daemon: bool,
 }
@@ -251,13 +252,14 @@ pub(crate) enum KeepSide {
 }
 
 impl KeepSide {
-    /// The side of a move that this place is.
+    /// Returns the side of a move that has this place.
     pub(crate) fn keep(self, direction: Direction) -> Keep {
         let is_old_location = matches!(self, Self::OldLocation | Self::Source);
         if is_old_location == (direction == Direction::Forward) { Keep::Source } else { Keep::Destination }
     }
 
-    /// True for a word of the time in which one decision settled files and keys.
+    /// Returns true for a value from the time when `--keep` decided files and identity files
+    /// together.
     pub(crate) fn is_old_word(self) -> bool {
         matches!(self, Self::Source | Self::Destination)
     }
@@ -268,14 +270,14 @@ pub(crate) struct SalvageArgs {
     /// Print what would change, and change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Change nothing; exit 3 when the config needs a repair.
+    /// Change nothing; exit 3 if the config needs a repair.
     #[arg(long)]
     pub(crate) check: bool,
-    /// Read a config from stdin and write its recovery to stdout (no defaults filled in); touch no
+    /// Read a config from stdin and write the repaired config to stdout, without defaults; touch no
     /// file.
     #[arg(long, conflicts_with_all = ["dry_run", "check"])]
     pub(crate) stdin: bool,
-    /// Stop a daemon that serves the old location, or lost its socket, and go on.
+    /// Stop each daemon that serves the old location or has no reachable socket, then continue.
     #[arg(long)]
     pub(crate) stop_legacy_daemon: bool,
 }
@@ -294,12 +296,12 @@ pub(crate) enum ConfigCommand {
     Check,
     /// Print the JSON Schema of a config.
     Schema {
-        /// Whose config.
+        /// The config that the schema describes.
         which: SchemaOf,
     },
     /// Print one setting; a secret is masked.
     Get {
-        /// Its name, such as `auto_cleanup.models`, or a JSON Pointer.
+        /// The setting's name, such as `auto_cleanup.models`, or a JSON Pointer.
         #[arg(add = ArgValueCandidates::new(completion::setting_names))]
         key: String,
         /// Print a secret too.
@@ -308,8 +310,7 @@ pub(crate) enum ConfigCommand {
     },
     /// Change settings, all of them or none.
     ///
-    /// A value is JSON of the setting's kind: `true`, `7`, `["a"]`. Where the setting is a string,
-    /// the text itself.
+    /// A value is JSON of the setting's kind: `true`, `7`, `["a"]`. A string needs no quotes.
     Set {
         /// The setting's name and its value, such as `auto_cleanup.models=false`.
         #[arg(required = true, value_name = "KEY=VALUE",
@@ -318,23 +319,22 @@ pub(crate) enum ConfigCommand {
     },
     /// List the backups of the config: when each was made, and why.
     History,
-    /// Show what changes when a backup is restored, with secrets masked.
+    /// Show the changes that a restore of a backup would make, with secrets masked.
     Diff {
         /// The backup's id, as `config history` lists it.
         #[arg(add = ArgValueCandidates::new(completion::backups))]
         id: String,
     },
-    /// Bring back a backup; the present config becomes a backup first.
+    /// Restore a backup; the present config becomes a backup first.
     Restore {
         /// The backup's id, as `config history` lists it.
         #[arg(add = ArgValueCandidates::new(completion::backups))]
         id: String,
-        /// Bring back even a backup that is no sound config of the app's; the next launch repairs it.
+        /// Restore the backup even if it is no valid config of the app; the next launch repairs it.
         #[arg(long)]
         as_is: bool,
     },
-    /// Say that the config is meant to be as it is, after a loss of settings or networks was
-    /// reported.
+    /// Accept the present config after a reported loss of settings or networks.
     Accept,
 }
 
@@ -363,7 +363,7 @@ pub(crate) enum NetworkCommand {
     Add {
         /// The network id: 3 to 64 of a-z, 0-9, - and _.
         name: String,
-        /// Make it the active one.
+        /// Make it the active network.
         #[arg(long)]
         activate: bool,
     },
@@ -379,7 +379,7 @@ pub(crate) enum NetworkCommand {
         #[arg(required_unless_present = "none", conflicts_with = "none",
             add = ArgValueCandidates::new(completion::networks))]
         name: Option<String>,
-        /// Make none active.
+        /// Make no network active.
         #[arg(long)]
         none: bool,
     },
@@ -396,7 +396,7 @@ pub(crate) enum NetworkCommand {
     Import {
         /// The envelope's file; `-` reads stdin.
         file: PathBuf,
-        /// Make it the active one.
+        /// Make it the active network.
         #[arg(long)]
         activate: bool,
     },
@@ -431,7 +431,7 @@ pub(crate) enum ModeArg {
 }
 
 impl Command {
-    /// True if the command writes in the home.
+    /// Returns true if the command writes in the home.
     pub(crate) fn writes(&self) -> bool {
         match self {
             Self::Launch(_) | Self::Repair(_) => true,
@@ -460,7 +460,7 @@ impl Command {
         }
     }
 
-    /// True if the command says what one that writes would find.
+    /// Returns true if the command predicts the result of a command that writes.
     pub(crate) fn predicts(&self) -> bool {
         matches!(self, Self::Status(_) | Self::Doctor | Self::Migrate(_) | Self::Salvage(_))
     }

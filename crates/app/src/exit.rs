@@ -67,7 +67,7 @@ impl ExitCode {
         }
     }
 
-    /// True if this is success.
+    /// Returns true if this is success.
     #[must_use]
     pub const fn is_ok(self) -> bool {
         matches!(self, Self::Done)

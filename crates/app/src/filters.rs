@@ -9,7 +9,7 @@ use myownllm_launch::Diagnostic;
 use serde_json::json;
 
 use crate::context::fresh_ids;
-use crate::output::Answer;
+use crate::output::CommandOutput;
 
 /// Reads all of stdin, up to the size that a config may have.
 pub(crate) fn read_stdin() -> Result<Vec<u8>, Diagnostic> {
@@ -24,9 +24,9 @@ pub(crate) fn read_stdin() -> Result<Vec<u8>, Diagnostic> {
 }
 
 /// Returns the answer of a filter: a person sees the document itself.
-fn filtered(document: &Document, diagnostics: Vec<Diagnostic>) -> Answer {
+fn filtered(document: &Document, diagnostics: Vec<Diagnostic>) -> CommandOutput {
     let data = json!({ "document": document.root().to_value() });
-    Answer { diagnostics, ..Answer::data(document.to_text(), data) }
+    CommandOutput { diagnostics, ..CommandOutput::data(document.to_text(), data) }
 }
 
 fn parse(bytes: &[u8]) -> Result<(Document, Vec<Diagnostic>), Diagnostic> {
@@ -36,44 +36,44 @@ fn parse(bytes: &[u8]) -> Result<(Document, Vec<Diagnostic>), Diagnostic> {
 }
 
 /// `config normalize`.
-pub(crate) fn normalize(conversation_dir: &str) -> Result<Answer, Diagnostic> {
+pub(crate) fn normalize(conversation_dir: &str) -> Result<CommandOutput, Diagnostic> {
     let bytes = read_stdin()?;
     let normalized = myownllm_salvage::normalize(&bytes, conversation_dir, &mut fresh_ids())?;
     Ok(filtered(&normalized.document, normalized.diagnostics.iter().map(Diagnostic::from).collect()))
 }
 
 /// `salvage --stdin`.
-pub(crate) fn salvage() -> Result<Answer, Diagnostic> {
+pub(crate) fn salvage() -> Result<CommandOutput, Diagnostic> {
     let bytes = read_stdin()?;
     let salvaged = myownllm_salvage::salvage_bytes(&bytes, &mut fresh_ids())?;
     Ok(filtered(&salvaged.app, salvaged.diagnostics.iter().map(Diagnostic::from).collect()))
 }
 
 /// `network to-daemon`.
-pub(crate) fn to_daemon() -> Result<Answer, Diagnostic> {
+pub(crate) fn to_daemon() -> Result<CommandOutput, Diagnostic> {
     let (network, diagnostics) = parse(&read_stdin()?)?;
     let mapped = convert::to_daemon_document(network.root())?;
     Ok(filtered(&mapped, diagnostics))
 }
 
 /// `network to-envelope`.
-pub(crate) fn to_envelope(with_secrets: bool) -> Result<Answer, Diagnostic> {
+pub(crate) fn to_envelope(with_secrets: bool) -> Result<CommandOutput, Diagnostic> {
     let (network, diagnostics) = parse(&read_stdin()?)?;
     debug_assert_eq!(network.root().kind(), Kind::Object, "a document's root is an object");
     let envelope = Envelope::of_network(network.root())?;
-    Ok(Answer { diagnostics, ..envelope_answer(&envelope, with_secrets) })
+    Ok(CommandOutput { diagnostics, ..envelope_answer(&envelope, with_secrets) })
 }
 
 /// `network from-envelope`.
-pub(crate) fn from_envelope() -> Result<Answer, Diagnostic> {
+pub(crate) fn from_envelope() -> Result<CommandOutput, Diagnostic> {
     let envelope = Envelope::parse(&read_stdin()?)?;
     // A filter prints its input, credentials included.
     Ok(envelope_answer(&envelope, true))
 }
 
 /// Returns an envelope as text to hand on, and as data.
-pub(crate) fn envelope_answer(envelope: &Envelope, with_secrets: bool) -> Answer {
+pub(crate) fn envelope_answer(envelope: &Envelope, with_secrets: bool) -> CommandOutput {
     let document = envelope.to_document(with_secrets);
     let value = document.root().to_value();
-    Answer::data(document.to_text(), json!({ "envelope": value }))
+    CommandOutput::data(document.to_text(), json!({ "envelope": value }))
 }

@@ -14,10 +14,14 @@ use serde_json::json;
 
 use crate::cli::LaunchArgs;
 use crate::context::{Context, fresh_ids};
-use crate::output::{Answer, Printer};
+use crate::output::{CommandOutput, Printer};
 use crate::signals::{Ended, Signals};
 
-pub(crate) fn run(context: &Context, args: &LaunchArgs, printer: &Printer) -> Result<Answer, Diagnostic> {
+pub(crate) fn run(
+    context: &Context,
+    args: &LaunchArgs,
+    printer: &Printer,
+) -> Result<CommandOutput, Diagnostic> {
     // Listens before anything runs, so that an early signal ends the daemon too.
     let mut signals = if args.no_daemon { None } else { Some(Signals::listen().map_err(signal_failed)?) };
     let libraries = context.libraries();
@@ -60,8 +64,8 @@ pub(crate) fn run(context: &Context, args: &LaunchArgs, printer: &Printer) -> Re
     let home = libraries.view();
     let page = launched(&home, &outcome, Some(&daemon).filter(|_| !args.no_daemon), fate);
     let data = if printer.is_json() { launch_data(&home, &outcome, &daemon, fate) } else { json!({}) };
-    let trace = launch_trace(&home, &told(args), &outcome, &daemon);
-    let answer = Answer { trace, ..Answer::done(page, data).with(outcome.diagnostics) };
+    let trace = launch_trace(&home, &command_line(args), &outcome, &daemon);
+    let answer = CommandOutput { trace, ..CommandOutput::done(page, data).with(outcome.diagnostics) };
     let Daemon::Spawned(spawned) = daemon else { return Ok(answer) };
     match fate {
         Fate::LookedAfter => {}
@@ -81,19 +85,19 @@ pub(crate) fn run(context: &Context, args: &LaunchArgs, printer: &Printer) -> Re
     // The document went out already, for a program that waits for the daemon to come up. A run
     // prints one document, so later events go to stderr and into the exit code.
     let (how, mut last) = match ended {
-        Ended::ConnectedDaemon => ("stopped the daemon".to_owned(), Answer::said_already(answer.exit)),
+        Ended::ConnectedDaemon => ("stopped the daemon".to_owned(), CommandOutput::said_already(answer.exit)),
         Ended::Died(diagnostic) => {
             printer.print_diagnostic(&diagnostic);
-            let said = Answer::said_already(diagnostic.class.into());
-            (diagnostic.message.clone(), Answer { diagnostics: vec![diagnostic], ..said })
+            let said = CommandOutput::said_already(diagnostic.class.into());
+            (diagnostic.message.clone(), CommandOutput { diagnostics: vec![diagnostic], ..said })
         }
     };
-    last.trace = Trace::of(&context.layout, told(args), vec![how]);
+    last.trace = Trace::of(&context.layout, command_line(args), vec![how]);
     Ok(last)
 }
 
 /// Returns the command as it was typed.
-fn told(args: &LaunchArgs) -> String {
+fn command_line(args: &LaunchArgs) -> String {
     let flags = [(args.no_daemon, " --no-daemon"), (args.once, " --once"), (args.detach, " --detach")];
     let flags = flags.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag);
     std::iter::once("launch").chain(flags).collect()

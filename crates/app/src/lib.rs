@@ -26,9 +26,9 @@ use clap::{ArgMatches, FromArgMatches as _};
 use myownllm_durable_fs::{Disk as _, RealDisk, Runner, quote};
 use myownllm_launch::{Class, Diagnostic, PROGRAM};
 
-use crate::cli::{Cli, ColorWhen, Global};
+use crate::cli::{Cli, ColorWhen, GlobalArgs};
 pub use crate::exit::ExitCode;
-use crate::output::{Answer, Printer};
+use crate::output::{CommandOutput, Printer};
 pub use crate::privileges::BecomeUser;
 use crate::times::Started;
 
@@ -54,7 +54,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
     if let Some(problem) = subscriber::subscribe(cli.global.verbose) {
         printer.print_diagnostic(&Diagnostic::warning("usage", problem));
     }
-    let mut answer = commands::run(&cli, &printer, become_user).unwrap_or_else(Answer::failed);
+    let mut answer = commands::run(&cli, &printer, become_user).unwrap_or_else(CommandOutput::failed);
     let program = match &cli.global.home {
         Some(home) => {
             let home = std::path::absolute(home).unwrap_or_else(|_| home.clone());
@@ -122,14 +122,18 @@ fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
     let is_json = args.iter().any(|arg| arg == "--json");
     if is_json && error.kind() == ErrorKind::DisplayVersion {
         let text = error.to_string();
-        let printer = Printer::new(&Global { json: true, ..Global::default() }, started);
-        printer.print("version", &Answer::data(text.clone(), serde_json::json!({ "text": text.trim_end() })));
+        let printer = Printer::new(&GlobalArgs { json: true, ..GlobalArgs::default() }, started);
+        printer.print(
+            "version",
+            &CommandOutput::data(text.clone(), serde_json::json!({ "text": text.trim_end() })),
+        );
         return ExitCode::Done;
     }
     if !error.use_stderr() {
         return match error.print() {
             Err(failed) if failed.kind() != std::io::ErrorKind::BrokenPipe => {
-                Printer::new(&Global::default(), started).print_diagnostic(&output::write_failed(&failed));
+                Printer::new(&GlobalArgs::default(), started)
+                    .print_diagnostic(&output::write_failed(&failed));
                 ExitCode::Failed
             }
             _ => ExitCode::Done,
@@ -153,8 +157,8 @@ fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
         clap::ColorChoice::Auto => ColorWhen::Auto,
         clap::ColorChoice::Never => ColorWhen::Never,
     };
-    let printer = Printer::new(&Global { json: is_json, color, ..Global::default() }, started);
-    printer.print("usage", &Answer::failed(diagnostic).exit(ExitCode::Usage));
+    let printer = Printer::new(&GlobalArgs { json: is_json, color, ..GlobalArgs::default() }, started);
+    printer.print("usage", &CommandOutput::failed(diagnostic).exit(ExitCode::Usage));
     ExitCode::Usage
 }
 
@@ -201,8 +205,8 @@ fn meant_by(word: &str) -> Option<&'static str> {
     }
 }
 
-/// Returns the command as the envelope's `schema` names it, such as `config-show`; without a command,
-/// the verdict.
+/// Returns the command as the envelope's `schema` names it, such as `config-show`; without a
+/// command, the verdict.
 fn command_name(matches: &ArgMatches) -> String {
     let below = std::iter::successors(matches.subcommand(), |(_, below)| below.subcommand());
     let words: Vec<&str> = below.map(|(name, _)| name).collect();

@@ -11,39 +11,41 @@ use myownllm_report::{identity as identity_page, status as status_page, verdict 
 use crate::cli::{LogsArgs, StatusArgs};
 use crate::context::{Context, fresh_ids};
 use crate::exit::ExitCode;
-use crate::output::Answer;
+use crate::output::CommandOutput;
 use crate::privileges::{foreseen_refusal, user_to_become};
 
 /// The number of lines of each log in a report.
 const LOG_LINES: usize = 200;
 
-pub(crate) fn verdict(context: &Context) -> Answer {
+pub(crate) fn verdict(context: &Context) -> CommandOutput {
     let (plan, checks) = examine(context);
     verdict_of(context, &plan, &checks)
 }
 
-fn verdict_of(context: &Context, plan: &LaunchPlan, checks: &Checks) -> Answer {
+fn verdict_of(context: &Context, plan: &LaunchPlan, checks: &Checks) -> CommandOutput {
     let (page, data) = verdict_page(&context.libraries().view(), plan, checks);
     let told_by_page = checks.list.iter().filter_map(|check| check.diagnostic.clone()).collect();
-    Answer { told_by_page, ..Answer::done(page, data) }.exit(match HomeState::new(plan, checks) {
-        HomeState::Healthy => ExitCode::Done,
-        HomeState::Pending => ExitCode::Pending,
-        HomeState::Problem => ExitCode::Problems,
-    })
+    CommandOutput { told_by_page, ..CommandOutput::done(page, data) }.exit(
+        match HomeState::new(plan, checks) {
+            HomeState::Healthy => ExitCode::Done,
+            HomeState::Pending => ExitCode::Pending,
+            HomeState::Problem => ExitCode::Problems,
+        },
+    )
 }
 
-pub(crate) fn doctor(context: &Context, verbose: bool) -> Answer {
+pub(crate) fn doctor(context: &Context, verbose: bool) -> CommandOutput {
     doctor_of(&examine(context).1, verbose)
 }
 
-fn doctor_of(checks: &Checks, verbose: bool) -> Answer {
+fn doctor_of(checks: &Checks, verbose: bool) -> CommandOutput {
     let (page, data) = checklist(checks, verbose);
     let exit = if checks.of(Mark::Problem).count() > 0 { ExitCode::Problems } else { ExitCode::Done };
     let told_by_page = checks.list.iter().filter_map(|check| check.diagnostic.clone()).collect();
-    Answer { told_by_page, ..Answer::done(page, data) }.exit(exit)
+    CommandOutput { told_by_page, ..CommandOutput::done(page, data) }.exit(exit)
 }
 
-pub(crate) fn status(context: &Context, args: StatusArgs) -> Answer {
+pub(crate) fn status(context: &Context, args: StatusArgs) -> CommandOutput {
     if !args.check {
         return status_of(context, plan_of(context), args);
     }
@@ -53,12 +55,12 @@ pub(crate) fn status(context: &Context, args: StatusArgs) -> Answer {
     let pending = checks.list.iter().filter(|check| check.hint == Some(checks.repair()));
     let pending = pending.filter_map(|check| check.diagnostic.clone()).filter(|told| !is_told(&told.code));
     let told_by_page = pending.map(Diagnostic::as_warning).collect();
-    Answer { told_by_page, ..status_of(context, plan, args) }
+    CommandOutput { told_by_page, ..status_of(context, plan, args) }
 }
 
-fn status_of(context: &Context, plan: LaunchPlan, args: StatusArgs) -> Answer {
+fn status_of(context: &Context, plan: LaunchPlan, args: StatusArgs) -> CommandOutput {
     let (page, data) = status_page(&context.libraries().view(), &plan);
-    let answer = Answer { is_data: !args.check, ..Answer::done(page, data) };
+    let answer = CommandOutput { is_data: !args.check, ..CommandOutput::done(page, data) };
     if args.check {
         let is_pending = plan.pending && class_of(&plan.diagnostics).is_none();
         let answer = answer.with(plan.diagnostics);
@@ -68,42 +70,42 @@ fn status_of(context: &Context, plan: LaunchPlan, args: StatusArgs) -> Answer {
     // code.
     let warned =
         plan.diagnostics.into_iter().map(|told| if told.is_error() { told.as_warning() } else { told });
-    Answer { diagnostics: warned.collect(), ..answer }
+    CommandOutput { diagnostics: warned.collect(), ..answer }
 }
 
-pub(crate) fn identity(context: &Context) -> Answer {
+pub(crate) fn identity(context: &Context) -> CommandOutput {
     let libraries = context.libraries();
     let look = scan_identity(&libraries.launch_context());
     let (page, data, mut diagnostics) = identity_page(&libraries.view(), &look);
     diagnostics.extend(other_known_identity(&libraries.launch_context()));
-    Answer::data(page, data).with(diagnostics)
+    CommandOutput::data(page, data).with(diagnostics)
 }
 
-pub(crate) fn logs(context: &Context, args: &LogsArgs) -> Answer {
+pub(crate) fn logs(context: &Context, args: &LogsArgs) -> CommandOutput {
     let libraries = context.libraries();
     if args.daemon {
         let (page, data, diagnostics) = daemon_log_lines(&libraries.view(), args.lines);
-        return Answer { diagnostics, ..Answer::data(page, data) };
+        return CommandOutput { diagnostics, ..CommandOutput::data(page, data) };
     }
     let (page, data) = runs(&libraries.view(), args.lines);
-    Answer::data(page, data)
+    CommandOutput::data(page, data)
 }
 
 /// `config history`.
-pub(crate) fn history(context: &Context) -> Result<Answer, Diagnostic> {
+pub(crate) fn history(context: &Context) -> Result<CommandOutput, Diagnostic> {
     let (page, data) = history_page(&context.libraries().view())?;
-    Ok(Answer::data(page, data))
+    Ok(CommandOutput::data(page, data))
 }
 
 /// Returns the answers of all of these commands, for a report.
-pub(crate) fn sections(context: &Context) -> Vec<(&'static str, Answer)> {
+pub(crate) fn sections(context: &Context) -> Vec<(&'static str, CommandOutput)> {
     let (plan, checks) = examine(context);
     vec![
         ("verdict", verdict_of(context, &plan, &checks)),
         ("doctor", doctor_of(&checks, true)),
         ("status", status_of(context, plan, StatusArgs { check: false })),
         ("identity", identity(context)),
-        ("history", history(context).unwrap_or_else(Answer::failed)),
+        ("history", history(context).unwrap_or_else(CommandOutput::failed)),
         ("runs", logs(context, &LogsArgs { daemon: false, lines: LOG_LINES })),
         ("daemon log", logs(context, &LogsArgs { daemon: true, lines: LOG_LINES })),
     ]

@@ -11,13 +11,13 @@ use myownllm_launch::{Diagnostic, Severity};
 use myownllm_migration::Progress;
 use myownllm_report::run_log::{Run, Trace};
 use myownllm_report::{
-    Form, Page, ProgressText, Screen, Tilde, colored_diagnostic, diagnostic_text, spelled,
+    Form, Page, ProgressText, Screen, Tilde, colored_diagnostic, diagnostic_text, escape_json_controls,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::build::{BUILD, Build};
-use crate::cli::{ColorWhen, Global};
+use crate::cli::{ColorWhen, GlobalArgs};
 use crate::exit::{ExitCode, exit_of};
 use crate::pager;
 use crate::signals::say_on_interrupt;
@@ -26,7 +26,7 @@ use crate::times::Started;
 /// The answer of a command.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Answer {
+pub(crate) struct CommandOutput {
     /// The exit code.
     pub(crate) exit: ExitCode,
     /// The text for a person, on stdout.
@@ -44,7 +44,7 @@ pub(crate) struct Answer {
     pub(crate) trace: Option<Trace>,
 }
 
-impl Answer {
+impl CommandOutput {
     /// Returns a success.
     pub(crate) fn done(page: impl Into<Page>, data: Value) -> Self {
         Self {
@@ -74,7 +74,7 @@ impl Answer {
         Self::done("", Value::Null).exit(exit)
     }
 
-    /// True if everything was already printed.
+    /// Returns true if everything was already printed.
     #[must_use]
     pub(crate) fn is_said(&self) -> bool {
         self.data.is_null()
@@ -126,17 +126,17 @@ pub(crate) struct Printer {
     failed: RefCell<Option<io::Error>>,
 }
 
-/// True if the terminal says that it can only print.
+/// Returns true if the terminal says that it can only print.
 fn is_dumb(var: impl Fn(&str) -> Option<OsString>) -> bool {
     var("TERM").is_some_and(|term| term == "dumb")
 }
 
-/// True if the environment asks for no colour.
+/// Returns true if the environment asks for no colour.
 pub(crate) fn no_color(var: impl Fn(&str) -> Option<OsString>) -> bool {
     is_dumb(&var) || var("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
-/// True if the environment asks for colour in a pipe too.
+/// Returns true if the environment asks for colour in a pipe too.
 pub(crate) fn forces_color(var: impl Fn(&str) -> Option<OsString>) -> bool {
     var("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0")
 }
@@ -144,7 +144,7 @@ pub(crate) fn forces_color(var: impl Fn(&str) -> Option<OsString>) -> bool {
 impl Printer {
     /// Returns a printer for these options, with the streams and the environment of this process.
     #[must_use]
-    pub(crate) fn new(global: &Global, started: Started) -> Self {
+    pub(crate) fn new(global: &GlobalArgs, started: Started) -> Self {
         let var = |name: &str| std::env::var_os(name);
         let dumb = is_dumb(var);
         let no_color = no_color(var);
@@ -213,21 +213,21 @@ impl Printer {
         self.started
     }
 
-    /// True if the user asked for more output.
+    /// Returns true if the user asked for more output.
     #[must_use]
     pub(crate) fn is_verbose(&self) -> bool {
         self.verbose
     }
 
-    /// True if this printer prints documents. Otherwise a caller need not make a document that
-    /// nobody sees.
+    /// Returns true if this printer prints documents. Otherwise a caller need not make a document
+    /// that nobody sees.
     #[must_use]
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
     /// Prints an answer: the text or the document to stdout, the diagnostics to stderr.
-    pub(crate) fn print(&self, command: &str, answer: &Answer) {
+    pub(crate) fn print(&self, command: &str, answer: &CommandOutput) {
         write_stderr(self.progress.cleared().unwrap_or_default());
         if self.json {
             self.to_stdout(&format!("{}\n", envelope(command, answer, self.started)));
@@ -335,7 +335,7 @@ struct Envelope<'a> {
     diagnostics: Vec<&'a Diagnostic>,
 }
 
-fn envelope(command: &str, answer: &Answer, started: Started) -> String {
+fn envelope(command: &str, answer: &CommandOutput, started: Started) -> String {
     let envelope = Envelope {
         schema: format!("myownllm-mesh.{command}/1"),
         ok: answer.exit.is_ok(),
@@ -346,5 +346,5 @@ fn envelope(command: &str, answer: &Answer, started: Started) -> String {
         data: &answer.data,
         diagnostics: answer.told_by_page.iter().chain(&answer.diagnostics).collect(),
     };
-    spelled(&serde_json::to_string_pretty(&envelope).unwrap_or_default())
+    escape_json_controls(&serde_json::to_string_pretty(&envelope).unwrap_or_default())
 }

@@ -28,8 +28,8 @@ pub(crate) fn foreseen_refusal(context: &Context) -> Option<Diagnostic> {
         .then(|| foreign_home(&context.layout, owner, &io::ErrorKind::PermissionDenied.into()))
 }
 
-/// True if the process may change its user and groups. `CAP_SETGID` and `CAP_SETUID` of the kernel
-/// are bits 6 and 7. If the kernel does not tell, an attempt does.
+/// Returns true if the process may change its user and groups. `CAP_SETGID` and `CAP_SETUID` of the
+/// kernel are bits 6 and 7. If the kernel does not tell, an attempt does.
 #[cfg(target_os = "linux")]
 fn may_change_user() -> bool {
     const NEEDED: u64 = 1 << 6 | 1 << 7;

@@ -18,13 +18,13 @@ pub(crate) fn subscribe(verbose: u8) -> Option<String> {
         Some((Ok(targets), wanted)) if targets.iter().any(|(name, _)| !name.starts_with("myownllm")) => {
             let known =
                 "a level (error, warn, info, debug, trace) or CRATE=LEVEL, such as myownllm_migration=debug";
-            (told(verbose), Some(format!("cannot use {VARIABLE}={wanted:?}: it is not {known}")))
+            (targets_for(verbose), Some(format!("cannot use {VARIABLE}={wanted:?}: it is not {known}")))
         }
         Some((Ok(targets), _)) => (targets, None),
         Some((Err(error), wanted)) => {
-            (told(verbose), Some(format!("cannot use {VARIABLE}={wanted:?}: {error}")))
+            (targets_for(verbose), Some(format!("cannot use {VARIABLE}={wanted:?}: {error}")))
         }
-        None => (told(verbose), None),
+        None => (targets_for(verbose), None),
     };
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     // Fails if a test has already set a subscriber.
@@ -32,7 +32,7 @@ pub(crate) fn subscribe(verbose: u8) -> Option<String> {
     problem
 }
 
-fn told(verbose: u8) -> Targets {
+fn targets_for(verbose: u8) -> Targets {
     let level = match verbose {
         0 => LevelFilter::OFF,
         1 => LevelFilter::INFO,

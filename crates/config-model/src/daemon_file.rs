@@ -26,8 +26,8 @@ pub enum DaemonFile {
 }
 
 impl DaemonFile {
-    /// Returns true if a daemon can read the file. A file of a newer version counts as readable: only
-    /// the daemon that wrote it can tell.
+    /// Returns true if a daemon can read the file. A file of a newer version counts as readable:
+    /// only the daemon that wrote it can tell.
     ///
     /// ```
     /// use myownllm_config_model::DaemonFile;
@@ -40,9 +40,9 @@ impl DaemonFile {
         std::str::from_utf8(bytes).is_ok_and(|text| self.accepts(text)) || self.is_newer(bytes)
     }
 
-    /// Returns true if a daemon wrote the file that is newer than the daemons that this crate knows.
-    /// Such a daemon reads all of the file; an older one drops what it does not know when it writes
-    /// the file again.
+    /// Returns true if a daemon wrote the file that is newer than the daemons that this crate
+    /// knows. Such a daemon reads all of the file; an older one drops what it does not know when it
+    /// writes the file again.
     #[must_use]
     pub fn is_newer(self, bytes: &[u8]) -> bool {
         let newest = match self {
@@ -66,7 +66,8 @@ impl DaemonFile {
     }
 
     /// Returns the part of a damaged file that a daemon can read, in plain UTF-8, and the JSON
-    /// Pointers of the members that are left out. Returns `None` if a daemon can read nothing of it.
+    /// Pointers of the members that are left out. Returns `None` if a daemon can read nothing of
+    /// it.
     ///
     /// ```
     /// use myownllm_config_model::DaemonFile;
@@ -98,7 +99,8 @@ impl DaemonFile {
     }
 }
 
-/// Returns the JSON Pointers of the members of a network, in the daemon's shape, that no daemon takes.
+/// Returns the JSON Pointers of the members of a network, in the daemon's shape, that no daemon
+/// takes.
 ///
 /// ```
 /// use myownllm_config_model::refused_members;

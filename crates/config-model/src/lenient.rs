@@ -22,7 +22,8 @@ pub(crate) fn read<T: DeserializeOwned + Default>(value: ValueRef<'_>) -> T {
     if misfits.is_empty() { first } else { read_without(value, &misfits, &RefCell::default()) }
 }
 
-/// Reads a `T` from a value, with a stand-in for each misfit. Returns their places as JSON Pointers.
+/// Reads a `T` from a value, with a stand-in for each misfit. Returns their places as JSON
+/// Pointers.
 pub(crate) fn read_noting<T: DeserializeOwned + Default>(value: ValueRef<'_>) -> (T, HashSet<String>) {
     let misfits = RefCell::default();
     let first = read_without(value, &HashSet::new(), &misfits);

@@ -112,7 +112,8 @@ pub fn saved(doc: &Document) -> Vec<SavedNetwork> {
     entries(doc).map(|(_, entry)| names(entry)).collect()
 }
 
-/// Returns the internal id of a network as text. The app keeps an id that a hand edit made a number.
+/// Returns the internal id of a network as text. The app keeps an id that a hand edit made a
+/// number.
 pub fn internal_id(network: ValueRef<'_>) -> Option<Cow<'_, str>> {
     let id = network.get("id").filter(|id| !id.is_falsy())?;
     id.as_str().or_else(|| (id.kind() == Kind::Number).then(|| Cow::Owned(id.to_value().to_string())))

@@ -95,7 +95,7 @@ impl Store<'_> {
         Ok(self.backup_bytes(id)?.filter(|bytes| content_hash(bytes) == id.hash))
     }
 
-    /// Returns whether a backup holds these bytes and is known to be durable.
+    /// Returns true if a backup holds these bytes and is known to be durable.
     pub(crate) fn is_durable_backup_of(&self, id: &BackupId, bytes: &[u8]) -> bool {
         // Reading many bytes costs a fraction of hashing them.
         let is_same =
@@ -108,14 +108,14 @@ impl Store<'_> {
         self.disk.content_eq(self.backup_path(id).as_ref(), bytes).unwrap_or(false)
     }
 
-    /// Returns whether the backup is the only name of its file. Through a hard link (a
+    /// Returns true if the backup is the only name of its file. Through a hard link (a
     /// deduplication tool may make one) or a symlink from the config, a program that writes into
     /// the other name changes the backup.
     fn has_single_name(&self, backup: &Metadata) -> bool {
         backup.links <= 1 && !self.is_behind_config(backup)
     }
 
-    /// Returns whether the config is a symlink to the backup.
+    /// Returns true if the config is a symlink to the backup.
     fn is_behind_config(&self, backup: &Metadata) -> bool {
         self.disk.stat_follow(self.paths.config.as_ref()).is_ok_and(|config| config.is_same_file(backup))
     }
@@ -153,8 +153,8 @@ impl Store<'_> {
         pinned
     }
 
-    /// Returns the number and the size of the backups that are never removed, if there is no room for
-    /// these in addition.
+    /// Returns the number and the size of the backups that are never removed, if there is no room
+    /// for these in addition.
     pub(crate) fn lack_of_room(
         &self,
         listing: &Listing,
@@ -298,8 +298,8 @@ impl Locked<'_> {
 
     /// Removes routine backups over the limits: first those whose content a newer backup holds, the
     /// oldest first, then the oldest. Never removes the newest, which was just made, or a backup
-    /// that [`pinned`](Store::pinned) names. A backup that cannot be removed stays, and the next run
-    /// tries again.
+    /// that [`pinned`](Store::pinned) names. A backup that cannot be removed stays, and the next
+    /// run tries again.
     fn evict(&self, listing: &Listing) {
         let good = listing.backups.iter().filter(|id| id.kind == BackupKind::Good);
         let mut seen = HashSet::new();

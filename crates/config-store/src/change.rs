@@ -105,8 +105,8 @@ impl LockedStore for Locked<'_> {
                 self.keep(previous, &[BackupKind::Good, BackupKind::Kept], kind)?;
             }
             match self.save(previous, &bytes)? {
-                Saved::Done { unseen_possible, rights } => {
-                    self.add_save_warnings(unseen_possible, rights, &mut diagnostics);
+                Saved::Done { unseen_possible, permissions } => {
+                    self.add_save_warnings(unseen_possible, permissions, &mut diagnostics);
                     self.keep_saved(ids, &mut diagnostics);
                     tracing::info!(%path, conflicts, "saved the config");
                     return Ok(Updated { document, changed: true, conflicts, diagnostics });
@@ -214,8 +214,8 @@ impl Locked<'_> {
                         self.sync_daemon_half()?;
                     }
                     match self.save(previous.bytes(), config.as_deref().unwrap_or_default())? {
-                        Saved::Done { unseen_possible, rights } => {
-                            self.add_save_warnings(unseen_possible, rights, &mut diagnostics)
+                        Saved::Done { unseen_possible, permissions } => {
+                            self.add_save_warnings(unseen_possible, permissions, &mut diagnostics)
                         }
                         Saved::Conflict => return Ok(None),
                     }
@@ -266,7 +266,7 @@ impl Locked<'_> {
             if previous == Some(&*bytes) {
                 self.clear_leftovers(None, diagnostics);
                 self.sync_config()?;
-                if self.find_loss(&restored.document, &self.list_backups())?.is_some() {
+                if self.detect_wipe(&restored.document, &self.list_backups())?.is_some() {
                     self.keep_restored(&bytes, diagnostics);
                 }
                 restored.changed = false;
@@ -282,8 +282,8 @@ impl Locked<'_> {
             if let Some(previous) = previous {
                 restored.backup = Some(self.put(BackupKind::Kept, previous)?);
             }
-            if let Saved::Done { unseen_possible, rights } = self.save(previous, &bytes)? {
-                self.add_save_warnings(unseen_possible, rights, diagnostics);
+            if let Saved::Done { unseen_possible, permissions } = self.save(previous, &bytes)? {
+                self.add_save_warnings(unseen_possible, permissions, diagnostics);
                 self.keep_restored(&bytes, diagnostics);
                 tracing::info!(backup = %id, as_is, "restored a backup");
                 return Ok(restored);
@@ -324,14 +324,14 @@ impl Locked<'_> {
     fn add_save_warnings(
         &self,
         unseen_possible: bool,
-        rights: Permissions,
+        permissions: Permissions,
         diagnostics: &mut Vec<Diagnostic>,
     ) {
         let config = &self.paths.config;
         let mut warn = |code, message, hint| {
             diagnostics.push(Diagnostic { hint, ..self.diagnostic(code, Severity::Warning, message) });
         };
-        if rights == Permissions::Narrowed {
+        if permissions == Permissions::Narrowed {
             let message = "others could use the config by its group or its access list, which the new file \
                            could not be given: they cannot any more";
             let hint = format!("getfacl {}", quote(config));

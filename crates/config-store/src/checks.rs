@@ -15,7 +15,7 @@ impl Store<'_> {
     /// Checks that only the home's owner and root decide where a change of the home goes.
     pub(crate) fn check_trust(&self) -> Result<HomeTrust, StoreError> {
         let home = &self.paths.app_home;
-        let trust = HomeTrust::look(&*self.disk, home.as_ref())
+        let trust = HomeTrust::inspect(&*self.disk, home.as_ref())
             .map_err(StoreError::disk("look at the app's home", home))?;
         match trust.forbids_change() {
             Some(problem) => Err(StoreError::Untrusted { problem: problem.clone() }),

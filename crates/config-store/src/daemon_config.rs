@@ -11,9 +11,9 @@ use crate::{BackupKind, Store, StoreError, StorePaths};
 const WRITE: &str = "write the daemon's config";
 
 impl Store<'_> {
-    /// Returns the daemon's config as it is and as it should be, and the paths that differ, once the
-    /// files for which `arrives` returns true are at their new paths. Returns `None` if the config is
-    /// missing or cannot be read.
+    /// Returns the daemon's config as it is and as it should be, and the paths that differ, once
+    /// the files for which `arrives` returns true are at their new paths. Returns `None` if the
+    /// config is missing or cannot be read.
     pub(crate) fn read_stale_paths(
         &self,
         arrives: &dyn Fn(&str, &str) -> bool,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use myownllm_config_model::{Diagnostic, Document, Severity};
-use myownllm_durable_fs::{DiskError, SWAP_SUFFIX, is_ours, stale_temps};
+use myownllm_durable_fs::{DiskError, SWAP_SUFFIX, is_new_content, stale_temps};
 use myownllm_salvage::Shape;
 
 use crate::locked::Locked;
@@ -15,8 +15,8 @@ use crate::{BackupId, BackupKind, FileShape, Step, StoreError};
 
 impl Locked<'_> {
     /// Removes the leftovers of killed runs beside the config, among the backups and in the daemon
-    /// home. A leftover that may be the only copy of its content becomes a backup first; the one that
-    /// is the source of the `repair` becomes the newest good backup.
+    /// home. A leftover that may be the only copy of its content becomes a backup first; the one
+    /// that is the source of the `repair` becomes the newest good backup.
     pub(crate) fn clear_leftovers(
         &self,
         repair: Option<&Plan>,
@@ -78,14 +78,14 @@ impl Locked<'_> {
         steps
     }
 
-    /// Ensures that the content of a displaced file is also elsewhere; returns a message about a new
-    /// backup. Makes no backup of the bytes that a killed run was about to put in place, unless they
-    /// are the source of a repair: they never were a config, and a loop of such runs, each with other
-    /// generated ids, would pile up backups.
+    /// Ensures that the content of a displaced file is also elsewhere; returns a message about a
+    /// new backup. Makes no backup of the bytes that a killed run was about to put in place, unless
+    /// they are the source of a repair: they never were a config, and a loop of such runs, each
+    /// with other generated ids, would pile up backups.
     fn keep_displaced(&self, path: &Path, is_source: bool) -> Result<Option<String>, StoreError> {
         debug_assert!(path.to_string_lossy().ends_with(SWAP_SUFFIX), "only these may be only copies");
         let bytes = self.read_leftover(path)?;
-        if !is_source && (is_ours(path, &bytes) || self.is_the_config(&bytes)) {
+        if !is_source && (is_new_content(path, &bytes) || self.is_the_config(&bytes)) {
             return Ok(None);
         }
         let kept = self.keep_leftover(&bytes, is_source)?;
@@ -143,7 +143,7 @@ impl Locked<'_> {
         self.disk.read(path, self.limits.config_bytes).map_err(StoreError::disk("keep", path))
     }
 
-    /// Returns whether the planned config, the config, its complete part, or the newest good backup
+    /// Returns true if the planned config, the config, its complete part, or the newest good backup
     /// has the settings of a file that a killed run did not put in its place. Such a file is most
     /// often a repair of this config with other generated ids, and a loop of killed runs would pile
     /// up backups.
@@ -165,7 +165,7 @@ impl Locked<'_> {
         self.disk.stat(self.paths.config.as_ref()).is_err_and(|error| error.is_not_found())
     }
 
-    /// Returns whether the app's config still holds the daemon's half, which the repair publishes.
+    /// Returns true if the app's config still holds the daemon's half, which the repair publishes.
     fn is_overwritten(&self) -> bool {
         let shape = self.live_bytes().map(|bytes| self.shape_of(&bytes));
         matches!(shape, Some(FileShape::Daemon | FileShape::Mixed))

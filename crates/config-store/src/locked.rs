@@ -32,8 +32,8 @@ impl Locked<'_> {
         self.disk.stat_follow(self.paths.app_home.as_ref()).ok().and_then(|meta| meta.owner)
     }
 
-    /// Creates a new file. The file belongs to the owner of the home if the process may give it away
-    /// (only root may).
+    /// Creates a new file. The file belongs to the owner of the home if the process may give it
+    /// away (only root may).
     pub(crate) fn publish(&self, path: &Utf8Path, bytes: &[u8], mode: u32) -> Result<(), DiskError> {
         match publish_new(&self.dir, path.as_ref(), bytes, mode, self.owner()) {
             // Retries only this refusal: after any other error the file may exist already.

@@ -56,10 +56,10 @@ impl Store<'_> {
         Some(JudgedFile { misplaced, previous, daemon })
     }
 
-    /// Returns the shape of a document in the place of the daemon's config, and its part that is the
-    /// daemon's. Returns `None` if the document is the daemon's alone, and a daemon can read it. One
-    /// key of the daemon's makes the document the daemon's in part: the key may say where the
-    /// identity file is.
+    /// Returns the shape of a document in the place of the daemon's config, and its part that is
+    /// the daemon's. Returns `None` if the document is the daemon's alone, and a daemon can read
+    /// it. One key of the daemon's makes the document the daemon's in part: the key may say where
+    /// the identity file is.
     fn split_daemon_config(&self, document: &Document) -> Option<(FileShape, Option<Document>)> {
         let is_the_apps = matches!(self.schema.shape(document), Shape::App | Shape::Mixed);
         let has = |keys: &[&str]| !present_keys(document, keys).is_empty();
@@ -82,7 +82,7 @@ impl Store<'_> {
         daemon
     }
 
-    /// Returns whether a symlink makes the configs of the app and of the daemon one file.
+    /// Returns true if a symlink makes the configs of the app and of the daemon one file.
     fn is_one_config(&self) -> bool {
         let daemon_config = self.canonical(&self.paths.daemon_config);
         daemon_config.is_some() && daemon_config == self.canonical(&self.paths.config)

@@ -36,7 +36,12 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Returns a plan that writes nothing.
-    fn of(document: Document, shape: FileShape, report: Report, diagnostics: Vec<Diagnostic>) -> Self {
+    fn without_writes(
+        document: Document,
+        shape: FileShape,
+        report: Report,
+        diagnostics: Vec<Diagnostic>,
+    ) -> Self {
         let loaded = Loaded {
             document,
             shape,
@@ -51,14 +56,14 @@ impl Plan {
     }
 
     /// Returns a plan that writes the document.
-    pub(crate) fn writing(
+    pub(crate) fn writing_config(
         document: Document,
         shape: FileShape,
         report: Report,
         diagnostics: Vec<Diagnostic>,
     ) -> Self {
         let config = Some(document.to_bytes());
-        Self { config, ..Self::of(document, shape, report, diagnostics) }
+        Self { config, ..Self::without_writes(document, shape, report, diagnostics) }
     }
 
     /// Returns the name of the source that the plan restores settings from, or compares the config
@@ -73,7 +78,7 @@ impl Store<'_> {
     /// Reads the config and decides the steps.
     pub(crate) fn plan(&self, ids: &mut dyn Ids) -> Result<Plan, StoreError> {
         if !self.keeps_config {
-            // The schema of another app is a mistake of the program: no load hides it.
+            // Another app passed MyOwnLLM's schema. That is a bug in the app, so every load fails.
             if !self.schema.marks().is_empty() {
                 self.ensure_keeps_config()?;
             }
@@ -96,7 +101,7 @@ impl Store<'_> {
     /// Returns the plan for an app that gives no schema: no step.
     fn plan_without_config(&self) -> Plan {
         let shape = FileShape::Unknown;
-        Plan::of(Document::empty(), shape, Report::new(shape), Vec::new())
+        Plan::without_writes(Document::empty(), shape, Report::new(shape), Vec::new())
     }
 
     fn plan_file(
@@ -109,7 +114,7 @@ impl Store<'_> {
         let (mut plan, found) = match &file {
             ConfigFile::Missing => (self.plan_from_source(FileShape::Missing, listing, ids)?, Vec::new()),
             ConfigFile::Corrupt { bytes, error } => {
-                (self.plan_corrupt(bytes, listing, ids)?, vec![self.not_json(error)])
+                (self.plan_corrupt(bytes, listing, ids)?, vec![self.not_json_diagnostic(error)])
             }
             ConfigFile::Json { document, diagnostics } => {
                 let plan = match self.schema.shape(document) {
@@ -139,7 +144,7 @@ impl Store<'_> {
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
         let backed_up = self.is_newest_good(listing, read.bytes_read());
-        let mut lost = if backed_up { None } else { self.find_loss(read, listing)? };
+        let mut lost = if backed_up { None } else { self.detect_wipe(read, listing)? };
         let mut diagnostics: Vec<Diagnostic> = self.schema.remarks(read);
         diagnostics.extend(lost.iter_mut().flat_map(|lost| lost.diagnostics.drain(..)));
         let shape = FileShape::from(shape);
@@ -161,7 +166,7 @@ impl Store<'_> {
             report.reset_keys.clone_from(&report.completed_keys);
         }
         let own = is_first.then(|| self.schema.own_settings(read));
-        // A person who writes a short config by hand sets more than one thing.
+        // A short config with two or more settings may be written by hand: that is no loss.
         let is_lost =
             own.as_ref().is_some_and(|own| own.is_bare() && own.count() < 2) && self.is_used(listing);
         if is_lost {
@@ -170,7 +175,8 @@ impl Store<'_> {
             diagnostics.push(self.no_backup_of_settings());
         }
         report.wiped = lost.map(|lost| lost.wipe);
-        let mut plan = Plan { config, backed_up, is_lost, ..Plan::of(document, shape, report, diagnostics) };
+        let mut plan =
+            Plan { config, backed_up, is_lost, ..Plan::without_writes(document, shape, report, diagnostics) };
         if own.is_some_and(|own| own.networks.is_empty()) {
             self.name_lost_networks(&mut plan);
         }
@@ -183,11 +189,11 @@ impl Store<'_> {
         let mut report = Report::new(shape);
         let (mut document, found) = self.restore_lost(read, lost, &mut report, ids);
         report.rebased = self.follow_rosters(&mut document);
-        Plan::writing(document, shape, report, without_places(found).collect())
+        Plan::writing_config(document, shape, report, without_places(found).collect())
     }
 
-    /// Returns whether the app has been used in this home: the home holds a key, or files of networks,
-    /// of conversations or of backups. A user's settings belong to such a home.
+    /// Returns true if the app has been used in this home: it holds an identity file, rosters,
+    /// states, conversations or backups.
     fn is_used(&self, listing: &Result<Listing, DiskError>) -> bool {
         let paths = &self.paths;
         let has_entry = |dir: &Path| {
@@ -221,7 +227,7 @@ impl Store<'_> {
         let file_shape = FileShape::from(shape);
         let mut report = Report::new(file_shape);
         let lost = match shape {
-            Shape::Mixed => self.find_loss(&app_half(read), listing)?.filter(DetectedWipe::is_restored),
+            Shape::Mixed => self.detect_wipe(&app_half(read), listing)?.filter(DetectedWipe::is_restored),
             _ => None,
         };
         let salvaged = match &lost {
@@ -243,30 +249,33 @@ impl Store<'_> {
                 salvaged
             }
         };
-        let (mut app, mut daemon, found) = (salvaged.app, salvaged.daemon, salvaged.report);
+        let (mut app, mut daemon, salvage_report) = (salvaged.app, salvaged.daemon, salvaged.report);
         diagnostics.extend(salvaged.diagnostics);
         // The completed document may come from a backup.
         diagnostics.extend(without_places(self.schema.complete(&mut app, ids)));
         report.rebased = self.rebase(&mut app, daemon.as_mut());
         diagnostics.extend(report.rebased.iter().filter(|path| !path.rebased).map(|path| {
-            let message = format!("{} still says {}: {} is not there", path.pointer, path.from, path.to);
+            let message = format!(
+                "cannot correct {} from {} to {}: the new path does not exist",
+                path.pointer, path.from, path.to
+            );
             self.diagnostic("store.path-not-rebased", Severity::Warning, message)
         }));
         let daemon = daemon.map(|daemon| daemon.to_bytes());
-        report.recovered_networks = found.recovered_networks;
-        report.stripped_keys = found.stripped_keys;
-        report.reset_keys = found.reset_keys;
-        report.daemon_half = daemon.as_deref().map(|half| self.daemon_part_action(half));
+        report.recovered_networks = salvage_report.recovered_networks;
+        report.stripped_keys = salvage_report.stripped_keys;
+        report.reset_keys = salvage_report.reset_keys;
+        report.daemon_half = daemon.as_deref().map(|half| self.daemon_half_action(half));
         let version = read.get(&["version"]).and_then(|version| version.as_f64());
         let newer = version.filter(|version| *version > NEWEST_VERSION);
         diagnostics.extend(newer.map(|version| {
             let message = format!(
-                "the config has format {version}, and this program knows up to {NEWEST_VERSION}: it is read, \
-                 and left as it is"
+                "the config has format {version}, and this program knows formats up to {NEWEST_VERSION}: it \
+                 reads the config and never writes it"
             );
             self.diagnostic("store.newer", Severity::Problem, message)
         }));
-        let mut plan = Plan { daemon, ..Plan::writing(app, file_shape, report, diagnostics) };
+        let mut plan = Plan { daemon, ..Plan::writing_config(app, file_shape, report, diagnostics) };
         plan.config = plan.config.filter(|_| newer.is_none());
         plan.loaded.newer = newer.map(|version| version as u64);
         Ok(plan)
@@ -316,10 +325,10 @@ impl Store<'_> {
             }
         };
         diagnostics.extend(self.schema.complete(&mut document, ids));
-        Plan::writing(document, shape, report, diagnostics)
+        Plan::writing_config(document, shape, report, diagnostics)
     }
 
-    /// Returns whether the bytes are a config of the app's that lacks nothing.
+    /// Returns true if the bytes are a config of the app's that lacks nothing.
     pub(crate) fn is_healthy(&self, bytes: &[u8], ids: &mut dyn Ids) -> bool {
         self.parse_app_config(bytes).is_some_and(|mut document| {
             self.schema.complete(&mut document, ids);
@@ -333,7 +342,7 @@ impl Store<'_> {
     /// If the name cannot be looked at, the later write fails too, and the repair stops before it
     /// touches the app's config. This function does not fail, so that the app still gets the
     /// readable part of its config.
-    fn daemon_part_action(&self, half: &[u8]) -> DaemonHalf {
+    fn daemon_half_action(&self, half: &[u8]) -> DaemonHalf {
         let path = &self.paths.daemon_config;
         match self.disk.stat(path.as_ref()) {
             Ok(meta) if meta.is_file() && self.disk.content_eq(path.as_ref(), half).unwrap_or(false) => {
@@ -347,7 +356,7 @@ impl Store<'_> {
     /// Replaces the roster paths in networks of the app's if the rosters have moved since: a repair
     /// that ran before the move could not know the new paths.
     fn follow_rosters(&self, app: &mut Document) -> Vec<Rebased> {
-        // Every start runs this code.
+        // Every start runs this code, so it resolves no symlink unless the config holds a path.
         if !self.schema.has_paths(app) {
             return Vec::new();
         }
@@ -484,7 +493,7 @@ impl Store<'_> {
         }
     }
 
-    fn not_json(&self, error: &ParseError) -> Diagnostic {
+    fn not_json_diagnostic(&self, error: &ParseError) -> Diagnostic {
         let place = if error.path.is_empty() { String::new() } else { format!(", in {}", error.path) };
         let (kind, line, column) = (&error.kind, error.line, error.column);
         let message =

@@ -80,7 +80,7 @@ impl Store<'_> {
             reset_keys: self.schema.missing_keys(&found.document),
             ..Report::new(FileShape::Corrupt)
         };
-        Plan::writing(document, FileShape::Corrupt, report, diagnostics)
+        Plan::writing_config(document, FileShape::Corrupt, report, diagnostics)
     }
 }
 

@@ -76,7 +76,7 @@ impl Store<'_> {
         }
     }
 
-    /// Returns whether the file keeps holding these bytes, untouched, for a while.
+    /// Returns true if the file keeps holding these bytes, untouched, for a while.
     fn is_stable(&self, path: &Utf8Path, bytes: &[u8]) -> Result<bool, StoreError> {
         let Some(first) = self.signature(path)? else { return Ok(false) };
         // The file may have changed between the read and the stat.
@@ -118,7 +118,7 @@ impl Store<'_> {
             // A broken symlink is not "missing": the file's owner keeps the file elsewhere, and its
             // directory is gone.
             ErrorKind::NotFound => match self.disk.stat(path.as_ref()) {
-                Ok(meta) if meta.is_symlink() => not_regular("a link to nothing"),
+                Ok(meta) if meta.is_symlink() => not_regular("a broken symlink"),
                 Err(error) if error.is_not_found() => Ok(None),
                 // The file came back in this moment.
                 Ok(_) => {

@@ -36,7 +36,7 @@ impl Store<'_> {
         Some(parts.fold(first, |best, found| if richness(&found) > richness(&best) { found } else { best }))
     }
 
-    /// Returns whether a file, or the complete part of a file that is not JSON, has the daemon's
+    /// Returns true if a file, or the complete part of a file that is not JSON, has the daemon's
     /// shape.
     pub(crate) fn has_daemon_half(&self, file: &ConfigFile) -> bool {
         let is_daemons = |read: &Document| matches!(self.schema.shape(read), Shape::Daemon | Shape::Mixed);
@@ -76,8 +76,8 @@ impl Store<'_> {
         }
     }
 
-    /// Offers the complete members of a file that is restored from a backup. `config` is the restored
-    /// config. Returns `None` if `config` has them too.
+    /// Offers the complete members of a file that is restored from a backup. `config` is the
+    /// restored config. Returns `None` if `config` has them too.
     pub(crate) fn offer(&self, found: &Recovered, config: &Document) -> Option<Diagnostic> {
         let in_use = |key: &String| {
             let used = config.get(&[key]);
@@ -148,12 +148,12 @@ impl Store<'_> {
         self.diagnostic("store.copy-damaged", Severity::Warning, message)
     }
 
-    /// Returns whether a backup that another program changed still has settings to restore.
+    /// Returns true if a backup that another program changed still has settings to restore.
     pub(crate) fn is_usable(&self, bytes: &[u8]) -> bool {
         self.usable_config(bytes).is_some()
     }
 
-    /// Returns whether a backup that is not JSON has complete members of the app's.
+    /// Returns true if a backup that is not JSON has complete members of the app's.
     pub(crate) fn is_recoverable(&self, bytes: &[u8]) -> bool {
         self.recover_config(bytes).is_some_and(|found| self.is_restorable(&found))
     }
@@ -182,7 +182,7 @@ impl Store<'_> {
     }
 }
 
-/// Returns whether the found part is a whole document.
+/// Returns true if the found part is a whole document.
 pub(crate) fn is_complete(found: &Recovered) -> bool {
     matches!(found.extent, Extent::Leading { .. } | Extent::Utf16)
 }
@@ -205,7 +205,7 @@ fn extent_words(found: &Recovered) -> String {
     }
 }
 
-/// Returns whether some of the document's members are incomplete.
+/// Returns true if some of the document's members are incomplete.
 fn is_part(found: &Recovered) -> bool {
     matches!(found.extent, Extent::Torn { .. } | Extent::Around { .. })
 }

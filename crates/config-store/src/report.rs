@@ -58,8 +58,8 @@ pub struct Loaded {
     pub report: Report,
     /// The findings.
     pub diagnostics: Vec<Diagnostic>,
-    /// The number of backups that are never removed, and their bytes, if the steps need room for more
-    /// of them and there is none.
+    /// The number of backups that are never removed, and their bytes, if the steps need room for
+    /// more of them and there is none.
     pub(crate) full: Option<(usize, u64)>,
 }
 
@@ -71,8 +71,8 @@ impl Loaded {
         Self { document, shape, newer: None, pending, report, diagnostics: Vec::new(), full: None }
     }
 
-    /// Returns the error with which the steps would be refused, if the directory `backups` has no room
-    /// for a backup that is never removed.
+    /// Returns the error with which the steps would be refused, if the directory `backups` has no
+    /// room for a backup that is never removed.
     #[must_use]
     pub fn full_error(&self, backups: &Utf8Path) -> Option<StoreError> {
         let (count, bytes) = self.full?;
@@ -96,26 +96,26 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Returns whether nothing is pending.
+    /// Returns true if nothing is pending.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// Returns whether a step writes the config itself: it is missing, damaged, overwritten by a
+    /// Returns true if a step writes the config itself: it is missing, damaged, overwritten by a
     /// daemon, or lacks defaults.
     #[must_use]
     pub fn writes_config(&self) -> bool {
         self.steps.iter().any(Step::writes_config)
     }
 
-    /// Returns whether a step stores a part of the daemon's: no daemon may be started before.
+    /// Returns true if a step stores a part of the daemon's: no daemon may be started before.
     #[must_use]
     pub fn daemon_half(&self) -> bool {
         self.steps.iter().any(|s| matches!(s, Step::PublishDaemonHalf { .. } | Step::KeepDaemonHalf { .. }))
     }
 
-    /// Returns whether no step is urgent: at most the config gains defaults, which the loaded
+    /// Returns true if no step is urgent: at most the config gains defaults, which the loaded
     /// document has already, a backup is made, or leftovers of killed runs are removed.
     #[must_use]
     pub fn is_housekeeping(&self) -> bool {
@@ -130,7 +130,7 @@ impl Pending {
         })
     }
 
-    /// Returns whether the config needs a repair, and not only defaults, a first file, or a routine
+    /// Returns true if the config needs a repair, and not only defaults, a first file, or a routine
     /// backup.
     #[must_use]
     pub fn repairs(&self) -> bool {
@@ -186,13 +186,13 @@ pub enum Step {
 }
 
 impl Step {
-    /// Returns whether the step writes the config itself.
+    /// Returns true if the step writes the config itself.
     #[must_use]
     pub fn writes_config(&self) -> bool {
         matches!(self, Self::ReplaceConfig { .. } | Self::WriteConfig { .. })
     }
 
-    /// Returns whether the step removes the temporary file with this name.
+    /// Returns true if the step removes the temporary file with this name.
     pub(crate) fn clears(&self, name: Option<&str>) -> bool {
         matches!(self, Self::ClearLeftover { path } if path.file_name().and_then(OsStr::to_str) == name)
     }
@@ -397,8 +397,8 @@ pub struct HistoryEntry {
 }
 
 impl HistoryEntry {
-    /// True if the config can be restored from this backup: it is of the app's shape or recoverable.
-    /// One that another program changed has to have settings of the app's.
+    /// Returns true if the config can be restored from this backup: it is of the app's shape or
+    /// recoverable. One that another program changed has to have settings of the app's.
     #[must_use]
     pub fn is_restorable(&self) -> bool {
         let is_apps = match self.shape {

@@ -29,7 +29,7 @@ pub(crate) enum Saved {
         /// another program's write of the last moment unseen.
         unseen_possible: bool,
         /// The permissions that the new file kept from the previous one.
-        rights: Permissions,
+        permissions: Permissions,
     },
     /// Another program wrote, and its bytes are in place. The caller must read again.
     Conflict,
@@ -53,14 +53,14 @@ impl Locked<'_> {
                 .sync_own_name()
                 .map_err(StoreError::disk("flush the user's home", &self.paths.user_home))?;
             return match self.publish(path, bytes, PRIVATE) {
-                Ok(()) => Ok(Saved::Done { unseen_possible: false, rights: Permissions::Kept }),
+                Ok(()) => Ok(Saved::Done { unseen_possible: false, permissions: Permissions::Kept }),
                 Err(error) if error.is_already_exists() => Ok(Saved::Conflict),
                 Err(error) => Err(self.saving_failed(error)),
             };
         };
         let limit = self.limits.config_bytes;
         match replace(&self.dir, path.as_ref(), bytes, previous, limit) {
-            Ok(Replaced::Expected { method, displaced, rights }) => {
+            Ok(Replaced::Expected { method, displaced, permissions }) => {
                 // A writer that had the old file open may have written into the displaced file.
                 match self.disk.read(&displaced.path, limit) {
                     Ok(now) if now != previous => {
@@ -73,7 +73,7 @@ impl Locked<'_> {
                     // An unreadable file waits for the next run too.
                     Err(_) => {}
                 }
-                Ok(Saved::Done { unseen_possible: method == ReplaceMethod::CheckedRename, rights })
+                Ok(Saved::Done { unseen_possible: method == ReplaceMethod::CheckedRename, permissions })
             }
             Ok(Replaced::Conflict { theirs: displaced, .. }) => {
                 self.restore_displaced(bytes, displaced)?;
@@ -156,8 +156,8 @@ impl Locked<'_> {
     /// newer file, the newer file is returned instead.
     ///
     /// Every displaced file ends among the backups, also one that was returned. Until the return,
-    /// other programs read our file instead, and may overwrite the returned file with an edit of our
-    /// file.
+    /// other programs read our file instead, and may overwrite the returned file with an edit of
+    /// our file.
     pub(crate) fn restore_displaced(&self, ours: &[u8], displaced: Displaced) -> Result<(), StoreError> {
         let Displaced { path: aside, place, bytes } = displaced;
         let failed = StoreError::disk(SAVE, &place);
@@ -239,10 +239,10 @@ impl Locked<'_> {
         Ok(())
     }
 
-    /// Writes the bytes that are about to be returned to a temporary file, which the next run
-    /// turns into a backup if this run is killed before it does. Another program that has read our
-    /// file may have overwritten the returned one by then. Not synced: after a power cut no such
-    /// program is left. Best effort: without the temporary file, the displaced file is returned too.
+    /// Writes the bytes that are about to be returned to a temporary file, which the next run turns
+    /// into a backup if this run is killed before it does. Another program that has read our file
+    /// may have overwritten the returned one by then. Not synced: after a power cut no such program
+    /// is left. Best effort: without the temporary file, the displaced file is returned too.
     fn journal_bytes(&self, place: &Path, bytes: &[u8]) -> Option<PathBuf> {
         let journal = temp_name(place.parent()?, SWAP_SUFFIX);
         self.dir.create(&journal, bytes, PRIVATE).ok().map(|()| journal)

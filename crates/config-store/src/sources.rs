@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
-use myownllm_durable_fs::{DiskError, FileKind, Timestamp, is_ours};
+use myownllm_durable_fs::{DiskError, FileKind, Timestamp, is_new_content};
 use myownllm_paths::camino::Utf8Path;
 use myownllm_salvage::{Salvaged, Shape};
 
@@ -46,7 +46,7 @@ impl Store<'_> {
         }
     }
 
-    /// Returns whether there is a source to restore settings from. A damaged backup is none.
+    /// Returns true if there is a source to restore settings from. A damaged backup is none.
     pub(crate) fn has_source(&self, listing: &Result<Listing, DiskError>) -> bool {
         self.readable_source(listing, &mut Vec::new()).0.is_some()
     }
@@ -70,8 +70,8 @@ impl Store<'_> {
         let moved_aside = self.daemon_leftover(&mut unread).into_iter().chain(self.leftover_source(listing));
         let found = match (backup, moved_aside.max_by_key(|(_, modified)| *modified)) {
             // Both exist. The daemon, or a killed run, moved aside the file that was in use, so the
-            // file differs from the backup by changes after the backup was made, unless the file was
-            // moved aside before that. Only the clock can tell the two cases apart.
+            // file differs from the backup by changes after the backup was made, unless the file
+            // was moved aside before that. Only the clock can tell the two cases apart.
             (Some((_, made)), Some((source, modified))) if modified > made => Some(source),
             (Some((source, _)), _) | (None, Some((source, _))) => Some(source),
             (None, None) => self
@@ -93,8 +93,8 @@ impl Store<'_> {
     }
 
     /// Returns the newest config under another name than that of the config or of a backup: a sync
-    /// program, a file manager, an editor or the user may give it one. It lies beside the config, among
-    /// the backups, or in a directory with a name like theirs.
+    /// program, a file manager, an editor or the user may give it one. It lies beside the config,
+    /// among the backups, or in a directory with a name like theirs.
     fn renamed_config(&self) -> Option<Source> {
         let paths = &self.paths;
         let is_backup =
@@ -139,8 +139,8 @@ impl Store<'_> {
         })
     }
 
-    /// Adds the networks of an overwritten config that a daemon could not parse and renamed. Without a
-    /// source of the app's, no other file has them.
+    /// Adds the networks of an overwritten config that a daemon could not parse and renamed.
+    /// Without a source of the app's, no other file has them.
     pub(crate) fn adopt_leftover_networks(
         &self,
         salvaged: &mut Salvaged,
@@ -161,8 +161,8 @@ impl Store<'_> {
         (!names.is_empty()).then_some(found)
     }
 
-    /// Returns the config under a name that a daemon gives to a config that it cannot parse, or that
-    /// it is about to write.
+    /// Returns the config under a name that a daemon gives to a config that it cannot parse, or
+    /// that it is about to write.
     fn daemon_leftover(&self, unread: &mut Option<DiskError>) -> Option<Dated> {
         for path in [".corrupt", ".tmp"].map(|suffix| with_suffix(&self.paths.config, suffix)) {
             match self.read(&path) {
@@ -191,14 +191,15 @@ impl Store<'_> {
             let document = self
                 .parse_app_config(&bytes)
                 .filter(|document| self.schema.own_settings(document).count() > 0)?;
-            let modified = if is_ours(&path, &bytes) { Timestamp::default() } else { self.modified(&path) };
+            let modified =
+                if is_new_content(&path, &bytes) { Timestamp::default() } else { self.modified(&path) };
             Some((Source { name: file_name(&path), document }, modified))
         });
         found.max_by_key(|(_, modified)| *modified)
     }
 
-    /// Returns the newest routine backup that another program changed and that is a whole config all
-    /// the same: a sync program that converts line ends leaves every setting in it.
+    /// Returns the newest routine backup that another program changed and that is a whole config
+    /// all the same: a sync program that converts line ends leaves every setting in it.
     fn changed_backup(&self, listing: &Result<Listing, DiskError>) -> Option<Source> {
         let good = listing.as_ref().ok()?.good_newest_first();
         let mut changed = good.filter_map(|id| Some((id, self.backup_bytes(id).ok()??)));

@@ -83,8 +83,8 @@ impl fmt::Debug for Store<'_> {
 impl<'a> Store<'a> {
     /// Returns a store on `disk` for the config of the app with this schema. With the schema of
     /// MyOwnLLM over the paths of another app, or the other way round, each operation on the config
-    /// fails ([`StoreError::NoSchema`]): a repair would write the keys of one app into the config of
-    /// the other.
+    /// fails ([`StoreError::NoSchema`]): a repair would write the keys of one app into the config
+    /// of the other.
     #[must_use]
     pub fn new(
         disk: &'a dyn Disk,
@@ -97,8 +97,8 @@ impl<'a> Store<'a> {
         Self { disk, clock, schema, keeps_config, paths, limits: Limits::default() }
     }
 
-    /// Returns a store for an app that gives no schema. The store neither reads nor writes the app's
-    /// config, and refuses an edit. It still replaces stale paths in the daemon's config.
+    /// Returns a store for an app that gives no schema. The store neither reads nor writes the
+    /// app's config, and refuses an edit. It still replaces stale paths in the daemon's config.
     #[must_use]
     pub fn without_config(disk: &'a dyn Disk, clock: &'a dyn Clock, paths: StorePaths) -> Self {
         Self { keeps_config: false, ..Self::new(disk, clock, paths, &NoSchema) }

@@ -34,8 +34,8 @@ impl Store<'_> {
         temps.filter(|path| !self.is_daemon_state(path)).collect()
     }
 
-    /// Returns true if a temporary file holds an identity, a roster or a state, whole or torn. No run
-    /// of this crate leaves such a file, and it may be the only copy: it must stay.
+    /// Returns true if a temporary file holds an identity, a roster or a state, whole or torn. No
+    /// run of this crate leaves such a file, and it may be the only copy: it must stay.
     pub(crate) fn is_daemon_state(&self, path: &Path) -> bool {
         const LIMIT: u64 = 1 << 20;
         let Ok(bytes) = self.disk.read(path, LIMIT) else { return false };

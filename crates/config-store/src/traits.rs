@@ -54,8 +54,8 @@ pub trait ConfigStore: Send + Sync {
     /// Fails if the backup directory exists and cannot be read.
     fn history(&self) -> Result<Vec<HistoryEntry>, StoreError>;
 
-    /// Returns the schema of the app's config; `None` if the app gives none. Then neither the config
-    /// nor the networks of a daemon are changed.
+    /// Returns the schema of the app's config; `None` if the app gives none. Then neither the
+    /// config nor the networks of a daemon are changed.
     fn schema(&self) -> Option<&dyn AppSchema> {
         None
     }
@@ -75,8 +75,8 @@ pub trait ConfigStore: Send + Sync {
     fn read_backup(&self, id: &BackupId) -> Result<Vec<u8>, StoreError>;
 
     /// Takes the lock of the app's home, and waits at most `wait` for it. Only the locked store can
-    /// change files. A process that holds the lock already waits in vain, as for another process: it
-    /// uses [`LockedStore::home_lock`].
+    /// change files. A process that holds the lock already waits in vain, as for another process:
+    /// it uses [`LockedStore::home_lock`].
     ///
     /// # Errors
     /// Fails if another process holds the lock for the whole wait, or if it cannot be taken.
@@ -107,21 +107,23 @@ pub trait LockedStore {
     /// [`StoreError::Disk`]. A missing config is not an error.
     fn ensure_durable(&self) -> Result<(), StoreError>;
 
-    /// Reads the config again, under the lock, and carries out the pending steps, in this order: the
-    /// backup of the previous file, the daemon's part, the config, the routine backup. Each step is on
-    /// the disk before the next starts, and a run after a killed one finds the completed steps done.
-    /// Call it while no daemon runs in the app's home: the daemon would write its config over the
-    /// repaired one. `repair_config` of the crate `myownllm-launch` looks for such a daemon first.
+    /// Reads the config again, under the lock, and carries out the pending steps, in this order:
+    /// the backup of the previous file, the daemon's part, the config, the routine backup. Each
+    /// step is on the disk before the next starts, and a run after a killed one finds the completed
+    /// steps done. Call it while no daemon runs in the app's home: the daemon would write its
+    /// config over the repaired one. `repair_config` of the crate `myownllm-launch` looks for such
+    /// a daemon first.
     ///
     /// # Errors
     /// Any. The completed steps stay, and the next run continues from there.
     fn apply(&self, ids: &mut dyn Ids) -> Result<Applied, StoreError>;
 
     /// Reads the config, calls `edit` to change it, and saves a changed config. `edit` returns
-    /// whether it changed anything: [`SetOutcome::changed`](myownllm_config_model::SetOutcome::changed)
-    /// does, and fails where the config cannot hold the value. `edit` may be called again, on the
-    /// content that another program wrote meanwhile. An unchanged config is synced: a killed run may
-    /// have made the same change without syncing it.
+    /// whether it changed anything:
+    /// [`SetOutcome::changed`](myownllm_config_model::SetOutcome::changed) does, and fails where
+    /// the config cannot hold the value. `edit` may be called again, on the content that another
+    /// program wrote meanwhile. An unchanged config is synced: a killed run may have made the same
+    /// change without syncing it.
     ///
     /// # Errors
     /// [`StoreError::Edit`] with the caller's error; [`RepairPending`](StoreError::RepairPending)
@@ -133,9 +135,10 @@ pub trait LockedStore {
         edit: &mut dyn FnMut(&mut Document) -> Result<bool, EditError>,
     ) -> Result<Updated, StoreError>;
 
-    /// Replaces the paths in the daemon's config that lead to the old location of the daemon's files:
-    /// a repair that ran before the move could not know the new ones. Call it while no daemon runs,
-    /// because a daemon keeps its config in memory. The previous config becomes a backup first.
+    /// Replaces the paths in the daemon's config that lead to the old location of the daemon's
+    /// files: a repair that ran before the move could not know the new ones. Call it while no
+    /// daemon runs, because a daemon keeps its config in memory. The previous config becomes a
+    /// backup first.
     ///
     /// # Errors
     /// The errors of writing; [`StoreError::Conflict`] if another program wrote the config

@@ -19,7 +19,7 @@ pub(crate) struct DetectedWipe {
 }
 
 impl DetectedWipe {
-    /// Returns whether a repair restores the backup. Networks alone are not restored unasked: the
+    /// Returns true if a repair restores the backup. Networks alone are not restored unasked: the
     /// user may have removed them, and only the user decides to join a network again.
     pub(crate) fn is_restored(&self) -> bool {
         self.wipe.loss == Loss::Settings
@@ -37,9 +37,9 @@ impl Store<'_> {
     /// Compares a config with the newest backup.
     ///
     /// # Errors
-    /// [`StoreError::BackupUnreadable`] when a repair would have to restore an older backup than the
-    /// newest.
-    pub(crate) fn find_loss(
+    /// [`StoreError::BackupUnreadable`] when a repair would have to restore an older backup than
+    /// the newest.
+    pub(crate) fn detect_wipe(
         &self,
         document: &Document,
         listing: &Result<Listing, DiskError>,
@@ -66,7 +66,7 @@ impl Store<'_> {
         }
     }
 
-    /// Returns whether the user has accepted, or restored, a config without any key of the app's.
+    /// Returns true if the user has accepted, or restored, a config without any key of the app's.
     /// Then there is nothing to lose.
     fn is_accepted_as_bare(&self, newest: &BackupId) -> bool {
         matches!(self.intact_bytes(newest), Ok(Some(bytes)) if self.shape_of(&bytes) == FileShape::Unknown)

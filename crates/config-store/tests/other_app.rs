@@ -1,4 +1,5 @@
-//! A store for another app: its config has its own schema, and nothing of MyOwnLLM's is ever written.
+//! A store for another app: its config has its own schema, and nothing of MyOwnLLM's is ever
+//! written.
 #![allow(clippy::unwrap_used, reason = "a test stops when its scene cannot be set")]
 
 mod common;

@@ -62,7 +62,7 @@ mod platform {
         })
     }
 
-    /// Returns whether this user may remove a file of `owner` from its directory.
+    /// Returns true if this user may remove a file of `owner` from its directory.
     fn can_remove(path: &Utf8Path, owner: u32) -> bool {
         const STICKY: u32 = 0o1000;
         let us = geteuid().as_raw();

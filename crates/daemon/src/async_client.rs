@@ -70,8 +70,8 @@ impl AsyncClient {
         blocking(move || Client::connect(&endpoint, answer_within)).await.map(Self::from)
     }
 
-    /// Sends `op` with `fields` beside it, and returns the `data` of the answer. The deadline counts
-    /// from the moment at which the connection is free.
+    /// Sends `op` with `fields` beside it, and returns the `data` of the answer. The deadline
+    /// counts from the moment at which the connection is free.
     pub async fn request(&self, op: &str, fields: Map<String, Value>) -> Result<Value, ControlError> {
         let op = op.to_owned();
         self.run(move |client| client.request(&op, fields)).await

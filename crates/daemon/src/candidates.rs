@@ -66,12 +66,12 @@ impl Candidate {
         Self { path, origin, verdict, obstacle: None }
     }
 
-    /// Returns whether it will be started.
+    /// Returns true if it will be started.
     pub fn is_usable(&self) -> bool {
         self.verdict == Verdict::Usable
     }
 
-    /// Returns whether it will be started and nothing about the file keeps it from coming up.
+    /// Returns true if it will be started and nothing about the file keeps it from coming up.
     pub fn is_sound(&self) -> bool {
         self.is_usable() && self.obstacle.is_none()
     }
@@ -222,7 +222,8 @@ fn not_executable(path: &Path, meta: &std::fs::Metadata) -> Option<String> {
         io::Errno,
     };
 
-    // Only EACCES speaks of the file: a sandbox that does not know the call answers EPERM or ENOSYS.
+    // Only EACCES speaks of the file: a sandbox that does not know the call answers EPERM or
+    // ENOSYS.
     let is_denied = accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) == Err(Errno::ACCESS);
     let executable = meta.permissions().mode() & 0o111 != 0 && !is_denied;
     (!executable).then(|| "not executable".to_owned())

@@ -94,7 +94,7 @@ pub trait DaemonControl: Send + Sync {
     /// separated. Needed only beside [`DaemonControl::set_cancel_flag`].
     fn set_interruptible(&mut self, interruptible: bool) {}
 
-    /// Returns whether the cancel flag is set.
+    /// Returns true if the cancel flag is set.
     fn is_cancelled(&self) -> bool {
         false
     }

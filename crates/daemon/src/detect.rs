@@ -1,4 +1,4 @@
-//! The choice between the daemons that may be running.
+//! Chooses the daemon to use: probes each target, and decides to attach, to spawn or to refuse.
 
 use std::{
     fmt,
@@ -49,12 +49,12 @@ pub struct Target {
 }
 
 impl Target {
-    /// Returns the shared daemon: any Device ID, 800 ms.
+    /// Returns the target of the shared daemon: any Device ID, the default timeout.
     pub fn shared(endpoint: Endpoint) -> Self {
         Self { role: Role::Shared, endpoint, expected: None, within: PROBE_TIMEOUT }
     }
 
-    /// Returns the app's own daemon: the Device ID of the home, 800 ms.
+    /// Returns the target of the app's own daemon: the Device ID of the home, the default timeout.
     pub fn own(endpoint: Endpoint, expected: Expected) -> Self {
         Self { role: Role::Own, endpoint, expected: Some(expected), within: PROBE_TIMEOUT }
     }
@@ -71,7 +71,7 @@ pub struct Detection {
 }
 
 impl Detection {
-    /// Makes a detection: for an app that finds its daemon in another way, and for tests.
+    /// Creates a detection: for an app that finds its daemon in another way, and for tests.
     #[must_use]
     pub fn new(attempts: Vec<Attempt>, decision: Decision) -> Self {
         Self { attempts, decision }
@@ -93,7 +93,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Makes a probe result, as [`Detection::new`].
+    /// Creates an attempt: for an app that finds its daemon in another way, and for tests.
     #[must_use]
     pub fn new(role: Role, endpoint: Endpoint, probe: Probe, took: Duration) -> Self {
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -126,7 +126,8 @@ pub enum Rule {
     OwnAnswered,
     /// All targets have one address (Windows, or a symlink), and the Device ID is the one of the
     /// app's own home.
-    ToldByKey,
+    #[serde(rename = "told_by_key")]
+    SameAddressOwnDeviceId,
 }
 
 impl fmt::Display for Rule {
@@ -134,7 +135,9 @@ impl fmt::Display for Rule {
         f.write_str(match self {
             Self::SharedAnswered => "the shared daemon answered, and comes first",
             Self::OwnAnswered => "the app's own daemon answered",
-            Self::ToldByKey => "the daemon at the common address has the key of the app's own home",
+            Self::SameAddressOwnDeviceId => {
+                "the daemon at the common address has the Device ID of the app's own home"
+            }
         })
     }
 }
@@ -146,19 +149,22 @@ impl fmt::Display for Rule {
 #[allow(missing_docs, reason = "the message of each variant names its fields")]
 pub enum Refusal {
     /// A process listens and does not answer.
-    #[error("a daemon{} listens at {endpoint} but did not answer within {waited_ms} ms", process(*pid))]
+    #[error(
+        "a daemon{} listens at {endpoint} but did not answer within {waited_ms} ms",
+        process_suffix(*pid)
+    )]
     Busy { endpoint: Endpoint, pid: Option<u32>, waited_ms: u64 },
     /// The process that listens is stopped (SIGSTOP, Ctrl-Z).
-    #[error("the daemon (process {pid}) at {endpoint} is suspended: it answers after it is continued")]
+    #[error("the daemon (process {pid}) at {endpoint} is suspended: it answers when the process resumes")]
     Suspended { endpoint: Endpoint, pid: u32 },
     /// The process that listens belongs to another user.
-    #[error("the daemon{} at {endpoint} runs as another user (uid {uid})", process(*pid))]
+    #[error("the daemon{} at {endpoint} runs as another user (uid {uid})", process_suffix(*pid))]
     ForeignOwner { endpoint: Endpoint, uid: u32, pid: Option<u32> },
     /// The daemon has another Device ID than the home that it should serve.
     #[error(
         "the daemon{} at {endpoint} has the Device ID {found}, and the home that it should serve has \
             {expected}",
-        process(*pid)
+        process_suffix(*pid)
     )]
     ForeignIdentity { endpoint: Endpoint, pid: Option<u32>, expected: String, found: String },
     /// The path of the socket is too long.
@@ -172,11 +178,11 @@ pub enum Refusal {
     #[error("cannot check for a daemon at {endpoint}: {problem}")]
     Unknown { endpoint: Endpoint, problem: String },
     /// The process that listens does not speak the protocol, or denies the connection.
-    #[error("what listens at {endpoint}{} is of no use: {problem}", process(*pid))]
+    #[error("cannot use the process at {endpoint}{}: {problem}", process_suffix(*pid))]
     Unusable { endpoint: Endpoint, pid: Option<u32>, problem: String },
 }
 
-fn process(pid: Option<u32>) -> String {
+fn process_suffix(pid: Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
@@ -265,7 +271,7 @@ pub fn decide(probes: &[(Target, Probe)]) -> Decision {
     let targets: Vec<Target> = probes.iter().map(|(target, _)| target.clone()).collect();
     let mut earlier_probe = |target: &Target| {
         let found = probes.iter().find(|(other, _)| other.endpoint.is_same_place(&target.endpoint));
-        let missing = || Probe::Unknown { problem: "not looked at".to_owned() };
+        let missing = || Probe::Unknown { problem: "no probe was given for this endpoint".to_owned() };
         (found.map_or_else(missing, |(_, probe)| probe.clone()), None::<()>)
     };
     detect_with(&targets, &mut earlier_probe).0.decision
@@ -293,7 +299,7 @@ fn detect_with<C>(
             }
         };
         attempts.push(attempt.clone());
-        match judge(target, targets, attempt.probe) {
+        match decide_one(target, targets, attempt.probe) {
             Some(Decision::Refuse(refusal)) => refusals.push((target.role, refusal)),
             Some(decision) => {
                 let chosen = connections.into_iter().find(|(other, _)| other.is_same_place(&target.endpoint));
@@ -311,7 +317,7 @@ fn detect_with<C>(
 }
 
 /// Decides from the probe of one target alone. Returns `None` if no daemon is there.
-fn judge(target: &Target, targets: &[Target], probe: Probe) -> Option<Decision> {
+fn decide_one(target: &Target, targets: &[Target], probe: Probe) -> Option<Decision> {
     let (role, endpoint) = (target.role, target.endpoint.clone());
     let refusal = match probe {
         Probe::Answered { status, pid } => {
@@ -329,7 +335,7 @@ fn judge(target: &Target, targets: &[Target], probe: Probe) -> Option<Decision> 
                     endpoint,
                     status,
                     pid,
-                    rule: Rule::ToldByKey,
+                    rule: Rule::SameAddressOwnDeviceId,
                 });
             }
             let Some(expected) = target.expected.as_ref().filter(|key| !key.admits(&status.device_id)) else {
@@ -383,14 +389,14 @@ mod tests {
         Probe::Busy { pid: Some(8), waited_ms: 800 }
     }
 
-    fn two() -> [Target; 2] {
+    fn both_targets() -> [Target; 2] {
         [
             Target::shared(Endpoint::unix("/h/.myownmesh/daemon.sock")),
             Target::own(Endpoint::unix("/h/.myownllm/.myownmesh/daemon.sock"), Expected::key(OWN_KEY)),
         ]
     }
 
-    fn detected(targets: &[Target], probe_target: &mut dyn FnMut(&Target) -> Probe) -> Detection {
+    fn detect_checked(targets: &[Target], probe_target: &mut dyn FnMut(&Target) -> Probe) -> Detection {
         let (found, connection) =
             detect_with(targets, &mut |target| (probe_target(target), Some(target.endpoint.clone())));
         let used = match &found.decision {
@@ -401,8 +407,8 @@ mod tests {
         found
     }
 
-    fn decide(shared: Probe, own: Probe) -> Detection {
-        detected(&two(), &mut |target| match target.role {
+    fn detect_pair(shared: Probe, own: Probe) -> Detection {
+        detect_checked(&both_targets(), &mut |target| match target.role {
             Role::Shared => shared.clone(),
             Role::Own => own.clone(),
         })
@@ -410,31 +416,31 @@ mod tests {
 
     #[test]
     fn shared_daemon_comes_first_whatever_its_device_id() {
-        let found = decide(answered("other-12345"), answered(OWN_KEY));
+        let found = detect_pair(answered("other-12345"), answered(OWN_KEY));
         assert!(matches!(
             found.decision,
             Decision::Attach { role: Role::Shared, rule: Rule::SharedAnswered, pid: Some(7), .. }
         ));
-        assert_eq!(found.attempts.len(), 1, "the own one is not even asked");
+        assert_eq!(found.attempts.len(), 1, "the own daemon is not probed");
     }
 
     #[test]
     fn own_daemon_is_used_when_the_shared_one_is_absent_or_busy() {
-        let found = decide(absent(), answered(&format!("{OWN_KEY}-2EA55")));
+        let found = detect_pair(absent(), answered(&format!("{OWN_KEY}-2EA55")));
         assert!(matches!(found.decision, Decision::Attach { role: Role::Own, rule: Rule::OwnAnswered, .. }));
         assert_eq!(found.attempts.len(), 2);
-        // A shared one that is ill does not keep us from a healthy own one.
+        // A busy shared daemon does not prevent the use of the own daemon.
         assert!(matches!(
-            decide(busy(), answered(OWN_KEY)).decision,
+            detect_pair(busy(), answered(OWN_KEY)).decision,
             Decision::Attach { role: Role::Own, .. }
         ));
     }
 
     #[test]
     fn spawn_is_decided_only_when_no_process_listens() {
-        assert_eq!(decide(absent(), absent()).decision, Decision::Spawn);
+        assert_eq!(detect_pair(absent(), absent()).decision, Decision::Spawn);
         let refused = Probe::Absent { why: Absence::Refused };
-        assert_eq!(decide(refused.clone(), refused).decision, Decision::Spawn);
+        assert_eq!(detect_pair(refused.clone(), refused).decision, Decision::Spawn);
         let others = [
             busy(),
             Probe::ForeignOwner { uid: 1, pid: None },
@@ -443,16 +449,24 @@ mod tests {
             answered("zzz-00000"),
         ];
         for other in others {
-            assert!(matches!(decide(absent(), other.clone()).decision, Decision::Refuse(_)), "{other:?}");
+            assert!(
+                matches!(detect_pair(absent(), other.clone()).decision, Decision::Refuse(_)),
+                "{other:?}"
+            );
             if !matches!(other, Probe::Answered { .. }) {
-                assert!(matches!(decide(other.clone(), absent()).decision, Decision::Refuse(_)), "{other:?}");
+                assert!(
+                    matches!(detect_pair(other.clone(), absent()).decision, Decision::Refuse(_)),
+                    "{other:?}"
+                );
             }
         }
     }
 
     #[test]
     fn refusal_names_the_foreign_device_id() {
-        let Decision::Refuse(refusal) = decide(absent(), answered("zzz-00000")).decision else { panic!() };
+        let Decision::Refuse(refusal) = detect_pair(absent(), answered("zzz-00000")).decision else {
+            panic!()
+        };
         assert_eq!(refusal.code(), "daemon.foreign-identity");
         let words = refusal.to_string();
         assert!(words.contains("zzz-00000") && words.contains(OWN_KEY) && words.contains("7"), "{words}");
@@ -460,7 +474,8 @@ mod tests {
 
     #[test]
     fn refusal_of_the_own_endpoint_comes_first() {
-        let Decision::Refuse(refusal) = decide(busy(), Probe::ForeignOwner { uid: 5, pid: None }).decision
+        let Decision::Refuse(refusal) =
+            detect_pair(busy(), Probe::ForeignOwner { uid: 5, pid: None }).decision
         else {
             panic!()
         };
@@ -473,15 +488,18 @@ mod tests {
         let targets =
             [Target::shared(pipe()), Target::own(pipe(), Expected::key(&format!("{OWN_KEY}-2EA55")))];
         let mut asked = 0;
-        let own = detected(&targets, &mut |_| {
+        let own = detect_checked(&targets, &mut |_| {
             asked += 1;
             answered(OWN_KEY)
         });
-        assert!(matches!(own.decision, Decision::Attach { role: Role::Own, rule: Rule::ToldByKey, .. }));
-        let shared = detected(&targets, &mut |_| answered("zzz-00000"));
+        assert!(matches!(
+            own.decision,
+            Decision::Attach { role: Role::Own, rule: Rule::SameAddressOwnDeviceId, .. }
+        ));
+        let shared = detect_checked(&targets, &mut |_| answered("zzz-00000"));
         assert!(matches!(shared.decision, Decision::Attach { role: Role::Shared, .. }));
         let mut probes = 0;
-        let nobody = detected(&targets, &mut |_| {
+        let nobody = detect_checked(&targets, &mut |_| {
             probes += 1;
             absent()
         });
@@ -498,7 +516,7 @@ mod tests {
 
     #[test]
     fn detection_can_be_serialised() {
-        let found = detected(&[Target::shared(Endpoint::unix("/h/x"))], &mut |_| busy());
+        let found = detect_checked(&[Target::shared(Endpoint::unix("/h/x"))], &mut |_| busy());
         let json = serde_json::to_value(&found).unwrap();
         assert_eq!(json["decision"]["refusal"], "busy");
         assert_eq!(json["attempts"][0]["probe"]["found"], "busy");

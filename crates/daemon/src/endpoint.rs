@@ -73,14 +73,14 @@ impl Endpoint {
         &self.address
     }
 
-    /// Returns whether both endpoints name the same socket, symlinks resolved, whichever users they
+    /// Returns true if both endpoints name the same socket, symlinks resolved, whichever users they
     /// accept.
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
         self.address == other.address
             || matches!((self.path(), other.path()), (Some(one), Some(two)) if resolved(one) == resolved(two))
     }
 
-    /// Returns whether a process of the user `uid` may answer here, if this process runs as the
+    /// Returns true if a process of the user `uid` may answer here, if this process runs as the
     /// user `us`.
     #[cfg(unix)]
     pub(crate) fn admits(&self, uid: u32, us: u32) -> bool {

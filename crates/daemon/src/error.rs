@@ -110,7 +110,7 @@ impl ControlError {
         }
     }
 
-    /// Returns whether the connection is broken, so that the next request may fail as well.
+    /// Returns true if the connection is broken, so that the next request may fail as well.
     /// Otherwise the daemon answered and refused.
     pub fn breaks_connection(&self) -> bool {
         !matches!(self, Self::Refused { .. } | Self::UnknownOp { .. } | Self::BadRequest { .. })

@@ -82,8 +82,8 @@ pub enum DaemonKind {
 }
 
 impl HomeDaemons {
-    /// Returns the daemons of the homes of a layout. A daemon that was started in the app's home may
-    /// listen where the config there says, and the app's own daemon where its own config says.
+    /// Returns the daemons of the homes of a layout. A daemon that was started in the app's home
+    /// may listen where the config there says, and the app's own daemon where its own config says.
     ///
     /// # Errors
     /// Fails if a config exists and cannot be read, or if no daemon can be reached at the address
@@ -190,7 +190,7 @@ impl HomeDaemons {
         self.legacy.iter().filter(|endpoint| **endpoint != self.own)
     }
 
-    /// Returns whether the process that listens is a daemon. A config can name the socket of any
+    /// Returns true if the process that listens is a daemon. A config can name the socket of any
     /// program; only the sockets inside the homes are a daemon's in any case.
     fn is_a_daemon(&self, endpoint: &Endpoint, probe: &Probe) -> bool {
         let homes = [&*self.app_home, &*self.daemon_home];
@@ -218,8 +218,8 @@ impl HomeDaemons {
         Some(RunningDaemon { kind: DaemonKind::Listening { endpoint, probe: found }, legacy, verified })
     }
 
-    /// Returns whether a daemon at the one pipe of Windows has the key of the app's home; `None` if it
-    /// has the key of neither home, and so serves another one.
+    /// Returns whether a daemon at the one pipe of Windows has the key of the app's home; `None` if
+    /// it has the key of neither home, and so serves another one.
     fn has_legacy_key(&self, status: &Status) -> Option<bool> {
         let paths = IdentityPaths::new(&self.app_home, &self.daemon_home);
         let found = scan(&RealDisk, &paths);
@@ -280,9 +280,9 @@ impl HomeDaemons {
     }
 }
 
-/// Returns whether the daemon with this Device ID serves the app's home; `None` if it serves neither
-/// home. A daemon may serve a home whose identity file cannot be read, or that has none yet: then it
-/// counts as the daemon of the daemon home.
+/// Returns whether the daemon with this Device ID serves the app's home; `None` if it serves
+/// neither home. A daemon may serve a home whose identity file cannot be read, or that has none
+/// yet: then it counts as the daemon of the daemon home.
 fn legacy_by_key(device_id: &str, app: &PlaceState, daemon: &PlaceState) -> Option<bool> {
     let key = |state: &PlaceState| state.identity().and_then(Identity::key).map(|key| key.device_id.clone());
     let is_clear = |state: &PlaceState| matches!(state, PlaceState::Absent) || key(state).is_some();
@@ -314,7 +314,7 @@ impl RunningDaemon {
         }
     }
 
-    /// Returns whether this is the daemon of the daemon home, at its socket.
+    /// Returns true if this is the daemon of the daemon home, at its socket.
     #[must_use]
     pub fn is_own(&self) -> bool {
         !self.legacy && matches!(self.kind, DaemonKind::Listening { .. })
@@ -384,7 +384,7 @@ impl RunningDaemon {
         if needs_more || self.is_hidden() { probe.hint(endpoint) } else { None }
     }
 
-    /// Returns whether the system hides the process, although it shows processes in general.
+    /// Returns true if the system hides the process, although it shows processes in general.
     fn is_hidden(&self) -> bool {
         cfg!(target_os = "linux") && !self.verified
     }

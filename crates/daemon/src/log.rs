@@ -21,8 +21,8 @@ const MAX_LOG: u64 = 16 << 20;
 /// The size of that part.
 const KEPT_PART: u64 = 1 << 20;
 
-/// Returns the path of the log of a daemon with this home, if its [`SpawnRequest`](crate::SpawnRequest)
-/// names no other.
+/// Returns the path of the log of a daemon with this home, if its
+/// [`SpawnRequest`](crate::SpawnRequest) names no other.
 #[must_use]
 pub fn log_path(home: &Utf8Path) -> Utf8PathBuf {
     home.join("daemon.log")
@@ -60,8 +60,8 @@ pub(crate) fn rotate(lock: &LockedDir, log: &Utf8Path) -> io::Result<()> {
     rename_or_link(lock, log.as_ref(), former[0].as_ref()).map_err(into_io)
 }
 
-/// Cuts a log that is too long to its last part: a program that writes without end would fill the disk
-/// with its logs. A log that cannot be cut stays.
+/// Cuts a log that is too long to its last part: a program that writes without end would fill the
+/// disk with its logs. A log that cannot be cut stays.
 pub(crate) fn cut(log: &Utf8Path) {
     if let Err(error) = try_to_cut(log) {
         tracing::debug!(%log, %error, "a log was not cut");

@@ -48,7 +48,7 @@ pub enum Probe {
 }
 
 impl Probe {
-    /// Returns whether no process listens.
+    /// Returns true if no process listens.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Absent { .. })
     }

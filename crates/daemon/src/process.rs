@@ -126,7 +126,7 @@ impl ProcessHandle {
     }
 }
 
-/// Returns whether a child of this process has exited, without reaping it: until it is reaped no
+/// Returns true if a child of this process has exited, without reaping it: until it is reaped no
 /// other process gets its PID, so that a signal reaches no other process.
 #[cfg(unix)]
 pub(crate) fn child_has_exited(child: u32) -> io::Result<bool> {

@@ -21,7 +21,7 @@ pub(crate) fn as_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-/// Returns whether `/proc` shows the PID namespace of this process. Otherwise its PIDs name other
+/// Returns true if `/proc` shows the PID namespace of this process. Otherwise its PIDs name other
 /// processes here.
 pub(crate) fn shows_our_namespace() -> bool {
     let ourselves = std::fs::read_link("/proc/self");
@@ -34,7 +34,7 @@ pub(crate) fn all_pids() -> impl Iterator<Item = u32> {
     processes.into_iter().flatten().filter_map(|entry| entry.name.to_str()?.parse().ok())
 }
 
-/// Returns whether the environment of a process has a `NAME=value` entry for which `is_wanted`
+/// Returns true if the environment of a process has a `NAME=value` entry for which `is_wanted`
 /// holds. The environment of a process that has exited is empty.
 pub(crate) fn has_in_environment(pid: u32, is_wanted: impl Fn(&[u8]) -> bool) -> bool {
     let environment = std::fs::read(entry(pid, "environ")).unwrap_or_default();
@@ -64,7 +64,7 @@ pub(crate) struct Stat {
 }
 
 impl Stat {
-    /// Returns whether the process has exited, reaped or not.
+    /// Returns true if the process has exited, reaped or not.
     pub(crate) fn has_exited(&self) -> bool {
         matches!(self.state, 'Z' | 'X')
     }
@@ -83,7 +83,7 @@ pub(crate) fn stat(pid: u32) -> Option<Stat> {
     })
 }
 
-/// Returns whether a process is stopped (SIGSTOP, Ctrl-Z). Until it is continued it does not even
+/// Returns true if a process is stopped (SIGSTOP, Ctrl-Z). Until it is continued it does not even
 /// exit.
 pub(crate) fn is_suspended(pid: u32) -> bool {
     shows_our_namespace() && stat(pid).is_some_and(|stat| stat.state == 'T')

@@ -181,13 +181,13 @@ pub(crate) fn has_listener(socket: &Utf8Path) -> Option<bool> {
     is_clear.then_some(false)
 }
 
-/// Returns whether a process runs the daemon's program, or bears the mark of
+/// Returns true if a process runs the daemon's program, or bears the mark of
 /// [`spawn`](crate::spawn).
 pub(crate) fn is_daemon(pid: u32) -> bool {
     has_spawn_mark(pid) || procfs::program(pid).is_some_and(|exe| has_daemon_name(&exe))
 }
 
-/// Returns whether [`spawn`](crate::spawn) started a process, here or in another program. It may
+/// Returns true if [`spawn`](crate::spawn) started a process, here or in another program. It may
 /// not listen yet.
 pub(crate) fn has_spawn_mark(pid: u32) -> bool {
     procfs::has_in_environment(pid, |entry| {
@@ -195,12 +195,12 @@ pub(crate) fn has_spawn_mark(pid: u32) -> bool {
     })
 }
 
-/// Returns whether a program has the daemon's name, perhaps with a target triple.
+/// Returns true if a program has the daemon's name, perhaps with a target triple.
 pub(crate) fn has_daemon_name(program: &Path) -> bool {
     program.file_name().is_some_and(|name| name.as_bytes().starts_with(PROGRAM_NAME.as_bytes()))
 }
 
-/// Returns whether a process runs a program with the daemon's name, or one of `programs`.
+/// Returns true if a process runs a program with the daemon's name, or one of `programs`.
 pub(crate) fn runs_daemon(pid: u32, programs: &[PathBuf]) -> bool {
     let is_one = |exe: &Path| {
         programs.iter().any(|one| one.file_name() == exe.file_name() || is_same_file(one, &entry(pid, "exe")))
@@ -208,7 +208,7 @@ pub(crate) fn runs_daemon(pid: u32, programs: &[PathBuf]) -> bool {
     procfs::program(pid).is_some_and(|exe| has_daemon_name(&exe) || is_one(&exe))
 }
 
-/// Returns whether the environment of a process names `home` as a daemon's home.
+/// Returns true if the environment of a process names `home` as a daemon's home.
 pub(crate) fn names_home(pid: u32, home: &Utf8Path, home_variable: &str) -> bool {
     // A home that does not exist yet can only be compared by name.
     let is_there = std::fs::metadata(home).is_ok();
@@ -222,7 +222,7 @@ pub(crate) fn names_home(pid: u32, home: &Utf8Path, home_variable: &str) -> bool
     })
 }
 
-/// Returns whether a process listens on a socket that was bound to a path in `dir`, or, without
+/// Returns true if a process listens on a socket that was bound to a path in `dir`, or, without
 /// `dir`, to any path. The path may have been unlinked since.
 pub(crate) fn listens_in(pid: u32, dir: Option<&Path>) -> bool {
     let table = SocketTable::of(pid, |_| true);
@@ -237,8 +237,8 @@ pub(crate) fn listens_in(pid: u32, dir: Option<&Path>) -> bool {
         .any(|socket| socket.listens && dir.is_none_or(|dir| is_in(&socket.path, dir)))
 }
 
-/// Returns the path of a socket on which a process listens, if the path still leads to it: the socket
-/// file is there, and no other socket was bound to the path since.
+/// Returns the path of a socket on which a process listens, if the path still leads to it: the
+/// socket file is there, and no other socket was bound to the path since.
 pub(crate) fn socket_of(pid: u32) -> Option<PathBuf> {
     let table = SocketTable::of(pid, |path| path.is_absolute());
     let leads_to_it = |socket: &&NamedSocket| {
@@ -251,14 +251,14 @@ pub(crate) fn socket_of(pid: u32) -> Option<PathBuf> {
     table.held_by(pid).into_iter().find(leads_to_it).map(|socket| socket.path.clone())
 }
 
-/// Returns whether both processes hold one listening socket that was bound to a path.
+/// Returns true if both processes hold one listening socket that was bound to a path.
 pub(crate) fn share_listening_socket(one: u32, other: u32) -> bool {
     let table = SocketTable::of(one, |_| true);
     let others = open_sockets(other).unwrap_or_default();
     table.held_by(one).into_iter().any(|socket| socket.listens && others.contains(&socket.inode))
 }
 
-/// Returns whether both paths lead to one file or directory.
+/// Returns true if both paths lead to one file or directory.
 pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
     let id = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
     id(a).is_some_and(|a| id(b) == Some(a))
@@ -324,7 +324,7 @@ impl SocketTable {
         self.held_at(pid, socket).iter().any(|socket| socket.listens)
     }
 
-    /// Returns whether a process holds a listening socket that was bound to a wanted path. It may
+    /// Returns true if a process holds a listening socket that was bound to a wanted path. It may
     /// have left the working directory of a relative one since.
     fn is_listener(&self, pid: u32, is_wanted: impl Fn(&Path) -> bool) -> bool {
         self.held_by(pid).into_iter().any(|socket| socket.listens && is_wanted(&socket.path))

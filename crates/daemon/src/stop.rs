@@ -24,7 +24,7 @@ pub enum StopError {
     #[error("the daemon at {endpoint} (process {pid}) is not signalled: the kernel gives no handle for it")]
     NoHandle { endpoint: Endpoint, pid: u32, source: std::io::Error },
     /// The process that listens does not answer as a daemon, and no other evidence makes it one.
-    #[error("what listens at {endpoint} does not answer as a daemon does, so it is not ended")]
+    #[error("the process at {endpoint} does not answer as a daemon does, so it is not ended")]
     NoDaemon { endpoint: Endpoint, pid: Option<u32> },
     /// The platform has no signal that asks a process to exit.
     #[error("the daemon at {endpoint} cannot be asked to end on this platform")]
@@ -153,7 +153,7 @@ impl OrphanDaemon {
         Self { pid, program, starting: false, socket: None }
     }
 
-    /// Returns whether this process is an ancestor of `pid`: a script that waits for a daemon is no
+    /// Returns true if this process is an ancestor of `pid`: a script that waits for a daemon is no
     /// second daemon. Only Linux shows ancestors.
     fn is_ancestor_of(&self, pid: u32) -> bool {
         #[cfg(target_os = "linux")]
@@ -165,7 +165,7 @@ impl OrphanDaemon {
         }
     }
 
-    /// Returns whether this process belongs to the daemon `pid`: it is that process or its
+    /// Returns true if this process belongs to the daemon `pid`: it is that process or its
     /// ancestor, or holds the same listening socket, as after a fork. Only Linux shows this.
     pub(crate) fn is_part_of(&self, pid: u32) -> bool {
         #[cfg(target_os = "linux")]
@@ -190,7 +190,7 @@ pub fn stop_daemon(endpoint: &Endpoint, within: Duration) -> Result<StoppedDaemo
     stop_daemon_of(endpoint, home_of(endpoint), HOME_VARIABLE, within)
 }
 
-/// Returns whether the process is verified to serve the socket `endpoint` now, so that
+/// Returns true if the process is verified to serve the socket `endpoint` now, so that
 /// [`stop_daemon`] would signal it. Only Linux shows this.
 #[must_use]
 pub fn process_serves(endpoint: &Endpoint, pid: u32) -> bool {
@@ -479,8 +479,8 @@ mod platform {
         StopError::Unverified { endpoint: endpoint.clone(), why, command }
     }
 
-    /// Does the same as [`orphans_of`] for several homes with one scan of all processes. `programs` are
-    /// programs that are the daemon's under any name.
+    /// Does the same as [`orphans_of`] for several homes with one scan of all processes. `programs`
+    /// are programs that are the daemon's under any name.
     pub(crate) fn orphans_of_each<const N: usize>(
         homes: [&Utf8Path; N],
         home_variable: &str,
@@ -522,7 +522,7 @@ mod platform {
             Some(Self { pid, is_daemon })
         }
 
-        /// Returns whether the process is seen to serve the home: its environment names the home,
+        /// Returns true if the process is seen to serve the home: its environment names the home,
         /// and it is the daemon's program, or was started by [`spawn`](crate::spawn) and listens on
         /// a socket, or listens on a socket that was bound in the home.
         fn serves(&self, home: &Utf8Path, home_variable: &str) -> bool {
@@ -533,9 +533,9 @@ mod platform {
                     || (serving::has_spawn_mark(self.pid) && listens(None)))
         }
 
-        /// Returns whether [`spawn`](crate::spawn) started the process, or its ancestor, as a daemon
-        /// of the home, and it does not listen yet. It may be a helper of a script, so this is no
-        /// proof.
+        /// Returns true if [`spawn`](crate::spawn) started the process, or its ancestor, as a
+        /// daemon of the home, and it does not listen yet. It may be a helper of a script, so this
+        /// is no proof.
         fn is_starting(&self, home: &Utf8Path, home_variable: &str) -> bool {
             serving::names_home(self.pid, home, home_variable) && self.is_on_its_way()
         }

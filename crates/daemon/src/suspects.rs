@@ -148,7 +148,7 @@ mod platform {
         found
     }
 
-    /// Returns whether a process runs a program of this name. The kernel marks a program that was
+    /// Returns true if a process runs a program of this name. The kernel marks a program that was
     /// replaced since.
     fn is_program(exe: &std::path::Path, name: &str) -> bool {
         let file = exe.file_name().map(|file| file.to_string_lossy());

@@ -10,7 +10,7 @@
 //! Everything else is compared byte for byte: user, password, every other path, query, fragment,
 //! and a string that is no URL.
 
-/// Returns whether two strings are equal, or are equal URLs.
+/// Returns true if two strings are equal, or are equal URLs.
 pub(crate) fn same_url(a: &str, b: &str) -> bool {
     a == b || matches!((Url::parse(a), Url::parse(b)), (Some(a), Some(b)) if a == b)
 }

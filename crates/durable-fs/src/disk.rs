@@ -82,22 +82,22 @@ impl Metadata {
         Self { kind, len, mode, id: None, links: 1, owner: None, modified, changed }
     }
 
-    /// True if this is a regular file.
+    /// Returns true if this is a regular file.
     pub fn is_file(&self) -> bool {
         self.kind == FileKind::File
     }
 
-    /// True if this is a directory.
+    /// Returns true if this is a directory.
     pub fn is_dir(&self) -> bool {
         self.kind == FileKind::Dir
     }
 
-    /// True if this is a symlink.
+    /// Returns true if this is a symlink.
     pub fn is_symlink(&self) -> bool {
         self.kind == FileKind::Symlink
     }
 
-    /// True if both are known to be the same file, by device and inode.
+    /// Returns true if both are known to be the same file, by device and inode.
     pub fn is_same_file(&self, other: &Metadata) -> bool {
         self.id.is_some() && self.id == other.id
     }
@@ -174,8 +174,8 @@ pub trait Disk: Send + Sync {
     /// ([`InvalidInput`](std::io::ErrorKind::InvalidInput)), so a pipe never makes the call hang.
     fn read(&self, file: &Path, limit: u64) -> Result<Vec<u8>>;
 
-    /// True if a regular file holds exactly these bytes. Follows symlinks. Reads the file in pieces
-    /// where the disk can.
+    /// Returns true if a regular file holds exactly these bytes. Follows symlinks. Reads the file
+    /// in pieces where the disk can.
     fn content_eq(&self, file: &Path, bytes: &[u8]) -> Result<bool> {
         match self.read(file, bytes.len() as u64) {
             Ok(there) => Ok(there == bytes),
@@ -184,8 +184,8 @@ pub trait Disk: Send + Sync {
         }
     }
 
-    /// True if two regular files hold the same bytes. Does *not* follow symlinks. Reads the files
-    /// in pieces.
+    /// Returns true if two regular files hold the same bytes. Does *not* follow symlinks. Reads the
+    /// files in pieces.
     fn same_content(&self, a: &Path, b: &Path) -> Result<bool>;
 
     /// Compares a copy with its original: `None` if the bytes differ, else the names of the user's
@@ -219,29 +219,29 @@ pub trait Disk: Send + Sync {
         None
     }
 
-    /// True if the file system lets this process add names to a directory. False if the file system
-    /// cannot be asked.
+    /// Returns true if the file system lets this process add names to a directory. Returns false if
+    /// the file system cannot be asked.
     fn may_write(&self, dir: &Path) -> bool {
         false
     }
 
     /// False if the file system is known not to confirm a sync: FUSE passes a sync on to a server
     /// that may do nothing, and answers with success. A sync there does what is possible
-    /// (`sync(2)`), without an answer. True if the file system cannot be asked.
+    /// (`sync(2)`), without an answer. Returns true if the file system cannot be asked.
     fn confirms_sync(&self, path: &Path) -> bool {
         true
     }
 
-    /// True if the mount decides the mode of every file, so that `chmod` changes nothing: FAT, or
-    /// FUSE and network mounts without a mapping of modes.
+    /// Returns true if the mount decides the mode of every file, so that `chmod` changes nothing:
+    /// FAT, or FUSE and network mounts without a mapping of modes.
     fn has_modes_of_mount(&self, path: &Path) -> bool {
         false
     }
 
-    /// True if a file system is mounted at this directory or over this file. A mount point can be
-    /// emptied, but neither renamed nor removed. Where the platform does not report mounts, only
-    /// another file system counts as mounted, not another part of the same file system. False if
-    /// the path cannot be read.
+    /// Returns true if a file system is mounted at this directory or over this file. A mount point
+    /// can be emptied, but neither renamed nor removed. Where the platform does not report mounts,
+    /// only another file system counts as mounted, not another part of the same file system.
+    /// Returns false if the path cannot be read.
     fn is_mount_point(&self, dir: &Path) -> bool {
         is_on_another_device(self, dir)
     }
@@ -253,9 +253,9 @@ pub trait Disk: Send + Sync {
         Ok(())
     }
 
-    /// True if the file or directory can be neither renamed nor removed, whoever runs: it is
-    /// immutable or append-only (`chattr`). False where the platform does not report that, and if
-    /// the path cannot be read.
+    /// Returns true if the file or directory can be neither renamed nor removed, whoever runs: it
+    /// is immutable or append-only (`chattr`). False where the platform does not report that, and
+    /// if the path cannot be read.
     fn is_protected(&self, path: &Path) -> bool {
         false
     }
@@ -291,7 +291,7 @@ pub trait Disk: Send + Sync {
     }
 }
 
-/// True if a directory is on another device than its parent.
+/// Returns true if a directory is on another device than its parent.
 pub(crate) fn is_on_another_device(disk: &(impl Disk + ?Sized), dir: &Path) -> bool {
     let device = |path: &Path| disk.stat_follow(path).ok()?.id.map(|id| id.dev);
     match (device(dir), dir.parent().and_then(device)) {

@@ -67,7 +67,7 @@ impl Op {
         (path, other): (&Path, &Path),
         action: impl FnOnce() -> io::Result<T>,
     ) -> Result<T> {
-        action().map_err(|error| DiskError::two(self, path, other, error))
+        action().map_err(|error| DiskError::with_two_paths(self, path, other, error))
     }
 }
 
@@ -78,7 +78,7 @@ impl DiskError {
     }
 
     /// Creates the error of an operation on two paths, such as a rename.
-    pub fn two(op: Op, path: &Path, other: &Path, source: io::Error) -> Self {
+    pub fn with_two_paths(op: Op, path: &Path, other: &Path, source: io::Error) -> Self {
         Self { op, path: path.to_owned(), other: Some(other.to_owned()), source: Arc::new(source) }
     }
 
@@ -107,17 +107,17 @@ impl DiskError {
         &self.source
     }
 
-    /// True if nothing has that name (and every directory above it could be read).
+    /// Returns true if nothing has that name (and every directory above it could be read).
     pub fn is_not_found(&self) -> bool {
         self.kind() == io::ErrorKind::NotFound
     }
 
-    /// True if nothing has that name, also if a part of the path is no directory.
+    /// Returns true if nothing has that name, also if a part of the path is no directory.
     pub fn is_absent(&self) -> bool {
         self.is_not_found() || self.kind() == io::ErrorKind::NotADirectory
     }
 
-    /// True if symlinks lead in a circle.
+    /// Returns true if symlinks lead in a circle.
     pub fn is_symlink_loop(&self) -> bool {
         #[cfg(unix)]
         return self.source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
@@ -125,20 +125,21 @@ impl DiskError {
         return false;
     }
 
-    /// True if the name is taken.
+    /// Returns true if the name is taken.
     pub fn is_already_exists(&self) -> bool {
         matches!(self.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
     }
 
-    /// True if the two paths are on different file systems, or on parts of one file system between
-    /// which the kernel renames nothing.
+    /// Returns true if the two paths are on different file systems, or on parts of one file system
+    /// between which the kernel renames nothing.
     pub fn is_cross_device(&self) -> bool {
         self.kind() == io::ErrorKind::CrossesDevices
     }
 
-    /// True if the file system, the kernel or a sandbox may refuse the *operation* for every file:
-    /// `EINVAL`, `ENOSYS`, `EOPNOTSUPP`, `EPERM`. The same codes also report a refusal for one
-    /// file, such as an immutable file. Only a trial with a file of our own tells the two apart.
+    /// Returns true if the file system, the kernel or a sandbox may refuse the *operation* for
+    /// every file: `EINVAL`, `ENOSYS`, `EOPNOTSUPP`, `EPERM`. The same codes also report a refusal
+    /// for one file, such as an immutable file. Only a trial with a file of our own tells the two
+    /// apart.
     pub fn may_be_unsupported(&self) -> bool {
         matches!(
             self.kind(),
@@ -146,19 +147,19 @@ impl DiskError {
         )
     }
 
-    /// True if the file system supports neither an exclusive rename nor a hard link, so that nothing
-    /// can be moved in that directory without the danger of replacing a file.
+    /// Returns true if the file system supports neither an exclusive rename nor a hard link, so
+    /// that nothing can be moved in that directory without the danger of replacing a file.
     pub fn is_no_exclusive_rename(&self) -> bool {
         self.op == Op::RenameOrLink && self.kind() == io::ErrorKind::Unsupported
     }
 
-    /// True if a file is no copy of another because a mount covers it.
+    /// Returns true if a file is no copy of another because a mount covers it.
     pub fn is_covered_by_mount(&self) -> bool {
         self.op == Op::CompareCopy && self.kind() == io::ErrorKind::ResourceBusy
     }
 
-    /// True if a file could not be given to another user, which only root may do. Everything else
-    /// about the file may have succeeded.
+    /// Returns true if a file could not be given to another user, which only root may do.
+    /// Everything else about the file may have succeeded.
     pub fn is_about_the_owner(&self) -> bool {
         self.op == Op::SetOwner && self.kind() == io::ErrorKind::PermissionDenied
     }
@@ -195,7 +196,8 @@ impl DiskError {
         }
     }
 
-    /// True for `EPERM`, which Linux distinguishes from the `EACCES` of missing permissions.
+    /// Returns true for `EPERM`, which Linux distinguishes from the `EACCES` of missing
+    /// permissions.
     #[cfg(target_os = "linux")]
     fn is_not_permitted(&self) -> bool {
         self.source.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error())
@@ -348,8 +350,8 @@ fn for_printf(c: char) -> String {
     }
 }
 
-/// True if a character is a control character, or one of Unicode's that end lines or set the
-/// direction of writing.
+/// Returns true if a character is a control character, or one of Unicode's that end lines or set
+/// the direction of writing.
 #[must_use]
 pub fn is_control(c: char) -> bool {
     c.is_control()
@@ -425,7 +427,8 @@ mod tests {
     #[test]
     fn a_hint_shows_what_is_wrong() {
         let (from, to) = (Path::new("/home/you/.swap"), Path::new("/home/you/config.json"));
-        let hint = |op, errno: rustix::io::Errno| DiskError::two(op, from, to, errno.into()).hint();
+        let hint =
+            |op, errno: rustix::io::Errno| DiskError::with_two_paths(op, from, to, errno.into()).hint();
         let (immutable, denied) = (rustix::io::Errno::PERM, rustix::io::Errno::ACCESS);
         assert_eq!(hint(Op::Rename, immutable).as_deref(), Some("lsattr -d /home/you /home/you/config.json"));
         assert_eq!(hint(Op::Rename, denied).as_deref(), Some("ls -ld /home/you"));

@@ -25,9 +25,9 @@ pub use error::{
 pub use locked::{DirHandles, LockedDir, LockedDisk};
 pub use op::Op;
 pub use publish::{
-    Displaced, ReplaceMethod, Replaced, StaleTemp, ensure_private_dir, is_ours, make_dirs, make_private_dir,
-    may_be_only_copy, publish_new, put_in_place, rename_back, replace, set_aside_name, stale_temps,
-    swap_name, with_free_name,
+    Displaced, ReplaceMethod, Replaced, StaleTemp, ensure_private_dir, is_new_content, make_dirs,
+    make_private_dir, may_be_only_copy, publish_new, put_in_place, rename_back, replace, set_aside_name,
+    stale_temps, swap_name, with_free_name,
 };
 pub use real::RealDisk;
 pub use rename::rename_or_link;

@@ -223,8 +223,8 @@ impl LockedDir {
     /// `mode` is `None`, its mode and access list (see
     /// [`copy_permissions`](Self::copy_permissions)); if this process is root, its owner; and the
     /// user's own attributes (`user.…`), as far as the file system accepts them
-    /// ([`Disk::missing_xattrs`] reports the missing ones). Labels are not copied. Fails if the name
-    /// exists. Removes a copy that could not be completed.
+    /// ([`Disk::missing_xattrs`] reports the missing ones). Labels are not copied. Fails if the
+    /// name exists. Removes a copy that could not be completed.
     pub fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
         self.check_name(Op::CopyNew, to)?;
         self.changes.copy_new(from, to, mode)

@@ -43,7 +43,7 @@ pub enum Op {
     HardLink,
     Symlink,
     /// Making a relative symlink lead to the same place from a new directory.
-    RebaseLink,
+    RebaseSymlink,
     Unlink,
     RemoveDir,
     SyncFile,
@@ -54,11 +54,11 @@ pub enum Op {
 }
 
 impl Op {
-    /// True if the operation makes, moves or removes a name, so that the permissions of the
+    /// Returns true if the operation makes, moves or removes a name, so that the permissions of the
     /// directory decide about it.
     pub(crate) fn changes_names(self) -> bool {
-        // A copy also reads its source, and the path of a temporary file is its directory, so neither
-        // counts.
+        // A copy also reads its source, and the path of a temporary file is its directory, so
+        // neither counts.
         matches!(
             self,
             Self::MakeDir
@@ -85,7 +85,7 @@ impl std::fmt::Display for Op {
             Self::Read => "read",
             Self::SameContent => "compare",
             Self::ListAttributes => "list the attributes of",
-            Self::ReadLink => "read the link",
+            Self::ReadLink => "read the symlink",
             Self::Canonicalize => "resolve",
             Self::Follow => "follow",
             Self::OpenForWriting => "look for the writers of",
@@ -98,14 +98,14 @@ impl std::fmt::Display for Op {
             Self::Create => "write",
             Self::MakeTemp => "make a temporary file in",
             Self::CopyNew => "copy",
-            Self::CopyPermissions => "copy the rights of",
+            Self::CopyPermissions => "copy the permissions of",
             Self::RenameNoReplace | Self::Rename => "rename",
             Self::RenameOrLink => "rename without replacing",
             Self::Exchange => "exchange",
             Self::Replace => "replace",
             Self::HardLink => "link",
-            Self::Symlink => "make the link",
-            Self::RebaseLink => "re-base the link",
+            Self::Symlink => "make the symlink",
+            Self::RebaseSymlink => "re-base the symlink",
             Self::Unlink => "remove",
             Self::RemoveDir => "remove the directory",
             Self::SyncFile => "flush",

@@ -1,4 +1,5 @@
-//! Puts whole files in place in one step.
+//! Writes files atomically and durably: publishes a new file, or replaces the content of an
+//! existing one.
 
 use std::{
     ffi::OsStr,
@@ -62,9 +63,9 @@ pub fn make_dirs(
     mode: u32,
     owner: Option<Owner>,
 ) -> Result<Vec<PathBuf>> {
-    let below = dir
-        .strip_prefix(root)
-        .map_err(|_| DiskError::two(Op::MakeDir, dir, root, io::Error::from(io::ErrorKind::InvalidInput)))?;
+    let below = dir.strip_prefix(root).map_err(|_| {
+        DiskError::with_two_paths(Op::MakeDir, dir, root, io::Error::from(io::ErrorKind::InvalidInput))
+    })?;
     let mut made = Vec::new();
     let mut at = root.to_owned();
     for part in below.components() {
@@ -99,11 +100,11 @@ pub fn make_private_dir(disk: &LockedDir, root: &Path, dir: &Path, owner: Option
         Err(error) if error.is_about_the_owner() => make_dirs(disk, root, dir, 0o700, None)?,
         made => made?,
     };
-    let there = disk.stat_follow(dir)?;
-    if there.mode & 0o077 != 0 {
+    let present = disk.stat_follow(dir)?;
+    if present.mode & 0o077 != 0 {
         disk.set_mode(dir, 0o700)?;
     }
-    if let Some(owner) = owner.filter(|_| there.owner != owner) {
+    if let Some(owner) = owner.filter(|_| present.owner != owner) {
         // Ignores EPERM: only root can chown, and otherwise the directory is already ours.
         let _ = disk.set_owner(dir, owner);
     }
@@ -144,8 +145,8 @@ pub fn set_aside_name(path: &Path, number: u64) -> PathBuf {
     path.with_file_name(format!("{}{suffix}", &name[..keep]))
 }
 
-/// Calls `take` with one [set-aside name](set_aside_name) after the other, until a name is free, and
-/// returns this name.
+/// Calls `take` with one [set-aside name](set_aside_name) after the other, until a name is free,
+/// and returns this name.
 ///
 /// # Errors
 /// The error of `take`, also if a thousand names are taken.
@@ -175,7 +176,7 @@ pub enum ReplaceMethod {
 
 /// The file that [`replace`] took out of its place.
 #[derive(Debug)]
-#[must_use = "what came out is still on the disk: keep it, then discard it"]
+#[must_use = "the displaced file is still on the disk: keep its content, then discard it"]
 pub struct Displaced {
     /// The present path: beside the place, under a name that ends in [`crate::SWAP_SUFFIX`].
     pub path: PathBuf,
@@ -199,7 +200,7 @@ impl Displaced {
 pub enum Replaced {
     /// The displaced file holds the expected bytes. The new content is in place and synced, and so
     /// is the directory.
-    Expected { method: ReplaceMethod, displaced: Displaced, rights: Permissions },
+    Expected { method: ReplaceMethod, displaced: Displaced, permissions: Permissions },
     /// Another program wrote between the last check and the exchange: the displaced file is theirs,
     /// and other programs now read our new content in its place. The caller must undo this at once,
     /// so the directory is **not** synced. To undo: exchange the two again, sync the directory,
@@ -235,22 +236,22 @@ pub fn replace(disk: &LockedDir, path: &Path, bytes: &[u8], expected: &[u8], lim
     } else {
         path
     };
-    let there = disk.stat(path)?;
-    if !there.is_file() {
-        let odd = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
-        return Err(DiskError::new(Op::Replace, path, odd));
+    let present = disk.stat(path)?;
+    if !present.is_file() {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+        return Err(DiskError::new(Op::Replace, path, error));
     }
     let dir = dir_of(path)?;
     disk.ensure_entries_removable(dir)?;
     let temp = with_temp(dir, |temp| disk.create(temp, bytes, 0o600))?;
-    // From here on the name tells a later run two facts: the file may be the only copy of
-    // something, and the mark of the content that is no loss.
+    // From here on, the name tells a later run that the file may be the only copy of its content,
+    // and which content the run may delete: the one with this hash.
     let swap = swap_name(dir, bytes);
-    let prepared = prepare(disk, &temp, path, &there);
-    let (meta, rights) = prepared
+    let prepared = prepare(disk, &temp, path, &present);
+    let (meta, permissions) = prepared
         .and_then(|prepared| disk.rename(&temp, &swap).map(|()| prepared))
         .inspect_err(|_| drop(disk.unlink(&temp)))?;
-    let ours = Ours { disk, meta, bytes };
+    let ours = NewFile { disk, meta, bytes };
     let is_expected = |file: &Path| disk.content_eq(file, expected);
     // The last check, after every slow step: if the content has changed by now, the file stays in
     // its place.
@@ -266,36 +267,41 @@ pub fn replace(disk: &LockedDir, path: &Path, bytes: &[u8], expected: &[u8], lim
         ours.discard(&swap);
         return Ok(Replaced::Stale);
     };
-    // Every slow step comes after this read: until another program's file is put back, other
-    // programs read ours.
+    // Reads before every slow step: if the displaced file belongs to another program, other
+    // programs read our content until the caller undoes the exchange.
     let read = disk.read(&out, limit).inspect_err(|_| ours.undo(&out, path));
     let displaced = Displaced { bytes: read?, path: out, place: path.to_owned() };
     if displaced.bytes != expected {
         return Ok(Replaced::Conflict { method, theirs: displaced });
     }
     disk.sync_dir(dir).inspect_err(|_| ours.undo(&displaced.path, path))?;
-    Ok(Replaced::Expected { method, displaced, rights })
+    Ok(Replaced::Expected { method, displaced, permissions })
 }
 
 /// Gives a new file the permissions of the file that it replaces, and syncs the new file.
-fn prepare(disk: &LockedDir, temp: &Path, path: &Path, there: &Metadata) -> Result<(Metadata, Permissions)> {
-    match chown_if_needed(disk, temp, there.owner) {
+fn prepare(
+    disk: &LockedDir,
+    temp: &Path,
+    path: &Path,
+    present: &Metadata,
+) -> Result<(Metadata, Permissions)> {
+    match chown_if_needed(disk, temp, present.owner) {
         // Only root can chown; for any other user the file becomes their own.
         Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
         _ => {}
     }
     let ours = disk.stat(temp)?;
-    let rights = if ours.owner.map(|owner| owner.gid) == there.owner.map(|owner| owner.gid) {
+    let permissions = if ours.owner.map(|owner| owner.gid) == present.owner.map(|owner| owner.gid) {
         disk.copy_permissions(path, temp)?
     } else {
         // The new file has another group. Drops the group bits and caps `other` at the old group's
         // bits: old group members now count as `other`.
-        let mode = there.mode & (0o700 | (there.mode >> 3 & 0o007));
+        let mode = present.mode & (0o700 | (present.mode >> 3 & 0o007));
         disk.set_mode(temp, mode)?;
-        if mode == there.mode & 0o777 { Permissions::Kept } else { Permissions::Narrowed }
+        if mode == present.mode & 0o777 { Permissions::Kept } else { Permissions::Narrowed }
     };
     disk.sync_file(temp)?;
-    Ok((ours, rights))
+    Ok((ours, permissions))
 }
 
 /// Puts the file `new`, which holds `bytes`, in the place of a file in the same directory.
@@ -309,7 +315,7 @@ pub fn put_in_place(
     place: &Path,
     is_expected: &dyn Fn(&Path) -> Result<bool>,
 ) -> Result<Option<(ReplaceMethod, PathBuf)>> {
-    let ours = Ours { disk, meta: disk.stat(new)?, bytes };
+    let ours = NewFile { disk, meta: disk.stat(new)?, bytes };
     ours.put_in_place(new, place, is_expected)
 }
 
@@ -318,32 +324,32 @@ pub fn put_in_place(
 /// has written the place since: its file stays.
 pub fn rename_back(disk: &LockedDir, displaced: &Displaced, ours: &[u8]) -> Result<Option<PathBuf>> {
     let Displaced { path, place, bytes } = displaced;
-    let theirs = Ours { disk, meta: disk.stat(path)?, bytes };
-    // Other programs read ours until theirs is back, so nothing slow such as a sync comes first.
-    // Losing ours is harmless.
+    let theirs = NewFile { disk, meta: disk.stat(path)?, bytes };
+    // Does not sync: other programs read our content until this rename. Our content may be lost.
     theirs.rename_over(path, place, &|file| disk.content_eq(file, ours), false)
 }
 
 /// The file that takes the place, with its metadata and content: after a failed call, a name alone
 /// does not tell which file has that name.
-struct Ours<'a> {
+struct NewFile<'a> {
     disk: &'a LockedDir,
     meta: Metadata,
     bytes: &'a [u8],
 }
 
-impl Ours<'_> {
-    /// True if the file has this name. On a file system without file ids, compares the content.
+impl NewFile<'_> {
+    /// Returns true if the file has this name. On a file system without file ids, compares the
+    /// content.
     fn is_at(&self, path: &Path) -> bool {
         match self.disk.stat(path) {
-            Ok(there) if there.id.is_some() => there.is_same_file(&self.meta),
-            Ok(there) if there.is_file() => self.disk.content_eq(path, self.bytes).unwrap_or(false),
+            Ok(present) if present.id.is_some() => present.is_same_file(&self.meta),
+            Ok(present) if present.is_file() => self.disk.content_eq(path, self.bytes).unwrap_or(false),
             _ => false,
         }
     }
 
-    /// True if the file has moved from `own` to `place`.
-    fn took(&self, place: &Path, own: &Path) -> bool {
+    /// Returns true if the file has moved from `own` to `place`.
+    fn has_moved(&self, place: &Path, own: &Path) -> bool {
         self.is_at(place) && !self.is_at(own)
     }
 
@@ -365,10 +371,10 @@ impl Ours<'_> {
             // The exchange happened although the call failed (a network file system lost the
             // answer). The displaced file is the one from the place, and may belong to another
             // program.
-            Err(_) if self.took(place, own) => Ok(Some((ReplaceMethod::Exchange, own.to_owned()))),
+            Err(_) if self.has_moved(place, own) => Ok(Some((ReplaceMethod::Exchange, own.to_owned()))),
             Err(error) if error.may_be_unsupported() => {
-                let second = self.rename_over(own, place, is_expected, true)?;
-                Ok(second.map(|second| (ReplaceMethod::CheckedRename, second)))
+                let second_name = self.rename_over(own, place, is_expected, true)?;
+                Ok(second_name.map(|second_name| (ReplaceMethod::CheckedRename, second_name)))
             }
             Err(error) => Err(error),
         }
@@ -387,21 +393,21 @@ impl Ours<'_> {
     ) -> Result<Option<PathBuf>> {
         let disk = self.disk;
         let dir = dir_of(place)?;
-        let second = temp_name(dir, SWAP_SUFFIX);
-        let mut made = false;
-        let mut look = || -> Result<bool> {
-            let linked = disk.hard_link(place, &second).is_ok();
+        let second_name = temp_name(dir, SWAP_SUFFIX);
+        let mut has_second_name = false;
+        let mut keep_second_name = || -> Result<bool> {
+            let linked = disk.hard_link(place, &second_name).is_ok();
             if !linked {
-                disk.copy_new(place, &second, Some(0o600))?;
+                disk.copy_new(place, &second_name, Some(0o600))?;
             }
-            made = true;
+            has_second_name = true;
             if !linked {
-                disk.sync_file(&second)?;
+                disk.sync_file(&second_name)?;
             }
             if durable {
                 disk.sync_dir(dir)?;
             }
-            let named = disk.stat(&second)?;
+            let named = disk.stat(&second_name)?;
             // This is the last call before the rename: a file that another program renames into the
             // place after this call goes unseen.
             let is_same = || -> Result<bool> {
@@ -409,22 +415,22 @@ impl Ours<'_> {
             };
             Ok(is_expected(place)? && is_same()?)
         };
-        let renamed = match look() {
+        let renamed = match keep_second_name() {
             Ok(true) => disk.rename(own, place).map(|()| true),
             other => other,
         };
         match renamed {
-            Ok(true) => Ok(Some(second)),
-            Err(_) if self.took(place, own) => Ok(Some(second)),
+            Ok(true) => Ok(Some(second_name)),
+            Err(_) if self.has_moved(place, own) => Ok(Some(second_name)),
             other => {
                 // Removes the second name, or the copy, if its content is known or still in its
                 // place. Else leaves it for the next run to keep.
                 let is_known = || {
-                    is_expected(&second).unwrap_or(false)
-                        || disk.same_content(place, &second).unwrap_or(false)
+                    is_expected(&second_name).unwrap_or(false)
+                        || disk.same_content(place, &second_name).unwrap_or(false)
                 };
-                if made && is_known() {
-                    let _ = disk.unlink(&second);
+                if has_second_name && is_known() {
+                    let _ = disk.unlink(&second_name);
                 }
                 other.map(|_| None)
             }
@@ -459,31 +465,32 @@ pub struct StaleTemp {
 }
 
 /// Returns a fresh name in `dir` for a file with this content that waits for its exchange with the
-/// present file. After a kill, the file with the name has either content; [`is_ours`] tells which.
+/// present file. After a kill, the file with the name has either content; [`is_new_content`] tells
+/// which.
 #[must_use]
 pub fn swap_name(dir: &Path, bytes: &[u8]) -> PathBuf {
-    temp_name(dir, &format!(".{}{SWAP_SUFFIX}", mark(bytes)))
+    temp_name(dir, &format!(".{}{SWAP_SUFFIX}", content_hash(bytes)))
 }
 
-/// Returns the mark of a content: FNV-1a with 128 bits. If a displaced file had the mark of the new
-/// content, and this run were killed, the next run would remove that file unkept. No two contents
-/// have one mark by accident, and a program that crafts such a content loses what it wrote itself.
-fn mark(bytes: &[u8]) -> String {
+/// Returns a hash of the content: FNV-1a, 128 bits. If the displaced file had the hash of the new
+/// content and this run were killed, the next run would delete that file. That does not happen by
+/// accident, and a program that crafts such a content loses only what it wrote itself.
+fn content_hash(bytes: &[u8]) -> String {
     const BASIS: u128 = 0x6c62272e07bb014262b821756295c58d;
     const PRIME: u128 = 0x0000000001000000000000000000013b;
-    let mark = bytes.iter().fold(BASIS, |mark, &byte| (mark ^ u128::from(byte)).wrapping_mul(PRIME));
-    format!("{mark:032x}")
+    let hash = bytes.iter().fold(BASIS, |hash, &byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
+    format!("{hash:032x}")
 }
 
-/// True if a file of [`stale_temps`] that holds `bytes` holds the content that a [`replace`] was
-/// about to put in place. Such a file was never in any place, or is back from it, and its removal
-/// loses nothing. False under a name with another kind of mark, which an older version of this crate
-/// made: the caller then keeps the content, which does no harm.
+/// Returns true if `bytes`, the content of a file of [`stale_temps`], is the content that a killed
+/// [`replace`] was about to put in place: deleting the file loses nothing. Returns false for a name
+/// with another kind of hash, made by an older version of this crate: the caller then keeps the
+/// content.
 #[must_use]
-pub fn is_ours(leftover: &Path, bytes: &[u8]) -> bool {
+pub fn is_new_content(leftover: &Path, bytes: &[u8]) -> bool {
     let name = leftover.file_name().and_then(OsStr::to_str);
-    let told = name.and_then(|name| name.strip_suffix(SWAP_SUFFIX)?.rsplit_once('.')).map(|(_, told)| told);
-    told == Some(&*mark(bytes))
+    let hash = name.and_then(|name| name.strip_suffix(SWAP_SUFFIX)?.rsplit_once('.')).map(|(_, hash)| hash);
+    hash == Some(&*content_hash(bytes))
 }
 
 /// Returns the temporary files that killed runs left in this directory, recognized by their names.
@@ -498,8 +505,8 @@ pub fn stale_temps(disk: &dyn Disk, dir: &Path) -> Result<Vec<StaleTemp>> {
         .collect())
 }
 
-/// Tells for the name of one of our temporary files if the file may be the only copy of its
-/// content. Returns `None` for any other name.
+/// Returns whether the temporary file with this name may be the only copy of its content; `None` if
+/// the name is not ours.
 pub fn may_be_only_copy(name: &OsStr) -> Option<bool> {
     let name = name.to_str()?;
     if !name.starts_with(TEMP_PREFIX) {

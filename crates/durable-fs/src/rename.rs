@@ -109,9 +109,12 @@ impl<'a> Renamer<'a> {
                 // temporary. The error of a second try is final.
                 NoReplaceSupport::Rename => self.disk.rename_noreplace(from, to).map(|()| true),
                 NoReplaceSupport::Link => Ok(false),
-                NoReplaceSupport::Neither => {
-                    Err(DiskError::two(Op::RenameOrLink, from, to, io::ErrorKind::Unsupported.into()))
-                }
+                NoReplaceSupport::Neither => Err(DiskError::with_two_paths(
+                    Op::RenameOrLink,
+                    from,
+                    to,
+                    io::ErrorKind::Unsupported.into(),
+                )),
             },
             result => result.map(|()| true),
         }
@@ -144,7 +147,9 @@ impl<'a> Renamer<'a> {
         match self.disk.stat(to) {
             Err(error) if error.is_not_found() => self.disk.rename(from, to),
             Err(error) => Err(error),
-            Ok(_) => Err(DiskError::two(Op::Rename, from, to, io::ErrorKind::AlreadyExists.into())),
+            Ok(_) => {
+                Err(DiskError::with_two_paths(Op::Rename, from, to, io::ErrorKind::AlreadyExists.into()))
+            }
         }
     }
 }

@@ -21,20 +21,21 @@ impl Runner {
         Self { uid, unmapped: None }
     }
 
-    /// True if the runner may change the owner of files, and act for every user.
+    /// Returns true if the runner may change the owner of files, and act for every user.
     #[must_use]
     pub fn is_root(self) -> bool {
         self.uid == ROOT
     }
 
-    /// True if a directory or symlink of the user `uid` can decide the place of a home of the user
-    /// `owner`.
+    /// Returns true if a directory or symlink of the user `uid` can decide the place of a home of
+    /// the user `owner`.
     #[must_use]
     pub fn trusts(self, uid: u32, owner: Option<u32>) -> bool {
         uid == ROOT || uid == self.uid || Some(uid) == owner || Some(uid) == self.unmapped
     }
 
-    /// True if the user `owner` can use the files that the runner makes in a directory of `owner`.
+    /// Returns true if the user `owner` can use the files that the runner makes in a directory of
+    /// `owner`.
     pub(crate) fn can_work_for(self, owner: u32) -> bool {
         self.is_root() || owner == ROOT || owner == self.uid || Some(owner) == self.unmapped
     }

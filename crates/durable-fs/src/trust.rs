@@ -170,8 +170,8 @@ impl OwnershipProblem {
         self
     }
 
-    /// True if nothing at all may be changed behind the path. Else the path only must not hold a
-    /// key or a daemon.
+    /// Returns true if nothing at all may be changed behind the path. Else the path only must not
+    /// hold a key or a daemon.
     #[must_use]
     pub fn forbids_every_change(&self) -> bool {
         !matches!(self.kind, OwnershipProblemKind::WorldWritable { .. })
@@ -258,8 +258,8 @@ pub struct HomeTrust {
 }
 
 impl HomeTrust {
-    /// Looks at the way to a home.
-    pub fn look(disk: &dyn Disk, home: &Path) -> Result<Self> {
+    /// Inspects the directories on the way to a home.
+    pub fn inspect(disk: &dyn Disk, home: &Path) -> Result<Self> {
         let Some(runner) = disk.runner() else {
             return Ok(Self {
                 exists: disk.stat_follow(home).is_ok(),
@@ -328,8 +328,8 @@ pub fn look_behind(disk: &dyn Disk, symlink: &Path) -> Result<Option<OwnershipPr
     Ok(found.map(|problem| problem.as_mounted(disk)))
 }
 
-/// Reads a file whose content will be shown, as [`Disk::read`] does. Root reads no file that another
-/// user put in the way by a symlink: that user may not be able to read it.
+/// Reads a file whose content will be shown, as [`Disk::read`] does. Root reads no file that
+/// another user put in the way by a symlink: that user may not be able to read it.
 ///
 /// # Errors
 /// Fails as [`Disk::read`] does, and as root for a symlink that [`foreign_symlink`] names.
@@ -399,8 +399,8 @@ impl Trace {
         HomeTrust { owner, exists, is_reachable, problems }
     }
 
-    /// True if the user is trusted. The owner of the root directory, whatever their uid, decides
-    /// about everything below it.
+    /// Returns true if the user is trusted. The owner of the root directory, whatever their uid,
+    /// decides about everything below it.
     fn trusts(&self, runner: Runner, uid: u32, owner: Option<u32>) -> bool {
         let top = self.steps.first().and_then(|step| step.meta.owner);
         runner.trusts(uid, owner) || top.is_some_and(|top| top.uid == uid)
@@ -478,12 +478,12 @@ fn close(is_home: bool, may_change: bool) -> &'static str {
     }
 }
 
-/// True if the runner may change the mode.
+/// Returns true if the runner may change the mode.
 fn may_change(runner: Runner, meta: &Metadata) -> bool {
     runner.is_root() || meta.owner.is_some_and(|owner| owner.uid == runner.uid)
 }
 
-/// True if a user may pass a directory, by its mode alone.
+/// Returns true if a user may pass a directory, by its mode alone.
 fn lets_pass(meta: &Metadata, user: Owner) -> bool {
     let search = match meta.owner {
         Some(owner) if owner.uid == user.uid => 0o100,

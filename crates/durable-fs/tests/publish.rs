@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, io::ErrorKind, path::Path, time::Duration};
 
 use myownllm_durable_fs::{
-    Disk, LockedDir, Op, Owner, ReplaceMethod, Replaced, is_ours, make_dirs, publish_new, rename_back,
+    Disk, LockedDir, Op, Owner, ReplaceMethod, Replaced, is_new_content, make_dirs, publish_new, rename_back,
     rename_or_link, replace,
     sim::{Entry, Fault, SimDisk},
     sim_path, stale_temps,
@@ -70,7 +70,7 @@ fn a_replaced_file_is_never_absent_never_torn_and_the_old_one_is_kept() {
                         assert!(leftover.may_be_only_copy, "{leftover:?}");
                     }
                     let is_marked = leftover.path.to_string_lossy().matches('.').count() == 4;
-                    assert_eq!(is_ours(&leftover.path, &content), is_marked && content == b"new");
+                    assert_eq!(is_new_content(&leftover.path, &content), is_marked && content == b"new");
                 }
             }
             if let Ok(replaced) = result {

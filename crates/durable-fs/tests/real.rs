@@ -245,7 +245,8 @@ fn a_writer_that_never_stops_is_always_seen() {
                 last += 1;
                 let temp = home.path().join("theirs.tmp");
                 fs::write(&temp, format!("theirs {last}")).expect("written");
-                // Windows refuses to replace a file that is open, so each program there tries again.
+                // Windows refuses to replace a file that is open, so each program there tries
+                // again.
                 while let Err(error) = fs::rename(&temp, &path) {
                     assert!(cfg!(windows) && error.kind() == ErrorKind::PermissionDenied, "{error}");
                 }

@@ -83,81 +83,80 @@ impl Answer {
     }
 }
 
-/// One of the two places of the identity file, and the state of that place.
+/// One of the two homes, and what the scan found in it.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct ScannedHome<'a> {
     home: &'a Home,
-    seen: &'a HomeScan,
+    scan: &'a HomeScan,
 }
 
 impl Scan {
-    fn daemon_place(&self) -> Place<'_> {
-        Place { home: &self.places.daemon, seen: &self.daemon }
+    fn scanned_daemon_home(&self) -> ScannedHome<'_> {
+        ScannedHome { home: &self.places.daemon, scan: &self.daemon }
     }
 
-    fn app_place(&self) -> Place<'_> {
-        Place { home: &self.places.app, seen: &self.app }
+    fn scanned_app_home(&self) -> ScannedHome<'_> {
+        ScannedHome { home: &self.places.app, scan: &self.app }
     }
 
-    /// Returns both places, the daemon home first: it lies in the app's home.
-    fn both_places(&self) -> [Place<'_>; 2] {
-        [self.daemon_place(), self.app_place()]
+    /// Returns both homes, the daemon home first: it lies in the app's home.
+    fn scanned_homes(&self) -> [ScannedHome<'_>; 2] {
+        [self.scanned_daemon_home(), self.scanned_app_home()]
     }
 
-    /// Says whether a daemon may be started, and with which key. The same scan gives the same
-    /// answer.
+    /// Decides if a daemon may be started, and with which key. Depends on the scan alone.
     #[must_use]
     pub fn answer(&self) -> Answer {
         if let Some(refusal) = self.problem_in_place() {
             return Answer::Refused(refusal);
         }
-        let in_home = |seen: &HomeScan| seen.state.identity().and_then(Identity::key).cloned();
+        let in_home = |scan: &HomeScan| scan.state.identity().and_then(Identity::key).cloned();
         let (daemon, app) = (in_home(&self.daemon), in_home(&self.app));
         match (&self.daemon.state, daemon, app) {
             (PlaceState::File(_), Some(key), _) => {
                 Answer::Sound { key, path: self.places.daemon.identity.clone() }
             }
-            (_, Some(key), _) => self.pending(key, self.places.daemon.identity.as_std_path()),
-            (_, None, Some(key)) => self.pending(key, self.places.app.identity.as_std_path()),
+            (_, Some(key), _) => self.pending_answer(key, self.places.daemon.identity.as_std_path()),
+            (_, None, Some(key)) => self.pending_answer(key, self.places.app.identity.as_std_path()),
             (_, None, None) => self.answer_without_file(),
         }
     }
 
     /// Returns the problem at the two places themselves.
     fn problem_in_place(&self) -> Option<Refusal> {
-        for Place { home, seen } in self.both_places() {
-            if let Some(Identity::Newer { version }) = seen.state.identity() {
-                return Some(newer(home.identity.as_std_path(), *version));
+        for ScannedHome { home, scan } in self.scanned_homes() {
+            if let Some(Identity::Newer { version }) = scan.state.identity() {
+                return Some(newer_refusal(home.identity.as_std_path(), *version));
             }
         }
         if let (Some(Identity::Valid(daemon)), Some(Identity::Valid(app))) =
             (self.daemon.state.identity(), self.app.state.identity())
             && daemon.public_key != app.public_key
         {
-            return Some(self.two_identities(app, daemon));
+            return Some(self.two_identities_refusal(app, daemon));
         }
-        for Place { seen, .. } in self.both_places() {
-            match &seen.state {
-                PlaceState::Unreadable(error) => return Some(unreadable(error)),
-                PlaceState::Dangling { link, target } => return Some(dangling(link, target)),
+        for ScannedHome { scan, .. } in self.scanned_homes() {
+            match &scan.state {
+                PlaceState::Unreadable(error) => return Some(unreadable_refusal(error)),
+                PlaceState::Dangling { symlink, target } => return Some(dangling_refusal(symlink, target)),
                 _ => {}
             }
         }
         match (self.daemon.state.identity(), self.app.state.identity()) {
             (Some(Identity::Damaged { why, flaw }), app) => {
                 let keep = matches!(app, Some(Identity::Valid(_))).then_some(Side::OldLocation);
-                Some(self.damaged(self.daemon_place(), why, flaw.as_ref(), keep))
+                Some(self.damaged_refusal(self.scanned_daemon_home(), why, flaw.as_ref(), keep))
             }
             (Some(_), _) => None,
             (None, Some(Identity::Damaged { why, flaw })) => {
-                Some(self.damaged(self.app_place(), why, flaw.as_ref(), None))
+                Some(self.damaged_refusal(self.scanned_app_home(), why, flaw.as_ref(), None))
             }
             (None, app) => match (&self.daemon.state, &self.app.state) {
                 (PlaceState::NotAFile { path, what }, _) => {
-                    Some(self.not_a_file(self.daemon_place(), path, what, app.is_some()))
+                    Some(self.not_a_file_refusal(self.scanned_daemon_home(), path, what, app.is_some()))
                 }
                 (_, PlaceState::NotAFile { path, what }) => {
-                    Some(self.not_a_file(self.app_place(), path, what, false))
+                    Some(self.not_a_file_refusal(self.scanned_app_home(), path, what, false))
                 }
                 _ => None,
             },
@@ -170,9 +169,9 @@ impl Scan {
         logged.is_some_and(|logged| logged != public_key_of(device_id))
     }
 
-    fn pending(&self, key: KeyInfo, path: &Path) -> Answer {
+    fn pending_answer(&self, key: KeyInfo, path: &Path) -> Answer {
         if self.is_other_device(&key.device_id) {
-            return Answer::Refused(self.missing());
+            return Answer::Refused(self.missing_refusal());
         }
         let (path, place) = (path.to_owned(), self.places.daemon.identity.clone());
         let refusal = Refusal::new(Problem::Pending { path: path.clone(), place }, vec![WayOut::Migrate]);
@@ -185,11 +184,11 @@ impl Scan {
         let mut in_homes = self.misplaced.iter().filter(|found| found.renamed_home.is_none()).peekable();
         let first = *in_homes.peek()?;
         let key = first.identity.key()?;
-        let is_ours = |found: &&Misplaced| {
+        let is_interrupted_move_of_key = |found: &&Misplaced| {
             let name = found.path.file_name().unwrap_or_default().to_string_lossy();
             name.starts_with(TEMP_PREFIX)
                 && name.ends_with(PART_SUFFIX)
-                && !found.is_link
+                && !found.is_symlink
                 && self
                     .places
                     .homes()
@@ -199,44 +198,46 @@ impl Scan {
         };
         // If another file holds the key too, the next move treats the temporary file as
         // superfluous.
-        in_homes.all(|found| is_ours(&found)).then_some((first, key))
+        in_homes.all(|found| is_interrupted_move_of_key(&found)).then_some((first, key))
     }
 
-    /// Answers for two empty places.
+    /// Decides if neither home has an identity file.
     fn answer_without_file(&self) -> Answer {
         if let Some((found, key)) = self.interrupted_move() {
-            return self.pending(key.clone(), &found.path);
+            return self.pending_answer(key.clone(), &found.path);
         }
         if let Some(found) = self.misplaced.first()
             && self.misplaced.iter().all(|found| matches!(found.identity, Identity::Newer { .. }))
             && let Identity::Newer { version } = found.identity
         {
-            return Answer::Refused(newer(&found.path, version));
+            return Answer::Refused(newer_refusal(&found.path, version));
         }
-        if !self.misplaced.is_empty() || !self.places_with_peers().is_empty() {
-            return Answer::Refused(self.missing());
+        if !self.misplaced.is_empty() || !self.homes_with_peers().is_empty() {
+            return Answer::Refused(self.missing_refusal());
         }
-        if let Some((link, target)) = self.dangling.first() {
-            let mut refusal = dangling(link, target);
+        if let Some((symlink, target)) = self.dangling.first() {
+            let mut refusal = dangling_refusal(symlink, target);
             refusal.ways_out.extend(self.give_up());
             return Answer::Refused(refusal);
         }
-        if let Some((link, target)) = self.dangling_peers.first() {
-            return Answer::Refused(hidden_peers(link, target, self.give_up()));
+        if let Some((symlink, target)) = self.dangling_peers.first() {
+            return Answer::Refused(hidden_peers_refusal(symlink, target, self.give_up()));
         }
         match self.unreadable.first() {
-            Some(error) => Answer::Refused(unreadable(error)),
-            None if self.logged.is_some() || self.used_config.is_some() => Answer::Refused(self.missing()),
+            Some(error) => Answer::Refused(unreadable_refusal(error)),
+            None if self.logged.is_some() || self.used_config.is_some() => {
+                Answer::Refused(self.missing_refusal())
+            }
             None => Answer::NoneYet,
         }
     }
 
-    fn places_with_peers(&self) -> Vec<Place<'_>> {
-        self.both_places().into_iter().filter(|place| !place.seen.known_by.is_empty()).collect()
+    fn homes_with_peers(&self) -> Vec<ScannedHome<'_>> {
+        self.scanned_homes().into_iter().filter(|place| !place.scan.known_by.is_empty()).collect()
     }
 
-    fn missing(&self) -> Refusal {
-        let known_by = self.places_with_peers();
+    fn missing_refusal(&self) -> Refusal {
+        let known_by = self.homes_with_peers();
         // Prefers the home whose rosters or states know the device.
         let home = match known_by.first() {
             Some(place) if self.misplaced.is_empty() => place.home,
@@ -278,22 +279,22 @@ impl Scan {
         });
         let found = at_old_location.into_iter().chain(found).collect();
         // Names the directory of peers that lie where no daemon looks for them.
-        let dir_of = |Place { home, seen }: &Place<'_>| match seen.evidence.as_slice() {
-            [dir] if seen.known_by.custody == 0 && dir.parent() != Some(home.path.as_std_path()) => {
+        let dir_of = |ScannedHome { home, scan }: &ScannedHome<'_>| match scan.evidence.as_slice() {
+            [dir] if scan.known_by.custody == 0 && dir.parent() != Some(home.path.as_std_path()) => {
                 Utf8PathBuf::from_path_buf(dir.clone()).ok()
             }
             _ => None,
         };
-        let of = |place: &Place<'_>| {
-            (dir_of(place).unwrap_or_else(|| place.home.path.clone()), place.seen.known_by.clone())
+        let of = |place: &ScannedHome<'_>| {
+            (dir_of(place).unwrap_or_else(|| place.home.path.clone()), place.scan.known_by.clone())
         };
         let known_by = known_by.iter().map(of).collect();
         let (logged, used_config) = (self.logged.clone(), self.used_config.clone());
         Refusal::new(Problem::Missing { place, found, known_by, logged, used_config }, ways)
     }
 
-    /// Returns the command that puts the key at the old location in force, which is that of another
-    /// device than this home was.
+    /// Returns the command that activates the identity file at the old location, although its
+    /// Device ID is not the one that this home had.
     fn use_other_device(&self, key: &KeyInfo) -> WayOut {
         let (from, to) = (&self.places.app.identity, &self.places.daemon.identity);
         let command = format!("{}mv -n {} {}", self.make_dir_of(to), quote(from), quote(to));
@@ -303,12 +304,13 @@ impl Scan {
 
     /// Returns the home that contains a file, if one does.
     fn home_of(&self, path: &Path) -> Option<&Home> {
-        self.both_places().into_iter().map(|place| place.home).find(|home| path.starts_with(&home.path))
+        self.scanned_homes().into_iter().map(|place| place.home).find(|home| path.starts_with(&home.path))
     }
 
-    /// Returns the commands that bring the found files back: to `to`, or each to the place in its
-    /// own home. The entry in that place is set aside first. If the files hold different keys, and
-    /// the rosters and states do not tell the right one, the user has to choose.
+    /// Returns the commands that bring the found files back: each to `to`, or else to the identity
+    /// file's place in its own home. Sets the present entry aside first. Starts with
+    /// [`WayOut::Choose`] if the files hold different keys and the rosters and states do not
+    /// decide.
     fn bring_back(&self, to: Option<&Utf8Path>, aside: Option<&Path>) -> Vec<WayOut> {
         let way = |from: &Misplaced| {
             let home = self.home_of(&from.path).unwrap_or(&self.places.daemon);
@@ -336,7 +338,7 @@ impl Scan {
             Identity::Damaged { flaw: Some(flaw), .. } => self.rewrite_command(from, flaw, to, aside),
             _ => return None,
         };
-        let Some(place) = self.both_places().into_iter().find(|place| place.home.identity == to) else {
+        let Some(place) = self.scanned_homes().into_iter().find(|place| place.home.identity == to) else {
             return Some(command);
         };
         let home = place.home;
@@ -346,7 +348,7 @@ impl Scan {
             format!("{{ test -e {there} || {verb} {custody} {there}; }} && ")
         });
         let peers = from.peers.as_ref().map(|peers| {
-            if !place.seen.has_peers_dir {
+            if !place.scan.has_peers_dir {
                 return format!("{verb} {} {}/ && ", quote(peers), quote(&home.path));
             }
             let bring = |dir: &Utf8PathBuf| {
@@ -375,17 +377,17 @@ impl Scan {
         keys.len() > 1 && named != 1
     }
 
-    /// Returns the file with the key that the rosters and states name as an owner, and the command
-    /// that puts it in the place of the active key, if they do not name the active one. Needs a
+    /// Returns a found identity file that the rosters and states name as an owner, if they do not
+    /// name the active one, and the command that swaps them. Needs a
     /// [`scan_everywhere`](crate::scan_everywhere).
     #[must_use]
     pub fn better_known(&self) -> Option<(&Misplaced, String)> {
-        let (path, seen) = match self.answer() {
+        let (path, scan) = match self.answer() {
             Answer::Sound { key, path } if !self.named.contains(&key.public_key) => (path, &self.daemon),
             _ => return None,
         };
         let first = self.misplaced.first().filter(|found| found.is_named)?;
-        let command = match self.bring_back(Some(&path), Some(&seen.aside)).into_iter().next()? {
+        let command = match self.bring_back(Some(&path), Some(&scan.aside)).into_iter().next()? {
             WayOut::BringBack { command, .. } => command,
             _ => return None,
         };
@@ -398,7 +400,7 @@ impl Scan {
         let make_dir = || self.make_dir_of(to);
         let to = to.as_std_path();
         let in_home = self.home_of(&from.path).is_some();
-        let verb = if in_home && !from.is_link { "mv -n" } else { "cp -pn" };
+        let verb = if in_home && !from.is_symlink { "mv -n" } else { "cp -pn" };
         if to.starts_with(&from.path) {
             // The found file has the name of a directory on the way to the place.
             let dir = to.parent().unwrap_or(to);
@@ -454,8 +456,8 @@ impl Scan {
     /// entry that blocks the directory is set aside first.
     fn make_dir_of(&self, file: &Utf8Path) -> String {
         let Some(dir) = file.parent() else { return String::new() };
-        let seen = self.both_places().into_iter().find(|place| place.home.secrets() == dir);
-        match seen.map(|place| (&place.seen.blocked, place.seen.has_secrets)) {
+        let home = self.scanned_homes().into_iter().find(|place| place.home.secrets() == dir);
+        match home.map(|place| (&place.scan.blocked, place.scan.has_secrets)) {
             Some((Some((blocked, aside)), _)) => {
                 let [blocked, aside, dir] = [blocked, aside, dir.as_std_path()].map(quote);
                 format!("{{ test -d {dir} || {{ mv -n {blocked} {aside} && mkdir -p -m 700 {dir}; }}; }} && ")
@@ -465,27 +467,27 @@ impl Scan {
         }
     }
 
-    /// Returns a command that sets aside the files that know the device, the found files, and the
-    /// renamed homes that contain one. Returns `None` if one of them lies outside the homes, because
-    /// the next scan would find it again.
+    /// Returns a command that sets aside every file that knows this device, every found identity
+    /// file, and every renamed home with such a file. Returns `None` if one of these lies outside
+    /// the homes: the next scan would find it again.
     fn give_up(&self) -> Option<WayOut> {
-        let links = self.dangling.iter().chain(&self.dangling_peers).map(|(link, _)| link);
+        let links = self.dangling.iter().chain(&self.dangling_peers).map(|(symlink, _)| symlink);
         let renamed = || self.misplaced.iter().filter_map(|found| found.renamed_home.as_ref());
         let found = self.misplaced.iter().filter(|found| found.renamed_home.is_none());
         let files: Vec<&PathBuf> = found.map(|found| &found.path).chain(links).collect();
-        let of_home = |Place { home, seen }: Place<'_>| {
+        let of_home = |ScannedHome { home, scan }: ScannedHome<'_>| {
             let files = files.iter().copied().filter(move |path| self.home_of(path) == Some(home));
             let renamed = renamed().filter(|_| *home == self.places.app).map(|renamed| &renamed.path);
-            seen.evidence.iter().chain(files).chain(renamed).cloned().collect::<BTreeSet<PathBuf>>()
+            scan.evidence.iter().chain(files).chain(renamed).cloned().collect::<BTreeSet<PathBuf>>()
         };
-        let all: BTreeSet<PathBuf> = self.both_places().into_iter().flat_map(of_home).collect();
+        let all: BTreeSet<PathBuf> = self.scanned_homes().into_iter().flat_map(of_home).collect();
         let is_renamed = |path: &Path| renamed().any(|renamed| renamed.path == path);
         if files.iter().copied().chain(&all).any(|path| self.home_of(path).is_none() && !is_renamed(path)) {
             return None;
         }
         // A file in a directory that is set aside goes with the directory.
         let is_inside = |path: &PathBuf| all.iter().any(|dir| dir != path && path.starts_with(dir));
-        let commands = self.both_places().into_iter().flat_map(|place| {
+        let commands = self.scanned_homes().into_iter().flat_map(|place| {
             let paths = of_home(place).into_iter().filter(|path| !is_inside(path));
             // Files of one name from several directories need a directory each.
             let mut batches: Vec<Vec<PathBuf>> = Vec::new();
@@ -497,7 +499,7 @@ impl Scan {
                 }
             }
             batches.into_iter().enumerate().map(move |(number, batch)| {
-                let mut dir = place.seen.given_up.clone();
+                let mut dir = place.scan.given_up.clone();
                 dir.extend((number > 0).then(|| (number + 1).to_string()));
                 let names: Vec<String> = batch.iter().map(quote).collect();
                 format!("{}mv -n {} {}/", make_dir(Some(&dir)), names.join(" "), quote(&dir))
@@ -511,17 +513,23 @@ impl Scan {
         (!commands.is_empty()).then(|| WayOut::GiveUpPeers { command: commands.join(" && ") })
     }
 
-    fn damaged(&self, place: Place<'_>, why: &str, flaw: Option<&Flaw>, keep: Option<Side>) -> Refusal {
-        let Place { home, seen } = place;
+    fn damaged_refusal(
+        &self,
+        place: ScannedHome<'_>,
+        why: &str,
+        flaw: Option<&Flaw>,
+        keep: Option<Side>,
+    ) -> Refusal {
+        let ScannedHome { home, scan } = place;
         let path = &home.identity;
         let mut ways: Vec<WayOut> =
-            flaw.map(|flaw| rewrite_in_place(path, &seen.aside, flaw)).into_iter().collect();
+            flaw.map(|flaw| rewrite_in_place(path, &scan.aside, flaw)).into_iter().collect();
         ways.extend(keep.map(|side| WayOut::Keep { side: Some(side) }));
-        ways.extend(self.bring_back(Some(path), Some(&seen.aside)));
+        ways.extend(self.bring_back(Some(path), Some(&scan.aside)));
         if ways.is_empty() {
-            ways.push(restore(path, "", Some(&seen.aside)));
+            ways.push(restore(path, "", Some(&scan.aside)));
         }
-        ways.push(self.start_anew(path.as_std_path(), &seen.aside));
+        ways.push(self.start_anew(path.as_std_path(), &scan.aside));
         Refusal::new(Problem::Damaged { path: path.clone(), why: why.to_owned() }, ways)
     }
 
@@ -537,34 +545,41 @@ impl Scan {
         }
     }
 
-    fn not_a_file(&self, place: Place<'_>, path: &Path, what: &'static str, has_key: bool) -> Refusal {
-        let Place { home, seen } = place;
+    fn not_a_file_refusal(
+        &self,
+        place: ScannedHome<'_>,
+        path: &Path,
+        what: &'static str,
+        has_key: bool,
+    ) -> Refusal {
+        let ScannedHome { home, scan } = place;
         let mut ways = Vec::new();
         if !has_key {
             // The command that creates the directory sets aside an entry in its place.
-            let aside = (path == home.identity).then_some(seen.aside.as_path());
+            let aside = (path == home.identity).then_some(scan.aside.as_path());
             ways = self.bring_back(Some(&home.identity), aside);
-            if ways.is_empty() && !self.places_with_peers().is_empty() {
+            if ways.is_empty() && !self.homes_with_peers().is_empty() {
                 ways.push(restore(&home.identity, &self.make_dir_of(&home.identity), aside));
             }
         }
         ways.push(if has_key {
-            let command = format!("test -e {1} || mv -n {0} {1}", quote(path), quote(&seen.aside));
+            let command = format!("test -e {1} || mv -n {0} {1}", quote(path), quote(&scan.aside));
             WayOut::SetAside { path: path.to_owned(), command }
         } else {
-            self.start_anew(path, &seen.aside)
+            self.start_anew(path, &scan.aside)
         });
         Refusal::new(Problem::NotAFile { path: path.to_owned(), what }, ways)
     }
 
-    fn two_identities(&self, app: &KeyInfo, daemon: &KeyInfo) -> Refusal {
-        let candidate = |Place { home, seen }: Place<'_>, key: &KeyInfo| {
-            let (path, key, known_by) = (home.identity.clone(), key.clone(), seen.known_by.clone());
+    fn two_identities_refusal(&self, app: &KeyInfo, daemon: &KeyInfo) -> Refusal {
+        let candidate = |ScannedHome { home, scan }: ScannedHome<'_>, key: &KeyInfo| {
+            let (path, key, known_by) = (home.identity.clone(), key.clone(), scan.known_by.clone());
             Box::new(Candidate { path, key, known_by })
         };
-        // A key without peers was just created. If the peers do not tell, no side is chosen.
+        // A key without peers was probably just created, so the other key wins. Without evidence
+        // the user chooses.
         let is_named = |key: &KeyInfo| self.named.contains(&key.public_key);
-        let has_peers = |seen: &HomeScan| !seen.known_by.is_empty();
+        let has_peers = |scan: &HomeScan| !scan.known_by.is_empty();
         let side = match (is_named(app), is_named(daemon), has_peers(&self.app), has_peers(&self.daemon)) {
             (true, false, ..) => Some(Side::OldLocation),
             (false, true, ..) => Some(Side::DaemonHome),
@@ -573,8 +588,8 @@ impl Scan {
             _ => None,
         };
         let problem = Problem::TwoIdentities {
-            old_location: candidate(self.app_place(), app),
-            daemon_home: candidate(self.daemon_place(), daemon),
+            old_location: candidate(self.scanned_app_home(), app),
+            daemon_home: candidate(self.scanned_daemon_home(), daemon),
         };
         Refusal::new(problem, vec![WayOut::Keep { side }])
     }
@@ -598,40 +613,40 @@ fn show_entry(path: &Path) -> WayOut {
     WayOut::ShowEntry { path: path.to_owned(), command: format!("ls -ld {}", quote(path)) }
 }
 
-fn newer(path: &Path, version: u64) -> Refusal {
+fn newer_refusal(path: &Path, version: u64) -> Refusal {
     Refusal::new(Problem::Newer { path: path.to_owned(), version }, vec![WayOut::Update])
 }
 
-fn unreadable(error: &DiskError) -> Refusal {
+fn unreadable_refusal(error: &DiskError) -> Refusal {
     let path = error.path().to_owned();
     let ways = vec![show_entry(&path)];
     Refusal::new(Problem::Unreadable { path, source: error.clone() }, ways)
 }
 
-fn dangling(link: &Path, target: &Path) -> Refusal {
-    let command = format!("readlink {}", quote(link));
-    let ways = vec![WayOut::ShowEntry { path: link.to_owned(), command }];
-    Refusal::new(Problem::Unreachable { path: link.to_owned(), target: target.to_owned() }, ways)
+fn dangling_refusal(symlink: &Path, target: &Path) -> Refusal {
+    let command = format!("readlink {}", quote(symlink));
+    let ways = vec![WayOut::ShowEntry { path: symlink.to_owned(), command }];
+    Refusal::new(Problem::Unreachable { path: symlink.to_owned(), target: target.to_owned() }, ways)
 }
 
-fn hidden_peers(link: &Path, target: &Path, give_up: Option<WayOut>) -> Refusal {
-    let ways = [show_entry(link)].into_iter().chain(give_up).collect();
-    Refusal::new(Problem::PeersUnreachable { path: link.to_owned(), target: target.to_owned() }, ways)
+fn hidden_peers_refusal(symlink: &Path, target: &Path, give_up: Option<WayOut>) -> Refusal {
+    let ways = [show_entry(symlink)].into_iter().chain(give_up).collect();
+    Refusal::new(Problem::PeersUnreachable { path: symlink.to_owned(), target: target.to_owned() }, ways)
 }
 
-/// Refuses a home whose rosters and states are behind a symlink that leads nowhere, or in a circle:
-/// a daemon would take the device for one without peers.
+/// Fails if the rosters and states are behind a broken or circular symlink: a daemon would treat
+/// the device as one without peers.
 ///
 /// # Errors
-/// Returns the refusal, also if a part of the path cannot be looked at.
+/// Returns the refusal, also if a part of the path cannot be inspected.
 pub fn ensure_reachable_peers(disk: &dyn Disk, home: &Home) -> Result<(), Refusal> {
     match dangling_peers(disk, home) {
         Ok(None) => Ok(()),
-        Ok(Some((link, target))) => {
-            let command = move_aside(&link, "set-aside");
-            let aside = WayOut::SetAside { path: link.clone(), command };
-            Err(hidden_peers(&link, &target, Some(aside)))
+        Ok(Some((symlink, target))) => {
+            let command = move_aside(&symlink, "set-aside");
+            let aside = WayOut::SetAside { path: symlink.clone(), command };
+            Err(hidden_peers_refusal(&symlink, &target, Some(aside)))
         }
-        Err(error) => Err(unreadable(&error)),
+        Err(error) => Err(unreadable_refusal(&error)),
     }
 }

@@ -93,8 +93,8 @@ pub enum Flaw {
     /// An encoding with one byte per character, such as ISO-8859-1.
     EightBit,
     /// A member beside the secret key is missing, of the wrong type, or a public key in another
-    /// spelling than the daemon's. The daemon does not parse such a file, or shows the public key as
-    /// it is spelled: to the peers, another device.
+    /// spelling than the daemon's. The daemon does not parse such a file, or shows the public key
+    /// as it is spelled: to the peers, another device.
     Members {
         /// The offset of the secret key in the file, with its quotes.
         secret_at: usize,
@@ -211,8 +211,8 @@ impl Flaw {
         Self::around(serde_json::from_slice(bytes).ok()?, bytes)
     }
 
-    /// Returns the members that a daemon parses, around the secret key of a file that is not JSON by a
-    /// slip of a hand edit.
+    /// Returns the members that a daemon parses, around the secret key of a file that is not JSON
+    /// by a slip of a hand edit.
     fn slip(bytes: &[u8]) -> Option<Self> {
         Self::around(Loose::in_text(bytes)?, bytes)
     }
@@ -349,7 +349,8 @@ struct Loose<'a> {
 
 impl<'a> Loose<'a> {
     /// Reads the members from a text that a slip of a hand edit keeps from being a JSON object: a
-    /// comment, a missing comma, a member twice. The public key proves that the secret key is whole.
+    /// comment, a missing comma, a member twice. The public key proves that the secret key is
+    /// whole.
     fn in_text(bytes: &'a [u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
         let member = |name: &str| {

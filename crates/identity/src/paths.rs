@@ -72,8 +72,8 @@ impl IdentityPaths {
         Self::with_files(app_home, daemon_home, &MYOWNLLM.daemon_files)
     }
 
-    /// Returns the places of these two homes, with these file names of the daemon. Both paths must be
-    /// absolute.
+    /// Returns the places of these two homes, with these file names of the daemon. Both paths must
+    /// be absolute.
     pub fn with_files(
         app_home: impl Into<Utf8PathBuf>,
         daemon_home: impl Into<Utf8PathBuf>,

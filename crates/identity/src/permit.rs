@@ -95,8 +95,8 @@ pub struct StartPermit<'lock> {
     lock: &'lock LockedDir,
 }
 
-/// Looks for the identity file, under the lock of the app's home. Also checks that the daemon home is
-/// a directory of its own, because the paths may come from a layout that nobody has checked.
+/// Looks for the identity file, under the lock of the app's home. Also checks that the daemon home
+/// is a directory of its own, because the paths may come from a layout that nobody has checked.
 ///
 /// # Errors
 /// Returns the reason why no daemon may be started, with the ways out.

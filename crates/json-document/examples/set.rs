@@ -1,6 +1,7 @@
 //! Sets a member of the JSON object on stdin, and prints the text with every other byte as it was.
 //!
-//! `echo '{"x_newer": 1e5, "theme": "dark"}' | cargo run -p myownllm-json-document --example set -- theme light`
+//! `echo '{"x_newer": 1e5, "theme": "dark"}' | cargo run -p myownllm-json-document --example set --
+//! theme light`
 
 #![allow(clippy::print_stdout, reason = "a program for people to look at")]
 

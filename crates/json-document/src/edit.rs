@@ -51,8 +51,8 @@ impl SetOutcome {
         self == Self::Changed
     }
 
-    /// Returns whether the document changed. [`is_changed`](Self::is_changed) is false for a blocked
-    /// path too, as if the value had been there.
+    /// Returns true if the document changed. [`is_changed`](Self::is_changed) is false for a
+    /// blocked path too, as if the value had been there.
     ///
     /// # Errors
     /// The document cannot hold a value there.

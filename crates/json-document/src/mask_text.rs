@@ -26,8 +26,8 @@ const POINTER_LENGTH: usize = 400;
 ///
 /// Masks what [`mask_text`] masks. In addition, masks the text after a name that announces a secret
 /// (`credential=…`, `{"secret_key": …`), and values that a parser quotes because they have the
-/// wrong type. Removes the sequences that colour a terminal: between a name and its value they would
-/// hide the secret.
+/// wrong type. Removes the sequences that colour a terminal: between a name and its value they
+/// would hide the secret.
 pub fn mask_line(line: &str) -> String {
     let line = &without_colours(line);
     let mut found = in_text(line);
@@ -52,8 +52,8 @@ fn without_colours(line: &str) -> String {
 ///
 /// Masks
 ///
-/// 1. the login of a URL (`turn:USER:PASSWORD@host`), and the values of its parameters but for plain
-///    ones (`?transport=udp`, `?page=2`);
+/// 1. the login of a URL (`turn:USER:PASSWORD@host`), and the values of its parameters but for
+///    plain ones (`?transport=udp`, `?page=2`);
 /// 2. the text after a name that announces a secret, at the beginning of a line
 ///    (`Authorization: Bearer …`, `API_KEY=…`);
 /// 3. the word after `Bearer` or `Basic` at the end of a line or a quotation (a plain word after

@@ -105,8 +105,8 @@ pub fn recover(bytes: &[u8]) -> Option<Recovered> {
 }
 
 /// Returns every complete part of bytes that [`Document::parse`] refuses: the part of [`recover`]
-/// first, then the members around a place where the text is damaged, and the documents that stand in
-/// the text. Of a text with a merge conflict, returns the sides that are documents.
+/// first, then the members around a place where the text is damaged, and the documents that stand
+/// in the text. Of a text with a merge conflict, returns the sides that are documents.
 ///
 /// ```
 /// use myownllm_json_document::{Extent, recover_all};

@@ -20,9 +20,9 @@ const ABOUT: &str = "id ids type kind method mode name label url urls uri host p
 /// A name does so if it
 ///
 /// 1. contains `credential`, `password`, `passphrase`, `secret`, `token` or `private_key`; or
-/// 2. is not *about* a secret (`key_path`, `auth_type`, `cookie_name`: the last word decides), and has
-///    a word like `pass`, `psk`, `jwt`, `bearer`, `auth`, `cookie`, contains a compound like `api_key`,
-///    or ends in the word `key`.
+/// 2. is not *about* a secret (`key_path`, `auth_type`, `cookie_name`: the last word decides), and
+///    has a word like `pass`, `psk`, `jwt`, `bearer`, `auth`, `cookie`, contains a compound like
+///    `api_key`, or ends in the word `key`.
 ///
 /// Words end at every non-letter and at humps (`privKey`, `APIKey`). Neither case nor separators
 /// inside a compound count (`apikey`, `X-Api-Key`). A `key` that is public by name (`public_key`)

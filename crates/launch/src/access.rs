@@ -46,9 +46,9 @@ pub fn missing_home_hint(disk: &dyn Disk, layout: &Layout) -> String {
     }
 }
 
-/// Reports the directories that exist and in which nothing can be changed: on a disk that is mounted
-/// read-only, for example. `run_as` is the user that is to write there, if that is not the user of
-/// this process.
+/// Reports the directories that exist and in which nothing can be changed: on a disk that is
+/// mounted read-only, for example. `run_as` is the user that is to write there, if that is not the
+/// user of this process.
 #[cfg(unix)]
 #[must_use]
 pub fn unwritable(
@@ -124,7 +124,7 @@ pub(crate) fn changed_dirs(layout: &Layout, plan: &MovePlan, repairs: bool) -> V
             Step::MoveFiles { from, to, .. } => changed.extend([from.as_path(), to.as_path()]),
             Step::MoveDir { from, to, .. }
             | Step::MoveFile { from, to }
-            | Step::MoveLink { from, to, .. }
+            | Step::MoveSymlink { from, to, .. }
             | Step::SetAside { from, to, .. }
             | Step::RestoreQuarantined { from, to } => changed.extend([from, to].map(|path| above(path))),
             Step::MakeDir { path }
@@ -148,7 +148,7 @@ fn above(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
-/// True if the mode of a directory lets a user change what is in it.
+/// Returns true if the mode of a directory lets a user change what is in it.
 #[cfg(unix)]
 fn may_write(context: &Context<'_>, directory: &Path, user: Owner) -> bool {
     context.disk.stat_follow(directory).is_ok_and(|meta| {

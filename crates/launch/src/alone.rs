@@ -1,5 +1,5 @@
-//! One part of the sequence on its own: the repair of the config, the repair of the rosters and states,
-//! or the move of the daemon's state.
+//! One part of the sequence on its own: the repair of the config, the repair of the rosters and
+//! states, or the move of the daemon's state.
 
 use myownllm_config_model::Ids;
 use myownllm_config_store::{Applied, Loaded, Step};
@@ -18,7 +18,7 @@ use crate::key_holder::spare_key_holder;
 use crate::losses::lost_settings;
 use crate::moves::{Watch, forward_plan, move_diagnostics, plan_diagnostics};
 use crate::sequence::settle_file;
-use crate::start::{check_socket, leaked_socket};
+use crate::start::{check_socket, socket_named_by_config};
 use crate::trust::wrote_where_others_can;
 use crate::waiting::lock_home;
 
@@ -92,16 +92,16 @@ pub fn repair_config(
 
 /// Returns the daemons in whose presence this repair is not made.
 fn beside(context: &Context<'_>, loaded: &Loaded) -> Result<Vec<RunningDaemon>, Diagnostic> {
-    let leaked = leaked_socket(context)?;
-    Ok(daemons_blocking_repair(context, &loaded.report, leaked.as_deref()))
+    let config_socket = socket_named_by_config(context)?;
+    Ok(daemons_blocking_repair(context, &loaded.report, config_socket.as_deref()))
 }
 
 /// Does what a launch does with the rosters and states before it starts a daemon, unless one runs.
 /// Returns the diagnostics.
 ///
 /// # Errors
-/// Fails if no daemon could work in the daemon home, if another process holds the lock, or if a file
-/// cannot be set aside or copied.
+/// Fails if no daemon could work in the daemon home, if another process holds the lock, or if a
+/// file cannot be set aside or copied.
 pub fn repair_states(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<Diagnostic>, Diagnostic> {
     ensure_usable_home(context, options.run_as)?;
     let steps = state_steps(context, &forward_plan(context), &[])?;
@@ -143,7 +143,7 @@ pub fn move_state(
     is_dry: bool,
 ) -> Result<StateMove, Diagnostic> {
     context.checked?;
-    let leaked = leaked_socket(context)?;
+    let config_socket = socket_named_by_config(context)?;
     let is_forward = wanted.direction == Direction::Forward;
     let look = || context.migrator.plan(&context.migrator.inspect(wanted.direction), wanted);
     let mut plan = look();
@@ -160,7 +160,8 @@ pub fn move_state(
         Answer::Refused(refusal) if is_forward => Some(refusal),
         _ => None,
     };
-    // A key that stays behind an undo would leave its peers, and the older app would make another one.
+    // A key that stays behind an undo would leave its peers, and the older app would make another
+    // one.
     let stops = || match is_forward {
         true => check_socket(context).err(),
         false => {
@@ -172,7 +173,7 @@ pub fn move_state(
     let stop = (!plan.is_empty()).then(stops).flatten();
     if is_dry || plan.is_empty() {
         // With nothing to move, takes no lock, and still reports what waits for a decision.
-        let live = if plan.is_empty() { Vec::new() } else { context.daemons.live(leaked.as_deref()) };
+        let live = if plan.is_empty() { Vec::new() } else { context.daemons.live(config_socket.as_deref()) };
         let dry = Options { stop_legacy_daemon: false, ..*options };
         let live = live_refusal(live, &dry);
         let more = refused().as_ref().map(Diagnostic::from).into_iter();
@@ -202,11 +203,11 @@ pub fn move_state(
     if options.stop_legacy_daemon && plan.refusals.is_empty() && !plan.is_empty() {
         // The daemon of the daemon home does not serve the old location, and stays.
         let is_legacy = |live: &RunningDaemon| LiveDaemon::from(live).kind == LiveKind::Legacy;
-        for live in context.daemons.live(leaked.as_deref()).iter().filter(|live| is_legacy(live)) {
+        for live in context.daemons.live(config_socket.as_deref()).iter().filter(|live| is_legacy(live)) {
             plan.refusals.extend(stop_daemon(context.daemons, live, &mut stopped).err());
         }
     }
-    let watch = Watch { daemons: context.daemons, leaked: leaked.as_deref() };
+    let watch = Watch { daemons: context.daemons, config_socket: config_socket.as_deref() };
     let mut report = context.migrator.execute(lock.home_lock(), plan, &watch);
     report.stopped = stopped;
     let mut diagnostics: Vec<Diagnostic> = move_diagnostics(&report, options.program).collect();

@@ -91,7 +91,7 @@ impl Closed {
         Some(closed)
     }
 
-    /// True if a diagnostic is about a path that may not be used.
+    /// Returns true if a diagnostic is about a path that may not be used.
     #[must_use]
     pub(crate) fn covers(&self, diagnostic: &Diagnostic) -> bool {
         let below = |closed: &[PathBuf]| {

@@ -37,8 +37,8 @@ pub const fn lock_wait(daemon_wait: Duration) -> Duration {
 pub struct Context<'a> {
     /// Every path.
     pub layout: &'a Layout,
-    /// The layout again if the two homes are apart, else the reason why they are not. A launch refuses
-    /// a layout of other homes (`launch.other-home`).
+    /// The layout again if the two homes are apart, else the reason why they are not. A launch
+    /// refuses a layout of other homes (`launch.other-home`).
     pub checked: Result<&'a CheckedLayout, &'a PathsError>,
     /// The disk, for the lock.
     pub disk: &'a dyn Disk,

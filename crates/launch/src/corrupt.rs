@@ -1,5 +1,6 @@
-//! The rosters and states that a daemon has put aside as `*.corrupt`. The daemon goes on without the
-//! peers in them, although often the whole content is there, behind a byte order mark for example.
+//! The rosters and states that a daemon has put aside as `*.corrupt`. The daemon goes on without
+//! the peers in them, although often the whole content is there, behind a byte order mark for
+//! example.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -39,8 +40,8 @@ enum Content {
 }
 
 impl CorruptState {
-    /// Returns the file if its content is of use, or unknown. `place` is the path at which the file in
-    /// its place can be read now.
+    /// Returns the file if its content is of use, or unknown. `place` is the path at which the file
+    /// in its place can be read now.
     fn of(
         context: &Context<'_>,
         kind: DaemonFile,
@@ -86,10 +87,12 @@ impl CorruptState {
         let goes_back =
             format!("a launch writes the part that a daemon can read to {}", self.place.display());
         let then = self.consequence(goes_back);
-        self.told(DAMAGED, &format!("a launch keeps it; {then}")).hint(format!("{PROGRAM} repair"))
+        self.unreadable_warning(DAMAGED, &format!("a launch keeps it; {then}"))
+            .hint(format!("{PROGRAM} repair"))
     }
 
-    /// Returns the consequence of what a launch does with the file; `goes_back` if it uses the content.
+    /// Returns the consequence of what a launch does with the file; `goes_back` if it uses the
+    /// content.
     fn consequence(&self, goes_back: String) -> String {
         let devices = match &self.content {
             Content::GoesBack { .. } => return goes_back,
@@ -105,7 +108,7 @@ impl CorruptState {
         format!("{place} lacks {names}{more}, which have to be approved again if they are still wanted")
     }
 
-    fn told(&self, code: &str, then: &str) -> Diagnostic {
+    fn unreadable_warning(&self, code: &str, then: &str) -> Diagnostic {
         let message =
             format!("a daemon could not read {}, and goes on without it; {then}", self.path.display());
         Diagnostic::warning(code, message).at(&self.path)
@@ -127,8 +130,8 @@ fn kinds(layout: &Layout) -> [(DaemonFile, &Utf8Path); 2] {
     [(DaemonFile::Roster, &layout.daemon_rosters), (DaemonFile::State, &layout.daemon_states)]
 }
 
-/// Returns the rosters and states that a daemon has put aside, and whose content is of use or unknown.
-/// `moved` are the files that a move brings.
+/// Returns the rosters and states that a daemon has put aside, and whose content is of use or
+/// unknown. `moved` are the files that a move brings.
 pub(crate) fn corrupt_states(context: &Context<'_>, moved: &[(PathBuf, PathBuf)]) -> Vec<CorruptState> {
     let files = kinds(context.layout).into_iter().flat_map(|(kind, directory)| {
         let names = names_after_move(context, directory, ".json.corrupt", moved).into_iter();
@@ -207,6 +210,6 @@ pub(crate) fn keep_corrupt_file(
     Ok(found.map(|found| {
         let goes_back = format!("{} has the part that a daemon can read", found.place.display());
         let then = found.consequence(goes_back);
-        found.told(SET_ASIDE, &format!("it is {} now; {then}", aside.display()))
+        found.unreadable_warning(SET_ASIDE, &format!("it is {} now; {then}", aside.display()))
     }))
 }

@@ -40,7 +40,8 @@ pub(crate) fn newer_config(context: &Context<'_>) -> Option<Diagnostic> {
     let version = DaemonConfig::view(&read_document(context.disk, path).ok()??).version?;
     if version > NEWEST_VERSION {
         let message = format!(
-            "{path} is of version {version}, newer than the daemons that this program knows: update the daemon"
+            "{path} is of version {version}, newer than the daemons that this program knows: \
+             update the daemon"
         );
         return Some(Diagnostic::error(NEWER, message).at(path).class(Class::Daemon));
     }
@@ -50,8 +51,8 @@ pub(crate) fn newer_config(context: &Context<'_>) -> Option<Diagnostic> {
 /// The stable code of a daemon's config that is newer than the daemon.
 const NEWER: &str = "daemon.config-newer";
 
-/// Reports that the installed daemon is older than its config. It starts at its defaults if the config
-/// is set aside, and a launch gives it the active network again.
+/// Reports that the installed daemon is older than its config. It starts at its defaults if the
+/// config is set aside, and a launch gives it the active network again.
 pub(crate) fn older_daemon(context: &Context<'_>, version: u64) -> Diagnostic {
     let (path, app) = (&context.layout.daemon_config, &context.layout.app.name);
     let message = format!(

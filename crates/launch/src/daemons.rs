@@ -38,13 +38,13 @@ pub(crate) const CONFIG_LIMIT: u64 = 64 << 20;
 /// Everything that a launch needs from daemons. A trait, so that `launch()` runs without any
 /// process in tests, and so that a sibling app can run daemons in its own way.
 pub trait Daemons: Send + Sync {
-    /// True if these are the daemons of these homes: the daemons of other homes tell nothing about
-    /// them.
+    /// Returns true if these are the daemons of these homes: the daemons of other homes tell
+    /// nothing about them.
     fn are_of(&self, homes: &Homes) -> bool;
-    /// Returns the daemons that serve either home: at the socket of the old location, at `leaked`
-    /// (a control socket that an overwritten config names), at the app's own socket, or without a
-    /// reachable socket.
-    fn live(&self, leaked: Option<&Utf8Path>) -> Vec<RunningDaemon>;
+    /// Returns the daemons that serve either home: at the socket of the old location, at
+    /// `config_socket` (a control socket that an overwritten config names), at the app's own
+    /// socket, or without a reachable socket.
+    fn live(&self, config_socket: Option<&Utf8Path>) -> Vec<RunningDaemon>;
     /// Returns the daemon that listens at the socket of the old location, if any. Cheap enough for
     /// every start.
     fn live_legacy(&self) -> Option<RunningDaemon>;
@@ -195,14 +195,14 @@ impl<'a> LocalDaemons<'a> {
         if moved { before } else { now }
     }
 
-    /// Returns the daemons of both homes. The own daemon listens at `own`; `leaked` is a control
-    /// socket that an overwritten config names. On Windows, all daemons use one pipe, which tells
-    /// nothing about the home.
-    fn of_homes(&self, own: Endpoint, leaked: Option<&Utf8Path>) -> HomeDaemons {
+    /// Returns the daemons of both homes. The own daemon listens at `own`; `config_socket` is a
+    /// control socket that an overwritten config names. On Windows, all daemons use one pipe, which
+    /// tells nothing about the home.
+    fn of_homes(&self, own: Endpoint, config_socket: Option<&Utf8Path>) -> HomeDaemons {
         let mut homes = self.homes.clone();
         homes.own = own;
         let is_address = |path: &&Utf8Path| check_control_socket(path, self.layout.platform, path).is_ok();
-        let sockets = [Some(&*self.layout.legacy_socket), leaked.filter(is_address)];
+        let sockets = [Some(&*self.layout.legacy_socket), config_socket.filter(is_address)];
         let sockets = sockets.into_iter().flatten().filter(|_| !cfg!(windows));
         homes.legacy = sockets.map(|path| self.at(Socket::Path(path.to_owned()))).collect();
         homes
@@ -233,8 +233,8 @@ impl Daemons for LocalDaemons<'_> {
         LiveDaemons::are_of(&self.homes, homes)
     }
 
-    fn live(&self, leaked: Option<&Utf8Path>) -> Vec<RunningDaemon> {
-        self.of_homes(self.whereabouts(Mode::OwnLlm), leaked).running()
+    fn live(&self, config_socket: Option<&Utf8Path>) -> Vec<RunningDaemon> {
+        self.of_homes(self.whereabouts(Mode::OwnLlm), config_socket).running()
     }
 
     fn live_legacy(&self) -> Option<RunningDaemon> {
@@ -277,8 +277,8 @@ impl Daemons for LocalDaemons<'_> {
     }
 
     fn endpoint(&self, mode: Mode) -> Endpoint {
-        // The daemon's own config may name the endpoint. No daemon starts on a config that cannot be
-        // read: the check before a start reports it.
+        // The daemon's own config may name the endpoint. No daemon starts on a config that cannot
+        // be read: the check before a start reports it.
         let said = read_control_socket(self.disk, self.layout.config_for_mode(mode));
         self.at(self.layout.socket_for_mode(mode, &said.unwrap_or(ControlSocket::InHome)).0)
     }

@@ -178,7 +178,7 @@ impl Diagnostic {
         self
     }
 
-    /// True if the run failed because of this diagnostic.
+    /// Returns true if the run failed because of this diagnostic.
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
@@ -206,7 +206,7 @@ impl Serialize for Diagnostic {
     }
 }
 
-/// True for `EACCES`, and not for the `EPERM` of an immutable file.
+/// Returns true for `EACCES`, and not for the `EPERM` of an immutable file.
 fn is_access_denied(error: &std::io::Error) -> bool {
     #[cfg(unix)]
     let is_immutable = error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error());

@@ -11,7 +11,9 @@ use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, Severity, unless_failed};
 use crate::home::{ensure_permitted, orphan_diagnostic, stop_daemons};
 use crate::identity::identity_answer;
-use crate::networks::{ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, reconcile, reconcile_diagnostics};
+use crate::networks::{
+    ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, reconcile_diagnostics, reconcile_networks,
+};
 use crate::start::refusal_diagnostic;
 use crate::trust::wrote_where_others_can;
 use crate::waiting::lock_home;
@@ -161,7 +163,7 @@ fn try_to_follow(
             let asked = ConnectedDaemon::new(role, endpoint, pid);
             // The user has just decided what is active.
             let mut wanted = Wanted { store: context.store, document, is_in_doubt: false };
-            reconcile(&mut wanted, (lock, ids), &mut *client, asked, status).map(Some)
+            reconcile_networks(&mut wanted, (lock, ids), &mut *client, asked, status).map(Some)
         }
         Decision::Refuse(refusal) => Err(refusal_diagnostic(context, &refusal)),
         _ => match context.daemons.orphans(None).first() {

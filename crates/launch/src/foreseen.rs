@@ -51,7 +51,7 @@ pub(crate) fn blocked_move(
                 .or_else(|| names.iter().find_map(|name| unmovable(disk, &from.join(name)))),
             Step::MoveDir { from: path, .. }
             | Step::MoveFile { from: path, .. }
-            | Step::MoveLink { from: path, .. }
+            | Step::MoveSymlink { from: path, .. }
             | Step::RemoveIdentical { source: path, .. } => {
                 protected_dir(disk, path.parent().unwrap_or(path)).or_else(|| unmovable(disk, path))
             }
@@ -66,7 +66,8 @@ fn protected_dir(disk: &dyn Disk, dir: &Path) -> Option<Diagnostic> {
     unprotect_command(disk, dir).map(|hint| not_moved(dir, protected_error()).hint(hint))
 }
 
-/// Reports a config that a repair cannot replace: it, or its directory, is immutable or append-only.
+/// Reports a config that a repair cannot replace: it, or its directory, is immutable or
+/// append-only.
 pub(crate) fn protected_config(context: &Context<'_>) -> Option<Diagnostic> {
     let layout = context.layout;
     let locked = |path: &Utf8Path| {
@@ -88,8 +89,8 @@ pub(crate) fn unmendable_peers(context: &Context<'_>, migration: &MovePlan) -> O
     out.or_else(|| renamed.into_iter().find_map(|path| unmovable(context.disk, path)))
 }
 
-/// Reports a file in a directory behind a symlink that leads out of the app's home: nothing is changed
-/// there.
+/// Reports a file in a directory behind a symlink that leads out of the app's home: nothing is
+/// changed there.
 fn behind_symlink(context: &Context<'_>, file: &Path) -> Option<Diagnostic> {
     let disk = context.disk;
     let home = disk.canonicalize(context.layout.app_home.as_ref()).ok()?;
@@ -115,7 +116,8 @@ fn unmovable(disk: &dyn Disk, path: &Path) -> Option<Diagnostic> {
     is_mounted_file(disk, path).then(|| Diagnostic { hint: None, ..not_moved(path, source()) })
 }
 
-/// True for a file that is a mount of its own. A directory that is a mount moves file by file.
+/// Returns true for a file that is a mount of its own. A directory that is a mount moves file by
+/// file.
 fn is_mounted_file(disk: &dyn Disk, path: &Path) -> bool {
     disk.stat(path).is_ok_and(|meta| meta.is_file()) && disk.is_mount_point(path)
 }
@@ -255,14 +257,14 @@ pub(crate) fn no_room_diagnostic(home: &Utf8Path, what: &str, command: &str) -> 
     diagnostic.hint(format!("{command} {}", quote(home))).class(Class::Daemon)
 }
 
-/// True if the disk of a directory has no free block, or no free file, for this user.
+/// Returns true if the disk of a directory has no free block, or no free file, for this user.
 #[cfg(unix)]
 pub(crate) fn is_full(dir: &Utf8Path) -> bool {
     free_room(dir).is_some_and(|(blocks, _, files)| blocks == 0 || files == Some(0))
 }
 
-/// Returns the free blocks of a disk for this user, their size, and the free files; no number of files
-/// if the file system has no limit.
+/// Returns the free blocks of a disk for this user, their size, and the free files; no number of
+/// files if the file system has no limit.
 #[cfg(unix)]
 fn free_room(dir: &Utf8Path) -> Option<(u64, u64, Option<u64>)> {
     let disk = rustix::fs::statvfs(dir.as_std_path()).ok()?;

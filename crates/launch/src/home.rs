@@ -12,15 +12,15 @@ use crate::daemons::{DaemonKind, Daemons, RunningDaemon, processes_unknown};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::identity::identity_answer;
 use crate::moves::moved_files;
-use crate::start::{check_socket, leaked_socket};
+use crate::start::{check_socket, socket_named_by_config};
 use crate::step::LaunchStep;
 use crate::trust::ensure_changeable;
 
 /// Checks that the home may be changed at all.
 ///
 /// # Errors
-/// Fails if the caller refuses, if another user controls the home, if the two homes are not apart, or
-/// were not checked, or if the daemons of other homes are looked for.
+/// Fails if the caller refuses, if another user controls the home, if the two homes are not apart,
+/// or were not checked, or if the daemons of other homes are looked for.
 pub(crate) fn ensure_permitted(context: &Context<'_>, options: &Options<'_>) -> Result<(), Diagnostic> {
     if let Some(refusal) = options.refusal {
         return Err(refusal.clone());
@@ -39,9 +39,9 @@ pub(crate) fn ensure_permitted(context: &Context<'_>, options: &Options<'_>) -> 
     Err(Diagnostic::error("launch.other-home", message).at(&layout.app_home))
 }
 
-/// What a look at a home found. Cheap to make: every launch makes it.
+/// The pending changes of a home. Cheap to find: every launch does.
 #[derive(Debug)]
-pub(crate) struct Look {
+pub(crate) struct HomeInspection {
     /// True if state of the daemon is to be moved.
     pub(crate) moves: bool,
     /// The step that brings the config in order.
@@ -52,7 +52,7 @@ pub(crate) struct Look {
     pub(crate) misplaced: Option<Misplaced>,
 }
 
-impl Look {
+impl HomeInspection {
     pub(crate) fn new(context: &Context<'_>, loaded: Result<&Loaded, &StoreError>) -> Self {
         let touched = loaded.ok().filter(|loaded| loaded.newer.is_none());
         Self {
@@ -63,14 +63,14 @@ impl Look {
         }
     }
 
-    /// True if there is nothing to do, so that no lock is needed.
+    /// Returns true if there is nothing to do, so that no lock is needed.
     pub(crate) fn is_done(&self) -> bool {
         !self.moves && self.pending.as_ref().is_none_or(Pending::is_empty) && self.misplaced.is_none()
     }
 }
 
 fn config_step(loaded: Option<&Loaded>) -> Option<LaunchStep> {
-    let Some(loaded) = loaded else { return Some(LaunchStep::RunOnStandIn) };
+    let Some(loaded) = loaded else { return Some(LaunchStep::RunOnFallback) };
     let pending = &loaded.pending;
     let is_missing = loaded.shape == FileShape::Missing;
     if loaded.newer.is_some() {
@@ -104,7 +104,7 @@ pub(crate) struct Stage {
     /// Every daemon that was found.
     pub(crate) live: Vec<RunningDaemon>,
     /// The control socket that an overwritten config names.
-    pub(crate) leaked: Option<Utf8PathBuf>,
+    pub(crate) config_socket: Option<Utf8PathBuf>,
 }
 
 impl Stage {
@@ -126,20 +126,22 @@ impl Stage {
     pub(crate) fn of_home(
         context: &Context<'_>,
         options: &Options<'_>,
-        look: &Look,
+        look: &HomeInspection,
         migration: Option<&MovePlan>,
         (document, report): (&Document, Option<&Report>),
     ) -> Self {
-        let leaked = if look.is_done() { Ok(None) } else { leaked_socket(context) };
+        let config_socket = if look.is_done() { Ok(None) } else { socket_named_by_config(context) };
         let repairs = look.pending.as_ref().is_some_and(|pending| pending.repairs() || pending.daemon_half());
         let key = if look.is_done() { None } else { Some(identity_answer(context)) };
         let missing = key.as_ref().and_then(|key| key.refusal().filter(|refusal| refusal.is_missing()));
         // Without the identity file nothing moves, so a daemon that runs is in nobody's way.
         let moves = look.moves && missing.is_none();
-        let live = match (&leaked, report.filter(|_| repairs)) {
+        let live = match (&config_socket, report.filter(|_| repairs)) {
             (Err(_), _) => Vec::new(),
-            (Ok(leaked), _) if moves => context.daemons.live(leaked.as_deref()),
-            (Ok(leaked), Some(report)) => daemons_blocking_repair(context, report, leaked.as_deref()),
+            (Ok(config_socket), _) if moves => context.daemons.live(config_socket.as_deref()),
+            (Ok(config_socket), Some(report)) => {
+                daemons_blocking_repair(context, report, config_socket.as_deref())
+            }
             // A daemon that still runs at the old location would overwrite the config again, and a
             // daemon beside it would be a second writer.
             (Ok(_), None) => context.daemons.live_legacy().into_iter().collect(),
@@ -147,7 +149,7 @@ impl Stage {
         let mut stage = Self::stopping(&live, options);
         stage.live = live;
         stage.warnings.extend(if look.is_done() { None } else { processes_unknown() });
-        stage.leaked = leaked.unwrap_or_else(|refusal| {
+        stage.config_socket = config_socket.unwrap_or_else(|refusal| {
             stage.refusal = Some(refusal);
             None
         });
@@ -174,7 +176,8 @@ impl Stage {
             None | Some(LaunchStep::BackUpConfig) => follows().or_else(|| look.config.clone()),
             step => step.clone(),
         });
-        // The repair comes first: if the misplaced file holds the app's config, the repair reads it.
+        // The repair comes first: if the misplaced file holds the app's config, the repair reads
+        // it.
         let is_sound = look.pending.is_some()
             && missing.is_none()
             && migration.is_none_or(|plan| plan.refusals.is_empty() && plan.errors.is_empty());
@@ -198,13 +201,13 @@ impl Stage {
 pub(crate) fn daemons_blocking_repair(
     context: &Context<'_>,
     repair: &myownllm_config_store::Report,
-    leaked: Option<&Utf8Path>,
+    config_socket: Option<&Utf8Path>,
 ) -> Vec<RunningDaemon> {
     let is_the_apps = matches!(repair.shape, FileShape::App | FileShape::Unknown | FileShape::Missing);
     if (is_the_apps || repair.wiped.is_some()) && repair.daemon_half.is_none() {
         context.daemons.live_legacy().into_iter().collect()
     } else {
-        context.daemons.live(leaked)
+        context.daemons.live(config_socket)
     }
 }
 

@@ -11,8 +11,8 @@ use crate::identity::identity_answer;
 /// The stable code of a key that only a running daemon may have.
 pub(crate) const HELD: &str = "identity.held";
 
-/// Reports a daemon of the daemon home that runs although no identity file is there. It works with the
-/// key in its memory, and with its end the key is lost.
+/// Reports a daemon of the daemon home that runs although no identity file is there. It works with
+/// the key in its memory, and with its end the key is lost.
 pub(crate) fn key_holder(context: &Context<'_>) -> Option<Diagnostic> {
     let answer = identity_answer(context);
     if !matches!(answer, Answer::NoneYet) && !answer.refusal().is_some_and(Refusal::is_missing) {
@@ -38,9 +38,9 @@ pub(crate) fn key_holder(context: &Context<'_>) -> Option<Diagnostic> {
     Some(Diagnostic::error(HELD, message).at(file).hint(hint).class(Class::Refused))
 }
 
-/// Refuses to make the app's home while a renamed home of the app holds the identity file, or a daemon
-/// of the home that was here still runs: in its place, the new home would keep the former one from
-/// getting its name back.
+/// Refuses to make the app's home while a renamed home of the app holds the identity file, or a
+/// daemon of the home that was here still runs: in its place, the new home would keep the former
+/// one from getting its name back.
 ///
 /// # Errors
 /// Fails if the app's home does not exist, and the identity file lies elsewhere, or a daemon runs.

@@ -25,7 +25,7 @@ mod outcome;
 mod owner;
 mod peers;
 mod plan;
-mod relapse;
+mod recurrence;
 mod restart;
 mod sequence;
 mod start;
@@ -63,7 +63,7 @@ pub use networks::{ConnectedDaemon, NetworkBackup, Reconciled, active_network, s
 pub use outcome::{Daemon, Outcome};
 pub use owner::{foreign_home, named_home, sudo_home, user_to_become};
 pub use plan::{LaunchPlan, plan};
-pub use relapse::Relapse;
+pub use recurrence::Recurrence;
 pub use restart::ensure_restartable;
 pub use sequence::launch;
 pub use start::check_socket;

@@ -17,15 +17,15 @@ use crate::peers::DAMAGED;
 /// The stable code of a roster or a state with another name than a daemon reads.
 const MISNAMED: &str = "state.misnamed";
 
-/// Returns a warning for the second factor's lock, and for each roster and state of the active network,
-/// that no daemon will see, as the file with the name that a daemon reads is missing or holds no device.
-/// `document` is the app's config.
+/// Returns a warning for the second factor's lock, and for each roster and state of the active
+/// network, that no daemon will see, as the file with the name that a daemon reads is missing or
+/// holds no device. `document` is the app's config.
 pub(crate) fn misnamed_states(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
     lock_out_of_use(context).into_iter().chain(misnamed_peers(context, document)).collect()
 }
 
-/// Returns a warning if the second factor's lock is damaged, or has another name in the daemon home than
-/// a daemon reads, and no file has the right one.
+/// Returns a warning if the second factor's lock is damaged, or has another name in the daemon home
+/// than a daemon reads, and no file has the right one.
 fn lock_out_of_use(context: &Context<'_>) -> Option<Diagnostic> {
     let right = IdentityPaths::of(context.layout).daemon.custody;
     let is_sound = |path: &Path| {
@@ -95,8 +95,8 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic>
     found.collect()
 }
 
-/// Returns a directory, and the directories beside it with names that contain its name, in any letter
-/// case: copies, and renamed ones.
+/// Returns a directory, and the directories beside it with names that contain its name, in any
+/// letter case: copies, and renamed ones.
 fn and_like(context: &Context<'_>, dir: &Path) -> Vec<PathBuf> {
     let lower = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let beside = dir.parent().map_or_else(Vec::new, |parent| others(context, parent, &[dir.to_owned()]));
@@ -120,7 +120,7 @@ fn others(context: &Context<'_>, dir: &Path, places: &[PathBuf]) -> Vec<PathBuf>
     names.map(|name| dir.join(name)).filter(|path| !places.contains(path)).collect()
 }
 
-/// Returns whether a file is a roster or a state of the network, and names devices.
+/// Returns true if a file is a roster or a state of the network, and names devices.
 fn is_of_network(context: &Context<'_>, path: &Path, kind: DaemonFile, id: &str) -> bool {
     let bytes = context.disk.read(path, CONFIG_LIMIT).unwrap_or_default();
     let parsed = kind.mend(&bytes).map(|(document, _)| document);
@@ -130,8 +130,8 @@ fn is_of_network(context: &Context<'_>, path: &Path, kind: DaemonFile, id: &str)
     })
 }
 
-/// Reports the file `path`, which a daemon reads as `right`. `in_place` is a file without devices that has
-/// the right name.
+/// Reports the file `path`, which a daemon reads as `right`. `in_place` is a file without devices
+/// that has the right name.
 fn diagnostic(path: &Path, right: &Path, in_place: Option<&PathBuf>, id: &str) -> Diagnostic {
     let right = in_place.map_or(right, PathBuf::as_path);
     let message = format!(

@@ -78,7 +78,7 @@ pub(crate) fn moved_files(plan: &Plan) -> Vec<(PathBuf, PathBuf)> {
         Step::MoveDir { from, to, names } | Step::MoveFiles { from, to, names } => {
             names.iter().map(|name| (from.join(name), to.join(name))).collect()
         }
-        Step::MoveFile { from, to } | Step::MoveLink { from, to, .. } => vec![(from.clone(), to.clone())],
+        Step::MoveFile { from, to } | Step::MoveSymlink { from, to, .. } => vec![(from.clone(), to.clone())],
         _ => Vec::new(),
     });
     files.flatten().collect()
@@ -89,12 +89,12 @@ pub(crate) struct Watch<'a> {
     /// Finds the daemons.
     pub daemons: &'a dyn Daemons,
     /// The control socket that an overwritten config names.
-    pub leaked: Option<&'a Utf8Path>,
+    pub config_socket: Option<&'a Utf8Path>,
 }
 
 impl LiveDaemons for Watch<'_> {
     fn live(&self) -> Vec<LiveDaemon> {
-        self.daemons.live(self.leaked).iter().map(LiveDaemon::from).collect()
+        self.daemons.live(self.config_socket).iter().map(LiveDaemon::from).collect()
     }
 
     fn are_of(&self, homes: &Homes) -> bool {

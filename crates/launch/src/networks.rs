@@ -74,8 +74,8 @@ pub struct NetworkBackup {
 pub(crate) struct Wanted<'w> {
     /// The store of the config.
     pub(crate) store: &'w dyn ConfigStore,
-    /// The config. A network that the daemon leaves brings the settings which only the daemon has to
-    /// it.
+    /// The config. A network that the daemon leaves brings the settings which only the daemon has
+    /// to it.
     pub(crate) document: &'w mut Document,
     /// True if the config may have lost networks. The daemon then leaves none.
     pub(crate) is_in_doubt: bool,
@@ -91,7 +91,7 @@ pub(crate) struct Wanted<'w> {
 /// # Errors
 /// Fails if the active network cannot be converted for the daemon, or if the daemon does not
 /// answer.
-pub(crate) fn reconcile(
+pub(crate) fn reconcile_networks(
     wanted: &mut Wanted<'_>,
     (lock, ids): (&dyn LockedStore, &mut dyn Ids),
     daemon: &mut dyn DaemonControl,
@@ -110,9 +110,9 @@ pub(crate) fn reconcile(
     Ok(Reconciled { daemon: asked, plan: plan.masked(), outcome: outcome.masked(), backup })
 }
 
-/// Keeps the settings that only the daemon has for the saved networks which it leaves, in the config:
-/// a silent network must not come back as an announced one. Removes the networks whose settings the
-/// config has then from `unkept`.
+/// Keeps the settings that only the daemon has for the saved networks which it leaves, in the
+/// config: a silent network must not come back as an announced one. Removes the networks whose
+/// settings the config has then from `unkept`.
 fn keep_settings(
     wanted: &mut Wanted<'_>,
     (lock, ids): (&dyn LockedStore, &mut dyn Ids),

@@ -7,7 +7,7 @@ use myownllm_migration::LiveDaemon;
 
 use crate::diagnostic::{Class, Diagnostic, WIPED, class_of};
 use crate::networks::Reconciled;
-use crate::relapse::Relapse;
+use crate::recurrence::Recurrence;
 use crate::step::LaunchStep;
 
 /// The outcome of a launch.
@@ -15,10 +15,10 @@ use crate::step::LaunchStep;
 #[non_exhaustive]
 pub struct Outcome {
     /// The config to run on: the file's, repaired and complete, if it could be read; else a
-    /// stand-in.
+    /// fallback.
     pub document: Document,
-    /// True if the file could not be read: the document is a stand-in that must never be written.
-    pub stand_in: bool,
+    /// True if the file could not be read: the document is a fallback that must never be written.
+    pub is_fallback: bool,
     /// The shape of the config file before the launch.
     pub shape: FileShape,
     /// The steps that the launch began, in order.
@@ -31,7 +31,7 @@ pub struct Outcome {
     pub config_steps: Vec<myownllm_config_store::Step>,
     /// Set if the config was healthy before a daemon overwrote it, with the processes that may have
     /// done so.
-    pub relapse: Option<Relapse>,
+    pub recurrence: Option<Recurrence>,
     /// The daemons of the old location that the launch ended, in order.
     pub stopped: Vec<LiveDaemon>,
     /// The report of the move; `None` if nothing was pending.
@@ -58,8 +58,8 @@ impl Outcome {
         class_of(&self.diagnostics)
     }
 
-    /// True if the config on the disk has lost settings or networks, and this launch has not
-    /// restored them.
+    /// Returns true if the config on the disk has lost settings or networks, and this launch has
+    /// not restored them.
     #[must_use]
     pub fn has_lost_settings(&self) -> bool {
         self.config.wiped.is_some() || self.findings.iter().any(|found| found.code == WIPED)
@@ -72,9 +72,9 @@ pub enum Daemon {
     /// No daemon was wanted, or none may be started. The diagnostics say why.
     #[default]
     None,
-    /// A daemon that ran already. With [`Role::Shared`] another program started it, and this process
-    /// must not end it. With [`Role::Own`] it is this app's, of an earlier run or of another process
-    /// of the app: [`stop_daemon`](crate::stop_daemon) ends it.
+    /// A daemon that ran already. With [`Role::Shared`] another program started it, and this
+    /// process must not end it. With [`Role::Own`] it is this app's, of an earlier run or of
+    /// another process of the app: [`stop_daemon`](crate::stop_daemon) ends it.
     Attached {
         /// The role of the daemon.
         role: Role,

@@ -19,7 +19,7 @@ pub fn user_to_become(disk: &dyn Disk, layout: &Layout, owner: Option<Owner>) ->
     let is_another = |owner: &Owner| owner.uid != runner.uid && Some(owner.uid) != runner.unmapped;
     // Root's own home needs no further checks.
     owner.filter(is_another)?;
-    let trust = HomeTrust::look(disk, layout.app_home.as_std_path()).ok()?;
+    let trust = HomeTrust::inspect(disk, layout.app_home.as_std_path()).ok()?;
     let is_trusted = trust.is_reachable
         && trust.forbids_change().is_none()
         && look_behind(disk, layout.app_config.as_std_path()).is_ok_and(|problem| problem.is_none());

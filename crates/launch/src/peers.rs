@@ -107,8 +107,8 @@ impl DamagedState {
     }
 }
 
-/// A roster or a state that a newer daemon wrote, before its copy is made. An older daemon drops what
-/// it does not know when it writes the file again.
+/// A roster or a state that a newer daemon wrote, before its copy is made. An older daemon drops
+/// what it does not know when it writes the file again.
 #[derive(Debug)]
 pub(crate) struct NewerState {
     path: PathBuf,
@@ -119,8 +119,8 @@ pub(crate) struct NewerState {
 }
 
 impl NewerState {
-    /// Returns the file if a newer daemon wrote it and no copy of it was made. One copy is enough: it
-    /// shows the file as the newer daemon left it.
+    /// Returns the file if a newer daemon wrote it and no copy of it was made. One copy is enough:
+    /// it shows the file as the newer daemon left it.
     fn of(disk: &dyn Disk, state: State) -> Option<Self> {
         let State { kind, path, then, bytes } = state;
         let copy = set_aside_name(&then, 1);
@@ -184,8 +184,8 @@ fn states_after_move<'b>(
 /// Reads every roster and state once. Returns those that no daemon understands, and those of newer
 /// versions of which no copy was made.
 ///
-/// Leaves out a damaged file that collides with a file at the old location: the user decides which of
-/// the two stays. A daemon that runs may be writing the file.
+/// Leaves out a damaged file that collides with a file at the old location: the user decides which
+/// of the two stays. A daemon that runs may be writing the file.
 ///
 /// # Errors
 /// Fails if a daemon could not open one of the files.
@@ -206,8 +206,8 @@ pub(crate) fn unsettled_states(
     Ok((damaged, newer))
 }
 
-/// Reports rosters, states or the second factor's lock that stay behind a symlink at the old location: a
-/// daemon would start without them.
+/// Reports rosters, states or the second factor's lock that stay behind a symlink at the old
+/// location: a daemon would start without them.
 pub(crate) fn linked_peers(context: &Context<'_>, migration: &MovePlan) -> Option<Diagnostic> {
     let (disk, layout) = (context.disk, context.layout);
     let is_symlink = |path: &&PathBuf| disk.stat(path).is_ok_and(|meta| meta.is_symlink());
@@ -293,8 +293,8 @@ pub(crate) fn copy_newer_state(
     Ok(Some(newer.diagnostic(true)))
 }
 
-/// Returns the files that a daemon has put aside as `*.corrupt`: a daemon would rename the next such
-/// file over them.
+/// Returns the files that a daemon has put aside as `*.corrupt`: a daemon would rename the next
+/// such file over them.
 pub(crate) fn corrupt_files(context: &Context<'_>, moved: &[(PathBuf, PathBuf)]) -> Vec<PathBuf> {
     let layout = context.layout;
     let directories = [&layout.daemon_home, &layout.daemon_rosters, &layout.daemon_states].into_iter();

@@ -18,13 +18,13 @@ use crate::foreseen::{
     blocked_move, full_dir, full_disk, no_room, protected_config, unlockable_home, unmendable_peers,
     unusable_log,
 };
-use crate::home::{Look, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
+use crate::home::{HomeInspection, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
 use crate::identity::identity_answer;
 use crate::key_holder::{ensure_no_new_home, spare_key_holder};
 use crate::losses::lasting_losses;
 use crate::moves::{collision_as_warning, forward_plan, plan_diagnostics};
 use crate::networks::active_network;
-use crate::start::{LEAKED, leaked_socket, missing_program};
+use crate::start::{CONFIG_SOCKET_UNREADABLE, missing_program, socket_named_by_config};
 use crate::step::LaunchStep;
 use crate::trust::ensure_changeable;
 
@@ -75,7 +75,7 @@ impl LaunchPlan {
         class_of(&self.diagnostics)
     }
 
-    /// True if a launch would start a daemon unless a diagnostic prevents it.
+    /// Returns true if a launch would start a daemon unless a diagnostic prevents it.
     #[must_use]
     pub fn wants_start(&self) -> bool {
         matches!(self.detection.decision, Decision::Spawn)
@@ -85,7 +85,7 @@ impl LaunchPlan {
 /// Decides what a launch would do. Only looks, and changes nothing.
 pub fn plan(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> LaunchPlan {
     let options = options.of(context);
-    let mut plan = Planner::look(context, &options, ids).decide();
+    let mut plan = Planner::inspect(context, &options, ids).decide();
     plan.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.complete_hint(options.program));
     plan
 }
@@ -103,11 +103,11 @@ struct Planner<'p, 'a> {
 }
 
 impl<'p, 'a> Planner<'p, 'a> {
-    fn look(context: &'p Context<'a>, options: &'p Options<'p>, ids: &mut dyn Ids) -> Self {
+    fn inspect(context: &'p Context<'a>, options: &'p Options<'p>, ids: &mut dyn Ids) -> Self {
         let migration = forward_plan(context);
         let loaded = context.store.load(ids);
         let identity = identity_answer(context);
-        let look = Look::new(context, loaded.as_ref());
+        let look = HomeInspection::new(context, loaded.as_ref());
         let empty = Document::empty();
         let config = match &loaded {
             Ok(loaded) => (&loaded.document, Some(&loaded.report)),
@@ -153,7 +153,8 @@ impl<'p, 'a> Planner<'p, 'a> {
         let missing_home = missing_home(context);
         // If the config cannot be read, the plan has reported that: the socket that the config may
         // name adds nothing.
-        let adds_nothing = |refusal: &Diagnostic| refusal.code == LEAKED && self.plan.unreadable.is_some();
+        let adds_nothing =
+            |refusal: &Diagnostic| refusal.code == CONFIG_SOCKET_UNREADABLE && self.plan.unreadable.is_some();
         let legacy = live_refusal(self.plan.legacy.iter().cloned().collect(), options);
         let refusal = self.home.refusal.clone().filter(|refusal| !adds_nothing(refusal));
         legacy.into_iter().chain(refusal).for_each(|refusal| add_new(&mut diagnostics, refusal));
@@ -212,7 +213,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         // If the config cannot be read for the socket at which its daemon listens, nothing may be
         // moved.
         plan.moves = plan.migration.refusals.is_empty()
-            && leaked_socket(context).is_ok()
+            && socket_named_by_config(context).is_ok()
             && !(missing_key || is_refused || fails);
         plan
     }

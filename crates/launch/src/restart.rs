@@ -21,8 +21,8 @@ use crate::plan::plan;
 /// would end a daemon, and leave the user without any.
 ///
 /// # Errors
-/// Fails with the reason why a launch would start none, or if the daemon may have the only copy of its
-/// key.
+/// Fails with the reason why a launch would start none, or if the daemon may have the only copy of
+/// its key.
 pub fn ensure_restartable(
     context: &Context<'_>,
     options: &Options<'_>,
@@ -52,8 +52,8 @@ impl Daemons for Ended<'_> {
         self.0.are_of(homes)
     }
 
-    fn live(&self, leaked: Option<&Utf8Path>) -> Vec<RunningDaemon> {
-        self.0.live(leaked).into_iter().filter(|live| live.legacy).collect()
+    fn live(&self, config_socket: Option<&Utf8Path>) -> Vec<RunningDaemon> {
+        self.0.live(config_socket).into_iter().filter(|live| live.legacy).collect()
     }
 
     fn live_legacy(&self) -> Option<RunningDaemon> {

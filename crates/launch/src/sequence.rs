@@ -3,9 +3,9 @@
 //!
 //! [`launch`] works on traits, so a sibling app can replace one part, and a test all of them. It
 //! never fails: the app must come up whatever the disk says, so the outcome always holds a config
-//! to run on, beside the diagnostics. The stages of `home` and `daemon_plan` decide the steps;
-//! [`plan`](crate::plan()) joins both stages for a caller that only asks. The sequence makes each
-//! stage again under the lock, and carries out its steps.
+//! to run on, beside the diagnostics. `home` and `daemon_plan` decide the steps.
+//! [`plan`](crate::plan()) returns the steps of both without executing them. The sequence decides
+//! each stage again under the lock, then executes its steps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,25 +26,27 @@ use crate::corrupt::keep_corrupt_file;
 use crate::daemon_config::{back_up_daemon_config, set_daemon_config_aside};
 use crate::daemons::{OPERATION, abandoned_diagnostic};
 use crate::diagnostic::{Diagnostic, add_unreported};
-use crate::home::{Look, Stage, ensure_permitted, stop_daemon};
+use crate::home::{HomeInspection, Stage, ensure_permitted, stop_daemon};
 use crate::identity::{identity_answer, replaced_identity};
 use crate::key_holder::{ensure_no_new_home, spare_key_holder};
 use crate::losses::lost_settings;
 use crate::misnamed::misnamed_states;
 use crate::moves::{Watch, collision_as_warning, forward_plan, move_diagnostics};
-use crate::networks::{ConnectedDaemon, Reconciled, Wanted, plan_for, reconcile, reconcile_diagnostics};
+use crate::networks::{
+    ConnectedDaemon, Reconciled, Wanted, plan_for, reconcile_diagnostics, reconcile_networks,
+};
 use crate::no_daemon;
 use crate::outcome::{Daemon, Outcome};
 use crate::peers::{copy_newer_state, mend_state};
-use crate::relapse::Relapse;
-use crate::start::LEAKED;
+use crate::recurrence::Recurrence;
+use crate::start::CONFIG_SOCKET_UNREADABLE;
 use crate::step::LaunchStep;
 use crate::trust::{close_secrets, ensure_changeable, wrote_where_others_can};
 use crate::waiting::{lock_home, try_lock};
 
-/// Runs the sequence.
+/// Runs the start-up sequence.
 ///
-/// A start with nothing pending takes no lock, writes nothing, and looks at a handful of names.
+/// Takes no lock and writes nothing if nothing is pending; then it costs a handful of `stat` calls.
 pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Outcome {
     let options = &options.of(context);
     let (outcome, look) = load(context, ids);
@@ -65,7 +67,7 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
         ended: None,
         outcome,
     };
-    match run.settle(look) {
+    match run.change_home(look) {
         Ok(()) => {
             run.identity = identity_answer(context);
             add_unreported(&mut run.outcome.diagnostics, run.identity.refusal().map(Diagnostic::from));
@@ -75,9 +77,9 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
             }
             run.outcome.diagnostics.extend(run.routine.take());
         }
-        // If the config cannot be read, the run has reported that: the socket that the config may
-        // name adds nothing.
-        Err(diagnostic) if run.outcome.stand_in && diagnostic.code == LEAKED => {}
+        // The run has reported the unreadable config. The failure to read its control socket has
+        // the same cause.
+        Err(diagnostic) if run.outcome.is_fallback && diagnostic.code == CONFIG_SOCKET_UNREADABLE => {}
         Err(diagnostic) => run.outcome.diagnostics.push(diagnostic),
     }
     let mut outcome = run.outcome;
@@ -88,21 +90,20 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
 /// Adds the diagnostics of the run as a whole.
 fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome) {
     if options.daemon {
-        // Looks for abandoned sockets after the start of a daemon, which removes a socket in its
-        // way.
+        // Comes after the start of a daemon: the start removes an abandoned socket at its own path.
         let abandoned = context.daemons.abandoned_sockets();
         outcome.diagnostics.extend(abandoned.iter().map(abandoned_diagnostic));
     }
     spare_key_holder(context, &mut outcome.diagnostics);
     name_one_cause(context.disk, context.layout, &mut outcome.diagnostics);
-    // The error that a newer config is for a launch tells what the look at it found.
+    // A launch reports a newer config as an error: the finding with the same code would repeat it.
     let is_reported =
         |code: &str| outcome.diagnostics.iter().any(|told| told.is_error() && told.code == code);
     let is_newer = is_reported("store.newer");
     let findings = outcome.findings.iter().filter(|found| !is_reported(found.code));
     let findings: Vec<Diagnostic> = findings.map(Diagnostic::from).collect();
     outcome.diagnostics.extend(findings);
-    // The losses come last, where a person reads them last.
+    // The losses come last, so that they stay on the screen.
     let is_written = outcome.config_steps.iter().any(Step::writes_config);
     let lost = lost_settings(context, &outcome.document, &outcome.config, is_written);
     // A config of a newer version is never written.
@@ -110,10 +111,11 @@ fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome)
     outcome.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.complete_hint(options.program));
 }
 
-/// Returns the config to run on, whatever the file is, and what is to be done in the home.
-fn load(context: &Context<'_>, ids: &mut dyn Ids) -> (Outcome, Look) {
+/// Loads the config, or a fallback if the file cannot be read, and inspects the home for pending
+/// changes.
+fn load(context: &Context<'_>, ids: &mut dyn Ids) -> (Outcome, HomeInspection) {
     let loaded = context.store.load(ids);
-    let look = Look::new(context, loaded.as_ref());
+    let look = HomeInspection::new(context, loaded.as_ref());
     let (loaded, failed) = match loaded {
         Ok(loaded) => {
             let newer = loaded.newer_error(&context.layout.app_config);
@@ -122,17 +124,17 @@ fn load(context: &Context<'_>, ids: &mut dyn Ids) -> (Outcome, Look) {
         Err(error) => (context.store.fallback(ids), Some(error)),
     };
     let Loaded { document, shape, report, diagnostics: findings, .. } = loaded;
-    let stand_in = matches!(&failed, Some(error) if !matches!(error, StoreError::Newer { .. }));
+    let is_fallback = matches!(&failed, Some(error) if !matches!(error, StoreError::Newer { .. }));
     let diagnostics = failed.iter().map(Diagnostic::from).collect();
     let outcome = Outcome {
         document,
-        stand_in,
+        is_fallback,
         shape,
         steps: Vec::new(),
         is_settled_by_another: false,
         config: report,
         config_steps: Vec::new(),
-        relapse: None,
+        recurrence: None,
         stopped: Vec::new(),
         migration: None,
         daemon: Daemon::None,
@@ -145,8 +147,8 @@ fn load(context: &Context<'_>, ids: &mut dyn Ids) -> (Outcome, Look) {
     (outcome, look)
 }
 
-/// The number of daemons that may end under a launch, one after the other. Many launches that run once
-/// may begin together.
+/// The number of daemons that may end under a launch, one after the other. Many launches that run
+/// once may begin together.
 const MAX_ENDS: usize = 32;
 /// The number of looks at a daemon that closes its connections, and the pause before each.
 const MAX_LOOKS: usize = 4;
@@ -172,17 +174,17 @@ struct Run<'r, 'a> {
     client: Option<Box<dyn DaemonControl>>,
     /// The error of a start during which another process took the socket.
     occupied: Option<SpawnError>,
-    /// The errors of a daemon that seems to have ended under this launch, and its process, if the system
-    /// told it.
+    /// The errors of a daemon that seems to have ended under this launch, and its process, if the
+    /// system told it.
     ended: Option<(Option<u32>, Vec<Diagnostic>)>,
     outcome: Outcome,
 }
 
 impl<'a> Run<'_, 'a> {
     /// Makes the pending changes of the home.
-    fn settle(&mut self, look: Look) -> Result<(), Diagnostic> {
+    fn change_home(&mut self, look: HomeInspection) -> Result<(), Diagnostic> {
         ensure_permitted(self.context, self.options)?;
-        let look = self.lock_unless_settled(look)?;
+        let look = self.lock_if_pending(look)?;
         let migrator = self.context.migrator;
         let lock = self.lock.as_deref().filter(|_| look.moves);
         self.migration = lock.map(|lock| {
@@ -191,21 +193,22 @@ impl<'a> Run<'_, 'a> {
         });
         let config = (&self.outcome.document, Some(&self.outcome.config));
         let stage = Stage::of_home(self.context, self.options, &look, self.migration.as_ref(), config);
-        // Looks for a relapse before the launch ends a daemon that may be the cause, and reports it
-        // even if nothing may be repaired.
+        // Looks for a recurrence before the launch ends a daemon that may be the cause, and reports
+        // it even if nothing may be repaired.
         if self.lock.is_some()
             && look.pending.as_ref().is_some_and(Pending::repairs)
-            && let Some(relapse) = Relapse::of(self.context, self.options, self.outcome.shape, &stage.live)
+            && let Some(recurrence) =
+                Recurrence::of(self.context, self.options, self.outcome.shape, &stage.live)
         {
-            self.outcome.diagnostics.push(relapse.diagnostic(self.context, self.options));
-            self.outcome.relapse = Some(relapse);
+            self.outcome.diagnostics.push(recurrence.diagnostic(self.context, self.options));
+            self.outcome.recurrence = Some(recurrence);
         }
-        self.walk(stage)
+        self.execute(stage)
     }
 
     /// Takes the lock if there is something to do, and if no other process does it meanwhile. Looks
     /// again once the lock is held: no other launch changes the home any more.
-    fn lock_unless_settled(&mut self, mut look: Look) -> Result<Look, Diagnostic> {
+    fn lock_if_pending(&mut self, mut look: HomeInspection) -> Result<HomeInspection, Diagnostic> {
         let mut waited = Duration::ZERO;
         while !look.is_done() {
             ensure_no_new_home(self.context)?;
@@ -222,24 +225,27 @@ impl<'a> Run<'_, 'a> {
         Ok(look)
     }
 
-    /// Looks once more, after time has passed. A config that must not be touched is not loaded
-    /// again.
+    /// Inspects the home again. Does not load a config that must not be touched.
     ///
-    /// A file that could be read before and cannot be read now is a failure, and never "nothing to
+    /// Fails if the file was readable before and is not now: that must not look like "nothing to
     /// do".
-    fn reload(&mut self, before: Look) -> Result<Look, Diagnostic> {
+    fn reload(&mut self, before: HomeInspection) -> Result<HomeInspection, Diagnostic> {
         if before.pending.is_none() {
             let (migrator, store) = (self.context.migrator, self.context.store);
-            return Ok(Look { moves: migrator.is_pending(), misplaced: store.misplaced(), ..before });
+            return Ok(HomeInspection {
+                moves: migrator.is_pending(),
+                misplaced: store.misplaced(),
+                ..before
+            });
         }
         let loaded = self.context.store.load(self.ids)?;
-        let look = Look::new(self.context, Ok(&loaded));
+        let look = HomeInspection::new(self.context, Ok(&loaded));
         self.outcome.document = loaded.document;
         if loaded.pending.repairs() {
             self.outcome.shape = loaded.shape;
             self.outcome.config = loaded.report;
         } else if self.writes && !loaded.pending.writes_config() {
-            // What the first look found is no longer so.
+            // Another process has written or repaired the config since the first inspection.
             self.outcome.is_settled_by_another = true;
             self.outcome.config = loaded.report;
             self.outcome.findings = loaded.diagnostics;
@@ -248,15 +254,15 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// Carries out the steps in order, and stops at the first that fails.
-    fn walk(&mut self, stage: Stage) -> Result<(), Diagnostic> {
+    fn execute(&mut self, stage: Stage) -> Result<(), Diagnostic> {
         add_unreported(&mut self.outcome.diagnostics, stage.warnings);
         if stage.is_move_refused {
-            self.migrate(stage.leaked.as_deref());
+            self.migrate(stage.config_socket.as_deref());
         }
         for step in stage.steps {
-            let is_of_daemon_config =
+            let touches_daemon_config =
                 matches!(step, LaunchStep::BackUpDaemonConfig | LaunchStep::SetDaemonConfigAside);
-            if is_of_daemon_config && self.outcome.class().is_some() {
+            if touches_daemon_config && self.outcome.class().is_some() {
                 return Ok(());
             }
             tracing::debug!(step = step.code(), "takes a step");
@@ -265,12 +271,16 @@ impl<'a> Run<'_, 'a> {
                 LaunchStep::StopDaemon { daemon } => {
                     stop_daemon(self.context.daemons, &daemon, &mut self.outcome.stopped)?;
                 }
-                LaunchStep::Move { .. } if !self.migrate(stage.leaked.as_deref()) => return Ok(()),
+                LaunchStep::Move { .. } => {
+                    if !self.migrate(stage.config_socket.as_deref()) {
+                        return Ok(());
+                    }
+                }
                 LaunchStep::RestoreConfig { .. }
                 | LaunchStep::RepairConfig
                 | LaunchStep::CompleteConfig
                 | LaunchStep::WriteDefaultConfig
-                | LaunchStep::BackUpConfig => self.apply(&stage.pending),
+                | LaunchStep::BackUpConfig => self.apply_config_steps(&stage.pending),
                 LaunchStep::BackUpDaemonConfig
                 | LaunchStep::SetDaemonConfigAside
                 | LaunchStep::KeepCorruptFile { .. }
@@ -284,8 +294,7 @@ impl<'a> Run<'_, 'a> {
                 LaunchStep::AttachToSharedDaemon { .. } | LaunchStep::AttachToOwnDaemon { .. } => {
                     return self.attach();
                 }
-                LaunchStep::Move { .. }
-                | LaunchStep::RunOnStandIn
+                LaunchStep::RunOnFallback
                 | LaunchStep::LeaveNewerConfig
                 | LaunchStep::Refuse
                 | LaunchStep::Fail
@@ -293,28 +302,27 @@ impl<'a> Run<'_, 'a> {
             }
         }
         let Some(refusal) = stage.refusal else { return Ok(()) };
-        // Removes diagnostics with the code of the refusal, so that the refusal is not reported
-        // twice.
+        // Reports the refusal once.
         self.outcome.diagnostics.retain(|told| told.code != refusal.code);
         Err(refusal)
     }
 
-    /// Makes the move under the lock, and reports what went wrong. Returns false if a daemon turned
-    /// up that forbids the repair as well.
-    fn migrate(&mut self, leaked: Option<&Utf8Path>) -> bool {
+    /// Moves the state under the lock, and reports each failure. Returns false if a daemon prevents
+    /// the repair of the config too.
+    fn migrate(&mut self, config_socket: Option<&Utf8Path>) -> bool {
         let (Some(plan), Some(lock)) = (self.migration.take(), &self.lock) else { return true };
-        let watch = Watch { daemons: self.context.daemons, leaked };
+        let watch = Watch { daemons: self.context.daemons, config_socket };
         let report = self.context.migrator.execute(lock.home_lock(), plan, &watch);
         let told = move_diagnostics(&report, self.options.program);
         self.outcome.diagnostics.extend(told.map(collision_as_warning));
-        let is_quiet = !report.refusals.iter().any(MigrationError::is_about_a_daemon);
+        let may_repair = !report.refusals.iter().any(MigrationError::is_about_a_daemon);
         self.outcome.migration = Some(report);
-        is_quiet
+        may_repair
     }
 
-    /// Repairs and completes the config. Keeps the failure of a routine backup, or of defaults; adds
-    /// the failure of a repair to the outcome.
-    fn apply(&mut self, pending: &Pending) {
+    /// Repairs and completes the config. Keeps the failure of a routine backup, or of defaults;
+    /// adds the failure of a repair to the outcome.
+    fn apply_config_steps(&mut self, pending: &Pending) {
         let Some(lock) = &self.lock else { return };
         let outcome = &mut self.outcome;
         match lock.apply(self.ids) {
@@ -341,8 +349,8 @@ impl<'a> Run<'_, 'a> {
             }
             Err(error) => {
                 let diagnostic = Diagnostic::from(&error);
-                // The config may lie where nothing can be written, for example behind a symlink into
-                // a read-only store.
+                // The config may lie where nothing can be written, for example behind a symlink
+                // into a read-only store.
                 self.routine = Some(match pending.is_housekeeping() {
                     true => diagnostic.as_warning(),
                     false => diagnostic,
@@ -358,8 +366,8 @@ impl<'a> Run<'_, 'a> {
         let migration = forward_plan(context);
         if self.outcome.class().is_none() {
             // Every problem that keeps the move from being complete is an error, even if nothing is
-            // left to be moved: a daemon that starts beside an identity file that could not be moved
-            // would make a second one.
+            // left to be moved: a daemon that starts beside an unmoved identity file would create a
+            // second identity.
             let doubts = migration.refusals.iter().chain(&migration.errors).map(Diagnostic::from);
             self.outcome.diagnostics.extend(doubts);
         }
@@ -376,8 +384,8 @@ impl<'a> Run<'_, 'a> {
             if let Some((ended, errors)) = self.ended.take() {
                 let may_be_it = |pid| pid == ended || ended.is_none();
                 let runs = matches!(detection.decision, Decision::Attach { pid, .. } if may_be_it(pid));
-                // A daemon that is about to end closes its connections first. What it was told to do
-                // is not said twice.
+                // A daemon that is about to end closes its connections first. The changes that it
+                // made are not reported twice.
                 looks += usize::from(runs);
                 if (runs && self.outcome.reconciled.is_some()) || looks > MAX_LOOKS || ends > MAX_ENDS {
                     self.outcome.diagnostics.extend(errors);
@@ -397,8 +405,8 @@ impl<'a> Run<'_, 'a> {
                 // wants.
                 continue;
             }
-            // Under the lock, no other process starts a daemon now: a daemon on its way up was left
-            // behind by a killed start.
+            // This process holds the lock, so a daemon that is starting now comes from a start that
+            // was killed.
             if starts && !std::mem::replace(&mut has_waited, true) {
                 let is_cancelled = || self.options.is_cancelled();
                 if context.daemons.await_starting(&is_cancelled) {
@@ -417,7 +425,7 @@ impl<'a> Run<'_, 'a> {
             if looks_again {
                 stage.steps.retain(is_stop);
             }
-            self.walk(stage)?;
+            self.execute(stage)?;
             if !looks_again && self.occupied.is_none() && self.ended.is_none() {
                 return Ok(());
             }
@@ -449,10 +457,10 @@ impl<'a> Run<'_, 'a> {
         };
         let client = spawned.take_client(OPERATION);
         self.client = client.map(|client| Box::new(client) as Box<dyn DaemonControl>);
-        let asked = ConnectedDaemon::new(Role::Own, spawned.endpoint().clone(), Some(spawned.pid()));
+        let daemon = ConnectedDaemon::new(Role::Own, spawned.endpoint().clone(), Some(spawned.pid()));
         let status = spawned.status().clone();
         self.outcome.daemon = Daemon::Spawned(spawned);
-        self.bring_in_line(asked, status)
+        self.reconcile_daemon(daemon, status)
     }
 
     /// Attaches to the daemon that was found, and brings its networks in line. The daemon may end
@@ -462,10 +470,10 @@ impl<'a> Run<'_, 'a> {
         self.occupied = None;
         let decision = self.outcome.detection.as_ref().map(|detection| detection.decision.clone());
         let Some(Decision::Attach { role, endpoint, status, pid, rule }) = decision else { return Ok(()) };
-        let asked = ConnectedDaemon::new(role, endpoint.clone(), pid);
+        let daemon = ConnectedDaemon::new(role, endpoint.clone(), pid);
         self.outcome.daemon = Daemon::Attached { role, endpoint, status: status.clone(), pid, rule };
         let told = self.outcome.diagnostics.len();
-        let failed = self.bring_in_line(asked, status).err();
+        let failed = self.reconcile_daemon(daemon, status).err();
         let more = self.outcome.diagnostics.get(told..).unwrap_or_default();
         let has_ended = failed.iter().chain(more).any(|told| told.is_error() && ENDED.contains(&&*told.code));
         if has_ended {
@@ -478,14 +486,16 @@ impl<'a> Run<'_, 'a> {
         Ok(())
     }
 
-    fn bring_in_line(&mut self, asked: ConnectedDaemon, status: Status) -> Result<(), Diagnostic> {
-        let _span = tracing::info_span!("reconcile", socket = %asked.socket).entered();
-        let client = self.client.take().map_or_else(|| self.context.daemons.connect(&asked.socket), Ok);
+    /// Connects to the daemon unless a connection is open, and brings its networks in line with the
+    /// config.
+    fn reconcile_daemon(&mut self, daemon: ConnectedDaemon, status: Status) -> Result<(), Diagnostic> {
+        let _span = tracing::info_span!("reconcile", socket = %daemon.socket).entered();
+        let client = self.client.take().map_or_else(|| self.context.daemons.connect(&daemon.socket), Ok);
         let mut client = client?;
         if let Some(cancelled) = self.options.cancelled {
             client.set_cancel_flag(Arc::clone(cancelled));
         }
-        let reconciled = self.reconcile(&mut *client, asked, status)?;
+        let reconciled = self.reconcile_under_lock(&mut *client, daemon, status)?;
         self.outcome.diagnostics.extend(reconcile_diagnostics(&reconciled, self.options.program));
         self.outcome.reconciled = Some(reconciled);
         Ok(())
@@ -497,10 +507,10 @@ impl<'a> Run<'_, 'a> {
     /// that change the active network at once would each leave the daemon with their own network.
     /// If there is nothing to do, takes no lock: a process that changes the config meanwhile brings
     /// the daemon in line with it.
-    fn reconcile(
+    fn reconcile_under_lock(
         &mut self,
-        daemon: &mut dyn DaemonControl,
-        asked: ConnectedDaemon,
+        client: &mut dyn DaemonControl,
+        daemon: ConnectedDaemon,
         mut status: Status,
     ) -> Result<Reconciled, Diagnostic> {
         let store = self.context.store;
@@ -509,13 +519,13 @@ impl<'a> Run<'_, 'a> {
             Some(lock) => lock,
             None => {
                 let wanted = Wanted { store, document: &mut self.outcome.document, is_in_doubt };
-                let (plan, _) = plan_for(&wanted, daemon, status, asked.role)?;
+                let (plan, _) = plan_for(&wanted, client, status, daemon.role)?;
                 if plan.is_empty() {
                     let outcome = reconcile::Outcome::default();
-                    return Ok(Reconciled { daemon: asked, plan, outcome, backup: None });
+                    return Ok(Reconciled { daemon, plan, outcome, backup: None });
                 }
                 let lock = lock_home(self.context, self.options)?;
-                status = daemon.status()?;
+                status = client.status()?;
                 lock
             }
         };
@@ -523,10 +533,10 @@ impl<'a> Run<'_, 'a> {
         let loaded = store.load(self.ids)?;
         self.outcome.document = loaded.document;
         let mut wanted = Wanted { store, document: &mut self.outcome.document, is_in_doubt };
-        reconcile(&mut wanted, (lock, &mut *self.ids), daemon, asked, status)
+        reconcile_networks(&mut wanted, (lock, &mut *self.ids), client, daemon, status)
     }
 
-    /// True if the config has lost networks, as far as this run knows.
+    /// Returns true if the config has lost networks, as far as this run knows.
     fn may_have_lost_networks(&self) -> bool {
         let is_wiped = self.outcome.config.wiped.as_ref().is_some_and(|wipe| wipe.loss == Loss::Networks);
         is_wiped || self.outcome.findings.iter().any(|found| found.code == LOST_NETWORKS)

@@ -15,15 +15,15 @@ use crate::diagnostic::{Class, Diagnostic, PROGRAM};
 use crate::hints::{edit, launch_with};
 
 /// The stable code of a config that cannot be read for the socket at which its daemon listens.
-pub(crate) const LEAKED: &str = "daemon.leaked-socket-unreadable";
+pub(crate) const CONFIG_SOCKET_UNREADABLE: &str = "daemon.leaked-socket-unreadable";
 
 /// Returns the control socket that the app's config names if a daemon has overwritten it: that
 /// daemon may listen there.
-pub(crate) fn leaked_socket(context: &Context<'_>) -> Result<Option<Utf8PathBuf>, Diagnostic> {
+pub(crate) fn socket_named_by_config(context: &Context<'_>) -> Result<Option<Utf8PathBuf>, Diagnostic> {
     let config = &context.layout.app_config;
     read_control_socket(context.disk, config)
         .map(|said| said.named().map(Utf8Path::to_path_buf))
-        .map_err(|error| Diagnostic::from_error(&error, LEAKED, error.hint()).at(config))
+        .map_err(|error| Diagnostic::from_error(&error, CONFIG_SOCKET_UNREADABLE, error.hint()).at(config))
 }
 
 /// The stable code of a daemon's config that cannot be read.
@@ -40,8 +40,8 @@ pub(crate) fn config_that_is_no_file(context: &Context<'_>) -> Option<Diagnostic
         Ok(meta) if meta.is_file() => return None,
         Ok(meta) if meta.is_dir() => "a directory",
         Ok(_) => "no file",
-        // The disk with the config may be missing. A daemon would start at its defaults, and replace
-        // the symlink.
+        // The disk with the config may be missing. A daemon would start at its defaults, and
+        // replace the symlink.
         Err(error) if error.is_not_found() && context.disk.stat(config.as_ref()).is_ok() => {
             "a symlink to nothing"
         }
@@ -64,8 +64,8 @@ fn named_socket<'a>(context: &Context<'a>) -> Result<(ControlSocket, &'a Utf8Pat
     if let Some(document) = document {
         return Ok((ControlSocket::of_document(&document), config));
     }
-    Ok(match leaked_socket(context)? {
-        Some(leaked) => (ControlSocket::Named(leaked), &context.layout.app_config),
+    Ok(match socket_named_by_config(context)? {
+        Some(config_socket) => (ControlSocket::Named(config_socket), &context.layout.app_config),
         None => (ControlSocket::InHome, config),
     })
 }
@@ -166,7 +166,7 @@ fn check_directory_of(
     }
 }
 
-/// Returns whether a directory is in `/proc` or `/sys`. The system grants root the permission to
+/// Returns true if a directory is in `/proc` or `/sys`. The system grants root the permission to
 /// write there, and makes no file all the same.
 fn is_kernel_dir(context: &Context<'_>, directory: &Metadata) -> bool {
     let device = |meta: &Metadata| meta.id.map(|id| id.dev);

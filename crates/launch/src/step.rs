@@ -30,8 +30,9 @@ pub enum LaunchStep {
         /// The number of files; 0 if a killed move left only empty directories or temporary files.
         files: usize,
     },
-    /// Leaves the config, which cannot be read, and runs on a stand-in.
-    RunOnStandIn,
+    /// Leaves the config, which cannot be read, and runs on a fallback config.
+    #[serde(rename = "run-on-stand-in")]
+    RunOnFallback,
     /// Leaves a config that a newer version wrote.
     LeaveNewerConfig,
     /// Writes a missing config anew.
@@ -58,15 +59,15 @@ pub enum LaunchStep {
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
     },
-    /// Sets a roster or a state aside that no daemon can read, and writes the part that a daemon can
-    /// read in its place.
+    /// Sets a roster or a state aside that no daemon can read, and writes the part that a daemon
+    /// can read in its place.
     MendState {
         /// The path of the file before the launch.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
     },
-    /// Copies a roster or a state of a newer version: an older daemon drops what it does not know of
-    /// it.
+    /// Copies a roster or a state of a newer version: an older daemon drops what it does not know
+    /// of it.
     CopyNewerState {
         /// The path of the file when a daemon starts.
         #[serde(serialize_with = "lossy")]
@@ -142,7 +143,7 @@ impl fmt::Display for LaunchStep {
             Self::Move { files } => {
                 return write!(f, "move {} to the daemon home", count(*files, "file"));
             }
-            Self::RunOnStandIn => "run on a stand-in for the config, and leave the file as it is (see below)",
+            Self::RunOnFallback => "run on a fallback config, and leave the file as it is (see below)",
             Self::LeaveNewerConfig => "leave the config as it is: a newer version wrote it",
             Self::RestoreConfig { from: Some(name) } => {
                 return write!(f, "write the config anew from {}", backup(name));

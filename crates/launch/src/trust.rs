@@ -17,7 +17,7 @@ use crate::diagnostic::{Class, Diagnostic};
 /// Fails if another user decides where the app's home is, or if the owner of the home could not use
 /// what this process makes there.
 pub fn ensure_changeable(context: &Context<'_>) -> Result<(), Diagnostic> {
-    look(context)?.forbids_change().map_or(Ok(()), |problem| Err(refusal(context, problem)))
+    inspect_trust(context)?.forbids_change().map_or(Ok(()), |problem| Err(refusal(context, problem)))
 }
 
 /// Checks that only the owner and root can replace the files and directories that a daemon is to
@@ -26,7 +26,7 @@ pub fn ensure_changeable(context: &Context<'_>) -> Result<(), Diagnostic> {
 /// # Errors
 /// Fails with the topmost directory or symlink that another user can replace.
 pub(crate) fn trusted_home(context: &Context<'_>) -> Result<(), Diagnostic> {
-    let trust = look(context)?;
+    let trust = inspect_trust(context)?;
     if let Some(problem) = trust.forbids_change().or(trust.problems.first()) {
         return Err(refusal(context, problem));
     }
@@ -48,7 +48,7 @@ fn trusted_peers_and_configs(context: &Context<'_>) -> Result<(), Diagnostic> {
     if !runner.is_root() && runner.uid != owner.uid {
         return Ok(());
     }
-    let look = |path: &Path| match look_inside(disk, home, path) {
+    let inspect_path = |path: &Path| match look_inside(disk, home, path) {
         Ok(Some(problem)) => Err(refusal(context, &problem)),
         _ => Ok(()),
     };
@@ -56,7 +56,7 @@ fn trusted_peers_and_configs(context: &Context<'_>) -> Result<(), Diagnostic> {
     // The config store judges the symlink of a config.
     let is_file = |path: &&Utf8PathBuf| disk.stat(path.as_ref()).is_ok_and(|meta| meta.is_file());
     let configs = [&layout.daemon_config, &layout.app_config].into_iter().filter(is_file);
-    directories.into_iter().chain(configs).try_for_each(|path| look(path.as_ref()))?;
+    directories.into_iter().chain(configs).try_for_each(|path| inspect_path(path.as_ref()))?;
     // Nobody else reaches a file in a directory that is closed to others.
     let is_open = |path: &Utf8Path| disk.stat_follow(path.as_ref()).is_ok_and(|meta| meta.mode & 0o001 != 0);
     for directory in [&layout.daemon_rosters, &layout.daemon_states] {
@@ -69,7 +69,7 @@ fn trusted_peers_and_configs(context: &Context<'_>) -> Result<(), Diagnostic> {
             });
             // Few files need the look at the whole way.
             if is_doubtful {
-                look(&path)?;
+                inspect_path(&path)?;
             }
         }
     }
@@ -97,9 +97,9 @@ impl OpenSecret {
 /// The stable code of a secret that other users may read or write.
 const OPEN_SECRET: &str = "homes.open-secret";
 
-/// Returns the key and the second factor's lock in the daemon home, and the backups of the configs, if
-/// other users may read or write them. The user decides about the target of a symlink, and the mount
-/// about its modes.
+/// Returns the key and the second factor's lock in the daemon home, and the backups of the configs,
+/// if other users may read or write them. The user decides about the target of a symlink, and the
+/// mount about its modes.
 pub(crate) fn open_secrets(context: &Context<'_>) -> Vec<OpenSecret> {
     let layout = context.layout;
     let secrets = [&layout.daemon_identity, &layout.daemon_custody, &layout.backups];
@@ -113,7 +113,8 @@ pub(crate) fn open_secrets(context: &Context<'_>) -> Vec<OpenSecret> {
     secrets.into_iter().filter_map(open).collect()
 }
 
-/// Makes the secrets private before a daemon uses them. Warns of those whose mode cannot be changed.
+/// Makes the secrets private before a daemon uses them. Warns of those whose mode cannot be
+/// changed.
 pub(crate) fn close_secrets(context: &Context<'_>, dir: &LockedDir) -> Vec<Diagnostic> {
     let close = |secret: &OpenSecret| match dir.set_mode(&secret.path, secret.private) {
         Ok(()) => tracing::info!(path = %secret.path.display(), "made a secret private"),
@@ -152,7 +153,7 @@ pub fn wrote_where_others_can(context: &Context<'_>) -> Option<Diagnostic> {
 /// # Errors
 /// Fails if root runs this process and the home belongs to another user.
 pub(crate) fn ensure_own_daemon(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
-    let trust = look(context)?;
+    let trust = inspect_trust(context)?;
     let (Some(owner), Some(runner)) = (trust.owner, context.disk.runner()) else { return Ok(()) };
     if run_as.is_some() || !runner.is_root() || owner.uid == runner.uid || Some(owner.uid) == runner.unmapped
     {
@@ -166,11 +167,13 @@ pub(crate) fn ensure_own_daemon(context: &Context<'_>, run_as: Option<Owner>) ->
         .class(Class::Refused))
 }
 
-fn look(context: &Context<'_>) -> Result<HomeTrust, Diagnostic> {
-    HomeTrust::look(context.disk, context.layout.app_home.as_ref()).map_err(|error| match context.checked {
-        // The check of the layout failed on the same path, and its error names what it looked for.
-        Err(error) => Diagnostic::from(error),
-        Ok(_) => Diagnostic::from(error),
+fn inspect_trust(context: &Context<'_>) -> Result<HomeTrust, Diagnostic> {
+    HomeTrust::inspect(context.disk, context.layout.app_home.as_ref()).map_err(|error| {
+        match context.checked {
+            // The check of the layout failed on the same path, and its error names what it looked for.
+            Err(error) => Diagnostic::from(error),
+            Ok(_) => Diagnostic::from(error),
+        }
     })
 }
 

@@ -48,19 +48,19 @@ impl Outcome {
         if self.migration.as_ref().is_some_and(moved) { Verdict::Moved } else { Verdict::Healthy }
     }
 
-    /// True if this launch has set aside the file at the path of the daemon's config.
+    /// Returns true if this launch has set aside the file at the path of the daemon's config.
     #[must_use]
     pub fn has_set_daemon_config_aside(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.code == SET_ASIDE)
     }
 
-    /// True if this launch has set aside a roster or a state that no daemon can read.
+    /// Returns true if this launch has set aside a roster or a state that no daemon can read.
     #[must_use]
     pub fn has_set_states_aside(&self) -> bool {
         self.diagnostics.iter().any(|told| told.code == peers::SET_ASIDE)
     }
 
-    /// True if this launch has repaired the config file.
+    /// Returns true if this launch has repaired the config file.
     #[must_use]
     pub fn has_repaired(&self) -> bool {
         use myownllm_config_store::Step;

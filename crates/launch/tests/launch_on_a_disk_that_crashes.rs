@@ -235,8 +235,8 @@ fn failed_at_any_operation_it_loses_nothing_and_the_next_launch_ends_it() {
     }
 }
 
-/// The log names the parts of a launch, and tells at `info` what was moved and repaired, with nothing
-/// of the content of a file.
+/// The log names the parts of a launch, and tells at `info` what was moved and repaired, with
+/// nothing of the content of a file.
 #[test]
 fn log_names_each_part_of_a_launch_and_no_content() {
     let disk = broken_home("0.3.8");

@@ -115,14 +115,14 @@ impl Daemons for Running {
     }
 }
 
-/// Launches the app, and returns the requests to the daemon as well. No plan, check or outcome names
-/// MyOwnLLM.
+/// Launches the app, and returns the requests to the daemon as well. No plan, check or outcome
+/// names MyOwnLLM.
 fn run(disk: &SimDisk, schema: Option<&dyn AppSchema>) -> (Outcome, Vec<String>) {
     run_with(disk, schema, layout(), &layout())
 }
 
-/// As [`run`], with the check of a layout and the daemons of another one, both of which may have other
-/// homes.
+/// As [`run`], with the check of a layout and the daemons of another one, both of which may have
+/// other homes.
 fn run_with(
     disk: &SimDisk,
     schema: Option<&dyn AppSchema>,

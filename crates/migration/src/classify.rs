@@ -46,7 +46,7 @@ pub(crate) fn classify_entry(name: &OsStr, kind: FileKind) -> EntryClass {
     }
     match kind {
         FileKind::File => EntryClass::Ours,
-        FileKind::Symlink => EntryClass::Foreign("it is a link"),
+        FileKind::Symlink => EntryClass::Foreign("it is a symlink"),
         FileKind::Dir => EntryClass::Foreign("it is a directory with the name of a file"),
         _ => EntryClass::Foreign("it is neither a file nor a directory"),
     }
@@ -95,7 +95,7 @@ pub(crate) fn legacy_network(bytes: &[u8]) -> Result<String, &'static str> {
     id.ok_or("its network_id is not one")
 }
 
-/// True if two paths are in one directory and differ at most in letter case.
+/// Returns true if two paths are in one directory and differ at most in letter case.
 pub(crate) fn is_spelled_alike(one: &Path, other: &Path) -> bool {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     one.parent() == other.parent() && name(one) == name(other)

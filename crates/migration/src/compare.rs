@@ -33,7 +33,7 @@ fn next_on_the_way(disk: &dyn Disk, dir: &Path, target: &Path) -> Result<PathBuf
     Ok(at.join(target.file_name().unwrap_or_default()))
 }
 
-/// True if a symlink leads to the entry with this name, directly or through other symlinks.
+/// Returns true if a symlink leads to the entry with this name, directly or through other symlinks.
 fn leads_to(disk: &dyn Disk, link: &Path, name: &Path) -> Result<bool, MigrationError> {
     let leads = || -> Result<bool, DiskError> {
         let name = next_on_the_way(disk, Path::new(""), name)?;
@@ -120,7 +120,7 @@ pub(crate) fn differs(
 
 /// Compares a regular file with the file at its destination, which is at `there`, or was there
 /// before a killed run claimed it.
-pub(crate) fn pair(
+pub(crate) fn destination_state(
     disk: &dyn Disk,
     source: &Path,
     destination: &Path,

@@ -26,7 +26,7 @@ pub struct Side {
 }
 
 impl Side {
-    /// True if this side holds nothing but the identity file.
+    /// Returns true if this side holds nothing but the identity file.
     fn is_bare(&self) -> bool {
         self.rosters == 0 && self.states == 0
     }
@@ -146,22 +146,26 @@ pub enum MigrationError {
         direction: Direction,
     },
     /// An identity file that is not valid. It is kept, and never replaced by a new one.
-    #[error("the key {} is damaged: {why}", .path.display())]
+    #[error("the identity file {} is damaged: {why}", .path.display())]
     IdentityDamaged { path: PathBuf, why: String, remedy: Option<String> },
     /// The identity file is missing, and a valid one lies elsewhere or peers know the device by it.
     /// Nothing moves until the file is back.
     #[error(transparent)]
     Identity(Box<Refusal>),
     /// An identity file of a newer version.
-    #[error("the key {} is of version {version}, newer than this program knows", .path.display())]
+    #[error("the identity file {} is of version {version}, newer than this program knows", .path.display())]
     IdentityNewer { path: PathBuf, version: u64 },
     /// The identity file is a symlink whose target does not exist at present, for example on an
     /// unplugged disk.
-    #[error("the key {} is a link to {}, where there is no file", .path.display(), .target.display())]
+    #[error(
+        "the identity file {} is a symlink to {}, where there is no file",
+        .path.display(),
+        .target.display()
+    )]
     IdentityUnreachable { path: PathBuf, target: PathBuf },
     /// A directory of the daemon home is a symlink that leads out of the app's home. The state
     /// neither moves there nor back from there.
-    #[error("{} is a link that leads out of the app's home, to {}", .path.display(), .target.display())]
+    #[error("{} is a symlink that leads out of the app's home, to {}", .path.display(), .target.display())]
     DestinationOutside {
         path: PathBuf,
         target: PathBuf,
@@ -173,8 +177,8 @@ pub enum MigrationError {
     DestinationNotDir { path: PathBuf },
     /// The directory that holds the identity file is a symlink: only the user may decide to move
     /// the file out of the symlink's target.
-    #[error("{} is a link to {}, and the key lies behind it", .path.display(), .target.display())]
-    SourceLink { path: PathBuf, target: PathBuf },
+    #[error("{} is a symlink to {}, and the identity file is behind it", .path.display(), .target.display())]
+    SourceSymlink { path: PathBuf, target: PathBuf },
     /// Source and destination are one directory under two names.
     #[error("{} and {} are the same directory", .source_dir.display(), .destination_dir.display())]
     SameDir {
@@ -240,10 +244,10 @@ impl MigrationError {
         Self::Unreadable { path: path.to_owned(), source }
     }
 
-    /// True if a part of the source could not be read, so that there may be files to move after
-    /// all.
+    /// Returns true if a part of the source could not be read, so that there may be files to move
+    /// after all.
     pub(crate) fn is_about_source(&self) -> bool {
-        matches!(self, Self::SourceLink { .. })
+        matches!(self, Self::SourceSymlink { .. })
     }
 
     /// Returns a stable code.
@@ -272,7 +276,7 @@ impl MigrationError {
             Self::IdentityUnreachable { .. } => ("migration.identity-unreachable", Failed),
             Self::DestinationOutside { .. } => ("migration.destination-outside", Refused),
             Self::DestinationNotDir { .. } => ("migration.destination-not-folder", Refused),
-            Self::SourceLink { .. } => ("migration.source-link", Refused),
+            Self::SourceSymlink { .. } => ("migration.source-link", Refused),
             Self::SameDir { .. } => ("migration.same-folder", Refused),
             Self::UnsafePermissions { .. } => ("migration.unsafe-permissions", Refused),
             Self::NoExclusiveRename { .. } => ("migration.no-exclusive-rename", Refused),
@@ -284,7 +288,7 @@ impl MigrationError {
         }
     }
 
-    /// True if the error refuses because a daemon writes one of the homes, or may write it.
+    /// Returns true if the error refuses because a daemon writes one of the homes, or may write it.
     pub fn is_about_a_daemon(&self) -> bool {
         matches!(self, Self::LegacyDaemon { .. } | Self::OwnDaemon { .. } | Self::UnknownDaemon { .. })
     }
@@ -303,7 +307,7 @@ impl MigrationError {
             | Self::IdentityUnreachable { path, .. }
             | Self::DestinationOutside { path, .. }
             | Self::DestinationNotDir { path }
-            | Self::SourceLink { path, .. }
+            | Self::SourceSymlink { path, .. }
             | Self::UnsafePermissions { path, .. }
             | Self::NoExclusiveRename { path }
             | Self::OtherDaemons { path } => path,
@@ -346,7 +350,7 @@ impl MigrationError {
             Self::Identity(refusal) => refusal.hint(),
             Self::IdentityUnreachable { path, .. } => Some(format!("readlink {}", quote(path))),
             // The target may hold peers that the user has approved, also on a disk that is missing.
-            Self::DestinationOutside { path, is_there: true, .. } | Self::SourceLink { path, .. } => {
+            Self::DestinationOutside { path, is_there: true, .. } | Self::SourceSymlink { path, .. } => {
                 Some(replace_symlink(path))
             }
             Self::DestinationOutside { path, .. } => {

@@ -112,7 +112,8 @@ fn verify_outcome(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
     if plan.identity.key().is_some() && is_gone {
         // A daemon that is started now would make a second identity.
         let path = plan.source.join(plan.homes.identity());
-        report.identity = IdentityState::Blocked { why: "the key went away while the move ran".to_owned() };
+        report.identity =
+            IdentityState::Blocked { why: "the identity file disappeared while the move ran".to_owned() };
         report.errors.push(MigrationError::Vanished { path });
     }
     let errors = rest.errors.into_iter().chain(rest.refusals);

@@ -57,7 +57,8 @@ impl Homes {
         IdentityPaths::with_files(&self.app, &self.daemon, &self.files)
     }
 
-    /// Returns the directories of `.json` files, relative to a home, in the order in which they move.
+    /// Returns the directories of `.json` files, relative to a home, in the order in which they
+    /// move.
     pub(crate) fn dirs(&self) -> [Utf8PathBuf; 2] {
         [relative(&self.files.states), self.rosters()]
     }

@@ -17,9 +17,9 @@ use crate::{
     inventory::Inventory,
 };
 
-/// True if nothing of the daemon's can be at the old location, and the daemon home has its identity
-/// file or no directory for one. Every start asks this first: an inspection lists the directories of
-/// the daemon home too. A killed undo leaves files quarantined in the daemon home.
+/// Returns true if nothing of the daemon's can be at the old location, and the daemon home has its
+/// identity file or no directory for one. Every start asks this first: an inspection lists the
+/// directories of the daemon home too. A killed undo leaves files quarantined in the daemon home.
 pub(crate) fn is_moved(disk: &dyn Disk, homes: &Homes) -> bool {
     let is_free = |path: &Utf8Path| disk.stat(path.as_ref()).is_err_and(|error| error.is_not_found());
     let is_top = |dir: &Utf8PathBuf| dir.components().count() == 1;

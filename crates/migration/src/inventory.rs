@@ -45,7 +45,7 @@ pub(crate) struct Aside {
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     pub(crate) name: OsString,
-    pub(crate) pair: DestinationState,
+    pub(crate) destination_state: DestinationState,
 }
 
 /// A directory of `.json` files.
@@ -56,7 +56,7 @@ pub(crate) struct StateDir {
     /// `None` if the source has no such directory, or none that can be read.
     pub(crate) items: Option<Vec<Item>>,
     /// Every file in it is ours, and nothing has its name at the destination: one rename moves it.
-    pub(crate) whole: bool,
+    pub(crate) moves_as_whole: bool,
     pub(crate) mode: u32,
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct StateDir {
 pub(crate) struct SingleFile {
     pub(crate) source: PathBuf,
     pub(crate) destination: PathBuf,
-    pub(crate) pair: DestinationState,
+    pub(crate) destination_state: DestinationState,
     pub(crate) mode: u32,
     /// The mode of the file at the destination, if there is one.
     pub(crate) mode_there: Option<u32>,
@@ -73,13 +73,13 @@ pub(crate) struct SingleFile {
 
 /// The identity file of one side.
 #[derive(Clone, Debug)]
-pub(crate) struct Key {
+pub(crate) struct IdentityFile {
     pub(crate) path: PathBuf,
     pub(crate) bytes: Vec<u8>,
     pub(crate) identity: Identity,
     pub(crate) meta: Metadata,
     /// The target, if the file is a symlink.
-    pub(crate) link: Option<PathBuf>,
+    pub(crate) symlink_target: Option<PathBuf>,
 }
 
 /// The contents of the two homes that matter to the move. Made by
@@ -94,16 +94,16 @@ pub struct Inventory {
     pub(crate) dirs: Vec<StateDir>,
     pub(crate) legacy_roster: Option<SingleFile>,
     pub(crate) custody: Option<SingleFile>,
-    pub(crate) source_key: Option<Key>,
-    pub(crate) destination_key: Option<Key>,
+    pub(crate) source_key: Option<IdentityFile>,
+    pub(crate) destination_key: Option<IdentityFile>,
     /// The relation of the two identity files if both sides have one, and the destination of the
     /// identity file.
-    pub(crate) key_pair: DestinationState,
+    pub(crate) key_destination_state: DestinationState,
     pub(crate) key_destination: PathBuf,
     /// The target of the moved symlink.
     pub(crate) key_target: Option<PathBuf>,
     /// There is a problem with the identity file itself.
-    pub(crate) key_trouble: bool,
+    pub(crate) identity_failed: bool,
     /// Tells if a daemon may be started, and with which identity.
     pub(crate) answer: Answer,
     /// A file that may be ours to move, or the active identity file, belongs to another user.
@@ -117,7 +117,7 @@ pub struct Inventory {
     pub(crate) missing_dirs: Vec<PathBuf>,
     pub(crate) destination_dirs: Vec<PathBuf>,
     /// The source directories to which other users can write until their mode is tightened.
-    pub(crate) loose: Vec<PathBuf>,
+    pub(crate) writable_by_others: Vec<PathBuf>,
     pub(crate) modes: Vec<(PathBuf, u32)>,
     pub(crate) owners: Vec<(PathBuf, Owner)>,
     pub(crate) owner: Option<Owner>,
@@ -130,7 +130,7 @@ pub struct Inventory {
 impl Inventory {
     /// Returns the path of the source's identity file at the time of its move: its own name, even
     /// if a killed run had claimed it.
-    pub(crate) fn source_key_path(&self, key: &Key) -> PathBuf {
+    pub(crate) fn source_key_path(&self, key: &IdentityFile) -> PathBuf {
         self.quarantines
             .iter()
             .find(|(quarantined, _)| *quarantined == key.path)

@@ -55,8 +55,8 @@ impl<'a> Judge<'a> {
         Self { disk, homes, indexes: RefCell::default() }
     }
 
-    /// Judges a temporary file by its content. `relative` is the directory that it lies in, relative
-    /// to its home.
+    /// Judges a temporary file by its content. `relative` is the directory that it lies in,
+    /// relative to its home.
     pub(crate) fn judge(&self, relative: &Utf8Path, leftover: &Path) -> Leftover {
         let (disk, homes) = (self.disk, self.homes);
         match disk.stat(leftover) {
@@ -83,8 +83,8 @@ impl<'a> Judge<'a> {
         name.filter(is_free).map_or(Leftover::MayBeOnlyCopy, Leftover::OnlyCopyOf)
     }
 
-    /// True if a file of the same directory in either home begins with these bytes, so that it holds
-    /// the same content or more.
+    /// Returns true if a file of the same directory in either home begins with these bytes, so that
+    /// it holds the same content or more.
     fn is_elsewhere(&self, relative: &Utf8Path, bytes: &[u8]) -> bool {
         let mut indexes = self.indexes.borrow_mut();
         let index = indexes.entry(relative.to_owned()).or_insert_with(|| self.index(relative));

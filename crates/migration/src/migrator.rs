@@ -26,9 +26,9 @@ use crate::{
 /// }
 /// ```
 pub trait StateMigrator {
-    /// True if a run would do or report anything: the plan of a forward move is not
-    /// [settled](Plan::is_settled). Makes a handful of calls in a home that was moved, takes no lock
-    /// and writes nothing.
+    /// Returns true if a run would do or report anything: the plan of a forward move is not
+    /// [settled](Plan::is_settled). Makes a handful of calls in a home that was moved, takes no
+    /// lock and writes nothing.
     fn is_pending(&self) -> bool;
 
     /// Inspects both homes. Takes no lock, writes nothing.

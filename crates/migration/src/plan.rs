@@ -53,8 +53,8 @@ pub enum Step {
         gid: u32,
     },
     /// Rename a whole directory: every file in it is ours, and the destination does not exist. Only
-    /// the attempt tells whether the file system can: if it cannot, these files move one by one into
-    /// a directory that is made for them, and the source is removed when it is empty.
+    /// the attempt tells whether the file system can: if it cannot, these files move one by one
+    /// into a directory that is made for them, and the source is removed when it is empty.
     #[serde(rename = "move-folder")]
     MoveDir {
         #[serde(serialize_with = "lossy")]
@@ -81,7 +81,8 @@ pub enum Step {
         to: PathBuf,
     },
     /// Move a symlink, and change its target so that it leads to the same file.
-    MoveLink {
+    #[serde(rename = "move-link")]
+    MoveSymlink {
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
         #[serde(serialize_with = "lossy")]
@@ -96,7 +97,7 @@ pub enum Step {
         #[serde(serialize_with = "lossy")]
         destination: PathBuf,
         #[serde(skip)]
-        link: Option<PathBuf>,
+        symlink_target: Option<PathBuf>,
     },
     /// Set the losing file of a decision aside, under a name that no program reads.
     SetAside {
@@ -139,8 +140,8 @@ impl Step {
         Self::SetOwner { path, uid: owner.uid, gid: owner.gid }
     }
 
-    /// True if the step completes the steps before it, and changes nothing of its own: a barrier,
-    /// or the removal of sources that remain.
+    /// Returns true if the step completes the steps before it, and changes nothing of its own: a
+    /// barrier, or the removal of sources that remain.
     #[must_use]
     pub fn is_barrier(&self) -> bool {
         matches!(self, Self::Sync { .. } | Self::RemoveSources { .. })
@@ -161,7 +162,7 @@ impl Step {
             | Self::MoveDir { from, .. }
             | Self::MoveFiles { from, .. }
             | Self::MoveFile { from, .. }
-            | Self::MoveLink { from, .. }
+            | Self::MoveSymlink { from, .. }
             | Self::SetAside { from, .. } => from,
             Self::RemoveIdentical { source, .. } => source,
         }
@@ -171,7 +172,7 @@ impl Step {
     pub fn files(&self) -> usize {
         match self {
             Self::MoveDir { names, .. } | Self::MoveFiles { names, .. } => names.len(),
-            Self::MoveFile { .. } | Self::MoveLink { .. } | Self::SetAside { .. } => 1,
+            Self::MoveFile { .. } | Self::MoveSymlink { .. } | Self::SetAside { .. } => 1,
             _ => 0,
         }
     }
@@ -195,10 +196,10 @@ impl fmt::Display for Step {
                 write!(f, "move {} files from {} to {}", names.len(), from.display(), to.display())
             }
             Self::MoveFile { from, to } => write!(f, "move {} to {}", from.display(), to.display()),
-            Self::MoveLink { from, to, symlink } => {
+            Self::MoveSymlink { from, to, symlink } => {
                 write!(
                     f,
-                    "move the link {} to {} (leading to {})",
+                    "move the symlink {} to {} (leading to {})",
                     from.display(),
                     to.display(),
                     symlink.target.display()
@@ -348,14 +349,14 @@ pub struct Plan {
     pub left: Vec<SkippedEntry>,
     /// The paths that could not be inspected. They stay, and so does the identity file.
     pub errors: Vec<MigrationError>,
-    /// The reasons why nothing may be done at all. If there is one, nothing is executed. The caller may
-    /// add its own.
+    /// The reasons why nothing may be done at all. If there is one, nothing is executed. The caller
+    /// may add its own.
     pub refusals: Vec<MigrationError>,
     /// The present place and state of the identity file.
     pub identity: IdentityState,
     /// The source directories to which other users can write until a step tightens their mode.
     #[serde(skip)]
-    pub(crate) loose: Vec<PathBuf>,
+    pub(crate) writable_by_others: Vec<PathBuf>,
     #[serde(skip)]
     pub(crate) secret_dirs: Vec<PathBuf>,
     #[serde(skip)]
@@ -370,13 +371,13 @@ impl Plan {
         self.prepare.iter().chain(&self.state).chain(&self.identity_steps).chain(&self.tidy)
     }
 
-    /// True if there is nothing to do (there may still be collisions, errors and refusals to
-    /// report).
+    /// Returns true if there is nothing to do (there may still be collisions, errors and refusals
+    /// to report).
     pub fn is_empty(&self) -> bool {
         self.steps().next().is_none()
     }
 
-    /// True if a run would do nothing, and would report nothing but entries that stay.
+    /// Returns true if a run would do nothing, and would report nothing but entries that stay.
     pub fn is_settled(&self) -> bool {
         self.is_empty() && self.collisions.is_empty() && self.errors.is_empty() && self.refusals.is_empty()
     }

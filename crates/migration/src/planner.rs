@@ -10,7 +10,7 @@ use myownllm_identity::{Identity, KeyInfo, Refusal};
 use crate::{
     error::{MigrationError, Side},
     homes::{Direction, Homes, Keep, Options},
-    inventory::{Aside, DestinationState, Inventory, Key, SingleFile, StateDir},
+    inventory::{Aside, DestinationState, IdentityFile, Inventory, SingleFile, StateDir},
     plan::{Collision, IdentityState, Plan, Retarget, Step, parent},
 };
 
@@ -30,7 +30,7 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
         errors: Vec::new(),
         refusals: Vec::new(),
         identity: IdentityState::Absent,
-        loose: inventory.loose.clone(),
+        writable_by_others: inventory.writable_by_others.clone(),
         secret_dirs: [homes.identity(), homes.custody()]
             .into_iter()
             .filter_map(|name| dir_of(&inventory.destination.join(name)))
@@ -51,16 +51,16 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
         kept_dirs: Vec::new(),
     };
     for dir in &inventory.dirs {
-        planner.dir(dir);
+        planner.plan_dir(dir);
     }
     if let Some(single) = &inventory.legacy_roster {
-        planner.single(single, false);
+        planner.plan_single_file(single, false);
     }
     if let Some(single) = &inventory.custody {
-        planner.single(single, true);
+        planner.plan_single_file(single, true);
     }
-    planner.identity();
-    planner.hold_back_the_identity();
+    planner.plan_identity();
+    planner.hold_back_identity();
     planner.add_setup_and_cleanup();
     plan
 }
@@ -81,11 +81,10 @@ impl<'a> Planner<'a> {
         self.kept_dirs.extend(source.parent().map(Path::to_owned));
     }
 
-    /// Returns the decision on the pair of identity files. Only the decision on identities settles
-    /// two different identities: a user who chooses between rosters has not said which device this
-    /// is.
-    fn key_decision(&self, here: &Key, there: &Key) -> Option<Keep> {
-        match (&here.identity, &there.identity) {
+    /// Returns the decision on the two identity files. Only the decision on identities settles two
+    /// different identities: a user who chooses between rosters has not said which device this is.
+    fn key_decision(&self, source: &IdentityFile, destination: &IdentityFile) -> Option<Keep> {
+        match (&source.identity, &destination.identity) {
             (Identity::Valid(mine), Identity::Valid(theirs)) if mine.public_key != theirs.public_key => {
                 self.options.keep_identity
             }
@@ -95,8 +94,8 @@ impl<'a> Planner<'a> {
 
     /// Returns the side that wins. Of a symlink and its target, the target wins: the other choice
     /// would leave a symlink to nothing.
-    fn winner(pair: &DestinationState, keep: Option<Keep>) -> Option<Keep> {
-        match pair {
+    fn winner(state: &DestinationState, keep: Option<Keep>) -> Option<Keep> {
+        match state {
             DestinationState::Differs { file: Some(file), .. } => keep.map(|_| *file),
             _ => keep,
         }
@@ -107,10 +106,10 @@ impl<'a> Planner<'a> {
         &mut self,
         winner: Option<Keep>,
         [source, destination]: [&Path; 2],
-        pair: &DestinationState,
+        state: &DestinationState,
         step: Step,
     ) -> Vec<Step> {
-        let DestinationState::Differs { aside_source, aside_destination, .. } = pair else {
+        let DestinationState::Differs { aside_source, aside_destination, .. } = state else {
             return Vec::new();
         };
         let set_aside = |from: &Path, aside: &Aside| Step::SetAside {
@@ -131,9 +130,9 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn dir(&mut self, dir: &StateDir) {
+    fn plan_dir(&mut self, dir: &StateDir) {
         let Some(items) = &dir.items else { return };
-        if dir.whole {
+        if dir.moves_as_whole {
             if dir.mode & 0o777 != 0o700 && self.inventory.owner.is_some() {
                 self.modes.push((dir.source.clone(), 0o700));
             }
@@ -148,15 +147,15 @@ impl<'a> Planner<'a> {
         let mut others = Vec::new();
         for item in items {
             let (source, destination) = (dir.source.join(&item.name), dir.destination.join(&item.name));
-            match &item.pair {
+            match &item.destination_state {
                 DestinationState::Free => names.push(item.name.clone()),
                 DestinationState::Same => {
-                    others.push(Step::RemoveIdentical { source, destination, link: None })
+                    others.push(Step::RemoveIdentical { source, destination, symlink_target: None })
                 }
-                pair => {
+                state => {
                     let step = Step::MoveFile { from: source.clone(), to: destination.clone() };
-                    let winner = Self::winner(pair, self.options.keep);
-                    others.extend(self.collision(winner, [&source, &destination], pair, step));
+                    let winner = Self::winner(state, self.options.keep);
+                    others.extend(self.collision(winner, [&source, &destination], state, step));
                 }
             }
         }
@@ -170,43 +169,43 @@ impl<'a> Planner<'a> {
         self.plan.state.extend(others);
     }
 
-    fn single(&mut self, single: &SingleFile, secret: bool) {
-        let (source, destination) = (&single.source, &single.destination);
+    fn plan_single_file(&mut self, file: &SingleFile, secret: bool) {
+        let (source, destination) = (&file.source, &file.destination);
         let step = Step::MoveFile { from: source.clone(), to: destination.clone() };
-        let steps = match &single.pair {
+        let steps = match &file.destination_state {
             DestinationState::Free => vec![step],
             DestinationState::Same => {
                 vec![Step::RemoveIdentical {
                     source: source.clone(),
                     destination: destination.clone(),
-                    link: None,
+                    symlink_target: None,
                 }]
             }
-            pair => {
-                // The second-factor lock of an identity moves with the identity.
+            state => {
+                // The custody file follows the decision on the identity: it locks that identity.
                 let keep =
                     if secret { self.options.keep_identity.or(self.options.keep) } else { self.options.keep };
-                self.collision(Self::winner(pair, keep), [source, destination], pair, step)
+                self.collision(Self::winner(state, keep), [source, destination], state, step)
             }
         };
         if secret && !steps.is_empty() {
-            self.private(source, single.mode);
-            if let Some(mode) = single.mode_there {
-                self.private(destination, mode);
+            self.make_private(source, file.mode);
+            if let Some(mode) = file.mode_there {
+                self.make_private(destination, mode);
             }
         }
         self.plan.state.extend(steps);
     }
 
-    /// A file of `.secrets` ends with mode 0600. The mode is set at the source, so that the file is
-    /// never wider at the destination.
-    fn private(&mut self, path: &Path, mode: u32) {
+    /// Plans mode 0600 for a file of `.secrets`. Sets the mode before the move: the file must never
+    /// be readable to others at the destination.
+    fn make_private(&mut self, path: &Path, mode: u32) {
         if self.inventory.owner.is_some() && mode & 0o777 != 0o600 {
             self.modes.push((path.to_owned(), 0o600));
         }
     }
 
-    fn damaged(&self, key: &Key, why: &str, keep: Option<Keep>) -> MigrationError {
+    fn damaged_error(&self, key: &IdentityFile, why: &str, keep: Option<Keep>) -> MigrationError {
         let remedy = match keep {
             Some(keep) => {
                 let place = keep.place(self.inventory.direction);
@@ -222,26 +221,26 @@ impl<'a> Planner<'a> {
         self.inventory.answer.refusal()
     }
 
-    fn side(&self, key: &Key, info: &KeyInfo, counts: (usize, usize)) -> Box<Side> {
+    fn side_of(&self, key: &IdentityFile, info: &KeyInfo, counts: (usize, usize)) -> Box<Side> {
         Box::new(Side { path: key.path.clone(), key: info.clone(), rosters: counts.0, states: counts.1 })
     }
 
-    fn move_key(&mut self, key: &Key) -> Step {
+    fn move_key(&mut self, key: &IdentityFile) -> Step {
         let (from, to) = (self.inventory.source_key_path(key), self.inventory.key_destination.clone());
-        match (&key.link, &self.inventory.key_target) {
-            (Some(old), Some(target)) => Step::MoveLink {
+        match (&key.symlink_target, &self.inventory.key_target) {
+            (Some(old), Some(target)) => Step::MoveSymlink {
                 from,
                 to,
                 symlink: Retarget { old_target: old.clone(), target: target.clone() },
             },
             _ => {
-                self.private(&from.clone(), key.meta.mode);
+                self.make_private(&from.clone(), key.meta.mode);
                 Step::MoveFile { from, to }
             }
         }
     }
 
-    fn identity(&mut self) {
+    fn plan_identity(&mut self) {
         let inventory = self.inventory;
         let (source, destination) = (&inventory.source_key, &inventory.destination_key);
         for key in [source, destination].into_iter().flatten() {
@@ -250,12 +249,12 @@ impl<'a> Planner<'a> {
             }
         }
         self.plan.identity = match (source, destination) {
-            _ if inventory.key_trouble => {
-                IdentityState::Blocked { why: "it cannot be read, see the errors".to_owned() }
+            _ if inventory.identity_failed => {
+                IdentityState::Blocked { why: "the identity file cannot be read (see the errors)".to_owned() }
             }
             (None, None) => self.refusal().map_or(IdentityState::Absent, IdentityState::refused),
-            (_, Some(there)) => IdentityState::of(&there.identity, true),
-            (Some(here), None) => IdentityState::of(&here.identity, false),
+            (_, Some(destination)) => IdentityState::of(&destination.identity, true),
+            (Some(source), None) => IdentityState::of(&source.identity, false),
         };
         match (source, destination) {
             (None, None) => {
@@ -264,80 +263,85 @@ impl<'a> Planner<'a> {
                     .refusals
                     .extend(gone.map(|refusal| MigrationError::Identity(Box::new(refusal.clone()))));
             }
-            (None, Some(there)) => {
-                if let Identity::Damaged { why, .. } = &there.identity {
-                    let error = self.damaged(there, why, None);
+            (None, Some(destination)) => {
+                if let Identity::Damaged { why, .. } = &destination.identity {
+                    let error = self.damaged_error(destination, why, None);
                     self.plan.errors.push(error);
                 }
             }
-            (Some(here), None) => match &here.identity {
+            (Some(source), None) => match &source.identity {
                 Identity::Damaged { why, .. } => {
-                    let error = self.damaged(here, why, None);
+                    let error = self.damaged_error(source, why, None);
                     self.plan.errors.push(error);
-                    self.keep_dir_of(&inventory.source_key_path(here));
+                    self.keep_dir_of(&inventory.source_key_path(source));
                 }
                 // The destination holds something that could not be inspected.
-                _ if inventory.key_trouble => self.keep_dir_of(&inventory.source_key_path(here)),
+                _ if inventory.identity_failed => self.keep_dir_of(&inventory.source_key_path(source)),
                 _ => {
-                    let step = self.move_key(here);
+                    let step = self.move_key(source);
                     self.plan.identity_steps.push(step);
                 }
             },
-            (Some(here), Some(there)) => self.resolve_two_identities(here, there),
+            (Some(source), Some(destination)) => self.resolve_two_identities(source, destination),
         }
     }
 
-    /// Handles an identity file on both sides.
-    fn resolve_two_identities(&mut self, here: &Key, there: &Key) {
-        let from = self.inventory.source_key_path(here);
+    /// Plans the identity file if both homes have one. Pushes a refusal if only the user can
+    /// choose.
+    fn resolve_two_identities(&mut self, source: &IdentityFile, destination: &IdentityFile) {
+        let from = self.inventory.source_key_path(source);
         let to = self.inventory.key_destination.clone();
-        let pair = &self.inventory.key_pair;
-        match pair {
+        let state = &self.inventory.key_destination_state;
+        match state {
             DestinationState::Same => {
-                if let Identity::Damaged { why, .. } = &there.identity {
-                    let error = self.damaged(there, why, None);
+                if let Identity::Damaged { why, .. } = &destination.identity {
+                    let error = self.damaged_error(destination, why, None);
                     self.plan.errors.push(error);
                     return self.keep_dir_of(&from);
                 }
-                if there.link.is_none() {
-                    self.private(&to, there.meta.mode);
+                if destination.symlink_target.is_none() {
+                    self.make_private(&to, destination.meta.mode);
                 }
-                let same = Step::RemoveIdentical { source: from, destination: to, link: here.link.clone() };
+                let same = Step::RemoveIdentical {
+                    source: from,
+                    destination: to,
+                    symlink_target: source.symlink_target.clone(),
+                };
                 return self.plan.identity_steps.push(same);
             }
-            // The two could not be compared.
+            // The two files could not be compared: the inspection has recorded the error.
             DestinationState::Free => return self.keep_dir_of(&from),
             DestinationState::Differs { .. } => {}
         }
-        let winner = Self::winner(pair, self.key_decision(here, there));
-        match (&here.identity, &there.identity, winner) {
+        let winner = Self::winner(state, self.key_decision(source, destination));
+        match (&source.identity, &destination.identity, winner) {
             (Identity::Newer { .. }, ..) | (_, Identity::Newer { .. }, _) => {}
             (Identity::Valid(_), Identity::Valid(_), Some(_))
             | (Identity::Valid(_), Identity::Damaged { .. }, Some(Keep::Source))
             | (Identity::Damaged { .. }, Identity::Valid(_), Some(Keep::Destination)) => {
                 let step = match winner {
-                    Some(Keep::Source) => self.move_key(here),
+                    Some(Keep::Source) => self.move_key(source),
                     _ => Step::MoveFile { from: from.clone(), to: to.clone() },
                 };
-                for (key, path) in [(here, &from), (there, &to)] {
-                    if key.link.is_none() {
-                        self.private(path, key.meta.mode);
+                for (key, path) in [(source, &from), (destination, &to)] {
+                    if key.symlink_target.is_none() {
+                        self.make_private(path, key.meta.mode);
                     }
                 }
-                let steps = self.collision(winner, [&from, &to], pair, step);
+                let steps = self.collision(winner, [&from, &to], state, step);
                 self.plan.identity_steps.extend(steps);
             }
             (Identity::Valid(mine), Identity::Valid(theirs), None) => {
                 if mine.public_key == theirs.public_key {
                     // The same identity in different bytes: no identity is at stake.
-                    let _ = self.collision(None, [&from, &to], pair, Step::RemoveDir { path: from.clone() });
+                    let _ = self.collision(None, [&from, &to], state, Step::RemoveDir { path: from.clone() });
                     return;
                 }
                 let why = "two different identities".to_owned();
                 self.plan.identity = IdentityState::Blocked { why };
                 let error = MigrationError::TwoIdentities {
-                    source_side: self.side(here, mine, self.inventory.counts[0]),
-                    destination_side: self.side(there, theirs, self.inventory.counts[1]),
+                    source_side: self.side_of(source, mine, self.inventory.counts[0]),
+                    destination_side: self.side_of(destination, theirs, self.inventory.counts[1]),
                     command: self.command.clone(),
                     direction: self.inventory.direction,
                 };
@@ -345,29 +349,30 @@ impl<'a> Planner<'a> {
             }
             (Identity::Valid(_), Identity::Damaged { why, .. }, _) => {
                 // A damaged destination does not hide a valid source.
-                let error = self.damaged(there, why, Some(Keep::Source));
+                let error = self.damaged_error(destination, why, Some(Keep::Source));
                 self.plan.refusals.push(error);
             }
             (Identity::Damaged { why, .. }, Identity::Valid(_), keep) => {
-                let error = self.damaged(here, why, Some(Keep::Destination));
+                let error = self.damaged_error(source, why, Some(Keep::Destination));
                 if keep.is_some() {
                     self.plan.refusals.push(error);
                 } else {
                     self.plan.errors.push(error);
-                    let _ = self.collision(None, [&from, &to], pair, Step::RemoveDir { path: from.clone() });
+                    let _ = self.collision(None, [&from, &to], state, Step::RemoveDir { path: from.clone() });
                 }
             }
             (Identity::Damaged { why: mine, .. }, Identity::Damaged { why: theirs, .. }, _) => {
-                let errors = [self.damaged(here, mine, None), self.damaged(there, theirs, None)];
+                let errors =
+                    [self.damaged_error(source, mine, None), self.damaged_error(destination, theirs, None)];
                 self.plan.errors.extend(errors);
                 self.keep_dir_of(&from);
             }
         }
     }
 
-    /// Keeps the identity file at the source while anything that belongs with it cannot be read: its
-    /// presence at the destination means "done".
-    fn hold_back_the_identity(&mut self) {
+    /// Keeps the identity file at the source while anything that belongs with it cannot be read:
+    /// its presence at the destination means "done".
+    fn hold_back_identity(&mut self) {
         let Some(key) = self.inventory.source_key.as_ref() else { return };
         let has_failed = !self.inventory.errors.is_empty() || !self.plan.errors.is_empty();
         if has_failed && !self.plan.identity_steps.is_empty() {
@@ -384,7 +389,8 @@ impl<'a> Planner<'a> {
         let plan = &mut *self.plan;
         // Removes emptied directories, deepest first. A directory that moves as a whole is gone by
         // then.
-        let whole: Vec<&PathBuf> = inventory.dirs.iter().filter(|f| f.whole).map(|f| &f.source).collect();
+        let whole: Vec<&PathBuf> =
+            inventory.dirs.iter().filter(|f| f.moves_as_whole).map(|f| &f.source).collect();
         let mut kept: Vec<&Path> = Vec::new();
         for (path, foreign) in inventory.source_dirs.iter().rev() {
             if whole.contains(&path) {
@@ -422,7 +428,7 @@ impl<'a> Planner<'a> {
                     Step::MoveFiles { to, .. } => Some(to.as_path()),
                     Step::MoveDir { to, .. }
                     | Step::MoveFile { to, .. }
-                    | Step::MoveLink { to, .. }
+                    | Step::MoveSymlink { to, .. }
                     | Step::SetAside { to, .. } => to.parent(),
                     _ => None,
                 })
@@ -449,7 +455,7 @@ impl<'a> Planner<'a> {
         if !plan.is_empty() || !plan.collisions.is_empty() || inventory.foreign {
             plan.refusals.splice(0..0, inventory.refusals.iter().cloned());
         } else if let Some(error) = inventory.refusals.iter().find(|error| error.is_about_source()) {
-            // There is nothing to do, but only because the identity file could not be reached.
+            // The plan is empty only because the identity file is unreachable: says so.
             plan.refusals.push(error.clone());
         }
     }
@@ -479,7 +485,7 @@ fn add_barriers(plan: &mut Plan, destination_dirs: &[PathBuf]) {
         match step {
             Step::MoveDir { from, .. } => prepared.extend([from.clone(), parent(from)]),
             Step::MoveFiles { from, .. } => drop(prepared.insert(from.clone())),
-            Step::MoveFile { from, .. } | Step::SetAside { from, .. } | Step::MoveLink { from, .. } => {
+            Step::MoveFile { from, .. } | Step::SetAside { from, .. } | Step::MoveSymlink { from, .. } => {
                 prepared.insert(parent(from));
             }
             _ => {}
@@ -503,8 +509,8 @@ fn with_barriers(steps: Vec<Step>) -> Vec<Step> {
     let (asides, rest): (Vec<_>, Vec<_>) = steps.into_iter().partition(frees_name);
     let (removals, moves): (Vec<_>, Vec<_>) =
         rest.into_iter().partition(|step| matches!(step, Step::RemoveIdentical { .. }));
-    let changed = |steps: &[Step]| steps.iter().flat_map(directories_of).collect::<BTreeSet<PathBuf>>();
-    let sources = |steps: &[Step]| steps.iter().filter_map(source_directory).collect::<BTreeSet<PathBuf>>();
+    let changed = |steps: &[Step]| steps.iter().flat_map(changed_dirs).collect::<BTreeSet<PathBuf>>();
+    let sources = |steps: &[Step]| steps.iter().filter_map(source_dir).collect::<BTreeSet<PathBuf>>();
     let mut published = changed(&moves);
     published.extend(removals.iter().filter_map(|step| match step {
         Step::RemoveIdentical { destination, .. } => Some(parent(destination)),
@@ -531,10 +537,10 @@ fn remove_sources(directories: BTreeSet<PathBuf>) -> Option<Step> {
 
 /// Returns the directory in which a step may leave a source to remove. A directory that moves as a
 /// whole counts for its files, which move one by one where the directory cannot.
-fn source_directory(step: &Step) -> Option<PathBuf> {
+fn source_dir(step: &Step) -> Option<PathBuf> {
     match step {
         Step::MoveDir { from, .. } | Step::MoveFiles { from, .. } => Some(from.clone()),
-        Step::MoveFile { from, .. } | Step::MoveLink { from, .. } | Step::SetAside { from, .. } => {
+        Step::MoveFile { from, .. } | Step::MoveSymlink { from, .. } | Step::SetAside { from, .. } => {
             Some(parent(from))
         }
         Step::RemoveIdentical { source, .. } => Some(parent(source)),
@@ -543,11 +549,13 @@ fn source_directory(step: &Step) -> Option<PathBuf> {
 }
 
 /// Returns the directories in which a moving step changes names.
-fn directories_of(step: &Step) -> Vec<PathBuf> {
+fn changed_dirs(step: &Step) -> Vec<PathBuf> {
     match step {
         Step::MoveDir { from, to, .. } => vec![parent(from), parent(to), to.clone()],
         Step::MoveFiles { from, to, .. } => vec![from.clone(), to.clone()],
-        Step::MoveFile { from, to } | Step::MoveLink { from, to, .. } | Step::SetAside { from, to, .. } => {
+        Step::MoveFile { from, to }
+        | Step::MoveSymlink { from, to, .. }
+        | Step::SetAside { from, to, .. } => {
             vec![parent(from), parent(to)]
         }
         _ => Vec::new(),

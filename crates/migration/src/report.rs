@@ -151,8 +151,8 @@ pub struct Report {
     /// The leftovers of killed runs that this run removed.
     #[serde(serialize_with = "lossy_all")]
     pub leftovers_removed: Vec<PathBuf>,
-    /// The homes on a file system that does not confirm a sync: after a power cut, changes that were
-    /// reported may be gone.
+    /// The homes on a file system that does not confirm a sync: after a power cut, changes that
+    /// were reported may be gone.
     pub sync_unconfirmed: Vec<Utf8PathBuf>,
     /// The errors.
     pub errors: Vec<MigrationError>,

@@ -1,5 +1,5 @@
-//! Injects every crash at every operation, and lets other programs write meanwhile: nothing is lost,
-//! nothing is torn, and the next run completes the move.
+//! Injects every crash at every operation, and lets other programs write meanwhile: nothing is
+//! lost, nothing is torn, and the next run completes the move.
 
 mod common;
 

@@ -209,7 +209,7 @@ fn printed(plan: &Plan) -> Vec<String> {
         "make the directory @",
         "make the directory @/.secrets",
         "sync ~, @, @/.secrets, ~/.secrets",
-        "move the link ~/.secrets/identity.json to @/.secrets/identity.json (leading to \
+        "move the symlink ~/.secrets/identity.json to @/.secrets/identity.json (leading to \
             ../../keys/real.json)",
         "sync @/.secrets, ~/.secrets",
         "remove the sources that remain in ~/.secrets",

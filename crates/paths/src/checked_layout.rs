@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
-use crate::error::HomeRelation;
+use crate::error::{BROKEN_SYMLINK, HomeRelation};
 use crate::spelling::{inside, is_same, is_same_or_inside, normalize_lexically};
 use crate::{FileInfo, Kind, Layout, Lookup, PathsError, Platform, Rule};
 
@@ -194,7 +194,7 @@ fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), Pa
         Ok(Kind::Symlink) => {
             return match lookup.stat_follow(layout.app_home.as_ref()) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    not_a_directory(&layout.daemon_home, &layout.app_home, "a link to nothing").map(drop)
+                    not_a_directory(&layout.daemon_home, &layout.app_home, BROKEN_SYMLINK).map(drop)
                 }
                 _ => Ok(()),
             };
@@ -219,7 +219,7 @@ fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), Pa
     app_home_error(layout, "holds what an app's home holds, and no app's home", None)
 }
 
-/// Returns whether the daemon's home exists.
+/// Returns true if the daemon's home exists.
 fn check_homes(
     app: &Utf8Path,
     daemon: &Utf8Path,
@@ -285,7 +285,7 @@ fn check_homes(
                 exists = false;
                 // No directory can be created through a broken symlink.
                 if matches!(lookup.stat(daemon.as_ref()), Ok(FileInfo { kind: Kind::Symlink, .. })) {
-                    return not_a_directory(daemon, daemon, "a link to nothing");
+                    return not_a_directory(daemon, daemon, BROKEN_SYMLINK);
                 }
             }
             Err(source) => return Err(PathsError::Lookup { path: daemon.into(), source }),
@@ -320,7 +320,7 @@ fn id_of(path: impl AsRef<Path>, lookup: &dyn Lookup) -> Result<Option<(u64, u64
     }
 }
 
-/// Returns whether `path` is `dir` or inside it, with symlinks followed.
+/// Returns true if `path` is `dir` or inside it, with symlinks followed.
 fn leads_inside(
     path: &Utf8Path,
     dir: &Utf8Path,

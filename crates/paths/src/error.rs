@@ -76,6 +76,9 @@ pub enum PathsError {
     Lookup { path: PathBuf, source: io::Error },
 }
 
+/// The entry that may lead to an unplugged disk.
+pub(crate) const BROKEN_SYMLINK: &str = "a broken symlink";
+
 impl PathsError {
     /// Returns a stable code, for programs: `paths.overlap`, `paths.socket-too-long`, …
     #[must_use]
@@ -179,7 +182,7 @@ impl PathsError {
             Self::Overlap { daemon_home, .. } => Some(aside(daemon_home)),
             Self::NotADirectory { at, daemon_home, what } => {
                 let is_ours = at == daemon_home || daemon_home.parent() == Some(at);
-                Some(if is_ours && !what.starts_with("a link") { aside(at) } else { look_at(at) })
+                Some(if is_ours && *what != BROKEN_SYMLINK { aside(at) } else { look_at(at) })
             }
             // Before the first run of the daemon neither its config nor the directory of the config
             // exists.
@@ -231,8 +234,8 @@ fn leads_to(target: Option<&Path>) -> String {
     target.map_or_else(String::new, |target| format!(" (it leads to {})", target.display()))
 }
 
-/// Returns the other way out of a symlink to the home of another daemon, whose key the user may want
-/// to keep for this app.
+/// Returns the other way out of a symlink to the home of another daemon, whose key the user may
+/// want to keep for this app.
 fn choice(relation: HomeRelation, daemon_home: &Utf8Path) -> String {
     if relation != HomeRelation::OtherDaemon {
         return String::new();
@@ -271,7 +274,8 @@ fn replace_symlink(symlink: &Utf8Path) -> String {
     format!("test -L {symlink} && cp -RLpn {symlink} {copy} && rm {symlink} && mv -n {copy} {symlink}")
 }
 
-/// Returns a path in the quoting of a shell. Writes bytes that are not UTF-8 as `printf` reads them.
+/// Returns a path in the quoting of a shell. Writes bytes that are not UTF-8 as `printf` reads
+/// them.
 fn quoted(path: impl AsRef<Path>) -> String {
     let path = path.as_ref();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);

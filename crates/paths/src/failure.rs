@@ -1,4 +1,4 @@
-//! What the errors of all these crates tell a program, besides their message.
+//! The data that every error of these crates has besides its message.
 
 use std::{error::Error, iter, path::Path};
 

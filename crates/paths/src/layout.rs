@@ -158,11 +158,10 @@ impl Layout {
 
     /// Returns the address of the daemon of that mode, and the rule that chose it.
     ///
-    /// `control_socket` is the value in *that* daemon's own config. An absolute path wins. A
-    /// path that is not an address does not count:
-    /// [`check_control_socket`](crate::check_control_socket) refuses such a path before a daemon is
-    /// started on it. `CheckedLayout::socket` (feature `control-socket`) reads the config and checks
-    /// the address in one call.
+    /// `control_socket` is the value in *that* daemon's own config. An absolute path wins. A path
+    /// that is not an address does not count: [`check_control_socket`](crate::check_control_socket)
+    /// refuses such a path before a daemon is started on it. `CheckedLayout::socket` (feature
+    /// `control-socket`) reads the config and checks the address in one call.
     #[must_use]
     pub fn socket_for_mode(&self, mode: Mode, control_socket: &ControlSocket) -> (Socket, Rule) {
         if self.platform == Platform::Windows {

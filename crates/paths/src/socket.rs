@@ -34,8 +34,8 @@ impl fmt::Display for Mode {
 
 /// The control socket in a daemon's config, which decides where the daemon listens.
 ///
-/// `Layout::control_socket` (feature `control-socket`) reads it. A caller without that feature reads
-/// `/daemon/control_socket` of [`Layout::config_for_mode`](crate::Layout::config_for_mode).
+/// `Layout::control_socket` (feature `control-socket`) reads it. A caller without that feature
+/// reads `/daemon/control_socket` of [`Layout::config_for_mode`](crate::Layout::config_for_mode).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ControlSocket {
     /// The config names none, or the daemon could not read a config: the daemon listens in its
@@ -133,7 +133,7 @@ impl Platform {
         }
     }
 
-    /// Returns whether two names that differ in case alone are usually the same directory.
+    /// Returns true if two names that differ in case alone are usually the same directory.
     #[must_use]
     pub const fn usually_ignores_case(self) -> bool {
         matches!(self, Self::MacOs | Self::Windows)

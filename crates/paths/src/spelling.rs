@@ -27,7 +27,7 @@ pub fn normalize_lexically(path: &Path) -> PathBuf {
     out
 }
 
-/// Returns whether `path` is `dir` or inside it, by spelling.
+/// Returns true if `path` is `dir` or inside it, by spelling.
 pub(crate) fn is_same_or_inside(path: impl AsRef<Path>, dir: impl AsRef<Path>, ignore_case: bool) -> bool {
     let (path, dir) = (path.as_ref(), dir.as_ref());
     if path.starts_with(dir) {
@@ -42,7 +42,7 @@ pub(crate) fn is_same(a: impl AsRef<Path>, b: impl AsRef<Path>, ignore_case: boo
     is_same_or_inside(a, b, ignore_case) && is_same_or_inside(b, a, ignore_case)
 }
 
-/// Returns whether a path names the same entry from every working directory. `Path::is_absolute` is
+/// Returns true if a path names the same entry from every working directory. `Path::is_absolute` is
 /// false for every path on a platform without a file system of its own (wasm32), where such paths
 /// come from another machine.
 pub(crate) fn is_absolute(path: &Utf8Path) -> bool {

@@ -146,7 +146,8 @@ fn symlink_to_the_home_of_another_daemon_gives_way_to_an_empty_directory() {
         symlink(h.user.join(target), &link).unwrap();
         let error = refused(layout(&h.user));
         assert_eq!(error.to_string().contains("the home of another daemon"), is_another, "{target}: {error}");
-        // Who made one home of both learns that the key stays there, and the command that copies it.
+        // Who made one home of both learns that the key stays there, and the command that copies
+        // it.
         assert_eq!(error.to_string().contains("cp -RLpn"), is_another, "{target}: {error}");
         let hint = error.hint().unwrap();
         for round in 0..2 {

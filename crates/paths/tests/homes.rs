@@ -14,8 +14,8 @@ fn resolve(env: &Env) -> Result<Layout, PathsError> {
     Resolver::default().for_platform(Platform::Linux).resolve(env)
 }
 
-/// Returns an absolute path of this platform: `/home/u` becomes `C:\home\u` on Windows, where a path
-/// without a drive is not absolute. Any other text stays as it is.
+/// Returns an absolute path of this platform: `/home/u` becomes `C:\home\u` on Windows, where a
+/// path without a drive is not absolute. Any other text stays as it is.
 fn native(path: &str) -> String {
     if cfg!(windows) && path.trim_start().starts_with('/') {
         path.replacen('/', "C:/", 1).replace('/', r"\")
@@ -258,7 +258,8 @@ fn a_sibling_app_brings_its_own_names() {
     assert_eq!(l.daemon_socket, *native("/home/u/.otherapp/state/mesh/daemon.sock"));
 }
 
-/// A sibling app that takes MyOwnLLM's names and forgets one would repair and move MyOwnLLM's files.
+/// A sibling app that takes MyOwnLLM's names and forgets one would repair and move MyOwnLLM's
+/// files.
 #[rstest]
 #[case::the_home(".myownllm")]
 #[case::inside_the_home(".myownllm/notes")]

@@ -70,10 +70,10 @@ pub struct Report {
 }
 
 impl Report {
-    /// Looks at the system and lists the files of the homes. `at` is the time, `program` the
-    /// program's name and version.
+    /// Collects the facts about the system, and lists the files of the homes. `at` is the time,
+    /// `program` the program's name and version.
     #[must_use]
-    pub fn look(home: &HomeView<'_>, at: String, program: String, sections: Vec<Section>) -> Self {
+    pub fn collect(home: &HomeView<'_>, at: String, program: String, sections: Vec<Section>) -> Self {
         Self { at, program, system: system(home), files: files(home), sections, names: Names::of(home) }
     }
 

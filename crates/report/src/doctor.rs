@@ -29,13 +29,13 @@ fn page(checks: &Checks, verbose: bool) -> Page {
     for check in &shown {
         page.row(format!("{:<9}{}", check.result.word(), check.id), column, &check.evidence);
         if let Some(place) = &check.place {
-            page.copied(column, "", format!("{} | {}", place.line, place.snippet.text));
+            page.command(column, "", format!("{} | {}", place.line, place.snippet.text));
             let indent = place.line.to_string().len();
-            page.copied(column, "", format!("{:indent$} | {:2$}^", "", "", place.snippet.caret));
+            page.command(column, "", format!("{:indent$} | {:2$}^", "", "", place.snippet.caret));
         }
         // The last lines show the repair command.
         if let Some(hint) = check.hint.as_deref().filter(|hint| *hint != repair && Some(*hint) != access) {
-            page.copied(column, "-> ", hint);
+            page.command(column, "-> ", hint);
             if let Some(place) = unfilled(hint) {
                 page.row("", column, format!("with your own path in the place of {place}"));
             }
@@ -53,9 +53,9 @@ fn page(checks: &Checks, verbose: bool) -> Page {
         all if all == troubles => page.line("To put all of this right:"),
         some => page.line(format!("To put {some} of these {troubles} right:")),
     }
-    page.copied(2, "", first);
+    page.command(2, "", first);
     if access.is_some_and(|access| !access.ends_with(LOOK)) {
-        page.copied(2, "", repair);
+        page.command(2, "", repair);
     }
     page
 }

@@ -98,7 +98,7 @@ impl Names {
         at.node = Some(node);
     }
 
-    /// True if this name, or a directory on the way to it, has a mark.
+    /// Returns true if this name, or a directory on the way to it, has a mark.
     pub(crate) fn covers(&self, path: &Path) -> bool {
         let mut at = Some(self);
         let mut names = path.iter();

@@ -31,7 +31,7 @@ pub fn network_edit(home: &HomeView<'_>, edit: &Edit, what: &str, undo: Option<&
         && let Some(command) = use_first_network(document, home.program)
     {
         page.line("No network is active now. To choose one:");
-        page.copied(2, "", command);
+        page.command(2, "", command);
     }
     page.page(aftermath(edit, undo));
     let data = json!({
@@ -73,7 +73,7 @@ fn aftermath(edit: &Edit, undo: Option<&str>) -> Page {
     };
     if let Some(undo) = undo {
         page.line("To undo this:");
-        page.copied(2, "", undo);
+        page.command(2, "", undo);
     }
     page
 }
@@ -132,7 +132,7 @@ pub fn saved_networks(home: &HomeView<'_>, document: &Document) -> (Page, Value)
         && let Some(command) = use_first_network(&document, home.program)
     {
         page.line("None is active. To choose one:");
-        page.copied(2, "", command);
+        page.command(2, "", command);
     }
     (page, json!({ "networks": rows, "active": active, "enabled": mesh.enabled }))
 }

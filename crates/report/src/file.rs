@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use myownllm_durable_fs::{Owner, quote};
 use myownllm_launch::Diagnostic;
 
-/// Writes a new file that only its owner can read: `owner`, or the user of this process. `command` is
-/// the command that the user gave, for a hint.
+/// Writes a new file that only its owner can read: `owner`, or the user of this process. `command`
+/// is the command that the user gave, for a hint.
 ///
 /// # Errors
 /// Fails if the file exists, or cannot be written.

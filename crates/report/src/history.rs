@@ -52,7 +52,7 @@ pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
     match entries.iter().find(|entry| entry.recommended) {
         Some(entry) => {
             page.line("To bring one back, by its ID:");
-            page.copied(2, "", format!("{} config restore {}", home.program, entry.id.sequence()));
+            page.command(2, "", format!("{} config restore {}", home.program, entry.id.sequence()));
         }
         None if others => page.line("No other backup holds as many of your settings as the config does."),
         None => page.line("Every backup that can be restored is the same as the config."),
@@ -90,7 +90,7 @@ pub fn restored(home: &HomeView<'_>, restored: &Restored, followed: &Followed) -
     if let Some(entry) = home.backups().iter().find(|entry| Some(&entry.id) == restored.backup.as_ref()) {
         let as_is = if entry.is_restorable() { "" } else { " --as-is" };
         page.line("To undo this:");
-        page.copied(2, "", format!("{} config restore {}{as_is}", home.program, entry.id.sequence()));
+        page.command(2, "", format!("{} config restore {}{as_is}", home.program, entry.id.sequence()));
     }
     let data = json!({
         "restored": restored.from,

@@ -88,7 +88,7 @@ fn ways_out(refusal: Option<&Refusal>) -> Page {
             }
             _ => heading.take().into_iter().for_each(|heading| page.line(heading)),
         }
-        page.copied(2, "", command);
+        page.command(2, "", command);
     }
     page
 }

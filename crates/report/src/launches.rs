@@ -1,5 +1,5 @@
-//! The texts of a launch and of its parts: identity files to choose from, stopped daemons, a repair,
-//! networks.
+//! The texts of a launch and of its parts: identity files to choose from, stopped daemons, a
+//! repair, networks.
 
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, masking, networks};
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::picture::SHOWN;
 use crate::recovery::recovered;
 use crate::run_log::{self, Trace};
-use crate::screen::{Page, indented};
+use crate::screen::{Page, indent_json};
 use crate::text::{bounded, long, utc_minutes};
 use crate::view::HomeView;
 
@@ -102,12 +102,12 @@ pub(crate) fn report_lines(home: &HomeView<'_>, repair: &Repair<'_>) -> Page {
         && let Some(command) = use_first_network(document, home.program)
     {
         row("next", "choose the active network:".to_owned());
-        page.copied(COLUMN, "", command);
+        page.command(COLUMN, "", command);
     }
     page
 }
 
-/// True if a warning tells the settings that no backup has, and the consequences.
+/// Returns true if a warning tells the settings that no backup has, and the consequences.
 fn are_losses_told(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.iter().any(|told| told.code == LOSSES)
 }
@@ -129,7 +129,7 @@ pub fn completion(loaded: &Loaded) -> Option<String> {
 /// Returns a document for a diff: laid out, with secrets masked.
 #[must_use]
 pub fn pretty(document: &Document) -> String {
-    format!("{}\n", indented(&masking::mask(document).to_text()))
+    format!("{}\n", indent_json(&masking::mask(document).to_text()))
 }
 
 /// Shows two identity files side by side, with the facts that a person needs to choose.
@@ -149,7 +149,7 @@ pub(crate) fn choice<'a>(home: &HomeView<'_>, errors: impl Iterator<Item = &'a M
         }
         page.line("Keep the one that your peers know, as a rule the one with the rosters:");
         for place in places {
-            page.copied(2, "", format!("{command} --keep-identity {place}"));
+            page.command(2, "", format!("{command} --keep-identity {place}"));
         }
         page.line("The other one stays beside it under another name, and can be put back.");
         page.gap();
@@ -183,8 +183,10 @@ pub(crate) fn stopped(home: &HomeView<'_>, daemons: &[LiveDaemon], column: usize
 pub(crate) fn config_line(home: &HomeView<'_>, outcome: &Outcome) -> String {
     let path = home.short(&home.layout.app_config);
     let networks = networks::list(&outcome.document).len();
-    if outcome.stand_in && outcome.shape == FileShape::Unknown {
-        return format!("{path}: could not be read; running on a stand-in, and the file is left as it is");
+    if outcome.is_fallback && outcome.shape == FileShape::Unknown {
+        return format!(
+            "{path}: could not be read; running on a fallback config, and the file is left as it is"
+        );
     }
     let lacked = &outcome.config.completed_keys;
     // A backup changes nothing in the config file.
@@ -312,7 +314,7 @@ pub fn launch_data(home: &HomeView<'_>, outcome: &Outcome, daemon: &Daemon, fate
                 .collect::<Vec<Value>>(),
             "active_network_id": active.filter(|id| !id.is_empty()),
         },
-        "relapse": outcome.relapse,
+        "relapse": outcome.recurrence,
         "stopped": outcome.stopped,
         "migration": outcome.migration,
         "daemon": daemon,
@@ -321,8 +323,8 @@ pub fn launch_data(home: &HomeView<'_>, outcome: &Outcome, daemon: &Daemon, fate
     })
 }
 
-/// Returns the outcome of a launch for a person. `daemon` is the daemon of the launch; `None` if the
-/// launch was to use no daemon.
+/// Returns the outcome of a launch for a person. `daemon` is the daemon of the launch; `None` if
+/// the launch was to use no daemon.
 #[must_use]
 pub fn launched(home: &HomeView<'_>, outcome: &Outcome, daemon: Option<&Daemon>, fate: Fate) -> Page {
     const COLUMN: usize = 12;
@@ -450,6 +452,6 @@ fn of_config(home: &HomeView<'_>, outcome: &Outcome, page: &mut Page) {
         && let Some(command) = use_first_network(&outcome.document, home.program)
     {
         page.line("No network is active. To choose one:");
-        page.copied(2, "", command);
+        page.command(2, "", command);
     }
 }

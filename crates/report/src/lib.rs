@@ -39,7 +39,7 @@ pub use paths::paths;
 pub use picture::Picture;
 pub use progress::{Form, ProgressText};
 pub use salvage::{config_repair, repair_trace};
-pub use screen::{Page, Screen, indented, spelled, unified_diff};
+pub use screen::{Page, Screen, escape_json_controls, indent_json, unified_diff};
 pub use status::status;
 pub use text::{bounded, diagnostic_text, long, rfc3339};
 pub use tilde::Tilde;

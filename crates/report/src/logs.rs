@@ -49,7 +49,8 @@ pub fn daemon_log_lines(home: &HomeView<'_>, most: usize) -> (Page, Value, Vec<D
     let shown = home.short(&path);
     let mut page = Page::default();
     let mut diagnostics = Vec::new();
-    // Root reads the log of another user, who may have put a symlink to a file of root in its place.
+    // Root reads the log of another user, who may have put a symlink to a file of root in its
+    // place.
     let problem = look_behind(home.disk, path.as_ref()).ok().flatten();
     let lines = match &problem {
         Some(_) => Vec::new(),

@@ -54,7 +54,7 @@ impl<'a> From<&'a Plan> for Picture<'a> {
                 Step::MoveDir { from, to, names } => {
                     moved.push(Moving { dir: Some(names.len()), ..Moving::file(from, to) });
                 }
-                Step::MoveFile { from, to } | Step::MoveLink { from, to, .. } => {
+                Step::MoveFile { from, to } | Step::MoveSymlink { from, to, .. } => {
                     moved.push(Moving::file(from, to))
                 }
                 Step::MoveFiles { from, to, names } => {
@@ -88,7 +88,7 @@ impl<'a> From<&'a Report> for Picture<'a> {
 }
 
 impl Picture<'_> {
-    /// True if something is moved, removed or set aside.
+    /// Returns true if something is moved, removed or set aside.
     #[must_use]
     pub fn changes(&self) -> bool {
         !(self.moved.is_empty() && self.removed.is_empty() && self.aside.is_empty())

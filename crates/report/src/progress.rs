@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use myownllm_migration::{Phase, Progress};
 use serde_json::json;
 
-/// A run that is over sooner shows no line.
-const PATIENCE: Duration = Duration::from_millis(400);
-const PACE: Duration = Duration::from_millis(100);
+/// A shorter run shows no progress.
+const SHOWN_AFTER: Duration = Duration::from_millis(400);
+const REFRESH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The form in which progress is shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,18 +39,19 @@ impl ProgressText {
         Self { form, begun: Instant::now(), shown: Cell::new(None), phase: RefCell::new(None) }
     }
 
-    /// Returns the line to write at the time `now`: nothing until the move has taken `PATIENCE`,
-    /// and then at most one line each `PACE`.
+    /// Returns the line to write at the time `now`: nothing until the move has taken `SHOWN_AFTER`,
+    /// then at most one line per `REFRESH_INTERVAL`.
     pub fn text(&self, progress: Progress, now: Instant) -> Option<String> {
         let mut phase = self.phase.borrow_mut();
         if phase.is_none_or(|(last, ..)| last != progress.phase) {
             *phase = Some((progress.phase, now, progress.phase_done));
             // A new phase is shown at once if a line is already shown.
             if let Some(shown) = self.shown.get() {
-                self.shown.set(shown.checked_sub(PACE));
+                self.shown.set(shown.checked_sub(REFRESH_INTERVAL));
             }
         }
-        let (since, least) = self.shown.get().map_or((self.begun, PATIENCE), |last| (last, PACE));
+        let (since, least) =
+            self.shown.get().map_or((self.begun, SHOWN_AFTER), |last| (last, REFRESH_INTERVAL));
         if self.form == Form::None || now.duration_since(since) < least {
             return None;
         }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::launches::{Repair, Tense, completion, pretty, report_lines, stopped};
 use crate::run_log::{self, Trace};
-use crate::screen::{Page, spelled, unified_diff};
+use crate::screen::{Page, escape_json_controls, unified_diff};
 use crate::view::HomeView;
 
 /// The column at which the texts begin.
@@ -74,7 +74,7 @@ fn foreseen(home: &HomeView<'_>, repair: &ConfigRepair, shows_diff: bool) -> (Pa
         page.page(report_lines(home, &Repair { report, steps, document, tense: Tense::Would, diagnostics }));
         if shows_diff {
             page.gap();
-            page.raw(spelled(&diff(home, &loaded.document)));
+            page.raw(escape_json_controls(&diff(home, &loaded.document)));
         }
     } else if loaded.newer.is_none() {
         page.line(match loaded.shape {

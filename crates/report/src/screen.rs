@@ -15,21 +15,21 @@ use crate::color::{paint_text, painted};
 use crate::draw::{self, Line, in_ascii};
 
 /// The longest line of prose, in columns: longer lines are hard to read, even in a wide window.
-const PROSE: usize = 120;
+const MAX_PROSE_WIDTH: usize = 120;
 /// The width if no source tells the width of the screen: for a pipe or a file.
-const UNKNOWN: usize = 100;
+const DEFAULT_WIDTH: usize = 100;
 /// The least width: a narrower screen cannot show a layout.
-const LEAST: usize = 40;
+const MIN_WIDTH: usize = 40;
 /// The least room beside a label: with less room, a text begins below its label.
-const BESIDE: usize = 30;
+const MIN_WIDTH_BESIDE_LABEL: usize = 30;
 /// The length up to which a remark in brackets is kept together.
-const REMARK: usize = 28;
+const MAX_REMARK_LEN: usize = 28;
 /// The indentation of a text below its label.
-const BELOW: usize = 4;
+const INDENT_BELOW_LABEL: usize = 4;
 
 /// Returns a JSON text without characters that steer a terminal. All such characters are in its
 /// strings, in which an escape such as `\u009b` means the same.
-pub fn spelled(json: &str) -> String {
+pub fn escape_json_controls(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
         if is_control(c) && !matches!(c, '\n' | '\r' | '\t') {
@@ -42,7 +42,7 @@ pub fn spelled(json: &str) -> String {
 }
 
 /// Returns a JSON text with one member per line. Changes only the blanks between the tokens.
-pub fn indented(json: &str) -> String {
+pub fn indent_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len() * 2);
     let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
     let mut tokens = json.chars().peekable();
@@ -114,18 +114,18 @@ impl Screen {
     pub fn new(terminal: Option<usize>, is_terminal: bool, var: impl Fn(&str) -> Option<OsString>) -> Self {
         let columns = || var("COLUMNS")?.to_str()?.parse().ok();
         let known = terminal.filter(|width| *width > 0).or_else(columns);
-        let width = known.unwrap_or(UNKNOWN).max(LEAST);
-        Self { width, unicode: !plain(is_terminal, var), wraps: is_terminal || known.is_some() }
+        let width = known.unwrap_or(DEFAULT_WIDTH).max(MIN_WIDTH);
+        Self { width, unicode: !needs_ascii(is_terminal, var), wraps: is_terminal || known.is_some() }
     }
 
-    fn prose(self) -> usize {
-        if self.wraps { self.width.min(PROSE) } else { usize::MAX }
+    fn prose_width(self) -> usize {
+        if self.wraps { self.width.min(MAX_PROSE_WIDTH) } else { usize::MAX }
     }
 }
 
-/// True if only ASCII is safe: on a dumb terminal, a terminal without a name, or in a locale that
-/// says so.
-fn plain(is_terminal: bool, var: impl Fn(&str) -> Option<OsString>) -> bool {
+/// Returns true if only ASCII is safe: on a dumb terminal, a terminal without a name, or in a
+/// locale that says so.
+fn needs_ascii(is_terminal: bool, var: impl Fn(&str) -> Option<OsString>) -> bool {
     let term = var("TERM").unwrap_or_default();
     let locale =
         ["LC_ALL", "LC_CTYPE", "LANG"].iter().filter_map(|name| var(name)).find(|value| !value.is_empty());
@@ -145,9 +145,9 @@ enum Block {
     /// An indented text. Its further lines are indented by two more columns.
     Line { indent: usize, text: String },
     /// A label, and a text from this column on. The paths of a whole text are not shortened.
-    Row { label: String, column: usize, text: String, is_whole: bool },
+    Row { label: String, column: usize, text: String, keeps_paths: bool },
     /// A text to copy, at this column if it fits.
-    Copied { column: usize, lead: &'static str, text: String },
+    Command { column: usize, lead: &'static str, text: String },
     /// Commands to copy, with the effect of each.
     Commands(Vec<(String, String)>),
     /// Two pictures side by side, or one below the other.
@@ -177,17 +177,17 @@ impl Page {
 
     /// Adds a label, and its text from this column on.
     pub fn row(&mut self, label: impl Into<String>, column: usize, text: impl Into<String>) {
-        self.push(Block::Row { label: label.into(), column, text: text.into(), is_whole: false });
+        self.push(Block::Row { label: label.into(), column, text: text.into(), keeps_paths: false });
     }
 
     /// Adds a label, and its text from this column on, in which no path is shortened.
     pub fn whole_row(&mut self, label: impl Into<String>, column: usize, text: impl Into<String>) {
-        self.push(Block::Row { label: label.into(), column, text: text.into(), is_whole: true });
+        self.push(Block::Row { label: label.into(), column, text: text.into(), keeps_paths: true });
     }
 
     /// Adds a command to copy, after `lead`.
-    pub fn copied(&mut self, column: usize, lead: &'static str, text: impl Into<String>) {
-        self.push(Block::Copied { column, lead, text: text.into() });
+    pub fn command(&mut self, column: usize, lead: &'static str, text: impl Into<String>) {
+        self.push(Block::Command { column, lead, text: text.into() });
     }
 
     /// Adds commands to copy, with the effect of each.
@@ -209,7 +209,7 @@ impl Page {
         self.0.push(block);
     }
 
-    /// True if there is nothing to print.
+    /// Returns true if there is nothing to print.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|block| matches!(block, Block::Raw(text) if text.is_empty()))
@@ -219,17 +219,17 @@ impl Page {
     /// printed as it is, and pictures.
     pub(crate) fn map_texts(
         &self,
-        of_text: &dyn Fn(&str) -> String,
-        of_command: &dyn Fn(&str) -> String,
+        map_text: &dyn Fn(&str) -> String,
+        map_command: &dyn Fn(&str) -> String,
     ) -> Self {
         let mut page = self.clone();
         for block in &mut page.0 {
             match block {
-                Block::Row { is_whole: true, .. } | Block::Raw(_) | Block::Pair(..) => {}
-                Block::Line { text, .. } | Block::Row { text, .. } => *text = of_text(text),
-                Block::Copied { text, .. } => *text = of_command(text),
+                Block::Row { keeps_paths: true, .. } | Block::Raw(_) | Block::Pair(..) => {}
+                Block::Line { text, .. } | Block::Row { text, .. } => *text = map_text(text),
+                Block::Command { text, .. } => *text = map_command(text),
                 Block::Commands(commands) => {
-                    commands.iter_mut().for_each(|(command, _)| *command = of_command(command));
+                    commands.iter_mut().for_each(|(command, _)| *command = map_command(command));
                 }
             }
         }
@@ -239,17 +239,17 @@ impl Page {
     /// Returns the text, laid out for a screen without colours.
     #[must_use]
     pub fn plain(&self, screen: Screen) -> String {
-        self.laid_out(screen, &|_, text| text.to_owned())
+        self.render(screen, &|_, text| text.to_owned())
     }
 
     /// Returns the text, laid out for a screen with colours.
     #[must_use]
     pub fn colored(&self, screen: Screen) -> String {
-        paint_text(&self.laid_out(screen, &painted))
+        paint_text(&self.render(screen, &painted))
     }
 
     /// Returns the text, laid out for a screen. `paint` gives a piece of a picture its colour.
-    fn laid_out(&self, screen: Screen, paint: &dyn Fn(draw::Tone, &str) -> String) -> String {
+    fn render(&self, screen: Screen, paint: &dyn Fn(draw::Tone, &str) -> String) -> String {
         let mut out = String::new();
         for block in &self.0 {
             match block {
@@ -257,25 +257,31 @@ impl Page {
                 Block::Line { indent, text } => {
                     let text = &escape_controls(text);
                     let lead = " ".repeat(*indent);
-                    fill(&mut out, &lead, indent + 2, text, screen);
+                    write_wrapped(&mut out, &lead, indent + 2, text, screen);
                 }
-                Block::Row { label, column, text, .. } => row(&mut out, label, *column, text, screen),
+                Block::Row { label, column, text, .. } => write_row(&mut out, label, *column, text, screen),
                 Block::Commands(commands) => {
                     let widest = commands.iter().map(|(command, _)| display_width(command)).max();
                     let column = 4 + widest.unwrap_or(0);
                     for (command, effect) in commands {
-                        if column + BESIDE <= PROSE {
-                            row(&mut out, &format!("  {command}"), column, effect, screen);
+                        if column + MIN_WIDTH_BESIDE_LABEL <= MAX_PROSE_WIDTH {
+                            write_row(&mut out, &format!("  {command}"), column, effect, screen);
                         } else {
                             let _ = writeln!(out, "  {}", escape_controls(command));
-                            fill(&mut out, &" ".repeat(BELOW), BELOW, effect, screen);
+                            write_wrapped(
+                                &mut out,
+                                &" ".repeat(INDENT_BELOW_LABEL),
+                                INDENT_BELOW_LABEL,
+                                effect,
+                                screen,
+                            );
                         }
                     }
                 }
-                Block::Copied { column, lead, text } => {
+                Block::Command { column, lead, text } => {
                     let end = column + lead.len() + display_width(text);
                     let fits = end <= screen.width || !screen.wraps;
-                    let column = if fits { *column } else { BELOW.min(*column) };
+                    let column = if fits { *column } else { INDENT_BELOW_LABEL.min(*column) };
                     let _ = writeln!(out, "{:column$}{lead}{}", "", escape_controls(text));
                 }
                 Block::Pair(left, right) => {
@@ -305,15 +311,15 @@ impl From<&str> for Page {
 }
 
 /// Writes a label and the text beside it, or below it if there is no room beside it.
-fn row(out: &mut String, label: &str, column: usize, text: &str, screen: Screen) {
+fn write_row(out: &mut String, label: &str, column: usize, text: &str, screen: Screen) {
     let (label, text) = (&escape_controls(label), &escape_controls(text));
     let column = column.max(display_width(label) + 2);
-    let widest = words(text).map(|word| display_width(word.word)).max().unwrap_or(0);
-    if screen.prose() < column + widest.max(BESIDE).min(display_width(text)) {
+    let widest = unbreakable_words(text).map(|word| display_width(word.word)).max().unwrap_or(0);
+    if screen.prose_width() < column + widest.max(MIN_WIDTH_BESIDE_LABEL).min(display_width(text)) {
         let _ = writeln!(out, "{}", label.trim_end());
-        fill(out, &" ".repeat(BELOW), BELOW, text, screen);
+        write_wrapped(out, &" ".repeat(INDENT_BELOW_LABEL), INDENT_BELOW_LABEL, text, screen);
     } else {
-        fill(out, &padded(label, column), column, text, screen);
+        write_wrapped(out, &padded(label, column), column, text, screen);
     }
 }
 
@@ -323,8 +329,8 @@ pub(crate) fn padded(text: &str, column: usize) -> String {
 }
 
 /// Writes `lead` and then `text` in lines that fit. The further lines begin at column `hang`.
-fn fill(out: &mut String, lead: &str, hang: usize, text: &str, screen: Screen) {
-    for line in wrap(lead, hang, text, screen.prose()) {
+fn write_wrapped(out: &mut String, lead: &str, hang: usize, text: &str, screen: Screen) {
+    for line in wrap(lead, hang, text, screen.prose_width()) {
         let _ = writeln!(out, "{line}");
     }
 }
@@ -338,12 +344,12 @@ pub(crate) fn wrap(lead: &str, hang: usize, text: &str, width: usize) -> Vec<Str
         return vec![lead.trim_end().to_owned()];
     }
     // A first word that fits below `lead` alone goes there.
-    let first = words(text).next().map_or(0, |word| display_width(word.word));
+    let first = unbreakable_words(text).next().map_or(0, |word| display_width(word.word));
     let is_below = display_width(lead) + first > width && hang.len() + first <= width;
     let options = Options::new(width)
         .initial_indent(if is_below { &hang } else { lead })
         .subsequent_indent(&hang)
-        .word_separator(WordSeparator::Custom(|text| Box::new(words(text))))
+        .word_separator(WordSeparator::Custom(|text| Box::new(unbreakable_words(text))))
         .word_splitter(WordSplitter::NoHyphenation)
         .break_words(false);
     let lead = is_below.then(|| lead.trim_end().to_owned());
@@ -352,10 +358,10 @@ pub(crate) fn wrap(lead: &str, hang: usize, text: &str, width: usize) -> Vec<Str
 
 /// Splits a text into words. These count as one word, blanks included: a text that is quoted for a
 /// shell, a short remark in brackets at the end, and an arrow with its target.
-fn words(text: &str) -> impl Iterator<Item = Word<'_>> {
+fn unbreakable_words(text: &str) -> impl Iterator<Item = Word<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {
-        let end = whole(rest);
+        let end = first_word_len(rest);
         let gap = rest[end..].len() - rest[end..].trim_start_matches(' ').len();
         let (word, after) = rest.split_at(end + gap);
         rest = after;
@@ -364,27 +370,27 @@ fn words(text: &str) -> impl Iterator<Item = Word<'_>> {
 }
 
 /// Returns the number of bytes at the start of this text that are one word.
-fn whole(text: &str) -> usize {
-    if text.starts_with('(') && text.len() <= REMARK {
+fn first_word_len(text: &str) -> usize {
+    if text.starts_with('(') && text.len() <= MAX_REMARK_LEN {
         return text.len();
     }
     if let Some(after) = text.strip_prefix("-> ") {
-        let goal = after.trim_start_matches(' ');
-        return text.len() - goal.len() + whole(goal);
+        let target = after.trim_start_matches(' ');
+        return text.len() - target.len() + first_word_len(target);
     }
-    let mut before = ' ';
-    let mut from = 0;
+    let mut previous = ' ';
+    let mut skip_until = 0;
     for (at, c) in text.char_indices() {
-        if at < from {
+        if at < skip_until {
             continue;
         }
         if c == ' ' {
             return at;
         }
-        if c == '\'' && !before.is_alphanumeric() {
-            from = text[at + 1..].find('\'').map_or(0, |close| at + close + 2);
+        if c == '\'' && !previous.is_alphanumeric() {
+            skip_until = text[at + 1..].find('\'').map_or(0, |close| at + close + 2);
         }
-        before = c;
+        previous = c;
     }
     text.len()
 }
@@ -393,28 +399,28 @@ fn whole(text: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn at(width: usize, page: &Page) -> Vec<String> {
+    fn lines_at(width: usize, page: &Page) -> Vec<String> {
         let screen = Screen { width, unicode: true, wraps: true };
         page.plain(screen).lines().map(str::to_owned).collect()
     }
 
-    fn split(text: &str) -> Vec<&str> {
-        words(text).map(|word| word.word).collect()
+    fn split_words(text: &str) -> Vec<&str> {
+        unbreakable_words(text).map(|word| word.word).collect()
     }
 
     #[test]
-    fn a_document_steers_nothing_and_stays_what_it_is() {
+    fn escaped_json_has_no_controls_and_the_same_value() {
         let json = "{\n  \"a\u{9b}2J\u{7f}\": \"\u{202e}é\"\n}";
-        let text = spelled(json);
+        let text = escape_json_controls(json);
         assert_eq!(text, "{\n  \"a\\u009b2J\\u007f\": \"\\u202eé\"\n}");
         let value = |json| serde_json::from_str::<serde_json::Value>(json).unwrap();
         assert_eq!(value(&text), value(json));
     }
 
     #[test]
-    fn a_laid_out_document_is_the_same_document() {
+    fn indented_json_keeps_its_tokens() {
         let text = r#"{"a":[1,-0.50,{"b\\":"},{\" :"}], "c" : [ ],"d":{}}"#;
-        let laid_out = indented(text);
+        let laid_out = indent_json(text);
         let lines = [
             "{",
             "  \"a\": [",
@@ -427,24 +433,24 @@ mod tests {
         ];
         assert_eq!(laid_out.lines().take(8).collect::<Vec<_>>(), lines);
         assert!(laid_out.ends_with("\n  \"c\": [],\n  \"d\": {}\n}"), "{laid_out}");
-        assert_eq!(indented(&laid_out), laid_out);
+        assert_eq!(indent_json(&laid_out), laid_out);
     }
 
     #[test]
-    fn words_are_kept_whole_and_lines_within_the_width() {
+    fn row_wraps_between_words_within_the_width() {
         let mut page = Page::default();
         page.row("ok  check", 12, "one two three four five six seven eight nine ten eleven");
         assert_eq!(
-            at(45, &page),
+            lines_at(45, &page),
             ["ok  check   one two three four five six seven", "            eight nine ten eleven"]
         );
         for width in 60..=200 {
-            assert!(at(width, &page).iter().all(|line| display_width(line) <= width), "{width}");
+            assert!(lines_at(width, &page).iter().all(|line| display_width(line) <= width), "{width}");
         }
     }
 
     #[test]
-    fn lead_without_a_text_is_a_line() {
+    fn wrap_of_empty_text_returns_the_lead() {
         assert_eq!(wrap("  hint: rm  'a b' ", 4, "", 10), ["  hint: rm  'a b'"]);
     }
 
@@ -454,16 +460,16 @@ mod tests {
         page.row("* 家の網", 12, "open");
         page.row("* home", 12, "目次 目次 目次 目次 目次 目次 目次 目次 目次");
         assert_eq!(
-            at(45, &page),
+            lines_at(45, &page),
             ["* 家の網    open", "* home      目次 目次 目次 目次 目次 目次", "            目次 目次 目次"]
         );
     }
 
     #[test]
-    fn no_line_is_broken_in_a_pipe() {
+    fn pipe_breaks_no_line() {
         let mut page = Page::default();
         page.row("warning  config.findings", 34, "word ".repeat(60));
-        page.copied(34, "-> ", format!("myownllm-mesh --home /{} status", "x".repeat(90)));
+        page.command(34, "-> ", format!("myownllm-mesh --home /{} status", "x".repeat(90)));
         let pipe = Screen::new(None, false, |_| None);
         let text = page.plain(pipe);
         assert_eq!(text.lines().count(), 2, "{text}");
@@ -471,37 +477,40 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_never_broken_and_has_the_whole_width_where_it_needs_it() {
+    fn long_path_moves_below_the_label_unbroken() {
         let mut page = Page::default();
         let path = format!("/{}", "x".repeat(45));
         page.row("label", 14, format!("it is {path} (here)"));
-        assert_eq!(at(50, &page), ["label", "    it is", &format!("    {path}"), "    (here)"]);
+        assert_eq!(lines_at(50, &page), ["label", "    it is", &format!("    {path}"), "    (here)"]);
     }
 
     #[test]
-    fn an_arrow_goes_with_what_it_points_at_and_a_remark_is_one() {
-        assert_eq!(split("~/a  ->  ~/b  (2 files)"), ["~/a", "->  ~/b", "(2 files)"]);
+    fn arrow_with_target_and_short_remark_are_one_word_each() {
+        assert_eq!(split_words("~/a  ->  ~/b  (2 files)"), ["~/a", "->  ~/b", "(2 files)"]);
     }
 
     #[test]
-    fn without_room_beside_it_a_text_stands_below_its_label() {
+    fn text_without_room_goes_below_its_label() {
         let mut page = Page::default();
         page.row("warning  state.moved", 34, "four files of the daemon's are there");
-        page.copied(34, "-> ", "myownllm-mesh --home /home/anna migrate");
+        page.command(34, "-> ", "myownllm-mesh --home /home/anna migrate");
         assert_eq!(
-            at(60, &page),
+            lines_at(60, &page),
             [
                 "warning  state.moved",
                 "    four files of the daemon's are there",
                 "    -> myownllm-mesh --home /home/anna migrate"
             ]
         );
-        assert_eq!(at(90, &page).len(), 2);
+        assert_eq!(lines_at(90, &page).len(), 2);
     }
 
     #[test]
-    fn what_is_quoted_is_one_word() {
-        assert_eq!(split("the app's home  '/a b/c d' is"), ["the", "app's", "home", "'/a b/c d'", "is"]);
+    fn quoted_text_is_one_word() {
+        assert_eq!(
+            split_words("the app's home  '/a b/c d' is"),
+            ["the", "app's", "home", "'/a b/c d'", "is"]
+        );
     }
 
     #[test]
@@ -511,8 +520,8 @@ mod tests {
         };
         assert_eq!(Screen::new(Some(132), true, var("COLUMNS", "70")).width, 132);
         assert_eq!(Screen::new(None, false, var("COLUMNS", "70")).width, 70);
-        assert_eq!(Screen::new(Some(0), true, var("COLUMNS", "nonsense")).width, UNKNOWN);
-        assert_eq!(Screen::new(Some(3), true, |_: &str| None).width, LEAST);
+        assert_eq!(Screen::new(Some(0), true, var("COLUMNS", "nonsense")).width, DEFAULT_WIDTH);
+        assert_eq!(Screen::new(Some(3), true, |_: &str| None).width, MIN_WIDTH);
         let wraps = |is_terminal, name, value| Screen::new(None, is_terminal, var(name, value)).wraps;
         assert!(wraps(true, "TERM", "xterm") && wraps(false, "COLUMNS", "70"));
         assert!(!wraps(false, "COLUMNS", "nonsense"));

@@ -128,7 +128,7 @@ fn losses(checks: &Checks) -> Option<&Check> {
     checks.of(Mark::Warning).find(|check| check.code.as_deref() == Some(LOSSES))
 }
 
-/// True if a check asks the user which of two files is to stay.
+/// Returns true if a check asks the user which of two files is to stay.
 fn is_question(check: &Check) -> bool {
     check.code.as_deref() == Some(COLLISION)
 }

@@ -1,7 +1,8 @@
 //! The pure filters as a program: `config normalize`, `salvage --stdin`, `network to-daemon`,
 //! `network to-envelope [--with-secrets]` and `network from-envelope`, from stdin to stdout.
 //!
-//! `cargo run -p myownllm-salvage --example filters -- --home /home/u config normalize < config.json`
+//! `cargo run -p myownllm-salvage --example filters -- --home /home/u config normalize <
+//! config.json`
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::error::Error;

@@ -67,9 +67,9 @@ fn has_mark(doc: &Document, marks: &[impl AsRef<str>]) -> bool {
 /// Returns true if the daemon wrote a document, wholly or in part. `marks` are the keys that only
 /// the app writes.
 ///
-/// That is so if every entry of a non-empty top-level array `networks` names a network, and only the
-/// daemon writes such an array; or if the document has a number `version`, an object `daemon`, an
-/// array `networks`, and no key of the app.
+/// That is so if every entry of a non-empty top-level array `networks` names a network, and only
+/// the daemon writes such an array; or if the document has a number `version`, an object `daemon`,
+/// an array `networks`, and no key of the app.
 fn is_recognised(doc: &Document, marks: &[impl AsRef<str>], only_daemon_has_networks: bool) -> bool {
     let Some(networks) = doc.get(&["networks"]).filter(|n| n.kind() == Kind::Array) else { return false };
     let is = |key: &str, kind: Kind| doc.get(&[key]).is_some_and(|v| v.kind() == kind);
@@ -223,8 +223,8 @@ fn adopt_networks(doc: &Document, into: &mut Salvaged, ids: &mut dyn Ids) {
     }
 }
 
-/// Adds what only the daemon knows of a network that the app's half has. Without it the daemon would
-/// join a silent network as an open one that announces itself. What the app's half has stays.
+/// Adds what only the daemon knows of a network that the app's half has. Without it the daemon
+/// would join a silent network as an open one that announces itself. What the app's half has stays.
 fn add_daemon_settings(app: &mut Document, normal_form: &str, from_daemon: &Document) {
     let own = from_daemon.get(&[DAEMON_SETTINGS]);
     // The app sets no other kind than these two.

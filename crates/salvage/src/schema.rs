@@ -17,8 +17,8 @@ use crate::{
 
 /// The schema of one app's config: everything that this workspace knows of it.
 ///
-/// An app implements [`defaults`](Self::defaults); the other methods then compare a config with these
-/// defaults, key by key. [`MyOwnLlm`] is the schema of MyOwnLLM.
+/// An app implements [`defaults`](Self::defaults); the other methods then compare a config with
+/// these defaults, key by key. [`MyOwnLlm`] is the schema of MyOwnLLM.
 ///
 /// ```
 /// use myownllm_config_model::{Document, SeededIds};
@@ -149,16 +149,17 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Returns true if the config keeps the settings of this network of a daemon, so that nothing of
-    /// the user's is lost when the daemon leaves it.
+    /// Returns true if the config keeps the settings of this network of a daemon, so that nothing
+    /// of the user's is lost when the daemon leaves it.
     fn keeps_network(&self, app: &Document, network: ValueRef<'_>) -> bool {
         let saved = self.saved_networks(app).unwrap_or_default();
         let id = network_id::of(network).unwrap_or_default();
         saved.iter().any(|saved| network_id::same(&saved.network_id, &id))
     }
 
-    /// Adds the settings that only the daemon has for a saved network to the config. `network` is the
-    /// daemon's entry for a network that the daemon is about to leave. Returns true if the config changed.
+    /// Adds the settings that only the daemon has for a saved network to the config. `network` is
+    /// the daemon's entry for a network that the daemon is about to leave. Returns true if the
+    /// config changed.
     fn keep_network(&self, _app: &mut Document, _network: ValueRef<'_>) -> bool {
         false
     }
@@ -174,8 +175,8 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
     }
 
     /// Returns true if the keys mean what they mean to MyOwnLLM, so that the harm of a lost setting
-    /// is known: the [marks](Self::marks) name all of MyOwnLLM's, also in a schema that delegates to
-    /// [`MyOwnLlm`]. A store refuses such a schema for another app, and any other for MyOwnLLM.
+    /// is known: the [marks](Self::marks) name all of MyOwnLLM's, also in a schema that delegates
+    /// to [`MyOwnLlm`]. A store refuses such a schema for another app, and any other for MyOwnLLM.
     fn is_myownllm(&self) -> bool {
         let marks = self.marks();
         APP_MARKS.iter().all(|mark| marks.iter().any(|name| name == mark))

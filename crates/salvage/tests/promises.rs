@@ -754,8 +754,8 @@ fn c11_the_daemons_half_and_what_the_daemon_knows_of_a_network() {
     );
 }
 
-/// The settings that only the daemon has come along although the backup has the network: without them
-/// the daemon would announce it.
+/// The settings that only the daemon has come along although the backup has the network: without
+/// them the daemon would announce it.
 #[rstest]
 #[case::daemon_shaped(r#"{"version":3,"daemon":{}"#)]
 #[case::mixed(

@@ -1,5 +1,5 @@
-//! Recorded inputs and their results: loads, repairs, conversions, envelopes, operations on the saved
-//! networks, and the networks that a reconcile pushed.
+//! Recorded inputs and their results: loads, repairs, conversions, envelopes, operations on the
+//! saved networks, and the networks that a reconcile pushed.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use myownllm_config_model::envelope::Envelope;

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 pub type Result<T> = std::result::Result<T, MeshError>;
 
-/// `{code, message, hint, path, causes, …}` in JSON. The code is stable; the hint is a command to copy.
+/// `{code, message, hint, path, causes, …}` in JSON. The code is stable; the hint is a command to
+/// copy.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub struct MeshError(pub Box<Diagnostic>);

@@ -1,5 +1,6 @@
-//! MyOwnLLM's back end, without Tauri: the start-up hook of its `main.rs`. Standard output stands for
-//! the web view: each line is what the app would emit. The end of standard input closes the window.
+//! MyOwnLLM's back end, without Tauri: the start-up hook of its `main.rs`. Standard output stands
+//! for the web view: each line is what the app would emit. The end of standard input closes the
+//! window.
 //!
 //! `HOME=/path/to/a/home cargo run`
 

@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::error::{Result, told};
 use crate::home::Home;
 
-/// Returns the config to run on: the file's, completed with the defaults, and repaired in memory if a
-/// daemon has overwritten it. Writes nothing.
+/// Returns the config to run on: the file's, completed with the defaults, and repaired in memory if
+/// a daemon has overwritten it. Writes nothing.
 pub fn load_config_value() -> Result<Value> {
     load(&Home::of_user()?)
 }
@@ -21,7 +21,8 @@ pub fn save_config_value(config: &Value) -> Result<()> {
     save(&Home::of_user()?, config)
 }
 
-/// Saves the parts that a front end sends, as a JSON merge patch: `{"remote_ui": {"enabled": true}}`.
+/// Saves the parts that a front end sends, as a JSON merge patch: `{"remote_ui": {"enabled":
+/// true}}`.
 pub fn patch_config_value(patch: &Value) -> Result<()> {
     let patch = Document::of(patch.clone());
     edit(&Home::of_user()?, &mut |document| Ok(document.merge_patch(&patch)))
@@ -53,7 +54,8 @@ fn edit(home: &Home, edit: &mut Edit<'_>) -> Result<()> {
     let store = home.store();
     store.ensure_home().map_err(told)?;
     let locked = store.lock(LOCK_WAIT).map_err(told)?;
-    // An edit that changes nothing writes nothing: the file of a fresh install has to be there first.
+    // An edit that changes nothing writes nothing: the file of a fresh install has to be there
+    // first.
     if store.load(&mut fresh_ids()).map_err(told)?.shape == FileShape::Missing {
         locked.apply(&mut fresh_ids()).map_err(told)?;
     }

@@ -81,8 +81,8 @@ pub fn check(input: &Input) -> Fallible<Checked> {
 }
 
 /// Applies the difference of two configs (JSON objects) to the content of the file, which may have
-/// changed since `before` was read. What does not differ keeps its bytes, so numbers that JavaScript
-/// cannot hold stay as they are.
+/// changed since `before` was read. What does not differ keeps its bytes, so numbers that
+/// JavaScript cannot hold stay as they are.
 #[wasm_bindgen(js_name = applyChanges)]
 pub fn apply_changes(input: &Input, before: &str, after: &str) -> Fallible<Edited> {
     let mut doc = document(input)?;

@@ -444,7 +444,8 @@ impl Prepared {
                 if raced && destination != theirs {
                     return Err(format!("OVERWRITTEN: {} was somebody else's", file.destination.display()));
                 }
-                // A key that has lost its place to another file keeps its content under a free name.
+                // A key that has lost its place to another file keeps its content under a free
+                // name.
                 let is_kept = || {
                     Ok::<_, String>(
                         Tree::of(home)?.0.values().any(|entry| entry.kind == Kind::File(hash(&file.bytes))),

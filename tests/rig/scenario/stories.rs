@@ -522,7 +522,8 @@ fn interrupted(stage: &mut Stage<'_>) -> Played {
     Ok(())
 }
 
-/// Kills a migration half way: at a chosen system call with strace, otherwise once a roster has moved.
+/// Kills a migration half way: at a chosen system call with strace, otherwise once a roster has
+/// moved.
 fn kill_in_the_middle(stage: &mut Stage<'_>, state: &[(String, Vec<u8>)]) -> Played {
     let patience = Duration::from_secs(60);
     if stage.tools.strace {

@@ -231,8 +231,8 @@ impl Home {
         std::fs::read_to_string(self.path("trace")).unwrap_or_default()
     }
 
-    /// Returns the requests to the daemons of this home since the last call, and the number of their
-    /// connections.
+    /// Returns the requests to the daemons of this home since the last call, and the number of
+    /// their connections.
     pub fn requests(&self) -> (Vec<String>, usize) {
         let read = |path: &str| {
             let text = std::fs::read_to_string(self.path(path)).unwrap_or_default();
@@ -295,7 +295,8 @@ impl Home {
     }
 }
 
-/// Locks a home as another run does, until the file is dropped. Panics if another run holds the lock.
+/// Locks a home as another run does, until the file is dropped. Panics if another run holds the
+/// lock.
 #[cfg(unix)]
 pub fn hold_lock(home: &Path) -> std::fs::File {
     let dir = std::fs::File::open(home).unwrap();

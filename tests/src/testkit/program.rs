@@ -69,7 +69,8 @@ fn newest_source(dir: &Path) -> SystemTime {
     newest.max().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// `PATH` with the directory of the program in front, so that a hint that names the program works in a shell.
+/// `PATH` with the directory of the program in front, so that a hint that names the program works
+/// in a shell.
 pub fn path_with_program() -> std::ffi::OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directory = program().parent().unwrap().to_owned();

@@ -9,7 +9,7 @@ use myownllm_launch::{
     CORRUPT, Diagnostic, Followed, NEEDS_REPAIR, active_network, config_diagnostics, ensure_changeable,
     ensure_no_legacy_daemon, follow, identity_answer, lock_home, wrote_where_others_can,
 };
-use myownllm_report::{Page, completion, indented, long, restore_trace, restored, spelled};
+use myownllm_report::{Page, completion, escape_json_controls, indent_json, long, restore_trace, restored};
 use serde_json::json;
 
 use crate::cli::{ConfigCommand, SchemaOf};
@@ -17,9 +17,9 @@ use crate::context::{Context, fresh_ids};
 use crate::exit::ExitCode;
 use crate::filters::normalize;
 use crate::look::history;
-use crate::output::Answer;
+use crate::output::CommandOutput;
 
-pub(crate) fn run(context: &Context, command: &ConfigCommand) -> Result<Answer, Diagnostic> {
+pub(crate) fn run(context: &Context, command: &ConfigCommand) -> Result<CommandOutput, Diagnostic> {
     match command {
         ConfigCommand::Show { with_secrets } => show(context, *with_secrets),
         ConfigCommand::Check => check(context),
@@ -35,27 +35,27 @@ pub(crate) fn run(context: &Context, command: &ConfigCommand) -> Result<Answer, 
 }
 
 /// `config schema`.
-pub(crate) fn schema(which: SchemaOf) -> Answer {
+pub(crate) fn schema(which: SchemaOf) -> CommandOutput {
     let schema = match which {
         SchemaOf::App => schema::app_schema(),
         SchemaOf::Daemon => schema::daemon_schema(),
     };
-    Answer::data(format!("{schema:#}"), json!({ "schema": schema }))
+    CommandOutput::data(format!("{schema:#}"), json!({ "schema": schema }))
 }
 
-fn show(context: &Context, with_secrets: bool) -> Result<Answer, Diagnostic> {
+fn show(context: &Context, with_secrets: bool) -> Result<CommandOutput, Diagnostic> {
     let loaded = context.load()?;
     let shown = if with_secrets { loaded.document.clone() } else { masking::mask(&loaded.document) };
     let text = shown.to_text();
     // Another program that reads the output gets the text as the file has it.
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
-    let text = if is_terminal { indented(&text) } else { text };
+    let text = if is_terminal { indent_json(&text) } else { text };
     let data = json!({
         "config": shown.root().to_value(),
         "shape": loaded.shape,
         "path": long(&context.layout.app_config),
     });
-    let mut answer = Answer::data(spelled(&text), data);
+    let mut answer = CommandOutput::data(escape_json_controls(&text), data);
     answer.diagnostics = loaded.diagnostics.iter().map(Diagnostic::from).collect();
     if loaded.shape != FileShape::App || loaded.pending.repairs() {
         let what = format!("this is what a launch would make of the file: {}", state_words(&loaded.report));
@@ -67,7 +67,7 @@ fn show(context: &Context, with_secrets: bool) -> Result<Answer, Diagnostic> {
     Ok(answer)
 }
 
-fn check(context: &Context) -> Result<Answer, Diagnostic> {
+fn check(context: &Context) -> Result<CommandOutput, Diagnostic> {
     let loaded = context.load()?;
     let mut diagnostics = config_diagnostics(&loaded, &context.layout.app_config);
     // The one error tells the syntax error as its cause, so the syntax error is not repeated beside
@@ -108,11 +108,11 @@ fn check(context: &Context) -> Result<Answer, Diagnostic> {
         "completed_keys": loaded.report.completed_keys,
         "findings": loaded.diagnostics,
     });
-    Ok(Answer { diagnostics, ..Answer::done(page, data) }.exit(exit))
+    Ok(CommandOutput { diagnostics, ..CommandOutput::done(page, data) }.exit(exit))
 }
 
 /// `config accept`.
-fn accept(context: &Context) -> Result<Answer, Diagnostic> {
+fn accept(context: &Context) -> Result<CommandOutput, Diagnostic> {
     let libraries = context.libraries();
     let launch_context = libraries.launch_context();
     ensure_changeable(&launch_context)?;
@@ -124,10 +124,10 @@ fn accept(context: &Context) -> Result<Answer, Diagnostic> {
     } else {
         format!("Nothing to accept: {path} is {} already.", backup(&accepted.backup.to_string()))
     };
-    Ok(Answer::done(page, json!(accepted)))
+    Ok(CommandOutput::done(page, json!(accepted)))
 }
 
-fn restore(context: &Context, name: &str, as_is: bool) -> Result<Answer, Diagnostic> {
+fn restore(context: &Context, name: &str, as_is: bool) -> Result<CommandOutput, Diagnostic> {
     let libraries = context.libraries();
     let (launch_context, home) = (libraries.launch_context(), libraries.view());
     let id = libraries.store.find_backup(name)?;
@@ -158,5 +158,9 @@ fn restore(context: &Context, name: &str, as_is: bool) -> Result<Answer, Diagnos
         false => Followed::NotAsked,
     };
     let (page, data) = restored(&home, &made, &followed);
-    Ok(Answer { diagnostics, trace: restore_trace(&home, &made, name), ..Answer::done(page, data) })
+    Ok(CommandOutput {
+        diagnostics,
+        trace: restore_trace(&home, &made, name),
+        ..CommandOutput::done(page, data)
+    })
 }

@@ -11,21 +11,24 @@ use serde_json::{Value, json};
 
 use crate::cli::{DaemonCommand, LaunchArgs, LogsArgs};
 use crate::context::{Context, fresh_ids};
-use crate::output::{Answer, Printer};
+use crate::output::{CommandOutput, Printer};
 use crate::{foreground, look};
 
 pub(crate) fn run(
     context: &Context,
     command: &DaemonCommand,
     printer: &Printer,
-) -> Result<Answer, Diagnostic> {
+) -> Result<CommandOutput, Diagnostic> {
     match command {
         DaemonCommand::Status => Ok(status(context)),
         DaemonCommand::Logs { lines } => Ok(look::logs(context, &LogsArgs { daemon: true, lines: *lines })),
         DaemonCommand::Stop => {
             let stopped = stop(context)?;
             let trace = trace(context, "daemon stop", &stopped);
-            Ok(Answer { trace, ..Answer::done(page(&stopped), json!({ "stopped": data(&stopped) })) })
+            Ok(CommandOutput {
+                trace,
+                ..CommandOutput::done(page(&stopped), json!({ "stopped": data(&stopped) }))
+            })
         }
         DaemonCommand::Restart(wait) => {
             let args = LaunchArgs { detach: true, wait: *wait, ..LaunchArgs::default() };
@@ -68,7 +71,7 @@ fn data(stopped: &[EndedDaemon]) -> Value {
     stopped.iter().map(|daemon| json!({ "pid": daemon.pid, "socket": long(&daemon.place) })).collect()
 }
 
-fn status(context: &Context) -> Answer {
+fn status(context: &Context) -> CommandOutput {
     let libraries = context.libraries();
     let daemons = &libraries.daemons;
     let endpoint = daemons.whereabouts(Mode::OwnLlm);
@@ -85,11 +88,11 @@ fn status(context: &Context) -> Answer {
     };
     if is_told {
         page.line("To start it:");
-        page.copied(2, "", format!("{} launch --detach", context.program));
+        page.command(2, "", format!("{} launch --detach", context.program));
     }
     let mut diagnostics = orphans.chain(state).collect();
     spare_key_holder(&libraries.launch_context(), &mut diagnostics);
-    let mut answer = Answer::data(page, data).with(diagnostics);
+    let mut answer = CommandOutput::data(page, data).with(diagnostics);
     if is_told {
         answer.told_by_page.extend(answer.diagnostics.pop());
     }

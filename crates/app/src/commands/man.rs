@@ -9,21 +9,21 @@ use serde_json::json;
 
 use crate::exit::ExitCode;
 use crate::help;
-use crate::output::{Answer, Printer};
+use crate::output::{CommandOutput, Printer};
 
 /// Prints the page of the command that `words` name, such as `config restore`, or the page of the
 /// program if `words` is empty. On a terminal, `man` shows the page; without a `man`, the help
 /// stands in for it.
-pub(crate) fn run(words: &[String], printer: &Printer) -> Result<Answer, Diagnostic> {
+pub(crate) fn run(words: &[String], printer: &Printer) -> Result<CommandOutput, Diagnostic> {
     let answer = answer(words)?;
     if printer.is_json() || !std::io::stdout().is_terminal() {
         return Ok(answer);
     }
     let page = answer.data["page"].as_str().unwrap_or_default();
     if show(page).is_ok_and(|is_shown| is_shown) {
-        return Ok(Answer::said_already(ExitCode::Done));
+        return Ok(CommandOutput::said_already(ExitCode::Done));
     }
-    Ok(Answer { page: help_of(words).into(), ..answer })
+    Ok(CommandOutput { page: help_of(words).into(), ..answer })
 }
 
 /// Has the system's `man` show a page on this terminal. Returns false if it could not.
@@ -43,7 +43,7 @@ fn help_of(words: &[String]) -> String {
     crate::command_line().try_get_matches_from(line).err().map_or_else(String::new, |help| help.to_string())
 }
 
-fn answer(words: &[String]) -> Result<Answer, Diagnostic> {
+fn answer(words: &[String]) -> Result<CommandOutput, Diagnostic> {
     // The help of each command is its own page, so `help` itself has nothing to add.
     let mut program = crate::command_line().disable_help_subcommand(true);
     program.build();
@@ -58,7 +58,7 @@ fn answer(words: &[String]) -> Result<Answer, Diagnostic> {
     let page = page(command, &words.join(" "))
         .map_err(|error| Diagnostic::from_error(&error, "man.failed", None))?;
     let data = json!({ "page": page, "commands": names(&program, "") });
-    Ok(Answer::data(page, data))
+    Ok(CommandOutput::data(page, data))
 }
 
 /// Returns every command below `command`, as a user types it, including nested commands.

@@ -7,9 +7,9 @@ use myownllm_report::{move_trace, state_move};
 use crate::cli::MigrateArgs;
 use crate::context::Context;
 use crate::exit::ExitCode;
-use crate::output::Answer;
+use crate::output::CommandOutput;
 
-pub(crate) fn run(context: &Context, args: &MigrateArgs) -> Result<Answer, Diagnostic> {
+pub(crate) fn run(context: &Context, args: &MigrateArgs) -> Result<CommandOutput, Diagnostic> {
     let direction = if args.undo { Direction::Undo } else { Direction::Forward };
     // The old words of `--keep` chose the identity file as well.
     let identity = args.keep_identity.or(args.keep.filter(|side| side.is_old_word()));
@@ -26,6 +26,10 @@ pub(crate) fn run(context: &Context, args: &MigrateArgs) -> Result<Answer, Diagn
         MoveResult::Made(report) => (move_trace(&home, report), false),
         MoveResult::Planned(plan) => (None, args.check && !plan.is_empty()),
     };
-    let answer = Answer { trace, is_data: args.dry_run, ..Answer::done(page, data).with(moved.diagnostics) };
+    let answer = CommandOutput {
+        trace,
+        is_data: args.dry_run,
+        ..CommandOutput::done(page, data).with(moved.diagnostics)
+    };
     Ok(if is_pending && answer.exit.is_ok() { answer.exit(ExitCode::Pending) } else { answer })
 }

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::cli::{Cli, Command, ConfigCommand, DaemonCommand, NetworkCommand};
 use crate::context::Context;
-use crate::output::{Answer, Printer};
+use crate::output::{CommandOutput, Printer};
 use crate::privileges::{self, BecomeUser};
 use crate::users::calling_user;
 use crate::{completion, filters, foreground, look};
@@ -29,7 +29,11 @@ use crate::{completion, filters, foreground, look};
 pub(crate) const NO_HOME: &str = "store.no-home";
 
 /// Runs the command of the command line.
-pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<Answer, Diagnostic> {
+pub(crate) fn run(
+    cli: &Cli,
+    printer: &Printer,
+    become_user: BecomeUser<'_>,
+) -> Result<CommandOutput, Diagnostic> {
     let Some(command) = &cli.command else {
         let context = context(cli, printer, become_user)?.with_program_search();
         let mut answer = look::verdict(&context);
@@ -80,7 +84,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         }
         Command::Logs(args) => Ok(look::logs(&context, args)),
         Command::Report(args) => report::run(&context.with_program_search(), args, printer.started()),
-        Command::Completions { .. } | Command::Man { .. } => Ok(Answer::done("", json!({}))),
+        Command::Completions { .. } | Command::Man { .. } => Ok(CommandOutput::done("", json!({}))),
     };
     let mut answer = answer.map_err(|failed| {
         let mut told = vec![failed];
@@ -100,8 +104,8 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
     Ok(answer)
 }
 
-/// Looks at the home: as the owner of the home for a command that writes there, or that predicts what
-/// such a command finds.
+/// Looks at the home: as the owner of the home for a command that writes there, or that predicts
+/// what such a command finds.
 fn context(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<Context, Diagnostic> {
     let home = cli.global.home.as_deref();
     let context = Context::new(home)?;
@@ -174,8 +178,8 @@ fn home_below_sudo(context: &Context, named: Option<&Path>) -> Option<Diagnostic
     if named.is_some() { None } else { sudo_home(&context.disk, &context.layout, calling_user()) }
 }
 
-fn completions(shell: clap_complete::Shell) -> Answer {
+fn completions(shell: clap_complete::Shell) -> CommandOutput {
     let script = completion::script(shell);
     let data = json!({ "shell": shell.to_string(), "script": script });
-    Answer::data(script, data)
+    CommandOutput::data(script, data)
 }

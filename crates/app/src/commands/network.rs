@@ -14,12 +14,12 @@ use serde_json::json;
 use crate::cli::NetworkCommand;
 use crate::context::{Context, fresh_ids};
 use crate::filters::{self, envelope_answer, read_stdin};
-use crate::output::Answer;
+use crate::output::CommandOutput;
 
 /// The largest envelope in bytes. A real envelope is a page of text.
 const ENVELOPE_LIMIT: u64 = 16 << 20;
 
-pub(crate) fn run(context: &Context, command: &NetworkCommand) -> Result<Answer, Diagnostic> {
+pub(crate) fn run(context: &Context, command: &NetworkCommand) -> Result<CommandOutput, Diagnostic> {
     match command {
         NetworkCommand::List => list(context),
         NetworkCommand::Show { name, with_secrets } => show(context, name, *with_secrets),
@@ -30,7 +30,7 @@ pub(crate) fn run(context: &Context, command: &NetworkCommand) -> Result<Answer,
                 let id = internal_id(context, document, name)?;
                 networks::remove(document, &id).map_err(|error| networks_diagnostic(context, &error))
             })?;
-            Ok(told(context, edit, "network remove", "Removed"))
+            Ok(edit_output(context, edit, "network remove", "Removed"))
         }
         NetworkCommand::Use { name, none } => activate(context, name.as_deref().filter(|_| !none)),
         NetworkCommand::Import { file, activate } => {
@@ -43,7 +43,7 @@ pub(crate) fn run(context: &Context, command: &NetworkCommand) -> Result<Answer,
                     .map_err(|error| networks_diagnostic(context, &error))
             })?;
             let what = if edit.change.created { "Imported" } else { "Brought up to date:" };
-            Ok(told(context, edit, "network import", what))
+            Ok(edit_output(context, edit, "network import", what))
         }
         NetworkCommand::ToDaemon => filters::to_daemon(),
         NetworkCommand::ToEnvelope { with_secrets } => filters::to_envelope(*with_secrets),
@@ -51,7 +51,7 @@ pub(crate) fn run(context: &Context, command: &NetworkCommand) -> Result<Answer,
     }
 }
 
-fn add(context: &Context, name: &str, activate: bool) -> Result<Answer, Diagnostic> {
+fn add(context: &Context, name: &str, activate: bool) -> Result<CommandOutput, Diagnostic> {
     let edit = change(context, activate, &mut |document| {
         networks::add(document, name, activate, &mut fresh_ids())
             .map_err(|error| networks_diagnostic(context, &error))
@@ -71,11 +71,11 @@ fn add(context: &Context, name: &str, activate: bool) -> Result<Answer, Diagnost
         _ => diagnostic,
     })?;
     let what = if edit.change.created { "Saved" } else { "Saved already:" };
-    Ok(told(context, edit, "network add", what))
+    Ok(edit_output(context, edit, "network add", what))
 }
 
 /// Makes a network the active one, or none.
-fn activate(context: &Context, name: Option<&str>) -> Result<Answer, Diagnostic> {
+fn activate(context: &Context, name: Option<&str>) -> Result<CommandOutput, Diagnostic> {
     let edit = change(context, true, &mut |document| {
         let id = name.map(|name| internal_id(context, document, name)).transpose()?;
         networks::activate(document, id.as_deref()).map_err(|error| networks_diagnostic(context, &error))
@@ -85,7 +85,7 @@ fn activate(context: &Context, name: Option<&str>) -> Result<Answer, Diagnostic>
     let undo = edit.updated.changed.then(|| format!("{} network use {before}", context.program));
     let what = if name.is_some() { "Active:" } else { "No network is active." };
     let command = if name.is_some() { "network use" } else { "network use --none" };
-    Ok(told_with(context, edit, command, what, undo))
+    Ok(edit_output_with_undo(context, edit, command, what, undo))
 }
 
 /// Changes the config, and with `follows` brings a running daemon in line with it.
@@ -98,21 +98,27 @@ fn change(
 }
 
 /// Reports a change, with the restore of a backup as the command that undoes it.
-fn told(context: &Context, edit: Edit, command: &str, what: &str) -> Answer {
+fn edit_output(context: &Context, edit: Edit, command: &str, what: &str) -> CommandOutput {
     let undo = undo(&context.libraries().view(), &edit);
-    told_with(context, edit, command, what, undo)
+    edit_output_with_undo(context, edit, command, what, undo)
 }
 
-fn told_with(context: &Context, edit: Edit, command: &str, what: &str, undo: Option<String>) -> Answer {
+fn edit_output_with_undo(
+    context: &Context,
+    edit: Edit,
+    command: &str,
+    what: &str,
+    undo: Option<String>,
+) -> CommandOutput {
     let libraries = context.libraries();
     let home = libraries.view();
     let (page, data) = network_edit(&home, &edit, what, undo.as_deref());
     let trace = edit_trace(&home, &edit, format!("{command} {}", edited_network(&edit)).trim_end());
-    Answer { trace, ..Answer::done(page, data).with(edit.diagnostics) }
+    CommandOutput { trace, ..CommandOutput::done(page, data).with(edit.diagnostics) }
 }
 
 /// Returns the config as a launch would run on it, and its diagnostics.
-fn look(context: &Context) -> Result<(Document, Vec<Diagnostic>), Diagnostic> {
+fn load_config(context: &Context) -> Result<(Document, Vec<Diagnostic>), Diagnostic> {
     let loaded = context.load()?;
     Ok((loaded.document, loaded.diagnostics.iter().map(Diagnostic::from).collect()))
 }
@@ -123,14 +129,14 @@ fn internal_id(context: &Context, document: &Document, name: &str) -> Result<Str
     Ok(networks::internal_id(network).unwrap_or_default().into_owned())
 }
 
-fn list(context: &Context) -> Result<Answer, Diagnostic> {
-    let (document, diagnostics) = look(context)?;
+fn list(context: &Context) -> Result<CommandOutput, Diagnostic> {
+    let (document, diagnostics) = load_config(context)?;
     let (page, data) = saved_networks(&context.libraries().view(), &document);
-    Ok(Answer { diagnostics, ..Answer::data(page, data) })
+    Ok(CommandOutput { diagnostics, ..CommandOutput::data(page, data) })
 }
 
-fn show(context: &Context, name: &str, with_secrets: bool) -> Result<Answer, Diagnostic> {
-    let (document, diagnostics) = look(context)?;
+fn show(context: &Context, name: &str, with_secrets: bool) -> Result<CommandOutput, Diagnostic> {
+    let (document, diagnostics) = load_config(context)?;
     let shown = if with_secrets { document } else { masking::mask(&document) };
     let network = networks::only(&shown, name).map_err(|error| networks_diagnostic(context, &error))?;
     let mut alone = Document::empty();
@@ -139,11 +145,11 @@ fn show(context: &Context, name: &str, with_secrets: bool) -> Result<Answer, Dia
         alone.remove(&["id"]);
     }
     let data = json!({ "network": alone.root().to_value() });
-    Ok(Answer { diagnostics, ..Answer::data(alone.to_text(), data) })
+    Ok(CommandOutput { diagnostics, ..CommandOutput::data(alone.to_text(), data) })
 }
 
-fn export(context: &Context, name: &str, with_secrets: bool) -> Result<Answer, Diagnostic> {
-    let (document, diagnostics) = look(context)?;
+fn export(context: &Context, name: &str, with_secrets: bool) -> Result<CommandOutput, Diagnostic> {
+    let (document, diagnostics) = load_config(context)?;
     let id = internal_id(context, &document, name)?;
     let envelope = networks::export(&document, &id).map_err(|error| networks_diagnostic(context, &error))?;
     let mut answer = envelope_answer(&envelope, with_secrets);

@@ -8,10 +8,10 @@ use serde_json::json;
 
 use crate::cli::{ModeArg, PathsArgs};
 use crate::context::Context;
-use crate::output::Answer;
+use crate::output::CommandOutput;
 
 /// Prints every path, or the path that the user asks for.
-pub(crate) fn run(context: &Context, args: &PathsArgs) -> Result<Answer, Diagnostic> {
+pub(crate) fn run(context: &Context, args: &PathsArgs) -> Result<CommandOutput, Diagnostic> {
     let mode = args.mode.map(|mode| if mode == ModeArg::Shared { Mode::Shared } else { Mode::OwnLlm });
     let Some(name) = &args.name else {
         let (page, data, mut diagnostics) = paths(&context.libraries().view(), mode);
@@ -19,7 +19,7 @@ pub(crate) fn run(context: &Context, args: &PathsArgs) -> Result<Answer, Diagnos
         diagnostics.extend(
             overlap.map(|error| Diagnostic::from_error(error, error.code(), error.hint()).as_warning()),
         );
-        return Ok(Answer { diagnostics, ..Answer::data(page, data) });
+        return Ok(CommandOutput { diagnostics, ..CommandOutput::data(page, data) });
     };
     let (found, rule) = match name.as_str() {
         "socket" => {
@@ -37,7 +37,7 @@ pub(crate) fn run(context: &Context, args: &PathsArgs) -> Result<Answer, Diagnos
     let data = json!({ "name": name, "path": found, "rule": rule, "why": rule.describe() });
     let mut page = Page::default();
     page.raw(format!("{found}\n"));
-    Ok(Answer::data(page, data))
+    Ok(CommandOutput::data(page, data))
 }
 
 fn unknown(context: &Context, name: &str) -> Diagnostic {

@@ -6,9 +6,9 @@ use serde_json::json;
 
 use crate::cli::RepairArgs;
 use crate::context::{Context, fresh_ids};
-use crate::output::{Answer, Printer};
+use crate::output::{CommandOutput, Printer};
 
-pub(crate) fn run(context: &Context, args: &RepairArgs, printer: &Printer) -> Answer {
+pub(crate) fn run(context: &Context, args: &RepairArgs, printer: &Printer) -> CommandOutput {
     let libraries = context.libraries();
     let options = Options { daemon: false, stop_legacy_daemon: args.stop_legacy_daemon, ..context.options() };
     let mut outcome = launch(&libraries.launch_context(), &options, &mut fresh_ids());
@@ -23,5 +23,5 @@ pub(crate) fn run(context: &Context, args: &RepairArgs, printer: &Printer) -> An
         false => json!({}),
     };
     let trace = launch_trace(&home, "repair", &outcome, &Daemon::None);
-    Answer { trace, ..Answer::done(repaired(&home, &outcome), data).with(outcome.diagnostics) }
+    CommandOutput { trace, ..CommandOutput::done(repaired(&home, &outcome), data).with(outcome.diagnostics) }
 }

@@ -11,19 +11,23 @@ use crate::build::BUILD;
 use crate::cli::ReportArgs;
 use crate::context::Context;
 use crate::look;
-use crate::output::Answer;
+use crate::output::CommandOutput;
 use crate::times::Started;
 
 /// The layout of a report, the same on every screen.
 const SCREEN: Screen = Screen { width: 100, unicode: true, wraps: false };
 
-pub(crate) fn run(context: &Context, args: &ReportArgs, started: Started) -> Result<Answer, Diagnostic> {
+pub(crate) fn run(
+    context: &Context,
+    args: &ReportArgs,
+    started: Started,
+) -> Result<CommandOutput, Diagnostic> {
     let sections = look::sections(context).into_iter();
     let sections = sections.map(|(name, answer)| section(context, name, answer)).collect();
     let libraries = context.libraries();
     let home = libraries.view();
     let program = format!("myownllm-mesh {} ({}, {})", BUILD.version, BUILD.commit, BUILD.target);
-    let report = Report::look(&home, started.at(), program, sections);
+    let report = Report::collect(&home, started.at(), program, sections);
     let text = match args.html {
         true => {
             let plan = look::plan_of(context);
@@ -33,7 +37,7 @@ pub(crate) fn run(context: &Context, args: &ReportArgs, started: Started) -> Res
     };
     let mut data = report.data();
     let Some(file) = &args.output else {
-        return Ok(Answer::data(text, data));
+        return Ok(CommandOutput::data(text, data));
     };
     let command = format!("{} report{}", context.program, if args.html { " --html" } else { "" });
     write_new(file, &text, &command, context.owner.filter(|_| is_in_home(context, file)))?;
@@ -43,11 +47,11 @@ pub(crate) fn run(context: &Context, args: &ReportArgs, started: Started) -> Res
         "The report is in {}. It holds no secrets; look at it before you send it.",
         long(file)
     ));
-    Ok(Answer::done(page, data))
+    Ok(CommandOutput::done(page, data))
 }
 
-/// Returns true if a new file lies in the user's home: what root makes there belongs to the owner of
-/// the home.
+/// Returns true if a new file lies in the user's home: what root makes there belongs to the owner
+/// of the home.
 fn is_in_home(context: &Context, file: &Path) -> bool {
     let dir = file.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
     let real = |path: &Path| context.disk.canonicalize(path).ok();
@@ -56,7 +60,7 @@ fn is_in_home(context: &Context, file: &Path) -> bool {
 }
 
 /// Returns the answer of a command as the command prints it.
-fn section(context: &Context, name: &'static str, mut answer: Answer) -> Section {
+fn section(context: &Context, name: &'static str, mut answer: CommandOutput) -> Section {
     let told = answer.told_by_page.iter_mut().chain(&mut answer.diagnostics);
     told.for_each(|diagnostic| diagnostic.complete_hint(&context.program));
     let mut text = answer.page.plain(SCREEN);

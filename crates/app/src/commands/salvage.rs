@@ -6,9 +6,9 @@ use myownllm_report::{config_repair, repair_trace};
 use crate::cli::SalvageArgs;
 use crate::context::{Context, fresh_ids};
 use crate::exit::ExitCode;
-use crate::output::Answer;
+use crate::output::CommandOutput;
 
-pub(crate) fn run(context: &Context, args: &SalvageArgs) -> Result<Answer, Diagnostic> {
+pub(crate) fn run(context: &Context, args: &SalvageArgs) -> Result<CommandOutput, Diagnostic> {
     let libraries = context.libraries();
     let is_dry = args.dry_run || args.check;
     let options = Options { stop_legacy_daemon: args.stop_legacy_daemon, ..context.options() };
@@ -17,6 +17,10 @@ pub(crate) fn run(context: &Context, args: &SalvageArgs) -> Result<Answer, Diagn
     let (page, data) = config_repair(&home, &repair, args.dry_run);
     let is_pending = args.check && repair.loaded.pending.repairs();
     let trace = repair_trace(&home, &repair);
-    let answer = Answer { trace, is_data: args.dry_run, ..Answer::done(page, data).with(repair.diagnostics) };
+    let answer = CommandOutput {
+        trace,
+        is_data: args.dry_run,
+        ..CommandOutput::done(page, data).with(repair.diagnostics)
+    };
     Ok(if is_pending && answer.exit.is_ok() { answer.exit(ExitCode::Pending) } else { answer })
 }

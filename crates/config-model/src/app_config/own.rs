@@ -137,7 +137,8 @@ impl OwnSettings {
         self.keys_there * 4 <= self.keys
     }
 
-    /// Returns true if none of the networks of `before` is left, although others may have come since.
+    /// Returns true if none of the networks of `before` is left, although others may have come
+    /// since.
     #[must_use]
     pub fn lacks_networks_of(&self, before: &Self) -> bool {
         !before.networks.is_empty() && before.networks.iter().all(|id| !self.networks.contains(id))

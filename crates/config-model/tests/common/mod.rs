@@ -1,4 +1,4 @@
-//! What the tests of saved networks share.
+//! The shared helpers of the tests of saved networks.
 #![allow(unreachable_pub, reason = "a module of several test programs")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 

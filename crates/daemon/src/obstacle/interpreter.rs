@@ -96,7 +96,7 @@ fn is_program(meta: &std::fs::Metadata) -> bool {
     meta.is_file() && meta.permissions().mode() & 0o111 != 0
 }
 
-/// True if the administrator has told Linux how to start files of other formats.
+/// Returns true if the administrator has told Linux how to start files of other formats.
 fn has_other_formats() -> bool {
     let formats = RealDisk.list("/proc/sys/fs/binfmt_misc".as_ref()).unwrap_or_default();
     formats.iter().any(|format| format.name != "register" && format.name != "status")

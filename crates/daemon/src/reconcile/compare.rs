@@ -23,7 +23,7 @@ pub fn differing_keys(pushed: &Value, reported: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Returns whether `reported` agrees with `pushed` in all members that both have. `same` compares
+/// Returns true if `reported` agrees with `pushed` in all members that both have. `same` compares
 /// strings.
 fn is_consistent(pushed: &Value, reported: &Value, same: fn(&str, &str) -> bool) -> bool {
     match (pushed, reported) {
@@ -123,15 +123,15 @@ pub(super) fn quiet_settings(network: &Value) -> impl Iterator<Item = &'static s
     QUIET.into_iter().filter(is_quiet).map(|(key, _)| key)
 }
 
-/// Returns the pushed members that keep the network silent and that the daemon lacks: a daemon that is
-/// older than a member drops it.
+/// Returns the pushed members that keep the network silent and that the daemon lacks: a daemon that
+/// is older than a member drops it.
 pub(super) fn dropped_settings(pushed: &Value, reported: &Value) -> Vec<&'static str> {
     let kept: Vec<&str> = quiet_settings(reported).collect();
     quiet_settings(pushed).filter(|key| !kept.contains(key)).collect()
 }
 
-/// Returns the pushed keys that the daemon reports differently, or drops although they keep the network
-/// silent.
+/// Returns the pushed keys that the daemon reports differently, or drops although they keep the
+/// network silent.
 pub(super) fn differences(pushed: &Value, reported: &Value) -> Vec<String> {
     const SIGNALING: &str = "signaling";
     let mut keys = differing_keys(pushed, reported);

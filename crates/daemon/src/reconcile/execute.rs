@@ -24,7 +24,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Returns whether every step succeeded.
+    /// Returns true if every step succeeded.
     pub fn is_complete(&self) -> bool {
         self.steps.iter().all(|step| step.result.is_success())
     }
@@ -73,7 +73,7 @@ pub enum StepResult {
 }
 
 impl StepResult {
-    /// Returns whether the daemon is now as the step wants it.
+    /// Returns true if the daemon is now as the step wants it.
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Done { .. } | Self::Already)
     }
@@ -114,7 +114,7 @@ pub fn execute(daemon: &mut dyn DaemonControl, plan: &Plan) -> Outcome {
     Outcome { steps }
 }
 
-/// Returns whether the daemon answered the failed step.
+/// Returns true if the daemon answered the failed step.
 fn is_answer(code: &str) -> bool {
     matches!(code, "daemon.refused-op" | "daemon.unknown-op" | "daemon.bad-request" | NOT_APPLIED)
 }

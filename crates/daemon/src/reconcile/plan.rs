@@ -35,7 +35,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Returns whether no step is to be taken.
+    /// Returns true if no step is to be taken.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
@@ -269,7 +269,7 @@ fn fallback_config_id(config_id: &str, network_id: &str) -> String {
     format!("{config_id}-{}", normal(network_id))
 }
 
-/// Returns whether the app added the joined network: the daemon keeps it under the internal id that
+/// Returns true if the app added the joined network: the daemon keeps it under the internal id that
 /// the app saved for this network id.
 fn was_added_by_app(input: &ReconcileInput, joined: &str, networks: &[Value]) -> bool {
     networks.iter().filter(|network| same(string_member(network, "network_id"), joined)).any(|network| {

@@ -31,7 +31,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const MAX_READY_BACKOFF: Duration = Duration::from_millis(2);
 /// The time that a failed candidate gets to exit after SIGTERM: it may hold files open.
 const FAILED_GRACE: Duration = Duration::from_millis(500);
-/// The size of the log above which a program that has not answered yet is ended: it would fill the disk.
+/// The size of the log above which a program that has not answered yet is ended: it would fill the
+/// disk.
 const MAX_START_LOG: u64 = 64 << 20;
 /// The number of log lines in an error.
 const LOG_TAIL_LINES: usize = 20;

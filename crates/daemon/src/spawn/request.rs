@@ -37,8 +37,9 @@ pub struct SpawnRequest<'lock> {
     /// The longest wait for the first answer of a candidate; [`SpawnRequest::READY_WITHIN`] by
     /// default.
     pub ready_within: Duration,
-    /// The variable that tells the child its home; `MYOWNMESH_HOME` by default, which the child gets
-    /// beside any other: a daemon that reads another variable would make a new key in another home.
+    /// The variable that tells the child its home; `MYOWNMESH_HOME` by default, which the child
+    /// gets beside any other: a daemon that reads another variable would make a new key in another
+    /// home.
     pub home_variable: OsString,
     /// Further variables for the child. [`spawn`](crate::spawn) refuses one that names a home.
     pub env: Vec<(OsString, OsString)>,
@@ -66,7 +67,8 @@ impl<'lock> SpawnRequest<'lock> {
         }
     }
 
-    /// True if a daemon takes its home from this variable. Windows ignores the case of a name.
+    /// Returns true if a daemon takes its home from this variable. Windows ignores the case of a
+    /// name.
     pub(super) fn is_home_variable(&self, name: &OsStr) -> bool {
         let is = |other: &OsStr| match cfg!(windows) {
             true => name.eq_ignore_ascii_case(other),

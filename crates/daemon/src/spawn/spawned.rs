@@ -111,8 +111,8 @@ impl Spawned {
     }
 
     /// Returns, once, a client over the connection of the first answer. Each answer has to come
-    /// within `answer_within`. After a launch of `myownllm-launch` this is `None`, because the launch
-    /// took the client: connect to [`endpoint`](Self::endpoint).
+    /// within `answer_within`. After a launch of `myownllm-launch` this is `None`, because the
+    /// launch took the client: connect to [`endpoint`](Self::endpoint).
     pub fn take_client(&mut self, answer_within: Duration) -> Option<Client> {
         Some(Client::over(*self.connection.take()?, &self.endpoint, answer_within))
     }

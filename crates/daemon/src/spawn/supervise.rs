@@ -191,7 +191,7 @@ impl SupervisedChild {
         backoff.wait(deadline);
     }
 
-    /// Returns whether the child has exited. On Unix it stays unreaped.
+    /// Returns true if the child has exited. On Unix it stays unreaped.
     pub(super) fn has_exited(&mut self) -> bool {
         #[cfg(unix)]
         return child_has_exited(self.child.id()).unwrap_or(true);
@@ -199,9 +199,9 @@ impl SupervisedChild {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Returns whether the child started the process: it is in the child's process group, or bears
-    /// the mark, or, if its environment was cleared, has the child among its ancestors. Windows does
-    /// not show this; there the Device ID decides.
+    /// Returns true if the child started the process: it is in the child's process group, or bears
+    /// the mark, or, if its environment was cleared, has the child among its ancestors. Windows
+    /// does not show this; there the Device ID decides.
     #[cfg(not(unix))]
     pub(super) fn has_started(&self, _: u32) -> bool {
         true
@@ -328,7 +328,7 @@ impl Descendants {
         }
     }
 
-    /// Returns whether a descendant is alive. Sends SIGTERM to those that were started since the
+    /// Returns true if a descendant is alive. Sends SIGTERM to those that were started since the
     /// last call.
     fn are_alive(&mut self, child: &SupervisedChild) -> bool {
         for late in self.find(child) {

@@ -93,7 +93,7 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
     }))
 }
 
-/// Returns whether a process has the user of this process. Any user can make the pipe before our
+/// Returns true if a process has the user of this process. Any user can make the pipe before our
 /// daemon does.
 fn runs_as_us(pid: u32) -> SysResult<bool> {
     let user = |process: &HPROCESS| {

@@ -57,8 +57,8 @@ pub(super) struct Handles {
     owner: u32,
     /// The directories below the locked one that were used last.
     recent: Mutex<VecDeque<(PathBuf, Arc<OpenDir>)>>,
-    /// Directories that a caller keeps open ([`LockedDir::keep_open`](crate::LockedDir::keep_open)),
-    /// and those that were admitted.
+    /// Directories that a caller keeps open
+    /// ([`LockedDir::keep_open`](crate::LockedDir::keep_open)), and those that were admitted.
     kept: RwLock<Vec<Weak<KeptDir>>>,
     /// Keeps directories outside open that were admitted, see
     /// [`LockedDir::admit_target`](crate::LockedDir::admit_target).
@@ -139,7 +139,7 @@ impl Handles {
         path.strip_prefix(&self.named).or_else(|_| path.strip_prefix(&self.top.real)).ok()
     }
 
-    /// True if this path is the name of the locked directory and a symlink to it.
+    /// Returns true if this path is the name of the locked directory and a symlink to it.
     fn is_symlink_to_top(&self, path: &Path) -> bool {
         self.named == path
             && self.named != self.top.real
@@ -314,17 +314,17 @@ pub(super) struct ResolvedName<'l> {
 
 impl<'l> ResolvedName<'l> {
     /// Resolves the path for reading the entry with this name.
-    pub(super) fn look(handles: Option<&'l Handles>, path: &Path) -> io::Result<Self> {
+    pub(super) fn resolve(handles: Option<&'l Handles>, path: &Path) -> io::Result<Self> {
         Self::find(handles, path, Scope::Anywhere)
     }
 
     /// Resolves the path for reading the entry with this name, which may be a symlink. A symlink
     /// that leads to the locked directory is read by its path, because it lies outside of that
     /// directory.
-    pub(super) fn look_unfollowed(handles: Option<&'l Handles>, path: &Path) -> io::Result<Self> {
+    pub(super) fn resolve_unfollowed(handles: Option<&'l Handles>, path: &Path) -> io::Result<Self> {
         match handles {
             Some(handles) if handles.is_symlink_to_top(path) => Ok(Self::by_path(path.to_owned())),
-            _ => Self::look(handles, path),
+            _ => Self::resolve(handles, path),
         }
     }
 
@@ -335,11 +335,11 @@ impl<'l> ResolvedName<'l> {
 
     /// Resolves the path for reading the file that it leads to.
     pub(super) fn followed(handles: Option<&'l Handles>, path: &Path) -> io::Result<Self> {
-        let at = Self::look(handles, path)?;
+        let at = Self::resolve(handles, path)?;
         let Some((lock, dir)) = at.inside() else { return Ok(at) };
         match lock.resolve_symlink(dir, &at.name)? {
             None => Ok(at),
-            Some(target) if target.starts_with(lock.real()) => Self::look(handles, &target),
+            Some(target) if target.starts_with(lock.real()) => Self::resolve(handles, &target),
             Some(target) => Ok(Self::by_path(target)),
         }
     }
@@ -391,8 +391,8 @@ impl<'l> ResolvedName<'l> {
         &self.name
     }
 
-    /// True if the call may follow a symlink. False if this code has followed one already: the call
-    /// must not follow another one.
+    /// Returns true if the call may follow a symlink. Returns false if this code has followed one
+    /// already: the call must not follow another one.
     pub(super) fn follow(&self) -> bool {
         self.inside().is_none()
     }

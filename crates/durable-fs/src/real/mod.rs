@@ -63,8 +63,8 @@ fn read_whole(file: impl Read, len: u64, limit: u64) -> io::Result<Vec<u8>> {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     let mut bytes = Vec::new();
-    // A sparse file can claim any length, so a failed reservation must be an error and not abort the
-    // program.
+    // A sparse file can claim any length, so a failed reservation must be an error and not abort
+    // the program.
     let size = usize::try_from(len).unwrap_or(usize::MAX);
     bytes.try_reserve(size.saturating_add(1))?;
     let mut file = file.take(limit.saturating_add(1));
@@ -76,8 +76,8 @@ fn read_whole(file: impl Read, len: u64, limit: u64) -> io::Result<Vec<u8>> {
         }
     };
     bytes.truncate(first);
-    // With room for one more byte, a read of exactly that size has met the end of the file. Otherwise
-    // the file changes its size while this code reads it.
+    // With room for one more byte, a read of exactly that size has met the end of the file.
+    // Otherwise the file changes its size while this code reads it.
     if first != size {
         file.read_to_end(&mut bytes)?;
     }
@@ -90,7 +90,7 @@ fn read_whole(file: impl Read, len: u64, limit: u64) -> io::Result<Vec<u8>> {
 /// The size of the pieces in which files are compared. A smaller file is one piece.
 const PIECE: u64 = 64 * 1024;
 
-/// True if both files hold the same bytes to the end, which is expected after `len`.
+/// Returns true if both files hold the same bytes to the end, which is expected after `len`.
 fn same_bytes(a: (&Path, impl Read), b: (&Path, impl Read), len: u64) -> Result<bool> {
     let ((path_a, mut a), (path_b, mut b)) = (a, b);
     let (mut buffer_a, mut buffer_b) = (buffer_for(len), buffer_for(len));
@@ -106,7 +106,8 @@ fn same_bytes(a: (&Path, impl Read), b: (&Path, impl Read), len: u64) -> Result<
     }
 }
 
-/// True if the file holds exactly these bytes, whose number is the known length of the file.
+/// Returns true if the file holds exactly these bytes, whose number is the known length of the
+/// file.
 #[cfg(unix)]
 fn reads(mut file: impl Read, bytes: &[u8]) -> io::Result<bool> {
     let len = bytes.len() as u64;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::handles::Handles;
 
-/// What the system tells of a file or directory beyond its metadata.
+/// The attributes of a file or directory that `Metadata` lacks.
 #[derive(Default)]
 pub(super) struct Attributes {
     /// True if a mount begins here; `None` where the system does not tell.
@@ -19,7 +19,7 @@ pub(super) struct Attributes {
 #[cfg(target_os = "linux")]
 pub(super) fn attributes(handles: Option<&Handles>, path: &Path) -> Attributes {
     use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
-    let stat = super::handles::ResolvedName::look(handles, path)
+    let stat = super::handles::ResolvedName::resolve(handles, path)
         .ok()
         .and_then(|at| statx(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).ok());
     let has = |attribute: StatxAttributes| {

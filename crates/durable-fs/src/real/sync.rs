@@ -48,8 +48,8 @@ const PASSES_SYNCFS_ON: [u64; 14] = [
     0x8584_58f6, // ramfs
 ];
 
-/// True if a successful `syncfs` means that everything on the file system of `fd` is on the disk.
-/// False for an unknown file system.
+/// Returns true if a successful `syncfs` means that everything on the file system of `fd` is on the
+/// disk. Returns false for an unknown file system.
 #[cfg(target_os = "linux")]
 fn passes_syncfs_on(fd: impl AsFd) -> bool {
     retry_on_intr(|| rustix::fs::fstatfs(&fd)).is_ok_and(|found| PASSES_SYNCFS_ON.contains(&magic(&found)))
@@ -77,8 +77,8 @@ pub(super) const MAY_LACK_MODES: [u64; 8] = [
     0x786f_4256, // vboxsf
 ];
 
-/// True if a path is on a file system of these kinds, by their magic numbers on Linux: other systems
-/// have other, smaller numbers.
+/// Returns true if a path is on a file system of these kinds, by their magic numbers on Linux:
+/// other systems have other, smaller numbers.
 pub(super) fn is_of(path: &Path, kinds: &[u64]) -> bool {
     retry_on_intr(|| rustix::fs::statfs(path)).is_ok_and(|found| kinds.contains(&magic(&found)))
 }

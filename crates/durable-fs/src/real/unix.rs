@@ -52,7 +52,7 @@ fn open(at: &ResolvedName, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
 
 /// Opens the file with this name for reading; fails for a symlink.
 fn open_name(handles: Option<&Handles>, path: &Path) -> io::Result<OwnedFd> {
-    open(&ResolvedName::look(handles, path)?, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty())
+    open(&ResolvedName::resolve(handles, path)?, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty())
 }
 
 /// Opens the file that this name leads to.
@@ -167,7 +167,7 @@ fn bits(mode: u32) -> Mode {
 impl<M: ThisMachine> Disk for M {
     fn stat(&self, path: &Path) -> Result<Metadata> {
         Op::Stat.on(path, || {
-            let at = ResolvedName::look_unfollowed(self.handles(), path)?;
+            let at = ResolvedName::resolve_unfollowed(self.handles(), path)?;
             Ok(meta_of(&statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?))
         })
     }
@@ -182,7 +182,7 @@ impl<M: ThisMachine> Disk for M {
 
     fn for_each_entry(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()> {
         let failed = |e: io::Error| DiskError::new(Op::ForEachEntry, dir, e);
-        let at = ResolvedName::look(self.handles(), dir).map_err(failed)?;
+        let at = ResolvedName::resolve(self.handles(), dir).map_err(failed)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let fd = open(&at, flags, Mode::empty()).map_err(failed)?;
         at.trust_open(&fd).map_err(failed)?;
@@ -247,7 +247,7 @@ impl<M: ThisMachine> Disk for M {
 
     fn read_link(&self, link: &Path) -> Result<PathBuf> {
         Op::ReadLink.on(link, || {
-            let at = ResolvedName::look_unfollowed(self.handles(), link)?;
+            let at = ResolvedName::resolve_unfollowed(self.handles(), link)?;
             let says = rustix::fs::readlinkat(at.dir(), at.name(), Vec::new())?;
             Ok(OsStr::from_bytes(says.to_bytes()).into())
         })
@@ -419,7 +419,7 @@ impl LockedDisk for Changes {
     }
 
     fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
-        let failed = |e: io::Error| DiskError::two(Op::CopyNew, from, to, e);
+        let failed = |e: io::Error| DiskError::with_two_paths(Op::CopyNew, from, to, e);
         let mut source = File::from(open_name(self.handles(), from).map_err(failed)?);
         let stat = regular(&source).map_err(failed)?;
         create_exclusive(self.handles(), to, 0o600, |file| {

@@ -350,7 +350,7 @@ impl LockedDisk for Changes {
     }
 
     fn copy_new(&self, from: &Path, to: &Path, _mode: Option<u32>) -> Result<()> {
-        let failed = |e: io::Error| DiskError::two(Op::CopyNew, from, to, e);
+        let failed = |e: io::Error| DiskError::with_two_paths(Op::CopyNew, from, to, e);
         if !RealDisk.stat(from)?.is_file() {
             return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
         }
@@ -366,28 +366,28 @@ impl LockedDisk for Changes {
     }
 
     fn rename_noreplace(&self, from: &Path, to: &Path) -> Result<()> {
-        rename_noreplace(from, to).map_err(|e| DiskError::two(Op::RenameNoReplace, from, to, e))
+        rename_noreplace(from, to).map_err(|e| DiskError::with_two_paths(Op::RenameNoReplace, from, to, e))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         // A directory never replaces anything on Windows.
         let is_dir = std::fs::symlink_metadata(verbatim(from)).is_ok_and(|meta| meta.is_dir());
         let renamed = if is_dir { rename_noreplace(from, to) } else { rename_over(from, to) };
-        renamed.map_err(|e| DiskError::two(Op::Rename, from, to, e))
+        renamed.map_err(|e| DiskError::with_two_paths(Op::Rename, from, to, e))
     }
 
     fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
-        Err(DiskError::two(Op::Exchange, a, b, io::ErrorKind::Unsupported.into()))
+        Err(DiskError::with_two_paths(Op::Exchange, a, b, io::ErrorKind::Unsupported.into()))
     }
 
     fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
         std::fs::hard_link(verbatim(from), verbatim(to))
-            .map_err(|e| DiskError::two(Op::HardLink, from, to, e))
+            .map_err(|e| DiskError::with_two_paths(Op::HardLink, from, to, e))
     }
 
     fn symlink(&self, target: &Path, at: &Path) -> Result<()> {
         std::os::windows::fs::symlink_file(target, verbatim(at))
-            .map_err(|e| DiskError::two(Op::Symlink, at, target, e))
+            .map_err(|e| DiskError::with_two_paths(Op::Symlink, at, target, e))
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {
@@ -425,6 +425,6 @@ impl LockedDisk for Changes {
         std::fs::metadata(verbatim(from))
             .and_then(|meta| std::fs::set_permissions(verbatim(to), meta.permissions()))
             .map(|()| Permissions::Kept)
-            .map_err(|e| DiskError::two(Op::CopyPermissions, from, to, e))
+            .map_err(|e| DiskError::with_two_paths(Op::CopyPermissions, from, to, e))
     }
 }

@@ -18,8 +18,8 @@ use crate::{DirEntry, Disk, FileId, RealDisk};
 /// The suffix that `/proc` adds to the path of an open file that has no name any more.
 const DELETED: &[u8] = b" (deleted)";
 
-/// Returns for each file if a process is seen that has it open for writing. A file without an id does
-/// not exist.
+/// Returns for each file if a process is seen that has it open for writing. A file without an id
+/// does not exist.
 pub(super) fn open_for_writing(files: &[(&Path, Option<FileId>)]) -> Vec<bool> {
     let mut answers = vec![false; files.len()];
     let mut by_name: BTreeMap<&OsStr, Vec<(FileId, usize)>> = BTreeMap::new();
@@ -60,7 +60,7 @@ fn names_of(target: &Path) -> Vec<OsString> {
     [Some(name.to_owned()), without].into_iter().flatten().collect()
 }
 
-/// True if a handle of a process can write.
+/// Returns true if a handle of a process can write.
 fn writes(process: &Path, handle: &OsStr) -> bool {
     const ACCESS_MODE: u32 = 0o3;
     let info = fs::read_to_string(process.join("fdinfo").join(handle)).unwrap_or_default();

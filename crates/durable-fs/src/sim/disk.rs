@@ -16,7 +16,8 @@ use crate::Owner;
 
 pub(super) type Hook = Box<dyn FnMut(&OpRecord, &mut OtherProgram<'_>) + Send>;
 
-/// The simulated disk. Cloning copies everything except the hook, the locks and the recorded changes.
+/// The simulated disk. Cloning copies everything except the hook, the locks and the recorded
+/// changes.
 pub struct SimDisk {
     pub(super) shared: Arc<Shared>,
 }
@@ -91,8 +92,8 @@ impl SimDisk {
         self.shared.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    // ---- setup and inspection: not counted as operations, never failing by a fault; a setup that the
-    // disk cannot have panics
+    // ---- setup and inspection: not counted as operations, never failing by a fault; a setup that
+    // the disk cannot have panics
 
     /// Puts a file there, with the directories above it; replaces any file with that name.
     pub fn put(&self, path: impl AsRef<Path>, bytes: &[u8]) {
@@ -288,7 +289,7 @@ impl SimDisk {
         self.state().crash_at = Some(number);
     }
 
-    /// True if the crash has happened.
+    /// Returns true if the crash has happened.
     pub fn has_crashed(&self) -> bool {
         self.state().crashed
     }
@@ -304,7 +305,8 @@ impl SimDisk {
         self.state().threads = threads;
     }
 
-    /// Makes names that differ in the case of ASCII letters alone one name, as on macOS and Windows.
+    /// Makes names that differ in the case of ASCII letters alone one name, as on macOS and
+    /// Windows.
     pub fn ignore_case(&self) {
         self.state().ignores_case = true;
     }

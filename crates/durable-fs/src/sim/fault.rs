@@ -21,12 +21,12 @@ pub struct OpRecord {
 }
 
 impl OpRecord {
-    /// True if the operation changes or syncs something.
+    /// Returns true if the operation changes or syncs something.
     pub fn is_change(&self) -> bool {
         !self.is_look() && !matches!(self.op, Op::Lock | Op::Pause)
     }
 
-    /// True if the operation only reads.
+    /// Returns true if the operation only reads.
     pub fn is_look(&self) -> bool {
         matches!(
             self.op,
@@ -41,7 +41,7 @@ impl OpRecord {
         )
     }
 
-    /// True if the operation syncs something.
+    /// Returns true if the operation syncs something.
     pub fn is_sync(&self) -> bool {
         matches!(self.op, Op::SyncFile | Op::SyncDir | Op::SyncFs)
     }

@@ -482,13 +482,13 @@ impl State {
 }
 
 impl State {
-    /// True if the present operation is a sync that must do nothing.
+    /// Returns true if the present operation is a sync that must do nothing.
     pub(super) fn skips_sync(&self) -> bool {
         let number = self.ops.len().saturating_sub(1);
         matches!(self.weakening, Some(Weakening::SkipSyncs(first, last)) if (first..=last).contains(&number))
     }
 
-    /// True if the present operation must replace the entry at the new name.
+    /// Returns true if the present operation must replace the entry at the new name.
     pub(super) fn replaces(&self) -> bool {
         matches!(self.weakening, Some(Weakening::PlainRename(number)) if number + 1 == self.ops.len())
     }

@@ -1,4 +1,5 @@
-//! The operations of the simulated disk: each is counted, recorded, and fails where a fault says so.
+//! The operations of the simulated disk: each is counted, recorded, and fails where a fault says
+//! so.
 
 use std::{
     collections::BTreeMap,
@@ -49,7 +50,7 @@ impl SimDisk {
         let record =
             OpRecord { number, op, path: path.to_owned(), other: other.map(Path::to_owned), failed: false };
         let failed = |source: io::Error| match other {
-            Some(other) => DiskError::two(op, path, other, source),
+            Some(other) => DiskError::with_two_paths(op, path, other, source),
             None => DiskError::new(op, path, source),
         };
         let (is_change, is_look) = (record.is_change(), record.is_look());

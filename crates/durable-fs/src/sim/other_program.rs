@@ -1,4 +1,4 @@
-//! What another program does to the simulated disk while a run is at work.
+//! The changes that another program makes on the simulated disk during a run.
 
 use std::{collections::BTreeMap, path::Path};
 

@@ -1,4 +1,5 @@
-//! Surveys a run: takes one guarantee of the simulated disk away at a time, and looks what reveals it.
+//! Surveys a run: takes one guarantee of the simulated disk away at a time, and looks what reveals
+//! it.
 
 use std::{
     collections::BTreeSet,
@@ -43,7 +44,7 @@ fn weakenings(ops: &[OpRecord]) -> Vec<Weakening> {
     all
 }
 
-/// True for an operation after which the content of another file may be lost.
+/// Returns true for an operation after which the content of another file may be lost.
 fn can_lose(op: &OpRecord) -> bool {
     let is_part = op.path.as_os_str().as_encoded_bytes().ends_with(PART_SUFFIX.as_bytes());
     match op.op {
@@ -53,7 +54,8 @@ fn can_lose(op: &OpRecord) -> bool {
     }
 }
 
-/// True for an operation that gives a file a name that other programs know, and must not replace.
+/// Returns true for an operation that gives a file a name that other programs know, and must not
+/// replace.
 fn is_exclusive(op: &OpRecord) -> bool {
     let gives_name = !op.failed && matches!(op.op, Op::RenameNoReplace | Op::HardLink);
     gives_name && op.other.as_deref().is_some_and(|to| !is_ours(to))
@@ -79,7 +81,7 @@ fn groups(
     found
 }
 
-/// True for a temporary name, which no other program chooses.
+/// Returns true for a temporary name, which no other program chooses.
 fn is_ours(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes()))
 }
@@ -115,8 +117,8 @@ impl Sweep<'_> {
         disk.ops()
     }
 
-    /// True if a power cut, or a write of another program, reveals the weakening. `ops` are the
-    /// operations of the undisturbed run.
+    /// Returns true if a power cut, or a write of another program, reveals the weakening. `ops` are
+    /// the operations of the undisturbed run.
     fn reveals(&self, weakening: Weakening, ops: &[OpRecord]) -> bool {
         match weakening {
             Weakening::SkipSyncs(_, last) => {
@@ -139,8 +141,8 @@ impl Sweep<'_> {
         }
     }
 
-    /// True if nothing reveals the lack of a barrier because barriers right before or after it sync
-    /// the same: without these, something reveals it.
+    /// Returns true if nothing reveals the lack of a barrier because barriers right before or after
+    /// it sync the same: without these, something reveals it.
     fn is_doubled(&self, weakening: Weakening, all: &[Weakening], ops: &[OpRecord]) -> bool {
         let is_barrier = |other: &&Weakening| matches!(other, Weakening::SkipSyncs(..));
         let barriers: Vec<_> = all.iter().filter(is_barrier).map(|barrier| barrier.span()).collect();
@@ -156,8 +158,8 @@ impl Sweep<'_> {
             || (at.saturating_sub(NEIGHBOURS)..at).any(|from| skips(from, at) && !skips(from, at - 1))
     }
 
-    /// True if a power cut reveals the lack of a barrier when another program writes `path`, and
-    /// syncs it, before operation `number`: the file is lost.
+    /// Returns true if a power cut reveals the lack of a barrier when another program writes
+    /// `path`, and syncs it, before operation `number`: the file is lost.
     fn loses_synced(&self, weakening: Weakening, path: &Path, number: usize) -> bool {
         let (disk, path) = (self.weakened(weakening), path.to_owned());
         disk.set_hook(move |record, foreign| {
@@ -180,7 +182,7 @@ impl Sweep<'_> {
         disk
     }
 
-    /// True if `holds` is false for a disk that a power cut after operation `last` leaves.
+    /// Returns true if `holds` is false for a disk that a power cut after operation `last` leaves.
     fn cut_after(&self, disk: &SimDisk, last: usize, holds: &dyn Fn(&SimDisk, bool) -> bool) -> bool {
         disk.record();
         (self.run)(disk);
@@ -192,7 +194,7 @@ impl Sweep<'_> {
             || is_broken(disk, disk.op_count(), true)
     }
 
-    /// True if what another program writes is lost, and is not lost without the weakening.
+    /// Returns true if what another program writes is lost, and is not lost without the weakening.
     fn loses(&self, weakening: Weakening, writing: Writing) -> bool {
         keeps(&self.start(), &self.run, writing) == Some(true)
             && keeps(&self.weakened(weakening), &self.run, writing) == Some(false)
@@ -241,7 +243,7 @@ fn name(path: &Path) -> String {
     }
 }
 
-/// What the sweeps over several runs have found, each described in words.
+/// The failures that the sweeps over several runs have found, each as a sentence.
 #[derive(Debug, Default)]
 pub struct Survey {
     revealed: BTreeSet<String>,

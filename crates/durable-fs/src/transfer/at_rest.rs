@@ -78,7 +78,7 @@ impl Waiting<'_> {
     }
 }
 
-/// True if a file is complete, or cannot be read.
+/// Returns true if a file is complete, or cannot be read.
 pub(super) fn is_complete(disk: &dyn Disk, judge: Judge<'_>, file: &Path) -> bool {
     disk.read(file, LIMIT).map_or(true, |bytes| judge(&bytes))
 }

@@ -30,7 +30,7 @@ pub struct FileMove {
     pub from: PathBuf,
     /// The destination.
     pub to: PathBuf,
-    /// What moves.
+    /// The kind of the entry.
     pub kind: MoveKind,
     /// True if a copy gets mode 0600, whatever the mode of the source.
     pub copy_is_private: bool,
@@ -38,7 +38,7 @@ pub struct FileMove {
     pub is_set_aside: bool,
 }
 
-/// What moves.
+/// The kind of the entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum MoveKind {
@@ -114,7 +114,8 @@ pub enum Published {
     /// The file could not be moved. It stays.
     Failed(DiskError),
     /// The file system of the destination supports neither an exclusive rename nor a hard link
-    /// ([`DiskError::is_no_exclusive_rename`]): publishing ends here, and no later file was touched.
+    /// ([`DiskError::is_no_exclusive_rename`]): publishing ends here, and no later file was
+    /// touched.
     Unsupported(DiskError),
 }
 
@@ -145,7 +146,7 @@ pub enum RemovalOutcome {
     Failed(DiskError),
 }
 
-/// What [`Transfer::remove_sources`] did.
+/// The result of [`Transfer::remove_sources`].
 #[derive(Debug, Default)]
 pub struct Removal {
     /// The outcome of each source.
@@ -425,7 +426,7 @@ impl<'a> Transfer<'a> {
             Some(temp) => Ok(temp),
             None => make(&self.disk.canonicalize(&file.from)?)?.ok_or_else(|| {
                 let lost = io::Error::new(io::ErrorKind::NotFound, "it would lead elsewhere");
-                DiskError::two(Op::RebaseLink, &file.from, target, lost)
+                DiskError::with_two_paths(Op::RebaseSymlink, &file.from, target, lost)
             }),
         });
         let result = made.and_then(|temp| {
@@ -442,9 +443,9 @@ impl<'a> Transfer<'a> {
     }
 }
 
-/// True if the destination holds the source's bytes in such a way that the source can be removed:
-/// in a regular file that is another file or has at least two names. (A symlink may lead to the
-/// source itself.)
+/// Returns true if the destination holds the source's bytes in such a way that the source can be
+/// removed: in a regular file that is another file or has at least two names. (A symlink may lead
+/// to the source itself.)
 ///
 /// # Errors
 /// A mount covers the destination ([`DiskError::is_covered_by_mount`]): the file there may be the

@@ -27,7 +27,7 @@ enum Checked {
     Ended(EndedRemoval),
 }
 
-/// What became of a source.
+/// The outcome for a source.
 struct EndedRemoval {
     outcome: RemovalOutcome,
     /// For a source that stays: true if it has its name back.
@@ -190,16 +190,16 @@ impl Transfer<'_> {
         (quarantines, restored)
     }
 
-    /// Returns the sources, by their names aside, that a program has open for writing, or that go on
-    /// changing. Such a program may not have finished, and its later writes would be lost with the
-    /// source. No program opens a file anew that is aside, so a source that is not in use now has its
-    /// last content.
+    /// Returns the sources, by their names aside, that a program has open for writing, or that go
+    /// on changing. Such a program may not have finished, and its later writes would be lost with
+    /// the source. No program opens a file anew that is aside, so a source that is not in use now
+    /// has its last content.
     fn in_use(&self, checked: &[(PendingRemoval, PathBuf, Checked)]) -> BTreeSet<PathBuf> {
         let disk = self.disk;
         let asked = checked.iter().filter_map(|(item, quarantined, checked)| {
             let Checked::Removable { seen, complete, .. } = checked else { return None };
-            // A symlink has no content. A write to a file whose second name is at the destination is
-            // not lost.
+            // A symlink has no content. A write to a file whose second name is at the destination
+            // is not lost.
             let is_second_name =
                 || seen.links > 1 && disk.stat(&item.to).is_ok_and(|there| there.is_same_file(seen));
             (item.symlink_target.is_none() && !is_second_name()).then_some((quarantined.as_path(), *complete))

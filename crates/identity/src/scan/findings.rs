@@ -23,7 +23,7 @@ pub enum PlaceState {
     /// The path, or a directory on the way to it, is a broken symlink.
     Dangling {
         /// The symlink.
-        link: PathBuf,
+        symlink: PathBuf,
         /// The target of the symlink.
         target: PathBuf,
     },
@@ -71,7 +71,7 @@ pub struct Misplaced {
     /// The time of the last change of the content.
     pub(crate) modified: Timestamp,
     /// True for a symlink: after a rename it could lead elsewhere.
-    pub(crate) is_link: bool,
+    pub(crate) is_symlink: bool,
     /// A free name beside the file.
     pub(crate) aside: PathBuf,
 }
@@ -147,8 +147,8 @@ pub struct Scan {
     pub(crate) dangling: Vec<(PathBuf, PathBuf)>,
     /// Symlinks to nothing that may lead to rosters and states, and their targets.
     pub(crate) dangling_peers: Vec<(PathBuf, PathBuf)>,
-    /// The public keys that rosters and states name as owners or controllers. The rosters of an open
-    /// network name only the peers, so a plain member proves nothing.
+    /// The public keys that rosters and states name as owners or controllers. The rosters of an
+    /// open network name only the peers, so a plain member proves nothing.
     pub(crate) named: BTreeSet<String>,
     /// The run log that shows the Device ID of the home, and the Device ID.
     pub(crate) logged: Option<(PathBuf, String)>,

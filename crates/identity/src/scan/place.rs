@@ -66,7 +66,8 @@ pub(super) fn dangling_target(disk: &dyn Disk, path: &Path) -> Result<Option<Pat
 }
 
 /// Returns the first symlink on the way from a home to its rosters and states that leads nowhere,
-/// or in a circle, and its target. Such a symlink hides the peers, for example on an unplugged disk.
+/// or in a circle, and its target. Such a symlink hides the peers, for example on an unplugged
+/// disk.
 pub(crate) fn dangling_peers(disk: &dyn Disk, home: &Home) -> Result<Option<(PathBuf, PathBuf)>, DiskError> {
     for place in [&home.states, &home.rosters, &home.legacy_roster] {
         let mut way: Vec<_> = place.ancestors().take_while(|above| *above != home.path).collect();
@@ -81,9 +82,9 @@ pub(crate) fn dangling_peers(disk: &dyn Disk, home: &Home) -> Result<Option<(Pat
     Ok(None)
 }
 
-fn dangling(disk: &dyn Disk, link: &Path) -> PlaceState {
-    match disk.read_link(link) {
-        Ok(target) => PlaceState::Dangling { link: link.to_owned(), target },
+fn dangling(disk: &dyn Disk, symlink: &Path) -> PlaceState {
+    match disk.read_link(symlink) {
+        Ok(target) => PlaceState::Dangling { symlink: symlink.to_owned(), target },
         Err(error) => PlaceState::Unreadable(error),
     }
 }

@@ -32,7 +32,8 @@ const MAX_BACKUPS: usize = 64;
 pub(super) const MAX_NAMES: usize = 4096;
 /// The number of directory levels in which rosters and states are counted.
 pub(super) const MAX_LEVELS: usize = 2;
-/// The number of directory levels that are searched for the identity file below a directory of a home.
+/// The number of directory levels that are searched for the identity file below a directory of a
+/// home.
 const MAX_KEY_LEVELS: usize = 4;
 /// The common part of the names of secrets directories, and of copies of the identity file.
 const SECRETS: &str = "secrets";
@@ -267,8 +268,8 @@ impl<'a> Search<'a> {
         found
     }
 
-    /// Returns the run logs that show a Device ID of the home, the newest first, and the last Device ID
-    /// in each.
+    /// Returns the run logs that show a Device ID of the home, the newest first, and the last
+    /// Device ID in each.
     pub(super) fn logged(&mut self) -> Vec<(PathBuf, String)> {
         let shown = run_logs(self.places).into_iter().filter_map(|log| {
             let read = self.disk.read(&log, FILE_LIMIT);
@@ -303,8 +304,8 @@ impl<'a> Search<'a> {
         let limit = if is_named { FILE_LIMIT } else { OTHER_FILE_LIMIT };
         let mut key = None;
         let identity = match self.disk.read(path, limit) {
-            // Any other JSON may have a version above 1, and to try the encodings of many large files
-            // would take minutes.
+            // Any other JSON may have a version above 1, and to try the encodings of many large
+            // files would take minutes.
             Ok(bytes) if !(is_named || holds_key_fields(&bytes)) => return None,
             Ok(bytes) => match inspect(&bytes) {
                 Identity::Damaged { flaw: None, .. }
@@ -328,7 +329,7 @@ impl<'a> Search<'a> {
             }
         };
         let modified = self.disk.stat_follow(path).map(|meta| meta.modified).unwrap_or_default();
-        let is_link = self.disk.stat(path).is_ok_and(|meta| meta.is_symlink());
+        let is_symlink = self.disk.stat(path).is_ok_and(|meta| meta.is_symlink());
         let named_by = named_by.map(Path::to_owned);
         let aside = free_beside(self.disk, path);
         let path = path.to_owned();
@@ -344,7 +345,7 @@ impl<'a> Search<'a> {
             peers,
             custody,
             modified,
-            is_link,
+            is_symlink,
             aside,
         })
     }

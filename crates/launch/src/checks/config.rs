@@ -170,7 +170,7 @@ fn finding(found: &myownllm_config_model::Diagnostic, config: &Path) -> Diagnost
     diagnostic
 }
 
-/// True if a launch would make no change to a healthy config except a backup of it.
+/// Returns true if a launch would make no change to a healthy config except a backup of it.
 fn lacks_its_copy(loaded: &Loaded) -> bool {
     let mut steps = loaded.pending.steps.iter();
     steps.any(|step| matches!(step, Step::KeepLastGood { .. })) && !loaded.pending.writes_config()

@@ -43,7 +43,7 @@ impl Examiner<'_, '_> {
                         let key = expected.device_id().unwrap_or_default();
                         let found = &status.device_id;
                         let evidence =
-                            format!("{evidence}, but with the key {found} and not the home's {key}");
+                            format!("{evidence}, but with the Device ID {found} instead of the home's {key}");
                         let diagnostic = Diagnostic::error("daemon.foreign-identity", evidence);
                         let hint = end_command(role, endpoint, probe, self.options.program);
                         self.checks.diagnostic(id, Diagnostic { hint, ..diagnostic });

@@ -69,7 +69,7 @@ pub struct Check {
 }
 
 impl Check {
-    /// True if the check found a problem because the user may not use a path.
+    /// Returns true if the check found a problem because the user may not use a path.
     fn is_denied(&self) -> bool {
         self.result == Mark::Problem && self.diagnostic.as_ref().is_some_and(|told| told.is_denied)
     }
@@ -188,7 +188,8 @@ impl Checks {
         for error in plan.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()) {
             let is_reported = |check: &Check| {
                 let told = check.diagnostic.as_ref();
-                // A repair fails by the error: a check that names the repair does not tell the error.
+                // A repair fails by the error: a check that names the repair does not tell the
+                // error.
                 let is_mended = check.hint.as_ref() == Some(&self.repair);
                 let is_same = |told: &Diagnostic| told.code == error.code || told.path == error.path;
                 check.result == Mark::Problem && !is_mended && told.is_some_and(is_same)

@@ -151,7 +151,7 @@ impl Executor<'_> {
     /// Refuses files of another user in a directory whose mode was tightened: until then other
     /// users could put files into it, even after the inspection.
     fn refuse_foreign_files(&mut self) -> Flow {
-        for dir in &self.plan.loose {
+        for dir in &self.plan.writable_by_others {
             let entries = self.disk.list(dir).unwrap_or_default().into_iter();
             let ours = |entry: &DirEntry| matches!(classify_entry(&entry.name, entry.kind), EntryClass::Ours);
             let files = entries.filter(ours).map(|entry| dir.join(entry.name));
@@ -193,15 +193,17 @@ impl Executor<'_> {
                 Step::MoveDir { from, to, names } => files.extend(self.move_dir(from, to, names)?),
                 Step::MoveFiles { from, to, names } => files.extend(self.file_moves(from, to, names)),
                 Step::MoveFile { from, to } => files.push(self.file_move(from, to, None)),
-                Step::MoveLink { from, to, symlink } => files.push(self.file_move(from, to, Some(symlink))),
+                Step::MoveSymlink { from, to, symlink } => {
+                    files.push(self.file_move(from, to, Some(symlink)))
+                }
                 Step::SetAside { from, to, symlink } => {
                     let file = self.file_move(from, to, symlink.as_ref());
                     files.push(FileMove { is_set_aside: true, copy_is_private: true, ..file });
                 }
-                Step::RemoveIdentical { source, destination, link } => {
+                Step::RemoveIdentical { source, destination, symlink_target } => {
                     (self.on_progress)(TransferProgress::Files(1));
                     let (from, to) = (source.clone(), destination.clone());
-                    pending.push(PendingRemoval::identical(from, to, link.clone()));
+                    pending.push(PendingRemoval::identical(from, to, symlink_target.clone()));
                 }
                 Step::Sync { directories, sources } => {
                     let published = self.publish(std::mem::take(&mut files), &mut pending)?;
@@ -367,8 +369,9 @@ impl Executor<'_> {
         Ok(flow)
     }
 
-    /// Removes the remaining sources of files that are durable at the destination, and the directories
-    /// that they leave empty where none could be renamed as a whole. Syncs the directories.
+    /// Removes the remaining sources of files that are durable at the destination, and the
+    /// directories that they leave empty where none could be renamed as a whole. Syncs the
+    /// directories.
     fn remove(&mut self, pending: Vec<PendingRemoval>) -> Flow {
         let mut removal = Removal::default();
         let removed = self.transfer.remove_sources(pending, &mut removal);

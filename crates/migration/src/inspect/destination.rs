@@ -86,7 +86,7 @@ impl Inspector<'_> {
                         if self.out.direction == Direction::Undo {
                             // In the app's home a symlink is the user's own choice, which the move
                             // leaves.
-                            self.skip(path.clone(), "it is a link: what goes back behind it stays there");
+                            self.skip(path.clone(), "it is a symlink: files that move back stay behind it");
                         }
                         self.destination_dir(&relative, path, &real, meta);
                     }

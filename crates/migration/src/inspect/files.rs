@@ -13,11 +13,11 @@ use myownllm_paths::camino::Utf8Path;
 
 use super::{
     inspector::{Inspector, SkipReason},
-    source::IS_KEY_TARGET,
+    source::IS_IDENTITY_TARGET,
 };
 use crate::{
     classify::legacy_network,
-    compare::{is_copy, pair},
+    compare::{destination_state, is_copy},
     error::MigrationError,
     homes::Direction,
     inventory::{DestinationState, Item, SingleFile, StateDir},
@@ -28,35 +28,35 @@ const LEGACY_ROSTER_LIMIT: u64 = 16 * 1024 * 1024;
 
 impl Inspector<'_> {
     /// Compares a file with the entry of its name at the destination.
-    fn pair_of(&self, dir: &StateDir, name: &OsStr) -> Result<DestinationState, MigrationError> {
+    fn destination_state_of(&self, dir: &StateDir, name: &OsStr) -> Result<DestinationState, MigrationError> {
         let source = self.current_path(dir.source.join(name));
         let destination = dir.destination.join(name);
         let there = self.current_path(destination.clone());
-        pair(self.disk, &source, &destination, &there, self.out.owner)
+        destination_state(self.disk, &source, &destination, &there, self.out.owner)
     }
 
     pub(super) fn contents(&mut self) {
         for relative in self.homes.dirs() {
             let (source, destination) =
                 (self.out.source.join(&relative), self.out.destination.join(&relative));
-            let mut dir = StateDir { source, destination, items: None, whole: false, mode: 0 };
+            let mut dir = StateDir { source, destination, items: None, moves_as_whole: false, mode: 0 };
             if let Some((meta, seen)) = self.readable.get_mut(&relative) {
                 let (ours, quarantines, foreign) =
                     (std::mem::take(&mut seen.ours), seen.quarantines, seen.foreign);
                 dir.mode = meta.mode;
                 let free = !self.there.contains_key(&relative);
-                dir.whole = free && !quarantines && foreign == 0 && !ours.is_empty();
+                dir.moves_as_whole = free && !quarantines && foreign == 0 && !ours.is_empty();
                 let mut items = Vec::with_capacity(ours.len());
                 // A file does not differ from itself.
                 let is_alone = free || self.same.contains(&relative);
                 let taken = if is_alone { BTreeSet::new() } else { self.names_in(&dir.destination) };
                 for name in ours {
-                    let pair = match taken.contains(&name) {
-                        true => self.pair_of(&dir, &name),
+                    let destination_state = match taken.contains(&name) {
+                        true => self.destination_state_of(&dir, &name),
                         false => Ok(DestinationState::Free),
                     };
-                    match pair {
-                        Ok(pair) => items.push(Item { name, pair }),
+                    match destination_state {
+                        Ok(destination_state) => items.push(Item { name, destination_state }),
                         Err(error) => {
                             self.out.errors.push(error);
                             self.count_skipped(&relative);
@@ -125,9 +125,9 @@ impl Inspector<'_> {
                 if targets.iter().all(|target| target.to_str() != relative.file_name()) {
                     return Ok(());
                 }
-                IS_KEY_TARGET
+                IS_IDENTITY_TARGET
             }
-            FileKind::Symlink => "it is a link",
+            FileKind::Symlink => "it is a symlink",
             FileKind::Dir => "it is a directory with the name of a file",
             _ => "it is neither a file nor a directory",
         };
@@ -151,7 +151,7 @@ impl Inspector<'_> {
         let id = legacy_network(&bytes).map_err(foreign)?;
         let name = self.homes.rosters().join(format!("{id}.json"));
         let destination = self.out.destination.join(&name);
-        let mut pair = DestinationState::Free;
+        let mut destination_state = DestinationState::Free;
         // If the network's own roster is still at the source and has the same bytes, it moves under
         // its name, and after that this file is removed.
         for roster in [&destination, &self.out.source.join(&name)] {
@@ -159,14 +159,14 @@ impl Inspector<'_> {
                 Err(error) if error.is_absent() => continue,
                 Err(error) => return Err(MigrationError::unreadable(roster, error).into()),
                 Ok(there) if is_copy(self.disk, at, roster, &there, self.out.owner)? => {
-                    pair = DestinationState::Same;
+                    destination_state = DestinationState::Same;
                 }
                 Ok(_) => return Err(foreign("there is a roster of that network already")),
             }
             break;
         }
         let source = self.out.source.join(self.homes.legacy_roster());
-        Ok(SingleFile { source, destination, pair, mode: meta.mode, mode_there: None })
+        Ok(SingleFile { source, destination, destination_state, mode: meta.mode, mode_there: None })
     }
 
     pub(super) fn custody(&mut self) {
@@ -177,9 +177,9 @@ impl Inspector<'_> {
         let relative = self.homes.custody();
         let (source, destination) = (self.out.source.join(&relative), self.out.destination.join(&relative));
         let there = self.current_path(destination.clone());
-        let pair = pair(self.disk, at, &destination, &there, self.out.owner)?;
+        let destination_state = destination_state(self.disk, at, &destination, &there, self.out.owner)?;
         let there = self.disk.stat(&there).ok().filter(Metadata::is_file);
         let mode_there = there.map(|there| there.mode);
-        Ok(SingleFile { source, destination, pair, mode: meta.mode, mode_there })
+        Ok(SingleFile { source, destination, destination_state, mode: meta.mode, mode_there })
     }
 }

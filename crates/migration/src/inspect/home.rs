@@ -31,7 +31,7 @@ impl Inspector<'_> {
     fn home(&mut self, home: &Metadata) {
         let path = self.homes.app.as_std_path();
         self.out.owner = home.owner;
-        match HomeTrust::look(self.disk, path) {
+        match HomeTrust::inspect(self.disk, path) {
             Ok(trust) => self.out.refusals.extend(trust.problems.into_iter().map(MigrationError::from)),
             Err(error) => self.out.refusals.push(MigrationError::unreadable(path, error)),
         }

@@ -16,7 +16,7 @@ use crate::{
     compare::{differs, refuse_mounted_file},
     error::MigrationError,
     homes::Homes,
-    inventory::{DestinationState, Key},
+    inventory::{DestinationState, IdentityFile},
 };
 
 /// The size limit of an identity file, which has some two hundred bytes.
@@ -56,30 +56,30 @@ impl Inspector<'_> {
     }
 
     /// Returns the identity file of one side, if there is a file that can be one.
-    fn key(&mut self, at: &Path) -> Option<Key> {
+    fn key(&mut self, at: &Path) -> Option<IdentityFile> {
         match self.read_key(at) {
             Ok(key) => key,
             Err(reason) => {
-                self.out.key_trouble |= !matches!(reason, SkipReason::Foreign(_));
+                self.out.identity_failed |= !matches!(reason, SkipReason::Foreign(_));
                 self.record_skip(at.to_owned(), reason);
                 None
             }
         }
     }
 
-    fn read_key(&self, at: &Path) -> Result<Option<Key>, SkipReason> {
+    fn read_key(&self, at: &Path) -> Result<Option<IdentityFile>, SkipReason> {
         let cannot = |error| SkipReason::Failed(MigrationError::unreadable(at, error));
         let meta = match self.disk.stat(at) {
             Err(error) if error.is_absent() => return Ok(None),
             meta => meta.map_err(cannot)?,
         };
         self.ensure_owner(at, &meta)?;
-        let link = match meta.is_symlink() {
+        let symlink_target = match meta.is_symlink() {
             true => Some(self.disk.read_link(at).map_err(cannot)?),
             false => None,
         };
         // The target of a claimed symlink is relative to its original directory.
-        let target = match (&link, at.parent()) {
+        let target = match (&symlink_target, at.parent()) {
             (Some(target), Some(dir)) if dir.ends_with(QUARANTINE_DIR) => {
                 // The path has no `..`: below a locked home no path goes upwards.
                 let original = dir.parent().unwrap_or(dir);
@@ -93,11 +93,11 @@ impl Inspector<'_> {
             Ok(meta) if meta.is_file() => {}
             Ok(meta) => {
                 let what = if meta.is_dir() { "a directory" } else { "no regular file" };
-                let why = if link.is_some() { "it is a link to " } else { "it is " };
+                let why = if symlink_target.is_some() { "it is a symlink to " } else { "it is " };
                 return Err(SkipReason::Foreign(format!("{why}{what}")));
             }
             Err(error) if error.is_not_found() => {
-                let target = link.unwrap_or_default();
+                let target = symlink_target.unwrap_or_default();
                 return Err(MigrationError::IdentityUnreachable { path: at.to_owned(), target }.into());
             }
             Err(error) => return Err(cannot(error)),
@@ -113,7 +113,7 @@ impl Inspector<'_> {
                 (bytes, identity)
             }
         };
-        Ok(Some(Key { path: at.to_owned(), bytes, identity, meta, link }))
+        Ok(Some(IdentityFile { path: at.to_owned(), bytes, identity, meta, symlink_target }))
     }
 
     pub(super) fn identity(&mut self) {
@@ -128,7 +128,7 @@ impl Inspector<'_> {
             }
         } else if self.out.errors.iter().any(|error| error.path() == self.out.source.join(&dir)) {
             // A directory that cannot be read may hold an identity file.
-            self.out.key_trouble = true;
+            self.out.identity_failed = true;
         }
         let destination = self.out.key_destination.clone();
         if self.there.contains_key(&dir) {
@@ -137,21 +137,21 @@ impl Inspector<'_> {
             let unusable = self.out.left.iter().position(|left| left.path == destination);
             if let Some(unusable) = unusable {
                 let left = self.out.left.remove(unusable);
-                self.out.key_trouble = true;
+                self.out.identity_failed = true;
                 let refusal = self.out.answer.refusal().filter(|refusal| refusal.path() == destination);
                 let remedy = refusal.and_then(Refusal::hint);
                 let (path, why) = (destination.clone(), left.reason);
                 self.out.errors.push(MigrationError::IdentityDamaged { path, why, remedy });
             }
         }
-        if let Some(target) = self.out.source_key.as_ref().and_then(|key| key.link.clone()) {
+        if let Some(target) = self.out.source_key.as_ref().and_then(|key| key.symlink_target.clone()) {
             let (from, to) = (self.out.source.join(&dir), self.out.destination.join(&dir));
             self.out.key_target = Some(rebase(&target, &from, &to));
         }
-        self.out.key_pair = match self.key_pair() {
-            Ok(pair) => pair,
+        self.out.key_destination_state = match self.key_destination_state() {
+            Ok(destination_state) => destination_state,
             Err(error) => {
-                self.out.key_trouble = true;
+                self.out.identity_failed = true;
                 self.out.errors.push(error);
                 DestinationState::Free
             }
@@ -159,14 +159,14 @@ impl Inspector<'_> {
         self.counts();
     }
 
-    fn key_pair(&self) -> Result<DestinationState, MigrationError> {
+    fn key_destination_state(&self) -> Result<DestinationState, MigrationError> {
         let (Some(here), Some(there)) = (&self.out.source_key, &self.out.destination_key) else {
             return Ok(DestinationState::Free);
         };
-        if there.link.is_none() {
+        if there.symlink_target.is_none() {
             refuse_mounted_file(self.disk, &there.path)?;
         }
-        let same = match (&here.link, &there.link) {
+        let same = match (&here.symlink_target, &there.symlink_target) {
             // A killed run of ours made this symlink.
             (Some(_), Some(target)) => Some(target) == self.out.key_target.as_ref(),
             // The symlink may lead to the file at the destination, or to an equal one: the symlink

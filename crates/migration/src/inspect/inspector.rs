@@ -77,10 +77,10 @@ impl<'a> Inspector<'a> {
             custody: None,
             source_key: None,
             destination_key: None,
-            key_pair: DestinationState::Free,
+            key_destination_state: DestinationState::Free,
             key_destination: homes.destination(direction).join(homes.identity()).into(),
             key_target: None,
-            key_trouble: false,
+            identity_failed: false,
             answer: myownllm_identity::scan(disk, &homes.identity_places()).answer(),
             foreign: false,
             leftovers: Vec::new(),
@@ -89,7 +89,7 @@ impl<'a> Inspector<'a> {
             source_dirs: Vec::new(),
             missing_dirs: Vec::new(),
             destination_dirs: Vec::new(),
-            loose: Vec::new(),
+            writable_by_others: Vec::new(),
             modes: Vec::new(),
             owners: Vec::new(),
             owner: None,
@@ -244,13 +244,13 @@ pub(super) fn dir_state(disk: &dyn Disk, path: &Path) -> DirState {
     }
 }
 
-/// True if other users can write to this directory, and so can put files into it.
+/// Returns true if other users can write to this directory, and so can put files into it.
 pub(super) fn is_loose(meta: &Metadata) -> bool {
     meta.owner.is_some() && meta.mode & 0o022 != 0
 }
 
-/// True if a name of a directory is `known`, or another spelling of it on a file system that ignores
-/// letter case: then both names lead to one entry, which has no second hard link.
+/// Returns true if a name of a directory is `known`, or another spelling of it on a file system
+/// that ignores letter case: then both names lead to one entry, which has no second hard link.
 pub(super) fn is_one_entry(disk: &dyn Disk, dir: &Path, known: &OsStr, name: &OsStr) -> bool {
     let metadata = |name: &OsStr| disk.stat(&dir.join(name)).ok();
     known == name

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The reason why the target of an identity file symlink is left.
-pub(super) const IS_KEY_TARGET: &str = "the key is a link to it";
+pub(super) const IS_IDENTITY_TARGET: &str = "the identity file is a symlink to it";
 
 impl Inspector<'_> {
     pub(super) fn source_dirs(&mut self) {
@@ -61,8 +61,8 @@ impl Inspector<'_> {
         let is_own = own.is_ok_and(|own| self.disk.canonicalize(&path).is_ok_and(|real| real == own));
         match key.ok().filter(|_| !is_own).map(|key| self.disk.stat(&key)) {
             Some(Ok(_)) => {
-                self.out.key_trouble = true;
-                self.out.refusals.push(MigrationError::SourceLink { path, target });
+                self.out.identity_failed = true;
+                self.out.refusals.push(MigrationError::SourceSymlink { path, target });
             }
             Some(Err(error)) if !error.is_not_found() => self.unreadable(&path, error),
             // The undo would take the key away from its peers, and the next move would be refused.
@@ -72,7 +72,7 @@ impl Inspector<'_> {
             {
                 self.refuse_outside(path, target);
             }
-            _ => self.skip(path, "it is a link"),
+            _ => self.skip(path, "it is a symlink"),
         }
     }
 
@@ -80,7 +80,7 @@ impl Inspector<'_> {
     fn source_dir(&mut self, relative: Utf8PathBuf, path: PathBuf, real: PathBuf, meta: &Metadata) {
         // A directory of another user is not read.
         if !self.trust(&real, meta, "chmod 700") {
-            self.out.key_trouble |= self.homes.identity().starts_with(&relative);
+            self.out.identity_failed |= self.homes.identity().starts_with(&relative);
             self.out.foreign = true;
             return;
         }
@@ -88,7 +88,7 @@ impl Inspector<'_> {
             Ok(mut seen) => {
                 if is_loose(meta) && self.homes.dirs().contains(&relative) {
                     self.trust_files(&path, &seen.ours);
-                    self.out.loose.push(real.clone());
+                    self.out.writable_by_others.push(real.clone());
                 }
                 // The directory moves file by file, and stays itself.
                 seen.foreign += usize::from(path != real || self.disk.is_mount_point(&path));
@@ -157,7 +157,7 @@ impl Inspector<'_> {
             }
             match classify_entry(&entry.name, entry.kind) {
                 EntryClass::Ours if targets.contains(&entry.name) => {
-                    foreign.push((entry.name, IS_KEY_TARGET))
+                    foreign.push((entry.name, IS_IDENTITY_TARGET))
                 }
                 EntryClass::Ours if is_leaf => seen.ours.push(entry.name),
                 EntryClass::Ours => foreign.push((entry.name, "it is not what moves")),

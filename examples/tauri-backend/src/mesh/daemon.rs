@@ -91,8 +91,8 @@ impl ControlClient {
         AsyncClient::connect(&self.addr, ANSWER_WITHIN).await?.request(&op, fields).await
     }
 
-    /// Forwards each line that the daemon pushes to `tx`, until the daemon or the receiver goes. Its
-    /// last line tells why: `{"kind": "ended", "error": …}`.
+    /// Forwards each line that the daemon pushes to `tx`, until the daemon or the receiver goes.
+    /// Its last line tells why: `{"kind": "ended", "error": …}`.
     pub async fn subscribe_events(&self, tx: mpsc::Sender<Value>) -> Result<String> {
         let client = AsyncClient::connect(&self.addr, ANSWER_WITHIN).await.map_err(told)?;
         let mut events = client.subscribe().await.map_err(told)?;
@@ -135,8 +135,8 @@ fn candidates() -> Vec<Candidate> {
 
 /// What the whole start-up found and did.
 pub struct Launched {
-    /// The daemon, and the process if this launch started it. `None` if none may be started now: the
-    /// diagnostics say why, and the app runs without.
+    /// The daemon, and the process if this launch started it. `None` if none may be started now:
+    /// the diagnostics say why, and the app runs without.
     pub daemon: Option<(ControlClient, Option<DaemonChild>)>,
     /// False while the config is a stand-in for one that could not be read.
     pub settings_may_be_saved: bool,
@@ -145,10 +145,11 @@ pub struct Launched {
 }
 
 /// Moves the daemon's state, repairs the config, attaches to a daemon or starts one, and brings its
-/// networks in line: everything between the app's start and its first request. `tx` gets the progress
-/// of a move.
+/// networks in line: everything between the app's start and its first request. `tx` gets the
+/// progress of a move.
 pub async fn launch_mesh(tx: mpsc::Sender<Value>) -> Result<Launched> {
-    // It reads, renames, syncs, and waits for a daemon: none of that may run on the runtime's threads.
+    // It reads, renames, syncs, and waits for a daemon: none of that may run on the runtime's
+    // threads.
     let launched = tokio::task::spawn_blocking(move || {
         let home = Home::of_user()?;
         let tell = |progress| {
@@ -178,7 +179,7 @@ pub async fn launch_mesh(tx: mpsc::Sender<Value>) -> Result<Launched> {
         diagnostics.retain(|diagnostic| diagnostic.severity != Severity::Info);
         Ok(Launched {
             daemon: daemon.map(|(addr, mode, child)| (ControlClient { addr, mode }, child)),
-            settings_may_be_saved: !outcome.stand_in,
+            settings_may_be_saved: !outcome.is_fallback,
             diagnostics,
         })
     });
@@ -196,8 +197,8 @@ pub async fn ensure_daemon_running() -> Result<(ControlClient, Option<DaemonChil
     })
 }
 
-/// A daemon that this app started. Dropping it ends the daemon: SIGTERM, and SIGKILL if that does not
-/// help. On Windows a job object ends it even if the app is killed.
+/// A daemon that this app started. Dropping it ends the daemon: SIGTERM, and SIGKILL if that does
+/// not help. On Windows a job object ends it even if the app is killed.
 #[derive(Debug)]
 pub struct DaemonChild(Option<Spawned>);
 
@@ -222,7 +223,8 @@ impl MeshDaemon {
         Self { client, client_id, child: Mutex::new(child) }
     }
 
-    /// Ends the daemon if this app started it. For `RunEvent::Exit`: Tauri's state is not dropped then.
+    /// Ends the daemon if this app started it. For `RunEvent::Exit`: Tauri's state is not dropped
+    /// then.
     pub fn shutdown(&self) {
         drop(self.child.lock().unwrap_or_else(PoisonError::into_inner).take());
     }

@@ -10,8 +10,8 @@ use myownllm_paths::{CheckedLayout, Env, HostApp, MYOWNLLM, PathResolver as _, R
 
 use crate::error::{MeshError, Result, told};
 
-/// Moves the daemon's state from the app's home into the daemon's home inside it. A second call finds
-/// nothing to do.
+/// Moves the daemon's state from the app's home into the daemon's home inside it. A second call
+/// finds nothing to do.
 ///
 /// Differs from the app's own mover where that one can lose the key: the README lists how.
 pub fn migrate_daemon_state_into_subdir(llm_dir: &Path, daemon_home: &Path) -> Result<()> {

@@ -5,23 +5,26 @@ use myownllm_config_model::{Document, MAX_BYTES, masking, networks};
 use myownllm_config_store::ConfigStore as _;
 use myownllm_durable_fs::trust::read_for_display;
 use myownllm_launch::{Class, Diagnostic, edit_config};
-use myownllm_report::{edit_trace, long, pretty, settings_edit, spelled, unified_diff};
+use myownllm_report::{edit_trace, escape_json_controls, long, pretty, settings_edit, unified_diff};
 use serde_json::json;
 
 use crate::context::{Context, fresh_ids};
-use crate::output::Answer;
+use crate::output::CommandOutput;
 
 /// `config get`: one setting, for use by another program.
-pub(crate) fn get(context: &Context, key: &str, with_secrets: bool) -> Result<Answer, Diagnostic> {
+pub(crate) fn get(context: &Context, key: &str, with_secrets: bool) -> Result<CommandOutput, Diagnostic> {
     let loaded = context.load()?;
     let shown = if with_secrets { loaded.document } else { masking::mask(&loaded.document) };
     let value = settings::get(&shown, key).map_err(|error| refused(context, &error))?.to_value();
     let text = value.as_str().map_or_else(|| format!("{value:#}"), str::to_owned);
-    Ok(Answer::data(format!("{}\n", spelled(&text)), json!({ "key": key, "value": value })))
+    Ok(CommandOutput::data(
+        format!("{}\n", escape_json_controls(&text)),
+        json!({ "key": key, "value": value }),
+    ))
 }
 
 /// `config set`: sets all of the settings or none.
-pub(crate) fn set(context: &Context, wanted: &[String]) -> Result<Answer, Diagnostic> {
+pub(crate) fn set(context: &Context, wanted: &[String]) -> Result<CommandOutput, Diagnostic> {
     let pairs = wanted.iter().map(|pair| {
         pair.split_once('=').ok_or_else(|| {
             let message = format!("cannot set {pair:?}: it is not of the form KEY=VALUE");
@@ -48,7 +51,7 @@ pub(crate) fn set(context: &Context, wanted: &[String]) -> Result<Answer, Diagno
     let keys: Vec<&str> = pairs.iter().map(|(key, _)| *key).collect();
     let (page, data) = settings_edit(&home, &made, &before, &keys);
     let trace = edit_trace(&home, &made, &format!("config set {}", keys.join(" ")));
-    Ok(Answer { trace, ..Answer::done(page, data).with(made.diagnostics) })
+    Ok(CommandOutput { trace, ..CommandOutput::done(page, data).with(made.diagnostics) })
 }
 
 fn refused(context: &Context, error: &SettingError) -> Diagnostic {
@@ -63,7 +66,7 @@ fn refused(context: &Context, error: &SettingError) -> Diagnostic {
 }
 
 /// `config diff`: shows what a restore of a backup changes, with secrets masked on both sides.
-pub(crate) fn diff(context: &Context, name: &str) -> Result<Answer, Diagnostic> {
+pub(crate) fn diff(context: &Context, name: &str) -> Result<CommandOutput, Diagnostic> {
     let libraries = context.libraries();
     let id = libraries.store.find_backup(name)?;
     let entries = libraries.store.history()?;
@@ -81,9 +84,9 @@ pub(crate) fn diff(context: &Context, name: &str) -> Result<Answer, Diagnostic> 
     let config = context.short(&context.layout.app_config);
     let text = unified_diff(&now.1, &then.1, &config, &format!("backup {name}"));
     let page = match () {
-        () if !text.is_empty() => spelled(&text),
+        () if !text.is_empty() => escape_json_controls(&text),
         () if now.0 == then.0 => format!("{config} and backup {name} are the same.\n"),
         () => format!("{config} and backup {name} differ only in secrets, or in how they are laid out.\n"),
     };
-    Ok(Answer::data(page, json!({ "backup": id, "path": long(&path), "diff": text })))
+    Ok(CommandOutput::data(page, json!({ "backup": id, "path": long(&path), "diff": text })))
 }

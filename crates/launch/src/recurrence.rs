@@ -13,19 +13,19 @@ use crate::words::backup;
 /// A config that was healthy before and that a daemon has overwritten again.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
-pub struct Relapse {
+pub struct Recurrence {
     /// The newest backup of the healthy config.
     pub healthy_copy: String,
     /// The processes that may have overwritten the config, if they still run.
     pub suspects: Vec<Suspect>,
 }
 
-impl Relapse {
-    /// Looks for the signs of a relapse: a config in the daemon's shape, and a backup that this
+impl Recurrence {
+    /// Looks for the signs of a recurrence: a config in the daemon's shape, and a backup that this
     /// program made when the config was healthy. (A file that a daemon itself moved aside is no
     /// such sign: a daemon does that the first time, too.) `live` are the daemons that were found
     /// on the app's home; the caller has not ended them yet. A config that the user restored from a
-    /// backup is no relapse.
+    /// backup is no recurrence.
     pub fn of(
         context: &Context<'_>,
         options: &Options<'_>,
@@ -52,7 +52,7 @@ impl Relapse {
         Some(Self { healthy_copy: healthy.id.to_string(), suspects })
     }
 
-    /// Returns the relapse as a diagnostic for a person.
+    /// Returns the recurrence as a diagnostic for a person.
     pub fn diagnostic(&self, context: &Context<'_>, options: &Options<'_>) -> Diagnostic {
         let who = match self.suspects.is_empty() {
             true => ", such as an older version of the app; no such daemon runs now",
