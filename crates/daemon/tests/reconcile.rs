@@ -278,6 +278,30 @@ fn settings_that_the_daemon_alone_has_stay(
     assert_eq!(network["pinned_peers"], json!(["peer"]));
 }
 
+/// A kind that the app does not name is the daemon's: a silent network is not made an open one.
+#[rstest]
+#[case::joined(true, Some("silent"), "silent")]
+#[case::in_the_config(false, Some("silent"), "silent")]
+#[case::new(false, None, "open")]
+fn kind_that_the_app_does_not_name_stays(
+    #[case] is_joined: bool,
+    #[case] kind: Option<&str>,
+    #[case] expected: &str,
+) {
+    let mut daemon = model(if kind.is_some() { &[("n1", "home")] } else { &[] });
+    if let (Some(kind), Some((network, joined))) = (kind, daemon.networks.first_mut()) {
+        *joined = is_joined;
+        network["kind"] = kind.into();
+    }
+    let mut wanted = pushed("n1", "home");
+    wanted["label"] = "new".into();
+    wanted.as_object_mut().unwrap().remove("kind");
+    let (_, outcome) = reconcile(&mut daemon, Role::Own, Some(wanted), vec![]).unwrap();
+    assert!(outcome.is_complete(), "{outcome:?}");
+    let network = &daemon.networks[0].0;
+    assert_eq!((&network["kind"], &network["label"]), (&json!(expected), &json!("new")));
+}
+
 /// A strategy of the network's own `daemon_settings` is the user's choice in the app.
 #[test]
 fn strategy_of_the_app_replaces_the_daemons() {

@@ -294,6 +294,12 @@ impl AppSchema for MyOwnLlm {
     }
 
     fn active_network(&self, app: &Document) -> Result<Option<serde_json::Value>, Diagnostic> {
-        networks::active(app).map(networks::for_daemon).transpose()
+        let Some(network) = networks::active(app) else { return Ok(None) };
+        let mut wanted = networks::for_daemon(network)?;
+        // A daemon keeps the kind that it has, unless the app names one.
+        if network.get("kind").is_none_or(|kind| kind.is_falsy()) {
+            wanted.as_object_mut().map(|members| members.remove("kind"));
+        }
+        Ok(Some(wanted))
     }
 }
