@@ -6,6 +6,7 @@ mod paths;
 mod permit;
 mod refusal;
 mod scan;
+mod ways_out;
 
 pub use myownllm_paths::camino;
 

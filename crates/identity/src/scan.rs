@@ -12,8 +12,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use findings::RenamedHome;
 pub use findings::{HomeScan, KnownBy, Misplaced, PlaceState, Scan};
+pub(crate) use findings::{RenamedHome, ScannedHome};
 pub use former::{FormerIdentity, former_identity};
 use myownllm_durable_fs::{Disk, SET_ASIDE};
 use myownllm_paths::camino::Utf8Path;

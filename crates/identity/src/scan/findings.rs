@@ -7,7 +7,7 @@ use myownllm_paths::camino::Utf8PathBuf;
 
 use crate::{
     file::{Identity, KeyInfo},
-    paths::IdentityPaths,
+    paths::{Home, IdentityPaths},
 };
 
 /// The state of the place of an identity file.
@@ -154,4 +154,26 @@ pub struct Scan {
     pub(crate) logged: Option<(PathBuf, String)>,
     /// The config that only a daemon with a key can have written.
     pub(crate) used_config: Option<PathBuf>,
+}
+
+/// One of the two homes, and what the scan found in it.
+#[derive(Clone, Copy)]
+pub(crate) struct ScannedHome<'a> {
+    pub(crate) home: &'a Home,
+    pub(crate) scan: &'a HomeScan,
+}
+
+impl Scan {
+    pub(crate) fn scanned_daemon_home(&self) -> ScannedHome<'_> {
+        ScannedHome { home: &self.places.daemon, scan: &self.daemon }
+    }
+
+    pub(crate) fn scanned_app_home(&self) -> ScannedHome<'_> {
+        ScannedHome { home: &self.places.app, scan: &self.app }
+    }
+
+    /// Returns both homes, the daemon home first: it lies in the app's home.
+    pub(crate) fn scanned_homes(&self) -> [ScannedHome<'_>; 2] {
+        [self.scanned_daemon_home(), self.scanned_app_home()]
+    }
 }

@@ -1,0 +1,254 @@
+//! The ways out of a refusal: shell commands that lose nothing and may run twice.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use myownllm_durable_fs::quote;
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
+
+use crate::{
+    file::{Flaw, Identity, KeyInfo},
+    paths::Home,
+    refusal::{WayOut, make_dir},
+    scan::{Misplaced, RenamedHome, Scan, ScannedHome, is_lost},
+};
+
+/// The placeholder for the user's own backup in a command.
+const BACKUP: &str = "/path/to/backup/identity.json";
+
+impl Scan {
+    /// Returns the command that activates the identity file at the old location, although its
+    /// Device ID is not the one that this home had.
+    pub(crate) fn use_other_device(&self, key: &KeyInfo) -> WayOut {
+        let (from, to) = (&self.places.app.identity, &self.places.daemon.identity);
+        let command = format!("{}mv -n {} {}", self.make_dir_of(to), quote(from), quote(to));
+        let device_id = Some(key.device_id.clone());
+        WayOut::BringBack { from: from.clone().into(), to: to.clone(), device_id, command }
+    }
+
+    /// Returns the home that contains a file, if one does.
+    fn home_of(&self, path: &Path) -> Option<&Home> {
+        self.scanned_homes().into_iter().map(|place| place.home).find(|home| path.starts_with(&home.path))
+    }
+
+    /// Returns the commands that bring the found files back: each to `to`, or else to the identity
+    /// file's place in its own home. Sets the present entry aside first. Starts with
+    /// [`WayOut::Choose`] if the files hold different keys and the rosters and states do not
+    /// decide.
+    pub(crate) fn bring_back(&self, to: Option<&Utf8Path>, aside: Option<&Path>) -> Vec<WayOut> {
+        let way = |from: &Misplaced| {
+            let home = self.home_of(&from.path).unwrap_or(&self.places.daemon);
+            let own = from.renamed_home.as_ref().map_or(&home.identity, |renamed| &renamed.place);
+            let to = to.unwrap_or(own);
+            let command = self.bring_back_to(from, to, aside)?;
+            let device_id = from.key.as_ref().map(|key| key.device_id.clone());
+            Some(WayOut::BringBack { from: from.path.clone(), to: to.to_owned(), device_id, command })
+        };
+        let ways = self.misplaced.iter().filter_map(way);
+        let choose = self.must_choose().then_some(WayOut::Choose);
+        choose.into_iter().chain(ways).collect()
+    }
+
+    /// Returns the command that brings a found file back to `to`: with the whole renamed home, if
+    /// the home is gone. Before the file come the custody file beside it, and its rosters
+    /// and states.
+    fn bring_back_to(&self, from: &Misplaced, to: &Utf8Path, aside: Option<&Path>) -> Option<String> {
+        if let Some(RenamedHome { path, gone: Some(gone), .. }) = &from.renamed_home {
+            let [renamed, gone] = [path, gone].map(quote);
+            return Some(format!("test -e {gone} || mv -n {renamed} {gone}"));
+        }
+        let command = match &from.identity {
+            Identity::Valid(_) => self.move_command(from, to, aside),
+            Identity::Damaged { flaw: Some(flaw), .. } => self.rewrite_command(from, flaw, to, aside),
+            _ => return None,
+        };
+        let Some(place) = self.scanned_homes().into_iter().find(|place| place.home.identity == to) else {
+            return Some(command);
+        };
+        let home = place.home;
+        let verb = if self.home_of(&from.path).is_some() { "mv -n" } else { "cp -Rpn" };
+        let custody = from.custody.as_ref().map(|custody| {
+            let [custody, there] = [custody.as_path(), home.custody.as_std_path()].map(quote);
+            format!("{{ test -e {there} || {verb} {custody} {there}; }} && ")
+        });
+        let peers = from.peers.as_ref().map(|peers| {
+            if !place.scan.has_peers_dir {
+                return format!("{verb} {} {}/ && ", quote(peers), quote(&home.path));
+            }
+            let bring = |dir: &Utf8PathBuf| {
+                let name = dir.file_name().unwrap_or_default();
+                let [files, dir] = [format!("*/{name}/*.json"), dir.to_string()].map(quote);
+                let peers = quote(peers);
+                format!(
+                    "mkdir -p -m 700 {dir} && find {peers} -path {files} -exec {verb} {{}} {dir}/ \\; && "
+                )
+            };
+            bring(&home.rosters) + &bring(&home.states)
+        });
+        let before: Vec<String> = [custody, peers].into_iter().flatten().collect();
+        // `cp` and `mv` would give the name of a missing home to what goes into it.
+        let make_dir = if before.is_empty() { String::new() } else { self.make_dir_of(to) };
+        Some(make_dir + &before.concat() + &command)
+    }
+
+    /// Returns true if the found files hold different keys, and the rosters and states do not name
+    /// exactly one of them. The key of a newer version is unknown, so it counts as another one.
+    fn must_choose(&self) -> bool {
+        let usable = self.misplaced.iter().filter(|found| !is_lost(&found.identity));
+        let keys: BTreeSet<Option<&str>> =
+            usable.map(|found| found.key.as_ref().map(|key| key.public_key.as_str())).collect();
+        let named = keys.iter().flatten().filter(|key| self.named.contains(**key)).count();
+        keys.len() > 1 && named != 1
+    }
+
+    /// Returns a command that renames a file inside a home, and copies a file outside of both: that
+    /// file may belong to another program.
+    fn move_command(&self, from: &Misplaced, to: &Utf8Path, aside: Option<&Path>) -> String {
+        let make_dir = || self.make_dir_of(to);
+        let to = to.as_std_path();
+        let in_home = self.home_of(&from.path).is_some();
+        let verb = if in_home && !from.is_symlink { "mv -n" } else { "cp -pn" };
+        if to.starts_with(&from.path) {
+            // The found file has the name of a directory on the way to the place.
+            let dir = to.parent().unwrap_or(to);
+            let [from, made, dir, to] = [from.path.as_path(), &from.aside, dir, to].map(quote);
+            return format!(
+                "test -d {from} || {{ mv -n {from} {made} && mkdir -p -m 700 {dir} && {verb} {made} {to}; }}"
+            );
+        }
+        let Some(aside) = aside else {
+            return format!("{}{verb} {} {}", make_dir(), quote(&from.path), quote(to));
+        };
+        match from.path.strip_prefix(to) {
+            // The found file lies in a directory that has the name of the identity file.
+            Ok(inside) => {
+                let [to, aside, inside] = [to, aside, &aside.join(inside)].map(quote);
+                format!("test -f {to} || {{ mv -n {to} {aside} && {verb} {inside} {to}; }}")
+            }
+            Err(_) => {
+                let [from, to, aside] = [&from.path, to, aside].map(quote);
+                format!("mv -n {to} {aside} && cp -pn {from} {to}")
+            }
+        }
+    }
+
+    /// Returns a command that writes the key of a found file in the encoding that a daemon reads.
+    /// The found file stays.
+    fn rewrite_command(&self, from: &Misplaced, flaw: &Flaw, to: &Utf8Path, aside: Option<&Path>) -> String {
+        let write = |from: &Path| {
+            let [part, to] = [format!("{to}.tmp"), to.to_string()].map(quote);
+            format!("(umask 077; {} > {part}) && mv -n {part} {to}", flaw.filter(from))
+        };
+        let [place, dir] = [to, to.parent().unwrap_or(to)].map(quote);
+        match (aside, from.path.strip_prefix(to)) {
+            _ if to.starts_with(&from.path) => {
+                let [found, made] = [from.path.as_path(), &from.aside].map(quote);
+                let write = write(&from.aside);
+                format!("test -d {found} || {{ mv -n {found} {made} && mkdir -p -m 700 {dir} && {write}; }}")
+            }
+            (None, _) => {
+                format!("test -e {place} || {{ {}{}; }}", self.make_dir_of(to), write(&from.path))
+            }
+            (Some(aside), Ok(inside)) => {
+                let (write, aside) = (write(&aside.join(inside)), quote(aside));
+                format!("test -f {place} || {{ mv -n {place} {aside} && {write}; }}")
+            }
+            (Some(aside), Err(_)) => {
+                format!("mv -n {place} {} && {}", quote(aside), write(&from.path))
+            }
+        }
+    }
+
+    /// Returns a command that creates the directory of a file, to put before another command. An
+    /// entry that blocks the directory is set aside first.
+    pub(crate) fn make_dir_of(&self, file: &Utf8Path) -> String {
+        let Some(dir) = file.parent() else { return String::new() };
+        let home = self.scanned_homes().into_iter().find(|place| place.home.secrets() == dir);
+        match home.map(|place| (&place.scan.blocked, place.scan.has_secrets)) {
+            Some((Some((blocked, aside)), _)) => {
+                let [blocked, aside, dir] = [blocked, aside, dir.as_std_path()].map(quote);
+                format!("{{ test -d {dir} || {{ mv -n {blocked} {aside} && mkdir -p -m 700 {dir}; }}; }} && ")
+            }
+            Some((None, true)) => String::new(),
+            _ => make_dir(Some(dir)),
+        }
+    }
+
+    /// Returns a command that sets aside every file that knows this device, every found identity
+    /// file, and every renamed home with such a file. Returns `None` if one of these lies outside
+    /// the homes: the next scan would find it again.
+    pub(crate) fn give_up(&self) -> Option<WayOut> {
+        let links = self.dangling.iter().chain(&self.dangling_peers).map(|(symlink, _)| symlink);
+        let renamed = || self.misplaced.iter().filter_map(|found| found.renamed_home.as_ref());
+        let found = self.misplaced.iter().filter(|found| found.renamed_home.is_none());
+        let files: Vec<&PathBuf> = found.map(|found| &found.path).chain(links).collect();
+        let of_home = |ScannedHome { home, scan }: ScannedHome<'_>| {
+            let files = files.iter().copied().filter(move |path| self.home_of(path) == Some(home));
+            let renamed = renamed().filter(|_| *home == self.places.app).map(|renamed| &renamed.path);
+            scan.evidence.iter().chain(files).chain(renamed).cloned().collect::<BTreeSet<PathBuf>>()
+        };
+        let all: BTreeSet<PathBuf> = self.scanned_homes().into_iter().flat_map(of_home).collect();
+        let is_renamed = |path: &Path| renamed().any(|renamed| renamed.path == path);
+        if files.iter().copied().chain(&all).any(|path| self.home_of(path).is_none() && !is_renamed(path)) {
+            return None;
+        }
+        // A file in a directory that is set aside goes with the directory.
+        let is_inside = |path: &PathBuf| all.iter().any(|dir| dir != path && path.starts_with(dir));
+        let commands = self.scanned_homes().into_iter().flat_map(|place| {
+            let paths = of_home(place).into_iter().filter(|path| !is_inside(path));
+            // Files of one name from several directories need a directory each.
+            let mut batches: Vec<Vec<PathBuf>> = Vec::new();
+            for path in paths {
+                let has_name = |other: &PathBuf| other.file_name() == path.file_name();
+                match batches.iter_mut().find(|batch| !batch.iter().any(has_name)) {
+                    Some(batch) => batch.push(path),
+                    None => batches.push(vec![path]),
+                }
+            }
+            batches.into_iter().enumerate().map(move |(number, batch)| {
+                let mut dir = place.scan.given_up.clone();
+                dir.extend((number > 0).then(|| (number + 1).to_string()));
+                let names: Vec<String> = batch.iter().map(quote).collect();
+                format!("{}mv -n {} {}/", make_dir(Some(&dir)), names.join(" "), quote(&dir))
+            })
+        });
+        let mut commands: Vec<String> = commands.collect();
+        if commands.is_empty() && self.used_config.is_some() {
+            // The configs stay: the directory alone says that the key is given up.
+            commands.push(format!("mkdir -p -m 700 {}", quote(&self.app.given_up)));
+        }
+        (!commands.is_empty()).then(|| WayOut::GiveUpPeers { command: commands.join(" && ") })
+    }
+
+    /// Returns a way out that sets aside the entry in the place of the identity file, and gives up
+    /// the peers that know the device.
+    pub(crate) fn start_anew(&self, path: &Path, aside: &Path) -> WayOut {
+        let first = format!("test -e {1} || mv -n {0} {1}", quote(path), quote(aside));
+        match self.give_up() {
+            Some(WayOut::GiveUpPeers { command }) => {
+                WayOut::GiveUpPeers { command: format!("{{ {first}; }} && {command}") }
+            }
+            _ => WayOut::SetAside { path: path.to_owned(), command: first },
+        }
+    }
+}
+
+/// Returns a command that writes the file anew in the encoding that the daemon reads. The previous
+/// file stays beside it.
+pub(crate) fn rewrite_in_place(path: &Utf8Path, aside: &Path, flaw: &Flaw) -> WayOut {
+    let copy = format!("cp -pn {} {}", quote(path), quote(aside));
+    let command = format!("{copy} && {} > {}", flaw.filter(aside), quote(path));
+    WayOut::Rewrite { path: path.to_owned(), command }
+}
+
+pub(crate) fn restore(to: &Utf8Path, make_dir: &str, aside: Option<&Path>) -> WayOut {
+    let first = aside.map_or_else(String::new, |aside| format!("mv -n {} {} && ", quote(to), quote(aside)));
+    let command = format!("{make_dir}{first}cp -pn {BACKUP} {}", quote(to));
+    WayOut::Restore { to: to.to_owned(), command }
+}
+
+pub(crate) fn show_entry(path: &Path) -> WayOut {
+    WayOut::ShowEntry { path: path.to_owned(), command: format!("ls -ld {}", quote(path)) }
+}
