@@ -64,7 +64,7 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
         routine: None,
         client: None,
         occupied: None,
-        ended: None,
+        closed: None,
         outcome,
     };
     match run.change_home(look) {
@@ -147,12 +147,26 @@ fn load(context: &Context<'_>, ids: &mut dyn Ids) -> (Outcome, HomeInspection) {
     (outcome, look)
 }
 
-/// The number of daemons that may end under a launch, one after the other. Many launches that run
-/// once may begin together.
-const MAX_ENDS: usize = 32;
-/// The number of looks at a daemon that closes its connections, and the pause before each.
-const MAX_LOOKS: usize = 4;
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// The largest number of daemons that may exit while one launch uses them, one after the other:
+/// parallel `launch --once` runs each stop the daemon that they started.
+const MAX_EXITED_DAEMONS: usize = 32;
+/// The largest number of probes of a daemon that keeps closing its connections.
+const MAX_PROBES_OF_ONE_DAEMON: usize = 4;
+const REPROBE_PAUSE: Duration = Duration::from_millis(50);
+
+/// A daemon that closed the connection of this launch, and the errors that this caused.
+struct ClosedConnection {
+    /// The process of the daemon, if the system tells it.
+    pid: Option<u32>,
+    errors: Vec<Diagnostic>,
+}
+
+/// The daemons that closed the connection of this launch so far.
+#[derive(Default)]
+struct Retries {
+    probes: usize,
+    exited: usize,
+}
 
 /// One run of the sequence.
 struct Run<'r, 'a> {
@@ -174,9 +188,8 @@ struct Run<'r, 'a> {
     client: Option<Box<dyn DaemonControl>>,
     /// The error of a start during which another process took the socket.
     occupied: Option<SpawnError>,
-    /// The errors of a daemon that seems to have ended under this launch, and its process, if the
-    /// system told it.
-    ended: Option<(Option<u32>, Vec<Diagnostic>)>,
+    /// The daemon that closed the connection last.
+    closed: Option<ClosedConnection>,
     outcome: Outcome,
 }
 
@@ -378,22 +391,14 @@ impl<'a> Run<'_, 'a> {
         }
         let steps = &mut self.outcome.steps;
         let expected = self.identity.expected().inspect_err(|_| steps.push(LaunchStep::no_daemon()))?;
-        let (mut has_waited, mut has_stopped, mut ends, mut looks) = (false, false, 0, 0);
+        let (mut has_waited, mut has_stopped) = (false, false);
+        let mut retries = Retries::default();
         loop {
             let (detection, client) = context.daemons.detect(&expected);
-            if let Some((ended, errors)) = self.ended.take() {
-                let may_be_it = |pid| pid == ended || ended.is_none();
-                let runs = matches!(detection.decision, Decision::Attach { pid, .. } if may_be_it(pid));
-                // A daemon that is about to end closes its connections first. The changes that it
-                // made are not reported twice.
-                looks += usize::from(runs);
-                if (runs && self.outcome.reconciled.is_some()) || looks > MAX_LOOKS || ends > MAX_ENDS {
-                    self.outcome.diagnostics.extend(errors);
-                    return Ok(());
-                }
-                std::thread::sleep(if runs { LOOK_AGAIN } else { Duration::ZERO });
-                ends += usize::from(!runs);
-                (self.outcome.daemon, self.outcome.reconciled) = (Daemon::None, None);
+            if let Some(closed) = self.closed.take()
+                && !self.may_reconnect(closed, &detection.decision, &mut retries)
+            {
+                return Ok(());
             }
             let starts = matches!(detection.decision, Decision::Spawn);
             if starts && let Some(error) = self.occupied.take() {
@@ -426,10 +431,37 @@ impl<'a> Run<'_, 'a> {
                 stage.steps.retain(is_stop);
             }
             self.execute(stage)?;
-            if !looks_again && self.occupied.is_none() && self.ended.is_none() {
+            if !looks_again && self.occupied.is_none() && self.closed.is_none() {
                 return Ok(());
             }
         }
+    }
+
+    /// Decides if this launch may connect again after a daemon closed its connection. Reports the
+    /// errors if not. A daemon closes its connections before it exits, so it may still answer.
+    fn may_reconnect(
+        &mut self,
+        closed: ClosedConnection,
+        decision: &Decision,
+        retries: &mut Retries,
+    ) -> bool {
+        let may_be_it = |pid| closed.pid.is_none() || pid == closed.pid;
+        let still_runs = matches!(decision, Decision::Attach { pid, .. } if may_be_it(*pid));
+        retries.probes += usize::from(still_runs);
+        // A second reconciliation of one daemon would report its network changes twice.
+        let is_reconciled = still_runs && self.outcome.reconciled.is_some();
+        let is_over = retries.probes > MAX_PROBES_OF_ONE_DAEMON || retries.exited > MAX_EXITED_DAEMONS;
+        if is_reconciled || is_over {
+            self.outcome.diagnostics.extend(closed.errors);
+            return false;
+        }
+        if still_runs {
+            std::thread::sleep(REPROBE_PAUSE);
+        } else {
+            retries.exited += 1;
+        }
+        (self.outcome.daemon, self.outcome.reconciled) = (Daemon::None, None);
+        true
     }
 
     /// Starts a daemon in the daemon home, and brings its networks in line.
@@ -475,11 +507,11 @@ impl<'a> Run<'_, 'a> {
         let told = self.outcome.diagnostics.len();
         let failed = self.reconcile_daemon(daemon, status).err();
         let more = self.outcome.diagnostics.get(told..).unwrap_or_default();
-        let has_ended = failed.iter().chain(more).any(|told| told.is_error() && ENDED.contains(&&*told.code));
-        if has_ended {
+        let is_closed = failed.iter().chain(more).any(|told| told.is_error() && ENDED.contains(&&*told.code));
+        if is_closed {
             let mut errors = self.outcome.diagnostics.split_off(told);
             errors.extend(failed);
-            self.ended = Some((pid, errors));
+            self.closed = Some(ClosedConnection { pid, errors });
         } else if let Some(failed) = failed {
             return Err(failed);
         }

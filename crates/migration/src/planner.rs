@@ -101,6 +101,13 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Records two files that differ. Both stay until the user decides.
+    fn record_collision(&mut self, source: &Path, destination: &Path) {
+        self.keep_dir_of(source);
+        let collision = Collision { source: source.to_owned(), destination: destination.to_owned() };
+        self.plan.collisions.push(collision);
+    }
+
     /// Returns the steps for two files that differ.
     fn collision(
         &mut self,
@@ -119,10 +126,7 @@ impl<'a> Planner<'a> {
         };
         match winner {
             None => {
-                self.keep_dir_of(source);
-                self.plan
-                    .collisions
-                    .push(Collision { source: source.to_owned(), destination: destination.to_owned() });
+                self.record_collision(source, destination);
                 Vec::new()
             }
             Some(Keep::Source) => vec![set_aside(destination, aside_destination), step],
@@ -334,7 +338,7 @@ impl<'a> Planner<'a> {
             (Identity::Valid(mine), Identity::Valid(theirs), None) => {
                 if mine.public_key == theirs.public_key {
                     // The same identity in different bytes: no identity is at stake.
-                    let _ = self.collision(None, [&from, &to], state, Step::RemoveDir { path: from.clone() });
+                    self.record_collision(&from, &to);
                     return;
                 }
                 let why = "two different identities".to_owned();
@@ -358,7 +362,7 @@ impl<'a> Planner<'a> {
                     self.plan.refusals.push(error);
                 } else {
                     self.plan.errors.push(error);
-                    let _ = self.collision(None, [&from, &to], state, Step::RemoveDir { path: from.clone() });
+                    self.record_collision(&from, &to);
                 }
             }
             (Identity::Damaged { why: mine, .. }, Identity::Damaged { why: theirs, .. }, _) => {
