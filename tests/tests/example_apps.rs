@@ -256,6 +256,14 @@ fn a_daemon_at_the_socket_that_its_config_names_is_attached_to(#[values(SIBLING,
     assert!(!home.in_daemon("daemon.sock").exists(), "no second daemon came up");
 }
 
+#[rstest]
+#[case::sibling(SIBLING, "[otherapp]")]
+#[case::back_end(TAURI, "[myownllm]")]
+fn log_of_a_daemon_names_the_app_that_started_it(#[case] app: App, #[case] name: &str) {
+    let log = std::fs::read_to_string(Home::after(app).in_daemon("daemon.log")).unwrap();
+    assert!(log.starts_with(name), "{log}");
+}
+
 /// Each line that the daemon pushes reaches the window while it is open, and the daemon that the
 /// app started ends with it.
 #[test]

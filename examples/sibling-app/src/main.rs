@@ -83,7 +83,10 @@ fn start() -> Result<bool, Box<dyn Error>> {
             // An installer would put the program beside the app. The variable is for developers.
             let programs = std::env::var_os("MYOWNMESH_BIN").into_iter();
             let programs = programs.map(|path| Candidate::new(path, Origin::Beside)).collect();
-            let daemon = spawn(&SpawnRequest::new(permit, own, programs))?;
+            let mut request = SpawnRequest::new(permit, own, programs);
+            // The name in the daemon's log.
+            request.app = layout.app.name.to_lowercase();
+            let daemon = spawn(&request)?;
             println!("started {}, {}", daemon.status().version, daemon.status().device_id);
             drop(lock);
             // The app would run here.
