@@ -812,6 +812,35 @@ fn protected_files(#[case] home: Home, #[case] attribute: &str, #[case] path: &s
     assert_eq!(run(&mut home.with_daemon(&["launch", "--once"])).code, Some(0));
 }
 
+/// What a healthy home needs at its next change, and a launch does not: `doctor` names it.
+#[rstest]
+#[case::config("+i", CONFIG)]
+#[case::config_of_the_daemon("+i", ".myownllm/.myownmesh/config.json")]
+#[case::peers("+i", ".myownllm/.myownmesh/mesh")]
+#[case::rosters("+i", ".myownllm/.myownmesh/mesh/rosters")]
+fn what_the_next_change_needs_is_named_in_a_healthy_home(#[case] attribute: &str, #[case] path: &str) {
+    let home = Home::settled();
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    let _unlocked = Unlocked(&home);
+    if !can("chattr", &[attribute, home.path(path).to_str().unwrap()]) {
+        return;
+    }
+    let doctor = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+    let warned = doctor["data"]["checks"].as_array().unwrap().iter();
+    let warned: Vec<_> = warned.filter(|check| check["id"] == "homes.writable").collect();
+    assert_eq!(warned[0]["result"], "warning", "{doctor:#}");
+    let hint = warned[0]["hint"].as_str().unwrap();
+    let hint = hint.trim_start_matches("sudo ");
+    assert!(hint.starts_with("chattr -ia "), "{hint}");
+    follow(&home, hint);
+    let doctor = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+    let checks = doctor["data"]["checks"].as_array().unwrap();
+    assert!(
+        checks.iter().all(|check| check["id"] != "homes.writable" || check["result"] == "ok"),
+        "{doctor:#}"
+    );
+}
+
 /// The key would stay in the daemon home, and its peers would not: the older app would make
 /// another.
 #[rstest]
@@ -874,10 +903,16 @@ fn undo_without_the_key_moves_nothing(#[case] path: &str) {
     Home::legacy(),
     "cd .myownllm && mkdir -m 700 .myownmesh && mount -t tmpfs -o nr_inodes=5,mode=700 none .myownmesh"
 )]
+#[case::immutable_roster_that_is_to_be_copied(
+    Home::legacy(),
+    "cd .myownllm && mkdir -m 700 -p .myownmesh && mount -t tmpfs -o mode=700 none .myownmesh && \
+    chattr +i mesh/rosters/home-mesh.json"
+)]
 fn mounts(#[case] home: Home, #[case] script: &str) {
     if !can_mount() {
         return;
     }
+    let _unlocked = Unlocked(&home);
     let said = |args: &[&str]| {
         let script = format!("({script}) && exec \"$@\"");
         let unshare = ["unshare", "-m", "--propagation", "private", "sh", "-c", &script, "sh"];

@@ -73,7 +73,8 @@ impl Closed {
         let is_fixed = |path: &&Path| {
             let is_dir = disk.stat_follow(path).is_ok_and(|meta| meta.is_dir());
             let is_seen = !unreadable.iter().any(|closed| path.starts_with(closed));
-            is_dir && is_seen && !disk.may_write(path)
+            // A mode does not open an immutable directory.
+            is_dir && is_seen && !disk.may_write(path) && !disk.is_protected(path)
         };
         let unwritable = match errors.clone().any(|error| error.is_denied) {
             true => places.into_iter().filter(is_fixed).map(Path::to_owned).collect(),

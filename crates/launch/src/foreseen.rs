@@ -37,7 +37,7 @@ pub(crate) fn blocked_move(
     // A single file holds a secret and becomes private.
     let is_open =
         |path: &Path| disk.stat(path).is_ok_and(|meta| meta.is_file() && meta.mode & 0o777 != 0o600);
-    plan.steps().find_map(|step| {
+    let blocked = plan.steps().find_map(|step| {
         let is_changed = match step {
             Step::MoveDir { .. } | Step::SetMode { .. } => true,
             Step::MoveFile { from, .. } => is_open(from),
@@ -58,7 +58,26 @@ pub(crate) fn blocked_move(
             Step::RemoveDir { path } => protected_dir(disk, path.parent().unwrap_or(path)),
             _ => None,
         }
+    });
+    blocked.or_else(|| {
+        let copied = moved_files(plan).into_iter().filter(|(from, to)| is_copied(disk, from, to));
+        copied
+            .map(|(from, _)| from)
+            .find_map(|from| unmovable(disk, &from).or_else(|| unreadable(disk, &from)))
     })
+}
+
+/// Returns true if a file moves to another file system: it is read, and removed from its directory.
+fn is_copied(disk: &dyn Disk, from: &Path, to: &Path) -> bool {
+    let device = |path: &Path| disk.stat_follow(path).ok()?.id.map(|id| id.dev);
+    let there = to.ancestors().find_map(device);
+    device(from).zip(there).is_some_and(|(from, there)| from != there)
+}
+
+/// Reports a file that this user may not read.
+fn unreadable(disk: &dyn Disk, path: &Path) -> Option<Diagnostic> {
+    let denied = disk.read(path, 0).err().filter(|error| error.kind() == io::ErrorKind::PermissionDenied)?;
+    Some(Diagnostic::from(&MigrationError::Failed { path: path.to_owned(), source: denied }))
 }
 
 /// Reports a directory from which no name can be removed.
@@ -76,6 +95,26 @@ pub(crate) fn protected_config(context: &Context<'_>) -> Option<Diagnostic> {
         Some(Diagnostic::from(&error).at(path).hint(hint))
     };
     [&layout.app_home, &layout.app_config].into_iter().find_map(|path| locked(path))
+}
+
+/// Warns of a config that no program can replace, although it is sound: the next change of it would
+/// fail. The daemon saves the networks that it joins in its own.
+pub(crate) fn fixed_config(context: &Context<'_>) -> Option<Diagnostic> {
+    let disk = context.disk;
+    let layout = context.layout;
+    [&layout.app_config, &layout.daemon_config].into_iter().find_map(|config| {
+        let path = config.as_std_path();
+        let (why, hint) = match unprotect_command(disk, path) {
+            Some(hint) => (protected_error(), hint),
+            None if is_mounted_file(disk, path) => {
+                let why = io::Error::new(io::ErrorKind::ResourceBusy, "it is a mount of its own");
+                (why, format!("findmnt --target {}", quote(path)))
+            }
+            None => return None,
+        };
+        let found = Diagnostic::warning(UNWRITABLE, format!("cannot replace {config}: {why}"));
+        Some(found.at(config).hint(hint))
+    })
 }
 
 /// Reports a roster or state that a launch could not mend, copy or set aside.

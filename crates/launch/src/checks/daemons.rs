@@ -1,6 +1,7 @@
 //! Checks the daemons that run, and the program that a launch would start.
 
-use myownllm_daemon::{Endpoint, Expected, Probe, Role};
+use myownllm_daemon::{Decision, Endpoint, Expected, Probe, Role};
+use myownllm_durable_fs::quote;
 
 use super::Examiner;
 use crate::diagnostic::Diagnostic;
@@ -45,6 +46,15 @@ impl Examiner<'_, '_> {
                         let evidence =
                             format!("{evidence}, but with the Device ID {found} instead of the home's {key}");
                         let diagnostic = Diagnostic::error("daemon.foreign-identity", evidence);
+                        // The control socket in the config is that of the shared daemon, which a
+                        // launch uses.
+                        let decision = &self.plan.detection.decision;
+                        if matches!(decision, Decision::Attach { role: Role::Shared, .. }) {
+                            let config = &self.context.layout.daemon_config;
+                            let hint = format!("${{EDITOR:-vi}} {}", quote(config));
+                            let diagnostic = diagnostic.at(config).hint(hint).as_warning();
+                            return self.checks.diagnostic(id, diagnostic);
+                        }
                         let hint = end_command(role, endpoint, probe, self.options.program);
                         self.checks.diagnostic(id, Diagnostic { hint, ..diagnostic });
                     }

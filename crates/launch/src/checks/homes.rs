@@ -1,6 +1,7 @@
 //! Checks the homes, and the other daemons that serve them.
 
 use myownllm_daemon::{Decision, Role};
+use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{Mode, PathsError};
 
 use super::Examiner;
@@ -8,6 +9,7 @@ use crate::access::{changed_dirs, missing_home, missing_home_hint, unwritable};
 use crate::closed::UNWRITABLE;
 use crate::daemons::{abandoned_diagnostic, processes_unknown};
 use crate::diagnostic::Diagnostic;
+use crate::foreseen::fixed_config;
 use crate::home::live_refusal;
 use crate::moves::sync_unconfirmed;
 use crate::start::{NO_FILE, check_start};
@@ -62,15 +64,20 @@ impl Examiner<'_, '_> {
     fn writable(&mut self) {
         let (context, layout) = (self.context, self.context.layout);
         let mut directories = changed_dirs(layout, &self.plan.migration, true);
-        directories.push(layout.daemon_home.clone());
+        // A daemon stores its peers in the last three.
+        let peers = layout.daemon_rosters.parent().unwrap_or(&layout.daemon_home);
+        let dirs = [&layout.daemon_home, peers, &layout.daemon_rosters, &layout.daemon_states];
+        directories.extend(dirs.map(Utf8Path::to_owned));
         let fixed = unwritable(context, self.options.run_as, &directories);
+        let fails = matches!(self.plan.steps.as_slice(), [LaunchStep::Fail]);
+        let fixed = fixed.or_else(|| fixed_config(context).filter(|_| !fails));
         if fixed.is_none() && self.options.refusal.is_none() {
             self.checks.ok("homes.writable", "what is in them can be changed");
         }
         // A launch can run on a home that exists and cannot be changed. It must make a home that
         // does not exist, and change a home with pending work, and a daemon writes in its own home.
         let daemon_home = std::slice::from_ref(&layout.daemon_home);
-        let is_needed = matches!(self.plan.steps.as_slice(), [LaunchStep::Fail])
+        let is_needed = fails
             || context.disk.stat(layout.app_home.as_ref()).is_err()
             || (self.plan.wants_start() && unwritable(context, self.options.run_as, daemon_home).is_some());
         for diagnostic in self.options.refusal.cloned().into_iter().chain(fixed) {

@@ -149,6 +149,9 @@ impl Checks {
 
     fn diagnostic(&mut self, id: &'static str, mut diagnostic: Diagnostic) {
         diagnostic.complete_hint(&self.program);
+        // The other checks name the cause.
+        let itself = format!("{} doctor", self.program);
+        diagnostic.hint = diagnostic.hint.filter(|hint| *hint != itself);
         let is_error = diagnostic.severity == Severity::Error;
         let evidence = std::iter::once(&diagnostic.message).chain(&diagnostic.causes);
         let evidence = evidence.map(String::as_str).collect::<Vec<_>>().join(": ");
