@@ -396,6 +396,23 @@ impl<'t> Stage<'t> {
         }
     }
 
+    /// Returns the daemon's answer about the roster of a network that it has joined. A daemon 0.3.8
+    /// reports a network as joined a moment before it answers about it.
+    pub(crate) fn roster(&self, who: &impl Asked, network: &str) -> Fallible<Value> {
+        let started = Instant::now();
+        loop {
+            match who.ask("roster_list", json!({ "network": network })) {
+                Err(error)
+                    if error.starts_with("unknown network")
+                        && started.elapsed() < Duration::from_secs(10) =>
+                {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     // --- checks
 
     /// Checks that a condition holds.

@@ -208,7 +208,7 @@ fn upgrade(stage: &mut Stage<'_>) -> Played {
     let app = starts_as(stage, &known)?;
     let joined = stage.joined(&app, &["home-mesh"])?;
     stage.same("the active network is joined", &["home-mesh"][..], &joined);
-    let roster = app.ask("roster_list", json!({ "network": "home-mesh" }))?;
+    let roster = stage.roster(&app, "home-mesh")?;
     let (laptop, seen) = (roster.to_string().contains("bbbbbbbbbbbb"), count(&roster["roster"]));
     stage.check(
         "the daemon knows the peers approved before",
