@@ -391,6 +391,11 @@ fn symlinks_into_the_daemon_home_keep_nothing_back(#[case] symlink: &str, #[case
     let config = br#"{"version":3,"identity_path":"/nowhere/id.json","daemon":{},"networks":[]}"#;
     home.put(DAEMON_CONFIG, config, 0o600);
 }))]
+#[case::of_another_daemon_beside_no_home((with(
+    Home::empty(),
+    ".myownmesh.bak/.secrets/identity.json",
+    &another_key()
+), None))]
 #[case::in_a_renamed_home(settled(|home| rename(home, APP, ".myownllm (1)")))]
 #[case::in_a_renamed_home_beside_a_new_one(settled(|home| {
     rename(home, APP, "myownllm.old");

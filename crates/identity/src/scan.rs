@@ -120,7 +120,8 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
             }
         }
     }
-    for (file, renamed) in search.in_renamed_homes() {
+    let logged = search.logged();
+    for (file, renamed) in search.in_renamed_homes(!logged.is_empty()) {
         let found = search.identify(&file, None).filter(|found| !is_lost(&found.identity));
         misplaced.extend(found.map(|found| Misplaced { renamed_home: Some(renamed), ..found }));
     }
@@ -151,7 +152,6 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
             seen.evidence.push(roster);
         }
     }
-    let logged = search.logged();
     search.named.extend(logged.first().map(|(_, device_id)| public_key_of(device_id)));
     scan.logged = logged.first().cloned();
     scan.used_config = search.used_config.filter(|_| !search.was_given_up);

@@ -26,6 +26,8 @@ const OLD: &str = ".secrets/identity.json";
 /// A roster and a state in the form that a daemon writes.
 const ROSTER: &[u8] = br#"{"version": 1, "network_id": "home", "authorized_devices": []}"#;
 const STATE: &[u8] = br#"{"version": 2, "network_id": "home", "transitions": []}"#;
+/// A config of an app that saves a network.
+const SAVED: &[u8] = br#"{"cloud_mesh": {"networks": [{"network_id": "home"}]}}"#;
 /// A config that a daemon has written after it had joined a network.
 const USED: &[u8] = br#"{"version": 3, "daemon": {}, "networks": [{"network_id": "home"}]}"#;
 
@@ -148,6 +150,10 @@ fn pending(seed: u8) -> String {
     Dir("mesh/states")], "none yet")]
 #[case::other_files_beside(&[Bytes(".secrets/api-key.txt", b"secret"),
     Bytes("mesh/.secrets/s3.json", b"{\"secret_key\": \"x\"}")], "none yet")]
+#[case::fresh_home_beside_a_copy_of_another_daemons(
+    &[Bytes("config.json", b"{\"cloud_mesh\": {\"networks\": []}}"), Key("../mesh.bak/.secrets/identity.json", 1)],
+    "none yet"
+)]
 #[case::empty_temporary_of_the_first_start(&[Bytes("mesh/.secrets/identity.json.tmp", b"")], "none yet")]
 #[case::json_of_another_program(&[Bytes(".secrets/tokens.json", b"{\"version\": 2}")], "none yet")]
 #[case::home_of_another_app(&[Key("../my app-beta/mesh/.secrets/identity.json", 1),
@@ -345,10 +351,10 @@ fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
     "identity.gone", &sound(1))]
 #[case::home_in_the_trash_of_a_desktop(
     &[Key("../.local/share/Trash/files/my app/mesh/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
-#[case::daemon_home_in_the_trash(
-    &[Key("../.local/share/Trash/files/mesh/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
-#[case::daemon_home_renamed_beside_the_apps(&[Key("../mesh.old/.secrets/identity.json", 1)], "identity.gone",
-    &sound(1))]
+#[case::daemon_home_in_the_trash(&[Bytes("config.json", SAVED),
+    Key("../.local/share/Trash/files/mesh/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::daemon_home_renamed_beside_the_apps(
+    &[Bytes("config.json", SAVED), Key("../mesh.old/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
 #[case::with_a_comment(&[Shaped("mesh/.secrets/identity.json.bak", |key| [b"// mine\n".to_vec(), key]
     .concat())], "identity.gone", &sound(1))]
 #[case::beside_json_of_another_program(&[Key("mesh/.secrets/identity.json.bak", 1),
@@ -660,7 +666,7 @@ fn key_that_the_peers_do_not_name_is_told_if_another_file_has_the_named_one() {
 #[case::renamed_home_beside_a_new_one(&[Bytes("config.json", b"{}"),
     Key("../my app.old/mesh/.secrets/identity.json", 1),
     OneRoster("../my app.old/mesh/mesh/rosters/home.json")], NEW, "mesh/mesh/rosters/home.json")]
-#[case::daemon_home_in_the_trash(&[Bytes("config.json", b"{}"), Key("../.Trash/mesh/.secrets/identity.json", 1),
+#[case::daemon_home_in_the_trash(&[Bytes("config.json", SAVED), Key("../.Trash/mesh/.secrets/identity.json", 1),
     OneRoster("../.Trash/mesh/mesh/rosters/home.json")], NEW, "mesh/mesh/rosters/home.json")]
 fn peers_come_back_with_the_key(#[case] parts: &[Put], #[case] key: &str, #[case] roster: &str) {
     let home = home_of(parts);

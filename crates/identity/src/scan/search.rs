@@ -60,6 +60,8 @@ pub(super) struct Search<'a> {
     pub(super) unreadable: Vec<DiskError>,
     /// A config that only a daemon with a key can have written.
     pub(super) used_config: Option<PathBuf>,
+    /// True if a config of the app saves networks.
+    pub(super) saves_networks: bool,
     /// True if the user has given up a key before: from then on, a config proves nothing.
     pub(super) was_given_up: bool,
     /// The number of names that may still be read in secrets directories.
@@ -79,6 +81,7 @@ impl<'a> Search<'a> {
             named: BTreeSet::new(),
             unreadable: Vec::new(),
             used_config: None,
+            saves_networks: false,
             was_given_up: false,
             budget: MAX_NAMES,
         }
@@ -230,13 +233,14 @@ impl<'a> Search<'a> {
 
     /// Returns the identity files in directories whose names are those of a renamed or copied home,
     /// beside the app's home and in the trash: a home of the app, or of the daemon if that one is
-    /// gone from a home of the app that is there. Skips a directory that cannot be looked at: it is
-    /// most likely not the app's.
-    pub(super) fn in_renamed_homes(&self) -> Vec<(PathBuf, RenamedHome)> {
+    /// gone from a home in which a daemon has run (`has_run`) or networks are saved. Skips a
+    /// directory that cannot be looked at: it is most likely not the app's.
+    pub(super) fn in_renamed_homes(&self, has_run: bool) -> Vec<(PathBuf, RenamedHome)> {
         let [app, daemon] = [&self.places.app.path, &self.places.daemon.path];
         let is_gone = |home: &Utf8Path| self.disk.stat(home.as_std_path()).is_err();
         let mut found = self.in_copies_of(app, is_gone(app));
-        if !is_gone(app) && is_gone(daemon) {
+        // A fresh home has no daemon home either, and a copy beside it is of another daemon.
+        if (has_run || self.saves_networks) && is_gone(daemon) {
             found.extend(self.in_copies_of(daemon, true));
         }
         found
@@ -400,9 +404,12 @@ impl<'a> Search<'a> {
             && !identities.is_empty()
             && identities.iter().all(|path| !is_place(path) && is_absent(path));
         identities.retain(|path| !is_place(path));
-        if names_missing || has_networks(&bytes) {
+        let config: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        if names_missing || has_networks(&config) {
             self.used_config.get_or_insert_with(|| text.to_owned());
         }
+        self.saves_networks |=
+            config["cloud_mesh"]["networks"].as_array().is_some_and(|saved| !saved.is_empty());
         let mut rosters = self.resolved(&content, "roster_path");
         rosters.retain(|path| self.leads_to_file(path));
         (identities, rosters)
@@ -495,8 +502,7 @@ pub(super) fn free_name(disk: &dyn Disk, name: impl Fn(u32) -> PathBuf) -> PathB
 }
 
 /// Returns true for a config of a daemon with networks: a daemon that has joined one has a key.
-fn has_networks(config: &[u8]) -> bool {
-    let Ok(config) = serde_json::from_slice::<Value>(config) else { return false };
+fn has_networks(config: &Value) -> bool {
     config["networks"].as_array().into_iter().flatten().any(|network| network["network_id"].is_string())
 }
 
