@@ -282,8 +282,10 @@ impl AppSchema for WithPath {
         to: &str,
         is_at_new_place: &dyn Fn(&str) -> bool,
     ) -> Vec<Rebased> {
+        // Windows has two separators.
+        let [from, to] = [from, to].map(|home| home.replace('\\', "/"));
         let old = app.get(&["roster"]).and_then(|path| path.as_str()).map(String::from);
-        let new = old.as_ref().and_then(|old| Some(format!("{to}{}", old.strip_prefix(from)?)));
+        let new = old.as_ref().and_then(|old| Some(format!("{to}{}", old.strip_prefix(&from)?)));
         let (Some(old), Some(new)) = (old, new.filter(|new| is_at_new_place(new))) else { return Vec::new() };
         app.set(&["roster"], new.as_str());
         vec![Rebased::in_app("/roster".into(), old, new)]
