@@ -169,6 +169,23 @@ fn devices_of_a_roster_that_a_daemon_has_put_aside_are_named_beside_another_rost
     home.still_has(corrupt.as_bytes(), "the file that the daemon put aside");
 }
 
+/// A repair takes the steps that `status` names, also about a file whose devices are all in place.
+#[test]
+fn repair_keeps_a_file_that_a_daemon_has_put_aside_as_status_says() {
+    let home = Home::settled();
+    let roster = format!("{MESH}/{ROSTER}");
+    let before = home.bytes(&roster);
+    let corrupt = [b"\xef\xbb\xbf", &before[..]].concat();
+    home.put(&format!("{roster}.corrupt"), &corrupt, 0o600);
+    let is_named =
+        || run(&mut home.with_daemon(&["status", "--json"])).ends_with(0).all().contains("keep-corrupt-file");
+    assert!(is_named());
+    run(&mut home.with_daemon(&["repair"])).ends_with(0);
+    assert!(!is_named());
+    assert_eq!(home.bytes(&roster), before);
+    home.still_has(&corrupt, "the file that the daemon put aside");
+}
+
 #[rstest]
 #[case::letter_case("HOME-MESH.json")]
 #[case::sync_conflict("home-mesh (1).json")]
