@@ -28,6 +28,8 @@ struct Model {
     /// Set if the daemon writes URLs in another form.
     rewords: bool,
     hides_config: bool,
+    /// Set if the config cannot be saved: the daemon refuses a change that it has made.
+    cannot_save: bool,
     asked: Vec<String>,
 }
 
@@ -108,6 +110,9 @@ impl Model {
                 }
                 let added = json!({"config_id": network["id"], "network_id": network["network_id"]});
                 self.networks.push((network, true));
+                if self.cannot_save {
+                    return Err("network joined but config.json save failed".to_owned());
+                }
                 Ok(json!({"added": added}))
             }
             "network_update" if !self.knows_update => {
@@ -133,6 +138,9 @@ impl Model {
                 let by = |key: &str| self.networks.iter().position(|(n, _)| text(n, key) == name);
                 let at = by("id").or_else(|| by("network_id")).ok_or(format!("unknown network: {name}"))?;
                 let (network, _) = self.networks.remove(at);
+                if self.cannot_save {
+                    return Err("network left but config.json save failed".to_owned());
+                }
                 Ok(json!({"removed": network["id"]}))
             }
             other => panic!("{other}"),
@@ -310,6 +318,21 @@ fn strategy_of_the_app_replaces_the_daemons() {
     wanted["signaling"]["strategy"] = "none".into();
     reconcile(&mut daemon, Role::Own, Some(wanted), vec![]).unwrap();
     assert_eq!(daemon.networks[0].0["signaling"]["strategy"], "none");
+}
+
+/// The daemon is in the new network and not in the former one, although it refused both requests.
+#[test]
+fn daemon_that_cannot_save_its_config_leaves_the_former_network() {
+    let mut daemon = Model { cannot_save: true, ..model(&[("n1", "old")]) };
+    let (_, outcome) = reconcile(&mut daemon, Role::Own, Some(pushed("n2", "new")), vec![]).unwrap();
+    assert_eq!(daemon.joined(), ["new"]);
+    for done in &outcome.steps {
+        assert!(
+            matches!(&done.result, StepResult::Failed { code, message, .. }
+            if code == NOT_APPLIED && message.contains("save failed")),
+            "{done:?}"
+        );
+    }
 }
 
 #[test]

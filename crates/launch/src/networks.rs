@@ -301,6 +301,7 @@ fn class_of_step(code: &str) -> Class {
 fn what_failed(action: &Action, code: &str) -> String {
     let network = network_name(action);
     match action {
+        Action::Remove { .. } if code == NOT_APPLIED => format!("left {network} in part"),
         _ if code == NOT_APPLIED => format!("took {network} in part"),
         Action::Add { .. } => format!("did not join {network}"),
         Action::Update { differs, .. } => {

@@ -8,7 +8,8 @@ use super::compare::{differences, dropped_settings, quiet_settings, string_membe
 use super::plan::{Action, Plan, Step};
 use crate::{ControlError, DaemonControl, control::uninterruptible};
 
-/// The code of a step after which the daemon still reports other settings than it was given.
+/// The code of a step after which the daemon still reports other settings than it was given, or that
+/// it has not saved.
 pub const NOT_APPLIED: &str = "daemon.not-applied";
 
 /// The code of a step after which the daemon has left the network again, because it lacks a setting
@@ -105,7 +106,8 @@ pub fn execute(daemon: &mut dyn DaemonControl, plan: &Plan) -> Outcome {
                 // The network is still joined as before, so the others may go.
                 (Action::Update { .. }, StepResult::Failed { intact: true, code, .. }) if is_answer(code) => {
                 }
-                (Action::Replace { .. }, StepResult::Failed { code, .. }) if code == NOT_APPLIED => {}
+                (Action::Add { .. } | Action::Replace { .. }, StepResult::Failed { code, .. })
+                    if code == NOT_APPLIED => {}
                 _ => stop = Some("the active network could not be joined, so the others stay".to_owned()),
             }
         }
@@ -121,14 +123,17 @@ fn is_answer(code: &str) -> bool {
 
 fn run_step(daemon: &mut dyn DaemonControl, action: &Action) -> StepResult {
     let (config, result) = match action {
-        Action::Add { config } => (config, add(daemon, config).unwrap_or_else(|e| failed(&e, true))),
+        Action::Add { config } => {
+            let network = string_member(config, "network_id");
+            (config, add(daemon, config).unwrap_or_else(|e| failed_or_unsaved(daemon, network, true, &e)))
+        }
         Action::Update { config, current, .. } => (config, update(daemon, config, current)),
         Action::Replace { config, current } => (config, replace(daemon, config, current)),
         Action::Remove { network } => {
             return match daemon.network_remove(network) {
                 Ok(_) => StepResult::done("left"),
                 Err(e) if is_unknown_network(&e) => StepResult::Already,
-                Err(e) => failed(&e, true),
+                Err(e) => failed_or_unsaved(daemon, network, false, &e),
             };
         }
     };
@@ -152,6 +157,23 @@ fn leave_if_announced(daemon: &mut dyn DaemonControl, config: &Value) -> Option<
     };
     let message = format!("the daemon drops {}, and {left}; update the daemon", dropped.join(", "));
     Some(StepResult::Failed { code: DROPPED.to_owned(), message, intact: true })
+}
+
+/// Returns the result of a request that the daemon refused. A daemon that cannot save its config
+/// refuses too, after it has joined or left the network.
+fn failed_or_unsaved(
+    daemon: &mut dyn DaemonControl,
+    network: &str,
+    is_join: bool,
+    error: &ControlError,
+) -> StepResult {
+    if matches!(error, ControlError::Refused { .. })
+        && let Ok(status) = daemon.status()
+        && status.joined_networks.iter().any(|joined| same(joined, network)) == is_join
+    {
+        return StepResult::Failed { code: NOT_APPLIED.to_owned(), message: with_cause(error), intact: true };
+    }
+    failed(error, true)
 }
 
 fn failed(error: &ControlError, intact: bool) -> StepResult {
