@@ -329,17 +329,23 @@ pub fn update(
 }
 
 /// Puts the settings that a daemon alone has for a network into the saved network's
-/// `daemon_settings`, where they are missing. `entry` is the network in the daemon's shape. Returns
-/// true if the document changed.
+/// `daemon_settings`, where they are missing, and its kind if the app never sets it. `entry` is the
+/// network in the daemon's shape. Returns true if the document changed.
 pub fn keep_daemon_settings(doc: &mut Document, entry: ValueRef<'_>) -> bool {
     const KEPT: &str = "daemon_settings";
+    let converted = Document::of(convert::from_daemon(entry, "").0);
+    let is_apps = |kind: &ValueRef<'_>| ["open", "closed"].iter().any(|apps| kind.is_str(apps));
+    let kind = converted.get(&["kind"]).filter(|kind| !is_apps(kind));
+    let settings = converted.get(&[KEPT]);
+    if settings.is_none() && kind.is_none() {
+        return false;
+    }
     let id = network_id::of(entry).unwrap_or_default();
     let Some((place, _)) = locate_network_id(doc, &id) else { return false };
     let place = place.to_string();
-    let converted = Document::of(convert::from_daemon(entry, "").0);
-    let settings = converted.get(&[KEPT]).into_iter().flat_map(|settings| settings.members());
-    let mut is_changed = false;
-    for (key, value) in settings {
+    let mut is_changed =
+        kind.is_some_and(|kind| doc.set(&[NETWORKS[0], NETWORKS[1], &place, "kind"], kind).is_changed());
+    for (key, value) in settings.into_iter().flat_map(|settings| settings.members()) {
         let path = [NETWORKS[0], NETWORKS[1], &place, KEPT, &key];
         // Of `signaling`, each member counts by itself.
         let is_object = doc.get(&path).is_some_and(|own| own.kind() == Kind::Object);

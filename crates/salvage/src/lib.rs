@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use myownllm_config_model::{
     Diagnostic, Document, Fragment, Ids, Kind, ParseError, Severity, ValueRef, app_config, convert,
-    daemon_config, network_id,
+    daemon_config, network_id, networks as saved_networks,
 };
 
 pub use rebase::{Rebased, rebase_paths};
@@ -202,58 +202,24 @@ fn adopt_networks(doc: &Document, into: &mut Salvaged, ids: &mut dyn Ids) {
         let (entry, found) = convert::from_daemon(network, &path);
         diagnostics.extend(found);
         let network_id = network_id::of(network).unwrap_or_default();
-        let normal_form = network_id::normal_form(&network_id);
-        let is_known = !known.is_empty() && known.contains(&normal_form);
+        let is_known = !known.is_empty() && known.contains(&network_id::normal_form(&network_id));
         let names = if is_known { &mut report.known_networks } else { &mut report.recovered_networks };
         names.push(network_id.into_owned());
         if is_known {
-            more_of_known.push((normal_form, Document::of(entry)));
+            more_of_known.push(network);
             return None;
         }
         Some(entry)
     });
     let missing: Vec<Fragment> = missing.collect();
     app.append(&NETWORKS, missing);
-    for (normal_form, entry) in &more_of_known {
-        add_daemon_settings(app, normal_form, entry);
+    // Without them the daemon would join a silent network as an open one that announces itself.
+    for network in more_of_known {
+        saved_networks::keep_daemon_settings(app, network);
     }
     diagnostics.extend(replaced);
     if let (Some(first), false) = (report.recovered_networks.first(), has_active(app)) {
         report.activate = Some(first.clone());
-    }
-}
-
-/// Adds what only the daemon knows of a network that the app's half has. Without it the daemon
-/// would join a silent network as an open one that announces itself. What the app's half has stays.
-fn add_daemon_settings(app: &mut Document, normal_form: &str, from_daemon: &Document) {
-    let own = from_daemon.get(&[DAEMON_SETTINGS]);
-    // The app sets no other kind than these two.
-    let is_apps = |kind: &ValueRef<'_>| ["open", "closed"].iter().any(|apps| kind.is_str(apps));
-    let kind = from_daemon.get(&["kind"]).filter(|kind| !is_apps(kind));
-    if own.is_none() && kind.is_none() {
-        return;
-    }
-    let is_it = |saved: ValueRef<'_>| {
-        network_id::of(saved).is_some_and(|id| network_id::normal_form(&id) == *normal_form)
-    };
-    let Some(n) = app.get(&NETWORKS).and_then(|list| list.items().position(is_it)) else { return };
-    let n = n.to_string();
-    let mut add = |path: &[&str], value: ValueRef<'_>| {
-        let place = [&NETWORKS[..], &[&n], path].concat();
-        if app.get(&place).is_none() {
-            app.set(&place, value);
-        }
-    };
-    for (key, value) in own.into_iter().flat_map(|own| own.members()) {
-        match &*key {
-            "signaling" => {
-                value.members().for_each(|(name, value)| add(&[DAEMON_SETTINGS, &key, &name], value));
-            }
-            _ => add(&[DAEMON_SETTINGS, &key], value),
-        }
-    }
-    if let Some(kind) = kind {
-        app.set(&[&NETWORKS[..], &[&n, "kind"]].concat(), kind);
     }
 }
 
