@@ -69,9 +69,13 @@ pub(crate) fn blocked_move(
 
 /// Returns true if a file moves to another file system: it is read, and removed from its directory.
 fn is_copied(disk: &dyn Disk, from: &Path, to: &Path) -> bool {
-    let device = |path: &Path| disk.stat_follow(path).ok()?.id.map(|id| id.dev);
-    let there = to.ancestors().find_map(device);
-    device(from).zip(there).is_some_and(|(from, there)| from != there)
+    let there = to.ancestors().find_map(|dir| device(disk, dir));
+    device(disk, from).zip(there).is_some_and(|(from, there)| from != there)
+}
+
+/// Returns the file system of a path.
+fn device(disk: &dyn Disk, path: &Path) -> Option<u64> {
+    disk.stat_follow(path).ok()?.id.map(|id| id.dev)
 }
 
 /// Reports a file that this user may not read.
@@ -222,13 +226,14 @@ struct Needed<'p> {
 #[cfg(unix)]
 pub(crate) fn no_room(context: &Context<'_>, plan: &MovePlan) -> Option<Diagnostic> {
     let disk = context.disk;
-    let device = |path: &Path| disk.stat_follow(path).ok()?.id.map(|id| id.dev);
     let is_there = |path: &&Path| disk.stat_follow(path).is_ok();
     let mut needs: BTreeMap<u64, Needed<'_>> = BTreeMap::new();
     let moved = moved_files(plan);
     for (from, to) in &moved {
         let (Ok(meta), Some(there)) = (disk.stat(from), to.ancestors().find(is_there)) else { continue };
-        let Some(dev) = device(there).filter(|dev| meta.id.map(|id| id.dev) != Some(*dev)) else { continue };
+        let Some(dev) = device(disk, there).filter(|dev| meta.id.map(|id| id.dev) != Some(*dev)) else {
+            continue;
+        };
         let new = || Needed { there, sizes: Vec::new(), dirs: BTreeSet::new() };
         let needed = needs.entry(dev).or_insert_with(new);
         needed.sizes.push(meta.len);
