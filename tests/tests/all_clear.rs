@@ -187,7 +187,8 @@ fn follow(home: &Home, hint: &str) {
     for round in ["first", "second"] {
         let mut shell = Command::new("sh");
         // A launch stays in the foreground, and ends with SIGTERM.
-        shell.args(["-c", &format!("timeout -s TERM 2 sh -c {}", quoted(hint))]).current_dir("/");
+        let seconds = if hint.contains(" launch") { 2 } else { 60 };
+        shell.args(["-c", &format!("timeout -s TERM {seconds} sh -c {}", quoted(hint))]).current_dir("/");
         shell.env("PATH", path_with_program()).env("EDITOR", "true").env("HOME", "/nonexistent");
         let ran = run(shell.env("MYOWNMESH_BIN", stand_in()));
         let code = ran.code.unwrap();
@@ -464,9 +465,13 @@ fn places(#[case] home: (Home, Alive)) {
     agree_and_follow(&home.0);
 }
 
-#[test]
-fn full_backups() {
-    let home = Home::settled();
+/// The way out of too many backups works in a home of any name.
+#[rstest]
+#[case::plain("mesh-")]
+#[case::letters_of_placeholders("F-I-mesh-")]
+#[case::characters_of_the_shell("a b'c$d;*-mesh-")]
+fn full_backups(#[case] prefix: &str) {
+    let home = Home::empty_in(prefix).with_legacy_files().launched();
     for number in 100..600 {
         let name = format!("kept-{number:08}-{number:032x}.json");
         home.put(&format!(".myownllm/config-backups/{name}"), b"{}", 0o600);

@@ -72,7 +72,9 @@ fn command(diagnostic: &Diagnostic) -> Option<String> {
             let former = quote(format!("{}.old", diagnostic.path.as_deref()?));
             // The number in the name gives the order.
             let oldest = "ls | grep -E '^(kept|daemon)-' | sort -t - -k 2,2n | head -n 250";
-            Some(format!("mkdir -p -m 700 {former} && cd {dir} && {oldest} | xargs -I F mv -n F {former}/"))
+            // `xargs -I` would replace its letters in the path of the directory too.
+            let move_them = format!("xargs sh -c 'mv -n \"$@\" \"$0\"' {former}/");
+            Some(format!("mkdir -p -m 700 {former} && cd {dir} && {oldest} | {move_them}"))
         }
         ("config.syntax" | "config.not-an-object" | "envelope.parse", Some(_)) => Some(edit(
             Path::new(diagnostic.path.as_deref()?),

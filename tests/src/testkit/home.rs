@@ -66,9 +66,14 @@ pub struct Home {
 impl Home {
     /// Makes an empty home.
     pub fn empty() -> Self {
+        Self::empty_in("mesh-")
+    }
+
+    /// Makes an empty home in a new directory whose name begins with `prefix`.
+    pub fn empty_in(prefix: &str) -> Self {
         // In `/tmp`, because a socket path may have only about a hundred bytes.
         let parent = if cfg!(unix) { PathBuf::from("/tmp") } else { std::env::temp_dir() };
-        let dir = tempfile::Builder::new().prefix("mesh-").tempdir_in(parent).unwrap();
+        let dir = tempfile::Builder::new().prefix(prefix).tempdir_in(parent).unwrap();
         let home = Self { dir };
         std::fs::create_dir(home.path("")).unwrap();
         home
@@ -83,17 +88,25 @@ impl Home {
 
     /// Makes a home with key, rosters and states at the old location, and a healthy app config.
     pub fn legacy() -> Self {
-        let home = Self::empty();
-        STATE.iter().for_each(|file| home.put_fixture(file, 0o600));
-        home.put(CONFIG, &fixture("app-config-before.json"), 0o600);
-        home
+        Self::empty().with_legacy_files()
+    }
+
+    /// Puts key, rosters and states at the old location, and a healthy app config.
+    pub fn with_legacy_files(self) -> Self {
+        STATE.iter().for_each(|file| self.put_fixture(file, 0o600));
+        self.put(CONFIG, &fixture("app-config-before.json"), 0o600);
+        self
     }
 
     /// Makes a home that is moved, repaired and complete: nothing is left to do.
     pub fn settled() -> Self {
-        let home = Self::legacy();
-        home.run(&["launch", "--no-daemon"]).ends_with(0);
-        home
+        Self::legacy().launched()
+    }
+
+    /// Moves and repairs the home as a launch does.
+    pub fn launched(self) -> Self {
+        self.run(&["launch", "--no-daemon"]).ends_with(0);
+        self
     }
 
     /// Makes a home with a healthy config full of secrets, and a key.
