@@ -21,8 +21,9 @@ use power::{Cut, Rig};
 use strace::Call;
 use subject::{Disk, Key, MANY, Op, Place, Prepared, Subject};
 
-/// Far longer than any run takes; a longer run counts as hanging.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than any run takes, also while another program writes much to the same disk; a longer run
+/// counts as hanging.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The number of failures of a sweep that are shown in full; the others are listed by label.
 const IN_FULL: usize = 10;
