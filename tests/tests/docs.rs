@@ -75,6 +75,35 @@ fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
+/// The page leads a reader to files and functions, so each name on it is one of the sources.
+#[test]
+fn names_on_the_architecture_page_are_in_the_sources() {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let sources = files(&root().join("crates"), "rs");
+    let words = |text: &str| -> BTreeSet<String> {
+        let is_end = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+        text.split(is_end).map(str::to_owned).collect()
+    };
+    let text = |file: &PathBuf| std::fs::read_to_string(file).unwrap();
+    let mut code = BTreeSet::new();
+    sources.iter().for_each(|file| code.extend(code_alone(&text(file)).flat_map(words)));
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "_/:.-".contains(c);
+    let mut checked = 0;
+    for name in page.split(|c| !is_part(c)).map(|name| name.trim_matches(['.', ':'])) {
+        if name.ends_with(".rs") {
+            let is_one = |file: &PathBuf| file.ends_with(name) || root().join(name) == *file;
+            assert!(sources.iter().any(is_one) || root().join(name).is_file(), "no source {name}");
+            checked += 1;
+        } else if name.contains("::") {
+            let missing: Vec<_> = name.split("::").filter(|part| !code.contains(*part)).collect();
+            let is_crate = |part: &&str| root().join("crates").join(part.replace('_', "-")).is_dir();
+            assert!(missing.iter().all(is_crate), "{name}: no source has {missing:?}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 100, "{checked} names were found");
+}
+
 #[test]
 fn every_link_between_the_docs_leads_somewhere() {
     let mut broken = Vec::new();

@@ -69,11 +69,11 @@ pub(crate) enum ColorWhen {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start up the app: move the daemon's files, load and repair the config, attach to or start
-    /// the daemon, and give it the saved networks.
+    /// the daemon, and give it the active network.
     ///
     /// Stays in the foreground until the daemon that it started ends, or until Ctrl-C or SIGTERM
     /// stops both. With --json it prints its one document as soon as the daemon is up and has the
-    /// saved networks: `ok` and `data` describe that moment. The exit code describes the end of the
+    /// active network: `ok` and `data` describe that moment. The exit code describes the end of the
     /// run; stderr has the messages of the time between.
     Launch(LaunchArgs),
     /// Repair everything: move the daemon's files to the daemon home, and restore overwritten

@@ -53,7 +53,7 @@ impl Answer {
         }
     }
 
-    /// Returns the reason why no daemon may be started, either now or after a move.
+    /// Returns the reason why no daemon may be started, neither now nor after a move.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
