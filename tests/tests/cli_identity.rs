@@ -350,6 +350,14 @@ fn keys_that_the_peers_do_not_tell_apart_are_shown_for_a_choice() {
 }
 
 #[test]
+fn page_shows_the_way_that_keeps_the_key_before_the_one_that_gives_it_up() {
+    let page = home_with(Before, Named("identity (1).json"), true).run(&["identity"]).ends_with(7).stdout;
+    let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is not in {page}"));
+    assert!(place("mv -n") < place("Only if it is lost for good"), "{page}");
+    assert!(page.lines().nth(2).is_some_and(|line| line.ends_with(".secrets/identity.json")), "{page}");
+}
+
+#[test]
 fn key_that_the_peers_do_not_name_is_a_warning() {
     let key = format!("{MESH}/.secrets/identity.json");
     let home = home_with(After, Named("identity (1).json"), true);

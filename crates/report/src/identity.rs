@@ -67,7 +67,8 @@ fn found(scan: &Scan) -> Vec<Value> {
     scan.misplaced.iter().map(entry).collect()
 }
 
-/// Lists every way out of a refusal except the first, which is the hint. Each identity file to
+/// Lists the ways out of a refusal, the best first, if there are several. The hint has the first:
+/// the page repeats it, so that nobody takes the next one for the only one. Each identity file to
 /// choose from stands under its Device ID.
 fn ways_out(refusal: Option<&Refusal>) -> Page {
     let mut page = Page::default();
@@ -76,8 +77,8 @@ fn ways_out(refusal: Option<&Refusal>) -> Page {
     if must_choose {
         page.line("Choose the identity that your peers know:");
     }
-    let mut heading = Some("Other ways out:");
-    for way in ways.iter().skip(1) {
+    let mut heading = Some("The ways out, the best first:");
+    for way in ways.iter().filter(|_| ways.len() > 1) {
         let Some(command) = way.command() else { continue };
         match way {
             WayOut::BringBack { device_id, .. } if must_choose => {
