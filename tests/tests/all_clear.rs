@@ -600,7 +600,7 @@ fn control_socket_that_names_a_file_is_edited(#[case] file: &str) {
     let home = Home::settled();
     control_socket(&home, home.path(file).to_str().unwrap());
     let config = home.path(DAEMON_CONFIG);
-    let editor = format!("${{EDITOR:-vi}} {}", config.display());
+    let editor = format!("sh -c '${{EDITOR:-vi}} \"$0\"' {}", config.display());
     for args in [&["doctor"][..], &["launch", "--once"]] {
         let ran = run(&mut home.with_daemon(args));
         assert!(ran.all().contains(&editor) && !ran.all().contains("mv -n"), "{args:?}: {ran:?}");

@@ -290,7 +290,10 @@ fn doctor_names_the_member_that_a_finding_is_about_and_opens_the_config_there() 
         let found = findings.iter().find(|check| check["code"] == code).unwrap();
         assert!(found["evidence"].as_str().unwrap().contains(member), "{found}");
         let hint = found["hint"].as_str().unwrap();
-        assert!(hint.starts_with("${EDITOR:-vi} ") && hint.ends_with(file.to_str().unwrap()), "{found}");
+        assert!(
+            hint.starts_with("sh -c '${EDITOR:-vi} ") && hint.ends_with(file.to_str().unwrap()),
+            "{found}"
+        );
         assert_eq!(hint.contains('+'), code == "config.wrong-type", "{found}");
     }
 }

@@ -7,7 +7,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use integration_tests::testkit::{CONFIG, Home, MESH, follow, path_with_program, program, root, run};
+use integration_tests::testkit::{
+    CONFIG, Home, MESH, NEW_KEY, follow, path_with_program, program, root, run,
+};
+use rstest::rstest;
 
 /// A problem of a home, with the command that reports it.
 struct Trouble {
@@ -357,4 +360,46 @@ fn collect(dir: &Path, sources: &mut Vec<PathBuf>) {
             sources.push(path);
         }
     }
+}
+
+/// The shell of a user may be one of those for which the program has completions.
+#[rstest]
+fn hint_works_in_each_shell(
+    #[values("sh", "bash", "zsh", "fish")] shell: &str,
+    #[values(an_editor_with_arguments, a_key_with_its_lock)] make: fn(&Home) -> Wanted,
+) {
+    let home = Home::settled();
+    let wanted = make(&home);
+    let hint = hint_of(&run(&mut home.with_daemon(LAUNCH)).json(), wanted.code).unwrap();
+    let editor = format!("{} --wait", home.path("editor").display());
+    let mut command = Command::new(shell);
+    command.args(["-c", &hint]).current_dir("/").env("PATH", path_with_program()).env("EDITOR", editor);
+    let ran = match command.output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("skipped: no {shell} here");
+            return;
+        }
+        ran => ran.unwrap(),
+    };
+    assert!(ran.status.success(), "{hint}: {ran:?}");
+    assert!(home.has(wanted.file), "{hint}: {ran:?}");
+}
+
+/// The code of a problem, and the file that its hint brings.
+struct Wanted {
+    code: &'static str,
+    file: &'static str,
+}
+
+fn an_editor_with_arguments(home: &Home) -> Wanted {
+    home.put(OWN_CONFIG, br#"{"version":3,"daemon":{"control_socket":"run/d.sock"},"networks":[]}"#, 0o600);
+    home.put("editor", b"#!/bin/sh\n[ \"$1\" = --wait ] && touch \"${2%config.json}edited\"\n", 0o755);
+    Wanted { code: "paths.control-socket", file: ".myownllm/.myownmesh/edited" }
+}
+
+fn a_key_with_its_lock(home: &Home) -> Wanted {
+    let secrets = home.path(&format!("{MESH}/.secrets"));
+    std::fs::rename(&secrets, secrets.with_file_name(".secrets.bak")).unwrap();
+    home.put(&format!("{MESH}/.secrets.bak/custody.json"), br#"{"version":1}"#, 0o600);
+    Wanted { code: "identity.gone", file: NEW_KEY }
 }

@@ -332,7 +332,7 @@ fn socket_in_a_directory_that_nobody_can_make_leads_to_the_config() {
     let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(7).json();
     let told = diagnostic(&said, "paths.control-socket").unwrap_or_else(|| panic!("{said:#}"));
     let hint = told["hint"].as_str().unwrap();
-    assert!(hint.starts_with("${EDITOR:-vi}") && hint.ends_with("config.json"), "{hint}");
+    assert!(hint.starts_with("sh -c '${EDITOR:-vi}") && hint.ends_with("config.json"), "{hint}");
 }
 
 /// A first screen and a check by a script say that something is pending, as the plan does.

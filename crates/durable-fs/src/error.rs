@@ -336,6 +336,12 @@ pub fn quote(path: impl AsRef<Path>) -> String {
     }
 }
 
+/// Returns a command that every shell runs alike: the one that a user types into may be fish or zsh,
+/// and fish has no groups in braces. A command with a group is run by `sh`.
+pub fn for_any_shell(command: String) -> String {
+    if command.contains("{ ") { format!("sh -c {}", quote(command)) } else { command }
+}
+
 /// Returns a character in the format of `printf`, in single quotes.
 fn for_printf(c: char) -> String {
     match c {

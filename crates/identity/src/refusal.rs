@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use myownllm_durable_fs::{DiskError, quote};
+use myownllm_durable_fs::{DiskError, for_any_shell, quote};
 use myownllm_paths::{FailureData, PathsError, camino::Utf8PathBuf, impl_failure};
 use serde::{Serialize, Serializer};
 
@@ -180,6 +180,18 @@ impl WayOut {
             Self::Choose | Self::Keep { .. } | Self::Migrate | Self::Update => None,
         }
     }
+
+    fn command_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::BringBack { command, .. }
+            | Self::Rewrite { command, .. }
+            | Self::Restore { command, .. }
+            | Self::SetAside { command, .. }
+            | Self::ShowEntry { command, .. }
+            | Self::GiveUpPeers { command } => Some(command),
+            Self::Choose | Self::Keep { .. } | Self::Migrate | Self::Update => None,
+        }
+    }
 }
 
 /// The reason why no daemon may be started. A daemon that does not find its identity file creates a
@@ -196,7 +208,10 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(problem: Problem, ways_out: Vec<WayOut>) -> Self {
+    pub(crate) fn new(problem: Problem, mut ways_out: Vec<WayOut>) -> Self {
+        for command in ways_out.iter_mut().filter_map(WayOut::command_mut) {
+            *command = for_any_shell(std::mem::take(command));
+        }
         Self { problem, ways_out }
     }
 

@@ -92,7 +92,8 @@ pub(crate) fn launch_with(program: &Path) -> String {
 /// Returns the command that opens a file, at a line if one is known.
 pub fn edit(file: impl AsRef<Path>, line: Option<usize>) -> String {
     let line = line.map_or_else(String::new, |line| format!("+{line} "));
-    format!("${{EDITOR:-vi}} {line}{}", quote(file))
+    // The editor of a user may have arguments, which zsh does not split off, and fish reads no braces.
+    format!("sh -c '${{EDITOR:-vi}} {line}\"$0\"' {}", quote(file))
 }
 
 /// Replaces the name of the program in a hint by `program`, so that the copied hint leads to the
@@ -123,29 +124,8 @@ mod tests {
 
     /// The words that may begin a line to copy.
     const COMMANDS: [&str; 23] = [
-        PROGRAM,
-        "${EDITOR:-vi}",
-        "chmod",
-        "cp",
-        "df",
-        "findmnt",
-        "fuser",
-        "kill",
-        "ls",
-        "lsattr",
-        "lsns",
-        "mkdir",
-        "mv",
-        "pgrep",
-        "ps",
-        "readlink",
-        "rm",
-        "tail",
-        "taskkill",
-        "tasklist",
-        "ulimit",
-        "sudo",
-        "test",
+        PROGRAM, "chmod", "cp", "df", "findmnt", "fuser", "kill", "ls", "lsattr", "lsns", "mkdir", "mv",
+        "pgrep", "ps", "readlink", "rm", "sh", "tail", "taskkill", "tasklist", "ulimit", "sudo", "test",
     ];
 
     #[track_caller]
@@ -244,7 +224,7 @@ mod tests {
         let file = Path::new(sim_path!("/h/c.json"));
         let mut diagnostic = Diagnostic::from_error(&broken, broken.code(), broken.hint()).at(file);
         diagnostic.complete_hint(PROGRAM);
-        assert_eq!(diagnostic.hint, Some(format!("${{EDITOR:-vi}} +2 {}", quote(file))));
+        assert_eq!(diagnostic.hint, Some(format!("sh -c '${{EDITOR:-vi}} +2 \"$0\"' {}", quote(file))));
         // Without a file, there is nothing to open.
         let mut diagnostic = Diagnostic::from_error(&broken, broken.code(), broken.hint());
         diagnostic.complete_hint(PROGRAM);

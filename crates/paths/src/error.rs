@@ -141,8 +141,8 @@ impl PathsError {
             // A symlink gives the home a second path. The directory is new and of the user's own,
             // because nobody but root can put a symlink beside the home.
             Self::HomeNotUtf8 { home, program } if cfg!(unix) => Some(format!(
-                "home=$(mktemp -d /var/tmp/home.XXXXXX)/home && ln -s {} \"$home\" && \
-                 {program} --home \"$home\" status",
+                "sh -c 'home=$(mktemp -d /var/tmp/home.XXXXXX)/home && ln -s \"$0\" \"$home\" && \
+                 {program} --home \"$home\" status' {}",
                 quoted(home)
             )),
             Self::HomeNotUtf8 { .. } => None,
@@ -187,11 +187,10 @@ impl PathsError {
             // Before the first run of the daemon neither its config nor the directory of the config
             // exists.
             Self::SocketTooLong { daemon_config: config, .. } => {
-                let edit = format!("${{EDITOR:-vi}} {}", quoted(config));
                 let make = config.parent().map(|home| format!("mkdir -p -m 700 {} && ", quoted(home)));
-                Some(make.unwrap_or_default() + &edit)
+                Some(make.unwrap_or_default() + &edit(config))
             }
-            Self::ControlSocket { config, .. } => Some(format!("${{EDITOR:-vi}} {}", quoted(config))),
+            Self::ControlSocket { config, .. } => Some(edit(config)),
             Self::Lookup { path, .. } => Some(look_at(path)),
         }
     }
@@ -272,6 +271,12 @@ fn aside(path: &Utf8Path) -> String {
 fn replace_symlink(symlink: &Utf8Path) -> String {
     let (symlink, copy) = (quoted(symlink), quoted(free_name(symlink, "copy")));
     format!("test -L {symlink} && cp -RLpn {symlink} {copy} && rm {symlink} && mv -n {copy} {symlink}")
+}
+
+/// Returns the command that opens a file in the user's editor. `sh` splits the arguments of the editor,
+/// as zsh does not; fish reads no braces.
+fn edit(file: &Utf8Path) -> String {
+    format!("sh -c '${{EDITOR:-vi}} \"$0\"' {}", quoted(file))
 }
 
 /// Returns a path in the quoting of a shell. Writes bytes that are not UTF-8 as `printf` reads

@@ -1,10 +1,10 @@
 //! Checks the daemons that run, and the program that a launch would start.
 
 use myownllm_daemon::{Decision, Endpoint, Expected, Probe, Role};
-use myownllm_durable_fs::quote;
 
 use super::Examiner;
 use crate::diagnostic::Diagnostic;
+use crate::hints::edit;
 use crate::stop::end_command;
 use crate::words::{daemon_words, short};
 
@@ -51,8 +51,7 @@ impl Examiner<'_, '_> {
                         let decision = &self.plan.detection.decision;
                         if matches!(decision, Decision::Attach { role: Role::Shared, .. }) {
                             let config = &self.context.layout.daemon_config;
-                            let hint = format!("${{EDITOR:-vi}} {}", quote(config));
-                            let diagnostic = diagnostic.at(config).hint(hint).as_warning();
+                            let diagnostic = diagnostic.at(config).hint(edit(config, None)).as_warning();
                             return self.checks.diagnostic(id, diagnostic);
                         }
                         let hint = end_command(role, endpoint, probe, self.options.program);
