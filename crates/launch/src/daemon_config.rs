@@ -10,6 +10,7 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use crate::context::Context;
 use crate::daemons::read_document;
 use crate::diagnostic::{Class, Diagnostic, PROGRAM};
+use crate::step::LaunchStep;
 use crate::words::backup;
 
 /// The stable code of a daemon's config that no daemon can read.
@@ -97,9 +98,18 @@ fn every_program_refused(context: &Context<'_>) -> bool {
 }
 
 /// Reports that the file at the path of the daemon's config is not the daemon's. Every command
-/// reports it in these words.
-pub(crate) fn misplaced_diagnostic(context: &Context<'_>, misplaced: &Misplaced) -> Diagnostic {
+/// reports it in these words. `steps` are those of a launch: beside a running daemon the file stays.
+pub(crate) fn misplaced_diagnostic(
+    context: &Context<'_>,
+    misplaced: &Misplaced,
+    steps: &[LaunchStep],
+) -> Diagnostic {
     let path = &context.layout.daemon_config;
+    if steps.iter().any(|step| matches!(step, LaunchStep::BackUpDaemonConfig)) {
+        let message = format!("{path} {}; it is set aside once the running daemon has ended", is(misplaced));
+        let restart = format!("{PROGRAM} daemon restart");
+        return Diagnostic::warning(code(misplaced), message).at(path).hint(restart);
+    }
     let message = format!("{path} {}; a repair keeps it as a backup and sets it aside", is(misplaced));
     Diagnostic::error(code(misplaced), message).at(path).hint(format!("{PROGRAM} repair"))
 }

@@ -258,7 +258,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         }
         diagnostics.extend(shared_config(context).or_else(|| {
             // A launch corrects a misplaced config, so this is only a warning.
-            Some(misplaced_diagnostic(context, plan.misplaced.as_ref()?).as_warning())
+            Some(misplaced_diagnostic(context, plan.misplaced.as_ref()?, &self.home.steps).as_warning())
         }));
         add_unreported(&mut diagnostics, plan.identity.refusal().map(Diagnostic::from));
         diagnostics.extend(self.orphans.iter().map(|live| orphan_diagnostic(live, options).as_warning()));

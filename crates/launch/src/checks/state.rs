@@ -163,7 +163,9 @@ impl Examiner<'_, '_> {
             return self.checks.diagnostic(ID, diagnostic);
         }
         if let Some(misplaced) = &self.plan.misplaced {
-            return self.checks.diagnostic(ID, misplaced_diagnostic(self.context, misplaced));
+            return self
+                .checks
+                .diagnostic(ID, misplaced_diagnostic(self.context, misplaced, &self.plan.steps));
         }
         if let Some(diagnostic) = config_that_is_no_file(self.context) {
             return self.checks.diagnostic(ID, diagnostic);
