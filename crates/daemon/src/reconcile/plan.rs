@@ -237,7 +237,7 @@ fn step_for_active(
     let step = match holder {
         None => {
             let reason = "the active network is not joined".to_owned();
-            Step { action: Action::Add { config: with_kind(active) }, reason }
+            Step { action: Action::Add { config: active.clone() }, reason }
         }
         // The daemon knows the network and has not joined it: it would refuse an add because of the
         // id.
@@ -251,12 +251,9 @@ fn step_for_active(
             let may_go = input.role == Role::Own || was_added_by_app(input, other, networks);
             if may_go {
                 let reason = format!("the daemon keeps {other} under the active network's id");
-                Step {
-                    action: Action::Replace { config: with_kind(active), current: holder.clone() },
-                    reason,
-                }
+                Step { action: Action::Replace { config: active.clone(), current: holder.clone() }, reason }
             } else {
-                let config = with_id(&with_kind(active), &fallback_config_id(config_id, active_id));
+                let config = with_id(active, &fallback_config_id(config_id, active_id));
                 let reason = format!(
                     "the active network is not joined, and its id is taken by {other}, which is not ours"
                 );
@@ -328,15 +325,6 @@ fn add_missing(members: &mut Map<String, Value>, others: &Map<String, Value>) {
     for (key, value) in others {
         members.entry(key).or_insert_with(|| value.clone());
     }
-}
-
-/// Returns the network with the kind that the app means by none.
-fn with_kind(network: &Value) -> Value {
-    let mut network = network.clone();
-    if let Value::Object(members) = &mut network {
-        members.entry("kind").or_insert_with(|| "open".into());
-    }
-    network
 }
 
 fn with_id(network: &Value, id: &str) -> Value {
