@@ -6,6 +6,7 @@
 //! write no file: [`Change::changed`] says that the document wants to be saved.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use myownllm_json_document::{Diagnostic, Document, Fragment, Kind, Severity, ValueRef};
 
@@ -328,33 +329,41 @@ pub fn update(
     Ok(change)
 }
 
-/// Puts the settings that a daemon alone has for a network into the saved network's
-/// `daemon_settings`, where they are missing, and its kind if the app never sets it. `entry` is the
-/// network in the daemon's shape. Returns true if the document changed.
-pub fn keep_daemon_settings(doc: &mut Document, entry: ValueRef<'_>) -> bool {
+/// Puts the settings that a daemon alone has for its networks into the `daemon_settings` of the saved
+/// networks with the same network ids, where they are missing, and a kind that the app never sets.
+/// `entries` are networks in the daemon's shape. Returns true if the document changed.
+pub fn keep_daemon_settings<'e>(doc: &mut Document, entries: impl IntoIterator<Item = ValueRef<'e>>) -> bool {
+    let mut by_id: HashMap<String, Vec<ValueRef<'e>>> = HashMap::new();
+    for entry in entries {
+        let id = network_id::normal_form(&network_id::of(entry).unwrap_or_default());
+        by_id.entry(id).or_default().push(entry);
+    }
+    doc.set_in_items(&NETWORKS, &[], |_, saved| {
+        let entries = by_id.remove(&network_id::normal_form(&network_id::of(saved)?))?;
+        let mut saved = Document::of(saved);
+        let changes: Vec<bool> =
+            entries.into_iter().map(|entry| add_daemon_settings(&mut saved, entry)).collect();
+        changes.contains(&true).then(|| Fragment::from(&saved))
+    })
+}
+
+/// Adds the settings of one entry of a daemon to one saved network.
+fn add_daemon_settings(saved: &mut Document, entry: ValueRef<'_>) -> bool {
     const KEPT: &str = "daemon_settings";
     let converted = Document::of(convert::from_daemon(entry, "").0);
     let is_apps = |kind: &ValueRef<'_>| ["open", "closed"].iter().any(|apps| kind.is_str(apps));
     let kind = converted.get(&["kind"]).filter(|kind| !is_apps(kind));
-    let settings = converted.get(&[KEPT]);
-    if settings.is_none() && kind.is_none() {
-        return false;
-    }
-    let id = network_id::of(entry).unwrap_or_default();
-    let Some((place, _)) = locate_network_id(doc, &id) else { return false };
-    let place = place.to_string();
-    let mut is_changed =
-        kind.is_some_and(|kind| doc.set(&[NETWORKS[0], NETWORKS[1], &place, "kind"], kind).is_changed());
-    for (key, value) in settings.into_iter().flat_map(|settings| settings.members()) {
-        let path = [NETWORKS[0], NETWORKS[1], &place, KEPT, &key];
+    let mut is_changed = kind.is_some_and(|kind| saved.set(&["kind"], kind).is_changed());
+    for (key, value) in converted.get(&[KEPT]).into_iter().flat_map(|settings| settings.members()) {
+        let path = [KEPT, &*key];
         // Of `signaling`, each member counts by itself.
-        let is_object = doc.get(&path).is_some_and(|own| own.kind() == Kind::Object);
+        let is_object = saved.get(&path).is_some_and(|own| own.kind() == Kind::Object);
         let members: Vec<_> = value.members().filter(|_| is_object).collect();
         for (member, value) in members {
-            let path = [path.as_slice(), &[&*member]].concat();
-            is_changed |= doc.get(&path).is_none() && doc.set(&path, value).is_changed();
+            let path = [KEPT, &*key, &*member];
+            is_changed |= saved.get(&path).is_none() && saved.set(&path, value).is_changed();
         }
-        is_changed |= doc.get(&path).is_none() && doc.set(&path, value).is_changed();
+        is_changed |= saved.get(&path).is_none() && saved.set(&path, value).is_changed();
     }
     is_changed
 }

@@ -214,9 +214,7 @@ fn adopt_networks(doc: &Document, into: &mut Salvaged, ids: &mut dyn Ids) {
     let missing: Vec<Fragment> = missing.collect();
     app.append(&NETWORKS, missing);
     // Without them the daemon would join a silent network as an open one that announces itself.
-    for network in more_of_known {
-        saved_networks::keep_daemon_settings(app, network);
-    }
+    saved_networks::keep_daemon_settings(app, more_of_known);
     diagnostics.extend(replaced);
     if let (Some(first), false) = (report.recovered_networks.first(), has_active(app)) {
         report.activate = Some(first.clone());

@@ -290,7 +290,7 @@ impl AppSchema for MyOwnLlm {
     }
 
     fn keep_network(&self, app: &mut Document, network: ValueRef<'_>) -> bool {
-        networks::keep_daemon_settings(app, network)
+        networks::keep_daemon_settings(app, [network])
     }
 
     fn active_network(&self, app: &Document) -> Result<Option<serde_json::Value>, Diagnostic> {
