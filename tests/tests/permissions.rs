@@ -7,7 +7,7 @@ use std::{path::PathBuf, process::Command};
 
 use integration_tests::testkit::{
     APP, CONFIG, Home, MESH, NEW_KEY, NOBODY, OLD_KEY, Unlocked, Unprivileged, can, can_be_root, give,
-    is_root, run, set_mode, within,
+    is_root, run, set_mode, stand_in, within,
 };
 use rstest::rstest;
 
@@ -157,6 +157,14 @@ fn a_umask_opens_nothing_and_locks_nobody_out(#[values("000", "077", "777")] uma
     }
     // The daemon's part of the config is a new file.
     assert!(before.iter().all(|file| home.state().contains(file)));
+    // The daemon gets the umask too, and makes a socket.
+    let daemon = format!("umask {umask}; export MYOWNMESH_BIN='{}'", stand_in());
+    within(&home, &daemon, &["launch", "--once"]).ends_with(0);
+    let report = home.path("report.txt");
+    within(&home, &format!("umask {umask}"), &["report", "--output", report.to_str().unwrap()]).ends_with(0);
+    for file in [report, home.path(".myownllm/myownllm-mesh.log")] {
+        assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600, "{}", file.display());
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 fn main() -> std::process::ExitCode {
     outlive_the_limit_of_a_file();
+    leave_the_owner_access();
     myownllm_mesh::main_with(std::env::args_os(), &become_user).into()
 }
 
@@ -28,6 +29,18 @@ fn become_user(uid: u32, gid: u32) -> std::io::Result<()> {
 fn become_user(_: u32, _: u32) -> std::io::Result<()> {
     Ok(())
 }
+
+/// Takes the owner's bits out of the umask: what this program, and a daemon that it starts, creates for
+/// its user would be closed to that user.
+#[cfg(unix)]
+fn leave_the_owner_access() {
+    use nix::sys::stat::{Mode, umask};
+    let inherited = umask(Mode::all());
+    umask(inherited.difference(Mode::S_IRWXU));
+}
+
+#[cfg(not(unix))]
+fn leave_the_owner_access() {}
 
 /// Makes a write past the file size limit (`ulimit -f`) an ordinary error, named with the path of
 /// the file, instead of the end of the program: with a handler for the signal, the write itself
