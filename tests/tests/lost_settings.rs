@@ -84,6 +84,25 @@ fn a_wiped_config_is_seen_by_every_command_and_restored_by_the_next_launch(#[cas
     }
 }
 
+/// What the user gives up by a command of this program is given up.
+#[rstest]
+#[case::all_networks(&["cloud_mesh={}"])]
+#[case::nearly_all_settings(&[
+    "providers=[]", "cloud_mesh={}", "active_family=gemma4", "active_mode=transcribe", "model_cleanup_days=1",
+    "kept_models=[]", "cleanup_warning_suppressed_families=[]", "tracked_modes=[\"transcribe\"]",
+    "api.bearer_token=null", "auto_update={}", "auto_cleanup={}",
+])]
+fn loss_that_the_user_has_set_is_no_wipe(#[case] settings: &[&str]) {
+    let home = Home::settled();
+    home.run(&[&["config", "set"], settings].concat()).ends_with(0);
+    let set = home.bytes(CONFIG);
+    for args in [&["doctor", "--json"][..], &["launch", "--no-daemon", "--json"], &["repair", "--json"]] {
+        let ran = home.run(args).ends_with(0);
+        assert_eq!(found(&ran.json(), "config.wiped"), None, "{ran:?}");
+    }
+    assert_eq!(home.bytes(CONFIG), set);
+}
+
 #[test]
 fn repair_without_a_backup_settles_the_loss_and_offers_no_empty_backup() {
     let home = Home::after_the_bug();
