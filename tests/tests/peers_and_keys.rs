@@ -216,6 +216,11 @@ fn roster_of_the_active_network_under_another_name_is_named(#[case] name: &str) 
 #[case::both("mesh", "mesh.bak", "mesh.bak/rosters/home-mesh.json")]
 #[case::letter_case("mesh", "Mesh", "Mesh/rosters/home-mesh.json")]
 #[case::copy("mesh/rosters", "mesh/rosters (1)", "mesh/rosters (1)/home-mesh.json")]
+#[case::backup_of_the_daemon_home(
+    "mesh",
+    "../.myownmesh.bak/mesh",
+    ".myownmesh.bak/mesh/rosters/home-mesh.json"
+)]
 fn roster_in_a_directory_under_another_name_is_named(
     #[case] dir: &str,
     #[case] renamed: &str,
@@ -223,7 +228,9 @@ fn roster_in_a_directory_under_another_name_is_named(
 ) {
     let home = Home::settled();
     let peers = home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"].clone();
-    std::fs::rename(home.path(&format!("{MESH}/{dir}")), home.path(&format!("{MESH}/{renamed}"))).unwrap();
+    let renamed = home.path(MESH).join(renamed);
+    std::fs::create_dir_all(renamed.parent().unwrap()).unwrap();
+    std::fs::rename(home.path(&format!("{MESH}/{dir}")), renamed).unwrap();
     let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
     let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
     assert!(told["message"].as_str().unwrap().contains(now), "{said:#}");
@@ -238,6 +245,8 @@ fn roster_in_a_directory_under_another_name_is_named(
 #[case::sync_conflict("custody (1).json")]
 #[case::backup("custody.json.bak")]
 #[case::directory("../.secrets.bak/custody.json")]
+#[case::directory_at_the_old_location("../../.secrets.bak/custody.json")]
+#[case::backup_of_the_daemon_home("../../.myownmesh.bak/.secrets/custody.json")]
 fn lock_of_the_second_factor_under_another_name_is_named(#[case] name: &str) {
     let home = Home::settled();
     home.put(&format!("{MESH}/.secrets/{name}"), br#"{"version":1,"lock":"x"}"#, 0o600);

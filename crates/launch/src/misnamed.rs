@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use myownllm_config_model::{DaemonFile, Document, network_id};
 use myownllm_durable_fs::{SET_ASIDE, move_aside, quote};
 use myownllm_identity::IdentityPaths;
+use myownllm_paths::camino::Utf8Path;
 
 use crate::context::Context;
 use crate::corrupt::devices;
@@ -24,15 +25,16 @@ pub(crate) fn misnamed_states(context: &Context<'_>, document: &Document) -> Vec
     lock_out_of_use(context).into_iter().chain(misnamed_peers(context, document)).collect()
 }
 
-/// Returns a warning if the second factor's lock is damaged, or has another name in the daemon home
-/// than a daemon reads, and no file has the right one.
+/// Returns a warning if the second factor's lock is damaged, or has another name than a daemon reads,
+/// and no file has the right one.
 fn lock_out_of_use(context: &Context<'_>) -> Option<Diagnostic> {
     let right = IdentityPaths::of(context.layout).daemon.custody;
+    let layout = context.layout;
     let is_sound = |path: &Path| {
         let bytes = context.disk.read(path, CONFIG_LIMIT);
         bytes.ok().map(|bytes| Document::parse(&bytes).is_ok())
     };
-    let places = [right.as_std_path(), context.layout.legacy_custody.as_std_path()];
+    let places = [right.as_std_path(), layout.legacy_custody.as_std_path()];
     if let Some(damaged) = places.into_iter().find(|place| is_sound(place) == Some(false)) {
         let message = format!(
             "{} is damaged: a daemon starts without the lock of the second factor. Restore the file from a \
@@ -41,7 +43,8 @@ fn lock_out_of_use(context: &Context<'_>) -> Option<Diagnostic> {
         );
         return Some(Diagnostic::warning(DAMAGED, message).at(damaged).hint(move_aside(damaged, "damaged")));
     }
-    if !context.disk.stat(right.as_ref()).is_err_and(|error| error.is_not_found()) {
+    let is_missing = |place: &Path| context.disk.stat(place).is_err_and(|error| error.is_not_found());
+    if !places.into_iter().all(is_missing) {
         return None;
     }
     let stem = right.file_stem()?.to_lowercase();
@@ -49,8 +52,9 @@ fn lock_out_of_use(context: &Context<'_>) -> Option<Diagnostic> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         name.starts_with(&stem) && is_sound(path) == Some(true)
     };
-    let dirs = and_like(context, right.parent()?.as_std_path());
-    let files = dirs.iter().flat_map(|dir| others(context, dir, &[]));
+    let own = named_like(context, layout.daemon_home.parent()?, right.parent()?);
+    let legacy = named_like(context, &layout.app_home, layout.legacy_custody.parent()?);
+    let files = own.iter().chain(&legacy).flat_map(|dir| others(context, dir, &[]));
     let path = newest(context, files.filter(is_lock))?;
     let message = format!(
         "{} is a lock of the second factor, and a daemon reads only {right}: it starts without the lock",
@@ -68,8 +72,7 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic>
         (DaemonFile::State, [&layout.daemon_states, &layout.legacy_states]),
     ];
     let found = kinds.into_iter().filter_map(|(kind, directories)| {
-        let directories = directories.map(|dir| dir.as_std_path());
-        let places = directories.map(|dir| dir.join(format!("{id}.json")));
+        let places = directories.map(|dir| dir.join(format!("{id}.json")).into_std_path_buf());
         let in_place: Vec<&PathBuf> =
             places.iter().filter(|place| context.disk.stat(place).is_ok()).collect();
         let is_empty = |place: &&PathBuf| {
@@ -81,18 +84,26 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic>
             return None;
         }
         let is_of_network = |path: &Path| is_of_network(context, path, kind, &id);
-        let parents = directories.iter().filter_map(|dir| Some((dir.parent()?, dir.file_name()?)));
-        let directories = parents.flat_map(|(parent, name)| {
-            let parents = and_like(context, parent).into_iter();
-            parents.flat_map(|parent| and_like(context, &parent.join(name))).collect::<Vec<_>>()
-        });
-        let others = directories.flat_map(|dir| others(context, &dir, &places));
+        let [own, legacy] = directories;
+        let own = named_like(context, layout.daemon_home.parent()?, own);
+        let legacy = named_like(context, &layout.app_home, legacy);
+        let others = own.iter().chain(&legacy).flat_map(|dir| others(context, dir, &places));
         let newest = newest(context, others.filter(|path| is_of_network(path)))?;
         let own = newest.with_file_name(format!("{id}.json"));
         let right = places.iter().find(|place| **place == own).unwrap_or(&places[0]);
         Some(diagnostic(&newest, right, in_place.first().copied(), &id))
     });
     found.collect()
+}
+
+/// Returns a directory below `base`, and the directories that are called like it: each directory on
+/// the way may have been renamed or copied.
+fn named_like(context: &Context<'_>, base: &Utf8Path, dir: &Utf8Path) -> Vec<PathBuf> {
+    let start = vec![base.as_std_path().to_owned()];
+    let Ok(below) = dir.strip_prefix(base) else { return vec![dir.as_std_path().to_owned()] };
+    below.components().fold(start, |dirs, name| {
+        dirs.iter().flat_map(|dir| and_like(context, &dir.join(name.as_str()))).collect()
+    })
 }
 
 /// Returns a directory, and the directories beside it with names that contain its name, in any
