@@ -3,8 +3,8 @@
 
 use myownllm_config_model::{Diagnostic, Document, SeededIds, app_config, convert, networks};
 use myownllm_salvage::{
-    Shape, app_half, normalize, restore_wiped, salvage, salvage_bytes, shape, unrecognised_networks,
-    with_app_half,
+    AppSchema, MyOwnLlm, Shape, app_half, normalize, restore_wiped, salvage, salvage_bytes, shape,
+    unrecognised_networks, with_app_half,
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -1133,4 +1133,23 @@ fn networks_that_nothing_recovers_are_named() {
     ] {
         assert!(of(nothing).is_none(), "{nothing}");
     }
+}
+
+/// Otherwise a silent network, whose kind only the daemon knows, would be joined as an open one.
+#[rstest]
+#[case::none(Value::Null, None)]
+#[case::open(json!("open"), Some("open"))]
+#[case::closed(json!("closed"), Some("closed"))]
+fn active_network_leaves_a_kind_that_the_app_does_not_name_to_the_daemon(
+    #[case] kind: Value,
+    #[case] wanted: Option<&str>,
+) {
+    let mut network = json!({"id": "n1", "network_id": "home-mesh"});
+    if !kind.is_null() {
+        network["kind"] = kind;
+    }
+    let mesh = json!({"enabled": true, "active_network_id": "n1", "networks": [network]});
+    let app = doc(json!({ "cloud_mesh": mesh }).to_string());
+    let active = MyOwnLlm::new(DIR).active_network(&app).unwrap().unwrap();
+    assert_eq!(active.get("kind").and_then(Value::as_str), wanted, "{active}");
 }
