@@ -219,10 +219,9 @@ mod tests {
                 .filter(|(before, after)| before != after)
                 .map(|(before, _)| before.trim().split('"').nth(1).unwrap_or_default())
                 .collect();
-            assert!(
-                masked_names.iter().all(|name| ["bearer_token", "credential"].contains(name)),
-                "{masked_names:?}"
-            );
+            let unnamed: Vec<_> =
+                masked_names.iter().filter(|name| !["bearer_token", "credential"].contains(*name)).collect();
+            assert!(unnamed.is_empty(), "the allow-list of masking.rs has no {unnamed:?}");
             assert!(!masked_names.is_empty());
         }
     }
