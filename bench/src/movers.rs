@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use myownllm_durable_fs::{Disk as _, RealDisk};
 use myownllm_migration::camino::Utf8PathBuf;
-use myownllm_migration::{Homes, Migrator, NoDaemons, Options, Outcome, StateMigrator as _};
+use myownllm_migration::{Homes, Migrator, NoDaemons, Options, Outcome};
 
 /// The directories that hold most of the state.
 const DIRS: [&str; 2] = ["mesh/rosters", "mesh/states"];

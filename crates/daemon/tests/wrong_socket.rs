@@ -7,7 +7,7 @@ use std::time::Duration;
 use myownllm_daemon::identity::{IdentityPaths, start_permit};
 use myownllm_daemon::{Candidate, Endpoint, HomeDaemons, Origin, SpawnError, SpawnRequest, spawn};
 use myownllm_durable_fs::{Disk, RealDisk};
-use myownllm_migration::{Homes, Migrator, Options, Outcome, StateMigrator as _};
+use myownllm_migration::{Homes, Migrator, Options, Outcome};
 use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{CheckedLayout, Env, Mode, PathResolver, RealLookup, Resolver};
 use rstest::rstest;

@@ -10,7 +10,7 @@ use myownllm_config_model::SeededIds;
 use myownllm_config_store::ConfigStore;
 use myownllm_daemon::SpawnRequest;
 use myownllm_durable_fs::{Disk, Owner};
-use myownllm_migration::StateMigrator;
+use myownllm_migration::Migrator;
 use myownllm_paths::{CheckedLayout, Layout, PathsError};
 
 use crate::daemons::{Daemons, OPERATION};
@@ -43,7 +43,7 @@ pub struct Context<'a> {
     /// The disk, for the lock.
     pub disk: &'a dyn Disk,
     /// Moves the daemon's state.
-    pub migrator: &'a dyn StateMigrator,
+    pub migrator: &'a Migrator<'a>,
     /// Keeps the app's config: `Store::new` with the app's schema, or `Store::without_config`.
     pub store: &'a dyn ConfigStore,
     /// Finds and starts daemons.

@@ -8,7 +8,7 @@ use std::{error::Error, process::ExitCode, time::Duration};
 
 use myownllm_daemon::HomeDaemons;
 use myownllm_durable_fs::{Disk, RealDisk};
-use myownllm_migration::{Homes, Migrator, Options, StateMigrator};
+use myownllm_migration::{Homes, Migrator, Options};
 use myownllm_paths::{CheckedLayout, Env, PathResolver, RealLookup, Resolver};
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {

@@ -83,7 +83,7 @@ pub(crate) struct IdentityFile {
 }
 
 /// The contents of the two homes that matter to the move. Made by
-/// [`StateMigrator::inspect`](crate::StateMigrator::inspect), read by [`crate::plan()`].
+/// [`Migrator::inspect`](crate::Migrator::inspect), read by [`crate::plan()`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Inventory {

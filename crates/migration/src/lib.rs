@@ -27,7 +27,7 @@ pub use inventory::Inventory;
 pub use live::LiveDaemons;
 #[cfg(feature = "testing")]
 pub use live::NoDaemons;
-pub use migrator::{Migrator, StateMigrator};
+pub use migrator::Migrator;
 pub use plan::{Collision, IdentityState, Plan, Retarget, SkippedEntry, Step};
 pub use planner::plan;
 pub use report::{AttributesLost, MoveMethod, Moved, Outcome, Phase, Progress, Report};

@@ -15,43 +15,18 @@ use crate::{
     report::{Progress, Report},
 };
 
-/// The entry point: inspect, plan, execute. Object-safe, so that another implementation can take
-/// its place. A move changes files, so it takes the lock:
+/// The entry point: inspect, plan, execute. A move changes files, so it takes the lock:
 ///
 /// ```compile_fail,E0308
 /// # use myownllm_durable_fs::RealDisk;
-/// # use myownllm_migration::{LiveDaemons, Migrator, Options, StateMigrator as _};
+/// # use myownllm_migration::{LiveDaemons, Migrator, Options};
 /// fn run(migrator: &Migrator<'_>, daemons: &dyn LiveDaemons) {
 ///     migrator.run(&RealDisk, &Options::forward(), daemons); // wanted: RealDisk.lock(app_home, wait)?
 /// }
 /// ```
-pub trait StateMigrator {
-    /// Returns true if a run would do or report anything: the plan of a forward move is not
-    /// [settled](Plan::is_settled). Makes a handful of calls in a home that was moved, takes no
-    /// lock and writes nothing.
-    fn is_pending(&self) -> bool;
-
-    /// Inspects both homes. Takes no lock, writes nothing.
-    fn inspect(&self, direction: Direction) -> Inventory;
-
-    /// Inspects both homes through the lock, whose handle every step of the move uses too.
-    fn inspect_locked(&self, lock: &LockedDir, direction: Direction) -> Inventory;
-
-    /// Returns the plan for this inventory. Pure.
-    fn plan(&self, inventory: &Inventory, options: &Options) -> Plan;
-
-    /// Executes the plan. The plan should have been made under the lock; each step is checked again
-    /// before it is executed.
-    fn execute(&self, lock: &LockedDir, plan: Plan, daemons: &dyn LiveDaemons) -> Report;
-
-    /// Inspects, plans and executes. Call this while you hold the lock.
-    fn run(&self, lock: &LockedDir, options: &Options, daemons: &dyn LiveDaemons) -> Report {
-        let inventory = self.inspect_locked(lock, options.direction);
-        self.execute(lock, self.plan(&inventory, options), daemons)
-    }
-}
-
-/// The implementation of [`StateMigrator`] in this crate.
+///
+/// A struct and no trait: another implementation would have to give every guarantee of this one
+/// again. A test runs this one on a simulated disk.
 pub struct Migrator<'a> {
     disk: &'a dyn Disk,
     homes: Homes,
@@ -81,27 +56,33 @@ impl<'a> Migrator<'a> {
     pub fn homes(&self) -> &Homes {
         &self.homes
     }
-}
 
-impl StateMigrator for Migrator<'_> {
-    fn is_pending(&self) -> bool {
+    /// Returns true if a run would do or report anything: the plan of a forward move is not
+    /// [settled](Plan::is_settled). Makes a handful of calls in a home that was moved, takes no
+    /// lock and writes nothing.
+    pub fn is_pending(&self) -> bool {
         let plan = || self.plan(&self.inspect(Direction::Forward), &Options::forward());
         !is_moved(self.disk, &self.homes) && !plan().is_settled()
     }
 
-    fn inspect(&self, direction: Direction) -> Inventory {
+    /// Inspects both homes. Takes no lock, writes nothing.
+    pub fn inspect(&self, direction: Direction) -> Inventory {
         inspect(self.disk, &self.homes, direction)
     }
 
-    fn plan(&self, inventory: &Inventory, options: &Options) -> Plan {
-        plan(&self.homes, inventory, options)
-    }
-
-    fn inspect_locked(&self, lock: &LockedDir, direction: Direction) -> Inventory {
+    /// Inspects both homes through the lock, whose handle every step of the move uses too.
+    pub fn inspect_locked(&self, lock: &LockedDir, direction: Direction) -> Inventory {
         inspect(lock, &self.homes, direction)
     }
 
-    fn execute(&self, lock: &LockedDir, plan: Plan, daemons: &dyn LiveDaemons) -> Report {
+    /// Returns the plan for this inventory. Pure.
+    pub fn plan(&self, inventory: &Inventory, options: &Options) -> Plan {
+        plan(&self.homes, inventory, options)
+    }
+
+    /// Executes the plan. The plan should have been made under the lock; each step is checked again
+    /// before it is executed.
+    pub fn execute(&self, lock: &LockedDir, plan: Plan, daemons: &dyn LiveDaemons) -> Report {
         let _span = tracing::info_span!("migrate", direction = ?plan.direction).entered();
         tracing::debug!(steps = plan.changes(), refusals = plan.refusals.len(), "the move is planned");
         let is_empty = plan.is_empty();
@@ -117,5 +98,10 @@ impl StateMigrator for Migrator<'_> {
             tracing::info!(outcome = ?report.outcome, files = report.files_moved(), "the move has ended");
         }
         report
+    }
+    /// Inspects, plans and executes. Call this while you hold the lock.
+    pub fn run(&self, lock: &LockedDir, options: &Options, daemons: &dyn LiveDaemons) -> Report {
+        let inventory = self.inspect_locked(lock, options.direction);
+        self.execute(lock, self.plan(&inventory, options), daemons)
     }
 }

@@ -21,7 +21,7 @@ use myownllm_durable_fs::{
     sim::{Fault, SimDisk},
     sim_path,
 };
-use myownllm_migration::{Class, Direction, Migrator, NoDaemons, Options, Outcome, StateMigrator};
+use myownllm_migration::{Class, Direction, Migrator, NoDaemons, Options, Outcome};
 use rstest::rstest;
 
 #[rstest]

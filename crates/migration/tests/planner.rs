@@ -13,7 +13,7 @@ use common::{APP, DAEMON, homes, key_file};
 use myownllm_durable_fs::sim::{Fault, SimDisk};
 use myownllm_durable_fs::{Disk, Op};
 use myownllm_migration::{
-    Direction, Keep, MigrationError, Migrator, NoDaemons, Options, Outcome, Plan, StateMigrator, Step,
+    Direction, Keep, MigrationError, Migrator, NoDaemons, Options, Outcome, Plan, Step,
     inspect, plan,
 };
 use rstest::rstest;

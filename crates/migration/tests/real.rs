@@ -27,7 +27,7 @@ use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_migration::identity::{Answer, scan};
 use myownllm_migration::{
     Class, Direction, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, MigrationError, Migrator,
-    NoDaemons, Options, Outcome, Progress, Report, StateMigrator,
+    NoDaemons, Options, Outcome, Progress, Report,
 };
 #[cfg(unix)]
 use myownllm_migration::{MoveMethod, SkippedEntry};

@@ -16,7 +16,7 @@ use myownllm_daemon::{
 };
 use myownllm_durable_fs::{Disk, RealDisk, make_dirs};
 use myownllm_identity::{IdentityPaths, start_permit};
-use myownllm_migration::{Homes, Migrator, Options, StateMigrator};
+use myownllm_migration::{Homes, Migrator, Options};
 use myownllm_paths::{CheckedLayout, Env, HostApp, Mode, PathResolver, RealLookup, Resolver};
 
 /// Returns the names of the app. The other names are the daemon's own, and the same for every app.

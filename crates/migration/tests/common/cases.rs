@@ -7,7 +7,7 @@ use myownllm_durable_fs::{
     sim::{Entry, Fault, SimDisk},
 };
 use myownllm_migration::{
-    Direction, Keep, Migrator, NoDaemons, Options, Outcome, Report, StateMigrator as _,
+    Direction, Keep, Migrator, NoDaemons, Options, Outcome, Report,
 };
 
 use super::{APP, DAEMON, homes, key_file, with_slashes};

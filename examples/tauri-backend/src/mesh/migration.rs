@@ -5,7 +5,7 @@ use std::path::Path;
 use myownllm_daemon::HomeDaemons;
 use myownllm_durable_fs::{Disk as _, RealDisk};
 use myownllm_launch::{Class, Diagnostic, LOCK_WAIT};
-use myownllm_migration::{Homes, Migrator, Options, StateMigrator as _};
+use myownllm_migration::{Homes, Migrator, Options};
 use myownllm_paths::{CheckedLayout, Env, HostApp, MYOWNLLM, PathResolver as _, RealLookup, Resolver};
 
 use crate::error::{MeshError, Result, told};
