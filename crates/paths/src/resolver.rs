@@ -6,8 +6,8 @@ use crate::env::Home;
 use crate::spelling::{inside, is_absolute, is_same_or_inside, normalize_lexically};
 use crate::{Env, HostApp, Layout, MYOWNLLM, PathsError, Platform, Rule};
 
-/// Computes a layout from an environment. An app can bring its own rules by implementing this
-/// trait.
+/// Computes a layout from an environment. An app with rules of its own for the homes implements
+/// this trait, and gets the layout of the homes from [`Resolver::layout`].
 pub trait PathResolver: Send + Sync {
     /// Computes every path, without a look at the disk.
     ///
@@ -44,55 +44,28 @@ impl Resolver {
         self
     }
 
-    fn user_home(&self, env: &Env) -> Result<(Utf8PathBuf, Rule), PathsError> {
-        let program = self.app.program.clone().into_owned();
-        let (home, rule, by) = match env.home() {
-            Home::Explicit(path) => (path.as_path(), Rule::ExplicitHome, "--home"),
-            Home::System { variable, value } => match value.as_deref().filter(|v| !v.is_empty()) {
-                Some(value) => (Path::new(value), Rule::SystemHome, *variable),
-                None => return Err(PathsError::NoHome { variable, program }),
-            },
-        };
-        let Some(home) = Utf8Path::from_path(home) else {
-            return Err(PathsError::HomeNotUtf8 { home: home.into(), program });
-        };
-        if !is_absolute(home) {
-            return Err(PathsError::RelativeHome { home: home.into(), rule: by, program });
-        }
-        // Removes trailing and doubled slashes and `.`. Keeps `..`, because only the system knows
-        // its target after a symlink.
-        Ok((home.components().collect(), rule))
-    }
-
-    fn shared_home(&self, env: &Env, user_home: &Utf8Path, app_home: &Utf8Path) -> (Utf8PathBuf, Rule) {
-        let default = |rule| (inside(user_home, &self.app.shared_dir), rule);
-        let Some(value) = env.variable(&self.app.home_variable) else { return default(Rule::InUserHome) };
-        let Some(given) = value.to_str().map(Utf8Path::new) else {
-            return default(Rule::MeshHomeVariableNotText);
-        };
-        if !is_absolute(given) {
-            return default(Rule::MeshHomeVariableRelative);
-        }
-        if is_same_or_inside(
-            normalize_lexically(given.as_std_path()),
-            normalize_lexically(app_home.as_std_path()),
-            self.platform.usually_ignores_case(),
-        ) {
-            return default(Rule::MeshHomeVariableInsideApp);
-        }
-        (given.components().collect(), Rule::MeshHomeVariable)
-    }
-}
-
-impl PathResolver for Resolver {
-    fn resolve(&self, env: &Env) -> Result<Layout, PathsError> {
-        check_names(&self.app, self.platform.usually_ignores_case())?;
+    /// Computes every path from the user's home and the stand-alone daemon's, each with the rule
+    /// that chose it. `shared_home` counts as a wish if its rule is [`Rule::MeshHomeVariable`]:
+    /// [`CheckedLayout::new`](crate::CheckedLayout::new) puts the default in its place if it leads
+    /// into the app's home.
+    ///
+    /// # Errors
+    /// [`PathsError::HostApp`]; [`PathsError::RelativeHome`] for either home.
+    pub fn layout(
+        &self,
+        user_home: (Utf8PathBuf, Rule),
+        shared_home: (Utf8PathBuf, Rule),
+    ) -> Result<Layout, PathsError> {
         let app = &self.app;
+        check_names(app, self.platform.usually_ignores_case())?;
+        if let Some((home, _)) = [&user_home, &shared_home].into_iter().find(|(home, _)| !is_absolute(home)) {
+            let (home, program) = (home.clone(), app.program.clone().into_owned());
+            return Err(PathsError::RelativeHome { home, rule: "the resolver", program });
+        }
         let files = &app.daemon_files;
-        let (user_home, user_home_rule) = self.user_home(env)?;
+        let ((user_home, user_home_rule), (shared_home, shared_home_rule)) = (user_home, shared_home);
         let app_home = inside(&user_home, &app.app_dir);
         let daemon_home = inside(&app_home, &app.daemon_dir);
-        let (shared_home, shared_home_rule) = self.shared_home(env, &user_home, &app_home);
         let in_app = |name: &str| inside(&app_home, name);
         let in_daemon = |name: &str| inside(&daemon_home, name);
         Ok(Layout {
@@ -115,7 +88,7 @@ impl PathResolver for Resolver {
             daemon_socket: in_daemon(&files.socket),
             shared_config: inside(&shared_home, &files.config),
             shared_socket: inside(&shared_home, &files.socket),
-            app: self.app.clone(),
+            app: app.clone(),
             user_home,
             app_home,
             daemon_home,
@@ -123,6 +96,53 @@ impl PathResolver for Resolver {
             user_home_rule,
             shared_home_rule,
         })
+    }
+
+    fn user_home(&self, env: &Env) -> Result<(Utf8PathBuf, Rule), PathsError> {
+        let program = self.app.program.clone().into_owned();
+        let (home, rule, by) = match env.home() {
+            Home::Explicit(path) => (path.as_path(), Rule::ExplicitHome, "--home"),
+            Home::System { variable, value } => match value.as_deref().filter(|v| !v.is_empty()) {
+                Some(value) => (Path::new(value), Rule::SystemHome, *variable),
+                None => return Err(PathsError::NoHome { variable, program }),
+            },
+        };
+        let Some(home) = Utf8Path::from_path(home) else {
+            return Err(PathsError::HomeNotUtf8 { home: home.into(), program });
+        };
+        if !is_absolute(home) {
+            return Err(PathsError::RelativeHome { home: home.into(), rule: by, program });
+        }
+        // Removes trailing and doubled slashes and `.`. Keeps `..`, because only the system knows
+        // its target after a symlink.
+        Ok((home.components().collect(), rule))
+    }
+
+    fn shared_home(&self, env: &Env, user_home: &Utf8Path) -> (Utf8PathBuf, Rule) {
+        let default = |rule| (inside(user_home, &self.app.shared_dir), rule);
+        let Some(value) = env.variable(&self.app.home_variable) else { return default(Rule::InUserHome) };
+        let Some(given) = value.to_str().map(Utf8Path::new) else {
+            return default(Rule::MeshHomeVariableNotText);
+        };
+        if !is_absolute(given) {
+            return default(Rule::MeshHomeVariableRelative);
+        }
+        if is_same_or_inside(
+            normalize_lexically(given.as_std_path()),
+            normalize_lexically(inside(user_home, &self.app.app_dir).as_std_path()),
+            self.platform.usually_ignores_case(),
+        ) {
+            return default(Rule::MeshHomeVariableInsideApp);
+        }
+        (given.components().collect(), Rule::MeshHomeVariable)
+    }
+}
+
+impl PathResolver for Resolver {
+    fn resolve(&self, env: &Env) -> Result<Layout, PathsError> {
+        let user_home = self.user_home(env)?;
+        let shared_home = self.shared_home(env, &user_home.0);
+        self.layout(user_home, shared_home)
     }
 }
 

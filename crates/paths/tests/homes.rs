@@ -258,6 +258,38 @@ fn a_sibling_app_brings_its_own_names() {
     assert_eq!(l.daemon_socket, *native("/home/u/.otherapp/state/mesh/daemon.sock"));
 }
 
+/// The rules of another crate: a portable edition keeps its files beside its program, and asks the
+/// stand-alone daemon of the user.
+struct Portable(Utf8PathBuf);
+
+impl PathResolver for Portable {
+    fn resolve(&self, env: &Env) -> Result<Layout, PathsError> {
+        let names = Resolver::new(HostApp::new("Notes", "notes-mesh", ".notes", "mesh-home"));
+        let of_user = names.resolve(env)?;
+        names.layout((self.0.clone(), Rule::ExplicitHome), (of_user.shared_home, of_user.shared_home_rule))
+    }
+}
+
+#[test]
+fn resolver_of_another_crate_can_be_written() {
+    let resolve = |at: &str| {
+        let resolver: &dyn PathResolver = &Portable(native(at).into());
+        resolver.resolve(&home("/home/u"))
+    };
+    let layout = resolve("/media/stick").unwrap();
+    assert_eq!(layout.daemon_identity, *native("/media/stick/.notes/mesh-home/.secrets/identity.json"));
+    assert_eq!(layout.shared_home, *native("/home/u/.myownmesh"));
+    assert_eq!((layout.user_home_rule, layout.shared_home_rule), (Rule::ExplicitHome, Rule::InUserHome));
+    // The checks of the names and of the homes are not left to the other crate.
+    let error = resolve("media/stick").unwrap_err();
+    assert_eq!(error.code(), "paths.relative-home");
+    assert!(error.to_string().ends_with("a relative path (from the resolver)"), "{error}");
+    let taken = Resolver::new(HostApp::new("Notes", "notes-mesh", ".notes", "mesh"));
+    let homes = (layout.user_home, Rule::ExplicitHome);
+    let error = taken.layout(homes, (layout.shared_home, Rule::InUserHome)).unwrap_err();
+    assert_eq!(error.code(), "paths.host-app");
+}
+
 /// A sibling app that takes MyOwnLLM's names and forgets one would repair and move MyOwnLLM's
 /// files.
 #[rstest]
