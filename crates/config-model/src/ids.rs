@@ -1,7 +1,7 @@
 /// The source of new ids, and of the present time.
 ///
 /// This crate reads no clock and draws no random number: the caller passes both in, so that a run
-/// can be repeated.
+/// can be repeated. An app with another source of time and randomness implements the trait.
 pub trait Ids {
     /// Returns a new internal id of a network, in the app's form `net-<base 36 ms>-<6 base 36>`.
     fn network_id(&mut self) -> String;

@@ -29,6 +29,29 @@ fn find_prefers_the_internal_id(#[case] name: &str, #[case] id: Option<&str>) {
     assert_eq!(networks::list(&doc).len(), 3);
 }
 
+/// The source of ids of another crate.
+struct Counting(u64);
+
+impl Ids for Counting {
+    fn network_id(&mut self) -> String {
+        self.0 += 1;
+        format!("net-{}", self.0)
+    }
+    fn prompt_id(&mut self) -> String {
+        format!("prm-{}", self.0)
+    }
+    fn now_ms(&self) -> u64 {
+        self.0
+    }
+}
+
+#[test]
+fn ids_of_another_crate_can_be_written() {
+    let mut doc = saved(json!([]), json!(null));
+    let ids: &mut dyn Ids = &mut Counting(6);
+    assert_eq!(networks::add(&mut doc, "home", false, ids).unwrap().id.as_deref(), Some("net-7"));
+}
+
 #[test]
 fn add_leaves_a_saved_network_alone() {
     let mut doc = saved(json!([{"id": "a", "network_id": "Home"}]), json!(null));

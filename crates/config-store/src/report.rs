@@ -308,6 +308,14 @@ pub struct Misplaced {
     pub left_out: Vec<String>,
 }
 
+impl Misplaced {
+    /// Returns a file of this kind whose keys `daemon_keys` are the daemon's.
+    #[must_use]
+    pub fn new(shape: FileShape, daemon_keys: Vec<String>) -> Self {
+        Self { shape, daemon_keys, left_out: Vec::new() }
+    }
+}
+
 /// The outcome for a misplaced file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -318,6 +326,14 @@ pub struct SetAside {
     pub backup: BackupId,
     /// The daemon's half among the backups that took the place.
     pub restored_from: Option<BackupId>,
+}
+
+impl SetAside {
+    /// Returns the outcome for a file whose bytes are in the backup now.
+    #[must_use]
+    pub fn new(misplaced: Misplaced, backup: BackupId) -> Self {
+        Self { misplaced, backup, restored_from: None }
+    }
 }
 
 /// The result of [`LockedStore::apply`](crate::LockedStore::apply).
@@ -397,6 +413,24 @@ pub struct HistoryEntry {
 }
 
 impl HistoryEntry {
+    /// Returns an intact backup of a config of the app, at this path.
+    #[must_use]
+    pub fn new(id: BackupId, bytes: u64, path: Utf8PathBuf) -> Self {
+        Self {
+            kind: id.kind(),
+            id,
+            bytes,
+            made_ms: 0,
+            shape: FileShape::App,
+            intact: true,
+            recoverable: false,
+            current: false,
+            settings: None,
+            recommended: false,
+            path,
+        }
+    }
+
     /// Returns true if the config can be restored from this backup: it is of the app's shape or
     /// recoverable. One that another program changed has to have settings of the app's.
     #[must_use]

@@ -15,6 +15,9 @@ use crate::{
 pub type EditError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The entry point of the crate: the app's config on disk.
+///
+/// [`Store`](crate::Store) is a JSON file with backups. An app that keeps its config in another way
+/// implements this trait and [`LockedStore`].
 pub trait ConfigStore: Send + Sync {
     /// Reads the config, repairs and completes it in memory, and lists the steps to write it.
     /// Writes nothing, takes no lock.

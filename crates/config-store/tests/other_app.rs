@@ -334,10 +334,10 @@ impl ConfigStore for InMemory<'_> {
         Vec::new()
     }
     fn misplaced(&self) -> Option<Misplaced> {
-        None
+        Some(Misplaced::new(FileShape::App, Vec::new()))
     }
     fn history(&self) -> Result<Vec<HistoryEntry>, StoreError> {
-        Ok(Vec::new())
+        Ok(vec![HistoryEntry::new(backup(), OWN.len() as u64, CONFIG.into())])
     }
     fn find_backup(&self, _: &str) -> Result<BackupId, StoreError> {
         Ok(backup())
@@ -376,7 +376,7 @@ impl LockedStore for InMemoryLocked {
         Ok(None)
     }
     fn set_misplaced_aside(&self) -> Result<Option<SetAside>, StoreError> {
-        Ok(None)
+        Ok(Some(SetAside::new(Misplaced::new(FileShape::App, Vec::new()), backup())))
     }
     fn keep_networks(&self, _: &[serde_json::Value]) -> Result<BackupId, StoreError> {
         Ok(backup())
@@ -398,7 +398,9 @@ fn store_of_another_crate_can_be_written() {
     let disk = disk_with(None);
     let store: &dyn ConfigStore = &InMemory(&disk);
     assert!(store.load(&mut ids()).unwrap().pending.is_empty());
+    assert!(store.history().unwrap()[0].is_restorable());
     let locked = store.lock(Duration::ZERO).unwrap();
+    assert_eq!(locked.set_misplaced_aside().unwrap().map(|done| done.misplaced), store.misplaced());
     let set = &mut |config: &mut Document| Ok(config.set(&["zoom"], 3).changed()?);
     assert!(locked.update(&mut ids(), set).unwrap().changed);
     assert!(locked.apply(&mut ids()).unwrap().steps.is_empty());

@@ -145,7 +145,8 @@ pub enum SyncFs {
 /// Paths are absolute. Errors carry the operation and the path.
 ///
 /// [`crate::RealDisk`] is the disk of this machine; `SimDisk` (feature `sim`) is a disk that fails
-/// and crashes on demand.
+/// and crashes on demand. A test with another disk implements the trait, and
+/// [`LockedDisk`](crate::LockedDisk) if files shall change.
 #[allow(unused_variables, reason = "the names of the parameters of defaults are their doc")]
 pub trait Disk: Send + Sync {
     /// Returns the metadata of the entry with this name. Does not follow a symlink.

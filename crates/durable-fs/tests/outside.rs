@@ -10,8 +10,8 @@ use std::{
 };
 
 use myownllm_durable_fs::{
-    DirEntry, Disk, DiskError, FileKind, LockError, LockedDir, Metadata, Op, Owner, RealDisk, make_dirs,
-    make_private_dir, publish_new, rename_or_link, replace, sim::SimDisk,
+    DirEntry, Disk, DiskError, FileKind, LockError, LockedDir, LockedDisk, Metadata, Op, Owner, Permissions,
+    RealDisk, SyncFs, make_dirs, make_private_dir, publish_new, rename_or_link, replace, sim::SimDisk,
 };
 use rstest::rstest;
 
@@ -173,16 +173,74 @@ impl Disk for OneFile {
         Ok(path.to_owned())
     }
     fn lock(&self, home: &Path, _: Duration) -> Result<LockedDir, LockError> {
-        Err(LockError::Failed { home: home.to_owned(), source: ErrorKind::ReadOnlyFilesystem.into() })
+        Ok(LockedDir::new(home, home, OneFile, OneFile))
     }
     fn make_home_dir(&self, _: &Path, dir: &Path, _: Option<Owner>) -> Result<(), DiskError> {
         Err(DiskError::new(Op::MakeDir, dir, ErrorKind::ReadOnlyFilesystem.into()))
     }
 }
 
+fn is_read_only<T>(op: Op, path: &Path) -> Result<T, DiskError> {
+    Err(DiskError::new(op, path, ErrorKind::ReadOnlyFilesystem.into()))
+}
+
+impl LockedDisk for OneFile {
+    fn make_dir(&self, dir: &Path, _: u32) -> Result<(), DiskError> {
+        is_read_only(Op::MakeDir, dir)
+    }
+    fn set_mode(&self, path: &Path, _: u32) -> Result<(), DiskError> {
+        is_read_only(Op::SetMode, path)
+    }
+    fn set_owner(&self, path: &Path, _: Owner) -> Result<(), DiskError> {
+        is_read_only(Op::SetOwner, path)
+    }
+    fn create(&self, file: &Path, _: &[u8], _: u32) -> Result<(), DiskError> {
+        is_read_only(Op::Create, file)
+    }
+    fn copy_new(&self, _: &Path, to: &Path, _: Option<u32>) -> Result<(), DiskError> {
+        is_read_only(Op::Create, to)
+    }
+    fn copy_permissions(&self, _: &Path, to: &Path) -> Result<Permissions, DiskError> {
+        is_read_only(Op::SetMode, to)
+    }
+    fn rename_noreplace(&self, from: &Path, _: &Path) -> Result<(), DiskError> {
+        is_read_only(Op::Rename, from)
+    }
+    fn rename(&self, from: &Path, _: &Path) -> Result<(), DiskError> {
+        is_read_only(Op::Rename, from)
+    }
+    fn exchange(&self, a: &Path, _: &Path) -> Result<(), DiskError> {
+        is_read_only(Op::Exchange, a)
+    }
+    fn hard_link(&self, from: &Path, _: &Path) -> Result<(), DiskError> {
+        is_read_only(Op::HardLink, from)
+    }
+    fn symlink(&self, _: &Path, at: &Path) -> Result<(), DiskError> {
+        is_read_only(Op::Symlink, at)
+    }
+    fn unlink(&self, path: &Path) -> Result<(), DiskError> {
+        is_read_only(Op::Unlink, path)
+    }
+    fn remove_dir(&self, dir: &Path) -> Result<(), DiskError> {
+        is_read_only(Op::RemoveDir, dir)
+    }
+    fn sync_file(&self, _: &Path) -> Result<(), DiskError> {
+        Ok(())
+    }
+    fn sync_dir(&self, _: &Path) -> Result<(), DiskError> {
+        Ok(())
+    }
+    fn sync_fs(&self, _: &Path) -> Result<SyncFs, DiskError> {
+        Ok(SyncFs::Everything)
+    }
+}
+
 #[test]
 fn disk_of_another_crate_can_be_written() {
     let disk: &dyn Disk = &OneFile;
+    let lock = disk.lock("/home".as_ref(), Duration::ZERO).unwrap();
+    assert_eq!(lock.unlink(ONE.as_ref()).unwrap_err().kind(), ErrorKind::ReadOnlyFilesystem);
+    assert!(lock.unlink("/other".as_ref()).is_err_and(|error| error.outside_lock().is_some()));
     assert!(disk.stat(ONE.as_ref()).is_ok_and(|meta| meta.is_file() && !meta.is_same_file(&meta)));
     assert_eq!(disk.list("/home".as_ref()).unwrap().len(), 1);
     assert!(disk.content_eq(ONE.as_ref(), b"{}").unwrap());
