@@ -8,27 +8,26 @@ use myownllm_paths::{
 
 /// The paths of one home.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Home {
     /// The home itself.
-    pub path: Utf8PathBuf,
+    pub(crate) path: Utf8PathBuf,
     /// The identity file.
-    pub identity: Utf8PathBuf,
+    pub(crate) identity: Utf8PathBuf,
     /// The config: it may name a file that was meant as the identity file.
-    pub config: Utf8PathBuf,
+    pub(crate) config: Utf8PathBuf,
     /// The custody file, which only a daemon with an identity file writes.
-    pub custody: Utf8PathBuf,
+    pub(crate) custody: Utf8PathBuf,
     /// The directory of the rosters.
-    pub rosters: Utf8PathBuf,
+    pub(crate) rosters: Utf8PathBuf,
     /// The directory of the signed states.
-    pub states: Utf8PathBuf,
+    pub(crate) states: Utf8PathBuf,
     /// The one roster from the time before several networks.
-    pub legacy_roster: Utf8PathBuf,
+    pub(crate) legacy_roster: Utf8PathBuf,
 }
 
 impl Home {
     /// Returns the home at this path, with these file names of the daemon.
-    pub fn new(path: impl Into<Utf8PathBuf>, files: &DaemonFiles) -> Self {
+    pub(crate) fn new(path: impl Into<Utf8PathBuf>, files: &DaemonFiles) -> Self {
         let path = path.into();
         Self {
             identity: inside(&path, &files.identity),
@@ -41,6 +40,12 @@ impl Home {
         }
     }
 
+    /// Returns the place of the identity file.
+    #[must_use]
+    pub fn identity(&self) -> &Utf8Path {
+        &self.identity
+    }
+
     /// Returns the secrets directory.
     pub(crate) fn secrets(&self) -> &Utf8Path {
         self.identity.parent().unwrap_or(&self.path)
@@ -48,21 +53,30 @@ impl Home {
 }
 
 /// The two homes in which the daemon of an app may have kept its identity file.
+///
+/// Nothing can be changed in it: a permit for a key in another place would let the daemon make a
+/// second one in its home.
+///
+/// ```compile_fail,E0616
+/// # use myownllm_identity::IdentityPaths;
+/// # fn secure(mut places: IdentityPaths) {
+/// places.daemon.identity = "/media/stick/identity.json".into();
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct IdentityPaths {
     /// The app's home, where the daemon kept its files before it had a home of its own. The lock of
     /// this home guards the start of a daemon.
-    pub app: Home,
+    pub(crate) app: Home,
     /// The daemon home.
-    pub daemon: Home,
+    pub(crate) daemon: Home,
     /// The backups of configs: a backup may name an identity file.
-    pub backups: Utf8PathBuf,
+    pub(crate) backups: Utf8PathBuf,
     /// The user's home: a config may name a path relative to it, and a renamed home of the app lies
     /// in it.
-    pub user_home: Utf8PathBuf,
+    pub(crate) user_home: Utf8PathBuf,
     /// The run log of the app's home: it shows the Device ID that the home had.
-    pub run_log: Utf8PathBuf,
+    pub(crate) run_log: Utf8PathBuf,
 }
 
 impl IdentityPaths {
@@ -96,6 +110,18 @@ impl IdentityPaths {
             run_log: layout.run_log(),
             ..places
         }
+    }
+
+    /// Returns the app's home, the old location of the daemon's files.
+    #[must_use]
+    pub fn app(&self) -> &Home {
+        &self.app
+    }
+
+    /// Returns the daemon home.
+    #[must_use]
+    pub fn daemon(&self) -> &Home {
+        &self.daemon
     }
 
     pub(crate) fn homes(&self) -> [&Home; 2] {

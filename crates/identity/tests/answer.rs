@@ -580,14 +580,14 @@ fn refuses(parts: &[Put], code: &str) {
 fn peers_behind_a_symlink_to_nothing_are_given_up_last(#[case] link: Put, #[case] in_daemon_home: bool) {
     let home = home_of(&[link, Key(NEW, 1)]);
     assert_eq!(short(&home.answer()), sound(1));
-    let reachable = ensure_reachable_peers(&RealDisk, &home.places().daemon);
+    let reachable = ensure_reachable_peers(&RealDisk, home.places().daemon());
     assert_eq!(reachable.is_err(), in_daemon_home, "{reachable:?}");
     if let Err(refusal) = reachable {
         assert_eq!(refusal.code(), "identity.peers-unreachable");
         let last = refusal.ways_out.last().unwrap().command().unwrap();
         let Some(status) = sh(last) else { return };
         assert!(status.success(), "{last}");
-        ensure_reachable_peers(&RealDisk, &home.places().daemon).unwrap();
+        ensure_reachable_peers(&RealDisk, home.places().daemon()).unwrap();
     }
     let home = home_of(&[link]);
     let refusal = home.answer().refusal().unwrap().clone();

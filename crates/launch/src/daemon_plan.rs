@@ -136,7 +136,7 @@ pub(crate) fn ensure_usable_home(context: &Context<'_>, run_as: Option<Owner>) -
     if let Some(unwritable) = unwritable(context, run_as, std::slice::from_ref(&layout.daemon_home)) {
         return Err(unwritable.as_error());
     }
-    ensure_reachable_peers(context.disk, &IdentityPaths::of(layout).daemon)?;
+    ensure_reachable_peers(context.disk, IdentityPaths::of(layout).daemon())?;
     let states = [&layout.daemon_rosters, &layout.daemon_states];
     let above = layout.daemon_rosters.parent().filter(|above| *above != layout.daemon_home);
     for directory in above.into_iter().chain(states.map(|dir| &**dir)) {

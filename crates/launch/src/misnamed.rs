@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{DaemonFile, Document, network_id};
 use myownllm_durable_fs::{SET_ASIDE, move_aside, quote};
-use myownllm_identity::IdentityPaths;
 use myownllm_paths::camino::Utf8Path;
 
 use crate::context::Context;
@@ -28,8 +27,8 @@ pub(crate) fn misnamed_states(context: &Context<'_>, document: &Document) -> Vec
 /// Returns a warning if the second factor's lock is damaged, or has another name than a daemon reads,
 /// and no file has the right one.
 fn lock_out_of_use(context: &Context<'_>) -> Option<Diagnostic> {
-    let right = IdentityPaths::of(context.layout).daemon.custody;
     let layout = context.layout;
+    let right = &layout.daemon_custody;
     let is_sound = |path: &Path| {
         let bytes = context.disk.read(path, CONFIG_LIMIT);
         bytes.ok().map(|bytes| Document::parse(&bytes).is_ok())

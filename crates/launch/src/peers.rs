@@ -213,7 +213,7 @@ pub(crate) fn linked_peers(context: &Context<'_>, migration: &MovePlan) -> Optio
     let is_symlink = |path: &&PathBuf| disk.stat(path).is_ok_and(|meta| meta.is_symlink());
     let mut links = migration.left.iter().map(|left| &left.path).filter(is_symlink).peekable();
     links.peek()?;
-    if let Err(refusal) = ensure_reachable_peers(disk, &IdentityPaths::of(layout).app) {
+    if let Err(refusal) = ensure_reachable_peers(disk, IdentityPaths::of(layout).app()) {
         return Some(Diagnostic::from(&refusal));
     }
     let in_dir = |dir: &Utf8Path| {

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use myownllm_identity::{Answer as KeyAnswer, Identity, KeyInfo, PlaceState, Refusal, Scan, WayOut};
+use myownllm_identity::{Answer as KeyAnswer, Home, Identity, KeyInfo, PlaceState, Refusal, Scan, WayOut};
 use myownllm_launch::Diagnostic;
 use serde_json::{Value, json};
 
@@ -29,10 +29,10 @@ pub fn identity(home: &HomeView<'_>, scan: &Scan) -> (Page, Value, Vec<Diagnosti
     let verdict = scan.answer();
     let mut files = Files { home, page: Page::default(), list: Vec::new(), diagnostics: Vec::new() };
     files.diagnostics.extend(verdict.refusal().map(Diagnostic::from));
-    for (seen, path, place) in [
-        (&scan.daemon, &scan.places.daemon.identity, "the daemon home"),
-        (&scan.app, &scan.places.app.identity, "the old location"),
-    ] {
+    let [daemon, app] = [scan.places.daemon(), scan.places.app()].map(Home::identity);
+    for (seen, path, place) in
+        [(&scan.daemon, daemon, "the daemon home"), (&scan.app, app, "the old location")]
+    {
         files.place(&seen.state, path.as_std_path(), place);
     }
     let Files { mut page, list, diagnostics, .. } = files;
