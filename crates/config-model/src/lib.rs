@@ -8,6 +8,8 @@ pub mod convert;
 pub mod daemon_config;
 mod daemon_file;
 pub mod envelope;
+#[cfg(feature = "failure")]
+mod failure;
 mod ids;
 mod lenient;
 pub mod masking;

@@ -55,6 +55,14 @@ impl SettingError {
             Self::Unusable { .. } => "config.unusable-setting",
         }
     }
+
+    /// Returns a remedy for a person: a setting with a close name, if there is one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unknown { close, .. } => close.as_ref().map(|close| format!("try {close}")),
+            Self::WrongType { .. } | Self::Unusable { .. } => None,
+        }
+    }
 }
 
 /// Splits the name of a setting into keys.

@@ -381,7 +381,7 @@ macro_rules! from_config_model {
     ($($error:ty),+) => {$(
         impl From<$error> for Diagnostic {
             fn from(error: $error) -> Self {
-                Self::from_error(&error, error.code(), error.hint())
+                Self::of_failure(&error)
             }
         }
     )+};

@@ -23,7 +23,8 @@ pub enum Class {
     Newer,
 }
 
-/// An error that a program shows. [`impl_failure`](crate::impl_failure) implements it.
+/// An error that a program shows. [`impl_failure`](crate::impl_failure) implements it, for an error
+/// of the app too.
 pub trait Failure: Error {
     /// Returns a stable code, for programs.
     fn code(&self) -> &'static str;
@@ -69,6 +70,26 @@ impl FailureData {
             hint: failure.hint(),
             causes: causes.map(ToString::to_string).collect(),
         }
+    }
+}
+
+/// The crate of the error comes below this one.
+#[cfg(feature = "control-socket")]
+impl Failure for myownllm_json_document::ParseError {
+    fn code(&self) -> &'static str {
+        Self::code(self)
+    }
+
+    fn class(&self) -> Class {
+        Class::Failed
+    }
+
+    fn path(&self) -> Option<&Path> {
+        None
+    }
+
+    fn hint(&self) -> Option<String> {
+        Self::hint(self)
     }
 }
 

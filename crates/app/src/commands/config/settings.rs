@@ -5,6 +5,7 @@ use myownllm_config_model::{Document, MAX_BYTES, masking, networks};
 use myownllm_config_store::ConfigStore as _;
 use myownllm_durable_fs::trust::read_for_display;
 use myownllm_launch::{Class, Diagnostic, edit_config};
+use myownllm_paths::Failure as _;
 use myownllm_report::{edit_trace, escape_json_controls, long, pretty, settings_edit, unified_diff};
 use serde_json::json;
 
@@ -55,14 +56,14 @@ pub(crate) fn set(context: &Context, wanted: &[String]) -> Result<CommandOutput,
 }
 
 fn refused(context: &Context, error: &SettingError) -> Diagnostic {
-    let (class, command) = match error {
-        SettingError::Unknown { close: Some(close), .. } => (Class::Failed, format!("get {close}")),
-        SettingError::WrongType { key, .. } => (Class::Usage, format!("get {key}")),
-        SettingError::Unusable { .. } => (Class::Usage, "show".to_owned()),
-        _ => (Class::Failed, "show".to_owned()),
+    let command = match error {
+        SettingError::Unknown { close: Some(key), .. } | SettingError::WrongType { key, .. } => {
+            format!("get {key}")
+        }
+        _ => "show".to_owned(),
     };
     let hint = format!("{} config {command}", context.program);
-    Diagnostic::from_error(error, error.code(), Some(hint)).class(class)
+    Diagnostic::from_error(error, error.code(), Some(hint)).class(error.class())
 }
 
 /// `config diff`: shows what a restore of a backup changes, with secrets masked on both sides.
