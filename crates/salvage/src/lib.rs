@@ -15,7 +15,7 @@ use myownllm_config_model::{
 pub use rebase::{Rebased, rebase_paths};
 pub use report::{SalvageReport, Salvaged, Shape};
 pub use schema::{AppSchema, MyOwnLlm, NoSchema};
-pub use wiped::{Restored, app_half, restore_wiped, with_app_half};
+pub use wiped::{RestoredSettings, app_half, restore_wiped, with_app_half};
 
 /// Keys that only the app writes. One of them shows that a document has a part of the app.
 const APP_MARKS: [&str; 3] = ["providers", "active_family", "cloud_mesh"];

@@ -11,7 +11,7 @@ use myownllm_config_model::{
 
 use crate::rebase::rebase_app_paths;
 use crate::{
-    APP_MARKS, DAEMON_SETTINGS, Rebased, Restored, SHARED_KEYS, Salvaged, Shape, adopt_networks,
+    APP_MARKS, DAEMON_SETTINGS, Rebased, RestoredSettings, SHARED_KEYS, Salvaged, Shape, adopt_networks,
     restore_wiped, salvage_as, shape, unrecognised_networks,
 };
 
@@ -111,7 +111,7 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
 
     /// Restores a config that lost its user's settings from a backup. A setting of the user in the
     /// wiped config wins over the backup.
-    fn restore_wiped(&self, wiped: &Document, backup: &Document, ids: &mut dyn Ids) -> Restored {
+    fn restore_wiped(&self, wiped: &Document, backup: &Document, ids: &mut dyn Ids) -> RestoredSettings {
         let mut app = backup.clone();
         let diagnostics = self.complete(&mut app, ids);
         let mut kept = Vec::new();
@@ -122,7 +122,7 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
                 kept.push(path.join("."));
             }
         }
-        Restored { app, kept, diagnostics }
+        RestoredSettings { app, kept, diagnostics }
     }
 
     /// Returns true if the config holds paths that [`rebase_paths`](Self::rebase_paths) might
@@ -249,7 +249,7 @@ impl AppSchema for MyOwnLlm {
         true
     }
 
-    fn restore_wiped(&self, wiped: &Document, backup: &Document, ids: &mut dyn Ids) -> Restored {
+    fn restore_wiped(&self, wiped: &Document, backup: &Document, ids: &mut dyn Ids) -> RestoredSettings {
         restore_wiped(wiped, backup, &self.conversation_dir, ids)
     }
 

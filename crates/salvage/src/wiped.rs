@@ -8,7 +8,7 @@ use crate::{NETWORKS, SHARED_KEYS, keys_of};
 /// The result of [`restore_wiped`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Restored {
+pub struct RestoredSettings {
     /// The completed app's half: the backup, with the user's settings of the wiped config.
     pub app: Document,
     /// The settings (`api.port`) and network ids that come from the wiped config.
@@ -17,7 +17,7 @@ pub struct Restored {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-impl Restored {
+impl RestoredSettings {
     /// Returns the result of a restore that keeps nothing of the wiped config.
     #[must_use]
     pub fn new(app: Document) -> Self {
@@ -33,7 +33,7 @@ pub fn restore_wiped(
     backup: &Document,
     conversation_dir: &str,
     ids: &mut dyn Ids,
-) -> Restored {
+) -> RestoredSettings {
     let mut now = wiped.clone();
     let mut diagnostics = app_config::complete(&mut now, conversation_dir, ids);
     let mut app = backup.clone();
@@ -59,7 +59,7 @@ pub fn restore_wiped(
             app.set(&["cloud_mesh", "active_network_id"], id);
         }
     }
-    Restored { app, kept, diagnostics }
+    RestoredSettings { app, kept, diagnostics }
 }
 
 /// Returns the app's half of a mixed document, without the sections that both programs write:
