@@ -10,7 +10,7 @@ use crate::{
     file::{Flaw, Identity, KeyInfo, public_key_of},
     paths::Home,
     permit::Expected,
-    refusal::{Candidate, FoundElsewhere, Problem, Refusal, Side, WayOut, lossy},
+    refusal::{KnownIdentity, FoundElsewhere, Problem, Refusal, Side, WayOut, lossy},
     scan::{HomeScan, Misplaced, PlaceState, Scan, ScannedHome, dangling_peers},
     ways_out::{restore, rewrite_in_place, show_entry},
 };
@@ -334,7 +334,7 @@ impl Scan {
     fn two_identities_refusal(&self, app: &KeyInfo, daemon: &KeyInfo) -> Refusal {
         let candidate = |ScannedHome { home, scan }: ScannedHome<'_>, key: &KeyInfo| {
             let (path, key, known_by) = (home.identity.clone(), key.clone(), scan.known_by.clone());
-            Box::new(Candidate { path, key, known_by })
+            Box::new(KnownIdentity { path, key, known_by })
         };
         // A key without peers was probably just created, so the other key wins. Without evidence
         // the user chooses.

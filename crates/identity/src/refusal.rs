@@ -27,7 +27,7 @@ pub enum Side {
 /// An identity file, its key, and the files that know the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Candidate {
+pub struct KnownIdentity {
     /// The identity file.
     pub path: Utf8PathBuf,
     /// Its key.
@@ -64,7 +64,7 @@ pub enum Problem {
         "there are two different identities: {} in {} and {} in {}",
         .old_location.key.device_id, .old_location.path, .daemon_home.key.device_id, .daemon_home.path
     )]
-    TwoIdentities { old_location: Box<Candidate>, daemon_home: Box<Candidate> },
+    TwoIdentities { old_location: Box<KnownIdentity>, daemon_home: Box<KnownIdentity> },
     /// The identity file has a newer version.
     #[error("the identity file {} is of version {version}, newer than this program knows", .path.display())]
     Newer { path: PathBuf, version: u64 },
