@@ -112,7 +112,7 @@ pub enum Decision {
     /// No process listens anywhere, so a daemon may be started.
     Spawn,
     /// A process listens that can neither be used nor displaced.
-    Refuse(Refusal),
+    Refuse(DetectRefusal),
 }
 
 /// The rule that chose a daemon.
@@ -147,7 +147,7 @@ impl fmt::Display for Rule {
 #[serde(tag = "refusal", rename_all = "snake_case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the message of each variant names its fields")]
-pub enum Refusal {
+pub enum DetectRefusal {
     /// A process listens and does not answer.
     #[error(
         "a daemon{} listens at {endpoint} but did not answer within {waited_ms} ms",
@@ -186,7 +186,7 @@ fn process_suffix(pid: Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
-impl Refusal {
+impl DetectRefusal {
     /// Returns the stable code of this refusal.
     pub fn code(&self) -> &'static str {
         match self {
@@ -245,7 +245,7 @@ impl Refusal {
     }
 }
 
-impl_failure!(Refusal);
+impl_failure!(DetectRefusal);
 
 /// Probes the targets in order and decides.
 ///
@@ -285,7 +285,7 @@ fn detect_with<C>(
 ) -> (Detection, Option<C>) {
     let mut attempts: Vec<Attempt> = Vec::new();
     let mut connections: Vec<(Endpoint, C)> = Vec::new();
-    let mut refusals: Vec<(Role, Refusal)> = Vec::new();
+    let mut refusals: Vec<(Role, DetectRefusal)> = Vec::new();
     for target in targets {
         let earlier = attempts.iter().find(|attempt| attempt.endpoint.is_same_place(&target.endpoint));
         let attempt = match earlier {
@@ -346,18 +346,18 @@ fn decide_one(target: &Target, targets: &[Target], probe: Probe) -> Option<Decis
                 return Some(Decision::Attach { role, endpoint, status, pid, rule });
             };
             let expected = expected.device_id().unwrap_or_default().to_owned();
-            Refusal::ForeignIdentity { endpoint, pid, expected, found: status.device_id }
+            DetectRefusal::ForeignIdentity { endpoint, pid, expected, found: status.device_id }
         }
         Probe::Absent { .. } => return None,
         // No daemon can be there, and a shared daemon that cannot exist does not prevent our own.
         Probe::PathTooLong { .. } if role == Role::Shared => return None,
-        Probe::PathTooLong { length, limit } => Refusal::PathTooLong { endpoint, length, limit },
-        Probe::Busy { pid, waited_ms } => Refusal::Busy { endpoint, pid, waited_ms },
-        Probe::Suspended { pid } => Refusal::Suspended { endpoint, pid },
-        Probe::ForeignOwner { uid, pid } => Refusal::ForeignOwner { endpoint, uid, pid },
-        Probe::Unusable { pid, problem } => Refusal::Unusable { endpoint, pid, problem },
-        Probe::Unknown { problem } => Refusal::Unknown { endpoint, problem },
-        Probe::ResourceExhausted { problem } => Refusal::ResourceExhausted { endpoint, problem },
+        Probe::PathTooLong { length, limit } => DetectRefusal::PathTooLong { endpoint, length, limit },
+        Probe::Busy { pid, waited_ms } => DetectRefusal::Busy { endpoint, pid, waited_ms },
+        Probe::Suspended { pid } => DetectRefusal::Suspended { endpoint, pid },
+        Probe::ForeignOwner { uid, pid } => DetectRefusal::ForeignOwner { endpoint, uid, pid },
+        Probe::Unusable { pid, problem } => DetectRefusal::Unusable { endpoint, pid, problem },
+        Probe::Unknown { problem } => DetectRefusal::Unknown { endpoint, problem },
+        Probe::ResourceExhausted { problem } => DetectRefusal::ResourceExhausted { endpoint, problem },
     };
     Some(Decision::Refuse(refusal))
 }

@@ -16,7 +16,7 @@ use myownllm_paths::{
 };
 
 use crate::{
-    Endpoint, OrphanDaemon, Probe, Refusal, Status, StopError, StoppedDaemon,
+    Endpoint, OrphanDaemon, Probe, DetectRefusal, Status, StopError, StoppedDaemon,
     probe::{PROBE_TIMEOUT, probe},
     process::{HOME_VARIABLE, start_time},
     stop::{orphans_of_each, process_serves_home, stop_daemon_of, stop_orphan},
@@ -323,10 +323,10 @@ impl RunningDaemon {
     /// Returns the refusal if this process had no resources left to look, so that there may be no
     /// daemon at all.
     #[must_use]
-    pub fn resource_exhausted(&self) -> Option<Refusal> {
+    pub fn resource_exhausted(&self) -> Option<DetectRefusal> {
         match &self.kind {
             DaemonKind::Listening { endpoint, probe: Probe::ResourceExhausted { problem } } => {
-                Some(Refusal::ResourceExhausted { endpoint: endpoint.clone(), problem: problem.clone() })
+                Some(DetectRefusal::ResourceExhausted { endpoint: endpoint.clone(), problem: problem.clone() })
             }
             _ => None,
         }

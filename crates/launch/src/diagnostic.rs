@@ -11,9 +11,9 @@ use myownllm_config_model::masking::mask_pointer;
 use myownllm_config_model::networks::NetworksError;
 use myownllm_config_model::{ParseError, Place};
 use myownllm_config_store::{Loaded, StoreError};
-use myownllm_daemon::{CandidateFailure, CandidateOutcome, ControlError, Refusal, SpawnError, StopError};
+use myownllm_daemon::{CandidateFailure, CandidateOutcome, ControlError, DetectRefusal, SpawnError, StopError};
 use myownllm_durable_fs::{DiskError, LockError};
-use myownllm_identity::{Refusal as IdentityRefusal, WayOut};
+use myownllm_identity::{Refusal, WayOut};
 use myownllm_migration::MigrationError;
 pub use myownllm_paths::Class;
 use myownllm_paths::camino::Utf8Path;
@@ -287,8 +287,8 @@ impl From<&LockError> for Diagnostic {
     }
 }
 
-impl From<&IdentityRefusal> for Diagnostic {
-    fn from(refusal: &IdentityRefusal) -> Self {
+impl From<&Refusal> for Diagnostic {
+    fn from(refusal: &Refusal) -> Self {
         let ours = |command: &str| Some(format!("{PROGRAM} migrate {command}"));
         let hint = match refusal.ways_out.first() {
             // Shows both identity files: only the user knows which one the peers know.
@@ -333,8 +333,8 @@ impl From<&ControlError> for Diagnostic {
     }
 }
 
-impl From<&Refusal> for Diagnostic {
-    fn from(refusal: &Refusal) -> Self {
+impl From<&DetectRefusal> for Diagnostic {
+    fn from(refusal: &DetectRefusal) -> Self {
         Self::of_failure(refusal)
     }
 }
@@ -369,11 +369,11 @@ from_owned!(
     PathsError,
     DiskError,
     LockError,
-    IdentityRefusal,
+    Refusal,
     MigrationError,
     StoreError,
     ControlError,
-    Refusal,
+    DetectRefusal,
     SpawnError
 );
 

@@ -117,7 +117,7 @@ mod tests {
     use std::io;
     use std::time::Duration;
 
-    use myownllm_daemon::{ControlError, Endpoint, Probe, Refusal, SpawnError, StopError};
+    use myownllm_daemon::{ControlError, Endpoint, Probe, DetectRefusal, SpawnError, StopError};
     use myownllm_durable_fs::sim_path;
 
     use super::*;
@@ -159,14 +159,14 @@ mod tests {
             ];
             errors.iter().for_each(|error| is_a_command(Diagnostic::from(error)));
             let refusals = [
-                Refusal::Busy { endpoint: endpoint(), pid, waited_ms: 1 },
-                Refusal::ForeignOwner { endpoint: endpoint(), uid: 1, pid },
-                Refusal::ForeignIdentity { endpoint: endpoint(), pid, expected: op(), found: op() },
-                Refusal::PathTooLong { endpoint: endpoint(), length: 2, limit: 1 },
-                Refusal::ResourceExhausted { endpoint: endpoint(), problem: op() },
-                Refusal::Unusable { endpoint: endpoint(), pid, problem: op() },
-                Refusal::Suspended { endpoint: endpoint(), pid: 7 },
-                Refusal::Unknown { endpoint: endpoint(), problem: op() },
+                DetectRefusal::Busy { endpoint: endpoint(), pid, waited_ms: 1 },
+                DetectRefusal::ForeignOwner { endpoint: endpoint(), uid: 1, pid },
+                DetectRefusal::ForeignIdentity { endpoint: endpoint(), pid, expected: op(), found: op() },
+                DetectRefusal::PathTooLong { endpoint: endpoint(), length: 2, limit: 1 },
+                DetectRefusal::ResourceExhausted { endpoint: endpoint(), problem: op() },
+                DetectRefusal::Unusable { endpoint: endpoint(), pid, problem: op() },
+                DetectRefusal::Suspended { endpoint: endpoint(), pid: 7 },
+                DetectRefusal::Unknown { endpoint: endpoint(), problem: op() },
             ];
             refusals.iter().for_each(|refusal| is_a_command(Diagnostic::from(refusal)));
             let found = || Box::new(Probe::Busy { pid, waited_ms: 1 });

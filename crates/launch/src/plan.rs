@@ -4,7 +4,7 @@
 use myownllm_config_model::{Document, Ids};
 use myownllm_config_store::{Loaded, Misplaced, Pending};
 use myownllm_daemon::{Decision, Detection, Expected};
-use myownllm_identity::{Answer, Refusal as IdentityRefusal};
+use myownllm_identity::{Answer, Refusal};
 use myownllm_migration::Plan as MovePlan;
 use serde::Serialize;
 
@@ -209,7 +209,7 @@ impl<'p, 'a> Planner<'p, 'a> {
                 self.home.steps.into_iter().chain(daemon.into_iter().filter(|_| options.daemon)).collect()
             }
         };
-        let missing_key = plan.identity.refusal().is_some_and(IdentityRefusal::is_missing);
+        let missing_key = plan.identity.refusal().is_some_and(Refusal::is_missing);
         // If the config cannot be read for the socket at which its daemon listens, nothing may be
         // moved.
         plan.moves = plan.migration.refusals.is_empty()

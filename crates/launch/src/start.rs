@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use myownllm_daemon::{Candidate, Endpoint, Origin, Refusal, Verdict, check_socket_file, process_serves};
+use myownllm_daemon::{Candidate, Endpoint, Origin, DetectRefusal, Verdict, check_socket_file, process_serves};
 use myownllm_durable_fs::{Metadata, Owner, move_aside, quote};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_paths::{ControlSocket, Mode, PathsError, Platform, check_control_socket};
@@ -259,9 +259,9 @@ pub(crate) const NOT_FOUND: &str = "daemon.not-found";
 
 /// Returns the reason why no daemon is to be used. For a socket that cannot be bound, names the
 /// config that can set another one.
-pub(crate) fn refusal_diagnostic(context: &Context<'_>, refusal: &Refusal) -> Diagnostic {
+pub(crate) fn refusal_diagnostic(context: &Context<'_>, refusal: &DetectRefusal) -> Diagnostic {
     let unbindable = match refusal {
-        Refusal::PathTooLong { .. } => check_start(context, None).err(),
+        DetectRefusal::PathTooLong { .. } => check_start(context, None).err(),
         _ => None,
     };
     let endpoint = refusal.endpoint();
@@ -269,7 +269,7 @@ pub(crate) fn refusal_diagnostic(context: &Context<'_>, refusal: &Refusal) -> Di
     match (unbindable, refusal) {
         (Some(unbindable), _) => unbindable,
         // The app's own daemon may be ended, and started anew.
-        (None, Refusal::Busy { pid: Some(pid), .. }) if is_own && process_serves(endpoint, *pid) => {
+        (None, DetectRefusal::Busy { pid: Some(pid), .. }) if is_own && process_serves(endpoint, *pid) => {
             Diagnostic::from(refusal).hint(format!("{PROGRAM} daemon restart"))
         }
         _ => Diagnostic::from(refusal),
