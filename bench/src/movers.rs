@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use myownllm_durable_fs::{Disk as _, RealDisk};
 use myownllm_migration::camino::Utf8PathBuf;
-use myownllm_migration::{Homes, Migrator, NoDaemons, Options, Outcome};
+use myownllm_migration::{Homes, Migrator, MoveOutcome, NoDaemons, Options};
 
 /// The directories that hold most of the state.
 const DIRS: [&str; 2] = ["mesh/rosters", "mesh/states"];
@@ -120,7 +120,7 @@ impl State {
         let homes = Homes::new(utf8(&self.app), utf8(&self.daemon));
         let lock = RealDisk.lock(&self.app, Duration::ZERO).expect("the lock");
         let report = Migrator::new(&RealDisk, homes).run(&lock, &Options::forward(), &NoDaemons);
-        assert_eq!(report.outcome, Outcome::Done, "{:?}", report.errors);
+        assert_eq!(report.outcome, MoveOutcome::Done, "{:?}", report.errors);
     }
 
     /// Moves the straightforward way: for each file a check for a file at the destination, its

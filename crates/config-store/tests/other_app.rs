@@ -269,7 +269,12 @@ impl AppSchema for WithPath {
     fn salvage(&self, document: &Document, last_good: Option<&Document>, _: &mut dyn Ids) -> Salvaged {
         Salvaged::new(last_good.unwrap_or(document).clone(), self.shape(document))
     }
-    fn restore_wiped(&self, _: &Document, backup: &Document, _: &mut dyn Ids) -> myownllm_salvage::RestoredSettings {
+    fn restore_wiped(
+        &self,
+        _: &Document,
+        backup: &Document,
+        _: &mut dyn Ids,
+    ) -> myownllm_salvage::RestoredSettings {
         myownllm_salvage::RestoredSettings::new(backup.clone())
     }
     fn has_paths(&self, app: &Document) -> bool {

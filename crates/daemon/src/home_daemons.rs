@@ -16,7 +16,7 @@ use myownllm_paths::{
 };
 
 use crate::{
-    Endpoint, OrphanDaemon, Probe, DetectRefusal, Status, StopError, StoppedDaemon,
+    DetectRefusal, Endpoint, OrphanDaemon, Probe, Status, StopError, StoppedDaemon,
     probe::{PROBE_TIMEOUT, probe},
     process::{HOME_VARIABLE, start_time},
     stop::{orphans_of_each, process_serves_home, stop_daemon_of, stop_orphan},
@@ -326,7 +326,10 @@ impl RunningDaemon {
     pub fn resource_exhausted(&self) -> Option<DetectRefusal> {
         match &self.kind {
             DaemonKind::Listening { endpoint, probe: Probe::ResourceExhausted { problem } } => {
-                Some(DetectRefusal::ResourceExhausted { endpoint: endpoint.clone(), problem: problem.clone() })
+                Some(DetectRefusal::ResourceExhausted {
+                    endpoint: endpoint.clone(),
+                    problem: problem.clone(),
+                })
             }
             _ => None,
         }

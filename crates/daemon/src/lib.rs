@@ -35,7 +35,7 @@ pub use async_client::{AsyncClient, AsyncEvents};
 pub use candidates::{Candidate, CandidateSearch, Origin, Verdict, candidates};
 pub use client::Client;
 pub use control::{ConfigShown, DaemonControl, Status, uninterruptible};
-pub use detect::{Attempt, Decision, Detection, DetectRefusal, Role, Rule, Target, attach, decide, detect};
+pub use detect::{Attempt, Decision, DetectRefusal, Detection, Role, Rule, Target, attach, decide, detect};
 pub use endpoint::Endpoint;
 pub use error::ControlError;
 pub use events::{Event, EventStream, Pushed};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use myownllm_daemon::identity::{IdentityPaths, start_permit};
 use myownllm_daemon::{Candidate, Endpoint, HomeDaemons, Origin, SpawnError, SpawnRequest, spawn};
 use myownllm_durable_fs::{Disk, RealDisk};
-use myownllm_migration::{Homes, Migrator, Options, Outcome};
+use myownllm_migration::{Homes, Migrator, MoveOutcome, Options};
 use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{CheckedLayout, Env, Mode, PathResolver, RealLookup, Resolver};
 use rstest::rstest;
@@ -137,13 +137,13 @@ fn move_that_looks_for_the_daemons_of_another_home_is_refused() {
     let migrator = Migrator::new(&RealDisk, Homes::of(&home.layout));
     let run = |daemons: &HomeDaemons| migrator.run(&lock, &Options::forward(), daemons);
     let report = run(&HomeDaemons::of(&other.layout).unwrap());
-    assert_eq!(report.outcome, Outcome::Refused, "{report:#?}");
+    assert_eq!(report.outcome, MoveOutcome::Refused, "{report:#?}");
     assert_eq!(report.refusals[0].code(), "migration.other-daemons");
     let mut blind = HomeDaemons::of(&home.layout).unwrap();
     blind.legacy.clear();
     let refused = cfg!(windows) || run(&blind).refusals[0].code() == "migration.other-daemons";
     assert!(refused && identity.exists());
-    assert_eq!(run(&HomeDaemons::of(&home.layout).unwrap()).outcome, Outcome::Done);
+    assert_eq!(run(&HomeDaemons::of(&home.layout).unwrap()).outcome, MoveOutcome::Done);
 }
 
 /// A release of the app gives the daemon home another name.

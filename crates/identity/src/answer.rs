@@ -10,7 +10,7 @@ use crate::{
     file::{Flaw, Identity, KeyInfo, public_key_of},
     paths::Home,
     permit::Expected,
-    refusal::{KnownIdentity, FoundElsewhere, Problem, Refusal, Side, WayOut, lossy},
+    refusal::{FoundElsewhere, KnownIdentity, Problem, Refusal, Side, WayOut, lossy},
     scan::{HomeScan, Misplaced, PlaceState, Scan, ScannedHome, dangling_peers},
     ways_out::{restore, rewrite_in_place, show_entry},
 };

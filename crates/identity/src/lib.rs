@@ -14,7 +14,7 @@ pub use answer::{Answer, ensure_reachable_peers};
 pub use file::{Flaw, Identity, KNOWN_VERSION, KeyInfo, device_id, inspect};
 pub use paths::{Home, IdentityPaths};
 pub use permit::{Expected, StartPermit, start_permit};
-pub use refusal::{KnownIdentity, Class, FoundElsewhere, Problem, Refusal, Side, WayOut};
+pub use refusal::{Class, FoundElsewhere, KnownIdentity, Problem, Refusal, Side, WayOut};
 pub use scan::{
     FormerIdentity, HomeScan, KnownBy, Misplaced, PlaceState, Scan, former_identity, scan, scan_everywhere,
 };

@@ -11,7 +11,9 @@ use myownllm_config_model::masking::mask_pointer;
 use myownllm_config_model::networks::NetworksError;
 use myownllm_config_model::{ParseError, Place};
 use myownllm_config_store::{Loaded, StoreError};
-use myownllm_daemon::{CandidateFailure, CandidateOutcome, ControlError, DetectRefusal, SpawnError, StopError};
+use myownllm_daemon::{
+    CandidateFailure, CandidateOutcome, ControlError, DetectRefusal, SpawnError, StopError,
+};
 use myownllm_durable_fs::{DiskError, LockError};
 use myownllm_identity::{Refusal, WayOut};
 use myownllm_migration::MigrationError;

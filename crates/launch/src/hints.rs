@@ -117,7 +117,7 @@ mod tests {
     use std::io;
     use std::time::Duration;
 
-    use myownllm_daemon::{ControlError, Endpoint, Probe, DetectRefusal, SpawnError, StopError};
+    use myownllm_daemon::{ControlError, DetectRefusal, Endpoint, Probe, SpawnError, StopError};
     use myownllm_durable_fs::sim_path;
 
     use super::*;

@@ -3,7 +3,9 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use myownllm_daemon::{Candidate, Endpoint, Origin, DetectRefusal, Verdict, check_socket_file, process_serves};
+use myownllm_daemon::{
+    Candidate, DetectRefusal, Endpoint, Origin, Verdict, check_socket_file, process_serves,
+};
 use myownllm_durable_fs::{Metadata, Owner, move_aside, quote};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_paths::{ControlSocket, Mode, PathsError, Platform, check_control_socket};

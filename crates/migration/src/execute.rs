@@ -20,7 +20,7 @@ use crate::{
     live::LiveDaemons,
     plan::{IdentityState, Plan, Step},
     planner::plan as plan_rest,
-    report::{Outcome, Phase, Progress, Report},
+    report::{MoveOutcome, Phase, Progress, Report},
 };
 
 pub(crate) fn execute(
@@ -41,18 +41,19 @@ pub(crate) fn execute(
         report.refusals = refusals;
     }
     if !report.refusals.is_empty() {
-        report.outcome = Outcome::Refused;
+        report.outcome = MoveOutcome::Refused;
         return report;
     }
     if plan.is_empty() {
-        report.outcome = if report.errors.is_empty() { Outcome::NothingToDo } else { Outcome::Partial };
+        report.outcome =
+            if report.errors.is_empty() { MoveOutcome::NothingToDo } else { MoveOutcome::Partial };
         return report;
     }
     let progress = Cell::new(Progress::new(Phase::Moving, 0, plan.files()));
     let report_event = |event| on_progress(advance(&progress, event));
     let stopped = carry_out(disk, &plan, &mut report, &report_event).is_err();
     if stopped && report.moved.is_empty() && report.errors.is_empty() {
-        report.outcome = Outcome::Refused;
+        report.outcome = MoveOutcome::Refused;
     } else {
         verify_outcome(disk, &plan, &mut report);
     }
@@ -128,7 +129,7 @@ fn verify_outcome(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
     if let Some(step) = unfinished.filter(|_| report.errors.is_empty()) {
         report.errors.push(MigrationError::Changed { path: step.path().to_owned() });
     }
-    report.outcome = if report.errors.is_empty() { Outcome::Done } else { Outcome::Partial };
+    report.outcome = if report.errors.is_empty() { MoveOutcome::Done } else { MoveOutcome::Partial };
 }
 
 /// Adds what a second inspection found and the report does not have. A directory may hold very many

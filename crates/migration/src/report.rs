@@ -111,7 +111,7 @@ impl Progress {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum MoveOutcome {
     /// There was nothing to do, and nothing was changed.
     #[default]
     NothingToDo,
@@ -130,7 +130,7 @@ pub struct Report {
     /// The direction.
     pub direction: Direction,
     /// The outcome.
-    pub outcome: Outcome,
+    pub outcome: MoveOutcome,
     /// The files and directories that have moved.
     pub moved: Vec<Moved>,
     /// Sources that were removed because the same bytes were at the destination.

@@ -21,7 +21,7 @@ use myownllm_durable_fs::{
     sim::{Fault, SimDisk},
     sim_path,
 };
-use myownllm_migration::{Class, Direction, Migrator, NoDaemons, Options, Outcome};
+use myownllm_migration::{Class, Direction, Migrator, MoveOutcome, NoDaemons, Options};
 use rstest::rstest;
 
 #[rstest]
@@ -33,7 +33,7 @@ fn every_crash_recovers(#[values(0, 1, 2, 3)] part: usize) {
         let disk = case.disk.clone();
         disk.record();
         let report = run(&disk, &case.options).expect("the lock is free");
-        assert_eq!(report.outcome, Outcome::Done, "{}: {report:#?}", case.name);
+        assert_eq!(report.outcome, MoveOutcome::Done, "{}: {report:#?}", case.name);
         durable(&disk, &case, &before, "done");
         for (op, cut) in disk.recorded() {
             let at = format!("crash before operation {op:?}");
@@ -324,7 +324,7 @@ fn a_bad_copy_is_thrown_away() {
         }
     });
     let report = run(&disk, &case.options).expect("the lock is free");
-    assert_eq!(report.outcome, Outcome::Partial);
+    assert_eq!(report.outcome, MoveOutcome::Partial);
     assert!(report.moved.is_empty(), "{report:#?}");
     assert!(!contents(&disk).contains(&b"something else"[..]), "{disk:#?}");
     assert!(report.errors.iter().any(|error| error.code() == "migration.changed"));
@@ -350,10 +350,10 @@ fn what_appears_in_the_old_place_is_not_called_moved() {
     });
     let report = run(&disk, &Options::forward()).expect("the lock is free");
     assert!(done.load(Ordering::Relaxed), "the other program could write");
-    assert_eq!(report.outcome, Outcome::Partial, "{report:?}");
+    assert_eq!(report.outcome, MoveOutcome::Partial, "{report:?}");
     assert!(disk.content(&late).is_some());
     let report = run(&disk, &Options::forward()).expect("the lock is free");
-    assert_eq!(report.outcome, Outcome::Done, "{report:?}");
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:?}");
 }
 
 /// A directory of another user, or the lock of another home, does not allow a move.
@@ -369,7 +369,7 @@ fn foreign_dirs_and_foreign_locks_stop_everything() {
     for other in [sim_path!("/home/eve"), sim_path!("/home"), sim_path!("/")] {
         let lock = disk.lock(Path::new(other), Duration::ZERO).expect("free");
         let report = Migrator::new(&disk, homes()).run(&lock, &Options::forward(), &NoDaemons);
-        assert_eq!(report.outcome, Outcome::Refused, "{report:?}");
+        assert_eq!(report.outcome, MoveOutcome::Refused, "{report:?}");
         assert_eq!(report.refusals[0].code(), "durable-fs.outside-lock");
         assert_eq!(contents(&disk), before);
     }
@@ -380,11 +380,11 @@ fn foreign_dirs_and_foreign_locks_stop_everything() {
     let eve = myownllm_durable_fs::Owner { uid: mine.uid + 1, gid: mine.gid };
     disk.chown(secrets, eve);
     let report = run(&disk, &Options::forward()).expect("the lock is free");
-    assert_eq!(report.outcome, Outcome::Refused, "{report:?}");
+    assert_eq!(report.outcome, MoveOutcome::Refused, "{report:?}");
     assert_eq!(report.refusals[0].code(), "migration.unsafe-permissions");
     assert_eq!(contents(&disk), before);
     disk.chown(secrets, mine);
-    assert_eq!(run(&disk, &Options::forward()).expect("the lock is free").outcome, Outcome::Done);
+    assert_eq!(run(&disk, &Options::forward()).expect("the lock is free").outcome, MoveOutcome::Done);
 }
 
 #[test]

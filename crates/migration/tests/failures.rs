@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, io::ErrorKind};
 
 use common::cases::*;
 use myownllm_durable_fs::{Op, sim::Fault};
-use myownllm_migration::{Options, Outcome};
+use myownllm_migration::{MoveOutcome, Options};
 use rstest::rstest;
 
 fn fail_everywhere(kinds: &[ErrorKind], persistent: bool, performed: bool, part: usize) {
@@ -30,7 +30,7 @@ fn fail_everywhere(kinds: &[ErrorKind], persistent: bool, performed: bool, part:
                 }
                 let fresh = seen.insert(disk.fingerprint());
                 if let Some(report) = report
-                    && matches!(report.outcome, Outcome::Done | Outcome::NothingToDo)
+                    && matches!(report.outcome, MoveOutcome::Done | MoveOutcome::NothingToDo)
                     // NotFound from a read is no failure but a statement, and here a false one.
                     && (kind != ErrorKind::NotFound || op.is_change())
                 {
@@ -91,7 +91,7 @@ fn a_failed_flush_is_final() {
             disk.fail(Fault::always(op, ErrorKind::Other));
             let report = run(&disk, &case.options).expect("the lock is free");
             if disk.ops().iter().any(|record| record.op == op) {
-                assert_eq!(report.outcome, Outcome::Partial, "{}: {op}", case.name);
+                assert_eq!(report.outcome, MoveOutcome::Partial, "{}: {op}", case.name);
                 assert!(
                     report.errors.iter().any(|error| error.code() == "migration.flush-failed"),
                     "{}: {op}: {report:#?}",

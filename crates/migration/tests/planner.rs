@@ -13,8 +13,7 @@ use common::{APP, DAEMON, homes, key_file};
 use myownllm_durable_fs::sim::{Fault, SimDisk};
 use myownllm_durable_fs::{Disk, Op};
 use myownllm_migration::{
-    Direction, Keep, MigrationError, Migrator, NoDaemons, Options, Outcome, Plan, Step,
-    inspect, plan,
+    Direction, Keep, MigrationError, Migrator, MoveOutcome, NoDaemons, Options, Plan, Step, inspect, plan,
 };
 use rstest::rstest;
 
@@ -350,7 +349,7 @@ fn run_syncs_what_the_plan_says(#[case] parts: &[&str], #[case] options: Options
     disk.reset_ops();
     let lock = disk.lock(Path::new(APP), Duration::ZERO).expect("free");
     let report = Migrator::new(&disk, homes()).run(&lock, &options, &NoDaemons);
-    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
     assert_eq!(synced(&disk), barriers);
     assert!(!barriers.is_empty());
 }

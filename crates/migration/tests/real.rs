@@ -27,7 +27,7 @@ use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_migration::identity::{Answer, scan};
 use myownllm_migration::{
     Class, Direction, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, MigrationError, Migrator,
-    NoDaemons, Options, Outcome, Progress, Report,
+    MoveOutcome, NoDaemons, Options, Progress, Report,
 };
 #[cfg(unix)]
 use myownllm_migration::{MoveMethod, SkippedEntry};
@@ -158,7 +158,7 @@ fn everything_moves_and_the_old_places_are_gone() {
     chmod(&home.at(".secrets/identity.json"), 0o644);
     chmod(&home.at("mesh/rosters/one.json"), 0o640);
     let report = home.run(&Options::forward());
-    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
     assert_eq!(report.class(), None);
     assert!(home.may_start());
     let names: Vec<_> = home.tree().into_keys().map(|path| path.to_string_lossy().into_owned()).collect();
@@ -189,7 +189,7 @@ fn everything_moves_and_the_old_places_are_gone() {
     assert!(!home.pending());
     let changed = |path: &str| fs::metadata(home.at(path)).expect("there").ctime_nsec();
     let stamp = (changed(""), changed(".myownmesh"));
-    assert_eq!(home.run(&Options::forward()).outcome, Outcome::NothingToDo);
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::NothingToDo);
     assert_eq!(stamp, (changed(""), changed(".myownmesh")), "nothing is touched");
 }
 
@@ -229,13 +229,13 @@ fn undo_and_back_again_is_where_it_began() {
     let moved = home.tree();
     fs::write(home.new_home("config.json"), b"the daemon's").expect("written");
     let report = home.run(&Options::undo());
-    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
     assert!(!home.may_start(), "the daemon's home has no key now");
     assert!(home.at(".secrets/identity.json").is_file());
     assert!(!home.new_home(".secrets").exists());
     assert!(home.new_home("config.json").is_file(), "the daemon's own config stays");
     assert!(home.pending(), "the next launch of the new app moves all again");
-    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
     fs::remove_file(home.new_home("config.json")).expect("there");
     assert_eq!(home.tree(), moved);
 }
@@ -262,25 +262,25 @@ fn what_went_in_through_a_link_comes_back() {
         symlink(home.at("data/there"), link).expect("linked");
         for _ in 0..2 {
             let report = home.run(&Options::forward());
-            assert_eq!(report.outcome, Outcome::Done, "{dir}: {report:#?}");
+            assert_eq!(report.outcome, MoveOutcome::Done, "{dir}: {report:#?}");
             assert!(home.may_start() && !home.pending(), "{dir}");
             assert_eq!(fs::read(home.new_home("mesh/rosters/one.json")).expect("there"), b"roster", "{dir}");
 
             let report = home.run(&Options::undo());
-            assert_eq!(report.outcome, Outcome::Done, "{dir}: {report:#?}");
+            assert_eq!(report.outcome, MoveOutcome::Done, "{dir}: {report:#?}");
             for (path, (_, bytes)) in &before {
                 assert_eq!(fs::read(home.at(path)).unwrap_or_default(), *bytes, "{dir}: {path:?}");
             }
             let link_stays = fs::symlink_metadata(link).is_ok_and(|meta| meta.is_symlink());
             assert!(link_stays && home.at("data/there").is_dir(), "{dir}");
             let back = home.run(&Options::undo());
-            assert_eq!(back.outcome, Outcome::NothingToDo, "{dir}: {back:#?}");
+            assert_eq!(back.outcome, MoveOutcome::NothingToDo, "{dir}: {back:#?}");
         }
     }
     // In the app's home a symlink is the user's own choice: the files behind it stay there, as at
     // the first move, and the report says so.
     let home = Home::full();
-    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
     fs::create_dir_all(home.at("data/there")).expect("made");
     fs::create_dir_all(home.at("mesh")).expect("made");
     symlink("../data/there", home.at("mesh/rosters")).expect("linked");
@@ -291,16 +291,16 @@ fn what_went_in_through_a_link_comes_back() {
     let said = |left: &[SkippedEntry]| left.iter().any(|left| left.path == home.at("mesh/rosters"));
     assert!(said(&plan.left), "{plan:#?}");
     let report = home.run(&Options::undo());
-    assert!(report.outcome == Outcome::Done && said(&report.left), "{report:#?}");
+    assert!(report.outcome == MoveOutcome::Done && said(&report.left), "{report:#?}");
     assert_eq!(fs::read(home.at("data/there/one.json")).expect("there"), b"roster");
-    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
     assert_eq!(fs::read(home.at("data/there/one.json")).expect("there"), b"roster");
     // A file in a directory to which it would move back stays there.
     let home = Home::full();
     fs::create_dir_all(home.new_home("mesh")).expect("made");
     symlink("../../mesh/rosters", home.new_home("mesh/rosters")).expect("linked");
     let before = home.tree();
-    assert_eq!(home.run(&Options::undo()).outcome, Outcome::NothingToDo);
+    assert_eq!(home.run(&Options::undo()).outcome, MoveOutcome::NothingToDo);
     assert_eq!(home.tree(), before);
 }
 
@@ -316,14 +316,14 @@ fn odd_names_and_kinds_are_left_and_reported() {
     symlink("/etc/hostname", home.at("mesh/states/link.json")).expect("made");
     rustix::fs::mkfifoat(rustix::fs::CWD, home.at("mesh/states/pipe.json"), 0o600.into()).expect("made");
     let report = home.run(&Options::forward());
-    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
     assert_eq!(report.left.len(), 5, "{:#?}", report.left);
     assert!(home.new_home("mesh/rosters/-rf \n'.json").is_file());
     assert!(home.new_home("mesh/rosters/one.json.corrupt").is_file());
     assert!(home.at("mesh/states/pipe.json").symlink_metadata().is_ok());
     assert!(serde_json::to_value(&report).is_ok(), "odd names can be shown");
     assert!(!home.pending(), "what is not ours is not pending");
-    assert_eq!(home.run(&Options::forward()).outcome, Outcome::NothingToDo);
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::NothingToDo);
 }
 
 #[test]
@@ -332,7 +332,7 @@ fn names_of_dirs_that_are_files_are_left() {
     home.put("mesh/rosters", b"a file");
     home.put(".secrets/identity.json/x", b"a folder");
     let report = home.run(&Options::forward());
-    assert_eq!(report.outcome, Outcome::NothingToDo, "{report:#?}");
+    assert_eq!(report.outcome, MoveOutcome::NothingToDo, "{report:#?}");
     assert_eq!(report.left.len(), 2, "{report:#?}");
     assert!(!home.pending());
 }
@@ -343,7 +343,7 @@ fn a_pipe_as_a_key_hangs_nobody() {
     let home = Home::empty();
     fs::create_dir(home.at(".secrets")).expect("made");
     rustix::fs::mkfifoat(rustix::fs::CWD, home.at(".secrets/identity.json"), 0o600.into()).expect("made");
-    assert_eq!(home.run(&Options::forward()).outcome, Outcome::NothingToDo);
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::NothingToDo);
     assert!(!home.pending());
 }
 
@@ -404,11 +404,11 @@ fn a_linked_key_leads_to_the_same_file_afterwards() {
         symlink(target, home.at(".secrets/identity.json")).expect("made");
         let real_file = fs::canonicalize(home.at(".secrets/identity.json")).expect("there");
         let report = home.run(&Options::forward());
-        assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+        assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
         let link = home.new_home(".secrets/identity.json");
         assert!(fs::read_link(&link).expect("a link").is_relative());
         assert_eq!(fs::canonicalize(&link).expect("it leads somewhere"), real_file);
-        assert_eq!(home.run(&Options::undo()).outcome, Outcome::Done);
+        assert_eq!(home.run(&Options::undo()).outcome, MoveOutcome::Done);
         assert_eq!(fs::read_link(home.at(".secrets/identity.json")).expect("a link"), Path::new(target));
     }
 }
@@ -427,13 +427,13 @@ fn a_temporary_that_holds_the_only_copy_gets_its_name_back() {
         home.put(format!("{side}mesh/states/{TEMPORARY}"), state);
         assert!(home.pending(), "{side}");
         let report = home.run(&Options::forward());
-        assert_eq!(report.outcome, Outcome::Done, "{side}: {report:#?}");
+        assert_eq!(report.outcome, MoveOutcome::Done, "{side}: {report:#?}");
         let there = |name: &str| fs::read(home.new_home(name)).unwrap_or_default();
         assert_eq!(there(".secrets/identity.json"), key_file(1, "x"), "{side}");
         assert_eq!(there("mesh/rosters/home-mesh.json"), roster, "{side}");
         assert_eq!(there("mesh/states/home-mesh.json"), state, "{side}");
         assert!(!home.pending(), "{side}");
-        assert_eq!(home.run(&Options::forward()).outcome, Outcome::NothingToDo, "{side}");
+        assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::NothingToDo, "{side}");
     }
 }
 
@@ -461,7 +461,7 @@ fn a_temporary_whose_content_is_elsewhere_goes() {
             let temporary = format!("{side}mesh/rosters/{TEMPORARY}");
             home.put(&temporary, content);
             let report = home.run(&Options::forward());
-            assert_eq!(report.outcome, Outcome::Done, "{side}: {report:#?}");
+            assert_eq!(report.outcome, MoveOutcome::Done, "{side}: {report:#?}");
             assert!(!home.at(&temporary).exists(), "{side}");
         }
     }
@@ -483,7 +483,7 @@ fn a_relative_symlink_that_a_killed_run_took_aside_is_resolved_from_where_it_bel
             symlink("../../keys/id.json", home.new_home(".secrets/identity.json")).expect("made");
         }
         let report = home.run(&Options::forward());
-        assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+        assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
         let there = fs::canonicalize(home.new_home(".secrets/identity.json")).expect("it leads somewhere");
         assert_eq!(there, fs::canonicalize(home.at("keys/id.json")).expect("there"));
         assert!(!home.at(".secrets").exists());
@@ -505,16 +505,16 @@ fn a_key_among_the_states_stays_where_its_link_leads() {
             let up = if side.is_empty() { "../" } else { "../../" };
             symlink(Path::new(up).join(name), &link).expect("made");
             let report = home.run(&Options::forward());
-            assert_eq!(report.outcome, Outcome::Done, "{name}: {report:#?}");
+            assert_eq!(report.outcome, MoveOutcome::Done, "{name}: {report:#?}");
             assert!(home.may_start(), "{name}: {report:#?}");
             let link = home.new_home(".secrets/identity.json");
             assert_eq!(fs::canonicalize(&link).expect("it leads somewhere"), real, "{name}");
             assert!(report.left.iter().any(|left| left.path == real), "{name}: {report:#?}");
             assert!(!home.pending(), "{name}");
-            assert_eq!(home.run(&Options::forward()).outcome, Outcome::NothingToDo);
+            assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::NothingToDo);
             home.put("mesh/states/new.json", b"a state that comes later");
             assert!(home.pending(), "{name}");
-            assert_eq!(home.run(&Options::undo()).outcome, Outcome::Done);
+            assert_eq!(home.run(&Options::undo()).outcome, MoveOutcome::Done);
             let link = home.at(".secrets/identity.json");
             assert_eq!(fs::canonicalize(&link).expect("it leads somewhere"), real, "{name}");
         }
@@ -585,7 +585,7 @@ fn of_a_link_and_what_it_leads_to_the_file_is_kept() {
                 let home = Home::full();
                 home.put(name, &contents(name));
                 if options == Options::undo() {
-                    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+                    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
                 }
                 let homes = home.homes();
                 let source = homes.source(options.direction).join(name);
@@ -601,11 +601,11 @@ fn of_a_link_and_what_it_leads_to_the_file_is_kept() {
                     symlink(target, &destination).expect("made");
                 }
                 let report = home.run(&options.clone().keeping(Some(keep)));
-                assert_eq!(report.outcome, Outcome::Done, "{name} {keep:?}: {report:#?}");
+                assert_eq!(report.outcome, MoveOutcome::Done, "{name} {keep:?}: {report:#?}");
                 assert!(fs::symlink_metadata(&destination).expect("there").is_file(), "{name} {keep:?}");
                 assert_eq!(fs::read(&destination).expect("there"), contents(name));
                 assert_eq!(report.set_aside.len(), 1, "{report:#?}");
-                assert_eq!(home.run(&options).outcome, Outcome::NothingToDo);
+                assert_eq!(home.run(&options).outcome, MoveOutcome::NothingToDo);
             }
         }
     }
@@ -625,9 +625,9 @@ fn of_two_links_the_one_that_leads_to_the_key_is_kept() {
             symlink(home.at("real.json"), &first).expect("made");
             symlink(&first, second).expect("made");
             let report = home.run(&Options::forward().keeping(Some(keep)));
-            assert_eq!(report.outcome, Outcome::Done, "{keep:?}: {report:#?}");
+            assert_eq!(report.outcome, MoveOutcome::Done, "{keep:?}: {report:#?}");
             assert_eq!(fs::read(&there).expect("it leads to the key"), key_file(1, "x"));
-            assert_eq!(home.run(&Options::forward()).outcome, Outcome::NothingToDo);
+            assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::NothingToDo);
         }
     }
 }
@@ -638,7 +638,7 @@ fn two_keys_stop_everything_until_somebody_decides() {
     home.put(".myownmesh/.secrets/identity.json", &key_file(2, "minted"));
     let before = home.tree();
     let report = home.run(&Options::forward());
-    assert_eq!(report.outcome, Outcome::Refused);
+    assert_eq!(report.outcome, MoveOutcome::Refused);
     assert_eq!(report.refusals[0].code(), "migration.two-identities");
     assert_eq!(
         report.refusals[0].hint().as_deref(),
@@ -651,7 +651,7 @@ fn two_keys_stop_everything_until_somebody_decides() {
     assert_eq!(shown["sides"][1]["states"], 0, "{shown:#}");
 
     let report = home.run(&Options::forward().keeping(Some(Keep::Source)));
-    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
     assert_eq!(fs::read(home.new_home(".secrets/identity.json")).expect("there"), key_file(1, "x"));
     let aside = home.new_home(".secrets/identity.json.set-aside-1");
     assert_eq!(fs::read(&aside).expect("there"), key_file(2, "minted"));
@@ -673,7 +673,7 @@ fn a_decision_on_rosters_is_none_on_keys() {
     assert_eq!(fs::read(home.new_home(".secrets/identity.json")).expect("there"), key_file(1, "x"));
     assert_eq!(fs::read(home.new_home("mesh/rosters/one.json")).expect("there"), b"another roster");
     let report = home.run(&Options::forward().keeping_files(Some(Keep::Source)));
-    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
     assert_eq!(fs::read(home.new_home("mesh/rosters/one.json")).expect("there"), b"roster");
 }
 
@@ -765,7 +765,7 @@ fn the_way_out_of_a_dir_link_out_of_the_home_keeps_the_peers() {
         }
         let kept = if is_missing { "mesh.aside" } else { "mesh/rosters/two.json" };
         assert!(fs::symlink_metadata(home.new_home(kept)).is_ok(), "{hint}");
-        assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done, "{hint}");
+        assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done, "{hint}");
     }
 }
 
@@ -774,7 +774,7 @@ fn the_way_out_of_a_dir_link_out_of_the_home_keeps_the_peers() {
 #[test]
 fn an_undo_that_would_part_the_key_from_its_peers_is_refused() {
     let home = Home::full();
-    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
     let outside = tempfile::tempdir().expect("a folder");
     fs::rename(home.new_home("mesh"), outside.path().join("mesh")).expect("moved");
     symlink(outside.path().join("mesh"), home.new_home("mesh")).expect("made");
@@ -784,7 +784,7 @@ fn an_undo_that_would_part_the_key_from_its_peers_is_refused() {
     assert_eq!(home.tree(), before);
     let hint = report.refusals[0].hint().expect("a way out");
     assert!(std::process::Command::new("sh").args(["-c", &hint]).status().expect("a shell").success());
-    assert_eq!(home.run(&Options::undo()).outcome, Outcome::Done);
+    assert_eq!(home.run(&Options::undo()).outcome, MoveOutcome::Done);
     assert_eq!(fs::read(home.at("mesh/rosters/one.json")).expect("there"), b"roster");
 }
 
@@ -793,7 +793,7 @@ fn an_undo_that_would_part_the_key_from_its_peers_is_refused() {
 fn a_file_that_a_killed_undo_has_claimed_is_pending_and_comes_back() {
     for file in [".secrets/identity.json", "mesh/rosters/one.json", "mesh/states/one.json"] {
         let home = Home::full();
-        assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+        assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
         assert!(!home.pending());
         let claimed = home.new_home(file).parent().expect("a folder").join(".durable-fs.claimed");
         fs::create_dir(&claimed).expect("made");
@@ -801,7 +801,7 @@ fn a_file_that_a_killed_undo_has_claimed_is_pending_and_comes_back() {
         let name = Path::new(file).file_name().expect("a name");
         fs::rename(home.new_home(file), claimed.join(name)).expect("claimed");
         assert!(home.pending(), "{file}");
-        assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done, "{file}");
+        assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done, "{file}");
         assert!(home.new_home(file).is_file() && !home.pending(), "{file}");
     }
 }
@@ -875,7 +875,7 @@ fn world_writable_dirs_are_refused_with_the_command_that_mends_it() {
     assert!(report.refusals[0].hint().expect("a command").starts_with("chmod 700 "));
     chmod(&home.at(".secrets"), 0o775);
     let report = home.run(&Options::forward());
-    assert_eq!(report.outcome, Outcome::Done, "what the group may write is tightened: {report:#?}");
+    assert_eq!(report.outcome, MoveOutcome::Done, "what the group may write is tightened: {report:#?}");
 }
 
 /// The mode of the home is tightened before its files move, and left alone if there is nothing to
@@ -886,14 +886,14 @@ fn a_home_that_the_group_may_write_is_tightened_when_something_moves() {
     for direction in [Options::forward(), Options::undo()] {
         let home = Home::full();
         if direction == Options::undo() {
-            assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+            assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
         }
         chmod(&home.app, 0o775);
         let report = home.run(&direction);
-        assert_eq!((report.outcome, mode(&home.app)), (Outcome::Done, 0o700), "{report:#?}");
+        assert_eq!((report.outcome, mode(&home.app)), (MoveOutcome::Done, 0o700), "{report:#?}");
         chmod(&home.app, 0o775);
         let report = home.run(&direction);
-        assert_eq!((report.outcome, mode(&home.app)), (Outcome::NothingToDo, 0o775), "{report:#?}");
+        assert_eq!((report.outcome, mode(&home.app)), (MoveOutcome::NothingToDo, 0o775), "{report:#?}");
     }
     let home = Home::full();
     chmod(&home.app, 0o755);
@@ -933,7 +933,7 @@ fn an_access_list_that_grants_writing_is_tightened() {
     // The remaining file keeps the directory.
     home.put(".secrets/other", b"x");
     home.put("mesh/other", b"x");
-    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
     for dir in [home.app.clone(), home.at(".secrets"), home.at("mesh"), home.new_home("mesh/rosters")] {
         assert_eq!(mode(&dir), 0o700, "{}", dir.display());
         let mut now = [0; 64];
@@ -955,7 +955,11 @@ fn what_the_home_lies_in_has_to_be_safe_too() {
     assert_eq!(report.refusals.len(), 1, "{report:#?}");
     assert_eq!(report.refusals[0].hint().as_deref(), Some(&*format!("chmod o-w {}", above.display())));
     chmod(&above, 0o1777);
-    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done, "nobody else can rename what is there");
+    assert_eq!(
+        home.run(&Options::forward()).outcome,
+        MoveOutcome::Done,
+        "nobody else can rename what is there"
+    );
 }
 
 /// A home of another user inside our home, and an identity file of another user in our home.
@@ -972,7 +976,7 @@ fn what_belongs_to_another_user_is_refused_with_the_command_that_mends_it() {
     chown(&above, Some(1234), Some(1234)).expect("root may");
     chown(&home.app, Some(4321), Some(4321)).expect("root may");
     let refused = |report: &Report, command: &str| {
-        assert_eq!(report.outcome, Outcome::Refused, "{report:#?}");
+        assert_eq!(report.outcome, MoveOutcome::Refused, "{report:#?}");
         assert!(report.refusals.iter().any(|r| r.hint().as_deref() == Some(command)), "{report:#?}");
     };
     refused(&home.run(&Options::forward()), &format!("sudo chown -RH 1234:1234 {}", home.app.display()));
@@ -983,7 +987,7 @@ fn what_belongs_to_another_user_is_refused_with_the_command_that_mends_it() {
     assert!(key.exists());
     // A directory of another user is not read, so it is refused even if nothing else is pending.
     lchown(&key, Some(1234), Some(1234)).expect("root may");
-    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
     fs::create_dir(home.at("mesh")).expect("made");
     chown(home.at("mesh"), Some(4321), Some(4321)).expect("root may");
     refused(
@@ -1004,7 +1008,7 @@ fn a_file_that_another_user_has_planted_is_refused_and_nothing_moves() {
     let refused = |home: &Home, options: &Options, file: &Path, command: &str| {
         let before = home.tree();
         let report = home.run(options);
-        assert_eq!(report.outcome, Outcome::Refused, "{report:#?}");
+        assert_eq!(report.outcome, MoveOutcome::Refused, "{report:#?}");
         assert_eq!(report.class(), Some(Class::Refused));
         let named = report.refusals.iter().find(|refusal| refusal.path() == file).expect("it is named");
         assert_eq!(named.code(), "migration.unsafe-permissions");
@@ -1033,7 +1037,7 @@ fn a_file_that_another_user_has_planted_is_refused_and_nothing_moves() {
             for file in &planted {
                 lchown(file, Some(0), Some(0)).expect("root may");
             }
-            assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+            assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
             assert_eq!(fs::read(home.new_home(dir).join("planted0.json")).expect("there"), b"mine");
         }
     }
@@ -1047,7 +1051,7 @@ fn a_file_that_another_user_has_planted_is_refused_and_nothing_moves() {
     }
     // The undo refuses them too.
     let home = Home::full();
-    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
     let planted = home.new_home("mesh/rosters/one.json");
     lchown(&planted, Some(4321), Some(4321)).expect("root may");
     chmod(&home.new_home("mesh/rosters"), 0o1777);
@@ -1059,7 +1063,7 @@ fn a_file_that_another_user_has_planted_is_refused_and_nothing_moves() {
         lchown(path, Some(1234), Some(1234)).expect("root may");
     }
     chmod(&home.at("mesh/rosters"), 0o1777);
-    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
 }
 
 #[cfg(unix)]
@@ -1086,7 +1090,7 @@ fn what_another_user_has_at_the_destination_is_no_copy() {
         assert!(report.errors.iter().any(|error| error.path() == there), "{report:#?}");
         assert!(home.at(".secrets/identity.json").exists() && !home.may_start());
         lchown(&there, Some(0), Some(0)).expect("root may");
-        assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+        assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
     }
 }
 
@@ -1096,7 +1100,7 @@ fn the_legacy_roster_gets_its_network_as_its_name() {
     let home = Home::full();
     home.put("mesh/roster.json", good);
     assert!(home.pending());
-    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
     assert_eq!(fs::read(home.new_home("mesh/rosters/home_mesh.json")).expect("there"), good);
     assert!(!home.at("mesh").exists());
 
@@ -1112,7 +1116,7 @@ fn the_legacy_roster_gets_its_network_as_its_name() {
         let home = Home::full();
         home.put("mesh/roster.json", bytes);
         let report = home.run(&Options::forward());
-        assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+        assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
         assert_eq!(report.left.len(), 1);
         assert_eq!(fs::read(home.at("mesh/roster.json")).expect("never deleted for being odd"), bytes);
         assert!(!home.pending());
@@ -1126,7 +1130,7 @@ fn two_names_of_one_file_are_recognised() {
     fs::create_dir_all(home.new_home("mesh/rosters")).expect("made");
     fs::hard_link(home.at("mesh/rosters/one.json"), home.new_home("mesh/rosters/one.json")).expect("linked");
     let report = home.run(&Options::forward());
-    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
     assert_eq!(report.identical_removed, [home.at("mesh/rosters/one.json")]);
     assert_eq!(fs::metadata(home.new_home("mesh/rosters/one.json")).expect("there").nlink(), 1);
 }
@@ -1155,7 +1159,7 @@ fn a_live_daemon_stops_the_move() {
         let before = home.tree();
         let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
         let report = Migrator::new(&RealDisk, home.homes()).run(&lock, &Options::forward(), &Alive(daemon));
-        assert_eq!(report.outcome, Outcome::Refused, "{report:#?}");
+        assert_eq!(report.outcome, MoveOutcome::Refused, "{report:#?}");
         assert_eq!((report.refusals[0].code(), report.refusals[0].hint().as_deref()), (code, Some(hint)));
         assert!(report.refusals[0].to_string().contains("77"));
         assert_eq!(home.tree(), before);
@@ -1165,13 +1169,13 @@ fn a_live_daemon_stops_the_move() {
 #[test]
 fn of_many_at_once_one_moves() {
     let home = Home::full();
-    let reports: Vec<Outcome> = std::thread::scope(|scope| {
+    let reports: Vec<MoveOutcome> = std::thread::scope(|scope| {
         let threads: Vec<_> =
             (0..16).map(|_| scope.spawn(|| home.run(&Options::forward()).outcome)).collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
     });
-    assert_eq!(reports.iter().filter(|outcome| **outcome == Outcome::Done).count(), 1);
-    assert!(reports.iter().all(|outcome| matches!(outcome, Outcome::Done | Outcome::NothingToDo)));
+    assert_eq!(reports.iter().filter(|outcome| **outcome == MoveOutcome::Done).count(), 1);
+    assert!(reports.iter().all(|outcome| matches!(outcome, MoveOutcome::Done | MoveOutcome::NothingToDo)));
 }
 
 #[test]
@@ -1198,7 +1202,10 @@ fn a_refusal_of_the_callers_own_stops_everything() {
     let before = home.tree();
     let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
     let report = migrator.execute(&lock, plan, &NoDaemons);
-    assert_eq!((report.outcome, report.refusals[0].code()), (Outcome::Refused, "migration.other-daemons"));
+    assert_eq!(
+        (report.outcome, report.refusals[0].code()),
+        (MoveOutcome::Refused, "migration.other-daemons")
+    );
     assert_eq!(home.tree(), before);
     assert!(matches!(report.identity, IdentityState::AtSource(_)));
 }
@@ -1215,7 +1222,7 @@ fn move_rests_on_the_home_that_is_locked() {
     home.put("mesh/rosters/theirs.json", b"theirs");
     let before = home.tree();
     let report = Migrator::new(&RealDisk, home.homes()).run(&lock, &Options::forward(), &NoDaemons);
-    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
     assert_eq!(home.tree(), before);
     let moved = fs::read(former.join(".myownmesh/.secrets/identity.json")).expect("moved");
     assert_eq!(moved, key_file(1, "x"));
@@ -1239,7 +1246,7 @@ fn across_real_file_systems() {
     let on_progress = |progress: Progress| told.borrow_mut().push(progress.done);
     let migrator = Migrator::new(&RealDisk, homes).with_progress(&on_progress);
     let report = migrator.run(&lock, &Options::forward(), &NoDaemons);
-    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
     assert!(report.moved.iter().all(|moved| moved.method == MoveMethod::Copy), "{report:#?}");
     assert_eq!(told.borrow().last(), Some(&report.files_moved()), "{told:?}");
     let after = fs::metadata(daemon.join("mesh/rosters/one.json")).expect("there");
@@ -1249,7 +1256,7 @@ fn across_real_file_systems() {
     );
     assert!(!home.at("mesh").exists() && !home.at(".secrets").exists());
     let report = migrator.run(&lock, &Options::undo(), &NoDaemons);
-    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
     assert!(home.at(".secrets/identity.json").is_file());
 }
 
@@ -1300,7 +1307,7 @@ fn attributes_that_the_other_file_system_refuses_are_reported() {
     let lock = RealDisk.lock(&app, Duration::ZERO).expect("free");
     let migrator = Migrator::new(&RealDisk, homes_at(&app, &daemon));
     let report = migrator.run(&lock, &Options::forward(), &NoDaemons);
-    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
     let lost = &report.attributes_lost;
     let moved = daemon.join("mesh/rosters/one.json");
     assert_eq!(lost.len(), 1, "{lost:?}");
@@ -1325,7 +1332,7 @@ fn attributes_of_an_original_that_is_there_already_are_reported() {
         return;
     }
     let report = home.run(&Options::forward());
-    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
     assert_eq!(report.identical_removed, [home.at("mesh/rosters/one.json")]);
     let lost: Vec<_> = report.attributes_lost.iter().map(|lost| (&lost.path, &lost.names)).collect();
     assert_eq!(lost, [(&home.new_home("mesh/rosters/one.json"), &vec!["user.origin".to_owned()])]);
@@ -1374,7 +1381,7 @@ fn an_append_only_destination_on_another_disk_does_not_fill_up() {
         let hint = Some(format!("lsattr -d {}", rosters.display()));
         assert!(report.errors.iter().all(|error| error.hint() == hint), "{report:#?}");
     }
-    assert_eq!(run().outcome, Outcome::Done);
+    assert_eq!(run().outcome, MoveOutcome::Done);
     assert!(rosters.join("two.json").exists());
 }
 
@@ -1396,7 +1403,7 @@ fn secrets_that_were_at_the_destination_end_private() {
             chmod(&there, 0o664);
             chmod(&home.at(name), 0o664);
             let report = home.run(&Options::forward().keeping(keep));
-            assert_eq!(report.outcome, Outcome::Done, "{name}: {report:#?}");
+            assert_eq!(report.outcome, MoveOutcome::Done, "{name}: {report:#?}");
             for entry in fs::read_dir(there.parent().expect("a folder")).expect("readable") {
                 let path = entry.expect("an entry").path();
                 assert_eq!(mode(&path), 0o600, "{}, {keep:?}", path.display());
@@ -1414,7 +1421,7 @@ fn what_a_killed_run_held_is_set_aside_under_a_name_that_fits() {
     home.put(format!("mesh/rosters/.durable-fs.claimed/{name}"), b"held");
     home.put(format!("mesh/rosters/{name}"), b"new");
     let report = home.run(&Options::forward());
-    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
     assert!(!home.pending());
     assert_eq!(fs::read(home.new_home("mesh/rosters").join(&name)).expect("moved"), b"new");
     let aside = fs::read_dir(home.at("mesh/rosters"))
@@ -1501,7 +1508,7 @@ fn a_file_that_a_program_has_open_for_writing_stays_until_it_is_closed() {
         let (name, home) = (this.name, &this.home);
         let writer = Writer::open(">>", &home.at("mesh/rosters/one.json"));
         let report = this.run();
-        assert_eq!(report.outcome, Outcome::Partial, "{name}: {report:#?}");
+        assert_eq!(report.outcome, MoveOutcome::Partial, "{name}: {report:#?}");
         let changed = report.errors.iter().find(|error| error.code() == "migration.changed");
         assert_eq!(changed.expect("it is reported").path(), home.at("mesh/rosters/one.json"), "{name}");
         assert!(home.at(".secrets/identity.json").exists(), "{name}: the key does not go before its rosters");
@@ -1510,7 +1517,7 @@ fn a_file_that_a_program_has_open_for_writing_stays_until_it_is_closed() {
         assert_eq!(fs::read(home.at("mesh/rosters/one.json")).expect("it has its name"), MORE, "{name}");
         let report = this.run();
         if name == "across" {
-            assert_eq!(report.outcome, Outcome::Done, "{name}: {report:#?}");
+            assert_eq!(report.outcome, MoveOutcome::Done, "{name}: {report:#?}");
             assert_eq!(fs::read(this.moved_to()).expect("moved"), MORE, "{name}");
         } else {
             // Two files that differ both stay.

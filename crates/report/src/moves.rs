@@ -2,7 +2,7 @@
 
 use myownllm_launch::words::count;
 use myownllm_launch::{MoveResult, StateMove, class_of};
-use myownllm_migration::{Direction, Outcome, Plan, Report};
+use myownllm_migration::{Direction, MoveOutcome, Plan, Report};
 use serde_json::{Value, json};
 
 use crate::launches::{choice, stopped};
@@ -92,8 +92,8 @@ fn made(home: &HomeView<'_>, report: &Report, moved: &StateMove) -> Page {
     let mut page = Page::default();
     let picture = Picture::from(report);
     match report.outcome {
-        Outcome::NothingToDo if moved.diagnostics.is_empty() => page.line(NOTHING),
-        Outcome::Refused => page.line("Nothing was moved."),
+        MoveOutcome::NothingToDo if moved.diagnostics.is_empty() => page.line(NOTHING),
+        MoveOutcome::Refused => page.line("Nothing was moved."),
         _ => {}
     }
     page.page(stopped(home, &report.stopped, COLUMN));

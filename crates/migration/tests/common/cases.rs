@@ -6,9 +6,7 @@ use myownllm_durable_fs::{
     Disk, Op,
     sim::{Entry, Fault, SimDisk},
 };
-use myownllm_migration::{
-    Direction, Keep, Migrator, NoDaemons, Options, Outcome, Report,
-};
+use myownllm_migration::{Direction, Keep, Migrator, MoveOutcome, NoDaemons, Options, Report};
 
 use super::{APP, DAEMON, homes, key_file, with_slashes};
 
@@ -164,7 +162,7 @@ pub fn cases() -> Vec<Case> {
         full(disk);
         disk.flush_all();
         let report = run(disk, &Options::forward()).expect("the lock is free");
-        assert_eq!(report.outcome, Outcome::Done, "{report:?}");
+        assert_eq!(report.outcome, MoveOutcome::Done, "{report:?}");
         disk.put(format!("{DAEMON}/config.json"), b"the daemon's own");
         disk.reset_ops();
     };
@@ -257,12 +255,12 @@ pub fn converges(disk: &SimDisk, wanted: &SimDisk, case: &Case, at: &str) {
     let pending = Migrator::new(disk, homes()).is_pending();
     let report = run(disk, &case.options).expect("the lock is free");
     assert!(
-        pending || report.outcome == Outcome::NothingToDo || case.options.direction == Direction::Undo,
+        pending || report.outcome == MoveOutcome::NothingToDo || case.options.direction == Direction::Undo,
         "{}: {at}: a launch would not have seen that something is left to do: {report:#?}",
         case.name
     );
     assert!(
-        matches!(report.outcome, Outcome::Done | Outcome::NothingToDo),
+        matches!(report.outcome, MoveOutcome::Done | MoveOutcome::NothingToDo),
         "{}: {at}: does not converge: {report:#?}\n{disk:#?}",
         case.name
     );
@@ -287,7 +285,7 @@ pub fn converges(disk: &SimDisk, wanted: &SimDisk, case: &Case, at: &str) {
     }
     disk.reset_ops();
     let report = run(disk, &case.options).expect("the lock is free");
-    assert_eq!(report.outcome, Outcome::NothingToDo, "{}: {at}: {report:#?}", case.name);
+    assert_eq!(report.outcome, MoveOutcome::NothingToDo, "{}: {at}: {report:#?}", case.name);
     let writes: Vec<_> = disk.ops().into_iter().filter(|op| op.is_change()).collect();
     assert!(writes.is_empty(), "{}: {at}: writes with nothing to do: {writes:?}", case.name);
 }
@@ -308,7 +306,7 @@ pub fn finished(case: &Case) -> SimDisk {
     let wanted = case.disk.clone();
     wanted.heal();
     let report = run(&wanted, &case.options).expect("the lock is free");
-    assert_eq!(report.outcome, Outcome::Done, "{}: {report:#?}\n{wanted:#?}", case.name);
+    assert_eq!(report.outcome, MoveOutcome::Done, "{}: {report:#?}\n{wanted:#?}", case.name);
     wanted
 }
 
