@@ -4,7 +4,9 @@
 use myownllm_config_model::Ids;
 use myownllm_config_store::{Applied, Loaded, Step};
 use myownllm_identity::{Answer, Refusal};
-use myownllm_migration::{Direction, LiveDaemon, LiveKind, Options as MoveOptions, Plan as MovePlan, Report};
+use myownllm_migration::{
+    Direction, LiveDaemon, LiveKind, MoveReport, Options as MoveOptions, Plan as MovePlan,
+};
 
 use crate::access::{changed_dirs, unwritable};
 use crate::context::{Context, Options};
@@ -128,7 +130,7 @@ pub enum MoveResult {
     /// Nothing was moved: there was nothing to move, or the caller only looked.
     Planned(Box<MovePlan>),
     /// The move was made.
-    Made(Box<Report>),
+    Made(Box<MoveReport>),
 }
 
 /// Moves the daemon's state, or moves it back. With `is_dry`, only looks at what a move would do.

@@ -33,7 +33,7 @@ pub(crate) fn collision_as_warning(diagnostic: Diagnostic) -> Diagnostic {
 
 /// Returns the diagnostics of a move.
 pub(crate) fn move_diagnostics<'a>(
-    report: &'a myownllm_migration::Report,
+    report: &'a myownllm_migration::MoveReport,
     program: &'a str,
 ) -> impl Iterator<Item = Diagnostic> + 'a {
     let troubles = report.refusals.iter().chain(&report.errors).map(Diagnostic::from);

@@ -35,7 +35,7 @@ pub struct Outcome {
     /// The daemons of the old location that the launch ended, in order.
     pub stopped: Vec<LiveDaemon>,
     /// The report of the move; `None` if nothing was pending.
-    pub migration: Option<myownllm_migration::Report>,
+    pub migration: Option<myownllm_migration::MoveReport>,
     /// The daemon in use, if any.
     pub daemon: Daemon,
     /// The programs that were tried if none came up, each with the reason.

@@ -42,7 +42,7 @@ impl Outcome {
         if self.has_set_daemon_config_aside() || self.has_set_states_aside() {
             return Verdict::Repaired;
         }
-        let moved = |report: &myownllm_migration::Report| {
+        let moved = |report: &myownllm_migration::MoveReport| {
             !(report.moved.is_empty() && report.identical_removed.is_empty())
         };
         if self.migration.as_ref().is_some_and(moved) { Verdict::Moved } else { Verdict::Healthy }

@@ -20,7 +20,7 @@ use crate::{
     live::LiveDaemons,
     plan::{IdentityState, Plan, Step},
     planner::plan as plan_rest,
-    report::{MoveOutcome, Phase, Progress, Report},
+    report::{MoveOutcome, MoveReport, Phase, Progress},
 };
 
 pub(crate) fn execute(
@@ -28,8 +28,8 @@ pub(crate) fn execute(
     plan: Plan,
     daemons: &dyn LiveDaemons,
     on_progress: &dyn Fn(Progress),
-) -> Report {
-    let mut report = Report::new(plan.direction, plan.identity.clone());
+) -> MoveReport {
+    let mut report = MoveReport::new(plan.direction, plan.identity.clone());
     report.left.clone_from(&plan.left);
     report.collisions.clone_from(&plan.collisions);
     report.errors.clone_from(&plan.errors);
@@ -105,7 +105,7 @@ fn check_preconditions(
 
 /// Determines the outcome of the run by a second inspection: another program may have added files,
 /// a call may have reported success without effect, and a second identity file may have appeared.
-fn verify_outcome(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
+fn verify_outcome(disk: &dyn Disk, plan: &Plan, report: &mut MoveReport) {
     let after = inspect(disk, &plan.homes, plan.direction);
     let rest = plan_rest(&plan.homes, &after, &Options::default());
     report.identity = rest.identity;

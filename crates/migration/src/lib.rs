@@ -30,4 +30,4 @@ pub use live::NoDaemons;
 pub use migrator::Migrator;
 pub use plan::{Collision, IdentityState, Plan, Retarget, SkippedEntry, Step};
 pub use planner::plan;
-pub use report::{AttributesLost, MoveMethod, MoveOutcome, Moved, Phase, Progress, Report};
+pub use report::{AttributesLost, MoveMethod, MoveOutcome, MoveReport, Moved, Phase, Progress};

@@ -12,7 +12,7 @@ use crate::{
     live::LiveDaemons,
     plan::Plan,
     planner::plan,
-    report::{Progress, Report},
+    report::{MoveReport, Progress},
 };
 
 /// The entry point: inspect, plan, execute. A move changes files, so it takes the lock:
@@ -82,7 +82,7 @@ impl<'a> Migrator<'a> {
 
     /// Executes the plan. The plan should have been made under the lock; each step is checked again
     /// before it is executed.
-    pub fn execute(&self, lock: &LockedDir, plan: Plan, daemons: &dyn LiveDaemons) -> Report {
+    pub fn execute(&self, lock: &LockedDir, plan: Plan, daemons: &dyn LiveDaemons) -> MoveReport {
         let _span = tracing::info_span!("migrate", direction = ?plan.direction).entered();
         tracing::debug!(steps = plan.changes(), refusals = plan.refusals.len(), "the move is planned");
         let is_empty = plan.is_empty();
@@ -100,7 +100,7 @@ impl<'a> Migrator<'a> {
         report
     }
     /// Inspects, plans and executes. Call this while you hold the lock.
-    pub fn run(&self, lock: &LockedDir, options: &Options, daemons: &dyn LiveDaemons) -> Report {
+    pub fn run(&self, lock: &LockedDir, options: &Options, daemons: &dyn LiveDaemons) -> MoveReport {
         let inventory = self.inspect_locked(lock, options.direction);
         self.execute(lock, self.plan(&inventory, options), daemons)
     }

@@ -126,7 +126,7 @@ pub enum MoveOutcome {
 /// The result of a run.
 #[derive(Debug, Default, Serialize)]
 #[non_exhaustive]
-pub struct Report {
+pub struct MoveReport {
     /// The direction.
     pub direction: Direction,
     /// The outcome.
@@ -164,7 +164,7 @@ pub struct Report {
     pub identity: IdentityState,
 }
 
-impl Report {
+impl MoveReport {
     pub(crate) fn new(direction: Direction, identity: IdentityState) -> Self {
         Self { direction, identity, ..Self::default() }
     }

@@ -27,7 +27,7 @@ use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_migration::identity::{Answer, scan};
 use myownllm_migration::{
     Class, Direction, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, MigrationError, Migrator,
-    MoveOutcome, NoDaemons, Options, Progress, Report,
+    MoveOutcome, MoveReport, NoDaemons, Options, Progress,
 };
 #[cfg(unix)]
 use myownllm_migration::{MoveMethod, SkippedEntry};
@@ -76,7 +76,7 @@ impl Home {
         homes_at(&self.app, &self.app.join(".myownmesh"))
     }
 
-    fn run(&self, options: &Options) -> Report {
+    fn run(&self, options: &Options) -> MoveReport {
         let lock = RealDisk.lock(&self.app, Duration::from_secs(5)).expect("free");
         Migrator::new(&RealDisk, self.homes()).run(&lock, options, &NoDaemons)
     }
@@ -975,7 +975,7 @@ fn what_belongs_to_another_user_is_refused_with_the_command_that_mends_it() {
     let above = home.app.parent().expect("a folder").to_owned();
     chown(&above, Some(1234), Some(1234)).expect("root may");
     chown(&home.app, Some(4321), Some(4321)).expect("root may");
-    let refused = |report: &Report, command: &str| {
+    let refused = |report: &MoveReport, command: &str| {
         assert_eq!(report.outcome, MoveOutcome::Refused, "{report:#?}");
         assert!(report.refusals.iter().any(|r| r.hint().as_deref() == Some(command)), "{report:#?}");
     };
@@ -1490,7 +1490,7 @@ impl Removing {
         all
     }
 
-    fn run(&self) -> Report {
+    fn run(&self) -> MoveReport {
         let lock = RealDisk.lock(&self.home.app, Duration::from_secs(5)).expect("free");
         Migrator::new(&RealDisk, self.homes.clone()).run(&lock, &Options::forward(), &NoDaemons)
     }

@@ -2,7 +2,7 @@
 
 use myownllm_launch::words::count;
 use myownllm_launch::{MoveResult, StateMove, class_of};
-use myownllm_migration::{Direction, MoveOutcome, Plan, Report};
+use myownllm_migration::{Direction, MoveOutcome, MoveReport, Plan};
 use serde_json::{Value, json};
 
 use crate::launches::{choice, stopped};
@@ -28,7 +28,7 @@ pub fn state_move(home: &HomeView<'_>, moved: &StateMove, is_dry: bool) -> (Page
 
 /// Returns the changes of a move, for the run log.
 #[must_use]
-pub fn move_trace(home: &HomeView<'_>, report: &Report) -> Option<Trace> {
+pub fn move_trace(home: &HomeView<'_>, report: &MoveReport) -> Option<Trace> {
     let command = if report.direction == Direction::Undo { "migrate --undo" } else { "migrate" };
     let did = run_log::of_stopped(&report.stopped).chain(run_log::of_move(report)).collect();
     Some(Trace::of(home.layout, command, did)?.device_of(home))
@@ -88,7 +88,7 @@ fn plan_data(plan: &Plan) -> Value {
     })
 }
 
-fn made(home: &HomeView<'_>, report: &Report, moved: &StateMove) -> Page {
+fn made(home: &HomeView<'_>, report: &MoveReport, moved: &StateMove) -> Page {
     let mut page = Page::default();
     let picture = Picture::from(report);
     match report.outcome {
@@ -116,7 +116,7 @@ fn made(home: &HomeView<'_>, report: &Report, moved: &StateMove) -> Page {
 
 /// Returns a report as `data`: the members that are a contract for programs, and the rest of the
 /// report.
-fn report_data(report: &Report) -> Value {
+fn report_data(report: &MoveReport) -> Value {
     let mut data = serde_json::to_value(report).unwrap_or(Value::Null);
     data["pending"] = json!([]);
     data

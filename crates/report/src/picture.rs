@@ -5,7 +5,7 @@ use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use myownllm_config_store::Pending;
 use myownllm_durable_fs::FileKind;
 use myownllm_launch::words::{count, short};
-use myownllm_migration::{Collision, MoveMethod, Plan, Report, SkippedEntry, Step};
+use myownllm_migration::{Collision, MoveMethod, MoveReport, Plan, SkippedEntry, Step};
 
 use crate::draw::{self, Line, Names, Node, Tone};
 use crate::screen::Page;
@@ -69,8 +69,8 @@ impl<'a> From<&'a Plan> for Picture<'a> {
     }
 }
 
-impl<'a> From<&'a Report> for Picture<'a> {
-    fn from(report: &'a Report) -> Self {
+impl<'a> From<&'a MoveReport> for Picture<'a> {
+    fn from(report: &'a MoveReport) -> Self {
         let moved = report.moved.iter().map(|moved| {
             let dir = (moved.method == MoveMethod::RenameDir).then_some(moved.files);
             Moving { dir, ..Moving::file(&moved.from, &moved.to) }

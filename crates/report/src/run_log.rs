@@ -14,7 +14,7 @@ use myownllm_durable_fs::{Disk as _, RealDisk, rename_or_link};
 use myownllm_identity::{IdentityPaths, scan};
 use myownllm_launch::words::{at_defaults, count};
 use myownllm_launch::{Diagnostic, Severity};
-use myownllm_migration::{LiveDaemon, Report};
+use myownllm_migration::{LiveDaemon, MoveReport};
 use myownllm_paths::Layout;
 use serde::{Deserialize, Serialize};
 
@@ -166,7 +166,7 @@ impl Trace {
 
 /// Describes the changes of a move.
 #[must_use]
-pub fn of_move(report: &Report) -> Vec<String> {
+pub fn of_move(report: &MoveReport) -> Vec<String> {
     let done = [
         (report.files_moved(), "moved"),
         (report.identical_removed.len(), "removed, as identical files are there:"),

@@ -15,7 +15,7 @@ use crate::classify::{EntryClass, classify_entry};
 use crate::compare::incomparable;
 use crate::error::MigrationError;
 use crate::plan::{Collision, Plan, Retarget, SkippedEntry, Step, parent};
-use crate::report::{AttributesLost, MoveMethod, Moved, Report};
+use crate::report::{AttributesLost, MoveMethod, MoveReport, Moved};
 
 /// A sync failed, or the file system lacks a required operation: this run must not move anything
 /// more.
@@ -27,7 +27,7 @@ type Flow = Result<(), Aborted>;
 pub(super) fn carry_out(
     disk: &LockedDir,
     plan: &Plan,
-    report: &mut Report,
+    report: &mut MoveReport,
     on_progress: &dyn Fn(TransferProgress),
 ) -> Flow {
     let is_complete = |bytes: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
@@ -48,7 +48,7 @@ struct Executor<'a> {
     /// The locked home, for every read and change.
     disk: &'a LockedDir,
     plan: &'a Plan,
-    report: &'a mut Report,
+    report: &'a mut MoveReport,
     transfer: Transfer<'a>,
     on_progress: &'a dyn Fn(TransferProgress),
     /// True if anything has moved.

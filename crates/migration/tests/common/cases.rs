@@ -6,7 +6,7 @@ use myownllm_durable_fs::{
     Disk, Op,
     sim::{Entry, Fault, SimDisk},
 };
-use myownllm_migration::{Direction, Keep, Migrator, MoveOutcome, NoDaemons, Options, Report};
+use myownllm_migration::{Direction, Keep, Migrator, MoveOutcome, MoveReport, NoDaemons, Options};
 
 use super::{APP, DAEMON, homes, key_file, with_slashes};
 
@@ -16,7 +16,7 @@ pub fn states() -> usize {
     std::env::var("CRASH_STATES").ok().and_then(|number| number.parse().ok()).unwrap_or(8)
 }
 
-pub fn run(disk: &SimDisk, options: &Options) -> Option<Report> {
+pub fn run(disk: &SimDisk, options: &Options) -> Option<MoveReport> {
     let lock = disk.lock(Path::new(APP), Duration::ZERO).ok()?;
     Some(Migrator::new(disk, homes()).run(&lock, options, &NoDaemons))
 }
