@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use myownllm_config_model::close::closest;
 use myownllm_config_store::StoreError;
 use myownllm_durable_fs::{Disk, Owner, quote};
-use myownllm_migration::{Plan as MovePlan, Step};
+use myownllm_migration::{MoveStep, Plan as MovePlan};
 use myownllm_paths::Layout;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
@@ -121,22 +121,22 @@ pub(crate) fn changed_dirs(layout: &Layout, plan: &MovePlan, repairs: bool) -> V
     changed.extend(Some(layout.backups.as_std_path()).filter(|_| repairs));
     for step in plan.steps() {
         match step {
-            Step::MoveFiles { from, to, .. } => changed.extend([from.as_path(), to.as_path()]),
-            Step::MoveDir { from, to, .. }
-            | Step::MoveFile { from, to }
-            | Step::MoveSymlink { from, to, .. }
-            | Step::SetAside { from, to, .. }
-            | Step::RestoreQuarantined { from, to } => changed.extend([from, to].map(|path| above(path))),
-            Step::MakeDir { path }
-            | Step::RemoveDir { path }
-            | Step::RemoveLeftover { path }
-            | Step::RemoveIdentical { source: path, .. } => {
+            MoveStep::MoveFiles { from, to, .. } => changed.extend([from.as_path(), to.as_path()]),
+            MoveStep::MoveDir { from, to, .. }
+            | MoveStep::MoveFile { from, to }
+            | MoveStep::MoveSymlink { from, to, .. }
+            | MoveStep::SetAside { from, to, .. }
+            | MoveStep::RestoreQuarantined { from, to } => changed.extend([from, to].map(|path| above(path))),
+            MoveStep::MakeDir { path }
+            | MoveStep::RemoveDir { path }
+            | MoveStep::RemoveLeftover { path }
+            | MoveStep::RemoveIdentical { source: path, .. } => {
                 changed.insert(above(path));
             }
             _ => {}
         }
     }
-    let opened = plan.steps().filter(|step| matches!(step, Step::SetMode { .. }));
+    let opened = plan.steps().filter(|step| matches!(step, MoveStep::SetMode { .. }));
     opened.for_each(|step| {
         changed.remove(step.path());
     });

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use myownllm_daemon::{SpawnError, log_path};
 use myownllm_durable_fs::trust::unchangeable_part;
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, Untrusted, move_aside, quote};
-use myownllm_migration::{MigrationError, Plan as MovePlan, Step};
+use myownllm_migration::{MigrationError, MoveStep, Plan as MovePlan};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::closed::UNWRITABLE;
@@ -39,23 +39,23 @@ pub(crate) fn blocked_move(
         |path: &Path| disk.stat(path).is_ok_and(|meta| meta.is_file() && meta.mode & 0o777 != 0o600);
     let blocked = plan.steps().find_map(|step| {
         let is_changed = match step {
-            Step::MoveDir { .. } | Step::SetMode { .. } => true,
-            Step::MoveFile { from, .. } => is_open(from),
+            MoveStep::MoveDir { .. } | MoveStep::SetMode { .. } => true,
+            MoveStep::MoveFile { from, .. } => is_open(from),
             _ => false,
         };
         if let Some(problem) = is_changed.then(|| foreign(step.path())).flatten() {
             return Some(Diagnostic::from(&MigrationError::from(problem)));
         }
         match step {
-            Step::MoveFiles { from, names, .. } => protected_dir(disk, from)
+            MoveStep::MoveFiles { from, names, .. } => protected_dir(disk, from)
                 .or_else(|| names.iter().find_map(|name| unmovable(disk, &from.join(name)))),
-            Step::MoveDir { from: path, .. }
-            | Step::MoveFile { from: path, .. }
-            | Step::MoveSymlink { from: path, .. }
-            | Step::RemoveIdentical { source: path, .. } => {
+            MoveStep::MoveDir { from: path, .. }
+            | MoveStep::MoveFile { from: path, .. }
+            | MoveStep::MoveSymlink { from: path, .. }
+            | MoveStep::RemoveIdentical { source: path, .. } => {
                 protected_dir(disk, path.parent().unwrap_or(path)).or_else(|| unmovable(disk, path))
             }
-            Step::RemoveDir { path } => protected_dir(disk, path.parent().unwrap_or(path)),
+            MoveStep::RemoveDir { path } => protected_dir(disk, path.parent().unwrap_or(path)),
             _ => None,
         }
     });

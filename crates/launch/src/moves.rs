@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use myownllm_durable_fs::{SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
-use myownllm_migration::{Collision, Direction, Homes, Keep, LiveDaemon, LiveDaemons, Options, Plan, Step};
+use myownllm_migration::{
+    Collision, Direction, Homes, Keep, LiveDaemon, LiveDaemons, MoveStep, Options, Plan,
+};
 use myownllm_paths::camino::Utf8Path;
 
 use crate::context::Context;
@@ -75,10 +77,12 @@ pub(crate) fn collision_diagnostic(both: &Collision, direction: Direction, progr
 /// Returns the files that a move brings to the daemon home, each with its path now and then.
 pub(crate) fn moved_files(plan: &Plan) -> Vec<(PathBuf, PathBuf)> {
     let files = plan.steps().map(|step| match step {
-        Step::MoveDir { from, to, names } | Step::MoveFiles { from, to, names } => {
+        MoveStep::MoveDir { from, to, names } | MoveStep::MoveFiles { from, to, names } => {
             names.iter().map(|name| (from.join(name), to.join(name))).collect()
         }
-        Step::MoveFile { from, to } | Step::MoveSymlink { from, to, .. } => vec![(from.clone(), to.clone())],
+        MoveStep::MoveFile { from, to } | MoveStep::MoveSymlink { from, to, .. } => {
+            vec![(from.clone(), to.clone())]
+        }
         _ => Vec::new(),
     });
     files.flatten().collect()

@@ -18,7 +18,7 @@ use crate::{
     homes::Options,
     inspect::inspect,
     live::LiveDaemons,
-    plan::{IdentityState, Plan, Step},
+    plan::{IdentityState, MoveStep, Plan},
     planner::plan as plan_rest,
     report::{MoveOutcome, MoveReport, Phase, Progress},
 };
@@ -122,7 +122,7 @@ fn verify_outcome(disk: &dyn Disk, plan: &Plan, report: &mut MoveReport) {
     add_new(&mut report.collisions, rest.collisions, |collision| collision.source.clone());
     add_new(&mut report.left, rest.left, |left| (left.path.clone(), left.reason.clone()));
     // An empty directory that could not be removed has been reported, and its parents stay with it.
-    let is_reported = |step: &&Step| report.left.iter().any(|left| left.path.starts_with(step.path()));
+    let is_reported = |step: &&MoveStep| report.left.iter().any(|left| left.path.starts_with(step.path()));
     let empty = rest.tidy.iter().filter(|step| !is_reported(step));
     let mut steps = rest.prepare.iter().chain(&rest.state).chain(&rest.identity_steps).chain(empty);
     let unfinished = steps.find(|step| !step.is_barrier()).cloned();

@@ -18,7 +18,7 @@ use crate::lossy::{count, lossy, lossy_all, octal};
 #[serde(tag = "step", rename_all = "kebab-case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the doc of each variant names its fields")]
-pub enum Step {
+pub enum MoveStep {
     /// Remove a temporary file of a killed run that is not needed.
     RemoveLeftover {
         #[serde(serialize_with = "lossy")]
@@ -135,7 +135,7 @@ pub enum Step {
     },
 }
 
-impl Step {
+impl MoveStep {
     pub(crate) fn set_owner(path: PathBuf, owner: Owner) -> Self {
         Self::SetOwner { path, uid: owner.uid, gid: owner.gid }
     }
@@ -178,7 +178,7 @@ impl Step {
     }
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for MoveStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RemoveLeftover { path } => write!(f, "remove the leftover {}", path.display()),
@@ -334,15 +334,15 @@ pub struct Plan {
     #[serde(serialize_with = "lossy")]
     pub destination: PathBuf,
     /// The first steps: leftovers of killed runs, directories, modes. They end with a barrier.
-    pub prepare: Vec<Step>,
+    pub prepare: Vec<MoveStep>,
     /// The next steps: states, rosters and the second-factor lock. Files that are set aside for
     /// them, files that move, and files that are at the destination already, each group with its
     /// barrier.
-    pub state: Vec<Step>,
+    pub state: Vec<MoveStep>,
     /// The steps for the identity file, in the same order.
-    pub identity_steps: Vec<Step>,
+    pub identity_steps: Vec<MoveStep>,
     /// The last steps: emptied directories, and a barrier.
-    pub tidy: Vec<Step>,
+    pub tidy: Vec<MoveStep>,
     /// Files that differ and about which the user has not decided.
     pub collisions: Vec<Collision>,
     /// The entries that are not ours.
@@ -367,7 +367,7 @@ pub struct Plan {
 
 impl Plan {
     /// Returns all steps, in the order in which they are executed.
-    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+    pub fn steps(&self) -> impl Iterator<Item = &MoveStep> {
         self.prepare.iter().chain(&self.state).chain(&self.identity_steps).chain(&self.tidy)
     }
 
@@ -389,13 +389,13 @@ impl Plan {
 
     /// Returns the number of files that would move.
     pub fn files(&self) -> usize {
-        self.steps().map(Step::files).sum()
+        self.steps().map(MoveStep::files).sum()
     }
 
     /// Returns the number of files that would be removed because identical files are in the daemon
     /// home.
     pub fn identical(&self) -> usize {
-        self.steps().filter(|step| matches!(step, Step::RemoveIdentical { .. })).count()
+        self.steps().filter(|step| matches!(step, MoveStep::RemoveIdentical { .. })).count()
     }
 }
 

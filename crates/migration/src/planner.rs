@@ -11,7 +11,7 @@ use crate::{
     error::{MigrationError, Side},
     homes::{Direction, Homes, Keep, Options},
     inventory::{Aside, DestinationState, IdentityFile, Inventory, SingleFile, StateDir},
-    plan::{Collision, IdentityState, Plan, Retarget, Step, parent},
+    plan::{Collision, IdentityState, MoveStep, Plan, Retarget, parent},
 };
 
 /// Returns the plan for this inventory. Pure: the same inventory and options give the same plan.
@@ -114,12 +114,12 @@ impl<'a> Planner<'a> {
         winner: Option<Keep>,
         [source, destination]: [&Path; 2],
         state: &DestinationState,
-        step: Step,
-    ) -> Vec<Step> {
+        step: MoveStep,
+    ) -> Vec<MoveStep> {
         let DestinationState::Differs { aside_source, aside_destination, .. } = state else {
             return Vec::new();
         };
-        let set_aside = |from: &Path, aside: &Aside| Step::SetAside {
+        let set_aside = |from: &Path, aside: &Aside| MoveStep::SetAside {
             from: from.to_owned(),
             to: aside.to.clone(),
             symlink: aside.symlink.clone(),
@@ -140,7 +140,7 @@ impl<'a> Planner<'a> {
             if dir.mode & 0o777 != 0o700 && self.inventory.owner.is_some() {
                 self.modes.push((dir.source.clone(), 0o700));
             }
-            self.plan.state.push(Step::MoveDir {
+            self.plan.state.push(MoveStep::MoveDir {
                 from: dir.source.clone(),
                 to: dir.destination.clone(),
                 names: items.iter().map(|item| item.name.clone()).collect(),
@@ -154,17 +154,17 @@ impl<'a> Planner<'a> {
             match &item.destination_state {
                 DestinationState::Free => names.push(item.name.clone()),
                 DestinationState::Same => {
-                    others.push(Step::RemoveIdentical { source, destination, symlink_target: None })
+                    others.push(MoveStep::RemoveIdentical { source, destination, symlink_target: None })
                 }
                 state => {
-                    let step = Step::MoveFile { from: source.clone(), to: destination.clone() };
+                    let step = MoveStep::MoveFile { from: source.clone(), to: destination.clone() };
                     let winner = Self::winner(state, self.options.keep);
                     others.extend(self.collision(winner, [&source, &destination], state, step));
                 }
             }
         }
         if !names.is_empty() {
-            self.plan.state.push(Step::MoveFiles {
+            self.plan.state.push(MoveStep::MoveFiles {
                 from: dir.source.clone(),
                 to: dir.destination.clone(),
                 names,
@@ -175,11 +175,11 @@ impl<'a> Planner<'a> {
 
     fn plan_single_file(&mut self, file: &SingleFile, secret: bool) {
         let (source, destination) = (&file.source, &file.destination);
-        let step = Step::MoveFile { from: source.clone(), to: destination.clone() };
+        let step = MoveStep::MoveFile { from: source.clone(), to: destination.clone() };
         let steps = match &file.destination_state {
             DestinationState::Free => vec![step],
             DestinationState::Same => {
-                vec![Step::RemoveIdentical {
+                vec![MoveStep::RemoveIdentical {
                     source: source.clone(),
                     destination: destination.clone(),
                     symlink_target: None,
@@ -229,17 +229,17 @@ impl<'a> Planner<'a> {
         Box::new(Side { path: key.path.clone(), key: info.clone(), rosters: counts.0, states: counts.1 })
     }
 
-    fn move_key(&mut self, key: &IdentityFile) -> Step {
+    fn move_key(&mut self, key: &IdentityFile) -> MoveStep {
         let (from, to) = (self.inventory.source_key_path(key), self.inventory.key_destination.clone());
         match (&key.symlink_target, &self.inventory.key_target) {
-            (Some(old), Some(target)) => Step::MoveSymlink {
+            (Some(old), Some(target)) => MoveStep::MoveSymlink {
                 from,
                 to,
                 symlink: Retarget { old_target: old.clone(), target: target.clone() },
             },
             _ => {
                 self.make_private(&from.clone(), key.meta.mode);
-                Step::MoveFile { from, to }
+                MoveStep::MoveFile { from, to }
             }
         }
     }
@@ -306,7 +306,7 @@ impl<'a> Planner<'a> {
                 if destination.symlink_target.is_none() {
                     self.make_private(&to, destination.meta.mode);
                 }
-                let same = Step::RemoveIdentical {
+                let same = MoveStep::RemoveIdentical {
                     source: from,
                     destination: to,
                     symlink_target: source.symlink_target.clone(),
@@ -325,7 +325,7 @@ impl<'a> Planner<'a> {
             | (Identity::Damaged { .. }, Identity::Valid(_), Some(Keep::Destination)) => {
                 let step = match winner {
                     Some(Keep::Source) => self.move_key(source),
-                    _ => Step::MoveFile { from: from.clone(), to: to.clone() },
+                    _ => MoveStep::MoveFile { from: from.clone(), to: to.clone() },
                 };
                 for (key, path) in [(source, &from), (destination, &to)] {
                     if key.symlink_target.is_none() {
@@ -406,50 +406,52 @@ impl<'a> Planner<'a> {
             if stays {
                 kept.push(path);
             } else {
-                plan.tidy.push(Step::RemoveDir { path: path.clone() });
+                plan.tidy.push(MoveStep::RemoveDir { path: path.clone() });
             }
         }
         let moves = !plan.state.is_empty() || !plan.identity_steps.is_empty();
-        let mut prepare: Vec<Step> =
-            inventory.leftovers.iter().map(|path| Step::RemoveLeftover { path: path.clone() }).collect();
+        let mut prepare: Vec<MoveStep> =
+            inventory.leftovers.iter().map(|path| MoveStep::RemoveLeftover { path: path.clone() }).collect();
         prepare.extend(
             inventory
                 .quarantines
                 .iter()
-                .map(|(from, to)| Step::RestoreQuarantined { from: from.clone(), to: to.clone() }),
+                .map(|(from, to)| MoveStep::RestoreQuarantined { from: from.clone(), to: to.clone() }),
         );
         // The restored names must be durable before the directory that held them is removed.
         let restored: BTreeSet<_> = inventory.quarantines.iter().map(|(_, to)| parent(to)).collect();
         let emptied: BTreeSet<_> = inventory.quarantine_dirs.iter().map(|path| parent(path)).collect();
         prepare.extend(barrier(restored.intersection(&emptied).cloned().collect()));
-        prepare.extend(inventory.quarantine_dirs.iter().map(|path| Step::RemoveDir { path: path.clone() }));
+        prepare
+            .extend(inventory.quarantine_dirs.iter().map(|path| MoveStep::RemoveDir { path: path.clone() }));
         if moves {
             let targets: Vec<&Path> = plan
                 .state
                 .iter()
                 .chain(&plan.identity_steps)
                 .filter_map(|step| match step {
-                    Step::MoveFiles { to, .. } => Some(to.as_path()),
-                    Step::MoveDir { to, .. }
-                    | Step::MoveFile { to, .. }
-                    | Step::MoveSymlink { to, .. }
-                    | Step::SetAside { to, .. } => to.parent(),
+                    MoveStep::MoveFiles { to, .. } => Some(to.as_path()),
+                    MoveStep::MoveDir { to, .. }
+                    | MoveStep::MoveFile { to, .. }
+                    | MoveStep::MoveSymlink { to, .. }
+                    | MoveStep::SetAside { to, .. } => to.parent(),
                     _ => None,
                 })
                 .collect();
             for path in &inventory.missing_dirs {
                 let replaced =
-                    plan.state.iter().any(|step| matches!(step, Step::MoveDir { to, .. } if to == path));
+                    plan.state.iter().any(|step| matches!(step, MoveStep::MoveDir { to, .. } if to == path));
                 if !replaced && targets.iter().any(|target| target.starts_with(path)) {
-                    prepare.push(Step::MakeDir { path: path.clone() });
+                    prepare.push(MoveStep::MakeDir { path: path.clone() });
                 }
             }
-            prepare
-                .extend(inventory.owners.iter().map(|(path, owner)| Step::set_owner(path.clone(), *owner)));
+            prepare.extend(
+                inventory.owners.iter().map(|(path, owner)| MoveStep::set_owner(path.clone(), *owner)),
+            );
             let mut modes: Vec<_> = inventory.modes.iter().chain(&self.modes).cloned().collect();
             modes.sort();
             modes.dedup();
-            prepare.extend(modes.into_iter().map(|(path, mode)| Step::SetMode { path, mode }));
+            prepare.extend(modes.into_iter().map(|(path, mode)| MoveStep::SetMode { path, mode }));
         }
         plan.prepare = prepare;
         if !plan.is_empty() {
@@ -466,9 +468,9 @@ impl<'a> Planner<'a> {
 }
 
 /// Returns the barrier for these directories; `None` if there are none.
-fn barrier(directories: BTreeSet<PathBuf>) -> Option<Step> {
+fn barrier(directories: BTreeSet<PathBuf>) -> Option<MoveStep> {
     let directories: Vec<PathBuf> = directories.into_iter().collect();
-    (!directories.is_empty()).then_some(Step::Sync { directories, sources: false })
+    (!directories.is_empty()).then_some(MoveStep::Sync { directories, sources: false })
 }
 
 /// Adds a barrier wherever a step relies on the results of earlier steps, and groups the steps that
@@ -480,22 +482,24 @@ fn add_barriers(plan: &mut Plan, destination_dirs: &[PathBuf]) {
     let mut prepared: BTreeSet<PathBuf> = destination_dirs.iter().cloned().collect();
     for step in &plan.prepare {
         match step {
-            Step::RemoveDir { path } => drop(prepared.insert(parent(path))),
-            Step::MakeDir { path } => prepared.extend([path.clone(), parent(path)]),
+            MoveStep::RemoveDir { path } => drop(prepared.insert(parent(path))),
+            MoveStep::MakeDir { path } => prepared.extend([path.clone(), parent(path)]),
             _ => {}
         }
     }
     for step in plan.state.iter().chain(&plan.identity_steps) {
         match step {
-            Step::MoveDir { from, .. } => prepared.extend([from.clone(), parent(from)]),
-            Step::MoveFiles { from, .. } => drop(prepared.insert(from.clone())),
-            Step::MoveFile { from, .. } | Step::SetAside { from, .. } | Step::MoveSymlink { from, .. } => {
+            MoveStep::MoveDir { from, .. } => prepared.extend([from.clone(), parent(from)]),
+            MoveStep::MoveFiles { from, .. } => drop(prepared.insert(from.clone())),
+            MoveStep::MoveFile { from, .. }
+            | MoveStep::SetAside { from, .. }
+            | MoveStep::MoveSymlink { from, .. } => {
                 prepared.insert(parent(from));
             }
             _ => {}
         }
     }
-    plan.prepare.push(Step::Sync { directories: prepared.into_iter().collect(), sources: true });
+    plan.prepare.push(MoveStep::Sync { directories: prepared.into_iter().collect(), sources: true });
     for steps in [&mut plan.state, &mut plan.identity_steps] {
         *steps = with_barriers(std::mem::take(steps));
     }
@@ -507,17 +511,17 @@ fn add_barriers(plan: &mut Plan, destination_dirs: &[PathBuf]) {
 /// Orders a batch: files that are set aside at the destination; files that move; sources that are
 /// at the destination already. The barriers between them make a name durably free before the winner
 /// gets it, and make the destination durable before a source is removed.
-fn with_barriers(steps: Vec<Step>) -> Vec<Step> {
+fn with_barriers(steps: Vec<MoveStep>) -> Vec<MoveStep> {
     let frees_name =
-        |step: &Step| matches!(step, Step::SetAside { from, to, .. } if from.parent() == to.parent());
+        |step: &MoveStep| matches!(step, MoveStep::SetAside { from, to, .. } if from.parent() == to.parent());
     let (asides, rest): (Vec<_>, Vec<_>) = steps.into_iter().partition(frees_name);
     let (removals, moves): (Vec<_>, Vec<_>) =
-        rest.into_iter().partition(|step| matches!(step, Step::RemoveIdentical { .. }));
-    let changed = |steps: &[Step]| steps.iter().flat_map(changed_dirs).collect::<BTreeSet<PathBuf>>();
-    let sources = |steps: &[Step]| steps.iter().filter_map(source_dir).collect::<BTreeSet<PathBuf>>();
+        rest.into_iter().partition(|step| matches!(step, MoveStep::RemoveIdentical { .. }));
+    let changed = |steps: &[MoveStep]| steps.iter().flat_map(changed_dirs).collect::<BTreeSet<PathBuf>>();
+    let sources = |steps: &[MoveStep]| steps.iter().filter_map(source_dir).collect::<BTreeSet<PathBuf>>();
     let mut published = changed(&moves);
     published.extend(removals.iter().filter_map(|step| match step {
-        Step::RemoveIdentical { destination, .. } => Some(parent(destination)),
+        MoveStep::RemoveIdentical { destination, .. } => Some(parent(destination)),
         _ => None,
     }));
     let mut emptied = sources(&moves);
@@ -535,31 +539,32 @@ fn with_barriers(steps: Vec<Step>) -> Vec<Step> {
 
 /// Returns the step that removes the sources that remain in these directories; `None` if there are
 /// none.
-fn remove_sources(directories: BTreeSet<PathBuf>) -> Option<Step> {
-    (!directories.is_empty()).then(|| Step::RemoveSources { directories: directories.into_iter().collect() })
+fn remove_sources(directories: BTreeSet<PathBuf>) -> Option<MoveStep> {
+    (!directories.is_empty())
+        .then(|| MoveStep::RemoveSources { directories: directories.into_iter().collect() })
 }
 
 /// Returns the directory in which a step may leave a source to remove. A directory that moves as a
 /// whole counts for its files, which move one by one where the directory cannot.
-fn source_dir(step: &Step) -> Option<PathBuf> {
+fn source_dir(step: &MoveStep) -> Option<PathBuf> {
     match step {
-        Step::MoveDir { from, .. } | Step::MoveFiles { from, .. } => Some(from.clone()),
-        Step::MoveFile { from, .. } | Step::MoveSymlink { from, .. } | Step::SetAside { from, .. } => {
-            Some(parent(from))
-        }
-        Step::RemoveIdentical { source, .. } => Some(parent(source)),
+        MoveStep::MoveDir { from, .. } | MoveStep::MoveFiles { from, .. } => Some(from.clone()),
+        MoveStep::MoveFile { from, .. }
+        | MoveStep::MoveSymlink { from, .. }
+        | MoveStep::SetAside { from, .. } => Some(parent(from)),
+        MoveStep::RemoveIdentical { source, .. } => Some(parent(source)),
         _ => None,
     }
 }
 
 /// Returns the directories in which a moving step changes names.
-fn changed_dirs(step: &Step) -> Vec<PathBuf> {
+fn changed_dirs(step: &MoveStep) -> Vec<PathBuf> {
     match step {
-        Step::MoveDir { from, to, .. } => vec![parent(from), parent(to), to.clone()],
-        Step::MoveFiles { from, to, .. } => vec![from.clone(), to.clone()],
-        Step::MoveFile { from, to }
-        | Step::MoveSymlink { from, to, .. }
-        | Step::SetAside { from, to, .. } => {
+        MoveStep::MoveDir { from, to, .. } => vec![parent(from), parent(to), to.clone()],
+        MoveStep::MoveFiles { from, to, .. } => vec![from.clone(), to.clone()],
+        MoveStep::MoveFile { from, to }
+        | MoveStep::MoveSymlink { from, to, .. }
+        | MoveStep::SetAside { from, to, .. } => {
             vec![parent(from), parent(to)]
         }
         _ => Vec::new(),

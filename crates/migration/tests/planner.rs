@@ -13,7 +13,7 @@ use common::{APP, DAEMON, homes, key_file};
 use myownllm_durable_fs::sim::{Fault, SimDisk};
 use myownllm_durable_fs::{Disk, Op};
 use myownllm_migration::{
-    Direction, Keep, MigrationError, Migrator, MoveOutcome, NoDaemons, Options, Plan, Step, inspect, plan,
+    Direction, Keep, MigrationError, Migrator, MoveOutcome, MoveStep, NoDaemons, Options, Plan, inspect, plan,
 };
 use rstest::rstest;
 
@@ -301,7 +301,7 @@ fn plan_holds_the_key_back_if_a_directory_cannot_be_read() {
     let disk = disk(&["mesh/states/s.json", "mesh/rosters/r.json", ".secrets/identity.json#1"]);
     disk.reset_ops();
     let whole = planned(&disk, &Options::forward());
-    assert_eq!(whole.identity_steps.iter().map(Step::files).sum::<usize>(), 1, "{whole}");
+    assert_eq!(whole.identity_steps.iter().map(MoveStep::files).sum::<usize>(), 1, "{whole}");
     let rosters = Path::new(APP).join("mesh/rosters");
     let listed = disk.ops().iter().rposition(|look| look.op == Op::ForEachEntry && look.path == rosters);
     disk.reset_ops();
@@ -342,7 +342,7 @@ fn run_syncs_what_the_plan_says(#[case] parts: &[&str], #[case] options: Options
     let barriers: Vec<BTreeSet<PathBuf>> = planned(&disk, &options)
         .steps()
         .filter_map(|step| match step {
-            Step::Sync { directories, .. } => Some(directories.iter().cloned().collect()),
+            MoveStep::Sync { directories, .. } => Some(directories.iter().cloned().collect()),
             _ => None,
         })
         .collect();
@@ -409,7 +409,7 @@ fn leftovers_of_many_copies_are_judged_by_few_reads() {
     }
     disk.reset_ops();
     let plan = planned(&disk, &Options::forward());
-    let removed = plan.prepare.iter().filter(|step| matches!(step, Step::RemoveLeftover { .. })).count();
+    let removed = plan.prepare.iter().filter(|step| matches!(step, MoveStep::RemoveLeftover { .. })).count();
     assert_eq!(removed, FILES);
     let reads = disk.ops().iter().filter(|record| record.op == Op::Read).count();
     assert!(reads < 5 * FILES, "{reads} reads for {FILES} temporary files");

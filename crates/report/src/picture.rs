@@ -5,7 +5,7 @@ use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use myownllm_config_store::Pending;
 use myownllm_durable_fs::FileKind;
 use myownllm_launch::words::{count, short};
-use myownllm_migration::{Collision, MoveMethod, MoveReport, Plan, SkippedEntry, Step};
+use myownllm_migration::{Collision, MoveMethod, MoveReport, MoveStep, Plan, SkippedEntry};
 
 use crate::draw::{self, Line, Names, Node, Tone};
 use crate::screen::Page;
@@ -51,17 +51,17 @@ impl<'a> From<&'a Plan> for Picture<'a> {
         let (mut moved, mut removed, mut aside) = (Vec::new(), Vec::new(), Vec::new());
         for step in plan.steps() {
             match step {
-                Step::MoveDir { from, to, names } => {
+                MoveStep::MoveDir { from, to, names } => {
                     moved.push(Moving { dir: Some(names.len()), ..Moving::file(from, to) });
                 }
-                Step::MoveFile { from, to } | Step::MoveSymlink { from, to, .. } => {
+                MoveStep::MoveFile { from, to } | MoveStep::MoveSymlink { from, to, .. } => {
                     moved.push(Moving::file(from, to))
                 }
-                Step::MoveFiles { from, to, names } => {
+                MoveStep::MoveFiles { from, to, names } => {
                     moved.extend(names.iter().map(|name| Moving::file(&from.join(name), &to.join(name))));
                 }
-                Step::RemoveIdentical { source, .. } => removed.push(source.as_path()),
-                Step::SetAside { from, to, .. } => aside.push((from.as_path(), to.as_path())),
+                MoveStep::RemoveIdentical { source, .. } => removed.push(source.as_path()),
+                MoveStep::SetAside { from, to, .. } => aside.push((from.as_path(), to.as_path())),
                 _ => {}
             }
         }

@@ -14,7 +14,7 @@ use myownllm_durable_fs::{
 use crate::classify::{EntryClass, classify_entry};
 use crate::compare::incomparable;
 use crate::error::MigrationError;
-use crate::plan::{Collision, Plan, Retarget, SkippedEntry, Step, parent};
+use crate::plan::{Collision, MoveStep, Plan, Retarget, SkippedEntry, parent};
 use crate::report::{AttributesLost, MoveMethod, MoveReport, Moved};
 
 /// A sync failed, or the file system lacks a required operation: this run must not move anything
@@ -65,10 +65,10 @@ fn readable_sources(disk: &dyn Disk, plan: &Plan) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for step in plan.state.iter().chain(&plan.identity_steps) {
         match step {
-            Step::MoveDir { from, names, .. } | Step::MoveFiles { from, names, .. } => {
+            MoveStep::MoveDir { from, names, .. } | MoveStep::MoveFiles { from, names, .. } => {
                 files.extend(names.iter().map(|name| from.join(name)));
             }
-            Step::MoveFile { from, .. } | Step::SetAside { from, .. } => files.push(from.clone()),
+            MoveStep::MoveFile { from, .. } | MoveStep::SetAside { from, .. } => files.push(from.clone()),
             _ => {}
         }
     }
@@ -83,10 +83,10 @@ fn readable_sources(disk: &dyn Disk, plan: &Plan) -> Vec<PathBuf> {
 /// Returns the files that a barrier must sync where the platform cannot sync a whole file system:
 /// the files that got their name at the destination now, and the files that were there already and
 /// replace a source that is removed next, whoever wrote them.
-fn published_files(disk: &dyn Disk, pending: &[PendingRemoval], steps: &[Step]) -> Vec<PathBuf> {
+fn published_files(disk: &dyn Disk, pending: &[PendingRemoval], steps: &[MoveStep]) -> Vec<PathBuf> {
     let published = pending.iter().filter(|item| item.symlink_target.is_none()).map(|item| item.to.clone());
     let identical = steps.iter().filter_map(|step| match step {
-        Step::RemoveIdentical { destination, .. } => {
+        MoveStep::RemoveIdentical { destination, .. } => {
             disk.stat(destination).is_ok_and(|there| there.is_file()).then(|| destination.clone())
         }
         _ => None,
@@ -185,27 +185,27 @@ impl Executor<'_> {
     }
 
     /// Carries out steps in order. The files up to each barrier move together.
-    fn walk(&mut self, steps: &[Step]) -> Flow {
+    fn walk(&mut self, steps: &[MoveStep]) -> Flow {
         let plan = self.plan;
         let (mut files, mut pending) = (Vec::new(), Vec::new());
         for step in steps {
             match step {
-                Step::MoveDir { from, to, names } => files.extend(self.move_dir(from, to, names)?),
-                Step::MoveFiles { from, to, names } => files.extend(self.file_moves(from, to, names)),
-                Step::MoveFile { from, to } => files.push(self.file_move(from, to, None)),
-                Step::MoveSymlink { from, to, symlink } => {
+                MoveStep::MoveDir { from, to, names } => files.extend(self.move_dir(from, to, names)?),
+                MoveStep::MoveFiles { from, to, names } => files.extend(self.file_moves(from, to, names)),
+                MoveStep::MoveFile { from, to } => files.push(self.file_move(from, to, None)),
+                MoveStep::MoveSymlink { from, to, symlink } => {
                     files.push(self.file_move(from, to, Some(symlink)))
                 }
-                Step::SetAside { from, to, symlink } => {
+                MoveStep::SetAside { from, to, symlink } => {
                     let file = self.file_move(from, to, symlink.as_ref());
                     files.push(FileMove { is_set_aside: true, copy_is_private: true, ..file });
                 }
-                Step::RemoveIdentical { source, destination, symlink_target } => {
+                MoveStep::RemoveIdentical { source, destination, symlink_target } => {
                     (self.on_progress)(TransferProgress::Files(1));
                     let (from, to) = (source.clone(), destination.clone());
                     pending.push(PendingRemoval::identical(from, to, symlink_target.clone()));
                 }
-                Step::Sync { directories, sources } => {
+                MoveStep::Sync { directories, sources } => {
                     let published = self.publish(std::mem::take(&mut files), &mut pending)?;
                     // A directory is missing if its move failed.
                     let there: Vec<&PathBuf> =
@@ -220,7 +220,7 @@ impl Executor<'_> {
                         return published;
                     }
                 }
-                Step::RemoveSources { .. } => self.remove(std::mem::take(&mut pending))?,
+                MoveStep::RemoveSources { .. } => self.remove(std::mem::take(&mut pending))?,
                 step => self.change(step)?,
             }
         }
@@ -228,36 +228,40 @@ impl Executor<'_> {
     }
 
     /// Carries out a step that changes one name, mode or owner.
-    fn change(&mut self, step: &Step) -> Flow {
+    fn change(&mut self, step: &MoveStep) -> Flow {
         let path = step.path();
         let changed = match step {
-            Step::RemoveLeftover { .. } => self.disk.unlink(path).map(|()| {
+            MoveStep::RemoveLeftover { .. } => self.disk.unlink(path).map(|()| {
                 self.report.leftovers_removed.push(path.to_owned());
             }),
             // The plan then treats the file like any other source.
-            Step::RestoreQuarantined { from, to } => self.transfer.restore(from, to),
-            Step::RemoveDir { .. } => {
+            MoveStep::RestoreQuarantined { from, to } => self.transfer.restore(from, to),
+            MoveStep::RemoveDir { .. } => {
                 self.remove_dir(path);
                 Ok(())
             }
-            Step::MakeDir { .. } => ensure_private_dir(self.disk, path, self.plan.owner),
-            Step::SetMode { mode, .. } => match self.disk.set_mode(path, *mode) {
+            MoveStep::MakeDir { .. } => ensure_private_dir(self.disk, path, self.plan.owner),
+            MoveStep::SetMode { mode, .. } => match self.disk.set_mode(path, *mode) {
                 // The mode may be right in spite of the error.
                 Err(_) if self.disk.stat(path).is_ok_and(|meta| meta.mode & 0o777 == *mode) => Ok(()),
                 set => set,
             },
-            Step::SetOwner { uid, gid, .. } => self.disk.set_owner(path, Owner { uid: *uid, gid: *gid }),
+            MoveStep::SetOwner { uid, gid, .. } => self.disk.set_owner(path, Owner { uid: *uid, gid: *gid }),
             _ => Ok(()),
         };
         match (changed, step) {
             (Ok(()), _) => Ok(()),
-            (Err(error), Step::RemoveLeftover { .. } | Step::SetMode { .. }) if error.is_not_found() => {
+            (Err(error), MoveStep::RemoveLeftover { .. } | MoveStep::SetMode { .. })
+                if error.is_not_found() =>
+            {
                 Ok(())
             }
             (Err(error), step) => {
                 self.fail(path, error);
-                let is_needed =
-                    matches!(step, Step::MakeDir { .. } | Step::SetMode { .. } | Step::SetOwner { .. });
+                let is_needed = matches!(
+                    step,
+                    MoveStep::MakeDir { .. } | MoveStep::SetMode { .. } | MoveStep::SetOwner { .. }
+                );
                 if is_needed { Err(Aborted) } else { Ok(()) }
             }
         }
