@@ -33,3 +33,4 @@ pub use myownllm_json_document::{
     ParseErrorKind, Parsed, Place, Recovered, SetOutcome, Severity, Snippet, ValueRef, recover, recover_all,
     shorten,
 };
+pub use serde_json;

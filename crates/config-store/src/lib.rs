@@ -25,7 +25,8 @@ mod traits;
 mod wipe;
 
 pub use myownllm_config_model::app_config::Loss;
-pub use myownllm_salvage::{AppSchema, MyOwnLlm, NoSchema};
+pub use myownllm_salvage::{AppSchema, MyOwnLlm, NoSchema, Rebased, RestoredSettings, Salvaged, Shape};
+pub use serde_json;
 
 pub use crate::backup_id::{BackupId, BackupKind, InvalidBackupId};
 pub use crate::clock::{Clock, SystemClock};

@@ -11,12 +11,12 @@ use common::{FakeClock, LEAKED_V3, contents, ids};
 use myownllm_config_model::{Document, Ids, app_config};
 use myownllm_config_store::{
     Accepted, AppSchema, Applied, BackupId, ConfigStore, DaemonHalf, EditError, FileShape, HistoryEntry,
-    Loaded, LockedStore, Misplaced, Restored, SetAside, Store, StoreError, StorePaths, Updated,
+    Loaded, LockedStore, Misplaced, Rebased, Restored, RestoredSettings, Salvaged, SetAside, Shape, Store,
+    StoreError, StorePaths, Updated,
 };
 use myownllm_durable_fs::sim::SimDisk;
 use myownllm_durable_fs::{Disk as _, LockError, LockedDir, sim_path};
 use myownllm_paths::{Env, HostApp, PathResolver, Resolver};
-use myownllm_salvage::{Rebased, Salvaged, Shape};
 use rstest::rstest;
 use serde_json::json;
 
@@ -269,13 +269,8 @@ impl AppSchema for WithPath {
     fn salvage(&self, document: &Document, last_good: Option<&Document>, _: &mut dyn Ids) -> Salvaged {
         Salvaged::new(last_good.unwrap_or(document).clone(), self.shape(document))
     }
-    fn restore_wiped(
-        &self,
-        _: &Document,
-        backup: &Document,
-        _: &mut dyn Ids,
-    ) -> myownllm_salvage::RestoredSettings {
-        myownllm_salvage::RestoredSettings::new(backup.clone())
+    fn restore_wiped(&self, _: &Document, backup: &Document, _: &mut dyn Ids) -> RestoredSettings {
+        RestoredSettings::new(backup.clone())
     }
     fn has_paths(&self, app: &Document) -> bool {
         app.get(&["roster"]).is_some_and(|path| path.as_str().is_some())

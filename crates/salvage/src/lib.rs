@@ -12,6 +12,8 @@ use myownllm_config_model::{
     daemon_config, network_id, networks as saved_networks,
 };
 
+pub use serde_json;
+
 pub use rebase::{Rebased, rebase_paths};
 pub use report::{SalvageReport, Salvaged, Shape};
 pub use schema::{AppSchema, MyOwnLlm, NoSchema};
