@@ -15,6 +15,7 @@ mod cli_masking;
 mod cli_program;
 mod cli_screen;
 mod completions;
+mod compositions;
 mod daemon_config;
 mod daemon_life;
 mod daemon_parts;

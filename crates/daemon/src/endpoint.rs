@@ -6,7 +6,7 @@ use std::{
 };
 
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
-use myownllm_paths::{CheckedLayout, Mode, PathsError, RealLookup, Socket};
+use myownllm_paths::{CheckedLayout, ControlSocket, Mode, PathsError, RealLookup, Socket};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 /// The longest path of a socket file in bytes: `sun_path` less its NUL (108 on Linux, 104 on the
@@ -95,6 +95,13 @@ pub(crate) fn resolved(path: &Utf8Path) -> PathBuf {
     let whole = path.canonicalize();
     let in_dir = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
     whole.ok().or_else(in_dir).unwrap_or_else(|| path.to_owned())
+}
+
+/// Returns the socket at which a daemon with this config listens: the one that the config names, or
+/// else `default`.
+pub(crate) fn socket_of(config: &Utf8Path, default: Utf8PathBuf) -> Result<Utf8PathBuf, PathsError> {
+    let named = ControlSocket::read(config, &RealLookup)?;
+    Ok(named.named().map_or(default, Utf8Path::to_owned))
 }
 
 impl fmt::Display for Endpoint {

@@ -48,7 +48,8 @@ pub struct HomeDaemons {
     /// Windows, where one pipe serves every home, and the key of a daemon tells its home. A move
     /// refuses an empty list elsewhere.
     pub legacy: Vec<Endpoint>,
-    /// The endpoint of the daemon of the daemon home: in it, or where its config says.
+    /// The endpoint of the daemon of the daemon home: in it, or where its config says. A move
+    /// refuses another one.
     pub own: Endpoint,
     /// The longest wait for an answer; 800 ms by default.
     pub answer_within: Duration,
@@ -396,8 +397,10 @@ impl RunningDaemon {
 #[cfg(feature = "migration")]
 mod live {
     use myownllm_migration::{Homes, LiveDaemon, LiveDaemons};
+    use myownllm_paths::inside;
 
     use super::{HomeDaemons, RunningDaemon};
+    use crate::{Endpoint, endpoint::socket_of};
 
     impl From<&RunningDaemon> for LiveDaemon {
         fn from(daemon: &RunningDaemon) -> Self {
@@ -420,8 +423,17 @@ mod live {
 
         fn are_of(&self, homes: &Homes) -> bool {
             // Where nobody shows the processes of a home, only its socket leads to the daemon.
-            let looks_at_both = cfg!(windows) || !self.legacy.is_empty();
-            homes.app == self.app_home && homes.daemon == self.daemon_home && looks_at_both
+            let looks_at_both = || cfg!(windows) || (!self.legacy.is_empty() && self.own_is_of(homes));
+            homes.app == self.app_home && homes.daemon == self.daemon_home && looks_at_both()
+        }
+    }
+
+    impl HomeDaemons {
+        /// Returns true if the daemon of the daemon home listens at the endpoint that is looked at.
+        fn own_is_of(&self, homes: &Homes) -> bool {
+            let (config, socket) = (&homes.files.config, &homes.files.socket);
+            let socket = socket_of(&inside(&homes.daemon, config), inside(&homes.daemon, socket));
+            socket.is_ok_and(|socket| Endpoint::unix(socket).is_same_place(&self.own))
         }
     }
 }

@@ -10,7 +10,6 @@ mod supervise;
 use std::{error::Error as _, io, time::Instant};
 
 use myownllm_durable_fs::Disk as _;
-use myownllm_paths::{ControlSocket, RealLookup, camino::Utf8Path};
 
 use self::attempt::{Attempt, StartFailure};
 pub use self::{
@@ -20,7 +19,9 @@ pub use self::{
     supervise::{DaemonExit, ExitWatch, StopOutcome},
 };
 use crate::{
-    Candidate, Endpoint, Probe, Verdict, log,
+    Candidate, Endpoint, Probe, Verdict,
+    endpoint::socket_of,
+    log,
     probe::{PROBE_TIMEOUT, probe},
 };
 
@@ -122,11 +123,10 @@ fn check_endpoint(request: &SpawnRequest<'_>) -> Result<(), SpawnError> {
         return Ok(());
     }
     let config = request.permit.daemon_config();
-    let named = ControlSocket::read(config, &RealLookup).map_err(|error| {
+    let socket = socket_of(config, request.home().join("daemon.sock")).map_err(|error| {
         let problem = error.source().map_or_else(|| error.to_string(), ToString::to_string);
         SpawnError::Config { path: config.to_owned(), problem }
     })?;
-    let socket = named.named().map_or_else(|| request.home().join("daemon.sock"), Utf8Path::to_owned);
     match Endpoint::unix(&socket).is_same_place(&request.endpoint) {
         true => Ok(()),
         false => Err(SpawnError::OtherSocket { endpoint: request.endpoint.clone(), socket }),

@@ -67,6 +67,15 @@ fn start_at_a_socket_that_the_daemon_would_not_use_is_refused(
     assert!(!home.layout.daemon_home.join("daemon.log").exists(), "nothing is started");
 }
 
+#[cfg(unix)]
+#[test]
+fn permit_of_one_home_starts_no_daemon_for_another() {
+    let (home, other) = (Home::new(None), Home::new(None));
+    let error = home.start_at(Endpoint::of(&other.layout, Mode::OwnLlm).unwrap());
+    assert!(matches!(error, SpawnError::OtherSocket { .. }), "{error}");
+    assert!(!home.layout.daemon_home.join("daemon.log").exists(), "nothing is started");
+}
+
 /// In another home than the permit's the daemon would make a second key.
 #[cfg(unix)]
 #[rstest]
@@ -141,8 +150,12 @@ fn move_that_looks_for_the_daemons_of_another_home_is_refused() {
     assert_eq!(report.refusals[0].code(), "migration.other-daemons");
     let mut blind = HomeDaemons::of(&home.layout).unwrap();
     blind.legacy.clear();
-    let refused = cfg!(windows) || run(&blind).refusals[0].code() == "migration.other-daemons";
-    assert!(refused && identity.exists());
+    let mut elsewhere = HomeDaemons::of(&home.layout).unwrap();
+    elsewhere.own = HomeDaemons::of(&other.layout).unwrap().own;
+    for daemons in [blind, elsewhere] {
+        let refused = cfg!(windows) || run(&daemons).refusals[0].code() == "migration.other-daemons";
+        assert!(refused && identity.exists());
+    }
     assert_eq!(run(&HomeDaemons::of(&home.layout).unwrap()).outcome, MoveOutcome::Done);
 }
 

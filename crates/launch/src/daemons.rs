@@ -15,7 +15,7 @@ use myownllm_daemon::{
 };
 pub use myownllm_daemon::{DaemonKind, RunningDaemon};
 use myownllm_durable_fs::{Disk, DiskError};
-use myownllm_migration::{Homes, LiveDaemons};
+use myownllm_migration::Homes;
 use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{ControlSocket, HostApp, Layout, Mode, Socket, check_control_socket};
 
@@ -230,7 +230,7 @@ impl<'a> LocalDaemons<'a> {
 
 impl Daemons for LocalDaemons<'_> {
     fn are_of(&self, homes: &Homes) -> bool {
-        LiveDaemons::are_of(&self.homes, homes)
+        homes.app == self.homes.app_home && homes.daemon == self.homes.daemon_home
     }
 
     fn live(&self, config_socket: Option<&Utf8Path>) -> Vec<RunningDaemon> {

@@ -43,7 +43,11 @@ pub(crate) fn try_lock<'a>(
 ) -> Result<Option<Box<dyn LockedStore + 'a>>, Diagnostic> {
     let step = LOCK_STEP.min(options.lock_wait.saturating_sub(*waited));
     match context.store.lock(step) {
-        Ok(lock) => Ok(Some(lock)),
+        Ok(lock) => {
+            // The store may be another home's.
+            lock.home_lock().ensure_locks(context.layout.app_home.as_std_path())?;
+            Ok(Some(lock))
+        }
         Err(LockError::Held { .. }) if options.is_cancelled() => {
             Err(Diagnostic::from(&SpawnError::Cancelled))
         }

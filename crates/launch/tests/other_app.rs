@@ -30,6 +30,9 @@ const APP_HOME: &str = sim_path!("/home/u/.otherapp");
 const CONFIG: &str = sim_path!("/home/u/.otherapp/config.json");
 const DEVICE: &str = "pt55l5qc3co2jsjdosaqcz55joqfqnf3cfhelmqot5pmhefsz4da-2EA55";
 
+/// A config with which a launch has nothing to do but to make a routine backup.
+const OWN: &[u8] = br#"{"theme": "dark", "zoom": 1}"#;
+
 #[derive(Debug)]
 struct OtherApp;
 
@@ -115,29 +118,36 @@ impl Daemons for Running {
     }
 }
 
+/// The layouts of the parts of a launch, which may have other homes than the launch itself.
+struct Parts {
+    checked: Layout,
+    daemons: Layout,
+    migrator: Layout,
+    store: Layout,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { checked: layout(), daemons: layout(), migrator: layout(), store: layout() }
+    }
+}
+
 /// Launches the app, and returns the requests to the daemon as well. No plan, check or outcome
 /// names MyOwnLLM.
 fn run(disk: &SimDisk, schema: Option<&dyn AppSchema>) -> (Outcome, Vec<String>) {
-    run_with(disk, schema, layout(), &layout())
+    run_with(disk, schema, Parts::default())
 }
 
-/// As [`run`], with the check of a layout and the daemons of another one, both of which may have
-/// other homes.
-fn run_with(
-    disk: &SimDisk,
-    schema: Option<&dyn AppSchema>,
-    checked: Layout,
-    daemons: &Layout,
-) -> (Outcome, Vec<String>) {
+fn run_with(disk: &SimDisk, schema: Option<&dyn AppSchema>, parts: Parts) -> (Outcome, Vec<String>) {
     let (layout, clock) = (layout(), SystemClock::default());
-    let checked = CheckedLayout::new(checked, &On(disk));
-    let places = StorePaths::of(&layout);
+    let checked = CheckedLayout::new(parts.checked, &On(disk));
+    let places = StorePaths::of(&parts.store);
     let store = match schema {
         Some(schema) => Store::new(disk, &clock, places, schema),
         None => Store::without_config(disk, &clock, places),
     };
-    let migrator = Migrator::new(disk, Homes::of(&layout));
-    let daemons = Running(Requests::default(), daemons.daemon_home.clone());
+    let migrator = Migrator::new(disk, Homes::of(&parts.migrator));
+    let daemons = Running(Requests::default(), parts.daemons.daemon_home);
     let context = Context {
         layout: &layout,
         checked: checked.as_ref(),
@@ -248,21 +258,34 @@ fn refusal_names_the_program_of_the_app() {
     assert!(!hints.is_empty());
 }
 
-fn layout_of_other_homes() -> Layout {
-    let other = HostApp::new("OtherApp", "otherapp", ".otherapp", "other-home");
+fn layout_of(app_dir: &'static str, daemon_dir: &'static str) -> Layout {
+    let other = HostApp::new("OtherApp", "otherapp", app_dir, daemon_dir);
     Resolver::new(other).for_platform(Platform::Linux).resolve(&Env::explicit(HOME)).unwrap()
 }
 
 #[test]
 fn launch_refuses_what_is_of_other_homes() {
-    for (checked, daemons) in [(layout_of_other_homes(), layout()), (layout(), layout_of_other_homes())] {
-        let disk = disk(None);
-        let before = paths(&disk);
-        let (outcome, _) = run_with(&disk, Some(&OtherApp), checked, &daemons);
+    let other = || layout_of(".otherapp", "other-home");
+    let second = || layout_of(".secondapp", "mesh-home");
+    for (code, parts) in [
+        ("launch.other-home", Parts { checked: other(), ..Parts::default() }),
+        ("launch.other-home", Parts { daemons: other(), ..Parts::default() }),
+        ("migration.other-daemons", Parts { migrator: other(), ..Parts::default() }),
+        ("durable-fs.outside-lock", Parts { migrator: second(), ..Parts::default() }),
+        ("durable-fs.outside-lock", Parts { store: second(), ..Parts::default() }),
+    ] {
+        let disk = disk(Some(OWN));
+        // The home of a second app, whose config lacks a key, and whose state is to be moved.
+        disk.put(sim_path!("/home/u/.secondapp/config.json"), br#"{"theme": "dark"}"#);
+        let key = fixture("0.1.2", ".secrets/identity.json");
+        disk.put(sim_path!("/home/u/.secondapp/.secrets/identity.json"), &key);
+        let before = disk.tree();
+        let (outcome, requests) = run_with(&disk, Some(&OtherApp), parts);
         let codes: Vec<_> = outcome.diagnostics.iter().map(|found| &*found.code).collect();
-        assert!(codes.contains(&"launch.other-home"), "{codes:?}");
+        assert!(codes.contains(&code), "{code}: {codes:?}");
         assert!(matches!(outcome.daemon, Daemon::None), "{:?}", outcome.daemon);
-        assert_eq!(paths(&disk), before);
+        assert!(requests.is_empty(), "{code}: {requests:?}");
+        assert_eq!(disk.tree(), before, "{code}");
     }
 }
 

@@ -31,6 +31,7 @@ use myownllm_migration::{
 };
 #[cfg(unix)]
 use myownllm_migration::{MoveMethod, SkippedEntry};
+use rstest::rstest;
 
 struct Home {
     _dir: tempfile::TempDir,
@@ -1176,6 +1177,20 @@ fn of_many_at_once_one_moves() {
     });
     assert_eq!(reports.iter().filter(|outcome| **outcome == MoveOutcome::Done).count(), 1);
     assert!(reports.iter().all(|outcome| matches!(outcome, MoveOutcome::Done | MoveOutcome::NothingToDo)));
+}
+
+/// A caller puts the homes together by hand, and they are one directory.
+#[rstest]
+#[case::same("")]
+#[case::same_by_dots("mesh/..")]
+#[case::above("..")]
+fn homes_that_are_not_apart_lose_nothing(#[case] daemon: &str) {
+    let home = Home::full();
+    let (before, lock) = (home.tree(), RealDisk.lock(&home.app, Duration::ZERO).expect("free"));
+    let migrator = Migrator::new(&RealDisk, homes_at(&home.app, &home.app.join(daemon)));
+    let report = migrator.run(&lock, &Options::forward(), &NoDaemons);
+    assert_eq!(home.tree(), before, "{report:#?}");
+    assert!(report.moved.is_empty(), "{report:#?}");
 }
 
 #[test]

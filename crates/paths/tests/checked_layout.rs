@@ -60,6 +60,21 @@ fn refused(layout: Layout) -> PathsError {
     error
 }
 
+/// A caller that changes a layout by hand does not get around the check.
+#[rstest]
+#[case::the_apps_home(|layout: &mut Layout| layout.daemon_home = layout.app_home.clone())]
+#[case::the_apps_home_by_dots(|layout: &mut Layout| layout.daemon_home = layout.app_home.join("x/.."))]
+#[case::the_users_home(|layout: &mut Layout| layout.daemon_home = layout.user_home.clone())]
+#[case::beside_the_apps_home(|layout: &mut Layout| layout.daemon_home = layout.user_home.join("daemon"))]
+#[case::shared_home(|layout: &mut Layout| layout.shared_home = layout.app_home.clone())]
+fn layout_made_by_hand_is_checked(#[case] change: fn(&mut Layout)) {
+    let home = home();
+    let mut layout = layout(&home.user);
+    change(&mut layout);
+    let error = CheckedLayout::new(layout, &RealLookup).unwrap_err();
+    assert_eq!(error.code(), "paths.overlap", "{error}");
+}
+
 #[test]
 fn a_home_that_does_not_exist_yet_is_fine() {
     let dir = tempfile::tempdir().unwrap();

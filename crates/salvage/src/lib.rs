@@ -301,7 +301,8 @@ pub struct Normalized {
 }
 
 /// Parses, salvages and completes a config, as a load does, and returns the document that the load
-/// would save. `conversation_dir` is the default of that name.
+/// would save. `conversation_dir` is the default of that name. For MyOwnLLM's config alone: the
+/// config of another app gets MyOwnLLM's keys.
 ///
 /// # Errors
 /// Fails for bytes that are not a JSON object.

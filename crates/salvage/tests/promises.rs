@@ -655,6 +655,15 @@ fn c9_shapes() {
 }
 
 #[test]
+fn config_of_another_app_is_left_as_it_is() {
+    let bytes = br#"{"theme": "dark",  "zoom": 2e0, "networks": ["a"], "version": 7}"#;
+    let salvaged = salvage_bytes(bytes, &mut ids()).unwrap();
+    assert_eq!(salvaged.report.shape, Shape::Unknown);
+    assert_eq!(salvaged.app.to_bytes(), bytes);
+    assert!(salvaged.daemon.is_none() && salvaged.report.reset_keys.is_empty());
+}
+
+#[test]
 fn c9_the_good_networks_are_recovered_and_the_odd_ones_named() {
     let given = doc(r#"{"version":1,"daemon":{},"networks":[null,{"id":"a","network_id":"home"},{"id":7,
             "network_id":"x"}]}"#);

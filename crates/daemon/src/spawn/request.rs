@@ -20,6 +20,19 @@ use crate::{Candidate, Endpoint, log::log_path, process::HOME_VARIABLE};
 ///     SpawnRequest::new(home, own, programs)
 /// }
 /// ```
+///
+/// The lock of the permit is held until the start has ended:
+///
+/// ```compile_fail,E0505
+/// # use myownllm_daemon::{Endpoint, SpawnRequest, spawn};
+/// # use myownllm_daemon::identity::{IdentityPaths, start_permit};
+/// # use myownllm_durable_fs::LockedDir;
+/// fn start(lock: LockedDir, places: &IdentityPaths, own: Endpoint) {
+///     let request = SpawnRequest::new(start_permit(&lock, places).unwrap(), own, Vec::new());
+///     drop(lock);
+///     spawn(&request).unwrap();
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SpawnRequest<'lock> {
