@@ -35,7 +35,6 @@ impl DaemonFile {
     /// assert!(!DaemonFile::Config.is_readable(br#"{"version": "3"}"#));
     /// assert!(!DaemonFile::Config.is_readable(b"\xef\xbb\xbf{}"));
     /// ```
-    #[must_use]
     pub fn is_readable(self, bytes: &[u8]) -> bool {
         std::str::from_utf8(bytes).is_ok_and(|text| self.accepts(text)) || self.is_newer(bytes)
     }
@@ -43,7 +42,6 @@ impl DaemonFile {
     /// Returns true if a daemon wrote the file that is newer than the daemons that this crate
     /// knows. Such a daemon reads all of the file; an older one drops what it does not know when it
     /// writes the file again.
-    #[must_use]
     pub fn is_newer(self, bytes: &[u8]) -> bool {
         let newest = match self {
             Self::Config => NEWEST_VERSION,
@@ -76,7 +74,6 @@ impl DaemonFile {
     /// assert_eq!(mended.get(&["services", "turn", "realm"]).unwrap().as_str().unwrap(), "r");
     /// assert_eq!(left_out, ["/services/turn/port"]);
     /// ```
-    #[must_use]
     pub fn mend(self, damaged: &[u8]) -> Option<(Document, Vec<String>)> {
         let document = match Document::parse(damaged) {
             Ok(parsed) => parsed.document,
@@ -107,7 +104,6 @@ impl DaemonFile {
 /// let network = serde_json::json!({"id": "n", "network_id": "home", "stun_servers": [{"urls": [5]}]});
 /// assert_eq!(refused_members(&network), ["/stun_servers/0"]);
 /// ```
-#[must_use]
 pub fn refused_members(network: &Value) -> Vec<String> {
     let mut refused = Vec::new();
     let is_accepted = |mut part: Value| {

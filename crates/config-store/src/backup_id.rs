@@ -57,19 +57,16 @@ pub struct BackupId {
 
 impl BackupId {
     /// Returns the reason for the backup.
-    #[must_use]
     pub fn kind(&self) -> BackupKind {
         self.kind
     }
 
     /// Returns the position of the backup in the order in which the backups were made.
-    #[must_use]
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
     /// Returns the hash of the content, in hex.
-    #[must_use]
     pub fn hash(&self) -> &str {
         &self.hash
     }

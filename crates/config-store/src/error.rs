@@ -128,7 +128,6 @@ impl StoreError {
     }
 
     /// Returns a stable code, for programs: `store.unreadable`, `store.newer`, …
-    #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unreadable { .. } => "store.unreadable",
@@ -157,7 +156,6 @@ impl StoreError {
     }
 
     /// Returns the class of the error.
-    #[must_use]
     pub fn class(&self) -> Class {
         match self {
             Self::Newer { .. } => Class::Newer,
@@ -172,7 +170,6 @@ impl StoreError {
     }
 
     /// Returns the path that the error is about.
-    #[must_use]
     pub fn path(&self) -> &Path {
         let path = match self {
             Self::Conflict { path } | Self::Disk { path, .. } => return path,
@@ -202,7 +199,6 @@ impl StoreError {
     }
 
     /// Returns the remedy: a command that can be copied if there is one, else a sentence.
-    #[must_use]
     pub fn hint(&self) -> Option<String> {
         let path = self.path();
         let quoted = quote(path);

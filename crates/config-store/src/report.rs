@@ -65,7 +65,6 @@ pub struct Loaded {
 
 impl Loaded {
     /// Returns the result of a load that found nothing to write.
-    #[must_use]
     pub fn new(document: Document, shape: FileShape) -> Self {
         let (pending, report) = (Pending::default(), Report { shape, ..Report::default() });
         Self { document, shape, newer: None, pending, report, diagnostics: Vec::new(), full: None }
@@ -97,27 +96,23 @@ pub struct Pending {
 
 impl Pending {
     /// Returns true if nothing is pending.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
     /// Returns true if a step writes the config itself: it is missing, damaged, overwritten by a
     /// daemon, or lacks defaults.
-    #[must_use]
     pub fn writes_config(&self) -> bool {
         self.steps.iter().any(Step::writes_config)
     }
 
     /// Returns true if a step stores a part of the daemon's: no daemon may be started before.
-    #[must_use]
     pub fn daemon_half(&self) -> bool {
         self.steps.iter().any(|s| matches!(s, Step::PublishDaemonHalf { .. } | Step::KeepDaemonHalf { .. }))
     }
 
     /// Returns true if no step is urgent: at most the config gains defaults, which the loaded
     /// document has already, a backup is made, or leftovers of killed runs are removed.
-    #[must_use]
     pub fn is_housekeeping(&self) -> bool {
         self.steps.iter().all(|step| {
             matches!(
@@ -132,7 +127,6 @@ impl Pending {
 
     /// Returns true if the config needs a repair, and not only defaults, a first file, or a routine
     /// backup.
-    #[must_use]
     pub fn repairs(&self) -> bool {
         self.steps.iter().any(|s| {
             matches!(s, Step::ReplaceConfig { repair: true, .. } | Step::WriteConfig { repair: true, .. })
@@ -187,7 +181,6 @@ pub enum Step {
 
 impl Step {
     /// Returns true if the step writes the config itself.
-    #[must_use]
     pub fn writes_config(&self) -> bool {
         matches!(self, Self::ReplaceConfig { .. } | Self::WriteConfig { .. })
     }
@@ -287,7 +280,6 @@ pub struct Accepted {
 
 impl Accepted {
     /// Returns the result of a call that made the backup, or found it.
-    #[must_use]
     pub fn new(backup: BackupId, changed: bool) -> Self {
         Self { backup, changed }
     }
@@ -352,7 +344,6 @@ pub struct Applied {
 
 impl Applied {
     /// Returns the result of a call that had no step to take.
-    #[must_use]
     pub fn new(document: Document) -> Self {
         Self { document, steps: Vec::new(), report: Report::default(), diagnostics: Vec::new() }
     }
@@ -375,7 +366,6 @@ pub struct Updated {
 
 impl Updated {
     /// Returns the result of an update that no other program's write disturbed.
-    #[must_use]
     pub fn new(document: Document, changed: bool) -> Self {
         Self { document, changed, conflicts: 0, diagnostics: Vec::new() }
     }
@@ -433,7 +423,6 @@ impl HistoryEntry {
 
     /// Returns true if the config can be restored from this backup: it is of the app's shape or
     /// recoverable. One that another program changed has to have settings of the app's.
-    #[must_use]
     pub fn is_restorable(&self) -> bool {
         let is_apps = match self.shape {
             FileShape::App => true,
@@ -462,7 +451,6 @@ pub struct Restored {
 
 impl Restored {
     /// Returns the result of a restore that wrote the config, without a backup of its former bytes.
-    #[must_use]
     pub fn new(document: Document, from: BackupId) -> Self {
         Self { document, from, backup: None, changed: true, diagnostics: Vec::new() }
     }

@@ -85,7 +85,6 @@ impl<'a> Store<'a> {
     /// MyOwnLLM over the paths of another app, or the other way round, each operation on the config
     /// fails ([`StoreError::NoSchema`]): a repair would write the keys of one app into the config
     /// of the other.
-    #[must_use]
     pub fn new(
         disk: &'a dyn Disk,
         clock: &'a dyn Clock,
@@ -99,7 +98,6 @@ impl<'a> Store<'a> {
 
     /// Returns a store for an app that gives no schema. The store neither reads nor writes the
     /// app's config, and refuses an edit. It still replaces stale paths in the daemon's config.
-    #[must_use]
     pub fn without_config(disk: &'a dyn Disk, clock: &'a dyn Clock, paths: StorePaths) -> Self {
         Self { keeps_config: false, ..Self::new(disk, clock, paths, &NoSchema) }
     }
@@ -112,7 +110,6 @@ impl<'a> Store<'a> {
     }
 
     /// Returns the paths that the store works on.
-    #[must_use]
     pub fn paths(&self) -> &StorePaths {
         &self.paths
     }

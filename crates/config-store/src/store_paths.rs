@@ -30,7 +30,6 @@ pub struct StorePaths {
 
 impl StorePaths {
     /// Returns the paths of a layout.
-    #[must_use]
     pub fn of(layout: &Layout) -> Self {
         Self {
             user_home: layout.user_home.clone(),

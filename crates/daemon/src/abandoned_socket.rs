@@ -19,7 +19,6 @@ pub struct AbandonedSocket {
 
 /// Returns the abandoned socket at `endpoint`, if there is one. Costs one `lstat` where no socket
 /// exists, or where this user may connect. Only Linux shows that a socket has no listener.
-#[must_use]
 pub fn abandoned_socket(endpoint: &Endpoint) -> Option<AbandonedSocket> {
     #[cfg(unix)]
     return platform::abandoned_socket(endpoint);

@@ -72,7 +72,6 @@ pub struct Detection {
 
 impl Detection {
     /// Creates a detection: for an app that finds its daemon in another way, and for tests.
-    #[must_use]
     pub fn new(attempts: Vec<Attempt>, decision: Decision) -> Self {
         Self { attempts, decision }
     }
@@ -94,7 +93,6 @@ pub struct Attempt {
 
 impl Attempt {
     /// Creates an attempt: for an app that finds its daemon in another way, and for tests.
-    #[must_use]
     pub fn new(role: Role, endpoint: Endpoint, probe: Probe, took: Duration) -> Self {
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         Self { role, endpoint, probe, took_us }
@@ -266,7 +264,6 @@ pub fn attach(targets: &[Target], answer_within: Duration) -> (Detection, Option
 }
 
 /// Decides from earlier probes, one for each target, by the rules of [`detect`].
-#[must_use]
 pub fn decide(probes: &[(Target, Probe)]) -> Decision {
     let targets: Vec<Target> = probes.iter().map(|(target, _)| target.clone()).collect();
     let mut earlier_probe = |target: &Target| {

@@ -123,7 +123,6 @@ impl HomeDaemons {
     }
 
     /// Returns every daemon that serves one of the homes, as far as the system shows them.
-    #[must_use]
     pub fn running(&self) -> Vec<RunningDaemon> {
         let legacy = self.legacy_endpoints().map(|endpoint| (endpoint, true));
         let mut running: Vec<RunningDaemon> = legacy
@@ -136,7 +135,6 @@ impl HomeDaemons {
     }
 
     /// Returns the daemon that listens at the old location. Cheap enough for every start.
-    #[must_use]
     pub fn legacy_listener(&self) -> Option<RunningDaemon> {
         let pipe = Some(&self.own).filter(|own| own.path().is_none());
         let mut places = self.legacy_endpoints().chain(pipe);
@@ -145,7 +143,6 @@ impl HomeDaemons {
 
     /// Returns the processes that serve one of the homes without a reachable socket. `known` is a
     /// process with a reachable one.
-    #[must_use]
     pub fn orphans(&self, known: Option<u32>) -> Vec<RunningDaemon> {
         if self.serving_processes().iter().all(|one| one.pid() == known) {
             return Vec::new();
@@ -298,7 +295,6 @@ fn legacy_by_key(device_id: &str, app: &PlaceState, daemon: &PlaceState) -> Opti
 
 impl RunningDaemon {
     /// Returns the process ID, if the system shows it.
-    #[must_use]
     pub fn pid(&self) -> Option<u32> {
         match &self.kind {
             DaemonKind::Listening { probe, .. } => probe.pid(),
@@ -307,7 +303,6 @@ impl RunningDaemon {
     }
 
     /// Returns the path of the socket, or the home of an orphan.
-    #[must_use]
     pub fn place(&self) -> Utf8PathBuf {
         match &self.kind {
             DaemonKind::Listening { endpoint, .. } => endpoint.to_string().into(),
@@ -316,7 +311,6 @@ impl RunningDaemon {
     }
 
     /// Returns true if this is the daemon of the daemon home, at its socket.
-    #[must_use]
     pub fn is_own(&self) -> bool {
         !self.legacy && matches!(self.kind, DaemonKind::Listening { .. })
     }
@@ -337,7 +331,6 @@ impl RunningDaemon {
     }
 
     /// Returns the system's error if it is unknown whether a daemon runs.
-    #[must_use]
     pub fn unknown(&self) -> Option<&str> {
         match &self.kind {
             DaemonKind::Listening { probe, .. } => probe.unknown(),
@@ -346,7 +339,6 @@ impl RunningDaemon {
     }
 
     /// Describes the daemon in a few words.
-    #[must_use]
     pub fn note(&self) -> String {
         match &self.kind {
             DaemonKind::Listening { probe, .. } => match probe {
@@ -377,7 +369,6 @@ impl RunningDaemon {
 
     /// Returns the first command to run if the daemon cannot be asked to exit as it is.
     /// [`RunningDaemon::note`] says why.
-    #[must_use]
     pub fn hint(&self) -> Option<String> {
         let DaemonKind::Listening { endpoint, probe } = &self.kind else { return None };
         if cfg!(windows) {

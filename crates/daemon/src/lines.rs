@@ -66,7 +66,6 @@ pub struct Lines {
 
 impl Lines {
     /// Splits into lines of at most `limit` bytes, without the line break.
-    #[must_use]
     pub fn new(limit: usize) -> Self {
         Self { limit, bytes: Vec::new(), start: 0, scanned: 0, is_skipping: false }
     }
@@ -82,7 +81,6 @@ impl Lines {
     }
 
     /// Returns the number of bytes of the unfinished line.
-    #[must_use]
     pub fn begun(&self) -> usize {
         self.bytes.len() - self.start
     }

@@ -23,7 +23,6 @@ const KEPT_PART: u64 = 1 << 20;
 
 /// Returns the path of the log of a daemon with this home, if its
 /// [`SpawnRequest`](crate::SpawnRequest) names no other.
-#[must_use]
 pub fn log_path(home: &Utf8Path) -> Utf8PathBuf {
     home.join("daemon.log")
 }

@@ -148,7 +148,6 @@ pub struct OrphanDaemon {
 
 impl OrphanDaemon {
     /// Makes a daemon that was found in another way than by [`orphans_of`].
-    #[must_use]
     pub fn new(pid: u32, program: Option<PathBuf>) -> Self {
         Self { pid, program, starting: false, socket: None }
     }
@@ -192,7 +191,6 @@ pub fn stop_daemon(endpoint: &Endpoint, within: Duration) -> Result<StoppedDaemo
 
 /// Returns true if the process is verified to serve the socket `endpoint` now, so that
 /// [`stop_daemon`] would signal it. Only Linux shows this.
-#[must_use]
 pub fn process_serves(endpoint: &Endpoint, pid: u32) -> bool {
     process_serves_home(endpoint, home_of(endpoint), HOME_VARIABLE, pid)
 }

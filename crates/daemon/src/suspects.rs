@@ -58,7 +58,6 @@ pub enum Evidence {
 
 impl Suspect {
     /// Makes a suspect that was found in another way than by [`suspects`].
-    #[must_use]
     pub fn new(pid: u32, program: Option<PathBuf>, evidence: Evidence) -> Self {
         Self { pid, program, evidence }
     }
@@ -89,7 +88,6 @@ fn lossy<S: serde::Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<
 /// Returns the processes that leave traces, each with its strongest evidence. Leaves out this
 /// process, and, if the name is the only evidence, its ancestors. Only Linux shows traces;
 /// elsewhere the list is empty.
-#[must_use]
 pub fn suspects(traces: &SuspectSearch<'_>) -> Vec<Suspect> {
     #[cfg(target_os = "linux")]
     return platform::suspects(traces);

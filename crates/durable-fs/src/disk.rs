@@ -75,7 +75,6 @@ pub struct Metadata {
 impl Metadata {
     /// Returns metadata with the usual mode of the kind, one name, and nothing that a platform may
     /// lack: for a [`Disk`] of one's own, which sets what it knows.
-    #[must_use]
     pub fn new(kind: FileKind, len: u64) -> Self {
         let mode = if kind == FileKind::Dir { 0o700 } else { 0o600 };
         let (modified, changed) = Default::default();

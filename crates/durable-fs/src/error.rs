@@ -17,7 +17,6 @@ pub type Result<T, E = DiskError> = std::result::Result<T, E>;
 pub const SYNC_UNCONFIRMED: &str = "durable-fs.sync-unconfirmed";
 
 /// Returns the message for [`SYNC_UNCONFIRMED`].
-#[must_use]
 pub fn sync_unconfirmed_message(path: impl AsRef<Path>) -> String {
     format!(
         "the file system of {} (FUSE) does not confirm that a change is on the disk: a power cut may undo it",
@@ -358,7 +357,6 @@ fn for_printf(c: char) -> String {
 
 /// Returns true if a character is a control character, or one of Unicode's that end lines or set
 /// the direction of writing.
-#[must_use]
 pub fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}')

@@ -467,7 +467,6 @@ pub struct StaleTemp {
 /// Returns a fresh name in `dir` for a file with this content that waits for its exchange with the
 /// present file. After a kill, the file with the name has either content; [`is_new_content`] tells
 /// which.
-#[must_use]
 pub fn swap_name(dir: &Path, bytes: &[u8]) -> PathBuf {
     temp_name(dir, &format!(".{}{SWAP_SUFFIX}", content_hash(bytes)))
 }
@@ -486,7 +485,6 @@ fn content_hash(bytes: &[u8]) -> String {
 /// [`replace`] was about to put in place: deleting the file loses nothing. Returns false for a name
 /// with another kind of hash, made by an older version of this crate: the caller then keeps the
 /// content.
-#[must_use]
 pub fn is_new_content(leftover: &Path, bytes: &[u8]) -> bool {
     let name = leftover.file_name().and_then(OsStr::to_str);
     let hash = name.and_then(|name| name.strip_suffix(SWAP_SUFFIX)?.rsplit_once('.')).map(|(_, hash)| hash);

@@ -16,20 +16,17 @@ pub struct Runner {
 
 impl Runner {
     /// A runner in a user namespace that maps every user.
-    #[must_use]
     pub fn new(uid: u32) -> Self {
         Self { uid, unmapped: None }
     }
 
     /// Returns true if the runner may change the owner of files, and act for every user.
-    #[must_use]
     pub fn is_root(self) -> bool {
         self.uid == ROOT
     }
 
     /// Returns true if a directory or symlink of the user `uid` can decide the place of a home of
     /// the user `owner`.
-    #[must_use]
     pub fn trusts(self, uid: u32, owner: Option<u32>) -> bool {
         uid == ROOT || uid == self.uid || Some(uid) == owner || Some(uid) == self.unmapped
     }

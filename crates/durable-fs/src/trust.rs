@@ -172,13 +172,11 @@ impl OwnershipProblem {
 
     /// Returns true if nothing at all may be changed behind the path. Else the path only must not
     /// hold a key or a daemon.
-    #[must_use]
     pub fn forbids_every_change(&self) -> bool {
         !matches!(self.kind, OwnershipProblemKind::WorldWritable { .. })
     }
 
     /// Returns the reason, in words that follow the path.
-    #[must_use]
     pub fn reason(&self) -> String {
         use OwnershipProblemKind as Kind;
         match &self.kind {
@@ -220,7 +218,6 @@ impl OwnershipProblem {
 
     /// Returns the command that mends the problem, or that shows the problem if no command can mend
     /// it.
-    #[must_use]
     pub fn command(&self) -> String {
         use OwnershipProblemKind as Kind;
         let path = quote(&self.path);

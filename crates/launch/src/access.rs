@@ -27,7 +27,6 @@ pub(crate) fn missing_home(context: &Context<'_>) -> Option<StoreError> {
 
 /// Returns the command with the home that the user probably meant, if a directory of a similar name
 /// holds a home of the app; else a command that lists the directories that exist.
-#[must_use]
 pub fn missing_home_hint(disk: &dyn Disk, layout: &Layout) -> String {
     let home = layout.user_home.as_std_path();
     let is_there = |path: &Path| disk.stat_follow(path).is_ok_and(|meta| meta.is_dir());

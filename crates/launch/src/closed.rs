@@ -93,7 +93,6 @@ impl Closed {
     }
 
     /// Returns true if a diagnostic is about a path that may not be used.
-    #[must_use]
     pub(crate) fn covers(&self, diagnostic: &Diagnostic) -> bool {
         let below = |closed: &[PathBuf]| {
             let path = diagnostic.path.as_deref().map(Path::new);

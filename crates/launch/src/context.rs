@@ -27,7 +27,6 @@ pub const LOCK_WAIT: Duration = lock_wait(SpawnRequest::READY_WITHIN);
 /// ([`SpawnRequest::READY_WITHIN`], 8 s, the time that the app of today gives it), and to have the
 /// daemon join a network, one answer, which may take `OPERATION` (10 s: joining talks to relays).
 /// Everything else, even a move or a repair, takes a fraction of a second: 2 s more are for that.
-#[must_use]
 pub const fn lock_wait(daemon_wait: Duration) -> Duration {
     daemon_wait.saturating_add(OPERATION).saturating_add(Duration::from_secs(2))
 }
@@ -57,7 +56,6 @@ impl fmt::Debug for Context<'_> {
 }
 
 /// Returns new ids, from the clock and the system's randomness.
-#[must_use]
 pub fn fresh_ids() -> SeededIds {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     // The standard library seeds its hashers from the system's randomness: good enough for an id

@@ -117,7 +117,6 @@ pub struct ProgramSearch {
 impl ProgramSearch {
     /// Reads the environment of this process: the variables of the app that name the program, the
     /// running program, `PATH`, and the working directory. Only a start of a daemon needs it.
-    #[must_use]
     pub fn from_process(app: &HostApp, triple: Option<&str>) -> Self {
         let overrides = app.daemon_program_variables.iter().filter_map(|name| {
             let value = std::env::var_os(name.as_ref()).filter(|value| !value.is_empty())?;
@@ -153,7 +152,6 @@ impl fmt::Debug for LocalDaemons<'_> {
 
 impl<'a> LocalDaemons<'a> {
     /// Returns the daemons of this layout.
-    #[must_use]
     pub fn new(disk: &'a dyn Disk, layout: &'a Layout, search: &'a ProgramSearch) -> Self {
         let own = Endpoint::from(layout.socket_for_mode(Mode::OwnLlm, &ControlSocket::InHome).0);
         let mut homes = HomeDaemons::new(&layout.app_home, &layout.daemon_home, own);
@@ -209,14 +207,12 @@ impl<'a> LocalDaemons<'a> {
     }
 
     /// Asks the process that listens at `endpoint` for its status.
-    #[must_use]
     pub fn probe(&self, endpoint: &Endpoint) -> Probe {
         probe(endpoint, ANSWER)
     }
 
     /// Returns the daemons that a launch would use, in the order of a launch. `expected` is the key
     /// of the app's own daemon; without it, any key will do.
-    #[must_use]
     pub fn targets(&self, expected: Option<&Expected>) -> [Target; 2] {
         let target = |role, mode, expected| Target {
             role,

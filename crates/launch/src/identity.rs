@@ -8,13 +8,11 @@ use crate::diagnostic::Diagnostic;
 
 /// Decides whether a daemon may be started in this home, and with which key. Every command gives
 /// this same answer.
-#[must_use]
 pub fn identity_answer(context: &Context<'_>) -> Answer {
     scan_identity(context).answer()
 }
 
 /// Looks at the identity file.
-#[must_use]
 pub fn scan_identity(context: &Context<'_>) -> Scan {
     scan(context.disk, &IdentityPaths::of(context.layout))
 }

@@ -24,7 +24,6 @@ struct Loss {
 }
 
 /// Returns the settings that a repair has left at their defaults because no backup has them.
-#[must_use]
 pub fn lost_keys(report: &Report) -> Vec<String> {
     let is_app = matches!(report.shape, FileShape::App | FileShape::Unknown);
     // A repair switches no network on, and the daemon's half of the config does not tell whether

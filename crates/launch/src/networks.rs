@@ -31,7 +31,6 @@ pub struct ConnectedDaemon {
 
 impl ConnectedDaemon {
     /// Returns the daemon that was found at this endpoint.
-    #[must_use]
     pub fn new(role: Role, socket: Endpoint, pid: Option<u32>) -> Self {
         Self { role, socket, pid }
     }

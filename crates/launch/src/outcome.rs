@@ -53,14 +53,12 @@ pub struct Outcome {
 
 impl Outcome {
     /// Returns the class of the gravest error; `None` if the launch succeeded.
-    #[must_use]
     pub fn class(&self) -> Option<Class> {
         class_of(&self.diagnostics)
     }
 
     /// Returns true if the config on the disk has lost settings or networks, and this launch has
     /// not restored them.
-    #[must_use]
     pub fn has_lost_settings(&self) -> bool {
         self.config.wiped.is_some() || self.findings.iter().any(|found| found.code == WIPED)
     }

@@ -13,7 +13,6 @@ use crate::diagnostic::{Class, Diagnostic, PROGRAM};
 /// Returns the owner of the home if root has to become that user to write there. Returns `None` if
 /// the home, or the place where its config leads, cannot be trusted: nothing is written then.
 /// `owner` is the owner of the home.
-#[must_use]
 pub fn user_to_become(disk: &dyn Disk, layout: &Layout, owner: Option<Owner>) -> Option<Owner> {
     let runner = disk.runner().filter(|runner| runner.is_root())?;
     let is_another = |owner: &Owner| owner.uid != runner.uid && Some(owner.uid) != runner.unmapped;

@@ -70,13 +70,11 @@ pub struct LaunchPlan {
 
 impl LaunchPlan {
     /// Returns the class with which a launch would end; `None` if it would succeed.
-    #[must_use]
     pub fn class(&self) -> Option<Class> {
         class_of(&self.diagnostics)
     }
 
     /// Returns true if a launch would start a daemon unless a diagnostic prevents it.
-    #[must_use]
     pub fn wants_start(&self) -> bool {
         matches!(self.detection.decision, Decision::Spawn)
     }

@@ -122,7 +122,6 @@ impl LaunchStep {
     }
 
     /// Returns the stable code of the step, for programs: the tag of its serialized form.
-    #[must_use]
     pub fn code(&self) -> String {
         let step = serde_json::to_value(self).unwrap_or_default();
         step["step"].as_str().unwrap_or_default().to_owned()

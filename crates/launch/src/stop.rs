@@ -107,7 +107,6 @@ pub fn not_stopped_diagnostic(error: &std::io::Error) -> Diagnostic {
 }
 
 /// Returns the command that shows the end of a daemon's log.
-#[must_use]
 pub fn log_hint(log: &Utf8Path) -> String {
     format!("tail -n 50 {}", quote(log))
 }

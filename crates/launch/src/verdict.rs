@@ -28,7 +28,6 @@ pub enum Verdict {
 
 impl Outcome {
     /// Returns the result of this launch. An error outweighs everything that was done before it.
-    #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self.class() {
             Some(Class::Refused | Class::Newer) => return Verdict::Refused,
@@ -49,19 +48,16 @@ impl Outcome {
     }
 
     /// Returns true if this launch has set aside the file at the path of the daemon's config.
-    #[must_use]
     pub fn has_set_daemon_config_aside(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.code == SET_ASIDE)
     }
 
     /// Returns true if this launch has set aside a roster or a state that no daemon can read.
-    #[must_use]
     pub fn has_set_states_aside(&self) -> bool {
         self.diagnostics.iter().any(|told| told.code == peers::SET_ASIDE)
     }
 
     /// Returns true if this launch has repaired the config file.
-    #[must_use]
     pub fn has_repaired(&self) -> bool {
         use myownllm_config_store::Step;
         self.config_steps.iter().any(|step| {

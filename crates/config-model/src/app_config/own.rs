@@ -51,7 +51,6 @@ pub enum Loss {
 
 impl OwnSettings {
     /// Measures a document. `conversation_dir` is the default of that name.
-    #[must_use]
     pub fn of(doc: &Document, conversation_dir: &str) -> Self {
         let mut completed = doc.clone();
         complete(&mut completed, conversation_dir, &mut SeededIds::new(0, 0));
@@ -90,7 +89,6 @@ impl OwnSettings {
 
     /// Measures a document of another app by its top-level keys: a setting is a value that differs
     /// from the app's `defaults`.
-    #[must_use]
     pub fn beside(doc: &Document, defaults: &Document) -> Self {
         let mut own = Self::default();
         for (key, default) in defaults.root().members() {
@@ -110,7 +108,6 @@ impl OwnSettings {
     }
 
     /// Returns the number of top-level keys with a setting of the user, and of networks.
-    #[must_use]
     pub fn count(&self) -> usize {
         self.sections() + self.networks.len()
     }
@@ -120,26 +117,22 @@ impl OwnSettings {
     }
 
     /// Returns a rank that is higher for a document with more settings of the user.
-    #[must_use]
     pub fn settings_rank(&self) -> impl Ord + use<> {
         (self.sections(), self.values[0])
     }
 
     /// Returns a rank that is higher for a document with more networks.
-    #[must_use]
     pub fn networks_rank(&self) -> impl Ord + use<> {
         (self.networks.len(), self.values[1])
     }
 
     /// Returns true if the document lacks most keys of the schema. The app writes all of them.
-    #[must_use]
     pub fn is_bare(&self) -> bool {
         self.keys_there * 4 <= self.keys
     }
 
     /// Returns true if none of the networks of `before` is left, although others may have come
     /// since.
-    #[must_use]
     pub fn lacks_networks_of(&self, before: &Self) -> bool {
         !before.networks.is_empty() && before.networks.iter().all(|id| !self.networks.contains(id))
     }
@@ -149,7 +142,6 @@ impl OwnSettings {
     /// A document has lost its settings if it holds at most a quarter of their number, or at most
     /// half if [`is_bare`](Self::is_bare). Resetting a section is no loss, nor is removing one of
     /// two networks. Losing the last network is a loss, as the app may have removed it unasked.
-    #[must_use]
     pub fn loss_since(&self, before: &Self) -> Option<Loss> {
         // Of fewer settings than `fewest`, the user may have reset all.
         let gone = |before: usize, now: usize, fewest: usize| {

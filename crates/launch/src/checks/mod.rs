@@ -35,7 +35,6 @@ pub enum Mark {
 
 impl Mark {
     /// Returns the mark as one word.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Problem => "problem",
@@ -97,19 +96,16 @@ pub struct Checks {
 
 impl Checks {
     /// Returns the command that mends everything that a launch can mend.
-    #[must_use]
     pub fn repair(&self) -> String {
         self.repair.clone()
     }
 
     /// Returns the problem that has to be settled before a repair can finish.
-    #[must_use]
     pub fn barrier(&self) -> Option<&Check> {
         self.barrier.as_ref()
     }
 
     /// Returns the command that gives access back, if a repair waits for access.
-    #[must_use]
     pub fn access_command(&self) -> Option<&str> {
         let denied = self.barrier.as_ref().filter(|check| check.is_denied());
         denied.and_then(|check| check.hint.as_deref())
@@ -130,7 +126,6 @@ impl Checks {
     }
 
     /// Returns the evidence of the check with this id, if its result is `ok`.
-    #[must_use]
     pub fn seen(&self, id: &str) -> Option<&str> {
         self.of(Mark::Ok).find(|check| check.id == id).map(|check| check.evidence.as_str())
     }
@@ -251,7 +246,6 @@ struct Examiner<'e, 'a> {
 }
 
 /// Makes all checks, and changes nothing. `plan` is the plan of a launch on this home.
-#[must_use]
 pub fn checks(context: &Context<'_>, options: &Options<'_>, plan: &LaunchPlan) -> Checks {
     let options = &options.of(context);
     // A plain repair would refuse beside a daemon that this command ends.
