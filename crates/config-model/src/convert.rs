@@ -291,7 +291,6 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
     (Fragment::from_valid_json(out.into_text()), diagnostics)
 }
 
-/// Reports the members of a wrong type.
 fn wrong_types<const N: usize>(
     path: &str,
     members: [(&str, Option<ValueRef<'_>>, Kind); N],

@@ -15,7 +15,6 @@ pub const KINDS: [&str; 2] = [KIND, "myownmesh.network-settings"];
 
 /// The members of a network that an envelope without secrets lacks.
 const LOGIN: [&str; 2] = ["username", "credential"];
-/// The arrays of servers of a network.
 const SERVERS: [&str; 3] = ["signaling_servers", "stun_servers", "turn_servers"];
 
 /// A normalised envelope: of a text ([`Envelope::parse`]), or of a saved network
@@ -224,7 +223,6 @@ impl Envelope {
     }
 }
 
-/// Removes the secrets from the string at a path.
 fn strip(document: &mut Document, path: &[&str]) {
     let stripped = document.get(path).and_then(|text| strip_secrets(&text.as_str()?));
     if let Some(stripped) = stripped {

@@ -16,7 +16,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::path::Path;
 
-/// Reads a `T` from a value.
 pub(crate) fn read<T: DeserializeOwned + Default>(value: ValueRef<'_>) -> T {
     let (first, misfits) = read_noting(value);
     if misfits.is_empty() { first } else { read_without(value, &misfits, &RefCell::default()) }
@@ -49,7 +48,6 @@ pub(crate) fn non_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Op
     Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
 }
 
-/// Reads an optional secret; the empty string counts as absent.
 pub(crate) fn non_empty_secret<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Secret>, D::Error> {
@@ -101,7 +99,6 @@ impl<'a, 'r> Reader<'a, 'r> {
         !self.skipped.is_empty() && self.skipped.contains(&path.pointer())
     }
 
-    /// Returns `read`, or a stand-in.
     fn or_misfit<T: Default>(&self, read: Option<T>) -> T {
         read.unwrap_or_else(|| {
             self.misfit();
@@ -109,7 +106,6 @@ impl<'a, 'r> Reader<'a, 'r> {
         })
     }
 
-    /// Returns a whole number of at most `max`.
     fn whole(&self, max: u64) -> Option<u64> {
         let raw = self.value.raw();
         let whole = raw.parse().ok().or_else(|| {

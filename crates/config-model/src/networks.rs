@@ -124,7 +124,6 @@ fn has_id(network: ValueRef<'_>, id: &str) -> bool {
     internal_id(network).is_some_and(|own| own == id)
 }
 
-/// Returns the networks and their indexes.
 fn entries(doc: &Document) -> impl Iterator<Item = (usize, ValueRef<'_>)> {
     let items = doc.get(&NETWORKS).into_iter().flat_map(|array| array.items());
     items.enumerate().filter(|(_, entry)| entry.kind() == Kind::Object)

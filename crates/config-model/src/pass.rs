@@ -32,7 +32,6 @@ impl Edits {
     }
 }
 
-/// The state of a pass over a document.
 pub(crate) struct Pass<'i> {
     pub(crate) ids: &'i mut dyn Ids,
     pub(crate) diagnostics: Vec<Diagnostic>,
@@ -87,7 +86,6 @@ impl<'i> Pass<'i> {
         self.dropped(path, &format!("{}, not {expected}", found.name()));
     }
 
-    /// Notes the effect of a migration.
     pub(crate) fn migrated(&mut self, path: &Path<'_>, effect: &str) {
         self.note("config.migrated", Severity::Info, path, effect.to_owned());
     }
@@ -149,7 +147,6 @@ impl<'a, 'i> ObjectEdits<'a, 'i> {
         self.edits.set(key, default());
     }
 
-    /// Drops `found` unless its kind is `expected`.
     pub(crate) fn drop_unless(&mut self, key: &'static str, found: Option<ValueRef<'_>>, expected: Kind) {
         if let Some(other) = found.filter(|value| value.kind() != expected) {
             self.pass.dropped_kind(&self.path.key(key), other.kind(), expected.name());

@@ -20,7 +20,6 @@ impl<'p> Path<'p> {
         Path::Item(self, n)
     }
 
-    /// Returns the JSON Pointer.
     pub(crate) fn pointer(&self) -> String {
         match self {
             Path::Root => String::new(),

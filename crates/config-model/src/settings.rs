@@ -65,7 +65,6 @@ impl SettingError {
     }
 }
 
-/// Splits the name of a setting into keys.
 fn path(key: &str) -> Vec<String> {
     match key.strip_prefix('/') {
         Some(pointer) => pointer.split('/').map(|name| name.replace("~1", "/").replace("~0", "~")).collect(),
@@ -133,7 +132,6 @@ pub fn ensure_usable(before: &Document, after: &Document) -> Result<(), SettingE
     }
 }
 
-/// Returns the problems of a document, without its values.
 fn problems(doc: &Document) -> Vec<String> {
     let found = complete(&mut doc.clone(), "", &mut SeededIds::new(0, 0)).into_iter();
     let found = found.filter(|found| found.severity != Severity::Info).map(|found| found.message);

@@ -38,12 +38,10 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    /// Returns the routine backups, the newest first.
     pub(crate) fn good_newest_first(&self) -> impl Iterator<Item = &BackupId> {
         self.backups.iter().rev().filter(|id| id.kind == BackupKind::Good)
     }
 
-    /// Returns the newest routine backup.
     pub(crate) fn newest_good(&self) -> Option<&BackupId> {
         self.good_newest_first().next()
     }
@@ -115,7 +113,6 @@ impl Store<'_> {
         backup.links <= 1 && !self.is_behind_config(backup)
     }
 
-    /// Returns true if the config is a symlink to the backup.
     fn is_behind_config(&self, backup: &Metadata) -> bool {
         self.disk.stat_follow(self.paths.config.as_ref()).is_ok_and(|config| config.is_same_file(backup))
     }

@@ -323,7 +323,6 @@ impl Locked<'_> {
         }
     }
 
-    /// Adds the warnings that belong to a completed save.
     fn add_save_warnings(
         &self,
         unseen_possible: bool,

@@ -11,7 +11,6 @@ use crate::{Store, StoreError};
 /// The mode of a file that only its owner can read.
 pub(crate) const PRIVATE: u32 = 0o600;
 
-/// A [`Store`] whose home is locked.
 pub(crate) struct Locked<'s> {
     /// The store, which reads through the lock.
     pub(crate) store: Store<'s>,

@@ -24,9 +24,7 @@ pub(crate) struct Plan {
     pub(crate) loaded: Loaded,
     /// The file as it was read.
     pub(crate) previous: ConfigFile,
-    /// The new content of the config.
     pub(crate) config: Option<Vec<u8>>,
-    /// The daemon's half.
     pub(crate) daemon: Option<Vec<u8>>,
     /// True if the newest backup holds the bytes that were read.
     backed_up: bool,
@@ -35,7 +33,6 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Returns a plan that writes nothing.
     fn without_writes(
         document: Document,
         shape: FileShape,
@@ -55,7 +52,6 @@ impl Plan {
         Self { loaded, previous, config: None, daemon: None, backed_up: false, is_lost: false }
     }
 
-    /// Returns a plan that writes the document.
     pub(crate) fn writing_config(
         document: Document,
         shape: FileShape,
@@ -75,7 +71,6 @@ impl Plan {
 }
 
 impl Store<'_> {
-    /// Reads the config and decides the steps.
     pub(crate) fn plan(&self, ids: &mut dyn Ids) -> Result<Plan, StoreError> {
         if !self.keeps_config {
             // Another app passed MyOwnLLM's schema. That is a bug in the app, so every load fails.

@@ -47,7 +47,6 @@ impl Store<'_> {
         Ok(plan)
     }
 
-    /// Plans for a complete config of the app's.
     fn plan_complete_document(
         &self,
         found: &Recovered,

@@ -23,7 +23,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// The content of the config's place.
 pub(crate) enum ConfigFile {
     Missing,
-    /// Not a JSON object.
     Corrupt {
         bytes: Vec<u8>,
         error: ParseError,
@@ -50,7 +49,6 @@ impl ConfigFile {
 type Signature = (u64, Option<FileId>, Timestamp, Timestamp);
 
 impl Store<'_> {
-    /// Reads and parses the app's config.
     pub(crate) fn read_file(&self) -> Result<ConfigFile, StoreError> {
         self.read_config(&self.paths.config)
     }

@@ -87,7 +87,6 @@ impl Store<'_> {
         (!found.whole.iter().all(in_use)).then(|| self.diagnostic(OFFER, Severity::Warning, message))
     }
 
-    /// Names the networks that have a roster and that the config lacks.
     pub(crate) fn lost_networks_diagnostic(&self, config: &Document) -> Option<Diagnostic> {
         let names = self.lost_networks(config).join(", ");
         let message = format!("the config has lost networks of which rosters are still there: {names}");
@@ -140,7 +139,6 @@ impl Store<'_> {
         self.whole_config(bytes).or_else(part)
     }
 
-    /// Returns a diagnostic about a backup that another program changed.
     pub(crate) fn changed_diagnostic(&self, id: &BackupId, is_used: bool) -> Diagnostic {
         let use_of_it = if is_used { "its settings are used all the same" } else { "it is not used" };
         let number = id.sequence();
@@ -182,7 +180,6 @@ impl Store<'_> {
     }
 }
 
-/// Returns true if the found part is a whole document.
 pub(crate) fn is_complete(found: &Recovered) -> bool {
     matches!(found.extent, Extent::Leading { .. } | Extent::Utf16)
 }

@@ -21,7 +21,6 @@ const MAX_EXCHANGES: u32 = 8;
 
 const SAVE: &str = "save the config";
 
-/// The result of one attempt to save.
 pub(crate) enum Saved {
     /// The bytes are in place, and on the disk.
     Done {

@@ -126,7 +126,6 @@ impl<'a> Store<'a> {
         StoreError::RepairPending { path: self.paths.config.clone(), program: self.paths.program.clone() }
     }
 
-    /// Returns a diagnostic about the config.
     pub(crate) fn diagnostic(&self, code: &'static str, severity: Severity, message: String) -> Diagnostic {
         diagnostic_at(&self.paths.config, code, severity, message)
     }
@@ -135,13 +134,11 @@ impl<'a> Store<'a> {
         Document::parse(bytes).map_or(FileShape::Corrupt, |parsed| self.schema.shape(&parsed.document).into())
     }
 
-    /// Returns the document if the bytes are a config of the app's.
     pub(crate) fn parse_app_config(&self, bytes: &[u8]) -> Option<Document> {
         let document = Document::parse(bytes).ok()?.document;
         (self.schema.shape(&document) == Shape::App).then_some(document)
     }
 
-    /// Returns the bytes of the config as it is now; `None` if it cannot be read.
     pub(crate) fn live_bytes(&self) -> Option<Vec<u8>> {
         self.read(&self.paths.config).ok()
     }
@@ -170,7 +167,6 @@ pub(crate) fn diagnostic_at(
     Diagnostic { code, severity, message, path, hint: None, place: None }
 }
 
-/// Returns the keys of a document's root.
 pub(crate) fn keys_of(document: &Document) -> Vec<String> {
     document.root().members().map(|(key, _)| key.into_owned()).collect()
 }

@@ -48,7 +48,6 @@ impl Store<'_> {
     }
 }
 
-/// Returns the last part of a path, as the names of sources show it.
 pub(crate) fn file_name(path: impl AsRef<Path>) -> String {
     path.as_ref().file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned()
 }

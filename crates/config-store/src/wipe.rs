@@ -106,7 +106,6 @@ impl Store<'_> {
         salvaged
     }
 
-    /// Returns a diagnostic about lost settings that no backup has.
     pub(crate) fn no_backup_of_settings(&self) -> Diagnostic {
         let program = &self.paths.program;
         let message = format!(

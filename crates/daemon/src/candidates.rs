@@ -194,7 +194,6 @@ fn skip_duplicates(found: &mut [Candidate]) {
     }
 }
 
-/// Returns the reason why a file cannot be started.
 fn unusable_reason(path: &Path) -> Option<String> {
     let meta = match std::fs::metadata(path) {
         Ok(meta) => meta,

@@ -47,7 +47,6 @@ impl Client {
         Ok(Self::over(connection, endpoint, answer_within))
     }
 
-    /// Makes a client over an open connection.
     pub(crate) fn over(connection: Connection, endpoint: &Endpoint, answer_within: Duration) -> Self {
         Self {
             endpoint: endpoint.clone(),
@@ -250,7 +249,6 @@ fn mask(mut message: String, secrets: &[String]) -> String {
     message
 }
 
-/// Opens a connection, with the errors of a client.
 fn open(endpoint: &Endpoint, answer_within: Duration, deadline: Instant) -> Result<Connection, ControlError> {
     let endpoint = endpoint.clone();
     Err(match transport::connect(&endpoint, deadline) {

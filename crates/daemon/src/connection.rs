@@ -30,12 +30,10 @@ pub(crate) struct Connection {
 
 /// The longest line: the roster of a hundred thousand devices fits.
 const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
-/// The longest refusal of a daemon that is kept whole.
 pub(crate) const MAX_ANSWER_CHARS: usize = 500;
 /// The longest wait before the cancel flag is checked again.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The reason why no line was received.
 #[derive(Debug)]
 pub(crate) enum ReceiveError {
     /// The deadline came first. The bytes so far are kept.
@@ -44,11 +42,9 @@ pub(crate) enum ReceiveError {
     NotDelivered,
     /// The peer closed the connection, after `partial` bytes of a line.
     Closed { partial: usize },
-    /// The cancel flag is set.
     Cancelled,
     /// The peer sent something else than an answer.
     Bad(BadLine),
-    /// The transport failed.
     Failed(io::Error),
 }
 

@@ -132,7 +132,6 @@ pub(crate) fn inspect_path_command(path: &Utf8Path, error: &io::Error) -> String
     format!("{command} {}", quote(dir))
 }
 
-/// Returns the command that shows the process.
 pub(crate) fn inspect_process_command(pid: Option<u32>) -> Option<String> {
     let pid = pid?;
     Some(if cfg!(windows) { format!("tasklist /fi \"PID eq {pid}\"") } else { format!("ps -fp {pid}") })

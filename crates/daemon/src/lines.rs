@@ -85,7 +85,6 @@ impl Lines {
         self.bytes.len() - self.start
     }
 
-    /// Drops the lines that were returned.
     fn compact(&mut self) {
         self.bytes.drain(..self.start);
         self.start = 0;

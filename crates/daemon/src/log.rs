@@ -27,7 +27,6 @@ pub fn log_path(home: &Utf8Path) -> Utf8PathBuf {
     home.join("daemon.log")
 }
 
-/// Returns the path of the `number`-th former log.
 fn numbered(log: &Utf8Path, number: usize) -> Utf8PathBuf {
     format!("{log}.{number}").into()
 }
@@ -226,7 +225,6 @@ mod tests {
         Utf8Path::from_path(dir.path()).unwrap()
     }
 
-    /// A home, and the path of its log.
     fn home() -> (tempfile::TempDir, Utf8PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let log = log_path(utf8(&dir));

@@ -20,7 +20,6 @@ use crate::{
     wait::{Backoff, Polled, poll_until},
 };
 
-/// The name of the daemon's program.
 pub(crate) const PROGRAM_NAME: &str = "myownmesh";
 /// The default variable that tells a daemon its home.
 pub(crate) const HOME_VARIABLE: &str = "MYOWNMESH_HOME";
@@ -142,7 +141,6 @@ pub(crate) fn child_has_exited(child: u32) -> io::Result<bool> {
     }
 }
 
-/// Returns the start time of a process, if the system shows it.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
     #[cfg(target_os = "linux")]
     return procfs::stat(pid).map(|stat| stat.start);

@@ -340,7 +340,6 @@ impl SocketTable {
 }
 
 impl NamedSocket {
-    /// Returns a process that holds the socket.
     fn holder(&self) -> Option<u32> {
         procfs::all_pids().find(|pid| open_sockets(*pid).is_some_and(|open| open.contains(&self.inode)))
     }

@@ -99,7 +99,6 @@ fn skipped(candidate: &Candidate) -> CandidateOutcome {
     CandidateOutcome { candidate: candidate.clone(), failure: Some(CandidateFailure::Skipped { reason }) }
 }
 
-/// Checks everything that can be checked before a start.
 fn check(request: &SpawnRequest<'_>) -> Result<(), SpawnError> {
     let home = request.home();
     if !home.is_absolute() {

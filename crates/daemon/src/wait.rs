@@ -38,7 +38,6 @@ impl Backoff {
     }
 }
 
-/// The end of one `poll`.
 #[cfg(unix)]
 pub(crate) enum Polled {
     Ready,
@@ -47,7 +46,6 @@ pub(crate) enum Polled {
     Interrupted,
 }
 
-/// Polls a file descriptor until the deadline.
 #[cfg(unix)]
 pub(crate) fn poll_until(
     fd: &impl std::os::fd::AsFd,

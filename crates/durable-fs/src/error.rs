@@ -54,12 +54,10 @@ impl std::error::Error for DiskError {
 }
 
 impl Op {
-    /// Carries out the operation on one path.
     pub(crate) fn on<T>(self, path: &Path, action: impl FnOnce() -> io::Result<T>) -> Result<T> {
         action().map_err(|error| DiskError::new(self, path, error))
     }
 
-    /// Carries out the operation on two paths.
     #[cfg(unix)]
     pub(crate) fn on_two<T>(
         self,

@@ -42,7 +42,6 @@ pub fn publish_new(
     })
 }
 
-/// Sets the owner of a file that has another owner.
 fn chown_if_needed(disk: &LockedDir, path: &Path, owner: Option<Owner>) -> Result<()> {
     match owner {
         Some(owner) if disk.stat(path)?.owner != Some(owner) => disk.set_owner(path, owner),

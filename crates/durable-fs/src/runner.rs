@@ -1,6 +1,5 @@
 //! The user who runs the program.
 
-/// The superuser.
 pub(crate) const ROOT: u32 = 0;
 
 /// The user who runs the program.

@@ -12,7 +12,6 @@ use crate::{DiskError, Op, PART_SUFFIX, Result, TEMP_PREFIX};
 /// purpose.
 const NAME_TRIES: usize = 1000;
 
-/// Returns the directory of a name.
 pub(crate) fn dir_of(path: &Path) -> Result<&Path> {
     path.parent()
         .ok_or_else(|| DiskError::new(Op::FindDir, path, io::Error::from(io::ErrorKind::InvalidInput)))

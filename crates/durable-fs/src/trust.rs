@@ -403,7 +403,6 @@ impl Trace {
         runner.trusts(uid, owner) || top.is_some_and(|top| top.uid == uid)
     }
 
-    /// Returns the directory that holds a step.
     fn holder(&self, step: &Step) -> Option<&Step> {
         let holder = step.path.parent()?;
         self.steps.iter().find(|step| step.path == holder)
@@ -475,7 +474,6 @@ fn close(is_home: bool, may_change: bool) -> &'static str {
     }
 }
 
-/// Returns true if the runner may change the mode.
 fn may_change(runner: Runner, meta: &Metadata) -> bool {
     runner.is_root() || meta.owner.is_some_and(|owner| owner.uid == runner.uid)
 }

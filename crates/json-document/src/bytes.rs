@@ -1,12 +1,10 @@
 //! Byte scans that read eight bytes at a time.
 
-/// Returns eight bytes from `at` on, the first of them lowest.
 #[inline]
 fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// Returns the first position from `at` on that holds no white space.
 #[inline]
 pub(crate) fn skip_white_space(bytes: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {

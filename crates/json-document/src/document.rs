@@ -31,7 +31,6 @@ pub struct Document {
     /// The bytes that were read, where they differ from the text (a byte order mark, bytes that are
     /// not UTF-8).
     original: Option<std::sync::Arc<Vec<u8>>>,
-    /// The text began with a byte order mark.
     has_bom: bool,
 }
 

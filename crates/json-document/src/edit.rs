@@ -139,7 +139,6 @@ fn below(root: ValueRef<'_>, path: &[&str], mut change: Change) -> Option<Change
     Some(change)
 }
 
-/// Returns the change that removes the value at a path; `None` if there is no value.
 pub(crate) fn remove(at: ValueRef<'_>, path: &[&str]) -> Option<Change> {
     let (step, rest) = path.split_first()?;
     let inner = |there| if rest.is_empty() { Some(None) } else { remove(there, rest).map(Some) };
@@ -153,9 +152,6 @@ pub(crate) fn remove(at: ValueRef<'_>, path: &[&str]) -> Option<Change> {
     }
 }
 
-/// Returns the change that applies a merge patch (RFC 7396) to the object `target`: a `null`
-/// removes a member, an object patches a member, any other value replaces one. Equal values keep
-/// their bytes.
 pub(crate) fn merge_patch(target: ValueRef<'_>, patch: ValueRef<'_>) -> Change {
     let mut edits = Vec::new();
     for (key, value) in patch.members() {
@@ -203,7 +199,6 @@ fn without_nulls(patch: ValueRef<'_>) -> Fragment {
 }
 
 impl Tree {
-    /// Appends items to the array at a path. Returns false if there is no array, or no item.
     pub(crate) fn append(&mut self, path: &[&str], items: impl IntoIterator<Item = Fragment>) -> bool {
         let array = ValueRef::of(self, &self.root).at_path(path);
         let mut items = items.into_iter().peekable();

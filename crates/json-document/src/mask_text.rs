@@ -19,7 +19,6 @@ const HARMLESS_PARAMETERS: [&str; 1] = ["transport"];
 const AUTH_SCHEMES: [&str; 2] = ["bearer", "basic"];
 /// The most names of a JSON Pointer that are shown. A person finds the place by line and column.
 const POINTER_NAMES: usize = 32;
-/// The most characters of a JSON Pointer that are shown.
 const POINTER_LENGTH: usize = 400;
 
 /// Masks the secrets in a line of a log.
@@ -287,7 +286,6 @@ fn is_plain_parameter(name: &str, value: &str) -> bool {
     is_short_number || matches!(value, "true" | "false") || HARMLESS_PARAMETERS.contains(&name)
 }
 
-/// Decodes the percent signs of a parameter's name.
 fn percent_decoded(name: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = name.as_bytes();

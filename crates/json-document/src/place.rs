@@ -7,7 +7,6 @@ use crate::mask_text::mask_pointer;
 use crate::snippet::{Certain, Snippet};
 use crate::source::ScanError;
 
-/// The byte order mark in UTF-8.
 pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// A place in a text.
@@ -41,14 +40,12 @@ impl From<&ParseError> for Place {
 /// The differences between a text and the bytes that it was read from.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Origin<'b> {
-    /// The bytes begin with a byte order mark, which the text lacks.
     pub(crate) has_bom: bool,
     /// The bytes without a byte order mark, if some of them are not UTF-8.
     pub(crate) not_utf8: Option<&'b [u8]>,
 }
 
 impl Origin<'_> {
-    /// Returns the place of position `at` in `text`.
     pub(crate) fn place(self, text: &str, at: usize, pointer: &str, certain: Certain) -> Place {
         let before = text.get(..at).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |n| n + 1);
@@ -63,7 +60,6 @@ impl Origin<'_> {
         }
     }
 
-    /// Returns the error for a scan that failed.
     pub(crate) fn parse_error(self, error: &ScanError, kind: ParseErrorKind) -> ParseError {
         // A document whose root is not an object is JSON all the same.
         let certain = if kind == ParseErrorKind::NotAnObject { Certain::All } else { Certain::BeforePlace };

@@ -258,14 +258,12 @@ fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes()[..at].iter().filter(|&&b| b == b'\n').count() + 1
 }
 
-/// Decodes UTF-16 with a byte order mark.
 fn from_utf16(bytes: &[u8]) -> Option<String> {
     let (rest, unit) = utf16_units(bytes)?;
     let units: Vec<u16> = rest.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
     (rest.len() % 2 == 0).then(|| String::from_utf16(&units).ok()).flatten()
 }
 
-/// Makes a code unit of two bytes.
 type ByteOrder = fn([u8; 2]) -> u16;
 
 /// Returns the bytes behind the byte order mark of UTF-16, and how two of them make a unit.
@@ -283,7 +281,6 @@ struct Open {
     is_object: bool,
     /// The end of its last complete member or item.
     whole_to: Option<usize>,
-    /// The object waits for a key, not for a value.
     waits_for_key: bool,
 }
 

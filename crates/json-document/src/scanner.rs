@@ -39,7 +39,6 @@ impl Entry {
     }
 }
 
-/// The result of scanning.
 #[derive(Default)]
 pub(crate) struct Tape {
     pub(crate) entries: Vec<Entry>,
@@ -57,7 +56,6 @@ pub(crate) struct Scratch {
     keys: Vec<Key>,
 }
 
-/// An open container.
 struct Frame {
     entry: u32,
     is_object: bool,
@@ -66,7 +64,6 @@ struct Frame {
     items: u32,
 }
 
-/// A key of an open object.
 #[derive(Clone, Copy)]
 struct Key {
     entry: u32,

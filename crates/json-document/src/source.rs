@@ -103,7 +103,6 @@ impl Source {
         if e.is_escaped() { Cow::Owned(decode(self.inner(at))) } else { Cow::Borrowed(inner) }
     }
 
-    /// Returns true if the string decodes to `text`.
     #[inline]
     pub(crate) fn text_is(&self, at: u32, text: &[u8]) -> bool {
         *self.decoded(at) == *text
@@ -114,7 +113,6 @@ impl Source {
         !self.tape.shadowed.is_empty() && self.tape.shadowed.binary_search(&key).is_ok()
     }
 
-    /// Returns the key entries that a later member of the same name shadows, ascending.
     pub(crate) fn shadowed(&self) -> &[u32] {
         &self.tape.shadowed
     }
@@ -124,7 +122,6 @@ impl Source {
         Entries { source: self, at: object + 1, end: self.entry(object).next, to_value: 1 }
     }
 
-    /// Returns the item entries of an array.
     pub(crate) fn items(&self, array: u32) -> Entries<'_> {
         Entries { source: self, at: array + 1, end: self.entry(array).next, to_value: 0 }
     }

@@ -79,14 +79,12 @@ pub(crate) fn lossy(decoded: Vec<u8>) -> String {
     })
 }
 
-/// Returns `text` as a JSON string.
 pub(crate) fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     push_quoted(&mut out, text);
     out
 }
 
-/// Appends `text` as a JSON string.
 pub(crate) fn push_quoted(out: &mut String, text: &str) {
     out.push('"');
     let mut rest = text;
@@ -121,7 +119,6 @@ pub fn push_pointer(pointer: &mut String, step: &str) {
     }
 }
 
-/// Returns the step of a JSON Pointer without its escapes.
 pub(crate) fn unescape_pointer(step: &str) -> String {
     step.replace("~1", "/").replace("~0", "~")
 }

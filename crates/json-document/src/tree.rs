@@ -85,12 +85,10 @@ impl Source {
 }
 
 impl Tree {
-    /// A tree of one value.
     pub(crate) fn of(source: Source) -> Self {
         Self { sources: vec![Arc::new(source)], root: Node::Raw { source: 0, at: 0 } }
     }
 
-    /// Returns the text that was read.
     pub(crate) fn read(&self) -> &Source {
         &self.sources[0]
     }

@@ -50,7 +50,6 @@ impl<'a> Iterator for Items<'a> {
     }
 }
 
-/// The name of a member.
 #[derive(Clone, Copy)]
 enum Name<'a> {
     /// A key in a text.
@@ -125,7 +124,6 @@ impl<'a> ValueRef<'a> {
         Self { tree, at }
     }
 
-    /// A value in the text that was read.
     pub(crate) fn read(tree: &'a Tree, at: u32) -> Self {
         Self { tree, at: At::Raw(tree.read(), at) }
     }
@@ -167,7 +165,6 @@ impl<'a> ValueRef<'a> {
         Cow::Owned(out)
     }
 
-    /// Returns the decoded bytes of a string.
     fn decoded(&self) -> Option<Cow<'a, [u8]>> {
         match self.at {
             At::Raw(source, at) if source.first_byte(at) == b'"' => Some(source.decoded(at)),
@@ -385,7 +382,6 @@ impl<'a> ValueRef<'a> {
         true
     }
 
-    /// Compares two scalars of one kind.
     fn same_scalar(&self, other: &ValueRef<'_>) -> bool {
         match self.kind() {
             Kind::Bool => self.as_bool() == other.as_bool(),

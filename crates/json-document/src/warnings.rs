@@ -6,7 +6,6 @@ use crate::source::Source;
 /// The number of diagnostics of one kind that are spelled out. The rest is counted.
 const MAX_NAMED: usize = 20;
 
-/// `config.bom`.
 pub(crate) fn byte_order_mark() -> Diagnostic {
     Diagnostic {
         code: "config.bom",
@@ -18,7 +17,6 @@ pub(crate) fn byte_order_mark() -> Diagnostic {
     }
 }
 
-/// `config.not-utf8`.
 pub(crate) fn not_utf8(bytes: &[u8], source: &Source) -> Diagnostic {
     let (mut offset, mut in_text, mut count, mut first) = (0, 0, 0, None);
     for chunk in bytes.utf8_chunks() {
@@ -45,7 +43,6 @@ pub(crate) fn not_utf8(bytes: &[u8], source: &Source) -> Diagnostic {
     }
 }
 
-/// `config.duplicate-key`.
 pub(crate) fn duplicate_keys(source: &Source, diagnostics: &mut Vec<Diagnostic>) {
     let shadowed = source.shadowed();
     diagnostics.extend(shadowed.iter().take(MAX_NAMED).map(|&key| Diagnostic {

@@ -38,7 +38,6 @@ pub(crate) fn pretty(source: &Source) -> String {
     out
 }
 
-/// Appends the text of a whole document.
 pub(crate) fn write_document(tree: &Tree, out: &mut String) {
     let text = &tree.read().text;
     let root = tree.read().entry(0);

@@ -10,7 +10,6 @@ use myownllm_paths::Layout;
 use crate::diagnostic::{Diagnostic, PROGRAM};
 use crate::words::in_a_line;
 
-/// The stable code of a directory in which nothing can be changed.
 pub(crate) const UNWRITABLE: &str = "paths.unwritable";
 
 /// The directories and files that the runner may not use, and the one command that gives access
@@ -92,7 +91,6 @@ impl Closed {
         Some(closed)
     }
 
-    /// Returns true if a diagnostic is about a path that may not be used.
     pub(crate) fn covers(&self, diagnostic: &Diagnostic) -> bool {
         let below = |closed: &[PathBuf]| {
             let path = diagnostic.path.as_deref().map(Path::new);

@@ -15,7 +15,6 @@ use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, PROGRAM, unless_failed};
 use crate::peers::{DAMAGED, SET_ASIDE, names_after_move, replace, set_aside, sync};
 
-/// The most Device IDs that a message names.
 const MAX_NAMED: usize = 3;
 
 /// A roster or a state that a daemon has put aside.

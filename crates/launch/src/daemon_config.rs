@@ -13,9 +13,7 @@ use crate::diagnostic::{Class, Diagnostic, PROGRAM};
 use crate::step::LaunchStep;
 use crate::words::backup;
 
-/// The stable code of a daemon's config that no daemon can read.
 const DAMAGED: &str = "daemon.config-damaged";
-/// The stable code of a misplaced file that was set aside.
 pub(crate) const SET_ASIDE: &str = "daemon.config-set-aside";
 
 /// Reports that a symlink makes the daemon's config and the app's config one file: a daemon would
@@ -49,7 +47,6 @@ pub(crate) fn newer_config(context: &Context<'_>) -> Option<Diagnostic> {
     (version > 1 && every_program_refused(context)).then(|| older_daemon(context, version))
 }
 
-/// The stable code of a daemon's config that is newer than the daemon.
 const NEWER: &str = "daemon.config-newer";
 
 /// Reports that the installed daemon is older than its config. It starts at its defaults if the

@@ -110,7 +110,6 @@ pub fn edit_config(
     Ok(Edit { change, updated, followed, diagnostics, active_before, backup })
 }
 
-/// Returns the backup that holds these bytes.
 fn backup_of(context: &Context<'_>, former: &[u8]) -> Option<HistoryEntry> {
     let backups = unless_failed(context.store.history(), "the list of the backups")?;
     let is_former = |path: &Path| context.disk.read(path, CONFIG_LIMIT).is_ok_and(|bytes| bytes == former);

@@ -42,7 +42,6 @@ pub(crate) fn ensure_permitted(context: &Context<'_>, options: &Options<'_>) -> 
 /// The pending changes of a home. Cheap to find: every launch does.
 #[derive(Debug)]
 pub(crate) struct HomeInspection {
-    /// True if state of the daemon is to be moved.
     pub(crate) moves: bool,
     /// The step that brings the config in order.
     pub(crate) config: Option<LaunchStep>,
@@ -91,17 +90,13 @@ fn config_step(loaded: Option<&Loaded>) -> Option<LaunchStep> {
 /// The steps of one half of a launch: the changes of the home, or the use of a daemon.
 #[derive(Debug, Default)]
 pub(crate) struct Stage {
-    /// The steps, in order.
     pub(crate) steps: Vec<LaunchStep>,
     /// The reason why the last step refuses.
     pub(crate) refusal: Option<Diagnostic>,
-    /// Further diagnostics.
     pub(crate) warnings: Vec<Diagnostic>,
-    /// The steps that write the config.
     pub(crate) pending: Pending,
     /// True if nothing is moved, and the plan of the move tells why.
     pub(crate) is_move_refused: bool,
-    /// Every daemon that was found.
     pub(crate) live: Vec<RunningDaemon>,
     /// The control socket that an overwritten config names.
     pub(crate) config_socket: Option<Utf8PathBuf>,

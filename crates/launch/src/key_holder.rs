@@ -8,7 +8,6 @@ use crate::daemons::{DaemonKind, RunningDaemon};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::identity::identity_answer;
 
-/// The stable code of a key that only a running daemon may have.
 pub(crate) const HELD: &str = "identity.held";
 
 /// Reports a daemon of the daemon home that runs although no identity file is there. It works with

@@ -11,7 +11,6 @@ use crate::words::count;
 /// The stable code of settings that a repair could not bring back.
 pub const LOSSES: &str = "salvage.defaults";
 
-/// The setting that switches the mesh on.
 const MESH: &str = "cloud_mesh.enabled";
 
 /// A setting at a default that has an effect of its own: it deletes, opens, or switches something

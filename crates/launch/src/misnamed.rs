@@ -14,7 +14,6 @@ use crate::diagnostic::Diagnostic;
 use crate::networks::active_network;
 use crate::peers::DAMAGED;
 
-/// The stable code of a roster or a state with another name than a daemon reads.
 const MISNAMED: &str = "state.misnamed";
 
 /// Returns a warning for the second factor's lock, and for each roster and state of the active
@@ -115,7 +114,6 @@ fn and_like(context: &Context<'_>, dir: &Path) -> Vec<PathBuf> {
     std::iter::once(dir.to_owned()).chain(like).collect()
 }
 
-/// Returns the file that was changed last.
 fn newest(context: &Context<'_>, files: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
     files.max_by_key(|path| context.disk.stat_follow(path).map(|meta| meta.modified).unwrap_or_default())
 }

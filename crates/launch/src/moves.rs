@@ -15,12 +15,10 @@ use crate::diagnostic::{Class, Diagnostic};
 /// The stable code of files that differ.
 pub const COLLISION: &str = "migration.collision";
 
-/// Returns the plan of the move that a launch makes.
 pub(crate) fn forward_plan(context: &Context<'_>) -> Plan {
     context.migrator.plan(&context.migrator.inspect(Direction::Forward), &Options::forward())
 }
 
-/// Returns the diagnostics of a move before it is made.
 pub(crate) fn plan_diagnostics(plan: &Plan, program: &str) -> Vec<Diagnostic> {
     let troubles = plan.refusals.iter().chain(&plan.errors).map(Diagnostic::from);
     let collisions = plan.collisions.iter();
@@ -33,7 +31,6 @@ pub(crate) fn collision_as_warning(diagnostic: Diagnostic) -> Diagnostic {
     if diagnostic.code == COLLISION { diagnostic.as_warning() } else { diagnostic }
 }
 
-/// Returns the diagnostics of a move.
 pub(crate) fn move_diagnostics<'a>(
     report: &'a myownllm_migration::MoveReport,
     program: &'a str,
@@ -60,7 +57,6 @@ pub(crate) fn sync_unconfirmed(home: &Utf8Path) -> Diagnostic {
         .hint(format!("findmnt --target {}", quote(home)))
 }
 
-/// Reports two files that differ.
 pub(crate) fn collision_diagnostic(both: &Collision, direction: Direction, program: &str) -> Diagnostic {
     let message = format!(
         "{} and {} differ; both stay until you choose: --keep old-location, or --keep daemon-home",
@@ -90,7 +86,6 @@ pub(crate) fn moved_files(plan: &Plan) -> Vec<(PathBuf, PathBuf)> {
 
 /// Looks for daemons again right before the move begins.
 pub(crate) struct Watch<'a> {
-    /// Finds the daemons.
     pub daemons: &'a dyn Daemons,
     /// The control socket that an overwritten config names.
     pub config_socket: Option<&'a Utf8Path>,

@@ -13,7 +13,6 @@ use serde_json::Value;
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity, unless_failed};
 use crate::words::{LONGEST_NAME, network_argument};
 
-/// The stable code of a network id that a daemon refuses.
 const INVALID_ID: &str = "network.invalid-id";
 
 /// The daemon that is asked.
@@ -69,9 +68,7 @@ pub struct NetworkBackup {
     pub unsaved: Vec<String>,
 }
 
-/// The networks that a daemon is to have.
 pub(crate) struct Wanted<'w> {
-    /// The store of the config.
     pub(crate) store: &'w dyn ConfigStore,
     /// The config. A network that the daemon leaves brings the settings which only the daemon has
     /// to it.
@@ -244,7 +241,6 @@ pub(crate) fn reconcile_diagnostics(reconciled: &Reconciled, program: &str) -> V
         .collect()
 }
 
-/// The stable code of a backup of networks that the daemon left.
 pub(crate) const NETWORKS_KEPT: &str = "daemon.networks-kept";
 
 fn kept_diagnostic(backup: &NetworkBackup, program: &str) -> Diagnostic {
@@ -312,7 +308,6 @@ fn what_failed(action: &Action, code: &str) -> String {
     }
 }
 
-/// Returns a network's id, and its label if it has one.
 fn network_name(action: &Action) -> String {
     let id = shortened(action.network_id(), LONGEST_NAME);
     match action.label() {

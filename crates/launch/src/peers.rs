@@ -19,14 +19,10 @@ use crate::context::Context;
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Class, Diagnostic, PROGRAM};
 
-/// The stable code of a roster or a state that no daemon can read.
 pub(crate) const DAMAGED: &str = "state.damaged";
-/// The stable code of a roster or a state that a newer daemon wrote.
 const NEWER: &str = "state.newer";
-/// The stable code of a damaged roster or state that was set aside.
 pub(crate) const SET_ASIDE: &str = "state.set-aside";
 
-/// A roster or a state, and its content.
 struct State {
     kind: DaemonFile,
     path: PathBuf,
@@ -84,7 +80,6 @@ pub(crate) struct DamagedState {
 }
 
 impl DamagedState {
-    /// Returns the file if no daemon can read it.
     fn of(state: &State) -> Option<Self> {
         let State { kind, path, then, bytes } = state;
         let mended = || kind.mend(bytes).map(|(mended, _)| mended.to_bytes());

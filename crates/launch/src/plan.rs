@@ -239,7 +239,6 @@ impl<'p, 'a> Planner<'p, 'a> {
             .or_else(|| no_room(context, &self.plan.migration))
     }
 
-    /// Returns what is wrong with the state in the homes.
     fn state_diagnostics(&self) -> Vec<Diagnostic> {
         let (context, options, plan) = (self.context, self.options, &self.plan);
         let mut diagnostics: Vec<Diagnostic> =

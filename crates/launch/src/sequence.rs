@@ -168,7 +168,6 @@ struct Retries {
     exited: usize,
 }
 
-/// One run of the sequence.
 struct Run<'r, 'a> {
     context: &'r Context<'a>,
     options: &'r Options<'r>,
@@ -177,7 +176,6 @@ struct Run<'r, 'a> {
     lock: Option<Box<dyn LockedStore + 'a>>,
     /// True if the first look found a config to write anew or to repair.
     writes: bool,
-    /// The plan of the move.
     migration: Option<MovePlan>,
     /// The identity file in force after the move.
     identity: Answer,
@@ -194,7 +192,6 @@ struct Run<'r, 'a> {
 }
 
 impl<'a> Run<'_, 'a> {
-    /// Makes the pending changes of the home.
     fn change_home(&mut self, look: HomeInspection) -> Result<(), Diagnostic> {
         ensure_permitted(self.context, self.options)?;
         let look = self.lock_if_pending(look)?;

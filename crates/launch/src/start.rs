@@ -16,7 +16,6 @@ use crate::daemons::{read_control_socket, read_document};
 use crate::diagnostic::{Class, Diagnostic, PROGRAM};
 use crate::hints::{edit, launch_with};
 
-/// The stable code of a config that cannot be read for the socket at which its daemon listens.
 pub(crate) const CONFIG_SOCKET_UNREADABLE: &str = "daemon.leaked-socket-unreadable";
 
 /// Returns the control socket that the app's config names if a daemon has overwritten it: that
@@ -28,10 +27,8 @@ pub(crate) fn socket_named_by_config(context: &Context<'_>) -> Result<Option<Utf
         .map_err(|error| Diagnostic::from_error(&error, CONFIG_SOCKET_UNREADABLE, error.hint()).at(config))
 }
 
-/// The stable code of a daemon's config that cannot be read.
 const UNREADABLE: &str = "paths.lookup";
 
-/// The stable code of a daemon's config that is no file.
 pub(crate) const NO_FILE: &str = "daemon.config-unreadable";
 
 /// Reports that something else than a file is in the place of the daemon's config: a daemon would
@@ -253,10 +250,8 @@ pub(crate) fn name_program(context: &Context<'_>, mut missing: Diagnostic) -> Di
     missing
 }
 
-/// The stable code of daemon programs none of which came up.
 const NOT_STARTED: &str = "daemon.not-started";
 
-/// The stable code of a daemon program that was not found.
 pub(crate) const NOT_FOUND: &str = "daemon.not-found";
 
 /// Returns the reason why no daemon is to be used. For a socket that cannot be bound, names the

@@ -86,7 +86,6 @@ pub(crate) fn end_command(role: Role, endpoint: &Endpoint, probe: &Probe, progra
     }
 }
 
-/// The number of lines of the daemon's log that an error shows.
 const LOG_LINES: usize = 10;
 
 /// Reports that a daemon that this process started has ended.

@@ -94,7 +94,6 @@ impl OpenSecret {
     }
 }
 
-/// The stable code of a secret that other users may read or write.
 const OPEN_SECRET: &str = "homes.open-secret";
 
 /// Returns the key and the second factor's lock in the daemon home, and the backups of the configs,
@@ -124,7 +123,6 @@ pub(crate) fn close_secrets(context: &Context<'_>, dir: &LockedDir) -> Vec<Diagn
     open_secrets(context).iter().map(OpenSecret::diagnostic).collect()
 }
 
-/// Checks the way from the app's home to a path in it.
 fn trusted_way(context: &Context<'_>, path: impl AsRef<Path>) -> Result<(), Diagnostic> {
     let found = look_inside(context.disk, context.layout.app_home.as_ref(), path.as_ref())?;
     found.map_or(Ok(()), |problem| Err(refusal(context, &problem)))

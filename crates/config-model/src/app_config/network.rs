@@ -19,12 +19,10 @@ const ACCEPTING: ([&str; 3], &str) = (["available", "limited", "busy"], "`availa
 
 static DEFAULTS: LazyLock<Document> = LazyLock::new(|| document_of(&Network::default()));
 
-/// Returns the default of a member that every saved network has.
 pub(crate) fn default_of(member: &str) -> Fragment {
     DEFAULTS.get(&[member]).map_or_else(|| Fragment::from_valid_json("null"), Fragment::from)
 }
 
-/// Returns true for a signaling server that does not answer any more.
 pub(crate) fn is_retired_server(server: ValueRef<'_>) -> bool {
     server.as_str().is_some_and(|server| RETIRED_SERVERS.contains(&&*server))
 }

@@ -14,7 +14,6 @@ const MODES: ([&str; 3], &str) = (["ask", "accept_all", "denied"], "`ask`, `acce
 
 static DEFAULT_RECORD: LazyLock<Fragment> = LazyLock::new(|| Fragment::serialize(&ToolPermission::default()));
 
-/// Returns the change that brings a permissions value into form.
 pub(super) fn change(value: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
     if value.kind() != Kind::Object {
         pass.replaced(path, value.kind(), "an object");

@@ -6,7 +6,6 @@ use super::saved_network::Prompt;
 use crate::pass::{ObjectEdits, Pass, strings_only};
 use crate::path::Path;
 
-/// Returns the change that brings an array of prompts into form.
 pub(super) fn change(list: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
     let mut changes = Vec::new();
     for (n, prompt) in list.items().enumerate() {

@@ -233,7 +233,6 @@ fn update(daemon: &mut dyn DaemonControl, config: &Value, current: &Value) -> St
     replace(daemon, config, current)
 }
 
-/// Returns the daemon's entry for a network.
 fn reported_entry(daemon: &mut dyn DaemonControl, config: &Value) -> Option<Value> {
     let shown = daemon.config_show().ok()?;
     shown

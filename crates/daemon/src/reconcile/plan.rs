@@ -118,7 +118,6 @@ pub enum Action {
 }
 
 impl Action {
-    /// Returns the network that is joined or updated.
     fn config(&self) -> Option<&Value> {
         match self {
             Self::Add { config } | Self::Update { config, .. } | Self::Replace { config, .. } => Some(config),
@@ -205,7 +204,6 @@ pub fn plan(input: &ReconcileInput) -> Plan {
     Plan { steps, kept }
 }
 
-/// Plans the step for the active network.
 fn step_for_active(
     input: &ReconcileInput,
     active: &Value,

@@ -34,7 +34,6 @@ const FAILED_GRACE: Duration = Duration::from_millis(500);
 /// The size of the log above which a program that has not answered yet is ended: it would fill the
 /// disk.
 const MAX_START_LOG: u64 = 64 << 20;
-/// The number of log lines in an error.
 const LOG_TAIL_LINES: usize = 20;
 
 pub(super) struct Attempt<'a> {

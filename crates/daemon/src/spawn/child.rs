@@ -16,7 +16,6 @@ pub(super) struct ChildCommand<'a> {
     pub(super) directory: &'a Path,
     /// Added to the environment of this process.
     pub(super) environment: &'a [(OsString, OsString)],
-    /// Receives stdout and stderr.
     pub(super) log: &'a File,
 }
 
@@ -42,12 +41,10 @@ impl ChildProcess {
         self.pid
     }
 
-    /// Returns the status and reaps the child, if it has exited.
     pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.reap(rustix::process::WaitOptions::NOHANG)
     }
 
-    /// Waits for the exit and reaps the child.
     pub(super) fn wait(&mut self) -> io::Result<ExitStatus> {
         let status = self.reap(rustix::process::WaitOptions::empty())?;
         status.ok_or_else(|| io::Error::other("the system returned no status"))

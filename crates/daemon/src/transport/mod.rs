@@ -24,9 +24,7 @@ pub(crate) struct Peer {
     pub(crate) uid: Option<u32>,
 }
 
-/// A connection that carries bytes.
 pub(crate) trait Transport: fmt::Debug + Send + Sync {
-    /// Returns the process at the other end.
     fn peer(&self) -> Peer;
     /// Sends all bytes. Fails with `TimedOut` at the deadline.
     fn send(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()>;
@@ -66,7 +64,6 @@ pub(crate) enum ConnectError {
     /// The path is longer than a socket's path can be.
     #[cfg_attr(not(unix), allow(dead_code, reason = "the name of a pipe may be long"))]
     PathTooLong { length: usize, limit: usize },
-    /// The connection failed for another reason.
     Failed { source: io::Error },
     /// This process has no file descriptor or no memory left.
     #[cfg_attr(not(unix), allow(dead_code, reason = "`Failed` stands for it there"))]

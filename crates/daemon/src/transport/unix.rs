@@ -30,7 +30,6 @@ use crate::{
     wait::{Backoff, Polled, poll_until},
 };
 
-/// The number of bytes that one read asks for.
 const CHUNK: usize = 64 * 1024;
 
 #[derive(Debug)]

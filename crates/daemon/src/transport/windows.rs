@@ -27,7 +27,6 @@ use crate::Endpoint;
 
 type Stream = DuplexPipeStream<Bytes>;
 
-/// The number of bytes that one read asks for.
 const CHUNK: usize = 64 * 1024;
 /// Bounds the memory that a flooding peer can fill: a full queue stops the pipe.
 const MAX_QUEUED_CHUNKS: usize = 4;

@@ -40,7 +40,6 @@ const PASS: OFlags = OFlags::PATH;
 #[cfg(not(target_os = "linux"))]
 const PASS: OFlags = OFlags::RDONLY;
 
-/// An open directory.
 pub(super) struct OpenDir {
     handle: OwnedFd,
     id: FileId,
@@ -124,12 +123,10 @@ impl Handles {
         }))
     }
 
-    /// Returns the handle of the locked directory.
     pub(super) fn top(&self) -> BorrowedFd<'_> {
         self.top.handle.as_fd()
     }
 
-    /// Returns the canonical path of the locked directory.
     pub(super) fn real(&self) -> &Path {
         &self.top.real
     }
@@ -381,12 +378,10 @@ impl<'l> ResolvedName<'l> {
         Some((self.handles?, &place.dir))
     }
 
-    /// Returns the directory handle for the call.
     pub(super) fn dir(&self) -> BorrowedFd<'_> {
         self.place.as_ref().map_or(CWD, |place| place.dir.handle.as_fd())
     }
 
-    /// Returns the name in the directory.
     pub(super) fn name(&self) -> &Path {
         &self.name
     }

@@ -9,7 +9,6 @@ use super::handles::Handles;
 pub(super) struct Attributes {
     /// True if a mount begins here; `None` where the system does not tell.
     pub(super) is_mount_root: Option<bool>,
-    /// True if the file or directory cannot be changed at all.
     pub(super) is_immutable: bool,
     /// True if the entries of the directory can neither be renamed nor removed, though more can be
     /// added.

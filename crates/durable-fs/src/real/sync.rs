@@ -62,7 +62,6 @@ fn magic(found: &rustix::fs::StatFs) -> u64 {
     found.f_type as u64 & 0xffff_ffff
 }
 
-/// The magic number of FUSE.
 pub(super) const FUSE: u64 = 0x6573_5546;
 
 /// The file systems whose modes may come from the options of the mount.

@@ -120,7 +120,6 @@ fn open_if_same(handles: Option<&Handles>, a: &Path, b: &Path) -> Result<Option<
     Ok(same.then_some((file_a, file_b)))
 }
 
-/// Resolves both paths of a rename.
 fn resolve_pair<'l>(
     handles: Option<&'l Handles>,
     from: &Path,

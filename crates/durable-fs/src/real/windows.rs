@@ -110,7 +110,6 @@ fn open(path: &Path) -> io::Result<File> {
     retry_open(|| File::open(verbatim(path)))
 }
 
-/// Creates a file that must not exist.
 fn create_new(path: &Path) -> io::Result<File> {
     retry_open(|| OpenOptions::new().write(true).create_new(true).open(verbatim(path)))
 }

@@ -79,7 +79,6 @@ impl SimDisk {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Returns another handle to the same disk.
     pub(super) fn share(&self) -> Self {
         Self { shared: self.shared.clone() }
     }

@@ -14,10 +14,8 @@ use crate::{FileId, FileKind, Metadata, Owner, Timestamp};
 
 pub(super) const ROOT: u64 = 1;
 
-/// The path of the root directory.
 pub(super) const ROOT_PATH: &str = if cfg!(windows) { r"C:\" } else { "/" };
 
-/// The number of symlinks that a path may lead through.
 const LINK_LIMIT: usize = 40;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +75,6 @@ pub(super) struct State {
     /// True if names that differ in the case of ASCII letters alone are one name.
     pub(super) ignores_case: bool,
     pub(super) threads: usize,
-    /// The files that another program has open for writing.
     pub(super) writers: BTreeSet<u64>,
 }
 

@@ -21,7 +21,6 @@ use crate::{
     Runner, SyncFs, publish::make_private_dir,
 };
 
-/// The changes of a locked directory.
 struct Changes {
     disk: SimDisk,
     /// The inode that dropping this value unlocks; `None` for the changes that need no lock.

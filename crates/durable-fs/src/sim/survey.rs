@@ -110,7 +110,6 @@ pub struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
-    /// Returns the operations of the undisturbed run.
     fn ops(&self) -> Vec<OpRecord> {
         let disk = self.start();
         (self.run)(&disk);

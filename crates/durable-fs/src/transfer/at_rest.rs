@@ -10,14 +10,12 @@ use crate::{Disk, FileId, Timestamp};
 
 /// A file that has not changed for this time is at rest; the app's config has the same wait.
 const STABLE_FOR: Duration = Duration::from_millis(250);
-/// The time between two checks.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// The number of checks (2 s) after which the run stops waiting for a writer.
 const MAX_LOOKS: u32 = 80;
 /// The size limit of a file that is judged: a larger one is not read, and counts as complete.
 const LIMIT: u64 = 16 << 20;
 
-/// Judges the content of a file.
 pub(super) type Judge<'j> = &'j (dyn Fn(&[u8]) -> bool + Sync);
 
 /// The state of a file for which the run waits.

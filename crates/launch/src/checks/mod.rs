@@ -237,7 +237,6 @@ impl Checks {
     }
 }
 
-/// The input of the checks, and their results so far.
 struct Examiner<'e, 'a> {
     context: &'e Context<'a>,
     options: &'e Options<'e>,
