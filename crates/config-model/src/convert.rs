@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use myownllm_json_document::{Diagnostic, Document, Fragment, Kind, ObjectText, Severity, ValueRef};
+use myownllm_json_document::{Diagnostic, Document, Fragment, Kind, Severity, ValueRef};
 
 use crate::app_config::default_of;
 use crate::daemon_config::{NETWORK_KEYS, is_default_signaling};
@@ -221,7 +221,6 @@ fn is_from(entry: ValueRef<'_>, group: ValueRef<'_>) -> bool {
 /// from the daemon's own defaults: `signaling` (never `servers`), the `turn_servers` groups of more
 /// than one URL, `pinned_peers`, `roster_path`, and the members that neither schema knows.
 pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnostic>) {
-    let mut settings = ObjectText::with_capacity(0);
     let mut unknown = Vec::new();
     let [
         id,
@@ -251,44 +250,40 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
             ("kind", kind, Kind::String),
         ],
     );
-    let mut out = ObjectText::with_capacity(network.raw().len());
-    for (key, value) in [("id", id), ("network_id", network_id), ("label", label)] {
-        if let Some(text) = of_kind(value, Kind::String) {
-            out.put(key, &text.raw());
-        }
-    }
-    if let Some(kind) = of_kind(kind, Kind::String).filter(|k| !k.is_falsy()) {
-        out.put("kind", &kind.raw());
-    }
-    if let Some(topology) = topology {
-        out.put("topology", &topology.raw());
-    }
-    let servers = split_signaling(signaling, &mut settings);
-    out.put_array("signaling_servers", strings(items(servers)));
-    match stun {
-        // A missing member means the daemon's default, and so the app's; an empty array means none.
-        None => out.put("stun_servers", default_of("stun_servers").text()),
-        Some(groups) => {
-            let urls = items(Some(groups)).flat_map(|group| items(group.get("urls")));
-            out.put_array("stun_servers", strings(urls));
-        }
-    }
-    split_turn_servers(turn, &mut out, &mut settings);
-    if let Some(auto) = of_kind(auto_approve, Kind::Bool) {
-        out.put("auto_approve", &auto.raw());
-    }
+    let (servers, signaling) = split_signaling(signaling);
+    let (turn_servers, whole_groups) = split_turn_servers(turn);
+    let mut settings: Vec<(Cow<'_, str>, Fragment)> = Vec::new();
+    settings.extend(signaling.map(|kept| (Cow::Borrowed("signaling"), kept)));
+    settings.extend(whole_groups.map(|groups| (Cow::Borrowed("turn_servers"), groups)));
     for (key, value) in [("pinned_peers", pinned_peers), ("roster_path", roster_path)] {
-        if let Some(value) = value.filter(|value| !is_nothing(*value)) {
-            settings.put(key, &value.raw());
-        }
+        let value = value.filter(|value| !is_nothing(*value));
+        settings.extend(value.map(|value| (Cow::Borrowed(key), value.into())));
     }
-    for (key, value) in unknown {
-        settings.put(&key, &value.raw());
-    }
-    if !settings.is_empty() {
-        out.put("daemon_settings", &settings.into_text());
-    }
-    (Fragment::from_valid_json(out.into_text()), diagnostics)
+    settings.extend(unknown.into_iter().map(|(key, value)| (key, value.into())));
+    let stun_servers = match stun {
+        // A missing member means the daemon's default, and so the app's; an empty array means none.
+        None => default_of("stun_servers"),
+        Some(groups) => strings(items(Some(groups)).flat_map(|group| items(group.get("urls")))),
+    };
+    let text = |value| of_kind(value, Kind::String);
+    let members = [
+        ("id", text(id).map(Fragment::from)),
+        ("network_id", text(network_id).map(Fragment::from)),
+        ("label", text(label).map(Fragment::from)),
+        ("kind", text(kind).filter(|kind| !kind.is_falsy()).map(Fragment::from)),
+        ("topology", topology.map(Fragment::from)),
+        ("signaling_servers", Some(strings(items(servers)))),
+        ("stun_servers", Some(stun_servers)),
+        ("turn_servers", Some(turn_servers)),
+        ("auto_approve", of_kind(auto_approve, Kind::Bool).map(Fragment::from)),
+        ("daemon_settings", object(settings)),
+    ];
+    (Fragment::object(members.into_iter().filter_map(|(key, value)| Some((key, value?)))), diagnostics)
+}
+
+/// Returns the object; `None` for one without members.
+fn object<F: Into<Fragment>>(members: Vec<(Cow<'_, str>, F)>) -> Option<Fragment> {
+    (!members.is_empty()).then(|| Fragment::object(members))
 }
 
 fn wrong_types<const N: usize>(
@@ -309,43 +304,24 @@ fn wrong_types<const N: usize>(
     members.into_iter().filter(wrong).map(diagnostic).collect()
 }
 
-/// Returns the servers of a daemon's `signaling`, and puts the members that are no defaults into
-/// `settings`.
-fn split_signaling<'a>(signaling: Option<ValueRef<'a>>, settings: &mut ObjectText) -> Option<ValueRef<'a>> {
-    let mut servers = None;
-    let mut kept = ObjectText::with_capacity(0);
-    for (key, value) in signaling.into_iter().flat_map(|s| s.members()) {
-        if key == "servers" {
-            servers = Some(value);
-        } else if !is_default_signaling(&key, value) {
-            kept.put(&key, &value.raw());
-        }
-    }
-    if !kept.is_empty() {
-        settings.put("signaling", &kept.into_text());
-    }
-    servers
+/// Returns the servers of a daemon's `signaling`, and the other members that are no defaults.
+fn split_signaling(signaling: Option<ValueRef<'_>>) -> (Option<ValueRef<'_>>, Option<Fragment>) {
+    let members = signaling.into_iter().flat_map(|s| s.members());
+    let (servers, mut kept): (Vec<_>, Vec<_>) = members.partition(|(key, _)| key == "servers");
+    kept.retain(|(key, value)| !is_default_signaling(key, *value));
+    (servers.first().map(|(_, servers)| *servers), object(kept))
 }
 
-/// Puts the first URL of each TURN group into the app's entry, and the groups of several URLs into
-/// `settings`.
-fn split_turn_servers(turn: Option<ValueRef<'_>>, out: &mut ObjectText, settings: &mut ObjectText) {
-    let groups: Vec<_> = items(turn).filter(|g| g.kind() == Kind::Object).collect();
+/// Returns the app's entries for the first URL of each TURN group, and the groups of several URLs.
+fn split_turn_servers(turn: Option<ValueRef<'_>>) -> (Fragment, Option<Fragment>) {
+    let mut groups: Vec<_> = items(turn).filter(|g| g.kind() == Kind::Object).collect();
     let entries = groups.iter().filter_map(|group| {
-        let mut entry = ObjectText::with_capacity(0);
-        entry.put("url", &urls(*group).next()?.raw());
-        for key in ["username", "credential"] {
-            if let Some(text) = of_kind(group.get(key), Kind::String) {
-                entry.put(key, &text.raw());
-            }
-        }
-        Some(entry.into_text().into())
+        let login = ["username", "credential"].map(|key| Some((key, of_kind(group.get(key), Kind::String)?)));
+        Some(Fragment::object([("url", urls(*group).next()?)].into_iter().chain(login.into_iter().flatten())))
     });
-    out.put_array("turn_servers", entries);
-    if groups.iter().any(|g| urls(*g).nth(1).is_some()) {
-        let whole = groups.into_iter().filter(|g| urls(*g).nth(1).is_some());
-        settings.put_array("turn_servers", whole.map(|group| group.raw()));
-    }
+    let entries = Fragment::array(entries);
+    groups.retain(|group| urls(*group).nth(1).is_some());
+    (entries, (!groups.is_empty()).then(|| Fragment::array(groups)))
 }
 
 /// Returns true for `null`, the empty string and empty containers.
@@ -368,7 +344,7 @@ fn items(array: Option<ValueRef<'_>>) -> impl Iterator<Item = ValueRef<'_>> {
     array.into_iter().flat_map(|array| array.items())
 }
 
-/// Returns the raw texts of the strings among `values`.
-fn strings<'a>(values: impl Iterator<Item = ValueRef<'a>>) -> impl Iterator<Item = Cow<'a, str>> {
-    values.filter(|value| value.kind() == Kind::String).map(|text| text.raw())
+/// Returns an array of the strings among `values`.
+fn strings<'a>(values: impl Iterator<Item = ValueRef<'a>>) -> Fragment {
+    Fragment::array(values.filter(|value| value.kind() == Kind::String))
 }

@@ -29,11 +29,17 @@ impl std::fmt::Debug for Fragment {
 impl Fragment {
     /// Builds an object with these members, in this order.
     pub fn object<K: AsRef<str>, F: Into<Fragment>>(members: impl IntoIterator<Item = (K, F)>) -> Self {
-        let mut text = ObjectText::with_capacity(2);
+        let mut text = String::from("{");
         for (key, value) in members {
-            text.put(key.as_ref(), value.into().text());
+            if text.len() > 1 {
+                text.push(',');
+            }
+            push_quoted(&mut text, key.as_ref());
+            text.push(':');
+            text.push_str(&value.into().text);
         }
-        Self::from_valid_json(text.into_text())
+        text.push('}');
+        Self::from_valid_json(text)
     }
 
     /// Builds an array of these items.
@@ -67,63 +73,6 @@ impl Fragment {
 
     pub(crate) fn into_text(self) -> String {
         self.text.into_owned()
-    }
-}
-
-/// Writes an object member by member, without a [`Fragment`] for each value.
-pub struct ObjectText {
-    text: String,
-}
-
-impl std::fmt::Debug for ObjectText {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The text may hold a secret.
-        f.debug_struct("ObjectText").field("bytes", &self.text.len()).finish_non_exhaustive()
-    }
-}
-
-impl ObjectText {
-    /// Reserves space for `bytes` bytes.
-    pub fn with_capacity(bytes: usize) -> Self {
-        Self { text: String::with_capacity(bytes) }
-    }
-
-    fn key(&mut self, key: &str) {
-        self.text.push(if self.text.is_empty() { '{' } else { ',' });
-        push_quoted(&mut self.text, key);
-        self.text.push(':');
-    }
-
-    /// Appends a member; `value` is one JSON value.
-    pub fn put(&mut self, key: &str, value: &str) {
-        // The quotes, the brace or comma, the colon, and the closing brace.
-        self.text.reserve(key.len() + value.len() + 5);
-        self.key(key);
-        self.text.push_str(value);
-    }
-
-    /// Appends a member with an array; each item is one JSON value.
-    pub fn put_array<'a>(&mut self, key: &str, items: impl Iterator<Item = Cow<'a, str>>) {
-        self.key(key);
-        self.text.push('[');
-        for (n, item) in items.enumerate() {
-            if n > 0 {
-                self.text.push(',');
-            }
-            self.text.push_str(&item);
-        }
-        self.text.push(']');
-    }
-
-    /// Returns true if no member was appended.
-    pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
-    }
-
-    /// Closes the object and returns its text.
-    pub fn into_text(mut self) -> String {
-        self.text.push_str(if self.text.is_empty() { "{}" } else { "}" });
-        self.text
     }
 }
 

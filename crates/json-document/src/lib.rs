@@ -28,7 +28,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use document::{Document, Parsed};
 pub use edit::{Blocked, Change, SetOutcome};
 pub use error::{MAX_BYTES, MAX_DEPTH, ParseError, ParseErrorKind};
-pub use fragment::{Fragment, ObjectText};
+pub use fragment::Fragment;
 pub use kind::Kind;
 pub use place::Place;
 pub use recover::{Extent, Mend, Recovered, recover, recover_all};
