@@ -7,7 +7,6 @@ use std::sync::Arc;
 use crate::fragment::Fragment;
 use crate::kind::Kind;
 use crate::source::Source;
-use crate::text::push_quoted;
 use crate::tree::{Node, Tree, insert};
 use crate::value::ValueRef;
 
@@ -177,25 +176,11 @@ pub(crate) fn merge_patch(target: ValueRef<'_>, patch: ValueRef<'_>) -> Change {
 
 /// Returns the object that `patch` makes where there is none.
 fn without_nulls(patch: ValueRef<'_>) -> Fragment {
-    fn push(patch: ValueRef<'_>, out: &mut String) {
-        out.push('{');
-        let mut any = false;
-        for (key, value) in patch.members().filter(|(_, value)| !value.is_null()) {
-            if std::mem::replace(&mut any, true) {
-                out.push(',');
-            }
-            push_quoted(out, &key);
-            out.push(':');
-            match value.kind() {
-                Kind::Object => push(value, out),
-                _ => out.push_str(&value.raw()),
-            }
-        }
-        out.push('}');
-    }
-    let mut text = String::new();
-    push(patch, &mut text);
-    Fragment::from_valid_json(text)
+    let members = patch.members().filter(|(_, value)| !value.is_null());
+    Fragment::object(members.map(|(key, value)| match value.kind() {
+        Kind::Object => (key, without_nulls(value)),
+        _ => (key, value.into()),
+    }))
 }
 
 impl Tree {
