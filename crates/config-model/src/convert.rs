@@ -293,13 +293,9 @@ fn wrong_types<const N: usize>(
     let wrong = |(_, value, expected): &(&str, Option<ValueRef<'_>>, Kind)| {
         value.is_some_and(|value| value.kind() != *expected && !value.is_null())
     };
-    let diagnostic = |(key, _, expected): (&str, _, Kind)| Diagnostic {
-        code: "salvage.odd-member",
-        severity: Severity::Warning,
-        message: format!("not taken over: not {}", expected.name()),
-        path: child(path, key),
-        hint: None,
-        place: None,
+    let diagnostic = |(key, _, expected): (&str, _, Kind)| {
+        let message = format!("not taken over: not {}", expected.name());
+        Diagnostic::new("salvage.odd-member", Severity::Warning, child(path, key), message)
     };
     members.into_iter().filter(wrong).map(diagnostic).collect()
 }

@@ -252,14 +252,7 @@ fn no_network_active(doc: &mut Document) -> bool {
 /// is the network id.
 pub fn for_daemon(network: ValueRef<'_>) -> Result<serde_json::Value, Diagnostic> {
     let id = network_id::of(network).unwrap_or_default();
-    let refused = |code, message| Diagnostic {
-        code,
-        severity: Severity::Problem,
-        message,
-        path: id.clone().into_owned(),
-        hint: None,
-        place: None,
-    };
+    let refused = |code, message| Diagnostic::new(code, Severity::Problem, &*id, message);
     let mut converted =
         convert::to_daemon(network).map_err(|error| refused(error.code(), error.to_string()))?;
     // The daemon knows ids that are strings alone.

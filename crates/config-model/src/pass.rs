@@ -43,14 +43,7 @@ impl<'i> Pass<'i> {
     }
 
     pub(crate) fn note(&mut self, code: &'static str, severity: Severity, path: &Path<'_>, message: String) {
-        self.diagnostics.push(Diagnostic {
-            code,
-            severity,
-            message,
-            path: path.pointer(),
-            hint: None,
-            place: None,
-        });
+        self.diagnostics.push(Diagnostic::new(code, severity, path.pointer(), message));
     }
 
     /// Notes a value of the wrong type that stays in the file.

@@ -163,8 +163,7 @@ pub(crate) fn diagnostic_at(
     severity: Severity,
     message: String,
 ) -> Diagnostic {
-    let path = path.as_ref().to_string_lossy().into_owned();
-    Diagnostic { code, severity, message, path, hint: None, place: None }
+    Diagnostic::new(code, severity, path.as_ref().to_string_lossy(), message)
 }
 
 pub(crate) fn keys_of(document: &Document) -> Vec<String> {

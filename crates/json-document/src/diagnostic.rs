@@ -32,3 +32,15 @@ pub struct Diagnostic {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
 }
+
+impl Diagnostic {
+    /// Returns a diagnostic without a hint, and without a place in the text.
+    pub fn new(
+        code: &'static str,
+        severity: Severity,
+        path: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { code, severity, message: message.into(), path: path.into(), hint: None, place: None }
+    }
+}

@@ -7,14 +7,7 @@ use crate::source::Source;
 const MAX_NAMED: usize = 20;
 
 pub(crate) fn byte_order_mark() -> Diagnostic {
-    Diagnostic {
-        code: "config.bom",
-        severity: Severity::Info,
-        message: "the file begins with a byte order mark".to_owned(),
-        path: String::new(),
-        hint: None,
-        place: None,
-    }
+    Diagnostic::new("config.bom", Severity::Info, "", "the file begins with a byte order mark")
 }
 
 pub(crate) fn not_utf8(bytes: &[u8], source: &Source) -> Diagnostic {
@@ -30,37 +23,23 @@ pub(crate) fn not_utf8(bytes: &[u8], source: &Source) -> Diagnostic {
         }
     }
     let (offset, in_text) = first.unwrap_or_default();
-    Diagnostic {
-        code: "config.not-utf8",
-        severity: Severity::Warning,
-        message: format!(
-            "{count} byte sequence{} not UTF-8 (the first at byte {offset}); read as U+FFFD",
-            if count == 1 { " is" } else { "s are" }
-        ),
-        path: source.pointer_to(source.entry_at(in_text)),
-        hint: Some("save the file as UTF-8".to_owned()),
-        place: None,
-    }
+    let sequences = if count == 1 { "sequence is" } else { "sequences are" };
+    let message = format!("{count} byte {sequences} not UTF-8 (the first at byte {offset}); read as U+FFFD");
+    let path = source.pointer_to(source.entry_at(in_text));
+    let hint = Some("save the file as UTF-8".to_owned());
+    Diagnostic { hint, ..Diagnostic::new("config.not-utf8", Severity::Warning, path, message) }
 }
 
 pub(crate) fn duplicate_keys(source: &Source, diagnostics: &mut Vec<Diagnostic>) {
     let shadowed = source.shadowed();
-    diagnostics.extend(shadowed.iter().take(MAX_NAMED).map(|&key| Diagnostic {
-        code: "config.duplicate-key",
-        severity: Severity::Warning,
-        message: "the object has this key more than once; the last one counts".to_owned(),
-        path: source.pointer_to(key),
-        hint: Some("keep one of them".to_owned()),
-        place: None,
+    let warning = |path, message| Diagnostic::new("config.duplicate-key", Severity::Warning, path, message);
+    diagnostics.extend(shadowed.iter().take(MAX_NAMED).map(|&key| {
+        let message = "the object has this key more than once; the last one counts".to_owned();
+        let hint = Some("keep one of them".to_owned());
+        Diagnostic { hint, ..warning(source.pointer_to(key), message) }
     }));
     if let Some(more) = shadowed.len().checked_sub(MAX_NAMED).filter(|&n| n > 0) {
-        diagnostics.push(Diagnostic {
-            code: "config.duplicate-key",
-            severity: Severity::Warning,
-            message: format!("{more} more keys stand in their object more than once; the last one counts"),
-            path: String::new(),
-            hint: None,
-            place: None,
-        });
+        let message = format!("{more} more keys stand in their object more than once; the last one counts");
+        diagnostics.push(warning(String::new(), message));
     }
 }

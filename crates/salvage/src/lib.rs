@@ -187,18 +187,11 @@ fn adopt_networks(doc: &Document, into: &mut Salvaged, ids: &mut dyn Ids) {
         let path = format!("/networks/{n}");
         if !is_network(network) {
             report.odd_networks.push(n);
-            diagnostics.push(Diagnostic {
-                code: "salvage.odd-network",
-                severity: Severity::Warning,
-                message: format!(
-                    "{path} is {} that names no network (a string id and network_id); it is in the backup \
-                        only",
-                    network.kind().name()
-                ),
-                path,
-                hint: None,
-                place: None,
-            });
+            let message = format!(
+                "{path} is {} that names no network (a string id and network_id); it is in the backup only",
+                network.kind().name()
+            );
+            diagnostics.push(Diagnostic::new("salvage.odd-network", Severity::Warning, path, message));
             return None;
         }
         let (entry, found) = convert::from_daemon(network, &path);
@@ -259,17 +252,11 @@ fn ensure_networks_array(app: &mut Document, ids: &mut dyn Ids) -> Vec<Diagnosti
 }
 
 fn replaced_by_networks(path: &str, found: Kind) -> Diagnostic {
-    Diagnostic {
-        code: "config.replaced",
-        severity: Severity::Warning,
-        message: format!(
-            "{path} was {}; the daemon's networks are there now, and the value is in the backup only",
-            found.name()
-        ),
-        path: path.to_owned(),
-        hint: None,
-        place: None,
-    }
+    let found = found.name();
+    let message = format!(
+        "{path} was {found}; the daemon's networks are there now, and the value is in the backup only"
+    );
+    Diagnostic::new("config.replaced", Severity::Warning, path, message)
 }
 
 /// Returns the daemon's half of a document.
