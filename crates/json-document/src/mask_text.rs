@@ -32,7 +32,7 @@ pub fn mask_line(line: &str) -> String {
     let mut found = in_text(line);
     found.extend(named_anywhere(line));
     found.extend(quoted_by_a_parser(line));
-    masked(line, apart(found)).unwrap_or_else(|| line.to_owned())
+    replaced(line, apart(found), MASK).unwrap_or_else(|| line.to_owned())
 }
 
 /// Removes the control sequences with which a program colours its output.
@@ -58,22 +58,14 @@ fn without_colours(line: &str) -> String {
 /// 3. the word after `Bearer` or `Basic` at the end of a line or a quotation (a plain word after
 ///    `Basic` stays).
 pub fn mask_text(text: &str) -> Option<String> {
-    masked(text, in_text(text))
+    replaced(text, in_text(text), MASK)
 }
 
 /// Returns a text without the secrets that [`mask_text`] masks, and without the `@` after a login;
 /// `None` if it has none.
 pub fn strip_secrets(text: &str) -> Option<String> {
-    let found = in_text(text);
-    if found.is_empty() {
-        return None;
-    }
-    let (mut stripped, mut copied) = (String::new(), 0);
-    for range in found {
-        stripped.push_str(&text[copied..range.start]);
-        copied = range.end + usize::from(text[range.end..].starts_with('@'));
-    }
-    Some(stripped + &text[copied..])
+    let end = |range: &Range<usize>| range.end + usize::from(text[range.end..].starts_with('@'));
+    replaced(text, in_text(text).iter().map(|range| range.start..end(range)), "")
 }
 
 /// Returns a JSON Pointer that can be shown: masks the secrets in its names, and leaves out the
@@ -88,15 +80,14 @@ pub fn mask_pointer(pointer: &str) -> String {
     shortened(&names.join("/"), POINTER_LENGTH).into_owned()
 }
 
-fn masked(text: &str, secrets: Vec<Range<usize>>) -> Option<String> {
-    let mut masked = String::new();
-    let mut copied = 0;
+fn replaced(text: &str, secrets: impl IntoIterator<Item = Range<usize>>, by: &str) -> Option<String> {
+    let (mut replaced, mut copied) = (String::new(), 0);
     for range in secrets {
-        masked.push_str(&text[copied..range.start]);
-        masked.push_str(MASK);
+        replaced.push_str(&text[copied..range.start]);
+        replaced.push_str(by);
         copied = range.end;
     }
-    (copied > 0).then(|| masked + &text[copied..])
+    (copied > 0).then(|| replaced + &text[copied..])
 }
 
 /// Returns the ranges of the secrets in a text, in order and apart from each other.
