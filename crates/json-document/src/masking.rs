@@ -8,7 +8,7 @@
 //! Lines of a log have no structure to go by. [`mask_line`] masks by names that announce a secret
 //! ([`is_secret_name`]).
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::document::Document;
@@ -69,7 +69,8 @@ impl Shown {
 /// A text that is shown as [`MASK`], so that `{:?}` does not put it into a log.
 ///
 /// Serializes as [`MASK`] as well. Edit the [`Document`] to write a secret.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
@@ -93,12 +94,6 @@ impl std::fmt::Debug for Secret {
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(MASK)
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self)
     }
 }
 
