@@ -26,8 +26,6 @@ type Dated = (Source, Timestamp);
 impl Store<'_> {
     /// Returns the app's config as it was last healthy: the newest intact backup, or the file that
     /// a daemon moved aside if that changed later.
-    ///
-    /// # Errors
     /// Fails if a source, or a newer one, may exist but cannot be read. An older source or the
     /// defaults would reset settings that are not lost.
     pub(crate) fn source(

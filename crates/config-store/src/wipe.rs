@@ -35,10 +35,8 @@ impl Store<'_> {
     }
 
     /// Compares a config with the newest backup.
-    ///
-    /// # Errors
-    /// [`StoreError::BackupUnreadable`] when a repair would have to restore an older backup than
-    /// the newest.
+    /// Fails with [`StoreError::BackupUnreadable`] when a repair would have to restore an older
+    /// backup than the newest.
     pub(crate) fn detect_wipe(
         &self,
         document: &Document,

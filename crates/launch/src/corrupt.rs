@@ -178,9 +178,6 @@ pub(crate) fn corrupt_config(context: &Context<'_>, aside: Option<&Path>) -> Opt
 
 /// Gives a file that a daemon has put aside a name that no daemon uses, and writes the part that a
 /// daemon can read to its place if no device is there.
-///
-/// # Errors
-/// Fails if the file cannot be renamed, or its place cannot be written.
 pub(crate) fn keep_corrupt_file(
     context: &Context<'_>,
     dir: &LockedDir,

@@ -130,9 +130,6 @@ fn is(misplaced: &Misplaced) -> &'static str {
 
 /// Keeps a misplaced file as a backup, and leaves it: a daemon runs, holds its config in memory and
 /// writes it over the file.
-///
-/// # Errors
-/// Fails if the file could not be kept.
 pub(crate) fn back_up_daemon_config(
     context: &Context<'_>,
     lock: &dyn LockedStore,
@@ -150,8 +147,6 @@ pub(crate) fn back_up_daemon_config(
 }
 
 /// Keeps a misplaced file as a backup and sets the file aside, so that a daemon can start.
-///
-/// # Errors
 /// Fails if the file is the app's config as well, or could not be kept or set aside. No daemon may
 /// be started then.
 pub(crate) fn set_daemon_config_aside(

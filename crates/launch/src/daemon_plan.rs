@@ -127,8 +127,6 @@ fn home_refusal(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diag
 /// Checks that a daemon can write in its home, and list its rosters and states: a daemon that
 /// cannot takes the device for one without peers. `run_as` is the user that starts the daemon, if
 /// that is not the user of this process.
-///
-/// # Errors
 /// Fails if nothing can be changed in the daemon home, or if its rosters and states cannot be
 /// listed.
 pub(crate) fn ensure_usable_home(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
@@ -161,9 +159,6 @@ pub(crate) fn ensure_usable_home(context: &Context<'_>, run_as: Option<Owner>) -
 
 /// Decides what a launch does with the rosters and states before it starts a daemon on them.
 /// `moved` are the files that the move brings.
-///
-/// # Errors
-/// Fails if a daemon could not open one of the files.
 pub(crate) fn state_steps(
     context: &Context<'_>,
     migration: &MovePlan,

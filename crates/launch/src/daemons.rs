@@ -364,9 +364,6 @@ pub(crate) fn abandoned_diagnostic(socket: &AbandonedSocket) -> Diagnostic {
 
 /// Returns the daemon's control socket that a config names. A config that does not exist, is not a
 /// regular file, or is not JSON names none.
-///
-/// # Errors
-/// Fails if the config exists and cannot be read.
 pub(crate) fn read_control_socket(disk: &dyn Disk, config: &Utf8Path) -> Result<ControlSocket, DiskError> {
     Ok(read_document(disk, config)?.as_ref().map_or(ControlSocket::InHome, ControlSocket::of_document))
 }

@@ -17,8 +17,6 @@ use crate::step::LaunchStep;
 use crate::trust::ensure_changeable;
 
 /// Checks that the home may be changed at all.
-///
-/// # Errors
 /// Fails if the caller refuses, if another user controls the home, if the two homes are not apart,
 /// or were not checked, or if the daemons of other homes are looked for.
 pub(crate) fn ensure_permitted(context: &Context<'_>, options: &Options<'_>) -> Result<(), Diagnostic> {
@@ -239,9 +237,6 @@ fn refusal_of(found: &RunningDaemon, options: &Options<'_>) -> Option<Diagnostic
 }
 
 /// Ends a daemon. Adds it to `stopped` if it ran.
-///
-/// # Errors
-/// Fails if the daemon could not be ended.
 pub(crate) fn stop_daemon(
     daemons: &dyn Daemons,
     found: &RunningDaemon,
@@ -261,9 +256,6 @@ pub(crate) fn stop_daemon(
 }
 
 /// Ends the daemons in `live`, in order, up to one that it may not end, and adds them to `stopped`.
-///
-/// # Errors
-/// Fails if a daemon may not be ended, or could not be ended.
 pub(crate) fn stop_daemons(
     daemons: &dyn Daemons,
     live: &[RunningDaemon],

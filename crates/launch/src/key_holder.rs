@@ -40,9 +40,6 @@ pub(crate) fn key_holder(context: &Context<'_>) -> Option<Diagnostic> {
 /// Refuses to make the app's home while a renamed home of the app holds the identity file, or a
 /// daemon of the home that was here still runs: in its place, the new home would keep the former
 /// one from getting its name back.
-///
-/// # Errors
-/// Fails if the app's home does not exist, and the identity file lies elsewhere, or a daemon runs.
 pub(crate) fn ensure_no_new_home(context: &Context<'_>) -> Result<(), Diagnostic> {
     let home = context.disk.stat(context.layout.app_home.as_ref());
     if home.is_ok() {

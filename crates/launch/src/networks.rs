@@ -83,8 +83,6 @@ pub(crate) struct Wanted<'w> {
 ///
 /// The caller must have held the home's lock since before it read the config and asked for the
 /// status.
-///
-/// # Errors
 /// Fails if the active network cannot be converted for the daemon, or if the daemon does not
 /// answer.
 pub(crate) fn reconcile_networks(

@@ -33,8 +33,6 @@ struct State {
 
 impl State {
     /// Reads a file. Returns `None` for a symlink to nothing, which a daemon takes for no file.
-    ///
-    /// # Errors
     /// Fails if a daemon cannot open the file: it would wait for a pipe, or not join the network.
     fn read(
         context: &Context<'_>,
@@ -181,8 +179,6 @@ fn states_after_move<'b>(
 ///
 /// Leaves out a damaged file that collides with a file at the old location: the user decides which
 /// of the two stays. A daemon that runs may be writing the file.
-///
-/// # Errors
 /// Fails if a daemon could not open one of the files.
 pub(crate) fn unsettled_states(
     context: &Context<'_>,
@@ -243,8 +239,6 @@ pub(crate) fn linked_peers(context: &Context<'_>, migration: &MovePlan) -> Optio
 
 /// Sets a damaged roster or state aside, and writes the part that a daemon can read in its place.
 /// Does nothing if a daemon can read the file by now.
-///
-/// # Errors
 /// Fails if the file cannot be set aside. No daemon may be started then.
 pub(crate) fn mend_state(
     context: &Context<'_>,
@@ -271,8 +265,6 @@ pub(crate) fn mend_state(
 }
 
 /// Copies a roster or a state of a newer version. Does nothing if there is a copy by now.
-///
-/// # Errors
 /// Fails if the file cannot be copied. No daemon may be started then.
 pub(crate) fn copy_newer_state(
     context: &Context<'_>,

@@ -22,8 +22,6 @@ pub fn ensure_changeable(context: &Context<'_>) -> Result<(), Diagnostic> {
 
 /// Checks that only the owner and root can replace the files and directories that a daemon is to
 /// work with.
-///
-/// # Errors
 /// Fails with the topmost directory or symlink that another user can replace.
 pub(crate) fn trusted_home(context: &Context<'_>) -> Result<(), Diagnostic> {
     let trust = inspect_trust(context)?;
@@ -147,9 +145,6 @@ pub fn wrote_where_others_can(context: &Context<'_>) -> Option<Diagnostic> {
 /// root's daemon writes.
 ///
 /// `run_as` is the user that the process becomes before it starts a daemon.
-///
-/// # Errors
-/// Fails if root runs this process and the home belongs to another user.
 pub(crate) fn ensure_own_daemon(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
     let trust = inspect_trust(context)?;
     let (Some(owner), Some(runner)) = (trust.owner, context.disk.runner()) else { return Ok(()) };

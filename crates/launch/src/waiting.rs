@@ -33,9 +33,7 @@ pub fn lock_home<'a>(
 
 /// Waits a moment for the lock of the home. Returns `None` if another process holds the lock and
 /// the caller may try again.
-///
-/// # Errors
-/// As [`lock_home`]. `waited` is the time of all tries.
+/// Fails as [`lock_home`] does. `waited` is the time of all tries.
 pub(crate) fn try_lock<'a>(
     context: &Context<'a>,
     options: &Options<'_>,
