@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use myownllm_paths::HostApp;
 use serde::Serialize;
 
 use crate::{
@@ -19,9 +20,9 @@ use crate::{
 
 const SUFFIX: &str = std::env::consts::EXE_SUFFIX;
 
-/// The places to search. This crate reads no environment itself.
+/// The places to search for the daemon's program.
 #[derive(Clone, Debug, Default)]
-pub struct CandidateSearch {
+pub struct ProgramSearch {
     /// The name of the program, without the platform's suffix; `myownmesh` if it is empty.
     pub name: String,
     /// The overrides in order: the name of the variable and its value. An empty value counts as
@@ -36,6 +37,25 @@ pub struct CandidateSearch {
     pub path: Option<OsString>,
     /// The working directory for relative overrides. Without it they are skipped.
     pub working_dir: Option<PathBuf>,
+}
+
+impl ProgramSearch {
+    /// Reads the environment of this process: the variables of the app that name the program, the
+    /// running program, `PATH`, and the working directory. Only a start of a daemon needs it.
+    pub fn from_process(app: &HostApp, triple: Option<&str>) -> Self {
+        let overrides = app.daemon_program_variables.iter().filter_map(|name| {
+            let value = std::env::var_os(name.as_ref()).filter(|value| !value.is_empty())?;
+            Some((name.to_string(), value))
+        });
+        Self {
+            name: app.daemon_program.clone().into_owned(),
+            overrides: overrides.collect(),
+            program: std::env::current_exe().ok(),
+            triple: triple.map(str::to_owned),
+            path: std::env::var_os("PATH"),
+            working_dir: std::env::current_dir().ok(),
+        }
+    }
 }
 
 /// A program that may be the daemon.
@@ -117,7 +137,7 @@ pub enum Verdict {
 ///
 /// Directories on `PATH` without the program are left out. Empty and relative entries of `PATH` are
 /// ignored: their meaning depends on the user's working directory.
-pub fn candidates(search: &CandidateSearch) -> Vec<Candidate> {
+pub fn candidates(search: &ProgramSearch) -> Vec<Candidate> {
     let name = if search.name.is_empty() { PROGRAM_NAME } else { &search.name };
     let mut found = Vec::new();
     for (variable, value) in &search.overrides {
@@ -141,7 +161,7 @@ pub fn candidates(search: &CandidateSearch) -> Vec<Candidate> {
 
 /// Finds the program that an override names: a path, or a bare name on `PATH`, as on a command
 /// line.
-fn from_override(variable: &str, value: &OsString, search: &CandidateSearch) -> Candidate {
+fn from_override(variable: &str, value: &OsString, search: &ProgramSearch) -> Candidate {
     let path = Path::new(value);
     let origin = || Origin::Override { variable: variable.to_owned() };
     if path.is_absolute() {
@@ -162,7 +182,7 @@ fn from_override(variable: &str, value: &OsString, search: &CandidateSearch) -> 
     }
 }
 
-fn on_path(search: &CandidateSearch, name: &Path, origin: Origin) -> Vec<Candidate> {
+fn on_path(search: &ProgramSearch, name: &Path, origin: Origin) -> Vec<Candidate> {
     let mut file_name = name.as_os_str().to_owned();
     if name.extension().is_none() {
         file_name.push(SUFFIX);

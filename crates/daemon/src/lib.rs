@@ -32,7 +32,7 @@ mod wait;
 pub use abandoned_socket::{AbandonedSocket, abandoned_socket};
 #[cfg(feature = "tokio")]
 pub use async_client::{AsyncClient, AsyncEvents};
-pub use candidates::{Candidate, CandidateSearch, Origin, Verdict, candidates};
+pub use candidates::{Candidate, Origin, ProgramSearch, Verdict, candidates};
 pub use client::Client;
 pub use control::{ConfigShown, DaemonControl, Status, uninterruptible};
 pub use detect::{Attempt, Decision, DetectRefusal, Detection, Role, Rule, Target, attach, decide, detect};

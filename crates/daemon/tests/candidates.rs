@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_daemon::{Candidate, CandidateSearch, Origin, Verdict, candidates};
+use myownllm_daemon::{Candidate, Origin, ProgramSearch, Verdict, candidates};
 use rstest::rstest;
 
 fn file(path: &Path, options: &mut std::fs::OpenOptions) {
@@ -29,8 +29,8 @@ fn exe<const N: usize>(names: [&str; N]) -> [PathBuf; N] {
     names.map(|name| format!("{name}{EXE_SUFFIX}").into())
 }
 
-fn search(root: &Path) -> CandidateSearch {
-    CandidateSearch {
+fn search(root: &Path) -> ProgramSearch {
+    ProgramSearch {
         name: String::new(),
         overrides: Vec::new(),
         program: Some(root.join("app/myownllm")),
@@ -75,7 +75,7 @@ fn candidates_have_the_name_of_the_daemon_that_the_app_embeds() {
     let names = exe(["app/otherd", "app/otherd-x86_64-unknown-linux-gnu", "bin/otherd"]);
     names.iter().for_each(|name| program(&root.join(name)));
     program(&root.join("bin").join(format!("myownmesh{EXE_SUFFIX}")));
-    let found = candidates(&CandidateSearch { name: "otherd".to_owned(), ..search(root) });
+    let found = candidates(&ProgramSearch { name: "otherd".to_owned(), ..search(root) });
     let paths: Vec<_> = found.iter().map(|c| c.path.strip_prefix(root).unwrap()).collect();
     assert_eq!(paths, names);
 }

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use myownllm_config_model::Document;
 use myownllm_daemon::{
-    AbandonedSocket, Attempt, Candidate, CandidateSearch, Client, ControlError, DaemonControl, Detection,
+    AbandonedSocket, Attempt, Candidate, Client, ControlError, DaemonControl, Detection,
     Endpoint, Expected, HomeDaemons, Probe, Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError,
     StoppedDaemon, Suspect, SuspectSearch, Target, abandoned_socket, attach, candidates, decide, orphans_of,
     probe, spawn_unless, suspects,
 };
-pub use myownllm_daemon::{DaemonKind, RunningDaemon};
+pub use myownllm_daemon::{DaemonKind, ProgramSearch, RunningDaemon};
 use myownllm_durable_fs::{Disk, DiskError};
 use myownllm_migration::Homes;
 use myownllm_paths::camino::Utf8Path;
-use myownllm_paths::{ControlSocket, HostApp, Layout, Mode, Socket, check_control_socket};
+use myownllm_paths::{ControlSocket, Layout, Mode, Socket, check_control_socket};
 
 use crate::diagnostic::Diagnostic;
 
@@ -97,39 +97,6 @@ pub trait Daemons: Send + Sync {
     /// # Errors
     /// Fails if the daemon cannot be asked, or stays.
     fn stop(&self, daemon: &RunningDaemon) -> Result<StoppedDaemon, StopError>;
-}
-
-/// The environment's information on where the daemon's program is.
-#[derive(Clone, Debug, Default)]
-pub struct ProgramSearch {
-    /// The variables that name the program, in order.
-    pub overrides: Vec<(String, OsString)>,
-    /// The running program.
-    pub program: Option<PathBuf>,
-    /// `PATH`.
-    pub path: Option<OsString>,
-    /// The working directory.
-    pub working_dir: Option<PathBuf>,
-    /// The target triple of the running program: the file name of a bundled daemon contains it.
-    pub triple: Option<String>,
-}
-
-impl ProgramSearch {
-    /// Reads the environment of this process: the variables of the app that name the program, the
-    /// running program, `PATH`, and the working directory. Only a start of a daemon needs it.
-    pub fn from_process(app: &HostApp, triple: Option<&str>) -> Self {
-        let overrides = app.daemon_program_variables.iter().filter_map(|name| {
-            let value = std::env::var_os(name.as_ref()).filter(|value| !value.is_empty())?;
-            Some((name.to_string(), value))
-        });
-        Self {
-            overrides: overrides.collect(),
-            program: std::env::current_exe().ok(),
-            path: std::env::var_os("PATH"),
-            working_dir: std::env::current_dir().ok(),
-            triple: triple.map(str::to_owned),
-        }
-    }
 }
 
 /// The daemons of one home on this machine.
@@ -280,14 +247,8 @@ impl Daemons for LocalDaemons<'_> {
     }
 
     fn programs(&self) -> Option<Vec<Candidate>> {
-        Some(candidates(&CandidateSearch {
-            name: self.layout.app.daemon_program.clone().into_owned(),
-            overrides: self.search.overrides.clone(),
-            program: self.search.program.clone(),
-            triple: self.search.triple.clone(),
-            path: self.search.path.clone(),
-            working_dir: self.search.working_dir.clone(),
-        }))
+        let name = self.layout.app.daemon_program.clone().into_owned();
+        Some(candidates(&ProgramSearch { name, ..self.search.clone() }))
     }
 
     fn spawn(&self, permit: StartPermit<'_>, cancelled: &dyn Fn() -> bool) -> Result<Spawned, SpawnError> {
