@@ -7,13 +7,11 @@ use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{DaemonFile, Document, recover};
 use myownllm_durable_fs::{Disk as _, DiskError, LockedDir, publish_new, quote};
-use myownllm_paths::Layout;
-use myownllm_paths::camino::Utf8Path;
 
 use crate::context::Context;
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, PROGRAM, unless_failed};
-use crate::peers::{DAMAGED, SET_ASIDE, names_after_move, replace, set_aside, sync};
+use crate::peers::{DAMAGED, SET_ASIDE, kinds, replace, set_aside, states_after_move, sync};
 
 const MAX_NAMED: usize = 3;
 
@@ -124,18 +122,10 @@ pub(crate) fn devices(bytes: &[u8]) -> BTreeSet<String> {
     approved.chain(roles).collect()
 }
 
-/// Returns the directories of the daemon's rosters and states.
-fn kinds(layout: &Layout) -> [(DaemonFile, &Utf8Path); 2] {
-    [(DaemonFile::Roster, &layout.daemon_rosters), (DaemonFile::State, &layout.daemon_states)]
-}
-
 /// Returns the rosters and states that a daemon has put aside, and whose content is of use or
 /// unknown. `moved` are the files that a move brings.
 pub(crate) fn corrupt_states(context: &Context<'_>, moved: &[(PathBuf, PathBuf)]) -> Vec<CorruptState> {
-    let files = kinds(context.layout).into_iter().flat_map(|(kind, directory)| {
-        let names = names_after_move(context, directory, ".json.corrupt", moved).into_iter();
-        names.map(move |paths| (kind, paths))
-    });
+    let files = states_after_move(context, ".json.corrupt", moved);
     let found = files.filter_map(|(kind, (path, then))| {
         let place = then.with_extension("");
         let now = moved.iter().find(|(_, to)| *to == place).map_or(&place, |(from, _)| from);

@@ -12,6 +12,7 @@ use myownllm_durable_fs::{
 };
 use myownllm_identity::{IdentityPaths, ensure_reachable_peers};
 use myownllm_migration::Plan as MovePlan;
+use myownllm_paths::Layout;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::closed::access_to;
@@ -145,7 +146,7 @@ fn names(context: &Context<'_>, directory: &Utf8Path, ending: &str) -> Vec<PathB
 
 /// Returns the paths in a directory of the daemon home whose names end in `ending`, each with its
 /// path after the move that brings the files in `moved`.
-pub(crate) fn names_after_move(
+fn names_after_move(
     context: &Context<'_>,
     directory: &Utf8Path,
     ending: &str,
@@ -160,17 +161,19 @@ pub(crate) fn names_after_move(
     all
 }
 
-/// Returns the rosters and states in the daemon home after the move that brings the files in
-/// `moved`.
-fn states_after_move<'b>(
+/// Returns the directories of the daemon's rosters and states.
+pub(crate) fn kinds(layout: &Layout) -> [(DaemonFile, &Utf8Path); 2] {
+    [(DaemonFile::Roster, &layout.daemon_rosters), (DaemonFile::State, &layout.daemon_states)]
+}
+
+/// Does what [`names_after_move`] does for the rosters and states.
+pub(crate) fn states_after_move<'b>(
     context: &'b Context<'_>,
+    ending: &'b str,
     moved: &'b [(PathBuf, PathBuf)],
 ) -> impl Iterator<Item = (DaemonFile, (PathBuf, PathBuf))> + 'b {
-    let layout = context.layout;
-    let kinds = [(DaemonFile::Roster, &layout.daemon_rosters), (DaemonFile::State, &layout.daemon_states)];
-    kinds.into_iter().flat_map(move |(kind, directory)| {
-        let names = names_after_move(context, directory, ".json", moved).into_iter();
-        names.map(move |paths| (kind, paths))
+    kinds(context.layout).into_iter().flat_map(move |(kind, directory)| {
+        names_after_move(context, directory, ending, moved).into_iter().map(move |paths| (kind, paths))
     })
 }
 
@@ -187,7 +190,7 @@ pub(crate) fn unsettled_states(
 ) -> Result<(Vec<DamagedState>, Vec<NewerState>), Diagnostic> {
     let collides = |then: &Path| migration.collisions.iter().any(|both| both.destination == then);
     let (mut damaged, mut newer) = (Vec::new(), Vec::new());
-    for (kind, paths) in states_after_move(context, moved) {
+    for (kind, paths) in states_after_move(context, ".json", moved) {
         let Some(state) = State::read(context, kind, paths)? else { continue };
         if !collides(&state.then) {
             damaged.extend(DamagedState::of(&state));
