@@ -7,7 +7,7 @@ use myownllm_config_model::{Document, Ids, network_id};
 use myownllm_config_store::{AppSchema, BackupId, BackupKind, ConfigStore, LockedStore};
 use myownllm_daemon::reconcile::{self, Action, DROPPED, NOT_APPLIED, SavedNetwork, StepResult};
 use myownllm_daemon::{DaemonControl, Endpoint, Role, Status};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity, unless_failed};
@@ -22,7 +22,7 @@ pub struct ConnectedDaemon {
     /// The role of the daemon.
     pub role: Role,
     /// The endpoint at which the daemon listens.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "crate::step::as_text")]
     pub socket: Endpoint,
     /// The process of the daemon, if the system tells it.
     pub pid: Option<u32>,
@@ -38,10 +38,6 @@ impl ConnectedDaemon {
         let whose = if self.role == Role::Shared { "the shared daemon" } else { "the app's daemon" };
         self.pid.map_or_else(|| whose.to_owned(), |pid| format!("{whose} (process {pid})"))
     }
-}
-
-fn as_text<S: Serializer>(endpoint: &Endpoint, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(endpoint)
 }
 
 /// The changes to a daemon's networks, and the reasons.

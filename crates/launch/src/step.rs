@@ -103,7 +103,7 @@ pub enum LaunchStep {
     },
 }
 
-fn as_text<S: Serializer>(endpoint: &Endpoint, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_text<S: Serializer>(endpoint: &Endpoint, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(endpoint)
 }
 
