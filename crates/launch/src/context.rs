@@ -131,9 +131,7 @@ impl<'a> Options<'a> {
         let program = if self.program == PROGRAM { layout.app.program.as_ref() } else { self.program };
         Self { program, ..*self }
     }
-}
 
-impl Options<'_> {
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.is_some_and(|flag| flag.load(Ordering::Relaxed))
     }

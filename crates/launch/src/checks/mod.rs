@@ -197,9 +197,7 @@ impl Checks {
             }
         }
     }
-}
 
-impl Checks {
     /// Replaces the hints that end a daemon that may have the only copy of the key.
     fn spare_key_holder(&mut self, plan: &LaunchPlan) {
         let Some(holder) = plan.diagnostics.iter().find(|told| told.code == HELD) else { return };
