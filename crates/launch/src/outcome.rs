@@ -73,18 +73,8 @@ pub enum Daemon {
     /// A daemon that ran already. With [`Role::Shared`] another program started it, and this
     /// process must not end it. With [`Role::Own`] it is this app's, of an earlier run or of
     /// another process of the app: [`stop_daemon`](crate::stop_daemon) ends it.
-    Attached {
-        /// The role of the daemon.
-        role: Role,
-        /// The endpoint at which the daemon listens.
-        endpoint: Endpoint,
-        /// The status that the daemon reported.
-        status: Status,
-        /// The process of the daemon, if the system tells it.
-        pid: Option<u32>,
-        /// The rule that chose the daemon.
-        rule: Rule,
-    },
+    #[allow(missing_docs, reason = "the types of the fields explain them")]
+    Attached { role: Role, endpoint: Endpoint, status: Status, pid: Option<u32>, rule: Rule },
     /// A daemon that this launch started.
     Spawned(Spawned),
 }

@@ -241,12 +241,8 @@ impl<'a> Run<'_, 'a> {
     /// do".
     fn reload(&mut self, before: HomeInspection) -> Result<HomeInspection, Diagnostic> {
         if before.pending.is_none() {
-            let (migrator, store) = (self.context.migrator, self.context.store);
-            return Ok(HomeInspection {
-                moves: migrator.is_pending(),
-                misplaced: store.misplaced(),
-                ..before
-            });
+            let (moves, misplaced) = (self.context.migrator.is_pending(), self.context.store.misplaced());
+            return Ok(HomeInspection { moves, misplaced, ..before });
         }
         let loaded = self.context.store.load(self.ids)?;
         let look = HomeInspection::new(self.context, Ok(&loaded));
