@@ -304,7 +304,7 @@ impl Locked<'_> {
         as_is: bool,
     ) -> Result<(Document, Vec<u8>, Vec<Diagnostic>), StoreError> {
         let path = self.backup_path(id);
-        let bytes = self.read_backup_if(id, &|bytes| self.is_usable(bytes))?;
+        let bytes = self.read_backup_if(id, &|bytes| self.usable_config(bytes).is_some())?;
         let is_changed = content_hash(&bytes) != id.hash;
         let changed = is_changed.then(|| self.changed_diagnostic(id, true));
         let is_daemons = matches!(self.shape_of(&bytes), FileShape::Daemon | FileShape::Mixed);

@@ -90,14 +90,15 @@ impl ConfigStore for Store<'_> {
             let intact = bytes.as_ref().is_some_and(|bytes| content_hash(bytes) == id.hash);
             let shape = bytes.as_ref().map_or(FileShape::Corrupt, |bytes| self.shape_of(bytes));
             let own = bytes.as_ref().filter(|_| intact).and_then(|bytes| self.own_settings_of(&id, bytes));
+            let corrupt = bytes.as_ref().filter(|_| shape == FileShape::Corrupt);
+            let found = corrupt.and_then(|bytes| self.recover_config(bytes));
             entries.push(HistoryEntry {
                 kind: id.kind,
                 bytes: meta.len,
                 made_ms: milliseconds(meta.modified),
                 shape,
                 intact,
-                recoverable: shape == FileShape::Corrupt
-                    && bytes.as_ref().is_some_and(|bytes| self.is_recoverable(bytes)),
+                recoverable: found.is_some_and(|found| self.is_restorable(&found)),
                 current: intact && live.as_ref() == Some(&id.hash),
                 settings: own.as_ref().map(OwnSettings::count),
                 recommended: false,

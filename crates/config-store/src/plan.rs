@@ -39,15 +39,7 @@ impl Plan {
         report: Report,
         diagnostics: Vec<Diagnostic>,
     ) -> Self {
-        let loaded = Loaded {
-            document,
-            shape,
-            newer: None,
-            pending: Pending::default(),
-            report,
-            diagnostics,
-            full: None,
-        };
+        let loaded = Loaded { report, diagnostics, ..Loaded::new(document, shape) };
         let previous = ConfigFile::Missing;
         Self { loaded, previous, config: None, daemon: None, backed_up: false, is_lost: false }
     }
@@ -248,7 +240,7 @@ impl Store<'_> {
         diagnostics.extend(salvaged.diagnostics);
         // The completed document may come from a backup.
         diagnostics.extend(without_places(self.schema.complete(&mut app, ids)));
-        report.rebased = self.rebase(&mut app, daemon.as_mut());
+        report.rebased = self.rebase_where(&mut app, daemon.as_mut(), &|_, new| self.is_there(new));
         diagnostics.extend(report.rebased.iter().filter(|path| !path.rebased).map(|path| {
             let message = format!(
                 "cannot correct {} from {} to {}: the new path does not exist",
@@ -365,12 +357,7 @@ impl Store<'_> {
     }
 
     /// Replaces the paths that lead into the app's home by paths into the daemon home, for each
-    /// known spelling of the app's home.
-    pub(crate) fn rebase(&self, app: &mut Document, daemon: Option<&mut Document>) -> Vec<Rebased> {
-        self.rebase_where(app, daemon, &|_, new| self.is_there(new))
-    }
-
-    /// Replaces only the paths for which `has_moved` returns true; `has_moved` gets the old path
+    /// known spelling of the app's home, if `has_moved` returns true; `has_moved` gets the old path
     /// and the new one.
     pub(crate) fn rebase_where(
         &self,

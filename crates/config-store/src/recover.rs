@@ -146,17 +146,7 @@ impl Store<'_> {
         self.diagnostic("store.copy-damaged", Severity::Warning, message)
     }
 
-    /// Returns true if a backup that another program changed still has settings to restore.
-    pub(crate) fn is_usable(&self, bytes: &[u8]) -> bool {
-        self.usable_config(bytes).is_some()
-    }
-
-    /// Returns true if a backup that is not JSON has complete members of the app's.
-    pub(crate) fn is_recoverable(&self, bytes: &[u8]) -> bool {
-        self.recover_config(bytes).is_some_and(|found| self.is_restorable(&found))
-    }
-
-    fn is_restorable(&self, found: &Recovered) -> bool {
+    pub(crate) fn is_restorable(&self, found: &Recovered) -> bool {
         !found.whole.is_empty() && !matches!(self.schema.shape(&found.document), Shape::Daemon | Shape::Mixed)
     }
 

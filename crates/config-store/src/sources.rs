@@ -166,10 +166,8 @@ impl Store<'_> {
             match self.read(&path) {
                 Ok(bytes) => {
                     if let Some(document) = self.whole_config(&bytes) {
-                        return Some((
-                            Source { name: file_name(&path), document },
-                            self.modified(path.as_ref()),
-                        ));
+                        let modified = self.modified(path.as_ref());
+                        return Some((Source { name: file_name(&path), document }, modified));
                     }
                 }
                 // A file that is larger than any config is not a source.
