@@ -336,8 +336,10 @@ fn symlinks_into_the_daemon_home_keep_nothing_back(#[case] symlink: &str, #[case
 #[case::an_editor_backup(settled(|home| rename(home, NEW_KEY, &format!("{NEW_KEY}~"))))]
 #[case::a_temporary_of_ours(settled(|home| rename(home, NEW_KEY,
     ".myownllm/.myownmesh/.secrets/.durable-fs.123-10.part")))]
-#[case::cut(settled(|home| { let bytes = home.bytes(NEW_KEY); home.put(NEW_KEY, &bytes[..bytes.len() / 2], 0o600);
-    }))]
+#[case::cut(settled(|home| {
+    let bytes = home.bytes(NEW_KEY);
+    home.put(NEW_KEY, &bytes[..bytes.len() / 2], 0o600);
+}))]
 #[case::no_bytes(settled(|home| home.put(NEW_KEY, b"", 0o600)))]
 #[case::of_another_seed(settled(|home| key_field(home, NEW_KEY, "public_key", "a".repeat(52).into())))]
 #[case::with_a_label_of_null(settled(|home| key_field(home, NEW_KEY, "label", serde_json::Value::Null)))]
@@ -357,10 +359,22 @@ fn symlinks_into_the_daemon_home_keep_nothing_back(#[case] symlink: &str, #[case
 }))]
 #[case::of_a_newer_version(settled(|home| key_field(home, NEW_KEY, "version", 9.into())))]
 #[case::two_different(settled(|home| home.put(OLD_KEY, &another_key(), 0o600)))]
-#[case::the_same_twice(settled(|home| { let bytes = home.bytes(NEW_KEY); home.put(OLD_KEY, &bytes, 0o600); }))]
-#[case::a_dangling_symlink(settled(|home| { remove(home, NEW_KEY); link(home, "/nowhere/id.json", NEW_KEY); }))]
-#[case::a_symlink(settled(|home| { rename(home, NEW_KEY, "id.json"); link(home, home.path("id.json"), NEW_KEY); }))]
-#[case::a_directory(settled(|home| { remove(home, NEW_KEY); std::fs::create_dir(home.path(NEW_KEY)).unwrap(); }))]
+#[case::the_same_twice(settled(|home| {
+    let bytes = home.bytes(NEW_KEY);
+    home.put(OLD_KEY, &bytes, 0o600);
+}))]
+#[case::a_dangling_symlink(settled(|home| {
+    remove(home, NEW_KEY);
+    link(home, "/nowhere/id.json", NEW_KEY);
+}))]
+#[case::a_symlink(settled(|home| {
+    rename(home, NEW_KEY, "id.json");
+    link(home, home.path("id.json"), NEW_KEY);
+}))]
+#[case::a_directory(settled(|home| {
+    remove(home, NEW_KEY);
+    std::fs::create_dir(home.path(NEW_KEY)).unwrap();
+}))]
 #[case::a_device(settled(|home| { remove(home, NEW_KEY); link(home, "/dev/null", NEW_KEY); }))]
 #[case::gone_with_its_peers_on_a_missing_disk(settled(|home| {
     remove(home, NEW_KEY);

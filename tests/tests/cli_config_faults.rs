@@ -196,13 +196,13 @@ fn sh(script: &str, home: &Home) {
     assert!(status.success(), "{script}");
 }
 
-const LINK: &str = "cd $1/.myownllm; mkdir ../../store; mv config.json ../../store/; chmod 444 ../../store/*; \
-    chmod 555 ../../store; \
+const LINK: &str = "cd $1/.myownllm; mkdir ../../store; mv config.json ../../store/; \
+    chmod 444 ../../store/*; chmod 555 ../../store; \
     ln -s ../../store/config.json";
 const NO_BACKUPS: &str = "rm -rf $1/.myownllm/config-backups";
 const GIVE: &str = "chown -hR 65534:65534 $1/.. ; chown -RH 0:0 $1/../store";
-const BACKUPS: &str = "cd $1/.myownllm; rm -rf config-backups; mkdir ../../store; chmod 555 ../../store; ln -s \
-    ../../store config-backups";
+const BACKUPS: &str = "cd $1/.myownllm; rm -rf config-backups; mkdir ../../store; chmod 555 ../../store; \
+    ln -s ../../store config-backups";
 const READ_ONLY: &str = "rm -rf $1/.myownllm/config-backups; mkdir $1/../store; chown -RH 65534:65534 $1/..; \
     chmod 555 $1/.myownllm";
 
@@ -250,8 +250,8 @@ fn healthy_config_behind_a_foreign_symlink_is_read_with_a_warning() {
     }
     let home = Home::settled();
     sh(
-        "cd $1/.myownllm; rm -rf config-backups; mv config.json ../store.json; chmod 644 ../store.json; ln -s ../store.json \
-            config.json; \
+        "cd $1/.myownllm; rm -rf config-backups; mv config.json ../store.json; chmod 644 ../store.json; \
+         ln -s ../store.json config.json; \
          chown -h 65534:65534 config.json; chown 65534:65534 .",
         &home,
     );

@@ -20,7 +20,10 @@ fn refused(home: &Home, script: &str) -> Value {
 }
 
 #[rstest]
-#[case::windows_line_endings(&format!("#!/bin/sh\r\nexec '{}' \"$@\"\r\n", stand_in()), "Windows line endings")]
+#[case::windows_line_endings(
+    &format!("#!/bin/sh\r\nexec '{}' \"$@\"\r\n", stand_in()),
+    "Windows line endings"
+)]
 #[case::missing_interpreter(
     "#!/opt/no-such-shell -e\n",
     "the interpreter of the script, /opt/no-such-shell, is missing"

@@ -168,8 +168,10 @@ fn a_full_disk_is_not_blamed_on_the_daemons_program() {
     // First the log cannot be written. Then one page is left for the log, and nothing else can be
     // written.
     let full = format!(
-        "m=\"$1/{MESH}\"; cp -a \"$m\" \"$1/copy\"; mount -t tmpfs -o size=1m,mode=700 none \"$m\"; cp -a \"$1/copy/.\" \"$m\"
-         rm -f \"$m\"/daemon.log*; cat /dev/zero > \"$m/fill\" 2>/dev/null || true; export MYOWNMESH_BIN=\"$1/program\""
+        "m=\"$1/{MESH}\"; cp -a \"$m\" \"$1/copy\"; mount -t tmpfs -o size=1m,mode=700 none \"$m\"; \
+         cp -a \"$1/copy/.\" \"$m\"
+         rm -f \"$m\"/daemon.log*; cat /dev/zero > \"$m/fill\" 2>/dev/null || true; \
+         export MYOWNMESH_BIN=\"$1/program\""
     );
     let ran = with_mounts(&home, &full, args).ends_with(1);
     assert!(first(ran, "daemon.log", "df -h ").contains("No space left on device"));
@@ -199,7 +201,8 @@ fn the_old_home_seen_through_an_overlay_is_no_copy() {
     if !can_mount() || !can("grep", &["-qw", "overlay", "/proc/filesystems"]) {
         return;
     }
-    let layers = "d=$(dirname \"$1\")/layers; mkdir $d; mount -t tmpfs none $d; mkdir $d/u $d/w; mkdir -p -m700 $1/.myownllm/.myownmesh
+    let layers = "d=$(dirname \"$1\")/layers; mkdir $d; mount -t tmpfs none $d; mkdir $d/u $d/w; \
+        mkdir -p -m700 $1/.myownllm/.myownmesh
         mount -t overlay overlay -o lowerdir=$1/.myownllm,upperdir=$d/u,workdir=$d/w $1/.myownllm/.myownmesh";
     for link in [false, true] {
         let home = Home::legacy();

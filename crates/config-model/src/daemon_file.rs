@@ -69,7 +69,8 @@ impl DaemonFile {
     ///
     /// ```
     /// use myownllm_config_model::DaemonFile;
-    /// let damaged = b"\xef\xbb\xbf{\"version\": 3, \"services\": {\"turn\": {\"port\": \"x\", \"realm\": \"r\"}}}";
+    /// let damaged = b"\xef\xbb\xbf{\"version\": 3, \
+    ///     \"services\": {\"turn\": {\"port\": \"x\", \"realm\": \"r\"}}}";
     /// let (mended, left_out) = DaemonFile::Config.mend(damaged).unwrap();
     /// assert_eq!(mended.get(&["services", "turn", "realm"]).unwrap().as_str().unwrap(), "r");
     /// assert_eq!(left_out, ["/services/turn/port"]);
@@ -257,7 +258,8 @@ mod tests {
     #[rstest]
     #[case::byte_order_mark(format!("\u{feff}{ROSTER}").into_bytes(), true)]
     #[case::trailing_bytes(format!("{ROSTER}\0\0\0").into_bytes(), true)]
-    #[case::duplicate_member(ROSTER.replace(r#""version":1"#, r#""version":1,"version":1"#).into_bytes(), true)]
+    #[case::duplicate_member(ROSTER.replace(r#""version":1"#, r#""version":1,"version":1"#).into_bytes(),
+        true)]
     #[case::latin1(ROSTER.replace("laptop", "caf?").bytes()
         .map(|byte| if byte == b'?' { 0xe9 } else { byte }).collect(), true)]
     #[case::utf16(format!("\u{feff}{ROSTER}").encode_utf16().flat_map(u16::to_le_bytes).collect(), true)]

@@ -151,7 +151,8 @@ fn pending(seed: u8) -> String {
 #[case::other_files_beside(&[Bytes(".secrets/api-key.txt", b"secret"),
     Bytes("mesh/.secrets/s3.json", b"{\"secret_key\": \"x\"}")], "none yet")]
 #[case::fresh_home_beside_a_copy_of_another_daemons(
-    &[Bytes("config.json", b"{\"cloud_mesh\": {\"networks\": []}}"), Key("../mesh.bak/.secrets/identity.json", 1)],
+    &[Bytes("config.json", b"{\"cloud_mesh\": {\"networks\": []}}"),
+    Key("../mesh.bak/.secrets/identity.json", 1)],
     "none yet"
 )]
 #[case::empty_temporary_of_the_first_start(&[Bytes("mesh/.secrets/identity.json.tmp", b"")], "none yet")]
@@ -429,7 +430,8 @@ fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
     NEW)]
 #[case::padded_copy(&[Shaped(".secrets/identity.json.bak", padded)], "identity.gone", NEW)]
 #[case::peers_in_another_directory(&[Bytes("trash/mesh/rosters/home.json", ROSTER)], "identity.gone", OLD)]
-#[case::peers_deep_in_another_directory(&[Bytes("backup/2026/x/mesh/home.json", STATE)], "identity.gone", OLD)]
+#[case::peers_deep_in_another_directory(&[Bytes("backup/2026/x/mesh/home.json", STATE)], "identity.gone",
+    OLD)]
 #[case::rosters_in_another_directory(&[Bytes("mesh/backup/rosters (1)/home.json", ROSTER)], "identity.gone",
     NEW)]
 #[case::peers_in_the_secrets(&[Bytes(".secrets/mesh/states/home.json", STATE)], "identity.gone", OLD)]
@@ -666,7 +668,8 @@ fn key_that_the_peers_do_not_name_is_told_if_another_file_has_the_named_one() {
 #[case::renamed_home_beside_a_new_one(&[Bytes("config.json", b"{}"),
     Key("../my app.old/mesh/.secrets/identity.json", 1),
     OneRoster("../my app.old/mesh/mesh/rosters/home.json")], NEW, "mesh/mesh/rosters/home.json")]
-#[case::daemon_home_in_the_trash(&[Bytes("config.json", SAVED), Key("../.Trash/mesh/.secrets/identity.json", 1),
+#[case::daemon_home_in_the_trash(&[Bytes("config.json", SAVED),
+    Key("../.Trash/mesh/.secrets/identity.json", 1),
     OneRoster("../.Trash/mesh/mesh/rosters/home.json")], NEW, "mesh/mesh/rosters/home.json")]
 fn peers_come_back_with_the_key(#[case] parts: &[Put], #[case] key: &str, #[case] roster: &str) {
     let home = home_of(parts);

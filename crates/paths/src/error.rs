@@ -240,8 +240,9 @@ fn choice(relation: HomeRelation, daemon_home: &Utf8Path) -> String {
         return String::new();
     }
     format!(
-        ". With a directory of its own, the app's daemon gets a key of its own, and its peers have to be approved \
-         again. If no other program uses the key there, keep it with a copy of that home instead: {}",
+        ". With a directory of its own, the app's daemon gets a key of its own, and its peers have to be \
+         approved again. If no other program uses the key there, keep it with a copy of that home instead: \
+         {}",
         replace_symlink(daemon_home)
     )
 }

@@ -677,9 +677,11 @@ fn c9_the_good_networks_are_recovered_and_the_odd_ones_named() {
 
 #[test]
 fn c10_what_is_stripped_and_what_stays() {
-    let given = doc(
-        r#"{"version":3,"identity_path":null,"auto_update":{"enabled":true,"stable_url":null},"auto_cleanup":{"updates":false},"daemon":{},"services":{"turn":{}},"networks":[],"new":1e5}"#,
-    );
+    let given = doc(concat!(
+        r#"{"version":3,"identity_path":null,"auto_update":{"enabled":true,"stable_url":null},"#,
+        r#""auto_cleanup":{"updates":false},"daemon":{},"services":{"turn":{}},"networks":[],"#,
+        r#""new":1e5}"#
+    ));
     let salvaged = salvage(&given, None, &mut ids());
     assert_eq!(
         salvaged.app.to_text(),
@@ -704,12 +706,26 @@ fn c10_what_is_stripped_and_what_stays() {
 
 #[test]
 fn c11_the_daemons_half_and_what_the_daemon_knows_of_a_network() {
-    let text = r#"{"version":3,"identity_path":"/i","auto_update":{"x":1e5},"auto_cleanup":{"updates":true},"daemon":{"control_socket":"/s"},"services":{"a":0.10},"networks":[
-      {"id":"a","network_id":"home","label":"H","kind":"silent","topology":{"kind":"hubs","hubs":["x"]},
-       "signaling":{"strategy":"none","mdns":true,"servers":["wss://a"],"redundancy":5,"denylist":["chorus.pjv.me","relay.damus.io"],"public_fallback":false,"listen_only":true,"later":1},
-       "stun_servers":[{"urls":["stun:a","stun:b"]},{"urls":["stun:c",5]},7],
-       "turn_servers":[{"urls":["","turn:1"],"username":"u","credential":""},{"urls":["turn:2","turn:3"],"username":null,"credential":"c"},{"urls":[]},{"urls":"turn:x"},null],
-       "roster_path":"/r","pinned_peers":["p"],"auto_approve":true,"accepting":"busy","auto_gossip":false,"prompts":[],"agent_permissions":{},"future":[1e2]}],"unknown":1}"#;
+    let text = concat!(
+        r#"{"version":3,"identity_path":"/i","auto_update":{"x":1e5},"auto_cleanup":{"updates":true},"#,
+        r#""daemon":{"control_socket":"/s"},"services":{"a":0.10},"networks":["#,
+        "\n",
+        r#"      {"id":"a","network_id":"home","label":"H","kind":"silent","topology":{"kind":"hubs","#,
+        r#""hubs":["x"]},"#,
+        "\n",
+        r#"       "signaling":{"strategy":"none","mdns":true,"servers":["wss://a"],"redundancy":5,"#,
+        r#""denylist":["chorus.pjv.me","relay.damus.io"],"public_fallback":false,"listen_only":true,"#,
+        r#""later":1},"#,
+        "\n",
+        r#"       "stun_servers":[{"urls":["stun:a","stun:b"]},{"urls":["stun:c",5]},7],"#,
+        "\n",
+        r#"       "turn_servers":[{"urls":["","turn:1"],"username":"u","credential":""},"#,
+        r#"{"urls":["turn:2","turn:3"],"username":null,"credential":"c"},{"urls":[]},{"urls":"turn:x"},"#,
+        r#"null],"#,
+        "\n",
+        r#"       "roster_path":"/r","pinned_peers":["p"],"auto_approve":true,"accepting":"busy","#,
+        r#""auto_gossip":false,"prompts":[],"agent_permissions":{},"future":[1e2]}],"unknown":1}"#
+    );
     let given = doc(text);
     let salvaged = salvage(&given, None, &mut ids());
     let half = salvaged.daemon.unwrap();
@@ -748,9 +764,10 @@ fn c11_the_daemons_half_and_what_the_daemon_knows_of_a_network() {
         }
     }
     // From a mixed document only the daemon's own keys, and those that both have.
-    let mixed = doc(
-        r#"{"providers":[],"version":1,"daemon":{},"auto_update":{},"secret_of_the_app":1,"networks":[{"id":"a","network_id":"home"}]}"#,
-    );
+    let mixed = doc(concat!(
+        r#"{"providers":[],"version":1,"daemon":{},"auto_update":{},"secret_of_the_app":1,"#,
+        r#""networks":[{"id":"a","network_id":"home"}]}"#
+    ));
     let half = salvage(&mixed, None, &mut ids()).daemon.unwrap();
     assert_eq!(half.to_text(), r#"{"version":1,"daemon":{},"auto_update":{},"networks":[]}"#);
     // A reader that is less patient than we are.
@@ -1061,12 +1078,17 @@ fn hundreds_of_networks_are_no_trouble() {
 
 #[test]
 fn paths_into_the_old_home_follow_the_files() {
-    let mut app = doc(
-        r#"{"cloud_mesh":{"networks":[{"daemon_settings":{"roster_path":"/home/u/.myownllm/mesh/rosters/a.json"}},{},
-        {"daemon_settings":{"roster_path":"/home/u/.myownllm/.myownmesh/b.json"}},
-        {"daemon_settings":{"roster_path":"/home/u/.myownllm-2/c.json"}},
-        {"daemon_settings":{"roster_path":5}}]}}"#,
-    );
+    let mut app = doc(concat!(
+        r#"{"cloud_mesh":{"networks":[{"daemon_settings":"#,
+        r#"{"roster_path":"/home/u/.myownllm/mesh/rosters/a.json"}},"#,
+        r#"{},"#,
+        "\n",
+        r#"        {"daemon_settings":{"roster_path":"/home/u/.myownllm/.myownmesh/b.json"}},"#,
+        "\n",
+        r#"        {"daemon_settings":{"roster_path":"/home/u/.myownllm-2/c.json"}},"#,
+        "\n",
+        r#"        {"daemon_settings":{"roster_path":5}}]}}"#
+    ));
     let mut daemon = doc(
         r#"{"identity_path":"/home/u/.myownllm/gone.json","daemon":{"control_socket":"/run/mesh.sock"}}"#,
     );

@@ -101,8 +101,8 @@ mod tests {
         let listing = "pub struct a::S<T>\nimpl<T> a::S<T>\npub fn a::S<T>::own(&self)\n\
             impl core::clone::Clone for a::S<u8>\npub fn a::S<u8>::clone(&self) -> a::S<u8>\n\
             impl core::marker::StructuralPartialEq for a::S<u8>\n\
-            impl a::Tr for a::U\npub type a::U::Err = a::E\npub fn a::U::go(&self)\npub fn a::free() -> a::U\n\
-            pub struct a::V\npub a::V::field: u8\n";
+            impl a::Tr for a::U\npub type a::U::Err = a::E\npub fn a::U::go(&self)\n\
+            pub fn a::free() -> a::U\npub struct a::V\npub a::V::field: u8\n";
         let kept = "pub struct a::S<T>\nimpl<T> a::S<T>\npub fn a::S<T>::own(&self)\n\
             impl core::clone::Clone for a::S<u8>\nimpl a::Tr for a::U\npub fn a::free() -> a::U\n\
             pub struct a::V\npub a::V::field: u8\n";

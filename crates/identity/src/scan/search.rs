@@ -522,7 +522,10 @@ mod tests {
 
     #[test]
     fn paths_of_identity_files_are_found_in_text_that_is_not_json() {
-        let text = r#"{"a": 1, "identity_path" : "/k/\u0069d.json", "b": {"identity_path": null}, "identity_path": "/other", "c": "#;
+        let text = concat!(
+            r#"{"a": 1, "identity_path" : "/k/\u0069d.json", "b": {"identity_path": null}, "#,
+            r#""identity_path": "/other", "c": "#
+        );
         assert_eq!(paths_named_in(text, "identity_path"), [Path::new("/k/id.json"), Path::new("/other")]);
         assert!(paths_named_in(r#"{"identity_path": "/cut"#, "identity_path").is_empty());
     }
