@@ -151,12 +151,7 @@ pub fn active(doc: &Document) -> Option<ValueRef<'_>> {
 
 fn change_of(entry: ValueRef<'_>) -> Change {
     let (id, network_id) = (internal_id(entry), network_id::of(entry));
-    Change {
-        id: id.map(Cow::into_owned),
-        network_id: network_id.map(Cow::into_owned),
-        created: false,
-        changed: false,
-    }
+    Change { id: id.map(Cow::into_owned), network_id: network_id.map(Cow::into_owned), ..Change::default() }
 }
 
 fn unknown(doc: &Document, name: &str) -> NetworksError {
@@ -207,13 +202,7 @@ pub fn add(
     let existing = locate_network_id(doc, network_id).map(|(_, entry)| change_of(entry));
     let mut change = match existing {
         Some(change) => change,
-        None => {
-            let network_id = network_id::normalize(network_id).map_err(NetworksError::Invalid)?;
-            let id = ids.network_id();
-            let members = vec![("id", id.as_str().into()), ("network_id", network_id.as_str().into())];
-            append(doc, members, ids);
-            Change { id: Some(id), network_id: Some(network_id), created: true, changed: true }
-        }
+        None => append(doc, network_id, Vec::new(), ids)?,
     };
     if activate {
         change.changed |= self::activate(doc, change.id.as_deref())?.changed;
@@ -221,9 +210,18 @@ pub fn add(
     Ok(change)
 }
 
-/// Appends a completed entry with these members. The first entry gets the permissions that waited
-/// for a network at the top level.
-fn append(doc: &mut Document, mut members: Vec<(&str, Fragment)>, ids: &mut dyn Ids) {
+/// Appends a completed entry with the normal form of `network_id` and these members. The first entry
+/// gets the permissions that waited for a network at the top level.
+fn append(
+    doc: &mut Document,
+    network_id: &str,
+    more: Vec<(&str, Fragment)>,
+    ids: &mut dyn Ids,
+) -> Result<Change, NetworksError> {
+    let network_id = network_id::normalize(network_id).map_err(NetworksError::Invalid)?;
+    let id = ids.network_id();
+    let mut members = vec![("id", id.as_str().into()), ("network_id", network_id.as_str().into())];
+    members.extend(more);
     if doc.get(&["cloud_mesh"]).is_some_and(|m| m.kind() != Kind::Object) {
         doc.remove(&["cloud_mesh"]);
     }
@@ -239,6 +237,7 @@ fn append(doc: &mut Document, mut members: Vec<(&str, Fragment)>, ids: &mut dyn 
     let count = doc.get(&NETWORKS).map_or(0, |n| n.items().count()).to_string();
     let entry = completed(members, &Path::Root, &mut Pass::new(ids));
     doc.set(&[NETWORKS[0], NETWORKS[1], &count], entry);
+    Ok(Change { id: Some(id), network_id: Some(network_id), created: true, changed: true })
 }
 
 fn no_network_active(doc: &mut Document) -> bool {
@@ -399,14 +398,8 @@ pub fn import(
             change
         }
         None => {
-            let network_id = network_id::normalize(&network_id).map_err(NetworksError::Invalid)?;
-            let id = ids.network_id();
-            let mut members = vec![("id", id.as_str().into()), ("network_id", network_id.as_str().into())];
-            members.extend(plain);
-            members.extend(envelope.get("turn_servers").map(|t| ("turn_servers", t.into())));
-            members.extend(optional);
-            append(doc, members, ids);
-            Change { id: Some(id), network_id: Some(network_id), created: true, changed: true }
+            let turn = envelope.get("turn_servers").map(|turn| ("turn_servers", turn.into()));
+            append(doc, &network_id, plain.chain(turn).chain(optional).collect(), ids)?
         }
     };
     if activate {
