@@ -140,6 +140,28 @@ impl<'a, 'i> ObjectEdits<'a, 'i> {
         self.edits.set(key, default());
     }
 
+    /// Sets `default` unless `found` is an array, of which it drops the items that are not strings.
+    pub(crate) fn require_strings(
+        &mut self,
+        key: &'static str,
+        found: Option<ValueRef<'_>>,
+        default: impl FnOnce() -> Fragment,
+    ) {
+        let path = self.path.key(key);
+        let Some(array) = found.filter(|value| value.kind() == Kind::Array) else {
+            if let Some(other) = found {
+                self.pass.replaced(&path, other.kind(), "an array");
+            }
+            return self.edits.set(key, default());
+        };
+        let mut dropped = Vec::new();
+        for (n, item) in array.items().enumerate().filter(|(_, item)| item.kind() != Kind::String) {
+            self.pass.dropped_kind(&path.item(n), item.kind(), "a string");
+            dropped.push((n, None));
+        }
+        self.edits.within(key, Change::Items(dropped, Vec::new()));
+    }
+
     pub(crate) fn drop_unless(&mut self, key: &'static str, found: Option<ValueRef<'_>>, expected: Kind) {
         if let Some(other) = found.filter(|value| value.kind() != expected) {
             self.pass.dropped_kind(&self.path.key(key), other.kind(), expected.name());
@@ -162,16 +184,4 @@ impl<'a, 'i> ObjectEdits<'a, 'i> {
             }
         }
     }
-}
-
-/// Drops the items of an array that are not strings.
-pub(crate) fn strings_only(array: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
-    let mut dropped = Vec::new();
-    for (n, item) in array.items().enumerate() {
-        if item.kind() != Kind::String {
-            pass.dropped_kind(&path.item(n), item.kind(), "a string");
-            dropped.push((n, None));
-        }
-    }
-    Change::Items(dropped, Vec::new())
 }

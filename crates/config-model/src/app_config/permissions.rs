@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use myownllm_json_document::{Change, Document, Fragment, Kind, ValueRef};
 
 use super::saved_network::{AgentPermissions, ToolPermission};
-use crate::pass::{ObjectEdits, Pass, strings_only};
+use crate::pass::{ObjectEdits, Pass};
 use crate::path::Path;
 
 /// The tools with a record in every permissions value. Records of further tools stay as they are.
@@ -66,18 +66,7 @@ fn record_change(record: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> 
     }
     let mut object = ObjectEdits::new(path, pass);
     object.require_one_of("mode", record.get("mode"), MODES, || "ask".into());
-    match record.get("always_accept") {
-        Some(list) if list.kind() == Kind::Array => {
-            let change = strings_only(list, &path.key("always_accept"), object.pass);
-            object.edits.within("always_accept", change);
-        }
-        other => {
-            if let Some(other) = other {
-                object.pass.replaced(&path.key("always_accept"), other.kind(), "an array");
-            }
-            object.edits.set("always_accept", Fragment::array::<Fragment>([]));
-        }
-    }
+    object.require_strings("always_accept", record.get("always_accept"), || Fragment::array::<Fragment>([]));
     object.require_timestamp(record.get("updated_at"));
     object.edits.into_change()
 }

@@ -3,7 +3,7 @@
 use myownllm_json_document::{Change, Fragment, Kind, ValueRef};
 
 use super::saved_network::Prompt;
-use crate::pass::{ObjectEdits, Pass, strings_only};
+use crate::pass::{ObjectEdits, Pass};
 use crate::path::Path;
 
 pub(super) fn change(list: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
@@ -34,19 +34,9 @@ fn prompt_change(prompt: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> 
     }
     object.require_string("name", name);
     object.require_string("system_prompt", system_prompt);
-    match tools {
-        // Unknown names are tools of a newer app.
-        Some(tools) if tools.kind() == Kind::Array => {
-            let change = strings_only(tools, &path.key("tools"), object.pass);
-            object.edits.within("tools", change);
-        }
-        other => {
-            if let Some(other) = other.filter(|other| !other.is_null()) {
-                object.pass.replaced(&path.key("tools"), other.kind(), "an array");
-            }
-            object.edits.set("tools", Fragment::array(Prompt::default().tools));
-        }
-    }
+    // Unknown names are tools of a newer app.
+    let tools = tools.filter(|tools| !tools.is_null());
+    object.require_strings("tools", tools, || Fragment::array(Prompt::default().tools));
     object.require_string("user_prompt", user_prompt);
     object.require_timestamp(updated_at);
     object.edits.into_change()
