@@ -92,25 +92,23 @@ impl Writer<'_> {
     fn object(&self, object: &ObjectNode, style: &Style<'_>, indent: &str, out: &mut String) {
         let source = &self.sources[object.origin.0 as usize];
         let original = source.entry(object.origin.1);
-        // An object that was inserted and changed afterwards has no layout of its own to keep.
-        if object.origin.0 > 0 {
-            return self.inserted_object(object, style, indent, out);
-        }
         let keys: Vec<u32> = source.keys(object.origin.1).collect();
-        let (&[first, ..], &[.., last]) = (&*keys, &*keys) else {
-            return self.inserted_object(object, style, indent, out);
-        };
-        let first_lead = lead_of(source, object.origin.1, first);
-        let closing = &source.text[source.entry(last + 1).end()..original.end() - 1];
+        let first_lead = keys.first().map_or("", |&first| lead_of(source, object.origin.1, first));
+        let closing =
+            keys.last().map_or("", |&last| &source.text[source.entry(last + 1).end()..original.end() - 1]);
+        // An object that was inserted and changed afterwards has no layout of its own to keep.
+        let layout_of = keys.first().filter(|_| object.origin.0 == 0);
         let mut style = style.clone();
-        style.lines = first_lead.contains('\n');
-        style.colon = colon_of(source, first);
-        style.gap = keys.get(1).map_or(if style.colon.ends_with(' ') { " " } else { "" }, |&second| {
-            gap_between(source, first, second).1
-        });
+        if let Some(&first) = layout_of {
+            style.lines = first_lead.contains('\n');
+            style.colon = colon_of(source, first);
+            style.gap = keys.get(1).map_or(if style.colon.ends_with(' ') { " " } else { "" }, |&second| {
+                gap_between(source, first, second).1
+            });
+        }
         let inner = match first_lead.rfind('\n') {
-            Some(n) => first_lead[n + 1..].to_owned(),
-            None => format!("{indent}{}", style.step),
+            Some(n) if layout_of.is_some() => first_lead[n + 1..].to_owned(),
+            _ => format!("{indent}{}", style.step),
         };
         out.push('{');
         let mut any = false;
@@ -119,73 +117,44 @@ impl Writer<'_> {
             if any {
                 out.push(',');
             }
-            match &member.key {
-                &MemberKey::Origin(key) => {
-                    let lead = if n == 0 { first_lead } else { gap_between(source, keys[n - 1], key).1 };
-                    // After the first member of a line was removed, the next one takes its place.
-                    out.push_str(if !any && !style.lines { first_lead } else { lead });
-                    out.push_str(source.raw(key));
-                    out.push_str(colon_of(source, key));
-                }
-                MemberKey::New(key) => {
-                    if style.lines {
-                        out.push_str(style.newline);
-                        out.push_str(&inner);
-                    } else {
-                        out.push_str(if any { style.gap } else { first_lead });
-                    }
-                    push_quoted(out, key);
-                    out.push_str(if style.lines { ": " } else { style.colon });
-                }
+            let kept = match member.key {
+                MemberKey::Origin(key) if layout_of.is_some() => Some(key),
+                _ => None,
+            };
+            if let Some(key) = kept {
+                let lead = if n == 0 { first_lead } else { gap_between(source, keys[n - 1], key).1 };
+                // After the first member of a line was removed, the next one takes its place.
+                out.push_str(if !any && !style.lines { first_lead } else { lead });
+            } else if style.lines {
+                out.push_str(style.newline);
+                out.push_str(&inner);
+            } else {
+                out.push_str(if any { style.gap } else { first_lead });
             }
+            match &member.key {
+                MemberKey::Origin(key) => out.push_str(source.raw(*key)),
+                MemberKey::New(key) => push_quoted(out, key),
+            }
+            out.push_str(match kept {
+                Some(key) => colon_of(source, key),
+                None if style.lines => ": ",
+                None => style.colon,
+            });
             self.node(&member.value, &style, &inner, out);
-            if let (MemberKey::Origin(key), Some(&next)) = (&member.key, keys.get(n + 1)) {
+            if let (Some(key), Some(&next)) = (kept, keys.get(n + 1)) {
                 // White space between a value and the comma after it is rare.
-                let trail = gap_between(source, *key, next).0;
+                let trail = gap_between(source, key, next).0;
                 if object.members[n + 1..].iter().any(|m| m.state != MemberState::Removed) {
                     out.push_str(trail);
                 }
             }
             any = true;
         }
-        if any {
+        if any && layout_of.is_some() {
             out.push_str(closing);
-        }
-        out.push('}');
-    }
-
-    /// Writes an object in the layout of the place where it is inserted.
-    fn inserted_object(&self, object: &ObjectNode, style: &Style<'_>, indent: &str, out: &mut String) {
-        let (source, at) = (&*self.sources[object.origin.0 as usize], object.origin.1);
-        let mut line = style.line(indent);
-        line.push_str(style.step);
-        out.push('{');
-        let mut any = false;
-        for member in object.members.iter().filter(|m| m.state != MemberState::Removed) {
-            if any {
-                out.push(',');
-            }
-            if style.lines {
-                out.push_str(&line);
-            } else {
-                let lead = || source.keys(at).next().map_or("", |first| lead_of(source, at, first));
-                out.push_str(if any { style.gap } else { lead() });
-            }
-            match &member.key {
-                MemberKey::Origin(key) => out.push_str(source.raw(*key)),
-                MemberKey::New(key) => push_quoted(out, key),
-            }
-            out.push_str(if style.lines { ": " } else { style.colon });
-            match &member.value {
-                Node::Raw { source: n @ 1.., at } => {
-                    lay_out(&self.sources[*n as usize], *at, style, &mut line, out);
-                }
-                node => self.node(node, style, &line[style.newline.len()..], out),
-            }
-            any = true;
-        }
-        if any && style.lines {
-            out.push_str(&line[..line.len() - style.step.len()]);
+        } else if any && style.lines {
+            out.push_str(style.newline);
+            out.push_str(indent);
         }
         out.push('}');
     }
