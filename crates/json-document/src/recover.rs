@@ -83,13 +83,13 @@ pub fn recover(bytes: &[u8]) -> Option<Recovered> {
     if bytes.len() > MAX_BYTES {
         return None;
     }
-    if let Some(text) = from_utf16(bytes) {
-        return recovered(Document::parse(text.as_bytes()).ok()?, Extent::Utf16, false);
+    if let Some((text, true)) = from_utf16(bytes) {
+        return recovered(&text, Extent::Utf16, false);
     }
     let (text, _) = text_of(bytes.to_vec());
     let stop = Source::scan(text).err()?;
     if let Some((mended, mends)) = mend(&stop) {
-        return recovered(Document::parse(mended.as_bytes()).ok()?, Extent::Mended(mends), false);
+        return recovered(&mended, Extent::Mended(mends), false);
     }
     let text = &stop.text;
     let cut = Cut::of(text, stop.at)?;
@@ -101,7 +101,7 @@ pub fn recover(bytes: &[u8]) -> Option<Recovered> {
     } else {
         Extent::Torn { line: line_of(text, stop.at) }
     };
-    recovered(Document::parse(cut.text.as_bytes()).ok()?, extent, cut.is_partial)
+    recovered(&cut.text, extent, cut.is_partial)
 }
 
 /// Returns every complete part of bytes that [`Document::parse`] refuses: the part of [`recover`]
@@ -122,7 +122,7 @@ pub fn recover_all(bytes: &[u8]) -> Vec<Recovered> {
     if bytes.len() > MAX_BYTES {
         return parts;
     }
-    if let Some(text) = parts.is_empty().then(|| from_torn_utf16(bytes)).flatten() {
+    if let Some((text, _)) = parts.is_empty().then(|| from_utf16(bytes)).flatten() {
         return recover_all(text.as_bytes());
     }
     let Some(stop) = Source::scan(text_of(bytes.to_vec()).0).err() else { return parts };
@@ -147,8 +147,7 @@ fn around(stop: &ScanError) -> Option<Recovered> {
     if cut.as_ref().is_some_and(|cut| cut.is_document && cut.text.trim_start().starts_with('{')) {
         return None;
     }
-    let before = cut
-        .and_then(|cut| recovered(Document::parse(cut.text.as_bytes()).ok()?, Extent::Utf16, cut.is_partial));
+    let before = cut.and_then(|cut| recovered(&cut.text, Extent::Utf16, cut.is_partial));
     let from = if before.is_some() { stop.at } else { 0 };
     let mut scanned = 0;
     let keys = text[from..].match_indices('"').map(|(at, _)| from + at);
@@ -198,7 +197,7 @@ fn conflict_sides(text: &str) -> Vec<Recovered> {
         let action =
             if ours { "take the upper side of the conflict" } else { "take the lower side of the conflict" };
         let mend = Mend { line: marker + 1, column: 1, action };
-        recovered(Document::parse(side.as_bytes()).ok()?, Extent::Mended(vec![mend]), false)
+        recovered(&side, Extent::Mended(vec![mend]), false)
     };
     [side(true), side(false)].into_iter().flatten().collect()
 }
@@ -222,23 +221,14 @@ fn inner_documents(text: &str) -> Vec<Recovered> {
         };
         let Some(document) = document else { continue };
         from = at + document.len();
-        let parsed = Document::parse(document.as_bytes()).ok();
-        let extent = Extent::Inner { line: line_of(text, at) };
-        found.extend(parsed.and_then(|parsed| recovered(parsed, extent, false)));
+        found.extend(recovered(&document, Extent::Inner { line: line_of(text, at) }, false));
     }
     found
 }
 
-/// Decodes UTF-16 that breaks off, as far as it is complete.
-fn from_torn_utf16(bytes: &[u8]) -> Option<String> {
-    let (rest, unit) = utf16_units(bytes)?;
-    let units = rest.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
-    Some(char::decode_utf16(units).map_while(Result::ok).collect())
-}
-
 /// `is_partial`: the text breaks off in the last member.
-fn recovered(parsed: Parsed, extent: Extent, is_partial: bool) -> Option<Recovered> {
-    let Parsed { document, diagnostics, .. } = parsed;
+fn recovered(text: &str, extent: Extent, is_partial: bool) -> Option<Recovered> {
+    let Parsed { document, diagnostics, .. } = Document::parse(text.as_bytes()).ok()?;
     let mut whole: Vec<String> = document.root().members().map(|(key, _)| key.into_owned()).collect();
     let partial = if is_partial { whole.pop() } else { None };
     let found = !whole.is_empty() || partial.is_some();
@@ -258,22 +248,19 @@ fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes()[..at].iter().filter(|&&b| b == b'\n').count() + 1
 }
 
-fn from_utf16(bytes: &[u8]) -> Option<String> {
-    let (rest, unit) = utf16_units(bytes)?;
-    let units: Vec<u16> = rest.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
-    (rest.len() % 2 == 0).then(|| String::from_utf16(&units).ok()).flatten()
-}
-
-type ByteOrder = fn([u8; 2]) -> u16;
-
-/// Returns the bytes behind the byte order mark of UTF-16, and how two of them make a unit.
-fn utf16_units(bytes: &[u8]) -> Option<(&[u8], ByteOrder)> {
+/// Decodes UTF-16 with a byte order mark as far as it is complete; true if all of it is.
+fn from_utf16(bytes: &[u8]) -> Option<(String, bool)> {
     let (mark, rest) = bytes.split_first_chunk::<2>()?;
-    match mark {
-        [0xff, 0xfe] => Some((rest, u16::from_le_bytes)),
-        [0xfe, 0xff] => Some((rest, u16::from_be_bytes)),
-        _ => None,
-    }
+    let unit = match mark {
+        [0xff, 0xfe] => u16::from_le_bytes,
+        [0xfe, 0xff] => u16::from_be_bytes,
+        _ => return None,
+    };
+    let mut is_whole = rest.len() % 2 == 0;
+    let units = rest.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
+    let complete = char::decode_utf16(units).map_while(|c| c.inspect_err(|_| is_whole = false).ok());
+    let text = complete.collect();
+    Some((text, is_whole))
 }
 
 /// An object or array that is open where a text breaks off.
