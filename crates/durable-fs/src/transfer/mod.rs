@@ -18,7 +18,7 @@ use std::{
 };
 
 use crate::{
-    DirHandles, Disk, DiskError, LockedDir, Metadata, Op, Owner, Result, SyncFs,
+    Disk, DiskError, LockedDir, Metadata, Op, Owner, Result, SyncFs,
     rename::{Named, Renamer},
     with_free_name, with_temp,
 };
@@ -204,12 +204,6 @@ impl<'a> Transfer<'a> {
         Self { disk, owner, is_complete, on_progress, renamer: Renamer::new(disk) }
     }
 
-    /// Keeps directories open until the returned value is dropped. None of them may be renamed or
-    /// removed meanwhile.
-    fn keep_open(&self, dirs: &[&Path]) -> DirHandles<'a> {
-        self.disk.keep_open(dirs)
-    }
-
     /// Returns a function that reports a phase over `total` files; its argument is the number of
     /// further files.
     fn phase(
@@ -286,7 +280,8 @@ impl<'a> Transfer<'a> {
         files: Vec<FileMove>,
         published: &mut Vec<(FileMove, Published)>,
     ) -> std::result::Result<(), SyncFailed> {
-        let _open = self.keep_open(&dirs_of(files.iter().flat_map(|file| [file.from.as_path(), &file.to])));
+        let dirs = dirs_of(files.iter().flat_map(|file| [file.from.as_path(), &file.to]));
+        let _open = self.disk.keep_open(&dirs);
         let mut copies = Vec::new();
         // The pairs of directories between which the kernel renames nothing.
         let mut cross_device_pairs: BTreeSet<(PathBuf, PathBuf)> = BTreeSet::new();

@@ -155,7 +155,7 @@ impl Transfer<'_> {
         let targets = dirs_of(sources.iter().map(|(item, _)| item.to.as_path()));
         let dirs =
             quarantines.iter().flat_map(|quarantine| [quarantine.parent(), Some(quarantine)]).flatten();
-        let _open = self.keep_open(&dirs.chain(targets).collect::<Vec<_>>());
+        let _open = self.disk.keep_open(&dirs.chain(targets).collect::<Vec<_>>());
         let judge = self.is_complete;
         let check_one = |(item, quarantined): (PendingRemoval, PathBuf)| {
             let complete = || item.symlink_target.is_some() || is_complete(disk, judge, &quarantined);
