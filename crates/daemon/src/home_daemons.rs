@@ -211,7 +211,8 @@ impl HomeDaemons {
             Probe::Answered { status, .. } if endpoint.path().is_none() => self.has_legacy_key(status)?,
             _ => legacy,
         };
-        let verified = found.pid().is_some_and(|pid| self.is_verified(endpoint, pid, legacy));
+        let serves = |pid| process_serves_home(endpoint, self.home(legacy), &self.home_variable, pid);
+        let verified = found.pid().is_some_and(serves);
         let endpoint = endpoint.clone();
         Some(RunningDaemon { kind: DaemonKind::Listening { endpoint, probe: found }, legacy, verified })
     }
@@ -230,10 +231,6 @@ impl HomeDaemons {
 
     fn bystanders(&self) -> MutexGuard<'_, Vec<ProcessInstance>> {
         self.bystanders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_verified(&self, endpoint: &Endpoint, pid: u32, legacy: bool) -> bool {
-        process_serves_home(endpoint, self.home(legacy), &self.home_variable, pid)
     }
 
     /// Returns the processes that serve one of the homes and belong to none of the daemons `seen`,

@@ -230,10 +230,10 @@ impl SupervisedChild {
     /// child called `listen` before, so it is the child that the credentials of a connection name.
     #[cfg(target_os = "linux")]
     fn forked_servers(&self) -> Vec<ProcessHandle> {
-        let program = |pid| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
         let child = self.child.id();
-        let Some(own) = program(child).filter(|_| !self.wrapped) else { return Vec::new() };
-        let others = procfs::all_pids().filter(|pid| *pid != child && program(*pid).as_ref() == Some(&own));
+        let Some(own) = procfs::program(child).filter(|_| !self.wrapped) else { return Vec::new() };
+        let is_own = |pid: &u32| *pid != child && procfs::program(*pid).as_ref() == Some(&own);
+        let others = procfs::all_pids().filter(is_own);
         let servers =
             others.filter(|pid| self.has_started(*pid) && crate::serving::socket_of(*pid).is_some());
         servers.filter_map(|pid| ProcessHandle::new(pid).ok()).collect()
