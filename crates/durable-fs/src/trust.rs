@@ -302,6 +302,11 @@ pub fn look_inside(disk: &dyn Disk, home: &Path, directory: &Path) -> Result<Opt
 /// root, to the runner, or to the owner of the file. Returns `None` if the path is no symlink, does
 /// not exist, or leads to nothing.
 pub fn look_behind(disk: &dyn Disk, symlink: &Path) -> Result<Option<OwnershipProblem>> {
+    Ok(problem_behind(disk, symlink)?.map(|(problem, _)| problem))
+}
+
+/// Returns the problem of [`look_behind`], and the way to the file.
+fn problem_behind(disk: &dyn Disk, symlink: &Path) -> Result<Option<(OwnershipProblem, Trace)>> {
     let Some(runner) = disk.runner() else { return Ok(None) };
     match disk.stat(symlink) {
         Ok(meta) if meta.is_symlink() => {}
@@ -322,7 +327,7 @@ pub fn look_behind(disk: &dyn Disk, symlink: &Path) -> Result<Option<OwnershipPr
         let kind = OwnershipProblemKind::ForeignDirectory { uid };
         (!way.trusts(runner, uid, Some(owner))).then(|| OwnershipProblem::new(&step.path, kind))
     });
-    Ok(found.map(|problem| problem.as_mounted(disk)))
+    Ok(found.map(|problem| (problem.as_mounted(disk), way)))
 }
 
 /// Reads a file whose content will be shown, as [`Disk::read`] does. Root reads no file that
@@ -351,8 +356,7 @@ pub fn foreign_symlink(disk: &dyn Disk, path: &Path) -> Result<Option<OwnershipP
     if disk.runner().is_none_or(|runner| runner.uid != 0) {
         return Ok(None);
     }
-    let Some(problem) = look_behind(disk, path)? else { return Ok(None) };
-    let way = trace(disk, path)?;
+    let Some((problem, way)) = problem_behind(disk, path)? else { return Ok(None) };
     let may_pass = |step: &Step| {
         step.meta.is_symlink() || step.meta.mode & if step.meta.is_dir() { SEARCH } else { READ } != 0
     };
