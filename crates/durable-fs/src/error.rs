@@ -319,11 +319,13 @@ impl LockError {
 }
 
 /// Returns a path as a shell takes it: unchanged if it is plain, else in single quotes. A terminal
-/// does not show control characters, so a path with one is the output of a `printf`.
+/// does not show control characters, so a path with one is the output of a `printf`, as is a path
+/// that is not UTF-8.
 pub fn quote(path: impl AsRef<Path>) -> String {
-    let text = path.as_ref().to_string_lossy();
-    if text.contains(is_control) {
-        return format!("\"$(printf '{}')\"", text.chars().map(for_printf).collect::<String>());
+    let path = path.as_ref().as_os_str();
+    let text = path.to_string_lossy();
+    if path.to_str().is_none() || text.contains(is_control) {
+        return format!("\"$(printf '{}')\"", for_printf(path.as_encoded_bytes()));
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,~".contains(c);
     if !text.is_empty() && !text.starts_with('~') && text.chars().all(plain) {
@@ -339,18 +341,20 @@ pub fn for_any_shell(command: String) -> String {
     if command.contains("{ ") { format!("sh -c {}", quote(command)) } else { command }
 }
 
-/// Returns a character in the format of `printf`, in single quotes.
-fn for_printf(c: char) -> String {
-    match c {
+/// Returns bytes in the format of `printf`, in single quotes between double quotes.
+fn for_printf(bytes: &[u8]) -> String {
+    let octal = |bytes: &[u8]| bytes.iter().map(|byte| format!("\\{byte:03o}")).collect::<String>();
+    let shown = |c: char| match c {
         '\'' => r"'\''".to_owned(),
         '%' => "%%".to_owned(),
         '\\' => r"\\".to_owned(),
-        c if is_control(c) => {
-            let mut bytes = [0; 4];
-            c.encode_utf8(&mut bytes).bytes().map(|byte| format!("\\{byte:03o}")).collect()
-        }
+        c if is_control(c) => octal(c.encode_utf8(&mut [0; 4]).as_bytes()),
         c => c.to_string(),
-    }
+    };
+    let chunks = bytes.utf8_chunks();
+    chunks
+        .map(|chunk| chunk.valid().chars().map(shown).collect::<String>() + &octal(chunk.invalid()))
+        .collect()
 }
 
 /// Returns true if a character is a control character, or one of Unicode's that end lines or set
@@ -424,6 +428,16 @@ mod tests {
             let shown = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
             assert_eq!(String::from_utf8(shown.stdout).unwrap(), path, "{quoted}");
         }
+    }
+
+    #[test]
+    fn quoted_path_that_is_not_utf8_is_the_path_to_a_shell() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let path = b"/it's 100%/\xff\xfe\xc3.json";
+        let quoted = quote(std::ffi::OsStr::from_bytes(path));
+        let command = format!("printf '%s' {quoted}");
+        let shown = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
+        assert_eq!(shown.stdout, path, "{quoted}");
     }
 
     #[test]
