@@ -287,8 +287,8 @@ fn quoted(path: impl AsRef<Path>) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);
     match path.to_str() {
         Some(text) if !text.is_empty() && text.chars().all(plain) => text.to_owned(),
-        Some(text) => format!("'{}'", text.replace('\'', r"'\''")),
-        None => {
+        Some(text) if !text.contains(char::is_control) => format!("'{}'", text.replace('\'', r"'\''")),
+        _ => {
             let bytes = path.as_os_str().as_encoded_bytes().iter();
             let spelled = bytes.map(|&byte| match char::from(byte) {
                 c if plain(c) => c.to_string(),

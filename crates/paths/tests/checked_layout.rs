@@ -177,6 +177,22 @@ fn symlink_to_the_home_of_another_daemon_gives_way_to_an_empty_directory() {
 
 #[cfg(unix)]
 #[test]
+/// A terminal does not show a control character, and a line break ends a command that is copied.
+#[cfg(unix)]
+#[test]
+fn hint_about_a_path_with_control_characters_is_one_line_that_works() {
+    let h = home();
+    let user = h.user.join("it's\n100%\t\\");
+    let link = user.join(".myownllm/.myownmesh");
+    fs::create_dir_all(link.parent().unwrap()).unwrap();
+    fs::create_dir(user.join("out")).unwrap();
+    symlink("../out", &link).unwrap();
+    let hint = refused(layout(&user)).hint().unwrap();
+    assert!(!hint.contains(char::is_control), "{hint:?}");
+    assert!(std::process::Command::new("sh").args(["-c", &hint]).status().unwrap().success(), "{hint}");
+    CheckedLayout::new(layout(&user), &RealLookup).unwrap();
+}
+
 fn a_link_out_of_the_apps_home_is_refused_also_when_nothing_is_there() {
     for exists in [true, false] {
         let h = home();
