@@ -45,8 +45,9 @@ impl CheckedLayout {
                 daemon_home,
                 relation: HomeRelation::Outside,
                 canonical_home: Some(target),
-            }) if is_of_another_daemon(&layout, &target, lookup) => {
-                let (relation, canonical_home) = (HomeRelation::OtherDaemon, Some(target));
+            }) => {
+                let relation = relation_outside(&layout, &target, lookup);
+                let canonical_home = Some(target);
                 return Err(PathsError::Overlap { app_home, daemon_home, relation, canonical_home });
             }
             Err(error) => return Err(error),
@@ -117,10 +118,11 @@ pub fn check_overlap(
     check_homes(app_home, daemon_home, lookup, Platform::current().usually_ignores_case()).map(drop)
 }
 
-/// Returns true if a directory outside of the app's home is the home of another daemon: the
-/// stand-alone one's, another app's by its name, or one in which a daemon listens. A copy of its
-/// identity file would let two daemons appear as one device.
-fn is_of_another_daemon(layout: &Layout, directory: &Path, lookup: &dyn Lookup) -> bool {
+/// Returns the relation of a daemon home in a directory outside of the app's home. A daemon that
+/// listens there, or that another app by its name starts, uses the identity file: a copy would let
+/// two daemons appear as one device. In the home of the stand-alone daemon, while none listens, the
+/// file may be the app's alone, unless the app has one at the old location.
+fn relation_outside(layout: &Layout, directory: &Path, lookup: &dyn Lookup) -> HomeRelation {
     let ignore_case = layout.platform.usually_ignores_case();
     let app = &layout.app;
     let shared = [layout.shared_home.clone(), inside(&layout.user_home, &app.shared_dir)];
@@ -136,7 +138,13 @@ fn is_of_another_daemon(layout: &Layout, directory: &Path, lookup: &dyn Lookup) 
     let listens = std::os::unix::net::UnixStream::connect(directory.join(&*app.daemon_files.socket)).is_ok();
     #[cfg(not(unix))]
     let listens = false;
-    shared.iter().any(is_shared) || is_other_app || listens
+    let has_own_key = || lookup.stat(layout.legacy_identity.as_ref()).is_ok();
+    match (is_other_app || listens, shared.iter().any(is_shared)) {
+        (true, _) => HomeRelation::OtherDaemon,
+        (false, true) if has_own_key() => HomeRelation::OtherDaemon,
+        (false, true) => HomeRelation::StandAlone,
+        (false, false) => HomeRelation::Outside,
+    }
 }
 
 /// Refuses the app's home, or a daemon's, in the place of the user's home, by its name.

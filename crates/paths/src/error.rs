@@ -170,14 +170,15 @@ impl PathsError {
             }
             // The target may hold the identity file, so the target is copied too. A target that
             // does not exist now may be on an unplugged disk.
-            Self::Overlap { daemon_home, relation, .. } if *relation == HomeRelation::Outside => Some(
+            Self::Overlap {
+                daemon_home, relation: HomeRelation::Outside | HomeRelation::StandAlone, ..
+            } => Some(
                 std::fs::metadata(daemon_home)
                     .map_or_else(|_| look_at(daemon_home), |_| replace_symlink(daemon_home)),
             ),
             // The target and its identity file stay with the daemon that uses them.
-            Self::Overlap { daemon_home, relation, .. } if *relation == HomeRelation::OtherDaemon => {
-                let symlink = quoted(daemon_home);
-                Some(format!("test -L {symlink} && rm {symlink} && mkdir -m 700 {symlink}"))
+            Self::Overlap { daemon_home, relation: HomeRelation::OtherDaemon, .. } => {
+                Some(replace_symlink_by_dir(daemon_home))
             }
             Self::Overlap { daemon_home, .. } => Some(aside(daemon_home)),
             Self::NotADirectory { at, daemon_home, what } => {
@@ -211,6 +212,8 @@ pub enum HomeRelation {
     Outside,
     /// The daemon's home is a symlink to the home of another daemon.
     OtherDaemon,
+    /// The daemon's home is a symlink to the home of the stand-alone daemon, which does not run.
+    StandAlone,
 }
 
 impl std::fmt::Display for HomeRelation {
@@ -220,6 +223,7 @@ impl std::fmt::Display for HomeRelation {
             Self::Above => "lies above",
             Self::Outside => "leads out of",
             Self::OtherDaemon => "leads to the home of another daemon, out of",
+            Self::StandAlone => "leads to the home of the stand-alone daemon, out of",
         })
     }
 }
@@ -233,18 +237,24 @@ fn leads_to(target: Option<&Path>) -> String {
     target.map_or_else(String::new, |target| format!(" (it leads to {})", target.display()))
 }
 
-/// Returns the other way out of a symlink to the home of another daemon, whose key the user may
-/// want to keep for this app.
+/// Returns the other way out of a symlink to the home of another daemon: only the user knows which
+/// programs use the key there.
 fn choice(relation: HomeRelation, daemon_home: &Utf8Path) -> String {
-    if relation != HomeRelation::OtherDaemon {
-        return String::new();
+    match relation {
+        HomeRelation::OtherDaemon => format!(
+            ". With a directory of its own, the app's daemon gets a key of its own, and its peers have to be \
+             approved again. If no other program uses the key there, keep it with a copy of that home \
+             instead: {}",
+            replace_symlink(daemon_home)
+        ),
+        HomeRelation::StandAlone => format!(
+            ". With a copy of that home, the app keeps its key. If another program uses the key there, give \
+             the app's daemon a directory and a key of its own instead, and have its peers approve it \
+             again: {}",
+            replace_symlink_by_dir(daemon_home)
+        ),
+        _ => String::new(),
     }
-    format!(
-        ". With a directory of its own, the app's daemon gets a key of its own, and its peers have to be \
-         approved again. If no other program uses the key there, keep it with a copy of that home instead: \
-         {}",
-        replace_symlink(daemon_home)
-    )
 }
 
 /// Returns the path with an extension added to its name.
@@ -280,8 +290,14 @@ fn edit(file: &Utf8Path) -> String {
     format!("sh -c '${{EDITOR:-vi}} \"$0\"' {}", quoted(file))
 }
 
-/// Returns a path in the quoting of a shell. Writes bytes that are not UTF-8 as `printf` reads
-/// them.
+/// Returns the command that puts an empty directory in a symlink's place.
+fn replace_symlink_by_dir(symlink: &Utf8Path) -> String {
+    let symlink = quoted(symlink);
+    format!("test -L {symlink} && rm {symlink} && mkdir -m 700 {symlink}")
+}
+
+/// Returns a path in the quoting of a shell. Writes bytes that are not UTF-8, and control
+/// characters, as `printf` reads them.
 fn quoted(path: impl AsRef<Path>) -> String {
     let path = path.as_ref();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);

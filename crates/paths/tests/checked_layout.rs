@@ -136,8 +136,8 @@ fn a_link_to_a_dir_above_is_refused() {
     }
 }
 
-/// The identity file of another daemon is not copied: two daemons would appear as one device. A
-/// moved home of the app's own daemon is.
+/// The identity file of a daemon that uses it is not copied: two daemons would appear as one device.
+/// That of a moved home, or of the stand-alone daemon's home, may be the app's.
 #[cfg(unix)]
 #[test]
 fn symlink_to_the_home_of_another_daemon_gives_way_to_an_empty_directory() {
@@ -145,14 +145,16 @@ fn symlink_to_the_home_of_another_daemon_gives_way_to_an_empty_directory() {
         fs::create_dir_all(h.user.join(dir)).unwrap();
         std::os::unix::net::UnixListener::bind(h.user.join(dir).join("daemon.sock")).unwrap()
     };
-    for (target, is_another) in [
-        (".myownmesh", true),
-        (".myownmesh/below", true),
-        (".other/.myownmesh", true),
-        ("served", true),
-        ("moved/.myownmesh", false),
-        ("backup/.myownllm/.myownmesh", false),
+    let (another, stand_alone) = ("the home of another daemon", "the home of the stand-alone daemon");
+    for (target, whose) in [
+        (".myownmesh", stand_alone),
+        (".myownmesh/below", stand_alone),
+        (".other/.myownmesh", another),
+        ("served", another),
+        ("moved/.myownmesh", "leads out of"),
+        ("backup/.myownllm/.myownmesh", "leads out of"),
     ] {
+        let is_another = whose == another;
         let h = home();
         let _served = served(&h, "served");
         fs::create_dir_all(h.user.join(target).join(".secrets")).unwrap();
@@ -160,10 +162,10 @@ fn symlink_to_the_home_of_another_daemon_gives_way_to_an_empty_directory() {
         let link = h.app.join(".myownmesh");
         symlink(h.user.join(target), &link).unwrap();
         let error = refused(layout(&h.user));
-        assert_eq!(error.to_string().contains("the home of another daemon"), is_another, "{target}: {error}");
-        // Who made one home of both learns that the key stays there, and the command that copies
-        // it.
+        assert!(error.to_string().contains(whose), "{target}: {error}");
+        // The message names the other way.
         assert_eq!(error.to_string().contains("cp -RLpn"), is_another, "{target}: {error}");
+        assert_eq!(error.to_string().contains("mkdir -m 700"), whose == stand_alone, "{target}: {error}");
         let hint = error.hint().unwrap();
         for round in 0..2 {
             let status = std::process::Command::new("sh").args(["-c", &hint]).status().unwrap();
@@ -175,8 +177,6 @@ fn symlink_to_the_home_of_another_daemon_gives_way_to_an_empty_directory() {
     }
 }
 
-#[cfg(unix)]
-#[test]
 /// A terminal does not show a control character, and a line break ends a command that is copied.
 #[cfg(unix)]
 #[test]
@@ -193,6 +193,8 @@ fn hint_about_a_path_with_control_characters_is_one_line_that_works() {
     CheckedLayout::new(layout(&user), &RealLookup).unwrap();
 }
 
+#[cfg(unix)]
+#[test]
 fn a_link_out_of_the_apps_home_is_refused_also_when_nothing_is_there() {
     for exists in [true, false] {
         let h = home();
