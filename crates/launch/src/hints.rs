@@ -71,7 +71,8 @@ fn command(diagnostic: &Diagnostic) -> Option<String> {
         ("store.backups-full", Some(dir)) => {
             let former = quote(format!("{}.old", diagnostic.path.as_deref()?));
             // The number in the name gives the order.
-            let oldest = "ls | grep -E '^(kept|daemon)-' | sort -t - -k 2,2n | head -n 250";
+            // `xargs` would split any other name at a space or quote.
+            let oldest = r"ls | grep -E '^(kept|daemon)-[0-9a-f-]+\.json$' | sort -t - -k 2,2n | head -n 250";
             // `xargs -I` would replace its letters in the path of the directory too.
             let move_them = format!("xargs sh -c 'mv -n \"$@\" \"$0\"' {former}/");
             Some(format!("mkdir -p -m 700 {former} && cd {dir} && {oldest} | {move_them}"))
@@ -99,13 +100,13 @@ pub fn edit(file: impl AsRef<Path>, line: Option<usize>) -> String {
 /// Replaces the name of the program in a hint by `program`, so that the copied hint leads to the
 /// home in question: the code that sets a hint need not know how the user named the home.
 pub fn called(hint: String, program: &str) -> String {
-    match hint.split_once(PROGRAM) {
-        // An assignment of a variable may stand before the program.
-        Some((before, rest))
-            if (before.is_empty() || (before.starts_with(DAEMON_VARIABLE) && !before.contains('&')))
-                && rest.starts_with(' ')
-                && !rest.starts_with(" --") =>
-        {
+    let found = match hint.starts_with(DAEMON_VARIABLE) {
+        // The path of the daemon's program, which stands before, may hold the name too.
+        true => hint.rsplit_once(PROGRAM),
+        false => hint.strip_prefix(PROGRAM).map(|rest| ("", rest)),
+    };
+    match found {
+        Some((before, rest)) if rest.starts_with(' ') && !rest.starts_with(" --") => {
             format!("{before}{program}{rest}")
         }
         _ => hint,
@@ -117,8 +118,10 @@ mod tests {
     use std::io;
     use std::time::Duration;
 
+    use myownllm_config_store::StoreError;
     use myownllm_daemon::{ControlError, DetectRefusal, Endpoint, Probe, SpawnError, StopError};
     use myownllm_durable_fs::sim_path;
+    use myownllm_paths::camino::Utf8Path;
 
     use super::*;
 
@@ -197,7 +200,6 @@ mod tests {
 
     #[test]
     fn the_way_out_of_what_is_wrong_with_paths_and_configs_is_a_command() {
-        use myownllm_config_store::StoreError;
         use myownllm_paths::PathsError;
         let path = || std::path::PathBuf::from(sim_path!("/h/a b"));
         let utf8 = || sim_path!("/h/a b").into();
@@ -231,13 +233,40 @@ mod tests {
         assert_eq!(diagnostic.hint, broken.hint());
     }
 
+    /// A user may have put a copy there.
+    #[cfg(target_os = "linux")]
+    #[expect(clippy::disallowed_methods, reason = "a test sets its own scene")]
+    #[test]
+    fn hint_for_full_backups_passes_over_files_of_other_names() {
+        let dir = tempfile::tempdir().expect("made");
+        let backups = dir.path().join("it's {} full");
+        std::fs::create_dir(&backups).expect("made");
+        for name in
+            ["kept-1-it's.json", "kept-000002-ab (1).json", "kept-000003-ab.json", "good-000004-ab.json"]
+        {
+            std::fs::write(backups.join(name), "").expect("written");
+        }
+        let path = Utf8Path::from_path(&backups).expect("UTF-8").to_owned();
+        let mut told = Diagnostic::from(&StoreError::BackupsFull { path, count: 1, bytes: 1 });
+        told.complete_hint(PROGRAM);
+        let hint = told.hint.expect("a command");
+        assert!(
+            std::process::Command::new("sh").args(["-c", &hint]).status().expect("run").success(),
+            "{hint}"
+        );
+        let moved: Vec<_> = std::fs::read_dir(format!("{}.old", backups.display())).expect("there").collect();
+        assert_eq!(moved.len(), 1, "{hint}: {moved:?}");
+    }
+
     #[test]
     fn a_hint_calls_the_program_as_it_was_called() {
         let with = |hint: &str| called(hint.to_owned(), "prog --home /h");
         assert_eq!(with("myownllm-mesh launch"), "prog --home /h launch");
-        let named = |program: &str| format!("MYOWNMESH_BIN=/opt/myownmesh {program} launch");
-        assert_eq!(with(&named(PROGRAM)), named("prog --home /h"));
-        assert_eq!(launch_with(Path::new("/opt/myownmesh")), named(PROGRAM));
+        for path in ["/opt/myownmesh", "/opt/myownllm-mesh & co/myownmesh"] {
+            let named = |program: &str| format!("MYOWNMESH_BIN={} {program} launch", quote(path));
+            assert_eq!(with(&named(PROGRAM)), named("prog --home /h"));
+            assert_eq!(launch_with(Path::new(path)), named(PROGRAM));
+        }
         for same in [
             "myownllm-mesh --help",
             "ls /myownllm-mesh x",
