@@ -28,6 +28,9 @@ pub fn write_new(path: &Path, text: &str, command: &str, owner: Option<Owner>) -
     });
     written.map_err(|error| {
         let message = format!("cannot write the report {}: {error}", path.display());
+        // A command would take a path that begins with a hyphen for an option.
+        let is_option = path.as_os_str().as_encoded_bytes().starts_with(b"-");
+        let path = if is_option { &Path::new(".").join(path) } else { path };
         let hint = match error.kind() {
             ErrorKind::AlreadyExists => {
                 format!("{command} --output {}", quote(free_name(path)))
@@ -47,4 +50,15 @@ fn free_name(path: &Path) -> PathBuf {
     let end = path.extension().map_or_else(String::new, |end| format!(".{}", end.to_string_lossy()));
     let named = |number: u32| path.with_file_name(format!("{stem}-{number}{end}"));
     (2..).map(named).find(|path| std::fs::symlink_metadata(path).is_err()).unwrap_or_else(|| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_in_a_hint_is_no_option() {
+        let error = write_new(Path::new("-no-such-dir/x"), "", "prog report", None).unwrap_err();
+        assert_eq!(error.hint.as_deref(), Some("ls -ld ./-no-such-dir"));
+    }
 }
