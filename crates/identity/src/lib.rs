@@ -18,3 +18,4 @@ pub use refusal::{Class, FoundElsewhere, KnownIdentity, Problem, Refusal, Side, 
 pub use scan::{
     FormerIdentity, HomeScan, KnownBy, Misplaced, PlaceState, Scan, former_identity, scan, scan_everywhere,
 };
+pub use ways_out::BACKUP_PLACEHOLDER;

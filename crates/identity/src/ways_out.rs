@@ -15,8 +15,8 @@ use crate::{
     scan::{Misplaced, RenamedHome, Scan, ScannedHome, is_lost},
 };
 
-/// The placeholder for the user's own backup in a command.
-const BACKUP: &str = "/path/to/backup/identity.json";
+/// The placeholder for the user's own backup of the identity file in a printed command.
+pub const BACKUP_PLACEHOLDER: &str = "/path/to/backup/identity.json";
 
 impl Scan {
     /// Returns the command that activates the identity file at the old location, although its
@@ -245,7 +245,7 @@ pub(crate) fn rewrite_in_place(path: &Utf8Path, aside: &Path, flaw: &Flaw) -> Wa
 
 pub(crate) fn restore(to: &Utf8Path, make_dir: &str, aside: Option<&Path>) -> WayOut {
     let first = aside.map_or_else(String::new, |aside| format!("mv -n {} {} && ", quote(to), quote(aside)));
-    let command = format!("{make_dir}{first}cp -pn {BACKUP} {}", quote(to));
+    let command = format!("{make_dir}{first}cp -pn {BACKUP_PLACEHOLDER} {}", quote(to));
     WayOut::Restore { to: to.to_owned(), command }
 }
 

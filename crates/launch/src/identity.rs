@@ -1,7 +1,9 @@
 //! The identity file in force, as a launch sees it.
 
 use myownllm_durable_fs::{move_aside, quote};
-use myownllm_identity::{Answer, IdentityPaths, Scan, former_identity, scan, scan_everywhere};
+use myownllm_identity::{
+    Answer, BACKUP_PLACEHOLDER, IdentityPaths, Scan, former_identity, scan, scan_everywhere,
+};
 
 use crate::context::Context;
 use crate::diagnostic::Diagnostic;
@@ -48,8 +50,7 @@ pub(crate) fn replaced_identity(context: &Context<'_>, answer: &Answer) -> Optio
         former.active.device_id
     );
     // The key in use stays in its place as long as there is no other.
-    let backup = "/path/to/backup/identity.json";
     let (aside, place) = (move_aside(file, "replaced"), quote(file));
-    let hint = format!("test -f {backup} && {aside} && cp -pn {backup} {place}");
+    let hint = format!("test -f {BACKUP_PLACEHOLDER} && {aside} && cp -pn {BACKUP_PLACEHOLDER} {place}");
     Some(Diagnostic::warning("identity.replaced", message).at(file).hint(hint))
 }

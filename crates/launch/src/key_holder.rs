@@ -1,7 +1,7 @@
 //! The daemon that may have the only copy of the key: it runs, and its identity file is missing.
 
 use myownllm_durable_fs::quote;
-use myownllm_identity::{Answer, Refusal};
+use myownllm_identity::{Answer, BACKUP_PLACEHOLDER, Refusal};
 
 use crate::context::Context;
 use crate::daemons::{DaemonKind, RunningDaemon};
@@ -32,7 +32,7 @@ pub(crate) fn key_holder(context: &Context<'_>) -> Option<Diagnostic> {
     );
     let hint = answer.refusal().and_then(Refusal::hint).unwrap_or_else(|| {
         let dir = file.parent().unwrap_or(file);
-        format!("mkdir -p -m 700 {} && cp -pn /path/to/backup/identity.json {}", quote(dir), quote(file))
+        format!("mkdir -p -m 700 {} && cp -pn {BACKUP_PLACEHOLDER} {}", quote(dir), quote(file))
     });
     Some(Diagnostic::error(HELD, message).at(file).hint(hint).class(Class::Refused))
 }

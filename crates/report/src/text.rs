@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use myownllm_config_model::shorten::shortened;
+use myownllm_identity::BACKUP_PLACEHOLDER;
 use myownllm_launch::words::escape_controls;
 use myownllm_launch::{Diagnostic, Severity};
 use serde::Serialize;
@@ -55,9 +56,8 @@ pub fn diagnostic_text(diagnostic: &Diagnostic, width: Option<usize>, verbose: b
 }
 
 /// Returns the path in a command that only the user can fill in.
-pub(crate) fn unfilled(command: &str) -> Option<&str> {
-    let from = &command[command.find("/path/to/")?..];
-    from.split(' ').next()
+pub(crate) fn unfilled(command: &str) -> Option<&'static str> {
+    command.contains(BACKUP_PLACEHOLDER).then_some(BACKUP_PLACEHOLDER)
 }
 
 /// Returns a time to the millisecond, RFC 3339 in UTC; `None` past the year 9999, which RFC 3339
@@ -132,6 +132,12 @@ mod tests {
         assert_eq!(utc_minutes(1_795_401_077_000), "2026-11-23 02:31");
         assert_eq!(utc_minutes(999_999_999_999_000), "unknown");
         assert_eq!(utc_minutes(u64::MAX), "unknown");
+    }
+
+    #[test]
+    fn only_the_placeholder_of_a_backup_is_unfilled() {
+        assert_eq!(unfilled(&format!("cp -pn {BACKUP_PLACEHOLDER} /h/x")), Some(BACKUP_PLACEHOLDER));
+        assert_eq!(unfilled("ls -ld /home/path/to/.myownllm"), None);
     }
 
     #[test]
