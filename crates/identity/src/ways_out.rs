@@ -78,11 +78,14 @@ impl Scan {
                 return format!("{verb} {} {}/ && ", quote(peers), quote(&home.path));
             }
             let bring = |dir: &Utf8PathBuf| {
-                let name = dir.file_name().unwrap_or_default();
-                let [files, dir] = [format!("*/{name}/*.json"), dir.to_string()].map(quote);
-                let peers = quote(peers);
+                let from = quote(peers.join(dir.file_name().unwrap_or_default()));
+                let dir = quote(dir);
+                let may_list = "test ! -e \"$0\" || test -r \"$0\" || exit";
+                let is_done = "test ! -e \"$f\" || test -e \"$1/${f##*/}\"";
+                let each = format!("{is_done} || {verb} \"$f\" \"$1/\" || exit");
                 format!(
-                    "mkdir -p -m 700 {dir} && find {peers} -path {files} -exec {verb} {{}} {dir}/ \\; && "
+                    "mkdir -p -m 700 {dir} && sh -c '{may_list}; for f in \"$0\"/*.json; do {each}; done' \
+                     {from} {dir} && "
                 )
             };
             bring(&home.rosters) + &bring(&home.states)
