@@ -119,7 +119,7 @@ impl Scan {
         }
         match (self.daemon.state.identity(), self.app.state.identity()) {
             (Some(Identity::Damaged { why, flaw }), app) => {
-                let keep = matches!(app, Some(Identity::Valid(_))).then_some(Side::OldLocation);
+                let keep = app.and_then(Identity::key);
                 Some(self.damaged_refusal(self.scanned_daemon_home(), why, flaw.as_ref(), keep))
             }
             (Some(_), _) => None,
@@ -144,8 +144,15 @@ impl Scan {
         logged.is_some_and(|logged| logged != public_key_of(device_id))
     }
 
+    /// Returns true if the run log shows another Device ID than this key's, or the rosters and
+    /// states name another found key as an owner and not this one.
+    fn is_stranger(&self, key: &KeyInfo) -> bool {
+        let is_known_elsewhere = self.misplaced.iter().any(|found| found.is_named);
+        self.is_other_device(&key.device_id) || (is_known_elsewhere && !self.named.contains(&key.public_key))
+    }
+
     fn pending_answer(&self, key: KeyInfo, path: &Path) -> Answer {
-        if self.is_other_device(&key.device_id) {
+        if self.is_stranger(&key) {
             return Answer::Refused(self.missing_refusal());
         }
         let (path, place) = (path.to_owned(), self.places.daemon.identity.clone());
@@ -285,22 +292,26 @@ impl Scan {
         Some((first, command))
     }
 
+    /// Returns the refusal of a damaged file. `other` is the sound key at the old location.
     fn damaged_refusal(
         &self,
         place: ScannedHome<'_>,
         why: &str,
         flaw: Option<&Flaw>,
-        keep: Option<Side>,
+        other: Option<&KeyInfo>,
     ) -> Refusal {
         let ScannedHome { home, scan } = place;
         let path = &home.identity;
         let mut ways: Vec<WayOut> =
             flaw.map(|flaw| rewrite_in_place(path, &scan.aside, flaw)).into_iter().collect();
-        ways.extend(keep.map(|side| WayOut::Keep { side: Some(side) }));
+        let keep = other.map(|_| WayOut::Keep { side: Some(Side::OldLocation) });
+        let is_stranger = other.is_some_and(|key| self.is_stranger(key));
+        ways.extend(keep.clone().filter(|_| !is_stranger));
         ways.extend(self.bring_back(Some(path), Some(&scan.aside)));
         if ways.is_empty() {
             ways.push(restore(path, "", Some(&scan.aside)));
         }
+        ways.extend(keep.filter(|_| is_stranger));
         ways.push(self.start_anew(path.as_std_path(), &scan.aside));
         Refusal::new(Problem::Damaged { path: path.clone(), why: why.to_owned() }, ways)
     }

@@ -20,7 +20,7 @@ use myownllm_paths::camino::Utf8Path;
 use peers::owners_in;
 pub(crate) use place::dangling_peers;
 use place::{FILE_LIMIT, place_state};
-use search::{GIVEN_UP, Search, free_beside, free_name, suggests_identity};
+use search::{GIVEN_UP, MAX_LEVELS, Search, free_beside, free_name, suggests_identity};
 
 use crate::{
     file::{Identity, public_key_of},
@@ -71,15 +71,9 @@ pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         used_config: None,
     };
     let answer = scan.answer();
-    // A key that waits for a move may be the key of another device than this home was.
-    let is_of_this_home = |public_key: &str| {
-        let logged = Search::new(disk, places).logged();
-        logged.first().is_none_or(|(_, device_id)| public_key_of(device_id) == public_key)
-    };
-    let is_in_force = answer.expected().is_ok();
-    let is_settled = answer.key().is_some_and(|key| is_in_force || is_of_this_home(&key.public_key));
-    if !is_settled {
-        search(disk, &mut scan);
+    let is_in_force = answer.has_key() && answer.expected().is_ok();
+    if !is_in_force {
+        search(disk, &mut scan, answer.key().map(|key| key.public_key.as_str()));
     }
     scan
 }
@@ -89,16 +83,22 @@ pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
 pub fn scan_everywhere(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
     let mut scan = scan(disk, places);
     if scan.answer().has_key() {
-        search(disk, &mut scan);
+        search(disk, &mut scan, None);
     }
     scan
 }
 
 /// Searches every place where an identity file may lie under another name, and counts the files
-/// that know the device.
-fn search(disk: &dyn Disk, scan: &mut Scan) {
+/// that know the device. Does not count if the key that waits for a move, `pending`, is the one that
+/// the run log shows, or if no run log and no other key is found: there may be many such files.
+fn search(disk: &dyn Disk, scan: &mut Scan, pending: Option<&str>) {
     let places = scan.places.clone();
     let mut search = Search::new(disk, &places);
+    let logged = search.logged();
+    let is_logged = |key: &str| logged.first().is_some_and(|(_, device_id)| public_key_of(device_id) == key);
+    if pending.is_some_and(is_logged) {
+        return;
+    }
     for home in places.homes() {
         search.collect_home(home);
     }
@@ -120,10 +120,19 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
             }
         }
     }
-    let logged = search.logged();
     for (file, renamed) in search.in_renamed_homes(!logged.is_empty()) {
         let found = search.identify(&file, None).filter(|found| !is_lost(&found.identity));
+        // A renamed daemon home lies in the app's home, which was searched.
+        misplaced.retain(|known| known.path != file || found.is_none());
         misplaced.extend(found.map(|found| Misplaced { renamed_home: Some(renamed), ..found }));
+    }
+    let is_other =
+        |found: &Misplaced, key: &str| found.key.as_ref().is_some_and(|other| other.public_key != key);
+    if logged.is_empty() && pending.is_some_and(|key| !misplaced.iter().any(|found| is_other(found, key))) {
+        return;
+    }
+    for peers in misplaced.iter().filter_map(|found| found.peers.as_ref()) {
+        search.count_stray_peers(peers, MAX_LEVELS, &mut KnownBy::default());
     }
     for (home, seen) in [(&places.daemon, &mut scan.daemon), (&places.app, &mut scan.app)] {
         search.count_known_by(home, &files, seen);

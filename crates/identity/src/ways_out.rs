@@ -41,7 +41,9 @@ impl Scan {
         let way = |from: &Misplaced| {
             let home = self.home_of(&from.path).unwrap_or(&self.places.daemon);
             let own = from.renamed_home.as_ref().map_or(&home.identity, |renamed| &renamed.place);
-            let to = to.unwrap_or(own);
+            // The key of another device may have the place.
+            let is_taken = *own == self.places.app.identity && self.app.state.identity().is_some();
+            let to = to.unwrap_or(if is_taken { &self.places.daemon.identity } else { own });
             let command = self.bring_back_to(from, to, aside)?;
             let device_id = from.key.as_ref().map(|key| key.device_id.clone());
             Some(WayOut::BringBack { from: from.path.clone(), to: to.to_owned(), device_id, command })
@@ -77,6 +79,7 @@ impl Scan {
             if !place.scan.has_peers_dir {
                 return format!("{verb} {} {}/ && ", quote(peers), quote(&home.path));
             }
+            // The key stays where a file could not be moved: a daemon would start without it.
             let bring = |dir: &Utf8PathBuf| {
                 let from = quote(peers.join(dir.file_name().unwrap_or_default()));
                 let dir = quote(dir);

@@ -356,6 +356,30 @@ fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
     Key("../.local/share/Trash/files/mesh/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
 #[case::daemon_home_renamed_beside_the_apps(
     &[Bytes("config.json", SAVED), Key("../mesh.old/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::beside_the_key_of_another_device_before(
+    &[Key(OLD, 2), Key("mesh/.secrets/identity.json.bak", 1), Peers("mesh/mesh/rosters/a.json", [1, 8, 9])],
+    "identity.gone", "migration.two-identities"
+)]
+#[case::at_the_old_location_beside_the_key_of_another_device(
+    &[Key(OLD, 2), Key(".secrets/identity.json.bak", 1), Peers("mesh/states/a.json", [8, 9, 1])],
+    "identity.gone", "migration.two-identities"
+)]
+#[case::renamed_daemon_home_beside_the_key_of_another_device(
+    &[Key(OLD, 2), Key("mesh.bak/.secrets/identity.json", 1),
+        Peers("mesh.bak/mesh/rosters/a.json", [1, 8, 9])],
+    "identity.gone", "migration.two-identities"
+)]
+#[case::daemon_home_in_the_trash_beside_the_key_of_another_device(
+    &[Bytes("config.json", SAVED), Key(OLD, 2),
+        Key("../.local/share/Trash/files/mesh/.secrets/identity.json", 1),
+        Peers("../.local/share/Trash/files/mesh/mesh/rosters/a.json", [1, 8, 9])],
+    "identity.gone", "migration.two-identities"
+)]
+#[case::beside_a_damaged_one_and_the_key_of_another_device(
+    &[Bytes(NEW, b""), Key(OLD, 2), Key("mesh/.secrets/identity.json.bak", 1),
+        Peers("mesh/mesh/states/a.json", [1, 8, 9])],
+    "migration.identity-damaged", "migration.two-identities"
+)]
 #[case::with_a_comment(&[Shaped("mesh/.secrets/identity.json.bak", |key| [b"// mine\n".to_vec(), key]
     .concat())], "identity.gone", &sound(1))]
 #[case::beside_json_of_another_program(&[Key("mesh/.secrets/identity.json.bak", 1),
@@ -505,6 +529,18 @@ fn key_of_another_device_than_the_run_log_shows_is_not_used_unasked(#[case] path
     let home = home_with(1);
     let first = |refusal: &Refusal| matches!(refusal.ways_out.first(), Some(WayOut::BringBack { .. }));
     assert!(home.answer().key().is_some() || first(home.answer().refusal().unwrap()));
+}
+
+#[test]
+fn backup_of_a_damaged_key_comes_before_the_key_of_another_device() {
+    let home = home_of(&[Bytes(NEW, b""), Key(OLD, 2), Known]);
+    let kinds = |home: &Home| {
+        let ways = home.answer().refusal().unwrap().ways_out.clone();
+        ways.iter().map(|way| format!("{way:?}").split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&home), ["Keep", "GiveUpPeers"]);
+    home.put("myownllm-mesh.log", format!("{{\"device_id\":\"{}-00000\"}}\n", public_key(1)).as_bytes());
+    assert_eq!(kinds(&home), ["Restore", "Keep", "GiveUpPeers"]);
 }
 
 /// Many files have a version, and a first start must not fail because of them.

@@ -210,13 +210,11 @@ impl<'a> Planner<'a> {
     }
 
     fn damaged_error(&self, key: &IdentityFile, why: &str, keep: Option<Keep>) -> MigrationError {
-        let remedy = match keep {
-            Some(keep) => {
-                let place = keep.place(self.inventory.direction);
-                Some(format!("{} --keep-identity {place}", self.command))
-            }
-            None => self.refusal().filter(|refusal| refusal.path() == key.path).and_then(Refusal::hint),
-        };
+        let way_out = self.refusal().filter(|refusal| refusal.path() == key.path).and_then(Refusal::hint);
+        let remedy = way_out.or_else(|| {
+            let place = keep?.place(self.inventory.direction);
+            Some(format!("{} --keep-identity {place}", self.command))
+        });
         MigrationError::IdentityDamaged { path: key.path.clone(), why: why.to_owned(), remedy }
     }
 

@@ -105,7 +105,7 @@ impl Search<'_> {
 
     /// Counts the rosters and states in a directory of another one of the home, by their content
     /// alone: an app may have directories and files of the same names.
-    fn count_stray_peers(&mut self, dir: &Path, levels: usize, known_by: &mut KnownBy) {
+    pub(super) fn count_stray_peers(&mut self, dir: &Path, levels: usize, known_by: &mut KnownBy) {
         for (path, kind) in self.list(dir, MAX_NAMES).0 {
             if kind != FileKind::Dir && name_of(&path).contains(".json") {
                 let bytes = self.disk.read(&path, FILE_LIMIT).unwrap_or_default();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, PART_SUFFIX, SET_ASIDE, TEMP_PREFIX};
-use myownllm_paths::camino::Utf8Path;
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 
 use super::{
@@ -233,28 +233,37 @@ impl<'a> Search<'a> {
 
     /// Returns the identity files in directories whose names are those of a renamed or copied home,
     /// beside the app's home and in the trash: a home of the app, or of the daemon if that one is
-    /// gone from a home in which a daemon has run (`has_run`) or networks are saved. Skips a
-    /// directory that cannot be looked at: it is most likely not the app's.
+    /// gone from a home in which a daemon has run (`has_run`) or networks are saved. A home of the
+    /// daemon that is gone may lie in the app's home too. Skips a directory that cannot be looked
+    /// at: it is most likely not the app's.
     pub(super) fn in_renamed_homes(&self, has_run: bool) -> Vec<(PathBuf, RenamedHome)> {
         let [app, daemon] = [&self.places.app.path, &self.places.daemon.path];
         let is_gone = |home: &Utf8Path| self.disk.stat(home.as_std_path()).is_err();
-        let mut found = self.in_copies_of(app, is_gone(app));
-        // A fresh home has no daemon home either, and a copy beside it is of another daemon.
-        if (has_run || self.saves_networks) && is_gone(daemon) {
-            found.extend(self.in_copies_of(daemon, true));
+        let trash = TRASH.map(|trash| self.places.user_home.join(trash));
+        let mut dirs: Vec<Utf8PathBuf> =
+            app.parent().map(Utf8Path::to_owned).into_iter().chain(trash).collect();
+        let mut found = self.in_copies_of(app, is_gone(app), &dirs);
+        if is_gone(daemon) {
+            // A fresh home has no daemon home either, and a copy beside it is of another daemon.
+            dirs.retain(|_| has_run || self.saves_networks);
+            dirs.push(app.clone());
+            found.extend(self.in_copies_of(daemon, true, &dirs));
         }
         found
     }
 
-    fn in_copies_of(&self, original: &Utf8Path, is_gone: bool) -> Vec<(PathBuf, RenamedHome)> {
+    fn in_copies_of(
+        &self,
+        original: &Utf8Path,
+        is_gone: bool,
+        dirs: &[Utf8PathBuf],
+    ) -> Vec<(PathBuf, RenamedHome)> {
         let (Some(beside), Some(name)) = (self.places.app.path.parent(), original.file_name()) else {
             return Vec::new();
         };
         // A daemon that no app starts has its home under this name.
         let own = [original.to_owned(), beside.join(name)];
-        let trash = TRASH.map(|trash| self.places.user_home.join(trash));
-        let dirs = std::iter::once(beside.to_owned()).chain(trash);
-        let names = dirs.flat_map(|dir| self.list(dir.as_std_path(), MAX_NAMES).0);
+        let names = dirs.iter().flat_map(|dir| self.list(dir.as_std_path(), MAX_NAMES).0);
         let others = names.map(|(path, _)| path).filter(|path| own.iter().all(|own| path != own));
         let mut found = Vec::new();
         for path in others.filter(|path| is_name_of_copy(&name_of(path), &name.to_lowercase())) {
