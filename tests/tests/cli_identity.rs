@@ -357,13 +357,26 @@ fn page_shows_the_way_that_keeps_the_key_before_the_one_that_gives_it_up() {
     assert!(page.lines().nth(2).is_some_and(|line| line.ends_with(".secrets/identity.json")), "{page}");
 }
 
-#[test]
-fn key_that_the_peers_do_not_name_is_a_warning() {
-    let key = format!("{MESH}/.secrets/identity.json");
+/// Returns a home with the key of a stranger in the place of the one that its state names.
+fn with_stranger_in_place() -> Home {
     let home = home_with(After, Named("identity (1).json"), true);
     let named = serde_json::json!({"roles": {DEVICE.split('-').next().unwrap(): "owner"}});
     home.put(&format!("{MESH}/mesh/states/home-mesh.json"), named.to_string().as_bytes(), 0o600);
-    with_stranger(&home, &key);
+    with_stranger(&home, &format!("{MESH}/.secrets/identity.json"));
+    home
+}
+
+/// Later launches do not: by then the run log shows the stranger.
+#[test]
+fn launch_that_starts_a_daemon_warns_of_a_key_that_the_peers_do_not_name() {
+    let home = with_stranger_in_place();
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    assert!(said["diagnostics"].to_string().contains("identity.other-known"), "{said:#}");
+}
+
+#[test]
+fn key_that_the_peers_do_not_name_is_a_warning() {
+    let home = with_stranger_in_place();
     let mut hint = Value::Null;
     for command in ["doctor", "identity"] {
         let json = home.run(&[command, "--json"]).ends_with(0).json();

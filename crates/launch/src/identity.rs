@@ -38,7 +38,7 @@ pub fn other_known_identity(context: &Context<'_>) -> Option<Diagnostic> {
 
 /// Returns a warning if the run log shows that this home had another key: a daemon that was started
 /// after its identity file had gone made another one.
-pub(crate) fn replaced_identity(context: &Context<'_>, answer: &Answer) -> Option<Diagnostic> {
+fn replaced_identity(context: &Context<'_>, answer: &Answer) -> Option<Diagnostic> {
     let Answer::Sound { key, .. } = answer else { return None };
     let former = former_identity(context.disk, &IdentityPaths::of(context.layout), key)?;
     let file = &context.layout.daemon_identity;

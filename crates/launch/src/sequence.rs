@@ -27,7 +27,7 @@ use crate::daemon_config::{back_up_daemon_config, set_daemon_config_aside};
 use crate::daemons::{OPERATION, abandoned_diagnostic};
 use crate::diagnostic::{Diagnostic, add_unreported};
 use crate::home::{HomeInspection, Stage, ensure_permitted, stop_daemon};
-use crate::identity::{identity_answer, replaced_identity};
+use crate::identity::{identity_answer, other_known_identity};
 use crate::key_holder::{ensure_no_new_home, spare_key_holder};
 use crate::losses::lost_settings;
 use crate::misnamed::misnamed_states;
@@ -465,7 +465,7 @@ impl<'a> Run<'_, 'a> {
         make_dirs(lock.home_lock(), context.layout.app_home.as_ref(), home.as_ref(), 0o700, None)
             .map_err(|error| Diagnostic::from(error).at(home))?;
         self.outcome.diagnostics.extend(close_secrets(context, lock.home_lock()));
-        self.outcome.diagnostics.extend(replaced_identity(context, &self.identity));
+        self.outcome.diagnostics.extend(other_known_identity(context));
         self.outcome.diagnostics.extend(misnamed_states(context, &self.outcome.document));
         let permit = start_permit(lock.home_lock(), &IdentityPaths::of(context.layout))?;
         let mut spawned = match context.daemons.spawn(permit, &|| self.options.is_cancelled()) {
