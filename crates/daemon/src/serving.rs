@@ -133,8 +133,18 @@ pub(crate) fn likely_server(socket: &Utf8Path, listener: Option<u32>) -> Option<
 /// Returns the listening process if exactly one holds the socket: for a socket that accepted no
 /// connection.
 pub(crate) fn sole_listener(socket: &Utf8Path) -> Option<u32> {
+    sole(socket, |held| held.listens)
+}
+
+/// Returns the process that holds the socket, of whatever kind, if exactly one does.
+pub(crate) fn sole_holder(socket: &Utf8Path) -> Option<u32> {
+    sole(socket, |_| true)
+}
+
+fn sole(socket: &Utf8Path, is_wanted: impl Fn(&NamedSocket) -> bool) -> Option<u32> {
     let table = SocketTable::of_name(std::process::id(), socket);
-    let mut all = procfs::all_pids().filter(|pid| table.listens_at(*pid, socket));
+    let holds = |pid: &u32| table.held_at(*pid, socket).into_iter().any(&is_wanted);
+    let mut all = procfs::all_pids().filter(holds);
     let first = all.next()?;
     all.next().is_none().then_some(first)
 }

@@ -186,6 +186,17 @@ fn probe_names_the_problem_of_a_nonsense_answer(#[case] answer: &'static [u8], #
     assert!(found.contains(problem), "{found}");
 }
 
+/// A logger may have bound a socket for datagrams there.
+#[cfg(target_os = "linux")]
+#[test]
+fn process_with_a_socket_of_another_kind_is_named() {
+    let peer = Peer::absent();
+    let _socket = std::os::unix::net::UnixDatagram::bind(peer.path()).unwrap();
+    let found = probe(&peer.endpoint(), WITHIN);
+    assert!(matches!(&found, Probe::Unusable { pid: Some(_), .. }), "{found:?}");
+    assert_eq!(found.pid(), Some(std::process::id()));
+}
+
 #[test]
 fn peer_that_closes_is_neither_absent_nor_usable() {
     let peer = Peer::new(drop);

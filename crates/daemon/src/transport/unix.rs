@@ -23,7 +23,7 @@ use rustix::{
 
 use super::{Absence, ConnectError, Peer, Transport};
 #[cfg(target_os = "linux")]
-use crate::serving::{has_listener, sole_listener};
+use crate::serving::{has_listener, sole_holder, sole_listener};
 use crate::{
     Endpoint,
     endpoint::PATH_LIMIT,
@@ -72,6 +72,10 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
                 return Err(ConnectError::Absent { why: Absence::Refused, source: e.into() });
             }
             Err(e @ Errno::ACCESS) => return Err(denied(endpoint, path, e.into())),
+            // Another program has bound a socket of another kind, for datagrams for example.
+            Err(e @ Errno::PROTOTYPE) => {
+                return Err(ConnectError::Denied { pid: sole_holder(path), source: e.into() });
+            }
             Err(e) => return Err(failed(e.into())),
         }
     };
@@ -206,6 +210,11 @@ fn has_listener(_: &Utf8Path) -> Option<bool> {
 
 #[cfg(not(target_os = "linux"))]
 fn sole_listener(_: &Utf8Path) -> Option<u32> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sole_holder(_: &Utf8Path) -> Option<u32> {
     None
 }
 
