@@ -842,6 +842,7 @@ fn protected_files(#[case] home: Home, #[case] attribute: &str, #[case] path: &s
 #[case::config_of_the_daemon("+i", ".myownllm/.myownmesh/config.json")]
 #[case::peers("+i", ".myownllm/.myownmesh/mesh")]
 #[case::rosters("+i", ".myownllm/.myownmesh/mesh/rosters")]
+#[case::roster("+i", ".myownllm/.myownmesh/mesh/rosters/home-mesh.json")]
 fn what_the_next_change_needs_is_named_in_a_healthy_home(#[case] attribute: &str, #[case] path: &str) {
     let home = Home::settled();
     run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);

@@ -16,7 +16,7 @@ use crate::closed::UNWRITABLE;
 use crate::context::{Context, Options};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::moves::moved_files;
-use crate::peers::{corrupt_files, unsettled_states};
+use crate::peers::{corrupt_files, names_after_move, unsettled_states};
 
 /// Reports the first file or directory that a move could not rename or change: it is immutable or
 /// append-only, a mount of its own, or belongs to a user whose file the runner cannot change.
@@ -101,23 +101,26 @@ pub(crate) fn protected_config(context: &Context<'_>) -> Option<Diagnostic> {
     [&layout.app_home, &layout.app_config].into_iter().find_map(|path| locked(path))
 }
 
-/// Warns of a config that no program can replace, although it is sound: the next change of it would
-/// fail. The daemon saves the networks that it joins in its own.
-pub(crate) fn fixed_config(context: &Context<'_>) -> Option<Diagnostic> {
+/// Warns of a config, a roster, a state or a second factor's lock that no program can replace,
+/// although it is sound: the next change of it would fail. The daemon saves the networks that it
+/// joins in its own config.
+pub(crate) fn fixed_file(context: &Context<'_>) -> Option<Diagnostic> {
     let disk = context.disk;
     let layout = context.layout;
-    [&layout.app_config, &layout.daemon_config].into_iter().find_map(|config| {
-        let path = config.as_std_path();
-        let (why, hint) = match unprotect_command(disk, path) {
+    let single = [&layout.app_config, &layout.daemon_config, &layout.daemon_custody];
+    let dirs = [&layout.daemon_rosters, &layout.daemon_states].into_iter();
+    let states = dirs.flat_map(|dir| names_after_move(context, dir, ".json", &[])).map(|(path, _)| path);
+    single.map(|path| path.clone().into()).into_iter().chain(states).find_map(|path| {
+        let (why, hint) = match unprotect_command(disk, &path) {
             Some(hint) => (protected_error(), hint),
-            None if is_mounted_file(disk, path) => {
+            None if is_mounted_file(disk, &path) => {
                 let why = io::Error::new(io::ErrorKind::ResourceBusy, "it is a mount of its own");
-                (why, format!("findmnt --target {}", quote(path)))
+                (why, format!("findmnt --target {}", quote(&path)))
             }
             None => return None,
         };
-        let found = Diagnostic::warning(UNWRITABLE, format!("cannot replace {config}: {why}"));
-        Some(found.at(config).hint(hint))
+        let found = Diagnostic::warning(UNWRITABLE, format!("cannot replace {}: {why}", path.display()));
+        Some(found.at(&path).hint(hint))
     })
 }
 

@@ -146,7 +146,7 @@ fn names(context: &Context<'_>, directory: &Utf8Path, ending: &str) -> Vec<PathB
 
 /// Returns the paths in a directory of the daemon home whose names end in `ending`, each with its
 /// path after the move that brings the files in `moved`.
-fn names_after_move(
+pub(crate) fn names_after_move(
     context: &Context<'_>,
     directory: &Utf8Path,
     ending: &str,

@@ -9,7 +9,7 @@ use crate::access::{changed_dirs, missing_home, missing_home_hint, unwritable};
 use crate::closed::UNWRITABLE;
 use crate::daemons::{abandoned_diagnostic, processes_unknown};
 use crate::diagnostic::Diagnostic;
-use crate::foreseen::fixed_config;
+use crate::foreseen::fixed_file;
 use crate::home::live_refusal;
 use crate::moves::sync_unconfirmed;
 use crate::start::{NO_FILE, check_start};
@@ -70,7 +70,7 @@ impl Examiner<'_, '_> {
         directories.extend(dirs.map(Utf8Path::to_owned));
         let fixed = unwritable(context, self.options.run_as, &directories);
         let fails = matches!(self.plan.steps.as_slice(), [LaunchStep::Fail]);
-        let fixed = fixed.or_else(|| fixed_config(context).filter(|_| !fails));
+        let fixed = fixed.or_else(|| fixed_file(context).filter(|_| !fails));
         if fixed.is_none() && self.options.refusal.is_none() {
             self.checks.ok("homes.writable", "what is in them can be changed");
         }
