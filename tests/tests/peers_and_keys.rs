@@ -240,6 +240,40 @@ fn roster_in_a_directory_under_another_name_is_named(
     assert_eq!(home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"], peers, "{said:#}");
 }
 
+/// The move leaves it, and the daemon starts without the devices in it.
+#[rstest]
+#[case::byte_order_mark("roster.json", |text: String| format!("\u{feff}{text}"))]
+#[case::comma("roster.json", |text: String| text.replacen('[', "[,", 1))]
+#[case::copy("roster (1).json", |text| text)]
+fn roster_of_the_time_before_networks_that_stays_is_named(
+    #[case] name: &str,
+    #[case] shape: fn(String) -> String,
+) {
+    let home = Home::legacy();
+    let text = String::from_utf8(home.bytes(&format!("{APP}/{ROSTER}"))).unwrap();
+    std::fs::remove_dir_all(home.path(&format!("{APP}/mesh/rosters"))).unwrap();
+    home.put(&format!("{APP}/mesh/{name}"), shape(text.clone()).as_bytes(), 0o600);
+    let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+    let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
+    assert!(told["message"].as_str().unwrap().contains(name), "{said:#}");
+    assert!(diagnostic(&said, "migration.left").is_none(), "{said:#}");
+    let hint = told["hint"].as_str().unwrap();
+    run(Command::new("sh").args(["-c", hint])).ends_with(0);
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    let there: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"], there["authorized_devices"]);
+}
+
+#[test]
+fn sound_roster_of_the_time_before_networks_is_not_named() {
+    let home = Home::legacy();
+    let [rosters, single] = ["mesh/rosters", "mesh/roster.json"].map(|path| format!("{APP}/{path}"));
+    home.put(&single, &home.bytes(&format!("{APP}/{ROSTER}")), 0o600);
+    std::fs::remove_dir_all(home.path(&rosters)).unwrap();
+    let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+    assert!(diagnostic(&said, "state.misnamed").is_none(), "{said:#}");
+}
+
 #[rstest]
 #[case::letter_case("CUSTODY.JSON")]
 #[case::sync_conflict("custody (1).json")]

@@ -85,7 +85,11 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic>
         let [own, legacy] = directories;
         let own = named_like(context, layout.daemon_home.parent()?, own);
         let legacy = named_like(context, &layout.app_home, legacy);
-        let others = own.iter().chain(&legacy).flat_map(|dir| others(context, dir, &places));
+        // The roster from the time before several networks lay in the directory above.
+        let single = layout.legacy_roster.parent().filter(|_| kind == DaemonFile::Roster);
+        let directories = own.into_iter().chain(legacy).chain(single.map(|dir| dir.as_std_path().to_owned()));
+        let others = directories.flat_map(|dir| others(context, &dir, &places));
+        let others = others.filter(|path| !is_moved(context, path));
         let newest = newest(context, others.filter(|path| is_of_network(path)))?;
         let own = newest.with_file_name(format!("{id}.json"));
         let right = places.iter().find(|place| **place == own).unwrap_or(&places[0]);
@@ -102,6 +106,13 @@ fn named_like(context: &Context<'_>, base: &Utf8Path, dir: &Utf8Path) -> Vec<Pat
     below.components().fold(start, |dirs, name| {
         dirs.iter().flat_map(|dir| and_like(context, &dir.join(name.as_str()))).collect()
     })
+}
+
+/// Returns true for the roster from the time before several networks, which a move brings to its
+/// place unless it is damaged.
+fn is_moved(context: &Context<'_>, path: &Path) -> bool {
+    let is_sound = |bytes: Vec<u8>| DaemonFile::Roster.is_readable(&bytes);
+    path == context.layout.legacy_roster && context.disk.read(path, CONFIG_LIMIT).is_ok_and(is_sound)
 }
 
 /// Returns a directory, and the directories beside it with names that contain its name, in any

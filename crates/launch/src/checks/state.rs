@@ -45,15 +45,16 @@ impl Examiner<'_, '_> {
         let told = untrusted.and_then(|diagnostic| diagnostic.path);
         let others = others.into_iter().map(Diagnostic::from).filter(|found| found.path != told);
         self.checks.diagnostics("state.sound", others);
+        let mut misnamed = Vec::new();
         // A daemon that runs has read its files.
         if self.plan.wants_start() {
             let moved = moved_files(plan);
             self.checks.diagnostics("daemon.config", corrupt_config(self.context, None));
             let corrupt = corrupt_states(self.context, &moved);
             let loaded = self.plan.loaded.iter();
-            let misnamed = loaded.flat_map(|loaded| misnamed_states(self.context, &loaded.document));
+            misnamed.extend(loaded.flat_map(|loaded| misnamed_states(self.context, &loaded.document)));
             let (damaged, newer) = unsettled_states(self.context, plan, &moved).unwrap_or_default();
-            let found = corrupt.iter().map(|corrupt| corrupt.diagnostic()).chain(misnamed);
+            let found = corrupt.iter().map(|corrupt| corrupt.diagnostic()).chain(misnamed.iter().cloned());
             let found = found.chain(damaged.iter().map(|damaged| damaged.diagnostic()));
             let found = found.chain(newer.iter().map(|newer| newer.diagnostic(false)));
             self.checks.diagnostics("state.sound", found);
@@ -61,9 +62,10 @@ impl Examiner<'_, '_> {
         // A launch goes on without the files that differ.
         let collision = |both| collision_diagnostic(both, plan.direction, self.options.program).as_warning();
         self.checks.diagnostics("state.collisions", plan.collisions.iter().map(collision));
-        // The refusal of a launch reports some of these paths.
+        // The refusal of a launch reports some of these paths, as a roster out of use is reported.
         let is_told = |path: &std::path::Path| {
-            self.plan.diagnostics.iter().any(|told| told.is_error() && told.path.as_deref() == path.to_str())
+            let errors = self.plan.diagnostics.iter().filter(|told| told.is_error());
+            errors.chain(&misnamed).any(|told| told.path.as_deref() == path.to_str())
         };
         for left in plan.left.iter().filter(|left| !is_told(&left.path)) {
             let path = short(&left.path, &self.context.layout.user_home);
