@@ -225,6 +225,12 @@ fn losses_of_a_repair_are_told_until_the_settings_are_set(#[case] repair: &[&str
     assert!(!screen["summary"].to_string().contains("healthy"), "{screen}");
     let command = screen["commands"][0]["command"].as_str().unwrap();
     assert!(command.contains(" config set auto_cleanup.conversations=false "), "{command}");
+    // A move that is pending hides none.
+    home.run(&["migrate", "--undo"]).ends_with(0);
+    let pending = home.run(&["--json"]).ends_with(3).json()["data"].take();
+    assert!(pending["summary"].to_string().contains("deletes old conversations; "), "{pending}");
+    assert!(pending["commands"].to_string().contains(command), "{pending}");
+    home.run(&["migrate"]).ends_with(0);
     home.run(&["config", "set", "auto_cleanup.conversations=false"]).ends_with(0);
     let left = told(&["--json"]).unwrap();
     assert!(!left["message"].as_str().unwrap().contains("conversations"), "{left}");

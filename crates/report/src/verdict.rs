@@ -83,6 +83,7 @@ pub fn verdict(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks) -> (Page
 fn summary(view: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeState) -> Vec<String> {
     let home = view.short(&view.layout.app_home);
     let troubles = |result| checks.of(result).collect::<Vec<_>>();
+    let lost = losses(checks).filter(|_| state != HomeState::Problem);
     let mut lines = match state {
         HomeState::Healthy if view.disk.stat(view.layout.app_home.as_std_path()).is_err() => {
             vec![format!("MyOwnLLM has not been used here yet: {home} is not there.")]
@@ -90,10 +91,8 @@ fn summary(view: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeS
         HomeState::Healthy => {
             let saved = plan.loaded.as_ref().map(|loaded| networks_words(&masking::mask(&loaded.document)));
             let daemon = if checks.is_daemon_running { "A daemon runs." } else { "No daemon runs." };
-            let lost = losses(checks);
             let state = if lost.is_some() { "works" } else { "is healthy" };
-            let first = format!("{home} {state}. Networks: {}. {daemon}", saved.unwrap_or_default());
-            std::iter::once(first).chain(lost.map(|lost| format!("Warning: {}.", lost.evidence))).collect()
+            vec![format!("{home} {state}. Networks: {}. {daemon}", saved.unwrap_or_default())]
         }
         HomeState::Pending => {
             let warnings = troubles(Mark::Warning);
@@ -105,18 +104,19 @@ fn summary(view: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeS
         }
         _ => of_problems(view, &home, plan, checks),
     };
+    lines.extend(lost.map(|lost| format!("Warning: {}.", lost.evidence)));
     let is_mended = |check: &Check| {
         let hint = check.hint.as_deref();
         hint == Some(&checks.repair()) || (hint.is_some() && hint == checks.access_command())
     };
-    let is_told = |check: &Check| state == HomeState::Healthy && check.code.as_deref() == Some(LOSSES);
+    let is_told = |check: &Check| lost.is_some_and(|lost| std::ptr::eq(lost, check));
     let is_other = |check: &&Check| !is_mended(check) && !is_question(check) && !is_told(check);
     let others = troubles(Mark::Warning).into_iter().filter(is_other);
     match others.collect::<Vec<_>>().as_slice() {
         [] => {}
         [one] => lines.push(format!("Warning: {}.", one.evidence)),
         more => {
-            let other = if state == HomeState::Healthy && lines.len() > 1 { "other " } else { "" };
+            let other = if lost.is_some() { "other " } else { "" };
             lines.push(format!("There are {} {other}warnings.", more.len()));
         }
     }
@@ -240,6 +240,8 @@ fn ways(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeStat
     let ours = |rest: &str| format!("{} {rest}", home.program);
     let way = |command: String, what: &'static str| (command, Cow::from(what));
     let repair = way(checks.repair(), "puts right what can be put right, and keeps what it replaces");
+    let set = losses(checks).and_then(|lost| lost.hint.clone());
+    let set = set.map(|set| way(set, "ends these consequences"));
     let mut ways = match state {
         HomeState::Healthy => {
             let has_warnings = checks.of(Mark::Warning).next().is_some();
@@ -249,8 +251,6 @@ fn ways(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeStat
             // Without a daemon program, there is nothing to start.
             let may_start = !checks.is_daemon_running && checks.seen("daemon.program").is_some();
             let start = may_start.then(|| way(ours("launch"), "starts the daemon"));
-            let set = losses(checks).and_then(|lost| lost.hint.clone());
-            let set = set.map(|set| way(set, "ends these consequences"));
             set.into_iter().chain([way(ours(command), what)]).chain(start).collect()
         }
         HomeState::Pending => {
@@ -263,7 +263,7 @@ fn ways(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeStat
             ];
             let first = Some(repair).filter(|_| mends || !asks).into_iter();
             let first = first.chain(keeps.into_iter().filter(|_| asks && !mends));
-            first.chain([way(ours("status"), "shows what it would do")]).collect()
+            first.chain(set).chain([way(ours("status"), "shows what it would do")]).collect()
         }
         HomeState::Problem => {
             let of = |check: &&Check| check.hint.as_ref() == Some(&repair.0);
