@@ -217,7 +217,7 @@ impl StoreError {
                 format!("see which program has it open, end that one, and start again: fuser -v {quoted}")
             }
             Self::Newer { .. } => "use the newest version of this program".to_owned(),
-            Self::RepairPending { program, .. } => format!("{program} salvage"),
+            Self::RepairPending { program, .. } => format!("{program} repair"),
             Self::BackupsFull { .. } => {
                 format!("look through it and move away what you do not need: ls -l {quoted}")
             }

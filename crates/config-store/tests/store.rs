@@ -1281,7 +1281,7 @@ fn a_config_that_needs_a_repair_is_not_edited() {
         let disk = with_config(bytes);
         let error = set_mark(&disk, "x").unwrap_err();
         assert_eq!(error.code(), "store.repair-pending");
-        assert_eq!(error.hint().as_deref(), Some("myownllm-mesh salvage"));
+        assert_eq!(error.hint().as_deref(), Some("myownllm-mesh repair"));
         assert_eq!(live(&disk), bytes);
         assert_eq!(changes(&disk), Vec::<String>::new());
     }
