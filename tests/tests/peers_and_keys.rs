@@ -240,6 +240,29 @@ fn roster_in_a_directory_under_another_name_is_named(
     assert_eq!(home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"], peers, "{said:#}");
 }
 
+/// A new home would have a new key, and the settings of a fresh one.
+#[rstest]
+#[case::damaged(|home: &Home| home.put(KEY, b"", 0o600), ".myownllm.old")]
+#[case::gone(|home: &Home| std::fs::remove_file(home.path(KEY)).unwrap(), ".myownllm.old")]
+#[case::settings_alone(|home: &Home| std::fs::remove_dir_all(home.path(MESH)).unwrap(), ".myownllm.bak")]
+#[case::daemon_home_renamed_too(|home: &Home| {
+    std::fs::rename(home.path(MESH), home.path(&format!("{APP}/.myownmesh.bak"))).unwrap();
+}, ".local/share/Trash/files/.myownllm")]
+fn renamed_home_without_a_sound_key_is_not_overlooked(#[case] spoil: fn(&Home), #[case] renamed: &str) {
+    let home = Home::settled();
+    spoil(&home);
+    let renamed = home.path(renamed);
+    std::fs::create_dir_all(renamed.parent().unwrap()).unwrap();
+    std::fs::rename(home.path(APP), &renamed).unwrap();
+    let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(4).json();
+    assert!(diagnostic(&said, "homes.renamed").is_some(), "{said:#}");
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(7).json();
+    let told = diagnostic(&said, "homes.renamed").unwrap_or_else(|| panic!("{said:#}"));
+    let hint = told["hint"].as_str().unwrap();
+    run(Command::new("sh").args(["-c", hint])).ends_with(0);
+    assert!(!renamed.exists() && home.path(&format!("{APP}/config.json")).exists(), "{hint}");
+}
+
 /// The move leaves it, and the daemon starts without the devices in it.
 #[rstest]
 #[case::byte_order_mark("roster.json", |text: String| format!("\u{feff}{text}"))]

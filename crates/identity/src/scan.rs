@@ -20,6 +20,7 @@ use myownllm_paths::camino::Utf8Path;
 use peers::owners_in;
 pub(crate) use place::dangling_peers;
 use place::{FILE_LIMIT, place_state};
+pub use search::renamed_homes;
 use search::{GIVEN_UP, MAX_LEVELS, Search, free_beside, free_name, suggests_identity};
 
 use crate::{

@@ -1,7 +1,9 @@
 //! The daemon that may have the only copy of the key: it runs, and its identity file is missing.
 
+use std::path::PathBuf;
+
 use myownllm_durable_fs::quote;
-use myownllm_identity::{Answer, BACKUP_PLACEHOLDER, Refusal};
+use myownllm_identity::{Answer, BACKUP_PLACEHOLDER, IdentityPaths, Refusal, renamed_homes};
 
 use crate::context::Context;
 use crate::daemons::{DaemonKind, RunningDaemon};
@@ -37,9 +39,12 @@ pub(crate) fn key_holder(context: &Context<'_>) -> Option<Diagnostic> {
     Some(Diagnostic::error(HELD, message).at(file).hint(hint).class(Class::Refused))
 }
 
-/// Refuses to make the app's home while a renamed home of the app holds the identity file, or a
-/// daemon of the home that was here still runs: in its place, the new home would keep the former
-/// one from getting its name back.
+/// The stable code of a missing home that seems to have another name.
+pub(crate) const RENAMED: &str = "homes.renamed";
+
+/// Refuses to make the app's home while a renamed home of the app is there, or a daemon of the home
+/// that was here still runs: in its place, the new home would keep the former one from getting its
+/// name back, and would have other settings and another key.
 pub(crate) fn ensure_no_new_home(context: &Context<'_>) -> Result<(), Diagnostic> {
     let home = context.disk.stat(context.layout.app_home.as_ref());
     if home.is_ok() {
@@ -47,7 +52,25 @@ pub(crate) fn ensure_no_new_home(context: &Context<'_>) -> Result<(), Diagnostic
     }
     let answer = identity_answer(context);
     let missing = answer.refusal().filter(|refusal| refusal.is_missing()).map(Diagnostic::from);
-    missing.or_else(|| key_holder(context)).map_or(Ok(()), Err)
+    missing.or_else(|| key_holder(context)).or_else(|| renamed_home(context)).map_or(Ok(()), Err)
+}
+
+/// Reports the renamed home with the config that was changed last.
+fn renamed_home(context: &Context<'_>) -> Option<Diagnostic> {
+    let layout = context.layout;
+    let config = layout.app_config.file_name()?;
+    let changed =
+        |home: &PathBuf| context.disk.stat_follow(&home.join(config)).map(|meta| meta.modified).ok();
+    let homes = renamed_homes(context.disk, &IdentityPaths::of(layout)).into_iter();
+    let found = homes.filter(|home| changed(home).is_some()).max_by_key(changed)?;
+    let home = &layout.app_home;
+    let message = format!(
+        "cannot make a new home {home}: {} seems to be the former one, with settings of the app; give it its \
+         name back, or, to begin anew, move it elsewhere",
+        found.display()
+    );
+    let hint = format!("test -e {1} || mv -n {0} {1}", quote(&found), quote(home));
+    Some(Diagnostic::error(RENAMED, message).at(&found).hint(hint).class(Class::Refused))
 }
 
 /// Replaces the hints that end a daemon by the one that brings the identity file back, and adds the

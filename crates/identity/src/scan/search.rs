@@ -239,9 +239,7 @@ impl<'a> Search<'a> {
     pub(super) fn in_renamed_homes(&self, has_run: bool) -> Vec<(PathBuf, RenamedHome)> {
         let [app, daemon] = [&self.places.app.path, &self.places.daemon.path];
         let is_gone = |home: &Utf8Path| self.disk.stat(home.as_std_path()).is_err();
-        let trash = TRASH.map(|trash| self.places.user_home.join(trash));
-        let mut dirs: Vec<Utf8PathBuf> =
-            app.parent().map(Utf8Path::to_owned).into_iter().chain(trash).collect();
+        let mut dirs = self.dirs_of_copies();
         let mut found = self.in_copies_of(app, is_gone(app), &dirs);
         if is_gone(daemon) {
             // A fresh home has no daemon home either, and a copy beside it is of another daemon.
@@ -258,15 +256,8 @@ impl<'a> Search<'a> {
         is_gone: bool,
         dirs: &[Utf8PathBuf],
     ) -> Vec<(PathBuf, RenamedHome)> {
-        let (Some(beside), Some(name)) = (self.places.app.path.parent(), original.file_name()) else {
-            return Vec::new();
-        };
-        // A daemon that no app starts has its home under this name.
-        let own = [original.to_owned(), beside.join(name)];
-        let names = dirs.iter().flat_map(|dir| self.list(dir.as_std_path(), MAX_NAMES).0);
-        let others = names.map(|(path, _)| path).filter(|path| own.iter().all(|own| path != own));
         let mut found = Vec::new();
-        for path in others.filter(|path| is_name_of_copy(&name_of(path), &name.to_lowercase())) {
+        for path in self.copies_of(original, dirs) {
             for home in self.places.homes() {
                 let place = home.identity.clone();
                 let Ok(below) = place.strip_prefix(original) else { continue };
@@ -279,6 +270,24 @@ impl<'a> Search<'a> {
             }
         }
         found
+    }
+
+    /// Returns the entries in `dirs` whose names are those of a renamed or copied `original`.
+    fn copies_of(&self, original: &Utf8Path, dirs: &[Utf8PathBuf]) -> Vec<PathBuf> {
+        let (Some(beside), Some(name)) = (self.places.app.path.parent(), original.file_name()) else {
+            return Vec::new();
+        };
+        // A daemon that no app starts has its home under this name.
+        let own = [original.to_owned(), beside.join(name)];
+        let names = dirs.iter().flat_map(|dir| self.list(dir.as_std_path(), MAX_NAMES).0);
+        let others = names.map(|(path, _)| path).filter(|path| own.iter().all(|own| path != own));
+        others.filter(|path| is_name_of_copy(&name_of(path), &name.to_lowercase())).collect()
+    }
+
+    /// Returns the directories in which a renamed home, or one that was thrown away, may lie.
+    fn dirs_of_copies(&self) -> Vec<Utf8PathBuf> {
+        let trash = TRASH.map(|trash| self.places.user_home.join(trash));
+        self.places.app.path.parent().map(Utf8Path::to_owned).into_iter().chain(trash).collect()
     }
 
     /// Returns the run logs that show a Device ID of the home, the newest first, and the last
@@ -436,6 +445,14 @@ impl<'a> Search<'a> {
         paths.dedup();
         paths
     }
+}
+
+/// Returns the directories beside the app's home, and in the trash of a desktop, whose names are
+/// those of a renamed or copied home of the app.
+#[must_use]
+pub fn renamed_homes(disk: &dyn Disk, places: &IdentityPaths) -> Vec<PathBuf> {
+    let search = Search::new(disk, places);
+    search.copies_of(&places.app.path, &search.dirs_of_copies())
 }
 
 /// Returns the name of a file in lower case.

@@ -11,6 +11,7 @@ use crate::daemons::{abandoned_diagnostic, processes_unknown};
 use crate::diagnostic::Diagnostic;
 use crate::foreseen::fixed_file;
 use crate::home::live_refusal;
+use crate::key_holder::RENAMED;
 use crate::moves::sync_unconfirmed;
 use crate::start::{NO_FILE, check_start};
 use crate::step::LaunchStep;
@@ -26,6 +27,8 @@ impl Examiner<'_, '_> {
             let hint = missing_home_hint(context.disk, layout);
             self.checks.diagnostic("homes.there", Diagnostic::from(&error).hint(hint));
         }
+        let renamed = self.plan.diagnostics.iter().find(|told| told.code == RENAMED);
+        self.checks.diagnostics("homes.there", renamed.cloned());
         match context.checked {
             Ok(_) => self.checks.ok(
                 "homes.apart",
