@@ -263,6 +263,17 @@ fn renamed_home_without_a_sound_key_is_not_overlooked(#[case] spoil: fn(&Home), 
     assert!(!renamed.exists() && home.path(&format!("{APP}/config.json")).exists(), "{hint}");
 }
 
+/// An app keeps its daemon running: a launch does not say it again.
+#[test]
+fn roster_in_a_directory_under_another_name_is_named_while_a_daemon_runs() {
+    let home = Home::settled();
+    std::fs::rename(home.path(&format!("{MESH}/mesh")), home.path(&format!("{MESH}/mesh.old"))).unwrap();
+    let _daemon = Detached::start(&home, stand_in());
+    let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+    let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
+    assert!(told["message"].as_str().unwrap().ends_with("after `daemon restart`"), "{told:#}");
+}
+
 /// The move leaves it, and the daemon starts without the devices in it.
 #[rstest]
 #[case::byte_order_mark("roster.json", |text: String| format!("\u{feff}{text}"))]

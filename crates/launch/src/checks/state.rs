@@ -3,6 +3,7 @@
 
 use myownllm_config_model::Document;
 use myownllm_config_model::daemon_config::DaemonConfig;
+use myownllm_daemon::{Decision, Role};
 use myownllm_durable_fs::quote;
 use myownllm_identity::Refusal;
 use myownllm_migration::MigrationError;
@@ -25,6 +26,12 @@ use crate::words::{UNSEEN, count, identity_words, short};
 const SOUND: &str = "identity.sound";
 const NAMED: &str = "identity.named";
 
+/// Adds what makes a daemon that runs read the file.
+fn with_restart(found: Diagnostic) -> Diagnostic {
+    let then = "the daemon that runs reads it after `daemon restart`";
+    Diagnostic { message: format!("{}; once it has its name, {then}", found.message), ..found }
+}
+
 impl Examiner<'_, '_> {
     pub(super) fn state(&mut self) {
         self.moved();
@@ -45,16 +52,21 @@ impl Examiner<'_, '_> {
         let told = untrusted.and_then(|diagnostic| diagnostic.path);
         let others = others.into_iter().map(Diagnostic::from).filter(|found| found.path != told);
         self.checks.diagnostics("state.sound", others);
-        let mut misnamed = Vec::new();
+        let loaded = self.plan.loaded.iter();
+        let misnamed = || loaded.flat_map(|loaded| misnamed_states(self.context, &loaded.document));
+        let misnamed: Vec<Diagnostic> = match &self.plan.detection.decision {
+            _ if self.plan.wants_start() => misnamed().collect(),
+            Decision::Attach { role: Role::Own, .. } => misnamed().map(with_restart).collect(),
+            _ => Vec::new(),
+        };
+        self.checks.diagnostics("state.sound", misnamed.iter().cloned());
         // A daemon that runs has read its files.
         if self.plan.wants_start() {
             let moved = moved_files(plan);
             self.checks.diagnostics("daemon.config", corrupt_config(self.context, None));
             let corrupt = corrupt_states(self.context, &moved);
-            let loaded = self.plan.loaded.iter();
-            misnamed.extend(loaded.flat_map(|loaded| misnamed_states(self.context, &loaded.document)));
             let (damaged, newer) = unsettled_states(self.context, plan, &moved).unwrap_or_default();
-            let found = corrupt.iter().map(|corrupt| corrupt.diagnostic()).chain(misnamed.iter().cloned());
+            let found = corrupt.iter().map(|corrupt| corrupt.diagnostic());
             let found = found.chain(damaged.iter().map(|damaged| damaged.diagnostic()));
             let found = found.chain(newer.iter().map(|newer| newer.diagnostic(false)));
             self.checks.diagnostics("state.sound", found);
