@@ -25,7 +25,7 @@ use search::{GIVEN_UP, MAX_LEVELS, Search, free_beside, free_name, suggests_iden
 
 use crate::{
     file::{Identity, public_key_of},
-    paths::IdentityPaths,
+    paths::{Home, IdentityPaths},
 };
 
 /// Looks for the identity file. Takes no lock, writes nothing.
@@ -137,18 +137,7 @@ fn search(disk: &dyn Disk, scan: &mut Scan, pending: Option<&str>) {
     }
     for (home, seen) in [(&places.daemon, &mut scan.daemon), (&places.app, &mut scan.app)] {
         search.count_known_by(home, &files, seen);
-        let is_dir = |dir: &Path| disk.stat_follow(dir).ok().map(|meta| meta.is_dir());
-        seen.has_secrets = is_dir(home.secrets().as_std_path()) == Some(true);
-        let peers = home.rosters.parent().unwrap_or(&home.path);
-        seen.has_peers_dir = disk.stat(peers.as_std_path()).is_ok();
-        let blocked = [home.secrets(), &home.path].map(Utf8Path::as_std_path);
-        let blocked = blocked.into_iter().find(|dir| is_dir(dir) == Some(false));
-        seen.blocked = blocked.map(|dir| (dir.to_owned(), free_beside(disk, dir)));
-        seen.aside = match &seen.state {
-            PlaceState::NotAFile { path, .. } => free_beside(disk, path),
-            _ => free_beside(disk, home.identity.as_std_path()),
-        };
-        seen.given_up = free_name(disk, |number| home.path.join(format!("{GIVEN_UP}{number}")).into());
+        inspect_directories(disk, home, seen);
     }
     rosters.sort();
     rosters.dedup();
@@ -175,6 +164,22 @@ fn search(disk: &dyn Disk, scan: &mut Scan, pending: Option<&str>) {
     scan.dangling_peers = search.dangling_peers;
     scan.named = search.named;
     scan.unreadable = search.unreadable;
+}
+
+/// Looks for the directories of a home, and for the free names that the ways out take.
+fn inspect_directories(disk: &dyn Disk, home: &Home, seen: &mut HomeScan) {
+    let is_dir = |dir: &Path| disk.stat_follow(dir).ok().map(|meta| meta.is_dir());
+    seen.has_secrets = is_dir(home.secrets().as_std_path()) == Some(true);
+    let peers = home.rosters.parent().unwrap_or(&home.path);
+    seen.has_peers_dir = disk.stat(peers.as_std_path()).is_ok();
+    let blocked = [home.secrets(), &home.path].map(Utf8Path::as_std_path);
+    let blocked = blocked.into_iter().find(|dir| is_dir(dir) == Some(false));
+    seen.blocked = blocked.map(|dir| (dir.to_owned(), free_beside(disk, dir)));
+    seen.aside = match &seen.state {
+        PlaceState::NotAFile { path, .. } => free_beside(disk, path),
+        _ => free_beside(disk, home.identity.as_std_path()),
+    };
+    seen.given_up = free_name(disk, |number| home.path.join(format!("{GIVEN_UP}{number}")).into());
 }
 
 /// Returns the rank of a found file: the file to bring back comes first.
