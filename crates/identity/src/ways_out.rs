@@ -48,9 +48,14 @@ impl Scan {
             let device_id = from.key.as_ref().map(|key| key.device_id.clone());
             Some(WayOut::BringBack { from: from.path.clone(), to: to.to_owned(), device_id, command })
         };
-        let ways = self.misplaced.iter().filter_map(way);
-        let choose = self.must_choose().then_some(WayOut::Choose);
-        choose.into_iter().chain(ways).collect()
+        let mut ways: Vec<WayOut> = self.misplaced.iter().filter_map(way).collect();
+        // A whole home comes back with each of its files.
+        let mut known = BTreeSet::new();
+        ways.retain(|way| known.insert(way.command().map(str::to_owned)));
+        if ways.len() > 1 && self.must_choose() {
+            ways.insert(0, WayOut::Choose);
+        }
+        ways
     }
 
     /// Returns the command that brings a found file back to `to`: with the whole renamed home, if

@@ -543,6 +543,22 @@ fn backup_of_a_damaged_key_comes_before_the_key_of_another_device() {
     assert_eq!(kinds(&home), ["Restore", "Keep", "GiveUpPeers"]);
 }
 
+#[test]
+fn renamed_home_with_two_keys_comes_back_by_one_command() {
+    let home = home_of(&[]);
+    for (path, seed) in [(NEW, 1), (OLD, 2)] {
+        home.put(&format!("../my app.old/{path}"), &key_file(seed, "x"));
+    }
+    std::fs::remove_dir(home.app()).unwrap();
+    let refusal = home.answer().refusal().unwrap().clone();
+    let commands: Vec<_> = refusal.ways_out.iter().filter_map(WayOut::command).collect();
+    assert!(matches!(refusal.ways_out[0], WayOut::BringBack { .. }), "{refusal:?}");
+    assert_eq!(commands.iter().filter(|command| command.contains("my app.old")).count(), 1, "{commands:?}");
+    let Some(status) = sh(commands[0]) else { return };
+    assert!(status.success(), "{}", commands[0]);
+    assert_eq!(short(&home.answer()), "migration.two-identities");
+}
+
 /// Many files have a version, and a first start must not fail because of them.
 #[test]
 fn other_files_of_a_newer_version_are_no_keys() {
