@@ -339,10 +339,12 @@ fn keys_that_the_peers_do_not_tell_apart_are_shown_for_a_choice() {
         let json = home.run(&[command, "--json"]).ends_with(code).json();
         let told = json["diagnostics"].as_array().unwrap();
         let told = told.iter().find(|told| told["code"] == "identity.gone");
-        let hint = told.and_then(|told| told["hint"].as_str()).unwrap_or("myownllm-mesh status");
-        let shows = hint.starts_with("myownllm-mesh ") && hint.ends_with(" status");
+        let hint = told.and_then(|told| told["hint"].as_str()).unwrap_or("myownllm-mesh identity");
+        let shows = hint.starts_with("myownllm-mesh ") && hint.ends_with(" identity");
         assert!(shows, "no command chooses: {json:#}");
     }
+    // The page to which the hint leads has the commands.
+    assert!(home.run(&["identity"]).stdout.matches("mv -n ").count() >= 2);
     let ways = home.run(&["identity", "--json"]).json()["data"]["ways_out"].take();
     let actions: Vec<_> =
         ways.as_array().unwrap().iter().map(|way| way["action"].as_str().unwrap()).collect();

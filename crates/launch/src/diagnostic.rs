@@ -296,7 +296,7 @@ impl From<&Refusal> for Diagnostic {
             // Shows both identity files: only the user knows which one the peers know.
             Some(WayOut::Keep { .. } | WayOut::Migrate) => ours("--dry-run"),
             // Lists the found identity files, and a command for each.
-            Some(WayOut::Choose) => Some(format!("{PROGRAM} status")),
+            Some(WayOut::Choose) => Some(format!("{PROGRAM} identity")),
             _ => refusal.hint(),
         };
         Self::from_error(refusal, refusal.code(), hint).class(refusal.class()).at(refusal.path())
