@@ -41,7 +41,9 @@ pub(crate) enum ReceiveError {
     /// The peer closed the connection before it read the request, so the request has no effect.
     NotDelivered,
     /// The peer closed the connection, after `partial` bytes of a line.
-    Closed { partial: usize },
+    Closed {
+        partial: usize,
+    },
     Cancelled,
     /// The peer sent something else than an answer.
     Bad(BadLine),

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use myownllm_config_model::Document;
 use myownllm_daemon::{
-    AbandonedSocket, Attempt, Candidate, Client, ControlError, DaemonControl, Detection,
-    Endpoint, Expected, HomeDaemons, Probe, Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError,
-    StoppedDaemon, Suspect, SuspectSearch, Target, abandoned_socket, attach, candidates, decide, orphans_of,
-    probe, spawn_unless, suspects,
+    AbandonedSocket, Attempt, Candidate, Client, ControlError, DaemonControl, Detection, Endpoint, Expected,
+    HomeDaemons, Probe, Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError, StoppedDaemon,
+    Suspect, SuspectSearch, Target, abandoned_socket, attach, candidates, decide, orphans_of, probe,
+    spawn_unless, suspects,
 };
 pub use myownllm_daemon::{DaemonKind, ProgramSearch, RunningDaemon};
 use myownllm_durable_fs::{Disk, DiskError};

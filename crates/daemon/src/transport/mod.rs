@@ -52,22 +52,40 @@ pub enum Absence {
 #[derive(Debug)]
 pub(crate) enum ConnectError {
     /// No process listens.
-    Absent { why: Absence, source: io::Error },
+    Absent {
+        why: Absence,
+        source: io::Error,
+    },
     /// A process listens and accepted no connection until the deadline.
-    Full { pid: Option<u32> },
+    Full {
+        pid: Option<u32>,
+    },
     /// A process of another user listens.
     #[cfg_attr(not(unix), allow(dead_code, reason = "a pipe does not show its owner"))]
-    ForeignOwner { uid: u32, pid: Option<u32> },
+    ForeignOwner {
+        uid: u32,
+        pid: Option<u32>,
+    },
     /// A process listens and denies the connection, although it may be one of ours; or it runs as
     /// another user, who has no number on this system.
-    Denied { pid: Option<u32>, source: io::Error },
+    Denied {
+        pid: Option<u32>,
+        source: io::Error,
+    },
     /// The path is longer than a socket's path can be.
     #[cfg_attr(not(unix), allow(dead_code, reason = "the name of a pipe may be long"))]
-    PathTooLong { length: usize, limit: usize },
-    Failed { source: io::Error },
+    PathTooLong {
+        length: usize,
+        limit: usize,
+    },
+    Failed {
+        source: io::Error,
+    },
     /// This process has no file descriptor or no memory left.
     #[cfg_attr(not(unix), allow(dead_code, reason = "`Failed` stands for it there"))]
-    ResourceExhausted { source: io::Error },
+    ResourceExhausted {
+        source: io::Error,
+    },
 }
 
 /// Connects before the deadline. Checks the user of the process at the other end before a byte is
