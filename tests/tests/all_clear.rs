@@ -885,6 +885,20 @@ fn undo_without_the_key_moves_nothing(#[case] path: &str) {
     }
 }
 
+#[rstest]
+#[case::a_dangling_symlink_in_its_place(|home: &Home| link(home, "/nowhere/key", OLD_KEY))]
+#[case::a_directory_in_its_place(|home: &Home| std::fs::create_dir_all(home.path(OLD_KEY)).unwrap())]
+#[case::a_byte_order_mark(|home: &Home| home.put(NEW_KEY,
+    &[b"\xef\xbb\xbf", home.bytes(NEW_KEY).as_slice()].concat(), 0o600))]
+#[case::a_damaged_key(|home: &Home| home.put(NEW_KEY, &home.bytes(NEW_KEY)[..100], 0o600))]
+fn undo_moves_no_peers_without_their_key(#[case] make: fn(&Home)) {
+    let home = Home::settled();
+    make(&home);
+    home.run(&["migrate", "--undo"]).is_sound();
+    assert!(home.has(ROSTER) && home.has(NEW_KEY));
+    assert!(!home.has(".myownllm/mesh/rosters/home-mesh.json"));
+}
+
 /// Homes with mounts that only a namespace of its own shows. `script` runs in the user's home
 /// first.
 #[rstest]

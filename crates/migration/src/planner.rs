@@ -373,13 +373,19 @@ impl<'a> Planner<'a> {
     }
 
     /// Keeps the identity file at the source while anything that belongs with it cannot be read:
-    /// its presence at the destination means "done".
+    /// its presence at the destination means "done". Refuses a move back without the file: the older
+    /// app's daemon would make another key beside the peers.
     fn hold_back_identity(&mut self) {
         let Some(key) = self.inventory.source_key.as_ref() else { return };
+        let path = self.inventory.source_key_path(key);
         let has_failed = !self.inventory.errors.is_empty() || !self.plan.errors.is_empty();
-        if has_failed && !self.plan.identity_steps.is_empty() {
+        if self.inventory.direction == Direction::Undo {
+            let is_left = has_failed || self.plan.identity_steps.is_empty();
+            if is_left && !self.plan.state.is_empty() && self.plan.refusals.is_empty() {
+                self.plan.refusals.push(MigrationError::IdentityHeldBack { path });
+            }
+        } else if has_failed && !self.plan.identity_steps.is_empty() {
             self.plan.identity_steps.clear();
-            let path = self.inventory.source_key_path(key);
             self.keep_dir_of(&path);
             self.plan.errors.push(MigrationError::IdentityHeldBack { path });
         }
