@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 
 use std::ffi::OsStr;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -327,6 +328,7 @@ fn lock_of_the_second_factor_under_another_name_is_named(#[case] name: &str) {
 
 #[rstest]
 #[case::empty(b"")]
+#[case::with_a_byte_order_mark(b"\xef\xbb\xbf{\"networks\":{}}")]
 #[case::torn(br#"{"networks":{"home-mesh":{"secret_b32":"JBSW"#)]
 #[case::zero_bytes(&[0; 120])]
 fn damaged_lock_of_the_second_factor_is_named(#[case] bytes: &[u8]) {
@@ -345,6 +347,44 @@ fn damaged_lock_of_the_second_factor_is_named(#[case] bytes: &[u8]) {
         let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
         assert!(diagnostic(&said, "state.damaged").is_none(), "{said:#}");
         home.still_has(bytes, "custody.json");
+    }
+}
+
+#[test]
+fn dead_symlink_or_an_empty_file_in_the_locks_place_is_named() {
+    for (make, code) in [
+        ((|home, at| symlink("/nowhere/lock", home.path(at)).unwrap()) as fn(&Home, &str), "state.damaged"),
+        (
+            |home, at| {
+                home.put(at, br#"{"networks":{}}"#, 0o600);
+                home.put(&format!("{at}.bak"), br#"{"networks":{"home-mesh":{}}}"#, 0o600);
+            },
+            "state.misnamed",
+        ),
+    ] {
+        let home = Home::settled();
+        make(&home, &format!("{MESH}/.secrets/custody.json"));
+        for args in [&["doctor", "--json"][..], &["launch", "--once", "--json"]] {
+            let said = run(&mut home.with_daemon(args)).ends_with(0).json();
+            let told = diagnostic(&said, code).unwrap_or_else(|| panic!("{said:#}"));
+            assert!(told["message"].as_str().unwrap().contains("custody.json"), "{said:#}");
+        }
+    }
+}
+
+/// What is behind a symlink to nothing is not known to be nothing.
+#[rstest]
+#[case::roster("rosters", "/nowhere/home-mesh.json")]
+#[case::state("states", "/nowhere/home-mesh.json")]
+#[case::in_a_circle("rosters", "home-mesh.json")]
+fn no_daemon_starts_on_a_roster_or_a_state_behind_a_dead_symlink(#[case] dir: &str, #[case] target: &str) {
+    let home = Home::settled();
+    let file = home.path(&format!("{MESH}/mesh/{dir}/home-mesh.json"));
+    std::fs::remove_file(&file).unwrap();
+    symlink(target, &file).unwrap();
+    for (args, code) in [(&["doctor", "--json"][..], 4), (&["launch", "--once", "--json"], 1)] {
+        let said = run(&mut home.with_daemon(args)).ends_with(code).json();
+        assert!(diagnostic(&said, "state.unreadable").is_some(), "{said:#}");
     }
 }
 

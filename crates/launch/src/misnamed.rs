@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{DaemonFile, Document, network_id};
-use myownllm_durable_fs::{SET_ASIDE, move_aside, quote};
+use myownllm_durable_fs::{SET_ASIDE, for_any_shell, move_aside, quote};
 use myownllm_paths::camino::Utf8Path;
 
 use crate::context::Context;
@@ -23,32 +23,47 @@ pub(crate) fn misnamed_states(context: &Context<'_>, document: &Document) -> Vec
     lock_out_of_use(context).into_iter().chain(misnamed_peers(context, document)).collect()
 }
 
-/// Returns a warning if the second factor's lock is damaged, or has another name than a daemon reads,
-/// and no file has the right one.
+/// Returns a warning if the second factor's lock is damaged or behind a symlink to nothing, or has
+/// another name than a daemon reads, and no file with a network has the right one.
 fn lock_out_of_use(context: &Context<'_>) -> Option<Diagnostic> {
-    let layout = context.layout;
+    let (disk, layout) = (context.disk, context.layout);
     let right = &layout.daemon_custody;
-    let is_sound = |path: &Path| {
-        let bytes = context.disk.read(path, CONFIG_LIMIT);
-        bytes.ok().map(|bytes| Document::parse(&bytes).is_ok())
+    // A daemon parses the file strictly: a byte order mark damages it too.
+    let parse = |path: &Path| {
+        let bytes = disk.read(path, CONFIG_LIMIT).ok()?;
+        Some(serde_json::from_slice::<serde_json::Value>(&bytes).ok())
+    };
+    let has_mark = |place: &Path| {
+        let bytes = disk.read(place, CONFIG_LIMIT).unwrap_or_default();
+        bytes.strip_prefix(b"\xef\xbb\xbf").is_some_and(|rest| Document::parse(rest).is_ok())
     };
     let places = [right.as_std_path(), layout.legacy_custody.as_std_path()];
-    if let Some(damaged) = places.into_iter().find(|place| is_sound(place) == Some(false)) {
+    let is_dead = |place: &Path| disk.stat(place).is_ok() && disk.stat_follow(place).is_err();
+    if let Some(place) = places.into_iter().find(|place| is_dead(place) || parse(place) == Some(None)) {
+        let (what, hint) = match is_dead(place) {
+            true => ("is a symlink to nothing", format!("ls -ld {}", quote(place))),
+            false if has_mark(place) => ("begins with a byte order mark", without_mark(place)),
+            false => ("is damaged", move_aside(place, "damaged")),
+        };
         let message = format!(
-            "{} is damaged: a daemon starts without the lock of the second factor. Restore the file from a \
+            "{} {what}: a daemon starts without the lock of the second factor. Restore the file from a \
              backup. If there is none, move it out of the way and set the second factor up again",
-            damaged.display()
+            place.display()
         );
-        return Some(Diagnostic::warning(DAMAGED, message).at(damaged).hint(move_aside(damaged, "damaged")));
+        return Some(Diagnostic::warning(DAMAGED, message).at(place).hint(hint));
     }
-    let is_missing = |place: &Path| context.disk.stat(place).is_err_and(|error| error.is_not_found());
-    if !places.into_iter().all(is_missing) {
+    let is_empty = |place: &Path| {
+        let lock = parse(place).flatten();
+        lock.is_some_and(|lock| lock["networks"].as_object().is_some_and(serde_json::Map::is_empty))
+    };
+    let is_missing = |place: &Path| disk.stat(place).is_err_and(|error| error.is_not_found());
+    if !places.into_iter().all(|place| is_missing(place) || is_empty(place)) {
         return None;
     }
     let stem = right.file_stem()?.to_lowercase();
     let is_lock = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        name.starts_with(&stem) && is_sound(path) == Some(true)
+        name.starts_with(&stem) && parse(path).flatten().is_some() && !is_empty(path)
     };
     let own = named_like(context, layout.daemon_home.parent()?, right.parent()?);
     let legacy = named_like(context, &layout.app_home, layout.legacy_custody.parent()?);
@@ -58,7 +73,12 @@ fn lock_out_of_use(context: &Context<'_>) -> Option<Diagnostic> {
         "{} is a lock of the second factor, and a daemon reads only {right}: it starts without the lock",
         path.display()
     );
-    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(rename(&path, right.as_std_path())))
+    let rename = rename(&path, right.as_std_path());
+    let hint = match is_missing(right.as_std_path()) {
+        true => rename,
+        false => format!("{} && {rename}", move_aside(right, "empty")),
+    };
+    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(hint))
 }
 
 fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
@@ -164,6 +184,12 @@ fn diagnostic(path: &Path, right: &Path, in_place: Option<&PathBuf>, id: &str) -
         None => rename,
     };
     Diagnostic::warning(MISNAMED, message).at(path).hint(hint)
+}
+
+/// Returns the command that writes a file without its byte order mark, and keeps the former one.
+fn without_mark(path: &Path) -> String {
+    let (path, former) = (quote(path), quote(path.with_extension("json.with-mark")));
+    for_any_shell(format!("mv -n {path} {former} && {{ umask 077; tail -c +4 {former} > {path}; }}"))
 }
 
 /// Returns the command that gives a file its name, in a directory that may be missing.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{DaemonFile, Document, network_id};
 use myownllm_durable_fs::{
-    Disk, DiskError, LockedDir, move_aside, publish_new, put_in_place, rename_or_link, replace_symlink,
-    set_aside_name, with_free_name,
+    Disk, DiskError, LockedDir, move_aside, publish_new, put_in_place, quote, rename_or_link,
+    replace_symlink, set_aside_name, with_free_name,
 };
 use myownllm_identity::{IdentityPaths, ensure_reachable_peers};
 use myownllm_migration::Plan as MovePlan;
@@ -33,15 +33,23 @@ struct State {
 }
 
 impl State {
-    /// Reads a file. Returns `None` for a symlink to nothing, which a daemon takes for no file.
-    /// Fails if a daemon cannot open the file: it would wait for a pipe, or not join the network.
+    /// Reads a file; returns `None` if it is gone. Fails if a daemon cannot open the file: it would wait
+    /// for a pipe, not join the network, or take a symlink to nothing for no file.
     fn read(
         context: &Context<'_>,
         kind: DaemonFile,
         (path, then): (PathBuf, PathBuf),
     ) -> Result<Option<Self>, Diagnostic> {
         let disk = context.disk;
-        let Ok(meta) = disk.stat_follow(&path) else { return Ok(None) };
+        let Ok(meta) = disk.stat_follow(&path) else {
+            if disk.stat(&path).is_err() {
+                return Ok(None);
+            }
+            let message =
+                format!("cannot read {}: it is a symlink to nothing, or in a circle", path.display());
+            let show = format!("ls -ld {}", quote(&path));
+            return Err(Diagnostic::error("state.unreadable", message).at(&path).hint(show));
+        };
         if !meta.is_file() {
             let is = if meta.is_dir() { "a directory" } else { "no file" };
             let message = format!("cannot read {}: it is {is}", path.display());
