@@ -97,6 +97,7 @@ pub fn list(doc: &Document) -> Vec<ValueRef<'_>> {
 
 /// The two names of a network that an app saves now or saved before.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SavedNetwork {
     /// The app's internal id. The daemon uses it as the config id of a network that the app added.
     pub id: String,

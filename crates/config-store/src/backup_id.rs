@@ -17,6 +17,7 @@ pub(crate) const END_OF_SEQUENCE: u64 = 10u64.pow(SEQUENCE_DIGITS as u32);
 
 /// The reason for a backup; part of the backup's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum BackupKind {
@@ -49,6 +50,7 @@ impl BackupKind {
 /// The sequence number orders the backups, because the clock may go backwards. The hash of the
 /// content finds an existing backup of the same bytes without a read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "String"))]
 pub struct BackupId {
     pub(crate) kind: BackupKind,
     pub(crate) sequence: u64,

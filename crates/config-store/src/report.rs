@@ -11,6 +11,7 @@ use crate::{BackupId, BackupKind, StoreError};
 
 /// The kind of a config file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum FileShape {
@@ -87,6 +88,7 @@ impl Loaded {
 
 /// A plan as data: the writes, in this order. Empty if nothing is pending.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 #[non_exhaustive]
 pub struct Pending {
@@ -136,6 +138,7 @@ impl Pending {
 
 /// One step of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ConfigStep"))]
 #[serde(tag = "step", rename_all = "kebab-case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the doc of each variant names its fields")]
@@ -150,16 +153,31 @@ pub enum Step {
     /// Makes a backup of the file's previous bytes.
     #[serde(rename = "keep-former")]
     #[non_exhaustive]
-    KeepPrevious { from: Utf8PathBuf, to: Utf8PathBuf, bytes: u64 },
+    KeepPrevious {
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        from: Utf8PathBuf,
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        to: Utf8PathBuf,
+        bytes: u64,
+    },
     /// Writes the daemon's half as the daemon's config, which is missing.
     #[non_exhaustive]
-    PublishDaemonHalf { to: Utf8PathBuf },
+    PublishDaemonHalf {
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        to: Utf8PathBuf,
+    },
     /// Makes a backup of the daemon's half, because the daemon has a config already.
     #[non_exhaustive]
-    KeepDaemonHalf { existing: Utf8PathBuf, to: Utf8PathBuf },
+    KeepDaemonHalf {
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        existing: Utf8PathBuf,
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        to: Utf8PathBuf,
+    },
     /// Exchanges the config for the repaired or completed one.
     #[non_exhaustive]
     ReplaceConfig {
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
         path: Utf8PathBuf,
         /// True if this is a repair. Otherwise the config only gains defaults.
         repair: bool,
@@ -167,6 +185,7 @@ pub enum Step {
     /// Writes the missing config, without replacing a file that appears meanwhile.
     #[non_exhaustive]
     WriteConfig {
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
         path: Utf8PathBuf,
         /// True if this is a repair: the config comes from a backup, or the settings of a used home
         /// are lost. Otherwise the home is new.
@@ -176,7 +195,10 @@ pub enum Step {
     },
     /// Makes a backup of the healthy config, as the last good one.
     #[non_exhaustive]
-    KeepLastGood { to: Utf8PathBuf },
+    KeepLastGood {
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        to: Utf8PathBuf,
+    },
 }
 
 impl Step {
@@ -197,6 +219,7 @@ fn lossy<S: Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, 
 
 /// The outcome (or the planned outcome) for the daemon's half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum DaemonHalf {
@@ -210,6 +233,7 @@ pub enum DaemonHalf {
 
 /// The findings of a load and the outcome of a repair, as data.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "RepairReport"))]
 #[non_exhaustive]
 pub struct Report {
     /// The kind of the file before the repair.
@@ -254,6 +278,7 @@ impl Report {
 
 /// A sudden loss of the user's settings, compared with the newest backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Wipe {
     /// The kind of the loss.
@@ -268,8 +293,9 @@ pub struct Wipe {
     pub left: usize,
 }
 
-/// The result of [`LockedStore::accept`](crate::LockedStore::accept).
+/// A config that was accepted as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Accepted {
     /// The backup of the current config.
@@ -373,6 +399,7 @@ impl Updated {
 
 /// One backup, for `config history`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct HistoryEntry {
     /// The id of the backup.
@@ -384,7 +411,7 @@ pub struct HistoryEntry {
     /// The time of the backup in milliseconds since the Unix epoch, by the clock of that time. For
     /// display only: the ids give the order.
     pub made_ms: u64,
-    /// The kind of the content; [`FileShape::Corrupt`] also if the bytes do not match the name.
+    /// The kind of the content; `corrupt` also if the bytes do not match the name.
     pub shape: FileShape,
     /// True if the bytes match the name.
     pub intact: bool,
@@ -399,6 +426,7 @@ pub struct HistoryEntry {
     /// lost (nearly) everything that the richest holds.
     pub recommended: bool,
     /// The path of the file.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub path: Utf8PathBuf,
 }
 

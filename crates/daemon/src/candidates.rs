@@ -60,6 +60,7 @@ impl ProgramSearch {
 
 /// A program that may be the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Candidate {
     /// The path of the program.
@@ -99,6 +100,7 @@ impl Candidate {
 
 /// The rule that found a candidate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "from", rename_all = "snake_case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the doc of each variant names its fields")]
@@ -123,6 +125,7 @@ impl fmt::Display for Origin {
 
 /// The check of a candidate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "CandidateVerdict"))]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the doc of each variant names its fields")]

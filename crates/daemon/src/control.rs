@@ -13,6 +13,7 @@ const MAX_WORD_CHARS: usize = 200;
 
 /// The answer to `status`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "DaemonStatus"))]
 pub struct Status {
     /// The version of the daemon.
     pub version: String,

@@ -18,6 +18,7 @@ use crate::{
 
 /// The role of a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// The daemon of the stand-alone program, which other programs use too.
@@ -62,6 +63,7 @@ impl Target {
 
 /// The probes, and the decision that follows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Detection {
     /// The probes, in order.
@@ -79,6 +81,7 @@ impl Detection {
 
 /// A probe of one target.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Attempt {
     /// The role of the target.
@@ -101,6 +104,7 @@ impl Attempt {
 
 /// The decision of a detection.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "decision", rename_all = "snake_case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the types of the fields explain them")]
@@ -115,6 +119,7 @@ pub enum Decision {
 
 /// The rule that chose a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "DaemonRule"))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Rule {
@@ -142,6 +147,7 @@ impl fmt::Display for Rule {
 
 /// The reason why no daemon is used and none may be started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 #[serde(tag = "refusal", rename_all = "snake_case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the message of each variant names its fields")]

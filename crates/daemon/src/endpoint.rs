@@ -7,7 +7,7 @@ use std::{
 
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_paths::{CheckedLayout, ControlSocket, Mode, PathsError, RealLookup, Socket};
-use serde::{Serialize, Serializer, ser::SerializeStruct};
+use serde::{Serialize, Serializer};
 
 /// The longest path of a socket file in bytes: `sun_path` less its NUL (108 on Linux, 104 on the
 /// BSDs and macOS).
@@ -21,6 +21,11 @@ pub(crate) const PATH_LIMIT: usize = if cfg!(target_os = "linux") { 107 } else {
 /// user's home writes files that the user cannot read, and another user's daemon would receive our
 /// settings.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(with = "Address<'static>", description = "The socket of a daemon.")
+)]
 pub struct Endpoint {
     address: Socket,
     owner: Option<u32>,
@@ -113,15 +118,24 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// As `{"path": …}` or `{"pipe": …}`.
+/// The socket of a daemon as data.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Endpoint"))]
+#[serde(rename_all = "lowercase")]
+enum Address<'e> {
+    /// The path of a socket on Unix.
+    Path(&'e str),
+    /// The name of a pipe on Windows.
+    Pipe(&'e str),
+}
+
 impl Serialize for Endpoint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("Endpoint", 1)?;
-        match &self.address {
-            Socket::Path(path) => out.serialize_field("path", path)?,
-            Socket::Pipe(name) => out.serialize_field("pipe", name)?,
-        }
-        out.end()
+        let address = match &self.address {
+            Socket::Path(path) => Address::Path(path.as_str()),
+            Socket::Pipe(name) => Address::Pipe(name),
+        };
+        address.serialize(serializer)
     }
 }
 

@@ -22,6 +22,7 @@ pub struct SuspectSearch<'a> {
 
 /// A process that may be the writer, with the evidence for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Suspect {
     /// The process ID.
@@ -35,6 +36,7 @@ pub struct Suspect {
 
 /// The evidence against a process, the strongest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "evidence", rename_all = "snake_case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the doc of each variant names its fields")]

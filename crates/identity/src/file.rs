@@ -38,6 +38,7 @@ pub enum Identity {
 
 /// The public data of a sound key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 #[non_exhaustive]
 pub struct KeyInfo {
     /// The Device ID in its displayed form: the public key, a dash and a checksum of five digits.

@@ -16,6 +16,7 @@ pub use myownllm_paths::Class;
 
 /// One of the two homes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "HomeSide"))]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
     /// The app's home, where the daemon kept its files before.
@@ -115,15 +116,20 @@ pub struct FoundElsewhere {
 /// A way out of a refusal. The first way out of a refusal brings the key back if possible; only the
 /// last gives up the peers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "action", rename_all = "kebab-case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum WayOut {
     /// Put a found sound identity file in its place.
     BringBack {
+        /// The file that was found.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
+        /// The place where the file belongs.
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
         to: Utf8PathBuf,
+        /// The Device ID of the file that was found.
         #[serde(skip_serializing_if = "Option::is_none")]
         device_id: Option<String>,
         command: String,
@@ -133,14 +139,23 @@ pub enum WayOut {
     Choose,
     /// Write the identity file anew in the encoding that the daemon reads, and keep a copy of the
     /// previous one.
-    Rewrite { path: Utf8PathBuf, command: String },
+    Rewrite {
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        path: Utf8PathBuf,
+        command: String,
+    },
     /// Choose one of the two identity files. The other one is set aside.
     Keep {
         /// The home whose file stays; `None` if the peers do not decide it.
         side: Option<Side>,
     },
     /// Restore the file from the user's own backup. The command has a path to fill in.
-    Restore { to: Utf8PathBuf, command: String },
+    Restore {
+        /// The place where the file belongs.
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        to: Utf8PathBuf,
+        command: String,
+    },
     /// Set aside the entry in the place of the identity file, or of the daemon home.
     SetAside {
         #[serde(serialize_with = "lossy")]

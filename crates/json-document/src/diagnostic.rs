@@ -2,8 +2,9 @@ use serde::Serialize;
 
 use crate::place::Place;
 
-/// The weight of a [`Diagnostic`] for the person who owns the file.
+/// The weight of a finding for the person who owns the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "FindingSeverity"))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Severity {
@@ -17,6 +18,7 @@ pub enum Severity {
 
 /// A fact that was found in a document, and the program's response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Finding"))]
 pub struct Diagnostic {
     /// Stable, for programs: `config.duplicate-key`, `salvage.odd-network`, …
     pub code: &'static str,

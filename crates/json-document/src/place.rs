@@ -11,6 +11,7 @@ pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// A place in a text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Place {
     /// Line, from 1.

@@ -15,6 +15,7 @@ const CUT: &str = "...";
 /// After the place of a syntax error nobody can tell a name from a value. There, a string counts as
 /// a name only if it stands where a name may stand, and consists of small letters.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Snippet {
     /// The line, or the part of it around the place.

@@ -20,7 +20,6 @@ use myownllm_migration::MigrationError;
 pub use myownllm_paths::Class;
 use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{Failure, PathsError};
-use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 /// The name of this program, as everybody can call it.
@@ -40,6 +39,7 @@ pub const LONGEST_DAEMON_WAIT: Duration = Duration::from_secs(600);
 
 /// The severity of a diagnostic.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// A detail (`-v`).
@@ -52,6 +52,7 @@ pub enum Severity {
 
 /// One thing that a person, or a program, should know of a run.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "Data<'static>"))]
 #[non_exhaustive]
 pub struct Diagnostic {
     /// A stable code, for programs: `migration.collision`.
@@ -187,24 +188,44 @@ impl Diagnostic {
     }
 }
 
+/// One thing that a person, or a program, should know of a run, as data.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Diagnostic"))]
+struct Data<'d> {
+    /// A stable code, for programs: `migration.collision`. docs/errors.md lists all codes.
+    code: &'d str,
+    severity: Severity,
+    /// The kind of failure, of an error alone. The gravest class decides the exit code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<Class>,
+    /// The event and its object, for a person. The wording may change.
+    message: &'d str,
+    /// The file, or the place in a document (a JSON Pointer), that the diagnostic is about.
+    path: Option<&'d str>,
+    /// A command to copy that mends the problem, or shows its cause.
+    hint: Option<&'d str>,
+    /// The causes, outermost first.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    causes: &'d [String],
+    /// The place of a syntax error in a text that is not JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<&'d Place>,
+}
+
 impl Serialize for Diagnostic {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("Diagnostic", 8)?;
-        out.serialize_field("code", &self.code)?;
-        out.serialize_field("severity", &self.severity)?;
-        if self.is_error() {
-            out.serialize_field("class", &self.class)?;
+        let Self { code, severity, message, path, hint, causes, place, class, .. } = self;
+        Data {
+            code,
+            severity: *severity,
+            class: self.is_error().then_some(*class),
+            message,
+            path: path.as_deref(),
+            hint: hint.as_deref(),
+            causes,
+            place: place.as_deref(),
         }
-        out.serialize_field("message", &self.message)?;
-        out.serialize_field("path", &self.path)?;
-        out.serialize_field("hint", &self.hint)?;
-        if !self.causes.is_empty() {
-            out.serialize_field("causes", &self.causes)?;
-        }
-        if let Some(place) = &self.place {
-            out.serialize_field("place", place)?;
-        }
-        out.end()
+        .serialize(serializer)
     }
 }
 

@@ -17,12 +17,14 @@ const INVALID_ID: &str = "network.invalid-id";
 
 /// The daemon that is asked.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ConnectedDaemon {
     /// The role of the daemon.
     pub role: Role,
     /// The endpoint at which the daemon listens.
     #[serde(serialize_with = "crate::step::as_text")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub socket: Endpoint,
     /// The process of the daemon, if the system tells it.
     pub pid: Option<u32>,
@@ -42,6 +44,7 @@ impl ConnectedDaemon {
 
 /// The changes to a daemon's networks, and the reasons.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Reconciled {
     /// The daemon.
@@ -56,6 +59,7 @@ pub struct Reconciled {
 
 /// A backup of networks that a daemon left, or whose settings it changed.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct NetworkBackup {
     /// The backup.

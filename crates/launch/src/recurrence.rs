@@ -12,6 +12,7 @@ use crate::words::backup;
 
 /// A config that was healthy before and that a daemon has overwritten again.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Recurrence {
     /// The newest backup of the healthy config.

@@ -12,6 +12,7 @@ use crate::words::{backup, count, process};
 
 /// One step of a launch.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "step", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LaunchStep {
@@ -19,6 +20,7 @@ pub enum LaunchStep {
     StopDaemon {
         /// The daemon.
         #[serde(serialize_with = "as_live_daemon")]
+        #[cfg_attr(feature = "schema", schemars(with = "LiveDaemon"))]
         daemon: RunningDaemon,
     },
     /// Refuses to change anything.
@@ -87,18 +89,21 @@ pub enum LaunchStep {
     AttachToSharedDaemon {
         /// The endpoint at which the daemon listens.
         #[serde(serialize_with = "as_text")]
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
         endpoint: Endpoint,
     },
     /// Uses the app's daemon, which runs, and brings its networks in line with the config.
     AttachToOwnDaemon {
         /// The endpoint at which the daemon listens.
         #[serde(serialize_with = "as_text")]
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
         endpoint: Endpoint,
     },
     /// Starts the app's daemon, and brings its networks in line with the config.
     StartDaemon {
         /// The endpoint at which the daemon will listen.
         #[serde(serialize_with = "as_text")]
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
         endpoint: Endpoint,
     },
 }

@@ -9,6 +9,7 @@ use crate::peers;
 
 /// The result of a launch, in one word, for an administrator of many homes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "LaunchOutcome"))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Verdict {

@@ -12,6 +12,7 @@ use crate::{Direction, Keep, lossy::lossy};
 
 /// One side of a choice between two identities.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "IdentitySide"))]
 #[non_exhaustive]
 pub struct Side {
     /// The identity file.
@@ -34,6 +35,7 @@ impl Side {
 
 /// A daemon that still writes one of the homes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct LiveDaemon {
     /// The socket at which the daemon answers, or is busy.
@@ -53,6 +55,7 @@ pub struct LiveDaemon {
 
 /// The relation of a daemon to the homes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LiveKind {
@@ -110,6 +113,11 @@ impl LiveDaemon {
 /// `Display` tells the problem and the path; the cause is the source. [`code`](Self::code) is
 /// stable, [`hint`](Self::hint) is a command.
 #[derive(Clone, Debug, thiserror::Error)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(with = "ErrorData<'static>", description = "The reason why a file was not moved.")
+)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the message of each variant names its fields")]
 pub enum MigrationError {
@@ -382,21 +390,25 @@ pub(crate) fn replace_symlink_by_dir(path: &Path) -> String {
 
 impl_failure!(MigrationError);
 
+/// The reason why a file was not moved, or why nothing was, as data.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "MoveError"))]
+struct ErrorData<'e> {
+    #[serde(flatten)]
+    failure: FailureData,
+    /// The two identities, if they are the reason: the source's, then the destination's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sides: Option<(&'e Side, &'e Side)>,
+}
+
 impl Serialize for MigrationError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Data<'e> {
-            #[serde(flatten)]
-            failure: FailureData,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            sides: Option<(&'e Side, &'e Side)>,
-        }
         let sides = match self {
             Self::TwoIdentities { source_side, destination_side, .. } => {
                 Some((&**source_side, &**destination_side))
             }
             _ => None,
         };
-        Data { failure: FailureData::of(self), sides }.serialize(serializer)
+        ErrorData { failure: FailureData::of(self), sides }.serialize(serializer)
     }
 }

@@ -107,6 +107,7 @@ fn relative(name: &str) -> Utf8PathBuf {
 
 /// The direction of the move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
     /// From the app's home to the daemon home.

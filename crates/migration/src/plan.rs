@@ -15,6 +15,7 @@ use crate::lossy::{count, lossy, lossy_all, octal};
 
 /// One step of the move.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "MoveStep"))]
 #[serde(tag = "step", rename_all = "kebab-case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the doc of each variant names its fields")]
@@ -42,7 +43,9 @@ pub enum MoveStep {
     SetMode {
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
+        /// The permission bits, octal.
         #[serde(serialize_with = "octal")]
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
         mode: u32,
     },
     /// Give a file that this run made as root to the owner of the home.
@@ -62,6 +65,7 @@ pub enum MoveStep {
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
         #[serde(rename = "files", serialize_with = "count")]
+        #[cfg_attr(feature = "schema", schemars(with = "usize"))]
         names: Vec<OsString>,
     },
     /// Move some files of a directory, one by one.
@@ -71,6 +75,7 @@ pub enum MoveStep {
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
         #[serde(serialize_with = "lossy_all")]
+        #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
         names: Vec<OsString>,
     },
     /// Move one file.
@@ -229,6 +234,7 @@ fn listed(paths: &[PathBuf]) -> String {
 
 /// The targets of a symlink that moves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Retarget {
     /// The present target.
     #[serde(serialize_with = "lossy")]
@@ -240,6 +246,7 @@ pub struct Retarget {
 
 /// Two files that differ, of which only one can have the name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Collision {
     /// The file at the source. It stays.
@@ -252,6 +259,7 @@ pub struct Collision {
 
 /// An entry that is not ours, and therefore stays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct SkippedEntry {
     /// The path.
@@ -263,6 +271,7 @@ pub struct SkippedEntry {
 
 /// The place and state of the identity file, which decide if a daemon may be started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "state", rename_all = "kebab-case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the doc of each variant names its fields")]

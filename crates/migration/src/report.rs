@@ -13,6 +13,7 @@ use crate::plan::{Collision, IdentityState, SkippedEntry};
 
 /// The method by which a file got to its new place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum MoveMethod {
@@ -42,6 +43,7 @@ impl From<durable_fs::TransferMethod> for MoveMethod {
 
 /// A file or directory that has moved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Moved {
     /// The old path.
@@ -59,6 +61,7 @@ pub struct Moved {
 /// Attributes that the user had set on a file and that its copy lacks, because the other file
 /// system does not accept them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct AttributesLost {
     /// The file at its new place.
@@ -109,6 +112,7 @@ impl Progress {
 
 /// The outcome of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "MoveOutcome"))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum MoveOutcome {
@@ -125,6 +129,7 @@ pub enum MoveOutcome {
 
 /// The result of a run.
 #[derive(Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "MoveReport"))]
 #[non_exhaustive]
 pub struct MoveReport {
     /// The direction.
@@ -153,6 +158,7 @@ pub struct MoveReport {
     pub leftovers_removed: Vec<PathBuf>,
     /// The homes on a file system that does not confirm a sync: after a power cut, changes that
     /// were reported may be gone.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     pub sync_unconfirmed: Vec<Utf8PathBuf>,
     /// The errors.
     pub errors: Vec<MigrationError>,

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 /// The kind of a failure, in ascending order of gravity. A program maps it to its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Class {
@@ -41,6 +42,7 @@ pub trait Failure: Error {
 
 /// A [`Failure`] as data: the one shape in which the errors of these crates serialise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct FailureData {
     /// The stable code.

@@ -8,6 +8,7 @@ use crate::{ControlSocket, HostApp, Mode, Platform, Socket};
 /// The rule that chose a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "PathRule"))]
 #[non_exhaustive]
 pub enum Rule {
     /// The caller named the path with `--home`.

@@ -5,11 +5,13 @@ use crate::{DAEMON_SETTINGS, NETWORKS};
 
 /// A path of a config that leads into the old home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Rebased {
     /// JSON Pointer to the path.
     pub pointer: String,
     /// The document that has the path: `app` or `daemon`.
+    #[cfg_attr(feature = "schema", schemars(extend("enum" = ["app", "daemon"])))]
     pub half: &'static str,
     /// The path in the old home.
     pub from: String,

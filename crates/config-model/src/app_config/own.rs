@@ -40,6 +40,7 @@ pub struct OwnSettings {
 
 /// The part that a config has lost since a backup of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Loss {

@@ -18,6 +18,7 @@ pub const DROPPED: &str = "daemon.settings-dropped";
 
 /// The result of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "NetworkOutcome"))]
 #[non_exhaustive]
 pub struct Outcome {
     /// The steps with their results, in order.
@@ -48,6 +49,7 @@ impl Outcome {
 
 /// A step and its result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct StepOutcome {
     /// The step.
@@ -58,6 +60,7 @@ pub struct StepOutcome {
 
 /// The result of a step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "result", rename_all = "snake_case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the doc of the enum explains its fields")]

@@ -26,6 +26,7 @@ pub struct ReconcileInput {
 
 /// The steps to take, and the networks that stay.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "NetworkPlan"))]
 #[non_exhaustive]
 pub struct Plan {
     /// The steps, in order of execution.
@@ -77,6 +78,7 @@ impl Plan {
 
 /// A step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "NetworkStep"))]
 #[non_exhaustive]
 pub struct Step {
     /// The action.
@@ -101,6 +103,7 @@ impl Step {
 /// The action of a step. `config` is a network in the daemon's shape; `current` is the daemon's
 /// entry, added back if the join fails.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "action", rename_all = "snake_case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the doc of the enum explains its fields")]
@@ -141,6 +144,7 @@ impl Action {
 
 /// A joined network that stays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct KeptNetwork {
     /// The network id.

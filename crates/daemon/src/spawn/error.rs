@@ -17,6 +17,7 @@ use crate::{
 
 /// A candidate and the result of the attempt with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct CandidateOutcome {
     /// The candidate.
@@ -37,6 +38,7 @@ impl fmt::Display for CandidateOutcome {
 
 /// The reason why a candidate is not the running daemon. `log` holds the last lines of its log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "failure", rename_all = "snake_case")]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the message of each variant names its fields")]

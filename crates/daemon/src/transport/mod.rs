@@ -36,6 +36,7 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
 
 /// The evidence that no process listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Absence {

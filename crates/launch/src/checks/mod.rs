@@ -21,6 +21,7 @@ use crate::step::LaunchStep;
 
 /// The result of a check, in the order in which people read the results.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Mark {
     /// A launch refuses or fails because of the problem, or mends it.
@@ -47,6 +48,7 @@ impl Mark {
 
 /// One check.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Check {
     /// A stable name, for programs.
