@@ -5,8 +5,10 @@
 
 mod api;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+
+use serde_json::Value;
 
 use crate::workspace::{build_programs, built_beside_this, replace_between_marks, root, said};
 use crate::{Fallible, style};
@@ -26,12 +28,16 @@ struct Written {
     text: String,
 }
 
+/// The program that prints the schemas of the documents.
+const SCHEMAS: &str = "document-schemas";
 /// The number of differing lines that a check prints of each file.
 const SHOWN: usize = 40;
 
 pub(crate) fn run(args: &Args) -> Fallible<bool> {
-    let [program] = build_programs(&["--package=myownllm-mesh"], ["myownllm-mesh"])?;
+    let packages = ["--package=myownllm-mesh", "--package=integration-tests"];
+    let [program, schemas] = build_programs(&packages, ["myownllm-mesh", SCHEMAS])?;
     let mut files = from_the_program(&program)?;
+    files.extend(documents(&schemas)?);
     files.extend(api::listings()?);
     if args.check { compare(&files) } else { write(&files) }
 }
@@ -39,11 +45,22 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
 /// Checks the files with the program that the tests have built. Returns the reason if this machine
 /// cannot list the public APIs.
 pub(crate) fn check_as_built() -> Fallible<Result<bool, String>> {
-    let good = compare(&from_the_program(&built_beside_this("myownllm-mesh")?)?)?;
+    let mut files = from_the_program(&built_beside_this("myownllm-mesh")?)?;
+    files.extend(documents(&built_beside_this(SCHEMAS)?)?);
+    let good = compare(&files)?;
     if let Some(why) = api::unavailable() {
         return Ok(if good { Err(why) } else { Ok(false) });
     }
     Ok(Ok(compare(&api::listings()?)? && good))
+}
+
+/// Returns the schemas of the documents, which the program [`SCHEMAS`] makes from their types.
+fn documents(program: &Path) -> Fallible<Vec<Written>> {
+    let said = said(program, &[])?;
+    let schemas: BTreeMap<String, Value> =
+        serde_json::from_str(&said).map_err(|e| format!("{SCHEMAS}: {e}"))?;
+    let written = |(name, schema)| Written { path: format!("schemas/{name}"), text: format!("{schema:#}\n") };
+    Ok(schemas.into_iter().map(written).collect())
 }
 
 /// Returns the files that the program knows: the schemas of the two configs, and the exit codes in

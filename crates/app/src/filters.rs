@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use myownllm_config_model::envelope::Envelope;
 use myownllm_config_model::{Document, Kind, MAX_BYTES, convert};
 use myownllm_launch::Diagnostic;
+use myownllm_report::documents::{Filtered, NetworkEnvelope};
 use serde_json::json;
 
 use crate::context::fresh_ids;
@@ -25,7 +26,7 @@ pub(crate) fn read_stdin() -> Result<Vec<u8>, Diagnostic> {
 
 /// Returns the answer of a filter: a person sees the document itself.
 fn filtered(document: &Document, diagnostics: Vec<Diagnostic>) -> CommandOutput {
-    let data = json!({ "document": document.root().to_value() });
+    let data = json!(Filtered { document: document.root().to_value() });
     CommandOutput { diagnostics, ..CommandOutput::data(document.to_text(), data) }
 }
 
@@ -74,6 +75,6 @@ pub(crate) fn from_envelope() -> Result<CommandOutput, Diagnostic> {
 /// Returns an envelope as text to hand on, and as data.
 pub(crate) fn envelope_answer(envelope: &Envelope, with_secrets: bool) -> CommandOutput {
     let document = envelope.to_document(with_secrets);
-    let value = document.root().to_value();
-    CommandOutput::data(document.to_text(), json!({ "envelope": value }))
+    let data = json!(NetworkEnvelope { envelope: document.root().to_value() });
+    CommandOutput::data(document.to_text(), data)
 }

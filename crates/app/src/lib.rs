@@ -25,6 +25,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, FromArgMatches as _};
 use myownllm_durable_fs::{Disk as _, RealDisk, Runner, quote};
 use myownllm_launch::{Class, Diagnostic, PROGRAM};
+use myownllm_report::documents::Version;
 
 use crate::cli::{Cli, ColorWhen, GlobalArgs};
 pub use crate::exit::ExitCode;
@@ -125,7 +126,7 @@ fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
         let printer = Printer::new(&GlobalArgs { json: true, ..GlobalArgs::default() }, started);
         printer.print(
             "version",
-            &CommandOutput::data(text.clone(), serde_json::json!({ "text": text.trim_end() })),
+            &CommandOutput::data(text.clone(), serde_json::json!(Version { text: text.trim_end() })),
         );
         return ExitCode::Done;
     }

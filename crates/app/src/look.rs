@@ -5,7 +5,7 @@ use myownllm_launch::{
     Checks, Diagnostic, LaunchPlan, Mark, Options, checks, class_of, other_known_identity, plan,
     scan_identity,
 };
-use myownllm_report::{HomeState, checklist, daemon_log_lines, history as history_page, runs};
+use myownllm_report::{HomeState, SECTIONS, checklist, daemon_log_lines, history as history_page, runs};
 use myownllm_report::{identity as identity_page, status as status_page, verdict as verdict_page};
 
 use crate::cli::{LogsArgs, StatusArgs};
@@ -97,17 +97,17 @@ pub(crate) fn history(context: &Context) -> Result<CommandOutput, Diagnostic> {
     Ok(CommandOutput::data(page, data))
 }
 
-/// Returns the answers of all of these commands, for a report.
-pub(crate) fn sections(context: &Context) -> Vec<(&'static str, CommandOutput)> {
+/// Returns the answers of all of these commands, for the sections of a report.
+pub(crate) fn sections(context: &Context) -> [CommandOutput; SECTIONS.len()] {
     let (plan, checks) = examine(context);
-    vec![
-        ("verdict", verdict_of(context, &plan, &checks)),
-        ("doctor", doctor_of(&checks, true)),
-        ("status", status_of(context, plan, StatusArgs { check: false })),
-        ("identity", identity(context)),
-        ("history", history(context).unwrap_or_else(CommandOutput::failed)),
-        ("runs", logs(context, &LogsArgs { daemon: false, lines: LOG_LINES })),
-        ("daemon log", logs(context, &LogsArgs { daemon: true, lines: LOG_LINES })),
+    [
+        verdict_of(context, &plan, &checks),
+        doctor_of(&checks, true),
+        status_of(context, plan, StatusArgs { check: false }),
+        identity(context),
+        history(context).unwrap_or_else(CommandOutput::failed),
+        logs(context, &LogsArgs { daemon: false, lines: LOG_LINES }),
+        logs(context, &LogsArgs { daemon: true, lines: LOG_LINES }),
     ]
 }
 

@@ -9,14 +9,14 @@ use std::time::Instant;
 
 use myownllm_launch::{Diagnostic, Severity};
 use myownllm_migration::Progress;
+use myownllm_report::documents::Envelope;
 use myownllm_report::run_log::{Run, Trace};
 use myownllm_report::{
     Form, Page, ProgressText, Screen, Tilde, colored_diagnostic, diagnostic_text, escape_json_controls,
 };
-use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::build::{BUILD, Build};
+use crate::build::BUILD;
 use crate::cli::{ColorWhen, GlobalArgs};
 use crate::exit::{ExitCode, exit_of};
 use crate::pager;
@@ -319,20 +319,6 @@ fn width_of_stderr(var: impl Fn(&str) -> Option<OsString>) -> Option<usize> {
         .filter(|width| *width > 0)
         .or_else(|| var("COLUMNS")?.to_str()?.parse().ok())
         .map(|width| width.max(40))
-}
-
-/// The one shape of every `--json` answer. The members are in the order in which a person reads
-/// them.
-#[derive(Serialize)]
-struct Envelope<'a> {
-    schema: String,
-    ok: bool,
-    exit: u8,
-    program: Build,
-    at: String,
-    took_ms: u64,
-    data: &'a Value,
-    diagnostics: Vec<&'a Diagnostic>,
 }
 
 fn envelope(command: &str, answer: &CommandOutput, started: Started) -> String {

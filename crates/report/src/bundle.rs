@@ -1,5 +1,6 @@
 //! The report for a helper: one text, or one HTML page, without secrets.
 
+use std::collections::BTreeMap;
 use std::path::{MAIN_SEPARATOR_STR, Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -7,7 +8,7 @@ use myownllm_durable_fs::{FileKind, Metadata};
 use myownllm_launch::Diagnostic;
 use myownllm_launch::words::{escape_controls, short};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use textwrap::core::display_width;
 
 use crate::draw::Line;
@@ -17,31 +18,73 @@ use crate::view::HomeView;
 /// The number of files that a report lists. A home holds fewer, unless something is wrong with it.
 const MOST_FILES: usize = 500;
 
+/// The titles of the sections.
+pub const SECTIONS: [&str; 7] = ["verdict", "doctor", "status", "identity", "history", "runs", "daemon log"];
+
 /// The answer of a command about the home.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Section {
-    /// The title.
+    /// The title, one of [`SECTIONS`].
+    #[serde(skip)]
     pub name: &'static str,
     /// The exit code of the command.
     pub exit: u8,
     /// The command's document.
+    #[cfg_attr(feature = "schema", schemars(with = "serde_json::Map<String, Value>"))]
     pub data: Value,
     /// The diagnostics of the command.
     pub diagnostics: Vec<Diagnostic>,
     /// The text that the command prints.
+    #[serde(skip)]
     pub text: String,
+}
+
+/// The facts about a home. In all texts `~` stands for the user's home.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct Facts<'a> {
+    system: &'a System,
+    /// The files in the homes, 500 entries at most.
+    files: &'a [File],
+    /// The answer of each command that only looks, by its name.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "every_section"))]
+    sections: BTreeMap<&'static str, &'a Section>,
+}
+
+/// Returns the schema of all sections by their titles.
+#[cfg(feature = "schema")]
+fn every_section(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    crate::members::named::<Section>(generator, SECTIONS)
+}
+
+/// The report.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct Bundle<'a> {
+    /// With `--output`: the file that was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a str>,
+    #[serde(flatten)]
+    #[cfg_attr(feature = "schema", schemars(with = "Facts<'static>"))]
+    facts: Value,
 }
 
 /// The machine that the home is on.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct System {
+    /// The operating system, with its version if it is known.
     os: String,
+    /// The architecture of the processor.
     arch: &'static str,
-    /// The kind of the file system of each home.
+    /// The file system of the user's home, and of the homes of app and daemon if those are of another
+    /// kind; empty if it is not known.
     file_systems: Vec<FileSystem>,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct FileSystem {
     path: String,
     kind: String,
@@ -49,13 +92,27 @@ struct FileSystem {
 
 /// One entry of a directory. The report never reads the content.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct File {
     path: String,
-    kind: &'static str,
+    kind: EntryKind,
+    /// The size in bytes.
     size: u64,
+    /// The permission bits, octal.
     mode: String,
+    /// The time of the last change, RFC 3339 in UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     modified: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+enum EntryKind {
+    File,
+    Directory,
+    Symlink,
+    Other,
 }
 
 /// A report, before it is formatted.
@@ -77,10 +134,12 @@ impl Report {
         Self { at, program, system: system(home), files: files(home), sections, names: Names::of(home) }
     }
 
-    /// Returns the report as data.
+    /// Returns the report as data. `output` is the file that holds it, if any.
     #[must_use]
-    pub fn data(&self) -> Value {
-        self.names.hide_in(self.document())
+    pub fn data(&self, output: Option<&str>) -> Value {
+        let sections = self.sections.iter().map(|section| (section.name, section)).collect();
+        let facts = json!(Facts { system: &self.system, files: &self.files, sections });
+        json!(Bundle { output, facts: self.names.hide_in(facts) })
     }
 
     /// Returns the report as one text.
@@ -93,17 +152,6 @@ impl Report {
     #[must_use]
     pub fn page(&self, trees: &[Vec<Line>; 2]) -> String {
         self.names.hide(&html(self, trees))
-    }
-
-    fn document(&self) -> Value {
-        let sections = self.sections.iter().map(|Section { name, exit, data, diagnostics, .. }| {
-            ((*name).to_owned(), json!({ "exit": exit, "data": data, "diagnostics": diagnostics }))
-        });
-        json!({
-            "system": self.system,
-            "files": self.files,
-            "sections": sections.collect::<Map<String, Value>>(),
-        })
     }
 
     fn text(&self) -> String {
@@ -137,9 +185,9 @@ impl Report {
         for file in &self.files {
             let modified = file.modified.as_deref().unwrap_or("unknown");
             let kind = match file.kind {
-                "directory" => MAIN_SEPARATOR_STR,
-                "symlink" => "@",
-                _ => "",
+                EntryKind::Directory => MAIN_SEPARATOR_STR,
+                EntryKind::Symlink => "@",
+                EntryKind::File | EntryKind::Other => "",
             };
             listing.push_str(&format!(
                 "{} {:>10}  {modified}  {}{kind}\n",
@@ -274,10 +322,10 @@ fn file(home: &HomeView<'_>, path: &Path, meta: &Metadata) -> File {
     File {
         path: short(path, &home.layout.user_home),
         kind: match meta.kind {
-            FileKind::File => "file",
-            FileKind::Dir => "directory",
-            FileKind::Symlink => "symlink",
-            _ => "other",
+            FileKind::File => EntryKind::File,
+            FileKind::Dir => EntryKind::Directory,
+            FileKind::Symlink => EntryKind::Symlink,
+            _ => EntryKind::Other,
         },
         size: meta.len,
         mode: format!("{:04o}", meta.mode),

@@ -2,17 +2,29 @@
 
 use myownllm_launch::words::count;
 use myownllm_launch::{Check, Checks, Mark};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::screen::Page;
 use crate::text::unfilled;
 use crate::verdict::LOOK;
 
+/// The checks of a home.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct Checklist<'a> {
+    checks: &'a [Check],
+    /// The number of problems; with one or more the exit code is 4.
+    problems: usize,
+    /// The number of warnings.
+    warnings: usize,
+}
+
 /// Returns the checks, those that passed only with `verbose`.
 #[must_use]
 pub fn checklist(checks: &Checks, verbose: bool) -> (Page, Value) {
     let (problems, warnings) = (checks.of(Mark::Problem).count(), checks.of(Mark::Warning).count());
-    let data = json!({ "checks": checks.list, "problems": problems, "warnings": warnings });
+    let data = json!(Checklist { checks: &checks.list, problems, warnings });
     (page(checks, verbose), data)
 }
 

@@ -3,6 +3,7 @@
 use myownllm_config_model::{AppConfig, Document, masking, networks, settings};
 use myownllm_launch::words::use_first_network;
 use myownllm_launch::{Edit, Followed};
+use serde::Serialize;
 use serde_json::{Value, json};
 use textwrap::core::display_width;
 
@@ -11,6 +12,77 @@ use crate::run_log::Trace;
 use crate::screen::Page;
 use crate::text::{bounded, long};
 use crate::view::HomeView;
+
+/// A change of the saved networks.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct NetworkChange<'a> {
+    /// The internal id of the network that was meant; null if there is none.
+    id: Option<&'a str>,
+    network_id: Option<&'a str>,
+    /// True if the network was not saved before.
+    created: bool,
+    /// True if the config was written.
+    changed: bool,
+    /// The path of the config.
+    config: String,
+    /// The changes of the daemon's networks; null if no daemon was asked.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<myownllm_launch::Reconciled>"))]
+    reconcile: Value,
+    /// The command that undoes the change.
+    undo: Option<&'a str>,
+}
+
+/// The saved networks.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct Networks<'a> {
+    networks: Vec<NetworkRow>,
+    /// The internal id of the active network.
+    active: Option<&'a str>,
+    /// True if the mesh is switched on.
+    enabled: bool,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct NetworkRow {
+    /// The internal id; empty if the next launch chooses it.
+    id: String,
+    /// The network id, as peers know it.
+    network_id: String,
+    label: Option<String>,
+    /// The kind of the network; null is `open`.
+    kind: Option<String>,
+    /// True for the active network.
+    active: bool,
+}
+
+/// A change of settings.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct SettingsChange<'a> {
+    settings: Vec<SettingChange<'a>>,
+    /// True if the config was written.
+    changed: bool,
+    /// The path of the config.
+    config: String,
+    /// The changes of the daemon's networks; null if no daemon was asked.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<myownllm_launch::Reconciled>"))]
+    reconcile: Value,
+    /// The command that undoes the change.
+    undo: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct SettingChange<'a> {
+    key: &'a str,
+    /// The value before; a secret is masked.
+    before: Value,
+    /// The value now; a secret is masked.
+    value: Value,
+}
 
 /// Returns the command that undoes a change; `None` if there is no backup to return to.
 #[must_use]
@@ -34,16 +106,16 @@ pub fn network_edit(home: &HomeView<'_>, edit: &Edit, what: &str, undo: Option<&
         page.command(2, "", command);
     }
     page.page(aftermath(edit, undo));
-    let data = json!({
-        "id": edit.change.id,
-        "network_id": edit.change.network_id,
-        "created": edit.change.created,
-        "changed": edit.updated.changed,
-        "config": long(&home.layout.app_config),
-        "reconcile": reconciled(&edit.followed),
-        "undo": undo,
-    });
-    (page, data)
+    let document = NetworkChange {
+        id: edit.change.id.as_deref(),
+        network_id: edit.change.network_id.as_deref(),
+        created: edit.change.created,
+        changed: edit.updated.changed,
+        config: long(&home.layout.app_config),
+        reconcile: reconciled(&edit.followed),
+        undo,
+    };
+    (page, json!(document))
 }
 
 /// Returns the name of the network that a change is about, or an empty string.
@@ -123,8 +195,13 @@ pub fn saved_networks(home: &HomeView<'_>, document: &Document) -> (Page, Value)
         let text = format!("{kind:<8}{label}({id}){active_word}");
         page.row(format!("{mark} {}", network.network_id), width + 4, text);
         let id = if saved.id.starts_with(NO_ID) { "" } else { &saved.id };
-        rows.push(json!({ "id": id, "network_id": network.network_id, "label": network.label,
-            "kind": network.kind, "active": is_active }));
+        rows.push(NetworkRow {
+            id: id.to_owned(),
+            network_id: network.network_id.clone(),
+            label: network.label.clone(),
+            kind: network.kind.clone(),
+            active: is_active,
+        });
     }
     if rows.is_empty() {
         page.line("No networks are saved. The command `network add` saves one.");
@@ -134,7 +211,8 @@ pub fn saved_networks(home: &HomeView<'_>, document: &Document) -> (Page, Value)
         page.line("None is active. To choose one:");
         page.command(2, "", command);
     }
-    (page, json!({ "networks": rows, "active": active, "enabled": mesh.enabled }))
+    let document = Networks { networks: rows, active: active.as_deref(), enabled: mesh.enabled };
+    (page, json!(document))
 }
 
 /// Returns a change of the settings with these names. `before` is the config before the change.
@@ -153,16 +231,16 @@ pub fn settings_edit(home: &HomeView<'_>, edit: &Edit, before: &Document, keys: 
             () if was == is => format!("{key}: {is}"),
             () => format!("{key}: {was} -> {is}"),
         });
-        rows.push(json!({ "key": key, "before": was, "value": is }));
+        rows.push(SettingChange { key, before: was, value: is });
     }
     let undo = undo(home, edit);
     page.page(aftermath(edit, undo.as_deref()));
-    let data = json!({
-        "settings": rows,
-        "changed": edit.updated.changed,
-        "config": long(&home.layout.app_config),
-        "reconcile": reconciled(&edit.followed),
-        "undo": undo,
-    });
-    (page, data)
+    let document = SettingsChange {
+        settings: rows,
+        changed: edit.updated.changed,
+        config: long(&home.layout.app_config),
+        reconcile: reconciled(&edit.followed),
+        undo: undo.as_deref(),
+    };
+    (page, json!(document))
 }

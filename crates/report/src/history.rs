@@ -1,8 +1,9 @@
 //! The backups of the config for a person and for a program.
 
-use myownllm_config_store::{BackupKind, HistoryEntry, Restored, StoreError};
+use myownllm_config_store::{BackupId, BackupKind, HistoryEntry, Restored, StoreError};
 use myownllm_launch::Followed;
 use myownllm_launch::words::backup;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::edits::{followed_page, reconciled};
@@ -10,6 +11,38 @@ use crate::run_log::{self, Entry, Trace};
 use crate::screen::Page;
 use crate::text::{ago, utc_minutes};
 use crate::view::HomeView;
+
+/// The backups of the config.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct History<'a> {
+    /// Newest first.
+    copies: Vec<HistoryRow<'a>>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct HistoryRow<'a> {
+    #[serde(flatten)]
+    entry: &'a HistoryEntry,
+    /// Why the backup was made, for a person: before which command, if the run log knows it.
+    reason: String,
+}
+
+/// A restore of a backup.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct RestoredConfig<'a> {
+    /// The backup that was restored.
+    restored: &'a BackupId,
+    /// The backup of the previous config; null if nothing was changed.
+    backup: Option<&'a BackupId>,
+    /// True if the file was written.
+    changed: bool,
+    /// The changes of the daemon's networks; null if no daemon was asked.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<myownllm_launch::Reconciled>"))]
+    reconcile: Value,
+}
 
 /// Returns the backups, each with its age and the reason for it.
 ///
@@ -19,7 +52,7 @@ pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
     const COLUMN: usize = 58;
     let entries = home.store.history()?;
     if entries.is_empty() {
-        return Ok(("There are no backups yet.\n".into(), json!({ "copies": [] })));
+        return Ok(("There are no backups yet.\n".into(), json!(History { copies: Vec::new() })));
     }
     let runs = run_log::read(home.layout.run_log().as_ref());
     let mut page = Page::default();
@@ -43,9 +76,7 @@ pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
             _ => "",
         };
         page.row(head, COLUMN, format!("{reason}{mark}"));
-        let mut row = json!(entry);
-        row["reason"] = json!(reason);
-        rows.push(row);
+        rows.push(HistoryRow { entry, reason });
     }
     page.gap();
     let others = entries.iter().any(|entry| entry.is_restorable() && !entry.current);
@@ -57,7 +88,7 @@ pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
         None if others => page.line("No other backup holds as many of your settings as the config does."),
         None => page.line("Every backup that can be restored is the same as the config."),
     }
-    Ok((page, json!({ "copies": rows })))
+    Ok((page, json!(History { copies: rows })))
 }
 
 /// Returns why a backup was made: before which command, if the run log knows it.
@@ -92,13 +123,13 @@ pub fn restored(home: &HomeView<'_>, restored: &Restored, followed: &Followed) -
         page.line("To undo this:");
         page.command(2, "", format!("{} config restore {}{as_is}", home.program, entry.id.sequence()));
     }
-    let data = json!({
-        "restored": restored.from,
-        "backup": restored.backup,
-        "changed": restored.changed,
-        "reconcile": reconciled(followed),
-    });
-    (page, data)
+    let document = RestoredConfig {
+        restored: &restored.from,
+        backup: restored.backup.as_ref(),
+        changed: restored.changed,
+        reconcile: reconciled(followed),
+    };
+    (page, json!(document))
 }
 
 /// Returns the changes of a restore, for the run log. `name` is the backup as the user named it.

@@ -4,8 +4,11 @@
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use myownllm_identity::{Answer as KeyAnswer, Home, Identity, KeyInfo, PlaceState, Refusal, Scan, WayOut};
+use myownllm_identity::{
+    Answer as KeyAnswer, Home, Identity, KeyInfo, Misplaced, PlaceState, Refusal, Scan, WayOut,
+};
 use myownllm_launch::Diagnostic;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::screen::Page;
@@ -15,11 +18,72 @@ use crate::view::HomeView;
 /// The column at which the texts begin.
 const COLUMN: usize = 15;
 
+/// The identity files of a home.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct IdentityFiles<'a> {
+    /// The Device ID of the first valid file.
+    device_id: Option<&'a str>,
+    /// The label of the first valid file.
+    label: Option<&'a str>,
+    /// The path of the first valid file.
+    path: Option<&'a str>,
+    /// The files in their places, the one of the daemon home first.
+    files: &'a [IdentityFile],
+    /// Sound files under other names, and those that other configs name. They are looked for if no
+    /// sound file is in its place.
+    found: Vec<FoundFile>,
+    /// The ways to bring the key back, the best first. Only the last gives up the peers.
+    ways_out: &'a [WayOut],
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct IdentityFile {
+    state: FileState,
+    path: String,
+    /// The home that the file is in, for a person.
+    place: &'static str,
+    #[serde(flatten)]
+    key: Option<ShownKey>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+enum FileState {
+    Valid,
+    Newer,
+    Damaged,
+    Unknown,
+}
+
+/// The key of a valid file.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct ShownKey {
+    device_id: String,
+    label: String,
+    /// The time at which the key was made, RFC 3339 in UTC; the text of the file if that is no time.
+    #[cfg_attr(feature = "schema", schemars(extend("nullable" = true)))]
+    created_at: Option<String>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct FoundFile {
+    path: String,
+    /// Null for a file of a newer version.
+    device_id: Option<String>,
+    /// The config that names the file.
+    named_by: Option<String>,
+}
+
 /// The entries of the page and of the document so far.
 struct Files<'a> {
     home: &'a HomeView<'a>,
     page: Page,
-    list: Vec<Value>,
+    list: Vec<IdentityFile>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -46,25 +110,26 @@ pub fn identity(home: &HomeView<'_>, scan: &Scan) -> (Page, Value, Vec<Diagnosti
         page.line("The identity file is not in its place.");
     }
     page.page(ways_out(refusal));
-    let active = list.iter().find(|entry| entry["state"] == "valid");
-    let of_active = |name: &str| active.map_or(Value::Null, |entry| entry[name].clone());
-    let data = json!({
-        "device_id": of_active("device_id"), "label": of_active("label"), "path": of_active("path"),
-        "files": list, "found": found(scan), "ways_out": refusal.map_or(&[][..], |refusal| &refusal.ways_out),
-    });
-    (page, data, diagnostics)
+    let active = list.iter().find(|file| file.key.is_some());
+    let key = active.and_then(|file| file.key.as_ref());
+    let document = IdentityFiles {
+        device_id: key.map(|key| &*key.device_id),
+        label: key.map(|key| &*key.label),
+        path: active.map(|file| &*file.path),
+        files: &list,
+        found: scan.misplaced.iter().map(found).collect(),
+        ways_out: refusal.map_or(&[][..], |refusal| &refusal.ways_out),
+    };
+    (page, json!(document), diagnostics)
 }
 
-/// Returns the identity files under other names.
-fn found(scan: &Scan) -> Vec<Value> {
-    let entry = |found: &myownllm_identity::Misplaced| {
-        json!({
-            "path": long(&found.path),
-            "device_id": found.key.as_ref().map(|key| &key.device_id),
-            "named_by": found.named_by.as_deref().map(long),
-        })
-    };
-    scan.misplaced.iter().map(entry).collect()
+/// Returns an identity file under another name.
+fn found(found: &Misplaced) -> FoundFile {
+    FoundFile {
+        path: long(&found.path),
+        device_id: found.key.as_ref().map(|key| key.device_id.clone()),
+        named_by: found.named_by.as_deref().map(long),
+    }
 }
 
 /// Lists the ways out of a refusal, the best first, if there are several. The hint has the first:
@@ -102,48 +167,49 @@ fn created(text: &str) -> String {
 }
 
 impl Files<'_> {
-    fn valid(&mut self, key: &KeyInfo, path: &Path, place: &str) {
-        self.list.push(json!({
-            "state": "valid", "path": long(path), "place": place, "device_id": key.device_id,
-            "label": key.label,
-            "created_at": key.created_at.as_deref().map(created),
-        }));
+    fn valid(&mut self, key: &KeyInfo, path: &Path, place: &'static str) {
+        let shown = ShownKey {
+            device_id: key.device_id.clone(),
+            label: key.label.clone(),
+            created_at: key.created_at.as_deref().map(created),
+        };
+        self.list.push(IdentityFile { state: FileState::Valid, path: long(path), place, key: Some(shown) });
         let shown = self.home.short(path);
         self.page.row("Device ID", COLUMN, &key.device_id);
         self.page.row("label", COLUMN, if key.label.is_empty() { "(none)" } else { &key.label });
         self.page.row("identity file", COLUMN, format!("{shown}  ({place})"));
     }
 
-    fn other(&mut self, state: &str, path: &Path, place: &str, what: &str) {
+    fn other(&mut self, state: FileState, path: &Path, place: &'static str, what: &str) {
         let shown = self.home.short(path);
         self.page.row("identity file", COLUMN, format!("{shown}  ({place}) {what}"));
-        self.list.push(json!({ "state": state, "path": long(path), "place": place }));
+        self.list.push(IdentityFile { state, path: long(path), place, key: None });
     }
 
     /// Adds what lies at one of the two places. A problem there that does not keep a daemon from
     /// starting is an error of its own: a move reports the same error.
-    fn place(&mut self, found: &PlaceState, path: &Path, place: &str) {
+    fn place(&mut self, found: &PlaceState, path: &Path, place: &'static str) {
         let (state, code, what) = match found {
             PlaceState::File(Identity::Valid(key)) | PlaceState::Quarantined(Identity::Valid(key)) => {
                 return self.valid(key, path, place);
             }
             PlaceState::File(Identity::Damaged { why, .. })
             | PlaceState::Quarantined(Identity::Damaged { why, .. }) => {
-                ("damaged", "migration.identity-damaged", format!("is damaged: {why}"))
+                (FileState::Damaged, "migration.identity-damaged", format!("is damaged: {why}"))
             }
             PlaceState::File(Identity::Newer { version })
             | PlaceState::Quarantined(Identity::Newer { version }) => {
                 let what = format!("is of version {version}, which is newer than this program");
-                ("newer", "migration.identity-newer", what)
+                (FileState::Newer, "migration.identity-newer", what)
             }
             PlaceState::Dangling { .. } => {
-                ("damaged", "migration.identity-unreachable", "is a symlink to nothing".to_owned())
+                (FileState::Damaged, "migration.identity-unreachable", "is a symlink to nothing".to_owned())
             }
             PlaceState::NotAFile { what, .. } => {
-                ("unknown", "migration.identity-damaged", format!("is {what}"))
+                (FileState::Unknown, "migration.identity-damaged", format!("is {what}"))
             }
             PlaceState::Unreadable(error) => {
-                ("unknown", "migration.unreadable", format!("cannot be read: {}", error.io()))
+                (FileState::Unknown, "migration.unreadable", format!("cannot be read: {}", error.io()))
             }
             _ => return,
         };

@@ -1,18 +1,21 @@
 //! The texts of a launch and of its parts: identity files to choose from, stopped daemons, a
 //! repair, networks.
 
+use myownllm_config_model::networks::SavedNetwork;
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, masking, networks};
 use myownllm_config_store::{FileShape, Loaded, Report, Step};
 use myownllm_daemon::reconcile::{Action, NOT_APPLIED, StepResult};
-use myownllm_daemon::{CandidateFailure, CandidateOutcome, Role};
+use myownllm_daemon::{CandidateFailure, CandidateOutcome, Role, Rule};
 use myownllm_launch::words::{
     at_defaults, backup, count, in_a_line, listed, process, state_words, use_first_network,
 };
 use myownllm_launch::{
-    Daemon, Diagnostic, LONGEST_NAME, LOSSES, LaunchStep, Outcome, Reconciled, lost_keys, saved,
+    Daemon, Diagnostic, LONGEST_NAME, LOSSES, LaunchStep, Outcome, Reconciled, Recurrence, Verdict,
+    lost_keys, saved,
 };
 use myownllm_migration::{Keep, LiveDaemon, MigrationError};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::picture::SHOWN;
@@ -280,46 +283,132 @@ pub fn launch_trace(home: &HomeView<'_>, command: &str, outcome: &Outcome, daemo
     Some(trace.lost(repaired.map(lost_keys).unwrap_or_default()))
 }
 
+/// A launch, and a repair.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct Launch<'a> {
+    outcome: Verdict,
+    /// The steps that the launch began, as `status` names them in `launch_steps`, in order.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::members::launch_steps"))]
+    steps: Vec<String>,
+    config: LaunchConfig<'a>,
+    /// Set if the config was healthy before, and a daemon wrote over it again.
+    relapse: &'a Option<Recurrence>,
+    /// The daemons of the old location, or without a socket, that were ended.
+    stopped: &'a [LiveDaemon],
+    /// The move; null if nothing was pending.
+    migration: &'a Option<myownllm_migration::MoveReport>,
+    daemon: UsedDaemon<'a>,
+    /// The daemons that the launch looked for, and the answers.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<myownllm_daemon::Detection>"))]
+    detection: Value,
+    /// The changes of the daemon's networks; null if no daemon was asked.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Reconciled>"))]
+    reconcile: Value,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct LaunchConfig<'a> {
+    path: String,
+    /// The shape before the launch.
+    shape: FileShape,
+    report: &'a Report,
+    /// The steps that wrote the config.
+    steps: &'a [Step],
+    networks: Vec<SavedNetwork>,
+    /// The internal id of the active network.
+    active_network_id: Option<&'a str>,
+}
+
+/// The daemon that the launch ended with.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "state", rename_all = "kebab-case")]
+enum UsedDaemon<'a> {
+    /// No daemon is used.
+    None {
+        /// The programs that were tried.
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        candidates: &'a [CandidateOutcome],
+    },
+    /// A daemon that ran already.
+    Attached {
+        role: Role,
+        socket: String,
+        pid: Option<u32>,
+        /// The rule that chose the daemon.
+        rule: Rule,
+        version: &'a str,
+        device_id: &'a str,
+    },
+    /// A daemon that this run started.
+    Spawned {
+        role: Role,
+        socket: String,
+        pid: u32,
+        version: &'a str,
+        device_id: &'a str,
+        /// The time until the daemon answered, in milliseconds.
+        ready_ms: u128,
+        /// The path of the daemon's log.
+        log: String,
+        /// The programs that were tried, the last one with success.
+        candidates: &'a [CandidateOutcome],
+        /// True if the daemon was ended again before this document was printed.
+        ended: bool,
+    },
+}
+
+impl<'a> UsedDaemon<'a> {
+    fn new(daemon: &'a Daemon, tried: &'a [CandidateOutcome], fate: Fate) -> Self {
+        match daemon {
+            Daemon::None => Self::None { candidates: tried },
+            Daemon::Attached { role, endpoint, status, pid, rule } => Self::Attached {
+                role: *role,
+                socket: endpoint.to_string(),
+                pid: *pid,
+                rule: *rule,
+                version: &status.version,
+                device_id: &status.device_id,
+            },
+            Daemon::Spawned(spawned) => Self::Spawned {
+                role: Role::Own,
+                socket: spawned.endpoint().to_string(),
+                pid: spawned.pid(),
+                version: &spawned.status().version,
+                device_id: &spawned.status().device_id,
+                ready_ms: spawned.took().as_millis(),
+                log: long(spawned.log()),
+                candidates: spawned.tried(),
+                ended: fate == Fate::Ended,
+            },
+        }
+    }
+}
+
 /// Returns the outcome of a launch for a program.
 #[must_use]
 pub fn launch_data(home: &HomeView<'_>, outcome: &Outcome, daemon: &Daemon, fate: Fate) -> Value {
-    let daemon = match daemon {
-        Daemon::None if outcome.tried.is_empty() => json!({ "state": "none" }),
-        Daemon::None => json!({ "state": "none", "candidates": outcome.tried }),
-        Daemon::Attached { role, endpoint, status, pid, rule } => json!({
-            "state": "attached", "role": role, "socket": endpoint.to_string(), "pid": pid, "rule": rule,
-            "version": status.version, "device_id": status.device_id,
-        }),
-        Daemon::Spawned(spawned) => json!({
-            "state": "spawned", "role": Role::Own, "socket": spawned.endpoint().to_string(),
-            "pid": spawned.pid(),
-            "version": spawned.status().version, "device_id": spawned.status().device_id,
-            "ready_ms": spawned.took().as_millis(), "log": long(spawned.log()), "candidates": spawned.tried(),
-            "ended": fate == Fate::Ended,
-        }),
-    };
     let shown = masking::mask(&outcome.document);
     let active = shown.get(&["cloud_mesh", "active_network_id"]).and_then(|id| id.as_str());
-    json!({
-        "outcome": outcome.verdict(),
-        "steps": outcome.steps.iter().map(LaunchStep::code).collect::<Vec<_>>(),
-        "config": {
-            "path": long(&home.layout.app_config),
-            "shape": outcome.shape,
-            "report": outcome.config,
-            "steps": outcome.config_steps,
-            "networks": saved(&shown)
-                .iter()
-                .map(|network| json!({ "id": network.id, "network_id": network.network_id }))
-                .collect::<Vec<Value>>(),
-            "active_network_id": active.filter(|id| !id.is_empty()),
+    json!(Launch {
+        outcome: outcome.verdict(),
+        steps: outcome.steps.iter().map(LaunchStep::code).collect(),
+        config: LaunchConfig {
+            path: long(&home.layout.app_config),
+            shape: outcome.shape,
+            report: &outcome.config,
+            steps: &outcome.config_steps,
+            networks: saved(&shown),
+            active_network_id: active.as_deref().filter(|id| !id.is_empty()),
         },
-        "relapse": outcome.recurrence,
-        "stopped": outcome.stopped,
-        "migration": outcome.migration,
-        "daemon": daemon,
-        "detection": bounded(&outcome.detection),
-        "reconcile": bounded(&outcome.reconciled),
+        relapse: &outcome.recurrence,
+        stopped: &outcome.stopped,
+        migration: &outcome.migration,
+        daemon: UsedDaemon::new(daemon, &outcome.tried, fate),
+        detection: bounded(&outcome.detection),
+        reconcile: bounded(&outcome.reconciled),
     })
 }
 

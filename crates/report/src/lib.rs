@@ -3,6 +3,7 @@
 mod bundle;
 mod color;
 mod doctor;
+pub mod documents;
 pub mod draw;
 mod edits;
 mod file;
@@ -10,6 +11,8 @@ mod history;
 mod identity;
 mod launches;
 mod logs;
+#[cfg(feature = "schema")]
+mod members;
 mod moves;
 mod paths;
 mod picture;
@@ -17,6 +20,8 @@ mod progress;
 mod recovery;
 pub mod run_log;
 mod salvage;
+#[cfg(feature = "schema")]
+mod schemas;
 mod screen;
 mod status;
 mod text;
@@ -24,7 +29,7 @@ mod tilde;
 mod verdict;
 mod view;
 
-pub use bundle::{Report, Section};
+pub use bundle::{Report, SECTIONS, Section};
 pub use color::colored_diagnostic;
 pub use doctor::checklist;
 pub use draw::{Line, Tone};
@@ -35,10 +40,12 @@ pub use identity::identity;
 pub use launches::{Fate, completion, launch_data, launch_trace, launched, pretty, repaired};
 pub use logs::{daemon_log_lines, daemon_status, runs};
 pub use moves::{move_trace, state_move};
-pub use paths::paths;
+pub use paths::{named_path, paths};
 pub use picture::Picture;
 pub use progress::{Form, ProgressText};
 pub use salvage::{config_repair, repair_trace};
+#[cfg(feature = "schema")]
+pub use schemas::schemas;
 pub use screen::{Page, Screen, escape_json_controls, indent_json, unified_diff};
 pub use status::status;
 pub use text::{bounded, diagnostic_text, long, rfc3339};

@@ -5,6 +5,7 @@ use myownllm_daemon::{Endpoint, Probe};
 use myownllm_durable_fs::trust::look_behind;
 use myownllm_launch::Diagnostic;
 use myownllm_launch::words::daemon_words;
+use serde::Serialize;
 use serde_json::{Value, json};
 use textwrap::core::display_width;
 
@@ -12,6 +13,40 @@ use crate::run_log::{self, Entry};
 use crate::screen::Page;
 use crate::text::{bounded, long};
 use crate::view::HomeView;
+
+/// The runs of this program that changed something.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct Runs<'a> {
+    /// The path of the run log.
+    path: String,
+    /// Oldest first.
+    entries: &'a [Entry],
+}
+
+/// The log of the daemon.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct DaemonLog {
+    /// The path of the log.
+    path: String,
+    /// The last lines, oldest first.
+    lines: Vec<String>,
+}
+
+/// The daemon of a home.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct DaemonState {
+    /// The socket of the daemon.
+    socket: String,
+    #[cfg_attr(feature = "schema", schemars(with = "Probe"))]
+    probe: Value,
+    /// The daemon home.
+    home: String,
+    /// The path of the daemon's log.
+    log: String,
+}
 
 /// Returns the last `most` entries of the run log.
 #[must_use]
@@ -34,7 +69,7 @@ pub fn runs(home: &HomeView<'_>, most: usize) -> (Page, Value) {
         }
         page.row(head(entry), column, text);
     }
-    (page, json!({ "path": long(&path), "entries": entries }))
+    (page, json!(Runs { path: long(&path), entries }))
 }
 
 /// Returns the time to the second, and the command.
@@ -67,7 +102,7 @@ pub fn daemon_log_lines(home: &HomeView<'_>, most: usize) -> (Page, Value, Vec<D
         diagnostics.push(Diagnostic::info("daemon.log-place", format!("the daemon's log is {shown}")));
     }
     lines.iter().for_each(|line| page.raw(format!("{line}\n")));
-    (page, json!({ "path": long(&path), "lines": lines }), diagnostics)
+    (page, json!(DaemonLog { path: long(&path), lines }), diagnostics)
 }
 
 /// Masks the secrets of the home in lines of a log. The names before a secret, by which a line by
@@ -108,11 +143,11 @@ pub fn daemon_status(home: &HomeView<'_>, endpoint: &Endpoint, probe: &Probe) ->
     page.row("socket", COLUMN, endpoint.path().map_or_else(|| endpoint.to_string(), |path| home.short(path)));
     page.row("home", COLUMN, home.short(&home.layout.daemon_home));
     page.row("log", COLUMN, home.short(&log));
-    let data = json!({
-        "socket": endpoint.to_string(),
-        "probe": bounded(probe),
-        "home": long(&home.layout.daemon_home),
-        "log": long(&log),
-    });
-    (page, data)
+    let document = DaemonState {
+        socket: endpoint.to_string(),
+        probe: bounded(probe),
+        home: long(&home.layout.daemon_home),
+        log: long(&log),
+    };
+    (page, json!(document))
 }

@@ -2,7 +2,11 @@
 
 use myownllm_launch::words::count;
 use myownllm_launch::{MoveResult, StateMove, class_of};
-use myownllm_migration::{Direction, MoveOutcome, MoveReport, Plan};
+use myownllm_migration::{
+    Collision, Direction, IdentityState, MigrationError, MoveOutcome, MoveReport, MoveStep, Moved, Plan,
+    SkippedEntry,
+};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::launches::{choice, stopped};
@@ -15,14 +19,70 @@ const NOTHING: &str = "Nothing to move.";
 /// The column at which the texts begin.
 const COLUMN: usize = 17;
 
+/// A move that was made.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct MadeMove<'a> {
+    #[serde(flatten)]
+    report: &'a MoveReport,
+    /// Empty: the move was made.
+    pending: [MoveStep; 0],
+}
+
+/// A move that would be made, or that has nothing to move.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct PlannedMove<'a> {
+    /// Empty: nothing was moved.
+    moved: [Moved; 0],
+    /// Empty: nothing was removed.
+    identical_removed: [String; 0],
+    /// Files that differ: both stay.
+    collisions: &'a [Collision],
+    /// The entries that are not ours, and stay.
+    left: &'a [SkippedEntry],
+    /// With `--dry-run` and `--check`: the steps that would be taken.
+    pending: Vec<&'a MoveStep>,
+    /// The paths that could not be inspected.
+    errors: &'a [MigrationError],
+    /// The reasons why nothing is moved at all.
+    refusals: &'a [MigrationError],
+    identity: &'a IdentityState,
+    /// Empty, of a run that had nothing to move.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set_aside: Option<[Moved; 0]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<MoveOutcome>,
+}
+
+impl<'a> PlannedMove<'a> {
+    /// Returns the plan; without `is_dry`, as the end of a run.
+    fn new(plan: &'a Plan, is_dry: bool) -> Self {
+        Self {
+            moved: [],
+            identical_removed: [],
+            collisions: &plan.collisions,
+            left: &plan.left,
+            pending: plan.steps().filter(|_| is_dry).collect(),
+            errors: &plan.errors,
+            refusals: &plan.refusals,
+            identity: &plan.identity,
+            set_aside: (!is_dry).then_some([]),
+            outcome: (!is_dry).then_some(MoveOutcome::NothingToDo),
+        }
+    }
+}
+
 /// Returns a move, or with `is_dry` what a move would do.
 #[must_use]
 pub fn state_move(home: &HomeView<'_>, moved: &StateMove, is_dry: bool) -> (Page, Value) {
     let is_ok = class_of(&moved.diagnostics).is_none();
     match &moved.result {
-        MoveResult::Made(report) => (made(home, report, moved), report_data(report)),
-        MoveResult::Planned(plan) if is_dry => (foreseen(home, plan, is_ok), plan_data(plan)),
-        MoveResult::Planned(plan) => (unmoved(home, plan, is_ok), unmoved_data(plan)),
+        MoveResult::Made(report) => (made(home, report, moved), json!(MadeMove { report, pending: [] })),
+        MoveResult::Planned(plan) => {
+            let page = if is_dry { foreseen(home, plan, is_ok) } else { unmoved(home, plan, is_ok) };
+            (page, json!(PlannedMove::new(plan, is_dry)))
+        }
     }
 }
 
@@ -45,14 +105,6 @@ fn unmoved(home: &HomeView<'_>, plan: &Plan, is_ok: bool) -> Page {
     page
 }
 
-fn unmoved_data(plan: &Plan) -> Value {
-    let mut data = plan_data(plan);
-    data["set_aside"] = json!([]);
-    data["pending"] = json!([]);
-    data["outcome"] = json!("nothing-to-do");
-    data
-}
-
 /// Returns what a move would do.
 fn foreseen(home: &HomeView<'_>, plan: &Plan, is_ok: bool) -> Page {
     let mut page = Page::default();
@@ -73,19 +125,6 @@ fn foreseen(home: &HomeView<'_>, plan: &Plan, is_ok: bool) -> Page {
         }
     }
     page
-}
-
-fn plan_data(plan: &Plan) -> Value {
-    json!({
-        "moved": [],
-        "identical_removed": [],
-        "collisions": plan.collisions,
-        "left": plan.left,
-        "pending": plan.steps().collect::<Vec<_>>(),
-        "errors": plan.errors,
-        "refusals": plan.refusals,
-        "identity": plan.identity,
-    })
 }
 
 fn made(home: &HomeView<'_>, report: &MoveReport, moved: &StateMove) -> Page {
@@ -112,12 +151,4 @@ fn made(home: &HomeView<'_>, report: &MoveReport, moved: &StateMove) -> Page {
         page.line("The next launch of a version that knows the daemon home moves all of this again.");
     }
     page
-}
-
-/// Returns a report as `data`: the members that are a contract for programs, and the rest of the
-/// report.
-fn report_data(report: &MoveReport) -> Value {
-    let mut data = serde_json::to_value(report).unwrap_or(Value::Null);
-    data["pending"] = json!([]);
-    data
 }

@@ -1,12 +1,105 @@
 //! Every path of a home, and the rule that chose it.
 
+use std::collections::BTreeMap;
+
 use myownllm_launch::Diagnostic;
-use myownllm_paths::{ControlSocket, Mode, RealLookup, check_control_socket, check_socket};
+use myownllm_paths::{ControlSocket, Mode, PathEntry, RealLookup, Rule, check_control_socket, check_socket};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::screen::Page;
 use crate::text::long;
 use crate::view::HomeView;
+
+/// Every path of a home.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct Paths {
+    /// Every path by its name; not there with `--mode`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "every_path"))]
+    paths: Option<BTreeMap<&'static str, ChosenPath>>,
+    sockets: Sockets,
+}
+
+/// Returns the schema of all paths by their names.
+#[cfg(feature = "schema")]
+fn every_path(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    use myownllm_paths::{Env, MYOWNLLM, PathResolver as _, Resolver};
+
+    let layout = Resolver::new(MYOWNLLM).resolve(&Env::explicit("/home/user"));
+    let entries = layout.iter().flat_map(|layout| layout.entries()).map(|entry| entry.name);
+    crate::members::named::<ChosenPath>(generator, entries)
+}
+
+/// A path, and the rule that chose it.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct ChosenPath {
+    path: String,
+    #[serde(flatten)]
+    rule: ShownRule,
+}
+
+/// The sockets of the daemons by mode; with `--mode`, the one of that mode alone.
+#[derive(Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+struct Sockets {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own_llm: Option<ModeSocket>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared: Option<ModeSocket>,
+}
+
+/// The socket of the daemon of a mode.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct ModeSocket {
+    socket: String,
+    /// The home of the daemon.
+    home: String,
+    #[serde(flatten)]
+    rule: ShownRule,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct ShownRule {
+    /// The rule that chose the path, for programs.
+    rule: Rule,
+    /// The rule, for a person.
+    why: &'static str,
+}
+
+/// The one path that was asked for.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct NamedPath<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    chosen: ChosenPath,
+}
+
+impl ChosenPath {
+    fn new(path: String, rule: Rule) -> Self {
+        Self { path, rule: rule.into() }
+    }
+}
+
+impl From<Rule> for ShownRule {
+    fn from(rule: Rule) -> Self {
+        Self { rule, why: rule.describe() }
+    }
+}
+
+/// Returns the one path with this name.
+#[must_use]
+pub fn named_path(name: &str, path: String, rule: Rule) -> (Page, Value) {
+    let mut page = Page::default();
+    page.raw(format!("{path}\n"));
+    (page, json!(NamedPath { name, chosen: ChosenPath::new(path, rule) }))
+}
 
 /// Returns every path and the control socket of each mode, or the socket of `mode` alone, and what
 /// is wrong with the sockets.
@@ -15,22 +108,25 @@ pub fn paths(home: &HomeView<'_>, mode: Option<Mode>) -> (Page, Value, Vec<Diagn
     let layout = home.layout;
     let modes = mode.map_or_else(|| vec![Mode::OwnLlm, Mode::Shared], |mode| vec![mode]);
     let mut rows: Vec<(String, String, String)> = Vec::new();
-    let mut data = json!({});
-    if mode.is_none() {
-        for entry in layout.entries() {
-            rows.push((entry.name.to_owned(), long(entry.path), entry.rule.to_string()));
-        }
-        data["paths"] = serde_json::to_value(layout).unwrap_or(Value::Null);
-    }
+    let paths = mode.is_none().then(|| {
+        let chosen = |PathEntry { name, path, rule }: PathEntry<'_>| {
+            rows.push((name.to_owned(), long(path), rule.to_string()));
+            (name, ChosenPath::new(long(path), rule))
+        };
+        layout.entries().into_iter().map(chosen).collect()
+    });
     let mut diagnostics = Vec::new();
-    let mut sockets = json!({});
+    let mut sockets = Sockets::default();
     for mode in modes {
         let mode_home = layout.home_for_mode(mode);
         let said = layout.control_socket(mode, &RealLookup);
         let (socket, rule) = layout.socket_for_mode(mode, said.as_ref().unwrap_or(&ControlSocket::InHome));
         rows.push((format!("socket ({mode})"), socket.to_string(), rule.to_string()));
-        sockets[mode.as_str()] =
-            json!({ "socket": socket, "home": long(mode_home), "rule": rule, "why": rule.describe() });
+        let shown = ModeSocket { socket: socket.to_string(), home: long(mode_home), rule: rule.into() };
+        match mode {
+            Mode::OwnLlm => sockets.own_llm = Some(shown),
+            Mode::Shared => sockets.shared = Some(shown),
+        }
         let config = layout.config_for_mode(mode);
         let is_address = |said: ControlSocket| match said.named() {
             Some(named) => check_control_socket(named, layout.platform, config),
@@ -39,7 +135,6 @@ pub fn paths(home: &HomeView<'_>, mode: Option<Mode>) -> (Page, Value, Vec<Diagn
         let checked = said.and_then(is_address).and_then(|()| check_socket(&socket, layout.platform, config));
         diagnostics.extend(checked.err().map(|error| Diagnostic::from(&error).as_warning()));
     }
-    data["sockets"] = sockets;
     let column = 4 + rows.iter().map(|row| row.0.len()).max().unwrap_or(0);
     let mut page = Page::default();
     let mut said = "";
@@ -51,5 +146,5 @@ pub fn paths(home: &HomeView<'_>, mode: Option<Mode>) -> (Page, Value, Vec<Diagn
         // The user asked for the whole paths.
         page.whole_row(format!("  {name}"), column, path);
     }
-    (page, data, diagnostics)
+    (page, json!(Paths { paths, sockets }), diagnostics)
 }

@@ -44,6 +44,7 @@ pub struct Trace {
 
 /// One line of the log.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Run"))]
 #[non_exhaustive]
 pub struct Entry {
     /// The start of the run, RFC 3339 in UTC.

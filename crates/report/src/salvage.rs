@@ -4,6 +4,8 @@ use myownllm_config_model::Document;
 use myownllm_config_store::{Applied, FileShape, Loaded, Report, Step};
 use myownllm_durable_fs::trust::read_for_display;
 use myownllm_launch::{ConfigRepair, lost_keys};
+use myownllm_migration::LiveDaemon;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::launches::{Repair, Tense, completion, pretty, report_lines, stopped};
@@ -14,29 +16,56 @@ use crate::view::HomeView;
 /// The column at which the texts begin.
 const COLUMN: usize = 17;
 
+/// A repair of the config, planned or made.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct RepairedConfig<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    /// The steps that were taken.
+    steps: &'a [Step],
+    /// With `--dry-run` and `--check`: the steps that would be taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending: Option<&'a [Step]>,
+    /// The daemons of the old location, or without a socket, that were ended.
+    stopped: &'a [LiveDaemon],
+}
+
 /// Returns a repair of the config, or what a repair would do: `shows_diff` adds the changes of the
 /// file.
 #[must_use]
 pub fn config_repair(home: &HomeView<'_>, repair: &ConfigRepair, shows_diff: bool) -> (Page, Value) {
-    let stopped_page = stopped(home, &repair.stopped, COLUMN);
-    let (page, mut data) = match &repair.applied {
-        _ if repair.is_refused => (stopped_page, report_data(&repair.loaded.report, &[])),
-        Some(applied) => {
-            let mut page = Page::default();
-            page.line(headline(&repair.loaded, applied));
-            page.page(stopped_page);
-            let Applied { report, steps, document, .. } = applied;
-            let diagnostics = &repair.diagnostics;
-            page.page(report_lines(
-                home,
-                &Repair { report, steps, document, tense: Tense::Done, diagnostics },
-            ));
-            (page, report_data(report, steps))
+    let page = stopped(home, &repair.stopped, COLUMN);
+    let stopped = &repair.stopped;
+    let report = &repair.loaded.report;
+    match &repair.applied {
+        _ if repair.is_refused => {
+            (page, json!(RepairedConfig { report, steps: &[], pending: None, stopped }))
         }
-        None => foreseen(home, repair, shows_diff),
-    };
-    data["stopped"] = json!(repair.stopped);
-    (page, data)
+        Some(applied) => (
+            made(home, repair, applied, page),
+            json!(RepairedConfig { report: &applied.report, steps: &applied.steps, pending: None, stopped }),
+        ),
+        None => {
+            let pending = &repair.loaded.pending;
+            let steps = if pending.repairs() { &pending.steps[..] } else { &[] };
+            (
+                foreseen(home, repair, shows_diff),
+                json!(RepairedConfig { report, steps: &[], pending: Some(steps), stopped }),
+            )
+        }
+    }
+}
+
+/// Returns the page of a repair that was made; `stopped` tells which daemons were ended before.
+fn made(home: &HomeView<'_>, repair: &ConfigRepair, applied: &Applied, stopped: Page) -> Page {
+    let Applied { report, steps, document, .. } = applied;
+    let diagnostics = &repair.diagnostics;
+    let mut page = Page::default();
+    page.line(headline(&repair.loaded, applied));
+    page.page(stopped);
+    page.page(report_lines(home, &Repair { report, steps, document, tense: Tense::Done, diagnostics }));
+    page
 }
 
 /// Returns the changes of a repair, for the run log.
@@ -64,7 +93,7 @@ fn headline(found: &Loaded, applied: &Applied) -> &'static str {
     }
 }
 
-fn foreseen(home: &HomeView<'_>, repair: &ConfigRepair, shows_diff: bool) -> (Page, Value) {
+fn foreseen(home: &HomeView<'_>, repair: &ConfigRepair, shows_diff: bool) -> Page {
     let mut page = Page::default();
     let loaded = &repair.loaded;
     let repairs = loaded.pending.repairs();
@@ -84,15 +113,7 @@ fn foreseen(home: &HomeView<'_>, repair: &ConfigRepair, shows_diff: bool) -> (Pa
         });
         completion(loaded).into_iter().for_each(|line| page.line(line));
     }
-    let mut data = report_data(&loaded.report, &[]);
-    data["pending"] = json!(if repairs { &loaded.pending.steps[..] } else { &[] });
-    (page, data)
-}
-
-fn report_data(report: &Report, steps: &[Step]) -> Value {
-    let mut data = serde_json::to_value(report).unwrap_or(Value::Null);
-    data["steps"] = json!(steps);
-    data
+    page
 }
 
 /// Returns what would change in the file, with secrets masked on both sides.

@@ -1,12 +1,15 @@
 //! One screen that shows where everything is, and what a launch would do.
 
+use myownllm_config_model::networks::SavedNetwork;
 use myownllm_config_model::{AppConfig, masking, networks};
+use myownllm_config_store::{FileShape, Pending};
 use myownllm_daemon::{Probe, Role};
 use myownllm_identity::Answer as KeyAnswer;
 use myownllm_launch::words::{daemon_words, identity_words, networks_words, process, state_words};
 use myownllm_launch::{LaunchPlan, LaunchStep};
-use myownllm_migration::IdentityState;
+use myownllm_migration::{Collision, IdentityState, MoveStep, SkippedEntry};
 use myownllm_paths::camino::Utf8Path;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::picture::Picture;
@@ -17,10 +20,110 @@ use crate::view::HomeView;
 /// The column at which the texts begin.
 const COLUMN: usize = 14;
 
+/// The state of a home, and what a launch would do.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct Status<'a> {
+    homes: Homes,
+    /// The config; null if it cannot be loaded.
+    config: Option<Config<'a>>,
+    identity: IdentityState,
+    migration: Move<'a>,
+    daemons: Daemons,
+    /// The steps of a launch, for a person.
+    launch_would: Vec<String>,
+    /// The same steps as stable codes, in the same order.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::members::launch_steps"))]
+    launch_steps: Vec<String>,
+    /// True if a launch would move or repair something.
+    pending: bool,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct Homes {
+    /// The user's home.
+    user: String,
+    app: Home,
+    daemon: Home,
+    /// The home of the stand-alone daemon.
+    shared: Home,
+}
+
+/// A home.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct Home {
+    path: String,
+    /// Null if the system does not tell.
+    exists: Option<bool>,
+    /// The permission bits, octal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<String>,
+    /// The owner; null where the system has none.
+    #[cfg_attr(feature = "schema", schemars(extend("nullable" = true)))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<Option<u32>>,
+    /// The reason why the home cannot be looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct Config<'a> {
+    path: String,
+    shape: FileShape,
+    /// The steps that a launch would take.
+    pending: &'a Pending,
+    networks: Vec<SavedNetwork>,
+    /// The network id of the active network.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    active: Option<Value>,
+}
+
+/// The pending move.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct Move<'a> {
+    pending: Vec<&'a MoveStep>,
+    collisions: &'a [Collision],
+    left: &'a [SkippedEntry],
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct Daemons {
+    /// The daemon of the app; null if it was not looked for.
+    own: Option<Place>,
+    /// The stand-alone daemon; null if it was not looked for.
+    shared: Option<Place>,
+    /// A daemon that serves the old location.
+    legacy: Option<Legacy>,
+}
+
+/// The socket at which a daemon would listen, and the answer there.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct Place {
+    socket: String,
+    #[cfg_attr(feature = "schema", schemars(with = "Probe"))]
+    probe: Value,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct Legacy {
+    socket: String,
+    pid: Option<u32>,
+    /// The version of the daemon, or that it is busy.
+    note: String,
+}
+
 /// Returns where everything is, and what a launch would do.
 #[must_use]
 pub fn status(home: &HomeView<'_>, plan: &LaunchPlan) -> (Page, Value) {
-    (page(home, plan), data(home, plan))
+    (page(home, plan), json!(document(home, plan)))
 }
 
 fn page(view: &HomeView<'_>, plan: &LaunchPlan) -> Page {
@@ -63,46 +166,50 @@ fn probe_of(plan: &LaunchPlan, role: Role) -> Option<&Probe> {
     plan.detection.attempts.iter().find(|attempt| attempt.role == role).map(|attempt| &attempt.probe)
 }
 
-fn data(home: &HomeView<'_>, plan: &LaunchPlan) -> Value {
+fn document<'a>(home: &HomeView<'_>, plan: &'a LaunchPlan) -> Status<'a> {
     let layout = &home.layout;
     let daemon = |role| {
         let attempt = plan.detection.attempts.iter().find(|attempt| attempt.role == role);
-        attempt.map(
-            |attempt| json!({ "socket": attempt.endpoint.to_string(), "probe": bounded(&attempt.probe) }),
-        )
+        attempt.map(|attempt| Place { socket: attempt.endpoint.to_string(), probe: bounded(&attempt.probe) })
     };
     let migration = &plan.migration;
-    json!({
-        "homes": {
-            "user": long(&layout.user_home),
-            "app": owned(home, &layout.app_home),
-            "daemon": owned(home, &layout.daemon_home),
-            "shared": owned(home, &layout.shared_home),
+    Status {
+        homes: Homes {
+            user: long(&layout.user_home),
+            app: owned(home, &layout.app_home),
+            daemon: owned(home, &layout.daemon_home),
+            shared: owned(home, &layout.shared_home),
         },
-        "config": plan.loaded.as_ref().map(|loaded| {
+        config: plan.loaded.as_ref().map(|loaded| {
             let shown = masking::mask(&loaded.document);
-            json!({
-                "path": long(&layout.app_config),
-                "shape": loaded.shape,
-                "pending": loaded.pending,
-                "networks": AppConfig::view(&shown).cloud_mesh.networks.iter()
-                    .map(|n| json!({ "id": n.id, "network_id": n.network_id })).collect::<Vec<_>>(),
-                "active": networks::active(&shown).and_then(|n| n.get("network_id").map(|v| v.to_value())),
-            })
+            let saved = AppConfig::view(&shown).cloud_mesh.networks.into_iter();
+            Config {
+                path: long(&layout.app_config),
+                shape: loaded.shape,
+                pending: &loaded.pending,
+                networks: saved.map(|n| SavedNetwork { id: n.id, network_id: n.network_id }).collect(),
+                active: networks::active(&shown).and_then(|n| n.get("network_id").map(|v| v.to_value())),
+            }
         }),
-        "identity": identity_data(&plan.identity),
-        "migration": { "pending": migration.steps().collect::<Vec<_>>(),
-        "collisions": migration.collisions, "left": migration.left },
-        "daemons": {
-            "own": daemon(Role::Own),
-            "shared": daemon(Role::Shared),
-            "legacy": plan.legacy.as_ref().map(|live| json!({ "socket": long(live.place()),
-            "pid": live.pid(), "note": live.note() })),
+        identity: identity_state(&plan.identity),
+        migration: Move {
+            pending: migration.steps().collect(),
+            collisions: &migration.collisions,
+            left: &migration.left,
         },
-        "launch_would": plan.steps.iter().map(LaunchStep::to_string).collect::<Vec<_>>(),
-        "launch_steps": plan.steps.iter().map(LaunchStep::code).collect::<Vec<_>>(),
-        "pending": plan.pending,
-    })
+        daemons: Daemons {
+            own: daemon(Role::Own),
+            shared: daemon(Role::Shared),
+            legacy: plan.legacy.as_ref().map(|live| Legacy {
+                socket: long(live.place()),
+                pid: live.pid(),
+                note: live.note(),
+            }),
+        },
+        launch_would: plan.steps.iter().map(LaunchStep::to_string).collect(),
+        launch_steps: plan.steps.iter().map(LaunchStep::code).collect(),
+        pending: plan.pending,
+    }
 }
 
 /// Returns a home's state: its owner, or that it does not exist.
@@ -119,24 +226,26 @@ fn owner(home: &HomeView<'_>, path: &Utf8Path) -> String {
     }
 }
 
-fn owned(home: &HomeView<'_>, path: &Utf8Path) -> Value {
-    match home.disk.stat_follow(path.as_ref()) {
-        Ok(meta) => json!({
-            "path": long(path), "exists": true, "mode": format!("{:04o}", meta.mode),
-            "uid": meta.owner.map(|owner| owner.uid),
-        }),
-        Err(error) if error.is_not_found() => json!({ "path": long(path), "exists": false }),
-        Err(error) => json!({ "path": long(path), "exists": null, "problem": error.to_string() }),
+fn owned(view: &HomeView<'_>, path: &Utf8Path) -> Home {
+    let home = Home { path: long(path), exists: None, mode: None, uid: None, problem: None };
+    match view.disk.stat_follow(path.as_ref()) {
+        Ok(meta) => Home {
+            exists: Some(true),
+            mode: Some(format!("{:04o}", meta.mode)),
+            uid: Some(meta.owner.map(|owner| owner.uid)),
+            ..home
+        },
+        Err(error) if error.is_not_found() => Home { exists: Some(false), ..home },
+        Err(error) => Home { problem: Some(error.to_string()), ..home },
     }
 }
 
 /// Returns the state of the identity file for a program, as seen from the daemon home.
-fn identity_data(key: &KeyAnswer) -> Value {
-    let state = match key {
+fn identity_state(key: &KeyAnswer) -> IdentityState {
+    match key {
         KeyAnswer::Sound { key, .. } => IdentityState::AtDestination(key.clone()),
         KeyAnswer::Pending { key, .. } => IdentityState::AtSource(key.clone()),
         KeyAnswer::Refused(refusal) => IdentityState::refused(refusal),
         _ => IdentityState::Absent,
-    };
-    json!(state)
+    }
 }

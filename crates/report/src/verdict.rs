@@ -9,6 +9,7 @@ use myownllm_identity::{Problem, Refusal, WayOut};
 use myownllm_launch::words::{count, networks_words};
 use myownllm_launch::{COLLISION, Check, Checks, LOSSES, LaunchPlan, Mark};
 use myownllm_migration::{Direction, Keep};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::recovery::recovered;
@@ -26,7 +27,9 @@ pub(crate) const LOOK: &str = " status";
 type Way = (String, Cow<'static, str>);
 
 /// The state of a home, in a word.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
 pub enum HomeState {
     /// Nothing is wrong, and nothing is pending.
     Healthy,
@@ -46,14 +49,32 @@ impl HomeState {
             _ => Self::Problem,
         }
     }
+}
 
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Pending => "pending",
-            Self::Problem => "problem",
-        }
-    }
+/// The verdict on a home.
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct Verdict<'a> {
+    verdict: HomeState,
+    /// The verdict for a person, sentence by sentence.
+    summary: &'a [String],
+    /// The commands that matter now, the first one first.
+    commands: Vec<Command<'a>>,
+    /// True if a launch would move or repair something.
+    pending: bool,
+    /// The number of problems that `doctor` finds.
+    problems: usize,
+    /// The number of warnings that `doctor` finds.
+    warnings: usize,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct Command<'a> {
+    /// The command, to be copied.
+    command: &'a str,
+    /// The effect of the command, for a person.
+    what: &'a str,
 }
 
 /// Returns the verdict that follows from these checks.
@@ -68,16 +89,15 @@ pub fn verdict(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks) -> (Page
     }
     page.gap();
     page.commands(ways.iter().map(|(command, what)| (command.clone(), what.to_string())).collect());
-    let commands = ways.iter().map(|(command, what)| json!({ "command": command, "what": what }));
-    let data = json!({
-        "verdict": state.word(),
-        "summary": summary,
-        "commands": commands.collect::<Vec<_>>(),
-        "pending": plan.pending,
-        "problems": checks.of(Mark::Problem).count(),
-        "warnings": checks.of(Mark::Warning).count(),
-    });
-    (page, data)
+    let document = Verdict {
+        verdict: state,
+        summary: &summary,
+        commands: ways.iter().map(|(command, what)| Command { command, what }).collect(),
+        pending: plan.pending,
+        problems: checks.of(Mark::Problem).count(),
+        warnings: checks.of(Mark::Warning).count(),
+    };
+    (page, json!(document))
 }
 
 fn summary(view: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeState) -> Vec<String> {

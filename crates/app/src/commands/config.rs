@@ -9,6 +9,7 @@ use myownllm_launch::{
     CORRUPT, Diagnostic, Followed, NEEDS_REPAIR, active_network, config_diagnostics, ensure_changeable,
     ensure_no_legacy_daemon, follow, identity_answer, lock_home, wrote_where_others_can,
 };
+use myownllm_report::documents::{ConfigChecked, ConfigSchema, ConfigShown};
 use myownllm_report::{Page, completion, escape_json_controls, indent_json, long, restore_trace, restored};
 use serde_json::json;
 
@@ -40,7 +41,7 @@ pub(crate) fn schema(which: SchemaOf) -> CommandOutput {
         SchemaOf::App => schema::app_schema(),
         SchemaOf::Daemon => schema::daemon_schema(),
     };
-    CommandOutput::data(format!("{schema:#}"), json!({ "schema": schema }))
+    CommandOutput::data(format!("{schema:#}"), json!(ConfigSchema { schema }))
 }
 
 fn show(context: &Context, with_secrets: bool) -> Result<CommandOutput, Diagnostic> {
@@ -50,12 +51,12 @@ fn show(context: &Context, with_secrets: bool) -> Result<CommandOutput, Diagnost
     // Another program that reads the output gets the text as the file has it.
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
     let text = if is_terminal { indent_json(&text) } else { text };
-    let data = json!({
-        "config": shown.root().to_value(),
-        "shape": loaded.shape,
-        "path": long(&context.layout.app_config),
-    });
-    let mut answer = CommandOutput::data(escape_json_controls(&text), data);
+    let document = ConfigShown {
+        config: shown.root().to_value(),
+        shape: loaded.shape,
+        path: long(&context.layout.app_config),
+    };
+    let mut answer = CommandOutput::data(escape_json_controls(&text), json!(document));
     answer.diagnostics = loaded.diagnostics.iter().map(Diagnostic::from).collect();
     if loaded.shape != FileShape::App || loaded.pending.repairs() {
         let what = format!("this is what a launch would make of the file: {}", state_words(&loaded.report));
@@ -101,14 +102,14 @@ fn check(context: &Context) -> Result<CommandOutput, Diagnostic> {
     } else if diagnostics.is_empty() && !is_absent {
         page.line("Nothing is wrong with it.");
     }
-    let data = json!({
-        "path": long(&context.layout.app_config),
-        "shape": loaded.shape,
-        "pending": loaded.pending,
-        "completed_keys": loaded.report.completed_keys,
-        "findings": loaded.diagnostics,
-    });
-    Ok(CommandOutput { diagnostics, ..CommandOutput::done(page, data) }.exit(exit))
+    let document = ConfigChecked {
+        path: long(&context.layout.app_config),
+        shape: loaded.shape,
+        pending: &loaded.pending,
+        completed_keys: &loaded.report.completed_keys,
+        findings: &loaded.diagnostics,
+    };
+    Ok(CommandOutput { diagnostics, ..CommandOutput::done(page, json!(document)) }.exit(exit))
 }
 
 /// `config accept`.

@@ -5,9 +5,10 @@ use myownllm_launch::{
     probe_diagnostic, spare_key_holder, stop_daemon,
 };
 use myownllm_paths::Mode;
+use myownllm_report::documents::{Restarted, StoppedDaemon, StoppedDaemons};
 use myownllm_report::run_log::Trace;
-use myownllm_report::{Page, daemon_status, long};
-use serde_json::{Value, json};
+use myownllm_report::{Page, daemon_status};
+use serde_json::json;
 
 use crate::cli::{DaemonCommand, LaunchArgs, LogsArgs};
 use crate::context::{Context, fresh_ids};
@@ -25,10 +26,8 @@ pub(crate) fn run(
         DaemonCommand::Stop => {
             let stopped = stop(context)?;
             let trace = trace(context, "daemon stop", &stopped);
-            Ok(CommandOutput {
-                trace,
-                ..CommandOutput::done(page(&stopped), json!({ "stopped": data(&stopped) }))
-            })
+            let document = StoppedDaemons { stopped: shown(&stopped) };
+            Ok(CommandOutput { trace, ..CommandOutput::done(page(&stopped), json!(document)) })
         }
         DaemonCommand::Restart(wait) => {
             let args = LaunchArgs { detach: true, wait: *wait, ..LaunchArgs::default() };
@@ -37,7 +36,7 @@ pub(crate) fn run(
             let mut answer = foreground::run(context, &args, printer)?;
             let started = std::mem::replace(&mut answer.page, page(&stopped));
             answer.page.page(started);
-            answer.data["stopped_before"] = data(&stopped);
+            answer.data = json!(Restarted { launch: answer.data, stopped_before: shown(&stopped) });
             answer.trace = match (trace(context, "daemon restart", &stopped), answer.trace) {
                 (Some(did), Some(started)) => Some(did.and(started)),
                 (did, started) => did.or(started),
@@ -67,8 +66,8 @@ fn page(stopped: &[EndedDaemon]) -> Page {
     page
 }
 
-fn data(stopped: &[EndedDaemon]) -> Value {
-    stopped.iter().map(|daemon| json!({ "pid": daemon.pid, "socket": long(&daemon.place) })).collect()
+fn shown(stopped: &[EndedDaemon]) -> Vec<StoppedDaemon> {
+    stopped.iter().map(StoppedDaemon::from).collect()
 }
 
 fn status(context: &Context) -> CommandOutput {

@@ -5,6 +5,7 @@ use std::process::{Command as Process, Stdio};
 
 use clap::Command;
 use myownllm_launch::{Class, Diagnostic, PROGRAM};
+use myownllm_report::documents::ManualPage;
 use serde_json::json;
 
 use crate::exit::ExitCode;
@@ -57,7 +58,7 @@ fn answer(words: &[String]) -> Result<CommandOutput, Diagnostic> {
     }
     let page = page(command, &words.join(" "))
         .map_err(|error| Diagnostic::from_error(&error, "man.failed", None))?;
-    let data = json!({ "page": page, "commands": names(&program, "") });
+    let data = json!(ManualPage { page: &page, commands: names(&program, "") });
     Ok(CommandOutput::data(page, data))
 }
 

@@ -16,6 +16,7 @@ use myownllm_durable_fs::RealDisk;
 use myownllm_launch::{Diagnostic, foreign_home, missing_home_hint, name_one_cause, named_home, sudo_home};
 use myownllm_paths::PathsError;
 use myownllm_report::Tilde;
+use myownllm_report::documents::Script;
 use serde_json::json;
 
 use crate::cli::{Cli, Command, ConfigCommand, DaemonCommand, NetworkCommand};
@@ -180,6 +181,6 @@ fn home_below_sudo(context: &Context, named: Option<&Path>) -> Option<Diagnostic
 
 fn completions(shell: clap_complete::Shell) -> CommandOutput {
     let script = completion::script(shell);
-    let data = json!({ "shell": shell.to_string(), "script": script });
+    let data = json!(Script { shell: shell.to_string(), script: &script });
     CommandOutput::data(script, data)
 }

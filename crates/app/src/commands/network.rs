@@ -8,6 +8,7 @@ use myownllm_config_model::{Document, Fragment, masking, network_id, networks};
 use myownllm_durable_fs::Disk;
 use myownllm_launch::words::network_argument;
 use myownllm_launch::{Diagnostic, Edit, edit_config};
+use myownllm_report::documents::NetworkShown;
 use myownllm_report::{NO_ID, edit_trace, edited_network, network_edit, saved_networks, undo};
 use serde_json::json;
 
@@ -144,7 +145,7 @@ fn show(context: &Context, name: &str, with_secrets: bool) -> Result<CommandOutp
     if alone.get(&["id"]).and_then(|id| id.as_str().map(|id| id.starts_with(NO_ID))) == Some(true) {
         alone.remove(&["id"]);
     }
-    let data = json!({ "network": alone.root().to_value() });
+    let data = json!(NetworkShown { network: alone.root().to_value() });
     Ok(CommandOutput { diagnostics, ..CommandOutput::data(alone.to_text(), data) })
 }
 

@@ -3,8 +3,7 @@
 use myownllm_config_model::close::closest;
 use myownllm_launch::{Class, Diagnostic};
 use myownllm_paths::{Mode, RealLookup};
-use myownllm_report::{Page, long, paths};
-use serde_json::json;
+use myownllm_report::{long, named_path, paths};
 
 use crate::cli::{ModeArg, PathsArgs};
 use crate::context::Context;
@@ -34,9 +33,7 @@ pub(crate) fn run(context: &Context, args: &PathsArgs) -> Result<CommandOutput, 
             None => return Err(unknown(context, name)),
         },
     };
-    let data = json!({ "name": name, "path": found, "rule": rule, "why": rule.describe() });
-    let mut page = Page::default();
-    page.raw(format!("{found}\n"));
+    let (page, data) = named_path(name, found, rule);
     Ok(CommandOutput::data(page, data))
 }
 

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use myownllm_durable_fs::Disk as _;
 use myownllm_launch::Diagnostic;
-use myownllm_report::{Page, Picture, Report, Screen, Section, diagnostic_text, long, write_new};
-use serde_json::json;
+use myownllm_report::{Page, Picture, Report, SECTIONS, Screen, Section, diagnostic_text, long, write_new};
 
 use crate::build::BUILD;
 use crate::cli::ReportArgs;
@@ -22,7 +21,7 @@ pub(crate) fn run(
     args: &ReportArgs,
     started: Started,
 ) -> Result<CommandOutput, Diagnostic> {
-    let sections = look::sections(context).into_iter();
+    let sections = SECTIONS.into_iter().zip(look::sections(context));
     let sections = sections.map(|(name, answer)| section(context, name, answer)).collect();
     let libraries = context.libraries();
     let home = libraries.view();
@@ -35,19 +34,15 @@ pub(crate) fn run(
         }
         false => report.plain_text(),
     };
-    let mut data = report.data();
     let Some(file) = &args.output else {
-        return Ok(CommandOutput::data(text, data));
+        return Ok(CommandOutput::data(text, report.data(None)));
     };
     let command = format!("{} report{}", context.program, if args.html { " --html" } else { "" });
     write_new(file, &text, &command, context.owner.filter(|_| is_in_home(context, file)))?;
-    data["output"] = json!(long(file));
     let mut page = Page::default();
-    page.line(format!(
-        "The report is in {}. It holds no secrets; look at it before you send it.",
-        long(file)
-    ));
-    Ok(CommandOutput::done(page, data))
+    let file = long(file);
+    page.line(format!("The report is in {file}. It holds no secrets; look at it before you send it."));
+    Ok(CommandOutput::done(page, report.data(Some(&file))))
 }
 
 /// Returns true if a new file lies in the user's home: what root makes there belongs to the owner

@@ -6,6 +6,7 @@ use myownllm_config_store::ConfigStore as _;
 use myownllm_durable_fs::trust::read_for_display;
 use myownllm_launch::{Class, Diagnostic, edit_config};
 use myownllm_paths::Failure as _;
+use myownllm_report::documents::{Differences, Setting};
 use myownllm_report::{edit_trace, escape_json_controls, long, pretty, settings_edit, unified_diff};
 use serde_json::json;
 
@@ -18,10 +19,8 @@ pub(crate) fn get(context: &Context, key: &str, with_secrets: bool) -> Result<Co
     let shown = if with_secrets { loaded.document } else { masking::mask(&loaded.document) };
     let value = settings::get(&shown, key).map_err(|error| refused(context, &error))?.to_value();
     let text = value.as_str().map_or_else(|| format!("{value:#}"), str::to_owned);
-    Ok(CommandOutput::data(
-        format!("{}\n", escape_json_controls(&text)),
-        json!({ "key": key, "value": value }),
-    ))
+    let page = format!("{}\n", escape_json_controls(&text));
+    Ok(CommandOutput::data(page, json!(Setting { key, value })))
 }
 
 /// `config set`: sets all of the settings or none.
@@ -89,5 +88,6 @@ pub(crate) fn diff(context: &Context, name: &str) -> Result<CommandOutput, Diagn
         () if now.0 == then.0 => format!("{config} and backup {name} are the same.\n"),
         () => format!("{config} and backup {name} differ only in secrets, or in how they are laid out.\n"),
     };
-    Ok(CommandOutput::data(page, json!({ "backup": id, "path": long(&path), "diff": text })))
+    let document = Differences { backup: id, path: long(&path), diff: text };
+    Ok(CommandOutput::data(page, json!(document)))
 }
