@@ -16,7 +16,7 @@ use std::{
     ffi::OsStr,
     os::unix::{
         ffi::OsStrExt,
-        fs::{MetadataExt, PermissionsExt, symlink},
+        fs::{MetadataExt, PermissionsExt, chown, lchown, symlink},
     },
 };
 
@@ -242,44 +242,46 @@ fn undo_and_back_again_is_where_it_began() {
 }
 
 #[cfg(unix)]
-#[test]
-fn what_went_in_through_a_link_comes_back() {
-    for (dir, mode_of_target) in [
-        ("mesh/rosters", 0o700),
-        ("mesh/states", 0o755),
-        ("mesh", 0o700),
-        (".secrets", 0o755),
-        (".secrets", 0o775),
-        ("", 0o700),
-    ] {
-        let home = Home::full();
-        let before = home.tree();
-        let link = home.app.join(".myownmesh").join(dir);
-        let link = Path::new(link.to_str().expect("text").trim_end_matches('/'));
-        fs::create_dir_all(link.parent().expect("a folder")).expect("made");
-        fs::create_dir_all(home.at("data/there")).expect("made");
-        chmod(&home.at("data"), 0o700);
-        chmod(&home.at("data/there"), mode_of_target);
-        symlink(home.at("data/there"), link).expect("linked");
-        for _ in 0..2 {
-            let report = home.run(&Options::forward());
-            assert_eq!(report.outcome, MoveOutcome::Done, "{dir}: {report:#?}");
-            assert!(home.may_start() && !home.pending(), "{dir}");
-            assert_eq!(fs::read(home.new_home("mesh/rosters/one.json")).expect("there"), b"roster", "{dir}");
+#[rstest]
+#[case::rosters("mesh/rosters", 0o700)]
+#[case::states("mesh/states", 0o755)]
+#[case::peers("mesh", 0o700)]
+#[case::secrets(".secrets", 0o755)]
+#[case::secrets_that_the_group_may_write(".secrets", 0o775)]
+#[case::daemon_home("", 0o700)]
+fn what_went_in_through_a_link_comes_back(#[case] dir: &str, #[case] mode_of_target: u32) {
+    let home = Home::full();
+    let before = home.tree();
+    let link = home.app.join(".myownmesh").join(dir);
+    let link = Path::new(link.to_str().expect("text").trim_end_matches('/'));
+    fs::create_dir_all(link.parent().expect("a folder")).expect("made");
+    fs::create_dir_all(home.at("data/there")).expect("made");
+    chmod(&home.at("data"), 0o700);
+    chmod(&home.at("data/there"), mode_of_target);
+    symlink(home.at("data/there"), link).expect("linked");
+    for _ in 0..2 {
+        let report = home.run(&Options::forward());
+        assert_eq!(report.outcome, MoveOutcome::Done, "{dir}: {report:#?}");
+        assert!(home.may_start() && !home.pending(), "{dir}");
+        assert_eq!(fs::read(home.new_home("mesh/rosters/one.json")).expect("there"), b"roster", "{dir}");
 
-            let report = home.run(&Options::undo());
-            assert_eq!(report.outcome, MoveOutcome::Done, "{dir}: {report:#?}");
-            for (path, (_, bytes)) in &before {
-                assert_eq!(fs::read(home.at(path)).unwrap_or_default(), *bytes, "{dir}: {path:?}");
-            }
-            let link_stays = fs::symlink_metadata(link).is_ok_and(|meta| meta.is_symlink());
-            assert!(link_stays && home.at("data/there").is_dir(), "{dir}");
-            let back = home.run(&Options::undo());
-            assert_eq!(back.outcome, MoveOutcome::NothingToDo, "{dir}: {back:#?}");
+        let report = home.run(&Options::undo());
+        assert_eq!(report.outcome, MoveOutcome::Done, "{dir}: {report:#?}");
+        for (path, (_, bytes)) in &before {
+            assert_eq!(fs::read(home.at(path)).unwrap_or_default(), *bytes, "{dir}: {path:?}");
         }
+        let link_stays = fs::symlink_metadata(link).is_ok_and(|meta| meta.is_symlink());
+        assert!(link_stays && home.at("data/there").is_dir(), "{dir}");
+        let back = home.run(&Options::undo());
+        assert_eq!(back.outcome, MoveOutcome::NothingToDo, "{dir}: {back:#?}");
     }
-    // In the app's home a symlink is the user's own choice: the files behind it stay there, as at
-    // the first move, and the report says so.
+}
+
+/// In the app's home a symlink is the user's own choice: the files behind it stay there, as at the
+/// first move, and the report says so.
+#[cfg(unix)]
+#[test]
+fn undo_reports_files_behind_a_symlink_in_the_apps_home() {
     let home = Home::full();
     assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
     fs::create_dir_all(home.at("data/there")).expect("made");
@@ -296,7 +298,11 @@ fn what_went_in_through_a_link_comes_back() {
     assert_eq!(fs::read(home.at("data/there/one.json")).expect("there"), b"roster");
     assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
     assert_eq!(fs::read(home.at("data/there/one.json")).expect("there"), b"roster");
-    // A file in a directory to which it would move back stays there.
+}
+
+#[cfg(unix)]
+#[test]
+fn undo_does_not_move_a_file_to_its_own_directory() {
     let home = Home::full();
     fs::create_dir_all(home.new_home("mesh")).expect("made");
     symlink("../../mesh/rosters", home.new_home("mesh/rosters")).expect("linked");
@@ -351,175 +357,166 @@ fn a_pipe_as_a_key_hangs_nobody() {
 /// An entry that has the name of the identity file and is none stays, is no error of the move, and
 /// prevents the start of a daemon.
 #[cfg(unix)]
-#[test]
-fn nothing_odd_in_the_keys_place_is_hidden_behind_a_new_key() {
-    let pipe = |path: &Path| {
-        rustix::fs::mkfifoat(rustix::fs::CWD, path, 0o600.into()).expect("made");
-    };
-    let dir = |path: &Path| fs::create_dir(path).expect("made");
-    let device = |path: &Path| symlink("/dev/null", path).expect("made");
-    let key = |path: &Path| fs::write(path, key_file(1, "x")).expect("written");
-    type Make<'a> = &'a dyn Fn(&Path);
-    let unusable: [(&str, Make<'_>); 5] = [
-        ("identity.json", &pipe),
-        ("identity.json", &dir),
-        ("identity.json", &device),
-        ("Identity.JSON", &key),
-        ("identity.json.tmp", &key),
-    ];
-    for side in [".secrets", ".myownmesh/.secrets"] {
-        for (name, make) in unusable {
-            let home = Home::empty();
-            home.put("mesh/rosters/one.json", b"roster");
-            let path = home.at(side).join(name);
-            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-            make(&path);
-            let report = home.run(&Options::forward());
-            // A valid identity file under another name is restored first; then everything moves.
-            let is_key = name != "identity.json";
-            assert_eq!(
-                home.new_home("mesh/rosters/one.json").exists(),
-                !is_key,
-                "{side}/{name}: {report:#?}"
-            );
-            assert_eq!(report.refusals.is_empty(), !is_key, "{side}/{name}: {report:#?}");
-            assert!(path.symlink_metadata().is_ok(), "{side}/{name} stays");
-            assert!(!home.may_start(), "{side}/{name}: {:?}", report.identity);
-            let code = if is_key { "identity.gone" } else { "migration.identity-damaged" };
-            let refusal = home.answer().refusal().expect("a refusal").clone();
-            assert_eq!(refusal.code(), code, "{side}/{name}");
-            assert!(refusal.path().starts_with(home.at(side)), "{side}/{name}: {refusal:?}");
-            assert!(!matches!(report.identity, IdentityState::Absent), "{side}/{name}: {report:#?}");
-        }
-    }
+#[rstest]
+#[case::pipe("identity.json", |path: &Path|
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, 0o600.into()).expect("made"))]
+#[case::directory("identity.json", |path: &Path| fs::create_dir(path).expect("made"))]
+#[case::device("identity.json", |path: &Path| symlink("/dev/null", path).expect("made"))]
+#[case::key_in_capitals("Identity.JSON", |path: &Path| fs::write(path, key_file(1, "x")).expect("written"))]
+#[case::temporary_key("identity.json.tmp", |path: &Path| fs::write(path, key_file(1, "x")).expect("written"))]
+fn nothing_odd_in_the_keys_place_is_hidden_behind_a_new_key(
+    #[case] name: &str,
+    #[case] make: fn(&Path),
+    #[values(".secrets", ".myownmesh/.secrets")] side: &str,
+) {
+    let home = Home::empty();
+    home.put("mesh/rosters/one.json", b"roster");
+    let path = home.at(side).join(name);
+    fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    make(&path);
+    let report = home.run(&Options::forward());
+    // A valid identity file under another name is restored first; then everything moves.
+    let is_key = name != "identity.json";
+    assert_eq!(home.new_home("mesh/rosters/one.json").exists(), !is_key, "{side}/{name}: {report:#?}");
+    assert_eq!(report.refusals.is_empty(), !is_key, "{side}/{name}: {report:#?}");
+    assert!(path.symlink_metadata().is_ok(), "{side}/{name} stays");
+    assert!(!home.may_start(), "{side}/{name}: {:?}", report.identity);
+    let code = if is_key { "identity.gone" } else { "migration.identity-damaged" };
+    let refusal = home.answer().refusal().expect("a refusal").clone();
+    assert_eq!(refusal.code(), code, "{side}/{name}");
+    assert!(refusal.path().starts_with(home.at(side)), "{side}/{name}: {refusal:?}");
+    assert!(!matches!(report.identity, IdentityState::Absent), "{side}/{name}: {report:#?}");
 }
 
 #[cfg(unix)]
-#[test]
-fn a_linked_key_leads_to_the_same_file_afterwards() {
-    for target in ["keys/real.json", "../elsewhere/real.json"] {
-        let home = Home::full();
-        fs::remove_file(home.at(".secrets/identity.json")).expect("there");
-        let real = Path::new(".secrets").join(target);
-        home.put(&real, &key_file(1, "x"));
-        symlink(target, home.at(".secrets/identity.json")).expect("made");
-        let real_file = fs::canonicalize(home.at(".secrets/identity.json")).expect("there");
-        let report = home.run(&Options::forward());
-        assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
-        let link = home.new_home(".secrets/identity.json");
-        assert!(fs::read_link(&link).expect("a link").is_relative());
-        assert_eq!(fs::canonicalize(&link).expect("it leads somewhere"), real_file);
-        assert_eq!(home.run(&Options::undo()).outcome, MoveOutcome::Done);
-        assert_eq!(fs::read_link(home.at(".secrets/identity.json")).expect("a link"), Path::new(target));
-    }
+#[rstest]
+#[case::below_the_secrets("keys/real.json")]
+#[case::beside_the_secrets("../elsewhere/real.json")]
+fn a_linked_key_leads_to_the_same_file_afterwards(#[case] target: &str) {
+    let home = Home::full();
+    fs::remove_file(home.at(".secrets/identity.json")).expect("there");
+    let real = Path::new(".secrets").join(target);
+    home.put(&real, &key_file(1, "x"));
+    symlink(target, home.at(".secrets/identity.json")).expect("made");
+    let real_file = fs::canonicalize(home.at(".secrets/identity.json")).expect("there");
+    let report = home.run(&Options::forward());
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
+    let link = home.new_home(".secrets/identity.json");
+    assert!(fs::read_link(&link).expect("a link").is_relative());
+    assert_eq!(fs::canonicalize(&link).expect("it leads somewhere"), real_file);
+    assert_eq!(home.run(&Options::undo()).outcome, MoveOutcome::Done);
+    assert_eq!(fs::read_link(home.at(".secrets/identity.json")).expect("a link"), Path::new(target));
 }
 
 const TEMPORARY: &str = ".durable-fs.123-10.part";
 
 /// A power cut leaves only the temporary file where the sync of a directory has no effect.
-#[test]
-fn a_temporary_that_holds_the_only_copy_gets_its_name_back() {
+#[rstest]
+#[case::at_the_old_location("")]
+#[case::in_the_daemon_home(".myownmesh/")]
+fn a_temporary_that_holds_the_only_copy_gets_its_name_back(#[case] side: &str) {
     let roster = br#"{"version":1,"network_id":"home-mesh","authorized_devices":[]}"#;
     let state = br#"{"version":2,"network_id":"home-mesh","roles":{}}"#;
-    for side in ["", ".myownmesh/"] {
-        let home = Home::empty();
-        home.put(format!("{side}.secrets/{TEMPORARY}"), &key_file(1, "x"));
-        home.put(format!("{side}mesh/rosters/{TEMPORARY}"), roster);
-        home.put(format!("{side}mesh/states/{TEMPORARY}"), state);
-        assert!(home.pending(), "{side}");
-        let report = home.run(&Options::forward());
-        assert_eq!(report.outcome, MoveOutcome::Done, "{side}: {report:#?}");
-        let there = |name: &str| fs::read(home.new_home(name)).unwrap_or_default();
-        assert_eq!(there(".secrets/identity.json"), key_file(1, "x"), "{side}");
-        assert_eq!(there("mesh/rosters/home-mesh.json"), roster, "{side}");
-        assert_eq!(there("mesh/states/home-mesh.json"), state, "{side}");
-        assert!(!home.pending(), "{side}");
-        assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::NothingToDo, "{side}");
-    }
+    let home = Home::empty();
+    home.put(format!("{side}.secrets/{TEMPORARY}"), &key_file(1, "x"));
+    home.put(format!("{side}mesh/rosters/{TEMPORARY}"), roster);
+    home.put(format!("{side}mesh/states/{TEMPORARY}"), state);
+    assert!(home.pending(), "{side}");
+    let report = home.run(&Options::forward());
+    assert_eq!(report.outcome, MoveOutcome::Done, "{side}: {report:#?}");
+    let there = |name: &str| fs::read(home.new_home(name)).unwrap_or_default();
+    assert_eq!(there(".secrets/identity.json"), key_file(1, "x"), "{side}");
+    assert_eq!(there("mesh/rosters/home-mesh.json"), roster, "{side}");
+    assert_eq!(there("mesh/states/home-mesh.json"), state, "{side}");
+    assert!(!home.pending(), "{side}");
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::NothingToDo, "{side}");
 }
 
-#[test]
-fn a_temporary_whose_content_is_nowhere_else_stays_and_is_named() {
-    for content in [&b"half a ros"[..], br#"{"network_id":"../x"}"#, br#"{"network_id":"one","other":1}"#] {
-        for side in ["", ".myownmesh/"] {
-            let home = Home::full();
-            let temporary = format!("{side}mesh/rosters/{TEMPORARY}");
-            home.put(&temporary, content);
-            let report = home.run(&Options::forward());
-            let named = report.left.iter().any(|left| left.path == home.at(&temporary));
-            assert!(named, "{side}: {report:#?}");
-            assert_eq!(fs::read(home.at(&temporary)).expect("kept"), content, "{side}");
-            assert!(!home.pending(), "{side}");
-        }
-    }
+#[rstest]
+#[case::cut(b"half a ros")]
+#[case::network_id_that_is_a_path(br#"{"network_id":"../x"}"#)]
+#[case::network_that_has_a_roster(br#"{"network_id":"one","other":1}"#)]
+fn a_temporary_whose_content_is_nowhere_else_stays_and_is_named(
+    #[case] content: &[u8],
+    #[values("", ".myownmesh/")] side: &str,
+) {
+    let home = Home::full();
+    let temporary = format!("{side}mesh/rosters/{TEMPORARY}");
+    home.put(&temporary, content);
+    let report = home.run(&Options::forward());
+    let named = report.left.iter().any(|left| left.path == home.at(&temporary));
+    assert!(named, "{side}: {report:#?}");
+    assert_eq!(fs::read(home.at(&temporary)).expect("kept"), content, "{side}");
+    assert!(!home.pending(), "{side}");
 }
 
-#[test]
-fn a_temporary_whose_content_is_elsewhere_goes() {
-    for content in [&b""[..], b"roster", b"rost"] {
-        for side in ["", ".myownmesh/"] {
-            let home = Home::full();
-            let temporary = format!("{side}mesh/rosters/{TEMPORARY}");
-            home.put(&temporary, content);
-            let report = home.run(&Options::forward());
-            assert_eq!(report.outcome, MoveOutcome::Done, "{side}: {report:#?}");
-            assert!(!home.at(&temporary).exists(), "{side}");
-        }
-    }
+#[rstest]
+#[case::empty(b"")]
+#[case::whole(b"roster")]
+#[case::cut(b"rost")]
+fn a_temporary_whose_content_is_elsewhere_goes(
+    #[case] content: &[u8],
+    #[values("", ".myownmesh/")] side: &str,
+) {
+    let home = Home::full();
+    let temporary = format!("{side}mesh/rosters/{TEMPORARY}");
+    home.put(&temporary, content);
+    let report = home.run(&Options::forward());
+    assert_eq!(report.outcome, MoveOutcome::Done, "{side}: {report:#?}");
+    assert!(!home.at(&temporary).exists(), "{side}");
 }
 
 /// A run that is killed while it removes the old symlink leaves the symlink in the claim directory.
 #[cfg(unix)]
-#[test]
-fn a_relative_symlink_that_a_killed_run_took_aside_is_resolved_from_where_it_belonged() {
-    for moved in [false, true] {
-        let home = Home::full();
-        let key = home.at(".secrets/identity.json");
-        fs::create_dir(home.at("keys")).expect("made");
-        fs::rename(&key, home.at("keys/id.json")).expect("moved");
-        fs::create_dir(home.at(".secrets/.durable-fs.claimed")).expect("made");
-        symlink("../keys/id.json", home.at(".secrets/.durable-fs.claimed/identity.json")).expect("made");
-        if moved {
-            fs::create_dir_all(home.new_home(".secrets")).expect("made");
-            symlink("../../keys/id.json", home.new_home(".secrets/identity.json")).expect("made");
-        }
-        let report = home.run(&Options::forward());
-        assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
-        let there = fs::canonicalize(home.new_home(".secrets/identity.json")).expect("it leads somewhere");
-        assert_eq!(there, fs::canonicalize(home.at("keys/id.json")).expect("there"));
-        assert!(!home.at(".secrets").exists());
+#[rstest]
+#[case::before_the_new_one_is_made(false)]
+#[case::after_the_new_one_is_made(true)]
+fn a_relative_symlink_that_a_killed_run_took_aside_is_resolved_from_where_it_belonged(#[case] moved: bool) {
+    let home = Home::full();
+    let key = home.at(".secrets/identity.json");
+    fs::create_dir(home.at("keys")).expect("made");
+    fs::rename(&key, home.at("keys/id.json")).expect("moved");
+    fs::create_dir(home.at(".secrets/.durable-fs.claimed")).expect("made");
+    symlink("../keys/id.json", home.at(".secrets/.durable-fs.claimed/identity.json")).expect("made");
+    if moved {
+        fs::create_dir_all(home.new_home(".secrets")).expect("made");
+        symlink("../../keys/id.json", home.new_home(".secrets/identity.json")).expect("made");
     }
+    let report = home.run(&Options::forward());
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
+    let there = fs::canonicalize(home.new_home(".secrets/identity.json")).expect("it leads somewhere");
+    assert_eq!(there, fs::canonicalize(home.at("keys/id.json")).expect("there"));
+    assert!(!home.at(".secrets").exists());
 }
 
 /// The target of the symlink has the name of a state, of a roster or of the second-factor lock: it
 /// is an identity file in any case, and stays.
 #[cfg(unix)]
-#[test]
-fn a_key_among_the_states_stays_where_its_link_leads() {
-    for name in ["mesh/states/key.json", "mesh/rosters/key.json", ".secrets/custody.json"] {
-        for side in ["", ".myownmesh"] {
-            let home = Home::full();
-            let real = home.at(name);
-            fs::rename(home.at(".secrets/identity.json"), &real).expect("moved");
-            let link = home.at(side).join(".secrets/identity.json");
-            fs::create_dir_all(link.parent().expect("a folder")).expect("made");
-            let up = if side.is_empty() { "../" } else { "../../" };
-            symlink(Path::new(up).join(name), &link).expect("made");
-            let report = home.run(&Options::forward());
-            assert_eq!(report.outcome, MoveOutcome::Done, "{name}: {report:#?}");
-            assert!(home.may_start(), "{name}: {report:#?}");
-            let link = home.new_home(".secrets/identity.json");
-            assert_eq!(fs::canonicalize(&link).expect("it leads somewhere"), real, "{name}");
-            assert!(report.left.iter().any(|left| left.path == real), "{name}: {report:#?}");
-            assert!(!home.pending(), "{name}");
-            assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::NothingToDo);
-            home.put("mesh/states/new.json", b"a state that comes later");
-            assert!(home.pending(), "{name}");
-            assert_eq!(home.run(&Options::undo()).outcome, MoveOutcome::Done);
-            let link = home.at(".secrets/identity.json");
-            assert_eq!(fs::canonicalize(&link).expect("it leads somewhere"), real, "{name}");
-        }
-    }
+#[rstest]
+fn a_key_among_the_states_stays_where_its_link_leads(
+    #[values("mesh/states/key.json", "mesh/rosters/key.json", ".secrets/custody.json")] name: &str,
+    #[values("", ".myownmesh")] side: &str,
+) {
+    let home = Home::full();
+    let real = home.at(name);
+    fs::rename(home.at(".secrets/identity.json"), &real).expect("moved");
+    let link = home.at(side).join(".secrets/identity.json");
+    fs::create_dir_all(link.parent().expect("a folder")).expect("made");
+    let up = if side.is_empty() { "../" } else { "../../" };
+    symlink(Path::new(up).join(name), &link).expect("made");
+    let report = home.run(&Options::forward());
+    assert_eq!(report.outcome, MoveOutcome::Done, "{name}: {report:#?}");
+    assert!(home.may_start(), "{name}: {report:#?}");
+    let link = home.new_home(".secrets/identity.json");
+    assert_eq!(fs::canonicalize(&link).expect("it leads somewhere"), real, "{name}");
+    assert!(report.left.iter().any(|left| left.path == real), "{name}: {report:#?}");
+    assert!(!home.pending(), "{name}");
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::NothingToDo);
+    home.put("mesh/states/new.json", b"a state that comes later");
+    assert!(home.pending(), "{name}");
+    assert_eq!(home.run(&Options::undo()).outcome, MoveOutcome::Done);
+    let link = home.at(".secrets/identity.json");
+    assert_eq!(fs::canonicalize(&link).expect("it leads somewhere"), real, "{name}");
 }
 
 #[cfg(unix)]
@@ -534,103 +531,103 @@ fn a_linked_key_that_leads_nowhere_is_no_missing_key() {
     assert!(home.pending());
 }
 
-#[test]
-fn collisions_stay_until_somebody_decides() {
-    for keep in [None, Some(Keep::Source), Some(Keep::Destination)] {
-        let home = Home::full();
-        home.put(".myownmesh/mesh/rosters/one.json", b"another roster");
-        let report = home.run(&Options::forward().keeping(keep));
-        let there = fs::read(home.new_home("mesh/rosters/one.json")).expect("there");
-        let aside = home.new_home("mesh/rosters/one.json.set-aside-1");
-        match keep {
-            None => {
-                assert_eq!(report.collisions.len(), 1);
-                assert_eq!(report.class(), Some(Class::Refused));
-                assert!(home.may_start(), "the key has moved: {report:#?}");
-                assert_eq!(there, b"another roster");
-                assert_eq!(fs::read(home.at("mesh/rosters/one.json")).expect("there"), b"roster");
-                assert!(home.pending(), "it is still to be decided");
-            }
-            Some(Keep::Source) => {
-                assert_eq!(
-                    (there, fs::read(&aside).expect("there")),
-                    (b"roster".into(), b"another roster".into())
-                );
-            }
-            Some(Keep::Destination) => {
-                assert_eq!(
-                    (there, fs::read(&aside).expect("there")),
-                    (b"another roster".into(), b"roster".into())
-                );
-            }
+#[rstest]
+#[case::nobody_decides(None)]
+#[case::source_is_kept(Some(Keep::Source))]
+#[case::destination_is_kept(Some(Keep::Destination))]
+fn collisions_stay_until_somebody_decides(#[case] keep: Option<Keep>) {
+    let home = Home::full();
+    home.put(".myownmesh/mesh/rosters/one.json", b"another roster");
+    let report = home.run(&Options::forward().keeping(keep));
+    let there = fs::read(home.new_home("mesh/rosters/one.json")).expect("there");
+    let aside = home.new_home("mesh/rosters/one.json.set-aside-1");
+    match keep {
+        None => {
+            assert_eq!(report.collisions.len(), 1);
+            assert_eq!(report.class(), Some(Class::Refused));
+            assert!(home.may_start(), "the key has moved: {report:#?}");
+            assert_eq!(there, b"another roster");
+            assert_eq!(fs::read(home.at("mesh/rosters/one.json")).expect("there"), b"roster");
+            assert!(home.pending(), "it is still to be decided");
         }
-        if keep.is_some() {
-            assert_eq!(report.class(), None, "{report:#?}");
-            assert_eq!(mode(&aside), 0o600);
-            assert!(!home.pending());
+        Some(Keep::Source) => {
+            assert_eq!(
+                (there, fs::read(&aside).expect("there")),
+                (b"roster".into(), b"another roster".into())
+            );
         }
+        Some(Keep::Destination) => {
+            assert_eq!(
+                (there, fs::read(&aside).expect("there")),
+                (b"another roster".into(), b"roster".into())
+            );
+        }
+    }
+    if keep.is_some() {
+        assert_eq!(report.class(), None, "{report:#?}");
+        assert_eq!(mode(&aside), 0o600);
+        assert!(!home.pending());
     }
 }
 
 /// One of the two is a symlink that leads to the other, directly or through a third: for every
 /// decision the file is kept, under its name.
 #[cfg(unix)]
-#[test]
-fn of_a_link_and_what_it_leads_to_the_file_is_kept() {
+#[rstest]
+#[case::forward(Options::forward(), false)]
+#[case::forward_through_a_third(Options::forward(), true)]
+#[case::undo(Options::undo(), false)]
+fn of_a_link_and_what_it_leads_to_the_file_is_kept(
+    #[case] options: Options,
+    #[case] by_way: bool,
+    #[values(".secrets/identity.json", ".secrets/custody.json", "mesh/rosters/one.json")] name: &str,
+    #[values(Keep::Source, Keep::Destination)] keep: Keep,
+) {
     let contents = |name: &str| if name.contains("identity") { key_file(1, "x") } else { b"roster".to_vec() };
-    for name in [".secrets/identity.json", ".secrets/custody.json", "mesh/rosters/one.json"] {
-        for keep in [Keep::Source, Keep::Destination] {
-            for (options, by_way) in
-                [(Options::forward(), false), (Options::forward(), true), (Options::undo(), false)]
-            {
-                let home = Home::full();
-                home.put(name, &contents(name));
-                if options == Options::undo() {
-                    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
-                }
-                let homes = home.homes();
-                let source = homes.source(options.direction).join(name);
-                let destination = homes.destination(options.direction).join(name);
-                let dir = destination.parent().expect("a folder");
-                fs::create_dir_all(dir).expect("made");
-                if by_way {
-                    symlink(&source, dir.join("way")).expect("made");
-                    symlink("way", &destination).expect("made");
-                } else {
-                    let up = "../".repeat(dir.strip_prefix(&home.app).expect("below").components().count());
-                    let target = Path::new(&up).join(source.strip_prefix(&home.app).expect("below"));
-                    symlink(target, &destination).expect("made");
-                }
-                let report = home.run(&options.clone().keeping(Some(keep)));
-                assert_eq!(report.outcome, MoveOutcome::Done, "{name} {keep:?}: {report:#?}");
-                assert!(fs::symlink_metadata(&destination).expect("there").is_file(), "{name} {keep:?}");
-                assert_eq!(fs::read(&destination).expect("there"), contents(name));
-                assert_eq!(report.set_aside.len(), 1, "{report:#?}");
-                assert_eq!(home.run(&options).outcome, MoveOutcome::NothingToDo);
-            }
-        }
+    let home = Home::full();
+    home.put(name, &contents(name));
+    if options == Options::undo() {
+        assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
     }
+    let homes = home.homes();
+    let source = homes.source(options.direction).join(name);
+    let destination = homes.destination(options.direction).join(name);
+    let dir = destination.parent().expect("a folder");
+    fs::create_dir_all(dir).expect("made");
+    if by_way {
+        symlink(&source, dir.join("way")).expect("made");
+        symlink("way", &destination).expect("made");
+    } else {
+        let up = "../".repeat(dir.strip_prefix(&home.app).expect("below").components().count());
+        let target = Path::new(&up).join(source.strip_prefix(&home.app).expect("below"));
+        symlink(target, &destination).expect("made");
+    }
+    let report = home.run(&options.clone().keeping(Some(keep)));
+    assert_eq!(report.outcome, MoveOutcome::Done, "{name} {keep:?}: {report:#?}");
+    assert!(fs::symlink_metadata(&destination).expect("there").is_file(), "{name} {keep:?}");
+    assert_eq!(fs::read(&destination).expect("there"), contents(name));
+    assert_eq!(report.set_aside.len(), 1, "{report:#?}");
+    assert_eq!(home.run(&options).outcome, MoveOutcome::NothingToDo);
 }
 
 /// Both are symlinks, and one leads to the other.
 #[cfg(unix)]
-#[test]
-fn of_two_links_the_one_that_leads_to_the_key_is_kept() {
-    for keep in [Keep::Source, Keep::Destination] {
-        for first in [Keep::Source, Keep::Destination] {
-            let home = Home::full();
-            let (here, there) = (home.at(".secrets/identity.json"), home.new_home(".secrets/identity.json"));
-            fs::rename(&here, home.at("real.json")).expect("moved");
-            fs::create_dir_all(home.new_home(".secrets")).expect("made");
-            let (first, second) = if first == Keep::Source { (here, &there) } else { (there.clone(), &here) };
-            symlink(home.at("real.json"), &first).expect("made");
-            symlink(&first, second).expect("made");
-            let report = home.run(&Options::forward().keeping(Some(keep)));
-            assert_eq!(report.outcome, MoveOutcome::Done, "{keep:?}: {report:#?}");
-            assert_eq!(fs::read(&there).expect("it leads to the key"), key_file(1, "x"));
-            assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::NothingToDo);
-        }
-    }
+#[rstest]
+fn of_two_links_the_one_that_leads_to_the_key_is_kept(
+    #[values(Keep::Source, Keep::Destination)] keep: Keep,
+    #[values(Keep::Source, Keep::Destination)] first: Keep,
+) {
+    let home = Home::full();
+    let (here, there) = (home.at(".secrets/identity.json"), home.new_home(".secrets/identity.json"));
+    fs::rename(&here, home.at("real.json")).expect("moved");
+    fs::create_dir_all(home.new_home(".secrets")).expect("made");
+    let (first, second) = if first == Keep::Source { (here, &there) } else { (there.clone(), &here) };
+    symlink(home.at("real.json"), &first).expect("made");
+    symlink(&first, second).expect("made");
+    let report = home.run(&Options::forward().keeping(Some(keep)));
+    assert_eq!(report.outcome, MoveOutcome::Done, "{keep:?}: {report:#?}");
+    assert_eq!(fs::read(&there).expect("it leads to the key"), key_file(1, "x"));
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::NothingToDo);
 }
 
 #[test]
@@ -680,56 +677,51 @@ fn a_decision_on_rosters_is_none_on_keys() {
 
 /// Peers know the identity that lies with rosters or states; if both identities do, or neither,
 /// none is chosen.
-#[test]
-fn of_two_keys_the_hint_keeps_the_one_that_lies_with_something() {
-    let state = |side: &str| format!("{side}mesh/states/of-one.json");
-    let cases: [(&[&str], &str); 4] = [
-        (&[""], "--keep-identity old-location"),
-        (&[".myownmesh/"], "--keep-identity daemon-home"),
-        (&["", ".myownmesh/"], "--dry-run"),
-        (&[], "--dry-run"),
-    ];
-    for (sides, option) in cases {
-        let home = Home::empty();
-        home.put(".secrets/identity.json", &key_file(1, "x"));
-        home.put(".myownmesh/.secrets/identity.json", &key_file(2, "y"));
-        for side in sides {
-            home.put(state(side), b"state");
-        }
-        let report = home.run(&Options::forward());
-        let hint = report.refusals[0].hint().expect("a command");
-        assert_eq!(hint, format!("myownllm-mesh migrate {option}"), "{report:#?}");
+#[rstest]
+#[case::at_the_old_location(&[""], "--keep-identity old-location")]
+#[case::in_the_daemon_home(&[".myownmesh/"], "--keep-identity daemon-home")]
+#[case::both(&["", ".myownmesh/"], "--dry-run")]
+#[case::neither(&[], "--dry-run")]
+fn of_two_keys_the_hint_keeps_the_one_that_lies_with_something(#[case] sides: &[&str], #[case] option: &str) {
+    let home = Home::empty();
+    home.put(".secrets/identity.json", &key_file(1, "x"));
+    home.put(".myownmesh/.secrets/identity.json", &key_file(2, "y"));
+    for side in sides {
+        home.put(format!("{side}mesh/states/of-one.json"), b"state");
     }
+    let report = home.run(&Options::forward());
+    let hint = report.refusals[0].hint().expect("a command");
+    assert_eq!(hint, format!("myownllm-mesh migrate {option}"), "{report:#?}");
 }
 
-#[test]
-fn damaged_and_newer_keys_are_kept_and_named() {
-    let damaged: &[u8] = b"";
-    let newer: &[u8] = b"{\"version\":2}";
-    let sound = key_file(1, "x");
-    type Case<'a> = (&'a [u8], Option<&'a [u8]>, &'a str, bool);
-    let cases: [Case<'_>; 6] = [
-        (damaged, None, "migration.identity-damaged", false),
-        (damaged, Some(&sound), "migration.identity-damaged", true),
-        (&sound, Some(damaged), "migration.identity-damaged", false),
-        (newer, None, "migration.identity-newer", false),
-        (&sound, Some(newer), "migration.identity-newer", false),
-        (newer, Some(&sound), "migration.identity-newer", false),
-    ];
-    for (source, destination, code, may_spawn) in cases {
-        let home = Home::full();
-        home.put(".secrets/identity.json", source);
-        if let Some(destination) = destination {
-            home.put(".myownmesh/.secrets/identity.json", destination);
-        }
-        let report = home.run(&Options::forward());
-        let codes: Vec<_> = report.errors.iter().chain(&report.refusals).map(|error| error.code()).collect();
-        assert!(codes.contains(&code), "{codes:?}");
-        assert_eq!(home.may_start(), may_spawn, "{codes:?} {:?}", report.identity);
-        assert_eq!(fs::read(home.at(".secrets/identity.json")).expect("there"), source);
-        if let Some(destination) = destination {
-            assert_eq!(fs::read(home.new_home(".secrets/identity.json")).expect("there"), destination);
-        }
+const DAMAGED: &[u8] = b"";
+const NEWER: &[u8] = b"{\"version\":2}";
+
+#[rstest]
+#[case::damaged(DAMAGED.into(), None, "migration.identity-damaged", false)]
+#[case::damaged_here(DAMAGED.into(), Some(key_file(1, "x")), "migration.identity-damaged", true)]
+#[case::damaged_there(key_file(1, "x"), Some(DAMAGED.into()), "migration.identity-damaged", false)]
+#[case::newer(NEWER.into(), None, "migration.identity-newer", false)]
+#[case::newer_there(key_file(1, "x"), Some(NEWER.into()), "migration.identity-newer", false)]
+#[case::newer_here(NEWER.into(), Some(key_file(1, "x")), "migration.identity-newer", false)]
+fn damaged_and_newer_keys_are_kept_and_named(
+    #[case] source: Vec<u8>,
+    #[case] destination: Option<Vec<u8>>,
+    #[case] code: &str,
+    #[case] may_spawn: bool,
+) {
+    let home = Home::full();
+    home.put(".secrets/identity.json", &source);
+    if let Some(destination) = &destination {
+        home.put(".myownmesh/.secrets/identity.json", destination);
+    }
+    let report = home.run(&Options::forward());
+    let codes: Vec<_> = report.errors.iter().chain(&report.refusals).map(|error| error.code()).collect();
+    assert!(codes.contains(&code), "{codes:?}");
+    assert_eq!(home.may_start(), may_spawn, "{codes:?} {:?}", report.identity);
+    assert_eq!(fs::read(home.at(".secrets/identity.json")).expect("there"), source);
+    if let Some(destination) = destination {
+        assert_eq!(fs::read(home.new_home(".secrets/identity.json")).expect("there"), destination);
     }
 }
 
@@ -749,25 +741,25 @@ fn a_dir_link_out_of_the_home_is_refused() {
 
 /// The way out of a symlink that leads out keeps what it leads to, also on a disk that is missing.
 #[cfg(unix)]
-#[test]
-fn the_way_out_of_a_dir_link_out_of_the_home_keeps_the_peers() {
-    for is_missing in [false, true] {
-        let home = Home::full();
-        let outside = tempfile::tempdir().expect("a folder");
-        fs::create_dir(outside.path().join("rosters")).expect("made");
-        fs::write(outside.path().join("rosters/two.json"), b"peers").expect("written");
-        fs::create_dir(home.at(".myownmesh")).expect("made");
-        let target = outside.path().join(if is_missing { "missing" } else { "" });
-        symlink(&target, home.new_home("mesh")).expect("made");
-        let hint = home.run(&Options::forward()).refusals[0].hint().expect("a way out");
-        for is_done in [true, false] {
-            let ran = std::process::Command::new("sh").args(["-c", &hint]).status().expect("a shell");
-            assert!(ran.success() == is_done || is_missing, "{hint}");
-        }
-        let kept = if is_missing { "mesh.aside" } else { "mesh/rosters/two.json" };
-        assert!(fs::symlink_metadata(home.new_home(kept)).is_ok(), "{hint}");
-        assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done, "{hint}");
+#[rstest]
+#[case::to_a_directory(false)]
+#[case::to_a_missing_disk(true)]
+fn the_way_out_of_a_dir_link_out_of_the_home_keeps_the_peers(#[case] is_missing: bool) {
+    let home = Home::full();
+    let outside = tempfile::tempdir().expect("a folder");
+    fs::create_dir(outside.path().join("rosters")).expect("made");
+    fs::write(outside.path().join("rosters/two.json"), b"peers").expect("written");
+    fs::create_dir(home.at(".myownmesh")).expect("made");
+    let target = outside.path().join(if is_missing { "missing" } else { "" });
+    symlink(&target, home.new_home("mesh")).expect("made");
+    let hint = home.run(&Options::forward()).refusals[0].hint().expect("a way out");
+    for is_done in [true, false] {
+        let ran = std::process::Command::new("sh").args(["-c", &hint]).status().expect("a shell");
+        assert!(ran.success() == is_done || is_missing, "{hint}");
     }
+    let kept = if is_missing { "mesh.aside" } else { "mesh/rosters/two.json" };
+    assert!(fs::symlink_metadata(home.new_home(kept)).is_ok(), "{hint}");
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done, "{hint}");
 }
 
 /// The key would go back alone, and the next move would be refused.
@@ -790,21 +782,21 @@ fn an_undo_that_would_part_the_key_from_its_peers_is_refused() {
 }
 
 #[cfg(unix)]
-#[test]
-fn a_file_that_a_killed_undo_has_claimed_is_pending_and_comes_back() {
-    for file in [".secrets/identity.json", "mesh/rosters/one.json", "mesh/states/one.json"] {
-        let home = Home::full();
-        assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
-        assert!(!home.pending());
-        let claimed = home.new_home(file).parent().expect("a folder").join(".durable-fs.claimed");
-        fs::create_dir(&claimed).expect("made");
-        chmod(&claimed, 0o700);
-        let name = Path::new(file).file_name().expect("a name");
-        fs::rename(home.new_home(file), claimed.join(name)).expect("claimed");
-        assert!(home.pending(), "{file}");
-        assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done, "{file}");
-        assert!(home.new_home(file).is_file() && !home.pending(), "{file}");
-    }
+#[rstest]
+fn a_file_that_a_killed_undo_has_claimed_is_pending_and_comes_back(
+    #[values(".secrets/identity.json", "mesh/rosters/one.json", "mesh/states/one.json")] file: &str,
+) {
+    let home = Home::full();
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
+    assert!(!home.pending());
+    let claimed = home.new_home(file).parent().expect("a folder").join(".durable-fs.claimed");
+    fs::create_dir(&claimed).expect("made");
+    chmod(&claimed, 0o700);
+    let name = Path::new(file).file_name().expect("a name");
+    fs::rename(home.new_home(file), claimed.join(name)).expect("claimed");
+    assert!(home.pending(), "{file}");
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done, "{file}");
+    assert!(home.new_home(file).is_file() && !home.pending(), "{file}");
 }
 
 /// The error names the path that is in the way, and not each path below it.
@@ -882,20 +874,25 @@ fn world_writable_dirs_are_refused_with_the_command_that_mends_it() {
 /// The mode of the home is tightened before its files move, and left alone if there is nothing to
 /// do.
 #[cfg(unix)]
-#[test]
-fn a_home_that_the_group_may_write_is_tightened_when_something_moves() {
-    for direction in [Options::forward(), Options::undo()] {
-        let home = Home::full();
-        if direction == Options::undo() {
-            assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
-        }
-        chmod(&home.app, 0o775);
-        let report = home.run(&direction);
-        assert_eq!((report.outcome, mode(&home.app)), (MoveOutcome::Done, 0o700), "{report:#?}");
-        chmod(&home.app, 0o775);
-        let report = home.run(&direction);
-        assert_eq!((report.outcome, mode(&home.app)), (MoveOutcome::NothingToDo, 0o775), "{report:#?}");
+#[rstest]
+#[case::forward(Options::forward())]
+#[case::undo(Options::undo())]
+fn a_home_that_the_group_may_write_is_tightened_when_something_moves(#[case] direction: Options) {
+    let home = Home::full();
+    if direction == Options::undo() {
+        assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
     }
+    chmod(&home.app, 0o775);
+    let report = home.run(&direction);
+    assert_eq!((report.outcome, mode(&home.app)), (MoveOutcome::Done, 0o700), "{report:#?}");
+    chmod(&home.app, 0o775);
+    let report = home.run(&direction);
+    assert_eq!((report.outcome, mode(&home.app)), (MoveOutcome::NothingToDo, 0o775), "{report:#?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_home_that_nobody_else_may_write_keeps_its_mode() {
     let home = Home::full();
     chmod(&home.app, 0o755);
     home.run(&Options::forward());
@@ -967,9 +964,7 @@ fn what_the_home_lies_in_has_to_be_safe_too() {
 #[cfg(unix)]
 #[test]
 fn what_belongs_to_another_user_is_refused_with_the_command_that_mends_it() {
-    use std::os::unix::fs::{chown, lchown};
-    if !fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0) {
-        eprintln!("skipped: only root can play another user");
+    if !is_root() {
         return;
     }
     let home = Home::full();
@@ -998,66 +993,101 @@ fn what_belongs_to_another_user_is_refused_with_the_command_that_mends_it() {
 }
 
 #[cfg(unix)]
-#[test]
-fn a_file_that_another_user_has_planted_is_refused_and_nothing_moves() {
-    use std::os::unix::fs::lchown;
-    if !fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0) {
+/// Tells if this is root, which can play another user.
+#[cfg(unix)]
+fn is_root() -> bool {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0);
+    if !is_root {
         eprintln!("skipped: only root can play another user");
+    }
+    is_root
+}
+
+/// Checks that a move refuses a file with this command, and changes nothing.
+#[cfg(unix)]
+fn refused(home: &Home, options: &Options, file: &Path, command: &str) {
+    let before = home.tree();
+    let report = home.run(options);
+    assert_eq!(report.outcome, MoveOutcome::Refused, "{report:#?}");
+    assert_eq!(report.class(), Some(Class::Refused));
+    let named = report.refusals.iter().find(|refusal| refusal.path() == file).expect("it is named");
+    assert_eq!(named.code(), "migration.unsafe-permissions");
+    assert_eq!(named.hint().as_deref(), Some(command));
+    assert_eq!(home.tree(), before, "nothing has moved, nothing is changed");
+}
+
+#[cfg(unix)]
+#[rstest]
+#[case::in_a_sticky_directory(0o1777, 1)]
+#[case::in_a_directory_of_the_group(0o775, 1)]
+#[case::among_many(0o1777, 3)]
+fn a_file_that_another_user_has_planted_is_refused_and_nothing_moves(
+    #[case] mode_of_dir: u32,
+    #[case] names: u32,
+    #[values("mesh/rosters", "mesh/states")] dir: &str,
+) {
+    if !is_root() {
         return;
     }
-    let legacy = br#"{"version":1,"network_id":"home","authorized_devices":[]}"#;
-    let refused = |home: &Home, options: &Options, file: &Path, command: &str| {
-        let before = home.tree();
-        let report = home.run(options);
-        assert_eq!(report.outcome, MoveOutcome::Refused, "{report:#?}");
-        assert_eq!(report.class(), Some(Class::Refused));
-        let named = report.refusals.iter().find(|refusal| refusal.path() == file).expect("it is named");
-        assert_eq!(named.code(), "migration.unsafe-permissions");
-        assert_eq!(named.hint().as_deref(), Some(command));
-        assert_eq!(home.tree(), before, "nothing has moved, nothing is changed");
+    let home = Home::full();
+    let planted: Vec<PathBuf> =
+        (0..names).map(|number| home.at(dir).join(format!("planted{number}.json"))).collect();
+    for file in &planted {
+        fs::write(file, b"mine").expect("written");
+        lchown(file, Some(4321), Some(4321)).expect("root may");
+    }
+    chmod(&home.at(dir), mode_of_dir);
+    let command = match &*planted {
+        [one] => format!("sudo chown -h 0:0 {}", one.display()),
+        _ => format!(
+            "sudo find {} -maxdepth 1 -type f ! -user 0 ! -user 0 -exec chown -h 0:0 {{}} +",
+            home.at(dir).display()
+        ),
     };
-    for (mode_of_dir, names) in [(0o1777, 1), (0o775, 1), (0o1777, 3)] {
-        for dir in ["mesh/rosters", "mesh/states"] {
-            let home = Home::full();
-            let planted: Vec<PathBuf> =
-                (0..names).map(|number| home.at(dir).join(format!("planted{number}.json"))).collect();
-            for file in &planted {
-                fs::write(file, b"mine").expect("written");
-                lchown(file, Some(4321), Some(4321)).expect("root may");
-            }
-            chmod(&home.at(dir), mode_of_dir);
-            let command = match &*planted {
-                [one] => format!("sudo chown -h 0:0 {}", one.display()),
-                _ => format!(
-                    "sudo find {} -maxdepth 1 -type f ! -user 0 ! -user 0 -exec chown -h 0:0 {{}} +",
-                    home.at(dir).display()
-                ),
-            };
-            refused(&home, &Options::forward(), &planted[0], &command);
-            // The command of the error mends the problem.
-            for file in &planted {
-                lchown(file, Some(0), Some(0)).expect("root may");
-            }
-            assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
-            assert_eq!(fs::read(home.new_home(dir).join("planted0.json")).expect("there"), b"mine");
-        }
+    refused(&home, &Options::forward(), &planted[0], &command);
+    // The command of the error mends the problem.
+    for file in &planted {
+        lchown(file, Some(0), Some(0)).expect("root may");
     }
-    // Files that move by themselves are refused in every directory.
-    for (name, bytes) in [("mesh/roster.json", legacy.as_slice()), (".secrets/custody.json", b"custody")] {
-        let home = Home::full();
-        home.put(name, bytes);
-        lchown(home.at(name), Some(4321), Some(4321)).expect("root may");
-        let command = format!("sudo chown -h 0:0 {}", home.at(name).display());
-        refused(&home, &Options::forward(), &home.at(name), &command);
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
+    assert_eq!(fs::read(home.new_home(dir).join("planted0.json")).expect("there"), b"mine");
+}
+
+#[cfg(unix)]
+#[rstest]
+#[case::legacy_roster("mesh/roster.json", br#"{"version":1,"network_id":"home","authorized_devices":[]}"#)]
+#[case::second_factor(".secrets/custody.json", b"custody")]
+fn a_file_of_another_user_that_moves_by_itself_is_refused(#[case] name: &str, #[case] bytes: &[u8]) {
+    if !is_root() {
+        return;
     }
-    // The undo refuses them too.
+    let home = Home::full();
+    home.put(name, bytes);
+    lchown(home.at(name), Some(4321), Some(4321)).expect("root may");
+    let command = format!("sudo chown -h 0:0 {}", home.at(name).display());
+    refused(&home, &Options::forward(), &home.at(name), &command);
+}
+
+#[cfg(unix)]
+#[test]
+fn undo_refuses_a_file_that_another_user_has_planted() {
+    if !is_root() {
+        return;
+    }
     let home = Home::full();
     assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
     let planted = home.new_home("mesh/rosters/one.json");
     lchown(&planted, Some(4321), Some(4321)).expect("root may");
     chmod(&home.new_home("mesh/rosters"), 0o1777);
     refused(&home, &Options::undo(), &planted, &format!("sudo chown -h 0:0 {}", planted.display()));
-    // Files of root are allowed in every home.
+}
+
+#[cfg(unix)]
+#[test]
+fn files_of_root_move_in_a_home_of_another_user() {
+    if !is_root() {
+        return;
+    }
     let home = Home::full();
     let above = home.app.parent().expect("a folder").to_owned();
     for path in [&above, &home.app, &home.at("mesh"), &home.at("mesh/rosters"), &home.at(".secrets")] {
@@ -1068,31 +1098,29 @@ fn a_file_that_another_user_has_planted_is_refused_and_nothing_moves() {
 }
 
 #[cfg(unix)]
-#[test]
-fn what_another_user_has_at_the_destination_is_no_copy() {
-    use std::os::unix::fs::lchown;
-    if !fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0) {
-        eprintln!("skipped: only root can play another user");
+#[rstest]
+fn what_another_user_has_at_the_destination_is_no_copy(
+    #[values("mesh/rosters/one.json", ".secrets/custody.json", "mesh/roster.json")] name: &str,
+) {
+    if !is_root() {
         return;
     }
-    for name in ["mesh/rosters/one.json", ".secrets/custody.json", "mesh/roster.json"] {
-        let home = Home::full();
-        home.put("mesh/roster.json", br#"{"version":1,"network_id":"home","authorized_devices":[]}"#);
-        let there = match name {
-            "mesh/roster.json" => home.new_home("mesh/rosters/home.json"),
-            _ => home.new_home(name),
-        };
-        fs::create_dir_all(there.parent().expect("a folder")).expect("made");
-        fs::copy(home.at(name), &there).expect("copied");
-        lchown(&there, Some(4321), Some(4321)).expect("root may");
-        let report = home.run(&Options::forward());
-        assert_eq!(report.class(), Some(Class::Refused), "{report:#?}");
-        assert!(home.at(name).exists(), "the one that is ours stays: {report:#?}");
-        assert!(report.errors.iter().any(|error| error.path() == there), "{report:#?}");
-        assert!(home.at(".secrets/identity.json").exists() && !home.may_start());
-        lchown(&there, Some(0), Some(0)).expect("root may");
-        assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
-    }
+    let home = Home::full();
+    home.put("mesh/roster.json", br#"{"version":1,"network_id":"home","authorized_devices":[]}"#);
+    let there = match name {
+        "mesh/roster.json" => home.new_home("mesh/rosters/home.json"),
+        _ => home.new_home(name),
+    };
+    fs::create_dir_all(there.parent().expect("a folder")).expect("made");
+    fs::copy(home.at(name), &there).expect("copied");
+    lchown(&there, Some(4321), Some(4321)).expect("root may");
+    let report = home.run(&Options::forward());
+    assert_eq!(report.class(), Some(Class::Refused), "{report:#?}");
+    assert!(home.at(name).exists(), "the one that is ours stays: {report:#?}");
+    assert!(report.errors.iter().any(|error| error.path() == there), "{report:#?}");
+    assert!(home.at(".secrets/identity.json").exists() && !home.may_start());
+    lchown(&there, Some(0), Some(0)).expect("root may");
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
 }
 
 #[test]
@@ -1104,24 +1132,23 @@ fn the_legacy_roster_gets_its_network_as_its_name() {
     assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::Done);
     assert_eq!(fs::read(home.new_home("mesh/rosters/home_mesh.json")).expect("there"), good);
     assert!(!home.at("mesh").exists());
+}
 
-    let unusable: [&[u8]; 6] = [
-        b"",
-        b"[]",
-        br#"{"version":2,"network_id":"home","authorized_devices":[]}"#,
-        br#"{"version":1,"network_id":"","authorized_devices":[]}"#,
-        br#"{"version":1,"network_id":"../../etc","authorized_devices":[]}"#,
-        br#"{"version":1,"network_id":"one","authorized_devices":[]}"#,
-    ];
-    for bytes in unusable {
-        let home = Home::full();
-        home.put("mesh/roster.json", bytes);
-        let report = home.run(&Options::forward());
-        assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
-        assert_eq!(report.left.len(), 1);
-        assert_eq!(fs::read(home.at("mesh/roster.json")).expect("never deleted for being odd"), bytes);
-        assert!(!home.pending());
-    }
+#[rstest]
+#[case::empty(b"")]
+#[case::an_array(b"[]")]
+#[case::of_a_newer_version(br#"{"version":2,"network_id":"home","authorized_devices":[]}"#)]
+#[case::of_no_network(br#"{"version":1,"network_id":"","authorized_devices":[]}"#)]
+#[case::of_a_network_that_is_a_path(br#"{"version":1,"network_id":"../../etc","authorized_devices":[]}"#)]
+#[case::of_a_network_that_has_a_roster(br#"{"version":1,"network_id":"one","authorized_devices":[]}"#)]
+fn a_legacy_roster_that_can_have_no_name_stays(#[case] bytes: &[u8]) {
+    let home = Home::full();
+    home.put("mesh/roster.json", bytes);
+    let report = home.run(&Options::forward());
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
+    assert_eq!(report.left.len(), 1);
+    assert_eq!(fs::read(home.at("mesh/roster.json")).expect("never deleted for being odd"), bytes);
+    assert!(!home.pending());
 }
 
 #[cfg(unix)]
@@ -1148,23 +1175,24 @@ impl LiveDaemons for Alive {
     }
 }
 
-#[test]
-fn a_live_daemon_stops_the_move() {
-    let daemon = LiveDaemon::new("/x/daemon.sock", Some(77), "0.3.8");
-    let kill = if cfg!(windows) { "myownllm-mesh migrate --stop-legacy-daemon" } else { "kill 77" };
-    for (daemon, code, hint) in [
-        (daemon.clone(), "daemon.legacy-running", "myownllm-mesh migrate --stop-legacy-daemon"),
-        (daemon.own(), "daemon.own-running", kill),
-    ] {
-        let home = Home::full();
-        let before = home.tree();
-        let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
-        let report = Migrator::new(&RealDisk, home.homes()).run(&lock, &Options::forward(), &Alive(daemon));
-        assert_eq!(report.outcome, MoveOutcome::Refused, "{report:#?}");
-        assert_eq!((report.refusals[0].code(), report.refusals[0].hint().as_deref()), (code, Some(hint)));
-        assert!(report.refusals[0].to_string().contains("77"));
-        assert_eq!(home.tree(), before);
-    }
+const STOP: &str = "myownllm-mesh migrate --stop-legacy-daemon";
+
+#[rstest]
+#[case::legacy(LiveDaemon::new("/x/daemon.sock", Some(77), "0.3.8"), "daemon.legacy-running", STOP)]
+#[case::own(
+    LiveDaemon::new("/x/daemon.sock", Some(77), "0.3.8").own(),
+    "daemon.own-running",
+    if cfg!(windows) { STOP } else { "kill 77" }
+)]
+fn a_live_daemon_stops_the_move(#[case] daemon: LiveDaemon, #[case] code: &str, #[case] hint: &str) {
+    let home = Home::full();
+    let before = home.tree();
+    let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
+    let report = Migrator::new(&RealDisk, home.homes()).run(&lock, &Options::forward(), &Alive(daemon));
+    assert_eq!(report.outcome, MoveOutcome::Refused, "{report:#?}");
+    assert_eq!((report.refusals[0].code(), report.refusals[0].hint().as_deref()), (code, Some(hint)));
+    assert!(report.refusals[0].to_string().contains("77"));
+    assert_eq!(home.tree(), before);
 }
 
 #[test]
@@ -1402,28 +1430,26 @@ fn an_append_only_destination_on_another_disk_does_not_fill_up() {
 
 /// The identity file and the second-factor lock end private, whoever made them.
 #[cfg(unix)]
-#[test]
-fn secrets_that_were_at_the_destination_end_private() {
-    for name in [".secrets/custody.json", ".secrets/identity.json"] {
-        for (bytes, keep) in [
-            (None, None),
-            (Some(key_file(2, "y")), Some(Keep::Destination)),
-            (Some(key_file(2, "y")), Some(Keep::Source)),
-        ] {
-            let home = Home::full();
-            let there = home.new_home(name);
-            fs::create_dir_all(there.parent().expect("a folder")).expect("made");
-            fs::write(&there, bytes.clone().unwrap_or_else(|| fs::read(home.at(name)).expect("there")))
-                .expect("written");
-            chmod(&there, 0o664);
-            chmod(&home.at(name), 0o664);
-            let report = home.run(&Options::forward().keeping(keep));
-            assert_eq!(report.outcome, MoveOutcome::Done, "{name}: {report:#?}");
-            for entry in fs::read_dir(there.parent().expect("a folder")).expect("readable") {
-                let path = entry.expect("an entry").path();
-                assert_eq!(mode(&path), 0o600, "{}, {keep:?}", path.display());
-            }
-        }
+#[rstest]
+#[case::identical(None, None)]
+#[case::destination_is_kept(Some(key_file(2, "y")), Some(Keep::Destination))]
+#[case::source_is_kept(Some(key_file(2, "y")), Some(Keep::Source))]
+fn secrets_that_were_at_the_destination_end_private(
+    #[case] bytes: Option<Vec<u8>>,
+    #[case] keep: Option<Keep>,
+    #[values(".secrets/custody.json", ".secrets/identity.json")] name: &str,
+) {
+    let home = Home::full();
+    let there = home.new_home(name);
+    fs::create_dir_all(there.parent().expect("a folder")).expect("made");
+    fs::write(&there, bytes.unwrap_or_else(|| fs::read(home.at(name)).expect("there"))).expect("written");
+    chmod(&there, 0o664);
+    chmod(&home.at(name), 0o664);
+    let report = home.run(&Options::forward().keeping(keep));
+    assert_eq!(report.outcome, MoveOutcome::Done, "{name}: {report:#?}");
+    for entry in fs::read_dir(there.parent().expect("a folder")).expect("readable") {
+        let path = entry.expect("an entry").path();
+        assert_eq!(mode(&path), 0o600, "{}, {keep:?}", path.display());
     }
 }
 
@@ -1476,10 +1502,9 @@ impl Writer {
     }
 }
 
-/// Homes whose daemon home is on another file system, or holds the same files already.
+/// A home whose daemon home is on another file system, or holds the same files already.
 #[cfg(target_os = "linux")]
 struct Removing {
-    name: &'static str,
     /// Dropped before the home: a mounted home cannot be removed.
     _other: Option<Mount>,
     home: Home,
@@ -1488,21 +1513,21 @@ struct Removing {
 
 #[cfg(target_os = "linux")]
 impl Removing {
-    fn all(roster: &[u8]) -> Vec<Self> {
-        let identical = Home::full();
-        identical.put(".myownmesh/mesh/rosters/one.json", roster);
-        let homes = identical.homes();
-        let mut all = vec![Self { name: "identical", home: identical, homes, _other: None }];
-        let across = Home::full();
-        match Mount::memory(&across.new_home("")) {
-            Some(other) => {
-                let homes = across.homes();
-                all.push(Self { name: "across", home: across, homes, _other: Some(other) });
-            }
-            None => eprintln!("skipped: only root can mount another file system"),
-        }
-        all.iter().for_each(|this| this.home.put("mesh/rosters/one.json", roster));
-        all
+    fn identical(roster: &[u8]) -> Option<Self> {
+        let home = Home::full();
+        home.put(".myownmesh/mesh/rosters/one.json", roster);
+        home.put("mesh/rosters/one.json", roster);
+        Some(Self { homes: home.homes(), home, _other: None })
+    }
+
+    fn across(roster: &[u8]) -> Option<Self> {
+        let home = Home::full();
+        home.put("mesh/rosters/one.json", roster);
+        let Some(other) = Mount::memory(&home.new_home("")) else {
+            eprintln!("skipped: only root can mount another file system");
+            return None;
+        };
+        Some(Self { homes: home.homes(), home, _other: Some(other) })
     }
 
     fn run(&self) -> MoveReport {
@@ -1516,58 +1541,65 @@ impl Removing {
 }
 
 #[cfg(target_os = "linux")]
-#[test]
-fn a_file_that_a_program_has_open_for_writing_stays_until_it_is_closed() {
+#[rstest]
+#[case::identical(Removing::identical, false)]
+#[case::across_file_systems(Removing::across, true)]
+fn a_file_that_a_program_has_open_for_writing_stays_until_it_is_closed(
+    #[case] make: fn(&[u8]) -> Option<Removing>,
+    #[case] is_moved: bool,
+) {
     const MORE: &[u8] = b"rostermore";
-    for this in Removing::all(b"roster") {
-        let (name, home) = (this.name, &this.home);
-        let writer = Writer::open(">>", &home.at("mesh/rosters/one.json"));
-        let report = this.run();
-        assert_eq!(report.outcome, MoveOutcome::Partial, "{name}: {report:#?}");
-        let changed = report.errors.iter().find(|error| error.code() == "migration.changed");
-        assert_eq!(changed.expect("it is reported").path(), home.at("mesh/rosters/one.json"), "{name}");
-        assert!(home.at(".secrets/identity.json").exists(), "{name}: the key does not go before its rosters");
-        assert!(!home.at("mesh/rosters/.durable-fs.claimed").exists(), "{name}");
-        writer.end("printf more >&3");
-        assert_eq!(fs::read(home.at("mesh/rosters/one.json")).expect("it has its name"), MORE, "{name}");
-        let report = this.run();
-        if name == "across" {
-            assert_eq!(report.outcome, MoveOutcome::Done, "{name}: {report:#?}");
-            assert_eq!(fs::read(this.moved_to()).expect("moved"), MORE, "{name}");
-        } else {
-            // Two files that differ both stay.
-            assert_eq!(report.collisions.len(), 1, "{name}: {report:#?}");
-            assert_eq!(fs::read(home.at("mesh/rosters/one.json")).expect("kept"), MORE, "{name}");
-        }
+    let Some(this) = make(b"roster") else { return };
+    let home = &this.home;
+    let writer = Writer::open(">>", &home.at("mesh/rosters/one.json"));
+    let report = this.run();
+    assert_eq!(report.outcome, MoveOutcome::Partial, "{report:#?}");
+    let changed = report.errors.iter().find(|error| error.code() == "migration.changed");
+    assert_eq!(changed.expect("it is reported").path(), home.at("mesh/rosters/one.json"));
+    assert!(home.at(".secrets/identity.json").exists(), "the key does not go before its rosters");
+    assert!(!home.at("mesh/rosters/.durable-fs.claimed").exists());
+    writer.end("printf more >&3");
+    assert_eq!(fs::read(home.at("mesh/rosters/one.json")).expect("it has its name"), MORE);
+    let report = this.run();
+    if is_moved {
+        assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
+        assert_eq!(fs::read(this.moved_to()).expect("moved"), MORE);
+    } else {
+        // Two files that differ both stay.
+        assert_eq!(report.collisions.len(), 1, "{report:#?}");
+        assert_eq!(fs::read(home.at("mesh/rosters/one.json")).expect("kept"), MORE);
     }
 }
 
 /// A program truncates a roster and writes it a moment later, and the move begins at any moment
 /// before, between or after.
 #[cfg(target_os = "linux")]
-#[test]
-fn a_writer_that_truncates_loses_nothing_at_whatever_time_the_move_comes() {
+#[rstest]
+#[case::identical(Removing::identical)]
+#[case::across_file_systems(Removing::across)]
+fn a_writer_that_truncates_loses_nothing_at_whatever_time_the_move_comes(
+    #[case] make: fn(&[u8]) -> Option<Removing>,
+) {
     const WHOLE: &[u8] = br#"{"version":1,"network_id":"one","authorized_devices":[]}"#;
     for round in 0..20_u64 {
-        for this in Removing::all(b"{}") {
-            let (name, home) = (this.name, &this.home);
-            let path = home.at("mesh/rosters/one.json");
-            let wrote = std::thread::scope(|scope| {
-                let writer = scope.spawn(|| {
-                    use std::io::Write;
-                    std::thread::sleep(Duration::from_micros(round * 137 % 4000));
-                    let mut file = fs::OpenOptions::new().write(true).truncate(true).open(&path).ok()?;
-                    std::thread::sleep(Duration::from_micros(round * 7919 % 20_000));
-                    file.write_all(WHOLE).ok()
-                });
-                this.run();
-                writer.join().expect("it does not panic")
+        let Some(this) = make(b"{}") else { return };
+        let home = &this.home;
+        let path = home.at("mesh/rosters/one.json");
+        let wrote = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                use std::io::Write;
+                std::thread::sleep(Duration::from_micros(round * 137 % 4000));
+                let mut file = fs::OpenOptions::new().write(true).truncate(true).open(&path).ok()?;
+                std::thread::sleep(Duration::from_micros(round * 7919 % 20_000));
+                file.write_all(WHOLE).ok()
             });
-            if wrote.is_some() {
-                let places = [path, this.moved_to()];
-                let there = places.iter().any(|place| fs::read(place).is_ok_and(|bytes| bytes == WHOLE));
-                assert!(there, "{name}, round {round}: {:?}", home.tree());
-            }
+            this.run();
+            writer.join().expect("it does not panic")
+        });
+        if wrote.is_some() {
+            let places = [path, this.moved_to()];
+            let there = places.iter().any(|place| fs::read(place).is_ok_and(|bytes| bytes == WHOLE));
+            assert!(there, "round {round}: {:?}", home.tree());
         }
     }
 }
