@@ -204,19 +204,20 @@ fn a_config_that_appears_while_the_defaults_are_written_is_not_replaced() {
     }
 }
 
-#[test]
-fn the_mode_of_a_config_is_kept() {
-    for (bytes, given) in [(LEAKED_V1, 0o644), (LEAKED_V3, 0o600), (b"{}", 0o640)] {
-        let disk = home();
-        disk.put_mode(CONFIG, bytes, given);
-        launch(&disk, &sim_paths()).unwrap();
-        assert_eq!(mode(&disk, CONFIG), given);
-        set_mark(&disk, "x").unwrap();
-        assert_eq!(mode(&disk, CONFIG), given);
-        assert_eq!(mode(&disk, BACKUPS), 0o700);
-        for (path, _) in backups(&disk) {
-            assert_eq!(mode(&disk, path.to_str().unwrap()), 0o600);
-        }
+#[rstest]
+#[case::leaked_by_0_1_2(LEAKED_V1, 0o644)]
+#[case::leaked_by_0_3_8(LEAKED_V3, 0o600)]
+#[case::empty(b"{}", 0o640)]
+fn the_mode_of_a_config_is_kept(#[case] bytes: &[u8], #[case] given: u32) {
+    let disk = home();
+    disk.put_mode(CONFIG, bytes, given);
+    launch(&disk, &sim_paths()).unwrap();
+    assert_eq!(mode(&disk, CONFIG), given);
+    set_mark(&disk, "x").unwrap();
+    assert_eq!(mode(&disk, CONFIG), given);
+    assert_eq!(mode(&disk, BACKUPS), 0o700);
+    for (path, _) in backups(&disk) {
+        assert_eq!(mode(&disk, path.to_str().unwrap()), 0o600);
     }
 }
 
@@ -312,25 +313,25 @@ fn home_that_another_user_controls_is_not_written() {
 
 /// The config belongs to a group that the process is not in. The new file cannot get that group, so
 /// its group bits are dropped.
-#[test]
-fn permissions_that_the_new_file_lacks_are_reported() {
-    for (mode, narrowed) in [(0o600, None), (0o640, Some(0o600)), (0o666, Some(0o606))] {
-        let disk = home();
-        disk.put_mode(CONFIG, &healthy("before"), mode);
-        disk.set_user(Owner { uid: 0, gid: 0 });
-        for path in [HOME, "/home/u/.myownllm", CONFIG] {
-            disk.chown(path, Owner { uid: 4711, gid: 50 });
-        }
-        disk.set_user(Owner { uid: 4711, gid: 4711 });
-        let told = |updated: &Updated| {
-            updated.diagnostics.iter().filter(|d| d.code == "store.rights-narrowed").count()
-        };
-        let updated = set_mark(&disk, "after").unwrap();
-        assert_eq!(told(&updated), usize::from(narrowed.is_some()), "{mode:o}: {:?}", updated.diagnostics);
-        assert_eq!(disk.stat(CONFIG.as_ref()).unwrap().mode, narrowed.unwrap_or(mode), "{mode:o}");
-        // The config has the process's own group now.
-        assert_eq!(told(&set_mark(&disk, "again").unwrap()), 0, "{mode:o}");
+#[rstest]
+#[case::none(0o600, None)]
+#[case::to_read(0o640, Some(0o600))]
+#[case::to_write(0o666, Some(0o606))]
+fn permissions_that_the_new_file_lacks_are_reported(#[case] mode: u32, #[case] narrowed: Option<u32>) {
+    let disk = home();
+    disk.put_mode(CONFIG, &healthy("before"), mode);
+    disk.set_user(Owner { uid: 0, gid: 0 });
+    for path in [HOME, "/home/u/.myownllm", CONFIG] {
+        disk.chown(path, Owner { uid: 4711, gid: 50 });
     }
+    disk.set_user(Owner { uid: 4711, gid: 4711 });
+    let told =
+        |updated: &Updated| updated.diagnostics.iter().filter(|d| d.code == "store.rights-narrowed").count();
+    let updated = set_mark(&disk, "after").unwrap();
+    assert_eq!(told(&updated), usize::from(narrowed.is_some()), "{mode:o}: {:?}", updated.diagnostics);
+    assert_eq!(disk.stat(CONFIG.as_ref()).unwrap().mode, narrowed.unwrap_or(mode), "{mode:o}");
+    // The config has the process's own group now.
+    assert_eq!(told(&set_mark(&disk, "again").unwrap()), 0, "{mode:o}");
 }
 
 fn refused(disk: &SimDisk, code: &str) -> StoreError {
@@ -753,20 +754,19 @@ fn damaged_backup_does_not_count_as_a_backup() {
     assert!(is_kept(&disk, b"{\"torn"));
 }
 
-#[test]
-fn unreadable_backup_does_not_cause_defaults() {
-    let base = seen_healthy(&healthy("good"));
-    for bad in [&b"{\"torn"[..], LEAKED_V1] {
-        let disk = base.clone();
-        disk.put(CONFIG, bad);
-        disk.fail(Fault::always(Op::ForEachEntry, ErrorKind::PermissionDenied));
-        // The look fails already: the store does not guess about unreadable backups.
-        assert_eq!(load(&disk).unwrap_err().code(), "store.disk");
-        assert_eq!(launch(&disk, &sim_paths()).unwrap_err().code(), "store.disk");
-        assert_eq!(live(&disk), bad);
-        disk.heal();
-        launch(&disk, &sim_paths()).unwrap();
-    }
+#[rstest]
+#[case::torn(b"{\"torn")]
+#[case::leaked(LEAKED_V1)]
+fn unreadable_backup_does_not_cause_defaults(#[case] bad: &[u8]) {
+    let disk = seen_healthy(&healthy("good"));
+    disk.put(CONFIG, bad);
+    disk.fail(Fault::always(Op::ForEachEntry, ErrorKind::PermissionDenied));
+    // The look fails already: the store does not guess about unreadable backups.
+    assert_eq!(load(&disk).unwrap_err().code(), "store.disk");
+    assert_eq!(launch(&disk, &sim_paths()).unwrap_err().code(), "store.disk");
+    assert_eq!(live(&disk), bad);
+    disk.heal();
+    launch(&disk, &sim_paths()).unwrap();
 }
 
 #[test]
@@ -778,32 +778,35 @@ fn healthy_config_loads_without_readable_backups() {
     assert!(loaded.diagnostics.iter().any(|d| d.code == "store.backups-unreadable"));
 }
 
-#[test]
-fn file_that_a_daemon_moved_aside_is_a_source() {
-    for end in [".corrupt", ".tmp"] {
-        for leaked in [None, Some(LEAKED_V3), Some(&b""[..])] {
-            let disk = home();
-            disk.put(format!("{CONFIG}{end}"), APP);
-            if let Some(bytes) = leaked {
-                disk.put(CONFIG, bytes);
-            }
-            let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
-            assert_eq!(loaded.report.restored_from.as_deref(), Some(format!("config.json{end}").as_str()));
-            assert!(loaded.pending.repairs(), "it is not a fresh install");
-            assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("qwen3"));
-            assert_eq!(disk.content(format!("{CONFIG}{end}")).unwrap(), APP, "it stays");
-        }
+#[rstest]
+#[case::alone(None)]
+#[case::beside_a_leaked_config(Some(LEAKED_V3))]
+#[case::beside_an_empty_config(Some(b"".as_slice()))]
+fn file_that_a_daemon_moved_aside_is_a_source(
+    #[case] leaked: Option<&[u8]>,
+    #[values(".corrupt", ".tmp")] end: &str,
+) {
+    let disk = home();
+    disk.put(format!("{CONFIG}{end}"), APP);
+    if let Some(bytes) = leaked {
+        disk.put(CONFIG, bytes);
     }
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
+    assert_eq!(loaded.report.restored_from.as_deref(), Some(format!("config.json{end}").as_str()));
+    assert!(loaded.pending.repairs(), "it is not a fresh install");
+    assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("qwen3"));
+    assert_eq!(disk.content(format!("{CONFIG}{end}")).unwrap(), APP, "it stays");
 }
 
-#[test]
-fn file_that_a_daemon_moved_aside_is_no_source_unless_it_is_the_apps() {
-    for bytes in [LEAKED_V3, b"{", b"{}"] {
-        let disk = home();
-        disk.put(SIBLING, bytes);
-        let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
-        assert_eq!(loaded.report.restored_from, None);
-    }
+#[rstest]
+#[case::leaked(LEAKED_V3)]
+#[case::torn(b"{")]
+#[case::empty(b"{}")]
+fn file_that_a_daemon_moved_aside_is_no_source_unless_it_is_the_apps(#[case] bytes: &[u8]) {
+    let disk = home();
+    disk.put(SIBLING, bytes);
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
+    assert_eq!(loaded.report.restored_from, None);
 }
 
 #[test]
@@ -852,40 +855,43 @@ fn paths_into_the_old_location_follow_moved_files() {
     assert!(loaded.diagnostics.iter().any(|d| d.code == "store.path-not-rebased"));
 }
 
-#[test]
-fn configs_that_a_symlink_makes_one_file_are_not_written() {
-    for (link, target) in [
-        (CONFIG, DAEMON_CONFIG),
-        (DAEMON_CONFIG, CONFIG),
-        (CONFIG, sim_path!("/home/u/.myownllm/.myownmesh/app.json")),
-    ] {
-        for content in [LEAKED_V3, &healthy("before")] {
-            let disk = home();
-            disk.put_dir(DAEMON_HOME, 0o700);
-            disk.put(target, content);
-            disk.put_link(link, target);
-            let before = disk.tree();
-            let mut errors = vec![set_mark(&disk, "after").map(drop)];
-            if load(&disk).unwrap().pending.repairs() {
-                // The config needs a repair before it can be edited.
-                errors = vec![launch(&disk, &sim_paths()).map(drop)];
-            }
-            for error in errors.into_iter().map(Result::unwrap_err) {
-                assert_eq!(error.code(), "store.shared", "{link}: {error}");
-                assert_eq!(error.hint().unwrap(), replaces_link(link));
-            }
-            assert_eq!(disk.tree(), before, "{link}");
-            // Does the same as the hint.
-            disk.remove(link);
-            disk.put(link, content);
-            launch(&disk, &sim_paths()).unwrap();
-            set_mark(&disk, "after").unwrap();
-            if target != CONFIG {
-                assert_eq!(disk.content(target).unwrap(), content, "{link}: the other one is as it was");
-            }
-        }
+#[rstest]
+#[case::config_to_the_daemons(CONFIG, DAEMON_CONFIG)]
+#[case::config_of_the_daemon_to_the_apps(DAEMON_CONFIG, CONFIG)]
+#[case::into_the_daemon_home(CONFIG, sim_path!("/home/u/.myownllm/.myownmesh/app.json"))]
+fn configs_that_a_symlink_makes_one_file_are_not_written(
+    #[case] link: &str,
+    #[case] target: &str,
+    #[values(LEAKED_V3, &healthy("before"))] content: &[u8],
+) {
+    let disk = home();
+    disk.put_dir(DAEMON_HOME, 0o700);
+    disk.put(target, content);
+    disk.put_link(link, target);
+    let before = disk.tree();
+    let mut errors = vec![set_mark(&disk, "after").map(drop)];
+    if load(&disk).unwrap().pending.repairs() {
+        // The config needs a repair before it can be edited.
+        errors = vec![launch(&disk, &sim_paths()).map(drop)];
     }
-    // The first write separates two hard links of one file.
+    for error in errors.into_iter().map(Result::unwrap_err) {
+        assert_eq!(error.code(), "store.shared", "{link}: {error}");
+        assert_eq!(error.hint().unwrap(), replaces_link(link));
+    }
+    assert_eq!(disk.tree(), before, "{link}");
+    // Does the same as the hint.
+    disk.remove(link);
+    disk.put(link, content);
+    launch(&disk, &sim_paths()).unwrap();
+    set_mark(&disk, "after").unwrap();
+    if target != CONFIG {
+        assert_eq!(disk.content(target).unwrap(), content, "{link}: the other one is as it was");
+    }
+}
+
+/// The first write separates two hard links of one file.
+#[test]
+fn configs_that_are_hard_links_of_one_file_are_separated() {
     let disk = home();
     disk.put_dir(DAEMON_HOME, 0o700);
     disk.put(CONFIG, LEAKED_V3);
@@ -1111,40 +1117,42 @@ fn a_planted_name_does_not_use_up_the_numbers() {
     }
 }
 
-#[test]
-fn symlink_to_a_backup_is_not_written_and_the_backup_does_not_count() {
-    for (bytes, kind) in [(healthy("one"), "good"), (healthy("one"), "kept"), (LEAKED_V3.to_vec(), "kept")] {
-        let disk = home();
-        disk.put_dir(BACKUPS, 0o700);
-        let backup = format!("{BACKUPS}/{kind}-00000001-{}.json", hash_of(&bytes));
-        disk.put(&backup, &bytes);
-        disk.put_link(CONFIG, backup.strip_prefix(sim_path!("/home/u/.myownllm/")).unwrap());
-        let refused = [launch(&disk, &sim_paths()).map(drop), set_mark(&disk, "x").map(drop)];
-        let leaked = bytes == LEAKED_V3;
-        assert_eq!(refused[0].is_err(), leaked, "a repair is refused, and a copy of its own is made");
-        assert!(refused[1].is_err());
-        for error in
-            refused.into_iter().filter_map(Result::err).filter(|e| e.code() != "store.repair-pending")
-        {
-            assert_eq!(error.code(), "store.config-is-a-copy");
-            assert_eq!(error.hint().unwrap(), replaces_link(CONFIG));
-        }
-        assert_eq!(disk.content(&backup).unwrap(), bytes);
-        assert_eq!(disk.content(DAEMON_CONFIG), None, "nothing of a repair is made");
-        assert_eq!(load(&disk).unwrap().shape, if leaked { FileShape::Daemon } else { FileShape::App });
-        // A program that writes through the symlink changes that backup. The content is not lost,
-        // because another backup holds it.
-        disk.put(&backup, b"{}");
-        assert!(leaked || backups(&disk).iter().any(|(_, kept)| *kept == bytes));
-        // Eviction does not remove the file that the config leads to.
-        disk.put(&backup, &bytes);
-        for i in 0..30 {
-            let id = format!("{BACKUPS}/good-{:08}-{}.json", i + 10, hash_of(&healthy(&i.to_string())));
-            disk.put(id, &healthy(&i.to_string()));
-        }
-        let _ = launch(&disk, &sim_paths());
-        assert_eq!(disk.content(&backup).unwrap(), bytes);
+#[rstest]
+#[case::of_a_good_config(&healthy("one"), "good")]
+#[case::of_a_kept_config(&healthy("one"), "kept")]
+#[case::of_a_leaked_config(LEAKED_V3, "kept")]
+fn symlink_to_a_backup_is_not_written_and_the_backup_does_not_count(
+    #[case] bytes: &[u8],
+    #[case] kind: &str,
+) {
+    let disk = home();
+    disk.put_dir(BACKUPS, 0o700);
+    let backup = format!("{BACKUPS}/{kind}-00000001-{}.json", hash_of(bytes));
+    disk.put(&backup, bytes);
+    disk.put_link(CONFIG, backup.strip_prefix(sim_path!("/home/u/.myownllm/")).unwrap());
+    let refused = [launch(&disk, &sim_paths()).map(drop), set_mark(&disk, "x").map(drop)];
+    let leaked = bytes == LEAKED_V3;
+    assert_eq!(refused[0].is_err(), leaked, "a repair is refused, and a copy of its own is made");
+    assert!(refused[1].is_err());
+    for error in refused.into_iter().filter_map(Result::err).filter(|e| e.code() != "store.repair-pending") {
+        assert_eq!(error.code(), "store.config-is-a-copy");
+        assert_eq!(error.hint().unwrap(), replaces_link(CONFIG));
     }
+    assert_eq!(disk.content(&backup).unwrap(), bytes);
+    assert_eq!(disk.content(DAEMON_CONFIG), None, "nothing of a repair is made");
+    assert_eq!(load(&disk).unwrap().shape, if leaked { FileShape::Daemon } else { FileShape::App });
+    // A program that writes through the symlink changes that backup. The content is not lost,
+    // because another backup holds it.
+    disk.put(&backup, b"{}");
+    assert!(leaked || backups(&disk).iter().any(|(_, kept)| *kept == bytes));
+    // Eviction does not remove the file that the config leads to.
+    disk.put(&backup, bytes);
+    for i in 0..30 {
+        let id = format!("{BACKUPS}/good-{:08}-{}.json", i + 10, hash_of(&healthy(&i.to_string())));
+        disk.put(id, &healthy(&i.to_string()));
+    }
+    let _ = launch(&disk, &sim_paths());
+    assert_eq!(disk.content(&backup).unwrap(), bytes);
 }
 
 /// A deduplication tool makes config and backup two hard links of one file; then an editor writes
@@ -1199,40 +1207,37 @@ fn an_update_that_changes_nothing_writes_nothing() {
     assert_eq!(changes(&disk), [synced.clone(), synced.clone(), synced].concat());
 }
 
-#[test]
-fn update_that_changes_nothing_clears_leftovers_of_a_killed_run() {
-    for dir in ["/home/u/.myownllm", BACKUPS] {
-        let disk = seen_healthy(&healthy("x"));
-        let left = format!("{dir}/.durable-fs.1-0.part");
-        disk.put(&left, &healthy("x"));
-        assert!(!set_mark(&disk, "x").unwrap().changed);
-        assert_eq!(disk.content(&left), None);
-        for state in disk.crash_states(8, 1) {
-            assert_eq!(state.content(&left), None, "it is back after a power cut");
-        }
+#[rstest]
+#[case::in_the_home("/home/u/.myownllm")]
+#[case::among_the_backups(BACKUPS)]
+fn update_that_changes_nothing_clears_leftovers_of_a_killed_run(#[case] dir: &str) {
+    let disk = seen_healthy(&healthy("x"));
+    let left = format!("{dir}/.durable-fs.1-0.part");
+    disk.put(&left, &healthy("x"));
+    assert!(!set_mark(&disk, "x").unwrap().changed);
+    assert_eq!(disk.content(&left), None);
+    for state in disk.crash_states(8, 1) {
+        assert_eq!(state.content(&left), None, "it is back after a power cut");
     }
 }
 
 /// A temporary file may hold the only copy of what belongs to the daemon.
-#[test]
-fn a_temporary_with_a_key_a_roster_or_a_state_stays() {
-    let contents: [&[u8]; 4] = [
-        b"{\"version\": 1, \"secret_key\": \"aa\", \"public_key\": \"bb\"}",
-        b"{\"version\": 1, \"secret_key\": \"a",
-        b"{\"network_id\": \"n\", \"authorized_devices\": []}",
-        b"{\"network_id\": \"n\", \"seq\": 3}",
-    ];
-    for dir in ["/home/u/.myownllm", BACKUPS, "/home/u/.myownllm/.myownmesh"] {
-        for content in contents {
-            let disk = with_config(&healthy("x"));
-            let left = format!("{dir}/.durable-fs.1-0.part");
-            disk.put(&left, content);
-            launch(&disk, &sim_paths()).unwrap();
-            set_mark(&disk, "y").unwrap();
-            assert_eq!(disk.content(&left).as_deref(), Some(content), "{left}");
-            assert_eq!(load(&disk).unwrap().pending.steps, [], "{left}");
-        }
-    }
+#[rstest]
+#[case::key(b"{\"version\": 1, \"secret_key\": \"aa\", \"public_key\": \"bb\"}")]
+#[case::cut_key(b"{\"version\": 1, \"secret_key\": \"a")]
+#[case::roster(b"{\"network_id\": \"n\", \"authorized_devices\": []}")]
+#[case::state(b"{\"network_id\": \"n\", \"seq\": 3}")]
+fn a_temporary_with_a_key_a_roster_or_a_state_stays(
+    #[case] content: &[u8],
+    #[values("/home/u/.myownllm", BACKUPS, "/home/u/.myownllm/.myownmesh")] dir: &str,
+) {
+    let disk = with_config(&healthy("x"));
+    let left = format!("{dir}/.durable-fs.1-0.part");
+    disk.put(&left, content);
+    launch(&disk, &sim_paths()).unwrap();
+    set_mark(&disk, "y").unwrap();
+    assert_eq!(disk.content(&left).as_deref(), Some(content), "{left}");
+    assert_eq!(load(&disk).unwrap().pending.steps, [], "{left}");
 }
 
 #[test]
@@ -1275,16 +1280,17 @@ fn an_update_whose_edit_fails_leaves_everything() {
     assert_eq!(changes(&disk), Vec::<String>::new());
 }
 
-#[test]
-fn a_config_that_needs_a_repair_is_not_edited() {
-    for bytes in [LEAKED_V3, b"{\"torn", b""] {
-        let disk = with_config(bytes);
-        let error = set_mark(&disk, "x").unwrap_err();
-        assert_eq!(error.code(), "store.repair-pending");
-        assert_eq!(error.hint().as_deref(), Some("myownllm-mesh repair"));
-        assert_eq!(live(&disk), bytes);
-        assert_eq!(changes(&disk), Vec::<String>::new());
-    }
+#[rstest]
+#[case::leaked(LEAKED_V3)]
+#[case::torn(b"{\"torn")]
+#[case::empty(b"")]
+fn a_config_that_needs_a_repair_is_not_edited(#[case] bytes: &[u8]) {
+    let disk = with_config(bytes);
+    let error = set_mark(&disk, "x").unwrap_err();
+    assert_eq!(error.code(), "store.repair-pending");
+    assert_eq!(error.hint().as_deref(), Some("myownllm-mesh repair"));
+    assert_eq!(live(&disk), bytes);
+    assert_eq!(changes(&disk), Vec::<String>::new());
 }
 
 #[test]
@@ -1389,35 +1395,35 @@ fn a_writer_that_never_stops_is_a_conflict_and_nothing_of_it_is_lost() {
 /// Two other programs write. The first writes in the last moment before the exchange, so our file
 /// has its place until the first program's file is back. The second program reads our file just
 /// then, and overwrites the first program's file with a change of ours.
-#[test]
-fn config_that_our_file_displaced_for_a_moment_is_never_lost() {
-    for at_once in [true, false] {
-        let disk = seen_healthy(&healthy("before"));
-        let exchanges = Arc::new(AtomicUsize::new(0));
-        let (first, second) = (healthy("first"), healthy("second, which has not seen the first"));
-        let hook = (first.clone(), second.clone());
-        disk.set_hook(move |op, foreign| {
-            let done = exchanges.load(Ordering::SeqCst);
-            if op.op == Op::Exchange {
-                exchanges.fetch_add(1, Ordering::SeqCst);
-            }
-            match (op.op, done) {
-                (Op::Exchange, 0) => drop(foreign.put(CONFIG, &hook.0)),
-                (Op::Exchange, 1) if at_once => drop(foreign.put(CONFIG, &hook.1)),
-                // The first program's file is back.
-                (Op::SyncDir, 2) if !at_once => drop(foreign.put(CONFIG, &hook.1)),
-                _ => {}
-            }
-        });
-        set_edit(&disk).unwrap();
-        disk.set_hook(|_, _| {});
-        assert_eq!(text(&live(&disk), "mark"), text(&second, "mark"), "the second came last");
-        // No number of later saves removes it.
-        for i in 0..30 {
-            set_mark(&disk, &i.to_string()).unwrap();
+#[rstest]
+#[case::at_once(true)]
+#[case::when_the_first_is_back(false)]
+fn config_that_our_file_displaced_for_a_moment_is_never_lost(#[case] at_once: bool) {
+    let disk = seen_healthy(&healthy("before"));
+    let exchanges = Arc::new(AtomicUsize::new(0));
+    let (first, second) = (healthy("first"), healthy("second, which has not seen the first"));
+    let hook = (first.clone(), second.clone());
+    disk.set_hook(move |op, foreign| {
+        let done = exchanges.load(Ordering::SeqCst);
+        if op.op == Op::Exchange {
+            exchanges.fetch_add(1, Ordering::SeqCst);
         }
-        assert!(is_kept(&disk, &first), "at once: {at_once}");
+        match (op.op, done) {
+            (Op::Exchange, 0) => drop(foreign.put(CONFIG, &hook.0)),
+            (Op::Exchange, 1) if at_once => drop(foreign.put(CONFIG, &hook.1)),
+            // The first program's file is back.
+            (Op::SyncDir, 2) if !at_once => drop(foreign.put(CONFIG, &hook.1)),
+            _ => {}
+        }
+    });
+    set_edit(&disk).unwrap();
+    disk.set_hook(|_, _| {});
+    assert_eq!(text(&live(&disk), "mark"), text(&second, "mark"), "the second came last");
+    // No number of later saves removes it.
+    for i in 0..30 {
+        set_mark(&disk, &i.to_string()).unwrap();
     }
+    assert!(is_kept(&disk, &first), "at once: {at_once}");
 }
 
 /// Other programs read our file in place of theirs until theirs is back, so nothing that waits for
@@ -1726,21 +1732,21 @@ fn a_restore_over_a_leaked_config_waits_for_the_repair(#[case] tail: &[u8]) {
     assert_eq!(live(&disk), leaked);
 }
 
-#[test]
-fn restore_replaces_a_missing_or_corrupt_config() {
-    for bad in [None, Some(b"{\"torn")] {
-        let disk = seen_healthy(&healthy("one"));
-        match bad {
-            Some(bytes) => disk.put(CONFIG, bytes),
-            None => disk.remove(CONFIG),
-        }
-        let clock = FakeClock::default();
-        let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
-        let id = store.history().unwrap()[0].id.clone();
-        let restored = locked(&store).restore(&mut ids(), &id).unwrap();
-        assert_eq!(restored.backup.is_some(), bad.is_some());
-        assert_eq!(live(&disk), healthy("one"));
+#[rstest]
+#[case::missing(None)]
+#[case::corrupt(Some(b"{\"torn".as_slice()))]
+fn restore_replaces_a_missing_or_corrupt_config(#[case] bad: Option<&[u8]>) {
+    let disk = seen_healthy(&healthy("one"));
+    match bad {
+        Some(bytes) => disk.put(CONFIG, bytes),
+        None => disk.remove(CONFIG),
     }
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
+    let id = store.history().unwrap()[0].id.clone();
+    let restored = locked(&store).restore(&mut ids(), &id).unwrap();
+    assert_eq!(restored.backup.is_some(), bad.is_some());
+    assert_eq!(live(&disk), healthy("one"));
 }
 
 fn told<'a>(loaded: &'a Loaded, code: &str) -> &'a myownllm_config_model::Diagnostic {
@@ -1794,31 +1800,33 @@ fn run_hint(disk: &SimDisk, hint: &str) -> Result<Vec<u8>, StoreError> {
 #[case::a_brace(b"}", "1 byte behind it")]
 #[case::zeros(b"\0\0\0\0", "4 bytes behind it")]
 #[case::another_document(b"{\"active_family\": \"old\"}", "bytes behind it")]
-fn complete_config_with_a_foreign_tail_is_that_config(#[case] tail: &[u8], #[case] said: &str) {
-    for seen in [true, false] {
-        let disk = if seen { seen_healthy(&healthy("good")) } else { home() };
-        let newer = healthy("newer");
-        let loaded = launch_on_no_json(&disk, &[newer.trim_ascii_end(), tail].concat());
-        assert_eq!(live(&disk), newer.trim_ascii_end());
-        assert_eq!(loaded.report.restored_from, None);
-        assert!(loaded.report.kept_keys.iter().any(|key| key == "mark"));
-        assert!(told(&loaded, "store.recovered").message.contains(said), "{:?}", loaded.diagnostics);
-        assert!(loaded.diagnostics.iter().all(|d| d.code != "store.defaults"));
-    }
+fn complete_config_with_a_foreign_tail_is_that_config(
+    #[case] tail: &[u8],
+    #[case] said: &str,
+    #[values(true, false)] seen: bool,
+) {
+    let disk = if seen { seen_healthy(&healthy("good")) } else { home() };
+    let newer = healthy("newer");
+    let loaded = launch_on_no_json(&disk, &[newer.trim_ascii_end(), tail].concat());
+    assert_eq!(live(&disk), newer.trim_ascii_end());
+    assert_eq!(loaded.report.restored_from, None);
+    assert!(loaded.report.kept_keys.iter().any(|key| key == "mark"));
+    assert!(told(&loaded, "store.recovered").message.contains(said), "{:?}", loaded.diagnostics);
+    assert!(loaded.diagnostics.iter().all(|d| d.code != "store.defaults"));
 }
 
-#[test]
-fn daemons_config_with_an_old_tail_is_repaired() {
+#[rstest]
+#[case::of_0_1_2(LEAKED_V1)]
+#[case::of_0_3_8(LEAKED_V3)]
+fn daemons_config_with_an_old_tail_is_repaired(#[case] leaked: &[u8]) {
     let tail = b"   \"providers\": []\n}";
-    for leaked in [LEAKED_V1, LEAKED_V3] {
-        let disk = seen_healthy(&healthy("good"));
-        let loaded = launch_on_no_json(&disk, &[leaked, tail].concat());
-        assert_eq!(loaded.shape, FileShape::Daemon);
-        assert!(!loaded.report.recovered_networks.is_empty());
-        assert_eq!(text(&live(&disk), "mark").as_deref(), Some("good"));
-        assert!(disk.content(DAEMON_CONFIG).is_some());
-        told(&loaded, "store.recovered");
-    }
+    let disk = seen_healthy(&healthy("good"));
+    let loaded = launch_on_no_json(&disk, &[leaked, tail].concat());
+    assert_eq!(loaded.shape, FileShape::Daemon);
+    assert!(!loaded.report.recovered_networks.is_empty());
+    assert_eq!(text(&live(&disk), "mark").as_deref(), Some("good"));
+    assert!(disk.content(DAEMON_CONFIG).is_some());
+    told(&loaded, "store.recovered");
 }
 
 #[test]
@@ -2024,19 +2032,19 @@ fn networks_that_rosters_still_show_are_named() {
     assert_eq!(lost(&healthy("whole")), None);
 }
 
-#[test]
-fn backup_without_a_complete_member_is_reported_with_a_command_that_shows_it() {
-    for torn in [&b"{\n\"providers\": [{\"na"[..], b"\0\0\0"] {
-        let disk = with_config(torn);
-        launch(&disk, &sim_paths()).unwrap();
-        let listed = Store::new(&disk, &FakeClock::default(), sim_paths(), &*SCHEMA).history().unwrap();
-        assert!(listed.iter().all(|entry| !entry.recoverable));
-        let id = hash_of(torn);
-        let error = run_hint(&disk, &format!("myownllm-mesh config restore {id}")).unwrap_err();
-        assert_eq!(error.code(), "store.bad-copy");
-        let hint = error.hint().unwrap();
-        assert!(hint.starts_with("sed -n ") && hint.contains(&id), "{hint}");
-    }
+#[rstest]
+#[case::torn(b"{\n\"providers\": [{\"na")]
+#[case::zero_bytes(b"\0\0\0")]
+fn backup_without_a_complete_member_is_reported_with_a_command_that_shows_it(#[case] torn: &[u8]) {
+    let disk = with_config(torn);
+    launch(&disk, &sim_paths()).unwrap();
+    let listed = Store::new(&disk, &FakeClock::default(), sim_paths(), &*SCHEMA).history().unwrap();
+    assert!(listed.iter().all(|entry| !entry.recoverable));
+    let id = hash_of(torn);
+    let error = run_hint(&disk, &format!("myownllm-mesh config restore {id}")).unwrap_err();
+    assert_eq!(error.code(), "store.bad-copy");
+    let hint = error.hint().unwrap();
+    assert!(hint.starts_with("sed -n ") && hint.contains(&id), "{hint}");
 }
 
 #[test]
@@ -2199,26 +2207,24 @@ fn restore_sets_a_too_large_config_aside() {
     assert!(is_kept(&disk, &deep));
 }
 
-#[test]
-fn unreadable_newest_backup_is_not_replaced_by_an_older_one() {
+#[rstest]
+#[case::torn(b"{\"torn")]
+#[case::leaked(LEAKED_V1)]
+fn unreadable_newest_backup_is_not_replaced_by_an_older_one(#[case] bad: &[u8]) {
     let base = seen_healthy(&healthy("old"));
     base.put(CONFIG, &healthy("new"));
     launch(&base, &sim_paths()).unwrap();
     let newest = format!("{BACKUPS}/{}", of_kind(&base, "good")[1].0);
-    for bad in [&b"{\"torn"[..], LEAKED_V1] {
-        let base = base.clone();
-        base.put(CONFIG, bad);
-        base.reset_ops();
-        load(&base).unwrap();
-        let read =
-            base.ops().iter().position(|op| op.op == Op::Read && op.path == Path::new(&newest)).unwrap();
-        let disk = base.clone();
-        disk.reset_ops();
-        disk.fail(Fault::once(read, ErrorKind::PermissionDenied));
-        let error = load(&disk).unwrap_err();
-        assert_eq!((error.code(), error.path()), ("store.copy-unreadable", Path::new(&newest)));
-        assert_eq!(error.hint().unwrap(), format!("chmod u+r {}", shown(&newest)));
-    }
+    base.put(CONFIG, bad);
+    base.reset_ops();
+    load(&base).unwrap();
+    let read = base.ops().iter().position(|op| op.op == Op::Read && op.path == Path::new(&newest)).unwrap();
+    let disk = base.clone();
+    disk.reset_ops();
+    disk.fail(Fault::once(read, ErrorKind::PermissionDenied));
+    let error = load(&disk).unwrap_err();
+    assert_eq!((error.code(), error.path()), ("store.copy-unreadable", Path::new(&newest)));
+    assert_eq!(error.hint().unwrap(), format!("chmod u+r {}", shown(&newest)));
 }
 
 /// A container that gets the file alone has such a mount.
