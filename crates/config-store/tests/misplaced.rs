@@ -165,29 +165,30 @@ fn configs_that_have_changed_places_are_each_put_right() {
 #[case::missing(None)]
 #[case::garbage(Some(b"{\"".as_slice()))]
 #[case::wiped(Some(b"{}".as_slice()))]
-fn misplaced_app_config_is_the_last_source_of_a_repair(#[case] config: Option<&[u8]>) {
-    for backed_up in [false, true] {
-        let disk = SimDisk::new();
-        disk.put_dir("/home/u/.myownllm", 0o755);
-        disk.put_dir(DAEMON_HOME, 0o700);
-        if backed_up {
-            disk.put(CONFIG, &healthy("here"));
-            launch(&disk, &sim_paths()).unwrap();
-            disk.remove(CONFIG);
-        }
-        disk.put(DAEMON_CONFIG, &mixed());
-        if let Some(bytes) = config {
-            disk.put(CONFIG, bytes);
-        }
+fn misplaced_app_config_is_the_last_source_of_a_repair(
+    #[case] config: Option<&[u8]>,
+    #[values(false, true)] backed_up: bool,
+) {
+    let disk = SimDisk::new();
+    disk.put_dir("/home/u/.myownllm", 0o755);
+    disk.put_dir(DAEMON_HOME, 0o700);
+    if backed_up {
+        disk.put(CONFIG, &healthy("here"));
         launch(&disk, &sim_paths()).unwrap();
-        let now = json_at(&disk, CONFIG);
-        assert_eq!(now["mark"], if backed_up { "here" } else { "there" });
-        assert_eq!(
-            (&now["version"], &now["networks"]),
-            (&Value::Null, &Value::Null),
-            "without the daemon's keys"
-        );
+        disk.remove(CONFIG);
     }
+    disk.put(DAEMON_CONFIG, &mixed());
+    if let Some(bytes) = config {
+        disk.put(CONFIG, bytes);
+    }
+    launch(&disk, &sim_paths()).unwrap();
+    let now = json_at(&disk, CONFIG);
+    assert_eq!(now["mark"], if backed_up { "here" } else { "there" });
+    assert_eq!(
+        (&now["version"], &now["networks"]),
+        (&Value::Null, &Value::Null),
+        "without the daemon's keys"
+    );
 }
 
 #[test]
@@ -226,29 +227,29 @@ fn kept_while_a_daemon_runs_is_a_backup_and_stays() {
 
 /// Killed, or cut off from power, before each operation: the file is in its place or among the
 /// backups, and the next run finishes.
-#[test]
-fn no_instant_loses_a_misplaced_file() {
-    for bytes in [healthy("there"), mixed()] {
-        let whole = home_with(&bytes);
-        whole.reset_ops();
-        set_aside(&whole).unwrap();
-        let number = whole.op_count();
-        assert!(number > 10);
-        for at in 0..number {
-            let disk = home_with(&bytes);
-            with_store(&disk, |store| {
-                let locked = store.lock(Duration::ZERO).unwrap();
-                disk.reset_ops();
-                disk.crash_at(at);
-                let _ = locked.set_misplaced_aside();
-            });
-            let states = disk.crash_states(8, 1);
-            for after in states.into_iter().chain([disk.after_kill()]) {
-                assert!(contents(&after).contains(&bytes), "lost at {at}");
-                set_aside(&after).unwrap();
-                assert_eq!(with_store(&after, |store| store.misplaced()), None);
-                assert!(is_kept(&after, &bytes), "not kept after {at}");
-            }
+#[rstest]
+#[case::healthy(healthy("there"))]
+#[case::mixed(mixed())]
+fn no_instant_loses_a_misplaced_file(#[case] bytes: Vec<u8>) {
+    let whole = home_with(&bytes);
+    whole.reset_ops();
+    set_aside(&whole).unwrap();
+    let number = whole.op_count();
+    assert!(number > 10);
+    for at in 0..number {
+        let disk = home_with(&bytes);
+        with_store(&disk, |store| {
+            let locked = store.lock(Duration::ZERO).unwrap();
+            disk.reset_ops();
+            disk.crash_at(at);
+            let _ = locked.set_misplaced_aside();
+        });
+        let states = disk.crash_states(8, 1);
+        for after in states.into_iter().chain([disk.after_kill()]) {
+            assert!(contents(&after).contains(&bytes), "lost at {at}");
+            set_aside(&after).unwrap();
+            assert_eq!(with_store(&after, |store| store.misplaced()), None);
+            assert!(is_kept(&after, &bytes), "not kept after {at}");
         }
     }
 }
