@@ -27,6 +27,7 @@ use myownllm_config_store::{
     Applied, ConfigStore, FileShape, Loaded, Store, StoreError, StorePaths, SystemClock,
 };
 use myownllm_durable_fs::{Disk, RealDisk};
+use rstest::rstest;
 
 struct Home {
     _dir: tempfile::TempDir,
@@ -107,27 +108,27 @@ fn fingerprint(dir: &Path) -> Vec<String> {
     all
 }
 
-#[test]
-fn the_fixture_homes_are_repaired_and_then_left_alone() {
-    for (leaked, given) in [(LEAKED_V1, 0o644), (LEAKED_V3, 0o600)] {
-        let h = home();
-        fs::write(&h.config, leaked).unwrap();
-        set_mode(&h.config, given);
-        let (_, applied) = launch(&h.paths).unwrap();
-        let report = applied.unwrap().report;
-        assert!(!report.recovered_networks.is_empty());
-        assert!(has_mode(&h.config, given));
-        assert!(has_mode(&h.app.join("config-backups"), 0o700));
-        assert!(has_mode(&h.app.join(".myownmesh"), 0o700));
-        assert!(has_mode(&h.app.join(".myownmesh/config.json"), 0o600));
-        assert!(backups(&h).iter().any(|(name, bytes)| name.starts_with("kept-") && bytes == leaked));
-        for (name, _) in backups(&h) {
-            assert!(has_mode(&h.app.join("config-backups").join(name), 0o600));
-        }
-        let before = fingerprint(&h.user);
-        assert!(launch(&h.paths).unwrap().1.is_none());
-        assert_eq!(fingerprint(&h.user), before);
+#[rstest]
+#[case::of_0_1_2(LEAKED_V1, 0o644)]
+#[case::of_0_3_8(LEAKED_V3, 0o600)]
+fn the_fixture_homes_are_repaired_and_then_left_alone(#[case] leaked: &[u8], #[case] given: u32) {
+    let h = home();
+    fs::write(&h.config, leaked).unwrap();
+    set_mode(&h.config, given);
+    let (_, applied) = launch(&h.paths).unwrap();
+    let report = applied.unwrap().report;
+    assert!(!report.recovered_networks.is_empty());
+    assert!(has_mode(&h.config, given));
+    assert!(has_mode(&h.app.join("config-backups"), 0o700));
+    assert!(has_mode(&h.app.join(".myownmesh"), 0o700));
+    assert!(has_mode(&h.app.join(".myownmesh/config.json"), 0o600));
+    assert!(backups(&h).iter().any(|(name, bytes)| name.starts_with("kept-") && bytes == leaked));
+    for (name, _) in backups(&h) {
+        assert!(has_mode(&h.app.join("config-backups").join(name), 0o600));
     }
+    let before = fingerprint(&h.user);
+    assert!(launch(&h.paths).unwrap().1.is_none());
+    assert_eq!(fingerprint(&h.user), before);
 }
 
 /// Another program puts another directory in the place of the home while the home is locked.
