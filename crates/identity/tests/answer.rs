@@ -560,14 +560,20 @@ fn renamed_home_with_two_keys_comes_back_by_one_command() {
 }
 
 /// Many files have a version, and a first start must not fail because of them.
-#[test]
-fn other_files_of_a_newer_version_are_no_keys() {
-    let other = br#"{"version": 2, "tokens": ["abc"]}"#;
-    for path in [".secrets/tokens.json", "window-state.json", ".secrets/custody.json.part"] {
-        assert_ne!(short(&home_of(&[Bytes(path, other)]).answer()), "migration.identity-newer", "{path}");
+#[rstest]
+#[case::tokens(".secrets/tokens.json", true)]
+#[case::in_the_apps_home("window-state.json", true)]
+#[case::temporary(".secrets/custody.json.part", false)]
+fn other_files_of_a_newer_version_are_no_keys(#[case] path: &'static str, #[case] is_first_start: bool) {
+    let home = home_of(&[Bytes(path, br#"{"version": 2, "tokens": ["abc"]}"#)]);
+    assert_ne!(short(&home.answer()), "migration.identity-newer");
+    if is_first_start {
+        assert_eq!(short(&home.answer()), "none yet");
     }
-    assert_eq!(short(&home_of(&[Bytes(".secrets/tokens.json", other)]).answer()), "none yet");
-    assert_eq!(short(&home_of(&[Bytes("window-state.json", other)]).answer()), "none yet");
+}
+
+#[test]
+fn key_of_a_newer_version_is_known_by_its_members() {
     let sealed = br#"{"version": 2, "public_key": "k", "secret_key": {"sealed": "abc"}}"#;
     let answer = home_of(&[Bytes(".secrets/sealed.json", sealed)]).answer();
     assert_eq!(short(&answer), "migration.identity-newer");
