@@ -23,6 +23,7 @@ use myownllm_daemon::{
     stop_orphan,
 };
 use myownllm_durable_fs::{Disk, LockedDir, RealDisk};
+use rstest::rstest;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
@@ -220,34 +221,42 @@ fn early_exit_is_noticed_at_once_with_status_and_log() {
 }
 
 #[test]
-fn a_slow_start_is_waited_for_and_a_silent_one_is_not_waited_for_for_ever() {
+fn a_slow_start_is_waited_for() {
     let home = Home::new();
     let spawned = spawn(&home.misbehaving("slow-start:300")).unwrap();
     assert!(spawned.took() >= Duration::from_millis(300));
     end(spawned);
+}
 
-    for mode in
-        ["silent", "half-line", "drip:20", "flood-events", "slow-start:60000", "close", "silent,ignore-term"]
-    {
-        let home = Home::new();
-        let mut request = home.misbehaving(mode);
-        request.ready_within = Duration::from_millis(200);
-        let error = bounded(Duration::from_millis(700), || spawn(&request)).unwrap_err();
-        let failure = error.tried()[0].failure.as_ref().unwrap();
-        assert!(
-            matches!(failure, CandidateFailure::Silent { .. } | CandidateFailure::Unusable { .. }),
-            "{mode}: {failure:?}"
-        );
-        assert!(processes_of(&home.path()).is_empty(), "{mode}: ended and reaped");
-        assert_eq!(zombies(), 0, "{mode}");
-    }
-    for mode in ["garbage", "not-utf8", "flood"] {
-        let home = Home::new();
-        let error = bounded(Duration::ZERO, || spawn(&home.misbehaving(mode))).unwrap_err();
-        let failure = error.tried()[0].failure.as_ref().unwrap();
-        assert!(matches!(failure, CandidateFailure::Unusable { .. }), "{mode}: {failure:?}");
-        assert!(processes_of(&home.path()).is_empty(), "{mode}");
-    }
+#[rstest]
+#[case::silent("silent")]
+#[case::cut_in_its_line("half-line")]
+#[case::slow_in_its_line("drip:20")]
+#[case::flooding_with_events("flood-events")]
+#[case::slow("slow-start:60000")]
+#[case::closing("close")]
+#[case::silent_and_ignoring_sigterm("silent,ignore-term")]
+fn a_silent_start_is_not_waited_for_for_ever(#[case] mode: &str) {
+    let home = Home::new();
+    let mut request = home.misbehaving(mode);
+    request.ready_within = Duration::from_millis(200);
+    let error = bounded(Duration::from_millis(700), || spawn(&request)).unwrap_err();
+    let failure = error.tried()[0].failure.as_ref().unwrap();
+    assert!(
+        matches!(failure, CandidateFailure::Silent { .. } | CandidateFailure::Unusable { .. }),
+        "{mode}: {failure:?}"
+    );
+    assert!(processes_of(&home.path()).is_empty(), "{mode}: ended and reaped");
+    assert_eq!(zombies(), 0, "{mode}");
+}
+
+#[rstest]
+fn a_daemon_that_speaks_no_json_is_unusable_at_once(#[values("garbage", "not-utf8", "flood")] mode: &str) {
+    let home = Home::new();
+    let error = bounded(Duration::ZERO, || spawn(&home.misbehaving(mode))).unwrap_err();
+    let failure = error.tried()[0].failure.as_ref().unwrap();
+    assert!(matches!(failure, CandidateFailure::Unusable { .. }), "{mode}: {failure:?}");
+    assert!(processes_of(&home.path()).is_empty(), "{mode}");
 }
 
 fn zombies() -> usize {
@@ -310,23 +319,23 @@ fn a_script_that_starts_the_daemon_is_ended_with_it() {
 }
 
 /// The process that answered counts, whether its script ends with it or runs on.
-#[test]
-fn the_end_of_a_daemon_in_a_script_is_the_daemons() {
-    for (then, told) in [("; exit $?", Some(3)), ("; sleep 600", None)] {
-        let home = Home::new();
-        let script =
-            home.script("wrapper", &format!("STAND_IN_MODE=dies-in:200 \"{}\" \"$@\"{then}", stand_in()));
-        let mut spawned = spawn(&home.request(vec![script])).unwrap();
-        let wait = spawned.exit_watch().unwrap();
-        assert_eq!(spawned.try_wait().unwrap(), None);
-        wait.wait().unwrap();
-        match spawned.wait_within(SLACK).unwrap().unwrap() {
-            DaemonExit::Status(status) => assert_eq!(status.code(), told),
-            end => assert_eq!((end, told), (DaemonExit::Unknown, None)),
-        }
-        spawned.stop(GRACE).unwrap();
-        assert!(processes_of(&home.path()).is_empty());
+#[rstest]
+#[case::script_ends_with_it("; exit $?", Some(3))]
+#[case::script_runs_on("; sleep 600", None)]
+fn the_end_of_a_daemon_in_a_script_is_the_daemons(#[case] then: &str, #[case] told: Option<i32>) {
+    let home = Home::new();
+    let script =
+        home.script("wrapper", &format!("STAND_IN_MODE=dies-in:200 \"{}\" \"$@\"{then}", stand_in()));
+    let mut spawned = spawn(&home.request(vec![script])).unwrap();
+    let wait = spawned.exit_watch().unwrap();
+    assert_eq!(spawned.try_wait().unwrap(), None);
+    wait.wait().unwrap();
+    match spawned.wait_within(SLACK).unwrap().unwrap() {
+        DaemonExit::Status(status) => assert_eq!(status.code(), told),
+        end => assert_eq!((end, told), (DaemonExit::Unknown, None)),
     }
+    spawned.stop(GRACE).unwrap();
+    assert!(processes_of(&home.path()).is_empty());
 }
 
 #[test]
@@ -363,16 +372,20 @@ fn dropped_or_detached_it_lives_on_and_leaves_no_zombie() {
     eventually("it is reaped", || !is_zombie(pid) && !is_alive(pid));
 }
 
+#[rstest]
+#[case::that_ends_at_sigterm("")]
+#[case::that_ignores_sigterm("ignore-term")]
+fn daemon_with_kill_on_drop_ends_when_it_is_dropped(#[case] mode: &str) {
+    let home = Home::new();
+    let mut request = home.misbehaving(mode);
+    request.kill_on_drop = true;
+    drop(bounded(SLACK, || spawn(&request)).unwrap());
+    assert!(processes_of(&home.path()).is_empty(), "{mode}");
+    assert_eq!(zombies(), 0, "{mode}");
+}
+
 #[test]
-fn daemon_with_kill_on_drop_ends_when_it_is_dropped_and_not_when_it_is_detached() {
-    for mode in ["", "ignore-term"] {
-        let home = Home::new();
-        let mut request = home.misbehaving(mode);
-        request.kill_on_drop = true;
-        drop(bounded(SLACK, || spawn(&request)).unwrap());
-        assert!(processes_of(&home.path()).is_empty(), "{mode}");
-        assert_eq!(zombies(), 0, "{mode}");
-    }
+fn daemon_with_kill_on_drop_lives_on_when_it_is_detached() {
     let home = Home::new();
     let mut request = home.request(vec![standin()]);
     request.kill_on_drop = true;
@@ -582,24 +595,28 @@ impl Drop for HandedOver {
 
 /// The peer credentials of a connection name the process that called `listen`. That process may
 /// have forked since, or be the activator that started the daemon.
+#[rstest]
+#[case::parent_that_forked("hands-over")]
+#[case::activator_that_keeps_the_socket("hands-over:keep")]
+fn a_process_that_handed_its_socket_over_is_never_signalled(
+    #[case] mode: &str,
+    #[values("", "silent", "garbage", "half-line")] then: &str,
+) {
+    let home = Home::new();
+    let mut both = HandedOver::start(&home, mode, then);
+    let found = probe(&home.endpoint(), Duration::from_millis(200));
+    assert_eq!(found.pid(), Some(both.daemon), "{then}: {found:?}");
+    let stopped = bounded(Duration::ZERO, || stop_daemon(&home.endpoint(), GRACE)).unwrap();
+    assert!(
+        matches!(stopped, StoppedDaemon::Stopped { pid, .. } if pid == both.daemon),
+        "{mode} {then}: {stopped:?}"
+    );
+    assert!(both.innocent.is_running(), "{mode} {then}");
+}
+
+/// Nothing tells the two processes apart until a connection is accepted.
 #[test]
-fn a_process_that_handed_its_socket_over_is_never_signalled() {
-    // An activator keeps the socket that it handed over.
-    for mode in ["hands-over", "hands-over:keep"] {
-        for then in ["", "silent", "garbage", "half-line"] {
-            let home = Home::new();
-            let mut both = HandedOver::start(&home, mode, then);
-            let found = probe(&home.endpoint(), Duration::from_millis(200));
-            assert_eq!(found.pid(), Some(both.daemon), "{then}: {found:?}");
-            let stopped = bounded(Duration::ZERO, || stop_daemon(&home.endpoint(), GRACE)).unwrap();
-            assert!(
-                matches!(stopped, StoppedDaemon::Stopped { pid, .. } if pid == both.daemon),
-                "{mode} {then}: {stopped:?}"
-            );
-            assert!(both.innocent.is_running(), "{mode} {then}");
-        }
-    }
-    // Nothing tells the two processes apart until a connection is accepted.
+fn a_process_that_handed_its_socket_over_is_never_signalled_before_a_connection_is_accepted() {
     let home = Home::new();
     let mut both = HandedOver::start(&home, "hands-over:keep", "slow-start:60000");
     let error = stop_daemon(&home.endpoint(), GRACE).unwrap_err();
@@ -878,30 +895,32 @@ fn another_users_daemon_is_refused_unless_it_is_the_homes_owner() {
 
 /// A daemon that goes into the background leaves the process group, and its parent ends with
 /// success.
+#[rstest]
+#[case::at_once("")]
+#[case::slowly("sleep 0.1; ")]
+fn a_daemon_that_goes_into_the_background_is_not_left_there(#[case] before: &str) {
+    let home = Home::new();
+    // The daemon waits for the exit of its parent: a daemon that answers earlier is a start.
+    let parent_exits = "while grep -qs 'State:.[RSD]' /proc/$0/status; do :; done; ";
+    let daemon = format!("{parent_exits}{before}exec {} serve", stand_in());
+    let forks = home.script("forks", &format!("setsid sh -c \"{}\" $$ & exit 0", daemon.replace('$', "\\$")));
+    let error = spawn(&home.request(vec![forks])).map(end).unwrap_err();
+    assert!(
+        matches!(
+            error.tried().first().and_then(|tried| tried.failure.as_ref()),
+            Some(CandidateFailure::Ended { .. })
+        ),
+        "{error:?}"
+    );
+    assert!(processes_of(&home.path()).is_empty(), "{before}");
+    // The next candidate has the home to itself.
+    let mut spawned = spawn(&home.request(vec![standin()])).unwrap();
+    assert!(spawned.take_client(SLACK).unwrap().status().is_ok() && spawned.take_client(SLACK).is_none());
+    end(spawned);
+}
+
 #[test]
-fn a_daemon_that_goes_into_the_background_is_not_left_there() {
-    for before in ["", "sleep 0.1; "] {
-        let home = Home::new();
-        // The daemon waits for the exit of its parent: a daemon that answers earlier is a start.
-        let parent_exits = "while grep -qs 'State:.[RSD]' /proc/$0/status; do :; done; ";
-        let daemon = format!("{parent_exits}{before}exec {} serve", stand_in());
-        let forks =
-            home.script("forks", &format!("setsid sh -c \"{}\" $$ & exit 0", daemon.replace('$', "\\$")));
-        let error = spawn(&home.request(vec![forks])).map(end).unwrap_err();
-        assert!(
-            matches!(
-                error.tried().first().and_then(|tried| tried.failure.as_ref()),
-                Some(CandidateFailure::Ended { .. })
-            ),
-            "{error:?}"
-        );
-        assert!(processes_of(&home.path()).is_empty(), "{before}");
-        // The next candidate has the home to itself.
-        let mut spawned = spawn(&home.request(vec![standin()])).unwrap();
-        assert!(spawned.take_client(SLACK).unwrap().status().is_ok() && spawned.take_client(SLACK).is_none());
-        end(spawned);
-    }
-    // A daemon whose parent ends later is ended as well.
+fn a_daemon_that_goes_into_the_background_is_not_left_there_if_its_parent_ends_later() {
     let home = Home::new();
     let leaves =
         format!("setsid \"{}\" serve & until [ -e \"$MYOWNMESH_HOME/go\" ]; do sleep 0.01; done", stand_in());
@@ -911,14 +930,20 @@ fn a_daemon_that_goes_into_the_background_is_not_left_there() {
     assert!(spawned.try_wait().unwrap().is_none(), "the daemon itself goes on");
     spawned.stop(GRACE).unwrap();
     assert!(processes_of(&home.path()).is_empty());
-    // A daemon whose parent runs on is recognised, and both are ended.
+}
+
+#[test]
+fn a_daemon_that_goes_into_the_background_is_not_left_there_if_its_parent_runs_on() {
     let home = Home::new();
     let wrapper = home.script("wrapper", &format!("setsid \"{}\" serve & sleep 600 & wait", stand_in()));
     let spawned = spawn(&home.request(vec![wrapper])).unwrap();
     eventually("the script, its daemon and what it waits for", || processes_of(&home.path()).len() == 3);
     spawned.stop(GRACE).unwrap();
     assert!(processes_of(&home.path()).is_empty());
-    // Also if the daemon has nothing of the launch's environment.
+}
+
+#[test]
+fn a_daemon_that_goes_into_the_background_is_not_left_there_without_its_environment() {
     let home = Home::new();
     let clears = format!("setsid env -i MYOWNMESH_HOME=\"$MYOWNMESH_HOME\" \"{}\" serve & wait", stand_in());
     let spawned = spawn(&home.request(vec![home.script("clears", &clears)])).unwrap();
@@ -927,21 +952,21 @@ fn a_daemon_that_goes_into_the_background_is_not_left_there() {
     assert!(processes_of(&home.path()).is_empty());
 }
 
-#[test]
-fn a_start_that_is_broken_off_leaves_nothing_behind() {
-    for mode in ["slow-start:60000", "silent", "silent,ignore-term"] {
-        let home = Home::new();
-        let looks = std::cell::Cell::new(0);
-        let cancelled = || {
-            looks.set(looks.get() + 1);
-            looks.get() > 30
-        };
-        let error = bounded(Duration::from_secs(1), || spawn_unless(&home.misbehaving(mode), &cancelled))
-            .unwrap_err();
-        assert!(matches!(error, SpawnError::Cancelled), "{mode}: {error:?}");
-        assert!(processes_of(&home.path()).is_empty(), "{mode}");
-        assert_eq!(zombies(), 0, "{mode}");
-    }
+#[rstest]
+fn a_start_that_is_broken_off_leaves_nothing_behind(
+    #[values("slow-start:60000", "silent", "silent,ignore-term")] mode: &str,
+) {
+    let home = Home::new();
+    let looks = std::cell::Cell::new(0);
+    let cancelled = || {
+        looks.set(looks.get() + 1);
+        looks.get() > 30
+    };
+    let error =
+        bounded(Duration::from_secs(1), || spawn_unless(&home.misbehaving(mode), &cancelled)).unwrap_err();
+    assert!(matches!(error, SpawnError::Cancelled), "{mode}: {error:?}");
+    assert!(processes_of(&home.path()).is_empty(), "{mode}");
+    assert_eq!(zombies(), 0, "{mode}");
 }
 
 /// The connection that found the daemon carries the next requests.
