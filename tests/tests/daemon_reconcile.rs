@@ -10,6 +10,7 @@ use myownllm_daemon::{
     Client, DaemonControl, Endpoint, Pushed, Role,
     reconcile::{Action, DROPPED, Outcome, Plan, SavedNetwork, StepResult, reconcile},
 };
+use rstest::rstest;
 use serde_json::{Value, json};
 
 const WITHIN: Duration = Duration::from_secs(10);
@@ -69,132 +70,116 @@ fn pass(client: &mut Client, role: Role, active: Option<&Value>, ours: &[(&str, 
     reconcile(client, role, active.cloned(), saved.collect()).unwrap()
 }
 
-fn both(test: impl Fn(Version)) {
-    test(Version::V012);
-    test(Version::V038);
+#[rstest]
+fn the_active_network_is_joined_and_followed_and_a_second_pass_does_nothing(
+    #[values(Version::V012, Version::V038)] version: Version,
+) {
+    let home = Home::new();
+    let (_standin, mut client) = home.start(version, "");
+    let own = Role::Own;
+    let one = pushed("n1", "one");
+    assert!(pass(&mut client, own, Some(&one), &[]).1.is_complete());
+    assert!(pass(&mut client, own, Some(&one), &[]).0.is_empty(), "{}", version.name());
+
+    let two = pushed("n2", "two");
+    assert!(pass(&mut client, own, Some(&two), &[]).1.is_complete());
+    assert_eq!(client.status().unwrap().joined_networks, ["two"]);
+    assert!(pass(&mut client, own, Some(&two), &[]).0.is_empty());
+
+    pass(&mut client, own, None, &[]);
+    assert!(client.status().unwrap().joined_networks.is_empty());
+    assert_eq!(home.changes(), ["network_add", "network_add", "network_remove", "network_remove"]);
 }
 
-#[test]
-fn the_active_network_is_joined_and_followed_and_a_second_pass_does_nothing() {
-    both(|version| {
-        let home = Home::new();
-        let (_standin, mut client) = home.start(version, "");
-        let own = Role::Own;
-        let one = pushed("n1", "one");
-        assert!(pass(&mut client, own, Some(&one), &[]).1.is_complete());
-        assert!(pass(&mut client, own, Some(&one), &[]).0.is_empty(), "{}", version.name());
-
-        let two = pushed("n2", "two");
-        assert!(pass(&mut client, own, Some(&two), &[]).1.is_complete());
-        assert_eq!(client.status().unwrap().joined_networks, ["two"]);
-        assert!(pass(&mut client, own, Some(&two), &[]).0.is_empty());
-
-        pass(&mut client, own, None, &[]);
-        assert!(client.status().unwrap().joined_networks.is_empty());
-        assert_eq!(home.changes(), ["network_add", "network_add", "network_remove", "network_remove"]);
-    });
-}
-
-#[test]
-fn a_change_reaches_the_daemon_and_its_file() {
-    both(|version| {
-        let home = Home::new();
-        let (_standin, mut client) = home.start(version, "");
-        let before = pushed("n1", "home");
-        pass(&mut client, Role::Own, Some(&before), &[]);
-        let changes: [(&str, Value); 6] = [
-            ("label", json!("Home")),
-            ("topology", json!({"kind": "full_mesh"})),
-            ("signaling", json!({"strategy": "nostr", "servers": ["wss://relay.example.org"]})),
-            ("stun_servers", json!([])),
-            ("turn_servers", json!([{"urls": ["turn:t:3"], "username": "u", "credential": "new"}])),
-            ("auto_approve", json!(true)),
-        ];
-        let mut active = before;
-        for (key, value) in changes {
-            active[key] = value.clone();
-            let (plan, outcome) = pass(&mut client, Role::Own, Some(&active), &[]);
-            assert!(
-                matches!(&plan.steps[0].action, Action::Update { differs, .. } if differs == &[key]),
-                "{plan:?}"
-            );
-            assert!(outcome.is_complete(), "{outcome:?}");
-            let file: Value =
-                serde_json::from_slice(&std::fs::read(home.path().join("config.json")).unwrap()).unwrap();
-            match key {
-                "signaling" => assert_eq!(file["networks"][0][key]["servers"], value["servers"]),
-                _ => assert_eq!(file["networks"][0][key], value),
-            }
-            assert!(
-                pass(&mut client, Role::Own, Some(&active), &[]).0.is_empty(),
-                "{} {key}",
-                version.name()
-            );
+#[rstest]
+fn a_change_reaches_the_daemon_and_its_file(#[values(Version::V012, Version::V038)] version: Version) {
+    let home = Home::new();
+    let (_standin, mut client) = home.start(version, "");
+    let before = pushed("n1", "home");
+    pass(&mut client, Role::Own, Some(&before), &[]);
+    let changes: [(&str, Value); 6] = [
+        ("label", json!("Home")),
+        ("topology", json!({"kind": "full_mesh"})),
+        ("signaling", json!({"strategy": "nostr", "servers": ["wss://relay.example.org"]})),
+        ("stun_servers", json!([])),
+        ("turn_servers", json!([{"urls": ["turn:t:3"], "username": "u", "credential": "new"}])),
+        ("auto_approve", json!(true)),
+    ];
+    let mut active = before;
+    for (key, value) in changes {
+        active[key] = value.clone();
+        let (plan, outcome) = pass(&mut client, Role::Own, Some(&active), &[]);
+        assert!(
+            matches!(&plan.steps[0].action, Action::Update { differs, .. } if differs == &[key]),
+            "{plan:?}"
+        );
+        assert!(outcome.is_complete(), "{outcome:?}");
+        let file: Value =
+            serde_json::from_slice(&std::fs::read(home.path().join("config.json")).unwrap()).unwrap();
+        match key {
+            "signaling" => assert_eq!(file["networks"][0][key]["servers"], value["servers"]),
+            _ => assert_eq!(file["networks"][0][key], value),
         }
-        let by_update = home.changes().iter().filter(|op| *op == "network_remove").count() == 0;
-        assert_eq!(by_update, version == Version::V038);
-    });
+        assert!(pass(&mut client, Role::Own, Some(&active), &[]).0.is_empty(), "{} {key}", version.name());
+    }
+    let by_update = home.changes().iter().filter(|op| *op == "network_remove").count() == 0;
+    assert_eq!(by_update, version == Version::V038);
 }
 
-#[test]
-fn what_a_newer_daemon_says_more_is_no_difference() {
-    both(|version| {
-        let home = Home::new();
-        let (_standin, mut client) = home.start(version, "");
-        let mut active = pushed("n1", "home");
-        active["signaling"]["mdns"] = false.into();
-        active["pinned_peers"] = json!(["a"]);
-        active["future"] = json!({"x": 1});
-        assert!(pass(&mut client, Role::Own, Some(&active), &[]).1.is_complete());
-        // 0.1.2 reports none of these members, 0.3.8 two; in both cases no change is left.
-        assert!(pass(&mut client, Role::Own, Some(&active), &[]).0.is_empty(), "{}", version.name());
-    });
+#[rstest]
+fn what_a_newer_daemon_says_more_is_no_difference(#[values(Version::V012, Version::V038)] version: Version) {
+    let home = Home::new();
+    let (_standin, mut client) = home.start(version, "");
+    let mut active = pushed("n1", "home");
+    active["signaling"]["mdns"] = false.into();
+    active["pinned_peers"] = json!(["a"]);
+    active["future"] = json!({"x": 1});
+    assert!(pass(&mut client, Role::Own, Some(&active), &[]).1.is_complete());
+    // 0.1.2 reports none of these members, 0.3.8 two; in both cases no change is left.
+    assert!(pass(&mut client, Role::Own, Some(&active), &[]).0.is_empty(), "{}", version.name());
 }
 
 /// 0.1.2 knows no `listen_only`, so the network would be announced.
-#[test]
-fn daemon_that_drops_listen_only_leaves_the_network_again() {
-    both(|version| {
-        let home = Home::new();
-        let (_standin, mut client) = home.start(version, "");
-        // An older launch has joined the network before.
-        pass(&mut client, Role::Own, Some(&pushed("n1", "home")), &[]);
-        let mut active = pushed("n1", "home");
-        active["signaling"]["listen_only"] = true.into();
-        for _ in 0..2 {
-            let outcome = pass(&mut client, Role::Own, Some(&active), &[]).1;
-            let is_known = version == Version::V038;
-            assert_eq!(outcome.is_complete(), is_known, "{outcome:?}");
-            assert_eq!(client.status().unwrap().joined_networks.len(), usize::from(is_known));
-            let failed = outcome.failed_join().map(|step| &step.result);
-            let is_dropped =
-                |result: &StepResult| matches!(result, StepResult::Failed { code, .. } if code == DROPPED);
-            assert_eq!(failed.is_some_and(is_dropped), !is_known, "{failed:?}");
-        }
-    });
+#[rstest]
+fn daemon_that_drops_listen_only_leaves_the_network_again(
+    #[values(Version::V012, Version::V038)] version: Version,
+) {
+    let home = Home::new();
+    let (_standin, mut client) = home.start(version, "");
+    // An older launch has joined the network before.
+    pass(&mut client, Role::Own, Some(&pushed("n1", "home")), &[]);
+    let mut active = pushed("n1", "home");
+    active["signaling"]["listen_only"] = true.into();
+    for _ in 0..2 {
+        let outcome = pass(&mut client, Role::Own, Some(&active), &[]).1;
+        let is_known = version == Version::V038;
+        assert_eq!(outcome.is_complete(), is_known, "{outcome:?}");
+        assert_eq!(client.status().unwrap().joined_networks.len(), usize::from(is_known));
+        let failed = outcome.failed_join().map(|step| &step.result);
+        let is_dropped =
+            |result: &StepResult| matches!(result, StepResult::Failed { code, .. } if code == DROPPED);
+        assert_eq!(failed.is_some_and(is_dropped), !is_known, "{failed:?}");
+    }
 }
 
-#[test]
-fn a_refused_add_leaves_what_was_joined() {
-    both(|version| {
-        let home = Home::new();
-        let (standin, mut client) = home.start(version, "");
-        pass(&mut client, Role::Own, Some(&pushed("n1", "old")), &[]);
-        drop(standin);
-        let (_standin, mut client) = home.start(version, "refuse-add:join: told to");
-        assert_eq!(
-            client.status().unwrap().joined_networks,
-            ["old"],
-            "its config's networks are joined at start"
-        );
-        let (_, outcome) = pass(&mut client, Role::Own, Some(&pushed("n2", "new")), &[]);
-        let StepResult::Failed { code, message, intact: true } = &outcome.failed_join().unwrap().result
-        else {
-            panic!()
-        };
-        assert!(code == "daemon.refused-op" && message.contains("told to"), "{message}");
-        assert_eq!(client.status().unwrap().joined_networks, ["old"]);
-    });
+#[rstest]
+fn a_refused_add_leaves_what_was_joined(#[values(Version::V012, Version::V038)] version: Version) {
+    let home = Home::new();
+    let (standin, mut client) = home.start(version, "");
+    pass(&mut client, Role::Own, Some(&pushed("n1", "old")), &[]);
+    drop(standin);
+    let (_standin, mut client) = home.start(version, "refuse-add:join: told to");
+    assert_eq!(
+        client.status().unwrap().joined_networks,
+        ["old"],
+        "its config's networks are joined at start"
+    );
+    let (_, outcome) = pass(&mut client, Role::Own, Some(&pushed("n2", "new")), &[]);
+    let StepResult::Failed { code, message, intact: true } = &outcome.failed_join().unwrap().result else {
+        panic!()
+    };
+    assert!(code == "daemon.refused-op" && message.contains("told to"), "{message}");
+    assert_eq!(client.status().unwrap().joined_networks, ["old"]);
 }
 
 #[test]
@@ -226,20 +211,18 @@ fn an_update_that_is_none_is_followed_by_leaving_and_joining() {
     }
 }
 
-#[test]
-fn a_shared_daemon_keeps_what_is_not_ours() {
-    both(|version| {
-        let home = Home::new();
-        let (_standin, mut client) = home.start(version, "");
-        client.network_add(&pushed("gui-1", "theirs")).unwrap();
-        client.network_add(&pushed("gui-2", "also-saved-here")).unwrap();
-        let ours = [("n1", "one"), ("n2", "two"), ("n3", "also-saved-here")];
-        pass(&mut client, Role::Shared, Some(&pushed("n1", "one")), &ours);
-        assert_eq!(client.status().unwrap().joined_networks, ["theirs", "also-saved-here", "one"]);
-        pass(&mut client, Role::Shared, Some(&pushed("n2", "two")), &ours);
-        assert_eq!(client.status().unwrap().joined_networks, ["theirs", "also-saved-here", "two"]);
-        assert!(pass(&mut client, Role::Shared, Some(&pushed("n2", "two")), &ours).0.is_empty());
-    });
+#[rstest]
+fn a_shared_daemon_keeps_what_is_not_ours(#[values(Version::V012, Version::V038)] version: Version) {
+    let home = Home::new();
+    let (_standin, mut client) = home.start(version, "");
+    client.network_add(&pushed("gui-1", "theirs")).unwrap();
+    client.network_add(&pushed("gui-2", "also-saved-here")).unwrap();
+    let ours = [("n1", "one"), ("n2", "two"), ("n3", "also-saved-here")];
+    pass(&mut client, Role::Shared, Some(&pushed("n1", "one")), &ours);
+    assert_eq!(client.status().unwrap().joined_networks, ["theirs", "also-saved-here", "one"]);
+    pass(&mut client, Role::Shared, Some(&pushed("n2", "two")), &ours);
+    assert_eq!(client.status().unwrap().joined_networks, ["theirs", "also-saved-here", "two"]);
+    assert!(pass(&mut client, Role::Shared, Some(&pushed("n2", "two")), &ours).0.is_empty());
 }
 
 #[test]
@@ -263,22 +246,20 @@ fn a_daemon_that_dies_in_the_middle_is_brought_in_line_by_the_next_pass() {
     }
 }
 
-#[test]
-fn the_stand_in_has_the_bug() {
-    both(|version| {
-        let home = Home::new();
-        std::fs::DirBuilder::new().create(home.path()).unwrap();
-        let before = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/app-config-before.json");
-        let config = home.path().join("config.json");
-        let mut file = std::fs::OpenOptions::new().create_new(true).write(true).open(&config).unwrap();
-        file.write_all(&std::fs::read(before).unwrap()).unwrap();
-        let (_standin, mut client) = home.start(version, "");
-        client.network_add(&pushed("n1", "home")).unwrap();
-        let after: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
-        assert!(after.get("providers").is_none() && after.get("cloud_mesh").is_none());
-        assert_eq!(after["auto_update"]["channel"], "beta", "what both schemas know stays");
-        assert_eq!(after["networks"][0]["network_id"], "home");
-    });
+#[rstest]
+fn the_stand_in_has_the_bug(#[values(Version::V012, Version::V038)] version: Version) {
+    let home = Home::new();
+    std::fs::DirBuilder::new().create(home.path()).unwrap();
+    let before = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/app-config-before.json");
+    let config = home.path().join("config.json");
+    let mut file = std::fs::OpenOptions::new().create_new(true).write(true).open(&config).unwrap();
+    file.write_all(&std::fs::read(before).unwrap()).unwrap();
+    let (_standin, mut client) = home.start(version, "");
+    client.network_add(&pushed("n1", "home")).unwrap();
+    let after: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    assert!(after.get("providers").is_none() && after.get("cloud_mesh").is_none());
+    assert_eq!(after["auto_update"]["channel"], "beta", "what both schemas know stays");
+    assert_eq!(after["networks"][0]["network_id"], "home");
 }
 
 #[test]
@@ -311,15 +292,13 @@ fn the_socket_of_its_config_is_where_it_listens() {
     assert!(client.status().unwrap().joined_networks.is_empty());
 }
 
-#[test]
-fn events_of_another_connection() {
-    both(|version| {
-        let home = Home::new();
-        let (_standin, mut client) = home.start(version, "");
-        let socket = Endpoint::unix(home.path().join("daemon.sock"));
-        let mut events = Client::connect(&socket, WITHIN).unwrap().subscribe().unwrap();
-        client.network_add(&pushed("n1", "home")).unwrap();
-        let Some(Pushed::Event(event)) = events.next_within(WITHIN).unwrap() else { panic!() };
-        assert_eq!((event.kind.as_str(), &event.event["network_id"]), ("diag", &json!("home")));
-    });
+#[rstest]
+fn events_of_another_connection(#[values(Version::V012, Version::V038)] version: Version) {
+    let home = Home::new();
+    let (_standin, mut client) = home.start(version, "");
+    let socket = Endpoint::unix(home.path().join("daemon.sock"));
+    let mut events = Client::connect(&socket, WITHIN).unwrap().subscribe().unwrap();
+    client.network_add(&pushed("n1", "home")).unwrap();
+    let Some(Pushed::Event(event)) = events.next_within(WITHIN).unwrap() else { panic!() };
+    assert_eq!((event.kind.as_str(), &event.event["network_id"]), ("diag", &json!("home")));
 }
