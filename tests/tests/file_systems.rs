@@ -11,59 +11,55 @@ use rstest::rstest;
 
 /// A source directory on a file system of its own (an encrypted one for secrets, for example) is
 /// emptied and stays. Nothing can remove it, and that is no failure, now or at the next start.
-#[test]
-fn a_source_dir_that_is_a_mount_point_is_emptied_and_stays() {
+#[rstest]
+#[case::own_file_system("rm -r $m/*; mount -t tmpfs -o mode=700 none $m; cp -a $1/copy/. $m")]
+#[case::bind_mount("mount --bind $m $m")]
+fn a_source_dir_that_is_a_mount_point_is_emptied_and_stays(
+    #[case] mount: &str,
+    #[values(".secrets", "mesh", "mesh/rosters")] dir: &str,
+) {
     if !can_mount() {
         return;
     }
     let program = program().display();
-    for dir in [".secrets", "mesh", "mesh/rosters"] {
-        for mount in
-            ["rm -r $m/*; mount -t tmpfs -o mode=700 none $m; cp -a $1/copy/. $m", "mount --bind $m $m"]
-        {
-            let home = Home::legacy();
-            let before = home.state();
-            let mounts = format!(
-                "m=$1/{APP}/{dir}; cp -a $m $1/copy; {mount}; rm -r $1/copy
-                 {program} --home $1 migrate; {program} --home $1 migrate | grep 'Nothing to move'"
-            );
-            let ran = with_mounts(&home, &mounts, &["launch", "--no-daemon"]).ends_with(0);
-            assert!(!ran.all().contains("error"), "{dir}, {mount}: {ran:?}");
-            assert!(home.has(NEW_KEY), "{dir}, {mount}: {ran:?}");
-            assert!(home.state() == before, "{dir}, {mount}: something is lost or doubled");
-        }
-    }
+    let home = Home::legacy();
+    let before = home.state();
+    let mounts = format!(
+        "m=$1/{APP}/{dir}; cp -a $m $1/copy; {mount}; rm -r $1/copy
+         {program} --home $1 migrate; {program} --home $1 migrate | grep 'Nothing to move'"
+    );
+    let ran = with_mounts(&home, &mounts, &["launch", "--no-daemon"]).ends_with(0);
+    assert!(!ran.all().contains("error"), "{dir}, {mount}: {ran:?}");
+    assert!(home.has(NEW_KEY), "{dir}, {mount}: {ran:?}");
+    assert!(home.state() == before, "{dir}, {mount}: something is lost or doubled");
 }
 
 /// A file at the destination is a bind mount of the source. It is no second copy, whatever its link
 /// count: it disappears with the mount.
-#[test]
-fn a_file_that_is_mounted_at_the_destination_is_no_copy() {
+#[rstest]
+#[case::move_alone(&["migrate"])]
+#[case::source_is_kept(&["migrate", "--keep", "source"])]
+#[case::destination_is_kept(&["migrate", "--keep", "destination"])]
+fn a_file_that_is_mounted_at_the_destination_is_no_copy(
+    #[case] args: &[&str],
+    #[values(".secrets/identity.json", "mesh/rosters/home-mesh.json")] name: &str,
+) {
     if !can_mount() {
         return;
     }
-    for name in [".secrets/identity.json", "mesh/rosters/home-mesh.json"] {
-        for args in
-            [&["migrate"][..], &["migrate", "--keep", "source"], &["migrate", "--keep", "destination"]]
-        {
-            let home = Home::legacy();
-            let before = home.state();
-            let mounts = format!(
-                "old=$1/{APP}/{name}; new=$1/{MESH}/{name}; mkdir -pm700 ${{new%/*}}; touch $new
-                 ln $old $1/backup; mount --bind $old $new"
-            );
-            let ran = with_mounts(&home, &mounts, args).ends_with(1);
-            assert!(
-                ran.stderr.contains("something else is mounted over this file"),
-                "{name}, {args:?}: {ran:?}"
-            );
-            std::fs::remove_file(home.path("backup")).unwrap();
-            let new = home.path(&format!("{MESH}/{name}"));
-            assert_eq!(std::fs::metadata(&new).unwrap().len(), 0, "{name}, {args:?}");
-            std::fs::remove_file(new).unwrap();
-            assert!(home.state() == before, "{name}, {args:?}: it is lost: {ran:?}");
-        }
-    }
+    let home = Home::legacy();
+    let before = home.state();
+    let mounts = format!(
+        "old=$1/{APP}/{name}; new=$1/{MESH}/{name}; mkdir -pm700 ${{new%/*}}; touch $new
+         ln $old $1/backup; mount --bind $old $new"
+    );
+    let ran = with_mounts(&home, &mounts, args).ends_with(1);
+    assert!(ran.stderr.contains("something else is mounted over this file"), "{name}, {args:?}: {ran:?}");
+    std::fs::remove_file(home.path("backup")).unwrap();
+    let new = home.path(&format!("{MESH}/{name}"));
+    assert_eq!(std::fs::metadata(&new).unwrap().len(), 0, "{name}, {args:?}");
+    std::fs::remove_file(new).unwrap();
+    assert!(home.state() == before, "{name}, {args:?}: it is lost: {ran:?}");
 }
 
 const READ_ONLY: &str = "mount --bind \"$1\" \"$1\"; mount -o remount,bind,ro \"$1\"";
@@ -114,22 +110,23 @@ fn state_is_copied_into_a_bind_mount() {
 
 /// On a disk that is mounted read-only, each change fails for one cause, which one error names. A
 /// home that needs no change is no healthy one either.
-#[test]
-fn a_read_only_disk_is_one_error() {
+#[rstest]
+#[case::launch(&["launch", "--no-daemon"])]
+#[case::repair(&["repair"])]
+fn a_read_only_disk_is_one_error(
+    #[case] args: &[&str],
+    #[values(Home::after_the_bug, Home::legacy, Home::settled, Home::empty)] make: fn() -> Home,
+) {
     if !can_mount() {
         return;
     }
-    for make in [Home::after_the_bug, Home::legacy, Home::settled, Home::empty] {
-        for args in [&["launch", "--no-daemon"][..], &["repair"]] {
-            let home = make();
-            let ran = with_mounts(&home, READ_ONLY, args);
-            let errors = ran.stderr.matches("error: ").count();
-            // An app can run on a healthy home that cannot be changed.
-            let is_fine = ran.code == Some(0) && args[0] == "launch" && home.has(NEW_KEY);
-            assert!(is_fine || (ran.code == Some(1) && errors == 1), "{args:?}: {ran:?}");
-            assert!(is_fine || ran.stderr.contains("hint: findmnt --target "), "{args:?}: {ran:?}");
-        }
-    }
+    let home = make();
+    let ran = with_mounts(&home, READ_ONLY, args);
+    let errors = ran.stderr.matches("error: ").count();
+    // An app can run on a healthy home that cannot be changed.
+    let is_fine = ran.code == Some(0) && args[0] == "launch" && home.has(NEW_KEY);
+    assert!(is_fine || (ran.code == Some(1) && errors == 1), "{args:?}: {ran:?}");
+    assert!(is_fine || ran.stderr.contains("hint: findmnt --target "), "{args:?}: {ran:?}");
 }
 
 /// A full disk keeps the daemon from starting; the message blames the disk, not the daemon's
@@ -196,59 +193,55 @@ fn an_overlays_lower_layer_moves_file_by_file() {
 
 /// An overlay shows the old location at the destination, with other device numbers. That is no
 /// second copy.
-#[test]
-fn the_old_home_seen_through_an_overlay_is_no_copy() {
+#[rstest]
+#[case::alone(false)]
+#[case::with_a_hard_link_elsewhere(true)]
+fn the_old_home_seen_through_an_overlay_is_no_copy(#[case] link: bool) {
     if !can_mount() || !can("grep", &["-qw", "overlay", "/proc/filesystems"]) {
         return;
     }
     let layers = "d=$(dirname \"$1\")/layers; mkdir $d; mount -t tmpfs none $d; mkdir $d/u $d/w; \
         mkdir -p -m700 $1/.myownllm/.myownmesh
         mount -t overlay overlay -o lowerdir=$1/.myownllm,upperdir=$d/u,workdir=$d/w $1/.myownllm/.myownmesh";
-    for link in [false, true] {
-        let home = Home::legacy();
-        if link {
-            // A hard link elsewhere is no second copy.
-            let roster = home.path(&format!("{APP}/mesh/rosters/home-mesh.json"));
-            std::fs::hard_link(roster, home.path("backup")).unwrap();
-        }
-        let before = home.state();
-        let ran = with_mounts(&home, layers, &["migrate"]).ends_with(1);
-        assert!(ran.stderr.contains("it is the source itself, seen through a mount"), "{ran:?}");
-        assert!(ran.stderr.contains("hint: findmnt --target"), "{ran:?}");
-        assert!(home.state() == before, "it is lost: {ran:?}");
-        home.run(&["migrate"]).ends_with(0);
+    let home = Home::legacy();
+    if link {
+        // A hard link elsewhere is no second copy.
+        let roster = home.path(&format!("{APP}/mesh/rosters/home-mesh.json"));
+        std::fs::hard_link(roster, home.path("backup")).unwrap();
     }
+    let before = home.state();
+    let ran = with_mounts(&home, layers, &["migrate"]).ends_with(1);
+    assert!(ran.stderr.contains("it is the source itself, seen through a mount"), "{ran:?}");
+    assert!(ran.stderr.contains("hint: findmnt --target"), "{ran:?}");
+    assert!(home.state() == before, "it is lost: {ran:?}");
+    home.run(&["migrate"]).ends_with(0);
 }
 
 /// The message names the extended attributes that the copy lacks, without their values. The copy is
 /// from a killed run.
 #[cfg(target_os = "linux")]
-#[test]
-fn attributes_that_are_lost_are_named() {
-    for args in [&["migrate", "--json"][..], &["launch", "--no-daemon", "--json"]] {
-        let home = Home::legacy();
-        let (here, there) =
-            (format!("{APP}/mesh/rosters/home-mesh.json"), format!("{MESH}/mesh/rosters/home-mesh.json"));
-        home.put(&there, &home.bytes(&here), 0o600);
-        let noted = rustix::fs::setxattr(
-            home.path(&here),
-            "user.origin",
-            b"never said",
-            rustix::fs::XattrFlags::empty(),
-        );
-        if let Err(error) = noted {
-            eprintln!("skipped: this file system has no attributes ({error})");
-            return;
-        }
-        let ran = home.run(args).ends_with(0);
-        let answer = ran.json();
-        let notices = answer["diagnostics"].as_array().unwrap();
-        let lost: Vec<_> =
-            notices.iter().filter(|notice| notice["code"] == "migration.attributes-lost").collect();
-        assert_eq!(lost.len(), 1, "{notices:#?}");
-        assert_eq!(lost[0]["severity"], "warning");
-        assert_eq!(lost[0]["path"], home.path(&there).to_str().unwrap());
-        assert!(lost[0]["message"].as_str().unwrap().contains("user.origin"), "{lost:?}");
-        assert!(!ran.stdout.contains("never said") && !ran.stderr.contains("never said"), "{ran:?}");
+#[rstest]
+#[case::migrate(&["migrate", "--json"])]
+#[case::launch(&["launch", "--no-daemon", "--json"])]
+fn attributes_that_are_lost_are_named(#[case] args: &[&str]) {
+    let home = Home::legacy();
+    let (here, there) =
+        (format!("{APP}/mesh/rosters/home-mesh.json"), format!("{MESH}/mesh/rosters/home-mesh.json"));
+    home.put(&there, &home.bytes(&here), 0o600);
+    let noted =
+        rustix::fs::setxattr(home.path(&here), "user.origin", b"never said", rustix::fs::XattrFlags::empty());
+    if let Err(error) = noted {
+        eprintln!("skipped: this file system has no attributes ({error})");
+        return;
     }
+    let ran = home.run(args).ends_with(0);
+    let answer = ran.json();
+    let notices = answer["diagnostics"].as_array().unwrap();
+    let lost: Vec<_> =
+        notices.iter().filter(|notice| notice["code"] == "migration.attributes-lost").collect();
+    assert_eq!(lost.len(), 1, "{notices:#?}");
+    assert_eq!(lost[0]["severity"], "warning");
+    assert_eq!(lost[0]["path"], home.path(&there).to_str().unwrap());
+    assert!(lost[0]["message"].as_str().unwrap().contains("user.origin"), "{lost:?}");
+    assert!(!ran.stdout.contains("never said") && !ran.stderr.contains("never said"), "{ran:?}");
 }
