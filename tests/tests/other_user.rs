@@ -10,8 +10,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use integration_tests::testkit::{
-    APP, Home, MESH, Ran, can_be_root, is_root, program, root, run, set_mode, stand_in,
+    APP, Home, MESH, Ran, SHARED, can_be_root, is_root, program, root, run, set_mode, stand_in,
 };
+use rstest::rstest;
 
 /// The owner of the home, the other user, and their common group.
 const OWNER: u32 = 64_201;
@@ -86,147 +87,140 @@ fn migrate_as_owner(program: &Path, home: &Home) -> Command {
 }
 
 /// An unreadable directory is reported once, not once for each entry that may be in it.
-#[test]
-fn a_closed_dir_is_named_once() {
+#[rstest]
+#[case::to_everything(0o000)]
+#[case::to_entry(0o600)]
+fn a_closed_dir_is_named_once(#[case] mode: u32) {
     if !can_be_root() {
         return;
     }
     let (_tools, tool) = tools();
     let program = tool(program());
-    for mode in [0o000, 0o600] {
-        let home = home(1);
-        set_mode(&home.path(MESH), mode);
-        let ran = run(&mut migrate_as_owner(&program, &home));
-        let errors: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
-        let closed = format!("error: cannot read ~/{MESH}");
-        assert_eq!(errors, [closed], "{mode:o}: {}", ran.stderr);
-        set_mode(&home.path(MESH), 0o700);
-    }
+    let home = home(1);
+    set_mode(&home.path(MESH), mode);
+    let ran = run(&mut migrate_as_owner(&program, &home));
+    let errors: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    let closed = format!("error: cannot read ~/{MESH}");
+    assert_eq!(errors, [closed], "{mode:o}: {}", ran.stderr);
+    set_mode(&home.path(MESH), 0o700);
 }
 
 /// A daemon's socket admits only its owner, so only the owner of the socket file identifies the
 /// other user.
-#[test]
-fn a_daemon_of_another_user_is_told_by_its_socket() {
+#[rstest]
+#[case::in_the_daemon_home(MESH)]
+#[case::in_the_shared_home(SHARED)]
+fn a_daemon_of_another_user_is_told_by_its_socket(#[case] dir: &str) {
     if !can_be_root() {
         return;
     }
     let (_tools, tool) = tools();
     let program = tool(program());
-    for place in [format!("{MESH}/daemon.sock"), ".myownmesh/daemon.sock".to_owned()] {
-        let home = Home::settled();
-        std::fs::create_dir_all(home.path(&place).parent().unwrap()).unwrap();
-        let _theirs = std::os::unix::net::UnixListener::bind(home.path(&place)).unwrap();
-        let mut all = Vec::new();
-        walk(&home.path("..").canonicalize().unwrap(), &mut all);
-        all.iter().for_each(|(path, _)| give(path, OWNER));
-        for dir in [home.path(""), home.path("..").canonicalize().unwrap()] {
-            give(&dir, OWNER);
-            set_mode(&dir, 0o755);
-        }
-        give(&home.path(&place), OTHER);
-        set_mode(&home.path(&place), 0o755);
-        let as_owner = |args: &[&str]| {
-            let mut command = Command::new(&program);
-            command.arg("--home").arg(home.path("")).args(args).uid(OWNER).gid(GROUP).current_dir("/");
-            run(command.env_remove("MYOWNMESH_HOME").env("HOME", "/nonexistent"))
-        };
-        let said = as_owner(&["launch", "--once", "--json"]).ends_with(7).json();
-        let found = &said["diagnostics"][0];
-        assert_eq!(found["code"], "daemon.foreign-owner", "{said:#}");
-        assert!(found["message"].as_str().unwrap().contains(&format!("uid {OTHER}")), "{said:#}");
-        for args in [["status"], ["doctor"]] {
-            let ran = as_owner(&args);
-            assert!(ran.stdout.contains(&OTHER.to_string()), "{args:?}: {ran:?}");
-        }
-        let said = as_owner(&["doctor", "--json"]).json().to_string();
-        assert!(said.contains(&format!("ls -ld {}", home.path(&place).display())), "{said}");
-        // The user's own socket without permissions is not reported as another user's.
-        give(&home.path(&place), OWNER);
-        set_mode(&home.path(&place), 0o000);
-        let said = as_owner(&["launch", "--once", "--json"]).ends_with(5);
-        assert!(!said.stdout.contains("daemon.foreign-owner"), "{said:?}");
+    let (home, place) = (Home::settled(), format!("{dir}/daemon.sock"));
+    std::fs::create_dir_all(home.path(&place).parent().unwrap()).unwrap();
+    let _theirs = std::os::unix::net::UnixListener::bind(home.path(&place)).unwrap();
+    let mut all = Vec::new();
+    walk(&home.path("..").canonicalize().unwrap(), &mut all);
+    all.iter().for_each(|(path, _)| give(path, OWNER));
+    for dir in [home.path(""), home.path("..").canonicalize().unwrap()] {
+        give(&dir, OWNER);
+        set_mode(&dir, 0o755);
     }
+    give(&home.path(&place), OTHER);
+    set_mode(&home.path(&place), 0o755);
+    let as_owner = |args: &[&str]| {
+        let mut command = Command::new(&program);
+        command.arg("--home").arg(home.path("")).args(args).uid(OWNER).gid(GROUP).current_dir("/");
+        run(command.env_remove("MYOWNMESH_HOME").env("HOME", "/nonexistent"))
+    };
+    let said = as_owner(&["launch", "--once", "--json"]).ends_with(7).json();
+    let found = &said["diagnostics"][0];
+    assert_eq!(found["code"], "daemon.foreign-owner", "{said:#}");
+    assert!(found["message"].as_str().unwrap().contains(&format!("uid {OTHER}")), "{said:#}");
+    for args in [["status"], ["doctor"]] {
+        let ran = as_owner(&args);
+        assert!(ran.stdout.contains(&OTHER.to_string()), "{args:?}: {ran:?}");
+    }
+    let said = as_owner(&["doctor", "--json"]).json().to_string();
+    assert!(said.contains(&format!("ls -ld {}", home.path(&place).display())), "{said}");
+    // The user's own socket without permissions is not reported as another user's.
+    give(&home.path(&place), OWNER);
+    set_mode(&home.path(&place), 0o000);
+    let said = as_owner(&["launch", "--once", "--json"]).ends_with(5);
+    assert!(!said.stdout.contains("daemon.foreign-owner"), "{said:?}");
 }
 
 /// A connection that the system refuses proves no daemon: the daemon may be gone and its socket
 /// left behind.
-#[test]
-fn a_socket_that_another_user_left_behind_is_no_daemon() {
+#[rstest]
+#[case::of_root(0, 0o755, false)]
+#[case::of_another_user(OTHER, 0o755, false)]
+#[case::without_permissions(OWNER, 0, false)]
+#[case::in_a_sticky_directory(0, 0o755, true)]
+fn a_socket_that_another_user_left_behind_is_no_daemon(
+    #[case] owner: u32,
+    #[case] mode: u32,
+    #[case] sticky: bool,
+    #[values(APP, MESH, SHARED)] dir: &str,
+) {
     if !can_be_root() {
         return;
     }
     let (_tools, tool) = tools();
     let program = tool(program());
     let stand_in = tool(stand_in().as_ref());
-    for place in
-        [format!("{APP}/daemon.sock"), format!("{MESH}/daemon.sock"), ".myownmesh/daemon.sock".to_owned()]
-    {
-        for (owner, mode, sticky) in
-            [(0, 0o755, false), (OTHER, 0o755, false), (OWNER, 0, false), (0, 0o755, true)]
-        {
-            let home = Home::settled();
-            let socket = home.path(&place);
-            std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
-            drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
-            let mut all = Vec::new();
-            walk(&home.path("..").canonicalize().unwrap(), &mut all);
-            all.iter().for_each(|(path, _)| give(path, OWNER));
-            for dir in [home.path(""), home.path("..").canonicalize().unwrap()] {
-                give(&dir, OWNER);
-                set_mode(&dir, 0o755);
-            }
-            give(&socket, owner);
-            set_mode(&socket, mode);
-            if sticky {
-                // In a sticky directory another user's file cannot be removed.
-                give(socket.parent().unwrap(), 0);
-                set_mode(socket.parent().unwrap(), 0o1777);
-            }
-            // Separate namespaces keep out the daemons of other tests: a daemon with a relative
-            // path may listen anywhere.
-            let as_owner = |args: &[&str]| {
-                let mut command = Command::new("unshare");
-                command.args(["--pid", "--net", "--fork", "--mount-proc", "--kill-child", "setpriv"]);
-                command.args([
-                    format!("--reuid={OWNER}"),
-                    format!("--regid={GROUP}"),
-                    "--clear-groups".to_owned(),
-                ]);
-                command.arg(&program).arg("--home").arg(home.path("")).args(args).current_dir("/");
-                command.env("MYOWNMESH_BIN", &stand_in).env_remove("MYOWNMESH_HOME");
-                run(command.env("HOME", "/nonexistent"))
-            };
-            let rm = format!("{}rm -f {}", if sticky { "sudo " } else { "" }, socket.display());
-            // No daemon is reported as running. In a sticky directory the home itself belongs to
-            // another user, so the checks end there.
-            let doctor = as_owner(&["doctor", "--json"]).json();
-            let checks = doctor["data"]["checks"].as_array().unwrap();
-            let told = checks.iter().find(|check| check["id"] == "daemon.sockets");
-            let told = told.unwrap_or_else(|| panic!("{place} {owner}: {doctor:#}"));
-            assert_eq!(
-                (&told["result"], &told["hint"]),
-                (&"warning".into(), &rm.as_str().into()),
-                "{told:#}"
-            );
-            let said = as_owner(&["migrate", "--undo", "--dry-run", "--json"]).json();
-            assert!(!said["diagnostics"].to_string().contains("daemon."), "{place} {owner}: {said:#}");
-            if sticky {
-                continue;
-            }
-            as_owner(&["launch", "--no-daemon"]).ends_with(0);
-            // A daemon starts, and removes a socket at its own path.
-            let said = as_owner(&["launch", "--once", "--json"]).ends_with(0).json();
-            assert_eq!(said["data"]["daemon"]["state"], "spawned", "{said:#}");
-            let found = said["diagnostics"].as_array().unwrap();
-            let is_left = !place.starts_with(MESH);
-            assert_eq!(found.iter().any(|found| found["hint"] == rm.as_str()), is_left, "{said:#}");
-            let status = Command::new("sh").args(["-c", &rm]).uid(OWNER).gid(GROUP).status().unwrap();
-            assert!(status.success(), "{rm}");
-            let said = as_owner(&["launch", "--once", "--json"]).ends_with(0).json();
-            assert_eq!(said["diagnostics"], serde_json::json!([]), "{said:#}");
-        }
+    let home = Home::settled();
+    let socket = home.path(&format!("{dir}/daemon.sock"));
+    std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let mut all = Vec::new();
+    walk(&home.path("..").canonicalize().unwrap(), &mut all);
+    all.iter().for_each(|(path, _)| give(path, OWNER));
+    for dir in [home.path(""), home.path("..").canonicalize().unwrap()] {
+        give(&dir, OWNER);
+        set_mode(&dir, 0o755);
     }
+    give(&socket, owner);
+    set_mode(&socket, mode);
+    if sticky {
+        // In a sticky directory another user's file cannot be removed.
+        give(socket.parent().unwrap(), 0);
+        set_mode(socket.parent().unwrap(), 0o1777);
+    }
+    // Separate namespaces keep out the daemons of other tests: a daemon with a relative
+    // path may listen anywhere.
+    let as_owner = |args: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--net", "--fork", "--mount-proc", "--kill-child", "setpriv"]);
+        command.args([format!("--reuid={OWNER}"), format!("--regid={GROUP}"), "--clear-groups".to_owned()]);
+        command.arg(&program).arg("--home").arg(home.path("")).args(args).current_dir("/");
+        command.env("MYOWNMESH_BIN", &stand_in).env_remove("MYOWNMESH_HOME");
+        run(command.env("HOME", "/nonexistent"))
+    };
+    let rm = format!("{}rm -f {}", if sticky { "sudo " } else { "" }, socket.display());
+    // No daemon is reported as running. In a sticky directory the home itself belongs to
+    // another user, so the checks end there.
+    let doctor = as_owner(&["doctor", "--json"]).json();
+    let checks = doctor["data"]["checks"].as_array().unwrap();
+    let told = checks.iter().find(|check| check["id"] == "daemon.sockets");
+    let told = told.unwrap_or_else(|| panic!("{doctor:#}"));
+    assert_eq!((&told["result"], &told["hint"]), (&"warning".into(), &rm.as_str().into()), "{told:#}");
+    let said = as_owner(&["migrate", "--undo", "--dry-run", "--json"]).json();
+    assert!(!said["diagnostics"].to_string().contains("daemon."), "{said:#}");
+    if sticky {
+        return;
+    }
+    as_owner(&["launch", "--no-daemon"]).ends_with(0);
+    // A daemon starts, and removes a socket at its own path.
+    let said = as_owner(&["launch", "--once", "--json"]).ends_with(0).json();
+    assert_eq!(said["data"]["daemon"]["state"], "spawned", "{said:#}");
+    let found = said["diagnostics"].as_array().unwrap();
+    let is_left = dir != MESH;
+    assert_eq!(found.iter().any(|found| found["hint"] == rm.as_str()), is_left, "{said:#}");
+    let status = Command::new("sh").args(["-c", &rm]).uid(OWNER).gid(GROUP).status().unwrap();
+    assert!(status.success(), "{rm}");
+    let said = as_owner(&["launch", "--once", "--json"]).ends_with(0).json();
+    assert_eq!(said["diagnostics"], serde_json::json!([]), "{said:#}");
 }
 
 /// During the moves, the other user puts symlinks and directories of their own in the place of the
@@ -381,32 +375,30 @@ fn refuses(tools: &Tools, (at, uid): (&Path, u32), home: &Home, code: &str, path
 }
 
 /// A user who can make a symlink in a public directory could choose the home in which root works.
-#[test]
-fn root_follows_no_symlink_of_another_user_to_a_home() {
+#[rstest]
+#[case::of_root(0)]
+#[case::of_a_user(OWNER)]
+fn root_follows_no_symlink_of_another_user_to_a_home(#[case] owner: u32) {
     if !can_be_root() {
         return;
     }
     let tools = Tools::new();
     let public = tempfile::Builder::new().prefix("public-").tempdir_in("/tmp").unwrap();
     set_mode(public.path(), 0o1777);
-    for owner in [0, OWNER] {
-        let home = of(owner, Home::after_the_bug());
-        for (name, target, rest) in
-            [("to-home", home.path(""), ""), ("above", home.path("..").canonicalize().unwrap(), "home")]
-        {
-            let link = public.path().join(format!("{name}-{owner}"));
-            std::os::unix::fs::symlink(target, &link).unwrap();
-            std::os::unix::fs::lchown(&link, Some(OTHER), Some(GROUP)).unwrap();
-            refuses(&tools, (&link.join(rest), 0), &home, "homes.unsafe-permissions", &link);
-            // A symlink of root is fine. So is a symlink of the home's owner where nobody else can
-            // make one.
-            std::os::unix::fs::lchown(&link, Some(0), Some(0)).unwrap();
-            tools.on(&link.join(rest), 0, &["migrate", "--dry-run"]).ends_with(0);
-        }
-        tools
-            .on(&public.path().join(format!("above-{owner}/home")), 0, &["launch", "--no-daemon"])
-            .ends_with(0);
+    let home = of(owner, Home::after_the_bug());
+    for (name, target, rest) in
+        [("to-home", home.path(""), ""), ("above", home.path("..").canonicalize().unwrap(), "home")]
+    {
+        let link = public.path().join(format!("{name}-{owner}"));
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(OTHER), Some(GROUP)).unwrap();
+        refuses(&tools, (&link.join(rest), 0), &home, "homes.unsafe-permissions", &link);
+        // A symlink of root is fine. So is a symlink of the home's owner where nobody else can
+        // make one.
+        std::os::unix::fs::lchown(&link, Some(0), Some(0)).unwrap();
+        tools.on(&link.join(rest), 0, &["migrate", "--dry-run"]).ends_with(0);
     }
+    tools.on(&public.path().join(format!("above-{owner}/home")), 0, &["launch", "--no-daemon"]).ends_with(0);
 }
 
 /// If the home lies elsewhere, the directories on the way must be closed to others too.
@@ -444,89 +436,92 @@ fn a_home_behind_a_symlink_into_an_open_directory_is_not_trusted() {
 }
 
 /// A container runs its program under any uid, in a sticky user home of root.
-#[test]
-fn a_user_home_of_root_with_the_sticky_bit_serves_any_user() {
+#[rstest]
+#[case::empty(Home::empty)]
+#[case::after_the_bug(|| of(OTHER, Home::after_the_bug()))]
+fn a_user_home_of_root_with_the_sticky_bit_serves_any_user(#[case] make: fn() -> Home) {
     if !can_be_root() {
         return;
     }
-    let tools = Tools::new();
-    for home in [Home::empty(), of(OTHER, Home::after_the_bug())] {
-        set_mode(&home.path("..").canonicalize().unwrap(), 0o755);
-        std::os::unix::fs::chown(home.path(""), Some(0), Some(0)).unwrap();
-        set_mode(&home.path(""), 0o1777);
-        tools.on(&home.path(""), OTHER, &["launch", "--once"]).ends_with(0);
-        tools.on(&home.path(""), OTHER, &["doctor"]).ends_with(0);
-        // Root works there as the owner of the app's home.
-        tools.on(&home.path(""), 0, &["network", "add", "by-root"]).ends_with(0);
-        tools.on(&home.path(""), 0, &["launch", "--once"]).ends_with(0);
-        let mut all = Vec::new();
-        walk(&home.path(""), &mut all);
-        for (path, meta) in all {
-            assert_eq!(meta.uid(), OTHER, "{}", path.display());
-        }
+    let (tools, home) = (Tools::new(), make());
+    set_mode(&home.path("..").canonicalize().unwrap(), 0o755);
+    std::os::unix::fs::chown(home.path(""), Some(0), Some(0)).unwrap();
+    set_mode(&home.path(""), 0o1777);
+    tools.on(&home.path(""), OTHER, &["launch", "--once"]).ends_with(0);
+    tools.on(&home.path(""), OTHER, &["doctor"]).ends_with(0);
+    // Root works there as the owner of the app's home.
+    tools.on(&home.path(""), 0, &["network", "add", "by-root"]).ends_with(0);
+    tools.on(&home.path(""), 0, &["launch", "--once"]).ends_with(0);
+    let mut all = Vec::new();
+    walk(&home.path(""), &mut all);
+    for (path, meta) in all {
+        assert_eq!(meta.uid(), OTHER, "{}", path.display());
     }
 }
 
 /// A directory that a group member makes in somebody's user home is closed to that person.
-#[test]
-fn a_member_of_the_group_does_not_lock_the_owner_out() {
+#[rstest]
+#[case::of_an_empty_home(Home::empty)]
+#[case::of_a_home_after_the_bug(Home::after_the_bug)]
+fn a_member_of_the_group_does_not_lock_the_owner_out(#[case] make: fn() -> Home) {
     if !can_be_root() {
         return;
     }
     let tools = Tools::new();
-    for home in [Home::empty(), Home::after_the_bug()] {
-        let home = of(OWNER, home);
-        set_mode(&home.path(""), 0o2770);
-        let is_there = home.has(APP);
-        if is_there {
-            set_mode(&home.path(APP), 0o770);
-        }
-        let at = if is_there { home.path(APP) } else { home.path("") };
-        let before = home.snapshot();
-        for args in WRITERS {
-            // Without a config there is nothing to move or to repair.
-            if is_there || !matches!(args[0], "migrate" | "salvage") {
-                let ran = tools.on(&home.path(""), OTHER, args).ends_with(7);
-                assert_eq!(ran.json()["diagnostics"][0]["path"], at.to_str().unwrap(), "{ran:?}");
-                let hint = format!("sudo -u '#{OWNER}' myownllm-mesh --home {}", home.path("").display());
-                assert!(ran.json()["diagnostics"][0]["hint"].as_str().unwrap().starts_with(&hint), "{ran:?}");
-            }
-            assert!(home.snapshot() == before, "{args:?} changed something");
-        }
-        tools.on(&home.path(""), OWNER, &["launch", "--once"]).ends_with(0);
-        // A directory that the other user made with an older version is reported, with the command
-        // that gives it to the owner.
-        give(&home.path(APP), OTHER);
-        let ran = tools.on(&home.path(""), OWNER, &["launch", "--no-daemon"]).ends_with(7);
-        let mend = format!("sudo chown -RH {OWNER}:{GROUP} {}", home.path(APP).display());
-        assert!(ran.stderr.contains(&mend), "{ran:?}");
+    let home = of(OWNER, make());
+    set_mode(&home.path(""), 0o2770);
+    let is_there = home.has(APP);
+    if is_there {
+        set_mode(&home.path(APP), 0o770);
     }
+    let at = if is_there { home.path(APP) } else { home.path("") };
+    let before = home.snapshot();
+    for args in WRITERS {
+        // Without a config there is nothing to move or to repair.
+        if is_there || !matches!(args[0], "migrate" | "salvage") {
+            let ran = tools.on(&home.path(""), OTHER, args).ends_with(7);
+            assert_eq!(ran.json()["diagnostics"][0]["path"], at.to_str().unwrap(), "{ran:?}");
+            let hint = format!("sudo -u '#{OWNER}' myownllm-mesh --home {}", home.path("").display());
+            assert!(ran.json()["diagnostics"][0]["hint"].as_str().unwrap().starts_with(&hint), "{ran:?}");
+        }
+        assert!(home.snapshot() == before, "{args:?} changed something");
+    }
+    tools.on(&home.path(""), OWNER, &["launch", "--once"]).ends_with(0);
+    // A directory that the other user made with an older version is reported, with the command
+    // that gives it to the owner.
+    give(&home.path(APP), OTHER);
+    let ran = tools.on(&home.path(""), OWNER, &["launch", "--no-daemon"]).ends_with(7);
+    let mend = format!("sudo chown -RH {OWNER}:{GROUP} {}", home.path(APP).display());
+    assert!(ran.stderr.contains(&mend), "{ran:?}");
 }
 
 /// Whoever can write to the directory of the target can put another key in its place.
-#[test]
-fn no_daemon_is_started_with_a_key_behind_a_symlink_that_another_user_can_replace() {
+#[rstest]
+#[case::in_a_directory_that_everybody_may_write(OWNER, 0o777)]
+#[case::in_a_directory_of_the_other_user(OTHER, 0o755)]
+fn no_daemon_is_started_with_a_key_behind_a_symlink_that_another_user_can_replace(
+    #[case] owner: u32,
+    #[case] mode: u32,
+) {
     if !can_be_root() || run(Command::new("setpriv").arg("--help")).code != Some(0) {
         return;
     }
     let tools = Tools::new();
-    for (owner, mode) in [(OWNER, 0o777), (OTHER, 0o755)] {
-        let home = Home::legacy();
-        let elsewhere = tempfile::tempdir().unwrap();
-        let (key, target) = (home.path(APP).join(".secrets/identity.json"), elsewhere.path().join("k"));
-        std::fs::copy(&key, &target).unwrap();
-        std::fs::remove_file(&key).unwrap();
-        std::os::unix::fs::symlink(&target, &key).unwrap();
-        let home = of(OWNER, home);
-        give(&target, OWNER);
-        give(elsewhere.path(), owner);
-        set_mode(elsewhere.path(), mode);
-        let ran = tools.on(&home.path(""), OWNER, &["launch", "--once"]).ends_with(7);
-        assert!(ran.stderr.contains(elsewhere.path().to_str().unwrap()), "{ran:?}");
-        give(elsewhere.path(), OWNER);
-        set_mode(elsewhere.path(), 0o700);
-        tools.on(&home.path(""), OWNER, &["launch", "--once"]).ends_with(0);
-    }
+    let home = Home::legacy();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (key, target) = (home.path(APP).join(".secrets/identity.json"), elsewhere.path().join("k"));
+    std::fs::copy(&key, &target).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    std::os::unix::fs::symlink(&target, &key).unwrap();
+    let home = of(OWNER, home);
+    give(&target, OWNER);
+    give(elsewhere.path(), owner);
+    set_mode(elsewhere.path(), mode);
+    let ran = tools.on(&home.path(""), OWNER, &["launch", "--once"]).ends_with(7);
+    assert!(ran.stderr.contains(elsewhere.path().to_str().unwrap()), "{ran:?}");
+    give(elsewhere.path(), OWNER);
+    set_mode(elsewhere.path(), 0o700);
+    tools.on(&home.path(""), OWNER, &["launch", "--once"]).ends_with(0);
 }
 
 /// In a container root may be unable to become another user: reading needs no such right.
@@ -600,33 +595,30 @@ fn doctor_foresees_that_the_apps_home_cannot_be_made() {
 
 /// An earlier run of root left files that the owner of the home may not read. Root finds in
 /// `doctor` what a launch finds, which runs as the owner; the printed command mends it.
-#[test]
-fn doctor_of_root_foresees_what_the_owner_may_not_read() {
+#[rstest]
+#[case::config("config.json")]
+#[case::config_of_the_daemon(".myownmesh/config.json")]
+#[case::secrets(".myownmesh/.secrets")]
+#[case::key(".myownmesh/.secrets/identity.json")]
+#[case::peers(".myownmesh/mesh")]
+#[case::rosters(".myownmesh/mesh/rosters")]
+#[case::roster(".myownmesh/mesh/rosters/home-mesh.json")]
+fn doctor_of_root_foresees_what_the_owner_may_not_read(#[case] path: &str) {
     if !is_root() {
         return;
     }
     let tools = Tools::new();
-    for path in [
-        "config.json",
-        ".myownmesh/config.json",
-        ".myownmesh/.secrets",
-        ".myownmesh/.secrets/identity.json",
-        ".myownmesh/mesh",
-        ".myownmesh/mesh/rosters",
-        ".myownmesh/mesh/rosters/home-mesh.json",
-    ] {
-        let home = of(OWNER, Home::settled());
-        let on = |args: &[&str]| tools.on(&home.path(""), 0, args);
-        on(&["launch", "--once"]).ends_with(0);
-        let left = home.path(APP).join(path);
-        std::os::unix::fs::lchown(&left, Some(0), Some(0)).unwrap();
-        let doctor = on(&["doctor"]).ends_with(4);
-        let ran = on(&["launch", "--once"]);
-        assert!(ran.code == Some(1) || ran.code == Some(7), "{path}: {ran:?}");
-        // The reader of the hint is root.
-        let hint = doctor.stdout.lines().map(str::trim).find(|line| line.starts_with("chown -RH "));
-        let hint = hint.unwrap_or_else(|| panic!("{path}: {doctor:?}"));
-        assert!(Command::new("sh").args(["-c", hint]).status().unwrap().success(), "{path}: {hint}");
-        on(&["launch", "--once"]).ends_with(0);
-    }
+    let home = of(OWNER, Home::settled());
+    let on = |args: &[&str]| tools.on(&home.path(""), 0, args);
+    on(&["launch", "--once"]).ends_with(0);
+    let left = home.path(APP).join(path);
+    std::os::unix::fs::lchown(&left, Some(0), Some(0)).unwrap();
+    let doctor = on(&["doctor"]).ends_with(4);
+    let ran = on(&["launch", "--once"]);
+    assert!(ran.code == Some(1) || ran.code == Some(7), "{path}: {ran:?}");
+    // The reader of the hint is root.
+    let hint = doctor.stdout.lines().map(str::trim).find(|line| line.starts_with("chown -RH "));
+    let hint = hint.unwrap_or_else(|| panic!("{path}: {doctor:?}"));
+    assert!(Command::new("sh").args(["-c", hint]).status().unwrap().success(), "{path}: {hint}");
+    on(&["launch", "--once"]).ends_with(0);
 }
