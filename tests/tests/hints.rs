@@ -7,20 +7,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use integration_tests::testkit::{
-    CONFIG, Home, MESH, NEW_KEY, follow, path_with_program, program, root, run,
-};
+use integration_tests::testkit::{CONFIG, Home, MESH, NEW_KEY, follow, path_with_program, program, root, run};
 use rstest::rstest;
-
-/// A problem of a home, with the command that reports it.
-struct Trouble {
-    name: &'static str,
-    args: &'static [&'static str],
-    code: &'static str,
-    /// A name that the hint could choose, and that is taken.
-    decoy: &'static str,
-    make: fn(&Home),
-}
 
 fn make_dir(home: &Home, path: &str) {
     std::fs::create_dir_all(home.path(path)).unwrap();
@@ -36,168 +24,6 @@ const BACKUPS: &str = ".myownllm/config-backups";
 const OWN_CONFIG: &str = ".myownllm/.myownmesh/config.json";
 const LAUNCH: &[&str] = &["launch", "--once", "--json"];
 const DOCTOR: &[&str] = &["doctor", "--json"];
-
-const TROUBLES: &[Trouble] = &[
-    Trouble {
-        name: "a directory in the config's place",
-        args: LAUNCH,
-        code: "store.not-regular",
-        decoy: ".myownllm/config.json.aside",
-        make: |home| {
-            std::fs::rename(home.path(CONFIG), home.path("former.json")).unwrap();
-            make_dir(home, CONFIG);
-        },
-    },
-    Trouble {
-        name: "a file in the backups' place",
-        args: &["salvage", "--json"],
-        code: "store.copies-unsafe",
-        decoy: ".myownllm/config-backups.aside",
-        make: |home| {
-            std::fs::remove_dir_all(home.path(BACKUPS)).unwrap();
-            home.put(BACKUPS, b"no directory", 0o600);
-            home.put(CONFIG, b"not JSON", 0o600);
-        },
-    },
-    Trouble {
-        name: "a config that is a link to a backup",
-        args: &["network", "add", "one-more", "--json"],
-        code: "store.config-is-a-copy",
-        decoy: ".myownllm/config.json.copy",
-        make: |home| {
-            let backup = std::fs::read_dir(home.path(BACKUPS)).unwrap().next().unwrap().unwrap().path();
-            std::fs::remove_file(home.path(CONFIG)).unwrap();
-            symlink(backup, home.path(CONFIG)).unwrap();
-        },
-    },
-    Trouble {
-        name: "a daemon's config that is a link to the app's",
-        args: &["network", "add", "one-more", "--json"],
-        code: "store.shared",
-        decoy: ".myownllm/.myownmesh/config.json.copy",
-        make: |home| symlink(home.path(CONFIG), home.path(OWN_CONFIG)).unwrap(),
-    },
-    Trouble {
-        name: "a daemon's config that is a link to the app's, as doctor tells it",
-        args: DOCTOR,
-        code: "daemon.config-is-the-apps",
-        decoy: ".myownllm/.myownmesh/config.json.copy",
-        make: |home| symlink(home.path(CONFIG), home.path(OWN_CONFIG)).unwrap(),
-    },
-    Trouble {
-        name: "no socket in the socket's place",
-        args: LAUNCH,
-        code: "daemon.not-a-socket",
-        decoy: ".myownllm/.myownmesh/daemon.sock.aside",
-        make: |home| home.put(&format!("{MESH}/daemon.sock"), b"no socket", 0o600),
-    },
-    Trouble {
-        name: "a damaged config of the daemon's",
-        args: DOCTOR,
-        code: "daemon.config-damaged",
-        decoy: ".myownllm/.myownmesh/config.json.aside",
-        make: |home| home.put(OWN_CONFIG, b"{\"version\": 3,", 0o600),
-    },
-    Trouble {
-        name: "what a daemon left beside a sound config",
-        args: DOCTOR,
-        code: "config.daemons-leftover",
-        decoy: ".myownllm/config.json.corrupt.aside",
-        make: |home| home.put(".myownllm/config.json.corrupt", b"{\"half\":", 0o600),
-    },
-    Trouble {
-        name: "a file in the place of the daemon home",
-        args: LAUNCH,
-        code: "paths.not-a-folder",
-        decoy: ".myownllm/.myownmesh.aside",
-        make: |home| {
-            home.run(&["migrate", "--undo"]).ends_with(0);
-            std::fs::remove_dir_all(home.path(MESH)).unwrap();
-            home.put(MESH, b"no directory", 0o600);
-        },
-    },
-    Trouble {
-        name: "a daemon home that is a link out of the app's",
-        args: LAUNCH,
-        code: "paths.overlap",
-        decoy: ".myownllm/.myownmesh.copy",
-        make: |home| link_elsewhere(home, MESH),
-    },
-    Trouble {
-        name: "a daemon home that is a link to the app's",
-        args: DOCTOR,
-        code: "paths.overlap",
-        decoy: ".myownllm/.myownmesh.aside",
-        make: |home| {
-            home.run(&["migrate", "--undo"]).ends_with(0);
-            std::fs::remove_dir_all(home.path(MESH)).unwrap();
-            symlink(".", home.path(MESH)).unwrap();
-        },
-    },
-    Trouble {
-        name: "a file in the place of a directory of the daemon's",
-        args: &["migrate", "--json"],
-        code: "migration.destination-not-folder",
-        decoy: ".myownllm/.myownmesh/mesh.aside",
-        make: |home| {
-            home.run(&["migrate", "--undo"]).ends_with(0);
-            std::fs::remove_dir_all(home.path(MESH)).unwrap();
-            home.put(&format!("{MESH}/mesh"), b"no directory", 0o600);
-        },
-    },
-    Trouble {
-        name: "a directory of the daemon's that is a link out of the home",
-        args: &["migrate", "--json"],
-        code: "migration.destination-outside",
-        decoy: ".myownllm/.myownmesh/mesh.aside",
-        make: |home| {
-            home.run(&["migrate", "--undo"]).ends_with(0);
-            make_dir(home, &format!("{MESH}/mesh"));
-            link_elsewhere(home, &format!("{MESH}/mesh"));
-        },
-    },
-    Trouble {
-        name: "a key behind a link",
-        args: &["migrate", "--json"],
-        code: "migration.source-link",
-        decoy: ".myownllm/.secrets.copy",
-        make: |home| {
-            home.run(&["migrate", "--undo"]).ends_with(0);
-            link_elsewhere(home, ".myownllm/.secrets");
-        },
-    },
-    Trouble {
-        name: "rosters and states behind a link",
-        args: LAUNCH,
-        code: "migration.peers-link",
-        decoy: ".myownllm/mesh.copy",
-        make: |home| {
-            home.run(&["migrate", "--undo"]).ends_with(0);
-            link_elsewhere(home, ".myownllm/mesh");
-        },
-    },
-    Trouble {
-        name: "a roster behind a link",
-        args: DOCTOR,
-        code: "migration.peers-link",
-        decoy: ".myownllm/mesh/rosters/home-mesh.json.copy",
-        make: |home| {
-            home.run(&["migrate", "--undo"]).ends_with(0);
-            link_elsewhere(home, ".myownllm/mesh/rosters/home-mesh.json");
-        },
-    },
-    Trouble {
-        name: "a second factor's lock behind a link",
-        args: LAUNCH,
-        code: "migration.peers-link",
-        decoy: ".myownllm/.secrets/custody.json.copy",
-        make: |home| {
-            home.run(&["migrate", "--undo"]).ends_with(0);
-            home.put(".myownllm/.secrets/custody.json", b"{}", 0o600);
-            link_elsewhere(home, ".myownllm/.secrets/custody.json");
-        },
-    },
-];
 
 /// Returns the hint for a code, from a diagnostic or a check.
 fn hint_of(said: &serde_json::Value, code: &str) -> Option<String> {
@@ -220,47 +46,125 @@ fn nothing_is_lost(before: &[Vec<u8>], home: &Home, what: &str) {
     }
 }
 
-#[test]
-fn each_hint_mends_its_trouble_and_takes_nothing_when_it_is_run_again() {
-    for Trouble { name, args, code, decoy, make } in TROUBLES {
-        for kind in ["none", "file", "directory", "symlink"] {
-            let what = format!("{name}, decoy: {kind}");
-            let home = Home::settled();
-            let former = home.run(&["identity", "--json"]).ends_with(0).json()["data"]["device_id"].take();
-            make(&home);
-            let at = home.path(decoy);
-            match kind {
-                "file" => home.put(decoy, b"somebody's", 0o600),
-                "directory" => home.put(&format!("{decoy}/inside"), b"somebody's", 0o600),
-                "symlink" => symlink("nowhere", &at).unwrap(),
-                _ => {}
-            }
-            let on = || run(&mut home.with_daemon(args)).json();
-            let said = on();
-            let hint = hint_of(&said, code).unwrap_or_else(|| panic!("{what}: {said:#}"));
-            // The run log grows.
-            let is_log = |bytes: &[u8]| bytes.starts_with(b"{\"at\":");
-            let before: Vec<Vec<u8>> =
-                home.contents().into_iter().filter(|bytes| !bytes.is_empty() && !is_log(bytes)).collect();
-            let follow = || {
-                run(Command::new("sh").args(["-c", &hint]).current_dir("/").env("PATH", path_with_program()))
-            };
-            let first = follow();
-            assert_eq!(first.code, Some(0), "{what}: {hint}: {first:?}");
-            nothing_is_lost(&before, &home, &format!("{what}: {hint}"));
-            let mended = names(&home);
-            follow();
-            assert_eq!(names(&home), mended, "{what}: run again, it did something: {hint}");
-            if kind == "symlink" {
-                assert_eq!(at.read_link().unwrap(), Path::new("nowhere"), "{what}");
-            }
-            let said = on();
-            assert_eq!(hint_of(&said, code), None, "{what}: {hint}: {said:#}");
-            // The identity is the same after the hint.
-            let device = &home.run(&["identity", "--json"]).ends_with(0).json()["data"]["device_id"];
-            assert_eq!(device, &former, "{what}: {hint}");
-        }
+/// The hint could choose the name `decoy`, and an entry of the kind `kind` has it.
+#[rstest]
+#[case::directory_in_the_place_of_the_config(LAUNCH, "store.not-regular",
+    ".myownllm/config.json.aside", |home: &Home| {
+    std::fs::rename(home.path(CONFIG), home.path("former.json")).unwrap();
+    make_dir(home, CONFIG);
+})]
+#[case::file_in_the_place_of_the_backups(&["salvage", "--json"], "store.copies-unsafe",
+    ".myownllm/config-backups.aside", |home: &Home| {
+    std::fs::remove_dir_all(home.path(BACKUPS)).unwrap();
+    home.put(BACKUPS, b"no directory", 0o600);
+    home.put(CONFIG, b"not JSON", 0o600);
+})]
+#[case::config_that_is_a_symlink_to_a_backup(&["network", "add", "one-more", "--json"],
+    "store.config-is-a-copy", ".myownllm/config.json.copy", |home: &Home| {
+    let backup = std::fs::read_dir(home.path(BACKUPS)).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(home.path(CONFIG)).unwrap();
+    symlink(backup, home.path(CONFIG)).unwrap();
+})]
+#[case::daemon_config_that_is_a_symlink_to_the_apps(&["network", "add", "one-more", "--json"], "store.shared",
+    ".myownllm/.myownmesh/config.json.copy",
+    |home: &Home| symlink(home.path(CONFIG), home.path(OWN_CONFIG)).unwrap())]
+#[case::daemon_config_that_is_a_symlink_to_the_apps_for_doctor(DOCTOR, "daemon.config-is-the-apps",
+    ".myownllm/.myownmesh/config.json.copy",
+    |home: &Home| symlink(home.path(CONFIG), home.path(OWN_CONFIG)).unwrap())]
+#[case::file_in_the_place_of_the_socket(LAUNCH, "daemon.not-a-socket",
+    ".myownllm/.myownmesh/daemon.sock.aside",
+    |home: &Home| home.put(&format!("{MESH}/daemon.sock"), b"no socket", 0o600))]
+#[case::damaged_daemon_config(DOCTOR, "daemon.config-damaged",
+    ".myownllm/.myownmesh/config.json.aside", |home: &Home| home.put(OWN_CONFIG, b"{\"version\": 3,", 0o600))]
+#[case::leftover_of_a_daemon_beside_a_sound_config(DOCTOR, "config.daemons-leftover",
+    ".myownllm/config.json.corrupt.aside",
+    |home: &Home| home.put(".myownllm/config.json.corrupt", b"{\"half\":", 0o600))]
+#[case::file_in_the_place_of_the_daemon_home(LAUNCH, "paths.not-a-folder",
+    ".myownllm/.myownmesh.aside", |home: &Home| {
+    home.run(&["migrate", "--undo"]).ends_with(0);
+    std::fs::remove_dir_all(home.path(MESH)).unwrap();
+    home.put(MESH, b"no directory", 0o600);
+})]
+#[case::daemon_home_that_is_a_symlink_out_of_the_apps(LAUNCH, "paths.overlap",
+    ".myownllm/.myownmesh.copy", |home: &Home| link_elsewhere(home, MESH))]
+#[case::daemon_home_that_is_a_symlink_to_the_apps(DOCTOR, "paths.overlap",
+    ".myownllm/.myownmesh.aside", |home: &Home| {
+    home.run(&["migrate", "--undo"]).ends_with(0);
+    std::fs::remove_dir_all(home.path(MESH)).unwrap();
+    symlink(".", home.path(MESH)).unwrap();
+})]
+#[case::file_in_the_place_of_the_peers(&["migrate", "--json"], "migration.destination-not-folder",
+    ".myownllm/.myownmesh/mesh.aside", |home: &Home| {
+    home.run(&["migrate", "--undo"]).ends_with(0);
+    std::fs::remove_dir_all(home.path(MESH)).unwrap();
+    home.put(&format!("{MESH}/mesh"), b"no directory", 0o600);
+})]
+#[case::peers_that_are_a_symlink_out_of_the_home(&["migrate", "--json"], "migration.destination-outside",
+    ".myownllm/.myownmesh/mesh.aside", |home: &Home| {
+    home.run(&["migrate", "--undo"]).ends_with(0);
+    make_dir(home, &format!("{MESH}/mesh"));
+    link_elsewhere(home, &format!("{MESH}/mesh"));
+})]
+#[case::key_behind_a_symlink(&["migrate", "--json"], "migration.source-link",
+    ".myownllm/.secrets.copy", |home: &Home| {
+    home.run(&["migrate", "--undo"]).ends_with(0);
+    link_elsewhere(home, ".myownllm/.secrets");
+})]
+#[case::old_peers_behind_a_symlink(LAUNCH, "migration.peers-link", ".myownllm/mesh.copy", |home: &Home| {
+    home.run(&["migrate", "--undo"]).ends_with(0);
+    link_elsewhere(home, ".myownllm/mesh");
+})]
+#[case::old_roster_behind_a_symlink(DOCTOR, "migration.peers-link",
+    ".myownllm/mesh/rosters/home-mesh.json.copy", |home: &Home| {
+    home.run(&["migrate", "--undo"]).ends_with(0);
+    link_elsewhere(home, ".myownllm/mesh/rosters/home-mesh.json");
+})]
+#[case::old_second_factor_behind_a_symlink(LAUNCH, "migration.peers-link",
+    ".myownllm/.secrets/custody.json.copy", |home: &Home| {
+    home.run(&["migrate", "--undo"]).ends_with(0);
+    home.put(".myownllm/.secrets/custody.json", b"{}", 0o600);
+    link_elsewhere(home, ".myownllm/.secrets/custody.json");
+})]
+fn each_hint_mends_its_trouble_and_takes_nothing_when_it_is_run_again(
+    #[case] args: &[&str],
+    #[case] code: &str,
+    #[case] decoy: &str,
+    #[case] make: fn(&Home),
+    #[values("none", "file", "directory", "symlink")] kind: &str,
+) {
+    let home = Home::settled();
+    let former = home.run(&["identity", "--json"]).ends_with(0).json()["data"]["device_id"].take();
+    make(&home);
+    let at = home.path(decoy);
+    match kind {
+        "file" => home.put(decoy, b"somebody's", 0o600),
+        "directory" => home.put(&format!("{decoy}/inside"), b"somebody's", 0o600),
+        "symlink" => symlink("nowhere", &at).unwrap(),
+        _ => {}
     }
+    let on = || run(&mut home.with_daemon(args)).json();
+    let said = on();
+    let hint = hint_of(&said, code).unwrap_or_else(|| panic!("{said:#}"));
+    // The run log grows.
+    let is_log = |bytes: &[u8]| bytes.starts_with(b"{\"at\":");
+    let before: Vec<Vec<u8>> =
+        home.contents().into_iter().filter(|bytes| !bytes.is_empty() && !is_log(bytes)).collect();
+    let follow =
+        || run(Command::new("sh").args(["-c", &hint]).current_dir("/").env("PATH", path_with_program()));
+    let first = follow();
+    assert_eq!(first.code, Some(0), "{hint}: {first:?}");
+    nothing_is_lost(&before, &home, &hint);
+    let mended = names(&home);
+    follow();
+    assert_eq!(names(&home), mended, "run again, it did something: {hint}");
+    if kind == "symlink" {
+        assert_eq!(at.read_link().unwrap(), Path::new("nowhere"));
+    }
+    let said = on();
+    assert_eq!(hint_of(&said, code), None, "{hint}: {said:#}");
+    // The identity is the same after the hint.
+    let device = &home.run(&["identity", "--json"]).ends_with(0).json()["data"]["device_id"];
+    assert_eq!(device, &former, "{hint}");
 }
 
 /// Returns every path with its content.
@@ -268,7 +172,6 @@ fn names(home: &Home) -> Vec<(PathBuf, Vec<u8>)> {
     home.snapshot().into_iter().map(|(path, (_, bytes))| (path, bytes)).collect()
 }
 
-/// A `mv` or `cp` in a hint replaces no file.
 /// The program would take a name that begins with a hyphen for an option.
 #[test]
 fn hints_name_a_network_that_begins_with_a_hyphen() {
@@ -287,12 +190,11 @@ fn hints_name_a_network_that_begins_with_a_hyphen() {
     assert_eq!(active(), before);
 }
 
-/// Runs a hint as printed.
 /// The mode of a device is for all of its users.
 #[test]
 fn no_hint_changes_the_mode_of_a_device() {
+    let home = Home::empty();
     for args in [&["doctor"][..], &["status"], &["launch", "--once"], &["repair"]] {
-        let home = Home::empty();
         let mut command = Command::new(program());
         command.args(["--home", "/dev/null"]).args(args).env("HOME", home.path(""));
         let ran = run(&mut command);
@@ -313,6 +215,7 @@ fn temporary_file_in_the_daemon_home_is_not_pending_for_ever() {
     assert!(!home.has(&part));
 }
 
+/// A `mv` or `cp` in a hint replaces no file.
 #[test]
 fn no_source_holds_a_hint_that_could_replace_something() {
     let mut sources = Vec::new();
