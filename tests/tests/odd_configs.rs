@@ -13,84 +13,82 @@ use integration_tests::testkit::{
 use rstest::rstest;
 use serde_json::{Value, json};
 
-/// Files that are no configs, or barely.
-fn odd_configs() -> Vec<(String, Vec<u8>)> {
-    let healthy = fixture("app-config-before.json");
-    let leaked = fixture_of_038(CONFIG);
-    let text = String::from_utf8(healthy.clone()).unwrap();
-    let utf16 = |little: bool| -> Vec<u8> {
-        let units = std::iter::once(0xfeff).chain(text.encode_utf16());
-        units.flat_map(|unit| if little { unit.to_le_bytes() } else { unit.to_be_bytes() }).collect()
-    };
-    let mut odd: Vec<(String, Vec<u8>)> = vec![
-        ("empty".into(), vec![]),
-        ("white space".into(), b" \n\t ".to_vec()),
-        ("all NUL".into(), vec![0; healthy.len()]),
-        ("NUL behind".into(), [&healthy[..], &[0; 64]].concat()),
-        ("NUL before".into(), [&[0; 64], &healthy[..]].concat()),
-        ("UTF-16 LE".into(), utf16(true)),
-        ("UTF-16 BE".into(), utf16(false)),
-        ("two documents".into(), [&healthy[..], &healthy].concat()),
-        ("a list".into(), b"[1,2]".to_vec()),
-        ("null".into(), b"null".to_vec()),
-        ("a string".into(), b"\"x\"".to_vec()),
-        ("a number".into(), b"1e400".to_vec()),
-        ("trailing comma".into(), b"{\"active_family\":\"qwen3\",}".to_vec()),
-        ("comment".into(), b"{\"active_family\":\"qwen3\"} // mine".to_vec()),
-        ("deep lists".into(), [&b"{\"x\":"[..], &b"[".repeat(100_000), &b"]".repeat(100_000), b"}"].concat()),
-        ("deep objects".into(), [b"{\"x\":".repeat(5_000), b"1".to_vec(), b"}".repeat(5_000)].concat()),
-        ("unclosed".into(), b"[".repeat(100_000)),
-        (
-            "null network".into(),
-            br#"{"kept_models":["m"],"cloud_mesh":{"networks":[{"id":"a",
-                "network_id":"home"},null]}}"#
-                .to_vec(),
-        ),
-        (
-            "null daemon network".into(),
-            br#"{"version":3,"daemon":{},"networks":[null,{"id":"a","network_id":"home"}]}"#.to_vec(),
-        ),
-        ("networks an object".into(), br#"{"cloud_mesh":{"networks":{}}}"#.to_vec()),
-        ("lone surrogate".into(), br#"{"active_family":"\ud800"}"#.to_vec()),
-        ("Latin-1".into(), b"{\"active_family\":\"B\xfcro\"}".to_vec()),
-        ("BOM".into(), [&b"\xef\xbb\xbf"[..], &healthy].concat()),
-        ("duplicates".into(), br#"{"active_family":"a","active_family":{"b":1}}"#.to_vec()),
-        (
-            "odd names".into(),
-            br#"{"__proto__":1,"":2,"$serde_json::private::Number":"3","providers":null}"#.to_vec(),
-        ),
-        (
-            "all wrong types".into(),
-            br#"{"providers":5,"active_family":[],"cloud_mesh":"x","api":"off","mic":7,
-                "tracked_modes":{"length":0}}"#
-                .to_vec(),
-        ),
-    ];
-    for (name, bytes) in [("app", &healthy), ("daemon", &leaked)] {
-        let step = bytes.len() / 14;
-        odd.extend(
-            (1..14).map(|n| (format!("{name} config cut at byte {}", n * step), bytes[..n * step].to_vec())),
-        );
-    }
-    odd
+fn healthy() -> Vec<u8> {
+    fixture("app-config-before.json")
 }
 
-/// Launches with each odd config, twelve at once, because a config that may be half written delays
-/// a run. No run panics or hangs, each exit code is of the contract, the former bytes are kept, the
-/// config is readable, and the next launch changes nothing.
-#[test]
-fn odd_configs_lose_no_byte() {
-    let odd = odd_configs();
-    let next = std::sync::atomic::AtomicUsize::new(0);
+/// Returns the healthy config as UTF-16, with a byte order mark.
+fn utf16(to_bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    let text = String::from_utf8(healthy()).unwrap();
+    std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(to_bytes).collect()
+}
+
+/// A family of files that are no configs, or barely, with their names.
+type Odd = Vec<(String, Vec<u8>)>;
+
+fn odd(family: &[(&str, &[u8])]) -> Odd {
+    family.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect()
+}
+
+fn cuts(bytes: &[u8]) -> Odd {
+    let step = bytes.len() / 14;
+    (1..14).map(|n| (format!("cut at byte {}", n * step), bytes[..n * step].to_vec())).collect()
+}
+
+/// Launches with each odd config, a family at once, because a config that may be half written
+/// delays a run. No run panics or hangs, each exit code is of the contract, the former bytes are
+/// kept, the config is readable, and the next launch changes nothing.
+#[rstest]
+#[case::without_content(odd(&[
+    ("empty", b""),
+    ("white space", b" \n\t "),
+    ("all NUL", &vec![0; healthy().len()]),
+]))]
+#[case::zero_bytes_around_a_config(odd(&[
+    ("NUL behind", &[&healthy()[..], &[0; 64]].concat()),
+    ("NUL before", &[&[0; 64], &healthy()[..]].concat()),
+]))]
+#[case::other_encodings(odd(&[
+    ("UTF-16 LE", &utf16(u16::to_le_bytes)),
+    ("UTF-16 BE", &utf16(u16::to_be_bytes)),
+    ("Latin-1", b"{\"active_family\":\"B\xfcro\"}"),
+    ("BOM", &[&b"\xef\xbb\xbf"[..], &healthy()].concat()),
+]))]
+#[case::no_objects(odd(&[
+    ("a list", b"[1,2]"),
+    ("null", b"null"),
+    ("a string", b"\"x\""),
+    ("a number", b"1e400"),
+]))]
+#[case::slips_of_a_hand_edit(odd(&[
+    ("two documents", &healthy().repeat(2)),
+    ("trailing comma", b"{\"active_family\":\"qwen3\",}"),
+    ("comment", b"{\"active_family\":\"qwen3\"} // mine"),
+    ("duplicates", br#"{"active_family":"a","active_family":{"b":1}}"#),
+]))]
+#[case::deep(odd(&[
+    ("deep lists", &[&b"{\"x\":"[..], &b"[".repeat(100_000), &b"]".repeat(100_000), b"}"].concat()),
+    ("deep objects", &[b"{\"x\":".repeat(5_000), b"1".to_vec(), b"}".repeat(5_000)].concat()),
+    ("unclosed", &b"[".repeat(100_000)),
+]))]
+#[case::odd_networks(odd(&[
+    ("null network",
+        br#"{"kept_models":["m"],"cloud_mesh":{"networks":[{"id":"a","network_id":"home"},null]}}"#),
+    ("null daemon network", br#"{"version":3,"daemon":{},"networks":[null,{"id":"a","network_id":"home"}]}"#),
+    ("networks an object", br#"{"cloud_mesh":{"networks":{}}}"#),
+]))]
+#[case::odd_members(odd(&[
+    ("lone surrogate", br#"{"active_family":"\ud800"}"#),
+    ("odd names", br#"{"__proto__":1,"":2,"$serde_json::private::Number":"3","providers":null}"#),
+    ("all wrong types", br#"{"providers":5,"active_family":[],"cloud_mesh":"x","api":"off","mic":7,
+        "tracked_modes":{"length":0}}"#),
+]))]
+#[case::cut_configs_of_the_app(cuts(&healthy()))]
+#[case::cut_configs_of_a_daemon(cuts(&fixture_of_038(CONFIG)))]
+fn odd_configs_lose_no_byte(#[case] odd: Odd) {
     std::thread::scope(|scope| {
-        for _ in 0..12 {
-            scope.spawn(|| {
-                while let Some((name, bytes)) =
-                    odd.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
-                {
-                    odd_config(name, bytes);
-                }
-            });
+        for (name, bytes) in &odd {
+            scope.spawn(move || odd_config(name, bytes));
         }
     });
 }
