@@ -37,23 +37,21 @@ fn first_sync_after_the_exchange(home: &Home, args: &[&str]) -> usize {
 }
 
 /// Another process moves a file between the listing of its directory and the look at the file.
-#[test]
-fn move_looks_again_when_a_file_vanishes_during_the_look() {
+#[rstest]
+fn move_looks_again_when_a_file_vanishes_during_the_look(#[values(1, 2, 3, 4)] number: u32) {
     const ROSTER: &str = ".myownllm/mesh/rosters/home-mesh.json";
     if !can_trace() {
         return;
     }
-    for number in 1..=4 {
-        let home = Home::settled();
-        let bytes = home.bytes(".myownllm/.myownmesh/mesh/rosters/home-mesh.json");
-        home.put(ROSTER, &bytes, 0o600);
-        let program = home.command(&["migrate"]);
-        let mut strace = Command::new("strace");
-        let fault = format!("inject=statx,newfstatat:error=ENOENT:when={number}");
-        strace.args(["-f", "-o", "/dev/null", "-P"]).arg(home.path(ROSTER)).args(["-e", &fault]);
-        strace.arg(program.get_program()).args(program.get_args());
-        run(strace.env_remove("MYOWNMESH_HOME").current_dir("/")).ends_with(0);
-    }
+    let home = Home::settled();
+    let bytes = home.bytes(".myownllm/.myownmesh/mesh/rosters/home-mesh.json");
+    home.put(ROSTER, &bytes, 0o600);
+    let program = home.command(&["migrate"]);
+    let mut strace = Command::new("strace");
+    let fault = format!("inject=statx,newfstatat:error=ENOENT:when={number}");
+    strace.args(["-f", "-o", "/dev/null", "-P"]).arg(home.path(ROSTER)).args(["-e", &fault]);
+    strace.arg(program.get_program()).args(program.get_args());
+    run(strace.env_remove("MYOWNMESH_HOME").current_dir("/")).ends_with(0);
 }
 
 fn synced(log: &[String], path: &Path) -> bool {
@@ -80,78 +78,79 @@ fn args_in(home: &Home, args: &[&str]) -> Vec<String> {
     args.iter().map(|arg| arg.replace("ENVELOPE", &envelope).replace("OLDEST", &oldest)).collect()
 }
 
-type MakeHome = fn() -> Home;
+fn with_an_envelope() -> Home {
+    let home = Home::settled();
+    let text = br#"{"kind":"myownllm.network-settings","version":1,"network_id":"imported-net"}"#;
+    home.put("envelope.json", text, 0o600);
+    home
+}
 
-/// Homes, each with a change that is idempotent.
-fn repeatable_changes() -> Vec<(MakeHome, Vec<&'static str>)> {
-    let envelope = || {
-        let home = Home::settled();
-        let text = br#"{"kind":"myownllm.network-settings","version":1,"network_id":"imported-net"}"#;
-        home.put("envelope.json", text, 0o600);
-        home
-    };
-    let changed = || {
-        let home = Home::settled();
-        home.run(&["network", "add", "later-net"]).ends_with(0);
-        home
-    };
-    vec![
-        (Home::settled, vec!["network", "add", "other-net"]),
-        (Home::settled, vec!["network", "use", "--none"]),
-        (envelope, vec!["network", "import", "ENVELOPE"]),
-        (changed, vec!["config", "restore", "OLDEST"]),
-        (Home::after_the_bug, vec!["salvage"]),
-    ]
+fn with_a_later_network() -> Home {
+    let home = Home::settled();
+    home.run(&["network", "add", "later-net"]).ends_with(0);
+    home
 }
 
 /// A killed run has made the change and has not synced it. The next run finds the change made, and
 /// syncs it before it reports success.
-#[test]
-fn change_that_a_killed_run_made_is_synced_before_success() {
+#[rstest]
+#[case::add(Home::settled, &["network", "add", "other-net"])]
+#[case::use_none(Home::settled, &["network", "use", "--none"])]
+#[case::import(with_an_envelope, &["network", "import", "ENVELOPE"])]
+#[case::restore(with_a_later_network, &["config", "restore", "OLDEST"])]
+#[case::salvage(Home::after_the_bug, &["salvage"])]
+fn change_that_a_killed_run_made_is_synced_before_success(
+    #[case] home_of: fn() -> Home,
+    #[case] args: &[&str],
+) {
     if !can_trace() {
         return;
     }
-    for (home_of, args) in repeatable_changes() {
-        let (learned, home) = (home_of(), home_of());
-        let (args_learned, args) = (args_in(&learned, &args), args_in(&home, &args));
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let args_learned: Vec<&str> = args_learned.iter().map(String::as_str).collect();
-        let number = first_sync_after_the_exchange(&learned, &args_learned);
+    let (learned, home) = (home_of(), home_of());
+    let (args_learned, args) = (args_in(&learned, args), args_in(&home, args));
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let args_learned: Vec<&str> = args_learned.iter().map(String::as_str).collect();
+    let number = first_sync_after_the_exchange(&learned, &args_learned);
 
-        let before = home.bytes(CONFIG);
-        let (killed, _) = traced(&home, &args, &[format!("fsync:signal=KILL:when={number}")]);
-        assert_eq!(killed.code, None, "{args:?}: {killed:?}");
-        assert!(home.bytes(CONFIG) != before, "{args:?}: it was killed before the exchange");
-        assert!(!temporaries(&home).is_empty(), "{args:?}");
+    let before = home.bytes(CONFIG);
+    let (killed, _) = traced(&home, &args, &[format!("fsync:signal=KILL:when={number}")]);
+    assert_eq!(killed.code, None, "{args:?}: {killed:?}");
+    assert!(home.bytes(CONFIG) != before, "{args:?}: it was killed before the exchange");
+    assert!(!temporaries(&home).is_empty(), "{args:?}");
 
-        let made = home.bytes(CONFIG);
-        let (ran, log) = traced(&home, &args, &[]);
-        ran.ends_with(0);
-        assert!(home.bytes(CONFIG) == made, "{args:?}: there was nothing left to do");
-        assert!(synced(&log, &home.path(CONFIG)), "{args:?}: {log:#?}");
-        assert!(synced(&log, &home.path(APP)), "{args:?}: {log:#?}");
-        assert_eq!(temporaries(&home), Vec::<String>::new(), "{args:?}");
-        home.still_has(&before, "what the killed run replaced");
-    }
+    let made = home.bytes(CONFIG);
+    let (ran, log) = traced(&home, &args, &[]);
+    ran.ends_with(0);
+    assert!(home.bytes(CONFIG) == made, "{args:?}: there was nothing left to do");
+    assert!(synced(&log, &home.path(CONFIG)), "{args:?}: {log:#?}");
+    assert!(synced(&log, &home.path(APP)), "{args:?}: {log:#?}");
+    assert_eq!(temporaries(&home), Vec::<String>::new(), "{args:?}");
+    home.still_has(&before, "what the killed run replaced");
 }
 
 /// As above, if the killed run left no temporary file, or another program made the change.
-#[test]
-fn change_that_is_made_already_is_synced_before_success() {
+#[rstest]
+#[case::add(Home::settled, &["network", "add", "other-net"])]
+#[case::use_none(Home::settled, &["network", "use", "--none"])]
+#[case::import(with_an_envelope, &["network", "import", "ENVELOPE"])]
+#[case::restore(with_a_later_network, &["config", "restore", "OLDEST"])]
+#[case::salvage(Home::after_the_bug, &["salvage"])]
+fn change_that_is_made_already_is_synced_before_success(
+    #[case] home_of: fn() -> Home,
+    #[case] args: &[&str],
+) {
     if !can_trace() {
         return;
     }
-    for (home_of, args) in repeatable_changes() {
-        let home = home_of();
-        let args = args_in(&home, &args);
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        home.run(&args).ends_with(0);
-        let before = home.snapshot();
-        let (ran, log) = traced(&home, &args, &[]);
-        ran.ends_with(0);
-        assert!(synced(&log, &home.path(CONFIG)) && synced(&log, &home.path(APP)), "{args:?}: {log:#?}");
-        assert!(home.snapshot() == before, "{args:?}: it wrote");
-    }
+    let home = home_of();
+    let args = args_in(&home, args);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    home.run(&args).ends_with(0);
+    let before = home.snapshot();
+    let (ran, log) = traced(&home, &args, &[]);
+    ran.ends_with(0);
+    assert!(synced(&log, &home.path(CONFIG)) && synced(&log, &home.path(APP)), "{args:?}: {log:#?}");
+    assert!(home.snapshot() == before, "{args:?}: it wrote");
 }
 
 /// On a file system without RENAME_EXCHANGE, another program renames its config into place during
