@@ -5,6 +5,8 @@ use integration_tests::testkit::{
     APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, SECRETS, fixture_of_038, hold_lock, path_with_program,
     program, run, run_with, set_mode, stand_in,
 };
+#[cfg(unix)]
+use rstest::rstest;
 use serde_json::{Value, json};
 
 /// Every command that ends by itself and needs no input. True marks a read-only command.
@@ -470,20 +472,21 @@ fn newer_data_is_8_and_stays_as_it_is() {
 }
 
 #[cfg(unix)]
-#[test]
-fn overlapping_homes_and_links_out_of_the_home_are_7() {
+#[rstest]
+#[case::same(".")]
+#[case::above("..")]
+#[case::outside("/tmp")]
+fn overlapping_homes_and_links_out_of_the_home_are_7(#[case] target: &str) {
     use std::os::unix::fs::symlink;
-    for target in [".", "..", "/tmp"] {
-        let home = Home::legacy();
-        symlink(target, home.path(MESH)).unwrap();
-        let before = home.snapshot();
-        for args in [&["migrate"][..], &["launch", "--no-daemon"]] {
-            let ran = home.run(args).ends_with(7);
-            assert!(ran.all().contains(".myownmesh"), "{target}: {}", ran.all());
-        }
-        let key = format!("{APP}/.secrets/identity.json");
-        assert_eq!(home.snapshot()[&home.path(&key)], before[&home.path(&key)], "{target}: nothing moves");
+    let home = Home::legacy();
+    symlink(target, home.path(MESH)).unwrap();
+    let before = home.snapshot();
+    for args in [&["migrate"][..], &["launch", "--no-daemon"]] {
+        let ran = home.run(args).ends_with(7);
+        assert!(ran.all().contains(".myownmesh"), "{target}: {}", ran.all());
     }
+    let key = format!("{APP}/.secrets/identity.json");
+    assert_eq!(home.snapshot()[&home.path(&key)], before[&home.path(&key)], "{target}: nothing moves");
 }
 
 #[cfg(unix)]
