@@ -11,20 +11,21 @@ fn app_config(home: &Home, bytes: &[u8]) {
     home.put(CONFIG, bytes, 0o600);
 }
 
-#[test]
-fn document_names_the_build_the_time_and_the_duration() {
+#[rstest]
+#[case::of_success(&["status", "--json"])]
+#[case::of_a_wrong_command_line(&["nonsense", "--json"])]
+#[case::of_a_failure(&["network", "show", "nope", "--json"])]
+fn document_names_the_build_the_time_and_the_duration(#[case] args: &[&str]) {
     let before = humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string();
-    for args in [&["status", "--json"][..], &["nonsense", "--json"], &["network", "show", "nope", "--json"]] {
-        let ran = Home::settled().run(args);
-        let said = ran.json();
-        assert_eq!(said["exit"], ran.code.unwrap(), "{args:?}");
-        let at = said["at"].as_str().unwrap();
-        assert!(at >= before.as_str() && at.len() == before.len() && at.ends_with('Z'), "{before}: {at}");
-        assert!(said["took_ms"].as_u64().unwrap() < 30_000, "{said}");
-        assert_eq!(said["program"]["version"], env!("CARGO_PKG_VERSION"), "{said}");
-        let target = said["program"]["target"].as_str().unwrap();
-        assert!(target.starts_with(std::env::consts::ARCH), "{target}");
-    }
+    let ran = Home::settled().run(args);
+    let said = ran.json();
+    assert_eq!(said["exit"], ran.code.unwrap(), "{args:?}");
+    let at = said["at"].as_str().unwrap();
+    assert!(at >= before.as_str() && at.len() == before.len() && at.ends_with('Z'), "{before}: {at}");
+    assert!(said["took_ms"].as_u64().unwrap() < 30_000, "{said}");
+    assert_eq!(said["program"]["version"], env!("CARGO_PKG_VERSION"), "{said}");
+    let target = said["program"]["target"].as_str().unwrap();
+    assert!(target.starts_with(std::env::consts::ARCH), "{target}");
 }
 
 #[test]
@@ -674,8 +675,32 @@ fn files_that_are_in_both_places_are_counted() {
 }
 
 #[cfg(unix)]
-#[test]
-fn many_symptoms_of_one_cause_are_one_problem_whose_command_mends_it() {
+#[rstest]
+#[case::mode_600_everywhere("homes.no-access", "find $H/.myownllm -exec chmod 600 {} +")]
+#[case::directories_000("homes.no-access", "find $H/.myownllm -depth -type d -exec chmod 000 {} +")]
+#[case::root_owns_the_home(
+    "homes.no-access",
+    "chown -RH 0:0 $H/.myownllm; find $H/.myownllm -type d -exec chmod 700 {} +"
+)]
+#[case::root_owns_what_is_private(
+    "homes.no-access",
+    "chown -RH 0:0 $H/.myownllm/mesh $H/.myownllm/.secrets; chmod -R go= $H/.myownllm/mesh"
+)]
+#[case::root_owns_the_directories(
+    "paths.unwritable",
+    "find $H/.myownllm -type d -exec chmod 755 {} + -exec chown 0:0 {} +"
+)]
+#[case::read_only_copy("paths.unwritable", "chmod -R a-w,a+rX $H/.myownllm")]
+#[case::directory_000("homes.no-access", "chmod 000 $H/.myownllm")]
+#[case::home_of_the_user_000("homes.no-access", "chmod 000 $H")]
+#[case::read_only_directory("paths.unwritable", "chmod 555 $H/.myownllm/.secrets")]
+#[case::unreadable_key("migration.unreadable", "chmod 000 $H/.myownllm/.secrets/identity.json")]
+#[case::unreadable_config("homes.no-access", "chmod 000 $H/.myownllm/config.json")]
+fn many_symptoms_of_one_cause_are_one_problem_whose_command_mends_it(
+    #[case] code: &str,
+    #[case] spoil: &str,
+    #[values(Home::legacy, Home::after_the_bug)] make: fn() -> Home,
+) {
     use std::os::unix::process::CommandExt as _;
     const USER: u32 = 64_301;
     if !can_be_root() {
@@ -692,64 +717,37 @@ fn many_symptoms_of_one_cause_are_one_problem_whose_command_mends_it() {
     set_mode(tools.path(), 0o755);
     let copy = tools.path().join("myownllm-mesh");
     std::fs::copy(program(), &copy).unwrap();
-    let private = "chown -RH 0:0 $H/.myownllm/mesh $H/.myownllm/.secrets; chmod -R go= $H/.myownllm/mesh";
-    for ((name, code, spoil), make) in [
-        ("mode 600 everywhere", "homes.no-access", "find $H/.myownllm -exec chmod 600 {} +"),
-        ("directories 000", "homes.no-access", "find $H/.myownllm -depth -type d -exec chmod 000 {} +"),
-        (
-            "root owns the home",
-            "homes.no-access",
-            "chown -RH 0:0 $H/.myownllm; find $H/.myownllm -type d -exec chmod 700 {} +",
-        ),
-        ("root owns what is private", "homes.no-access", private),
-        (
-            "root owns the directories",
-            "paths.unwritable",
-            "find $H/.myownllm -type d -exec chmod 755 {} + -exec chown 0:0 {} +",
-        ),
-        ("a read-only copy", "paths.unwritable", "chmod -R a-w,a+rX $H/.myownllm"),
-        ("a directory 000", "homes.no-access", "chmod 000 $H/.myownllm"),
-        ("the user's home 000", "homes.no-access", "chmod 000 $H"),
-        ("a read-only directory", "paths.unwritable", "chmod 555 $H/.myownllm/.secrets"),
-        ("an unreadable key", "migration.unreadable", "chmod 000 $H/.myownllm/.secrets/identity.json"),
-        ("an unreadable config", "homes.no-access", "chmod 000 $H/.myownllm/config.json"),
-    ]
-    .into_iter()
-    .flat_map(|case| [Home::legacy, Home::after_the_bug].map(|make| (case, make)))
-    {
-        let home = make();
-        shell(&home, &format!("chmod 755 $H/..; chown -RH {USER}:{USER} $H; {spoil}"));
-        let user = |args: &[&str]| {
-            let mut command = std::process::Command::new(&copy);
-            command.arg("--home").arg(home.path("")).args(args).env("HOME", "/nonexistent").current_dir("/");
-            run(command.uid(USER).gid(USER))
-        };
-        let said = user(&["doctor", "--json"]).ends_with(4).json();
-        let checks = said["data"]["checks"].as_array().unwrap().iter();
-        // The repair itself settles an overwritten config.
-        let is_problem =
-            |check: &&Value| check["result"] == "problem" && check["code"] != "config.needs-repair";
-        let problems: Vec<&Value> = checks.filter(is_problem).collect();
-        assert!(problems.len() == 1 && problems[0]["code"] == code, "{name}: {said:#}");
-        let problem = problems[0];
-        let first = user(&["--json"]).ends_with(4).json()["data"]["commands"][0]["command"].clone();
-        assert_eq!(first, problem["hint"], "{name}: the first screen");
-        for args in [&["status"][..], &["migrate"], &["repair"], &["launch", "--no-daemon"]] {
-            let ran = user(args);
-            let hint = format!("  hint: {}\n", problem["hint"].as_str().unwrap());
-            assert_eq!(ran.stderr.matches(&hint).count(), 1, "{name}: {args:?}: {ran:?}");
-        }
-        let ran = user(&["repair"]);
-        assert!(ran.code != Some(0) && ran.stderr.matches("error: ").count() == 1, "{name}: {ran:?}");
-        // Runs the hint as its user would, or as root if it begins with sudo.
-        let hint = problem["hint"].as_str().unwrap();
-        let mut mend = std::process::Command::new("sh");
-        match hint.strip_prefix("sudo ") {
-            Some(hint) => mend.args(["-c", hint]),
-            None => mend.args(["-c", hint]).uid(USER).gid(USER),
-        };
-        assert!(mend.status().unwrap().success(), "{name}: {hint}");
-        user(&["repair"]).ends_with(0);
-        user(&["doctor"]).ends_with(0);
+    let home = make();
+    shell(&home, &format!("chmod 755 $H/..; chown -RH {USER}:{USER} $H; {spoil}"));
+    let user = |args: &[&str]| {
+        let mut command = std::process::Command::new(&copy);
+        command.arg("--home").arg(home.path("")).args(args).env("HOME", "/nonexistent").current_dir("/");
+        run(command.uid(USER).gid(USER))
+    };
+    let said = user(&["doctor", "--json"]).ends_with(4).json();
+    let checks = said["data"]["checks"].as_array().unwrap().iter();
+    // The repair itself settles an overwritten config.
+    let is_problem = |check: &&Value| check["result"] == "problem" && check["code"] != "config.needs-repair";
+    let problems: Vec<&Value> = checks.filter(is_problem).collect();
+    assert!(problems.len() == 1 && problems[0]["code"] == code, "{said:#}");
+    let problem = problems[0];
+    let first = user(&["--json"]).ends_with(4).json()["data"]["commands"][0]["command"].clone();
+    assert_eq!(first, problem["hint"], "the first screen");
+    for args in [&["status"][..], &["migrate"], &["repair"], &["launch", "--no-daemon"]] {
+        let ran = user(args);
+        let hint = format!("  hint: {}\n", problem["hint"].as_str().unwrap());
+        assert_eq!(ran.stderr.matches(&hint).count(), 1, "{args:?}: {ran:?}");
     }
+    let ran = user(&["repair"]);
+    assert!(ran.code != Some(0) && ran.stderr.matches("error: ").count() == 1, "{ran:?}");
+    // Runs the hint as its user would, or as root if it begins with sudo.
+    let hint = problem["hint"].as_str().unwrap();
+    let mut mend = std::process::Command::new("sh");
+    match hint.strip_prefix("sudo ") {
+        Some(hint) => mend.args(["-c", hint]),
+        None => mend.args(["-c", hint]).uid(USER).gid(USER),
+    };
+    assert!(mend.status().unwrap().success(), "{hint}");
+    user(&["repair"]).ends_with(0);
+    user(&["doctor"]).ends_with(0);
 }
