@@ -160,32 +160,31 @@ fn suspended_daemon_of_the_daemon_home_is_continued_by_the_hint() {
 }
 
 /// In a container, a daemon outside has no process id; its number belongs to another process.
-#[test]
-fn a_daemon_in_another_pid_namespace_is_told_as_that_and_nobody_is_signalled() {
+#[rstest]
+#[case::with_proc_of_the_namespace(&["--mount-proc"])]
+#[case::with_proc_of_the_outside(&[])]
+fn a_daemon_in_another_pid_namespace_is_told_as_that_and_nobody_is_signalled(#[case] flags: &[&str]) {
     if !can("unshare", &["--pid", "--fork", "--mount-proc", "true"]) {
         return;
     }
-    // With `/proc` of the namespace, and with `/proc` of the outside.
-    for flags in [&["--mount-proc"][..], &[]] {
-        let home = Home::legacy();
-        let mut legacy = home.daemon(APP).start().unwrap();
-        let inside = |args: &[&str]| {
-            let mut command = Command::new("unshare");
-            command.args(["--pid", "--fork", "--kill-child"]).args(flags).arg("--").arg(program());
-            run(command.arg("--home").arg(home.path("")).args(args).env("HOME", "/nonexistent"))
-        };
-        for command in [&["launch", "--no-daemon"][..], &["migrate"]] {
-            let said = inside(&[command, &["--json"]].concat()).ends_with(7).json();
-            let refused = &said["diagnostics"][0];
-            assert!(refused["message"].as_str().unwrap().contains("container"), "{said:#}");
-            assert!(!refused["hint"].as_str().unwrap().contains("myownllm-mesh"), "{said:#}");
-            let said = inside(&[command, &["--stop-legacy-daemon", "--json"]].concat()).ends_with(7).json();
-            let refused = &said["diagnostics"][0];
-            assert!(refused["message"].as_str().unwrap().contains("namespace"), "{said:#}");
-            assert!(!refused["hint"].as_str().unwrap().contains("myownllm-mesh"), "{said:#}");
-        }
-        assert!(legacy.is_running());
+    let home = Home::legacy();
+    let mut legacy = home.daemon(APP).start().unwrap();
+    let inside = |args: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child"]).args(flags).arg("--").arg(program());
+        run(command.arg("--home").arg(home.path("")).args(args).env("HOME", "/nonexistent"))
+    };
+    for command in [&["launch", "--no-daemon"][..], &["migrate"]] {
+        let said = inside(&[command, &["--json"]].concat()).ends_with(7).json();
+        let refused = &said["diagnostics"][0];
+        assert!(refused["message"].as_str().unwrap().contains("container"), "{said:#}");
+        assert!(!refused["hint"].as_str().unwrap().contains("myownllm-mesh"), "{said:#}");
+        let said = inside(&[command, &["--stop-legacy-daemon", "--json"]].concat()).ends_with(7).json();
+        let refused = &said["diagnostics"][0];
+        assert!(refused["message"].as_str().unwrap().contains("namespace"), "{said:#}");
+        assert!(!refused["hint"].as_str().unwrap().contains("myownllm-mesh"), "{said:#}");
     }
+    assert!(legacy.is_running());
 }
 
 /// The daemon's former parent, or its activator, has no part in it any more.
