@@ -191,25 +191,24 @@ fn repair_keeps_a_file_that_a_daemon_has_put_aside_as_status_says() {
 #[case::letter_case("HOME-MESH.json")]
 #[case::sync_conflict("home-mesh (1).json")]
 #[case::backup("home-mesh.json.bak")]
-fn roster_of_the_active_network_under_another_name_is_named(#[case] name: &str) {
-    for (home, of) in [(Home::legacy(), APP), (Home::settled(), MESH)] {
-        let roster = home.path(&format!("{of}/{ROSTER}"));
-        let peers = home.bytes(&format!("{of}/{ROSTER}"));
-        std::fs::rename(&roster, roster.with_file_name(name)).unwrap();
-        let said = run(&mut home.with_daemon(&["doctor", "--json"])).json();
-        let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{of}: {said:#}"));
-        let hint = told["hint"].as_str().unwrap().to_owned();
-        let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
-        assert!(diagnostic(&said, "state.misnamed").is_some(), "{of}: {said:#}");
-        if of == MESH {
-            run(Command::new("sh").args(["-c", &hint])).ends_with(0);
-            run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
-            let there: Value = serde_json::from_slice(&peers).unwrap();
-            assert_eq!(
-                home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"],
-                there["authorized_devices"]
-            );
-        }
+fn roster_of_the_active_network_under_another_name_is_named(
+    #[case] name: &str,
+    #[values(APP, MESH)] of: &str,
+) {
+    let home = if of == MESH { Home::settled() } else { Home::legacy() };
+    let roster = home.path(&format!("{of}/{ROSTER}"));
+    let peers = home.bytes(&format!("{of}/{ROSTER}"));
+    std::fs::rename(&roster, roster.with_file_name(name)).unwrap();
+    let said = run(&mut home.with_daemon(&["doctor", "--json"])).json();
+    let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{of}: {said:#}"));
+    let hint = told["hint"].as_str().unwrap().to_owned();
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    assert!(diagnostic(&said, "state.misnamed").is_some(), "{of}: {said:#}");
+    if of == MESH {
+        run(Command::new("sh").args(["-c", &hint])).ends_with(0);
+        run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+        let there: Value = serde_json::from_slice(&peers).unwrap();
+        assert_eq!(home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"], there["authorized_devices"]);
     }
 }
 
