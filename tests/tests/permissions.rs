@@ -238,35 +238,32 @@ fn a_config_that_is_written_where_others_can_write_is_said() {
     assert_eq!(told(&home, &["network", "add", "in-peace"]).1, [""; 0]);
 }
 
-#[test]
-fn files_that_the_system_keeps_in_place_stay_and_are_named() {
+#[rstest]
+#[case::key("+i", OLD_KEY)]
+#[case::secrets("+i", ".myownllm/.secrets")]
+#[case::rosters_to_append_to("+a", ".myownllm/mesh/rosters")]
+#[case::config("+i", CONFIG)]
+#[case::config_to_append_to("+a", CONFIG)]
+fn files_that_the_system_keeps_in_place_stay_and_are_named(#[case] attribute: &str, #[case] what: &str) {
     let probe = Home::empty();
     if !is_root() || !can("chattr", &["+i", probe.path("").to_str().unwrap()]) {
         return;
     }
     drop(Unlocked(&probe));
-    for (attribute, what) in [
-        ("+i", OLD_KEY),
-        ("+i", ".myownllm/.secrets"),
-        ("+a", ".myownllm/mesh/rosters"),
-        ("+i", CONFIG),
-        ("+a", CONFIG),
-    ] {
-        let home = Home::after_the_bug();
-        let unlocked = Unlocked(&home);
-        let (before, config) = (home.state(), home.bytes(CONFIG));
-        assert!(Command::new("chattr").arg(attribute).arg(home.path(what)).status().unwrap().success());
-        let ran = run(&mut home.with_daemon(&["launch", "--once"]));
-        assert_ne!(ran.code, Some(0), "{what}: {ran:?}");
-        ran.is_sound();
-        home.still_has(&config, what);
-        let now = home.state();
-        assert!(before.iter().all(|file| now.contains(file)), "{what}: {ran:?}");
-        assert!(home.has(OLD_KEY) || home.has(NEW_KEY), "{what}");
-        drop(unlocked);
-        home.run(&["launch", "--no-daemon"]).ends_with(0);
-        home.run(&["status", "--check"]).ends_with(0);
-    }
+    let home = Home::after_the_bug();
+    let unlocked = Unlocked(&home);
+    let (before, config) = (home.state(), home.bytes(CONFIG));
+    assert!(Command::new("chattr").arg(attribute).arg(home.path(what)).status().unwrap().success());
+    let ran = run(&mut home.with_daemon(&["launch", "--once"]));
+    assert_ne!(ran.code, Some(0), "{what}: {ran:?}");
+    ran.is_sound();
+    home.still_has(&config, what);
+    let now = home.state();
+    assert!(before.iter().all(|file| now.contains(file)), "{what}: {ran:?}");
+    assert!(home.has(OLD_KEY) || home.has(NEW_KEY), "{what}");
+    drop(unlocked);
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+    home.run(&["status", "--check"]).ends_with(0);
 }
 
 /// Absent and unreadable are different: behind a directory that cannot be read, nothing is reported
