@@ -11,6 +11,7 @@ use std::{
 
 use integration_tests::standin::Version;
 use integration_tests::testkit::{Builder, StandIn, stand_in};
+use rstest::rstest;
 use serde_json::{Value, json};
 
 fn fixture(version: Version) -> PathBuf {
@@ -69,62 +70,59 @@ impl Line {
     }
 }
 
-fn replay(version: Version) {
+#[rstest]
+fn answers_as_the_real_daemon(
+    #[values(Version::V012, Version::V038)] version: Version,
+    #[values(1, 2)] session: u64,
+) {
     let transcript = std::fs::read_to_string(fixture(version).join("control-transcript.jsonl")).unwrap();
     let lines: Vec<Value> = transcript.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let before = std::fs::read(fixture(version).parent().unwrap().join("app-config-before.json")).unwrap();
+    let before = fixture(version).parent().unwrap().join("app-config-before.json");
     let first = json!({
         "auto_update": {"enabled": false, "channel": "beta", "auto_apply": "none",
         "check_interval_hours": 12},
         "auto_cleanup": {"updates": false},
     });
-    for (session, config) in [(1, first.to_string().into_bytes()), (2, before)] {
-        let root = tempfile::Builder::new().prefix("r").tempdir_in("/tmp").unwrap();
-        let home = root.path().join(".myownllm");
-        std::fs::DirBuilder::new().create(&home).unwrap();
-        std::fs::OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .open(home.join("config.json"))
-            .unwrap()
-            .write_all(&config)
-            .unwrap();
-        let mut standin = Builder::new(stand_in(), &home).version(version).start().unwrap();
-        let mut events = Line::open(&standin);
-        let mut second = Line::open(&standin);
-        let mut answered = 0;
-        for line in lines.iter().filter(|line| line["session"] == session) {
-            let (expected, found) =
-                match (line["request_line"].as_str(), line["connection"].as_str().unwrap()) {
-                    (Some(request), "events") => (&line["response"], events.say(request)),
-                    (Some(request), "second") => (&line["response"], second.say(request)),
-                    (Some(request), _) => (&line["response"], Line::open(&standin).say(request)),
-                    (None, _) => (&line["event"], events.hear()),
-                };
-            let request = line["request_line"].as_str().unwrap_or("(event)");
-            if request.contains("network_id_generate") {
-                let id = found["data"]["network_id"].as_str().unwrap();
-                assert!(
-                    id.len() == 8 && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()),
-                    "{id}"
-                );
-            } else {
-                assert_eq!(
-                    settled(&found),
-                    settled(expected),
-                    "{} session {session}: {request}",
-                    version.name()
-                );
-            }
-            answered += 1;
+    let config = if session == 1 { first.to_string().into_bytes() } else { std::fs::read(before).unwrap() };
+    let root = tempfile::Builder::new().prefix("r").tempdir_in("/tmp").unwrap();
+    let home = root.path().join(".myownllm");
+    std::fs::DirBuilder::new().create(&home).unwrap();
+    std::fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .open(home.join("config.json"))
+        .unwrap()
+        .write_all(&config)
+        .unwrap();
+    let mut standin = Builder::new(stand_in(), &home).version(version).start().unwrap();
+    let mut events = Line::open(&standin);
+    let mut second = Line::open(&standin);
+    let mut answered = 0;
+    for line in lines.iter().filter(|line| line["session"] == session) {
+        let (expected, found) = match (line["request_line"].as_str(), line["connection"].as_str().unwrap()) {
+            (Some(request), "events") => (&line["response"], events.say(request)),
+            (Some(request), "second") => (&line["response"], second.say(request)),
+            (Some(request), _) => (&line["response"], Line::open(&standin).say(request)),
+            (None, _) => (&line["event"], events.hear()),
+        };
+        let request = line["request_line"].as_str().unwrap_or("(event)");
+        if request.contains("network_id_generate") {
+            let id = found["data"]["network_id"].as_str().unwrap();
+            assert!(
+                id.len() == 8 && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()),
+                "{id}"
+            );
+        } else {
+            assert_eq!(settled(&found), settled(expected), "{} session {session}: {request}", version.name());
         }
-        assert!(answered > 10, "session {session} has {answered} lines");
-        if session == 2 {
-            same_files(&home, version);
-        }
-        assert!(standin.terminate().unwrap().success(), "it ends cleanly when told to");
-        assert!(std::fs::symlink_metadata(standin.socket()).is_err(), "and takes its socket with it");
+        answered += 1;
     }
+    assert!(answered > 10, "session {session} has {answered} lines");
+    if session == 2 {
+        same_files(&home, version);
+    }
+    assert!(standin.terminate().unwrap().success(), "it ends cleanly when told to");
+    assert!(std::fs::symlink_metadata(standin.socket()).is_err(), "and takes its socket with it");
 }
 
 /// Checks that the home equals the home of the fixture.
@@ -160,14 +158,4 @@ fn same_files(home: &Path, version: Version) {
     let mode = |name: &str| std::fs::metadata(home.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(".secrets"), 0o700);
     assert_eq!(mode("mesh/rosters"), 0o755);
-}
-
-#[test]
-fn as_0_1_2_answered() {
-    replay(Version::V012);
-}
-
-#[test]
-fn as_0_3_8_answered() {
-    replay(Version::V038);
 }
