@@ -18,9 +18,9 @@ use myownllm_daemon::identity::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_daemon::identity::{IdentityPaths, Refusal, start_permit};
 use myownllm_daemon::{
     Candidate, CandidateFailure, Client, DaemonControl, DaemonExit, Decision, Endpoint, Expected,
-    HomeDaemons, Origin, OrphanDaemon, Probe, Role, SpawnError, SpawnRequest, Spawned, StartPermit,
-    StopError, StoppedDaemon, Target, attach, detect, orphans_of, probe, spawn, spawn_unless, stop_daemon,
-    stop_orphan,
+    HomeDaemons, Origin, Probe, Role, ServingProcess, SpawnError, SpawnRequest, Spawned, StartPermit,
+    StopError, StoppedDaemon, Target, attach, detect, probe, serving_processes, spawn, spawn_unless,
+    stop_daemon, stop_serving_process,
 };
 use myownllm_durable_fs::{Disk, LockedDir, RealDisk};
 use rstest::rstest;
@@ -706,10 +706,11 @@ fn a_daemon_with_a_relative_home_is_found_by_its_working_directory() {
         let found = probe(&home.endpoint(), SLACK);
         assert_eq!(found.pid(), Some(child.id()), "{found:?}");
         rustix::fs::unlink(socket.as_std_path()).unwrap();
-        let strays = orphans_of(&home.path(), "MYOWNMESH_HOME");
+        let strays = serving_processes(&home.path(), "MYOWNMESH_HOME");
         assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), [child.id()], "{value}");
         let (path, stray) = (home.path(), strays[0].clone());
-        let stopped = std::thread::spawn(move || stop_orphan(&stray, &path, "MYOWNMESH_HOME", GRACE));
+        let stopped =
+            std::thread::spawn(move || stop_serving_process(&stray, &path, "MYOWNMESH_HOME", GRACE));
         child.wait().unwrap();
         assert!(matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { .. }));
     }
@@ -717,7 +718,7 @@ fn a_daemon_with_a_relative_home_is_found_by_its_working_directory() {
     let other = Home::new();
     let mut child = started(&other, "mesh");
     eventually("it listens", || UnixStream::connect(other.path().join("daemon.sock")).is_ok());
-    assert!(orphans_of(&home.path(), "MYOWNMESH_HOME").is_empty());
+    assert!(serving_processes(&home.path(), "MYOWNMESH_HOME").is_empty());
     child.kill().unwrap();
     child.wait().unwrap();
 }
@@ -741,18 +742,18 @@ fn another_program_that_serves_is_no_daemon() {
     let mut daemon = daemon.stderr(Stdio::null()).spawn().unwrap();
     // The kernel shows a new process before its arguments, and those before its environment.
     eventually("all are there", || processes_of(&home.path()).len() == 4);
-    let strays = orphans_of(&home.path(), "MYOWNMESH_HOME");
+    let strays = serving_processes(&home.path(), "MYOWNMESH_HOME");
     assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), [daemon.id()]);
     for process in &mut processes {
-        let stray = OrphanDaemon::new(process.id(), None);
-        let stopped = stop_orphan(&stray, &home.path(), "MYOWNMESH_HOME", GRACE).unwrap();
+        let stray = ServingProcess::new(process.id(), None);
+        let stopped = stop_serving_process(&stray, &home.path(), "MYOWNMESH_HOME", GRACE).unwrap();
         assert_eq!(stopped, StoppedDaemon::WasAbsent);
         assert!(process.try_wait().unwrap().is_none(), "it was signalled");
         drop(process.stdin.take());
         process.wait().unwrap();
     }
     let (path, stray) = (home.path(), strays[0].clone());
-    let stopped = std::thread::spawn(move || stop_orphan(&stray, &path, "MYOWNMESH_HOME", GRACE));
+    let stopped = std::thread::spawn(move || stop_serving_process(&stray, &path, "MYOWNMESH_HOME", GRACE));
     daemon.wait().unwrap();
     assert!(matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { .. }));
 }
@@ -798,7 +799,7 @@ fn a_daemon_of_another_name_is_found_by_its_mark_its_program_and_its_socket() {
     // The home was moved away with its socket.
     let mut child = started(&home.path().join("daemon.sock"), None);
     std::fs::rename(home.path(), home.root().join("moved")).unwrap();
-    let strays = orphans_of(&home.path(), "MYOWNMESH_HOME");
+    let strays = serving_processes(&home.path(), "MYOWNMESH_HOME");
     assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), [child.id()]);
     assert_eq!(strays[0].socket, None);
     child.kill().unwrap();
@@ -825,21 +826,21 @@ fn ended_daemon_whose_socket_a_child_holds_is_told_as_ended() {
 fn a_daemon_without_a_socket_is_found_by_its_environment() {
     let home = Home::new();
     let mut running = home.standin().start().unwrap();
-    assert_eq!(orphans_of(&home.path(), "MYOWNMESH_HOME").len(), 1);
+    assert_eq!(serving_processes(&home.path(), "MYOWNMESH_HOME").len(), 1);
     // A second daemon replaced the socket, or somebody removed it.
     let mut second = home.standin().start().unwrap();
-    let strays = orphans_of(&home.path(), "MYOWNMESH_HOME");
+    let strays = serving_processes(&home.path(), "MYOWNMESH_HOME");
     let mut expected = [running.pid(), second.pid()];
     expected.sort_unstable();
     assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), expected);
     assert!(strays.iter().all(|stray| stray.program.as_deref() == Some(Path::new(stand_in()))));
     let stray = strays.into_iter().find(|stray| stray.pid == running.pid()).unwrap();
     let path = home.path();
-    let stopped = std::thread::spawn(move || stop_orphan(&stray, &path, "MYOWNMESH_HOME", GRACE));
+    let stopped = std::thread::spawn(move || stop_serving_process(&stray, &path, "MYOWNMESH_HOME", GRACE));
     assert!(running.wait(SLACK).unwrap().success());
     assert!(matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { .. }));
     assert!(second.is_running());
-    let nobody = orphans_of(&home.root().join("other"), "MYOWNMESH_HOME");
+    let nobody = serving_processes(&home.root().join("other"), "MYOWNMESH_HOME");
     assert!(nobody.is_empty());
 }
 

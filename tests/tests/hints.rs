@@ -7,7 +7,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use integration_tests::testkit::{CONFIG, Home, MESH, NEW_KEY, follow, path_with_program, program, root, run};
+use integration_tests::testkit::{
+    CONFIG, Home, MESH, NEW_KEY, follow, path_with_program, program, root, run,
+};
 use rstest::rstest;
 
 fn make_dir(home: &Home, path: &str) {

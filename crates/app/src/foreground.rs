@@ -85,7 +85,7 @@ pub(crate) fn run(
     // The document went out already, for a program that waits for the daemon to come up. A run
     // prints one document, so later events go to stderr and into the exit code.
     let (how, mut last) = match ended {
-        Ended::ConnectedDaemon => ("stopped the daemon".to_owned(), CommandOutput::said_already(answer.exit)),
+        Ended::Stopped => ("stopped the daemon".to_owned(), CommandOutput::said_already(answer.exit)),
         Ended::Died(diagnostic) => {
             printer.print_diagnostic(&diagnostic);
             let said = CommandOutput::said_already(diagnostic.class.into());

@@ -13,7 +13,7 @@ use myownllm_launch::{Diagnostic, died_diagnostic, not_stopped_diagnostic};
 pub(crate) enum Ended {
     /// Ctrl-C, Ctrl-\ or SIGTERM: this program stopped the daemon.
     #[cfg_attr(windows, allow(dead_code, reason = "there is nothing to hear"))]
-    ConnectedDaemon,
+    Stopped,
     /// The daemon ended by itself.
     Died(Diagnostic),
 }
@@ -71,7 +71,7 @@ impl Signals {
             }
             if self.all.wait().any(|signal| signal != SIGCHLD) {
                 return match spawned.stop(GRACE) {
-                    Ok(_) => Ended::ConnectedDaemon,
+                    Ok(_) => Ended::Stopped,
                     Err(error) => Ended::Died(not_stopped_diagnostic(&error)),
                 };
             }

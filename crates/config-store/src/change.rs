@@ -121,7 +121,7 @@ impl LockedStore for Locked<'_> {
         Err(StoreError::conflict(&self.paths.config))
     }
 
-    fn mend_stale_paths(&self) -> Result<Vec<Rebased>, StoreError> {
+    fn rebase_daemon_config(&self) -> Result<Vec<Rebased>, StoreError> {
         self.mend_paths()
     }
 

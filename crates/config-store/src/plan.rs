@@ -29,7 +29,7 @@ pub(crate) struct Plan {
     /// True if the newest backup holds the bytes that were read.
     backed_up: bool,
     /// True if the settings of a used home are gone, and no source has them.
-    is_lost: bool,
+    is_unrecoverable: bool,
 }
 
 impl Plan {
@@ -41,7 +41,7 @@ impl Plan {
     ) -> Self {
         let loaded = Loaded { report, diagnostics, ..Loaded::new(document, shape) };
         let previous = ConfigFile::Missing;
-        Self { loaded, previous, config: None, daemon: None, backed_up: false, is_lost: false }
+        Self { loaded, previous, config: None, daemon: None, backed_up: false, is_unrecoverable: false }
     }
 
     pub(crate) fn writing_config(
@@ -131,41 +131,45 @@ impl Store<'_> {
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
         let backed_up = self.is_newest_good(listing, read.bytes_read());
-        let mut lost = if backed_up { None } else { self.detect_wipe(read, listing)? };
+        let mut wipe = if backed_up { None } else { self.detect_wipe(read, listing)? };
         let mut diagnostics: Vec<Diagnostic> = self.schema.remarks(read);
-        diagnostics.extend(lost.iter_mut().flat_map(|lost| lost.diagnostics.drain(..)));
+        diagnostics.extend(wipe.iter_mut().flat_map(|wipe| wipe.diagnostics.drain(..)));
         let shape = FileShape::from(shape);
-        if let Some(lost) = lost.as_ref().filter(|lost| lost.is_restored()) {
-            let mut plan = self.plan_wiped(read, shape, lost, ids);
+        if let Some(wipe) = wipe.as_ref().filter(|wipe| wipe.is_restored()) {
+            let mut plan = self.plan_wiped(read, shape, wipe, ids);
             plan.loaded.diagnostics.splice(0..0, diagnostics);
             return Ok(plan);
         }
         let mut document = read.clone();
         diagnostics.extend(self.schema.complete(&mut document, ids));
         let mut report = Report::new(shape);
-        report.rebased = self.follow_rosters(&mut document);
+        report.rebased = self.rebase_rosters(&mut document);
         report.completed_keys = self.schema.missing_keys(read);
         // Does not complete a config that has lost its networks: the write would hide the loss.
-        let completes = document.is_modified() && lost.is_none();
+        let completes = document.is_modified() && wipe.is_none();
         let config = completes.then(|| document.to_bytes()).filter(|new| new != read.bytes_read());
-        let is_first = !backed_up && lost.is_none() && !self.has_source(listing);
+        let is_first = !backed_up && wipe.is_none() && !self.has_source(listing);
         if is_first {
             report.reset_keys.clone_from(&report.completed_keys);
         }
         let own = is_first.then(|| self.schema.own_settings(read));
         // A short config with two or more settings may be written by hand: that is no loss.
-        let is_lost =
+        let is_unrecoverable =
             own.as_ref().is_some_and(|own| own.is_bare() && own.count() < 2) && self.is_used(listing);
-        if is_lost {
+        if is_unrecoverable {
             // Fails if a backup cannot be read: it may hold the settings.
             self.source(listing, &mut diagnostics)?;
             diagnostics.push(self.no_backup_of_settings());
         }
-        report.wiped = lost.map(|lost| lost.wipe);
-        let mut plan =
-            Plan { config, backed_up, is_lost, ..Plan::without_writes(document, shape, report, diagnostics) };
+        report.wiped = wipe.map(|wipe| wipe.wipe);
+        let mut plan = Plan {
+            config,
+            backed_up,
+            is_unrecoverable,
+            ..Plan::without_writes(document, shape, report, diagnostics)
+        };
         if own.is_some_and(|own| own.networks.is_empty()) {
-            self.name_lost_networks(&mut plan);
+            self.report_lost_networks(&mut plan);
         }
         Ok(plan)
     }
@@ -175,7 +179,7 @@ impl Store<'_> {
     fn plan_wiped(&self, read: &Document, shape: FileShape, lost: &DetectedWipe, ids: &mut dyn Ids) -> Plan {
         let mut report = Report::new(shape);
         let (mut document, found) = self.restore_lost(read, lost, &mut report, ids);
-        report.rebased = self.follow_rosters(&mut document);
+        report.rebased = self.rebase_rosters(&mut document);
         Plan::writing_config(document, shape, report, without_places(found).collect())
     }
 
@@ -281,9 +285,9 @@ impl Store<'_> {
         let mut plan = self.complete_source(source, shape, diagnostics, ids);
         if shape == FileShape::Missing && plan.loaded.report.restored_from.is_none() && self.is_used(listing)
         {
-            plan.is_lost = true;
+            plan.is_unrecoverable = true;
             plan.loaded.report.reset_keys = keys_of(&self.schema.defaults());
-            self.name_lost_networks(&mut plan);
+            self.report_lost_networks(&mut plan);
         }
         Ok(plan)
     }
@@ -342,7 +346,7 @@ impl Store<'_> {
 
     /// Replaces the roster paths in networks of the app's if the rosters have moved since: a repair
     /// that ran before the move could not know the new paths.
-    fn follow_rosters(&self, app: &mut Document) -> Vec<Rebased> {
+    fn rebase_rosters(&self, app: &mut Document) -> Vec<Rebased> {
         // Every start runs this code, so it resolves no symlink unless the config holds a path.
         if !self.schema.has_paths(app) {
             return Vec::new();
@@ -414,7 +418,7 @@ impl Store<'_> {
             let path = paths.config.clone();
             let restored = report.restored_from.is_some();
             let is_sound = matches!(shape, FileShape::App | FileShape::Unknown | FileShape::Missing);
-            let repair = !is_sound || restored || plan.is_lost;
+            let repair = !is_sound || restored || plan.is_unrecoverable;
             steps.push(match plan.previous {
                 ConfigFile::Missing => Step::WriteConfig { path, repair, restored },
                 _ => Step::ReplaceConfig { path, repair },
@@ -467,7 +471,7 @@ impl Store<'_> {
     }
 
     /// Names the networks that have a roster and that the config lacks, if no backup restored it.
-    pub(crate) fn name_lost_networks(&self, plan: &mut Plan) {
+    pub(crate) fn report_lost_networks(&self, plan: &mut Plan) {
         let Loaded { document, report, diagnostics, .. } = &mut plan.loaded;
         let is_named = diagnostics.iter().any(|found| found.code == LOST_NETWORKS);
         if report.restored_from.is_none() && !is_named {

@@ -43,7 +43,7 @@ impl Store<'_> {
                 plan
             }
         };
-        self.name_lost_networks(&mut plan);
+        self.report_lost_networks(&mut plan);
         Ok(plan)
     }
 

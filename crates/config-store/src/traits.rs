@@ -146,7 +146,7 @@ pub trait LockedStore {
     /// # Errors
     /// The errors of writing; [`StoreError::Conflict`] if another program wrote the config
     /// meanwhile.
-    fn mend_stale_paths(&self) -> Result<Vec<Rebased>, StoreError>;
+    fn rebase_daemon_config(&self) -> Result<Vec<Rebased>, StoreError>;
 
     /// Makes a backup of a [misplaced](ConfigStore::misplaced) file, and leaves the file in
     /// its place. Call it while a daemon runs: the daemon keeps its config in memory and writes it

@@ -369,7 +369,7 @@ impl LockedStore for InMemoryLocked {
         let changed = edit(&mut edited).is_ok_and(|changed| changed);
         Ok(Updated::new(edited, changed))
     }
-    fn mend_stale_paths(&self) -> Result<Vec<Rebased>, StoreError> {
+    fn rebase_daemon_config(&self) -> Result<Vec<Rebased>, StoreError> {
         Ok(Vec::new())
     }
     fn keep_misplaced(&self) -> Result<Option<SetAside>, StoreError> {

@@ -16,10 +16,10 @@ use myownllm_paths::{
 };
 
 use crate::{
-    DetectRefusal, Endpoint, OrphanDaemon, Probe, Status, StopError, StoppedDaemon,
+    DetectRefusal, Endpoint, Probe, ServingProcess, Status, StopError, StoppedDaemon,
     probe::{PROBE_TIMEOUT, probe},
     process::{HOME_VARIABLE, start_time},
-    stop::{orphans_of_each, process_serves_home, stop_daemon_of, stop_orphan},
+    stop::{process_serves_home, serving_processes_of_each, stop_daemon_of, stop_serving_process},
 };
 
 /// The time that a daemon gets to exit after it unlinked its socket. The real daemon takes about 10
@@ -79,7 +79,7 @@ pub enum DaemonKind {
     /// A process listens, whether it answers or not.
     Listening { endpoint: Endpoint, probe: Probe },
     /// A process serves the home, and no socket leads to it: the socket file was unlinked.
-    Orphan { process: OrphanDaemon, home: Utf8PathBuf },
+    Orphan { process: ServingProcess, home: Utf8PathBuf },
 }
 
 impl HomeDaemons {
@@ -176,7 +176,7 @@ impl HomeDaemons {
                 Err(StopError::NoDaemon { endpoint: endpoint.clone(), pid: probe.pid() })
             }
             DaemonKind::Orphan { process, home } => {
-                stop_orphan(process, home, &self.home_variable, self.grace)
+                stop_serving_process(process, home, &self.home_variable, self.grace)
             }
         };
         let place = daemon.place();
@@ -193,7 +193,7 @@ impl HomeDaemons {
     fn is_a_daemon(&self, endpoint: &Endpoint, probe: &Probe) -> bool {
         let homes = [&*self.app_home, &*self.daemon_home];
         let serves = || {
-            let strays = orphans_of_each(homes, &self.home_variable, &self.programs);
+            let strays = serving_processes_of_each(homes, &self.home_variable, &self.programs);
             strays.iter().flatten().any(|stray| Some(stray.pid) == probe.pid())
         };
         matches!(probe, Probe::Answered { .. })
@@ -258,10 +258,10 @@ impl HomeDaemons {
     /// Returns the processes that serve one of the homes, with or without a reachable socket.
     fn serving_processes(&self) -> Vec<RunningDaemon> {
         let homes = [&*self.app_home, &*self.daemon_home];
-        let found = orphans_of_each(homes, &self.home_variable, &self.programs);
+        let found = serving_processes_of_each(homes, &self.home_variable, &self.programs);
         let bystanders = self.bystanders().clone();
         let is_no_bystander =
-            |process: &OrphanDaemon| !bystanders.contains(&(process.pid, start_time(process.pid)));
+            |process: &ServingProcess| !bystanders.contains(&(process.pid, start_time(process.pid)));
         let sides = homes.into_iter().zip([true, false]).zip(found);
         sides
             .flat_map(|((home, legacy), processes)| {
@@ -357,7 +357,7 @@ impl RunningDaemon {
             DaemonKind::Orphan { process, .. } if process.starting => {
                 "it was started before, and does not listen yet".to_owned()
             }
-            DaemonKind::Orphan { process: OrphanDaemon { socket: Some(socket), .. }, .. } => {
+            DaemonKind::Orphan { process: ServingProcess { socket: Some(socket), .. }, .. } => {
                 format!("it listens at {}, which the daemon's config does not name", socket.display())
             }
             DaemonKind::Orphan { .. } => "its socket was removed under it".to_owned(),

@@ -52,7 +52,8 @@ pub use spawn::{
     StopOutcome, check_socket_file, spawn, spawn_unless,
 };
 pub use stop::{
-    OrphanDaemon, StopError, StoppedDaemon, orphans_of, process_serves, stop_daemon, stop_orphan,
+    ServingProcess, StopError, StoppedDaemon, process_serves, serving_processes, stop_daemon,
+    stop_serving_process,
 };
 pub use suspects::{Evidence, Suspect, SuspectSearch, suspects};
 pub use transport::Absence;

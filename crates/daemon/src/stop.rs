@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use myownllm_paths::{Class, camino::Utf8Path, impl_failure};
 use serde::Serialize;
 
-pub(crate) use self::platform::{orphans_of_each, stop_daemon_of};
+pub(crate) use self::platform::{serving_processes_of_each, stop_daemon_of};
 use crate::{Endpoint, error::inspect_process_command, probe::PROBE_TIMEOUT, process::HOME_VARIABLE};
 
 /// The reason why a daemon was not ended.
@@ -129,11 +129,10 @@ pub enum StoppedDaemon {
     Stopped { pid: u32, took_ms: u64 },
 }
 
-/// A daemon that serves a home although its socket may be unreachable, because the socket file was
-/// unlinked.
+/// A process that serves a home. Its socket may be unreachable, because the socket file was unlinked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct OrphanDaemon {
+pub struct ServingProcess {
     /// The process ID.
     pub pid: u32,
     /// The path of the program, if it is readable.
@@ -146,8 +145,8 @@ pub struct OrphanDaemon {
     pub socket: Option<PathBuf>,
 }
 
-impl OrphanDaemon {
-    /// Makes a daemon that was found in another way than by [`orphans_of`].
+impl ServingProcess {
+    /// Makes a daemon that was found in another way than by [`serving_processes`].
     pub fn new(pid: u32, program: Option<PathBuf>) -> Self {
         Self { pid, program, starting: false, socket: None }
     }
@@ -220,22 +219,22 @@ pub(crate) fn process_serves_home(
 /// `home_variable`, and which run the daemon's program, were started by [`spawn`](crate::spawn), or
 /// listen on a socket in the home, reachable or not. Only Linux shows them, and only to
 /// their own user and to root; otherwise the list is empty.
-pub fn orphans_of(home: &Utf8Path, home_variable: &str) -> Vec<OrphanDaemon> {
-    let [found] = orphans_of_each([home], home_variable, &[]);
+pub fn serving_processes(home: &Utf8Path, home_variable: &str) -> Vec<ServingProcess> {
+    let [found] = serving_processes_of_each([home], home_variable, &[]);
     found
 }
 
-/// Ends a process that [`orphans_of`] found, after it was verified through an open pidfd.
+/// Ends a process that [`serving_processes`] found, after it was verified through an open pidfd.
 ///
 /// # Errors
 /// The process does not exit, or the system denies the signal.
-pub fn stop_orphan(
-    stray: &OrphanDaemon,
+pub fn stop_serving_process(
+    stray: &ServingProcess,
     home: &Utf8Path,
     home_variable: &str,
     within: Duration,
 ) -> Result<StoppedDaemon, StopError> {
-    platform::stop_orphan(stray, home, home_variable, within)
+    platform::stop_serving_process(stray, home, home_variable, within)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -262,16 +261,16 @@ mod platform {
         }
     }
 
-    pub(crate) fn orphans_of_each<const N: usize>(
+    pub(crate) fn serving_processes_of_each<const N: usize>(
         _: [&Utf8Path; N],
         _: &str,
         _: &[PathBuf],
-    ) -> [Vec<OrphanDaemon>; N] {
+    ) -> [Vec<ServingProcess>; N] {
         [const { Vec::new() }; N]
     }
 
-    pub(super) fn stop_orphan(
-        stray: &OrphanDaemon,
+    pub(super) fn stop_serving_process(
+        stray: &ServingProcess,
         home: &Utf8Path,
         _: &str,
         _: Duration,
@@ -320,7 +319,7 @@ mod platform {
         loop {
             ended = ended || handle.wait(Instant::now()).unwrap_or(false);
             let is_late = Instant::now() >= deadline;
-            let now = match transport::connect(endpoint, Instant::now()) {
+            let listening_pid = match transport::connect(endpoint, Instant::now()) {
                 Err(ConnectError::Absent { .. }) if ended => {
                     return Ok(StoppedDaemon::Stopped { pid, took_ms: millis(began.elapsed()) });
                 }
@@ -333,8 +332,10 @@ mod platform {
                 }
                 Err(_) => None,
             };
-            // If both differ, the process that called `listen` was never the daemon.
-            if let Some(now) = now.filter(|now| ended && *now != pid && (is_late || Some(*now) != listener)) {
+            // The credentials name the process that called `listen`. The one from before the stop (an
+            // activator, a parent) may only keep the socket open, so it counts at the deadline alone.
+            let is_other = |now: &u32| *now != pid && (is_late || Some(*now) != listener);
+            if let Some(now) = listening_pid.filter(|now| ended && is_other(now)) {
                 return Err(StopError::CameBack { endpoint: here(), before: pid, now });
             }
             if is_late && ended {
@@ -347,7 +348,7 @@ mod platform {
             if ended {
                 pause.wait(deadline);
             } else {
-                // The exit itself ends the wait.
+                // Waits for the exit, then looks at the socket again.
                 ended = handle.wait(deadline).unwrap_or(false);
             }
         }
@@ -477,13 +478,13 @@ mod platform {
         StopError::Unverified { endpoint: endpoint.clone(), why, command }
     }
 
-    /// Does the same as [`orphans_of`] for several homes with one scan of all processes. `programs`
+    /// Does the same as [`serving_processes`] for several homes with one scan of all processes. `programs`
     /// are programs that are the daemon's under any name.
-    pub(crate) fn orphans_of_each<const N: usize>(
+    pub(crate) fn serving_processes_of_each<const N: usize>(
         homes: [&Utf8Path; N],
         home_variable: &str,
         programs: &[PathBuf],
-    ) -> [Vec<OrphanDaemon>; N] {
+    ) -> [Vec<ServingProcess>; N] {
         let ourselves = std::process::id();
         let mut all: Vec<u32> = procfs::all_pids().filter(|pid| *pid != ourselves).collect();
         all.sort_unstable();
@@ -498,7 +499,7 @@ mod platform {
         for found in &mut found {
             // A script is not on its way while the daemon that it started serves the home.
             let serving: Vec<u32> =
-                found.iter().filter(|one: &&OrphanDaemon| !one.starting).map(|one| one.pid).collect();
+                found.iter().filter(|one: &&ServingProcess| !one.starting).map(|one| one.pid).collect();
             found.retain(|one| !one.starting || !serving.iter().any(|pid| one.is_ancestor_of(*pid)));
         }
         found
@@ -542,15 +543,15 @@ mod platform {
             serving::has_spawn_mark(self.pid) && !serving::listens_in(self.pid, None)
         }
 
-        fn orphan(&self) -> OrphanDaemon {
+        fn orphan(&self) -> ServingProcess {
             let starting = self.is_on_its_way();
             let socket = serving::socket_of(self.pid);
-            OrphanDaemon { pid: self.pid, program: procfs::program(self.pid), starting, socket }
+            ServingProcess { pid: self.pid, program: procfs::program(self.pid), starting, socket }
         }
     }
 
-    pub(super) fn stop_orphan(
-        stray: &OrphanDaemon,
+    pub(super) fn stop_serving_process(
+        stray: &ServingProcess,
         home: &Utf8Path,
         home_variable: &str,
         within: Duration,

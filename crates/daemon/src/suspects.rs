@@ -107,11 +107,11 @@ mod platform {
         endpoint::resolved,
         procfs::{self, as_path, has_in_environment},
         serving::{is_same_file, names_home},
-        stop::orphans_of,
+        stop::serving_processes,
     };
 
     pub(super) fn suspects(traces: &SuspectSearch<'_>) -> Vec<Suspect> {
-        let mut found: Vec<Suspect> = orphans_of(traces.dir, traces.home_variable)
+        let mut found: Vec<Suspect> = serving_processes(traces.dir, traces.home_variable)
             .into_iter()
             .map(|stray| Suspect::new(stray.pid, stray.program, Evidence::Serves))
             .collect();

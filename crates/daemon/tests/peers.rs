@@ -339,13 +339,13 @@ fn stop_daemon_never_signals_this_process() {
 /// Another crate builds such values in its fakes.
 #[test]
 fn results_can_be_built_by_another_implementation() {
-    use myownllm_daemon::{Attempt, Decision, Detection, OrphanDaemon, Role, Spawned, Status};
+    use myownllm_daemon::{Attempt, Decision, Detection, Role, ServingProcess, Spawned, Status};
     let endpoint = Endpoint::unix("/nowhere/daemon.sock");
     let absent = Probe::Absent { why: Absence::NoSocket };
     let looked = Attempt::new(Role::Own, endpoint.clone(), absent, Duration::from_millis(2));
     let found = Detection::new(vec![looked], Decision::Spawn);
     assert_eq!(found.attempts[0].took_us, 2000);
-    assert_eq!(OrphanDaemon::new(7, None).pid, 7);
+    assert_eq!(ServingProcess::new(7, None).pid, 7);
 
     let answer: serde_json::Value = serde_json::from_str(STATUS).unwrap();
     let status = Status::from_data(answer["data"].clone()).unwrap();

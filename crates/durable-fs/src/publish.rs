@@ -88,8 +88,8 @@ pub fn make_dirs(
 }
 
 /// Makes a directory, and the missing directories between `root` and it, with access for its owner
-/// only; gives each to `owner`, where this process may give a directory away. An existing directory
-/// may come from a killed run, so the call corrects its mode and owner, and syncs the names in
+/// only; gives each to `owner`, where this process may give a directory away. ([`ensure_private_dir`]
+/// makes a single one.) An existing directory may come from a killed run, so the call corrects its mode and owner, and syncs the names in
 /// `root` in any case.
 ///
 /// # Errors
@@ -168,8 +168,9 @@ pub enum ReplaceMethod {
     /// went unseen.
     Exchange,
     /// The file was checked, then the new file was renamed over it: the platform or the file system
-    /// cannot exchange names. A write by another program between check and rename (some
-    /// microseconds) goes unseen; the file of the check is kept.
+    /// cannot exchange names. A file that another program renames into the place between check and
+    /// rename (some microseconds) is overwritten unseen; the checked file is kept, with what is written
+    /// into it.
     CheckedRename,
 }
 
@@ -250,7 +251,7 @@ pub fn replace(disk: &LockedDir, path: &Path, bytes: &[u8], expected: &[u8], lim
     let (meta, permissions) = prepared
         .and_then(|prepared| disk.rename(&temp, &swap).map(|()| prepared))
         .inspect_err(|_| drop(disk.unlink(&temp)))?;
-    let ours = NewFile { disk, meta, bytes };
+    let ours = KnownFile { disk, meta, bytes };
     let is_expected = |file: &Path| disk.content_eq(file, expected);
     // The last check, after every slow step: if the content has changed by now, the file stays in
     // its place.
@@ -314,29 +315,29 @@ pub fn put_in_place(
     place: &Path,
     is_expected: &dyn Fn(&Path) -> Result<bool>,
 ) -> Result<Option<(ReplaceMethod, PathBuf)>> {
-    let ours = NewFile { disk, meta: disk.stat(new)?, bytes };
+    let ours = KnownFile { disk, meta: disk.stat(new)?, bytes };
     ours.put_in_place(new, place, is_expected)
 }
 
-/// Renames a file that [`replace`] displaced back over its place, if names cannot be exchanged and
-/// the place still holds `ours`. Returns the present name of `ours`, or `None` if another program
+/// Renames a file that [`replace`] displaced back over its place, if the place still holds `ours`: the
+/// way back on a file system that cannot exchange names. Returns the present name of `ours`, or `None` if another program
 /// has written the place since: its file stays.
 pub fn rename_back(disk: &LockedDir, displaced: &Displaced, ours: &[u8]) -> Result<Option<PathBuf>> {
     let Displaced { path, place, bytes } = displaced;
-    let theirs = NewFile { disk, meta: disk.stat(path)?, bytes };
+    let theirs = KnownFile { disk, meta: disk.stat(path)?, bytes };
     // Does not sync: other programs read our content until this rename. Our content may be lost.
     theirs.rename_over(path, place, &|file| disk.content_eq(file, ours), false)
 }
 
-/// The file that takes the place, with its metadata and content: after a failed call, a name alone
-/// does not tell which file has that name.
-struct NewFile<'a> {
+/// A file with its metadata and content: after a failed call, a name alone does not tell which file
+/// has that name.
+struct KnownFile<'a> {
     disk: &'a LockedDir,
     meta: Metadata,
     bytes: &'a [u8],
 }
 
-impl NewFile<'_> {
+impl KnownFile<'_> {
     /// Returns true if the file has this name. On a file system without file ids, compares the
     /// content.
     fn is_at(&self, path: &Path) -> bool {

@@ -19,7 +19,7 @@ use crate::identity::scan_identity;
 use crate::key_holder::spare_key_holder;
 use crate::losses::lost_settings;
 use crate::moves::{Watch, forward_plan, move_diagnostics, plan_diagnostics};
-use crate::sequence::settle_file;
+use crate::sequence::execute_file_step;
 use crate::start::{check_socket, socket_named_by_config};
 use crate::trust::wrote_where_others_can;
 use crate::waiting::lock_home;
@@ -111,7 +111,7 @@ pub fn repair_states(context: &Context<'_>, options: &Options<'_>) -> Result<Vec
         return Ok(Vec::new());
     }
     let lock = lock_home(context, options)?;
-    let told: Result<Vec<_>, _> = steps.iter().map(|step| settle_file(context, &*lock, step)).collect();
+    let told: Result<Vec<_>, _> = steps.iter().map(|step| execute_file_step(context, &*lock, step)).collect();
     Ok(told?.into_iter().flatten().collect())
 }
 

@@ -10,7 +10,7 @@ use myownllm_config_model::Document;
 use myownllm_daemon::{
     AbandonedSocket, Attempt, Candidate, Client, ControlError, DaemonControl, Detection, Endpoint, Expected,
     HomeDaemons, Probe, Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError, StoppedDaemon,
-    Suspect, SuspectSearch, Target, abandoned_socket, attach, candidates, decide, orphans_of, probe,
+    Suspect, SuspectSearch, Target, abandoned_socket, attach, candidates, decide, probe, serving_processes,
     spawn_unless, suspects,
 };
 pub use myownllm_daemon::{DaemonKind, ProgramSearch, RunningDaemon};
@@ -273,7 +273,7 @@ impl Daemons for LocalDaemons<'_> {
 
     fn await_starting(&self, cancelled: &dyn Fn() -> bool) -> bool {
         let is_one_starting = || {
-            let strays = orphans_of(self.layout.daemon_home.as_ref(), &self.layout.app.home_variable);
+            let strays = serving_processes(self.layout.daemon_home.as_ref(), &self.layout.app.home_variable);
             !strays.is_empty() && strays.iter().all(|stray| stray.starting)
         };
         let deadline = Instant::now() + self.ready_within;

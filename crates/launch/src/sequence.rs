@@ -1,5 +1,5 @@
-//! The app's start-up sequence: migrates, loads and if need be repairs the config, attaches to a
-//! daemon or starts one, and brings its networks in line.
+//! The app's start-up sequence: moves the daemon's files, loads the config and repairs it if need be,
+//! attaches to a daemon or starts one, and brings its networks in line.
 //!
 //! [`launch`] works on traits, so a sibling app can replace one part, and a test all of them. It
 //! never fails: the app must come up whatever the disk says, so the outcome always holds a config
@@ -46,11 +46,12 @@ use crate::waiting::{lock_home, try_lock};
 
 /// Runs the start-up sequence.
 ///
-/// Takes no lock and writes nothing if nothing is pending; then it costs a handful of `stat` calls.
+/// Takes no lock and writes nothing if nothing is pending and a daemon runs (or none is wanted); then
+/// it costs a handful of `stat` calls.
 pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Outcome {
     let options = &options.of(context);
     let (outcome, look) = load(context, ids);
-    let writes = look.pending.as_ref().is_some_and(|pending| {
+    let found_config_to_write = look.pending.as_ref().is_some_and(|pending| {
         pending.repairs() || (pending.writes_config() && outcome.shape == FileShape::Missing)
     });
     let mut run = Run {
@@ -58,13 +59,13 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
         options,
         ids,
         lock: None,
-        writes,
+        found_config_to_write,
         migration: None,
         identity: Answer::NoneYet,
-        routine: None,
+        unwritten_backup: None,
         client: None,
         occupied: None,
-        closed: None,
+        lost_connection: None,
         outcome,
     };
     match run.change_home(look) {
@@ -75,7 +76,7 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
                 let used = run.use_daemon();
                 run.outcome.diagnostics.extend(used.err());
             }
-            run.outcome.diagnostics.extend(run.routine.take());
+            run.outcome.diagnostics.extend(run.unwritten_backup.take());
         }
         // The run has reported the unreadable config. The failure to read its control socket has
         // the same cause.
@@ -83,12 +84,12 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
         Err(diagnostic) => run.outcome.diagnostics.push(diagnostic),
     }
     let mut outcome = run.outcome;
-    complete(context, options, &mut outcome);
+    add_closing_diagnostics(context, options, &mut outcome);
     outcome
 }
 
 /// Adds the diagnostics of the run as a whole.
-fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome) {
+fn add_closing_diagnostics(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome) {
     if options.daemon {
         // Comes after the start of a daemon: the start removes an abandoned socket at its own path.
         let abandoned = context.daemons.abandoned_sockets();
@@ -106,7 +107,7 @@ fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome)
     // The losses come last, so that they stay on the screen.
     let is_written = outcome.config_steps.iter().any(Step::writes_config);
     let lost = lost_settings(context, &outcome.document, &outcome.config, is_written);
-    // A config of a newer version is never written.
+    // Reports no loss for a newer config: this launch did not write it.
     outcome.diagnostics.extend(lost.filter(|_| !is_newer));
     outcome.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.complete_hint(options.program));
 }
@@ -155,7 +156,7 @@ const MAX_PROBES_OF_ONE_DAEMON: usize = 4;
 const REPROBE_PAUSE: Duration = Duration::from_millis(50);
 
 /// A daemon that closed the connection of this launch, and the errors that this caused.
-struct ClosedConnection {
+struct LostConnection {
     /// The process of the daemon, if the system tells it.
     pid: Option<u32>,
     errors: Vec<Diagnostic>,
@@ -175,19 +176,19 @@ struct Run<'r, 'a> {
     /// The lock, if it had to be taken.
     lock: Option<Box<dyn LockedStore + 'a>>,
     /// True if the first look found a config to write anew or to repair.
-    writes: bool,
+    found_config_to_write: bool,
     migration: Option<MovePlan>,
     /// The identity file in force after the move.
     identity: Answer,
     /// The diagnostic of a routine backup, or of defaults, that could not be written: the launch
     /// reports this failure and goes on.
-    routine: Option<Diagnostic>,
+    unwritten_backup: Option<Diagnostic>,
     /// The connection over which a daemon answered.
     client: Option<Box<dyn DaemonControl>>,
     /// The error of a start during which another process took the socket.
     occupied: Option<SpawnError>,
     /// The daemon that closed the connection last.
-    closed: Option<ClosedConnection>,
+    lost_connection: Option<LostConnection>,
     outcome: Outcome,
 }
 
@@ -226,20 +227,21 @@ impl<'a> Run<'_, 'a> {
             if let Some(lock) = try_lock(self.context, self.options, &mut waited)? {
                 self.lock = Some(lock);
                 ensure_changeable(self.context)?;
-                return self.reload(look);
+                return self.inspect_again(look);
             }
             // The process that holds the lock may be doing the same work. Then there is nothing to
             // wait for.
-            look = self.reload(look)?;
+            look = self.inspect_again(look)?;
         }
         Ok(look)
     }
 
-    /// Inspects the home again. Does not load a config that must not be touched.
+    /// Inspects the home again. Does not load a config of which the first inspection knows no pending
+    /// step: it is unreadable, or of a newer version.
     ///
     /// Fails if the file was readable before and is not now: that must not look like "nothing to
     /// do".
-    fn reload(&mut self, before: HomeInspection) -> Result<HomeInspection, Diagnostic> {
+    fn inspect_again(&mut self, before: HomeInspection) -> Result<HomeInspection, Diagnostic> {
         if before.pending.is_none() {
             let (moves, misplaced) = (self.context.migrator.is_pending(), self.context.store.misplaced());
             return Ok(HomeInspection { moves, misplaced, ..before });
@@ -250,7 +252,7 @@ impl<'a> Run<'_, 'a> {
         if loaded.pending.repairs() {
             self.outcome.shape = loaded.shape;
             self.outcome.config = loaded.report;
-        } else if self.writes && !loaded.pending.writes_config() {
+        } else if self.found_config_to_write && !loaded.pending.writes_config() {
             // Another process has written or repaired the config since the first inspection.
             self.outcome.is_settled_by_another = true;
             self.outcome.config = loaded.report;
@@ -262,12 +264,15 @@ impl<'a> Run<'_, 'a> {
     /// Carries out the steps in order, and stops at the first that fails.
     fn execute(&mut self, stage: Stage) -> Result<(), Diagnostic> {
         add_unreported(&mut self.outcome.diagnostics, stage.warnings);
+        // A plan with refusals moves nothing: its execution puts the refusals into the report. The
+        // config is repaired all the same.
         if stage.is_move_refused {
             self.migrate(stage.config_socket.as_deref());
         }
         for step in stage.steps {
             let touches_daemon_config =
                 matches!(step, LaunchStep::BackUpDaemonConfig | LaunchStep::SetDaemonConfigAside);
+            // After an error no daemon is used, so its config stays as it is.
             if touches_daemon_config && self.outcome.class().is_some() {
                 return Ok(());
             }
@@ -294,7 +299,7 @@ impl<'a> Run<'_, 'a> {
                 | LaunchStep::CopyNewerState { .. }
                 | LaunchStep::RebasePaths { .. } => {
                     let Some(lock) = self.lock.as_deref() else { continue };
-                    self.outcome.diagnostics.extend(settle_file(self.context, lock, &step)?);
+                    self.outcome.diagnostics.extend(execute_file_step(self.context, lock, &step)?);
                 }
                 LaunchStep::StartDaemon { .. } => return self.start(),
                 LaunchStep::AttachToSharedDaemon { .. } | LaunchStep::AttachToOwnDaemon { .. } => {
@@ -326,8 +331,8 @@ impl<'a> Run<'_, 'a> {
         may_repair
     }
 
-    /// Repairs and completes the config. Keeps the failure of a routine backup, or of defaults;
-    /// adds the failure of a repair to the outcome.
+    /// Repairs and completes the config. Stores the failure to write a routine backup or the defaults
+    /// for the end of the run, and reports the failure of a repair at once.
     fn apply_config_steps(&mut self, pending: &Pending) {
         let Some(lock) = &self.lock else { return };
         let outcome = &mut self.outcome;
@@ -357,7 +362,7 @@ impl<'a> Run<'_, 'a> {
                 let diagnostic = Diagnostic::from(&error);
                 // The config may lie where nothing can be written, for example behind a symlink
                 // into a read-only store.
-                self.routine = Some(match pending.is_housekeeping() {
+                self.unwritten_backup = Some(match pending.is_housekeeping() {
                     true => diagnostic.as_warning(),
                     false => diagnostic,
                 });
@@ -388,8 +393,8 @@ impl<'a> Run<'_, 'a> {
         let mut retries = Retries::default();
         loop {
             let (detection, client) = context.daemons.detect(&expected);
-            if let Some(closed) = self.closed.take()
-                && !self.may_reconnect(closed, &detection.decision, &mut retries)
+            if let Some(lost) = self.lost_connection.take()
+                && !self.prepare_reconnect(lost, &detection.decision, &mut retries)
             {
                 return Ok(());
             }
@@ -403,8 +408,8 @@ impl<'a> Run<'_, 'a> {
                 // wants.
                 continue;
             }
-            // This process holds the lock, so a daemon that is starting now comes from a start that
-            // was killed.
+            // No other launch starts a daemon while this one holds the lock: a daemon that is starting
+            // now was started by a launch that has been killed.
             if starts && !std::mem::replace(&mut has_waited, true) {
                 let is_cancelled = || self.options.is_cancelled();
                 if context.daemons.await_starting(&is_cancelled) {
@@ -424,28 +429,29 @@ impl<'a> Run<'_, 'a> {
                 stage.steps.retain(is_stop);
             }
             self.execute(stage)?;
-            if !looks_again && self.occupied.is_none() && self.closed.is_none() {
+            if !looks_again && self.occupied.is_none() && self.lost_connection.is_none() {
                 return Ok(());
             }
         }
     }
 
-    /// Decides if this launch may connect again after a daemon closed its connection. Reports the
-    /// errors if not. A daemon closes its connections before it exits, so it may still answer.
-    fn may_reconnect(
+    /// Prepares another connection after a daemon closed the former one: pauses, and forgets what that
+    /// daemon did. Returns false, and reports the errors, if this launch must not connect again. A
+    /// daemon closes its connections before it exits, so it may still answer.
+    fn prepare_reconnect(
         &mut self,
-        closed: ClosedConnection,
+        lost: LostConnection,
         decision: &Decision,
         retries: &mut Retries,
     ) -> bool {
-        let may_be_it = |pid| closed.pid.is_none() || pid == closed.pid;
-        let still_runs = matches!(decision, Decision::Attach { pid, .. } if may_be_it(*pid));
+        let is_same_daemon = |pid| lost.pid.is_none() || pid == lost.pid;
+        let still_runs = matches!(decision, Decision::Attach { pid, .. } if is_same_daemon(*pid));
         retries.probes += usize::from(still_runs);
         // A second reconciliation of one daemon would report its network changes twice.
         let is_reconciled = still_runs && self.outcome.reconciled.is_some();
         let is_over = retries.probes > MAX_PROBES_OF_ONE_DAEMON || retries.exited > MAX_EXITED_DAEMONS;
         if is_reconciled || is_over {
-            self.outcome.diagnostics.extend(closed.errors);
+            self.outcome.diagnostics.extend(lost.errors);
             return false;
         }
         if still_runs {
@@ -489,7 +495,7 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// Attaches to the daemon that was found, and brings its networks in line. The daemon may end
-    /// meanwhile, for example because another launch that runs once has started it.
+    /// meanwhile, for example if another `launch --once` started it and stops it.
     fn attach(&mut self) -> Result<(), Diagnostic> {
         const ENDED: [&str; 3] = ["daemon.closed", "daemon.replaced", "daemon.unreachable"];
         self.occupied = None;
@@ -504,7 +510,7 @@ impl<'a> Run<'_, 'a> {
         if is_closed {
             let mut errors = self.outcome.diagnostics.split_off(told);
             errors.extend(failed);
-            self.closed = Some(ClosedConnection { pid, errors });
+            self.lost_connection = Some(LostConnection { pid, errors });
         } else if let Some(failed) = failed {
             return Err(failed);
         }
@@ -569,7 +575,7 @@ impl<'a> Run<'_, 'a> {
 }
 
 /// Carries out a step about a file that a daemon reads when it starts.
-pub(crate) fn settle_file(
+pub(crate) fn execute_file_step(
     context: &Context<'_>,
     lock: &dyn LockedStore,
     step: &LaunchStep,
@@ -580,7 +586,8 @@ pub(crate) fn settle_file(
         LaunchStep::KeepCorruptFile { path } => keep_corrupt_file(context, lock.home_lock(), path)?,
         LaunchStep::MendState { path } => mend_state(context, lock.home_lock(), path)?,
         LaunchStep::CopyNewerState { path } => copy_newer_state(context, lock.home_lock(), path)?,
-        _ => return rebase_paths(context, lock),
+        LaunchStep::RebasePaths { .. } => return rebase_paths(context, lock),
+        _ => None,
     };
     Ok(told.into_iter().collect())
 }
@@ -588,7 +595,7 @@ pub(crate) fn settle_file(
 /// Corrects the paths in the daemon's config that lead to the old location: a repair that was made
 /// before the move left them.
 fn rebase_paths(context: &Context<'_>, lock: &dyn LockedStore) -> Result<Vec<Diagnostic>, Diagnostic> {
-    let rebased = lock.mend_stale_paths()?;
+    let rebased = lock.rebase_daemon_config()?;
     let told = rebased.into_iter().map(|path| {
         let message =
             format!("{} of the daemon's config was {}, and is {} now", path.pointer, path.from, path.to);

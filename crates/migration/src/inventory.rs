@@ -68,7 +68,7 @@ pub(crate) struct SingleFile {
     pub(crate) destination_state: DestinationState,
     pub(crate) mode: u32,
     /// The mode of the file at the destination, if there is one.
-    pub(crate) mode_there: Option<u32>,
+    pub(crate) destination_mode: Option<u32>,
 }
 
 /// The identity file of one side.

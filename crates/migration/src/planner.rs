@@ -81,11 +81,13 @@ impl<'a> Planner<'a> {
         self.kept_dirs.extend(source.parent().map(Path::to_owned));
     }
 
-    /// Returns the decision on the two identity files. Only the decision on identities settles two
-    /// different identities: a user who chooses between rosters has not said which device this is.
+    /// Returns the decision on the two identity files. `--keep` alone does not choose between two
+    /// different keys: a user who chooses between rosters has not said which device this is.
     fn key_decision(&self, source: &IdentityFile, destination: &IdentityFile) -> Option<Keep> {
         match (&source.identity, &destination.identity) {
-            (Identity::Valid(mine), Identity::Valid(theirs)) if mine.public_key != theirs.public_key => {
+            (Identity::Valid(source_key), Identity::Valid(destination_key))
+                if source_key.public_key != destination_key.public_key =>
+            {
                 self.options.keep_identity
             }
             _ => self.options.keep_identity.or(self.options.keep),
@@ -109,7 +111,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Returns the steps for two files that differ.
-    fn collision(
+    fn resolve_collision(
         &mut self,
         winner: Option<Keep>,
         [source, destination]: [&Path; 2],
@@ -159,7 +161,7 @@ impl<'a> Planner<'a> {
                 state => {
                     let step = MoveStep::MoveFile { from: source.clone(), to: destination.clone() };
                     let winner = Self::winner(state, self.options.keep);
-                    others.extend(self.collision(winner, [&source, &destination], state, step));
+                    others.extend(self.resolve_collision(winner, [&source, &destination], state, step));
                 }
             }
         }
@@ -189,13 +191,13 @@ impl<'a> Planner<'a> {
                 // The custody file follows the decision on the identity: it locks that identity.
                 let keep =
                     if secret { self.options.keep_identity.or(self.options.keep) } else { self.options.keep };
-                self.collision(Self::winner(state, keep), [source, destination], state, step)
+                self.resolve_collision(Self::winner(state, keep), [source, destination], state, step)
             }
         };
         if secret && !steps.is_empty() {
-            self.make_private(source, file.mode);
-            if let Some(mode) = file.mode_there {
-                self.make_private(destination, mode);
+            self.plan_private_mode(source, file.mode);
+            if let Some(mode) = file.destination_mode {
+                self.plan_private_mode(destination, mode);
             }
         }
         self.plan.state.extend(steps);
@@ -203,12 +205,13 @@ impl<'a> Planner<'a> {
 
     /// Plans mode 0600 for a file of `.secrets`. Sets the mode before the move: the file must never
     /// be readable to others at the destination.
-    fn make_private(&mut self, path: &Path, mode: u32) {
+    fn plan_private_mode(&mut self, path: &Path, mode: u32) {
         if self.inventory.owner.is_some() && mode & 0o777 != 0o600 {
             self.modes.push((path.to_owned(), 0o600));
         }
     }
 
+    /// Returns the error of a damaged identity file. `keep` is the side that the remedy keeps.
     fn damaged_error(&self, key: &IdentityFile, why: &str, keep: Option<Keep>) -> MigrationError {
         let way_out = self.refusal().filter(|refusal| refusal.path() == key.path).and_then(Refusal::hint);
         let remedy = way_out.or_else(|| {
@@ -227,7 +230,7 @@ impl<'a> Planner<'a> {
         Box::new(Side { path: key.path.clone(), key: info.clone(), rosters: counts.0, states: counts.1 })
     }
 
-    fn move_key(&mut self, key: &IdentityFile) -> MoveStep {
+    fn key_move_step(&mut self, key: &IdentityFile) -> MoveStep {
         let (from, to) = (self.inventory.source_key_path(key), self.inventory.key_destination.clone());
         match (&key.symlink_target, &self.inventory.key_target) {
             (Some(old), Some(target)) => MoveStep::MoveSymlink {
@@ -236,7 +239,7 @@ impl<'a> Planner<'a> {
                 symlink: Retarget { old_target: old.clone(), target: target.clone() },
             },
             _ => {
-                self.make_private(&from.clone(), key.meta.mode);
+                self.plan_private_mode(&from.clone(), key.meta.mode);
                 MoveStep::MoveFile { from, to }
             }
         }
@@ -280,7 +283,7 @@ impl<'a> Planner<'a> {
                 // The destination holds something that could not be inspected.
                 _ if inventory.identity_failed => self.keep_dir_of(&inventory.source_key_path(source)),
                 _ => {
-                    let step = self.move_key(source);
+                    let step = self.key_move_step(source);
                     self.plan.identity_steps.push(step);
                 }
             },
@@ -302,7 +305,7 @@ impl<'a> Planner<'a> {
                     return self.keep_dir_of(&from);
                 }
                 if destination.symlink_target.is_none() {
-                    self.make_private(&to, destination.meta.mode);
+                    self.plan_private_mode(&to, destination.meta.mode);
                 }
                 let same = MoveStep::RemoveIdentical {
                     source: from,
@@ -322,19 +325,19 @@ impl<'a> Planner<'a> {
             | (Identity::Valid(_), Identity::Damaged { .. }, Some(Keep::Source))
             | (Identity::Damaged { .. }, Identity::Valid(_), Some(Keep::Destination)) => {
                 let step = match winner {
-                    Some(Keep::Source) => self.move_key(source),
+                    Some(Keep::Source) => self.key_move_step(source),
                     _ => MoveStep::MoveFile { from: from.clone(), to: to.clone() },
                 };
                 for (key, path) in [(source, &from), (destination, &to)] {
                     if key.symlink_target.is_none() {
-                        self.make_private(path, key.meta.mode);
+                        self.plan_private_mode(path, key.meta.mode);
                     }
                 }
-                let steps = self.collision(winner, [&from, &to], state, step);
+                let steps = self.resolve_collision(winner, [&from, &to], state, step);
                 self.plan.identity_steps.extend(steps);
             }
-            (Identity::Valid(mine), Identity::Valid(theirs), None) => {
-                if mine.public_key == theirs.public_key {
+            (Identity::Valid(source_key), Identity::Valid(destination_key), None) => {
+                if source_key.public_key == destination_key.public_key {
                     // The same identity in different bytes: no identity is at stake.
                     self.record_collision(&from, &to);
                     return;
@@ -342,8 +345,8 @@ impl<'a> Planner<'a> {
                 let why = "two different identities".to_owned();
                 self.plan.identity = IdentityState::Blocked { why };
                 let error = MigrationError::TwoIdentities {
-                    source_side: self.side_of(source, mine, self.inventory.counts[0]),
-                    destination_side: self.side_of(destination, theirs, self.inventory.counts[1]),
+                    source_side: self.side_of(source, source_key, self.inventory.counts[0]),
+                    destination_side: self.side_of(destination, destination_key, self.inventory.counts[1]),
                     command: self.command.clone(),
                     direction: self.inventory.direction,
                 };
@@ -363,10 +366,11 @@ impl<'a> Planner<'a> {
                     self.record_collision(&from, &to);
                 }
             }
-            (Identity::Damaged { why: mine, .. }, Identity::Damaged { why: theirs, .. }, _) => {
-                let errors =
-                    [self.damaged_error(source, mine, None), self.damaged_error(destination, theirs, None)];
-                self.plan.errors.extend(errors);
+            (Identity::Damaged { why: at_source, .. }, Identity::Damaged { why: at_destination, .. }, _) => {
+                for (key, why) in [(source, at_source), (destination, at_destination)] {
+                    let error = self.damaged_error(key, why, None);
+                    self.plan.errors.push(error);
+                }
                 self.keep_dir_of(&from);
             }
         }
@@ -533,17 +537,17 @@ fn with_barriers(steps: Vec<MoveStep>) -> Vec<MoveStep> {
     let (aside_dirs, aside_sources) = (changed(&asides), sources(&asides));
     let mut all = asides;
     all.extend(barrier(aside_dirs));
-    all.extend(remove_sources(aside_sources));
+    all.extend(remove_sources_step(aside_sources));
     all.extend(moves);
     all.extend(barrier(published));
     all.extend(removals);
-    all.extend(remove_sources(emptied));
+    all.extend(remove_sources_step(emptied));
     all
 }
 
 /// Returns the step that removes the sources that remain in these directories; `None` if there are
 /// none.
-fn remove_sources(directories: BTreeSet<PathBuf>) -> Option<MoveStep> {
+fn remove_sources_step(directories: BTreeSet<PathBuf>) -> Option<MoveStep> {
     (!directories.is_empty())
         .then(|| MoveStep::RemoveSources { directories: directories.into_iter().collect() })
 }

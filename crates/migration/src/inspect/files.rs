@@ -166,7 +166,7 @@ impl Inspector<'_> {
             break;
         }
         let source = self.out.source.join(self.homes.legacy_roster());
-        Ok(SingleFile { source, destination, destination_state, mode: meta.mode, mode_there: None })
+        Ok(SingleFile { source, destination, destination_state, mode: meta.mode, destination_mode: None })
     }
 
     pub(super) fn custody(&mut self) {
@@ -179,7 +179,7 @@ impl Inspector<'_> {
         let there = self.current_path(destination.clone());
         let destination_state = destination_state(self.disk, at, &destination, &there, self.out.owner)?;
         let there = self.disk.stat(&there).ok().filter(Metadata::is_file);
-        let mode_there = there.map(|there| there.mode);
-        Ok(SingleFile { source, destination, destination_state, mode: meta.mode, mode_there })
+        let destination_mode = there.map(|there| there.mode);
+        Ok(SingleFile { source, destination, destination_state, mode: meta.mode, destination_mode })
     }
 }
