@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{DaemonFile, Document, network_id};
-use myownllm_durable_fs::{SET_ASIDE, for_any_shell, move_aside, quote};
+use myownllm_durable_fs::{SET_ASIDE, for_any_shell, free_name, move_aside, quote};
 use myownllm_paths::camino::Utf8Path;
 
 use crate::context::Context;
@@ -188,8 +188,10 @@ fn diagnostic(path: &Path, right: &Path, in_place: Option<&PathBuf>, id: &str) -
 
 /// Returns the command that writes a file without its byte order mark, and keeps the former one.
 fn without_mark(path: &Path) -> String {
-    let (path, former) = (quote(path), quote(path.with_extension("json.with-mark")));
-    for_any_shell(format!("mv -n {path} {former} && {{ umask 077; tail -c +4 {former} > {path}; }}"))
+    let (path, former) = (quote(path), quote(free_name(path, "with-mark")));
+    for_any_shell(format!(
+        "test -e {former} || {{ mv -n {path} {former} && umask 077 && tail -c +4 {former} > {path}; }}"
+    ))
 }
 
 /// Returns the command that gives a file its name, in a directory that may be missing.
