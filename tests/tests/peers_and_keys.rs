@@ -6,7 +6,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use integration_tests::testkit::{APP, Home, MESH, Signal, is_alive, run, send_signal, set_mode, stand_in};
+use integration_tests::testkit::{
+    APP, Home, MESH, Signal, fixture_of_038, is_alive, run, send_signal, set_mode, stand_in,
+};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -384,6 +386,24 @@ fn no_daemon_starts_on_a_roster_or_a_state_behind_a_dead_symlink(#[case] dir: &s
     for (args, code) in [(&["doctor", "--json"][..], 4), (&["launch", "--once", "--json"], 1)] {
         let said = run(&mut home.with_daemon(args)).ends_with(code).json();
         assert!(diagnostic(&said, "state.unreadable").is_some(), "{said:#}");
+    }
+}
+
+/// A launch writes the Device ID of the key in use into the run log. That does not make it the one
+/// that the peers know.
+#[test]
+fn own_key_beside_another_one_is_named_before_and_after_a_launch() {
+    let home = Home::settled();
+    let own = home.run(&["identity", "--json"]).ends_with(0).json()["data"]["device_id"].clone();
+    let own = own.as_str().unwrap();
+    let state = json!({"roles": {own.split('-').next().unwrap(): "owner"}});
+    home.put(&format!("{MESH}/mesh/states/home-mesh.json"), state.to_string().as_bytes(), 0o600);
+    std::fs::rename(home.path(KEY), home.path(&format!("{KEY}.bak"))).unwrap();
+    home.put(KEY, &fixture_of_038(".myownllm/.secrets/identity.json"), 0o600);
+    for args in [&["doctor", "--json"][..], &["launch", "--once", "--json"], &["doctor", "--json"]] {
+        let said = run(&mut home.with_daemon(args)).ends_with(0).json();
+        let told = diagnostic(&said, "identity.other-known").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
+        assert!(told["message"].as_str().unwrap().contains(own), "{said:#}");
     }
 }
 

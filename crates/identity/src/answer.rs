@@ -276,16 +276,19 @@ impl Scan {
     }
 
     /// Returns a found identity file that the rosters and states name as an owner, if they do not
-    /// name the active one, and the command that swaps them. Needs a
-    /// [`scan_everywhere`](crate::scan_everywhere).
+    /// name the active one, and the command that swaps them; or one that the run log shows, if
+    /// nobody names the active one. Needs a [`scan_everywhere`](crate::scan_everywhere).
     #[must_use]
     pub fn better_known(&self) -> Option<(&Misplaced, String)> {
-        let (path, scan) = match self.answer() {
-            Answer::Sound { key, path } if !self.named.contains(&key.public_key) => (path, &self.daemon),
-            _ => return None,
-        };
+        let Answer::Sound { key, path } = self.answer() else { return None };
         let first = self.misplaced.first().filter(|found| found.is_named)?;
-        let command = match self.bring_back(Some(&path), Some(&scan.aside)).into_iter().next()? {
+        // The run log shows the active key from its first launch on, whoever it is.
+        let is_owner = |key: &KeyInfo| self.owners.contains(&key.public_key);
+        let names_found = first.key.as_ref().is_some_and(is_owner);
+        if is_owner(&key) || (self.named.contains(&key.public_key) && !names_found) {
+            return None;
+        }
+        let command = match self.bring_back(Some(&path), Some(&self.daemon.aside)).into_iter().next()? {
             WayOut::BringBack { command, .. } => command,
             _ => return None,
         };

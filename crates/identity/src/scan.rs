@@ -68,6 +68,7 @@ pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         dangling: Vec::new(),
         dangling_peers: Vec::new(),
         named: BTreeSet::new(),
+        owners: BTreeSet::new(),
         logged: None,
         used_config: None,
     };
@@ -151,6 +152,7 @@ fn search(disk: &dyn Disk, scan: &mut Scan, pending: Option<&str>) {
             seen.evidence.push(roster);
         }
     }
+    scan.owners = search.named.clone();
     search.named.extend(logged.first().map(|(_, device_id)| public_key_of(device_id)));
     scan.logged = logged.first().cloned();
     scan.used_config = search.used_config.filter(|_| !search.was_given_up);
