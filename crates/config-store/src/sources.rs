@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
+use myownllm_config_model::{Diagnostic, Document, Ids, SeededIds, Severity};
 use myownllm_durable_fs::{DiskError, FileKind, Timestamp, is_new_content};
 use myownllm_paths::camino::Utf8Path;
 use myownllm_salvage::{Salvaged, Shape};
@@ -22,6 +22,9 @@ pub(crate) struct Source {
 
 /// A source, and the time of its last change.
 type Dated = (Source, Timestamp);
+
+/// The endings that a daemon gives to a config that it cannot parse, or that it is about to write.
+const LEFTOVERS: [&str; 2] = [".corrupt", ".tmp"];
 
 impl Store<'_> {
     /// Returns the app's config as it was last healthy: the newest intact backup, or the file that
@@ -144,9 +147,10 @@ impl Store<'_> {
         salvaged: &mut Salvaged,
         ids: &mut dyn Ids,
     ) -> Option<Diagnostic> {
-        let path = with_suffix(&self.paths.config, ".corrupt");
-        let bytes = self.read(&path).ok()?;
-        let document = self.recover_config(&bytes)?.document;
+        let paths = LEFTOVERS.map(|suffix| with_suffix(&self.paths.config, suffix));
+        let read = paths.into_iter().find_map(|path| self.read(&path).ok().map(|bytes| (path, bytes)));
+        let (path, bytes) = read?;
+        let document = self.document_in(&bytes)?;
         let known = salvaged.report.recovered_networks.len();
         let is_daemons = self.schema.shape(&document) == Shape::Daemon;
         if !is_daemons || !self.schema.adopt_networks(&document, salvaged, ids) {
@@ -159,13 +163,27 @@ impl Store<'_> {
         (!names.is_empty()).then_some(found)
     }
 
+    /// Returns the document that a text is, or its complete part.
+    fn document_in(&self, bytes: &[u8]) -> Option<Document> {
+        let parsed = Document::parse(bytes).map(|parsed| parsed.document);
+        parsed.ok().or_else(|| Some(self.recover_config(bytes)?.document))
+    }
+
+    /// Returns the app's config that a repair makes of a document with both halves. The ids of its
+    /// networks are in it, so none is made.
+    fn mixed_config(&self, bytes: &[u8]) -> Option<Document> {
+        let mixed = self.document_in(bytes)?;
+        let is_mixed = self.schema.shape(&mixed) == Shape::Mixed;
+        is_mixed.then(|| self.schema.salvage(&mixed, None, &mut SeededIds::new(0, 0)).app)
+    }
+
     /// Returns the config under a name that a daemon gives to a config that it cannot parse, or
     /// that it is about to write.
     fn daemon_leftover(&self, unread: &mut Option<DiskError>) -> Option<Dated> {
-        for path in [".corrupt", ".tmp"].map(|suffix| with_suffix(&self.paths.config, suffix)) {
+        for path in LEFTOVERS.map(|suffix| with_suffix(&self.paths.config, suffix)) {
             match self.read(&path) {
                 Ok(bytes) => {
-                    if let Some(document) = self.whole_config(&bytes) {
+                    if let Some(document) = self.whole_config(&bytes).or_else(|| self.mixed_config(&bytes)) {
                         let modified = self.modified(path.as_ref());
                         return Some((Source { name: file_name(&path), document }, modified));
                     }

@@ -707,6 +707,29 @@ fn config_that_a_daemon_could_not_parse_and_renamed_is_used(
     assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("of the user"));
 }
 
+/// The renamed file holds both halves: it is repaired as the config itself would be.
+#[rstest]
+fn mixed_config_that_a_daemon_renamed_is_used(
+    #[values("corrupt", "tmp")] ending: &str,
+    #[values(<[u8]>::to_vec, with_comma)] change: fn(&[u8]) -> Vec<u8>,
+) {
+    let mut lost = Document::parse(&healthy("mine")).unwrap().document;
+    let networks = json!([{"id": "n1", "network_id": "office"}]);
+    for (key, value) in [("version", json!(3)), ("daemon", json!({})), ("networks", networks)] {
+        lost.set(&[key], value);
+    }
+    lost.set(&["active_family"], json!("of the user"));
+    let disk = with_config(br#"{"version": 3, "daemon": {}, "networks": []}"#);
+    disk.put(format!("/home/u/.myownllm/config.json.{ending}"), &change(&lost.to_bytes()));
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
+    let name = format!("config.json.{ending}");
+    assert_eq!(loaded.report.restored_from.as_deref(), Some(&*name));
+    assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("of the user"));
+    let config = Document::parse(&live(&disk)).unwrap().document;
+    let saved = myownllm_config_model::networks::saved(&config);
+    assert!(saved.iter().any(|network| network.network_id == "office"), "{saved:?}");
+}
+
 /// A daemon had overwritten the config already when a second one could not parse it.
 #[rstest]
 fn networks_of_an_overwritten_config_that_a_daemon_renamed_come_back(
