@@ -782,6 +782,21 @@ fn modes(#[case] path: &str, #[case] mode: u32) {
     same_verdict(&doctor, &launch);
 }
 
+/// A damaged roster or state is set aside by a launch, so its directory has to let the user do that.
+#[rstest]
+fn damaged_state_in_a_closed_directory(#[values("rosters", "states")] dir: &str) {
+    let home = Home::settled();
+    home.put(&format!("{MESH}/mesh/{dir}/home-mesh.json"), &[0; 40], 0o600);
+    let Some(user) = Unprivileged::new(&home) else { return };
+    let dir = home.path(&format!("{MESH}/mesh/{dir}"));
+    set_mode(&dir, 0o500);
+    let doctor = user.run(&home, &["doctor", "--json"]);
+    let launch = user.run(&home, &["launch", "--once", "--json"]);
+    set_mode(&dir, 0o700);
+    same_verdict(&doctor, &launch);
+    assert_ne!(doctor.code, Some(0), "{}", doctor.all());
+}
+
 fn with(home: Home, path: &str, bytes: &[u8]) -> Home {
     home.put(path, bytes, 0o600);
     home

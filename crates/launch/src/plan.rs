@@ -6,6 +6,7 @@ use myownllm_config_store::{Loaded, Misplaced, Pending};
 use myownllm_daemon::{Decision, Detection, Expected};
 use myownllm_identity::{Answer, Refusal};
 use myownllm_migration::Plan as MovePlan;
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use crate::access::{changed_dirs, missing_home, unwritable};
@@ -228,7 +229,9 @@ impl<'p, 'a> Planner<'p, 'a> {
         let (home, backups, made) =
             (&context.layout.app_home, &context.layout.backups, &context.layout.daemon_home);
         changed.retain(|dir| dir == home || dir == backups || dir.starts_with(made));
+        let stuck_state = || unwritable(context, self.options.run_as, &self.state_dirs());
         stuck
+            .or_else(stuck_state)
             .or_else(|| blocked_move(context, self.options, &self.plan.migration))
             .or_else(|| protected_config(context).filter(|_| repairs))
             .or_else(|| {
@@ -237,6 +240,18 @@ impl<'p, 'a> Planner<'p, 'a> {
             })
             .or_else(|| full_disk(context).or_else(|| full_dir(&changed)).filter(|_| writes))
             .or_else(|| no_room(context, &self.plan.migration))
+    }
+
+    /// Returns the directories in which a launch keeps, mends or copies rosters and states.
+    fn state_dirs(&self) -> Vec<Utf8PathBuf> {
+        let steps = self.daemon.steps.iter().filter(|_| self.options.daemon);
+        let dirs = steps.filter_map(|step| match step {
+            LaunchStep::KeepCorruptFile { path }
+            | LaunchStep::MendState { path }
+            | LaunchStep::CopyNewerState { path } => Utf8Path::from_path(path)?.parent(),
+            _ => None,
+        });
+        dirs.map(Utf8Path::to_owned).collect()
     }
 
     fn state_diagnostics(&self) -> Vec<Diagnostic> {
