@@ -52,6 +52,7 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
     }
     let address = SocketAddrUnix::new(path.as_std_path()).map_err(|e| failed(e.into()))?;
     let mut backoff = Backoff::new(Duration::from_millis(5));
+    let mut was_denied = false;
     let socket = loop {
         let socket = new_socket().map_err(failed)?;
         match rustix::net::connect(&socket, &address) {
@@ -70,6 +71,12 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
             }
             Err(e @ Errno::CONNREFUSED) => {
                 return Err(ConnectError::Absent { why: Absence::Refused, source: e.into() });
+            }
+            // A daemon that starts replaces the socket that another user left: between the two, the
+            // denial is about the former file, and the process that listens has the new one.
+            Err(Errno::ACCESS) if !was_denied => {
+                was_denied = true;
+                backoff.wait(deadline);
             }
             Err(e @ Errno::ACCESS) => return Err(denied(endpoint, path, e.into())),
             // Another program has bound a socket of another kind, for datagrams for example.
