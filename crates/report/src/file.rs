@@ -59,6 +59,7 @@ mod tests {
     #[test]
     fn path_in_a_hint_is_no_option() {
         let error = write_new(Path::new("-no-such-dir/x"), "", "prog report", None).unwrap_err();
-        assert_eq!(error.hint.as_deref(), Some("ls -ld ./-no-such-dir"));
+        let shown = quote(Path::new(".").join("-no-such-dir"));
+        assert_eq!(error.hint, Some(format!("ls -ld {shown}")));
     }
 }
