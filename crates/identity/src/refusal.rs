@@ -182,30 +182,29 @@ pub(crate) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, 
     serializer.serialize_str(&path.to_string_lossy())
 }
 
+/// Returns the command in a way out, by the kind of reference that leads to the way out.
+macro_rules! command_in {
+    ($way:expr) => {
+        match $way {
+            WayOut::BringBack { command, .. }
+            | WayOut::Rewrite { command, .. }
+            | WayOut::Restore { command, .. }
+            | WayOut::SetAside { command, .. }
+            | WayOut::ShowEntry { command, .. }
+            | WayOut::GiveUpPeers { command } => Some(command),
+            WayOut::Choose | WayOut::Keep { .. } | WayOut::Migrate | WayOut::Update => None,
+        }
+    };
+}
+
 impl WayOut {
     /// Returns the command, if it does not depend on the name of a program.
     pub fn command(&self) -> Option<&str> {
-        match self {
-            Self::BringBack { command, .. }
-            | Self::Rewrite { command, .. }
-            | Self::Restore { command, .. }
-            | Self::SetAside { command, .. }
-            | Self::ShowEntry { command, .. }
-            | Self::GiveUpPeers { command } => Some(command),
-            Self::Choose | Self::Keep { .. } | Self::Migrate | Self::Update => None,
-        }
+        command_in!(self).map(String::as_str)
     }
 
     fn command_mut(&mut self) -> Option<&mut String> {
-        match self {
-            Self::BringBack { command, .. }
-            | Self::Rewrite { command, .. }
-            | Self::Restore { command, .. }
-            | Self::SetAside { command, .. }
-            | Self::ShowEntry { command, .. }
-            | Self::GiveUpPeers { command } => Some(command),
-            Self::Choose | Self::Keep { .. } | Self::Migrate | Self::Update => None,
-        }
+        command_in!(self)
     }
 }
 

@@ -75,40 +75,29 @@ impl FailureData {
     }
 }
 
-/// The crate of the error comes below this one.
-#[cfg(feature = "control-socket")]
-impl Failure for myownllm_json_document::ParseError {
-    fn code(&self) -> &'static str {
-        Self::code(self)
-    }
-
-    fn class(&self) -> Class {
-        Class::Failed
-    }
-
-    fn path(&self) -> Option<&Path> {
-        None
-    }
-
-    fn hint(&self) -> Option<String> {
-        Self::hint(self)
-    }
-}
-
 /// Implements [`Failure`](crate::Failure) for an error by its own methods `code`, `class`, `path`
-/// and `hint`; and, with `serialize`, [`Serialize`] by [`FailureData`](crate::FailureData).
+/// and `hint`; and, with `serialize`, [`Serialize`] by [`FailureData`](crate::FailureData). An error
+/// of a crate that knows neither classes nor files gives its class as a function, and has no path.
 #[macro_export]
 macro_rules! impl_failure {
     ($error:ty) => {
+        $crate::impl_failure!($error, <$error>::class, |error| <$error>::path(error).into());
+    };
+    ($error:ty, class: $class:expr) => {
+        $crate::impl_failure!($error, $class, |_| None);
+    };
+    ($error:ty, $class:expr, $path:expr) => {
         impl $crate::Failure for $error {
             fn code(&self) -> &'static str {
                 <$error>::code(self)
             }
             fn class(&self) -> $crate::Class {
-                <$error>::class(self)
+                let class: fn(&Self) -> $crate::Class = $class;
+                class(self)
             }
             fn path(&self) -> Option<&std::path::Path> {
-                <$error>::path(self).into()
+                let path: for<'e> fn(&'e Self) -> Option<&'e std::path::Path> = $path;
+                path(self)
             }
             fn hint(&self) -> Option<String> {
                 <$error>::hint(self)
@@ -125,3 +114,7 @@ macro_rules! impl_failure {
         }
     };
 }
+
+// The crate of this error comes below this one.
+#[cfg(feature = "control-socket")]
+crate::impl_failure!(myownllm_json_document::ParseError, class: |_| Class::Failed);
