@@ -144,11 +144,18 @@ impl Scan {
         logged.is_some_and(|logged| logged != public_key_of(device_id))
     }
 
+    /// Returns true if the rosters and states name this public key as an owner, or the run log shows
+    /// its Device ID.
+    pub(crate) fn names(&self, public_key: &str) -> bool {
+        let is_logged = |(_, device_id): &(_, String)| public_key_of(device_id) == public_key;
+        self.owners.contains(public_key) || self.logged.as_ref().is_some_and(is_logged)
+    }
+
     /// Returns true if the run log shows another Device ID than this key's, or the rosters and
     /// states name another found key as an owner and not this one.
     fn is_stranger(&self, key: &KeyInfo) -> bool {
         let is_known_elsewhere = self.misplaced.iter().any(|found| found.is_named);
-        self.is_other_device(&key.device_id) || (is_known_elsewhere && !self.named.contains(&key.public_key))
+        self.is_other_device(&key.device_id) || (is_known_elsewhere && !self.names(&key.public_key))
     }
 
     fn pending_answer(&self, key: KeyInfo, path: &Path) -> Answer {
@@ -285,7 +292,7 @@ impl Scan {
         // The run log shows the active key from its first launch on, whoever it is.
         let is_owner = |key: &KeyInfo| self.owners.contains(&key.public_key);
         let names_found = first.key.as_ref().is_some_and(is_owner);
-        if is_owner(&key) || (self.named.contains(&key.public_key) && !names_found) {
+        if is_owner(&key) || (self.names(&key.public_key) && !names_found) {
             return None;
         }
         let command = match self.bring_back(Some(&path), Some(&self.daemon.aside)).into_iter().next()? {
@@ -352,7 +359,7 @@ impl Scan {
         };
         // A key without peers was probably just created, so the other key wins. Without evidence
         // the user chooses.
-        let is_named = |key: &KeyInfo| self.named.contains(&key.public_key);
+        let is_named = |key: &KeyInfo| self.names(&key.public_key);
         let has_peers = |scan: &HomeScan| !scan.known_by.is_empty();
         let side = match (is_named(app), is_named(daemon), has_peers(&self.app), has_peers(&self.daemon)) {
             (true, false, ..) => Some(Side::OldLocation),

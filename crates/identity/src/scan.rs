@@ -67,7 +67,6 @@ pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         unreadable: Vec::new(),
         dangling: Vec::new(),
         dangling_peers: Vec::new(),
-        named: BTreeSet::new(),
         owners: BTreeSet::new(),
         logged: None,
         used_config: None,
@@ -144,7 +143,7 @@ fn search(disk: &dyn Disk, scan: &mut Scan, pending: Option<&str>) {
     rosters.dedup();
     for roster in rosters {
         let bytes = disk.read(&roster, FILE_LIMIT).unwrap_or_default();
-        search.named.extend(owners_in(&bytes));
+        search.owners.extend(owners_in(&bytes));
         let is_old = roster.starts_with(&places.app.path) && !roster.starts_with(&places.daemon.path);
         let seen = if is_old { &mut scan.app } else { &mut scan.daemon };
         if !seen.evidence.iter().any(|known| roster.starts_with(known)) {
@@ -152,19 +151,17 @@ fn search(disk: &dyn Disk, scan: &mut Scan, pending: Option<&str>) {
             seen.evidence.push(roster);
         }
     }
-    scan.owners = search.named.clone();
-    search.named.extend(logged.first().map(|(_, device_id)| public_key_of(device_id)));
+    scan.owners = search.owners;
     scan.logged = logged.first().cloned();
     scan.used_config = search.used_config.filter(|_| !search.was_given_up);
     scan.app.evidence.extend(logged.into_iter().map(|(log, _)| log));
     for found in &mut misplaced {
-        found.is_named = found.key.as_ref().is_some_and(|key| search.named.contains(&key.public_key));
+        found.is_named = found.key.as_ref().is_some_and(|key| scan.names(&key.public_key));
     }
     misplaced.sort_by_key(rank);
     scan.misplaced = misplaced;
     scan.dangling = search.dangling;
     scan.dangling_peers = search.dangling_peers;
-    scan.named = search.named;
     scan.unreadable = search.unreadable;
 }
 

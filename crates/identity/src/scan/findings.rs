@@ -149,8 +149,6 @@ pub struct Scan {
     pub(crate) dangling_peers: Vec<(PathBuf, PathBuf)>,
     /// The public keys that rosters and states name as owners or controllers. The rosters of an
     /// open network name only the peers, so a plain member proves nothing.
-    pub(crate) named: BTreeSet<String>,
-    /// Of these, the keys that rosters and states name, without the one that the run log shows.
     pub(crate) owners: BTreeSet<String>,
     /// The run log that shows the Device ID of the home, and the Device ID.
     pub(crate) logged: Option<(PathBuf, String)>,

@@ -112,7 +112,7 @@ impl Search<'_> {
                 if contains(&bytes, b"\"network_id\"") {
                     known_by.rosters += usize::from(contains(&bytes, b"\"authorized_devices\""));
                     known_by.states += usize::from(contains(&bytes, b"\"transitions\""));
-                    self.named.extend(owners_in(&bytes));
+                    self.owners.extend(owners_in(&bytes));
                 }
             } else if kind == FileKind::Dir && levels > 0 {
                 self.count_stray_peers(&path, levels - 1, known_by);
@@ -146,7 +146,7 @@ impl Search<'_> {
     fn is_peer_file(&mut self, path: &Path) -> bool {
         let bytes = self.disk.read(path, FILE_LIMIT).unwrap_or_default();
         let holds = |member: &[u8]| contains(&bytes, member);
-        self.named.extend(owners_in(&bytes));
+        self.owners.extend(owners_in(&bytes));
         name_of(path).contains(".json") || holds(b"authorized_devices") || holds(b"network_id")
     }
 }

@@ -56,7 +56,7 @@ pub(super) struct Search<'a> {
     /// Directories whose names are those of directories with rosters and states.
     pub(super) peer_dirs: Vec<PathBuf>,
     /// The public keys that rosters and states name as owners or controllers.
-    pub(super) named: BTreeSet<String>,
+    pub(super) owners: BTreeSet<String>,
     pub(super) unreadable: Vec<DiskError>,
     /// A config that only a daemon with a key can have written.
     pub(super) used_config: Option<PathBuf>,
@@ -78,7 +78,7 @@ impl<'a> Search<'a> {
             dangling: Vec::new(),
             dangling_peers: Vec::new(),
             peer_dirs: Vec::new(),
-            named: BTreeSet::new(),
+            owners: BTreeSet::new(),
             unreadable: Vec::new(),
             used_config: None,
             saves_networks: false,
