@@ -76,6 +76,11 @@ impl Answer {
     pub(crate) fn has_key(&self) -> bool {
         self.key().is_some()
     }
+
+    /// Returns true if a daemon may be started now, with a key that is there.
+    pub(crate) fn is_in_force(&self) -> bool {
+        matches!(self, Self::Sound { .. })
+    }
 }
 
 impl Scan {

@@ -24,7 +24,7 @@ pub use search::renamed_homes;
 use search::{GIVEN_UP, MAX_LEVELS, Search, free_beside, free_name, suggests_identity};
 
 use crate::{
-    file::{Identity, public_key_of},
+    file::{Identity, KeyInfo, public_key_of},
     paths::{Home, IdentityPaths},
 };
 
@@ -34,6 +34,23 @@ use crate::{
 /// where a file may lie, up to a bound.
 #[must_use]
 pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
+    let mut scan = inspect_places(disk, places);
+    if !scan.answer().is_in_force() {
+        search(disk, &mut scan);
+    }
+    scan
+}
+
+/// [`scan`], and searches every place even if a sound file is active, for [`Scan::better_known`].
+#[must_use]
+pub fn scan_everywhere(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
+    let mut scan = inspect_places(disk, places);
+    search(disk, &mut scan);
+    scan
+}
+
+/// Looks at the two places of the file.
+fn inspect_places(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
     let seen = |state: PlaceState| HomeScan {
         state,
         known_by: KnownBy::default(),
@@ -59,7 +76,7 @@ pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         _ => daemon,
     };
     let (daemon, app) = (seen(daemon), seen(app));
-    let mut scan = Scan {
+    Scan {
         places: places.clone(),
         daemon,
         app,
@@ -70,34 +87,24 @@ pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         owners: BTreeSet::new(),
         logged: None,
         used_config: None,
-    };
-    let answer = scan.answer();
-    let is_in_force = answer.has_key() && answer.expected().is_ok();
-    if !is_in_force {
-        search(disk, &mut scan, answer.key().map(|key| key.public_key.as_str()));
     }
-    scan
-}
-
-/// [`scan`], and searches every place even if a sound file is active, for [`Scan::better_known`].
-#[must_use]
-pub fn scan_everywhere(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
-    let mut scan = scan(disk, places);
-    if scan.answer().has_key() {
-        search(disk, &mut scan, None);
-    }
-    scan
 }
 
 /// Searches every place where an identity file may lie under another name, and counts the files
-/// that know the device. Does not count if the key that waits for a move, `pending`, is the one that
-/// the run log shows, or if no run log and no other key is found: there may be many such files.
-fn search(disk: &dyn Disk, scan: &mut Scan, pending: Option<&str>) {
+/// that know the device. There may be many such files, so they are not counted where they decide
+/// nothing: beside a key that waits for a move and is the one that the run log shows, and beside a
+/// sound key if no other key is found (for a key that waits, if there is no run log either).
+fn search(disk: &dyn Disk, scan: &mut Scan) {
+    let answer = scan.answer();
+    let waits = answer.has_key() && !answer.is_in_force();
     let places = scan.places.clone();
     let mut search = Search::new(disk, &places);
     let logged = search.logged();
-    let is_logged = |key: &str| logged.first().is_some_and(|(_, device_id)| public_key_of(device_id) == key);
-    if pending.is_some_and(is_logged) {
+    let is_other = |key: &KeyInfo| answer.key().is_some_and(|known| known.public_key != key.public_key);
+    let is_logged = |key: &KeyInfo| {
+        logged.first().is_some_and(|(_, device_id)| public_key_of(device_id) == key.public_key)
+    };
+    if waits && answer.key().is_some_and(is_logged) {
         return;
     }
     for home in places.homes() {
@@ -127,9 +134,8 @@ fn search(disk: &dyn Disk, scan: &mut Scan, pending: Option<&str>) {
         misplaced.retain(|known| known.path != file || found.is_none());
         misplaced.extend(found.map(|found| Misplaced { renamed_home: Some(renamed), ..found }));
     }
-    let is_other =
-        |found: &Misplaced, key: &str| found.key.as_ref().is_some_and(|other| other.public_key != key);
-    if logged.is_empty() && pending.is_some_and(|key| !misplaced.iter().any(|found| is_other(found, key))) {
+    let has_other = misplaced.iter().filter_map(|found| found.key.as_ref()).any(is_other);
+    if answer.has_key() && !has_other && (!waits || logged.is_empty()) {
         return;
     }
     for peers in misplaced.iter().filter_map(|found| found.peers.as_ref()) {
