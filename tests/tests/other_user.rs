@@ -119,13 +119,7 @@ fn a_daemon_of_another_user_is_told_by_its_socket(#[case] dir: &str) {
     let (home, place) = (Home::settled(), format!("{dir}/daemon.sock"));
     std::fs::create_dir_all(home.path(&place).parent().unwrap()).unwrap();
     let _theirs = std::os::unix::net::UnixListener::bind(home.path(&place)).unwrap();
-    let mut all = Vec::new();
-    walk(&home.path("..").canonicalize().unwrap(), &mut all);
-    all.iter().for_each(|(path, _)| give(path, OWNER));
-    for dir in [home.path(""), home.path("..").canonicalize().unwrap()] {
-        give(&dir, OWNER);
-        set_mode(&dir, 0o755);
-    }
+    give_with_parent(&home);
     give(&home.path(&place), OTHER);
     set_mode(&home.path(&place), 0o755);
     let as_owner = |args: &[&str]| {
@@ -173,13 +167,7 @@ fn a_socket_that_another_user_left_behind_is_no_daemon(
     let socket = home.path(&format!("{dir}/daemon.sock"));
     std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
-    let mut all = Vec::new();
-    walk(&home.path("..").canonicalize().unwrap(), &mut all);
-    all.iter().for_each(|(path, _)| give(path, OWNER));
-    for dir in [home.path(""), home.path("..").canonicalize().unwrap()] {
-        give(&dir, OWNER);
-        set_mode(&dir, 0o755);
-    }
+    give_with_parent(&home);
     give(&socket, owner);
     set_mode(&socket, mode);
     if sticky {
@@ -329,6 +317,18 @@ impl Tools {
             command.uid(uid).gid(GROUP);
         }
         command
+    }
+}
+
+/// Gives a home, its parent and all that is in them to the owner, and lets everybody look into both.
+fn give_with_parent(home: &Home) {
+    let parent = home.path("..").canonicalize().unwrap();
+    let mut all = Vec::new();
+    walk(&parent, &mut all);
+    all.iter().for_each(|(path, _)| give(path, OWNER));
+    for dir in [home.path(""), parent] {
+        give(&dir, OWNER);
+        set_mode(&dir, 0o755);
     }
 }
 
