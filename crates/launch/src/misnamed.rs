@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{DaemonFile, Document, network_id};
-use myownllm_durable_fs::{SET_ASIDE, for_any_shell, free_name, move_aside, quote};
+use myownllm_durable_fs::{Disk, SET_ASIDE, for_any_shell, free_name, move_aside, quote};
 use myownllm_paths::camino::Utf8Path;
 
 use crate::context::Context;
@@ -23,47 +23,65 @@ pub(crate) fn misnamed_states(context: &Context<'_>, document: &Document) -> Vec
     lock_out_of_use(context).into_iter().chain(misnamed_peers(context, document)).collect()
 }
 
+/// What is in the place of the second factor's lock.
+enum Lock {
+    Missing,
+    /// A symlink to nothing.
+    Dead,
+    /// Sound but for a byte order mark. A daemon parses the file strictly, so it is damaged too.
+    Marked,
+    Damaged,
+    /// A lock without a network.
+    Empty,
+    InUse,
+    /// Reported elsewhere.
+    Unreadable,
+}
+
+impl Lock {
+    fn at(disk: &dyn Disk, path: &Path) -> Self {
+        let bytes = match (disk.read(path, CONFIG_LIMIT), disk.stat(path)) {
+            (Ok(bytes), _) => bytes,
+            (Err(_), Err(error)) if error.is_not_found() => return Self::Missing,
+            (Err(_), Ok(_)) if disk.stat_follow(path).is_err() => return Self::Dead,
+            _ => return Self::Unreadable,
+        };
+        let is_sound = |bytes: &[u8]| Document::parse(bytes).is_ok();
+        match serde_json::from_slice::<serde_json::Value>(&bytes) {
+            Ok(lock) if lock["networks"].as_object().is_some_and(serde_json::Map::is_empty) => Self::Empty,
+            Ok(_) => Self::InUse,
+            Err(_) if bytes.strip_prefix(b"\xef\xbb\xbf").is_some_and(is_sound) => Self::Marked,
+            Err(_) => Self::Damaged,
+        }
+    }
+}
+
 /// Returns a warning if the second factor's lock is damaged or behind a symlink to nothing, or has
 /// another name than a daemon reads, and no file with a network has the right one.
 fn lock_out_of_use(context: &Context<'_>) -> Option<Diagnostic> {
     let (disk, layout) = (context.disk, context.layout);
     let right = &layout.daemon_custody;
-    // A daemon parses the file strictly: a byte order mark damages it too.
-    let parse = |path: &Path| {
-        let bytes = disk.read(path, CONFIG_LIMIT).ok()?;
-        Some(serde_json::from_slice::<serde_json::Value>(&bytes).ok())
-    };
-    let has_mark = |place: &Path| {
-        let bytes = disk.read(place, CONFIG_LIMIT).unwrap_or_default();
-        bytes.strip_prefix(b"\xef\xbb\xbf").is_some_and(|rest| Document::parse(rest).is_ok())
-    };
-    let places = [right.as_std_path(), layout.legacy_custody.as_std_path()];
-    let is_dead = |place: &Path| disk.stat(place).is_ok() && disk.stat_follow(place).is_err();
-    if let Some(place) = places.into_iter().find(|place| is_dead(place) || parse(place) == Some(None)) {
-        let (what, hint) = match is_dead(place) {
-            true => ("is a symlink to nothing", format!("ls -ld {}", quote(place))),
-            false if has_mark(place) => ("begins with a byte order mark", without_mark(place)),
-            false => ("is damaged", move_aside(place, "damaged")),
-        };
+    let places = [right, &layout.legacy_custody].map(|place| (place, Lock::at(disk, place.as_ref())));
+    let damaged = places.iter().find_map(|(place, lock)| match lock {
+        Lock::Dead => Some((place, "is a symlink to nothing", format!("ls -ld {}", quote(place)))),
+        Lock::Marked => Some((place, "begins with a byte order mark", without_mark(place.as_ref()))),
+        Lock::Damaged => Some((place, "is damaged", move_aside(place, "damaged"))),
+        _ => None,
+    });
+    if let Some((place, what, hint)) = damaged {
         let message = format!(
-            "{} {what}: a daemon starts without the lock of the second factor. Restore the file from a \
-             backup. If there is none, move it out of the way and set the second factor up again",
-            place.display()
+            "{place} {what}: a daemon starts without the lock of the second factor. Restore the file from a \
+             backup. If there is none, move it out of the way and set the second factor up again"
         );
         return Some(Diagnostic::warning(DAMAGED, message).at(place).hint(hint));
     }
-    let is_empty = |place: &Path| {
-        let lock = parse(place).flatten();
-        lock.is_some_and(|lock| lock["networks"].as_object().is_some_and(serde_json::Map::is_empty))
-    };
-    let is_missing = |place: &Path| disk.stat(place).is_err_and(|error| error.is_not_found());
-    if !places.into_iter().all(|place| is_missing(place) || is_empty(place)) {
+    if !places.iter().all(|(_, lock)| matches!(lock, Lock::Missing | Lock::Empty)) {
         return None;
     }
     let stem = right.file_stem()?.to_lowercase();
     let is_lock = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        name.starts_with(&stem) && parse(path).flatten().is_some() && !is_empty(path)
+        name.starts_with(&stem) && matches!(Lock::at(disk, path), Lock::InUse)
     };
     let own = named_like(context, layout.daemon_home.parent()?, right.parent()?);
     let legacy = named_like(context, &layout.app_home, layout.legacy_custody.parent()?);
@@ -74,9 +92,9 @@ fn lock_out_of_use(context: &Context<'_>) -> Option<Diagnostic> {
         path.display()
     );
     let rename = rename(&path, right.as_std_path());
-    let hint = match is_missing(right.as_std_path()) {
-        true => rename,
-        false => format!("{} && {rename}", move_aside(right, "empty")),
+    let hint = match places[0].1 {
+        Lock::Missing => rename,
+        _ => format!("{} && {rename}", move_aside(right, "empty")),
     };
     Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(hint))
 }
