@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use crate::error::{BROKEN_SYMLINK, HomeRelation};
+use crate::resolver::Resolver;
 use crate::spelling::{inside, is_same, is_same_or_inside, normalize_lexically};
 use crate::{FileInfo, Kind, Layout, Lookup, PathsError, Platform, Rule};
 
@@ -33,7 +34,7 @@ impl CheckedLayout {
     /// the app's home up to the root, and one at the shared home.
     ///
     /// # Errors
-    /// The errors of [`check_overlap`].
+    /// The errors of [`check_overlap`], and [`PathsError::ChangedLayout`].
     pub fn new(mut layout: Layout, lookup: &dyn Lookup) -> Result<Self, PathsError> {
         let ignore_case = layout.platform.usually_ignores_case();
         refuse_home_by_name(&layout, &layout.user_home)?;
@@ -75,6 +76,7 @@ impl CheckedLayout {
                 canonical_home: Some(directory),
             });
         }
+        refuse_changed_path(&layout)?;
         Ok(Self(layout))
     }
 
@@ -99,6 +101,24 @@ impl CheckedLayout {
         let (socket, rule) = self.0.socket_for_mode(mode, &control_socket);
         crate::check_socket(&socket, self.0.platform, config)?;
         Ok((socket, rule))
+    }
+}
+
+/// Refuses a layout with a path that a caller has changed after the layout was made: the crates
+/// would look for one file in two homes.
+fn refuse_changed_path(layout: &Layout) -> Result<(), PathsError> {
+    let user_home = (layout.user_home.clone(), layout.user_home_rule);
+    let shared_home = (layout.shared_home.clone(), layout.shared_home_rule);
+    let made =
+        Resolver::new(layout.app.clone()).for_platform(layout.platform).layout(user_home, shared_home)?;
+    let (changed, made) = (layout.entries(), made.entries());
+    match changed.into_iter().zip(made).find(|(changed, made)| changed.path != made.path) {
+        None => Ok(()),
+        Some((changed, made)) => Err(PathsError::ChangedLayout {
+            field: changed.name,
+            path: changed.path.into(),
+            expected: made.path.into(),
+        }),
     }
 }
 

@@ -34,6 +34,13 @@ pub enum PathsError {
     /// upwards, or two things have the same place.
     #[error("cannot use the description of the app: {field} is {value:?}, {why}")]
     HostApp { field: &'static str, value: String, why: String },
+    /// A path of the layout was changed after the layout was made, and no longer follows from the
+    /// homes and the names of the app.
+    #[error(
+        "cannot use the layout: {field} was changed to {path}, and belongs at {expected}; another place \
+         needs a layout of its own, by Resolver::layout or other names of the app"
+    )]
+    ChangedLayout { field: &'static str, path: Utf8PathBuf, expected: Utf8PathBuf },
     /// The daemon's home is the app's home, is above it, or lies outside it.
     #[error(
         "cannot use the daemon home {daemon_home}: it {relation} the app's home {app_home}{}; the daemon \
@@ -89,6 +96,7 @@ impl PathsError {
             Self::RelativeHome { .. } => "paths.relative-home",
             Self::AppHome { .. } => "paths.app-home",
             Self::HostApp { .. } => "paths.host-app",
+            Self::ChangedLayout { .. } => "paths.changed-layout",
             Self::Overlap { .. } => "paths.overlap",
             Self::NotADirectory { .. } => "paths.not-a-folder",
             Self::SocketTooLong { .. } => "paths.socket-too-long",
@@ -125,7 +133,7 @@ impl PathsError {
             Self::HomeNotUtf8 { home: path, .. } | Self::Lookup { path, .. } => return Some(path),
             Self::RelativeHome { home, .. } | Self::AppHome { home, .. } => home,
             Self::Overlap { daemon_home, .. } => daemon_home,
-            Self::NotADirectory { at, .. } => at,
+            Self::NotADirectory { at: path, .. } | Self::ChangedLayout { path, .. } => path,
             Self::SocketTooLong { socket, .. } => socket,
             Self::ControlSocket { config, .. } => config,
             Self::NoHome { .. } | Self::HostApp { .. } => return None,
@@ -149,7 +157,7 @@ impl PathsError {
             Self::RelativeHome { home, program, .. } => {
                 Some(format!("{program} --home \"$PWD\"/{} status", quoted(home)))
             }
-            Self::HostApp { .. } => None,
+            Self::HostApp { .. } | Self::ChangedLayout { .. } => None,
             Self::AppHome { user_home: Some(home), app, .. } => {
                 Some(format!("{} --home {} status", app.program, quoted(home)))
             }

@@ -75,6 +75,21 @@ fn layout_made_by_hand_is_checked(#[case] change: fn(&mut Layout)) {
     assert_eq!(error.code(), "paths.overlap", "{error}");
 }
 
+/// The crates would look for one file in two homes.
+#[rstest]
+#[case::daemon_home(|layout: &mut Layout| layout.daemon_home = layout.app_home.join("elsewhere"))]
+#[case::identity(|layout: &mut Layout| layout.daemon_identity = layout.app_home.join("key.json"))]
+#[case::app_config(|layout: &mut Layout| layout.app_config = layout.app_home.join("other.json"))]
+#[case::legacy_rosters(|layout: &mut Layout| layout.legacy_rosters = layout.user_home.join("rosters"))]
+#[case::shared_socket(|layout: &mut Layout| layout.shared_socket = layout.user_home.join("s"))]
+fn path_that_was_changed_alone_is_refused(#[case] change: fn(&mut Layout)) {
+    let home = home();
+    let mut layout = layout(&home.user);
+    change(&mut layout);
+    let error = CheckedLayout::new(layout, &RealLookup).unwrap_err();
+    assert_eq!(error.code(), "paths.changed-layout", "{error}");
+}
+
 #[test]
 fn a_home_that_does_not_exist_yet_is_fine() {
     let dir = tempfile::tempdir().unwrap();
