@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use myownllm_config_model::{Ids as _, SeededIds};
 use myownllm_config_store::{ConfigStore as _, Loaded, MyOwnLlm, Store, StorePaths, SystemClock};
-use myownllm_durable_fs::{Disk as _, Owner, RealDisk, Runner, quote};
+use myownllm_durable_fs::{Disk as _, Owner, RealDisk, Runner};
 pub use myownllm_launch::fresh_ids;
 use myownllm_launch::words::short;
 use myownllm_launch::{
@@ -33,8 +33,6 @@ pub struct Context {
     schema: MyOwnLlm,
     /// The places where the daemon's program may be.
     pub search: ProgramSearch,
-    /// The name of this program with the options that lead to this home, for hints.
-    pub program: String,
     /// The owner of the home, when root looks at it.
     pub(crate) owner: Option<Owner>,
     /// True if the user who reads the hints is root.
@@ -93,10 +91,6 @@ impl Context {
         };
         let layout = Resolver::new(MYOWNLLM).resolve(&env)?;
         let checked = CheckedLayout::new(layout.clone(), &RealLookup);
-        let program = match home {
-            Some(_) => format!("{} --home {}", layout.app.program, quote(&layout.user_home)),
-            None => layout.app.program.clone().into_owned(),
-        };
         let is_root = RealDisk.runner().is_some_and(Runner::is_root);
         let homes = is_root.then_some([&layout.app_home, &layout.user_home]).into_iter().flatten();
         let owner = homes.filter_map(|home| RealDisk.stat_follow(home.as_std_path()).ok()?.owner).next();
@@ -108,7 +102,6 @@ impl Context {
             disk: RealDisk,
             clock: SystemClock::default(),
             search: ProgramSearch::default(),
-            program,
             owner,
             is_for_root: is_root,
             refusal: None,
@@ -157,13 +150,11 @@ impl Context {
     /// Connects the crates to this home.
     #[must_use]
     pub fn libraries(&self) -> Libraries<'_> {
-        let mut paths = StorePaths::of(&self.layout);
-        paths.program.clone_from(&self.program);
-        let homes = Homes::of(&self.layout).with_program(&self.program);
+        let homes = Homes::of(&self.layout);
         Libraries {
             context: self,
             migrator: Migrator::new(&self.disk, homes).with_progress(&*self.tell),
-            store: Store::new(&self.disk, &self.clock, paths, &self.schema),
+            store: Store::new(&self.disk, &self.clock, StorePaths::of(&self.layout), &self.schema),
             daemons: self.daemons(),
         }
     }
@@ -173,7 +164,7 @@ impl Context {
     pub fn options(&self) -> Options<'_> {
         let on_wait = Some(OnWait(&*self.wait));
         Options {
-            program: &self.program,
+            program: &self.layout.program,
             refusal: self.refusal.as_ref(),
             lock_wait: self.daemon_wait.map_or(LOCK_WAIT, lock_wait),
             on_wait,

@@ -42,7 +42,7 @@ impl StorePaths {
             rosters: [layout.daemon_rosters.clone(), layout.legacy_rosters.clone()],
             states: [layout.daemon_states.clone(), layout.legacy_states.clone()],
             app: layout.app.name.clone().into_owned(),
-            program: layout.app.program.clone().into_owned(),
+            program: layout.program.clone(),
         }
     }
 }

@@ -29,7 +29,7 @@ impl Homes {
             app: layout.app_home.clone(),
             daemon: layout.daemon_home.clone(),
             files: layout.app.daemon_files.clone(),
-            program: layout.app.program.clone().into_owned(),
+            program: layout.program.clone(),
         }
     }
 
@@ -42,13 +42,6 @@ impl Homes {
             files: MYOWNLLM.daemon_files,
             program: MYOWNLLM.program.into_owned(),
         }
-    }
-
-    /// Sets another command for the program in hints.
-    #[must_use]
-    pub fn with_program(mut self, program: impl Into<String>) -> Self {
-        self.program = program.into();
-        self
     }
 
     /// Returns the paths at which an identity file may be in these homes.

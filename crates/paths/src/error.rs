@@ -306,7 +306,7 @@ fn replace_symlink_by_dir(symlink: &Utf8Path) -> String {
 
 /// Returns a path in the quoting of a shell. Writes bytes that are not UTF-8, and control
 /// characters, as `printf` reads them.
-fn quoted(path: impl AsRef<Path>) -> String {
+pub(crate) fn quoted(path: impl AsRef<Path>) -> String {
     let path = path.as_ref();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);
     match path.to_str() {

@@ -89,6 +89,9 @@ pub struct PathEntry<'a> {
 pub struct Layout {
     /// The names that the layout was computed from.
     pub app: HostApp,
+    /// The program that the hints name, with `--home` and the user's home if the caller named it:
+    /// a copied hint leads to this home.
+    pub program: String,
     /// The platform whose rules apply.
     pub platform: Platform,
     /// The user's home directory.

@@ -3,6 +3,7 @@ use std::path::Path;
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use crate::env::Home;
+use crate::error::quoted;
 use crate::spelling::{inside, is_absolute, is_same_or_inside, normalize_lexically};
 use crate::{Env, HostApp, Layout, MYOWNLLM, PathsError, Platform, Rule};
 
@@ -68,7 +69,12 @@ impl Resolver {
         let daemon_home = inside(&app_home, &app.daemon_dir);
         let in_app = |name: &str| inside(&app_home, name);
         let in_daemon = |name: &str| inside(&daemon_home, name);
+        let program = match user_home_rule {
+            Rule::ExplicitHome => format!("{} --home {}", app.program, quoted(&user_home)),
+            _ => app.program.clone().into_owned(),
+        };
         Ok(Layout {
+            program,
             platform: self.platform,
             app_config: in_app(&app.config_file),
             backups: in_app(&app.backups_dir),

@@ -279,6 +279,10 @@ fn resolver_of_another_crate_can_be_written() {
     let layout = resolve("/media/stick").unwrap();
     assert_eq!(layout.daemon_identity, *native("/media/stick/.notes/mesh-home/.secrets/identity.json"));
     assert_eq!(layout.shared_home, *native("/home/u/.myownmesh"));
+    // A hint leads to the home that the caller named, and is short for the user's own.
+    assert!(layout.program.starts_with("notes-mesh --home "), "{}", layout.program);
+    assert!(layout.program.contains(&*native("/media/stick")), "{}", layout.program);
+    assert_eq!(Resolver::default().resolve(&home("/home/u")).unwrap().program, "myownllm-mesh");
     assert_eq!((layout.user_home_rule, layout.shared_home_rule), (Rule::ExplicitHome, Rule::InUserHome));
     // The checks of the names and of the homes are not left to the other crate.
     let error = resolve("media/stick").unwrap_err();

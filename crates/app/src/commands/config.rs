@@ -62,7 +62,7 @@ fn show(context: &Context, with_secrets: bool) -> Result<CommandOutput, Diagnost
         let what = format!("this is what a launch would make of the file: {}", state_words(&loaded.report));
         let diagnostic = Diagnostic::warning("config.not-the-files", what)
             .at(&context.layout.app_config)
-            .hint(format!("{} salvage --dry-run", context.program));
+            .hint(format!("{} salvage --dry-run", context.layout.program));
         answer.diagnostics.insert(0, diagnostic);
     }
     Ok(answer)
@@ -87,7 +87,7 @@ fn check(context: &Context) -> Result<CommandOutput, Diagnostic> {
     } else if loaded.pending.repairs() {
         let mut diagnostic = Diagnostic::error(NEEDS_REPAIR, "the config needs a repair")
             .at(&context.layout.app_config)
-            .hint(format!("{} repair", context.program));
+            .hint(format!("{} repair", context.layout.program));
         if let Some(cause) = cause {
             diagnostic.causes.push(cause.message);
             diagnostic.place = cause.place;
@@ -141,7 +141,7 @@ fn restore(context: &Context, name: &str, as_is: bool) -> Result<CommandOutput, 
         let diagnostic = Diagnostic::from(&error);
         // The hint shows the other backups to choose from.
         if matches!(error, StoreError::BadBackup { .. }) {
-            diagnostic.hint(format!("{} config history", context.program))
+            diagnostic.hint(format!("{} config history", context.layout.program))
         } else {
             diagnostic
         }

@@ -87,7 +87,7 @@ fn status(context: &Context) -> CommandOutput {
     };
     if is_told {
         page.line("To start it:");
-        page.command(2, "", format!("{} launch --detach", context.program));
+        page.command(2, "", format!("{} launch --detach", context.layout.program));
     }
     let mut diagnostics = orphans.chain(state).collect();
     spare_key_holder(&libraries.launch_context(), &mut diagnostics);

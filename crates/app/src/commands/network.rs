@@ -65,7 +65,7 @@ fn add(context: &Context, name: &str, activate: bool) -> Result<CommandOutput, D
         Err(error) if diagnostic.code == error.code() => match error.close() {
             Some(close) => {
                 let close = network_argument(&close);
-                diagnostic.hint(format!("{} network add {close}", context.program))
+                diagnostic.hint(format!("{} network add {close}", context.layout.program))
             }
             None => diagnostic,
         },
@@ -83,7 +83,7 @@ fn activate(context: &Context, name: Option<&str>) -> Result<CommandOutput, Diag
     })?;
     let before = edit.active_before.as_deref();
     let before = before.map_or_else(|| "--none".to_owned(), network_argument);
-    let undo = edit.updated.changed.then(|| format!("{} network use {before}", context.program));
+    let undo = edit.updated.changed.then(|| format!("{} network use {before}", context.layout.program));
     let what = if name.is_some() { "Active:" } else { "No network is active." };
     let command = if name.is_some() { "network use" } else { "network use --none" };
     Ok(edit_output_with_undo(context, edit, command, what, undo))
@@ -158,7 +158,11 @@ fn export(context: &Context, name: &str, with_secrets: bool) -> Result<CommandOu
     if !with_secrets && envelope.to_value(true) != envelope.to_value(false) {
         answer.diagnostics.push(
             Diagnostic::warning("network.secrets-left-out", "the TURN credentials were left out").hint(
-                format!("{} network export --with-secrets {}", context.program, network_argument(name)),
+                format!(
+                    "{} network export --with-secrets {}",
+                    context.layout.program,
+                    network_argument(name)
+                ),
             ),
         );
     }
@@ -192,6 +196,6 @@ fn read_envelope(context: &Context, file: &Path) -> Result<Envelope, Diagnostic>
 }
 
 fn networks_diagnostic(context: &Context, error: &NetworksError) -> Diagnostic {
-    let hint = error.hint().unwrap_or_else(|| format!("{} network list", context.program));
+    let hint = error.hint().unwrap_or_else(|| format!("{} network list", context.layout.program));
     Diagnostic::from_error(error, error.code(), Some(hint))
 }

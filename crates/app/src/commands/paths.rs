@@ -42,6 +42,6 @@ fn unknown(context: &Context, name: &str) -> Diagnostic {
     let close = closest(name, entries.iter().map(|entry| entry.name).chain(["socket"]));
     let meant = close.map_or_else(String::new, |close| format!("; did you mean {close}?"));
     let message = format!("cannot find the path {name}: no path has that name{meant}");
-    let hint = format!("{} paths {}", context.program, close.unwrap_or_default());
+    let hint = format!("{} paths {}", context.layout.program, close.unwrap_or_default());
     Diagnostic::error("usage", message).hint(hint.trim_end()).class(Class::Usage)
 }

@@ -37,7 +37,7 @@ pub(crate) fn run(
     let Some(file) = &args.output else {
         return Ok(CommandOutput::data(text, report.data(None)));
     };
-    let command = format!("{} report{}", context.program, if args.html { " --html" } else { "" });
+    let command = format!("{} report{}", context.layout.program, if args.html { " --html" } else { "" });
     write_new(file, &text, &command, context.owner.filter(|_| is_in_home(context, file)))?;
     let mut page = Page::default();
     let file = long(file);
@@ -57,7 +57,7 @@ fn is_in_home(context: &Context, file: &Path) -> bool {
 /// Returns the answer of a command as the command prints it.
 fn section(context: &Context, name: &'static str, mut answer: CommandOutput) -> Section {
     let told = answer.told_by_page.iter_mut().chain(&mut answer.diagnostics);
-    told.for_each(|diagnostic| diagnostic.complete_hint(&context.program));
+    told.for_each(|diagnostic| diagnostic.complete_hint(&context.layout.program));
     let mut text = answer.page.plain(SCREEN);
     answer.diagnostics.iter().for_each(|told| text.push_str(&diagnostic_text(told, None, false)));
     let diagnostics = [answer.told_by_page, answer.diagnostics].concat();

@@ -70,7 +70,7 @@ pub fn ids() -> SeededIds {
 }
 
 pub fn paths(home: &Path) -> StorePaths {
-    StorePaths::of(&Resolver::default().resolve(&Env::explicit(home)).unwrap())
+    StorePaths::of(&Resolver::default().resolve(&Env::system(Some(home.into()))).unwrap())
 }
 
 pub fn sim_paths() -> StorePaths {

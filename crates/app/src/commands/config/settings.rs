@@ -61,7 +61,7 @@ fn refused(context: &Context, error: &SettingError) -> Diagnostic {
         }
         _ => "show".to_owned(),
     };
-    let hint = format!("{} config {command}", context.program);
+    let hint = format!("{} config {command}", context.layout.program);
     Diagnostic::from_error(error, error.code(), Some(hint)).class(error.class())
 }
 
