@@ -92,7 +92,8 @@ impl<'a> Store<'a> {
         schema: &'a dyn AppSchema,
     ) -> Self {
         let disk = Reader::Unlocked(disk);
-        let keeps_config = schema.is_myownllm() == (paths.app == MYOWNLLM.name);
+        let is_myownllm = paths.app == MYOWNLLM.name && paths.app_home.ends_with(&*MYOWNLLM.app_dir);
+        let keeps_config = schema.is_myownllm() == is_myownllm;
         Self { disk, clock, schema, keeps_config, paths, limits: Limits::default() }
     }
 
