@@ -32,7 +32,7 @@ pub enum StoreError {
     )]
     Newer { path: Utf8PathBuf, version: u64 },
     /// The app of this store gives no schema, or MyOwnLLM's although it is another app.
-    #[error("cannot change the config {path}: the program gave no schema of this app for it")]
+    #[error("cannot change the config {path}: the store has no schema, or that of another app")]
     NoSchema { path: Utf8PathBuf },
     /// The config needs a repair before it can be edited.
     #[error("cannot edit the config {path}: it needs a repair first")]

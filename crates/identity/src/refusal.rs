@@ -95,8 +95,8 @@ pub enum Problem {
     #[error(transparent)]
     Homes(Arc<PathsError>),
     /// The lock that the caller passed is not the lock of the app's home.
-    #[error(transparent)]
-    OutsideLock(DiskError),
+    #[error("cannot start a daemon: the given lock is not that of {}", .0.path().display())]
+    OutsideLock(#[source] DiskError),
 }
 
 /// An identity file elsewhere, as a message shows it.

@@ -27,13 +27,13 @@ pub(crate) fn ensure_permitted(context: &Context<'_>, options: &Options<'_>) -> 
     let checked = context.checked?;
     let layout = context.layout;
     let other = if (&checked.app_home, &checked.daemon_home) != (&layout.app_home, &layout.daemon_home) {
-        format!("{} was checked", checked.app_home)
+        format!("the checked layout has the homes {} and {}", checked.app_home, checked.daemon_home)
     } else if !context.daemons.are_of(&Homes::of(layout)) {
         "the daemons are those of other homes".to_owned()
     } else {
         return Ok(());
     };
-    let message = format!("cannot use the homes in {}: {other}", layout.app_home);
+    let message = format!("cannot use the homes {} and {}: {other}", layout.app_home, layout.daemon_home);
     Err(Diagnostic::error("launch.other-home", message).at(&layout.app_home))
 }
 

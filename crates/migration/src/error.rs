@@ -218,8 +218,8 @@ pub enum MigrationError {
     #[error("cannot check for a daemon at {}: {}", .daemon.socket.display(), .daemon.note)]
     UnknownDaemon { daemon: LiveDaemon, command: String },
     /// The lock that was passed does not lock the app's home.
-    #[error(transparent)]
-    OutsideLock(DiskError),
+    #[error("cannot move the state: the given lock is not that of {}", .0.path().display())]
+    OutsideLock(#[source] DiskError),
     /// The daemons that the caller passed are those of other homes, so that a daemon of these homes
     /// may run.
     #[error("cannot move the state in {}: the caller looks for the daemons of other homes", path.display())]
