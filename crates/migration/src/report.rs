@@ -71,7 +71,8 @@ pub struct AttributesLost {
     pub names: Vec<String>,
 }
 
-/// The present phase of a move.
+/// The present phase of a move. A move begins with a sync of what it reads, and a phase may come
+/// more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -86,7 +87,9 @@ pub enum Phase {
     Removing,
 }
 
-/// The progress of a move.
+/// The progress of a move. The move is not over when `done` reaches `total`: the syncs and removals
+/// that follow may take longest. It is over when
+/// [`Migrate::execute`](crate::Migrate::execute) returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Progress {
