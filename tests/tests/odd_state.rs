@@ -4,7 +4,9 @@
 
 use std::os::unix::fs::{MetadataExt as _, symlink};
 
-use integration_tests::testkit::{APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, fixture_of_038, run, wrapped};
+use integration_tests::testkit::{
+    APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, fixture, fixture_of_038, follow, run, wrapped,
+};
 
 #[test]
 fn odd_names_and_kinds_in_the_state_are_left_and_reported() {
@@ -175,4 +177,17 @@ fn what_the_way_back_asks_is_settled_by_the_command_that_it_prints() {
     home.run(&["migrate", "--undo", "--keep", "daemon-home", "--keep-identity", "daemon-home"]).ends_with(0);
     assert_eq!(home.bytes(OLD_KEY), key);
     assert_eq!(home.bytes(&format!("{APP}/{roster}.set-aside-1")), b"{}");
+}
+
+/// Without a key the run log is asked for the last one. Unreadable is not absent.
+#[test]
+fn directory_in_the_run_logs_place_is_set_aside_by_the_hint() {
+    let home = Home::empty();
+    home.put(CONFIG, &fixture("app-config-before.json"), 0o600);
+    home.put(&format!("{APP}/myownllm-mesh.log/notes.txt"), b"somebody's", 0o600);
+    let refused = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(1);
+    follow(&refused.diagnostic("migration.unreadable")["hint"]);
+    home.still_has(b"somebody's", "the file in the directory");
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    assert!(home.has(NEW_KEY));
 }

@@ -1,5 +1,6 @@
 //! Derives the answer from a scan. Pure.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use myownllm_durable_fs::{Disk, DiskError, PART_SUFFIX, TEMP_PREFIX, move_aside, quote};
@@ -387,8 +388,14 @@ fn newer_refusal(path: &Path, version: u64) -> Refusal {
 
 fn unreadable_refusal(error: &DiskError) -> Refusal {
     let path = error.path().to_owned();
-    let ways = vec![show_entry(&path)];
-    Refusal::new(Problem::Unreadable { path, source: error.clone() }, ways)
+    // A directory with the name of a file is no file that could be lost.
+    let way = match error.kind() {
+        io::ErrorKind::IsADirectory => {
+            WayOut::SetAside { path: path.clone(), command: move_aside(&path, "set-aside") }
+        }
+        _ => show_entry(&path),
+    };
+    Refusal::new(Problem::Unreadable { path, source: error.clone() }, vec![way])
 }
 
 fn dangling_refusal(symlink: &Path, target: &Path) -> Refusal {
