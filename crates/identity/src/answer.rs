@@ -128,6 +128,11 @@ impl Scan {
                 let keep = app.and_then(Identity::key);
                 Some(self.damaged_refusal(self.scanned_daemon_home(), why, flaw.as_ref(), keep))
             }
+            (Some(Identity::Valid(daemon)), Some(Identity::Damaged { why, flaw }))
+                if self.is_stranger(daemon) =>
+            {
+                Some(self.damaged_refusal(self.scanned_app_home(), why, flaw.as_ref(), Some(daemon)))
+            }
             (Some(_), _) => None,
             (None, Some(Identity::Damaged { why, flaw })) => {
                 Some(self.damaged_refusal(self.scanned_app_home(), why, flaw.as_ref(), None))
@@ -308,7 +313,7 @@ impl Scan {
         Some((first, command))
     }
 
-    /// Returns the refusal of a damaged file. `other` is the sound key at the old location.
+    /// Returns the refusal of a damaged file. `other` is the sound key at the other place.
     fn damaged_refusal(
         &self,
         place: ScannedHome<'_>,
@@ -320,7 +325,11 @@ impl Scan {
         let path = &home.identity;
         let mut ways: Vec<WayOut> =
             flaw.map(|flaw| rewrite_in_place(path, &scan.aside, flaw)).into_iter().collect();
-        let keep = other.map(|_| WayOut::Keep { side: Some(Side::OldLocation) });
+        let other_side = match home.path == self.places.app.path {
+            true => Side::DaemonHome,
+            false => Side::OldLocation,
+        };
+        let keep = other.map(|_| WayOut::Keep { side: Some(other_side) });
         let is_stranger = other.is_some_and(|key| self.is_stranger(key));
         ways.extend(keep.clone().filter(|_| !is_stranger));
         ways.extend(self.bring_back(Some(path), Some(&scan.aside)));

@@ -35,7 +35,7 @@ use crate::{
 #[must_use]
 pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
     let mut scan = inspect_places(disk, places);
-    if !scan.answer().is_in_force() {
+    if !scan.answer().is_in_force() || has_damaged_file(&scan) {
         search(disk, &mut scan);
     }
     scan
@@ -47,6 +47,12 @@ pub fn scan_everywhere(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
     let mut scan = inspect_places(disk, places);
     search(disk, &mut scan);
     scan
+}
+
+/// Returns true if the file at the old location is damaged: it may be the key of this home, and a
+/// sound one in the daemon home that of another.
+fn has_damaged_file(scan: &Scan) -> bool {
+    matches!(scan.app.state.identity(), Some(Identity::Damaged { .. }))
 }
 
 /// Looks at the two places of the file.
@@ -93,7 +99,8 @@ fn inspect_places(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
 /// Searches every place where an identity file may lie under another name, and counts the files
 /// that know the device. There may be many such files, so they are not counted where they decide
 /// nothing: beside a key that waits for a move and is the one that the run log shows, and beside a
-/// sound key if no other key is found (for a key that waits, if there is no run log either).
+/// sound key if neither another key nor a damaged file is found (for a key that waits, if there is
+/// no run log either).
 fn search(disk: &dyn Disk, scan: &mut Scan) {
     let answer = scan.answer();
     let waits = answer.has_key() && !answer.is_in_force();
@@ -134,7 +141,8 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
         misplaced.retain(|known| known.path != file || found.is_none());
         misplaced.extend(found.map(|found| Misplaced { renamed_home: Some(renamed), ..found }));
     }
-    let has_other = misplaced.iter().filter_map(|found| found.key.as_ref()).any(is_other);
+    let has_other =
+        has_damaged_file(scan) || misplaced.iter().filter_map(|found| found.key.as_ref()).any(is_other);
     if answer.has_key() && !has_other && (!waits || logged.is_empty()) {
         return;
     }

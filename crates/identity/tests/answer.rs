@@ -14,7 +14,7 @@ use std::process::{Command, ExitStatus};
 
 use common::{Home, key_file, public_key, short};
 use myownllm_durable_fs::{Disk, RealDisk};
-use myownllm_identity::{Answer, Problem, Refusal, WayOut, scan_everywhere, start_permit};
+use myownllm_identity::{Answer, Problem, Refusal, Side, WayOut, scan_everywhere, start_permit};
 #[cfg(unix)]
 use myownllm_identity::{Class, ensure_reachable_peers, scan};
 use rstest::rstest;
@@ -542,6 +542,29 @@ fn backup_of_a_damaged_key_comes_before_the_key_of_another_device() {
     assert_eq!(kinds(&home), ["Keep", "GiveUpPeers"]);
     home.put("myownllm-mesh.log", format!("{{\"device_id\":\"{}-00000\"}}\n", public_key(1)).as_bytes());
     assert_eq!(kinds(&home), ["Restore", "Keep", "GiveUpPeers"]);
+}
+
+/// An editor saved this home's key with a byte order mark, and another key lies at the other place.
+#[rstest]
+#[case::own_key_in_the_daemon_home(NEW, OLD)]
+#[case::own_key_at_the_old_location(OLD, NEW)]
+fn damaged_key_of_this_home_is_mended_before_another_device_is_used(
+    #[case] own: &'static str,
+    #[case] other: &'static str,
+) {
+    let home = home_of(&[Key(other, 2), Known]);
+    home.put(own, &marked(key_file(1, "x")));
+    home.put("myownllm-mesh.log", format!("{{\"device_id\":\"{}-00000\"}}\n", public_key(1)).as_bytes());
+    let refusal = home.answer().refusal().unwrap().clone();
+    assert_eq!(refusal.path(), home.at(own));
+    let command = refusal.ways_out[0].command().unwrap();
+    let Some(status) = sh(command) else { return };
+    assert!(status.success(), "{command}");
+    // Both are sound now, and the user chooses.
+    let refusal = home.answer().refusal().unwrap().clone();
+    assert_eq!(refusal.code(), "migration.two-identities");
+    let side = if own == OLD { Side::OldLocation } else { Side::DaemonHome };
+    assert!(matches!(refusal.ways_out[0], WayOut::Keep { side: Some(kept) } if kept == side), "{refusal:?}");
 }
 
 #[test]
