@@ -842,6 +842,8 @@ fn protected_files(#[case] home: Home, #[case] attribute: &str, #[case] path: &s
         return;
     }
     agree(&home, |_| {});
+    let launch = run(&mut home.with_daemon(&["launch", "--once"]));
+    assert!(launch.stderr.contains("chattr -ia "), "{launch:?}");
     let doctor = run(&mut home.with_daemon(&["doctor", "--json"])).json();
     // Root needs no `sudo`.
     let is_mend = |hint: &&str| hint.trim_start_matches("sudo ").starts_with("chattr ");

@@ -8,6 +8,8 @@ use std::{
 };
 
 use crate::Op;
+#[cfg(target_os = "linux")]
+use crate::real::statx::attributes;
 
 /// The result of one disk operation.
 pub type Result<T, E = DiskError> = std::result::Result<T, E>;
@@ -200,6 +202,29 @@ impl DiskError {
         self.source.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error())
     }
 
+    /// Returns the paths on whose attributes the operation depends.
+    #[cfg(target_os = "linux")]
+    fn changed_paths(&self) -> Vec<&Path> {
+        let path = self.path.as_path();
+        if !self.op.changes_names() {
+            return vec![path];
+        }
+        let dir = path.parent().unwrap_or(path);
+        let mut paths = vec![dir];
+        match self.op {
+            // The first name is a temporary one of ours.
+            Op::Rename | Op::Exchange | Op::Replace => paths.extend(self.other.as_deref()),
+            // The name does not exist yet.
+            Op::MakeDir | Op::Create | Op::Symlink => {}
+            _ => {
+                let other_dir = self.other.as_deref().and_then(Path::parent);
+                paths.push(path);
+                paths.extend(other_dir.filter(|other| *other != dir));
+            }
+        }
+        paths
+    }
+
     /// Returns a command that shows or mends the problem, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self.untrusted() {
@@ -207,27 +232,20 @@ impl DiskError {
             Some(Untrusted::LeadsOut { path }) => return Some(replace_symlink(path)),
             None => {}
         }
+        // The permissions may allow the change: `ls` does not show that a file is immutable or
+        // append-only.
+        #[cfg(target_os = "linux")]
+        if self.is_not_permitted() {
+            let paths = self.changed_paths();
+            let is_protected = |path: &Path| attributes(rustix::fs::CWD, path).is_protected();
+            let unprotect = unprotect(&paths, is_protected);
+            if unprotect.is_some() || self.op.changes_names() {
+                return unprotect.or_else(|| Some(format!("lsattr -d {}", quote_all(&paths))));
+            }
+        }
         let path = self.path.as_path();
         let dir = path.parent().unwrap_or(path);
         let (command, path) = match self.kind() {
-            // The permissions may allow the change: `ls` does not show that a file is immutable or
-            // append-only.
-            #[cfg(target_os = "linux")]
-            io::ErrorKind::PermissionDenied if self.op.changes_names() && self.is_not_permitted() => {
-                let above = |path: &Path| quote(path.parent().unwrap_or(path));
-                let mut paths = vec![quote(dir)];
-                match self.op {
-                    // The first name is a temporary one of ours.
-                    Op::Rename | Op::Exchange | Op::Replace => paths.extend(self.other.as_deref().map(quote)),
-                    // The name does not exist yet.
-                    Op::MakeDir | Op::Create | Op::Symlink => {}
-                    _ => {
-                        paths.push(quote(path));
-                        paths.extend(self.other.as_deref().map(above).filter(|dir| *dir != paths[0]));
-                    }
-                }
-                return Some(format!("lsattr -d {}", paths.join(" ")));
-            }
             io::ErrorKind::PermissionDenied if self.op == Op::MakeTemp => ("lsattr -d", path),
             // The directory decides if a name in it can be made, renamed or removed.
             io::ErrorKind::PermissionDenied if self.op.changes_names() => return Some(give_access(dir)),
@@ -333,6 +351,17 @@ pub fn quote(path: impl AsRef<Path>) -> String {
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
+}
+
+pub(crate) fn quote_all(paths: &[&Path]) -> String {
+    paths.iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+/// Returns the command that lets protected paths be renamed, given away and changed again; `None` if
+/// none is protected.
+pub(crate) fn unprotect(paths: &[&Path], is_protected: impl Fn(&Path) -> bool) -> Option<String> {
+    let protected: Vec<_> = paths.iter().copied().filter(|path| is_protected(path)).collect();
+    (!protected.is_empty()).then(|| format!("sudo chattr -ia {}", quote_all(&protected)))
 }
 
 /// Returns a command that every shell runs alike: the one that a user types into may be fish or zsh,

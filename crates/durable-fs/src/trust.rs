@@ -26,7 +26,9 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::{Disk, DiskError, Metadata, Op, Owner, Result, Runner, quote, runner::ROOT};
+use crate::{
+    Disk, DiskError, Metadata, Op, Owner, RealDisk, Result, Runner, error::quote_all, quote, runner::ROOT,
+};
 
 /// The number of symlinks that a path may lead through, as on Linux.
 const SYMLINK_LIMIT: usize = 40;
@@ -227,7 +229,7 @@ impl OwnershipProblem {
             }
             Kind::SwappableSymlink { directory, mend } => format!("{mend} {}", quote(directory)),
             Kind::ForeignHome { holder: owner, .. } | Kind::Unchangeable { home: owner, .. } => {
-                format!("sudo chown -RH {}:{} {path}", owner.uid, owner.gid)
+                give_to(&RealDisk, *owner, &[&self.path])
             }
             Kind::ForeignPart { home, .. } => format!("sudo chown -h {}:{} {path}", home.uid, home.gid),
             Kind::ForeignFiles { directory, home: Owner { uid, gid }, .. } => format!(
@@ -236,6 +238,22 @@ impl OwnershipProblem {
             ),
             Kind::WorldWritable { mend, .. } => format!("{mend} {path}"),
         }
+    }
+}
+
+/// Returns the command that lets paths be renamed, given away and changed again; `None` if none of
+/// them is [protected](Disk::is_protected).
+pub fn unprotect(disk: &dyn Disk, paths: &[&Path]) -> Option<String> {
+    crate::error::unprotect(paths, |path| disk.is_protected(path))
+}
+
+/// Returns the command that gives paths to a user. First lifts a protection, which would forbid that
+/// to root too.
+pub fn give_to(disk: &dyn Disk, owner: Owner, paths: &[&Path]) -> String {
+    let give = format!("sudo chown -RH {}:{} {}", owner.uid, owner.gid, quote_all(paths));
+    match unprotect(disk, paths) {
+        Some(unprotect) => format!("{unprotect} && {give}"),
+        None => give,
     }
 }
 

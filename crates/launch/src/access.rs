@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use myownllm_config_model::close::closest;
 use myownllm_config_store::StoreError;
+#[cfg(unix)]
+use myownllm_durable_fs::trust::unprotect;
 use myownllm_durable_fs::{Disk, Owner, quote};
 use myownllm_migration::{MoveStep, Plan as MovePlan};
 use myownllm_paths::Layout;
@@ -14,8 +16,6 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use crate::closed::{self, UNWRITABLE};
 use crate::context::Context;
 use crate::diagnostic::{Diagnostic, PROGRAM};
-#[cfg(unix)]
-use crate::foreseen::unprotect_command;
 
 /// Reports that the user's home does not exist (a mistyped path, a disk that is not mounted):
 /// nothing can be done in it.
@@ -84,7 +84,7 @@ pub fn unwritable(
     let message = format!("cannot change anything in {}", directory.display());
     let causes = vec![std::io::Error::from(*refusal).to_string()];
     let hint =
-        unprotect_command(context.disk, directory).unwrap_or_else(|| format!("{shows} {}", quote(directory)));
+        unprotect(context.disk, &[directory]).unwrap_or_else(|| format!("{shows} {}", quote(directory)));
     Some(Diagnostic::warning(UNWRITABLE, message).hint(hint).at(directory).causes(causes))
 }
 

@@ -4,6 +4,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use myownllm_durable_fs::trust::give_to;
 use myownllm_durable_fs::{Disk, FileKind, Owner, quote};
 use myownllm_paths::Layout;
 
@@ -227,10 +228,7 @@ fn of_other_user(disk: &dyn Disk, layout: &Layout, file: &Path) -> Option<String
 fn take_over(disk: &dyn Disk, layout: &Layout, user: u32, paths: &[&Path]) -> String {
     let home = &layout.user_home;
     match owner(disk, home.as_ref()).filter(|owner| owner.uid == user) {
-        Some(Owner { uid, gid }) => {
-            let paths = paths.iter().map(quote).collect::<Vec<_>>().join(" ");
-            format!("sudo chown -RH {uid}:{gid} {paths}")
-        }
+        Some(owner) => give_to(disk, owner, paths),
         None => format!("sudo {PROGRAM} --home {} status", quote(home)),
     }
 }

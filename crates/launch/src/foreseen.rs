@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use myownllm_daemon::{SpawnError, log_path};
-use myownllm_durable_fs::trust::unchangeable_part;
+use myownllm_durable_fs::trust::{unchangeable_part, unprotect};
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, Untrusted, move_aside, quote};
 use myownllm_migration::{MigrationError, MoveStep, Plan as MovePlan};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
@@ -86,7 +86,7 @@ fn unreadable(disk: &dyn Disk, path: &Path) -> Option<Diagnostic> {
 
 /// Reports a directory from which no name can be removed.
 fn protected_dir(disk: &dyn Disk, dir: &Path) -> Option<Diagnostic> {
-    unprotect_command(disk, dir).map(|hint| not_moved(dir, protected_error()).hint(hint))
+    unprotect(disk, &[dir]).map(|hint| not_moved(dir, protected_error()).hint(hint))
 }
 
 /// Reports a config that a repair cannot replace: it, or its directory, is immutable or
@@ -94,7 +94,7 @@ fn protected_dir(disk: &dyn Disk, dir: &Path) -> Option<Diagnostic> {
 pub(crate) fn protected_config(context: &Context<'_>) -> Option<Diagnostic> {
     let layout = context.layout;
     let locked = |path: &Utf8Path| {
-        let hint = unprotect_command(context.disk, path.as_ref())?;
+        let hint = unprotect(context.disk, &[path.as_ref()])?;
         let error = DiskError::new(Op::Rename, path.as_std_path(), protected_error());
         Some(Diagnostic::from(&error).at(path).hint(hint))
     };
@@ -111,7 +111,7 @@ pub(crate) fn fixed_file(context: &Context<'_>) -> Option<Diagnostic> {
     let dirs = [&layout.daemon_rosters, &layout.daemon_states].into_iter();
     let states = dirs.flat_map(|dir| names_after_move(context, dir, ".json", &[])).map(|(path, _)| path);
     single.map(|path| path.clone().into()).into_iter().chain(states).find_map(|path| {
-        let (why, hint) = match unprotect_command(disk, &path) {
+        let (why, hint) = match unprotect(disk, &[&path]) {
             Some(hint) => (protected_error(), hint),
             None if is_mounted_file(disk, &path) => {
                 let why = io::Error::new(io::ErrorKind::ResourceBusy, "it is a mount of its own");
@@ -154,7 +154,7 @@ fn not_moved(path: &Path, source: io::Error) -> Diagnostic {
 
 /// Reports a path that can be neither renamed nor removed.
 fn unmovable(disk: &dyn Disk, path: &Path) -> Option<Diagnostic> {
-    if let Some(hint) = unprotect_command(disk, path) {
+    if let Some(hint) = unprotect(disk, &[path]) {
         return Some(not_moved(path, protected_error()).hint(hint));
     }
     let why = "it is a mount of its own: unmount it, and put the file itself in its place";
@@ -172,12 +172,6 @@ fn protected_error() -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, "it is immutable or append-only")
 }
 
-/// Returns the command that lets a protected path be renamed and changed again; `None` if the path
-/// is not protected.
-pub(crate) fn unprotect_command(disk: &dyn Disk, path: &Path) -> Option<String> {
-    disk.is_protected(path).then(|| format!("sudo chattr -ia {}", quote(path)))
-}
-
 /// Reports that no daemon could be started because its log could not be written.
 pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
     let home = &context.layout.daemon_home;
@@ -191,7 +185,7 @@ pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
     let logs = std::iter::once(path.clone()).chain(former).take_while(is_there);
     for renamed in std::iter::once(home.clone()).chain(logs) {
         let renamed = renamed.as_std_path();
-        if let Some(hint) = unprotect_command(context.disk, renamed) {
+        if let Some(hint) = unprotect(context.disk, &[renamed]) {
             return Some(refused(protected_error(), hint));
         }
         if is_mounted_file(context.disk, renamed) {

@@ -5,7 +5,7 @@ mod attributes;
 #[cfg(unix)]
 mod handles;
 #[cfg(unix)]
-mod statx;
+pub(crate) mod statx;
 #[cfg(unix)]
 mod sync;
 #[cfg(unix)]

@@ -29,7 +29,8 @@ use rustix::{
 use super::{
     RealDisk, attributes, copy_bytes,
     handles::{Handles, ResolvedName, id_of, kind_of},
-    read_whole, reads, same_bytes, statx,
+    read_whole, reads, same_bytes,
+    statx::{self, Attributes},
     sync::{FUSE, MAY_LACK_MODES, flush, flush_dir, flush_fs, is_of},
     threads,
     user_namespace::unmapped_owner,
@@ -48,6 +49,10 @@ const COMMON: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK).union(OFlags::NOC
 
 fn open(at: &ResolvedName, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
     Ok(retry_on_intr(|| rustix::fs::openat(at.dir(), at.name(), flags | COMMON, mode))?)
+}
+
+fn statx_of(handles: Option<&Handles>, path: &Path) -> Attributes {
+    ResolvedName::resolve(handles, path).map(|at| statx::attributes(at.dir(), at.name())).unwrap_or_default()
 }
 
 /// Opens the file with this name for reading; fails for a symlink.
@@ -266,20 +271,19 @@ impl<M: ThisMachine> Disk for M {
     }
 
     fn is_mount_point(&self, dir: &Path) -> bool {
-        let is_mount_root = statx::attributes(self.handles(), dir).is_mount_root;
+        let is_mount_root = statx_of(self.handles(), dir).is_mount_root;
         is_mount_root.unwrap_or_else(|| is_on_another_device(self, dir))
     }
 
     fn ensure_entries_removable(&self, dir: &Path) -> Result<()> {
-        match statx::attributes(self.handles(), dir).is_append_only {
+        match statx_of(self.handles(), dir).is_append_only {
             true => Err(DiskError::new(Op::MakeTemp, dir, Errno::PERM.into())),
             false => Ok(()),
         }
     }
 
     fn is_protected(&self, path: &Path) -> bool {
-        let attributes = statx::attributes(self.handles(), path);
-        attributes.is_immutable || attributes.is_append_only
+        statx_of(self.handles(), path).is_protected()
     }
 
     fn runner(&self) -> Option<Runner> {
