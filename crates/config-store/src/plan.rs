@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use myownllm_config_model::{Diagnostic, Document, Ids, ParseError, Parsed, Place, Severity};
 use myownllm_durable_fs::DiskError;
 use myownllm_paths::camino::Utf8PathBuf;
-use myownllm_salvage::{Rebased, Shape, app_half, rebase_paths};
+use myownllm_salvage::{Rebased, Salvaged, Shape, app_half, rebase_paths};
 
 use crate::backups::Listing;
 use crate::read::ConfigFile;
@@ -286,13 +286,16 @@ impl Store<'_> {
         if shape == FileShape::Missing && plan.loaded.report.restored_from.is_none() && self.is_used(listing)
         {
             plan.is_unrecoverable = true;
-            plan.loaded.report.reset_keys = keys_of(&self.schema.defaults());
+            if plan.loaded.report.recovered_networks.is_empty() {
+                plan.loaded.report.reset_keys = keys_of(&self.schema.defaults());
+            }
             self.report_lost_networks(&mut plan);
         }
         Ok(plan)
     }
 
-    /// Returns a plan for the source's config, completed, or for the defaults.
+    /// Returns a plan for the source's config, completed; without a source, for the networks of a file
+    /// that a daemon renamed and the defaults.
     pub(crate) fn complete_source(
         &self,
         source: Option<Source>,
@@ -308,11 +311,19 @@ impl Store<'_> {
                 source.document
             }
             None => {
-                let defaults = self.schema.defaults();
-                if shape != FileShape::Missing {
-                    report.reset_keys = keys_of(&defaults);
+                let mut salvaged = Salvaged::new(Document::empty(), Shape::Unknown);
+                if let Some(adopted) = self.adopt_leftover_networks(&mut salvaged, ids) {
+                    diagnostics.push(adopted);
+                    report.recovered_networks = salvaged.report.recovered_networks;
+                    report.reset_keys = salvaged.report.reset_keys;
+                    salvaged.app
+                } else {
+                    let defaults = self.schema.defaults();
+                    if shape != FileShape::Missing {
+                        report.reset_keys = keys_of(&defaults);
+                    }
+                    defaults
                 }
-                defaults
             }
         };
         diagnostics.extend(self.schema.complete(&mut document, ids));

@@ -730,15 +730,21 @@ fn mixed_config_that_a_daemon_renamed_is_used(
     assert!(saved.iter().any(|network| network.network_id == "office"), "{saved:?}");
 }
 
-/// A daemon had overwritten the config already when a second one could not parse it.
+/// A daemon had overwritten the config already when a second one could not parse it. Then that
+/// daemon wrote a new one, or it did not.
 #[rstest]
 fn networks_of_an_overwritten_config_that_a_daemon_renamed_come_back(
-    #[values(with_comma, cut_off)] change: fn(&[u8]) -> Vec<u8>,
+    #[values(<[u8]>::to_vec, with_comma, cut_off)] change: fn(&[u8]) -> Vec<u8>,
+    #[values(Some(r#"{"version": 3, "daemon": {}, "networks": []}"#), Some(""), None)] config: Option<&str>,
+    #[values("corrupt", "tmp")] ending: &str,
 ) {
     let lost = json!({"version": 3, "daemon": {}, "networks": [{"id": "n1", "network_id": "office"}],
         "identity_path": null, "last": true});
-    let disk = with_config(br#"{"version": 3, "daemon": {}, "networks": []}"#);
-    disk.put("/home/u/.myownllm/config.json.corrupt", &change(lost.to_string().as_bytes()));
+    let disk = home();
+    if let Some(config) = config {
+        disk.put(CONFIG, config.as_bytes());
+    }
+    disk.put(format!("/home/u/.myownllm/config.json.{ending}"), &change(lost.to_string().as_bytes()));
     let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
     assert_eq!(loaded.report.recovered_networks, ["office"]);
     let config = Document::parse(&live(&disk)).unwrap().document;
