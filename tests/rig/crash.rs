@@ -111,18 +111,23 @@ fn memory() -> Option<&'static Path> {
 }
 
 /// Runs the sweeps in a mount namespace of their own, so that no other process sees their mounts,
-/// and the mounts end with them. Returns `None` if the system has no namespaces or does not allow
-/// them.
+/// and the mounts end with them. Also in a process namespace, if that is allowed: a move looks for
+/// writers in all of `/proc`, and a busy machine would make each traced run long. Returns `None` if
+/// the system has no namespaces or does not allow them.
 fn in_own_namespace(args: &Args, bench: &Path, program: &Path) -> Fallible<Option<bool>> {
-    let ways: [&[&str]; 2] =
-        [&["-m", "--propagation", "private"], &["-U", "-r", "-m", "--propagation", "private"]];
+    let ways: [&[&str]; 3] = [
+        &["-m", "--propagation", "private", "--pid", "--fork", "--mount-proc"],
+        &["-m", "--propagation", "private"],
+        &["-U", "-r", "-m", "--propagation", "private"],
+    ];
     let works = |way: &&&[&str]| {
         Command::new("unshare").args(**way).arg("true").output().is_ok_and(|out| out.status.success())
     };
     let Some(way) = ways.iter().find(works).filter(|_| cfg!(target_os = "linux")) else { return Ok(None) };
     let this = std::env::current_exe().map_err(|e| format!("cannot find myself: {e}"))?;
     let mut unshare = Command::new("unshare");
-    unshare.args(*way).arg("--").arg(this).arg("crash");
+    // The first process of a namespace inherits the orphans. A shell reaps them.
+    unshare.args(*way).args(["--", "sh", "-c", "\"$@\"; exit $?", "sh"]).arg(this).arg("crash");
     for (flag, set) in [("--short", args.short), ("--ext4", args.ext4), ("--keep", args.keep)] {
         unshare.args(set.then_some(flag));
     }
