@@ -266,6 +266,48 @@ fn files_that_the_system_keeps_in_place_stay_and_are_named(#[case] attribute: &s
     home.run(&["status", "--check"]).ends_with(0);
 }
 
+#[rstest]
+#[case::of_a_healthy_home(None)]
+#[case::of_a_wiped_config(Some("{}"))]
+fn backup_that_cannot_be_read_is_not_called_damaged_or_lost(#[case] config: Option<&str>) {
+    let home = Home::settled();
+    let Some(user) = Unprivileged::new(&home) else { return };
+    let backups = home.path(&format!("{APP}/config-backups"));
+    for backup in std::fs::read_dir(&backups).unwrap() {
+        set_mode(&backup.unwrap().path(), 0);
+    }
+    if let Some(config) = config {
+        std::fs::write(home.path(CONFIG), config).unwrap();
+    }
+    for args in [&["doctor"][..], &["status"], &["config", "history"], &["launch", "--no-daemon"]] {
+        let said = user.run(&home, args).all();
+        for false_word in ["DAMAGED", "corrupt", "changed by another program", "no backup has", "accept"] {
+            assert!(!said.contains(false_word), "{args:?}: {said}");
+        }
+    }
+    let doctor = user.run(&home, &["doctor", "--json"]).json();
+    let mut hints = doctor["diagnostics"].as_array().unwrap().iter().filter_map(|told| told["hint"].as_str());
+    assert!(hints.any(|hint| hint.contains("chmod u+r") && hint.contains("config-backups")), "{doctor:#}");
+}
+
+/// The older app's daemon would make another key beside the peers.
+#[rstest]
+#[case::key(NEW_KEY, 0)]
+#[case::secrets(".myownllm/.myownmesh/.secrets", 0o300)]
+fn undo_moves_no_peers_without_a_key_that_cannot_be_read(#[case] path: &str, #[case] mode: u32) {
+    let home = Home::settled();
+    let Some(user) = Unprivileged::new(&home) else { return };
+    set_mode(&home.path(path), mode);
+    let before = home.snapshot();
+    for args in [&["migrate", "--undo", "--dry-run"][..], &["migrate", "--undo"]] {
+        user.run(&home, args).ends_with(1);
+        assert_eq!(home.snapshot(), before, "{args:?}");
+    }
+    set_mode(&home.path(path), if path == NEW_KEY { 0o600 } else { 0o700 });
+    user.run(&home, &["migrate", "--undo"]).ends_with(0);
+    assert!(home.has(OLD_KEY));
+}
+
 /// Absent and unreadable are different: behind a directory that cannot be read, nothing is reported
 /// as missing and no daemon as running.
 #[test]

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_identity::{Identity, KeyInfo, Refusal};
+use myownllm_identity::{Answer, Identity, KeyInfo, Refusal};
 
 use crate::{
     error::{MigrationError, Side},
@@ -380,10 +380,17 @@ impl<'a> Planner<'a> {
     /// its presence at the destination means "done". Refuses a move back without the file: the older
     /// app's daemon would make another key beside the peers.
     fn hold_back_identity(&mut self) {
-        let Some(key) = self.inventory.source_key.as_ref() else { return };
-        let path = self.inventory.source_key_path(key);
+        let undoes = self.inventory.direction == Direction::Undo;
         let has_failed = !self.inventory.errors.is_empty() || !self.plan.errors.is_empty();
-        if self.inventory.direction == Direction::Undo {
+        let path = match &self.inventory.source_key {
+            Some(key) => self.inventory.source_key_path(key),
+            // What cannot be read may be the key.
+            None if undoes && has_failed && !matches!(self.inventory.answer, Answer::NoneYet) => {
+                self.inventory.source.join(self.plan.homes.identity())
+            }
+            None => return,
+        };
+        if undoes {
             let is_left = has_failed || self.plan.identity_steps.is_empty();
             if is_left && !self.plan.state.is_empty() && self.plan.refusals.is_empty() {
                 self.plan.refusals.push(MigrationError::IdentityHeldBack { path });
