@@ -1,7 +1,7 @@
 //! The edge of the program: reads environment, clock, randomness and disk once, and passes them on
 //! as values.
 
-use std::path::Path;
+use std::path::{Component, Path};
 use std::time::Duration;
 
 use myownllm_config_model::{Ids as _, SeededIds};
@@ -198,8 +198,11 @@ fn absolute(home: &Path) -> Result<std::path::PathBuf, Diagnostic> {
         return Err(Diagnostic::error("paths.relative-home", "--home names no directory")
             .hint("myownllm-mesh --home \"$PWD\" status"));
     }
-    std::path::absolute(home)
-        .map_err(|error| Diagnostic::from_error(&error, "paths.relative-home", None).at(home))
+    let home = std::path::absolute(home)
+        .map_err(|error| Diagnostic::from_error(&error, "paths.relative-home", None).at(home))?;
+    // A path with `..` may leave the app's home that is to be locked, and come back to it.
+    let goes_up = home.components().any(|part| part == Component::ParentDir);
+    Ok(if goes_up { RealDisk.canonicalize(&home).unwrap_or(home) } else { home })
 }
 
 /// Returns the milliseconds since the Unix epoch.
