@@ -29,11 +29,7 @@ pub(crate) struct Closed {
 /// Replaces several such errors by one problem. Keeps the first of several errors that one failure
 /// of the system causes: on a full or a read-only disk, each change fails.
 pub fn name_one_cause(disk: &dyn Disk, layout: &Layout, diagnostics: &mut Vec<Diagnostic>) {
-    for told in diagnostics.iter_mut().filter(|told| told.is_denied) {
-        // Only root can change the mode of a file of another user.
-        let of_other = told.path.as_deref().and_then(|path| of_other_user(disk, layout, path.as_ref()));
-        told.hint = of_other.or_else(|| told.hint.take());
-    }
+    diagnostics.iter_mut().for_each(|told| take_from_other_user(disk, layout, told));
     let mut causes = Vec::new();
     diagnostics.retain(|told| {
         let (true, Some(number), Some(hint)) = (told.is_error(), told.os_error, &told.hint) else {
@@ -52,6 +48,14 @@ pub fn name_one_cause(disk: &dyn Disk, layout: &Layout, diagnostics: &mut Vec<Di
     }
     diagnostics.retain(|told| !closed.covers(told));
     diagnostics.insert(0, closed.diagnostic);
+}
+
+/// Gives an error about a path of another user the command that gives the path to the runner: only
+/// root can change the mode of that user's file.
+pub(crate) fn take_from_other_user(disk: &dyn Disk, layout: &Layout, told: &mut Diagnostic) {
+    let path = told.path.as_deref().filter(|_| told.is_denied);
+    let of_other = path.and_then(|path| of_other_user(disk, layout, path.as_ref()));
+    told.hint = of_other.or_else(|| told.hint.take());
 }
 
 impl Closed {

@@ -11,7 +11,7 @@ mod state;
 use myownllm_config_model::Place;
 use serde::Serialize;
 
-use crate::closed::{Closed, UNWRITABLE};
+use crate::closed::{Closed, UNWRITABLE, take_from_other_user};
 use crate::context::{Context, Options};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::home::stop_legacy_command;
@@ -164,6 +164,11 @@ impl Checks {
     /// Reports one problem for all checks that failed because a directory may not be used, and
     /// marks those checks as skipped.
     fn name_one_cause(&mut self, context: &Context<'_>) {
+        for check in &mut self.list {
+            let Some(told) = &mut check.diagnostic else { continue };
+            take_from_other_user(context.disk, context.layout, told);
+            check.hint.clone_from(&told.hint);
+        }
         let troubles = self.list.iter().filter_map(|check| check.diagnostic.as_ref());
         let Some(closed) = Closed::of(context.disk, context.layout, troubles) else { return };
         let is_covered =
