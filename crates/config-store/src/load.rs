@@ -86,9 +86,12 @@ impl ConfigStore for Store<'_> {
                 Err(error) if error.is_not_found() => continue,
                 Err(error) => return Err(self.listing_failed(error)),
             };
-            let bytes = self.backup_bytes(&id).ok().flatten();
+            let read = self.backup_bytes(&id);
+            let readable = read.is_ok();
+            let bytes = read.ok().flatten();
             let intact = bytes.as_ref().is_some_and(|bytes| content_hash(bytes) == id.hash);
-            let shape = bytes.as_ref().map_or(FileShape::Corrupt, |bytes| self.shape_of(bytes));
+            let unread = if readable { FileShape::Corrupt } else { FileShape::Unknown };
+            let shape = bytes.as_ref().map_or(unread, |bytes| self.shape_of(bytes));
             let own = bytes.as_ref().filter(|_| intact).and_then(|bytes| self.own_settings_of(&id, bytes));
             let corrupt = bytes.as_ref().filter(|_| shape == FileShape::Corrupt);
             let found = corrupt.and_then(|bytes| self.recover_config(bytes));
@@ -96,6 +99,7 @@ impl ConfigStore for Store<'_> {
                 kind: id.kind,
                 bytes: meta.len,
                 made_ms: milliseconds(meta.modified),
+                readable,
                 shape,
                 intact,
                 recoverable: found.is_some_and(|found| self.is_restorable(&found)),

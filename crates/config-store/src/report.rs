@@ -411,7 +411,9 @@ pub struct HistoryEntry {
     /// The time of the backup in milliseconds since the Unix epoch, by the clock of that time. For
     /// display only: the ids give the order.
     pub made_ms: u64,
-    /// The kind of the content; `corrupt` also if the bytes do not match the name.
+    /// False if the file cannot be read; `shape` is then `unknown`, and `intact` false.
+    pub readable: bool,
+    /// The kind of the content.
     pub shape: FileShape,
     /// True if the bytes match the name.
     pub intact: bool,
@@ -439,6 +441,7 @@ impl HistoryEntry {
             id,
             bytes,
             made_ms: 0,
+            readable: true,
             shape: FileShape::App,
             intact: true,
             recoverable: false,

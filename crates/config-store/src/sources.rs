@@ -73,7 +73,10 @@ impl Store<'_> {
             // Both exist. The daemon, or a killed run, moved aside the file that was in use, so the
             // file differs from the backup by changes after the backup was made, unless the file
             // was moved aside before that. Only the clock can tell the two cases apart.
-            (Some((_, made)), Some((source, modified))) if modified > made => Some(source),
+            (Some((backup, made)), Some((source, modified))) if modified > made => {
+                diagnostics.extend(self.preferred_diagnostic(&source, &backup));
+                Some(source)
+            }
             (Some((source, _)), _) | (None, Some((source, _))) => Some(source),
             (None, None) => self
                 .misplaced_source()
@@ -87,6 +90,22 @@ impl Store<'_> {
         let is_used = |id: &BackupId| found.as_ref().is_some_and(|found| found.name == id.to_string());
         diagnostics.extend(damaged.into_iter().map(|id| self.changed_diagnostic(id, is_used(id))));
         (found, failed)
+    }
+
+    /// Returns a warning that a file is used although a backup has other settings: a copy of the home
+    /// may have given the file a later time.
+    fn preferred_diagnostic(&self, used: &Source, backup: &Source) -> Option<Diagnostic> {
+        if used.document.root().same_json(&backup.document.root()) {
+            return None;
+        }
+        let number = backup.name.parse::<BackupId>().ok()?.sequence();
+        let message = format!(
+            "{} is used, as its time is later than that of backup {number}; if it is an old file, the backup              has the newer settings",
+            used.name
+        );
+        let found = self.diagnostic("store.later-file", Severity::Warning, message);
+        let hint = format!("{} config restore {number}", self.paths.program);
+        Some(Diagnostic { hint: Some(hint), ..found })
     }
 
     fn modified(&self, path: &Path) -> Timestamp {

@@ -707,6 +707,18 @@ fn config_that_a_daemon_could_not_parse_and_renamed_is_used(
     assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("of the user"));
 }
 
+#[test]
+fn later_file_that_is_used_instead_of_a_backup_is_named() {
+    let disk = seen_healthy(&healthy("newest"));
+    disk.put("/home/u/.myownllm/config.json.corrupt", &healthy("a year old"));
+    disk.put(CONFIG, LEAKED_V3);
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
+    assert_eq!(loaded.report.restored_from.as_deref(), Some("config.json.corrupt"));
+    let told = loaded.diagnostics.iter().find(|found| found.code == "store.later-file").unwrap();
+    assert!(told.message.contains("backup 1"), "{told:?}");
+    assert_eq!(told.hint.as_deref(), Some("myownllm-mesh config restore 1"));
+}
+
 /// The renamed file holds both halves: it is repaired as the config itself would be.
 #[rstest]
 fn mixed_config_that_a_daemon_renamed_is_used(

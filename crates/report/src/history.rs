@@ -69,6 +69,7 @@ pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
         let head = head([&id, &made, &age, &bytes, shape.as_str().unwrap_or_default()]);
         let mark = match (entry.current, entry.intact, entry.is_restorable()) {
             (true, ..) => "  <- now",
+            _ if !entry.readable => "  (cannot be read)",
             (_, false, true) => "  (changed after it was made)",
             (_, false, false) => "  DAMAGED",
             (.., false) => "  (only with --as-is)",

@@ -8,6 +8,7 @@ use myownllm_durable_fs::move_aside;
 use myownllm_paths::camino::Utf8PathBuf;
 
 use super::{Check, Examiner, Mark};
+use crate::closed::access_to;
 use crate::diagnostic::{CORRUPT, Diagnostic, NEEDS_REPAIR, WIPED};
 use crate::hints::edit;
 use crate::losses::LOSSES;
@@ -119,6 +120,7 @@ impl Examiner<'_, '_> {
 
     fn copies(&mut self, loaded: Option<&Loaded>) {
         const ID: &str = "config.copies";
+        const UNREADABLE: &str = "store.copy-unreadable";
         let copies = match self.context.store.history() {
             Ok(copies) => copies,
             Err(error) => {
@@ -135,9 +137,18 @@ impl Examiner<'_, '_> {
                 return self.checks.diagnostic(ID, diagnostic);
             }
         };
-        let damaged: Vec<String> =
-            copies.iter().filter(|copy| !copy.intact).map(|copy| copy.id.sequence().to_string()).collect();
-        if !damaged.is_empty() {
+        let changed = copies.iter().filter(|copy| copy.readable && !copy.intact);
+        let damaged: Vec<String> = changed.map(|copy| copy.id.sequence().to_string()).collect();
+        if let Some(unread) = copies.iter().find(|copy| !copy.readable) {
+            if self.checks.list.iter().any(|check| check.code.as_deref() == Some(UNREADABLE)) {
+                return self.checks.skipped(ID, "not looked at before what is named above is settled");
+            }
+            let (disk, layout) = (self.context.disk, self.context.layout);
+            let evidence = format!("backup {} cannot be read", unread.id.sequence());
+            let diagnostic = Diagnostic::warning(UNREADABLE, evidence).at(&unread.path);
+            let hint = access_to(disk, layout, unread.path.as_ref()).unwrap_or_else(|| self.checks.repair());
+            self.checks.diagnostic(ID, diagnostic.hint(hint));
+        } else if !damaged.is_empty() {
             let evidence = format!("changed by another program after they were made: {}", damaged.join(", "));
             let diagnostic =
                 Diagnostic::warning("store.backup-damaged", evidence).at(&self.context.layout.backups);
