@@ -119,6 +119,12 @@ fn verdict_asks_which_of_two_files_stays() {
     for told in ["differ", "migrate --keep old-location", "migrate --keep daemon-home"] {
         assert!(page.contains(told), "{told}: {page}");
     }
+    // A daemon that was started too early wrote the roster without devices.
+    let doctor = home.run(&["doctor", "--json"]).json();
+    let told = doctor["diagnostics"].as_array().unwrap().iter();
+    let hints: Vec<_> =
+        told.filter(|told| told["code"] == "migration.collision").map(|told| &told["hint"]).collect();
+    assert!(hints.iter().all(|hint| hint.as_str().unwrap().ends_with("--keep old-location")), "{hints:?}");
     home.run(&["status", "--check"]).ends_with(3);
     home.run(&["migrate", "--keep", "daemon-home"]).ends_with(0);
     home.run(&["status", "--check"]).ends_with(0);

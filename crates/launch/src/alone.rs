@@ -179,7 +179,7 @@ pub fn move_state(
         let dry = Options { stop_legacy_daemon: false, ..*options };
         let live = live_refusal(live, &dry);
         let more = refused().as_ref().map(Diagnostic::from).into_iter();
-        let mut diagnostics = plan_diagnostics(&plan, options.program);
+        let mut diagnostics = plan_diagnostics(context.disk, &plan, options.program);
         add_unreported(&mut diagnostics, more.chain(stop).chain(live));
         spare_key_holder(context, &mut diagnostics);
         return Ok(StateMove { result: MoveResult::Planned(Box::new(plan)), diagnostics });
@@ -212,7 +212,7 @@ pub fn move_state(
     let watch = Watch { daemons: context.daemons, config_socket: config_socket.as_deref() };
     let mut report = context.migrator.execute(lock.home_lock(), plan, &watch);
     report.stopped = stopped;
-    let mut diagnostics: Vec<Diagnostic> = move_diagnostics(&report, options.program).collect();
+    let mut diagnostics: Vec<Diagnostic> = move_diagnostics(context.disk, &report, options.program).collect();
     add_unreported(&mut diagnostics, refused().as_ref().map(Diagnostic::from));
     Ok(StateMove { result: MoveResult::Made(Box::new(report)), diagnostics })
 }

@@ -1,8 +1,8 @@
 //! The diagnostics of a move of the daemon's state, and the look for daemons while it runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use myownllm_durable_fs::{SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
+use myownllm_durable_fs::{Disk, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
 use myownllm_migration::{
     Collision, Direction, Homes, Keep, LiveDaemon, LiveDaemons, MoveStep, Options, Plan,
 };
@@ -19,10 +19,9 @@ pub(crate) fn forward_plan(context: &Context<'_>) -> Plan {
     context.migrator.plan(&context.migrator.inspect(Direction::Forward), &Options::forward())
 }
 
-pub(crate) fn plan_diagnostics(plan: &Plan, program: &str) -> Vec<Diagnostic> {
+pub(crate) fn plan_diagnostics(disk: &dyn Disk, plan: &Plan, program: &str) -> Vec<Diagnostic> {
     let troubles = plan.refusals.iter().chain(&plan.errors).map(Diagnostic::from);
-    let collisions = plan.collisions.iter();
-    troubles.chain(collisions.map(|both| collision_diagnostic(both, plan.direction, program))).collect()
+    troubles.chain(collision_diagnostics(disk, &plan.collisions, plan.direction, program)).collect()
 }
 
 /// Files that differ only warn in a launch: they wait for the user's decision, and the app goes on
@@ -32,12 +31,12 @@ pub(crate) fn collision_as_warning(diagnostic: Diagnostic) -> Diagnostic {
 }
 
 pub(crate) fn move_diagnostics<'a>(
+    disk: &dyn Disk,
     report: &'a myownllm_migration::MoveReport,
-    program: &'a str,
+    program: &str,
 ) -> impl Iterator<Item = Diagnostic> + 'a {
     let troubles = report.refusals.iter().chain(&report.errors).map(Diagnostic::from);
-    let collisions =
-        report.collisions.iter().map(move |both| collision_diagnostic(both, report.direction, program));
+    let collisions = collision_diagnostics(disk, &report.collisions, report.direction, program);
     let lost = report.attributes_lost.iter().map(|lost| {
         let message = format!(
             "{} was copied without its attributes {}: the file system there does not take them",
@@ -57,17 +56,36 @@ pub(crate) fn sync_unconfirmed(home: &Utf8Path) -> Diagnostic {
         .hint(format!("findmnt --target {}", quote(home)))
 }
 
-pub(crate) fn collision_diagnostic(both: &Collision, direction: Direction, program: &str) -> Diagnostic {
-    let message = format!(
-        "{} and {} differ; both stay until you choose: --keep old-location, or --keep daemon-home",
-        both.source.display(),
-        both.destination.display()
-    );
+/// Reports the files that differ. The hint keeps the larger ones: a daemon that was started too early
+/// has written a roster without devices. If neither side has all the larger files, the hint shows
+/// the sizes.
+pub(crate) fn collision_diagnostics(
+    disk: &dyn Disk,
+    collisions: &[Collision],
+    direction: Direction,
+    program: &str,
+) -> Vec<Diagnostic> {
+    let size = |path: &Path| disk.stat_follow(path).map_or(0, |meta| meta.len);
+    let larger = |both: &Collision| size(&both.source).cmp(&size(&both.destination));
     let undo = if direction == Direction::Undo { " --undo" } else { "" };
-    Diagnostic::error(COLLISION, message)
-        .at(&both.source)
-        .hint(format!("{program} migrate{undo} --keep {}", Keep::Destination.place(direction)))
-        .class(Class::Refused)
+    let keep = |side: Keep| format!("{program} migrate{undo} --keep {}", side.place(direction));
+    let common = match (collisions.iter().all(|both| larger(both).is_le()), collisions) {
+        (true, _) => Some(keep(Keep::Destination)),
+        (false, all) if all.iter().all(|both| larger(both).is_ge()) => Some(keep(Keep::Source)),
+        _ => None,
+    };
+    let diagnostic = |both: &Collision| {
+        let (source, destination) = (&both.source, &both.destination);
+        let message = format!(
+            "{} and {} differ; both stay until you choose: --keep old-location, or --keep daemon-home",
+            source.display(),
+            destination.display()
+        );
+        let sizes = || format!("ls -l {} {}", quote(source), quote(destination));
+        let hint = common.clone().unwrap_or_else(sizes);
+        Diagnostic::error(COLLISION, message).at(source).hint(hint).class(Class::Refused)
+    };
+    collisions.iter().map(diagnostic).collect()
 }
 
 /// Returns the files that a move brings to the daemon home, each with its path now and then.

@@ -258,7 +258,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         let (context, options, plan) = (self.context, self.options, &self.plan);
         let mut diagnostics: Vec<Diagnostic> =
             context.checked.err().map(Diagnostic::from).into_iter().collect();
-        let migration = plan_diagnostics(&plan.migration, options.program);
+        let migration = plan_diagnostics(context.disk, &plan.migration, options.program);
         diagnostics.extend(migration.into_iter().map(collision_as_warning));
         diagnostics.extend(plan.unreadable.clone());
         if let Some(loaded) = &plan.loaded {

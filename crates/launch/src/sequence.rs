@@ -324,7 +324,7 @@ impl<'a> Run<'_, 'a> {
         let (Some(plan), Some(lock)) = (self.migration.take(), &self.lock) else { return true };
         let watch = Watch { daemons: self.context.daemons, config_socket };
         let report = self.context.migrator.execute(lock.home_lock(), plan, &watch);
-        let told = move_diagnostics(&report, self.options.program);
+        let told = move_diagnostics(self.context.disk, &report, self.options.program);
         self.outcome.diagnostics.extend(told.map(collision_as_warning));
         let may_repair = !report.refusals.iter().any(MigrationError::is_about_a_daemon);
         self.outcome.migration = Some(report);

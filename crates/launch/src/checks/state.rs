@@ -17,7 +17,7 @@ use crate::diagnostic::Diagnostic;
 use crate::identity::other_known_identity;
 use crate::key_holder::HELD;
 use crate::misnamed::misnamed_states;
-use crate::moves::{collision_diagnostic, moved_files};
+use crate::moves::{collision_diagnostics, moved_files};
 use crate::peers::unsettled_states;
 use crate::start::{NO_FILE, config_that_is_no_file};
 use crate::trust::{open_secrets, trusted_home};
@@ -72,8 +72,9 @@ impl Examiner<'_, '_> {
             self.checks.diagnostics("state.sound", found);
         }
         // A launch goes on without the files that differ.
-        let collision = |both| collision_diagnostic(both, plan.direction, self.options.program).as_warning();
-        self.checks.diagnostics("state.collisions", plan.collisions.iter().map(collision));
+        let program = self.options.program;
+        let told = collision_diagnostics(self.context.disk, &plan.collisions, plan.direction, program);
+        self.checks.diagnostics("state.collisions", told.into_iter().map(Diagnostic::as_warning));
         // The refusal of a launch reports some of these paths, as a roster out of use is reported.
         let is_told = |path: &std::path::Path| {
             let errors = self.plan.diagnostics.iter().filter(|told| told.is_error());
