@@ -258,6 +258,10 @@ fn renamed_home_without_a_sound_key_is_not_overlooked(#[case] spoil: fn(&Home), 
     std::fs::rename(home.path(APP), &renamed).unwrap();
     let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(4).json();
     assert!(diagnostic(&said, "homes.renamed").is_some(), "{said:#}");
+    for change in [&["config", "set", "active_family=other"][..], &["network", "add", "other"], &["repair"]] {
+        home.run(change).ends_with(7);
+        assert!(!home.path(APP).exists(), "{change:?}");
+    }
     let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(7).json();
     let told = diagnostic(&said, "homes.renamed").unwrap_or_else(|| panic!("{said:#}"));
     let hint = told["hint"].as_str().unwrap();

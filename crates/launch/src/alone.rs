@@ -16,7 +16,7 @@ use crate::diagnostic::{Diagnostic, add_unreported, config_diagnostics};
 use crate::foreseen::blocked_move;
 use crate::home::{daemons_blocking_repair, ensure_permitted, live_refusal, stop_daemon, stop_daemons};
 use crate::identity::scan_identity;
-use crate::key_holder::spare_key_holder;
+use crate::key_holder::{ensure_no_new_home, spare_key_holder};
 use crate::losses::lost_settings;
 use crate::moves::{Watch, forward_plan, move_diagnostics, plan_diagnostics};
 use crate::sequence::execute_file_step;
@@ -75,6 +75,7 @@ pub fn repair_config(
         return Ok(repair);
     }
     ensure_permitted(context, options)?;
+    ensure_no_new_home(context)?;
     context.store.ensure_home()?;
     let lock = lock_home(context, options)?;
     let live = beside(context, &repair.loaded)?;

@@ -11,6 +11,7 @@ use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, Severity, unless_failed};
 use crate::home::{ensure_permitted, orphan_diagnostic, stop_daemons};
 use crate::identity::identity_answer;
+use crate::key_holder::ensure_no_new_home;
 use crate::networks::{
     ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, reconcile_diagnostics, reconcile_networks,
 };
@@ -65,6 +66,7 @@ pub fn edit_config(
 ) -> Result<Edit, Diagnostic> {
     ensure_permitted(context, options)?;
     ensure_no_legacy_daemon(context, options)?;
+    ensure_no_new_home(context)?;
     context.store.ensure_home()?;
     let lock = lock_home(context, options)?;
     let mut made = Err(Diagnostic::error("store.edit", "the edit was not made"));
