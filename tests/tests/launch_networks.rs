@@ -43,6 +43,24 @@ fn each_step_costs_the_requests_that_it_needs_over_one_connection() {
     assert_eq!(home.requests(), (vec!["status".to_owned()], 1));
 }
 
+/// The daemon did not answer when the user left the network, or the app wrote the config itself.
+#[test]
+fn network_that_the_running_daemon_has_not_left_is_named() {
+    let home = Home::with_networks();
+    let daemon = home.app("");
+    let is_told = || {
+        let doctor = home.run(&["doctor", "--json"]).json();
+        let told = doctor["diagnostics"].as_array().unwrap().iter();
+        told.filter(|told| told["code"] == "networks.not-left").map(|told| told["hint"].clone()).next()
+    };
+    assert_eq!(is_told(), None);
+    home.edit(CONFIG, |changed| changed["cloud_mesh"]["active_network_id"] = Value::Null);
+    let hint = is_told().expect("told");
+    follow(&hint);
+    assert_eq!(is_told(), None);
+    drop(daemon);
+}
+
 /// The message names the network that cannot be sent to the daemon, and the hint shows that
 /// network.
 #[test]

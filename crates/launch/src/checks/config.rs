@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use myownllm_config_model::{masking, networks};
+use myownllm_config_model::shorten::shortened;
+use myownllm_config_model::{masking, network_id, networks};
 use myownllm_config_store::{Loaded, Step};
+use myownllm_daemon::{Attempt, Probe, Role};
 use myownllm_durable_fs::move_aside;
 use myownllm_paths::camino::Utf8PathBuf;
 
@@ -13,7 +15,7 @@ use crate::diagnostic::{CORRUPT, Diagnostic, NEEDS_REPAIR, WIPED};
 use crate::hints::edit;
 use crate::losses::LOSSES;
 use crate::networks::active_network;
-use crate::words::{count, network_id_of, short, state_words, use_first_network};
+use crate::words::{LONGEST_NAME, count, network_id_of, short, state_words, use_first_network};
 
 impl Examiner<'_, '_> {
     pub(super) fn config(&mut self) {
@@ -33,8 +35,37 @@ impl Examiner<'_, '_> {
             }
         }
         self.active_network(loaded);
+        if !loaded.pending.repairs() {
+            self.left_networks(loaded);
+        }
         self.leftovers(loaded);
         self.copies(Some(loaded));
+    }
+
+    /// Warns of a saved network that the running daemon of this home is in although it is not the
+    /// active one: the user left it while the daemon did not answer.
+    fn left_networks(&mut self, loaded: &Loaded) {
+        let is_own = |attempt: &&Attempt| attempt.role == Role::Own;
+        let Some(Probe::Answered { status, .. }) =
+            self.plan.detection.attempts.iter().find(is_own).map(|attempt| &attempt.probe)
+        else {
+            return;
+        };
+        let active = networks::active(&loaded.document).and_then(network_id_of);
+        let is_same = |one: &str, other: &str| network_id::same(one, other);
+        let is_active = |joined: &str| active.as_deref().is_some_and(|active| is_same(active, joined));
+        let saved = networks::saved(&loaded.document);
+        let is_saved = |joined: &str| saved.iter().any(|saved| is_same(&saved.network_id, joined));
+        let mut left = status.joined_networks.iter().filter(|joined| is_saved(joined) && !is_active(joined));
+        if let Some(left) = left.next() {
+            let evidence = format!(
+                "the running daemon is still in {}, which is not the active network",
+                shortened(left, LONGEST_NAME)
+            );
+            let hint = format!("{} launch --detach", self.options.program);
+            self.checks
+                .diagnostic("networks.active", Diagnostic::warning("networks.not-left", evidence).hint(hint));
+        }
     }
 
     fn active_network(&mut self, loaded: &Loaded) {
