@@ -131,35 +131,58 @@ pub fn recover_all(bytes: &[u8]) -> Vec<Recovered> {
         return sides;
     }
     if !matches!(parts.first().map(|part| &part.extent), Some(Extent::Leading { .. } | Extent::Mended(_))) {
-        parts.extend(around(&stop));
+        parts.extend(around(&stop, &mut Search::default()));
     }
-    parts.extend(inner_documents(&stop.text));
+    parts.extend(inner_documents(&stop.text, &mut Search::default()));
     parts
 }
 
 /// The most bytes that are scanned in search of one part: enough for every place of a config.
 const MOST_SCANNED: usize = 64 << 20;
 
+/// The scans of the rests of a text.
+#[derive(Default)]
+struct Search {
+    bytes: usize,
+}
+
+impl Search {
+    /// Scans `opening` and the text from `at` on; returns `None` once too much was scanned. Puts
+    /// `at` behind the values that cannot begin a part, so that no scan repeats another one: from
+    /// each key on the way to a place that is nested too deep, a scan stops a level further.
+    fn scan(&mut self, opening: &str, text: &str, at: &mut usize) -> Option<Result<Source, ScanError>> {
+        let rest = format!("{opening}{}", &text[*at..]);
+        self.bytes += rest.len();
+        let scanned = (self.bytes <= MOST_SCANNED).then(|| Source::scan(rest))?;
+        *at += match &scanned {
+            Err(stop) if stop.kind == ParseErrorKind::TooDeep => stop.at - opening.len(),
+            _ => 1,
+        };
+        Some(scanned)
+    }
+}
+
 /// Returns the complete members before the place where a text is damaged, and those behind it.
-fn around(stop: &ScanError) -> Option<Recovered> {
+fn around(stop: &ScanError, search: &mut Search) -> Option<Recovered> {
     let text = &stop.text;
     let cut = Cut::of(text, stop.at);
     if cut.as_ref().is_some_and(|cut| cut.is_document && cut.text.trim_start().starts_with('{')) {
         return None;
     }
     let before = cut.and_then(|cut| recovered(&cut.text, Extent::Utf16, cut.is_partial));
-    let from = if before.is_some() { stop.at } else { 0 };
-    let mut scanned = 0;
-    let keys = text[from..].match_indices('"').map(|(at, _)| from + at);
-    let starts_member = |at: &usize| {
-        let line = text[..*at].trim_end_matches([' ', '\t']);
+    let starts_member = |at: usize| {
+        let line = text[..at].trim_end_matches([' ', '\t']);
         line.is_empty() || line.ends_with(['\n', '\r']) || line.ends_with([',', '{'])
     };
-    let mut rests = keys.filter(starts_member).map_while(|at| {
-        scanned += text.len() - at;
-        (scanned <= MOST_SCANNED).then(|| format!("{{{}", &text[at..]))
-    });
-    let rest = rests.find_map(|rest| Document::parse(rest.as_bytes()).ok())?;
+    let mut at = if before.is_some() { stop.at } else { 0 };
+    let rest = loop {
+        at += text[at..].find('"')?;
+        if !starts_member(at) {
+            at += 1;
+        } else if let Ok(rest) = search.scan("{", text, &mut at)? {
+            break Document::parse(rest.text.as_bytes()).ok()?;
+        }
+    };
     let mut found = before.unwrap_or_else(|| Recovered {
         document: Document::empty(),
         diagnostics: Vec::new(),
@@ -203,21 +226,19 @@ fn conflict_sides(text: &str) -> Vec<Recovered> {
 }
 
 /// Returns the documents that stand in a text behind its beginning, and in no other value.
-fn inner_documents(text: &str) -> Vec<Recovered> {
-    let (mut found, mut from, mut scanned) = (Vec::new(), 1, 0);
+fn inner_documents(text: &str, search: &mut Search) -> Vec<Recovered> {
+    let (mut found, mut from) = (Vec::new(), 1);
     while let Some(at) = text.get(from..).and_then(|rest| rest.find('{')).map(|at| from + at) {
-        from = at + 1;
+        from = at;
         // A value of a member stands on the line of its key.
         if text[..at].trim_end_matches([' ', '\t']).ends_with([':', ',', '[']) {
+            from += 1;
             continue;
         }
-        scanned += text.len() - at;
-        if scanned > MOST_SCANNED {
-            break;
-        }
-        let document = match Source::scan(text[at..].to_owned()) {
-            Ok(source) => Some(source.text),
-            Err(stop) => Cut::of(&stop.text, stop.at).filter(|cut| cut.is_document).map(|cut| cut.text),
+        let document = match search.scan("", text, &mut from) {
+            None => break,
+            Some(Ok(source)) => Some(source.text),
+            Some(Err(stop)) => Cut::of(&stop.text, stop.at).filter(|cut| cut.is_document).map(|cut| cut.text),
         };
         let Some(document) = document else { continue };
         from = at + document.len();
@@ -502,4 +523,29 @@ fn comment(text: &str) -> Option<usize> {
         return Some(text.find('\n').unwrap_or(text.len()));
     }
     text.starts_with("/*").then(|| text.find("*/").map(|end| end + 2)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::error::MAX_DEPTH;
+
+    /// Each level may begin a member, and a document if it stands on a line of its own.
+    #[rstest]
+    #[case::on_one_line("{\"x\":")]
+    #[case::on_lines("{\"x\":\n")]
+    fn deep_text_is_scanned_once_for_each_limit_of_the_depth(#[case] level: &str) {
+        const LIMITS: usize = 5;
+        let stop = Source::scan(level.repeat(LIMITS * MAX_DEPTH)).expect_err("nested too deep");
+        // The last levels are too few for the limit. Each of them is scanned.
+        let most = LIMITS * stop.text.len() + MAX_DEPTH * MAX_DEPTH * level.len();
+        let mut search = Search::default();
+        assert!(around(&stop, &mut search).is_none());
+        assert!(search.bytes <= most, "{} bytes for members, {most} at most", search.bytes);
+        let mut search = Search::default();
+        assert!(inner_documents(&stop.text, &mut search).is_empty());
+        assert!(search.bytes <= most, "{} bytes for documents, {most} at most", search.bytes);
+    }
 }
