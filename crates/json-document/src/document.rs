@@ -84,13 +84,13 @@ impl Document {
         let source = match Source::scan(text).and_then(Source::rooted_in_an_object) {
             Ok(source) => source,
             Err(error) => {
-                let bytes = original.as_deref().unwrap_or(error.text.as_bytes());
+                let bytes = original.as_deref().unwrap_or(error.source.text.as_bytes());
                 let is_utf16 =
                     matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'{', 0, ..] | [0, b'{', ..]);
                 let kind =
                     if is_utf16 { ParseErrorKind::Syntax("text in UTF-8, not UTF-16") } else { error.kind };
                 let parse_error = origin.parse_error(&error, kind);
-                return Err((parse_error, original.unwrap_or_else(|| error.text.into_bytes())));
+                return Err((parse_error, original.unwrap_or_else(|| error.source.text.into_bytes())));
             }
         };
         let mut diagnostics = Vec::new();

@@ -65,7 +65,7 @@ impl Origin<'_> {
         // A document whose root is not an object is JSON all the same.
         let certain = if kind == ParseErrorKind::NotAnObject { Certain::All } else { Certain::BeforePlace };
         let Place { line, column, offset, json_path: path, snippet } =
-            self.place(&error.text, error.at, &error.pointer, certain);
+            self.place(&error.source.text, error.at, &error.pointer, certain);
         ParseError { kind, line, column, offset, path, snippet }
     }
 }

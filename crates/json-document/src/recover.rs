@@ -91,8 +91,8 @@ pub fn recover(bytes: &[u8]) -> Option<Recovered> {
     if let Some((mended, mends)) = mend(&stop) {
         return recovered(&mended, Extent::Mended(mends), false);
     }
-    let text = &stop.text;
-    let cut = Cut::of(text, stop.at)?;
+    let text = &stop.source.text;
+    let cut = Cut::of(&stop)?;
     let extent = if cut.is_document {
         Extent::Leading {
             line: line_of(text, cut.text.len()),
@@ -126,14 +126,14 @@ pub fn recover_all(bytes: &[u8]) -> Vec<Recovered> {
         return recover_all(text.as_bytes());
     }
     let Some(stop) = Source::scan(text_of(bytes.to_vec()).0).err() else { return parts };
-    let sides = conflict_sides(&stop.text);
+    let sides = conflict_sides(&stop.source.text);
     if !sides.is_empty() {
         return sides;
     }
     if !matches!(parts.first().map(|part| &part.extent), Some(Extent::Leading { .. } | Extent::Mended(_))) {
         parts.extend(around(&stop, &mut Search::default()));
     }
-    parts.extend(inner_documents(&stop.text, &mut Search::default()));
+    parts.extend(inner_documents(&stop.source.text, &mut Search::default()));
     parts
 }
 
@@ -164,9 +164,9 @@ impl Search {
 
 /// Returns the complete members before the place where a text is damaged, and those behind it.
 fn around(stop: &ScanError, search: &mut Search) -> Option<Recovered> {
-    let text = &stop.text;
-    let cut = Cut::of(text, stop.at);
-    if cut.as_ref().is_some_and(|cut| cut.is_document && cut.text.trim_start().starts_with('{')) {
+    let text = &stop.source.text;
+    let cut = Cut::of(stop);
+    if cut.as_ref().is_some_and(|cut| cut.is_document) {
         return None;
     }
     let before = cut.and_then(|cut| recovered(&cut.text, Extent::Utf16, cut.is_partial));
@@ -238,7 +238,7 @@ fn inner_documents(text: &str, search: &mut Search) -> Vec<Recovered> {
         let document = match search.scan("", text, &mut from) {
             None => break,
             Some(Ok(source)) => Some(source.text),
-            Some(Err(stop)) => Cut::of(&stop.text, stop.at).filter(|cut| cut.is_document).map(|cut| cut.text),
+            Some(Err(stop)) => Cut::of(&stop).filter(|cut| cut.is_document).map(|cut| cut.text),
         };
         let Some(document) = document else { continue };
         from = at + document.len();
@@ -284,14 +284,6 @@ fn from_utf16(bytes: &[u8]) -> Option<(String, bool)> {
     Some((text, is_whole))
 }
 
-/// An object or array that is open where a text breaks off.
-struct Open {
-    is_object: bool,
-    /// The end of its last complete member or item.
-    whole_to: Option<usize>,
-    waits_for_key: bool,
-}
-
 /// The complete part of a text, closed.
 struct Cut {
     text: String,
@@ -302,113 +294,33 @@ struct Cut {
 }
 
 impl Cut {
-    /// Cuts a text that is JSON up to `at`.
-    fn of(text: &str, at: usize) -> Option<Self> {
-        let mut open: Vec<Open> = Vec::new();
-        let mut next = 0;
-        while let Some(token) = Token::at(text, next, at) {
-            next = token.end;
-            match token.kind {
-                TokenKind::Opens(is_object) => {
-                    if open.is_empty() && !is_object {
-                        return None;
-                    }
-                    open.push(Open { is_object, whole_to: None, waits_for_key: is_object });
-                    continue;
-                }
-                TokenKind::Closes => drop(open.pop()),
-                TokenKind::Separates => {
-                    if let Some(inner) = open.last_mut() {
-                        inner.waits_for_key = inner.is_object;
-                    }
-                    continue;
-                }
-                TokenKind::Colon => continue,
-                TokenKind::Scalar => {
-                    if let Some(inner) = open.last_mut().filter(|inner| inner.waits_for_key) {
-                        inner.waits_for_key = false;
-                        continue;
-                    }
-                }
-            }
-            match open.last_mut() {
-                Some(inner) => inner.whole_to = Some(token.end),
-                None => {
-                    let text = text[..token.end].to_owned();
-                    return Some(Self { text, is_document: true, is_partial: false });
-                }
-            }
+    /// Ends the text behind the last complete member before the place where the scan failed. Leaves
+    /// out an incomplete item of an array, as half a network is none, and an object or array
+    /// without a complete part.
+    fn of(stop: &ScanError) -> Option<Self> {
+        let (source, open) = (&stop.source, &stop.open);
+        if !source.has_object_root() {
+            return None;
         }
-        Self::closed(text, &open)
-    }
-
-    /// Ends the text behind the last complete member. Leaves out an incomplete item of an array, as
-    /// half a network is none, and an object or array without a complete part.
-    fn closed(text: &str, open: &[Open]) -> Option<Self> {
-        let torn_item = open.iter().zip(open.iter().skip(1)).position(|(outer, _)| !outer.is_object);
-        let innermost = torn_item.unwrap_or(open.len().checked_sub(1)?);
-        let (at, whole_to) =
-            (0..=innermost).rev().find_map(|at| open[at].whole_to.map(|whole_to| (at, whole_to)))?;
-        let mut closed = text[..whole_to].to_owned();
+        let Some(last) = open.len().checked_sub(1) else {
+            let text = source.text[..source.entry(0).end()].to_owned();
+            return Some(Self { text, is_document: true, is_partial: false });
+        };
+        let is_object = |at: usize| source.first_byte(open[at]) == b'{';
+        let torn_item = (0..last).find(|&outer| !is_object(outer));
+        let innermost = torn_item.unwrap_or(last);
+        let whole_to = |at: usize| source.whole_to(open[at], open.get(at + 1).copied());
+        let (at, whole_to) = (0..=innermost).rev().find_map(|at| Some((at, whole_to(at)?)))?;
+        let mut closed = source.text[..whole_to].to_owned();
         let has_lines = closed.contains('\n');
-        for (depth, frame) in open[..=at].iter().enumerate().rev() {
+        for depth in (0..=at).rev() {
             if has_lines {
                 closed.push('\n');
                 closed.push_str(&"  ".repeat(depth));
             }
-            closed.push(if frame.is_object { '}' } else { ']' });
+            closed.push(if is_object(depth) { '}' } else { ']' });
         }
         Some(Self { text: closed, is_document: false, is_partial: at > 0 })
-    }
-}
-
-struct Token {
-    kind: TokenKind,
-    end: usize,
-}
-
-enum TokenKind {
-    /// An object, else an array.
-    Opens(bool),
-    Closes,
-    Separates,
-    Colon,
-    Scalar,
-}
-
-impl Token {
-    /// Returns the first token from `from` on that is complete before `to`.
-    fn at(text: &str, from: usize, to: usize) -> Option<Self> {
-        let bytes = text.as_bytes();
-        let blank = |b: &u8| matches!(b, b' ' | b'\n' | b'\r' | b'\t');
-        let start = from + bytes.get(from..to)?.iter().take_while(|b| blank(b)).count();
-        let first = *bytes.get(start..to)?.first()?;
-        let one = |kind| Some(Self { kind, end: start + 1 });
-        match first {
-            b'{' => return one(TokenKind::Opens(true)),
-            b'[' => return one(TokenKind::Opens(false)),
-            b'}' | b']' => return one(TokenKind::Closes),
-            b',' => return one(TokenKind::Separates),
-            b':' => return one(TokenKind::Colon),
-            _ => {}
-        }
-        let mut end = start + 1;
-        if first == b'"' {
-            while *bytes.get(end..to)?.first()? != b'"' {
-                end += if bytes[end] == b'\\' { 2 } else { 1 };
-            }
-            end += 1;
-        } else {
-            end += bytes[end..to].iter().take_while(|b| !blank(b) && !b",:]}".contains(b)).count();
-        }
-        // A number at the end of the text may lack digits; a string before a letter may have lost a
-        // quote.
-        let is_string = first == b'"';
-        let follows = match bytes.get(end) {
-            Some(b) => blank(b) || b",:]}".contains(b),
-            None => is_string || matches!(&text[start..end], "true" | "false" | "null"),
-        };
-        (end <= to && follows).then_some(Self { kind: TokenKind::Scalar, end })
     }
 }
 
@@ -440,7 +352,7 @@ impl Edit {
 /// Mends the slips of a hand edit, one after the other, until the text is JSON. Returns `None` if
 /// it does not become JSON.
 fn mend(stop: &ScanError) -> Option<(String, Vec<Mend>)> {
-    let mut text = stop.text.clone();
+    let mut text = stop.source.text.clone();
     let (mut kind, mut at) = (stop.kind, stop.at);
     let mut mends = Vec::new();
     // The places of inserted bytes: they shift the columns behind them.
@@ -451,7 +363,7 @@ fn mend(stop: &ScanError) -> Option<(String, Vec<Mend>)> {
             let made = edit.made(&text);
             match Source::scan(made) {
                 Ok(source) => Some((usize::MAX, edit, source.text, kind)),
-                Err(next) if next.at > at + edit.with.len() => Some((next.at, edit, next.text, next.kind)),
+                Err(next) if next.at > at + edit.with.len() => Some((next.at, edit, next.source.text, next.kind)),
                 Err(_) => None,
             }
         });
@@ -540,12 +452,12 @@ mod tests {
         const LIMITS: usize = 5;
         let stop = Source::scan(level.repeat(LIMITS * MAX_DEPTH)).expect_err("nested too deep");
         // The last levels are too few for the limit. Each of them is scanned.
-        let most = LIMITS * stop.text.len() + MAX_DEPTH * MAX_DEPTH * level.len();
+        let most = LIMITS * stop.source.text.len() + MAX_DEPTH * MAX_DEPTH * level.len();
         let mut search = Search::default();
         assert!(around(&stop, &mut search).is_none());
         assert!(search.bytes <= most, "{} bytes for members, {most} at most", search.bytes);
         let mut search = Search::default();
-        assert!(inner_documents(&stop.text, &mut search).is_empty());
+        assert!(inner_documents(&stop.source.text, &mut search).is_empty());
         assert!(search.bytes <= most, "{} bytes for documents, {most} at most", search.bytes);
     }
 }

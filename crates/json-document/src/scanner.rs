@@ -76,6 +76,8 @@ pub(crate) struct ScanFailure {
     pub(crate) kind: ParseErrorKind,
     pub(crate) at: usize,
     pub(crate) pointer: String,
+    /// The entries of the objects and arrays that are open there, outermost first.
+    pub(crate) open: Vec<u32>,
 }
 
 /// Scans `text` from `from` on, which must hold one value (of any type) and white space, and
@@ -91,7 +93,10 @@ pub(crate) fn scan(
     let known = tape.shadowed.len();
     let Scratch { stack, keys } = std::mem::take(scratch);
     let mut s = Scanner { bytes: text.as_bytes(), at: from, tape: std::mem::take(tape), stack, keys };
-    let result = s.document().map_err(|kind| ScanFailure { kind, at: s.at, pointer: s.pointer() });
+    let result = s.document().map_err(|kind| {
+        let open = s.stack.iter().map(|frame| frame.entry).collect();
+        ScanFailure { kind, at: s.at, pointer: s.pointer(), open }
+    });
     s.stack.clear();
     s.keys.clear();
     *tape = s.tape;

@@ -19,7 +19,10 @@ pub(crate) struct ScanError {
     pub(crate) kind: ParseErrorKind,
     pub(crate) at: usize,
     pub(crate) pointer: String,
-    pub(crate) text: String,
+    /// The entries of the objects and arrays that are open there, outermost first.
+    pub(crate) open: Vec<u32>,
+    /// The text, with the positions of the values before the place.
+    pub(crate) source: Source,
 }
 
 impl std::fmt::Debug for Source {
@@ -35,18 +38,26 @@ impl Source {
         // A config has an entry for every dozen bytes or so. A wrong guess costs one copy.
         let entries = Vec::with_capacity(text.len() / 16 + 4);
         let mut tape = Tape { entries, ..Tape::default() };
-        match scan(&text, 0, &mut tape, &mut Scratch::default()) {
-            Ok(()) => Ok(Self { text, tape, scratch: Scratch::default() }),
-            Err(ScanFailure { kind, at, pointer }) => Err(ScanError { kind, at, pointer, text }),
+        let scanned = scan(&text, 0, &mut tape, &mut Scratch::default());
+        let source = Self { text, tape, scratch: Scratch::default() };
+        match scanned {
+            Ok(()) => Ok(source),
+            Err(ScanFailure { kind, at, pointer, open }) => {
+                Err(ScanError { kind, at, pointer, open, source })
+            }
         }
     }
 
     pub(crate) fn rooted_in_an_object(self) -> Result<Self, ScanError> {
-        if self.first_byte(0) == b'{' {
+        if self.has_object_root() {
             return Ok(self);
         }
         let (kind, at) = (ParseErrorKind::NotAnObject, self.entry(0).start());
-        Err(ScanError { kind, at, pointer: String::new(), text: self.text })
+        Err(ScanError { kind, at, pointer: String::new(), open: Vec::new(), source: self })
+    }
+
+    pub(crate) fn has_object_root(&self) -> bool {
+        !self.tape.entries.is_empty() && self.first_byte(0) == b'{'
     }
 
     /// A text for inserted values.
@@ -120,6 +131,28 @@ impl Source {
     /// Returns the key entries of an object, in file order, shadowed ones included.
     pub(crate) fn keys(&self, object: u32) -> Entries<'_> {
         Entries { source: self, at: object + 1, end: self.entry(object).next, to_value: 1 }
+    }
+
+    /// Returns the end of the last complete member or item of an object or array in which the scan
+    /// failed. `inner` is the object or array in it that is open as well.
+    pub(crate) fn whole_to(&self, open: u32, inner: Option<u32>) -> Option<usize> {
+        let to_value = u32::from(self.first_byte(open) == b'{');
+        let end = inner.unwrap_or(self.tape.entries.len() as u32);
+        // A last key has no value.
+        let whole_end = end.saturating_sub(to_value);
+        let entries = Entries { source: self, at: open + 1, end: whole_end, to_value };
+        entries.map(|entry| entry + to_value).filter(|&value| self.is_whole(value)).last().map(|value| self.entry(value).end())
+    }
+
+    /// Returns false for a value that may go on where the scan failed: a number at the end of the
+    /// text may lack digits, and a string before a letter may have lost a quote.
+    fn is_whole(&self, value: u32) -> bool {
+        let first = self.first_byte(value);
+        match self.text.as_bytes().get(self.entry(value).end()) {
+            _ if matches!(first, b'{' | b'[') => true,
+            Some(after) => b" \n\r\t,:]}".contains(after),
+            None => !matches!(first, b'-' | b'0'..=b'9'),
+        }
     }
 
     pub(crate) fn items(&self, array: u32) -> Entries<'_> {
