@@ -233,9 +233,8 @@ impl Document {
     /// Appends items to the array at a path in one go. Returns false if there is no array, or no
     /// item.
     pub fn append(&mut self, path: &[&str], items: impl IntoIterator<Item = Fragment>) -> bool {
-        let appended = self.tree.append(path, items);
-        self.is_modified |= appended;
-        appended
+        let change = edit::append(self.root(), path, items.into_iter().collect());
+        change.map(|change| self.apply(change)).is_some()
     }
 
     /// Sets `path` in the items of the array at `array`, in one go. `value` gets the index of an

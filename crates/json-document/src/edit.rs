@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::fragment::Fragment;
 use crate::kind::Kind;
 use crate::source::Source;
-use crate::tree::{Node, Tree, insert};
+use crate::tree::{Child, ChildState, Node, Tree, insert};
 use crate::value::ValueRef;
 
 /// Edits of one value.
@@ -125,6 +125,15 @@ pub(crate) fn set_in_items(
     below(root, array, Change::Items(changed, Vec::new()))
 }
 
+/// Returns the change that appends `items` to the array at `path`, if there is one and any item.
+pub(crate) fn append(root: ValueRef<'_>, path: &[&str], items: Vec<Fragment>) -> Option<Change> {
+    let is_array = root.at_path(path)?.kind() == Kind::Array;
+    if !is_array || items.is_empty() {
+        return None;
+    }
+    below(root, path, Change::Items(Vec::new(), items))
+}
+
 /// Turns a change of the value at `path` into a change of the root.
 fn below(root: ValueRef<'_>, path: &[&str], mut change: Change) -> Option<Change> {
     // Only a walk from the root tells which of the steps go into arrays.
@@ -184,20 +193,6 @@ fn without_nulls(patch: ValueRef<'_>) -> Fragment {
 }
 
 impl Tree {
-    pub(crate) fn append(&mut self, path: &[&str], items: impl IntoIterator<Item = Fragment>) -> bool {
-        let array = ValueRef::of(self, &self.root).at_path(path);
-        let mut items = items.into_iter().peekable();
-        if array.is_none_or(|array| array.kind() != Kind::Array) || items.peek().is_none() {
-            return false;
-        }
-        let Tree { sources, root } = self;
-        let Some(array) = root.at(sources, path).and_then(|array| array.array(sources)) else {
-            return false;
-        };
-        array.append(sources, items);
-        true
-    }
-
     pub(crate) fn apply(&mut self, change: Change) {
         apply(&mut self.sources, &mut self.root, change);
     }
@@ -212,17 +207,14 @@ fn apply(sources: &mut Vec<Arc<Source>>, node: &mut Node, change: Change) {
             }
         }
         Change::Items(items, more) => {
-            let Some(array) = node.array(sources) else { return };
+            let Some(array) = node.container(sources, false) else { return };
             // Indexes count the live items before this change.
-            let places: Vec<usize> =
-                array.items.iter().enumerate().filter(|(_, i)| i.is_some()).map(|(place, _)| place).collect();
+            let mut live: Vec<&mut Child> = array.children.iter_mut().filter(|item| item.is_live()).collect();
             for (n, change) in items {
-                let Some(item) = places.get(n).and_then(|&place| array.items.get_mut(place)) else {
-                    continue;
-                };
-                match (change, item.as_mut()) {
-                    (Some(change), Some(node)) => apply(sources, node, change),
-                    _ => *item = None,
+                let Some(item) = live.get_mut(n) else { continue };
+                match change {
+                    Some(change) => apply(sources, &mut item.value, change),
+                    None => item.state = ChildState::Removed,
                 }
             }
             array.append(sources, more);
@@ -236,22 +228,16 @@ fn apply_to_member(
     key: Cow<'static, str>,
     change: Option<Change>,
 ) {
+    let Some(object) = node.container(sources, true) else { return };
     match change {
-        None => {
-            if let Some(object) = node.object(sources) {
-                object.remove(sources, &key);
-            }
-        }
+        None => object.remove(sources, &key),
         Some(Change::Replace(fragment)) => {
             let value = insert(sources, fragment);
-            if let Some(object) = node.object(sources) {
-                object.set(sources, key, value);
-            }
+            object.set(sources, key, value);
         }
         Some(change) => {
-            let Some(object) = node.object(sources) else { return };
             if let Some(place) = object.position(sources, key.as_bytes()) {
-                apply(sources, &mut object.members[place].value, change);
+                apply(sources, &mut object.children[place].value, change);
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::kind::Kind;
 use crate::mask_text::in_text;
 pub use crate::mask_text::{MASK, mask_line, mask_pointer, mask_text, strip_secrets};
 pub use crate::secret_names::is_secret_name;
-use crate::source::Source;
+use crate::source::{Entries, Source};
 use crate::value::ValueRef;
 
 /// Members that name the secret in a `value` beside them.
@@ -104,14 +104,12 @@ pub fn mask(document: &Document, shown: &Shown) -> Document {
     let source = copy.tree().read();
     let mut masked = Masked { source, text: String::new(), copied: 0 };
     // Nesting costs heap, not call stack.
-    type Entries<'a> = Box<dyn Iterator<Item = u32> + 'a>;
     let mut open: Vec<(Entries<'_>, bool, Option<&Shown>)> = Vec::new();
     let mut next = Some((0, Some(shown)));
     loop {
         if let Some((at, shown)) = next.take() {
             match source.first_byte(at) {
-                b'{' => open.push((Box::new(source.keys(at)), true, shown)),
-                b'[' => open.push((Box::new(source.items(at)), false, shown)),
+                first @ (b'{' | b'[') => open.push((source.children(at), first == b'{', shown)),
                 _ => masked.replace(at, mask_scalar(ValueRef::read(copy.tree(), at), shown)),
             }
         }

@@ -128,9 +128,11 @@ impl Source {
         &self.tape.shadowed
     }
 
-    /// Returns the key entries of an object, in file order, shadowed ones included.
-    pub(crate) fn keys(&self, object: u32) -> Entries<'_> {
-        Entries { source: self, at: object + 1, end: self.entry(object).next, to_value: 1 }
+    /// Returns the key entries of an object (in file order, shadowed ones included), or the items of
+    /// an array; nothing for a scalar.
+    pub(crate) fn children(&self, at: u32) -> Entries<'_> {
+        let to_value = u32::from(self.first_byte(at) == b'{');
+        Entries { source: self, at: at + 1, end: self.entry(at).next, to_value }
     }
 
     /// Returns the end of the last complete member or item of an object or array in which the scan
@@ -155,10 +157,6 @@ impl Source {
         }
     }
 
-    pub(crate) fn items(&self, array: u32) -> Entries<'_> {
-        Entries { source: self, at: array + 1, end: self.entry(array).next, to_value: 0 }
-    }
-
     /// Returns the key entry that counts for `key`.
     pub(crate) fn find(&self, object: u32, key: &[u8]) -> Option<u32> {
         if let Some(sorted) = self.tape.indexes.get(&object) {
@@ -166,7 +164,7 @@ impl Source {
             let last = *sorted.get(after.checked_sub(1)?)?;
             return (&*self.decoded(last) == key).then_some(last);
         }
-        let mut named = self.keys(object).filter(|&k| self.text_is(k, key));
+        let mut named = self.children(object).filter(|&k| self.text_is(k, key));
         // The last duplicate counts; most documents have none.
         if self.tape.shadowed.is_empty() { named.next() } else { named.last() }
     }
@@ -184,7 +182,7 @@ impl Source {
         if self.first_byte(object) != b'{' {
             return found;
         }
-        for at in self.keys(object).filter(|&k| !self.is_shadowed(k)) {
+        for at in self.children(object).filter(|&k| !self.is_shadowed(k)) {
             let name = self.decoded(at);
             match keys.iter().position(|key| *key.as_bytes() == *name) {
                 Some(n) => found[n] = Some(at),
@@ -201,7 +199,7 @@ impl Source {
         while at != wanted {
             match self.first_byte(at) {
                 b'{' => {
-                    let Some(key) = self.keys(at).find(|&k| wanted < self.entry(k + 1).next) else { break };
+                    let Some(key) = self.children(at).find(|&k| wanted < self.entry(k + 1).next) else { break };
                     push_pointer(&mut pointer, &String::from_utf8_lossy(&self.decoded(key)));
                     if key == wanted {
                         break;
@@ -210,7 +208,7 @@ impl Source {
                 }
                 b'[' => {
                     let Some((n, item)) =
-                        self.items(at).enumerate().find(|&(_, i)| wanted < self.entry(i).next)
+                        self.children(at).enumerate().find(|&(_, i)| wanted < self.entry(i).next)
                     else {
                         break;
                     };
@@ -252,6 +250,12 @@ pub(crate) struct Entries<'s> {
     /// Distance from a returned entry to the entry whose `next` leads on: 1 from a key to its
     /// value.
     to_value: u32,
+}
+
+impl<'s> Entries<'s> {
+    pub(crate) fn none(source: &'s Source) -> Self {
+        Self { source, at: 0, end: 0, to_value: 0 }
+    }
 }
 
 impl Iterator for Entries<'_> {

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::fragment::Fragment;
-use crate::kind::Kind;
 use crate::scanner::INDEX_FROM;
 use crate::source::Source;
 
@@ -24,33 +23,33 @@ pub(crate) struct Tree {
 pub(crate) enum Node {
     /// A value as one of the texts has it. In source 0, also at its own place.
     Raw { source: u32, at: u32 },
-    /// An object with an edit in it.
-    Object(Box<ObjectNode>),
-    /// An array with an edit in it.
-    Array(Box<ArrayNode>),
+    /// An object or an array with an edit in it.
+    Edited(Box<Container>),
 }
 
-/// An object with a touched member.
+/// An object or an array with a touched child.
 ///
-/// Begins with all members of the origin in their order, removed and shadowed ones included: the
-/// white space around each member is looked up in the origin's text.
+/// Begins with all children of the origin in their order, removed and shadowed ones included: the
+/// white space around each child is looked up in the origin's text.
 #[derive(Debug, Clone)]
-pub(crate) struct ObjectNode {
+pub(crate) struct Container {
     pub(crate) origin: (u32, u32),
-    pub(crate) members: Vec<Member>,
+    pub(crate) is_object: bool,
+    pub(crate) children: Vec<Child>,
     /// Decoded key -> live member; kept for more than [`INDEX_FROM`] members.
     index: Option<HashMap<Vec<u8>, u32>>,
 }
 
+/// A member of an object, or an item of an array.
 #[derive(Debug, Clone)]
-pub(crate) struct Member {
-    pub(crate) key: MemberKey,
+pub(crate) struct Child {
+    pub(crate) name: ChildName,
     pub(crate) value: Node,
-    pub(crate) state: MemberState,
+    pub(crate) state: ChildState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MemberState {
+pub(crate) enum ChildState {
     Live,
     /// A later member of the same name counts; the text stays.
     Shadowed,
@@ -58,20 +57,11 @@ pub(crate) enum MemberState {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum MemberKey {
-    /// The key entry in the origin's source.
+pub(crate) enum ChildName {
+    /// The entry of the key, or of the item, in the origin's source.
     Origin(u32),
-    /// Decoded.
+    /// Decoded; empty for an item.
     New(Cow<'static, str>),
-}
-
-/// An array with a touched item. Removed items of the origin stay as `None`.
-#[derive(Debug, Clone)]
-pub(crate) struct ArrayNode {
-    pub(crate) origin: (u32, u32),
-    pub(crate) items: Vec<Option<Node>>,
-    /// The number of leading items that come from the origin.
-    pub(crate) from_origin: usize,
 }
 
 impl Source {
@@ -113,153 +103,105 @@ pub(crate) fn insert(sources: &mut Vec<Arc<Source>>, fragment: Fragment) -> Node
     Node::Raw { source: (last + 1) as u32, at }
 }
 
-impl ObjectNode {
+impl Child {
+    fn new(name: Cow<'static, str>, value: Node) -> Self {
+        Self { name: ChildName::New(name), value, state: ChildState::Live }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.state == ChildState::Live
+    }
+}
+
+impl Container {
     fn of(sources: &[Arc<Source>], source: u32, at: u32) -> Self {
         let s = &sources[source as usize];
+        let is_object = s.first_byte(at) == b'{';
+        let to_value = u32::from(is_object);
         // Each member takes at least two entries. The rest is space for insertions.
         let at_most = (s.entry(at).next - at) as usize / 2 + 2;
-        let mut members = Vec::with_capacity(at_most.min(16));
-        members.extend(s.keys(at).map(|k| Member {
-            key: MemberKey::Origin(k),
-            value: Node::Raw { source, at: k + 1 },
-            state: if s.is_shadowed(k) { MemberState::Shadowed } else { MemberState::Live },
+        let mut children = Vec::with_capacity(at_most.min(16));
+        children.extend(s.children(at).map(|entry| Child {
+            name: ChildName::Origin(entry),
+            value: Node::Raw { source, at: entry + to_value },
+            state: if s.is_shadowed(entry) { ChildState::Shadowed } else { ChildState::Live },
         }));
-        let mut this = Self { origin: (source, at), members, index: None };
+        let mut this = Self { origin: (source, at), is_object, children, index: None };
         this.index_if_large(sources);
         this
     }
 
-    /// Returns the decoded name, with lone surrogates in their three-byte form.
-    fn name<'a>(&self, sources: &'a [Arc<Source>], member: &'a Member) -> Cow<'a, [u8]> {
-        match &member.key {
-            MemberKey::Origin(k) => sources[self.origin.0 as usize].decoded(*k),
-            MemberKey::New(text) => Cow::Borrowed(text.as_bytes()),
+    /// Returns the decoded name of a member, with lone surrogates in their three-byte form.
+    fn name<'a>(&self, sources: &'a [Arc<Source>], member: &'a Child) -> Cow<'a, [u8]> {
+        match &member.name {
+            ChildName::Origin(key) => sources[self.origin.0 as usize].decoded(*key),
+            ChildName::New(text) => Cow::Borrowed(text.as_bytes()),
         }
     }
 
     fn index_if_large(&mut self, sources: &[Arc<Source>]) {
-        if self.index.is_none() && self.members.len() > INDEX_FROM {
-            let index = (0u32..)
-                .zip(&self.members)
-                .filter(|(_, m)| m.state == MemberState::Live)
-                .map(|(n, m)| (self.name(sources, m).into_owned(), n))
-                .collect();
+        if self.is_object && self.index.is_none() && self.children.len() > INDEX_FROM {
+            let members = (0u32..).zip(&self.children).filter(|(_, member)| member.is_live());
+            let index = members.map(|(n, member)| (self.name(sources, member).into_owned(), n)).collect();
             self.index = Some(index);
         }
     }
 
     /// Returns the position of the live member with this name.
     pub(crate) fn position(&self, sources: &[Arc<Source>], key: &[u8]) -> Option<usize> {
-        if let Some(index) = &self.index {
-            return index.get(key).map(|&n| n as usize);
+        match &self.index {
+            Some(index) => index.get(key).map(|&n| n as usize),
+            None => {
+                let is_it = |member: &Child| *self.name(sources, member) == *key && member.is_live();
+                self.children.iter().position(is_it)
+            }
         }
-        let origin = &sources[self.origin.0 as usize];
-        self.members.iter().position(|m| {
-            let is_named = match &m.key {
-                MemberKey::Origin(k) => origin.text_is(*k, key),
-                MemberKey::New(text) => text.as_bytes() == key,
-            };
-            is_named && m.state == MemberState::Live
-        })
     }
 
     pub(crate) fn set(&mut self, sources: &[Arc<Source>], key: Cow<'static, str>, value: Node) {
         if let Some(n) = self.position(sources, key.as_bytes()) {
-            self.members[n].value = value;
+            self.children[n].value = value;
             return;
         }
         if let Some(index) = &mut self.index {
-            index.insert(key.as_bytes().to_vec(), self.members.len() as u32);
+            index.insert(key.as_bytes().to_vec(), self.children.len() as u32);
         }
-        self.members.push(Member { key: MemberKey::New(key), value, state: MemberState::Live });
+        self.children.push(Child::new(key, value));
         self.index_if_large(sources);
     }
 
     pub(crate) fn remove(&mut self, sources: &[Arc<Source>], key: &str) {
         let Some(n) = self.position(sources, key.as_bytes()) else { return };
-        self.members[n].state = MemberState::Removed;
+        self.children[n].state = ChildState::Removed;
         if let Some(index) = &mut self.index {
             index.remove(key.as_bytes());
         }
         // A reader of the written text would take a shadowed duplicate for the member.
-        for n in 0..self.members.len() {
-            let m = &self.members[n];
-            if m.state == MemberState::Shadowed && *self.name(sources, m) == *key.as_bytes() {
-                self.members[n].state = MemberState::Removed;
+        for n in 0..self.children.len() {
+            let member = &self.children[n];
+            if member.state == ChildState::Shadowed && *self.name(sources, member) == *key.as_bytes() {
+                self.children[n].state = ChildState::Removed;
             }
         }
     }
-}
 
-impl ArrayNode {
-    fn of(sources: &[Arc<Source>], source: u32, at: u32) -> Self {
-        let items: Vec<_> =
-            sources[source as usize].items(at).map(|at| Some(Node::Raw { source, at })).collect();
-        Self { origin: (source, at), from_origin: items.len(), items }
-    }
-
-    /// Appends items. Each one is stored before the next is made.
-    pub(crate) fn append(
-        &mut self,
-        sources: &mut Vec<Arc<Source>>,
-        items: impl IntoIterator<Item = Fragment>,
-    ) {
-        self.items.extend(items.into_iter().map(|item| Some(insert(sources, item))));
+    pub(crate) fn append(&mut self, sources: &mut Vec<Arc<Source>>, items: Vec<Fragment>) {
+        self.children.extend(items.into_iter().map(|item| Child::new("".into(), insert(sources, item))));
     }
 }
 
 impl Node {
-    fn kind(&self, sources: &[Arc<Source>]) -> Kind {
-        match self {
-            Node::Object(_) => Kind::Object,
-            Node::Array(_) => Kind::Array,
-            Node::Raw { source, at } => match sources[*source as usize].first_byte(*at) {
-                b'{' => Kind::Object,
-                b'[' => Kind::Array,
-                // All scalars are alike to an edit.
-                _ => Kind::Null,
-            },
-        }
-    }
-
-    /// Returns the members of an object that an edit is about to touch.
-    pub(crate) fn object(&mut self, sources: &[Arc<Source>]) -> Option<&mut ObjectNode> {
+    /// Returns the object (else the array) that an edit is about to touch; `None` if the value is
+    /// no such one.
+    pub(crate) fn container(&mut self, sources: &[Arc<Source>], is_object: bool) -> Option<&mut Container> {
         if let Node::Raw { source, at } = *self
-            && self.kind(sources) == Kind::Object
+            && sources[source as usize].first_byte(at) == if is_object { b'{' } else { b'[' }
         {
-            *self = Node::Object(Box::new(ObjectNode::of(sources, source, at)));
+            *self = Node::Edited(Box::new(Container::of(sources, source, at)));
         }
         match self {
-            Node::Object(object) => Some(object),
+            Node::Edited(container) if container.is_object == is_object => Some(container),
             _ => None,
         }
-    }
-
-    /// Returns the items of an array that an edit is about to touch.
-    pub(crate) fn array(&mut self, sources: &[Arc<Source>]) -> Option<&mut ArrayNode> {
-        if let Node::Raw { source, at } = *self
-            && self.kind(sources) == Kind::Array
-        {
-            *self = Node::Array(Box::new(ArrayNode::of(sources, source, at)));
-        }
-        match self {
-            Node::Array(array) => Some(array),
-            _ => None,
-        }
-    }
-
-    /// Returns the value at a path below this one, which an edit is about to touch.
-    pub(crate) fn at(&mut self, sources: &[Arc<Source>], path: &[&str]) -> Option<&mut Node> {
-        path.iter().try_fold(self, |node, step| match node.kind(sources) {
-            Kind::Array => {
-                let items = &mut node.array(sources)?.items;
-                items.iter_mut().flatten().nth(step.parse().ok()?)
-            }
-            _ => {
-                let object = node.object(sources)?;
-                let place = object.position(sources, step.as_bytes())?;
-                Some(&mut object.members[place].value)
-            }
-        })
     }
 }

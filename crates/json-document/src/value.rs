@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use crate::fragment::Fragment;
 use crate::kind::Kind;
 use crate::source::{Entries, Source};
-use crate::tree::{ArrayNode, Member, MemberKey, MemberState, Node, ObjectNode, Tree};
-use crate::write::{write_array, write_object};
+use crate::tree::{Child, ChildName, Container, Node, Tree};
+use crate::write::write_container;
 
 /// A value in a document.
 #[derive(Clone, Copy)]
@@ -19,42 +19,14 @@ pub struct ValueRef<'a> {
 enum At<'a> {
     /// A value as a text has it.
     Raw(&'a Source, u32),
-    Object(&'a ObjectNode),
-    Array(&'a ArrayNode),
-}
-
-/// The rest of an array or an object. The items of an array come with an empty key.
-type Children<'a> = Box<dyn Iterator<Item = (String, ValueRef<'a>)> + 'a>;
-
-/// See [`ValueRef::items`].
-enum Items<'a> {
-    None,
-    Raw { tree: &'a Tree, source: &'a Source, entries: Entries<'a> },
-    Edited { tree: &'a Tree, nodes: std::slice::Iter<'a, Option<Node>> },
-}
-
-impl<'a> Iterator for Items<'a> {
-    type Item = ValueRef<'a>;
-
-    #[inline]
-    fn next(&mut self) -> Option<ValueRef<'a>> {
-        match self {
-            Items::None => None,
-            Items::Raw { tree, source, entries } => {
-                Some(ValueRef { tree, at: At::Raw(source, entries.next()?) })
-            }
-            Items::Edited { tree, nodes } => {
-                nodes.by_ref().flatten().next().map(|node| ValueRef::of(tree, node))
-            }
-        }
-    }
+    Edited(&'a Container),
 }
 
 #[derive(Clone, Copy)]
 enum Name<'a> {
     /// A key in a text.
     Read(&'a Source, u32),
-    /// The name of an inserted member.
+    /// The name of an inserted member; empty for an item.
     Given(&'a str),
 }
 
@@ -77,31 +49,30 @@ impl<'a> Name<'a> {
     }
 }
 
-/// See [`ValueRef::members`].
-enum Members<'a> {
-    None,
-    Raw { tree: &'a Tree, source: &'a Source, keys: Entries<'a> },
-    Edited { tree: &'a Tree, object: &'a ObjectNode, members: std::slice::Iter<'a, Member> },
+/// The members of an object, or the items of an array.
+enum Children<'a> {
+    Raw { tree: &'a Tree, source: &'a Source, entries: Entries<'a>, to_value: u32 },
+    Edited { tree: &'a Tree, origin: u32, children: std::slice::Iter<'a, Child> },
 }
 
-impl<'a> Iterator for Members<'a> {
+impl<'a> Iterator for Children<'a> {
+    /// The name of an item means nothing.
     type Item = (Name<'a>, ValueRef<'a>);
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Members::None => None,
-            Members::Raw { tree, source, keys } => {
-                let key = keys.find(|&key| !source.is_shadowed(key))?;
-                Some((Name::Read(source, key), ValueRef { tree, at: At::Raw(source, key + 1) }))
+            Children::Raw { tree, source, entries, to_value } => {
+                let entry = entries.find(|&entry| !source.is_shadowed(entry))?;
+                Some((Name::Read(source, entry), ValueRef { tree, at: At::Raw(source, entry + *to_value) }))
             }
-            Members::Edited { tree, object, members } => {
-                let member = members.find(|member| member.state == MemberState::Live)?;
-                let name = match &member.key {
-                    MemberKey::Origin(key) => Name::Read(&tree.sources[object.origin.0 as usize], *key),
-                    MemberKey::New(text) => Name::Given(text),
+            Children::Edited { tree, origin, children } => {
+                let child = children.find(|child| child.is_live())?;
+                let name = match &child.name {
+                    ChildName::Origin(entry) => Name::Read(&tree.sources[*origin as usize], *entry),
+                    ChildName::New(text) => Name::Given(text),
                 };
-                Some((name, ValueRef::of(tree, &member.value)))
+                Some((name, ValueRef::of(tree, &child.value)))
             }
         }
     }
@@ -118,8 +89,7 @@ impl<'a> ValueRef<'a> {
     pub(crate) fn of(tree: &'a Tree, node: &'a Node) -> Self {
         let at = match node {
             Node::Raw { source, at } => At::Raw(&tree.sources[*source as usize], *at),
-            Node::Object(object) => At::Object(object),
-            Node::Array(array) => At::Array(array),
+            Node::Edited(container) => At::Edited(container),
         };
         Self { tree, at }
     }
@@ -140,8 +110,8 @@ impl<'a> ValueRef<'a> {
     /// Returns the type.
     pub fn kind(&self) -> Kind {
         match self.at {
-            At::Object(_) => Kind::Object,
-            At::Array(_) => Kind::Array,
+            At::Edited(container) if container.is_object => Kind::Object,
+            At::Edited(_) => Kind::Array,
             At::Raw(source, at) => match source.first_byte(at) {
                 b'{' => Kind::Object,
                 b'[' => Kind::Array,
@@ -156,13 +126,10 @@ impl<'a> ValueRef<'a> {
     /// Returns the JSON text: as it was read or inserted, unless an edit has touched something
     /// inside the value.
     pub fn raw(&self) -> Cow<'a, str> {
-        let mut out = String::new();
         match self.at {
-            At::Raw(source, at) => return Cow::Borrowed(source.raw(at)),
-            At::Object(object) => write_object(self.tree, object, &mut out),
-            At::Array(array) => write_array(self.tree, array, &mut out),
+            At::Raw(source, at) => Cow::Borrowed(source.raw(at)),
+            At::Edited(container) => Cow::Owned(write_container(self.tree, container)),
         }
-        Cow::Owned(out)
     }
 
     fn decoded(&self) -> Option<Cow<'a, [u8]>> {
@@ -184,7 +151,7 @@ impl<'a> ValueRef<'a> {
     pub fn is_str(&self, text: &str) -> bool {
         match self.at {
             At::Raw(source, at) => source.first_byte(at) == b'"' && source.text_is(at, text.as_bytes()),
-            At::Object(_) | At::Array(_) => false,
+            At::Edited(_) => false,
         }
     }
 
@@ -238,7 +205,7 @@ impl<'a> ValueRef<'a> {
                     source.get_many(at, keys, |k| other(source.decoded_text(k), self.within(source, k + 1)));
                 found.map(|k| k.map(|k| self.within(source, k + 1)))
             }
-            At::Object(_) | At::Array(_) => {
+            At::Edited(_) => {
                 let others = self.members().filter(|(key, _)| !keys.contains(&&**key));
                 others.for_each(|(key, value)| other(key, value));
                 keys.map(|key| self.get(key))
@@ -254,25 +221,27 @@ impl<'a> ValueRef<'a> {
     }
 
     /// Returns the members with names that are not decoded yet.
-    fn named(&self) -> Members<'a> {
-        let tree = self.tree;
-        match self.at {
-            At::Raw(source, at) if source.first_byte(at) == b'{' => {
-                Members::Raw { tree, source, keys: source.keys(at) }
-            }
-            At::Object(object) => Members::Edited { tree, object, members: object.members.iter() },
-            At::Raw(..) | At::Array(_) => Members::None,
-        }
+    fn named(&self) -> impl Iterator<Item = (Name<'a>, ValueRef<'a>)> + use<'a> {
+        self.children(Kind::Object)
     }
 
     /// Returns the items of an array; nothing for other kinds.
     pub fn items(&self) -> impl Iterator<Item = ValueRef<'a>> + use<'a> {
+        self.children(Kind::Array).map(|(_, item)| item)
+    }
+
+    /// Returns the children of a value; nothing if it is of another kind.
+    fn children(&self, kind: Kind) -> Children<'a> {
+        let (tree, is_it) = (self.tree, self.kind() == kind);
         match self.at {
-            At::Raw(source, at) if source.first_byte(at) == b'[' => {
-                Items::Raw { tree: self.tree, source, entries: source.items(at) }
+            At::Raw(source, at) => {
+                let entries = if is_it { source.children(at) } else { Entries::none(source) };
+                Children::Raw { tree, source, entries, to_value: u32::from(kind == Kind::Object) }
             }
-            At::Array(array) => Items::Edited { tree: self.tree, nodes: array.items.iter() },
-            At::Raw(..) | At::Object(_) => Items::None,
+            At::Edited(Container { origin, children, .. }) => {
+                let children = if is_it { children.iter() } else { [].iter() };
+                Children::Edited { tree, origin: origin.0, children }
+            }
         }
     }
 
@@ -296,23 +265,21 @@ impl<'a> ValueRef<'a> {
         let mut open: Vec<(Children<'a>, String, Value)> = Vec::new();
         let mut next = Some(*self);
         loop {
-            let mut done = match next.take().map(|value| (value, value.kind())) {
-                None => None,
-                Some((array, Kind::Array)) => {
-                    let items = array.items().map(|item| (String::new(), item));
-                    open.push((Box::new(items), String::new(), Value::Array(Vec::new())));
-                    None
+            let mut done = None;
+            if let Some(value) = next.take() {
+                let container = match value.kind() {
+                    Kind::Array => Some(Value::Array(Vec::new())),
+                    Kind::Object => Some(Value::Object(serde_json::Map::new())),
+                    _ => None,
+                };
+                match container {
+                    Some(container) => open.push((value.children(value.kind()), String::new(), container)),
+                    None => done = Some(value.scalar_to_value()),
                 }
-                Some((object, Kind::Object)) => {
-                    let members = object.members().map(|(key, value)| (key.into_owned(), value));
-                    open.push((Box::new(members), String::new(), Value::Object(serde_json::Map::new())));
-                    None
-                }
-                Some((scalar, _)) => Some(scalar.scalar_to_value()),
-            };
+            }
             while next.is_none() {
                 let Some((rest, key, container)) = open.last_mut() else { return done.unwrap_or_default() };
-                match (done.take(), container) {
+                match (done.take(), &mut *container) {
                     (Some(value), Value::Array(array)) => array.push(value),
                     (Some(value), Value::Object(map)) => {
                         map.insert(std::mem::take(key), value);
@@ -320,7 +287,12 @@ impl<'a> ValueRef<'a> {
                     _ => {}
                 }
                 match rest.next() {
-                    Some((name, value)) => (*key, next) = (name, Some(value)),
+                    Some((name, value)) => {
+                        if container.is_object() {
+                            *key = name.text().into_owned();
+                        }
+                        next = Some(value);
+                    }
                     None => done = open.pop().map(|(_, _, container)| container),
                 }
             }
@@ -406,8 +378,8 @@ impl<'a> ValueRef<'a> {
             At::Raw(source, at) if source.first_byte(at) == b'{' => {
                 source.find(at, key).map(|k| self.within(source, k + 1))
             }
-            At::Object(object) => {
-                let member = &object.members[object.position(&self.tree.sources, key)?];
+            At::Edited(object) if object.is_object => {
+                let member = &object.children[object.position(&self.tree.sources, key)?];
                 Some(Self::of(self.tree, &member.value))
             }
             _ => None,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::source::{Entries, Source};
 use crate::text::push_quoted;
-use crate::tree::{ArrayNode, MemberKey, MemberState, Node, ObjectNode, Tree};
+use crate::tree::{ChildName, ChildState, Container, Node, Tree};
 
 /// The layout around an inserted value.
 #[derive(Clone)]
@@ -46,19 +46,16 @@ pub(crate) fn write_document(tree: &Tree, out: &mut String) {
     out.push_str(&text[root.end()..]);
 }
 
-/// Appends the text of a touched object as if the object were the root.
-pub(crate) fn write_object(tree: &Tree, object: &ObjectNode, out: &mut String) {
-    Writer { sources: &tree.sources }.object(object, &document_style(tree.read()), "", out);
-}
-
-/// Appends the text of a touched array as if the array were the root.
-pub(crate) fn write_array(tree: &Tree, array: &ArrayNode, out: &mut String) {
-    Writer { sources: &tree.sources }.array(array, &document_style(tree.read()), "", out);
+/// Returns the text of a touched object or array as if it were the root.
+pub(crate) fn write_container(tree: &Tree, container: &Container) -> String {
+    let mut out = String::new();
+    Writer { sources: &tree.sources }.container(container, &document_style(tree.read()), "", &mut out);
+    out
 }
 
 /// Derives the layout from the white space before the document's first key.
 fn document_style(source: &Source) -> Style<'_> {
-    let lead = source.keys(0).next().map(|k| lead_of(source, 0, k));
+    let lead = source.children(0).next().map(|key| lead_of(source, 0, key));
     let indent = lead.and_then(|lead| Some(&lead[lead.rfind('\n')? + 1..]));
     Style {
         lines: lead.is_none_or(|lead| lead.contains('\n')),
@@ -84,154 +81,100 @@ impl Writer<'_> {
                     _ => out.push_str(source.raw(*at)),
                 }
             }
-            Node::Object(object) => self.object(object, style, indent, out),
-            Node::Array(array) => self.array(array, style, indent, out),
+            Node::Edited(container) => self.container(container, style, indent, out),
         }
     }
 
-    fn object(&self, object: &ObjectNode, style: &Style<'_>, indent: &str, out: &mut String) {
-        let source = &self.sources[object.origin.0 as usize];
-        let original = source.entry(object.origin.1);
-        let keys: Vec<u32> = source.keys(object.origin.1).collect();
-        let first_lead = keys.first().map_or("", |&first| lead_of(source, object.origin.1, first));
-        let closing =
-            keys.last().map_or("", |&last| &source.text[source.entry(last + 1).end()..original.end() - 1]);
-        // An object that was inserted and changed afterwards has no layout of its own to keep.
-        let layout_of = keys.first().filter(|_| object.origin.0 == 0);
+    fn container(&self, container: &Container, style: &Style<'_>, indent: &str, out: &mut String) {
+        let Container { origin, is_object, ref children, .. } = *container;
+        let source = &self.sources[origin.0 as usize];
+        let entries: Vec<u32> = source.children(origin.1).collect();
+        let end_of = |entry: u32| source.entry(entry + u32::from(is_object)).end();
+        // Returns the white space before and after the comma between two members or items.
+        let gap = |entry: u32, next: u32| {
+            let gap = &source.text[end_of(entry)..source.entry(next).start()];
+            gap.split_once(',').unwrap_or((gap, ""))
+        };
+        let first_lead = entries.first().map_or("", |&first| lead_of(source, origin.1, first));
+        // A container that was inserted and changed afterwards has no layout of its own to keep.
+        let layout_of = entries.first().filter(|_| origin.0 == 0);
         let mut style = style.clone();
         if let Some(&first) = layout_of {
             style.lines = first_lead.contains('\n');
-            style.colon = colon_of(source, first);
-            style.gap = keys.get(1).map_or(if style.colon.ends_with(' ') { " " } else { "" }, |&second| {
-                gap_between(source, first, second).1
-            });
+            if is_object {
+                style.colon = colon_of(source, first);
+                style.gap = if style.colon.ends_with(' ') { " " } else { "" };
+            }
+            if let Some(&second) = entries.get(1) {
+                style.gap = gap(first, second).1;
+            }
         }
         let inner = match first_lead.rfind('\n') {
             Some(n) if layout_of.is_some() => first_lead[n + 1..].to_owned(),
             _ => format!("{indent}{}", style.step),
         };
-        out.push('{');
+        out.push(if is_object { '{' } else { '[' });
         let mut any = false;
-        for (n, member) in object.members.iter().enumerate().filter(|(_, m)| m.state != MemberState::Removed)
+        let last = children.iter().rposition(|child| child.state != ChildState::Removed);
+        for (n, child) in children.iter().enumerate().filter(|(_, child)| child.state != ChildState::Removed)
         {
             if any {
                 out.push(',');
             }
-            let kept = match member.key {
-                MemberKey::Origin(key) if layout_of.is_some() => Some(key),
+            let kept = match child.name {
+                ChildName::Origin(entry) if layout_of.is_some() => Some(entry),
                 _ => None,
             };
-            if let Some(key) = kept {
-                let lead = if n == 0 { first_lead } else { gap_between(source, keys[n - 1], key).1 };
-                // After the first member of a line was removed, the next one takes its place.
-                out.push_str(if !any && !style.lines { first_lead } else { lead });
+            if let Some(entry) = kept {
+                // After the first child of a line was removed, the next one takes its place.
+                let is_first = n == 0 || (!any && !style.lines);
+                out.push_str(if is_first { first_lead } else { gap(entries[n - 1], entry).1 });
             } else if style.lines {
                 out.push_str(style.newline);
                 out.push_str(&inner);
             } else {
                 out.push_str(if any { style.gap } else { first_lead });
             }
-            match &member.key {
-                MemberKey::Origin(key) => out.push_str(source.raw(*key)),
-                MemberKey::New(key) => push_quoted(out, key),
-            }
-            out.push_str(match kept {
-                Some(key) => colon_of(source, key),
-                None if style.lines => ": ",
-                None => style.colon,
-            });
-            self.node(&member.value, &style, &inner, out);
-            if let (Some(key), Some(&next)) = (kept, keys.get(n + 1)) {
-                // White space between a value and the comma after it is rare.
-                let trail = gap_between(source, key, next).0;
-                if object.members[n + 1..].iter().any(|m| m.state != MemberState::Removed) {
-                    out.push_str(trail);
+            if is_object {
+                match &child.name {
+                    ChildName::Origin(key) => out.push_str(source.raw(*key)),
+                    ChildName::New(key) => push_quoted(out, key),
                 }
+                out.push_str(match kept {
+                    Some(key) => colon_of(source, key),
+                    None if style.lines => ": ",
+                    None => style.colon,
+                });
+            }
+            self.node(&child.value, &style, &inner, out);
+            if let (Some(entry), Some(&next)) = (kept, entries.get(n + 1).filter(|_| last > Some(n))) {
+                // White space between a value and the comma after it is rare.
+                out.push_str(gap(entry, next).0);
             }
             any = true;
         }
-        if any && layout_of.is_some() {
-            out.push_str(closing);
-        } else if any && style.lines {
-            out.push_str(style.newline);
-            out.push_str(indent);
-        }
-        out.push('}');
-    }
-
-    fn array(&self, array: &ArrayNode, style: &Style<'_>, indent: &str, out: &mut String) {
-        let source = &self.sources[array.origin.0 as usize];
-        let original = source.entry(array.origin.1);
-        let items: Vec<u32> = source.items(array.origin.1).collect();
-        let keeps_layout = array.origin.0 == 0 && !items.is_empty();
-        let first_lead =
-            items.first().map_or("", |&i| &source.text[original.start() + 1..source.entry(i).start()]);
-        let closing = items.last().map_or("", |&i| &source.text[source.entry(i).end()..original.end() - 1]);
-        let mut style = style.clone();
-        if keeps_layout {
-            style.lines = first_lead.contains('\n');
-        }
-        let inner = match first_lead.rfind('\n') {
-            Some(n) if keeps_layout => first_lead[n + 1..].to_owned(),
-            _ => format!("{indent}{}", style.step),
-        };
-        let gap_before = |n: usize| {
-            split_gap(&source.text[source.entry(items[n - 1]).end()..source.entry(items[n]).start()])
-        };
-        if keeps_layout && items.len() > 1 {
-            style.gap = gap_before(1).1;
-        }
-        out.push('[');
-        let mut any = false;
-        for (n, node) in array.items.iter().enumerate() {
-            let Some(node) = node else { continue };
-            if any {
-                out.push(',');
+        match entries.last() {
+            Some(&last) if any && layout_of.is_some() => {
+                out.push_str(&source.text[end_of(last)..source.entry(origin.1).end() - 1]);
             }
-            if keeps_layout && n < array.from_origin {
-                let lead = if n == 0 || (!any && !style.lines) { first_lead } else { gap_before(n).1 };
-                out.push_str(lead);
-            } else if style.lines {
-                out.push_str(style.newline);
-                out.push_str(&inner);
-            } else {
-                out.push_str(if any { style.gap } else { first_lead });
-            }
-            self.node(node, &style, &inner, out);
-            if keeps_layout && n + 1 < array.from_origin && array.items[n + 1..].iter().any(Option::is_some) {
-                out.push_str(gap_before(n + 1).0);
-            }
-            any = true;
-        }
-        if any {
-            if keeps_layout {
-                out.push_str(closing);
-            } else if style.lines {
+            _ if any && style.lines => {
                 out.push_str(style.newline);
                 out.push_str(indent);
             }
+            _ => {}
         }
-        out.push(']');
+        out.push(if is_object { '}' } else { ']' });
     }
 }
 
-/// Returns the white space between the brace of an object and its first key.
-fn lead_of(source: &Source, object: u32, first_key: u32) -> &str {
-    &source.text[source.entry(object).start() + 1..source.entry(first_key).start()]
+/// Returns the white space between the bracket of an object or array and its first key or item.
+fn lead_of(source: &Source, container: u32, first: u32) -> &str {
+    &source.text[source.entry(container).start() + 1..source.entry(first).start()]
 }
 
 /// Returns the text from a key to its value: the colon and the white space around it.
 fn colon_of(source: &Source, key: u32) -> &str {
     &source.text[source.entry(key).end()..source.entry(key + 1).start()]
-}
-
-/// Returns the white space before and after the comma between two members.
-fn gap_between(source: &Source, key: u32, next: u32) -> (&str, &str) {
-    split_gap(&source.text[source.entry(key + 1).end()..source.entry(next).start()])
-}
-
-fn split_gap(gap: &str) -> (&str, &str) {
-    gap.split_once(',').unwrap_or((gap, ""))
 }
 
 /// Writes a value of another text in the layout of the place where it is inserted.
@@ -257,8 +200,7 @@ fn lay_out(source: &Source, at: u32, style: &Style<'_>, line: &mut String, out: 
                     let is_object = first == b'{';
                     out.push(char::from(first));
                     line.push_str(style.step);
-                    let entries = if is_object { source.keys(value) } else { source.items(value) };
-                    open.push(Open { entries, is_object, any: false });
+                    open.push(Open { entries: source.children(value), is_object, any: false });
                 }
                 _ => out.push_str(source.raw(value)),
             }
