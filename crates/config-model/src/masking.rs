@@ -11,142 +11,102 @@ pub use myownllm_json_document::masking::{
     MASK, Secret, is_secret_name, mask_line, mask_pointer, mask_text, secrets_in, strip_secrets,
 };
 
+/// Lists the members of an object that are shown: a `name` for a string or a number, `name: SHOWN`
+/// for another value.
+macro_rules! members {
+    ($($name:ident $(: $shown:expr)?),* $(,)?) => {
+        Members(&[$((stringify!($name), members!(@ $($shown)?))),*])
+    };
+    (@) => { Scalar };
+    (@ $shown:expr) => { $shown };
+}
+
 const STRINGS: Shown = Items(&Scalar);
 
 /// Either config: the keys that both have mean the same.
-const CONFIG: Shown = Members(&[
+const CONFIG: Shown = members![
     // The app's.
-    ("active_provider", Scalar),
-    ("active_family", Scalar),
-    ("active_mode", Scalar),
-    ("model_cleanup_days", Scalar),
-    ("cleanup_warning_suppressed_families", STRINGS),
-    ("kept_models", STRINGS),
-    ("mode_overrides", Entries(&Scalar)),
-    ("family_overrides", Entries(&Entries(&Scalar))),
-    ("tracked_modes", STRINGS),
-    ("conversation_dir", Scalar),
-    ("api", Members(&[("host", Scalar), ("port", Scalar)])),
-    ("remote_ui", Members(&[("port", Scalar)])),
-    ("cloud_mesh", CLOUD_MESH),
-    ("mic", Members(&[("device_name", Scalar), ("sample_rate", Scalar), ("whisper_model", Scalar)])),
-    ("providers", Items(&Members(&[("name", Scalar), ("url", Scalar)]))),
-    ("agent_permissions", PERMISSIONS),
+    active_provider, active_family, active_mode, model_cleanup_days,
+    cleanup_warning_suppressed_families: STRINGS,
+    kept_models: STRINGS,
+    mode_overrides: Entries(&Scalar),
+    family_overrides: Entries(&Entries(&Scalar)),
+    tracked_modes: STRINGS,
+    conversation_dir,
+    api: members![host, port],
+    remote_ui: members![port],
+    cloud_mesh: CLOUD_MESH,
+    mic: members![device_name, sample_rate, whisper_model],
+    providers: Items(&members![name, url]),
+    agent_permissions: PERMISSIONS,
     // Both have this one.
-    (
-        "auto_update",
-        Members(&[
-            ("channel", Scalar),
-            ("auto_apply", Scalar),
-            ("check_interval_hours", Scalar),
-            ("stable_url", Scalar),
-            ("beta_url", Scalar),
-        ]),
-    ),
+    auto_update: members![channel, auto_apply, check_interval_hours, stable_url, beta_url],
     // The daemon's.
-    ("version", Scalar),
-    ("identity_path", Scalar),
-    ("daemon", Members(&[("control_socket", Scalar), ("log_level", Scalar)])),
-    ("services", SERVICES),
-    ("networks", Items(&DAEMON_NETWORK)),
-]);
-
-const CLOUD_MESH: Shown = Members(&[
-    ("networks", Items(&NETWORK)),
-    ("active_network_id", Scalar),
-    // The single-network form.
-    ("network_id", Scalar),
-    ("signaling_servers", STRINGS),
-    ("stun_servers", STRINGS),
-    ("turn_servers", Items(&TURN_SERVER)),
-    ("accepting", Scalar),
-]);
-
-const NETWORK: Shown = Members(&[
-    ("id", Scalar),
-    ("network_id", Scalar),
-    ("label", Scalar),
-    ("kind", Scalar),
-    ("topology", TOPOLOGY),
-    ("signaling_servers", STRINGS),
-    ("stun_servers", STRINGS),
-    ("turn_servers", Items(&TURN_SERVER)),
-    ("accepting", Scalar),
-    ("agent_permissions", PERMISSIONS),
-    (
-        "prompts",
-        Items(&Members(&[
-            ("id", Scalar),
-            ("name", Scalar),
-            ("system_prompt", Scalar),
-            ("user_prompt", Scalar),
-            ("tools", STRINGS),
-            ("updated_at", Scalar),
-        ])),
-    ),
-    (
-        "daemon_settings",
-        Members(&[
-            ("signaling", SIGNALING),
-            ("turn_servers", Items(&TURN_GROUP)),
-            ("pinned_peers", STRINGS),
-            ("roster_path", Scalar),
-        ]),
-    ),
-]);
-
-/// Newer apps have permissions of further tools.
-const PERMISSIONS: Shown =
-    Entries(&Members(&[("mode", Scalar), ("always_accept", STRINGS), ("updated_at", Scalar)]));
-
-const TURN_SERVER: Shown = Members(&[("url", Scalar), ("username", Scalar)]);
-
-const DAEMON_NETWORK: Shown = Members(&[
-    ("id", Scalar),
-    ("network_id", Scalar),
-    ("label", Scalar),
-    ("kind", Scalar),
-    ("topology", TOPOLOGY),
-    ("signaling", SIGNALING),
-    ("stun_servers", Items(&TURN_GROUP)),
-    ("turn_servers", Items(&TURN_GROUP)),
-    ("roster_path", Scalar),
-    ("pinned_peers", STRINGS),
-]);
-
-const TURN_GROUP: Shown = Members(&[("urls", STRINGS), ("username", Scalar)]);
-
-const TOPOLOGY_MEMBERS: [(&str, Shown); 5] = [
-    ("kind", Scalar),
-    ("n_preferred", Scalar),
-    ("hub", Scalar),
-    ("hubs", STRINGS),
-    ("spoke_redundancy", Scalar),
+    version, identity_path,
+    daemon: members![control_socket, log_level],
+    services: SERVICES,
+    networks: Items(&DAEMON_NETWORK),
 ];
 
-const TOPOLOGY: Shown = Members(&TOPOLOGY_MEMBERS);
+const CLOUD_MESH: Shown = members![
+    networks: Items(&NETWORK),
+    active_network_id,
+    // The single-network form.
+    network_id,
+    signaling_servers: STRINGS,
+    stun_servers: STRINGS,
+    turn_servers: Items(&TURN_SERVER),
+    accepting,
+];
 
-const SIGNALING: Shown =
-    Members(&[("strategy", Scalar), ("servers", STRINGS), ("redundancy", Scalar), ("denylist", STRINGS)]);
+const NETWORK: Shown = members![
+    id, network_id, label, kind,
+    topology: TOPOLOGY,
+    signaling_servers: STRINGS,
+    stun_servers: STRINGS,
+    turn_servers: Items(&TURN_SERVER),
+    accepting,
+    agent_permissions: PERMISSIONS,
+    prompts: Items(&members![id, name, system_prompt, user_prompt, tools: STRINGS, updated_at]),
+    daemon_settings: members![
+        signaling: SIGNALING,
+        turn_servers: Items(&TURN_GROUP),
+        pinned_peers: STRINGS,
+        roster_path,
+    ],
+];
 
-const SERVICES: Shown = Members(&[
-    ("relay", Members(&[("max_fanout", Scalar)])),
-    ("signaling", Members(&[("bind", Scalar), ("port", Scalar), ("limits", Entries(&Scalar))])),
-    ("stun", Members(&[("bind", Scalar), ("port", Scalar)])),
-    (
-        "turn",
-        Members(&[
-            ("bind", Scalar),
-            ("port", Scalar),
-            ("public_ip", Scalar),
-            ("realm", Scalar),
-            ("credentials", Items(&Members(&[("username", Scalar)]))),
-            ("max_bps_per_connection", Scalar),
-            ("relay_port_min", Scalar),
-            ("relay_port_max", Scalar),
-        ]),
-    ),
-]);
+/// Newer apps have permissions of further tools.
+const PERMISSIONS: Shown = Entries(&members![mode, always_accept: STRINGS, updated_at]);
+
+const TURN_SERVER: Shown = members![url, username];
+
+const DAEMON_NETWORK: Shown = members![
+    id, network_id, label, kind,
+    topology: TOPOLOGY,
+    signaling: SIGNALING,
+    stun_servers: Items(&TURN_GROUP),
+    turn_servers: Items(&TURN_GROUP),
+    roster_path,
+    pinned_peers: STRINGS,
+];
+
+const TURN_GROUP: Shown = members![urls: STRINGS, username];
+
+const TOPOLOGY: Shown = members![kind, n_preferred, hub, hubs: STRINGS, spoke_redundancy];
+
+const SIGNALING: Shown = members![strategy, servers: STRINGS, redundancy, denylist: STRINGS];
+
+const SERVICES: Shown = members![
+    relay: members![max_fanout],
+    signaling: members![bind, port, limits: Entries(&Scalar)],
+    stun: members![bind, port],
+    turn: members![
+        bind, port, public_ip, realm,
+        credentials: Items(&members![username]),
+        max_bps_per_connection, relay_port_min, relay_port_max,
+    ],
+];
 
 /// Returns a masked copy of a config, the app's or the daemon's.
 ///
@@ -165,7 +125,7 @@ pub fn mask(config: &Document) -> Document {
 
 /// Returns true for the members of a topology that hold no secret.
 pub(crate) fn is_known_in_topology(key: &str) -> bool {
-    TOPOLOGY_MEMBERS.iter().any(|(name, _)| *name == key)
+    matches!(TOPOLOGY, Members(members) if members.iter().any(|(name, _)| *name == key))
 }
 
 /// Masks a network in the daemon's shape, in place.
