@@ -236,7 +236,7 @@ fn append(
         doc.remove(&["agent_permissions"]);
     }
     let count = doc.get(&NETWORKS).map_or(0, |n| n.items().count()).to_string();
-    let entry = completed(members, &Path::Root, &mut Pass::new(ids));
+    let entry = completed(members, &Path::Root, None, &mut Pass::new(ids));
     doc.set(&[NETWORKS[0], NETWORKS[1], &count], entry);
     Ok(Change { id: Some(id), network_id: Some(network_id), created: true, changed: true })
 }

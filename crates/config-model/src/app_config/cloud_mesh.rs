@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use myownllm_json_document::{Change, Document, Fragment, Kind, Severity, ValueRef};
+use myownllm_json_document::{Change, Fragment, Kind, Severity, ValueRef};
 
 use super::{network, permissions};
 use crate::ids::Ids;
-use crate::pass::{Edits, Pass};
+use crate::pass::{Edits, ObjectEdits, Pass};
 use crate::path::Path;
 
 /// The keys of `cloud_mesh` when it held a single network.
@@ -61,31 +61,23 @@ pub(super) fn change(root: ValueRef<'_>, default: &Fragment, pass: &mut Pass<'_>
         }
         return root_edits.set("cloud_mesh", default.clone());
     };
-    let mut edits = Edits::default();
+    let mut object = ObjectEdits::new(&at, pass);
     match section.get("enabled").filter(|e| !e.is_null()) {
-        Some(enabled) => pass.check(&at.key("enabled"), enabled, Kind::Bool),
-        None => edits.set("enabled", false),
+        Some(enabled) => object.pass.check(&at.key("enabled"), enabled, Kind::Bool),
+        None => object.edits.set("enabled", false),
     }
-    let flat = if holds_no_network(array_of(section)) { flat_members(section, pass, &at) } else { None };
+    let flat =
+        if holds_no_network(array_of(section)) { flat_members(section, object.pass, &at) } else { None };
     let mut inherited = Inherited { permissions, normalized: None };
-    if let Some(members) = flat {
-        flat_change(section, members, (&mut inherited, pass), &mut edits);
-    } else {
-        list_change(section, (&mut inherited, pass), &mut edits);
+    match flat {
+        Some(members) => flat_change(section, members, &mut inherited, &mut object),
+        None => list_change(section, &mut inherited, &mut object),
     }
     if inherited.normalized.is_some() {
         root_edits.remove("agent_permissions");
     }
-    match section.get("diag_quiet") {
-        Some(quiet) if quiet.kind() == Kind::Bool => {}
-        other => {
-            if let Some(other) = other {
-                pass.replaced(&at.key("diag_quiet"), other.kind(), "a boolean");
-            }
-            edits.set("diag_quiet", false);
-        }
-    }
-    root_edits.within("cloud_mesh", edits.into_change());
+    object.require_bool("diag_quiet", section.get("diag_quiet"), || false.into());
+    root_edits.within("cloud_mesh", object.edits.into_change());
 }
 
 /// Permissions for networks without permissions of their own.
@@ -109,20 +101,17 @@ impl Inherited<'_> {
 fn flat_change(
     section: ValueRef<'_>,
     members: Vec<(&str, Fragment)>,
-    (inherited, pass): (&mut Inherited<'_>, &mut Pass<'_>),
-    edits: &mut Edits,
+    inherited: &mut Inherited<'_>,
+    ObjectEdits { path: at, pass, edits }: &mut ObjectEdits<'_, '_>,
 ) {
-    let at = Path::Root.key("cloud_mesh");
-    pass.migrated(&at, "the single network of earlier versions is the first of the array now");
+    pass.migrated(at, "the single network of earlier versions is the first of the array now");
     for (n, other) in array_of(section).into_iter().flat_map(|array| array.items()).enumerate() {
         pass.dropped_kind(&at.key("networks").item(n), other.kind(), "a network");
     }
     let id = members[0].1.clone();
-    let mut entry = Document::of(Fragment::object(members));
     let inherited = inherited.get(pass);
-    let change = network::change(entry.root(), &at.key("networks").item(0), inherited, pass).into_change();
-    entry.apply(change);
-    edits.set("networks", Fragment::array([Fragment::from(&entry)]));
+    let entry = network::completed(members, &at.key("networks").item(0), inherited, pass);
+    edits.set("networks", Fragment::array([entry]));
     edits.set("active_network_id", id);
     for key in FLAT_KEYS {
         if section.get(key).is_some() {
@@ -131,28 +120,23 @@ fn flat_change(
     }
 }
 
-fn list_change(
-    section: ValueRef<'_>,
-    (inherited, pass): (&mut Inherited<'_>, &mut Pass<'_>),
-    edits: &mut Edits,
-) {
-    let at = Path::Root.key("cloud_mesh");
+fn list_change(section: ValueRef<'_>, inherited: &mut Inherited<'_>, object: &mut ObjectEdits<'_, '_>) {
     let active = section.get("active_network_id");
     let is_active_saved = match array_of(section) {
-        Some(array) => networks_change(array, active, (inherited, pass), edits),
+        Some(array) => networks_change(array, active, inherited, object),
         None => {
             if let Some(other) = section.get("networks").filter(|n| !n.is_null()) {
-                pass.replaced(&at.key("networks"), other.kind(), "an array");
+                object.pass.replaced(&object.path.key("networks"), other.kind(), "an array");
             }
-            edits.set("networks", Fragment::array::<Fragment>([]));
+            object.edits.set("networks", Fragment::array::<Fragment>([]));
             false
         }
     };
     if !is_active_saved && !active.is_some_and(|a| a.is_null()) {
         if active.is_some() {
-            pass.dropped(&at.key("active_network_id"), "it names no saved network");
+            object.pass.dropped(&object.path.key("active_network_id"), "it names no saved network");
         }
-        edits.set("active_network_id", Fragment::from_valid_json("null"));
+        object.edits.set("active_network_id", Fragment::from_valid_json("null"));
     }
 }
 
@@ -160,11 +144,10 @@ fn list_change(
 fn networks_change(
     array: ValueRef<'_>,
     active: Option<ValueRef<'_>>,
-    (inherited, pass): (&mut Inherited<'_>, &mut Pass<'_>),
-    cloud_mesh: &mut Edits,
+    inherited: &mut Inherited<'_>,
+    ObjectEdits { path, pass, edits: cloud_mesh }: &mut ObjectEdits<'_, '_>,
 ) -> bool {
-    let at = Path::Root.key("cloud_mesh");
-    let at = at.key("networks");
+    let at = path.key("networks");
     let mut changes = Vec::new();
     let mut seen = HashSet::with_capacity(array.items().count());
     let mut is_active_saved = false;

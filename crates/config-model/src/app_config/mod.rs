@@ -6,7 +6,6 @@ mod config;
 mod network;
 mod own;
 mod permissions;
-mod prompts;
 mod saved_network;
 
 pub use self::cloud_mesh::{FlatNetwork, flat_network};

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use myownllm_json_document::{Change, Document, Fragment, Kind, ValueRef, trim_raw};
 
-use super::saved_network::Network;
-use super::{permissions, prompts};
+use super::permissions;
+use super::saved_network::{Network, Prompt};
 use crate::lenient::document_of;
 use crate::pass::{Edits, ObjectEdits, Pass};
 use crate::path::Path;
@@ -27,10 +27,16 @@ pub(crate) fn is_retired_server(server: ValueRef<'_>) -> bool {
     server.as_str().is_some_and(|server| RETIRED_SERVERS.contains(&&*server))
 }
 
-/// Returns a network with these members, in form.
-pub(crate) fn completed(members: Vec<(&str, Fragment)>, path: &Path<'_>, pass: &mut Pass<'_>) -> Fragment {
+/// Returns a network with these members, in form. Without permissions of its own, it gets
+/// `inherited`.
+pub(crate) fn completed(
+    members: Vec<(&str, Fragment)>,
+    path: &Path<'_>,
+    inherited: Option<&Fragment>,
+    pass: &mut Pass<'_>,
+) -> Fragment {
     let mut entry = Document::of(Fragment::object(members));
-    let change = change(entry.root(), path, None, pass).into_change();
+    let change = change(entry.root(), path, inherited, pass).into_change();
     entry.apply(change);
     Fragment::from(&entry)
 }
@@ -177,19 +183,47 @@ fn permissions_change(
 
 fn prompts_change(list: Option<ValueRef<'_>>, object: &mut ObjectEdits<'_, '_>) {
     const KEY: &str = "prompts";
-    match list {
-        Some(list) if list.kind() == Kind::Array => {
-            let change = prompts::change(list, &object.path.key(KEY), object.pass);
-            object.edits.within(KEY, change);
+    let Some(list) = list else { return };
+    let path = object.path.key(KEY);
+    if list.kind() != Kind::Array {
+        if !list.is_null() {
+            object.pass.dropped_kind(&path, list.kind(), "an array");
         }
-        Some(other) => {
-            if !other.is_null() {
-                object.pass.dropped_kind(&object.path.key(KEY), other.kind(), "an array");
-            }
-            object.edits.remove(KEY);
-        }
-        None => {}
+        return object.edits.remove(KEY);
     }
+    let mut changes = Vec::new();
+    for (n, prompt) in list.items().enumerate() {
+        let path = path.item(n);
+        if prompt.kind() != Kind::Object {
+            object.pass.dropped_kind(&path, prompt.kind(), "a prompt");
+            changes.push((n, None));
+            continue;
+        }
+        let change = prompt_change(prompt, &path, object.pass);
+        if !change.is_empty() {
+            changes.push((n, Some(change)));
+        }
+    }
+    object.edits.within(KEY, Change::Items(changes, Vec::new()));
+}
+
+fn prompt_change(prompt: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
+    let [id, name, system_prompt, user_prompt, tools, updated_at] =
+        prompt.get_many(["id", "name", "system_prompt", "user_prompt", "tools", "updated_at"]);
+    let mut object = ObjectEdits::new(path, pass);
+    if !id.is_some_and(|id| id.kind() == Kind::String && !id.is_falsy()) {
+        let new = object.pass.ids.prompt_id();
+        object.pass.migrated(&path.key("id"), &format!("a prompt without an id has the id {new} now"));
+        object.edits.set("id", new);
+    }
+    object.require_string("name", name);
+    object.require_string("system_prompt", system_prompt);
+    // Unknown names are tools of a newer app.
+    let tools = tools.filter(|tools| !tools.is_null());
+    object.require_strings("tools", tools, || Fragment::array(Prompt::default().tools));
+    object.require_string("user_prompt", user_prompt);
+    object.require_timestamp(updated_at);
+    object.edits.into_change()
 }
 
 /// Returns the trimmed label if trimming changes it (`""` if nothing is left); `None` also for a

@@ -49,14 +49,9 @@ pub(super) fn change(value: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) 
 
 /// Returns a copy of a permissions value, in form.
 pub(super) fn normalized(value: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Fragment {
-    match change(value, path, pass) {
-        Change::Replace(fragment) => fragment,
-        change => {
-            let mut copy = Document::of(value);
-            copy.apply(change);
-            Fragment::from(&copy)
-        }
-    }
+    let mut copy = Document::of(value);
+    copy.apply(change(value, path, pass));
+    Fragment::from(&copy)
 }
 
 fn record_change(record: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
