@@ -12,15 +12,12 @@ mod load;
 mod locked;
 mod misplaced;
 mod plan;
-mod plan_corrupt;
 mod read;
 mod recover;
 mod report;
 mod save;
 mod sources;
 mod store;
-mod store_paths;
-mod temps;
 mod traits;
 mod wipe;
 
@@ -36,6 +33,5 @@ pub use crate::report::{
     Accepted, Applied, DaemonHalf, FileShape, HistoryEntry, Loaded, Misplaced, Pending, Report, Restored,
     SetAside, Step, Updated, Wipe,
 };
-pub use crate::store::{Limits, Store};
-pub use crate::store_paths::StorePaths;
+pub use crate::store::{Limits, Store, StorePaths};
 pub use crate::traits::{ConfigStore, EditError, LockedStore};

@@ -13,7 +13,7 @@ use crate::read::ConfigFile;
 use crate::report::{Misplaced, SetAside};
 use crate::save::MAX_ATTEMPTS;
 use crate::sources::Source;
-use crate::temps::with_suffix;
+use crate::store::with_suffix;
 use crate::{BackupId, BackupKind, FileShape, Store, StoreError};
 
 /// A misplaced file, and its part that is the daemon's.

@@ -10,7 +10,6 @@ use myownllm_salvage::{Rebased, Salvaged, Shape, app_half, rebase_paths};
 
 use crate::backups::Listing;
 use crate::read::ConfigFile;
-use crate::recover::LOST_NETWORKS;
 use crate::sources::Source;
 use crate::store::{diagnostic_at, keys_of};
 use crate::wipe::{DetectedWipe, WIPED};
@@ -483,15 +482,6 @@ impl Store<'_> {
             let message =
                 "there is no good backup of the config, so its settings begin at their defaults".to_owned();
             diagnostics.push(self.diagnostic("store.defaults", Severity::Info, message));
-        }
-    }
-
-    /// Names the networks that have a roster and that the config lacks, if no backup restored it.
-    pub(crate) fn report_lost_networks(&self, plan: &mut Plan) {
-        let Loaded { document, report, diagnostics, .. } = &mut plan.loaded;
-        let is_named = diagnostics.iter().any(|found| found.code == LOST_NETWORKS);
-        if report.restored_from.is_none() && !is_named {
-            diagnostics.extend(self.lost_networks_diagnostic(document));
         }
     }
 

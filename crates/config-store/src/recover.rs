@@ -1,13 +1,16 @@
-//! Recovers the complete part of a config that is not JSON, and says what a repair takes or offers.
+//! Plans for a config that is not JSON: takes its complete part if there is no good backup, else
+//! offers it. Also names the networks that a config has lost.
 
 use myownllm_config_model::{
     Diagnostic, Document, Extent, Ids, Mend, Recovered, Severity, network_id, recover_all,
 };
-use myownllm_durable_fs::FileKind;
+use myownllm_durable_fs::{DiskError, FileKind};
 use myownllm_salvage::Shape;
 
+use crate::backups::Listing;
+use crate::plan::Plan;
 use crate::read::ConfigFile;
-use crate::{BackupId, Store};
+use crate::{BackupId, FileShape, Loaded, Report, Store, StoreError};
 
 /// The code of members that a restore could take from a file that is not JSON.
 const OFFER: &str = "store.recoverable";
@@ -17,6 +20,77 @@ pub const LOST_NETWORKS: &str = "store.networks-lost";
 const PENDING: &str = "once the file is among the backups";
 
 impl Store<'_> {
+    /// Plans for a file that is not JSON. A complete document in the file is used as the config,
+    /// and a daemon's document is repaired. If the text breaks off or has typing errors, a good
+    /// backup goes first, and the complete members are offered.
+    pub(crate) fn plan_corrupt(
+        &self,
+        bytes: &[u8],
+        listing: &Result<Listing, DiskError>,
+        ids: &mut dyn Ids,
+    ) -> Result<Plan, StoreError> {
+        let found = self.recover_config(bytes);
+        let shape = found.as_ref().map(|found| self.schema.shape(&found.document));
+        let mut plan = match (&found, shape) {
+            (Some(found), Some(shape @ (Shape::Daemon | Shape::Mixed))) => {
+                let mut plan = self.plan_overwritten(&found.document, shape, listing, ids)?;
+                plan.loaded.diagnostics.insert(0, self.recovered_diagnostic(found));
+                plan
+            }
+            (Some(found), Some(Shape::App)) if is_complete(found) => {
+                self.plan_complete_document(found, listing, ids)?
+            }
+            (found, _) => {
+                let mut plan = self.plan_from_source(FileShape::Corrupt, listing, ids)?;
+                if let Some(found) = found {
+                    if plan.loaded.report.restored_from.is_some() {
+                        plan.loaded.diagnostics.extend(self.offer(found, &plan.loaded.document));
+                        return Ok(plan);
+                    }
+                    plan = self.plan_complete_members(found, ids);
+                }
+                plan
+            }
+        };
+        self.report_lost_networks(&mut plan);
+        Ok(plan)
+    }
+
+    fn plan_complete_document(
+        &self,
+        found: &Recovered,
+        listing: &Result<Listing, DiskError>,
+        ids: &mut dyn Ids,
+    ) -> Result<Plan, StoreError> {
+        let mut plan = self.plan_app_config(&found.document, Shape::App, listing, ids)?;
+        // Writes the document even if nothing in it changes: the trailing bytes must go.
+        plan.config.get_or_insert_with(|| found.document.to_bytes());
+        plan.loaded.shape = FileShape::Corrupt;
+        let report = &mut plan.loaded.report;
+        report.shape = FileShape::Corrupt;
+        if report.restored_from.is_none() {
+            report.kept_keys = keys_of(found);
+        }
+        plan.loaded.diagnostics.insert(0, self.recovered_diagnostic(found));
+        Ok(plan)
+    }
+
+    /// Plans for a config of the complete members, with defaults for the others.
+    fn plan_complete_members(&self, found: &Recovered, ids: &mut dyn Ids) -> Plan {
+        let mut document = found.document.clone();
+        let mut diagnostics = vec![self.recovered_diagnostic(found)];
+        diagnostics.extend(found.diagnostics.iter().cloned());
+        diagnostics.extend(self.schema.complete(&mut document, ids));
+        // The places of these diagnostics are not places in the file.
+        diagnostics.iter_mut().for_each(|diagnostic| diagnostic.place = None);
+        let report = Report {
+            kept_keys: keys_of(found),
+            reset_keys: self.schema.missing_keys(&found.document),
+            ..Report::new(FileShape::Corrupt)
+        };
+        Plan::writing_config(document, FileShape::Corrupt, report, diagnostics)
+    }
+
     /// Returns the complete part of bytes that are not JSON, if the part has a member of a config.
     pub(crate) fn recover_config(&self, bytes: &[u8]) -> Option<Recovered> {
         let defaults = self.schema.defaults();
@@ -78,7 +152,7 @@ impl Store<'_> {
 
     /// Offers the complete members of a file that is restored from a backup. `config` is the
     /// restored config. Returns `None` if `config` has them too.
-    pub(crate) fn offer(&self, found: &Recovered, config: &Document) -> Option<Diagnostic> {
+    fn offer(&self, found: &Recovered, config: &Document) -> Option<Diagnostic> {
         let in_use = |key: &String| {
             let used = config.get(&[key]);
             used.zip(found.document.get(&[key])).is_some_and(|(used, found)| used.same_json(&found))
@@ -87,13 +161,20 @@ impl Store<'_> {
         (!found.whole.iter().all(in_use)).then(|| self.diagnostic(OFFER, Severity::Warning, message))
     }
 
-    pub(crate) fn lost_networks_diagnostic(&self, config: &Document) -> Option<Diagnostic> {
-        let names = self.lost_networks(config).join(", ");
-        let message = format!("the config has lost networks of which rosters are still there: {names}");
-        (!names.is_empty()).then(|| self.diagnostic(LOST_NETWORKS, Severity::Warning, message))
+    /// Names the networks that have a roster and that the config lacks, if no backup restored it.
+    pub(crate) fn report_lost_networks(&self, plan: &mut Plan) {
+        let Loaded { document, report, diagnostics, .. } = &mut plan.loaded;
+        if report.restored_from.is_some() || diagnostics.iter().any(|found| found.code == LOST_NETWORKS) {
+            return;
+        }
+        let names = self.lost_networks(document).join(", ");
+        if !names.is_empty() {
+            let message = format!("the config has lost networks of which rosters are still there: {names}");
+            diagnostics.push(self.diagnostic(LOST_NETWORKS, Severity::Warning, message));
+        }
     }
 
-    pub(crate) fn recovered_diagnostic(&self, found: &Recovered) -> Diagnostic {
+    fn recovered_diagnostic(&self, found: &Recovered) -> Diagnostic {
         self.diagnostic(
             "store.recovered",
             Severity::Warning,
@@ -170,7 +251,11 @@ impl Store<'_> {
     }
 }
 
-pub(crate) fn is_complete(found: &Recovered) -> bool {
+fn keys_of(found: &Recovered) -> Vec<String> {
+    found.whole.iter().chain(&found.partial).cloned().collect()
+}
+
+fn is_complete(found: &Recovered) -> bool {
     matches!(found.extent, Extent::Leading { .. } | Extent::Utf16)
 }
 

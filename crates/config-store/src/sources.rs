@@ -9,8 +9,7 @@ use myownllm_paths::camino::Utf8Path;
 use myownllm_salvage::{Salvaged, Shape};
 
 use crate::backups::Listing;
-use crate::store::diagnostic_at;
-use crate::temps::{file_name, with_suffix};
+use crate::store::{diagnostic_at, file_name, with_suffix};
 use crate::{BackupId, Store, StoreError};
 
 /// The app's config from another place than the config file.

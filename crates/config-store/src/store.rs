@@ -1,5 +1,6 @@
 //! The store, and the small looks that every operation shares.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -7,10 +8,11 @@ use std::sync::Arc;
 
 use myownllm_config_model::{Diagnostic, Document, Severity};
 use myownllm_durable_fs::{Disk, LockedDir, Metadata};
-use myownllm_paths::{MYOWNLLM, camino::Utf8Path};
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
+use myownllm_paths::{Layout, MYOWNLLM};
 use myownllm_salvage::{AppSchema, NoSchema, Shape};
 
-use crate::{Clock, FileShape, StoreError, StorePaths};
+use crate::{Clock, FileShape, StoreError};
 
 /// Limits the room that backups take, and the size of a config.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,53 @@ impl<'a> Deref for Reader<'a> {
         match self {
             Self::Unlocked(disk) => *disk,
             Self::Locked(dir) => &**dir,
+        }
+    }
+}
+
+/// The paths that a store works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StorePaths {
+    /// The user's home. It must exist; the app's home is created in it.
+    pub user_home: Utf8PathBuf,
+    /// The app's home.
+    pub app_home: Utf8PathBuf,
+    /// The app's config.
+    pub config: Utf8PathBuf,
+    /// The backup directory.
+    pub backups: Utf8PathBuf,
+    /// The daemon home.
+    pub daemon_home: Utf8PathBuf,
+    /// The daemon's config, which a repair may write if there is none.
+    pub daemon_config: Utf8PathBuf,
+    /// The identity file: in the daemon home, and at the old location.
+    pub identities: [Utf8PathBuf; 2],
+    /// The directory of the rosters, in both homes.
+    pub rosters: [Utf8PathBuf; 2],
+    /// The directory of the signed states, in both homes.
+    pub states: [Utf8PathBuf; 2],
+    /// The app's name.
+    pub app: String,
+    /// The program that the hints name.
+    pub program: String,
+}
+
+impl StorePaths {
+    /// Returns the paths of a layout.
+    pub fn of(layout: &Layout) -> Self {
+        Self {
+            user_home: layout.user_home.clone(),
+            app_home: layout.app_home.clone(),
+            config: layout.app_config.clone(),
+            backups: layout.backups.clone(),
+            daemon_home: layout.daemon_home.clone(),
+            daemon_config: layout.daemon_config.clone(),
+            identities: [layout.daemon_identity.clone(), layout.legacy_identity.clone()],
+            rosters: [layout.daemon_rosters.clone(), layout.legacy_rosters.clone()],
+            states: [layout.daemon_states.clone(), layout.legacy_states.clone()],
+            app: layout.app.name.clone().into_owned(),
+            program: layout.program.clone(),
         }
     }
 }
@@ -169,4 +218,13 @@ pub(crate) fn diagnostic_at(
 
 pub(crate) fn keys_of(document: &Document) -> Vec<String> {
     document.root().members().map(|(key, _)| key.into_owned()).collect()
+}
+
+pub(crate) fn file_name(path: impl AsRef<Path>) -> String {
+    path.as_ref().file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned()
+}
+
+/// Returns the path of a file beside `path`, with a longer name.
+pub(crate) fn with_suffix(path: &Utf8Path, suffix: &str) -> Utf8PathBuf {
+    format!("{path}{suffix}").into()
 }
