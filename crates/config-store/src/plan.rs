@@ -32,25 +32,16 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    fn without_writes(
-        document: Document,
-        shape: FileShape,
-        report: Report,
-        diagnostics: Vec<Diagnostic>,
-    ) -> Self {
+    fn without_writes(document: Document, report: Report, diagnostics: Vec<Diagnostic>) -> Self {
+        let shape = report.shape;
         let loaded = Loaded { report, diagnostics, ..Loaded::new(document, shape) };
         let previous = ConfigFile::Missing;
         Self { loaded, previous, config: None, daemon: None, backed_up: false, is_unrecoverable: false }
     }
 
-    pub(crate) fn writing_config(
-        document: Document,
-        shape: FileShape,
-        report: Report,
-        diagnostics: Vec<Diagnostic>,
-    ) -> Self {
+    pub(crate) fn writing_config(document: Document, report: Report, diagnostics: Vec<Diagnostic>) -> Self {
         let config = Some(document.to_bytes());
-        Self { config, ..Self::without_writes(document, shape, report, diagnostics) }
+        Self { config, ..Self::without_writes(document, report, diagnostics) }
     }
 
     /// Returns the name of the source that the plan restores settings from, or compares the config
@@ -91,8 +82,7 @@ impl Store<'_> {
 
     /// Returns the plan for an app that gives no schema: no step.
     fn plan_without_config(&self) -> Plan {
-        let shape = FileShape::Unknown;
-        Plan::without_writes(Document::empty(), shape, Report::new(shape), Vec::new())
+        Plan::without_writes(Document::empty(), Report::new(FileShape::Unknown), Vec::new())
     }
 
     fn plan_file(
@@ -170,7 +160,7 @@ impl Store<'_> {
             config,
             backed_up,
             is_unrecoverable,
-            ..Plan::without_writes(document, shape, report, diagnostics)
+            ..Plan::without_writes(document, report, diagnostics)
         };
         if own.is_some_and(|own| own.networks.is_empty()) {
             self.report_lost_networks(&mut plan);
@@ -184,7 +174,7 @@ impl Store<'_> {
         let mut report = Report::new(shape);
         let (mut document, found) = self.restore_lost(read, lost, &mut report, ids);
         report.rebased = self.rebase_rosters(&mut document);
-        Plan::writing_config(document, shape, report, without_places(found).collect())
+        Plan::writing_config(document, report, without_places(found).collect())
     }
 
     /// Returns true if the app has been used in this home: it holds an identity file, rosters,
@@ -219,8 +209,7 @@ impl Store<'_> {
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
         let mut diagnostics = Vec::new();
-        let file_shape = FileShape::from(shape);
-        let mut report = Report::new(file_shape);
+        let mut report = Report::new(shape.into());
         let lost = match shape {
             Shape::Mixed => self.detect_wipe(&app_half(read), listing)?.filter(DetectedWipe::is_restored),
             _ => None,
@@ -270,7 +259,7 @@ impl Store<'_> {
             );
             self.diagnostic("store.newer", Severity::Problem, message)
         }));
-        let mut plan = Plan { daemon, ..Plan::writing_config(app, file_shape, report, diagnostics) };
+        let mut plan = Plan { daemon, ..Plan::writing_config(app, report, diagnostics) };
         plan.config = plan.config.filter(|_| newer.is_none());
         plan.loaded.newer = newer.map(|version| version as u64);
         Ok(plan)
@@ -331,7 +320,7 @@ impl Store<'_> {
             }
         };
         diagnostics.extend(self.schema.complete(&mut document, ids));
-        Plan::writing_config(document, shape, report, diagnostics)
+        Plan::writing_config(document, report, diagnostics)
     }
 
     /// Returns true if the bytes are a config of the app's that lacks nothing.

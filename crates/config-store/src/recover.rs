@@ -88,7 +88,7 @@ impl Store<'_> {
             reset_keys: self.schema.missing_keys(&found.document),
             ..Report::new(FileShape::Corrupt)
         };
-        Plan::writing_config(document, FileShape::Corrupt, report, diagnostics)
+        Plan::writing_config(document, report, diagnostics)
     }
 
     /// Returns the complete part of bytes that are not JSON, if the part has a member of a config.
