@@ -8,7 +8,7 @@
 //! lines of their own, the file's indentation (two spaces in a file without any) and the file's
 //! line ends.
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, byte_order_mark, duplicate_keys, not_utf8};
 use crate::edit::{self, Change, SetOutcome};
 use crate::error::{MAX_BYTES, ParseError, ParseErrorKind};
 use crate::fragment::Fragment;
@@ -18,7 +18,6 @@ use crate::source::Source;
 use crate::text::unescape_pointer;
 use crate::tree::Tree;
 use crate::value::ValueRef;
-use crate::warnings::{byte_order_mark, duplicate_keys, not_utf8};
 use crate::write::{pretty, write_document};
 
 /// A JSON document whose root is an object. Writes back unchanged parts byte for byte.

@@ -21,7 +21,6 @@ mod source;
 mod text;
 mod tree;
 mod value;
-mod warnings;
 mod write;
 
 pub use diagnostic::{Diagnostic, Severity};

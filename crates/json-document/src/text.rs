@@ -86,25 +86,13 @@ pub(crate) fn quote(text: &str) -> String {
 }
 
 pub(crate) fn push_quoted(out: &mut String, text: &str) {
-    out.push('"');
-    let mut rest = text;
-    loop {
-        let at = plain_end(rest.as_bytes(), 0);
-        out.push_str(&rest[..at]);
-        let Some(special) = rest.as_bytes().get(at) else { break };
-        match special {
-            b'"' => out.push_str("\\\""),
-            b'\\' => out.push_str("\\\\"),
-            8 => out.push_str("\\b"),
-            12 => out.push_str("\\f"),
-            b'\n' => out.push_str("\\n"),
-            b'\r' => out.push_str("\\r"),
-            b'\t' => out.push_str("\\t"),
-            control => out.push_str(&format!("\\u{control:04x}")),
-        }
-        rest = &rest[at + 1..];
+    if plain_end(text.as_bytes(), 0) == text.len() {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&serde_json::to_string(text).unwrap_or_default());
     }
-    out.push('"');
 }
 
 /// Appends a step to a JSON Pointer (RFC 6901).
