@@ -122,7 +122,7 @@ pub(crate) fn set_in_items(
     if changed.is_empty() {
         return None;
     }
-    below(root, array, Change::Items(changed, Vec::new()))
+    below(root, array, Some(Change::Items(changed, Vec::new())))
 }
 
 /// Returns the change that appends `items` to the array at `path`, if there is one and any item.
@@ -131,33 +131,24 @@ pub(crate) fn append(root: ValueRef<'_>, path: &[&str], items: Vec<Fragment>) ->
     if !is_array || items.is_empty() {
         return None;
     }
-    below(root, path, Change::Items(Vec::new(), items))
+    below(root, path, Some(Change::Items(Vec::new(), items)))
 }
 
-/// Turns a change of the value at `path` into a change of the root.
-fn below(root: ValueRef<'_>, path: &[&str], mut change: Change) -> Option<Change> {
+/// Turns a change of the value at `path` into a change of the root; `None` removes the value.
+fn below(root: ValueRef<'_>, path: &[&str], mut change: Option<Change>) -> Option<Change> {
     // Only a walk from the root tells which of the steps go into arrays.
-    let kinds: Vec<Kind> = (0..path.len()).filter_map(|n| Some(root.at_path(&path[..n])?.kind())).collect();
-    for (step, kind) in path.iter().zip(kinds).rev() {
-        change = match kind {
-            Kind::Array => Change::Items(vec![(step.parse().ok()?, Some(change))], Vec::new()),
-            _ => Change::Members(vec![(Cow::Owned((*step).to_owned()), Some(change))]),
-        };
+    for (n, step) in path.iter().enumerate().rev() {
+        change = Some(match root.at_path(&path[..n])?.kind() {
+            Kind::Array => Change::Items(vec![(step.parse().ok()?, change)], Vec::new()),
+            _ => Change::Members(vec![(Cow::Owned((*step).to_owned()), change)]),
+        });
     }
-    Some(change)
+    change
 }
 
-pub(crate) fn remove(at: ValueRef<'_>, path: &[&str]) -> Option<Change> {
-    let (step, rest) = path.split_first()?;
-    let inner = |there| if rest.is_empty() { Some(None) } else { remove(there, rest).map(Some) };
-    match at.kind() {
-        Kind::Object => Some(Change::Members(vec![(Cow::Owned((*step).to_owned()), inner(at.get(step)?)?)])),
-        Kind::Array => {
-            let n: usize = step.parse().ok()?;
-            Some(Change::Items(vec![(n, inner(at.items().nth(n)?)?)], Vec::new()))
-        }
-        _ => None,
-    }
+pub(crate) fn remove(root: ValueRef<'_>, path: &[&str]) -> Option<Change> {
+    root.at_path(path)?;
+    below(root, path, None)
 }
 
 pub(crate) fn merge_patch(target: ValueRef<'_>, patch: ValueRef<'_>) -> Change {

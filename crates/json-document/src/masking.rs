@@ -17,7 +17,7 @@ use crate::kind::Kind;
 use crate::mask_text::in_text;
 pub use crate::mask_text::{MASK, mask_line, mask_pointer, mask_text, strip_secrets};
 pub use crate::secret_names::is_secret_name;
-use crate::source::{Entries, Source};
+use crate::source::Source;
 use crate::value::ValueRef;
 
 /// Members that name the secret in a `value` beside them.
@@ -103,26 +103,27 @@ pub fn mask(document: &Document, shown: &Shown) -> Document {
     let copy = Document::of_text(document.to_text());
     let source = copy.tree().read();
     let mut masked = Masked { source, text: String::new(), copied: 0 };
-    // Nesting costs heap, not call stack.
-    let mut open: Vec<(Entries<'_>, bool, Option<&Shown>)> = Vec::new();
-    let mut next = Some((0, Some(shown)));
-    loop {
-        if let Some((at, shown)) = next.take() {
-            match source.first_byte(at) {
-                first @ (b'{' | b'[') => open.push((source.children(at), first == b'{', shown)),
-                _ => masked.replace(at, mask_scalar(ValueRef::read(copy.tree(), at), shown)),
-            }
-        }
-        let Some((entries, is_object, shown)) = open.last_mut() else { break };
-        match entries.next() {
-            Some(key) if *is_object => {
+    // The objects and arrays around an entry. Nesting costs heap, not call stack.
+    let mut open: Vec<(u32, bool, Option<&Shown>)> = Vec::new();
+    let mut at = 0;
+    while at < source.entries() {
+        while open.pop_if(|(end, ..)| *end <= at).is_some() {}
+        let shown = match open.last() {
+            None => Some(shown),
+            Some((_, false, array)) => array.and_then(Shown::item),
+            Some((_, true, object)) => {
+                let key = at;
+                at += 1;
                 let name = source.decoded_text(key);
                 masked.replace(key, mask_text(&name).map(Fragment::from));
-                next = Some((key + 1, shown.and_then(|shown| shown.member(&name))));
+                object.and_then(|object| object.member(&name))
             }
-            Some(item) => next = Some((item, shown.and_then(Shown::item))),
-            None => drop(open.pop()),
+        };
+        match source.first_byte(at) {
+            first @ (b'{' | b'[') => open.push((source.entry(at).next, first == b'{', shown)),
+            _ => masked.replace(at, mask_scalar(ValueRef::read(copy.tree(), at), shown)),
         }
+        at += 1;
     }
     if masked.copied == 0 {
         return document.clone();

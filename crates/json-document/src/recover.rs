@@ -363,7 +363,9 @@ fn mend(stop: &ScanError) -> Option<(String, Vec<Mend>)> {
             let made = edit.made(&text);
             match Source::scan(made) {
                 Ok(source) => Some((usize::MAX, edit, source.text, kind)),
-                Err(next) if next.at > at + edit.with.len() => Some((next.at, edit, next.source.text, next.kind)),
+                Err(next) if next.at > at + edit.with.len() => {
+                    Some((next.at, edit, next.source.text, next.kind))
+                }
                 Err(_) => None,
             }
         });

@@ -57,7 +57,7 @@ impl Source {
     }
 
     pub(crate) fn has_object_root(&self) -> bool {
-        !self.tape.entries.is_empty() && self.first_byte(0) == b'{'
+        self.entries() > 0 && self.first_byte(0) == b'{'
     }
 
     /// A text for inserted values.
@@ -67,9 +67,14 @@ impl Source {
 
     /// Appends a value and returns its entry; `None` if `value` is not a JSON value.
     pub(crate) fn push(&mut self, value: &str) -> Option<u32> {
-        let (from, at) = (self.text.len(), self.tape.entries.len() as u32);
+        let (from, at) = (self.text.len(), self.entries());
         self.text.push_str(value);
         scan(&self.text, from, &mut self.tape, &mut self.scratch).ok().map(|()| at)
+    }
+
+    /// Returns the number of entries.
+    pub(crate) fn entries(&self) -> u32 {
+        self.tape.entries.len() as u32
     }
 
     pub(crate) fn entry(&self, at: u32) -> Entry {
@@ -139,11 +144,15 @@ impl Source {
     /// failed. `inner` is the object or array in it that is open as well.
     pub(crate) fn whole_to(&self, open: u32, inner: Option<u32>) -> Option<usize> {
         let to_value = u32::from(self.first_byte(open) == b'{');
-        let end = inner.unwrap_or(self.tape.entries.len() as u32);
+        let end = inner.unwrap_or(self.entries());
         // A last key has no value.
         let whole_end = end.saturating_sub(to_value);
         let entries = Entries { source: self, at: open + 1, end: whole_end, to_value };
-        entries.map(|entry| entry + to_value).filter(|&value| self.is_whole(value)).last().map(|value| self.entry(value).end())
+        entries
+            .map(|entry| entry + to_value)
+            .filter(|&value| self.is_whole(value))
+            .last()
+            .map(|value| self.entry(value).end())
     }
 
     /// Returns false for a value that may go on where the scan failed: a number at the end of the
@@ -199,7 +208,9 @@ impl Source {
         while at != wanted {
             match self.first_byte(at) {
                 b'{' => {
-                    let Some(key) = self.children(at).find(|&k| wanted < self.entry(k + 1).next) else { break };
+                    let Some(key) = self.children(at).find(|&k| wanted < self.entry(k + 1).next) else {
+                        break;
+                    };
                     push_pointer(&mut pointer, &String::from_utf8_lossy(&self.decoded(key)));
                     if key == wanted {
                         break;
@@ -225,7 +236,7 @@ impl Source {
     pub(crate) fn entry_at(&self, offset: usize) -> u32 {
         let mut innermost = 0;
         let mut at = 0;
-        while (at as usize) < self.tape.entries.len() {
+        while at < self.entries() {
             let e = self.entry(at);
             if e.start() > offset {
                 break;

@@ -389,12 +389,7 @@ impl<'a> ValueRef<'a> {
     /// Compares as JavaScript's `===` does: equal type and value; arrays and objects are never
     /// equal.
     pub fn strictly_equals(&self, other: &ValueRef<'_>) -> bool {
-        !matches!(self.kind(), Kind::Array | Kind::Object)
-            && self.kind() == other.kind()
-            && match self.kind() {
-                Kind::Number => self.as_f64() == other.as_f64(),
-                _ => self.decoded() == other.decoded() && self.as_bool() == other.as_bool(),
-            }
+        self.identity_key().is_some_and(|key| other.identity_key() == Some(key))
     }
 
     /// Returns the kind, and bytes that are equal for values that [`ValueRef::strictly_equals`]
