@@ -162,29 +162,25 @@ impl Store<'_> {
             !listing.backups.iter().any(|id| id.kind == *kind && id.hash == hash)
         };
         let new: Vec<_> = more.iter().filter(is_new).collect();
-        let kept_count = self.limits.kept_count.saturating_add(1).saturating_sub(new.len());
-        let limits = Limits { kept_count, ..self.limits };
-        let bytes = new.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        match self.check_room(listing, bytes, &limits) {
-            Err(StoreError::BackupsFull { count, bytes, .. }) if !new.is_empty() => Some((count, bytes)),
-            _ => None,
-        }
+        let more: u64 = new.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        let (count, bytes) = self.kept(listing).ok()?;
+        let Limits { kept_count, kept_bytes, .. } = self.limits;
+        let fits = count + new.len() <= kept_count && bytes + more <= kept_bytes;
+        (!fits && !new.is_empty()).then_some((count, bytes))
     }
 
-    fn check_room(&self, listing: &Listing, more: u64, limits: &Limits) -> Result<(), StoreError> {
-        let kept = || listing.backups.iter().filter(|id| id.kind != BackupKind::Good);
-        let (count, mut bytes) = (kept().count(), 0);
-        for id in kept() {
+    /// Returns the number and the size of the backups that are never removed.
+    fn kept(&self, listing: &Listing) -> Result<(usize, u64), StoreError> {
+        let (mut count, mut bytes) = (0, 0);
+        for id in listing.backups.iter().filter(|id| id.kind != BackupKind::Good) {
+            count += 1;
             match self.disk.stat(self.backup_path(id).as_ref()) {
                 Ok(meta) => bytes += meta.len,
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(self.backup_failed(error)),
             }
         }
-        if count < limits.kept_count && bytes + more <= limits.kept_bytes {
-            return Ok(());
-        }
-        Err(StoreError::BackupsFull { path: self.paths.backups.clone(), count, bytes })
+        Ok((count, bytes))
     }
 
     pub(crate) fn backup_failed(&self, source: DiskError) -> StoreError {
@@ -210,7 +206,10 @@ impl Locked<'_> {
             return Ok(id);
         }
         if kind != BackupKind::Good {
-            self.check_room(&listing, bytes.len() as u64, limits)?;
+            let (count, kept) = self.kept(&listing)?;
+            if count >= limits.kept_count || kept + bytes.len() as u64 > limits.kept_bytes {
+                return Err(StoreError::BackupsFull { path: self.paths.backups.clone(), count, bytes: kept });
+            }
         }
         self.ensure_backup_dir()?;
         let first = listing.next_sequence();
