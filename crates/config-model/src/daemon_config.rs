@@ -335,23 +335,10 @@ impl DaemonConfig {
         let entries = doc.get(&["networks"]).into_iter().flat_map(|networks| networks.items());
         let entries = entries.filter(|entry| entry.kind() == Kind::Object);
         for (network, entry) in config.networks.iter_mut().zip(entries) {
-            network.set_default_topology(entry, config.version);
+            if entry.get("topology").and_then(Topology::view).is_none() {
+                network.topology = default_topology(config.version);
+            }
         }
         config
-    }
-}
-
-impl DaemonNetwork {
-    /// Reads a network; cannot fail. The `version` of the file decides the default topology.
-    pub fn view(entry: ValueRef<'_>, version: Option<u64>) -> Self {
-        let mut network: Self = lenient::read(entry);
-        network.set_default_topology(entry, version);
-        network
-    }
-
-    fn set_default_topology(&mut self, entry: ValueRef<'_>, version: Option<u64>) {
-        if entry.get("topology").and_then(Topology::view).is_none() {
-            self.topology = default_topology(version);
-        }
     }
 }
