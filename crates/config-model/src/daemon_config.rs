@@ -3,10 +3,10 @@
 use std::sync::LazyLock;
 
 use myownllm_json_document::masking::Secret;
-use myownllm_json_document::{Document, Kind, ValueRef};
+use myownllm_json_document::{Document, Fragment, Kind, ValueRef};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::lenient::{self, document_of, non_empty, non_empty_secret};
+use crate::lenient::{self, non_empty, non_empty_secret};
 use crate::topology::{self, Topology};
 
 /// The newest version of the daemon's config that this crate knows. A daemon refuses a file of a
@@ -323,7 +323,7 @@ fn or_default_topology<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Top
 
 /// Returns true if `value` is the daemon's own default for a member of `signaling`.
 pub(crate) fn is_default_signaling(key: &str, value: ValueRef<'_>) -> bool {
-    static DEFAULTS: LazyLock<Document> = LazyLock::new(|| document_of(&Signaling::default()));
+    static DEFAULTS: LazyLock<Document> = LazyLock::new(|| Document::of(Fragment::serialize(&Signaling::default())));
     // Most files spell the defaults as serde_json does.
     DEFAULTS.get(&[key]).is_some_and(|default| value.raw() == default.raw() || value.same_json(&default))
 }

@@ -10,9 +10,9 @@ use std::collections::HashSet;
 use std::fmt;
 
 use myownllm_json_document::masking::Secret;
-use myownllm_json_document::{Document, Fragment, Kind, ValueRef};
+use myownllm_json_document::{Kind, ValueRef};
 use serde::de::{self, DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::path::Path;
 
@@ -27,12 +27,6 @@ pub(crate) fn read_noting<T: DeserializeOwned + Default>(value: ValueRef<'_>) ->
     let misfits = RefCell::default();
     let first = read_without(value, &HashSet::new(), &misfits);
     (first, misfits.into_inner())
-}
-
-/// Returns a value as a document, with members in the order of its fields.
-pub(crate) fn document_of(value: &impl Serialize) -> Document {
-    let text = Fragment::serialize(value);
-    Document::parse(text.text().as_bytes()).map_or_else(|_| Document::empty(), |parsed| parsed.document)
 }
 
 fn read_without<T: DeserializeOwned + Default>(

@@ -6,7 +6,6 @@ use myownllm_json_document::{Change, Document, Fragment, Kind, ValueRef, trim_ra
 
 use super::permissions;
 use super::saved_network::{Network, Prompt};
-use crate::lenient::document_of;
 use crate::pass::{Edits, ObjectEdits, Pass};
 use crate::path::Path;
 
@@ -17,7 +16,7 @@ const RETIRED_SERVERS: [&str; 3] =
 const RETIRED_MEMBERS: [&str; 2] = ["locked", "use_public_turn_fallback"];
 const ACCEPTING: ([&str; 3], &str) = (["available", "limited", "busy"], "`available`, `limited` or `busy`");
 
-static DEFAULTS: LazyLock<Document> = LazyLock::new(|| document_of(&Network::default()));
+static DEFAULTS: LazyLock<Document> = LazyLock::new(|| Document::of(Fragment::serialize(&Network::default())));
 
 pub(crate) fn default_of(member: &str) -> Fragment {
     DEFAULTS.get(&[member]).map_or_else(|| Fragment::from_valid_json("null"), Fragment::from)
