@@ -2,7 +2,7 @@ use myownllm_config_model::{Diagnostic, Document};
 use serde::Serialize;
 
 /// The programs that wrote a document. A file that is missing or corrupt has no shape.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Shape {
@@ -14,6 +14,7 @@ pub enum Shape {
     /// Both: the document is recognised as the daemon's, and has a key of the app.
     Mixed,
     /// Neither. A repair strips nothing from such a document.
+    #[default]
     Unknown,
 }
 
@@ -50,12 +51,13 @@ impl Salvaged {
     /// Returns the result of a repair that has changed nothing yet.
     #[must_use]
     pub fn new(app: Document, shape: Shape) -> Self {
-        Self { app, daemon: None, report: SalvageReport::new(shape), diagnostics: Vec::new() }
+        let report = SalvageReport { shape, ..SalvageReport::default() };
+        Self { app, daemon: None, report, diagnostics: Vec::new() }
     }
 }
 
 /// The effects of a repair. All arrays are empty if there was nothing to repair.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SalvageReport {
     /// The shape of the document.
@@ -81,21 +83,4 @@ pub struct SalvageReport {
     /// The network id of the first recovered network; `None` if there is none, or if a network is
     /// active.
     pub activate: Option<String>,
-}
-
-impl SalvageReport {
-    fn new(shape: Shape) -> Self {
-        Self {
-            shape,
-            recovered_networks: Vec::new(),
-            known_networks: Vec::new(),
-            odd_networks: Vec::new(),
-            stripped_keys: Vec::new(),
-            restored_keys: Vec::new(),
-            kept_keys: Vec::new(),
-            reset_keys: Vec::new(),
-            daemon_keys: Vec::new(),
-            activate: None,
-        }
-    }
 }
