@@ -10,7 +10,7 @@ use myownllm_durable_fs::{DiskError, FileKind, Metadata, make_private_dir};
 use myownllm_paths::camino::Utf8PathBuf;
 
 use crate::backup_id::{END_OF_SEQUENCE, content_hash};
-use crate::locked::{Locked, PRIVATE};
+use crate::store::{Locked, PRIVATE};
 use crate::{BackupId, BackupKind, Limits, Store, StoreError};
 
 /// Up to this size, hashing the bytes costs no more than opening a file.

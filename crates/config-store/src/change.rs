@@ -9,11 +9,10 @@ use myownllm_durable_fs::{
 use myownllm_salvage::{Rebased, Shape};
 
 use crate::backup_id::content_hash;
-use crate::locked::Locked;
 use crate::plan::Plan;
 use crate::read::ConfigFile;
 use crate::save::{MAX_ATTEMPTS, Saved};
-use crate::store::diagnostic_at;
+use crate::store::{Locked, diagnostic_at};
 use crate::traits::{EditError, LockedStore};
 use crate::wipe::WIPED;
 use crate::{

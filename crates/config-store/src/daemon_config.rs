@@ -5,7 +5,7 @@ use myownllm_config_model::Document;
 use myownllm_durable_fs::{Replaced, make_private_dir, replace};
 use myownllm_salvage::Rebased;
 
-use crate::locked::{Locked, PRIVATE};
+use crate::store::{Locked, PRIVATE};
 use crate::{BackupKind, Store, StoreError, StorePaths};
 
 const WRITE: &str = "write the daemon's config";

@@ -11,9 +11,8 @@ use myownllm_durable_fs::{
 use myownllm_paths::camino::Utf8Path;
 use myownllm_salvage::Shape;
 
-use crate::locked::Locked;
 use crate::plan::Plan;
-use crate::store::{diagnostic_at, file_name};
+use crate::store::{Locked, diagnostic_at, file_name};
 use crate::{BackupId, BackupKind, FileShape, Step, Store, StoreError};
 
 impl Store<'_> {

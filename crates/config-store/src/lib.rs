@@ -9,7 +9,6 @@ mod daemon_config;
 mod error;
 mod leftovers;
 mod load;
-mod locked;
 mod misplaced;
 mod plan;
 mod read;

@@ -10,8 +10,7 @@ use myownllm_durable_fs::{DiskError, LockError, Timestamp};
 use myownllm_salvage::{AppSchema, Rebased};
 
 use crate::backup_id::content_hash;
-use crate::locked::Locked;
-use crate::store::Reader;
+use crate::store::{Locked, Reader};
 use crate::traits::{ConfigStore, LockedStore};
 use crate::wipe::recommend;
 use crate::{BackupId, FileShape, HistoryEntry, Loaded, Misplaced, Pending, Store, StoreError, StorePaths};

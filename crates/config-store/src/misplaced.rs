@@ -7,13 +7,12 @@ use myownllm_durable_fs::rename_or_link;
 use myownllm_paths::camino::Utf8Path;
 use myownllm_salvage::{SHARED_KEYS, Shape};
 
-use crate::locked::Locked;
 use crate::plan::NEWEST_VERSION;
 use crate::read::ConfigFile;
 use crate::report::{Misplaced, SetAside};
 use crate::save::MAX_ATTEMPTS;
 use crate::sources::Source;
-use crate::store::with_suffix;
+use crate::store::{Locked, with_suffix};
 use crate::{BackupId, BackupKind, FileShape, Store, StoreError};
 
 /// A misplaced file, and its part that is the daemon's.

@@ -9,7 +9,7 @@ use myownllm_durable_fs::{
     rename_or_link, replace, swap_name, temp_name,
 };
 
-use crate::locked::{Locked, PRIVATE};
+use crate::store::{Locked, PRIVATE};
 use crate::{BackupKind, Limits, StoreError};
 
 /// The most restarts of a whole operation because another program wrote meanwhile.
