@@ -9,7 +9,6 @@ mod daemon_config;
 mod error;
 mod leftovers;
 mod load;
-mod misplaced;
 mod plan;
 mod read;
 mod recover;
