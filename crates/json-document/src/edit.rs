@@ -5,10 +5,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::fragment::Fragment;
-use crate::kind::Kind;
 use crate::source::Source;
 use crate::tree::{Child, ChildState, Node, Tree, insert};
-use crate::value::ValueRef;
+use crate::value::{Kind, ValueRef};
 
 /// Edits of one value.
 #[derive(Debug, Clone)]

@@ -13,12 +13,11 @@ use serde_json::{Map, Value};
 
 use crate::document::Document;
 use crate::fragment::Fragment;
-use crate::kind::Kind;
 use crate::mask_text::in_text;
 pub use crate::mask_text::{MASK, mask_line, mask_pointer, mask_text, strip_secrets};
 pub use crate::secret_names::is_secret_name;
 use crate::source::Source;
-use crate::value::ValueRef;
+use crate::value::{Kind, ValueRef};
 
 /// Members that name the secret in a `value` beside them.
 const NAMING: [&str; 4] = ["name", "key", "header", "field"];

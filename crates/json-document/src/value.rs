@@ -3,10 +3,40 @@
 use std::borrow::Cow;
 
 use crate::fragment::Fragment;
-use crate::kind::Kind;
 use crate::source::{Entries, Source};
 use crate::tree::{Child, ChildName, Container, Node, Tree};
 use crate::write::write_container;
+
+/// The type of a JSON value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool,
+    /// A number, of any size and precision.
+    Number,
+    /// A string.
+    String,
+    /// An array.
+    Array,
+    /// An object.
+    Object,
+}
+
+impl Kind {
+    /// Returns the type's name for messages: "an array", "an object", …
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Null => "null",
+            Kind::Bool => "a boolean",
+            Kind::Number => "a number",
+            Kind::String => "a string",
+            Kind::Array => "an array",
+            Kind::Object => "an object",
+        }
+    }
+}
 
 /// A value in a document.
 #[derive(Clone, Copy)]
@@ -200,7 +230,7 @@ impl<'a> ValueRef<'a> {
         mut other: impl FnMut(Cow<'a, str>, ValueRef<'a>),
     ) -> [Option<ValueRef<'a>>; N] {
         let mut found = [None; N];
-        for (name, value) in self.named() {
+        for (name, value) in self.children(Kind::Object) {
             let bytes = name.bytes();
             match keys.iter().position(|key| *key.as_bytes() == *bytes) {
                 Some(n) => found[n] = Some(value),
@@ -214,12 +244,7 @@ impl<'a> ValueRef<'a> {
     /// other kinds. A lone surrogate in a key reads as U+FFFD; [`ValueRef::get`] does not find such
     /// a member.
     pub fn members(&self) -> impl Iterator<Item = (Cow<'a, str>, ValueRef<'a>)> + use<'a> {
-        self.named().map(|(name, value)| (name.text(), value))
-    }
-
-    /// Returns the members with names that are not decoded yet.
-    fn named(&self) -> impl Iterator<Item = (Name<'a>, ValueRef<'a>)> + use<'a> {
-        self.children(Kind::Object)
+        self.children(Kind::Object).map(|(name, value)| (name.text(), value))
     }
 
     /// Returns the items of an array; nothing for other kinds.
@@ -332,10 +357,10 @@ impl<'a> ValueRef<'a> {
                     }
                 }
                 Kind::Object => {
-                    if a.named().count() != b.named().count() {
+                    if a.children(Kind::Object).count() != b.children(Kind::Object).count() {
                         return false;
                     }
-                    for (name, value) in a.named() {
+                    for (name, value) in a.children(Kind::Object) {
                         let Some(other) = b.get_decoded(&name.bytes()) else { return false };
                         pairs.push((value, other));
                     }
