@@ -323,7 +323,8 @@ fn or_default_topology<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Top
 
 /// Returns true if `value` is the daemon's own default for a member of `signaling`.
 pub(crate) fn is_default_signaling(key: &str, value: ValueRef<'_>) -> bool {
-    static DEFAULTS: LazyLock<Document> = LazyLock::new(|| Document::of(Fragment::serialize(&Signaling::default())));
+    static DEFAULTS: LazyLock<Document> =
+        LazyLock::new(|| Document::of(Fragment::serialize(&Signaling::default())));
     // Most files spell the defaults as serde_json does.
     DEFAULTS.get(&[key]).is_some_and(|default| value.raw() == default.raw() || value.same_json(&default))
 }

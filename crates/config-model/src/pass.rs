@@ -96,6 +96,20 @@ impl<'a, 'i> ObjectEdits<'a, 'i> {
         Self { path, pass, edits: Edits::default() }
     }
 
+    /// Sets `default`, and notes the value that it replaces.
+    pub(crate) fn replace(
+        &mut self,
+        key: &'static str,
+        found: Option<ValueRef<'_>>,
+        expected: &str,
+        default: Fragment,
+    ) {
+        if let Some(other) = found {
+            self.pass.replaced(&self.path.key(key), other.kind(), expected);
+        }
+        self.edits.set(key, default);
+    }
+
     /// Sets `default` unless `found` is a boolean.
     pub(crate) fn require_bool(
         &mut self,
@@ -103,24 +117,16 @@ impl<'a, 'i> ObjectEdits<'a, 'i> {
         found: Option<ValueRef<'_>>,
         default: impl FnOnce() -> Fragment,
     ) {
-        if found.is_some_and(|value| value.kind() == Kind::Bool) {
-            return;
+        if !found.is_some_and(|value| value.kind() == Kind::Bool) {
+            self.replace(key, found, "a boolean", default());
         }
-        if let Some(other) = found {
-            self.pass.replaced(&self.path.key(key), other.kind(), "a boolean");
-        }
-        self.edits.set(key, default());
     }
 
     /// Sets the empty string unless `found` is a string. `null` counts as absent.
     pub(crate) fn require_string(&mut self, key: &'static str, found: Option<ValueRef<'_>>) {
-        if found.is_some_and(|value| value.kind() == Kind::String) {
-            return;
+        if !found.is_some_and(|value| value.kind() == Kind::String) {
+            self.replace(key, found.filter(|other| !other.is_null()), "a string", "".into());
         }
-        if let Some(other) = found.filter(|other| !other.is_null()) {
-            self.pass.replaced(&self.path.key(key), other.kind(), "a string");
-        }
-        self.edits.set(key, "");
     }
 
     /// Sets `default` unless `found` is one of the strings `known`, which `names` spells out.
@@ -131,13 +137,9 @@ impl<'a, 'i> ObjectEdits<'a, 'i> {
         (known, names): ([&str; 3], &str),
         default: impl FnOnce() -> Fragment,
     ) {
-        if found.is_some_and(|value| known.iter().any(|known| value.is_str(known))) {
-            return;
+        if !found.is_some_and(|value| known.iter().any(|known| value.is_str(known))) {
+            self.replace(key, found, names, default());
         }
-        if let Some(other) = found {
-            self.pass.replaced(&self.path.key(key), other.kind(), names);
-        }
-        self.edits.set(key, default());
     }
 
     /// Sets `default` unless `found` is an array, of which it drops the items that are not strings.
@@ -147,13 +149,10 @@ impl<'a, 'i> ObjectEdits<'a, 'i> {
         found: Option<ValueRef<'_>>,
         default: impl FnOnce() -> Fragment,
     ) {
-        let path = self.path.key(key);
         let Some(array) = found.filter(|value| value.kind() == Kind::Array) else {
-            if let Some(other) = found {
-                self.pass.replaced(&path, other.kind(), "an array");
-            }
-            return self.edits.set(key, default());
+            return self.replace(key, found, "an array", default());
         };
+        let path = self.path.key(key);
         let mut dropped = Vec::new();
         for (n, item) in array.items().enumerate().filter(|(_, item)| item.kind() != Kind::String) {
             self.pass.dropped_kind(&path.item(n), item.kind(), "a string");
@@ -178,10 +177,7 @@ impl<'a, 'i> ObjectEdits<'a, 'i> {
             Some(ms) => {
                 self.edits.set(KEY, Fragment::from_valid_json(format!("{:.0}", ms.floor().max(0.0))));
             }
-            None => {
-                self.pass.replaced(&self.path.key(KEY), stamp.kind(), "a number");
-                self.edits.set(KEY, 0u64);
-            }
+            None => self.replace(KEY, found, "a number", 0u64.into()),
         }
     }
 }

@@ -125,10 +125,8 @@ fn list_change(section: ValueRef<'_>, inherited: &mut Inherited<'_>, object: &mu
     let is_active_saved = match array_of(section) {
         Some(array) => networks_change(array, active, inherited, object),
         None => {
-            if let Some(other) = section.get("networks").filter(|n| !n.is_null()) {
-                object.pass.replaced(&object.path.key("networks"), other.kind(), "an array");
-            }
-            object.edits.set("networks", Fragment::array::<Fragment>([]));
+            let other = section.get("networks").filter(|n| !n.is_null());
+            object.replace("networks", other, "an array", Fragment::array::<Fragment>([]));
             false
         }
     };

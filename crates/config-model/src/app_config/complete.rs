@@ -18,7 +18,8 @@ const PLACES_SHOWN: usize = 20;
 /// The objects whose defaults fill in missing members.
 pub(super) const SECTIONS: [&str; 5] = ["auto_cleanup", "api", "auto_update", "remote_ui", "mic"];
 
-static DEFAULTS: LazyLock<Document> = LazyLock::new(|| Document::of(Fragment::serialize(&AppConfig::default())));
+static DEFAULTS: LazyLock<Document> =
+    LazyLock::new(|| Document::of(Fragment::serialize(&AppConfig::default())));
 
 /// Returns the top-level keys of the app's schema, in the order of a new file.
 pub fn keys() -> impl Iterator<Item = Cow<'static, str>> {

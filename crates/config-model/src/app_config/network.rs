@@ -16,7 +16,8 @@ const RETIRED_SERVERS: [&str; 3] =
 const RETIRED_MEMBERS: [&str; 2] = ["locked", "use_public_turn_fallback"];
 const ACCEPTING: ([&str; 3], &str) = (["available", "limited", "busy"], "`available`, `limited` or `busy`");
 
-static DEFAULTS: LazyLock<Document> = LazyLock::new(|| Document::of(Fragment::serialize(&Network::default())));
+static DEFAULTS: LazyLock<Document> =
+    LazyLock::new(|| Document::of(Fragment::serialize(&Network::default())));
 
 pub(crate) fn default_of(member: &str) -> Fragment {
     DEFAULTS.get(&[member]).map_or_else(|| Fragment::from_valid_json("null"), Fragment::from)
@@ -153,10 +154,7 @@ fn signaling_servers_change(servers: Option<ValueRef<'_>>, object: &mut ObjectEd
             object.edits.within(KEY, Change::Items(retired, Vec::new()));
         }
         other => {
-            if let Some(other) = other.filter(|other| !other.is_null()) {
-                object.pass.replaced(&object.path.key(KEY), other.kind(), "an array");
-            }
-            object.edits.set(KEY, default_of(KEY));
+            object.replace(KEY, other.filter(|other| !other.is_null()), "an array", default_of(KEY));
         }
     }
 }
