@@ -7,11 +7,11 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::fmt;
 
 use myownllm_json_document::masking::Secret;
 use myownllm_json_document::{Kind, ValueRef};
-use serde::de::{self, DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
+use serde::de::{self, DeserializeOwned, IntoDeserializer, Visitor};
 use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::path::Path;
@@ -34,7 +34,7 @@ fn read_without<T: DeserializeOwned + Default>(
     skipped: &HashSet<String>,
     misfits: &RefCell<HashSet<String>>,
 ) -> T {
-    T::deserialize(Reader { value, path: &Path::Root, skipped, misfits }).unwrap_or_default()
+    T::deserialize(Reader { value, path: Path::Root, skipped, misfits }).unwrap_or_default()
 }
 
 /// Reads an optional string; the empty string counts as absent.
@@ -60,37 +60,19 @@ pub(crate) fn whole_or_fraction<S: Serializer>(number: &f64, serializer: S) -> R
 #[derive(Clone, Copy)]
 struct Reader<'a, 'r> {
     value: ValueRef<'a>,
-    path: &'r Path<'r>,
+    path: Path<'r>,
     /// JSON Pointers.
     skipped: &'r HashSet<String>,
     misfits: &'r RefCell<HashSet<String>>,
 }
 
-/// The error type that serde asks for. Reading never fails: every misfit has a stand-in.
-#[derive(Debug)]
-struct Never(String);
-
-impl fmt::Display for Never {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Never {}
-
-impl de::Error for Never {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self(message.to_string())
-    }
-}
-
-impl<'a, 'r> Reader<'a, 'r> {
+impl<'a> Reader<'a, '_> {
     fn misfit(&self) {
         self.misfits.borrow_mut().insert(self.path.pointer());
     }
 
-    fn is_skipped(&self, path: &Path<'_>) -> bool {
-        !self.skipped.is_empty() && self.skipped.contains(&path.pointer())
+    fn is_read(&self) -> bool {
+        self.skipped.is_empty() || !self.skipped.contains(&self.path.pointer())
     }
 
     fn or_misfit<T: Default>(&self, read: Option<T>) -> T {
@@ -110,54 +92,76 @@ impl<'a, 'r> Reader<'a, 'r> {
         whole.filter(|number| *number <= max && self.value.kind() == Kind::Number)
     }
 
-    fn members(self, members: Vec<(Cow<'a, str>, ValueRef<'a>)>) -> Members<'a, 'r> {
-        Members { reader: self, members: members.into_iter(), next: None }
-    }
-}
-
-impl<'de, 'a: 'de> Deserializer<'de> for Reader<'a, '_> {
-    type Error = Never;
-
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Never> {
-        Err(de::Error::custom("the structs of both configs name the types of their fields"))
-    }
-
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Never> {
-        visitor.visit_bool(self.or_misfit(self.value.as_bool()))
-    }
-
-    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Never> {
-        visitor.visit_u64(self.or_misfit(self.whole(u16::MAX.into())))
-    }
-
-    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Never> {
-        visitor.visit_u64(self.or_misfit(self.whole(u64::MAX)))
-    }
-
-    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Never> {
-        visitor.visit_f64(self.or_misfit(self.value.as_f64().filter(|number| number.is_finite())))
-    }
-
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Never> {
-        visitor.visit_string(self.or_misfit(self.value.as_str().map(Cow::into_owned)))
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Never> {
-        if self.value.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
-    }
-
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Never> {
-        if self.value.kind() != Kind::Array {
-            self.misfit();
-        }
-        visitor.visit_seq(Items { reader: self, items: self.value.items().enumerate() })
-    }
-
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Never> {
+    fn visit_members<'de, V: Visitor<'de>>(
+        &self,
+        members: impl Iterator<Item = (Cow<'a, str>, ValueRef<'a>)>,
+        visitor: V,
+    ) -> Result<V::Value, Error>
+    where
+        'a: 'de,
+    {
         if self.value.kind() != Kind::Object {
             self.misfit();
         }
-        visitor.visit_map(self.members(self.value.members().collect()))
+        let members: Vec<_> = members.collect();
+        let readers = members
+            .iter()
+            .map(|(key, value)| (&**key, Reader { value: *value, path: self.path.key(key), ..*self }));
+        visitor.visit_map(MapDeserializer::new(readers.filter(|(_, reader)| reader.is_read())))
+    }
+}
+
+impl<'de, 'a: 'de> IntoDeserializer<'de> for Reader<'a, '_> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+/// Reading never fails: every misfit has a stand-in.
+impl<'de, 'a: 'de> Deserializer<'de> for Reader<'a, '_> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+        Err(de::Error::custom("the structs of both configs name the types of their fields"))
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_bool(self.or_misfit(self.value.as_bool()))
+    }
+
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_u64(self.or_misfit(self.whole(u16::MAX.into())))
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_u64(self.or_misfit(self.whole(u64::MAX)))
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_f64(self.or_misfit(self.value.as_f64().filter(|number| number.is_finite())))
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_string(self.or_misfit(self.value.as_str().map(Cow::into_owned)))
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.value.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.value.kind() != Kind::Array {
+            self.misfit();
+        }
+        let items = self.value.items().enumerate();
+        let readers = items.map(|(n, value)| Reader { value, path: self.path.item(n), ..self });
+        visitor.visit_seq(SeqDeserializer::new(readers.filter(Reader::is_read)))
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.visit_members(self.value.members(), visitor)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -165,61 +169,17 @@ impl<'de, 'a: 'de> Deserializer<'de> for Reader<'a, '_> {
         _: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Never> {
-        if self.value.kind() != Kind::Object {
-            self.misfit();
-        }
+    ) -> Result<V::Value, Error> {
         let members = fields.iter().filter_map(|field| Some((Cow::Borrowed(*field), self.value.get(field)?)));
-        visitor.visit_map(self.members(members.collect()))
+        self.visit_members(members, visitor)
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Never> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_unit()
     }
 
     serde::forward_to_deserialize_any! {
         i8 i16 i32 i64 i128 u8 u32 u128 f32 char str bytes byte_buf unit unit_struct newtype_struct tuple
         tuple_struct enum identifier
-    }
-}
-
-struct Items<'a, 'r, I: Iterator<Item = (usize, ValueRef<'a>)>> {
-    reader: Reader<'a, 'r>,
-    items: I,
-}
-
-impl<'de, 'a: 'de, I: Iterator<Item = (usize, ValueRef<'a>)>> SeqAccess<'de> for Items<'a, '_, I> {
-    type Error = Never;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Never> {
-        let reader = self.reader;
-        let next = self.items.find(|(n, _)| !reader.is_skipped(&reader.path.item(*n)));
-        next.map(|(n, value)| seed.deserialize(Reader { value, path: &reader.path.item(n), ..reader }))
-            .transpose()
-    }
-}
-
-struct Members<'a, 'r> {
-    reader: Reader<'a, 'r>,
-    members: std::vec::IntoIter<(Cow<'a, str>, ValueRef<'a>)>,
-    /// The member whose name was read last.
-    next: Option<(Cow<'a, str>, ValueRef<'a>)>,
-}
-
-impl<'de, 'a: 'de> MapAccess<'de> for Members<'a, '_> {
-    type Error = Never;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Never> {
-        let reader = self.reader;
-        self.next = self.members.find(|(key, _)| !reader.is_skipped(&reader.path.key(key)));
-        let name = self.next.as_ref().map(|(key, _)| key.clone());
-        name.map(|name| seed.deserialize(de::value::CowStrDeserializer::new(name))).transpose()
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Never> {
-        let Some((key, value)) = self.next.take() else {
-            return Err(de::Error::custom("a value without a name"));
-        };
-        seed.deserialize(Reader { value, path: &self.reader.path.key(&key), ..self.reader })
     }
 }
