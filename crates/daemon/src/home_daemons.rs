@@ -193,8 +193,8 @@ impl HomeDaemons {
     fn is_a_daemon(&self, endpoint: &Endpoint, probe: &Probe) -> bool {
         let homes = [&*self.app_home, &*self.daemon_home];
         let serves = || {
-            let strays = serving_processes_of_each(homes, &self.home_variable, &self.programs);
-            strays.iter().flatten().any(|stray| Some(stray.pid) == probe.pid())
+            let serving = serving_processes_of_each(homes, &self.home_variable, &self.programs);
+            serving.iter().flatten().any(|process| Some(process.pid) == probe.pid())
         };
         matches!(probe, Probe::Answered { .. })
             || endpoint.path().is_none_or(|path| homes.iter().any(|home| path.starts_with(home)))

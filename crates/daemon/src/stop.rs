@@ -229,12 +229,12 @@ pub fn serving_processes(home: &Utf8Path, home_variable: &str) -> Vec<ServingPro
 /// # Errors
 /// The process does not exit, or the system denies the signal.
 pub fn stop_serving_process(
-    stray: &ServingProcess,
+    process: &ServingProcess,
     home: &Utf8Path,
     home_variable: &str,
     within: Duration,
 ) -> Result<StoppedDaemon, StopError> {
-    platform::stop_serving_process(stray, home, home_variable, within)
+    platform::stop_serving_process(process, home, home_variable, within)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -270,12 +270,12 @@ mod platform {
     }
 
     pub(super) fn stop_serving_process(
-        stray: &ServingProcess,
+        process: &ServingProcess,
         home: &Utf8Path,
         _: &str,
         _: Duration,
     ) -> Result<StoppedDaemon, StopError> {
-        Err(StopError::Unsupported { endpoint: Endpoint::unix(home), pid: Some(stray.pid) })
+        Err(StopError::Unsupported { endpoint: Endpoint::unix(home), pid: Some(process.pid) })
     }
 }
 
@@ -492,7 +492,7 @@ mod platform {
         for process in all.into_iter().filter_map(|pid| ServeProcess::new(pid, programs)) {
             for (home, found) in homes.iter().zip(&mut found) {
                 if process.serves(home, home_variable) || process.is_starting(home, home_variable) {
-                    found.push(process.orphan());
+                    found.push(process.serving_process());
                 }
             }
         }
@@ -543,7 +543,7 @@ mod platform {
             serving::has_spawn_mark(self.pid) && !serving::listens_in(self.pid, None)
         }
 
-        fn orphan(&self) -> ServingProcess {
+        fn serving_process(&self) -> ServingProcess {
             let starting = self.is_on_its_way();
             let socket = serving::socket_of(self.pid);
             ServingProcess { pid: self.pid, program: procfs::program(self.pid), starting, socket }
@@ -551,23 +551,23 @@ mod platform {
     }
 
     pub(super) fn stop_serving_process(
-        stray: &ServingProcess,
+        process: &ServingProcess,
         home: &Utf8Path,
         home_variable: &str,
         within: Duration,
     ) -> Result<StoppedDaemon, StopError> {
         let began = Instant::now();
         let deadline = deadline_after(within);
-        let pid = stray.pid;
+        let pid = process.pid;
         let here = || Endpoint::unix(home);
         let Some(handle) = open_handle(pid, &here())? else { return Ok(StoppedDaemon::WasAbsent) };
         // The search found a process that serves under the name of its program.
-        let programs = stray.program.clone().filter(|_| !stray.starting);
-        let Some(process) = ServeProcess::new(pid, programs.as_slice()) else {
+        let programs = process.program.clone().filter(|_| !process.starting);
+        let Some(running) = ServeProcess::new(pid, programs.as_slice()) else {
             return Ok(StoppedDaemon::WasAbsent);
         };
-        if !process.serves(home, home_variable) {
-            if !process.is_starting(home, home_variable) {
+        if !running.serves(home, home_variable) {
+            if !running.is_starting(home, home_variable) {
                 return Ok(StoppedDaemon::WasAbsent);
             }
             let why = format!("process {pid} was started for this home, and is not seen to serve it");

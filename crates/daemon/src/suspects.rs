@@ -113,7 +113,7 @@ mod platform {
     pub(super) fn suspects(traces: &SuspectSearch<'_>) -> Vec<Suspect> {
         let mut found: Vec<Suspect> = serving_processes(traces.dir, traces.home_variable)
             .into_iter()
-            .map(|stray| Suspect::new(stray.pid, stray.program, Evidence::Serves))
+            .map(|daemon| Suspect::new(daemon.pid, daemon.program, Evidence::Serves))
             .collect();
         let daemons: Vec<u32> = found.iter().map(|daemon| daemon.pid).collect();
         let ourselves = std::process::id();
