@@ -175,6 +175,12 @@ impl Document {
         out
     }
 
+    /// Returns the text with one value a line, indented by two spaces. Keys, strings and numbers keep
+    /// their spelling.
+    pub fn to_indented_text(&self) -> String {
+        pretty(&Source::of(Fragment::from_valid_json(self.to_text())))
+    }
+
     fn buffer(&self) -> String {
         String::with_capacity(self.tree.read().text.len() + 256)
     }

@@ -78,6 +78,17 @@ fn new_document_has_two_space_indentation_and_no_newline_at_its_end() {
     assert_eq!(Document::of(json!({"a": {"b": 1}})).to_text(), "{\n  \"a\": {\n    \"b\": 1\n  }\n}");
 }
 
+#[test]
+fn indented_text_keeps_its_tokens() {
+    let text = r#"{"a":[1,-0.50,{"b\\":"},{\" :"}], "c" : [ ],"d":{}}"#;
+    let laid_out = doc(text).to_indented_text();
+    let lines =
+        ["{", "  \"a\": [", "    1,", "    -0.50,", "    {", r#"      "b\\": "},{\" :""#, "    }", "  ],"];
+    assert_eq!(laid_out.lines().take(8).collect::<Vec<_>>(), lines);
+    assert!(laid_out.ends_with("\n  \"c\": [],\n  \"d\": {}\n}"), "{laid_out}");
+    assert_eq!(doc(&laid_out).to_indented_text(), laid_out);
+}
+
 const FULL: &str = r#"{"a":1.0,"s":"\u0061","o":{"x":1,"y":[2]},"l":[1,2]}"#;
 
 #[rstest]

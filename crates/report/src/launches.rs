@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::picture::SHOWN;
 use crate::recovery::recovered;
 use crate::run_log::{self, Trace};
-use crate::screen::{Page, indent_json};
+use crate::screen::Page;
 use crate::text::{bounded, long, utc_minutes};
 use crate::view::HomeView;
 
@@ -132,7 +132,7 @@ pub fn completion(loaded: &Loaded) -> Option<String> {
 /// Returns a document for a diff: laid out, with secrets masked.
 #[must_use]
 pub fn pretty(document: &Document) -> String {
-    format!("{}\n", indent_json(&masking::mask(document).to_text()))
+    format!("{}\n", masking::mask(document).to_indented_text())
 }
 
 /// Shows two identity files side by side, with the facts that a person needs to choose.

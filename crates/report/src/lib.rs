@@ -46,7 +46,7 @@ pub use progress::{Form, ProgressText};
 pub use salvage::{config_repair, repair_trace};
 #[cfg(feature = "schema")]
 pub use schemas::schemas;
-pub use screen::{Page, Screen, escape_json_controls, indent_json, unified_diff};
+pub use screen::{Page, Screen, escape_json_controls, unified_diff};
 pub use status::status;
 pub use text::{bounded, diagnostic_text, long, rfc3339};
 pub use tilde::Tilde;

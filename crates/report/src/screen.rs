@@ -41,53 +41,6 @@ pub fn escape_json_controls(json: &str) -> String {
     text
 }
 
-/// Returns a JSON text with one member per line. Changes only the blanks between the tokens.
-pub fn indent_json(json: &str) -> String {
-    let mut out = String::with_capacity(json.len() * 2);
-    let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
-    let mut tokens = json.chars().peekable();
-    while let Some(c) = tokens.next() {
-        if in_string {
-            out.push(c);
-            in_string = c != '"' || is_escaped;
-            is_escaped = c == '\\' && !is_escaped;
-            continue;
-        }
-        if c.is_ascii_whitespace() {
-            continue;
-        }
-        let line = |depth: usize| format!("\n{:1$}", "", 2 * depth);
-        match c {
-            '{' | '[' => {
-                out.push(c);
-                while tokens.next_if(char::is_ascii_whitespace).is_some() {}
-                match tokens.next_if(|next| matches!(next, '}' | ']')) {
-                    Some(end) => out.push(end),
-                    None => {
-                        depth += 1;
-                        out.push_str(&line(depth));
-                    }
-                }
-            }
-            '}' | ']' => {
-                depth = depth.saturating_sub(1);
-                out.push_str(&line(depth));
-                out.push(c);
-            }
-            ',' => {
-                out.push(c);
-                out.push_str(&line(depth));
-            }
-            ':' => out.push_str(": "),
-            _ => {
-                in_string = c == '"';
-                out.push(c);
-            }
-        }
-    }
-    out
-}
-
 /// Returns the lines that differ between two texts, with three lines of context.
 #[must_use]
 pub fn unified_diff(before: &str, after: &str, before_name: &str, after_name: &str) -> String {
@@ -415,25 +368,6 @@ mod tests {
         assert_eq!(text, "{\n  \"a\\u009b2J\\u007f\": \"\\u202eé\"\n}");
         let value = |json| serde_json::from_str::<serde_json::Value>(json).unwrap();
         assert_eq!(value(&text), value(json));
-    }
-
-    #[test]
-    fn indented_json_keeps_its_tokens() {
-        let text = r#"{"a":[1,-0.50,{"b\\":"},{\" :"}], "c" : [ ],"d":{}}"#;
-        let laid_out = indent_json(text);
-        let lines = [
-            "{",
-            "  \"a\": [",
-            "    1,",
-            "    -0.50,",
-            "    {",
-            r#"      "b\\": "},{\" :""#,
-            "    }",
-            "  ],",
-        ];
-        assert_eq!(laid_out.lines().take(8).collect::<Vec<_>>(), lines);
-        assert!(laid_out.ends_with("\n  \"c\": [],\n  \"d\": {}\n}"), "{laid_out}");
-        assert_eq!(indent_json(&laid_out), laid_out);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use myownllm_launch::{
     ensure_no_legacy_daemon, follow, identity_answer, lock_home, wrote_where_others_can,
 };
 use myownllm_report::documents::{ConfigChecked, ConfigSchema, ConfigShown};
-use myownllm_report::{Page, completion, escape_json_controls, indent_json, long, restore_trace, restored};
+use myownllm_report::{Page, completion, escape_json_controls, long, restore_trace, restored};
 use serde_json::json;
 
 use crate::cli::{ConfigCommand, SchemaOf};
@@ -47,10 +47,9 @@ pub(crate) fn schema(which: SchemaOf) -> CommandOutput {
 fn show(context: &Context, with_secrets: bool) -> Result<CommandOutput, Diagnostic> {
     let loaded = context.load()?;
     let shown = if with_secrets { loaded.document.clone() } else { masking::mask(&loaded.document) };
-    let text = shown.to_text();
     // Another program that reads the output gets the text as the file has it.
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
-    let text = if is_terminal { indent_json(&text) } else { text };
+    let text = if is_terminal { shown.to_indented_text() } else { shown.to_text() };
     let document = ConfigShown {
         config: shown.root().to_value(),
         shape: loaded.shape,
