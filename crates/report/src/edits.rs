@@ -132,8 +132,9 @@ pub fn edit_trace(home: &HomeView<'_>, edit: &Edit, command: &str) -> Option<Tra
     if let Followed::Daemon(reconciled) = &edit.followed {
         did.extend(networks_did(reconciled));
     }
-    let backup = edit.backup.as_ref().map(|backup| backup.id.to_string());
-    Some(Trace::of(home.layout, command, did)?.before(backup))
+    let mut trace = Trace::of(home.layout, command, did)?;
+    trace.entry.before = edit.backup.as_ref().map(|backup| backup.id.to_string());
+    Some(trace)
 }
 
 /// Describes what the daemon did about the change, and the command that undoes it.

@@ -137,7 +137,8 @@ pub fn restored(home: &HomeView<'_>, restored: &Restored, followed: &Followed) -
 #[must_use]
 pub fn restore_trace(home: &HomeView<'_>, restored: &Restored, name: &str) -> Option<Trace> {
     let did = restored.changed.then(|| format!("restored backup {}", restored.from.sequence()));
-    let trace = Trace::of(home.layout, format!("config restore {name}"), did.into_iter().collect())?;
-    let backup = restored.backup.as_ref().map(ToString::to_string);
-    Some(trace.before(backup).restored(restored.from.to_string()))
+    let mut trace = Trace::of(home.layout, format!("config restore {name}"), did.into_iter().collect())?;
+    trace.entry.before = restored.backup.as_ref().map(ToString::to_string);
+    trace.entry.restored = Some(restored.from.to_string());
+    Some(trace)
 }

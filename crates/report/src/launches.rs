@@ -279,8 +279,10 @@ pub fn launch_trace(home: &HomeView<'_>, command: &str, outcome: &Outcome, daemo
         tried => did.push(format!("started {} that did not become a daemon", count(tried, "program"))),
     }
     did.extend(outcome.reconciled.iter().flat_map(networks_did));
-    let trace = Trace::of(home.layout, command, did)?.device_of(home).before(outcome.config.backup.clone());
-    Some(trace.lost(repaired.map(lost_keys).unwrap_or_default()))
+    let mut trace = Trace::of(home.layout, command, did)?.device_of(home);
+    trace.entry.before = outcome.config.backup.clone();
+    trace.entry.lost = repaired.map(lost_keys).unwrap_or_default();
+    Some(trace)
 }
 
 /// A launch, and a repair.

@@ -28,22 +28,12 @@ const MOST_BYTES: u64 = 256 << 10;
 pub struct Trace {
     /// The path of the log.
     file: PathBuf,
-    /// The command as it was typed, without values that may be secrets.
-    command: String,
-    /// The changes, in a few words each.
-    did: Vec<String>,
-    /// The Device ID of the home after the run.
-    device_id: Option<String>,
-    /// The backup that holds the config as it was before the run.
-    before: Option<String>,
-    /// The backup that was restored.
-    restored: Option<String>,
-    /// The settings that a repair left at their defaults.
-    lost: Vec<String>,
+    /// The line of the log, without the members that only the end of the run tells.
+    pub(crate) entry: Entry,
 }
 
 /// One line of the log.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Run"))]
 #[non_exhaustive]
 pub struct Entry {
@@ -94,52 +84,25 @@ impl Trace {
     /// Returns the changes of a command; `None` if it changed nothing, so that nothing is logged.
     #[must_use]
     pub fn of(layout: &Layout, command: impl Into<String>, did: Vec<String>) -> Option<Self> {
-        let command = command.into();
-        (!did.is_empty()).then(|| Self {
-            file: layout.run_log().into(),
-            command,
-            did,
-            device_id: None,
-            before: None,
-            restored: None,
-            lost: Vec::new(),
-        })
-    }
-
-    /// Sets the backup that holds the config as it was before the run.
-    #[must_use]
-    pub fn before(mut self, backup: Option<String>) -> Self {
-        self.before = backup;
-        self
-    }
-
-    /// Sets the settings that a repair could not bring back.
-    #[must_use]
-    pub fn lost(mut self, lost: Vec<String>) -> Self {
-        self.lost = lost;
-        self
+        let entry = Entry { command: command.into(), did, ..Entry::default() };
+        (!entry.did.is_empty()).then(|| Self { file: layout.run_log().into(), entry })
     }
 
     /// Sets the Device ID that the home has now.
     #[must_use]
     pub fn device_of(mut self, home: &HomeView<'_>) -> Self {
         let answer = scan(home.disk, &IdentityPaths::of(home.layout)).answer();
-        self.device_id = answer.key().map(|key| key.device_id.clone());
-        self
-    }
-
-    /// Sets the backup that was restored.
-    #[must_use]
-    pub fn restored(mut self, backup: String) -> Self {
-        self.restored = Some(backup);
+        self.entry.device_id = answer.key().map(|key| key.device_id.clone());
         self
     }
 
     /// Adds changes that the same run made later.
     #[must_use]
     pub fn and(mut self, more: Self) -> Self {
-        self.did.extend(more.did);
-        Self { device_id: more.device_id.or(self.device_id), before: self.before.or(more.before), ..self }
+        self.entry.did.extend(more.entry.did);
+        self.entry.device_id = more.entry.device_id.or(self.entry.device_id);
+        self.entry.before = self.entry.before.or(more.entry.before);
+        self
     }
 
     /// Adds the line of this run to the log. A log that cannot be written is no error.
@@ -148,15 +111,10 @@ impl Trace {
         let entry = Entry {
             at: run.at,
             version: run.version.to_owned(),
-            command: self.command.clone(),
-            did: self.did.clone(),
-            device_id: self.device_id.clone(),
-            before: self.before.clone(),
-            restored: self.restored.clone(),
-            lost: self.lost.clone(),
             codes: worth.map(|diagnostic| diagnostic.code.clone()).collect(),
             exit: run.exit,
             took_ms: run.took_ms,
+            ..self.entry.clone()
         };
         let line = serde_json::to_string(&entry).map_err(io::Error::other);
         if let Err(error) = line.and_then(|line| append(&self.file, &line)) {

@@ -76,9 +76,10 @@ pub fn repair_trace(home: &HomeView<'_>, repair: &ConfigRepair) -> Option<Trace>
     let repaired = applied.map(|applied| &applied.report).filter(|_| repair.loaded.pending.repairs());
     let did = run_log::of_stopped(&repair.stopped).chain(run_log::of_config(steps));
     let did = did.chain(repaired.and_then(run_log::of_losses)).collect();
-    let trace = Trace::of(home.layout, "salvage", did)?;
-    let trace = trace.before(applied.and_then(|applied| applied.report.backup.clone()));
-    Some(trace.lost(repaired.map(lost_keys).unwrap_or_default()))
+    let mut trace = Trace::of(home.layout, "salvage", did)?;
+    trace.entry.before = applied.and_then(|applied| applied.report.backup.clone());
+    trace.entry.lost = repaired.map(lost_keys).unwrap_or_default();
+    Some(trace)
 }
 
 fn headline(found: &Loaded, applied: &Applied) -> &'static str {
