@@ -1,8 +1,6 @@
 //! The verdict: the state of this home in a line or two, and the commands that
 //! matter now.
 
-use std::borrow::Cow;
-
 use myownllm_config_model::masking;
 use myownllm_config_store::FileShape;
 use myownllm_identity::{Problem, Refusal, WayOut};
@@ -22,9 +20,6 @@ const CONFIG: &str = "config.shape";
 
 /// The end of a command that looks at a home with other rights: it gives no access for a repair.
 pub(crate) const LOOK: &str = " status";
-
-/// A command to copy, and its effect.
-type Way = (String, Cow<'static, str>);
 
 /// The state of a home, in a word.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -59,7 +54,7 @@ pub(crate) struct Verdict<'a> {
     /// The verdict for a person, sentence by sentence.
     summary: &'a [String],
     /// The commands that matter now, the first one first.
-    commands: Vec<Command<'a>>,
+    commands: &'a [Command],
     /// True if a launch would move or repair something.
     pending: bool,
     /// The number of problems that `doctor` finds.
@@ -70,11 +65,17 @@ pub(crate) struct Verdict<'a> {
 
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-struct Command<'a> {
+struct Command {
     /// The command, to be copied.
-    command: &'a str,
+    command: String,
     /// The effect of the command, for a person.
-    what: &'a str,
+    what: String,
+}
+
+impl Command {
+    fn new(command: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { command: command.into(), what: what.into() }
+    }
 }
 
 /// Returns the verdict that follows from these checks.
@@ -82,17 +83,17 @@ struct Command<'a> {
 pub fn verdict(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks) -> (Page, Value) {
     let state = HomeState::new(plan, checks);
     let summary = summary(home, plan, checks, state);
-    let ways = ways(home, plan, checks, state);
+    let commands = commands(home, plan, checks, state);
     let mut page = Page::default();
     for line in &summary {
         page.line(line);
     }
     page.gap();
-    page.commands(ways.iter().map(|(command, what)| (command.clone(), what.to_string())).collect());
+    page.commands(commands.iter().map(|one| (one.command.clone(), one.what.clone())).collect());
     let document = Verdict {
         verdict: state,
         summary: &summary,
-        commands: ways.iter().map(|(command, what)| Command { command, what }).collect(),
+        commands: &commands,
         pending: plan.pending,
         problems: checks.of(Mark::Problem).count(),
         warnings: checks.of(Mark::Warning).count(),
@@ -221,26 +222,26 @@ fn refusal_of<'p>(plan: &'p LaunchPlan, check: &Check) -> Option<&'p Refusal> {
 }
 
 /// Returns the commands that settle a problem of the identity file, if the user has to choose one.
-fn choices(home: &HomeView<'_>, refusal: &Refusal) -> Vec<Way> {
+fn choices(home: &HomeView<'_>, refusal: &Refusal) -> Vec<Command> {
     if let Problem::TwoIdentities { old_location, daemon_home, .. } = &refusal.problem {
         let sides =
             [(Keep::Source, &old_location.key.device_id), (Keep::Destination, &daemon_home.key.device_id)];
-        let way = |(keep, device_id): (Keep, &String)| {
+        let keeps = |(keep, device_id): (Keep, &String)| {
             let side = keep.place(Direction::Forward);
             let command = format!("{} migrate --keep-identity {side}", home.program);
-            (command, Cow::from(format!("if your peers know {device_id}")))
+            Command::new(command, format!("if your peers know {device_id}"))
         };
-        return sides.map(way).into();
+        return sides.map(keeps).into();
     }
     if let Some(WayOut::Choose) = refusal.ways_out.first() {
-        let way = |way: &WayOut| match way {
+        let brings_back = |way: &WayOut| match way {
             WayOut::BringBack { device_id, command, .. } => {
                 let device_id = device_id.as_deref().unwrap_or("the device of this file");
-                Some((command.clone(), Cow::from(format!("if your peers know {device_id}"))))
+                Some(Command::new(command, format!("if your peers know {device_id}")))
             }
             _ => None,
         };
-        return refusal.ways_out.iter().filter_map(way).collect();
+        return refusal.ways_out.iter().filter_map(brings_back).collect();
     }
     let given_up = refusal.ways_out.iter().skip(1).find_map(|way| match way {
         WayOut::GiveUpPeers { command } => Some(command.clone()),
@@ -249,44 +250,46 @@ fn choices(home: &HomeView<'_>, refusal: &Refusal) -> Vec<Way> {
     let is_hidden = matches!(refusal.problem, Problem::PeersUnreachable { .. });
     match (refusal.hint(), given_up.filter(|_| refusal.is_missing())) {
         (Some(first), Some(given_up)) => vec![
-            (first, Cow::from(if is_hidden { "shows the symlink" } else { "brings it back" })),
-            (given_up, Cow::from("only if it is lost for good: every peer has to approve this device anew")),
+            Command::new(first, if is_hidden { "shows the symlink" } else { "brings it back" }),
+            Command::new(given_up, "only if it is lost for good: every peer has to approve this device anew"),
         ],
         _ => Vec::new(),
     }
 }
 
-fn ways(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeState) -> Vec<Way> {
+fn commands(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeState) -> Vec<Command> {
     let ours = |rest: &str| format!("{} {rest}", home.program);
-    let way = |command: String, what: &'static str| (command, Cow::from(what));
-    let repair = way(checks.repair(), "puts right what can be put right, and keeps what it replaces");
+    let repair = Command::new(checks.repair(), "puts right what can be put right, and keeps what it replaces");
     let set = losses(checks).and_then(|lost| lost.hint.clone());
-    let set = set.map(|set| way(set, "ends these consequences"));
-    let mut ways = match state {
+    let set = set.map(|set| Command::new(set, "ends these consequences"));
+    let mut commands = match state {
         HomeState::Healthy => {
-            let has_warnings = checks.of(Mark::Warning).next().is_some();
-            let look =
-                [("status", "shows where everything is"), ("doctor", "shows every warning and its cure")];
-            let (command, what) = look[usize::from(has_warnings)];
+            let look = match checks.of(Mark::Warning).next() {
+                None => Command::new(ours("status"), "shows where everything is"),
+                Some(_) => Command::new(ours("doctor"), "shows every warning and its cure"),
+            };
             // Without a daemon program, there is nothing to start.
             let may_start = !checks.is_daemon_running && checks.seen("daemon.program").is_some();
-            let start = may_start.then(|| way(ours("launch"), "starts the daemon"));
-            set.into_iter().chain([way(ours(command), what)]).chain(start).collect()
+            let start = may_start.then(|| Command::new(ours("launch"), "starts the daemon"));
+            set.into_iter().chain([look]).chain(start).collect()
         }
         HomeState::Pending => {
-            let mends = checks.list.iter().any(|check| check.hint.as_ref() == Some(&repair.0));
+            let mends = checks.list.iter().any(|check| check.hint.as_ref() == Some(&repair.command));
             let asks = checks.list.iter().any(is_question);
-            let keep = |side: Keep| ours(&format!("migrate --keep {}", side.place(Direction::Forward)));
-            let keeps = [
-                way(keep(Keep::Source), "keeps the files of the old location, the others beside them"),
-                way(keep(Keep::Destination), "keeps the files of the daemon home, the others beside them"),
-            ];
-            let first = Some(repair).filter(|_| mends || !asks).into_iter();
-            let first = first.chain(keeps.into_iter().filter(|_| asks && !mends));
-            first.chain(set).chain([way(ours("status"), "shows what it would do")]).collect()
+            let keeps = |(side, home): (Keep, &str)| {
+                let command = ours(&format!("migrate --keep {}", side.place(Direction::Forward)));
+                Command::new(command, format!("keeps the files of the {home}, the others beside them"))
+            };
+            let mut first = match asks && !mends {
+                true => [(Keep::Source, "old location"), (Keep::Destination, "daemon home")].map(keeps).into(),
+                false => vec![repair],
+            };
+            first.extend(set);
+            first.push(Command::new(ours("status"), "shows what it would do"));
+            first
         }
         HomeState::Problem => {
-            let of = |check: &&Check| check.hint.as_ref() == Some(&repair.0);
+            let of = |check: &&Check| check.hint.as_ref() == Some(&repair.command);
             let told = checks.of(Mark::Problem).find(|check| check.id == CONFIG);
             let told = told.or_else(|| checks.of(Mark::Problem).next()).filter(|check| !of(check));
             let refusal = told.and_then(|check| refusal_of(plan, check));
@@ -303,17 +306,16 @@ fn ways(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeStat
                         }
                         None => "for this problem",
                     };
-                    way(hint, what)
+                    Command::new(hint, what)
                 }));
             }
             let is_next = checks.access_command().is_some_and(|command| !command.ends_with(LOOK))
                 || checks.of(Mark::Problem).any(|check| of(&check));
-            let repair = Some(repair.clone()).filter(|_| is_next);
-            first.extend(repair);
-            first.push(way(ours("doctor"), "shows all that is wrong"));
+            first.extend(Some(repair).filter(|_| is_next));
+            first.push(Command::new(ours("doctor"), "shows all that is wrong"));
             first
         }
     };
-    ways.push(way(ours("--help"), "lists all commands"));
-    ways
+    commands.push(Command::new(ours("--help"), "lists all commands"));
+    commands
 }
