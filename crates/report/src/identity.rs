@@ -1,7 +1,6 @@
 //! The Device ID that the peers of this device see, and every identity file. Never shows the secret
 //! key.
 
-use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use myownllm_identity::{
@@ -79,33 +78,47 @@ struct FoundFile {
     named_by: Option<String>,
 }
 
-/// The entries of the page and of the document so far.
-struct Files<'a> {
-    home: &'a HomeView<'a>,
-    page: Page,
-    list: Vec<IdentityFile>,
-    diagnostics: Vec<Diagnostic>,
-}
-
 /// Returns the Device ID and the identity files that `scan` found, and what is wrong with them.
 #[must_use]
 pub fn identity(home: &HomeView<'_>, scan: &Scan) -> (Page, Value, Vec<Diagnostic>) {
     let verdict = scan.answer();
-    let mut files = Files { home, page: Page::default(), list: Vec::new(), diagnostics: Vec::new() };
-    files.diagnostics.extend(verdict.refusal().map(Diagnostic::from));
+    let refusal = verdict.refusal();
+    let mut diagnostics: Vec<Diagnostic> = refusal.map(Diagnostic::from).into_iter().collect();
+    let mut page = Page::default();
+    let mut list = Vec::new();
     let [daemon, app] = [scan.places.daemon(), scan.places.app()].map(Home::identity);
     for (seen, path, place) in
         [(&scan.daemon, daemon, "the daemon home"), (&scan.app, app, "the old location")]
     {
-        files.place(&seen.state, path.as_std_path(), place);
+        let shown = home.short(path);
+        let (state, key) = match key_at(&seen.state) {
+            None => continue,
+            Some(Ok(key)) => {
+                page.row("Device ID", COLUMN, &key.device_id);
+                page.row("label", COLUMN, if key.label.is_empty() { "(none)" } else { &key.label });
+                page.row("identity file", COLUMN, format!("{shown}  ({place})"));
+                (FileState::Valid, Some(ShownKey::from(key)))
+            }
+            Some(Err((state, code, what))) => {
+                page.row("identity file", COLUMN, format!("{shown}  ({place}) {what}"));
+                // The refusal reports this code already, and a move leaves an entry that is not a
+                // regular file where it is.
+                let is_told = diagnostics.iter().any(|diagnostic| diagnostic.code == code);
+                if !is_told && !matches!(seen.state, PlaceState::NotAFile { .. }) {
+                    let message = format!("the identity file {} {what}", long(path));
+                    let diagnostic = Diagnostic::error(code, message).at(path).class(class_of(code));
+                    diagnostics.push(diagnostic.hint("myownllm-mesh doctor"));
+                }
+                (state, None)
+            }
+        };
+        list.push(IdentityFile { state, path: long(path), place, key });
     }
-    let Files { mut page, list, diagnostics, .. } = files;
     if let KeyAnswer::NoneYet = verdict
         && list.is_empty()
     {
         page.line("There is no identity yet: the daemon makes one at its first start.");
     }
-    let refusal = verdict.refusal();
     if list.is_empty() && refusal.is_some() {
         page.line("The identity file is not in its place.");
     }
@@ -159,6 +172,16 @@ fn ways_out(refusal: Option<&Refusal>) -> Page {
     page
 }
 
+impl From<&KeyInfo> for ShownKey {
+    fn from(key: &KeyInfo) -> Self {
+        Self {
+            device_id: key.device_id.clone(),
+            label: key.label.clone(),
+            created_at: key.created_at.as_deref().map(created),
+        }
+    }
+}
+
 /// Returns the time at which a key was made. The daemon writes `@` and the seconds since 1970.
 fn created(text: &str) -> String {
     let seconds = text.strip_prefix('@').and_then(|seconds| seconds.parse().ok());
@@ -166,64 +189,30 @@ fn created(text: &str) -> String {
     time.and_then(rfc3339).unwrap_or_else(|| text.to_owned())
 }
 
-impl Files<'_> {
-    fn valid(&mut self, key: &KeyInfo, path: &Path, place: &'static str) {
-        let shown = ShownKey {
-            device_id: key.device_id.clone(),
-            label: key.label.clone(),
-            created_at: key.created_at.as_deref().map(created),
-        };
-        self.list.push(IdentityFile { state: FileState::Valid, path: long(path), place, key: Some(shown) });
-        let shown = self.home.short(path);
-        self.page.row("Device ID", COLUMN, &key.device_id);
-        self.page.row("label", COLUMN, if key.label.is_empty() { "(none)" } else { &key.label });
-        self.page.row("identity file", COLUMN, format!("{shown}  ({place})"));
-    }
-
-    fn other(&mut self, state: FileState, path: &Path, place: &'static str, what: &str) {
-        let shown = self.home.short(path);
-        self.page.row("identity file", COLUMN, format!("{shown}  ({place}) {what}"));
-        self.list.push(IdentityFile { state, path: long(path), place, key: None });
-    }
-
-    /// Adds what lies at one of the two places. A problem there that does not keep a daemon from
-    /// starting is an error of its own: a move reports the same error.
-    fn place(&mut self, found: &PlaceState, path: &Path, place: &'static str) {
-        let (state, code, what) = match found {
-            PlaceState::File(Identity::Valid(key)) | PlaceState::Quarantined(Identity::Valid(key)) => {
-                return self.valid(key, path, place);
-            }
-            PlaceState::File(Identity::Damaged { why, .. })
-            | PlaceState::Quarantined(Identity::Damaged { why, .. }) => {
-                (FileState::Damaged, "migration.identity-damaged", format!("is damaged: {why}"))
-            }
-            PlaceState::File(Identity::Newer { version })
-            | PlaceState::Quarantined(Identity::Newer { version }) => {
-                let what = format!("is of version {version}, which is newer than this program");
-                (FileState::Newer, "migration.identity-newer", what)
-            }
-            PlaceState::Dangling { .. } => {
-                (FileState::Damaged, "migration.identity-unreachable", "is a symlink to nothing".to_owned())
-            }
-            PlaceState::NotAFile { what, .. } => {
-                (FileState::Unknown, "migration.identity-damaged", format!("is {what}"))
-            }
-            PlaceState::Unreadable(error) => {
-                (FileState::Unknown, "migration.unreadable", format!("cannot be read: {}", error.io()))
-            }
-            _ => return,
-        };
-        self.other(state, path, place, &what);
-        // The refusal reports this code already, and a move leaves an entry that is not a regular
-        // file where it is.
-        if self.diagnostics.iter().any(|diagnostic| diagnostic.code == code)
-            || matches!(found, PlaceState::NotAFile { .. })
-        {
-            return;
+/// Returns the key of the valid file that lies at one of the two places, or the state, the code and
+/// the words of what else lies there; `None` if nothing does. A problem that does not keep a daemon
+/// from starting is an error of its own: a move reports the same error.
+fn key_at(found: &PlaceState) -> Option<Result<&KeyInfo, (FileState, &'static str, String)>> {
+    Some(Err(match (found.identity(), found) {
+        (Some(Identity::Valid(key)), _) => return Some(Ok(key)),
+        (Some(Identity::Damaged { why, .. }), _) => {
+            (FileState::Damaged, "migration.identity-damaged", format!("is damaged: {why}"))
         }
-        let diagnostic = Diagnostic::error(code, format!("the identity file {} {what}", long(path))).at(path);
-        self.diagnostics.push(diagnostic.class(class_of(code)).hint("myownllm-mesh doctor"));
-    }
+        (Some(Identity::Newer { version }), _) => {
+            let what = format!("is of version {version}, which is newer than this program");
+            (FileState::Newer, "migration.identity-newer", what)
+        }
+        (_, PlaceState::Dangling { .. }) => {
+            (FileState::Damaged, "migration.identity-unreachable", "is a symlink to nothing".to_owned())
+        }
+        (_, PlaceState::NotAFile { what, .. }) => {
+            (FileState::Unknown, "migration.identity-damaged", format!("is {what}"))
+        }
+        (_, PlaceState::Unreadable(error)) => {
+            (FileState::Unknown, "migration.unreadable", format!("cannot be read: {}", error.io()))
+        }
+        _ => return None,
+    }))
 }
 
 fn class_of(code: &str) -> myownllm_launch::Class {
