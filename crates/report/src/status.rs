@@ -3,7 +3,7 @@
 use myownllm_config_model::networks::SavedNetwork;
 use myownllm_config_model::{AppConfig, masking, networks};
 use myownllm_config_store::{FileShape, Pending};
-use myownllm_daemon::{Probe, Role};
+use myownllm_daemon::{Attempt, Role};
 use myownllm_identity::Answer as KeyAnswer;
 use myownllm_launch::words::{daemon_words, identity_words, networks_words, process, state_words};
 use myownllm_launch::{LaunchPlan, LaunchStep};
@@ -67,6 +67,9 @@ struct Home {
     /// The reason why the home cannot be looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
+    /// The path and the state, for a person.
+    #[serde(skip)]
+    text: String,
 }
 
 #[derive(Serialize)]
@@ -107,7 +110,7 @@ struct Daemons {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Place {
     socket: String,
-    #[cfg_attr(feature = "schema", schemars(with = "Probe"))]
+    #[cfg_attr(feature = "schema", schemars(with = "myownllm_daemon::Probe"))]
     probe: Value,
 }
 
@@ -123,27 +126,29 @@ struct Legacy {
 /// Returns where everything is, and what a launch would do.
 #[must_use]
 pub fn status(home: &HomeView<'_>, plan: &LaunchPlan) -> (Page, Value) {
-    (page(home, plan), json!(document(home, plan)))
+    let document = document(home, plan);
+    (page(home, plan, &document.homes), json!(document))
 }
 
-fn page(view: &HomeView<'_>, plan: &LaunchPlan) -> Page {
+fn page(view: &HomeView<'_>, plan: &LaunchPlan, homes: &Homes) -> Page {
     let layout = &view.layout;
-    let home = |path: &Utf8Path| view.short(path);
-    let daemon =
-        |role| probe_of(plan, role).map_or_else(String::new, |probe| daemon_words(probe, view.user_name));
+    let daemon = |role| {
+        let found = looked_for(plan, role);
+        found.map_or_else(String::new, |attempt| daemon_words(&attempt.probe, view.user_name))
+    };
     let mut page = Page::default();
     let mut line = |label: &str, what: String| page.row(label, COLUMN, what);
     line("home", format!("{}  ({})", long(&layout.user_home), layout.user_home_rule));
-    line("app", format!("{}{}", home(&layout.app_home), owner(view, &layout.app_home)));
+    line("app", homes.app.text.clone());
     if let Some(loaded) = &plan.loaded {
-        line("  config", format!("{}: {}", home(&layout.app_config), state_words(&loaded.report)));
+        line("  config", format!("{}: {}", view.short(&layout.app_config), state_words(&loaded.report)));
         // Labels and ids are free text, so a user may have put a login into one.
         line("  networks", networks_words(&masking::mask(&loaded.document)));
     }
-    line("daemon", format!("{}{}", home(&layout.daemon_home), owner(view, &layout.daemon_home)));
+    line("daemon", homes.daemon.text.clone());
     line("  identity", identity_words(&plan.identity));
     line("  daemon", daemon(Role::Own));
-    line("shared", format!("{}{}", home(&layout.shared_home), owner(view, &layout.shared_home)));
+    line("shared", homes.shared.text.clone());
     line("  daemon", daemon(Role::Shared));
     if let Some(live) = &plan.legacy {
         line("old location", format!("{}: {}{}", live.place(), live.note(), process(live.pid())));
@@ -162,15 +167,14 @@ fn page(view: &HomeView<'_>, plan: &LaunchPlan) -> Page {
     page
 }
 
-fn probe_of(plan: &LaunchPlan, role: Role) -> Option<&Probe> {
-    plan.detection.attempts.iter().find(|attempt| attempt.role == role).map(|attempt| &attempt.probe)
+fn looked_for(plan: &LaunchPlan, role: Role) -> Option<&Attempt> {
+    plan.detection.attempts.iter().find(|attempt| attempt.role == role)
 }
 
 fn document<'a>(home: &HomeView<'_>, plan: &'a LaunchPlan) -> Status<'a> {
     let layout = &home.layout;
     let daemon = |role| {
-        let attempt = plan.detection.attempts.iter().find(|attempt| attempt.role == role);
-        attempt.map(|attempt| Place { socket: attempt.endpoint.to_string(), probe: bounded(&attempt.probe) })
+        looked_for(plan, role).map(|attempt| Place { socket: attempt.endpoint.to_string(), probe: bounded(&attempt.probe) })
     };
     let migration = &plan.migration;
     Status {
@@ -212,31 +216,24 @@ fn document<'a>(home: &HomeView<'_>, plan: &'a LaunchPlan) -> Status<'a> {
     }
 }
 
-/// Returns a home's state: its owner, or that it does not exist.
-fn owner(home: &HomeView<'_>, path: &Utf8Path) -> String {
-    match home.disk.stat_follow(path.as_ref()) {
-        Ok(meta) => {
-            let who = meta
-                .owner
-                .map_or_else(String::new, |owner| format!("owner {}, ", (home.user_name)(owner.uid)));
-            format!("  ({who}mode {:04o})", meta.mode)
-        }
-        Err(error) if error.is_not_found() => "  (not there yet)".to_owned(),
-        Err(error) => format!("  (cannot be looked at: {})", error.io()),
-    }
-}
-
+/// Returns a home: its owner and its mode, or that it does not exist.
 fn owned(view: &HomeView<'_>, path: &Utf8Path) -> Home {
-    let home = Home { path: long(path), exists: None, mode: None, uid: None, problem: None };
+    let home = |exists, state: String| {
+        let text = format!("{}  ({state})", view.short(path));
+        Home { path: long(path), exists, mode: None, uid: None, problem: None, text }
+    };
     match view.disk.stat_follow(path.as_ref()) {
-        Ok(meta) => Home {
-            exists: Some(true),
-            mode: Some(format!("{:04o}", meta.mode)),
-            uid: Some(meta.owner.map(|owner| owner.uid)),
-            ..home
-        },
-        Err(error) if error.is_not_found() => Home { exists: Some(false), ..home },
-        Err(error) => Home { problem: Some(error.to_string()), ..home },
+        Ok(meta) => {
+            let (uid, mode) = (meta.owner.map(|owner| owner.uid), format!("{:04o}", meta.mode));
+            let owner = uid.map_or_else(String::new, |uid| format!("owner {}, ", (view.user_name)(uid)));
+            let home = home(Some(true), format!("{owner}mode {mode}"));
+            Home { mode: Some(mode), uid: Some(uid), ..home }
+        }
+        Err(error) if error.is_not_found() => home(Some(false), "not there yet".to_owned()),
+        Err(error) => {
+            let home = home(None, format!("cannot be looked at: {}", error.io()));
+            Home { problem: Some(error.to_string()), ..home }
+        }
     }
 }
 
