@@ -171,10 +171,7 @@ impl DaemonControl for Client {
         request.insert("op".to_owned(), op.into());
         let mut line = serde_json::to_vec(&request).map_err(|e| bad(&e.to_string()))?;
         line.push(b'\n');
-        self.converse(op, &line, deadline)?.map_err(|message| {
-            let message = masking::mask_line(&mask(message, &secrets));
-            refusal(op, shortened(&message, MAX_ANSWER_CHARS).into_owned())
-        })
+        self.converse(op, &line, deadline)?.map_err(|message| refusal(op, mask(message, &secrets)))
     }
 
     fn reset_connection(&mut self) {
@@ -235,18 +232,15 @@ fn forms(secret: &str) -> Vec<(String, String)> {
 
 /// Masks the secrets in an error text and bounds its length.
 fn mask(mut message: String, secrets: &[String]) -> String {
+    /// Bounds the work of the masking that follows.
     const LONGEST: usize = 4096;
     for secret in secrets {
         for (from, to) in forms(secret) {
             message = message.replace(&from, &to);
         }
     }
-    if message.len() > LONGEST {
-        let end = (0..=LONGEST).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
-        message.truncate(end);
-        message.push('…');
-    }
-    message
+    let begin: String = message.chars().take(LONGEST).collect();
+    shortened(&masking::mask_line(&begin), MAX_ANSWER_CHARS).into_owned()
 }
 
 fn open(endpoint: &Endpoint, answer_within: Duration, deadline: Instant) -> Result<Connection, ControlError> {
