@@ -170,10 +170,7 @@ fn failed_or_unsaved(
     is_join: bool,
     error: &ControlError,
 ) -> StepResult {
-    if matches!(error, ControlError::Refused { .. })
-        && let Ok(status) = daemon.status()
-        && status.joined_networks.iter().any(|joined| same(joined, network)) == is_join
-    {
+    if matches!(error, ControlError::Refused { .. }) && is_joined(daemon, network) == Some(is_join) {
         return StepResult::Failed { code: NOT_APPLIED.to_owned(), message: with_cause(error), intact: true };
     }
     failed(error, true)
@@ -203,15 +200,17 @@ fn add(daemon: &mut dyn DaemonControl, config: &Value) -> Result<StepResult, Con
         }
         other => other.breaks_connection(),
     };
-    if may_be_there && is_joined(daemon, string_member(config, "network_id")) {
+    if may_be_there && is_joined(daemon, string_member(config, "network_id")) == Some(true) {
         Ok(StepResult::Already)
     } else {
         Err(error)
     }
 }
 
-fn is_joined(daemon: &mut dyn DaemonControl, network_id: &str) -> bool {
-    daemon.status().is_ok_and(|status| status.joined_networks.iter().any(|joined| same(joined, network_id)))
+/// Returns whether the daemon has joined a network; `None` if it does not tell.
+fn is_joined(daemon: &mut dyn DaemonControl, network_id: &str) -> Option<bool> {
+    let status = daemon.status().ok()?;
+    Some(status.joined_networks.iter().any(|joined| same(joined, network_id)))
 }
 
 fn is_unknown_network(error: &ControlError) -> bool {
