@@ -17,7 +17,7 @@ use rustix::{
 #[cfg(target_os = "linux")]
 use crate::{
     procfs,
-    wait::{Backoff, Polled, poll_until},
+    wait::{Backoff, poll_until},
 };
 
 pub(crate) const PROGRAM_NAME: &str = "myownmesh";
@@ -84,10 +84,7 @@ impl ProcessHandle {
     /// this program ran: the caller may have to react to the signal.
     pub(crate) fn wait(&self, deadline: Instant) -> io::Result<bool> {
         match &self.kind {
-            HandleKind::Pidfd(pidfd) => {
-                let polled = poll_until(pidfd, rustix::event::PollFlags::IN, deadline)?;
-                Ok(matches!(polled, Polled::Ready))
-            }
+            HandleKind::Pidfd(pidfd) => poll_until(pidfd, rustix::event::PollFlags::IN, deadline),
             HandleKind::StartTime(start) => {
                 let mut backoff = Backoff::new(Duration::from_millis(20));
                 while !self.has_exited(*start) {

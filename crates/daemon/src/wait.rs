@@ -38,20 +38,14 @@ impl Backoff {
     }
 }
 
-#[cfg(unix)]
-pub(crate) enum Polled {
-    Ready,
-    TimedOut,
-    /// A signal handler of this program ran.
-    Interrupted,
-}
-
+/// Waits until `fd` is ready. Returns `false` if the deadline came first, or if a signal handler of
+/// this program ran.
 #[cfg(unix)]
 pub(crate) fn poll_until(
     fd: &impl std::os::fd::AsFd,
     flags: rustix::event::PollFlags,
     deadline: Instant,
-) -> std::io::Result<Polled> {
+) -> std::io::Result<bool> {
     use rustix::event::{PollFd, Timespec, poll};
 
     let left = deadline.saturating_duration_since(Instant::now());
@@ -60,9 +54,8 @@ pub(crate) fn poll_until(
         tv_nsec: left.subsec_nanos().into(),
     };
     match poll(&mut [PollFd::new(fd, flags)], Some(&timeout)) {
-        Ok(0) => Ok(Polled::TimedOut),
-        Ok(_) => Ok(Polled::Ready),
-        Err(rustix::io::Errno::INTR) => Ok(Polled::Interrupted),
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
         Err(e) => Err(e.into()),
     }
 }

@@ -5,17 +5,15 @@ use std::{fmt, io, time::Instant};
 
 use serde::Serialize;
 
-use crate::Endpoint;
-
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
 mod windows;
 
 #[cfg(unix)]
-use unix as platform;
+pub(crate) use unix::connect;
 #[cfg(windows)]
-use windows as platform;
+pub(crate) use windows::connect;
 
 /// The process at the other end, as far as the system shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,10 +85,4 @@ pub(crate) enum ConnectError {
     ResourceExhausted {
         source: io::Error,
     },
-}
-
-/// Connects before the deadline. Checks the user of the process at the other end before a byte is
-/// sent.
-pub(crate) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn Transport>, ConnectError> {
-    platform::connect(endpoint, deadline)
 }

@@ -27,7 +27,7 @@ use crate::serving::{has_listener, sole_holder, sole_listener};
 use crate::{
     Endpoint,
     endpoint::PATH_LIMIT,
-    wait::{Backoff, Polled, poll_until},
+    wait::{Backoff, poll_until},
 };
 
 const CHUNK: usize = 64 * 1024;
@@ -38,7 +38,9 @@ struct UnixTransport {
     peer: Peer,
 }
 
-pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn Transport>, ConnectError> {
+/// Connects before the deadline. Checks the user of the process at the other end before a byte is
+/// sent.
+pub(crate) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn Transport>, ConnectError> {
     let path = match endpoint.address() {
         Socket::Path(path) => path,
         Socket::Pipe(_) => {
@@ -166,13 +168,12 @@ fn peer_of(stream: &UnixStream, path: &Utf8Path) -> io::Result<Peer> {
 
 /// Waits until the socket is ready, or fails with `TimedOut` at the deadline.
 fn wait_for(stream: &UnixStream, flags: PollFlags, deadline: Instant) -> io::Result<()> {
-    loop {
-        match poll_until(stream, flags, deadline)? {
-            Polled::Ready => return Ok(()),
-            Polled::TimedOut if Instant::now() >= deadline => return Err(io::ErrorKind::TimedOut.into()),
-            Polled::TimedOut | Polled::Interrupted => {}
+    while !poll_until(stream, flags, deadline)? {
+        if Instant::now() >= deadline {
+            return Err(io::ErrorKind::TimedOut.into());
         }
     }
+    Ok(())
 }
 
 impl Transport for UnixTransport {

@@ -41,7 +41,9 @@ struct PipeTransport {
     ended: bool,
 }
 
-pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn Transport>, ConnectError> {
+/// Connects before the deadline. Checks the user of the process at the other end before a byte is
+/// sent.
+pub(crate) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn Transport>, ConnectError> {
     let failed = |source: io::Error| ConnectError::Failed { source };
     let path = match endpoint.address() {
         Socket::Pipe(_) => endpoint.to_string(),
