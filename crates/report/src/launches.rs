@@ -1,187 +1,26 @@
-//! The texts of a launch and of its parts: identity files to choose from, stopped daemons, a
-//! repair, networks.
+//! A launch for a person and for a program, and `repair`, which is one without a daemon.
 
 use myownllm_config_model::networks::SavedNetwork;
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_model::{Document, masking, networks};
-use myownllm_config_store::{FileShape, Loaded, Report, Step};
+use myownllm_config_model::{masking, networks};
+use myownllm_config_store::{FileShape, Report, Step};
 use myownllm_daemon::reconcile::{Action, NOT_APPLIED, StepResult};
 use myownllm_daemon::{CandidateFailure, CandidateOutcome, Role, Rule};
-use myownllm_launch::words::{
-    at_defaults, backup, count, in_a_line, listed, process, state_words, use_first_network,
-};
+use myownllm_launch::words::{at_defaults, backup, count, in_a_line, process, use_first_network};
 use myownllm_launch::{
-    Daemon, Diagnostic, LONGEST_NAME, LOSSES, LaunchStep, Outcome, Reconciled, Recurrence, Verdict,
-    lost_keys, saved,
+    Daemon, LONGEST_NAME, LaunchStep, Outcome, Reconciled, Recurrence, Verdict, lost_keys, saved,
 };
-use myownllm_migration::{Keep, LiveDaemon, MigrationError};
+use myownllm_migration::LiveDaemon;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::moves::{choice, stopped};
 use crate::picture::SHOWN;
-use crate::recovery::recovered;
 use crate::run_log::{self, Trace};
+use crate::salvage::{Repair, are_losses_told, recovered, report_lines};
 use crate::screen::Page;
-use crate::text::{bounded, long, utc_minutes};
+use crate::text::{bounded, long};
 use crate::view::HomeView;
-
-/// The column at which the texts begin.
-const COLUMN: usize = 17;
-
-/// Tells if a text is about changes that were made, or that would be made.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Tense {
-    /// The changes were made.
-    Done,
-    /// The changes would be made.
-    Would,
-}
-
-/// A repair of the config, planned or made.
-pub(crate) struct Repair<'a> {
-    pub(crate) report: &'a Report,
-    pub(crate) steps: &'a [Step],
-    pub(crate) document: &'a Document,
-    pub(crate) tense: Tense,
-    /// The diagnostics of the run. A warning about lost settings lists them below the page.
-    pub(crate) diagnostics: &'a [Diagnostic],
-}
-
-/// Describes a repair in a few lines: what came from which source, and what could not be recovered.
-pub(crate) fn report_lines(home: &HomeView<'_>, repair: &Repair<'_>) -> Page {
-    let Repair { report, steps, document, tense, diagnostics } = *repair;
-    let path = |path| home.short(path);
-    let verb = |done: &'static str, would: &'static str| if tense == Tense::Done { done } else { would };
-    let mut page = Page::default();
-    let mut row = |label: &str, text: String| page.row(format!("  {label}"), COLUMN, text);
-    row("config", format!("{}  ({})", path(&home.layout.app_config), state_words(report)));
-    let all = |keys: &[String]| keys.join(", ");
-    if !report.recovered_networks.is_empty() {
-        row(verb("recovered", "recovers"), listed(&report.recovered_networks));
-    }
-    if let Some(copy) = &report.restored_from {
-        row(verb("restored", "restores"), format!("{}  (from {})", all(&report.restored_keys), backup(copy)));
-    }
-    if !report.reset_keys.is_empty() && !are_losses_told(diagnostics) {
-        row("at defaults", format!("{}  (no good backup has them)", all(&report.reset_keys)));
-    }
-    let kept = match report.shape {
-        FileShape::Daemon if report.restored_from.is_none() => Some("as the daemon has them"),
-        FileShape::Corrupt => Some("complete in the damaged file"),
-        _ => None,
-    };
-    if let Some(why) = kept.filter(|_| !report.kept_keys.is_empty()) {
-        row(verb("kept", "keeps"), format!("{}  ({why})", all(&report.kept_keys)));
-    }
-    if !report.stripped_keys.is_empty() {
-        row(verb("taken out", "takes out"), format!("{}  (the daemon's)", all(&report.stripped_keys)));
-    }
-    if let Some(half) = report.daemon_half {
-        use myownllm_config_store::DaemonHalf;
-        let there = path(&home.layout.daemon_config);
-        row(
-            "daemon's part",
-            match half {
-                DaemonHalf::Written => format!("{} {there}", verb("is now", "becomes")),
-                DaemonHalf::Exists => format!("is in {there} already"),
-                _ => format!("{} with the backups, as the daemon has a config", verb("was kept", "is kept")),
-            },
-        );
-    }
-    match &report.backup {
-        Some(copy) => {
-            row("previous file", format!("kept as {} in {}", backup(copy), path(&home.layout.backups)))
-        }
-        None if steps.iter().any(|step| matches!(step, Step::KeepPrevious { .. })) => {
-            row(
-                "previous file",
-                format!("{} in {}", verb("kept", "would be kept"), path(&home.layout.backups)),
-            );
-        }
-        None => {}
-    }
-    if !report.recovered_networks.is_empty()
-        && networks::active(document).is_none()
-        && let Some(command) = use_first_network(document, home.program)
-    {
-        row("next", "choose the active network:".to_owned());
-        page.command(COLUMN, "", command);
-    }
-    page
-}
-
-/// Returns true if a warning tells the settings that no backup has, and the consequences.
-fn are_losses_told(diagnostics: &[Diagnostic]) -> bool {
-    diagnostics.iter().any(|told| told.code == LOSSES)
-}
-
-/// Describes what a launch would do to a config that needs no repair but that a launch would still
-/// write.
-#[must_use]
-pub fn completion(loaded: &Loaded) -> Option<String> {
-    let pending = &loaded.pending;
-    if loaded.shape == FileShape::Missing || pending.repairs() || !pending.writes_config() {
-        return None;
-    }
-    Some(match loaded.report.completed_keys.as_slice() {
-        [] => "A launch would bring it up to date.".to_owned(),
-        keys => format!("A launch would complete it, {}: {}.", at_defaults(keys), keys.join(", ")),
-    })
-}
-
-/// Returns a document for a diff: laid out, with secrets masked.
-#[must_use]
-pub fn pretty(document: &Document) -> String {
-    format!("{}\n", masking::mask(document).to_indented_text())
-}
-
-/// Shows two identity files side by side, with the facts that a person needs to choose.
-pub(crate) fn choice<'a>(home: &HomeView<'_>, errors: impl Iterator<Item = &'a MigrationError>) -> Page {
-    let mut page = Page::default();
-    for error in errors {
-        let MigrationError::TwoIdentities { source_side, destination_side, command, direction, .. } = error
-        else {
-            continue;
-        };
-        let places = [Keep::Source, Keep::Destination].map(|keep| keep.place(*direction));
-        for (name, side) in places.into_iter().zip([source_side, destination_side]) {
-            page.row(name, COLUMN, &side.key.device_id);
-            page.row("", COLUMN, home.short(&side.path));
-            let with = format!("{} and {}", count(side.rosters, "roster"), count(side.states, "state"));
-            page.row("", COLUMN, format!("made {}, with {with}", made(side.key.created_at.as_deref())));
-        }
-        page.line("Keep the one that your peers know, as a rule the one with the rosters:");
-        for place in places {
-            page.command(2, "", format!("{command} --keep-identity {place}"));
-        }
-        page.line("The other one stays beside it under another name, and can be put back.");
-        page.gap();
-    }
-    page
-}
-
-/// Returns when a key was made, as its file says: `@` and seconds since 1970.
-fn made(created_at: Option<&str>) -> String {
-    let Some(text) = created_at else { return "at an unknown time".to_owned() };
-    match text.strip_prefix('@').and_then(|seconds| seconds.parse::<u64>().ok()) {
-        Some(seconds) => utc_minutes(seconds.saturating_mul(1000)),
-        None => text.to_owned(),
-    }
-}
-
-/// Lists the daemons that were ended because they were in the way.
-pub(crate) fn stopped(home: &HomeView<'_>, daemons: &[LiveDaemon], column: usize) -> Page {
-    let mut page = Page::default();
-    for daemon in daemons {
-        let place = home.short(&daemon.socket);
-        page.row(
-            "stopped",
-            column,
-            format!("the daemon{} at {place}  ({})", process(daemon.pid), daemon.note),
-        );
-    }
-    page
-}
 
 pub(crate) fn config_line(home: &HomeView<'_>, outcome: &Outcome) -> String {
     let path = home.short(&home.layout.app_config);
@@ -437,7 +276,7 @@ pub fn launched(home: &HomeView<'_>, outcome: &Outcome, daemon: Option<&Daemon>,
     page.row("config", COLUMN, config_line(home, outcome));
     if outcome.has_repaired() {
         let Outcome { config: report, config_steps: steps, document, diagnostics, .. } = outcome;
-        page.page(report_lines(home, &Repair { report, steps, document, tense: Tense::Done, diagnostics }));
+        page.page(report_lines(home, &Repair { report, steps, document, done: true, diagnostics }));
     }
     let mut line = |label: &str, what: &str| page.row(label, COLUMN, what);
     match daemon {

@@ -17,7 +17,6 @@ mod moves;
 mod paths;
 mod picture;
 mod progress;
-mod recovery;
 pub mod run_log;
 mod salvage;
 #[cfg(feature = "schema")]
@@ -37,13 +36,13 @@ pub use edits::{NO_ID, edit_trace, edited_network, network_edit, saved_networks,
 pub use file::write_new;
 pub use history::{history, restore_trace, restored};
 pub use identity::identity;
-pub use launches::{Fate, completion, launch_data, launch_trace, launched, pretty, repaired};
+pub use launches::{Fate, launch_data, launch_trace, launched, repaired};
 pub use logs::{daemon_log_lines, daemon_status, runs};
 pub use moves::{move_trace, state_move};
 pub use paths::{named_path, paths};
 pub use picture::Picture;
 pub use progress::{Form, ProgressText};
-pub use salvage::{config_repair, repair_trace};
+pub use salvage::{completion, config_repair, pretty, repair_trace};
 #[cfg(feature = "schema")]
 pub use schemas::schemas;
 pub use screen::{Page, Screen, escape_json_controls, unified_diff};

@@ -1,18 +1,18 @@
 //! A move of the daemon's state for a person and for a program: planned, or made.
 
-use myownllm_launch::words::count;
+use myownllm_launch::words::{count, process};
 use myownllm_launch::{MoveResult, StateMove, class_of};
 use myownllm_migration::{
-    Collision, Direction, IdentityState, MigrationError, MoveOutcome, MoveReport, MoveStep, Moved, Plan,
-    SkippedEntry,
+    Collision, Direction, IdentityState, Keep, LiveDaemon, MigrationError, MoveOutcome, MoveReport, MoveStep,
+    Moved, Plan, SkippedEntry,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::launches::{choice, stopped};
 use crate::picture::Picture;
 use crate::run_log::{self, Trace};
 use crate::screen::Page;
+use crate::text::utc_minutes;
 use crate::view::HomeView;
 
 const NOTHING: &str = "Nothing to move.";
@@ -149,6 +149,54 @@ fn made(home: &HomeView<'_>, report: &MoveReport, moved: &StateMove) -> Page {
         page.gap();
         page.line("The daemon's own config.json stays in the daemon home.");
         page.line("The next launch of a version that knows the daemon home moves all of this again.");
+    }
+    page
+}
+
+/// Shows two identity files side by side, with the facts that a person needs to choose.
+pub(crate) fn choice<'a>(home: &HomeView<'_>, errors: impl Iterator<Item = &'a MigrationError>) -> Page {
+    let mut page = Page::default();
+    for error in errors {
+        let MigrationError::TwoIdentities { source_side, destination_side, command, direction, .. } = error
+        else {
+            continue;
+        };
+        let places = [Keep::Source, Keep::Destination].map(|keep| keep.place(*direction));
+        for (name, side) in places.into_iter().zip([source_side, destination_side]) {
+            page.row(name, COLUMN, &side.key.device_id);
+            page.row("", COLUMN, home.short(&side.path));
+            let with = format!("{} and {}", count(side.rosters, "roster"), count(side.states, "state"));
+            page.row("", COLUMN, format!("made {}, with {with}", key_time(side.key.created_at.as_deref())));
+        }
+        page.line("Keep the one that your peers know, as a rule the one with the rosters:");
+        for place in places {
+            page.command(2, "", format!("{command} --keep-identity {place}"));
+        }
+        page.line("The other one stays beside it under another name, and can be put back.");
+        page.gap();
+    }
+    page
+}
+
+/// Returns when a key was made, as its file says: `@` and seconds since 1970.
+fn key_time(created_at: Option<&str>) -> String {
+    let Some(text) = created_at else { return "at an unknown time".to_owned() };
+    match text.strip_prefix('@').and_then(|seconds| seconds.parse::<u64>().ok()) {
+        Some(seconds) => utc_minutes(seconds.saturating_mul(1000)),
+        None => text.to_owned(),
+    }
+}
+
+/// Lists the daemons that were ended because they were in the way.
+pub(crate) fn stopped(home: &HomeView<'_>, daemons: &[LiveDaemon], column: usize) -> Page {
+    let mut page = Page::default();
+    for daemon in daemons {
+        let place = home.short(&daemon.socket);
+        page.row(
+            "stopped",
+            column,
+            format!("the daemon{} at {place}  ({})", process(daemon.pid), daemon.note),
+        );
     }
     page
 }

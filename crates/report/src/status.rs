@@ -174,7 +174,8 @@ fn looked_for(plan: &LaunchPlan, role: Role) -> Option<&Attempt> {
 fn document<'a>(home: &HomeView<'_>, plan: &'a LaunchPlan) -> Status<'a> {
     let layout = &home.layout;
     let daemon = |role| {
-        looked_for(plan, role).map(|attempt| Place { socket: attempt.endpoint.to_string(), probe: bounded(&attempt.probe) })
+        looked_for(plan, role)
+            .map(|attempt| Place { socket: attempt.endpoint.to_string(), probe: bounded(&attempt.probe) })
     };
     let migration = &plan.migration;
     Status {

@@ -10,7 +10,7 @@ use myownllm_migration::{Direction, Keep};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::recovery::recovered;
+use crate::salvage::recovered;
 use crate::screen::Page;
 use crate::text::unfilled;
 use crate::view::HomeView;
@@ -259,7 +259,8 @@ fn choices(home: &HomeView<'_>, refusal: &Refusal) -> Vec<Command> {
 
 fn commands(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeState) -> Vec<Command> {
     let ours = |rest: &str| format!("{} {rest}", home.program);
-    let repair = Command::new(checks.repair(), "puts right what can be put right, and keeps what it replaces");
+    let repair =
+        Command::new(checks.repair(), "puts right what can be put right, and keeps what it replaces");
     let set = losses(checks).and_then(|lost| lost.hint.clone());
     let set = set.map(|set| Command::new(set, "ends these consequences"));
     let mut commands = match state {
@@ -281,7 +282,9 @@ fn commands(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: Home
                 Command::new(command, format!("keeps the files of the {home}, the others beside them"))
             };
             let mut first = match asks && !mends {
-                true => [(Keep::Source, "old location"), (Keep::Destination, "daemon home")].map(keeps).into(),
+                true => {
+                    [(Keep::Source, "old location"), (Keep::Destination, "daemon home")].map(keeps).into()
+                }
                 false => vec![repair],
             };
             first.extend(set);
