@@ -31,10 +31,7 @@ pub fn abandoned_socket(endpoint: &Endpoint) -> Option<AbandonedSocket> {
 
 #[cfg(unix)]
 mod platform {
-    use std::{
-        os::unix::fs::{FileTypeExt, MetadataExt},
-        time::Duration,
-    };
+    use std::{os::unix::fs::MetadataExt, time::Duration};
 
     use myownllm_durable_fs::quote;
     use myownllm_paths::camino::Utf8Path;
@@ -44,13 +41,13 @@ mod platform {
     };
 
     use super::*;
-    use crate::{Absence, Probe, probe};
+    use crate::{Absence, Probe, endpoint::is_socket, probe};
 
     pub(super) fn abandoned_socket(endpoint: &Endpoint) -> Option<AbandonedSocket> {
         let path = endpoint.path()?;
         let file = std::fs::symlink_metadata(path).ok()?;
         let is_ours_to_use = file.uid() == geteuid().as_raw() && file.mode() & 0o200 != 0;
-        if !file.file_type().is_socket() || is_ours_to_use {
+        if !is_socket(&file) || is_ours_to_use {
             return None;
         }
         let found = probe(endpoint, Duration::ZERO);

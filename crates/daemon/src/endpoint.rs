@@ -102,6 +102,17 @@ pub(crate) fn resolved(path: &Utf8Path) -> PathBuf {
     whole.ok().or_else(in_dir).unwrap_or_else(|| path.to_owned())
 }
 
+/// Returns true for a socket file, which Unix alone has.
+pub(crate) fn is_socket(file: &std::fs::Metadata) -> bool {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileTypeExt::is_socket(&file.file_type());
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        false
+    }
+}
+
 /// Returns the socket at which a daemon with this config listens: the one that the config names, or
 /// else `default`.
 pub(crate) fn socket_of(config: &Utf8Path, default: Utf8PathBuf) -> Result<Utf8PathBuf, PathsError> {

@@ -18,7 +18,8 @@ use myownllm_paths::{
 use crate::{
     DetectRefusal, Endpoint, Probe, ServingProcess, Status, StopError, StoppedDaemon,
     probe::{PROBE_TIMEOUT, probe},
-    process::{HOME_VARIABLE, start_time},
+    process::HOME_VARIABLE,
+    procfs::start_time,
     stop::{process_serves_home, serving_processes_of_each, stop_daemon_of, stop_serving_process},
 };
 

@@ -17,10 +17,8 @@ mod log;
 mod obstacle;
 mod probe;
 mod process;
-#[cfg(target_os = "linux")]
 mod procfs;
 pub mod reconcile;
-#[cfg(target_os = "linux")]
 mod serving;
 mod spawn;
 mod stop;

@@ -10,6 +10,7 @@ use crate::{
     ControlError, Endpoint, Status,
     connection::{Connection, MAX_ANSWER_CHARS, ReceiveError, receive_error},
     error::{inspect_socket_command, show_listener_command, show_owner_command},
+    procfs, serving,
     transport::{self, Absence, ConnectError},
     wait::{Backoff, deadline_after, millis},
 };
@@ -160,7 +161,9 @@ fn probe_once(
     let mut connection = Connection::new(transport);
     let answer =
         send_status_request(&mut connection, deadline).and_then(|()| read_status(&mut connection, deadline));
-    let pid = likely_server(endpoint, connection.peer().pid);
+    let listener = connection.peer().pid;
+    // The process that called `listen` may have handed the socket over.
+    let pid = endpoint.path().map_or(listener, |socket| serving::likely_server(socket, listener));
     let found = match answer {
         Ok(Ok(status)) => return Ok((Probe::Answered { status, pid }, Some(connection))),
         Ok(Err(problem)) => Probe::Unusable { pid, problem },
@@ -173,25 +176,12 @@ fn probe_once(
     Ok((found, None))
 }
 
-/// Returns the process behind a connection, as far as the system shows it. `listener`, from the
-/// credentials, may have handed the socket over.
-fn likely_server(endpoint: &Endpoint, listener: Option<u32>) -> Option<u32> {
-    #[cfg(target_os = "linux")]
-    return endpoint.path().and_then(|socket| crate::serving::likely_server(socket, listener));
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = endpoint;
-        listener
-    }
-}
-
 /// Classifies a process that listens and does not answer.
 fn busy_or_suspended(pid: Option<u32>, within: Duration) -> Probe {
-    #[cfg(target_os = "linux")]
-    if let Some(pid) = pid.filter(|pid| crate::procfs::is_suspended(*pid)) {
-        return Probe::Suspended { pid };
+    match pid.filter(|pid| procfs::is_suspended(*pid)) {
+        Some(pid) => Probe::Suspended { pid },
+        None => Probe::Busy { pid, waited_ms: millis(within) },
     }
-    Probe::Busy { pid, waited_ms: millis(within) }
 }
 
 fn unusable(endpoint: &Endpoint, within: Duration, pid: Option<u32>, error: ReceiveError) -> Probe {

@@ -1,10 +1,9 @@
 //! Processes, their signals and their exits.
 
-#[cfg(unix)]
-use std::io;
 #[cfg(target_os = "linux")]
+use std::os::fd::OwnedFd;
 use std::{
-    os::fd::OwnedFd,
+    io,
     time::{Duration, Instant},
 };
 
@@ -15,10 +14,8 @@ use rustix::{
 };
 
 #[cfg(target_os = "linux")]
-use crate::{
-    procfs,
-    wait::{Backoff, poll_until},
-};
+use crate::wait::poll_until;
+use crate::{procfs, wait::Backoff};
 
 pub(crate) const PROGRAM_NAME: &str = "myownmesh";
 /// The default variable that tells a daemon its home.
@@ -32,48 +29,50 @@ pub(crate) fn pid_of(raw: u32) -> Option<Pid> {
     i32::try_from(raw).ok().and_then(Pid::from_raw)
 }
 
-/// A process, never mistaken for a later process with the same PID.
-#[cfg(target_os = "linux")]
+/// A process, never mistaken for a later process with the same PID. Only Linux gives handles.
 #[derive(Debug)]
 pub(crate) struct ProcessHandle {
     pub(crate) pid: u32,
     kind: HandleKind,
 }
 
-#[cfg(target_os = "linux")]
 #[derive(Debug)]
 enum HandleKind {
+    #[cfg(target_os = "linux")]
     Pidfd(OwnedFd),
     /// The start time is compared right before each use, where the kernel is too old for a pidfd or
     /// forbids it. A race of a moment remains.
     StartTime(u64),
 }
 
-#[cfg(target_os = "linux")]
 impl ProcessHandle {
-    /// Opens a handle. Fails with `ESRCH` if the process has exited.
-    pub(crate) fn new(pid: u32) -> Result<Self, Errno> {
+    /// Opens a handle, unless the process has exited.
+    pub(crate) fn new(pid: u32) -> Option<Self> {
+        #[cfg(target_os = "linux")]
         match Self::open_pidfd(pid) {
-            Err(e) if e != Errno::SRCH => Self::open_by_start_time(pid),
-            handle => handle,
+            Err(e) if e != Errno::SRCH => {}
+            handle => return handle.ok(),
         }
+        Self::open_by_start_time(pid)
     }
 
     /// Opens a pidfd or fails: for a process that this program did not start.
+    #[cfg(target_os = "linux")]
     pub(crate) fn open_pidfd(pid: u32) -> Result<Self, Errno> {
         use rustix::process::{PidfdFlags, pidfd_open};
         let pidfd = pidfd_open(pid_of(pid).ok_or(Errno::SRCH)?, PidfdFlags::empty())?;
         Ok(Self { pid, kind: HandleKind::Pidfd(pidfd) })
     }
 
-    fn open_by_start_time(pid: u32) -> Result<Self, Errno> {
-        let stat = procfs::stat(pid).ok_or(Errno::SRCH)?;
-        Ok(Self { pid, kind: HandleKind::StartTime(stat.start) })
+    fn open_by_start_time(pid: u32) -> Option<Self> {
+        Some(Self { pid, kind: HandleKind::StartTime(procfs::start_time(pid)?) })
     }
 
     /// Sends a signal. Fails with `ESRCH` if the process has exited.
+    #[cfg(unix)]
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), Errno> {
         match &self.kind {
+            #[cfg(target_os = "linux")]
             HandleKind::Pidfd(pidfd) => rustix::process::pidfd_send_signal(pidfd, signal),
             HandleKind::StartTime(start) if !self.has_exited(*start) => signal_one(self.pid, signal),
             HandleKind::StartTime(_) => Err(Errno::SRCH),
@@ -84,6 +83,7 @@ impl ProcessHandle {
     /// this program ran: the caller may have to react to the signal.
     pub(crate) fn wait(&self, deadline: Instant) -> io::Result<bool> {
         match &self.kind {
+            #[cfg(target_os = "linux")]
             HandleKind::Pidfd(pidfd) => poll_until(pidfd, rustix::event::PollFlags::IN, deadline),
             HandleKind::StartTime(start) => {
                 let mut backoff = Backoff::new(Duration::from_millis(20));
@@ -105,12 +105,14 @@ impl ProcessHandle {
         Ok(())
     }
 
+    #[cfg(unix)]
     pub(crate) fn is_alive(&self) -> bool {
         !self.wait(Instant::now()).unwrap_or(true)
     }
 
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         let kind = match &self.kind {
+            #[cfg(target_os = "linux")]
             HandleKind::Pidfd(pidfd) => HandleKind::Pidfd(pidfd.try_clone()?),
             HandleKind::StartTime(start) => HandleKind::StartTime(*start),
         };
@@ -135,16 +137,6 @@ pub(crate) fn child_has_exited(child: u32) -> io::Result<bool> {
             Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
-    }
-}
-
-pub(crate) fn start_time(pid: u32) -> Option<u64> {
-    #[cfg(target_os = "linux")]
-    return procfs::stat(pid).map(|stat| stat.start);
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = pid;
-        None
     }
 }
 

@@ -1,14 +1,12 @@
-//! Reads of `/proc`. Environments and open files are readable for this user's own processes alone,
-//! and for root.
+//! Reads of `/proc`, which is Linux's: on other systems no process is found. Environments and open
+//! files are readable for this user's own processes alone, and for root.
 //!
 //! The crate `procfs` does not serve here: it cuts a socket's path at the first space, and fails on
 //! one that is not UTF-8.
 
-use std::{
-    ffi::OsStr,
-    os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
-};
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux ends and watches by `/proc`"))]
+
+use std::path::{Path, PathBuf};
 
 use myownllm_durable_fs::{Disk as _, RealDisk};
 
@@ -18,7 +16,10 @@ pub(crate) fn entry(pid: u32, name: &str) -> PathBuf {
 }
 
 pub(crate) fn as_path(bytes: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(bytes))
+    #[cfg(unix)]
+    return Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(bytes));
+    #[cfg(not(unix))]
+    Path::new(std::str::from_utf8(bytes).unwrap_or_default())
 }
 
 /// Returns true if `/proc` shows the PID namespace of this process. Otherwise its PIDs name other
@@ -81,6 +82,10 @@ pub(crate) fn stat(pid: u32) -> Option<Stat> {
         group: fields.next()?.parse().ok()?,
         start: fields.nth(16)?.parse().ok()?,
     })
+}
+
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    stat(pid).map(|stat| stat.start)
 }
 
 /// Returns true if a process is stopped (SIGSTOP, Ctrl-Z). Until it is continued it does not even

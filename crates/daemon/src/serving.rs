@@ -4,17 +4,15 @@
 //! socket over (a fork after `listen`, socket activation), or may have exited, and its PID may
 //! belong to another process now. So only a process that is verified here is signalled.
 
-use std::{
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{FileTypeExt, MetadataExt},
-    },
-    path::{Path, PathBuf},
-};
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux ends a process by this"))]
 
+use std::path::{Path, PathBuf};
+
+use myownllm_durable_fs::{Disk as _, RealDisk};
 use myownllm_paths::camino::Utf8Path;
 
 use crate::{
+    endpoint::is_socket,
     process::{HOME_VARIABLE, PROGRAM_NAME, SPAWN_MARK},
     procfs::{self, as_path, entry},
 };
@@ -159,7 +157,7 @@ pub(crate) fn has_listener(socket: &Utf8Path) -> Option<bool> {
     let mut seen = Vec::new();
     let mut is_clear = true;
     for pid in std::iter::once(ourselves).chain(procfs::all_pids()) {
-        let Ok(table) = std::fs::metadata(entry(pid, "net/unix")) else {
+        let Ok(table) = RealDisk.stat_follow(&entry(pid, "net/unix")) else {
             // Another process may have exited meanwhile, but without the table of our own namespace
             // nothing is known.
             if pid == ourselves {
@@ -168,10 +166,10 @@ pub(crate) fn has_listener(socket: &Utf8Path) -> Option<bool> {
             continue;
         };
         // Each network namespace has a table of its own.
-        if seen.contains(&table.ino()) {
+        if seen.contains(&table.id) {
             continue;
         }
-        seen.push(table.ino());
+        seen.push(table.id);
         let is_ours = seen.len() == 1;
         for other in SocketTable::of_name(pid, socket).0.iter().filter(|other| other.listens) {
             let meant = match other.holder() {
@@ -207,7 +205,7 @@ pub(crate) fn has_spawn_mark(pid: u32) -> bool {
 
 /// Returns true if a program has the daemon's name, perhaps with a target triple.
 pub(crate) fn has_daemon_name(program: &Path) -> bool {
-    program.file_name().is_some_and(|name| name.as_bytes().starts_with(PROGRAM_NAME.as_bytes()))
+    program.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PROGRAM_NAME.as_bytes()))
 }
 
 /// Returns true if a process runs a program with the daemon's name, or one of `programs`.
@@ -256,7 +254,7 @@ pub(crate) fn socket_of(pid: u32) -> Option<PathBuf> {
         socket.listens
             && same.count() == 1
             && std::fs::symlink_metadata(resolve_for_process(pid, &socket.path))
-                .is_ok_and(|meta| meta.file_type().is_socket())
+                .is_ok_and(|file| is_socket(&file))
     };
     table.held_by(pid).into_iter().find(leads_to_it).map(|socket| socket.path.clone())
 }
@@ -270,8 +268,8 @@ pub(crate) fn share_listening_socket(one: u32, other: u32) -> bool {
 
 /// Returns true if both paths lead to one file or directory.
 pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
-    let id = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
-    id(a).is_some_and(|a| id(b) == Some(a))
+    let stat = |path| RealDisk.stat_follow(path);
+    matches!((stat(a), stat(b)), (Ok(a), Ok(b)) if a.is_same_file(&b))
 }
 
 /// Resolves a path of another process: against its root, which differs in a container, or against

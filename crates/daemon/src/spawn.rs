@@ -20,7 +20,7 @@ pub use self::{
 };
 use crate::{
     Candidate, Endpoint, Probe, Verdict,
-    endpoint::socket_of,
+    endpoint::{is_socket, socket_of},
     log,
     probe::{PROBE_TIMEOUT, probe},
 };
@@ -152,16 +152,12 @@ fn occupied(request: &SpawnRequest<'_>, found: Probe) -> SpawnError {
 /// Fails if something that is no socket lies at the daemon's address: the daemon would unlink it.
 /// [`spawn`] checks this too.
 pub fn check_socket_file(endpoint: &Endpoint) -> Result<(), SpawnError> {
-    #[cfg(unix)]
-    if let Some(path) = endpoint.path()
-        && let Ok(meta) = std::fs::symlink_metadata(path)
-        && !std::os::unix::fs::FileTypeExt::is_socket(&meta.file_type())
-    {
-        return Err(SpawnError::NotASocket { path: path.to_owned() });
+    match endpoint.path() {
+        Some(path) if std::fs::symlink_metadata(path).is_ok_and(|file| cfg!(unix) && !is_socket(&file)) => {
+            Err(SpawnError::NotASocket { path: path.to_owned() })
+        }
+        _ => Ok(()),
     }
-    #[cfg(not(unix))]
-    let _ = endpoint;
-    Ok(())
 }
 
 fn ensure_home(request: &SpawnRequest<'_>) -> io::Result<()> {

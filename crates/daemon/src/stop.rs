@@ -1,12 +1,24 @@
 //! The end of a daemon that this program did not start.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use myownllm_paths::{Class, camino::Utf8Path, impl_failure};
 use serde::Serialize;
 
-pub(crate) use self::platform::{serving_processes_of_each, stop_daemon_of};
-use crate::{Endpoint, error::inspect_process_command, probe::PROBE_TIMEOUT, process::HOME_VARIABLE};
+pub(crate) use self::platform::stop_daemon_of;
+use crate::{
+    Endpoint,
+    error::inspect_process_command,
+    probe::PROBE_TIMEOUT,
+    process::HOME_VARIABLE,
+    procfs,
+    serving::{self, SocketQuery, Unverified},
+    transport::{self, ConnectError, Transport},
+    wait::{Backoff, deadline_after},
+};
 
 /// The reason why a daemon was not ended.
 #[derive(Debug, thiserror::Error)]
@@ -154,23 +166,13 @@ impl ServingProcess {
     /// Returns true if this process is an ancestor of `pid`: a script that waits for a daemon is no
     /// second daemon. Only Linux shows ancestors.
     fn is_ancestor_of(&self, pid: u32) -> bool {
-        #[cfg(target_os = "linux")]
-        return crate::procfs::ancestors(pid).any(|ancestor| ancestor == self.pid);
-        #[cfg(not(target_os = "linux"))]
-        {
-            let _ = pid;
-            false
-        }
+        procfs::ancestors(pid).any(|ancestor| ancestor == self.pid)
     }
 
     /// Returns true if this process belongs to the daemon `pid`: it is that process or its
     /// ancestor, or holds the same listening socket, as after a fork. Only Linux shows this.
     pub(crate) fn is_part_of(&self, pid: u32) -> bool {
-        #[cfg(target_os = "linux")]
-        if crate::serving::share_listening_socket(self.pid, pid) {
-            return true;
-        }
-        self.pid == pid || self.is_ancestor_of(pid)
+        self.pid == pid || self.is_ancestor_of(pid) || serving::share_listening_socket(self.pid, pid)
     }
 }
 
@@ -206,12 +208,49 @@ pub(crate) fn process_serves_home(
     home_variable: &str,
     pid: u32,
 ) -> bool {
-    #[cfg(target_os = "linux")]
-    return platform::server(endpoint, home, home_variable) == Some(pid);
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = (endpoint, home, home_variable, pid);
-        false
+    if !procfs::shows_our_namespace() {
+        return false;
+    }
+    let deadline = deadline_after(PROBE_TIMEOUT);
+    let (Some(socket), Ok(Some((_connection, listener)))) = (endpoint.path(), connected(endpoint, deadline))
+    else {
+        return false;
+    };
+    let served = SocketQuery { socket, home, home_variable };
+    let mut pause = Backoff::new(Duration::from_millis(20));
+    loop {
+        match served.process(listener) {
+            Ok(server) => return server == pid,
+            Err(Unverified::OtherNamespace) => return false,
+            Err(_) if Instant::now() >= deadline => return false,
+            Err(_) => pause.wait(deadline),
+        }
+    }
+}
+
+/// Returns a connection, if one is accepted, and the process that called `listen`; `None` if no
+/// process listens.
+#[expect(clippy::type_complexity, reason = "an optional pair")]
+fn connected(
+    endpoint: &Endpoint,
+    deadline: Instant,
+) -> Result<Option<(Option<Box<dyn Transport>>, Option<u32>)>, StopError> {
+    let here = || endpoint.clone();
+    match transport::connect(endpoint, deadline.min(deadline_after(PROBE_TIMEOUT))) {
+        Ok(connection) => {
+            let listener = connection.peer().pid;
+            Ok(Some((Some(connection), listener)))
+        }
+        Err(ConnectError::Full { pid }) => Ok(Some((None, pid))),
+        Err(ConnectError::Absent { .. } | ConnectError::PathTooLong { .. }) => Ok(None),
+        Err(ConnectError::ForeignOwner { uid, pid }) => {
+            Err(StopError::ForeignOwner { endpoint: here(), uid, pid })
+        }
+        Err(
+            ConnectError::Failed { source }
+            | ConnectError::Denied { source, .. }
+            | ConnectError::ResourceExhausted { source },
+        ) => Err(StopError::Unreachable { endpoint: here(), source }),
     }
 }
 
@@ -222,6 +261,78 @@ pub(crate) fn process_serves_home(
 pub fn serving_processes(home: &Utf8Path, home_variable: &str) -> Vec<ServingProcess> {
     let [found] = serving_processes_of_each([home], home_variable, &[]);
     found
+}
+
+/// Does the same as [`serving_processes`] for several homes with one scan of all processes. `programs`
+/// are programs that are the daemon's under any name.
+pub(crate) fn serving_processes_of_each<const N: usize>(
+    homes: [&Utf8Path; N],
+    home_variable: &str,
+    programs: &[PathBuf],
+) -> [Vec<ServingProcess>; N] {
+    let ourselves = std::process::id();
+    let mut all: Vec<u32> = procfs::all_pids().filter(|pid| *pid != ourselves).collect();
+    all.sort_unstable();
+    let mut found = [const { Vec::new() }; N];
+    for process in all.into_iter().filter_map(|pid| ServeProcess::new(pid, programs)) {
+        for (home, found) in homes.iter().zip(&mut found) {
+            if process.serves(home, home_variable) || process.is_starting(home, home_variable) {
+                found.push(process.serving_process());
+            }
+        }
+    }
+    for found in &mut found {
+        // A script is not on its way while the daemon that it started serves the home.
+        let serving: Vec<u32> =
+            found.iter().filter(|one: &&ServingProcess| !one.starting).map(|one| one.pid).collect();
+        found.retain(|one| !one.starting || !serving.iter().any(|pid| one.is_ancestor_of(*pid)));
+    }
+    found
+}
+
+/// A process with the argument `serve`, which alone proves nothing: an editor may have it too.
+struct ServeProcess {
+    pid: u32,
+    /// Set if the daemon's program runs its command `serve`.
+    is_daemon: bool,
+}
+
+impl ServeProcess {
+    fn new(pid: u32, programs: &[PathBuf]) -> Option<Self> {
+        let command = std::fs::read(procfs::entry(pid, "cmdline")).unwrap_or_default();
+        let mut arguments = command.split(|byte| *byte == 0).skip(1);
+        let position = arguments.position(|argument| argument == b"serve")?;
+        let is_daemon = position == 0 && serving::runs_daemon(pid, programs);
+        Some(Self { pid, is_daemon })
+    }
+
+    /// Returns true if the process is seen to serve the home: its environment names the home,
+    /// and it is the daemon's program, or was started by [`spawn`](crate::spawn) and listens on
+    /// a socket, or listens on a socket that was bound in the home.
+    fn serves(&self, home: &Utf8Path, home_variable: &str) -> bool {
+        let listens = |dir| serving::listens_in(self.pid, dir);
+        serving::names_home(self.pid, home, home_variable)
+            && (self.is_daemon
+                || listens(Some(home.as_ref()))
+                || (serving::has_spawn_mark(self.pid) && listens(None)))
+    }
+
+    /// Returns true if [`spawn`](crate::spawn) started the process, or its ancestor, as a
+    /// daemon of the home, and it does not listen yet. It may be a helper of a script, so this
+    /// is no proof.
+    fn is_starting(&self, home: &Utf8Path, home_variable: &str) -> bool {
+        serving::names_home(self.pid, home, home_variable) && self.is_on_its_way()
+    }
+
+    fn is_on_its_way(&self) -> bool {
+        serving::has_spawn_mark(self.pid) && !serving::listens_in(self.pid, None)
+    }
+
+    fn serving_process(&self) -> ServingProcess {
+        let starting = self.is_on_its_way();
+        let socket = serving::socket_of(self.pid);
+        ServingProcess { pid: self.pid, program: procfs::program(self.pid), starting, socket }
+    }
 }
 
 /// Ends a process that [`serving_processes`] found, after it was verified through an open pidfd.
@@ -261,14 +372,6 @@ mod platform {
         }
     }
 
-    pub(crate) fn serving_processes_of_each<const N: usize>(
-        _: [&Utf8Path; N],
-        _: &str,
-        _: &[PathBuf],
-    ) -> [Vec<ServingProcess>; N] {
-        [const { Vec::new() }; N]
-    }
-
     pub(super) fn stop_serving_process(
         process: &ServingProcess,
         home: &Utf8Path,
@@ -281,18 +384,10 @@ mod platform {
 
 #[cfg(target_os = "linux")]
 mod platform {
-    use std::time::Instant;
-
     use rustix::{io::Errno, process::Signal};
 
     use super::*;
-    use crate::{
-        process::ProcessHandle,
-        procfs,
-        serving::{self, SocketQuery, Unverified},
-        transport::{self, ConnectError, Transport},
-        wait::{Backoff, deadline_after, millis},
-    };
+    use crate::{process::ProcessHandle, wait::millis};
 
     /// Does the same as [`stop_daemon`] for a socket that may lie outside of its daemon's home: the
     /// process must be verified to serve `home`.
@@ -350,48 +445,6 @@ mod platform {
             } else {
                 // Waits for the exit, then looks at the socket again.
                 ended = handle.wait(deadline).unwrap_or(false);
-            }
-        }
-    }
-
-    /// Returns a connection, if one is accepted, and the process that called `listen`; `None` if no
-    /// process listens.
-    #[expect(clippy::type_complexity, reason = "an optional pair")]
-    fn connected(
-        endpoint: &Endpoint,
-        deadline: Instant,
-    ) -> Result<Option<(Option<Box<dyn Transport>>, Option<u32>)>, StopError> {
-        let here = || endpoint.clone();
-        match transport::connect(endpoint, deadline.min(deadline_after(PROBE_TIMEOUT))) {
-            Ok(connection) => {
-                let listener = connection.peer().pid;
-                Ok(Some((Some(connection), listener)))
-            }
-            Err(ConnectError::Full { pid }) => Ok(Some((None, pid))),
-            Err(ConnectError::Absent { .. } | ConnectError::PathTooLong { .. }) => Ok(None),
-            Err(ConnectError::ForeignOwner { uid, pid }) => {
-                Err(StopError::ForeignOwner { endpoint: here(), uid, pid })
-            }
-            Err(
-                ConnectError::Failed { source }
-                | ConnectError::Denied { source, .. }
-                | ConnectError::ResourceExhausted { source },
-            ) => Err(StopError::Unreachable { endpoint: here(), source }),
-        }
-    }
-
-    /// Returns the process that is verified to serve the socket.
-    pub(super) fn server(endpoint: &Endpoint, home: &Utf8Path, home_variable: &str) -> Option<u32> {
-        let deadline = deadline_after(PROBE_TIMEOUT);
-        let (_connection, listener) = connected(endpoint, deadline).ok()??;
-        let served = SocketQuery { socket: endpoint.path()?, home, home_variable };
-        let mut pause = Backoff::new(Duration::from_millis(20));
-        loop {
-            match served.process(listener) {
-                Ok(pid) => return Some(pid),
-                Err(Unverified::OtherNamespace) => return None,
-                Err(_) if Instant::now() >= deadline => return None,
-                Err(_) => pause.wait(deadline),
             }
         }
     }
@@ -476,78 +529,6 @@ mod platform {
             }
         };
         StopError::Unverified { endpoint: endpoint.clone(), why, command }
-    }
-
-    /// Does the same as [`serving_processes`] for several homes with one scan of all processes. `programs`
-    /// are programs that are the daemon's under any name.
-    pub(crate) fn serving_processes_of_each<const N: usize>(
-        homes: [&Utf8Path; N],
-        home_variable: &str,
-        programs: &[PathBuf],
-    ) -> [Vec<ServingProcess>; N] {
-        let ourselves = std::process::id();
-        let mut all: Vec<u32> = procfs::all_pids().filter(|pid| *pid != ourselves).collect();
-        all.sort_unstable();
-        let mut found = [const { Vec::new() }; N];
-        for process in all.into_iter().filter_map(|pid| ServeProcess::new(pid, programs)) {
-            for (home, found) in homes.iter().zip(&mut found) {
-                if process.serves(home, home_variable) || process.is_starting(home, home_variable) {
-                    found.push(process.serving_process());
-                }
-            }
-        }
-        for found in &mut found {
-            // A script is not on its way while the daemon that it started serves the home.
-            let serving: Vec<u32> =
-                found.iter().filter(|one: &&ServingProcess| !one.starting).map(|one| one.pid).collect();
-            found.retain(|one| !one.starting || !serving.iter().any(|pid| one.is_ancestor_of(*pid)));
-        }
-        found
-    }
-
-    /// A process with the argument `serve`, which alone proves nothing: an editor may have it too.
-    struct ServeProcess {
-        pid: u32,
-        /// Set if the daemon's program runs its command `serve`.
-        is_daemon: bool,
-    }
-
-    impl ServeProcess {
-        fn new(pid: u32, programs: &[PathBuf]) -> Option<Self> {
-            let command = std::fs::read(procfs::entry(pid, "cmdline")).unwrap_or_default();
-            let mut arguments = command.split(|byte| *byte == 0).skip(1);
-            let position = arguments.position(|argument| argument == b"serve")?;
-            let is_daemon = position == 0 && serving::runs_daemon(pid, programs);
-            Some(Self { pid, is_daemon })
-        }
-
-        /// Returns true if the process is seen to serve the home: its environment names the home,
-        /// and it is the daemon's program, or was started by [`spawn`](crate::spawn) and listens on
-        /// a socket, or listens on a socket that was bound in the home.
-        fn serves(&self, home: &Utf8Path, home_variable: &str) -> bool {
-            let listens = |dir| serving::listens_in(self.pid, dir);
-            serving::names_home(self.pid, home, home_variable)
-                && (self.is_daemon
-                    || listens(Some(home.as_ref()))
-                    || (serving::has_spawn_mark(self.pid) && listens(None)))
-        }
-
-        /// Returns true if [`spawn`](crate::spawn) started the process, or its ancestor, as a
-        /// daemon of the home, and it does not listen yet. It may be a helper of a script, so this
-        /// is no proof.
-        fn is_starting(&self, home: &Utf8Path, home_variable: &str) -> bool {
-            serving::names_home(self.pid, home, home_variable) && self.is_on_its_way()
-        }
-
-        fn is_on_its_way(&self) -> bool {
-            serving::has_spawn_mark(self.pid) && !serving::listens_in(self.pid, None)
-        }
-
-        fn serving_process(&self) -> ServingProcess {
-            let starting = self.is_on_its_way();
-            let socket = serving::socket_of(self.pid);
-            ServingProcess { pid: self.pid, program: procfs::program(self.pid), starting, socket }
-        }
     }
 
     pub(super) fn stop_serving_process(

@@ -1,9 +1,16 @@
 //! The processes that may write to a directory in which no daemon should write.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
+
+use crate::{
+    endpoint::resolved,
+    procfs::{self, as_path, has_in_environment},
+    serving::{is_same_file, names_home},
+    stop::serving_processes,
+};
 
 /// The traces by which a process is found.
 #[derive(Clone, Debug)]
@@ -91,72 +98,51 @@ fn lossy<S: serde::Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<
 /// process, and, if the name is the only evidence, its ancestors. Only Linux shows traces;
 /// elsewhere the list is empty.
 pub fn suspects(traces: &SuspectSearch<'_>) -> Vec<Suspect> {
-    #[cfg(target_os = "linux")]
-    return platform::suspects(traces);
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = traces;
-        Vec::new()
+    let mut found: Vec<Suspect> = serving_processes(traces.dir, traces.home_variable)
+        .into_iter()
+        .map(|daemon| Suspect::new(daemon.pid, daemon.program, Evidence::Serves))
+        .collect();
+    let daemons: Vec<u32> = found.iter().map(|daemon| daemon.pid).collect();
+    let ourselves = std::process::id();
+    let ancestors: Vec<u32> = std::iter::once(ourselves).chain(procfs::ancestors(ourselves)).collect();
+    // The kernel names open files without symlinks.
+    let files: Vec<PathBuf> = traces.files.iter().map(|file| resolved(file)).collect();
+    let others = procfs::all_pids().filter(|pid| *pid != ourselves && !daemons.contains(pid));
+    for pid in others {
+        let program = procfs::program(pid);
+        let daemon = daemons.iter().copied().find(|daemon| procfs::parent(*daemon) == Some(pid));
+        let is_named = || program.as_deref().is_some_and(|path| is_program(path, traces.program));
+        let is_users = || {
+            has_in_environment(pid, |entry| {
+                entry
+                    .strip_prefix(b"HOME=")
+                    .is_some_and(|home| is_same_file(as_path(home), traces.user_home.as_ref()))
+            })
+        };
+        let evidence = if let Some(file) = open_file_of(pid, &files) {
+            Evidence::HoldsOpen { file }
+        } else if let Some(daemon) = daemon.filter(|_| pid != 1) {
+            Evidence::ParentOf { daemon }
+        } else if names_home(pid, traces.dir, traces.home_variable) {
+            Evidence::NamesHome
+        } else if is_named() && !ancestors.contains(&pid) && is_users() {
+            Evidence::SameName
+        } else {
+            continue;
+        };
+        found.push(Suspect::new(pid, program, evidence));
     }
+    found
 }
 
-#[cfg(target_os = "linux")]
-mod platform {
-    use super::*;
-    use crate::{
-        endpoint::resolved,
-        procfs::{self, as_path, has_in_environment},
-        serving::{is_same_file, names_home},
-        stop::serving_processes,
-    };
+/// Returns true if a process runs a program of this name. The kernel marks a program that was
+/// replaced since.
+fn is_program(exe: &Path, name: &str) -> bool {
+    let file = exe.file_name().map(|file| file.to_string_lossy());
+    file.is_some_and(|file| file.strip_suffix(" (deleted)").unwrap_or(&file) == name)
+}
 
-    pub(super) fn suspects(traces: &SuspectSearch<'_>) -> Vec<Suspect> {
-        let mut found: Vec<Suspect> = serving_processes(traces.dir, traces.home_variable)
-            .into_iter()
-            .map(|daemon| Suspect::new(daemon.pid, daemon.program, Evidence::Serves))
-            .collect();
-        let daemons: Vec<u32> = found.iter().map(|daemon| daemon.pid).collect();
-        let ourselves = std::process::id();
-        let ancestors: Vec<u32> = std::iter::once(ourselves).chain(procfs::ancestors(ourselves)).collect();
-        // The kernel names open files without symlinks.
-        let files: Vec<PathBuf> = traces.files.iter().map(|file| resolved(file)).collect();
-        let others = procfs::all_pids().filter(|pid| *pid != ourselves && !daemons.contains(pid));
-        for pid in others {
-            let program = procfs::program(pid);
-            let daemon = daemons.iter().copied().find(|daemon| procfs::parent(*daemon) == Some(pid));
-            let is_named = || program.as_deref().is_some_and(|path| is_program(path, traces.program));
-            let is_users = || {
-                has_in_environment(pid, |entry| {
-                    entry
-                        .strip_prefix(b"HOME=")
-                        .is_some_and(|home| is_same_file(as_path(home), traces.user_home.as_ref()))
-                })
-            };
-            let evidence = if let Some(file) = open_file_of(pid, &files) {
-                Evidence::HoldsOpen { file }
-            } else if let Some(daemon) = daemon.filter(|_| pid != 1) {
-                Evidence::ParentOf { daemon }
-            } else if names_home(pid, traces.dir, traces.home_variable) {
-                Evidence::NamesHome
-            } else if is_named() && !ancestors.contains(&pid) && is_users() {
-                Evidence::SameName
-            } else {
-                continue;
-            };
-            found.push(Suspect::new(pid, program, evidence));
-        }
-        found
-    }
-
-    /// Returns true if a process runs a program of this name. The kernel marks a program that was
-    /// replaced since.
-    fn is_program(exe: &std::path::Path, name: &str) -> bool {
-        let file = exe.file_name().map(|file| file.to_string_lossy());
-        file.is_some_and(|file| file.strip_suffix(" (deleted)").unwrap_or(&file) == name)
-    }
-
-    /// Returns the first of the files that the process has open.
-    fn open_file_of(pid: u32, files: &[PathBuf]) -> Option<PathBuf> {
-        procfs::open_files(pid)?.find(|target| files.contains(target))
-    }
+/// Returns the first of the files that the process has open.
+fn open_file_of(pid: u32, files: &[PathBuf]) -> Option<PathBuf> {
+    procfs::open_files(pid)?.find(|target| files.contains(target))
 }

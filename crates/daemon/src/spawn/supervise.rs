@@ -10,20 +10,16 @@ use std::{
 use rustix::process::Signal;
 
 use super::child::ChildProcess;
-use crate::wait::Backoff;
-#[cfg(target_os = "linux")]
-use crate::{
-    process::{ProcessHandle, SPAWN_MARK},
-    procfs,
-};
+use crate::{process::ProcessHandle, wait::Backoff};
 #[cfg(unix)]
 use crate::{
-    process::{child_has_exited, signal_group, signal_one},
+    process::{SPAWN_MARK, child_has_exited, group_of, signal_group, signal_one},
+    procfs,
+    serving::socket_of,
     wait::deadline_after,
 };
 
 /// The time that a script gets to exit after its daemon: the script knows the daemon's status.
-#[cfg(target_os = "linux")]
 const SCRIPT_EXIT_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Returns a mark that no other start has, in this program or in another one. A PID alone may be
@@ -86,17 +82,13 @@ impl fmt::Display for DaemonExit {
 /// [`Spawned::exit_watch`](super::Spawned::exit_watch).
 #[derive(Debug)]
 pub struct ExitWatch {
-    #[cfg(target_os = "linux")]
     daemon: ProcessHandle,
 }
 
 impl ExitWatch {
     /// Blocks until the daemon has exited.
     pub fn wait(self) -> io::Result<()> {
-        #[cfg(target_os = "linux")]
-        return self.daemon.wait_for_exit();
-        #[cfg(not(target_os = "linux"))]
-        Ok(())
+        self.daemon.wait_for_exit()
     }
 }
 
@@ -108,15 +100,11 @@ pub(super) struct SupervisedChild {
     /// program and waits for it.
     wrapped: bool,
     /// The value of [`SPAWN_MARK`], or `None` for a child that was not started here.
-    #[cfg_attr(
-        not(target_os = "linux"),
-        allow(dead_code, reason = "environments are readable on Linux alone")
-    )]
+    #[cfg_attr(not(unix), allow(dead_code, reason = "the job finds all processes there"))]
     mark: Option<String>,
-    #[cfg(target_os = "linux")]
+    /// A handle of the child, where the system has handles: its exit ends a wait at once.
     handle: Option<ProcessHandle>,
     /// The process that answered, if it is not the child.
-    #[cfg(target_os = "linux")]
     daemon: Option<ProcessHandle>,
 }
 
@@ -125,9 +113,7 @@ impl SupervisedChild {
         Self {
             wrapped: cfg!(unix) && mark.is_some(),
             mark,
-            #[cfg(target_os = "linux")]
-            handle: ProcessHandle::new(child.id()).ok(),
-            #[cfg(target_os = "linux")]
+            handle: ProcessHandle::new(child.id()),
             daemon: None,
             child,
         }
@@ -137,25 +123,18 @@ impl SupervisedChild {
     /// a process that the system does not show.
     pub(super) fn set_daemon(&mut self, pid: Option<u32>) {
         self.wrapped = pid != Some(self.child.id());
-        #[cfg(target_os = "linux")]
-        {
-            self.daemon = pid.filter(|_| self.wrapped).and_then(|pid| ProcessHandle::new(pid).ok());
-        }
+        self.daemon = pid.filter(|_| self.wrapped).and_then(ProcessHandle::new);
     }
 
     /// Returns a wait for the exit of a daemon that is not the child, so that no SIGCHLD reports
     /// its exit.
     pub(super) fn exit_watch(&self) -> Option<ExitWatch> {
-        #[cfg(target_os = "linux")]
-        return Some(ExitWatch { daemon: self.daemon.as_ref()?.try_clone().ok()? });
-        #[cfg(not(target_os = "linux"))]
-        None
+        Some(ExitWatch { daemon: self.daemon.as_ref()?.try_clone().ok()? })
     }
 
     /// Waits for the exit of the daemon. A script around the daemon may exit before it, or outlive
     /// it.
     pub(super) fn wait_until(&mut self, deadline: Instant) -> io::Result<Option<DaemonExit>> {
-        #[cfg(target_os = "linux")]
         if let Some(daemon) = &self.daemon {
             if !daemon.wait(deadline)? {
                 return Ok(None);
@@ -167,7 +146,6 @@ impl SupervisedChild {
     }
 
     fn wait_for_child(&mut self, deadline: Instant) -> io::Result<Option<ExitStatus>> {
-        #[cfg(target_os = "linux")]
         if let Some(handle) = &self.handle {
             return if handle.wait(deadline)? { self.child.wait().map(Some) } else { self.child.try_wait() };
         }
@@ -183,7 +161,6 @@ impl SupervisedChild {
 
     /// Waits for the next pause, or until the child exits.
     pub(super) fn pause(&self, backoff: &mut Backoff, deadline: Instant) {
-        #[cfg(target_os = "linux")]
         if let Some(handle) = &self.handle {
             let _ = handle.wait(backoff.next_end(deadline));
             return;
@@ -212,31 +189,25 @@ impl SupervisedChild {
         let child = self.child.id();
         // After the child is reaped, its PID may belong to another process.
         let owns_pid = || child_has_exited(child).is_ok();
-        if crate::process::group_of(pid) == Some(child) && owns_pid() {
+        if group_of(pid) == Some(child) && owns_pid() {
             return true;
         }
-        #[cfg(target_os = "linux")]
-        {
-            let Some(mark) = &self.mark else { return false };
-            let entry = format!("{SPAWN_MARK}={mark}");
-            procfs::has_in_environment(pid, |other| other == entry.as_bytes())
-                || procfs::ancestors(pid).any(|ancestor| ancestor == child) && owns_pid()
-        }
-        #[cfg(not(target_os = "linux"))]
-        false
+        let Some(mark) = &self.mark else { return false };
+        let entry = format!("{SPAWN_MARK}={mark}");
+        procfs::has_in_environment(pid, |other| other == entry.as_bytes())
+            || procfs::ancestors(pid).any(|ancestor| ancestor == child) && owns_pid()
     }
 
     /// Returns the processes of the child's program that the child has started and that listen. The
     /// child called `listen` before, so it is the child that the credentials of a connection name.
-    #[cfg(target_os = "linux")]
+    #[cfg(unix)]
     fn forked_servers(&self) -> Vec<ProcessHandle> {
         let child = self.child.id();
         let Some(own) = procfs::program(child).filter(|_| !self.wrapped) else { return Vec::new() };
         let is_own = |pid: &u32| *pid != child && procfs::program(*pid).as_ref() == Some(&own);
         let others = procfs::all_pids().filter(is_own);
-        let servers =
-            others.filter(|pid| self.has_started(*pid) && crate::serving::socket_of(*pid).is_some());
-        servers.filter_map(|pid| ProcessHandle::new(pid).ok()).collect()
+        let servers = others.filter(|pid| self.has_started(*pid) && socket_of(*pid).is_some());
+        servers.filter_map(ProcessHandle::new).collect()
     }
 
     /// Ends the child and all that it started: for a candidate that failed.
@@ -252,9 +223,8 @@ impl SupervisedChild {
         let pid = self.child.id();
         let reaped = self.child.reaped_status()?;
         let deadline = deadline_after(grace);
-        let mut descendants = Descendants::default();
-        #[cfg(target_os = "linux")]
-        descendants.handles.extend(self.daemon.take().into_iter().chain(self.forked_servers()));
+        let mut descendants =
+            Descendants(self.daemon.take().into_iter().chain(self.forked_servers()).collect());
         let send = |descendants: &mut Descendants, signal| {
             // Finds them before the child exits: its exit takes the ancestor away by which some of
             // them are known.
@@ -298,31 +268,27 @@ impl SupervisedChild {
 /// The processes that a child started. Linux alone shows them; elsewhere the process group stands
 /// for them.
 #[cfg(unix)]
-#[derive(Default)]
-struct Descendants {
-    #[cfg(target_os = "linux")]
-    handles: Vec<ProcessHandle>,
-}
+struct Descendants(Vec<ProcessHandle>);
 
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 impl Descendants {
     /// Opens a handle for each process that the child has started since the last call, and returns
     /// the new handles.
     fn find(&mut self, child: &SupervisedChild) -> &[ProcessHandle] {
-        let known = self.handles.len();
+        let known = self.0.len();
         for pid in procfs::all_pids().filter(|pid| child.wrapped && *pid != child.child.id()) {
-            if self.handles.iter().any(|handle| handle.pid == pid) || !child.has_started(pid) {
+            if self.0.iter().any(|handle| handle.pid == pid) || !child.has_started(pid) {
                 continue;
             }
             // Checks the process again while the handle is open: the PID may have been reused.
-            let handle = ProcessHandle::new(pid).ok();
-            self.handles.extend(handle.filter(|handle| handle.is_alive() && child.has_started(pid)));
+            let handle = ProcessHandle::new(pid);
+            self.0.extend(handle.filter(|handle| handle.is_alive() && child.has_started(pid)));
         }
-        &self.handles[known..]
+        &self.0[known..]
     }
 
     fn signal(&self, signal: Signal) {
-        for handle in &self.handles {
+        for handle in &self.0 {
             // Fails with ESRCH for a process that has exited meanwhile.
             let _ = handle.signal(signal);
         }
@@ -334,17 +300,6 @@ impl Descendants {
         for late in self.find(child) {
             let _ = late.signal(Signal::TERM);
         }
-        self.handles.iter().any(ProcessHandle::is_alive)
-    }
-}
-
-#[cfg(all(unix, not(target_os = "linux")))]
-impl Descendants {
-    fn find(&mut self, _: &SupervisedChild) {}
-
-    fn signal(&self, _: Signal) {}
-
-    fn are_alive(&mut self, _: &SupervisedChild) -> bool {
-        false
+        self.0.iter().any(ProcessHandle::is_alive)
     }
 }

@@ -22,11 +22,10 @@ use rustix::{
 };
 
 use super::{Absence, ConnectError, Peer, Transport};
-#[cfg(target_os = "linux")]
-use crate::serving::{has_listener, sole_holder, sole_listener};
 use crate::{
     Endpoint,
-    endpoint::PATH_LIMIT,
+    endpoint::{PATH_LIMIT, is_socket},
+    serving::{has_listener, sole_holder, sole_listener},
     wait::{Backoff, poll_until},
 };
 
@@ -103,9 +102,9 @@ fn admits(endpoint: &Endpoint, uid: u32) -> bool {
 /// Classifies a socket to which the system denies the connection. The denial proves no daemon: a
 /// killed daemon leaves its socket behind.
 fn denied(endpoint: &Endpoint, path: &Utf8Path, source: io::Error) -> ConnectError {
-    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+    use std::os::unix::fs::MetadataExt as _;
     let file = match std::fs::metadata(path) {
-        Ok(file) if file.file_type().is_socket() => file,
+        Ok(file) if is_socket(&file) => file,
         _ => return ConnectError::Failed { source },
     };
     match has_listener(path) {
@@ -208,22 +207,6 @@ impl Transport for UnixTransport {
             }
         }
     }
-}
-
-/// Only Linux shows who listens.
-#[cfg(not(target_os = "linux"))]
-fn has_listener(_: &Utf8Path) -> Option<bool> {
-    None
-}
-
-#[cfg(not(target_os = "linux"))]
-fn sole_listener(_: &Utf8Path) -> Option<u32> {
-    None
-}
-
-#[cfg(not(target_os = "linux"))]
-fn sole_holder(_: &Utf8Path) -> Option<u32> {
-    None
 }
 
 #[cfg(test)]
