@@ -137,21 +137,18 @@ impl Client {
         let broken = |client: &Self, error| {
             receive_error(&client.endpoint, op, client.answer_within, client.pid, error)
         };
-        let Some(connection) = self.connection.take() else {
-            let connection = self.reopen(deadline)?;
-            return self.exchange(connection, line, deadline).map_err(|error| broken(self, error));
-        };
-        match self.exchange(connection, line, deadline) {
-            Ok(answer) => return Ok(answer),
-            Err(ReceiveError::NotDelivered) => {}
-            Err(error) => return Err(broken(self, error)),
+        let mut was_open = false;
+        if let Some(connection) = self.connection.take() {
+            match self.exchange(connection, line, deadline) {
+                Err(ReceiveError::NotDelivered) => was_open = true,
+                answer => return answer.map_err(|error| broken(self, error)),
+            }
         }
-        let connection = match self.reopen(deadline) {
-            Ok(connection) => connection,
+        let connection = self.reopen(deadline).map_err(|error| match error {
             // The daemon has exited.
-            Err(ControlError::Unreachable { .. }) => return Err(broken(self, ReceiveError::NotDelivered)),
-            Err(error) => return Err(error),
-        };
+            ControlError::Unreachable { .. } if was_open => broken(self, ReceiveError::NotDelivered),
+            error => error,
+        })?;
         self.exchange(connection, line, deadline).map_err(|error| broken(self, error))
     }
 }
