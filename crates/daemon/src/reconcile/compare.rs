@@ -78,33 +78,23 @@ fn urls_of(group: &Value) -> Vec<&Value> {
 /// Compares TURN URLs with their logins, whatever their grouping. An absent, null or empty name or
 /// credential is none.
 fn same_turn(pushed: &Value, reported: &Value) -> bool {
-    fn none_if_empty(value: &Value) -> Option<&str> {
-        value.as_str().filter(|text| !text.is_empty())
-    }
-    /// A URL, and for name and credential: whether it is present, and its value.
-    type Entry<'a> = (&'a Value, [(bool, Option<&'a str>); 2]);
-    fn entries(groups: &Value) -> Vec<Entry<'_>> {
-        let said = |group: &'_ Value, key: &str| group.get(key).is_some();
-        groups
-            .as_array()
-            .into_iter()
-            .flatten()
-            .flat_map(|group| {
-                let login = ["username", "credential"]
-                    .map(|key| (said(group, key), group.get(key).and_then(none_if_empty)));
-                urls_of(group).into_iter().map(move |url| (url, login))
-            })
-            .collect()
+    /// Returns each URL with the name and the credential of its group.
+    fn entries(groups: &Value) -> Vec<(&Value, [Option<&str>; 2])> {
+        let with_login = |group| {
+            let login = ["username", "credential"]
+                .map(|key| Some(Value::get(group, key)?.as_str().unwrap_or_default()));
+            urls_of(group).into_iter().map(move |url| (url, login))
+        };
+        groups.as_array().into_iter().flatten().flat_map(with_login).collect()
     }
     let (pushed, reported) = (entries(pushed), entries(reported));
     pushed.len() == reported.len()
         && pushed.iter().zip(&reported).all(|((url, login), (their_url, their_login))| {
             // A name or credential that the daemon does not report cannot be compared.
-            let fits = |(_, mine): &(bool, Option<&str>), (said, theirs): &(bool, Option<&str>)| {
-                !*said || mine == theirs
+            let fits = |(mine, theirs): (&Option<&str>, &Option<&str>)| {
+                theirs.is_none_or(|theirs| mine.unwrap_or_default() == theirs)
             };
-            is_consistent(url, their_url, same_url)
-                && login.iter().zip(their_login).all(|(mine, theirs)| fits(mine, theirs))
+            is_consistent(url, their_url, same_url) && login.iter().zip(their_login).all(fits)
         })
 }
 
