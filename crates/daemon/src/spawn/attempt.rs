@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io,
-    process::ExitStatus,
     time::{Duration, Instant},
 };
 
@@ -87,18 +86,12 @@ impl Attempt<'_> {
             other => other,
         };
         let ended = child.end_with_descendants(FAILED_GRACE).map(|ended| ended.status);
-        Err(match outcome {
-            WaitOutcome::Cancelled => StartFailure::Cancelled,
-            WaitOutcome::Occupied(found) => StartFailure::Occupied(found),
-            other => StartFailure::Failed(self.failure(other, ended)),
-        })
-    }
-
-    fn failure(&self, outcome: WaitOutcome, ended: io::Result<ExitStatus>) -> CandidateFailure {
         let log = log::tail(&self.request.log, self.log_from, LOG_TAIL_LINES);
-        match outcome {
+        Err(StartFailure::Failed(match outcome {
+            WaitOutcome::Cancelled => return Err(StartFailure::Cancelled),
+            WaitOutcome::Occupied(found) => return Err(StartFailure::Occupied(found)),
             WaitOutcome::Ready(status, _) => {
-                let expected = self.request.permit.expected().device_id().unwrap_or_default().to_owned();
+                let expected = expected.device_id().unwrap_or_default().to_owned();
                 CandidateFailure::ForeignIdentity { expected, found: status.device_id }
             }
             WaitOutcome::Exited => {
@@ -106,10 +99,10 @@ impl Attempt<'_> {
                 CandidateFailure::Ended { status, log }
             }
             WaitOutcome::Unusable(problem) => CandidateFailure::Unusable { problem, log },
-            WaitOutcome::Silent | WaitOutcome::Cancelled | WaitOutcome::Occupied(_) => {
+            WaitOutcome::Silent => {
                 CandidateFailure::Silent { waited_ms: millis(self.request.ready_within), log }
             }
-        }
+        }))
     }
 
     fn start(&self, mark: &str) -> io::Result<ChildProcess> {
@@ -162,7 +155,7 @@ impl Attempt<'_> {
                 return WaitOutcome::Unusable("it writes into its log without end".to_owned());
             }
             let until = deadline.min(Instant::now() + POLL_INTERVAL);
-            let Some(open) = &mut connection else {
+            let Some(mut open) = connection.take() else {
                 match self.connect(child, until) {
                     Ok(Some(open)) => connection = Some(open),
                     Ok(None) => child.pause(&mut backoff, deadline),
@@ -170,17 +163,12 @@ impl Attempt<'_> {
                 }
                 continue;
             };
-            match read_status(open, until) {
-                Ok(Ok(status)) => {
-                    return connection
-                        .take()
-                        .map_or(WaitOutcome::Silent, |open| WaitOutcome::Ready(status, open));
-                }
+            match read_status(&mut open, until) {
+                Ok(Ok(status)) => return WaitOutcome::Ready(status, open),
                 Ok(Err(problem)) => return WaitOutcome::Unusable(problem),
-                Err(ReceiveError::TimedOut | ReceiveError::Cancelled) => {}
+                Err(ReceiveError::TimedOut | ReceiveError::Cancelled) => connection = Some(open),
                 Err(ReceiveError::NotDelivered | ReceiveError::Closed { .. } | ReceiveError::Failed(_)) => {
                     was_closed = true;
-                    connection = None;
                     child.pause(&mut backoff, deadline);
                 }
                 Err(ReceiveError::Bad(bad)) => return WaitOutcome::Unusable(bad.to_string()),
