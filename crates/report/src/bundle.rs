@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use myownllm_durable_fs::{FileKind, Metadata};
 use myownllm_launch::Diagnostic;
 use myownllm_launch::words::{escape_controls, short};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use textwrap::core::display_width;
@@ -22,8 +23,7 @@ const MOST_FILES: usize = 500;
 pub const SECTIONS: [&str; 7] = ["verdict", "doctor", "status", "identity", "history", "runs", "daemon log"];
 
 /// The answer of a command about the home.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Section {
     /// The title, one of [`SECTIONS`].
     #[serde(skip)]
@@ -31,7 +31,7 @@ pub struct Section {
     /// The exit code of the command.
     pub exit: u8,
     /// The command's document.
-    #[cfg_attr(feature = "schema", schemars(with = "serde_json::Map<String, Value>"))]
+    #[schemars(with = "serde_json::Map<String, Value>")]
     pub data: Value,
     /// The diagnostics of the command.
     pub diagnostics: Vec<Diagnostic>,
@@ -41,38 +41,34 @@ pub struct Section {
 }
 
 /// The facts about a home. In all texts `~` stands for the user's home.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Facts<'a> {
     system: &'a System,
     /// The files in the homes, 500 entries at most.
     files: &'a [File],
     /// The answer of each command that only looks, by its name.
-    #[cfg_attr(feature = "schema", schemars(schema_with = "every_section"))]
+    #[schemars(schema_with = "every_section")]
     sections: BTreeMap<&'static str, &'a Section>,
 }
 
 /// Returns the schema of all sections by their titles.
-#[cfg(feature = "schema")]
 fn every_section(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
     crate::members::named::<Section>(generator, SECTIONS)
 }
 
 /// The report.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Bundle<'a> {
     /// With `--output`: the file that was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<&'a str>,
     #[serde(flatten)]
-    #[cfg_attr(feature = "schema", schemars(with = "Facts<'static>"))]
+    #[schemars(with = "Facts<'static>")]
     facts: Value,
 }
 
 /// The machine that the home is on.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 struct System {
     /// The operating system, with its version if it is known.
     os: String,
@@ -83,16 +79,14 @@ struct System {
     file_systems: Vec<FileSystem>,
 }
 
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 struct FileSystem {
     path: String,
     kind: String,
 }
 
 /// One entry of a directory. The report never reads the content.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 struct File {
     path: String,
     kind: EntryKind,
@@ -105,8 +99,7 @@ struct File {
     modified: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum EntryKind {
     File,

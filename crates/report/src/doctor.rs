@@ -2,6 +2,7 @@
 
 use myownllm_launch::words::count;
 use myownllm_launch::{Check, Checks, Mark};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -10,8 +11,7 @@ use crate::text::unfilled;
 use crate::verdict::LOOK;
 
 /// The checks of a home.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Checklist<'a> {
     checks: &'a [Check],
     /// The number of problems; with one or more the exit code is 4.

@@ -3,14 +3,14 @@
 use myownllm_config_model::Diagnostic as Finding;
 use myownllm_config_store::{BackupId, FileShape, Pending};
 use myownllm_launch::{Diagnostic, EndedDaemon};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::text::long;
 
 /// What a command prints with `--json`. Fields are only ever added within a version.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Envelope<'a> {
     /// `myownllm-mesh.COMMAND/1`. The number grows only if a field goes away or changes its meaning.
     pub schema: String,
@@ -26,15 +26,14 @@ pub struct Envelope<'a> {
     /// The duration of the run until the document was printed, in milliseconds.
     pub took_ms: u64,
     /// The answer of the command; empty if the command failed before it had one.
-    #[cfg_attr(feature = "schema", schemars(with = "serde_json::Map<String, Value>"))]
+    #[schemars(with = "serde_json::Map<String, Value>")]
     pub data: &'a Value,
     /// The errors, warnings and remarks, in the order in which they came up.
     pub diagnostics: Vec<&'a Diagnostic>,
 }
 
 /// A build of the program.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct Build {
     /// The version.
     pub version: &'static str,
@@ -45,38 +44,34 @@ pub struct Build {
 }
 
 /// The output of a filter: one JSON document.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Filtered {
     /// The document.
-    #[cfg_attr(feature = "schema", schemars(with = "serde_json::Map<String, Value>"))]
+    #[schemars(with = "serde_json::Map<String, Value>")]
     pub document: Value,
 }
 
 /// The settings of a network, to hand on.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct NetworkEnvelope {
     /// The envelope. An export masks the secrets in it, unless it is asked for them.
-    #[cfg_attr(feature = "schema", schemars(with = "serde_json::Map<String, Value>"))]
+    #[schemars(with = "serde_json::Map<String, Value>")]
     pub envelope: Value,
 }
 
 /// A saved network.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct NetworkShown {
     /// The network; secrets are masked, unless asked for.
-    #[cfg_attr(feature = "schema", schemars(with = "serde_json::Map<String, Value>"))]
+    #[schemars(with = "serde_json::Map<String, Value>")]
     pub network: Value,
 }
 
 /// The config.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ConfigShown {
     /// The config that a launch would run on; secrets are masked, unless asked for.
-    #[cfg_attr(feature = "schema", schemars(with = "serde_json::Map<String, Value>"))]
+    #[schemars(with = "serde_json::Map<String, Value>")]
     pub config: Value,
     /// The shape of the file.
     pub shape: FileShape,
@@ -85,8 +80,7 @@ pub struct ConfigShown {
 }
 
 /// The check of the config.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ConfigChecked<'a> {
     /// The path of the file.
     pub path: String,
@@ -102,8 +96,7 @@ pub struct ConfigChecked<'a> {
 }
 
 /// A setting.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Setting<'a> {
     /// The key as it was typed.
     pub key: &'a str,
@@ -112,8 +105,7 @@ pub struct Setting<'a> {
 }
 
 /// The differences between the config and a backup.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Differences {
     /// The backup.
     pub backup: BackupId,
@@ -125,17 +117,15 @@ pub struct Differences {
 }
 
 /// The schema of a config.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ConfigSchema {
     /// A JSON Schema of the app's config, or of the daemon's.
-    #[cfg_attr(feature = "schema", schemars(with = "serde_json::Map<String, Value>"))]
+    #[schemars(with = "serde_json::Map<String, Value>")]
     pub schema: Value,
 }
 
 /// The script that completes the command line in a shell.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Script<'a> {
     /// The shell.
     pub shell: String,
@@ -144,8 +134,7 @@ pub struct Script<'a> {
 }
 
 /// A page of the manual.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ManualPage<'a> {
     /// The page in the format of `man`.
     pub page: &'a str,
@@ -154,24 +143,21 @@ pub struct ManualPage<'a> {
 }
 
 /// The version of the program.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Version<'a> {
     /// The line for people: version, commit, date, target.
     pub text: &'a str,
 }
 
 /// The daemons that were ended.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct StoppedDaemons {
     /// The daemons, in the order in which they ended.
     pub stopped: Vec<StoppedDaemon>,
 }
 
 /// A daemon that was ended.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct StoppedDaemon {
     /// The process of the daemon.
     pub pid: u32,
@@ -180,12 +166,11 @@ pub struct StoppedDaemon {
 }
 
 /// A launch after the daemon was ended.
-#[derive(Debug, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Restarted {
     /// The document of the launch.
     #[serde(flatten)]
-    #[cfg_attr(feature = "schema", schemars(with = "crate::launches::Launch<'static>"))]
+    #[schemars(with = "crate::launches::Launch<'static>")]
     pub launch: Value,
     /// The daemons that were ended before.
     pub stopped_before: Vec<StoppedDaemon>,

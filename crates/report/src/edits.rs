@@ -3,6 +3,7 @@
 use myownllm_config_model::{AppConfig, Document, masking, networks, settings};
 use myownllm_launch::words::use_first_network;
 use myownllm_launch::{Edit, Followed};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use textwrap::core::display_width;
@@ -14,8 +15,7 @@ use crate::text::{bounded, long};
 use crate::view::HomeView;
 
 /// A change of the saved networks.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct NetworkChange<'a> {
     /// The internal id of the network that was meant; null if there is none.
     id: Option<&'a str>,
@@ -27,15 +27,14 @@ pub(crate) struct NetworkChange<'a> {
     /// The path of the config.
     config: String,
     /// The changes of the daemon's networks; null if no daemon was asked.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<myownllm_launch::Reconciled>"))]
+    #[schemars(with = "Option<myownllm_launch::Reconciled>")]
     reconcile: Value,
     /// The command that undoes the change.
     undo: Option<&'a str>,
 }
 
 /// The saved networks.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Networks<'a> {
     networks: Vec<NetworkRow>,
     /// The internal id of the active network.
@@ -44,8 +43,7 @@ pub(crate) struct Networks<'a> {
     enabled: bool,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 struct NetworkRow {
     /// The internal id; empty if the next launch chooses it.
     id: String,
@@ -59,8 +57,7 @@ struct NetworkRow {
 }
 
 /// A change of settings.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct SettingsChange<'a> {
     settings: Vec<SettingChange<'a>>,
     /// True if the config was written.
@@ -68,14 +65,13 @@ pub(crate) struct SettingsChange<'a> {
     /// The path of the config.
     config: String,
     /// The changes of the daemon's networks; null if no daemon was asked.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<myownllm_launch::Reconciled>"))]
+    #[schemars(with = "Option<myownllm_launch::Reconciled>")]
     reconcile: Value,
     /// The command that undoes the change.
     undo: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 struct SettingChange<'a> {
     key: &'a str,
     /// The value before; a secret is masked.

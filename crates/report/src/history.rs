@@ -3,6 +3,7 @@
 use myownllm_config_store::{BackupId, BackupKind, HistoryEntry, Restored, StoreError};
 use myownllm_launch::Followed;
 use myownllm_launch::words::backup;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -13,15 +14,13 @@ use crate::text::{ago, utc_minutes};
 use crate::view::HomeView;
 
 /// The backups of the config.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct History<'a> {
     /// Newest first.
     copies: Vec<HistoryRow<'a>>,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 struct HistoryRow<'a> {
     #[serde(flatten)]
     entry: &'a HistoryEntry,
@@ -30,8 +29,7 @@ struct HistoryRow<'a> {
 }
 
 /// A restore of a backup.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct RestoredConfig<'a> {
     /// The backup that was restored.
     restored: &'a BackupId,
@@ -40,7 +38,7 @@ pub(crate) struct RestoredConfig<'a> {
     /// True if the file was written.
     changed: bool,
     /// The changes of the daemon's networks; null if no daemon was asked.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<myownllm_launch::Reconciled>"))]
+    #[schemars(with = "Option<myownllm_launch::Reconciled>")]
     reconcile: Value,
 }
 

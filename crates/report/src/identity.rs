@@ -7,6 +7,7 @@ use myownllm_identity::{
     Answer as KeyAnswer, Home, Identity, KeyInfo, Misplaced, PlaceState, Refusal, Scan, WayOut,
 };
 use myownllm_launch::Diagnostic;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -18,8 +19,7 @@ use crate::view::HomeView;
 const COLUMN: usize = 15;
 
 /// The identity files of a home.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct IdentityFiles<'a> {
     /// The Device ID of the first valid file.
     device_id: Option<&'a str>,
@@ -36,8 +36,7 @@ pub(crate) struct IdentityFiles<'a> {
     ways_out: &'a [WayOut],
 }
 
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 struct IdentityFile {
     state: FileState,
     path: String,
@@ -47,8 +46,7 @@ struct IdentityFile {
     key: Option<ShownKey>,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum FileState {
     Valid,
@@ -58,18 +56,16 @@ enum FileState {
 }
 
 /// The key of a valid file.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 struct ShownKey {
     device_id: String,
     label: String,
     /// The time at which the key was made, RFC 3339 in UTC; the text of the file if that is no time.
-    #[cfg_attr(feature = "schema", schemars(extend("nullable" = true)))]
+    #[schemars(extend("nullable" = true))]
     created_at: Option<String>,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 struct FoundFile {
     path: String,
     /// Null for a file of a newer version.

@@ -11,6 +11,7 @@ use myownllm_launch::{
     Daemon, LONGEST_NAME, LaunchStep, Outcome, Reconciled, Recurrence, Verdict, lost_keys, saved,
 };
 use myownllm_migration::LiveDaemon;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -125,12 +126,11 @@ pub fn launch_trace(home: &HomeView<'_>, command: &str, outcome: &Outcome, daemo
 }
 
 /// A launch, and a repair.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Launch<'a> {
     outcome: Verdict,
     /// The steps that the launch began, as `status` names them in `launch_steps`, in order.
-    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::members::launch_steps"))]
+    #[schemars(schema_with = "crate::members::launch_steps")]
     steps: Vec<String>,
     config: LaunchConfig<'a>,
     /// Set if the config was healthy before, and a daemon wrote over it again.
@@ -141,15 +141,14 @@ pub(crate) struct Launch<'a> {
     migration: &'a Option<myownllm_migration::MoveReport>,
     daemon: UsedDaemon<'a>,
     /// The daemons that the launch looked for, and the answers.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<myownllm_daemon::Detection>"))]
+    #[schemars(with = "Option<myownllm_daemon::Detection>")]
     detection: Value,
     /// The changes of the daemon's networks; null if no daemon was asked.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<Reconciled>"))]
+    #[schemars(with = "Option<Reconciled>")]
     reconcile: Value,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 struct LaunchConfig<'a> {
     path: String,
     /// The shape before the launch.
@@ -163,8 +162,7 @@ struct LaunchConfig<'a> {
 }
 
 /// The daemon that the launch ended with.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 enum UsedDaemon<'a> {
     /// No daemon is used.

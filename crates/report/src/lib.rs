@@ -11,7 +11,6 @@ mod history;
 mod identity;
 mod launches;
 mod logs;
-#[cfg(feature = "schema")]
 mod members;
 mod moves;
 mod paths;
@@ -19,7 +18,6 @@ mod picture;
 mod progress;
 pub mod run_log;
 mod salvage;
-#[cfg(feature = "schema")]
 mod schemas;
 mod screen;
 mod status;
@@ -43,7 +41,6 @@ pub use paths::{named_path, paths};
 pub use picture::Picture;
 pub use progress::{Form, ProgressText};
 pub use salvage::{completion, config_repair, pretty, repair_trace};
-#[cfg(feature = "schema")]
 pub use schemas::schemas;
 pub use screen::{Page, Screen, escape_json_controls, unified_diff};
 pub use status::status;

@@ -5,6 +5,7 @@ use myownllm_daemon::{Endpoint, Probe};
 use myownllm_durable_fs::trust::look_behind;
 use myownllm_launch::Diagnostic;
 use myownllm_launch::words::daemon_words;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use textwrap::core::display_width;
@@ -15,8 +16,7 @@ use crate::text::{bounded, long};
 use crate::view::HomeView;
 
 /// The runs of this program that changed something.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Runs<'a> {
     /// The path of the run log.
     path: String,
@@ -25,8 +25,7 @@ pub(crate) struct Runs<'a> {
 }
 
 /// The log of the daemon.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct DaemonLog {
     /// The path of the log.
     path: String,
@@ -35,12 +34,11 @@ pub(crate) struct DaemonLog {
 }
 
 /// The daemon of a home.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct DaemonState {
     /// The socket of the daemon.
     socket: String,
-    #[cfg_attr(feature = "schema", schemars(with = "Probe"))]
+    #[schemars(with = "Probe")]
     probe: Value,
     /// The daemon home.
     home: String,

@@ -6,6 +6,7 @@ use myownllm_migration::{
     Collision, Direction, IdentityState, Keep, LiveDaemon, MigrationError, MoveOutcome, MoveReport, MoveStep,
     Moved, Plan, SkippedEntry,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -20,8 +21,7 @@ const NOTHING: &str = "Nothing to move.";
 const COLUMN: usize = 17;
 
 /// A move that was made.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct MadeMove<'a> {
     #[serde(flatten)]
     report: &'a MoveReport,
@@ -30,8 +30,7 @@ pub(crate) struct MadeMove<'a> {
 }
 
 /// A move that would be made, or that has nothing to move.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct PlannedMove<'a> {
     /// Empty: nothing was moved.
     moved: [Moved; 0],

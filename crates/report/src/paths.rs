@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use myownllm_launch::Diagnostic;
 use myownllm_paths::{ControlSocket, Mode, PathEntry, RealLookup, Rule, check_control_socket, check_socket};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -12,18 +13,16 @@ use crate::text::long;
 use crate::view::HomeView;
 
 /// Every path of a home.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Paths {
     /// Every path by its name; not there with `--mode`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(schema_with = "every_path"))]
+    #[schemars(schema_with = "every_path")]
     paths: Option<BTreeMap<&'static str, ChosenPath>>,
     sockets: Sockets,
 }
 
 /// Returns the schema of all paths by their names.
-#[cfg(feature = "schema")]
 fn every_path(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
     use myownllm_paths::{Env, MYOWNLLM, PathResolver as _, Resolver};
 
@@ -33,8 +32,7 @@ fn every_path(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
 }
 
 /// A path, and the rule that chose it.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct ChosenPath {
     path: String,
     #[serde(flatten)]
@@ -42,8 +40,7 @@ pub(crate) struct ChosenPath {
 }
 
 /// The sockets of the daemons by mode; with `--mode`, the one of that mode alone.
-#[derive(Default, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Default, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 struct Sockets {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,8 +50,7 @@ struct Sockets {
 }
 
 /// The socket of the daemon of a mode.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 struct ModeSocket {
     socket: String,
     /// The home of the daemon.
@@ -63,8 +59,7 @@ struct ModeSocket {
     rule: ShownRule,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 struct ShownRule {
     /// The rule that chose the path, for programs.
     rule: Rule,
@@ -73,8 +68,7 @@ struct ShownRule {
 }
 
 /// The one path that was asked for.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct NamedPath<'a> {
     name: &'a str,
     #[serde(flatten)]

@@ -16,6 +16,7 @@ use myownllm_launch::words::{at_defaults, count};
 use myownllm_launch::{Diagnostic, Severity};
 use myownllm_migration::{LiveDaemon, MoveReport};
 use myownllm_paths::Layout;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::HomeView;
@@ -33,8 +34,8 @@ pub struct Trace {
 }
 
 /// One line of the log.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Run"))]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "Run")]
 #[non_exhaustive]
 pub struct Entry {
     /// The start of the run, RFC 3339 in UTC.

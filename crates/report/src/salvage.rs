@@ -6,6 +6,7 @@ use myownllm_durable_fs::trust::read_for_display;
 use myownllm_launch::words::{at_defaults, backup, count, listed, state_words, use_first_network};
 use myownllm_launch::{ConfigRepair, Diagnostic, LOSSES, lost_keys};
 use myownllm_migration::LiveDaemon;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -19,8 +20,7 @@ use crate::view::HomeView;
 const COLUMN: usize = 17;
 
 /// A repair of the config, planned or made.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct RepairedConfig<'a> {
     #[serde(flatten)]
     report: &'a Report,

@@ -9,6 +9,7 @@ use myownllm_launch::words::{daemon_words, identity_words, networks_words, proce
 use myownllm_launch::{LaunchPlan, LaunchStep};
 use myownllm_migration::{Collision, IdentityState, MoveStep, SkippedEntry};
 use myownllm_paths::camino::Utf8Path;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -21,8 +22,7 @@ use crate::view::HomeView;
 const COLUMN: usize = 14;
 
 /// The state of a home, and what a launch would do.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Status<'a> {
     homes: Homes,
     /// The config; null if it cannot be loaded.
@@ -33,14 +33,13 @@ pub(crate) struct Status<'a> {
     /// The steps of a launch, for a person.
     launch_would: Vec<String>,
     /// The same steps as stable codes, in the same order.
-    #[cfg_attr(feature = "schema", schemars(schema_with = "crate::members::launch_steps"))]
+    #[schemars(schema_with = "crate::members::launch_steps")]
     launch_steps: Vec<String>,
     /// True if a launch would move or repair something.
     pending: bool,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 struct Homes {
     /// The user's home.
     user: String,
@@ -51,8 +50,7 @@ struct Homes {
 }
 
 /// A home.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 struct Home {
     path: String,
     /// Null if the system does not tell.
@@ -61,7 +59,7 @@ struct Home {
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<String>,
     /// The owner; null where the system has none.
-    #[cfg_attr(feature = "schema", schemars(extend("nullable" = true)))]
+    #[schemars(extend("nullable" = true))]
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<Option<u32>>,
     /// The reason why the home cannot be looked at.
@@ -72,8 +70,7 @@ struct Home {
     text: String,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 struct Config<'a> {
     path: String,
     shape: FileShape,
@@ -81,21 +78,19 @@ struct Config<'a> {
     pending: &'a Pending,
     networks: Vec<SavedNetwork>,
     /// The network id of the active network.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    #[schemars(with = "Option<String>")]
     active: Option<Value>,
 }
 
 /// The pending move.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 struct Move<'a> {
     pending: Vec<&'a MoveStep>,
     collisions: &'a [Collision],
     left: &'a [SkippedEntry],
 }
 
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 struct Daemons {
     /// The daemon of the app; null if it was not looked for.
     own: Option<Place>,
@@ -106,16 +101,14 @@ struct Daemons {
 }
 
 /// The socket at which a daemon would listen, and the answer there.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 struct Place {
     socket: String,
-    #[cfg_attr(feature = "schema", schemars(with = "myownllm_daemon::Probe"))]
+    #[schemars(with = "myownllm_daemon::Probe")]
     probe: Value,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 struct Legacy {
     socket: String,
     pid: Option<u32>,

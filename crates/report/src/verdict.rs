@@ -7,6 +7,7 @@ use myownllm_identity::{Problem, Refusal, WayOut};
 use myownllm_launch::words::{count, networks_words};
 use myownllm_launch::{COLLISION, Check, Checks, LOSSES, LaunchPlan, Mark};
 use myownllm_migration::{Direction, Keep};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -22,8 +23,7 @@ const CONFIG: &str = "config.shape";
 pub(crate) const LOOK: &str = " status";
 
 /// The state of a home, in a word.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HomeState {
     /// Nothing is wrong, and nothing is pending.
@@ -47,8 +47,7 @@ impl HomeState {
 }
 
 /// The verdict on a home.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Verdict<'a> {
     verdict: HomeState,
     /// The verdict for a person, sentence by sentence.
@@ -63,8 +62,7 @@ pub(crate) struct Verdict<'a> {
     warnings: usize,
 }
 
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, JsonSchema)]
 struct Command {
     /// The command, to be copied.
     command: String,
