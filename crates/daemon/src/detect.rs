@@ -133,18 +133,6 @@ pub enum Rule {
     SameAddressOwnDeviceId,
 }
 
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::SharedAnswered => "the shared daemon answered, and comes first",
-            Self::OwnAnswered => "the app's own daemon answered",
-            Self::SameAddressOwnDeviceId => {
-                "the daemon at the common address has the Device ID of the app's own home"
-            }
-        })
-    }
-}
-
 /// The reason why no daemon is used and none may be started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
