@@ -1,17 +1,27 @@
 //! Explains why the system cannot start a program file that is there: a script without its
 //! interpreter, or a file that is no program for this system.
 
-use std::{
-    ffi::{OsStr, OsString},
-    fs::File,
-    io::{self, Read},
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
-    path::Path,
-};
+use std::{ffi::OsStr, fs::File, io::Read, path::Path};
 
-use myownllm_durable_fs::{Disk as _, RealDisk, quote};
+use myownllm_durable_fs::{Disk as _, Metadata, RealDisk, quote};
 
-use super::StartObstacle;
+use crate::procfs::as_path;
+
+/// The reason why the system cannot start a program file that is there and may be executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StartObstacle {
+    /// The reason, for people.
+    pub problem: String,
+    /// The command that mends it, if there is one.
+    pub hint: Option<String>,
+}
+
+impl StartObstacle {
+    pub(crate) fn new(problem: impl Into<String>) -> Self {
+        Self { problem: problem.into(), hint: None }
+    }
+}
 
 /// The longest first line that Linux reads of a script.
 const FIRST_LINE: usize = 256;
@@ -54,14 +64,14 @@ fn of_script(script: &Path, line: &[u8], path: Option<&OsStr>) -> Option<StartOb
     }
     let line = line.trim_ascii();
     let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
-    let (interpreter, argument) = (Path::new(OsStr::from_bytes(&line[..end])), line[end..].trim_ascii());
+    let (interpreter, argument) = (as_path(&line[..end]), line[end..].trim_ascii());
     let told = |what: &str| {
         let problem = format!("the interpreter of the script, {}, {what}", interpreter.display());
         Some(StartObstacle::new(problem))
     };
-    match std::fs::metadata(interpreter) {
+    match RealDisk.stat_follow(interpreter) {
         _ if line.is_empty() => return Some(StartObstacle::new("the script names no interpreter")),
-        Err(error) if is_missing(&error) => return told("is missing"),
+        Err(error) if error.is_absent() => return told("is missing"),
         Err(_) => return None,
         Ok(meta) if !is_program(&meta) => return told("is not executable"),
         Ok(_) => {}
@@ -70,14 +80,14 @@ fn of_script(script: &Path, line: &[u8], path: Option<&OsStr>) -> Option<StartOb
     let name = searched_name(argument).filter(|_| is_env)?;
     let found = path
         .map(std::env::split_paths)?
-        .any(|directory| std::fs::metadata(directory.join(&name)).is_ok_and(|meta| is_program(&meta)));
+        .any(|directory| RealDisk.stat_follow(&directory.join(name)).is_ok_and(|meta| is_program(&meta)));
     let problem = format!("the interpreter of the script, {}, is not on PATH", name.display());
     (!found).then(|| StartObstacle::new(problem))
 }
 
 /// Returns the name that `env` searches on `PATH`. Linux passes the rest of the line as one
 /// argument, which `-S` splits.
-fn searched_name(argument: &[u8]) -> Option<OsString> {
+fn searched_name(argument: &[u8]) -> Option<&Path> {
     let name = match argument.strip_prefix(b"-S") {
         Some(words) => words.trim_ascii_start().split(u8::is_ascii_whitespace).next()?,
         None if cfg!(target_os = "linux") => argument,
@@ -85,15 +95,11 @@ fn searched_name(argument: &[u8]) -> Option<OsString> {
     };
     let is_name =
         !name.is_empty() && !name.starts_with(b"-") && !name.contains(&b'=') && !name.contains(&b'/');
-    is_name.then(|| OsStr::from_bytes(name).to_owned())
+    is_name.then(|| as_path(name))
 }
 
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-fn is_program(meta: &std::fs::Metadata) -> bool {
-    meta.is_file() && meta.permissions().mode() & 0o111 != 0
+fn is_program(meta: &Metadata) -> bool {
+    meta.is_file() && meta.mode & 0o111 != 0
 }
 
 /// Returns true if the administrator has told Linux how to start files of other formats.
@@ -153,7 +159,7 @@ fn of_elf(start: &[u8], length: u64) -> Option<String> {
     let (_, offset, size) = segments.into_iter().find(|(kind, ..)| *kind == LOADER)?;
     let (from, size) = (usize::try_from(offset).ok()?, usize::try_from(size).ok()?);
     let name = start.get(from..from.checked_add(size)?)?;
-    let loader = Path::new(OsStr::from_bytes(name.split(|byte| *byte == 0).next()?));
+    let loader = as_path(name.split(|byte| *byte == 0).next()?);
     let is_there = std::fs::metadata(loader).is_ok();
     (!is_there).then(|| {
         format!(
