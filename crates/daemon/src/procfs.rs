@@ -35,11 +35,12 @@ pub(crate) fn all_pids() -> impl Iterator<Item = u32> {
     processes.into_iter().flatten().filter_map(|entry| entry.name.to_str()?.parse().ok())
 }
 
-/// Returns true if the environment of a process has a `NAME=value` entry for which `is_wanted`
-/// holds. The environment of a process that has exited is empty.
-pub(crate) fn has_in_environment(pid: u32, is_wanted: impl Fn(&[u8]) -> bool) -> bool {
+/// Returns true if the environment of a process has the variable `name` with a wanted value. The
+/// environment of a process that has exited is empty.
+pub(crate) fn has_in_environment(pid: u32, name: &str, is_wanted: impl Fn(&[u8]) -> bool) -> bool {
     let environment = std::fs::read(entry(pid, "environ")).unwrap_or_default();
-    environment.split(|byte| *byte == 0).any(is_wanted)
+    let entries = environment.split(|byte| *byte == 0);
+    entries.filter_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")).any(is_wanted)
 }
 
 pub(crate) fn program(pid: u32) -> Option<PathBuf> {

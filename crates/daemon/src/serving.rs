@@ -192,15 +192,13 @@ pub(crate) fn has_listener(socket: &Utf8Path) -> Option<bool> {
 /// Returns true if a process runs the daemon's program, or bears the mark of
 /// [`spawn`](crate::spawn).
 pub(crate) fn is_daemon(pid: u32) -> bool {
-    has_spawn_mark(pid) || procfs::program(pid).is_some_and(|exe| has_daemon_name(&exe))
+    has_spawn_mark(pid) || runs_daemon(pid, &[])
 }
 
 /// Returns true if [`spawn`](crate::spawn) started a process, here or in another program. It may
 /// not listen yet.
 pub(crate) fn has_spawn_mark(pid: u32) -> bool {
-    procfs::has_in_environment(pid, |entry| {
-        entry.strip_prefix(SPAWN_MARK.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
-    })
+    procfs::has_in_environment(pid, SPAWN_MARK, |_| true)
 }
 
 /// Returns true if a program has the daemon's name, perhaps with a target triple.
@@ -220,13 +218,13 @@ pub(crate) fn runs_daemon(pid: u32, programs: &[PathBuf]) -> bool {
 pub(crate) fn names_home(pid: u32, home: &Utf8Path, home_variable: &str) -> bool {
     // A home that does not exist yet can only be compared by name.
     let is_there = std::fs::metadata(home).is_ok();
-    procfs::has_in_environment(pid, |entry| {
-        let value = entry.strip_prefix(home_variable.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+    procfs::has_in_environment(pid, home_variable, |value| {
         // The daemon trims the value too.
-        value.map(|value| as_path(value.trim_ascii())).is_some_and(|named| match is_there {
+        let named = as_path(value.trim_ascii());
+        match is_there {
             true => is_same_file(&resolve_for_process(pid, named), home.as_ref()),
             false => named == home,
-        })
+        }
     })
 }
 
@@ -239,10 +237,7 @@ pub(crate) fn listens_in(pid: u32, dir: Option<&Path>) -> bool {
         path.parent()
             .is_some_and(|parent| parent == dir || is_same_file(&resolve_for_process(pid, parent), dir))
     };
-    table
-        .held_by(pid)
-        .into_iter()
-        .any(|socket| socket.listens && dir.is_none_or(|dir| is_in(&socket.path, dir)))
+    table.is_listener(pid, |path| dir.is_none_or(|dir| is_in(path, dir)))
 }
 
 /// Returns the path of a socket on which a process listens, if the path still leads to it: the
