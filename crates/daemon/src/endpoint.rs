@@ -68,10 +68,7 @@ impl Endpoint {
 
     /// Returns the path of the socket, or `None` for a pipe.
     pub fn path(&self) -> Option<&Utf8Path> {
-        match &self.address {
-            Socket::Path(path) => Some(path),
-            Socket::Pipe(_) => None,
-        }
+        self.address.path()
     }
 
     pub(crate) fn address(&self) -> &Socket {
@@ -122,10 +119,7 @@ pub(crate) fn socket_of(config: &Utf8Path, default: Utf8PathBuf) -> Result<Utf8P
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.address {
-            Socket::Path(path) => f.write_str(path.as_str()),
-            Socket::Pipe(name) => write!(f, r"\\.\pipe\{name}"),
-        }
+        self.address.fmt(f)
     }
 }
 
