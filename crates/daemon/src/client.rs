@@ -51,7 +51,7 @@ impl Client {
         Self {
             endpoint: endpoint.clone(),
             answer_within,
-            pid: connection.peer().pid,
+            pid: connection.peer_pid(),
             connection: Some(connection),
             cancelled: None,
             interruptible: true,
@@ -103,7 +103,7 @@ impl Client {
     /// Makes a new connection to the same process.
     fn reopen(&self, deadline: Instant) -> Result<Connection, ControlError> {
         let mut connection = open(&self.endpoint, self.answer_within, deadline)?;
-        match (self.pid, connection.peer().pid) {
+        match (self.pid, connection.peer_pid()) {
             (Some(before), Some(now)) if before != now => {
                 Err(ControlError::Replaced { endpoint: self.endpoint.clone(), before, now })
             }

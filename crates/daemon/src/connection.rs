@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::{
     ControlError, Endpoint,
     lines::{BadLine, Line, Lines},
-    transport::{Peer, Transport},
+    transport::Transport,
 };
 
 /// A transport with line framing.
@@ -64,8 +64,8 @@ impl Connection {
         self.cancelled = cancelled;
     }
 
-    pub(crate) fn peer(&self) -> Peer {
-        self.transport.peer()
+    pub(crate) fn peer_pid(&self) -> Option<u32> {
+        self.transport.peer_pid()
     }
 
     pub(crate) fn send(&mut self, line: &[u8], deadline: Instant) -> Result<(), ReceiveError> {
@@ -196,8 +196,8 @@ mod tests {
     }
 
     impl Transport for Chunks {
-        fn peer(&self) -> Peer {
-            Peer::default()
+        fn peer_pid(&self) -> Option<u32> {
+            None
         }
         fn send(&mut self, _: &[u8], _: Instant) -> io::Result<()> {
             Ok(())

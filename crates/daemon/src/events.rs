@@ -88,7 +88,7 @@ impl EventStream {
                 Err(ControlError::Protocol { op: OP.to_owned(), problem })
             }
             Err(ReceiveError::TimedOut | ReceiveError::Cancelled) => Ok(None),
-            Err(error) => Err(receive_error(&self.endpoint, OP, wait, self.connection.peer().pid, error)),
+            Err(error) => Err(receive_error(&self.endpoint, OP, wait, self.connection.peer_pid(), error)),
         }
     }
 }

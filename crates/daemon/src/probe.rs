@@ -161,7 +161,7 @@ fn probe_once(
     let mut connection = Connection::new(transport);
     let answer =
         send_status_request(&mut connection, deadline).and_then(|()| read_status(&mut connection, deadline));
-    let listener = connection.peer().pid;
+    let listener = connection.peer_pid();
     // The process that called `listen` may have handed the socket over.
     let pid = endpoint.path().map_or(listener, |socket| serving::likely_server(socket, listener));
     let found = match answer {

@@ -238,7 +238,7 @@ fn connected(
     let here = || endpoint.clone();
     match transport::connect(endpoint, deadline.min(deadline_after(PROBE_TIMEOUT))) {
         Ok(connection) => {
-            let listener = connection.peer().pid;
+            let listener = connection.peer_pid();
             Ok(Some((Some(connection), listener)))
         }
         Err(ConnectError::Full { pid }) => Ok(Some((None, pid))),
@@ -418,7 +418,7 @@ mod platform {
                 Err(ConnectError::Absent { .. }) if ended => {
                     return Ok(StoppedDaemon::Stopped { pid, took_ms: millis(began.elapsed()) });
                 }
-                Ok(connection) => connection.peer().pid,
+                Ok(connection) => connection.peer_pid(),
                 Err(ConnectError::ForeignOwner { pid, .. }) => pid,
                 Err(ConnectError::Failed { source } | ConnectError::ResourceExhausted { source })
                     if ended && is_late =>

@@ -195,7 +195,7 @@ impl Attempt<'_> {
             }
             Err(_) => return Ok(None),
         };
-        let pid = connection.peer().pid;
+        let pid = connection.peer_pid();
         if pid.is_some_and(|pid| pid != child.child.id() && !child.has_started(pid)) {
             let problem = "it came up while ours was starting".to_owned();
             return Err(WaitOutcome::Occupied(Probe::Unusable { pid, problem }));

@@ -15,15 +15,9 @@ pub(crate) use unix::connect;
 #[cfg(windows)]
 pub(crate) use windows::connect;
 
-/// The process at the other end, as far as the system shows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Peer {
-    pub(crate) pid: Option<u32>,
-    pub(crate) uid: Option<u32>,
-}
-
 pub(crate) trait Transport: fmt::Debug + Send + Sync {
-    fn peer(&self) -> Peer;
+    /// Returns the process at the other end, if the system shows it.
+    fn peer_pid(&self) -> Option<u32>;
     /// Sends all bytes. Fails with `TimedOut` at the deadline.
     fn send(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()>;
     /// Appends the received bytes to `into` and returns their number, 0 at the end of the stream.

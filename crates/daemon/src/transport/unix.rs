@@ -21,7 +21,7 @@ use rustix::{
     net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType},
 };
 
-use super::{Absence, ConnectError, Peer, Transport};
+use super::{Absence, ConnectError, Transport};
 use crate::{
     Endpoint,
     endpoint::{PATH_LIMIT, is_socket},
@@ -34,7 +34,7 @@ const CHUNK: usize = 64 * 1024;
 #[derive(Debug)]
 struct UnixTransport {
     stream: UnixStream,
-    peer: Peer,
+    peer_pid: Option<u32>,
 }
 
 /// Connects before the deadline. Checks the user of the process at the other end before a byte is
@@ -88,10 +88,10 @@ pub(crate) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
         }
     };
     let stream = UnixStream::from(socket);
-    let peer = peer_of(&stream, path).map_err(failed)?;
-    match peer.uid {
-        Some(uid) if !admits(endpoint, uid) => Err(ConnectError::ForeignOwner { uid, pid: peer.pid }),
-        _ => Ok(Box::new(UnixTransport { stream, peer })),
+    let (peer_pid, uid) = peer_of(&stream, path).map_err(failed)?;
+    match admits(endpoint, uid) {
+        true => Ok(Box::new(UnixTransport { stream, peer_pid })),
+        false => Err(ConnectError::ForeignOwner { uid, pid: peer_pid }),
     }
 }
 
@@ -150,19 +150,16 @@ const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const SEND_FLAGS: SendFlags = SendFlags::empty();
 
-/// Returns the process that called `listen`, from the credentials that the kernel keeps. In another
-/// PID namespace the kernel hides them; then the owner of the socket file stands in.
-fn peer_of(stream: &UnixStream, path: &Utf8Path) -> io::Result<Peer> {
-    let credentials = uds_local_socket::Stream::from(stream.try_clone()?).peer_creds();
-    let (pid, uid) = match &credentials {
-        Ok(credentials) => (credentials.pid().and_then(|pid| u32::try_from(pid).ok()), credentials.euid()),
-        Err(_) => (None, None),
+/// Returns the process that called `listen`, and its user, from the credentials that the kernel
+/// keeps. In another PID namespace the kernel hides them; then the owner of the socket file stands in.
+fn peer_of(stream: &UnixStream, path: &Utf8Path) -> io::Result<(Option<u32>, u32)> {
+    let credentials = uds_local_socket::Stream::from(stream.try_clone()?).peer_creds().ok();
+    let pid = credentials.as_ref().and_then(|peer| u32::try_from(peer.pid()?).ok()).filter(|pid| *pid != 0);
+    let uid = match credentials.and_then(|peer| peer.euid()) {
+        Some(uid) => uid,
+        None => std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path)?),
     };
-    let uid = match uid {
-        Some(uid) => Some(uid),
-        None => Some(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path)?)),
-    };
-    Ok(Peer { pid: pid.filter(|pid| *pid != 0), uid })
+    Ok((pid, uid))
 }
 
 /// Waits until the socket is ready, or fails with `TimedOut` at the deadline.
@@ -176,8 +173,8 @@ fn wait_for(stream: &UnixStream, flags: PollFlags, deadline: Instant) -> io::Res
 }
 
 impl Transport for UnixTransport {
-    fn peer(&self) -> Peer {
-        self.peer
+    fn peer_pid(&self) -> Option<u32> {
+        self.peer_pid
     }
 
     fn send(&mut self, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {

@@ -22,7 +22,7 @@ use winsafe::{ConvertSidToStringSid, HPROCESS, SysResult, TokenInfo, co};
 
 use myownllm_paths::Socket;
 
-use super::{Absence, ConnectError, Peer, Transport};
+use super::{Absence, ConnectError, Transport};
 use crate::Endpoint;
 
 type Stream = DuplexPipeStream<Bytes>;
@@ -33,7 +33,7 @@ const MAX_QUEUED_CHUNKS: usize = 4;
 
 #[derive(Debug)]
 struct PipeTransport {
-    peer: Peer,
+    peer_pid: u32,
     /// A mutex makes the transport `Sync`.
     chunks: Mutex<Receiver<io::Result<Vec<u8>>>>,
     lines: Sender<Vec<u8>>,
@@ -85,13 +85,7 @@ pub(crate) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
     })
     .map_err(failed)?;
     let (chunks, written) = (Mutex::new(chunks), Mutex::new(written));
-    Ok(Box::new(PipeTransport {
-        peer: Peer { pid: Some(pid), uid: None },
-        chunks,
-        lines,
-        written,
-        ended: false,
-    }))
+    Ok(Box::new(PipeTransport { peer_pid: pid, chunks, lines, written, ended: false }))
 }
 
 /// Returns true if a process has the user of this process. Any user can make the pipe before our
@@ -139,8 +133,8 @@ fn receiver<T>(receiver: &mut Mutex<Receiver<T>>) -> &mut Receiver<T> {
 }
 
 impl Transport for PipeTransport {
-    fn peer(&self) -> Peer {
-        self.peer
+    fn peer_pid(&self) -> Option<u32> {
+        Some(self.peer_pid)
     }
 
     fn send(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
