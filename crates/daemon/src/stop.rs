@@ -276,7 +276,7 @@ pub(crate) fn serving_processes_of_each<const N: usize>(
     let mut found = [const { Vec::new() }; N];
     for process in all.into_iter().filter_map(|pid| ServeProcess::new(pid, programs)) {
         for (home, found) in homes.iter().zip(&mut found) {
-            if process.serves(home, home_variable) || process.is_starting(home, home_variable) {
+            if process.serves(home, home_variable).is_some() {
                 found.push(process.serving_process());
             }
         }
@@ -306,22 +306,20 @@ impl ServeProcess {
         Some(Self { pid, is_daemon })
     }
 
-    /// Returns true if the process is seen to serve the home: its environment names the home,
-    /// and it is the daemon's program, or was started by [`spawn`](crate::spawn) and listens on
-    /// a socket, or listens on a socket that was bound in the home.
-    fn serves(&self, home: &Utf8Path, home_variable: &str) -> bool {
+    /// Returns true if the process is seen to serve the home: its environment names the home, and it
+    /// is the daemon's program, or was started by [`spawn`](crate::spawn) and listens on a socket, or
+    /// listens on a socket that was bound in the home. Returns `false` if [`spawn`](crate::spawn)
+    /// started the process, or its ancestor, as a daemon of the home, and it does not listen yet: it
+    /// may be a helper of a script, so this is no proof.
+    fn serves(&self, home: &Utf8Path, home_variable: &str) -> Option<bool> {
+        if !serving::names_home(self.pid, home, home_variable) {
+            return None;
+        }
         let listens = |dir| serving::listens_in(self.pid, dir);
-        serving::names_home(self.pid, home, home_variable)
-            && (self.is_daemon
-                || listens(Some(home.as_ref()))
-                || (serving::has_spawn_mark(self.pid) && listens(None)))
-    }
-
-    /// Returns true if [`spawn`](crate::spawn) started the process, or its ancestor, as a
-    /// daemon of the home, and it does not listen yet. It may be a helper of a script, so this
-    /// is no proof.
-    fn is_starting(&self, home: &Utf8Path, home_variable: &str) -> bool {
-        serving::names_home(self.pid, home, home_variable) && self.is_on_its_way()
+        let is_seen = self.is_daemon
+            || listens(Some(home.as_ref()))
+            || (serving::has_spawn_mark(self.pid) && listens(None));
+        (is_seen || self.is_on_its_way()).then_some(is_seen)
     }
 
     fn is_on_its_way(&self) -> bool {
@@ -547,12 +545,14 @@ mod platform {
         let Some(running) = ServeProcess::new(pid, programs.as_slice()) else {
             return Ok(StoppedDaemon::WasAbsent);
         };
-        if !running.serves(home, home_variable) {
-            if !running.is_starting(home, home_variable) {
-                return Ok(StoppedDaemon::WasAbsent);
+        match running.serves(home, home_variable) {
+            None => return Ok(StoppedDaemon::WasAbsent),
+            Some(true) => {}
+            Some(false) => {
+                let why = format!("process {pid} was started for this home, and is not seen to serve it");
+                let command = format!("ps -fp {pid}");
+                return Err(StopError::Unverified { endpoint: here(), why, command });
             }
-            let why = format!("process {pid} was started for this home, and is not seen to serve it");
-            return Err(StopError::Unverified { endpoint: here(), why, command: format!("ps -fp {pid}") });
         }
         ask_to_exit(&handle, pid, &here())?;
         while !handle.wait(deadline).unwrap_or(false) {
