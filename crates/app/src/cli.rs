@@ -82,9 +82,17 @@ pub(crate) enum Command {
     /// Starts no daemon. Keeps each file that it replaces, and prints the path of the copy. Changes
     /// nothing if nothing needs a repair.
     #[command(visible_alias = "fix")]
-    Repair(RepairArgs),
+    Repair {
+        /// Stop each daemon that serves the old location or has no reachable socket, then continue.
+        #[arg(long)]
+        stop_legacy_daemon: bool,
+    },
     /// Show the paths, the state of the home, and the steps of the next launch. Changes nothing.
-    Status(StatusArgs),
+    Status {
+        /// Exit 3 if a launch would move or repair something.
+        #[arg(long)]
+        check: bool,
+    },
     /// Check everything, and print the evidence and the command that repairs each problem. Changes
     /// nothing.
     ///
@@ -103,7 +111,14 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Network(NetworkCommand),
     /// Print every resolved path and the rule that chose it, or one path alone.
-    Paths(PathsArgs),
+    Paths {
+        /// Print this path alone: a name that `paths` lists, such as `daemon_home`, or `socket`.
+        #[arg(value_name = "NAME", add = ArgValueCandidates::new(completion::path_names))]
+        name: Option<String>,
+        /// Show the control socket of this mode alone.
+        #[arg(long, value_name = "MODE")]
+        mode: Option<ModeArg>,
+    },
     /// Print the Device ID, the label, and the path of the identity file. Never prints the secret
     /// key.
     Identity,
@@ -111,12 +126,26 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Daemon(DaemonCommand),
     /// Print the run log: each change that this program made here, with its time.
-    Logs(LogsArgs),
+    Logs {
+        /// Show the log of the daemon instead.
+        #[arg(long)]
+        daemon: bool,
+        /// Show the last N lines.
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+        lines: usize,
+    },
     /// Collect the facts for a support request, without secrets: program, system, checks, backups,
     /// logs, files.
     ///
     /// The user's home is shown as `~`. Changes nothing but the file that --output names.
-    Report(ReportArgs),
+    Report {
+        /// Write the report to this new file, readable only by you, instead of stdout.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Write one page for a browser, with a picture of what a launch would change.
+        #[arg(long)]
+        html: bool,
+    },
     /// Write a completion script for a shell to stdout
     ///
     /// bash: myownllm-mesh completions bash > ~/.local/share/bash-completion/completions/myownllm-mesh
@@ -159,40 +188,6 @@ pub(crate) struct DaemonWaitArgs {
     #[arg(long, value_name = "SECONDS",
         value_parser = clap::value_parser!(u64).range(1..=LONGEST_DAEMON_WAIT.as_secs()))]
     pub(crate) daemon_wait: Option<u64>,
-}
-
-#[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct RepairArgs {
-    /// Stop each daemon that serves the old location or has no reachable socket, then continue.
-    #[arg(long)]
-    pub(crate) stop_legacy_daemon: bool,
-}
-
-#[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct StatusArgs {
-    /// Exit 3 if a launch would move or repair something.
-    #[arg(long)]
-    pub(crate) check: bool,
-}
-
-#[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct LogsArgs {
-    /// Show the log of the daemon instead.
-    #[arg(long)]
-    pub(crate) daemon: bool,
-    /// Show the last N lines.
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
-    pub(crate) lines: usize,
-}
-
-#[derive(Args, Clone, Debug)]
-pub(crate) struct ReportArgs {
-    /// Write the report to this new file, readable only by you, instead of stdout.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// Write one page for a browser, with a picture of what a launch would change.
-    #[arg(long)]
-    pub(crate) html: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -412,16 +407,6 @@ pub(crate) enum NetworkCommand {
     FromEnvelope,
 }
 
-#[derive(Args, Clone, Debug)]
-pub(crate) struct PathsArgs {
-    /// Print this path alone: a name that `paths` lists, such as `daemon_home`, or `socket`.
-    #[arg(value_name = "NAME", add = ArgValueCandidates::new(completion::path_names))]
-    pub(crate) name: Option<String>,
-    /// Show the control socket of this mode alone.
-    #[arg(long, value_name = "MODE")]
-    pub(crate) mode: Option<ModeArg>,
-}
-
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum ModeArg {
     /// The app's own daemon.
@@ -434,7 +419,7 @@ impl Command {
     /// Returns true if the command writes in the home.
     pub(crate) fn writes(&self) -> bool {
         match self {
-            Self::Launch(_) | Self::Repair(_) => true,
+            Self::Launch(_) | Self::Repair { .. } => true,
             Self::Daemon(command) => matches!(command, DaemonCommand::Stop | DaemonCommand::Restart(_)),
             Self::Migrate(args) => !args.dry_run && !args.check,
             Self::Salvage(args) => !args.dry_run && !args.check && !args.stdin,
@@ -449,12 +434,12 @@ impl Command {
                     | NetworkCommand::Use { .. }
                     | NetworkCommand::Import { .. }
             ),
-            Self::Status(_)
+            Self::Status { .. }
             | Self::Doctor
-            | Self::Paths(_)
+            | Self::Paths { .. }
             | Self::Identity
-            | Self::Logs(_)
-            | Self::Report(_)
+            | Self::Logs { .. }
+            | Self::Report { .. }
             | Self::Completions { .. }
             | Self::Man { .. } => false,
         }
@@ -462,6 +447,6 @@ impl Command {
 
     /// Returns true if the command predicts the result of a command that writes.
     pub(crate) fn predicts(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Doctor | Self::Migrate(_) | Self::Salvage(_))
+        matches!(self, Self::Status { .. } | Self::Doctor | Self::Migrate(_) | Self::Salvage(_))
     }
 }

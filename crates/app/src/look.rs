@@ -8,7 +8,6 @@ use myownllm_launch::{
 use myownllm_report::{HomeState, SECTIONS, checklist, daemon_log_lines, history as history_page, runs};
 use myownllm_report::{identity as identity_page, status as status_page, verdict as verdict_page};
 
-use crate::cli::{LogsArgs, StatusArgs};
 use crate::context::{Context, fresh_ids};
 use crate::exit::ExitCode;
 use crate::output::CommandOutput;
@@ -45,9 +44,9 @@ fn doctor_of(checks: &Checks, verbose: bool) -> CommandOutput {
     CommandOutput { told_by_page, ..CommandOutput::done(page, data) }.exit(exit)
 }
 
-pub(crate) fn status(context: &Context, args: StatusArgs) -> CommandOutput {
-    if !args.check {
-        return status_of(context, plan_of(context), args);
+pub(crate) fn status(context: &Context, check: bool) -> CommandOutput {
+    if !check {
+        return status_of(context, plan_of(context), false);
     }
     let (plan, checks) = examine(context);
     let is_told = |code: &str| plan.diagnostics.iter().any(|told| told.code == code);
@@ -55,13 +54,13 @@ pub(crate) fn status(context: &Context, args: StatusArgs) -> CommandOutput {
     let pending = checks.list.iter().filter(|check| check.hint == Some(checks.repair()));
     let pending = pending.filter_map(|check| check.diagnostic.clone()).filter(|told| !is_told(&told.code));
     let told_by_page = pending.map(Diagnostic::as_warning).collect();
-    CommandOutput { told_by_page, ..status_of(context, plan, args) }
+    CommandOutput { told_by_page, ..status_of(context, plan, true) }
 }
 
-fn status_of(context: &Context, plan: LaunchPlan, args: StatusArgs) -> CommandOutput {
+fn status_of(context: &Context, plan: LaunchPlan, check: bool) -> CommandOutput {
     let (page, data) = status_page(&context.libraries().view(), &plan);
-    let answer = CommandOutput { is_data: !args.check, ..CommandOutput::done(page, data) };
-    if args.check {
+    let answer = CommandOutput { is_data: !check, ..CommandOutput::done(page, data) };
+    if check {
         let is_pending = plan.pending && class_of(&plan.diagnostics).is_none();
         let answer = answer.with(plan.diagnostics);
         return if is_pending { answer.exit(ExitCode::Pending) } else { answer };
@@ -81,14 +80,16 @@ pub(crate) fn identity(context: &Context) -> CommandOutput {
     CommandOutput::data(page, data).with(diagnostics)
 }
 
-pub(crate) fn logs(context: &Context, args: &LogsArgs) -> CommandOutput {
-    let libraries = context.libraries();
-    if args.daemon {
-        let (page, data, diagnostics) = daemon_log_lines(&libraries.view(), args.lines);
-        return CommandOutput { diagnostics, ..CommandOutput::data(page, data) };
-    }
-    let (page, data) = runs(&libraries.view(), args.lines);
+/// `logs`.
+pub(crate) fn run_log(context: &Context, lines: usize) -> CommandOutput {
+    let (page, data) = runs(&context.libraries().view(), lines);
     CommandOutput::data(page, data)
+}
+
+/// `logs --daemon`, `daemon logs`.
+pub(crate) fn daemon_log(context: &Context, lines: usize) -> CommandOutput {
+    let (page, data, diagnostics) = daemon_log_lines(&context.libraries().view(), lines);
+    CommandOutput { diagnostics, ..CommandOutput::data(page, data) }
 }
 
 /// `config history`.
@@ -103,11 +104,11 @@ pub(crate) fn sections(context: &Context) -> [CommandOutput; SECTIONS.len()] {
     [
         verdict_of(context, &plan, &checks),
         doctor_of(&checks, true),
-        status_of(context, plan, StatusArgs { check: false }),
+        status_of(context, plan, false),
         identity(context),
         history(context).unwrap_or_else(CommandOutput::failed),
-        logs(context, &LogsArgs { daemon: false, lines: LOG_LINES }),
-        logs(context, &LogsArgs { daemon: true, lines: LOG_LINES }),
+        run_log(context, LOG_LINES),
+        daemon_log(context, LOG_LINES),
     ]
 }
 

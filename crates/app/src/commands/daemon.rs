@@ -10,7 +10,7 @@ use myownllm_report::run_log::Trace;
 use myownllm_report::{Page, daemon_status};
 use serde_json::json;
 
-use crate::cli::{DaemonCommand, LaunchArgs, LogsArgs};
+use crate::cli::{DaemonCommand, LaunchArgs};
 use crate::context::{Context, fresh_ids};
 use crate::output::{CommandOutput, Printer};
 use crate::{foreground, look};
@@ -22,7 +22,7 @@ pub(crate) fn run(
 ) -> Result<CommandOutput, Diagnostic> {
     match command {
         DaemonCommand::Status => Ok(status(context)),
-        DaemonCommand::Logs { lines } => Ok(look::logs(context, &LogsArgs { daemon: true, lines: *lines })),
+        DaemonCommand::Logs { lines } => Ok(look::daemon_log(context, *lines)),
         DaemonCommand::Stop => {
             let stopped = stop(context)?;
             let trace = trace(context, "daemon stop", &stopped);

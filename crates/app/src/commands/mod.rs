@@ -66,15 +66,15 @@ pub(crate) fn run(
             let context = context.with_program_search().with_daemon_wait(args.wait.daemon_wait);
             foreground::run(&context, args, printer)
         }
-        Command::Repair(args) => Ok(repair::run(&context, args, printer)),
-        Command::Status(args) => Ok(look::status(&context.with_program_search(), *args)),
+        Command::Repair { stop_legacy_daemon } => Ok(repair::run(&context, *stop_legacy_daemon, printer)),
+        Command::Status { check } => Ok(look::status(&context.with_program_search(), *check)),
         Command::Doctor => Ok(look::doctor(&context.with_program_search(), printer.is_verbose())),
         Command::Migrate(args) => migrate::run(&context, args),
         Command::Salvage(args) => salvage::run(&context, args),
         Command::Config(ConfigCommand::Normalize) => filters::normalize(&context.conversation_dir()),
         Command::Config(command) => config::run(&context, command),
         Command::Network(command) => network::run(&context, command),
-        Command::Paths(args) => paths::run(&context, args),
+        Command::Paths { name, mode } => paths::run(&context, name.as_deref(), *mode),
         Command::Identity => Ok(look::identity(&context)),
         Command::Daemon(command) => {
             let wait = match command {
@@ -83,8 +83,11 @@ pub(crate) fn run(
             };
             daemon::run(&context.with_program_search().with_daemon_wait(wait), command, printer)
         }
-        Command::Logs(args) => Ok(look::logs(&context, args)),
-        Command::Report(args) => report::run(&context.with_program_search(), args, printer.started()),
+        Command::Logs { daemon: true, lines } => Ok(look::daemon_log(&context, *lines)),
+        Command::Logs { lines, .. } => Ok(look::run_log(&context, *lines)),
+        Command::Report { output, html } => {
+            report::run(&context.with_program_search(), output.as_deref(), *html, printer.started())
+        }
         Command::Completions { .. } | Command::Man { .. } => Ok(CommandOutput::done("", json!({}))),
     };
     let mut answer = answer.map_err(|failed| {
@@ -118,10 +121,10 @@ fn context(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<
     let says_so = matches!(
         cli.command,
         None | Some(
-            Command::Status(_)
+            Command::Status { .. }
                 | Command::Doctor
-                | Command::Report(_)
-                | Command::Paths(_)
+                | Command::Report { .. }
+                | Command::Paths { .. }
                 | Command::Config(ConfigCommand::Normalize)
         )
     );
@@ -132,7 +135,7 @@ fn context(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<
     };
     let refuse = |mut context: Context, refusal: Diagnostic| match cli.command {
         // The app comes up all the same.
-        Some(Command::Launch(_) | Command::Repair(_)) => {
+        Some(Command::Launch(_) | Command::Repair { .. }) => {
             context.refusal = Some(refusal);
             Ok(context)
         }

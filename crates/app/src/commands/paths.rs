@@ -5,14 +5,18 @@ use myownllm_launch::{Class, Diagnostic};
 use myownllm_paths::{Mode, RealLookup};
 use myownllm_report::{long, named_path, paths};
 
-use crate::cli::{ModeArg, PathsArgs};
+use crate::cli::ModeArg;
 use crate::context::Context;
 use crate::output::CommandOutput;
 
 /// Prints every path, or the path that the user asks for.
-pub(crate) fn run(context: &Context, args: &PathsArgs) -> Result<CommandOutput, Diagnostic> {
-    let mode = args.mode.map(|mode| if mode == ModeArg::Shared { Mode::Shared } else { Mode::OwnLlm });
-    let Some(name) = &args.name else {
+pub(crate) fn run(
+    context: &Context,
+    name: Option<&str>,
+    mode: Option<ModeArg>,
+) -> Result<CommandOutput, Diagnostic> {
+    let mode = mode.map(|mode| if mode == ModeArg::Shared { Mode::Shared } else { Mode::OwnLlm });
+    let Some(name) = name else {
         let (page, data, mut diagnostics) = paths(&context.libraries().view(), mode);
         let overlap = context.checked.as_ref().err();
         diagnostics.extend(
@@ -20,7 +24,7 @@ pub(crate) fn run(context: &Context, args: &PathsArgs) -> Result<CommandOutput, 
         );
         return Ok(CommandOutput { diagnostics, ..CommandOutput::data(page, data) });
     };
-    let (found, rule) = match name.as_str() {
+    let (found, rule) = match name {
         "socket" => {
             let mode = mode.unwrap_or(Mode::OwnLlm);
             let said = context.layout.control_socket(mode, &RealLookup);

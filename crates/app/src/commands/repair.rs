@@ -4,13 +4,12 @@ use myownllm_launch::{Daemon, Options, launch, repair_states};
 use myownllm_report::{Fate, launch_data, launch_trace, repaired};
 use serde_json::json;
 
-use crate::cli::RepairArgs;
 use crate::context::{Context, fresh_ids};
 use crate::output::{CommandOutput, Printer};
 
-pub(crate) fn run(context: &Context, args: &RepairArgs, printer: &Printer) -> CommandOutput {
+pub(crate) fn run(context: &Context, stop_legacy_daemon: bool, printer: &Printer) -> CommandOutput {
     let libraries = context.libraries();
-    let options = Options { daemon: false, stop_legacy_daemon: args.stop_legacy_daemon, ..context.options() };
+    let options = Options { daemon: false, stop_legacy_daemon, ..context.options() };
     let mut outcome = launch(&libraries.launch_context(), &options, &mut fresh_ids());
     if outcome.class().is_none() {
         // A home in which nothing can be changed is not healthy although nothing is to be repaired.

@@ -7,7 +7,6 @@ use myownllm_launch::Diagnostic;
 use myownllm_report::{Page, Picture, Report, SECTIONS, Screen, Section, diagnostic_text, long, write_new};
 
 use crate::build::BUILD;
-use crate::cli::ReportArgs;
 use crate::context::Context;
 use crate::look;
 use crate::output::CommandOutput;
@@ -18,7 +17,8 @@ const SCREEN: Screen = Screen { width: 100, unicode: true, wraps: false };
 
 pub(crate) fn run(
     context: &Context,
-    args: &ReportArgs,
+    output: Option<&Path>,
+    html: bool,
     started: Started,
 ) -> Result<CommandOutput, Diagnostic> {
     let sections = SECTIONS.into_iter().zip(look::sections(context));
@@ -27,17 +27,17 @@ pub(crate) fn run(
     let home = libraries.view();
     let program = format!("myownllm-mesh {} ({}, {})", BUILD.version, BUILD.commit, BUILD.target);
     let report = Report::collect(&home, started.at(), program, sections);
-    let text = match args.html {
+    let text = match html {
         true => {
             let plan = look::plan_of(context);
             report.page(&Picture::from(&plan.migration).two_trees(&home, plan.config.as_ref()))
         }
         false => report.plain_text(),
     };
-    let Some(file) = &args.output else {
+    let Some(file) = output else {
         return Ok(CommandOutput::data(text, report.data(None)));
     };
-    let command = format!("{} report{}", context.layout.program, if args.html { " --html" } else { "" });
+    let command = format!("{} report{}", context.layout.program, if html { " --html" } else { "" });
     write_new(file, &text, &command, context.owner.filter(|_| is_in_home(context, file)))?;
     let mut page = Page::default();
     let file = long(file);
