@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
 use myownllm_launch::LONGEST_DAEMON_WAIT;
 use myownllm_migration::{Direction, Keep};
@@ -52,18 +52,7 @@ pub(crate) struct GlobalArgs {
         hide_possible_values = true,
         hide_default_value = true
     )]
-    pub(crate) color: ColorWhen,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum ColorWhen {
-    /// On a terminal, unless NO_COLOR is set.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
+    pub(crate) color: ColorChoice,
 }
 
 #[derive(Debug, Subcommand)]

@@ -22,13 +22,14 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 
 use clap::error::ErrorKind;
-use clap::{ArgMatches, FromArgMatches as _};
+use clap::{ArgMatches, ColorChoice, FromArgMatches as _};
 use myownllm_durable_fs::{Disk as _, RealDisk, Runner, quote};
 use myownllm_launch::{Class, Diagnostic, PROGRAM};
 use myownllm_report::documents::Version;
 
-use crate::cli::{Cli, ColorWhen, GlobalArgs};
+use crate::cli::{Cli, GlobalArgs};
 pub use crate::exit::ExitCode;
+pub use crate::help::command_line;
 use crate::output::{CommandOutput, Printer};
 pub use crate::privileges::BecomeUser;
 use crate::times::Started;
@@ -100,21 +101,17 @@ fn with_this_command(hint: String, code: &str, args: &[OsString]) -> String {
 
 /// Returns the colours of help and of usage errors: the parser prints them itself, before this
 /// program could look at `--color`.
-fn color_of(args: &[OsString]) -> clap::ColorChoice {
-    let var = |name: &str| std::env::var_os(name);
+fn color_of(args: &[OsString]) -> ColorChoice {
     let said = args.windows(2).find_map(|pair| match pair[1].to_str()?.strip_prefix("--color=") {
         None if pair[0] == "--color" => pair[1].to_str(),
         said => said,
     });
-    match said {
-        Some("always") => clap::ColorChoice::Always,
-        Some("never") => clap::ColorChoice::Never,
-        // If `CI` is set, the parser takes a dumb terminal for a log that can be coloured.
-        _ if output::no_color(var) => clap::ColorChoice::Never,
-        _ if output::forces_color(var) => clap::ColorChoice::Always,
+    let said = said.and_then(|said| said.parse().ok()).unwrap_or_default();
+    let is_piped = || std::env::var_os("CLICOLOR_FORCE").is_some() && !std::io::stdout().is_terminal();
+    match output::color_choice(said) {
         // The parser takes `CLICOLOR_FORCE=0` for a request for colour.
-        _ if var("CLICOLOR_FORCE").is_some() && !std::io::stdout().is_terminal() => clap::ColorChoice::Never,
-        _ => clap::ColorChoice::Auto,
+        ColorChoice::Auto if is_piped() => ColorChoice::Never,
+        choice => choice,
     }
 }
 
@@ -153,12 +150,8 @@ fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
         _ => usage_message(&text),
     };
     let diagnostic = Diagnostic::error("usage", message).hint(usage_hint(args)).class(Class::Usage);
-    let color = match color_of(args) {
-        clap::ColorChoice::Always => ColorWhen::Always,
-        clap::ColorChoice::Auto => ColorWhen::Auto,
-        clap::ColorChoice::Never => ColorWhen::Never,
-    };
-    let printer = Printer::new(&GlobalArgs { json: is_json, color, ..GlobalArgs::default() }, started);
+    let global = GlobalArgs { json: is_json, color: color_of(args), ..GlobalArgs::default() };
+    let printer = Printer::new(&global, started);
     printer.print("usage", &CommandOutput::failed(diagnostic).exit(ExitCode::Usage));
     ExitCode::Usage
 }
@@ -212,9 +205,4 @@ fn command_name(matches: &ArgMatches) -> String {
     let below = std::iter::successors(matches.subcommand(), |(_, below)| below.subcommand());
     let words: Vec<&str> = below.map(|(name, _)| name).collect();
     if words.is_empty() { "verdict".to_owned() } else { words.join("-") }
-}
-
-/// Returns the command line as clap's value, for completions, the man page and tests.
-pub fn command_line() -> clap::Command {
-    help::command_line()
 }

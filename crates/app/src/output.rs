@@ -2,11 +2,11 @@
 //! document.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
 use std::time::Instant;
 
+use clap::ColorChoice;
 use myownllm_launch::{Diagnostic, Severity};
 use myownllm_migration::Progress;
 use myownllm_report::documents::Envelope;
@@ -17,7 +17,7 @@ use myownllm_report::{
 use serde_json::{Value, json};
 
 use crate::build::BUILD;
-use crate::cli::{ColorWhen, GlobalArgs};
+use crate::cli::GlobalArgs;
 use crate::exit::{ExitCode, exit_of};
 use crate::pager;
 use crate::signals::say_on_interrupt;
@@ -127,37 +127,37 @@ pub(crate) struct Printer {
 }
 
 /// Returns true if the terminal says that it can only print.
-fn is_dumb(var: impl Fn(&str) -> Option<OsString>) -> bool {
-    var("TERM").is_some_and(|term| term == "dumb")
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
-/// Returns true if the environment asks for no colour.
-pub(crate) fn no_color(var: impl Fn(&str) -> Option<OsString>) -> bool {
-    is_dumb(&var) || var("NO_COLOR").is_some_and(|value| !value.is_empty())
-}
-
-/// Returns true if the environment asks for colour in a pipe too.
-pub(crate) fn forces_color(var: impl Fn(&str) -> Option<OsString>) -> bool {
-    var("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0")
+/// Returns the choice of the user, else that of the environment.
+pub(crate) fn color_choice(said: ColorChoice) -> ColorChoice {
+    let is_set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    match said {
+        // If `CI` is set, the parser takes a dumb terminal for a log that can be coloured.
+        ColorChoice::Auto if is_dumb() || is_set("NO_COLOR").is_some() => ColorChoice::Never,
+        ColorChoice::Auto if is_set("CLICOLOR_FORCE").is_some_and(|value| value != "0") => {
+            ColorChoice::Always
+        }
+        _ => said,
+    }
 }
 
 impl Printer {
     /// Returns a printer for these options, with the streams and the environment of this process.
     #[must_use]
     pub(crate) fn new(global: &GlobalArgs, started: Started) -> Self {
-        let var = |name: &str| std::env::var_os(name);
-        let dumb = is_dumb(var);
-        let no_color = no_color(var);
-        let is_forced = forces_color(var);
-        let wants = |terminal: bool| match global.color {
-            ColorWhen::Always => true,
-            ColorWhen::Never => false,
-            ColorWhen::Auto => (terminal || is_forced) && !no_color,
+        let color = color_choice(global.color);
+        let wants = |terminal: bool| match color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => terminal,
         };
         let err = io::stderr().is_terminal();
         let form = match () {
             () if global.progress => Form::Json,
-            () if err && !dumb && !global.quiet => Form::Line,
+            () if err && !is_dumb() && !global.quiet => Form::Line,
             () => Form::None,
         };
         Self {
@@ -167,8 +167,8 @@ impl Printer {
             quiet: global.quiet,
             color_out: wants(io::stdout().is_terminal()),
             color_err: wants(err),
-            screen: screen_of_stdout(var),
-            width_err: width_of_stderr(var),
+            screen: screen_of_stdout(),
+            width_err: width_of_stderr(),
             progress: Rc::new(ProgressText::new(form)),
             is_for_programs: global.progress,
             tilde: OnceCell::new(),
@@ -308,16 +308,16 @@ pub(crate) fn write_failed(error: &io::Error) -> Diagnostic {
 
 /// Returns the screen behind standard output. The width is the terminal's, else the value of
 /// `COLUMNS`.
-fn screen_of_stdout(var: impl Fn(&str) -> Option<OsString>) -> Screen {
+fn screen_of_stdout() -> Screen {
     let terminal = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.into());
-    Screen::new(terminal, io::stdout().is_terminal(), var)
+    Screen::new(terminal, io::stdout().is_terminal(), |name| std::env::var_os(name))
 }
 
-fn width_of_stderr(var: impl Fn(&str) -> Option<OsString>) -> Option<usize> {
+fn width_of_stderr() -> Option<usize> {
     let terminal = terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| usize::from(width.0));
     terminal
         .filter(|width| *width > 0)
-        .or_else(|| var("COLUMNS")?.to_str()?.parse().ok())
+        .or_else(|| std::env::var("COLUMNS").ok()?.parse().ok())
         .map(|width| width.max(40))
 }
 
