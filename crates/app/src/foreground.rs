@@ -63,7 +63,7 @@ pub(crate) fn run(
     }
     let home = libraries.view();
     let page = launched(&home, &outcome, Some(&daemon).filter(|_| !args.no_daemon), fate);
-    let data = if printer.is_json() { launch_data(&home, &outcome, &daemon, fate) } else { json!({}) };
+    let data = if printer.is_json { launch_data(&home, &outcome, &daemon, fate) } else { json!({}) };
     let trace = launch_trace(&home, &command_line(args), &outcome, &daemon);
     let answer = CommandOutput { trace, ..CommandOutput::done(page, data).with(outcome.diagnostics) };
     let Daemon::Spawned(spawned) = daemon else { return Ok(answer) };
@@ -76,7 +76,7 @@ pub(crate) fn run(
         Fate::Ended => return Ok(answer),
     }
     printer.print("launch", &answer);
-    answer.log(printer.started());
+    answer.log(printer.started);
     printer.say(&format!("The daemon runs (process {}). Ctrl-C stops it.", spawned.pid()));
     let ended = match &mut signals {
         Some(signals) => signals.wait(spawned),

@@ -108,9 +108,10 @@ impl CommandOutput {
 /// Prints answers.
 #[derive(Debug)]
 pub(crate) struct Printer {
-    started: Started,
-    json: bool,
-    verbose: bool,
+    pub(crate) started: Started,
+    /// True if answers are printed as documents. Otherwise nobody sees one that a command makes.
+    pub(crate) is_json: bool,
+    pub(crate) is_verbose: bool,
     quiet: bool,
     color_out: bool,
     color_err: bool,
@@ -162,8 +163,8 @@ impl Printer {
         };
         Self {
             started,
-            json: global.json,
-            verbose: global.verbose > 0,
+            is_json: global.json,
+            is_verbose: global.verbose > 0,
             quiet: global.quiet,
             color_out: wants(io::stdout().is_terminal()),
             color_err: wants(err),
@@ -208,28 +209,10 @@ impl Printer {
         let _ = self.tilde.set(tilde);
     }
 
-    /// Returns when the run began.
-    pub(crate) fn started(&self) -> Started {
-        self.started
-    }
-
-    /// Returns true if the user asked for more output.
-    #[must_use]
-    pub(crate) fn is_verbose(&self) -> bool {
-        self.verbose
-    }
-
-    /// Returns true if this printer prints documents. Otherwise a caller need not make a document
-    /// that nobody sees.
-    #[must_use]
-    pub(crate) fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// Prints an answer: the text or the document to stdout, the diagnostics to stderr.
     pub(crate) fn print(&self, command: &str, answer: &CommandOutput) {
         write_stderr(self.progress.cleared().unwrap_or_default());
-        if self.json {
+        if self.is_json {
             self.to_stdout(&format!("{}\n", envelope(command, answer, self.started)));
         } else if (!self.quiet || answer.is_data) && !answer.page.is_empty() {
             let shortened = self.tilde.get().map(|tilde| tilde.in_page(&answer.page));
@@ -240,10 +223,10 @@ impl Printer {
             }
         }
         let mut said = String::new();
-        let told = answer.told_by_page.iter().filter(|_| self.json);
+        let told = answer.told_by_page.iter().filter(|_| self.is_json);
         for diagnostic in told.chain(&answer.diagnostics) {
             let shown = match diagnostic.severity {
-                Severity::Info => self.verbose,
+                Severity::Info => self.is_verbose,
                 Severity::Warning => !self.quiet,
                 Severity::Error => true,
             };
@@ -279,7 +262,7 @@ impl Printer {
 
     fn render(&self, diagnostic: &Diagnostic) -> String {
         let shortened = self.tilde.get().map(|tilde| tilde.in_diagnostic(diagnostic));
-        let text = diagnostic_text(shortened.as_ref().unwrap_or(diagnostic), self.width_err, self.verbose);
+        let text = diagnostic_text(shortened.as_ref().unwrap_or(diagnostic), self.width_err, self.is_verbose);
         if self.color_err { colored_diagnostic(&text, diagnostic.severity) } else { text }
     }
 

@@ -17,7 +17,7 @@ use crate::output::{CommandOutput, Printer};
 /// stands in for it.
 pub(crate) fn run(words: &[String], printer: &Printer) -> Result<CommandOutput, Diagnostic> {
     let answer = answer(words)?;
-    if printer.is_json() || !std::io::stdout().is_terminal() {
+    if printer.is_json || !std::io::stdout().is_terminal() {
         return Ok(answer);
     }
     let page = answer.data["page"].as_str().unwrap_or_default();

@@ -68,7 +68,7 @@ pub(crate) fn run(
         }
         Command::Repair { stop_legacy_daemon } => Ok(repair::run(&context, *stop_legacy_daemon, printer)),
         Command::Status { check } => Ok(look::status(&context.with_program_search(), *check)),
-        Command::Doctor => Ok(look::doctor(&context.with_program_search(), printer.is_verbose())),
+        Command::Doctor => Ok(look::doctor(&context.with_program_search(), printer.is_verbose)),
         Command::Migrate(args) => migrate::run(&context, args),
         Command::Salvage(args) => salvage::run(&context, args),
         Command::Config(ConfigCommand::Normalize) => filters::normalize(&context.conversation_dir()),
@@ -86,7 +86,7 @@ pub(crate) fn run(
         Command::Logs { daemon: true, lines } => Ok(look::daemon_log(&context, *lines)),
         Command::Logs { lines, .. } => Ok(look::run_log(&context, *lines)),
         Command::Report { output, html } => {
-            report::run(&context.with_program_search(), output.as_deref(), *html, printer.started())
+            report::run(&context.with_program_search(), output.as_deref(), *html, printer.started)
         }
         Command::Completions { .. } | Command::Man { .. } => Ok(CommandOutput::done("", json!({}))),
     };

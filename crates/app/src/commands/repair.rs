@@ -17,7 +17,7 @@ pub(crate) fn run(context: &Context, stop_legacy_daemon: bool, printer: &Printer
         outcome.diagnostics.extend(told.unwrap_or_else(|error| vec![error]));
     }
     let home = libraries.view();
-    let data = match printer.is_json() {
+    let data = match printer.is_json {
         true => launch_data(&home, &outcome, &Daemon::None, Fate::Ended),
         false => json!({}),
     };
