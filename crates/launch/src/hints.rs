@@ -61,7 +61,7 @@ fn command(diagnostic: &Diagnostic) -> Option<String> {
         ("daemon.not-started", _) => ours("daemon logs"),
         ("daemon.unknown-op", _) => ours("daemon status"),
         ("daemon.no-means", _) => Some("ulimit -n".to_owned()),
-        ("network.unknown" | "envelope.not-an-envelope", _) => ours("network list"),
+        ("network.unknown" | "network.ambiguous" | "envelope.not-an-envelope", _) => ours("network list"),
         ("salvage.odd-network" | "config.replaced", _) => ours("config history"),
         ("store.too-large", _) => ours("config history"),
         ("input.unreadable", Some(file)) => Some(format!("ls -ld {file}")),

@@ -28,8 +28,8 @@ pub(crate) fn run(context: &Context, command: &NetworkCommand) -> Result<Command
         NetworkCommand::Add { name, activate } => add(context, name, *activate),
         NetworkCommand::Remove { name } => {
             let edit = change(context, true, &mut |document| {
-                let id = internal_id(context, document, name)?;
-                networks::remove(document, &id).map_err(|error| networks_diagnostic(context, &error))
+                let id = internal_id(document, name)?;
+                Ok(networks::remove(document, &id)?)
             })?;
             Ok(edit_output(context, edit, "network remove", "Removed"))
         }
@@ -40,8 +40,7 @@ pub(crate) fn run(context: &Context, command: &NetworkCommand) -> Result<Command
             let active = networks::active(&saved).and_then(network_id::of);
             let is_active = active.is_some_and(|id| network_id::same(&id, &imported));
             let edit = change(context, *activate || is_active, &mut |document| {
-                networks::import(document, &envelope, *activate, &mut fresh_ids())
-                    .map_err(|error| networks_diagnostic(context, &error))
+                Ok(networks::import(document, &envelope, *activate, &mut fresh_ids())?)
             })?;
             let what = if edit.change.created { "Imported" } else { "Brought up to date:" };
             Ok(edit_output(context, edit, "network import", what))
@@ -54,13 +53,12 @@ pub(crate) fn run(context: &Context, command: &NetworkCommand) -> Result<Command
 
 fn add(context: &Context, name: &str, activate: bool) -> Result<CommandOutput, Diagnostic> {
     let edit = change(context, activate, &mut |document| {
-        networks::add(document, name, activate, &mut fresh_ids())
-            .map_err(|error| networks_diagnostic(context, &error))
+        Ok(networks::add(document, name, activate, &mut fresh_ids())?)
     });
     let edit = edit.map_err(|diagnostic| match network_id::normalize(name) {
         // A repair does not make an invalid name valid.
         Err(error) if diagnostic.code == "store.repair-pending" => {
-            networks_diagnostic(context, &NetworksError::Invalid(error))
+            Diagnostic::from(NetworksError::Invalid(error))
         }
         Err(error) if diagnostic.code == error.code() => match error.close() {
             Some(close) => {
@@ -78,8 +76,8 @@ fn add(context: &Context, name: &str, activate: bool) -> Result<CommandOutput, D
 /// Makes a network the active one, or none.
 fn activate(context: &Context, name: Option<&str>) -> Result<CommandOutput, Diagnostic> {
     let edit = change(context, true, &mut |document| {
-        let id = name.map(|name| internal_id(context, document, name)).transpose()?;
-        networks::activate(document, id.as_deref()).map_err(|error| networks_diagnostic(context, &error))
+        let id = name.map(|name| internal_id(document, name)).transpose()?;
+        Ok(networks::activate(document, id.as_deref())?)
     })?;
     let before = edit.active_before.as_deref();
     let before = before.map_or_else(|| "--none".to_owned(), network_argument);
@@ -125,9 +123,8 @@ fn load_config(context: &Context) -> Result<(Document, Vec<Diagnostic>), Diagnos
 }
 
 /// Returns the internal id of the one network with this name.
-fn internal_id(context: &Context, document: &Document, name: &str) -> Result<String, Diagnostic> {
-    let network = networks::only(document, name).map_err(|error| networks_diagnostic(context, &error))?;
-    Ok(networks::internal_id(network).unwrap_or_default().into_owned())
+fn internal_id(document: &Document, name: &str) -> Result<String, Diagnostic> {
+    Ok(networks::internal_id(networks::only(document, name)?).unwrap_or_default().into_owned())
 }
 
 fn list(context: &Context) -> Result<CommandOutput, Diagnostic> {
@@ -139,9 +136,8 @@ fn list(context: &Context) -> Result<CommandOutput, Diagnostic> {
 fn show(context: &Context, name: &str, with_secrets: bool) -> Result<CommandOutput, Diagnostic> {
     let (document, diagnostics) = load_config(context)?;
     let shown = if with_secrets { document } else { masking::mask(&document) };
-    let network = networks::only(&shown, name).map_err(|error| networks_diagnostic(context, &error))?;
     let mut alone = Document::empty();
-    alone.set(&[], Fragment::from(network));
+    alone.set(&[], Fragment::from(networks::only(&shown, name)?));
     if alone.get(&["id"]).and_then(|id| id.as_str().map(|id| id.starts_with(NO_ID))) == Some(true) {
         alone.remove(&["id"]);
     }
@@ -151,8 +147,8 @@ fn show(context: &Context, name: &str, with_secrets: bool) -> Result<CommandOutp
 
 fn export(context: &Context, name: &str, with_secrets: bool) -> Result<CommandOutput, Diagnostic> {
     let (document, diagnostics) = load_config(context)?;
-    let id = internal_id(context, &document, name)?;
-    let envelope = networks::export(&document, &id).map_err(|error| networks_diagnostic(context, &error))?;
+    let id = internal_id(&document, name)?;
+    let envelope = networks::export(&document, &id)?;
     let mut answer = envelope_answer(&envelope, with_secrets);
     answer.diagnostics = diagnostics;
     if !with_secrets && envelope.to_value(true) != envelope.to_value(false) {
@@ -193,9 +189,4 @@ fn read_envelope(context: &Context, file: &Path) -> Result<Envelope, Diagnostic>
             .map_err(|error| Diagnostic::from_error(&error, "input.unreadable", error.hint()).at(&path))?
     };
     Envelope::parse(&bytes).map_err(|error| Diagnostic::from(error).at(file))
-}
-
-fn networks_diagnostic(context: &Context, error: &NetworksError) -> Diagnostic {
-    let hint = error.hint().unwrap_or_else(|| format!("{} network list", context.layout.program));
-    Diagnostic::from_error(error, error.code(), Some(hint))
 }
