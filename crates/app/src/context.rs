@@ -39,7 +39,8 @@ pub struct Context {
     pub(crate) is_for_root: bool,
     /// The reason why a launch changes nothing: see [`Options::refusal`].
     pub(crate) refusal: Option<Diagnostic>,
-    daemon_wait: Option<Duration>,
+    /// The time that a daemon gets to start, if the user gave one.
+    pub(crate) daemon_wait: Option<Duration>,
     /// Called with the progress of a move.
     pub(crate) tell: Box<dyn Fn(Progress)>,
     /// Called before a wait for another process, with its id if it is known.
@@ -95,13 +96,14 @@ impl Context {
         let homes = is_root.then_some([&layout.app_home, &layout.user_home]).into_iter().flatten();
         let owner = homes.filter_map(|home| RealDisk.stat_follow(home.as_std_path()).ok()?.owner).next();
         let schema = MyOwnLlm::new(layout.conversations.as_str());
+        let search = ProgramSearch::from_process(&layout.app, Some(env!("MYOWNLLM_TARGET")));
         Ok(Self {
             layout,
             checked,
             schema,
             disk: RealDisk,
             clock: SystemClock::default(),
-            search: ProgramSearch::default(),
+            search,
             owner,
             is_for_root: is_root,
             refusal: None,
@@ -109,21 +111,6 @@ impl Context {
             tell: Box::new(|_| {}),
             wait: Box::new(|_| {}),
         })
-    }
-
-    /// Adds the environment's information on the daemon's program, which only a start of a daemon
-    /// needs.
-    #[must_use]
-    pub fn with_program_search(mut self) -> Self {
-        self.search = ProgramSearch::from_process(&self.layout.app, Some(env!("MYOWNLLM_TARGET")));
-        self
-    }
-
-    /// Gives a daemon so many seconds to start, if a number is given.
-    #[must_use]
-    pub fn with_daemon_wait(mut self, seconds: Option<u64>) -> Self {
-        self.daemon_wait = seconds.map(Duration::from_secs);
-        self
     }
 
     /// Returns the daemons of this home.
@@ -173,12 +160,6 @@ impl Context {
             last_losses,
             ..Options::default()
         }
-    }
-
-    /// Returns the default of `conversation_dir`, as text for the config.
-    #[must_use]
-    pub fn conversation_dir(&self) -> String {
-        self.layout.conversations.to_string()
     }
 }
 

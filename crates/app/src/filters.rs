@@ -9,7 +9,7 @@ use myownllm_launch::Diagnostic;
 use myownllm_report::documents::{Filtered, NetworkEnvelope};
 use serde_json::json;
 
-use crate::context::fresh_ids;
+use crate::context::{Context, fresh_ids};
 use crate::output::CommandOutput;
 
 /// Reads all of stdin, up to the size that a config may have.
@@ -37,9 +37,10 @@ fn parse(bytes: &[u8]) -> Result<(Document, Vec<Diagnostic>), Diagnostic> {
 }
 
 /// `config normalize`.
-pub(crate) fn normalize(conversation_dir: &str) -> Result<CommandOutput, Diagnostic> {
+pub(crate) fn normalize(context: &Context) -> Result<CommandOutput, Diagnostic> {
     let bytes = read_stdin()?;
-    let normalized = myownllm_salvage::normalize(&bytes, conversation_dir, &mut fresh_ids())?;
+    let normalized =
+        myownllm_salvage::normalize(&bytes, context.layout.conversations.as_str(), &mut fresh_ids())?;
     Ok(filtered(&normalized.document, normalized.diagnostics.iter().map(Diagnostic::from).collect()))
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn run(context: &Context, command: &ConfigCommand) -> Result<CommandO
         ConfigCommand::Get { key, with_secrets } => settings::get(context, key, *with_secrets),
         ConfigCommand::Set { settings } => settings::set(context, settings),
         ConfigCommand::Diff { id } => settings::diff(context, id),
-        ConfigCommand::Normalize => normalize(&context.conversation_dir()),
+        ConfigCommand::Normalize => normalize(context),
     }
 }
 

@@ -11,6 +11,7 @@ mod report;
 mod salvage;
 
 use std::path::Path;
+use std::time::Duration;
 
 use myownllm_durable_fs::RealDisk;
 use myownllm_launch::{Diagnostic, foreign_home, missing_home_hint, name_one_cause, named_home, sudo_home};
@@ -19,7 +20,7 @@ use myownllm_report::Tilde;
 use myownllm_report::documents::Script;
 use serde_json::json;
 
-use crate::cli::{Cli, Command, ConfigCommand, DaemonCommand, NetworkCommand};
+use crate::cli::{Cli, Command, ConfigCommand, DaemonCommand, LaunchArgs, NetworkCommand};
 use crate::context::Context;
 use crate::output::{CommandOutput, Printer};
 use crate::privileges::{self, BecomeUser};
@@ -36,7 +37,7 @@ pub(crate) fn run(
     become_user: BecomeUser<'_>,
 ) -> Result<CommandOutput, Diagnostic> {
     let Some(command) = &cli.command else {
-        let context = context(cli, printer, become_user)?.with_program_search();
+        let context = context(cli, printer, become_user)?;
         let mut answer = look::verdict(&context);
         answer.diagnostics.extend(wrong_home(cli, &context));
         return Ok(answer);
@@ -59,43 +60,37 @@ pub(crate) fn run(
     let mut context = context(cli, printer, become_user)?;
     context.tell = printer.progress(ends_on_interrupt);
     context.wait = printer.waits();
-    let layout = context.layout.clone();
+    context.daemon_wait = match command {
+        Command::Launch(LaunchArgs { wait, .. }) | Command::Daemon(DaemonCommand::Restart(wait)) => {
+            wait.daemon_wait.map(Duration::from_secs)
+        }
+        _ => None,
+    };
+    let layout = &context.layout;
     let wrong_home = wrong_home(cli, &context);
     let answer = match command {
-        Command::Launch(args) => {
-            let context = context.with_program_search().with_daemon_wait(args.wait.daemon_wait);
-            foreground::run(&context, args, printer)
-        }
+        Command::Launch(args) => foreground::run(&context, args, printer),
         Command::Repair { stop_legacy_daemon } => Ok(repair::run(&context, *stop_legacy_daemon, printer)),
-        Command::Status { check } => Ok(look::status(&context.with_program_search(), *check)),
-        Command::Doctor => Ok(look::doctor(&context.with_program_search(), printer.is_verbose)),
+        Command::Status { check } => Ok(look::status(&context, *check)),
+        Command::Doctor => Ok(look::doctor(&context, printer.is_verbose)),
         Command::Migrate(args) => migrate::run(&context, args),
         Command::Salvage(args) => salvage::run(&context, args),
-        Command::Config(ConfigCommand::Normalize) => filters::normalize(&context.conversation_dir()),
         Command::Config(command) => config::run(&context, command),
         Command::Network(command) => network::run(&context, command),
         Command::Paths { name, mode } => paths::run(&context, name.as_deref(), *mode),
         Command::Identity => Ok(look::identity(&context)),
-        Command::Daemon(command) => {
-            let wait = match command {
-                DaemonCommand::Restart(wait) => wait.daemon_wait,
-                _ => None,
-            };
-            daemon::run(&context.with_program_search().with_daemon_wait(wait), command, printer)
-        }
+        Command::Daemon(command) => daemon::run(&context, command, printer),
         Command::Logs { daemon: true, lines } => Ok(look::daemon_log(&context, *lines)),
         Command::Logs { lines, .. } => Ok(look::run_log(&context, *lines)),
-        Command::Report { output, html } => {
-            report::run(&context.with_program_search(), output.as_deref(), *html, printer.started)
-        }
+        Command::Report { output, html } => report::run(&context, output.as_deref(), *html, printer.started),
         Command::Completions { .. } | Command::Man { .. } => Ok(CommandOutput::done("", json!({}))),
     };
     let mut answer = answer.map_err(|failed| {
         let mut told = vec![failed];
-        name_one_cause(&RealDisk, &layout, &mut told);
+        name_one_cause(&RealDisk, layout, &mut told);
         told.remove(0)
     })?;
-    name_one_cause(&RealDisk, &layout, &mut answer.diagnostics);
+    name_one_cause(&RealDisk, layout, &mut answer.diagnostics);
     if let Some(wrong_home) = wrong_home {
         // A status foresees the failure of a launch, for the same cause.
         answer.diagnostics.retain(|told| told.is_error() || told.code != NO_HOME);
@@ -103,7 +98,7 @@ pub(crate) fn run(
     }
     if cli.global.home.is_some() {
         let missing = answer.diagnostics.iter_mut().filter(|diagnostic| diagnostic.code == NO_HOME);
-        missing.for_each(|diagnostic| diagnostic.hint = Some(missing_home_hint(&RealDisk, &layout)));
+        missing.for_each(|diagnostic| diagnostic.hint = Some(missing_home_hint(&RealDisk, layout)));
     }
     Ok(answer)
 }
