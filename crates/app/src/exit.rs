@@ -4,67 +4,50 @@ use std::process;
 
 use myownllm_launch::{Class, Diagnostic, class_of};
 
-/// The result of a run of `myownllm-mesh`, as the shell sees it.
-///
-/// The numbers are a contract: scripts match on them, so a code never changes its meaning.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-#[repr(u8)]
-#[non_exhaustive]
-pub enum ExitCode {
-    /// Done, or there was nothing to do.
-    Done = 0,
-    /// The run failed; the error says why.
-    Failed = 1,
-    /// The command line made no sense.
-    Usage = 2,
-    /// A change is pending (only with `--check`, or without a command).
-    Pending = 3,
-    /// `doctor`, or the verdict, found problems.
-    Problems = 4,
-    /// The daemon is unreachable, busy, or dead.
-    Daemon = 5,
-    /// Another process holds the lock.
-    Locked = 6,
-    /// The run refused: the user has to decide.
-    Refused = 7,
-    /// A newer version wrote the data.
-    Newer = 8,
+macro_rules! exit_codes {
+    ($($name:ident = $number:literal: $meaning:literal)+) => {
+        /// The result of a run of `myownllm-mesh`, as the shell sees it.
+        ///
+        /// The numbers are a contract: scripts match on them, so a code never changes its meaning.
+        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+        #[repr(u8)]
+        #[non_exhaustive]
+        pub enum ExitCode {
+            $(#[doc = $meaning] $name = $number,)+
+        }
+
+        impl ExitCode {
+            /// Every code, in numeric order.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// Returns the meaning, in a few words.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$name => $meaning,)+
+                }
+            }
+        }
+    };
+}
+
+exit_codes! {
+    Done = 0: "done, or nothing to do"
+    Failed = 1: "failed"
+    Usage = 2: "wrong usage"
+    Pending = 3: "something is pending (with --check, or without a command)"
+    Problems = 4: "doctor found problems"
+    Daemon = 5: "daemon unreachable, busy, or dead"
+    Locked = 6: "another process holds the lock"
+    Refused = 7: "refused: it needs a decision of yours"
+    Newer = 8: "data of a newer version"
 }
 
 impl ExitCode {
-    /// Every code, in numeric order.
-    pub const ALL: [Self; 9] = [
-        Self::Done,
-        Self::Failed,
-        Self::Usage,
-        Self::Pending,
-        Self::Problems,
-        Self::Daemon,
-        Self::Locked,
-        Self::Refused,
-        Self::Newer,
-    ];
-
     /// Returns the number that the shell sees.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
-    }
-
-    /// Returns the meaning, in a few words.
-    #[must_use]
-    pub const fn meaning(self) -> &'static str {
-        match self {
-            Self::Done => "done, or nothing to do",
-            Self::Failed => "failed",
-            Self::Usage => "wrong usage",
-            Self::Pending => "something is pending (with --check, or without a command)",
-            Self::Problems => "doctor found problems",
-            Self::Daemon => "daemon unreachable, busy, or dead",
-            Self::Locked => "another process holds the lock",
-            Self::Refused => "refused: it needs a decision of yours",
-            Self::Newer => "data of a newer version",
-        }
     }
 
     /// Returns true if this is success.
