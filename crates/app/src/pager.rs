@@ -1,7 +1,7 @@
 //! The pager, which shows on a terminal what is longer than the terminal.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 /// The exit codes of a shell that could not start the pager.
 const NOT_STARTED: [i32; 2] = [126, 127];
@@ -18,18 +18,23 @@ pub(crate) fn show(text: &str) -> bool {
 
 fn run(pager: &str, text: &str) -> io::Result<bool> {
     let mut shell = Command::new("sh");
-    shell.args(["-c", pager]).stdin(Stdio::piped()).stderr(Stdio::null());
+    shell.args(["-c", pager]);
     if std::env::var_os("LESS").is_none() {
         // Ends at once if all fits, shows colours, and leaves the text on the screen.
         shell.env("LESS", "FRX");
     }
-    let mut child = shell.spawn()?;
-    // Ctrl-C is for the pager: without this program, it would share the terminal with the shell.
+    Ok(!feed(&mut shell, text)?.code().is_some_and(|code| NOT_STARTED.contains(&code)))
+}
+
+/// Has a program show a text on this terminal, and returns how the program ended.
+pub(crate) fn feed(viewer: &mut Command, text: &str) -> io::Result<ExitStatus> {
+    let mut child = viewer.stdin(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    // Ctrl-C is for the viewer: without this program, it would share the terminal with the shell.
     #[cfg(unix)]
     nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGINT).thread_block()?;
     if let Some(mut stdin) = child.stdin.take() {
-        // Fails if the user leaves the pager early, which is no error.
+        // Fails if the user leaves the viewer early, which is no error.
         let _ = stdin.write_all(text.as_bytes());
     }
-    Ok(!child.wait()?.code().is_some_and(|code| NOT_STARTED.contains(&code)))
+    child.wait()
 }

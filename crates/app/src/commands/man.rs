@@ -1,7 +1,7 @@
 //! `man`: the manual page of the program, or of one of its commands.
 
-use std::io::{IsTerminal as _, Write as _};
-use std::process::{Command as Process, Stdio};
+use std::io::IsTerminal as _;
+use std::process::Command as Process;
 
 use clap::Command;
 use myownllm_launch::{Class, Diagnostic, PROGRAM};
@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::exit::ExitCode;
 use crate::help;
 use crate::output::{CommandOutput, Printer};
+use crate::pager::feed;
 
 /// Prints the page of the command that `words` name, such as `config restore`, or the page of the
 /// program if `words` is empty. On a terminal, `man` shows the page; without a `man`, the help
@@ -21,21 +22,10 @@ pub(crate) fn run(words: &[String], printer: &Printer) -> Result<CommandOutput, 
         return Ok(answer);
     }
     let page = answer.data["page"].as_str().unwrap_or_default();
-    if show(page).is_ok_and(|is_shown| is_shown) {
+    if feed(Process::new("man").args(["-l", "-"]), page).is_ok_and(|end| end.success()) {
         return Ok(CommandOutput::said_already(ExitCode::Done));
     }
     Ok(CommandOutput { page: help_of(words).into(), ..answer })
-}
-
-/// Has the system's `man` show a page on this terminal. Returns false if it could not.
-fn show(page: &str) -> std::io::Result<bool> {
-    let mut viewer = Process::new("man");
-    let mut child = viewer.args(["-l", "-"]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // Fails if the viewer closes its end early, which is no error.
-        let _ = stdin.write_all(page.as_bytes());
-    }
-    Ok(child.wait()?.success())
 }
 
 /// Returns the help of a command, which the parser produces only for `--help`.
