@@ -11,6 +11,7 @@ pub use myownllm_launch::fresh_ids;
 use myownllm_launch::words::short;
 use myownllm_launch::{
     Context as LaunchContext, Diagnostic, LOCK_WAIT, LocalDaemons, OnWait, Options, ProgramSearch, lock_wait,
+    user_to_become,
 };
 use myownllm_migration::{Homes, Migrator, Progress};
 use myownllm_paths::{CheckedLayout, Env, Layout, MYOWNLLM, PathResolver, PathsError, RealLookup, Resolver};
@@ -111,6 +112,11 @@ impl Context {
             tell: Box::new(|_| {}),
             wait: Box::new(|_| {}),
         })
+    }
+
+    /// Returns the owner of the home if root has to become that user to write there.
+    pub(crate) fn user_to_become(&self) -> Option<Owner> {
+        user_to_become(&self.disk, &self.layout, self.owner)
     }
 
     /// Returns the daemons of this home.

@@ -12,7 +12,6 @@ mod help;
 mod look;
 mod output;
 mod pager;
-mod privileges;
 mod signals;
 mod subscriber;
 mod times;
@@ -31,8 +30,8 @@ use crate::cli::{Cli, GlobalArgs};
 pub use crate::exit::ExitCode;
 pub use crate::help::command_line;
 use crate::output::{CommandOutput, Printer};
-pub use crate::privileges::BecomeUser;
 use crate::times::Started;
+pub use crate::users::BecomeUser;
 
 /// Runs the program: reads the command line, executes it, prints the answer, and returns the exit
 /// code. As root in the home of another user, calls `become_user` before anything is written.

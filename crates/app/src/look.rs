@@ -1,9 +1,11 @@
 //! The answers of the commands that only look: the verdict without a command, `status`, `doctor`,
 //! `identity`, `config history`, `logs`.
 
+use std::io::ErrorKind::PermissionDenied;
+
 use myownllm_launch::{
-    Checks, Diagnostic, LaunchPlan, Mark, Options, checks, class_of, other_known_identity, plan,
-    scan_identity,
+    Checks, Diagnostic, LaunchPlan, Mark, Options, checks, class_of, foreign_home, other_known_identity,
+    plan, scan_identity,
 };
 use myownllm_report::{HomeState, SECTIONS, checklist, daemon_log_lines, history as history_page, runs};
 use myownllm_report::{identity as identity_page, status as status_page, verdict as verdict_page};
@@ -11,7 +13,7 @@ use myownllm_report::{identity as identity_page, status as status_page, verdict 
 use crate::context::{Context, fresh_ids};
 use crate::exit::ExitCode;
 use crate::output::CommandOutput;
-use crate::privileges::{foreseen_refusal, user_to_become};
+use crate::users::may_change_user;
 
 /// The number of lines of each log in a report.
 const LOG_LINES: usize = 200;
@@ -133,6 +135,8 @@ fn examine(context: &Context) -> (LaunchPlan, Checks) {
 
 /// Looks with the options of a launch, which changes its user before it changes anything.
 fn as_a_launch<T>(context: &Context, look: impl FnOnce(&Options<'_>) -> T) -> T {
-    let refusal = foreseen_refusal(context);
-    look(&Options { refusal: refusal.as_ref(), run_as: user_to_become(context), ..context.options() })
+    let run_as = context.user_to_become();
+    let refused = run_as.filter(|_| !may_change_user());
+    let refusal = refused.map(|owner| foreign_home(&context.layout, owner, &PermissionDenied.into()));
+    look(&Options { refusal: refusal.as_ref(), run_as, ..context.options() })
 }

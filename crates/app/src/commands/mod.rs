@@ -23,8 +23,7 @@ use serde_json::json;
 use crate::cli::{Cli, Command, ConfigCommand, DaemonCommand, LaunchArgs, NetworkCommand};
 use crate::context::Context;
 use crate::output::{CommandOutput, Printer};
-use crate::privileges::{self, BecomeUser};
-use crate::users::calling_user;
+use crate::users::{BecomeUser, calling_user};
 use crate::{completion, filters, foreground, look};
 
 /// The stable code of a user's home that does not exist.
@@ -140,7 +139,7 @@ fn context(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<
         return refuse(context, refusal);
     }
     let predicts = cli.command.as_ref().is_none_or(Command::predicts);
-    let Some(owner) = privileges::user_to_become(&context).filter(|_| writes || predicts) else {
+    let Some(owner) = context.user_to_become().filter(|_| writes || predicts) else {
         return Ok(context);
     };
     match become_user(owner.uid, owner.gid) {
