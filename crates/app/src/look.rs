@@ -4,8 +4,8 @@
 use std::io::ErrorKind::PermissionDenied;
 
 use myownllm_launch::{
-    Checks, Diagnostic, LaunchPlan, Mark, Options, checks, class_of, foreign_home, other_known_identity,
-    plan, scan_identity,
+    Checks, Diagnostic, LaunchPlan, Mark, Options, checks, foreign_home, other_known_identity, plan,
+    scan_identity,
 };
 use myownllm_report::{HomeState, SECTIONS, checklist, daemon_log_lines, history as history_page, runs};
 use myownllm_report::{identity as identity_page, status as status_page, verdict as verdict_page};
@@ -18,12 +18,7 @@ use crate::users::may_change_user;
 /// The number of lines of each log in a report.
 const LOG_LINES: usize = 200;
 
-pub(crate) fn verdict(context: &Context) -> CommandOutput {
-    let (plan, checks) = examine(context);
-    verdict_of(context, &plan, &checks)
-}
-
-fn verdict_of(context: &Context, plan: &LaunchPlan, checks: &Checks) -> CommandOutput {
+pub(crate) fn verdict(context: &Context, (plan, checks): &(LaunchPlan, Checks)) -> CommandOutput {
     let (page, data) = verdict_page(&context.libraries().view(), plan, checks);
     let told_by_page = checks.list.iter().filter_map(|check| check.diagnostic.clone()).collect();
     CommandOutput { told_by_page, ..CommandOutput::done(page, data) }.exit(
@@ -35,11 +30,7 @@ fn verdict_of(context: &Context, plan: &LaunchPlan, checks: &Checks) -> CommandO
     )
 }
 
-pub(crate) fn doctor(context: &Context, verbose: bool) -> CommandOutput {
-    doctor_of(&examine(context).1, verbose)
-}
-
-fn doctor_of(checks: &Checks, verbose: bool) -> CommandOutput {
+pub(crate) fn doctor(checks: &Checks, verbose: bool) -> CommandOutput {
     let (page, data) = checklist(checks, verbose);
     let exit = if checks.of(Mark::Problem).count() > 0 { ExitCode::Problems } else { ExitCode::Done };
     let told_by_page = checks.list.iter().filter_map(|check| check.diagnostic.clone()).collect();
@@ -63,9 +54,8 @@ fn status_of(context: &Context, plan: LaunchPlan, check: bool) -> CommandOutput 
     let (page, data) = status_page(&context.libraries().view(), &plan);
     let answer = CommandOutput { is_data: !check, ..CommandOutput::done(page, data) };
     if check {
-        let is_pending = plan.pending && class_of(&plan.diagnostics).is_none();
-        let answer = answer.with(plan.diagnostics);
-        return if is_pending { answer.exit(ExitCode::Pending) } else { answer };
+        let is_pending = plan.pending;
+        return answer.with(plan.diagnostics).pending_if(is_pending);
     }
     // A status that reports problems has done its work: only `--check` turns problems into an exit
     // code.
@@ -102,11 +92,11 @@ pub(crate) fn history(context: &Context) -> Result<CommandOutput, Diagnostic> {
 
 /// Returns the answers of all of these commands, for the sections of a report.
 pub(crate) fn sections(context: &Context) -> [CommandOutput; SECTIONS.len()] {
-    let (plan, checks) = examine(context);
+    let examined = examine(context);
     [
-        verdict_of(context, &plan, &checks),
-        doctor_of(&checks, true),
-        status_of(context, plan, false),
+        verdict(context, &examined),
+        doctor(&examined.1, true),
+        status_of(context, examined.0, false),
         identity(context),
         history(context).unwrap_or_else(CommandOutput::failed),
         run_log(context, LOG_LINES),
@@ -120,7 +110,7 @@ pub(crate) fn plan_of(context: &Context) -> LaunchPlan {
 }
 
 /// Returns what a launch would do, and all checks of that plan.
-fn examine(context: &Context) -> (LaunchPlan, Checks) {
+pub(crate) fn examine(context: &Context) -> (LaunchPlan, Checks) {
     as_a_launch(context, |options| {
         let libraries = context.libraries();
         let launch_context = libraries.launch_context();

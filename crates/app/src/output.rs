@@ -98,6 +98,11 @@ impl CommandOutput {
         }
     }
 
+    /// Sets the exit code of a success if a change is pending.
+    pub(crate) fn pending_if(self, is_pending: bool) -> Self {
+        if is_pending && self.exit.is_ok() { self.exit(ExitCode::Pending) } else { self }
+    }
+
     /// Sets the exit code.
     pub(crate) fn exit(mut self, exit: ExitCode) -> Self {
         self.exit = exit;

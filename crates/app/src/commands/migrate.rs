@@ -6,7 +6,6 @@ use myownllm_report::{move_trace, state_move};
 
 use crate::cli::MigrateArgs;
 use crate::context::Context;
-use crate::exit::ExitCode;
 use crate::output::CommandOutput;
 
 pub(crate) fn run(context: &Context, args: &MigrateArgs) -> Result<CommandOutput, Diagnostic> {
@@ -31,5 +30,5 @@ pub(crate) fn run(context: &Context, args: &MigrateArgs) -> Result<CommandOutput
         is_data: args.dry_run,
         ..CommandOutput::done(page, data).with(moved.diagnostics)
     };
-    Ok(if is_pending && answer.exit.is_ok() { answer.exit(ExitCode::Pending) } else { answer })
+    Ok(answer.pending_if(is_pending))
 }

@@ -37,7 +37,7 @@ pub(crate) fn run(
 ) -> Result<CommandOutput, Diagnostic> {
     let Some(command) = &cli.command else {
         let context = context(cli, printer, become_user)?;
-        let mut answer = look::verdict(&context);
+        let mut answer = look::verdict(&context, &look::examine(&context));
         answer.diagnostics.extend(wrong_home(cli, &context));
         return Ok(answer);
     };
@@ -71,7 +71,7 @@ pub(crate) fn run(
         Command::Launch(args) => foreground::run(&context, args, printer),
         Command::Repair { stop_legacy_daemon } => Ok(repair::run(&context, *stop_legacy_daemon, printer)),
         Command::Status { check } => Ok(look::status(&context, *check)),
-        Command::Doctor => Ok(look::doctor(&context, printer.is_verbose)),
+        Command::Doctor => Ok(look::doctor(&look::examine(&context).1, printer.is_verbose)),
         Command::Migrate(args) => migrate::run(&context, args),
         Command::Salvage(args) => salvage::run(&context, args),
         Command::Config(command) => config::run(&context, command),

@@ -5,7 +5,6 @@ use myownllm_report::{config_repair, repair_trace};
 
 use crate::cli::SalvageArgs;
 use crate::context::{Context, fresh_ids};
-use crate::exit::ExitCode;
 use crate::output::CommandOutput;
 
 pub(crate) fn run(context: &Context, args: &SalvageArgs) -> Result<CommandOutput, Diagnostic> {
@@ -22,5 +21,5 @@ pub(crate) fn run(context: &Context, args: &SalvageArgs) -> Result<CommandOutput
         is_data: args.dry_run,
         ..CommandOutput::done(page, data).with(repair.diagnostics)
     };
-    Ok(if is_pending && answer.exit.is_ok() { answer.exit(ExitCode::Pending) } else { answer })
+    Ok(answer.pending_if(is_pending))
 }
