@@ -288,30 +288,42 @@ impl From<&myownllm_config_model::Diagnostic> for Diagnostic {
     }
 }
 
-impl From<&PathsError> for Diagnostic {
-    fn from(error: &PathsError) -> Self {
+/// Converts errors, each by a function of [`Diagnostic`].
+macro_rules! from_errors {
+    ($($convert:ident: $($error:ty),+;)+) => {$($(
+        impl From<&$error> for Diagnostic {
+            fn from(error: &$error) -> Self {
+                Self::$convert(error)
+            }
+        }
+
+        impl From<$error> for Diagnostic {
+            fn from(error: $error) -> Self {
+                Self::$convert(&error)
+            }
+        }
+    )+)+};
+}
+
+from_errors! {
+    of_failure: ParseError, ConvertError, EnvelopeError, NetworksError, DetectRefusal, StopError;
+    of_failure_at_path: PathsError, DiskError, LockError, StoreError;
+    of_refusal: Refusal;
+    of_migration: MigrationError;
+    of_control: ControlError;
+    of_spawn: SpawnError;
+}
+
+impl Diagnostic {
+    fn of_failure_at_path(error: &(impl Failure + 'static)) -> Self {
         let diagnostic = Self::of_failure(error);
         match error.path() {
             Some(path) => diagnostic.at(path),
             None => diagnostic,
         }
     }
-}
 
-impl From<&DiskError> for Diagnostic {
-    fn from(error: &DiskError) -> Self {
-        Self::of_failure(error).at(error.path())
-    }
-}
-
-impl From<&LockError> for Diagnostic {
-    fn from(error: &LockError) -> Self {
-        Self::of_failure(error).at(error.home())
-    }
-}
-
-impl From<&Refusal> for Diagnostic {
-    fn from(refusal: &Refusal) -> Self {
+    fn of_refusal(refusal: &Refusal) -> Self {
         let ours = |command: &str| Some(format!("{PROGRAM} migrate {command}"));
         let hint = match refusal.ways_out.first() {
             // Shows both identity files: only the user knows which one the peers know.
@@ -320,56 +332,37 @@ impl From<&Refusal> for Diagnostic {
             Some(WayOut::Choose) => Some(format!("{PROGRAM} identity")),
             _ => refusal.hint(),
         };
-        Self::from_error(refusal, refusal.code(), hint).class(refusal.class()).at(refusal.path())
+        Self { hint, ..Self::of_failure_at_path(refusal) }
     }
-}
 
-impl From<&MigrationError> for Diagnostic {
-    fn from(error: &MigrationError) -> Self {
-        let class = error.class();
-        let hint = match error {
-            MigrationError::TwoIdentities { command, .. } => Some(format!("{command} --dry-run")),
-            _ => error.hint(),
-        };
-        let mut diagnostic = Self::from_error(error, error.code(), hint).class(class).at(error.path());
-        // The owner of the home may not change what belongs to another user.
-        diagnostic.is_denied |= matches!(
-            error,
-            MigrationError::UnsafePermissions { command, .. } if command.starts_with("sudo chown ")
-        );
+    fn of_migration(error: &MigrationError) -> Self {
+        let mut diagnostic = Self::of_failure_at_path(error);
+        match error {
+            MigrationError::TwoIdentities { command, .. } => {
+                diagnostic.hint = Some(format!("{command} --dry-run"));
+            }
+            // The owner of the home may not change what belongs to another user.
+            MigrationError::UnsafePermissions { command, .. } if command.starts_with("sudo chown ") => {
+                diagnostic.is_denied = true;
+            }
+            _ => {}
+        }
         diagnostic
     }
-}
 
-impl From<&StoreError> for Diagnostic {
-    fn from(error: &StoreError) -> Self {
-        Self::of_failure(error).at(error.path())
-    }
-}
-
-impl From<&ControlError> for Diagnostic {
-    fn from(error: &ControlError) -> Self {
+    fn of_control(error: &ControlError) -> Self {
         match error {
             ControlError::Cancelled { .. } => Self::info(error.code(), error.to_string()),
             _ => Self::of_failure(error),
         }
     }
-}
 
-impl From<&DetectRefusal> for Diagnostic {
-    fn from(refusal: &DetectRefusal) -> Self {
-        Self::of_failure(refusal)
-    }
-}
-
-impl From<&SpawnError> for Diagnostic {
-    fn from(error: &SpawnError) -> Self {
-        if let SpawnError::Cancelled = error {
+    fn of_spawn(error: &SpawnError) -> Self {
+        match error {
             // The caller cancelled the start and knows it: this is no error.
-            return Self::info(error.code(), error.to_string());
-        }
-        if let SpawnError::Identity(refusal) = error {
-            return Self::from(&**refusal);
+            SpawnError::Cancelled => return Self::info(error.code(), error.to_string()),
+            SpawnError::Identity(refusal) => return Self::of_refusal(refusal),
+            _ => {}
         }
         let mut diagnostic = Self::of_failure(error);
         diagnostic.hint = diagnostic.hint.or_else(|| longer_wait(error));
@@ -377,40 +370,6 @@ impl From<&SpawnError> for Diagnostic {
         diagnostic
     }
 }
-
-macro_rules! from_owned {
-    ($($error:ty),+) => {$(
-        impl From<$error> for Diagnostic {
-            fn from(error: $error) -> Self {
-                Self::from(&error)
-            }
-        }
-    )+};
-}
-
-from_owned!(
-    PathsError,
-    DiskError,
-    LockError,
-    Refusal,
-    MigrationError,
-    StoreError,
-    ControlError,
-    DetectRefusal,
-    SpawnError
-);
-
-macro_rules! from_config_model {
-    ($($error:ty),+) => {$(
-        impl From<$error> for Diagnostic {
-            fn from(error: $error) -> Self {
-                Self::of_failure(&error)
-            }
-        }
-    )+};
-}
-
-from_config_model!(ParseError, ConvertError, EnvelopeError, NetworksError);
 
 /// Returns the command that gives a daemon more time, if one was still on its way up when the wait
 /// ended.
@@ -442,12 +401,6 @@ fn tried_lines(tried: &CandidateOutcome) -> Vec<String> {
     };
     let first = format!("{}: {why}", tried.candidate.path.display());
     std::iter::once(first).chain(log.iter().map(|line| format!("  log: {line}"))).collect()
-}
-
-impl From<&StopError> for Diagnostic {
-    fn from(error: &StopError) -> Self {
-        Self::of_failure(error)
-    }
 }
 
 #[cfg(test)]
