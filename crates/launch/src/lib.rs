@@ -32,7 +32,6 @@ mod start;
 mod step;
 mod stop;
 mod trust;
-mod verdict;
 mod waiting;
 pub mod words;
 
@@ -60,7 +59,7 @@ pub use key_holder::spare_key_holder;
 pub use losses::{LOSSES, lost_keys};
 pub use moves::COLLISION;
 pub use networks::{ConnectedDaemon, NetworkBackup, Reconciled, active_network, saved};
-pub use outcome::{Daemon, Outcome};
+pub use outcome::{Daemon, Outcome, Verdict};
 pub use owner::{foreign_home, named_home, sudo_home, user_to_become};
 pub use plan::{LaunchPlan, plan};
 pub use recurrence::Recurrence;
@@ -72,6 +71,5 @@ pub use stop::{
     EndedDaemon, died_diagnostic, log_hint, not_stopped_diagnostic, probe_diagnostic, stop_daemon,
 };
 pub use trust::{ensure_changeable, wrote_where_others_can};
-pub use verdict::Verdict;
 pub use waiting::lock_home;
 pub use words::LONGEST_NAME;

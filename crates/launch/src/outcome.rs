@@ -1,12 +1,15 @@
-//! The outcome of a launch.
+//! The outcome of a launch, and its result in one word.
 
 use myownllm_config_model::Document;
-use myownllm_config_store::FileShape;
+use myownllm_config_store::{FileShape, Report, Step};
 use myownllm_daemon::{CandidateOutcome, Detection, Endpoint, Role, Rule, Spawned, Status};
-use myownllm_migration::LiveDaemon;
+use myownllm_migration::{LiveDaemon, MoveReport};
+use serde::Serialize;
 
+use crate::daemon_config::SET_ASIDE;
 use crate::diagnostic::{Class, Diagnostic, WIPED, class_of};
 use crate::networks::Reconciled;
+use crate::peers;
 use crate::recurrence::Recurrence;
 use crate::step::LaunchStep;
 
@@ -26,16 +29,16 @@ pub struct Outcome {
     /// True if another process wrote or repaired the config while this launch waited.
     pub is_settled_by_another: bool,
     /// The report on the config: what was in it, and, if the launch wrote it, what was done.
-    pub config: myownllm_config_store::Report,
+    pub config: Report,
     /// The steps that wrote the config, in order; empty if the launch wrote nothing.
-    pub config_steps: Vec<myownllm_config_store::Step>,
+    pub config_steps: Vec<Step>,
     /// Set if the config was healthy before a daemon overwrote it, with the processes that may have
     /// done so.
     pub recurrence: Option<Recurrence>,
     /// The daemons of the old location that the launch ended, in order.
     pub stopped: Vec<LiveDaemon>,
     /// The report of the move; `None` if nothing was pending.
-    pub migration: Option<myownllm_migration::MoveReport>,
+    pub migration: Option<MoveReport>,
     /// The daemon in use, if any.
     pub daemon: Daemon,
     /// The programs that were tried if none came up, each with the reason.
@@ -51,19 +54,6 @@ pub struct Outcome {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-impl Outcome {
-    /// Returns the class of the gravest error; `None` if the launch succeeded.
-    pub fn class(&self) -> Option<Class> {
-        class_of(&self.diagnostics)
-    }
-
-    /// Returns true if the config on the disk has lost settings or networks, and this launch has
-    /// not restored them.
-    pub fn has_lost_settings(&self) -> bool {
-        self.config.wiped.is_some() || self.findings.iter().any(|found| found.code == WIPED)
-    }
-}
-
 /// The daemon that a launch ended with.
 #[derive(Debug, Default)]
 pub enum Daemon {
@@ -77,4 +67,72 @@ pub enum Daemon {
     Attached { role: Role, endpoint: Endpoint, status: Status, pid: Option<u32>, rule: Rule },
     /// A daemon that this launch started.
     Spawned(Spawned),
+}
+
+/// The result of a launch, in one word, for an administrator of many homes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "LaunchOutcome"))]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Verdict {
+    /// There was nothing to move and nothing to repair.
+    Healthy,
+    /// The daemon's state was moved to the daemon home.
+    Moved,
+    /// The config was repaired, and no setting was lost.
+    Repaired,
+    /// The config was repaired, and some of the user's settings are at their defaults.
+    RepairedWithLosses,
+    /// The user has to decide, or a newer version wrote the data.
+    Refused,
+    /// The launch failed. The next run may succeed.
+    Failed,
+}
+
+impl Outcome {
+    /// Returns the class of the gravest error; `None` if the launch succeeded.
+    pub fn class(&self) -> Option<Class> {
+        class_of(&self.diagnostics)
+    }
+
+    /// Returns true if the config on the disk has lost settings or networks, and this launch has
+    /// not restored them.
+    pub fn has_lost_settings(&self) -> bool {
+        self.config.wiped.is_some() || self.findings.iter().any(|found| found.code == WIPED)
+    }
+
+    /// Returns the result of this launch. An error outweighs everything that was done before it.
+    pub fn verdict(&self) -> Verdict {
+        match self.class() {
+            Some(Class::Refused | Class::Newer) => return Verdict::Refused,
+            Some(_) => return Verdict::Failed,
+            None => {}
+        }
+        if self.has_repaired() {
+            let lost = !self.config.reset_keys.is_empty();
+            return if lost { Verdict::RepairedWithLosses } else { Verdict::Repaired };
+        }
+        if self.has_set_daemon_config_aside() || self.has_set_states_aside() {
+            return Verdict::Repaired;
+        }
+        let moved = |report: &MoveReport| !(report.moved.is_empty() && report.identical_removed.is_empty());
+        if self.migration.as_ref().is_some_and(moved) { Verdict::Moved } else { Verdict::Healthy }
+    }
+
+    /// Returns true if this launch has set aside the file at the path of the daemon's config.
+    pub fn has_set_daemon_config_aside(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.code == SET_ASIDE)
+    }
+
+    /// Returns true if this launch has set aside a roster or a state that no daemon can read.
+    pub fn has_set_states_aside(&self) -> bool {
+        self.diagnostics.iter().any(|told| told.code == peers::SET_ASIDE)
+    }
+
+    /// Returns true if this launch has repaired the config file.
+    pub fn has_repaired(&self) -> bool {
+        self.config_steps.iter().any(|step| {
+            matches!(step, Step::ReplaceConfig { repair: true, .. } | Step::WriteConfig { repair: true, .. })
+        })
+    }
 }
