@@ -1,12 +1,17 @@
-//! The identity file in force, as a launch sees it.
+//! The identity file in force, as a launch sees it, and the daemon that may have its only copy: it
+//! runs, and the file is missing.
+
+use std::path::PathBuf;
 
 use myownllm_durable_fs::{move_aside, quote};
 use myownllm_identity::{
-    Answer, BACKUP_PLACEHOLDER, IdentityPaths, Scan, former_identity, scan, scan_everywhere,
+    Answer, BACKUP_PLACEHOLDER, IdentityPaths, Refusal, Scan, former_identity, renamed_homes, scan,
+    scan_everywhere,
 };
 
 use crate::context::Context;
-use crate::diagnostic::Diagnostic;
+use crate::daemons::{DaemonKind, RunningDaemon};
+use crate::diagnostic::{Class, Diagnostic};
 
 /// Decides whether a daemon may be started in this home, and with which key. Every command gives
 /// this same answer.
@@ -53,4 +58,91 @@ fn replaced_identity(context: &Context<'_>, answer: &Answer) -> Option<Diagnosti
     let (aside, place) = (move_aside(file, "replaced"), quote(file));
     let hint = format!("test -f {BACKUP_PLACEHOLDER} && {aside} && cp -pn {BACKUP_PLACEHOLDER} {place}");
     Some(Diagnostic::warning("identity.replaced", message).at(file).hint(hint))
+}
+
+pub(crate) const HELD: &str = "identity.held";
+
+/// Reports a daemon of the daemon home that runs although no identity file is there. It works with
+/// the key in its memory, and with its end the key is lost.
+pub(crate) fn key_holder(context: &Context<'_>) -> Option<Diagnostic> {
+    let answer = identity_answer(context);
+    if !matches!(answer, Answer::NoneYet) && !answer.refusal().is_some_and(Refusal::is_missing) {
+        return None;
+    }
+    // A daemon that starts makes its first key only now.
+    let is_starting = |live: &RunningDaemon| match &live.kind {
+        DaemonKind::Orphan { process, .. } => process.starting,
+        DaemonKind::Listening { .. } => false,
+    };
+    let runs = |live: &RunningDaemon| !live.legacy && live.verified && !is_starting(live);
+    let live = context.daemons.live(None).into_iter().find(runs)?;
+    let file = &context.layout.daemon_identity;
+    let message = format!(
+        "a daemon of this home runs{}, and its identity file {file} is missing: the daemon may have the \
+         only copy of the key; leave it running until the file is back",
+        live.pid().map_or_else(String::new, |pid| format!(" (process {pid})"))
+    );
+    let hint = answer.refusal().and_then(Refusal::hint).unwrap_or_else(|| {
+        let dir = file.parent().unwrap_or(file);
+        format!("mkdir -p -m 700 {} && cp -pn {BACKUP_PLACEHOLDER} {}", quote(dir), quote(file))
+    });
+    Some(Diagnostic::error(HELD, message).at(file).hint(hint).class(Class::Refused))
+}
+
+/// The stable code of a missing home that seems to have another name.
+pub(crate) const RENAMED: &str = "homes.renamed";
+
+/// Refuses to make the app's home while a renamed home of the app is there, or a daemon of the home
+/// that was here still runs: in its place, the new home would keep the former one from getting its
+/// name back, and would have other settings and another key.
+pub(crate) fn ensure_no_new_home(context: &Context<'_>) -> Result<(), Diagnostic> {
+    let home = context.disk.stat(context.layout.app_home.as_ref());
+    if home.is_ok() {
+        return Ok(());
+    }
+    let answer = identity_answer(context);
+    let missing = answer.refusal().filter(|refusal| refusal.is_missing()).map(Diagnostic::from);
+    missing.or_else(|| key_holder(context)).or_else(|| renamed_home(context)).map_or(Ok(()), Err)
+}
+
+/// Reports the renamed home with the config that was changed last.
+fn renamed_home(context: &Context<'_>) -> Option<Diagnostic> {
+    let layout = context.layout;
+    let config = layout.app_config.file_name()?;
+    let changed =
+        |home: &PathBuf| context.disk.stat_follow(&home.join(config)).map(|meta| meta.modified).ok();
+    let homes = renamed_homes(context.disk, &IdentityPaths::of(layout)).into_iter();
+    let found = homes.filter(|home| changed(home).is_some()).max_by_key(changed)?;
+    let home = &layout.app_home;
+    let message = format!(
+        "cannot make a new home {home}: {} seems to be the former one, with settings of the app; give it its \
+         name back, or, to begin anew, move it elsewhere",
+        found.display()
+    );
+    let hint = format!("test -e {1} || mv -n {0} {1}", quote(&found), quote(home));
+    Some(Diagnostic::error(RENAMED, message).at(&found).hint(hint).class(Class::Refused))
+}
+
+/// Replaces the hints that end a daemon by the one that brings the identity file back, and adds the
+/// reason, if the daemon may have the only copy of the key.
+pub fn spare_key_holder(context: &Context<'_>, diagnostics: &mut Vec<Diagnostic>) {
+    let is_in_doubt = |told: &Diagnostic| ends_daemon(told) || told.code == "identity.gone";
+    if !diagnostics.iter().any(is_in_doubt) {
+        return;
+    }
+    // The refusal to make a new home says it all.
+    if diagnostics.iter().any(|told| told.code == HELD) {
+        return diagnostics.retain(|told| !ends_daemon(told));
+    }
+    let Some(holder) = key_holder(context) else { return };
+    for told in diagnostics.iter_mut().filter(|told| ends_daemon(told)) {
+        told.hint.clone_from(&holder.hint);
+    }
+    diagnostics.insert(0, holder.as_warning());
+}
+
+/// Returns true if the hint ends a daemon.
+pub(crate) fn ends_daemon(told: &Diagnostic) -> bool {
+    let ends = |hint: &String| hint.ends_with(" daemon stop") || hint.ends_with(" daemon restart");
+    told.hint.as_ref().is_some_and(ends)
 }

@@ -15,7 +15,6 @@ mod foreseen;
 mod hints;
 mod home;
 mod identity;
-mod key_holder;
 mod losses;
 mod misnamed;
 mod moves;
@@ -54,8 +53,7 @@ pub use diagnostic::{
 pub use edit::{Edit, Followed, edit_config, ensure_no_legacy_daemon, follow};
 pub use hints::{called, edit};
 pub use home::{live_refusal, orphan_diagnostic};
-pub use identity::{identity_answer, other_known_identity, scan_identity};
-pub use key_holder::spare_key_holder;
+pub use identity::{identity_answer, other_known_identity, scan_identity, spare_key_holder};
 pub use losses::{LOSSES, lost_keys};
 pub use moves::COLLISION;
 pub use networks::{ConnectedDaemon, NetworkBackup, Reconciled, active_network, saved};

@@ -20,8 +20,7 @@ use crate::foreseen::{
     unusable_log,
 };
 use crate::home::{HomeInspection, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
-use crate::identity::identity_answer;
-use crate::key_holder::{ensure_no_new_home, spare_key_holder};
+use crate::identity::{ensure_no_new_home, identity_answer, spare_key_holder};
 use crate::losses::lasting_losses;
 use crate::moves::{collision_as_warning, forward_plan, plan_diagnostics};
 use crate::networks::active_network;

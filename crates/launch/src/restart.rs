@@ -14,7 +14,7 @@ use myownllm_paths::camino::Utf8Path;
 use crate::context::{Context, Options};
 use crate::daemons::{Daemons, RunningDaemon};
 use crate::diagnostic::Diagnostic;
-use crate::key_holder::{HELD, key_holder};
+use crate::identity::{HELD, key_holder};
 use crate::plan::plan;
 
 /// Checks that a launch could start a daemon in the place of the one that runs. Otherwise a restart

@@ -11,7 +11,7 @@ use crate::daemons::{abandoned_diagnostic, processes_unknown};
 use crate::diagnostic::Diagnostic;
 use crate::foreseen::fixed_file;
 use crate::home::live_refusal;
-use crate::key_holder::RENAMED;
+use crate::identity::RENAMED;
 use crate::moves::sync_unconfirmed;
 use crate::start::{NO_FILE, check_start};
 use crate::step::LaunchStep;

@@ -15,7 +15,7 @@ use crate::closed::{Closed, UNWRITABLE, take_from_other_user};
 use crate::context::{Context, Options};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::home::stop_legacy_command;
-use crate::key_holder::{HELD, ends_daemon};
+use crate::identity::{HELD, ends_daemon};
 use crate::plan::LaunchPlan;
 use crate::step::LaunchStep;
 
