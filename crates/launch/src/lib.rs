@@ -19,7 +19,6 @@ mod losses;
 mod misnamed;
 mod moves;
 mod networks;
-mod no_daemon;
 mod outcome;
 mod owner;
 mod peers;

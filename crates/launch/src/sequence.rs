@@ -34,11 +34,10 @@ use crate::moves::{Watch, collision_as_warning, forward_plan, move_diagnostics};
 use crate::networks::{
     ConnectedDaemon, Reconciled, Wanted, plan_for, reconcile_diagnostics, reconcile_networks,
 };
-use crate::no_daemon;
 use crate::outcome::{Daemon, Outcome};
 use crate::peers::{copy_newer_state, mend_state};
 use crate::recurrence::Recurrence;
-use crate::start::CONFIG_SOCKET_UNREADABLE;
+use crate::start::{CONFIG_SOCKET_UNREADABLE, failed_start};
 use crate::step::LaunchStep;
 use crate::trust::{close_secrets, ensure_changeable, wrote_where_others_can};
 use crate::waiting::{lock_home, try_lock};
@@ -399,7 +398,7 @@ impl<'a> Run<'_, 'a> {
             }
             let starts = matches!(detection.decision, Decision::Spawn);
             if starts && let Some(error) = self.occupied.take() {
-                return Err(no_daemon::diagnostic(context, &error, &mut self.outcome.diagnostics));
+                return Err(failed_start(context, &error, &mut self.outcome.diagnostics));
             }
             if starts && self.lock.is_none() {
                 self.lock = Some(lock_home(context, self.options)?);
@@ -482,7 +481,7 @@ impl<'a> Run<'_, 'a> {
                     self.occupied = Some(error);
                     return Ok(());
                 }
-                return Err(no_daemon::diagnostic(context, &error, &mut self.outcome.diagnostics));
+                return Err(failed_start(context, &error, &mut self.outcome.diagnostics));
             }
         };
         let client = spawned.take_client(OPERATION);
