@@ -24,7 +24,6 @@ mod owner;
 mod peers;
 mod plan;
 mod recurrence;
-mod restart;
 mod sequence;
 mod start;
 mod step;
@@ -60,12 +59,12 @@ pub use outcome::{Daemon, Outcome, Verdict};
 pub use owner::{foreign_home, named_home, sudo_home, user_to_become};
 pub use plan::{LaunchPlan, plan};
 pub use recurrence::Recurrence;
-pub use restart::ensure_restartable;
 pub use sequence::launch;
 pub use start::check_socket;
 pub use step::LaunchStep;
 pub use stop::{
-    EndedDaemon, died_diagnostic, log_hint, not_stopped_diagnostic, probe_diagnostic, stop_daemon,
+    EndedDaemon, died_diagnostic, ensure_restartable, log_hint, not_stopped_diagnostic, probe_diagnostic,
+    stop_daemon,
 };
 pub use trust::{ensure_changeable, wrote_where_others_can};
 pub use waiting::lock_home;
