@@ -9,7 +9,7 @@ use myownllm_migration::{
 };
 
 use crate::access::{changed_dirs, unwritable};
-use crate::context::{Context, Options};
+use crate::context::{Context, Options, lock_home};
 use crate::daemon_plan::{ensure_usable_home, state_steps};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Diagnostic, add_unreported, config_diagnostics};
@@ -21,7 +21,6 @@ use crate::moves::{Watch, forward_plan, move_diagnostics, plan_diagnostics};
 use crate::sequence::execute_file_step;
 use crate::start::{check_socket, socket_named_by_config};
 use crate::trust::wrote_where_others_can;
-use crate::waiting::lock_home;
 
 /// A repair of the config on its own.
 #[derive(Debug)]

@@ -1,16 +1,18 @@
-//! The context of a launch, and its options.
+//! The context of a launch, its options, and the lock of the home.
 
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use myownllm_config_model::SeededIds;
-use myownllm_config_store::ConfigStore;
-use myownllm_daemon::SpawnRequest;
-use myownllm_durable_fs::{Disk, Owner};
+use myownllm_config_store::{ConfigStore, LockedStore};
+use myownllm_daemon::{SpawnError, SpawnRequest};
+use myownllm_durable_fs::{Disk, LockError, Owner};
 use myownllm_migration::Migrator;
+use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{CheckedLayout, Layout, PathsError};
 
 use crate::daemons::{Daemons, OPERATION};
@@ -135,6 +137,89 @@ impl<'a> Options<'a> {
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.is_some_and(|flag| flag.load(Ordering::Relaxed))
     }
+
+    /// Reports once that the run waits: only at the first wait.
+    fn report_wait(&self, home: &Utf8Path, waited: Duration) {
+        if waited.is_zero() {
+            let holder = holder(home.as_ref());
+            tracing::info!(%home, holder, "another process holds the lock");
+            if let Some(OnWait(tell)) = self.on_wait {
+                tell(holder);
+            }
+        }
+    }
+}
+
+/// The interval after which a waiting run checks whether there is still something to wait for, and
+/// reports that it waits.
+const LOCK_STEP: Duration = Duration::from_millis(200);
+
+/// Locks the home. Waits as long as the options say for another process that holds the lock.
+///
+/// # Errors
+/// Fails if the lock is held all that time, if it cannot be taken, or if the user cancels.
+pub fn lock_home<'a>(
+    context: &Context<'a>,
+    options: &Options<'_>,
+) -> Result<Box<dyn LockedStore + 'a>, Diagnostic> {
+    let mut waited = Duration::ZERO;
+    loop {
+        if let Some(lock) = try_lock(context, options, &mut waited)? {
+            return Ok(lock);
+        }
+    }
+}
+
+/// Waits a moment for the lock of the home. Returns `None` if another process holds the lock and
+/// the caller may try again.
+/// Fails as [`lock_home`] does. `waited` is the time of all tries.
+pub(crate) fn try_lock<'a>(
+    context: &Context<'a>,
+    options: &Options<'_>,
+    waited: &mut Duration,
+) -> Result<Option<Box<dyn LockedStore + 'a>>, Diagnostic> {
+    let step = LOCK_STEP.min(options.lock_wait.saturating_sub(*waited));
+    match context.store.lock(step) {
+        Ok(lock) => {
+            // The store may be another home's.
+            lock.home_lock().ensure_locks(context.layout.app_home.as_std_path())?;
+            Ok(Some(lock))
+        }
+        Err(LockError::Held { .. }) if options.is_cancelled() => {
+            Err(Diagnostic::from(&SpawnError::Cancelled))
+        }
+        Err(LockError::Held { .. }) if *waited + step < options.lock_wait => {
+            options.report_wait(&context.layout.app_home, *waited);
+            *waited += step;
+            Ok(None)
+        }
+        Err(LockError::Held { home, .. }) => {
+            Err(Diagnostic::from(&LockError::Held { home, waited: *waited + step }))
+        }
+        Err(error) => Err(Diagnostic::from(&error)),
+    }
+}
+
+/// Returns the process that holds the lock of a home, according to the kernel's list of locks.
+#[cfg(target_os = "linux")]
+fn holder(home: &Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    let meta = std::fs::metadata(home).ok()?;
+    let dev = meta.dev();
+    let place = format!("{:02x}:{:02x}:{}", rustix::fs::major(dev), rustix::fs::minor(dev), meta.ino());
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        // `1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF`; a waiting lock has `->` after the
+        // number.
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, at, ..] = words.as_slice() else { return None };
+        pid.parse().ok().filter(|pid| *pid > 0 && *at == place)
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn holder(_: &Path) -> Option<u32> {
+    None
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use myownllm_config_model::{Document, Ids, networks};
 use myownllm_config_store::{EditError, HistoryEntry, LockedStore, StoreError, Updated};
 use myownllm_daemon::Decision;
 
-use crate::context::{Context, Options};
+use crate::context::{Context, Options, lock_home};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, Severity, unless_failed};
 use crate::home::{ensure_permitted, orphan_diagnostic, stop_daemons};
@@ -17,7 +17,6 @@ use crate::networks::{
 };
 use crate::start::refusal_diagnostic;
 use crate::trust::wrote_where_others_can;
-use crate::waiting::lock_home;
 use crate::words::name_of;
 
 /// A change of the config, and its consequences.

@@ -29,7 +29,6 @@ mod start;
 mod step;
 mod stop;
 mod trust;
-mod waiting;
 pub mod words;
 
 /// The crates whose types are in this crate's interface, in the versions that fit it.
@@ -42,7 +41,7 @@ pub use access::{missing_home_hint, unwritable};
 pub use alone::{ConfigRepair, MoveResult, StateMove, move_state, repair_config, repair_states};
 pub use checks::{Check, Checks, Mark, checks};
 pub use closed::name_one_cause;
-pub use context::{Context, LOCK_WAIT, OnWait, Options, fresh_ids, lock_wait};
+pub use context::{Context, LOCK_WAIT, OnWait, Options, fresh_ids, lock_home, lock_wait};
 pub use daemons::{DaemonKind, Daemons, GRACE, LAST_BREATH, LocalDaemons, ProgramSearch, RunningDaemon};
 pub use diagnostic::{
     CORRUPT, Class, DAEMON_WAIT, Diagnostic, LONGEST_DAEMON_WAIT, NEEDS_REPAIR, PROGRAM, Severity, class_of,
@@ -67,5 +66,4 @@ pub use stop::{
     stop_daemon,
 };
 pub use trust::{ensure_changeable, wrote_where_others_can};
-pub use waiting::lock_home;
 pub use words::LONGEST_NAME;

@@ -21,7 +21,7 @@ use myownllm_migration::{Direction, MigrationError, Options as MoveOptions, Plan
 use myownllm_paths::camino::Utf8Path;
 
 use crate::closed::name_one_cause;
-use crate::context::{Context, Options};
+use crate::context::{Context, Options, lock_home, try_lock};
 use crate::corrupt::keep_corrupt_file;
 use crate::daemon_config::{back_up_daemon_config, set_daemon_config_aside};
 use crate::daemons::{OPERATION, abandoned_diagnostic};
@@ -40,7 +40,6 @@ use crate::recurrence::Recurrence;
 use crate::start::{CONFIG_SOCKET_UNREADABLE, failed_start};
 use crate::step::LaunchStep;
 use crate::trust::{close_secrets, ensure_changeable, wrote_where_others_can};
-use crate::waiting::{lock_home, try_lock};
 
 /// Runs the start-up sequence.
 ///

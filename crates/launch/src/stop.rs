@@ -13,14 +13,13 @@ use myownllm_migration::Homes;
 use myownllm_paths::Mode;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
-use crate::context::{Context, Options};
+use crate::context::{Context, Options, lock_home};
 use crate::daemons::{Daemons, RunningDaemon};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::home::live_refusal;
 use crate::identity::{HELD, key_holder};
 use crate::plan::plan;
 use crate::trust::ensure_changeable;
-use crate::waiting::lock_home;
 use crate::words::daemon_words;
 
 /// A daemon that was ended.
