@@ -8,12 +8,11 @@ use myownllm_migration::{
     Direction, LiveDaemon, LiveKind, MoveReport, Options as MoveOptions, Plan as MovePlan,
 };
 
-use crate::access::{changed_dirs, unwritable};
 use crate::context::{Context, Options, lock_home};
 use crate::daemon_plan::{ensure_usable_home, state_steps};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Diagnostic, add_unreported, config_diagnostics};
-use crate::foreseen::blocked_move;
+use crate::foreseen::{blocked_move, changed_dirs, unwritable};
 use crate::home::{daemons_blocking_repair, ensure_permitted, live_refusal, stop_daemon, stop_daemons};
 use crate::identity::{ensure_no_new_home, scan_identity, spare_key_holder};
 use crate::losses::lost_settings;

@@ -11,12 +11,11 @@ use myownllm_identity::{IdentityPaths, ensure_reachable_peers};
 use myownllm_migration::Plan as MovePlan;
 use myownllm_paths::Mode;
 
-use crate::access::unwritable;
 use crate::context::{Context, Options};
 use crate::daemon_config::shared_config;
 use crate::daemons::{RunningDaemon, processes_unknown};
 use crate::diagnostic::Diagnostic;
-use crate::foreseen::open_file_limit;
+use crate::foreseen::{open_file_limit, unwritable};
 use crate::home::{Stage, orphan_diagnostic};
 use crate::moves::moved_files;
 use crate::peers::{corrupt_files, linked_peers, unsettled_states};

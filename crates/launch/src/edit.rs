@@ -10,8 +10,8 @@ use crate::context::{Context, Options, lock_home};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, Severity, unless_failed};
 use crate::home::{ensure_permitted, orphan_diagnostic, stop_daemons};
-use crate::identity::identity_answer;
-use crate::key_holder::ensure_no_new_home;
+use crate::identity::{ensure_no_new_home, identity_answer};
+
 use crate::networks::{
     ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, reconcile_diagnostics, reconcile_networks,
 };

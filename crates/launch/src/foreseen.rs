@@ -1,15 +1,17 @@
-//! Foresees the failures of a launch that only an attempt would show: files that nobody may rename
-//! or change, and a full disk.
+//! Foresees the failures of a launch that only an attempt would show: directories in which nothing can be
+//! changed, files that nobody may rename or change, and a full disk.
 
 #[cfg(unix)]
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use myownllm_daemon::{SpawnError, log_path};
 use myownllm_durable_fs::trust::{unchangeable_part, unprotect};
-use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, Untrusted, move_aside, quote};
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, Owner, Untrusted, move_aside, quote};
 use myownllm_migration::{MigrationError, MoveStep, Plan as MovePlan};
+use myownllm_paths::Layout;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::closed::UNWRITABLE;
@@ -316,4 +318,117 @@ fn free_room(dir: &Utf8Path) -> Option<(u64, u64, Option<u64>)> {
 #[cfg(not(unix))]
 pub(crate) fn is_full(_: &Utf8Path) -> bool {
     false
+}
+
+/// Reports the directories that exist and in which nothing can be changed: on a disk that is
+/// mounted read-only, for example. `run_as` is the user that is to write there, if that is not the
+/// user of this process.
+#[cfg(unix)]
+pub(crate) fn unwritable(
+    context: &Context<'_>,
+    run_as: Option<Owner>,
+    directories: &[Utf8PathBuf],
+) -> Option<Diagnostic> {
+    use rustix::io::Errno;
+
+    let layout = context.layout;
+    let is_there = |path: &Utf8Path| path == layout.user_home || context.disk.stat(path.as_ref()).is_ok();
+    let mut seen = BTreeSet::new();
+    let refused: Vec<(&Path, Errno)> = directories
+        .iter()
+        // A launch makes a home that is missing in the directory above it.
+        .filter_map(|path| match [&layout.app_home, &layout.daemon_home].contains(&path) {
+            true => path.ancestors().find(|path| is_there(path)).map(Utf8Path::as_std_path),
+            false => Some(path.as_std_path()),
+        })
+        .filter(|path| seen.insert(*path))
+        // A device or a file in the place of a directory has diagnostics of its own, and nobody
+        // should change its mode.
+        .filter(|path| !context.disk.stat_follow(path).is_ok_and(|meta| !meta.is_dir()))
+        .filter_map(|path| Some((path, refusal_to_change(context, run_as, path)?)))
+        .collect();
+    let Some((directory, refusal)) = refused.iter().find(|(_, refusal)| *refusal != Errno::ACCESS) else {
+        let denied: Vec<PathBuf> = refused.iter().map(|(path, _)| (*path).to_owned()).collect();
+        let user = run_as.map(|user| user.uid).or_else(|| Some(context.disk.runner()?.uid))?;
+        return crate::closed::diagnostic(context.disk, context.layout, user, &[], &denied)
+            .map(Diagnostic::as_warning);
+    };
+    // The mode would allow the change: the directory is immutable, which `ls` does not show.
+    let shows = if *refusal == Errno::PERM { "lsattr -d" } else { "findmnt --target" };
+    let message = format!("cannot change anything in {}", directory.display());
+    let causes = vec![std::io::Error::from(*refusal).to_string()];
+    let hint =
+        unprotect(context.disk, &[directory]).unwrap_or_else(|| format!("{shows} {}", quote(directory)));
+    Some(Diagnostic::warning(UNWRITABLE, message).hint(hint).at(directory).causes(causes))
+}
+
+/// Returns `None`: without a change, this system does not tell what may be changed in a directory.
+#[cfg(not(unix))]
+pub(crate) fn unwritable(_: &Context<'_>, _: Option<Owner>, _: &[Utf8PathBuf]) -> Option<Diagnostic> {
+    None
+}
+
+/// Returns the error of a change in a directory that exists.
+#[cfg(unix)]
+fn refusal_to_change(
+    context: &Context<'_>,
+    run_as: Option<Owner>,
+    directory: &Path,
+) -> Option<rustix::io::Errno> {
+    use rustix::fs::{Access, access};
+    use rustix::io::Errno;
+
+    match access(directory, Access::WRITE_OK | Access::EXEC_OK) {
+        Err(Errno::NOENT | Errno::NOTDIR) => None,
+        Err(refused) => Some(refused),
+        Ok(()) => run_as.filter(|user| !may_write(context, directory, *user)).map(|_| Errno::ACCESS),
+    }
+}
+
+/// Returns the directories in which a launch changes something: those in which a step of the move
+/// makes, renames or removes a name, and, if there is something to repair, the backups. Leaves out
+/// the directories that a step makes writable.
+pub(crate) fn changed_dirs(layout: &Layout, plan: &MovePlan, repairs: bool) -> Vec<Utf8PathBuf> {
+    let mut changed: BTreeSet<&Path> = BTreeSet::from([layout.app_home.as_ref()]);
+    changed.extend(Some(layout.backups.as_std_path()).filter(|_| repairs));
+    for step in plan.steps() {
+        match step {
+            MoveStep::MoveFiles { from, to, .. } => changed.extend([from.as_path(), to.as_path()]),
+            MoveStep::MoveDir { from, to, .. }
+            | MoveStep::MoveFile { from, to }
+            | MoveStep::MoveSymlink { from, to, .. }
+            | MoveStep::SetAside { from, to, .. }
+            | MoveStep::RestoreQuarantined { from, to } => changed.extend([from, to].map(|path| above(path))),
+            MoveStep::MakeDir { path }
+            | MoveStep::RemoveDir { path }
+            | MoveStep::RemoveLeftover { path }
+            | MoveStep::RemoveIdentical { source: path, .. } => {
+                changed.insert(above(path));
+            }
+            _ => {}
+        }
+    }
+    let opened = plan.steps().filter(|step| matches!(step, MoveStep::SetMode { .. }));
+    opened.for_each(|step| {
+        changed.remove(step.path());
+    });
+    // The directories of the state have UTF-8 names: only the files in them may have others.
+    changed.into_iter().filter_map(Utf8Path::from_path).map(Utf8Path::to_owned).collect()
+}
+
+fn above(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+/// Returns true if the mode of a directory lets a user change what is in it.
+#[cfg(unix)]
+fn may_write(context: &Context<'_>, directory: &Path, user: Owner) -> bool {
+    context.disk.stat_follow(directory).is_ok_and(|meta| {
+        let needed = match meta.owner {
+            Some(owner) if owner.uid == user.uid => 0o300,
+            Some(owner) if owner.gid == user.gid => 0o030,
+            _ => 0o003,
+        };
+        meta.mode & needed == needed
+    })
 }

@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod access;
 mod alone;
 mod checks;
 mod closed;
@@ -37,7 +36,6 @@ pub use {
     myownllm_migration, myownllm_paths,
 };
 
-pub use access::{missing_home_hint, unwritable};
 pub use alone::{ConfigRepair, MoveResult, StateMove, move_state, repair_config, repair_states};
 pub use checks::{Check, Checks, Mark, checks};
 pub use closed::name_one_cause;
@@ -55,7 +53,7 @@ pub use losses::{LOSSES, lost_keys};
 pub use moves::COLLISION;
 pub use networks::{ConnectedDaemon, NetworkBackup, Reconciled, active_network, saved};
 pub use outcome::{Daemon, Outcome, Verdict};
-pub use owner::{foreign_home, named_home, sudo_home, user_to_become};
+pub use owner::{foreign_home, missing_home_hint, named_home, sudo_home, user_to_become};
 pub use plan::{LaunchPlan, plan};
 pub use recurrence::Recurrence;
 pub use sequence::launch;

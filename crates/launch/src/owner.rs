@@ -1,13 +1,15 @@
-//! Root in the home of another user: the owner to become, and the home that the user meant.
+//! Root in the home of another user, and the home that the user meant.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use myownllm_config_model::close::closest;
+use myownllm_config_store::StoreError;
 use myownllm_durable_fs::trust::{HomeTrust, look_behind};
 use myownllm_durable_fs::{Disk, Owner, Runner, quote};
 use myownllm_paths::{Layout, PathsError};
 
-use crate::access::missing_home_hint;
+use crate::context::Context;
 use crate::diagnostic::{Class, Diagnostic, PROGRAM};
 
 /// Returns the owner of the home if root has to become that user to write there. Returns `None` if
@@ -72,4 +74,32 @@ pub fn named_home(disk: &dyn Disk, layout: &Layout, problem: Option<&PathsError>
     };
     let diagnostic = Diagnostic::warning("paths.home-missing", format!("cannot use the home {home}: {what}"));
     Some(diagnostic.at(home).hint(missing_home_hint(disk, layout)))
+}
+
+/// Reports that the user's home does not exist (a mistyped path, a disk that is not mounted):
+/// nothing can be done in it.
+pub(crate) fn missing_home(context: &Context<'_>) -> Option<StoreError> {
+    let path = &context.layout.user_home;
+    let is_missing = context.disk.stat_follow(path.as_ref()).is_err_and(|error| error.is_not_found());
+    is_missing.then(|| StoreError::NoHome { path: path.into() })
+}
+
+/// Returns the command with the home that the user probably meant, if a directory of a similar name
+/// holds a home of the app; else a command that lists the directories that exist.
+pub fn missing_home_hint(disk: &dyn Disk, layout: &Layout) -> String {
+    let home = layout.user_home.as_std_path();
+    let is_there = |path: &Path| disk.stat_follow(path).is_ok_and(|meta| meta.is_dir());
+    let above = home.ancestors().skip(1).find(|above| is_there(above)).unwrap_or(home);
+    let mut rest = home.strip_prefix(above).unwrap_or(home).components();
+    let mistyped = rest.next().map(|name| name.as_os_str().to_string_lossy()).unwrap_or_default();
+    let below: PathBuf = rest.collect();
+    let home_of = |name: &str| above.join(name).components().chain(below.components()).collect::<PathBuf>();
+    let holds_app = |name: &String| is_there(&home_of(name).join(layout.app.app_dir.as_ref()));
+    let entries = disk.list(above).unwrap_or_default().into_iter();
+    let names: Vec<String> =
+        entries.filter_map(|entry| entry.name.into_string().ok()).filter(holds_app).collect();
+    match closest(&mistyped, names.iter().map(String::as_str)) {
+        Some(name) => format!("{PROGRAM} --home {} status", quote(home_of(name))),
+        None => format!("ls -la {}", quote(above)),
+    }
 }

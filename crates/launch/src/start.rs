@@ -12,12 +12,11 @@ use myownllm_durable_fs::{Metadata, Owner, move_aside, quote};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_paths::{ControlSocket, Mode, PathsError, Platform, check_control_socket};
 
-use crate::access::unwritable;
 use crate::context::Context;
 use crate::daemon_config::{older_daemon, says_newer};
 use crate::daemons::{read_control_socket, read_document};
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
-use crate::foreseen::{is_full, no_room_diagnostic, unusable_log};
+use crate::foreseen::{is_full, no_room_diagnostic, unusable_log, unwritable};
 use crate::hints::{edit, launch_with};
 
 pub(crate) const CONFIG_SOCKET_UNREADABLE: &str = "daemon.leaked-socket-unreadable";

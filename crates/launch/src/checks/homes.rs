@@ -5,14 +5,14 @@ use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{Mode, PathsError};
 
 use super::Examiner;
-use crate::access::{changed_dirs, missing_home, missing_home_hint, unwritable};
 use crate::closed::UNWRITABLE;
 use crate::daemons::{abandoned_diagnostic, processes_unknown};
 use crate::diagnostic::Diagnostic;
-use crate::foreseen::fixed_file;
+use crate::foreseen::{changed_dirs, fixed_file, unwritable};
 use crate::home::live_refusal;
 use crate::identity::RENAMED;
 use crate::moves::sync_unconfirmed;
+use crate::owner::{missing_home, missing_home_hint};
 use crate::start::{NO_FILE, check_start};
 use crate::step::LaunchStep;
 use crate::words::short;
