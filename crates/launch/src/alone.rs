@@ -9,15 +9,17 @@ use myownllm_migration::{
 };
 
 use crate::context::{Context, Options, lock_home};
-use crate::daemon_plan::{ensure_usable_home, state_steps};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Diagnostic, add_unreported, config_diagnostics};
 use crate::foreseen::{blocked_move, changed_dirs, unwritable};
-use crate::home::{daemons_blocking_repair, ensure_permitted, live_refusal, stop_daemon, stop_daemons};
 use crate::identity::{ensure_no_new_home, scan_identity, spare_key_holder};
 use crate::losses::lost_settings;
 use crate::moves::{Watch, forward_plan, move_diagnostics, plan_diagnostics};
 use crate::sequence::execute_file_step;
+use crate::stage::{
+    daemons_blocking_repair, ensure_permitted, ensure_usable_home, live_refusal, state_steps, stop_daemon,
+    stop_daemons,
+};
 use crate::start::{check_socket, socket_named_by_config};
 use crate::trust::wrote_where_others_can;
 

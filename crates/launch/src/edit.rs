@@ -9,12 +9,11 @@ use myownllm_daemon::Decision;
 use crate::context::{Context, Options, lock_home};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, Severity, unless_failed};
-use crate::home::{ensure_permitted, orphan_diagnostic, stop_daemons};
 use crate::identity::{ensure_no_new_home, identity_answer};
-
 use crate::networks::{
     ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, reconcile_diagnostics, reconcile_networks,
 };
+use crate::stage::{ensure_permitted, orphan_diagnostic, stop_daemons};
 use crate::start::refusal_diagnostic;
 use crate::trust::wrote_where_others_can;
 use crate::words::name_of;

@@ -6,13 +6,11 @@ mod closed;
 mod context;
 mod corrupt;
 mod daemon_config;
-mod daemon_plan;
 mod daemons;
 mod diagnostic;
 mod edit;
 mod foreseen;
 mod hints;
-mod home;
 mod identity;
 mod losses;
 mod misnamed;
@@ -24,6 +22,7 @@ mod peers;
 mod plan;
 mod recurrence;
 mod sequence;
+mod stage;
 mod start;
 mod step;
 mod stop;
@@ -47,7 +46,6 @@ pub use diagnostic::{
 };
 pub use edit::{Edit, Followed, edit_config, ensure_no_legacy_daemon, follow};
 pub use hints::{called, edit};
-pub use home::{live_refusal, orphan_diagnostic};
 pub use identity::{identity_answer, other_known_identity, scan_identity, spare_key_holder};
 pub use losses::{LOSSES, lost_keys};
 pub use moves::COLLISION;
@@ -57,6 +55,7 @@ pub use owner::{foreign_home, missing_home_hint, named_home, sudo_home, user_to_
 pub use plan::{LaunchPlan, plan};
 pub use recurrence::Recurrence;
 pub use sequence::launch;
+pub use stage::{live_refusal, orphan_diagnostic};
 pub use start::check_socket;
 pub use step::LaunchStep;
 pub use stop::{

@@ -18,12 +18,12 @@ use crate::foreseen::{
     blocked_move, changed_dirs, full_dir, full_disk, no_room, protected_config, unlockable_home,
     unmendable_peers, unusable_log, unwritable,
 };
-use crate::home::{HomeInspection, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
 use crate::identity::{ensure_no_new_home, identity_answer, spare_key_holder};
 use crate::losses::lasting_losses;
 use crate::moves::{collision_as_warning, forward_plan, plan_diagnostics};
 use crate::networks::active_network;
 use crate::owner::missing_home;
+use crate::stage::{HomeInspection, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
 use crate::start::{CONFIG_SOCKET_UNREADABLE, missing_program, socket_named_by_config};
 use crate::step::LaunchStep;
 use crate::trust::ensure_changeable;

@@ -3,7 +3,7 @@
 //!
 //! [`launch`] works on traits, so a sibling app can replace one part, and a test all of them. It
 //! never fails: the app must come up whatever the disk says, so the outcome always holds a config
-//! to run on, beside the diagnostics. `home` and `daemon_plan` decide the steps.
+//! to run on, beside the diagnostics. `stage` decides the steps.
 //! [`plan`](crate::plan()) returns the steps of both without executing them. The sequence decides
 //! each stage again under the lock, then executes its steps.
 
@@ -26,7 +26,6 @@ use crate::corrupt::keep_corrupt_file;
 use crate::daemon_config::{back_up_daemon_config, set_daemon_config_aside};
 use crate::daemons::{OPERATION, abandoned_diagnostic};
 use crate::diagnostic::{Diagnostic, add_unreported};
-use crate::home::{HomeInspection, Stage, ensure_permitted, stop_daemon};
 use crate::identity::{ensure_no_new_home, identity_answer, other_known_identity, spare_key_holder};
 use crate::losses::lost_settings;
 use crate::misnamed::misnamed_states;
@@ -37,6 +36,7 @@ use crate::networks::{
 use crate::outcome::{Daemon, Outcome};
 use crate::peers::{copy_newer_state, mend_state};
 use crate::recurrence::Recurrence;
+use crate::stage::{HomeInspection, Stage, ensure_permitted, stop_daemon};
 use crate::start::{CONFIG_SOCKET_UNREADABLE, failed_start};
 use crate::step::LaunchStep;
 use crate::trust::{close_secrets, ensure_changeable, wrote_where_others_can};

@@ -16,9 +16,9 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use crate::context::{Context, Options, lock_home};
 use crate::daemons::{Daemons, RunningDaemon};
 use crate::diagnostic::{Class, Diagnostic};
-use crate::home::live_refusal;
 use crate::identity::{HELD, key_holder};
 use crate::plan::plan;
+use crate::stage::live_refusal;
 use crate::trust::ensure_changeable;
 use crate::words::daemon_words;
 

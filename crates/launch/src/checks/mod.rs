@@ -14,9 +14,9 @@ use serde::Serialize;
 use crate::closed::{Closed, UNWRITABLE, take_from_other_user};
 use crate::context::{Context, Options};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::home::stop_legacy_command;
 use crate::identity::{HELD, ends_daemon};
 use crate::plan::LaunchPlan;
+use crate::stage::stop_legacy_command;
 use crate::step::LaunchStep;
 
 /// The result of a check, in the order in which people read the results.
