@@ -15,10 +15,9 @@ use crate::foreseen::{blocked_move, changed_dirs, unwritable};
 use crate::identity::{ensure_no_new_home, scan_identity, spare_key_holder};
 use crate::losses::lost_settings;
 use crate::moves::{Watch, forward_plan, move_diagnostics, plan_diagnostics};
-use crate::sequence::execute_file_step;
 use crate::stage::{
-    daemons_blocking_repair, ensure_permitted, ensure_usable_home, live_refusal, state_steps, stop_daemon,
-    stop_daemons,
+    daemons_blocking_repair, ensure_permitted, ensure_usable_home, execute_file_step, live_refusal,
+    state_steps, stop_daemon, stop_daemons,
 };
 use crate::start::{check_socket, socket_named_by_config};
 use crate::trust::wrote_where_others_can;

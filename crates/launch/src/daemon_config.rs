@@ -183,3 +183,18 @@ fn was(done: &SetAside) -> &'static str {
         _ => "had no setting of the daemon's",
     }
 }
+
+/// Corrects the paths in the daemon's config that lead to the old location: a repair that was made
+/// before the move left them.
+pub(crate) fn rebase_paths(
+    context: &Context<'_>,
+    lock: &dyn LockedStore,
+) -> Result<Vec<Diagnostic>, Diagnostic> {
+    let rebased = lock.rebase_daemon_config()?;
+    let told = rebased.into_iter().map(|path| {
+        let message =
+            format!("{} of the daemon's config was {}, and is {} now", path.pointer, path.from, path.to);
+        Diagnostic::info("daemon.path-rebased", message).at(&context.layout.daemon_config)
+    });
+    Ok(told.collect())
+}

@@ -22,8 +22,6 @@ use myownllm_paths::camino::Utf8Path;
 
 use crate::closed::name_one_cause;
 use crate::context::{Context, Options, lock_home, try_lock};
-use crate::corrupt::keep_corrupt_file;
-use crate::daemon_config::{back_up_daemon_config, set_daemon_config_aside};
 use crate::daemons::{OPERATION, abandoned_diagnostic};
 use crate::diagnostic::{Diagnostic, add_unreported};
 use crate::identity::{ensure_no_new_home, identity_answer, other_known_identity, spare_key_holder};
@@ -34,9 +32,8 @@ use crate::networks::{
     ConnectedDaemon, Reconciled, Wanted, plan_for, reconcile_diagnostics, reconcile_networks,
 };
 use crate::outcome::{Daemon, Outcome};
-use crate::peers::{copy_newer_state, mend_state};
 use crate::recurrence::Recurrence;
-use crate::stage::{HomeInspection, Stage, ensure_permitted, stop_daemon};
+use crate::stage::{HomeInspection, Stage, ensure_permitted, execute_file_step, stop_daemon};
 use crate::start::{CONFIG_SOCKET_UNREADABLE, failed_start};
 use crate::step::LaunchStep;
 use crate::trust::{close_secrets, ensure_changeable, wrote_where_others_can};
@@ -58,7 +55,6 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
         lock: None,
         found_config_to_write,
         migration: None,
-        identity: Answer::NoneYet,
         unwritten_backup: None,
         client: None,
         occupied: None,
@@ -67,10 +63,10 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
     };
     match run.change_home(look) {
         Ok(()) => {
-            run.identity = identity_answer(context);
-            add_unreported(&mut run.outcome.diagnostics, run.identity.refusal().map(Diagnostic::from));
+            let identity = identity_answer(context);
+            add_unreported(&mut run.outcome.diagnostics, identity.refusal().map(Diagnostic::from));
             if options.daemon {
-                let used = run.use_daemon();
+                let used = run.use_daemon(&identity);
                 run.outcome.diagnostics.extend(used.err());
             }
             run.outcome.diagnostics.extend(run.unwritten_backup.take());
@@ -175,8 +171,6 @@ struct Run<'r, 'a> {
     /// True if the first look found a config to write anew or to repair.
     found_config_to_write: bool,
     migration: Option<MovePlan>,
-    /// The identity file in force after the move.
-    identity: Answer,
     /// The diagnostic of a routine backup, or of defaults, that could not be written: the launch
     /// reports this failure and goes on.
     unwritten_backup: Option<Diagnostic>,
@@ -368,8 +362,9 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// Attaches to a daemon or starts one, and brings the daemon's networks in line. Looks again
-    /// whenever the answer may have changed, and takes the lock before it starts a daemon.
-    fn use_daemon(&mut self) -> Result<(), Diagnostic> {
+    /// whenever the answer may have changed, and takes the lock before it starts a daemon. `identity`
+    /// is the identity file in force after the move.
+    fn use_daemon(&mut self, identity: &Answer) -> Result<(), Diagnostic> {
         let context = self.context;
         let migration = forward_plan(context);
         if self.outcome.class().is_none() {
@@ -385,7 +380,7 @@ impl<'a> Run<'_, 'a> {
             return Ok(());
         }
         let steps = &mut self.outcome.steps;
-        let expected = self.identity.expected().inspect_err(|_| steps.push(LaunchStep::no_daemon()))?;
+        let expected = identity.expected().inspect_err(|_| steps.push(LaunchStep::no_daemon()))?;
         let (mut has_waited, mut has_stopped) = (false, false);
         let mut retries = Retries::default();
         loop {
@@ -569,34 +564,4 @@ impl<'a> Run<'_, 'a> {
         let is_wiped = self.outcome.config.wiped.as_ref().is_some_and(|wipe| wipe.loss == Loss::Networks);
         is_wiped || self.outcome.findings.iter().any(|found| found.code == LOST_NETWORKS)
     }
-}
-
-/// Carries out a step about a file that a daemon reads when it starts.
-pub(crate) fn execute_file_step(
-    context: &Context<'_>,
-    lock: &dyn LockedStore,
-    step: &LaunchStep,
-) -> Result<Vec<Diagnostic>, Diagnostic> {
-    let told = match step {
-        LaunchStep::BackUpDaemonConfig => back_up_daemon_config(context, lock)?,
-        LaunchStep::SetDaemonConfigAside => set_daemon_config_aside(context, lock)?,
-        LaunchStep::KeepCorruptFile { path } => keep_corrupt_file(context, lock.home_lock(), path)?,
-        LaunchStep::MendState { path } => mend_state(context, lock.home_lock(), path)?,
-        LaunchStep::CopyNewerState { path } => copy_newer_state(context, lock.home_lock(), path)?,
-        LaunchStep::RebasePaths { .. } => return rebase_paths(context, lock),
-        _ => None,
-    };
-    Ok(told.into_iter().collect())
-}
-
-/// Corrects the paths in the daemon's config that lead to the old location: a repair that was made
-/// before the move left them.
-fn rebase_paths(context: &Context<'_>, lock: &dyn LockedStore) -> Result<Vec<Diagnostic>, Diagnostic> {
-    let rebased = lock.rebase_daemon_config()?;
-    let told = rebased.into_iter().map(|path| {
-        let message =
-            format!("{} of the daemon's config was {}, and is {} now", path.pointer, path.from, path.to);
-        Diagnostic::info("daemon.path-rebased", message).at(&context.layout.daemon_config)
-    });
-    Ok(told.collect())
 }

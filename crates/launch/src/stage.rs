@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::Document;
-use myownllm_config_store::{FileShape, Loaded, Misplaced, Pending, Report, Step, StoreError};
+use myownllm_config_store::{FileShape, Loaded, LockedStore, Misplaced, Pending, Report, Step, StoreError};
 use myownllm_daemon::{Decision, Role, StoppedDaemon};
 use myownllm_durable_fs::{Owner, move_aside, quote};
 use myownllm_identity::{IdentityPaths, ensure_reachable_peers};
@@ -15,13 +15,14 @@ use myownllm_paths::Mode;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::{Context, Options};
-use crate::daemon_config::shared_config;
+use crate::corrupt::keep_corrupt_file;
+use crate::daemon_config::{back_up_daemon_config, rebase_paths, set_daemon_config_aside, shared_config};
 use crate::daemons::{DaemonKind, Daemons, RunningDaemon, processes_unknown};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::foreseen::{open_file_limit, unwritable};
 use crate::identity::identity_answer;
 use crate::moves::moved_files;
-use crate::peers::{corrupt_files, linked_peers, unsettled_states};
+use crate::peers::{copy_newer_state, corrupt_files, linked_peers, mend_state, unsettled_states};
 use crate::start::{check_socket, check_start, refusal_diagnostic, socket_named_by_config};
 use crate::step::LaunchStep;
 use crate::trust::{ensure_changeable, ensure_own_daemon, trusted_home};
@@ -436,4 +437,22 @@ pub(crate) fn state_steps(
     let mended = damaged.into_iter().map(|state| LaunchStep::MendState { path: state.then });
     let copied = newer.into_iter().map(|state| LaunchStep::CopyNewerState { path: state.then });
     Ok(kept.chain(mended).chain(copied).collect())
+}
+
+/// Carries out a step about a file that a daemon reads when it starts.
+pub(crate) fn execute_file_step(
+    context: &Context<'_>,
+    lock: &dyn LockedStore,
+    step: &LaunchStep,
+) -> Result<Vec<Diagnostic>, Diagnostic> {
+    let told = match step {
+        LaunchStep::BackUpDaemonConfig => back_up_daemon_config(context, lock)?,
+        LaunchStep::SetDaemonConfigAside => set_daemon_config_aside(context, lock)?,
+        LaunchStep::KeepCorruptFile { path } => keep_corrupt_file(context, lock.home_lock(), path)?,
+        LaunchStep::MendState { path } => mend_state(context, lock.home_lock(), path)?,
+        LaunchStep::CopyNewerState { path } => copy_newer_state(context, lock.home_lock(), path)?,
+        LaunchStep::RebasePaths { .. } => return rebase_paths(context, lock),
+        _ => None,
+    };
+    Ok(told.into_iter().collect())
 }
