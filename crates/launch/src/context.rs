@@ -155,10 +155,8 @@ impl<'a> Options<'a> {
 const LOCK_STEP: Duration = Duration::from_millis(200);
 
 /// Locks the home. Waits as long as the options say for another process that holds the lock.
-///
-/// # Errors
 /// Fails if the lock is held all that time, if it cannot be taken, or if the user cancels.
-pub fn lock_home<'a>(
+pub(crate) fn lock_home<'a>(
     context: &Context<'a>,
     options: &Options<'_>,
 ) -> Result<Box<dyn LockedStore + 'a>, Diagnostic> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use myownllm_config_model::{Document, Ids, networks};
-use myownllm_config_store::{EditError, HistoryEntry, LockedStore, StoreError, Updated};
+use myownllm_config_store::{Accepted, EditError, HistoryEntry, LockedStore, Restored, StoreError, Updated};
 use myownllm_daemon::Decision;
 
 use crate::context::{Context, Options, lock_home};
@@ -15,7 +15,7 @@ use crate::networks::{
 };
 use crate::stage::{ensure_permitted, orphan_diagnostic, stop_daemons};
 use crate::start::refusal_diagnostic;
-use crate::trust::wrote_where_others_can;
+use crate::trust::{ensure_changeable, wrote_where_others_can};
 use crate::words::name_of;
 
 /// A change of the config, and its consequences.
@@ -116,17 +116,73 @@ fn backup_of(context: &Context<'_>, former: &[u8]) -> Option<HistoryEntry> {
     backups.into_iter().find(|backup| backup.intact && is_former(backup.path.as_ref()))
 }
 
-/// Checks that no daemon writes the app's home: such a daemon would undo a change.
+/// A backup of the config that was restored, and its consequences.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Restore {
+    /// The config as it is now.
+    pub restored: Restored,
+    /// The response of a running daemon to the config.
+    pub followed: Followed,
+    /// The diagnostics.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Restores the backup with this name; with `as_is`, even if it is no valid config of the app.
+/// Brings a running daemon in line with a valid one. Holds the lock the whole time.
 ///
 /// # Errors
-/// Fails if a daemon of the old location runs.
-pub fn ensure_no_legacy_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<(), Diagnostic> {
+/// Fails if no backup has the name, if the home may not be changed, if a daemon of the old location
+/// runs, or if the backup cannot be restored.
+pub fn restore_backup(
+    context: &Context<'_>,
+    options: &Options<'_>,
+    ids: &mut dyn Ids,
+    name: &str,
+    as_is: bool,
+) -> Result<Restore, Diagnostic> {
+    let id = context.store.find_backup(name)?;
+    ensure_changeable(context)?;
+    ensure_no_legacy_daemon(context, options)?;
+    let lock = lock_home(context, options)?;
+    let made = if as_is { lock.restore_as_is(ids, &id) } else { lock.restore(ids, &id) };
+    let mut restored = made.map_err(|error| match error {
+        // The hint shows the other backups to choose from.
+        StoreError::BadBackup { .. } => {
+            Diagnostic::from(error).hint(format!("{} config history", options.program))
+        }
+        _ => Diagnostic::from(error),
+    })?;
+    let mut diagnostics: Vec<Diagnostic> = restored.diagnostics.iter().map(Diagnostic::from).collect();
+    diagnostics.extend(wrote_where_others_can(context).filter(|_| restored.changed));
+    // A config that was restored as it is may need a repair first. A launch reports what is wrong
+    // with the key.
+    let follows = restored.changed && !as_is && identity_answer(context).expected().is_ok();
+    let followed = match follows {
+        true => follow(context, options, (&*lock, ids, &mut restored.document), &mut diagnostics),
+        false => Followed::NotAsked,
+    };
+    Ok(Restore { restored, followed, diagnostics })
+}
+
+/// Makes the present config the last good one, after a loss of settings that the user wants.
+///
+/// # Errors
+/// Fails if the home may not be changed, if another process holds the lock, or if the backup cannot
+/// be made.
+pub fn accept_config(context: &Context<'_>, options: &Options<'_>) -> Result<Accepted, Diagnostic> {
+    ensure_changeable(context)?;
+    Ok(lock_home(context, options)?.accept()?)
+}
+
+/// Checks that no daemon writes the app's home: such a daemon would undo a change.
+fn ensure_no_legacy_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<(), Diagnostic> {
     let live: Vec<_> = context.daemons.live_legacy().into_iter().collect();
     stop_daemons(context.daemons, &live, options, &mut Vec::new())
 }
 
 /// Brings a running daemon in line with the config. Starts none.
-pub fn follow(
+fn follow(
     context: &Context<'_>,
     options: &Options<'_>,
     config: (&dyn LockedStore, &mut dyn Ids, &mut Document),

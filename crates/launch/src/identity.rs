@@ -15,7 +15,7 @@ use crate::diagnostic::{Class, Diagnostic};
 
 /// Decides whether a daemon may be started in this home, and with which key. Every command gives
 /// this same answer.
-pub fn identity_answer(context: &Context<'_>) -> Answer {
+pub(crate) fn identity_answer(context: &Context<'_>) -> Answer {
     scan_identity(context).answer()
 }
 

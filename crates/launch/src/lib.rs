@@ -38,15 +38,15 @@ pub use {
 pub use alone::{ConfigRepair, MoveResult, StateMove, move_state, repair_config, repair_states};
 pub use checks::{Check, Checks, Mark, checks};
 pub use closed::name_one_cause;
-pub use context::{Context, LOCK_WAIT, OnWait, Options, fresh_ids, lock_home, lock_wait};
+pub use context::{Context, LOCK_WAIT, OnWait, Options, fresh_ids, lock_wait};
 pub use daemons::{DaemonKind, Daemons, GRACE, LAST_BREATH, LocalDaemons, ProgramSearch, RunningDaemon};
 pub use diagnostic::{
     CORRUPT, Class, DAEMON_WAIT, Diagnostic, LONGEST_DAEMON_WAIT, NEEDS_REPAIR, PROGRAM, Severity, class_of,
     config_diagnostics,
 };
-pub use edit::{Edit, Followed, edit_config, ensure_no_legacy_daemon, follow};
+pub use edit::{Edit, Followed, Restore, accept_config, edit_config, restore_backup};
 pub use hints::{called, edit};
-pub use identity::{identity_answer, other_known_identity, scan_identity, spare_key_holder};
+pub use identity::{other_known_identity, scan_identity, spare_key_holder};
 pub use losses::{LOSSES, lost_keys};
 pub use moves::COLLISION;
 pub use networks::{ConnectedDaemon, NetworkBackup, Reconciled, active_network, saved};
@@ -62,5 +62,4 @@ pub use stop::{
     EndedDaemon, died_diagnostic, ensure_restartable, log_hint, not_stopped_diagnostic, probe_diagnostic,
     stop_daemon,
 };
-pub use trust::{ensure_changeable, wrote_where_others_can};
 pub use words::LONGEST_NAME;

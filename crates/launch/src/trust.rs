@@ -12,11 +12,9 @@ use crate::context::Context;
 use crate::diagnostic::{Class, Diagnostic};
 
 /// Checks that a change reaches the app's home and no other place, and that its owner can use it.
-///
-/// # Errors
 /// Fails if another user decides where the app's home is, or if the owner of the home could not use
 /// what this process makes there.
-pub fn ensure_changeable(context: &Context<'_>) -> Result<(), Diagnostic> {
+pub(crate) fn ensure_changeable(context: &Context<'_>) -> Result<(), Diagnostic> {
     inspect_trust(context)?.forbids_change().map_or(Ok(()), |problem| Err(refusal(context, problem)))
 }
 
@@ -136,7 +134,7 @@ fn trusted_target(context: &Context<'_>, file: &Path) -> Result<(), Diagnostic> 
 
 /// Returns the error of `trusted_home` as a warning, for a run that wrote there: other users may
 /// read what the run wrote, or replace it.
-pub fn wrote_where_others_can(context: &Context<'_>) -> Option<Diagnostic> {
+pub(crate) fn wrote_where_others_can(context: &Context<'_>) -> Option<Diagnostic> {
     let config = || trusted_target(context, context.layout.app_config.as_ref());
     trusted_home(context).and_then(|()| config()).err().map(Diagnostic::as_warning)
 }

@@ -2,12 +2,11 @@
 
 mod settings;
 
-use myownllm_config_model::{Ids, masking, schema};
-use myownllm_config_store::{ConfigStore, FileShape, StoreError};
+use myownllm_config_model::{masking, schema};
+use myownllm_config_store::FileShape;
 use myownllm_launch::words::{backup, state_words};
 use myownllm_launch::{
-    CORRUPT, Diagnostic, Followed, NEEDS_REPAIR, active_network, config_diagnostics, ensure_changeable,
-    ensure_no_legacy_daemon, follow, identity_answer, lock_home, wrote_where_others_can,
+    CORRUPT, Diagnostic, NEEDS_REPAIR, accept_config, active_network, config_diagnostics, restore_backup,
 };
 use myownllm_report::documents::{ConfigChecked, ConfigSchema, ConfigShown};
 use myownllm_report::{Page, completion, escape_json_controls, long, restore_trace, restored};
@@ -113,11 +112,7 @@ fn check(context: &Context) -> Result<CommandOutput, Diagnostic> {
 
 /// `config accept`.
 fn accept(context: &Context) -> Result<CommandOutput, Diagnostic> {
-    let libraries = context.libraries();
-    let launch_context = libraries.launch_context();
-    ensure_changeable(&launch_context)?;
-    let lock = lock_home(&launch_context, &context.options())?;
-    let accepted = lock.accept()?;
+    let accepted = accept_config(&context.libraries().launch_context(), &context.options())?;
     let path = context.short(&context.layout.app_config);
     let page = if accepted.changed {
         format!("Accepted: {path} stays as it is. It is {} now.", backup(&accepted.backup.to_string()))
@@ -129,38 +124,13 @@ fn accept(context: &Context) -> Result<CommandOutput, Diagnostic> {
 
 fn restore(context: &Context, name: &str, as_is: bool) -> Result<CommandOutput, Diagnostic> {
     let libraries = context.libraries();
-    let (launch_context, home) = (libraries.launch_context(), libraries.view());
-    let id = libraries.store.find_backup(name)?;
-    ensure_changeable(&launch_context)?;
-    ensure_no_legacy_daemon(&launch_context, &context.options())?;
-    let lock = lock_home(&launch_context, &context.options())?;
-    let ids = &mut fresh_ids();
-    let made = if as_is { lock.restore_as_is(ids, &id) } else { lock.restore(ids, &id) };
-    let mut made = made.map_err(|error| {
-        let diagnostic = Diagnostic::from(&error);
-        // The hint shows the other backups to choose from.
-        if matches!(error, StoreError::BadBackup { .. }) {
-            diagnostic.hint(format!("{} config history", context.layout.program))
-        } else {
-            diagnostic
-        }
-    })?;
-    let mut diagnostics: Vec<Diagnostic> = made.diagnostics.iter().map(Diagnostic::from).collect();
-    diagnostics.extend(wrote_where_others_can(&launch_context).filter(|_| made.changed));
-    // A config that was restored as it is may need a repair first.
-    // A launch reports what is wrong with the key.
-    let is_sound = identity_answer(&launch_context).expected().is_ok();
-    let followed = match made.changed && !as_is && is_sound {
-        true => {
-            let config = (&*lock, &mut *ids as &mut dyn Ids, &mut made.document);
-            follow(&launch_context, &context.options(), config, &mut diagnostics)
-        }
-        false => Followed::NotAsked,
-    };
-    let (page, data) = restored(&home, &made, &followed);
+    let home = libraries.view();
+    let made =
+        restore_backup(&libraries.launch_context(), &context.options(), &mut fresh_ids(), name, as_is)?;
+    let (page, data) = restored(&home, &made.restored, &made.followed);
     Ok(CommandOutput {
-        diagnostics,
-        trace: restore_trace(&home, &made, name),
+        diagnostics: made.diagnostics,
+        trace: restore_trace(&home, &made.restored, name),
         ..CommandOutput::done(page, data)
     })
 }
