@@ -14,7 +14,6 @@ use serde_json::json;
 
 use crate::cli::{ConfigCommand, SchemaOf};
 use crate::context::{Context, fresh_ids};
-use crate::exit::ExitCode;
 use crate::filters::normalize;
 use crate::look::history;
 use crate::output::CommandOutput;
@@ -73,7 +72,6 @@ fn check(context: &Context) -> Result<CommandOutput, Diagnostic> {
     // it.
     let cause =
         diagnostics.iter().position(|diagnostic| diagnostic.code == CORRUPT).map(|at| diagnostics.remove(at));
-    let mut exit = ExitCode::Done;
     let mut page = Page::default();
     let is_absent = loaded.shape == FileShape::Missing && !loaded.pending.repairs();
     page.line(match is_absent {
@@ -81,7 +79,7 @@ fn check(context: &Context) -> Result<CommandOutput, Diagnostic> {
         false => format!("{}: {}", context.short(&context.layout.app_config), state_words(&loaded.report)),
     });
     if loaded.newer.is_some() {
-        exit = ExitCode::Newer;
+        // The diagnostics have the error.
     } else if loaded.pending.repairs() {
         let mut diagnostic = Diagnostic::error(NEEDS_REPAIR, "the config needs a repair")
             .at(&context.layout.app_config)
@@ -91,10 +89,8 @@ fn check(context: &Context) -> Result<CommandOutput, Diagnostic> {
             diagnostic.place = cause.place;
         }
         diagnostics.push(diagnostic);
-        exit = ExitCode::Failed;
     } else if let Err(refused) = active_network(&context.libraries().store, &loaded.document) {
         diagnostics.push(refused);
-        exit = ExitCode::Failed;
     } else if let Some(line) = completion(&loaded) {
         page.line(line);
     } else if diagnostics.is_empty() && !is_absent {
@@ -107,7 +103,7 @@ fn check(context: &Context) -> Result<CommandOutput, Diagnostic> {
         completed_keys: &loaded.report.completed_keys,
         findings: &loaded.diagnostics,
     };
-    Ok(CommandOutput { diagnostics, ..CommandOutput::done(page, json!(document)) }.exit(exit))
+    Ok(CommandOutput::done(page, json!(document)).with(diagnostics))
 }
 
 /// `config accept`.
