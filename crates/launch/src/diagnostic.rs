@@ -32,8 +32,6 @@ pub(crate) const WIPED: &str = "config.wiped";
 /// The code of a config that a launch would repair.
 pub const NEEDS_REPAIR: &str = "config.needs-repair";
 
-/// The option of `launch` that gives a daemon more time to start.
-pub const DAEMON_WAIT: &str = "--daemon-wait";
 /// The longest time that a daemon can be given to start: its start holds the home's lock.
 pub const LONGEST_DAEMON_WAIT: Duration = Duration::from_secs(600);
 
@@ -380,7 +378,7 @@ fn longer_wait(error: &SpawnError) -> Option<String> {
     };
     let waited = error.tried().iter().filter_map(waited).max()?;
     let seconds = waited.div_ceil(1000).saturating_mul(4).min(LONGEST_DAEMON_WAIT.as_secs());
-    (seconds * 1000 > waited).then(|| format!("{PROGRAM} launch {DAEMON_WAIT} {seconds}"))
+    (seconds * 1000 > waited).then(|| format!("{PROGRAM} launch --daemon-wait {seconds}"))
 }
 
 /// Returns the result of a program that was tried: a line, and the last lines of its log.

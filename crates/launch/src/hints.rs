@@ -91,7 +91,7 @@ pub(crate) fn launch_with(program: &Path) -> String {
 }
 
 /// Returns the command that opens a file, at a line if one is known.
-pub fn edit(file: impl AsRef<Path>, line: Option<usize>) -> String {
+pub(crate) fn edit(file: impl AsRef<Path>, line: Option<usize>) -> String {
     let line = line.map_or_else(String::new, |line| format!("+{line} "));
     // The editor of a user may have arguments, which zsh does not split off, and fish reads no braces.
     format!("sh -c '${{EDITOR:-vi}} {line}\"$0\"' {}", quote(file))
@@ -99,7 +99,7 @@ pub fn edit(file: impl AsRef<Path>, line: Option<usize>) -> String {
 
 /// Replaces the name of the program in a hint by `program`, so that the copied hint leads to the
 /// home in question: the code that sets a hint need not know how the user named the home.
-pub fn called(hint: String, program: &str) -> String {
+pub(crate) fn called(hint: String, program: &str) -> String {
     let found = match hint.starts_with(DAEMON_VARIABLE) {
         // The path of the daemon's program, which stands before, may hold the name too.
         true => hint.rsplit_once(PROGRAM),

@@ -125,7 +125,7 @@ fn renamed_home(context: &Context<'_>) -> Option<Diagnostic> {
 
 /// Replaces the hints that end a daemon by the one that brings the identity file back, and adds the
 /// reason, if the daemon may have the only copy of the key.
-pub fn spare_key_holder(context: &Context<'_>, diagnostics: &mut Vec<Diagnostic>) {
+pub(crate) fn spare_key_holder(context: &Context<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let is_in_doubt = |told: &Diagnostic| ends_daemon(told) || told.code == "identity.gone";
     if !diagnostics.iter().any(is_in_doubt) {
         return;

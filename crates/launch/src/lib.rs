@@ -41,12 +41,11 @@ pub use closed::name_one_cause;
 pub use context::{Context, LOCK_WAIT, OnWait, Options, fresh_ids, lock_wait};
 pub use daemons::{DaemonKind, Daemons, GRACE, LAST_BREATH, LocalDaemons, ProgramSearch, RunningDaemon};
 pub use diagnostic::{
-    CORRUPT, Class, DAEMON_WAIT, Diagnostic, LONGEST_DAEMON_WAIT, NEEDS_REPAIR, PROGRAM, Severity, class_of,
+    CORRUPT, Class, Diagnostic, LONGEST_DAEMON_WAIT, NEEDS_REPAIR, PROGRAM, Severity, class_of,
     config_diagnostics,
 };
 pub use edit::{Edit, Followed, Restore, accept_config, edit_config, restore_backup};
-pub use hints::{called, edit};
-pub use identity::{other_known_identity, scan_identity, spare_key_holder};
+pub use identity::{other_known_identity, scan_identity};
 pub use losses::{LOSSES, lost_keys};
 pub use moves::COLLISION;
 pub use networks::{ConnectedDaemon, NetworkBackup, Reconciled, active_network, saved};
@@ -55,11 +54,9 @@ pub use owner::{foreign_home, missing_home_hint, named_home, sudo_home, user_to_
 pub use plan::{LaunchPlan, plan};
 pub use recurrence::Recurrence;
 pub use sequence::launch;
-pub use stage::{live_refusal, orphan_diagnostic};
-pub use start::check_socket;
 pub use step::LaunchStep;
 pub use stop::{
-    EndedDaemon, died_diagnostic, ensure_restartable, log_hint, not_stopped_diagnostic, probe_diagnostic,
-    stop_daemon,
+    EndedDaemon, NOT_RUNNING, daemon_diagnostics, died_diagnostic, ensure_restartable, log_hint,
+    not_stopped_diagnostic, stop_daemon,
 };
 pub use words::LONGEST_NAME;

@@ -315,8 +315,7 @@ pub(crate) fn stop_legacy_command(program: &str) -> String {
 
 /// Returns the reason why nothing is done while the daemons in `live` run; `None` if the launch may
 /// end them all. Ends none.
-#[must_use]
-pub fn live_refusal(live: Vec<RunningDaemon>, options: &Options<'_>) -> Option<Diagnostic> {
+pub(crate) fn live_refusal(live: Vec<RunningDaemon>, options: &Options<'_>) -> Option<Diagnostic> {
     Stage::stopping(&live, options).refusal
 }
 
@@ -371,7 +370,7 @@ pub(crate) fn stop_daemons(
 }
 
 /// Reports a process that serves a home and to which no socket leads.
-pub fn orphan_diagnostic(live: &RunningDaemon, options: &Options<'_>) -> Diagnostic {
+pub(crate) fn orphan_diagnostic(live: &RunningDaemon, options: &Options<'_>) -> Diagnostic {
     let home = live.place();
     let process = live.pid().map_or_else(String::new, |pid| format!(" (process {pid})"));
     let is_elsewhere = matches!(&live.kind, DaemonKind::Orphan { process, .. } if process.socket.is_some());

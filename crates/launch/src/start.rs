@@ -75,7 +75,7 @@ fn named_socket<'a>(context: &Context<'a>) -> Result<(ControlSocket, &'a Utf8Pat
 /// Checks that the path of the socket on which the daemon will listen fits into the daemon home.
 /// The daemon home is deeper than the old location: a path that is too long is refused before
 /// anything moves.
-pub fn check_socket(context: &Context<'_>) -> Result<(), Diagnostic> {
+pub(crate) fn check_socket(context: &Context<'_>) -> Result<(), Diagnostic> {
     context.checked?;
     match named_socket(context) {
         // The move, and a start, report a daemon's config that cannot be read.

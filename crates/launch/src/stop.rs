@@ -16,9 +16,9 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use crate::context::{Context, Options, lock_home};
 use crate::daemons::{Daemons, RunningDaemon};
 use crate::diagnostic::{Class, Diagnostic};
-use crate::identity::{HELD, key_holder};
+use crate::identity::{HELD, key_holder, spare_key_holder};
 use crate::plan::plan;
-use crate::stage::live_refusal;
+use crate::stage::{live_refusal, orphan_diagnostic};
 use crate::trust::ensure_changeable;
 use crate::words::daemon_words;
 
@@ -64,12 +64,33 @@ pub fn stop_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<E
     Ok(ended)
 }
 
+/// The code of a home whose daemon does not run.
+pub const NOT_RUNNING: &str = "daemon.not-running";
+
+/// Returns the diagnostics of the daemons of a home. The last one says why the daemon of the daemon home,
+/// which gave this answer at `endpoint`, does not work.
+pub fn daemon_diagnostics(
+    context: &Context<'_>,
+    options: &Options<'_>,
+    endpoint: &Endpoint,
+    probe: &Probe,
+) -> Vec<Diagnostic> {
+    let orphans = context.daemons.orphans(probe.pid());
+    let orphans = orphans.iter().map(|orphan| orphan_diagnostic(orphan, options).as_warning());
+    let state = match context.daemons.live_legacy().filter(|_| probe.is_absent()) {
+        Some(legacy) => live_refusal(vec![legacy], options),
+        None => probe_diagnostic(endpoint, probe, options),
+    };
+    let mut diagnostics = orphans.chain(state).collect();
+    spare_key_holder(context, &mut diagnostics);
+    diagnostics
+}
+
 /// Reports that the daemon of a home does not answer at `endpoint`; `None` if it answers.
-#[must_use]
-pub fn probe_diagnostic(endpoint: &Endpoint, probe: &Probe, options: &Options<'_>) -> Option<Diagnostic> {
+fn probe_diagnostic(endpoint: &Endpoint, probe: &Probe, options: &Options<'_>) -> Option<Diagnostic> {
     let diagnostic = match probe {
         Probe::Answered { .. } => return None,
-        Probe::Absent { .. } => Diagnostic::error("daemon.not-running", "no daemon of this home runs")
+        Probe::Absent { .. } => Diagnostic::error(NOT_RUNNING, "no daemon of this home runs")
             .hint(format!("{} launch --detach", options.program)),
         _ => {
             let message = match probe.unknown() {

@@ -1,8 +1,7 @@
 //! `daemon`: the daemon of this home, no matter which process started it.
 
 use myownllm_launch::{
-    Daemons as _, Diagnostic, EndedDaemon, ensure_restartable, live_refusal, orphan_diagnostic,
-    probe_diagnostic, spare_key_holder, stop_daemon,
+    Diagnostic, EndedDaemon, NOT_RUNNING, daemon_diagnostics, ensure_restartable, stop_daemon,
 };
 use myownllm_paths::Mode;
 use myownllm_report::documents::{Restarted, StoppedDaemon, StoppedDaemons};
@@ -72,28 +71,15 @@ fn shown(stopped: &[EndedDaemon]) -> Vec<StoppedDaemon> {
 
 fn status(context: &Context) -> CommandOutput {
     let libraries = context.libraries();
-    let daemons = &libraries.daemons;
-    let endpoint = daemons.whereabouts(Mode::OwnLlm);
-    let probe = daemons.probe(&endpoint);
-    let (mut page, data) = daemon_status(&libraries.view(), &endpoint, &probe);
-    let options = context.options();
-    let orphans = daemons.orphans(probe.pid());
-    let orphans = orphans.iter().map(|orphan| orphan_diagnostic(orphan, &options).as_warning());
-    let legacy = daemons.live_legacy().filter(|_| probe.is_absent());
-    let is_told = legacy.is_none() && probe.is_absent();
-    let state = match legacy {
-        Some(legacy) => live_refusal(vec![legacy], &options),
-        None => probe_diagnostic(&endpoint, &probe, &options),
-    };
-    if is_told {
-        page.line("To start it:");
-        page.command(2, "", format!("{} launch --detach", context.layout.program));
-    }
-    let mut diagnostics = orphans.chain(state).collect();
-    spare_key_holder(&libraries.launch_context(), &mut diagnostics);
-    let mut answer = CommandOutput::data(page, data).with(diagnostics);
-    if is_told {
-        answer.told_by_page.extend(answer.diagnostics.pop());
+    let endpoint = libraries.daemons.whereabouts(Mode::OwnLlm);
+    let probe = libraries.daemons.probe(&endpoint);
+    let (page, data) = daemon_status(&libraries.view(), &endpoint, &probe);
+    let told = daemon_diagnostics(&libraries.launch_context(), &context.options(), &endpoint, &probe);
+    let mut answer = CommandOutput::data(page, data).with(told);
+    if let Some(told) = answer.diagnostics.pop_if(|told| told.code == NOT_RUNNING) {
+        answer.page.line("To start it:");
+        answer.page.command(2, "", format!("{} launch --detach", context.layout.program));
+        answer.told_by_page.push(told);
     }
     answer
 }
