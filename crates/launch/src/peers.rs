@@ -24,11 +24,13 @@ pub(crate) const DAMAGED: &str = "state.damaged";
 const NEWER: &str = "state.newer";
 pub(crate) const SET_ASIDE: &str = "state.set-aside";
 
-struct State {
+/// A roster or a state.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
     kind: DaemonFile,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The path at which a daemon would read the file.
-    then: PathBuf,
+    pub(crate) then: PathBuf,
     bytes: Vec<u8>,
 }
 
@@ -73,67 +75,42 @@ impl State {
         let kind = if is_roster { DaemonFile::Roster } else { DaemonFile::State };
         Self::read(context, kind, (path.to_owned(), path.to_owned()))
     }
-}
 
-/// A roster or a state that no daemon can read.
-#[derive(Debug)]
-pub(crate) struct DamagedState {
-    pub(crate) path: PathBuf,
-    /// The path at which a daemon would read the file.
-    pub(crate) then: PathBuf,
-    bytes: Vec<u8>,
-    /// The part that a daemon can read.
-    mended: Option<Vec<u8>>,
-}
-
-impl DamagedState {
-    fn of(state: &State) -> Option<Self> {
-        let State { kind, path, then, bytes } = state;
-        let mended = || kind.mend(bytes).map(|(mended, _)| mended.to_bytes());
-        (!kind.is_readable(bytes)).then(|| Self {
-            path: path.clone(),
-            then: then.clone(),
-            bytes: bytes.clone(),
-            mended: mended(),
-        })
+    fn is_damaged(&self) -> bool {
+        !self.kind.is_readable(&self.bytes)
     }
 
-    /// Reports the file before a launch mends it.
-    pub(crate) fn diagnostic(&self) -> Diagnostic {
-        let then = match self.mended {
+    /// Returns the part of a damaged file that a daemon can read.
+    fn mended(&self) -> Option<Vec<u8>> {
+        self.kind.mend(&self.bytes).map(|(mended, _)| mended.to_bytes())
+    }
+
+    /// Returns the path of the copy of a newer file.
+    fn copy(&self) -> PathBuf {
+        set_aside_name(&self.then, 1)
+    }
+
+    /// Returns true if a newer daemon wrote the file and no copy of it was made: an older daemon drops
+    /// what it does not know when it writes the file again. One copy is enough: it shows the file as
+    /// the newer daemon left it.
+    fn lacks_copy(&self, disk: &dyn Disk) -> bool {
+        self.kind.is_newer(&self.bytes) && disk.stat(&self.copy()).is_err_and(|error| error.is_not_found())
+    }
+
+    /// Reports a damaged file before a launch mends it.
+    pub(crate) fn damaged_diagnostic(&self) -> Diagnostic {
+        let then = match self.mended() {
             Some(_) => "keeps it and writes the part that a daemon can read",
             None => "sets it aside, and the devices in it have to be approved again",
         };
         let message = format!("{} cannot be read by a daemon; a launch {then}", self.path.display());
         Diagnostic::warning(DAMAGED, message).at(&self.path).hint(format!("{PROGRAM} repair"))
     }
-}
 
-/// A roster or a state that a newer daemon wrote, before its copy is made. An older daemon drops
-/// what it does not know when it writes the file again.
-#[derive(Debug)]
-pub(crate) struct NewerState {
-    path: PathBuf,
-    /// The path at which a daemon would read the file.
-    pub(crate) then: PathBuf,
-    bytes: Vec<u8>,
-    copy: PathBuf,
-}
-
-impl NewerState {
-    /// Returns the file if a newer daemon wrote it and no copy of it was made. One copy is enough:
-    /// it shows the file as the newer daemon left it.
-    fn of(disk: &dyn Disk, state: State) -> Option<Self> {
-        let State { kind, path, then, bytes } = state;
-        let copy = set_aside_name(&then, 1);
-        let is_free = || disk.stat(&copy).is_err_and(|error| error.is_not_found());
-        (kind.is_newer(&bytes) && is_free()).then_some(Self { path, then, bytes, copy })
-    }
-
-    /// Reports the file: before a launch copies it, or after.
-    pub(crate) fn diagnostic(&self, is_copied: bool) -> Diagnostic {
+    /// Reports a newer file: before a launch copies it, or after.
+    pub(crate) fn newer_diagnostic(&self, is_copied: bool) -> Diagnostic {
         let then = match is_copied {
-            true => format!("{} is a copy of it", self.copy.display()),
+            true => format!("{} is a copy of it", self.copy().display()),
             false => "a launch copies it before it starts a daemon".to_owned(),
         };
         let message = format!(
@@ -195,15 +172,15 @@ pub(crate) fn unsettled_states(
     context: &Context<'_>,
     migration: &MovePlan,
     moved: &[(PathBuf, PathBuf)],
-) -> Result<(Vec<DamagedState>, Vec<NewerState>), Diagnostic> {
+) -> Result<(Vec<State>, Vec<State>), Diagnostic> {
     let collides = |then: &Path| migration.collisions.iter().any(|both| both.destination == then);
     let (mut damaged, mut newer) = (Vec::new(), Vec::new());
     for (kind, paths) in states_after_move(context, ".json", moved) {
         let Some(state) = State::read(context, kind, paths)? else { continue };
-        if !collides(&state.then) {
-            damaged.extend(DamagedState::of(&state));
+        if state.is_damaged() && !collides(&state.then) {
+            damaged.push(state.clone());
         }
-        newer.extend(NewerState::of(context.disk, state));
+        newer.extend(Some(state).filter(|state| state.lacks_copy(context.disk)));
     }
     Ok((damaged, newer))
 }
@@ -256,14 +233,14 @@ pub(crate) fn mend_state(
     dir: &LockedDir,
     path: &Path,
 ) -> Result<Option<Diagnostic>, Diagnostic> {
-    let state = State::there(context, path)?;
-    let Some(damaged) = state.as_ref().and_then(DamagedState::of) else { return Ok(None) };
-    let aside = match &damaged.mended {
+    let Some(damaged) = State::there(context, path)?.filter(State::is_damaged) else { return Ok(None) };
+    let mended = damaged.mended();
+    let aside = match &mended {
         Some(mended) => replace(dir, (path, &damaged.bytes), mended),
         None => set_aside(dir, path),
     };
     let aside = aside.map_err(|error| Diagnostic::from(error).at(path))?;
-    let then = match damaged.mended {
+    let then = match mended {
         Some(_) => "the part that a daemon can read stays",
         None => "the devices in it have to be approved again",
     };
@@ -282,13 +259,14 @@ pub(crate) fn copy_newer_state(
     dir: &LockedDir,
     path: &Path,
 ) -> Result<Option<Diagnostic>, Diagnostic> {
-    let state = State::there(context, path)?;
-    let Some(newer) = state.and_then(|state| NewerState::of(context.disk, state)) else { return Ok(None) };
+    let newer = State::there(context, path)?.filter(|state| state.lacks_copy(context.disk));
+    let Some(newer) = newer else { return Ok(None) };
+    let copy = newer.copy();
     dir.stat(path)
-        .and_then(|meta| publish_new(dir, &newer.copy, &newer.bytes, meta.mode & 0o700, meta.owner))
-        .and_then(|_| sync(dir, &newer.copy))
-        .map_err(|error| Diagnostic::from(error).at(&newer.copy))?;
-    Ok(Some(newer.diagnostic(true)))
+        .and_then(|meta| publish_new(dir, &copy, &newer.bytes, meta.mode & 0o700, meta.owner))
+        .and_then(|_| sync(dir, &copy))
+        .map_err(|error| Diagnostic::from(error).at(&copy))?;
+    Ok(Some(newer.newer_diagnostic(true)))
 }
 
 /// Returns the files that a daemon has put aside as `*.corrupt`: a daemon would rename the next

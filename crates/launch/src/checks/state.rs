@@ -66,8 +66,8 @@ impl Examiner<'_, '_> {
             let corrupt = corrupt_states(self.context, &moved);
             let (damaged, newer) = unsettled_states(self.context, plan, &moved).unwrap_or_default();
             let found = corrupt.iter().map(|corrupt| corrupt.diagnostic());
-            let found = found.chain(damaged.iter().map(|damaged| damaged.diagnostic()));
-            let found = found.chain(newer.iter().map(|newer| newer.diagnostic(false)));
+            let found = found.chain(damaged.iter().map(|state| state.damaged_diagnostic()));
+            let found = found.chain(newer.iter().map(|state| state.newer_diagnostic(false)));
             self.checks.diagnostics("state.sound", found);
         }
         // A launch goes on without the files that differ.
