@@ -33,11 +33,8 @@ impl Signals {
     pub(crate) fn listen() -> std::io::Result<Self> {
         use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
         let asked = Arc::new(AtomicBool::new(false));
-        let ignored = ignored_signals();
         let mut heard = vec![SIGTERM];
-        // A parent that ignores these signals (`nohup`, a script's `&`) wants this process to
-        // outlive them.
-        heard.extend([SIGINT, SIGHUP, SIGQUIT].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0));
+        heard.extend(unless_ignored([SIGINT, SIGHUP, SIGQUIT]));
         for signal in &heard {
             signal_hook::flag::register(*signal, Arc::clone(&asked))?;
         }
@@ -79,13 +76,14 @@ impl Signals {
     }
 }
 
-/// Returns the signals that are ignored when this process starts, one bit each; 0 if the system
-/// does not tell.
+/// Returns the signals that are not ignored, as far as the system tells: a parent that ignores a signal
+/// (`nohup`, a script's `&`) wants this process to outlive it.
 #[cfg(not(windows))]
-fn ignored_signals() -> u64 {
+fn unless_ignored<const N: usize>(signals: [i32; N]) -> impl Iterator<Item = i32> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+    let ignored = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    signals.into_iter().filter(move |signal| ignored >> (signal - 1) & 1 == 0)
 }
 
 /// On Ctrl-C, Windows ends this process at once, and with it the daemon, which is in a job of this
@@ -117,9 +115,7 @@ impl Signals {
 #[cfg(not(windows))]
 pub(crate) fn say_on_interrupt() {
     use signal_hook::consts::{SIGINT, SIGTERM};
-    // A parent that ignores Ctrl-C (`nohup`, a script's `&`) wants this process to outlive Ctrl-C.
-    let is_ignored = ignored_signals() >> (SIGINT - 1) & 1 == 1;
-    let heard = if is_ignored { vec![SIGTERM] } else { vec![SIGINT, SIGTERM] };
+    let heard = unless_ignored([SIGINT]).chain([SIGTERM]);
     let Ok(mut signals) = signal_hook::iterator::Signals::new(heard) else { return };
     let wait = move || {
         if let Some(signal) = signals.forever().next() {
