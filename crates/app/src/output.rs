@@ -9,19 +9,25 @@ use std::time::Instant;
 use clap::ColorChoice;
 use myownllm_launch::{Diagnostic, Severity};
 use myownllm_migration::Progress;
-use myownllm_report::documents::Envelope;
+use myownllm_report::documents::{Build, Envelope};
 use myownllm_report::run_log::{Run, Trace};
 use myownllm_report::{
     Form, Page, ProgressText, Screen, Tilde, colored_diagnostic, diagnostic_text, escape_json_controls,
 };
 use serde_json::{Value, json};
 
-use crate::build::BUILD;
 use crate::cli::GlobalArgs;
 use crate::exit::{ExitCode, exit_of};
 use crate::pager;
 use crate::signals::say_on_interrupt;
 use crate::times::Started;
+
+/// The build of this program.
+pub(crate) const BUILD: Build = Build {
+    version: env!("CARGO_PKG_VERSION"),
+    commit: env!("MYOWNLLM_COMMIT"),
+    target: env!("MYOWNLLM_TARGET"),
+};
 
 /// The answer of a command.
 #[derive(Debug)]

@@ -6,10 +6,9 @@ use myownllm_durable_fs::Disk as _;
 use myownllm_launch::Diagnostic;
 use myownllm_report::{Page, Picture, Report, SECTIONS, Screen, Section, diagnostic_text, long, write_new};
 
-use crate::build::BUILD;
 use crate::context::Context;
 use crate::look;
-use crate::output::CommandOutput;
+use crate::output::{BUILD, CommandOutput};
 use crate::times::Started;
 
 /// The layout of a report, the same on every screen.
