@@ -9,7 +9,7 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::Context;
 use crate::daemons::read_document;
-use crate::diagnostic::{Class, Diagnostic, PROGRAM};
+use crate::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
 use crate::step::LaunchStep;
 use crate::words::backup;
 
@@ -36,7 +36,7 @@ pub(crate) fn shared_config(context: &Context<'_>) -> Option<Diagnostic> {
 /// installed one, according to its last log: they do not start on it.
 pub(crate) fn newer_config(context: &Context<'_>) -> Option<Diagnostic> {
     let path = &context.layout.daemon_config;
-    let version = DaemonConfig::view(&read_document(context.disk, path).ok()??).version?;
+    let version = config_version(context)?;
     if version > NEWEST_VERSION {
         let message = format!(
             "{path} is of version {version}, newer than the daemons that this program knows: \
@@ -49,9 +49,25 @@ pub(crate) fn newer_config(context: &Context<'_>) -> Option<Diagnostic> {
 
 const NEWER: &str = "daemon.config-newer";
 
+/// Returns the version of the daemon's config, if it has one.
+fn config_version(context: &Context<'_>) -> Option<u64> {
+    let document = read_document(context.disk, &context.layout.daemon_config);
+    DaemonConfig::view(&unless_failed(document, "the look at the daemon's config")??).version
+}
+
+/// Reports a config that is newer than the daemon, as it is after a downgrade: the daemon refuses
+/// such a config. `logs` are the logs of the programs that ended. They say so; if they do not say so in
+/// known words, it is enough that the config is newer than every known daemon.
+pub(crate) fn refused_config(context: &Context<'_>, logs: &[&[String]]) -> Option<Diagnostic> {
+    let version = config_version(context)?;
+    let said = logs.iter().copied().flatten().any(|line| says_newer(line));
+    let is_newer = (version > 1 && said) || (!logs.is_empty() && version > NEWEST_VERSION);
+    is_newer.then(|| older_daemon(context, version))
+}
+
 /// Reports that the installed daemon is older than its config. It starts at its defaults if the
 /// config is set aside, and a launch gives it the active network again.
-pub(crate) fn older_daemon(context: &Context<'_>, version: u64) -> Diagnostic {
+fn older_daemon(context: &Context<'_>, version: u64) -> Diagnostic {
     let (path, app) = (&context.layout.daemon_config, &context.layout.app.name);
     let message = format!(
         "the daemon's config {path} has format {version}, and the daemon is older: it does not start on it; \
@@ -62,7 +78,7 @@ pub(crate) fn older_daemon(context: &Context<'_>, version: u64) -> Diagnostic {
 
 /// Returns true if a line of a daemon that ended says that its config is newer. The line is about a
 /// config, not about a library or a kernel that the program needs.
-pub(crate) fn says_newer(line: &str) -> bool {
+fn says_newer(line: &str) -> bool {
     line.contains("newer") && (line.contains("config") || line.contains("version"))
 }
 

@@ -3,19 +3,18 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use myownllm_config_model::daemon_config::{DaemonConfig, NEWEST_VERSION};
 use myownllm_daemon::{
-    Candidate, CandidateFailure, CandidateOutcome, DetectRefusal, Endpoint, Origin, SpawnError, Verdict,
-    check_socket_file, process_serves,
+    Candidate, CandidateFailure, DetectRefusal, Endpoint, Origin, SpawnError, Verdict, check_socket_file,
+    process_serves,
 };
 use myownllm_durable_fs::{Metadata, Owner, move_aside, quote};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_paths::{ControlSocket, Mode, PathsError, Platform, check_control_socket};
 
 use crate::context::Context;
-use crate::daemon_config::{older_daemon, says_newer};
+use crate::daemon_config::refused_config;
 use crate::daemons::{read_control_socket, read_document};
-use crate::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
+use crate::diagnostic::{Class, Diagnostic, PROGRAM};
 use crate::foreseen::{is_full, no_room_diagnostic, unusable_log, unwritable};
 use crate::hints::{edit, launch_with};
 
@@ -287,27 +286,22 @@ pub(crate) fn failed_start(
     {
         return log;
     }
-    diagnostics.extend(no_room(context, error).or_else(|| newer_config(context, error)));
+    // The programs that ended before they answered say why in their logs.
+    let ended = error.tried().iter().filter_map(|tried| match &tried.failure {
+        Some(CandidateFailure::Ended { log, .. }) => Some(log.as_slice()),
+        _ => None,
+    });
+    let logs: Vec<&[String]> = ended.collect();
+    diagnostics.extend(no_room(context, &logs).or_else(|| refused_config(context, &logs)));
     match Diagnostic::from(error) {
         failed if failed.code == NOT_FOUND => name_program(context, failed),
         failed => failed,
     }
 }
 
-/// Returns the logs of the programs that ended before they answered.
-fn last_log_lines(error: &SpawnError) -> Vec<&[String]> {
-    let ended = |tried: &'_ CandidateOutcome| matches!(tried.failure, Some(CandidateFailure::Ended { .. }));
-    error
-        .tried()
-        .iter()
-        .filter(|tried| ended(tried))
-        .filter_map(|tried| Some(tried.failure.as_ref()?.log()))
-        .collect()
-}
-
 /// Reports that the daemon can write nothing in its home: the program ends, and the program is not
 /// at fault.
-fn no_room(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
+fn no_room(context: &Context<'_>, logs: &[&[String]]) -> Option<Diagnostic> {
     /// The message of the system as the C library and as Rust's library print it: no space, no
     /// quota, a read-only file system.
     const SAID: [(&str, &str, &str); 3] = [
@@ -316,7 +310,6 @@ fn no_room(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
         ("Read-only file system", "(os error 30)", "findmnt --target"),
     ];
     let home = &context.layout.daemon_home;
-    let logs = last_log_lines(error);
     let says = |(words, number, _): &&(&str, &str, &str)| {
         logs.iter().copied().flatten().any(|line| line.contains(words) || line.contains(number))
     };
@@ -324,17 +317,4 @@ fn no_room(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
     let full = || SAID.first().filter(|_| !logs.is_empty() && is_full(home));
     let (what, _, command) = SAID.iter().find(says).or_else(full)?;
     Some(no_room_diagnostic(home, what, command))
-}
-
-/// Reports a config that is newer than the daemon, as it is after a downgrade: the daemon refuses
-/// such a config. The daemon's log says so; if the log does not say so in known words, it is enough
-/// that the config is newer than every known daemon.
-fn newer_config(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
-    let logs = last_log_lines(error);
-    let said = logs.iter().copied().flatten().any(|line| says_newer(line));
-    let path = &context.layout.daemon_config;
-    let document = unless_failed(read_document(context.disk, path), "the look at the daemon's config")??;
-    let version = DaemonConfig::view(&document).version?;
-    let is_newer = (version > 1 && said) || (!logs.is_empty() && version > NEWEST_VERSION);
-    is_newer.then(|| older_daemon(context, version))
 }
