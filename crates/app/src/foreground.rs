@@ -4,10 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use myownllm_daemon::Spawned;
-use myownllm_launch::{
-    Class, Daemon, Diagnostic, GRACE, LAST_BREATH, Options, died_diagnostic, launch, log_hint,
-    not_stopped_diagnostic,
-};
+use myownllm_launch::{Daemon, Diagnostic, GRACE, Options, launch, log_hint, not_stopped_diagnostic};
 use myownllm_report::run_log::Trace;
 use myownllm_report::{Fate, launch_data, launch_trace, launched};
 use serde_json::json;
@@ -23,6 +20,7 @@ pub(crate) fn run(
     printer: &Printer,
 ) -> Result<CommandOutput, Diagnostic> {
     // Listens before anything runs, so that an early signal ends the daemon too.
+    let signal_failed = |error| Diagnostic::from_error(&error, "launch.signals", None);
     let mut signals = if args.no_daemon { None } else { Some(Signals::listen().map_err(signal_failed)?) };
     let libraries = context.libraries();
     let options = Options {
@@ -34,18 +32,7 @@ pub(crate) fn run(
     let mut outcome = launch(&libraries.launch_context(), &options, &mut fresh_ids());
     let asked_to_end = options.cancelled.is_some_and(|asked| asked.load(Ordering::Relaxed));
     let mut daemon = std::mem::take(&mut outcome.daemon);
-    let lost = outcome
-        .diagnostics
-        .iter()
-        .any(|diagnostic| diagnostic.is_error() && diagnostic.class == Class::Daemon);
-    if let Daemon::Spawned(spawned) = &mut daemon
-        && lost
-        && let Ok(Some(status)) = spawned.wait_within(LAST_BREATH)
-    {
-        // The daemon came up and died on the first requests: this is the reason for everything else
-        // that went wrong.
-        outcome.diagnostics.push(died_diagnostic(spawned, &status.to_string()));
-    }
+    let lost = outcome.has_lost_daemon();
     let fate = match args {
         LaunchArgs { detach: true, .. } if !asked_to_end => Fate::LeftRunning,
         // Ends a daemon that no process will look after, or that does not answer. A daemon that
@@ -108,8 +95,4 @@ fn look_at_the_log(diagnostic: &mut Diagnostic, ended: &Spawned) {
     if diagnostic.hint == Some(format!("ps -fp {}", ended.pid())) {
         diagnostic.hint = Some(log_hint(ended.log()));
     }
-}
-
-fn signal_failed(error: std::io::Error) -> Diagnostic {
-    Diagnostic::from_error(&error, "launch.signals", None)
 }

@@ -30,7 +30,7 @@ pub(crate) const OPERATION: Duration = Duration::from_secs(10);
 pub const GRACE: Duration = Duration::from_secs(5);
 /// The longest time from the removal of a daemon's socket to the end of its process. A real daemon
 /// takes some 10 ms.
-pub const LAST_BREATH: Duration = Duration::from_millis(500);
+pub(crate) const LAST_BREATH: Duration = Duration::from_millis(500);
 /// The largest size of a daemon's config, in bytes. A real config has a few kilobytes; a larger
 /// file is not a config.
 pub(crate) const CONFIG_LIMIT: u64 = 64 << 20;

@@ -39,7 +39,7 @@ pub use alone::{ConfigRepair, MoveResult, StateMove, move_state, repair_config, 
 pub use checks::{Check, Checks, Mark, checks};
 pub use closed::name_one_cause;
 pub use context::{Context, LOCK_WAIT, OnWait, Options, fresh_ids, lock_wait};
-pub use daemons::{DaemonKind, Daemons, GRACE, LAST_BREATH, LocalDaemons, ProgramSearch, RunningDaemon};
+pub use daemons::{DaemonKind, Daemons, GRACE, LocalDaemons, ProgramSearch, RunningDaemon};
 pub use diagnostic::{
     CORRUPT, Class, Diagnostic, LONGEST_DAEMON_WAIT, NEEDS_REPAIR, PROGRAM, Severity, class_of,
     config_diagnostics,

@@ -95,6 +95,11 @@ impl Outcome {
         class_of(&self.diagnostics)
     }
 
+    /// Returns true if an error says that no daemon works.
+    pub fn has_lost_daemon(&self) -> bool {
+        self.diagnostics.iter().any(|told| told.is_error() && told.class == Class::Daemon)
+    }
+
     /// Returns true if the config on the disk has lost settings or networks, and this launch has
     /// not restored them.
     pub fn has_lost_settings(&self) -> bool {

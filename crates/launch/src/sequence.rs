@@ -22,7 +22,7 @@ use myownllm_paths::camino::Utf8Path;
 
 use crate::closed::name_one_cause;
 use crate::context::{Context, Options, lock_home, try_lock};
-use crate::daemons::{OPERATION, abandoned_diagnostic};
+use crate::daemons::{LAST_BREATH, OPERATION, abandoned_diagnostic};
 use crate::diagnostic::{Diagnostic, add_unreported};
 use crate::identity::{ensure_no_new_home, identity_answer, other_known_identity, spare_key_holder};
 use crate::losses::lost_settings;
@@ -36,6 +36,7 @@ use crate::recurrence::Recurrence;
 use crate::stage::{HomeInspection, Stage, ensure_permitted, execute_file_step, stop_daemon};
 use crate::start::{CONFIG_SOCKET_UNREADABLE, failed_start};
 use crate::step::LaunchStep;
+use crate::stop::died_diagnostic;
 use crate::trust::{close_secrets, ensure_changeable, wrote_where_others_can};
 
 /// Runs the start-up sequence.
@@ -102,6 +103,15 @@ fn add_closing_diagnostics(context: &Context<'_>, options: &Options<'_>, outcome
     let lost = lost_settings(context, &outcome.document, &outcome.config, is_written);
     // Reports no loss for a newer config: this launch did not write it.
     outcome.diagnostics.extend(lost.filter(|_| !is_newer));
+    let is_lost = outcome.has_lost_daemon();
+    if let Daemon::Spawned(spawned) = &mut outcome.daemon
+        && is_lost
+        && let Ok(Some(status)) = spawned.wait_within(LAST_BREATH)
+    {
+        // The daemon came up and died on the first requests: this is the reason for everything else
+        // that went wrong.
+        outcome.diagnostics.push(died_diagnostic(spawned, &status.to_string()));
+    }
     outcome.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.complete_hint(options.program));
 }
 
