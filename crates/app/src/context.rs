@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use myownllm_config_model::{Ids as _, SeededIds};
 use myownllm_config_store::{ConfigStore as _, Loaded, MyOwnLlm, Store, StorePaths, SystemClock};
-use myownllm_durable_fs::{Disk as _, Owner, RealDisk, Runner};
+use myownllm_daemon::SpawnRequest;
+use myownllm_durable_fs::{Disk as _, Owner, RealDisk, Runner, quote};
 pub use myownllm_launch::fresh_ids;
 use myownllm_launch::words::short;
 use myownllm_launch::{
@@ -77,7 +78,7 @@ impl Libraries<'_> {
     /// Returns the home for the texts about it.
     #[must_use]
     pub fn view(&self) -> HomeView<'_> {
-        HomeView::new(&self.launch_context(), &self.context.options(), now_ms())
+        HomeView::new(&self.launch_context(), &self.context.options(), fresh_ids().now_ms())
     }
 }
 
@@ -119,17 +120,6 @@ impl Context {
         user_to_become(&self.disk, &self.layout, self.owner)
     }
 
-    /// Returns the daemons of this home.
-    #[must_use]
-    pub fn daemons(&self) -> LocalDaemons<'_> {
-        let owner = self.owner.map(|owner| owner.uid);
-        let daemons = LocalDaemons::new(&self.disk, &self.layout, &self.search).owned_by(owner);
-        match self.daemon_wait {
-            Some(wait) => daemons.ready_within(wait),
-            None => daemons,
-        }
-    }
-
     /// Returns the config as a launch would run on it.
     pub(crate) fn load(&self) -> Result<Loaded, Diagnostic> {
         self.libraries().store.load(&mut SeededIds::new(0, 0)).map_err(Diagnostic::from)
@@ -143,24 +133,28 @@ impl Context {
     /// Connects the crates to this home.
     #[must_use]
     pub fn libraries(&self) -> Libraries<'_> {
-        let homes = Homes::of(&self.layout);
+        let mut paths = StorePaths::of(&self.layout);
+        paths.program.clone_from(&self.program);
+        let homes = Homes::of(&self.layout).with_program(&self.program);
+        let daemons = LocalDaemons::new(&self.disk, &self.layout, &self.search)
+            .owned_by(self.owner.map(|owner| owner.uid))
+            .ready_within(self.daemon_wait.unwrap_or(SpawnRequest::READY_WITHIN));
         Libraries {
             context: self,
             migrator: Migrator::new(&self.disk, homes).with_progress(&*self.tell),
-            store: Store::new(&self.disk, &self.clock, StorePaths::of(&self.layout), &self.schema),
-            daemons: self.daemons(),
+            store: Store::new(&self.disk, &self.clock, paths, &self.schema),
+            daemons,
         }
     }
 
     /// Returns the options of a launch, with the program's name for this home.
     #[must_use]
     pub fn options(&self) -> Options<'_> {
-        let on_wait = Some(OnWait(&*self.wait));
         Options {
             program: &self.layout.program,
             refusal: self.refusal.as_ref(),
             lock_wait: self.daemon_wait.map_or(LOCK_WAIT, lock_wait),
-            on_wait,
+            on_wait: Some(OnWait(&*self.wait)),
             user_name,
             last_restored,
             last_losses,
@@ -190,10 +184,4 @@ fn absolute(home: &Path) -> Result<std::path::PathBuf, Diagnostic> {
     // A path with `..` may leave the app's home that is to be locked, and come back to it.
     let goes_up = home.components().any(|part| part == Component::ParentDir);
     Ok(if goes_up { RealDisk.canonicalize(&home).unwrap_or(home) } else { home })
-}
-
-/// Returns the milliseconds since the Unix epoch.
-#[must_use]
-pub fn now_ms() -> u64 {
-    fresh_ids().now_ms()
 }

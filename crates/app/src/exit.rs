@@ -2,7 +2,7 @@
 
 use std::process;
 
-use myownllm_launch::{Class, Diagnostic, class_of};
+use myownllm_launch::Class;
 
 macro_rules! exit_codes {
     ($($name:ident = $number:literal: $meaning:literal)+) => {
@@ -68,11 +68,6 @@ impl From<Class> for ExitCode {
             _ => Self::Failed,
         }
     }
-}
-
-/// Returns the exit code of a run from its diagnostics: that of the gravest error.
-pub fn exit_of(diagnostics: &[Diagnostic]) -> ExitCode {
-    class_of(diagnostics).map_or(ExitCode::Done, ExitCode::from)
 }
 
 impl From<ExitCode> for process::ExitCode {

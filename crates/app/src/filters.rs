@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 
 use myownllm_config_model::envelope::Envelope;
-use myownllm_config_model::{Document, Kind, MAX_BYTES, convert};
+use myownllm_config_model::{Document, MAX_BYTES, convert};
 use myownllm_launch::Diagnostic;
 use myownllm_report::documents::{Filtered, NetworkEnvelope};
 use serde_json::json;
@@ -61,7 +61,6 @@ pub(crate) fn to_daemon() -> Result<CommandOutput, Diagnostic> {
 /// `network to-envelope`.
 pub(crate) fn to_envelope(with_secrets: bool) -> Result<CommandOutput, Diagnostic> {
     let (network, diagnostics) = parse(&read_stdin()?)?;
-    debug_assert_eq!(network.root().kind(), Kind::Object, "a document's root is an object");
     let envelope = Envelope::of_network(network.root())?;
     Ok(CommandOutput { diagnostics, ..envelope_answer(&envelope, with_secrets) })
 }

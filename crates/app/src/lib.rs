@@ -135,17 +135,14 @@ fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
             _ => ExitCode::Done,
         };
     }
-    let text = error.to_string();
-    let message = match error.kind() {
-        ErrorKind::MissingSubcommand => "a command is missing".to_owned(),
+    let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if is_help && !is_json {
         // The parser prints the help itself.
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            if !is_json {
-                let _ = error.print();
-            }
-            "a command is missing".to_owned()
-        }
-        _ => usage_message(&text),
+        let _ = error.print();
+    }
+    let message = match is_help || error.kind() == ErrorKind::MissingSubcommand {
+        true => "a command is missing".to_owned(),
+        false => usage_message(&error.to_string()),
     };
     let diagnostic = Diagnostic::error("usage", message).hint(usage_hint(args)).class(Class::Usage);
     let global = GlobalArgs { json: is_json, color: color_of(args), ..GlobalArgs::default() };

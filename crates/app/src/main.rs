@@ -1,7 +1,9 @@
 //! The command-line program. All of its code is in the library.
 
 fn main() -> std::process::ExitCode {
+    #[cfg(not(windows))]
     outlive_the_limit_of_a_file();
+    #[cfg(unix)]
     leave_the_owner_access();
     myownllm_mesh::main_with(std::env::args_os(), &become_user).into()
 }
@@ -39,9 +41,6 @@ fn leave_the_owner_access() {
     umask(inherited.difference(Mode::S_IRWXU));
 }
 
-#[cfg(not(unix))]
-fn leave_the_owner_access() {}
-
 /// Makes a write past the file size limit (`ulimit -f`) an ordinary error, named with the path of
 /// the file, instead of the end of the program: with a handler for the signal, the write itself
 /// fails.
@@ -51,6 +50,3 @@ fn outlive_the_limit_of_a_file() {
     // Without the handler, the signal ends the program as before.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, seen);
 }
-
-#[cfg(windows)]
-fn outlive_the_limit_of_a_file() {}

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use clap::ColorChoice;
-use myownllm_launch::{Diagnostic, Severity};
+use myownllm_launch::{Diagnostic, Severity, class_of};
 use myownllm_migration::Progress;
 use myownllm_report::documents::{Build, Envelope};
 use myownllm_report::run_log::{Run, Trace};
@@ -17,7 +17,7 @@ use myownllm_report::{
 use serde_json::{Value, json};
 
 use crate::cli::GlobalArgs;
-use crate::exit::{ExitCode, exit_of};
+use crate::exit::ExitCode;
 use crate::pager;
 use crate::signals::say_on_interrupt;
 use crate::times::Started;
@@ -86,9 +86,10 @@ impl CommandOutput {
         self.data.is_null()
     }
 
-    /// Adds the diagnostics of a run, and sets the exit code that follows from them.
+    /// Adds the diagnostics of a run, and sets the exit code of the gravest error.
     pub(crate) fn with(self, diagnostics: Vec<Diagnostic>) -> Self {
-        Self { exit: exit_of(&diagnostics), diagnostics, ..self }
+        let exit = class_of(&diagnostics).map_or(ExitCode::Done, ExitCode::from);
+        Self { exit, diagnostics, ..self }
     }
 
     /// Adds the line of the run to the run log, if the run changed something.
