@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::cli::LaunchArgs;
 use crate::context::{Context, fresh_ids};
 use crate::output::{CommandOutput, Printer};
-use crate::signals::{Ended, Signals};
+use crate::signals::Signals;
 
 pub(crate) fn run(
     context: &Context,
@@ -72,8 +72,8 @@ pub(crate) fn run(
     // The document went out already, for a program that waits for the daemon to come up. A run
     // prints one document, so later events go to stderr and into the exit code.
     let (how, mut last) = match ended {
-        Ended::Stopped => ("stopped the daemon".to_owned(), CommandOutput::said_already(answer.exit)),
-        Ended::Died(diagnostic) => {
+        None => ("stopped the daemon".to_owned(), CommandOutput::said_already(answer.exit)),
+        Some(diagnostic) => {
             printer.print_diagnostic(&diagnostic);
             let said = CommandOutput::said_already(diagnostic.class.into());
             (diagnostic.message.clone(), CommandOutput { diagnostics: vec![diagnostic], ..said })

@@ -10,14 +10,6 @@ use myownllm_daemon::Spawned;
 use myownllm_launch::GRACE;
 use myownllm_launch::{Diagnostic, died_diagnostic, not_stopped_diagnostic};
 
-pub(crate) enum Ended {
-    /// Ctrl-C, Ctrl-\ or SIGTERM: this program stopped the daemon.
-    #[cfg_attr(windows, allow(dead_code, reason = "there is nothing to hear"))]
-    Stopped,
-    /// The daemon ended by itself.
-    Died(Diagnostic),
-}
-
 /// Waits for the signals that matter to a launch, without polling. Uses a thread only for a daemon
 /// that a script started: no signal tells the end of such a daemon.
 #[cfg(not(windows))]
@@ -46,7 +38,9 @@ impl Signals {
         Ok(Self { asked, all })
     }
 
-    pub(crate) fn wait(&mut self, mut spawned: Spawned) -> Ended {
+    /// Waits for the end of the daemon. Returns the reason, unless Ctrl-C, Ctrl-\ or SIGTERM had this
+    /// program stop it.
+    pub(crate) fn wait(&mut self, mut spawned: Spawned) -> Option<Diagnostic> {
         use signal_hook::consts::SIGCHLD;
         if let Some(end) = spawned.exit_watch() {
             let waker = self.all.handle();
@@ -64,13 +58,10 @@ impl Signals {
                 // If a script started the daemon, also stops the processes that the script left
                 // behind.
                 let _ = spawned.stop(GRACE);
-                return Ended::Died(diagnostic);
+                return Some(diagnostic);
             }
             if self.all.wait().any(|signal| signal != SIGCHLD) {
-                return match spawned.stop(GRACE) {
-                    Ok(_) => Ended::Stopped,
-                    Err(error) => Ended::Died(not_stopped_diagnostic(&error)),
-                };
+                return spawned.stop(GRACE).err().map(|error| not_stopped_diagnostic(&error));
             }
         }
     }
@@ -100,12 +91,12 @@ impl Signals {
         Ok(Self { asked: Arc::new(AtomicBool::new(false)) })
     }
 
-    pub(crate) fn wait(&mut self, mut spawned: Spawned) -> Ended {
+    pub(crate) fn wait(&mut self, mut spawned: Spawned) -> Option<Diagnostic> {
         loop {
             match spawned.wait_within(std::time::Duration::from_secs(3600)) {
-                Ok(Some(status)) => return Ended::Died(died_diagnostic(&spawned, &status.to_string())),
+                Ok(Some(status)) => return Some(died_diagnostic(&spawned, &status.to_string())),
                 Ok(None) => {}
-                Err(error) => return Ended::Died(not_stopped_diagnostic(&error)),
+                Err(error) => return Some(not_stopped_diagnostic(&error)),
             }
         }
     }
