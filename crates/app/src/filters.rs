@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 
 use myownllm_config_model::envelope::Envelope;
-use myownllm_config_model::{Document, MAX_BYTES, convert};
+use myownllm_config_model::{self as config_model, Document, MAX_BYTES, convert};
 use myownllm_launch::Diagnostic;
 use myownllm_report::documents::{Filtered, NetworkEnvelope};
 use serde_json::json;
@@ -25,15 +25,10 @@ pub(crate) fn read_stdin() -> Result<Vec<u8>, Diagnostic> {
 }
 
 /// Returns the answer of a filter: a person sees the document itself.
-fn filtered(document: &Document, diagnostics: Vec<Diagnostic>) -> CommandOutput {
+fn filtered(document: &Document, found: &[config_model::Diagnostic]) -> CommandOutput {
+    let diagnostics = found.iter().map(Diagnostic::from).collect();
     let data = json!(Filtered { document: document.root().to_value() });
     CommandOutput { diagnostics, ..CommandOutput::data(document.to_text(), data) }
-}
-
-fn parse(bytes: &[u8]) -> Result<(Document, Vec<Diagnostic>), Diagnostic> {
-    let parsed = Document::parse(bytes)?;
-    let diagnostics = parsed.diagnostics.iter().map(Diagnostic::from).collect();
-    Ok((parsed.document, diagnostics))
 }
 
 /// `config normalize`.
@@ -41,27 +36,28 @@ pub(crate) fn normalize(context: &Context) -> Result<CommandOutput, Diagnostic> 
     let bytes = read_stdin()?;
     let normalized =
         myownllm_salvage::normalize(&bytes, context.layout.conversations.as_str(), &mut fresh_ids())?;
-    Ok(filtered(&normalized.document, normalized.diagnostics.iter().map(Diagnostic::from).collect()))
+    Ok(filtered(&normalized.document, &normalized.diagnostics))
 }
 
 /// `salvage --stdin`.
 pub(crate) fn salvage() -> Result<CommandOutput, Diagnostic> {
     let bytes = read_stdin()?;
     let salvaged = myownllm_salvage::salvage_bytes(&bytes, &mut fresh_ids())?;
-    Ok(filtered(&salvaged.app, salvaged.diagnostics.iter().map(Diagnostic::from).collect()))
+    Ok(filtered(&salvaged.app, &salvaged.diagnostics))
 }
 
 /// `network to-daemon`.
 pub(crate) fn to_daemon() -> Result<CommandOutput, Diagnostic> {
-    let (network, diagnostics) = parse(&read_stdin()?)?;
-    let mapped = convert::to_daemon_document(network.root())?;
-    Ok(filtered(&mapped, diagnostics))
+    let network = Document::parse(&read_stdin()?)?;
+    let mapped = convert::to_daemon_document(network.document.root())?;
+    Ok(filtered(&mapped, &network.diagnostics))
 }
 
 /// `network to-envelope`.
 pub(crate) fn to_envelope(with_secrets: bool) -> Result<CommandOutput, Diagnostic> {
-    let (network, diagnostics) = parse(&read_stdin()?)?;
-    let envelope = Envelope::of_network(network.root())?;
+    let network = Document::parse(&read_stdin()?)?;
+    let envelope = Envelope::of_network(network.document.root())?;
+    let diagnostics = network.diagnostics.iter().map(Diagnostic::from).collect();
     Ok(CommandOutput { diagnostics, ..envelope_answer(&envelope, with_secrets) })
 }
 
