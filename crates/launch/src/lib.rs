@@ -48,7 +48,7 @@ pub use edit::{Edit, Followed, Restore, accept_config, edit_config, restore_back
 pub use identity::{other_known_identity, scan_identity};
 pub use losses::{LOSSES, lost_keys};
 pub use moves::COLLISION;
-pub use networks::{ConnectedDaemon, NetworkBackup, Reconciled, active_network, saved};
+pub use networks::{ConnectedDaemon, NetworkBackup, Reconciled, active_network, export_network, saved};
 pub use outcome::{Daemon, Outcome, Verdict};
 pub use owner::{foreign_home, missing_home_hint, named_home, sudo_home, user_to_become};
 pub use plan::{LaunchPlan, plan};

@@ -1,15 +1,17 @@
 //! Brings a daemon's networks in line with the config, and reports what failed.
 
+use myownllm_config_model::envelope::Envelope;
 use myownllm_config_model::masking::mask_text;
 pub use myownllm_config_model::networks::saved;
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_model::{Document, Ids, network_id};
+use myownllm_config_model::{Document, Ids, network_id, networks};
 use myownllm_config_store::{AppSchema, BackupId, BackupKind, ConfigStore, LockedStore};
 use myownllm_daemon::reconcile::{self, Action, DROPPED, NOT_APPLIED, SavedNetwork, StepResult};
 use myownllm_daemon::{DaemonControl, Endpoint, Role, Status};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::context::Options;
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity, unless_failed};
 use crate::words::{LONGEST_NAME, network_argument};
 
@@ -209,6 +211,38 @@ pub fn active_network(store: &dyn ConfigStore, document: &Document) -> Result<Op
         };
         Diagnostic::error(found.code, message).hint(hint)
     })
+}
+
+/// Returns the envelope of the saved network with this name, and what it leaves out.
+///
+/// # Errors
+/// Fails if no network or several networks have the name, or if the network is incomplete.
+pub fn export_network(
+    document: &Document,
+    options: &Options<'_>,
+    name: &str,
+    with_secrets: bool,
+) -> Result<(Envelope, Vec<Diagnostic>), Diagnostic> {
+    let network = networks::only(document, name)?;
+    let envelope = networks::export(document, &networks::internal_id(network).unwrap_or_default())?;
+    let mut left_out = Vec::new();
+    if !with_secrets && envelope.to_value(true) != envelope.to_value(false) {
+        let hint = format!("{} network export --with-secrets {}", options.program, network_argument(name));
+        let message = "the TURN credentials were left out";
+        left_out.push(Diagnostic::warning("network.secrets-left-out", message).hint(hint));
+    }
+    let own = network.get("daemon_settings");
+    let keys = own.into_iter().flat_map(|own| own.members()).map(|(key, _)| key);
+    let own: Vec<_> = keys.filter(|key| ["signaling", "pinned_peers"].contains(&&**key)).collect();
+    if !own.is_empty() {
+        let message = format!(
+            "the settings that only the daemon knows were left out: {}. Without them, another device joins the \
+             network as an open one that announces itself",
+            own.join(", ")
+        );
+        left_out.push(Diagnostic::warning("network.settings-left-out", message));
+    }
+    Ok((envelope, left_out))
 }
 
 /// Returns the networks in the routine backups of the config: a network that was removed while no

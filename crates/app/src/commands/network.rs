@@ -7,7 +7,7 @@ use myownllm_config_model::networks::{Change, NetworksError};
 use myownllm_config_model::{Document, Fragment, masking, network_id, networks};
 use myownllm_durable_fs::Disk;
 use myownllm_launch::words::network_argument;
-use myownllm_launch::{Diagnostic, Edit, edit_config};
+use myownllm_launch::{Diagnostic, Edit, edit_config, export_network};
 use myownllm_report::documents::NetworkShown;
 use myownllm_report::{NO_ID, edit_trace, edited_network, network_edit, saved_networks, undo};
 use serde_json::json;
@@ -146,35 +146,10 @@ fn show(context: &Context, name: &str, with_secrets: bool) -> Result<CommandOutp
 }
 
 fn export(context: &Context, name: &str, with_secrets: bool) -> Result<CommandOutput, Diagnostic> {
-    let (document, diagnostics) = load_config(context)?;
-    let id = internal_id(&document, name)?;
-    let envelope = networks::export(&document, &id)?;
-    let mut answer = envelope_answer(&envelope, with_secrets);
-    answer.diagnostics = diagnostics;
-    if !with_secrets && envelope.to_value(true) != envelope.to_value(false) {
-        answer.diagnostics.push(
-            Diagnostic::warning("network.secrets-left-out", "the TURN credentials were left out").hint(
-                format!(
-                    "{} network export --with-secrets {}",
-                    context.layout.program,
-                    network_argument(name)
-                ),
-            ),
-        );
-    }
-    let network = networks::find(&document, &id);
-    let own = network.and_then(|network| network.get("daemon_settings"));
-    let keys = own.into_iter().flat_map(|own| own.members()).map(|(key, _)| key);
-    let own: Vec<_> = keys.filter(|key| ["signaling", "pinned_peers"].contains(&&**key)).collect();
-    if !own.is_empty() {
-        let message = format!(
-            "the settings that only the daemon knows were left out: {}. Without them, another device joins the \
-             network as an open one that announces itself",
-            own.join(", ")
-        );
-        answer.diagnostics.push(Diagnostic::warning("network.settings-left-out", message));
-    }
-    Ok(answer)
+    let (document, mut diagnostics) = load_config(context)?;
+    let (envelope, left_out) = export_network(&document, &context.options(), name, with_secrets)?;
+    diagnostics.extend(left_out);
+    Ok(CommandOutput { diagnostics, ..envelope_answer(&envelope, with_secrets) })
 }
 
 fn read_envelope(context: &Context, file: &Path) -> Result<Envelope, Diagnostic> {
