@@ -1,7 +1,7 @@
 //! The edge of the program: reads environment, clock, randomness and disk once, and passes them on
 //! as values.
 
-use std::path::{Component, Path};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use myownllm_config_model::{Ids as _, SeededIds};
@@ -12,13 +12,13 @@ pub use myownllm_launch::fresh_ids;
 use myownllm_launch::words::short;
 use myownllm_launch::{
     Context as LaunchContext, Diagnostic, LOCK_WAIT, LocalDaemons, OnWait, Options, ProgramSearch, lock_wait,
-    user_to_become,
+    sudo_home, user_to_become,
 };
 use myownllm_migration::{Homes, Migrator, Progress};
 use myownllm_paths::{CheckedLayout, Env, Layout, MYOWNLLM, PathResolver, PathsError, RealLookup, Resolver};
 use myownllm_report::{HomeView, run_log};
 
-use crate::users::user_name;
+use crate::users::{calling_user, user_name};
 
 /// The home that the commands work on, and the machine.
 #[allow(missing_debug_implementations, reason = "a disk has nothing to show")]
@@ -39,6 +39,8 @@ pub struct Context {
     pub(crate) owner: Option<Owner>,
     /// True if the user who reads the hints is root.
     pub(crate) is_for_root: bool,
+    /// The user who called this program as root, and that user's home, if the caller named no home.
+    pub(crate) caller: Option<(String, PathBuf)>,
     /// The reason why a launch changes nothing: see [`Options::refusal`].
     pub(crate) refusal: Option<Diagnostic>,
     /// The time that a daemon gets to start, if the user gave one.
@@ -108,11 +110,17 @@ impl Context {
             search,
             owner,
             is_for_root: is_root,
+            caller: if home.is_none() { calling_user() } else { None },
             refusal: None,
             daemon_wait: None,
             tell: Box::new(|_| {}),
             wait: Box::new(|_| {}),
         })
+    }
+
+    /// Reports root's empty home below `sudo`, unless the user named the home.
+    pub(crate) fn sudo_home(&self) -> Option<Diagnostic> {
+        sudo_home(&self.disk, &self.layout, self.caller.clone())
     }
 
     /// Returns the owner of the home if root has to become that user to write there.
@@ -156,25 +164,18 @@ impl Context {
             lock_wait: self.daemon_wait.map_or(LOCK_WAIT, lock_wait),
             on_wait: Some(OnWait(&*self.wait)),
             user_name,
-            last_restored,
-            last_losses,
+            last_restored: |layout| run_log::read(layout.run_log().as_ref()).pop()?.restored,
+            last_losses: |layout| {
+                let entries = run_log::read(layout.run_log().as_ref()).into_iter().rev();
+                entries.map(|entry| entry.lost).find(|lost| !lost.is_empty()).unwrap_or_default()
+            },
             ..Options::default()
         }
     }
 }
 
-fn last_restored(layout: &Layout) -> Option<String> {
-    run_log::read(layout.run_log().as_ref()).pop().and_then(|entry| entry.restored)
-}
-
-/// Returns the settings that the last repair with losses left at their defaults.
-fn last_losses(layout: &Layout) -> Vec<String> {
-    let entries = run_log::read(layout.run_log().as_ref()).into_iter().rev();
-    entries.map(|entry| entry.lost).find(|lost| !lost.is_empty()).unwrap_or_default()
-}
-
 /// Makes `--home` absolute: it may be relative to the working directory of the caller.
-fn absolute(home: &Path) -> Result<std::path::PathBuf, Diagnostic> {
+fn absolute(home: &Path) -> Result<PathBuf, Diagnostic> {
     if home.as_os_str().is_empty() {
         return Err(Diagnostic::error("paths.relative-home", "--home names no directory")
             .hint("myownllm-mesh --home \"$PWD\" status"));

@@ -10,11 +10,10 @@ mod repair;
 mod report;
 mod salvage;
 
-use std::path::Path;
 use std::time::Duration;
 
 use myownllm_durable_fs::RealDisk;
-use myownllm_launch::{Diagnostic, foreign_home, missing_home_hint, name_one_cause, named_home, sudo_home};
+use myownllm_launch::{Diagnostic, foreign_home, missing_home_hint, name_one_cause, named_home};
 use myownllm_paths::PathsError;
 use myownllm_report::Tilde;
 use myownllm_report::documents::Script;
@@ -23,7 +22,7 @@ use serde_json::json;
 use crate::cli::{Cli, Command, ConfigCommand, DaemonCommand, LaunchArgs, NetworkCommand};
 use crate::context::Context;
 use crate::output::{CommandOutput, Printer};
-use crate::users::{BecomeUser, calling_user};
+use crate::users::BecomeUser;
 use crate::{completion, filters, foreground, look};
 
 /// The stable code of a user's home that does not exist.
@@ -108,7 +107,7 @@ fn context(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<
     let home = cli.global.home.as_deref();
     let context = Context::new(home)?;
     // Below `sudo`, the home is root's, and the shell another user's.
-    let is_home_of_shell = home.is_none() && calling_user().is_none();
+    let is_home_of_shell = home.is_none() && context.caller.is_none();
     printer.shorten_paths(Tilde::new(context.layout.user_home.as_ref(), is_home_of_shell));
     let writes = cli.command.as_ref().is_some_and(Command::writes);
     // A command that only looks reports the error itself, and a filter needs no home.
@@ -125,7 +124,7 @@ fn context(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<
     // One level too deep, a look would find nothing, and report nothing wrong.
     let refusal = match &context.checked {
         Err(error @ PathsError::AppHome { .. }) if !says_so => Some(Diagnostic::from(error)),
-        _ => home_below_sudo(&context, home).filter(|_| writes),
+        _ => context.sudo_home().filter(|_| writes),
     };
     let refuse = |mut context: Context, refusal: Diagnostic| match cli.command {
         // The app comes up all the same.
@@ -160,20 +159,14 @@ fn context(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<
 
 /// Reports that the home does not exist, or is not the home that the user meant.
 fn wrong_home(cli: &Cli, context: &Context) -> Option<Diagnostic> {
-    let named = cli.global.home.as_deref();
     if matches!(cli.command, Some(Command::Launch(_) | Command::Config(ConfigCommand::Normalize))) {
         return None;
     }
-    if named.is_none() {
-        let writes = cli.command.as_ref().is_some_and(Command::writes);
-        return home_below_sudo(context, named).filter(|_| !writes).map(Diagnostic::as_warning);
+    if cli.global.home.is_some() {
+        return named_home(&context.disk, &context.layout, context.checked.as_ref().err());
     }
-    named_home(&context.disk, &context.layout, context.checked.as_ref().err())
-}
-
-/// Reports root's empty home below `sudo`, unless the user named the home.
-fn home_below_sudo(context: &Context, named: Option<&Path>) -> Option<Diagnostic> {
-    if named.is_some() { None } else { sudo_home(&context.disk, &context.layout, calling_user()) }
+    let writes = cli.command.as_ref().is_some_and(Command::writes);
+    context.sudo_home().filter(|_| !writes).map(Diagnostic::as_warning)
 }
 
 fn completions(shell: clap_complete::Shell) -> CommandOutput {
