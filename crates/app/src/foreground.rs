@@ -21,7 +21,7 @@ pub(crate) fn run(
 ) -> Result<CommandOutput, Diagnostic> {
     // Listens before anything runs, so that an early signal ends the daemon too.
     let signal_failed = |error| Diagnostic::from_error(&error, "launch.signals", None);
-    let mut signals = if args.no_daemon { None } else { Some(Signals::listen().map_err(signal_failed)?) };
+    let signals = if args.no_daemon { None } else { Some(Signals::listen().map_err(signal_failed)?) };
     let libraries = context.libraries();
     let options = Options {
         daemon: !args.no_daemon,
@@ -54,21 +54,15 @@ pub(crate) fn run(
     let trace = launch_trace(&home, &command_line(args), &outcome, &daemon);
     let answer = CommandOutput { trace, ..CommandOutput::done(page, data).with(outcome.diagnostics) };
     let Daemon::Spawned(spawned) = daemon else { return Ok(answer) };
-    match fate {
-        Fate::LookedAfter => {}
-        Fate::LeftRunning => {
-            spawned.detach();
-            return Ok(answer);
-        }
-        Fate::Ended => return Ok(answer),
+    if let Fate::LeftRunning = fate {
+        spawned.detach();
+        return Ok(answer);
     }
+    let (Fate::LookedAfter, Some(mut signals)) = (fate, signals) else { return Ok(answer) };
     printer.print("launch", &answer);
     answer.log(printer.started);
     printer.say(&format!("The daemon runs (process {}). Ctrl-C stops it.", spawned.pid()));
-    let ended = match &mut signals {
-        Some(signals) => signals.wait(spawned),
-        None => return Ok(answer),
-    };
+    let ended = signals.wait(spawned);
     // The document went out already, for a program that waits for the daemon to come up. A run
     // prints one document, so later events go to stderr and into the exit code.
     let (how, mut last) = match ended {
