@@ -383,22 +383,16 @@ fn longer_wait(error: &SpawnError) -> Option<String> {
 
 /// Returns the result of a program that was tried: a line, and the last lines of its log.
 fn tried_lines(tried: &CandidateOutcome) -> Vec<String> {
-    let (why, log) = match &tried.failure {
-        None => return Vec::new(),
-        Some(CandidateFailure::Skipped { reason }) => (reason.clone(), &[][..]),
-        Some(CandidateFailure::NotStarted { problem, .. }) => (format!("did not start: {problem}"), &[][..]),
-        Some(CandidateFailure::Ended { status, log }) => (format!("ended: {status}"), &log[..]),
-        Some(CandidateFailure::Silent { waited_ms, log }) => {
-            (format!("did not answer within {waited_ms} ms"), &log[..])
-        }
-        Some(CandidateFailure::Unusable { problem, log }) => (format!("is no daemon: {problem}"), &log[..]),
-        Some(CandidateFailure::ForeignIdentity { found, .. }) => {
-            (format!("came up with another key, {found}"), &[][..])
-        }
-        Some(_) => ("failed".to_owned(), &[][..]),
+    let Some(failure) = &tried.failure else { return Vec::new() };
+    let why = match failure {
+        CandidateFailure::NotStarted { problem, .. } => format!("did not start: {problem}"),
+        CandidateFailure::Ended { status, .. } => format!("ended: {status}"),
+        CandidateFailure::Unusable { problem, .. } => format!("is no daemon: {problem}"),
+        CandidateFailure::ForeignIdentity { found, .. } => format!("came up with another key, {found}"),
+        other => other.to_string(),
     };
     let first = format!("{}: {why}", tried.candidate.path.display());
-    std::iter::once(first).chain(log.iter().map(|line| format!("  log: {line}"))).collect()
+    std::iter::once(first).chain(failure.log().iter().map(|line| format!("  log: {line}"))).collect()
 }
 
 #[cfg(test)]
