@@ -13,7 +13,6 @@ mod output;
 mod pager;
 mod signals;
 mod subscriber;
-mod times;
 mod users;
 
 use std::ffi::OsString;
@@ -28,8 +27,7 @@ use myownllm_report::documents::Version;
 use crate::cli::{Cli, GlobalArgs};
 pub use crate::exit::ExitCode;
 pub use crate::help::command_line;
-use crate::output::{CommandOutput, Printer};
-use crate::times::Started;
+use crate::output::{CommandOutput, Printer, Started};
 pub use crate::users::BecomeUser;
 
 /// Runs the program: reads the command line, executes it, prints the answer, and returns the exit

@@ -4,7 +4,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use clap::ColorChoice;
 use myownllm_launch::{Diagnostic, Severity, class_of};
@@ -13,6 +13,7 @@ use myownllm_report::documents::{Build, Envelope};
 use myownllm_report::run_log::{Run, Trace};
 use myownllm_report::{
     Form, Page, ProgressText, Screen, Tilde, colored_diagnostic, diagnostic_text, escape_json_controls,
+    rfc3339,
 };
 use serde_json::{Value, json};
 
@@ -20,7 +21,6 @@ use crate::cli::GlobalArgs;
 use crate::exit::ExitCode;
 use crate::pager;
 use crate::signals::say_on_interrupt;
-use crate::times::Started;
 
 /// The build of this program.
 pub(crate) const BUILD: Build = Build {
@@ -28,6 +28,29 @@ pub(crate) const BUILD: Build = Build {
     commit: env!("MYOWNLLM_COMMIT"),
     target: env!("MYOWNLLM_TARGET"),
 };
+
+/// The start of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Started {
+    at: SystemTime,
+    instant: Instant,
+}
+
+impl Started {
+    pub(crate) fn now() -> Self {
+        Self { at: SystemTime::now(), instant: Instant::now() }
+    }
+
+    /// Returns the time of day, RFC 3339 in UTC; the last one of RFC 3339 if the clock is past it.
+    pub(crate) fn at(self) -> String {
+        rfc3339(self.at).unwrap_or_else(|| "9999-12-31T23:59:59.999Z".to_owned())
+    }
+
+    /// Returns the milliseconds since the start.
+    pub(crate) fn took_ms(self) -> u64 {
+        u64::try_from(self.instant.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
 
 /// The answer of a command.
 #[derive(Debug)]

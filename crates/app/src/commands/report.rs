@@ -8,8 +8,7 @@ use myownllm_report::{Page, Picture, Report, SECTIONS, Screen, Section, diagnost
 
 use crate::context::Context;
 use crate::look;
-use crate::output::{BUILD, CommandOutput};
-use crate::times::Started;
+use crate::output::{BUILD, CommandOutput, Started};
 
 /// The layout of a report, the same on every screen.
 const SCREEN: Screen = Screen { width: 100, unicode: true, wraps: false };
