@@ -3,7 +3,6 @@
 
 use std::sync::atomic::Ordering;
 
-use myownllm_daemon::Spawned;
 use myownllm_launch::{Daemon, Diagnostic, GRACE, Options, launch, log_hint, not_stopped_diagnostic};
 use myownllm_report::run_log::Trace;
 use myownllm_report::{Fate, launch_data, launch_trace, launched};
@@ -43,7 +42,10 @@ pub(crate) fn run(
     if let (Daemon::Spawned(spawned), Fate::Ended) = (&mut daemon, fate) {
         match spawned.end(GRACE) {
             Ok(_) => {
-                outcome.diagnostics.iter_mut().for_each(|diagnostic| look_at_the_log(diagnostic, spawned))
+                // The process that a hint looks at has ended, and only its log is left.
+                let look = Some(format!("ps -fp {}", spawned.pid()));
+                let told = outcome.diagnostics.iter_mut().filter(|told| told.hint == look);
+                told.for_each(|told| told.hint = Some(log_hint(spawned.log())));
             }
             Err(error) => outcome.diagnostics.push(not_stopped_diagnostic(&error)),
         }
@@ -82,11 +84,4 @@ fn command_line(args: &LaunchArgs) -> String {
     let flags = [(args.no_daemon, " --no-daemon"), (args.once, " --once"), (args.detach, " --detach")];
     let flags = flags.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag);
     std::iter::once("launch").chain(flags).collect()
-}
-
-/// Replaces a hint that looks at a process: this process has ended, and only its log is left.
-fn look_at_the_log(diagnostic: &mut Diagnostic, ended: &Spawned) {
-    if diagnostic.hint == Some(format!("ps -fp {}", ended.pid())) {
-        diagnostic.hint = Some(log_hint(ended.log()));
-    }
 }

@@ -13,17 +13,14 @@ pub(crate) fn show(text: &str) -> bool {
     let size = terminal_size::terminal_size_of(io::stdout()).filter(|_| is_terminal);
     let is_long = size.is_some_and(|(_, rows)| text.lines().count() >= usize::from(rows.0));
     let pager = std::env::var("PAGER").unwrap_or_else(|_| "less".to_owned());
-    is_long && !pager.is_empty() && run(&pager, text).unwrap_or(false)
-}
-
-fn run(pager: &str, text: &str) -> io::Result<bool> {
     let mut shell = Command::new("sh");
-    shell.args(["-c", pager]);
+    shell.args(["-c", &pager]);
     if std::env::var_os("LESS").is_none() {
         // Ends at once if all fits, shows colours, and leaves the text on the screen.
         shell.env("LESS", "FRX");
     }
-    Ok(!feed(&mut shell, text)?.code().is_some_and(|code| NOT_STARTED.contains(&code)))
+    let is_started = |end: ExitStatus| !end.code().is_some_and(|code| NOT_STARTED.contains(&code));
+    is_long && !pager.is_empty() && feed(&mut shell, text).is_ok_and(is_started)
 }
 
 /// Has a program show a text on this terminal, and returns how the program ended.

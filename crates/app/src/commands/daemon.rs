@@ -25,7 +25,7 @@ pub(crate) fn run(
         DaemonCommand::Stop => {
             let stopped = stop(context)?;
             let trace = trace(context, "daemon stop", &stopped);
-            let document = StoppedDaemons { stopped: shown(&stopped) };
+            let document = StoppedDaemons { stopped: stopped.iter().map(StoppedDaemon::from).collect() };
             Ok(CommandOutput { trace, ..CommandOutput::done(page(&stopped), json!(document)) })
         }
         DaemonCommand::Restart(wait) => {
@@ -35,7 +35,10 @@ pub(crate) fn run(
             let mut answer = foreground::run(context, &args, printer)?;
             let started = std::mem::replace(&mut answer.page, page(&stopped));
             answer.page.page(started);
-            answer.data = json!(Restarted { launch: answer.data, stopped_before: shown(&stopped) });
+            answer.data = json!(Restarted {
+                launch: answer.data,
+                stopped_before: stopped.iter().map(StoppedDaemon::from).collect()
+            });
             answer.trace = match (trace(context, "daemon restart", &stopped), answer.trace) {
                 (Some(did), Some(started)) => Some(did.and(started)),
                 (did, started) => did.or(started),
@@ -63,10 +66,6 @@ fn page(stopped: &[EndedDaemon]) -> Page {
         page.line("No daemon of this home runs.");
     }
     page
-}
-
-fn shown(stopped: &[EndedDaemon]) -> Vec<StoppedDaemon> {
-    stopped.iter().map(StoppedDaemon::from).collect()
 }
 
 fn status(context: &Context) -> CommandOutput {

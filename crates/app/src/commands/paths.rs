@@ -27,8 +27,7 @@ pub(crate) fn run(
     let (found, rule) = match name {
         "socket" => {
             let mode = mode.unwrap_or(Mode::OwnLlm);
-            let said = context.layout.control_socket(mode, &RealLookup);
-            let said = said?;
+            let said = context.layout.control_socket(mode, &RealLookup)?;
             let (socket, rule) = context.layout.socket_for_mode(mode, &said);
             (socket.to_string(), rule)
         }
