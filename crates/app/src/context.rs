@@ -27,8 +27,6 @@ pub struct Context {
     pub layout: Layout,
     /// The same layout, if the two homes are apart.
     pub checked: Result<CheckedLayout, PathsError>,
-    /// This machine's disk.
-    pub disk: RealDisk,
     /// This machine's clock.
     pub clock: SystemClock,
     /// The schema of the app's config.
@@ -70,7 +68,7 @@ impl Libraries<'_> {
         LaunchContext {
             layout: &self.context.layout,
             checked: self.context.checked.as_ref(),
-            disk: &self.context.disk,
+            disk: &RealDisk,
             migrator: &self.migrator,
             store: &self.store,
             daemons: &self.daemons,
@@ -105,7 +103,6 @@ impl Context {
             layout,
             checked,
             schema,
-            disk: RealDisk,
             clock: SystemClock::default(),
             search,
             owner,
@@ -120,12 +117,12 @@ impl Context {
 
     /// Reports root's empty home below `sudo`, unless the user named the home.
     pub(crate) fn sudo_home(&self) -> Option<Diagnostic> {
-        sudo_home(&self.disk, &self.layout, self.caller.clone())
+        sudo_home(&RealDisk, &self.layout, self.caller.clone())
     }
 
     /// Returns the owner of the home if root has to become that user to write there.
     pub(crate) fn user_to_become(&self) -> Option<Owner> {
-        user_to_become(&self.disk, &self.layout, self.owner)
+        user_to_become(&RealDisk, &self.layout, self.owner)
     }
 
     /// Returns the config as a launch would run on it.
@@ -144,13 +141,13 @@ impl Context {
         let mut paths = StorePaths::of(&self.layout);
         paths.program.clone_from(&self.program);
         let homes = Homes::of(&self.layout).with_program(&self.program);
-        let daemons = LocalDaemons::new(&self.disk, &self.layout, &self.search)
+        let daemons = LocalDaemons::new(&RealDisk, &self.layout, &self.search)
             .owned_by(self.owner.map(|owner| owner.uid))
             .ready_within(self.daemon_wait.unwrap_or(SpawnRequest::READY_WITHIN));
         Libraries {
             context: self,
-            migrator: Migrator::new(&self.disk, homes).with_progress(&*self.tell),
-            store: Store::new(&self.disk, &self.clock, paths, &self.schema),
+            migrator: Migrator::new(&RealDisk, homes).with_progress(&*self.tell),
+            store: Store::new(&RealDisk, &self.clock, paths, &self.schema),
             daemons,
         }
     }

@@ -163,7 +163,7 @@ fn wrong_home(cli: &Cli, context: &Context) -> Option<Diagnostic> {
         return None;
     }
     if cli.global.home.is_some() {
-        return named_home(&context.disk, &context.layout, context.checked.as_ref().err());
+        return named_home(&RealDisk, &context.layout, context.checked.as_ref().err());
     }
     let writes = cli.command.as_ref().is_some_and(Command::writes);
     context.sudo_home().filter(|_| !writes).map(Diagnostic::as_warning)

@@ -5,7 +5,7 @@ use std::path::Path;
 use myownllm_config_model::envelope::Envelope;
 use myownllm_config_model::networks::{Change, NetworksError};
 use myownllm_config_model::{Document, Fragment, masking, network_id, networks};
-use myownllm_durable_fs::Disk;
+use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_launch::words::network_argument;
 use myownllm_launch::{Diagnostic, Edit, edit_config, export_network};
 use myownllm_report::documents::NetworkShown;
@@ -35,7 +35,7 @@ pub(crate) fn run(context: &Context, command: &NetworkCommand) -> Result<Command
         }
         NetworkCommand::Use { name, none } => activate(context, name.as_deref().filter(|_| !none)),
         NetworkCommand::Import { file, activate } => {
-            let envelope = read_envelope(context, file)?;
+            let envelope = read_envelope(file)?;
             let (saved, imported) = (context.load()?.document, envelope.network_id());
             let active = networks::active(&saved).and_then(network_id::of);
             let is_active = active.is_some_and(|id| network_id::same(&id, &imported));
@@ -152,14 +152,13 @@ fn export(context: &Context, name: &str, with_secrets: bool) -> Result<CommandOu
     Ok(CommandOutput { diagnostics, ..envelope_answer(&envelope, with_secrets) })
 }
 
-fn read_envelope(context: &Context, file: &Path) -> Result<Envelope, Diagnostic> {
+fn read_envelope(file: &Path) -> Result<Envelope, Diagnostic> {
     let bytes = if file == Path::new("-") {
         read_stdin()?
     } else {
         let path = std::path::absolute(file)
             .map_err(|error| Diagnostic::from_error(&error, "input.unreadable", None).at(file))?;
-        context
-            .disk
+        RealDisk
             .read(&path, ENVELOPE_LIMIT)
             .map_err(|error| Diagnostic::from_error(&error, "input.unreadable", error.hint()).at(&path))?
     };

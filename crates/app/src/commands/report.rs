@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use myownllm_durable_fs::Disk as _;
+use myownllm_durable_fs::{Disk as _, RealDisk};
 use myownllm_launch::Diagnostic;
 use myownllm_report::{Page, Picture, Report, SECTIONS, Screen, Section, diagnostic_text, long, write_new};
 
@@ -47,7 +47,7 @@ pub(crate) fn run(
 /// of the home.
 fn is_in_home(context: &Context, file: &Path) -> bool {
     let dir = file.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
-    let real = |path: &Path| context.disk.canonicalize(path).ok();
+    let real = |path: &Path| RealDisk.canonicalize(path).ok();
     real(context.layout.user_home.as_ref())
         .is_some_and(|home| real(dir).is_some_and(|dir| dir.starts_with(home)))
 }

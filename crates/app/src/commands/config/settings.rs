@@ -3,6 +3,7 @@
 use myownllm_config_model::settings::{self, SettingError};
 use myownllm_config_model::{Document, MAX_BYTES, masking, networks};
 use myownllm_config_store::ConfigStore as _;
+use myownllm_durable_fs::RealDisk;
 use myownllm_durable_fs::trust::read_for_display;
 use myownllm_launch::{Class, Diagnostic, edit_config};
 use myownllm_paths::Failure as _;
@@ -73,7 +74,7 @@ pub(crate) fn diff(context: &Context, name: &str) -> Result<CommandOutput, Diagn
     let path = entries.into_iter().find(|entry| entry.id == id).map(|entry| entry.path).unwrap_or_default();
     let read = |path: &std::path::Path| -> Result<(Vec<u8>, String), Diagnostic> {
         let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
-        let bytes = read_for_display(&context.disk, path, limit)
+        let bytes = read_for_display(&RealDisk, path, limit)
             .map_err(|error| Diagnostic::from_error(&error, "input.unreadable", error.hint()).at(path))?;
         // A text that is not JSON cannot be masked, so the diff does not show it.
         let parsed = Document::parse(&bytes)
