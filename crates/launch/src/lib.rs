@@ -4,7 +4,6 @@ mod alone;
 mod checks;
 mod closed;
 mod context;
-mod corrupt;
 mod daemon_config;
 mod daemons;
 mod diagnostic;

@@ -8,11 +8,10 @@ use myownllm_durable_fs::{Disk, SET_ASIDE, for_any_shell, free_name, move_aside,
 use myownllm_paths::camino::Utf8Path;
 
 use crate::context::Context;
-use crate::corrupt::devices;
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
 use crate::networks::active_network;
-use crate::peers::DAMAGED;
+use crate::peers::{DAMAGED, devices};
 
 const MISNAMED: &str = "state.misnamed";
 

@@ -15,14 +15,15 @@ use myownllm_paths::Mode;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::{Context, Options};
-use crate::corrupt::keep_corrupt_file;
 use crate::daemon_config::{back_up_daemon_config, rebase_paths, set_daemon_config_aside, shared_config};
 use crate::daemons::{DaemonKind, Daemons, RunningDaemon, processes_unknown};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::foreseen::{open_file_limit, unwritable};
 use crate::identity::identity_answer;
 use crate::moves::moved_files;
-use crate::peers::{copy_newer_state, corrupt_files, linked_peers, mend_state, unsettled_states};
+use crate::peers::{
+    copy_newer_state, corrupt_files, keep_corrupt_file, linked_peers, mend_state, unsettled_states,
+};
 use crate::start::{check_socket, check_start, refusal_diagnostic, socket_named_by_config};
 use crate::step::LaunchStep;
 use crate::trust::{ensure_changeable, ensure_own_daemon, trusted_home};

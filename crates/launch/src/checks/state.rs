@@ -10,14 +10,13 @@ use myownllm_migration::MigrationError;
 use myownllm_paths::camino::Utf8PathBuf;
 
 use super::Examiner;
-use crate::corrupt::{corrupt_config, corrupt_states};
 use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
 use crate::identity::{HELD, other_known_identity};
 use crate::misnamed::misnamed_states;
 use crate::moves::{collision_diagnostics, moved_files};
-use crate::peers::unsettled_states;
+use crate::peers::{corrupt_config, corrupt_states, unsettled_states};
 use crate::start::{NO_FILE, config_that_is_no_file};
 use crate::trust::{open_secrets, trusted_home};
 use crate::words::{UNSEEN, count, identity_words, short};
