@@ -90,12 +90,8 @@ fn lock_out_of_use(context: &Context<'_>) -> Option<Diagnostic> {
         "{} is a lock of the second factor, and a daemon reads only {right}: it starts without the lock",
         path.display()
     );
-    let rename = rename(&path, right.as_std_path());
-    let hint = match places[0].1 {
-        Lock::Missing => rename,
-        _ => format!("{} && {rename}", move_aside(right, "empty")),
-    };
-    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(hint))
+    let is_taken = !matches!(places[0].1, Lock::Missing);
+    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(rename(&path, right.as_std_path(), is_taken)))
 }
 
 fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
@@ -195,12 +191,7 @@ fn diagnostic(path: &Path, right: &Path, in_place: Option<&PathBuf>, id: &str) -
         path.display(),
         right.display()
     );
-    let rename = rename(path, right);
-    let hint = match in_place {
-        Some(empty) => format!("{} && {rename}", move_aside(empty, "empty")),
-        None => rename,
-    };
-    Diagnostic::warning(MISNAMED, message).at(path).hint(hint)
+    Diagnostic::warning(MISNAMED, message).at(path).hint(rename(path, right, in_place.is_some()))
 }
 
 /// Returns the command that writes a file without its byte order mark, and keeps the former one.
@@ -211,11 +202,13 @@ fn without_mark(path: &Path) -> String {
     ))
 }
 
-/// Returns the command that gives a file its name, in a directory that may be missing.
-fn rename(path: &Path, right: &Path) -> String {
+/// Returns the command that gives a file its name: an empty file may have it, or its directory may be
+/// missing.
+fn rename(path: &Path, right: &Path, is_taken: bool) -> String {
+    let aside = if is_taken { format!("{} && ", move_aside(right, "empty")) } else { String::new() };
     let make_dir = match right.parent().filter(|dir| path.parent() != Some(*dir)) {
         Some(dir) => format!("mkdir -p -m 700 {} && ", quote(dir)),
         None => String::new(),
     };
-    format!("{make_dir}mv -n {} {}", quote(path), quote(right))
+    format!("{aside}{make_dir}mv -n {} {}", quote(path), quote(right))
 }
