@@ -45,28 +45,21 @@ fn command(diagnostic: &Diagnostic) -> Option<String> {
     let file = diagnostic.path.as_deref().map(Path::new).filter(|path| path.is_absolute()).map(quote);
     let ours = |rest: &str| Some(format!("{PROGRAM} {rest}"));
     match (diagnostic.code.as_str(), file) {
-        ("daemon.unreachable" | "envelope.not-exportable", _) => {
-            ours(if diagnostic.code == "daemon.unreachable" { "launch" } else { "launch --no-daemon" })
+        ("daemon.unreachable", _) => ours("launch"),
+        ("envelope.not-exportable", _) => ours("launch --no-daemon"),
+        ("daemon.busy" | "daemon.foreign-owner" | "daemon.foreign-identity", _)
+        | ("daemon.already-running" | "daemon.home-relative" | "migration.identity-held-back", _) => {
+            ours("doctor")
         }
-        (
-            "daemon.busy"
-            | "daemon.foreign-owner"
-            | "daemon.foreign-identity"
-            | "daemon.already-running"
-            | "daemon.home-relative",
-            _,
-        ) => ours("doctor"),
         ("daemon.closed" | "daemon.replaced" | "daemon.protocol" | "daemon.not-stopped", _) => ours("status"),
         ("daemon.socket-too-long" | "daemon.unknown-process", _) => ours("paths"),
         ("daemon.not-started", _) => ours("daemon logs"),
         ("daemon.unknown-op", _) => ours("daemon status"),
         ("daemon.no-means", _) => Some("ulimit -n".to_owned()),
         ("network.unknown" | "network.ambiguous" | "envelope.not-an-envelope", _) => ours("network list"),
-        ("salvage.odd-network" | "config.replaced", _) => ours("config history"),
-        ("store.too-large", _) => ours("config history"),
+        ("salvage.odd-network" | "config.replaced" | "store.too-large", _) => ours("config history"),
         ("input.unreadable", Some(file)) => Some(format!("ls -ld {file}")),
         ("store.newer" | "migration.identity-newer", _) => ours("--version"),
-        ("migration.identity-held-back", _) => ours("doctor"),
         ("store.unstable" | "store.conflict", Some(file)) => Some(format!("fuser -v {file}")),
         ("store.backups-full", Some(dir)) => {
             let former = quote(format!("{}.old", diagnostic.path.as_deref()?));
