@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use myownllm_config_model::Ids;
 use myownllm_daemon::{
-    Absence, Candidate, ControlError, DaemonControl, Detection, Endpoint, Expected, Probe, Role, SpawnError,
-    Spawned, StartPermit, StopError, StoppedDaemon, Target, decide, process_serves,
+    Absence, Attempt, Candidate, ControlError, DaemonControl, Detection, Endpoint, Expected, Probe, Role,
+    SpawnError, Spawned, StartPermit, StopError, StoppedDaemon, Target, decide, process_serves,
 };
 use myownllm_durable_fs::quote;
 use myownllm_migration::Homes;
@@ -198,18 +198,12 @@ impl Daemons for Ended<'_> {
         for attempt in found.attempts.iter_mut().filter(|attempt| attempt.role == Role::Own) {
             attempt.probe = Probe::Absent { why: Absence::NoSocket };
         }
-        let target = |role, endpoint: &Endpoint| Target {
-            role,
-            endpoint: endpoint.clone(),
-            expected: None,
-            within: Duration::ZERO,
-        };
-        let pairs: Vec<(Target, Probe)> = found
-            .attempts
-            .iter()
-            .map(|attempt| (target(attempt.role, &attempt.endpoint), attempt.probe.clone()))
-            .collect();
-        Detection::new(found.attempts, decide(&pairs))
+        let pairs = found.attempts.iter().map(|Attempt { role, endpoint, probe, .. }| {
+            let (role, endpoint) = (*role, endpoint.clone());
+            (Target { role, endpoint, expected: None, within: Duration::ZERO }, probe.clone())
+        });
+        let decision = decide(&pairs.collect::<Vec<_>>());
+        Detection::new(found.attempts, decision)
     }
 
     fn endpoint(&self, mode: Mode) -> Endpoint {
