@@ -13,15 +13,6 @@ pub const LOSSES: &str = "salvage.defaults";
 
 const MESH: &str = "cloud_mesh.enabled";
 
-/// A setting at a default that has an effect of its own: it deletes, opens, or switches something
-/// off.
-struct Loss {
-    /// The effect, as a clause.
-    consequence: String,
-    /// The setting and the value that undoes it, as `config set` takes it.
-    setting: &'static str,
-}
-
 /// Returns the settings that a repair has left at their defaults because no backup has them.
 pub fn lost_keys(report: &Report) -> Vec<String> {
     let is_app = matches!(report.shape, FileShape::App | FileShape::Unknown);
@@ -33,9 +24,11 @@ pub fn lost_keys(report: &Report) -> Vec<String> {
     keys.cloned().chain(is_mesh_reset.then(|| MESH.to_owned())).collect()
 }
 
-/// Returns which of these settings, which a repair has left at their defaults, do harm without the
-/// user's notice as the config is now, the worst first.
-fn losses(document: &Document, lost: &[String]) -> Vec<Loss> {
+/// Returns the consequences of settings that a repair has left at their defaults, the worst first, and
+/// the command that undoes them. Names the defaults that do harm without the user's notice: that
+/// delete, open, or switch something off. They are known for MyOwnLLM's config alone.
+fn consequences(context: &Context<'_>, document: &Document, lost: &[String]) -> Option<(String, String)> {
+    context.store.schema().filter(|schema| schema.is_myownllm())?;
     let config = AppConfig::view(document);
     let is_reset = |section: &str, member: &str| {
         let of = |key: &String| key == section || key.strip_prefix(section) == Some(&format!(".{member}"));
@@ -43,34 +36,26 @@ fn losses(document: &Document, lost: &[String]) -> Vec<Loss> {
     };
     let cleanup = &config.auto_cleanup;
     let days = config.model_cleanup_days;
-    let loss = |consequence: String, setting| Loss { consequence, setting };
-    let mut losses = Vec::new();
+    let (mut harm, mut undo) = (Vec::new(), Vec::new());
+    let mut add = |consequence: &str, setting| {
+        harm.push(consequence.to_owned());
+        undo.push(setting);
+    };
     if cleanup.conversations && is_reset("auto_cleanup", "conversations") {
-        let consequence = "the app deletes old conversations".to_owned();
-        losses.push(loss(consequence, "auto_cleanup.conversations=false"));
+        add("the app deletes old conversations", "auto_cleanup.conversations=false");
     }
     if cleanup.models && (is_reset("auto_cleanup", "models") || is_reset("model_cleanup_days", "")) {
         let after = if days == 1.0 { "a day".to_owned() } else { format!("{days} days") };
-        losses.push(loss(
-            format!("the app deletes models that are not used for {after}"),
-            "auto_cleanup.models=false",
-        ));
+        let consequence = format!("the app deletes models that are not used for {after}");
+        add(&consequence, "auto_cleanup.models=false");
     }
     if config.api.enabled && config.api.bearer_token.is_none() && is_reset("api", "bearer_token") {
-        let consequence = "the app's API answers without a token".to_owned();
-        losses.push(loss(consequence, "api.enabled=false"));
+        add("the app's API answers without a token", "api.enabled=false");
     }
     if !config.cloud_mesh.enabled && is_reset("cloud_mesh", "enabled") {
-        losses.push(loss("the mesh is switched off".to_owned(), "cloud_mesh.enabled=true"));
+        add("the mesh is switched off", "cloud_mesh.enabled=true");
     }
-    losses
-}
-
-/// Returns the consequences, as a list, and the command that undoes them.
-fn consequences(losses: &[Loss]) -> (String, String) {
-    let harm: Vec<&str> = losses.iter().map(|loss| loss.consequence.as_str()).collect();
-    let undo: Vec<&str> = losses.iter().map(|loss| loss.setting).collect();
-    (harm.join("; "), format!("{PROGRAM} config set {}", undo.join(" ")))
+    (!harm.is_empty()).then(|| (harm.join("; "), format!("{PROGRAM} config set {}", undo.join(" "))))
 }
 
 /// Reports the losses of the last repair that still do harm; `None` if there are none, or if the
@@ -80,20 +65,16 @@ pub(crate) fn lasting_losses(
     options: &Options<'_>,
     loaded: &Loaded,
 ) -> Option<Diagnostic> {
-    let is_myownllm = context.store.schema().is_some_and(|schema| schema.is_myownllm());
-    if !is_myownllm || loaded.pending.repairs() || loaded.newer.is_some() {
+    if loaded.pending.repairs() || loaded.newer.is_some() {
         return None;
     }
-    let losses = losses(&loaded.document, &(options.last_losses)(context.layout));
-    let (harm, undo) = consequences(&losses);
+    let (harm, undo) = consequences(context, &loaded.document, &(options.last_losses)(context.layout))?;
     let message = format!("settings are lost, as no backup has them (the command `logs` names them): {harm}");
-    let diagnostic = Diagnostic::warning(LOSSES, message).at(&context.layout.app_config).hint(undo);
-    (!losses.is_empty()).then_some(diagnostic)
+    Some(Diagnostic::warning(LOSSES, message).at(&context.layout.app_config).hint(undo))
 }
 
-/// Reports settings that are at their defaults because no backup has them, settings that do harm
-/// without the user's notice first (which are known for MyOwnLLM's config alone); `None` if there
-/// are no such settings. `is_written` is true if the config on the disk already holds the defaults.
+/// Reports settings that are at their defaults because no backup has them; `None` if there are no such
+/// settings. `is_written` is true if the config on the disk already holds the defaults.
 pub(crate) fn lost_settings(
     context: &Context<'_>,
     document: &Document,
@@ -102,15 +83,16 @@ pub(crate) fn lost_settings(
 ) -> Option<Diagnostic> {
     let path = context.layout.app_config.as_std_path();
     let keys = &report.reset_keys;
-    let is_myownllm = context.store.schema().is_some_and(|schema| schema.is_myownllm());
-    let losses = if is_myownllm { losses(document, &lost_keys(report)) } else { Vec::new() };
+    let consequences = consequences(context, document, &lost_keys(report));
     // A config of an older app lacks a few of today's keys: these are no losses.
-    let is_harmless = losses.is_empty() && matches!(report.shape, FileShape::App | FileShape::Unknown);
+    let is_harmless = consequences.is_none() && matches!(report.shape, FileShape::App | FileShape::Unknown);
     if keys.is_empty() || is_harmless {
         return None;
     }
-    let (harm, undo) = consequences(&losses);
-    let harm = if harm.is_empty() { harm } else { format!(" Consequences: {harm}.") };
+    let (harm, undo) = match consequences {
+        Some((harm, undo)) => (format!(" Consequences: {harm}."), undo),
+        None => (String::new(), edit(path, None)),
+    };
     let be = match (is_written, keys.len()) {
         (false, _) => "would be",
         (true, 1) => "is",
@@ -122,11 +104,7 @@ pub(crate) fn lost_settings(
         count(keys.len(), "setting"),
         keys.join(", ")
     );
-    let hint = match is_written {
-        // Before the file is written, there is no setting in it to change.
-        false => format!("{PROGRAM} config show"),
-        true if losses.is_empty() => edit(path, None),
-        true => undo,
-    };
+    // Before the file is written, there is no setting in it to change.
+    let hint = if is_written { undo } else { format!("{PROGRAM} config show") };
     Some(Diagnostic::warning(LOSSES, message).at(path).hint(hint))
 }
