@@ -1,9 +1,7 @@
 //! Foresees the failures of a launch that only an attempt would show: directories in which nothing can be
 //! changed, files that nobody may rename or change, and a full disk.
 
-#[cfg(unix)]
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -213,7 +211,6 @@ pub(crate) fn full_disk(context: &Context<'_>) -> Option<Diagnostic> {
 }
 
 /// What a move makes on another file system: files of these sizes, and these directories.
-#[cfg(unix)]
 struct Needed<'p> {
     /// A directory that exists there.
     there: &'p Path,
@@ -222,7 +219,6 @@ struct Needed<'p> {
 }
 
 /// Reports that the files that move to another file system do not fit there.
-#[cfg(unix)]
 pub(crate) fn no_room(context: &Context<'_>, plan: &MovePlan) -> Option<Diagnostic> {
     let disk = context.disk;
     let is_there = |path: &&Path| disk.stat_follow(path).is_ok();
@@ -251,11 +247,6 @@ pub(crate) fn no_room(context: &Context<'_>, plan: &MovePlan) -> Option<Diagnost
         let told = Diagnostic::error(UNWRITABLE, message).at(there);
         Some(told.hint(format!("{command} {}", quote(there))))
     })
-}
-
-#[cfg(not(unix))]
-pub(crate) fn no_room(_: &Context<'_>, _: &MovePlan) -> Option<Diagnostic> {
-    None
 }
 
 /// Reports that a directory in which a move or a repair makes files is on a full disk.
@@ -301,7 +292,6 @@ pub(crate) fn no_room_diagnostic(home: &Utf8Path, what: &str, command: &str) -> 
 }
 
 /// Returns true if the disk of a directory has no free block, or no free file, for this user.
-#[cfg(unix)]
 pub(crate) fn is_full(dir: &Utf8Path) -> bool {
     free_room(dir).is_some_and(|(blocks, _, files)| blocks == 0 || files == Some(0))
 }
@@ -316,8 +306,8 @@ fn free_room(dir: &Utf8Path) -> Option<(u64, u64, Option<u64>)> {
 }
 
 #[cfg(not(unix))]
-pub(crate) fn is_full(_: &Utf8Path) -> bool {
-    false
+fn free_room(_: &Utf8Path) -> Option<(u64, u64, Option<u64>)> {
+    None
 }
 
 /// Reports the directories that exist and in which nothing can be changed: on a disk that is
