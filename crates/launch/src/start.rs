@@ -103,10 +103,15 @@ pub(crate) fn check_start(context: &Context<'_>, run_as: Option<Owner>) -> Resul
         check_directory_of(context, run_as, named, config)?;
     }
     let endpoint = Endpoint::from(context.layout.socket_for_mode(Mode::OwnLlm, &said).0);
-    if let Some(named) = said.named() {
-        check_is_no_other_file(context, named, &endpoint, config)?;
+    match (check_socket_file(&endpoint), said.named()) {
+        // To move a file of something else aside would harm its owner, so the config must name another
+        // path. The default path has no other owner.
+        (Err(_), Some(named)) if named != context.layout.daemon_socket => {
+            let (named, config) = (named.to_owned(), config.to_owned());
+            Err(PathsError::ControlSocket { named, why: "names a file that is no socket", config }.into())
+        }
+        (checked, _) => checked.map_err(Diagnostic::from),
     }
-    check_socket_file(&endpoint).map_err(Diagnostic::from)
 }
 
 /// Refuses a control socket in a directory in which no file can be made: a daemon makes no
@@ -177,22 +182,6 @@ fn is_kernel_dir(context: &Context<'_>, directory: &Metadata) -> bool {
         let root = context.disk.stat_follow(Path::new("/")).ok().as_ref().and_then(device);
         kernel.is_some() && kernel != root && kernel == device(directory)
     })
-}
-
-/// Refuses a control socket that names a file of something else: to move it aside would harm its
-/// owner, so the config must name another path. The default path has no other owner.
-fn check_is_no_other_file(
-    context: &Context<'_>,
-    socket: &Utf8Path,
-    endpoint: &Endpoint,
-    config: &Utf8Path,
-) -> Result<(), Diagnostic> {
-    if socket == context.layout.daemon_socket || check_socket_file(endpoint).is_ok() {
-        return Ok(());
-    }
-    let (named, config) = (socket.to_owned(), config.to_owned());
-    let error = PathsError::ControlSocket { named, why: "names a file that is no socket", config };
-    Err(Diagnostic::from(&error))
 }
 
 /// Reports that no program can be started as the daemon. This is an error if a program was found
