@@ -87,21 +87,15 @@ pub fn backup(name: &str) -> String {
 /// Describes a config: its shape, or what it has lost.
 #[must_use]
 pub fn state_words(report: &Report) -> &'static str {
-    match report.wiped.as_ref().map(|wipe| wipe.loss) {
-        Some(Loss::Networks) => "the app's settings, without any of its networks",
-        Some(_) if report.shape != FileShape::Mixed => "nearly all of its settings are gone",
-        _ => shape_words(report.shape),
-    }
-}
-
-fn shape_words(shape: FileShape) -> &'static str {
-    match shape {
-        FileShape::App => "the app's settings",
-        FileShape::Daemon => "the daemon wrote over the app's settings",
-        FileShape::Mixed => "the app's and the daemon's settings mixed",
-        FileShape::Unknown => "neither the app's settings nor the daemon's",
-        FileShape::Corrupt => "not readable as JSON",
-        FileShape::Missing => "missing",
+    match (report.wiped.as_ref().map(|wipe| wipe.loss), report.shape) {
+        (Some(Loss::Networks), _) => "the app's settings, without any of its networks",
+        (_, FileShape::Mixed) => "the app's and the daemon's settings mixed",
+        (Some(_), _) => "nearly all of its settings are gone",
+        (None, FileShape::App) => "the app's settings",
+        (None, FileShape::Daemon) => "the daemon wrote over the app's settings",
+        (None, FileShape::Unknown) => "neither the app's settings nor the daemon's",
+        (None, FileShape::Corrupt) => "not readable as JSON",
+        (None, FileShape::Missing) => "missing",
         _ => "of an unknown shape",
     }
 }
