@@ -4,7 +4,6 @@
 //! refuses nor fails. For what a launch mends by itself, the hint is `repair`.
 
 mod config;
-mod daemons;
 mod homes;
 mod state;
 
