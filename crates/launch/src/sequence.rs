@@ -60,6 +60,8 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
         client: None,
         occupied: None,
         lost_connection: None,
+        reprobed: 0,
+        exited: 0,
         outcome,
     };
     match run.change_home(look) {
@@ -165,13 +167,6 @@ struct LostConnection {
     errors: Vec<Diagnostic>,
 }
 
-/// The daemons that closed the connection of this launch so far.
-#[derive(Default)]
-struct Retries {
-    probes: usize,
-    exited: usize,
-}
-
 struct Run<'r, 'a> {
     context: &'r Context<'a>,
     options: &'r Options<'r>,
@@ -190,6 +185,9 @@ struct Run<'r, 'a> {
     occupied: Option<SpawnError>,
     /// The daemon that closed the connection last.
     lost_connection: Option<LostConnection>,
+    /// The daemons that closed a connection and ran on, and those that exited.
+    reprobed: usize,
+    exited: usize,
     outcome: Outcome,
 }
 
@@ -392,11 +390,10 @@ impl<'a> Run<'_, 'a> {
         let steps = &mut self.outcome.steps;
         let expected = identity.expected().inspect_err(|_| steps.push(LaunchStep::no_daemon()))?;
         let (mut has_waited, mut has_stopped) = (false, false);
-        let mut retries = Retries::default();
         loop {
             let (detection, client) = context.daemons.detect(&expected);
             if let Some(lost) = self.lost_connection.take()
-                && !self.prepare_reconnect(lost, &detection.decision, &mut retries)
+                && !self.prepare_reconnect(lost, &detection.decision)
             {
                 return Ok(());
             }
@@ -440,18 +437,13 @@ impl<'a> Run<'_, 'a> {
     /// Prepares another connection after a daemon closed the former one: pauses, and forgets what that
     /// daemon did. Returns false, and reports the errors, if this launch must not connect again. A
     /// daemon closes its connections before it exits, so it may still answer.
-    fn prepare_reconnect(
-        &mut self,
-        lost: LostConnection,
-        decision: &Decision,
-        retries: &mut Retries,
-    ) -> bool {
+    fn prepare_reconnect(&mut self, lost: LostConnection, decision: &Decision) -> bool {
         let is_same_daemon = |pid| lost.pid.is_none() || pid == lost.pid;
         let still_runs = matches!(decision, Decision::Attach { pid, .. } if is_same_daemon(*pid));
-        retries.probes += usize::from(still_runs);
+        self.reprobed += usize::from(still_runs);
         // A second reconciliation of one daemon would report its network changes twice.
         let is_reconciled = still_runs && self.outcome.reconciled.is_some();
-        let is_over = retries.probes > MAX_PROBES_OF_ONE_DAEMON || retries.exited > MAX_EXITED_DAEMONS;
+        let is_over = self.reprobed > MAX_PROBES_OF_ONE_DAEMON || self.exited > MAX_EXITED_DAEMONS;
         if is_reconciled || is_over {
             self.outcome.diagnostics.extend(lost.errors);
             return false;
@@ -459,7 +451,7 @@ impl<'a> Run<'_, 'a> {
         if still_runs {
             std::thread::sleep(REPROBE_PAUSE);
         } else {
-            retries.exited += 1;
+            self.exited += 1;
         }
         (self.outcome.daemon, self.outcome.reconciled) = (Daemon::None, None);
         true
