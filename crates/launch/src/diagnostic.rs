@@ -158,13 +158,6 @@ impl Diagnostic {
         self
     }
 
-    /// Sets the place in a text.
-    #[must_use]
-    pub fn place(mut self, place: Option<Place>) -> Self {
-        self.place = place.map(Box::new);
-        self
-    }
-
     /// Makes the diagnostic a warning: the run goes on.
     #[must_use]
     pub fn as_warning(mut self) -> Self {

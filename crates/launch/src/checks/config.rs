@@ -107,8 +107,8 @@ impl Examiner<'_, '_> {
         if let Some(error) = loaded.newer_error(path) {
             self.checks.diagnostic(ID, Diagnostic::from(&error));
         } else if let Some(found) = loaded.diagnostics.iter().find(|found| found.code == CORRUPT) {
-            let diagnostic = Diagnostic::error(CORRUPT, &found.message).place(found.place.clone());
-            self.checks.diagnostic(ID, diagnostic.at(path).hint(repair));
+            let told = Diagnostic::error(CORRUPT, &found.message).at(path).hint(repair);
+            self.checks.diagnostic(ID, Diagnostic { place: found.place.clone().map(Box::new), ..told });
             let lacks_copy = loaded.report.restored_from.is_none() && loaded.report.kept_keys.is_empty();
             if let Some(check) = self.checks.list.last_mut().filter(|_| lacks_copy) {
                 check.evidence.push_str("; there is no good backup, so its settings begin at their defaults");
