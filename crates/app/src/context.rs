@@ -1,13 +1,13 @@
 //! The edge of the program: reads environment, clock, randomness and disk once, and passes them on
 //! as values.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use myownllm_config_model::{Ids as _, SeededIds};
 use myownllm_config_store::{ConfigStore as _, Loaded, MyOwnLlm, Store, StorePaths, SystemClock};
 use myownllm_daemon::SpawnRequest;
-use myownllm_durable_fs::{Disk as _, Owner, RealDisk, Runner, quote};
+use myownllm_durable_fs::{Disk as _, Owner, RealDisk, Runner};
 pub use myownllm_launch::fresh_ids;
 use myownllm_launch::words::short;
 use myownllm_launch::{
@@ -138,16 +138,14 @@ impl Context {
     /// Connects the crates to this home.
     #[must_use]
     pub fn libraries(&self) -> Libraries<'_> {
-        let mut paths = StorePaths::of(&self.layout);
-        paths.program.clone_from(&self.program);
-        let homes = Homes::of(&self.layout).with_program(&self.program);
+        let homes = Homes::of(&self.layout);
         let daemons = LocalDaemons::new(&RealDisk, &self.layout, &self.search)
             .owned_by(self.owner.map(|owner| owner.uid))
             .ready_within(self.daemon_wait.unwrap_or(SpawnRequest::READY_WITHIN));
         Libraries {
             context: self,
             migrator: Migrator::new(&RealDisk, homes).with_progress(&*self.tell),
-            store: Store::new(&RealDisk, &self.clock, paths, &self.schema),
+            store: Store::new(&RealDisk, &self.clock, StorePaths::of(&self.layout), &self.schema),
             daemons,
         }
     }
