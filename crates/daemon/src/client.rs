@@ -218,7 +218,7 @@ fn forms(secret: &str) -> Vec<(String, String)> {
     let marked = |text: &str| if secret.len() < 4 { format!("\"{text}\"") } else { text.to_owned() };
     let mut forms = Vec::new();
     for form in [secret.to_owned(), inner(format!("{secret:?}")), json(secret)] {
-        let (from, to) = (marked(&form), marked("***"));
+        let (from, to) = (marked(&form), marked(masking::MASK));
         forms.push((json(&from), json(&to)));
         forms.push((from, to));
     }
@@ -290,8 +290,8 @@ mod tests {
             json!({"config": {"apiKey": "hunter3", "urls": ["turn:u:hunter4@h", "wss://r/?jwt=hunter5"]}});
         let others = secrets_in(others.as_object().unwrap());
         let told = mask("no hunter3, turn:u:hunter4@h, hunter4, hunter5, turn:".to_owned(), &others);
-        assert_eq!(told, "no ***, turn:***@h, ***, ***, turn:");
-        assert_eq!(masked, "parse: invalid type: string \"***\", expected c, not \"***\"");
+        assert_eq!(told, "no ********, turn:********@h, ********, ********, turn:");
+        assert_eq!(masked, "parse: invalid type: string \"********\", expected c, not \"********\"");
         assert!(mask("x".repeat(100_000), &[]).len() < 5000);
         // In every form of quoting.
         for secret in ["ab\"c\\d", "a\tb\u{1}'c", "é\u{200b}xyz", "q\""] {

@@ -43,12 +43,12 @@ pub fn foreign_home(layout: &Layout, owner: Owner, error: &io::Error) -> Diagnos
 /// it is usually not the home that the user meant. `caller` is that user's name and home.
 #[must_use]
 pub fn sudo_home(disk: &dyn Disk, layout: &Layout, caller: Option<(String, PathBuf)>) -> Option<Diagnostic> {
+    let (user, theirs) = caller?;
     let app_home = &layout.app_home;
-    let is_absent = disk.stat(app_home.as_std_path()).is_err_and(|error| error.is_not_found());
-    if !disk.runner().is_some_and(Runner::is_root) || !is_absent {
+    let is_absent = || disk.stat(app_home.as_std_path()).is_err_and(|error| error.is_not_found());
+    if !disk.runner().is_some_and(Runner::is_root) || !is_absent() {
         return None;
     }
-    let (user, theirs) = caller?;
     let is_theirs = theirs != layout.user_home;
     let holds_app = disk.stat(&theirs.join(layout.app.app_dir.as_ref())).is_ok();
     let message = format!(

@@ -53,7 +53,7 @@ pub(crate) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
     }
     let address = SocketAddrUnix::new(path.as_std_path()).map_err(|e| failed(e.into()))?;
     let mut backoff = Backoff::new(Duration::from_millis(5));
-    let mut was_denied = false;
+    let mut saw_listener = false;
     let socket = loop {
         let socket = new_socket().map_err(failed)?;
         match rustix::net::connect(&socket, &address) {
@@ -73,13 +73,15 @@ pub(crate) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
             Err(e @ Errno::CONNREFUSED) => {
                 return Err(ConnectError::Absent { why: Absence::Refused, source: e.into() });
             }
-            // A daemon that starts replaces the socket that another user left: between the two, the
-            // denial is about the former file, and the process that listens has the new one.
-            Err(Errno::ACCESS) if !was_denied => {
-                was_denied = true;
-                backoff.wait(deadline);
-            }
-            Err(e @ Errno::ACCESS) => return Err(denied(endpoint, path, e.into())),
+            // A daemon that starts replaces the socket that another user left. The denial may be
+            // about the former file, and the process that is seen to listen has the new one: only a
+            // denial after the listener was seen is that listener's.
+            Err(e @ Errno::ACCESS) => match denied(endpoint, path, e.into()) {
+                ConnectError::Denied { .. } | ConnectError::ForeignOwner { .. } if !saw_listener => {
+                    saw_listener = true;
+                }
+                error => return Err(error),
+            },
             // Another program has bound a socket of another kind, for datagrams for example.
             Err(e @ Errno::PROTOTYPE) => {
                 return Err(ConnectError::Denied { pid: sole_holder(path), source: e.into() });
