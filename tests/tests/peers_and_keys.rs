@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use integration_tests::testkit::{
-    APP, Home, MESH, Signal, fixture_of_038, is_alive, run, send_signal, set_mode, stand_in,
+    APP, Home, MESH, Signal, Unprivileged, fixture_of_038, is_alive, run, send_signal, set_mode, stand_in,
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -443,6 +443,26 @@ fn key_in_the_place_of_the_one_that_the_run_log_shows_is_named() {
     home.put(KEY, &kept, 0o600);
     let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
     assert!(diagnostic(&said, "identity.replaced").is_none(), "{said:#}");
+}
+
+/// Whoever has the key in use may have taken the place of the one that the log shows.
+#[rstest]
+#[case::no_permission(|log: &Path| set_mode(log, 0o200), "chmod u+rw ")]
+#[case::directory(|log: &Path| {
+    std::fs::remove_file(log).unwrap();
+    std::fs::create_dir(log).unwrap();
+}, "mv -n ")]
+fn run_log_that_cannot_be_read_is_told(#[case] spoil: fn(&Path), #[case] hint: &str) {
+    let home = Home::settled();
+    let Some(user) = Unprivileged::new(&home) else { return };
+    spoil(&home.path(&format!("{APP}/myownllm-mesh.log")));
+    for args in [&["doctor"][..], &["identity"], &["launch", "--once"], &["logs"]] {
+        let said = user.run(&home, &[args, &["--json"]].concat()).ends_with(0).json();
+        let told = diagnostic(&said, "log.unreadable").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
+        assert!(told["hint"].as_str().unwrap().contains(hint), "{said:#}");
+    }
+    let logs = user.run(&home, &["logs"]).ends_with(0);
+    assert!(!logs.all().contains("changed nothing"), "{logs:?}");
 }
 
 /// Needs root, which alone can make files for another user.

@@ -74,8 +74,8 @@ pub(crate) fn identity(context: &Context) -> CommandOutput {
 
 /// `logs`.
 pub(crate) fn run_log(context: &Context, lines: usize) -> CommandOutput {
-    let (page, data) = runs(&context.libraries().view(), lines);
-    CommandOutput::data(page, data)
+    let (page, data, diagnostics) = runs(&context.libraries().view(), lines);
+    CommandOutput { diagnostics, ..CommandOutput::data(page, data) }
 }
 
 /// `logs --daemon`, `daemon logs`.

@@ -5,9 +5,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use myownllm_durable_fs::trust::give_to;
-use myownllm_durable_fs::{Disk, FileKind, Owner, quote};
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Owner, move_aside, quote};
 use myownllm_paths::Layout;
+use myownllm_paths::camino::Utf8Path;
 
+use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, PROGRAM};
 use crate::words::in_a_line;
 
@@ -214,10 +216,28 @@ fn open(layout: &Layout, closed: &[&PathBuf], is_unreadable: bool, is_dir: bool)
     })
 }
 
-/// Returns the command that lets the runner read a file.
-pub(crate) fn access_to(disk: &dyn Disk, layout: &Layout, file: &Path) -> Option<String> {
-    disk.runner()?;
-    Some(of_other_user(disk, layout, file).unwrap_or_else(|| format!("chmod u+rw {}", quote(file))))
+/// Reports a file that cannot be read, with the command that lets the runner read it.
+pub(crate) fn unreadable_file(disk: &dyn Disk, layout: &Layout, error: &DiskError) -> Diagnostic {
+    let (told, file) = (Diagnostic::from(error), error.path());
+    let hint = match error.kind() {
+        ErrorKind::PermissionDenied if disk.runner().is_some() => {
+            let chmod = || format!("chmod u+rw {}", quote(file));
+            Some(of_other_user(disk, layout, file).unwrap_or_else(chmod))
+        }
+        ErrorKind::IsADirectory => Some(move_aside(file, "aside")),
+        _ => told.hint.clone(),
+    };
+    Diagnostic { hint, ..told }
+}
+
+/// Returns a warning if a log, or the one before it, exists and cannot be read.
+#[must_use]
+pub fn unreadable_log(disk: &dyn Disk, layout: &Layout, log: &Utf8Path) -> Option<Diagnostic> {
+    let logs = [log.to_owned(), format!("{log}.1").into()];
+    let mut errors = logs.iter().filter_map(|log| disk.read(log.as_ref(), CONFIG_LIMIT).err());
+    let error = errors.find(|error| !error.is_absent() && error.kind() != ErrorKind::FileTooLarge)?;
+    let told = unreadable_file(disk, layout, &error).as_warning();
+    Some(Diagnostic { code: "log.unreadable".to_owned(), ..told })
 }
 
 /// Returns the command that gives a file of another user to the runner.

@@ -9,6 +9,7 @@ use myownllm_identity::{
     scan_everywhere,
 };
 
+use crate::closed::unreadable_log;
 use crate::context::Context;
 use crate::daemons::{DaemonKind, RunningDaemon};
 use crate::diagnostic::{Class, Diagnostic};
@@ -25,7 +26,8 @@ pub fn scan_identity(context: &Context<'_>) -> Scan {
 }
 
 /// Returns a warning if the rosters and states name another key than the active one, and a file has
-/// that key; or if the run log shows that this home had another key. Searches every place.
+/// that key; or if the run log shows that this home had another key, or cannot be read. Searches
+/// every place.
 #[must_use]
 pub fn other_known_identity(context: &Context<'_>) -> Option<Diagnostic> {
     let scan = scan_everywhere(context.disk, &IdentityPaths::of(context.layout));
@@ -42,11 +44,21 @@ pub fn other_known_identity(context: &Context<'_>) -> Option<Diagnostic> {
 }
 
 /// Returns a warning if the run log shows that this home had another key: a daemon that was started
-/// after its identity file had gone made another one.
+/// after its identity file had gone made another one. The run log may show that, if it cannot be
+/// read.
 fn replaced_identity(context: &Context<'_>, answer: &Answer) -> Option<Diagnostic> {
-    let Answer::Sound { key, .. } = answer else { return None };
-    let former = former_identity(context.disk, &IdentityPaths::of(context.layout), key)?;
-    let file = &context.layout.daemon_identity;
+    let (disk, layout) = (context.disk, context.layout);
+    let former = match answer {
+        Answer::Sound { key, .. } => former_identity(disk, &IdentityPaths::of(layout), key),
+        Answer::Pending { .. } => None,
+        _ => return None,
+    };
+    let Some(former) = former else {
+        let told = unreadable_log(disk, layout, &layout.run_log())?;
+        let message = format!("{}; it may show that this home had another Device ID", told.message);
+        return Some(Diagnostic { message, ..told });
+    };
+    let file = &layout.daemon_identity;
     let message = format!(
         "this home was {} before, as {} shows, and the key in {file} is that of {}: the peers take it for \
          another device; bring the former key back from a backup",

@@ -36,7 +36,7 @@ pub use {
 
 pub use alone::{ConfigRepair, MoveResult, StateMove, move_state, repair_config, repair_states};
 pub use checks::{Check, Checks, Mark, checks};
-pub use closed::name_one_cause;
+pub use closed::{name_one_cause, unreadable_log};
 pub use context::{Context, LOCK_WAIT, OnWait, Options, fresh_ids, lock_wait};
 pub use daemons::{DaemonKind, Daemons, GRACE, LocalDaemons, ProgramSearch, RunningDaemon};
 pub use diagnostic::{

@@ -4,7 +4,6 @@
 //! mark for example.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{DaemonFile, Document, network_id, recover};
@@ -17,7 +16,7 @@ use myownllm_migration::Plan as MovePlan;
 use myownllm_paths::Layout;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
-use crate::closed::access_to;
+use crate::closed::unreadable_file;
 use crate::context::Context;
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
@@ -62,12 +61,7 @@ impl State {
         }
         match disk.read(&path, CONFIG_LIMIT) {
             Ok(bytes) => Ok(Some(Self { kind, path, then, bytes })),
-            Err(error) => {
-                let told = Diagnostic::from(&error).at(&path);
-                let is_denied = error.kind() == ErrorKind::PermissionDenied;
-                let access = is_denied.then(|| access_to(disk, context.layout, &path)).flatten();
-                Err(Diagnostic { hint: access.or_else(|| told.hint.clone()), ..told })
-            }
+            Err(error) => Err(unreadable_file(disk, context.layout, &error).at(&path)),
         }
     }
 

@@ -3,8 +3,8 @@
 use myownllm_config_model::masking;
 use myownllm_daemon::{Endpoint, Probe};
 use myownllm_durable_fs::trust::look_behind;
-use myownllm_launch::Diagnostic;
 use myownllm_launch::words::daemon_words;
+use myownllm_launch::{Diagnostic, unreadable_log};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -48,12 +48,13 @@ pub(crate) struct DaemonState {
 
 /// Returns the last `most` entries of the run log.
 #[must_use]
-pub fn runs(home: &HomeView<'_>, most: usize) -> (Page, Value) {
+pub fn runs(home: &HomeView<'_>, most: usize) -> (Page, Value, Vec<Diagnostic>) {
     let path = home.layout.run_log();
     let entries = run_log::read(path.as_ref());
     let entries = &entries[entries.len().saturating_sub(most)..];
+    let unreadable = unreadable_log(home.disk, home.layout, &path);
     let mut page = Page::default();
-    if entries.is_empty() {
+    if entries.is_empty() && unreadable.is_none() {
         page.line(format!(
             "This program has changed nothing here: {} is empty, or not there.",
             home.short(&path)
@@ -67,7 +68,7 @@ pub fn runs(home: &HomeView<'_>, most: usize) -> (Page, Value) {
         }
         page.row(head(entry), column, text);
     }
-    (page, json!(Runs { path: long(&path), entries }))
+    (page, json!(Runs { path: long(&path), entries }), unreadable.into_iter().collect())
 }
 
 /// Returns the time to the second, and the command.
@@ -93,9 +94,12 @@ pub fn daemon_log_lines(home: &HomeView<'_>, most: usize) -> (Page, Value, Vec<D
         let message = format!("{shown} is not read: {}", problem.reason());
         diagnostics.push(Diagnostic::warning("daemon.log-place", message).at(&path).hint(problem.command()));
     } else if lines.is_empty() {
-        page.line(format!(
-            "No daemon that this program started wrote anything: {shown} is empty, or not there."
-        ));
+        diagnostics.extend(unreadable_log(home.disk, home.layout, &path));
+        if diagnostics.is_empty() {
+            page.line(format!(
+                "No daemon that this program started wrote anything: {shown} is empty, or not there."
+            ));
+        }
     } else {
         diagnostics.push(Diagnostic::info("daemon.log-place", format!("the daemon's log is {shown}")));
     }

@@ -10,7 +10,7 @@ use myownllm_durable_fs::move_aside;
 use myownllm_paths::camino::Utf8PathBuf;
 
 use super::{Check, Examiner, Mark};
-use crate::closed::access_to;
+use crate::closed::unreadable_file;
 use crate::diagnostic::{CORRUPT, Diagnostic, NEEDS_REPAIR, WIPED};
 use crate::hints::edit;
 use crate::losses::LOSSES;
@@ -177,8 +177,9 @@ impl Examiner<'_, '_> {
             let (disk, layout) = (self.context.disk, self.context.layout);
             let evidence = format!("backup {} cannot be read", unread.id.sequence());
             let diagnostic = Diagnostic::warning(UNREADABLE, evidence).at(&unread.path);
-            let hint = access_to(disk, layout, unread.path.as_ref()).unwrap_or_else(|| self.checks.repair());
-            self.checks.diagnostic(ID, diagnostic.hint(hint));
+            let error = disk.read(unread.path.as_ref(), 0).err();
+            let hint = error.and_then(|error| unreadable_file(disk, layout, &error).hint);
+            self.checks.diagnostic(ID, Diagnostic { hint, ..diagnostic });
         } else if !damaged.is_empty() {
             let evidence = format!("changed by another program after they were made: {}", damaged.join(", "));
             let diagnostic =
