@@ -783,13 +783,17 @@ fn modes(#[case] path: &str, #[case] mode: u32) {
 }
 
 /// A damaged roster or state is set aside by a launch, so its directory has to let the user do that.
+/// In one that may only be listed nobody can tell what a roster or a state is.
 #[rstest]
-fn damaged_state_in_a_closed_directory(#[values("rosters", "states")] dir: &str) {
+fn damaged_state_in_a_closed_directory(
+    #[values("rosters", "states")] dir: &str,
+    #[values(0o500, 0o600, 0o400)] mode: u32,
+) {
     let home = Home::settled();
     home.put(&format!("{MESH}/mesh/{dir}/home-mesh.json"), &[0; 40], 0o600);
     let Some(user) = Unprivileged::new(&home) else { return };
     let dir = home.path(&format!("{MESH}/mesh/{dir}"));
-    set_mode(&dir, 0o500);
+    set_mode(&dir, mode);
     let doctor = user.run(&home, &["doctor", "--json"]);
     let launch = user.run(&home, &["launch", "--once", "--json"]);
     set_mode(&dir, 0o700);

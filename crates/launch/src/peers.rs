@@ -44,14 +44,17 @@ impl State {
         (path, then): (PathBuf, PathBuf),
     ) -> Result<Option<Self>, Diagnostic> {
         let disk = context.disk;
-        let Ok(meta) = disk.stat_follow(&path) else {
-            if disk.stat(&path).is_err() {
-                return Ok(None);
+        let unreadable = |error: &DiskError| unreadable_file(disk, context.layout, error).at(&path);
+        let meta = match disk.stat_follow(&path) {
+            Ok(meta) => meta,
+            Err(error) if !error.is_absent() && !error.is_symlink_loop() => return Err(unreadable(&error)),
+            Err(_) if disk.stat(&path).is_err_and(|error| error.is_absent()) => return Ok(None),
+            Err(_) => {
+                let message =
+                    format!("cannot read {}: it is a symlink to nothing, or in a circle", path.display());
+                let show = format!("ls -ld {}", quote(&path));
+                return Err(Diagnostic::error("state.unreadable", message).at(&path).hint(show));
             }
-            let message =
-                format!("cannot read {}: it is a symlink to nothing, or in a circle", path.display());
-            let show = format!("ls -ld {}", quote(&path));
-            return Err(Diagnostic::error("state.unreadable", message).at(&path).hint(show));
         };
         if !meta.is_file() {
             let is = if meta.is_dir() { "a directory" } else { "no file" };
@@ -61,7 +64,7 @@ impl State {
         }
         match disk.read(&path, CONFIG_LIMIT) {
             Ok(bytes) => Ok(Some(Self { kind, path, then, bytes })),
-            Err(error) => Err(unreadable_file(disk, context.layout, &error).at(&path)),
+            Err(error) => Err(unreadable(&error)),
         }
     }
 
