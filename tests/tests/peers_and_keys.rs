@@ -280,6 +280,26 @@ fn roster_in_a_directory_under_another_name_is_named_while_a_daemon_runs() {
     assert!(told["message"].as_str().unwrap().ends_with("after `daemon restart`"), "{told:#}");
 }
 
+/// The daemon that runs may have the only copy of a file that was damaged since, so no hint ends it.
+#[rstest]
+#[case::roster("rosters/home-mesh.json", b"", "cp -pn /path/to/backup/home-mesh.json ")]
+#[case::state("states/home-mesh.json", br#"{"version":2,"#, "cp -pn /path/to/backup/home-mesh.json ")]
+#[case::put_aside(
+    "rosters/office-mesh.json.corrupt",
+    b"\xef\xbb\xbf{\"version\":1,\"network_id\":\"office-mesh\",\"authorized_devices\":\
+      [{\"device_id\":\"b\",\"label\":\"laptop\",\"approved_at\":1}]}",
+    "daemon restart"
+)]
+fn damaged_peers_beside_a_daemon_are_told(#[case] file: &str, #[case] bytes: &[u8], #[case] hint: &str) {
+    let home = Home::settled();
+    let _daemon = Detached::start(&home, stand_in());
+    home.put(&format!("{MESH}/mesh/{file}"), bytes, 0o600);
+    let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+    let told = diagnostic(&said, "state.damaged").unwrap_or_else(|| panic!("{said:#}"));
+    assert!(told["path"].as_str().unwrap().ends_with(file), "{said:#}");
+    assert!(told["hint"].as_str().unwrap().contains(hint), "{said:#}");
+}
+
 /// The move leaves it, and the daemon starts without the devices in it.
 #[rstest]
 #[case::byte_order_mark("roster.json", |text: String| format!("\u{feff}{text}"))]

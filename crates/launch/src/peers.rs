@@ -106,6 +106,21 @@ impl State {
         Diagnostic::warning(DAMAGED, message).at(&self.path).hint(format!("{PROGRAM} repair"))
     }
 
+    /// Reports a file that the daemon that runs has read before it was damaged. That daemon may have
+    /// the only copy of the peers in it, so the hint does not end it.
+    pub(crate) fn beside_a_daemon(&self) -> Diagnostic {
+        let path = &self.path;
+        let message = format!(
+            "{} cannot be read by a daemon. The daemon that runs has read it before, and the next one would \
+             lack what was in it: restore it from a backup",
+            path.display()
+        );
+        let backup = quote(Path::new("/path/to/backup").join(path.file_name().unwrap_or_default()));
+        let (aside, place) = (move_aside(path, "damaged"), quote(path));
+        let hint = format!("test -f {backup} && {aside} && cp -pn {backup} {place}");
+        Diagnostic::warning(DAMAGED, message).at(path).hint(hint)
+    }
+
     /// Reports a newer file: before a launch copies it, or after.
     pub(crate) fn newer_diagnostic(&self, is_copied: bool) -> Diagnostic {
         let then = match is_copied {

@@ -12,7 +12,7 @@ use myownllm_paths::camino::Utf8PathBuf;
 use super::Examiner;
 use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::CONFIG_LIMIT;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, PROGRAM};
 use crate::identity::{HELD, other_known_identity};
 use crate::misnamed::misnamed_states;
 use crate::moves::{collision_diagnostics, moved_files};
@@ -50,25 +50,11 @@ impl Examiner<'_, '_> {
         let told = untrusted.and_then(|diagnostic| diagnostic.path);
         let others = others.into_iter().map(Diagnostic::from).filter(|found| found.path != told);
         self.checks.diagnostics("state.sound", others);
-        let loaded = self.plan.loaded.iter();
-        let misnamed = || loaded.flat_map(|loaded| misnamed_states(self.context, &loaded.document));
-        let misnamed: Vec<Diagnostic> = match &self.plan.detection.decision {
-            _ if self.plan.wants_start() => misnamed().collect(),
-            Decision::Attach { role: Role::Own, .. } => misnamed().map(with_restart).collect(),
+        let misnamed = match &self.plan.detection.decision {
+            _ if self.plan.wants_start() => self.peers_before_a_start(),
+            Decision::Attach { role: Role::Own, .. } => self.peers_beside_a_daemon(),
             _ => Vec::new(),
         };
-        self.checks.diagnostics("state.sound", misnamed.iter().cloned());
-        // A daemon that runs has read its files.
-        if self.plan.wants_start() {
-            let moved = moved_files(plan);
-            self.checks.diagnostics("daemon.config", corrupt_config(self.context, None));
-            let corrupt = corrupt_states(self.context, &moved);
-            let (damaged, newer) = unsettled_states(self.context, plan, &moved).unwrap_or_default();
-            let found = corrupt.iter().map(|corrupt| corrupt.diagnostic());
-            let found = found.chain(damaged.iter().map(|state| state.damaged_diagnostic()));
-            let found = found.chain(newer.iter().map(|state| state.newer_diagnostic(false)));
-            self.checks.diagnostics("state.sound", found);
-        }
         // A launch goes on without the files that differ.
         let program = self.options.program;
         let told = collision_diagnostics(self.context.disk, &plan.collisions, plan.direction, program);
@@ -85,6 +71,44 @@ impl Examiner<'_, '_> {
             let hint = format!("ls -ld {}", quote(&left.path));
             self.checks.diagnostic("state.left", diagnostic.hint(hint));
         }
+    }
+
+    /// Checks the files on which a launch starts a daemon, and returns those under other names.
+    fn peers_before_a_start(&mut self) -> Vec<Diagnostic> {
+        let (context, plan) = (self.context, &self.plan.migration);
+        let moved = moved_files(plan);
+        let misnamed = self.misnamed();
+        let corrupt = corrupt_states(context, &moved);
+        // The plan has the error.
+        let (damaged, newer) = unsettled_states(context, plan, &moved).unwrap_or_default();
+        let found = corrupt.iter().map(|corrupt| corrupt.diagnostic());
+        let found = found.chain(damaged.iter().map(|state| state.damaged_diagnostic()));
+        let found = found.chain(newer.iter().map(|state| state.newer_diagnostic(false)));
+        self.checks.diagnostics("daemon.config", corrupt_config(context, None));
+        self.checks.diagnostics("state.sound", misnamed.iter().cloned().chain(found));
+        misnamed
+    }
+
+    /// Checks the files that the daemon that runs has read, for the next one, and returns those under
+    /// other names.
+    fn peers_beside_a_daemon(&mut self) -> Vec<Diagnostic> {
+        let context = self.context;
+        let misnamed: Vec<Diagnostic> = self.misnamed().into_iter().map(with_restart).collect();
+        let restart = format!("{PROGRAM} daemon restart");
+        let corrupt = corrupt_states(context, &[]);
+        let found = match unsettled_states(context, &self.plan.migration, &[]) {
+            Ok((damaged, _)) => damaged.iter().map(|damaged| damaged.beside_a_daemon()).collect(),
+            Err(error) => vec![error.as_warning()],
+        };
+        let found = corrupt.iter().map(|corrupt| corrupt.diagnostic().hint(restart.clone())).chain(found);
+        self.checks.diagnostics("daemon.config", corrupt_config(context, None));
+        self.checks.diagnostics("state.sound", misnamed.iter().cloned().chain(found));
+        misnamed
+    }
+
+    fn misnamed(&self) -> Vec<Diagnostic> {
+        let loaded = self.plan.loaded.iter();
+        loaded.flat_map(|loaded| misnamed_states(self.context, &loaded.document)).collect()
     }
 
     fn moved(&mut self) {
