@@ -168,7 +168,10 @@ impl DaemonControl for Client {
         request.insert("op".to_owned(), op.into());
         let mut line = serde_json::to_vec(&request).map_err(|e| bad(&e.to_string()))?;
         line.push(b'\n');
-        self.converse(op, &line, deadline)?.map_err(|message| refusal(op, mask(message, &secrets)))
+        self.converse(op, &line, deadline)?.map_err(|message| {
+            let message = masking::mask_line(&mask(message, &secrets));
+            refusal(op, shortened(&message, MAX_ANSWER_CHARS).into_owned())
+        })
     }
 
     fn reset_connection(&mut self) {
@@ -218,7 +221,7 @@ fn forms(secret: &str) -> Vec<(String, String)> {
     let marked = |text: &str| if secret.len() < 4 { format!("\"{text}\"") } else { text.to_owned() };
     let mut forms = Vec::new();
     for form in [secret.to_owned(), inner(format!("{secret:?}")), json(secret)] {
-        let (from, to) = (marked(&form), marked(masking::MASK));
+        let (from, to) = (marked(&form), marked("***"));
         forms.push((json(&from), json(&to)));
         forms.push((from, to));
     }
@@ -236,8 +239,7 @@ fn mask(mut message: String, secrets: &[String]) -> String {
             message = message.replace(&from, &to);
         }
     }
-    let begin: String = message.chars().take(LONGEST).collect();
-    shortened(&masking::mask_line(&begin), MAX_ANSWER_CHARS).into_owned()
+    message.chars().take(LONGEST).collect()
 }
 
 fn open(endpoint: &Endpoint, answer_within: Duration, deadline: Instant) -> Result<Connection, ControlError> {
@@ -290,8 +292,8 @@ mod tests {
             json!({"config": {"apiKey": "hunter3", "urls": ["turn:u:hunter4@h", "wss://r/?jwt=hunter5"]}});
         let others = secrets_in(others.as_object().unwrap());
         let told = mask("no hunter3, turn:u:hunter4@h, hunter4, hunter5, turn:".to_owned(), &others);
-        assert_eq!(told, "no ********, turn:********@h, ********, ********, turn:");
-        assert_eq!(masked, "parse: invalid type: string \"********\", expected c, not \"********\"");
+        assert_eq!(told, "no ***, turn:***@h, ***, ***, turn:");
+        assert_eq!(masked, "parse: invalid type: string \"***\", expected c, not \"***\"");
         assert!(mask("x".repeat(100_000), &[]).len() < 5000);
         // In every form of quoting.
         for secret in ["ab\"c\\d", "a\tb\u{1}'c", "é\u{200b}xyz", "q\""] {
