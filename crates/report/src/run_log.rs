@@ -97,13 +97,11 @@ impl Trace {
         self
     }
 
-    /// Adds changes that the same run made later.
+    /// Adds changes that the same run made later, and what is known since.
     #[must_use]
-    pub fn and(mut self, more: Self) -> Self {
-        self.entry.did.extend(more.entry.did);
-        self.entry.device_id = more.entry.device_id.or(self.entry.device_id);
-        self.entry.before = self.entry.before.or(more.entry.before);
-        self
+    pub fn and(self, more: Self) -> Self {
+        let did = [self.entry.did, more.entry.did].concat();
+        Self { entry: Entry { command: self.entry.command, did, ..more.entry }, ..self }
     }
 
     /// Adds the line of this run to the log. A log that cannot be written is no error.
@@ -327,6 +325,19 @@ pub fn read(path: &Path) -> Vec<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn losses_of_the_launch_of_a_restart_are_logged() {
+        let part = |did: &str, lost: Vec<String>| {
+            let entry = Entry { did: vec![did.to_owned()], lost, ..Entry::default() };
+            Trace { file: PathBuf::from("log"), entry }
+        };
+        let both = part("stopped", Vec::new()).and(part("repaired", vec!["api".to_owned()]));
+        assert_eq!(
+            (both.entry.did, both.entry.lost),
+            (vec!["stopped".into(), "repaired".into()], vec!["api".into()])
+        );
+    }
 
     #[test]
     fn log_is_bounded_and_a_torn_line_costs_one_entry() {
