@@ -178,6 +178,29 @@ impl Source {
         if self.tape.shadowed.is_empty() { named.next() } else { named.last() }
     }
 
+    /// Returns for each of `keys` what [`Source::find`] returns, from one walk over the members.
+    /// Calls `other` for every other member. Finds nothing in other kinds of values.
+    #[inline]
+    pub(crate) fn get_many<const N: usize>(
+        &self,
+        object: u32,
+        keys: [&str; N],
+        mut other: impl FnMut(u32),
+    ) -> [Option<u32>; N] {
+        let mut found = [None; N];
+        if self.first_byte(object) != b'{' {
+            return found;
+        }
+        for at in self.children(object).filter(|&k| !self.is_shadowed(k)) {
+            let name = self.decoded(at);
+            match keys.iter().position(|key| *key.as_bytes() == *name) {
+                Some(n) => found[n] = Some(at),
+                None => other(at),
+            }
+        }
+        found
+    }
+
     /// Returns the JSON Pointer of an entry: of a value, or of the member that a key belongs to.
     pub(crate) fn pointer_to(&self, wanted: u32) -> String {
         let mut pointer = String::new();

@@ -229,15 +229,18 @@ impl<'a> ValueRef<'a> {
         keys: [&str; N],
         mut other: impl FnMut(Cow<'a, str>, ValueRef<'a>),
     ) -> [Option<ValueRef<'a>>; N] {
-        let mut found = [None; N];
-        for (name, value) in self.children(Kind::Object) {
-            let bytes = name.bytes();
-            match keys.iter().position(|key| *key.as_bytes() == *bytes) {
-                Some(n) => found[n] = Some(value),
-                None => other(name.text(), value),
+        match self.at {
+            At::Raw(source, at) => {
+                let found =
+                    source.get_many(at, keys, |k| other(source.decoded_text(k), self.within(source, k + 1)));
+                found.map(|k| k.map(|k| self.within(source, k + 1)))
+            }
+            At::Edited(_) => {
+                let others = self.members().filter(|(key, _)| !keys.contains(&&**key));
+                others.for_each(|(key, value)| other(key, value));
+                keys.map(|key| self.get(key))
             }
         }
-        found
     }
 
     /// Returns the members of an object in file order, without shadowed duplicates; nothing for
@@ -273,6 +276,10 @@ impl<'a> ValueRef<'a> {
             Kind::Array => value.items().nth(step.as_ref().parse().ok()?),
             _ => value.get(step.as_ref()),
         })
+    }
+
+    fn within(&self, source: &'a Source, at: u32) -> ValueRef<'a> {
+        ValueRef { tree: self.tree, at: At::Raw(source, at) }
     }
 
     /// Converts to a `serde_json` value: whole numbers to `u64` or `i64` where they fit, others to
@@ -394,7 +401,7 @@ impl<'a> ValueRef<'a> {
     fn get_decoded(&self, key: &[u8]) -> Option<ValueRef<'a>> {
         match self.at {
             At::Raw(source, at) if source.first_byte(at) == b'{' => {
-                source.find(at, key).map(|k| Self { tree: self.tree, at: At::Raw(source, k + 1) })
+                source.find(at, key).map(|k| self.within(source, k + 1))
             }
             At::Edited(object) if object.is_object => {
                 let member = &object.children[object.position(&self.tree.sources, key)?];
