@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use integration_tests::testkit::{APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, Ran, root, run};
+use integration_tests::testkit::{APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, Ran, fixture_of_038, root, run};
 use rstest::rstest;
 use serde_json::Value;
 
@@ -432,4 +432,23 @@ fn no_daemon_starts_while_the_disk_of_its_peers_is_missing(
     }
     let keys = [APP, MESH].map(|side| home.path(&format!("{side}/.secrets/identity.json")));
     assert_eq!(keys.iter().any(|key| key.exists()), has_key, "a daemon made a key");
+}
+
+/// A killed run has set the key of the daemon home aside, and not yet moved the chosen one.
+#[test]
+fn killed_decision_for_the_other_identity_is_finished_by_the_same_command() {
+    let home = Home::settled();
+    let own = home.bytes(NEW_KEY);
+    std::fs::rename(home.path(NEW_KEY), home.path(&format!("{NEW_KEY}.set-aside-1"))).unwrap();
+    let chosen = fixture_of_038(".myownllm/.secrets/identity.json");
+    home.put(OLD_KEY, &chosen, 0o600);
+    // Without the decision, no key of another device is used.
+    for args in [&["migrate"][..], &["migrate", "--keep", "old-location"], &["launch", "--once"]] {
+        assert!(run(&mut home.with_daemon(args)).ends_with(7).all().contains("identity.gone"), "{args:?}");
+    }
+    home.run(&["migrate", "--keep-identity", "old-location", "--dry-run"]).ends_with(0);
+    home.run(&["migrate", "--keep-identity", "old-location"]).ends_with(0);
+    assert_eq!(home.bytes(NEW_KEY), chosen);
+    home.still_has(&own, "the key that was set aside");
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
 }

@@ -65,6 +65,33 @@ fn a_daemon_whose_socket_was_removed_is_named_and_ended_only_on_request() {
     assert!(home.serving().is_empty());
 }
 
+/// Files that differ wait for the user, and an empty directory holds nothing that a daemon writes.
+#[rstest]
+#[case::files_that_differ(|home: &Home| {
+    let other = br#"{"version":1,"network_id":"home-mesh","authorized_devices":[]}"#;
+    home.put(&format!("{APP}/mesh/rosters/home-mesh.json"), other, 0o600);
+    set_mode(&home.path(&format!("{APP}/mesh")), 0o700);
+})]
+#[case::empty_directories(|home: &Home| {
+    std::fs::create_dir_all(home.path(&format!("{APP}/mesh/rosters"))).unwrap();
+    std::fs::create_dir_all(home.path(&format!("{APP}/mesh/states"))).unwrap();
+})]
+fn own_daemon_is_used_beside_an_old_location_without_files_to_move(#[case] leave: fn(&Home)) {
+    let home = Home::settled();
+    leave(&home);
+    let daemon = home.daemon(MESH).start().unwrap();
+    for _ in 0..2 {
+        let said = home.launch_once_json().ends_with(0).json();
+        assert_eq!(said["data"]["daemon"]["pid"], daemon.pid(), "{said:#}");
+    }
+    drop(daemon);
+    leave(&home);
+    // A daemon of the old location would write there.
+    let _legacy = home.daemon(APP).start().unwrap();
+    let ran = home.launch_once().ends_with(7);
+    assert!(ran.stderr.contains("--stop-legacy-daemon"), "{ran:?}");
+}
+
 /// A shell that exports the variable passes it to every program, and a log may have the daemon's
 /// name.
 #[rstest]

@@ -5,7 +5,7 @@ use myownllm_config_model::Ids;
 use myownllm_config_store::{Applied, Loaded, Step};
 use myownllm_identity::{Answer, Refusal};
 use myownllm_migration::{
-    Direction, LiveDaemon, LiveKind, MoveReport, Options as MoveOptions, Plan as MovePlan,
+    Direction, Keep, LiveDaemon, LiveKind, MoveReport, Options as MoveOptions, Plan as MovePlan,
 };
 
 use crate::context::{Context, Options, lock_home};
@@ -157,10 +157,12 @@ pub fn move_state(
     }
     // Every command reports what is wrong with the identity file. After an undo, the file is the
     // older app's.
-    let refused = || match scan_identity(context).answer() {
-        Answer::Refused(refusal) if is_forward => Some(refusal),
+    let refused = |is_decided: bool| match scan_identity(context).answer() {
+        Answer::Refused(refusal) if is_forward && !(is_decided && refusal.is_missing()) => Some(refusal),
         _ => None,
     };
+    // A run that was killed may have set the other identity aside, and not moved the chosen one yet.
+    let is_decided = wanted.keep_identity == Some(Keep::Source) && !plan.identity_steps.is_empty();
     // A key that stays behind an undo would leave its peers, and the older app would make another
     // one.
     let stops = || match is_forward {
@@ -174,10 +176,12 @@ pub fn move_state(
     let stop = (!plan.is_empty()).then(stops).flatten();
     if is_dry || plan.is_empty() {
         // With nothing to move, takes no lock, and still reports what waits for a decision.
-        let live = if plan.is_empty() { Vec::new() } else { context.daemons.live(config_socket.as_deref()) };
+        let mut live =
+            if plan.is_empty() { Vec::new() } else { context.daemons.live(config_socket.as_deref()) };
+        live.retain(|daemon| plan.touches_files() || !daemon.is_own());
         let dry = Options { stop_legacy_daemon: false, ..*options };
         let live = live_refusal(live, &dry);
-        let more = refused().as_ref().map(Diagnostic::from).into_iter();
+        let more = refused(is_decided).as_ref().map(Diagnostic::from).into_iter();
         let mut diagnostics = plan_diagnostics(context.disk, &plan, options.program);
         add_unreported(&mut diagnostics, more.chain(stop).chain(live));
         spare_key_holder(context, &mut diagnostics);
@@ -185,7 +189,7 @@ pub fn move_state(
     }
     // Without the identity file, nothing is moved: the user has to bring the file back first.
     if plan.refusals.is_empty()
-        && let Some(gone) = refused().filter(Refusal::is_missing)
+        && let Some(gone) = refused(is_decided).filter(Refusal::is_missing)
     {
         return Err(gone.into());
     }
@@ -212,6 +216,6 @@ pub fn move_state(
     let mut report = context.migrator.execute(lock.home_lock(), plan, &watch);
     report.stopped = stopped;
     let mut diagnostics: Vec<Diagnostic> = move_diagnostics(context.disk, &report, options.program).collect();
-    add_unreported(&mut diagnostics, refused().as_ref().map(Diagnostic::from));
+    add_unreported(&mut diagnostics, refused(false).as_ref().map(Diagnostic::from));
     Ok(StateMove { result: MoveResult::Made(Box::new(report)), diagnostics })
 }

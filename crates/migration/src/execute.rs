@@ -99,7 +99,8 @@ fn check_preconditions(
         };
         daemon.refusal(command, None)
     };
-    let live = daemons.live();
+    let mut live = daemons.live();
+    live.retain(|daemon| plan.touches_files() || daemon.kind != LiveKind::Own);
     if live.is_empty() { Ok(()) } else { Err(live.into_iter().map(refusal).collect()) }
 }
 

@@ -391,6 +391,12 @@ impl Plan {
         self.is_empty() && self.collisions.is_empty() && self.errors.is_empty() && self.refusals.is_empty()
     }
 
+    /// Returns true if a run would touch a file, and not only remove empty directories at the old
+    /// location: that is in the way of no daemon of the daemon home.
+    pub fn touches_files(&self) -> bool {
+        self.steps().any(|step| !step.is_barrier() && !matches!(step, MoveStep::RemoveDir { .. }))
+    }
+
     /// Returns the number of steps that change something: all but the barriers.
     pub fn changes(&self) -> usize {
         self.steps().filter(|step| !step.is_barrier()).count()
