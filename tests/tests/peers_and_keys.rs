@@ -124,6 +124,64 @@ fn missing_key_is_told_before_its_daemon_and_no_hint_ends_that_daemon() {
     assert!(daemon.is_running());
 }
 
+/// The state of the active network names `device_id` as its owner.
+fn put_owner(home: &Home, device_id: &str) {
+    let state = json!({"roles": {device_id.split('-').next().unwrap(): "owner"}});
+    home.put(&format!("{MESH}/mesh/states/home-mesh.json"), state.to_string().as_bytes(), 0o600);
+}
+
+#[rstest]
+#[case::state_names_it(true)]
+#[case::run_log_shows_it(false)]
+fn no_hint_ends_the_daemon_that_is_the_device_of_this_home(#[case] is_named: bool) {
+    let home = Home::settled();
+    let own = home.run(&["identity", "--json"]).ends_with(0).json()["data"]["device_id"].clone();
+    let own = own.as_str().unwrap();
+    if is_named {
+        put_owner(&home, own);
+    } else {
+        std::fs::remove_dir_all(home.path(&format!("{MESH}/mesh"))).unwrap();
+    }
+    let daemon = Detached::start(&home, stand_in());
+    if is_named {
+        std::fs::remove_file(home.path(&format!("{APP}/myownllm-mesh.log"))).unwrap();
+    }
+    let backup = home.path("identity.json");
+    std::fs::copy(home.path(KEY), &backup).unwrap();
+    home.put(KEY, &fixture_of_038(".myownllm/.secrets/identity.json"), 0o600);
+    for (args, exit) in
+        [(&["launch", "--once"][..], 7), (&["doctor"], 4), (&["status"], 0), (&["daemon", "restart"], 7)]
+    {
+        let said = run(&mut home.with_daemon(&[args, &["--json"]].concat())).ends_with(exit).json();
+        let told = diagnostic(&said, "identity.held").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
+        assert!(told["message"].as_str().unwrap().contains(own), "{args:?}: {said:#}");
+        let text = said.to_string();
+        assert!(!text.contains("daemon stop") && !text.contains("daemon restart"), "{args:?}: {said:#}");
+        assert!(daemon.is_running(), "{args:?}");
+    }
+    let said = home.run(&["doctor", "--json"]).ends_with(4).json();
+    let hint = diagnostic(&said, "identity.held").unwrap()["hint"].as_str().unwrap();
+    let hint = hint.replace("/path/to/backup/identity.json", backup.to_str().unwrap());
+    run(Command::new("sh").args(["-c", &hint])).ends_with(0);
+    let said = home.run(&["doctor", "--json"]).ends_with(0).json();
+    assert!(!said.to_string().contains("identity.other-known"), "{said:#}");
+    home.run(&["daemon", "stop"]).ends_with(0);
+}
+
+#[test]
+fn restart_ends_a_daemon_with_another_key_than_the_peers_know() {
+    let home = Home::settled();
+    let own = home.run(&["identity", "--json"]).ends_with(0).json()["data"]["device_id"].clone();
+    let kept = home.bytes(KEY);
+    home.put(KEY, &fixture_of_038(".myownllm/.secrets/identity.json"), 0o600);
+    put_owner(&home, own.as_str().unwrap());
+    let daemon = Detached::start(&home, stand_in());
+    home.put(KEY, &kept, 0o600);
+    let said = run(&mut home.with_daemon(&["daemon", "restart", "--json"])).ends_with(0).json();
+    assert!(!daemon.is_running(), "{said:#}");
+    home.run(&["daemon", "stop"]).ends_with(0);
+}
+
 #[rstest]
 #[case::before_the_move(Home::legacy(), APP, None)]
 #[case::after_the_move(Home::settled(), MESH, None)]
@@ -420,8 +478,7 @@ fn own_key_beside_another_one_is_named_before_and_after_a_launch() {
     let home = Home::settled();
     let own = home.run(&["identity", "--json"]).ends_with(0).json()["data"]["device_id"].clone();
     let own = own.as_str().unwrap();
-    let state = json!({"roles": {own.split('-').next().unwrap(): "owner"}});
-    home.put(&format!("{MESH}/mesh/states/home-mesh.json"), state.to_string().as_bytes(), 0o600);
+    put_owner(&home, own);
     std::fs::rename(home.path(KEY), home.path(&format!("{KEY}.bak"))).unwrap();
     home.put(KEY, &fixture_of_038(".myownllm/.secrets/identity.json"), 0o600);
     for args in [&["doctor", "--json"][..], &["launch", "--once", "--json"], &["doctor", "--json"]] {

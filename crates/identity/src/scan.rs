@@ -14,7 +14,7 @@ use std::{
 
 pub use findings::{HomeScan, KnownBy, Misplaced, PlaceState, Scan};
 pub(crate) use findings::{RenamedHome, ScannedHome};
-pub use former::{FormerIdentity, former_identity};
+pub use former::{FormerIdentity, former_identity, is_device_of_home};
 use myownllm_durable_fs::{Disk, SET_ASIDE};
 use myownllm_paths::camino::Utf8Path;
 use peers::owners_in;

@@ -1,13 +1,15 @@
 //! The identity file in force, as a launch sees it, and the daemon that may have its only copy: it
-//! runs, and the file is missing.
+//! runs, and the file is missing, damaged, or that of another device.
 
 use std::path::PathBuf;
 
+use myownllm_daemon::Probe;
 use myownllm_durable_fs::{move_aside, quote};
 use myownllm_identity::{
-    Answer, BACKUP_PLACEHOLDER, IdentityPaths, Refusal, Scan, former_identity, renamed_homes, scan,
-    scan_everywhere,
+    Answer, BACKUP_PLACEHOLDER, Expected, IdentityPaths, KeyInfo, Refusal, Scan, former_identity,
+    is_device_of_home, renamed_homes, scan, scan_everywhere,
 };
+use myownllm_paths::camino::Utf8Path;
 
 use crate::closed::unreadable_log;
 use crate::context::Context;
@@ -25,6 +27,9 @@ pub fn scan_identity(context: &Context<'_>) -> Scan {
     scan(context.disk, &IdentityPaths::of(context.layout))
 }
 
+/// The stable code of a file with the key that the peers know.
+pub(crate) const OTHER_KNOWN: &str = "identity.other-known";
+
 /// Returns a warning if the rosters and states name another key than the active one, and a file has
 /// that key; or if the run log shows that this home had another key, or cannot be read. Searches
 /// every place.
@@ -40,7 +45,7 @@ pub fn other_known_identity(context: &Context<'_>) -> Option<Diagnostic> {
         known.device_id,
         found.path.display()
     );
-    Some(Diagnostic::warning("identity.other-known", message).at(&found.path).hint(command))
+    Some(Diagnostic::warning(OTHER_KNOWN, message).at(&found.path).hint(command))
 }
 
 /// Returns a warning if the run log shows that this home had another key: a daemon that was started
@@ -66,39 +71,76 @@ fn replaced_identity(context: &Context<'_>, answer: &Answer) -> Option<Diagnosti
         former.log.display(),
         former.active.device_id
     );
-    // The key in use stays in its place as long as there is no other.
+    Some(Diagnostic::warning("identity.replaced", message).at(file).hint(bring_backup(file)))
+}
+
+/// Returns the command that puts a backup of the identity file in the place of another key, which
+/// stays there as long as there is no backup.
+pub(crate) fn bring_backup(file: &Utf8Path) -> String {
     let (aside, place) = (move_aside(file, "replaced"), quote(file));
-    let hint = format!("test -f {BACKUP_PLACEHOLDER} && {aside} && cp -pn {BACKUP_PLACEHOLDER} {place}");
-    Some(Diagnostic::warning("identity.replaced", message).at(file).hint(hint))
+    format!("test -f {BACKUP_PLACEHOLDER} && {aside} && cp -pn {BACKUP_PLACEHOLDER} {place}")
 }
 
 pub(crate) const HELD: &str = "identity.held";
+/// The stable code of a daemon with another key than its home.
+const FOREIGN: &str = "daemon.foreign-identity";
 
-/// Reports a daemon of the daemon home that runs although no identity file is there. It works with
-/// the key in its memory, and with its end the key is lost.
+/// Reports a daemon of the daemon home that runs although its identity file is missing, damaged, or
+/// that of another device. It works with the key in its memory, and with its end the key is lost.
 pub(crate) fn key_holder(context: &Context<'_>) -> Option<Diagnostic> {
     let answer = identity_answer(context);
-    if !matches!(answer, Answer::NoneYet) && !answer.refusal().is_some_and(Refusal::is_missing) {
+    let file = &context.layout.daemon_identity;
+    let refusal = answer.refusal();
+    let is_missing = matches!(answer, Answer::NoneYet) || refusal.is_some_and(Refusal::is_missing);
+    let is_damaged = refusal.is_some_and(|refusal| {
+        refusal.code() == "migration.identity-damaged" && refusal.path() == file.as_std_path()
+    });
+    let key = answer.key().filter(|_| matches!(answer, Answer::Sound { .. }));
+    if !is_missing && !is_damaged && key.is_none() {
         return None;
     }
-    // A daemon that starts makes its first key only now.
-    let is_starting = |live: &RunningDaemon| match &live.kind {
-        DaemonKind::Orphan { process, .. } => process.starting,
-        DaemonKind::Listening { .. } => false,
-    };
-    let runs = |live: &RunningDaemon| !live.legacy && live.verified && !is_starting(live);
     let live = context.daemons.live(None).into_iter().find(runs)?;
-    let file = &context.layout.daemon_identity;
+    let state = match key {
+        Some(key) => {
+            let running = other_device(context, &live, key)?;
+            format!(" as {running}, and its identity file {file} has the key of {}", key.device_id)
+        }
+        None => {
+            format!(", and its identity file {file} is {}", if is_missing { "missing" } else { "damaged" })
+        }
+    };
     let message = format!(
-        "a daemon of this home runs{}, and its identity file {file} is missing: the daemon may have the \
-         only copy of the key; leave it running until the file is back",
+        "a daemon of this home runs{}{state}: the daemon may have the only copy of the key; leave it running \
+         until the file is back",
         live.pid().map_or_else(String::new, |pid| format!(" (process {pid})"))
     );
-    let hint = answer.refusal().and_then(Refusal::hint).unwrap_or_else(|| {
-        let dir = file.parent().unwrap_or(file);
-        format!("mkdir -p -m 700 {} && cp -pn {BACKUP_PLACEHOLDER} {}", quote(dir), quote(file))
-    });
+    let dir = file.parent().unwrap_or(file);
+    let restored = || match key {
+        Some(_) => {
+            let known = other_known_identity(context).filter(|told| told.code == OTHER_KNOWN);
+            known.and_then(|told| told.hint).unwrap_or_else(|| bring_backup(file))
+        }
+        None => format!("mkdir -p -m 700 {} && cp -pn {BACKUP_PLACEHOLDER} {}", quote(dir), quote(file)),
+    };
+    let hint = refusal.and_then(Refusal::hint).unwrap_or_else(restored);
     Some(Diagnostic::error(HELD, message).at(file).hint(hint).class(Class::Refused))
+}
+
+/// Returns true if the daemon of the daemon home is up: one that starts makes its first key only now.
+fn runs(live: &RunningDaemon) -> bool {
+    let is_starting = matches!(&live.kind, DaemonKind::Orphan { process, .. } if process.starting);
+    !live.legacy && live.verified && !is_starting
+}
+
+/// Returns the Device ID of the daemon if it is the device of this home, and `key`, in the place of
+/// its key, is that of another one.
+fn other_device(context: &Context<'_>, live: &RunningDaemon, key: &KeyInfo) -> Option<String> {
+    let DaemonKind::Listening { probe: Probe::Answered { status, .. }, .. } = &live.kind else { return None };
+    let running = &status.device_id;
+    let places = IdentityPaths::of(context.layout);
+    let is_held = !Expected::key(&key.device_id).admits(running)
+        && is_device_of_home(context.disk, &places, running, key);
+    is_held.then(|| running.clone())
 }
 
 /// The stable code of a missing home that seems to have another name.
@@ -135,10 +177,13 @@ fn renamed_home(context: &Context<'_>) -> Option<Diagnostic> {
     Some(Diagnostic::error(RENAMED, message).at(&found).hint(hint).class(Class::Refused))
 }
 
+/// The codes beside which a daemon may have the only copy of the key.
+const DOUBTS: [&str; 2] = ["identity.gone", FOREIGN];
+
 /// Replaces the hints that end a daemon by the one that brings the identity file back, and adds the
 /// reason, if the daemon may have the only copy of the key.
 pub(crate) fn spare_key_holder(context: &Context<'_>, diagnostics: &mut Vec<Diagnostic>) {
-    let is_in_doubt = |told: &Diagnostic| ends_daemon(told) || told.code == "identity.gone";
+    let is_in_doubt = |told: &Diagnostic| ends_daemon(told) || DOUBTS.contains(&&*told.code);
     if !diagnostics.iter().any(is_in_doubt) {
         return;
     }
@@ -147,7 +192,7 @@ pub(crate) fn spare_key_holder(context: &Context<'_>, diagnostics: &mut Vec<Diag
         return diagnostics.retain(|told| !ends_daemon(told));
     }
     let Some(holder) = key_holder(context) else { return };
-    for told in diagnostics.iter_mut().filter(|told| ends_daemon(told)) {
+    for told in diagnostics.iter_mut().filter(|told| ends_daemon(told) || told.code == FOREIGN) {
         told.hint.clone_from(&holder.hint);
     }
     diagnostics.insert(0, holder.as_warning());

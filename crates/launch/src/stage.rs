@@ -142,9 +142,13 @@ impl Stage {
         let missing = key.as_ref().and_then(|key| key.refusal().filter(|refusal| refusal.is_missing()));
         // Without the identity file nothing moves, so a daemon that runs is in nobody's way.
         let moves = look.moves && missing.is_none();
+        // Files that differ wait for the user, and empty directories are nobody's.
+        let is_idle =
+            |plan: &MovePlan| plan.refusals.is_empty() && plan.errors.is_empty() && !plan.touches_files();
+        let moves_files = moves && !migration.is_some_and(is_idle);
         let live = match (&config_socket, report.filter(|_| repairs)) {
             (Err(_), _) => Vec::new(),
-            (Ok(config_socket), _) if moves => context.daemons.live(config_socket.as_deref()),
+            (Ok(config_socket), _) if moves_files => context.daemons.live(config_socket.as_deref()),
             (Ok(config_socket), Some(report)) => {
                 daemons_blocking_repair(context, report, config_socket.as_deref())
             }

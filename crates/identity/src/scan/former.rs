@@ -33,13 +33,7 @@ pub struct FormerIdentity {
 #[must_use]
 pub fn former_identity(disk: &dyn Disk, places: &IdentityPaths, key: &KeyInfo) -> Option<FormerIdentity> {
     let mut search = Search::new(disk, places);
-    let shown: Vec<(PathBuf, String)> = run_logs(places)
-        .into_iter()
-        .flat_map(|log| {
-            let bytes = disk.read(&log, FILE_LIMIT).unwrap_or_default();
-            device_ids(&bytes).map(|device_id| (log.clone(), device_id)).collect::<Vec<_>>()
-        })
-        .collect();
+    let shown = shown_ids(disk, places);
     let is_other = |device_id: &str| public_key_of(device_id) != key.public_key;
     let (log, device_id) = match shown.first()? {
         // A key that the log shows before has come back.
@@ -63,6 +57,31 @@ pub fn former_identity(disk: &dyn Disk, places: &IdentityPaths, key: &KeyInfo) -
         })
     });
     (!is_kept).then(|| FormerIdentity { device_id: device_id.clone(), log: log.clone(), active: key.clone() })
+}
+
+/// Returns true if a daemon that runs with `device_id` is the device of this home, although `key` is
+/// in the place of its key: rosters or states name the daemon's key as an owner; or they name
+/// neither, and the run log shows the daemon's Device ID and begins with another one than that of
+/// `key`.
+#[must_use]
+pub fn is_device_of_home(disk: &dyn Disk, places: &IdentityPaths, device_id: &str, key: &KeyInfo) -> bool {
+    let running = public_key_of(device_id);
+    let named = owners(&mut Search::new(disk, places));
+    if named.contains(&running) || named.contains(&key.public_key) {
+        return named.contains(&running);
+    }
+    let shown: Vec<String> =
+        shown_ids(disk, places).iter().map(|(_, device_id)| public_key_of(device_id)).collect();
+    shown.contains(&running) && shown.last() != Some(&key.public_key)
+}
+
+/// Returns the Device IDs that the run log shows, the last first, each with the file that shows it.
+fn shown_ids(disk: &dyn Disk, places: &IdentityPaths) -> Vec<(PathBuf, String)> {
+    let of_log = |log: PathBuf| {
+        let bytes = disk.read(&log, FILE_LIMIT).unwrap_or_default();
+        device_ids(&bytes).map(|device_id| (log.clone(), device_id)).collect::<Vec<_>>()
+    };
+    run_logs(places).into_iter().flat_map(of_log).collect()
 }
 
 /// Returns the public keys that the rosters and states in their places name as owners.
