@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 const ROSTER: &str = "mesh/rosters/home-mesh.json";
 const KEY: &str = ".myownllm/.myownmesh/.secrets/identity.json";
+const CONFIG: &str = ".myownllm/config.json";
 
 /// A daemon that a launch left running; ended when the test is over.
 struct Detached(u32);
@@ -281,6 +282,13 @@ fn roster_of_the_active_network_under_another_name_is_named(
     "../.myownmesh.bak/mesh",
     ".myownmesh.bak/mesh/rosters/home-mesh.json"
 )]
+#[case::both_in_the_trash(
+    "mesh",
+    "../../.local/share/Trash/files/mesh",
+    "Trash/files/mesh/rosters/home-mesh.json"
+)]
+#[case::directory_in_the_trash("mesh/rosters", "../../.Trash/rosters", ".Trash/rosters/home-mesh.json")]
+#[case::roster_in_the_trash(ROSTER, "../../.Trash/home-mesh.json", ".Trash/home-mesh.json")]
 fn roster_in_a_directory_under_another_name_is_named(
     #[case] dir: &str,
     #[case] renamed: &str,
@@ -302,29 +310,47 @@ fn roster_in_a_directory_under_another_name_is_named(
 
 /// A new home would have a new key, and the settings of a fresh one.
 #[rstest]
-#[case::damaged(|home: &Home| home.put(KEY, b"", 0o600), ".myownllm.old")]
-#[case::gone(|home: &Home| std::fs::remove_file(home.path(KEY)).unwrap(), ".myownllm.old")]
-#[case::settings_alone(|home: &Home| std::fs::remove_dir_all(home.path(MESH)).unwrap(), ".myownllm.bak")]
+#[case::damaged(|home: &Home| home.put(KEY, b"", 0o600), ".myownllm.old", "identity.gone")]
+#[case::gone(|home: &Home| std::fs::remove_file(home.path(KEY)).unwrap(), ".myownllm.old", "identity.gone")]
+#[case::gone_with_the_config(|home: &Home| {
+    std::fs::remove_file(home.path(KEY)).unwrap();
+    std::fs::remove_file(home.path(CONFIG)).unwrap();
+}, ".myownllm.old", "identity.gone")]
+#[case::settings_alone(|home: &Home| std::fs::remove_dir_all(home.path(MESH)).unwrap(), ".myownllm.bak",
+    "homes.renamed")]
+#[case::settings_that_a_daemon_renamed(|home: &Home| {
+    std::fs::remove_dir_all(home.path(MESH)).unwrap();
+    std::fs::rename(home.path(CONFIG), home.path(&format!("{CONFIG}.corrupt"))).unwrap();
+}, ".myownllm.bak", "homes.renamed")]
 #[case::daemon_home_renamed_too(|home: &Home| {
     std::fs::rename(home.path(MESH), home.path(&format!("{APP}/.myownmesh.bak"))).unwrap();
-}, ".local/share/Trash/files/.myownllm")]
-fn renamed_home_without_a_sound_key_is_not_overlooked(#[case] spoil: fn(&Home), #[case] renamed: &str) {
+}, ".local/share/Trash/files/.myownllm", "identity.gone")]
+fn renamed_home_without_a_sound_key_is_not_overlooked(
+    #[case] spoil: fn(&Home),
+    #[case] renamed: &str,
+    #[case] code: &str,
+    #[values(false, true)] is_fresh_home_there: bool,
+) {
     let home = Home::settled();
     spoil(&home);
     let renamed = home.path(renamed);
     std::fs::create_dir_all(renamed.parent().unwrap()).unwrap();
     std::fs::rename(home.path(APP), &renamed).unwrap();
+    if is_fresh_home_there && code == "identity.gone" {
+        home.put(CONFIG, b"{}", 0o600);
+    }
     let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(4).json();
-    assert!(diagnostic(&said, "homes.renamed").is_some(), "{said:#}");
-    for change in [&["config", "set", "active_family=other"][..], &["network", "add", "other"], &["repair"]] {
+    assert!(diagnostic(&said, code).is_some(), "{said:#}");
+    let changes = [&["config", "set", "active_family=other"][..], &["network", "add", "other"], &["repair"]];
+    for change in changes.iter().filter(|_| !home.path(APP).exists()) {
         home.run(change).ends_with(7);
         assert!(!home.path(APP).exists(), "{change:?}");
     }
     let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(7).json();
-    let told = diagnostic(&said, "homes.renamed").unwrap_or_else(|| panic!("{said:#}"));
+    let told = diagnostic(&said, code).unwrap_or_else(|| panic!("{said:#}"));
     let hint = told["hint"].as_str().unwrap();
     run(Command::new("sh").args(["-c", hint])).ends_with(0);
-    assert!(!renamed.exists() && home.path(&format!("{APP}/config.json")).exists(), "{hint}");
+    assert!(!renamed.exists() && home.has(APP) || home.has(KEY), "{hint}");
 }
 
 /// An app keeps its daemon running: a launch does not say it again.

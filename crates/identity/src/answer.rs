@@ -228,11 +228,12 @@ impl Scan {
             None if self.logged.is_some() || self.used_config.is_some() => {
                 Answer::Refused(self.missing_refusal())
             }
+            None if !self.renamed.is_empty() => Answer::Refused(self.missing_refusal()),
             None => Answer::NoneYet,
         }
     }
 
-    fn homes_with_peers(&self) -> Vec<ScannedHome<'_>> {
+    pub(crate) fn homes_with_peers(&self) -> Vec<ScannedHome<'_>> {
         self.scanned_homes().into_iter().filter(|place| !place.scan.known_by.is_empty()).collect()
     }
 
@@ -249,6 +250,7 @@ impl Scan {
             _ => None,
         };
         ways.extend(at_old_location.map(|key| self.use_other_device(key)));
+        ways.extend(self.bring_homes_back());
         let brought = ways.iter().find_map(|way| match way {
             WayOut::BringBack { to, .. } => Some(to.clone()),
             _ => None,
@@ -288,7 +290,10 @@ impl Scan {
         let of = |place: &ScannedHome<'_>| {
             (dir_of(place).unwrap_or_else(|| place.home.path.clone()), place.scan.known_by.clone())
         };
-        let known_by = known_by.iter().map(of).collect();
+        let renamed = self.renamed.iter().filter_map(|renamed| {
+            Some((Utf8PathBuf::from_path_buf(renamed.path.clone()).ok()?, renamed.known_by.clone()))
+        });
+        let known_by = known_by.iter().map(of).chain(renamed).collect();
         let (logged, used_config) = (self.logged.clone(), self.used_config.clone());
         Refusal::new(Problem::Missing { place, found, known_by, logged, used_config }, ways)
     }

@@ -92,6 +92,7 @@ fn inspect_places(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         dangling_peers: Vec::new(),
         owners: BTreeSet::new(),
         logged: None,
+        renamed: Vec::new(),
         used_config: None,
     }
 }
@@ -135,12 +136,9 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
             }
         }
     }
-    for (file, renamed) in search.in_renamed_homes(!logged.is_empty()) {
-        let found = search.identify(&file, None).filter(|found| !is_lost(&found.identity));
-        // A renamed daemon home lies in the app's home, which was searched.
-        misplaced.retain(|known| known.path != file || found.is_none());
-        misplaced.extend(found.map(|found| Misplaced { renamed_home: Some(renamed), ..found }));
-    }
+    let has_file = scan.daemon.state.identity().is_some();
+    let renamed_homes = search.in_renamed_homes(!logged.is_empty(), has_file);
+    let without_key = identify_in(&mut search, renamed_homes, &mut misplaced);
     let has_other =
         has_damaged_file(scan) || misplaced.iter().filter_map(|found| found.key.as_ref()).any(is_other);
     if answer.has_key() && !has_other && (!waits || logged.is_empty()) {
@@ -177,6 +175,30 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     scan.dangling = search.dangling;
     scan.dangling_peers = search.dangling_peers;
     scan.unreadable = search.unreadable;
+    let is_known = !scan.misplaced.is_empty() || !scan.homes_with_peers().is_empty();
+    if !is_known && scan.logged.is_none() && scan.used_config.is_none() {
+        scan.renamed = without_key;
+    }
+}
+
+/// Adds the identity files of renamed homes to `misplaced`. Returns the homes that have rosters or
+/// states, and no file with a key.
+fn identify_in(
+    search: &mut Search<'_>,
+    renamed_homes: Vec<(RenamedHome, Vec<PathBuf>)>,
+    misplaced: &mut Vec<Misplaced>,
+) -> Vec<RenamedHome> {
+    let mut without_key = Vec::new();
+    for (renamed, files) in renamed_homes {
+        let found = files.iter().filter_map(|file| search.identify(file, None));
+        let found: Vec<Misplaced> = found.filter(|found| !is_lost(&found.identity)).collect();
+        // A renamed daemon home lies in the app's home, which was searched.
+        misplaced.retain(|known| found.iter().all(|found| known.path != found.path));
+        without_key.extend((found.is_empty() && !renamed.known_by.is_empty()).then(|| renamed.clone()));
+        let of_home = |found| Misplaced { renamed_home: Some(renamed.clone()), ..found };
+        misplaced.extend(found.into_iter().map(of_home));
+    }
+    without_key
 }
 
 /// Looks for the directories of a home, and for the free names that the ways out take.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::quote;
+use myownllm_durable_fs::{move_aside, quote};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
@@ -40,7 +40,13 @@ impl Scan {
     pub(crate) fn bring_back(&self, to: Option<&Utf8Path>, aside: Option<&Path>) -> Vec<WayOut> {
         let way = |from: &Misplaced| {
             let home = self.home_of(&from.path).unwrap_or(&self.places.daemon);
-            let own = from.renamed_home.as_ref().map_or(&home.identity, |renamed| &renamed.place);
+            let own = match &from.renamed_home {
+                Some(renamed) if renamed.was_in_secrets_of(&self.places.app, &from.path) => {
+                    &self.places.app.identity
+                }
+                Some(_) => &self.places.daemon.identity,
+                None => &home.identity,
+            };
             // The key of another device may have the place.
             let is_taken = *own == self.places.app.identity && self.app.state.identity().is_some();
             let to = to.unwrap_or(if is_taken { &self.places.daemon.identity } else { own });
@@ -62,9 +68,8 @@ impl Scan {
     /// the home is gone. Before the file come the custody file beside it, and its rosters
     /// and states.
     fn bring_back_to(&self, from: &Misplaced, to: &Utf8Path, aside: Option<&Path>) -> Option<String> {
-        if let Some(RenamedHome { path, gone: Some(gone), .. }) = &from.renamed_home {
-            let [renamed, gone] = [path, gone].map(quote);
-            return Some(format!("test -e {gone} || mv -n {renamed} {gone}"));
+        if let Some(renamed) = from.renamed_home.as_ref().filter(|renamed| renamed.is_gone) {
+            return Some(give_name_back(renamed));
         }
         let command = match &from.identity {
             Identity::Valid(_) => self.move_command(from, to, aside),
@@ -102,6 +107,16 @@ impl Scan {
         // `cp` and `mv` would give the name of a missing home to what goes into it.
         let make_dir = if before.is_empty() { String::new() } else { self.make_dir_of(to) };
         Some(make_dir + &before.concat() + &command)
+    }
+
+    /// Returns the commands that give renamed homes without a key their names back.
+    pub(crate) fn bring_homes_back(&self) -> impl Iterator<Item = WayOut> {
+        self.renamed.iter().map(|renamed| WayOut::BringBack {
+            from: renamed.path.clone(),
+            to: self.places.daemon.identity.clone(),
+            device_id: None,
+            command: give_name_back(renamed),
+        })
     }
 
     /// Returns true if the found files hold different keys, and the rosters and states do not name
@@ -192,7 +207,8 @@ impl Scan {
     /// the homes: the next scan would find it again.
     pub(crate) fn give_up(&self) -> Option<WayOut> {
         let links = self.dangling.iter().chain(&self.dangling_peers).map(|(symlink, _)| symlink);
-        let renamed = || self.misplaced.iter().filter_map(|found| found.renamed_home.as_ref());
+        let with_key = || self.misplaced.iter().filter_map(|found| found.renamed_home.as_ref());
+        let renamed = || with_key().chain(&self.renamed);
         let found = self.misplaced.iter().filter(|found| found.renamed_home.is_none());
         let files: Vec<&PathBuf> = found.map(|found| &found.path).chain(links).collect();
         let of_home = |ScannedHome { home, scan }: ScannedHome<'_>| {
@@ -244,6 +260,15 @@ impl Scan {
             _ => WayOut::SetAside { path: path.to_owned(), command: first },
         }
     }
+}
+
+/// Returns the command that gives a renamed home its name back, and the home in its place another.
+fn give_name_back(home: &RenamedHome) -> String {
+    let [renamed, original] = [home.path.as_path(), home.original.as_std_path()].map(quote);
+    if home.is_gone {
+        return format!("test -e {original} || mv -n {renamed} {original}");
+    }
+    format!("test -e {renamed} && {} && mv -n {renamed} {original}", move_aside(&home.original, "new"))
 }
 
 /// Returns a command that writes the file anew in the encoding that the daemon reads. The previous

@@ -161,6 +161,8 @@ fn pending(seed: u8) -> String {
 #[case::home_of_another_app(&[Key("../my app-beta/mesh/.secrets/identity.json", 1),
     Key("../my apple/mesh/.secrets/identity.json", 1), Key("../thy app/.secrets/identity.json", 1)],
     "none yet")]
+#[case::source_tree_of_the_app(&[Key("../my app.git/tests/home/.app/mesh/.secrets/identity.json", 1),
+    Bytes("../my app.git/tests/home/.app/mesh/mesh/rosters/home.json", ROSTER)], "none yet")]
 #[case::model_with_the_name(&[Bytes("models/a/identity.json", b"{}"), Bytes("identity.gguf", b"model")],
     "none yet")]
 #[case::roster_that_is_named_and_gone(&[Bytes("mesh/config.json",
@@ -357,6 +359,14 @@ fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
     Key("../.local/share/Trash/files/mesh/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
 #[case::daemon_home_renamed_beside_the_apps(
     &[Bytes("config.json", SAVED), Key("../mesh.old/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::under_another_name_in_a_renamed_home(&[Key("../my app.old/mesh/.secrets/identity.json.bak", 1)],
+    "identity.gone", &sound(1))]
+#[case::under_another_name_in_a_renamed_home_of_before(&[Key("../my app.old/.secrets/identity.bak", 1)],
+    "identity.gone", &pending(1))]
+#[case::renamed_daemon_home_in_a_renamed_home(&[Bytes("config.json", b"{}"),
+    Key("../my app.old/mesh.bak/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::daemon_home_in_the_trash_beside_a_fresh_one(&[Bytes("config.json", SAVED), Dir("mesh"),
+    Key("../.local/share/Trash/files/mesh/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
 #[case::beside_the_key_of_another_device_before(
     &[Key(OLD, 2), Key("mesh/.secrets/identity.json.bak", 1), Peers("mesh/mesh/rosters/a.json", [1, 8, 9])],
     "identity.gone", "migration.two-identities"
@@ -581,6 +591,45 @@ fn renamed_home_with_two_keys_comes_back_by_one_command() {
     let Some(status) = sh(commands[0]) else { return };
     assert!(status.success(), "{}", commands[0]);
     assert_eq!(short(&home.answer()), "migration.two-identities");
+}
+
+/// The home with the rosters and states comes back, and then its key is restored or given up.
+#[rstest]
+#[case::rosters(&[], &[Bytes("../my app.old/mesh/mesh/rosters/home.json", ROSTER)])]
+#[case::states_of_before(&[], &[Bytes("../my app.old/mesh/states/home.json", STATE)])]
+#[case::beside_a_damaged_key(&[], &[Bytes("../my app.old/mesh/.secrets/identity.json", b""),
+    Bytes("../my app.old/mesh/mesh/rosters/home.json", ROSTER)])]
+#[case::of_a_renamed_daemon_home(&[], &[Bytes("../my app.old/mesh.bak/mesh/rosters/home.json", ROSTER)])]
+#[case::in_the_place_of_a_fresh_home(&[Bytes("config.json", b"{}")],
+    &[Bytes("../my app.old/mesh/mesh/rosters/home.json", ROSTER)])]
+fn renamed_home_without_a_key_comes_back_before_a_key_is_made(
+    #[case] fresh: &[Put],
+    #[case] renamed: &[Put],
+) {
+    let home_of = || {
+        let home = home_of(&[fresh, renamed].concat());
+        // Only an empty directory is removed.
+        let _ = std::fs::remove_dir(home.app());
+        home
+    };
+    let home = home_of();
+    let before = home.contents();
+    let refusal = home.answer().refusal().unwrap().clone();
+    assert_eq!(refusal.code(), "identity.gone");
+    assert!(refusal.to_string().contains("my app.old"), "{refusal}");
+    let hint = refusal.hint().unwrap();
+    for _ in 0..2 {
+        let Some(_) = sh(&hint) else { return };
+        assert!(home.app().is_dir() && !home.user().join("my app.old").exists(), "{hint}");
+        assert!(home.answer().refusal().is_some());
+        assert!(before.iter().all(|bytes| home.contents().contains(bytes)), "{hint} lost something");
+    }
+    let home = home_of();
+    let refusal = home.answer().refusal().unwrap().clone();
+    let Some(WayOut::GiveUpPeers { command }) = refusal.ways_out.last() else { panic!("{refusal:?}") };
+    let Some(_) = sh(command) else { return };
+    assert_eq!(short(&home.answer()), "none yet", "{command}");
+    assert!(before.iter().all(|bytes| home.contents().contains(bytes)), "{command} lost something");
 }
 
 /// Many files have a version, and a first start must not fail because of them.

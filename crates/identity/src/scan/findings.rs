@@ -1,6 +1,9 @@
 //! The findings of a scan.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use myownllm_durable_fs::{DiskError, Timestamp};
 use myownllm_paths::camino::Utf8PathBuf;
@@ -80,10 +83,22 @@ pub struct Misplaced {
 #[derive(Clone, Debug)]
 pub(crate) struct RenamedHome {
     pub(crate) path: PathBuf,
-    /// The place that an identity file in it has in the home.
-    pub(crate) place: Utf8PathBuf,
-    /// The path of the home, if nothing is there any more.
-    pub(crate) gone: Option<PathBuf>,
+    /// The path of the home.
+    pub(crate) original: Utf8PathBuf,
+    /// True if nothing is at the path of the home any more.
+    pub(crate) is_gone: bool,
+    /// The rosters and states in it.
+    pub(crate) known_by: KnownBy,
+}
+
+impl RenamedHome {
+    /// Returns true if a file in the renamed home was in the secrets directory of the home `app`.
+    pub(crate) fn was_in_secrets_of(&self, app: &Home, file: &Path) -> bool {
+        let below = file.strip_prefix(&self.path);
+        below.is_ok_and(|below| {
+            self.original.as_std_path().join(below).parent() == Some(app.secrets().as_std_path())
+        })
+    }
 }
 
 /// The files in one home that know the device.
@@ -152,6 +167,9 @@ pub struct Scan {
     pub(crate) owners: BTreeSet<String>,
     /// The run log that shows the Device ID of the home, and the Device ID.
     pub(crate) logged: Option<(PathBuf, String)>,
+    /// Renamed homes with rosters or states and without a key. Known only if nothing else shows that
+    /// the home had a key.
+    pub(crate) renamed: Vec<RenamedHome>,
     /// The config that only a daemon with a key can have written.
     pub(crate) used_config: Option<PathBuf>,
 }

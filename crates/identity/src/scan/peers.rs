@@ -52,15 +52,7 @@ impl Search<'_> {
         }
         // The daemon home comes first: it lies in the app's home.
         let strays: Vec<_> = self.peer_dirs.extract_if(.., |dir| dir.starts_with(&home.path)).collect();
-        for dir in strays {
-            let before = known_by.clone();
-            if !evidence.iter().any(|known| dir.starts_with(known)) {
-                self.count_stray_peers(&dir, MAX_LEVELS, &mut known_by);
-            }
-            if known_by != before {
-                evidence.push(dir);
-            }
-        }
+        self.count_strays(strays, &mut evidence, &mut known_by);
         let stem = name_of(home.custody.as_std_path());
         let stem = stem.strip_suffix(".json").unwrap_or(&stem);
         let is_custody = |file: &&PathBuf| file.starts_with(home.secrets()) && name_of(file).contains(stem);
@@ -99,6 +91,25 @@ impl Search<'_> {
                     self.count_copied_peers(&path, levels - 1, known_by)
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// Counts the rosters and states in `dirs`, without those in a directory of `evidence`. Adds the
+    /// directories that have some to `evidence`.
+    pub(super) fn count_strays(
+        &mut self,
+        dirs: Vec<PathBuf>,
+        evidence: &mut Vec<PathBuf>,
+        known_by: &mut KnownBy,
+    ) {
+        for dir in dirs {
+            let before = known_by.clone();
+            if !evidence.iter().any(|known| dir.starts_with(known)) {
+                self.count_stray_peers(&dir, MAX_LEVELS, known_by);
+            }
+            if *known_by != before {
+                evidence.push(dir);
             }
         }
     }

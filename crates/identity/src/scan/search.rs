@@ -13,7 +13,7 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 
 use super::{
-    findings::{Misplaced, RenamedHome},
+    findings::{KnownBy, Misplaced, RenamedHome},
     place::FILE_LIMIT,
 };
 use crate::{
@@ -231,43 +231,57 @@ impl<'a> Search<'a> {
         self.texts.extend(backups.into_iter().take(MAX_BACKUPS).map(|(path, _)| path));
     }
 
-    /// Returns the identity files in directories whose names are those of a renamed or copied home,
-    /// beside the app's home and in the trash: a home of the app, or of the daemon if that one is
-    /// gone from a home in which a daemon has run (`has_run`) or networks are saved. A home of the
-    /// daemon that is gone may lie in the app's home too. Skips a directory that cannot be looked
-    /// at: it is most likely not the app's.
-    pub(super) fn in_renamed_homes(&self, has_run: bool) -> Vec<(PathBuf, RenamedHome)> {
-        let [app, daemon] = [&self.places.app.path, &self.places.daemon.path];
-        let is_gone = |home: &Utf8Path| self.disk.stat(home.as_std_path()).is_err();
+    /// Returns the renamed and copied homes beside the app's home and in the trash, each with the
+    /// files in it that may be identity files. Returns homes of the app and, if the daemon home has
+    /// no identity file (`has_file`), and a daemon has run (`has_run`) or networks are saved, homes
+    /// of the daemon. A home of the daemon that is gone may lie in the app's home too. Beside an
+    /// identity file, searches only the usual places. Skips a directory that cannot be looked at:
+    /// it is most likely not the app's.
+    pub(super) fn in_renamed_homes(
+        &mut self,
+        has_run: bool,
+        has_file: bool,
+    ) -> Vec<(RenamedHome, Vec<PathBuf>)> {
+        let [app, daemon] = [self.places.app.path.clone(), self.places.daemon.path.clone()];
         let mut dirs = self.dirs_of_copies();
-        let mut found = self.in_copies_of(app, is_gone(app), &dirs);
-        if is_gone(daemon) {
-            // A fresh home has no daemon home either, and a copy beside it is of another daemon.
-            dirs.retain(|_| has_run || self.saves_networks);
-            dirs.push(app.clone());
-            found.extend(self.in_copies_of(daemon, true, &dirs));
+        let mut found = self.in_copies_of(&app, &dirs, has_file);
+        // A fresh home has no daemon home either, and a copy beside it is of another daemon.
+        dirs.retain(|_| has_run || self.saves_networks);
+        if !has_file {
+            dirs.extend(self.disk.stat(daemon.as_std_path()).is_err().then_some(app));
+            found.extend(self.in_copies_of(&daemon, &dirs, false));
         }
         found
     }
 
     fn in_copies_of(
-        &self,
+        &mut self,
         original: &Utf8Path,
-        is_gone: bool,
         dirs: &[Utf8PathBuf],
-    ) -> Vec<(PathBuf, RenamedHome)> {
+        has_file: bool,
+    ) -> Vec<(RenamedHome, Vec<PathBuf>)> {
+        let is_gone = self.disk.stat(original.as_std_path()).is_err()
+            && original.parent().is_some_and(|above| self.disk.stat(above.as_std_path()).is_ok());
         let mut found = Vec::new();
         for path in self.copies_of(original, dirs) {
-            for home in self.places.homes() {
-                let place = home.identity.clone();
-                let Ok(below) = place.strip_prefix(original) else { continue };
-                let file = path.join(below);
-                if !self.leads_to_file(&file) {
-                    continue;
-                }
-                let gone = is_gone.then(|| original.to_owned().into());
-                found.push((file, RenamedHome { path: path.clone(), place, gone }));
+            let mut inside = Search::new(self.disk, self.places);
+            if !has_file {
+                // A home of the daemon in it is no deeper. A source tree may have such a name too.
+                inside.collect_by_name(&path, 1, &mut { MAX_NAMES });
             }
+            let usual =
+                self.places.homes().into_iter().filter_map(|home| {
+                    home.identity.strip_prefix(original).map(|below| path.join(below)).ok()
+                });
+            inside.files.extend(usual.filter(|file| self.leads_to_file(file)));
+            inside.files.sort();
+            inside.files.dedup();
+            let mut known_by = KnownBy::default();
+            let dirs = std::mem::take(&mut inside.peer_dirs);
+            inside.count_strays(dirs, &mut Vec::new(), &mut known_by);
+            self.unreadable.extend(inside.unreadable);
+            let renamed = RenamedHome { path, original: original.to_owned(), is_gone, known_by };
+            found.push((renamed, inside.files));
         }
         found
     }
