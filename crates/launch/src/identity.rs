@@ -159,13 +159,16 @@ pub(crate) fn ensure_no_new_home(context: &Context<'_>) -> Result<(), Diagnostic
     missing.or_else(|| key_holder(context)).or_else(|| renamed_home(context)).map_or(Ok(()), Err)
 }
 
-/// Reports the renamed home with the config that was changed last.
+/// Reports the renamed home with the config, or the copy of one, that was changed last.
 fn renamed_home(context: &Context<'_>) -> Option<Diagnostic> {
-    let layout = context.layout;
-    let config = layout.app_config.file_name()?;
-    let changed =
-        |home: &PathBuf| context.disk.stat_follow(&home.join(config)).map(|meta| meta.modified).ok();
-    let homes = renamed_homes(context.disk, &IdentityPaths::of(layout)).into_iter();
+    let (disk, layout) = (context.disk, context.layout);
+    let (config, stem) = (layout.app_config.file_name()?, layout.app_config.file_stem()?);
+    let changed = |home: &PathBuf| {
+        let names = disk.list(home).unwrap_or_default().into_iter().map(|entry| entry.name);
+        let configs = names.filter(|name| name.to_string_lossy().starts_with(stem)).chain([config.into()]);
+        configs.filter_map(|name| disk.stat_follow(&home.join(name)).ok()).map(|meta| meta.modified).max()
+    };
+    let homes = renamed_homes(disk, &IdentityPaths::of(layout)).into_iter();
     let found = homes.filter(|home| changed(home).is_some()).max_by_key(changed)?;
     let home = &layout.app_home;
     let message = format!(
