@@ -367,6 +367,14 @@ fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
     Key("../my app.old/mesh.bak/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
 #[case::daemon_home_in_the_trash_beside_a_fresh_one(&[Bytes("config.json", SAVED), Dir("mesh"),
     Key("../.local/share/Trash/files/mesh/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::renamed_home_with_a_time_stamp(&[Key("../my app-20261130T1053/mesh/.secrets/identity.json", 1)],
+    "identity.gone", &sound(1))]
+#[case::renamed_home_with_a_date_and_a_time(
+    &[Key("../my app-2026-11-30_10h53/mesh/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::renamed_home_that_is_broken(&[Key("../my app-broken/mesh/.secrets/identity.json", 1)],
+    "identity.gone", &sound(1))]
+#[case::renamed_home_without_a_hyphen(&[Key("../my appOLD/mesh/.secrets/identity.json", 1)],
+    "identity.gone", &sound(1))]
 #[case::beside_the_key_of_another_device_before(
     &[Key(OLD, 2), Key("mesh/.secrets/identity.json.bak", 1), Peers("mesh/mesh/rosters/a.json", [1, 8, 9])],
     "identity.gone", "migration.two-identities"

@@ -478,11 +478,14 @@ pub(super) fn name_of(path: &Path) -> String {
 /// with the name `original`. Other apps have names with a word behind a hyphen. Both names are in
 /// lower case.
 fn is_name_of_copy(name: &str, original: &str) -> bool {
-    const WORDS: [&str; 6] = ["bak", "back", "copy", "old", "orig", "save"];
+    const WORDS: [&str; 11] =
+        ["backup", "bak", "back", "broken", "copy", "corrupt", "damage", "former", "old", "orig", "save"];
     let Some((before, after)) = name.split_once(original.trim_start_matches('.')) else { return false };
-    let is_word = after.starts_with(['-', '_']) && after.contains(char::is_alphabetic);
-    let is_longer_name = before.ends_with(char::is_alphanumeric) || after.starts_with(char::is_alphabetic);
-    !is_longer_name && (!is_word || WORDS.iter().any(|word| after.contains(word)))
+    let word = after.trim_start_matches(['-', '_']);
+    let is_of_copy = |known: &&str| if word == after { word == *known } else { word.contains(*known) };
+    // A time stamp begins with a digit.
+    let is_other_word = word.starts_with(char::is_alphabetic) && !WORDS.iter().any(is_of_copy);
+    !before.ends_with(char::is_alphanumeric) && !is_other_word
 }
 
 /// Returns true if the name of a file, or of a directory on the way to it, suggests an identity
