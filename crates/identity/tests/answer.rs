@@ -367,6 +367,12 @@ fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
     Key("../my app.old/mesh.bak/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
 #[case::daemon_home_in_the_trash_beside_a_fresh_one(&[Bytes("config.json", SAVED), Dir("mesh"),
     Key("../.local/share/Trash/files/mesh/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::secrets_in_the_trash(&[Bytes("config.json", SAVED), Known,
+    Key("../.local/share/Trash/files/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::secrets_in_the_trash_before_the_move(&[Bytes("config.json", SAVED), KnownBefore,
+    Key("../.Trash/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::file_in_the_trash(&[Bytes("config.json", SAVED), Dir("mesh/.secrets"),
+    Key("../.Trash/identity.json", 1)], "identity.gone", &sound(1))]
 #[case::renamed_home_with_a_time_stamp(&[Key("../my app-20261130T1053/mesh/.secrets/identity.json", 1)],
     "identity.gone", &sound(1))]
 #[case::renamed_home_with_a_date_and_a_time(

@@ -1,11 +1,12 @@
 //! Rosters and states of the active network that have another name than a daemon reads: from a file
-//! system that ignores letter case, a conflict of two syncs, or a backup by hand.
+//! system that ignores letter case, a conflict of two syncs, a backup by hand, or the trash.
 
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{DaemonFile, Document, network_id};
 use myownllm_durable_fs::{Disk, SET_ASIDE, for_any_shell, free_name, move_aside, quote};
-use myownllm_paths::camino::Utf8Path;
+use myownllm_paths::TRASH;
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::Context;
 use crate::daemons::CONFIG_LIMIT;
@@ -116,13 +117,14 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic>
         }
         let is_of_network = |path: &Path| is_of_network(context, path, kind, &id);
         let [own, legacy] = directories;
+        let in_trash = thrown_away(context, own);
         let own = named_like(context, layout.daemon_home.parent()?, own);
         let legacy = named_like(context, &layout.app_home, legacy);
         // The roster from the time before several networks lay in the directory above.
         let single = layout.legacy_roster.parent().filter(|_| kind == DaemonFile::Roster);
         let directories = own.into_iter().chain(legacy).chain(single.map(|dir| dir.as_std_path().to_owned()));
         let others = directories.flat_map(|dir| others(context, &dir, &places));
-        let others = others.filter(|path| !is_moved(context, path));
+        let others = others.chain(in_trash).filter(|path| !is_moved(context, path));
         let newest = newest(context, others.filter(|path| is_of_network(path)))?;
         let own = newest.with_file_name(format!("{id}.json"));
         let right = places.iter().find(|place| **place == own).unwrap_or(&places[0]);
@@ -139,6 +141,21 @@ fn named_like(context: &Context<'_>, base: &Utf8Path, dir: &Utf8Path) -> Vec<Pat
     below.components().fold(start, |dirs, name| {
         dirs.iter().flat_map(|dir| and_like(context, &dir.join(name.as_str()))).collect()
     })
+}
+
+/// Returns the files in the trash of a desktop that may have been in a directory of the daemon home:
+/// each directory on the way, or the file alone, may have been thrown away.
+fn thrown_away(context: &Context<'_>, dir: &Utf8Path) -> Vec<PathBuf> {
+    let Ok(below) = dir.strip_prefix(&context.layout.app_home) else { return Vec::new() };
+    let names: Vec<_> = below.components().collect();
+    let trash = TRASH.map(|trash| context.layout.user_home.join(trash)).into_iter();
+    let trash = trash.filter(|trash| context.disk.stat(trash.as_ref()).is_ok());
+    let dirs = trash.flat_map(|trash| {
+        let ends = (0..=names.len()).map(|start| names[start..].iter().collect::<Utf8PathBuf>());
+        ends.flat_map(|end| named_like(context, &trash, &trash.join(end))).collect::<Vec<_>>()
+    });
+    let files = dirs.flat_map(|dir| others(context, &dir, &[]));
+    files.filter(|path| path.to_string_lossy().contains(".json")).collect()
 }
 
 /// Returns true for the roster from the time before several networks, which a move brings to its

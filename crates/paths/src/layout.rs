@@ -5,6 +5,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::socket::invalid_address_reason;
 use crate::{ControlSocket, HostApp, Mode, Platform, Socket};
 
+/// The directories in the user's home to which desktops move what the user throws away.
+pub const TRASH: [&str; 2] = [".local/share/Trash/files", ".Trash"];
+
 /// The rule that chose a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]

@@ -79,7 +79,8 @@ pub struct Misplaced {
     pub(crate) aside: PathBuf,
 }
 
-/// A directory that was a home, or is a copy of one.
+/// A directory that was a home, or is a copy of one; or a secrets directory or an identity file in
+/// the trash.
 #[derive(Clone, Debug)]
 pub(crate) struct RenamedHome {
     pub(crate) path: PathBuf,

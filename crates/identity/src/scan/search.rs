@@ -9,7 +9,10 @@ use std::{
 };
 
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, PART_SUFFIX, SET_ASIDE, TEMP_PREFIX};
-use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
+use myownllm_paths::{
+    TRASH,
+    camino::{Utf8Path, Utf8PathBuf},
+};
 use serde_json::Value;
 
 use super::{
@@ -38,8 +41,6 @@ const MAX_KEY_LEVELS: usize = 4;
 /// The common part of the names of secrets directories, and of copies of the identity file.
 const SECRETS: &str = "secrets";
 const IDENTITY: &str = "identity";
-/// The directories in the user's home to which desktops move what the user throws away.
-const TRASH: [&str; 2] = [".local/share/Trash/files", ".Trash"];
 /// The prefix of the directories that receive given-up peers and keys.
 pub(super) const GIVEN_UP: &str = "given-up-";
 
@@ -234,9 +235,10 @@ impl<'a> Search<'a> {
     /// Returns the renamed and copied homes beside the app's home and in the trash, each with the
     /// files in it that may be identity files. Returns homes of the app and, if the daemon home has
     /// no identity file (`has_file`), and a daemon has run (`has_run`) or networks are saved, homes
-    /// of the daemon. A home of the daemon that is gone may lie in the app's home too. Beside an
-    /// identity file, searches only the usual places. Skips a directory that cannot be looked at:
-    /// it is most likely not the app's.
+    /// of the daemon. A home of the daemon that is gone may lie in the app's home too, and its
+    /// secrets directory or its identity file in the trash. Beside an identity file, searches only
+    /// the usual places. Skips a directory that cannot be looked at: it is most likely not the
+    /// app's.
     pub(super) fn in_renamed_homes(
         &mut self,
         has_run: bool,
@@ -248,8 +250,13 @@ impl<'a> Search<'a> {
         // A fresh home has no daemon home either, and a copy beside it is of another daemon.
         dirs.retain(|_| has_run || self.saves_networks);
         if !has_file {
+            let trash: Vec<_> = dirs.iter().filter(|dir| !app.starts_with(dir)).cloned().collect();
             dirs.extend(self.disk.stat(daemon.as_std_path()).is_err().then_some(app));
             found.extend(self.in_copies_of(&daemon, &dirs, false));
+            let identity = &self.places.daemon.identity;
+            for thrown_away in [self.places.daemon.secrets(), identity] {
+                found.extend(self.in_copies_of(thrown_away, &trash, false));
+            }
         }
         found
     }
@@ -273,6 +280,7 @@ impl<'a> Search<'a> {
                 self.places.homes().into_iter().filter_map(|home| {
                     home.identity.strip_prefix(original).map(|below| path.join(below)).ok()
                 });
+            let usual = usual.chain([path.clone()]);
             inside.files.extend(usual.filter(|file| self.leads_to_file(file)));
             inside.files.sort();
             inside.files.dedup();
