@@ -47,6 +47,11 @@ fn mixed(home: &Home) -> Vec<u8> {
     |_: &Home| br#"{"version": "3", "daemon": {"log_level": "debug"}}"#.to_vec(),
         "daemon.config-damaged", json!("debug")
 )]
+#[case::kind_in_capitals(
+    |_: &Home| br#"{"daemon": {"log_level": "debug"},
+        "networks": [{"id": "n", "network_id": "home-mesh", "kind": "Closed"}]}"#.to_vec(),
+        "daemon.config-damaged", json!("debug")
+)]
 #[case::not_utf8(
     |_: &Home| b"{\"daemon\": {\"log_level\": \"debug\"}, \"identity_path\": \"\xe9\"}".to_vec(),
         "daemon.config-damaged", json!("debug")
@@ -183,15 +188,22 @@ fn peers_that_a_daemon_cannot_read_are_kept_before_it_starts(
     assert_eq!(home.bytes(&format!("{path}.set-aside-2")), other);
 }
 
-/// A daemon that does not know the version drops what it does not know when it writes the file.
+/// A daemon that does not know the version drops what it does not know when it writes the file; one
+/// that does not know a word drops the file.
 #[rstest]
+#[case::version(|file: &mut Value| file["version"] = json!(9))]
+#[case::word(|file: &mut Value| match file.pointer_mut("/authorized_devices/0") {
+    Some(device) => device["role"] = json!("moderator"),
+    None => file["kind"] = json!("moderated"),
+})]
 fn roster_of_a_newer_daemon_is_copied_once_and_told(
+    #[case] change: fn(&mut Value),
     #[values(ROSTER, STATE)] path: &str,
     #[values("launch --once", "repair")] command: &str,
 ) {
     let home = with_daemon_config();
     let mut newer = home.json(path);
-    newer["version"] = 9.into();
+    change(&mut newer);
     newer["later"] = "kept".into();
     let newer = newer.to_string().into_bytes();
     home.put(path, &newer, 0o600);
@@ -203,6 +215,20 @@ fn roster_of_a_newer_daemon_is_copied_once_and_told(
     assert_eq!(home.bytes(&format!("{path}.set-aside-1")), newer);
     assert!(!told());
     assert!(!home.has(&format!("{path}.set-aside-2")));
+}
+
+/// A newer daemon would read the file, so it stays.
+#[test]
+fn word_that_no_known_daemon_knows_is_told() {
+    let home = with_daemon_config();
+    let network = json!({"id": "net-1", "network_id": "home-mesh", "kind": "moderated"});
+    home.edit(OWN_CONFIG, |config| config["networks"] = json!([network]));
+    for args in [&["doctor", "--json"][..], &["launch", "--once", "--json"]] {
+        let said = run(&mut home.with_daemon(args)).ends_with(0).json();
+        let told = found(&said, "daemon.config-newer").unwrap_or_else(|| panic!("{said:#}"));
+        assert!(told["message"].as_str().unwrap().contains("/networks/0/kind"), "{said:#}");
+        assert_eq!(told["severity"], "warning");
+    }
 }
 
 /// The daemon runs on its defaults by now: which of the two configs is right, only the user knows.

@@ -34,9 +34,26 @@ impl DaemonFile {
     /// assert!(DaemonFile::Config.is_readable(br#"{"version": 3, "later": 1}"#));
     /// assert!(!DaemonFile::Config.is_readable(br#"{"version": "3"}"#));
     /// assert!(!DaemonFile::Config.is_readable(b"\xef\xbb\xbf{}"));
+    /// assert!(!DaemonFile::Config.is_readable(
+    ///     br#"{"networks": [{"id": "n", "network_id": "home", "kind": "Closed"}]}"#
+    /// ));
     /// ```
     pub fn is_readable(self, bytes: &[u8]) -> bool {
-        std::str::from_utf8(bytes).is_ok_and(|text| self.accepts(text)) || self.is_newer(bytes)
+        let is_read = |text: &str| self.accepts(text) && !Spelling::of_text(text).is_mended;
+        std::str::from_utf8(bytes).is_ok_and(is_read) || self.is_newer(bytes)
+    }
+
+    /// Returns the JSON Pointer of a kind of network, a topology or a role that the daemons that
+    /// this crate knows do not know. Such a daemon drops the whole file.
+    ///
+    /// ```
+    /// use myownllm_config_model::DaemonFile;
+    /// let config = br#"{"networks": [{"id": "n", "network_id": "home", "topology": {"kind": "tree"}}]}"#;
+    /// assert_eq!(DaemonFile::Config.unknown_word(config).unwrap(), "/networks/0/topology/kind");
+    /// ```
+    pub fn unknown_word(self, bytes: &[u8]) -> Option<String> {
+        let text = std::str::from_utf8(bytes).ok().filter(|text| self.accepts(text))?;
+        Spelling::of_text(text).unknown
     }
 
     /// Returns true if a daemon wrote the file that is newer than the daemons that this crate
@@ -50,6 +67,7 @@ impl DaemonFile {
         };
         Document::parse(bytes)
             .is_ok_and(|parsed| version_of(&parsed.document).is_some_and(|version| version > newest))
+            || self.unknown_word(bytes).is_some()
     }
 
     fn accepts(self, text: &str) -> bool {
@@ -81,11 +99,11 @@ impl DaemonFile {
             Err(_) => recover(damaged)?.document,
         };
         let document = document.into_utf8();
-        if self.accepts(&document.to_text()) {
-            return Some((document, Vec::new()));
-        }
         // Of several members of one name, the value holds the last.
         let mut value = document.root().to_value();
+        if !Spelling::of(&mut value).is_mended && self.accepts(&document.to_text()) {
+            return Some((document, Vec::new()));
+        }
         let mut left_out = Vec::new();
         if let (Self::Config, Some(members)) = (self, value.as_object_mut()) {
             let is_accepted = |part: Value| self.accepts(&part.to_string());
@@ -94,6 +112,67 @@ impl DaemonFile {
         let text = serde_json::to_string_pretty(&value).ok()?;
         let mended = Document::parse(text.as_bytes()).ok().filter(|_| self.accepts(&text))?;
         Some((mended.document, left_out))
+    }
+}
+
+/// The words of a file that are of a closed list: kinds of networks, topologies and roles.
+#[derive(Default)]
+struct Spelling {
+    /// True if a word was in capitals, which no daemon reads.
+    is_mended: bool,
+    /// The JSON Pointer of a word that is of no list. A newer daemon may know it.
+    unknown: Option<String>,
+}
+
+impl Spelling {
+    fn of_text(text: &str) -> Self {
+        serde_json::from_str(text).map_or_else(|_| Self::default(), |mut value: Value| Self::of(&mut value))
+    }
+
+    /// Writes the words in lower case.
+    fn of(value: &mut Value) -> Self {
+        let mut spelling = Self::default();
+        spelling.visit(value, "", "");
+        spelling
+    }
+
+    /// Visits a member of the name `name`.
+    fn visit(&mut self, value: &mut Value, name: &str, at: &str) {
+        let known: &[&str] = match name {
+            "kind" | "to" => &["open", "closed", "silent"],
+            "topology_kind" => &["ring", "star", "hubs", "full_mesh"],
+            "role" => &["member", "controller", "owner"],
+            _ => &[],
+        };
+        match value {
+            Value::String(word) if !known.is_empty() && !known.contains(&&**word) => {
+                let lower = word.to_lowercase();
+                match known.contains(&&*lower) {
+                    true => (*word, self.is_mended) = (lower, true),
+                    false => self.unknown = Some(at.to_owned()),
+                }
+            }
+            Value::Array(items) => {
+                for (number, item) in items.iter_mut().enumerate() {
+                    self.visit(item, name, &crate::path::child(at, &number.to_string()));
+                }
+            }
+            Value::Object(members) => {
+                for (key, member) in members {
+                    let name = match (name, key.as_str()) {
+                        ("topology" | "to", "kind") => "topology_kind",
+                        ("roles", _) => "role",
+                        // The kinds of transitions are no closed list.
+                        ("variant", "kind") => continue,
+                        (_, name @ ("kind" | "networks" | "topology" | "to" | "role" | "roles")) => name,
+                        (_, name @ ("authorized_devices" | "transitions" | "variant")) => name,
+                        _ => continue,
+                    };
+                    self.visit(member, name, &crate::path::child(at, key));
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -225,7 +304,7 @@ required! {
     Split { new_network_id: String, spawned_at: u64, spawned_by: String, members: Vec<String>; }
 }
 
-/// A kind that this crate does not know may be one of a newer daemon's, as may every other word.
+/// A kind that this crate does not know may be one of a newer daemon's.
 #[derive(Default, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Topology {
@@ -278,6 +357,44 @@ mod tests {
             assert!(DaemonFile::Roster.is_readable(&mended.to_bytes()));
             assert!(mended.get(&["authorized_devices", "0", "device_id"]).is_some());
         }
+    }
+
+    #[rstest]
+    #[case::kind(DaemonFile::Config, r#"{"networks":[{"id":"a","network_id":"home","kind":"Closed"}]}"#)]
+    #[case::role(DaemonFile::Roster, &ROSTER.replace("member", "Member"))]
+    fn word_in_capitals_is_mended(#[case] file: DaemonFile, #[case] text: &str) {
+        assert!(!file.is_readable(text.as_bytes()) && !file.is_newer(text.as_bytes()));
+        let (mended, left_out) = file.mend(text.as_bytes()).expect("the words are known");
+        assert!(left_out.is_empty() && file.is_readable(&mended.to_bytes()));
+        let former: Value = serde_json::from_str(&text.to_lowercase()).expect("JSON");
+        assert_eq!(mended.root().to_value(), former);
+    }
+
+    #[rstest]
+    #[case::kind("kind", r#""moderated""#, "/kind")]
+    #[case::role("roles", r#"{"b":"admin"}"#, "/roles/b")]
+    #[case::topology("topology", r#"{"kind":"tree"}"#, "/topology/kind")]
+    #[case::transition(
+        "transitions",
+        r#"[{"at":1,"variant":{"kind":"kind_change","to":"moderated"},
+        "signers":[],"signatures":[]}]"#,
+        "/transitions/0/variant/to"
+    )]
+    fn word_that_no_known_daemon_knows_is_of_a_newer_one(
+        #[case] member: &str,
+        #[case] value: &str,
+        #[case] at: &str,
+    ) {
+        let state = r#"{"version":2,"network_id":"home","kind":"closed","roles":{"b":"owner"},
+            "transitions":[{"at":1,"variant":{"kind":"later"},"signers":[],"signatures":[]}],
+            "pending":[],"splits":[],"topology":{"kind":"ring"}}"#;
+        assert!(DaemonFile::State.is_readable(state.as_bytes()));
+        assert_eq!(DaemonFile::State.unknown_word(state.as_bytes()), None);
+        let mut newer: Value = serde_json::from_str(state).expect("JSON");
+        newer[member] = serde_json::from_str(value).expect("JSON");
+        let newer = newer.to_string();
+        assert_eq!(DaemonFile::State.unknown_word(newer.as_bytes()).as_deref(), Some(at));
+        assert!(DaemonFile::State.is_newer(newer.as_bytes()));
     }
 
     #[rstest]

@@ -1,6 +1,7 @@
 //! Judges the file at the path of the daemon's config before a daemon starts on it: a daemon drops
 //! the settings that it does not know, and writes the rest over the file.
 
+use myownllm_config_model::DaemonFile;
 use myownllm_config_model::daemon_config::{DaemonConfig, NEWEST_VERSION};
 use myownllm_config_store::{FileShape, LockedStore, Misplaced, SetAside};
 use myownllm_daemon::{Candidate, last_log_lines, log_path};
@@ -8,8 +9,9 @@ use myownllm_durable_fs::{move_aside, quote, replace_symlink};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::Context;
-use crate::daemons::read_document;
+use crate::daemons::{CONFIG_LIMIT, read_document};
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
+use crate::hints::edit;
 use crate::step::LaunchStep;
 use crate::words::backup;
 
@@ -63,6 +65,19 @@ pub(crate) fn refused_config(context: &Context<'_>, logs: &[&[String]]) -> Optio
     let said = logs.iter().copied().flatten().any(|line| says_newer(line));
     let is_newer = (version > 1 && said) || (!logs.is_empty() && version > NEWEST_VERSION);
     is_newer.then(|| older_daemon(context, version))
+}
+
+/// Warns of a kind of network or a topology in the daemon's config that no daemon knows that this
+/// program knows.
+pub(crate) fn unknown_kind(context: &Context<'_>) -> Option<Diagnostic> {
+    let path = &context.layout.daemon_config;
+    let bytes = context.disk.read(path.as_ref(), CONFIG_LIMIT).ok()?;
+    let word = DaemonFile::Config.unknown_word(&bytes)?;
+    let message = format!(
+        "the daemon's config {path} has at {word} what only a newer daemon knows, if any: another one \
+         renames the file to *.corrupt, and starts at its defaults"
+    );
+    Some(Diagnostic::warning(NEWER, message).at(path).hint(edit(path, None)))
 }
 
 /// Reports that the installed daemon is older than its config. It starts at its defaults if the

@@ -127,10 +127,17 @@ impl State {
             true => format!("{} is a copy of it", self.copy().display()),
             false => "a launch copies it before it starts a daemon".to_owned(),
         };
-        let message = format!(
-            "{} is of a newer version, and an older daemon would drop what it does not know of it; {then}",
-            self.path.display()
-        );
+        let path = self.path.display();
+        let message = match self.kind.unknown_word(&self.bytes) {
+            None => format!(
+                "{path} is of a newer version, and an older daemon would drop what it does not know of it; \
+                 {then}"
+            ),
+            Some(word) => format!(
+                "{path} has at {word} what only a newer daemon knows, if any: another one renames the file \
+                 to *.corrupt, and goes on without it; {then}"
+            ),
+        };
         Diagnostic::warning(NEWER, message).at(&self.path)
     }
 }
@@ -358,7 +365,8 @@ impl CorruptState {
             Err(_) => return None,
         };
         let part = match kind.is_readable(&bytes) {
-            true => Some(bytes),
+            // The daemon that did not know a word is there again.
+            true => Some(bytes).filter(|bytes| kind.unknown_word(bytes).is_none()),
             false => kind.mend(&bytes).map(|(mended, _)| mended.to_bytes()),
         };
         let known = there.as_deref().map(devices);

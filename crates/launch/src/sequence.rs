@@ -22,6 +22,7 @@ use myownllm_paths::camino::Utf8Path;
 
 use crate::closed::name_one_cause;
 use crate::context::{Context, Options, lock_home, try_lock};
+use crate::daemon_config::unknown_kind;
 use crate::daemons::{LAST_BREATH, OPERATION, abandoned_diagnostic};
 use crate::diagnostic::{Diagnostic, add_unreported};
 use crate::identity::{ensure_no_new_home, identity_answer, other_known_identity, spare_key_holder};
@@ -466,6 +467,7 @@ impl<'a> Run<'_, 'a> {
             .map_err(|error| Diagnostic::from(error).at(home))?;
         self.outcome.diagnostics.extend(close_secrets(context, lock.home_lock()));
         self.outcome.diagnostics.extend(other_known_identity(context));
+        self.outcome.diagnostics.extend(unknown_kind(context));
         self.outcome.diagnostics.extend(misnamed_states(context, &self.outcome.document));
         let permit = start_permit(lock.home_lock(), &IdentityPaths::of(context.layout))?;
         let mut spawned = match context.daemons.spawn(permit, &|| self.options.is_cancelled()) {

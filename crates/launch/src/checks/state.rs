@@ -10,7 +10,7 @@ use myownllm_migration::MigrationError;
 use myownllm_paths::camino::Utf8PathBuf;
 
 use super::Examiner;
-use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
+use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config, unknown_kind};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, PROGRAM};
 use crate::identity::{HELD, other_known_identity};
@@ -223,7 +223,10 @@ impl Examiner<'_, '_> {
             // A daemon that runs has read its config.
             Some(newer) if !self.plan.wants_start() => self.checks.diagnostic(ID, newer.as_warning()),
             Some(newer) => self.checks.diagnostic(ID, newer),
-            None => self.checks.ok(ID, "a daemon can start on it"),
+            None => match unknown_kind(self.context).filter(|_| self.plan.wants_start()) {
+                Some(unknown) => self.checks.diagnostic(ID, unknown),
+                None => self.checks.ok(ID, "a daemon can start on it"),
+            },
         }
     }
 }
