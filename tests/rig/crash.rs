@@ -28,8 +28,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 /// The number of failures of a sweep that are shown in full; the others are listed by label.
 const IN_FULL: usize = 10;
 
-/// The number of parallel runs.
-const WORKERS: usize = 2;
+/// The number of parallel runs. Many of them wait.
+const WORKERS: usize = 4;
 
 /// The variables that pass the sweep's directory and the program into the mount namespace.
 const INSIDE: [&str; 2] = ["MYOWNLLM_MESH_XTASK_BENCH", "MYOWNLLM_MESH_XTASK_PROGRAM"];
