@@ -290,6 +290,31 @@ fn backup_that_cannot_be_read_is_not_called_damaged_or_lost(#[case] config: Opti
     assert!(hints.any(|hint| hint.contains("chmod u+r") && hint.contains("config-backups")), "{doctor:#}");
 }
 
+/// A renamed home of another user's, or on a disk that is not there, may hold the key.
+#[rstest]
+#[case::closed(Some(0))]
+#[case::to_list_only(Some(0o600))]
+#[case::on_a_missing_disk(None)]
+fn renamed_home_that_cannot_be_looked_at_is_not_overlooked(#[case] mode: Option<u32>) {
+    let home = Home::settled();
+    let Some(user) = Unprivileged::new(&home) else { return };
+    let renamed = home.path(".myownllm.old");
+    std::fs::rename(home.path(APP), &renamed).unwrap();
+    match mode {
+        Some(mode) => set_mode(&renamed, mode),
+        None => {
+            std::fs::rename(&renamed, home.path("elsewhere")).unwrap();
+            std::os::unix::fs::symlink("/mnt/missing/.myownllm", &renamed).unwrap();
+        }
+    }
+    for command in [&["doctor"][..], &["identity"], &["launch", "--no-daemon"]] {
+        let said = user.run(&home, command);
+        assert_ne!(said.code, Some(0), "{command:?}: {said:?}");
+        assert!(said.all().contains(".myownllm.old"), "{command:?}: {said:?}");
+    }
+    assert!(!home.has(APP), "no new home is made");
+}
+
 /// The older app's daemon would make another key beside the peers.
 #[rstest]
 #[case::key(NEW_KEY, 0)]

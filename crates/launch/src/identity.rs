@@ -155,8 +155,8 @@ pub(crate) fn ensure_no_new_home(context: &Context<'_>) -> Result<(), Diagnostic
         return Ok(());
     }
     let answer = identity_answer(context);
-    let missing = answer.refusal().filter(|refusal| refusal.is_missing()).map(Diagnostic::from);
-    missing.or_else(|| key_holder(context)).or_else(|| renamed_home(context)).map_or(Ok(()), Err)
+    let refused = answer.refusal().map(Diagnostic::from);
+    refused.or_else(|| key_holder(context)).or_else(|| renamed_home(context)).map_or(Ok(()), Err)
 }
 
 /// Reports the renamed home with the config, or the copy of one, that was changed last.

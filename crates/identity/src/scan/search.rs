@@ -273,6 +273,7 @@ impl<'a> Search<'a> {
         for path in self.copies_of(original, dirs) {
             let mut inside = Search::new(self.disk, self.places);
             if !has_file {
+                self.record_closed(&path);
                 // A home of the daemon in it is no deeper. A source tree may have such a name too.
                 inside.collect_by_name(&path, 1, &mut { MAX_NAMES });
             }
@@ -292,6 +293,18 @@ impl<'a> Search<'a> {
             found.push((renamed, inside.files));
         }
         found
+    }
+
+    /// Records a renamed home in which nothing can be looked at: it may hold the identity file.
+    fn record_closed(&mut self, home: &Path) {
+        match self.disk.stat_follow(home) {
+            Ok(meta) if meta.is_dir() => {
+                let inside = self.disk.stat(&home.join(IDENTITY)).err();
+                self.unreadable.extend(inside.filter(|error| !error.is_absent()));
+            }
+            Ok(_) => {}
+            Err(error) => self.record_unreadable(home, error),
+        }
     }
 
     /// Returns the entries in `dirs` whose names are those of a renamed or copied `original`.
