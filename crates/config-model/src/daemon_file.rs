@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use myownllm_json_document::{Document, recover};
+use myownllm_json_document::{Document, ValueRef, recover};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::daemon_config::{NEWEST_VERSION, version_of};
+use crate::path::{Path, child};
 
 /// A file of which a daemon that cannot read it keeps one copy, `*.corrupt`: it renames the file
 /// over the former copy, and starts without the content.
@@ -23,6 +24,18 @@ pub enum DaemonFile {
     Roster,
     /// The governance of a network.
     State,
+}
+
+/// The answers of [`DaemonFile::judge`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JudgedFile {
+    /// See [`DaemonFile::is_readable`].
+    pub is_readable: bool,
+    /// See [`DaemonFile::is_newer`].
+    pub is_newer: bool,
+    /// See [`DaemonFile::unknown_word`].
+    pub unknown_word: Option<String>,
 }
 
 impl DaemonFile {
@@ -39,8 +52,7 @@ impl DaemonFile {
     /// ));
     /// ```
     pub fn is_readable(self, bytes: &[u8]) -> bool {
-        let is_read = |text: &str| self.accepts(text) && !Spelling::of_text(text).is_mended;
-        std::str::from_utf8(bytes).is_ok_and(is_read) || self.is_newer(bytes)
+        self.judge(bytes).is_readable
     }
 
     /// Returns the JSON Pointer of a kind of network, a topology or a role that the daemons that
@@ -52,22 +64,31 @@ impl DaemonFile {
     /// assert_eq!(DaemonFile::Config.unknown_word(config).unwrap(), "/networks/0/topology/kind");
     /// ```
     pub fn unknown_word(self, bytes: &[u8]) -> Option<String> {
-        let text = std::str::from_utf8(bytes).ok().filter(|text| self.accepts(text))?;
-        Spelling::of_text(text).unknown
+        self.judge(bytes).unknown_word
     }
 
     /// Returns true if a daemon wrote the file that is newer than the daemons that this crate
     /// knows. Such a daemon reads all of the file; an older one drops what it does not know when it
     /// writes the file again.
     pub fn is_newer(self, bytes: &[u8]) -> bool {
+        self.judge(bytes).is_newer
+    }
+
+    /// Gives all answers about a file at once: each start of a daemon judges every file.
+    pub fn judge(self, bytes: &[u8]) -> JudgedFile {
         let newest = match self {
             Self::Config => NEWEST_VERSION,
             Self::Roster => 1,
             Self::State => 2,
         };
-        Document::parse(bytes)
-            .is_ok_and(|parsed| version_of(&parsed.document).is_some_and(|version| version > newest))
-            || self.unknown_word(bytes).is_some()
+        let document = Document::parse(bytes).ok().map(|parsed| parsed.document);
+        let is_accepted = std::str::from_utf8(bytes).is_ok_and(|text| self.accepts(text));
+        let accepted = document.as_ref().filter(|_| is_accepted);
+        let Spelling { mended, unknown } = accepted.map(Spelling::of).unwrap_or_default();
+        let version = document.as_ref().and_then(version_of);
+        let is_newer = unknown.is_some() || version.is_some_and(|version| version > newest);
+        let is_readable = (is_accepted && mended.is_empty()) || is_newer;
+        JudgedFile { is_readable, is_newer, unknown_word: unknown }
     }
 
     fn accepts(self, text: &str) -> bool {
@@ -99,11 +120,13 @@ impl DaemonFile {
             Err(_) => recover(damaged)?.document,
         };
         let document = document.into_utf8();
-        // Of several members of one name, the value holds the last.
-        let mut value = document.root().to_value();
-        if !Spelling::of(&mut value).is_mended && self.accepts(&document.to_text()) {
+        let spelling = Spelling::of(&document);
+        if spelling.mended.is_empty() && self.accepts(&document.to_text()) {
             return Some((document, Vec::new()));
         }
+        // Of several members of one name, the value holds the last.
+        let mut value = document.root().to_value();
+        spelling.mend(&mut value);
         let mut left_out = Vec::new();
         if let (Self::Config, Some(members)) = (self, value.as_object_mut()) {
             let is_accepted = |part: Value| self.accepts(&part.to_string());
@@ -115,63 +138,65 @@ impl DaemonFile {
     }
 }
 
-/// The words of a file that are of a closed list: kinds of networks, topologies and roles.
+/// The words of a file that are of a closed list, and are not in it: kinds of networks, topologies
+/// and roles.
 #[derive(Default)]
 struct Spelling {
-    /// True if a word was in capitals, which no daemon reads.
-    is_mended: bool,
+    /// The JSON Pointers of words in capitals, which no daemon reads, each with the right word.
+    mended: Vec<(String, String)>,
     /// The JSON Pointer of a word that is of no list. A newer daemon may know it.
     unknown: Option<String>,
 }
 
 impl Spelling {
-    fn of_text(text: &str) -> Self {
-        serde_json::from_str(text).map_or_else(|_| Self::default(), |mut value: Value| Self::of(&mut value))
-    }
-
-    /// Writes the words in lower case.
-    fn of(value: &mut Value) -> Self {
+    fn of(document: &Document) -> Self {
         let mut spelling = Self::default();
-        spelling.visit(value, "", "");
+        spelling.visit(document.root(), "", &Path::Root);
         spelling
     }
 
     /// Visits a member of the name `name`.
-    fn visit(&mut self, value: &mut Value, name: &str, at: &str) {
+    fn visit(&mut self, value: ValueRef<'_>, name: &str, at: &Path<'_>) {
         let known: &[&str] = match name {
             "kind" | "to" => &["open", "closed", "silent"],
             "topology_kind" => &["ring", "star", "hubs", "full_mesh"],
             "role" => &["member", "controller", "owner"],
             _ => &[],
         };
-        match value {
-            Value::String(word) if !known.is_empty() && !known.contains(&&**word) => {
-                let lower = word.to_lowercase();
-                match known.contains(&&*lower) {
-                    true => (*word, self.is_mended) = (lower, true),
-                    false => self.unknown = Some(at.to_owned()),
-                }
+        if let Some(word) = value.as_str().filter(|word| !known.is_empty() && !known.contains(&&**word)) {
+            let lower = word.to_lowercase();
+            match known.contains(&&*lower) {
+                true => self.mended.push((at.pointer(), lower)),
+                false => self.unknown = Some(at.pointer()),
             }
-            Value::Array(items) => {
-                for (number, item) in items.iter_mut().enumerate() {
-                    self.visit(item, name, &crate::path::child(at, &number.to_string()));
-                }
+        }
+        for (number, item) in value.items().enumerate() {
+            self.visit(item, name, &at.item(number));
+        }
+        for (key, member) in value.members() {
+            let name = match (name, &*key) {
+                ("topology" | "to", "kind") => "topology_kind",
+                ("roles", _) => "role",
+                // The kinds of transitions are no closed list.
+                ("variant", "kind") => continue,
+                (_, name @ ("kind" | "networks" | "topology" | "to" | "role" | "roles")) => name,
+                (_, name @ ("authorized_devices" | "transitions" | "variant")) => name,
+                _ => continue,
+            };
+            self.visit(member, name, &at.key(&key));
+        }
+    }
+
+    /// Writes the words in lower case. Of several members of one name, the last one is in `value`,
+    /// and may have another word.
+    fn mend(&self, value: &mut Value) {
+        for (at, word) in &self.mended {
+            let place = value.pointer_mut(at);
+            if let Some(place) =
+                place.filter(|place| place.as_str().is_some_and(|is| is.to_lowercase() == *word))
+            {
+                *place = word.as_str().into();
             }
-            Value::Object(members) => {
-                for (key, member) in members {
-                    let name = match (name, key.as_str()) {
-                        ("topology" | "to", "kind") => "topology_kind",
-                        ("roles", _) => "role",
-                        // The kinds of transitions are no closed list.
-                        ("variant", "kind") => continue,
-                        (_, name @ ("kind" | "networks" | "topology" | "to" | "role" | "roles")) => name,
-                        (_, name @ ("authorized_devices" | "transitions" | "variant")) => name,
-                        _ => continue,
-                    };
-                    self.visit(member, name, &crate::path::child(at, key));
-                }
-            }
-            _ => {}
         }
     }
 }
@@ -207,7 +232,7 @@ fn remove_refused(
     left_out: &mut Vec<String>,
 ) {
     members.retain(|key, member| {
-        let at = crate::path::child(path, key);
+        let at = child(path, key);
         let alone = |member: Value| is_accepted(Value::Object(Map::from_iter([(key.clone(), member)])));
         if alone(member.clone()) {
             return true;
@@ -218,7 +243,7 @@ fn remove_refused(
                 let mut number = 0;
                 items.retain(|item| {
                     let is_kept = alone(Value::Array(vec![item.clone()]));
-                    left_out.extend((!is_kept).then(|| crate::path::child(&at, &number.to_string())));
+                    left_out.extend((!is_kept).then(|| child(&at, &number.to_string())));
                     number += 1;
                     is_kept
                 });

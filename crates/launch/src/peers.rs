@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{DaemonFile, Document, network_id, recover};
+use myownllm_config_model::{DaemonFile, Document, JudgedFile, network_id, recover};
 use myownllm_durable_fs::{
     Disk, DiskError, LockedDir, move_aside, publish_new, put_in_place, quote, rename_or_link,
     replace_symlink, set_aside_name, with_free_name,
@@ -33,6 +33,7 @@ pub(crate) struct State {
     /// The path at which a daemon would read the file.
     pub(crate) then: PathBuf,
     bytes: Vec<u8>,
+    judged: JudgedFile,
 }
 
 impl State {
@@ -63,7 +64,7 @@ impl State {
             return Err(error.hint(move_aside(&path, "aside")));
         }
         match disk.read(&path, CONFIG_LIMIT) {
-            Ok(bytes) => Ok(Some(Self { kind, path, then, bytes })),
+            Ok(bytes) => Ok(Some(Self { kind, path, then, judged: kind.judge(&bytes), bytes })),
             Err(error) => Err(unreadable(&error)),
         }
     }
@@ -76,7 +77,7 @@ impl State {
     }
 
     fn is_damaged(&self) -> bool {
-        !self.kind.is_readable(&self.bytes)
+        !self.judged.is_readable
     }
 
     /// Returns the part of a damaged file that a daemon can read.
@@ -93,7 +94,7 @@ impl State {
     /// what it does not know when it writes the file again. One copy is enough: it shows the file as
     /// the newer daemon left it.
     fn lacks_copy(&self, disk: &dyn Disk) -> bool {
-        self.kind.is_newer(&self.bytes) && disk.stat(&self.copy()).is_err_and(|error| error.is_not_found())
+        self.judged.is_newer && disk.stat(&self.copy()).is_err_and(|error| error.is_not_found())
     }
 
     /// Reports a damaged file before a launch mends it.
@@ -128,7 +129,7 @@ impl State {
             false => "a launch copies it before it starts a daemon".to_owned(),
         };
         let path = self.path.display();
-        let message = match self.kind.unknown_word(&self.bytes) {
+        let message = match &self.judged.unknown_word {
             None => format!(
                 "{path} is of a newer version, and an older daemon would drop what it does not know of it; \
                  {then}"
@@ -364,9 +365,10 @@ impl CorruptState {
             // The check of the file in its place reports it.
             Err(_) => return None,
         };
-        let part = match kind.is_readable(&bytes) {
+        let judged = kind.judge(&bytes);
+        let part = match judged.is_readable {
             // The daemon that did not know a word is there again.
-            true => Some(bytes).filter(|bytes| kind.unknown_word(bytes).is_none()),
+            true => Some(bytes).filter(|_| judged.unknown_word.is_none()),
             false => kind.mend(&bytes).map(|(mended, _)| mended.to_bytes()),
         };
         let known = there.as_deref().map(devices);
