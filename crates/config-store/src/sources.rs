@@ -99,7 +99,8 @@ impl Store<'_> {
         }
         let number = backup.name.parse::<BackupId>().ok()?.sequence();
         let message = format!(
-            "{} is used, as its time is later than that of backup {number}; if it is an old file, the backup              has the newer settings",
+            "{} is used, as its time is later than that of backup {number}; if it is an old file, the backup \
+             has the newer settings",
             used.name
         );
         let found = self.diagnostic("store.later-file", Severity::Warning, message);
