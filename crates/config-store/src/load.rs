@@ -12,7 +12,7 @@ use myownllm_salvage::{AppSchema, Rebased};
 use crate::backup_id::content_hash;
 use crate::store::{Locked, Reader};
 use crate::traits::{ConfigStore, LockedStore};
-use crate::wipe::recommend;
+use crate::wipe::{WIPED, recommend};
 use crate::{BackupId, FileShape, HistoryEntry, Loaded, Misplaced, Pending, Store, StoreError, StorePaths};
 
 impl ConfigStore for Store<'_> {
@@ -24,14 +24,14 @@ impl ConfigStore for Store<'_> {
     }
 
     fn fallback(&self, ids: &mut dyn Ids) -> Loaded {
-        let plan = self.plan_without_backups(ids).unwrap_or_else(|| {
+        let mut plan = self.plan_without_backups(ids).unwrap_or_else(|| {
             let mut diagnostics = Vec::new();
             let (source, _) = self.readable_source(&self.list_backups(), &mut diagnostics);
-            let mut plan = self.complete_source(source, FileShape::Unknown, diagnostics, ids);
-            // Nothing is known about the file, so no setting in it is known to be lost.
-            plan.loaded.report.reset_keys.clear();
-            plan
+            self.complete_source(source, FileShape::Unknown, diagnostics, ids)
         });
+        // What could not be read, the file or a backup, may hold the settings: none is known to be lost.
+        plan.loaded.report.reset_keys.clear();
+        plan.loaded.diagnostics.retain(|found| found.code != WIPED);
         Loaded { pending: Pending::default(), ..plan.loaded }
     }
 

@@ -12,7 +12,7 @@ use crate::backups::Listing;
 use crate::read::ConfigFile;
 use crate::sources::Source;
 use crate::store::{diagnostic_at, keys_of};
-use crate::wipe::{DetectedWipe, WIPED};
+use crate::wipe::DetectedWipe;
 use crate::{BackupKind, DaemonHalf, FileShape, Loaded, Pending, Report, Step, Store, StoreError};
 
 /// The newest version of a daemon's config that this crate can split into its halves.
@@ -65,19 +65,15 @@ impl Store<'_> {
         self.plan_file(file, &self.list_backups(), &self.leftovers_near_config(), ids)
     }
 
-    /// Plans for the file alone, without the backups, so that the app has a config to run on. Reports
-    /// no loss, because a backup that cannot be read may hold the settings. Returns `None` if the
-    /// file cannot be read either.
+    /// Plans for the file alone, without the backups, so that the app has a config to run on.
+    /// Returns `None` if the file cannot be read either.
     pub(crate) fn plan_without_backups(&self, ids: &mut dyn Ids) -> Option<Plan> {
         if !self.keeps_config {
             return Some(self.plan_without_config());
         }
         let Parsed { document, diagnostics, .. } = Document::parse_vec(self.live_bytes()?).ok()?;
         let file = ConfigFile::Json { document, diagnostics };
-        let mut plan = self.plan_file(file, &Ok(Listing::default()), &[], ids).ok()?;
-        plan.loaded.report.reset_keys.clear();
-        plan.loaded.diagnostics.retain(|found| found.code != WIPED);
-        Some(plan)
+        self.plan_file(file, &Ok(Listing::default()), &[], ids).ok()
     }
 
     /// Returns the plan for an app that gives no schema: no step.
