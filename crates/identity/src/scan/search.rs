@@ -237,8 +237,7 @@ impl<'a> Search<'a> {
     /// no identity file (`has_file`), and a daemon has run (`has_run`) or networks are saved, homes
     /// of the daemon. A home of the daemon that is gone may lie in the app's home too, and its
     /// secrets directory or its identity file in the trash. Beside an identity file, searches only
-    /// the usual places. Skips a directory that cannot be looked at: it is most likely not the
-    /// app's.
+    /// the usual places; without one, records a directory that cannot be looked at.
     pub(super) fn in_renamed_homes(
         &mut self,
         has_run: bool,
