@@ -1,5 +1,6 @@
 //! The diagnostics of a move of the daemon's state, and the look for daemons while it runs.
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use myownllm_durable_fs::{Disk, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
@@ -66,13 +67,16 @@ pub(crate) fn collision_diagnostics(
     program: &str,
 ) -> Vec<Diagnostic> {
     let size = |path: &Path| disk.stat_follow(path).map_or(0, |meta| meta.len);
-    let larger = |both: &Collision| size(&both.source).cmp(&size(&both.destination));
+    let sizes = collisions.iter().map(|both| size(&both.source).cmp(&size(&both.destination)));
+    let sizes: Vec<Ordering> = sizes.collect();
     let undo = if direction == Direction::Undo { " --undo" } else { "" };
     let keep = |side: Keep| format!("{program} migrate{undo} --keep {}", side.place(direction));
-    let common = match (collisions.iter().all(|both| larger(both).is_le()), collisions) {
-        (true, _) => Some(keep(Keep::Destination)),
-        (false, all) if all.iter().all(|both| larger(both).is_ge()) => Some(keep(Keep::Source)),
-        _ => None,
+    let common = if sizes.iter().all(|size| size.is_le()) {
+        Some(keep(Keep::Destination))
+    } else if sizes.iter().all(|size| size.is_ge()) {
+        Some(keep(Keep::Source))
+    } else {
+        None
     };
     let diagnostic = |both: &Collision| {
         let (source, destination) = (&both.source, &both.destination);
@@ -81,8 +85,8 @@ pub(crate) fn collision_diagnostics(
             source.display(),
             destination.display()
         );
-        let sizes = || format!("ls -l {} {}", quote(source), quote(destination));
-        let hint = common.clone().unwrap_or_else(sizes);
+        let show = || format!("ls -l {} {}", quote(source), quote(destination));
+        let hint = common.clone().unwrap_or_else(show);
         Diagnostic::error(COLLISION, message).at(source).hint(hint).class(Class::Refused)
     };
     collisions.iter().map(diagnostic).collect()
