@@ -311,6 +311,7 @@ fn renamed_home_that_cannot_be_looked_at_is_not_overlooked(#[case] mode: Option<
         let said = user.run(&home, command);
         assert_ne!(said.code, Some(0), "{command:?}: {said:?}");
         assert!(said.all().contains(".myownllm.old"), "{command:?}: {said:?}");
+        assert!(!said.all().contains(".myownllm.old/"), "{command:?}: {said:?}");
     }
     assert!(!home.has(APP), "no new home is made");
 }

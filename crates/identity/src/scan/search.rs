@@ -299,7 +299,10 @@ impl<'a> Search<'a> {
         match self.disk.stat_follow(home) {
             Ok(meta) if meta.is_dir() => {
                 let inside = self.disk.stat(&home.join(IDENTITY)).err();
-                self.unreadable.extend(inside.filter(|error| !error.is_absent()));
+                let closed = inside.filter(|error| !error.is_absent());
+                // Names the directory: nobody knows if there is an entry of that name.
+                self.unreadable
+                    .extend(closed.map(|error| DiskError::new(error.op(), home, error.kind().into())));
             }
             Ok(_) => {}
             Err(error) => self.record_unreadable(home, error),
