@@ -289,21 +289,26 @@ impl Refusal {
     pub fn is_missing(&self) -> bool {
         matches!(self.problem, Problem::Missing { .. } | Problem::PeersUnreachable { .. })
     }
+
+    /// Returns the reason alone, without the words that no daemon is started.
+    pub fn reason(&self) -> String {
+        // A command in a sentence would be broken into lines: `ways_out` holds the commands.
+        let advice = match (&self.problem, self.ways_out.first()) {
+            (Problem::Missing { .. }, Some(WayOut::Restore { .. })) => {
+                "; restore it from a backup, or, if it is lost for good, give up the peers"
+            }
+            (Problem::PeersUnreachable { .. }, _) => {
+                "; bring it back, or, if it is lost for good, give up the peers"
+            }
+            _ => "",
+        };
+        format!("{}{advice}", self.problem)
+    }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot start a daemon: {}", self.problem)?;
-        // A command in a sentence would be broken into lines: `ways_out` holds the commands.
-        match (&self.problem, self.ways_out.first()) {
-            (Problem::Missing { .. }, Some(WayOut::Restore { .. })) => {
-                f.write_str("; restore it from a backup, or, if it is lost for good, give up the peers")
-            }
-            (Problem::PeersUnreachable { .. }, _) => {
-                f.write_str("; bring it back, or, if it is lost for good, give up the peers")
-            }
-            _ => Ok(()),
-        }
+        write!(f, "cannot start a daemon: {}", self.reason())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::context::{Context, Options, lock_home};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Diagnostic, add_unreported, config_diagnostics};
 use crate::foreseen::{blocked_move, changed_dirs, unwritable};
-use crate::identity::{ensure_no_new_home, scan_identity, spare_key_holder};
+use crate::identity::{ensure_home, scan_identity, spare_key_holder};
 use crate::losses::lost_settings;
 use crate::moves::{Watch, forward_plan, move_diagnostics, plan_diagnostics};
 use crate::stage::{
@@ -73,8 +73,7 @@ pub fn repair_config(
         return Ok(repair);
     }
     ensure_permitted(context, options)?;
-    ensure_no_new_home(context)?;
-    context.store.ensure_home()?;
+    ensure_home(context)?;
     let lock = lock_home(context, options)?;
     let live = beside(context, &repair.loaded)?;
     if let Err(refused) = stop_daemons(context.daemons, &live, options, &mut repair.stopped) {

@@ -9,7 +9,7 @@ use myownllm_daemon::Decision;
 use crate::context::{Context, Options, lock_home};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, Severity, unless_failed};
-use crate::identity::{ensure_no_new_home, identity_answer};
+use crate::identity::{ensure_home, identity_answer};
 use crate::networks::{
     ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, reconcile_diagnostics, reconcile_networks,
 };
@@ -64,8 +64,7 @@ pub fn edit_config(
 ) -> Result<Edit, Diagnostic> {
     ensure_permitted(context, options)?;
     ensure_no_legacy_daemon(context, options)?;
-    ensure_no_new_home(context)?;
-    context.store.ensure_home()?;
+    ensure_home(context)?;
     let lock = lock_home(context, options)?;
     let mut made = Err(Diagnostic::error("store.edit", "the edit was not made"));
     let mut active_before = None;

@@ -146,6 +146,12 @@ fn other_device(context: &Context<'_>, live: &RunningDaemon, key: &KeyInfo) -> O
 /// The stable code of a missing home that seems to have another name.
 pub(crate) const RENAMED: &str = "homes.renamed";
 
+/// Makes the app's home if it is missing and may be made.
+pub(crate) fn ensure_home(context: &Context<'_>) -> Result<(), Diagnostic> {
+    ensure_no_new_home(context)?;
+    Ok(context.store.ensure_home()?)
+}
+
 /// Refuses to make the app's home while a renamed home of the app is there, or a daemon of the home
 /// that was here still runs: in its place, the new home would keep the former one from getting its
 /// name back, and would have other settings and another key.
@@ -155,7 +161,10 @@ pub(crate) fn ensure_no_new_home(context: &Context<'_>) -> Result<(), Diagnostic
         return Ok(());
     }
     let answer = identity_answer(context);
-    let refused = answer.refusal().map(Diagnostic::from);
+    let refused = answer.refusal().map(|refusal| {
+        let message = format!("cannot make a new home {}: {}", context.layout.app_home, refusal.reason());
+        Diagnostic { message, ..Diagnostic::from(refusal) }
+    });
     refused.or_else(|| key_holder(context)).or_else(|| renamed_home(context)).map_or(Ok(()), Err)
 }
 

@@ -25,7 +25,7 @@ use crate::context::{Context, Options, lock_home, try_lock};
 use crate::daemon_config::unknown_kind;
 use crate::daemons::{LAST_BREATH, OPERATION, abandoned_diagnostic};
 use crate::diagnostic::{Diagnostic, add_unreported};
-use crate::identity::{ensure_no_new_home, identity_answer, other_known_identity, spare_key_holder};
+use crate::identity::{ensure_home, identity_answer, other_known_identity, spare_key_holder};
 use crate::losses::lost_settings;
 use crate::misnamed::misnamed_states;
 use crate::moves::{Watch, collision_as_warning, forward_plan, move_diagnostics};
@@ -222,8 +222,7 @@ impl<'a> Run<'_, 'a> {
     fn lock_if_pending(&mut self, mut look: HomeInspection) -> Result<HomeInspection, Diagnostic> {
         let mut waited = Duration::ZERO;
         while !look.is_done() {
-            ensure_no_new_home(self.context)?;
-            self.context.store.ensure_home()?;
+            ensure_home(self.context)?;
             if let Some(lock) = try_lock(self.context, self.options, &mut waited)? {
                 self.lock = Some(lock);
                 ensure_changeable(self.context)?;
