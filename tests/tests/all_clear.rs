@@ -782,8 +782,8 @@ fn modes(#[case] path: &str, #[case] mode: u32) {
     same_verdict(&doctor, &launch);
 }
 
-/// A damaged roster or state is set aside by a launch, so its directory has to let the user do that.
-/// In one that may only be listed nobody can tell what a roster or a state is.
+/// A damaged roster or state is set aside by a launch, so its directory has to let the user do
+/// that. In one that may only be listed nobody can tell what a roster or a state is.
 #[rstest]
 fn damaged_state_in_a_closed_directory(
     #[values("rosters", "states")] dir: &str,

@@ -320,7 +320,8 @@ impl Tools {
     }
 }
 
-/// Gives a home, its parent and all that is in them to the owner, and lets everybody look into both.
+/// Gives a home, its parent and all that is in them to the owner, and lets everybody look into
+/// both.
 fn give_with_parent(home: &Home) {
     let parent = home.path("..").canonicalize().unwrap();
     let mut all = Vec::new();

@@ -364,7 +364,8 @@ fn roster_in_a_directory_under_another_name_is_named_while_a_daemon_runs() {
     assert!(told["message"].as_str().unwrap().ends_with("after `daemon restart`"), "{told:#}");
 }
 
-/// The daemon that runs may have the only copy of a file that was damaged since, so no hint ends it.
+/// The daemon that runs may have the only copy of a file that was damaged since, so no hint ends
+/// it.
 #[rstest]
 #[case::roster("rosters/home-mesh.json", b"", "cp -pn /path/to/backup/home-mesh.json ")]
 #[case::state("states/home-mesh.json", br#"{"version":2,"#, "cp -pn /path/to/backup/home-mesh.json ")]

@@ -21,8 +21,8 @@ fn rows_of(section: &str) -> Vec<Row> {
     lines.map_while(|line| line.split_once(" # ")).collect()
 }
 
-/// Returns the command line as clap's value, with its examples, files, variables and exit codes: for
-/// completions, the man page and tests.
+/// Returns the command line as clap's value, with its examples, files, variables and exit codes:
+/// for completions, the man page and tests.
 pub fn command_line() -> Command {
     let program = with_examples(Cli::command(), "");
     let styles = program.get_styles().clone();

@@ -32,8 +32,8 @@ fn become_user(_: u32, _: u32) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Takes the owner's bits out of the umask: what this program, and a daemon that it starts, creates for
-/// its user would be closed to that user.
+/// Takes the owner's bits out of the umask: what this program, and a daemon that it starts, creates
+/// for its user would be closed to that user.
 #[cfg(unix)]
 fn leave_the_owner_access() {
     use nix::sys::stat::{Mode, umask};

@@ -38,8 +38,8 @@ impl Signals {
         Ok(Self { asked, all })
     }
 
-    /// Waits for the end of the daemon. Returns the reason, unless Ctrl-C, Ctrl-\ or SIGTERM had this
-    /// program stop it.
+    /// Waits for the end of the daemon. Returns the reason, unless Ctrl-C, Ctrl-\ or SIGTERM had
+    /// this program stop it.
     pub(crate) fn wait(&mut self, mut spawned: Spawned) -> Option<Diagnostic> {
         use signal_hook::consts::SIGCHLD;
         if let Some(end) = spawned.exit_watch() {
@@ -67,8 +67,8 @@ impl Signals {
     }
 }
 
-/// Returns the signals that are not ignored, as far as the system tells: a parent that ignores a signal
-/// (`nohup`, a script's `&`) wants this process to outlive it.
+/// Returns the signals that are not ignored, as far as the system tells: a parent that ignores a
+/// signal (`nohup`, a script's `&`) wants this process to outlive it.
 #[cfg(not(windows))]
 fn unless_ignored<const N: usize>(signals: [i32; N]) -> impl Iterator<Item = i32> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -211,8 +211,8 @@ pub fn add(
     Ok(change)
 }
 
-/// Appends a completed entry with the normal form of `network_id` and these members. The first entry
-/// gets the permissions that waited for a network at the top level.
+/// Appends a completed entry with the normal form of `network_id` and these members. The first
+/// entry gets the permissions that waited for a network at the top level.
 fn append(
     doc: &mut Document,
     network_id: &str,
@@ -321,9 +321,9 @@ pub fn update(
     Ok(change)
 }
 
-/// Puts the settings that a daemon alone has for its networks into the `daemon_settings` of the saved
-/// networks with the same network ids, where they are missing, and a kind that the app never sets.
-/// `entries` are networks in the daemon's shape. Returns true if the document changed.
+/// Puts the settings that a daemon alone has for its networks into the `daemon_settings` of the
+/// saved networks with the same network ids, where they are missing, and a kind that the app never
+/// sets. `entries` are networks in the daemon's shape. Returns true if the document changed.
 pub fn keep_daemon_settings<'e>(doc: &mut Document, entries: impl IntoIterator<Item = ValueRef<'e>>) -> bool {
     let mut by_id: HashMap<String, Vec<ValueRef<'e>>> = HashMap::new();
     for entry in entries {

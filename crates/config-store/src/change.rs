@@ -84,8 +84,8 @@ impl LockedStore for Locked<'_> {
             let mut document = before.clone();
             let is_edited =
                 edit(&mut document).map_err(|source| StoreError::Edit { path: path.clone(), source })?;
-            // An edit may take members out. Only a complete config becomes the last good backup, and
-            // without that the next load would take an intended loss for a wipe.
+            // An edit may take members out. Only a complete config becomes the last good backup,
+            // and without that the next load would take an intended loss for a wipe.
             diagnostics.extend(self.schema.complete(&mut document, ids));
             let bytes = document.to_bytes();
             let has_leftovers = pending.steps.iter().any(|step| matches!(step, Step::ClearLeftover { .. }));

@@ -62,9 +62,9 @@ impl Store<'_> {
     }
 
     /// Checks that `bytes` may replace the config, before anything is changed. With `is_json`, also
-    /// checks that `bytes` parses.
-    /// Fails with [`StoreError::ConfigIsBackup`], [`StoreError::Shared`], [`StoreError::ForeignLink`];
-    /// with [`StoreError::TooMuch`] if `bytes` could not be read again.
+    /// checks that `bytes` parses. Fails with [`StoreError::ConfigIsBackup`],
+    /// [`StoreError::Shared`], [`StoreError::ForeignLink`]; with [`StoreError::TooMuch`] if `bytes`
+    /// could not be read again.
     pub(crate) fn check_replacing(&self, bytes: &[u8], is_json: bool) -> Result<(), StoreError> {
         self.check_apart()?;
         let StorePaths { config, backups, .. } = &self.paths;

@@ -1,7 +1,7 @@
-//! The daemon's own config in the daemon home. Publishes it, and replaces the paths that still lead to
-//! the old location of the daemon's files. Finds a file in its place that is not the daemon's: the
-//! app's config, both in one file, no config at all, or one that no daemon can read. A daemon that
-//! starts on such a file drops the keys that it does not know, or the whole file.
+//! The daemon's own config in the daemon home. Publishes it, and replaces the paths that still lead
+//! to the old location of the daemon's files. Finds a file in its place that is not the daemon's:
+//! the app's config, both in one file, no config at all, or one that no daemon can read. A daemon
+//! that starts on such a file drops the keys that it does not know, or the whole file.
 
 use myownllm_config_model::{DaemonFile, Document, daemon_config, recover};
 use myownllm_durable_fs::{Replaced, make_private_dir, rename_or_link, replace};

@@ -1,5 +1,5 @@
-//! Finds the temporary files that killed runs left, and removes them. Keeps the content that is nowhere
-//! else.
+//! Finds the temporary files that killed runs left, and removes them. Keeps the content that is
+//! nowhere else.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

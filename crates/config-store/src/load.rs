@@ -29,7 +29,8 @@ impl ConfigStore for Store<'_> {
             let (source, _) = self.readable_source(&self.list_backups(), &mut diagnostics);
             self.complete_source(source, FileShape::Unknown, diagnostics, ids)
         });
-        // What could not be read, the file or a backup, may hold the settings: none is known to be lost.
+        // What could not be read, the file or a backup, may hold the settings: none is known to be
+        // lost.
         plan.loaded.report.reset_keys.clear();
         plan.loaded.diagnostics.retain(|found| found.code != WIPED);
         Loaded { pending: Pending::default(), ..plan.loaded }

@@ -283,8 +283,8 @@ impl Store<'_> {
         Ok(plan)
     }
 
-    /// Returns a plan for the source's config, completed; without a source, for the networks of a file
-    /// that a daemon renamed and the defaults.
+    /// Returns a plan for the source's config, completed; without a source, for the networks of a
+    /// file that a daemon renamed and the defaults.
     pub(crate) fn complete_source(
         &self,
         source: Option<Source>,

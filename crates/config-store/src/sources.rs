@@ -91,8 +91,8 @@ impl Store<'_> {
         (found, failed)
     }
 
-    /// Returns a warning that a file is used although a backup has other settings: a copy of the home
-    /// may have given the file a later time.
+    /// Returns a warning that a file is used although a backup has other settings: a copy of the
+    /// home may have given the file a later time.
     fn preferred_diagnostic(&self, used: &Source, backup: &Source) -> Option<Diagnostic> {
         if used.document.root().same_json(&backup.document.root()) {
             return None;

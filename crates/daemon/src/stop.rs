@@ -141,7 +141,8 @@ pub enum StoppedDaemon {
     Stopped { pid: u32, took_ms: u64 },
 }
 
-/// A process that serves a home. Its socket may be unreachable, because the socket file was unlinked.
+/// A process that serves a home. Its socket may be unreachable, because the socket file was
+/// unlinked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ServingProcess {
@@ -263,8 +264,8 @@ pub fn serving_processes(home: &Utf8Path, home_variable: &str) -> Vec<ServingPro
     found
 }
 
-/// Does the same as [`serving_processes`] for several homes with one scan of all processes. `programs`
-/// are programs that are the daemon's under any name.
+/// Does the same as [`serving_processes`] for several homes with one scan of all processes.
+/// `programs` are programs that are the daemon's under any name.
 pub(crate) fn serving_processes_of_each<const N: usize>(
     homes: [&Utf8Path; N],
     home_variable: &str,
@@ -306,11 +307,11 @@ impl ServeProcess {
         Some(Self { pid, is_daemon })
     }
 
-    /// Returns true if the process is seen to serve the home: its environment names the home, and it
-    /// is the daemon's program, or was started by [`spawn`](crate::spawn) and listens on a socket, or
-    /// listens on a socket that was bound in the home. Returns `false` if [`spawn`](crate::spawn)
-    /// started the process, or its ancestor, as a daemon of the home, and it does not listen yet: it
-    /// may be a helper of a script, so this is no proof.
+    /// Returns true if the process is seen to serve the home: its environment names the home, and
+    /// it is the daemon's program, or was started by [`spawn`](crate::spawn) and listens on a
+    /// socket, or listens on a socket that was bound in the home. Returns `false` if
+    /// [`spawn`](crate::spawn) started the process, or its ancestor, as a daemon of the home, and
+    /// it does not listen yet: it may be a helper of a script, so this is no proof.
     fn serves(&self, home: &Utf8Path, home_variable: &str) -> Option<bool> {
         if !serving::names_home(self.pid, home, home_variable) {
             return None;
@@ -425,8 +426,9 @@ mod platform {
                 }
                 Err(_) => None,
             };
-            // The credentials name the process that called `listen`. The one from before the stop (an
-            // activator, a parent) may only keep the socket open, so it counts at the deadline alone.
+            // The credentials name the process that called `listen`. The one from before the stop
+            // (an activator, a parent) may only keep the socket open, so it counts at the deadline
+            // alone.
             let is_other = |now: &u32| *now != pid && (is_late || Some(*now) != listener);
             if let Some(now) = listening_pid.filter(|now| ended && is_other(now)) {
                 return Err(StopError::CameBack { endpoint: here(), before: pid, now });

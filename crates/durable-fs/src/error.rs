@@ -357,15 +357,15 @@ pub(crate) fn quote_all(paths: &[&Path]) -> String {
     paths.iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
-/// Returns the command that lets protected paths be renamed, given away and changed again; `None` if
-/// none is protected.
+/// Returns the command that lets protected paths be renamed, given away and changed again; `None`
+/// if none is protected.
 pub(crate) fn unprotect(paths: &[&Path], is_protected: impl Fn(&Path) -> bool) -> Option<String> {
     let protected: Vec<_> = paths.iter().copied().filter(|path| is_protected(path)).collect();
     (!protected.is_empty()).then(|| format!("sudo chattr -ia {}", quote_all(&protected)))
 }
 
-/// Returns a command that every shell runs alike: the one that a user types into may be fish or zsh,
-/// and fish has no groups in braces. A command with a group is run by `sh`.
+/// Returns a command that every shell runs alike: the one that a user types into may be fish or
+/// zsh, and fish has no groups in braces. A command with a group is run by `sh`.
 pub fn for_any_shell(command: String) -> String {
     if command.contains("{ ") { format!("sh -c {}", quote(command)) } else { command }
 }

@@ -88,9 +88,9 @@ pub fn make_dirs(
 }
 
 /// Makes a directory, and the missing directories between `root` and it, with access for its owner
-/// only; gives each to `owner`, where this process may give a directory away. ([`ensure_private_dir`]
-/// makes a single one.) An existing directory may come from a killed run, so the call corrects its mode and owner, and syncs the names in
-/// `root` in any case.
+/// only; gives each to `owner`, where this process may give a directory away.
+/// ([`ensure_private_dir`] makes a single one.) An existing directory may come from a killed run,
+/// so the call corrects its mode and owner, and syncs the names in `root` in any case.
 ///
 /// # Errors
 /// The error of the step that failed. Directories made until then stay.
@@ -169,8 +169,8 @@ pub enum ReplaceMethod {
     Exchange,
     /// The file was checked, then the new file was renamed over it: the platform or the file system
     /// cannot exchange names. A file that another program renames into the place between check and
-    /// rename (some microseconds) is overwritten unseen; the checked file is kept, with what is written
-    /// into it.
+    /// rename (some microseconds) is overwritten unseen; the checked file is kept, with what is
+    /// written into it.
     CheckedRename,
 }
 
@@ -319,9 +319,9 @@ pub fn put_in_place(
     ours.put_in_place(new, place, is_expected)
 }
 
-/// Renames a file that [`replace`] displaced back over its place, if the place still holds `ours`: the
-/// way back on a file system that cannot exchange names. Returns the present name of `ours`, or `None` if another program
-/// has written the place since: its file stays.
+/// Renames a file that [`replace`] displaced back over its place, if the place still holds `ours`:
+/// the way back on a file system that cannot exchange names. Returns the present name of `ours`, or
+/// `None` if another program has written the place since: its file stays.
 pub fn rename_back(disk: &LockedDir, displaced: &Displaced, ours: &[u8]) -> Result<Option<PathBuf>> {
     let Displaced { path, place, bytes } = displaced;
     let theirs = KnownFile { disk, meta: disk.stat(path)?, bytes };

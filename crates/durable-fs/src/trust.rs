@@ -247,8 +247,8 @@ pub fn unprotect(disk: &dyn Disk, paths: &[&Path]) -> Option<String> {
     crate::error::unprotect(paths, |path| disk.is_protected(path))
 }
 
-/// Returns the command that gives paths to a user. First lifts a protection, which would forbid that
-/// to root too.
+/// Returns the command that gives paths to a user. First lifts a protection, which would forbid
+/// that to root too.
 pub fn give_to(disk: &dyn Disk, owner: Owner, paths: &[&Path]) -> String {
     let give = format!("sudo chown -RH {}:{} {}", owner.uid, owner.gid, quote_all(paths));
     match unprotect(disk, paths) {

@@ -155,8 +155,8 @@ impl Scan {
         logged.is_some_and(|logged| logged != public_key_of(device_id))
     }
 
-    /// Returns true if the rosters and states name this public key as an owner, or the run log shows
-    /// its Device ID.
+    /// Returns true if the rosters and states name this public key as an owner, or the run log
+    /// shows its Device ID.
     pub(crate) fn names(&self, public_key: &str) -> bool {
         let is_logged = |(_, device_id): &(_, String)| public_key_of(device_id) == public_key;
         self.owners.contains(public_key) || self.logged.as_ref().is_some_and(is_logged)

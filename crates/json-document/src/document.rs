@@ -175,8 +175,8 @@ impl Document {
         out
     }
 
-    /// Returns the text with one value a line, indented by two spaces. Keys, strings and numbers keep
-    /// their spelling.
+    /// Returns the text with one value a line, indented by two spaces. Keys, strings and numbers
+    /// keep their spelling.
     pub fn to_indented_text(&self) -> String {
         pretty(&Source::of(Fragment::from_valid_json(self.to_text())))
     }

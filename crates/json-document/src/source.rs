@@ -133,8 +133,8 @@ impl Source {
         &self.tape.shadowed
     }
 
-    /// Returns the key entries of an object (in file order, shadowed ones included), or the items of
-    /// an array; nothing for a scalar.
+    /// Returns the key entries of an object (in file order, shadowed ones included), or the items
+    /// of an array; nothing for a scalar.
     pub(crate) fn children(&self, at: u32) -> Entries<'_> {
         let to_value = u32::from(self.first_byte(at) == b'{');
         Entries { source: self, at: at + 1, end: self.entry(at).next, to_value }

@@ -160,7 +160,8 @@ pub fn move_state(
         Answer::Refused(refusal) if is_forward && !(is_decided && refusal.is_missing()) => Some(refusal),
         _ => None,
     };
-    // A run that was killed may have set the other identity aside, and not moved the chosen one yet.
+    // A run that was killed may have set the other identity aside, and not moved the chosen one
+    // yet.
     let is_decided = wanted.keep_identity == Some(Keep::Source) && !plan.identity_steps.is_empty();
     // A key that stays behind an undo would leave its peers, and the older app would make another
     // one.

@@ -127,7 +127,8 @@ impl Default for Options<'_> {
 }
 
 impl<'a> Options<'a> {
-    /// Returns the options with the program of the context's layout, unless the caller named another.
+    /// Returns the options with the program of the context's layout, unless the caller named
+    /// another.
     pub(crate) fn of(&self, context: &Context<'a>) -> Self {
         let layout: &'a Layout = context.layout;
         let program = if self.program == PROGRAM { &layout.program } else { self.program };

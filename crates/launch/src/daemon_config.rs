@@ -58,8 +58,8 @@ fn config_version(context: &Context<'_>) -> Option<u64> {
 }
 
 /// Reports a config that is newer than the daemon, as it is after a downgrade: the daemon refuses
-/// such a config. `logs` are the logs of the programs that ended. They say so; if they do not say so in
-/// known words, it is enough that the config is newer than every known daemon.
+/// such a config. `logs` are the logs of the programs that ended. They say so; if they do not say
+/// so in known words, it is enough that the config is newer than every known daemon.
 pub(crate) fn refused_config(context: &Context<'_>, logs: &[&[String]]) -> Option<Diagnostic> {
     let version = config_version(context)?;
     let said = logs.iter().copied().flatten().any(|line| says_newer(line));
@@ -126,7 +126,8 @@ fn every_program_refused(context: &Context<'_>) -> bool {
 }
 
 /// Reports that the file at the path of the daemon's config is not the daemon's. Every command
-/// reports it in these words. `steps` are those of a launch: beside a running daemon the file stays.
+/// reports it in these words. `steps` are those of a launch: beside a running daemon the file
+/// stays.
 pub(crate) fn misplaced_diagnostic(
     context: &Context<'_>,
     misplaced: &Misplaced,

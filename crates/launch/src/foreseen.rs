@@ -1,5 +1,5 @@
-//! Foresees the failures of a launch that only an attempt would show: directories in which nothing can be
-//! changed, files that nobody may rename or change, and a full disk.
+//! Foresees the failures of a launch that only an attempt would show: directories in which nothing
+//! can be changed, files that nobody may rename or change, and a full disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -86,7 +86,8 @@ pub(crate) fn launch_with(program: &Path) -> String {
 /// Returns the command that opens a file, at a line if one is known.
 pub(crate) fn edit(file: impl AsRef<Path>, line: Option<usize>) -> String {
     let line = line.map_or_else(String::new, |line| format!("+{line} "));
-    // The editor of a user may have arguments, which zsh does not split off, and fish reads no braces.
+    // The editor of a user may have arguments, which zsh does not split off, and fish reads no
+    // braces.
     format!("sh -c '${{EDITOR:-vi}} {line}\"$0\"' {}", quote(file))
 }
 

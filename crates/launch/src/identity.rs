@@ -126,7 +126,8 @@ pub(crate) fn key_holder(context: &Context<'_>) -> Option<Diagnostic> {
     Some(Diagnostic::error(HELD, message).at(file).hint(hint).class(Class::Refused))
 }
 
-/// Returns true if the daemon of the daemon home is up: one that starts makes its first key only now.
+/// Returns true if the daemon of the daemon home is up: one that starts makes its first key only
+/// now.
 fn runs(live: &RunningDaemon) -> bool {
     let is_starting = matches!(&live.kind, DaemonKind::Orphan { process, .. } if process.starting);
     !live.legacy && live.verified && !is_starting

@@ -24,9 +24,9 @@ pub fn lost_keys(report: &Report) -> Vec<String> {
     keys.cloned().chain(is_mesh_reset.then(|| MESH.to_owned())).collect()
 }
 
-/// Returns the consequences of settings that a repair has left at their defaults, the worst first, and
-/// the command that undoes them. Names the defaults that do harm without the user's notice: that
-/// delete, open, or switch something off. They are known for MyOwnLLM's config alone.
+/// Returns the consequences of settings that a repair has left at their defaults, the worst first,
+/// and the command that undoes them. Names the defaults that do harm without the user's notice:
+/// that delete, open, or switch something off. They are known for MyOwnLLM's config alone.
 fn consequences(context: &Context<'_>, document: &Document, lost: &[String]) -> Option<(String, String)> {
     context.store.schema().filter(|schema| schema.is_myownllm())?;
     let config = AppConfig::view(document);
@@ -73,8 +73,8 @@ pub(crate) fn lasting_losses(
     Some(Diagnostic::warning(LOSSES, message).at(&context.layout.app_config).hint(undo))
 }
 
-/// Reports settings that are at their defaults because no backup has them; `None` if there are no such
-/// settings. `is_written` is true if the config on the disk already holds the defaults.
+/// Reports settings that are at their defaults because no backup has them; `None` if there are no
+/// such settings. `is_written` is true if the config on the disk already holds the defaults.
 pub(crate) fn lost_settings(
     context: &Context<'_>,
     document: &Document,

@@ -143,8 +143,8 @@ fn named_like(context: &Context<'_>, base: &Utf8Path, dir: &Utf8Path) -> Vec<Pat
     })
 }
 
-/// Returns the files in the trash of a desktop that may have been in a directory of the daemon home:
-/// each directory on the way, or the file alone, may have been thrown away.
+/// Returns the files in the trash of a desktop that may have been in a directory of the daemon
+/// home: each directory on the way, or the file alone, may have been thrown away.
 fn thrown_away(context: &Context<'_>, dir: &Utf8Path) -> Vec<PathBuf> {
     let Ok(below) = dir.strip_prefix(&context.layout.app_home) else { return Vec::new() };
     let names: Vec<_> = below.components().collect();
@@ -219,8 +219,8 @@ fn without_mark(path: &Path) -> String {
     ))
 }
 
-/// Returns the command that gives a file its name: an empty file may have it, or its directory may be
-/// missing.
+/// Returns the command that gives a file its name: an empty file may have it, or its directory may
+/// be missing.
 fn rename(path: &Path, right: &Path, is_taken: bool) -> String {
     let aside = if is_taken { format!("{} && ", move_aside(right, "empty")) } else { String::new() };
     let make_dir = match right.parent().filter(|dir| path.parent() != Some(*dir)) {

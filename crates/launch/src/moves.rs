@@ -57,9 +57,9 @@ pub(crate) fn sync_unconfirmed(home: &Utf8Path) -> Diagnostic {
         .hint(format!("findmnt --target {}", quote(home)))
 }
 
-/// Reports the files that differ. The hint keeps the larger ones: a daemon that was started too early
-/// has written a roster without devices. If neither side has all the larger files, the hint shows
-/// the sizes.
+/// Reports the files that differ. The hint keeps the larger ones: a daemon that was started too
+/// early has written a roster without devices. If neither side has all the larger files, the hint
+/// shows the sizes.
 pub(crate) fn collision_diagnostics(
     disk: &dyn Disk,
     collisions: &[Collision],

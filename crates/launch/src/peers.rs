@@ -1,7 +1,7 @@
 //! Judges the rosters and states in the daemon home before a daemon starts on them. A daemon that
 //! cannot read one renames it to `*.corrupt`, over the file that has that name, and starts without
-//! the peers that the user has approved, although often the whole content is there, behind a byte order
-//! mark for example.
+//! the peers that the user has approved, although often the whole content is there, behind a byte
+//! order mark for example.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -37,8 +37,8 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Reads a file; returns `None` if it is gone. Fails if a daemon cannot open the file: it would wait
-    /// for a pipe, not join the network, or take a symlink to nothing for no file.
+    /// Reads a file; returns `None` if it is gone. Fails if a daemon cannot open the file: it would
+    /// wait for a pipe, not join the network, or take a symlink to nothing for no file.
     fn read(
         context: &Context<'_>,
         kind: DaemonFile,
@@ -90,9 +90,9 @@ impl State {
         set_aside_name(&self.then, 1)
     }
 
-    /// Returns true if a newer daemon wrote the file and no copy of it was made: an older daemon drops
-    /// what it does not know when it writes the file again. One copy is enough: it shows the file as
-    /// the newer daemon left it.
+    /// Returns true if a newer daemon wrote the file and no copy of it was made: an older daemon
+    /// drops what it does not know when it writes the file again. One copy is enough: it shows the
+    /// file as the newer daemon left it.
     fn lacks_copy(&self, disk: &dyn Disk) -> bool {
         self.judged.is_newer && disk.stat(&self.copy()).is_err_and(|error| error.is_not_found())
     }
@@ -107,8 +107,8 @@ impl State {
         Diagnostic::warning(DAMAGED, message).at(&self.path).hint(format!("{PROGRAM} repair"))
     }
 
-    /// Reports a file that the daemon that runs has read before it was damaged. That daemon may have
-    /// the only copy of the peers in it, so the hint does not end it.
+    /// Reports a file that the daemon that runs has read before it was damaged. That daemon may
+    /// have the only copy of the peers in it, so the hint does not end it.
     pub(crate) fn beside_a_daemon(&self) -> Diagnostic {
         let path = &self.path;
         let message = format!(

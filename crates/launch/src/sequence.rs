@@ -1,5 +1,5 @@
-//! The app's start-up sequence: moves the daemon's files, loads the config and repairs it if need be,
-//! attaches to a daemon or starts one, and brings its networks in line.
+//! The app's start-up sequence: moves the daemon's files, loads the config and repairs it if need
+//! be, attaches to a daemon or starts one, and brings its networks in line.
 //!
 //! [`launch`] works on traits, so a sibling app can replace one part, and a test all of them. It
 //! never fails: the app must come up whatever the disk says, so the outcome always holds a config
@@ -42,8 +42,8 @@ use crate::trust::{close_secrets, ensure_changeable, wrote_where_others_can};
 
 /// Runs the start-up sequence.
 ///
-/// Takes no lock and writes nothing if nothing is pending and a daemon runs (or none is wanted); then
-/// it costs a handful of `stat` calls.
+/// Takes no lock and writes nothing if nothing is pending and a daemon runs (or none is wanted);
+/// then it costs a handful of `stat` calls.
 pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Outcome {
     let options = &options.of(context);
     let (outcome, look) = load(context, ids);
@@ -235,8 +235,8 @@ impl<'a> Run<'_, 'a> {
         Ok(look)
     }
 
-    /// Inspects the home again. Does not load a config of which the first inspection knows no pending
-    /// step: it is unreadable, or of a newer version.
+    /// Inspects the home again. Does not load a config of which the first inspection knows no
+    /// pending step: it is unreadable, or of a newer version.
     ///
     /// Fails if the file was readable before and is not now: that must not look like "nothing to
     /// do".
@@ -330,8 +330,8 @@ impl<'a> Run<'_, 'a> {
         may_repair
     }
 
-    /// Repairs and completes the config. Stores the failure to write a routine backup or the defaults
-    /// for the end of the run, and reports the failure of a repair at once.
+    /// Repairs and completes the config. Stores the failure to write a routine backup or the
+    /// defaults for the end of the run, and reports the failure of a repair at once.
     fn apply_config_steps(&mut self, pending: &Pending) {
         let Some(lock) = &self.lock else { return };
         let outcome = &mut self.outcome;
@@ -370,8 +370,8 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// Attaches to a daemon or starts one, and brings the daemon's networks in line. Looks again
-    /// whenever the answer may have changed, and takes the lock before it starts a daemon. `identity`
-    /// is the identity file in force after the move.
+    /// whenever the answer may have changed, and takes the lock before it starts a daemon.
+    /// `identity` is the identity file in force after the move.
     fn use_daemon(&mut self, identity: &Answer) -> Result<(), Diagnostic> {
         let context = self.context;
         let migration = forward_plan(context);
@@ -407,8 +407,8 @@ impl<'a> Run<'_, 'a> {
                 // wants.
                 continue;
             }
-            // No other launch starts a daemon while this one holds the lock: a daemon that is starting
-            // now was started by a launch that has been killed.
+            // No other launch starts a daemon while this one holds the lock: a daemon that is
+            // starting now was started by a launch that has been killed.
             if starts && !std::mem::replace(&mut has_waited, true) {
                 let is_cancelled = || self.options.is_cancelled();
                 if context.daemons.await_starting(&is_cancelled) {
@@ -434,9 +434,9 @@ impl<'a> Run<'_, 'a> {
         }
     }
 
-    /// Prepares another connection after a daemon closed the former one: pauses, and forgets what that
-    /// daemon did. Returns false, and reports the errors, if this launch must not connect again. A
-    /// daemon closes its connections before it exits, so it may still answer.
+    /// Prepares another connection after a daemon closed the former one: pauses, and forgets what
+    /// that daemon did. Returns false, and reports the errors, if this launch must not connect
+    /// again. A daemon closes its connections before it exits, so it may still answer.
     fn prepare_reconnect(&mut self, lost: LostConnection, decision: &Decision) -> bool {
         let is_same_daemon = |pid| lost.pid.is_none() || pid == lost.pid;
         let still_runs = matches!(decision, Decision::Attach { pid, .. } if is_same_daemon(*pid));

@@ -1,5 +1,5 @@
-//! Decides the two stages of a launch: what it does in the home before anything is changed there, and
-//! what it does about a daemon before it uses or starts one.
+//! Decides the two stages of a launch: what it does in the home before anything is changed there,
+//! and what it does about a daemon before it uses or starts one.
 
 use std::io::ErrorKind;
 use std::ops::ControlFlow;

@@ -104,8 +104,8 @@ pub(crate) fn check_start(context: &Context<'_>, run_as: Option<Owner>) -> Resul
     }
     let endpoint = Endpoint::from(context.layout.socket_for_mode(Mode::OwnLlm, &said).0);
     match (check_socket_file(&endpoint), said.named()) {
-        // To move a file of something else aside would harm its owner, so the config must name another
-        // path. The default path has no other owner.
+        // To move a file of something else aside would harm its owner, so the config must name
+        // another path. The default path has no other owner.
         (Err(_), Some(named)) if named != context.layout.daemon_socket => {
             let (named, config) = (named.to_owned(), config.to_owned());
             Err(PathsError::ControlSocket { named, why: "names a file that is no socket", config }.into())

@@ -1,5 +1,5 @@
-//! Ends the daemon of a home outside of a launch, tells its state, and judges a restart before it ends
-//! a daemon.
+//! Ends the daemon of a home outside of a launch, tells its state, and judges a restart before it
+//! ends a daemon.
 
 use std::time::Duration;
 
@@ -67,8 +67,8 @@ pub fn stop_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<E
 /// The code of a home whose daemon does not run.
 pub const NOT_RUNNING: &str = "daemon.not-running";
 
-/// Returns the diagnostics of the daemons of a home. The last one says why the daemon of the daemon home,
-/// which gave this answer at `endpoint`, does not work.
+/// Returns the diagnostics of the daemons of a home. The last one says why the daemon of the daemon
+/// home, which gave this answer at `endpoint`, does not work.
 pub fn daemon_diagnostics(
     context: &Context<'_>,
     options: &Options<'_>,

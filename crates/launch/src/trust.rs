@@ -161,7 +161,8 @@ pub(crate) fn ensure_own_daemon(context: &Context<'_>, run_as: Option<Owner>) ->
 fn inspect_trust(context: &Context<'_>) -> Result<HomeTrust, Diagnostic> {
     HomeTrust::inspect(context.disk, context.layout.app_home.as_ref()).map_err(|error| {
         match context.checked {
-            // The check of the layout failed on the same path, and its error names what it looked for.
+            // The check of the layout failed on the same path, and its error names what it looked
+            // for.
             Err(error) => Diagnostic::from(error),
             Ok(_) => Diagnostic::from(error),
         }

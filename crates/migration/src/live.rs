@@ -4,9 +4,10 @@ use crate::{error::LiveDaemon, homes::Homes};
 
 /// Finds daemons that still write one of the homes.
 ///
-/// Implemented by the code that can talk to a daemon: `myownllm_daemon::HomeDaemons`, or an app that
-/// knows its daemons in its own way. That code also stops a daemon if the user wants that, before
-/// the move: a move stops none. A daemon that it does not find goes on writing at the old location.
+/// Implemented by the code that can talk to a daemon: `myownllm_daemon::HomeDaemons`, or an app
+/// that knows its daemons in its own way. That code also stops a daemon if the user wants that,
+/// before the move: a move stops none. A daemon that it does not find goes on writing at the old
+/// location.
 pub trait LiveDaemons: Send + Sync {
     /// Returns the daemons that answer, or that accept a connection and are silent, on any socket
     /// of either home.

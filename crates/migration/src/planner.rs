@@ -377,8 +377,8 @@ impl<'a> Planner<'a> {
     }
 
     /// Keeps the identity file at the source while anything that belongs with it cannot be read:
-    /// its presence at the destination means "done". Refuses a move back without the file: the older
-    /// app's daemon would make another key beside the peers.
+    /// its presence at the destination means "done". Refuses a move back without the file: the
+    /// older app's daemon would make another key beside the peers.
     fn hold_back_identity(&mut self) {
         let undoes = self.inventory.direction == Direction::Undo;
         let has_failed = !self.inventory.errors.is_empty() || !self.plan.errors.is_empty();

@@ -292,8 +292,8 @@ fn replace_symlink(symlink: &Utf8Path) -> String {
     format!("test -L {symlink} && cp -RLpn {symlink} {copy} && rm {symlink} && mv -n {copy} {symlink}")
 }
 
-/// Returns the command that opens a file in the user's editor. `sh` splits the arguments of the editor,
-/// as zsh does not; fish reads no braces.
+/// Returns the command that opens a file in the user's editor. `sh` splits the arguments of the
+/// editor, as zsh does not; fish reads no braces.
 fn edit(file: &Utf8Path) -> String {
     format!("sh -c '${{EDITOR:-vi}} \"$0\"' {}", quoted(file))
 }

@@ -76,8 +76,9 @@ impl FailureData {
 }
 
 /// Implements [`Failure`](crate::Failure) for an error by its own methods `code`, `class`, `path`
-/// and `hint`; and, with `serialize`, [`Serialize`] by [`FailureData`](crate::FailureData). An error
-/// of a crate that knows neither classes nor files gives its class as a function, and has no path.
+/// and `hint`; and, with `serialize`, [`Serialize`] by [`FailureData`](crate::FailureData). An
+/// error of a crate that knows neither classes nor files gives its class as a function, and has no
+/// path.
 #[macro_export]
 macro_rules! impl_failure {
     ($error:ty) => {

@@ -145,8 +145,8 @@ fn a_link_to_a_dir_above_is_refused() {
     }
 }
 
-/// The identity file of a daemon that uses it is not copied: two daemons would appear as one device.
-/// That of a moved home, or of the stand-alone daemon's home, may be the app's.
+/// The identity file of a daemon that uses it is not copied: two daemons would appear as one
+/// device. That of a moved home, or of the stand-alone daemon's home, may be the app's.
 #[cfg(unix)]
 #[test]
 fn symlink_to_the_home_of_another_daemon_gives_way_to_an_empty_directory() {

@@ -74,8 +74,8 @@ struct System {
     os: String,
     /// The architecture of the processor.
     arch: &'static str,
-    /// The file system of the user's home, and of the homes of app and daemon if those are of another
-    /// kind; empty if it is not known.
+    /// The file system of the user's home, and of the homes of app and daemon if those are of
+    /// another kind; empty if it is not known.
     file_systems: Vec<FileSystem>,
 }
 

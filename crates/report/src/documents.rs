@@ -12,7 +12,8 @@ use crate::text::long;
 /// What a command prints with `--json`. Fields are only ever added within a version.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Envelope<'a> {
-    /// `myownllm-mesh.COMMAND/1`. The number grows only if a field goes away or changes its meaning.
+    /// `myownllm-mesh.COMMAND/1`. The number grows only if a field goes away or changes its
+    /// meaning.
     pub schema: String,
     /// True exactly if the exit code is 0.
     pub ok: bool,

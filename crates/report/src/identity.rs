@@ -60,7 +60,8 @@ enum FileState {
 struct ShownKey {
     device_id: String,
     label: String,
-    /// The time at which the key was made, RFC 3339 in UTC; the text of the file if that is no time.
+    /// The time at which the key was made, RFC 3339 in UTC; the text of the file if that is no
+    /// time.
     #[schemars(extend("nullable" = true))]
     created_at: Option<String>,
 }

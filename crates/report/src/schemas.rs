@@ -118,8 +118,8 @@ fn command(name: &str, types: &[SchemaOf]) -> Value {
 }
 
 /// Leaves objects open, as a later version may add members. The tag of a variant stands beside the
-/// schema of the variant's content, so both go on as parts of one object. A member that may be absent
-/// is never null. The line breaks of a comment are none of a description.
+/// schema of the variant's content, so both go on as parts of one object. A member that may be
+/// absent is never null. The line breaks of a comment are none of a description.
 fn open(schema: &mut Schema) {
     if schema.get("additionalProperties").is_some_and(Value::is_boolean) {
         schema.remove("additionalProperties");
@@ -142,7 +142,8 @@ fn open(schema: &mut Schema) {
     }
 }
 
-/// Takes null out of the kinds of a member that is absent instead, unless it is marked [`NULLABLE`].
+/// Takes null out of the kinds of a member that is absent instead, unless it is marked
+/// [`NULLABLE`].
 fn without_null(member: &mut Map<String, Value>) {
     if member.remove(NULLABLE).is_some() {
         return;

@@ -1,5 +1,5 @@
-//! Prints the schemas of the documents as one JSON object, by file name: `cargo xtask codegen` writes
-//! them to `schemas/`.
+//! Prints the schemas of the documents as one JSON object, by file name: `cargo xtask codegen`
+//! writes them to `schemas/`.
 
 use std::io::{self, Write as _};
 

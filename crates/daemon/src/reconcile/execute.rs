@@ -8,8 +8,8 @@ use super::compare::{differences, dropped_settings, quiet_settings, string_membe
 use super::plan::{Action, Plan, Step};
 use crate::{ControlError, DaemonControl, control::uninterruptible};
 
-/// The code of a step after which the daemon still reports other settings than it was given, or that
-/// it has not saved.
+/// The code of a step after which the daemon still reports other settings than it was given, or
+/// that it has not saved.
 pub const NOT_APPLIED: &str = "daemon.not-applied";
 
 /// The code of a step after which the daemon has left the network again, because it lacks a setting

@@ -153,7 +153,8 @@ const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
 const SEND_FLAGS: SendFlags = SendFlags::empty();
 
 /// Returns the process that called `listen`, and its user, from the credentials that the kernel
-/// keeps. In another PID namespace the kernel hides them; then the owner of the socket file stands in.
+/// keeps. In another PID namespace the kernel hides them; then the owner of the socket file stands
+/// in.
 fn peer_of(stream: &UnixStream, path: &Utf8Path) -> io::Result<(Option<u32>, u32)> {
     let credentials = uds_local_socket::Stream::from(stream.try_clone()?).peer_creds().ok();
     let pid = credentials.as_ref().and_then(|peer| u32::try_from(peer.pid()?).ok()).filter(|pid| *pid != 0);

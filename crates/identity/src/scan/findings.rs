@@ -168,8 +168,8 @@ pub struct Scan {
     pub(crate) owners: BTreeSet<String>,
     /// The run log that shows the Device ID of the home, and the Device ID.
     pub(crate) logged: Option<(PathBuf, String)>,
-    /// Renamed homes with rosters or states and without a key. Known only if nothing else shows that
-    /// the home had a key.
+    /// Renamed homes with rosters or states and without a key. Known only if nothing else shows
+    /// that the home had a key.
     pub(crate) renamed: Vec<RenamedHome>,
     /// The config that only a daemon with a key can have written.
     pub(crate) used_config: Option<PathBuf>,

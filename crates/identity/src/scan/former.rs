@@ -59,8 +59,8 @@ pub fn former_identity(disk: &dyn Disk, places: &IdentityPaths, key: &KeyInfo) -
     (!is_kept).then(|| FormerIdentity { device_id: device_id.clone(), log: log.clone(), active: key.clone() })
 }
 
-/// Returns true if a daemon that runs with `device_id` is the device of this home, although `key` is
-/// in the place of its key: rosters or states name the daemon's key as an owner; or they name
+/// Returns true if a daemon that runs with `device_id` is the device of this home, although `key`
+/// is in the place of its key: rosters or states name the daemon's key as an owner; or they name
 /// neither, and the run log shows the daemon's Device ID and begins with another one than that of
 /// `key`.
 #[must_use]

@@ -95,8 +95,8 @@ impl Search<'_> {
         }
     }
 
-    /// Counts the rosters and states in `dirs`, without those in a directory of `evidence`. Adds the
-    /// directories that have some to `evidence`.
+    /// Counts the rosters and states in `dirs`, without those in a directory of `evidence`. Adds
+    /// the directories that have some to `evidence`.
     pub(super) fn count_strays(
         &mut self,
         dirs: Vec<PathBuf>,

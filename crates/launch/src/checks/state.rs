@@ -89,8 +89,8 @@ impl Examiner<'_, '_> {
         misnamed
     }
 
-    /// Checks the files that the daemon that runs has read, for the next one, and returns those under
-    /// other names.
+    /// Checks the files that the daemon that runs has read, for the next one, and returns those
+    /// under other names.
     fn peers_beside_a_daemon(&mut self) -> Vec<Diagnostic> {
         let context = self.context;
         let misnamed: Vec<Diagnostic> = self.misnamed().into_iter().map(with_restart).collect();
