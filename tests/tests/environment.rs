@@ -165,3 +165,21 @@ fn a_status_says_that_nothing_moves_to_where_no_daemon_can_listen() {
     assert!(codes(&status) && codes(&launched));
     assert!(long.join(OLD_KEY).exists());
 }
+
+/// A service that still passes the old home of the daemon names it by a symlink.
+#[rstest]
+#[case::home(APP)]
+#[case::directory_in_it(MESH)]
+fn daemon_home_variable_that_leads_into_the_apps_home_is_passed_over(#[case] target: &str) {
+    let home = Home::settled();
+    std::os::unix::fs::symlink(home.path(target), home.path("link")).unwrap();
+    let shared = home.daemon(".myownmesh").start().unwrap();
+    let with_link =
+        |command: &mut Command| run(command.env("MYOWNMESH_HOME", home.path("link"))).ends_with(0);
+    let paths = with_link(&mut home.command(&["paths", "--json"])).json();
+    let expected = home.path(".myownmesh");
+    assert_eq!(paths["data"]["paths"]["shared_home"]["path"].as_str(), expected.to_str());
+    let said = with_link(&mut home.launch("", &["--once", "--json"])).json();
+    assert_eq!(said["data"]["daemon"]["role"], "shared", "{said:#}");
+    drop(shared);
+}
