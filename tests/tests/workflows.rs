@@ -1,4 +1,5 @@
-//! The CI workflows: each parses, and calls only verbs and scripts that exist.
+//! The CI workflows: each parses, and calls only verbs and scripts that exist. No test stands where
+//! they build none.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code that reads the repository")]
 
@@ -48,6 +49,33 @@ fn verbs() -> Vec<String> {
         .filter(|line| line.contains("::Args)"))
         .filter_map(|line| Some(line.trim().split_once('(')?.0.to_lowercase()))
         .collect()
+}
+
+/// Returns the Rust sources below a directory.
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .collect()
+}
+
+#[test]
+fn library_without_a_test_harness_has_no_tests() {
+    let packages = std::fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
+    let mut without_harness = 0;
+    for package in packages.chain(["tests", "bench"].map(|dir| root().join(dir))) {
+        let manifest = std::fs::read_to_string(package.join("Cargo.toml")).unwrap();
+        let library = manifest.split("[lib]").nth(1).and_then(|rest| rest.split("\n[").next());
+        if library.is_some_and(|library| library.contains("test = false")) {
+            without_harness += 1;
+            for source in sources(&package.join("src")) {
+                let text = std::fs::read_to_string(&source).unwrap();
+                assert!(!text.contains("#[test]") && !text.contains("#[rstest]"), "{}", source.display());
+            }
+        }
+    }
+    assert!(without_harness > 0);
 }
 
 #[test]
