@@ -141,16 +141,6 @@ fn document_of_a_look_names_the_code_of_each_problem() {
 }
 
 #[test]
-fn run_log_names_the_settings_that_a_repair_lost() {
-    let home = Home::after_the_bug();
-    home.run(&["repair"]).ends_with(0);
-    for command in ["logs", "report"] {
-        let said = home.run(&[command]).ends_with(0).stdout;
-        assert!(said.contains("at their defaults: ") && said.contains("auto_cleanup"), "{said}");
-    }
-}
-
-#[test]
 fn repair_puts_everything_right_and_says_what_it_kept_and_what_is_lost() {
     let home = Home::after_the_bug();
     let overwritten = home.bytes(CONFIG);
@@ -332,8 +322,6 @@ fn quiet_silences_reports_and_never_what_was_asked_for() {
     }
 }
 
-const LOG: &str = ".myownllm/myownllm-mesh.log";
-
 #[test]
 fn export_names_the_settings_that_an_envelope_cannot_carry() {
     let home = Home::settled();
@@ -345,68 +333,6 @@ fn export_names_the_settings_that_an_envelope_cannot_carry() {
     let told = said["diagnostics"].as_array().unwrap().iter();
     let told: Vec<_> = told.filter(|told| told["code"] == "network.settings-left-out").collect();
     assert!(told[0]["message"].as_str().unwrap().contains("pinned_peers, signaling"), "{said:#}");
-}
-
-#[test]
-fn run_log_tells_what_was_changed_and_is_written_by_nothing_else() {
-    let home = Home::after_the_bug();
-    for args in [&["doctor"][..], &["status"], &[], &["migrate", "--dry-run"], &["config", "show"], &["logs"]]
-    {
-        home.run(args);
-        assert!(!home.has(LOG), "{args:?} wrote the run log");
-    }
-    home.run(&["repair"]).ends_with(0);
-    home.run(&["network", "use", "office-mesh"]).ends_with(0);
-    home.run(&["config", "set", "api.bearer_token=hunter2"]).ends_with(0);
-    let before = home.snapshot();
-    for args in [
-        &["repair"][..],
-        &["launch", "--no-daemon"],
-        &["migrate"],
-        &["network", "use", "office-mesh"],
-        &["network", "use", "nope"],
-        &["config", "set", "api.bearer_token=hunter2"],
-        &["logs"],
-    ] {
-        home.run(args);
-        assert!(home.snapshot() == before, "{args:?} changed nothing, and wrote");
-    }
-    let text = String::from_utf8(home.bytes(LOG)).unwrap();
-    assert!(!text.contains("hunter2"), "{text}");
-    let said = home.run(&["logs", "--json"]).ends_with(0).json();
-    let entries = said["data"]["entries"].as_array().unwrap();
-    let commands: Vec<&str> = entries.iter().map(|entry| entry["command"].as_str().unwrap()).collect();
-    assert_eq!(commands, ["repair", "network use office-mesh", "config set api.bearer_token"]);
-    let did = entries[0]["did"].to_string();
-    assert!(did.contains("moved 4 files") && did.contains("repaired the config"), "{did}");
-    assert!(entries[0]["before"].as_str().unwrap().starts_with("kept-00000001-"), "{said}");
-    let page = home.run(&["logs", "-n", "1"]).ends_with(0).stdout;
-    assert!(page.contains("config set api.bearer_token") && page.lines().count() < 3, "{page}");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = std::fs::metadata(home.path(LOG)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-}
-
-#[test]
-fn run_log_of_a_daemon_tells_its_start_and_its_end() {
-    let home = Home::settled();
-    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
-    let said = home.run(&["logs"]).ends_with(0).stdout;
-    assert!(said.contains("launch --once") && said.contains("started the daemon (process "), "{said}");
-    let said = home.run(&["logs", "--daemon"]).ends_with(0).stdout;
-    let first = said.lines().next().unwrap();
-    assert!(first.starts_with("[myownllm] 2") && first.ends_with(" serve"), "{said}");
-}
-
-#[test]
-fn run_log_that_cannot_be_written_changes_no_outcome() {
-    let home = Home::after_the_bug();
-    std::fs::create_dir(home.path(LOG)).unwrap();
-    home.run(&["repair"]).ends_with(0);
-    assert_eq!(home.run(&["logs", "--json"]).ends_with(0).json()["data"]["entries"], json!([]));
 }
 
 #[test]

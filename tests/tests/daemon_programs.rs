@@ -48,6 +48,29 @@ fn program_that_writes_without_end_is_given_up_and_its_log_is_cut() {
     assert!(log.len() < 2 << 20 && log.ends_with(b"y\n"), "{}", log.len());
 }
 
+/// An older daemon than the one that the user names drops what it does not know.
+#[rstest]
+#[case::missing(None, true)]
+#[case::no_program(Some(""), true)]
+#[case::ends(Some("#!/bin/sh\nexit 3\n"), false)]
+fn program_of_a_variable_that_another_one_replaces_is_named(
+    #[case] script: Option<&str>,
+    #[case] is_foreseen: bool,
+) {
+    let home = Home::settled();
+    let named = home.path("bin/named");
+    script.into_iter().for_each(|script| home.put("bin/named", script.as_bytes(), 0o755));
+    let warning = |args: &[&str]| {
+        let said = run(home.with_daemon(args).env("MYOWNLLM_MESH_BIN", &named)).ends_with(0).json();
+        let mut told = said["diagnostics"].as_array().unwrap().clone().into_iter();
+        told.find(|told| told["code"] == "daemon.override-skipped")
+    };
+    assert_eq!(warning(&["doctor", "--json"]).is_some(), is_foreseen);
+    let told = warning(&["launch", "--once", "--json"]).expect("the launch names it");
+    assert!(told["message"].as_str().unwrap().contains(named.to_str().unwrap()), "{told:#}");
+    assert!(!told["causes"].as_array().unwrap().is_empty(), "{told:#}");
+}
+
 #[test]
 fn windows_line_endings_are_mended_by_the_printed_command() {
     let home = Home::settled();

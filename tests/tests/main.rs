@@ -48,6 +48,7 @@ mod permissions;
 mod recurrence;
 mod replay;
 mod report;
+mod run_log;
 mod schemas;
 mod screens;
 mod sockets;

@@ -15,6 +15,7 @@ use crate::foreseen::{blocked_move, changed_dirs, unwritable};
 use crate::identity::{ensure_home, scan_identity, spare_key_holder};
 use crate::losses::lost_settings;
 use crate::moves::{Watch, forward_plan, move_diagnostics, plan_diagnostics};
+use crate::outcome::Outcome;
 use crate::stage::{
     daemons_blocking_repair, ensure_permitted, ensure_usable_home, execute_file_step, live_refusal,
     state_steps, stop_daemon, stop_daemons,
@@ -97,20 +98,27 @@ fn beside(context: &Context<'_>, loaded: &Loaded) -> Result<Vec<RunningDaemon>, 
 }
 
 /// Does what a launch does with the rosters and states before it starts a daemon, unless one runs.
-/// Returns the diagnostics.
+/// Adds the steps and their diagnostics to `outcome`.
 ///
 /// # Errors
 /// Fails if no daemon could work in the daemon home, if another process holds the lock, or if a
 /// file cannot be set aside or copied.
-pub fn repair_states(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<Diagnostic>, Diagnostic> {
+pub fn repair_states(
+    context: &Context<'_>,
+    options: &Options<'_>,
+    outcome: &mut Outcome,
+) -> Result<(), Diagnostic> {
     ensure_usable_home(context, options.run_as)?;
     let steps = state_steps(context, &forward_plan(context), &[])?;
     if steps.is_empty() || !context.daemons.live(None).is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let lock = lock_home(context, options)?;
-    let told: Result<Vec<_>, _> = steps.iter().map(|step| execute_file_step(context, &*lock, step)).collect();
-    Ok(told?.into_iter().flatten().collect())
+    for step in steps {
+        outcome.diagnostics.extend(execute_file_step(context, &*lock, &step)?);
+        outcome.file_steps.push(step);
+    }
+    Ok(())
 }
 
 /// A move of the daemon's state on its own.

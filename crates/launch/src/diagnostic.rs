@@ -375,7 +375,7 @@ fn longer_wait(error: &SpawnError) -> Option<String> {
 }
 
 /// Returns the result of a program that was tried: a line, and the last lines of its log.
-fn tried_lines(tried: &CandidateOutcome) -> Vec<String> {
+pub(crate) fn tried_lines(tried: &CandidateOutcome) -> Vec<String> {
     let Some(failure) = &tried.failure else { return Vec::new() };
     let why = match failure {
         CandidateFailure::NotStarted { problem, .. } => format!("did not start: {problem}"),

@@ -41,6 +41,8 @@ pub struct Outcome {
     pub migration: Option<MoveReport>,
     /// The daemon in use, if any.
     pub daemon: Daemon,
+    /// The steps on rosters, states and the daemon's config that were done.
+    pub file_steps: Vec<LaunchStep>,
     /// The programs that were tried if none came up, each with the reason.
     pub tried: Vec<CandidateOutcome>,
     /// The daemons that the launch looked for, and the answers.

@@ -35,7 +35,7 @@ use crate::networks::{
 use crate::outcome::{Daemon, Outcome};
 use crate::recurrence::Recurrence;
 use crate::stage::{HomeInspection, Stage, ensure_permitted, execute_file_step, stop_daemon};
-use crate::start::{CONFIG_SOCKET_UNREADABLE, failed_start};
+use crate::start::{CONFIG_SOCKET_UNREADABLE, failed_override, failed_start};
 use crate::step::LaunchStep;
 use crate::stop::died_diagnostic;
 use crate::trust::{close_secrets, ensure_changeable, wrote_where_others_can};
@@ -145,6 +145,7 @@ fn load(context: &Context<'_>, ids: &mut dyn Ids) -> (Outcome, HomeInspection) {
         stopped: Vec::new(),
         migration: None,
         daemon: Daemon::None,
+        file_steps: Vec::new(),
         tried: Vec::new(),
         detection: None,
         reconciled: None,
@@ -299,6 +300,7 @@ impl<'a> Run<'_, 'a> {
                 | LaunchStep::RebasePaths { .. } => {
                     let Some(lock) = self.lock.as_deref() else { continue };
                     self.outcome.diagnostics.extend(execute_file_step(self.context, lock, &step)?);
+                    self.outcome.file_steps.push(step);
                 }
                 LaunchStep::StartDaemon { .. } => return self.start(),
                 LaunchStep::AttachToSharedDaemon { .. } | LaunchStep::AttachToOwnDaemon { .. } => {
@@ -481,6 +483,7 @@ impl<'a> Run<'_, 'a> {
                 return Err(failed_start(context, &error, &mut self.outcome.diagnostics));
             }
         };
+        self.outcome.diagnostics.extend(failed_override(spawned.tried()));
         let client = spawned.take_client(OPERATION);
         self.client = client.map(|client| Box::new(client) as Box<dyn DaemonControl>);
         let daemon = ConnectedDaemon::new(Role::Own, spawned.endpoint().clone(), Some(spawned.pid()));

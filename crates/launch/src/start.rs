@@ -4,8 +4,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use myownllm_daemon::{
-    Candidate, CandidateFailure, DetectRefusal, Endpoint, Origin, SpawnError, Verdict, check_socket_file,
-    process_serves,
+    Candidate, CandidateFailure, CandidateOutcome, DetectRefusal, Endpoint, Origin, SpawnError, Verdict,
+    check_socket_file, process_serves,
 };
 use myownllm_durable_fs::{Metadata, Owner, move_aside, quote};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
@@ -14,7 +14,7 @@ use myownllm_paths::{ControlSocket, Mode, PathsError, Platform, check_control_so
 use crate::context::Context;
 use crate::daemon_config::refused_config;
 use crate::daemons::{read_control_socket, read_document};
-use crate::diagnostic::{Class, Diagnostic, PROGRAM};
+use crate::diagnostic::{Class, Diagnostic, PROGRAM, tried_lines};
 use crate::foreseen::{is_full, no_room_diagnostic, unusable_log, unwritable};
 use crate::hints::{edit, launch_with};
 
@@ -192,13 +192,9 @@ pub(crate) fn missing_program(context: &Context<'_>) -> Option<Diagnostic> {
     if candidates.iter().any(Candidate::is_sound) {
         return None;
     }
-    let reason = |program: &Candidate| match (&program.obstacle, &program.verdict, &program.origin) {
-        (Some(obstacle), ..) => Some(obstacle.problem.clone()),
-        (None, Verdict::Skipped { reason }, Origin::Override { .. }) => Some(reason.clone()),
-        _ => None,
-    };
     let told = |program: &Candidate| {
-        Some(format!("{} ({}): {}", program.path.display(), program.origin, reason(program)?))
+        let problem = known_problem(program)?;
+        Some(format!("{} ({}): {problem}", program.path.display(), program.origin))
     };
     let causes: Vec<String> = candidates.iter().filter_map(told).collect();
     let mut tried = candidates.iter().filter_map(|program| program.obstacle.as_ref()).peekable();
@@ -222,6 +218,49 @@ pub(crate) fn missing_program(context: &Context<'_>) -> Option<Diagnostic> {
             ),
         ),
     })
+}
+
+/// Returns the reason why a program is not started, or will not come up. That another place on the
+/// machine has no program is no problem.
+fn known_problem(program: &Candidate) -> Option<&str> {
+    match (&program.obstacle, &program.verdict, &program.origin) {
+        (Some(obstacle), ..) => Some(&obstacle.problem),
+        (None, Verdict::Skipped { reason }, Origin::Override { .. }) => Some(reason),
+        _ => None,
+    }
+}
+
+/// Warns that a program that a variable names cannot be started, and another one is started instead.
+pub(crate) fn skipped_override(candidates: &[Candidate]) -> Option<Diagnostic> {
+    let sound = candidates.iter().position(Candidate::is_sound)?;
+    let problems = candidates[..sound].iter().filter_map(|program| Some((program, known_problem(program)?)));
+    override_warning(problems, &candidates[sound])
+}
+
+/// Warns that a program that a variable names did not come up, and another one did.
+pub(crate) fn failed_override(tried: &[CandidateOutcome]) -> Option<Diagnostic> {
+    let came_up = tried.iter().position(|tried| tried.failure.is_none())?;
+    let failures: Vec<_> =
+        tried[..came_up].iter().map(|tried| (&tried.candidate, tried_lines(tried).join("\n"))).collect();
+    override_warning(failures.iter().map(|(program, why)| (*program, &**why)), &tried[came_up].candidate)
+}
+
+fn override_warning<'c>(
+    mut problems: impl Iterator<Item = (&'c Candidate, &'c str)>,
+    instead: &Candidate,
+) -> Option<Diagnostic> {
+    let is_override = |(program, _): &(&Candidate, &str)| matches!(program.origin, Origin::Override { .. });
+    let (program, problem) = problems.find(is_override)?;
+    let message = format!(
+        "the daemon's program {} ({}) cannot be used, and {} ({}) is used in its place",
+        program.path.display(),
+        program.origin,
+        instead.path.display(),
+        instead.origin
+    );
+    let causes = problem.lines().map(str::to_owned).collect();
+    let hint = format!("ls -ld {}", quote(&program.path));
+    Some(Diagnostic::warning("daemon.override-skipped", message).causes(causes).hint(hint))
 }
 
 /// Adds the way out where no daemon program was found: the command for a program of this machine

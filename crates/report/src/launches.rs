@@ -109,6 +109,7 @@ pub fn launch_trace(home: &HomeView<'_>, command: &str, outcome: &Outcome, daemo
     if outcome.has_set_daemon_config_aside() {
         did.push("set the daemon's config aside".to_owned());
     }
+    did.extend(run_log::of_file_steps(home, &outcome.file_steps));
     if let Daemon::Spawned(spawned) = daemon {
         did.push(format!("started the daemon (process {})", spawned.pid()));
     }

@@ -12,8 +12,8 @@ use myownllm_config_store::Step;
 #[cfg(not(unix))]
 use myownllm_durable_fs::{Disk as _, RealDisk, rename_or_link};
 use myownllm_identity::{IdentityPaths, scan};
-use myownllm_launch::words::{at_defaults, count};
-use myownllm_launch::{Diagnostic, Severity};
+use myownllm_launch::words::{at_defaults, count, short};
+use myownllm_launch::{Diagnostic, LaunchStep, Severity};
 use myownllm_migration::{LiveDaemon, MoveReport};
 use myownllm_paths::Layout;
 use schemars::JsonSchema;
@@ -132,7 +132,11 @@ pub fn of_move(report: &MoveReport) -> Vec<String> {
         (report.leftovers_removed.len(), "cleared, of a killed run:"),
     ];
     let done = done.into_iter().filter(|(files, _)| *files > 0);
-    done.map(|(files, verb)| format!("{verb} {}", count(files, "file"))).collect()
+    let mut did: Vec<String> = done.map(|(files, verb)| format!("{verb} {}", count(files, "file"))).collect();
+    if did.is_empty() && !report.dirs_removed.is_empty() {
+        did.push("removed empty directories".to_owned());
+    }
+    did
 }
 
 /// Describes the changes of the config.
@@ -156,6 +160,20 @@ pub fn of_config(steps: &[Step]) -> Vec<String> {
         }
     }
     did
+}
+
+/// Describes the changes of rosters and states.
+pub(crate) fn of_file_steps(home: &HomeView<'_>, steps: &[LaunchStep]) -> Vec<String> {
+    let did = steps.iter().filter_map(|step| {
+        let (verb, path) = match step {
+            LaunchStep::KeepCorruptFile { path } => ("renamed", path),
+            LaunchStep::MendState { path } => ("set aside", path),
+            LaunchStep::CopyNewerState { path } => ("copied", path),
+            _ => return None,
+        };
+        Some(format!("{verb} {}", short(path, &home.layout.user_home)))
+    });
+    did.collect()
 }
 
 /// Describes the settings that a repair could not bring back; `None` if it lost none.

@@ -9,6 +9,7 @@ use myownllm_launch::{
     CORRUPT, Diagnostic, NEEDS_REPAIR, accept_config, active_network, config_diagnostics, restore_backup,
 };
 use myownllm_report::documents::{ConfigChecked, ConfigSchema, ConfigShown};
+use myownllm_report::run_log::Trace;
 use myownllm_report::{Page, completion, escape_json_controls, long, restore_trace, restored};
 use serde_json::json;
 
@@ -115,7 +116,11 @@ fn accept(context: &Context) -> Result<CommandOutput, Diagnostic> {
     } else {
         format!("Nothing to accept: {path} is {} already.", backup(&accepted.backup.to_string()))
     };
-    Ok(CommandOutput::done(page, json!(accepted)))
+    let did = accepted
+        .changed
+        .then(|| format!("made {} of the config as it is", backup(&accepted.backup.to_string())));
+    let trace = Trace::of(&context.layout, "config accept", did.into_iter().collect());
+    Ok(CommandOutput { trace, ..CommandOutput::done(page, json!(accepted)) })
 }
 
 fn restore(context: &Context, name: &str, as_is: bool) -> Result<CommandOutput, Diagnostic> {

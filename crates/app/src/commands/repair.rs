@@ -13,8 +13,8 @@ pub(crate) fn run(context: &Context, stop_legacy_daemon: bool, printer: &Printer
     let mut outcome = launch(&libraries.launch_context(), &options, &mut fresh_ids());
     if outcome.class().is_none() {
         // A home in which nothing can be changed is not healthy although nothing is to be repaired.
-        let told = repair_states(&libraries.launch_context(), &options);
-        outcome.diagnostics.extend(told.unwrap_or_else(|error| vec![error]));
+        let failed = repair_states(&libraries.launch_context(), &options, &mut outcome).err();
+        outcome.diagnostics.extend(failed);
     }
     let home = libraries.view();
     let data = match printer.is_json {

@@ -14,6 +14,7 @@ use crate::identity::RENAMED;
 use crate::moves::sync_unconfirmed;
 use crate::owner::{missing_home, missing_home_hint};
 use crate::stage::live_refusal;
+use crate::start::skipped_override;
 use crate::start::{NO_FILE, check_start};
 use crate::step::LaunchStep;
 use crate::stop::end_command;
@@ -134,7 +135,10 @@ impl Examiner<'_, '_> {
         match candidates.iter().find(|candidate| candidate.is_sound()) {
             Some(candidate) => {
                 let program = short(&candidate.path, &self.context.layout.user_home);
-                self.checks.ok("daemon.program", program);
+                match skipped_override(&candidates) {
+                    Some(skipped) => self.checks.diagnostic("daemon.program", skipped),
+                    None => self.checks.ok("daemon.program", program),
+                }
             }
             None if self.checks.is_daemon_running => {
                 let evidence = "none was found, and none is needed: a daemon runs";
