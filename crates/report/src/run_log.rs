@@ -227,33 +227,9 @@ impl Dir {
         Ok(file)
     }
 
-    /// Removes the name of a log that a killed run had already given its former name.
-    fn finish_rotation(&self, name: &str) {
-        use nix::fcntl::AtFlags;
-        use nix::sys::stat::fstatat;
-        use nix::unistd::{UnlinkatFlags, unlinkat};
-        let id = |name: &str| {
-            let stat = fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
-            Some((stat.st_dev, stat.st_ino))
-        };
-        if id(name).is_some_and(|log| id(&former(name)) == Some(log))
-            && let Err(error) = unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir)
-        {
-            tracing::debug!(name, %error, "a rotated log keeps its name");
-        }
-    }
-
     /// Makes room: the log replaces the previous log, and no other file.
     fn rotate(&self, name: &str) -> io::Result<()> {
-        use nix::fcntl::AtFlags;
-        use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
-        let former = former(name);
-        match unlinkat(&self.0, &*former, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) | Err(nix::errno::Errno::ENOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
-        linkat(&self.0, name, &self.0, &*former, AtFlags::empty())?;
-        Ok(unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir)?)
+        Ok(nix::fcntl::renameat(&self.0, name, &self.0, &*former(name))?)
     }
 }
 
@@ -277,9 +253,6 @@ impl Dir {
     fn log(&self, name: &str, to_write: bool) -> io::Result<File> {
         std::fs::OpenOptions::new().read(true).append(to_write).create(to_write).open(self.0.join(name))
     }
-
-    /// A rotation is one rename here, which no kill can interrupt.
-    fn finish_rotation(&self, _name: &str) {}
 
     fn rotate(&self, name: &str) -> io::Result<()> {
         let (log, former) = (self.0.join(name), self.0.join(former(name)));
@@ -307,7 +280,6 @@ fn split(path: &Path) -> (&Path, &str) {
 fn append(path: &Path, line: &str) -> io::Result<()> {
     let (dir, name) = split(path);
     let dir = Dir::open(dir, true)?;
-    dir.finish_rotation(name);
     let mut file = dir.log(name, true)?;
     if file.metadata()?.len() > MOST_BYTES {
         dir.rotate(name)?;
@@ -396,18 +368,5 @@ mod tests {
         std::fs::hard_link(&precious, &second_name).unwrap();
         append(&second_name, "{}").unwrap_err();
         assert_eq!(std::fs::read(&precious).unwrap(), b"precious\n");
-    }
-
-    #[cfg(unix)]
-    #[test]
-    #[allow(clippy::disallowed_methods, reason = "a second name is what is tested")]
-    fn log_whose_rotation_was_killed_goes_on() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        append(&path, "{\"n\":1}").unwrap();
-        std::fs::hard_link(&path, dir.path().join("log.1")).unwrap();
-        append(&path, "{\"n\":2}").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"{\"n\":2}\n");
-        assert_eq!(std::fs::read(dir.path().join("log.1")).unwrap(), b"{\"n\":1}\n");
     }
 }
