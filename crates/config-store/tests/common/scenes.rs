@@ -47,6 +47,28 @@ pub fn text(doc: &Document, path: &[&str]) -> Option<String> {
     doc.get(path).and_then(|v| v.as_str()).map(|s| s.into_owned())
 }
 
+fn with(config: &[u8]) -> SimDisk {
+    let disk = home();
+    disk.put(CONFIG, config);
+    disk
+}
+
+/// A home whose config was good at a launch before.
+fn with_a_copy(config: &[u8]) -> SimDisk {
+    let disk = with(APP);
+    launch(&disk, &sim_paths()).unwrap();
+    disk.put(CONFIG, config);
+    disk
+}
+
+fn of_qwen(doc: &Document) {
+    assert_eq!(text(doc, &["active_family"]).as_deref(), Some("qwen3"));
+}
+
+fn of_gemma(doc: &Document) {
+    assert_eq!(text(doc, &["active_family"]).as_deref(), Some("gemma4"));
+}
+
 #[allow(clippy::too_many_lines, reason = "a table: each scene stands alone")]
 pub fn scenes() -> Vec<Scene> {
     let mut all = Vec::new();
@@ -58,7 +80,7 @@ pub fn scenes() -> Vec<Scene> {
     let recovered: fn(&Document) = |doc| {
         assert_eq!(shape(doc), Shape::App);
         assert!(doc.get(&["cloud_mesh", "networks"]).unwrap().items().count() > 0, "no network came back");
-        assert_eq!(text(doc, &["active_family"]).as_deref(), Some("gemma4"));
+        of_gemma(doc);
     };
 
     for (name, leaked) in [("leaked by 0.1.2", LEAKED_V1), ("leaked by 0.3.8", LEAKED_V3)] {
@@ -67,15 +89,11 @@ pub fn scenes() -> Vec<Scene> {
         scene(name, disk, recovered, true);
     }
 
-    let disk = home();
-    disk.put(CONFIG, APP);
-    launch(&disk, &sim_paths()).unwrap();
-    disk.put(CONFIG, LEAKED_V3);
     scene(
         "leaked, with a good copy",
-        disk,
+        with_a_copy(LEAKED_V3),
         |doc| {
-            assert_eq!(text(doc, &["active_family"]).as_deref(), Some("qwen3"));
+            of_qwen(doc);
             assert_eq!(text(doc, &["auto_update", "channel"]).as_deref(), Some("beta"));
             assert_eq!(doc.get(&["providers"]).unwrap().items().count(), 2);
         },
@@ -87,20 +105,11 @@ pub fn scenes() -> Vec<Scene> {
     disk.put(DAEMON_CONFIG, b"{\"version\":3,\"networks\":[]}");
     scene("leaked, and the daemon has a config", disk, recovered, false);
 
-    let disk = home();
-    disk.put(CONFIG, b"{\"providers\":[],\"active_family\":\"");
-    scene(
-        "torn, without a copy",
-        disk,
-        |doc| assert_eq!(text(doc, &["active_family"]).as_deref(), Some("gemma4")),
-        false,
-    );
+    scene("torn, without a copy", with(b"{\"providers\":[],\"active_family\":\""), of_gemma, false);
 
-    let disk = home();
-    disk.put(CONFIG, b"{\"active_family\": \"mine\", \"kept_models\": [\"a\", \"b\"], \"api\": {\"po");
     scene(
         "torn, with members that are whole",
-        disk,
+        with(b"{\"active_family\": \"mine\", \"kept_models\": [\"a\", \"b\"], \"api\": {\"po"),
         |doc| {
             assert_eq!(text(doc, &["active_family"]).as_deref(), Some("mine"));
             assert_eq!(doc.get(&["kept_models"]).unwrap().items().count(), 2);
@@ -108,53 +117,29 @@ pub fn scenes() -> Vec<Scene> {
         false,
     );
 
-    let disk = home();
-    disk.put(CONFIG, &[&healthy("with a tail")[..], b"}"].concat());
+    let tailed = with(&[&healthy("with a tail")[..], b"}"].concat());
     scene(
         "whole, with a tail",
-        disk,
+        tailed,
         |doc| assert_eq!(text(doc, &["mark"]).as_deref(), Some("with a tail")),
         false,
     );
 
-    let disk = home();
-    disk.put(CONFIG, &[LEAKED_V3, b" old tail"].concat());
-    scene("leaked, with a tail", disk, recovered, true);
+    scene("leaked, with a tail", with(&[LEAKED_V3, b" old tail"].concat()), recovered, true);
 
-    let disk = home();
-    disk.put(CONFIG, APP);
-    launch(&disk, &sim_paths()).unwrap();
-    disk.put(CONFIG, b"");
-    scene(
-        "empty, with a good copy",
-        disk,
-        |doc| assert_eq!(text(doc, &["active_family"]).as_deref(), Some("qwen3")),
-        false,
-    );
+    scene("empty, with a good copy", with_a_copy(b""), of_qwen, false);
 
     let disk = home();
     disk.put("/home/u/.myownllm/config.json.corrupt", APP);
-    scene(
-        "moved aside by a daemon",
-        disk,
-        |doc| assert_eq!(text(doc, &["active_family"]).as_deref(), Some("qwen3")),
-        false,
-    );
+    scene("moved aside by a daemon", disk, of_qwen, false);
 
     let disk = SimDisk::new();
     disk.put_dir(HOME, 0o755);
-    scene(
-        "a fresh install",
-        disk,
-        |doc| assert_eq!(text(doc, &["active_family"]).as_deref(), Some("gemma4")),
-        false,
-    );
+    scene("a fresh install", disk, of_gemma, false);
 
-    let disk = home();
-    disk.put(CONFIG, b"{\"active_family\": \"mine\", \"x\": 1e5}");
     scene(
         "lacks defaults",
-        disk,
+        with(b"{\"active_family\": \"mine\", \"x\": 1e5}"),
         |doc| {
             assert_eq!(text(doc, &["active_family"]).as_deref(), Some("mine"));
             assert_eq!(doc.get(&["x"]).unwrap().raw(), "1e5");
@@ -162,11 +147,9 @@ pub fn scenes() -> Vec<Scene> {
         false,
     );
 
-    let disk = home();
-    disk.put(CONFIG, &healthy("healthy"));
     scene(
         "healthy, seen for the first time",
-        disk,
+        with(&healthy("healthy")),
         |doc| assert_eq!(text(doc, &["mark"]).as_deref(), Some("healthy")),
         false,
     );
