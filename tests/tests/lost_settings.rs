@@ -413,3 +413,34 @@ fn networks_that_only_the_daemon_has_are_backed_up_before_it_leaves_them() {
     assert_eq!(home.json(DAEMON_CONFIG)["networks"], json!([]), "{said:#}");
     assert_eq!(found(&said, "daemon.networks-kept"), None, "{said:#}");
 }
+
+/// The config was completed, not repaired, and most of its settings are gone all the same.
+#[rstest]
+#[case::a_setting(r#"{"active_family":"qwen3"}"#)]
+#[case::the_networks(r#"{"cloud_mesh":{"enabled":true,"networks":[]}}"#)]
+fn launch_that_completes_a_config_tells_its_losses(#[case] config: &str) {
+    let home = Home::settled();
+    std::fs::remove_dir_all(home.path(".myownllm/config-backups")).unwrap();
+    home.put(CONFIG, config.as_bytes(), 0o600);
+    let said = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0).json();
+    assert!(found(&said, "salvage.defaults").is_some(), "{said:#}");
+    assert_eq!(said["data"]["outcome"], "repaired-with-losses");
+    let doctor = home.run(&["doctor", "--json"]).json();
+    assert!(found(&doctor, "salvage.defaults").is_some(), "{doctor:#}");
+}
+
+/// A launch that failed between the backup and the config had set the config aside.
+#[test]
+fn config_that_was_set_aside_is_a_source_if_there_is_no_other() {
+    let home = Home::settled();
+    let before = home.json(CONFIG);
+    let backups = home.path(".myownllm/config-backups");
+    for backup in std::fs::read_dir(&backups).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = backup.file_name().unwrap().to_str().unwrap().replacen("good-", "kept-", 1);
+        std::fs::rename(&backup, backups.join(name)).unwrap();
+    }
+    home.put(CONFIG, LEAKED_V3, 0o600);
+    let said = home.run(&["repair", "--json"]).ends_with(0).json();
+    assert_eq!(found(&said, "salvage.defaults"), None, "{said:#}");
+    assert_eq!(home.json(CONFIG)["api"], before["api"]);
+}

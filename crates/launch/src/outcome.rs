@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::daemon_config::SET_ASIDE;
 use crate::diagnostic::{Class, Diagnostic, WIPED, class_of};
+use crate::losses::LOSSES;
 use crate::networks::Reconciled;
 use crate::peers;
 use crate::recurrence::Recurrence;
@@ -115,7 +116,7 @@ impl Outcome {
             Some(_) => return Verdict::Failed,
             None => {}
         }
-        if self.has_repaired() {
+        if self.has_repaired() || self.has_lost_for_good() {
             let lost = !self.config.reset_keys.is_empty();
             return if lost { Verdict::RepairedWithLosses } else { Verdict::Repaired };
         }
@@ -134,6 +135,12 @@ impl Outcome {
     /// Returns true if this launch has set aside a roster or a state that no daemon can read.
     pub fn has_set_states_aside(&self) -> bool {
         self.diagnostics.iter().any(|told| told.code == peers::SET_ASIDE)
+    }
+
+    /// Returns true if this launch has written a config at whose defaults settings of the user's are.
+    pub fn has_lost_for_good(&self) -> bool {
+        self.config_steps.iter().any(Step::writes_config)
+            && self.diagnostics.iter().any(|told| told.code == LOSSES)
     }
 
     /// Returns true if this launch has repaired the config file.

@@ -101,7 +101,7 @@ pub fn launch_trace(home: &HomeView<'_>, command: &str, outcome: &Outcome, daemo
     let mut did: Vec<String> = run_log::of_stopped(&outcome.stopped).collect();
     did.extend(outcome.migration.iter().flat_map(run_log::of_move));
     did.extend(run_log::of_config(&outcome.config_steps));
-    let repaired = Some(&outcome.config).filter(|_| outcome.has_repaired());
+    let repaired = Some(&outcome.config).filter(|_| outcome.has_repaired() || outcome.has_lost_for_good());
     did.extend(repaired.and_then(run_log::of_losses));
     if outcome.diagnostics.iter().any(|diagnostic| diagnostic.code == "daemon.path-rebased") {
         did.push("pointed the daemon's config to its identity file".to_owned());
