@@ -10,7 +10,7 @@ use myownllm_salvage::{Salvaged, Shape};
 
 use crate::backups::Listing;
 use crate::store::{diagnostic_at, file_name, with_suffix};
-use crate::{BackupId, Store, StoreError};
+use crate::{BackupId, BackupKind, Store, StoreError};
 
 /// The app's config from another place than the config file.
 pub(crate) struct Source {
@@ -81,6 +81,7 @@ impl Store<'_> {
                 .misplaced_source()
                 .or_else(|| self.changed_backup(listing))
                 .or_else(|| self.renamed_config())
+                .or_else(|| self.kept_backup(listing))
                 .or_else(|| self.torn_leftover()),
         };
         // The file that a daemon moved aside mostly has the content of the newest backup, so an
@@ -238,6 +239,16 @@ impl Store<'_> {
         let mut changed = good.filter_map(|id| Some((id, self.backup_bytes(id).ok()??)));
         changed.find_map(|(id, bytes)| {
             Some(Source { name: id.to_string(), document: self.whole_config(&bytes)? })
+        })
+    }
+
+    /// Returns the newest intact config of the app's that was set aside, with settings of the user's.
+    fn kept_backup(&self, listing: &Result<Listing, DiskError>) -> Option<Source> {
+        let mut kept = listing.as_ref().ok()?.backups.iter().rev().filter(|id| id.kind == BackupKind::Kept);
+        kept.find_map(|id| {
+            let document = self.parse_app_config(&self.intact_bytes(id).ok()??)?;
+            let has_settings = self.schema.own_settings(&document).count() > 0;
+            has_settings.then(|| Source { name: id.to_string(), document })
         })
     }
 
