@@ -4,6 +4,7 @@
 use std::os::unix::fs::symlink;
 
 use integration_tests::testkit::{CONFIG, Home, MESH, run};
+use myownllm_config_model::DaemonFile;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -263,4 +264,19 @@ fn file_that_a_daemon_put_aside_is_not_overwritten(#[case] path: &str) {
         assert!(!home.has(&corrupt));
         assert_eq!(home.bytes(&format!("{corrupt}.set-aside-{number}")), content.as_bytes());
     }
+}
+
+/// The daemon that starts next would rename such a file, and start at its defaults.
+#[rstest]
+#[case::wrong_type(r#""log_level": "#, r#""log_level": 5, "was": "#)]
+#[case::duplicate(r#""version": 1,"#, r#""version": 1, "version": 1,"#)]
+fn repair_publishes_a_half_that_a_daemon_reads(#[case] from: &str, #[case] to: &str) {
+    let home = Home::after_the_bug();
+    let overwritten = String::from_utf8(home.bytes(CONFIG)).unwrap();
+    assert!(overwritten.contains(from), "{overwritten}");
+    home.put(CONFIG, overwritten.replacen(from, to, 1).as_bytes(), 0o600);
+    home.run(&["repair"]).ends_with(0);
+    assert!(DaemonFile::Config.is_readable(&home.bytes(&format!("{MESH}/config.json"))));
+    let doctor = home.run(&["doctor"]).stdout;
+    assert!(!doctor.contains("daemon.config"), "{doctor}");
 }

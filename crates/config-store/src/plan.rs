@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{Diagnostic, Document, Ids, ParseError, Parsed, Place, Severity};
+use myownllm_config_model::{DaemonFile, Diagnostic, Document, Ids, ParseError, Parsed, Place, Severity};
 use myownllm_durable_fs::DiskError;
 use myownllm_paths::camino::Utf8PathBuf;
 use myownllm_salvage::{Rebased, Salvaged, Shape, app_half, rebase_paths};
@@ -241,7 +241,7 @@ impl Store<'_> {
             );
             self.diagnostic("store.path-not-rebased", Severity::Warning, message)
         }));
-        let daemon = daemon.map(|daemon| daemon.to_bytes());
+        let daemon = daemon.map(|daemon| self.readable_half(&daemon, &mut diagnostics));
         report.recovered_networks = salvage_report.recovered_networks;
         report.stripped_keys = salvage_report.stripped_keys;
         report.reset_keys = salvage_report.reset_keys;
@@ -259,6 +259,26 @@ impl Store<'_> {
         plan.config = plan.config.filter(|_| newer.is_none());
         plan.loaded.newer = newer.map(|version| version as u64);
         Ok(plan)
+    }
+
+    /// Returns the daemon's half as a daemon reads it. Leaves out what no daemon reads, for which a
+    /// daemon would rename the file and start at its defaults. The backup of the overwritten config
+    /// has all of it.
+    fn readable_half(&self, half: &Document, diagnostics: &mut Vec<Diagnostic>) -> Vec<u8> {
+        let bytes = half.to_bytes();
+        let mended = match DaemonFile::Config.is_readable(&bytes) {
+            true => None,
+            false => DaemonFile::Config.mend(&bytes),
+        };
+        let Some((mended, left_out)) = mended else { return bytes };
+        if !left_out.is_empty() {
+            let message = format!(
+                "the daemon's config is written without {}, which no daemon can read; a backup has all of it",
+                left_out.join(", ")
+            );
+            diagnostics.push(self.diagnostic("store.half-left-out", Severity::Warning, message));
+        }
+        mended.to_bytes()
     }
 
     /// Plans for a missing file, or for a file with nothing to keep: the config comes from a
