@@ -171,8 +171,11 @@ impl Rig {
                 let which = if committed.is_empty() { "neither".to_owned() } else { committed.join(" and ") };
                 format!("(disks that had committed their journal: {which}) {why}")
             })?;
+            drop(cut);
+            discard(&picked)?;
         }
-        Ok(())
+        // A sweep has hundreds of points, and the images of those that hold are needed no more.
+        [disks, bare, committed].iter().try_for_each(|images| discard(images))
     }
 }
 
@@ -185,6 +188,12 @@ pub(crate) struct Cut {
     pub(crate) killed: Option<Call>,
     /// Further faults of the run.
     pub(crate) faults: Vec<String>,
+}
+
+#[allow(clippy::disallowed_methods, reason = "copies of disk images")]
+fn discard(images: &[PathBuf]) -> Fallible<()> {
+    let remove = |image: &PathBuf| std::fs::remove_file(image);
+    images.iter().try_for_each(remove).map_err(|e| format!("cannot remove an image: {e}"))
 }
 
 #[allow(clippy::disallowed_methods, reason = "copies of disk images")]
