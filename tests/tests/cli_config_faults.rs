@@ -11,7 +11,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use integration_tests::testkit::{
-    APP, CONFIG, Home, Ran, Unprivileged, can_be_root, can_trace, path_with_program, run, run_with, wrapped,
+    APP, CONFIG, Home, MESH, Ran, Unprivileged, can_be_root, can_trace, path_with_program, run, run_with,
+    wrapped,
 };
 use rstest::rstest;
 
@@ -151,6 +152,26 @@ fn change_that_is_made_already_is_synced_before_success(
     ran.ends_with(0);
     assert!(synced(&log, &home.path(CONFIG)) && synced(&log, &home.path(APP)), "{args:?}: {log:#?}");
     assert!(home.snapshot() == before, "{args:?}: it wrote");
+}
+
+/// A file of others stays at the old location, so nothing there shows that a killed run moved the key
+/// and did not sync the move.
+#[test]
+fn move_that_a_killed_run_made_is_synced_before_success() {
+    if !can_trace() {
+        return;
+    }
+    let home = Home::legacy();
+    home.put(".myownllm/.secrets/api-key.txt", b"key", 0o600);
+    home.run(&["migrate"]).ends_with(0);
+    let before = home.snapshot();
+    let (ran, log) = traced(&home, &["migrate"], &[]);
+    ran.ends_with(0);
+    for dir in [".secrets", "mesh/rosters", "mesh/states", "mesh"].map(|dir| home.path(MESH).join(dir)) {
+        assert!(synced(&log, &dir), "{}: {log:#?}", dir.display());
+    }
+    assert!(synced(&log, &home.path(".myownllm/.secrets")), "{log:#?}");
+    assert!(home.snapshot() == before, "it wrote");
 }
 
 /// On a file system without RENAME_EXCHANGE, another program renames its config into place during

@@ -1,6 +1,8 @@
 //! One part of the sequence on its own: the repair of the config, the repair of the rosters and
 //! states, or the move of the daemon's state.
 
+use std::time::Duration;
+
 use myownllm_config_model::Ids;
 use myownllm_config_store::{Applied, Loaded, Step};
 use myownllm_identity::{Answer, Refusal};
@@ -10,7 +12,7 @@ use myownllm_migration::{
 
 use crate::context::{Context, Options, lock_home};
 use crate::daemons::RunningDaemon;
-use crate::diagnostic::{Diagnostic, add_unreported, config_diagnostics};
+use crate::diagnostic::{Diagnostic, add_unreported, config_diagnostics, unless_failed};
 use crate::foreseen::{blocked_move, changed_dirs, unwritable};
 use crate::identity::{ensure_home, scan_identity, spare_key_holder};
 use crate::losses::lost_settings;
@@ -121,6 +123,24 @@ pub fn repair_states(
     Ok(())
 }
 
+/// Syncs the homes. A killed run may have moved the last file without syncing the move, and if files
+/// of others stay at the old location, nothing there shows that run. Does not wait for another
+/// process: what that process moves is synced by itself.
+fn sync_homes(context: &Context<'_>) {
+    let Ok(lock) = context.store.lock(Duration::ZERO) else { return };
+    let layout = context.layout;
+    let files = [&layout.daemon_identity, &layout.legacy_identity];
+    let secrets = files.into_iter().filter_map(|file| file.parent());
+    let states =
+        [&layout.daemon_rosters, &layout.daemon_states, &layout.legacy_rosters, &layout.legacy_states];
+    let states = states.into_iter().flat_map(|dir| [Some(&**dir), dir.parent()].into_iter().flatten());
+    for dir in secrets.chain(states).chain([&*layout.daemon_home, &*layout.app_home]) {
+        if context.disk.stat_follow(dir.as_ref()).is_ok_and(|meta| meta.is_dir()) {
+            unless_failed(lock.home_lock().sync_dir(dir.as_ref()), "the sync of a directory");
+        }
+    }
+}
+
 /// A move of the daemon's state on its own.
 #[derive(Debug)]
 pub struct StateMove {
@@ -193,6 +213,9 @@ pub fn move_state(
         let mut diagnostics = plan_diagnostics(context.disk, &plan, options.program);
         add_unreported(&mut diagnostics, more.chain(stop).chain(live));
         spare_key_holder(context, &mut diagnostics);
+        if !is_dry && !diagnostics.iter().any(Diagnostic::is_error) {
+            sync_homes(context);
+        }
         return Ok(StateMove { result: MoveResult::Planned(Box::new(plan)), diagnostics });
     }
     // Without the identity file, nothing is moved: the user has to bring the file back first.
