@@ -95,7 +95,7 @@ pub enum Problem {
     #[error(transparent)]
     Homes(Arc<PathsError>),
     /// The lock that the caller passed is not the lock of the app's home.
-    #[error("cannot start a daemon: the given lock is not that of {}", .0.path().display())]
+    #[error("the given lock is not that of {}", .0.path().display())]
     OutsideLock(#[source] DiskError),
 }
 
@@ -284,13 +284,14 @@ impl Refusal {
         self.ways_out.first()?.command().map(str::to_owned)
     }
 
-    /// Returns true if the identity file is not in its place. Nothing is moved then: the problem
-    /// must be solved before anything changes.
+    /// Returns true if the identity file is missing, or if the rosters and states that would show
+    /// that one existed are unreachable. A move is refused then: the user has to solve the problem
+    /// before anything changes.
     pub fn is_missing(&self) -> bool {
         matches!(self.problem, Problem::Missing { .. } | Problem::PeersUnreachable { .. })
     }
 
-    /// Returns the reason alone, without the words that no daemon is started.
+    /// Returns the message without its beginning "cannot start a daemon: ".
     pub fn reason(&self) -> String {
         // A command in a sentence would be broken into lines: `ways_out` holds the commands.
         let advice = match (&self.problem, self.ways_out.first()) {
@@ -343,9 +344,10 @@ struct MissingEvidence<'a> {
 impl fmt::Display for MissingEvidence<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, found) in self.found.iter().enumerate() {
-            f.write_str(match (number, &found.damaged) {
-                (0, None) => ", and a sound one lies at ",
-                (0, Some(_)) => ", and a damaged one lies at ",
+            f.write_str(match (number, &found.damaged, &found.device_id) {
+                (0, None, Some(_)) => ", and a sound one lies at ",
+                (0, None, None) => ", and one of a newer version lies at ",
+                (0, Some(_), _) => ", and a damaged one lies at ",
                 _ => ", and another at ",
             })?;
             write!(f, "{}", found.path.display())?;
@@ -353,6 +355,7 @@ impl fmt::Display for MissingEvidence<'_> {
                 (Some(device_id), None) => write!(f, " (Device ID {device_id})")?,
                 (Some(device_id), Some(why)) => write!(f, " (Device ID {device_id}; {why})")?,
                 (None, Some(why)) => write!(f, " ({why})")?,
+                (None, None) if number == 0 => {}
                 (None, None) => f.write_str(" (of a newer version)")?,
             }
             if let Some(config) = &found.named_by {

@@ -666,6 +666,14 @@ fn key_of_a_newer_version_is_known_by_its_members() {
     assert_eq!(short(&answer), "migration.identity-newer");
 }
 
+#[test]
+fn file_of_a_newer_version_beside_a_damaged_one_is_not_called_sound() {
+    let home = home_of(&[Newer("mesh/.secrets/identity.json.bak"), Cut("mesh/.secrets/identity.old", 1)]);
+    let message = home.answer().refusal().unwrap().to_string();
+    assert!(message.contains("missing, and one of a newer version lies at "), "{message}");
+    assert!(message.contains(", and another at ") && !message.contains("sound"), "{message}");
+}
+
 #[rstest]
 #[case::newer(&[Newer(NEW)], "migration.identity-newer")]
 #[case::newer_before(&[Newer(OLD), Key(NEW, 1)], "migration.identity-newer")]
@@ -892,7 +900,9 @@ fn several_sound_files_are_all_named(#[case] peers: &[Put]) {
 fn a_permit_needs_the_lock_of_the_apps_home_and_holds_for_one_key() {
     let home = home_of(&[Key(NEW, 1)]);
     let other = RealDisk.lock(home.user(), std::time::Duration::ZERO).unwrap();
-    assert_eq!(start_permit(&other, &home.places()).unwrap_err().code(), "durable-fs.outside-lock");
+    let refusal = start_permit(&other, &home.places()).unwrap_err();
+    assert_eq!(refusal.code(), "durable-fs.outside-lock");
+    assert!(refusal.to_string().starts_with("cannot start a daemon: the given lock is not "), "{refusal}");
     let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
     let permit = start_permit(&lock, &home.places()).unwrap();
     permit.check().unwrap();
