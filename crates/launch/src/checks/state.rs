@@ -114,8 +114,6 @@ impl Examiner<'_, '_> {
     fn moved(&mut self) {
         let plan = &self.plan.migration;
         let files = plan.files();
-        let repair = self.checks.repair();
-        let pending = |evidence| Diagnostic::warning("migration.pending", evidence).hint(repair.clone());
         if plan.is_empty() && !plan.errors.is_empty() {
             self.checks.skipped("state.moved", UNSEEN);
         } else if plan.is_empty() {
@@ -140,9 +138,10 @@ impl Examiner<'_, '_> {
             // A launch does not look for temporary files in a home that was moved.
             let hint = match files == 0 && !self.plan.pending {
                 true => format!("{} migrate", self.options.program),
-                false => repair.clone(),
+                false => self.checks.repair(),
             };
-            self.checks.diagnostic("state.moved", pending(evidence).hint(hint));
+            let pending = Diagnostic::warning("migration.pending", evidence);
+            self.checks.diagnostic("state.moved", pending.hint(hint));
         }
     }
 
