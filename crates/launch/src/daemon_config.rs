@@ -91,8 +91,8 @@ fn older_daemon(context: &Context<'_>, version: u64) -> Diagnostic {
     Diagnostic::error(NEWER, message).at(path).hint(move_aside(path, "newer")).class(Class::Daemon)
 }
 
-/// Returns true if a line of a daemon that ended says that its config is newer. The line is about a
-/// config, not about a library or a kernel that the program needs.
+/// Returns true if a line of a daemon that ended says that something is too new: its config, or a
+/// version. The line may be about a library or the kernel, so the callers also check the config.
 fn says_newer(line: &str) -> bool {
     line.contains("newer") && (line.contains("config") || line.contains("version"))
 }

@@ -153,9 +153,9 @@ pub(crate) fn ensure_home(context: &Context<'_>) -> Result<(), Diagnostic> {
     Ok(context.store.ensure_home()?)
 }
 
-/// Refuses to make the app's home while a renamed home of the app is there, or a daemon of the home
-/// that was here still runs: in its place, the new home would keep the former one from getting its
-/// name back, and would have other settings and another key.
+/// Refuses to make the app's home if the identity file is missing or unusable, if a daemon of the
+/// former home still runs, or if a renamed home of the app is there. A new home would take the name
+/// that the former one needs back, and would get other settings and another key.
 pub(crate) fn ensure_no_new_home(context: &Context<'_>) -> Result<(), Diagnostic> {
     let home = context.disk.stat(context.layout.app_home.as_ref());
     if home.is_ok() {
@@ -193,14 +193,15 @@ fn renamed_home(context: &Context<'_>) -> Option<Diagnostic> {
 /// The codes beside which a daemon may have the only copy of the key.
 const DOUBTS: [&str; 2] = ["identity.gone", FOREIGN];
 
-/// Replaces the hints that end a daemon by the one that brings the identity file back, and adds the
-/// reason, if the daemon may have the only copy of the key.
+/// If the daemon may have the only copy of the key: replaces the hints that end a daemon by the
+/// hint that brings the identity file back, and adds the reason. If a [`HELD`] diagnostic gives the
+/// reason already, removes the diagnostics whose hints end a daemon.
 pub(crate) fn spare_key_holder(context: &Context<'_>, diagnostics: &mut Vec<Diagnostic>) {
     let is_in_doubt = |told: &Diagnostic| ends_daemon(told) || DOUBTS.contains(&&*told.code);
     if !diagnostics.iter().any(is_in_doubt) {
         return;
     }
-    // The refusal to make a new home says it all.
+    // The refusal to make a new home already gives this reason and hint.
     if diagnostics.iter().any(|told| told.code == HELD) {
         return diagnostics.retain(|told| !ends_daemon(told));
     }

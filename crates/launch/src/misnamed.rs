@@ -199,8 +199,9 @@ fn is_of_network(context: &Context<'_>, path: &Path, kind: DaemonFile, id: &str)
     })
 }
 
-/// Reports the file `path`, which a daemon reads as `right`. `in_place` is a file without devices
-/// that has the right name.
+/// Reports that the file `path` holds devices of the active network, but does not have the name
+/// `right`, under which a daemon would read it. `in_place` is a file without devices that has this
+/// name.
 fn diagnostic(path: &Path, right: &Path, in_place: Option<&PathBuf>, id: &str) -> Diagnostic {
     let right = in_place.map_or(right, PathBuf::as_path);
     let message = format!(

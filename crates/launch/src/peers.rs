@@ -188,7 +188,7 @@ fn states_after_move<'b>(
 /// versions of which no copy was made.
 ///
 /// Leaves out a damaged file that collides with a file at the old location: the user decides which
-/// of the two stays. A daemon that runs may be writing the file.
+/// of the two stays. Beside a running daemon, a file that the daemon is writing may look damaged.
 /// Fails if a daemon could not open one of the files.
 pub(crate) fn unsettled_states(
     context: &Context<'_>,

@@ -71,9 +71,8 @@ fn named_socket<'a>(context: &Context<'a>) -> Result<(ControlSocket, &'a Utf8Pat
     })
 }
 
-/// Checks that the path of the socket on which the daemon will listen fits into the daemon home.
-/// The daemon home is deeper than the old location: a path that is too long is refused before
-/// anything moves.
+/// Checks that the path of the daemon's socket is short enough to be bound. The daemon home is
+/// deeper than the old location: a path that is too long is refused before anything moves.
 pub(crate) fn check_socket(context: &Context<'_>) -> Result<(), Diagnostic> {
     context.checked?;
     match named_socket(context) {
@@ -83,7 +82,8 @@ pub(crate) fn check_socket(context: &Context<'_>) -> Result<(), Diagnostic> {
     }
 }
 
-/// Checks that the path of the socket that `config` names can be bound.
+/// Checks that the path of the socket is short enough to be bound. `config` is the config that
+/// names it.
 fn check_length(context: &Context<'_>, said: &ControlSocket, config: &Utf8Path) -> Result<(), Diagnostic> {
     let layout = context.checked?;
     let (socket, _) = layout.socket_for_mode(Mode::OwnLlm, said);

@@ -247,7 +247,7 @@ fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), Pa
     app_home_error(layout, "holds what an app's home holds, and no app's home", None)
 }
 
-/// Returns true if the daemon's home exists.
+/// Refuses the relations of [`check_overlap`]. Returns true if the daemon home exists.
 fn check_homes(
     app: &Utf8Path,
     daemon: &Utf8Path,

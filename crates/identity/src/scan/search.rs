@@ -26,7 +26,8 @@ use crate::{
 
 /// The limit for a file under another name, because there may be many.
 const OTHER_FILE_LIMIT: u64 = 64 << 10;
-/// The part of a config that is searched for the name of an identity file.
+/// The size limit of a config that is searched for the paths of identity files. A larger file is
+/// skipped.
 const CONFIG_LIMIT: u64 = 16 << 20;
 /// The number of backups of configs that are searched, the newest first: more than the number of
 /// routine backups.
@@ -232,12 +233,13 @@ impl<'a> Search<'a> {
         self.texts.extend(backups.into_iter().take(MAX_BACKUPS).map(|(path, _)| path));
     }
 
-    /// Returns the renamed and copied homes beside the app's home and in the trash, each with the
-    /// files in it that may be identity files. Returns homes of the app and, if the daemon home has
-    /// no identity file (`has_file`), and a daemon has run (`has_run`) or networks are saved, homes
-    /// of the daemon. A home of the daemon that is gone may lie in the app's home too, and its
-    /// secrets directory or its identity file in the trash. Beside an identity file, searches only
-    /// the usual places; without one, records a directory that cannot be looked at.
+    /// Returns the renamed and copied homes, each with the files in it that may be identity files.
+    /// Searches beside the app's home and in the trash for homes of the app. If the daemon home has
+    /// no identity file (`has_file`), also searches for homes of the daemon: in the same
+    /// directories, if a daemon has run (`has_run`) or a config saves networks, and in the app's
+    /// home, if the daemon home is gone. The trash may hold the secrets directory or the identity
+    /// file alone. With an identity file, checks only the usual places of a copy; without one, also
+    /// records a directory that cannot be read.
     pub(super) fn in_renamed_homes(
         &mut self,
         has_run: bool,
@@ -438,9 +440,10 @@ impl<'a> Search<'a> {
         name.contains(IDENTITY) && (is_secret || is_top && name.contains("json"))
     }
 
-    /// Returns the existing files that a text names as identity files, without the two places
-    /// themselves, and as rosters. The text may be a config. A relative path is resolved against
-    /// every directory that its writer may have meant.
+    /// Reads a config, or a copy of one. Returns the paths that its `identity_path` members name,
+    /// without the two places, and the existing files that its `roster_path` members name. Resolves
+    /// a relative path against every directory that its writer may have meant. Records in
+    /// `used_config` and `saves_networks` what the config proves.
     pub(super) fn named_in(&mut self, text: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let bytes = match self.disk.read(text, CONFIG_LIMIT) {
             Ok(bytes) => bytes,
