@@ -51,11 +51,11 @@ pub(crate) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
     if length > PATH_LIMIT {
         return Err(ConnectError::PathTooLong { length, limit: PATH_LIMIT });
     }
-    let address = SocketAddrUnix::new(path.as_std_path()).map_err(|e| failed(e.into()))?;
+    let address = SocketAddrUnix::new(path.as_std_path()).map_err(|e| connect_error(e.into()))?;
     let mut backoff = Backoff::new(Duration::from_millis(5));
     let mut saw_listener = false;
     let socket = loop {
-        let socket = new_socket().map_err(failed)?;
+        let socket = new_socket().map_err(connect_error)?;
         match rustix::net::connect(&socket, &address) {
             Ok(()) => break socket,
             Err(Errno::INTR) => {}
@@ -76,7 +76,7 @@ pub(crate) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
             // A daemon that starts replaces the socket that another user left. The denial may be
             // about the former file, and the process that is seen to listen has the new one: only a
             // denial after the listener was seen is that listener's.
-            Err(e @ Errno::ACCESS) => match denied(endpoint, path, e.into()) {
+            Err(e @ Errno::ACCESS) => match denial_error(endpoint, path, e.into()) {
                 ConnectError::Denied { .. } | ConnectError::ForeignOwner { .. } if !saw_listener => {
                     saw_listener = true;
                 }
@@ -86,11 +86,11 @@ pub(crate) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
             Err(e @ Errno::PROTOTYPE) => {
                 return Err(ConnectError::Denied { pid: sole_holder(path), source: e.into() });
             }
-            Err(e) => return Err(failed(e.into())),
+            Err(e) => return Err(connect_error(e.into())),
         }
     };
     let stream = UnixStream::from(socket);
-    let (peer_pid, uid) = peer_of(&stream, path).map_err(failed)?;
+    let (peer_pid, uid) = peer_of(&stream, path).map_err(connect_error)?;
     match admits(endpoint, uid) {
         true => Ok(Box::new(UnixTransport { stream, peer_pid })),
         false => Err(ConnectError::ForeignOwner { uid, pid: peer_pid }),
@@ -103,7 +103,7 @@ fn admits(endpoint: &Endpoint, uid: u32) -> bool {
 
 /// Classifies a socket to which the system denies the connection. The denial proves no daemon: a
 /// killed daemon leaves its socket behind.
-fn denied(endpoint: &Endpoint, path: &Utf8Path, source: io::Error) -> ConnectError {
+fn denial_error(endpoint: &Endpoint, path: &Utf8Path, source: io::Error) -> ConnectError {
     use std::os::unix::fs::MetadataExt as _;
     let file = match std::fs::metadata(path) {
         Ok(file) if is_socket(&file) => file,
@@ -120,10 +120,10 @@ fn denied(endpoint: &Endpoint, path: &Utf8Path, source: io::Error) -> ConnectErr
 }
 
 /// Tells exhausted resources of this process from other failures.
-fn failed(source: io::Error) -> ConnectError {
-    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+fn connect_error(source: io::Error) -> ConnectError {
+    const EXHAUSTED: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
     match Errno::from_io_error(&source) {
-        Some(errno) if lacks.contains(&errno) => ConnectError::ResourceExhausted { source },
+        Some(errno) if EXHAUSTED.contains(&errno) => ConnectError::ResourceExhausted { source },
         _ => ConnectError::Failed { source },
     }
 }
@@ -219,11 +219,11 @@ mod tests {
     fn exhausted_resources_of_this_process_say_nothing_about_a_daemon(
         #[values(Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS)] errno: Errno,
     ) {
-        assert!(matches!(failed(errno.into()), ConnectError::ResourceExhausted { .. }));
+        assert!(matches!(connect_error(errno.into()), ConnectError::ResourceExhausted { .. }));
     }
 
     #[rstest]
     fn other_errors_are_failures(#[values(Errno::ACCESS, Errno::PERM, Errno::PROTOTYPE)] errno: Errno) {
-        assert!(matches!(failed(errno.into()), ConnectError::Failed { .. }));
+        assert!(matches!(connect_error(errno.into()), ConnectError::Failed { .. }));
     }
 }
