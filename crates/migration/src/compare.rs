@@ -110,7 +110,7 @@ pub(crate) fn differs(
     Ok(DestinationState::Differs {
         aside_source: aside_name(disk, destination, source)?,
         aside_destination: aside_name(disk, destination, there)?,
-        file: if leads_to(disk, there, source)? {
+        target_side: if leads_to(disk, there, source)? {
             Some(Keep::Source)
         } else {
             leads_to(disk, source, there)?.then_some(Keep::Destination)

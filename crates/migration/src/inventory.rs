@@ -28,7 +28,7 @@ pub(crate) enum DestinationState {
         aside_destination: Aside,
         /// One of the two is a symlink that leads to the other, so whichever side the user keeps,
         /// this file is kept.
-        file: Option<Keep>,
+        target_side: Option<Keep>,
     },
 }
 

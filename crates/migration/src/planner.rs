@@ -98,7 +98,7 @@ impl<'a> Planner<'a> {
     /// would leave a symlink to nothing.
     fn winner(state: &DestinationState, keep: Option<Keep>) -> Option<Keep> {
         match state {
-            DestinationState::Differs { file: Some(file), .. } => keep.map(|_| *file),
+            DestinationState::Differs { target_side: Some(side), .. } => keep.map(|_| *side),
             _ => keep,
         }
     }
