@@ -120,7 +120,7 @@ impl Store<'_> {
         listing: &Result<Listing, DiskError>,
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
-        let backed_up = self.is_newest_good(listing, read.bytes_read());
+        let backed_up = self.newest_backup_has(listing, read.bytes_read());
         let mut wipe = if backed_up { None } else { self.detect_wipe(read, listing)? };
         let mut diagnostics: Vec<Diagnostic> = self.schema.remarks(read);
         diagnostics.extend(wipe.iter_mut().flat_map(|wipe| wipe.diagnostics.drain(..)));
@@ -138,11 +138,11 @@ impl Store<'_> {
         // Does not complete a config that has lost its networks: the write would hide the loss.
         let completes = document.is_modified() && wipe.is_none();
         let config = completes.then(|| document.to_bytes()).filter(|new| new != read.bytes_read());
-        let is_first = !backed_up && wipe.is_none() && !self.has_source(listing);
-        if is_first {
+        let has_no_source = !backed_up && wipe.is_none() && !self.has_source(listing);
+        if has_no_source {
             report.reset_keys.clone_from(&report.completed_keys);
         }
-        let own = is_first.then(|| self.schema.own_settings(read));
+        let own = has_no_source.then(|| self.schema.own_settings(read));
         // A short config with two or more settings may be written by hand: that is no loss.
         let is_unrecoverable =
             own.as_ref().is_some_and(|own| own.is_bare() && own.count() < 2) && self.is_used(listing);
@@ -191,7 +191,8 @@ impl Store<'_> {
             || self.schema.user_dirs().iter().any(|dir| has_entry(dir))
     }
 
-    fn is_newest_good(&self, listing: &Result<Listing, DiskError>, bytes: &[u8]) -> bool {
+    /// Returns true if the newest routine backup holds these bytes.
+    fn newest_backup_has(&self, listing: &Result<Listing, DiskError>, bytes: &[u8]) -> bool {
         let newest = listing.as_ref().ok().and_then(Listing::newest_good);
         newest.is_some_and(|id| self.is_durable_backup_of(id, bytes))
     }
@@ -220,7 +221,7 @@ impl Store<'_> {
                 let backup = source.as_ref().map(|source| &source.document);
                 let mut salvaged = self.schema.salvage(read, backup, ids);
                 if source.is_none() {
-                    diagnostics.extend(self.adopt_leftover_networks(&mut salvaged, ids));
+                    diagnostics.extend(self.adopt_corrupt_networks(&mut salvaged, ids));
                 }
                 let used = shape == Shape::Daemon || !salvaged.report.restored_keys.is_empty();
                 report.restored_from = source.filter(|_| used).map(|source| source.name);
@@ -321,7 +322,7 @@ impl Store<'_> {
             }
             None => {
                 let mut salvaged = Salvaged::new(Document::empty(), Shape::Unknown);
-                if let Some(adopted) = self.adopt_leftover_networks(&mut salvaged, ids) {
+                if let Some(adopted) = self.adopt_corrupt_networks(&mut salvaged, ids) {
                     diagnostics.push(adopted);
                     report.recovered_networks = salvaged.report.recovered_networks;
                     report.reset_keys = salvaged.report.reset_keys;

@@ -23,7 +23,7 @@ pub(crate) struct Source {
 type Dated = (Source, Timestamp);
 
 /// The endings that a daemon gives to a config that it cannot parse, or that it is about to write.
-const LEFTOVERS: [&str; 2] = [".corrupt", ".tmp"];
+const DAEMON_SUFFIXES: [&str; 2] = [".corrupt", ".tmp"];
 
 impl Store<'_> {
     /// Returns the app's config as it was last healthy: the newest intact backup, or the file that
@@ -67,7 +67,8 @@ impl Store<'_> {
             }
         };
         let mut unread = None;
-        let moved_aside = self.daemon_leftover(&mut unread).into_iter().chain(self.leftover_source(listing));
+        let moved_aside =
+            self.renamed_by_daemon(&mut unread).into_iter().chain(self.leftover_source(listing));
         let found = match (backup, moved_aside.max_by_key(|(_, modified)| *modified)) {
             // Both exist. The daemon, or a killed run, moved aside the file that was in use, so the
             // file differs from the backup by changes after the backup was made, unless the file
@@ -82,7 +83,7 @@ impl Store<'_> {
                 .or_else(|| self.changed_backup(listing))
                 .or_else(|| self.renamed_config())
                 .or_else(|| self.kept_backup(listing))
-                .or_else(|| self.torn_leftover()),
+                .or_else(|| self.torn_corrupt_config()),
         };
         // The file that a daemon moved aside mostly has the content of the newest backup, so an
         // unreadable one is an error only if there is no other source.
@@ -152,7 +153,7 @@ impl Store<'_> {
 
     /// Returns the complete members of the app's config that a daemon could not parse and renamed,
     /// in either home.
-    fn torn_leftover(&self) -> Option<Source> {
+    fn torn_corrupt_config(&self) -> Option<Source> {
         [&self.paths.config, &self.paths.daemon_config].into_iter().find_map(|config| {
             let path = with_suffix(config, ".corrupt");
             let bytes = self.read(&path).ok()?;
@@ -162,15 +163,15 @@ impl Store<'_> {
 
     /// Adds the networks of an overwritten config that a daemon could not parse and renamed.
     /// Without a source of the app's, no other file has them.
-    pub(crate) fn adopt_leftover_networks(
+    pub(crate) fn adopt_corrupt_networks(
         &self,
         salvaged: &mut Salvaged,
         ids: &mut dyn Ids,
     ) -> Option<Diagnostic> {
-        let paths = LEFTOVERS.map(|suffix| with_suffix(&self.paths.config, suffix));
+        let paths = DAEMON_SUFFIXES.map(|suffix| with_suffix(&self.paths.config, suffix));
         let read = paths.into_iter().find_map(|path| self.read(&path).ok().map(|bytes| (path, bytes)));
         let (path, bytes) = read?;
-        let document = self.document_in(&bytes)?;
+        let document = self.parse_or_recover(&bytes)?;
         let known = salvaged.report.recovered_networks.len();
         let is_daemons = self.schema.shape(&document) == Shape::Daemon;
         if !is_daemons || !self.schema.adopt_networks(&document, salvaged, ids) {
@@ -184,7 +185,7 @@ impl Store<'_> {
     }
 
     /// Returns the document that a text is, or its complete part.
-    fn document_in(&self, bytes: &[u8]) -> Option<Document> {
+    fn parse_or_recover(&self, bytes: &[u8]) -> Option<Document> {
         let parsed = Document::parse(bytes).map(|parsed| parsed.document);
         parsed.ok().or_else(|| Some(self.recover_config(bytes)?.document))
     }
@@ -192,15 +193,15 @@ impl Store<'_> {
     /// Returns the app's config that a repair makes of a document with both halves. The ids of its
     /// networks are in it, so none is made.
     fn mixed_config(&self, bytes: &[u8]) -> Option<Document> {
-        let mixed = self.document_in(bytes)?;
+        let mixed = self.parse_or_recover(bytes)?;
         let is_mixed = self.schema.shape(&mixed) == Shape::Mixed;
         is_mixed.then(|| self.schema.salvage(&mixed, None, &mut SeededIds::new(0, 0)).app)
     }
 
     /// Returns the config under a name that a daemon gives to a config that it cannot parse, or
     /// that it is about to write.
-    fn daemon_leftover(&self, unread: &mut Option<DiskError>) -> Option<Dated> {
-        for path in LEFTOVERS.map(|suffix| with_suffix(&self.paths.config, suffix)) {
+    fn renamed_by_daemon(&self, unread: &mut Option<DiskError>) -> Option<Dated> {
+        for path in DAEMON_SUFFIXES.map(|suffix| with_suffix(&self.paths.config, suffix)) {
             match self.read(&path) {
                 Ok(bytes) => {
                     if let Some(document) = self.whole_config(&bytes).or_else(|| self.mixed_config(&bytes)) {
