@@ -78,8 +78,8 @@ impl Answer {
         self.key().is_some()
     }
 
-    /// Returns true if a daemon may be started now, with a key that is there.
-    pub(crate) fn is_in_force(&self) -> bool {
+    /// Returns true if a sound identity file is active.
+    pub(crate) fn is_active(&self) -> bool {
         matches!(self, Self::Sound { .. })
     }
 }
@@ -88,7 +88,7 @@ impl Scan {
     /// Decides if a daemon may be started, and with which key. Depends on the scan alone.
     #[must_use]
     pub fn answer(&self) -> Answer {
-        if let Some(refusal) = self.problem_in_place() {
+        if let Some(refusal) = self.refusal_at_places() {
             return Answer::Refused(refusal);
         }
         let in_home = |scan: &HomeScan| scan.state.identity().and_then(Identity::key).cloned();
@@ -103,8 +103,8 @@ impl Scan {
         }
     }
 
-    /// Returns the problem at the two places themselves.
-    fn problem_in_place(&self) -> Option<Refusal> {
+    /// Returns the refusal that the two places alone decide.
+    fn refusal_at_places(&self) -> Option<Refusal> {
         for ScannedHome { home, scan } in self.scanned_homes() {
             if let Some(Identity::Newer { version }) = scan.state.identity() {
                 return Some(newer_refusal(home.identity.as_std_path(), *version));
@@ -157,7 +157,7 @@ impl Scan {
 
     /// Returns true if the rosters and states name this public key as an owner, or the run log
     /// shows its Device ID.
-    pub(crate) fn names(&self, public_key: &str) -> bool {
+    pub(crate) fn knows_key(&self, public_key: &str) -> bool {
         let is_logged = |(_, device_id): &(_, String)| public_key_of(device_id) == public_key;
         self.owners.contains(public_key) || self.logged.as_ref().is_some_and(is_logged)
     }
@@ -166,9 +166,10 @@ impl Scan {
     /// states name another found key as an owner and not this one.
     fn is_stranger(&self, key: &KeyInfo) -> bool {
         let is_known_elsewhere = self.misplaced.iter().any(|found| found.is_named);
-        self.is_other_device(&key.device_id) || (is_known_elsewhere && !self.names(&key.public_key))
+        self.is_other_device(&key.device_id) || (is_known_elsewhere && !self.knows_key(&key.public_key))
     }
 
+    /// Answers for a key that waits for a move: refuses a key that this home does not know.
     fn pending_answer(&self, key: KeyInfo, path: &Path) -> Answer {
         if self.is_stranger(&key) {
             return Answer::Refused(self.missing_refusal());
@@ -287,13 +288,13 @@ impl Scan {
             }
             _ => None,
         };
-        let of = |place: &ScannedHome<'_>| {
+        let evidence_of = |place: &ScannedHome<'_>| {
             (dir_of(place).unwrap_or_else(|| place.home.path.clone()), place.scan.known_by.clone())
         };
         let renamed = self.renamed.iter().filter_map(|renamed| {
             Some((Utf8PathBuf::from_path_buf(renamed.path.clone()).ok()?, renamed.known_by.clone()))
         });
-        let known_by = known_by.iter().map(of).chain(renamed).collect();
+        let known_by = known_by.iter().map(evidence_of).chain(renamed).collect();
         let (logged, used_config) = (self.logged.clone(), self.used_config.clone());
         Refusal::new(Problem::Missing { place, found, known_by, logged, used_config }, ways)
     }
@@ -308,7 +309,7 @@ impl Scan {
         // The run log shows the active key from its first launch on, whoever it is.
         let is_owner = |key: &KeyInfo| self.owners.contains(&key.public_key);
         let names_found = first.key.as_ref().is_some_and(is_owner);
-        if is_owner(&key) || (self.names(&key.public_key) && !names_found) {
+        if is_owner(&key) || (self.knows_key(&key.public_key) && !names_found) {
             return None;
         }
         let command = match self.bring_back(Some(&path), Some(&self.daemon.aside)).into_iter().next()? {
@@ -379,7 +380,7 @@ impl Scan {
         };
         // A key without peers was probably just created, so the other key wins. Without evidence
         // the user chooses.
-        let is_named = |key: &KeyInfo| self.names(&key.public_key);
+        let is_named = |key: &KeyInfo| self.knows_key(&key.public_key);
         let has_peers = |scan: &HomeScan| !scan.known_by.is_empty();
         let side = match (is_named(app), is_named(daemon), has_peers(&self.app), has_peers(&self.daemon)) {
             (true, false, ..) => Some(Side::OldLocation),

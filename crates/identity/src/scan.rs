@@ -35,7 +35,7 @@ use crate::{
 #[must_use]
 pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
     let mut scan = inspect_places(disk, places);
-    if !scan.answer().is_in_force() || has_damaged_file(&scan) {
+    if !scan.answer().is_active() || has_damaged_file(&scan) {
         search(disk, &mut scan);
     }
     scan
@@ -104,10 +104,10 @@ fn inspect_places(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
 /// no run log either).
 fn search(disk: &dyn Disk, scan: &mut Scan) {
     let answer = scan.answer();
-    let waits = answer.has_key() && !answer.is_in_force();
+    let waits = answer.has_key() && !answer.is_active();
     let places = scan.places.clone();
     let mut search = Search::new(disk, &places);
-    let logged = search.logged();
+    let logged = search.last_logged_ids();
     let is_other = |key: &KeyInfo| answer.key().is_some_and(|known| known.public_key != key.public_key);
     let is_logged = |key: &KeyInfo| {
         logged.first().is_some_and(|(_, device_id)| public_key_of(device_id) == key.public_key)
@@ -127,17 +127,17 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
         misplaced.extend(search.identify(file, None));
     }
     let mut rosters = Vec::new();
-    for text in std::mem::take(&mut search.texts) {
-        let (identities, named_rosters) = search.named_in(&text);
+    for config in std::mem::take(&mut search.configs) {
+        let (identities, named_rosters) = search.read_config(&config);
         rosters.extend(named_rosters);
         for file in identities {
             if !misplaced.iter().any(|known| known.path == file) {
-                misplaced.extend(search.identify(&file, Some(&text)));
+                misplaced.extend(search.identify(&file, Some(&config)));
             }
         }
     }
     let has_file = scan.daemon.state.identity().is_some();
-    let renamed_homes = search.in_renamed_homes(!logged.is_empty(), has_file);
+    let renamed_homes = search.find_renamed_homes(!logged.is_empty(), has_file);
     let without_key = identify_in(&mut search, renamed_homes, &mut misplaced);
     let has_other =
         has_damaged_file(scan) || misplaced.iter().filter_map(|found| found.key.as_ref()).any(is_other);
@@ -168,7 +168,7 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     scan.used_config = search.used_config.filter(|_| !search.was_given_up);
     scan.app.evidence.extend(logged.into_iter().map(|(log, _)| log));
     for found in &mut misplaced {
-        found.is_named = found.key.as_ref().is_some_and(|key| scan.names(&key.public_key));
+        found.is_named = found.key.as_ref().is_some_and(|key| scan.knows_key(&key.public_key));
     }
     misplaced.sort_by_key(rank);
     scan.misplaced = misplaced;

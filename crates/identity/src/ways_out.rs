@@ -125,7 +125,7 @@ impl Scan {
         let usable = self.misplaced.iter().filter(|found| !is_lost(&found.identity));
         let keys: BTreeSet<Option<&str>> =
             usable.map(|found| found.key.as_ref().map(|key| key.public_key.as_str())).collect();
-        let named = keys.iter().flatten().filter(|key| self.names(key)).count();
+        let named = keys.iter().flatten().filter(|key| self.knows_key(key)).count();
         keys.len() > 1 && named != 1
     }
 

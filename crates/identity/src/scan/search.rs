@@ -50,8 +50,8 @@ pub(super) struct Search<'a> {
     pub(super) places: &'a IdentityPaths,
     /// Files that may be identity files.
     pub(super) files: Vec<PathBuf>,
-    /// Files that may be configs of the daemon.
-    pub(super) texts: Vec<PathBuf>,
+    /// Files that may be configs of the app or of the daemon.
+    pub(super) configs: Vec<PathBuf>,
     /// Symlinks to nothing, and their targets.
     pub(super) dangling: Vec<(PathBuf, PathBuf)>,
     pub(super) dangling_peers: Vec<(PathBuf, PathBuf)>,
@@ -76,7 +76,7 @@ impl<'a> Search<'a> {
             disk,
             places,
             files: Vec::new(),
-            texts: Vec::new(),
+            configs: Vec::new(),
             dangling: Vec::new(),
             dangling_peers: Vec::new(),
             peer_dirs: Vec::new(),
@@ -151,7 +151,7 @@ impl<'a> Search<'a> {
                     let mut budget = MAX_NAMES;
                     self.collect_by_name(&path, MAX_KEY_LEVELS, &mut budget);
                 }
-                FileKind::File | FileKind::Symlink if name.starts_with(&config) => self.texts.push(path),
+                FileKind::File | FileKind::Symlink if name.starts_with(&config) => self.configs.push(path),
                 FileKind::File | FileKind::Symlink => self.files.push(path),
                 _ => {}
             }
@@ -194,8 +194,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    pub(super) fn leads_to_file(&self, link: &Path) -> bool {
-        self.disk.stat_follow(link).is_ok_and(|meta| meta.is_file())
+    pub(super) fn leads_to_file(&self, path: &Path) -> bool {
+        self.disk.stat_follow(path).is_ok_and(|meta| meta.is_file())
     }
 
     /// Collects every file of a secrets directory, and of the directories in it.
@@ -230,7 +230,7 @@ impl<'a> Search<'a> {
         let others = backups.iter().filter(|(path, _)| number(path).is_none());
         self.files.extend(others.map(|(path, _)| path.clone()));
         backups.sort_by_key(|(path, _)| std::cmp::Reverse(number(path)));
-        self.texts.extend(backups.into_iter().take(MAX_BACKUPS).map(|(path, _)| path));
+        self.configs.extend(backups.into_iter().take(MAX_BACKUPS).map(|(path, _)| path));
     }
 
     /// Returns the renamed and copied homes, each with the files in it that may be identity files.
@@ -240,29 +240,29 @@ impl<'a> Search<'a> {
     /// home, if the daemon home is gone. The trash may hold the secrets directory or the identity
     /// file alone. With an identity file, checks only the usual places of a copy; without one, also
     /// records a directory that cannot be read.
-    pub(super) fn in_renamed_homes(
+    pub(super) fn find_renamed_homes(
         &mut self,
         has_run: bool,
         has_file: bool,
     ) -> Vec<(RenamedHome, Vec<PathBuf>)> {
         let [app, daemon] = [self.places.app.path.clone(), self.places.daemon.path.clone()];
         let mut dirs = self.dirs_of_copies();
-        let mut found = self.in_copies_of(&app, &dirs, has_file);
+        let mut found = self.find_copies_of(&app, &dirs, has_file);
         // A fresh home has no daemon home either, and a copy beside it is of another daemon.
         dirs.retain(|_| has_run || self.saves_networks);
         if !has_file {
             let trash: Vec<_> = dirs.iter().filter(|dir| !app.starts_with(dir)).cloned().collect();
             dirs.extend(self.disk.stat(daemon.as_std_path()).is_err().then_some(app));
-            found.extend(self.in_copies_of(&daemon, &dirs, false));
+            found.extend(self.find_copies_of(&daemon, &dirs, false));
             let identity = &self.places.daemon.identity;
             for thrown_away in [self.places.daemon.secrets(), identity] {
-                found.extend(self.in_copies_of(thrown_away, &trash, false));
+                found.extend(self.find_copies_of(thrown_away, &trash, false));
             }
         }
         found
     }
 
-    fn in_copies_of(
+    fn find_copies_of(
         &mut self,
         original: &Utf8Path,
         dirs: &[Utf8PathBuf],
@@ -331,7 +331,7 @@ impl<'a> Search<'a> {
 
     /// Returns the run logs that show a Device ID of the home, the newest first, and the last
     /// Device ID in each.
-    pub(super) fn logged(&mut self) -> Vec<(PathBuf, String)> {
+    pub(super) fn last_logged_ids(&mut self) -> Vec<(PathBuf, String)> {
         let shown = run_logs(self.places).into_iter().filter_map(|log| {
             let read = self.disk.read(&log, FILE_LIMIT);
             self.unreadable.extend(read.as_ref().err().filter(|error| !error.is_absent()).cloned());
@@ -361,13 +361,13 @@ impl<'a> Search<'a> {
 
     /// Returns the file if it is an identity file, or seems to be what is left of one.
     pub(super) fn identify(&mut self, path: &Path, named_by: Option<&Path>) -> Option<Misplaced> {
-        let is_named = named_by.is_some() || self.has_key_name(path);
-        let limit = if is_named { FILE_LIMIT } else { OTHER_FILE_LIMIT };
+        let is_expected = named_by.is_some() || self.has_key_name(path);
+        let limit = if is_expected { FILE_LIMIT } else { OTHER_FILE_LIMIT };
         let mut key = None;
         let identity = match self.disk.read(path, limit) {
             // Any other JSON may have a version above 1, and to try the encodings of many large
             // files would take minutes.
-            Ok(bytes) if !(is_named || holds_key_fields(&bytes)) => return None,
+            Ok(bytes) if !(is_expected || holds_key_fields(&bytes)) => return None,
             Ok(bytes) => match inspect(&bytes) {
                 Identity::Damaged { flaw: None, .. }
                     if name_of(path).contains(SET_ASIDE) || is_empty_temporary(path, &bytes) =>
@@ -379,7 +379,7 @@ impl<'a> Search<'a> {
                     identity
                 }
             },
-            Err(error) if is_named && error.kind() == io::ErrorKind::FileTooLarge => {
+            Err(error) if is_expected && error.kind() == io::ErrorKind::FileTooLarge => {
                 Identity::damaged("the file is far too large for a key")
             }
             Err(error) => {
@@ -394,15 +394,14 @@ impl<'a> Search<'a> {
         let named_by = named_by.map(Path::to_owned);
         let aside = free_beside(self.disk, path);
         let path = path.to_owned();
-        let (is_named, renamed_home) = (false, None);
         let (peers, custody) = (self.peers_beside(&path), self.custody_beside(&path));
         Some(Misplaced {
             path,
             identity,
             key,
-            is_named,
+            is_named: false,
             named_by,
-            renamed_home,
+            renamed_home: None,
             peers,
             custody,
             modified,
@@ -436,7 +435,7 @@ impl<'a> Search<'a> {
         let name = name_of(path);
         let mut dirs = self.places.homes().map(|home| &home.path).into_iter().chain([&self.places.backups]);
         let is_top = dirs.any(|dir| path.parent() == Some(dir.as_std_path()));
-        let is_secret = path.parent().is_some_and(is_secrets);
+        let is_secret = path.parent().is_some_and(is_in_secrets);
         name.contains(IDENTITY) && (is_secret || is_top && name.contains("json"))
     }
 
@@ -444,7 +443,7 @@ impl<'a> Search<'a> {
     /// without the two places, and the existing files that its `roster_path` members name. Resolves
     /// a relative path against every directory that its writer may have meant. Records in
     /// `used_config` and `saves_networks` what the config proves.
-    pub(super) fn named_in(&mut self, text: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    pub(super) fn read_config(&mut self, text: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let bytes = match self.disk.read(text, CONFIG_LIMIT) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -455,7 +454,7 @@ impl<'a> Search<'a> {
             }
         };
         let content = String::from_utf8_lossy(&bytes);
-        let mut identities = self.resolved(&content, "identity_path");
+        let mut identities = self.paths_of_member(&content, "identity_path");
         let is_place = |path: &PathBuf| self.places.homes().iter().any(|home| *path == home.identity);
         let is_absent = |path: &PathBuf| self.disk.stat(path).is_err_and(|error| error.is_absent());
         let names_missing = self.places.homes().iter().any(|home| home.config == *text)
@@ -468,12 +467,12 @@ impl<'a> Search<'a> {
         }
         self.saves_networks |=
             config["cloud_mesh"]["networks"].as_array().is_some_and(|saved| !saved.is_empty());
-        let mut rosters = self.resolved(&content, "roster_path");
+        let mut rosters = self.paths_of_member(&content, "roster_path");
         rosters.retain(|path| self.leads_to_file(path));
         (identities, rosters)
     }
 
-    fn resolved(&self, text: &str, member: &str) -> Vec<PathBuf> {
+    fn paths_of_member(&self, text: &str, member: &str) -> Vec<PathBuf> {
         let IdentityPaths { app, daemon, user_home, .. } = self.places;
         let bases = [&app.path, &daemon.path, user_home].map(|base| base.as_std_path());
         let resolve = |named: PathBuf| match named.strip_prefix("~") {
@@ -517,10 +516,10 @@ fn is_name_of_copy(name: &str, original: &str) -> bool {
 /// Returns true if the name of a file, or of a directory on the way to it, suggests an identity
 /// file.
 pub(super) fn suggests_identity(path: &Path) -> bool {
-    name_of(path).contains(IDENTITY) || is_secrets(path)
+    name_of(path).contains(IDENTITY) || is_in_secrets(path)
 }
 
-fn is_secrets(path: &Path) -> bool {
+fn is_in_secrets(path: &Path) -> bool {
     path.iter().any(|part| part.to_string_lossy().to_lowercase().contains(SECRETS))
 }
 
