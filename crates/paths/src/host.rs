@@ -90,7 +90,7 @@ pub struct DaemonFiles {
     pub secrets: Cow<'static, str>,
     /// The identity file, with the daemon's ed25519 key.
     pub identity: Cow<'static, str>,
-    /// The lock of the daemon's second factor.
+    /// The custody file, which locks the second factor.
     pub custody: Cow<'static, str>,
     /// The directory of rosters and states.
     pub mesh: Cow<'static, str>,

@@ -109,7 +109,7 @@ pub struct Layout {
     pub conversations: Utf8PathBuf,
     /// The old location of the identity file.
     pub legacy_identity: Utf8PathBuf,
-    /// The old location of the second factor's lock.
+    /// The old location of the custody file, which locks the second factor.
     pub legacy_custody: Utf8PathBuf,
     /// The old location of the rosters.
     pub legacy_rosters: Utf8PathBuf,
@@ -125,7 +125,7 @@ pub struct Layout {
     pub daemon_config: Utf8PathBuf,
     /// The daemon's identity file.
     pub daemon_identity: Utf8PathBuf,
-    /// The second factor's lock.
+    /// The custody file, which locks the second factor.
     pub daemon_custody: Utf8PathBuf,
     /// The rosters.
     pub daemon_rosters: Utf8PathBuf,
