@@ -14,7 +14,7 @@ use crate::context::{Context, Options, lock_home};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Diagnostic, add_unreported, config_diagnostics, unless_failed};
 use crate::foreseen::{blocked_move, changed_dirs, unwritable};
-use crate::identity::{ensure_home, scan_identity, spare_key_holder};
+use crate::identity::{ensure_home, protect_held_key, scan_identity};
 use crate::losses::lost_settings;
 use crate::moves::{Watch, forward_plan, move_diagnostics, plan_diagnostics};
 use crate::outcome::Outcome;
@@ -212,7 +212,7 @@ pub fn move_state(
         let more = refused(is_decided).as_ref().map(Diagnostic::from).into_iter();
         let mut diagnostics = plan_diagnostics(context.disk, &plan, options.program);
         add_unreported(&mut diagnostics, more.chain(stop).chain(live));
-        spare_key_holder(context, &mut diagnostics);
+        protect_held_key(context, &mut diagnostics);
         if !is_dry && !diagnostics.iter().any(Diagnostic::is_error) {
             sync_homes(context);
         }

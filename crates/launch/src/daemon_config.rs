@@ -16,7 +16,7 @@ use crate::step::LaunchStep;
 use crate::words::backup;
 
 const DAMAGED: &str = "daemon.config-damaged";
-pub(crate) const SET_ASIDE: &str = "daemon.config-set-aside";
+pub(crate) const CONFIG_SET_ASIDE: &str = "daemon.config-set-aside";
 
 /// Reports that a symlink makes the daemon's config and the app's config one file: a daemon would
 /// overwrite the app's config again.
@@ -69,7 +69,7 @@ pub(crate) fn refused_config(context: &Context<'_>, logs: &[&[String]]) -> Optio
 
 /// Warns of a kind of network or a topology in the daemon's config that no daemon knows that this
 /// program knows.
-pub(crate) fn unknown_kind(context: &Context<'_>) -> Option<Diagnostic> {
+pub(crate) fn unknown_value_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
     let path = &context.layout.daemon_config;
     let bytes = context.disk.read(path.as_ref(), CONFIG_LIMIT).ok()?;
     let word = DaemonFile::Config.unknown_word(&bytes)?;
@@ -135,22 +135,26 @@ pub(crate) fn misplaced_diagnostic(
 ) -> Diagnostic {
     let path = &context.layout.daemon_config;
     if steps.iter().any(|step| matches!(step, LaunchStep::BackUpDaemonConfig)) {
-        let message = format!("{path} {}; it is set aside once the running daemon has ended", is(misplaced));
+        let message = format!(
+            "{path} {}; it is set aside once the running daemon has ended",
+            misplaced_words(misplaced)
+        );
         let restart = format!("{PROGRAM} daemon restart");
-        return Diagnostic::warning(code(misplaced), message).at(path).hint(restart);
+        return Diagnostic::warning(misplaced_code(misplaced), message).at(path).hint(restart);
     }
-    let message = format!("{path} {}; a repair keeps it as a backup and sets it aside", is(misplaced));
-    Diagnostic::error(code(misplaced), message).at(path).hint(format!("{PROGRAM} repair"))
+    let message =
+        format!("{path} {}; a repair keeps it as a backup and sets it aside", misplaced_words(misplaced));
+    Diagnostic::error(misplaced_code(misplaced), message).at(path).hint(format!("{PROGRAM} repair"))
 }
 
-fn code(misplaced: &Misplaced) -> &'static str {
+fn misplaced_code(misplaced: &Misplaced) -> &'static str {
     match misplaced.shape {
         FileShape::Corrupt | FileShape::Daemon => DAMAGED,
         _ => "daemon.config-misplaced",
     }
 }
 
-fn is(misplaced: &Misplaced) -> &'static str {
+fn misplaced_words(misplaced: &Misplaced) -> &'static str {
     match misplaced.shape {
         FileShape::App => "is a config of the app's, which a daemon would overwrite",
         FileShape::Mixed => "holds settings of the app's, which a daemon would drop",
@@ -171,10 +175,12 @@ pub(crate) fn back_up_daemon_config(
     Ok(kept.map(|SetAside { backup: id, misplaced, .. }| {
         let message = format!(
             "{path} {}; it is {} now, and is set aside once the running daemon has ended",
-            is(&misplaced),
+            misplaced_words(&misplaced),
             backup(&id.to_string())
         );
-        Diagnostic::warning(code(&misplaced), message).at(path).hint(format!("{PROGRAM} daemon restart"))
+        Diagnostic::warning(misplaced_code(&misplaced), message)
+            .at(path)
+            .hint(format!("{PROGRAM} daemon restart"))
     }))
 }
 
@@ -199,14 +205,14 @@ pub(crate) fn set_daemon_config_aside(
         };
         let message = format!(
             "{path} {}; it is {} now, and {then}{without}",
-            was(&done),
+            set_aside_words(&done),
             backup(&done.backup.to_string())
         );
-        Diagnostic::warning(SET_ASIDE, message).at(path).hint(format!("{PROGRAM} config history"))
+        Diagnostic::warning(CONFIG_SET_ASIDE, message).at(path).hint(format!("{PROGRAM} config history"))
     }))
 }
 
-fn was(done: &SetAside) -> &'static str {
+fn set_aside_words(done: &SetAside) -> &'static str {
     match done.misplaced.shape {
         FileShape::App => "was a config of the app's",
         FileShape::Mixed => "held settings of the app's",
@@ -223,10 +229,10 @@ pub(crate) fn rebase_paths(
     lock: &dyn LockedStore,
 ) -> Result<Vec<Diagnostic>, Diagnostic> {
     let rebased = lock.rebase_daemon_config()?;
-    let told = rebased.into_iter().map(|path| {
+    let diagnostics = rebased.into_iter().map(|path| {
         let message =
             format!("{} of the daemon's config was {}, and is {} now", path.pointer, path.from, path.to);
         Diagnostic::info("daemon.path-rebased", message).at(&context.layout.daemon_config)
     });
-    Ok(told.collect())
+    Ok(diagnostics.collect())
 }

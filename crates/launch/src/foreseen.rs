@@ -101,9 +101,9 @@ pub(crate) fn protected_config(context: &Context<'_>) -> Option<Diagnostic> {
     [&layout.app_home, &layout.app_config].into_iter().find_map(|path| locked(path))
 }
 
-/// Warns of a config, a roster, a state or a second factor's lock that no program can replace,
-/// although it is sound: the next change of it would fail. The daemon saves the networks that it
-/// joins in its own config.
+/// Warns of a config, a roster, a state or a custody file that no program can replace, although it
+/// is sound: the next change of it would fail. The daemon saves the networks that it joins in its
+/// own config.
 pub(crate) fn fixed_file(context: &Context<'_>) -> Option<Diagnostic> {
     let disk = context.disk;
     let layout = context.layout;
@@ -130,7 +130,7 @@ pub(crate) fn unmendable_peers(context: &Context<'_>, migration: &MovePlan) -> O
     let (damaged, newer) = unsettled_states(context, migration, &moved).ok()?;
     let corrupt = corrupt_files(context, &moved);
     let renamed: Vec<&PathBuf> = damaged.iter().map(|damaged| &damaged.path).chain(&corrupt).collect();
-    let mut changed = renamed.iter().copied().chain(newer.iter().map(|newer| &newer.then));
+    let mut changed = renamed.iter().copied().chain(newer.iter().map(|newer| &newer.path_after_move));
     let out = changed.find_map(|path| behind_symlink(context, path));
     out.or_else(|| renamed.into_iter().find_map(|path| unmovable(context.disk, path)))
 }

@@ -59,9 +59,9 @@ fn replaced_identity(context: &Context<'_>, answer: &Answer) -> Option<Diagnosti
         _ => return None,
     };
     let Some(former) = former else {
-        let told = unreadable_log(disk, layout, &layout.run_log())?;
-        let message = format!("{}; it may show that this home had another Device ID", told.message);
-        return Some(Diagnostic { message, ..told });
+        let unreadable = unreadable_log(disk, layout, &layout.run_log())?;
+        let message = format!("{}; it may show that this home had another Device ID", unreadable.message);
+        return Some(Diagnostic { message, ..unreadable });
     };
     let file = &layout.daemon_identity;
     let message = format!(
@@ -87,7 +87,7 @@ const FOREIGN: &str = "daemon.foreign-identity";
 
 /// Reports a daemon of the daemon home that runs although its identity file is missing, damaged, or
 /// that of another device. It works with the key in its memory, and with its end the key is lost.
-pub(crate) fn key_holder(context: &Context<'_>) -> Option<Diagnostic> {
+pub(crate) fn held_key_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
     let answer = identity_answer(context);
     let file = &context.layout.daemon_identity;
     let refusal = answer.refusal();
@@ -99,10 +99,10 @@ pub(crate) fn key_holder(context: &Context<'_>) -> Option<Diagnostic> {
     if !is_missing && !is_damaged && key.is_none() {
         return None;
     }
-    let live = context.daemons.live(None).into_iter().find(runs)?;
+    let live = context.daemons.live(None).into_iter().find(is_started)?;
     let state = match key {
         Some(key) => {
-            let running = other_device(context, &live, key)?;
+            let running = displaced_device_id(context, &live, key)?;
             format!(" as {running}, and its identity file {file} has the key of {}", key.device_id)
         }
         None => {
@@ -117,8 +117,8 @@ pub(crate) fn key_holder(context: &Context<'_>) -> Option<Diagnostic> {
     let dir = file.parent().unwrap_or(file);
     let restored = || match key {
         Some(_) => {
-            let known = other_known_identity(context).filter(|told| told.code == OTHER_KNOWN);
-            known.and_then(|told| told.hint).unwrap_or_else(|| bring_backup(file))
+            let known = other_known_identity(context).filter(|diagnostic| diagnostic.code == OTHER_KNOWN);
+            known.and_then(|diagnostic| diagnostic.hint).unwrap_or_else(|| bring_backup(file))
         }
         None => format!("mkdir -p -m 700 {} && cp -pn {BACKUP_PLACEHOLDER} {}", quote(dir), quote(file)),
     };
@@ -128,14 +128,14 @@ pub(crate) fn key_holder(context: &Context<'_>) -> Option<Diagnostic> {
 
 /// Returns true if the daemon of the daemon home is up: one that starts makes its first key only
 /// now.
-fn runs(live: &RunningDaemon) -> bool {
+fn is_started(live: &RunningDaemon) -> bool {
     let is_starting = matches!(&live.kind, DaemonKind::Orphan { process, .. } if process.starting);
     !live.legacy && live.verified && !is_starting
 }
 
 /// Returns the Device ID of the daemon if it is the device of this home, and `key`, in the place of
 /// its key, is that of another one.
-fn other_device(context: &Context<'_>, live: &RunningDaemon, key: &KeyInfo) -> Option<String> {
+fn displaced_device_id(context: &Context<'_>, live: &RunningDaemon, key: &KeyInfo) -> Option<String> {
     let DaemonKind::Listening { probe: Probe::Answered { status, .. }, .. } = &live.kind else { return None };
     let running = &status.device_id;
     let places = IdentityPaths::of(context.layout);
@@ -166,7 +166,7 @@ pub(crate) fn ensure_no_new_home(context: &Context<'_>) -> Result<(), Diagnostic
         let message = format!("cannot make a new home {}: {}", context.layout.app_home, refusal.reason());
         Diagnostic { message, ..Diagnostic::from(refusal) }
     });
-    refused.or_else(|| key_holder(context)).or_else(|| renamed_home(context)).map_or(Ok(()), Err)
+    refused.or_else(|| held_key_diagnostic(context)).or_else(|| renamed_home(context)).map_or(Ok(()), Err)
 }
 
 /// Reports the renamed home with the config, or the copy of one, that was changed last.
@@ -191,29 +191,32 @@ fn renamed_home(context: &Context<'_>) -> Option<Diagnostic> {
 }
 
 /// The codes beside which a daemon may have the only copy of the key.
-const DOUBTS: [&str; 2] = ["identity.gone", FOREIGN];
+const MAY_HOLD_KEY: [&str; 2] = ["identity.gone", FOREIGN];
 
 /// If the daemon may have the only copy of the key: replaces the hints that end a daemon by the
 /// hint that brings the identity file back, and adds the reason. If a [`HELD`] diagnostic gives the
 /// reason already, removes the diagnostics whose hints end a daemon.
-pub(crate) fn spare_key_holder(context: &Context<'_>, diagnostics: &mut Vec<Diagnostic>) {
-    let is_in_doubt = |told: &Diagnostic| ends_daemon(told) || DOUBTS.contains(&&*told.code);
+pub(crate) fn protect_held_key(context: &Context<'_>, diagnostics: &mut Vec<Diagnostic>) {
+    let is_in_doubt =
+        |diagnostic: &Diagnostic| ends_daemon(diagnostic) || MAY_HOLD_KEY.contains(&&*diagnostic.code);
     if !diagnostics.iter().any(is_in_doubt) {
         return;
     }
     // The refusal to make a new home already gives this reason and hint.
-    if diagnostics.iter().any(|told| told.code == HELD) {
-        return diagnostics.retain(|told| !ends_daemon(told));
+    if diagnostics.iter().any(|diagnostic| diagnostic.code == HELD) {
+        return diagnostics.retain(|diagnostic| !ends_daemon(diagnostic));
     }
-    let Some(holder) = key_holder(context) else { return };
-    for told in diagnostics.iter_mut().filter(|told| ends_daemon(told) || told.code == FOREIGN) {
-        told.hint.clone_from(&holder.hint);
+    let Some(holder) = held_key_diagnostic(context) else { return };
+    for diagnostic in
+        diagnostics.iter_mut().filter(|diagnostic| ends_daemon(diagnostic) || diagnostic.code == FOREIGN)
+    {
+        diagnostic.hint.clone_from(&holder.hint);
     }
     diagnostics.insert(0, holder.as_warning());
 }
 
 /// Returns true if the hint ends a daemon.
-pub(crate) fn ends_daemon(told: &Diagnostic) -> bool {
+pub(crate) fn ends_daemon(diagnostic: &Diagnostic) -> bool {
     let ends = |hint: &String| hint.ends_with(" daemon stop") || hint.ends_with(" daemon restart");
-    told.hint.as_ref().is_some_and(ends)
+    diagnostic.hint.as_ref().is_some_and(ends)
 }

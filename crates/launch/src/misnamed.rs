@@ -20,52 +20,58 @@ const MISNAMED: &str = "state.misnamed";
 /// network, that no daemon will see, as the file with the name that a daemon reads is missing or
 /// holds no device. `document` is the app's config.
 pub(crate) fn misnamed_states(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
-    lock_out_of_use(context).into_iter().chain(misnamed_peers(context, document)).collect()
+    custody_diagnostic(context).into_iter().chain(misnamed_peers(context, document)).collect()
 }
 
-/// What is in the place of the second factor's lock.
-enum Lock {
+/// The state of the custody file, which locks the second factor.
+enum CustodyState {
     Missing,
     /// A symlink to nothing.
-    Dead,
+    Dangling,
     /// Sound but for a byte order mark. A daemon parses the file strictly, so it is damaged too.
-    Marked,
+    WithByteOrderMark,
     Damaged,
-    /// A lock without a network.
+    /// The file locks no network.
     Empty,
-    InUse,
-    /// Reported elsewhere.
+    /// The file locks at least one network.
+    HasNetworks,
+    /// Closed files have diagnostics of their own.
     Unreadable,
 }
 
-impl Lock {
+impl CustodyState {
     fn at(disk: &dyn Disk, path: &Path) -> Self {
         let bytes = match (disk.read(path, CONFIG_LIMIT), disk.stat(path)) {
             (Ok(bytes), _) => bytes,
             (Err(_), Err(error)) if error.is_not_found() => return Self::Missing,
-            (Err(_), Ok(_)) if disk.stat_follow(path).is_err() => return Self::Dead,
+            (Err(_), Ok(_)) if disk.stat_follow(path).is_err() => return Self::Dangling,
             _ => return Self::Unreadable,
         };
         let is_sound = |bytes: &[u8]| Document::parse(bytes).is_ok();
         match serde_json::from_slice::<serde_json::Value>(&bytes) {
             Ok(lock) if lock["networks"].as_object().is_some_and(serde_json::Map::is_empty) => Self::Empty,
-            Ok(_) => Self::InUse,
-            Err(_) if bytes.strip_prefix(b"\xef\xbb\xbf").is_some_and(is_sound) => Self::Marked,
+            Ok(_) => Self::HasNetworks,
+            Err(_) if bytes.strip_prefix(b"\xef\xbb\xbf").is_some_and(is_sound) => Self::WithByteOrderMark,
             Err(_) => Self::Damaged,
         }
     }
 }
 
-/// Returns a warning if the second factor's lock is damaged or behind a symlink to nothing, or has
-/// another name than a daemon reads, and no file with a network has the right one.
-fn lock_out_of_use(context: &Context<'_>) -> Option<Diagnostic> {
+/// Returns a warning if the custody file is damaged or behind a symlink to nothing, or has another
+/// name than a daemon reads, and no file with a network has the right one.
+fn custody_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
     let (disk, layout) = (context.disk, context.layout);
-    let right = &layout.daemon_custody;
-    let places = [right, &layout.legacy_custody].map(|place| (place, Lock::at(disk, place.as_ref())));
+    let expected = &layout.daemon_custody;
+    let places =
+        [expected, &layout.legacy_custody].map(|place| (place, CustodyState::at(disk, place.as_ref())));
     let damaged = places.iter().find_map(|(place, lock)| match lock {
-        Lock::Dead => Some((place, "is a symlink to nothing", format!("ls -ld {}", quote(place)))),
-        Lock::Marked => Some((place, "begins with a byte order mark", without_mark(place.as_ref()))),
-        Lock::Damaged => Some((place, "is damaged", move_aside(place, "damaged"))),
+        CustodyState::Dangling => {
+            Some((place, "is a symlink to nothing", format!("ls -ld {}", quote(place))))
+        }
+        CustodyState::WithByteOrderMark => {
+            Some((place, "begins with a byte order mark", strip_byte_order_mark_command(place.as_ref())))
+        }
+        CustodyState::Damaged => Some((place, "is damaged", move_aside(place, "damaged"))),
         _ => None,
     });
     if let Some((place, what, hint)) = damaged {
@@ -75,24 +81,28 @@ fn lock_out_of_use(context: &Context<'_>) -> Option<Diagnostic> {
         );
         return Some(Diagnostic::warning(DAMAGED, message).at(place).hint(hint));
     }
-    if !places.iter().all(|(_, lock)| matches!(lock, Lock::Missing | Lock::Empty)) {
+    if !places.iter().all(|(_, lock)| matches!(lock, CustodyState::Missing | CustodyState::Empty)) {
         return None;
     }
-    let stem = right.file_stem()?.to_lowercase();
+    let stem = expected.file_stem()?.to_lowercase();
     let is_lock = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        name.starts_with(&stem) && matches!(Lock::at(disk, path), Lock::InUse)
+        name.starts_with(&stem) && matches!(CustodyState::at(disk, path), CustodyState::HasNetworks)
     };
-    let own = named_like(context, layout.daemon_home.parent()?, right.parent()?);
-    let legacy = named_like(context, &layout.app_home, layout.legacy_custody.parent()?);
-    let files = own.iter().chain(&legacy).flat_map(|dir| others(context, dir, &[]));
+    let own = similar_dirs(context, layout.daemon_home.parent()?, expected.parent()?);
+    let legacy = similar_dirs(context, &layout.app_home, layout.legacy_custody.parent()?);
+    let files = own.iter().chain(&legacy).flat_map(|dir| other_entries(context, dir, &[]));
     let path = newest(context, files.filter(is_lock))?;
     let message = format!(
-        "{} is a lock of the second factor, and a daemon reads only {right}: it starts without the lock",
+        "{} is a lock of the second factor, and a daemon reads only {expected}: it starts without the lock",
         path.display()
     );
-    let is_taken = !matches!(places[0].1, Lock::Missing);
-    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(rename(&path, right.as_std_path(), is_taken)))
+    let is_taken = !matches!(places[0].1, CustodyState::Missing);
+    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(rename_command(
+        &path,
+        expected.as_std_path(),
+        is_taken,
+    )))
 }
 
 fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
@@ -116,60 +126,61 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic>
             return None;
         }
         let is_of_network = |path: &Path| is_of_network(context, path, kind, &id);
-        let [own, legacy] = directories;
-        let in_trash = thrown_away(context, own);
-        let own = named_like(context, layout.daemon_home.parent()?, own);
-        let legacy = named_like(context, &layout.app_home, legacy);
+        let [daemon_dir, legacy_dir] = directories;
+        let in_trash = trashed_files(context, daemon_dir);
+        let own = similar_dirs(context, layout.daemon_home.parent()?, daemon_dir);
+        let legacy = similar_dirs(context, &layout.app_home, legacy_dir);
         // The roster from the time before several networks lay in the directory above.
         let single = layout.legacy_roster.parent().filter(|_| kind == DaemonFile::Roster);
         let directories = own.into_iter().chain(legacy).chain(single.map(|dir| dir.as_std_path().to_owned()));
-        let others = directories.flat_map(|dir| others(context, &dir, &places));
-        let others = others.chain(in_trash).filter(|path| !is_moved(context, path));
+        let others = directories.flat_map(|dir| other_entries(context, &dir, &places));
+        let others = others.chain(in_trash).filter(|path| !is_sound_legacy_roster(context, path));
         let newest = newest(context, others.filter(|path| is_of_network(path)))?;
-        let own = newest.with_file_name(format!("{id}.json"));
-        let right = places.iter().find(|place| **place == own).unwrap_or(&places[0]);
-        Some(diagnostic(&newest, right, in_place.first().copied(), &id))
+        let renamed_in_place = newest.with_file_name(format!("{id}.json"));
+        let expected = places.iter().find(|place| **place == renamed_in_place).unwrap_or(&places[0]);
+        Some(misnamed_peers_diagnostic(&newest, expected, in_place.first().copied(), &id))
     });
     found.collect()
 }
 
 /// Returns a directory below `base`, and the directories that are called like it: each directory on
 /// the way may have been renamed or copied.
-fn named_like(context: &Context<'_>, base: &Utf8Path, dir: &Utf8Path) -> Vec<PathBuf> {
+fn similar_dirs(context: &Context<'_>, base: &Utf8Path, dir: &Utf8Path) -> Vec<PathBuf> {
     let start = vec![base.as_std_path().to_owned()];
     let Ok(below) = dir.strip_prefix(base) else { return vec![dir.as_std_path().to_owned()] };
     below.components().fold(start, |dirs, name| {
-        dirs.iter().flat_map(|dir| and_like(context, &dir.join(name.as_str()))).collect()
+        dirs.iter().flat_map(|dir| with_similar_siblings(context, &dir.join(name.as_str()))).collect()
     })
 }
 
 /// Returns the files in the trash of a desktop that may have been in a directory of the daemon
 /// home: each directory on the way, or the file alone, may have been thrown away.
-fn thrown_away(context: &Context<'_>, dir: &Utf8Path) -> Vec<PathBuf> {
+fn trashed_files(context: &Context<'_>, dir: &Utf8Path) -> Vec<PathBuf> {
     let Ok(below) = dir.strip_prefix(&context.layout.app_home) else { return Vec::new() };
     let names: Vec<_> = below.components().collect();
     let trash = TRASH.map(|trash| context.layout.user_home.join(trash)).into_iter();
     let trash = trash.filter(|trash| context.disk.stat(trash.as_ref()).is_ok());
     let dirs = trash.flat_map(|trash| {
         let ends = (0..=names.len()).map(|start| names[start..].iter().collect::<Utf8PathBuf>());
-        ends.flat_map(|end| named_like(context, &trash, &trash.join(end))).collect::<Vec<_>>()
+        ends.flat_map(|end| similar_dirs(context, &trash, &trash.join(end))).collect::<Vec<_>>()
     });
-    let files = dirs.flat_map(|dir| others(context, &dir, &[]));
+    let files = dirs.flat_map(|dir| other_entries(context, &dir, &[]));
     files.filter(|path| path.to_string_lossy().contains(".json")).collect()
 }
 
 /// Returns true for the roster from the time before several networks, which a move brings to its
 /// place unless it is damaged.
-fn is_moved(context: &Context<'_>, path: &Path) -> bool {
+fn is_sound_legacy_roster(context: &Context<'_>, path: &Path) -> bool {
     let is_sound = |bytes: Vec<u8>| DaemonFile::Roster.is_readable(&bytes);
     path == context.layout.legacy_roster && context.disk.read(path, CONFIG_LIMIT).is_ok_and(is_sound)
 }
 
 /// Returns a directory, and the directories beside it with names that contain its name, in any
 /// letter case: copies, and renamed ones.
-fn and_like(context: &Context<'_>, dir: &Path) -> Vec<PathBuf> {
+fn with_similar_siblings(context: &Context<'_>, dir: &Path) -> Vec<PathBuf> {
     let lower = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let beside = dir.parent().map_or_else(Vec::new, |parent| others(context, parent, &[dir.to_owned()]));
+    let beside =
+        dir.parent().map_or_else(Vec::new, |parent| other_entries(context, parent, &[dir.to_owned()]));
     let is_dir = |path: &PathBuf| context.disk.stat(path).is_ok_and(|meta| meta.is_dir());
     let like = beside.into_iter().filter(|path| lower(path).contains(&lower(dir)) && is_dir(path));
     std::iter::once(dir.to_owned()).chain(like).collect()
@@ -179,14 +190,15 @@ fn newest(context: &Context<'_>, files: impl Iterator<Item = PathBuf>) -> Option
     files.max_by_key(|path| context.disk.stat_follow(path).map(|meta| meta.modified).unwrap_or_default())
 }
 
-/// Returns the files in a directory that no daemon reads, without those that a program set aside.
-fn others(context: &Context<'_>, dir: &Path, places: &[PathBuf]) -> Vec<PathBuf> {
+/// Returns the entries of a directory without `known`, without set-aside files and without
+/// `*.corrupt` files.
+fn other_entries(context: &Context<'_>, dir: &Path, known: &[PathBuf]) -> Vec<PathBuf> {
     let names = context.disk.list(dir).unwrap_or_default().into_iter().map(|entry| entry.name);
     let names = names.filter(|name| {
         let name = name.to_string_lossy();
         !name.contains(SET_ASIDE) && !name.ends_with(".corrupt")
     });
-    names.map(|name| dir.join(name)).filter(|path| !places.contains(path)).collect()
+    names.map(|name| dir.join(name)).filter(|path| !known.contains(path)).collect()
 }
 
 /// Returns true if a file is a roster or a state of the network, and names devices.
@@ -200,33 +212,38 @@ fn is_of_network(context: &Context<'_>, path: &Path, kind: DaemonFile, id: &str)
 }
 
 /// Reports that the file `path` holds devices of the active network, but does not have the name
-/// `right`, under which a daemon would read it. `in_place` is a file without devices that has this
-/// name.
-fn diagnostic(path: &Path, right: &Path, in_place: Option<&PathBuf>, id: &str) -> Diagnostic {
-    let right = in_place.map_or(right, PathBuf::as_path);
+/// `expected`, under which a daemon would read it. `in_place` is a file without devices that has
+/// this name.
+fn misnamed_peers_diagnostic(
+    path: &Path,
+    expected: &Path,
+    in_place: Option<&PathBuf>,
+    id: &str,
+) -> Diagnostic {
+    let expected = in_place.map_or(expected, PathBuf::as_path);
     let message = format!(
         "{} holds devices of the active network {id}, and a daemon reads only {}: it starts without them",
         path.display(),
-        right.display()
+        expected.display()
     );
-    Diagnostic::warning(MISNAMED, message).at(path).hint(rename(path, right, in_place.is_some()))
+    Diagnostic::warning(MISNAMED, message).at(path).hint(rename_command(path, expected, in_place.is_some()))
 }
 
 /// Returns the command that writes a file without its byte order mark, and keeps the former one.
-fn without_mark(path: &Path) -> String {
+fn strip_byte_order_mark_command(path: &Path) -> String {
     let (path, former) = (quote(path), quote(free_name(path, "with-mark")));
     for_any_shell(format!(
         "test -e {former} || {{ mv -n {path} {former} && umask 077 && tail -c +4 {former} > {path}; }}"
     ))
 }
 
-/// Returns the command that gives a file its name: an empty file may have it, or its directory may
-/// be missing.
-fn rename(path: &Path, right: &Path, is_taken: bool) -> String {
-    let aside = if is_taken { format!("{} && ", move_aside(right, "empty")) } else { String::new() };
-    let make_dir = match right.parent().filter(|dir| path.parent() != Some(*dir)) {
+/// Returns the command that renames `path` to `expected`. The command first sets an empty file with
+/// that name aside (`is_taken`), or makes the missing directory.
+fn rename_command(path: &Path, expected: &Path, is_taken: bool) -> String {
+    let aside = if is_taken { format!("{} && ", move_aside(expected, "empty")) } else { String::new() };
+    let make_dir = match expected.parent().filter(|dir| path.parent() != Some(*dir)) {
         Some(dir) => format!("mkdir -p -m 700 {} && ", quote(dir)),
         None => String::new(),
     };
-    format!("{aside}{make_dir}mv -n {} {}", quote(path), quote(right))
+    format!("{aside}{make_dir}mv -n {} {}", quote(path), quote(expected))
 }

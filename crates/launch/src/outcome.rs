@@ -6,7 +6,7 @@ use myownllm_daemon::{CandidateOutcome, Detection, Endpoint, Role, Rule, Spawned
 use myownllm_migration::{LiveDaemon, MoveReport};
 use serde::Serialize;
 
-use crate::daemon_config::SET_ASIDE;
+use crate::daemon_config::CONFIG_SET_ASIDE;
 use crate::diagnostic::{Class, Diagnostic, WIPED, class_of};
 use crate::losses::LOSSES;
 use crate::networks::Reconciled;
@@ -129,12 +129,12 @@ impl Outcome {
 
     /// Returns true if this launch has set aside the file at the path of the daemon's config.
     pub fn has_set_daemon_config_aside(&self) -> bool {
-        self.diagnostics.iter().any(|diagnostic| diagnostic.code == SET_ASIDE)
+        self.diagnostics.iter().any(|diagnostic| diagnostic.code == CONFIG_SET_ASIDE)
     }
 
     /// Returns true if this launch has set aside a roster or a state that no daemon can read.
     pub fn has_set_states_aside(&self) -> bool {
-        self.diagnostics.iter().any(|told| told.code == peers::SET_ASIDE)
+        self.diagnostics.iter().any(|told| told.code == peers::STATE_SET_ASIDE)
     }
 
     /// Returns true if this launch has written a config at whose defaults settings of the user's are.

@@ -23,26 +23,26 @@ use crate::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
 
 pub(crate) const DAMAGED: &str = "state.damaged";
 const NEWER: &str = "state.newer";
-pub(crate) const SET_ASIDE: &str = "state.set-aside";
+pub(crate) const STATE_SET_ASIDE: &str = "state.set-aside";
 
 /// A roster or a state.
 #[derive(Clone, Debug)]
-pub(crate) struct State {
+pub(crate) struct PeerFile {
     kind: DaemonFile,
     pub(crate) path: PathBuf,
     /// The path at which a daemon would read the file.
-    pub(crate) then: PathBuf,
+    pub(crate) path_after_move: PathBuf,
     bytes: Vec<u8>,
     judged: JudgedFile,
 }
 
-impl State {
+impl PeerFile {
     /// Reads a file; returns `None` if it is gone. Fails if a daemon cannot open the file: it would
     /// wait for a pipe, not join the network, or take a symlink to nothing for no file.
     fn read(
         context: &Context<'_>,
         kind: DaemonFile,
-        (path, then): (PathBuf, PathBuf),
+        (path, path_after_move): (PathBuf, PathBuf),
     ) -> Result<Option<Self>, Diagnostic> {
         let disk = context.disk;
         let unreadable = |error: &DiskError| unreadable_file(disk, context.layout, error).at(&path);
@@ -64,13 +64,13 @@ impl State {
             return Err(error.hint(move_aside(&path, "aside")));
         }
         match disk.read(&path, CONFIG_LIMIT) {
-            Ok(bytes) => Ok(Some(Self { kind, path, then, judged: kind.judge(&bytes), bytes })),
+            Ok(bytes) => Ok(Some(Self { kind, path, path_after_move, judged: kind.judge(&bytes), bytes })),
             Err(error) => Err(unreadable(&error)),
         }
     }
 
     /// Reads a file in the daemon home.
-    fn there(context: &Context<'_>, path: &Path) -> Result<Option<Self>, Diagnostic> {
+    fn read_in_daemon_home(context: &Context<'_>, path: &Path) -> Result<Option<Self>, Diagnostic> {
         let is_roster = path.parent() == Some(context.layout.daemon_rosters.as_std_path());
         let kind = if is_roster { DaemonFile::Roster } else { DaemonFile::State };
         Self::read(context, kind, (path.to_owned(), path.to_owned()))
@@ -86,30 +86,30 @@ impl State {
     }
 
     /// Returns the path of the copy of a newer file.
-    fn copy(&self) -> PathBuf {
-        set_aside_name(&self.then, 1)
+    fn copy_path(&self) -> PathBuf {
+        set_aside_name(&self.path_after_move, 1)
     }
 
     /// Returns true if a newer daemon wrote the file and no copy of it was made: an older daemon
     /// drops what it does not know when it writes the file again. One copy is enough: it shows the
     /// file as the newer daemon left it.
-    fn lacks_copy(&self, disk: &dyn Disk) -> bool {
-        self.judged.is_newer && disk.stat(&self.copy()).is_err_and(|error| error.is_not_found())
+    fn needs_copy(&self, disk: &dyn Disk) -> bool {
+        self.judged.is_newer && disk.stat(&self.copy_path()).is_err_and(|error| error.is_not_found())
     }
 
     /// Reports a damaged file before a launch mends it.
     pub(crate) fn damaged_diagnostic(&self) -> Diagnostic {
-        let then = match self.mended() {
+        let outcome = match self.mended() {
             Some(_) => "keeps it and writes the part that a daemon can read",
             None => "sets it aside, and the devices in it have to be approved again",
         };
-        let message = format!("{} cannot be read by a daemon; a launch {then}", self.path.display());
+        let message = format!("{} cannot be read by a daemon; a launch {outcome}", self.path.display());
         Diagnostic::warning(DAMAGED, message).at(&self.path).hint(format!("{PROGRAM} repair"))
     }
 
     /// Reports a file that the daemon that runs has read before it was damaged. That daemon may
     /// have the only copy of the peers in it, so the hint does not end it.
-    pub(crate) fn beside_a_daemon(&self) -> Diagnostic {
+    pub(crate) fn damaged_beside_daemon_diagnostic(&self) -> Diagnostic {
         let path = &self.path;
         let message = format!(
             "{} cannot be read by a daemon. The daemon that runs has read it before, and the next one would \
@@ -124,19 +124,19 @@ impl State {
 
     /// Reports a newer file: before a launch copies it, or after.
     pub(crate) fn newer_diagnostic(&self, is_copied: bool) -> Diagnostic {
-        let then = match is_copied {
-            true => format!("{} is a copy of it", self.copy().display()),
+        let outcome = match is_copied {
+            true => format!("{} is a copy of it", self.copy_path().display()),
             false => "a launch copies it before it starts a daemon".to_owned(),
         };
         let path = self.path.display();
         let message = match &self.judged.unknown_word {
             None => format!(
                 "{path} is of a newer version, and an older daemon would drop what it does not know of it; \
-                 {then}"
+                 {outcome}"
             ),
             Some(word) => format!(
                 "{path} has at {word} what only a newer daemon knows, if any: another one renames the file \
-                 to *.corrupt, and goes on without it; {then}"
+                 to *.corrupt, and goes on without it; {outcome}"
             ),
         };
         Diagnostic::warning(NEWER, message).at(&self.path)
@@ -159,17 +159,17 @@ pub(crate) fn names_after_move(
     ending: &str,
     moved: &[(PathBuf, PathBuf)],
 ) -> Vec<(PathBuf, PathBuf)> {
-    let is_in = |then: &Path| {
-        then.parent() == Some(directory.as_std_path()) && then.to_string_lossy().ends_with(ending)
+    let is_in = |path: &Path| {
+        path.parent() == Some(directory.as_std_path()) && path.to_string_lossy().ends_with(ending)
     };
     let there = names(context, directory, ending).into_iter().map(|path| (path.clone(), path));
-    let mut all: Vec<_> = there.chain(moved.iter().filter(|(_, then)| is_in(then)).cloned()).collect();
+    let mut all: Vec<_> = there.chain(moved.iter().filter(|(_, to)| is_in(to)).cloned()).collect();
     all.sort_by(|one, other| one.1.cmp(&other.1));
     all
 }
 
 /// Returns the directories of the daemon's rosters and states.
-fn kinds(layout: &Layout) -> [(DaemonFile, &Utf8Path); 2] {
+fn peer_dirs(layout: &Layout) -> [(DaemonFile, &Utf8Path); 2] {
     [(DaemonFile::Roster, &layout.daemon_rosters), (DaemonFile::State, &layout.daemon_states)]
 }
 
@@ -179,7 +179,7 @@ fn states_after_move<'b>(
     ending: &'b str,
     moved: &'b [(PathBuf, PathBuf)],
 ) -> impl Iterator<Item = (DaemonFile, (PathBuf, PathBuf))> + 'b {
-    kinds(context.layout).into_iter().flat_map(move |(kind, directory)| {
+    peer_dirs(context.layout).into_iter().flat_map(move |(kind, directory)| {
         names_after_move(context, directory, ending, moved).into_iter().map(move |paths| (kind, paths))
     })
 }
@@ -194,26 +194,26 @@ pub(crate) fn unsettled_states(
     context: &Context<'_>,
     migration: &MovePlan,
     moved: &[(PathBuf, PathBuf)],
-) -> Result<(Vec<State>, Vec<State>), Diagnostic> {
-    let collides = |then: &Path| migration.collisions.iter().any(|both| both.destination == then);
+) -> Result<(Vec<PeerFile>, Vec<PeerFile>), Diagnostic> {
+    let collides = |path: &Path| migration.collisions.iter().any(|both| both.destination == path);
     let (mut damaged, mut newer) = (Vec::new(), Vec::new());
     for (kind, paths) in states_after_move(context, ".json", moved) {
-        let Some(state) = State::read(context, kind, paths)? else { continue };
-        if state.is_damaged() && !collides(&state.then) {
+        let Some(state) = PeerFile::read(context, kind, paths)? else { continue };
+        if state.is_damaged() && !collides(&state.path_after_move) {
             damaged.push(state.clone());
         }
-        newer.extend(Some(state).filter(|state| state.lacks_copy(context.disk)));
+        newer.extend(Some(state).filter(|state| state.needs_copy(context.disk)));
     }
     Ok((damaged, newer))
 }
 
-/// Reports rosters, states or the second factor's lock that stay behind a symlink at the old
-/// location: a daemon would start without them.
-pub(crate) fn linked_peers(context: &Context<'_>, migration: &MovePlan) -> Option<Diagnostic> {
+/// Reports rosters, states or the custody file that stay behind a symlink at the old location: a
+/// daemon would start without them.
+pub(crate) fn peers_behind_symlink(context: &Context<'_>, migration: &MovePlan) -> Option<Diagnostic> {
     let (disk, layout) = (context.disk, context.layout);
     let is_symlink = |path: &&PathBuf| disk.stat(path).is_ok_and(|meta| meta.is_symlink());
-    let mut links = migration.left.iter().map(|left| &left.path).filter(is_symlink).peekable();
-    links.peek()?;
+    let mut symlinks = migration.left.iter().map(|left| &left.path).filter(is_symlink).peekable();
+    symlinks.peek()?;
     if let Err(refusal) = ensure_reachable_peers(disk, IdentityPaths::of(layout).app()) {
         return Some(Diagnostic::from(&refusal));
     }
@@ -238,13 +238,13 @@ pub(crate) fn linked_peers(context: &Context<'_>, migration: &MovePlan) -> Optio
         real.zip(daemon_home.as_ref()).is_some_and(|(real, home)| real.starts_with(home))
     };
     let known: Vec<PathBuf> = peers.chain(custody).filter(|file| !is_daemons(file)).collect();
-    let link = links.find(|link| known.iter().any(|file| file.starts_with(link)))?;
+    let symlink = symlinks.find(|symlink| known.iter().any(|file| file.starts_with(symlink)))?;
     let message = format!(
         "cannot start a daemon: {} is a symlink, which stays, and the daemon would lack what is behind it",
-        link.display()
+        symlink.display()
     );
-    let hint = replace_symlink(link);
-    Some(Diagnostic::error("migration.peers-link", message).at(link).hint(hint).class(Class::Refused))
+    let hint = replace_symlink(symlink);
+    Some(Diagnostic::error("migration.peers-link", message).at(symlink).hint(hint).class(Class::Refused))
 }
 
 /// Sets a damaged roster or state aside, and writes the part that a daemon can read in its place.
@@ -255,23 +255,25 @@ pub(crate) fn mend_state(
     dir: &LockedDir,
     path: &Path,
 ) -> Result<Option<Diagnostic>, Diagnostic> {
-    let Some(damaged) = State::there(context, path)?.filter(State::is_damaged) else { return Ok(None) };
+    let Some(damaged) = PeerFile::read_in_daemon_home(context, path)?.filter(PeerFile::is_damaged) else {
+        return Ok(None);
+    };
     let mended = damaged.mended();
     let aside = match &mended {
         Some(mended) => replace(dir, (path, &damaged.bytes), mended),
         None => set_aside(dir, path),
     };
     let aside = aside.map_err(|error| Diagnostic::from(error).at(path))?;
-    let then = match mended {
+    let outcome = match mended {
         Some(_) => "the part that a daemon can read stays",
         None => "the devices in it have to be approved again",
     };
     let message = format!(
-        "{} could not be read by a daemon; it is {} now, and {then}",
+        "{} could not be read by a daemon; it is {} now, and {outcome}",
         path.display(),
         aside.display()
     );
-    Ok(Some(Diagnostic::warning(SET_ASIDE, message).at(path)))
+    Ok(Some(Diagnostic::warning(STATE_SET_ASIDE, message).at(path)))
 }
 
 /// Copies a roster or a state of a newer version. Does nothing if there is a copy by now.
@@ -281,9 +283,9 @@ pub(crate) fn copy_newer_state(
     dir: &LockedDir,
     path: &Path,
 ) -> Result<Option<Diagnostic>, Diagnostic> {
-    let newer = State::there(context, path)?.filter(|state| state.lacks_copy(context.disk));
+    let newer = PeerFile::read_in_daemon_home(context, path)?.filter(|state| state.needs_copy(context.disk));
     let Some(newer) = newer else { return Ok(None) };
-    let copy = newer.copy();
+    let copy = newer.copy_path();
     dir.stat(path)
         .and_then(|meta| publish_new(dir, &copy, &newer.bytes, meta.mode & 0o700, meta.owner))
         .and_then(|_| sync(dir, &copy))
@@ -297,7 +299,7 @@ pub(crate) fn corrupt_files(context: &Context<'_>, moved: &[(PathBuf, PathBuf)])
     let layout = context.layout;
     let directories = [&layout.daemon_home, &layout.daemon_rosters, &layout.daemon_states].into_iter();
     let names = directories.flat_map(|dir| names_after_move(context, dir, ".json.corrupt", moved));
-    names.map(|(_, then)| then).collect()
+    names.map(|(_, path_after_move)| path_after_move).collect()
 }
 
 /// Renames a file to a name that is free, and returns the name.
@@ -329,7 +331,7 @@ const MAX_NAMED: usize = 3;
 
 /// A roster or a state that a daemon has put aside.
 #[derive(Debug)]
-pub(crate) struct CorruptState {
+pub(crate) struct CorruptPeerFile {
     path: PathBuf,
     /// The place in which a daemon reads the file.
     place: PathBuf,
@@ -348,13 +350,13 @@ enum Content {
     Lacking(BTreeSet<String>),
 }
 
-impl CorruptState {
+impl CorruptPeerFile {
     /// Returns the file if its content is of use, or unknown. `place` is the path at which the file
     /// in its place can be read now.
     fn of(
         context: &Context<'_>,
         kind: DaemonFile,
-        (path, then): (&Path, &Path),
+        (path, path_after_move): (&Path, &Path),
         place: &Path,
     ) -> Option<Self> {
         let doing = "the look at a file that a daemon has put aside";
@@ -389,7 +391,7 @@ impl CorruptState {
                 }
             }
         };
-        let place = then.with_extension("");
+        let place = path_after_move.with_extension("");
         Some(Self { path: path.to_owned(), place, content })
     }
 
@@ -397,8 +399,8 @@ impl CorruptState {
     pub(crate) fn diagnostic(&self) -> Diagnostic {
         let goes_back =
             format!("a launch writes the part that a daemon can read to {}", self.place.display());
-        let then = self.consequence(goes_back);
-        self.unreadable_warning(DAMAGED, &format!("a launch keeps it; {then}"))
+        let outcome = self.consequence(goes_back);
+        self.unreadable_warning(DAMAGED, &format!("a launch keeps it; {outcome}"))
             .hint(format!("{PROGRAM} repair"))
     }
 
@@ -419,9 +421,9 @@ impl CorruptState {
         format!("{place} lacks {names}{more}, which have to be approved again if they are still wanted")
     }
 
-    fn unreadable_warning(&self, code: &str, then: &str) -> Diagnostic {
+    fn unreadable_warning(&self, code: &str, outcome: &str) -> Diagnostic {
         let message =
-            format!("a daemon could not read {}, and goes on without it; {then}", self.path.display());
+            format!("a daemon could not read {}, and goes on without it; {outcome}", self.path.display());
         Diagnostic::warning(code, message).at(&self.path)
     }
 }
@@ -438,12 +440,12 @@ pub(crate) fn devices(bytes: &[u8]) -> BTreeSet<String> {
 
 /// Returns the rosters and states that a daemon has put aside, and whose content is of use or
 /// unknown. `moved` are the files that a move brings.
-pub(crate) fn corrupt_states(context: &Context<'_>, moved: &[(PathBuf, PathBuf)]) -> Vec<CorruptState> {
+pub(crate) fn corrupt_states(context: &Context<'_>, moved: &[(PathBuf, PathBuf)]) -> Vec<CorruptPeerFile> {
     let files = states_after_move(context, ".json.corrupt", moved);
-    let found = files.filter_map(|(kind, (path, then))| {
-        let place = then.with_extension("");
+    let found = files.filter_map(|(kind, (path, path_after_move))| {
+        let place = path_after_move.with_extension("");
         let now = moved.iter().find(|(_, to)| *to == place).map_or(&place, |(from, _)| from);
-        CorruptState::of(context, kind, (&path, &then), now)
+        CorruptPeerFile::of(context, kind, (&path, &path_after_move), now)
     });
     found.collect()
 }
@@ -476,7 +478,7 @@ pub(crate) fn corrupt_config(context: &Context<'_>, aside: Option<&Path>) -> Opt
         (true, keys) => format!("its settings are not in use ({})", keys.join(", ")),
     };
     let message = format!("a daemon could not read its config, now {}; {what}", file.display());
-    let code = if aside.is_some() { SET_ASIDE } else { DAMAGED };
+    let code = if aside.is_some() { STATE_SET_ASIDE } else { DAMAGED };
     Some(Diagnostic::warning(code, message).at(file).hint(format!("diff {} {}", quote(file), quote(place))))
 }
 
@@ -487,12 +489,13 @@ pub(crate) fn keep_corrupt_file(
     dir: &LockedDir,
     path: &Path,
 ) -> Result<Option<Diagnostic>, Diagnostic> {
-    let kind = kinds(context.layout).into_iter().find(|(_, dir)| path.parent() == Some(dir.as_std_path()));
+    let kind =
+        peer_dirs(context.layout).into_iter().find(|(_, dir)| path.parent() == Some(dir.as_std_path()));
     let found =
-        kind.and_then(|(kind, _)| CorruptState::of(context, kind, (path, path), &path.with_extension("")));
+        kind.and_then(|(kind, _)| CorruptPeerFile::of(context, kind, (path, path), &path.with_extension("")));
     let failed = |error: DiskError| Diagnostic::from(error).at(path);
     // The content is in its place before the file loses its name: a killed launch is repeated.
-    if let Some(CorruptState { place, content: Content::GoesBack { part, instead_of }, .. }) = &found {
+    if let Some(CorruptPeerFile { place, content: Content::GoesBack { part, instead_of }, .. }) = &found {
         match instead_of {
             Some(former) => replace(dir, (place, former), part).map(drop),
             None => {
@@ -509,7 +512,7 @@ pub(crate) fn keep_corrupt_file(
     }
     Ok(found.map(|found| {
         let goes_back = format!("{} has the part that a daemon can read", found.place.display());
-        let then = found.consequence(goes_back);
-        found.unreadable_warning(SET_ASIDE, &format!("it is {} now; {then}", aside.display()))
+        let outcome = found.consequence(goes_back);
+        found.unreadable_warning(STATE_SET_ASIDE, &format!("it is {} now; {outcome}", aside.display()))
     }))
 }

@@ -18,7 +18,7 @@ use crate::foreseen::{
     blocked_move, changed_dirs, full_dir, full_disk, no_room, protected_config, unlockable_home,
     unmendable_peers, unusable_log, unwritable,
 };
-use crate::identity::{ensure_no_new_home, identity_answer, spare_key_holder};
+use crate::identity::{ensure_no_new_home, identity_answer, protect_held_key};
 use crate::losses::lasting_losses;
 use crate::moves::{collision_as_warning, forward_plan, plan_diagnostics};
 use crate::networks::active_network;
@@ -65,7 +65,7 @@ pub struct LaunchPlan {
     /// Reports that no daemon program can be started; `None` if one can be started, or if that is
     /// not known.
     #[serde(skip)]
-    pub program: Option<Diagnostic>,
+    pub missing_program: Option<Diagnostic>,
 }
 
 impl LaunchPlan {
@@ -137,7 +137,7 @@ impl<'p, 'a> Planner<'p, 'a> {
                 legacy: context.daemons.live_legacy(),
                 pending: false,
                 diagnostics: Vec::new(),
-                program: missing_program(context),
+                missing_program: missing_program(context),
                 migration,
                 identity,
                 detection,
@@ -192,7 +192,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         let active = loaded.map(|loaded| active_network(context.store, &loaded.document));
         diagnostics.extend(active.and_then(Result::err).filter(|_| is_used));
         diagnostics.extend(stuck);
-        spare_key_holder(context, &mut diagnostics);
+        protect_held_key(context, &mut diagnostics);
         name_one_cause(context.disk, context.layout, &mut diagnostics);
         let mut plan = self.plan;
         plan.diagnostics = diagnostics;
@@ -280,7 +280,7 @@ impl<'p, 'a> Planner<'p, 'a> {
     fn daemon_refusals(&self) -> Vec<Diagnostic> {
         let context = self.context;
         let starts = self.plan.wants_start();
-        let program = self.plan.program.clone().filter(|program| starts && program.is_error());
+        let missing = self.plan.missing_program.clone().filter(|missing| starts && missing.is_error());
         let foreseen = || {
             newer_config(context)
                 .or_else(|| unmendable_peers(context, &self.plan.migration))
@@ -289,7 +289,7 @@ impl<'p, 'a> Planner<'p, 'a> {
                 .or_else(|| unusable_log(context))
         };
         let log = starts.then(foreseen).flatten();
-        self.daemon.refusal.clone().into_iter().chain(log).chain(program).collect()
+        self.daemon.refusal.clone().into_iter().chain(log).chain(missing).collect()
     }
 }
 

@@ -22,10 +22,10 @@ use myownllm_paths::camino::Utf8Path;
 
 use crate::closed::name_one_cause;
 use crate::context::{Context, Options, lock_home, try_lock};
-use crate::daemon_config::unknown_kind;
+use crate::daemon_config::unknown_value_diagnostic;
 use crate::daemons::{LAST_BREATH, OPERATION, abandoned_diagnostic};
 use crate::diagnostic::{Diagnostic, add_unreported};
-use crate::identity::{ensure_home, identity_answer, other_known_identity, spare_key_holder};
+use crate::identity::{ensure_home, identity_answer, other_known_identity, protect_held_key};
 use crate::losses::lost_settings;
 use crate::misnamed::misnamed_states;
 use crate::moves::{Watch, collision_as_warning, forward_plan, move_diagnostics};
@@ -92,7 +92,7 @@ fn add_closing_diagnostics(context: &Context<'_>, options: &Options<'_>, outcome
         let abandoned = context.daemons.abandoned_sockets();
         outcome.diagnostics.extend(abandoned.iter().map(abandoned_diagnostic));
     }
-    spare_key_holder(context, &mut outcome.diagnostics);
+    protect_held_key(context, &mut outcome.diagnostics);
     name_one_cause(context.disk, context.layout, &mut outcome.diagnostics);
     // A launch reports a newer config as an error: the finding with the same code would repeat it.
     let is_reported =
@@ -468,7 +468,7 @@ impl<'a> Run<'_, 'a> {
             .map_err(|error| Diagnostic::from(error).at(home))?;
         self.outcome.diagnostics.extend(close_secrets(context, lock.home_lock()));
         self.outcome.diagnostics.extend(other_known_identity(context));
-        self.outcome.diagnostics.extend(unknown_kind(context));
+        self.outcome.diagnostics.extend(unknown_value_diagnostic(context));
         self.outcome.diagnostics.extend(misnamed_states(context, &self.outcome.document));
         let permit = start_permit(lock.home_lock(), &IdentityPaths::of(context.layout))?;
         let mut spawned = match context.daemons.spawn(permit, &|| self.options.is_cancelled()) {

@@ -22,7 +22,7 @@ use crate::foreseen::{open_file_limit, unwritable};
 use crate::identity::identity_answer;
 use crate::moves::moved_files;
 use crate::peers::{
-    copy_newer_state, corrupt_files, keep_corrupt_file, linked_peers, mend_state, unsettled_states,
+    copy_newer_state, corrupt_files, keep_corrupt_file, mend_state, peers_behind_symlink, unsettled_states,
 };
 use crate::start::{check_socket, check_start, refusal_diagnostic, socket_named_by_config};
 use crate::step::LaunchStep;
@@ -266,7 +266,7 @@ impl Stage {
         if let Err(refusal) = home_refusal(context, options.run_as) {
             return stage.without_daemon(refusal, None);
         }
-        if let Some(refusal) = linked_peers(context, migration) {
+        if let Some(refusal) = peers_behind_symlink(context, migration) {
             return stage.without_daemon(refusal, None);
         }
         let moved = moved_files(migration);
@@ -438,8 +438,8 @@ pub(crate) fn state_steps(
     let (damaged, newer) = unsettled_states(context, migration, moved)?;
     let corrupt = corrupt_files(context, moved).into_iter();
     let kept = corrupt.map(|path| LaunchStep::KeepCorruptFile { path });
-    let mended = damaged.into_iter().map(|state| LaunchStep::MendState { path: state.then });
-    let copied = newer.into_iter().map(|state| LaunchStep::CopyNewerState { path: state.then });
+    let mended = damaged.into_iter().map(|state| LaunchStep::MendState { path: state.path_after_move });
+    let copied = newer.into_iter().map(|state| LaunchStep::CopyNewerState { path: state.path_after_move });
     Ok(kept.chain(mended).chain(copied).collect())
 }
 

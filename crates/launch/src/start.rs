@@ -25,13 +25,13 @@ pub(crate) const CONFIG_SOCKET_UNREADABLE: &str = "daemon.leaked-socket-unreadab
 pub(crate) fn socket_named_by_config(context: &Context<'_>) -> Result<Option<Utf8PathBuf>, Diagnostic> {
     let config = &context.layout.app_config;
     read_control_socket(context.disk, config)
-        .map(|said| said.named().map(Utf8Path::to_path_buf))
+        .map(|socket| socket.named().map(Utf8Path::to_path_buf))
         .map_err(|error| Diagnostic::from_error(&error, CONFIG_SOCKET_UNREADABLE, error.hint()).at(config))
 }
 
-const UNREADABLE: &str = "paths.lookup";
+const LOOKUP_FAILED: &str = "paths.lookup";
 
-pub(crate) const NO_FILE: &str = "daemon.config-unreadable";
+pub(crate) const CONFIG_UNREADABLE: &str = "daemon.config-unreadable";
 
 /// Reports that something else than a file is in the place of the daemon's config: a daemon would
 /// wait for a pipe, fail, or lose its settings.
@@ -49,7 +49,7 @@ pub(crate) fn config_that_is_no_file(context: &Context<'_>) -> Option<Diagnostic
         Err(_) => return None,
     };
     let message = format!("cannot read {config}: it is {is}");
-    Some(Diagnostic::error(NO_FILE, message).at(config).hint(move_aside(config, "aside")))
+    Some(Diagnostic::error(CONFIG_UNREADABLE, message).at(config).hint(move_aside(config, "aside")))
 }
 
 /// Returns the socket that the daemon's config names, and the config that names it. If there is no
@@ -61,7 +61,7 @@ fn named_socket<'a>(context: &Context<'a>) -> Result<(ControlSocket, &'a Utf8Pat
         return Err(diagnostic);
     }
     let document = read_document(context.disk, config)
-        .map_err(|error| Diagnostic::from_error(&error, UNREADABLE, error.hint()).at(config))?;
+        .map_err(|error| Diagnostic::from_error(&error, LOOKUP_FAILED, error.hint()).at(config))?;
     if let Some(document) = document {
         return Ok((ControlSocket::of_document(&document), config));
     }
@@ -77,16 +77,20 @@ pub(crate) fn check_socket(context: &Context<'_>) -> Result<(), Diagnostic> {
     context.checked?;
     match named_socket(context) {
         // The move, and a start, report a daemon's config that cannot be read.
-        Err(diagnostic) if [UNREADABLE, NO_FILE].contains(&&*diagnostic.code) => Ok(()),
-        said => said.and_then(|(said, config)| check_length(context, &said, config)),
+        Err(diagnostic) if [LOOKUP_FAILED, CONFIG_UNREADABLE].contains(&&*diagnostic.code) => Ok(()),
+        found => found.and_then(|(socket, config)| check_length(context, &socket, config)),
     }
 }
 
 /// Checks that the path of the socket is short enough to be bound. `config` is the config that
 /// names it.
-fn check_length(context: &Context<'_>, said: &ControlSocket, config: &Utf8Path) -> Result<(), Diagnostic> {
+fn check_length(
+    context: &Context<'_>,
+    control_socket: &ControlSocket,
+    config: &Utf8Path,
+) -> Result<(), Diagnostic> {
     let layout = context.checked?;
-    let (socket, _) = layout.socket_for_mode(Mode::OwnLlm, said);
+    let (socket, _) = layout.socket_for_mode(Mode::OwnLlm, control_socket);
     myownllm_paths::check_socket(&socket, layout.platform, config).map_err(Diagnostic::from)
 }
 
@@ -94,16 +98,16 @@ fn check_length(context: &Context<'_>, said: &ControlSocket, config: &Utf8Path) 
 /// in vain for a daemon that comes up elsewhere. `run_as` is the user that starts the daemon, if
 /// that is not the user of this process.
 pub(crate) fn check_start(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
-    let (said, config) = named_socket(context)?;
-    if let Some(named) = said.named() {
+    let (control_socket, config) = named_socket(context)?;
+    if let Some(named) = control_socket.named() {
         check_control_socket(named, context.layout.platform, config)?;
     }
-    check_length(context, &said, config)?;
-    if let Some(named) = said.named() {
+    check_length(context, &control_socket, config)?;
+    if let Some(named) = control_socket.named() {
         check_directory_of(context, run_as, named, config)?;
     }
-    let endpoint = Endpoint::from(context.layout.socket_for_mode(Mode::OwnLlm, &said).0);
-    match (check_socket_file(&endpoint), said.named()) {
+    let endpoint = Endpoint::from(context.layout.socket_for_mode(Mode::OwnLlm, &control_socket).0);
+    match (check_socket_file(&endpoint), control_socket.named()) {
         // To move a file of something else aside would harm its owner, so the config must name
         // another path. The default path has no other owner.
         (Err(_), Some(named)) if named != context.layout.daemon_socket => {
@@ -168,7 +172,7 @@ fn check_directory_of(
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
             Err(refused("is below what is no directory"))
         }
-        Err(error) => Err(Diagnostic::from_error(&error, UNREADABLE, error.hint()).at(directory)),
+        Err(error) => Err(Diagnostic::from_error(&error, LOOKUP_FAILED, error.hint()).at(directory)),
     }
 }
 
@@ -192,11 +196,11 @@ pub(crate) fn missing_program(context: &Context<'_>) -> Option<Diagnostic> {
     if candidates.iter().any(Candidate::is_sound) {
         return None;
     }
-    let told = |program: &Candidate| {
+    let cause = |program: &Candidate| {
         let problem = known_problem(program)?;
         Some(format!("{} ({}): {problem}", program.path.display(), program.origin))
     };
-    let causes: Vec<String> = candidates.iter().filter_map(told).collect();
+    let causes: Vec<String> = candidates.iter().filter_map(cause).collect();
     let mut tried = candidates.iter().filter_map(|program| program.obstacle.as_ref()).peekable();
     let error = |code: &str, message: &str| {
         Diagnostic::error(code, message).class(Class::Daemon).causes(causes.clone())

@@ -16,7 +16,7 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use crate::context::{Context, Options, lock_home};
 use crate::daemons::{Daemons, RunningDaemon};
 use crate::diagnostic::{Class, Diagnostic};
-use crate::identity::{HELD, key_holder, spare_key_holder};
+use crate::identity::{HELD, held_key_diagnostic, protect_held_key};
 use crate::plan::plan;
 use crate::stage::{live_refusal, orphan_diagnostic};
 use crate::trust::ensure_changeable;
@@ -82,7 +82,7 @@ pub fn daemon_diagnostics(
         None => probe_diagnostic(endpoint, probe, options),
     };
     let mut diagnostics = orphans.chain(state).collect();
-    spare_key_holder(context, &mut diagnostics);
+    protect_held_key(context, &mut diagnostics);
     diagnostics
 }
 
@@ -158,9 +158,10 @@ pub fn ensure_restartable(
     let ended = Ended(context.daemons);
     let plan = plan(&Context { daemons: &ended, ..*context }, options, ids);
     let starts = plan.wants_start();
-    let program = plan.program.filter(|_| starts);
-    let error = key_holder(context).or_else(|| plan.diagnostics.into_iter().find(Diagnostic::is_error));
-    let Some(mut error) = error.or(program) else { return Ok(()) };
+    let missing = plan.missing_program.filter(|_| starts);
+    let error =
+        held_key_diagnostic(context).or_else(|| plan.diagnostics.into_iter().find(Diagnostic::is_error));
+    let Some(mut error) = error.or(missing) else { return Ok(()) };
     error.complete_hint(options.of(context).program);
     if error.code != HELD {
         let process = own.pid().map_or_else(String::new, |pid| format!(" (process {pid})"));

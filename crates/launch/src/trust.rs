@@ -92,8 +92,8 @@ impl OpenSecret {
 
 const OPEN_SECRET: &str = "homes.open-secret";
 
-/// Returns the key and the second factor's lock in the daemon home, and the backups of the configs,
-/// if other users may read or write them. The user decides about the target of a symlink, and the
+/// Returns the key and the custody file in the daemon home, and the backups of the configs, if
+/// other users may read or write them. The user decides about the target of a symlink, and the
 /// mount about its modes.
 pub(crate) fn open_secrets(context: &Context<'_>) -> Vec<OpenSecret> {
     let layout = context.layout;

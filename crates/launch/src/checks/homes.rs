@@ -14,8 +14,7 @@ use crate::identity::RENAMED;
 use crate::moves::sync_unconfirmed;
 use crate::owner::{missing_home, missing_home_hint};
 use crate::stage::live_refusal;
-use crate::start::skipped_override;
-use crate::start::{NO_FILE, check_start};
+use crate::start::{CONFIG_UNREADABLE, check_start, skipped_override};
 use crate::step::LaunchStep;
 use crate::stop::end_command;
 use crate::words::{daemon_words, short};
@@ -50,7 +49,7 @@ impl Examiner<'_, '_> {
                 self.checks.skipped("socket.length", "not looked at before the homes are apart");
             }
             // `daemon.config` reports this error already.
-            Err(diagnostic) if diagnostic.code == NO_FILE => {
+            Err(diagnostic) if diagnostic.code == CONFIG_UNREADABLE => {
                 self.checks.skipped("socket.length", "not looked at before the daemon's config is a file");
             }
             Err(_) if matches!(self.plan.detection.decision, Decision::Attach { .. }) => {
@@ -144,7 +143,7 @@ impl Examiner<'_, '_> {
                 let evidence = "none was found, and none is needed: a daemon runs";
                 self.checks.skipped("daemon.program", evidence);
             }
-            None => self.checks.diagnostics("daemon.program", self.plan.program.clone()),
+            None => self.checks.diagnostics("daemon.program", self.plan.missing_program.clone()),
         }
     }
 

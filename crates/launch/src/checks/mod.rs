@@ -205,7 +205,7 @@ impl Checks {
     }
 
     /// Replaces the hints that end a daemon that may have the only copy of the key.
-    fn spare_key_holder(&mut self, plan: &LaunchPlan) {
+    fn protect_held_key(&mut self, plan: &LaunchPlan) {
         let Some(holder) = plan.diagnostics.iter().find(|told| told.code == HELD) else { return };
         for check in &mut self.list {
             if let Some(told) = check.diagnostic.as_mut().filter(|told| ends_daemon(told)) {
@@ -271,7 +271,7 @@ pub fn checks(context: &Context<'_>, options: &Options<'_>, plan: &LaunchPlan) -
     examiner.daemons();
     let mut checks = examiner.checks;
     checks.foresee(plan);
-    checks.spare_key_holder(plan);
+    checks.protect_held_key(plan);
     checks.name_one_cause(context);
     checks.put_barrier_first(plan, stops_legacy);
     checks

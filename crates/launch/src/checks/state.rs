@@ -10,14 +10,14 @@ use myownllm_migration::MigrationError;
 use myownllm_paths::camino::Utf8PathBuf;
 
 use super::Examiner;
-use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config, unknown_kind};
+use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config, unknown_value_diagnostic};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, PROGRAM};
 use crate::identity::{HELD, other_known_identity};
 use crate::misnamed::misnamed_states;
 use crate::moves::{collision_diagnostics, moved_files};
 use crate::peers::{corrupt_config, corrupt_states, unsettled_states};
-use crate::start::{NO_FILE, config_that_is_no_file};
+use crate::start::{CONFIG_UNREADABLE, config_that_is_no_file};
 use crate::trust::{open_secrets, trusted_home};
 use crate::words::{UNSEEN, count, identity_words, short};
 
@@ -47,8 +47,8 @@ impl Examiner<'_, '_> {
         self.checks.diagnostics("homes.secrets", secrets.iter().map(|secret| secret.diagnostic()));
         self.daemon_config();
         // `homes.private` reports this path already.
-        let told = untrusted.and_then(|diagnostic| diagnostic.path);
-        let others = others.into_iter().map(Diagnostic::from).filter(|found| found.path != told);
+        let reported_path = untrusted.and_then(|diagnostic| diagnostic.path);
+        let others = others.into_iter().map(Diagnostic::from).filter(|found| found.path != reported_path);
         self.checks.diagnostics("state.sound", others);
         let misnamed = match &self.plan.detection.decision {
             _ if self.plan.wants_start() => self.peers_before_a_start(),
@@ -57,14 +57,14 @@ impl Examiner<'_, '_> {
         };
         // A launch goes on without the files that differ.
         let program = self.options.program;
-        let told = collision_diagnostics(self.context.disk, &plan.collisions, plan.direction, program);
-        self.checks.diagnostics("state.collisions", told.into_iter().map(Diagnostic::as_warning));
+        let collisions = collision_diagnostics(self.context.disk, &plan.collisions, plan.direction, program);
+        self.checks.diagnostics("state.collisions", collisions.into_iter().map(Diagnostic::as_warning));
         // The refusal of a launch reports some of these paths, as a roster out of use is reported.
-        let is_told = |path: &std::path::Path| {
-            let errors = self.plan.diagnostics.iter().filter(|told| told.is_error());
-            errors.chain(&misnamed).any(|told| told.path.as_deref() == path.to_str())
+        let is_reported = |path: &std::path::Path| {
+            let errors = self.plan.diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
+            errors.chain(&misnamed).any(|diagnostic| diagnostic.path.as_deref() == path.to_str())
         };
-        for left in plan.left.iter().filter(|left| !is_told(&left.path)) {
+        for left in plan.left.iter().filter(|left| !is_reported(&left.path)) {
             let path = short(&left.path, &self.context.layout.user_home);
             let evidence = format!("{path} is not the daemon's and stays ({})", left.reason);
             let diagnostic = Diagnostic::warning("migration.left", evidence).at(&left.path);
@@ -97,7 +97,9 @@ impl Examiner<'_, '_> {
         let restart = format!("{PROGRAM} daemon restart");
         let corrupt = corrupt_states(context, &[]);
         let found = match unsettled_states(context, &self.plan.migration, &[]) {
-            Ok((damaged, _)) => damaged.iter().map(|damaged| damaged.beside_a_daemon()).collect(),
+            Ok((damaged, _)) => {
+                damaged.iter().map(|damaged| damaged.damaged_beside_daemon_diagnostic()).collect()
+            }
             Err(error) => vec![error.as_warning()],
         };
         let found = corrupt.iter().map(|corrupt| corrupt.diagnostic().hint(restart.clone())).chain(found);
@@ -150,8 +152,8 @@ impl Examiner<'_, '_> {
     fn identity(&mut self, of_key: &[&MigrationError]) {
         let (plan, key) = (&self.plan.migration, &self.plan.identity);
         let is_reported = |refusal: &Refusal| {
-            let mut told = plan.refusals.iter().chain(&plan.errors);
-            told.any(|error| {
+            let mut errors = plan.refusals.iter().chain(&plan.errors);
+            errors.any(|error| {
                 error.code() == refusal.code() && !of_key.iter().any(|of_key| of_key.path() == error.path())
             })
         };
@@ -166,7 +168,7 @@ impl Examiner<'_, '_> {
             },
             None => {}
         }
-        let holder = self.plan.diagnostics.iter().find(|told| told.code == HELD);
+        let holder = self.plan.diagnostics.iter().find(|diagnostic| diagnostic.code == HELD);
         self.checks.diagnostics(SOUND, holder.cloned());
         let others =
             of_key.iter().filter(|error| refusal.is_none_or(|refusal| refusal.code() != error.code()));
@@ -212,7 +214,7 @@ impl Examiner<'_, '_> {
                 return self.checks.ok(ID, "none yet; the daemon writes one");
             }
             Err(error) => {
-                let diagnostic = Diagnostic::error(NO_FILE, error.to_string()).at(path);
+                let diagnostic = Diagnostic::error(CONFIG_UNREADABLE, error.to_string()).at(path);
                 return self.checks.diagnostic(ID, diagnostic.hint(format!("ls -ld {}", quote(path))));
             }
         };
@@ -222,7 +224,7 @@ impl Examiner<'_, '_> {
             // A daemon that runs has read its config.
             Some(newer) if !self.plan.wants_start() => self.checks.diagnostic(ID, newer.as_warning()),
             Some(newer) => self.checks.diagnostic(ID, newer),
-            None => match unknown_kind(self.context).filter(|_| self.plan.wants_start()) {
+            None => match unknown_value_diagnostic(self.context).filter(|_| self.plan.wants_start()) {
                 Some(unknown) => self.checks.diagnostic(ID, unknown),
                 None => self.checks.ok(ID, "a daemon can start on it"),
             },
