@@ -261,6 +261,7 @@ impl Scan {
             WayOut::BringBack { device_id: Some(id), .. } => self.is_other_device(id),
             _ => false,
         };
+        // Only keys of other devices were found, or none: the user's own backup comes first.
         if ways.iter().all(is_other) {
             ways.insert(0, restore(&place, &self.make_dir_of(&place), None));
         }
@@ -299,14 +300,16 @@ impl Scan {
         Refusal::new(Problem::Missing { place, found, known_by, logged, used_config }, ways)
     }
 
-    /// Returns a found identity file that the rosters and states name as an owner, if they do not
-    /// name the active one, and the command that swaps them; or one that the run log shows, if
-    /// nobody names the active one. Needs a [`scan_everywhere`](crate::scan_everywhere).
+    /// Returns a found identity file that this home knows better than the active one, and the
+    /// command that swaps the two: rosters or states name the found key as an owner and not the
+    /// active one, or they name neither and only the found key is in the run log. Needs a
+    /// [`scan_everywhere`](crate::scan_everywhere).
     #[must_use]
     pub fn better_known(&self) -> Option<(&Misplaced, String)> {
         let Answer::Sound { key, path } = self.answer() else { return None };
         let first = self.misplaced.first().filter(|found| found.is_named)?;
-        // The run log shows the active key from its first launch on, whoever it is.
+        // From its first launch on, the run log shows the active key as well, so an entry there
+        // does not make it the home's own.
         let is_owner = |key: &KeyInfo| self.owners.contains(&key.public_key);
         let names_found = first.key.as_ref().is_some_and(is_owner);
         if is_owner(&key) || (self.knows_key(&key.public_key) && !names_found) {
@@ -403,7 +406,7 @@ fn newer_refusal(path: &Path, version: u64) -> Refusal {
 
 fn unreadable_refusal(error: &DiskError) -> Refusal {
     let path = error.path().to_owned();
-    // A directory with the name of a file is no file that could be lost.
+    // A directory in the place of a file holds no key, so it can be set aside.
     let way = match error.kind() {
         io::ErrorKind::IsADirectory => {
             WayOut::SetAside { path: path.clone(), command: move_aside(&path, "set-aside") }

@@ -37,7 +37,7 @@ pub struct KnownIdentity {
     pub known_by: KnownBy,
 }
 
-/// The problem.
+/// The reason of a [`Refusal`].
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the message of each variant names its fields")]
@@ -71,25 +71,24 @@ pub enum Problem {
     Newer { path: PathBuf, version: u64 },
     /// The identity file is a symlink whose target does not exist now, for example on an unplugged
     /// disk.
-    #[error("the identity file is behind {}, a symlink to {}, where there is nothing", .path.display(),
-        .target.display())]
+    #[error("the identity file is behind {}, a broken symlink to {}", .path.display(), .target.display())]
     Unreachable { path: PathBuf, target: PathBuf },
-    /// A symlink on the way to rosters and states leads nowhere, so nobody can tell who knows this
-    /// device.
+    /// A broken symlink is on the way to rosters and states, so that this program cannot check
+    /// whether peers know this device.
     #[error(
-        "nobody can tell who knows this device: its rosters and states are behind {}, a symlink to {}, \
-         where there is nothing",
+        "cannot check whether peers know this device: its rosters and states are behind {}, a broken \
+         symlink to {}",
         .path.display(), .target.display()
     )]
     PeersUnreachable { path: PathBuf, target: PathBuf },
     /// The identity file, or an entry that may hold it, cannot be read. Unreadable is not absent.
-    #[error("{} cannot be read, and may be or name the identity file", .path.display())]
+    #[error("{} cannot be read, and may be the identity file, or name it", .path.display())]
     Unreadable { path: PathBuf, source: DiskError },
     /// The identity file has not arrived in the daemon home.
     #[error("the identity file is still at {}, and has to move to {place}", .path.display())]
     Pending { path: PathBuf, place: Utf8PathBuf },
     /// Another identity file is active than a moment ago, or none is.
-    #[error("the identity file {path} has changed since the permit was given")]
+    #[error("the identity file {path} has changed while this program prepared the start")]
     Changed { path: Utf8PathBuf },
     /// The daemon home is no directory of its own inside the app's home.
     #[error(transparent)]
@@ -182,7 +181,7 @@ pub(crate) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, 
     serializer.serialize_str(&path.to_string_lossy())
 }
 
-/// Returns the command in a way out, by the kind of reference that leads to the way out.
+/// Returns the command of a way out, as `&` or `&mut` like the argument.
 macro_rules! command_in {
     ($way:expr) => {
         match $way {
@@ -215,7 +214,7 @@ impl WayOut {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Refusal {
-    /// The problem.
+    /// The reason.
     pub problem: Problem,
     /// The ways out, the best first.
     pub ways_out: Vec<WayOut>,
@@ -246,7 +245,7 @@ impl Refusal {
         }
     }
 
-    /// Returns the kind of the error.
+    /// Returns the class of the error.
     pub fn class(&self) -> Class {
         match &self.problem {
             Problem::Unreachable { .. }
@@ -293,13 +292,14 @@ impl Refusal {
 
     /// Returns the message without its beginning "cannot start a daemon: ".
     pub fn reason(&self) -> String {
-        // A command in a sentence would be broken into lines: `ways_out` holds the commands.
+        // The screen breaks sentences into lines, and a broken command cannot be copied: commands
+        // are in `ways_out`.
         let advice = match (&self.problem, self.ways_out.first()) {
             (Problem::Missing { .. }, Some(WayOut::Restore { .. })) => {
                 "; restore it from a backup, or, if it is lost for good, give up the peers"
             }
             (Problem::PeersUnreachable { .. }, _) => {
-                "; bring it back, or, if it is lost for good, give up the peers"
+                "; bring the target back, or, if it is lost for good, give up the peers"
             }
             _ => "",
         };
@@ -381,7 +381,7 @@ impl fmt::Display for MissingEvidence<'_> {
             f.write_str(if number == 0 { ", and " } else { " and " })?;
             write!(f, "{known_by} in {home}")?;
         }
-        f.write_str(" know this device by it")
+        f.write_str(" know this device")
     }
 }
 

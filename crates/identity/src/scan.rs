@@ -5,6 +5,7 @@ mod findings;
 mod former;
 mod peers;
 mod place;
+mod run_log;
 mod search;
 
 use std::{

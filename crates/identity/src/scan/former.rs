@@ -7,7 +7,8 @@ use myownllm_durable_fs::Disk;
 use super::{
     peers::owners_in,
     place::FILE_LIMIT,
-    search::{Search, contains, device_ids, run_logs},
+    run_log::{contains, device_ids, run_logs},
+    search::Search,
 };
 use crate::{
     file::{KeyInfo, public_key_of},

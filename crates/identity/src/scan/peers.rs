@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::{
     findings::{HomeScan, KnownBy},
     place::{FILE_LIMIT, dangling_peers, dangling_target},
-    search::{GIVEN_UP, MAX_LEVELS, MAX_NAMES, Search, contains, name_of},
+    run_log::contains,
+    search::{GIVEN_UP, MAX_LEVELS, MAX_NAMES, Search, name_of},
 };
 use crate::{file::public_key_of, paths::Home};
 

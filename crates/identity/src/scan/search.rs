@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::{
     findings::{KnownBy, Misplaced, RenamedHome},
     place::FILE_LIMIT,
+    run_log::{contains, device_ids, run_logs},
 };
 use crate::{
     file::{Identity, inspect, readable_key},
@@ -39,8 +40,9 @@ pub(super) const MAX_LEVELS: usize = 2;
 /// The number of directory levels that are searched for the identity file below a directory of a
 /// home.
 const MAX_KEY_LEVELS: usize = 4;
-/// The common part of the names of secrets directories, and of copies of the identity file.
+/// The common part of the names of secrets directories.
 const SECRETS: &str = "secrets";
+/// The common part of the names of copies of the identity file.
 const IDENTITY: &str = "identity";
 /// The prefix of the directories that receive given-up peers and keys.
 pub(super) const GIVEN_UP: &str = "given-up-";
@@ -52,10 +54,11 @@ pub(super) struct Search<'a> {
     pub(super) files: Vec<PathBuf>,
     /// Files that may be configs of the app or of the daemon.
     pub(super) configs: Vec<PathBuf>,
-    /// Symlinks to nothing, and their targets.
+    /// Broken symlinks that may lead to an identity file, and their targets.
     pub(super) dangling: Vec<(PathBuf, PathBuf)>,
+    /// Broken symlinks that may lead to rosters and states, and their targets.
     pub(super) dangling_peers: Vec<(PathBuf, PathBuf)>,
-    /// Directories whose names are those of directories with rosters and states.
+    /// Directories whose names resemble those of the directories of rosters and states.
     pub(super) peer_dirs: Vec<PathBuf>,
     /// The public keys that rosters and states name as owners or controllers.
     pub(super) owners: BTreeSet<String>,
@@ -96,7 +99,7 @@ impl<'a> Search<'a> {
         names
     }
 
-    /// Returns the names in a directory, up to a bound, and the reason why they are not all.
+    /// Returns the names in a directory, up to a bound, and the error if the list is not complete.
     pub(super) fn list(&self, dir: &Path, limit: usize) -> (Vec<(PathBuf, FileKind)>, Option<DiskError>) {
         let real = match self.disk.stat(dir) {
             Ok(meta) if meta.is_symlink() => self.disk.canonicalize(dir),
@@ -185,7 +188,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Collects a directory whose name is that of a directory with rosters and states.
+    /// Collects a directory if its name resembles that of a directory of rosters and states.
     fn collect_peers_dir(&mut self, dir: &Path) {
         let home = &self.places.daemon;
         let dirs = [home.rosters.parent().unwrap_or(&home.path), &home.rosters, &home.states];
@@ -275,7 +278,8 @@ impl<'a> Search<'a> {
             let mut inside = Search::new(self.disk, self.places);
             if !has_file {
                 self.record_closed(&path);
-                // A home of the daemon in it is no deeper. A source tree may have such a name too.
+                // A daemon home in a copy of the app's home lies at most one level deep. A source
+                // tree may have such a name too, and is not searched in depth.
                 inside.collect_by_name(&path, 1, &mut { MAX_NAMES });
             }
             let usual =
@@ -302,7 +306,7 @@ impl<'a> Search<'a> {
             Ok(meta) if meta.is_dir() => {
                 let inside = self.disk.stat(&home.join(IDENTITY)).err();
                 let closed = inside.filter(|error| !error.is_absent());
-                // Names the directory: nobody knows if there is an entry of that name.
+                // The error names the directory: an entry `identity` may not exist.
                 self.unreadable
                     .extend(closed.map(|error| DiskError::new(error.op(), home, error.kind().into())));
             }
@@ -316,14 +320,14 @@ impl<'a> Search<'a> {
         let (Some(beside), Some(name)) = (self.places.app.path.parent(), original.file_name()) else {
             return Vec::new();
         };
-        // A daemon that no app starts has its home under this name.
+        // The stand-alone daemon has its home at this path.
         let own = [original.to_owned(), beside.join(name)];
         let names = dirs.iter().flat_map(|dir| self.list(dir.as_std_path(), MAX_NAMES).0);
         let others = names.map(|(path, _)| path).filter(|path| own.iter().all(|own| path != own));
         others.filter(|path| is_name_of_copy(&name_of(path), &name.to_lowercase())).collect()
     }
 
-    /// Returns the directories in which a renamed home, or one that was thrown away, may lie.
+    /// Returns the directories in which a renamed or trashed home may lie.
     fn dirs_of_copies(&self) -> Vec<Utf8PathBuf> {
         let trash = TRASH.map(|trash| self.places.user_home.join(trash));
         self.places.app.path.parent().map(Utf8Path::to_owned).into_iter().chain(trash).collect()
@@ -365,8 +369,8 @@ impl<'a> Search<'a> {
         let limit = if is_expected { FILE_LIMIT } else { OTHER_FILE_LIMIT };
         let mut key = None;
         let identity = match self.disk.read(path, limit) {
-            // Any other JSON may have a version above 1, and to try the encodings of many large
-            // files would take minutes.
+            // Unrelated JSON with a `version` above 1 would pass as a newer identity file, and
+            // trying every encoding of many large files would take minutes.
             Ok(bytes) if !(is_expected || holds_key_fields(&bytes)) => return None,
             Ok(bytes) => match inspect(&bytes) {
                 Identity::Damaged { flaw: None, .. }
@@ -429,8 +433,9 @@ impl<'a> Search<'a> {
         (is_other && self.disk.stat_follow(&peers).is_ok_and(|meta| meta.is_dir())).then_some(peers)
     }
 
-    /// Returns true if a file with this path can hardly be anything but an identity file. In a
-    /// directory of models, for example, a name alone says nothing.
+    /// Returns true if the name contains `identity` and the file lies in a secrets directory, or,
+    /// with `json` in its name, directly in a home or among the backups. Elsewhere the name proves
+    /// nothing: a directory of models may have such files.
     fn has_key_name(&self, path: &Path) -> bool {
         let name = name_of(path);
         let mut dirs = self.places.homes().map(|home| &home.path).into_iter().chain([&self.places.backups]);
@@ -500,13 +505,14 @@ pub(super) fn name_of(path: &Path) -> String {
 }
 
 /// Returns true if a name is one that people and programs give to a renamed or copied directory
-/// with the name `original`. Other apps have names with a word behind a hyphen. Both names are in
-/// lower case.
+/// with the name `original`. Another word behind a hyphen makes the name of another app. Both names
+/// are in lower case.
 fn is_name_of_copy(name: &str, original: &str) -> bool {
     const WORDS: [&str; 11] =
         ["backup", "bak", "back", "broken", "copy", "corrupt", "damage", "former", "old", "orig", "save"];
     let Some((before, after)) = name.split_once(original.trim_start_matches('.')) else { return false };
     let word = after.trim_start_matches(['-', '_']);
+    // Without a separator, only a whole word counts: `myownllmold`, not `myownllmolder`.
     let is_of_copy = |known: &&str| if word == after { word == *known } else { word.contains(*known) };
     // A time stamp begins with a digit.
     let is_other_word = word.starts_with(char::is_alphabetic) && !WORDS.iter().any(is_of_copy);
@@ -527,25 +533,6 @@ fn is_in_secrets(path: &Path) -> bool {
 fn holds_key_fields(bytes: &[u8]) -> bool {
     let text: Vec<u8> = bytes.iter().copied().filter(|&byte| byte != 0).collect();
     contains(&text, b"\"version\"") && contains(&text, b"\"secret_key\"")
-}
-
-/// Returns the paths of the run log and of the former one, the newest first.
-pub(super) fn run_logs(places: &IdentityPaths) -> [PathBuf; 2] {
-    [places.run_log.clone().into(), format!("{}.1", places.run_log).into()]
-}
-
-/// Returns the Device IDs in a run log, the last first.
-pub(super) fn device_ids(log: &[u8]) -> impl Iterator<Item = String> {
-    log.rsplit(|byte| *byte == b'\n').filter(|line| contains(line, b"\"device_id\"")).filter_map(|line| {
-        // A power cut leaves zero bytes before a line.
-        let start = line.iter().position(|byte| *byte == b'{')?;
-        let entry: Value = serde_json::from_slice(&line[start..]).ok()?;
-        entry["device_id"].as_str().map(str::to_owned)
-    })
-}
-
-pub(super) fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
-    bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
 /// Returns true for a temporary file without content: a daemon that died while it created its first
