@@ -260,7 +260,7 @@ fn a_daemon_config_that_is_newer_than_its_daemon_has_its_own_words(
     let first = &said["diagnostics"][0];
     assert_eq!(first["code"], "daemon.config-newer", "{said}");
     assert!(first["path"].as_str().unwrap().ends_with(DAEMON_CONFIG), "{first}");
-    assert!(first["message"].as_str().unwrap().contains(&format!("format {found}")), "{first}");
+    assert!(first["message"].as_str().unwrap().contains(&format!("is of version {found}")), "{first}");
     assert_eq!(said["data"]["daemon"]["candidates"][0]["failure"]["failure"], "ended", "{said}");
     // The daemon's message is reported as well.
     assert!(said["diagnostics"].to_string().contains(&format!("is newer than this daemon's {newest}")));

@@ -57,9 +57,9 @@ fn config_version(context: &Context<'_>) -> Option<u64> {
     DaemonConfig::view(&unless_failed(document, "the look at the daemon's config")??).version
 }
 
-/// Reports a config that is newer than the daemon, as it is after a downgrade: the daemon refuses
-/// such a config. `logs` are the logs of the programs that ended. They say so; if they do not say
-/// so in known words, it is enough that the config is newer than every known daemon.
+/// Reports a config that is newer than the daemon, as after a downgrade: the daemon refuses such a
+/// config. `logs` are the logs of the programs that ended. A config whose version is newer than
+/// every known daemon is reported even if no log names that reason.
 pub(crate) fn refused_config(context: &Context<'_>, logs: &[&[String]]) -> Option<Diagnostic> {
     let version = config_version(context)?;
     let said = logs.iter().copied().flatten().any(|line| says_newer(line));
@@ -67,26 +67,26 @@ pub(crate) fn refused_config(context: &Context<'_>, logs: &[&[String]]) -> Optio
     is_newer.then(|| older_daemon(context, version))
 }
 
-/// Warns of a kind of network or a topology in the daemon's config that no daemon knows that this
-/// program knows.
+/// Warns of a network kind or a topology in the daemon's config that is unknown to every daemon
+/// version that this program knows.
 pub(crate) fn unknown_value_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
     let path = &context.layout.daemon_config;
     let bytes = context.disk.read(path.as_ref(), CONFIG_LIMIT).ok()?;
     let word = DaemonFile::Config.unknown_word(&bytes)?;
     let message = format!(
-        "the daemon's config {path} has at {word} what only a newer daemon knows, if any: another one \
+        "the daemon's config {path} has an unknown value at {word}: a daemon that does not know this value \
          renames the file to *.corrupt, and starts at its defaults"
     );
     Some(Diagnostic::warning(NEWER, message).at(path).hint(edit(path, None)))
 }
 
-/// Reports that the installed daemon is older than its config. It starts at its defaults if the
-/// config is set aside, and a launch gives it the active network again.
+/// Reports that the installed daemon is older than its config. Once the config is set aside, the
+/// daemon starts at its defaults, and a launch makes the daemon join the active network again.
 fn older_daemon(context: &Context<'_>, version: u64) -> Diagnostic {
     let (path, app) = (&context.layout.daemon_config, &context.layout.app.name);
     let message = format!(
-        "the daemon's config {path} has format {version}, and the daemon is older: it does not start on it; \
-         update {app}, or set the config aside"
+        "the daemon's config {path} is of version {version}, newer than the installed daemon, which does \
+         not start on it; update {app}, or set the config aside"
     );
     Diagnostic::error(NEWER, message).at(path).hint(move_aside(path, "newer")).class(Class::Daemon)
 }
@@ -231,7 +231,7 @@ pub(crate) fn rebase_paths(
     let rebased = lock.rebase_daemon_config()?;
     let diagnostics = rebased.into_iter().map(|path| {
         let message =
-            format!("{} of the daemon's config was {}, and is {} now", path.pointer, path.from, path.to);
+            format!("changed {} in the daemon's config from {} to {}", path.pointer, path.from, path.to);
         Diagnostic::info("daemon.path-rebased", message).at(&context.layout.daemon_config)
     });
     Ok(diagnostics.collect())

@@ -1,5 +1,5 @@
-//! The identity file in force, as a launch sees it, and the daemon that may have its only copy: it
-//! runs, and the file is missing, damaged, or that of another device.
+//! The active identity file as a launch sees it, and the running daemon that may have the only copy
+//! of the key because the file is missing, damaged, or that of another device.
 
 use std::path::PathBuf;
 
@@ -48,9 +48,9 @@ pub fn other_known_identity(context: &Context<'_>) -> Option<Diagnostic> {
     Some(Diagnostic::warning(OTHER_KNOWN, message).at(&found.path).hint(command))
 }
 
-/// Returns a warning if the run log shows that this home had another key: a daemon that was started
-/// after its identity file had gone made another one. The run log may show that, if it cannot be
-/// read.
+/// Returns a warning if the run log shows that this home had another key: a daemon that starts
+/// without the identity file makes a new one. Also warns if the run log cannot be read, because it
+/// may show another key.
 fn replaced_identity(context: &Context<'_>, answer: &Answer) -> Option<Diagnostic> {
     let (disk, layout) = (context.disk, context.layout);
     let former = match answer {
@@ -65,8 +65,8 @@ fn replaced_identity(context: &Context<'_>, answer: &Answer) -> Option<Diagnosti
     };
     let file = &layout.daemon_identity;
     let message = format!(
-        "this home was {} before, as {} shows, and the key in {file} is that of {}: the peers take it for \
-         another device; bring the former key back from a backup",
+        "this home had the Device ID {} before, as {} shows, and the identity file {file} has the key of {}: \
+         its peers treat it as another device; bring the former identity file back from a backup",
         former.device_id,
         former.log.display(),
         former.active.device_id
@@ -74,8 +74,8 @@ fn replaced_identity(context: &Context<'_>, answer: &Answer) -> Option<Diagnosti
     Some(Diagnostic::warning("identity.replaced", message).at(file).hint(bring_backup(file)))
 }
 
-/// Returns the command that puts a backup of the identity file in the place of another key, which
-/// stays there as long as there is no backup.
+/// Returns the command that sets the identity file aside and puts a backup in its place. The
+/// command changes nothing if the backup does not exist.
 pub(crate) fn bring_backup(file: &Utf8Path) -> String {
     let (aside, place) = (move_aside(file, "replaced"), quote(file));
     format!("test -f {BACKUP_PLACEHOLDER} && {aside} && cp -pn {BACKUP_PLACEHOLDER} {place}")
@@ -85,8 +85,9 @@ pub(crate) const HELD: &str = "identity.held";
 /// The stable code of a daemon with another key than its home.
 const FOREIGN: &str = "daemon.foreign-identity";
 
-/// Reports a daemon of the daemon home that runs although its identity file is missing, damaged, or
-/// that of another device. It works with the key in its memory, and with its end the key is lost.
+/// Reports a running daemon of the daemon home whose identity file is missing, damaged, or that of
+/// another device. The daemon may have the only copy of its key in memory, and the key is lost when
+/// the daemon ends.
 pub(crate) fn held_key_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
     let answer = identity_answer(context);
     let file = &context.layout.daemon_identity;
@@ -126,15 +127,15 @@ pub(crate) fn held_key_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
     Some(Diagnostic::error(HELD, message).at(file).hint(hint).class(Class::Refused))
 }
 
-/// Returns true if the daemon of the daemon home is up: one that starts makes its first key only
-/// now.
+/// Returns true if the daemon of the daemon home has started. A daemon that is still starting may
+/// not have made its first key yet.
 fn is_started(live: &RunningDaemon) -> bool {
     let is_starting = matches!(&live.kind, DaemonKind::Orphan { process, .. } if process.starting);
     !live.legacy && live.verified && !is_starting
 }
 
-/// Returns the Device ID of the daemon if it is the device of this home, and `key`, in the place of
-/// its key, is that of another one.
+/// Returns the Device ID of the running daemon, if this home belongs to that device and `key`, the
+/// key of the identity file, to another one.
 fn displaced_device_id(context: &Context<'_>, live: &RunningDaemon, key: &KeyInfo) -> Option<String> {
     let DaemonKind::Listening { probe: Probe::Answered { status, .. }, .. } = &live.kind else { return None };
     let running = &status.device_id;

@@ -1,5 +1,6 @@
-//! Rosters and states of the active network that have another name than a daemon reads: from a file
-//! system that ignores letter case, a conflict of two syncs, a backup by hand, or the trash.
+//! Reports custody files, and rosters and states of the active network, under names that no daemon
+//! reads. A file system that ignores letter case, a sync conflict, a manual backup or the trash
+//! leaves such files.
 
 use std::path::{Path, PathBuf};
 
@@ -16,9 +17,9 @@ use crate::peers::{DAMAGED, devices};
 
 const MISNAMED: &str = "state.misnamed";
 
-/// Returns a warning for the second factor's lock, and for each roster and state of the active
-/// network, that no daemon will see, as the file with the name that a daemon reads is missing or
-/// holds no device. `document` is the app's config.
+/// Returns the warnings about the custody file, and about rosters and states of the active network
+/// that no daemon reads: the file with the right name is missing or holds no device. `document` is
+/// the app's config.
 pub(crate) fn misnamed_states(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
     custody_diagnostic(context).into_iter().chain(misnamed_peers(context, document)).collect()
 }
@@ -94,7 +95,7 @@ fn custody_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
     let files = own.iter().chain(&legacy).flat_map(|dir| other_entries(context, dir, &[]));
     let path = newest(context, files.filter(is_lock))?;
     let message = format!(
-        "{} is a lock of the second factor, and a daemon reads only {expected}: it starts without the lock",
+        "{} locks the second factor, but a daemon reads only {expected}, and starts without the lock",
         path.display()
     );
     let is_taken = !matches!(places[0].1, CustodyState::Missing);
@@ -130,7 +131,7 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic>
         let in_trash = trashed_files(context, daemon_dir);
         let own = similar_dirs(context, layout.daemon_home.parent()?, daemon_dir);
         let legacy = similar_dirs(context, &layout.app_home, legacy_dir);
-        // The roster from the time before several networks lay in the directory above.
+        // The legacy roster, of daemons with one network, lies in the parent directory.
         let single = layout.legacy_roster.parent().filter(|_| kind == DaemonFile::Roster);
         let directories = own.into_iter().chain(legacy).chain(single.map(|dir| dir.as_std_path().to_owned()));
         let others = directories.flat_map(|dir| other_entries(context, &dir, &places));
@@ -168,8 +169,7 @@ fn trashed_files(context: &Context<'_>, dir: &Utf8Path) -> Vec<PathBuf> {
     files.filter(|path| path.to_string_lossy().contains(".json")).collect()
 }
 
-/// Returns true for the roster from the time before several networks, which a move brings to its
-/// place unless it is damaged.
+/// Returns true for a sound legacy roster, which a move brings to its place.
 fn is_sound_legacy_roster(context: &Context<'_>, path: &Path) -> bool {
     let is_sound = |bytes: Vec<u8>| DaemonFile::Roster.is_readable(&bytes);
     path == context.layout.legacy_roster && context.disk.read(path, CONFIG_LIMIT).is_ok_and(is_sound)
@@ -222,7 +222,8 @@ fn misnamed_peers_diagnostic(
 ) -> Diagnostic {
     let expected = in_place.map_or(expected, PathBuf::as_path);
     let message = format!(
-        "{} holds devices of the active network {id}, and a daemon reads only {}: it starts without them",
+        "{} holds devices of the active network {id}, but a daemon reads only {}, and starts without these \
+         devices",
         path.display(),
         expected.display()
     );

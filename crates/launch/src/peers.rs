@@ -37,8 +37,8 @@ pub(crate) struct PeerFile {
 }
 
 impl PeerFile {
-    /// Reads a file; returns `None` if it is gone. Fails if a daemon cannot open the file: it would
-    /// wait for a pipe, not join the network, or take a symlink to nothing for no file.
+    /// Reads a file; returns `None` if it is gone. Fails if a daemon cannot open the file: a daemon
+    /// hangs on a pipe, does not join the network, or takes a broken symlink for a missing file.
     fn read(
         context: &Context<'_>,
         kind: DaemonFile,
@@ -107,13 +107,13 @@ impl PeerFile {
         Diagnostic::warning(DAMAGED, message).at(&self.path).hint(format!("{PROGRAM} repair"))
     }
 
-    /// Reports a file that the daemon that runs has read before it was damaged. That daemon may
-    /// have the only copy of the peers in it, so the hint does not end it.
+    /// Reports a file that was damaged after the running daemon had read it. The daemon may have
+    /// the only copy of these peers, so the hint does not end the daemon.
     pub(crate) fn damaged_beside_daemon_diagnostic(&self) -> Diagnostic {
         let path = &self.path;
         let message = format!(
-            "{} cannot be read by a daemon. The daemon that runs has read it before, and the next one would \
-             lack what was in it: restore it from a backup",
+            "{} cannot be read by a daemon; the running daemon read it before the damage, and the next one \
+             would start without its content: restore the file from a backup",
             path.display()
         );
         let backup = quote(Path::new("/path/to/backup").join(path.file_name().unwrap_or_default()));
@@ -135,8 +135,8 @@ impl PeerFile {
                  {outcome}"
             ),
             Some(word) => format!(
-                "{path} has at {word} what only a newer daemon knows, if any: another one renames the file \
-                 to *.corrupt, and goes on without it; {outcome}"
+                "{path} has an unknown value at {word}: a daemon that does not know this value renames the \
+                 file to *.corrupt, and goes on without it; {outcome}"
             ),
         };
         Diagnostic::warning(NEWER, message).at(&self.path)
@@ -231,7 +231,7 @@ pub(crate) fn peers_behind_symlink(context: &Context<'_>, migration: &MovePlan) 
     });
     let custody = layout.legacy_custody.clone().into_std_path_buf();
     let custody = Some(custody).filter(|file| disk.stat_follow(file).is_ok_and(|meta| meta.is_file()));
-    // A symlink into the daemon home, for an older program, keeps nothing back.
+    // A symlink into the daemon home, made for an older program, hides no file from the daemon.
     let daemon_home = disk.canonicalize(layout.daemon_home.as_ref()).ok();
     let is_daemons = |file: &PathBuf| {
         let real = disk.canonicalize(file).ok();
@@ -240,7 +240,8 @@ pub(crate) fn peers_behind_symlink(context: &Context<'_>, migration: &MovePlan) 
     let known: Vec<PathBuf> = peers.chain(custody).filter(|file| !is_daemons(file)).collect();
     let symlink = symlinks.find(|symlink| known.iter().any(|file| file.starts_with(symlink)))?;
     let message = format!(
-        "cannot start a daemon: {} is a symlink, which stays, and the daemon would lack what is behind it",
+        "cannot start a daemon: {} is a symlink, which a move leaves in place, and the daemon would start \
+         without the files behind it",
         symlink.display()
     );
     let hint = replace_symlink(symlink);
@@ -341,8 +342,8 @@ pub(crate) struct CorruptPeerFile {
 /// The use that a launch has for the content of the file.
 #[derive(Debug)]
 enum Content {
-    /// A daemon can read these bytes, and its place is free, or holds a file without devices: these
-    /// bytes.
+    /// The place of the file is free, or holds a file without devices. `part` is the content that a
+    /// daemon can read, `instead_of` the content of the file in the place.
     GoesBack { part: Vec<u8>, instead_of: Option<Vec<u8>> },
     /// Nothing of the file can be read.
     Unreadable,
@@ -369,7 +370,7 @@ impl CorruptPeerFile {
         };
         let judged = kind.judge(&bytes);
         let part = match judged.is_readable {
-            // The daemon that did not know a word is there again.
+            // With an unknown value in the file, the same daemon would rename it again.
             true => Some(bytes).filter(|_| judged.unknown_word.is_none()),
             false => kind.mend(&bytes).map(|(mended, _)| mended.to_bytes()),
         };
@@ -482,8 +483,8 @@ pub(crate) fn corrupt_config(context: &Context<'_>, aside: Option<&Path>) -> Opt
     Some(Diagnostic::warning(code, message).at(file).hint(format!("diff {} {}", quote(file), quote(place))))
 }
 
-/// Gives a file that a daemon has put aside a name that no daemon uses, and writes the part that a
-/// daemon can read to its place if no device is there.
+/// Renames a `*.corrupt` file to a name that no daemon uses. If the place of the file holds no
+/// device, first writes the part that a daemon can read to that place.
 pub(crate) fn keep_corrupt_file(
     context: &Context<'_>,
     dir: &LockedDir,
@@ -494,7 +495,8 @@ pub(crate) fn keep_corrupt_file(
     let found =
         kind.and_then(|(kind, _)| CorruptPeerFile::of(context, kind, (path, path), &path.with_extension("")));
     let failed = |error: DiskError| Diagnostic::from(error).at(path);
-    // The content is in its place before the file loses its name: a killed launch is repeated.
+    // Writes the content before it renames the file: after a kill between the two, the next launch
+    // finds the file again.
     if let Some(CorruptPeerFile { place, content: Content::GoesBack { part, instead_of }, .. }) = &found {
         match instead_of {
             Some(former) => replace(dir, (place, former), part).map(drop),

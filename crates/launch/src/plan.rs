@@ -50,7 +50,7 @@ pub struct LaunchPlan {
     /// The file at the path of the daemon's config that is not the daemon's.
     #[serde(skip)]
     pub misplaced: Option<Misplaced>,
-    /// The identity file in force.
+    /// The active identity file.
     pub identity: Answer,
     /// The daemon that listens at the old location.
     #[serde(skip)]

@@ -373,7 +373,7 @@ impl<'a> Run<'_, 'a> {
 
     /// Attaches to a daemon or starts one, and brings the daemon's networks in line. Looks again
     /// whenever the answer may have changed, and takes the lock before it starts a daemon.
-    /// `identity` is the identity file in force after the move.
+    /// `identity` is the active identity file after the move.
     fn use_daemon(&mut self, identity: &Answer) -> Result<(), Diagnostic> {
         let context = self.context;
         let migration = forward_plan(context);

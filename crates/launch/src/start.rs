@@ -108,8 +108,8 @@ pub(crate) fn check_start(context: &Context<'_>, run_as: Option<Owner>) -> Resul
     }
     let endpoint = Endpoint::from(context.layout.socket_for_mode(Mode::OwnLlm, &control_socket).0);
     match (check_socket_file(&endpoint), control_socket.named()) {
-        // To move a file of something else aside would harm its owner, so the config must name
-        // another path. The default path has no other owner.
+        // The file at a path that the config names may belong to another program: asks for another
+        // path instead of moving the file aside. The default path belongs to the daemon alone.
         (Err(_), Some(named)) if named != context.layout.daemon_socket => {
             let (named, config) = (named.to_owned(), config.to_owned());
             Err(PathsError::ControlSocket { named, why: "names a file that is no socket", config }.into())
@@ -146,7 +146,7 @@ fn check_directory_of(
             Some(unwritable) => Err(unwritable.as_error()),
             None => Ok(()),
         },
-        Ok(_) => Err(refused("is below what is no directory")),
+        Ok(_) => Err(refused("is below a file that is not a directory")),
         Err(error) if error.is_not_found() => {
             // No directory can be made through a symlink to nothing.
             let leads_nowhere = |above: &&Utf8Path| {
@@ -170,7 +170,7 @@ fn check_directory_of(
         }
         // A component of the path is a file: nothing can be below it.
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
-            Err(refused("is below what is no directory"))
+            Err(refused("is below a file that is not a directory"))
         }
         Err(error) => Err(Diagnostic::from_error(&error, LOOKUP_FAILED, error.hint()).at(directory)),
     }
@@ -214,13 +214,11 @@ pub(crate) fn missing_program(context: &Context<'_>) -> Option<Diagnostic> {
             let message = "no daemon program was found beside this program, on PATH, or named by a variable";
             name_program(context, Diagnostic::warning(NOT_FOUND, message))
         }
-        None => name_program(
-            context,
-            error(
-                NOT_FOUND,
-                "the program that is named cannot be started, and no other daemon program was found",
-            ),
-        ),
+        None => {
+            let message = "the program that the variable names cannot be started, and no other daemon \
+                           program was found";
+            name_program(context, error(NOT_FOUND, message))
+        }
     })
 }
 
@@ -267,8 +265,9 @@ fn override_warning<'c>(
     Some(Diagnostic::warning("daemon.override-skipped", message).causes(causes).hint(hint))
 }
 
-/// Adds the way out where no daemon program was found: the command for a program of this machine
-/// that lies where nothing looks for it, else words. Only the user knows another program.
+/// Adds the remedy if no daemon program was found: the command that names a program in a usual
+/// directory that a launch does not search, or else the advice to install the app or to name a
+/// program.
 pub(crate) fn name_program(context: &Context<'_>, mut missing: Diagnostic) -> Diagnostic {
     let app = &context.layout.app;
     let bin = |dir: &str| context.layout.user_home.join(dir).join(app.daemon_program.as_ref());

@@ -30,7 +30,7 @@ pub struct EndedDaemon {
     pub pid: u32,
     /// The socket, or the home of a daemon without a reachable socket.
     pub place: Utf8PathBuf,
-    /// The duration in milliseconds.
+    /// The time that the daemon took to end, in milliseconds.
     pub took_ms: u64,
 }
 
@@ -68,7 +68,7 @@ pub fn stop_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<E
 pub const NOT_RUNNING: &str = "daemon.not-running";
 
 /// Returns the diagnostics of the daemons of a home. The last one says why the daemon of the daemon
-/// home, which gave this answer at `endpoint`, does not work.
+/// home does not work; `probe` is the result of the probe of its `endpoint`.
 pub fn daemon_diagnostics(
     context: &Context<'_>,
     options: &Options<'_>,

@@ -176,7 +176,7 @@ pub fn daemon_words(probe: &Probe, user_name: fn(u32) -> String) -> String {
 /// Says that something may exist but could not be looked for.
 pub const UNSEEN: &str = "cannot be looked for (see below)";
 
-/// Describes the identity file in force.
+/// Describes the active identity file.
 #[must_use]
 pub fn identity_words(key: &Answer) -> String {
     match key {

@@ -24,10 +24,13 @@ use crate::words::{UNSEEN, count, identity_words, short};
 const SOUND: &str = "identity.sound";
 const NAMED: &str = "identity.named";
 
-/// Adds what makes a daemon that runs read the file.
+/// Adds the command after which the running daemon reads the file.
 fn with_restart(found: Diagnostic) -> Diagnostic {
-    let then = "the daemon that runs reads it after `daemon restart`";
-    Diagnostic { message: format!("{}; once it has its name, {then}", found.message), ..found }
+    let message = format!(
+        "{}; once it has its name, the running daemon reads it after `daemon restart`",
+        found.message
+    );
+    Diagnostic { message, ..found }
 }
 
 impl Examiner<'_, '_> {
@@ -59,7 +62,8 @@ impl Examiner<'_, '_> {
         let program = self.options.program;
         let collisions = collision_diagnostics(self.context.disk, &plan.collisions, plan.direction, program);
         self.checks.diagnostics("state.collisions", collisions.into_iter().map(Diagnostic::as_warning));
-        // The refusal of a launch reports some of these paths, as a roster out of use is reported.
+        // Leaves out the paths that a refusal of the launch, or a warning about a misnamed file,
+        // already reports.
         let is_reported = |path: &std::path::Path| {
             let errors = self.plan.diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
             errors.chain(&misnamed).any(|diagnostic| diagnostic.path.as_deref() == path.to_str())
@@ -73,7 +77,8 @@ impl Examiner<'_, '_> {
         }
     }
 
-    /// Checks the files on which a launch starts a daemon, and returns those under other names.
+    /// Checks the files on which a launch would start a daemon. Returns the warnings about misnamed
+    /// files.
     fn peers_before_a_start(&mut self) -> Vec<Diagnostic> {
         let (context, plan) = (self.context, &self.plan.migration);
         let moved = moved_files(plan);
@@ -89,8 +94,8 @@ impl Examiner<'_, '_> {
         misnamed
     }
 
-    /// Checks the files that the daemon that runs has read, for the next one, and returns those
-    /// under other names.
+    /// Checks whether the next daemon could read the files that the running daemon has read.
+    /// Returns the warnings about misnamed files.
     fn peers_beside_a_daemon(&mut self) -> Vec<Diagnostic> {
         let context = self.context;
         let misnamed: Vec<Diagnostic> = self.misnamed().into_iter().map(with_restart).collect();
@@ -159,7 +164,7 @@ impl Examiner<'_, '_> {
         };
         let refusal = key.refusal();
         match refusal {
-            // The same cause prevents the checks of the rest.
+            // The move reports the same refusal in the check `state.sound`.
             Some(refusal) if is_reported(refusal) => self.checks.skipped(SOUND, UNSEEN),
             Some(refusal) => self.checks.diagnostic(SOUND, Diagnostic::from(refusal)),
             None if of_key.is_empty() => match other_known_identity(self.context) {
