@@ -232,7 +232,7 @@ impl Store<'_> {
         };
         let (mut app, mut daemon, salvage_report) = (salvaged.app, salvaged.daemon, salvaged.report);
         diagnostics.extend(salvaged.diagnostics);
-        // The completed document may come from a backup.
+        // The completed document may come from a backup: a place in it is no place in the file.
         diagnostics.extend(without_places(self.schema.complete(&mut app, ids)));
         report.rebased = self.rebase_where(&mut app, daemon.as_mut(), &|_, new| self.is_there(new));
         diagnostics.extend(report.rebased.iter().filter(|path| !path.rebased).map(|path| {
@@ -503,7 +503,7 @@ impl Store<'_> {
     }
 }
 
-/// Returns diagnostics without their places, which are not places in the file.
+/// Removes the places of diagnostics about a document that is not the file.
 fn without_places(found: Vec<Diagnostic>) -> impl Iterator<Item = Diagnostic> {
     found.into_iter().map(|found| Diagnostic { place: None, ..found })
 }

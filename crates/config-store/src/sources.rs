@@ -28,8 +28,8 @@ const DAEMON_SUFFIXES: [&str; 2] = [".corrupt", ".tmp"];
 impl Store<'_> {
     /// Returns the app's config as it was last healthy: the newest intact backup, or the file that
     /// a daemon moved aside if that changed later.
-    /// Fails if a source, or a newer one, may exist but cannot be read. An older source or the
-    /// defaults would reset settings that are not lost.
+    /// Fails if a source, or one newer than the best readable one, may exist and cannot be read: an
+    /// older source, or the defaults, would reset settings that are not lost.
     pub(crate) fn source(
         &self,
         listing: &Result<Listing, DiskError>,
@@ -46,7 +46,7 @@ impl Store<'_> {
         }
     }
 
-    /// Returns true if there is a source to restore settings from. A damaged backup is none.
+    /// Returns true if there is a source to restore settings from. A damaged backup does not count.
     pub(crate) fn has_source(&self, listing: &Result<Listing, DiskError>) -> bool {
         self.readable_source(listing, &mut Vec::new()).0.is_some()
     }
@@ -70,9 +70,9 @@ impl Store<'_> {
         let moved_aside =
             self.renamed_by_daemon(&mut unread).into_iter().chain(self.leftover_source(listing));
         let found = match (backup, moved_aside.max_by_key(|(_, modified)| *modified)) {
-            // Both exist. The daemon, or a killed run, moved aside the file that was in use, so the
-            // file differs from the backup by changes after the backup was made, unless the file
-            // was moved aside before that. Only the clock can tell the two cases apart.
+            // The file was in use when a daemon, or a killed run, renamed it. If the rename came
+            // after the backup, the file has newer settings than the backup; if it came before,
+            // older ones. Only the times tell the two cases apart.
             (Some((backup, made)), Some((source, modified))) if modified > made => {
                 diagnostics.extend(self.preferred_diagnostic(&source, &backup));
                 Some(source)
@@ -184,14 +184,14 @@ impl Store<'_> {
         (!names.is_empty()).then_some(found)
     }
 
-    /// Returns the document that a text is, or its complete part.
+    /// Parses a text, or recovers the complete part of a text that is not JSON.
     fn parse_or_recover(&self, bytes: &[u8]) -> Option<Document> {
         let parsed = Document::parse(bytes).map(|parsed| parsed.document);
         parsed.ok().or_else(|| Some(self.recover_config(bytes)?.document))
     }
 
-    /// Returns the app's config that a repair makes of a document with both halves. The ids of its
-    /// networks are in it, so none is made.
+    /// Returns the app's config that a repair makes of a config with both halves. Its networks have
+    /// ids, so the fixed seed is never used.
     fn mixed_config(&self, bytes: &[u8]) -> Option<Document> {
         let mixed = self.parse_or_recover(bytes)?;
         let is_mixed = self.schema.shape(&mixed) == Shape::Mixed;

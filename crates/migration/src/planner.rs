@@ -384,7 +384,7 @@ impl<'a> Planner<'a> {
         let has_failed = !self.inventory.errors.is_empty() || !self.plan.errors.is_empty();
         let path = match &self.inventory.source_key {
             Some(key) => self.inventory.source_key_path(key),
-            // What cannot be read may be the key.
+            // The entry that cannot be read may be the key.
             None if undoes && has_failed && !matches!(self.inventory.answer, Answer::NoneYet) => {
                 self.inventory.source.join(self.plan.homes.identity())
             }

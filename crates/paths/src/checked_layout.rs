@@ -138,10 +138,12 @@ pub fn check_overlap(
     check_homes(app_home, daemon_home, lookup, Platform::current().usually_ignores_case()).map(drop)
 }
 
-/// Returns the relation of a daemon home in a directory outside of the app's home. A daemon that
-/// listens there, or that another app by its name starts, uses the identity file: a copy would let
-/// two daemons appear as one device. In the home of the stand-alone daemon, while none listens, the
-/// file may be the app's alone, unless the app has one at the old location.
+/// Returns the relation of a daemon home that leads to `directory`, outside of the app's home.
+/// `OtherDaemon`: a daemon listens in the directory, or it has the name of another app's daemon
+/// home. Its identity file is in use there, and a copy would let two daemons appear as one device.
+/// `StandAlone`: it is the home of the stand-alone daemon, in which none listens. If the app has no
+/// identity file at the old location, the one there may be the app's; otherwise the relation is
+/// `OtherDaemon`.
 fn relation_outside(layout: &Layout, directory: &Path, lookup: &dyn Lookup) -> HomeRelation {
     let ignore_case = layout.platform.usually_ignores_case();
     let app = &layout.app;
@@ -167,7 +169,7 @@ fn relation_outside(layout: &Layout, directory: &Path, lookup: &dyn Lookup) -> H
     }
 }
 
-/// Refuses the app's home, or a daemon's, in the place of the user's home, by its name.
+/// Refuses a user's home whose name is that of an app's home or of a daemon's.
 fn refuse_home_by_name(layout: &Layout, home: impl AsRef<Path>) -> Result<(), PathsError> {
     match named_home(layout, home.as_ref()) {
         None => Ok(()),
@@ -175,7 +177,7 @@ fn refuse_home_by_name(layout: &Layout, home: impl AsRef<Path>) -> Result<(), Pa
     }
 }
 
-/// Refuses a directory inside the app's home, or inside a daemon's, by the names above it.
+/// Refuses a user's home inside an app's home or a daemon's, by the names of its ancestors.
 fn refuse_home_inside(layout: &Layout, home: &Path) -> Result<(), PathsError> {
     let mut above = home.ancestors().skip(1);
     match above.find_map(|above| named_home(layout, above)) {
@@ -212,8 +214,10 @@ fn app_home_error(layout: &Layout, what: &'static str, user_home: Option<PathBuf
     Err(PathsError::AppHome { home, what, user_home, app })
 }
 
-/// Refuses the same by the target of a symlink and by the content of the directory: a copy of the
-/// app's home may have any name. Used for a user's home without a daemon's home.
+/// Refuses a user's home that, once symlinks are resolved, is an app's or a daemon's home or inside
+/// one, or that has the content of an app's home: a copy of an app's home may have any name.
+/// Refuses a broken symlink in the place of the app's home; checks nothing more if that home
+/// exists.
 fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), PathsError> {
     let is_there = |name: &str| lookup.stat(layout.user_home.join(name).as_ref()).is_ok();
     let app = &layout.app;
@@ -244,7 +248,7 @@ fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), Pa
     if is_shared || !(holds_key || holds_config || holds_peers) {
         return Ok(());
     }
-    app_home_error(layout, "holds what an app's home holds, and no app's home", None)
+    app_home_error(layout, "has the files of an app's home, but contains no app's home", None)
 }
 
 /// Refuses the relations of [`check_overlap`]. Returns true if the daemon home exists.

@@ -66,16 +66,16 @@ pub(crate) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
                 }
                 backoff.wait(deadline);
             }
-            // Nothing can listen behind symlinks in a circle, as behind a symlink to nothing.
+            // Nothing can listen behind a symlink loop or a broken symlink.
             Err(e @ (Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => {
                 return Err(ConnectError::Absent { why: Absence::NoSocket, source: e.into() });
             }
             Err(e @ Errno::CONNREFUSED) => {
                 return Err(ConnectError::Absent { why: Absence::Refused, source: e.into() });
             }
-            // A daemon that starts replaces the socket that another user left. The denial may be
-            // about the former file, and the process that is seen to listen has the new one: only a
-            // denial after the listener was seen is that listener's.
+            // A daemon that starts replaces the socket that another user left. The first denial may
+            // come from the replaced socket, although the listener found afterwards has the new
+            // one: connects once more before it blames the listener.
             Err(e @ Errno::ACCESS) => match denial_error(endpoint, path, e.into()) {
                 ConnectError::Denied { .. } | ConnectError::ForeignOwner { .. } if !saw_listener => {
                     saw_listener = true;
