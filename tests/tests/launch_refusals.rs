@@ -113,14 +113,16 @@ fn an_open_secret_is_named_and_ends_private_before_a_daemon_starts() {
 }
 
 /// The config is on a disk that is missing: a daemon would replace the symlink.
-#[test]
-fn a_daemon_config_behind_a_symlink_to_nothing_is_no_absent_one() {
+#[rstest]
+#[case::broken("/mnt/missing/config.json", "it is a broken symlink")]
+#[case::in_a_loop("config.json", "it is a symlink loop")]
+fn a_daemon_config_behind_a_broken_symlink_is_no_absent_one(#[case] target: &str, #[case] is: &str) {
     let home = Home::settled();
     let own = home.path(DAEMON_CONFIG);
-    std::os::unix::fs::symlink("/mnt/missing/config.json", &own).unwrap();
+    std::os::unix::fs::symlink(target, &own).unwrap();
     let said = home.launch_once_json();
     assert_ne!(said.code, Some(0), "{said:?}");
-    assert!(said.stdout.contains("daemon.config-unreadable"), "{said:?}");
+    assert!(said.stdout.contains("daemon.config-unreadable") && said.stdout.contains(is), "{said:?}");
     assert!(said.stdout.contains(&format!("mv -n {}", own.display())), "{said:?}");
     assert!(home.run(&["doctor"]).ends_with(4).stdout.contains("problem  daemon.config"));
     assert!(own.is_symlink());

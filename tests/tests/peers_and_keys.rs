@@ -484,17 +484,22 @@ fn dead_symlink_or_an_empty_file_in_the_locks_place_is_named() {
 
 /// What is behind a symlink to nothing is not known to be nothing.
 #[rstest]
-#[case::roster("rosters", "/nowhere/home-mesh.json")]
-#[case::state("states", "/nowhere/home-mesh.json")]
-#[case::in_a_circle("rosters", "home-mesh.json")]
-fn no_daemon_starts_on_a_roster_or_a_state_behind_a_dead_symlink(#[case] dir: &str, #[case] target: &str) {
+#[case::roster("rosters", "/nowhere/home-mesh.json", "it is a broken symlink")]
+#[case::state("states", "/nowhere/home-mesh.json", "it is a broken symlink")]
+#[case::in_a_loop("rosters", "home-mesh.json", "it is a symlink loop")]
+fn no_daemon_starts_on_a_roster_or_a_state_behind_a_broken_symlink(
+    #[case] dir: &str,
+    #[case] target: &str,
+    #[case] is: &str,
+) {
     let home = Home::settled();
     let file = home.path(&format!("{MESH}/mesh/{dir}/home-mesh.json"));
     std::fs::remove_file(&file).unwrap();
     symlink(target, &file).unwrap();
     for (args, code) in [(&["doctor", "--json"][..], 4), (&["launch", "--once", "--json"], 1)] {
         let said = run(&mut home.with_daemon(args)).ends_with(code).json();
-        assert!(diagnostic(&said, "state.unreadable").is_some(), "{said:#}");
+        let found = diagnostic(&said, "state.unreadable").unwrap_or_else(|| panic!("{said:#}"));
+        assert!(found["message"].as_str().unwrap().ends_with(is), "{said:#}");
     }
 }
 

@@ -88,10 +88,10 @@ fn a_daemons_config_that_cannot_be_read_is_the_reason_that_is_told() {
     let found = &said["diagnostics"][0];
     assert_eq!(
         (&found["code"], &found["path"]),
-        (&"paths.lookup".into(), &config.to_str().unwrap().into()),
+        (&"daemon.config-unreadable".into(), &config.to_str().unwrap().into()),
         "{said:#}"
     );
-    on(&home.path(""), &["doctor", "--json"]).ends_with(4).check("paths.lookup");
+    on(&home.path(""), &["doctor", "--json"]).ends_with(4).check("daemon.config-unreadable");
     let paths = on(&home.path(""), &["paths"]).ends_with(0);
     assert!(paths.stderr.contains(config.to_str().unwrap()), "{paths:?}");
 }

@@ -216,6 +216,20 @@ fn open(layout: &Layout, closed: &[&PathBuf], is_unreadable: bool, is_dir: bool)
     })
 }
 
+/// Returns the kind of an entry that a daemon cannot read as a file; `None` for a file or a missing
+/// entry.
+pub(crate) fn not_a_file(disk: &dyn Disk, path: &Path) -> Result<Option<&'static str>, DiskError> {
+    Ok(match disk.stat_follow(path) {
+        Ok(meta) if meta.is_file() => None,
+        Ok(meta) if meta.is_dir() => Some("a directory"),
+        Ok(_) => Some("not a regular file"),
+        Err(error) if error.is_symlink_loop() => Some("a symlink loop"),
+        Err(error) if !error.is_absent() => return Err(error),
+        Err(_) if disk.stat(path).is_err_and(|error| error.is_absent()) => None,
+        Err(_) => Some("a broken symlink"),
+    })
+}
+
 /// Reports a file that cannot be read, with the command that lets the runner read it.
 pub(crate) fn unreadable_file(disk: &dyn Disk, layout: &Layout, error: &DiskError) -> Diagnostic {
     let (told, file) = (Diagnostic::from(error), error.path());

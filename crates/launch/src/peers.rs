@@ -16,7 +16,7 @@ use myownllm_migration::Plan as MovePlan;
 use myownllm_paths::Layout;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
-use crate::closed::unreadable_file;
+use crate::closed::{not_a_file, unreadable_file};
 use crate::context::Context;
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
@@ -46,25 +46,18 @@ impl PeerFile {
     ) -> Result<Option<Self>, Diagnostic> {
         let disk = context.disk;
         let unreadable = |error: &DiskError| unreadable_file(disk, context.layout, error).at(&path);
-        let meta = match disk.stat_follow(&path) {
-            Ok(meta) => meta,
-            Err(error) if !error.is_absent() && !error.is_symlink_loop() => return Err(unreadable(&error)),
-            Err(_) if disk.stat(&path).is_err_and(|error| error.is_absent()) => return Ok(None),
-            Err(_) => {
-                let message =
-                    format!("cannot read {}: it is a symlink to nothing, or in a circle", path.display());
-                let show = format!("ls -ld {}", quote(&path));
-                return Err(Diagnostic::error("state.unreadable", message).at(&path).hint(show));
-            }
-        };
-        if !meta.is_file() {
-            let is = if meta.is_dir() { "a directory" } else { "no file" };
+        if let Some(is) = not_a_file(disk, &path).map_err(|error| unreadable(&error))? {
             let message = format!("cannot read {}: it is {is}", path.display());
-            let error = Diagnostic::error("state.unreadable", message).at(&path);
-            return Err(error.hint(move_aside(&path, "aside")));
+            // The disk with the target of a symlink may be missing.
+            let hint = match disk.stat_follow(&path) {
+                Ok(_) => move_aside(&path, "aside"),
+                Err(_) => format!("ls -ld {}", quote(&path)),
+            };
+            return Err(Diagnostic::error("state.unreadable", message).at(&path).hint(hint));
         }
         match disk.read(&path, CONFIG_LIMIT) {
             Ok(bytes) => Ok(Some(Self { kind, path, path_after_move, judged: kind.judge(&bytes), bytes })),
+            Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(unreadable(&error)),
         }
     }

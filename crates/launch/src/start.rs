@@ -11,6 +11,7 @@ use myownllm_durable_fs::{Metadata, Owner, move_aside, quote};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_paths::{ControlSocket, Mode, PathsError, Platform, check_control_socket};
 
+use crate::closed::not_a_file;
 use crate::context::Context;
 use crate::daemon_config::refused_config;
 use crate::daemons::{read_control_socket, read_document};
@@ -37,17 +38,9 @@ pub(crate) const CONFIG_UNREADABLE: &str = "daemon.config-unreadable";
 /// wait for a pipe, fail, or lose its settings.
 pub(crate) fn config_that_is_no_file(context: &Context<'_>) -> Option<Diagnostic> {
     let config = &context.layout.daemon_config;
-    let is = match context.disk.stat_follow(config.as_ref()) {
-        Ok(meta) if meta.is_file() => return None,
-        Ok(meta) if meta.is_dir() => "a directory",
-        Ok(_) => "no file",
-        // The disk with the config may be missing. A daemon would start at its defaults, and
-        // replace the symlink.
-        Err(error) if error.is_not_found() && context.disk.stat(config.as_ref()).is_ok() => {
-            "a symlink to nothing"
-        }
-        Err(_) => return None,
-    };
+    // The disk with the config may be missing. A daemon would start at its defaults, and replace the
+    // symlink.
+    let is = not_a_file(context.disk, config.as_ref()).ok()??;
     let message = format!("cannot read {config}: it is {is}");
     Some(Diagnostic::error(CONFIG_UNREADABLE, message).at(config).hint(move_aside(config, "aside")))
 }
