@@ -436,6 +436,16 @@ pub fn move_aside(path: impl AsRef<Path>, ending: &str) -> String {
     format!("mv -n {} {}", quote(path), quote(free_name(path, ending)))
 }
 
+/// Returns the command that renames a file unless the new name is taken. The command may run twice.
+pub fn rename_unless_taken(from: impl AsRef<Path>, to: impl AsRef<Path>) -> String {
+    format!("test -e {1} || mv -n {0} {1}", quote(from), quote(to))
+}
+
+/// Returns the beginning of a command that makes a directory; empty for `None`.
+pub fn mkdir_prefix(dir: Option<impl AsRef<Path>>) -> String {
+    dir.map_or_else(String::new, |dir| format!("mkdir -p -m 700 {} && ", quote(dir)))
+}
+
 /// Returns the command that replaces a symlink by a copy of its target. A second run finds no
 /// symlink and does nothing.
 pub fn replace_symlink(symlink: impl AsRef<Path>) -> String {
@@ -467,6 +477,22 @@ mod tests {
         let command = format!("printf '%s' {quoted}");
         let shown = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
         assert_eq!(shown.stdout, path, "{quoted}");
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "tests may write as they like")]
+    fn rename_into_a_new_directory_replaces_nothing_and_runs_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("it's"), dir.path().join("new dir/it's"));
+        std::fs::write(&from, "first").unwrap();
+        let command = mkdir_prefix(to.parent()) + &rename_unless_taken(&from, &to);
+        for _ in 0..2 {
+            assert!(std::process::Command::new("sh").args(["-c", &command]).status().unwrap().success());
+            assert_eq!(std::fs::read(&to).unwrap(), b"first", "{command}");
+            std::fs::write(&from, "second").unwrap();
+        }
+        assert_eq!(std::fs::read(&from).unwrap(), b"second", "{command}");
+        assert_eq!(mkdir_prefix(None::<&Path>), "");
     }
 
     #[test]

@@ -20,7 +20,8 @@ pub mod trust;
 pub use disk::{DirEntry, Disk, FileId, FileKind, Metadata, Owner, Permissions, SyncFs, Timestamp};
 pub use error::{
     DiskError, LockError, OutsideLock, Result, SYNC_UNCONFIRMED, Untrusted, for_any_shell, free_name,
-    is_control, move_aside, quote, replace_symlink, sync_unconfirmed_message,
+    is_control, mkdir_prefix, move_aside, quote, rename_unless_taken, replace_symlink,
+    sync_unconfirmed_message,
 };
 pub use locked::{DirHandles, LockedDir, LockedDisk};
 pub use op::Op;

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use myownllm_durable_fs::{Disk, DiskError, PART_SUFFIX, TEMP_PREFIX, move_aside, quote};
+use myownllm_durable_fs::{
+    Disk, DiskError, PART_SUFFIX, TEMP_PREFIX, move_aside, quote, rename_unless_taken,
+};
 use myownllm_paths::camino::Utf8PathBuf;
 use serde::Serialize;
 
@@ -368,8 +370,7 @@ impl Scan {
             }
         }
         ways.push(if has_key {
-            let command = format!("test -e {1} || mv -n {0} {1}", quote(path), quote(&scan.aside));
-            WayOut::SetAside { path: path.to_owned(), command }
+            WayOut::SetAside { path: path.to_owned(), command: rename_unless_taken(path, &scan.aside) }
         } else {
             self.start_anew(path, &scan.aside)
         });

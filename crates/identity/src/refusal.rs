@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use myownllm_durable_fs::{DiskError, for_any_shell, quote};
+use myownllm_durable_fs::{DiskError, for_any_shell};
 use myownllm_paths::{FailureData, PathsError, camino::Utf8PathBuf, impl_failure};
 use serde::{Serialize, Serializer};
 
@@ -394,9 +394,4 @@ impl fmt::Display for KnownBy {
         let counts: Vec<String> = counts.map(|(number, what)| count(number, what)).collect();
         f.write_str(&counts.join(" and "))
     }
-}
-
-/// Returns a `mkdir` for a missing directory, to put before a command.
-pub(crate) fn make_dir(dir: Option<impl AsRef<Path>>) -> String {
-    dir.map_or_else(String::new, |dir| format!("mkdir -p -m 700 {} && ", quote(dir)))
 }

@@ -5,13 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::{move_aside, quote};
+use myownllm_durable_fs::{mkdir_prefix, move_aside, quote, rename_unless_taken};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
     file::{Flaw, Identity, KeyInfo},
     paths::Home,
-    refusal::{WayOut, make_dir},
+    refusal::WayOut,
     scan::{Misplaced, RenamedHome, Scan, ScannedHome, is_lost},
 };
 
@@ -198,7 +198,7 @@ impl Scan {
                 format!("{{ test -d {dir} || {{ mv -n {blocked} {aside} && mkdir -p -m 700 {dir}; }}; }} && ")
             }
             Some((None, true)) => String::new(),
-            _ => make_dir(Some(dir)),
+            _ => mkdir_prefix(Some(dir)),
         }
     }
 
@@ -238,7 +238,7 @@ impl Scan {
                 let mut dir = place.scan.given_up.clone();
                 dir.extend((number > 0).then(|| (number + 1).to_string()));
                 let names: Vec<String> = batch.iter().map(quote).collect();
-                format!("{}mv -n {} {}/", make_dir(Some(&dir)), names.join(" "), quote(&dir))
+                format!("{}mv -n {} {}/", mkdir_prefix(Some(&dir)), names.join(" "), quote(&dir))
             })
         });
         let mut commands: Vec<String> = commands.collect();
@@ -252,7 +252,7 @@ impl Scan {
     /// Returns a way out that sets aside the entry in the place of the identity file, and gives up
     /// the peers that know the device.
     pub(crate) fn start_anew(&self, path: &Path, aside: &Path) -> WayOut {
-        let first = format!("test -e {1} || mv -n {0} {1}", quote(path), quote(aside));
+        let first = rename_unless_taken(path, aside);
         match self.give_up() {
             Some(WayOut::GiveUpPeers { command }) => {
                 WayOut::GiveUpPeers { command: format!("{{ {first}; }} && {command}") }
@@ -264,10 +264,10 @@ impl Scan {
 
 /// Returns the command that gives a renamed home its name back, and the home in its place another.
 fn give_name_back(home: &RenamedHome) -> String {
-    let [renamed, original] = [home.path.as_path(), home.original.as_std_path()].map(quote);
     if home.is_gone {
-        return format!("test -e {original} || mv -n {renamed} {original}");
+        return rename_unless_taken(&home.path, &home.original);
     }
+    let [renamed, original] = [home.path.as_path(), home.original.as_std_path()].map(quote);
     format!("test -e {renamed} && {} && mv -n {renamed} {original}", move_aside(&home.original, "new"))
 }
 

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use myownllm_daemon::Probe;
-use myownllm_durable_fs::{move_aside, quote};
+use myownllm_durable_fs::{mkdir_prefix, move_aside, quote, rename_unless_taken};
 use myownllm_identity::{
     Answer, BACKUP_PLACEHOLDER, Expected, IdentityPaths, KeyInfo, Refusal, Scan, former_identity,
     is_device_of_home, renamed_homes, scan, scan_everywhere,
@@ -115,13 +115,12 @@ pub(crate) fn held_key_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
          until the file is back",
         live.pid().map_or_else(String::new, |pid| format!(" (process {pid})"))
     );
-    let dir = file.parent().unwrap_or(file);
     let restored = || match key {
         Some(_) => {
             let known = other_known_identity(context).filter(|diagnostic| diagnostic.code == OTHER_KNOWN);
             known.and_then(|diagnostic| diagnostic.hint).unwrap_or_else(|| bring_backup(file))
         }
-        None => format!("mkdir -p -m 700 {} && cp -pn {BACKUP_PLACEHOLDER} {}", quote(dir), quote(file)),
+        None => format!("{}cp -pn {BACKUP_PLACEHOLDER} {}", mkdir_prefix(file.parent()), quote(file)),
     };
     let hint = refusal.and_then(Refusal::hint).unwrap_or_else(restored);
     Some(Diagnostic::error(HELD, message).at(file).hint(hint).class(Class::Refused))
@@ -187,7 +186,7 @@ fn renamed_home(context: &Context<'_>) -> Option<Diagnostic> {
          name back, or, to begin anew, move it elsewhere",
         found.display()
     );
-    let hint = format!("test -e {1} || mv -n {0} {1}", quote(&found), quote(home));
+    let hint = rename_unless_taken(&found, home);
     Some(Diagnostic::error(RENAMED, message).at(&found).hint(hint).class(Class::Refused))
 }
 

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{DaemonFile, Document, network_id};
-use myownllm_durable_fs::{Disk, SET_ASIDE, for_any_shell, free_name, move_aside, quote};
+use myownllm_durable_fs::{Disk, SET_ASIDE, for_any_shell, free_name, mkdir_prefix, move_aside, quote};
 use myownllm_paths::TRASH;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
@@ -242,9 +242,6 @@ fn strip_byte_order_mark_command(path: &Path) -> String {
 /// that name aside (`is_taken`), or makes the missing directory.
 fn rename_command(path: &Path, expected: &Path, is_taken: bool) -> String {
     let aside = if is_taken { format!("{} && ", move_aside(expected, "empty")) } else { String::new() };
-    let make_dir = match expected.parent().filter(|dir| path.parent() != Some(*dir)) {
-        Some(dir) => format!("mkdir -p -m 700 {} && ", quote(dir)),
-        None => String::new(),
-    };
+    let make_dir = mkdir_prefix(expected.parent().filter(|dir| path.parent() != Some(*dir)));
     format!("{aside}{make_dir}mv -n {} {}", quote(path), quote(expected))
 }
