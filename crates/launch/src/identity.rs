@@ -1,7 +1,7 @@
 //! The active identity file as a launch sees it, and the running daemon that may have the only copy
 //! of the key because the file is missing, damaged, or that of another device.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use myownllm_daemon::Probe;
 use myownllm_durable_fs::{mkdir_prefix, move_aside, quote, rename_unless_taken};
@@ -9,7 +9,6 @@ use myownllm_identity::{
     Answer, BACKUP_PLACEHOLDER, Expected, IdentityPaths, KeyInfo, Refusal, Scan, former_identity,
     is_device_of_home, renamed_homes, scan, scan_everywhere,
 };
-use myownllm_paths::camino::Utf8Path;
 
 use crate::closed::unreadable_log;
 use crate::context::Context;
@@ -71,14 +70,15 @@ fn replaced_identity(context: &Context<'_>, answer: &Answer) -> Option<Diagnosti
         former.log.display(),
         former.active.device_id
     );
-    Some(Diagnostic::warning("identity.replaced", message).at(file).hint(bring_backup(file)))
+    let hint = restore_backup_command(BACKUP_PLACEHOLDER, file.as_ref(), "replaced");
+    Some(Diagnostic::warning("identity.replaced", message).at(file).hint(hint))
 }
 
-/// Returns the command that sets the identity file aside and puts a backup in its place. The
-/// command changes nothing if the backup does not exist.
-pub(crate) fn bring_backup(file: &Utf8Path) -> String {
-    let (aside, place) = (move_aside(file, "replaced"), quote(file));
-    format!("test -f {BACKUP_PLACEHOLDER} && {aside} && cp -pn {BACKUP_PLACEHOLDER} {place}")
+/// Returns the command that sets a file aside, to a name with this ending, and puts a backup in its
+/// place. The command changes nothing if the backup does not exist. `backup` is a path as a shell
+/// takes it.
+pub(crate) fn restore_backup_command(backup: &str, file: &Path, ending: &str) -> String {
+    format!("test -f {backup} && {} && cp -pn {backup} {}", move_aside(file, ending), quote(file))
 }
 
 pub(crate) const HELD: &str = "identity.held";
@@ -118,7 +118,9 @@ pub(crate) fn held_key_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
     let restored = || match key {
         Some(_) => {
             let known = other_known_identity(context).filter(|diagnostic| diagnostic.code == OTHER_KNOWN);
-            known.and_then(|diagnostic| diagnostic.hint).unwrap_or_else(|| bring_backup(file))
+            known
+                .and_then(|diagnostic| diagnostic.hint)
+                .unwrap_or_else(|| restore_backup_command(BACKUP_PLACEHOLDER, file.as_ref(), "replaced"))
         }
         None => format!("{}cp -pn {BACKUP_PLACEHOLDER} {}", mkdir_prefix(file.parent()), quote(file)),
     };

@@ -20,6 +20,7 @@ use crate::closed::{not_a_file, unreadable_file};
 use crate::context::Context;
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
+use crate::identity::restore_backup_command;
 
 pub(crate) const DAMAGED: &str = "state.damaged";
 const NEWER: &str = "state.newer";
@@ -110,8 +111,7 @@ impl PeerFile {
             path.display()
         );
         let backup = quote(Path::new("/path/to/backup").join(path.file_name().unwrap_or_default()));
-        let (aside, place) = (move_aside(path, "damaged"), quote(path));
-        let hint = format!("test -f {backup} && {aside} && cp -pn {backup} {place}");
+        let hint = restore_backup_command(&backup, path, "damaged");
         Diagnostic::warning(DAMAGED, message).at(path).hint(hint)
     }
 
