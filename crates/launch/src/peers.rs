@@ -25,6 +25,7 @@ use crate::identity::restore_backup_command;
 pub(crate) const DAMAGED: &str = "state.damaged";
 const NEWER: &str = "state.newer";
 pub(crate) const STATE_SET_ASIDE: &str = "state.set-aside";
+const APPROVE_AGAIN: &str = "the devices in it have to be approved again";
 
 /// A roster or a state.
 #[derive(Clone, Debug)]
@@ -94,8 +95,8 @@ impl PeerFile {
     /// Reports a damaged file before a launch mends it.
     pub(crate) fn damaged_diagnostic(&self) -> Diagnostic {
         let outcome = match self.mended() {
-            Some(_) => "keeps it and writes the part that a daemon can read",
-            None => "sets it aside, and the devices in it have to be approved again",
+            Some(_) => "keeps it and writes the part that a daemon can read".to_owned(),
+            None => format!("sets it aside, and {APPROVE_AGAIN}"),
         };
         let message = format!("{} cannot be read by a daemon; a launch {outcome}", self.path.display());
         Diagnostic::warning(DAMAGED, message).at(&self.path).hint(format!("{PROGRAM} repair"))
@@ -260,7 +261,7 @@ pub(crate) fn mend_state(
     let aside = aside.map_err(|error| Diagnostic::from(error).at(path))?;
     let outcome = match mended {
         Some(_) => "the part that a daemon can read stays",
-        None => "the devices in it have to be approved again",
+        None => APPROVE_AGAIN,
     };
     let message = format!(
         "{} could not be read by a daemon; it is {} now, and {outcome}",
@@ -403,7 +404,7 @@ impl CorruptPeerFile {
     fn consequence(&self, goes_back: String) -> String {
         let devices = match &self.content {
             Content::GoesBack { .. } => return goes_back,
-            Content::Unreadable => return "the devices in it have to be approved again".to_owned(),
+            Content::Unreadable => return APPROVE_AGAIN.to_owned(),
             Content::Lacking(devices) => devices,
         };
         let named: Vec<&str> = devices.iter().take(MAX_NAMED).map(String::as_str).collect();
