@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use myownllm_daemon::Probe;
 use myownllm_durable_fs::{mkdir_prefix, move_aside, quote, rename_unless_taken};
 use myownllm_identity::{
-    Answer, BACKUP_PLACEHOLDER, Expected, IdentityPaths, KeyInfo, Refusal, Scan, former_identity,
+    Answer, BACKUP_PLACEHOLDER, Expected, IdentityPaths, KeyInfo, Problem, Refusal, Scan, former_identity,
     is_device_of_home, renamed_homes, scan, scan_everywhere,
 };
 
@@ -94,9 +94,13 @@ pub(crate) fn held_key_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
     let refusal = answer.refusal();
     let is_missing = matches!(answer, Answer::NoneYet) || refusal.is_some_and(Refusal::is_missing);
     let is_damaged = refusal.is_some_and(|refusal| {
-        refusal.code() == "migration.identity-damaged" && refusal.path() == file.as_std_path()
+        matches!(refusal.problem, Problem::Damaged { .. } | Problem::NotAFile { .. })
+            && refusal.path() == file.as_std_path()
     });
-    let key = answer.key().filter(|_| matches!(answer, Answer::Sound { .. }));
+    let key = match &answer {
+        Answer::Sound { key, .. } => Some(key),
+        _ => None,
+    };
     if !is_missing && !is_damaged && key.is_none() {
         return None;
     }
