@@ -226,10 +226,6 @@ impl<'a> Planner<'a> {
         self.inventory.answer.refusal()
     }
 
-    fn side_of(&self, key: &IdentityFile, info: &KeyInfo, counts: (usize, usize)) -> Box<Side> {
-        Box::new(Side { path: key.path.clone(), key: info.clone(), rosters: counts.0, states: counts.1 })
-    }
-
     fn key_move_step(&mut self, key: &IdentityFile) -> MoveStep {
         let (from, to) = (self.inventory.source_key_path(key), self.inventory.key_destination.clone());
         match (&key.symlink_target, &self.inventory.key_target) {
@@ -239,7 +235,7 @@ impl<'a> Planner<'a> {
                 symlink: Retarget { old_target: old.clone(), target: target.clone() },
             },
             _ => {
-                self.plan_private_mode(&from.clone(), key.meta.mode);
+                self.plan_private_mode(&from, key.meta.mode);
                 MoveStep::MoveFile { from, to }
             }
         }
@@ -263,7 +259,7 @@ impl<'a> Planner<'a> {
         };
         match (source, destination) {
             (None, None) => {
-                let gone = self.refusal().filter(|refusal| Refusal::is_missing(refusal));
+                let gone = self.refusal().filter(|refusal| refusal.is_missing());
                 self.plan
                     .refusals
                     .extend(gone.map(|refusal| MigrationError::Identity(Box::new(refusal.clone()))));
@@ -345,8 +341,8 @@ impl<'a> Planner<'a> {
                 let why = "two different identities".to_owned();
                 self.plan.identity = IdentityState::Blocked { why };
                 let error = MigrationError::TwoIdentities {
-                    source_side: self.side_of(source, source_key, self.inventory.counts[0]),
-                    destination_side: self.side_of(destination, destination_key, self.inventory.counts[1]),
+                    source_side: side_of(source, source_key, self.inventory.counts[0]),
+                    destination_side: side_of(destination, destination_key, self.inventory.counts[1]),
                     command: self.command.clone(),
                     direction: self.inventory.direction,
                 };
@@ -584,4 +580,8 @@ fn changed_dirs(step: &MoveStep) -> Vec<PathBuf> {
         }
         _ => Vec::new(),
     }
+}
+
+fn side_of(key: &IdentityFile, info: &KeyInfo, counts: (usize, usize)) -> Box<Side> {
+    Box::new(Side { path: key.path.clone(), key: info.clone(), rosters: counts.0, states: counts.1 })
 }
