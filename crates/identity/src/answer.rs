@@ -228,10 +228,9 @@ impl Scan {
         }
         match self.unreadable.first() {
             Some(error) => Answer::Refused(unreadable_refusal(error)),
-            None if self.logged.is_some() || self.used_config.is_some() => {
+            None if self.logged.is_some() || self.used_config.is_some() || !self.renamed.is_empty() => {
                 Answer::Refused(self.missing_refusal())
             }
-            None if !self.renamed.is_empty() => Answer::Refused(self.missing_refusal()),
             None => Answer::NoneYet,
         }
     }
