@@ -252,7 +252,9 @@ impl<'a> Search<'a> {
         let mut dirs = self.dirs_of_copies();
         let mut found = self.find_copies_of(&app, &dirs, has_file);
         // A fresh home has no daemon home either, and a copy beside it is of another daemon.
-        dirs.retain(|_| has_run || self.saves_networks);
+        if !(has_run || self.saves_networks) {
+            dirs.clear();
+        }
         if !has_file {
             let trash: Vec<_> = dirs.iter().filter(|dir| !app.starts_with(dir)).cloned().collect();
             dirs.extend(self.disk.stat(daemon.as_std_path()).is_err().then_some(app));
