@@ -16,7 +16,7 @@ use common::{Home, key_file, public_key, short};
 use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_identity::{Answer, Problem, Refusal, Side, WayOut, scan_everywhere, start_permit};
 #[cfg(unix)]
-use myownllm_identity::{Class, ensure_reachable_peers, scan};
+use myownllm_identity::{Class, IdentityPaths, ensure_reachable_peers, scan};
 use rstest::rstest;
 
 /// The identity file of the daemon home and of the old location.
@@ -644,6 +644,19 @@ fn renamed_home_without_a_key_comes_back_before_a_key_is_made(
     let Some(_) = sh(command) else { return };
     assert_eq!(short(&home.answer()), "none yet", "{command}");
     assert!(before.iter().all(|bytes| home.contents().contains(bytes)), "{command} lost something");
+}
+
+/// Nearly every file system limits a name to 255 bytes.
+#[cfg(unix)]
+#[test]
+fn key_under_the_longest_name_comes_back() {
+    let home = Home::new();
+    let name = "m".repeat(250);
+    home.put(&name, &key_file(1, "x"));
+    let places = IdentityPaths::new(home.app().to_str().unwrap(), home.at(&name).to_str().unwrap());
+    let hint = scan(&RealDisk, &places).answer().refusal().unwrap().hint().unwrap();
+    assert!(sh(&hint).unwrap().success(), "{hint}");
+    assert_eq!(short(&scan(&RealDisk, &places).answer()), sound(1), "{hint}");
 }
 
 /// Many files have a version, and a first start must not fail because of them.

@@ -8,7 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, PART_SUFFIX, SET_ASIDE, TEMP_PREFIX};
+use myownllm_durable_fs::{
+    Disk, DiskError, FileKind, Op, PART_SUFFIX, SET_ASIDE, TEMP_PREFIX, set_aside_name,
+};
 use myownllm_paths::{
     TRASH,
     camino::{Utf8Path, Utf8PathBuf},
@@ -546,11 +548,7 @@ fn is_empty_temporary(path: &Path, bytes: &[u8]) -> bool {
 
 /// Returns a free name beside `path` that no program reads.
 pub(super) fn free_beside(disk: &dyn Disk, path: &Path) -> PathBuf {
-    free_name(disk, |number| {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!("{SET_ASIDE}{number}"));
-        path.with_file_name(name)
-    })
+    free_name(disk, |number| set_aside_name(path, number.into()))
 }
 
 pub(super) fn free_name(disk: &dyn Disk, name: impl Fn(u32) -> PathBuf) -> PathBuf {
