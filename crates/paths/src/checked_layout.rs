@@ -1,3 +1,5 @@
+//! Checks that the homes of a layout are apart.
+
 use std::io::{self, ErrorKind};
 use std::ops::Deref;
 use std::path::{Component, Path, PathBuf};
@@ -23,15 +25,15 @@ impl Deref for CheckedLayout {
 }
 
 impl CheckedLayout {
-    /// Checks that the daemon's home is a directory of its own inside the app's home, and that the
+    /// Checks that the daemon home is a directory of its own inside the app's home, and that the
     /// stand-alone daemon does not live in the app's home under another name.
     ///
     /// The daemon's variable may name a shared home that is, by a symlink or another spelling, the
     /// app's home or inside it. The default replaces such a home, as [`Resolver`](crate::Resolver)
     /// does for the plain spelling.
     ///
-    /// In the ordinary case this costs one look at the daemon's home, one at each directory from
-    /// the app's home up to the root, and one at the shared home.
+    /// In the ordinary case this costs one look at the daemon home, one at each directory from the
+    /// app's home up to the root, and one at the shared home.
     ///
     /// # Errors
     /// The errors of [`check_overlap`], and [`PathsError::ChangedLayout`].
@@ -122,8 +124,8 @@ fn refuse_changed_path(layout: &Layout) -> Result<(), PathsError> {
     }
 }
 
-/// Refuses a daemon's home that is the app's home, lies above it, or leads out of it, by any
-/// spelling or symlink.
+/// Refuses a daemon home that is the app's home, lies above it, or leads out of it, by any spelling
+/// or symlink.
 ///
 /// A path that does not exist yet is judged by its existing directory and the names that follow.
 ///
@@ -173,7 +175,7 @@ fn relation_outside(layout: &Layout, directory: &Path, lookup: &dyn Lookup) -> H
 fn refuse_home_by_name(layout: &Layout, home: impl AsRef<Path>) -> Result<(), PathsError> {
     match named_home(layout, home.as_ref()) {
         None => Ok(()),
-        Some((user_home, what)) => app_home_error(layout, what, Some(user_home)),
+        Some((user_home, what)) => Err(app_home_error(layout, what, Some(user_home))),
     }
 }
 
@@ -184,7 +186,7 @@ fn refuse_home_inside(layout: &Layout, home: &Path) -> Result<(), PathsError> {
         None => Ok(()),
         Some((user_home, _)) => {
             let what = "is inside the home of the app, or of its daemon";
-            app_home_error(layout, what, Some(user_home))
+            Err(app_home_error(layout, what, Some(user_home)))
         }
     }
 }
@@ -195,23 +197,23 @@ fn named_home(layout: &Layout, home: &Path) -> Option<(PathBuf, &'static str)> {
     let app = &layout.app;
     let daemon = Path::new(app.app_dir.as_ref()).join(app.daemon_dir.as_ref());
     let homes = [
-        (daemon.as_path(), "is the daemon's home"),
+        (daemon.as_path(), "is the daemon home"),
         (Path::new(app.app_dir.as_ref()), "is the app's home"),
         (Path::new(app.shared_dir.as_ref()), "is the stand-alone daemon's home"),
     ];
     let ignore_case = layout.platform.usually_ignores_case();
-    let inside = |names: &Path| {
+    let user_home_of = |names: &Path| {
         let above = home.ancestors().nth(names.components().count())?;
         is_same(above.join(names), home, ignore_case).then(|| above.to_path_buf())
     };
-    homes.into_iter().find_map(|(names, what)| Some((inside(names)?, what)))
+    homes.into_iter().find_map(|(names, what)| Some((user_home_of(names)?, what)))
 }
 
-fn app_home_error(layout: &Layout, what: &'static str, user_home: Option<PathBuf>) -> Result<(), PathsError> {
+fn app_home_error(layout: &Layout, what: &'static str, user_home: Option<PathBuf>) -> PathsError {
     // A path that is not UTF-8 is no home.
     let user_home = user_home.and_then(|home| Utf8PathBuf::from_path_buf(home).ok());
     let (home, app) = (layout.user_home.clone(), Box::new(layout.app.clone()));
-    Err(PathsError::AppHome { home, what, user_home, app })
+    PathsError::AppHome { home, what, user_home, app }
 }
 
 /// Refuses a user's home that, once symlinks are resolved, is an app's or a daemon's home or inside
@@ -226,7 +228,7 @@ fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), Pa
         Ok(Kind::Symlink) => {
             return match lookup.stat_follow(layout.app_home.as_ref()) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    not_a_directory(&layout.daemon_home, &layout.app_home, BROKEN_SYMLINK).map(drop)
+                    Err(not_a_directory(&layout.daemon_home, &layout.app_home, BROKEN_SYMLINK))
                 }
                 _ => Ok(()),
             };
@@ -248,7 +250,7 @@ fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), Pa
     if is_shared || !(holds_key || holds_config || holds_peers) {
         return Ok(());
     }
-    app_home_error(layout, "has the files of an app's home, but contains no app's home", None)
+    Err(app_home_error(layout, "has the files of an app's home, but contains no app's home", None))
 }
 
 /// Refuses the relations of [`check_overlap`]. Returns true if the daemon home exists.
@@ -281,12 +283,12 @@ fn check_homes(
         match lookup.stat(at.as_ref()) {
             Ok(FileInfo { kind: Kind::Dir, id: seen }) => id = seen,
             Ok(FileInfo { kind: Kind::Symlink, .. }) => names_suffice = false,
-            Ok(_) => return not_a_directory(daemon, &at, "not a directory"),
+            Ok(_) => return Err(not_a_directory(daemon, &at, "not a directory")),
             Err(error) if error.kind() == ErrorKind::NotFound && !is_below_a_file(&at) => exists = false,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 let mut above = at.ancestors().skip(1);
                 let file = above.find(|above| lookup.stat_follow(above.as_ref()).is_ok()).unwrap_or(&at);
-                return not_a_directory(daemon, file, "not a directory");
+                return Err(not_a_directory(daemon, file, "not a directory"));
             }
             Err(source) => return Err(PathsError::Lookup { path: at.into(), source }),
         }
@@ -312,12 +314,12 @@ fn check_homes(
                 exists = true;
                 id = seen;
             }
-            Ok(_) => return not_a_directory(daemon, daemon, "not a directory"),
+            Ok(_) => return Err(not_a_directory(daemon, daemon, "not a directory")),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 exists = false;
                 // No directory can be created through a broken symlink.
                 if matches!(lookup.stat(daemon.as_ref()), Ok(FileInfo { kind: Kind::Symlink, .. })) {
-                    return not_a_directory(daemon, daemon, BROKEN_SYMLINK);
+                    return Err(not_a_directory(daemon, daemon, BROKEN_SYMLINK));
                 }
             }
             Err(source) => return Err(PathsError::Lookup { path: daemon.into(), source }),
@@ -337,8 +339,8 @@ fn check_homes(
     Ok(true)
 }
 
-fn not_a_directory(daemon: &Utf8Path, at: &Utf8Path, what: &'static str) -> Result<bool, PathsError> {
-    Err(PathsError::NotADirectory { daemon_home: daemon.into(), at: at.into(), what })
+fn not_a_directory(daemon: &Utf8Path, at: &Utf8Path, what: &'static str) -> PathsError {
+    PathsError::NotADirectory { daemon_home: daemon.into(), at: at.into(), what }
 }
 
 /// Returns device and inode of the target of a name; `None` if it does not exist, or if the
@@ -413,7 +415,7 @@ fn canonicalize_allow_missing(path: impl AsRef<Path>, lookup: &dyn Lookup) -> Re
     let parts = |p: &Path| p.components().rev().map(|c| c.as_os_str().to_owned()).collect::<Vec<_>>();
     let mut done = PathBuf::new();
     let mut rest = parts(path);
-    let mut links = 0;
+    let mut symlinks = 0;
     while let Some(part) = rest.pop() {
         match Path::new(&part).components().next() {
             None | Some(Component::CurDir) => continue,
@@ -430,10 +432,10 @@ fn canonicalize_allow_missing(path: impl AsRef<Path>, lookup: &dyn Lookup) -> Re
         let next = done.join(&part);
         match lookup.stat(&next) {
             Ok(FileInfo { kind: Kind::Symlink, .. }) => {
-                links += 1;
+                symlinks += 1;
                 // Linux follows the same number of symlinks.
-                if links > 40 {
-                    return Err(failed(path, io::Error::other("too many links, or links in a circle")));
+                if symlinks > 40 {
+                    return Err(failed(path, io::Error::other("too many symlinks, or a symlink loop")));
                 }
                 let target = lookup.read_link(&next).map_err(|e| failed(&next, e))?;
                 if target.has_root() {
