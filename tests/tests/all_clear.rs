@@ -592,11 +592,11 @@ fn daemons(#[case] home: (Home, Alive)) {
     agree_and_follow(&home.0);
 }
 
-/// Nothing can listen behind symlinks in a circle.
+/// Nothing can listen behind a symlink loop.
 #[rstest]
 #[case::in_the_old_location(".myownllm/daemon.sock")]
 #[case::in_the_shared_home(".myownmesh/daemon.sock")]
-fn socket_in_a_circle_is_no_daemon(#[case] path: &str) {
+fn socket_in_a_symlink_loop_is_no_daemon(#[case] path: &str) {
     let home = Home::settled();
     link(&home, "daemon.sock", path);
     for args in [&["doctor"][..], &["launch", "--once"]] {

@@ -461,7 +461,7 @@ fn damaged_lock_of_the_second_factor_is_named(#[case] bytes: &[u8]) {
 }
 
 #[test]
-fn dead_symlink_or_an_empty_file_in_the_locks_place_is_named() {
+fn broken_symlink_or_an_empty_file_in_the_locks_place_is_named() {
     for (make, code) in [
         ((|home, at| symlink("/nowhere/lock", home.path(at)).unwrap()) as fn(&Home, &str), "state.damaged"),
         (
@@ -482,7 +482,7 @@ fn dead_symlink_or_an_empty_file_in_the_locks_place_is_named() {
     }
 }
 
-/// What is behind a symlink to nothing is not known to be nothing.
+/// The target of a broken symlink may exist on a disk that is missing.
 #[rstest]
 #[case::roster("rosters", "/nowhere/home-mesh.json", "it is a broken symlink")]
 #[case::state("states", "/nowhere/home-mesh.json", "it is a broken symlink")]

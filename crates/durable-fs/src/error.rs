@@ -116,7 +116,7 @@ impl DiskError {
         self.is_not_found() || self.kind() == io::ErrorKind::NotADirectory
     }
 
-    /// Returns true if symlinks lead in a circle.
+    /// Returns true for a symlink loop.
     pub fn is_symlink_loop(&self) -> bool {
         #[cfg(unix)]
         return self.source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());

@@ -719,7 +719,7 @@ fn other_troubles_are_refused(#[case] parts: &[Put], #[case] code: &str) {
 #[case::peers_to_themselves(&[Link("mesh/mesh", "mesh")], "identity.peers-unreachable")]
 #[case::rosters_to_themselves_before(&[Link("mesh/rosters", "rosters")], "identity.peers-unreachable")]
 #[case::symlink_to_itself(&[Link(NEW, "identity.json")], "migration.unreadable")]
-fn symlinks_that_lead_to_nothing_are_refused(#[case] parts: &[Put], #[case] code: &str) {
+fn broken_symlinks_are_refused(#[case] parts: &[Put], #[case] code: &str) {
     refuses(parts, code);
 }
 
@@ -745,7 +745,7 @@ fn refuses(parts: &[Put], code: &str) {
 #[case::rosters(Link("mesh/mesh/rosters", "nowhere"), true)]
 #[case::circle(Link("mesh/mesh/states", "states"), true)]
 #[case::old_location(Link("mesh/rosters", "nowhere"), false)]
-fn peers_behind_a_symlink_to_nothing_are_given_up_last(#[case] link: Put, #[case] in_daemon_home: bool) {
+fn peers_behind_a_broken_symlink_are_given_up_last(#[case] link: Put, #[case] in_daemon_home: bool) {
     let home = home_of(&[link, Key(NEW, 1)]);
     assert_eq!(short(&home.answer()), sound(1));
     let reachable = ensure_reachable_peers(&RealDisk, home.places().daemon());
@@ -853,7 +853,7 @@ fn peers_come_back_with_the_key(#[case] parts: &[Put], #[case] key: &str, #[case
 
 #[cfg(unix)]
 #[test]
-fn hint_for_a_symlink_to_nothing_shows_the_target() {
+fn hint_for_a_broken_symlink_shows_the_target() {
     let home = home_of(&[Link(NEW, "/mnt/stick/keys/identity.json")]);
     let hint = home.answer().refusal().unwrap().hint().unwrap();
     let shown = Command::new("sh").args(["-c", &hint]).output().unwrap();

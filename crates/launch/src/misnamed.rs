@@ -27,7 +27,7 @@ pub(crate) fn misnamed_states(context: &Context<'_>, document: &Document) -> Vec
 /// The state of the custody file, which locks the second factor.
 enum CustodyState {
     Missing,
-    /// A symlink to nothing.
+    /// A broken symlink.
     Dangling,
     /// Sound but for a byte order mark. A daemon parses the file strictly, so it is damaged too.
     WithByteOrderMark,
@@ -58,17 +58,15 @@ impl CustodyState {
     }
 }
 
-/// Returns a warning if the custody file is damaged or behind a symlink to nothing, or has another
-/// name than a daemon reads, and no file with a network has the right one.
+/// Returns a warning if the custody file is damaged or behind a broken symlink, or has another name
+/// than a daemon reads, and no file with a network has the right one.
 fn custody_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
     let (disk, layout) = (context.disk, context.layout);
     let expected = &layout.daemon_custody;
     let places =
         [expected, &layout.legacy_custody].map(|place| (place, CustodyState::at(disk, place.as_ref())));
     let damaged = places.iter().find_map(|(place, lock)| match lock {
-        CustodyState::Dangling => {
-            Some((place, "is a symlink to nothing", format!("ls -ld {}", quote(place))))
-        }
+        CustodyState::Dangling => Some((place, "is a broken symlink", format!("ls -ld {}", quote(place)))),
         CustodyState::WithByteOrderMark => {
             Some((place, "begins with a byte order mark", strip_byte_order_mark_command(place.as_ref())))
         }

@@ -141,8 +141,8 @@ fn check_directory_of(
         },
         Ok(_) => Err(refused("is below a file that is not a directory")),
         Err(error) if error.is_not_found() => {
-            // No directory can be made through a symlink to nothing.
-            let leads_nowhere = |above: &&Utf8Path| {
+            // No directory can be made through a broken symlink.
+            let is_broken_symlink = |above: &&Utf8Path| {
                 let above = above.as_std_path();
                 context.disk.stat(above).is_ok_and(|meta| meta.is_symlink())
                     && context.disk.stat_follow(above).is_err_and(|error| error.is_not_found())
@@ -154,7 +154,7 @@ fn check_directory_of(
                     || unwritable(context, run_as, &[above.to_owned()]).is_some()
             };
             let is_there = |above: &&Utf8Path| context.disk.stat(above.as_ref()).is_ok();
-            let hint = match directory.ancestors().find(leads_nowhere) {
+            let hint = match directory.ancestors().find(is_broken_symlink) {
                 Some(symlink) => format!("ls -ld {}", quote(symlink)),
                 None if directory.ancestors().find(is_there).is_some_and(is_closed) => edit(config, None),
                 None => format!("mkdir -p -m 700 {}", quote(directory)),

@@ -95,7 +95,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Returns the side that wins. Of a symlink and its target, the target wins: the other choice
-    /// would leave a symlink to nothing.
+    /// would leave a broken symlink.
     fn winner(state: &DestinationState, keep: Option<Keep>) -> Option<Keep> {
         match state {
             DestinationState::Differs { target_side: Some(side), .. } => keep.map(|_| *side),

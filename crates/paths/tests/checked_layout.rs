@@ -261,7 +261,7 @@ fn a_link_inside_the_apps_home_is_fine_unless_it_leads_to_nothing() {
 
 #[cfg(unix)]
 #[test]
-fn links_in_a_circle_are_an_error_and_not_a_hang() {
+fn symlink_loop_is_an_error_and_not_a_hang() {
     let h = home();
     symlink("b", h.app.join(".myownmesh")).unwrap();
     symlink(".myownmesh", h.app.join("b")).unwrap();

@@ -200,7 +200,7 @@ fn key_at(found: &PlaceState) -> Option<Result<&KeyInfo, (FileState, &'static st
             (FileState::Newer, "migration.identity-newer", what)
         }
         (_, PlaceState::Dangling { .. }) => {
-            (FileState::Damaged, "migration.identity-unreachable", "is a symlink to nothing".to_owned())
+            (FileState::Damaged, "migration.identity-unreachable", "is a broken symlink".to_owned())
         }
         (_, PlaceState::NotAFile { what, .. }) => {
             (FileState::Unknown, "migration.identity-damaged", format!("is {what}"))

@@ -52,7 +52,7 @@ pub(super) fn place_state(disk: &dyn Disk, home: &Home, is_daemon: bool) -> Plac
     }
 }
 
-/// Returns the target of a symlink that leads nowhere, or in a circle; `None` for any other entry.
+/// Returns the target of a broken symlink or of a symlink loop; `None` for any other entry.
 pub(super) fn dangling_target(disk: &dyn Disk, path: &Path) -> Result<Option<PathBuf>, DiskError> {
     match disk.stat(path) {
         Ok(meta) if meta.is_symlink() => {}
@@ -65,9 +65,8 @@ pub(super) fn dangling_target(disk: &dyn Disk, path: &Path) -> Result<Option<Pat
     }
 }
 
-/// Returns the first symlink on the way from a home to its rosters and states that leads nowhere,
-/// or in a circle, and its target. Such a symlink hides the peers, for example on an unplugged
-/// disk.
+/// Returns the first broken symlink or symlink loop on the way from a home to its rosters and
+/// states, and its target. Such a symlink hides the peers, for example on an unplugged disk.
 pub(crate) fn dangling_peers(disk: &dyn Disk, home: &Home) -> Result<Option<(PathBuf, PathBuf)>, DiskError> {
     for place in [&home.states, &home.rosters, &home.legacy_roster] {
         let mut way: Vec<_> = place.ancestors().take_while(|above| *above != home.path).collect();
