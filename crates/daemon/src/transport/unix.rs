@@ -129,7 +129,7 @@ fn connect_error(source: io::Error) -> ConnectError {
 }
 
 /// Makes a non-blocking socket that no child inherits.
-#[cfg(not(any(target_vendor = "apple")))]
+#[cfg(not(target_vendor = "apple"))]
 fn new_socket() -> io::Result<OwnedFd> {
     use rustix::net::SocketFlags;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
