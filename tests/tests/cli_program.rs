@@ -460,9 +460,13 @@ fn network_without_an_id_is_shown_the_same_at_each_look() {
 fn setting_that_a_launch_would_not_use_is_refused() {
     let home = Home::settled();
     let before = home.snapshot();
-    for setting in ["api.port=99999999", "cloud_mesh.networks.0.network_id=UP"] {
+    for (setting, why) in [
+        ("api.port=70000", "/api/port takes a whole number from 0 to 65535"),
+        ("remote_ui.port=-1", "/remote_ui/port takes a whole number from 0 to 65535"),
+        ("cloud_mesh.networks.0.network_id=UP", ""),
+    ] {
         let ran = home.run(&["config", "set", setting]).ends_with(2);
-        assert!(ran.stderr.contains("config.unusable-setting"), "{ran:?}");
+        assert!(ran.stderr.contains("config.unusable-setting") && ran.stderr.contains(why), "{ran:?}");
         assert!(home.snapshot() == before, "{setting}");
     }
 }

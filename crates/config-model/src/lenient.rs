@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use myownllm_json_document::masking::Secret;
 use myownllm_json_document::{Kind, ValueRef};
@@ -16,23 +16,25 @@ use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::path::Path;
 
+/// The places of the misfits as JSON Pointers, and the values that fit there.
+type Misfits = HashMap<String, &'static str>;
+
 pub(crate) fn read<T: DeserializeOwned + Default>(value: ValueRef<'_>) -> T {
     let (first, misfits) = read_noting(value);
     if misfits.is_empty() { first } else { read_without(value, &misfits, &RefCell::default()) }
 }
 
-/// Reads a `T` from a value, with a stand-in for each misfit. Returns their places as JSON
-/// Pointers.
-pub(crate) fn read_noting<T: DeserializeOwned + Default>(value: ValueRef<'_>) -> (T, HashSet<String>) {
+/// Reads a `T` from a value, with a stand-in for each misfit. Returns the misfits.
+pub(crate) fn read_noting<T: DeserializeOwned + Default>(value: ValueRef<'_>) -> (T, Misfits) {
     let misfits = RefCell::default();
-    let first = read_without(value, &HashSet::new(), &misfits);
+    let first = read_without(value, &Misfits::new(), &misfits);
     (first, misfits.into_inner())
 }
 
 fn read_without<T: DeserializeOwned + Default>(
     value: ValueRef<'_>,
-    skipped: &HashSet<String>,
-    misfits: &RefCell<HashSet<String>>,
+    skipped: &Misfits,
+    misfits: &RefCell<Misfits>,
 ) -> T {
     T::deserialize(Reader { value, path: Path::Root, skipped, misfits }).unwrap_or_default()
 }
@@ -61,23 +63,22 @@ pub(crate) fn whole_or_fraction<S: Serializer>(number: &f64, serializer: S) -> R
 struct Reader<'a, 'r> {
     value: ValueRef<'a>,
     path: Path<'r>,
-    /// JSON Pointers.
-    skipped: &'r HashSet<String>,
-    misfits: &'r RefCell<HashSet<String>>,
+    skipped: &'r Misfits,
+    misfits: &'r RefCell<Misfits>,
 }
 
 impl<'a> Reader<'a, '_> {
-    fn misfit(&self) {
-        self.misfits.borrow_mut().insert(self.path.pointer());
+    fn misfit(&self, wanted: &'static str) {
+        self.misfits.borrow_mut().insert(self.path.pointer(), wanted);
     }
 
     fn is_read(&self) -> bool {
-        self.skipped.is_empty() || !self.skipped.contains(&self.path.pointer())
+        self.skipped.is_empty() || !self.skipped.contains_key(&self.path.pointer())
     }
 
-    fn or_misfit<T: Default>(&self, read: Option<T>) -> T {
+    fn or_misfit<T: Default>(&self, read: Option<T>, wanted: &'static str) -> T {
         read.unwrap_or_else(|| {
-            self.misfit();
+            self.misfit(wanted);
             T::default()
         })
     }
@@ -101,7 +102,7 @@ impl<'a> Reader<'a, '_> {
         'a: 'de,
     {
         if self.value.kind() != Kind::Object {
-            self.misfit();
+            self.misfit("an object");
         }
         let members: Vec<_> = members.collect();
         let readers = members
@@ -128,23 +129,25 @@ impl<'de, 'a: 'de> Deserializer<'de> for Reader<'a, '_> {
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_bool(self.or_misfit(self.value.as_bool()))
+        visitor.visit_bool(self.or_misfit(self.value.as_bool(), "true or false"))
     }
 
     fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_u64(self.or_misfit(self.whole(u16::MAX.into())))
+        const WANTED: &str = "a whole number from 0 to 65535";
+        visitor.visit_u64(self.or_misfit(self.whole(u16::MAX.into()), WANTED))
     }
 
     fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_u64(self.or_misfit(self.whole(u64::MAX)))
+        visitor.visit_u64(self.or_misfit(self.whole(u64::MAX), "a whole number"))
     }
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_f64(self.or_misfit(self.value.as_f64().filter(|number| number.is_finite())))
+        let number = self.value.as_f64().filter(|number| number.is_finite());
+        visitor.visit_f64(self.or_misfit(number, "a number"))
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_string(self.or_misfit(self.value.as_str().map(Cow::into_owned)))
+        visitor.visit_string(self.or_misfit(self.value.as_str().map(Cow::into_owned), "a string"))
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -153,7 +156,7 @@ impl<'de, 'a: 'de> Deserializer<'de> for Reader<'a, '_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         if self.value.kind() != Kind::Array {
-            self.misfit();
+            self.misfit("an array");
         }
         let items = self.value.items().enumerate();
         let readers = items.map(|(n, value)| Reader { value, path: self.path.item(n), ..self });

@@ -137,9 +137,9 @@ fn problems(doc: &Document) -> Vec<String> {
     let found = found.filter(|found| found.severity != Severity::Info).map(|found| found.message);
     let (_, misfits) = read_noting::<AppConfig>(doc.root());
     let is_null = |pointer: &str| at(doc, pointer).is_none_or(|value| value.is_null());
-    let mut misfits: Vec<String> = misfits.into_iter().filter(|pointer| !is_null(pointer)).collect();
+    let mut misfits: Vec<_> = misfits.into_iter().filter(|(pointer, _)| !is_null(pointer)).collect();
     misfits.sort();
-    let misfits = misfits.into_iter().map(|pointer| format!("{pointer} has a value that it cannot have"));
+    let misfits = misfits.into_iter().map(|(pointer, wanted)| format!("{pointer} takes {wanted}"));
     let refused = networks::list(doc).into_iter().enumerate().filter_map(|(number, network)| {
         let found = networks::for_daemon(network).err()?;
         Some(format!("/cloud_mesh/networks/{number}: {}", found.message))
