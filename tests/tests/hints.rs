@@ -217,6 +217,28 @@ fn temporary_file_in_the_daemon_home_is_not_pending_for_ever() {
     assert!(!home.has(&part));
 }
 
+/// A launch that has nothing to do does not look for it.
+#[rstest]
+fn temporary_file_of_the_daemons_config_is_named_and_removed(
+    #[values("10.part", "10.0f.swap")] end: &str,
+    #[values(false, true)] is_mended: bool,
+) {
+    let home = Home::settled();
+    let left = format!("{MESH}/.durable-fs.123-{end}");
+    for file in [&left, OWN_CONFIG] {
+        home.put(file, br#"{"version": 3, "daemon": {}}"#, 0o600);
+    }
+    if is_mended {
+        home.put(OWN_CONFIG, b"\xef\xbb\xbf{\"version\": 3, \"daemon\": {}}", 0o600);
+        home.run(&["launch", "--no-daemon"]).ends_with(0);
+    } else {
+        let doctor = home.run(DOCTOR).ends_with(0).json();
+        follow(&hint_of(&doctor, "store.leftover").unwrap().into());
+    }
+    assert!(!home.has(&left));
+    assert_eq!(hint_of(&home.run(DOCTOR).ends_with(0).json(), "store.leftover"), None);
+}
+
 /// A `mv` or `cp` in a hint replaces no file.
 #[test]
 fn no_source_holds_a_hint_that_could_replace_something() {

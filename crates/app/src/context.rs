@@ -75,6 +75,12 @@ impl Libraries<'_> {
         }
     }
 
+    /// Returns the libraries that find what killed runs left in the daemon home.
+    #[must_use]
+    pub(crate) fn sweeping(self) -> Self {
+        Self { store: self.store.sweeping_daemon_home(), ..self }
+    }
+
     /// Returns the home for the texts about it.
     #[must_use]
     pub fn view(&self) -> HomeView<'_> {

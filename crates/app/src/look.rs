@@ -112,7 +112,7 @@ pub(crate) fn plan_of(context: &Context) -> LaunchPlan {
 /// Returns what a launch would do, and all checks of that plan.
 pub(crate) fn examine(context: &Context) -> (LaunchPlan, Checks) {
     as_a_launch(context, |options| {
-        let libraries = context.libraries();
+        let libraries = context.libraries().sweeping();
         let launch_context = libraries.launch_context();
         let plan = plan(&launch_context, options, &mut fresh_ids());
         let mut checks = checks(&launch_context, options, &plan);

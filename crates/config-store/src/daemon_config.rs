@@ -134,10 +134,11 @@ impl Locked<'_> {
         }
     }
 
-    /// Exchanges the daemon's config; its content must be among the backups. Returns `false` if
-    /// another program wrote the file meanwhile.
+    /// Exchanges the daemon's config; its content must be among the backups. Removes what a killed run
+    /// left beside it first. Returns `false` if another program wrote the file meanwhile.
     pub(crate) fn replace_daemon_config(&self, previous: &[u8], bytes: &[u8]) -> Result<bool, StoreError> {
         let path = &self.paths.daemon_config;
+        self.clear_leftovers(None, &mut Vec::new());
         let replaced = replace(&self.dir, path.as_ref(), bytes, previous, self.limits.config_bytes);
         match replaced.map_err(StoreError::disk(WRITE, path))? {
             Replaced::Expected { displaced, .. } => {

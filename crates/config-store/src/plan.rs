@@ -62,7 +62,12 @@ impl Store<'_> {
             return Ok(self.plan_without_config());
         }
         let file = self.read_file()?;
-        self.plan_file(file, &self.list_backups(), &self.leftovers_near_config(), ids)
+        let mut leftovers = self.leftovers_near_config();
+        if self.sweeps_daemon_home {
+            let dir = self.paths.daemon_home.as_std_path();
+            leftovers.extend(self.temps_among(dir, self.disk.list(dir).unwrap_or_default()));
+        }
+        self.plan_file(file, &self.list_backups(), &leftovers, ids)
     }
 
     /// Plans for the file alone, without the backups, so that the app has a config to run on.
@@ -85,7 +90,7 @@ impl Store<'_> {
         &self,
         file: ConfigFile,
         listing: &Result<Listing, DiskError>,
-        near_config: &[PathBuf],
+        leftovers: &[PathBuf],
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
         let (mut plan, found) = match &file {
@@ -107,7 +112,7 @@ impl Store<'_> {
         plan.previous = file;
         // A config of a newer version is read and never written: not even a backup is made.
         if plan.loaded.newer.is_none() {
-            self.add_steps(&mut plan, listing, near_config);
+            self.add_steps(&mut plan, listing, leftovers);
             self.add_diagnostics(&mut plan, listing);
         }
         Ok(plan)
@@ -410,11 +415,11 @@ impl Store<'_> {
         all
     }
 
-    fn add_steps(&self, plan: &mut Plan, listing: &Result<Listing, DiskError>, near_config: &[PathBuf]) {
+    fn add_steps(&self, plan: &mut Plan, listing: &Result<Listing, DiskError>, leftovers: &[PathBuf]) {
         let paths = &self.paths;
         let Loaded { report, shape, .. } = &plan.loaded;
         let in_backups = listing.iter().flat_map(|listing| listing.leftovers.iter());
-        let leftovers = near_config.iter().chain(in_backups);
+        let leftovers = leftovers.iter().chain(in_backups);
         let mut steps: Vec<Step> = leftovers.map(|path| Step::ClearLeftover { path: path.clone() }).collect();
         if plan.config.is_some()
             && let Some(previous) = plan.previous.bytes()

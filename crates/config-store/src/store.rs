@@ -121,6 +121,8 @@ pub struct Store<'a> {
     pub(crate) schema: &'a dyn AppSchema,
     /// False if the app gives no schema of its own.
     pub(crate) keeps_config: bool,
+    /// True if a load looks for leftovers of killed runs in the daemon home too.
+    pub(crate) sweeps_daemon_home: bool,
     pub(crate) paths: StorePaths,
     pub(crate) limits: Limits,
 }
@@ -146,7 +148,8 @@ impl<'a> Store<'a> {
         let disk = Reader::Unlocked(disk);
         let is_myownllm = paths.app == MYOWNLLM.name && paths.app_home.ends_with(&*MYOWNLLM.app_dir);
         let keeps_config = schema.is_myownllm() == is_myownllm;
-        Self { disk, clock, schema, keeps_config, paths, limits: Limits::default() }
+        let (sweeps_daemon_home, limits) = (false, Limits::default());
+        Self { disk, clock, schema, keeps_config, sweeps_daemon_home, paths, limits }
     }
 
     /// Returns a store for an app that gives no schema. The store neither reads nor writes the
@@ -160,6 +163,13 @@ impl<'a> Store<'a> {
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
+    }
+
+    /// Returns the store that counts the leftovers of killed runs in the daemon home as pending. Only a
+    /// change of the daemon's config leaves them there, and a start does not pay for the look.
+    #[must_use]
+    pub fn sweeping_daemon_home(self) -> Self {
+        Self { sweeps_daemon_home: true, ..self }
     }
 
     /// Returns the paths that the store works on.

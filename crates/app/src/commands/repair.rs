@@ -8,7 +8,7 @@ use crate::context::{Context, fresh_ids};
 use crate::output::{CommandOutput, Printer};
 
 pub(crate) fn run(context: &Context, stop_legacy_daemon: bool, printer: &Printer) -> CommandOutput {
-    let libraries = context.libraries();
+    let libraries = context.libraries().sweeping();
     let options = Options { daemon: false, stop_legacy_daemon, ..context.options() };
     let mut outcome = launch(&libraries.launch_context(), &options, &mut fresh_ids());
     if outcome.class().is_none() {

@@ -39,6 +39,7 @@ impl Examiner<'_, '_> {
             self.left_networks(loaded);
         }
         self.leftovers(loaded);
+        self.unfinished(loaded);
         self.copies(Some(loaded));
     }
 
@@ -147,6 +148,21 @@ impl Examiner<'_, '_> {
             };
             self.checks.diagnostic(ID, Diagnostic::warning(ID, evidence).at(&sibling).hint(hint));
         }
+    }
+
+    /// Reports what killed runs left in the daemon home: no launch looks for it.
+    fn unfinished(&mut self, loaded: &Loaded) {
+        let layout = self.context.layout;
+        let mut left = loaded.pending.steps.iter().filter_map(|step| match step {
+            Step::ClearLeftover { path, .. } => Some(path),
+            _ => None,
+        });
+        let Some(path) = left.find(|path| path.parent() == Some(layout.daemon_home.as_std_path())) else {
+            return;
+        };
+        let evidence = format!("a killed run left {}; a repair removes it", short(path, &layout.user_home));
+        let found = Diagnostic::warning("store.leftover", evidence).at(path);
+        self.checks.diagnostic("daemon.config", found.hint(self.checks.repair()));
     }
 
     fn copies(&mut self, loaded: Option<&Loaded>) {

@@ -125,7 +125,10 @@ impl Inspector<'_> {
                     self.out.left.push(SkippedEntry { path: path.join(&entry.name), reason });
                 }
                 match classify_entry(&entry.name, entry.kind) {
-                    EntryClass::Leftover => leftovers.push(path.join(entry.name)),
+                    // No file moves into the daemon home itself: what lies there is not a move's.
+                    EntryClass::Leftover if !relative.as_str().is_empty() => {
+                        leftovers.push(path.join(entry.name));
+                    }
                     EntryClass::Quarantines => quarantines = true,
                     _ => {}
                 }
