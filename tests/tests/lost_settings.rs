@@ -323,6 +323,18 @@ fn the_only_config_in_a_temporary_file_is_restored(
     assert!(!home.has(&format!("{APP}/{name}")));
 }
 
+/// A daemon may have put aside a config that had lost its settings.
+#[test]
+fn later_file_with_fewer_settings_is_not_preferred_to_a_backup() {
+    let home = Home::settled();
+    let before = home.bytes(CONFIG);
+    std::fs::remove_file(home.path(CONFIG)).unwrap();
+    home.put(&format!("{CONFIG}.corrupt"), br#"{"active_family":"qwen3"}"#, 0o600);
+    let ran = home.run(&["repair", "--json"]).ends_with(0);
+    assert_eq!(found(&ran.json(), "salvage.defaults"), None, "{ran:?}");
+    assert_eq!(home.bytes(CONFIG), before);
+}
+
 /// A launch that waits for another one reports nothing that the other has repaired meanwhile.
 #[rstest]
 #[case::wiped(true, b"{}")]

@@ -72,8 +72,11 @@ impl Store<'_> {
         let found = match (backup, moved_aside.max_by_key(|(_, modified)| *modified)) {
             // The file was in use when a daemon, or a killed run, renamed it. If the rename came
             // after the backup, the file has newer settings than the backup; if it came before,
-            // older ones. Only the times tell the two cases apart.
-            (Some((backup, made)), Some((source, modified))) if modified > made => {
+            // older ones. Only the times tell the two cases apart. A file that has lost settings is no
+            // better than the config.
+            (Some((backup, made)), Some((source, modified)))
+                if modified > made && !self.has_lost(&source, &backup) =>
+            {
                 diagnostics.extend(self.preferred_diagnostic(&source, &backup));
                 Some(source)
             }
@@ -91,6 +94,11 @@ impl Store<'_> {
         let is_used = |id: &BackupId| found.as_ref().is_some_and(|found| found.name == id.to_string());
         diagnostics.extend(damaged.into_iter().map(|id| self.changed_diagnostic(id, is_used(id))));
         (found, failed)
+    }
+
+    fn has_lost(&self, source: &Source, backup: &Source) -> bool {
+        let [now, before] = [source, backup].map(|one| self.schema.own_settings(&one.document));
+        now.loss_since(&before).is_some()
     }
 
     /// Returns a warning that a file is used although a backup has other settings: a copy of the
