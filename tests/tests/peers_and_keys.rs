@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 const ROSTER: &str = "mesh/rosters/home-mesh.json";
 const KEY: &str = ".myownllm/.myownmesh/.secrets/identity.json";
 const CONFIG: &str = ".myownllm/config.json";
+const LOCK: &[u8] =
+    br#"{"networks":{"home-mesh":{"secret_b32":"JBSW","recovery_hashes":["aa"],"created_at":1}}}"#;
 
 /// A daemon that a launch left running; ended when the test is over.
 struct Detached(u32);
@@ -289,6 +291,13 @@ fn roster_of_the_active_network_under_another_name_is_named(
 )]
 #[case::directory_in_the_trash("mesh/rosters", "../../.Trash/rosters", ".Trash/rosters/home-mesh.json")]
 #[case::roster_in_the_trash(ROSTER, "../../.Trash/home-mesh.json", ".Trash/home-mesh.json")]
+#[case::both_copied_into_themselves("mesh", "mesh/mesh", "mesh/mesh/rosters/home-mesh.json")]
+#[case::directory_copied_into_itself(
+    "mesh/rosters",
+    "mesh/rosters/rosters",
+    "rosters/rosters/home-mesh.json"
+)]
+#[case::roster_one_level_up(ROSTER, "mesh/home-mesh.json", "mesh/home-mesh.json")]
 fn roster_in_a_directory_under_another_name_is_named(
     #[case] dir: &str,
     #[case] renamed: &str,
@@ -297,8 +306,9 @@ fn roster_in_a_directory_under_another_name_is_named(
     let home = Home::settled();
     let peers = home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"].clone();
     let renamed = home.path(MESH).join(renamed);
+    std::fs::rename(home.path(&format!("{MESH}/{dir}")), home.path("renamed")).unwrap();
     std::fs::create_dir_all(renamed.parent().unwrap()).unwrap();
-    std::fs::rename(home.path(&format!("{MESH}/{dir}")), renamed).unwrap();
+    std::fs::rename(home.path("renamed"), renamed).unwrap();
     let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
     let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
     assert!(told["message"].as_str().unwrap().contains(now), "{said:#}");
@@ -306,6 +316,26 @@ fn roster_in_a_directory_under_another_name_is_named(
     run(Command::new("sh").args(["-c", hint])).ends_with(0);
     let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
     assert_eq!(home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"], peers, "{said:#}");
+}
+
+/// A copy with another key is another device's.
+#[rstest]
+fn roster_in_a_copy_of_the_home_is_named(#[values(true, false)] is_of_this_device: bool) {
+    let home = Home::settled();
+    let peers = home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"].clone();
+    let copy = format!("{APP}.bak");
+    run(Command::new("cp").arg("-a").args([home.path(APP), home.path(&copy)])).ends_with(0);
+    std::fs::remove_dir_all(home.path(&format!("{MESH}/mesh"))).unwrap();
+    if !is_of_this_device {
+        home.put(&KEY.replace(APP, &copy), b"{}", 0o600);
+    }
+    let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+    let told = diagnostic(&said, "state.misnamed");
+    assert_eq!(told.is_some(), is_of_this_device, "{said:#}");
+    let Some(told) = told else { return };
+    run(Command::new("sh").args(["-c", told["hint"].as_str().unwrap()])).ends_with(0);
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    assert_eq!(home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"], peers);
 }
 
 /// A new home would have a new key, and the settings of a fresh one.
@@ -419,6 +449,35 @@ fn sound_roster_of_the_time_before_networks_is_not_named() {
     assert!(diagnostic(&said, "state.misnamed").is_none(), "{said:#}");
 }
 
+/// A daemon that was started too early has written the roster in its place.
+#[rstest]
+fn sound_roster_of_the_time_before_networks_is_named_beside_an_empty_one(#[values(APP, MESH)] of: &str) {
+    let home = if of == MESH { Home::settled() } else { Home::legacy() };
+    let roster = format!("{of}/{ROSTER}");
+    let peers = home.json(&roster)["authorized_devices"].clone();
+    home.put(&format!("{APP}/mesh/roster.json"), &home.bytes(&roster), 0o600);
+    home.put(&roster, br#"{"version":1,"network_id":"home-mesh","authorized_devices":[]}"#, 0o600);
+    let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+    let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
+    assert!(diagnostic(&said, "migration.left").is_none(), "{said:#}");
+    run(Command::new("sh").args(["-c", told["hint"].as_str().unwrap()])).ends_with(0);
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    assert_eq!(home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"], peers);
+}
+
+#[test]
+fn roster_of_another_network_in_the_place_of_the_active_one_is_named() {
+    let home = Home::settled();
+    home.put(
+        &format!("{MESH}/{ROSTER}"),
+        &home.bytes(&format!("{MESH}/mesh/rosters/office-mesh.json")),
+        0o600,
+    );
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
+    assert!(told["message"].as_str().unwrap().contains("another network"), "{said:#}");
+}
+
 #[rstest]
 #[case::letter_case("CUSTODY.JSON")]
 #[case::sync_conflict("custody (1).json")]
@@ -426,9 +485,10 @@ fn sound_roster_of_the_time_before_networks_is_not_named() {
 #[case::directory("../.secrets.bak/custody.json")]
 #[case::directory_at_the_old_location("../../.secrets.bak/custody.json")]
 #[case::backup_of_the_daemon_home("../../.myownmesh.bak/.secrets/custody.json")]
+#[case::temporary_file(".durable-fs.123-10.part")]
 fn lock_of_the_second_factor_under_another_name_is_named(#[case] name: &str) {
     let home = Home::settled();
-    home.put(&format!("{MESH}/.secrets/{name}"), br#"{"version":1,"lock":"x"}"#, 0o600);
+    home.put(&format!("{MESH}/.secrets/{name}"), LOCK, 0o600);
     for args in [&["doctor"][..], &["launch", "--once"]] {
         let said = run(&mut home.with_daemon(&[args, &["--json"]].concat())).ends_with(0).json();
         let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
@@ -441,6 +501,11 @@ fn lock_of_the_second_factor_under_another_name_is_named(#[case] name: &str) {
 #[case::with_a_byte_order_mark(b"\xef\xbb\xbf{\"networks\":{}}")]
 #[case::torn(br#"{"networks":{"home-mesh":{"secret_b32":"JBSW"#)]
 #[case::zero_bytes(&[0; 120])]
+#[case::odd_entry(
+    br#"{"networks":{"home-mesh":{"secret_b32":"JBSW","recovery_hashes":[],"created_at":"1"}}}"#
+)]
+#[case::capitals(br#"{"networks":{"Home-Mesh":{"secret_b32":"JBSW","recovery_hashes":[],"created_at":1}}}"#)]
+#[case::array(br#"{"networks":[1]}"#)]
 fn damaged_lock_of_the_second_factor_is_named(#[case] bytes: &[u8]) {
     let (old, moved) = (Home::legacy(), Home::settled());
     for (home, place) in [(&old, format!("{APP}/.secrets")), (&moved, format!("{MESH}/.secrets"))] {
@@ -467,7 +532,7 @@ fn broken_symlink_or_an_empty_file_in_the_locks_place_is_named() {
         (
             |home, at| {
                 home.put(at, br#"{"networks":{}}"#, 0o600);
-                home.put(&format!("{at}.bak"), br#"{"networks":{"home-mesh":{}}}"#, 0o600);
+                home.put(&format!("{at}.bak"), LOCK, 0o600);
             },
             "state.misnamed",
         ),

@@ -148,6 +148,24 @@ const WRITES: [&str; 28] = [
 const FORBIDDEN: [&str; 10] =
     ["fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "flock", "clone", "clone3", "fork", "vfork"];
 
+/// A launch that looks for a key, a roster and a state elsewhere lists the trash once for the key, and
+/// once for both others.
+#[test]
+fn trash_is_listed_once_for_rosters_and_states() {
+    if !can_trace() {
+        return;
+    }
+    let home = Home::settled();
+    std::fs::remove_dir_all(home.path(&format!("{MESH}/mesh"))).unwrap();
+    std::fs::create_dir_all(home.path(".local/share/Trash/files/mesh/rosters")).unwrap();
+    let log = home.path("../strace.log");
+    let strace = ["strace", "-f", "-s", "4096", "-e", "trace=openat", "-o", log.to_str().unwrap()];
+    run(&mut wrapped(&strace, &home.with_daemon(&["launch", "--once"]))).ends_with(0);
+    let log = std::fs::read_to_string(log).unwrap();
+    let listed = log.lines().filter(|line| line.contains("/Trash/files\""));
+    assert_eq!(listed.count(), 2, "{log}");
+}
+
 /// A start that has nothing to do writes nothing, syncs nothing, takes no lock, starts no thread,
 /// and makes few calls.
 #[test]
