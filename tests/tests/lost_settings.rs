@@ -335,6 +335,33 @@ fn later_file_with_fewer_settings_is_not_preferred_to_a_backup() {
     assert_eq!(home.bytes(CONFIG), before);
 }
 
+/// A repair takes nothing from the trash: the user may have thrown the settings away on purpose.
+#[rstest]
+#[case::config(CONFIG, None)]
+#[case::backups(".myownllm/config-backups", Some("{}"))]
+fn lost_settings_in_the_trash_are_named(#[case] thrown: &str, #[case] left: Option<&str>) {
+    let home = Home::settled();
+    let before = home.bytes(CONFIG);
+    let trash = home.path(".local/share/Trash/files");
+    std::fs::create_dir_all(&trash).unwrap();
+    std::fs::rename(home.path(thrown), trash.join(home.path(thrown).file_name().unwrap())).unwrap();
+    match left {
+        Some(left) => home.put(CONFIG, left.as_bytes(), 0o600),
+        None => std::fs::remove_dir_all(home.path(".myownllm/config-backups")).unwrap(),
+    }
+    let mut hint = String::new();
+    for (args, code) in [("doctor", 4), ("repair", 0), ("doctor", 0)] {
+        let ran = home.run(&[args, "--json"]).ends_with(code);
+        let lost = found(&ran.json(), "salvage.defaults").unwrap_or_else(|| panic!("{args}: {ran:?}"));
+        assert!(lost["message"].as_str().unwrap().contains("/Trash/files/config"), "{lost:#}");
+        lost["hint"].as_str().unwrap().clone_into(&mut hint);
+    }
+    assert!(follow(&home, &hint), "{hint}");
+    assert_eq!(home.bytes(CONFIG), before);
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+    assert_eq!(home.bytes(CONFIG), before);
+}
+
 /// A launch that waits for another one reports nothing that the other has repaired meanwhile.
 #[rstest]
 #[case::wiped(true, b"{}")]

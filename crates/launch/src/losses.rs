@@ -1,11 +1,16 @@
 //! The consequences of lost settings for the user.
 
+use std::iter::once;
+use std::path::PathBuf;
+
 use myownllm_config_model::{AppConfig, Document};
 use myownllm_config_store::{FileShape, Loaded, Report};
 
 use crate::context::{Context, Options};
+use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, PROGRAM};
 use crate::hints::edit;
+use crate::misnamed::{lower_name, newest, others, rename, trashed};
 use crate::words::count;
 
 /// The stable code of settings that a repair could not bring back.
@@ -58,19 +63,51 @@ fn consequences(context: &Context<'_>, document: &Document, lost: &[String]) -> 
     (!harm.is_empty()).then(|| (harm.join("; "), format!("{PROGRAM} config set {}", undo.join(" "))))
 }
 
-/// Reports the losses of the last repair that still do harm; `None` if there are none, or if the
-/// config is to be repaired again.
+/// Returns the newest file in the trash of a desktop with settings of the user's: a config, or a backup
+/// of one.
+fn settings_in_trash(context: &Context<'_>) -> Option<PathBuf> {
+    let schema = context.store.schema()?;
+    let stem = context.layout.app_config.file_stem()?;
+    let thrown = trashed(context).into_iter().filter(|path| lower_name(path).contains(stem));
+    let files = thrown.flat_map(|path| others(context, &path, &[]).into_iter().chain(once(path)));
+    let has_settings = |path: &PathBuf| {
+        let bytes = context.disk.read(path, CONFIG_LIMIT).unwrap_or_default();
+        Document::parse(&bytes).is_ok_and(|parsed| {
+            let document = &parsed.document;
+            FileShape::from(schema.shape(document)) == FileShape::App
+                && schema.own_settings(document).count() > 0
+        })
+    };
+    newest(context, files.filter(has_settings))
+}
+
+/// Names the file in the trash that may hold the lost settings, and the command that brings it back.
+fn with_trash(context: &Context<'_>, lost: Diagnostic) -> Diagnostic {
+    let Some(path) = settings_in_trash(context) else { return lost };
+    let config = context.layout.app_config.as_std_path();
+    let message = format!("{} may hold the lost settings: {}", path.display(), lost.message);
+    let hint = rename(&path, config, context.disk.stat(config).is_ok());
+    Diagnostic { message, ..lost }.at(path).hint(hint)
+}
+
+/// Reports the losses of the last repair that still do harm, and settings in the trash that a repair
+/// would not take; `None` if there are none.
 pub(crate) fn lasting_losses(
     context: &Context<'_>,
     options: &Options<'_>,
     loaded: &Loaded,
 ) -> Option<Diagnostic> {
-    if loaded.pending.repairs() || loaded.newer.is_some() {
-        return None;
+    let report = &loaded.report;
+    match loaded.pending.repairs() {
+        _ if loaded.newer.is_some() => return None,
+        true if report.restored_from.is_some() || settings_in_trash(context).is_none() => return None,
+        true => return lost_settings(context, &loaded.document, report, false),
+        false => {}
     }
     let (harm, undo) = consequences(context, &loaded.document, &(options.last_losses)(context.layout))?;
     let message = format!("settings are lost, as no backup has them (the command `logs` names them): {harm}");
-    Some(Diagnostic::warning(LOSSES, message).at(&context.layout.app_config).hint(undo))
+    let lost = Diagnostic::warning(LOSSES, message).at(&context.layout.app_config).hint(undo);
+    Some(with_trash(context, lost))
 }
 
 /// Reports settings that are at their defaults because no backup has them; `None` if there are no
@@ -106,5 +143,5 @@ pub(crate) fn lost_settings(
     );
     // Before the file is written, there is no setting in it to change.
     let hint = if is_written { undo } else { format!("{PROGRAM} config show") };
-    Some(Diagnostic::warning(LOSSES, message).at(path).hint(hint))
+    Some(with_trash(context, Diagnostic::warning(LOSSES, message).at(path).hint(hint)))
 }
