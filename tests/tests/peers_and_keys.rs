@@ -465,6 +465,23 @@ fn sound_roster_of_the_time_before_networks_is_named_beside_an_empty_one(#[value
     assert_eq!(home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"], peers);
 }
 
+/// A daemon reads nothing of such a file, and writes over it.
+#[rstest]
+#[case::roster(MESH, "mesh/rosters")]
+#[case::state(MESH, "mesh/states")]
+#[case::roster_that_moves(APP, "mesh/rosters")]
+fn file_with_another_spelling_of_its_network_is_mended(#[case] of: &str, #[case] dir: &str) {
+    let home = if of == MESH { Home::settled() } else { Home::legacy() };
+    let file = format!("{of}/{dir}/home-mesh.json");
+    let before = home.bytes(&file);
+    let text = String::from_utf8(before).unwrap().replace("\"home-mesh\"", "\" Home-Mesh\"");
+    home.put(&file, text.as_bytes(), 0o600);
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    assert!(diagnostic(&said, "state.set-aside").is_some(), "{said:#}");
+    assert_eq!(home.json(&format!("{MESH}/{dir}/home-mesh.json"))["network_id"], "home-mesh");
+    home.still_has(text.as_bytes(), "the file as it was");
+}
+
 #[test]
 fn roster_of_another_network_in_the_place_of_the_active_one_is_named() {
     let home = Home::settled();

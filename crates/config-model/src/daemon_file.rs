@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use myownllm_json_document::{Document, ValueRef, recover};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::daemon_config::{NEWEST_VERSION, version_of};
 use crate::path::{Path, child};
@@ -127,14 +127,50 @@ impl DaemonFile {
         // Of several members of one name, the value holds the last.
         let mut value = document.root().to_value();
         spelling.mend(&mut value);
-        let mut left_out = Vec::new();
-        if let (Self::Config, Some(members)) = (self, value.as_object_mut()) {
-            let is_accepted = |part: Value| self.accepts(&part.to_string());
-            remove_refused(members, "", &is_accepted, &mut left_out);
+        let left_out = self.remove_refused(&mut value);
+        if self == Self::Roster && !left_out.is_empty() && value["authorized_devices"] == json!([]) {
+            return None;
         }
         let text = serde_json::to_string_pretty(&value).ok()?;
         let mended = Document::parse(text.as_bytes()).ok().filter(|_| self.accepts(&text))?;
         Some((mended.document, left_out))
+    }
+}
+
+impl DaemonFile {
+    /// Removes what no daemon reads, and as little else as possible: of a network its members alone, of
+    /// a roster whole devices, of a state what holds nothing. Returns the JSON Pointers.
+    fn remove_refused(self, file: &mut Value) -> Vec<String> {
+        let mut left_out = Vec::new();
+        match (self, file.as_object_mut()) {
+            (Self::Config, Some(members)) => {
+                let networks = members.get_mut("networks").and_then(Value::as_array_mut);
+                for (number, network) in networks.into_iter().flatten().enumerate() {
+                    let at = format!("/networks/{number}");
+                    let network = network.as_object_mut().into_iter();
+                    network.for_each(|network| remove_refused(network, &at, &is_network, &mut left_out));
+                }
+                let is_accepted = |part: Value| self.accepts(&part.to_string());
+                remove_refused(members, "", &is_accepted, &mut left_out);
+            }
+            (Self::Roster, Some(members)) => {
+                let is_peer = |peer: &Value| serde_json::from_value::<Peer>(peer.clone()).is_ok();
+                let peers = members.get_mut("authorized_devices").and_then(Value::as_array_mut);
+                peers.into_iter().for_each(|peers| {
+                    retain_items(peers, "/authorized_devices", &is_peer, &mut left_out);
+                });
+            }
+            // The signed members stay as they are.
+            (Self::State, Some(members)) => {
+                for key in ["pending", "splits"] {
+                    let member = members.entry(key).or_insert(Value::Null);
+                    *member = if member.is_null() { json!([]) } else { member.take() };
+                }
+                members.retain(|key, member| key != "member_log" || !member.is_null());
+            }
+            _ => {}
+        }
+        left_out
     }
 }
 
@@ -211,14 +247,8 @@ impl Spelling {
 /// ```
 pub fn refused_members(network: &Value) -> Vec<String> {
     let mut refused = Vec::new();
-    let is_accepted = |mut part: Value| {
-        for id in ["id", "network_id"] {
-            part[id] = part.get(id).cloned().unwrap_or_else(|| "".into());
-        }
-        serde_json::from_value::<Network>(part).is_ok()
-    };
     if let Some(members) = network.clone().as_object_mut() {
-        remove_refused(members, "", &is_accepted, &mut refused);
+        remove_refused(members, "", &is_network, &mut refused);
     }
     refused
 }
@@ -240,13 +270,8 @@ fn remove_refused(
         match member {
             Value::Object(inner) => remove_refused(inner, &at, &alone, left_out),
             Value::Array(items) => {
-                let mut number = 0;
-                items.retain(|item| {
-                    let is_kept = alone(Value::Array(vec![item.clone()]));
-                    left_out.extend((!is_kept).then(|| child(&at, &number.to_string())));
-                    number += 1;
-                    is_kept
-                });
+                let is_accepted = |item: &Value| alone(Value::Array(vec![item.clone()]));
+                retain_items(items, &at, &is_accepted, left_out);
             }
             _ => {}
         }
@@ -384,6 +409,37 @@ mod tests {
         }
     }
 
+    /// One device costs no other its approval.
+    #[rstest]
+    #[case::label(r#"{"device_id":"c","label":null,"approved_at":1}"#)]
+    #[case::no_time(r#"{"device_id":"c","label":"tablet"}"#)]
+    fn device_that_no_daemon_reads_is_left_out_alone(#[case] odd: &str) {
+        let roster = ROSTER.replace(
+            r#"[
+        "#,
+            &format!("[{odd},"),
+        );
+        let (mended, left_out) = DaemonFile::Roster.mend(roster.as_bytes()).expect("a device is sound");
+        assert_eq!(left_out, ["/authorized_devices/0"]);
+        assert!(mended.get(&["authorized_devices", "0", "device_id"]).is_some_and(|id| id.is_str("b")));
+        let alone = format!(r#"{{"version":1,"network_id":"home","authorized_devices":[{odd}]}}"#);
+        assert!(DaemonFile::Roster.mend(alone.as_bytes()).is_none());
+    }
+
+    #[rstest]
+    #[case::absent(r#""member_log":[]"#)]
+    #[case::null(r#""pending":null,"splits":null,"member_log":null"#)]
+    fn state_without_an_empty_member_is_mended(#[case] members: &str) {
+        let state = format!(
+            r#"{{"version":2,"network_id":"home","kind":"closed","roles":{{"b":"owner"}},
+            "transitions":[],{members}}}"#
+        );
+        assert!(!DaemonFile::State.is_readable(state.as_bytes()));
+        let (mended, _) = DaemonFile::State.mend(state.as_bytes()).expect("all that counts is there");
+        assert!(DaemonFile::State.is_readable(&mended.to_bytes()));
+        assert!(mended.get(&["roles", "b"]).is_some_and(|role| role.is_str("owner")));
+    }
+
     #[rstest]
     #[case::kind(DaemonFile::Config, r#"{"networks":[{"id":"a","network_id":"home","kind":"Closed"}]}"#)]
     #[case::role(DaemonFile::Roster, &ROSTER.replace("member", "Member"))]
@@ -425,6 +481,10 @@ mod tests {
     #[rstest]
     #[case::version(r#"{"version":"3","daemon":{}}"#, &["/version"])]
     #[case::log_level(r#"{"version":3,"daemon":{"log_level":5,"enabled":true}}"#, &["/daemon/log_level"])]
+    #[case::member_of_a_network(
+        r#"{"networks":[{"id":"a","network_id":"home","kind":"silent","label":null}]}"#,
+        &["/networks/0/label"]
+    )]
     #[case::one_network(r#"{"networks":[{"id":"a"},{"id":"a","network_id":"home"}]}"#, &["/networks/0"])]
     #[case::null(r#"{"auto_update":null,"version":3}"#, &["/auto_update"])]
     fn member_of_another_type_is_left_out_alone(#[case] config: &str, #[case] left_out: &[&str]) {

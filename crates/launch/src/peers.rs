@@ -36,6 +36,9 @@ pub(crate) struct PeerFile {
     pub(crate) path_after_move: PathBuf,
     bytes: Vec<u8>,
     judged: JudgedFile,
+    /// The network id that a daemon wants in the file, if the file spells it otherwise: a daemon reads
+    /// nothing of such a file, and writes over it.
+    wanted_id: Option<String>,
 }
 
 impl PeerFile {
@@ -58,7 +61,10 @@ impl PeerFile {
             return Err(Diagnostic::error("state.unreadable", message).at(&path).hint(hint));
         }
         match disk.read(&path, CONFIG_LIMIT) {
-            Ok(bytes) => Ok(Some(Self { kind, path, path_after_move, judged: kind.judge(&bytes), bytes })),
+            Ok(bytes) => {
+                let (judged, wanted_id) = (kind.judge(&bytes), wanted_id(&bytes, &path_after_move));
+                Ok(Some(Self { kind, path, path_after_move, bytes, judged, wanted_id }))
+            }
             Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(unreadable(&error)),
         }
@@ -72,12 +78,16 @@ impl PeerFile {
     }
 
     fn is_damaged(&self) -> bool {
-        !self.judged.is_readable
+        !self.judged.is_readable || (self.wanted_id.is_some() && !self.judged.is_newer)
     }
 
     /// Returns the part of a damaged file that a daemon can read.
     fn mended(&self) -> Option<Vec<u8>> {
-        self.kind.mend(&self.bytes).map(|(mended, _)| mended.to_bytes())
+        let (mut mended, _) = self.kind.mend(&self.bytes)?;
+        if let Some(id) = &self.wanted_id {
+            mended.set(&["network_id"], id.as_str());
+        }
+        Some(mended.to_bytes())
     }
 
     /// Returns the path of the copy of a newer file.
@@ -96,7 +106,7 @@ impl PeerFile {
     pub(crate) fn damaged_diagnostic(&self) -> Diagnostic {
         let outcome = match self.mended() {
             Some(_) => "keeps it and writes the part that a daemon can read".to_owned(),
-            None => format!("sets it aside, and {APPROVE_AGAIN}"),
+            None => format!("sets it aside, and {}", loss_of(self.kind)),
         };
         let message = format!("{} cannot be read by a daemon; a launch {outcome}", self.path.display());
         Diagnostic::warning(DAMAGED, message).at(&self.path).hint(format!("{PROGRAM} repair"))
@@ -135,6 +145,21 @@ impl PeerFile {
         };
         Diagnostic::warning(NEWER, message).at(&self.path)
     }
+}
+
+/// Returns what a daemon lacks without a file of this kind.
+fn loss_of(kind: DaemonFile) -> &'static str {
+    match kind {
+        DaemonFile::State => "the roles in it are out of use, and the network counts as open",
+        _ => "the devices in it have to be approved again",
+    }
+}
+
+/// Returns the network id of a file's name if the file has another spelling of it.
+fn wanted_id(bytes: &[u8], path: &Path) -> Option<String> {
+    let document = Document::parse(bytes).ok()?.document;
+    let (id, wanted) = (network_id::of(document.root())?, path.file_stem()?.to_str()?);
+    (id != wanted && network_id::normal_form(&id) == wanted).then(|| wanted.to_owned())
 }
 
 /// Returns the paths in a directory whose names end in `ending`. A directory that cannot be listed
@@ -259,9 +284,14 @@ pub(crate) fn mend_state(
         None => set_aside(dir, path),
     };
     let aside = aside.map_err(|error| Diagnostic::from(error).at(path))?;
-    let outcome = match mended {
-        Some(_) => "the part that a daemon can read stays",
-        None => APPROVE_AGAIN,
+    let lost = |mended| devices(&damaged.bytes).difference(&devices(mended)).cloned().collect::<Vec<_>>();
+    let outcome = match mended.as_deref().map(lost).as_deref() {
+        Some([]) => "the part that a daemon can read stays".to_owned(),
+        Some(lost) => format!(
+            "the part that a daemon can read stays, without the devices {}, which have to be approved again",
+            lost.join(", ")
+        ),
+        None => loss_of(damaged.kind).to_owned(),
     };
     let message = format!(
         "{} could not be read by a daemon; it is {} now, and {outcome}",
@@ -327,6 +357,7 @@ const MAX_NAMED: usize = 3;
 /// A roster or a state that a daemon has put aside.
 #[derive(Debug)]
 pub(crate) struct CorruptPeerFile {
+    kind: DaemonFile,
     path: PathBuf,
     /// The place in which a daemon reads the file.
     place: PathBuf,
@@ -387,7 +418,7 @@ impl CorruptPeerFile {
             }
         };
         let place = path_after_move.with_extension("");
-        Some(Self { path: path.to_owned(), place, content })
+        Some(Self { kind, path: path.to_owned(), place, content })
     }
 
     /// Reports the file before a launch settles it.
@@ -404,7 +435,7 @@ impl CorruptPeerFile {
     fn consequence(&self, goes_back: String) -> String {
         let devices = match &self.content {
             Content::GoesBack { .. } => return goes_back,
-            Content::Unreadable => return APPROVE_AGAIN.to_owned(),
+            Content::Unreadable => return loss_of(self.kind).to_owned(),
             Content::Lacking(devices) => devices,
         };
         let named: Vec<&str> = devices.iter().take(MAX_NAMED).map(String::as_str).collect();
@@ -465,7 +496,7 @@ pub(crate) fn corrupt_config(context: &Context<'_>, aside: Option<&Path>) -> Opt
         let former = former.as_ref().and_then(|former| former.get(&[key]));
         former.is_some_and(|former| !now.get(&[key]).is_some_and(|now| now.same_json(&former)))
     };
-    let keys = ["identity_path", "daemon", "networks"].into_iter();
+    let keys = ["identity_path", "daemon", "services", "networks", "auto_update", "auto_cleanup"].into_iter();
     let keys: Vec<&str> = keys.filter(differs).collect();
     let what = match (former.is_some(), keys.as_slice()) {
         (false, _) => "nothing in it can be read".to_owned(),
