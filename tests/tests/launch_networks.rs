@@ -174,6 +174,25 @@ fn silent_network_is_silent_again_after_off_and_on(#[values(false, true)] is_dae
     }
 }
 
+/// The app's config names no kind of it.
+#[test]
+fn closed_network_is_closed_again_after_off_and_on() {
+    let home = Home::with_networks();
+    home.edit(CONFIG, |changed| {
+        for network in changed["cloud_mesh"]["networks"].as_array_mut().unwrap() {
+            network.as_object_mut().unwrap().remove("kind");
+        }
+    });
+    home.launch_once().ends_with(0);
+    let config = format!("{MESH}/config.json");
+    home.edit(&config, |of_daemon| of_daemon["networks"][0]["kind"] = "closed".into());
+    for change in [&["network", "use", "--none"][..], &["network", "use", "first-net"]] {
+        home.run(change).ends_with(0);
+        home.launch_once().ends_with(0);
+    }
+    assert_eq!(home.json(&config)["networks"][0]["kind"], "closed");
+}
+
 /// The daemon is healthy: it only refused one network.
 #[test]
 fn a_daemon_that_refuses_a_network_is_stayed_with() {

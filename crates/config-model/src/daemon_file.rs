@@ -253,6 +253,38 @@ pub fn refused_members(network: &Value) -> Vec<String> {
     refused
 }
 
+/// Returns a network in the daemon's shape with the words in lower case that a daemon knows so alone.
+pub(crate) fn with_known_words(network: Value) -> Value {
+    let mut config = json!({ "networks": [network] });
+    if let Ok(parsed) = Document::parse(config.to_string().as_bytes()) {
+        Spelling::of(&parsed.document).mend(&mut config);
+    }
+    config["networks"][0].take()
+}
+
+/// Returns true if a daemon takes these members of a network.
+fn is_network(mut part: Value) -> bool {
+    for id in ["id", "network_id"] {
+        part[id] = part.get(id).cloned().unwrap_or_else(|| "".into());
+    }
+    serde_json::from_value::<Network>(part).is_ok()
+}
+
+fn retain_items(
+    items: &mut Vec<Value>,
+    at: &str,
+    is_accepted: &dyn Fn(&Value) -> bool,
+    left_out: &mut Vec<String>,
+) {
+    let mut number = 0;
+    items.retain(|item| {
+        let is_kept = is_accepted(item);
+        left_out.extend((!is_kept).then(|| child(at, &number.to_string())));
+        number += 1;
+        is_kept
+    });
+}
+
 /// Removes the members of `members`, at `path`, that `is_accepted` refuses, and as little else as
 /// possible.
 fn remove_refused(
@@ -449,6 +481,13 @@ mod tests {
         assert!(left_out.is_empty() && file.is_readable(&mended.to_bytes()));
         let former: Value = serde_json::from_str(&text.to_lowercase()).expect("JSON");
         assert_eq!(mended.root().to_value(), former);
+    }
+
+    #[test]
+    fn network_of_the_app_has_the_words_of_the_daemon() {
+        let network = json!({"kind": "Closed", "topology": {"kind": "Ring"}, "label": "Closed"});
+        let known = json!({"kind": "closed", "topology": {"kind": "ring"}, "label": "Closed"});
+        assert_eq!(with_known_words(network), known);
     }
 
     #[rstest]

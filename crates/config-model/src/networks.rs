@@ -13,7 +13,7 @@ use myownllm_json_document::{Diagnostic, Document, Fragment, Kind, Severity, Val
 use crate::app_config::completed;
 use crate::close::closest;
 use crate::convert;
-use crate::daemon_file::refused_members;
+use crate::daemon_file::{refused_members, with_known_words};
 use crate::envelope::{Envelope, EnvelopeError};
 use crate::ids::Ids;
 use crate::network_id::{self, InvalidNetworkId};
@@ -261,7 +261,7 @@ pub fn for_daemon(network: ValueRef<'_>) -> Result<serde_json::Value, Diagnostic
     }
     network_id::normalize(&id).map_err(|error| refused(error.code(), error.to_string()))?;
     match refused_members(&converted).first() {
-        None => Ok(converted),
+        None => Ok(with_known_words(converted)),
         Some(member) => {
             let message = format!("cannot convert network: no daemon takes the value of {member}");
             Err(refused("bridge.malformed", message))
@@ -322,8 +322,9 @@ pub fn update(
 }
 
 /// Puts the settings that a daemon alone has for its networks into the `daemon_settings` of the
-/// saved networks with the same network ids, where they are missing, and a kind that the app never
-/// sets. `entries` are networks in the daemon's shape. Returns true if the document changed.
+/// saved networks with the same network ids, where they are missing; a kind that the app never
+/// sets; and a kind where the app names none. `entries` are networks in the daemon's shape. Returns
+/// true if the document changed.
 pub fn keep_daemon_settings<'e>(doc: &mut Document, entries: impl IntoIterator<Item = ValueRef<'e>>) -> bool {
     let mut by_id: HashMap<String, Vec<ValueRef<'e>>> = HashMap::new();
     for entry in entries {
@@ -343,7 +344,8 @@ pub fn keep_daemon_settings<'e>(doc: &mut Document, entries: impl IntoIterator<I
 fn add_daemon_settings(saved: &mut Document, entry: ValueRef<'_>) -> bool {
     const KEPT: &str = "daemon_settings";
     let converted = Document::of(convert::from_daemon(entry, "").0);
-    let is_apps = |kind: &ValueRef<'_>| ["open", "closed"].iter().any(|apps| kind.is_str(apps));
+    let has_kind = saved.get(&["kind"]).is_some_and(|kind| !kind.is_falsy());
+    let is_apps = |kind: &ValueRef<'_>| kind.is_str("open") || (has_kind && kind.is_str("closed"));
     let kind = converted.get(&["kind"]).filter(|kind| !is_apps(kind));
     let mut is_changed = kind.is_some_and(|kind| saved.set(&["kind"], kind).is_changed());
     for (key, value) in converted.get(&[KEPT]).into_iter().flat_map(|settings| settings.members()) {

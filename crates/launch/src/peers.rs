@@ -25,8 +25,6 @@ use crate::identity::restore_backup_command;
 pub(crate) const DAMAGED: &str = "state.damaged";
 const NEWER: &str = "state.newer";
 pub(crate) const STATE_SET_ASIDE: &str = "state.set-aside";
-const APPROVE_AGAIN: &str = "the devices in it have to be approved again";
-
 /// A roster or a state.
 #[derive(Clone, Debug)]
 pub(crate) struct PeerFile {

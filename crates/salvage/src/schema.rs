@@ -280,7 +280,10 @@ impl AppSchema for MyOwnLlm {
         let id = network_id::of(network).unwrap_or_default();
         let is_it =
             |saved: &ValueRef<'_>| network_id::of(*saved).is_some_and(|saved| network_id::same(&saved, &id));
-        networks::list(app).iter().filter(|saved| is_it(saved)).any(|saved| {
+        let is_open = converted.get(&["kind"]).is_none_or(|kind| kind.is_str("open"));
+        let has_kind = |saved: &ValueRef<'_>| saved.get("kind").is_some_and(|kind| !kind.is_falsy());
+        let saved = networks::list(app).into_iter().filter(is_it);
+        saved.filter(|saved| is_open || has_kind(saved)).any(|saved| {
             match (&own, saved.get(DAEMON_SETTINGS)) {
                 (None, _) => true,
                 (Some(own), Some(saved)) => own.same_json(&saved),
