@@ -193,6 +193,25 @@ fn closed_network_is_closed_again_after_off_and_on() {
     assert_eq!(home.json(&config)["networks"][0]["kind"], "closed");
 }
 
+/// No daemon reads its config any more, and the app knows nothing of the settings that it had alone.
+#[rstest]
+#[case::odd_member(|text: &str| text.replacen("\"label\":", "\"label\":null,\"was\":", 1), "")]
+#[case::put_aside(|text: &str| text.replacen("[{", "[,{", 1), ".corrupt")]
+fn silent_network_of_a_damaged_config_stays_silent(#[case] damage: fn(&str) -> String, #[case] end: &str) {
+    let home = Home::with_networks();
+    home.launch_once().ends_with(0);
+    let config = format!("{MESH}/config.json");
+    let mut of_daemon = home.json(&config);
+    of_daemon["networks"][0]["signaling"]["strategy"] = "none".into();
+    of_daemon["networks"][0]["signaling"]["listen_only"] = true.into();
+    let damaged = damage(&of_daemon.to_string());
+    home.edit(&config, |of_daemon| of_daemon["networks"] = json!([]));
+    home.put(&format!("{config}{end}"), damaged.as_bytes(), 0o600);
+    home.launch_once().ends_with(0);
+    let network = home.json(&config)["networks"][0].clone();
+    assert_eq!(network["signaling"]["listen_only"], true, "{network:#}");
+}
+
 /// The daemon is healthy: it only refused one network.
 #[test]
 fn a_daemon_that_refuses_a_network_is_stayed_with() {

@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::daemons::{CONFIG_LIMIT, read_document};
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
 use crate::hints::edit;
+use crate::networks::keep_settings_in;
 use crate::step::LaunchStep;
 use crate::words::backup;
 
@@ -192,7 +193,9 @@ pub(crate) fn set_daemon_config_aside(
     lock: &dyn LockedStore,
 ) -> Result<Option<Diagnostic>, Diagnostic> {
     let path = &context.layout.daemon_config;
+    let former = context.disk.read(path.as_ref(), CONFIG_LIMIT).unwrap_or_default();
     let done = lock.set_misplaced_aside()?;
+    keep_settings_in(context, lock, &former);
     Ok(done.map(|done| {
         let then = match (&done.restored_from, done.misplaced.daemon_keys.as_slice()) {
             (Some(part), _) => format!("the daemon's settings come from {}", backup(&part.to_string())),

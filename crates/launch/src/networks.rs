@@ -4,16 +4,17 @@ use myownllm_config_model::envelope::Envelope;
 use myownllm_config_model::masking::mask_text;
 pub use myownllm_config_model::networks::saved;
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_model::{Document, Ids, network_id, networks};
+use myownllm_config_model::{Document, Ids, ValueRef, network_id, networks, recover};
 use myownllm_config_store::{AppSchema, BackupId, BackupKind, ConfigStore, LockedStore};
 use myownllm_daemon::reconcile::{self, Action, DROPPED, NOT_APPLIED, SavedNetwork, StepResult};
 use myownllm_daemon::{DaemonControl, Endpoint, Role, Status};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::context::Options;
+use crate::context::{Context, Options, fresh_ids};
+use crate::daemons::read_document;
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity, unless_failed};
-use crate::words::{LONGEST_NAME, network_argument};
+use crate::words::{LONGEST_NAME, network_argument, network_id_of};
 
 const INVALID_ID: &str = "network.invalid-id";
 
@@ -124,20 +125,48 @@ fn keep_settings(
     };
     let left = unkept.iter().filter(|entry| !stays(entry["network_id"].as_str().unwrap_or_default()));
     let left: Vec<_> = left.filter_map(|entry| Document::parse(entry.to_string().as_bytes()).ok()).collect();
-    if left.is_empty() {
-        return;
-    }
-    let mut edit = |document: &mut Document| {
-        let mut is_changed = false;
-        for entry in &left {
-            is_changed |= schema.keep_network(document, entry.document.root());
-        }
-        Ok(is_changed)
-    };
-    if let Some(updated) = unless_failed(lock.update(ids, &mut edit), "the edit of the config") {
-        *wanted.document = updated.document;
+    let left: Vec<_> = left.iter().map(|entry| entry.document.root()).collect();
+    if let Some(document) = keep_entries(schema, (lock, ids), &left) {
+        *wanted.document = document;
         unkept.retain(|entry| !is_kept(schema, wanted.document, entry));
     }
+}
+
+/// Keeps the settings that only a daemon has for saved networks, from a file that no daemon reads any
+/// more: without them, a silent network would come back as one that announces itself.
+pub(crate) fn keep_settings_in(context: &Context<'_>, lock: &dyn LockedStore, former: &[u8]) {
+    let Some(schema) = context.store.schema() else { return };
+    let former = match Document::parse(former) {
+        Ok(parsed) => Some(parsed.document),
+        Err(_) => recover(former).map(|found| found.document),
+    };
+    let now = read_document(context.disk, &context.layout.daemon_config).ok().flatten();
+    let in_use: Vec<_> = now.iter().flat_map(entries).filter_map(network_id_of).collect();
+    let is_in_use = |network: &ValueRef<'_>| {
+        network_id_of(*network).is_some_and(|id| in_use.iter().any(|other| network_id::same(other, &id)))
+    };
+    let networks = former.iter().flat_map(entries);
+    let networks: Vec<_> = networks.filter(|network| !is_in_use(network)).collect();
+    keep_entries(schema, (lock, &mut fresh_ids()), &networks);
+}
+
+/// Returns the networks in a config of a daemon.
+fn entries(config: &Document) -> Vec<ValueRef<'_>> {
+    config.get(&["networks"]).into_iter().flat_map(|networks| networks.items()).collect()
+}
+
+/// Keeps the settings that only a daemon has for these networks, and returns the config.
+fn keep_entries(
+    schema: &dyn AppSchema,
+    (lock, ids): (&dyn LockedStore, &mut dyn Ids),
+    networks: &[ValueRef<'_>],
+) -> Option<Document> {
+    let mut edit = |document: &mut Document| {
+        let keep = |is_changed, network: &ValueRef<'_>| schema.keep_network(document, *network) || is_changed;
+        Ok(networks.iter().fold(false, keep))
+    };
+    (!networks.is_empty()).then_some(())?;
+    Some(unless_failed(lock.update(ids, &mut edit), "the edit of the config")?.document)
 }
 
 /// Returns true if the config keeps the settings of this network of a daemon.

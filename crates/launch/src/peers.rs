@@ -474,7 +474,7 @@ pub(crate) fn corrupt_states(context: &Context<'_>, moved: &[(PathBuf, PathBuf)]
     found.collect()
 }
 
-fn corrupt_config_path(context: &Context<'_>) -> PathBuf {
+pub(crate) fn corrupt_config_path(context: &Context<'_>) -> PathBuf {
     format!("{}.corrupt", context.layout.daemon_config).into()
 }
 

@@ -16,13 +16,15 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::{Context, Options};
 use crate::daemon_config::{back_up_daemon_config, rebase_paths, set_daemon_config_aside, shared_config};
-use crate::daemons::{DaemonKind, Daemons, RunningDaemon, processes_unknown};
+use crate::daemons::{CONFIG_LIMIT, DaemonKind, Daemons, RunningDaemon, processes_unknown};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::foreseen::{open_file_limit, unwritable};
 use crate::identity::identity_answer;
 use crate::moves::moved_files;
+use crate::networks::keep_settings_in;
 use crate::peers::{
-    copy_newer_state, corrupt_files, keep_corrupt_file, mend_state, peers_behind_symlink, unsettled_states,
+    copy_newer_state, corrupt_config_path, corrupt_files, keep_corrupt_file, mend_state,
+    peers_behind_symlink, unsettled_states,
 };
 use crate::start::{check_socket, check_start, refusal_diagnostic, socket_named_by_config};
 use crate::step::LaunchStep;
@@ -452,7 +454,13 @@ pub(crate) fn execute_file_step(
     let told = match step {
         LaunchStep::BackUpDaemonConfig => back_up_daemon_config(context, lock)?,
         LaunchStep::SetDaemonConfigAside => set_daemon_config_aside(context, lock)?,
-        LaunchStep::KeepCorruptFile { path } => keep_corrupt_file(context, lock.home_lock(), path)?,
+        LaunchStep::KeepCorruptFile { path } => {
+            if *path == corrupt_config_path(context) {
+                let former = context.disk.read(path, CONFIG_LIMIT).unwrap_or_default();
+                keep_settings_in(context, lock, &former);
+            }
+            keep_corrupt_file(context, lock.home_lock(), path)?
+        }
         LaunchStep::MendState { path } => mend_state(context, lock.home_lock(), path)?,
         LaunchStep::CopyNewerState { path } => copy_newer_state(context, lock.home_lock(), path)?,
         LaunchStep::RebasePaths { .. } => return rebase_paths(context, lock),
