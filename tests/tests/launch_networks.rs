@@ -61,6 +61,71 @@ fn network_that_the_running_daemon_has_not_left_is_named() {
     drop(daemon);
 }
 
+/// The daemon did not answer when the user removed its network, or joined another one.
+#[rstest]
+#[case::removed_network("networks.not-left")]
+#[case::network_that_is_not_joined("networks.not-joined")]
+fn running_daemon_that_was_not_told_is_named(#[case] code: &str) {
+    let home = Home::with_networks();
+    if code == "networks.not-joined" {
+        home.run(&["network", "use", "--none"]).ends_with(0);
+    }
+    let daemon = home.app("");
+    home.edit(CONFIG, |changed| {
+        let mesh = &mut changed["cloud_mesh"];
+        let first = mesh["networks"][0]["id"].clone();
+        if code == "networks.not-joined" {
+            mesh["active_network_id"] = first;
+        } else {
+            mesh["networks"].as_array_mut().unwrap().retain(|network| network["network_id"] != "first-net");
+            mesh["active_network_id"] = Value::Null;
+        }
+    });
+    let is_told = || {
+        let doctor = home.run(&["doctor", "--json"]).json();
+        let told = doctor["diagnostics"].as_array().unwrap().iter();
+        told.filter(|told| told["code"] == code).map(|told| told["hint"].clone()).next()
+    };
+    follow(&is_told().expect("told"));
+    assert_eq!(is_told(), None);
+    drop(daemon);
+}
+
+/// A launch and a change of the networks ask the shared daemon alone.
+#[test]
+fn own_daemon_beside_the_shared_one_is_named_in_a_network_that_was_left() {
+    let home = Home::with_networks();
+    let _own = home.app("");
+    let _shared = home.daemon(".myownmesh").start().unwrap();
+    let told = |args: &[&str]| {
+        let said = home.run(args).ends_with(0).json();
+        let told = said["diagnostics"].as_array().unwrap().iter();
+        told.filter(|told| told["code"] == "networks.not-left").map(|told| told["hint"].clone()).next()
+    };
+    let hint = told(&["network", "use", "--none", "--json"]).expect("the change tells it");
+    assert_eq!(told(&["doctor", "--json"]), Some(hint.clone()));
+    let said = run(&mut home.launch("", &["--json"])).ends_with(0).all();
+    assert!(said.contains("networks.not-left"), "{said}");
+    follow(&hint);
+    assert_eq!(told(&["doctor", "--json"]), None);
+}
+
+/// A launch with the daemon of today fails on it.
+#[rstest]
+#[case::kind("kind", json!("moderated"))]
+#[case::topology("topology", json!({"kind": "tree"}))]
+fn active_network_of_a_kind_that_no_daemon_knows_is_named(#[case] member: &str, #[case] value: Value) {
+    let home = Home::with_networks();
+    home.edit(CONFIG, |changed| {
+        for network in changed["cloud_mesh"]["networks"].as_array_mut().unwrap() {
+            network[member] = value.clone();
+        }
+    });
+    let doctor = home.run(&["doctor", "--json"]).json();
+    let mut told = doctor["diagnostics"].as_array().unwrap().iter();
+    assert!(told.any(|told| told["code"] == "network.unknown-kind"), "{doctor:#}");
+}
+
 /// The message names the network that cannot be sent to the daemon, and the hint shows that
 /// network.
 #[test]

@@ -4,14 +4,15 @@ use std::path::Path;
 
 use myownllm_config_model::{Document, Ids, networks};
 use myownllm_config_store::{Accepted, EditError, HistoryEntry, LockedStore, Restored, StoreError, Updated};
-use myownllm_daemon::Decision;
+use myownllm_daemon::{Decision, Role};
 
 use crate::context::{Context, Options, lock_home};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, Severity, unless_failed};
 use crate::identity::{ensure_home, identity_answer};
 use crate::networks::{
-    ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, reconcile_diagnostics, reconcile_networks,
+    ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, out_of_line, reconcile_diagnostics,
+    reconcile_networks,
 };
 use crate::stage::{ensure_permitted, orphan_diagnostic, stop_daemons};
 use crate::start::refusal_diagnostic;
@@ -187,9 +188,14 @@ fn follow(
     config: (&dyn LockedStore, &mut dyn Ids, &mut Document),
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Followed {
-    match try_to_follow(context, options, config) {
+    let (lock, ids, document) = config;
+    match try_to_follow(context, options, (lock, ids, &mut *document)) {
         Ok(Some(reconciled)) => {
             diagnostics.extend(reconcile_diagnostics(&reconciled, options.program));
+            if reconciled.daemon.role == Role::Shared {
+                let found = context.daemons.survey(None);
+                diagnostics.extend(out_of_line(context, &found, document, options.program));
+            }
             Followed::Daemon(reconciled)
         }
         Ok(None) => Followed::NoDaemon,

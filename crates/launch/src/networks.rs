@@ -7,7 +7,7 @@ use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, Ids, ValueRef, network_id, networks, recover};
 use myownllm_config_store::{AppSchema, BackupId, BackupKind, ConfigStore, LockedStore};
 use myownllm_daemon::reconcile::{self, Action, DROPPED, NOT_APPLIED, SavedNetwork, StepResult};
-use myownllm_daemon::{DaemonControl, Endpoint, Role, Status};
+use myownllm_daemon::{DaemonControl, Decision, Detection, Endpoint, Probe, Role, Status};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -240,6 +240,53 @@ pub fn active_network(store: &dyn ConfigStore, document: &Document) -> Result<Op
         };
         Diagnostic::error(found.code, message).hint(hint)
     })
+}
+
+/// Warns that the app's own daemon is in a network that is not the active one, or not in the active
+/// one: it did not answer when the user changed it, or the shared daemon was asked in its place.
+pub(crate) fn out_of_line(
+    context: &Context<'_>,
+    detection: &Detection,
+    document: &Document,
+    program: &str,
+) -> Option<Diagnostic> {
+    let own = detection.attempts.iter().find(|attempt| attempt.role == Role::Own)?;
+    let Probe::Answered { status, .. } = &own.probe else { return None };
+    let is_shared = match &detection.decision {
+        // On Windows, both daemons have one address.
+        Decision::Attach { role: Role::Shared, endpoint, .. } if *endpoint == own.endpoint => return None,
+        Decision::Attach { role, .. } => *role == Role::Shared,
+        _ => false,
+    };
+    let schema = context.store.schema()?;
+    let active = networks::active(document).and_then(network_id_of);
+    let is_active = |joined: &&String| active.as_ref().is_some_and(|active| network_id::same(active, joined));
+    let mut joined = status.joined_networks.iter();
+    // A daemon leaves no network of an app that never saved one.
+    let is_users = || {
+        schema
+            .saved_networks(document)
+            .is_some_and(|saved| !saved.is_empty() || !formerly_saved(context.store, schema).is_empty())
+    };
+    let (code, message) = match (joined.clone().find(|joined| !is_active(joined)), &active) {
+        (Some(left), _) if is_users() => {
+            let left = shortened(left, LONGEST_NAME);
+            let daemon = if is_shared {
+                "the app's daemon runs beside the shared one, and"
+            } else {
+                "the running daemon"
+            };
+            ("networks.not-left", format!("{daemon} is still in {left}, which is not the active network"))
+        }
+        (_, Some(active)) if !is_shared && !joined.any(|joined| is_active(&joined)) => {
+            let active = shortened(active, LONGEST_NAME);
+            ("networks.not-joined", format!("the running daemon has not joined {active}, the active network"))
+        }
+        _ => return None,
+    };
+    // A launch asks the shared daemon alone.
+    let command = if is_shared { "daemon stop" } else { "launch --detach" };
+    Some(Diagnostic::warning(code, message).hint(format!("{program} {command}")))
 }
 
 /// Returns the envelope of the saved network with this name, and what it leaves out.

@@ -30,7 +30,7 @@ use crate::losses::lost_settings;
 use crate::misnamed::misnamed_states;
 use crate::moves::{Watch, collision_as_warning, forward_plan, move_diagnostics};
 use crate::networks::{
-    ConnectedDaemon, Reconciled, Wanted, plan_for, reconcile_diagnostics, reconcile_networks,
+    ConnectedDaemon, Reconciled, Wanted, out_of_line, plan_for, reconcile_diagnostics, reconcile_networks,
 };
 use crate::outcome::{Daemon, Outcome};
 use crate::recurrence::Recurrence;
@@ -511,6 +511,10 @@ impl<'a> Run<'_, 'a> {
             self.lost_connection = Some(LostConnection { pid, errors });
         } else if let Some(failed) = failed {
             return Err(failed);
+        } else if role == Role::Shared {
+            let found = self.context.daemons.survey(None);
+            let found = out_of_line(self.context, &found, &self.outcome.document, self.options.program);
+            self.outcome.diagnostics.extend(found);
         }
         Ok(())
     }

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_model::{masking, network_id, networks};
-use myownllm_config_store::{Loaded, Step};
-use myownllm_daemon::{Attempt, Probe, Role};
+use myownllm_config_model::{DaemonFile, ValueRef, masking, networks};
+use myownllm_config_store::{LOST_NETWORKS, Loaded, Step};
 use myownllm_durable_fs::move_aside;
 use myownllm_paths::camino::Utf8PathBuf;
 
@@ -14,8 +13,10 @@ use crate::closed::unreadable_file;
 use crate::diagnostic::{CORRUPT, Diagnostic, NEEDS_REPAIR, WIPED};
 use crate::hints::edit;
 use crate::losses::LOSSES;
-use crate::networks::active_network;
-use crate::words::{LONGEST_NAME, count, network_id_of, short, state_words, use_first_network};
+use crate::networks::{active_network, out_of_line};
+use crate::words::{
+    LONGEST_NAME, count, network_argument, network_id_of, short, state_words, use_first_network,
+};
 
 impl Examiner<'_, '_> {
     pub(super) fn config(&mut self) {
@@ -35,38 +36,15 @@ impl Examiner<'_, '_> {
             }
         }
         self.active_network(loaded);
-        if !loaded.pending.repairs() {
-            self.left_networks(loaded);
+        let is_in_doubt = loaded.diagnostics.iter().any(|found| found.code == LOST_NETWORKS);
+        if !loaded.pending.repairs() && !is_in_doubt {
+            let detection = &self.plan.detection;
+            let found = out_of_line(self.context, detection, &loaded.document, self.options.program);
+            self.checks.diagnostics("networks.active", found);
         }
         self.leftovers(loaded);
         self.unfinished(loaded);
         self.copies(Some(loaded));
-    }
-
-    /// Warns of a saved network that the running daemon of this home is in although it is not the
-    /// active one: the user left it while the daemon did not answer.
-    fn left_networks(&mut self, loaded: &Loaded) {
-        let is_own = |attempt: &&Attempt| attempt.role == Role::Own;
-        let Some(Probe::Answered { status, .. }) =
-            self.plan.detection.attempts.iter().find(is_own).map(|attempt| &attempt.probe)
-        else {
-            return;
-        };
-        let active = networks::active(&loaded.document).and_then(network_id_of);
-        let is_same = |one: &str, other: &str| network_id::same(one, other);
-        let is_active = |joined: &str| active.as_deref().is_some_and(|active| is_same(active, joined));
-        let saved = networks::saved(&loaded.document);
-        let is_saved = |joined: &str| saved.iter().any(|saved| is_same(&saved.network_id, joined));
-        let mut left = status.joined_networks.iter().filter(|joined| is_saved(joined) && !is_active(joined));
-        if let Some(left) = left.next() {
-            let evidence = format!(
-                "the running daemon is still in {}, which is not the active network",
-                shortened(left, LONGEST_NAME)
-            );
-            let hint = format!("{} launch --detach", self.options.program);
-            self.checks
-                .diagnostic("networks.active", Diagnostic::warning("networks.not-left", evidence).hint(hint));
-        }
     }
 
     fn active_network(&mut self, loaded: &Loaded) {
@@ -83,9 +61,21 @@ impl Examiner<'_, '_> {
             }
             Some(network) => match active_network(self.context.store, &loaded.document) {
                 Err(refused) => self.checks.diagnostic(ID, refused),
-                Ok(_) => {
+                Ok(wanted) => {
                     let name = network_id_of(network).unwrap_or_default();
-                    self.checks.ok(ID, format!("{saved} saved, {name} is active"));
+                    match wanted.and_then(|wanted| unknown_word(&wanted, network)) {
+                        None => self.checks.ok(ID, format!("{saved} saved, {name} is active")),
+                        Some(word) => {
+                            let message = format!(
+                                "{name} has {word}, which only a newer daemon knows, if any: another \
+                                 one does not take it"
+                            );
+                            let show =
+                                format!("{} network show {}", self.options.program, network_argument(&name));
+                            let unknown = Diagnostic::warning("network.unknown-kind", message);
+                            self.checks.diagnostic(ID, unknown.hint(show));
+                        }
+                    }
                 }
             },
             None if saved == 0 => self.checks.ok(ID, "no network is saved"),
@@ -213,6 +203,16 @@ impl Examiner<'_, '_> {
             self.checks.ok(ID, format!("{} {number} kept, all intact", copies.len()));
         }
     }
+}
+
+/// Returns the kind or the topology of a network, in the daemon's shape, that no daemon knows that this
+/// program knows. `shown` is the network, masked.
+fn unknown_word(network: &serde_json::Value, shown: ValueRef<'_>) -> Option<String> {
+    let config = serde_json::json!({ "networks": [network] }).to_string();
+    let at = DaemonFile::Config.unknown_word(config.as_bytes())?;
+    let at = at.strip_prefix("/networks/0/")?;
+    let value = at.split('/').try_fold(shown, |value, key| value.get(key))?;
+    Some(format!("{at} {}", shortened(&value.as_str()?, LONGEST_NAME)))
 }
 
 /// Returns a diagnostic that names the member it is about, and the command that opens the config
