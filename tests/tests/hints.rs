@@ -217,6 +217,47 @@ fn temporary_file_in_the_daemon_home_is_not_pending_for_ever() {
     assert!(!home.has(&part));
 }
 
+/// One file in two places is no file that differs.
+#[test]
+fn key_behind_a_symlink_to_the_old_location_is_one_file() {
+    let home = Home::settled();
+    make_dir(&home, ".myownllm/.secrets");
+    std::fs::rename(home.path(NEW_KEY), home.path(".myownllm/.secrets/identity.json")).unwrap();
+    symlink("../../.secrets/identity.json", home.path(NEW_KEY)).unwrap();
+    let doctor = home.run(DOCTOR).ends_with(0).json();
+    assert!(doctor.to_string().contains("are one file, by a symlink"), "{doctor:#}");
+    follow(&hint_of(&doctor, "migration.collision").unwrap().into());
+    assert_eq!(hint_of(&home.run(DOCTOR).ends_with(0).json(), "migration.collision"), None);
+    assert!(!home.has(".myownllm/.secrets"));
+}
+
+/// A damaged file has no devices, however long it is.
+#[rstest]
+fn hint_keeps_the_sound_side_of_a_collision(#[values(4096, 297)] length: usize) {
+    let home = Home::settled();
+    let [sound, damaged] = [".myownllm", MESH].map(|of| format!("{of}/mesh/rosters/home-mesh.json"));
+    let bytes = home.bytes(&damaged);
+    home.put(&sound, &bytes, 0o600);
+    home.put(&damaged, &vec![0; length.max(bytes.len())], 0o600);
+    let doctor = home.run(DOCTOR).ends_with(0).json();
+    follow(&hint_of(&doctor, "migration.collision").unwrap().into());
+    assert_eq!(home.bytes(&damaged), bytes);
+}
+
+/// Neither side has all devices of the other: the user has to look.
+#[test]
+fn no_side_of_a_collision_is_kept_for_its_size() {
+    let home = Home::settled();
+    let label = "x".repeat(4000);
+    let other = format!(
+        r#"{{"version":1,"network_id":"home-mesh","authorized_devices":
+            [{{"device_id":"cccc","label":"{label}","approved_at":1}}]}}"#
+    );
+    home.put(".myownllm/mesh/rosters/home-mesh.json", other.as_bytes(), 0o600);
+    let hint = hint_of(&home.run(DOCTOR).ends_with(0).json(), "migration.collision").unwrap();
+    assert!(hint.starts_with("ls -l "), "{hint}");
+}
+
 /// A launch that has nothing to do does not look for it.
 #[rstest]
 fn temporary_file_of_the_daemons_config_is_named_and_removed(

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
+use myownllm_config_model::Document;
 use myownllm_durable_fs::{Disk, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
 use myownllm_migration::{
     Collision, Direction, Homes, Keep, LiveDaemon, LiveDaemons, MoveStep, Options, Plan,
@@ -10,8 +11,9 @@ use myownllm_migration::{
 use myownllm_paths::camino::Utf8Path;
 
 use crate::context::Context;
-use crate::daemons::Daemons;
+use crate::daemons::{CONFIG_LIMIT, Daemons};
 use crate::diagnostic::{Class, Diagnostic};
+use crate::peers::devices;
 
 /// The stable code of files that differ.
 pub const COLLISION: &str = "migration.collision";
@@ -57,31 +59,47 @@ pub(crate) fn sync_unconfirmed(home: &Utf8Path) -> Diagnostic {
         .hint(format!("findmnt --target {}", quote(home)))
 }
 
-/// Reports the files that differ. The hint keeps the larger ones: a daemon that was started too
-/// early has written a roster without devices. If neither side has all the larger files, the hint
-/// shows the sizes.
+/// Reports the files that differ. The hint keeps the richer ones: a daemon that was started too
+/// early has written a roster without devices. A damaged file counts as empty. If neither side has
+/// all the richer files, the hint shows the files.
 pub(crate) fn collision_diagnostics(
     disk: &dyn Disk,
     collisions: &[Collision],
     direction: Direction,
     program: &str,
 ) -> Vec<Diagnostic> {
-    let size = |path: &Path| disk.stat_follow(path).map_or(0, |meta| meta.len);
-    let sizes = collisions.iter().map(|both| size(&both.source).cmp(&size(&both.destination)));
-    let sizes: Vec<Ordering> = sizes.collect();
+    let content = |path: &Path| {
+        let bytes = disk.read(path, CONFIG_LIMIT).unwrap_or_default();
+        let is_sound = Document::parse(&bytes).is_ok();
+        (devices(&bytes), if is_sound { bytes.len() } else { 0 })
+    };
+    let richer = |both: &Collision| {
+        let ((source, size), (destination, other)) = (content(&both.source), content(&both.destination));
+        match (source.is_superset(&destination), destination.is_superset(&source)) {
+            (true, true) => Some(size.cmp(&other)),
+            (true, false) => Some(Ordering::Greater),
+            (false, true) => Some(Ordering::Less),
+            (false, false) => None,
+        }
+    };
+    let richer: Vec<Option<Ordering>> = collisions.iter().map(richer).collect();
+    let are = |is: fn(Ordering) -> bool| richer.iter().all(|richer| richer.is_some_and(is));
     let undo = if direction == Direction::Undo { " --undo" } else { "" };
     let keep = |side: Keep| format!("{program} migrate{undo} --keep {}", side.place(direction));
-    let common = if sizes.iter().all(|size| size.is_le()) {
+    let common = if are(Ordering::is_le) {
         Some(keep(Keep::Destination))
-    } else if sizes.iter().all(|size| size.is_ge()) {
+    } else if are(Ordering::is_ge) {
         Some(keep(Keep::Source))
     } else {
         None
     };
     let diagnostic = |both: &Collision| {
         let (source, destination) = (&both.source, &both.destination);
+        let real = disk.canonicalize(source).ok();
+        let is_one = real.is_some() && real == disk.canonicalize(destination).ok();
+        let differ = if is_one { "are one file, by a symlink" } else { "differ" };
         let message = format!(
-            "{} and {} differ; both stay until you choose: --keep old-location, or --keep daemon-home",
+            "{} and {} {differ}; both stay until you choose: --keep old-location, or --keep daemon-home",
             source.display(),
             destination.display()
         );
