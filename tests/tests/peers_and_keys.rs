@@ -415,6 +415,35 @@ fn damaged_peers_beside_a_daemon_are_told(#[case] file: &str, #[case] bytes: &[u
     assert!(told["hint"].as_str().unwrap().contains(hint), "{said:#}");
 }
 
+/// The shared daemon has files of its own. The app's daemon reads these once it runs alone.
+#[rstest]
+#[case::damaged(|home: &Home| home.put(&format!("{MESH}/{ROSTER}"), b"", 0o600), "state.damaged")]
+#[case::misnamed(|home: &Home| {
+    std::fs::rename(home.path(&format!("{MESH}/mesh")), home.path(&format!("{MESH}/mesh.old"))).unwrap();
+}, "state.misnamed")]
+#[case::no_directory(|home: &Home| {
+    std::fs::remove_dir_all(home.path(&format!("{MESH}/mesh"))).unwrap();
+    home.put(&format!("{MESH}/mesh"), b"", 0o600);
+}, "")]
+#[case::control_socket(|home: &Home| {
+    home.put(&format!("{MESH}/config.json"), br#"{"version":3,"daemon":{"control_socket":"rel"}}"#, 0o600);
+}, "paths.control-socket")]
+fn files_that_the_own_daemon_will_read_are_judged_beside_the_shared_one(
+    #[case] spoil: fn(&Home),
+    #[case] code: &str,
+) {
+    let home = Home::settled();
+    let _shared = home.daemon(".myownmesh").start().unwrap();
+    spoil(&home);
+    let doctor = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0);
+    let said = doctor.json();
+    match code {
+        "" => assert!(said["diagnostics"].to_string().contains(&format!("{MESH}/mesh")), "{said:#}"),
+        code => assert!(diagnostic(&said, code).is_some(), "{said:#}"),
+    }
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+}
+
 /// The move leaves it, and the daemon starts without the devices in it.
 #[rstest]
 #[case::byte_order_mark("roster.json", |text: String| format!("\u{feff}{text}"))]

@@ -3,7 +3,7 @@
 
 use myownllm_config_model::Document;
 use myownllm_config_model::daemon_config::DaemonConfig;
-use myownllm_daemon::{Decision, Role};
+use myownllm_daemon::{Decision, Probe, Role};
 use myownllm_durable_fs::quote;
 use myownllm_identity::Refusal;
 use myownllm_migration::MigrationError;
@@ -17,6 +17,7 @@ use crate::identity::{HELD, other_known_identity};
 use crate::misnamed::misnamed_states;
 use crate::moves::{collision_diagnostics, moved_files};
 use crate::peers::{corrupt_config, corrupt_states, unsettled_states};
+use crate::stage::Stage;
 use crate::start::{CONFIG_UNREADABLE, config_that_is_no_file};
 use crate::trust::{open_secrets, trusted_home};
 use crate::words::{UNSEEN, count, identity_words, short};
@@ -54,8 +55,13 @@ impl Examiner<'_, '_> {
         let others = others.into_iter().map(Diagnostic::from).filter(|found| found.path != reported_path);
         self.checks.diagnostics("state.sound", others);
         let misnamed = match &self.plan.detection.decision {
-            _ if self.plan.wants_start() => self.peers_before_a_start(),
-            Decision::Attach { role: Role::Own, .. } => self.peers_beside_a_daemon(),
+            Decision::Attach { .. } if self.own_daemon_answers() => self.peers_beside_a_daemon(),
+            Decision::Spawn => self.peers_before_a_start(),
+            Decision::Attach { .. } => {
+                let misnamed = self.peers_before_a_start();
+                self.refusal_without_the_shared_daemon();
+                misnamed
+            }
             _ => Vec::new(),
         };
         // A launch goes on without the files that differ.
@@ -77,6 +83,35 @@ impl Examiner<'_, '_> {
         }
     }
 
+    /// Returns a diagnostic whose hint, a move, ends the daemon that runs first: a move refuses beside
+    /// it.
+    fn ending_the_daemon(&self, told: Diagnostic) -> Diagnostic {
+        let is_held = self.plan.diagnostics.iter().any(|told| told.code == HELD);
+        let migrate = format!("{} migrate", self.options.program);
+        match &told.hint {
+            Some(hint) if hint.starts_with(&migrate) && self.own_daemon_answers() && !is_held => {
+                let hint = format!("{} daemon stop && {hint}", self.options.program);
+                told.hint(hint)
+            }
+            _ => told,
+        }
+    }
+
+    fn own_daemon_answers(&self) -> bool {
+        let mut attempts = self.plan.detection.attempts.iter();
+        attempts.any(|one| one.role == Role::Own && matches!(one.probe, Probe::Answered { .. }))
+    }
+
+    /// Warns of what would keep the app's daemon from starting once the shared daemon has ended.
+    fn refusal_without_the_shared_daemon(&mut self) {
+        let stage = Stage::of_daemon(self.context, self.options, &Decision::Spawn, &self.plan.migration);
+        let is_reported = |refusal: &Diagnostic| {
+            self.checks.list.iter().any(|check| check.code.as_deref() == Some(&*refusal.code))
+        };
+        let refusal = stage.refusal.filter(|refusal| !is_reported(refusal));
+        self.checks.diagnostics("daemon.config", refusal.map(Diagnostic::as_warning));
+    }
+
     /// Checks the files on which a launch would start a daemon. Returns the warnings about misnamed
     /// files.
     fn peers_before_a_start(&mut self) -> Vec<Diagnostic> {
@@ -84,7 +119,7 @@ impl Examiner<'_, '_> {
         let moved = moved_files(plan);
         let misnamed = self.misnamed();
         let corrupt = corrupt_states(context, &moved);
-        // The plan has the error.
+        // The refusal of a start is the error.
         let (damaged, newer) = unsettled_states(context, plan, &moved).unwrap_or_default();
         let found = corrupt.iter().map(|corrupt| corrupt.diagnostic());
         let found = found.chain(damaged.iter().map(|state| state.damaged_diagnostic()));
