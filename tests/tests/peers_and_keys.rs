@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use integration_tests::testkit::{
-    APP, Home, MESH, Signal, Unprivileged, fixture_of_038, is_alive, run, send_signal, set_mode, stand_in,
+    APP, Home, MESH, Signal, Unprivileged, fixture_of_038, follow, is_alive, run, send_signal, set_mode,
+    stand_in,
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -442,6 +443,23 @@ fn files_that_the_own_daemon_will_read_are_judged_beside_the_shared_one(
         code => assert!(diagnostic(&said, code).is_some(), "{said:#}"),
     }
     run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+}
+
+/// A move refuses beside the daemon.
+#[rstest]
+#[case::collision(|home: &Home| home.put(&format!("{APP}/{ROSTER}"), b"{}", 0o600), "migration.collision")]
+#[case::leftover(|home: &Home| {
+    home.put(&format!("{MESH}/.secrets/.durable-fs.77-1.part"), &home.bytes(KEY), 0o600);
+}, "migration.pending")]
+fn hint_that_moves_ends_the_daemon_first(#[case] leave: fn(&Home), #[case] code: &str) {
+    let home = Home::settled();
+    let _daemon = Detached::start(&home, stand_in());
+    leave(&home);
+    let said = || run(&mut home.with_daemon(&["doctor", "--json"])).json();
+    let first = said();
+    let hint = diagnostic(&first, code).unwrap_or_else(|| panic!("{first:#}"))["hint"].clone();
+    follow(&hint);
+    assert!(diagnostic(&said(), code).is_none(), "{hint}: {:#}", said());
 }
 
 /// The move leaves it, and the daemon starts without the devices in it.

@@ -67,7 +67,9 @@ impl Examiner<'_, '_> {
         // A launch goes on without the files that differ.
         let program = self.options.program;
         let collisions = collision_diagnostics(self.context.disk, &plan.collisions, plan.direction, program);
-        self.checks.diagnostics("state.collisions", collisions.into_iter().map(Diagnostic::as_warning));
+        let collisions = collisions.into_iter().map(|found| self.ending_the_daemon(found.as_warning()));
+        let collisions: Vec<_> = collisions.collect();
+        self.checks.diagnostics("state.collisions", collisions);
         // Leaves out the paths that a refusal of the launch, or a warning about a misnamed file,
         // already reports.
         let is_reported = |path: &std::path::Path| {
@@ -183,7 +185,8 @@ impl Examiner<'_, '_> {
                 false => self.checks.repair(),
             };
             let pending = Diagnostic::warning("migration.pending", evidence);
-            self.checks.diagnostic("state.moved", pending.hint(hint));
+            let pending = self.ending_the_daemon(pending.hint(hint));
+            self.checks.diagnostic("state.moved", pending);
         }
     }
 
