@@ -5,7 +5,8 @@
 //! - The app has at most one active network. An own daemon joins it and leaves all others.
 //! - A *shared* daemon belongs to another program, so it leaves only networks that the app added.
 //!   The app added a network if the daemon keeps it under the app's internal id. A saved network
-//!   with the same network id is no proof.
+//!   with the same network id is no proof, nor is an internal id that equals the network id: there
+//!   the app takes another id.
 //! - The active network is joined before the others are left: a failed add leaves the joined
 //!   networks alone.
 //! - An own daemon's active network is updated if a pushed key differs from the reported one. Keys

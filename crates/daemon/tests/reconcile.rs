@@ -398,6 +398,17 @@ fn taken_config_id_in_a_shared_daemon_costs_no_network() {
     assert_eq!(shared.joined(), ["theirs"]);
 }
 
+/// A daemon's own command takes the network id as config id, and a recovered network keeps that id.
+#[test]
+fn config_id_that_equals_the_network_id_is_no_proof_in_a_shared_daemon() {
+    let ours = || vec![saved("home", "home"), saved("office", "office")];
+    let mut shared = model(&[("office", "office")]);
+    reconcile(&mut shared, Role::Shared, Some(pushed("home", "home")), ours()).unwrap();
+    assert_eq!(shared.joined(), ["office", "home"]);
+    reconcile(&mut shared, Role::Shared, None, ours()).unwrap();
+    assert_eq!(shared.joined(), ["office"]);
+}
+
 #[test]
 fn replaced_network_is_added_back_when_the_join_fails() {
     let mut daemon = model(&[("n1", "other")]);

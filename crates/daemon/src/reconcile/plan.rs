@@ -239,7 +239,12 @@ fn step_for_active(
     let step = match holder {
         None => {
             let reason = "the active network is not joined".to_owned();
-            Step { action: Action::Add { config: active.clone() }, reason }
+            // The id has to prove later that the app added the network.
+            let config = match input.role == Role::Shared && same(config_id, active_id) {
+                true => with_id(active, &fallback_config_id(config_id, active_id)),
+                false => active.clone(),
+            };
+            Step { action: Action::Add { config }, reason }
         }
         // The daemon knows the network and has not joined it: it would refuse an add because of the
         // id.
@@ -266,19 +271,22 @@ fn step_for_active(
     Some(step)
 }
 
-/// Returns the config id for a shared daemon in which the network's own id is taken.
+/// Returns the config id for a shared daemon in which the network's own id is taken, or proves
+/// nothing.
 fn fallback_config_id(config_id: &str, network_id: &str) -> String {
     format!("{config_id}-{}", normal(network_id))
 }
 
 /// Returns true if the app added the joined network: the daemon keeps it under the internal id that
-/// the app saved for this network id.
+/// the app saved for this network id. An internal id that equals the network id proves nothing: a
+/// daemon's own command makes such ids.
 fn was_added_by_app(input: &ReconcileInput, joined: &str, networks: &[Value]) -> bool {
     networks.iter().filter(|network| same(string_member(network, "network_id"), joined)).any(|network| {
         let config_id = string_member(network, "id");
         input.saved.iter().any(|saved| {
             same(&saved.network_id, joined)
-                && (saved.id == config_id || fallback_config_id(&saved.id, &saved.network_id) == config_id)
+                && ((saved.id == config_id && !same(&saved.id, joined))
+                    || fallback_config_id(&saved.id, &saved.network_id) == config_id)
         })
     })
 }
