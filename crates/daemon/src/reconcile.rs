@@ -25,7 +25,7 @@ use serde_json::Value;
 
 pub use compare::differing_keys;
 pub use execute::{DROPPED, NOT_APPLIED, Outcome, StepOutcome, StepResult, execute};
-pub use plan::{Action, KeptNetwork, Plan, ReconcileInput, Step, plan};
+pub use plan::{Action, KeptNetwork, NOT_ADDED, Plan, ReconcileInput, Step, plan};
 
 use crate::{ControlError, DaemonControl, Role, Status};
 

@@ -4,9 +4,9 @@ use myownllm_config_model::networks::SavedNetwork;
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{masking, networks};
 use myownllm_config_store::{FileShape, Report, Step};
-use myownllm_daemon::reconcile::{Action, NOT_APPLIED, StepResult};
+use myownllm_daemon::reconcile::{Action, NOT_ADDED, NOT_APPLIED, StepResult};
 use myownllm_daemon::{CandidateFailure, CandidateOutcome, Role, Rule};
-use myownllm_launch::words::{at_defaults, backup, count, in_a_line, process, use_first_network};
+use myownllm_launch::words::{at_defaults, backup, count, in_a_line, listed, process, use_first_network};
 use myownllm_launch::{
     Daemon, LONGEST_NAME, LaunchStep, Outcome, Reconciled, Recurrence, Verdict, lost_keys, saved,
 };
@@ -60,7 +60,20 @@ pub(crate) fn config_line(home: &HomeView<'_>, outcome: &Outcome) -> String {
 /// Describes a reconciliation in one line.
 pub(crate) fn networks_line(reconciled: &Reconciled) -> String {
     let parts = networks_did(reconciled);
-    if parts.is_empty() { "as saved already".to_owned() } else { in_a_line(parts) }
+    if !parts.is_empty() {
+        return in_a_line(parts);
+    }
+    if reconciled.daemon.role != Role::Shared {
+        return "as saved already".to_owned();
+    }
+    let kept = reconciled.plan.kept.iter().filter(|kept| kept.reason == NOT_ADDED);
+    let kept: Vec<&str> = kept.map(|kept| kept.network.as_str()).collect();
+    let stays = match kept.is_empty() {
+        true => String::new(),
+        false => format!("; it stays in {}, which the app did not add", listed(&kept)),
+    };
+    // Nobody has compared the settings.
+    format!("as the shared daemon has them{stays}")
 }
 
 /// Describes a reconciliation, network by network.

@@ -166,6 +166,9 @@ impl ReconcileInput {
     }
 }
 
+/// The reason for which a shared daemon stays in a network.
+pub const NOT_ADDED: &str = "the daemon is shared, and the app did not add it";
+
 /// Plans the steps. Pure.
 pub fn plan(input: &ReconcileInput) -> Plan {
     let mut steps: Vec<Step> = Vec::new();
@@ -193,7 +196,7 @@ pub fn plan(input: &ReconcileInput) -> Plan {
             continue;
         }
         if input.role == Role::Shared && !was_added_by_app(input, joined, networks) {
-            kept.push(keep("the daemon is shared, and the app did not add it"));
+            kept.push(keep(NOT_ADDED));
             continue;
         }
         let reason = match active_id {
