@@ -277,6 +277,48 @@ fn silent_network_of_a_damaged_config_stays_silent(#[case] damage: fn(&str) -> S
     assert_eq!(network["signaling"]["listen_only"], true, "{network:#}");
 }
 
+/// An older version of the app drops these settings from the config, and a network that is removed
+/// takes them along.
+#[rstest]
+#[case::dropped_by_an_older_app(|home: &Home| {
+    home.run(&["network", "use", "--none"]).ends_with(0);
+    home.edit(CONFIG, |config| {
+        let networks = config["cloud_mesh"]["networks"].as_array_mut().unwrap();
+        let network = networks.iter_mut().find(|one| one["network_id"] == "first-net").unwrap();
+        assert!(network.as_object_mut().unwrap().remove("daemon_settings").is_some());
+    });
+    home.run(&["network", "use", "first-net"]).ends_with(0);
+})]
+#[case::removed_and_restored(|home: &Home| {
+    let said = home.run(&["network", "remove", "first-net"]).ends_with(0).stdout;
+    let undo = said.lines().find_map(|line| line.split_once("config restore ")).expect("an undo").1;
+    home.run(&["config", "restore", undo.trim()]).ends_with(0);
+})]
+#[case::removed_and_added(|home: &Home| {
+    home.run(&["network", "remove", "first-net"]).ends_with(0);
+    home.run(&["network", "add", "first-net", "--activate"]).ends_with(0);
+})]
+fn silent_network_is_silent_again_without_its_settings_in_the_config(#[case] lose: fn(&Home)) {
+    let home = Home::with_networks();
+    home.launch_once().ends_with(0);
+    let config = format!("{MESH}/config.json");
+    home.edit(&config, |of_daemon| {
+        let network = &mut of_daemon["networks"][0];
+        network["signaling"]["strategy"] = "none".into();
+        network["signaling"]["listen_only"] = true.into();
+        network["pinned_peers"] = json!(["b".repeat(52)]);
+    });
+    let silent = home.json(&config)["networks"][0].clone();
+    let _daemon = home.daemon(MESH).start().unwrap();
+    lose(&home);
+    home.launch_once().ends_with(0);
+    let networks = home.json(&config)["networks"].clone();
+    let network = networks.as_array().unwrap().iter().find(|one| one["network_id"] == "first-net").unwrap();
+    for member in ["signaling", "pinned_peers"] {
+        assert_eq!(network[member], silent[member], "{network:#}");
+    }
+}
+
 /// The daemon is healthy: it only refused one network.
 #[test]
 fn a_daemon_that_refuses_a_network_is_stayed_with() {

@@ -5,6 +5,7 @@ mod checks;
 mod closed;
 mod context;
 mod daemon_config;
+mod daemon_settings;
 mod daemons;
 mod diagnostic;
 mod edit;

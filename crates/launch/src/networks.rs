@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::context::{Context, Options, fresh_ids};
+use crate::daemon_settings::restore_daemon_settings;
 use crate::daemons::read_document;
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity, unless_failed};
 use crate::words::{LONGEST_NAME, network_argument, network_id_of};
@@ -95,7 +96,15 @@ pub(crate) fn reconcile_networks(
     asked: ConnectedDaemon,
     status: Status,
 ) -> Result<Reconciled, Diagnostic> {
-    let (plan, mut unkept) = plan_for(wanted, daemon, status, asked.role)?;
+    let (mut plan, mut unkept) = plan_for(wanted, daemon, status.clone(), asked.role)?;
+    if plan.steps.iter().any(|step| matches!(step.action, Action::Add { .. }))
+        && let Some(backup) = restore_daemon_settings((wanted.store, wanted.document), (lock, &mut *ids))
+    {
+        (plan, unkept) = plan_for(wanted, daemon, status, asked.role)?;
+        let from = format!("; its settings that only a daemon has are those of backup {}", backup.sequence());
+        let joins = |step: &&mut reconcile::Step| matches!(step.action, Action::Add { .. });
+        plan.steps.iter_mut().filter(joins).for_each(|step| step.reason.push_str(&from));
+    }
     keep_settings(wanted, (lock, ids), &plan, &mut unkept);
     let backup = match unkept.is_empty() {
         true => None,
