@@ -5,8 +5,8 @@
 
 use integration_tests::standin::Version;
 use integration_tests::testkit::{
-    APP, CONFIG, DAEMON_CONFIG, Home, MESH, Signal, ask, eventually, follow, hold_lock, run, send_signal,
-    started,
+    APP, CONFIG, DAEMON_CONFIG, Home, MESH, NEW_KEY, Signal, ask, eventually, follow, hold_lock, run,
+    send_signal, started,
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -317,6 +317,42 @@ fn silent_network_is_silent_again_without_its_settings_in_the_config(#[case] los
     for member in ["signaling", "pinned_peers"] {
         assert_eq!(network[member], silent[member], "{network:#}");
     }
+}
+
+/// The shared daemon has a key of its own, so it is told whatever is wrong with this home's key.
+#[test]
+fn shared_daemon_leaves_a_network_while_the_own_key_is_missing() {
+    let home = Home::with_networks();
+    let _shared = home.daemon(".myownmesh").start().unwrap();
+    let socket = home.path(".myownmesh/daemon.sock");
+    let joined = || ask(&socket, "status", Value::Null).unwrap()["joined_networks"].take();
+    home.launch_once().ends_with(0);
+    assert_eq!(joined(), json!(["first-net"]));
+    std::fs::remove_file(home.path(NEW_KEY)).unwrap();
+    home.run(&["network", "use", "--none"]).ends_with(0);
+    assert_eq!(joined(), json!([]));
+}
+
+#[test]
+fn network_that_the_shared_daemon_has_not_left_is_named() {
+    let home = Home::with_networks();
+    let _shared = home.daemon(".myownmesh").start().unwrap();
+    let socket = home.path(".myownmesh/daemon.sock");
+    ask(&socket, "network_add", json!({"config": {"id": "gui-1", "network_id": "theirs"}})).unwrap();
+    home.launch_once().ends_with(0);
+    let told = || {
+        let doctor = home.run(&["doctor", "--json"]).json();
+        let told = doctor["diagnostics"].as_array().unwrap().iter();
+        told.filter(|told| told["code"] == "networks.not-left").cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(told(), Vec::<Value>::new());
+    let words = "as the shared daemon has them; it stays in theirs, which the app did not add";
+    assert!(home.launch_once().ends_with(0).stdout.contains(words));
+    home.edit(CONFIG, |changed| changed["cloud_mesh"]["active_network_id"] = Value::Null);
+    let [left] = &told()[..] else { panic!("{:?}", told()) };
+    assert!(left["message"].as_str().unwrap().contains("first-net"), "{left}");
+    follow(&left["hint"]);
+    assert_eq!(told(), Vec::<Value>::new());
 }
 
 /// The daemon is healthy: it only refused one network.

@@ -206,16 +206,24 @@ fn follow(
     }
 }
 
+fn is_shared(decision: &Decision) -> bool {
+    matches!(decision, Decision::Attach { role: Role::Shared, .. })
+}
+
 fn try_to_follow(
     context: &Context<'_>,
     options: &Options<'_>,
     (lock, ids, document): (&dyn LockedStore, &mut dyn Ids, &mut Document),
 ) -> Result<Option<Reconciled>, Diagnostic> {
-    // A launch reports what is wrong with the key. Here it only means that the app's daemon is not
-    // to be asked.
-    let expected =
-        identity_answer(context).expected().map_err(|refusal| Diagnostic::from(refusal).as_warning())?;
-    let (found, client) = context.daemons.detect(&expected);
+    let (found, client) = match identity_answer(context).expected() {
+        Ok(expected) => context.daemons.detect(&expected),
+        // The shared daemon has a key of its own. A launch reports what is wrong with this one: here
+        // it only means that the app's daemon is not to be asked.
+        Err(refusal) => match context.daemons.survey(None) {
+            found if is_shared(&found.decision) => (found, None),
+            _ => return Err(Diagnostic::from(refusal).as_warning()),
+        },
+    };
     match found.decision {
         Decision::Attach { role, endpoint, status, pid, .. } => {
             let client = client.map_or_else(|| context.daemons.connect(&endpoint), Ok);

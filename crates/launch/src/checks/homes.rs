@@ -1,6 +1,9 @@
 //! Checks the homes, the daemons that serve them, and the program that a launch would start.
 
-use myownllm_daemon::{Decision, Endpoint, Expected, Probe, Role};
+use myownllm_config_model::shorten::shortened;
+use myownllm_config_store::LOST_NETWORKS;
+use myownllm_daemon::reconcile::Action;
+use myownllm_daemon::{Decision, Endpoint, Expected, Probe, Role, Status};
 use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{Mode, PathsError};
 
@@ -12,12 +15,13 @@ use crate::foreseen::{changed_dirs, fixed_file, unwritable};
 use crate::hints::edit;
 use crate::identity::RENAMED;
 use crate::moves::sync_unconfirmed;
+use crate::networks::{Wanted, plan_for};
 use crate::owner::{missing_home, missing_home_hint};
 use crate::stage::live_refusal;
 use crate::start::{CONFIG_UNREADABLE, check_start, skipped_override};
 use crate::step::LaunchStep;
 use crate::stop::end_command;
-use crate::words::{daemon_words, short};
+use crate::words::{LONGEST_NAME, daemon_words, short};
 
 impl Examiner<'_, '_> {
     pub(super) fn homes(&mut self) {
@@ -179,6 +183,9 @@ impl Examiner<'_, '_> {
                     }
                     None => self.checks.ok(id, evidence),
                 }
+                if role == Role::Shared {
+                    self.left_in_shared_daemon(endpoint, status);
+                }
             }
             _ => {
                 let hint = end_command(role, endpoint, probe, self.options.program);
@@ -189,6 +196,27 @@ impl Examiner<'_, '_> {
                 self.checks.diagnostic(id, diagnostic);
             }
         }
+    }
+
+    /// Warns of a network of the app's that a launch would leave in the shared daemon: the daemon
+    /// did not answer when the user left the network.
+    fn left_in_shared_daemon(&mut self, endpoint: &Endpoint, status: &Status) {
+        let Some(loaded) = self.plan.loaded.as_ref().filter(|loaded| !loaded.pending.repairs()) else {
+            return;
+        };
+        let Ok(mut client) = self.context.daemons.connect(endpoint) else { return };
+        let is_in_doubt = loaded.diagnostics.iter().any(|found| found.code == LOST_NETWORKS);
+        let document = &mut loaded.document.clone();
+        let wanted = Wanted { store: self.context.store, document, is_in_doubt };
+        let Ok((plan, _)) = plan_for(&wanted, &mut *client, status.clone(), Role::Shared) else { return };
+        let left = plan.steps.iter().find(|step| matches!(step.action, Action::Remove { .. }));
+        let found = left.map(|left| {
+            let name = shortened(left.action.network_id(), LONGEST_NAME).into_owned();
+            let message = format!("the shared daemon is still in {name}, which is not the active network");
+            let hint = format!("{} launch --once", self.options.program);
+            Diagnostic::warning("networks.not-left", message).hint(hint)
+        });
+        self.checks.diagnostics("networks.active", found);
     }
 
     /// Returns where a daemon listens, as shown to a person.
