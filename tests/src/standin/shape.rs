@@ -296,8 +296,13 @@ impl Config {
     pub(crate) fn parse(bytes: &[u8], version: Version) -> Result<Self, String> {
         let mut config: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         if config.version.is_some_and(|found| found > version.config()) {
-            let found = config.version.unwrap_or_default();
-            return Err(format!("config version {found} is newer than this daemon's {}", version.config()));
+            let (found, newest) = (config.version.unwrap_or_default(), version.config());
+            return Err(match version {
+                Version::V012 => {
+                    format!("config: config version {found} unsupported (this build expects v{newest})")
+                }
+                _ => format!("config version {found} is newer than this daemon's {newest}"),
+            });
         }
         config.fill(version)?;
         Ok(config)
