@@ -112,6 +112,26 @@ fn an_open_secret_is_named_and_ends_private_before_a_daemon_starts() {
     assert_eq!(backups.metadata().unwrap().permissions().mode() & 0o777, 0o700);
 }
 
+/// A launch changes nothing outside of the home.
+#[rstest]
+#[case::reached(0o755, true)]
+#[case::closed(0o700, false)]
+fn open_secret_behind_a_symlink_is_named_if_others_reach_it(#[case] dir: u32, #[case] is_named: bool) {
+    let home = Home::settled();
+    let [key, keys, target] = [NEW_KEY, "keys", "keys/id.json"].map(|path| home.path(path));
+    std::fs::create_dir(&keys).unwrap();
+    std::fs::rename(&key, &target).unwrap();
+    std::os::unix::fs::symlink(&target, &key).unwrap();
+    set_mode(&target, 0o644);
+    for (path, mode) in [(home.path(".."), 0o755), (home.path(""), 0o755), (keys, dir)] {
+        set_mode(&path, mode);
+    }
+    let mend = format!("chmod 600 {}", target.display());
+    assert_eq!(home.run(&["doctor"]).ends_with(0).all().contains(&mend), is_named);
+    assert_eq!(home.launch_once().ends_with(0).all().contains(&mend), is_named);
+    assert_eq!(target.metadata().unwrap().permissions().mode() & 0o777, 0o644);
+}
+
 /// The config is on a disk that is missing: a daemon would replace the symlink.
 #[rstest]
 #[case::broken("/mnt/missing/config.json", "it is a broken symlink")]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use myownllm_durable_fs::trust::{
     HomeTrust, OwnershipProblem, OwnershipProblemKind, foreign_part, look_inside,
 };
-use myownllm_durable_fs::{LockedDir, Owner, quote};
+use myownllm_durable_fs::{Disk, LockedDir, Owner, quote};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::Context;
@@ -92,24 +92,34 @@ impl OpenSecret {
 
 const OPEN_SECRET: &str = "homes.open-secret";
 
-/// Returns the key and the custody file in the daemon home, and the backups of the configs, if
-/// other users may read or write them. The user decides about the target of a symlink, and the
-/// mount about its modes.
+/// Returns the key and the custody file in the daemon home, and the backups of the configs, or the
+/// target of such a symlink, if other users may read or write them. The mount decides about its
+/// modes.
 pub(crate) fn open_secrets(context: &Context<'_>) -> Vec<OpenSecret> {
     let layout = context.layout;
     let secrets = [&layout.daemon_identity, &layout.daemon_custody, &layout.backups];
     let open = |path: &Utf8PathBuf| {
-        let meta = context.disk.stat(path.as_ref()).ok()?;
-        let is_open = !meta.is_symlink() && meta.owner.is_some() && meta.mode & 0o077 != 0;
-        let (path, private) = (path.as_std_path().to_owned(), if meta.is_dir() { 0o700 } else { 0o600 });
+        let (mut path, mut meta) = (path.as_std_path().to_owned(), context.disk.stat(path.as_ref()).ok()?);
+        if meta.is_symlink() {
+            path = context.disk.canonicalize(&path).ok().filter(|path| is_reached(context.disk, path))?;
+            meta = context.disk.stat(&path).ok()?;
+        }
+        let is_open = meta.owner.is_some() && meta.mode & 0o077 != 0;
+        let private = if meta.is_dir() { 0o700 } else { 0o600 };
         let open = OpenSecret { path, mode: meta.mode & 0o7777, private };
         (is_open && !context.disk.has_modes_of_mount(&open.path)).then_some(open)
     };
     secrets.into_iter().filter_map(open).collect()
 }
 
+/// Returns true if other users can enter every directory on the way to a path.
+fn is_reached(disk: &dyn Disk, path: &Path) -> bool {
+    let is_open = |dir: &Path| disk.stat(dir).is_ok_and(|meta| meta.mode & 0o011 != 0);
+    path.ancestors().skip(1).all(is_open)
+}
+
 /// Makes the secrets private before a daemon uses them. Warns of those whose mode cannot be
-/// changed.
+/// changed, as outside of the app's home.
 pub(crate) fn close_secrets(context: &Context<'_>, dir: &LockedDir) -> Vec<Diagnostic> {
     let close = |secret: &OpenSecret| match dir.set_mode(&secret.path, secret.private) {
         Ok(()) => tracing::info!(path = %secret.path.display(), "made a secret private"),
