@@ -109,9 +109,11 @@ pub(crate) fn network_id_of(network: ValueRef<'_>) -> Option<String> {
 #[must_use]
 pub(crate) fn name_of(document: &Document, network: &ValueRef<'_>) -> String {
     let name = network_id_of(*network).unwrap_or_default();
+    let id = networks::internal_id(*network);
     match networks::only(document, &name) {
-        Ok(_) => name,
-        Err(_) => networks::internal_id(*network).unwrap_or_default().into_owned(),
+        // The name may be the internal id of another network.
+        Ok(named) if networks::internal_id(named) == id => name,
+        _ => id.unwrap_or_default().into_owned(),
     }
 }
 
@@ -198,6 +200,16 @@ mod tests {
         assert_eq!(listed(&names[..2]), "n0, n1");
         assert!(listed(&names[..12]).ends_with(", n11"));
         assert!(listed(&names).ends_with(", n11, and 3 more"));
+    }
+
+    /// A command takes a name for an internal id first.
+    #[test]
+    fn network_whose_id_is_the_internal_id_of_another_is_named_by_its_internal_id() {
+        let config = br#"{"cloud_mesh":{"networks":[{"id":"home-mesh","network_id":"office-mesh"},
+            {"id":"net-b","network_id":"home-mesh"}]}}"#;
+        let document = Document::parse(config).expect("JSON").document;
+        let names = networks::list(&document).into_iter().map(|network| name_of(&document, &network));
+        assert_eq!(names.collect::<Vec<_>>(), ["office-mesh", "net-b"]);
     }
 
     #[test]
