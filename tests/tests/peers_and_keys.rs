@@ -561,6 +561,42 @@ fn lock_of_the_second_factor_under_another_name_is_named(#[case] name: &str) {
 }
 
 #[rstest]
+#[case::backup("config.json.bak")]
+#[case::letter_case("Config.json")]
+#[case::sync_conflict("config (1).json")]
+fn config_of_the_daemon_under_another_name_is_named(#[case] name: &str) {
+    let home = Home::settled();
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    let [right, renamed] = ["config.json", name].map(|name| home.path(&format!("{MESH}/{name}")));
+    let is_told = |args: &[&str]| {
+        let said = run(&mut home.with_daemon(&[args, &["--json"]].concat())).ends_with(0).json();
+        diagnostic(&said, "state.misnamed").map(|told| told["hint"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(is_told(&["doctor"]), None);
+    std::fs::rename(&right, &renamed).unwrap();
+    let hint = is_told(&["doctor"]).expect("told");
+    run(Command::new("sh").args(["-c", &hint])).ends_with(0);
+    assert!(right.exists() && !renamed.exists());
+    std::fs::rename(&right, &renamed).unwrap();
+    assert_eq!(is_told(&["launch", "--once"]), Some(hint));
+}
+
+/// A power cut can leave nothing else of a file.
+#[test]
+fn lock_of_the_second_factor_in_a_temporary_file_is_named() {
+    for (home, dir) in [(Home::legacy(), APP), (Home::settled(), MESH)] {
+        let lock =
+            br#"{"networks":{"home-mesh":{"secret_b32":"JBSWY3DP","recovery_hashes":[],"created_at":1}}}"#;
+        home.put(&format!("{dir}/.secrets/.durable-fs.123-10.part"), lock, 0o600);
+        for args in [&["doctor", "--json"][..], &["launch", "--once", "--json"]] {
+            let said = run(&mut home.with_daemon(args)).ends_with(0).json();
+            let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
+            assert!(told["hint"].as_str().unwrap().ends_with("custody.json"), "{said:#}");
+        }
+    }
+}
+
+#[rstest]
 #[case::empty(b"")]
 #[case::with_a_byte_order_mark(b"\xef\xbb\xbf{\"networks\":{}}")]
 #[case::torn(br#"{"networks":{"home-mesh":{"secret_b32":"JBSW"#)]

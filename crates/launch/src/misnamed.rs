@@ -8,7 +8,9 @@ use std::iter::once;
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{DaemonFile, Document, network_id};
-use myownllm_durable_fs::{Disk, SET_ASIDE, TEMP_PREFIX, for_any_shell, free_name, move_aside, quote};
+use myownllm_durable_fs::{
+    Disk, DiskError, SET_ASIDE, TEMP_PREFIX, for_any_shell, free_name, move_aside, quote,
+};
 use myownllm_paths::TRASH;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
@@ -21,11 +23,12 @@ use crate::peers::{DAMAGED, devices};
 
 const MISNAMED: &str = "state.misnamed";
 
-/// Returns a warning for the second factor's lock, and for each roster and state of the active
-/// network, that no daemon will see, as the file with the name that a daemon reads is missing or
-/// holds no device. `document` is the app's config.
+/// Returns a warning for the second factor's lock, for the daemon's config, and for each roster and
+/// state of the active network, that no daemon will see, as the file with the name that a daemon
+/// reads is missing or holds no device. `document` is the app's config.
 pub(crate) fn misnamed_states(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
-    lock_out_of_use(context).into_iter().chain(misnamed_peers(context, document)).collect()
+    let files = [lock_out_of_use(context), misnamed_config(context)].into_iter().flatten();
+    files.chain(misnamed_peers(context, document)).collect()
 }
 
 /// What is in the place of the second factor's lock.
@@ -114,6 +117,40 @@ fn lock_out_of_use(context: &Context<'_>) -> Option<Diagnostic> {
     );
     let is_taken = !matches!(places[0].1, Lock::Missing);
     Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(rename(&path, right.as_std_path(), is_taken)))
+}
+
+/// Returns a warning if the daemon's config is missing, and lies in the daemon home under another
+/// name: a daemon would start at its defaults, and join a silent network as one that announces
+/// itself.
+fn misnamed_config(context: &Context<'_>) -> Option<Diagnostic> {
+    /// The ends of the names that the hints of this program give a config.
+    const MOVED_ASIDE: [&str; 3] = ["newer", "damaged", "aside"];
+    let (disk, layout) = (context.disk, context.layout);
+    let right = &layout.daemon_config;
+    disk.stat(right.as_ref()).err().filter(DiskError::is_not_found)?;
+    let is_config = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let is_moved_aside = MOVED_ASIDE.iter().any(|word| name.contains(word));
+        let bytes = || disk.read(path, CONFIG_LIMIT).unwrap_or_default();
+        let has_networks = |bytes: &[u8]| {
+            Document::parse(bytes).is_ok_and(|parsed| parsed.document.get(&["networks"]).is_some())
+        };
+        let is_daemons = |bytes: &[u8]| DaemonFile::Config.is_readable(bytes) && has_networks(bytes);
+        name.starts_with("config") && !is_moved_aside && is_daemons(&bytes())
+    };
+    let files = others(context, layout.daemon_home.as_ref(), &[]).into_iter();
+    let path = newest(context, files.filter(is_config))?;
+    let message = format!(
+        "{} is a config of the daemon's, and a daemon reads only {right}: it starts without these settings",
+        path.display()
+    );
+    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(rename(&path, right.as_std_path(), false)))
+}
+
+/// Returns true if a temporary file has locks of the second factor.
+fn has_locks(disk: &dyn Disk, path: &Path) -> bool {
+    let bytes = disk.read(path, CONFIG_LIMIT).unwrap_or_default();
+    serde_json::from_slice::<serde_json::Value>(&bytes).is_ok_and(|file| file["networks"].is_object())
 }
 
 fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
