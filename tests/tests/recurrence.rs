@@ -46,6 +46,8 @@ fn config_that_the_user_restored_is_no_recurrence() {
     let overwritten = home.bytes(CONFIG);
     home.run(&["launch", "--no-daemon"]).ends_with(0);
     home.run(&["config", "restore", "1", "--as-is"]).ends_with(0);
+    // Another command that is logged.
+    home.run(&["migrate", "--undo"]).ends_with(0);
     assert_eq!(home.bytes(CONFIG), overwritten);
     let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
     assert_eq!(ran.json()["data"]["outcome"], "repaired");
