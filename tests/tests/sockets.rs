@@ -78,6 +78,23 @@ fn a_short_control_socket_is_the_way_out_of_a_home_that_is_too_deep() {
     }
 }
 
+/// The repair gives the daemon its socket.
+#[test]
+fn short_control_socket_of_an_overwritten_config_is_judged_alone() {
+    let (home, long) = long_home(79);
+    let socket = home.path("short.sock");
+    let config = std::fs::read_to_string(long.join(APP).join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    config["daemon"]["control_socket"] = socket.to_str().unwrap().into();
+    std::fs::write(long.join(APP).join("config.json"), config.to_string()).unwrap();
+    let doctor = on(&long, &["doctor", "--json"]).ends_with(4);
+    for check in ["socket.length", "daemon.own"] {
+        assert_eq!(doctor.check(check)["result"], "ok", "{doctor:?}");
+    }
+    let said = on(&long, &["launch", "--once", "--json"]).ends_with(0).json();
+    assert_eq!(said["data"]["daemon"]["socket"], socket.to_str().unwrap(), "{said:#}");
+}
+
 /// A daemon's config that cannot be read is not treated as an empty one.
 #[test]
 fn a_daemons_config_that_cannot_be_read_is_the_reason_that_is_told() {

@@ -18,7 +18,7 @@ use crate::moves::sync_unconfirmed;
 use crate::networks::{Wanted, plan_for};
 use crate::owner::{missing_home, missing_home_hint};
 use crate::stage::live_refusal;
-use crate::start::{CONFIG_UNREADABLE, check_start, skipped_override};
+use crate::start::{CONFIG_UNREADABLE, check_socket, check_start, skipped_override};
 use crate::step::LaunchStep;
 use crate::stop::end_command;
 use crate::words::{LONGEST_NAME, daemon_words, short};
@@ -157,8 +157,11 @@ impl Examiner<'_, '_> {
         let evidence = format!("{}: {words}", self.shown(endpoint));
         match probe {
             Probe::Absent { .. } => self.checks.ok(id, evidence),
-            // No shared daemon can listen there, and a launch goes on without one.
-            Probe::PathTooLong { .. } if role == Role::Shared => self.checks.ok(id, evidence),
+            // No shared daemon can listen there, and a launch goes on without one. The own daemon
+            // listens elsewhere if a config that is still to be repaired names a socket.
+            Probe::PathTooLong { .. } if role == Role::Shared || check_socket(self.context).is_ok() => {
+                self.checks.ok(id, evidence);
+            }
             Probe::Answered { status, .. } => {
                 self.checks.is_daemon_running = true;
                 // The checks of the identity file report what is wrong with it.
