@@ -434,6 +434,18 @@ fn no_daemon_starts_while_the_disk_of_its_peers_is_missing(
     assert_eq!(keys.iter().any(|key| key.exists()), has_key, "a daemon made a key");
 }
 
+/// The run log and the peers show the other key.
+#[test]
+fn identity_that_a_move_back_keeps_is_moved_by_the_next_launch() {
+    let home = Home::settled();
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    let chosen = fixture_of_038(".myownllm/.secrets/identity.json");
+    home.put(OLD_KEY, &chosen, 0o600);
+    home.run(&["migrate", "--undo", "--keep-identity", "old-location"]).ends_with(0);
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    assert_eq!(home.bytes(NEW_KEY), chosen);
+}
+
 /// A killed run has set the key of the daemon home aside, and not yet moved the chosen one.
 #[test]
 fn killed_decision_for_the_other_identity_is_finished_by_the_same_command() {

@@ -90,7 +90,11 @@ pub fn state_move(home: &HomeView<'_>, moved: &StateMove, is_dry: bool) -> (Page
 pub fn move_trace(home: &HomeView<'_>, report: &MoveReport) -> Option<Trace> {
     let command = if report.direction == Direction::Undo { "migrate --undo" } else { "migrate" };
     let did = run_log::of_stopped(&report.stopped).chain(run_log::of_move(report)).collect();
-    Some(Trace::of(home.layout, command, did)?.device_of(home))
+    let mut trace = Trace::of(home.layout, command, did)?.device_of(home);
+    // The user may have decided for another key than the log shows.
+    let decided = report.identity.key().map(|key| key.device_id.clone());
+    trace.entry.device_id = decided.or(trace.entry.device_id);
+    Some(trace)
 }
 
 /// Returns what there is to report although nothing would be moved.
