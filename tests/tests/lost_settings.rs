@@ -432,12 +432,14 @@ fn daemon_leaves_no_network_that_the_config_may_have_lost(#[case] lose: fn(&Home
 }
 
 #[cfg(unix)]
-#[test]
-fn networks_that_only_the_daemon_has_are_backed_up_before_it_leaves_them() {
+#[rstest]
+#[case::daemon_has_ended("--once")]
+#[case::daemon_runs("--detach")]
+fn networks_that_only_the_daemon_has_are_backed_up_before_it_leaves_them(#[case] mode: &str) {
     let home = joined();
     without_networks(&home);
     home.run(&["config", "accept"]).ends_with(0);
-    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    let said = run(&mut home.with_daemon(&["launch", mode, "--json"])).ends_with(0).json();
     assert_eq!(home.json(DAEMON_CONFIG)["networks"], json!([]), "{said:#}");
     let kept = found(&said, "daemon.networks-kept").unwrap_or_else(|| panic!("{said:#}"));
     assert!(follow(&home, kept["hint"].as_str().unwrap()), "{kept}");

@@ -372,7 +372,8 @@ fn kept_diagnostic(backup: &NetworkBackup, program: &str) -> Diagnostic {
                 "the daemon left {}, which the app has not saved; backup {number} keeps the settings",
                 shortened(&unsaved.join(", "), LONGEST_NAME)
             ),
-            format!("{program} config restore {number} --as-is && {program} repair"),
+            // A repair refuses beside a daemon that may write the home.
+            format!("{program} daemon stop && {program} config restore {number} --as-is && {program} repair"),
         ),
     };
     Diagnostic::warning(NETWORKS_KEPT, message).hint(hint)
