@@ -163,6 +163,11 @@ fn no_hint_ends_the_daemon_that_is_the_device_of_this_home(#[case] is_named: boo
         assert!(!text.contains("daemon stop") && !text.contains("daemon restart"), "{args:?}: {said:#}");
         assert!(daemon.is_running(), "{args:?}");
     }
+    // A launch uses the shared daemon, and that is no reason to be silent.
+    let shared = home.daemon(".myownmesh").start().unwrap();
+    let said = home.run(&["doctor", "--json"]).ends_with(0).json();
+    assert!(diagnostic(&said, "identity.held").is_some(), "{said:#}");
+    drop(shared);
     let said = home.run(&["doctor", "--json"]).ends_with(4).json();
     let hint = diagnostic(&said, "identity.held").unwrap()["hint"].as_str().unwrap();
     let hint = hint.replace("/path/to/backup/identity.json", backup.to_str().unwrap());

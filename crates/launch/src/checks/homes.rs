@@ -13,7 +13,7 @@ use crate::daemons::{abandoned_diagnostic, processes_unknown};
 use crate::diagnostic::Diagnostic;
 use crate::foreseen::{changed_dirs, fixed_file, unwritable};
 use crate::hints::edit;
-use crate::identity::RENAMED;
+use crate::identity::{RENAMED, key_holder};
 use crate::moves::sync_unconfirmed;
 use crate::networks::{Wanted, plan_for};
 use crate::owner::{missing_home, missing_home_hint};
@@ -178,8 +178,9 @@ impl Examiner<'_, '_> {
                         let decision = &self.plan.detection.decision;
                         if matches!(decision, Decision::Attach { role: Role::Shared, .. }) {
                             let config = &self.context.layout.daemon_config;
-                            let diagnostic = diagnostic.at(config).hint(edit(config, None)).as_warning();
-                            return self.checks.diagnostic(id, diagnostic);
+                            let named = || diagnostic.at(config).hint(edit(config, None));
+                            let found = key_holder(self.context).unwrap_or_else(named).as_warning();
+                            return self.checks.diagnostic(id, found);
                         }
                         let hint = end_command(role, endpoint, probe, self.options.program);
                         self.checks.diagnostic(id, Diagnostic { hint, ..diagnostic });
