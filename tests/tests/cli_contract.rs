@@ -1,11 +1,12 @@
 //! The contract of the command line: exit codes, one JSON document, refusals that name the way out,
 //! no secret in any output, and read-only commands.
 
+#[cfg(unix)]
+use integration_tests::testkit::ask;
 use integration_tests::testkit::{
     APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, SECRETS, fixture_of_038, hold_lock, path_with_program,
     program, run, run_with, set_mode, stand_in,
 };
-#[cfg(unix)]
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -487,6 +488,26 @@ fn overlapping_homes_and_links_out_of_the_home_are_7(#[case] target: &str) {
     }
     let key = format!("{APP}/.secrets/identity.json");
     assert_eq!(home.snapshot()[&home.path(&key)], before[&home.path(&key)], "{target}: nothing moves");
+}
+
+/// The daemon home is that of another app, by a symlink.
+#[cfg(unix)]
+#[test]
+fn daemon_in_an_overlapping_home_is_left_alone() {
+    let home = Home::settled();
+    home.run(&["config", "set", "active_family=gemma4"]).ends_with(0);
+    std::fs::rename(home.path(MESH), home.path("mesh")).unwrap();
+    let mut daemon = home.daemon(".other/.myownmesh").start().unwrap();
+    let socket = home.path(".other/.myownmesh/daemon.sock");
+    ask(&socket, "network_add", json!({"config": {"id": "n", "network_id": "theirs"}})).unwrap();
+    std::os::unix::fs::symlink("../.other/.myownmesh", home.path(MESH)).unwrap();
+    for args in [&["config", "restore", "1"][..], &["config", "accept"], &["daemon", "stop"]] {
+        home.run(args).ends_with(7);
+    }
+    assert_eq!(ask(&socket, "status", Value::Null).unwrap()["joined_networks"], json!(["theirs"]));
+    assert!(daemon.is_running());
+    let doctor = home.run(&["doctor", "--json"]).ends_with(4);
+    assert_eq!(doctor.check("identity.sound")["result"], "skipped", "{doctor:?}");
 }
 
 #[cfg(unix)]

@@ -16,7 +16,7 @@ use crate::networks::{
 };
 use crate::stage::{ensure_permitted, orphan_diagnostic, stop_daemons};
 use crate::start::refusal_diagnostic;
-use crate::trust::{ensure_changeable, wrote_where_others_can};
+use crate::trust::wrote_where_others_can;
 use crate::words::name_of;
 
 /// A change of the config, and its consequences.
@@ -142,7 +142,7 @@ pub fn restore_backup(
     as_is: bool,
 ) -> Result<Restore, Diagnostic> {
     let id = context.store.find_backup(name)?;
-    ensure_changeable(context)?;
+    ensure_permitted(context, options)?;
     ensure_no_legacy_daemon(context, options)?;
     let lock = lock_home(context, options)?;
     let made = if as_is { lock.restore_as_is(ids, &id) } else { lock.restore(ids, &id) };
@@ -171,7 +171,7 @@ pub fn restore_backup(
 /// Fails if the home may not be changed, if another process holds the lock, or if the backup cannot
 /// be made.
 pub fn accept_config(context: &Context<'_>, options: &Options<'_>) -> Result<Accepted, Diagnostic> {
-    ensure_changeable(context)?;
+    ensure_permitted(context, options)?;
     Ok(lock_home(context, options)?.accept()?)
 }
 

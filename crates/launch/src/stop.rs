@@ -10,8 +10,8 @@ use myownllm_daemon::{
 };
 use myownllm_durable_fs::quote;
 use myownllm_migration::Homes;
-use myownllm_paths::Mode;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
+use myownllm_paths::{Mode, PathsError};
 
 use crate::context::{Context, Options, lock_home};
 use crate::daemons::{Daemons, RunningDaemon};
@@ -47,6 +47,10 @@ pub fn stop_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<E
         return live_refusal(live, options).map_or(Ok(ended), Err);
     }
     ensure_changeable(context)?;
+    // The daemon in an overlapping home is another program's.
+    if let Err(overlap @ PathsError::Overlap { .. }) = context.checked {
+        return Err(overlap.into());
+    }
     // While this run holds the lock, no other process starts a daemon.
     let _lock = lock_home(context, options)?;
     for daemon in running() {

@@ -7,6 +7,7 @@ use myownllm_daemon::{Decision, Probe, Role};
 use myownllm_durable_fs::quote;
 use myownllm_identity::Refusal;
 use myownllm_migration::MigrationError;
+use myownllm_paths::PathsError;
 use myownllm_paths::camino::Utf8PathBuf;
 
 use super::Examiner;
@@ -193,6 +194,10 @@ impl Examiner<'_, '_> {
     /// Checks that there is a sound identity file. `of_key` are the errors of the move about the
     /// identity file.
     fn identity(&mut self, of_key: &[&MigrationError]) {
+        if matches!(self.context.checked, Err(PathsError::Overlap { .. })) {
+            // The identity file may be that of another program's daemon.
+            return self.checks.skipped(SOUND, "not looked at before the homes are apart");
+        }
         let (plan, key) = (&self.plan.migration, &self.plan.identity);
         let is_reported = |refusal: &Refusal| {
             let mut errors = plan.refusals.iter().chain(&plan.errors);
