@@ -317,6 +317,7 @@ fn a_leaked_config_that_is_newer_than_we_are_is_read_and_left() {
     assert_eq!(said["diagnostics"][0]["code"], "store.newer", "{said}");
     assert!(said["diagnostics"][0]["message"].as_str().unwrap().contains("99"), "{said}");
     assert!(said["data"]["config"]["networks"].to_string().contains("home-mesh"), "{said}");
+    home.run(&["config", "accept"]).ends_with(8);
     assert!(home.snapshot() == before, "nothing was written");
     assert!(home.serving().is_empty());
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use myownllm_config_model::{Diagnostic, Document, Ids, Severity, daemon_config};
+use myownllm_config_model::{Diagnostic, Document, Ids, SeededIds, Severity, daemon_config};
 use myownllm_durable_fs::{
     LockedDir, Permissions, ReplaceMethod, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message,
 };
@@ -149,7 +149,10 @@ impl LockedStore for Locked<'_> {
             {
                 document.bytes_read().to_vec()
             }
-            _ => return Err(self.repair_pending()),
+            _ => {
+                self.plan_known_version(&mut SeededIds::new(0, 0))?;
+                return Err(self.repair_pending());
+            }
         };
         self.sync_config()?;
         let known = self.list_backups().map_err(|error| self.backup_failed(error))?;
