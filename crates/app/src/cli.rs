@@ -78,7 +78,7 @@ pub(crate) enum Command {
     },
     /// Show the paths, the state of the home, and the steps of the next launch. Changes nothing.
     Status {
-        /// Exit 3 if a launch would move or repair something.
+        /// Exit 3 if a launch would move or repair something, or if files that differ wait for you.
         #[arg(long)]
         check: bool,
     },
