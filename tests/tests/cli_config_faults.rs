@@ -154,8 +154,8 @@ fn change_that_is_made_already_is_synced_before_success(
     assert!(home.snapshot() == before, "{args:?}: it wrote");
 }
 
-/// A file of others stays at the old location, so nothing there shows that a killed run moved the key
-/// and did not sync the move.
+/// A file of others stays at the old location, so nothing there shows that a killed run moved the
+/// key and did not sync the move.
 #[test]
 fn move_that_a_killed_run_made_is_synced_before_success() {
     if !can_trace() {

@@ -258,7 +258,8 @@ fn closed_network_is_closed_again_after_off_and_on() {
     assert_eq!(home.json(&config)["networks"][0]["kind"], "closed");
 }
 
-/// No daemon reads its config any more, and the app knows nothing of the settings that it had alone.
+/// No daemon reads its config any more, and the app knows nothing of the settings that it had
+/// alone.
 #[rstest]
 #[case::odd_member(|text: &str| text.replacen("\"label\":", "\"label\":null,\"was\":", 1), "")]
 #[case::put_aside(|text: &str| text.replacen("[{", "[,{", 1), ".corrupt")]

@@ -148,8 +148,8 @@ const WRITES: [&str; 28] = [
 const FORBIDDEN: [&str; 10] =
     ["fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "flock", "clone", "clone3", "fork", "vfork"];
 
-/// A launch that looks for a key, a roster and a state elsewhere lists the trash once for the key, and
-/// once for both others.
+/// A launch that looks for a key, a roster and a state elsewhere lists the trash once for the key,
+/// and once for both others.
 #[test]
 fn trash_is_listed_once_for_rosters_and_states() {
     if !can_trace() {

@@ -138,8 +138,8 @@ impl DaemonFile {
 }
 
 impl DaemonFile {
-    /// Removes what no daemon reads, and as little else as possible: of a network its members alone, of
-    /// a roster whole devices, of a state what holds nothing. Returns the JSON Pointers.
+    /// Removes what no daemon reads, and as little else as possible: of a network its members
+    /// alone, of a roster whole devices, of a state what holds nothing. Returns the JSON Pointers.
     fn remove_refused(self, file: &mut Value) -> Vec<String> {
         let mut left_out = Vec::new();
         match (self, file.as_object_mut()) {
@@ -253,7 +253,8 @@ pub fn refused_members(network: &Value) -> Vec<String> {
     refused
 }
 
-/// Returns a network in the daemon's shape with the words in lower case that a daemon knows so alone.
+/// Returns a network in the daemon's shape with the words in lower case that a daemon knows so
+/// alone.
 pub(crate) fn with_known_words(network: Value) -> Value {
     let mut config = json!({ "networks": [network] });
     if let Ok(parsed) = Document::parse(config.to_string().as_bytes()) {

@@ -134,8 +134,8 @@ impl Locked<'_> {
         }
     }
 
-    /// Exchanges the daemon's config; its content must be among the backups. Removes what a killed run
-    /// left beside it first. Returns `false` if another program wrote the file meanwhile.
+    /// Exchanges the daemon's config; its content must be among the backups. Removes what a killed
+    /// run left beside it first. Returns `false` if another program wrote the file meanwhile.
     pub(crate) fn replace_daemon_config(&self, previous: &[u8], bytes: &[u8]) -> Result<bool, StoreError> {
         let path = &self.paths.daemon_config;
         self.clear_leftovers(None, &mut Vec::new());

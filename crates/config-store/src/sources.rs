@@ -72,8 +72,8 @@ impl Store<'_> {
         let found = match (backup, moved_aside.max_by_key(|(_, modified)| *modified)) {
             // The file was in use when a daemon, or a killed run, renamed it. If the rename came
             // after the backup, the file has newer settings than the backup; if it came before,
-            // older ones. Only the times tell the two cases apart. A file that has lost settings is no
-            // better than the config.
+            // older ones. Only the times tell the two cases apart. A file that has lost settings is
+            // no better than the config.
             (Some((backup, made)), Some((source, modified)))
                 if modified > made && !self.has_lost(&source, &backup) =>
             {
@@ -251,7 +251,8 @@ impl Store<'_> {
         })
     }
 
-    /// Returns the newest intact config of the app's that was set aside, with settings of the user's.
+    /// Returns the newest intact config of the app's that was set aside, with settings of the
+    /// user's.
     fn kept_backup(&self, listing: &Result<Listing, DiskError>) -> Option<Source> {
         let mut kept = listing.as_ref().ok()?.backups.iter().rev().filter(|id| id.kind == BackupKind::Kept);
         kept.find_map(|id| {

@@ -165,8 +165,9 @@ impl<'a> Store<'a> {
         self
     }
 
-    /// Returns the store that counts the leftovers of killed runs in the daemon home as pending. Only a
-    /// change of the daemon's config leaves them there, and a start does not pay for the look.
+    /// Returns the store that counts the leftovers of killed runs in the daemon home as pending.
+    /// Only a change of the daemon's config leaves them there, and a start does not pay for the
+    /// look.
     #[must_use]
     pub fn sweeping_daemon_home(self) -> Self {
         Self { sweeps_daemon_home: true, ..self }

@@ -123,9 +123,9 @@ pub fn repair_states(
     Ok(())
 }
 
-/// Syncs the homes. A killed run may have moved the last file without syncing the move, and if files
-/// of others stay at the old location, nothing there shows that run. Does not wait for another
-/// process: what that process moves is synced by itself.
+/// Syncs the homes. A killed run may have moved the last file without syncing the move, and if
+/// files of others stay at the old location, nothing there shows that run. Does not wait for
+/// another process: what that process moves is synced by itself.
 fn sync_homes(context: &Context<'_>) {
     let Ok(lock) = context.store.lock(Duration::ZERO) else { return };
     let layout = context.layout;

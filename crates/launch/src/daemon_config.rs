@@ -93,7 +93,8 @@ fn older_daemon(context: &Context<'_>, version: u64) -> Diagnostic {
 }
 
 /// Returns true if a line of a daemon that ended says that something is too new, its config or a
-/// version, as daemons of version 0.3 and 0.1 do. The line may be about a library or the kernel, so the callers also check the config.
+/// version, as daemons of version 0.3 and 0.1 do. The line may be about a library or the kernel, so
+/// the callers also check the config.
 fn says_newer(line: &str) -> bool {
     (line.contains("newer") && (line.contains("config") || line.contains("version")))
         || (line.contains("config version") && line.contains("unsupported"))

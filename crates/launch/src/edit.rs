@@ -217,8 +217,8 @@ fn try_to_follow(
 ) -> Result<Option<Reconciled>, Diagnostic> {
     let (found, client) = match identity_answer(context).expected() {
         Ok(expected) => context.daemons.detect(&expected),
-        // The shared daemon has a key of its own. A launch reports what is wrong with this one: here
-        // it only means that the app's daemon is not to be asked.
+        // The shared daemon has a key of its own. A launch reports what is wrong with this one:
+        // here it only means that the app's daemon is not to be asked.
         Err(refusal) => match context.daemons.survey(None) {
             found if is_shared(&found.decision) => (found, None),
             _ => return Err(Diagnostic::from(refusal).as_warning()),

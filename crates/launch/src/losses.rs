@@ -10,7 +10,7 @@ use crate::context::{Context, Options};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, PROGRAM};
 use crate::hints::edit;
-use crate::misnamed::{lower_name, newest, others, rename, trashed};
+use crate::misnamed::{lower_name, newest, other_entries, rename_command, trashed};
 use crate::words::count;
 
 /// The stable code of settings that a repair could not bring back.
@@ -63,13 +63,13 @@ fn consequences(context: &Context<'_>, document: &Document, lost: &[String]) -> 
     (!harm.is_empty()).then(|| (harm.join("; "), format!("{PROGRAM} config set {}", undo.join(" "))))
 }
 
-/// Returns the newest file in the trash of a desktop with settings of the user's: a config, or a backup
-/// of one.
+/// Returns the newest file in the trash of a desktop with settings of the user's: a config, or a
+/// backup of one.
 fn settings_in_trash(context: &Context<'_>) -> Option<PathBuf> {
     let schema = context.store.schema()?;
     let stem = context.layout.app_config.file_stem()?;
     let thrown = trashed(context).into_iter().filter(|path| lower_name(path).contains(stem));
-    let files = thrown.flat_map(|path| others(context, &path, &[]).into_iter().chain(once(path)));
+    let files = thrown.flat_map(|path| other_entries(context, &path, &[]).into_iter().chain(once(path)));
     let has_settings = |path: &PathBuf| {
         let bytes = context.disk.read(path, CONFIG_LIMIT).unwrap_or_default();
         Document::parse(&bytes).is_ok_and(|parsed| {
@@ -81,17 +81,18 @@ fn settings_in_trash(context: &Context<'_>) -> Option<PathBuf> {
     newest(context, files.filter(has_settings))
 }
 
-/// Names the file in the trash that may hold the lost settings, and the command that brings it back.
+/// Names the file in the trash that may hold the lost settings, and the command that brings it
+/// back.
 fn with_trash(context: &Context<'_>, lost: Diagnostic) -> Diagnostic {
     let Some(path) = settings_in_trash(context) else { return lost };
     let config = context.layout.app_config.as_std_path();
     let message = format!("{} may hold the lost settings: {}", path.display(), lost.message);
-    let hint = rename(&path, config, context.disk.stat(config).is_ok());
+    let hint = rename_command(&path, config, context.disk.stat(config).is_ok());
     Diagnostic { message, ..lost }.at(path).hint(hint)
 }
 
-/// Reports the losses of the last repair that still do harm, and settings in the trash that a repair
-/// would not take; `None` if there are none.
+/// Reports the losses of the last repair that still do harm, and settings in the trash that a
+/// repair would not take; `None` if there are none.
 pub(crate) fn lasting_losses(
     context: &Context<'_>,
     options: &Options<'_>,

@@ -1,5 +1,6 @@
-//! Rosters and states of the active network that have another name than a daemon reads: from a file
-//! system that ignores letter case, a conflict of two syncs, a backup by hand, or the trash.
+//! Reports custody files, the daemon's config, and rosters and states of the active network, under
+//! names that no daemon reads. A file system that ignores letter case, a sync conflict, a manual
+//! backup or the trash leaves such files.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{DaemonFile, Document, network_id};
 use myownllm_durable_fs::{
-    Disk, DiskError, SET_ASIDE, TEMP_PREFIX, for_any_shell, free_name, move_aside, quote,
+    Disk, DiskError, SET_ASIDE, TEMP_PREFIX, for_any_shell, free_name, mkdir_prefix, move_aside, quote,
 };
 use myownllm_paths::TRASH;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
@@ -23,25 +24,25 @@ use crate::peers::{DAMAGED, devices};
 
 const MISNAMED: &str = "state.misnamed";
 
-/// Returns a warning for the second factor's lock, for the daemon's config, and for each roster and
-/// state of the active network, that no daemon will see, as the file with the name that a daemon
-/// reads is missing or holds no device. `document` is the app's config.
+/// Returns the warnings about the custody file, about the daemon's config, and about rosters and
+/// states of the active network that no daemon reads: the file with the right name is missing or
+/// holds no device. `document` is the app's config.
 pub(crate) fn misnamed_states(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
-    let files = [lock_out_of_use(context), misnamed_config(context)].into_iter().flatten();
+    let files = [custody_diagnostic(context), misnamed_config(context)].into_iter().flatten();
     files.chain(misnamed_peers(context, document)).collect()
 }
 
-/// What is in the place of the second factor's lock.
-enum Lock {
+/// The state of a custody file.
+enum CustodyState {
     Missing,
-    /// A symlink to nothing.
+    /// A broken symlink.
     Dead,
     /// Sound but for a byte order mark. A daemon parses the file strictly, so it is damaged too.
-    Marked,
+    WithByteOrderMark,
     Damaged,
     /// A lock without a network.
     Empty,
-    InUse,
+    HasNetworks,
     /// Reported elsewhere.
     Unreadable,
 }
@@ -61,7 +62,7 @@ struct Enrolment {
     created_at: u64,
 }
 
-impl Lock {
+impl CustodyState {
     fn at(disk: &dyn Disk, path: &Path) -> Self {
         let bytes = match (disk.read(path, CONFIG_LIMIT), disk.stat(path)) {
             (Ok(bytes), _) => bytes,
@@ -73,24 +74,27 @@ impl Lock {
         let is_right = |id: &String| network_id::normal_form(id) == *id;
         match serde_json::from_slice::<Custody>(&bytes) {
             Ok(lock) if lock.networks.is_empty() => Self::Empty,
-            Ok(lock) if lock.networks.keys().all(is_right) => Self::InUse,
+            Ok(lock) if lock.networks.keys().all(is_right) => Self::HasNetworks,
             Ok(_) => Self::Damaged,
-            Err(_) if bytes.strip_prefix(b"\xef\xbb\xbf").is_some_and(is_sound) => Self::Marked,
+            Err(_) if bytes.strip_prefix(b"\xef\xbb\xbf").is_some_and(is_sound) => Self::WithByteOrderMark,
             Err(_) => Self::Damaged,
         }
     }
 }
 
-/// Returns a warning if the second factor's lock is damaged or behind a symlink to nothing, or has
-/// another name than a daemon reads, and no file with a network has the right one.
-fn lock_out_of_use(context: &Context<'_>) -> Option<Diagnostic> {
+/// Returns a warning if the second factor's lock is damaged or a broken symlink, or has
+/// another name than a daemon reads, and no file with a network has the expected one.
+fn custody_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
     let (disk, layout) = (context.disk, context.layout);
-    let right = &layout.daemon_custody;
-    let places = [right, &layout.legacy_custody].map(|place| (place, Lock::at(disk, place.as_ref())));
+    let expected = &layout.daemon_custody;
+    let places =
+        [expected, &layout.legacy_custody].map(|place| (place, CustodyState::at(disk, place.as_ref())));
     let damaged = places.iter().find_map(|(place, lock)| match lock {
-        Lock::Dead => Some((place, "is a symlink to nothing", format!("ls -ld {}", quote(place)))),
-        Lock::Marked => Some((place, "begins with a byte order mark", without_mark(place.as_ref()))),
-        Lock::Damaged => Some((place, "is damaged", move_aside(place, "damaged"))),
+        CustodyState::Dead => Some((place, "is a broken symlink", format!("ls -ld {}", quote(place)))),
+        CustodyState::WithByteOrderMark => {
+            Some((place, "begins with a byte order mark", strip_byte_order_mark_command(place.as_ref())))
+        }
+        CustodyState::Damaged => Some((place, "is damaged", move_aside(place, "damaged"))),
         _ => None,
     });
     if let Some((place, what, hint)) = damaged {
@@ -100,23 +104,29 @@ fn lock_out_of_use(context: &Context<'_>) -> Option<Diagnostic> {
         );
         return Some(Diagnostic::warning(DAMAGED, message).at(place).hint(hint));
     }
-    if !places.iter().all(|(_, lock)| matches!(lock, Lock::Missing | Lock::Empty)) {
+    if !places.iter().all(|(_, lock)| matches!(lock, CustodyState::Missing | CustodyState::Empty)) {
         return None;
     }
-    let stem = right.file_stem()?.to_lowercase();
+    let stem = expected.file_stem()?.to_lowercase();
     // A killed move may have left the only copy in a temporary file.
     let is_like = |name: &str| name.starts_with(&stem) || name.starts_with(TEMP_PREFIX);
-    let is_lock = |path: &PathBuf| is_like(&lower_name(path)) && matches!(Lock::at(disk, path), Lock::InUse);
-    let own = named_like(context, layout.daemon_home.parent()?.as_ref(), right.parent()?.as_ref());
-    let legacy = named_like(context, layout.app_home.as_ref(), layout.legacy_custody.parent()?.as_ref());
-    let files = own.iter().chain(&legacy).flat_map(|dir| others(context, dir, &[]));
+    let is_lock = |path: &PathBuf| {
+        is_like(&lower_name(path)) && matches!(CustodyState::at(disk, path), CustodyState::HasNetworks)
+    };
+    let own = similar_dirs(context, layout.daemon_home.parent()?.as_ref(), expected.parent()?.as_ref());
+    let legacy = similar_dirs(context, layout.app_home.as_ref(), layout.legacy_custody.parent()?.as_ref());
+    let files = own.iter().chain(&legacy).flat_map(|dir| other_entries(context, dir, &[]));
     let path = newest(context, files.filter(is_lock))?;
     let message = format!(
-        "{} is a lock of the second factor, and a daemon reads only {right}: it starts without the lock",
+        "{} locks the second factor, but a daemon reads only {expected}, and starts without the lock",
         path.display()
     );
-    let is_taken = !matches!(places[0].1, Lock::Missing);
-    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(rename(&path, right.as_std_path(), is_taken)))
+    let is_taken = !matches!(places[0].1, CustodyState::Missing);
+    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(rename_command(
+        &path,
+        expected.as_std_path(),
+        is_taken,
+    )))
 }
 
 /// Returns a warning if the daemon's config is missing, and lies in the daemon home under another
@@ -126,8 +136,8 @@ fn misnamed_config(context: &Context<'_>) -> Option<Diagnostic> {
     /// The ends of the names that the hints of this program give a config.
     const MOVED_ASIDE: [&str; 3] = ["newer", "damaged", "aside"];
     let (disk, layout) = (context.disk, context.layout);
-    let right = &layout.daemon_config;
-    disk.stat(right.as_ref()).err().filter(DiskError::is_not_found)?;
+    let expected = &layout.daemon_config;
+    disk.stat(expected.as_ref()).err().filter(DiskError::is_not_found)?;
     let is_config = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let is_moved_aside = MOVED_ASIDE.iter().any(|word| name.contains(word));
@@ -138,19 +148,17 @@ fn misnamed_config(context: &Context<'_>) -> Option<Diagnostic> {
         let is_daemons = |bytes: &[u8]| DaemonFile::Config.is_readable(bytes) && has_networks(bytes);
         name.starts_with("config") && !is_moved_aside && is_daemons(&bytes())
     };
-    let files = others(context, layout.daemon_home.as_ref(), &[]).into_iter();
+    let files = other_entries(context, layout.daemon_home.as_ref(), &[]).into_iter();
     let path = newest(context, files.filter(is_config))?;
     let message = format!(
-        "{} is a config of the daemon's, and a daemon reads only {right}: it starts without these settings",
+        "{} is a config of the daemon's, but a daemon reads only {expected}, and starts without these settings",
         path.display()
     );
-    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(rename(&path, right.as_std_path(), false)))
-}
-
-/// Returns true if a temporary file has locks of the second factor.
-fn has_locks(disk: &dyn Disk, path: &Path) -> bool {
-    let bytes = disk.read(path, CONFIG_LIMIT).unwrap_or_default();
-    serde_json::from_slice::<serde_json::Value>(&bytes).is_ok_and(|file| file["networks"].is_object())
+    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(rename_command(
+        &path,
+        expected.as_std_path(),
+        false,
+    )))
 }
 
 fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
@@ -188,34 +196,36 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic>
         let is_of_network = |path: &Path| is_of_network(context, path, kind, &id);
         let in_copies = in_copies_of_home(context, directories);
         let [own, legacy] = directories;
-        let in_trash = thrown_away(context, trash.get_or_init(|| trashed(context)), own);
-        let own = named_like(context, layout.daemon_home.parent()?.as_ref(), own.as_ref());
-        let legacy = named_like(context, layout.app_home.as_ref(), legacy.as_ref());
+        let in_trash = trashed_files(context, trash.get_or_init(|| trashed(context)), own);
+        let own = similar_dirs(context, layout.daemon_home.parent()?.as_ref(), own.as_ref());
+        let legacy = similar_dirs(context, layout.app_home.as_ref(), legacy.as_ref());
         let directories = own.into_iter().chain(legacy).chain(in_copies);
-        let others = directories.flat_map(|dir| others(context, &dir, &places));
-        let others = others.chain(in_trash).filter(|path| !(in_place.is_empty() && is_moved(context, path)));
+        let others = directories.flat_map(|dir| other_entries(context, &dir, &places));
+        let others = others
+            .chain(in_trash)
+            .filter(|path| !(in_place.is_empty() && is_sound_legacy_roster(context, path)));
         let newest = newest(context, others.filter(|path| is_of_network(path)))?;
         let own = newest.with_file_name(format!("{id}.json"));
-        let right = places.iter().find(|place| **place == own).unwrap_or(&places[0]);
-        Some(diagnostic(&newest, right, in_place.first().copied(), &id))
+        let expected = places.iter().find(|place| **place == own).unwrap_or(&places[0]);
+        Some(misnamed_peers_diagnostic(&newest, expected, in_place.first().copied(), &id))
     });
     found.collect()
 }
 
 /// Returns a directory below `base`, and the directories that are called like it: each directory on
 /// the way may have been renamed, copied, left out, or copied into itself.
-fn named_like(context: &Context<'_>, base: &Path, dir: &Path) -> Vec<PathBuf> {
+fn similar_dirs(context: &Context<'_>, base: &Path, dir: &Path) -> Vec<PathBuf> {
     let Ok(below) = dir.strip_prefix(base) else { return vec![dir.to_owned()] };
     below.components().fold(vec![base.to_owned()], |dirs, name| {
-        let named = dirs.iter().flat_map(|dir| and_like(context, &dir.join(name)));
+        let named = dirs.iter().flat_map(|dir| with_similar_siblings(context, &dir.join(name)));
         let within = dirs.iter().map(|dir| dir.join(name).join(name));
         let within = within.filter(|dir| context.disk.stat(dir).is_ok_and(|meta| meta.is_dir()));
         named.chain(within).chain(dirs.iter().cloned()).collect()
     })
 }
 
-/// Returns directories of the app's home as they are in the copies of that home beside it. A home with
-/// another identity file is no copy.
+/// Returns directories of the app's home as they are in the copies of that home beside it. A home
+/// with another identity file is no copy.
 fn in_copies_of_home(context: &Context<'_>, directories: [&Utf8PathBuf; 2]) -> Vec<PathBuf> {
     let (disk, layout) = (context.disk, context.layout);
     let below = |path: &Utf8Path| path.strip_prefix(&layout.app_home).ok().map(Utf8Path::to_owned);
@@ -225,7 +235,7 @@ fn in_copies_of_home(context: &Context<'_>, directories: [&Utf8PathBuf; 2]) -> V
         let mut keys = keys.iter().filter_map(|key| below(key)).map(|key| home.join(key));
         key.as_ref().is_some_and(|key| keys.any(|copy| disk.content_eq(&copy, key).unwrap_or(false)))
     };
-    let copies = and_like(context, layout.app_home.as_ref()).into_iter().skip(1).filter(is_copy);
+    let copies = with_similar_siblings(context, layout.app_home.as_ref()).into_iter().skip(1).filter(is_copy);
     let within = |home: PathBuf| directories.iter().filter_map(|dir| Some(home.join(below(dir)?))).collect();
     copies.flat_map::<Vec<_>, _>(within).collect()
 }
@@ -233,19 +243,19 @@ fn in_copies_of_home(context: &Context<'_>, directories: [&Utf8PathBuf; 2]) -> V
 /// Returns what lies in the trash of a desktop.
 pub(crate) fn trashed(context: &Context<'_>) -> Vec<PathBuf> {
     let trash = TRASH.map(|trash| context.layout.user_home.join(trash));
-    trash.iter().flat_map(|trash| others(context, trash.as_ref(), &[])).collect()
+    trash.iter().flat_map(|trash| other_entries(context, trash.as_ref(), &[])).collect()
 }
 
-/// Returns the files in the trash that may have been in a directory of the daemon home: each directory
-/// on the way, or the file alone, may have been thrown away.
-fn thrown_away(context: &Context<'_>, trash: &[PathBuf], dir: &Utf8Path) -> Vec<PathBuf> {
+/// Returns the files in the trash that may have been in a directory of the daemon home: each
+/// directory on the way, or the file alone, may have been thrown away.
+fn trashed_files(context: &Context<'_>, trash: &[PathBuf], dir: &Utf8Path) -> Vec<PathBuf> {
     let Ok(below) = dir.strip_prefix(&context.layout.app_home) else { return Vec::new() };
     let names: Vec<&str> = below.components().map(|name| name.as_str()).collect();
     let files = trash.iter().flat_map(|thrown| {
         let ends = (0..names.len()).filter(|at| lower_name(thrown).contains(&names[*at].to_lowercase()));
         let ends = ends.map(|at| thrown.join(names[at + 1..].iter().collect::<PathBuf>()));
-        let dirs = ends.flat_map(|end| named_like(context, thrown, &end));
-        once(thrown.clone()).chain(dirs.flat_map(|dir| others(context, &dir, &[]))).collect::<Vec<_>>()
+        let dirs = ends.flat_map(|end| similar_dirs(context, thrown, &end));
+        once(thrown.clone()).chain(dirs.flat_map(|dir| other_entries(context, &dir, &[]))).collect::<Vec<_>>()
     });
     files.filter(|path| path.to_string_lossy().contains(".json")).collect()
 }
@@ -256,15 +266,16 @@ pub(crate) fn lower_name(path: &Path) -> String {
 
 /// Returns true for the roster from the time before several networks, which a move brings to its
 /// place if that is free, unless it is damaged.
-fn is_moved(context: &Context<'_>, path: &Path) -> bool {
+fn is_sound_legacy_roster(context: &Context<'_>, path: &Path) -> bool {
     let is_sound = |bytes: Vec<u8>| DaemonFile::Roster.is_readable(&bytes);
     path == context.layout.legacy_roster && context.disk.read(path, CONFIG_LIMIT).is_ok_and(is_sound)
 }
 
 /// Returns a directory, and the directories beside it with names that contain its name, in any
 /// letter case: copies, and renamed ones.
-fn and_like(context: &Context<'_>, dir: &Path) -> Vec<PathBuf> {
-    let beside = dir.parent().map_or_else(Vec::new, |parent| others(context, parent, &[dir.to_owned()]));
+fn with_similar_siblings(context: &Context<'_>, dir: &Path) -> Vec<PathBuf> {
+    let beside =
+        dir.parent().map_or_else(Vec::new, |parent| other_entries(context, parent, &[dir.to_owned()]));
     let is_dir = |path: &PathBuf| context.disk.stat(path).is_ok_and(|meta| meta.is_dir());
     let like = beside.into_iter().filter(|path| lower_name(path).contains(&lower_name(dir)) && is_dir(path));
     once(dir.to_owned()).chain(like).collect()
@@ -275,7 +286,7 @@ pub(crate) fn newest(context: &Context<'_>, files: impl Iterator<Item = PathBuf>
 }
 
 /// Returns the files in a directory that no daemon reads, without those that a program set aside.
-pub(crate) fn others(context: &Context<'_>, dir: &Path, places: &[PathBuf]) -> Vec<PathBuf> {
+pub(crate) fn other_entries(context: &Context<'_>, dir: &Path, places: &[PathBuf]) -> Vec<PathBuf> {
     let names = context.disk.list(dir).unwrap_or_default().into_iter().map(|entry| entry.name);
     let names = names.filter(|name| {
         let name = name.to_string_lossy();
@@ -294,33 +305,36 @@ fn is_of_network(context: &Context<'_>, path: &Path, kind: DaemonFile, id: &str)
     })
 }
 
-/// Reports the file `path`, which a daemon reads as `right`. `in_place` is a file without devices
-/// that has the right name.
-fn diagnostic(path: &Path, right: &Path, in_place: Option<&PathBuf>, id: &str) -> Diagnostic {
-    let right = in_place.map_or(right, PathBuf::as_path);
+/// Reports that the file `path` holds devices of the active network, but does not have the name
+/// `expected`, under which a daemon would read it. `in_place` is a file without devices that has
+/// this name.
+fn misnamed_peers_diagnostic(
+    path: &Path,
+    expected: &Path,
+    in_place: Option<&PathBuf>,
+    id: &str,
+) -> Diagnostic {
+    let expected = in_place.map_or(expected, PathBuf::as_path);
     let message = format!(
-        "{} holds devices of the active network {id}, and a daemon reads only {}: it starts without them",
+        "{} holds devices of the active network {id}, but a daemon reads only {}, and starts without these devices",
         path.display(),
-        right.display()
+        expected.display()
     );
-    Diagnostic::warning(MISNAMED, message).at(path).hint(rename(path, right, in_place.is_some()))
+    Diagnostic::warning(MISNAMED, message).at(path).hint(rename_command(path, expected, in_place.is_some()))
 }
 
 /// Returns the command that writes a file without its byte order mark, and keeps the former one.
-fn without_mark(path: &Path) -> String {
+fn strip_byte_order_mark_command(path: &Path) -> String {
     let (path, former) = (quote(path), quote(free_name(path, "with-mark")));
     for_any_shell(format!(
         "test -e {former} || {{ mv -n {path} {former} && umask 077 && tail -c +4 {former} > {path}; }}"
     ))
 }
 
-/// Returns the command that gives a file its name: an empty file may have it, or its directory may be
-/// missing.
-pub(crate) fn rename(path: &Path, right: &Path, is_taken: bool) -> String {
-    let aside = if is_taken { format!("{} && ", move_aside(right, "empty")) } else { String::new() };
-    let make_dir = match right.parent().filter(|dir| path.parent() != Some(*dir)) {
-        Some(dir) => format!("mkdir -p -m 700 {} && ", quote(dir)),
-        None => String::new(),
-    };
-    format!("{aside}{make_dir}mv -n {} {}", quote(path), quote(right))
+/// Returns the command that gives a file its name: an empty file may have it, or its directory may
+/// be missing.
+pub(crate) fn rename_command(path: &Path, expected: &Path, is_taken: bool) -> String {
+    let aside = if is_taken { format!("{} && ", move_aside(expected, "empty")) } else { String::new() };
+    let make_dir = mkdir_prefix(expected.parent().filter(|dir| path.parent() != Some(*dir)));
+    format!("{aside}{make_dir}mv -n {} {}", quote(path), quote(expected))
 }

@@ -141,8 +141,8 @@ fn keep_settings(
     }
 }
 
-/// Keeps the settings that only a daemon has for saved networks, from a file that no daemon reads any
-/// more: without them, a silent network would come back as one that announces itself.
+/// Keeps the settings that only a daemon has for saved networks, from a file that no daemon reads
+/// any more: without them, a silent network would come back as one that announces itself.
 pub(crate) fn keep_settings_in(context: &Context<'_>, lock: &dyn LockedStore, former: &[u8]) {
     let Some(schema) = context.store.schema() else { return };
     let former = match Document::parse(former) {

@@ -34,8 +34,8 @@ pub(crate) struct PeerFile {
     pub(crate) path_after_move: PathBuf,
     bytes: Vec<u8>,
     judged: JudgedFile,
-    /// The network id that a daemon wants in the file, if the file spells it otherwise: a daemon reads
-    /// nothing of such a file, and writes over it.
+    /// The network id that a daemon wants in the file, if the file spells it otherwise: a daemon
+    /// reads nothing of such a file, and writes over it.
     wanted_id: Option<String>,
 }
 

@@ -38,8 +38,8 @@ pub(crate) const CONFIG_UNREADABLE: &str = "daemon.config-unreadable";
 /// wait for a pipe, fail, or lose its settings.
 pub(crate) fn config_that_is_no_file(context: &Context<'_>) -> Option<Diagnostic> {
     let config = &context.layout.daemon_config;
-    // The disk with the config may be missing. A daemon would start at its defaults, and replace the
-    // symlink.
+    // The disk with the config may be missing. A daemon would start at its defaults, and replace
+    // the symlink.
     let is = not_a_file(context.disk, config.as_ref()).ok()??;
     let message = format!("cannot read {config}: it is {is}");
     Some(Diagnostic::error(CONFIG_UNREADABLE, message).at(config).hint(move_aside(config, "aside")))
@@ -225,7 +225,8 @@ fn known_problem(program: &Candidate) -> Option<&str> {
     }
 }
 
-/// Warns that a program that a variable names cannot be started, and another one is started instead.
+/// Warns that a program that a variable names cannot be started, and another one is started
+/// instead.
 pub(crate) fn skipped_override(candidates: &[Candidate]) -> Option<Diagnostic> {
     let sound = candidates.iter().position(Candidate::is_sound)?;
     let problems = candidates[..sound].iter().filter_map(|program| Some((program, known_problem(program)?)));

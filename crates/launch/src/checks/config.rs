@@ -205,8 +205,8 @@ impl Examiner<'_, '_> {
     }
 }
 
-/// Returns the kind or the topology of a network, in the daemon's shape, that no daemon knows that this
-/// program knows. `shown` is the network, masked.
+/// Returns the kind or the topology of a network, in the daemon's shape, that no daemon knows that
+/// this program knows. `shown` is the network, masked.
 fn unknown_word(network: &serde_json::Value, shown: ValueRef<'_>) -> Option<String> {
     let config = serde_json::json!({ "networks": [network] }).to_string();
     let at = DaemonFile::Config.unknown_word(config.as_bytes())?;

@@ -13,7 +13,7 @@ use crate::daemons::{abandoned_diagnostic, processes_unknown};
 use crate::diagnostic::Diagnostic;
 use crate::foreseen::{changed_dirs, fixed_file, unwritable};
 use crate::hints::edit;
-use crate::identity::{RENAMED, key_holder};
+use crate::identity::{RENAMED, held_key_diagnostic};
 use crate::moves::sync_unconfirmed;
 use crate::networks::{Wanted, plan_for};
 use crate::owner::{missing_home, missing_home_hint};
@@ -179,7 +179,7 @@ impl Examiner<'_, '_> {
                         if matches!(decision, Decision::Attach { role: Role::Shared, .. }) {
                             let config = &self.context.layout.daemon_config;
                             let named = || diagnostic.at(config).hint(edit(config, None));
-                            let found = key_holder(self.context).unwrap_or_else(named).as_warning();
+                            let found = held_key_diagnostic(self.context).unwrap_or_else(named).as_warning();
                             return self.checks.diagnostic(id, found);
                         }
                         let hint = end_command(role, endpoint, probe, self.options.program);

@@ -86,8 +86,8 @@ impl Examiner<'_, '_> {
         }
     }
 
-    /// Returns a diagnostic whose hint, a move, ends the daemon that runs first: a move refuses beside
-    /// it.
+    /// Returns a diagnostic whose hint, a move, ends the daemon that runs first: a move refuses
+    /// beside it.
     fn ending_the_daemon(&self, told: Diagnostic) -> Diagnostic {
         let is_held = self.plan.diagnostics.iter().any(|told| told.code == HELD);
         let migrate = format!("{} migrate", self.options.program);
