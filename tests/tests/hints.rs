@@ -107,6 +107,13 @@ fn nothing_is_lost(before: &[Vec<u8>], home: &Home, what: &str) {
     make_dir(home, &format!("{MESH}/mesh"));
     link_elsewhere(home, &format!("{MESH}/mesh"));
 })]
+#[case::peers_that_are_a_symlink_above_the_home(&["migrate", "--json"], "migration.destination-outside",
+    ".myownllm/.myownmesh/mesh.aside", |home: &Home| {
+    home.run(&["migrate", "--undo"]).ends_with(0);
+    make_dir(home, MESH);
+    std::fs::remove_dir_all(home.path(&format!("{MESH}/mesh"))).ok();
+    symlink("../..", home.path(&format!("{MESH}/mesh"))).unwrap();
+})]
 #[case::key_behind_a_symlink(&["migrate", "--json"], "migration.source-link",
     ".myownllm/.secrets.copy", |home: &Home| {
     home.run(&["migrate", "--undo"]).ends_with(0);

@@ -177,7 +177,8 @@ pub enum MigrationError {
     DestinationOutside {
         path: PathBuf,
         target: PathBuf,
-        /// False if nothing is there, as on a disk that is missing.
+        /// True if the target can be copied into the symlink's place: it is there, as it is not on
+        /// a disk that is missing, and it does not hold the app's home.
         is_there: bool,
     },
     /// Something other than a directory has the name of a directory.
@@ -362,7 +363,8 @@ impl MigrationError {
                 Some(replace_symlink(path))
             }
             Self::DestinationOutside { path, .. } => {
-                Some(format!("{} && mkdir -m 700 {}", move_aside(path, "aside"), quote(path)))
+                let (symlink, aside) = (quote(path), move_aside(path, "aside"));
+                Some(format!("test -L {symlink} && {aside} && mkdir -m 700 {symlink}"))
             }
             Self::DestinationNotDir { path } => Some(move_aside(path, "aside")),
             Self::SameDir { source_dir, destination_dir, command: None } => {

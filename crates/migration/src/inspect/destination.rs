@@ -35,7 +35,11 @@ impl Inspector<'_> {
 
     /// Refuses a directory of the daemon's behind a symlink that leads out of the app's home.
     pub(super) fn refuse_outside(&mut self, path: PathBuf, target: PathBuf) {
-        let is_there = self.disk.stat_follow(&path).is_ok();
+        let real = self.disk.canonicalize(&path).ok();
+        let home = self.disk.canonicalize(self.homes.app.as_ref()).ok();
+        // A copy of the app's home, or of a directory above it, into that home would have no end.
+        let is_above = real.as_ref().is_some_and(|real| home.is_some_and(|home| home.starts_with(real)));
+        let is_there = real.is_some() && !is_above;
         self.out.refusals.push(MigrationError::DestinationOutside { path, target, is_there });
     }
 
