@@ -132,6 +132,20 @@ fn open_secret_behind_a_symlink_is_named_if_others_reach_it(#[case] dir: u32, #[
     assert_eq!(target.metadata().unwrap().permissions().mode() & 0o777, 0o644);
 }
 
+/// What is behind a symlink is not a secret of the home because of its place.
+#[rstest]
+#[case::device("/dev/null", NEW_KEY)]
+#[case::file_of_the_system("/etc/passwd", NEW_KEY)]
+#[case::directory("/", ".myownllm/config-backups")]
+fn no_hint_closes_what_holds_no_secret(#[case] target: &str, #[case] place: &str) {
+    let home = Home::settled();
+    let place = home.path(place);
+    std::fs::rename(&place, home.path("former")).unwrap();
+    std::os::unix::fs::symlink(target, &place).unwrap();
+    let said = home.run(&["doctor"]).all() + &home.launch_once().all();
+    assert!(!said.contains("chmod"), "{said}");
+}
+
 /// The config is on a disk that is missing: a daemon would replace the symlink.
 #[rstest]
 #[case::broken("/mnt/missing/config.json", "it is a broken symlink")]

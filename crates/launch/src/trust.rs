@@ -9,6 +9,7 @@ use myownllm_durable_fs::{Disk, LockedDir, Owner, quote};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::Context;
+use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Class, Diagnostic};
 
 /// Checks that a change reaches the app's home and no other place, and that its owner can use it.
@@ -92,8 +93,8 @@ impl OpenSecret {
 
 const OPEN_SECRET: &str = "homes.open-secret";
 
-/// Returns the key and the custody file in the daemon home, and the backups of the configs, or the
-/// target of such a symlink, if other users may read or write them. The mount decides about its
+/// Returns the key and the custody file in the daemon home, or the files behind such symlinks, and
+/// the backups of the configs, if other users may read or write them. The mount decides about its
 /// modes.
 pub(crate) fn open_secrets(context: &Context<'_>) -> Vec<OpenSecret> {
     let layout = context.layout;
@@ -101,8 +102,10 @@ pub(crate) fn open_secrets(context: &Context<'_>) -> Vec<OpenSecret> {
     let open = |path: &Utf8PathBuf| {
         let (mut path, mut meta) = (path.as_std_path().to_owned(), context.disk.stat(path.as_ref()).ok()?);
         if meta.is_symlink() {
+            // The target may be anything. The mode of what holds no secret is not the home's affair.
             path = context.disk.canonicalize(&path).ok().filter(|path| is_reached(context.disk, path))?;
-            meta = context.disk.stat(&path).ok()?;
+            meta = context.disk.stat(&path).ok().filter(|meta| meta.is_file())?;
+            context.disk.read(&path, CONFIG_LIMIT).ok().filter(|bytes| holds_secret(bytes))?;
         }
         let is_open = meta.owner.is_some() && meta.mode & 0o077 != 0;
         let private = if meta.is_dir() { 0o700 } else { 0o600 };
@@ -110,6 +113,12 @@ pub(crate) fn open_secrets(context: &Context<'_>) -> Vec<OpenSecret> {
         (is_open && !context.disk.has_modes_of_mount(&open.path)).then_some(open)
     };
     secrets.into_iter().filter_map(open).collect()
+}
+
+/// Returns true for an identity file or a custody file.
+fn holds_secret(bytes: &[u8]) -> bool {
+    let has = |member: &[u8]| bytes.windows(member.len()).any(|part| part == member);
+    has(b"\"secret_key\"") || has(b"\"secret_b32\"")
 }
 
 /// Returns true if other users can enter every directory on the way to a path.
