@@ -97,3 +97,10 @@ fn run_log_that_cannot_be_written_changes_no_outcome() {
     home.run(&["repair"]).ends_with(0);
     assert_eq!(home.run(&["logs", "--json"]).ends_with(0).json()["data"]["entries"], json!([]));
 }
+
+#[rstest]
+#[case::of_this_program(&["logs", "-n", "0"])]
+#[case::of_the_daemon(&["daemon", "logs", "-n", "0"])]
+fn log_of_no_lines_is_a_usage_error(#[case] args: &[&str]) {
+    Home::settled().run(args).ends_with(2);
+}

@@ -1,5 +1,6 @@
 //! The command line, as data.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
@@ -120,8 +121,8 @@ pub(crate) enum Command {
         #[arg(long)]
         daemon: bool,
         /// Show the last N lines.
-        #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
-        lines: usize,
+        #[arg(short = 'n', long, value_name = "N", default_value = "100")]
+        lines: NonZeroUsize,
     },
     /// Collect the facts for a support request, without secrets: program, system, checks, backups,
     /// logs, files.
@@ -192,8 +193,8 @@ pub(crate) enum DaemonCommand {
     /// Print the end of the daemon's log.
     Logs {
         /// Show the last N lines.
-        #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
-        lines: usize,
+        #[arg(short = 'n', long, value_name = "N", default_value = "100")]
+        lines: NonZeroUsize,
     },
 }
 
