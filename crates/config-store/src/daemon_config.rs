@@ -99,7 +99,7 @@ impl Store<'_> {
     }
 
     /// Returns true if a symlink makes the configs of the app and of the daemon one file.
-    fn is_one_config(&self) -> bool {
+    pub(crate) fn is_one_config(&self) -> bool {
         let daemon_config = self.canonical(&self.paths.daemon_config);
         daemon_config.is_some() && daemon_config == self.canonical(&self.paths.config)
     }

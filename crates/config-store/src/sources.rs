@@ -10,7 +10,7 @@ use myownllm_salvage::{Salvaged, Shape};
 
 use crate::backups::Listing;
 use crate::store::{diagnostic_at, file_name, with_suffix};
-use crate::{BackupId, BackupKind, Store, StoreError};
+use crate::{BackupId, BackupKind, Store, StoreError, StorePaths};
 
 /// The app's config from another place than the config file.
 pub(crate) struct Source {
@@ -86,7 +86,7 @@ impl Store<'_> {
                 .or_else(|| self.changed_backup(listing))
                 .or_else(|| self.renamed_config())
                 .or_else(|| self.kept_backup(listing))
-                .or_else(|| self.torn_corrupt_config()),
+                .or_else(|| self.torn_config()),
         };
         // The file that a daemon moved aside mostly has the content of the newest backup, so an
         // unreadable one is an error only if there is no other source.
@@ -159,13 +159,20 @@ impl Store<'_> {
         entries.filter(|entry| entry.kind == kind).filter_map(|entry| entry.name.into_string().ok()).collect()
     }
 
-    /// Returns the complete members of the app's config that a daemon could not parse and renamed,
-    /// in either home.
-    fn torn_corrupt_config(&self) -> Option<Source> {
-        [&self.paths.config, &self.paths.daemon_config].into_iter().find_map(|config| {
-            let path = with_suffix(config, ".corrupt");
-            let bytes = self.read(&path).ok()?;
-            Some(Source { name: file_name(&path), document: self.usable_config(&bytes)? })
+    /// Returns the complete members of an app's config that is no JSON: under a name that a daemon
+    /// gives to such a config, in either home, or in the place of the daemon's config.
+    fn torn_config(&self) -> Option<Source> {
+        let StorePaths { config, daemon_config, app_home, .. } = &self.paths;
+        let renamed = [config, daemon_config].map(|config| with_suffix(config, ".corrupt"));
+        let misplaced = Some(daemon_config.clone()).filter(|_| !self.is_one_config());
+        let files = renamed.into_iter().chain([with_suffix(config, ".tmp")]).chain(misplaced);
+        files.into_iter().find_map(|path| {
+            let bytes = self.read(&path).ok().filter(|bytes| Document::parse(bytes).is_err())?;
+            let name = match path == *daemon_config {
+                true => path.strip_prefix(app_home).unwrap_or(&path).to_string(),
+                false => file_name(&path),
+            };
+            Some(Source { name, document: self.usable_config(&bytes)? })
         })
     }
 

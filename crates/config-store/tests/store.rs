@@ -707,6 +707,26 @@ fn config_that_a_daemon_could_not_parse_and_renamed_is_used(
     assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("of the user"));
 }
 
+/// An app, or a sync, may have put a part of the app's config there.
+#[rstest]
+#[case::about_to_be_written("/home/u/.myownllm/config.json.tmp", "config.json.tmp")]
+#[case::in_the_daemons_place("/home/u/.myownllm/.myownmesh/config.json", ".myownmesh/config.json")]
+fn torn_config_in_another_place_gives_its_members(
+    #[case] path: &str,
+    #[case] name: &str,
+    #[values(with_comma, cut_off)] change: fn(&[u8]) -> Vec<u8>,
+) {
+    let disk = with_config(b"");
+    disk.put_dir("/home/u/.myownllm/.myownmesh", 0o700);
+    let mut lost = Document::parse(&healthy("mine")).unwrap().document;
+    lost.set(&["active_family"], json!("of the user"));
+    lost.set(&["last"], json!(true));
+    disk.put(path, &change(&lost.to_bytes()));
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
+    assert_eq!(loaded.report.restored_from.as_deref(), Some(name));
+    assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("of the user"));
+}
+
 #[test]
 fn later_file_that_is_used_instead_of_a_backup_is_named() {
     let disk = seen_healthy(&healthy("newest"));
