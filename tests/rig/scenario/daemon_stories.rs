@@ -366,7 +366,7 @@ fn newer_daemon_config(stage: &mut Stage<'_>) -> Played {
     let (code, message) = first_trouble(&report);
     stage.check(
         "the reason is named",
-        code == "daemon.config-newer" && message.contains("format 99"),
+        code == "daemon.config-newer" && message.contains("version 99"),
         message,
     );
     stage.files("the config is as it was", &[(path, config.to_vec())]);
