@@ -167,14 +167,8 @@ impl Context {
             lock_wait: self.daemon_wait.map_or(LOCK_WAIT, lock_wait),
             on_wait: Some(OnWait(&*self.wait)),
             user_name,
-            last_restored: |layout| {
-                let mut entries = run_log::read(layout.run_log().as_ref()).into_iter().rev();
-                entries.find(|entry| entry.restored.is_some() || entry.before.is_some())?.restored
-            },
-            last_losses: |layout| {
-                let entries = run_log::read(layout.run_log().as_ref()).into_iter().rev();
-                entries.map(|entry| entry.lost).find(|lost| !lost.is_empty()).unwrap_or_default()
-            },
+            last_restored: run_log::last_restored,
+            last_losses: run_log::last_losses,
             ..Options::default()
         }
     }

@@ -1,6 +1,6 @@
 //! The backups of the config for a person and for a program.
 
-use myownllm_config_store::{BackupId, BackupKind, HistoryEntry, Restored, StoreError};
+use myownllm_config_store::{Accepted, BackupId, BackupKind, HistoryEntry, Restored, StoreError};
 use myownllm_launch::Followed;
 use myownllm_launch::words::backup;
 use schemars::JsonSchema;
@@ -129,6 +129,13 @@ pub fn restored(home: &HomeView<'_>, restored: &Restored, followed: &Followed) -
         reconcile: reconciled(followed),
     };
     (page, json!(document))
+}
+
+/// Returns the change of an accepted config, for the run log.
+#[must_use]
+pub fn accept_trace(home: &HomeView<'_>, accepted: &Accepted) -> Option<Trace> {
+    let did = format!("made {} of the config as it is", backup(&accepted.backup.to_string()));
+    Trace::of(home.layout, "config accept", Some(did).filter(|_| accepted.changed).into_iter().collect())
 }
 
 /// Returns the changes of a restore, for the run log. `name` is the backup as the user named it.

@@ -312,6 +312,20 @@ pub fn read(path: &Path) -> Vec<Entry> {
     entries
 }
 
+/// Returns the backup that the user restored, unless a later run has changed the config.
+#[must_use]
+pub fn last_restored(layout: &Layout) -> Option<String> {
+    let mut entries = read(layout.run_log().as_ref()).into_iter().rev();
+    entries.find(|entry| entry.restored.is_some() || entry.before.is_some())?.restored
+}
+
+/// Returns the settings that the last repair with losses left at their defaults.
+#[must_use]
+pub fn last_losses(layout: &Layout) -> Vec<String> {
+    let entries = read(layout.run_log().as_ref()).into_iter().rev();
+    entries.map(|entry| entry.lost).find(|lost| !lost.is_empty()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

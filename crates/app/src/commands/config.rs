@@ -9,8 +9,7 @@ use myownllm_launch::{
     CORRUPT, Diagnostic, NEEDS_REPAIR, accept_config, active_network, config_diagnostics, restore_backup,
 };
 use myownllm_report::documents::{ConfigChecked, ConfigSchema, ConfigShown};
-use myownllm_report::run_log::Trace;
-use myownllm_report::{Page, completion, escape_json_controls, long, restore_trace, restored};
+use myownllm_report::{Page, accept_trace, completion, escape_json_controls, long, restore_trace, restored};
 use serde_json::json;
 
 use crate::cli::{ConfigCommand, SchemaOf};
@@ -109,17 +108,15 @@ fn check(context: &Context) -> Result<CommandOutput, Diagnostic> {
 
 /// `config accept`.
 fn accept(context: &Context) -> Result<CommandOutput, Diagnostic> {
-    let accepted = accept_config(&context.libraries().launch_context(), &context.options())?;
+    let libraries = context.libraries();
+    let accepted = accept_config(&libraries.launch_context(), &context.options())?;
     let path = context.short(&context.layout.app_config);
     let page = if accepted.changed {
         format!("Accepted: {path} stays as it is. It is {} now.", backup(&accepted.backup.to_string()))
     } else {
         format!("Nothing to accept: {path} is {} already.", backup(&accepted.backup.to_string()))
     };
-    let did = accepted
-        .changed
-        .then(|| format!("made {} of the config as it is", backup(&accepted.backup.to_string())));
-    let trace = Trace::of(&context.layout, "config accept", did.into_iter().collect());
+    let trace = accept_trace(&libraries.view(), &accepted);
     Ok(CommandOutput { trace, ..CommandOutput::done(page, json!(accepted)) })
 }
 
