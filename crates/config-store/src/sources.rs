@@ -86,7 +86,7 @@ impl Store<'_> {
                 .or_else(|| self.changed_backup(listing))
                 .or_else(|| self.renamed_config())
                 .or_else(|| self.kept_backup(listing))
-                .or_else(|| self.torn_config()),
+                .or_else(|| self.usable_leftover()),
         };
         // The file that a daemon moved aside mostly has the content of the newest backup, so an
         // unreadable one is an error only if there is no other source.
@@ -159,20 +159,19 @@ impl Store<'_> {
         entries.filter(|entry| entry.kind == kind).filter_map(|entry| entry.name.into_string().ok()).collect()
     }
 
-    /// Returns the complete members of an app's config that is no JSON: under a name that a daemon
-    /// gives to such a config, in either home, or in the place of the daemon's config.
-    fn torn_config(&self) -> Option<Source> {
+    /// Returns the app's config, or its complete members, under a name that a daemon gives to a
+    /// config that it cannot read, in either home, or torn in the place of the daemon's config.
+    fn usable_leftover(&self) -> Option<Source> {
         let StorePaths { config, daemon_config, app_home, .. } = &self.paths;
-        let renamed = [config, daemon_config].map(|config| with_suffix(config, ".corrupt"));
-        let misplaced = Some(daemon_config.clone()).filter(|_| !self.is_one_config());
-        let files = renamed.into_iter().chain([with_suffix(config, ".tmp")]).chain(misplaced);
-        files.into_iter().find_map(|path| {
-            let bytes = self.read(&path).ok().filter(|bytes| Document::parse(bytes).is_err())?;
-            let name = match path == *daemon_config {
-                true => path.strip_prefix(app_home).unwrap_or(&path).to_string(),
-                false => file_name(&path),
-            };
-            Some(Source { name, document: self.usable_config(&bytes)? })
+        let renamed = [with_suffix(config, ".corrupt"), with_suffix(daemon_config, ".corrupt")];
+        let renamed = renamed.into_iter().chain([with_suffix(config, ".tmp")]);
+        let usable = |name, bytes: &[u8]| Some(Source { name, document: self.usable_config(bytes)? });
+        let mut renamed = renamed.filter_map(|path| usable(file_name(&path), &self.read(&path).ok()?));
+        renamed.next().or_else(|| {
+            // `misplaced_source` takes a whole one.
+            let bytes = self.read(daemon_config).ok().filter(|bytes| Document::parse(bytes).is_err())?;
+            let name = daemon_config.strip_prefix(app_home).unwrap_or(daemon_config);
+            usable(name.to_string(), &bytes).filter(|_| !self.is_one_config())
         })
     }
 

@@ -689,13 +689,10 @@ fn cut_off(config: &[u8]) -> Vec<u8> {
     config[..config.len() - 12].to_vec()
 }
 
-#[rstest]
-fn config_that_a_daemon_could_not_parse_and_renamed_is_used(
-    #[values("/home/u/.myownllm/config.json.corrupt", "/home/u/.myownllm/.myownmesh/config.json.corrupt")]
-    path: &str,
-    #[values(with_comma, cut_off, in_utf16)] change: fn(&[u8]) -> Vec<u8>,
-    #[values(LEAKED_V3, b"")] config: &[u8],
-) {
+/// Puts a config of the user's at `path` and checks that a launch takes the settings from it, under
+/// the name `source`.
+#[track_caller]
+fn check_source(config: &[u8], (path, source): (&str, &str), change: fn(&[u8]) -> Vec<u8>) {
     let disk = with_config(config);
     disk.put_dir("/home/u/.myownllm/.myownmesh", 0o700);
     let mut lost = Document::parse(&healthy("mine")).unwrap().document;
@@ -703,8 +700,19 @@ fn config_that_a_daemon_could_not_parse_and_renamed_is_used(
     lost.set(&["last"], json!(true));
     disk.put(path, &change(&lost.to_bytes()));
     let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
-    assert_eq!(loaded.report.restored_from.as_deref(), Some("config.json.corrupt"));
+    assert_eq!(loaded.report.restored_from.as_deref(), Some(source));
     assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("of the user"));
+}
+
+/// The daemon's parser refuses a whole config of the app's too.
+#[rstest]
+fn config_that_a_daemon_could_not_parse_and_renamed_is_used(
+    #[values("/home/u/.myownllm/config.json.corrupt", "/home/u/.myownllm/.myownmesh/config.json.corrupt")]
+    path: &str,
+    #[values(<[u8]>::to_vec, with_comma, cut_off, in_utf16)] change: fn(&[u8]) -> Vec<u8>,
+    #[values(LEAKED_V3, b"")] config: &[u8],
+) {
+    check_source(config, (path, "config.json.corrupt"), change);
 }
 
 /// An app, or a sync, may have put a part of the app's config there.
@@ -716,15 +724,7 @@ fn torn_config_in_another_place_gives_its_members(
     #[case] name: &str,
     #[values(with_comma, cut_off)] change: fn(&[u8]) -> Vec<u8>,
 ) {
-    let disk = with_config(b"");
-    disk.put_dir("/home/u/.myownllm/.myownmesh", 0o700);
-    let mut lost = Document::parse(&healthy("mine")).unwrap().document;
-    lost.set(&["active_family"], json!("of the user"));
-    lost.set(&["last"], json!(true));
-    disk.put(path, &change(&lost.to_bytes()));
-    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
-    assert_eq!(loaded.report.restored_from.as_deref(), Some(name));
-    assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("of the user"));
+    check_source(b"", (path, name), change);
 }
 
 #[test]
