@@ -83,8 +83,8 @@ fn settings_in_trash(context: &Context<'_>) -> Option<PathBuf> {
 
 /// Names the file in the trash that may hold the lost settings, and the command that brings it
 /// back.
-fn with_trash(context: &Context<'_>, lost: Diagnostic) -> Diagnostic {
-    let Some(path) = settings_in_trash(context) else { return lost };
+fn with_trash(context: &Context<'_>, thrown: Option<PathBuf>, lost: Diagnostic) -> Diagnostic {
+    let Some(path) = thrown else { return lost };
     let config = context.layout.app_config.as_std_path();
     let message = format!("{} may hold the lost settings: {}", path.display(), lost.message);
     let hint = rename_command(&path, config, context.disk.stat(config).is_ok());
@@ -101,19 +101,34 @@ pub(crate) fn lasting_losses(
     let report = &loaded.report;
     match loaded.pending.repairs() {
         _ if loaded.newer.is_some() => return None,
-        true if report.restored_from.is_some() || settings_in_trash(context).is_none() => return None,
-        true => return lost_settings(context, &loaded.document, report, false),
+        true if report.restored_from.is_some() => return None,
+        true => {
+            let thrown = settings_in_trash(context)?;
+            let lost = reset_settings(context, &loaded.document, report, false)?;
+            return Some(with_trash(context, Some(thrown), lost));
+        }
         false => {}
     }
     let (harm, undo) = consequences(context, &loaded.document, &(options.last_losses)(context.layout))?;
     let message = format!("settings are lost, as no backup has them (the command `logs` names them): {harm}");
     let lost = Diagnostic::warning(LOSSES, message).at(&context.layout.app_config).hint(undo);
-    Some(with_trash(context, lost))
+    Some(with_trash(context, settings_in_trash(context), lost))
 }
 
 /// Reports settings that are at their defaults because no backup has them; `None` if there are no
 /// such settings. `is_written` is true if the config on the disk already holds the defaults.
 pub(crate) fn lost_settings(
+    context: &Context<'_>,
+    document: &Document,
+    report: &Report,
+    is_written: bool,
+) -> Option<Diagnostic> {
+    let lost = reset_settings(context, document, report, is_written)?;
+    Some(with_trash(context, settings_in_trash(context), lost))
+}
+
+/// Does what [`lost_settings`] does, without a look into the trash.
+fn reset_settings(
     context: &Context<'_>,
     document: &Document,
     report: &Report,
@@ -144,5 +159,5 @@ pub(crate) fn lost_settings(
     );
     // Before the file is written, there is no setting in it to change.
     let hint = if is_written { undo } else { format!("{PROGRAM} config show") };
-    Some(with_trash(context, Diagnostic::warning(LOSSES, message).at(path).hint(hint)))
+    Some(Diagnostic::warning(LOSSES, message).at(path).hint(hint))
 }
