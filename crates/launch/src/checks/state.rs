@@ -66,11 +66,9 @@ impl Examiner<'_, '_> {
             _ => Vec::new(),
         };
         // A launch goes on without the files that differ.
-        let program = self.options.program;
-        let collisions = collision_diagnostics(self.context.disk, &plan.collisions, plan.direction, program);
-        let collisions = collisions.into_iter().map(|found| self.ending_the_daemon(found.as_warning()));
-        let collisions: Vec<_> = collisions.collect();
-        self.checks.diagnostics("state.collisions", collisions);
+        let program = self.moving_program();
+        let collisions = collision_diagnostics(self.context.disk, &plan.collisions, plan.direction, &program);
+        self.checks.diagnostics("state.collisions", collisions.into_iter().map(Diagnostic::as_warning));
         // Leaves out the paths that a refusal of the launch, or a warning about a misnamed file,
         // already reports.
         let is_reported = |path: &std::path::Path| {
@@ -86,17 +84,14 @@ impl Examiner<'_, '_> {
         }
     }
 
-    /// Returns a diagnostic whose hint, a move, ends the daemon that runs first: a move refuses
-    /// beside it.
-    fn ending_the_daemon(&self, told: Diagnostic) -> Diagnostic {
-        let is_held = self.plan.diagnostics.iter().any(|told| told.code == HELD);
-        let migrate = format!("{} migrate", self.options.program);
-        match &told.hint {
-            Some(hint) if hint.starts_with(&migrate) && self.own_daemon_answers() && !is_held => {
-                let hint = format!("{} daemon stop && {hint}", self.options.program);
-                told.hint(hint)
-            }
-            _ => told,
+    /// Returns the beginning of a command that moves: it ends the running daemon first, as a move
+    /// refuses beside it.
+    fn moving_program(&self) -> String {
+        let program = self.options.program;
+        let is_held = self.plan.diagnostics.iter().any(|diagnostic| diagnostic.code == HELD);
+        match self.own_daemon_answers() && !is_held {
+            true => format!("{program} daemon stop && {program}"),
+            false => program.to_owned(),
         }
     }
 
@@ -182,12 +177,11 @@ impl Examiner<'_, '_> {
             };
             // A launch does not look for temporary files in a home that was moved.
             let hint = match files == 0 && !self.plan.pending {
-                true => format!("{} migrate", self.options.program),
+                true => format!("{} migrate", self.moving_program()),
                 false => self.checks.repair(),
             };
             let pending = Diagnostic::warning("migration.pending", evidence);
-            let pending = self.ending_the_daemon(pending.hint(hint));
-            self.checks.diagnostic("state.moved", pending);
+            self.checks.diagnostic("state.moved", pending.hint(hint));
         }
     }
 
