@@ -229,24 +229,24 @@ fn known_problem(program: &Candidate) -> Option<&str> {
 /// instead.
 pub(crate) fn skipped_override(candidates: &[Candidate]) -> Option<Diagnostic> {
     let sound = candidates.iter().position(Candidate::is_sound)?;
-    let problems = candidates[..sound].iter().filter_map(|program| Some((program, known_problem(program)?)));
+    let problems = candidates[..sound].iter();
+    let problems = problems.filter_map(|program| Some((program, vec![known_problem(program)?.to_owned()])));
     override_warning(problems, &candidates[sound])
 }
 
 /// Warns that a program that a variable names did not come up, and another one did.
 pub(crate) fn failed_override(tried: &[CandidateOutcome]) -> Option<Diagnostic> {
     let came_up = tried.iter().position(|tried| tried.failure.is_none())?;
-    let failures: Vec<_> =
-        tried[..came_up].iter().map(|tried| (&tried.candidate, tried_lines(tried).join("\n"))).collect();
-    override_warning(failures.iter().map(|(program, why)| (*program, &**why)), &tried[came_up].candidate)
+    let failures = tried[..came_up].iter().map(|tried| (&tried.candidate, tried_lines(tried)));
+    override_warning(failures, &tried[came_up].candidate)
 }
 
 fn override_warning<'c>(
-    mut problems: impl Iterator<Item = (&'c Candidate, &'c str)>,
+    mut problems: impl Iterator<Item = (&'c Candidate, Vec<String>)>,
     instead: &Candidate,
 ) -> Option<Diagnostic> {
-    let is_override = |(program, _): &(&Candidate, &str)| matches!(program.origin, Origin::Override { .. });
-    let (program, problem) = problems.find(is_override)?;
+    let (program, causes) =
+        problems.find(|(program, _)| matches!(program.origin, Origin::Override { .. }))?;
     let message = format!(
         "the daemon's program {} ({}) cannot be used, and {} ({}) is used in its place",
         program.path.display(),
@@ -254,7 +254,6 @@ fn override_warning<'c>(
         instead.path.display(),
         instead.origin
     );
-    let causes = problem.lines().map(str::to_owned).collect();
     let hint = format!("ls -ld {}", quote(&program.path));
     Some(Diagnostic::warning("daemon.override-skipped", message).causes(causes).hint(hint))
 }
