@@ -4,11 +4,11 @@ use std::path::Path;
 
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{DaemonFile, ValueRef, masking, networks};
-use myownllm_config_store::{LOST_NETWORKS, Loaded, Step};
+use myownllm_config_store::{Loaded, Step};
 use myownllm_durable_fs::move_aside;
 use myownllm_paths::camino::Utf8PathBuf;
 
-use super::{Check, Examiner, Mark};
+use super::{Check, Examiner, Mark, may_have_lost_networks};
 use crate::closed::unreadable_file;
 use crate::diagnostic::{CORRUPT, Diagnostic, NEEDS_REPAIR, WIPED};
 use crate::hints::edit;
@@ -36,8 +36,7 @@ impl Examiner<'_, '_> {
             }
         }
         self.active_network(loaded);
-        let is_in_doubt = loaded.diagnostics.iter().any(|found| found.code == LOST_NETWORKS);
-        if !loaded.pending.repairs() && !is_in_doubt {
+        if !loaded.pending.repairs() && !may_have_lost_networks(loaded) {
             let detection = &self.plan.detection;
             let found = out_of_line(self.context, detection, &loaded.document, self.options.program);
             self.checks.diagnostics("networks.active", found);

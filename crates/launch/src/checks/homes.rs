@@ -1,13 +1,12 @@
 //! Checks the homes, the daemons that serve them, and the program that a launch would start.
 
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_store::LOST_NETWORKS;
 use myownllm_daemon::reconcile::Action;
 use myownllm_daemon::{Decision, Endpoint, Expected, Probe, Role, Status};
 use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{Mode, PathsError};
 
-use super::Examiner;
+use super::{Examiner, may_have_lost_networks};
 use crate::closed::UNWRITABLE;
 use crate::daemons::{abandoned_diagnostic, processes_unknown};
 use crate::diagnostic::Diagnostic;
@@ -209,7 +208,7 @@ impl Examiner<'_, '_> {
             return;
         };
         let Ok(mut client) = self.context.daemons.connect(endpoint) else { return };
-        let is_in_doubt = loaded.diagnostics.iter().any(|found| found.code == LOST_NETWORKS);
+        let is_in_doubt = may_have_lost_networks(loaded);
         let document = &mut loaded.document.clone();
         let wanted = Wanted { store: self.context.store, document, is_in_doubt };
         let Ok((plan, _)) = plan_for(&wanted, &mut *client, status.clone(), Role::Shared) else { return };
