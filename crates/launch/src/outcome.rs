@@ -137,8 +137,8 @@ impl Outcome {
         self.diagnostics.iter().any(|told| told.code == peers::STATE_SET_ASIDE)
     }
 
-    /// Returns true if this launch has written a config at whose defaults settings of the user's
-    /// are.
+    /// Returns true if this launch has written a config in which settings of the user's are at
+    /// their defaults.
     pub fn has_lost_for_good(&self) -> bool {
         self.config_steps.iter().any(Step::writes_config)
             && self.diagnostics.iter().any(|told| told.code == LOSSES)

@@ -25,6 +25,7 @@ use crate::identity::restore_backup_command;
 pub(crate) const DAMAGED: &str = "state.damaged";
 const NEWER: &str = "state.newer";
 pub(crate) const STATE_SET_ASIDE: &str = "state.set-aside";
+
 /// A roster or a state.
 #[derive(Clone, Debug)]
 pub(crate) struct PeerFile {
