@@ -1,6 +1,5 @@
 //! The command line, as data.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
@@ -121,8 +120,9 @@ pub(crate) enum Command {
         #[arg(long)]
         daemon: bool,
         /// Show the last N lines.
-        #[arg(short = 'n', long, value_name = "N", default_value = "100")]
-        lines: NonZeroUsize,
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 100,
+            value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+        lines: usize,
     },
     /// Collect the facts for a support request, without secrets: program, system, checks, backups,
     /// logs, files.
@@ -193,8 +193,9 @@ pub(crate) enum DaemonCommand {
     /// Print the end of the daemon's log.
     Logs {
         /// Show the last N lines.
-        #[arg(short = 'n', long, value_name = "N", default_value = "100")]
-        lines: NonZeroUsize,
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 100,
+            value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+        lines: usize,
     },
 }
 

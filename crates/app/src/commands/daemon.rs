@@ -21,7 +21,7 @@ pub(crate) fn run(
 ) -> Result<CommandOutput, Diagnostic> {
     match command {
         DaemonCommand::Status => Ok(status(context)),
-        DaemonCommand::Logs { lines } => Ok(look::daemon_log(context, lines.get())),
+        DaemonCommand::Logs { lines } => Ok(look::daemon_log(context, *lines)),
         DaemonCommand::Stop => {
             let stopped = stop(context)?;
             let trace = trace(context, "daemon stop", &stopped);

@@ -78,8 +78,8 @@ pub(crate) fn run(
         Command::Paths { name, mode } => paths::run(&context, name.as_deref(), *mode),
         Command::Identity => Ok(look::identity(&context)),
         Command::Daemon(command) => daemon::run(&context, command, printer),
-        Command::Logs { daemon: true, lines } => Ok(look::daemon_log(&context, lines.get())),
-        Command::Logs { lines, .. } => Ok(look::run_log(&context, lines.get())),
+        Command::Logs { daemon: true, lines } => Ok(look::daemon_log(&context, *lines)),
+        Command::Logs { lines, .. } => Ok(look::run_log(&context, *lines)),
         Command::Report { output, html } => report::run(&context, output.as_deref(), *html, printer.started),
         Command::Completions { .. } | Command::Man { .. } => Ok(CommandOutput::done("", json!({}))),
     };
