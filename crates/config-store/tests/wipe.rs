@@ -5,13 +5,12 @@ mod common;
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::time::Duration;
 
 use common::*;
 use myownllm_config_model::app_config::{self, Loss};
 use myownllm_config_model::{Diagnostic, Document, Severity, networks};
 use myownllm_config_store::{
-    BackupId, ConfigStore, FileShape, HistoryEntry, Loaded, LockedStore, Restored, Step, Store, StoreError,
+    BackupId, ConfigStore, FileShape, HistoryEntry, Loaded, Restored, Step, Store, StoreError,
 };
 use myownllm_durable_fs::Op;
 use myownllm_durable_fs::sim::{Fault, SimDisk};
@@ -34,10 +33,6 @@ fn store_on<'d>(disk: &'d SimDisk, clock: &'d FakeClock) -> Store<'d> {
 
 fn load(disk: &SimDisk) -> Result<Loaded, StoreError> {
     store_on(disk, &FakeClock::default()).load(&mut ids())
-}
-
-fn locked<'s>(store: &'s Store<'_>) -> Box<dyn LockedStore + 's> {
-    store.lock(Duration::ZERO).unwrap()
 }
 
 fn history(disk: &SimDisk) -> Vec<HistoryEntry> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use myownllm_config_model::{Document, SeededIds};
 use myownllm_config_store::{
-    AppSchema as _, Applied, Clock, ConfigStore, Loaded, MyOwnLlm, Store, StoreError, StorePaths,
+    AppSchema as _, Applied, Clock, ConfigStore, Loaded, LockedStore, MyOwnLlm, Store, StoreError, StorePaths,
 };
 use myownllm_durable_fs::sim::{Entry, SimDisk};
 use myownllm_durable_fs::{Disk, quote, sim_path};
@@ -121,6 +121,10 @@ pub fn launch_with(store: &Store<'_>) -> Result<(Loaded, Option<Applied>), Store
     let locked = store.lock(Duration::ZERO).map_err(|e| StoreError::Conflict { path: e.home().into() })?;
     let applied = locked.apply(&mut ids())?;
     Ok((loaded, Some(applied)))
+}
+
+pub fn locked<'s>(store: &'s Store<'_>) -> Box<dyn LockedStore + 's> {
+    store.lock(Duration::ZERO).unwrap()
 }
 
 /// Returns the contents of all files on the disk.
