@@ -1,0 +1,230 @@
+//! Homes without a usable key anywhere: broken symlinks, and files of a newer version.
+
+#[cfg(unix)]
+use std::process::Command;
+
+use crate::Put::*;
+use crate::common::{key_file, public_key, short};
+#[cfg(unix)]
+use crate::sound;
+use crate::{NEW, OLD, Put, ROSTER, STATE, USED, home_of, sh};
+#[cfg(unix)]
+use myownllm_durable_fs::RealDisk;
+#[cfg(unix)]
+use myownllm_identity::ensure_reachable_peers;
+use myownllm_identity::{Answer, WayOut};
+use rstest::rstest;
+
+fn padded(key: Vec<u8>) -> Vec<u8> {
+    [key, vec![0; 2 << 20]].concat()
+}
+
+/// No key is found: the first way out names the place for a backup, and the last gives up the
+/// peers.
+#[rstest]
+#[case::rosters(&[Known], "identity.gone", NEW)]
+#[case::states(&[State], "identity.gone", NEW)]
+#[case::rosters_of_before(&[KnownBefore], "identity.gone", OLD)]
+#[case::rosters_in_both(&[Known, KnownBefore], "identity.gone", NEW)]
+#[case::one_roster_of_the_time_before_networks(&[OneRoster("mesh/roster.json")], "identity.gone", OLD)]
+#[case::one_roster_in_the_daemons_home(&[OneRoster("mesh/mesh/roster.json")], "identity.gone", NEW)]
+#[case::roster_that_no_daemon_could_read(&[OneRoster("mesh/rosters/home.json.corrupt")], "identity.gone",
+    OLD)]
+#[case::damaged_copies_alone(&[Known, Cut("mesh/.secrets/identity.json.tmp", 1)], "identity.gone", NEW)]
+#[case::cut(&[Cut(NEW, 1), Known], "migration.identity-damaged", NEW)]
+#[case::empty(&[Bytes(NEW, b"")], "migration.identity-damaged", NEW)]
+#[case::empty_of_before(&[Bytes(OLD, b""), KnownBefore], "migration.identity-damaged", OLD)]
+#[cfg_attr(unix, case::pipe(&[Pipe(NEW), Known], "migration.identity-damaged", NEW))]
+#[case::named_and_gone(&[Names("mesh/config.json", "k/id.json"), Known], "identity.gone", NEW)]
+#[case::custody(&[Bytes("mesh/.secrets/custody.json", b"{}")], "identity.gone", NEW)]
+#[case::custody_of_before(&[Bytes(".secrets/custody.json", b"{}")], "identity.gone", OLD)]
+#[case::copy_of_the_rosters(&[OneRoster("mesh/rosters.bak/home.json")], "identity.gone", OLD)]
+#[case::copy_of_their_directory(&[OneRoster("mesh.old/rosters/home.json")], "identity.gone", OLD)]
+#[case::copy_of_a_roster(&[OneRoster("mesh/rosters/home.json.bak")], "identity.gone", OLD)]
+#[case::temporary_with_a_roster(&[Bytes("mesh/rosters/.durable-fs.1-1.part",
+    b"{\"authorized_devices\": [")], "identity.gone", OLD)]
+#[case::roster_that_a_config_names(&[OneRoster("r/one"),
+    Bytes("config.json", b"{\"networks\": [{\"roster_path\": \"r/one\"}]}")], "identity.gone", OLD)]
+#[case::cut_copy(&[Cut(".secrets/identity.json.bak", 1)], "identity.gone", NEW)]
+#[case::cut_copy_with_another_name(&[Cut("mesh/.secrets/key", 1)], "identity.gone", NEW)]
+#[case::file_for_the_directory(&[Bytes("mesh/.secrets", b""), Known], "migration.identity-damaged", NEW)]
+#[cfg_attr(unix, case::pipe_for_the_directory(&[Pipe("mesh/.secrets"), State],
+    "migration.identity-damaged", NEW))]
+#[case::file_for_the_directory_of_before(&[Bytes(".secrets", b""), KnownBefore], "identity.gone", OLD)]
+#[case::run_log(&[Bytes("myownllm-mesh.log", b"{\"at\":\"t\",\"device_id\":\"k-1\"}\n{\"at\":\"t\"}\n")],
+    "identity.gone", NEW)]
+#[case::run_log_behind_zero_bytes(&[Bytes("myownllm-mesh.log", b"\0\0{\"device_id\":\"k-1\"}\n")],
+    "identity.gone", NEW)]
+#[case::overwritten_config(&[Bytes("config.json", USED)], "identity.gone", NEW)]
+#[case::config_of_the_daemon(&[Bytes("mesh/config.json", USED)], "identity.gone", NEW)]
+#[case::backup_of_an_overwritten_config(&[Bytes("config-backups/kept-000001-00.json", USED)],
+    "identity.gone", NEW)]
+#[case::config_that_names_a_key_on_a_missing_disk(&[Names("mesh/config.json", "k/id.json")], "identity.gone",
+    NEW)]
+#[case::padded_copy(&[Shaped(".secrets/identity.json.bak", padded)], "identity.gone", NEW)]
+#[case::peers_in_another_directory(&[Bytes("trash/mesh/rosters/home.json", ROSTER)], "identity.gone", OLD)]
+#[case::peers_deep_in_another_directory(&[Bytes("backup/2026/x/mesh/home.json", STATE)], "identity.gone",
+    OLD)]
+#[case::rosters_in_another_directory(&[Bytes("mesh/backup/rosters (1)/home.json", ROSTER)], "identity.gone",
+    NEW)]
+#[case::peers_in_the_secrets(&[Bytes(".secrets/mesh/states/home.json", STATE)], "identity.gone", OLD)]
+#[case::peers_in_two_directories_of_one_name(&[Bytes("trash/mesh/rosters/home.json", ROSTER),
+    Bytes("backup/mesh/rosters/home.json", ROSTER)], "identity.gone", OLD)]
+#[case::directory_for_a_roster(&[Dir("mesh/rosters/home.json")], "identity.gone", OLD)]
+#[cfg_attr(unix, case::pipe_for_a_state(&[Pipe("mesh/mesh/states/home.json")], "identity.gone", NEW))]
+#[case::directory_for_the_roster_of_the_time_before_networks(&[Dir("mesh/roster.json")], "identity.gone",
+    OLD)]
+#[cfg_attr(unix, case::pipe_for_the_rosters(&[Pipe("mesh/rosters")], "identity.gone", OLD))]
+#[case::file_for_the_peers(&[Bytes("mesh/mesh", b"")], "identity.gone", NEW)]
+fn without_a_key_anywhere_a_backup_comes_first_and_the_peers_are_given_up_last(
+    #[case] parts: &[Put],
+    #[case] code: &str,
+    #[case] place: &str,
+) {
+    let home = home_of(parts);
+    let Answer::Refused(refusal) = home.answer() else { panic!("{:?}", home.answer()) };
+    assert_eq!(refusal.code(), code, "{refusal}");
+    let Some(WayOut::Restore { command, .. }) = refusal.ways_out.first() else { panic!("{refusal:?}") };
+
+    // Puts the user's backup at the path that the command names.
+    let backup = home.user().join("my backup.json");
+    std::fs::write(&backup, key_file(1, "x")).unwrap();
+    let command =
+        command.replace("/path/to/backup/identity.json", &format!("{:?}", backup.display().to_string()));
+    let Some(status) = sh(&command) else { return };
+    assert!(status.success(), "{command}");
+    assert_eq!(std::fs::read(home.at(place)).unwrap(), key_file(1, "x"), "{command}");
+    assert_eq!(home.answer().key().unwrap().public_key, public_key(1), "{command}");
+    std::fs::remove_file(home.at(place)).unwrap();
+    std::fs::remove_file(&backup).unwrap();
+
+    let home = home_of(parts);
+    let before = home.contents();
+    let refusal = home.answer().refusal().unwrap().clone();
+    let last = refusal.ways_out.last().unwrap().command().unwrap().to_owned();
+    for _ in 0..2 {
+        let Some(_) = sh(&last) else { return };
+        assert_eq!(short(&home.answer()), "none yet", "{last}");
+        let after = home.contents();
+        assert!(before.iter().all(|bytes| after.contains(bytes)), "{last} lost something");
+    }
+}
+
+/// Many files have a version, and a first start must not fail because of them.
+#[rstest]
+#[case::tokens(".secrets/tokens.json", true)]
+#[case::in_the_apps_home("window-state.json", true)]
+#[case::temporary(".secrets/custody.json.part", false)]
+fn other_files_of_a_newer_version_are_no_keys(#[case] path: &'static str, #[case] is_first_start: bool) {
+    let home = home_of(&[Bytes(path, br#"{"version": 2, "tokens": ["abc"]}"#)]);
+    assert_ne!(short(&home.answer()), "migration.identity-newer");
+    if is_first_start {
+        assert_eq!(short(&home.answer()), "none yet");
+    }
+}
+
+#[test]
+fn key_of_a_newer_version_is_known_by_its_members() {
+    let sealed = br#"{"version": 2, "public_key": "k", "secret_key": {"sealed": "abc"}}"#;
+    let answer = home_of(&[Bytes(".secrets/sealed.json", sealed)]).answer();
+    assert_eq!(short(&answer), "migration.identity-newer");
+}
+
+#[test]
+fn file_of_a_newer_version_beside_a_damaged_one_is_not_called_sound() {
+    let home = home_of(&[Newer("mesh/.secrets/identity.json.bak"), Cut("mesh/.secrets/identity.old", 1)]);
+    let message = home.answer().refusal().unwrap().to_string();
+    assert!(message.contains("missing, and one of a newer version lies at "), "{message}");
+    assert!(message.contains(", and another at ") && !message.contains("sound"), "{message}");
+}
+
+#[rstest]
+#[case::newer(&[Newer(NEW)], "migration.identity-newer")]
+#[case::newer_before(&[Newer(OLD), Key(NEW, 1)], "migration.identity-newer")]
+#[case::newer_under_another_name(&[Newer("mesh/.secrets/identity.json.bak")], "migration.identity-newer")]
+#[case::two(&[Key(NEW, 1), Key(OLD, 2), KnownBefore], "migration.two-identities")]
+#[case::run_log_that_cannot_be_read(&[Dir("myownllm-mesh.log")], "migration.unreadable")]
+#[case::damaged_here_and_sound_before(&[Cut(NEW, 1), Key(OLD, 1)], "migration.identity-damaged")]
+#[case::damaged_in_both(&[Cut(NEW, 1), Cut(OLD, 2)], "migration.identity-damaged")]
+fn other_troubles_are_refused(#[case] parts: &[Put], #[case] code: &str) {
+    refuses(parts, code);
+}
+
+#[cfg(unix)]
+#[rstest]
+#[case::symlink_to_nothing(&[Link(NEW, "/mnt/stick/identity.json")], "migration.identity-unreachable")]
+#[case::symlink_to_nothing_before(&[Link(OLD, "nowhere"), Key(NEW, 1)], "migration.identity-unreachable")]
+#[case::directory_to_nothing(&[Link("mesh/.secrets", "nowhere"), Known], "migration.identity-unreachable")]
+#[case::home_to_nothing(&[Link("mesh", "nowhere")], "migration.identity-unreachable")]
+#[case::symlink_to_nothing_under_another_name(&[Link("mesh/.secrets/identity.json.lnk", "nowhere")],
+    "migration.identity-unreachable")]
+#[case::named_symlink_to_nothing(&[Names("mesh/config.json", "k.json"), Link("../k.json", "nowhere")],
+    "migration.identity-unreachable")]
+#[case::peers_to_nothing(&[Link("mesh/mesh", "/mnt/stick/mesh")], "identity.peers-unreachable")]
+#[case::peers_to_nothing_before(&[Link("mesh/peers", "nowhere"), Link("mesh.bak", "/mnt/stick/mesh")],
+    "identity.peers-unreachable")]
+#[case::rosters_to_nothing(&[Link("mesh/mesh/rosters", "nowhere"), Dir("mesh/mesh/states")],
+    "identity.peers-unreachable")]
+#[case::states_to_nothing_before(&[Link("mesh/states", "nowhere")], "identity.peers-unreachable")]
+#[case::one_roster_to_nothing(&[Link("mesh/mesh/roster.json", "nowhere")], "identity.peers-unreachable")]
+#[case::peers_to_themselves(&[Link("mesh/mesh", "mesh")], "identity.peers-unreachable")]
+#[case::rosters_to_themselves_before(&[Link("mesh/rosters", "rosters")], "identity.peers-unreachable")]
+#[case::symlink_to_itself(&[Link(NEW, "identity.json")], "migration.unreadable")]
+fn broken_symlinks_are_refused(#[case] parts: &[Put], #[case] code: &str) {
+    refuses(parts, code);
+}
+
+/// Checks the code of a refusal, that it has ways out, and that it shows no secret.
+#[track_caller]
+fn refuses(parts: &[Put], code: &str) {
+    let home = home_of(parts);
+    let answer = home.answer();
+    assert_eq!(short(&answer), code);
+    let refusal = answer.refusal().unwrap();
+    assert!(!refusal.ways_out.is_empty(), "{refusal:?}");
+    let shown = format!("{refusal}{refusal:?}{}", serde_json::to_string(refusal).unwrap());
+    let secret = String::from_utf8(key_file(1, "x")).unwrap();
+    let secret = secret.split('"').nth(9).unwrap();
+    assert!(secret.len() == 52 && !shown.contains(secret), "{shown}");
+}
+
+/// The symlink to the peers is set aside only by the last way out, and then a daemon may create a
+/// key. With a key in its place, the peers have to be reachable too.
+#[cfg(unix)]
+#[rstest]
+#[case::daemon_home(Link("mesh/mesh", "/mnt/stick/mesh"), true)]
+#[case::rosters(Link("mesh/mesh/rosters", "nowhere"), true)]
+#[case::circle(Link("mesh/mesh/states", "states"), true)]
+#[case::old_location(Link("mesh/rosters", "nowhere"), false)]
+fn peers_behind_a_broken_symlink_are_given_up_last(#[case] link: Put, #[case] in_daemon_home: bool) {
+    let home = home_of(&[link, Key(NEW, 1)]);
+    assert_eq!(short(&home.answer()), sound(1));
+    let reachable = ensure_reachable_peers(&RealDisk, home.places().daemon());
+    assert_eq!(reachable.is_err(), in_daemon_home, "{reachable:?}");
+    if let Err(refusal) = reachable {
+        assert_eq!(refusal.code(), "identity.peers-unreachable");
+        let last = refusal.ways_out.last().unwrap().command().unwrap();
+        let Some(status) = sh(last) else { return };
+        assert!(status.success(), "{last}");
+        ensure_reachable_peers(&RealDisk, home.places().daemon()).unwrap();
+    }
+    let home = home_of(&[link]);
+    let refusal = home.answer().refusal().unwrap().clone();
+    assert!(refusal.hint().unwrap().starts_with("ls -ld "), "{refusal}");
+    let last = refusal.ways_out.last().unwrap().command().unwrap();
+    assert!(refusal.to_string().ends_with("give up the peers"), "{refusal}");
+    for _ in 0..2 {
+        let Some(_) = sh(last) else { return };
+        assert_eq!(short(&home.answer()), "none yet", "{last}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn hint_for_a_broken_symlink_shows_the_target() {
+    let home = home_of(&[Link(NEW, "/mnt/stick/keys/identity.json")]);
+    let hint = home.answer().refusal().unwrap().hint().unwrap();
+    let shown = Command::new("sh").args(["-c", &hint]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&shown.stdout), "/mnt/stick/keys/identity.json\n", "{hint}");
+    assert!(shown.status.success(), "{hint}");
+}

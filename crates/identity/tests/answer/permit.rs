@@ -1,0 +1,85 @@
+//! The permit to start a daemon.
+
+use crate::Put::*;
+use crate::common::key_file;
+#[cfg(unix)]
+use crate::common::{public_key, short};
+use crate::{NEW, home_of};
+#[cfg(unix)]
+use crate::{OLD, sh, sound};
+use myownllm_durable_fs::{Disk, RealDisk};
+use myownllm_identity::start_permit;
+#[cfg(unix)]
+use myownllm_identity::{Class, scan};
+#[cfg(unix)]
+use rstest::rstest;
+
+#[test]
+fn a_permit_needs_the_lock_of_the_apps_home_and_holds_for_one_key() {
+    let home = home_of(&[Key(NEW, 1)]);
+    let other = RealDisk.lock(home.user(), std::time::Duration::ZERO).unwrap();
+    let refusal = start_permit(&other, &home.places()).unwrap_err();
+    assert_eq!(refusal.code(), "durable-fs.outside-lock");
+    assert!(refusal.to_string().starts_with("cannot start a daemon: the given lock is not "), "{refusal}");
+    let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
+    let permit = start_permit(&lock, &home.places()).unwrap();
+    permit.check().unwrap();
+    home.put(NEW, &key_file(2, "y"));
+    assert_eq!(permit.check().unwrap_err().code(), "identity.changed");
+    std::fs::remove_file(home.at(NEW)).unwrap();
+    assert_eq!(permit.check().unwrap_err().code(), "identity.changed");
+    // A daemon that failed has created a key.
+    let permit = start_permit(&lock, &home.places()).unwrap();
+    home.put(NEW, &key_file(3, "z"));
+    permit.check().unwrap();
+    home.put(NEW, b"");
+    assert_eq!(permit.check().unwrap_err().code(), "migration.identity-damaged");
+}
+
+/// A caller takes the paths of a layout that nobody has checked. The daemon would overwrite the
+/// `config.json` of the directory that it gets.
+#[cfg(unix)]
+#[rstest]
+#[case::the_apps_home(".", "is the same directory as")]
+#[case::the_users_home("..", "lies above")]
+#[case::another_apps_home("../other", "leads out of")]
+fn permit_refuses_a_daemon_home_that_is_not_of_its_own(#[case] target: &str, #[case] relation: &str) {
+    let home = home_of(&[Key(OLD, 1)]);
+    std::fs::create_dir(home.user().join("other")).unwrap();
+    std::os::unix::fs::symlink(target, home.daemon()).unwrap();
+    let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
+    let refusal = start_permit(&lock, &home.places()).unwrap_err();
+    assert_eq!((refusal.code(), refusal.class()), ("paths.overlap", Class::Refused));
+    assert!(refusal.to_string().contains(relation), "{refusal}");
+    // The way out ends the refusal.
+    let hint = refusal.hint().unwrap();
+    let Some(status) = sh(&hint) else { return };
+    assert!(status.success(), "{hint}");
+    assert_ne!(start_permit(&lock, &home.places()).unwrap_err().code(), "paths.overlap", "{hint}");
+}
+
+#[cfg(unix)]
+#[test]
+fn permit_check_refuses_a_daemon_home_that_became_the_apps() {
+    let home = home_of(&[Key(OLD, 1), Key(NEW, 1)]);
+    let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
+    let permit = start_permit(&lock, &home.places()).unwrap();
+    std::fs::rename(home.daemon(), home.at("aside")).unwrap();
+    std::os::unix::fs::symlink(".", home.daemon()).unwrap();
+    assert_eq!(permit.check().unwrap_err().code(), "paths.overlap");
+}
+
+/// Another program puts another directory in the place of the home while the home is locked.
+#[cfg(unix)]
+#[test]
+fn permit_rests_on_the_home_that_is_locked() {
+    let home = home_of(&[Key(NEW, 1)]);
+    let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
+    std::fs::rename(home.app(), home.user().join("former")).unwrap();
+    home.put(NEW, &key_file(2, "theirs"));
+    let permit = start_permit(&lock, &home.places()).unwrap();
+    assert_eq!(short(&scan(&lock, &home.places()).answer()), sound(1));
+    assert_ne!(short(&home.answer()), sound(1));
+    permit.check().unwrap();
+    assert!(permit.expected().device_id().is_some_and(|id| id.starts_with(&public_key(1))), "{permit:?}");
+}
