@@ -1,0 +1,138 @@
+//! Modes, owners and protected files.
+
+use std::process::Command;
+
+use super::{agree, control_socket, follow, same_verdict, with};
+use integration_tests::testkit::{
+    APP, CONFIG, DAEMON_CONFIG, Home, MESH, NEW_KEY, OLD_KEY, Unlocked, Unprivileged, can, run, set_mode,
+};
+use rstest::rstest;
+
+/// What a user may not do in the homes, or in the directory of the socket.
+#[rstest]
+#[case::daemon_home_may_not_be_written(MESH, 0o500)]
+#[case::app_home_may_not_be_listed(APP, 0o300)]
+#[case::secrets_may_not_be_entered(".myownllm/.myownmesh/.secrets", 0o600)]
+#[case::app_home_may_not_be_written(APP, 0o500)]
+#[case::socket_directory_may_not_be_written("run", 0o500)]
+#[case::socket_directory_may_not_be_entered("run", 0o600)]
+#[case::program_may_not_be_executed("../daemon", 0o644)]
+#[case::secrets_may_not_be_listed(".myownllm/.myownmesh/.secrets", 0o300)]
+#[case::mesh_may_not_be_entered(".myownllm/.myownmesh/mesh", 0o000)]
+#[case::mesh_may_not_be_listed(".myownllm/.myownmesh/mesh", 0o300)]
+#[case::rosters_may_not_be_entered(".myownllm/.myownmesh/mesh/rosters", 0o000)]
+#[case::rosters_may_not_be_listed(".myownllm/.myownmesh/mesh/rosters", 0o300)]
+#[case::states_may_not_be_entered(".myownllm/.myownmesh/mesh/states", 0o000)]
+#[case::backups_may_not_be_entered(".myownllm/config-backups", 0o000)]
+#[case::backups_may_not_be_written(".myownllm/config-backups", 0o500)]
+#[case::config_may_not_be_read(CONFIG, 0o000)]
+#[case::config_may_not_be_written(CONFIG, 0o400)]
+#[case::key_may_not_be_read(NEW_KEY, 0o000)]
+#[case::daemon_config_may_not_be_read(DAEMON_CONFIG, 0o000)]
+fn modes(#[case] path: &str, #[case] mode: u32) {
+    let home = Home::settled();
+    std::fs::create_dir(home.path("run")).unwrap();
+    control_socket(&home, home.path("run/d.sock").to_str().unwrap());
+    let Some(user) = Unprivileged::new(&home) else { return };
+    set_mode(&home.path(path), mode);
+    let doctor = user.run(&home, &["doctor", "--json"]);
+    let launch = user.run(&home, &["launch", "--once", "--json"]);
+    set_mode(&home.path(path), 0o700);
+    same_verdict(&doctor, &launch);
+}
+
+/// A damaged roster or state is set aside by a launch, so its directory has to let the user do
+/// that. In one that may only be listed nobody can tell what a roster or a state is.
+#[rstest]
+fn damaged_state_in_a_closed_directory(
+    #[values("rosters", "states")] dir: &str,
+    #[values(0o500, 0o600, 0o400)] mode: u32,
+) {
+    let home = Home::settled();
+    home.put(&format!("{MESH}/mesh/{dir}/home-mesh.json"), &[0; 40], 0o600);
+    let Some(user) = Unprivileged::new(&home) else { return };
+    let dir = home.path(&format!("{MESH}/mesh/{dir}"));
+    set_mode(&dir, mode);
+    let doctor = user.run(&home, &["doctor", "--json"]);
+    let launch = user.run(&home, &["launch", "--once", "--json"]);
+    set_mode(&dir, 0o700);
+    same_verdict(&doctor, &launch);
+    assert_ne!(doctor.code, Some(0), "{}", doctor.all());
+}
+
+/// A directory that is closed to others covers the files in it.
+#[test]
+fn roster_that_everybody_may_write_is_no_problem_in_a_closed_directory() {
+    const OLD_ROSTER: &str = ".myownllm/mesh/rosters/home-mesh.json";
+    let home = Home::legacy();
+    set_mode(&home.path(OLD_ROSTER), 0o666);
+    assert_eq!(run(&mut home.with_daemon(&["launch", "--once"])).code, Some(0));
+    for dir in [MESH, ".myownllm/.myownmesh/mesh", ".myownllm/.myownmesh/mesh/rosters"] {
+        set_mode(&home.path(dir), 0o755);
+    }
+    assert_eq!(run(&mut home.with_daemon(&["launch", "--once"])).code, Some(7));
+}
+
+/// Files that nobody may rename or remove. The hint, run as printed but without `sudo`, mends.
+#[rstest]
+#[case::old_key(Home::legacy(), "+i", OLD_KEY)]
+#[case::old_rosters(Home::legacy(), "+a", ".myownllm/mesh/rosters")]
+#[case::log(
+    with(Home::settled(), ".myownllm/.myownmesh/daemon.log", b"x\n"),
+    "+i",
+    ".myownllm/.myownmesh/daemon.log"
+)]
+#[case::log_to_append_to(
+    with(Home::settled(), ".myownllm/.myownmesh/daemon.log", b"x\n"),
+    "+a",
+    ".myownllm/.myownmesh/daemon.log"
+)]
+#[case::daemon_home(Home::settled(), "+a", MESH)]
+#[case::damaged_old_roster(
+    with(Home::legacy(), ".myownllm/mesh/rosters/home-mesh.json", b"{"),
+    "+a",
+    ".myownllm/mesh/rosters/home-mesh.json"
+)]
+#[case::app_home_without_a_daemon_home(with(Home::empty(), CONFIG, b"{}"), "+i", APP)]
+fn protected_files(#[case] home: Home, #[case] attribute: &str, #[case] path: &str) {
+    let _unlocked = Unlocked(&home);
+    if !can("chattr", &[attribute, home.path(path).to_str().unwrap()]) {
+        return;
+    }
+    agree(&home, |_| {});
+    let launch = run(&mut home.with_daemon(&["launch", "--once"]));
+    assert!(launch.stderr.contains("chattr -ia "), "{launch:?}");
+    let doctor = run(&mut home.with_daemon(&["doctor", "--json"])).json();
+    // Root needs no `sudo`.
+    let is_mend = |hint: &&str| hint.trim_start_matches("sudo ").starts_with("chattr ");
+    let checks = doctor["data"]["checks"].as_array().unwrap();
+    let hint = checks.iter().filter_map(|check| check["hint"].as_str()).find(is_mend).unwrap();
+    follow(&home, hint.trim_start_matches("sudo "));
+    assert_eq!(run(&mut home.with_daemon(&["launch", "--once"])).code, Some(0));
+}
+
+/// Files that root left in the user's home, readable for everybody.
+#[rstest]
+#[case::old_key(OLD_KEY, 0o644)]
+#[case::old_rosters(".myownllm/mesh/rosters", 0o755)]
+#[case::old_roster(".myownllm/mesh/rosters/home-mesh.json", 0o644)]
+#[case::old_secrets(".myownllm/.secrets", 0o755)]
+#[case::empty_directory(".myownllm/.myownmesh/updates", 0o755)]
+fn files_of_root(#[case] path: &str, #[case] mode: u32) {
+    let home = Home::legacy();
+    let Some(user) = Unprivileged::new(&home) else { return };
+    std::fs::create_dir_all(home.path(".myownllm/.myownmesh/updates")).unwrap();
+    Command::new("chown").args(["-h", "0:0"]).arg(home.path(path)).status().unwrap();
+    set_mode(&home.path(path), mode);
+    same_verdict(&user.run(&home, &["doctor", "--json"]), &user.run(&home, &["launch", "--once", "--json"]));
+}
+
+/// An empty directory of root at the old location can be removed by the owner of the home.
+#[test]
+fn an_empty_old_directory_of_root() {
+    let home = Home::settled();
+    let Some(user) = Unprivileged::new(&home) else { return };
+    std::fs::create_dir(home.path(".myownllm/.secrets")).unwrap();
+    set_mode(&home.path(".myownllm/.secrets"), 0o755);
+    same_verdict(&user.run(&home, &["doctor", "--json"]), &user.run(&home, &["launch", "--once", "--json"]));
+}
