@@ -1,0 +1,92 @@
+//! The lock of the second factor.
+
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use super::{LOCK, diagnostic};
+use integration_tests::testkit::{APP, Home, MESH, run};
+use rstest::rstest;
+
+#[rstest]
+#[case::letter_case("CUSTODY.JSON")]
+#[case::sync_conflict("custody (1).json")]
+#[case::backup("custody.json.bak")]
+#[case::directory("../.secrets.bak/custody.json")]
+#[case::directory_at_the_old_location("../../.secrets.bak/custody.json")]
+#[case::backup_of_the_daemon_home("../../.myownmesh.bak/.secrets/custody.json")]
+#[case::temporary_file(".durable-fs.123-10.part")]
+fn lock_of_the_second_factor_under_another_name_is_named(#[case] name: &str) {
+    let home = Home::settled();
+    home.put(&format!("{MESH}/.secrets/{name}"), LOCK, 0o600);
+    for args in [&["doctor"][..], &["launch", "--once"]] {
+        let said = run(&mut home.with_daemon(&[args, &["--json"]].concat())).ends_with(0).json();
+        let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
+        assert!(told["message"].as_str().unwrap().contains(name.trim_start_matches("../")), "{said:#}");
+    }
+}
+
+/// A power cut can leave nothing else of a file.
+#[test]
+fn lock_of_the_second_factor_in_a_temporary_file_is_named() {
+    for (home, dir) in [(Home::legacy(), APP), (Home::settled(), MESH)] {
+        let lock =
+            br#"{"networks":{"home-mesh":{"secret_b32":"JBSWY3DP","recovery_hashes":[],"created_at":1}}}"#;
+        home.put(&format!("{dir}/.secrets/.durable-fs.123-10.part"), lock, 0o600);
+        for args in [&["doctor", "--json"][..], &["launch", "--once", "--json"]] {
+            let said = run(&mut home.with_daemon(args)).ends_with(0).json();
+            let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
+            assert!(told["hint"].as_str().unwrap().ends_with("custody.json"), "{said:#}");
+        }
+    }
+}
+
+#[rstest]
+#[case::empty(b"")]
+#[case::with_a_byte_order_mark(b"\xef\xbb\xbf{\"networks\":{}}")]
+#[case::torn(br#"{"networks":{"home-mesh":{"secret_b32":"JBSW"#)]
+#[case::zero_bytes(&[0; 120])]
+#[case::odd_entry(
+    br#"{"networks":{"home-mesh":{"secret_b32":"JBSW","recovery_hashes":[],"created_at":"1"}}}"#
+)]
+#[case::capitals(br#"{"networks":{"Home-Mesh":{"secret_b32":"JBSW","recovery_hashes":[],"created_at":1}}}"#)]
+#[case::array(br#"{"networks":[1]}"#)]
+fn damaged_lock_of_the_second_factor_is_named(#[case] bytes: &[u8]) {
+    let (old, moved) = (Home::legacy(), Home::settled());
+    for (home, place) in [(&old, format!("{APP}/.secrets")), (&moved, format!("{MESH}/.secrets"))] {
+        home.put(&format!("{place}/custody.json"), bytes, 0o600);
+        let doctor = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+        let launch = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+        for said in [doctor, launch] {
+            let told = diagnostic(&said, "state.damaged").unwrap_or_else(|| panic!("{place}: {said:#}"));
+            assert!(told["message"].as_str().unwrap().contains("custody.json"), "{said:#}");
+        }
+        let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+        let hint = diagnostic(&said, "state.damaged").unwrap()["hint"].as_str().unwrap().to_owned();
+        assert!(Command::new("sh").args(["-c", &hint]).status().unwrap().success(), "{hint}");
+        let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+        assert!(diagnostic(&said, "state.damaged").is_none(), "{said:#}");
+        home.still_has(bytes, "custody.json");
+    }
+}
+
+#[test]
+fn broken_symlink_or_an_empty_file_in_the_locks_place_is_named() {
+    for (make, code) in [
+        ((|home, at| symlink("/nowhere/lock", home.path(at)).unwrap()) as fn(&Home, &str), "state.damaged"),
+        (
+            |home, at| {
+                home.put(at, br#"{"networks":{}}"#, 0o600);
+                home.put(&format!("{at}.bak"), LOCK, 0o600);
+            },
+            "state.misnamed",
+        ),
+    ] {
+        let home = Home::settled();
+        make(&home, &format!("{MESH}/.secrets/custody.json"));
+        for args in [&["doctor", "--json"][..], &["launch", "--once", "--json"]] {
+            let said = run(&mut home.with_daemon(args)).ends_with(0).json();
+            let told = diagnostic(&said, code).unwrap_or_else(|| panic!("{said:#}"));
+            assert!(told["message"].as_str().unwrap().contains("custody.json"), "{said:#}");
+        }
+    }
+}
