@@ -298,3 +298,24 @@ fn each_file_of_the_tests_is_a_module_of_their_program() {
         }
     }
 }
+
+/// No program runs a file that no module declares.
+#[test]
+fn each_file_in_a_directory_of_tests_is_a_module() {
+    let crates = std::fs::read_dir(root().join("crates")).unwrap();
+    let crates = crates.map(|entry| entry.unwrap().path().join("tests"));
+    for tests in crates.chain([root().join("tests/tests")]).filter(|tests| tests.is_dir()) {
+        for directory in std::fs::read_dir(tests).unwrap().map(|entry| entry.unwrap().path()) {
+            let parent = std::fs::read_to_string(directory.with_extension("rs"))
+                .or_else(|_| std::fs::read_to_string(directory.join("mod.rs")))
+                .unwrap_or_default();
+            for file in std::fs::read_dir(&directory).into_iter().flatten() {
+                let path = file.unwrap().path();
+                let name = path.file_stem().unwrap().to_string_lossy();
+                if path.extension().is_some_and(|extension| extension == "rs") && name != "mod" {
+                    assert!(parent.contains(&format!("mod {name};\n")), "{}", path.display());
+                }
+            }
+        }
+    }
+}
