@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::symlink;
 
-use integration_tests::testkit::{CONFIG, Home, MESH, run};
+use integration_tests::testkit::{CONFIG, Home, MESH, diagnostic, run};
 use myownllm_config_model::DaemonFile;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -16,10 +16,6 @@ fn with_daemon_config() -> Home {
     run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
     assert!(home.has(OWN_CONFIG));
     home
-}
-
-fn found(said: &Value, code: &str) -> Option<Value> {
-    said["diagnostics"].as_array().unwrap().iter().find(|found| found["code"] == code).cloned()
 }
 
 /// The app's config with keys of the daemon.
@@ -71,12 +67,12 @@ fn misplaced_daemon_config_is_kept_and_set_aside_before_a_daemon_starts(
     let check = home.run(&["doctor", "--json"]).ends_with(4).check("daemon.config");
     assert_eq!((&check["result"], &check["code"]), (&json!("problem"), &json!(code)));
     let status = home.run(&["status", "--check", "--json"]).ends_with(3).json();
-    assert_eq!(found(&status, code).unwrap()["severity"], "warning");
+    assert_eq!(diagnostic(&status, code).unwrap()["severity"], "warning");
     assert!(status["data"]["launch_steps"].as_array().unwrap().contains(&json!("set-daemon-config-aside")));
     assert_eq!(home.snapshot(), tree, "nothing is written by looking");
 
     let said = run(&mut home.with_daemon(&[args, &["--json"]].concat())).ends_with(0).json();
-    let told = found(&said, "daemon.config-set-aside").unwrap_or_else(|| panic!("{said:#}"));
+    let told = diagnostic(&said, "daemon.config-set-aside").unwrap_or_else(|| panic!("{said:#}"));
     assert_eq!(said["data"]["outcome"], "repaired");
     home.still_has(&bytes, "the misplaced file");
     let history = home.run(&["config", "history", "--json"]).json();
@@ -102,7 +98,7 @@ fn misplaced_daemon_config_is_kept_and_set_aside_before_a_daemon_starts(
     assert_eq!(now, device);
     home.run(&["doctor"]).ends_with(0);
     let again = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
-    assert_eq!(found(&again, "daemon.config-set-aside"), None);
+    assert_eq!(diagnostic(&again, "daemon.config-set-aside"), None);
 }
 
 #[test]
@@ -114,7 +110,7 @@ fn misplaced_config_is_backed_up_while_a_daemon_runs_and_set_aside_afterwards() 
     // A repair would not mend it either: doctor names what does.
     for args in [&["doctor", "--json"][..], &["launch", "--once", "--json"]] {
         let said = run(&mut home.with_daemon(args)).ends_with(0).json();
-        let told = found(&said, "daemon.config-misplaced").unwrap_or_else(|| panic!("{said:#}"));
+        let told = diagnostic(&said, "daemon.config-misplaced").unwrap_or_else(|| panic!("{said:#}"));
         assert!(told["hint"].as_str().unwrap().ends_with(" daemon restart"), "{told}");
     }
     let history = home.run(&["config", "history", "--json"]).json();
@@ -133,7 +129,7 @@ fn no_daemon_starts_where_a_symlink_makes_both_configs_one_file() {
     let app = home.bytes(CONFIG);
     symlink("../config.json", home.path(OWN_CONFIG)).unwrap();
     let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(7).json();
-    assert!(found(&said, "daemon.config-is-the-apps").is_some(), "{said:#}");
+    assert!(diagnostic(&said, "daemon.config-is-the-apps").is_some(), "{said:#}");
     assert_eq!(said["data"]["daemon"]["state"], "none");
     assert_eq!(home.bytes(CONFIG), app);
     run(&mut home.with_daemon(&["launch", "--no-daemon"])).ends_with(0);
@@ -171,7 +167,7 @@ fn peers_that_a_daemon_cannot_read_are_kept_before_it_starts(
         false => run(&mut home.with_daemon(&["launch", "--once", "--json"])),
     };
     let said = mends.ends_with(0).json();
-    assert!(found(&said, "state.set-aside").is_some(), "{said:#}");
+    assert!(diagnostic(&said, "state.set-aside").is_some(), "{said:#}");
     assert!(by_repair || said["data"]["outcome"] == "repaired", "{said:#}");
     assert!(!home.has(&format!("{path}.corrupt")), "the daemon could read what it found");
     assert_eq!(home.bytes(&format!("{path}.set-aside-1")), damaged);
@@ -180,7 +176,7 @@ fn peers_that_a_daemon_cannot_read_are_kept_before_it_starts(
     }
     home.run(&["doctor"]).ends_with(0);
     let again = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
-    assert_eq!(found(&again, "state.set-aside"), None);
+    assert_eq!(diagnostic(&again, "state.set-aside"), None);
 
     let other = with_byte_order_mark(&whole);
     home.put(path, &other, 0o600);
@@ -211,7 +207,7 @@ fn roster_of_a_newer_daemon_is_copied_once_and_told(
     let doctor = home.run(&["doctor", "--json"]).ends_with(0).json();
     assert!(doctor["data"]["checks"].to_string().contains("state.newer"), "{doctor:#}");
     let args: Vec<&str> = command.split(' ').chain(["--json"]).collect();
-    let told = || found(&run(&mut home.with_daemon(&args)).ends_with(0).json(), "state.newer").is_some();
+    let told = || diagnostic(&run(&mut home.with_daemon(&args)).ends_with(0).json(), "state.newer").is_some();
     assert!(told());
     assert_eq!(home.bytes(&format!("{path}.set-aside-1")), newer);
     assert!(!told());
@@ -226,7 +222,7 @@ fn word_that_no_known_daemon_knows_is_told() {
     home.edit(OWN_CONFIG, |config| config["networks"] = json!([network]));
     for args in [&["doctor", "--json"][..], &["launch", "--once", "--json"]] {
         let said = run(&mut home.with_daemon(args)).ends_with(0).json();
-        let told = found(&said, "daemon.config-newer").unwrap_or_else(|| panic!("{said:#}"));
+        let told = diagnostic(&said, "daemon.config-newer").unwrap_or_else(|| panic!("{said:#}"));
         assert!(told["message"].as_str().unwrap().contains("/networks/0/kind"), "{said:#}");
         assert_eq!(told["severity"], "warning");
     }

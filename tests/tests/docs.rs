@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use integration_tests::testkit::{self, APP, program, root, run, set_mode};
+use integration_tests::testkit::{self, APP, is_installed, program, root, run, set_mode};
 
 /// String literals that look like codes and are something else.
 const NO_CODES: [&str; 3] = ["myownllm.network-settings", "myownmesh.network-settings", "myownllm-mesh.log"];
@@ -209,10 +209,6 @@ fn play(document: &str) {
     if update && out != text {
         std::fs::write(path, out).unwrap();
     }
-}
-
-fn is_installed(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 /// Returns all output of a command of the docs in this home, with the throw-away home replaced by

@@ -2,20 +2,15 @@
 
 use std::process::Command;
 
-use integration_tests::testkit::{APP, CONFIG, Home, Ran, run};
+use integration_tests::testkit::{APP, CONFIG, Home, Ran, diagnostic, run};
 use rstest::rstest;
 use serde_json::{Value, json};
 
 const LEAKED_V3: &[u8] = include_bytes!("../fixtures/daemon-0.3.8/home/.myownllm/config.json");
 
-/// Returns the diagnostic with this code.
-fn found(said: &Value, code: &str) -> Option<Value> {
-    said["diagnostics"].as_array().unwrap().iter().find(|found| found["code"] == code).cloned()
-}
-
 #[track_caller]
 fn wiped(ran: &Ran) -> Value {
-    found(&ran.json(), "config.wiped").unwrap_or_else(|| panic!("no config.wiped: {ran:?}"))
+    diagnostic(&ran.json(), "config.wiped").unwrap_or_else(|| panic!("no config.wiped: {ran:?}"))
 }
 
 /// Runs a hint as a person would: in a shell, with the program on PATH.
@@ -80,7 +75,7 @@ fn a_wiped_config_is_seen_by_every_command_and_restored_by_the_next_launch(#[cas
     assert_eq!(home.bytes(CONFIG), bytes.as_bytes());
     for _ in 0..2 {
         let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
-        assert_eq!(found(&ran.json(), "config.wiped"), None, "{ran:?}");
+        assert_eq!(diagnostic(&ran.json(), "config.wiped"), None, "{ran:?}");
     }
 }
 
@@ -98,7 +93,7 @@ fn loss_that_the_user_has_set_is_no_wipe(#[case] settings: &[&str]) {
     let set = home.bytes(CONFIG);
     for args in [&["doctor", "--json"][..], &["launch", "--no-daemon", "--json"], &["repair", "--json"]] {
         let ran = home.run(args).ends_with(0);
-        assert_eq!(found(&ran.json(), "config.wiped"), None, "{ran:?}");
+        assert_eq!(diagnostic(&ran.json(), "config.wiped"), None, "{ran:?}");
     }
     assert_eq!(home.bytes(CONFIG), set);
 }
@@ -109,8 +104,8 @@ fn repair_without_a_backup_settles_the_loss_and_offers_no_empty_backup() {
     home.put(CONFIG, b"{}", 0o600);
     wiped(&home.run(&["status", "--json"]));
     let ran = home.run(&["repair", "--json"]).ends_with(0);
-    assert_eq!(found(&ran.json(), "config.wiped"), None, "{ran:?}");
-    assert!(found(&ran.json(), "salvage.defaults").is_some(), "{ran:?}");
+    assert_eq!(diagnostic(&ran.json(), "config.wiped"), None, "{ran:?}");
+    assert!(diagnostic(&ran.json(), "salvage.defaults").is_some(), "{ran:?}");
     let history = home.run(&["config", "history", "--json"]).json();
     let copies = history["data"]["copies"].as_array().unwrap();
     assert!(copies.len() == 2 && copies.iter().all(|copy| copy["recommended"] != true), "{history:#}");
@@ -149,7 +144,7 @@ fn lost_networks_are_named_with_the_command_that_brings_them_back() {
     assert_eq!(check["result"], "warning");
     assert!(follow(&home, check["hint"].as_str().unwrap()));
     assert_eq!(home.json(CONFIG)["cloud_mesh"]["networks"][0]["network_id"], "home-mesh");
-    assert_eq!(found(&home.run(&["launch", "--no-daemon", "--json"]).json(), "config.wiped"), None);
+    assert_eq!(diagnostic(&home.run(&["launch", "--no-daemon", "--json"]).json(), "config.wiped"), None);
 }
 
 /// Returns the last diagnostic, which is the last one that a person reads.
@@ -216,7 +211,7 @@ fn losses_of_a_repair_are_told_until_the_settings_are_set(#[case] repair: &[&str
     home.run(repair).ends_with(0);
     home.run(&["migrate"]).ends_with(0);
     home.run(&["network", "use", "office-mesh"]).ends_with(0);
-    let told = |args: &[&str]| found(&home.run(args).ends_with(0).json(), "salvage.defaults");
+    let told = |args: &[&str]| diagnostic(&home.run(args).ends_with(0).json(), "salvage.defaults");
     for args in [&["--json"][..], &["doctor", "--json"], &["status", "--json"]] {
         let told = told(args).unwrap_or_else(|| panic!("{args:?} tells no loss"));
         assert!(told["message"].as_str().unwrap().contains("deletes old conversations; "), "{told}");
@@ -244,7 +239,7 @@ fn settings_that_a_backup_has_and_keys_of_a_newer_app_are_no_loss() {
     let home = Home::settled();
     home.put(CONFIG, LEAKED_V3, 0o600);
     let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
-    assert_eq!(found(&ran.json(), "salvage.defaults"), None, "{ran:?}");
+    assert_eq!(diagnostic(&ran.json(), "salvage.defaults"), None, "{ran:?}");
     // The config of an older app, seen for the first time.
     let home = Home::after_the_bug();
     let mut config: Value =
@@ -252,7 +247,7 @@ fn settings_that_a_backup_has_and_keys_of_a_newer_app_are_no_loss() {
     config.as_object_mut().unwrap().remove("remote_ui");
     home.put(CONFIG, config.to_string().as_bytes(), 0o600);
     let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
-    assert_eq!(found(&ran.json(), "salvage.defaults"), None, "{ran:?}");
+    assert_eq!(diagnostic(&ran.json(), "salvage.defaults"), None, "{ran:?}");
 }
 
 /// Returns a used home without any backup.
@@ -280,7 +275,7 @@ fn settings_that_are_gone_from_a_used_home_are_told_by_every_command(#[case] byt
 
     let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
     assert_eq!(ran.json()["data"]["outcome"], "repaired-with-losses");
-    let lost = found(&ran.json(), "store.networks-lost").unwrap();
+    let lost = diagnostic(&ran.json(), "store.networks-lost").unwrap();
     assert!(lost["message"].as_str().unwrap().contains("home-mesh"), "{lost}");
     let message = last(&ran);
     assert_eq!(message["code"], "salvage.defaults");
@@ -318,7 +313,7 @@ fn the_only_config_in_a_temporary_file_is_restored(
     home.run(&["doctor"]).ends_with(4);
     let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
     assert_eq!(ran.json()["data"]["outcome"], "repaired");
-    assert_eq!(found(&ran.json(), "salvage.defaults"), None, "{ran:?}");
+    assert_eq!(diagnostic(&ran.json(), "salvage.defaults"), None, "{ran:?}");
     assert_eq!(home.bytes(CONFIG), before);
     assert!(!home.has(&format!("{APP}/{name}")));
 }
@@ -331,7 +326,7 @@ fn later_file_with_fewer_settings_is_not_preferred_to_a_backup() {
     std::fs::remove_file(home.path(CONFIG)).unwrap();
     home.put(&format!("{CONFIG}.corrupt"), br#"{"active_family":"qwen3"}"#, 0o600);
     let ran = home.run(&["repair", "--json"]).ends_with(0);
-    assert_eq!(found(&ran.json(), "salvage.defaults"), None, "{ran:?}");
+    assert_eq!(diagnostic(&ran.json(), "salvage.defaults"), None, "{ran:?}");
     assert_eq!(home.bytes(CONFIG), before);
 }
 
@@ -352,7 +347,7 @@ fn lost_settings_in_the_trash_are_named(#[case] thrown: &str, #[case] left: Opti
     let mut hint = String::new();
     for (args, code) in [("doctor", 4), ("repair", 0), ("doctor", 0)] {
         let ran = home.run(&[args, "--json"]).ends_with(code);
-        let lost = found(&ran.json(), "salvage.defaults").unwrap_or_else(|| panic!("{args}: {ran:?}"));
+        let lost = diagnostic(&ran.json(), "salvage.defaults").unwrap_or_else(|| panic!("{args}: {ran:?}"));
         assert!(lost["message"].as_str().unwrap().contains("/Trash/files/config"), "{lost:#}");
         lost["hint"].as_str().unwrap().clone_into(&mut hint);
     }
@@ -382,7 +377,7 @@ fn of_launches_at_once_only_those_that_repair_report_the_damage(
         let said: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
         if said["data"]["outcome"] == "healthy" {
             for code in ["config.wiped", "salvage.defaults", "store.networks-lost"] {
-                assert_eq!(found(&said, code), None, "{said}");
+                assert_eq!(diagnostic(&said, code), None, "{said}");
             }
         } else {
             repaired += 1;
@@ -441,7 +436,7 @@ fn networks_that_only_the_daemon_has_are_backed_up_before_it_leaves_them(#[case]
     home.run(&["config", "accept"]).ends_with(0);
     let said = run(&mut home.with_daemon(&["launch", mode, "--json"])).ends_with(0).json();
     assert_eq!(home.json(DAEMON_CONFIG)["networks"], json!([]), "{said:#}");
-    let kept = found(&said, "daemon.networks-kept").unwrap_or_else(|| panic!("{said:#}"));
+    let kept = diagnostic(&said, "daemon.networks-kept").unwrap_or_else(|| panic!("{said:#}"));
     assert!(follow(&home, kept["hint"].as_str().unwrap()), "{kept}");
     let network = &home.json(CONFIG)["cloud_mesh"]["networks"][0];
     assert_eq!(network["daemon_settings"]["pinned_peers"][0], PEER, "{network:#}");
@@ -452,7 +447,7 @@ fn networks_that_only_the_daemon_has_are_backed_up_before_it_leaves_them(#[case]
     }
     let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
     assert_eq!(home.json(DAEMON_CONFIG)["networks"], json!([]), "{said:#}");
-    assert_eq!(found(&said, "daemon.networks-kept"), None, "{said:#}");
+    assert_eq!(diagnostic(&said, "daemon.networks-kept"), None, "{said:#}");
 }
 
 /// The config was completed, not repaired, and most of its settings are gone all the same.
@@ -464,10 +459,10 @@ fn launch_that_completes_a_config_tells_its_losses(#[case] config: &str) {
     std::fs::remove_dir_all(home.path(".myownllm/config-backups")).unwrap();
     home.put(CONFIG, config.as_bytes(), 0o600);
     let said = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0).json();
-    assert!(found(&said, "salvage.defaults").is_some(), "{said:#}");
+    assert!(diagnostic(&said, "salvage.defaults").is_some(), "{said:#}");
     assert_eq!(said["data"]["outcome"], "repaired-with-losses");
     let doctor = home.run(&["doctor", "--json"]).json();
-    assert!(found(&doctor, "salvage.defaults").is_some(), "{doctor:#}");
+    assert!(diagnostic(&doctor, "salvage.defaults").is_some(), "{doctor:#}");
 }
 
 /// A launch that failed between the backup and the config had set the config aside.
@@ -482,6 +477,6 @@ fn config_that_was_set_aside_is_a_source_if_there_is_no_other() {
     }
     home.put(CONFIG, LEAKED_V3, 0o600);
     let said = home.run(&["repair", "--json"]).ends_with(0).json();
-    assert_eq!(found(&said, "salvage.defaults"), None, "{said:#}");
+    assert_eq!(diagnostic(&said, "salvage.defaults"), None, "{said:#}");
     assert_eq!(home.json(CONFIG)["api"], before["api"]);
 }

@@ -8,19 +8,17 @@ mod second_factor;
 use std::path::Path;
 use std::process::Command;
 
-use integration_tests::testkit::{APP, Home, MESH, Unprivileged, fixture_of_038, run, set_mode, stand_in};
+use integration_tests::testkit::{
+    APP, Home, MESH, Unprivileged, diagnostic, fixture_of_038, run, set_mode, stand_in,
+};
 use rstest::rstest;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const ROSTER: &str = "mesh/rosters/home-mesh.json";
 const KEY: &str = ".myownllm/.myownmesh/.secrets/identity.json";
 const CONFIG: &str = ".myownllm/config.json";
 const LOCK: &[u8] =
     br#"{"networks":{"home-mesh":{"secret_b32":"JBSW","recovery_hashes":["aa"],"created_at":1}}}"#;
-
-fn diagnostic<'a>(said: &'a Value, code: &str) -> Option<&'a Value> {
-    said["diagnostics"].as_array().unwrap().iter().find(|told| told["code"] == code)
-}
 
 /// The state of the active network names `device_id` as its owner.
 fn put_owner(home: &Home, device_id: &str) {

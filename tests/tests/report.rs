@@ -2,12 +2,8 @@
 
 use std::process::Command;
 
-use integration_tests::testkit::{CONFIG, Home, MESH, run};
+use integration_tests::testkit::{CONFIG, Home, MESH, is_installed, run};
 use rstest::rstest;
-
-fn is_installed(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
-}
 
 #[rstest]
 #[case::empty(Home::empty())]

@@ -56,8 +56,7 @@ impl Ran {
     #[track_caller]
     pub fn diagnostic(&self, code: &str) -> Value {
         let said = self.json();
-        let found = said["diagnostics"].as_array().unwrap().iter().find(|one| one["code"] == code);
-        found.unwrap_or_else(|| panic!("{code}: {said:#}")).clone()
+        diagnostic(&said, code).unwrap_or_else(|| panic!("{code}: {said:#}"))
     }
 
     /// Returns the first check of `doctor --json` with this id or code.
@@ -75,6 +74,11 @@ impl Ran {
         let all = said["diagnostics"].as_array().unwrap().iter();
         all.map(|one| one["code"].as_str().unwrap().to_owned()).collect()
     }
+}
+
+/// Returns the first diagnostic with this code in a document of `--json`.
+pub fn diagnostic(said: &Value, code: &str) -> Option<Value> {
+    said["diagnostics"].as_array().unwrap().iter().find(|one| one["code"] == code).cloned()
 }
 
 /// Longer than any run takes, also while another program writes much to the same disk; a longer run

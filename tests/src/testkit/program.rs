@@ -77,6 +77,11 @@ pub fn path_with_program() -> std::ffi::OsString {
     std::env::join_paths(std::iter::once(directory).chain(std::env::split_paths(&path))).unwrap()
 }
 
+/// Returns whether a program of this machine answers `--version`.
+pub fn is_installed(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
 /// Returns a command that runs `wrapper` with the command behind its arguments.
 pub fn wrapped(wrapper: &[&str], inner: &Command) -> Command {
     let mut command = Command::new(wrapper[0]);

@@ -3,8 +3,8 @@
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
-use super::{KEY, ROSTER, diagnostic};
-use integration_tests::testkit::{APP, Home, MESH, run};
+use super::{KEY, ROSTER};
+use integration_tests::testkit::{APP, Home, MESH, diagnostic, run};
 use rstest::rstest;
 use serde_json::{Value, json};
 

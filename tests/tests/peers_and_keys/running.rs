@@ -3,9 +3,10 @@
 use std::ffi::OsStr;
 use std::process::Command;
 
-use super::{KEY, ROSTER, diagnostic, put_owner};
+use super::{KEY, ROSTER, put_owner};
 use integration_tests::testkit::{
-    APP, Home, MESH, Signal, fixture_of_038, follow, is_alive, run, send_signal, set_mode, stand_in,
+    APP, Home, MESH, Signal, diagnostic, fixture_of_038, follow, is_alive, run, send_signal, set_mode,
+    stand_in,
 };
 use rstest::rstest;
 use serde_json::json;
@@ -150,7 +151,8 @@ fn no_hint_ends_the_daemon_that_is_the_device_of_this_home(#[case] is_named: boo
     assert!(diagnostic(&said, "identity.held").is_some(), "{said:#}");
     drop(shared);
     let said = home.run(&["doctor", "--json"]).ends_with(4).json();
-    let hint = diagnostic(&said, "identity.held").unwrap()["hint"].as_str().unwrap();
+    let told = diagnostic(&said, "identity.held").unwrap();
+    let hint = told["hint"].as_str().unwrap();
     let hint = hint.replace("/path/to/backup/identity.json", backup.to_str().unwrap());
     run(Command::new("sh").args(["-c", &hint])).ends_with(0);
     let said = home.run(&["doctor", "--json"]).ends_with(0).json();

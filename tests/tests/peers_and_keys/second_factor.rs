@@ -3,8 +3,8 @@
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
-use super::{LOCK, diagnostic};
-use integration_tests::testkit::{APP, Home, MESH, run};
+use super::LOCK;
+use integration_tests::testkit::{APP, Home, MESH, diagnostic, run};
 use rstest::rstest;
 
 #[rstest]
