@@ -36,6 +36,7 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
     inspector.homes();
     inspector.key_targets();
     inspector.source_dirs();
+    inspector.keep_symlink_targets();
     inspector.destination_dirs();
     inspector.same_dirs();
     inspector.contents();

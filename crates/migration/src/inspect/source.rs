@@ -14,6 +14,7 @@ use crate::{
     classify::{EntryClass, classify_entry},
     error::MigrationError,
     homes::Direction,
+    plan::SkippedEntry,
 };
 
 /// The reason why the target of an identity file symlink is left.
@@ -201,6 +202,27 @@ impl Inspector<'_> {
         let dir = self.disk.canonicalize(dir)?;
         let names = self.key_targets.iter().filter_map(|target| target.strip_prefix(&dir).ok());
         Ok(names.map(|name| name.as_os_str().to_owned()).collect())
+    }
+
+    /// Keeps each file to which a symlink leads that stays: without its target, the symlink would hide
+    /// from a launch that the daemon lacks this file under the name of the symlink.
+    pub(super) fn keep_symlink_targets(&mut self) {
+        let is_symlink = |path: &Path| self.disk.stat(path).is_ok_and(|meta| meta.is_symlink());
+        let symlinks = self.out.left.iter().map(|left| &left.path).filter(|path| is_symlink(path));
+        let targets: Vec<_> = symlinks.filter_map(|path| self.disk.canonicalize(path).ok()).collect();
+        for target in targets {
+            for (relative, (_, seen)) in &mut self.readable {
+                let dir = self.out.source.join(relative);
+                let Ok(real) = self.disk.canonicalize(&dir) else { continue };
+                let is_target = |name: &OsString| target.strip_prefix(&real).is_ok_and(|below| below == name);
+                if let Some(at) = seen.ours.iter().position(is_target) {
+                    let path = dir.join(seen.ours.remove(at));
+                    seen.foreign += 1;
+                    let reason = "a symlink that stays leads to it".to_owned();
+                    self.out.left.push(SkippedEntry { path, reason });
+                }
+            }
+        }
     }
 
     pub(super) fn finish_source(&mut self) {

@@ -156,3 +156,20 @@ fn a_key_behind_a_dir_link_is_not_taken_away() {
     assert_eq!(report.refusals[0].code(), "migration.source-link", "{report:#?}");
     assert!(!home.may_start());
 }
+
+#[cfg(unix)]
+#[test]
+fn roster_stays_when_a_symlink_that_stays_leads_to_it() {
+    let home = Home::full();
+    let (link, real) = (home.at("mesh/rosters/one.json"), home.at("mesh/rosters/.one-real.json"));
+    fs::rename(&link, &real).expect("moved");
+    symlink(real.file_name().expect("a name"), &link).expect("made");
+    let report = home.run(&Options::forward());
+    assert_eq!(fs::canonicalize(&link).expect("it leads somewhere"), real, "{report:#?}");
+    assert!(report.left.iter().any(|left| left.path == real), "{report:#?}");
+    assert!(
+        report.moved.iter().any(|moved| moved.to == home.new_home(".secrets/identity.json")),
+        "{report:#?}"
+    );
+    assert!(!home.pending());
+}
