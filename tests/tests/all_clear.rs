@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 
 use integration_tests::testkit::{
-    CONFIG, DAEMON_CONFIG, Home, Ran, StandIn, fixture_of_038, path_with_program, run, stand_in,
+    CONFIG, DAEMON_CONFIG, Home, Ran, StandIn, fixture, fixture_of_038, path_with_program, run, stand_in,
 };
 use rstest::rstest;
 
@@ -184,7 +184,7 @@ fn agree_and_follow(home: &Home) {
 }
 
 /// Runs `doctor` and `status`, then `launch --once`, with the stand-in as the daemon's program.
-fn agree(home: &Home, adapt: impl Fn(&mut Command)) {
+pub(crate) fn agree(home: &Home, adapt: impl Fn(&mut Command)) {
     let said = |args: &[&str]| {
         let mut command = home.with_daemon(args);
         adapt(&mut command);
@@ -265,6 +265,11 @@ fn whole_homes(#[case] home: (Home, Alive)) {
     active_network_member(home, "turn_servers", serde_json::json!([null]))))]
 #[case::an_active_network_with_a_label_that_is_a_number(settled(|home|
     active_network_member(home, "label", serde_json::json!(5))))]
+#[case::the_apps_beside_the_daemon_and_backups_that_are_a_file(settled(|home| {
+    home.put(DAEMON_CONFIG, &fixture("app-config-before.json"), 0o600);
+    rename(home, ".myownllm/config-backups", "backups");
+    home.put(".myownllm/config-backups", b"", 0o600);
+}))]
 #[case::a_directory(settled(|home| { remove(home, CONFIG); std::fs::create_dir(home.path(CONFIG)).unwrap();
     }))]
 #[case::a_dangling_symlink(settled(|home| { remove(home, CONFIG);

@@ -376,11 +376,11 @@ fn refusal_to_change(
 }
 
 /// Returns the directories in which a launch changes something: those in which a step of the move
-/// makes, renames or removes a name, and, if there is something to repair, the backups. Leaves out
-/// the directories that a step makes writable.
-pub(crate) fn changed_dirs(layout: &Layout, plan: &MovePlan, repairs: bool) -> Vec<Utf8PathBuf> {
+/// makes, renames or removes a name, and, if the launch keeps a backup first, the backups. Leaves
+/// out the directories that a step makes writable.
+pub(crate) fn changed_dirs(layout: &Layout, plan: &MovePlan, keeps_backup: bool) -> Vec<Utf8PathBuf> {
     let mut changed: BTreeSet<&Path> = BTreeSet::from([layout.app_home.as_ref()]);
-    changed.extend(Some(layout.backups.as_std_path()).filter(|_| repairs));
+    changed.extend(Some(layout.backups.as_std_path()).filter(|_| keeps_backup));
     for step in plan.steps() {
         match step {
             MoveStep::MoveFiles { from, to, .. } => changed.extend([from.as_path(), to.as_path()]),

@@ -221,8 +221,10 @@ impl<'p, 'a> Planner<'p, 'a> {
     fn foreseen_failure(&self, pending: bool, repairs: bool) -> Option<Diagnostic> {
         let context = self.context;
         let writes = pending || self.plan.config.as_ref().is_some_and(Pending::writes_config);
+        let misplaced = self.plan.misplaced.as_ref();
         // A launch writes to the app's home only if there is something to do there.
-        let mut changed = changed_dirs(context.layout, &self.plan.migration, repairs);
+        let keeps_backup = repairs || misplaced.is_some();
+        let mut changed = changed_dirs(context.layout, &self.plan.migration, keeps_backup);
         let stuck = unwritable(context, self.options.run_as, &changed).filter(|_| writes);
         // Files can leave a full disk.
         let (home, backups, made) =
@@ -233,6 +235,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             .or_else(stuck_state)
             .or_else(|| blocked_move(context, self.options, &self.plan.migration))
             .or_else(|| protected_config(context).filter(|_| repairs))
+            .or_else(|| misplaced.and_then(|_| context.store.history().err()).map(Diagnostic::from))
             .or_else(|| {
                 let loaded = self.plan.loaded.as_ref().filter(|_| repairs)?;
                 loaded.full_error(&context.layout.backups).map(Diagnostic::from)

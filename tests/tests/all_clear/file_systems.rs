@@ -68,6 +68,11 @@ fn symlinks_into_the_daemon_home_keep_nothing_back(#[case] symlink: &str, #[case
 #[case::rosters_are_a_symlink(legacy(|home| elsewhere(home, ".myownllm/mesh/rosters")))]
 #[case::states_are_a_symlink(legacy(|home| elsewhere(home, ".myownllm/mesh/states")))]
 #[case::a_roster_is_a_symlink(legacy(|home| elsewhere(home, ".myownllm/mesh/rosters/home-mesh.json")))]
+#[case::a_roster_is_a_symlink_to_a_file_beside_it(legacy(|home| {
+    let roster = ".myownllm/mesh/rosters/home-mesh.json";
+    rename(home, roster, ".myownllm/mesh/rosters/.real.json");
+    link(home, ".real.json", roster);
+}))]
 #[case::a_damaged_roster_behind_a_symlink(settled(|home| {
     home.put(ROSTER, b"{\"version\": 1", 0o600);
     elsewhere(home, ".myownllm/.myownmesh/mesh");
