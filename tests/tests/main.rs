@@ -45,6 +45,7 @@ mod other_user;
 mod parallel_runs;
 mod peers_and_keys;
 mod permissions;
+mod private_networks;
 mod random_homes;
 mod recurrence;
 mod replay;

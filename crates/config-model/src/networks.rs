@@ -6,7 +6,7 @@
 //! write no file: [`Change::changed`] says that the document wants to be saved.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use myownllm_json_document::{Diagnostic, Document, Fragment, Kind, Severity, ValueRef};
 
@@ -338,6 +338,33 @@ pub fn keep_daemon_settings<'e>(doc: &mut Document, entries: impl IntoIterator<I
             entries.into_iter().map(|entry| add_daemon_settings(&mut saved, entry)).collect();
         changes.contains(&true).then(|| Fragment::from(&saved))
     })
+}
+
+/// Returns true if a saved network does not say how a daemon announces it. An older version of the
+/// app drops these settings from the config.
+pub fn lacks_signaling_settings(saved: ValueRef<'_>) -> bool {
+    saved.get("daemon_settings").is_none_or(|own| own.get("signaling").is_none())
+}
+
+/// Gives the saved networks that [lack](lacks_signaling_settings) them the settings that a daemon
+/// alone has, from a former config, of the app's or of a daemon: without them, a daemon joins a
+/// silent network as one that announces itself. Returns true if the document changed.
+pub fn restore_daemon_settings(doc: &mut Document, former: &Document) -> bool {
+    let id = |network: ValueRef<'_>| Some(network_id::normal_form(&network_id::of(network)?));
+    let lacking = entries(doc).filter(|(_, saved)| lacks_signaling_settings(*saved));
+    let lacking: HashSet<String> = lacking.filter_map(|(_, saved)| id(saved)).collect();
+    let is_lacking = |network: &ValueRef<'_>| id(*network).is_some_and(|id| lacking.contains(&id));
+    let has_some = |network: &ValueRef<'_>| {
+        let kind = network.get("kind").filter(|kind| !kind.is_falsy() && !kind.is_str("open"));
+        kind.or_else(|| network.get("daemon_settings")).is_some()
+    };
+    let saved = list(former).into_iter().filter(has_some).filter(is_lacking);
+    let saved =
+        saved.filter_map(|network| Document::parse(for_daemon(network).ok()?.to_string().as_bytes()).ok());
+    let saved = saved.map(|parsed| parsed.document);
+    let of_daemon = former.get(&["networks"]).into_iter().flat_map(|networks| networks.items());
+    let found: Vec<Document> = saved.chain(of_daemon.filter(is_lacking).map(Document::of)).collect();
+    keep_daemon_settings(doc, found.iter().map(Document::root))
 }
 
 /// Adds the settings of one entry of a daemon to one saved network.

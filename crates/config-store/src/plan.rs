@@ -137,6 +137,9 @@ impl Store<'_> {
         }
         let mut document = read.clone();
         diagnostics.extend(self.schema.complete(&mut document, ids));
+        if !backed_up {
+            diagnostics.extend(self.restore_networks(&mut document, listing));
+        }
         let mut report = Report::new(shape);
         report.rebased = self.rebase_rosters(&mut document);
         report.completed_keys = self.schema.missing_keys(read);
@@ -167,6 +170,25 @@ impl Store<'_> {
             self.report_lost_networks(&mut plan);
         }
         Ok(plan)
+    }
+
+    /// Gives the networks the settings that only a daemon has, from the newest backup: another
+    /// program, such as an older version of the app, has dropped them from the config, and the
+    /// backup may be gone when a daemon joins the network.
+    fn restore_networks(
+        &self,
+        document: &mut Document,
+        listing: &Result<Listing, DiskError>,
+    ) -> Option<Diagnostic> {
+        let newest = listing.as_ref().ok()?.newest_good()?;
+        let former = Document::parse(&self.intact_bytes(newest).ok()??).ok()?.document;
+        let message = format!(
+            "the settings that only a daemon has for saved networks were missing, and are those of backup {}",
+            newest.sequence()
+        );
+        let info =
+            || Diagnostic::new("network.settings-restored", Severity::Info, "/cloud_mesh/networks", message);
+        self.schema.restore_networks(document, &former).then(info)
     }
 
     /// Plans for a wiped config: the backup takes its place, with the settings of the user's that

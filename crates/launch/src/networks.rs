@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::context::{Context, Options, fresh_ids};
-use crate::daemon_settings::restore_daemon_settings;
+use crate::daemon_settings::{former_configs, restore_daemon_settings};
 use crate::daemons::read_document;
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity, unless_failed};
 use crate::words::{LONGEST_NAME, network_argument, network_id_of};
@@ -98,7 +98,7 @@ pub(crate) fn reconcile_networks(
 ) -> Result<Reconciled, Diagnostic> {
     let (mut plan, mut unkept) = plan_for(wanted, daemon, status.clone(), asked.role)?;
     if plan.steps.iter().any(|step| matches!(step.action, Action::Add { .. }))
-        && let Some(backup) = restore_daemon_settings((wanted.store, wanted.document), (lock, &mut *ids))
+        && let Some(backup) = restore_daemon_settings((wanted.store, wanted.document), (lock, &mut *ids))?
     {
         (plan, unkept) = plan_for(wanted, daemon, status, asked.role)?;
         let from = format!("; its settings that only a daemon has are those of backup {}", backup.sequence());
@@ -249,6 +249,27 @@ pub fn active_network(store: &dyn ConfigStore, document: &Document) -> Result<Op
         };
         Diagnostic::error(found.code, message).hint(hint)
     })
+}
+
+/// Returns the error of a launch that has to join the active network and cannot read a backup, which
+/// may hold the settings that keep the network private. `detection` has the daemon that the launch
+/// would use.
+pub(crate) fn unread_settings(
+    context: &Context<'_>,
+    detection: &Detection,
+    document: &Document,
+) -> Option<Diagnostic> {
+    let id = networks::active(document).and_then(network_id_of)?;
+    let joined: Vec<String> = match &detection.decision {
+        Decision::Attach { status, .. } => status.joined_networks.clone(),
+        _ => {
+            let config = read_document(context.disk, &context.layout.daemon_config).ok().flatten();
+            config.iter().flat_map(entries).filter_map(network_id_of).collect()
+        }
+    };
+    let is_joined = joined.iter().any(|joined| network_id::same(joined, &id));
+    let unread = former_configs(context.store, document).err().filter(|_| !is_joined)?;
+    Some(Diagnostic::from(&unread))
 }
 
 /// Warns that the app's own daemon is in a network that is not the active one, or not in the active

@@ -21,7 +21,7 @@ use crate::foreseen::{
 use crate::identity::{ensure_no_new_home, identity_answer, protect_held_key};
 use crate::losses::lasting_losses;
 use crate::moves::{collision_as_warning, forward_plan, plan_diagnostics};
-use crate::networks::active_network;
+use crate::networks::{active_network, unread_settings};
 use crate::owner::missing_home;
 use crate::stage::{HomeInspection, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
 use crate::start::{CONFIG_SOCKET_UNREADABLE, missing_program, socket_named_by_config};
@@ -190,7 +190,9 @@ impl<'p, 'a> Planner<'p, 'a> {
         let is_used = !daemon.iter().any(|step| matches!(step, LaunchStep::StartNoDaemon { .. }));
         let loaded = self.plan.loaded.as_ref();
         let active = loaded.map(|loaded| active_network(context.store, &loaded.document));
-        diagnostics.extend(active.and_then(Result::err).filter(|_| is_used));
+        let unread = || unread_settings(context, &self.plan.detection, &loaded?.document);
+        let cannot_join = active.and_then(Result::err).or_else(unread);
+        cannot_join.filter(|_| is_used).into_iter().for_each(|failure| add_new(&mut diagnostics, failure));
         diagnostics.extend(stuck);
         protect_held_key(context, &mut diagnostics);
         name_one_cause(context.disk, context.layout, &mut diagnostics);

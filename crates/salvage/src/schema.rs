@@ -164,6 +164,12 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Gives the saved networks that lack them the settings that only a daemon has, from a former
+    /// config. Returns true if the config changed.
+    fn restore_networks(&self, _app: &mut Document, _former: &Document) -> bool {
+        false
+    }
+
     /// Returns the network that a daemon is to join, in the daemon's shape; `None` for none. A
     /// daemon leaves the other [saved networks](Self::saved_networks).
     ///
@@ -294,6 +300,10 @@ impl AppSchema for MyOwnLlm {
 
     fn keep_network(&self, app: &mut Document, network: ValueRef<'_>) -> bool {
         networks::keep_daemon_settings(app, [network])
+    }
+
+    fn restore_networks(&self, app: &mut Document, former: &Document) -> bool {
+        networks::restore_daemon_settings(app, former)
     }
 
     fn active_network(&self, app: &Document) -> Result<Option<serde_json::Value>, Diagnostic> {
