@@ -79,6 +79,22 @@ fn run_log_names_each_kind_of_change(
     assert!(said.contains(command) && said.contains(expected), "{said}");
 }
 
+/// A launch knows from the log that the home had a key, and `doctor` which settings were lost.
+#[test]
+fn run_log_keeps_the_key_and_the_losses_through_rotations() {
+    let home = Home::after_the_bug();
+    home.run(&["repair"]).ends_with(0);
+    for port in ["2001", "2002", "2003"] {
+        let padding = [home.bytes(LOG), b"x".repeat(257 << 10)].concat();
+        home.put(LOG, &padding, 0o600);
+        home.run(&["config", "set", &format!("api.port={port}")]).ends_with(0);
+    }
+    home.run(&["doctor", "--json"]).check("config.losses");
+    std::fs::remove_dir_all(home.path(".myownllm/.myownmesh")).unwrap();
+    let launch = home.launch_once_json().ends_with(7);
+    launch.diagnostic("identity.gone");
+}
+
 #[test]
 fn run_log_of_a_daemon_tells_its_start_and_its_end() {
     let home = Home::settled();

@@ -46,7 +46,7 @@ pub struct Entry {
     pub command: String,
     /// The changes, in a few words each.
     pub did: Vec<String>,
-    /// The Device ID of the home after a launch or a move.
+    /// The Device ID of the home after a launch or a move, or as it was last known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
     /// The backup that holds the config as it was before the run.
@@ -107,7 +107,7 @@ impl Trace {
     /// Adds the line of this run to the log. A log that cannot be written is no error.
     pub fn write(&self, run: Run<'_>) {
         let worth = run.diagnostics.iter().filter(|diagnostic| diagnostic.severity != Severity::Info);
-        let entry = Entry {
+        let mut entry = Entry {
             at: run.at,
             version: run.version.to_owned(),
             codes: worth.map(|diagnostic| diagnostic.code.clone()).collect(),
@@ -115,6 +115,16 @@ impl Trace {
             took_ms: run.took_ms,
             ..self.entry.clone()
         };
+        // The first line of a new log repeats what a launch reads from the log: two rotations would
+        // lose it.
+        if std::fs::metadata(&self.file).is_ok_and(|meta| meta.len() > MOST_BYTES) {
+            let former = read(&self.file);
+            entry.device_id =
+                entry.device_id.or_else(|| former.iter().rev().find_map(|entry| entry.device_id.clone()));
+            if entry.lost.is_empty() {
+                entry.lost = losses_in(former);
+            }
+        }
         let line = serde_json::to_string(&entry).map_err(io::Error::other);
         if let Err(error) = line.and_then(|line| append(&self.file, &line)) {
             tracing::debug!(path = %self.file.display(), %error, "no line was added to the run log");
@@ -322,8 +332,12 @@ pub fn last_restored(layout: &Layout) -> Option<String> {
 /// Returns the settings that the last repair with losses left at their defaults.
 #[must_use]
 pub fn last_losses(layout: &Layout) -> Vec<String> {
-    let entries = read(layout.run_log().as_ref()).into_iter().rev();
-    entries.map(|entry| entry.lost).find(|lost| !lost.is_empty()).unwrap_or_default()
+    losses_in(read(layout.run_log().as_ref()))
+}
+
+fn losses_in(entries: Vec<Entry>) -> Vec<String> {
+    let mut lost = entries.into_iter().rev().map(|entry| entry.lost);
+    lost.find(|lost| !lost.is_empty()).unwrap_or_default()
 }
 
 #[cfg(test)]
