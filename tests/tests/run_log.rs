@@ -79,6 +79,24 @@ fn run_log_names_each_kind_of_change(
     assert!(said.contains(command) && said.contains(expected), "{said}");
 }
 
+/// What the user chose is no loss, although it is the default.
+#[rstest]
+#[case::settings_set(&[
+    "config set auto_cleanup.conversations=false auto_cleanup.models=false api.enabled=false cloud_mesh.enabled=true",
+    "config set auto_cleanup.conversations=true auto_cleanup.models=true model_cleanup_days=9 cloud_mesh.enabled=false",
+])]
+#[case::all_accepted(&["config accept"])]
+fn losses_that_the_user_has_decided_on_are_told_no_more(#[case] decision: &[&str]) {
+    let home = Home::after_the_bug();
+    home.run(&["repair"]).ends_with(0);
+    home.run(&["doctor", "--json"]).check("config.losses");
+    for command in decision {
+        home.run(&command.split(' ').collect::<Vec<_>>()).ends_with(0);
+    }
+    let said = home.run(&["doctor"]);
+    assert!(!said.stdout.contains("config.losses"), "{}", said.all());
+}
+
 /// A launch knows from the log that the home had a key, and `doctor` which settings were lost.
 #[test]
 fn run_log_keeps_the_key_and_the_losses_through_rotations() {

@@ -110,7 +110,11 @@ pub(crate) fn lasting_losses(
         false => {}
     }
     let (harm, undo) = consequences(context, &loaded.document, &(options.last_losses)(context.layout))?;
-    let message = format!("settings are lost, as no backup has them (the command `logs` names them): {harm}");
+    let message = format!(
+        "settings are lost, as no backup has them (the command `logs` names them): {harm}; if that is intended, \
+         say so once: {} config accept",
+        options.program
+    );
     let lost = Diagnostic::warning(LOSSES, message).at(&context.layout.app_config).hint(undo);
     Some(with_trash(context, settings_in_trash(context), lost))
 }

@@ -2,13 +2,13 @@
 
 use myownllm_config_store::{Accepted, BackupId, BackupKind, HistoryEntry, Restored, StoreError};
 use myownllm_launch::Followed;
-use myownllm_launch::words::backup;
+use myownllm_launch::words::{at_defaults, backup};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::edits::{followed_page, reconciled};
-use crate::run_log::{self, Entry, Trace};
+use crate::run_log::{self, ACCEPT, Entry, Trace, last_losses};
 use crate::screen::Page;
 use crate::text::{ago, utc_minutes};
 use crate::view::HomeView;
@@ -131,11 +131,18 @@ pub fn restored(home: &HomeView<'_>, restored: &Restored, followed: &Followed) -
     (page, json!(document))
 }
 
-/// Returns the change of an accepted config, for the run log.
+/// Returns the answer to a user who accepts the config as it is, and what the run log says of it.
 #[must_use]
-pub fn accept_trace(home: &HomeView<'_>, accepted: &Accepted) -> Option<Trace> {
-    let did = format!("made {} of the config as it is", backup(&accepted.backup.to_string()));
-    Trace::of(home.layout, "config accept", Some(did).filter(|_| accepted.changed).into_iter().collect())
+pub fn accepted(home: &HomeView<'_>, accepted: &Accepted) -> (String, Option<Trace>) {
+    let (path, backup) = (home.short(&home.layout.app_config), backup(&accepted.backup.to_string()));
+    let lost = last_losses(home.layout);
+    let made = accepted.changed.then(|| format!("made {backup} of the config as it is"));
+    let kept = (!lost.is_empty()).then(|| format!("accepted {}", at_defaults(&lost)));
+    let page = match accepted.changed || !lost.is_empty() {
+        true => format!("Accepted: {path} stays as it is. It is {backup} now."),
+        false => format!("Nothing to accept: {path} is {backup} already."),
+    };
+    (page, Trace::of(home.layout, ACCEPT, made.into_iter().chain(kept).collect()))
 }
 
 /// Returns the changes of a restore, for the run log. `name` is the backup as the user named it.

@@ -32,7 +32,7 @@ pub use doctor::checklist;
 pub use draw::{Line, Tone};
 pub use edits::{NO_ID, edit_trace, edited_network, network_edit, saved_networks, settings_edit, undo};
 pub use file::write_new;
-pub use history::{accept_trace, history, restore_trace, restored};
+pub use history::{accepted, history, restore_trace, restored};
 pub use identity::identity;
 pub use launches::{Fate, launch_data, launch_trace, launched, repaired};
 pub use logs::{daemon_log_lines, daemon_status, runs};

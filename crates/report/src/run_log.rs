@@ -24,6 +24,9 @@ use crate::HomeView;
 /// The size, in bytes, from which a log makes room for a new one. One previous log is kept.
 const MOST_BYTES: u64 = 256 << 10;
 
+/// The command with which a user accepts the config as it is.
+pub(crate) const ACCEPT: &str = "config accept";
+
 /// The changes of a run, for the log.
 #[derive(Clone, Debug)]
 pub struct Trace {
@@ -329,15 +332,24 @@ pub fn last_restored(layout: &Layout) -> Option<String> {
     entries.find(|entry| entry.restored.is_some() || entry.before.is_some())?.restored
 }
 
-/// Returns the settings that the last repair with losses left at their defaults.
+/// Returns the settings that the last repair with losses left at their defaults, without those that
+/// the user has decided on since.
 #[must_use]
 pub fn last_losses(layout: &Layout) -> Vec<String> {
     losses_in(read(layout.run_log().as_ref()))
 }
 
 fn losses_in(entries: Vec<Entry>) -> Vec<String> {
-    let mut lost = entries.into_iter().rev().map(|entry| entry.lost);
-    lost.find(|lost| !lost.is_empty()).unwrap_or_default()
+    let mut lost = Vec::new();
+    for entry in entries {
+        match entry.command.strip_prefix("config set ") {
+            _ if !entry.lost.is_empty() => lost = entry.lost,
+            Some(set) => lost.retain(|key| !set.split(' ').any(|set| set == key)),
+            None if entry.command == ACCEPT => lost.clear(),
+            None => {}
+        }
+    }
+    lost
 }
 
 #[cfg(test)]

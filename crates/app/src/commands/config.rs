@@ -4,12 +4,12 @@ mod settings;
 
 use myownllm_config_model::{masking, schema};
 use myownllm_config_store::FileShape;
-use myownllm_launch::words::{backup, state_words};
+use myownllm_launch::words::state_words;
 use myownllm_launch::{
     CORRUPT, Diagnostic, NEEDS_REPAIR, accept_config, active_network, config_diagnostics, restore_backup,
 };
 use myownllm_report::documents::{ConfigChecked, ConfigSchema, ConfigShown};
-use myownllm_report::{Page, accept_trace, completion, escape_json_controls, long, restore_trace, restored};
+use myownllm_report::{Page, completion, escape_json_controls, long, restore_trace, restored};
 use serde_json::json;
 
 use crate::cli::{ConfigCommand, SchemaOf};
@@ -110,13 +110,7 @@ fn check(context: &Context) -> Result<CommandOutput, Diagnostic> {
 fn accept(context: &Context) -> Result<CommandOutput, Diagnostic> {
     let libraries = context.libraries();
     let accepted = accept_config(&libraries.launch_context(), &context.options())?;
-    let path = context.short(&context.layout.app_config);
-    let page = if accepted.changed {
-        format!("Accepted: {path} stays as it is. It is {} now.", backup(&accepted.backup.to_string()))
-    } else {
-        format!("Nothing to accept: {path} is {} already.", backup(&accepted.backup.to_string()))
-    };
-    let trace = accept_trace(&libraries.view(), &accepted);
+    let (page, trace) = myownllm_report::accepted(&libraries.view(), &accepted);
     Ok(CommandOutput { trace, ..CommandOutput::done(page, json!(accepted)) })
 }
 
