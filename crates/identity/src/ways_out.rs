@@ -275,7 +275,8 @@ fn give_name_back(home: &RenamedHome) -> String {
 /// file stays beside it.
 pub(crate) fn rewrite_in_place(path: &Utf8Path, aside: &Path, flaw: &Flaw) -> WayOut {
     let copy = format!("cp -pn {} {}", quote(path), quote(aside));
-    let command = format!("{copy} && {} > {}", flaw.filter(aside), quote(path));
+    // Its owner may have made the file read-only.
+    let command = format!("{copy} && chmod 600 {0} && {1} > {0}", quote(path), flaw.filter(aside));
     WayOut::Rewrite { path: path.to_owned(), command }
 }
 
