@@ -61,6 +61,7 @@ fn page(checks: &Checks, verbose: bool) -> Page {
     let first = access.unwrap_or(&repair);
     match checks.list.iter().filter(|check| check.hint.as_deref() == Some(first)).count() {
         0 => return page,
+        _ if first.ends_with(LOOK) => page.line("To see all of it:"),
         1 if troubles == 1 => page.line("To put it right:"),
         all if all == troubles => page.line("To put all of this right:"),
         some => page.line(format!("To put {some} of these {troubles} right:")),
