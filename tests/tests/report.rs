@@ -3,6 +3,8 @@
 use std::process::Command;
 
 use integration_tests::testkit::{CONFIG, Home, MESH, is_installed, run};
+#[cfg(unix)]
+use integration_tests::testkit::{NOBODY, Unprivileged, program};
 use rstest::rstest;
 
 #[rstest]
@@ -16,6 +18,28 @@ fn a_report_never_names_the_users_home(#[case] home: Home) {
         let ran = home.run(args).ends_with(0);
         assert!(ran.stdout.contains("~/.myownllm"), "{args:?}: {ran:?}");
         assert!(!ran.all().contains(&path), "{args:?}: {ran:?}");
+    }
+}
+
+/// The owner of the home, and paths outside of it, have the login name of the user.
+#[cfg(unix)]
+#[test]
+fn a_report_never_has_the_login_name() {
+    let home = Home::settled();
+    if Unprivileged::new(&home).is_none_or(|user| !user.is_dropped) {
+        return;
+    }
+    let login = run(Command::new("id").args(["-nu", &NOBODY.to_string()])).stdout.trim().to_owned();
+    for args in [&["report"][..], &["report", "--html"], &["report", "--json"]] {
+        let mut command = Command::new(program());
+        command.args(args).env("HOME", home.path("")).env("MYOWNMESH_HOME", format!("/srv/{login}/mesh"));
+        command.env_remove("MYOWNLLM_MESH_BIN").env("MYOWNMESH_BIN", format!("/opt/{login}/myownmesh"));
+        let ran = run(&mut command).ends_with(0);
+        let has_owner = ran.stdout.contains("owner ~") || args.contains(&"--json");
+        assert!(ran.stdout.contains("/srv/~/mesh") && has_owner, "{args:?}: {ran:?}");
+        for named in [format!("/{login}"), format!("owner {login}")] {
+            assert!(!ran.all().contains(&named), "{args:?}: {named}: {ran:?}");
+        }
     }
 }
 

@@ -144,7 +144,7 @@ impl Report {
     /// Returns the report as one page for a browser, with pictures of the home.
     #[must_use]
     pub fn page(&self, trees: &[Vec<Line>; 2]) -> String {
-        self.names.hide(&html(self, trees))
+        html(self, trees)
     }
 
     fn text(&self) -> String {
@@ -193,27 +193,35 @@ impl Report {
     }
 }
 
-/// The names that a text may have for the user's home.
+/// The names that a text may have for the user: the paths of the home, and the login name. Each has
+/// the words that come before it.
 #[derive(Debug)]
-struct Names(Vec<String>);
+struct Names(Vec<(&'static str, String)>);
 
 impl Names {
     fn of(home: &HomeView<'_>) -> Self {
-        let home = &home.layout.user_home;
-        let real = std::fs::canonicalize(home).ok();
+        let user_home = &home.layout.user_home;
+        let real = std::fs::canonicalize(user_home).ok();
         let real = real.map(|path| path.display().to_string());
-        let mut names: Vec<String> = std::iter::once(home.to_string()).chain(real).collect();
+        let mut names: Vec<String> = std::iter::once(user_home.to_string()).chain(real).collect();
         // `/` as the home would match every path.
         names.retain(|name| name.len() > 1);
         // A name that contains another name comes first.
         names.sort_by_key(|name| std::cmp::Reverse(name.len()));
         names.dedup();
+        let mut names: Vec<_> = names.into_iter().map(|name| ("", name)).collect();
+        let owner = home.disk.stat_follow(user_home.as_ref()).ok().and_then(|home| home.owner);
+        // Root is nobody's name. Elsewhere in a text, a login name may be another word.
+        if let Some(owner) = owner.filter(|owner| owner.uid != 0) {
+            let login = (home.user_name)(owner.uid);
+            names.extend(["/", "owner "].map(|before| (before, login.clone())));
+        }
         Self(names)
     }
 
-    /// Replaces the user's home by `~`, so that the text does not tell who the user is.
+    /// Replaces each name of the user by `~`, so that the text does not tell who the user is.
     fn hide(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, name| replaced(&text, name))
+        self.0.iter().fold(text.to_owned(), |text, (before, name)| replaced(&text, before, name))
     }
 
     fn hide_in(&self, value: Value) -> Value {
@@ -228,13 +236,16 @@ impl Names {
     }
 }
 
-/// Replaces a path by `~`, but not inside a longer name: `/home/ann` is no part of `/home/anna`.
-fn replaced(text: &str, path: &str) -> String {
-    let mut parts = text.split(path);
+/// Replaces a name after the words `before` by `~`, but not inside a longer name: `/home/ann` is no
+/// part of `/home/anna`.
+fn replaced(text: &str, before: &str, name: &str) -> String {
+    let whole = format!("{before}{name}");
+    let mut parts = text.split(&whole);
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let goes_on = part.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
-        out.push_str(if goes_on { path } else { "~" });
+        out.push_str(before);
+        out.push_str(if goes_on { name } else { "~" });
         out.push_str(part);
     }
     out
@@ -328,6 +339,8 @@ fn file(home: &HomeView<'_>, path: &Path, meta: &Metadata) -> File {
 
 /// Returns one page that holds everything that it shows.
 fn html(report: &Report, trees: &[Vec<Line>; 2]) -> String {
+    // A name that holds a character of HTML is not found in the escaped text.
+    let escaped = |text: &str| escaped(&report.names.hide(text));
     let head = report.head().into_iter();
     let head: String =
         head.map(|(label, line)| format!("<dt>{label}</dt><dd>{}</dd>\n", escaped(&line))).collect();
@@ -339,14 +352,15 @@ fn html(report: &Report, trees: &[Vec<Line>; 2]) -> String {
             format!("<details{open}><summary>{title}</summary><pre>{}</pre></details>\n", escaped(&text))
         })
         .collect();
-    let pictures: String = trees.iter().map(|tree| format!("<figure>{}</figure>\n", svg(tree))).collect();
+    let pictures: String =
+        trees.iter().map(|tree| format!("<figure>{}</figure>\n", svg(tree, &escaped))).collect();
     include_str!("./report.html")
         .replace("{{head}}", &head)
         .replace("{{pictures}}", &pictures)
         .replace("{{sections}}", &sections)
 }
 
-fn svg(lines: &[Line]) -> String {
+fn svg(lines: &[Line], escaped: &dyn Fn(&str) -> String) -> String {
     const LINE: usize = 20;
     let columns = |line: &Line| line.iter().map(|(_, text)| display_width(text)).sum::<usize>();
     // A character of the page's font is 8.4 px wide.
@@ -377,11 +391,15 @@ mod tests {
 
     #[test]
     fn a_home_is_hidden_and_a_longer_name_is_not_cut() {
-        let names = Names(vec!["/home/ann".to_owned()]);
-        assert_eq!(
-            names.hide("/home/ann/.myownllm, /home/anna and '/home/ann'"),
-            "~/.myownllm, /home/anna and '~'"
-        );
+        let login = ["/", "owner "].map(|before| (before, "ann".to_owned()));
+        let names = Names([("", "/home/ann".to_owned())].into_iter().chain(login).collect());
+        for (text, hidden) in [
+            ("/home/ann/.myownllm, /home/anna and '/home/ann'", "~/.myownllm, /home/anna and '~'"),
+            ("/srv/ann/x of owner ann, owner anna", "/srv/~/x of owner ~, owner anna"),
+            ("ann-mesh", "ann-mesh"),
+        ] {
+            assert_eq!(names.hide(text), hidden);
+        }
     }
 
     #[test]
