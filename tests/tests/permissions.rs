@@ -380,3 +380,27 @@ fn a_copy_that_cannot_be_made_is_told_at_every_start() {
     user.run(&home, &["launch", "--no-daemon"]).ends_with(0);
     assert_eq!(copies(&home)["result"], "ok");
 }
+
+/// The own daemon has another home and another socket than the shared one.
+#[rstest]
+#[case::home(".myownmesh")]
+#[case::config(".myownmesh/config.json")]
+fn launch_warns_that_the_shared_daemon_is_unknown_and_starts_the_own_one(#[case] closed: &str) {
+    let home = Home::settled();
+    home.put(".myownmesh/config.json", br#"{"version":3,"daemon":{},"networks":[]}"#, 0o600);
+    let Some(user) = Unprivileged::new(&home).filter(|user| user.is_dropped) else { return };
+    set_mode(&home.path(".myownmesh"), 0o700);
+    let of_root = home.path(closed);
+    std::os::unix::fs::chown(&of_root, Some(0), Some(0)).unwrap();
+    let hint = format!("sudo chown -RH {NOBODY}:{NOBODY} {}", of_root.display());
+    let launched = user.run(&home, &["launch", "--once", "--json"]).ends_with(0);
+    let told = launched.diagnostic("daemon.unreachable");
+    assert_eq!(told["severity"], "warning", "{told:#}");
+    assert_eq!(launched.json()["data"]["daemon"]["state"], "spawned", "{launched:?}");
+    let check = user.run(&home, &["doctor", "--json"]).ends_with(0).check("daemon.shared");
+    assert_eq!(check["result"], "warning", "{check:#}");
+    assert_eq!((&told["hint"], &check["hint"]), (&hint.as_str().into(), &hint.as_str().into()));
+    give(&of_root, NOBODY);
+    let launched = user.run(&home, &["launch", "--once", "--json"]).ends_with(0);
+    assert!(!launched.codes().contains(&"daemon.unreachable".to_owned()), "{launched:?}");
+}

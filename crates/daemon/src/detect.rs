@@ -243,7 +243,8 @@ impl_failure!(DetectRefusal);
 ///
 /// Uses the first daemon that answers with the right Device ID. Otherwise allows a start only if no
 /// process listens at any target: a silent process may recover, and then two daemons would run. A
-/// refusal names the app's own endpoint before the shared one.
+/// shared endpoint that cannot be looked at counts as one without a daemon. A refusal names the
+/// app's own endpoint before the shared one.
 pub fn detect(targets: &[Target]) -> Detection {
     detect_with(targets, &mut |target| (probe(&target.endpoint, target.within), None::<()>)).0
 }
@@ -340,8 +341,9 @@ fn decide_one(target: &Target, targets: &[Target], probe: Probe) -> Option<Decis
             DetectRefusal::ForeignIdentity { endpoint, pid, expected, found: status.device_id }
         }
         Probe::Absent { .. } => return None,
-        // No daemon can be there, and a shared daemon that cannot exist does not prevent our own.
-        Probe::PathTooLong { .. } if role == Role::Shared => return None,
+        // A shared daemon that cannot exist, or whose home is closed to this user, does not prevent
+        // our own: that one has another home. The probe of our own decides if they share a socket.
+        Probe::PathTooLong { .. } | Probe::Unknown { .. } if role == Role::Shared => return None,
         Probe::PathTooLong { length, limit } => DetectRefusal::PathTooLong { endpoint, length, limit },
         Probe::Busy { pid, waited_ms } => DetectRefusal::Busy { endpoint, pid, waited_ms },
         Probe::Suspended { pid } => DetectRefusal::Suspended { endpoint, pid },
@@ -444,13 +446,27 @@ mod tests {
                 matches!(detect_pair(absent(), other.clone()).decision, Decision::Refuse(_)),
                 "{other:?}"
             );
-            if !matches!(other, Probe::Answered { .. }) {
+            if !matches!(other, Probe::Answered { .. } | Probe::Unknown { .. }) {
                 assert!(
                     matches!(detect_pair(other.clone(), absent()).decision, Decision::Refuse(_)),
                     "{other:?}"
                 );
             }
         }
+    }
+
+    #[test]
+    fn shared_endpoint_that_cannot_be_looked_at_prevents_no_own_daemon_elsewhere() {
+        let unknown = || Probe::Unknown { problem: "permission denied".to_owned() };
+        assert_eq!(detect_pair(unknown(), absent()).decision, Decision::Spawn);
+        assert!(matches!(
+            detect_pair(unknown(), answered(OWN_KEY)).decision,
+            Decision::Attach { role: Role::Own, .. }
+        ));
+        let pipe = || Endpoint::pipe("myownmesh.sock");
+        let targets = [Target::shared(pipe()), Target::own(pipe(), Expected::key(OWN_KEY))];
+        let found = detect_checked(&targets, &mut |_| unknown());
+        assert!(matches!(found.decision, Decision::Refuse(DetectRefusal::Unknown { .. })));
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// The result of a probe.
 ///
-/// Only `absent` means that no daemon is there. Beside any other result no daemon may be
-/// started: it would unlink the socket of the old one, which would go on writing its home.
+/// Only `absent` means that no daemon is there. Beside any other result no daemon may be started at
+/// this endpoint: it would unlink the socket of the old one, which would go on writing its home.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "found", rename_all = "snake_case")]

@@ -4,6 +4,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use myownllm_daemon::{DetectRefusal, Detection, Probe, Role};
 use myownllm_durable_fs::trust::give_to;
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Owner, move_aside, quote};
 use myownllm_paths::Layout;
@@ -139,6 +140,27 @@ fn is_closed(disk: &dyn Disk, layout: &Layout, path: &Path) -> bool {
         Ok(FileKind::File) => disk.read(path, 0).is_err_and(|error| denied(error.kind())),
         _ => false,
     }
+}
+
+/// Warns that this user may not look for the shared daemon, with the command that gives access to
+/// its home in the user's own one. A launch goes on without the shared daemon.
+pub(crate) fn unknown_shared(disk: &dyn Disk, layout: &Layout, found: &Detection) -> Option<Diagnostic> {
+    let shared = found.attempts.iter().find(|attempt| attempt.role == Role::Shared)?;
+    let Probe::Unknown { problem } = &shared.probe else { return None };
+    let refusal = DetectRefusal::Unknown { endpoint: shared.endpoint.clone(), problem: problem.clone() };
+    let told = Diagnostic::from(&refusal).as_warning();
+    let paths = [shared.endpoint.path(), Some(&*layout.shared_config)].into_iter().flatten();
+    let mut paths: Vec<&Path> = paths.flat_map(|path| path.as_std_path().ancestors()).collect();
+    paths.retain(|path| path.starts_with(&layout.user_home));
+    paths.sort_by_key(|path| path.components().count());
+    let closed = paths.into_iter().find(|path| is_closed(disk, layout, path));
+    let cause = closed
+        .zip(disk.runner())
+        .and_then(|(closed, runner)| diagnostic(disk, layout, runner.uid, &[closed.to_owned()], &[]));
+    Some(match cause {
+        Some(Diagnostic { path, hint, .. }) => Diagnostic { path, hint, ..told },
+        None => told,
+    })
 }
 
 /// Returns the topmost directories of another owner above the closed paths.

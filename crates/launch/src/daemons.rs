@@ -160,6 +160,19 @@ impl<'a> LocalDaemons<'a> {
         if moved { before } else { now }
     }
 
+    /// Says that the shared daemon is unknown if none listens at the usual socket, and the config
+    /// that may name another one cannot be read.
+    fn with_unknown_shared(&self, mut found: Detection) -> Detection {
+        let absent = |one: &&mut Attempt| one.role == Role::Shared && one.probe.is_absent();
+        if let Some(shared) = found.attempts.iter_mut().find(absent)
+            && let Err(error) = read_control_socket(self.disk, &self.layout.shared_config)
+        {
+            let Diagnostic { message, causes, .. } = Diagnostic::from(&error);
+            shared.probe = Probe::Unknown { problem: format!("{message}: {}", causes.join(": ")) };
+        }
+        found
+    }
+
     /// Returns the daemons of both homes. The own daemon listens at `own`; `config_socket` is a
     /// control socket that an overwritten config names. On Windows, all daemons use one pipe, which
     /// tells nothing about the home.
@@ -221,6 +234,7 @@ impl Daemons for LocalDaemons<'_> {
     fn detect(&self, expected: &Expected) -> (Detection, Option<Box<dyn DaemonControl>>) {
         let _span = tracing::info_span!("probe").entered();
         let (found, client) = attach(&self.targets(Some(expected)), OPERATION);
+        let found = self.with_unknown_shared(found);
         for attempt in &found.attempts {
             tracing::debug!(socket = %attempt.endpoint, answer = attempt.probe.code(), "looked for a daemon");
         }
@@ -236,12 +250,12 @@ impl Daemons for LocalDaemons<'_> {
         let pairs = looked.clone().map(|(target, probe, _)| (target, probe));
         let attempts =
             looked.map(|(target, probe, took)| Attempt::new(target.role, target.endpoint, probe, took));
-        Detection::new(attempts.into(), decide(&pairs))
+        self.with_unknown_shared(Detection::new(attempts.into(), decide(&pairs)))
     }
 
     fn endpoint(&self, mode: Mode) -> Endpoint {
         // The daemon's own config may name the endpoint. No daemon starts on a config that cannot
-        // be read: the check before a start reports it.
+        // be read: the check before a start reports it, and a detection that of the shared daemon.
         let said = read_control_socket(self.disk, self.layout.config_for_mode(mode));
         self.at(self.layout.socket_for_mode(mode, &said.unwrap_or(ControlSocket::InHome)).0)
     }

@@ -20,7 +20,7 @@ use myownllm_identity::{Answer, IdentityPaths, start_permit};
 use myownllm_migration::{Direction, MigrationError, Options as MoveOptions, Plan as MovePlan};
 use myownllm_paths::camino::Utf8Path;
 
-use crate::closed::name_one_cause;
+use crate::closed::{name_one_cause, unknown_shared};
 use crate::context::{Context, Options, lock_home, try_lock};
 use crate::daemon_config::unknown_value_diagnostic;
 use crate::daemons::{LAST_BREATH, OPERATION, abandoned_diagnostic};
@@ -92,6 +92,9 @@ fn add_closing_diagnostics(context: &Context<'_>, options: &Options<'_>, outcome
         let abandoned = context.daemons.abandoned_sockets();
         outcome.diagnostics.extend(abandoned.iter().map(abandoned_diagnostic));
     }
+    let found = outcome.detection.as_ref();
+    let unknown = found.and_then(|found| unknown_shared(context.disk, context.layout, found));
+    add_unreported(&mut outcome.diagnostics, unknown);
     protect_held_key(context, &mut outcome.diagnostics);
     name_one_cause(context.disk, context.layout, &mut outcome.diagnostics);
     // A launch reports a newer config as an error: the finding with the same code would repeat it.

@@ -7,7 +7,7 @@ use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{Mode, PathsError};
 
 use super::{Examiner, may_have_lost_networks};
-use crate::closed::UNWRITABLE;
+use crate::closed::{UNWRITABLE, unknown_shared};
 use crate::daemons::{abandoned_diagnostic, processes_unknown};
 use crate::diagnostic::Diagnostic;
 use crate::foreseen::{changed_dirs, fixed_file, unwritable};
@@ -189,6 +189,11 @@ impl Examiner<'_, '_> {
                 if role == Role::Shared {
                     self.left_in_shared_daemon(endpoint, status);
                 }
+            }
+            Probe::Unknown { .. } if role == Role::Shared => {
+                let (context, found) = (self.context, &self.plan.detection);
+                let told = unknown_shared(context.disk, context.layout, found);
+                self.checks.diagnostics(id, told);
             }
             _ => {
                 let hint = end_command(role, endpoint, probe, self.options.program);
