@@ -2,7 +2,7 @@
 //! offers it. Also names the networks that a config has lost.
 
 use myownllm_config_model::{
-    Diagnostic, Document, Extent, Ids, Mend, Recovered, Severity, network_id, recover_all,
+    Diagnostic, Document, Extent, Fragment, Ids, Mend, Recovered, Severity, network_id, recover_all,
 };
 use myownllm_durable_fs::{DiskError, FileKind};
 use myownllm_salvage::Shape;
@@ -100,7 +100,7 @@ impl Store<'_> {
                 || found.whole.iter().chain(&found.partial).any(is_setting)
         };
         let mut parts = recover_all(bytes).into_iter().filter(is_config);
-        let first = parts.next()?;
+        let first = self.with_begun_networks(parts.next()?, bytes);
         // A daemon's document at the beginning is the newest content of the file.
         if is_complete(&first) && matches!(self.schema.shape(&first.document), Shape::Daemon | Shape::Mixed) {
             return Some(first);
@@ -108,6 +108,20 @@ impl Store<'_> {
         let richness =
             |found: &Recovered| (self.schema.own_settings(&found.document).count(), found.whole.len());
         Some(parts.fold(first, |best, found| if richness(&found) > richness(&best) { found } else { best }))
+    }
+
+    /// Adds the list of a daemon's networks to a daemon's config that breaks off in the first of
+    /// them: without the list, the daemon's settings would become settings of the app.
+    fn with_begun_networks(&self, mut found: Recovered, bytes: &[u8]) -> Recovered {
+        let mut document = found.document.clone();
+        let is_torn = matches!(found.extent, Extent::Torn { .. }) && document.get(&["networks"]).is_none();
+        if is_torn && Document::parse(bytes).is_err_and(|error| error.path.starts_with("/networks/")) {
+            document.set(&["networks"], Fragment::array::<Fragment>([]));
+            if matches!(self.schema.shape(&document), Shape::Daemon | Shape::Mixed) {
+                found.document = document;
+            }
+        }
+        found
     }
 
     /// Returns true if a file, or the complete part of a file that is not JSON, has the daemon's
@@ -270,7 +284,12 @@ fn extent_words(found: &Recovered) -> String {
             let mends: Vec<String> = mends.iter().map(Mend::to_string).collect();
             format!("the text is JSON with these changes: {}", mends.join("; "))
         }
-        Extent::Torn { line } => format!("the text breaks off at line {line}"),
+        Extent::Torn { line } => {
+            let network = found.torn_item.as_ref().and_then(|item| network_id::of(item.root()));
+            let network = network.filter(|id| network_id::normalize(id).is_ok());
+            let inside = network.map_or_else(String::new, |id| format!(", inside the network {id}"));
+            format!("the text breaks off at line {line}{inside}")
+        }
         Extent::Around { line } => format!("the text is damaged at line {line}"),
         Extent::Inner { line } => format!("a complete config begins at line {line}, behind something else"),
         _ => "the text is in UTF-16".to_owned(),

@@ -26,6 +26,9 @@ pub struct Recovered {
     pub whole: Vec<String>,
     /// The top-level member that the text breaks off in; the document has its complete parts.
     pub partial: Option<String>,
+    /// The complete members of the item of an array that the text breaks off in. The document does
+    /// not have that item.
+    pub torn_item: Option<Document>,
 }
 
 /// The recovered part of a text, and the reason why the text is not JSON. Lines count from 1.
@@ -101,7 +104,8 @@ pub fn recover(bytes: &[u8]) -> Option<Recovered> {
     } else {
         Extent::Torn { line: line_of(text, stop.at) }
     };
-    recovered(&cut.text, extent, cut.is_partial)
+    let torn_item = cut.torn_item.and_then(|item| Some(Document::parse(item.as_bytes()).ok()?.document));
+    Some(Recovered { torn_item, ..recovered(&cut.text, extent, cut.is_partial)? })
 }
 
 /// Returns every complete part of bytes that [`Document::parse`] refuses: the part of [`recover`]
@@ -189,6 +193,7 @@ fn around(stop: &ScanError, search: &mut Search) -> Option<Recovered> {
         extent: Extent::Utf16,
         whole: Vec::new(),
         partial: None,
+        torn_item: None,
     });
     for (key, member) in rest.document.root().members() {
         found.document.set(&[&key], member);
@@ -253,7 +258,7 @@ fn recovered(text: &str, extent: Extent, is_partial: bool) -> Option<Recovered> 
     let mut whole: Vec<String> = document.root().members().map(|(key, _)| key.into_owned()).collect();
     let partial = if is_partial { whole.pop() } else { None };
     let found = !whole.is_empty() || partial.is_some();
-    found.then_some(Recovered { document, diagnostics, extent, whole, partial })
+    found.then_some(Recovered { document, diagnostics, extent, whole, partial, torn_item: None })
 }
 
 /// Counts the bytes behind a document that ends at `end` in their text.
@@ -291,6 +296,8 @@ struct Cut {
     is_document: bool,
     /// The text breaks off inside the last member.
     is_partial: bool,
+    /// The item of an array that is left out, ended behind its last complete member.
+    torn_item: Option<String>,
 }
 
 impl Cut {
@@ -304,14 +311,14 @@ impl Cut {
         }
         let Some(last) = open.len().checked_sub(1) else {
             let text = source.text[..source.entry(0).end()].to_owned();
-            return Some(Self { text, is_document: true, is_partial: false });
+            return Some(Self { text, is_document: true, is_partial: false, torn_item: None });
         };
         let is_object = |at: usize| source.first_byte(open[at]) == b'{';
         let torn_item = (0..last).find(|&outer| !is_object(outer));
         let innermost = torn_item.unwrap_or(last);
         let whole_to = |at: usize| source.whole_to(open[at], open.get(at + 1).copied());
-        let (at, whole_to) = (0..=innermost).rev().find_map(|at| Some((at, whole_to(at)?)))?;
-        let mut closed = source.text[..whole_to].to_owned();
+        let (at, end) = (0..=innermost).rev().find_map(|at| Some((at, whole_to(at)?)))?;
+        let mut closed = source.text[..end].to_owned();
         let has_lines = closed.contains('\n');
         for depth in (0..=at).rev() {
             if has_lines {
@@ -320,7 +327,12 @@ impl Cut {
             }
             closed.push(if is_object(depth) { '}' } else { ']' });
         }
-        Some(Self { text: closed, is_document: false, is_partial: at > 0 })
+        let item = torn_item.map(|outer| outer + 1).filter(|item| is_object(*item));
+        let torn_item = item.and_then(|item| {
+            let begin = source.entry(open[item]).start();
+            Some(format!("{}}}", &source.text[begin..whole_to(item)?]))
+        });
+        Some(Self { text: closed, is_document: false, is_partial: at > 0, torn_item })
     }
 }
 

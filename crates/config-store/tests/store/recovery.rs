@@ -106,6 +106,28 @@ fn daemons_config_that_breaks_off_gives_its_complete_networks() {
 }
 
 #[test]
+fn daemons_config_that_breaks_off_in_a_network_is_the_daemons_and_names_the_network() {
+    let leaked = std::str::from_utf8(LEAKED_V3).unwrap();
+    let networks = leaked.find("\"networks\"").unwrap();
+    let id = networks + leaked[networks..].find("\"office-mesh\",").unwrap() + "\"office-mesh\",".len();
+    let first = networks + leaked[networks..].find('{').unwrap() + 1;
+    for (torn_at, name) in [(first, ""), (id, ", inside the network office-mesh")] {
+        let disk = home();
+        let torn = &leaked.as_bytes()[..torn_at];
+        let loaded = launch_on_no_json(&disk, torn);
+        assert_eq!(
+            loaded.report.stripped_keys,
+            ["version", "identity_path", "daemon", "services", "networks"]
+        );
+        let half = Document::parse(&disk.content(DAEMON_CONFIG).unwrap()).unwrap().document;
+        assert!(half.get(&["services"]).is_some(), "the daemon has its settings");
+        let told = &told(&loaded, "store.recovered").message;
+        assert!(told.contains(&format!("{name}; its complete members (version, ")), "{told}");
+        assert!(is_kept(&disk, torn));
+    }
+}
+
+#[test]
 fn torn_config_gives_its_complete_members_without_a_backup() {
     let text_of = String::from_utf8(APP.to_vec()).unwrap();
     let at = text_of.find("\"api\"").unwrap();
