@@ -135,7 +135,7 @@ fn an_active_network_that_no_daemon_would_understand_is_named() {
         let active = changed["cloud_mesh"]["active_network_id"].clone();
         let networks = changed["cloud_mesh"]["networks"].as_array_mut().unwrap();
         let network = networks.iter_mut().find(|network| network["id"] == active).unwrap();
-        network["turn_servers"] = json!({ "url": "turn:t" });
+        network["daemon_settings"] = json!({ "signaling": { "mdns": "off" } });
     });
     let said = home.launch_once_json().ends_with(1).json();
     let found =
@@ -146,6 +146,35 @@ fn an_active_network_that_no_daemon_would_understand_is_named() {
     let doctor = home.run(&["doctor"]).ends_with(4).stdout;
     assert!(doctor.contains("problem  networks.active"), "{doctor}");
     home.run(&["config", "check"]).ends_with(1);
+}
+
+/// The value stays in the file, and the daemon gets the default.
+#[rstest]
+#[case::string("stun_servers", json!("stun:x"), "/stun_servers/0/urls/0", json!("stun:stun.l.google.com:19302"))]
+#[case::number("stun_servers", json!(7), "/stun_servers/0/urls/0", json!("stun:stun.l.google.com:19302"))]
+#[case::entry("stun_servers", json!([7, "stun:x"]), "/stun_servers", json!([{ "urls": ["stun:x"] }]))]
+#[case::object("turn_servers", json!({ "url": "turn:t" }), "/turn_servers", json!([]))]
+#[case::null_server("turn_servers", json!([null, { "url": "turn:t" }]), "/turn_servers/0/urls/0", json!("turn:t"))]
+#[case::no_url("turn_servers", json!([{ "username": "u" }]), "/turn_servers", json!([]))]
+#[case::relay("signaling_servers", json!([{}, "wss://r"]), "/signaling/servers", json!(["wss://r"]))]
+fn active_network_with_servers_of_a_wrong_type_is_joined(
+    #[case] member: &str,
+    #[case] value: Value,
+    #[case] pushed: &str,
+    #[case] as_value: Value,
+) {
+    let home = Home::with_networks();
+    let edit = |changed: &mut Value| changed["cloud_mesh"]["networks"][0][member] = value.clone();
+    home.edit(CONFIG, edit);
+    let launched = home.launch_once_json().ends_with(0);
+    let told = launched.diagnostic("config.wrong-type");
+    assert!(told["message"].as_str().unwrap().contains(&format!("/networks/0/{member}")), "{told:#}");
+    let trace = home.trace();
+    let mut requests = trace.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let added = requests.find(|request| request["op"] == "network_add").unwrap();
+    assert_eq!(added["config"].pointer(pushed), Some(&as_value), "{added:#}");
+    assert_eq!(home.json(CONFIG)["cloud_mesh"]["networks"][0][member], value);
+    home.run(&["doctor"]).ends_with(0);
 }
 
 /// A failing step names the network and the daemon, in the JSON document as well.

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 use myownllm_json_document::{Diagnostic, Document, Fragment, Kind, Severity, ValueRef};
 
-use crate::app_config::completed;
+use crate::app_config::{SERVER_LISTS, completed, default_of, is_server};
 use crate::close::closest;
 use crate::convert;
 use crate::daemon_file::{refused_members, with_known_words};
@@ -253,8 +253,9 @@ fn no_network_active(doc: &mut Document) -> bool {
 pub fn for_daemon(network: ValueRef<'_>) -> Result<serde_json::Value, Diagnostic> {
     let id = network_id::of(network).unwrap_or_default();
     let refused = |code, message| Diagnostic::new(code, Severity::Problem, &*id, message);
+    let usable = with_usable_servers(network);
     let mut converted =
-        convert::to_daemon(network).map_err(|error| refused(error.code(), error.to_string()))?;
+        convert::to_daemon(usable.root()).map_err(|error| refused(error.code(), error.to_string()))?;
     // The daemon knows ids that are strings alone.
     if let Some(id) = internal_id(network) {
         converted["id"] = (&*id).into();
@@ -267,6 +268,21 @@ pub fn for_daemon(network: ValueRef<'_>) -> Result<serde_json::Value, Diagnostic
             Err(refused("bridge.malformed", message))
         }
     }
+}
+
+/// Returns the network with the default in the place of a list of servers of a wrong type, and
+/// without the entries that no daemon takes.
+fn with_usable_servers(network: ValueRef<'_>) -> Document {
+    let mut usable = Document::of(Fragment::from(network));
+    for key in SERVER_LISTS {
+        let Some(servers) = network.get(key) else { continue };
+        let servers = match servers.kind() {
+            Kind::Array => Fragment::array(servers.items().filter(|entry| is_server(key, *entry))),
+            _ => default_of(key),
+        };
+        usable.set(&[key], servers);
+    }
+    usable
 }
 
 /// Removes one entry, and clears the active pointer if it named that entry. Changes nothing for an

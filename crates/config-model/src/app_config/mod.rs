@@ -11,7 +11,9 @@ mod saved_network;
 pub use self::cloud_mesh::{FlatNetwork, flat_network};
 pub use self::complete::{complete, defaults, keys, missing_keys};
 pub use self::config::{Api, AppConfig, AutoCleanup, AutoUpdate, CloudMesh, Mic, Provider, RemoteUi};
-pub(crate) use self::network::{completed, default_of, is_retired_server, label_change, topology_change};
+pub(crate) use self::network::{
+    SERVER_LISTS, completed, default_of, is_retired_server, is_server, label_change, topology_change,
+};
 pub use self::own::{Loss, OwnSettings};
 pub use self::saved_network::{
     AgentPermissions, DaemonSettings, Network, Prompt, ToolPermission, TurnServer,

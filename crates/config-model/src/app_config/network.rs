@@ -14,6 +14,8 @@ const RETIRED_SERVERS: [&str; 3] =
     ["wss://0.peerjs.com:443/", "wss://0.peerjs.com:443/peerjs", "wss://mesh.myownllm.net/signal"];
 /// Members that nothing reads any more.
 const RETIRED_MEMBERS: [&str; 2] = ["locked", "use_public_turn_fallback"];
+/// The lists of servers that a daemon gets.
+pub(crate) const SERVER_LISTS: [&str; 3] = ["signaling_servers", "stun_servers", "turn_servers"];
 const ACCEPTING: ([&str; 3], &str) = (["available", "limited", "busy"], "`available`, `limited` or `busy`");
 
 static DEFAULTS: LazyLock<Document> =
@@ -25,6 +27,19 @@ pub(crate) fn default_of(member: &str) -> Fragment {
 
 pub(crate) fn is_retired_server(server: ValueRef<'_>) -> bool {
     server.as_str().is_some_and(|server| RETIRED_SERVERS.contains(&&*server))
+}
+
+/// Returns true if a daemon takes this entry of a list of servers.
+pub(crate) fn is_server(list: &str, entry: ValueRef<'_>) -> bool {
+    let is_text = |value: &ValueRef<'_>| value.kind() == Kind::String;
+    let is_login = |key| entry.get(key).is_none_or(|value| value.is_falsy() || is_text(&value));
+    match list {
+        "turn_servers" => {
+            let url = entry.get("url").filter(is_text);
+            url.is_some_and(|url| !url.is_falsy()) && is_login("username") && is_login("credential")
+        }
+        _ => is_text(&entry),
+    }
 }
 
 /// Returns a network with these members, in form. Without permissions of its own, it gets
@@ -89,6 +104,13 @@ pub(super) fn change(
         match servers.filter(|servers| !servers.is_null()) {
             Some(servers) => object.pass.check(&path.key(key), servers, Kind::Array),
             None => object.edits.set(key, default_of(key)),
+        }
+    }
+    for (key, servers) in SERVER_LISTS.into_iter().zip([signaling, stun, turn]) {
+        for (n, entry) in servers.into_iter().flat_map(|servers| servers.items()).enumerate() {
+            if !is_server(key, entry) {
+                object.pass.no_server(&path.key(key).item(n));
+            }
         }
     }
     // Building a default costs more than most checks.
