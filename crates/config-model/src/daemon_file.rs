@@ -26,6 +26,27 @@ pub enum DaemonFile {
     State,
 }
 
+/// Returns true if the bytes are those of an identity file or a custody file, whole or torn.
+pub fn is_daemons_secret(bytes: &[u8]) -> bool {
+    has(bytes, "secret_key") || has(bytes, "secret_b32")
+}
+
+/// Returns true if the bytes are those of a file that a daemon keeps beside its config, whole or
+/// torn; of a governance state only whole ones.
+pub fn is_daemon_state(bytes: &[u8]) -> bool {
+    let is_state = || {
+        let value = serde_json::from_slice::<Value>(bytes);
+        value.is_ok_and(|value| value.get("network_id").is_some())
+    };
+    is_daemons_secret(bytes) || has(bytes, "authorized_devices") || is_state()
+}
+
+/// Returns true if the name of a member stands in the bytes.
+fn has(bytes: &[u8], member: &str) -> bool {
+    let name = format!("\"{member}\"");
+    bytes.windows(name.len()).any(|part| part == name.as_bytes())
+}
+
 /// The answers of [`DaemonFile::judge`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{Diagnostic, Document, Severity};
+use myownllm_config_model::{Diagnostic, Document, Severity, is_daemon_state};
 use myownllm_durable_fs::{
     DirEntry, DiskError, FileKind, SWAP_SUFFIX, is_new_content, may_be_only_copy, stale_temps,
 };
@@ -41,17 +41,11 @@ impl Store<'_> {
         temps.filter(|path| !self.is_daemon_state(path)).collect()
     }
 
-    /// Returns true if a temporary file holds an identity, a roster or a state, whole or torn. No
-    /// run of this crate leaves such a file, and it may be the only copy: it must stay.
+    /// Returns true if a temporary file holds state of the daemon's. No run of this crate leaves
+    /// such a file, and it may be the only copy: it must stay.
     pub(crate) fn is_daemon_state(&self, path: &Path) -> bool {
         const LIMIT: u64 = 1 << 20;
-        let Ok(bytes) = self.disk.read(path, LIMIT) else { return false };
-        let contains = |mark: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);
-        let is_state = || {
-            let value = serde_json::from_slice::<serde_json::Value>(&bytes);
-            value.is_ok_and(|value| value.get("network_id").is_some())
-        };
-        contains(b"\"secret_key\"") || contains(b"\"authorized_devices\"") || is_state()
+        self.disk.read(path, LIMIT).is_ok_and(|bytes| is_daemon_state(&bytes))
     }
 }
 

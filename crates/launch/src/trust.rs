@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use myownllm_config_model::is_daemons_secret;
 use myownllm_durable_fs::trust::{
     HomeTrust, OwnershipProblem, OwnershipProblemKind, foreign_part, look_inside,
 };
@@ -105,7 +106,7 @@ pub(crate) fn open_secrets(context: &Context<'_>) -> Vec<OpenSecret> {
             // The target may be anything. The mode of what holds no secret is not the home's affair.
             path = context.disk.canonicalize(&path).ok().filter(|path| is_reached(context.disk, path))?;
             meta = context.disk.stat(&path).ok().filter(|meta| meta.is_file())?;
-            context.disk.read(&path, CONFIG_LIMIT).ok().filter(|bytes| holds_secret(bytes))?;
+            context.disk.read(&path, CONFIG_LIMIT).ok().filter(|bytes| is_daemons_secret(bytes))?;
         }
         let is_open = meta.owner.is_some() && meta.mode & 0o077 != 0;
         let private = if meta.is_dir() { 0o700 } else { 0o600 };
@@ -113,12 +114,6 @@ pub(crate) fn open_secrets(context: &Context<'_>) -> Vec<OpenSecret> {
         (is_open && !context.disk.has_modes_of_mount(&open.path)).then_some(open)
     };
     secrets.into_iter().filter_map(open).collect()
-}
-
-/// Returns true for an identity file or a custody file.
-fn holds_secret(bytes: &[u8]) -> bool {
-    let has = |member: &[u8]| bytes.windows(member.len()).any(|part| part == member);
-    has(b"\"secret_key\"") || has(b"\"secret_b32\"")
 }
 
 /// Returns true if other users can enter every directory on the way to a path.
