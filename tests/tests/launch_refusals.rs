@@ -112,6 +112,26 @@ fn an_open_secret_is_named_and_ends_private_before_a_daemon_starts() {
     assert_eq!(backups.metadata().unwrap().permissions().mode() & 0o777, 0o700);
 }
 
+/// The app leaves the mode of its config as it is.
+#[rstest]
+#[case::with_a_secret(Home::with_secrets(), true)]
+#[case::without_a_secret(Home::legacy(), false)]
+fn open_config_with_a_secret_is_a_warning_of_doctor(#[case] home: Home, #[case] is_named: bool) {
+    let home = home.launched();
+    let config = home.path(CONFIG);
+    set_mode(&config, 0o644);
+    let mend = format!("chmod 600 {}", config.display());
+    assert!(!home.run(&["doctor"]).ends_with(0).all().contains(&mend), "nobody reaches it");
+    for dir in [home.path(".."), home.path(""), home.path(".myownllm")] {
+        set_mode(&dir, 0o755);
+    }
+    assert_eq!(home.run(&["doctor"]).ends_with(0).all().contains(&mend), is_named);
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+    assert_eq!(config.metadata().unwrap().permissions().mode() & 0o777, 0o644);
+    set_mode(&config, 0o600);
+    assert!(!home.run(&["doctor"]).ends_with(0).all().contains(&mend));
+}
+
 /// A launch changes nothing outside of the home.
 #[rstest]
 #[case::reached(0o755, true)]

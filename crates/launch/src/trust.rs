@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::is_daemons_secret;
+use myownllm_config_model::masking::secrets_in;
+use myownllm_config_model::{Document, is_daemons_secret};
 use myownllm_durable_fs::trust::{
     HomeTrust, OwnershipProblem, OwnershipProblemKind, foreign_part, look_inside,
 };
@@ -114,6 +115,22 @@ pub(crate) fn open_secrets(context: &Context<'_>) -> Vec<OpenSecret> {
         (is_open && !context.disk.has_modes_of_mount(&open.path)).then_some(open)
     };
     secrets.into_iter().filter_map(open).collect()
+}
+
+/// Returns the app's config if other users can read a secret of the user's in it. The app leaves
+/// the mode of its config as it is, and so does a launch.
+pub(crate) fn open_config(context: &Context<'_>, document: &Document) -> Option<OpenSecret> {
+    let (disk, path) = (context.disk, context.layout.app_config.as_std_path());
+    let meta = disk.stat(path).ok().filter(|meta| meta.is_file() && meta.owner.is_some())?;
+    let is_open = meta.mode & 0o044 != 0 && !disk.has_modes_of_mount(path);
+    disk.canonicalize(path).ok().filter(|real| is_open && is_reached(disk, real))?;
+    let members = document.root().to_value();
+    let secrets = members.as_object().map(secrets_in).unwrap_or_default();
+    (!secrets.is_empty()).then(|| OpenSecret {
+        path: path.to_owned(),
+        mode: meta.mode & 0o7777,
+        private: 0o600,
+    })
 }
 
 /// Returns true if other users can enter every directory on the way to a path.

@@ -20,7 +20,7 @@ use crate::moves::{collision_diagnostics, moved_files};
 use crate::peers::{corrupt_config, corrupt_states, unsettled_states};
 use crate::stage::Stage;
 use crate::start::{CONFIG_UNREADABLE, config_that_is_no_file};
-use crate::trust::{open_secrets, trusted_home};
+use crate::trust::{OpenSecret, open_config, open_secrets, trusted_home};
 use crate::words::{UNSEEN, count, identity_words, short};
 
 const SOUND: &str = "identity.sound";
@@ -49,7 +49,9 @@ impl Examiner<'_, '_> {
             Some(diagnostic) => self.checks.diagnostic("homes.private", diagnostic.clone()),
         }
         let secrets = open_secrets(self.context);
-        self.checks.diagnostics("homes.secrets", secrets.iter().map(|secret| secret.diagnostic()));
+        let config = self.plan.loaded.as_ref().and_then(|it| open_config(self.context, &it.document));
+        let secrets = secrets.iter().chain(&config).map(OpenSecret::diagnostic);
+        self.checks.diagnostics("homes.secrets", secrets);
         self.daemon_config();
         // `homes.private` reports this path already.
         let reported_path = untrusted.and_then(|diagnostic| diagnostic.path);
