@@ -98,10 +98,7 @@ impl Context {
             Some(home) => Env::explicit(absolute(home)?),
             None => Env::from_process(),
         };
-        let layout = Resolver::new(MYOWNLLM).resolve(&env)?;
-        let checked = CheckedLayout::new(layout.clone(), &RealLookup);
-        // The check passes over a shared home that leads into the app's home.
-        let layout = checked.as_ref().map_or(layout, |checked| Layout::clone(checked));
+        let (layout, checked) = Resolver::new(MYOWNLLM).resolve(&env)?.into_checked(&RealLookup);
         let is_root = RealDisk.runner().is_some_and(Runner::is_root);
         let homes = is_root.then_some([&layout.app_home, &layout.user_home]).into_iter().flatten();
         let owner = homes.filter_map(|home| RealDisk.stat_follow(home.as_std_path()).ok()?.owner).next();

@@ -24,6 +24,15 @@ impl Deref for CheckedLayout {
     }
 }
 
+impl Layout {
+    /// Checks the homes as [`CheckedLayout::new`] does. Returns the layout as the check corrected
+    /// it: with another shared home if that led into the app's home.
+    pub fn into_checked(self, lookup: &dyn Lookup) -> (Self, Result<CheckedLayout, PathsError>) {
+        let checked = CheckedLayout::new(self.clone(), lookup);
+        (checked.as_ref().map_or(self, |checked| checked.0.clone()), checked)
+    }
+}
+
 impl CheckedLayout {
     /// Checks that the daemon home is a directory of its own inside the app's home, and that the
     /// stand-alone daemon does not live in the app's home under another name.

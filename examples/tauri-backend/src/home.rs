@@ -24,10 +24,7 @@ impl Home {
     }
 
     pub fn of(env: &Env) -> Result<Self> {
-        let layout = Resolver::new(MYOWNLLM).resolve(env).map_err(told)?;
-        let checked = CheckedLayout::new(layout.clone(), &RealLookup);
-        // The check passes over a shared home that leads into the app's home.
-        let layout = checked.as_ref().map_or(layout, |checked| Layout::clone(checked));
+        let (layout, checked) = Resolver::new(MYOWNLLM).resolve(env).map_err(told)?.into_checked(&RealLookup);
         Ok(Self {
             checked,
             clock: SystemClock::default(),
