@@ -120,8 +120,7 @@ pub(crate) enum Command {
         #[arg(long)]
         daemon: bool,
         /// Show the last N lines.
-        #[arg(short = 'n', long, value_name = "N", default_value_t = 100,
-            value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 100, value_parser = count::<1_000_000>)]
         lines: usize,
     },
     /// Collect the facts for a support request, without secrets: program, system, checks, backups,
@@ -172,12 +171,17 @@ pub(crate) struct LaunchArgs {
     pub(crate) wait: DaemonWaitArgs,
 }
 
+/// Parses a whole number from 1 to `MOST`.
+fn count<const MOST: usize>(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
+    number.ok_or_else(|| format!("it takes a whole number from 1 to {MOST}"))
+}
+
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct DaemonWaitArgs {
     /// Wait this many seconds for the daemon to start; 8 by default.
-    #[arg(long, value_name = "SECONDS",
-        value_parser = clap::value_parser!(u64).range(1..=LONGEST_DAEMON_WAIT.as_secs()))]
-    pub(crate) daemon_wait: Option<u64>,
+    #[arg(long, value_name = "SECONDS", value_parser = count::<{ LONGEST_DAEMON_WAIT.as_secs() as usize }>)]
+    pub(crate) daemon_wait: Option<usize>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -193,8 +197,7 @@ pub(crate) enum DaemonCommand {
     /// Print the end of the daemon's log.
     Logs {
         /// Show the last N lines.
-        #[arg(short = 'n', long, value_name = "N", default_value_t = 100,
-            value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 100, value_parser = count::<1_000_000>)]
         lines: usize,
     },
 }

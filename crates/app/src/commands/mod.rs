@@ -60,7 +60,7 @@ pub(crate) fn run(
     context.wait = printer.waits();
     context.daemon_wait = match command {
         Command::Launch(LaunchArgs { wait, .. }) | Command::Daemon(DaemonCommand::Restart(wait)) => {
-            wait.daemon_wait.map(Duration::from_secs)
+            wait.daemon_wait.map(|seconds| Duration::from_secs(seconds as u64))
         }
         _ => None,
     };
