@@ -105,6 +105,8 @@ const COMMANDS: &[&[&str]] = &[
     &["network", "from-envelope"],
     &["nonsense"],
     &["--version"],
+    &["--help"],
+    &["help", "launch"],
     &["fix"],
     &["migrate"],
     &["salvage"],

@@ -22,7 +22,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, ColorChoice, FromArgMatches as _};
 use myownllm_durable_fs::{Disk as _, RealDisk, Runner, quote};
 use myownllm_launch::{Class, Diagnostic, PROGRAM};
-use myownllm_report::documents::Version;
+use myownllm_report::documents::ProgramText;
 
 use crate::cli::{Cli, GlobalArgs};
 pub use crate::exit::ExitCode;
@@ -114,13 +114,12 @@ fn color_of(args: &[OsString]) -> ColorChoice {
 /// Prints the parser's message: help and version are answers, everything else is wrong usage.
 fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
     let is_json = args.iter().any(|arg| arg == "--json");
-    if is_json && error.kind() == ErrorKind::DisplayVersion {
-        let text = error.to_string();
+    if is_json && !error.use_stderr() {
+        let name = if error.kind() == ErrorKind::DisplayVersion { "version" } else { "help" };
         let printer = Printer::new(&GlobalArgs { json: true, ..GlobalArgs::default() }, started);
-        printer.print(
-            "version",
-            &CommandOutput::data(text.clone(), serde_json::json!(Version { text: text.trim_end() })),
-        );
+        let text = error.to_string();
+        let data = serde_json::json!(ProgramText { text: text.trim_end() });
+        printer.print(name, &CommandOutput::data("", data));
         return ExitCode::Done;
     }
     if !error.use_stderr() {

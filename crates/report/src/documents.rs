@@ -143,10 +143,10 @@ pub struct ManualPage<'a> {
     pub commands: Vec<String>,
 }
 
-/// The version of the program.
+/// A text about the program: its version, or a help.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Version<'a> {
-    /// The line for people: version, commit, date, target.
+pub struct ProgramText<'a> {
+    /// The text for people; of the version, a line with version, commit, date and target.
     pub text: &'a str,
 }
 

@@ -11,7 +11,7 @@ use crate::bundle::Bundle;
 use crate::doctor::Checklist;
 use crate::documents::{
     ConfigChecked, ConfigSchema, ConfigShown, Differences, Envelope, Filtered, ManualPage, NetworkEnvelope,
-    NetworkShown, Restarted, Script, Setting, StoppedDaemons, Version,
+    NetworkShown, ProgramText, Restarted, Script, Setting, StoppedDaemons,
 };
 use crate::edits::{NetworkChange, Networks, SettingsChange};
 use crate::history::{History, RestoredConfig};
@@ -51,6 +51,7 @@ const COMMANDS: &[(&str, &[SchemaOf])] = &[
     ("daemon-status", &[of::<DaemonState>]),
     ("daemon-stop", &[of::<StoppedDaemons>]),
     ("doctor", &[of::<Checklist<'_>>]),
+    ("help", &[of::<ProgramText<'_>>]),
     ("identity", &[of::<IdentityFiles<'_>>]),
     ("launch", &[of::<Launch<'_>>]),
     ("logs", &[of::<Runs<'_>>, of::<DaemonLog>]),
@@ -73,7 +74,7 @@ const COMMANDS: &[(&str, &[SchemaOf])] = &[
     ("status", &[of::<Status<'_>>]),
     ("usage", &[]),
     ("verdict", &[of::<Verdict<'_>>]),
-    ("version", &[of::<Version<'_>>]),
+    ("version", &[of::<ProgramText<'_>>]),
 ];
 
 fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
