@@ -84,9 +84,12 @@ impl Store<'_> {
             (None, None) => self
                 .misplaced_source()
                 .or_else(|| self.changed_backup(listing))
-                .or_else(|| self.renamed_config())
-                .or_else(|| self.kept_backup(listing))
-                .or_else(|| self.usable_leftover()),
+                .or_else(|| self.renamed_config(&|bytes| self.whole_config(bytes)))
+                .or_else(|| self.kept_backup(listing, &|bytes| self.parse_app_config(bytes)))
+                .or_else(|| self.usable_leftover())
+                // The app's half of a mixed config is better than the defaults alone.
+                .or_else(|| self.renamed_config(&|bytes| self.mixed_config(bytes)))
+                .or_else(|| self.kept_backup(listing, &|bytes| self.mixed_config(bytes))),
         };
         // The file that a daemon moved aside mostly has the content of the newest backup, so an
         // unreadable one is an error only if there is no other source.
@@ -124,8 +127,9 @@ impl Store<'_> {
 
     /// Returns the newest config under another name than that of the config or of a backup: a sync
     /// program, a file manager, an editor or the user may give it one. It lies beside the config,
-    /// among the backups, or in a directory with a name like theirs.
-    fn renamed_config(&self) -> Option<Source> {
+    /// among the backups, or in a directory with a name like theirs. `config_of` returns the config
+    /// in the bytes of a file.
+    fn renamed_config(&self, config_of: &dyn Fn(&[u8]) -> Option<Document>) -> Option<Source> {
         let paths = &self.paths;
         let is_backup =
             |name: &str| name.strip_suffix(".json").is_some_and(|id| id.parse::<BackupId>().is_ok());
@@ -146,7 +150,7 @@ impl Store<'_> {
         let in_app_home = beside_config.chain(like_backups).map(|name| paths.app_home.join(name));
         let found = among_backups.chain(in_app_home).filter_map(|path| {
             let bytes = self.read(&path).ok()?;
-            let document = self.whole_config(&bytes)?;
+            let document = config_of(&bytes)?;
             let base = if path.starts_with(&paths.backups) { &paths.backups } else { &paths.app_home };
             let name = path.strip_prefix(base).unwrap_or(&path).to_string();
             Some((Source { name, document }, self.modified(path.as_ref())))
@@ -258,11 +262,15 @@ impl Store<'_> {
     }
 
     /// Returns the newest intact config of the app's that was set aside, with settings of the
-    /// user's.
-    fn kept_backup(&self, listing: &Result<Listing, DiskError>) -> Option<Source> {
+    /// user's. `config_of` returns the config in the bytes of a backup.
+    fn kept_backup(
+        &self,
+        listing: &Result<Listing, DiskError>,
+        config_of: &dyn Fn(&[u8]) -> Option<Document>,
+    ) -> Option<Source> {
         let mut kept = listing.as_ref().ok()?.backups.iter().rev().filter(|id| id.kind == BackupKind::Kept);
         kept.find_map(|id| {
-            let document = self.parse_app_config(&self.intact_bytes(id).ok()??)?;
+            let document = config_of(&self.intact_bytes(id).ok()??)?;
             let has_settings = self.schema.own_settings(&document).count() > 0;
             has_settings.then(|| Source { name: id.to_string(), document })
         })

@@ -95,6 +95,49 @@ fn copy_of_the_config_under_another_name_is_used_if_no_backup_has_the_settings(
     assert_eq!(disk.content(&path), Some(healthy("mine")), "the copy stays");
 }
 
+/// Returns a config of the user's that has keys of a daemon too.
+fn mixed() -> Vec<u8> {
+    let mut mixed = Document::parse(&healthy("mine")).unwrap().document;
+    let networks = json!([{"id": "n1", "network_id": "office"}]);
+    for (key, value) in [("version", json!(3)), ("daemon", json!({})), ("networks", networks)] {
+        mixed.set(&[key], value);
+    }
+    mixed.set(&["active_family"], json!("of the user"));
+    mixed.to_bytes()
+}
+
+#[rstest]
+#[case::beside_the_config("config.json.bak")]
+#[case::set_aside_by_hand("config.json.aside")]
+#[case::in_a_copy_of_the_backups("config-backups (1)/any")]
+fn app_half_of_a_mixed_copy_is_used_if_no_other_has_the_settings(
+    #[case] name: &str,
+    #[values(LEAKED_V3, b"", b"{}")] config: &[u8],
+) {
+    let disk = with_config(config);
+    let path = Path::new(CONFIG).with_file_name(name);
+    disk.put_dir(path.parent().unwrap(), 0o700);
+    disk.put(&path, &mixed());
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
+    assert_eq!(loaded.report.restored_from.as_deref(), Some(name));
+    assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("of the user"));
+    assert_eq!(load(&disk).unwrap().shape, FileShape::App);
+}
+
+#[test]
+fn app_half_of_a_mixed_config_that_was_set_aside_is_used_after_configs_of_the_app_alone() {
+    let disk = seen_healthy(&mixed());
+    for (name, _) in of_kind(&disk, "good") {
+        disk.remove(format!("{BACKUPS}/{name}"));
+    }
+    disk.put(CONFIG, b"");
+    let (loaded, _) = launch(&disk.clone(), &sim_paths()).unwrap();
+    assert_eq!(text(&loaded.document.to_bytes(), "active_family").as_deref(), Some("of the user"));
+    disk.put(Path::new(CONFIG).with_file_name("config.json.bak"), &healthy("alone"));
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
+    assert_eq!(loaded.report.restored_from.as_deref(), Some("config.json.bak"));
+}
+
 /// A comma too many, as a hand leaves it.
 fn with_comma(config: &[u8]) -> Vec<u8> {
     [&config[..config.iter().rposition(|byte| *byte == b'}').unwrap()], b",}"].concat()
@@ -160,14 +203,9 @@ fn mixed_config_that_a_daemon_renamed_is_used(
     #[values("corrupt", "tmp")] ending: &str,
     #[values(<[u8]>::to_vec, with_comma)] change: fn(&[u8]) -> Vec<u8>,
 ) {
-    let mut lost = Document::parse(&healthy("mine")).unwrap().document;
-    let networks = json!([{"id": "n1", "network_id": "office"}]);
-    for (key, value) in [("version", json!(3)), ("daemon", json!({})), ("networks", networks)] {
-        lost.set(&[key], value);
-    }
-    lost.set(&["active_family"], json!("of the user"));
+
     let disk = with_config(br#"{"version": 3, "daemon": {}, "networks": []}"#);
-    disk.put(format!("/home/u/.myownllm/config.json.{ending}"), &change(&lost.to_bytes()));
+    disk.put(format!("/home/u/.myownllm/config.json.{ending}"), &change(&mixed()));
     let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
     let name = format!("config.json.{ending}");
     assert_eq!(loaded.report.restored_from.as_deref(), Some(&*name));
