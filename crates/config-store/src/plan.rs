@@ -234,6 +234,7 @@ impl Store<'_> {
     ) -> Result<Plan, StoreError> {
         let mut diagnostics = Vec::new();
         let mut report = Report::new(shape.into());
+        let mut may_lack_networks = false;
         let lost = match shape {
             Shape::Mixed => self.detect_wipe(&app_half(read), listing)?.filter(DetectedWipe::is_restored),
             _ => None,
@@ -249,6 +250,8 @@ impl Store<'_> {
                 let mut salvaged = self.schema.salvage(read, backup, ids);
                 if source.is_none() {
                     diagnostics.extend(self.adopt_corrupt_networks(&mut salvaged, ids));
+                    // A user may have removed a network that an app's half with others lacks.
+                    may_lack_networks = self.schema.own_settings(&app_half(read)).networks.is_empty();
                 }
                 let used = shape == Shape::Daemon || !salvaged.report.restored_keys.is_empty();
                 report.restored_from = source.filter(|_| used).map(|source| source.name);
@@ -286,6 +289,9 @@ impl Store<'_> {
         let mut plan = Plan { daemon, ..Plan::writing_config(app, report, diagnostics) };
         plan.config = plan.config.filter(|_| newer.is_none());
         plan.loaded.newer = newer.map(|version| version as u64);
+        if may_lack_networks && newer.is_none() {
+            self.report_lost_networks(&mut plan);
+        }
         Ok(plan)
     }
 

@@ -259,6 +259,15 @@ fn networks_that_rosters_still_show_are_named() {
     let saved = b"{\"cloud_mesh\": {\"networks\": [{\"id\": \"a\", \"network_id\": \"Home-Mesh\"}]}, \"x";
     assert!(lost(saved).unwrap().0.ends_with("still there: office-mesh"));
     assert_eq!(lost(&healthy("whole")), None);
+    let overwritten =
+        br#"{"version": 3, "daemon": {}, "networks": [{"id": "a", "network_id": "home-mesh"}]}"#;
+    assert!(lost(overwritten).unwrap().0.ends_with("still there: office-mesh"));
+    let without_networks = br#"{"version": 3, "daemon": {}, "networks": [], "active_family": "x"}"#;
+    assert!(lost(without_networks).unwrap().0.ends_with("still there: home-mesh, office-mesh"));
+    // The user may have removed the other network.
+    let with_networks = br#"{"version": 3, "daemon": {}, "networks": [],
+        "cloud_mesh": {"networks": [{"id": "a", "network_id": "home-mesh"}]}}"#;
+    assert_eq!(lost(with_networks), None);
 }
 
 #[test]
