@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 const LEAKED_V3: &[u8] = include_bytes!("../fixtures/daemon-0.3.8/home/.myownllm/config.json");
 
+const KEPT: &str = ".myownllm/config-backups";
+
 #[track_caller]
 fn wiped(ran: &Ran) -> Value {
     diagnostic(&ran.json(), "config.wiped").unwrap_or_else(|| panic!("no config.wiped: {ran:?}"))
@@ -330,31 +332,53 @@ fn later_file_with_fewer_settings_is_not_preferred_to_a_backup() {
     assert_eq!(home.bytes(CONFIG), before);
 }
 
-/// A repair takes nothing from the trash: the user may have thrown the settings away on purpose.
+/// A repair takes nothing from the trash, where the user may have thrown the settings away on
+/// purpose, nor from a copy of the home, which may be old.
 #[rstest]
-#[case::config(CONFIG, None)]
-#[case::backups(".myownllm/config-backups", Some("{}"))]
-fn lost_settings_in_the_trash_are_named(#[case] thrown: &str, #[case] left: Option<&str>) {
+#[case::config_in_the_trash(CONFIG, ".local/share/Trash/files/config.json")]
+#[case::backups_in_the_trash(KEPT, ".local/share/Trash/files/config-backups")]
+#[case::config_in_a_copy_of_the_home(CONFIG, ".myownllm.bak/config.json")]
+#[case::backups_in_a_copy_of_the_home(KEPT, ".myownllm-old/config-backups")]
+#[case::config_in_a_copy_in_the_trash(CONFIG, ".local/share/Trash/files/.myownllm/config.json")]
+#[case::config_in_another_directory(CONFIG, ".myownllm/backup/config.json")]
+#[case::config_in_the_daemons_home(CONFIG, ".myownllm/.myownmesh/config.json.bak")]
+fn lost_settings_that_a_repair_does_not_take_are_named(#[case] lost: &str, #[case] at: &str) {
     let home = Home::settled();
     let before = home.bytes(CONFIG);
-    let trash = home.path(".local/share/Trash/files");
-    std::fs::create_dir_all(&trash).unwrap();
-    std::fs::rename(home.path(thrown), trash.join(home.path(thrown).file_name().unwrap())).unwrap();
-    match left {
-        Some(left) => home.put(CONFIG, left.as_bytes(), 0o600),
-        None => std::fs::remove_dir_all(home.path(".myownllm/config-backups")).unwrap(),
+    std::fs::create_dir_all(home.path(at).parent().unwrap()).unwrap();
+    std::fs::rename(home.path(lost), home.path(at)).unwrap();
+    match lost == KEPT {
+        true => home.put(CONFIG, b"{}", 0o600),
+        false => std::fs::remove_dir_all(home.path(KEPT)).unwrap(),
     }
     let mut hint = String::new();
     for (args, code) in [("doctor", 4), ("repair", 0), ("doctor", 0)] {
         let ran = home.run(&[args, "--json"]).ends_with(code);
         let lost = diagnostic(&ran.json(), "salvage.defaults").unwrap_or_else(|| panic!("{args}: {ran:?}"));
-        assert!(lost["message"].as_str().unwrap().contains("/Trash/files/config"), "{lost:#}");
+        assert!(lost["message"].as_str().unwrap().contains(at), "{lost:#}");
         lost["hint"].as_str().unwrap().clone_into(&mut hint);
     }
     assert!(follow(&home, &hint), "{hint}");
     assert_eq!(home.bytes(CONFIG), before);
     home.run(&["launch", "--no-daemon"]).ends_with(0);
     assert_eq!(home.bytes(CONFIG), before);
+}
+
+#[test]
+fn mixed_config_in_the_trash_is_named() {
+    let home = Home::settled();
+    let mut config = home.json(CONFIG);
+    let family = config["active_family"].clone();
+    config["version"] = json!(3);
+    config["daemon"] = json!({});
+    home.put(".Trash/config.json", config.to_string().as_bytes(), 0o600);
+    without_config_and_backups(&home);
+    let ran = home.run(&["repair", "--json"]).ends_with(0);
+    let lost = diagnostic(&ran.json(), "salvage.defaults").unwrap();
+    assert!(lost["message"].as_str().unwrap().contains(".Trash/config.json"), "{lost:#}");
+    assert!(follow(&home, lost["hint"].as_str().unwrap()), "{lost:#}");
+    home.run(&["repair"]).ends_with(0);
+    assert_eq!(home.json(CONFIG)["active_family"], family);
 }
 
 /// A launch that waits for another one reports nothing that the other has repaired meanwhile.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use myownllm_config_model::{AppConfig, Document};
 use myownllm_config_store::{FileShape, Loaded, Report};
+use myownllm_identity::{IdentityPaths, renamed_homes};
 
 use crate::context::{Context, Options};
 use crate::daemons::CONFIG_LIMIT;
@@ -63,36 +64,41 @@ fn consequences(context: &Context<'_>, document: &Document, lost: &[String]) -> 
     (!harm.is_empty()).then(|| (harm.join("; "), format!("{PROGRAM} config set {}", undo.join(" "))))
 }
 
-/// Returns the newest file in the trash of a desktop with settings of the user's: a config, or a
-/// backup of one.
-fn settings_in_trash(context: &Context<'_>) -> Option<PathBuf> {
+/// Returns the newest file with settings of the user's that no repair takes: a config, or a backup
+/// of one, in the trash of a desktop, in a copy of the app's home, or in a directory of that home.
+fn settings_elsewhere(context: &Context<'_>) -> Option<PathBuf> {
+    let (disk, layout) = (context.disk, context.layout);
     let schema = context.store.schema()?;
-    let stem = context.layout.app_config.file_stem()?;
-    let thrown = trashed(context).into_iter().filter(|path| lower_name(path).contains(stem));
-    let files = thrown.flat_map(|path| other_entries(context, &path, &[]).into_iter().chain(once(path)));
+    let stem = layout.app_config.file_stem()?;
+    // The backups were looked at by the repair, and a later one has later settings.
+    let places = [layout.backups.clone().into_std_path_buf()];
+    let dirs = other_entries(context, layout.app_home.as_ref(), &places).into_iter();
+    let dirs = dirs.chain(renamed_homes(disk, &IdentityPaths::of(layout)));
+    let copied = dirs.flat_map(|dir| other_entries(context, &dir, &[]));
+    let named = trashed(context).into_iter().chain(copied).filter(|path| lower_name(path).contains(stem));
+    let files = named.flat_map(|path| other_entries(context, &path, &[]).into_iter().chain(once(path)));
     let has_settings = |path: &PathBuf| {
-        let bytes = context.disk.read(path, CONFIG_LIMIT).unwrap_or_default();
+        let bytes = disk.read(path, CONFIG_LIMIT).unwrap_or_default();
         Document::parse(&bytes).is_ok_and(|parsed| {
             let document = &parsed.document;
-            FileShape::from(schema.shape(document)) == FileShape::App
+            matches!(FileShape::from(schema.shape(document)), FileShape::App | FileShape::Mixed)
                 && schema.own_settings(document).count() > 0
         })
     };
     newest(context, files.filter(has_settings))
 }
 
-/// Names the file in the trash that may hold the lost settings, and the command that brings it
-/// back.
-fn with_trash(context: &Context<'_>, thrown: Option<PathBuf>, lost: Diagnostic) -> Diagnostic {
-    let Some(path) = thrown else { return lost };
+/// Names the file that may hold the lost settings, and the command that brings it back.
+fn with_source(context: &Context<'_>, found: Option<PathBuf>, lost: Diagnostic) -> Diagnostic {
+    let Some(path) = found else { return lost };
     let config = context.layout.app_config.as_std_path();
     let message = format!("{} may hold the lost settings: {}", path.display(), lost.message);
     let hint = rename_command(&path, config, context.disk.stat(config).is_ok());
     Diagnostic { message, ..lost }.at(path).hint(hint)
 }
 
-/// Reports the losses of the last repair that still do harm, and settings in the trash that a
-/// repair would not take; `None` if there are none.
+/// Reports the losses of the last repair that still do harm, and settings that a repair would not
+/// take; `None` if there are none.
 pub(crate) fn lasting_losses(
     context: &Context<'_>,
     options: &Options<'_>,
@@ -103,9 +109,9 @@ pub(crate) fn lasting_losses(
         _ if loaded.newer.is_some() => return None,
         true if report.restored_from.is_some() => return None,
         true => {
-            let thrown = settings_in_trash(context)?;
+            let found = settings_elsewhere(context)?;
             let lost = reset_settings(context, &loaded.document, report, false)?;
-            return Some(with_trash(context, Some(thrown), lost));
+            return Some(with_source(context, Some(found), lost));
         }
         false => {}
     }
@@ -116,7 +122,7 @@ pub(crate) fn lasting_losses(
         options.program
     );
     let lost = Diagnostic::warning(LOSSES, message).at(&context.layout.app_config).hint(undo);
-    Some(with_trash(context, settings_in_trash(context), lost))
+    Some(with_source(context, settings_elsewhere(context), lost))
 }
 
 /// Reports settings that are at their defaults because no backup has them; `None` if there are no
@@ -128,10 +134,10 @@ pub(crate) fn lost_settings(
     is_written: bool,
 ) -> Option<Diagnostic> {
     let lost = reset_settings(context, document, report, is_written)?;
-    Some(with_trash(context, settings_in_trash(context), lost))
+    Some(with_source(context, settings_elsewhere(context), lost))
 }
 
-/// Does what [`lost_settings`] does, without a look into the trash.
+/// Does what [`lost_settings`] does, without a look at other places.
 fn reset_settings(
     context: &Context<'_>,
     document: &Document,
