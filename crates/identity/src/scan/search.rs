@@ -438,14 +438,23 @@ impl<'a> Search<'a> {
     }
 
     /// Returns true if the name contains `identity` and the file lies in a secrets directory, or,
-    /// with `json` in its name, directly in a home or among the backups. Elsewhere the name proves
-    /// nothing: a directory of models may have such files.
+    /// with `json` in its name, directly in a home or among the backups; or if the file lies
+    /// there and is an archive with the name of a secrets directory or of the daemon home.
+    /// Elsewhere the name proves nothing: a directory of models may have such files.
     fn has_key_name(&self, path: &Path) -> bool {
         let name = name_of(path);
         let mut dirs = self.places.homes().map(|home| &home.path).into_iter().chain([&self.places.backups]);
         let is_top = dirs.any(|dir| path.parent() == Some(dir.as_std_path()));
         let is_secret = path.parent().is_some_and(is_in_secrets);
-        name.contains(IDENTITY) && (is_secret || is_top && name.contains("json"))
+        let is_key = name.contains(IDENTITY) && (is_secret || is_top && name.contains("json"));
+        is_key || is_top && self.is_archive(&name)
+    }
+
+    fn is_archive(&self, name: &str) -> bool {
+        const ENDS: [&str; 11] = ["7z", "age", "bz2", "gpg", "gz", "rar", "tar", "tgz", "xz", "zip", "zst"];
+        let home = self.places.daemon.path.file_name().unwrap_or_default();
+        let is_of_dir = name.trim_start_matches('.').starts_with(SECRETS) || name.starts_with(home);
+        is_of_dir && name.rsplit_once('.').is_some_and(|(_, end)| ENDS.contains(&end))
     }
 
     /// Reads a config, or a copy of one. Returns the paths that its `identity_path` members name,

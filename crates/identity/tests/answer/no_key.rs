@@ -61,6 +61,10 @@ fn padded(key: Vec<u8>) -> Vec<u8> {
     "identity.gone", NEW)]
 #[case::config_that_names_a_key_on_a_missing_disk(&[Names("mesh/config.json", "k/id.json")], "identity.gone",
     NEW)]
+#[case::archive_of_the_secrets(&[Bytes(".secrets.tar.gz", b"\x1f\x8b\x08\0")], "identity.gone", NEW)]
+#[case::encrypted_secrets_in_the_daemons_home(&[Bytes("mesh/secrets-2026.gpg", b"\x85\x01")],
+    "identity.gone", NEW)]
+#[case::archive_of_the_daemons_home(&[Bytes("mesh.zip", b"PK\x03\x04")], "identity.gone", NEW)]
 #[case::padded_copy(&[Shaped(".secrets/identity.json.bak", padded)], "identity.gone", NEW)]
 #[case::peers_in_another_directory(&[Bytes("trash/mesh/rosters/home.json", ROSTER)], "identity.gone", OLD)]
 #[case::peers_deep_in_another_directory(&[Bytes("backup/2026/x/mesh/home.json", STATE)], "identity.gone",
