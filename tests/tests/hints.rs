@@ -200,6 +200,27 @@ fn hints_name_a_network_that_begins_with_a_hyphen() {
 }
 
 /// The mode of a device is for all of its users.
+/// A network that every daemon refuses is not proposed, and the command that makes it the active
+/// one says so.
+#[test]
+fn hint_proposes_a_network_that_a_daemon_can_join() {
+    let home = Home::settled();
+    let mut config = home.json(CONFIG);
+    config["cloud_mesh"]["networks"][0]["network_id"] = "Home Mesh!".into();
+    config["cloud_mesh"]["active_network_id"] = serde_json::Value::Null;
+    home.put(CONFIG, config.to_string().as_bytes(), 0o600);
+    let ran = home.run(&["doctor"]).ends_with(0);
+    assert!(ran.stdout.contains("none active") && !ran.stdout.contains("network use"), "{ran:?}");
+    home.run(&["network", "add", "work-net"]).ends_with(0);
+    let doctor = home.run(&["doctor", "--json"]).ends_with(0).json();
+    let hint = hint_of(&doctor, "network.none-active").unwrap();
+    assert!(hint.ends_with(" network use work-net"), "{hint}");
+    follow(&hint.into());
+    home.run(&["doctor"]).ends_with(0);
+    let used = home.run(&["network", "use", "Home Mesh!", "--json"]).ends_with(0).json();
+    assert!(hint_of(&used, "network.invalid-id").unwrap().ends_with(" network use --none"), "{used:#}");
+}
+
 #[test]
 fn no_hint_changes_the_mode_of_a_device() {
     let home = Home::empty();

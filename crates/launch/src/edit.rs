@@ -11,7 +11,7 @@ use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, Severity, unless_failed};
 use crate::identity::{ensure_home, identity_answer};
 use crate::networks::{
-    ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, out_of_line, reconcile_diagnostics,
+    ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, active_network, out_of_line, reconcile_diagnostics,
     reconcile_networks,
 };
 use crate::stage::{ensure_permitted, orphan_diagnostic, stop_daemons};
@@ -95,6 +95,10 @@ pub fn edit_config(
         true => follow(context, options, (&*lock, ids, &mut updated.document), &mut diagnostics),
         false => Followed::NotAsked,
     };
+    if matches!(followed, Followed::NoDaemon) {
+        let refused = active_network(context.store, &updated.document).err();
+        diagnostics.extend(refused.map(Diagnostic::as_warning));
+    }
     if let Followed::Daemon(Reconciled { backup: Some(kept), .. }) = &followed
         && kept.unsaved.iter().eq(&change.network_id)
     {

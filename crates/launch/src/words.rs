@@ -125,10 +125,11 @@ pub fn network_argument(name: &str) -> String {
     format!("{options_end}{}", quote(Path::new(name)))
 }
 
-/// Returns the command that makes the first saved network the active one; `None` if none is saved.
+/// Returns the command that makes the first saved network that a daemon can join the active one;
+/// `None` if there is none.
 #[must_use]
 pub fn use_first_network(document: &Document, program: &str) -> Option<String> {
-    let first = networks::list(document).into_iter().next()?;
+    let first = networks::list(document).into_iter().find(|saved| networks::for_daemon(*saved).is_ok())?;
     Some(format!("{program} network use {}", network_argument(&name_of(document, &first))))
 }
 
