@@ -5,7 +5,7 @@
 #![allow(clippy::print_stderr, reason = "a test says why it is skipped")]
 
 use integration_tests::testkit::{
-    APP, Home, MESH, NEW_KEY, OLD_KEY, Ran, can, can_mount, program, run, set_mode, with_mounts,
+    APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, Ran, can, can_mount, program, run, set_mode, with_mounts,
 };
 use rstest::rstest;
 
@@ -127,6 +127,21 @@ fn a_read_only_disk_is_one_error(
     let is_fine = ran.code == Some(0) && args[0] == "launch" && home.has(NEW_KEY);
     assert!(is_fine || (ran.code == Some(1) && errors == 1), "{args:?}: {ran:?}");
     assert!(is_fine || ran.stderr.contains("hint: findmnt --target "), "{args:?}: {ran:?}");
+}
+
+/// No other file can take the place of a mount, as a repair needs.
+#[test]
+fn overwritten_config_that_is_a_mount_is_foreseen() {
+    if !can_mount() {
+        return;
+    }
+    let home = Home::settled();
+    home.put(CONFIG, &Home::after_the_bug().bytes(CONFIG), 0o600);
+    let mount = format!("mount --bind \"$1/{CONFIG}\" \"$1/{CONFIG}\"");
+    let said = with_mounts(&home, &mount, &["doctor"]).ends_with(4).stdout;
+    assert!(said.contains("problem  launch.foreseen") && said.contains("it is a mount of its own"), "{said}");
+    assert!(said.contains("findmnt --target ") && !said.contains(" repair\n"), "{said}");
+    with_mounts(&home, &mount, &["repair"]).ends_with(1);
 }
 
 /// A full disk keeps the daemon from starting; the message blames the disk, not the daemon's

@@ -90,15 +90,25 @@ fn protected_dir(disk: &dyn Disk, dir: &Path) -> Option<Diagnostic> {
 }
 
 /// Reports a config that a repair cannot replace: it, or its directory, is immutable or
-/// append-only.
-pub(crate) fn protected_config(context: &Context<'_>) -> Option<Diagnostic> {
+/// append-only, or it is a mount of its own.
+pub(crate) fn fixed_config(context: &Context<'_>) -> Option<Diagnostic> {
     let layout = context.layout;
-    let locked = |path: &Utf8Path| {
-        let hint = unprotect(context.disk, &[path.as_ref()])?;
-        let error = DiskError::new(Op::Rename, path.as_std_path(), protected_error());
+    let fixed = |path: &Utf8Path| {
+        let (why, hint) = irreplaceable(context.disk, path.as_ref())?;
+        let error = DiskError::new(Op::Rename, path.as_std_path(), why);
         Some(Diagnostic::from(&error).at(path).hint(hint))
     };
-    [&layout.app_home, &layout.app_config].into_iter().find_map(|path| locked(path))
+    [&layout.app_home, &layout.app_config].into_iter().find_map(|path| fixed(path))
+}
+
+/// Returns the reason why no other file can take the place of a path, and the command that mends or
+/// shows it.
+fn irreplaceable(disk: &dyn Disk, path: &Path) -> Option<(io::Error, String)> {
+    if let Some(hint) = unprotect(disk, &[path]) {
+        return Some((protected_error(), hint));
+    }
+    let mounted = || io::Error::new(io::ErrorKind::ResourceBusy, "it is a mount of its own");
+    is_mounted_file(disk, path).then(|| (mounted(), format!("findmnt --target {}", quote(path))))
 }
 
 /// Warns of a config, a roster, a state or a custody file that no program can replace, although it
@@ -111,14 +121,7 @@ pub(crate) fn fixed_file(context: &Context<'_>) -> Option<Diagnostic> {
     let dirs = [&layout.daemon_rosters, &layout.daemon_states].into_iter();
     let states = dirs.flat_map(|dir| names_after_move(context, dir, ".json", &[])).map(|(path, _)| path);
     single.map(|path| path.clone().into()).into_iter().chain(states).find_map(|path| {
-        let (why, hint) = match unprotect(disk, &[&path]) {
-            Some(hint) => (protected_error(), hint),
-            None if is_mounted_file(disk, &path) => {
-                let why = io::Error::new(io::ErrorKind::ResourceBusy, "it is a mount of its own");
-                (why, format!("findmnt --target {}", quote(&path)))
-            }
-            None => return None,
-        };
+        let (why, hint) = irreplaceable(disk, &path)?;
         let found = Diagnostic::warning(UNWRITABLE, format!("cannot replace {}: {why}", path.display()));
         Some(found.at(&path).hint(hint))
     })
@@ -185,12 +188,8 @@ pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
     let logs = std::iter::once(path.clone()).chain(former).take_while(is_there);
     for renamed in std::iter::once(home.clone()).chain(logs) {
         let renamed = renamed.as_std_path();
-        if let Some(hint) = unprotect(context.disk, &[renamed]) {
-            return Some(refused(protected_error(), hint));
-        }
-        if is_mounted_file(context.disk, renamed) {
-            let why = io::Error::new(io::ErrorKind::ResourceBusy, "it is a mount of its own: unmount it");
-            return Some(refused(why, format!("findmnt --target {}", quote(renamed))));
+        if let Some((why, hint)) = irreplaceable(context.disk, renamed) {
+            return Some(refused(why, hint));
         }
     }
     match context.disk.stat(path.as_ref()).ok()?.kind {

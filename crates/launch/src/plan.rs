@@ -15,7 +15,7 @@ use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Class, Diagnostic, WIPED, add_unreported, class_of};
 use crate::foreseen::{
-    blocked_move, changed_dirs, full_dir, full_disk, no_room, protected_config, unlockable_home,
+    blocked_move, changed_dirs, fixed_config, full_dir, full_disk, no_room, unlockable_home,
     unmendable_peers, unusable_log, unwritable,
 };
 use crate::identity::{ensure_no_new_home, identity_answer, protect_held_key};
@@ -236,7 +236,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         stuck
             .or_else(stuck_state)
             .or_else(|| blocked_move(context, self.options, &self.plan.migration))
-            .or_else(|| protected_config(context).filter(|_| repairs))
+            .or_else(|| fixed_config(context).filter(|_| repairs))
             .or_else(|| misplaced.and_then(|_| context.store.history().err()).map(Diagnostic::from))
             .or_else(|| {
                 let loaded = self.plan.loaded.as_ref().filter(|_| repairs)?;
