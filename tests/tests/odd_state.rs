@@ -67,6 +67,13 @@ fn large_and_odd_state_moves_and_a_huge_config_is_left() {
         ran.is_sound();
     }
     assert!(home.bytes(CONFIG) == huge);
+    // The way out needs no backup.
+    std::fs::remove_dir_all(home.path(&format!("{APP}/config-backups"))).unwrap();
+    let ran = home.run(&["launch", "--no-daemon"]).ends_with(1);
+    let hint = ran.stderr.lines().find_map(|line| line.trim().strip_prefix("hint: ")).unwrap();
+    follow(&hint.into());
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+    assert!(home.bytes(&format!("{CONFIG}.aside")) == huge);
 }
 
 /// A killed daemon leaves a dead socket, the number of an ended process, and a lock file.

@@ -208,11 +208,12 @@ impl StoreError {
             Self::Unreadable { source, .. } if is_denied(source) => format!("chmod u+rw {quoted}"),
             Self::BackupUnreadable { source } if is_denied(source) => format!("chmod u+r {quoted}"),
             Self::Unreadable { source, .. } | Self::Disk { source, .. } => source.hint().unwrap_or_else(list),
-            Self::NotRegular { .. } | Self::BackupsUnsafe { .. } | Self::BackupUnreadable { .. } => {
-                move_aside(path, "aside")
-            }
+            Self::NotRegular { .. }
+            | Self::TooLarge { .. }
+            | Self::BackupsUnsafe { .. }
+            | Self::BackupUnreadable { .. } => move_aside(path, "aside"),
             Self::Mounted { .. } => format!("findmnt {quoted}"),
-            Self::TooLarge { .. } | Self::TooMuch { .. } => format!("ls -lh {quoted}"),
+            Self::TooMuch { .. } => format!("ls -lh {quoted}"),
             Self::Unstable { .. } | Self::Conflict { .. } => {
                 format!("see which program has it open, end that one, and start again: fuser -v {quoted}")
             }

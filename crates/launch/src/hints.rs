@@ -57,7 +57,7 @@ fn command(diagnostic: &Diagnostic) -> Option<String> {
         ("daemon.unknown-op", _) => ours("daemon status"),
         ("daemon.no-means", _) => Some("ulimit -n".to_owned()),
         ("network.unknown" | "network.ambiguous" | "envelope.not-an-envelope", _) => ours("network list"),
-        ("salvage.odd-network" | "config.replaced" | "store.too-large", _) => ours("config history"),
+        ("salvage.odd-network" | "config.replaced", _) => ours("config history"),
         ("input.unreadable", Some(file)) => Some(format!("ls -ld {file}")),
         ("store.newer" | "migration.identity-newer", _) => ours("--version"),
         ("store.unstable" | "store.conflict", Some(file)) => Some(format!("fuser -v {file}")),
