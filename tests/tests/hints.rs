@@ -3,6 +3,7 @@
 
 #![cfg(unix)]
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -199,7 +200,6 @@ fn hints_name_a_network_that_begins_with_a_hyphen() {
     assert_eq!(active(), before);
 }
 
-/// The mode of a device is for all of its users.
 /// A network that every daemon refuses is not proposed, and the command that makes it the active
 /// one says so.
 #[test]
@@ -221,6 +221,7 @@ fn hint_proposes_a_network_that_a_daemon_can_join() {
     assert!(hint_of(&used, "network.invalid-id").unwrap().ends_with(" network use --none"), "{used:#}");
 }
 
+/// The mode of a device is for all of its users.
 #[test]
 fn no_hint_changes_the_mode_of_a_device() {
     let home = Home::empty();
@@ -398,4 +399,23 @@ fn a_key_with_its_lock(home: &Home) -> Wanted {
     std::fs::rename(&secrets, secrets.with_file_name(".secrets.bak")).unwrap();
     home.put(&format!("{MESH}/.secrets.bak/custody.json"), br#"{"version":1}"#, 0o600);
     Wanted { code: "identity.gone", file: NEW_KEY }
+}
+
+#[test]
+fn hint_names_an_input_file_whose_name_is_not_utf8() {
+    let home = Home::settled();
+    let file = home.path("").join(std::ffi::OsStr::from_bytes(b"caf\xe9.json"));
+    let hint = || {
+        let said = run(home.command(&["network", "import", "--json"]).arg(&file)).json();
+        said["diagnostics"][0]["hint"].as_str().unwrap().to_owned()
+    };
+    let named = r"caf\351.json";
+    let missing = hint();
+    assert!(missing.starts_with("ls -ld ") && missing.contains(named), "{missing}");
+    std::fs::write(&file, "{\"kind\": 1,}").unwrap();
+    let odd = hint();
+    assert!(odd.contains("EDITOR") && odd.contains(named), "{odd}");
+    let report = run(home.command(&["report", "--json", "--output"]).arg(&file)).json();
+    let free = hint_of(&report, "report.failed").unwrap();
+    assert!(free.contains(r"caf\351-2.json"), "{free}");
 }

@@ -2,7 +2,7 @@
 //! errors of all crates.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use myownllm_config_model::convert::ConvertError;
@@ -73,6 +73,8 @@ pub struct Diagnostic {
     pub is_denied: bool,
     /// The number of the system's error that is the innermost cause.
     pub(crate) os_error: Option<i32>,
+    /// The file of `path`. Its name may not be UTF-8.
+    pub(crate) file: Option<PathBuf>,
 }
 
 impl Diagnostic {
@@ -89,6 +91,7 @@ impl Diagnostic {
             class: Class::Failed,
             is_denied: false,
             os_error: None,
+            file: None,
         }
     }
 
@@ -134,6 +137,7 @@ impl Diagnostic {
     #[must_use]
     pub fn at(mut self, path: impl AsRef<Path>) -> Self {
         self.path = Some(path.as_ref().display().to_string());
+        self.file = Some(path.as_ref().to_owned());
         self
     }
 

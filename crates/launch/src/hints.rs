@@ -42,7 +42,8 @@ fn is_in_words(code: &str) -> bool {
 /// Returns the command of this program for the code of a diagnostic, without the options of this
 /// call.
 fn command(diagnostic: &Diagnostic) -> Option<String> {
-    let file = diagnostic.path.as_deref().map(Path::new).filter(|path| path.is_absolute()).map(quote);
+    let path = diagnostic.file.as_deref().or(diagnostic.path.as_deref().map(Path::new));
+    let file = path.filter(|path| path.is_absolute()).map(quote);
     let ours = |rest: &str| Some(format!("{PROGRAM} {rest}"));
     match (diagnostic.code.as_str(), file) {
         ("daemon.unreachable", _) => ours("launch"),
@@ -70,10 +71,9 @@ fn command(diagnostic: &Diagnostic) -> Option<String> {
             let move_them = format!("xargs sh -c 'mv -n \"$@\" \"$0\"' {former}/");
             Some(format!("mkdir -p -m 700 {former} && cd {dir} && {oldest} | {move_them}"))
         }
-        ("config.syntax" | "config.not-an-object" | "envelope.parse", Some(_)) => Some(edit(
-            Path::new(diagnostic.path.as_deref()?),
-            diagnostic.place.as_ref().map(|place| place.line),
-        )),
+        ("config.syntax" | "config.not-an-object" | "envelope.parse", Some(_)) => {
+            path.map(|path| edit(path, diagnostic.place.as_ref().map(|place| place.line)))
+        }
         _ => None,
     }
 }

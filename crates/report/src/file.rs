@@ -1,5 +1,6 @@
 //! The file of a report.
 
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -46,9 +47,14 @@ pub fn write_new(path: &Path, text: &str, command: &str, owner: Option<Owner>) -
 
 /// Returns the first of `report-2.txt`, `report-3.txt` and so on that does not exist.
 fn free_name(path: &Path) -> PathBuf {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let end = path.extension().map_or_else(String::new, |end| format!(".{}", end.to_string_lossy()));
-    let named = |number: u32| path.with_file_name(format!("{stem}-{number}{end}"));
+    let named = |number: u32| {
+        let mut name = path.file_stem().unwrap_or_default().to_owned();
+        name.push(format!("-{number}"));
+        for part in path.extension().into_iter().flat_map(|end| [OsStr::new("."), end]) {
+            name.push(part);
+        }
+        path.with_file_name(name)
+    };
     (2..).map(named).find(|path| std::fs::symlink_metadata(path).is_err()).unwrap_or_else(|| path.to_owned())
 }
 
