@@ -518,3 +518,13 @@ fn many_symptoms_of_one_cause_are_one_problem_whose_command_mends_it(
     user(&["repair"]).ends_with(0);
     user(&["doctor"]).ends_with(0);
 }
+
+#[rstest]
+fn undo_names_the_config_of_the_daemon_only_if_there_is_one(#[values(true, false)] is_there: bool) {
+    let home = Home::settled();
+    if is_there {
+        home.put(&format!("{MESH}/config.json"), br#"{"version":3,"daemon":{},"networks":[]}"#, 0o600);
+    }
+    let said = home.run(&["migrate", "--undo"]).ends_with(0).stdout;
+    assert_eq!(said.contains("config.json stays in the daemon home"), is_there, "{said}");
+}

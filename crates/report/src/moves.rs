@@ -150,7 +150,9 @@ fn made(home: &HomeView<'_>, report: &MoveReport, moved: &StateMove) -> Page {
     }
     if report.direction == Direction::Undo && class_of(&moved.diagnostics).is_none() {
         page.gap();
-        page.line("The daemon's own config.json stays in the daemon home.");
+        if home.disk.stat(home.layout.daemon_config.as_ref()).is_ok() {
+            page.line("The daemon's own config.json stays in the daemon home.");
+        }
         page.line("The next launch of a version that knows the daemon home moves all of this again.");
     }
     page
