@@ -97,6 +97,13 @@ fn a_report_replaces_no_file_and_names_a_free_one(
     assert_eq!(first.starts_with(b"<!doctype html>"), second.starts_with(b"<!doctype html>"));
 }
 
+#[test]
+fn a_report_to_the_standard_output_makes_no_file() {
+    let home = Home::settled();
+    let ran = run(home.command(&["report", "--output", "-"]).current_dir(home.path(""))).ends_with(0);
+    assert!(ran.stdout.contains("=== history ===") && !home.has("-"), "{ran:?}");
+}
+
 /// A roster's file can have any name.
 fn home_with_an_odd_name() -> Home {
     let home = Home::after_the_bug();

@@ -32,7 +32,7 @@ pub(crate) fn run(
         }
         false => report.plain_text(),
     };
-    let Some(file) = output else {
+    let Some(file) = output.filter(|file| *file != Path::new("-")) else {
         return Ok(CommandOutput::data(text, report.data(None)));
     };
     let command = format!("{} report{}", context.layout.program, if html { " --html" } else { "" });
