@@ -151,7 +151,7 @@ fn repair_puts_everything_right_and_says_what_it_kept_and_what_is_lost() {
         "Moved: 4 files",
         "Repaired your settings: recovered 2 networks (office-mesh, ev-mesh)",
         "Kept: the file as it was, as backup 1 in ~/.myownllm/config-backups.",
-        "18 settings are lost, as no backup has them, and are at their defaults.",
+        "21 settings are lost, as no backup has them, and are at their defaults.",
         "the app deletes old conversations;",
         "config set auto_cleanup.conversations=false",
         "the mesh is switched off.",

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use myownllm_config_model::app_config::{Network, Topology};
-use myownllm_config_model::{AppConfig, DaemonConfig, Document, app_config};
+use myownllm_config_model::{AppConfig, DaemonConfig, Document, SeededIds, app_config};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -20,6 +20,32 @@ fn view_of_nothing_reads_the_defaults_of_a_fresh_config() {
     let mut default = AppConfig::default();
     default.conversation_dir = "/c".to_owned();
     assert_eq!(nothing, default);
+}
+
+/// Each member of the defaults, so that a new field of the structs cannot be forgotten.
+#[test]
+fn absent_member_is_missing_and_comes_back() {
+    let defaults = app_config::defaults("/c").root().to_value();
+    let sections =
+        defaults.as_object().unwrap().iter().filter_map(|(key, value)| Some((key, value.as_object()?)));
+    for (section, members) in sections {
+        for member in members.keys() {
+            let mut config = defaults.clone();
+            config[section].as_object_mut().unwrap().remove(member);
+            let mut config = Document::of(config);
+            assert_eq!(app_config::missing_keys(&config), [format!("{section}.{member}")]);
+            app_config::complete(&mut config, "/c", &mut SeededIds::new(0, 0));
+            assert_eq!(config.root().to_value(), defaults, "{section}.{member}");
+        }
+    }
+}
+
+/// The single network becomes these members: they are not at their defaults.
+#[test]
+fn single_network_of_an_older_version_is_not_missing() {
+    let missing = app_config::missing_keys(&doc(r#"{"cloud_mesh": {"network_id": "home", "locked": true}}"#));
+    let missing: Vec<&str> = missing.iter().filter_map(|key| key.strip_prefix("cloud_mesh.")).collect();
+    assert_eq!(missing, ["enabled", "diag_quiet"]);
 }
 
 /// Each case breaks one member; the others read as they are.

@@ -23,10 +23,11 @@ const MESH: &str = "cloud_mesh.enabled";
 pub fn lost_keys(report: &Report) -> Vec<String> {
     let is_app = matches!(report.shape, FileShape::App | FileShape::Unknown);
     // A repair switches no network on, and the daemon's half of the config does not tell whether
-    // the app had the mesh switched on.
+    // the app had the mesh switched on. The app takes a mesh without a switch for one that is off.
     let is_mesh_reset =
         !is_app && report.restored_from.is_none() && !report.kept_keys.iter().any(|key| key == "cloud_mesh");
-    let keys = report.reset_keys.iter().filter(|key| is_app || !key.starts_with("cloud_mesh"));
+    let mesh = if is_app { "cloud_mesh." } else { "cloud_mesh" };
+    let keys = report.reset_keys.iter().filter(|key| !key.starts_with(mesh));
     keys.cloned().chain(is_mesh_reset.then(|| MESH.to_owned())).collect()
 }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use myownllm_json_document::{Change, Diagnostic, Document, Fragment, Kind, Severity, ValueRef};
 
-use super::cloud_mesh;
+use super::cloud_mesh::{self, flat_network};
 use super::config::AppConfig;
 use crate::ids::{Ids, SeededIds};
 use crate::pass::{Edits, Pass};
@@ -15,11 +15,17 @@ use crate::path::Path;
 /// before it.
 const PLACES_SHOWN: usize = 20;
 
-/// The objects whose defaults fill in missing members.
-pub(super) const SECTIONS: [&str; 5] = ["auto_cleanup", "api", "auto_update", "remote_ui", "mic"];
+/// Members of `cloud_mesh` that are networks or name one.
+pub(super) const NETWORK_MEMBERS: [&str; 2] = ["networks", "active_network_id"];
 
 static DEFAULTS: LazyLock<Document> =
     LazyLock::new(|| Document::of(Fragment::serialize(&AppConfig::default())));
+
+/// Returns true if the default of a key is an object whose members fill in missing ones. The
+/// default of a map (`mode_overrides`) has no members.
+pub(super) fn is_section(key: &str) -> bool {
+    DEFAULTS.get(&[key]).is_some_and(|default| default.members().next().is_some())
+}
 
 /// Returns the top-level keys of the app's schema, in the order of a new file.
 pub fn keys() -> impl Iterator<Item = Cow<'static, str>> {
@@ -32,14 +38,19 @@ pub fn keys() -> impl Iterator<Item = Cow<'static, str>> {
 pub fn missing_keys(doc: &Document) -> Vec<String> {
     let mut missing = Vec::new();
     for (key, default) in DEFAULTS.root().members() {
-        let found = doc.get(&[&key]);
-        match found {
-            Some(section) if section.kind() == Kind::Object && SECTIONS.contains(&&*key) => {
-                let members = default.members().filter(|(member, _)| section.get(member).is_none());
+        match doc.get(&[&key]) {
+            Some(section) if section.kind() == Kind::Object => {
+                // A network in the single-network form becomes these members.
+                let is_migrated =
+                    key == "cloud_mesh" && flat_network(section, &mut SeededIds::new(0, 0)).is_some();
+                let is_missing = |member: &str| {
+                    section.get(member).is_none() && !(is_migrated && NETWORK_MEMBERS.contains(&member))
+                };
+                let members = default.members().filter(|(member, _)| is_missing(member));
                 missing.extend(members.map(|(member, _)| format!("{key}.{member}")));
             }
             // The defaults replace any other value of a section.
-            Some(_) if !SECTIONS.contains(&&*key) => {}
+            Some(_) if !is_section(&key) => {}
             _ => missing.push(key.into_owned()),
         }
     }
@@ -81,7 +92,7 @@ fn root_change(root: ValueRef<'_>, conversation_dir: &str, pass: &mut Pass<'_>) 
         match &*key {
             "cloud_mesh" => cloud_mesh::change(root, &default.into(), pass, &mut edits),
             "mode_overrides" => mode_overrides_change(root, pass, &mut edits),
-            section if SECTIONS.contains(&section) => section_change(root, key, default, pass, &mut edits),
+            section if is_section(section) => section_change(root, key, default, pass, &mut edits),
             _ => match root.get(&key).filter(|value| !counts_as_absent(&key, *value)) {
                 Some(value) => pass.check(&Path::Root.key(&key), value, default.kind()),
                 None => {

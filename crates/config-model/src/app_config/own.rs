@@ -4,11 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::complete::{SECTIONS, complete, defaults, keys};
+use super::complete::{NETWORK_MEMBERS, complete, defaults, is_section, keys};
 use crate::{Document, Kind, SeededIds, ValueRef, network_id};
-
-/// Members of `cloud_mesh` that are networks or name one.
-const NETWORK_MEMBERS: [&str; 2] = ["networks", "active_network_id"];
 
 /// The settings of a config that differ from the defaults. Measures a document in its completed
 /// form.
@@ -62,8 +59,7 @@ impl OwnSettings {
             ..Self::default()
         };
         for (key, value) in completed.root().members() {
-            let sectioned = key == "cloud_mesh" || SECTIONS.contains(&&*key);
-            if !sectioned {
+            if !is_section(&key) {
                 let default = defaults.get(&[&key]).filter(|_| key != "tracked_modes");
                 let derived = key == "tracked_modes" && is_the_active_mode(&completed, value);
                 if !derived && is_own(value, default) {

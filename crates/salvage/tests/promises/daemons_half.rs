@@ -80,6 +80,16 @@ fn c10_what_is_stripped_and_what_stays() {
     assert_eq!(of("mic"), ["mic"]);
 }
 
+/// The app's part of the mesh's settings is at its defaults too, beside the recovered networks.
+#[test]
+fn reset_keys_name_the_members_of_the_mesh_beside_recovered_networks() {
+    let given = doc(r#"{"version":3,"daemon":{},"networks":[{"id":"a","network_id":"home"}]}"#);
+    let salvaged = salvage(&given, None, &mut ids());
+    let reset = salvaged.report.reset_keys;
+    let reset: Vec<&str> = reset.iter().filter_map(|key| key.strip_prefix("cloud_mesh")).collect();
+    assert_eq!(reset, [".enabled", ".active_network_id", ".diag_quiet"]);
+}
+
 #[test]
 fn c11_the_daemons_half_and_what_the_daemon_knows_of_a_network() {
     let text = concat!(
