@@ -1,10 +1,59 @@
-//! The errors in the shape of the errors of the crates that build on this one.
+//! The errors, and the reading of a disk, in the shape of `myownllm-paths`.
 
-use std::path::Path;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use myownllm_paths::{Class, Failure};
+use myownllm_paths::{Class, Failure, FileInfo, Kind, Lookup};
 
-use crate::{DiskError, LockError};
+use crate::{Disk, DiskError, FileKind, LockError, Metadata};
+
+/// A disk as the checks of `myownllm-paths` read it. Through a [`LockedDir`](crate::LockedDir), the
+/// homes that a check compares are those that a change under the lock reaches.
+#[derive(Clone, Copy)]
+pub struct DiskLookup<'a>(pub &'a dyn Disk);
+
+impl fmt::Debug for DiskLookup<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DiskLookup").finish_non_exhaustive()
+    }
+}
+
+impl Lookup for DiskLookup<'_> {
+    fn stat(&self, path: &Path) -> io::Result<FileInfo> {
+        self.0.stat(path).map(file_info).map_err(of_system)
+    }
+
+    fn stat_follow(&self, path: &Path) -> io::Result<FileInfo> {
+        self.0.stat_follow(path).map(file_info).map_err(of_system)
+    }
+
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        self.0.read_link(path).map_err(of_system)
+    }
+
+    fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
+        self.0.canonicalize(path).map_err(of_system)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.read(path, u64::MAX).map_err(of_system)
+    }
+}
+
+fn file_info(meta: Metadata) -> FileInfo {
+    let kind = match meta.kind {
+        FileKind::Dir => Kind::Dir,
+        FileKind::File => Kind::File,
+        FileKind::Symlink => Kind::Symlink,
+        FileKind::Other => Kind::Other,
+    };
+    FileInfo { kind, id: meta.id.map(|id| (id.dev, id.ino)) }
+}
+
+fn of_system(error: DiskError) -> io::Error {
+    io::Error::new(error.kind(), error)
+}
 
 impl Failure for DiskError {
     fn code(&self) -> &'static str {

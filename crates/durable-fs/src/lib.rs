@@ -23,6 +23,8 @@ pub use error::{
     is_control, mkdir_prefix, move_aside, quote, rename_unless_taken, replace_symlink,
     sync_unconfirmed_message,
 };
+#[cfg(feature = "failure")]
+pub use failure::DiskLookup;
 pub use locked::{DirHandles, LockedDir, LockedDisk};
 pub use op::Op;
 pub use publish::{

@@ -1,13 +1,9 @@
 //! The permit to start a daemon.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use myownllm_durable_fs::{Disk, DiskError, FileKind, LockedDir, Metadata};
-use myownllm_paths::{FileInfo, Kind, Lookup, camino::Utf8Path, check_overlap};
+use myownllm_durable_fs::{DiskLookup, LockedDir};
+use myownllm_paths::{camino::Utf8Path, check_overlap};
 
 use crate::{
     paths::IdentityPaths,
@@ -112,52 +108,13 @@ pub fn start_permit<'lock>(
 
 fn expected(lock: &LockedDir, places: &IdentityPaths) -> Result<Expected, Refusal> {
     let daemon_home = &places.daemon.path;
-    check_overlap(&places.app.path, daemon_home, &UnderLock(lock)).map_err(|error| {
+    // Looks through the lock, so that the homes that are compared are those that the daemon gets.
+    check_overlap(&places.app.path, daemon_home, &DiskLookup(lock)).map_err(|error| {
         let path = daemon_home.into();
         let way_out = error.hint().map(|command| WayOut::SetAside { path, command });
         Refusal::new(Problem::Homes(Arc::new(error)), way_out.into_iter().collect())
     })?;
     scan(lock, places).answer().expected()
-}
-
-/// Looks at the homes through the lock, so that the homes which are compared are those that the
-/// daemon gets.
-struct UnderLock<'a>(&'a LockedDir);
-
-impl Lookup for UnderLock<'_> {
-    fn stat(&self, path: &Path) -> io::Result<FileInfo> {
-        self.0.stat(path).map(file_info).map_err(of_system)
-    }
-
-    fn stat_follow(&self, path: &Path) -> io::Result<FileInfo> {
-        self.0.stat_follow(path).map(file_info).map_err(of_system)
-    }
-
-    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
-        self.0.read_link(path).map_err(of_system)
-    }
-
-    fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
-        self.0.canonicalize(path).map_err(of_system)
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.0.read(path, u64::MAX).map_err(of_system)
-    }
-}
-
-fn file_info(meta: Metadata) -> FileInfo {
-    let kind = match meta.kind {
-        FileKind::Dir => Kind::Dir,
-        FileKind::File => Kind::File,
-        FileKind::Symlink => Kind::Symlink,
-        _ => Kind::Other,
-    };
-    FileInfo { kind, id: meta.id.map(|id| (id.dev, id.ino)) }
-}
-
-fn of_system(error: DiskError) -> io::Error {
-    io::Error::new(error.kind(), error)
 }
 
 impl StartPermit<'_> {
