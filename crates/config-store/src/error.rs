@@ -32,8 +32,8 @@ pub enum StoreError {
     )]
     Newer { path: Utf8PathBuf, version: u64 },
     /// The app of this store gives no schema, or MyOwnLLM's although it is another app.
-    #[error("cannot change the config {path}: the store has no schema, or that of another app")]
-    NoSchema { path: Utf8PathBuf },
+    #[error("cannot use the config {path}: the store has no schema of {app}")]
+    NoSchema { path: Utf8PathBuf, app: String },
     /// The config needs a repair before it can be edited.
     #[error("cannot edit the config {path}: it needs a repair first")]
     RepairPending { path: Utf8PathBuf, program: String },
@@ -180,7 +180,7 @@ impl StoreError {
             | Self::TooLarge { path, .. }
             | Self::Unstable { path }
             | Self::Newer { path, .. }
-            | Self::NoSchema { path }
+            | Self::NoSchema { path, .. }
             | Self::RepairPending { path, .. }
             | Self::TooMuch { path, .. }
             | Self::Mounted { path, .. }
@@ -229,7 +229,10 @@ impl StoreError {
             Self::Shared { link, .. } | Self::ConfigIsBackup { path: link, .. } => replace_symlink(link),
             Self::NoHome { .. } => format!("mkdir {quoted}"),
             Self::Untrusted { problem } => problem.command(),
-            Self::Edit { .. } | Self::NoSchema { .. } => return None,
+            Self::NoSchema { app, .. } => {
+                format!("correct the program: it passes the `AppSchema` of {app} to `Store::new`")
+            }
+            Self::Edit { .. } => return None,
         })
     }
 }

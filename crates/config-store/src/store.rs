@@ -182,7 +182,10 @@ impl<'a> Store<'a> {
     pub(crate) fn ensure_keeps_config(&self) -> Result<(), StoreError> {
         match self.keeps_config {
             true => Ok(()),
-            false => Err(StoreError::NoSchema { path: self.paths.config.clone() }),
+            false => {
+                let (path, app) = (self.paths.config.clone(), self.paths.app.clone());
+                Err(StoreError::NoSchema { path, app })
+            }
         }
     }
 
