@@ -3,24 +3,29 @@
 use std::path::Path;
 
 use myownllm_config_model::Document;
-use myownllm_durable_fs::DiskError;
 use myownllm_durable_fs::trust::{
     HomeTrust, OwnershipProblem, OwnershipProblemKind, look_behind, read_for_display,
 };
+use myownllm_durable_fs::{DiskError, DiskLookup};
 use myownllm_paths::camino::Utf8Path;
+use myownllm_paths::check_overlap;
 
 use crate::{Store, StoreError, StorePaths};
 
 impl Store<'_> {
-    /// Checks that only the home's owner and root decide where a change of the home goes.
+    /// Checks that only the home's owner and root decide where a change of the home goes, and that
+    /// the daemon home is a directory of its own: the config of a daemon in the app's home would be
+    /// the app's.
     pub(crate) fn check_trust(&self) -> Result<HomeTrust, StoreError> {
         let home = &self.paths.app_home;
         let trust = HomeTrust::inspect(&*self.disk, home.as_ref())
             .map_err(StoreError::disk("look at the app's home", home))?;
         match trust.forbids_change() {
-            Some(problem) => Err(StoreError::Untrusted { problem: problem.clone() }),
-            None => Ok(trust),
+            Some(problem) => return Err(StoreError::Untrusted { problem: problem.clone() }),
+            None => check_overlap(home, &self.paths.daemon_home, &DiskLookup(&*self.disk)),
         }
+        .map_err(StoreError::Homes)?;
+        Ok(trust)
     }
 
     /// Checks that no symlink makes the app's config the daemon's config, or puts it into the

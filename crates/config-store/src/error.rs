@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use myownllm_config_model::ParseError;
 use myownllm_durable_fs::{DiskError, move_aside, quote, replace_symlink, trust::OwnershipProblem};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
-use myownllm_paths::{Class, impl_failure};
+use myownllm_paths::{Class, PathsError, impl_failure};
 use thiserror::Error;
 
 /// Says why a config could not be read, written or restored. Nothing was lost: the previous content
@@ -89,6 +89,9 @@ pub enum StoreError {
     /// the other.
     #[error("cannot change the config {path}: by the symlink {link} it is the daemon's as well")]
     Shared { path: Utf8PathBuf, link: Utf8PathBuf },
+    /// The daemon home is, by a symlink or a mount, the app's home or outside of it.
+    #[error(transparent)]
+    Homes(PathsError),
     /// The config is a symlink of one user to a file of another. A user who may make symlinks could
     /// make this program write, and show, another user's file.
     #[error("cannot change the config {path}: it is a symlink of user {by} to a file of user {of}")]
@@ -147,6 +150,7 @@ impl StoreError {
             Self::BackupUnreadable { .. } => "store.copy-unreadable",
             Self::BadBackup { .. } | Self::TornBackup { .. } => "store.bad-copy",
             Self::Shared { .. } => "store.shared",
+            Self::Homes(error) => error.code(),
             Self::ForeignLink { .. } => "store.foreign-link",
             Self::Untrusted { .. } => "homes.unsafe-permissions",
             Self::Edit { .. } => "store.edit",
@@ -159,6 +163,7 @@ impl StoreError {
     pub fn class(&self) -> Class {
         match self {
             Self::Newer { .. } => Class::Newer,
+            Self::Homes(error) => error.class(),
             Self::BackupsFull { .. }
             | Self::BackupsUnsafe { .. }
             | Self::ConfigIsBackup { .. }
@@ -175,6 +180,7 @@ impl StoreError {
             Self::Conflict { path } | Self::Disk { path, .. } => return path,
             Self::BackupUnreadable { source } => return source.path(),
             Self::Untrusted { problem } => return &problem.path,
+            Self::Homes(error) => return error.path().unwrap_or_else(|| Path::new("")),
             Self::Unreadable { path, .. }
             | Self::NotRegular { path, .. }
             | Self::TooLarge { path, .. }
@@ -228,6 +234,7 @@ impl StoreError {
             // Replaces the symlink by a regular file with its current content.
             Self::Shared { link, .. } | Self::ConfigIsBackup { path: link, .. } => replace_symlink(link),
             Self::NoHome { .. } => format!("mkdir {quoted}"),
+            Self::Homes(error) => return error.hint(),
             Self::Untrusted { problem } => problem.command(),
             Self::NoSchema { app, .. } => {
                 format!("correct the program: it passes the `AppSchema` of {app} to `Store::new`")

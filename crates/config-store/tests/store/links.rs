@@ -159,3 +159,31 @@ fn config_that_is_a_mount_point_is_reported_as_one() {
     assert_eq!(error.hint().unwrap(), format!("findmnt {}", shown(CONFIG)));
     assert_eq!(live(&disk), healthy("x"));
 }
+
+/// The config of a daemon in that home would be the app's, or another program's.
+#[rstest]
+#[case::the_apps_home(".")]
+#[case::above_the_apps_home("..")]
+#[case::out_of_the_apps_home("../.myownmesh")]
+fn change_of_overlapping_homes_is_refused(#[case] target: &str) {
+    let disk = with_config(LEAKED_V3);
+    disk.put_dir(sim_path!("/home/u/.myownmesh"), 0o700);
+    disk.put_link(sim_path!("/home/u/.myownllm/.myownmesh"), target);
+    let before = contents(&disk);
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
+    assert_eq!(store.load(&mut ids()).unwrap().shape, FileShape::Daemon);
+    let locked = store.lock(Duration::ZERO).unwrap();
+    let refused = [
+        locked.apply(&mut ids()).unwrap_err(),
+        locked.update(&mut ids(), &mut |_| Ok(true)).unwrap_err(),
+        locked.accept().unwrap_err(),
+        locked.rebase_daemon_config().unwrap_err(),
+        locked.set_misplaced_aside().unwrap_err(),
+    ];
+    for error in refused {
+        assert_eq!((error.code(), error.class()), ("paths.overlap", Class::Refused), "{error}");
+        assert!(error.hint().is_some());
+    }
+    assert_eq!(contents(&disk), before);
+}
