@@ -48,6 +48,7 @@ impl CheckedLayout {
     /// The errors of [`check_overlap`], and [`PathsError::ChangedLayout`].
     pub fn new(mut layout: Layout, lookup: &dyn Lookup) -> Result<Self, PathsError> {
         let ignore_case = layout.platform.usually_ignores_case();
+        refuse_changed_path(&layout)?;
         refuse_home_by_name(&layout, &layout.user_home)?;
         match check_homes(&layout.app_home, &layout.daemon_home, lookup, ignore_case) {
             Ok(true) => {}
@@ -87,7 +88,6 @@ impl CheckedLayout {
                 canonical_home: Some(directory),
             });
         }
-        refuse_changed_path(&layout)?;
         Ok(Self(layout))
     }
 

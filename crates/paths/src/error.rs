@@ -83,6 +83,9 @@ pub enum PathsError {
     Lookup { path: PathBuf, source: io::Error },
 }
 
+/// The remedy of paths that a program has put together by itself.
+const TAKE_LAYOUT: &str = "correct the program: take the paths from a `Layout` of `Resolver`, as they are";
+
 /// The entry that may lead to an unplugged disk.
 pub(crate) const BROKEN_SYMLINK: &str = "a broken symlink";
 
@@ -157,7 +160,13 @@ impl PathsError {
             Self::RelativeHome { home, program, .. } => {
                 Some(format!("{program} --home \"$PWD\"/{} status", quoted(home)))
             }
-            Self::HostApp { .. } | Self::ChangedLayout { .. } => None,
+            Self::HostApp { field, .. } => {
+                Some(format!("correct the program: give the `HostApp` of the app another {field}"))
+            }
+            Self::ChangedLayout { .. } => Some(TAKE_LAYOUT.to_owned()),
+            Self::Overlap { app_home, daemon_home, .. } if app_home.starts_with(daemon_home) => {
+                Some(TAKE_LAYOUT.to_owned())
+            }
             Self::AppHome { user_home: Some(home), app, .. } => {
                 Some(format!("{} --home {} status", app.program, quoted(home)))
             }

@@ -182,10 +182,20 @@ fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
             return Err(invalid_name(field, value, "which is not a plain relative path"));
         }
     }
-    // The daemon's move and the app's schema would be applied to MyOwnLLM's files.
-    if app.name != MYOWNLLM.name && is_same_or_inside(&*app.app_dir, &*MYOWNLLM.app_dir, ignore_case) {
+    // The daemon's move and the app's schema would be applied to MyOwnLLM's files, or the messages
+    // and the commands of the hints would lead to MyOwnLLM.
+    let is_at_home = is_same_or_inside(&*app.app_dir, &*MYOWNLLM.app_dir, ignore_case);
+    let is_myownllm = app.name == MYOWNLLM.name;
+    if is_at_home && !is_myownllm {
         let why = format!("the home of MyOwnLLM, and the app is {:?}", app.name);
         return Err(invalid_name("app_dir", &app.app_dir, &why));
+    }
+    let names =
+        [("name", is_myownllm, &app.name), ("program", app.program == MYOWNLLM.program, &app.program)];
+    if let Some((field, _, value)) = names.into_iter().find(|(_, is_taken, _)| *is_taken && !is_at_home) {
+        let why =
+            format!("as for MyOwnLLM, and app_dir is {:?}: HostApp::new names another app", app.app_dir);
+        return Err(invalid_name(field, value, &why));
     }
     let variable = &app.home_variable;
     if variable.is_empty() || variable.contains(['=', '\0']) {

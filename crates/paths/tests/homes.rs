@@ -252,7 +252,7 @@ fn the_length_is_counted_in_bytes() {
 
 #[test]
 fn a_sibling_app_brings_its_own_names() {
-    let other = HostApp { app_dir: ".otherapp".into(), daemon_dir: "state/mesh".into(), ..MYOWNLLM };
+    let other = HostApp::new("OtherApp", "otherapp-mesh", ".otherapp", "state/mesh");
     let l = Resolver::new(other).for_platform(Platform::Linux).resolve(&home("/home/u")).unwrap();
     assert_eq!(l.app_config, *native("/home/u/.otherapp/config.json"));
     assert_eq!(l.daemon_socket, *native("/home/u/.otherapp/state/mesh/daemon.sock"));
@@ -339,7 +339,9 @@ fn a_name_that_leads_elsewhere_is_refused(#[case] name: &'static str) {
     "config_file")]
 #[case::conversations_above_the_mesh(HostApp { conversations_dir: "mesh".into(), ..MYOWNLLM },
     "conversations_dir")]
-#[case::shared_home_as_the_apps(HostApp { app_dir: ".myownmesh".into(), ..MYOWNLLM }, "app_dir")]
+#[case::shared_home_as_the_apps(HostApp::new("Notes", "notes-mesh", ".myownmesh", "home"), "app_dir")]
+#[case::name_of_myownllm(HostApp { app_dir: ".notes".into(), ..MYOWNLLM }, "name")]
+#[case::program_of_myownllm(HostApp::new("Notes", "myownllm-mesh", ".notes", "home"), "program")]
 #[case::shared_home_in_the_apps(HostApp { shared_dir: ".myownllm/shared".into(), ..MYOWNLLM }, "app_dir")]
 #[case::no_variable(HostApp { home_variable: "A=B".into(), ..MYOWNLLM }, "home_variable")]
 fn a_name_with_another_meaning_is_refused(#[case] odd: HostApp, #[case] field: &str) {
