@@ -56,6 +56,21 @@ impl Target {
     }
 
     /// Returns the target of the app's own daemon: the Device ID of the home, the default timeout.
+    ///
+    /// `expected` comes from the permit of a start. A program that only uses a running daemon needs
+    /// neither a permit nor the lock:
+    ///
+    /// ```
+    /// use myownllm_daemon::identity::{IdentityPaths, Refusal, scan};
+    /// use myownllm_daemon::{Endpoint, Target};
+    /// # use myownllm_durable_fs::RealDisk;
+    /// # use myownllm_paths::CheckedLayout;
+    ///
+    /// fn own_daemon(layout: &CheckedLayout, endpoint: Endpoint) -> Result<Target, Refusal> {
+    ///     let expected = scan(&RealDisk, &IdentityPaths::of(layout)).answer().expected()?;
+    ///     Ok(Target::own(endpoint, expected))
+    /// }
+    /// ```
     pub fn own(endpoint: Endpoint, expected: Expected) -> Self {
         Self { role: Role::Own, endpoint, expected: Some(expected), within: PROBE_TIMEOUT }
     }

@@ -89,7 +89,7 @@ pub enum Phase {
 
 /// The progress of a move. The move is not over when `done` reaches `total`: the syncs and removals
 /// that follow may take longest. It is over when
-/// [`Migrate::execute`](crate::Migrate::execute) returns.
+/// [`Migrator::execute`](crate::Migrator::execute) returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Progress {
