@@ -32,7 +32,13 @@ fn start() -> Result<bool, Box<dyn Error>> {
         None => Env::from_process_for(&app),
     };
     // Finds the paths and checks that the two homes are apart. A `CheckedLayout` is the proof.
-    let layout = CheckedLayout::new(Resolver::new(app).resolve(&env)?, &RealLookup)?;
+    let layout = match CheckedLayout::new(Resolver::new(app).resolve(&env)?, &RealLookup) {
+        Err(error) if error.is_refusal() => {
+            println!("{error} [{}]\n  way out: {}", error.code(), error.hint().unwrap_or_default());
+            return Ok(false);
+        }
+        checked => checked?,
+    };
     println!("the daemon's home is {}", layout.daemon_home);
     if RealDisk.stat(layout.app_home.as_std_path()).is_err_and(|error| error.is_not_found()) {
         println!("there is no {} yet, so there is nothing to start", layout.app_home);
@@ -58,7 +64,7 @@ fn start() -> Result<bool, Box<dyn Error>> {
     let permit = match start_permit(&lock, &IdentityPaths::of(&layout)) {
         Ok(permit) => permit,
         Err(refusal) => {
-            println!("no daemon is started: {refusal} [{}]", refusal.code());
+            println!("{refusal} [{}]", refusal.code());
             for command in refusal.ways_out.iter().filter_map(|way_out| way_out.command()) {
                 println!("  way out: {command}");
             }
