@@ -2,16 +2,18 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::common::scenes::home;
 use crate::common::{
-    BACKUPS, CONFIG, DAEMON_CONFIG, DAEMON_HOME, LEAKED_V1, LEAKED_V3, backups, hash_of, healthy, launch,
-    replaces_link, shown, sim_paths,
+    BACKUPS, CONFIG, DAEMON_CONFIG, DAEMON_HOME, FakeClock, LEAKED_V1, LEAKED_V3, SCHEMA, backups, contents,
+    hash_of, healthy, ids, launch, replaces_link, shown, sim_paths,
 };
 use crate::{live, load, mode, of_kind, seen_healthy, set_mark, text, with_config};
-use myownllm_config_store::FileShape;
+use myownllm_config_store::{ConfigStore as _, FileShape, Store};
 use myownllm_durable_fs::sim::{Entry, Fault, SimDisk};
 use myownllm_durable_fs::{Disk, Op, sim_path};
+use myownllm_paths::Class;
 use rstest::rstest;
 
 #[test]

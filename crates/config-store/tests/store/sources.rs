@@ -7,9 +7,9 @@ use crate::common::{
     APP, BACKUPS, CONFIG, FakeClock, LEAKED_V3, SCHEMA, hash_of, healthy, is_kept, launch, launch_with,
     sim_paths,
 };
-use crate::{live, of_kind, seen_healthy, text, with_config, with_crlf};
+use crate::{live, load, of_kind, seen_healthy, text, with_config, with_crlf};
 use myownllm_config_model::Document;
-use myownllm_config_store::{Limits, Store};
+use myownllm_config_store::{FileShape, Limits, Store};
 use myownllm_durable_fs::sim_path;
 use rstest::rstest;
 use serde_json::json;
@@ -203,7 +203,6 @@ fn mixed_config_that_a_daemon_renamed_is_used(
     #[values("corrupt", "tmp")] ending: &str,
     #[values(<[u8]>::to_vec, with_comma)] change: fn(&[u8]) -> Vec<u8>,
 ) {
-
     let disk = with_config(br#"{"version": 3, "daemon": {}, "networks": []}"#);
     disk.put(format!("/home/u/.myownllm/config.json.{ending}"), &change(&mixed()));
     let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
