@@ -49,7 +49,9 @@ impl Examiner<'_, '_> {
             Some(diagnostic) => self.checks.diagnostic("homes.private", diagnostic.clone()),
         }
         let secrets = open_secrets(self.context);
-        let config = self.plan.loaded.as_ref().and_then(|it| open_config(self.context, &it.document));
+        // What a repair would change comes first.
+        let config = self.plan.loaded.as_ref().filter(|loaded| !loaded.pending.repairs());
+        let config = config.and_then(|loaded| open_config(self.context, &loaded.document));
         let secrets = secrets.iter().chain(&config).map(OpenSecret::diagnostic);
         self.checks.diagnostics("homes.secrets", secrets);
         self.daemon_config();
