@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use myownllm_json_document::{Diagnostic, Document, Fragment, Kind, Severity, ValueRef};
 
 use crate::app_config::default_of;
-use crate::daemon_config::{NETWORK_KEYS, is_default_signaling};
+use crate::daemon_config::{NETWORK_KEYS, is_default_signaling, is_of_signaling};
 use crate::path::child;
 
 /// Members of a network that only the app's schema has, or had.
@@ -23,6 +23,8 @@ const APP_KEYS: [&str; 8] = [
     "locked",
     "use_public_turn_fallback",
 ];
+
+const SETTINGS: &str = "/daemon_settings";
 
 /// A network that has no daemon's shape.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,14 +44,16 @@ pub enum ConvertError {
         /// The kind of `network_id`, or `missing`.
         found: &'static str,
     },
-    /// `turn_servers` is not an array, or has a `null` in it.
+    /// A member has the wrong type or is at the wrong place, or `turn_servers` has a `null` in it.
     #[error("cannot convert network: {path} is {found}")]
     #[non_exhaustive]
     Malformed {
         /// JSON Pointer within the network.
         path: String,
-        /// The kind of the value there.
+        /// The kind of the value there, or its place.
         found: &'static str,
+        /// The value that fits there.
+        wanted: &'static str,
     },
 }
 
@@ -70,8 +74,8 @@ impl ConvertError {
             ConvertError::NotANetwork { .. } => {
                 "give one saved network of the app, with its id and network_id".to_owned()
             }
-            ConvertError::Malformed { path, .. } => {
-                format!("make {path} an array of objects with a url, in the app's config")
+            ConvertError::Malformed { path, wanted, .. } => {
+                format!("make {path} {wanted}, in the app's config")
             }
         })
     }
@@ -91,7 +95,8 @@ impl ConvertError {
 /// ```
 ///
 /// # Errors
-/// Fails for a value that is not a network, and for malformed `turn_servers`.
+/// Fails for a value that is not a network, and for malformed `turn_servers` or `daemon_settings`:
+/// without its settings, a silent network would become an announced one.
 pub fn to_daemon(network: ValueRef<'_>) -> Result<serde_json::Value, ConvertError> {
     to_daemon_document(network).map(|d| d.root().to_value())
 }
@@ -110,7 +115,7 @@ pub fn to_daemon_document(network: ValueRef<'_>) -> Result<Document, ConvertErro
         return Err(ConvertError::NotANetwork { found });
     }
     let given = |key: &str| network.get(key).filter(|v| !v.is_null());
-    let settings = network.get("daemon_settings");
+    let settings = given_as(Kind::Object, network, "", "daemon_settings")?;
     let or = |value: Option<ValueRef<'_>>, default: &'static str| match value {
         Some(value) => Fragment::from(value),
         None => Fragment::from_valid_json(default),
@@ -125,11 +130,15 @@ pub fn to_daemon_document(network: ValueRef<'_>) -> Result<Document, ConvertErro
     put("label", or(given("label"), r#""""#));
     put("kind", or(given("kind"), r#""open""#));
     put("topology", or(given("topology"), r#"{"kind":"ring","n_preferred":null}"#));
-    put("signaling", signaling(given("signaling_servers"), settings));
+    put("signaling", signaling(given("signaling_servers"), settings)?);
     put("stun_servers", stun_groups(given("stun_servers")));
-    put("turn_servers", turn_groups(given("turn_servers"), settings)?);
+    put("turn_servers", turn_groups(given_as(Kind::Array, network, "", "turn_servers")?, settings)?);
     put("auto_approve", or(given("auto_approve"), "false"));
     for (key, value) in settings.into_iter().flat_map(|s| s.members()) {
+        if is_of_signaling(&key) {
+            let (found, wanted) = ("outside of signaling", "a member of /daemon_settings/signaling");
+            return Err(ConvertError::Malformed { path: child(SETTINGS, &key), found, wanted });
+        }
         // The other members of the daemon's schema are in `out` already.
         let is_put = NETWORK_KEYS.contains(&&*key) && !["roster_path", "pinned_peers"].contains(&&*key);
         if !is_put {
@@ -139,14 +148,33 @@ pub fn to_daemon_document(network: ValueRef<'_>) -> Result<Document, ConvertErro
     Ok(Document::of(Fragment::object(out)))
 }
 
-fn signaling(servers: Option<ValueRef<'_>>, settings: Option<ValueRef<'_>>) -> Fragment {
-    let kept = settings.and_then(|s| s.get("signaling"));
+/// Returns a member of `parent`, at `path`; `None` if it is absent or `null`.
+fn given_as<'a>(
+    kind: Kind,
+    parent: ValueRef<'a>,
+    path: &str,
+    key: &str,
+) -> Result<Option<ValueRef<'a>>, ConvertError> {
+    let wanted = if kind == Kind::Array { "an array of objects" } else { "an object" };
+    match parent.get(key).filter(|value| !value.is_null()) {
+        Some(value) if value.kind() != kind => {
+            Err(ConvertError::Malformed { path: child(path, key), found: value.kind().name(), wanted })
+        }
+        given => Ok(given),
+    }
+}
+
+fn signaling(
+    servers: Option<ValueRef<'_>>,
+    settings: Option<ValueRef<'_>>,
+) -> Result<Fragment, ConvertError> {
+    let kept = settings.map(|s| given_as(Kind::Object, s, SETTINGS, "signaling")).transpose()?.flatten();
     let strategy = kept.and_then(|k| k.get("strategy")).map_or_else(|| "nostr".into(), Fragment::from);
     let servers = servers.map_or_else(|| Fragment::array::<Fragment>([]), Fragment::from);
     let mut out = vec![(Cow::Borrowed("strategy"), strategy), (Cow::Borrowed("servers"), servers)];
     let others = kept.into_iter().flat_map(|k| k.members());
     out.extend(others.filter(|(key, _)| key != "strategy" && key != "servers").map(|(k, v)| (k, v.into())));
-    Fragment::object(out)
+    Ok(Fragment::object(out))
 }
 
 /// Puts the app's STUN servers into one group.
@@ -163,20 +191,17 @@ fn turn_groups(
     entries: Option<ValueRef<'_>>,
     settings: Option<ValueRef<'_>>,
 ) -> Result<Fragment, ConvertError> {
-    let Some(entries) = entries else { return Ok(Fragment::array::<Fragment>([])) };
-    if entries.kind() != Kind::Array {
-        return Err(ConvertError::Malformed {
-            path: "/turn_servers".to_owned(),
-            found: entries.kind().name(),
-        });
-    }
-    let mut whole: Vec<ValueRef<'_>> =
-        settings.and_then(|s| s.get("turn_servers")).into_iter().flat_map(|l| l.items()).collect();
+    let whole = settings.map(|s| given_as(Kind::Array, s, SETTINGS, "turn_servers")).transpose()?.flatten();
+    let mut whole: Vec<ValueRef<'_>> = items(whole).collect();
     let mut groups = Vec::new();
-    for (n, entry) in entries.items().enumerate() {
+    for (n, entry) in items(entries).enumerate() {
         if entry.is_null() {
-            let path = child("/turn_servers", &n.to_string());
-            return Err(ConvertError::Malformed { path, found: "null" });
+            let (found, wanted) = ("null", "an object with a url");
+            return Err(ConvertError::Malformed {
+                path: child("/turn_servers", &n.to_string()),
+                found,
+                wanted,
+            });
         }
         // The whole group, unless the user has changed the entry that came from it.
         if let Some(place) = whole.iter().position(|group| is_from(entry, *group)) {
@@ -242,7 +267,6 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
     let diagnostics = wrong_types(
         path,
         [
-            ("signaling", signaling, Kind::Object),
             ("stun_servers", stun, Kind::Array),
             ("turn_servers", turn, Kind::Array),
             ("auto_approve", auto_approve, Kind::Bool),
@@ -300,8 +324,12 @@ fn wrong_types<const N: usize>(
     members.into_iter().filter(wrong).map(diagnostic).collect()
 }
 
-/// Returns the servers of a daemon's `signaling`, and the other members that are no defaults.
+/// Returns the servers of a daemon's `signaling`, and the other members that are no defaults. Keeps
+/// a value that is not an object: without it, the network would be joined with the defaults.
 fn split_signaling(signaling: Option<ValueRef<'_>>) -> (Option<ValueRef<'_>>, Option<Fragment>) {
+    if let Some(odd) = signaling.filter(|value| value.kind() != Kind::Object && !value.is_null()) {
+        return (None, Some(odd.into()));
+    }
     let members = signaling.into_iter().flat_map(|s| s.members());
     let (servers, mut kept): (Vec<_>, Vec<_>) = members.partition(|(key, _)| key == "servers");
     kept.retain(|(key, value)| !is_default_signaling(key, *value));

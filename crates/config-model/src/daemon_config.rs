@@ -321,12 +321,18 @@ fn or_default_topology<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Top
     Ok(topology::read(deserializer)?.unwrap_or_else(|| default_topology(None)))
 }
 
+static SIGNALING: LazyLock<Document> =
+    LazyLock::new(|| Document::of(Fragment::serialize(&Signaling::default())));
+
+/// Returns true if `signaling` has a member of that name.
+pub(crate) fn is_of_signaling(key: &str) -> bool {
+    SIGNALING.get(&[key]).is_some()
+}
+
 /// Returns true if `value` is the daemon's own default for a member of `signaling`.
 pub(crate) fn is_default_signaling(key: &str, value: ValueRef<'_>) -> bool {
-    static DEFAULTS: LazyLock<Document> =
-        LazyLock::new(|| Document::of(Fragment::serialize(&Signaling::default())));
     // Most files spell the defaults as serde_json does.
-    DEFAULTS.get(&[key]).is_some_and(|default| value.raw() == default.raw() || value.same_json(&default))
+    SIGNALING.get(&[key]).is_some_and(|default| value.raw() == default.raw() || value.same_json(&default))
 }
 
 impl DaemonConfig {

@@ -67,6 +67,12 @@ impl<'i> Pass<'i> {
         }
     }
 
+    /// Notes a value of the wrong type that stays in the file, and that no daemon gets.
+    pub(crate) fn unfit_for_daemon(&mut self, at: String, expected: &str) {
+        let message = format!("{at} is not {expected}; it stays in the file, and no daemon gets it");
+        self.diagnostics.push(Diagnostic::new("config.wrong-type", Severity::Warning, at, message));
+    }
+
     /// Notes an unusable value that the default replaces.
     pub(crate) fn replaced(&mut self, path: &Path<'_>, found: Kind, expected: &str) {
         let message =

@@ -60,6 +60,15 @@ fn stun_servers_without_a_url_make_no_group(#[case] servers: Value) {
 #[case::object_of_turn_servers(json!({"network_id": "n", "turn_servers": {}}), "bridge.malformed")]
 #[case::string_of_turn_servers(json!({"network_id": "n", "turn_servers": ""}), "bridge.malformed")]
 #[case::null_turn_server(json!({"network_id": "n", "turn_servers": [null]}), "bridge.malformed")]
+#[case::string_of_settings(json!({"network_id": "n", "daemon_settings": "silent"}), "bridge.malformed")]
+#[case::string_of_signaling(json!({"network_id": "n", "daemon_settings": {"signaling": "none"}}),
+    "bridge.malformed")]
+#[case::array_of_signaling(json!({"network_id": "n", "daemon_settings": {"signaling": ["none"]}}),
+    "bridge.malformed")]
+#[case::strategy_outside_of_signaling(json!({"network_id": "n", "daemon_settings": {"strategy": "none"}}),
+    "bridge.malformed")]
+#[case::number_of_turn_groups(json!({"network_id": "n", "daemon_settings": {"turn_servers": 5}}),
+    "bridge.malformed")]
 fn to_daemon_refuses_what_is_no_network(#[case] value: Value, #[case] code: &str) {
     let error = converted(value).unwrap_err();
     assert_eq!(error.code(), code);
@@ -81,7 +90,7 @@ fn daemon_settings_go_back_without_replacing_what_the_app_says() {
     let kept = converted(json!({"network_id": "n", "signaling_servers": ["a"],
         "daemon_settings": {"signaling": {"mdns": false, "servers": ["x"]},
         "network_id": "other", "kind": "open", "label": "x", "pinned_peers": ["p"], "roster_path": "/r",
-        "later": [1], "turn_servers": 5}}))
+        "later": [1], "turn_servers": [5]}}))
     .unwrap();
     assert_eq!(kept["signaling"], json!({"strategy": "nostr", "servers": ["a"], "mdns": false}));
     assert_eq!(
@@ -92,6 +101,18 @@ fn daemon_settings_go_back_without_replacing_what_the_app_says() {
         (&kept["pinned_peers"], &kept["roster_path"], &kept["later"]),
         (&json!(["p"]), &json!("/r"), &json!([1]))
     );
+}
+
+/// A daemon that reads neither joins the network with its defaults: as an announced one.
+#[rstest]
+#[case::string(json!("none"))]
+#[case::array(json!(["none"]))]
+fn signaling_of_a_wrong_type_is_kept_and_refused(#[case] signaling: Value) {
+    let doc = Document::of(json!({ "n": {"id": "a", "network_id": "home", "signaling": signaling} }));
+    let (entry, _) = convert::from_daemon(doc.get(&["n"]).unwrap(), "");
+    let entry = Document::of(entry);
+    assert_eq!(entry.root().to_value()["daemon_settings"], json!({ "signaling": signaling }));
+    assert_eq!(convert::to_daemon(entry.root()).unwrap_err().code(), "bridge.malformed");
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use myownllm_json_document::{Change, Document, Fragment, Kind, ValueRef, trim_raw};
 
 use super::permissions;
-use super::saved_network::{Network, Prompt};
+use super::saved_network::{DaemonSettings, Network, Prompt};
+use crate::lenient::read_noting;
 use crate::pass::{Edits, ObjectEdits, Pass};
 use crate::path::Path;
 
@@ -78,6 +79,7 @@ pub(super) fn change(
         auto_gossip,
         own_permissions,
         prompts,
+        daemon_settings,
         locked,
         public_turn,
     ] = entry.get_many([
@@ -94,6 +96,7 @@ pub(super) fn change(
         "auto_gossip",
         "agent_permissions",
         "prompts",
+        "daemon_settings",
         RETIRED_MEMBERS[0],
         RETIRED_MEMBERS[1],
     ]);
@@ -102,7 +105,8 @@ pub(super) fn change(
     signaling_servers_change(signaling, &mut object);
     for (key, servers) in [("stun_servers", stun), ("turn_servers", turn)] {
         match servers.filter(|servers| !servers.is_null()) {
-            Some(servers) => object.pass.check(&path.key(key), servers, Kind::Array),
+            Some(servers) if servers.kind() == Kind::Array => {}
+            Some(_) => object.pass.unfit_for_daemon(path.key(key).pointer(), "an array"),
             None => object.edits.set(key, default_of(key)),
         }
     }
@@ -138,6 +142,15 @@ pub(super) fn change(
     object.drop_unless("auto_approve", auto_approve, Kind::Bool);
     permissions_change(own_permissions, inherited, &mut object);
     prompts_change(prompts, &mut object);
+    if let Some(settings) = daemon_settings {
+        let at = path.key("daemon_settings").pointer();
+        let (_, misfits) = read_noting::<Option<DaemonSettings>>(settings);
+        let mut misfits: Vec<_> = misfits.into_iter().collect();
+        misfits.sort();
+        for (misfit, expected) in misfits {
+            object.pass.unfit_for_daemon(format!("{at}{misfit}"), expected);
+        }
+    }
     for (key, retired) in RETIRED_MEMBERS.into_iter().zip([locked, public_turn]) {
         if retired.is_some() {
             object.edits.remove(key);
