@@ -126,25 +126,39 @@ fn active_network_of_a_kind_that_no_daemon_knows_is_named(#[case] member: &str, 
     assert!(told.any(|told| told["code"] == "network.unknown-kind"), "{doctor:#}");
 }
 
-/// The message names the network that cannot be sent to the daemon, and the hint shows that
-/// network.
-#[test]
-fn an_active_network_that_no_daemon_would_understand_is_named() {
+/// The message names the network that cannot be sent to the daemon, and the hint opens the config
+/// there.
+#[rstest]
+#[case::settings("daemon_settings", json!("silent"), "/daemon_settings is not an object")]
+#[case::signaling("daemon_settings", json!({ "signaling": "none" }),
+    "/daemon_settings/signaling is not an object")]
+#[case::member_of_signaling("daemon_settings", json!({ "signaling": { "listen_only": "true" } }),
+    "/daemon_settings/signaling/listen_only is not true or false")]
+fn an_active_network_that_no_daemon_would_understand_is_named(
+    #[case] member: &str,
+    #[case] value: Value,
+    #[case] finding: &str,
+) {
     let home = Home::with_networks();
     home.edit(CONFIG, |changed| {
         let active = changed["cloud_mesh"]["active_network_id"].clone();
         let networks = changed["cloud_mesh"]["networks"].as_array_mut().unwrap();
         let network = networks.iter_mut().find(|network| network["id"] == active).unwrap();
-        network["daemon_settings"] = json!({ "signaling": { "mdns": "off" } });
+        network[member] = value.clone();
     });
     let said = home.launch_once_json().ends_with(1).json();
     let found =
         said["diagnostics"].as_array().unwrap().iter().find(|one| one["severity"] == "error").unwrap();
     assert_eq!(found["code"], "bridge.malformed", "{said:#}");
     assert!(found["message"].as_str().unwrap().starts_with("the active network first-net: "), "{found}");
-    assert!(found["hint"].as_str().unwrap().ends_with(" network show first-net"), "{found}");
+    let hint = found["hint"].as_str().unwrap();
+    let text = String::from_utf8(home.bytes(CONFIG)).unwrap();
+    let at = text.lines().position(|line| line.contains("first-net")).unwrap();
+    let line: usize =
+        hint.split_once(" +").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok()).unwrap();
+    assert!(line <= at + 1 && line + 5 > at && hint.ends_with("config.json"), "{found} {text}");
     let doctor = home.run(&["doctor"]).ends_with(4).stdout;
-    assert!(doctor.contains("problem  networks.active"), "{doctor}");
+    assert!(doctor.contains("problem  networks.active") && doctor.contains(finding), "{doctor}");
     home.run(&["config", "check"]).ends_with(1);
 }
 

@@ -96,7 +96,7 @@ pub fn edit_config(
         false => Followed::NotAsked,
     };
     if matches!(followed, Followed::NoDaemon) {
-        let refused = active_network(context.store, &updated.document).err();
+        let refused = active_network(context, &updated.document).err();
         diagnostics.extend(refused.map(Diagnostic::as_warning));
     }
     if let Followed::Daemon(Reconciled { backup: Some(kept), .. }) = &followed
@@ -234,7 +234,7 @@ fn try_to_follow(
             let mut client = client?;
             let asked = ConnectedDaemon::new(role, endpoint, pid);
             // The user has just decided what is active.
-            let mut wanted = Wanted { store: context.store, document, is_in_doubt: false };
+            let mut wanted = Wanted { context, document, is_in_doubt: false };
             reconcile_networks(&mut wanted, (lock, ids), &mut *client, asked, status).map(Some)
         }
         Decision::Refuse(refusal) => Err(refusal_diagnostic(context, &refusal)),

@@ -162,7 +162,7 @@ fn misnamed_config(context: &Context<'_>) -> Option<Diagnostic> {
 }
 
 fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
-    let Ok(Some(active)) = active_network(context.store, document) else { return Vec::new() };
+    let Ok(Some(active)) = active_network(context, document) else { return Vec::new() };
     let Some(Ok(id)) = active["network_id"].as_str().map(network_id::normalize) else { return Vec::new() };
     let layout = context.layout;
     let kinds = [

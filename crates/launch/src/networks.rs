@@ -15,6 +15,7 @@ use crate::context::{Context, Options, fresh_ids};
 use crate::daemon_settings::{former_configs, restore_daemon_settings};
 use crate::daemons::read_document;
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity, unless_failed};
+use crate::hints::edit;
 use crate::words::{LONGEST_NAME, network_argument, network_id_of};
 
 const INVALID_ID: &str = "network.invalid-id";
@@ -73,7 +74,7 @@ pub struct NetworkBackup {
 }
 
 pub(crate) struct Wanted<'w> {
-    pub(crate) store: &'w dyn ConfigStore,
+    pub(crate) context: &'w Context<'w>,
     /// The config. A network that the daemon leaves brings the settings which only the daemon has
     /// to it.
     pub(crate) document: &'w mut Document,
@@ -83,7 +84,7 @@ pub(crate) struct Wanted<'w> {
 
 /// Brings the networks of a daemon that has just reported its `status` in line with the networks of
 /// the config. A shared daemon also leaves networks that the app once had saved, according to the
-/// backups of the config in `store`.
+/// backups of the config.
 ///
 /// The caller must have held the home's lock since before it read the config and asked for the
 /// status.
@@ -98,7 +99,8 @@ pub(crate) fn reconcile_networks(
 ) -> Result<Reconciled, Diagnostic> {
     let (mut plan, mut unkept) = plan_for(wanted, daemon, status.clone(), asked.role)?;
     if plan.steps.iter().any(|step| matches!(step.action, Action::Add { .. }))
-        && let Some(backup) = restore_daemon_settings((wanted.store, wanted.document), (lock, &mut *ids))?
+        && let Some(backup) =
+            restore_daemon_settings((wanted.context.store, wanted.document), (lock, &mut *ids))?
     {
         (plan, unkept) = plan_for(wanted, daemon, status, asked.role)?;
         let from = format!("; its settings that only a daemon has are those of backup {}", backup.sequence());
@@ -125,7 +127,7 @@ fn keep_settings(
     plan: &reconcile::Plan,
     unkept: &mut Vec<Value>,
 ) {
-    let Some(schema) = wanted.store.schema() else { return };
+    let Some(schema) = wanted.context.store.schema() else { return };
     let stays = |id: &str| {
         let steps = plan.steps.iter().map(|step| &step.action);
         steps
@@ -190,7 +192,7 @@ fn back_up(
     networks: &[Value],
 ) -> Result<NetworkBackup, Diagnostic> {
     let id = lock.keep_networks(networks)?;
-    let saved = wanted.store.schema().and_then(|schema| schema.saved_networks(wanted.document));
+    let saved = wanted.context.store.schema().and_then(|schema| schema.saved_networks(wanted.document));
     let saved = saved.unwrap_or_default();
     let ids = networks.iter().filter_map(|network| network["network_id"].as_str());
     let is_unsaved = |id: &&str| !saved.iter().any(|saved| network_id::same(&saved.network_id, id));
@@ -205,7 +207,7 @@ pub(crate) fn plan_for(
     status: Status,
     role: Role,
 ) -> Result<(reconcile::Plan, Vec<Value>), Diagnostic> {
-    let (store, document, mut is_in_doubt) = (wanted.store, &*wanted.document, wanted.is_in_doubt);
+    let (store, document, mut is_in_doubt) = (wanted.context.store, &*wanted.document, wanted.is_in_doubt);
     // The networks of an app that keeps none in its config are left alone.
     let schema = store.schema();
     let Some((schema, mut saved)) =
@@ -213,7 +215,7 @@ pub(crate) fn plan_for(
     else {
         return Ok(Default::default());
     };
-    let active = active_network(store, document)?;
+    let active = active_network(wanted.context, document)?;
     let is_saved = |joined: &String| saved.iter().any(|saved| network_id::same(&saved.network_id, joined));
     if (role == Role::Shared || saved.is_empty()) && !status.joined_networks.iter().all(is_saved) {
         let former = formerly_saved(store, schema);
@@ -236,16 +238,15 @@ pub(crate) fn plan_for(
 ///
 /// # Errors
 /// Fails if no daemon would join the network of that id or of those settings.
-pub fn active_network(store: &dyn ConfigStore, document: &Document) -> Result<Option<Value>, Diagnostic> {
-    let Some(schema) = store.schema() else { return Ok(None) };
+pub fn active_network(context: &Context<'_>, document: &Document) -> Result<Option<Value>, Diagnostic> {
+    let Some(schema) = context.store.schema() else { return Ok(None) };
     schema.active_network(document).map_err(|found| {
         // An id is free text, and may contain a login.
         let id = mask_text(&found.path).unwrap_or(found.path);
         let message = format!("the active network {}: {}", shortened(&id, LONGEST_NAME), found.message);
-        // No command gives a network another id.
-        let hint = match found.code == INVALID_ID || id.is_empty() {
+        let hint = match found.code == INVALID_ID {
             true => format!("{PROGRAM} network use --none"),
-            false => format!("{PROGRAM} network show {}", network_argument(&id)),
+            false => edit(&context.layout.app_config, line_of_active(document)),
         };
         Diagnostic::error(found.code, message).hint(hint)
     })
@@ -270,6 +271,13 @@ pub(crate) fn unread_settings(
     let is_joined = joined.iter().any(|joined| network_id::same(joined, &id));
     let unread = former_configs(context.store, document).err().filter(|_| !is_joined)?;
     Some(Diagnostic::from(&unread))
+}
+
+/// Returns the line of the config at which the active network begins.
+fn line_of_active(document: &Document) -> Option<usize> {
+    let id = networks::active(document).and_then(networks::internal_id)?;
+    let number = networks::saved(document).iter().position(|network| network.id == id)?;
+    Some(document.place(&format!("/cloud_mesh/networks/{number}"))?.line)
 }
 
 /// Warns that the app's own daemon is in a network that is not the active one, or not in the active

@@ -189,7 +189,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         // A launch finds a daemon, and fails to bring its networks in line.
         let is_used = !daemon.iter().any(|step| matches!(step, LaunchStep::StartNoDaemon { .. }));
         let loaded = self.plan.loaded.as_ref();
-        let active = loaded.map(|loaded| active_network(context.store, &loaded.document));
+        let active = loaded.map(|loaded| active_network(context, &loaded.document));
         let unread = || unread_settings(context, &self.plan.detection, &loaded?.document);
         let cannot_join = active.and_then(Result::err).or_else(unread);
         cannot_join.filter(|_| is_used).into_iter().for_each(|failure| add_new(&mut diagnostics, failure));

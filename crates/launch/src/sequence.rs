@@ -549,12 +549,12 @@ impl<'a> Run<'_, 'a> {
         daemon: ConnectedDaemon,
         mut status: Status,
     ) -> Result<Reconciled, Diagnostic> {
-        let store = self.context.store;
+        let context = self.context;
         let is_in_doubt = self.may_have_lost_networks();
         let lock = match self.lock.take() {
             Some(lock) => lock,
             None => {
-                let wanted = Wanted { store, document: &mut self.outcome.document, is_in_doubt };
+                let wanted = Wanted { context, document: &mut self.outcome.document, is_in_doubt };
                 let (plan, _) = plan_for(&wanted, client, status, daemon.role)?;
                 if plan.is_empty() {
                     let outcome = reconcile::Outcome::default();
@@ -566,9 +566,9 @@ impl<'a> Run<'_, 'a> {
             }
         };
         let lock = &**self.lock.insert(lock);
-        let loaded = store.load(self.ids)?;
+        let loaded = context.store.load(self.ids)?;
         self.outcome.document = loaded.document;
-        let mut wanted = Wanted { store, document: &mut self.outcome.document, is_in_doubt };
+        let mut wanted = Wanted { context, document: &mut self.outcome.document, is_in_doubt };
         reconcile_networks(&mut wanted, (lock, &mut *self.ids), client, daemon, status)
     }
 

@@ -89,7 +89,7 @@ fn check(context: &Context) -> Result<CommandOutput, Diagnostic> {
             diagnostic.place = cause.place;
         }
         diagnostics.push(diagnostic);
-    } else if let Err(refused) = active_network(&context.libraries().store, &loaded.document) {
+    } else if let Err(refused) = active_network(&context.libraries().launch_context(), &loaded.document) {
         diagnostics.push(refused);
     } else if let Some(line) = completion(&loaded) {
         page.line(line);

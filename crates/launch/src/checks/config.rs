@@ -58,7 +58,7 @@ impl Examiner<'_, '_> {
             _ if loaded.newer.is_some() => {
                 self.checks.skipped(ID, "the config is of a newer version, and left as it is");
             }
-            Some(network) => match active_network(self.context.store, &loaded.document) {
+            Some(network) => match active_network(self.context, &loaded.document) {
                 Err(refused) => self.checks.diagnostic(ID, refused),
                 Ok(wanted) => {
                     let name = network_id_of(network).unwrap_or_default();

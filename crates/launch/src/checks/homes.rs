@@ -215,7 +215,7 @@ impl Examiner<'_, '_> {
         let Ok(mut client) = self.context.daemons.connect(endpoint) else { return };
         let is_in_doubt = may_have_lost_networks(loaded);
         let document = &mut loaded.document.clone();
-        let wanted = Wanted { store: self.context.store, document, is_in_doubt };
+        let wanted = Wanted { context: self.context, document, is_in_doubt };
         let Ok((plan, _)) = plan_for(&wanted, &mut *client, status.clone(), Role::Shared) else { return };
         let left = plan.steps.iter().find(|step| matches!(step.action, Action::Remove { .. }));
         let found = left.map(|left| {
