@@ -12,7 +12,7 @@ use crate::diagnostic::{Diagnostic, Severity, unless_failed};
 use crate::identity::{ensure_home, identity_answer};
 use crate::networks::{
     ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, active_network, out_of_line, reconcile_diagnostics,
-    reconcile_networks,
+    reconcile_networks, saved,
 };
 use crate::stage::{ensure_permitted, orphan_diagnostic, stop_daemons};
 use crate::start::refusal_diagnostic;
@@ -50,8 +50,8 @@ pub enum Followed {
     Failed,
 }
 
-/// Changes the config on disk, then, with `follows`, brings a running daemon in line with it. Holds
-/// the lock the whole time.
+/// Changes the config on disk, then, with `follows`, brings a running daemon in line with it, unless
+/// the change leaves alone what a daemon gets. Holds the lock the whole time.
 ///
 /// # Errors
 /// Fails if the home may not be changed, if a daemon of the old location runs, or if the edit was
@@ -69,8 +69,12 @@ pub fn edit_config(
     let lock = lock_home(context, options)?;
     let mut made = Err(Diagnostic::error("store.edit", "the edit was not made"));
     let mut active_before = None;
+    // A daemon gets no other part of the config.
+    let for_daemon = |document: &Document| (active_network(context, document).ok(), saved(document));
+    let mut before = Default::default();
     let mut apply = |document: &mut Document| -> Result<bool, EditError> {
         active_before = networks::active(document).map(|network| name_of(document, &network));
+        before = for_daemon(document);
         made = edit(document);
         made.as_ref().map(|change| change.changed).map_err(|refusal| refusal.message.clone().into())
     };
@@ -91,7 +95,8 @@ pub fn edit_config(
     let change = made?;
     let mut diagnostics: Vec<Diagnostic> = updated.diagnostics.iter().map(Diagnostic::from).collect();
     diagnostics.extend(wrote_where_others_can(context).filter(|_| updated.changed));
-    let followed = match follows {
+    let is_daemons = !updated.changed || for_daemon(&updated.document) != before;
+    let followed = match follows && is_daemons {
         true => follow(context, options, (&*lock, ids, &mut updated.document), &mut diagnostics),
         false => Followed::NotAsked,
     };

@@ -230,6 +230,11 @@ pub fn settings_edit(home: &HomeView<'_>, edit: &Edit, before: &Document, keys: 
         });
         rows.push(SettingChange { key, before: was, value: is });
     }
+    let is_on = |document: &Document| AppConfig::view(document).cloud_mesh.enabled;
+    if is_on(&before) && !is_on(&after) && networks::active(&after).is_some() {
+        page.line("A launch joins the active network all the same. To leave the network:");
+        page.command(2, "", format!("{} network use --none", home.program));
+    }
     let undo = undo(home, edit);
     page.page(aftermath(edit, undo.as_deref()));
     let document = SettingsChange {

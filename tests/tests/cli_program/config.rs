@@ -134,6 +134,17 @@ fn what_is_no_sound_config_is_restored_only_as_is() {
 }
 
 #[test]
+fn mesh_that_is_switched_off_is_left_only_by_a_command_that_is_named() {
+    let home = Home::settled();
+    let said = home.run(&["config", "set", "cloud_mesh.enabled=false"]).ends_with(0).stdout;
+    assert!(!said.contains("the next launch applies the change"), "{said}");
+    assert!(said.contains("joins the active network all the same"), "{said}");
+    let leave = said.lines().find(|line| line.ends_with("network use --none")).expect("a command");
+    let said = home.run(&leave.trim().split(' ').skip(3).collect::<Vec<_>>()).ends_with(0).stdout;
+    assert!(said.contains("the next launch applies the change"), "{said}");
+}
+
+#[test]
 fn network_without_an_id_is_shown_the_same_at_each_look() {
     let home = Home::legacy();
     app_config(&home, br#"{"cloud_mesh": {"networks": [{"network_id": "home-mesh"}]}}"#);

@@ -34,7 +34,6 @@ pub(crate) fn set(context: &Context, wanted: &[String]) -> Result<CommandOutput,
     });
     let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
     let mut before = Document::empty();
-    // The daemon follows only a change of the mesh.
     let follows = pairs.iter().any(|(key, _)| key.trim_start_matches('/').starts_with("cloud_mesh"));
     let libraries = context.libraries();
     let (launch_context, home) = (libraries.launch_context(), libraries.view());
