@@ -3,8 +3,8 @@
 //!
 //! The functions expect a completed document (see [`complete`]).
 
-use myownllm_json_document::{Document, Severity, ValueRef};
-use serde_json::Value;
+use myownllm_json_document::{Document, Kind, Severity, ValueRef};
+use serde_json::{Value, json};
 
 use crate::app_config::{AppConfig, complete, defaults};
 use crate::close::closest;
@@ -12,6 +12,7 @@ use crate::ids::SeededIds;
 use crate::lenient::read_noting;
 use crate::masking::mask;
 use crate::networks;
+use crate::path::child;
 
 /// A setting that cannot be read or changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,7 +87,7 @@ pub fn get<'a>(doc: &'a Document, key: &str) -> Result<ValueRef<'a>, SettingErro
 }
 
 /// Sets a setting to a value that a person typed: JSON of the setting's kind, or the text itself
-/// for a string. Returns true if the document changed.
+/// for a string. Adds a member of the schema that the document lacks. Returns true if the document changed.
 ///
 /// ```
 /// use myownllm_config_model::{app_config, settings};
@@ -100,15 +101,41 @@ pub fn get<'a>(doc: &'a Document, key: &str) -> Result<ValueRef<'a>, SettingErro
 /// # Errors
 /// Fails for an unknown name, and for a value of another kind.
 pub fn set(doc: &mut Document, key: &str, text: &str) -> Result<bool, SettingError> {
-    let now = get(doc, key)?.to_value();
     let names = path(key);
     let path: Vec<&str> = names.iter().map(String::as_str).collect();
+    let fitting = fitting(doc, &path);
+    // In an array, a new item would be a network without an id.
+    let is_new = || {
+        let there = (0..path.len()).rev().find_map(|count| doc.get(&path[..count]));
+        there.is_some_and(|there| there.kind() == Kind::Object)
+    };
+    let now = match at(doc, key) {
+        Some(value) => value.to_value(),
+        None if fitting.is_some() && is_new() => Value::Null,
+        None => return Err(unknown(doc, key)),
+    };
     let default = at(&defaults(""), key).map_or(Value::Null, |value| value.to_value());
-    let value = value_of(&[&now, &default], text).ok_or_else(|| {
-        let given = if now.is_boolean() { text.to_owned() } else { masked(doc, &path, text) };
-        SettingError::WrongType { key: key.to_owned(), given, wanted: wanted(&now) }
+    let mut examples = fitting.unwrap_or_else(|| vec![now]);
+    examples.push(default);
+    let value = value_of(&examples, text).ok_or_else(|| {
+        let given = if examples[0].is_boolean() { text.to_owned() } else { masked(doc, &path, text) };
+        SettingError::WrongType { key: key.to_owned(), given, wanted: wanted(&examples[0]) }
     })?;
     Ok(doc.set(&path, value).is_changed())
+}
+
+/// Returns a value of each kind that the schema takes at a place; `None` if it takes any kind
+/// there, as it does for a member that it does not know.
+fn fitting(doc: &Document, path: &[&str]) -> Option<Vec<Value>> {
+    let pointer = path.iter().fold(String::new(), |at, step| child(&at, step));
+    let fits = |value: &Value| {
+        let mut copy = doc.clone();
+        copy.set(path, value.clone());
+        !read_noting::<AppConfig>(copy.root()).1.contains_key(&pointer)
+    };
+    let kinds = [json!(""), json!(false), json!(0), json!([]), json!({})];
+    let fitting: Vec<Value> = kinds.iter().filter(|kind| fits(kind)).cloned().collect();
+    (fitting.len() < kinds.len()).then_some(fitting)
 }
 
 /// Checks an edited document, which was completed before the edit.
@@ -157,12 +184,11 @@ fn masked(doc: &Document, path: &[&str], text: &str) -> String {
 
 /// Reads the text as a value of the kind of one of the examples. A setting without a value takes a
 /// string.
-fn value_of(examples: &[&Value], text: &str) -> Option<Value> {
+fn value_of(examples: &[Value], text: &str) -> Option<Value> {
     let is_like = |value: &Value| {
-        examples.iter().any(|example| std::mem::discriminant(*example) == std::mem::discriminant(value))
+        examples.iter().any(|example| std::mem::discriminant(example) == std::mem::discriminant(value))
     };
-    let takes_text =
-        examples.iter().any(|example| example.is_string()) || examples.iter().all(|it| it.is_null());
+    let takes_text = examples.iter().any(Value::is_string) || examples.iter().all(Value::is_null);
     serde_json::from_str(text).ok().filter(is_like).or_else(|| takes_text.then(|| text.into()))
 }
 

@@ -39,6 +39,7 @@ fn is_usable(edits: &[(&str, &str)]) -> bool {
 #[case::word_out_of_a_list("cloud_mesh.networks.0.accepting", "never")]
 #[case::turn_server_that_is_none("cloud_mesh.networks.0.turn_servers", "[null]")]
 #[case::turn_server_of_another_type("cloud_mesh.networks.1.turn_servers", r#"[{"url": 5}]"#)]
+#[case::silent_by_a_string("cloud_mesh.networks.0.daemon_settings", r#"{"signaling": "none"}"#)]
 fn edit_that_a_launch_does_not_use_is_refused(#[case] key: &str, #[case] text: &str) {
     assert!(!is_usable(&[(key, text)]));
 }
@@ -50,6 +51,8 @@ fn edit_that_a_launch_does_not_use_is_refused(#[case] key: &str, #[case] text: &
 #[case::override_without_a_model(&[("mode_overrides", r#"{"text": null}"#)])]
 #[case::edits_that_are_right_together(&[("cloud_mesh.networks.0.id", "c"),
     ("cloud_mesh.active_network_id", "c")])]
+#[case::silent(&[("cloud_mesh.networks.0.daemon_settings", r#"{"signaling": {"listen_only": true}}"#),
+    ("cloud_mesh.networks.0.kind", "silent")])]
 #[case::turn_server(&[("cloud_mesh.networks.0.turn_servers", r#"[{"url": "turn:x", "username": "u"}]"#)])]
 fn edit_that_a_launch_uses_is_accepted(#[case] edits: &[(&str, &str)]) {
     assert!(is_usable(edits));
@@ -63,4 +66,34 @@ fn problem_that_was_there_before_does_not_block_an_edit() {
     let mut after = before.clone();
     settings::set(&mut after, "active_mode", "text").expect("set");
     assert_eq!(settings::ensure_usable(&before, &after), Ok(()));
+}
+
+/// The value in the file may be the wrong one.
+#[rstest]
+#[case::array("turn_servers", "[]", true)]
+#[case::object_for_an_array("turn_servers", r#"{"url": "turn:y"}"#, false)]
+#[case::object("agent_permissions", "{}", true)]
+#[case::array_for_an_object("agent_permissions", "[]", false)]
+#[case::absent_boolean("auto_approve", "true", true)]
+#[case::string_for_an_absent_boolean("auto_approve", "yes", false)]
+#[case::absent_string("label", "Home", true)]
+#[case::absent_object("topology", r#"{"kind": "full_mesh"}"#, true)]
+#[case::member_of_an_absent_object("topology.kind", "full_mesh", true)]
+#[case::unknown_member("color", "red", false)]
+fn kind_of_a_setting_is_that_of_the_schema(#[case] member: &str, #[case] text: &str, #[case] is_set: bool) {
+    let mut doc = config();
+    for (key, wrong) in [("turn_servers", r#"{"url": "turn:x"}"#), ("agent_permissions", "[1]")] {
+        let wrong = Document::parse(format!(r#"{{"v": {wrong}}}"#).as_bytes()).expect("JSON").document;
+        doc.set(&["cloud_mesh", "networks", "0", key], wrong.get(&["v"]).expect("there"));
+    }
+    let set = settings::set(&mut doc, &format!("cloud_mesh.networks.0.{member}"), text);
+    assert_eq!(set.is_ok(), is_set, "{set:?}");
+}
+
+#[test]
+fn setting_of_a_network_that_is_not_there_is_unknown() {
+    let before = config();
+    let mut doc = before.clone();
+    let error = settings::set(&mut doc, "cloud_mesh.networks.2.label", "Third").expect_err("refused");
+    assert_eq!((error.code(), doc.to_bytes()), ("config.unknown-setting", before.to_bytes()));
 }
