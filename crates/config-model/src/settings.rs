@@ -12,7 +12,7 @@ use crate::ids::SeededIds;
 use crate::lenient::read_noting;
 use crate::masking::mask;
 use crate::networks;
-use crate::path::child;
+use crate::path::{Path, child};
 
 /// A setting that cannot be read or changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,10 +39,10 @@ pub enum SettingError {
         wanted: &'static str,
     },
     /// A launch would not use the config as it is edited.
-    #[error("cannot save the settings: a launch would report: {why}")]
+    #[error("cannot save the settings: a launch would not take them as they are: {why}")]
     #[non_exhaustive]
     Unusable {
-        /// The report.
+        /// The reason.
         why: String,
     },
 }
@@ -160,7 +160,11 @@ pub fn ensure_usable(before: &Document, after: &Document) -> Result<(), SettingE
 }
 
 fn problems(doc: &Document) -> Vec<String> {
-    let found = complete(&mut doc.clone(), "", &mut SeededIds::new(0, 0)).into_iter();
+    let mut completed = doc.clone();
+    // No value is this default: an empty path shows as one that is replaced.
+    let found = complete(&mut completed, "/", &mut SeededIds::new(0, 0)).into_iter();
+    let mut replaced = Vec::new();
+    note_replaced(doc.root(), Some(completed.root()), &Path::Root, &mut replaced);
     let found = found.filter(|found| found.severity != Severity::Info).map(|found| found.message);
     let (_, misfits) = read_noting::<AppConfig>(doc.root());
     let is_null = |pointer: &str| at(doc, pointer).is_none_or(|value| value.is_null());
@@ -171,7 +175,37 @@ fn problems(doc: &Document) -> Vec<String> {
         let found = networks::for_daemon(network).err()?;
         Some(format!("/cloud_mesh/networks/{number}: {}", found.message))
     });
-    found.chain(misfits).chain(refused).collect()
+    found.chain(replaced).chain(misfits).chain(refused).collect()
+}
+
+/// Notes the values of a document that its completed form does not have.
+fn note_replaced(
+    value: ValueRef<'_>,
+    completed: Option<ValueRef<'_>>,
+    at: &Path<'_>,
+    replaced: &mut Vec<String>,
+) {
+    let kinds = completed.map(|completed| (value.kind(), completed.kind()));
+    let is_kept = match (kinds, completed) {
+        (Some((Kind::Object, Kind::Object)), Some(completed)) => {
+            for (key, member) in value.members() {
+                note_replaced(member, completed.get(&key), &at.key(&key), replaced);
+            }
+            true
+        }
+        (Some((Kind::Array, Kind::Array)), Some(completed)) => {
+            for (number, (item, completed)) in value.items().zip(completed.items()).enumerate() {
+                note_replaced(item, Some(completed), &at.item(number), replaced);
+            }
+            value.items().count() == completed.items().count()
+        }
+        (_, Some(completed)) => value.same_json(&completed),
+        // An empty label is no label.
+        (_, None) => value.is_str(""),
+    };
+    if !is_kept {
+        replaced.push(format!("{} is replaced or left out", at.pointer()));
+    }
 }
 
 /// Returns the text, masked unless the setting is known to be harmless.

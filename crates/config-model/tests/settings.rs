@@ -39,6 +39,13 @@ fn is_usable(edits: &[(&str, &str)]) -> bool {
 #[case::word_out_of_a_list("cloud_mesh.networks.0.accepting", "never")]
 #[case::turn_server_that_is_none("cloud_mesh.networks.0.turn_servers", "[null]")]
 #[case::turn_server_of_another_type("cloud_mesh.networks.1.turn_servers", r#"[{"url": 5}]"#)]
+#[case::empty_family("active_family", "")]
+#[case::empty_directory("conversation_dir", "")]
+#[case::no_mode("tracked_modes", "[]")]
+#[case::null_of_servers("cloud_mesh.networks.0.stun_servers", "null")]
+#[case::retired_server("cloud_mesh.networks.0.signaling_servers", r#"["wss://0.peerjs.com:443/"]"#)]
+#[case::retired_member("mic", r#"{"whisper_model": "m"}"#)]
+#[case::label_of_white_space("cloud_mesh.networks.0.label", " ")]
 #[case::silent_by_a_string("cloud_mesh.networks.0.daemon_settings", r#"{"signaling": "none"}"#)]
 fn edit_that_a_launch_does_not_use_is_refused(#[case] key: &str, #[case] text: &str) {
     assert!(!is_usable(&[(key, text)]));
@@ -51,6 +58,7 @@ fn edit_that_a_launch_does_not_use_is_refused(#[case] key: &str, #[case] text: &
 #[case::override_without_a_model(&[("mode_overrides", r#"{"text": null}"#)])]
 #[case::edits_that_are_right_together(&[("cloud_mesh.networks.0.id", "c"),
     ("cloud_mesh.active_network_id", "c")])]
+#[case::no_label(&[("cloud_mesh.networks.0.label", "")])]
 #[case::silent(&[("cloud_mesh.networks.0.daemon_settings", r#"{"signaling": {"listen_only": true}}"#),
     ("cloud_mesh.networks.0.kind", "silent")])]
 #[case::turn_server(&[("cloud_mesh.networks.0.turn_servers", r#"[{"url": "turn:x", "username": "u"}]"#)])]
