@@ -11,8 +11,8 @@ use crate::close::closest;
 use crate::ids::SeededIds;
 use crate::lenient::read_noting;
 use crate::masking::mask;
-use crate::networks;
 use crate::path::{Path, child};
+use crate::{network_id, networks};
 
 /// A setting that cannot be read or changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +87,8 @@ pub fn get<'a>(doc: &'a Document, key: &str) -> Result<ValueRef<'a>, SettingErro
 }
 
 /// Sets a setting to a value that a person typed: JSON of the setting's kind, or the text itself
-/// for a string. Adds a member of the schema that the document lacks. Returns true if the document changed.
+/// for a string; a network id gets its normal form. Adds a member of the schema that the document
+/// lacks. Returns true if the document changed.
 ///
 /// ```
 /// use myownllm_config_model::{app_config, settings};
@@ -121,7 +122,16 @@ pub fn set(doc: &mut Document, key: &str, text: &str) -> Result<bool, SettingErr
         let given = if examples[0].is_boolean() { text.to_owned() } else { masked(doc, &path, text) };
         SettingError::WrongType { key: key.to_owned(), given, wanted: wanted(&examples[0]) }
     })?;
-    Ok(doc.set(&path, value).is_changed())
+    let is_changed = doc.set(&path, value).is_changed();
+    for number in (0..networks::list(doc).len()).map(|number| number.to_string()) {
+        let place = ["cloud_mesh", "networks", &number, "network_id"];
+        let is_typed = path.iter().zip(place).all(|(typed, step)| *typed == step);
+        let id = doc.get(&place).filter(|_| is_typed).and_then(|id| id.as_str());
+        if let Some(id) = id.and_then(|id| network_id::normalize(&id).ok()) {
+            doc.set(&place, id);
+        }
+    }
+    Ok(is_changed)
 }
 
 /// Returns a value of each kind that the schema takes at a place; `None` if it takes any kind
@@ -175,7 +185,13 @@ fn problems(doc: &Document) -> Vec<String> {
         let found = networks::for_daemon(network).err()?;
         Some(format!("/cloud_mesh/networks/{number}: {}", found.message))
     });
-    found.chain(replaced).chain(misfits).chain(refused).collect()
+    let ids: Vec<_> =
+        networks::saved(doc).iter().map(|saved| network_id::normal_form(&saved.network_id)).collect();
+    let is_taken = |number: &usize| ids[..*number].contains(&ids[*number]);
+    let taken = (0..ids.len()).filter(is_taken).map(|number| {
+        format!("/cloud_mesh/networks/{number}/network_id: another network has this network id")
+    });
+    found.chain(replaced).chain(misfits).chain(refused).chain(taken).collect()
 }
 
 /// Notes the values of a document that its completed form does not have.

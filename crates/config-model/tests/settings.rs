@@ -39,6 +39,7 @@ fn is_usable(edits: &[(&str, &str)]) -> bool {
 #[case::word_out_of_a_list("cloud_mesh.networks.0.accepting", "never")]
 #[case::turn_server_that_is_none("cloud_mesh.networks.0.turn_servers", "[null]")]
 #[case::turn_server_of_another_type("cloud_mesh.networks.1.turn_servers", r#"[{"url": 5}]"#)]
+#[case::network_id_of_another_network("cloud_mesh.networks.1.network_id", "HOME")]
 #[case::empty_family("active_family", "")]
 #[case::empty_directory("conversation_dir", "")]
 #[case::no_mode("tracked_modes", "[]")]
@@ -104,4 +105,13 @@ fn setting_of_a_network_that_is_not_there_is_unknown() {
     let mut doc = before.clone();
     let error = settings::set(&mut doc, "cloud_mesh.networks.2.label", "Third").expect_err("refused");
     assert_eq!((error.code(), doc.to_bytes()), ("config.unknown-setting", before.to_bytes()));
+}
+
+#[rstest]
+#[case::id("cloud_mesh.networks.0.network_id", " Garden-Mesh ")]
+#[case::networks("cloud_mesh.networks", r#"[{"id": "a", "network_id": "Garden-Mesh"}]"#)]
+fn typed_network_id_gets_its_normal_form(#[case] key: &str, #[case] text: &str) {
+    let mut doc = config();
+    assert!(settings::set(&mut doc, key, text).expect("set"));
+    assert_eq!(networks::saved(&doc)[0].network_id, "garden-mesh");
 }
