@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 
 use myownllm_config_model::envelope::Envelope;
-use myownllm_config_model::{self as config_model, Document, MAX_BYTES, convert};
+use myownllm_config_model::{Diagnostic as Finding, Document, MAX_BYTES, convert};
 use myownllm_launch::Diagnostic;
 use myownllm_report::documents::{Filtered, NetworkEnvelope};
 use serde_json::json;
@@ -25,7 +25,7 @@ pub(crate) fn read_stdin() -> Result<Vec<u8>, Diagnostic> {
 }
 
 /// Returns the answer of a filter: a person sees the document itself.
-fn filtered(document: &Document, found: &[config_model::Diagnostic]) -> CommandOutput {
+fn filtered(document: &Document, found: &[Finding]) -> CommandOutput {
     let diagnostics = found.iter().map(Diagnostic::from).collect();
     let data = json!(Filtered { document: document.root().to_value() });
     CommandOutput { diagnostics, ..CommandOutput::data(document.to_text(), data) }
@@ -57,20 +57,19 @@ pub(crate) fn to_daemon() -> Result<CommandOutput, Diagnostic> {
 pub(crate) fn to_envelope(with_secrets: bool) -> Result<CommandOutput, Diagnostic> {
     let network = Document::parse(&read_stdin()?)?;
     let envelope = Envelope::of_network(network.document.root())?;
-    let diagnostics = network.diagnostics.iter().map(Diagnostic::from).collect();
-    Ok(CommandOutput { diagnostics, ..envelope_answer(&envelope, with_secrets) })
+    Ok(envelope_answer(&envelope, with_secrets, &network.diagnostics))
 }
 
 /// `network from-envelope`.
 pub(crate) fn from_envelope() -> Result<CommandOutput, Diagnostic> {
     let envelope = Envelope::parse(&read_stdin()?)?;
     // A filter prints its input, credentials included.
-    Ok(envelope_answer(&envelope, true))
+    Ok(envelope_answer(&envelope, true, envelope.diagnostics()))
 }
 
 /// Returns an envelope as text to hand on, and as data.
-pub(crate) fn envelope_answer(envelope: &Envelope, with_secrets: bool) -> CommandOutput {
+pub(crate) fn envelope_answer(envelope: &Envelope, with_secrets: bool, found: &[Finding]) -> CommandOutput {
     let document = envelope.to_document(with_secrets);
     let data = json!(NetworkEnvelope { envelope: document.root().to_value() });
-    CommandOutput::data(document.to_text(), data)
+    CommandOutput { data, ..filtered(&document, found) }
 }

@@ -1,6 +1,6 @@
 //! The envelope in which one network's settings travel between people.
 
-use myownllm_json_document::{Document, Fragment, Kind, ParseError, ValueRef};
+use myownllm_json_document::{Diagnostic, Document, Fragment, Kind, ParseError, Parsed, ValueRef};
 
 use crate::app_config::{is_retired_server, label_change, topology_change};
 use crate::ids::SeededIds;
@@ -22,6 +22,7 @@ const SERVERS: [&str; 3] = ["signaling_servers", "stun_servers", "turn_servers"]
 #[derive(Debug, Clone)]
 pub struct Envelope {
     document: Document,
+    diagnostics: Vec<Diagnostic>,
 }
 
 impl PartialEq for Envelope {
@@ -93,17 +94,19 @@ impl Envelope {
     /// # Errors
     /// Fails for a text that is not an envelope.
     pub fn parse(text: &[u8]) -> Result<Self, EnvelopeError> {
-        let given = Document::parse(text).map_err(EnvelopeError::Parse)?.document;
-        let of_kind = |key: &str, kind: Kind| given.get(&[key]).filter(|value| value.kind() == kind);
+        let Parsed { document: given, diagnostics, .. } =
+            Document::parse(text).map_err(EnvelopeError::Parse)?;
+        let mut ids = SeededIds::new(0, 0);
+        let pass = &mut Pass { diagnostics, ..Pass::new(&mut ids) };
         if !given.get(&["kind"]).is_some_and(|kind| KINDS.iter().any(|known| kind.is_str(known))) {
             return Err(EnvelopeError::NotAnEnvelope { why: "its kind is not that of network settings" });
         }
-        let Some(network_id) = of_kind("network_id", Kind::String) else {
+        let Some(network_id) = of_kind(&given, "network_id", Kind::String, pass) else {
             return Err(EnvelopeError::NotAnEnvelope { why: "it has no network_id" });
         };
         let mut out =
             vec![("kind", KIND.into()), ("version", 1u64.into()), ("network_id", Fragment::from(network_id))];
-        if let Some(label) = of_kind("label", Kind::String) {
+        if let Some(label) = of_kind(&given, "label", Kind::String, pass) {
             let label = label_change(label).unwrap_or_else(|| label.into());
             if label.text() != r#""""# {
                 out.push(("label", label));
@@ -111,24 +114,42 @@ impl Envelope {
         }
         // The kind of a newer daemon stays: a silent network must not become an open one on its
         // way.
-        if let Some(kind) = of_kind("network_kind", Kind::String).filter(|kind| !kind.is_falsy()) {
+        let kind = of_kind(&given, "network_kind", Kind::String, pass);
+        if let Some(kind) = kind.filter(|kind| !kind.is_falsy()) {
             out.push(("network_kind", kind.into()));
         }
-        out.extend(given.get(&["topology"]).and_then(normalized_topology).map(|t| ("topology", t)));
-        if let Some(auto) = of_kind("auto_approve", Kind::Bool) {
+        let topology = given.get(&["topology"]).and_then(|topology| normalized_topology(topology, pass));
+        out.extend(topology.map(|topology| ("topology", topology)));
+        if let Some(auto) = of_kind(&given, "auto_approve", Kind::Bool, pass) {
             out.push(("auto_approve", auto.into()));
         }
-        let items = |key| of_kind(key, Kind::Array).into_iter().flat_map(|array| array.items());
-        let strings = |key| items(key).filter(|item| item.kind() == Kind::String);
-        let signaling = strings("signaling_servers").filter(|server| !is_retired_server(*server));
-        out.push(("signaling_servers", Fragment::array(signaling)));
-        out.push(("stun_servers", Fragment::array(strings("stun_servers"))));
-        out.push(("turn_servers", Fragment::array(items("turn_servers").filter_map(normalized_turn_server))));
+        let string = |item: ValueRef<'_>| (item.kind() == Kind::String).then(|| Fragment::from(item));
+        let servers: [&dyn Fn(ValueRef<'_>) -> Option<Fragment>; 3] =
+            [&string, &string, &normalized_turn_server];
+        for (key, server) in SERVERS.into_iter().zip(servers) {
+            let array = of_kind(&given, key, Kind::Array, pass);
+            let mut kept = Vec::new();
+            for (number, item) in array.into_iter().flat_map(|array| array.items()).enumerate() {
+                match server(item) {
+                    Some(_) if key == SERVERS[0] && is_retired_server(item) => {}
+                    Some(server) => kept.push(server),
+                    None => pass.dropped(&Path::Root.key(key).item(number), "not the address of a server"),
+                }
+            }
+            out.push((key, Fragment::array(kept)));
+        }
         let accepting = given
             .get(&["accepting"])
             .filter(|a| ["available", "limited", "busy"].iter().any(|known| a.is_str(known)));
         out.push(("accepting", accepting.map_or_else(|| "available".into(), Fragment::from)));
-        Ok(Self { document: Document::of(Fragment::object(out)) })
+        let diagnostics = std::mem::take(&mut pass.diagnostics);
+        Ok(Self { document: Document::of(Fragment::object(out)), diagnostics })
+    }
+
+    /// Returns the diagnostics about the text: duplicate keys, bytes that are not UTF-8, and values
+    /// that the envelope leaves out.
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
     }
 
     /// Returns the envelope of a saved network. The internal id, permissions, prompts and the
@@ -177,7 +198,7 @@ impl Envelope {
         if let Some(accepting) = network.get("accepting") {
             out.push(("accepting", accepting.into()));
         }
-        Ok(Self { document: Document::of(Fragment::object(out)) })
+        Ok(Self { document: Document::of(Fragment::object(out)), diagnostics: Vec::new() })
     }
 
     /// Returns the network id as it was given, neither checked nor normalised.
@@ -230,10 +251,18 @@ fn strip(document: &mut Document, path: &[&str]) {
     }
 }
 
+/// Returns a member of this kind. Notes a value of another kind, which the envelope leaves out.
+fn of_kind<'g>(given: &'g Document, key: &str, kind: Kind, pass: &mut Pass<'_>) -> Option<ValueRef<'g>> {
+    let value = given.get(&[key]).filter(|value| !value.is_null())?;
+    if value.kind() != kind {
+        pass.dropped_kind(&Path::Root.key(key), value.kind(), kind.name());
+    }
+    Some(value).filter(|value| value.kind() == kind)
+}
+
 /// Returns a topology in form; `None` for an unusable one.
-fn normalized_topology(topology: ValueRef<'_>) -> Option<Fragment> {
-    // A topology needs no id.
-    let change = topology_change(topology, &Path::Root, &mut Pass::new(&mut SeededIds::new(0, 0)))?;
+fn normalized_topology(topology: ValueRef<'_>, pass: &mut Pass<'_>) -> Option<Fragment> {
+    let change = topology_change(topology, &Path::Root.key("topology"), pass)?;
     let mut copy = Document::of(topology);
     copy.apply(change);
     Some(Fragment::from(&copy))

@@ -132,3 +132,17 @@ fn parse_leaves_out_retired_servers() {
     );
     assert_eq!(retired["signaling_servers"], json!(["wss://a"]));
 }
+
+#[rstest]
+#[case::not_utf8(b"\"label\":\"B\xfcro\"", "config.not-utf8")]
+#[case::duplicate(br#""network_id":"b""#, "config.duplicate-key")]
+#[case::label(br#""label":5"#, "config.dropped")]
+#[case::servers(br#""stun_servers":"stun:s""#, "config.dropped")]
+#[case::server(br#""stun_servers":[5]"#, "config.dropped")]
+#[case::turn_server(br#""turn_servers":[{"url":5},{"url":"turn:t"}]"#, "config.dropped")]
+#[case::topology(br#""topology":{"kind":"star"}"#, "config.dropped")]
+fn parse_tells_what_it_changes(#[case] member: &[u8], #[case] code: &str) {
+    let text = [&br#"{"kind":"myownllm.network-settings","network_id":"a","#[..], member, b"}"].concat();
+    let envelope = Envelope::parse(&text).unwrap();
+    assert_eq!(envelope.diagnostics().iter().map(|told| told.code).collect::<Vec<_>>(), [code]);
+}

@@ -144,6 +144,20 @@ fn mesh_that_is_switched_off_is_left_only_by_a_command_that_is_named() {
     assert!(said.contains("the next launch applies the change"), "{said}");
 }
 
+#[rstest]
+#[case::bytes(b"\"label\":\"B\xfcro\"", "config.not-utf8")]
+#[case::member(br#""network_id":"other-net""#, "config.duplicate-key")]
+fn import_tells_what_it_changes(#[case] member: &[u8], #[case] code: &str) {
+    let home = Home::settled();
+    let text =
+        [&br#"{"kind":"myownllm.network-settings","network_id":"late-net","#[..], member, b"}"].concat();
+    home.put("envelope.json", &text, 0o600);
+    let file = home.path("envelope.json");
+    let said = home.run(&["network", "import", file.to_str().unwrap(), "--json"]).ends_with(0).json();
+    let told = said["diagnostics"].as_array().unwrap();
+    assert!(told.iter().any(|told| told["code"] == code), "{said:#}");
+}
+
 #[test]
 fn network_without_an_id_is_shown_the_same_at_each_look() {
     let home = Home::legacy();

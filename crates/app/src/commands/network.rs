@@ -39,9 +39,10 @@ pub(crate) fn run(context: &Context, command: &NetworkCommand) -> Result<Command
             let (saved, imported) = (context.load()?.document, envelope.network_id());
             let active = networks::active(&saved).and_then(network_id::of);
             let is_active = active.is_some_and(|id| network_id::same(&id, &imported));
-            let edit = change(context, *activate || is_active, &mut |document| {
+            let mut edit = change(context, *activate || is_active, &mut |document| {
                 Ok(networks::import(document, &envelope, *activate, &mut fresh_ids())?)
             })?;
+            edit.diagnostics.extend(envelope.diagnostics().iter().map(Diagnostic::from));
             let what = if edit.change.created { "Imported" } else { "Brought up to date:" };
             Ok(edit_output(context, edit, "network import", what))
         }
@@ -149,7 +150,7 @@ fn export(context: &Context, name: &str, with_secrets: bool) -> Result<CommandOu
     let (document, mut diagnostics) = load_config(context)?;
     let (envelope, left_out) = export_network(&document, &context.options(), name, with_secrets)?;
     diagnostics.extend(left_out);
-    Ok(CommandOutput { diagnostics, ..envelope_answer(&envelope, with_secrets) })
+    Ok(CommandOutput { diagnostics, ..envelope_answer(&envelope, with_secrets, &[]) })
 }
 
 fn read_envelope(file: &Path) -> Result<Envelope, Diagnostic> {
