@@ -1,6 +1,6 @@
 //! The backups of the config for a person and for a program.
 
-use myownllm_config_store::{Accepted, BackupId, BackupKind, HistoryEntry, Restored, StoreError};
+use myownllm_config_store::{Accepted, BackupId, BackupKind, FileShape, HistoryEntry, Restored, StoreError};
 use myownllm_launch::Followed;
 use myownllm_launch::words::{at_defaults, backup};
 use schemars::JsonSchema;
@@ -117,10 +117,20 @@ pub fn restored(home: &HomeView<'_>, restored: &Restored, followed: &Followed) -
     if !matches!(followed, Followed::NoDaemon) {
         page.page(followed_page(followed));
     }
-    if let Some(entry) = home.backups().iter().find(|entry| Some(&entry.id) == restored.backup.as_ref()) {
+    let backups = home.backups();
+    let find = |id: &BackupId| backups.iter().find(|entry| entry.id == *id);
+    if let Some(entry) = restored.backup.as_ref().and_then(find) {
         let as_is = if entry.is_restorable() { "" } else { " --as-is" };
+        let restore = format!("{} config restore {}{as_is}", home.program, entry.id.sequence());
+        // A restore refuses to replace a config that still holds the daemon's half.
+        let undo = match find(&restored.from).map(|entry| entry.shape) {
+            Some(FileShape::Daemon | FileShape::Mixed | FileShape::Corrupt) => {
+                format!("{} repair && {restore}", home.program)
+            }
+            _ => restore,
+        };
         page.line("To undo this:");
-        page.command(2, "", format!("{} config restore {}{as_is}", home.program, entry.id.sequence()));
+        page.command(2, "", undo);
     }
     let document = RestoredConfig {
         restored: &restored.from,

@@ -133,6 +133,23 @@ fn what_is_no_sound_config_is_restored_only_as_is() {
     home.run(&["doctor"]).ends_with(0);
 }
 
+/// A restore alone does not replace a config that holds the daemon's half.
+#[test]
+fn restore_of_an_overwritten_config_can_be_undone() {
+    let home = Home::after_the_bug();
+    home.run(&["repair"]).ends_with(0);
+    let repaired = home.bytes(CONFIG);
+    let listed = home.run(&["config", "history", "--json"]).ends_with(0).json();
+    let copies = listed["data"]["copies"].as_array().unwrap();
+    let overwritten = copies.iter().find(|copy| copy["shape"] == "daemon").unwrap();
+    let id = overwritten["id"].as_str().unwrap();
+    let said = home.run(&["config", "restore", id, "--as-is"]).ends_with(0).stdout;
+    for command in said.lines().last().unwrap().trim().split(" && ") {
+        home.run(&command.split(' ').skip(3).collect::<Vec<_>>()).ends_with(0);
+    }
+    assert_eq!(home.bytes(CONFIG), repaired, "{said}");
+}
+
 #[test]
 fn mesh_that_is_switched_off_is_left_only_by_a_command_that_is_named() {
     let home = Home::settled();
