@@ -90,10 +90,11 @@ pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
     Ok((page, json!(History { copies: rows })))
 }
 
-/// Returns why a backup was made: before which command, if the run log knows it.
+/// Returns why a backup was made: before which command, if the run log knows it. A later run that
+/// found the same bytes made no other backup of them.
 fn reason(entry: &HistoryEntry, runs: &[Entry]) -> String {
     let id = entry.id.to_string();
-    let run = runs.iter().rev().find(|run| run.before.as_ref() == Some(&id));
+    let run = runs.iter().find(|run| run.before.as_ref() == Some(&id));
     match (run, entry.kind) {
         (Some(run), _) => format!("before: {}", run.command),
         (None, BackupKind::Good) => "a healthy config".to_owned(),

@@ -114,6 +114,11 @@ fn history_tells_why_a_backup_was_made_and_its_number_stays() {
         assert!(copies.iter().any(|now| now["id"] == copy["id"]), "{copy}: {said}");
     }
     home.run(&["config", "restore", "77"]).ends_with(1);
+    // Nor does the reason change when the same bytes are set aside again.
+    for copy in before["data"]["copies"].as_array().unwrap().iter().skip(1) {
+        let now = copies.iter().find(|now| now["id"] == copy["id"]).unwrap();
+        assert_eq!(now["reason"], copy["reason"], "{said:#}");
+    }
 }
 
 #[test]
