@@ -227,7 +227,10 @@ pub(crate) fn recovered(home: &HomeView<'_>, report: &Report) -> Option<String> 
     if let Some(from) = report.restored_from.as_deref().filter(|_| !report.restored_keys.is_empty()) {
         let entries = home.backups();
         let entry = entries.iter().find(|entry| entry.id.to_string() == from);
-        let age = |ms| format!(" (made {} UTC, {})", utc_minutes(ms), ago(ms, home.now_ms));
+        let age = |ms| match ago(ms, home.now_ms).as_str() {
+            "" => format!(" (made {} UTC)", utc_minutes(ms)),
+            ago => format!(" (made {} UTC, {ago})", utc_minutes(ms)),
+        };
         let made = entry.map_or_else(String::new, |entry| age(entry.made_ms));
         parts.push(format!("{} from {}{made}", count(report.restored_keys.len(), "setting"), backup(from)));
     }

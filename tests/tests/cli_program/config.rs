@@ -166,6 +166,19 @@ fn mesh_that_is_switched_off_is_left_only_by_a_command_that_is_named() {
     assert!(said.contains("the next launch applies the change"), "{said}");
 }
 
+#[test]
+fn backup_of_the_future_is_told_without_an_age() {
+    let home = Home::settled();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1 << 30);
+    for entry in std::fs::read_dir(home.path(APP).join("config-backups")).unwrap() {
+        let backup = std::fs::File::options().append(true).open(entry.unwrap().path()).unwrap();
+        backup.set_modified(later).unwrap();
+    }
+    app_config(&home, b"{}");
+    let said = home.run(&["repair"]).ends_with(0).stdout;
+    assert!(said.contains(" UTC)"), "{said}");
+}
+
 #[rstest]
 #[case::bytes(b"\"label\":\"B\xfcro\"", "config.not-utf8")]
 #[case::member(br#""network_id":"other-net""#, "config.duplicate-key")]
