@@ -270,6 +270,17 @@ fn whole_homes(#[case] home: (Home, Alive)) {
     rename(home, ".myownllm/config-backups", "backups");
     home.put(".myownllm/config-backups", b"", 0o600);
 }))]
+#[case::networks_of_the_daemon_alone_and_backups_that_are_a_file(settled(|home| {
+    home.put(DAEMON_CONFIG, &fixture_of_038(".myownllm/config.json"), 0o600);
+    rename(home, ".myownllm/config-backups", "backups");
+    home.put(".myownllm/config-backups", b"", 0o600);
+}))]
+#[case::a_stale_path_in_the_daemons_and_backups_that_are_a_file(settled(|home| {
+    let config = serde_json::json!({"version": 3, "identity_path": home.path(OLD_KEY), "networks": []});
+    home.put(DAEMON_CONFIG, config.to_string().as_bytes(), 0o600);
+    rename(home, ".myownllm/config-backups", "backups");
+    home.put(".myownllm/config-backups", b"", 0o600);
+}))]
 #[case::a_directory(settled(|home| { remove(home, CONFIG); std::fs::create_dir(home.path(CONFIG)).unwrap();
     }))]
 #[case::a_dangling_symlink(settled(|home| { remove(home, CONFIG);

@@ -10,8 +10,8 @@ use std::{
 
 use integration_tests::standin::Version;
 use integration_tests::testkit::{
-    APP, CONFIG, DAEMON_CONFIG, Home, MESH, NEW_KEY, SHARED, ask, follow, hold_lock, path_with_program, run,
-    set_mode,
+    APP, CONFIG, DAEMON_CONFIG, Home, MESH, NEW_KEY, SHARED, ask, can_trace, fixture_of_038, follow,
+    hold_lock, path_with_program, run, set_mode, wrapped,
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -32,6 +32,37 @@ fn a_silent_daemon_is_busy_and_nothing_is_started_beside_it(#[values(MESH, SHARE
     let line = ran.stdout.lines().find(|line| line.starts_with("daemon ")).unwrap();
     assert!(line.ends_with("none was started (see below)"), "{line}");
     assert!(ran.stderr.contains(&silent.pid().to_string()), "{ran:?}");
+}
+
+/// A daemon that starts on its config joins the networks in it.
+fn with_networks_of_the_daemon_alone() -> Home {
+    let home = Home::settled();
+    home.put(DAEMON_CONFIG, &fixture_of_038(".myownllm/config.json"), 0o600);
+    home
+}
+
+#[test]
+fn launch_without_a_place_for_the_backup_of_the_daemons_networks_starts_no_daemon() {
+    let home = with_networks_of_the_daemon_alone();
+    std::fs::rename(home.path(".myownllm/config-backups"), home.path("backups")).unwrap();
+    home.put(".myownllm/config-backups", b"", 0o600);
+    run(&mut home.with_daemon(&["doctor"])).ends_with(4);
+    let ran = run(&mut home.launch("", &["--detach"])).ends_with(7);
+    assert!(ran.stderr.contains("store.copies-unsafe"), "{ran:?}");
+    assert!(home.serving().is_empty());
+    assert!(!home.has(&format!("{MESH}/daemon.log")), "none was started");
+}
+
+#[test]
+fn launch_that_cannot_back_up_the_daemons_networks_ends_the_daemon_that_it_started() {
+    if !can_trace() {
+        return;
+    }
+    let home = with_networks_of_the_daemon_alone();
+    let quota = ["strace", "-o", "/dev/null", "-e", "inject=linkat,renameat2:error=EDQUOT"];
+    let ran = run(&mut wrapped(&quota, &home.launch("", &["--detach"]))).ends_with(1);
+    assert!(home.serving().is_empty(), "{ran:?}");
+    assert!(home.has(&format!("{MESH}/daemon.log")), "one was started: {ran:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use myownllm_config_model::Document;
 use myownllm_config_model::app_config::OwnSettings;
-use myownllm_durable_fs::{DiskError, FileKind, Metadata, make_private_dir};
+use myownllm_durable_fs::{DiskError, FileKind, Metadata, Op, Owner, Untrusted, make_private_dir};
 use myownllm_paths::camino::Utf8PathBuf;
 
 use crate::backup_id::{END_OF_SEQUENCE, content_hash};
@@ -183,6 +183,26 @@ impl Store<'_> {
         Ok((count, bytes))
     }
 
+    /// Returns the content of the backup directory. Fails if no backup could be kept there, as far
+    /// as a look shows.
+    pub(crate) fn check_backup_dir(&self) -> Result<Listing, StoreError> {
+        let (home, dir) = (self.paths.app_home.as_std_path(), self.paths.backups.as_std_path());
+        let owner = |path| self.disk.stat_follow(path).ok().and_then(|meta| meta.owner);
+        if let (Some(runner), Some(home), Some(Owner { uid: user, .. })) =
+            (self.disk.runner(), owner(home), owner(dir))
+            && !runner.trusts(user, Some(home.uid))
+        {
+            let foreign = Untrusted::Foreign { path: dir.to_owned(), user, owner: home.uid };
+            return Err(self.backup_failed(DiskError::new(Op::MakeDir, dir, foreign.into())));
+        }
+        self.list_backups().map_err(|error| self.backup_failed(error))
+    }
+
+    /// Returns the error of a backup that is never removed, beside this number and size of others.
+    pub(crate) fn full(&self, (count, bytes): (usize, u64)) -> StoreError {
+        StoreError::BackupsFull { path: self.paths.backups.clone(), count, bytes }
+    }
+
     pub(crate) fn backup_failed(&self, source: DiskError) -> StoreError {
         StoreError::at_backups("keep a backup in", &self.paths.backups, source)
     }
@@ -208,7 +228,7 @@ impl Locked<'_> {
         if kind != BackupKind::Good {
             let (count, kept) = self.kept(&listing)?;
             if count >= limits.kept_count || kept + bytes.len() as u64 > limits.kept_bytes {
-                return Err(StoreError::BackupsFull { path: self.paths.backups.clone(), count, bytes: kept });
+                return Err(self.full((count, kept)));
             }
         }
         self.ensure_backup_dir()?;
@@ -216,8 +236,7 @@ impl Locked<'_> {
         let mut sequence = first;
         let id = loop {
             if sequence >= END_OF_SEQUENCE {
-                let (path, count) = (self.paths.backups.clone(), listing.backups.len());
-                return Err(StoreError::BackupsFull { path, count, bytes: 0 });
+                return Err(self.full((listing.backups.len(), 0)));
             }
             let id = BackupId { kind, sequence, hash: content_hash(bytes) };
             let mode = if kind == BackupKind::Good { UNSYNCED } else { PRIVATE };

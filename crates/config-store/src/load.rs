@@ -13,7 +13,9 @@ use crate::backup_id::content_hash;
 use crate::store::{Locked, Reader};
 use crate::traits::{ConfigStore, LockedStore};
 use crate::wipe::{WIPED, recommend};
-use crate::{BackupId, FileShape, HistoryEntry, Loaded, Misplaced, Pending, Store, StoreError, StorePaths};
+use crate::{
+    BackupId, BackupKind, FileShape, HistoryEntry, Loaded, Misplaced, Pending, Store, StoreError, StorePaths,
+};
 
 impl ConfigStore for Store<'_> {
     fn load(&self, ids: &mut dyn Ids) -> Result<Loaded, StoreError> {
@@ -34,6 +36,11 @@ impl ConfigStore for Store<'_> {
         plan.loaded.report.reset_keys.clear();
         plan.loaded.diagnostics.retain(|found| found.code != WIPED);
         Loaded { pending: Pending::default(), ..plan.loaded }
+    }
+
+    fn check_backups(&self) -> Result<(), StoreError> {
+        let listing = self.check_backup_dir()?;
+        self.lack_of_room(&listing, &[(BackupKind::Kept, b"")]).map_or(Ok(()), |full| Err(self.full(full)))
     }
 
     fn schema(&self) -> Option<&dyn AppSchema> {

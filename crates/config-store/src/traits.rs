@@ -57,6 +57,14 @@ pub trait ConfigStore: Send + Sync {
     /// Fails if the backup directory exists and cannot be read.
     fn history(&self) -> Result<Vec<HistoryEntry>, StoreError>;
 
+    /// Checks that another backup can be kept, as far as a look shows. Writes nothing.
+    ///
+    /// # Errors
+    /// Fails as a change that needs a backup would.
+    fn check_backups(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Returns the schema of the app's config; `None` if the app gives none. Then neither the
     /// config nor the networks of a daemon are changed.
     fn schema(&self) -> Option<&dyn AppSchema> {

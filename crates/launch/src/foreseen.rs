@@ -111,6 +111,15 @@ fn irreplaceable(disk: &dyn Disk, path: &Path) -> Option<(io::Error, String)> {
     is_mounted_file(disk, path).then(|| (mounted(), format!("findmnt --target {}", quote(path))))
 }
 
+/// Reports that no backup can be kept. `run_as` is the user that is to write there, if that is not
+/// the user of this process.
+pub(crate) fn blocked_backup(context: &Context<'_>, run_as: Option<Owner>) -> Option<Diagnostic> {
+    let dir = std::slice::from_ref(&context.layout.backups);
+    let refused = context.store.check_backups().err().map(Diagnostic::from);
+    let fixed = || unwritable(context, run_as, dir).map(Diagnostic::as_error);
+    refused.or_else(fixed).or_else(|| full_dir(dir))
+}
+
 /// Warns of a config, a roster, a state or a custody file that no program can replace, although it
 /// is sound: the next change of it would fail. The daemon saves the networks that it joins in its
 /// own config.

@@ -7,9 +7,9 @@ use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, Ids, ValueRef, network_id, networks, recover};
 use myownllm_config_store::{AppSchema, BackupId, BackupKind, ConfigStore, LockedStore};
 use myownllm_daemon::reconcile::{self, Action, DROPPED, NOT_APPLIED, SavedNetwork, StepResult};
-use myownllm_daemon::{DaemonControl, Decision, Detection, Endpoint, Probe, Role, Status};
+use myownllm_daemon::{ControlError, DaemonControl, Decision, Detection, Endpoint, Probe, Role, Status};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::context::{Context, Options, fresh_ids};
 use crate::daemon_settings::{former_configs, restore_daemon_settings};
@@ -116,6 +116,27 @@ pub(crate) fn reconcile_networks(
     // Masks the networks: they carry TURN credentials, and this report goes to screens and bug
     // reports.
     Ok(Reconciled { daemon: asked, plan: plan.masked(), outcome: outcome.masked(), backup })
+}
+
+/// Returns true if a daemon that starts now would leave or change networks that the config does not
+/// keep: they become a backup first. `is_in_doubt` tells if the config may have lost networks.
+pub(crate) fn start_needs_backup(context: &Context<'_>, document: &Document, is_in_doubt: bool) -> bool {
+    let Ok(Some(config)) = read_document(context.disk, &context.layout.daemon_config) else { return false };
+    let joined_networks: Vec<String> = entries(&config).into_iter().filter_map(network_id_of).collect();
+    let (version, device_id, more) = Default::default();
+    let status = Status { version, device_id, joined_networks, more };
+    let wanted = Wanted { store: context.store, document: &mut document.clone(), is_in_doubt };
+    let planned = plan_for(&wanted, &mut AtStart(config.root().to_value()), status, Role::Own);
+    planned.is_ok_and(|(_, unkept)| !unkept.is_empty())
+}
+
+/// A daemon that has just started on this config.
+struct AtStart(Value);
+
+impl DaemonControl for AtStart {
+    fn request(&mut self, _op: &str, _fields: Map<String, Value>) -> Result<Value, ControlError> {
+        Ok(json!({ "config": self.0 }))
+    }
 }
 
 /// Keeps the settings that only the daemon has for the saved networks which it leaves, in the
@@ -485,8 +506,6 @@ fn step_hint(action: &Action, code: &str, network: &str, daemon: &ConnectedDaemo
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -9,6 +9,7 @@ use myownllm_migration::Plan as MovePlan;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
+use crate::checks::may_have_lost_networks;
 use crate::closed::{UNWRITABLE, name_one_cause};
 use crate::context::{Context, Options};
 use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
@@ -107,11 +108,13 @@ impl<'p, 'a> Planner<'p, 'a> {
         let identity = identity_answer(context);
         let look = HomeInspection::new(context, loaded.as_ref());
         let empty = Document::empty();
-        let config = match &loaded {
+        let (document, report) = match &loaded {
             Ok(loaded) => (&loaded.document, Some(&loaded.report)),
             Err(_) => (&empty, None),
         };
-        let home = Stage::of_home(context, options, &look, Some(&migration).filter(|_| look.moves), config);
+        let moved = Some(&migration).filter(|_| look.moves);
+        let home = Stage::of_home(context, options, &look, moved, (document, report));
+        let config = (document, loaded.as_ref().is_ok_and(may_have_lost_networks));
         let expected = identity.expected().ok();
         let expected = expected.or_else(|| Some(Expected::key(&identity.key()?.device_id)));
         let detection = context.daemons.survey(expected.as_ref());
@@ -125,7 +128,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             // A launch waits for the move of an identity file that is not in its place.
             moves: !migration.is_empty() && (look.moves || matches!(identity, Answer::Pending { .. })),
             home,
-            daemon: Stage::of_daemon(context, options, &detection.decision, &migration),
+            daemon: Stage::of_daemon(context, options, &detection.decision, &migration, config),
             orphans: context.daemons.orphans(known),
             plan: LaunchPlan {
                 steps: Vec::new(),
@@ -193,7 +196,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         let unread = || unread_settings(context, &self.plan.detection, &loaded?.document);
         let cannot_join = active.and_then(Result::err).or_else(unread);
         cannot_join.filter(|_| is_used).into_iter().for_each(|failure| add_new(&mut diagnostics, failure));
-        diagnostics.extend(stuck);
+        stuck.into_iter().for_each(|stuck| add_new(&mut diagnostics, stuck));
         protect_held_key(context, &mut diagnostics);
         name_one_cause(context.disk, context.layout, &mut diagnostics);
         let mut plan = self.plan;
@@ -236,6 +239,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         stuck
             .or_else(stuck_state)
             .or_else(|| blocked_move(context, self.options, &self.plan.migration))
+            .or_else(|| misplaced.and_then(|_| context.store.check_backups().err()).map(Diagnostic::from))
             .or_else(|| fixed_config(context).filter(|_| repairs))
             .or_else(|| misplaced.and_then(|_| context.store.history().err()).map(Diagnostic::from))
             .or_else(|| {

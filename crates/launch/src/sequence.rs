@@ -23,8 +23,8 @@ use myownllm_paths::camino::Utf8Path;
 use crate::closed::{name_one_cause, unknown_shared};
 use crate::context::{Context, Options, lock_home, try_lock};
 use crate::daemon_config::unknown_value_diagnostic;
-use crate::daemons::{LAST_BREATH, OPERATION, abandoned_diagnostic};
-use crate::diagnostic::{Diagnostic, add_unreported};
+use crate::daemons::{GRACE, LAST_BREATH, OPERATION, abandoned_diagnostic};
+use crate::diagnostic::{Class, Diagnostic, add_unreported};
 use crate::identity::{ensure_home, identity_answer, other_known_identity, protect_held_key};
 use crate::losses::lost_settings;
 use crate::misnamed::misnamed_states;
@@ -37,7 +37,7 @@ use crate::recurrence::Recurrence;
 use crate::stage::{HomeInspection, Stage, ensure_permitted, execute_file_step, stop_daemon};
 use crate::start::{CONFIG_SOCKET_UNREADABLE, failed_override, failed_start};
 use crate::step::LaunchStep;
-use crate::stop::died_diagnostic;
+use crate::stop::{died_diagnostic, not_stopped_diagnostic};
 use crate::trust::{close_secrets, ensure_changeable, wrote_where_others_can};
 
 /// Runs the start-up sequence.
@@ -423,7 +423,8 @@ impl<'a> Run<'_, 'a> {
                     continue;
                 }
             }
-            let mut stage = Stage::of_daemon(context, self.options, &detection.decision, &migration);
+            let config = (&self.outcome.document, self.may_have_lost_networks());
+            let mut stage = Stage::of_daemon(context, self.options, &detection.decision, &migration, config);
             self.outcome.detection = Some(detection);
             self.client = client;
             let is_stop = |step: &LaunchStep| matches!(step, LaunchStep::StopDaemon { .. });
@@ -492,7 +493,17 @@ impl<'a> Run<'_, 'a> {
         let daemon = ConnectedDaemon::new(Role::Own, spawned.endpoint().clone(), Some(spawned.pid()));
         let status = spawned.status().clone();
         self.outcome.daemon = Daemon::Spawned(spawned);
-        self.reconcile_daemon(daemon, status)
+        let reconciled = self.reconcile_daemon(daemon, status);
+        // The daemon is in the networks of its config, which the user may not have activated.
+        if let Err(error) = &reconciled
+            && error.is_error()
+            && error.class != Class::Daemon
+            && let Daemon::Spawned(spawned) = std::mem::take(&mut self.outcome.daemon)
+            && let Err(error) = spawned.stop(GRACE)
+        {
+            self.outcome.diagnostics.push(not_stopped_diagnostic(&error));
+        }
+        reconciled
     }
 
     /// Attaches to the daemon that was found, and brings its networks in line. The daemon may end

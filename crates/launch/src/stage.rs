@@ -18,10 +18,10 @@ use crate::context::{Context, Options};
 use crate::daemon_config::{back_up_daemon_config, rebase_paths, set_daemon_config_aside, shared_config};
 use crate::daemons::{CONFIG_LIMIT, DaemonKind, Daemons, RunningDaemon, processes_unknown};
 use crate::diagnostic::{Class, Diagnostic};
-use crate::foreseen::{open_file_limit, unwritable};
+use crate::foreseen::{blocked_backup, open_file_limit, unwritable};
 use crate::identity::identity_answer;
 use crate::moves::moved_files;
-use crate::networks::keep_settings_in;
+use crate::networks::{keep_settings_in, start_needs_backup};
 use crate::peers::{
     copy_newer_state, corrupt_config_path, corrupt_files, keep_corrupt_file, mend_state,
     peers_behind_symlink, unsettled_states,
@@ -207,12 +207,14 @@ impl Stage {
     }
 
     /// Decides how a launch uses a daemon, from the decision of the detection. `migration` is the
-    /// plan of the move: a daemon starts on the files that the move brings.
+    /// plan of the move: a daemon starts on the files that the move brings. `config` is the config,
+    /// and whether it may have lost networks.
     pub(crate) fn of_daemon(
         context: &Context<'_>,
         options: &Options<'_>,
         decision: &Decision,
         migration: &MovePlan,
+        config: (&Document, bool),
     ) -> Self {
         if let Some(shared) = shared_config(context) {
             return Self::default().without_daemon(shared, None);
@@ -225,7 +227,7 @@ impl Stage {
                     _ => LaunchStep::AttachToOwnDaemon { endpoint },
                 })
             }
-            Decision::Spawn => Self::of_start(context, options, migration),
+            Decision::Spawn => Self::of_start(context, options, migration, config),
             Decision::Refuse(refusal) => {
                 let why = format!(": {refusal}");
                 Self::default().without_daemon(refusal_diagnostic(context, refusal), Some(why))
@@ -250,7 +252,12 @@ impl Stage {
     }
 
     /// Decides whether a daemon may be started now, and what is to be done before.
-    fn of_start(context: &Context<'_>, options: &Options<'_>, migration: &MovePlan) -> Self {
+    fn of_start(
+        context: &Context<'_>,
+        options: &Options<'_>,
+        migration: &MovePlan,
+        (document, is_in_doubt): (&Document, bool),
+    ) -> Self {
         let refusal = open_file_limit().or_else(|| check_start(context, options.run_as).err());
         if let Some(refusal) = refusal {
             return Self::default().without_daemon(refusal, None);
@@ -272,13 +279,20 @@ impl Stage {
             return stage.without_daemon(refusal, None);
         }
         let moved = moved_files(migration);
+        let is_moved = |path: &Path| moved.iter().any(|(_, to)| to == path);
+        let stale = context.store.stale_paths(&Document::empty(), &is_moved);
+        let members: Vec<String> = stale.into_iter().map(|path| path.pointer).collect();
+        // A daemon that is refused the backup after its start would stay in the networks of its
+        // config, which the user did not activate.
+        if (!members.is_empty() || start_needs_backup(context, document, is_in_doubt))
+            && let Some(refusal) = blocked_backup(context, options.run_as)
+        {
+            return stage.without_daemon(refusal, None);
+        }
         match state_steps(context, migration, &moved) {
             Ok(steps) => stage.steps.extend(steps),
             Err(refusal) => return stage.without_daemon(refusal, None),
         }
-        let is_moved = |path: &Path| moved.iter().any(|(_, to)| to == path);
-        let stale = context.store.stale_paths(&Document::empty(), &is_moved);
-        let members: Vec<String> = stale.into_iter().map(|path| path.pointer).collect();
         stage.steps.extend((!members.is_empty()).then_some(LaunchStep::RebasePaths { members }));
         stage.ending_with(LaunchStep::StartDaemon { endpoint: context.daemons.endpoint(Mode::OwnLlm) })
     }

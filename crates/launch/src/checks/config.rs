@@ -160,9 +160,11 @@ impl Examiner<'_, '_> {
         let copies = match self.context.store.history() {
             Ok(copies) => copies,
             Err(error) => {
-                // A launch that need not repair the config goes on.
-                let is_sound = loaded.is_some_and(|loaded| !loaded.pending.repairs());
+                // A launch that needs no backup goes on.
                 let diagnostic = Diagnostic::from(&error);
+                let is_same = |told: &Diagnostic| told.is_error() && told.code == diagnostic.code;
+                let is_needed = self.plan.diagnostics.iter().any(is_same);
+                let is_sound = !is_needed && loaded.is_some_and(|loaded| !loaded.pending.repairs());
                 let is_reported = |check: &Check| {
                     check.result == Mark::Problem && check.code.as_ref() == Some(&diagnostic.code)
                 };

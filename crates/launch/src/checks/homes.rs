@@ -85,7 +85,9 @@ impl Examiner<'_, '_> {
         // A launch can run on a home that exists and cannot be changed. It must make a home that
         // does not exist, and change a home with pending work, and a daemon writes in its own home.
         let daemon_home = std::slice::from_ref(&layout.daemon_home);
+        let is_foreseen = |told: &Diagnostic| told.is_error() && told.code == UNWRITABLE;
         let is_needed = fails
+            || self.plan.diagnostics.iter().any(is_foreseen)
             || context.disk.stat(layout.app_home.as_ref()).is_err()
             || (self.plan.wants_start() && unwritable(context, self.options.run_as, daemon_home).is_some());
         for diagnostic in self.options.refusal.cloned().into_iter().chain(fixed) {

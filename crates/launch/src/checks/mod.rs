@@ -97,7 +97,7 @@ pub struct Checks {
 }
 
 /// Returns true if the config may have lost networks: a launch leaves none then.
-fn may_have_lost_networks(loaded: &Loaded) -> bool {
+pub(crate) fn may_have_lost_networks(loaded: &Loaded) -> bool {
     loaded.diagnostics.iter().any(|found| found.code == LOST_NETWORKS)
 }
 

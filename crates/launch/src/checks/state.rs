@@ -10,7 +10,7 @@ use myownllm_migration::MigrationError;
 use myownllm_paths::PathsError;
 use myownllm_paths::camino::Utf8PathBuf;
 
-use super::Examiner;
+use super::{Examiner, may_have_lost_networks};
 use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config, unknown_value_diagnostic};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, PROGRAM};
@@ -106,7 +106,11 @@ impl Examiner<'_, '_> {
 
     /// Warns of what would keep the app's daemon from starting once the shared daemon has ended.
     fn refusal_without_the_shared_daemon(&mut self) {
-        let stage = Stage::of_daemon(self.context, self.options, &Decision::Spawn, &self.plan.migration);
+        let (context, moved, empty) = (self.context, &self.plan.migration, Document::empty());
+        let loaded = self.plan.loaded.as_ref();
+        let config =
+            loaded.map_or((&empty, false), |loaded| (&loaded.document, may_have_lost_networks(loaded)));
+        let stage = Stage::of_daemon(context, self.options, &Decision::Spawn, moved, config);
         let is_reported = |refusal: &Diagnostic| {
             self.checks.list.iter().any(|check| check.code.as_deref() == Some(&*refusal.code))
         };
