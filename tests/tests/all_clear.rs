@@ -281,6 +281,8 @@ fn whole_homes(#[case] home: (Home, Alive)) {
     rename(home, ".myownllm/config-backups", "backups");
     home.put(".myownllm/config-backups", b"", 0o600);
 }))]
+#[case::overwritten_behind_a_symlink_into_the_daemon_home(settled(overwritten_in_the_daemon_home))]
+#[case::overwritten_and_the_daemons_too(settled(overwritten_and_the_daemons_too))]
 #[case::a_directory(settled(|home| { remove(home, CONFIG); std::fs::create_dir(home.path(CONFIG)).unwrap();
     }))]
 #[case::a_dangling_symlink(settled(|home| { remove(home, CONFIG);
@@ -289,6 +291,40 @@ fn whole_homes(#[case] home: (Home, Alive)) {
     link(home, "real.json", CONFIG); }))]
 fn configs(#[case] home: (Home, Alive)) {
     agree_and_follow(&home.0);
+}
+
+fn overwritten_in_the_daemon_home(home: &Home) {
+    remove(home, CONFIG);
+    home.put(".myownllm/.myownmesh/other.json", &fixture_of_038(".myownllm/config.json"), 0o600);
+    link(home, ".myownmesh/other.json", CONFIG);
+}
+
+fn overwritten_and_the_daemons_too(home: &Home) {
+    home.put(CONFIG, &fixture_of_038(".myownllm/config.json"), 0o600);
+    std::fs::remove_file(home.path(DAEMON_CONFIG)).ok();
+    link(home, "../config.json", DAEMON_CONFIG);
+}
+
+#[rstest]
+#[case::into_the_daemon_home(settled(overwritten_in_the_daemon_home))]
+#[case::by_the_symlink_of_the_daemon(settled(overwritten_and_the_daemons_too))]
+#[case::backups_of_another_user(settled(|home| {
+    home.put(CONFIG, &fixture_of_038(".myownllm/config.json"), 0o600);
+    if can_be_root() {
+        give(&home.path(".myownllm/config-backups"), 1234);
+    }
+}))]
+#[case::immutable(settled(|home| {
+    home.put(CONFIG, &fixture_of_038(".myownllm/config.json"), 0o600);
+    can("chattr", &["+i", home.path(CONFIG).to_str().unwrap()]);
+}))]
+fn dry_run_of_a_config_repair_ends_as_the_repair_does(#[case] home: (Home, Alive)) {
+    let home = home.0;
+    let _unlocked = Unlocked(&home);
+    let before = home.bytes(CONFIG);
+    let (dry, made) = (home.run(&["salvage", "--dry-run"]), home.run(&["salvage"]));
+    assert_eq!(dry.code, made.code, "{}{}", dry.all(), made.all());
+    assert_eq!(made.code == Some(0), home.bytes(CONFIG) != before);
 }
 
 fn with(home: Home, path: &str, bytes: &[u8]) -> Home {

@@ -87,7 +87,10 @@ pub enum StoreError {
     TornBackup { path: Utf8PathBuf, error: ParseError },
     /// A symlink makes the configs of the app and of the daemon one file: a write to one changes
     /// the other.
-    #[error("cannot change the config {path}: by the symlink {link} it is the daemon's as well")]
+    #[error("cannot change the config {path}: {}", match path == link {
+        true => "it is a symlink into the daemon home".to_owned(),
+        false => format!("by the symlink {link} it is the daemon's as well"),
+    })]
     Shared { path: Utf8PathBuf, link: Utf8PathBuf },
     /// The daemon home is, by a symlink or a mount, the app's home or outside of it.
     #[error(transparent)]

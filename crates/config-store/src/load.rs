@@ -43,6 +43,15 @@ impl ConfigStore for Store<'_> {
         self.lack_of_room(&listing, &[(BackupKind::Kept, b"")]).map_or(Ok(()), |full| Err(self.full(full)))
     }
 
+    fn check_apply(&self, loaded: &Loaded) -> Result<(), StoreError> {
+        if loaded.pending.writes_config() {
+            self.check_replacing(&loaded.document.to_bytes(), true)?;
+            self.check_not_mounted()?;
+        }
+        self.check_backup_dir()?;
+        loaded.full.map_or(Ok(()), |full| Err(self.full(full)))
+    }
+
     fn schema(&self) -> Option<&dyn AppSchema> {
         self.keeps_config.then_some(self.schema)
     }

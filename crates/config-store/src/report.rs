@@ -71,14 +71,6 @@ impl Loaded {
         Self { document, shape, newer: None, pending, report, diagnostics: Vec::new(), full: None }
     }
 
-    /// Returns the error with which the steps would be refused, if the directory `backups` has no
-    /// room for a backup that is never removed.
-    #[must_use]
-    pub fn full_error(&self, backups: &Utf8Path) -> Option<StoreError> {
-        let (count, bytes) = self.full?;
-        Some(StoreError::BackupsFull { path: backups.to_owned(), count, bytes })
-    }
-
     /// Returns the error of a change of the config at `path`, if a newer version wrote the config.
     #[must_use]
     pub fn newer_error(&self, path: &Utf8Path) -> Option<StoreError> {

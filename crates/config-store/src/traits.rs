@@ -65,6 +65,15 @@ pub trait ConfigStore: Send + Sync {
         Ok(())
     }
 
+    /// Checks that the pending steps of a [`load`](Self::load) can be carried out, as far as a look
+    /// shows. Writes nothing.
+    ///
+    /// # Errors
+    /// Fails as [`LockedStore::apply`] would.
+    fn check_apply(&self, _loaded: &Loaded) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Returns the schema of the app's config; `None` if the app gives none. Then neither the
     /// config nor the networks of a daemon are changed.
     fn schema(&self) -> Option<&dyn AppSchema> {

@@ -13,7 +13,7 @@ use myownllm_migration::{
 use crate::context::{Context, Options, lock_home};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Diagnostic, add_unreported, config_diagnostics, unless_failed};
-use crate::foreseen::{blocked_move, changed_dirs, unwritable};
+use crate::foreseen::{blocked_move, blocked_repair, changed_dirs, full_dir, unwritable};
 use crate::identity::{ensure_home, protect_held_key, scan_identity};
 use crate::losses::lost_settings;
 use crate::moves::{Watch, forward_plan, move_diagnostics, plan_diagnostics};
@@ -65,6 +65,10 @@ pub fn repair_config(
             // The report of a repair includes whatever would prevent it.
             let dry = Options { stop_legacy_daemon: false, ..*options };
             repair.diagnostics.extend(live_refusal(beside(context, &repair.loaded)?, &dry));
+            let dirs = [&context.layout.app_home, &context.layout.backups].map(Clone::clone);
+            let fixed = unwritable(context, options.run_as, &dirs).map(Diagnostic::as_error);
+            let blocked = fixed.or_else(|| blocked_repair(context, &repair.loaded));
+            repair.diagnostics.extend(blocked.or_else(|| full_dir(&dirs)));
         } else if !is_dry && context.disk.stat(path.as_std_path()).is_ok() {
             // A killed repair may have put the config in place without syncing it.
             lock_home(context, options)?.ensure_durable()?;

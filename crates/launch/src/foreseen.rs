@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use myownllm_config_store::Loaded;
 use myownllm_daemon::{SpawnError, log_path};
 use myownllm_durable_fs::trust::{unchangeable_part, unprotect};
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, Owner, Untrusted, move_aside, quote};
@@ -91,7 +92,7 @@ fn protected_dir(disk: &dyn Disk, dir: &Path) -> Option<Diagnostic> {
 
 /// Reports a config that a repair cannot replace: it, or its directory, is immutable or
 /// append-only, or it is a mount of its own.
-pub(crate) fn fixed_config(context: &Context<'_>) -> Option<Diagnostic> {
+fn fixed_config(context: &Context<'_>) -> Option<Diagnostic> {
     let layout = context.layout;
     let fixed = |path: &Utf8Path| {
         let (why, hint) = irreplaceable(context.disk, path.as_ref())?;
@@ -109,6 +110,11 @@ fn irreplaceable(disk: &dyn Disk, path: &Path) -> Option<(io::Error, String)> {
     }
     let mounted = || io::Error::new(io::ErrorKind::ResourceBusy, "it is a mount of its own");
     is_mounted_file(disk, path).then(|| (mounted(), format!("findmnt --target {}", quote(path))))
+}
+
+/// Reports that the repair that a load found would be refused, or would fail.
+pub(crate) fn blocked_repair(context: &Context<'_>, loaded: &Loaded) -> Option<Diagnostic> {
+    fixed_config(context).or_else(|| context.store.check_apply(loaded).err().map(Diagnostic::from))
 }
 
 /// Reports that no backup can be kept. `run_as` is the user that is to write there, if that is not

@@ -16,7 +16,7 @@ use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Class, Diagnostic, WIPED, add_unreported, class_of};
 use crate::foreseen::{
-    blocked_move, changed_dirs, fixed_config, full_dir, full_disk, no_room, unlockable_home,
+    blocked_move, blocked_repair, changed_dirs, full_dir, full_disk, no_room, unlockable_home,
     unmendable_peers, unusable_log, unwritable,
 };
 use crate::identity::{ensure_no_new_home, identity_answer, protect_held_key};
@@ -240,12 +240,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             .or_else(stuck_state)
             .or_else(|| blocked_move(context, self.options, &self.plan.migration))
             .or_else(|| misplaced.and_then(|_| context.store.check_backups().err()).map(Diagnostic::from))
-            .or_else(|| fixed_config(context).filter(|_| repairs))
-            .or_else(|| misplaced.and_then(|_| context.store.history().err()).map(Diagnostic::from))
-            .or_else(|| {
-                let loaded = self.plan.loaded.as_ref().filter(|_| repairs)?;
-                loaded.full_error(&context.layout.backups).map(Diagnostic::from)
-            })
+            .or_else(|| blocked_repair(context, self.plan.loaded.as_ref().filter(|_| repairs)?))
             .or_else(|| full_disk(context).or_else(|| full_dir(&changed)).filter(|_| writes))
             .or_else(|| no_room(context, &self.plan.migration))
     }

@@ -161,6 +161,10 @@ fn what_the_next_change_needs_is_named_in_a_healthy_home(#[case] attribute: &str
     "cd .myownllm/.myownmesh && echo x | tee daemon.log >daemon.log.1 && \
     mount --bind daemon.log.1 daemon.log.1"
 )]
+#[case::overwritten_config_mounted_alone(
+    Home::after_the_bug(),
+    "cd .myownllm && mount --bind config.json config.json"
+)]
 #[case::too_little_room(
     Home::legacy(),
     "cd .myownllm && head -c 400000 /dev/zero | tr '\\0' ' ' >>mesh/rosters/home-mesh.json && \
