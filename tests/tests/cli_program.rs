@@ -177,6 +177,49 @@ fn repair_puts_everything_right_and_says_what_it_kept_and_what_is_lost() {
     assert!(ran.stderr.contains("code: migration.identity-damaged"), "{ran:?}");
 }
 
+#[cfg(unix)]
+#[rstest]
+#[case::a_directory_for_the_daemons_config(|home: &Home| {
+    std::fs::create_dir(home.path(DAEMON_CONFIG)).unwrap();
+}, "daemon.config-unreadable")]
+#[case::a_newer_config_of_the_daemon(|home: &Home| {
+    home.put(DAEMON_CONFIG, br#"{"version":99,"networks":[]}"#, 0o600);
+}, "daemon.config-newer")]
+#[case::a_relative_socket(|home: &Home| {
+    home.put(DAEMON_CONFIG, br#"{"version":3,"daemon":{"control_socket":"rel"},"networks":[]}"#, 0o600);
+}, "paths.control-socket")]
+#[case::a_file_for_the_socket(|home: &Home| home.put(".myownllm/.myownmesh/daemon.sock", b"x", 0o600),
+    "daemon.not-a-socket")]
+#[case::a_home_that_everybody_may_write_in(|home: &Home| set_mode(&home.path(APP), 0o777),
+    "homes.unsafe-permissions")]
+fn repair_tells_a_problem_that_is_left(#[case] harm: fn(&Home), #[case] code: &str) {
+    let home = Home::settled();
+    std::fs::remove_file(home.path(DAEMON_CONFIG)).ok();
+    harm(&home);
+    home.run(&[]).ends_with(4);
+    let ran = home.run(&["repair"]);
+    assert_ne!(ran.code, Some(0), "{ran:?}");
+    let said = "Nothing was changed, and something is left to put right (see below).\n";
+    assert_eq!(ran.stdout, said, "{ran:?}");
+    assert!(ran.stderr.contains(&format!("code: {code}\n")), "{ran:?}");
+}
+
+#[test]
+fn repair_tells_files_that_it_removes_and_files_that_differ() {
+    const ROSTER: &str = "mesh/rosters/home-mesh.json";
+    let home = Home::settled();
+    let roster = home.bytes(&format!("{MESH}/{ROSTER}"));
+    home.put(&format!("{APP}/{ROSTER}"), &roster, 0o600);
+    let ran = home.run(&["repair"]).ends_with(0);
+    assert_eq!(ran.stdout, "Done: removed, as identical files are there: 1 file.\n");
+    home.put(&format!("{APP}/{ROSTER}"), b"{}", 0o600);
+    home.run(&[]).ends_with(3);
+    let ran = home.run(&["repair"]).ends_with(0);
+    let said = "Nothing was changed, and something is left to put right (see below).\n";
+    assert!(ran.stdout.ends_with(said), "{ran:?}");
+    assert!(ran.stderr.contains("migration.collision"), "{ran:?}");
+}
+
 #[test]
 fn doctor_tells_problems_first_and_ends_with_the_one_command() {
     let home = Home::after_the_bug();

@@ -10,6 +10,7 @@ use myownllm_migration::{
     Direction, Keep, LiveDaemon, LiveKind, MoveReport, Options as MoveOptions, Plan as MovePlan,
 };
 
+use crate::checks::{Mark, checks};
 use crate::context::{Context, Options, lock_home};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Diagnostic, add_unreported, config_diagnostics, unless_failed};
@@ -18,6 +19,8 @@ use crate::identity::{ensure_home, protect_held_key, scan_identity};
 use crate::losses::lost_settings;
 use crate::moves::{Watch, forward_plan, move_diagnostics, plan_diagnostics};
 use crate::outcome::Outcome;
+use crate::plan::{add_new, plan};
+use crate::sequence::launch;
 use crate::stage::{
     daemons_blocking_repair, ensure_permitted, ensure_usable_home, execute_file_step, live_refusal,
     state_steps, stop_daemon, stop_daemons,
@@ -103,13 +106,28 @@ fn beside(context: &Context<'_>, loaded: &Loaded) -> Result<Vec<RunningDaemon>, 
     Ok(daemons_blocking_repair(context, &loaded.report, config_socket.as_deref()))
 }
 
+/// Puts right what a launch and a start of a daemon put right, and uses no daemon. Reports each
+/// problem that is left as an error.
+pub fn repair(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Outcome {
+    let mut outcome = launch(context, &Options { daemon: false, ..*options }, ids);
+    if outcome.class().is_none() {
+        // A home in which nothing can be changed is not healthy although nothing is to be repaired.
+        let failed = repair_states(context, options, &mut outcome).err();
+        outcome.diagnostics.extend(failed);
+    }
+    if outcome.class().is_none() {
+        let left = checks(context, options, &plan(context, options, ids)).list.into_iter();
+        let left = left.filter(|check| check.result == Mark::Problem).filter_map(|check| check.diagnostic);
+        left.for_each(|left| add_new(&mut outcome.diagnostics, left));
+    }
+    outcome
+}
+
 /// Does what a launch does with the rosters and states before it starts a daemon, unless one runs.
 /// Adds the steps and their diagnostics to `outcome`.
-///
-/// # Errors
 /// Fails if no daemon could work in the daemon home, if another process holds the lock, or if a
 /// file cannot be set aside or copied.
-pub fn repair_states(
+fn repair_states(
     context: &Context<'_>,
     options: &Options<'_>,
     outcome: &mut Outcome,

@@ -35,7 +35,7 @@ pub use {
     myownllm_migration, myownllm_paths,
 };
 
-pub use alone::{ConfigRepair, MoveResult, StateMove, move_state, repair_config, repair_states};
+pub use alone::{ConfigRepair, MoveResult, StateMove, move_state, repair, repair_config};
 pub use checks::{Check, Checks, Mark, checks};
 pub use closed::{name_one_cause, unreadable_log};
 pub use context::{Context, LOCK_WAIT, OnWait, Options, fresh_ids, lock_wait};

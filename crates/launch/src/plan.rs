@@ -302,7 +302,7 @@ fn is_same(told: &Diagnostic, other: &Diagnostic) -> bool {
 }
 
 /// Adds a diagnostic unless the list has it already.
-fn add_new(diagnostics: &mut Vec<Diagnostic>, more: Diagnostic) {
+pub(crate) fn add_new(diagnostics: &mut Vec<Diagnostic>, more: Diagnostic) {
     // An error replaces the same diagnostic as a warning: the launch may fail because of it.
     diagnostics.retain(|told| !is_same(told, &more) || told.is_error());
     if !diagnostics.iter().any(|told| is_same(told, &more)) {

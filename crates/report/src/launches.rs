@@ -10,7 +10,7 @@ use myownllm_launch::words::{at_defaults, backup, count, in_a_line, listed, proc
 use myownllm_launch::{
     Daemon, LONGEST_NAME, LaunchStep, Outcome, Reconciled, Recurrence, Verdict, lost_keys, saved,
 };
-use myownllm_migration::LiveDaemon;
+use myownllm_migration::{LiveDaemon, MoveReport};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -152,7 +152,7 @@ pub(crate) struct Launch<'a> {
     /// The daemons of the old location, or without a socket, that were ended.
     stopped: &'a [LiveDaemon],
     /// The move; null if nothing was pending.
-    migration: &'a Option<myownllm_migration::MoveReport>,
+    migration: &'a Option<MoveReport>,
     daemon: UsedDaemon<'a>,
     /// The daemons that the launch looked for, and the answers.
     #[schemars(with = "Option<myownllm_daemon::Detection>")]
@@ -364,7 +364,12 @@ pub fn repaired(home: &HomeView<'_>, outcome: &Outcome) -> Page {
     if outcome.has_set_states_aside() {
         page.line("Set aside what a daemon cannot read of its rosters and states (see below).");
     }
-    match (is_ok, page.is_empty()) {
+    if let Some(trace) = launch_trace(home, "repair", outcome, &Daemon::None).filter(|_| page.is_empty()) {
+        page.line(format!("Done: {}.", in_a_line(trace.entry.did)));
+    }
+    // A launch goes on without the files that differ.
+    let differs = |report: &MoveReport| !report.collisions.is_empty();
+    match (is_ok && !outcome.migration.as_ref().is_some_and(differs), page.is_empty()) {
         (true, true) => {
             page.line(format!("Nothing to put right: {} is healthy.", home.short(&home.layout.app_home)));
         }

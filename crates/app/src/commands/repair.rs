@@ -1,6 +1,6 @@
 //! `repair`: `launch --no-daemon` in plain words for people.
 
-use myownllm_launch::{Daemon, Options, launch, repair_states};
+use myownllm_launch::{Daemon, Options, repair};
 use myownllm_report::{Fate, launch_data, launch_trace, repaired};
 use serde_json::json;
 
@@ -9,13 +9,8 @@ use crate::output::{CommandOutput, Printer};
 
 pub(crate) fn run(context: &Context, stop_legacy_daemon: bool, printer: &Printer) -> CommandOutput {
     let libraries = context.libraries().sweeping();
-    let options = Options { daemon: false, stop_legacy_daemon, ..context.options() };
-    let mut outcome = launch(&libraries.launch_context(), &options, &mut fresh_ids());
-    if outcome.class().is_none() {
-        // A home in which nothing can be changed is not healthy although nothing is to be repaired.
-        let failed = repair_states(&libraries.launch_context(), &options, &mut outcome).err();
-        outcome.diagnostics.extend(failed);
-    }
+    let options = Options { stop_legacy_daemon, ..context.options() };
+    let outcome = repair(&libraries.launch_context(), &options, &mut fresh_ids());
     let home = libraries.view();
     let data = match printer.is_json {
         true => launch_data(&home, &outcome, &Daemon::None, Fate::Ended),
