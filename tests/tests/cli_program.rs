@@ -220,6 +220,20 @@ fn repair_tells_files_that_it_removes_and_files_that_differ() {
     assert!(ran.stderr.contains("migration.collision"), "{ran:?}");
 }
 
+/// Without the key, a repair leaves what a daemon starts on as it is.
+#[rstest]
+#[case::the_daemons_config(DAEMON_CONFIG, b"{\"version\":3,")]
+#[case::a_roster(".myownllm/.myownmesh/mesh/rosters/home-mesh.json", b"")]
+fn doctor_counts_no_file_that_a_repair_leaves_without_the_key(#[case] path: &str, #[case] bytes: &[u8]) {
+    let home = Home::settled();
+    std::fs::remove_file(home.path(NEW_KEY)).unwrap();
+    home.put(path, bytes, 0o600);
+    let said = home.run(&["doctor"]).ends_with(4).stdout;
+    assert!(!said.contains(" repair\n"), "{said}");
+    home.run(&["repair"]).ends_with(7);
+    assert_eq!(home.bytes(path), bytes);
+}
+
 #[test]
 fn doctor_tells_problems_first_and_ends_with_the_one_command() {
     let home = Home::after_the_bug();

@@ -63,6 +63,9 @@ pub struct LaunchPlan {
     pub pending: bool,
     /// The diagnostics of a launch, each with its class: an error makes the launch fail or refuse.
     pub diagnostics: Vec<Diagnostic>,
+    /// The codes of the errors that keep a repair from mending the files on which a daemon starts.
+    #[serde(skip)]
+    pub(crate) barriers: Vec<String>,
     /// Reports that no daemon program can be started; `None` if one can be started, or if that is
     /// not known.
     #[serde(skip)]
@@ -140,6 +143,7 @@ impl<'p, 'a> Planner<'p, 'a> {
                 legacy: context.daemons.live_legacy(),
                 pending: false,
                 diagnostics: Vec::new(),
+                barriers: Vec::new(),
                 missing_program: missing_program(context),
                 migration,
                 identity,
@@ -177,6 +181,8 @@ impl<'p, 'a> Planner<'p, 'a> {
         let stuck = self.foreseen_failure(pending, repairs);
         let fails = stuck.is_some();
         let is_barred = is_refused || fails || diagnostics.iter().any(Diagnostic::is_error);
+        let errors = diagnostics.iter().chain(&stuck).filter(|told| told.is_error());
+        let barriers = errors.map(|error| error.code.clone()).collect();
         let refusals = match options.daemon && context.checked.is_ok() && is_trusted {
             true => self.daemon_refusals(),
             false => Vec::new(),
@@ -201,6 +207,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         name_one_cause(context.disk, context.layout, &mut diagnostics);
         let mut plan = self.plan;
         plan.diagnostics = diagnostics;
+        plan.barriers = barriers;
         let mends = daemon
             .iter()
             .any(|step| matches!(step, LaunchStep::MendState { .. } | LaunchStep::KeepCorruptFile { .. }));

@@ -8,7 +8,7 @@ use myownllm_config_store::{Loaded, Step};
 use myownllm_durable_fs::move_aside;
 use myownllm_paths::camino::Utf8PathBuf;
 
-use super::{Check, Examiner, Mark, may_have_lost_networks};
+use super::{Check, Examiner, LEFTOVER, Mark, may_have_lost_networks};
 use crate::closed::unreadable_file;
 use crate::diagnostic::{CORRUPT, Diagnostic, NEEDS_REPAIR, WIPED};
 use crate::hints::edit;
@@ -150,7 +150,7 @@ impl Examiner<'_, '_> {
             return;
         };
         let evidence = format!("a killed run left {}; a repair removes it", short(path, &layout.user_home));
-        let found = Diagnostic::warning("store.leftover", evidence).at(path);
+        let found = Diagnostic::warning(LEFTOVER, evidence).at(path);
         self.checks.diagnostic("daemon.config", found.hint(self.checks.repair()));
     }
 

@@ -19,6 +19,9 @@ use crate::plan::LaunchPlan;
 use crate::stage::stop_legacy_command;
 use crate::step::LaunchStep;
 
+/// The code of a file that a killed run left.
+const LEFTOVER: &str = "store.leftover";
+
 /// The result of a check, in the order in which people read the results.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -222,7 +225,7 @@ impl Checks {
     }
 
     /// Gives the checks that a repair would mend the hint of the problem that keeps a repair from
-    /// finishing: a hint that fails mends nothing.
+    /// mending them: a hint that fails mends nothing.
     fn put_barrier_first(&mut self, plan: &LaunchPlan, stops_legacy: bool) {
         let is_barred = matches!(plan.steps.as_slice(), [LaunchStep::Refuse | LaunchStep::Fail]);
         let repair = self.repair();
@@ -235,15 +238,25 @@ impl Checks {
             check.is_denied() || (is_barred && errors.any(|told| is_error(check, told)))
         };
         let is_mended = |check: &Check| check.hint.as_ref() == Some(&repair);
-        let barrier = self.list.iter().filter(bars).find(|check| stops_legacy == is_mended(check));
-        let Some(barrier) = barrier.cloned() else { return };
-        for check in self.list.iter_mut().filter(|check| check.hint.as_ref() == Some(&repair)) {
-            check.hint.clone_from(&barrier.hint);
+        let barrier = self.list.iter().filter(bars).find(|check| stops_legacy == is_mended(check)).cloned();
+        // A repair that ends with an error leaves the files on which a daemon starts as they are.
+        let is_late = |check: &Check| {
+            ["daemon.config", "state.sound"].contains(&check.id) && check.code.as_deref() != Some(LEFTOVER)
+        };
+        let fails = |check: &&Check| {
+            let is_told = |told: &str| plan.barriers.iter().any(|barrier| barrier == told);
+            check.result == Mark::Problem && !is_mended(check) && check.code.as_deref().is_some_and(is_told)
+        };
+        let late_barrier = self.list.iter().find(fails).cloned();
+        for check in self.list.iter_mut().filter(|check| is_mended(check)) {
+            let first = barrier.as_ref().or(late_barrier.as_ref().filter(|_| is_late(check)));
+            let Some(first) = first else { continue };
+            check.hint.clone_from(&first.hint);
             if let Some(diagnostic) = &mut check.diagnostic {
-                diagnostic.hint.clone_from(&barrier.hint);
+                diagnostic.hint.clone_from(&first.hint);
             }
         }
-        self.barrier = Some(barrier);
+        self.barrier = barrier;
     }
 }
 
