@@ -2,12 +2,12 @@
 
 use myownllm_config_model::Document;
 use myownllm_config_store::{FileShape, Report, Step};
-use myownllm_daemon::{CandidateOutcome, Detection, Endpoint, Role, Rule, Spawned, Status};
+use myownllm_daemon::{CandidateOutcome, Detection, Endpoint, Role, Rule, SpawnError, Spawned, Status};
 use myownllm_migration::{LiveDaemon, MoveReport};
 use serde::Serialize;
 
 use crate::daemon_config::CONFIG_SET_ASIDE;
-use crate::diagnostic::{Class, Diagnostic, WIPED, class_of};
+use crate::diagnostic::{Class, Diagnostic, Severity, WIPED, class_of};
 use crate::losses::LOSSES;
 use crate::networks::Reconciled;
 use crate::peers;
@@ -96,6 +96,14 @@ impl Outcome {
     /// Returns the class of the gravest error; `None` if the launch succeeded.
     pub fn class(&self) -> Option<Class> {
         class_of(&self.diagnostics)
+    }
+
+    /// Reports that the user cancelled the launch as an error: a command that starts a daemon and
+    /// returns has not done its work.
+    pub fn fail_as_cancelled(&mut self) {
+        let cancelled = Diagnostic::from(&SpawnError::Cancelled);
+        let told = self.diagnostics.iter_mut().filter(|told| told.code == cancelled.code);
+        told.for_each(|told| told.severity = Severity::Error);
     }
 
     /// Returns true if an error says that no daemon works.
