@@ -236,6 +236,26 @@ fn stale_replacement_does_not_leave_what_the_caller_knows() {
     assert!(stale_temps(&disk, Path::new("/home")).expect("readable").is_empty());
 }
 
+/// Where names cannot be exchanged, the last call before the rename sees a file that another program
+/// has put in the place of the compared one.
+#[test]
+fn file_that_replaces_the_compared_one_is_not_renamed_over() {
+    let (disk, locked) = home();
+    disk.fail(Fault::always(Op::Exchange, ErrorKind::Unsupported));
+    let (mut has_second_name, mut is_compared) = (false, false);
+    disk.set_hook(move |record, foreign| {
+        if is_compared {
+            foreign.put(CONFIG, b"theirs");
+            has_second_name = false;
+        }
+        has_second_name |= record.op == Op::HardLink;
+        is_compared = has_second_name && record.op == Op::Read && record.path == Path::new(CONFIG);
+    });
+    let replaced = replace(&locked, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
+    assert!(matches!(replaced, Replaced::Stale), "{replaced:?}");
+    assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"theirs"[..]));
+}
+
 #[rstest]
 #[case::over_ours(false)]
 #[case::over_a_newer_one(true)]
