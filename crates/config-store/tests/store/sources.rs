@@ -157,6 +157,10 @@ fn check_source(config: &[u8], (path, source): (&str, &str), change: fn(&[u8]) -
     lost.set(&["active_family"], json!("of the user"));
     lost.set(&["last"], json!(true));
     disk.put(path, &change(&lost.to_bytes()));
+    // A config that was set aside hides no other source if it has no setting of the user's.
+    let defaults = SCHEMA.defaults().to_bytes();
+    disk.put_dir(BACKUPS, 0o700);
+    disk.put(&format!("{BACKUPS}/kept-00000001-{}.json", hash_of(&defaults)), &defaults);
     let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
     assert_eq!(loaded.report.restored_from.as_deref(), Some(source));
     assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("of the user"));
