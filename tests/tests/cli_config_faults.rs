@@ -252,8 +252,9 @@ fn healthy_home_with_its_config_in_a_read_only_store_starts_with_0(
     let Some(user) = Unprivileged::new(&home) else { return };
     scripts.iter().for_each(|script| sh(script, &home));
     for _ in 0..2 {
-        let launched = user.run(&home, &["launch", "--no-daemon", "--json"]).ends_with(0);
-        assert_eq!(launched.json()["ok"], true);
+        let said = user.run(&home, &["launch", "--no-daemon", "--json"]).ends_with(0).json();
+        assert_eq!(said["ok"], true);
+        assert_eq!(said["data"]["outcome"], "healthy", "nothing is written: {said:#}");
     }
     assert_eq!(home.bytes(CONFIG), config);
     let changed = user.run(&home, &["network", "add", "other-net"]);
