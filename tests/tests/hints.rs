@@ -260,11 +260,14 @@ fn key_behind_a_symlink_to_the_old_location_is_one_file() {
     assert!(!home.has(".myownllm/.secrets"));
 }
 
-/// A damaged file has no devices, however long it is.
+/// A damaged file has no devices and counts as empty, however long it is. No state has devices.
 #[rstest]
-fn hint_keeps_the_sound_side_of_a_collision(#[values(4096, 297)] length: usize) {
+fn hint_keeps_the_sound_side_of_a_collision(
+    #[values(4096, 297)] length: usize,
+    #[values("rosters", "states")] dir: &str,
+) {
     let home = Home::settled();
-    let [sound, damaged] = [".myownllm", MESH].map(|of| format!("{of}/mesh/rosters/home-mesh.json"));
+    let [sound, damaged] = [".myownllm", MESH].map(|of| format!("{of}/mesh/{dir}/home-mesh.json"));
     let bytes = home.bytes(&damaged);
     home.put(&sound, &bytes, 0o600);
     home.put(&damaged, &vec![0; length.max(bytes.len())], 0o600);
