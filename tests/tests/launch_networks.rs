@@ -324,15 +324,9 @@ fn silent_network_of_a_damaged_config_stays_silent(#[case] damage: fn(&str) -> S
 /// An older version of the app drops these settings from the config, and a network that is removed
 /// takes them along.
 #[rstest]
-#[case::dropped_by_an_older_app(|home: &Home| {
-    home.run(&["network", "use", "--none"]).ends_with(0);
-    home.edit(CONFIG, |config| {
-        let networks = config["cloud_mesh"]["networks"].as_array_mut().unwrap();
-        let network = networks.iter_mut().find(|one| one["network_id"] == "first-net").unwrap();
-        assert!(network.as_object_mut().unwrap().remove("daemon_settings").is_some());
-    });
-    home.run(&["network", "use", "first-net"]).ends_with(0);
-})]
+#[case::dropped_by_an_older_app(|home: &Home| off_and_on(home, |network| {
+    assert!(network.as_object_mut().unwrap().remove("daemon_settings").is_some());
+}))]
 #[case::removed_and_restored(|home: &Home| {
     let said = home.run(&["network", "remove", "first-net"]).ends_with(0).stdout;
     let undo = said.lines().find_map(|line| line.split_once("config restore ")).expect("an undo").1;
@@ -361,6 +355,24 @@ fn silent_network_is_silent_again_without_its_settings_in_the_config(#[case] los
     for member in ["signaling", "pinned_peers"] {
         assert_eq!(network[member], silent[member], "{network:#}");
     }
+    // The user took away what the config lacks beside other settings: no backup brings it back.
+    off_and_on(&home, |network| {
+        assert!(network["daemon_settings"].as_object_mut().unwrap().remove("pinned_peers").is_some());
+    });
+    let networks = home.json(&config)["networks"].clone();
+    let network = networks.as_array().unwrap().iter().find(|one| one["network_id"] == "first-net").unwrap();
+    assert_eq!(network["signaling"], silent["signaling"], "{network:#}");
+    assert_ne!(network["pinned_peers"], silent["pinned_peers"], "{network:#}");
+}
+
+/// Changes the saved network `first-net` while no daemon is in it.
+fn off_and_on(home: &Home, change: fn(&mut Value)) {
+    home.run(&["network", "use", "--none"]).ends_with(0);
+    home.edit(CONFIG, |config| {
+        let networks = config["cloud_mesh"]["networks"].as_array_mut().unwrap();
+        change(networks.iter_mut().find(|one| one["network_id"] == "first-net").unwrap());
+    });
+    home.run(&["network", "use", "first-net"]).ends_with(0);
 }
 
 /// The shared daemon has a key of its own, so it is told whatever is wrong with this home's key.
