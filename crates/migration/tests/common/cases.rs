@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, io::ErrorKind, path::Path, time::Duration};
 
 use myownllm_durable_fs::{
     Disk, Op,
-    sim::{Entry, Fault, SimDisk},
+    sim::{Entry, Fault, OpRecord, SimDisk},
 };
 use myownllm_migration::{Direction, Keep, Migrator, MoveOutcome, MoveReport, NoDaemons, Options};
 
@@ -157,6 +157,15 @@ pub fn cases() -> Vec<Case> {
             disk.put_link(format!("{DAEMON}/{name}"), format!("{APP}/{name}"));
         }
         disk.reset_ops();
+    });
+    // On an overlay, a directory of a lower layer cannot be renamed, but each of its files can.
+    add("a folder that no rename takes as a whole", forward, true, &|disk| {
+        full(disk);
+        let undisturbed = disk.clone();
+        run(&undisturbed, &Options::forward()).expect("the lock is free");
+        let is_whole = |op: &&OpRecord| op.op == Op::RenameNoReplace;
+        let whole = undisturbed.ops().iter().find(is_whole).expect("a directory is renamed").number;
+        disk.fail(Fault::once(whole, ErrorKind::CrossesDevices));
     });
     let moved = |disk: &SimDisk| {
         full(disk);
