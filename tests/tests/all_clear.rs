@@ -13,7 +13,8 @@ use std::path::Path;
 use std::process::Command;
 
 use integration_tests::testkit::{
-    CONFIG, DAEMON_CONFIG, Home, Ran, StandIn, fixture, fixture_of_038, path_with_program, run, stand_in,
+    CONFIG, DAEMON_CONFIG, Home, OLD_KEY, Ran, StandIn, Unlocked, can, can_be_root, fixture, fixture_of_038,
+    give, path_with_program, run, stand_in,
 };
 use rstest::rstest;
 

@@ -2,7 +2,7 @@
 
 mod config;
 
-use integration_tests::testkit::{APP, CONFIG, Home, MESH, OLD_KEY, root, run};
+use integration_tests::testkit::{APP, CONFIG, DAEMON_CONFIG, Home, MESH, OLD_KEY, root, run};
 #[cfg(unix)]
 use integration_tests::testkit::{NEW_KEY, SHARED, can_be_root, hold_lock, program, set_mode};
 use rstest::rstest;

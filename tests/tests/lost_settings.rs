@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use integration_tests::testkit::{APP, CONFIG, Home, Ran, diagnostic, run};
+use integration_tests::testkit::{APP, CONFIG, DAEMON_CONFIG, Home, Ran, diagnostic, run};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -410,7 +410,6 @@ fn of_launches_at_once_only_those_that_repair_report_the_damage(
     assert_eq!(repaired, 1);
 }
 
-const DAEMON_CONFIG: &str = ".myownllm/.myownmesh/config.json";
 const PEER: &str = "a-pinned-peer";
 
 /// A home whose daemon has joined a network, and has a setting of it that no other file has.

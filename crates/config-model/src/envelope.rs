@@ -124,9 +124,8 @@ impl Envelope {
             out.push(("auto_approve", auto.into()));
         }
         let string = |item: ValueRef<'_>| (item.kind() == Kind::String).then(|| Fragment::from(item));
-        let servers: [&dyn Fn(ValueRef<'_>) -> Option<Fragment>; 3] =
-            [&string, &string, &normalized_turn_server];
-        for (key, server) in SERVERS.into_iter().zip(servers) {
+        for key in SERVERS {
+            let server = if key == SERVERS[2] { normalized_turn_server } else { string };
             let array = of_kind(&given, key, Kind::Array, pass);
             let mut kept = Vec::new();
             for (number, item) in array.into_iter().flat_map(|array| array.items()).enumerate() {

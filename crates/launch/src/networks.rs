@@ -125,7 +125,7 @@ pub(crate) fn start_needs_backup(context: &Context<'_>, document: &Document, is_
     let joined_networks: Vec<String> = entries(&config).into_iter().filter_map(network_id_of).collect();
     let (version, device_id, more) = Default::default();
     let status = Status { version, device_id, joined_networks, more };
-    let wanted = Wanted { store: context.store, document: &mut document.clone(), is_in_doubt };
+    let wanted = Wanted { context, document: &mut document.clone(), is_in_doubt };
     let planned = plan_for(&wanted, &mut AtStart(config.root().to_value()), status, Role::Own);
     planned.is_ok_and(|(_, unkept)| !unkept.is_empty())
 }

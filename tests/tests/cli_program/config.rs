@@ -2,6 +2,7 @@
 
 use super::app_config;
 use integration_tests::testkit::{APP, CONFIG, Home};
+use rstest::rstest;
 use serde_json::json;
 
 #[test]

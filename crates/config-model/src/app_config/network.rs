@@ -102,21 +102,7 @@ pub(super) fn change(
     ]);
     let mut object = ObjectEdits::new(path, pass);
     ids_change(id, network_id, &mut object);
-    signaling_servers_change(signaling, &mut object);
-    for (key, servers) in [("stun_servers", stun), ("turn_servers", turn)] {
-        match servers.filter(|servers| !servers.is_null()) {
-            Some(servers) if servers.kind() == Kind::Array => {}
-            Some(_) => object.pass.unfit_for_daemon(path.key(key).pointer(), "an array"),
-            None => object.edits.set(key, default_of(key)),
-        }
-    }
-    for (key, servers) in SERVER_LISTS.into_iter().zip([signaling, stun, turn]) {
-        for (n, entry) in servers.into_iter().flat_map(|servers| servers.items()).enumerate() {
-            if !is_server(key, entry) {
-                object.pass.no_server(&path.key(key).item(n));
-            }
-        }
-    }
+    servers_change([signaling, stun, turn], &mut object);
     // Building a default costs more than most checks.
     let default = |key| move || default_of(key);
     object.require_one_of("accepting", accepting, ACCEPTING, default("accepting"));
@@ -142,21 +128,44 @@ pub(super) fn change(
     object.drop_unless("auto_approve", auto_approve, Kind::Bool);
     permissions_change(own_permissions, inherited, &mut object);
     prompts_change(prompts, &mut object);
-    if let Some(settings) = daemon_settings {
-        let at = path.key("daemon_settings").pointer();
-        let (_, misfits) = read_noting::<Option<DaemonSettings>>(settings);
-        let mut misfits: Vec<_> = misfits.into_iter().collect();
-        misfits.sort();
-        for (misfit, expected) in misfits {
-            object.pass.unfit_for_daemon(format!("{at}{misfit}"), expected);
-        }
-    }
+    daemon_settings.into_iter().for_each(|settings| note_misfits(settings, &mut object));
     for (key, retired) in RETIRED_MEMBERS.into_iter().zip([locked, public_turn]) {
         if retired.is_some() {
             object.edits.remove(key);
         }
     }
     object.edits
+}
+
+/// Gives the absent lists of servers their defaults, and notes what no daemon gets. `lists` are those
+/// of [`SERVER_LISTS`].
+fn servers_change(lists: [Option<ValueRef<'_>>; 3], object: &mut ObjectEdits<'_, '_>) {
+    let path = object.path;
+    signaling_servers_change(lists[0], object);
+    for (key, servers) in SERVER_LISTS.into_iter().zip(lists) {
+        match servers.filter(|servers| !servers.is_null()) {
+            _ if key == SERVER_LISTS[0] => {}
+            Some(servers) if servers.kind() == Kind::Array => {}
+            Some(_) => object.pass.unfit_for_daemon(path.key(key).pointer(), "an array"),
+            None => object.edits.set(key, default_of(key)),
+        }
+        for (n, entry) in servers.into_iter().flat_map(|servers| servers.items()).enumerate() {
+            if !is_server(key, entry) {
+                object.pass.no_server(&path.key(key).item(n));
+            }
+        }
+    }
+}
+
+/// Notes each daemon setting of a wrong type.
+fn note_misfits(settings: ValueRef<'_>, object: &mut ObjectEdits<'_, '_>) {
+    let at = object.path.key("daemon_settings").pointer();
+    let (_, misfits) = read_noting::<Option<DaemonSettings>>(settings);
+    let mut misfits: Vec<_> = misfits.into_iter().collect();
+    misfits.sort();
+    for (misfit, expected) in misfits {
+        object.pass.unfit_for_daemon(format!("{at}{misfit}"), expected);
+    }
 }
 
 fn ids_change(id: Option<ValueRef<'_>>, network_id: Option<ValueRef<'_>>, object: &mut ObjectEdits<'_, '_>) {

@@ -9,7 +9,7 @@ use crate::common::{
 };
 use crate::{live, load, of_kind, seen_healthy, text, with_config, with_crlf};
 use myownllm_config_model::Document;
-use myownllm_config_store::{FileShape, Limits, Store};
+use myownllm_config_store::{AppSchema as _, FileShape, Limits, Store};
 use myownllm_durable_fs::sim_path;
 use rstest::rstest;
 use serde_json::json;
@@ -160,7 +160,7 @@ fn check_source(config: &[u8], (path, source): (&str, &str), change: fn(&[u8]) -
     // A config that was set aside hides no other source if it has no setting of the user's.
     let defaults = SCHEMA.defaults().to_bytes();
     disk.put_dir(BACKUPS, 0o700);
-    disk.put(&format!("{BACKUPS}/kept-00000001-{}.json", hash_of(&defaults)), &defaults);
+    disk.put(format!("{BACKUPS}/kept-00000001-{}.json", hash_of(&defaults)), &defaults);
     let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
     assert_eq!(loaded.report.restored_from.as_deref(), Some(source));
     assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("of the user"));
