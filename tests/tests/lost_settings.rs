@@ -371,6 +371,7 @@ fn mixed_config_in_the_trash_is_named() {
     let family = config["active_family"].clone();
     config["version"] = json!(3);
     config["daemon"] = json!({});
+    config["networks"] = json!([{"id": "q", "network_id": "q-net"}]);
     home.put(".Trash/config.json", config.to_string().as_bytes(), 0o600);
     without_config_and_backups(&home);
     let ran = home.run(&["repair", "--json"]).ends_with(0);
