@@ -178,16 +178,17 @@ fn active_network_with_servers_of_a_wrong_type_is_joined(
     #[case] as_value: Value,
 ) {
     let home = Home::with_networks();
-    let edit = |changed: &mut Value| changed["cloud_mesh"]["networks"][0][member] = value.clone();
-    home.edit(CONFIG, edit);
+    let ids = home.json(CONFIG)["cloud_mesh"]["networks"].as_array().unwrap().clone();
+    let active = ids.iter().position(|network| network["network_id"] == "first-net").unwrap();
+    home.edit(CONFIG, |changed| changed["cloud_mesh"]["networks"][active][member] = value.clone());
     let launched = home.launch_once_json().ends_with(0);
     let told = launched.diagnostic("config.wrong-type");
-    assert!(told["message"].as_str().unwrap().contains(&format!("/networks/0/{member}")), "{told:#}");
+    assert!(told["message"].as_str().unwrap().contains(&format!("/networks/{active}/{member}")), "{told:#}");
     let trace = home.trace();
     let mut requests = trace.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let added = requests.find(|request| request["op"] == "network_add").unwrap();
     assert_eq!(added["config"].pointer(pushed), Some(&as_value), "{added:#}");
-    assert_eq!(home.json(CONFIG)["cloud_mesh"]["networks"][0][member], value);
+    assert_eq!(home.json(CONFIG)["cloud_mesh"]["networks"][active][member], value);
     home.run(&["doctor"]).ends_with(0);
 }
 

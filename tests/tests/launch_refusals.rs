@@ -146,12 +146,13 @@ fn an_open_secret_is_named_and_ends_private_before_a_daemon_starts() {
 /// The app leaves the mode of its config as it is.
 #[rstest]
 #[case::with_a_secret(Home::with_secrets(), true)]
-#[case::without_a_secret(Home::legacy(), false)]
+#[case::without_a_secret(Home::empty(), false)]
 fn open_config_with_a_secret_is_a_warning_of_doctor(#[case] home: Home, #[case] is_named: bool) {
     let home = home.launched();
     let config = home.path(CONFIG);
     set_mode(&config, 0o644);
     let mend = format!("chmod 600 {}", config.display());
+    set_mode(&home.path(".."), 0o700);
     assert!(!home.run(&["doctor"]).ends_with(0).all().contains(&mend), "nobody reaches it");
     for dir in [home.path(".."), home.path(""), home.path(".myownllm")] {
         set_mode(&dir, 0o755);

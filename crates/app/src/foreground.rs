@@ -30,7 +30,9 @@ pub(crate) fn run(
     };
     let mut outcome = launch(&libraries.launch_context(), &options, &mut fresh_ids());
     let asked_to_end = options.cancelled.is_some_and(|asked| asked.load(Ordering::Relaxed));
-    if asked_to_end && (args.once || args.detach) {
+    let is_done =
+        outcome.reconciled.is_some() && (args.once || matches!(outcome.daemon, Daemon::Attached { .. }));
+    if asked_to_end && (args.once || args.detach) && !is_done {
         outcome.fail_as_cancelled();
     }
     let mut daemon = std::mem::take(&mut outcome.daemon);

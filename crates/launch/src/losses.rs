@@ -4,7 +4,7 @@ use std::iter::once;
 use std::path::PathBuf;
 
 use myownllm_config_model::{AppConfig, Document};
-use myownllm_config_store::{FileShape, Loaded, Report};
+use myownllm_config_store::{FileShape, LOST_NETWORKS, Loaded, Report};
 use myownllm_identity::{IdentityPaths, renamed_homes};
 
 use crate::context::{Context, Options};
@@ -29,6 +29,11 @@ pub fn lost_keys(report: &Report) -> Vec<String> {
     let mesh = if is_app { "cloud_mesh." } else { "cloud_mesh" };
     let keys = report.reset_keys.iter().filter(|key| !key.starts_with(mesh));
     keys.cloned().chain(is_mesh_reset.then(|| MESH.to_owned())).collect()
+}
+
+/// Returns true if the config may have lost networks: a launch leaves none then.
+pub(crate) fn may_have_lost_networks(loaded: &Loaded) -> bool {
+    loaded.diagnostics.iter().any(|found| found.code == LOST_NETWORKS)
 }
 
 /// Returns the consequences of settings that a repair has left at their defaults, the worst first,

@@ -9,7 +9,6 @@ use myownllm_migration::Plan as MovePlan;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
-use crate::checks::may_have_lost_networks;
 use crate::closed::{UNWRITABLE, name_one_cause};
 use crate::context::{Context, Options};
 use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
@@ -20,7 +19,7 @@ use crate::foreseen::{
     unmendable_peers, unusable_log, unwritable,
 };
 use crate::identity::{ensure_no_new_home, identity_answer, protect_held_key};
-use crate::losses::lasting_losses;
+use crate::losses::{lasting_losses, may_have_lost_networks};
 use crate::moves::{collision_as_warning, forward_plan, plan_diagnostics};
 use crate::networks::{active_network, unread_settings};
 use crate::owner::missing_home;

@@ -8,11 +8,11 @@ use myownllm_config_store::{Loaded, Step};
 use myownllm_durable_fs::move_aside;
 use myownllm_paths::camino::Utf8PathBuf;
 
-use super::{Check, Examiner, LEFTOVER, Mark, may_have_lost_networks};
+use super::{Check, Examiner, LEFTOVER, Mark};
 use crate::closed::unreadable_file;
 use crate::diagnostic::{CORRUPT, Diagnostic, NEEDS_REPAIR, WIPED};
 use crate::hints::edit;
-use crate::losses::LOSSES;
+use crate::losses::{LOSSES, may_have_lost_networks};
 use crate::networks::{active_network, out_of_line};
 use crate::words::{
     LONGEST_NAME, count, network_argument, network_id_of, short, state_words, use_first_network,

@@ -6,13 +6,14 @@ use myownllm_daemon::{Decision, Endpoint, Expected, Probe, Role, Status};
 use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{Mode, PathsError};
 
-use super::{Examiner, may_have_lost_networks};
+use super::Examiner;
 use crate::closed::{UNWRITABLE, unknown_shared};
 use crate::daemons::{abandoned_diagnostic, processes_unknown};
 use crate::diagnostic::Diagnostic;
 use crate::foreseen::{changed_dirs, fixed_file, unwritable};
 use crate::hints::edit;
 use crate::identity::{RENAMED, held_key_diagnostic};
+use crate::losses::may_have_lost_networks;
 use crate::moves::sync_unconfirmed;
 use crate::networks::{Wanted, plan_for};
 use crate::owner::{missing_home, missing_home_hint};

@@ -8,7 +8,6 @@ mod homes;
 mod state;
 
 use myownllm_config_model::Place;
-use myownllm_config_store::{LOST_NETWORKS, Loaded};
 use serde::Serialize;
 
 use crate::closed::{Closed, UNWRITABLE, take_from_other_user};
@@ -97,11 +96,6 @@ pub struct Checks {
     repair: String,
     /// The problem that a repair waits for.
     barrier: Option<Check>,
-}
-
-/// Returns true if the config may have lost networks: a launch leaves none then.
-pub(crate) fn may_have_lost_networks(loaded: &Loaded) -> bool {
-    loaded.diagnostics.iter().any(|found| found.code == LOST_NETWORKS)
 }
 
 impl Checks {

@@ -10,11 +10,12 @@ use myownllm_migration::MigrationError;
 use myownllm_paths::PathsError;
 use myownllm_paths::camino::Utf8PathBuf;
 
-use super::{Examiner, may_have_lost_networks};
+use super::Examiner;
 use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config, unknown_value_diagnostic};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, PROGRAM};
 use crate::identity::{HELD, other_known_identity};
+use crate::losses::may_have_lost_networks;
 use crate::misnamed::misnamed_states;
 use crate::moves::{collision_diagnostics, moved_files};
 use crate::peers::{corrupt_config, corrupt_states, unsettled_states};
