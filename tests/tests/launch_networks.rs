@@ -129,6 +129,8 @@ fn active_network_of_a_kind_that_no_daemon_knows_is_named(#[case] member: &str, 
 /// The message names the network that cannot be sent to the daemon, and the hint opens the config
 /// there.
 #[rstest]
+// No relay at all would be the daemon's own choice of relays.
+#[case::relays("signaling_servers", json!([{ "url": "wss://mine" }]), "/signaling_servers/0 is not a server")]
 #[case::settings("daemon_settings", json!("silent"), "/daemon_settings is not an object")]
 #[case::signaling("daemon_settings", json!({ "signaling": "none" }),
     "/daemon_settings/signaling is not an object")]

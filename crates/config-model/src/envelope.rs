@@ -2,7 +2,7 @@
 
 use myownllm_json_document::{Diagnostic, Document, Fragment, Kind, ParseError, Parsed, ValueRef};
 
-use crate::app_config::{is_retired_server, label_change, topology_change};
+use crate::app_config::{SERVER_LISTS, is_retired_server, label_change, topology_change};
 use crate::ids::SeededIds;
 use crate::masking::{is_known_in_topology, strip_secrets};
 use crate::pass::Pass;
@@ -15,7 +15,6 @@ pub const KINDS: [&str; 2] = [KIND, "myownmesh.network-settings"];
 
 /// The members of a network that an envelope without secrets lacks.
 const LOGIN: [&str; 2] = ["username", "credential"];
-const SERVERS: [&str; 3] = ["signaling_servers", "stun_servers", "turn_servers"];
 
 /// A normalised envelope: of a text ([`Envelope::parse`]), or of a saved network
 /// ([`Envelope::of_network`]).
@@ -124,22 +123,26 @@ impl Envelope {
             out.push(("auto_approve", auto.into()));
         }
         let string = |item: ValueRef<'_>| (item.kind() == Kind::String).then(|| Fragment::from(item));
-        for key in SERVERS {
-            let server = if key == SERVERS[2] { normalized_turn_server } else { string };
+        for key in SERVER_LISTS {
+            let server = if key == SERVER_LISTS[2] { normalized_turn_server } else { string };
             let array = of_kind(&given, key, Kind::Array, pass);
             let mut kept = Vec::new();
             for (number, item) in array.into_iter().flat_map(|array| array.items()).enumerate() {
                 match server(item) {
-                    Some(_) if key == SERVERS[0] && is_retired_server(item) => {}
+                    Some(_) if key == SERVER_LISTS[0] && is_retired_server(item) => {}
                     Some(server) => kept.push(server),
                     None => pass.dropped(&Path::Root.key(key).item(number), "not the address of a server"),
                 }
             }
             out.push((key, Fragment::array(kept)));
         }
-        let accepting = given
-            .get(&["accepting"])
-            .filter(|a| ["available", "limited", "busy"].iter().any(|known| a.is_str(known)));
+        let accepting = given.get(&["accepting"]);
+        let is_known =
+            |a: &ValueRef<'_>| ["available", "limited", "busy"].iter().any(|known| a.is_str(known));
+        if accepting.is_some_and(|accepting| !accepting.is_null() && !is_known(&accepting)) {
+            pass.dropped(&Path::Root.key("accepting"), "not available, limited or busy");
+        }
+        let accepting = accepting.filter(is_known);
         out.push(("accepting", accepting.map_or_else(|| "available".into(), Fragment::from)));
         let diagnostics = std::mem::take(&mut pass.diagnostics);
         Ok(Self { document: Document::of(Fragment::object(out)), diagnostics })
@@ -222,7 +225,7 @@ impl Envelope {
         if with_secrets {
             return document;
         }
-        for key in SERVERS {
+        for key in SERVER_LISTS {
             let count = document.get(&[key]).map_or(0, |servers| servers.items().count());
             for n in (0..count).map(|n| n.to_string()) {
                 for login in LOGIN {

@@ -6,7 +6,7 @@
 //! write no file: [`Change::changed`] says that the document wants to be saved.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use myownllm_json_document::{Diagnostic, Document, Fragment, Kind, Severity, ValueRef};
 
@@ -87,6 +87,7 @@ pub struct Change {
     pub changed: bool,
 }
 
+const DAEMON_SETTINGS: &str = "daemon_settings";
 const NETWORKS: [&str; 2] = ["cloud_mesh", "networks"];
 const ACTIVE: [&str; 2] = ["cloud_mesh", "active_network_id"];
 
@@ -276,8 +277,11 @@ fn with_usable_servers(network: ValueRef<'_>) -> Document {
     let mut usable = Document::of(Fragment::from(network));
     for key in SERVER_LISTS {
         let Some(servers) = network.get(key) else { continue };
+        let sound: Vec<_> = servers.items().filter(|entry| is_server(key, *entry)).collect();
         let servers = match servers.kind() {
-            Kind::Array => Fragment::array(servers.items().filter(|entry| is_server(key, *entry))),
+            // No list of relays would be the daemon's own choice of relays.
+            Kind::Array if key == SERVER_LISTS[0] && sound.is_empty() => continue,
+            Kind::Array => Fragment::array(sound),
             _ => default_of(key),
         };
         usable.set(&[key], servers);
@@ -350,8 +354,9 @@ pub fn keep_daemon_settings<'e>(doc: &mut Document, entries: impl IntoIterator<I
     doc.set_in_items(&NETWORKS, &[], |_, saved| {
         let entries = by_id.remove(&network_id::normal_form(&network_id::of(saved)?))?;
         let mut saved = Document::of(saved);
-        let changes: Vec<bool> =
-            entries.into_iter().map(|entry| add_daemon_settings(&mut saved, entry)).collect();
+        let in_apps_shape = |entry| Document::of(convert::from_daemon(entry, "").0);
+        let changes = entries.into_iter().map(|entry| add_daemon_settings(&mut saved, &in_apps_shape(entry)));
+        let changes: Vec<bool> = changes.collect();
         changes.contains(&true).then(|| Fragment::from(&saved))
     })
 }
@@ -359,45 +364,50 @@ pub fn keep_daemon_settings<'e>(doc: &mut Document, entries: impl IntoIterator<I
 /// Returns true if a saved network does not say how a daemon announces it. An older version of the
 /// app drops these settings from the config.
 pub fn lacks_signaling_settings(saved: ValueRef<'_>) -> bool {
-    saved.get("daemon_settings").is_none_or(|own| own.get("signaling").is_none())
+    saved.get(DAEMON_SETTINGS).is_none_or(|own| own.get("signaling").is_none())
 }
 
 /// Gives the saved networks that [lack](lacks_signaling_settings) them the settings that a daemon
 /// alone has, from a former config, of the app's or of a daemon: without them, a daemon joins a
-/// silent network as one that announces itself. Returns true if the document changed.
-pub fn restore_daemon_settings(doc: &mut Document, former: &Document) -> bool {
+/// silent network as one that announces itself. `only` names the one network to look at, by its
+/// network id. Returns true if the document changed.
+pub fn restore_daemon_settings(doc: &mut Document, former: &Document, only: Option<&str>) -> bool {
     let id = |network: ValueRef<'_>| Some(network_id::normal_form(&network_id::of(network)?));
-    let lacking = entries(doc).filter(|(_, saved)| lacks_signaling_settings(*saved));
-    let lacking: HashSet<String> = lacking.filter_map(|(_, saved)| id(saved)).collect();
-    let is_lacking = |network: &ValueRef<'_>| id(*network).is_some_and(|id| lacking.contains(&id));
+    let only = only.map(network_id::normal_form);
+    let mut by_id: HashMap<String, Vec<Document>> = HashMap::new();
+    let mut add = |network: Document| {
+        let key = id(network.root()).filter(|id| only.as_ref().is_none_or(|only| only == id));
+        key.into_iter().for_each(|key| by_id.entry(key).or_default().push(network.clone()));
+    };
     let has_some = |network: &ValueRef<'_>| {
         let kind = network.get("kind").filter(|kind| !kind.is_falsy() && !kind.is_str("open"));
-        kind.or_else(|| network.get("daemon_settings")).is_some()
+        kind.or_else(|| network.get(DAEMON_SETTINGS)).is_some()
     };
-    let saved = list(former).into_iter().filter(has_some).filter(is_lacking);
-    let saved =
-        saved.filter_map(|network| Document::parse(for_daemon(network).ok()?.to_string().as_bytes()).ok());
-    let saved = saved.map(|parsed| parsed.document);
+    list(former).into_iter().filter(has_some).map(Document::of).for_each(&mut add);
     let of_daemon = former.get(&["networks"]).into_iter().flat_map(|networks| networks.items());
-    let found: Vec<Document> = saved.chain(of_daemon.filter(is_lacking).map(Document::of)).collect();
-    keep_daemon_settings(doc, found.iter().map(Document::root))
+    of_daemon.map(|network| Document::of(convert::from_daemon(network, "").0)).for_each(add);
+    doc.set_in_items(&NETWORKS, &[], |_, saved| {
+        let former = by_id.get(&id(saved)?).filter(|_| lacks_signaling_settings(saved))?;
+        let mut saved = Document::of(saved);
+        let changes: Vec<bool> =
+            former.iter().map(|former| add_daemon_settings(&mut saved, former)).collect();
+        changes.contains(&true).then(|| Fragment::from(&saved))
+    })
 }
 
-/// Adds the settings of one entry of a daemon to one saved network.
-fn add_daemon_settings(saved: &mut Document, entry: ValueRef<'_>) -> bool {
-    const KEPT: &str = "daemon_settings";
-    let converted = Document::of(convert::from_daemon(entry, "").0);
+/// Adds the settings that a daemon alone has from one network, in the app's shape, to a saved one.
+fn add_daemon_settings(saved: &mut Document, former: &Document) -> bool {
     let has_kind = saved.get(&["kind"]).is_some_and(|kind| !kind.is_falsy());
     let is_apps = |kind: &ValueRef<'_>| kind.is_str("open") || (has_kind && kind.is_str("closed"));
-    let kind = converted.get(&["kind"]).filter(|kind| !is_apps(kind));
+    let kind = former.get(&["kind"]).filter(|kind| !kind.is_falsy() && !is_apps(kind));
     let mut is_changed = kind.is_some_and(|kind| saved.set(&["kind"], kind).is_changed());
-    for (key, value) in converted.get(&[KEPT]).into_iter().flat_map(|settings| settings.members()) {
-        let path = [KEPT, &*key];
+    for (key, value) in former.get(&[DAEMON_SETTINGS]).into_iter().flat_map(|settings| settings.members()) {
+        let path = [DAEMON_SETTINGS, &*key];
         // Of `signaling`, each member counts by itself.
         let is_object = saved.get(&path).is_some_and(|own| own.kind() == Kind::Object);
         let members: Vec<_> = value.members().filter(|_| is_object).collect();
         for (member, value) in members {
-            let path = [KEPT, &*key, &*member];
+            let path = [DAEMON_SETTINGS, &*key, &*member];
             is_changed |= saved.get(&path).is_none() && saved.set(&path, value).is_changed();
         }
         is_changed |= saved.get(&path).is_none() && saved.set(&path, value).is_changed();

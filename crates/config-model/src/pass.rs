@@ -54,12 +54,6 @@ impl<'i> Pass<'i> {
         self.note("config.wrong-type", Severity::Warning, path, message);
     }
 
-    /// Notes an entry of a list of servers that no daemon takes.
-    pub(crate) fn no_server(&mut self, path: &Path<'_>) {
-        let message = format!("{} is no server; it stays in the file, and no daemon gets it", path.pointer());
-        self.note("config.wrong-type", Severity::Warning, path, message);
-    }
-
     /// Notes a value of the wrong type that stays in the file, unless the type is right.
     pub(crate) fn check(&mut self, path: &Path<'_>, value: ValueRef<'_>, expected: Kind) {
         if value.kind() != expected {

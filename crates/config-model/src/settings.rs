@@ -171,7 +171,7 @@ pub fn ensure_usable(before: &Document, after: &Document) -> Result<(), SettingE
 
 fn problems(doc: &Document) -> Vec<String> {
     let mut completed = doc.clone();
-    // No value is this default: an empty path shows as one that is replaced.
+    // With `/` as the default, an empty `conversation_dir` differs from its completed form.
     let found = complete(&mut completed, "/", &mut SeededIds::new(0, 0)).into_iter();
     let mut replaced = Vec::new();
     note_replaced(doc.root(), Some(completed.root()), &Path::Root, &mut replaced);

@@ -188,7 +188,7 @@ impl Store<'_> {
         );
         let info =
             || Diagnostic::new("network.settings-restored", Severity::Info, "/cloud_mesh/networks", message);
-        self.schema.restore_networks(document, &former).then(info)
+        self.schema.restore_networks(document, &former, None).then(info)
     }
 
     /// Plans for a wiped config: the backup takes its place, with the settings of the user's that

@@ -4,44 +4,52 @@
 use myownllm_config_model::{Document, Ids, networks};
 use myownllm_config_store::{BackupId, ConfigStore, LockedStore, StoreError};
 
-use crate::diagnostic::unless_failed;
+use crate::words::network_id_of;
 
-/// Gives the saved networks the settings that only a daemon had for them, from the newest backup
-/// that has some, if the config has none for the active one: without them, a silent network would be
-/// joined as one that announces itself. Returns the backup.
-/// Fails if a backup cannot be read: it may hold these settings.
+/// Gives the active network the settings that only a daemon had for it, from the backups, if the
+/// config does not say how a daemon announces it: without them, a silent network would be joined as
+/// one that announces itself. A newer backup wins. Returns the last backup that was used.
+/// Fails if a backup cannot be read that may hold these settings.
+pub(crate) fn former_settings(
+    store: &dyn ConfigStore,
+    document: &mut Document,
+) -> Result<Option<BackupId>, StoreError> {
+    let Some(schema) = store.schema() else { return Ok(None) };
+    let lacking = |document: &Document| {
+        networks::active(document)
+            .filter(|active| networks::lacks_signaling_settings(*active))
+            .and_then(network_id_of)
+    };
+    let Some(id) = lacking(document) else { return Ok(None) };
+    let mut used = None;
+    for backup in store.history()?.into_iter().filter(|backup| backup.intact || !backup.readable) {
+        let bytes = store.read_backup(&backup.id)?;
+        let former = Document::parse(&bytes).map(|parsed| parsed.document);
+        if former.is_ok_and(|former| schema.restore_networks(document, &former, Some(&id))) {
+            used = Some(backup.id);
+        }
+        if lacking(document).is_none() {
+            break;
+        }
+    }
+    Ok(used)
+}
+
+/// Does what [`former_settings`] does, in the config on the disk as well. If that cannot be written,
+/// the daemon gets the settings all the same.
 pub(crate) fn restore_daemon_settings(
     (store, document): (&dyn ConfigStore, &mut Document),
     (lock, ids): (&dyn LockedStore, &mut dyn Ids),
 ) -> Result<Option<BackupId>, StoreError> {
-    let Some(schema) = store.schema() else { return Ok(None) };
-    for (id, former) in former_configs(store, document)? {
-        let mut edit = |config: &mut Document| Ok(schema.restore_networks(config, &former));
-        if schema.restore_networks(&mut document.clone(), &former)
-            && let Some(applied) = unless_failed(lock.update(ids, &mut edit), "the edit of the config")
-        {
-            *document = applied.document;
-            return Ok(Some(id));
-        }
+    let Some(backup) = former_settings(store, document)? else { return Ok(None) };
+    let restored = document.clone();
+    let id = networks::active(&restored).and_then(network_id_of);
+    let mut edit = |config: &mut Document| {
+        Ok(store.schema().is_some_and(|schema| schema.restore_networks(config, &restored, id.as_deref())))
+    };
+    match lock.update(ids, &mut edit) {
+        Ok(applied) => *document = applied.document,
+        Err(error) => tracing::warn!(%error, "the settings of a network are not in the config"),
     }
-    Ok(None)
-}
-
-/// Returns the configs of the backups, the newest first; none if the config itself says how a daemon
-/// announces the active network.
-/// Fails if a backup cannot be read.
-pub(crate) fn former_configs(
-    store: &dyn ConfigStore,
-    document: &Document,
-) -> Result<Vec<(BackupId, Document)>, StoreError> {
-    if !networks::active(document).is_some_and(networks::lacks_signaling_settings) {
-        return Ok(Vec::new());
-    }
-    let backups = store.history()?.into_iter().filter(|backup| backup.intact || !backup.readable);
-    let read = backups.map(|backup| Ok((store.read_backup(&backup.id)?, backup.id)));
-    let read: Vec<(Vec<u8>, BackupId)> = read.collect::<Result<_, StoreError>>()?;
-    Ok(read
-        .into_iter()
-        .filter_map(|(bytes, id)| Some((id, Document::parse(&bytes).ok()?.document)))
-        .collect())
+    Ok(Some(backup))
 }

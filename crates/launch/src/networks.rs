@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::context::{Context, Options, fresh_ids};
-use crate::daemon_settings::{former_configs, restore_daemon_settings};
+use crate::daemon_settings::{former_settings, restore_daemon_settings};
 use crate::daemons::read_document;
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity, unless_failed};
 use crate::hints::edit;
@@ -290,8 +290,8 @@ pub(crate) fn unread_settings(
         }
     };
     let is_joined = joined.iter().any(|joined| network_id::same(joined, &id));
-    let unread = former_configs(context.store, document).err().filter(|_| !is_joined)?;
-    Some(Diagnostic::from(&unread))
+    let unread = || former_settings(context.store, &mut document.clone()).err();
+    (!is_joined).then(unread).flatten().map(|error| Diagnostic::from(&error))
 }
 
 /// Returns the line of the config at which the active network begins.

@@ -15,8 +15,8 @@ use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Class, Diagnostic, WIPED, add_unreported, class_of};
 use crate::foreseen::{
-    blocked_move, blocked_repair, changed_dirs, full_dir, full_disk, no_room, unlockable_home,
-    unmendable_peers, unusable_log, unwritable,
+    blocked_backup, blocked_move, blocked_repair, changed_dirs, full_dir, full_disk, no_room,
+    unlockable_home, unmendable_peers, unusable_log, unwritable,
 };
 use crate::identity::{ensure_no_new_home, identity_answer, protect_held_key};
 use crate::losses::{lasting_losses, may_have_lost_networks};
@@ -116,7 +116,10 @@ impl<'p, 'a> Planner<'p, 'a> {
         };
         let moved = Some(&migration).filter(|_| look.moves);
         let home = Stage::of_home(context, options, &look, moved, (document, report));
-        let config = (document, loaded.as_ref().is_ok_and(may_have_lost_networks));
+        let config = (
+            document,
+            loaded.as_ref().is_ok_and(|loaded| may_have_lost_networks(&loaded.report, &loaded.diagnostics)),
+        );
         let expected = identity.expected().ok();
         let expected = expected.or_else(|| Some(Expected::key(&identity.key()?.device_id)));
         let detection = context.daemons.survey(expected.as_ref());
@@ -196,11 +199,11 @@ impl<'p, 'a> Planner<'p, 'a> {
         add_unreported(&mut diagnostics, new_home.err());
         // A launch finds a daemon, and fails to bring its networks in line.
         let is_used = !daemon.iter().any(|step| matches!(step, LaunchStep::StartNoDaemon { .. }));
-        let loaded = self.plan.loaded.as_ref();
-        let active = loaded.map(|loaded| active_network(context, &loaded.document));
-        let unread = || unread_settings(context, &self.plan.detection, &loaded?.document);
-        let cannot_join = active.and_then(Result::err).or_else(unread);
-        cannot_join.filter(|_| is_used).into_iter().for_each(|failure| add_new(&mut diagnostics, failure));
+        if let Some(Loaded { document, .. }) = self.plan.loaded.as_ref().filter(|_| is_used) {
+            let unread = || unread_settings(context, &self.plan.detection, document);
+            let cannot_join = active_network(context, document).err().or_else(unread);
+            cannot_join.into_iter().for_each(|failure| add_new(&mut diagnostics, failure));
+        }
         stuck.into_iter().for_each(|stuck| add_new(&mut diagnostics, stuck));
         protect_held_key(context, &mut diagnostics);
         name_one_cause(context.disk, context.layout, &mut diagnostics);
@@ -245,7 +248,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         stuck
             .or_else(stuck_state)
             .or_else(|| blocked_move(context, self.options, &self.plan.migration))
-            .or_else(|| misplaced.and_then(|_| context.store.check_backups().err()).map(Diagnostic::from))
+            .or_else(|| misplaced.and_then(|_| blocked_backup(context, self.options.run_as)))
             .or_else(|| blocked_repair(context, self.plan.loaded.as_ref().filter(|_| repairs)?))
             .or_else(|| full_disk(context).or_else(|| full_dir(&changed)).filter(|_| writes))
             .or_else(|| no_room(context, &self.plan.migration))

@@ -137,21 +137,23 @@ pub(super) fn change(
     object.edits
 }
 
-/// Gives the absent lists of servers their defaults, and notes what no daemon gets. `lists` are those
-/// of [`SERVER_LISTS`].
+/// Gives the absent lists of servers their defaults, and notes what no daemon gets. `lists` are in
+/// the order of [`SERVER_LISTS`].
 fn servers_change(lists: [Option<ValueRef<'_>>; 3], object: &mut ObjectEdits<'_, '_>) {
     let path = object.path;
-    signaling_servers_change(lists[0], object);
-    for (key, servers) in SERVER_LISTS.into_iter().zip(lists) {
+    let [signaling, others @ ..] = lists;
+    signaling_servers_change(signaling, object);
+    for (key, servers) in SERVER_LISTS.into_iter().skip(1).zip(others) {
         match servers.filter(|servers| !servers.is_null()) {
-            _ if key == SERVER_LISTS[0] => {}
             Some(servers) if servers.kind() == Kind::Array => {}
             Some(_) => object.pass.unfit_for_daemon(path.key(key).pointer(), "an array"),
             None => object.edits.set(key, default_of(key)),
         }
+    }
+    for (key, servers) in SERVER_LISTS.into_iter().zip(lists) {
         for (n, entry) in servers.into_iter().flat_map(|servers| servers.items()).enumerate() {
             if !is_server(key, entry) {
-                object.pass.no_server(&path.key(key).item(n));
+                object.pass.unfit_for_daemon(path.key(key).item(n).pointer(), "a server");
             }
         }
     }
