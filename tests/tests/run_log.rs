@@ -97,6 +97,17 @@ fn losses_that_the_user_has_decided_on_are_told_no_more(#[case] decision: &[&str
     assert!(!said.stdout.contains("config.losses"), "{}", said.all());
 }
 
+/// The line that a rotation writes first repeats the losses, and is the decision itself.
+#[test]
+fn losses_stay_accepted_if_the_log_is_rotated_meanwhile() {
+    let home = Home::after_the_bug();
+    home.run(&["repair"]).ends_with(0);
+    let padding = [home.bytes(LOG), b"x".repeat(257 << 10)].concat();
+    home.put(LOG, &padding, 0o600);
+    home.run(&["config", "accept"]).ends_with(0);
+    assert!(!home.run(&["doctor"]).stdout.contains("config.losses"));
+}
+
 /// A launch knows from the log that the home had a key, and `doctor` which settings were lost.
 #[test]
 fn run_log_keeps_the_key_and_the_losses_through_rotations() {

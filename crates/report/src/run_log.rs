@@ -120,7 +120,7 @@ impl Trace {
         };
         // The first line of a new log repeats what a launch reads from the log: two rotations would
         // lose it.
-        if std::fs::metadata(&self.file).is_ok_and(|meta| meta.len() > MOST_BYTES) {
+        if std::fs::metadata(&self.file).is_ok_and(|meta| is_full(&meta)) {
             let former = read(&self.file);
             entry.device_id =
                 entry.device_id.or_else(|| former.iter().rev().find_map(|entry| entry.device_id.clone()));
@@ -288,13 +288,17 @@ fn split(path: &Path) -> (&Path, &str) {
     (path.parent().unwrap_or(path), name.unwrap_or_default())
 }
 
+fn is_full(log: &std::fs::Metadata) -> bool {
+    log.len() > MOST_BYTES
+}
+
 /// Appends a line in one write, so that lines of concurrent runs do not mix. Ends a line that a
 /// crash tore before it.
 fn append(path: &Path, line: &str) -> io::Result<()> {
     let (dir, name) = split(path);
     let dir = Dir::open(dir, true)?;
     let mut file = dir.log(name, true)?;
-    if file.metadata()?.len() > MOST_BYTES {
+    if is_full(&file.metadata()?) {
         dir.rotate(name)?;
         file = dir.log(name, true)?;
     }
@@ -342,8 +346,10 @@ pub fn last_losses(layout: &Layout) -> Vec<String> {
 fn losses_in(entries: Vec<Entry>) -> Vec<String> {
     let mut lost = Vec::new();
     for entry in entries {
+        if !entry.lost.is_empty() {
+            lost = entry.lost;
+        }
         match entry.command.strip_prefix("config set ") {
-            _ if !entry.lost.is_empty() => lost = entry.lost,
             Some(set) => lost.retain(|key| !set.split(' ').any(|set| set == key)),
             None if entry.command == ACCEPT => lost.clear(),
             None => {}
