@@ -174,7 +174,7 @@ pub(crate) struct LaunchArgs {
 /// Parses a whole number from 1 to `MOST`.
 fn count<const MOST: usize>(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
-    number.ok_or_else(|| format!("it takes a whole number from 1 to {MOST}"))
+    number.ok_or_else(|| format!("not a whole number from 1 to {MOST}"))
 }
 
 #[derive(Args, Clone, Copy, Debug, Default)]

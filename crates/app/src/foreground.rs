@@ -33,7 +33,7 @@ pub(crate) fn run(
     let is_done =
         outcome.reconciled.is_some() && (args.once || matches!(outcome.daemon, Daemon::Attached { .. }));
     if asked_to_end && (args.once || args.detach) && !is_done {
-        outcome.fail_as_cancelled();
+        outcome.fail_as_cancelled(args.detach);
     }
     let mut daemon = std::mem::take(&mut outcome.daemon);
     let lost = outcome.has_lost_daemon();

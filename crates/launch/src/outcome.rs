@@ -7,7 +7,7 @@ use myownllm_migration::{LiveDaemon, MoveReport};
 use serde::Serialize;
 
 use crate::daemon_config::CONFIG_SET_ASIDE;
-use crate::diagnostic::{Class, Diagnostic, Severity, WIPED, class_of};
+use crate::diagnostic::{Class, Diagnostic, Severity, WIPED, add_unreported, class_of};
 use crate::losses::LOSSES;
 use crate::networks::Reconciled;
 use crate::peers;
@@ -99,9 +99,13 @@ impl Outcome {
     }
 
     /// Reports that the user cancelled the launch as an error: a command that starts a daemon and
-    /// returns has not done its work.
-    pub fn fail_as_cancelled(&mut self) {
+    /// returns has not done its work. `is_to_stay` is true if a daemon that was started should have
+    /// stayed.
+    pub fn fail_as_cancelled(&mut self, is_to_stay: bool) {
         let cancelled = Diagnostic::from(&SpawnError::Cancelled);
+        if is_to_stay && matches!(self.daemon, Daemon::Spawned(_)) {
+            add_unreported(&mut self.diagnostics, [cancelled.clone()]);
+        }
         let told = self.diagnostics.iter_mut().filter(|told| told.code == cancelled.code);
         told.for_each(|told| told.severity = Severity::Error);
     }
