@@ -158,7 +158,7 @@ pub(crate) fn unknown_shared(disk: &dyn Disk, layout: &Layout, found: &Detection
         .zip(disk.runner())
         .and_then(|(closed, runner)| diagnostic(disk, layout, runner.uid, &[closed.to_owned()], &[]));
     Some(match cause {
-        Some(Diagnostic { path, hint, .. }) => Diagnostic { path, hint, ..told },
+        Some(Diagnostic { path, file, hint, .. }) => Diagnostic { path, file, hint, ..told },
         None => told,
     })
 }

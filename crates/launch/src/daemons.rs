@@ -160,8 +160,8 @@ impl<'a> LocalDaemons<'a> {
         if moved { before } else { now }
     }
 
-    /// Says that the shared daemon is unknown if none listens at the usual socket, and the config
-    /// that may name another one cannot be read.
+    /// Reports the shared daemon as unknown if nothing listens at its default socket and its config,
+    /// which may name another socket, cannot be read.
     fn with_unknown_shared(&self, mut found: Detection) -> Detection {
         let absent = |one: &&mut Attempt| one.role == Role::Shared && one.probe.is_absent();
         if let Some(shared) = found.attempts.iter_mut().find(absent)
@@ -254,8 +254,8 @@ impl Daemons for LocalDaemons<'_> {
     }
 
     fn endpoint(&self, mode: Mode) -> Endpoint {
-        // The daemon's own config may name the endpoint. No daemon starts on a config that cannot
-        // be read: the check before a start reports it, and a detection that of the shared daemon.
+        // The daemon's own config may name the endpoint. The check before a start reports an
+        // unreadable config of the own daemon, a detection that of the shared daemon.
         let said = read_control_socket(self.disk, self.layout.config_for_mode(mode));
         self.at(self.layout.socket_for_mode(mode, &said.unwrap_or(ControlSocket::InHome)).0)
     }

@@ -3,15 +3,15 @@
 use std::iter::once;
 use std::path::PathBuf;
 
-use myownllm_config_model::{AppConfig, Document};
-use myownllm_config_store::{FileShape, LOST_NETWORKS, Loaded, Report};
+use myownllm_config_model::{AppConfig, Diagnostic as Finding, Document};
+use myownllm_config_store::{FileShape, LOST_NETWORKS, Loaded, Loss, Report};
 use myownllm_identity::{IdentityPaths, renamed_homes};
 
 use crate::context::{Context, Options};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, PROGRAM};
 use crate::hints::edit;
-use crate::misnamed::{lower_name, newest, other_entries, rename_command, trashed};
+use crate::misnamed::{bring_command, lower_name, newest, other_entries, trashed};
 use crate::words::count;
 
 /// The stable code of settings that a repair could not bring back.
@@ -32,8 +32,9 @@ pub fn lost_keys(report: &Report) -> Vec<String> {
 }
 
 /// Returns true if the config may have lost networks: a launch leaves none then.
-pub(crate) fn may_have_lost_networks(loaded: &Loaded) -> bool {
-    loaded.diagnostics.iter().any(|found| found.code == LOST_NETWORKS)
+pub(crate) fn may_have_lost_networks(report: &Report, findings: &[Finding]) -> bool {
+    let is_wiped = report.wiped.as_ref().is_some_and(|wipe| wipe.loss == Loss::Networks);
+    is_wiped || findings.iter().any(|found| found.code == LOST_NETWORKS)
 }
 
 /// Returns the consequences of settings that a repair has left at their defaults, the worst first,
@@ -70,9 +71,10 @@ fn consequences(context: &Context<'_>, document: &Document, lost: &[String]) -> 
     (!harm.is_empty()).then(|| (harm.join("; "), format!("{PROGRAM} config set {}", undo.join(" "))))
 }
 
-/// Returns the newest file with settings of the user's that no repair takes: a config, or a backup
-/// of one, in the trash of a desktop, in a copy of the app's home, or in a directory of that home.
-fn settings_elsewhere(context: &Context<'_>) -> Option<PathBuf> {
+/// Returns the newest file with more settings of the user's than the config that no repair takes: a
+/// config, or a backup of one, in the trash of a desktop, in a copy of the app's home, or in a
+/// directory of that home.
+fn settings_elsewhere(context: &Context<'_>, config: &Document) -> Option<PathBuf> {
     let (disk, layout) = (context.disk, context.layout);
     let schema = context.store.schema()?;
     let stem = layout.app_config.file_stem()?;
@@ -83,15 +85,16 @@ fn settings_elsewhere(context: &Context<'_>) -> Option<PathBuf> {
     let copied = dirs.flat_map(|dir| other_entries(context, &dir, &[]));
     let named = trashed(context).into_iter().chain(copied).filter(|path| lower_name(path).contains(stem));
     let files = named.flat_map(|path| other_entries(context, &path, &[]).into_iter().chain(once(path)));
-    let has_settings = |path: &PathBuf| {
+    let present = schema.own_settings(config).count();
+    let has_more = |path: &PathBuf| {
         let bytes = disk.read(path, CONFIG_LIMIT).unwrap_or_default();
         Document::parse(&bytes).is_ok_and(|parsed| {
             let document = &parsed.document;
             matches!(FileShape::from(schema.shape(document)), FileShape::App | FileShape::Mixed)
-                && schema.own_settings(document).count() > 0
+                && schema.own_settings(document).count() > present
         })
     };
-    newest(context, files.filter(has_settings))
+    newest(context, files.filter(has_more))
 }
 
 /// Names the file that may hold the lost settings, and the command that brings it back.
@@ -99,7 +102,8 @@ fn with_source(context: &Context<'_>, found: Option<PathBuf>, lost: Diagnostic) 
     let Some(path) = found else { return lost };
     let config = context.layout.app_config.as_std_path();
     let message = format!("{} may hold the lost settings: {}", path.display(), lost.message);
-    let hint = rename_command(&path, config, context.disk.stat(config).is_ok());
+    // The file may be the user's own backup, which stays.
+    let hint = bring_command("cp -pn", &path, config, context.disk.stat(config).is_ok());
     Diagnostic { message, ..lost }.at(path).hint(hint)
 }
 
@@ -115,8 +119,8 @@ pub(crate) fn lasting_losses(
         _ if loaded.newer.is_some() => return None,
         true if report.restored_from.is_some() => return None,
         true => {
-            let found = settings_elsewhere(context)?;
             let lost = reset_settings(context, &loaded.document, report, false)?;
+            let found = settings_elsewhere(context, &loaded.document)?;
             return Some(with_source(context, Some(found), lost));
         }
         false => {}
@@ -128,7 +132,7 @@ pub(crate) fn lasting_losses(
         options.program
     );
     let lost = Diagnostic::warning(LOSSES, message).at(&context.layout.app_config).hint(undo);
-    Some(with_source(context, settings_elsewhere(context), lost))
+    Some(with_source(context, settings_elsewhere(context, &loaded.document), lost))
 }
 
 /// Reports settings that are at their defaults because no backup has them; `None` if there are no
@@ -140,7 +144,7 @@ pub(crate) fn lost_settings(
     is_written: bool,
 ) -> Option<Diagnostic> {
     let lost = reset_settings(context, document, report, is_written)?;
-    Some(with_source(context, settings_elsewhere(context), lost))
+    Some(with_source(context, settings_elsewhere(context, document), lost))
 }
 
 /// Does what [`lost_settings`] does, without a look at other places.

@@ -334,7 +334,12 @@ fn strip_byte_order_mark_command(path: &Path) -> String {
 /// Returns the command that gives a file its name: an empty file may have it, or its directory may
 /// be missing.
 pub(crate) fn rename_command(path: &Path, expected: &Path, is_taken: bool) -> String {
+    bring_command("mv -n", path, expected, is_taken)
+}
+
+/// Does what [`rename_command`] does, by another program than `mv`.
+pub(crate) fn bring_command(verb: &str, path: &Path, expected: &Path, is_taken: bool) -> String {
     let aside = if is_taken { format!("{} && ", move_aside(expected, "empty")) } else { String::new() };
     let make_dir = mkdir_prefix(expected.parent().filter(|dir| path.parent() != Some(*dir)));
-    format!("{aside}{make_dir}mv -n {} {}", quote(path), quote(expected))
+    format!("{aside}{make_dir}{verb} {} {}", quote(path), quote(expected))
 }

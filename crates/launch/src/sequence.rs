@@ -11,9 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use myownllm_config_model::Ids;
-use myownllm_config_store::{
-    Applied, FileShape, LOST_NETWORKS, Loaded, LockedStore, Loss, Pending, Step, StoreError,
-};
+use myownllm_config_store::{Applied, FileShape, Loaded, LockedStore, Pending, Step, StoreError};
 use myownllm_daemon::{DaemonControl, Decision, Role, SpawnError, Status, reconcile};
 use myownllm_durable_fs::{SYNC_UNCONFIRMED, make_dirs};
 use myownllm_identity::{Answer, IdentityPaths, start_permit};
@@ -26,7 +24,7 @@ use crate::daemon_config::unknown_value_diagnostic;
 use crate::daemons::{GRACE, LAST_BREATH, OPERATION, abandoned_diagnostic};
 use crate::diagnostic::{Class, Diagnostic, add_unreported};
 use crate::identity::{ensure_home, identity_answer, other_known_identity, protect_held_key};
-use crate::losses::lost_settings;
+use crate::losses::{lost_settings, may_have_lost_networks};
 use crate::misnamed::misnamed_states;
 use crate::moves::{Watch, collision_as_warning, forward_plan, move_diagnostics};
 use crate::networks::{
@@ -423,7 +421,7 @@ impl<'a> Run<'_, 'a> {
                     continue;
                 }
             }
-            let config = (&self.outcome.document, self.may_have_lost_networks());
+            let config = (&self.outcome.document, self.has_lost_networks());
             let mut stage = Stage::of_daemon(context, self.options, &detection.decision, &migration, config);
             self.outcome.detection = Some(detection);
             self.client = client;
@@ -561,7 +559,7 @@ impl<'a> Run<'_, 'a> {
         mut status: Status,
     ) -> Result<Reconciled, Diagnostic> {
         let context = self.context;
-        let is_in_doubt = self.may_have_lost_networks();
+        let is_in_doubt = self.has_lost_networks();
         let lock = match self.lock.take() {
             Some(lock) => lock,
             None => {
@@ -583,9 +581,7 @@ impl<'a> Run<'_, 'a> {
         reconcile_networks(&mut wanted, (lock, &mut *self.ids), client, daemon, status)
     }
 
-    /// Returns true if the config has lost networks, as far as this run knows.
-    fn may_have_lost_networks(&self) -> bool {
-        let is_wiped = self.outcome.config.wiped.as_ref().is_some_and(|wipe| wipe.loss == Loss::Networks);
-        is_wiped || self.outcome.findings.iter().any(|found| found.code == LOST_NETWORKS)
+    fn has_lost_networks(&self) -> bool {
+        may_have_lost_networks(&self.outcome.config, &self.outcome.findings)
     }
 }

@@ -36,7 +36,7 @@ impl Examiner<'_, '_> {
             }
         }
         self.active_network(loaded);
-        if !loaded.pending.repairs() && !may_have_lost_networks(loaded) {
+        if !loaded.pending.repairs() && !may_have_lost_networks(&loaded.report, &loaded.diagnostics) {
             let detection = &self.plan.detection;
             let found = out_of_line(self.context, detection, &loaded.document, self.options.program);
             self.checks.diagnostics("networks.active", found);

@@ -216,7 +216,7 @@ impl Examiner<'_, '_> {
             return;
         };
         let Ok(mut client) = self.context.daemons.connect(endpoint) else { return };
-        let is_in_doubt = may_have_lost_networks(loaded);
+        let is_in_doubt = may_have_lost_networks(&loaded.report, &loaded.diagnostics);
         let document = &mut loaded.document.clone();
         let wanted = Wanted { context: self.context, document, is_in_doubt };
         let Ok((plan, _)) = plan_for(&wanted, &mut *client, status.clone(), Role::Shared) else { return };

@@ -109,8 +109,9 @@ impl Examiner<'_, '_> {
     fn refusal_without_the_shared_daemon(&mut self) {
         let (context, moved, empty) = (self.context, &self.plan.migration, Document::empty());
         let loaded = self.plan.loaded.as_ref();
-        let config =
-            loaded.map_or((&empty, false), |loaded| (&loaded.document, may_have_lost_networks(loaded)));
+        let config = loaded.map_or((&empty, false), |loaded| {
+            (&loaded.document, may_have_lost_networks(&loaded.report, &loaded.diagnostics))
+        });
         let stage = Stage::of_daemon(context, self.options, &Decision::Spawn, moved, config);
         let is_reported = |refusal: &Diagnostic| {
             self.checks.list.iter().any(|check| check.code.as_deref() == Some(&*refusal.code))
