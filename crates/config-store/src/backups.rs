@@ -198,8 +198,9 @@ impl Store<'_> {
         self.list_backups().map_err(|error| self.backup_failed(error))
     }
 
-    /// Returns the error of a backup that is never removed, beside this number and size of others.
-    pub(crate) fn full(&self, (count, bytes): (usize, u64)) -> StoreError {
+    /// Returns the error of a backup directory that holds `count` backups of `bytes` bytes that are
+    /// never removed.
+    pub(crate) fn backups_full(&self, (count, bytes): (usize, u64)) -> StoreError {
         StoreError::BackupsFull { path: self.paths.backups.clone(), count, bytes }
     }
 
@@ -228,7 +229,7 @@ impl Locked<'_> {
         if kind != BackupKind::Good {
             let (count, kept) = self.kept(&listing)?;
             if count >= limits.kept_count || kept + bytes.len() as u64 > limits.kept_bytes {
-                return Err(self.full((count, kept)));
+                return Err(self.backups_full((count, kept)));
             }
         }
         self.ensure_backup_dir()?;
@@ -236,7 +237,7 @@ impl Locked<'_> {
         let mut sequence = first;
         let id = loop {
             if sequence >= END_OF_SEQUENCE {
-                return Err(self.full((listing.backups.len(), 0)));
+                return Err(self.backups_full((listing.backups.len(), 0)));
             }
             let id = BackupId { kind, sequence, hash: content_hash(bytes) };
             let mode = if kind == BackupKind::Good { UNSYNCED } else { PRIVATE };

@@ -21,11 +21,11 @@ impl Store<'_> {
         let home = &self.paths.app_home;
         let trust = HomeTrust::inspect(&*self.disk, home.as_ref())
             .map_err(StoreError::disk("look at the app's home", home))?;
-        match trust.forbids_change() {
-            Some(problem) => return Err(StoreError::Untrusted { problem: problem.clone() }),
-            None => check_overlap(home, &self.paths.daemon_home, &DiskLookup(&*self.disk)),
+        if let Some(problem) = trust.forbids_change() {
+            return Err(StoreError::Untrusted { problem: problem.clone() });
         }
-        .map_err(StoreError::Homes)?;
+        let disk = DiskLookup(&*self.disk);
+        check_overlap(home, &self.paths.daemon_home, &disk).map_err(StoreError::Homes)?;
         Ok(trust)
     }
 

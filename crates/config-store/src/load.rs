@@ -40,7 +40,8 @@ impl ConfigStore for Store<'_> {
 
     fn check_backups(&self) -> Result<(), StoreError> {
         let listing = self.check_backup_dir()?;
-        self.lack_of_room(&listing, &[(BackupKind::Kept, b"")]).map_or(Ok(()), |full| Err(self.full(full)))
+        self.lack_of_room(&listing, &[(BackupKind::Kept, b"")])
+            .map_or(Ok(()), |full| Err(self.backups_full(full)))
     }
 
     fn check_apply(&self, loaded: &Loaded) -> Result<(), StoreError> {
@@ -49,7 +50,7 @@ impl ConfigStore for Store<'_> {
             self.check_not_mounted()?;
         }
         self.check_backup_dir()?;
-        loaded.full.map_or(Ok(()), |full| Err(self.full(full)))
+        loaded.full.map_or(Ok(()), |full| Err(self.backups_full(full)))
     }
 
     fn schema(&self) -> Option<&dyn AppSchema> {

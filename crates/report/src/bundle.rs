@@ -211,7 +211,8 @@ impl Names {
         names.dedup();
         let mut names: Vec<_> = names.into_iter().map(|name| ("", name)).collect();
         let owner = home.disk.stat_follow(user_home.as_ref()).ok().and_then(|home| home.owner);
-        // Root is nobody's name. Elsewhere in a text, a login name may be another word.
+        // `root` tells nothing about the user. Hides a login name only behind `/` or `owner `:
+        // elsewhere in a text, it may be another word.
         if let Some(owner) = owner.filter(|owner| owner.uid != 0) {
             let login = (home.user_name)(owner.uid);
             names.extend(["/", "owner "].map(|before| (before, login.clone())));
@@ -339,7 +340,7 @@ fn file(home: &HomeView<'_>, path: &Path, meta: &Metadata) -> File {
 
 /// Returns one page that holds everything that it shows.
 fn html(report: &Report, trees: &[Vec<Line>; 2]) -> String {
-    // A name that holds a character of HTML is not found in the escaped text.
+    // Hides names before it escapes the text: escaping changes a name with `&` or `<`.
     let escaped = |text: &str| escaped(&report.names.hide(text));
     let head = report.head().into_iter();
     let head: String =

@@ -123,7 +123,7 @@ pub fn restored(home: &HomeView<'_>, restored: &Restored, followed: &Followed) -
     if let Some(entry) = restored.backup.as_ref().and_then(find) {
         let as_is = if entry.is_restorable() { "" } else { " --as-is" };
         let restore = format!("{} config restore {}{as_is}", home.program, entry.id.sequence());
-        // A restore refuses to replace a config that still holds the daemon's half.
+        // A restore refuses to replace a config that needs a repair.
         let undo = match find(&restored.from).map(|entry| entry.shape) {
             Some(FileShape::Daemon | FileShape::Mixed | FileShape::Corrupt) => {
                 format!("{} repair && {restore}", home.program)
@@ -149,9 +149,10 @@ pub fn accepted(home: &HomeView<'_>, accepted: &Accepted) -> (String, Option<Tra
     let lost = last_losses(home.layout);
     let made = accepted.changed.then(|| format!("made {backup} of the config as it is"));
     let kept = (!lost.is_empty()).then(|| format!("accepted {}", at_defaults(&lost)));
-    let page = match accepted.changed || !lost.is_empty() {
-        true => format!("Accepted: {path} stays as it is. It is {backup} now."),
-        false => format!("Nothing to accept: {path} is {backup} already."),
+    let page = match (accepted.changed, lost.is_empty()) {
+        (true, _) => format!("Accepted: {path} stays as it is. It is {backup} now."),
+        (false, false) => format!("Accepted: {path} stays as it is."),
+        (false, true) => format!("Nothing to accept: {path} is {backup} already."),
     };
     (page, Trace::of(home.layout, ACCEPT, made.into_iter().chain(kept).collect()))
 }

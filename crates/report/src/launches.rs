@@ -364,7 +364,9 @@ pub fn repaired(home: &HomeView<'_>, outcome: &Outcome) -> Page {
     if outcome.has_set_states_aside() {
         page.line("Set aside what a daemon cannot read of its rosters and states (see below).");
     }
-    if let Some(trace) = launch_trace(home, "repair", outcome, &Daemon::None).filter(|_| page.is_empty()) {
+    if page.is_empty()
+        && let Some(trace) = launch_trace(home, "repair", outcome, &Daemon::None)
+    {
         page.line(format!("Done: {}.", in_a_line(trace.entry.did)));
     }
     // A launch goes on without the files that differ.

@@ -204,16 +204,19 @@ impl Inspector<'_> {
         Ok(names.map(|name| name.as_os_str().to_owned()).collect())
     }
 
-    /// Keeps each file to which a symlink leads that stays: without its target, the symlink would hide
-    /// from a launch that the daemon lacks this file under the name of the symlink.
+    /// Keeps the target of each symlink that stays. A symlink without its target hides from a launch
+    /// that the daemon lacks the file.
     pub(super) fn keep_symlink_targets(&mut self) {
         let is_symlink = |path: &Path| self.disk.stat(path).is_ok_and(|meta| meta.is_symlink());
         let symlinks = self.out.left.iter().map(|left| &left.path).filter(|path| is_symlink(path));
         let targets: Vec<_> = symlinks.filter_map(|path| self.disk.canonicalize(path).ok()).collect();
-        for target in targets {
-            for (relative, (_, seen)) in &mut self.readable {
-                let dir = self.out.source.join(relative);
-                let Ok(real) = self.disk.canonicalize(&dir) else { continue };
+        if targets.is_empty() {
+            return;
+        }
+        for (relative, (_, seen)) in &mut self.readable {
+            let dir = self.out.source.join(relative);
+            let Ok(real) = self.disk.canonicalize(&dir) else { continue };
+            for target in &targets {
                 let is_target = |name: &OsString| target.strip_prefix(&real).is_ok_and(|below| below == name);
                 if let Some(at) = seen.ours.iter().position(is_target) {
                     let path = dir.join(seen.ours.remove(at));
