@@ -76,7 +76,7 @@ fn trees_stand_beside_each_other_where_there_is_room() {
             assert!(lines.iter().any(|line| line.contains("identity.json ← .secrets/")), "{lines:#?}");
         }
     }
-    let moved = home.run(&["migrate"]).ends_with(0).stdout;
+    let moved = run(home.command(&["migrate"]).env_remove("TERM")).ends_with(0).stdout;
     assert!(moved.contains("as it was") && moved.contains("identity.json ← .secrets/"), "{moved}");
     // Without a pending move no tree is drawn.
     let settled = Home::settled().run(&["status"]).stdout;

@@ -204,19 +204,24 @@ impl Page {
     /// Returns the text, laid out for a screen. `paint` gives a piece of a picture its colour.
     fn render(&self, screen: Screen, paint: &dyn Fn(draw::Tone, &str) -> String) -> String {
         let mut out = String::new();
+        // A document and a command keep each sign: it may be one of the user's.
+        let spelled = |text: &str| if screen.unicode { text.to_owned() } else { in_ascii(text) };
         for block in &self.0 {
             match block {
                 Block::Raw(text) => out.push_str(text),
                 Block::Line { indent, text } => {
-                    let text = &escape_controls(text);
+                    let text = &spelled(&escape_controls(text));
                     let lead = " ".repeat(*indent);
                     write_wrapped(&mut out, &lead, indent + 2, text, screen);
                 }
-                Block::Row { label, column, text, .. } => write_row(&mut out, label, *column, text, screen),
+                Block::Row { label, column, text, .. } => {
+                    write_row(&mut out, &spelled(label), *column, &spelled(text), screen);
+                }
                 Block::Commands(commands) => {
                     let widest = commands.iter().map(|(command, _)| display_width(command)).max();
                     let column = 4 + widest.unwrap_or(0);
                     for (command, effect) in commands {
+                        let effect = &spelled(effect);
                         if column + MIN_WIDTH_BESIDE_LABEL <= MAX_PROSE_WIDTH {
                             write_row(&mut out, &format!("  {command}"), column, effect, screen);
                         } else {
@@ -247,7 +252,7 @@ impl Page {
         if !out.is_empty() && !out.ends_with('\n') {
             out.push('\n');
         }
-        if screen.unicode { out } else { in_ascii(&out) }
+        out
     }
 }
 
@@ -465,5 +470,9 @@ mod tests {
         let mut page = Page::default();
         page.line("wait…");
         assert_eq!(page.plain(Screen { width: 80, unicode: false, wraps: true }), "wait...\n");
+        let mut page = Page::from("{\"a\": \"…\"}\n".to_owned());
+        page.command(2, "-> ", "cat '/home/a – b'");
+        let ascii = page.plain(Screen { width: 80, unicode: false, wraps: true });
+        assert_eq!(ascii, "{\"a\": \"…\"}\n  -> cat '/home/a – b'\n");
     }
 }
