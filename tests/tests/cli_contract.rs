@@ -420,15 +420,15 @@ fn a_wrong_usage_is_told_whole_and_in_one_form() {
         (&["migrate", "--keep", "config"], "[possible values: old-location", "myownllm-mesh migrate --help"),
         (&["config", "restore"], "<ID>", "myownllm-mesh config restore --help"),
         (&["config"], "a command is missing", "myownllm-mesh config --help"),
-        (&["logs", "-n", "0"], "it takes a whole number from 1 to 1000000", "myownllm-mesh logs --help"),
+        (&["logs", "-n", "0"], "not a whole number from 1 to 1000000", "myownllm-mesh logs --help"),
         (
             &["daemon", "logs", "-n", "18446744073709551616"],
-            "it takes a whole number from 1 to 1000000",
+            "not a whole number from 1 to 1000000",
             "myownllm-mesh daemon logs --help",
         ),
         (
             &["launch", "--daemon-wait", "601"],
-            "it takes a whole number from 1 to 600",
+            "not a whole number from 1 to 600",
             "myownllm-mesh launch --help",
         ),
         (&["man", "nope"], "cannot find the command nope", "myownllm-mesh --help"),
