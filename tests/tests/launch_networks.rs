@@ -58,7 +58,7 @@ fn network_that_the_running_daemon_has_not_left_is_named() {
     let hint = is_told().expect("told");
     follow(&hint);
     assert_eq!(is_told(), None);
-    drop(daemon);
+    daemon.stop().unwrap();
 }
 
 /// The daemon did not answer when the user removed its network, or joined another one.
@@ -88,7 +88,7 @@ fn running_daemon_that_was_not_told_is_named(#[case] code: &str) {
     };
     follow(&is_told().expect("told"));
     assert_eq!(is_told(), None);
-    drop(daemon);
+    daemon.stop().unwrap();
 }
 
 /// A launch and a change of the networks ask the shared daemon alone.
