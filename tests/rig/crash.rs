@@ -443,7 +443,10 @@ fn cut_power(subject: Subject, board: &mut Board<'_>, dir: &Path, program: &Path
     let short = board.args.short;
     let mut sweep = |what: &str, points: Vec<Point>| {
         board.sweep(what, &subject, points, |point, n| match &point.fault {
-            Fault::Cut(cut) => rig.cut(&prepared, cut, &format!("w{n}")),
+            // Each sweep has names of its own, so that `--keep` keeps the images of a failed point.
+            Fault::Cut(cut) => {
+                rig.cut(&prepared, cut, &format!("{}-{n}", point.label.split(' ').next().unwrap_or_default()))
+            }
             _ => Err("not a power cut".to_owned()),
         });
     };
@@ -466,7 +469,9 @@ fn cut_power(subject: Subject, board: &mut Board<'_>, dir: &Path, program: &Path
         fault: Fault::Cut(Cut { faults: links(), ..Cut::default() }),
     };
     sweep("power cut, no renameat2", without.chain([end]).collect());
-    guard::discard(dir);
+    if !board.args.keep {
+        guard::discard(dir);
+    }
     Ok(())
 }
 
