@@ -172,14 +172,19 @@ pub(crate) fn keep_settings_in(context: &Context<'_>, lock: &dyn LockedStore, fo
         Ok(parsed) => Some(parsed.document),
         Err(_) => recover(former).map(|found| found.document),
     };
-    let now = read_document(context.disk, &context.layout.daemon_config).ok().flatten();
-    let in_use: Vec<_> = now.iter().flat_map(entries).filter_map(network_id_of).collect();
+    let in_use = joined_at_start(context);
     let is_in_use = |network: &ValueRef<'_>| {
         network_id_of(*network).is_some_and(|id| in_use.iter().any(|other| network_id::same(other, &id)))
     };
     let networks = former.iter().flat_map(entries);
     let networks: Vec<_> = networks.filter(|network| !is_in_use(network)).collect();
     keep_entries(schema, (lock, &mut fresh_ids()), &networks);
+}
+
+/// Returns the ids of the networks that the app's own daemon joins when it starts on its config.
+fn joined_at_start(context: &Context<'_>) -> Vec<String> {
+    let config = read_document(context.disk, &context.layout.daemon_config).ok().flatten();
+    config.iter().flat_map(entries).filter_map(network_id_of).collect()
 }
 
 /// Returns the networks in a config of a daemon.
@@ -284,10 +289,7 @@ pub(crate) fn unread_settings(
     let id = networks::active(document).and_then(network_id_of)?;
     let joined: Vec<String> = match &detection.decision {
         Decision::Attach { status, .. } => status.joined_networks.clone(),
-        _ => {
-            let config = read_document(context.disk, &context.layout.daemon_config).ok().flatten();
-            config.iter().flat_map(entries).filter_map(network_id_of).collect()
-        }
+        _ => joined_at_start(context),
     };
     let is_joined = joined.iter().any(|joined| network_id::same(joined, &id));
     let unread = || former_settings(context.store, &mut document.clone()).err();
