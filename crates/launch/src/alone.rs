@@ -1,8 +1,6 @@
 //! One part of the sequence on its own: the repair of the config, the repair of the rosters and
 //! states, or the move of the daemon's state.
 
-use std::time::Duration;
-
 use myownllm_config_model::Ids;
 use myownllm_config_store::{Applied, Loaded, Step};
 use myownllm_identity::{Answer, Refusal};
@@ -13,11 +11,11 @@ use myownllm_migration::{
 use crate::checks::{Mark, checks};
 use crate::context::{Context, Options, lock_home};
 use crate::daemons::RunningDaemon;
-use crate::diagnostic::{Diagnostic, add_unreported, config_diagnostics, unless_failed};
+use crate::diagnostic::{Diagnostic, add_unreported, config_diagnostics};
 use crate::foreseen::{blocked_move, blocked_repair, changed_dirs, full_dir, unwritable};
 use crate::identity::{ensure_home, protect_held_key, scan_identity};
 use crate::losses::lost_settings;
-use crate::moves::{Watch, forward_plan, move_diagnostics, plan_diagnostics};
+use crate::moves::{Watch, ensure_move_durable, forward_plan, move_diagnostics, plan_diagnostics};
 use crate::outcome::Outcome;
 use crate::plan::{add_new, plan};
 use crate::sequence::launch;
@@ -112,8 +110,10 @@ pub fn repair(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
     let mut outcome = launch(context, &Options { daemon: false, ..*options }, ids);
     if outcome.class().is_none() {
         // A home in which nothing can be changed is not healthy although nothing is to be repaired.
-        let failed = repair_states(context, options, &mut outcome).err();
-        outcome.diagnostics.extend(failed);
+        let failed = repair_states(context, options, &mut outcome);
+        let is_moved = outcome.migration.is_some();
+        let synced = if is_moved { Ok(()) } else { ensure_move_durable(context) };
+        outcome.diagnostics.extend(failed.and(synced).err());
     }
     if outcome.class().is_none() {
         let left = checks(context, options, &plan(context, options, ids)).list.into_iter();
@@ -143,24 +143,6 @@ fn repair_states(
         outcome.file_steps.push(step);
     }
     Ok(())
-}
-
-/// Syncs the homes. A killed run may have moved the last file without syncing the move, and if
-/// files of others stay at the old location, nothing there shows that run. Does not wait for
-/// another process: what that process moves is synced by itself.
-fn sync_homes(context: &Context<'_>) {
-    let Ok(lock) = context.store.lock(Duration::ZERO) else { return };
-    let layout = context.layout;
-    let files = [&layout.daemon_identity, &layout.legacy_identity];
-    let secrets = files.into_iter().filter_map(|file| file.parent());
-    let states =
-        [&layout.daemon_rosters, &layout.daemon_states, &layout.legacy_rosters, &layout.legacy_states];
-    let states = states.into_iter().flat_map(|dir| [Some(&**dir), dir.parent()].into_iter().flatten());
-    for dir in secrets.chain(states).chain([&*layout.daemon_home, &*layout.app_home]) {
-        if context.disk.stat_follow(dir.as_ref()).is_ok_and(|meta| meta.is_dir()) {
-            unless_failed(lock.home_lock().sync_dir(dir.as_ref()), "the sync of a directory");
-        }
-    }
 }
 
 /// A move of the daemon's state on its own.
@@ -236,7 +218,7 @@ pub fn move_state(
         add_unreported(&mut diagnostics, more.chain(stop).chain(live));
         protect_held_key(context, &mut diagnostics);
         if !is_dry && !diagnostics.iter().any(Diagnostic::is_error) {
-            sync_homes(context);
+            diagnostics.extend(ensure_move_durable(context).err());
         }
         return Ok(StateMove { result: MoveResult::Planned(Box::new(plan)), diagnostics });
     }

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use myownllm_config_model::Document;
 use myownllm_durable_fs::{Disk, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
@@ -31,6 +32,13 @@ pub(crate) fn plan_diagnostics(disk: &dyn Disk, plan: &Plan, program: &str) -> V
 /// without them.
 pub(crate) fn collision_as_warning(diagnostic: Diagnostic) -> Diagnostic {
     if diagnostic.code == COLLISION { diagnostic.as_warning() } else { diagnostic }
+}
+
+/// Syncs the move of an earlier run, as `Migrator::ensure_durable` does. Does not wait for another
+/// process: that process syncs what it moves.
+pub(crate) fn ensure_move_durable(context: &Context<'_>) -> Result<(), Diagnostic> {
+    let Ok(lock) = context.store.lock(Duration::ZERO) else { return Ok(()) };
+    Ok(context.migrator.ensure_durable(lock.home_lock())?)
 }
 
 pub(crate) fn move_diagnostics<'a>(

@@ -55,6 +55,7 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
         lock: None,
         found_config_to_write,
         migration: None,
+        is_move_durable: false,
         unwritten_backup: None,
         client: None,
         occupied: None,
@@ -179,6 +180,8 @@ struct Run<'r, 'a> {
     /// True if the first look found a config to write anew or to repair.
     found_config_to_write: bool,
     migration: Option<MovePlan>,
+    /// True once this run has synced what an earlier run moved.
+    is_move_durable: bool,
     /// The diagnostic of a routine backup, or of defaults, that could not be written: the launch
     /// reports this failure and goes on.
     unwritten_backup: Option<Diagnostic>,
@@ -216,7 +219,17 @@ impl<'a> Run<'_, 'a> {
             self.outcome.diagnostics.push(recurrence.diagnostic(self.context, self.options));
             self.outcome.recurrence = Some(recurrence);
         }
-        self.execute(stage)
+        self.execute(stage)?;
+        self.ensure_move_durable()
+    }
+
+    /// Syncs what an earlier run moved, once, unless this run has moved the files itself. A launch
+    /// without the lock changes nothing and starts no daemon, so nothing relies on the move.
+    fn ensure_move_durable(&mut self) -> Result<(), Diagnostic> {
+        let is_due = self.outcome.migration.is_none() && !self.is_move_durable;
+        let Some(lock) = self.lock.as_deref().filter(|_| is_due) else { return Ok(()) };
+        self.is_move_durable = true;
+        Ok(self.context.migrator.ensure_durable(lock.home_lock())?)
     }
 
     /// Takes the lock if there is something to do, and if no other process does it meanwhile. Looks
@@ -472,6 +485,8 @@ impl<'a> Run<'_, 'a> {
         self.outcome.diagnostics.extend(other_known_identity(context));
         self.outcome.diagnostics.extend(unknown_value_diagnostic(context));
         self.outcome.diagnostics.extend(misnamed_states(context, &self.outcome.document));
+        self.ensure_move_durable()?;
+        let Some(lock) = self.lock.as_deref() else { return Ok(()) };
         let permit = start_permit(lock.home_lock(), &IdentityPaths::of(context.layout))?;
         let mut spawned = match context.daemons.spawn(permit, &|| self.options.is_cancelled()) {
             Ok(spawned) => spawned,

@@ -8,14 +8,15 @@
 
 mod steps;
 
-use std::{cell::Cell, collections::HashSet, hash::Hash};
+use std::{cell::Cell, collections::HashSet, hash::Hash, io::ErrorKind, path::PathBuf};
 
 use myownllm_durable_fs::{Disk, LockedDir, TransferProgress};
 use steps::carry_out;
 
 use crate::{
+    classify::relative_dirs,
     error::{LiveDaemon, LiveKind, MigrationError},
-    homes::Options,
+    homes::{Homes, Options},
     inspect::inspect,
     live::LiveDaemons,
     plan::{IdentityState, MoveStep, Plan},
@@ -45,6 +46,7 @@ pub(crate) fn execute(
         return report;
     }
     if plan.is_empty() {
+        report.errors.extend(ensure_durable(disk, &plan.homes).err());
         report.outcome =
             if report.errors.is_empty() { MoveOutcome::NothingToDo } else { MoveOutcome::Partial };
         return report;
@@ -65,6 +67,28 @@ pub(crate) fn execute(
         }
     }
     report
+}
+
+/// Syncs the directories of both homes in which a move changes names. A killed run may have moved
+/// the last file without syncing the move, and nothing shows that run.
+pub(crate) fn ensure_durable(disk: &LockedDir, homes: &Homes) -> Result<(), MigrationError> {
+    for home in [&homes.daemon, &homes.app] {
+        for dir in relative_dirs(homes).into_iter().rev().map(|dir| home.join(dir)).chain([home.clone()]) {
+            let path = PathBuf::from(dir);
+            if !disk.stat_follow(&path).is_ok_and(|meta| meta.is_dir()) {
+                continue;
+            }
+            match disk.sync_dir(&path) {
+                // A run of this user cannot have moved a file from or to a directory that it may not
+                // open.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    tracing::debug!(path = %path.display(), %error, "a directory was not synced");
+                }
+                synced => synced.map_err(|source| MigrationError::FlushFailed { path, source })?,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Returns the progress after an event. The files count once; each other phase counts anew.

@@ -5,7 +5,8 @@ use std::fmt;
 use myownllm_durable_fs::{Disk, LockedDir};
 
 use crate::{
-    execute::execute,
+    error::MigrationError,
+    execute::{ensure_durable, execute},
     homes::{Direction, Homes, Options},
     inspect::{inspect, is_moved},
     inventory::Inventory,
@@ -99,6 +100,17 @@ impl<'a> Migrator<'a> {
         }
         report
     }
+
+    /// Syncs what an earlier run moved: a run that was killed may have moved the last file without
+    /// syncing the move. [`execute`](Self::execute) does so itself; a caller that plans no move
+    /// calls this before it relies on the daemon home.
+    ///
+    /// # Errors
+    /// `migration.flush-failed` with the directory that could not be synced.
+    pub fn ensure_durable(&self, lock: &LockedDir) -> Result<(), MigrationError> {
+        ensure_durable(lock, &self.homes)
+    }
+
     /// Inspects, plans and executes. Call this while you hold the lock.
     pub fn run(&self, lock: &LockedDir, options: &Options, daemons: &dyn LiveDaemons) -> MoveReport {
         let inventory = self.inspect_locked(lock, options.direction);
