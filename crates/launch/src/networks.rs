@@ -319,31 +319,21 @@ pub(crate) fn out_of_line(
         Decision::Attach { role, .. } => *role == Role::Shared,
         _ => false,
     };
-    let schema = context.store.schema()?;
-    let active = networks::active(document).and_then(network_id_of);
-    let is_active = |joined: &&String| active.as_ref().is_some_and(|active| network_id::same(active, joined));
-    let mut joined = status.joined_networks.iter();
-    // A daemon leaves no network of an app that never saved one.
-    let is_users = || {
-        schema
-            .saved_networks(document)
-            .is_some_and(|saved| !saved.is_empty() || !formerly_saved(context.store, schema).is_empty())
-    };
-    let (code, message) = match (joined.clone().find(|joined| !is_active(joined)), &active) {
-        (Some(left), _) if is_users() => {
-            let left = shortened(left, LONGEST_NAME);
-            let daemon = if is_shared {
-                "the app's daemon runs beside the shared one, and"
-            } else {
-                "the running daemon"
-            };
-            ("networks.not-left", format!("{daemon} is still in {left}, which is not the active network"))
-        }
-        (_, Some(active)) if !is_shared && !joined.any(|joined| is_active(&joined)) => {
-            let active = shortened(active, LONGEST_NAME);
-            ("networks.not-joined", format!("the running daemon has not joined {active}, the active network"))
-        }
-        _ => return None,
+    let wanted = Wanted { context, document: &mut document.clone(), is_in_doubt: false };
+    let (plan, _) = plan_for(&wanted, &mut AtStart(json!({})), status.clone(), Role::Own).ok()?;
+    let is_left = |action: &&Action| matches!(action, Action::Remove { .. });
+    let is_joined = |action: &&Action| matches!(action, Action::Add { .. }) && !is_shared;
+    let actions = || plan.steps.iter().map(|step| &step.action);
+    let (code, message) = if let Some(left) = actions().find(is_left) {
+        let left = shortened(left.network_id(), LONGEST_NAME);
+        let daemon = match is_shared {
+            true => "the app's daemon runs beside the shared one, and",
+            false => "the running daemon",
+        };
+        ("networks.not-left", format!("{daemon} is still in {left}, which is not the active network"))
+    } else {
+        let active = shortened(actions().find(is_joined)?.network_id(), LONGEST_NAME);
+        ("networks.not-joined", format!("the running daemon has not joined {active}, the active network"))
     };
     // A launch asks the shared daemon alone.
     let command = if is_shared { "daemon stop" } else { "launch --detach" };
