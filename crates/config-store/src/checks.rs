@@ -1,13 +1,12 @@
 //! The checks before a change: who decides about the home, and what a write would overwrite.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use myownllm_config_model::Document;
 use myownllm_durable_fs::trust::{
     HomeTrust, OwnershipProblem, OwnershipProblemKind, look_behind, read_for_display,
 };
-use myownllm_durable_fs::{DiskError, DiskLookup, Op};
+use myownllm_durable_fs::{DiskError, DiskLookup};
 use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::check_overlap;
 
@@ -49,16 +48,6 @@ impl Store<'_> {
             return Err(shared(daemon_config));
         }
         Ok(())
-    }
-
-    /// Checks that another file can take the config's place.
-    pub(crate) fn check_not_mounted(&self) -> Result<(), StoreError> {
-        let path = &self.paths.config;
-        let Some(file) = self.canonical(path).filter(|file| self.disk.is_mount_point(file)) else {
-            return Ok(());
-        };
-        let source = DiskError::new(Op::Exchange, &file, ErrorKind::ResourceBusy.into());
-        Err(StoreError::Mounted { path: path.clone(), source })
     }
 
     /// Reads a config or a backup, whose content may be shown.

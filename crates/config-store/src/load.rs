@@ -47,7 +47,6 @@ impl ConfigStore for Store<'_> {
     fn check_apply(&self, loaded: &Loaded) -> Result<(), StoreError> {
         if loaded.pending.writes_config() {
             self.check_replacing(&loaded.document.to_bytes(), true)?;
-            self.check_not_mounted()?;
         }
         self.check_backup_dir()?;
         loaded.full.map_or(Ok(()), |full| Err(self.backups_full(full)))

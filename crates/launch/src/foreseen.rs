@@ -95,7 +95,8 @@ fn protected_dir(disk: &dyn Disk, dir: &Path) -> Option<Diagnostic> {
 fn fixed_config(context: &Context<'_>) -> Option<Diagnostic> {
     let layout = context.layout;
     let fixed = |path: &Utf8Path| {
-        let (why, hint) = irreplaceable(context.disk, path.as_ref())?;
+        let real = context.disk.canonicalize(path.as_ref()).unwrap_or_else(|_| path.into());
+        let (why, hint) = irreplaceable(context.disk, &real)?;
         let error = DiskError::new(Op::Rename, path.as_std_path(), why);
         Some(Diagnostic::from(&error).at(path).hint(hint))
     };
