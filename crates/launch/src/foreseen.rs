@@ -396,33 +396,14 @@ fn refusal_to_change(
 pub(crate) fn changed_dirs(layout: &Layout, plan: &MovePlan, keeps_backup: bool) -> Vec<Utf8PathBuf> {
     let mut changed: BTreeSet<&Path> = BTreeSet::from([layout.app_home.as_ref()]);
     changed.extend(Some(layout.backups.as_std_path()).filter(|_| keeps_backup));
-    for step in plan.steps() {
-        match step {
-            MoveStep::MoveFiles { from, to, .. } => changed.extend([from.as_path(), to.as_path()]),
-            MoveStep::MoveDir { from, to, .. }
-            | MoveStep::MoveFile { from, to }
-            | MoveStep::MoveSymlink { from, to, .. }
-            | MoveStep::SetAside { from, to, .. }
-            | MoveStep::RestoreQuarantined { from, to } => changed.extend([from, to].map(|path| above(path))),
-            MoveStep::MakeDir { path }
-            | MoveStep::RemoveDir { path }
-            | MoveStep::RemoveLeftover { path }
-            | MoveStep::RemoveIdentical { source: path, .. } => {
-                changed.insert(above(path));
-            }
-            _ => {}
-        }
-    }
+    let dirs: Vec<PathBuf> = plan.steps().flat_map(MoveStep::changed_dirs).collect();
+    changed.extend(dirs.iter().map(PathBuf::as_path));
     let opened = plan.steps().filter(|step| matches!(step, MoveStep::SetMode { .. }));
     opened.for_each(|step| {
         changed.remove(step.path());
     });
     // The directories of the state have UTF-8 names: only the files in them may have others.
     changed.into_iter().filter_map(Utf8Path::from_path).map(Utf8Path::to_owned).collect()
-}
-
-fn above(path: &Path) -> &Path {
-    path.parent().unwrap_or(path)
 }
 
 /// Returns true if the mode of a directory lets a user change what is in it.

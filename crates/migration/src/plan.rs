@@ -173,6 +173,23 @@ impl MoveStep {
         }
     }
 
+    /// Returns the directories in which this step changes names.
+    pub fn changed_dirs(&self) -> Vec<PathBuf> {
+        match self {
+            Self::MoveDir { from, to, .. } => vec![parent(from), parent(to), to.clone()],
+            Self::MoveFiles { from, to, .. } => vec![from.clone(), to.clone()],
+            Self::MoveFile { from, to }
+            | Self::MoveSymlink { from, to, .. }
+            | Self::SetAside { from, to, .. }
+            | Self::RestoreQuarantined { from, to } => vec![parent(from), parent(to)],
+            Self::MakeDir { path }
+            | Self::RemoveDir { path }
+            | Self::RemoveLeftover { path }
+            | Self::RemoveIdentical { source: path, .. } => vec![parent(path)],
+            _ => Vec::new(),
+        }
+    }
+
     /// Returns the number of files that this step moves.
     pub fn files(&self) -> usize {
         match self {

@@ -528,7 +528,8 @@ fn with_barriers(steps: Vec<MoveStep>) -> Vec<MoveStep> {
     let (asides, rest): (Vec<_>, Vec<_>) = steps.into_iter().partition(frees_name);
     let (removals, moves): (Vec<_>, Vec<_>) =
         rest.into_iter().partition(|step| matches!(step, MoveStep::RemoveIdentical { .. }));
-    let changed = |steps: &[MoveStep]| steps.iter().flat_map(changed_dirs).collect::<BTreeSet<PathBuf>>();
+    let changed =
+        |steps: &[MoveStep]| steps.iter().flat_map(MoveStep::changed_dirs).collect::<BTreeSet<PathBuf>>();
     let sources = |steps: &[MoveStep]| steps.iter().filter_map(source_dir).collect::<BTreeSet<PathBuf>>();
     let mut published = changed(&moves);
     published.extend(removals.iter().filter_map(|step| match step {
@@ -565,20 +566,6 @@ fn source_dir(step: &MoveStep) -> Option<PathBuf> {
         | MoveStep::SetAside { from, .. } => Some(parent(from)),
         MoveStep::RemoveIdentical { source, .. } => Some(parent(source)),
         _ => None,
-    }
-}
-
-/// Returns the directories in which a moving step changes names.
-fn changed_dirs(step: &MoveStep) -> Vec<PathBuf> {
-    match step {
-        MoveStep::MoveDir { from, to, .. } => vec![parent(from), parent(to), to.clone()],
-        MoveStep::MoveFiles { from, to, .. } => vec![from.clone(), to.clone()],
-        MoveStep::MoveFile { from, to }
-        | MoveStep::MoveSymlink { from, to, .. }
-        | MoveStep::SetAside { from, to, .. } => {
-            vec![parent(from), parent(to)]
-        }
-        _ => Vec::new(),
     }
 }
 
