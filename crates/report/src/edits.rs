@@ -22,6 +22,13 @@ pub(crate) struct NetworkChange<'a> {
     network_id: Option<&'a str>,
     /// True if the network was not saved before.
     created: bool,
+    #[serde(flatten)]
+    edited: Edited<'a>,
+}
+
+/// What every change of the config tells.
+#[derive(Serialize, JsonSchema)]
+struct Edited<'a> {
     /// True if the config was written.
     changed: bool,
     /// The path of the config.
@@ -31,6 +38,13 @@ pub(crate) struct NetworkChange<'a> {
     reconcile: Value,
     /// The command that undoes the change.
     undo: Option<&'a str>,
+}
+
+impl<'a> Edited<'a> {
+    fn new(home: &HomeView<'_>, edit: &Edit, undo: Option<&'a str>) -> Self {
+        let config = long(&home.layout.app_config);
+        Self { changed: edit.updated.changed, config, reconcile: reconciled(&edit.followed), undo }
+    }
 }
 
 /// The saved networks.
@@ -60,15 +74,8 @@ struct NetworkRow {
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct SettingsChange<'a> {
     settings: Vec<SettingChange<'a>>,
-    /// True if the config was written.
-    changed: bool,
-    /// The path of the config.
-    config: String,
-    /// The changes of the daemon's networks; null if no daemon was asked.
-    #[schemars(with = "Option<myownllm_launch::Reconciled>")]
-    reconcile: Value,
-    /// The command that undoes the change.
-    undo: Option<&'a str>,
+    #[serde(flatten)]
+    edited: Edited<'a>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -94,22 +101,15 @@ pub fn network_edit(home: &HomeView<'_>, edit: &Edit, what: &str, undo: Option<&
     let document = &edit.updated.document;
     let mut page = Page::default();
     page.line(format!("{}{saved}", format!("{what} {}", edited_network(edit)).trim_end()));
-    if what == "Removed"
-        && networks::active(document).is_none()
-        && let Some(command) = use_first_network(document, home.program)
-    {
-        page.line("No network is active now. To choose one:");
-        page.command(2, "", command);
+    if what == "Removed" {
+        offer_a_network(home, document, "No network is active now.", &mut page);
     }
     page.page(aftermath(edit, undo));
     let document = NetworkChange {
         id: edit.change.id.as_deref(),
         network_id: edit.change.network_id.as_deref(),
         created: edit.change.created,
-        changed: edit.updated.changed,
-        config: long(&home.layout.app_config),
-        reconcile: reconciled(&edit.followed),
-        undo,
+        edited: Edited::new(home, edit, undo),
     };
     (page, json!(document))
 }
@@ -133,6 +133,14 @@ pub fn edit_trace(home: &HomeView<'_>, edit: &Edit, command: &str) -> Option<Tra
     Some(trace)
 }
 
+/// Tells how to choose a network, if none is active.
+pub(crate) fn offer_a_network(home: &HomeView<'_>, document: &Document, what: &str, page: &mut Page) {
+    let first = || use_first_network(document, home.program);
+    if let Some(command) = networks::active(document).is_none().then(first).flatten() {
+        page.offer(format!("{what} To choose one:"), command);
+    }
+}
+
 /// Describes what the daemon did about the change, and the command that undoes it.
 fn aftermath(edit: &Edit, undo: Option<&str>) -> Page {
     let mut page = match edit.followed {
@@ -141,8 +149,7 @@ fn aftermath(edit: &Edit, undo: Option<&str>) -> Page {
         _ => followed_page(&edit.followed),
     };
     if let Some(undo) = undo {
-        page.line("To undo this:");
-        page.command(2, "", undo);
+        page.offer("To undo this:", undo);
     }
     page
 }
@@ -202,11 +209,8 @@ pub fn saved_networks(home: &HomeView<'_>, document: &Document) -> (Page, Value)
     }
     if rows.is_empty() {
         page.line("No networks are saved. The command `network add` saves one.");
-    } else if active.is_none()
-        && let Some(command) = use_first_network(&document, home.program)
-    {
-        page.line("None is active. To choose one:");
-        page.command(2, "", command);
+    } else {
+        offer_a_network(home, &document, "None is active.", &mut page);
     }
     let document = Networks { networks: rows, active: active.as_deref(), enabled: mesh.enabled };
     (page, json!(document))
@@ -232,17 +236,11 @@ pub fn settings_edit(home: &HomeView<'_>, edit: &Edit, before: &Document, keys: 
     }
     let is_on = |document: &Document| AppConfig::view(document).cloud_mesh.enabled;
     if is_on(&before) && !is_on(&after) && networks::active(&after).is_some() {
-        page.line("A launch joins the active network all the same. To leave the network:");
-        page.command(2, "", format!("{} network use --none", home.program));
+        let leave = format!("{} network use --none", home.program);
+        page.offer("A launch joins the active network all the same. To leave the network:", leave);
     }
     let undo = undo(home, edit);
     page.page(aftermath(edit, undo.as_deref()));
-    let document = SettingsChange {
-        settings: rows,
-        changed: edit.updated.changed,
-        config: long(&home.layout.app_config),
-        reconcile: reconciled(&edit.followed),
-        undo: undo.as_deref(),
-    };
-    (page, json!(document))
+    let edited = Edited::new(home, edit, undo.as_deref());
+    (page, json!(SettingsChange { settings: rows, edited }))
 }

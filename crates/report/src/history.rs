@@ -81,8 +81,8 @@ pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
     let others = entries.iter().any(|entry| entry.is_restorable() && !entry.current);
     match entries.iter().find(|entry| entry.recommended) {
         Some(entry) => {
-            page.line("To bring one back, by its ID:");
-            page.command(2, "", format!("{} config restore {}", home.program, entry.id.sequence()));
+            let restore = format!("{} config restore {}", home.program, entry.id.sequence());
+            page.offer("To bring one back, by its ID:", restore);
         }
         None if others => page.line("No other backup holds as many of your settings as the config does."),
         None => page.line("Every backup that can be restored is the same as the config."),
@@ -130,8 +130,7 @@ pub fn restored(home: &HomeView<'_>, restored: &Restored, followed: &Followed) -
             }
             _ => restore,
         };
-        page.line("To undo this:");
-        page.command(2, "", undo);
+        page.offer("To undo this:", undo);
     }
     let document = RestoredConfig {
         restored: &restored.from,

@@ -6,7 +6,7 @@ use myownllm_config_model::{masking, networks};
 use myownllm_config_store::{FileShape, Report, Step};
 use myownllm_daemon::reconcile::{Action, NOT_ADDED, NOT_APPLIED, StepResult};
 use myownllm_daemon::{CandidateFailure, CandidateOutcome, Role, Rule};
-use myownllm_launch::words::{at_defaults, backup, count, in_a_line, listed, process, use_first_network};
+use myownllm_launch::words::{at_defaults, backup, count, in_a_line, listed, process};
 use myownllm_launch::{
     Daemon, LONGEST_NAME, LaunchStep, Outcome, Reconciled, Recurrence, Verdict, lost_keys, saved,
 };
@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::edits::offer_a_network;
 use crate::moves::{choice, stopped};
 use crate::picture::SHOWN;
 use crate::run_log::{self, Trace};
@@ -397,10 +398,5 @@ fn of_config(home: &HomeView<'_>, outcome: &Outcome, page: &mut Page) {
     if !report.reset_keys.is_empty() && !are_losses_told(&outcome.diagnostics) {
         page.line(format!("Lost, as no backup has them: {}.", at_defaults(&report.reset_keys)));
     }
-    if networks::active(&outcome.document).is_none()
-        && let Some(command) = use_first_network(&outcome.document, home.program)
-    {
-        page.line("No network is active. To choose one:");
-        page.command(2, "", command);
-    }
+    offer_a_network(home, &outcome.document, "No network is active.", page);
 }

@@ -143,6 +143,12 @@ impl Page {
         self.push(Block::Command { column, lead, text: text.into() });
     }
 
+    /// Adds a line that tells what a command does, and the command.
+    pub(crate) fn offer(&mut self, what: impl Into<String>, command: impl Into<String>) {
+        self.line(what);
+        self.command(2, "", command);
+    }
+
     /// Adds commands to copy, with the effect of each.
     pub fn commands(&mut self, commands: Vec<(String, String)>) {
         self.push(Block::Commands(commands));
