@@ -146,7 +146,9 @@ impl Store<'_> {
         // Does not complete a config that has lost its networks: the write would hide the loss.
         let completes = document.is_modified() && wipe.is_none();
         let config = completes.then(|| document.to_bytes()).filter(|new| new != read.bytes_read());
-        let has_no_source = !backed_up && wipe.is_none() && !self.has_source(listing);
+        // A damaged backup is no source.
+        let has_no_source =
+            !backed_up && wipe.is_none() && self.readable_source(listing, &mut Vec::new()).0.is_none();
         if has_no_source {
             report.reset_keys.clone_from(&report.completed_keys);
         }

@@ -46,11 +46,6 @@ impl Store<'_> {
         }
     }
 
-    /// Returns true if there is a source to restore settings from. A damaged backup does not count.
-    pub(crate) fn has_source(&self, listing: &Result<Listing, DiskError>) -> bool {
-        self.readable_source(listing, &mut Vec::new()).0.is_some()
-    }
-
     /// Returns the best source that can be read, and the error that hides a newer one.
     pub(crate) fn readable_source(
         &self,

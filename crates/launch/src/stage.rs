@@ -272,10 +272,10 @@ impl Stage {
             let why = format!(", as one serves the home without a socket{}", process(pid));
             return stage.ending_with(LaunchStep::StartNoDaemon { why: Some(why) });
         }
-        if let Err(refusal) = home_refusal(context, options.run_as) {
-            return stage.without_daemon(refusal, None);
-        }
-        if let Some(refusal) = peers_behind_symlink(context, migration) {
+        let refused = trusted_home(context)
+            .and_then(|_| ensure_usable_home(context, options.run_as))
+            .and_then(|()| ensure_own_daemon(context, options.run_as));
+        if let Some(refusal) = refused.err().or_else(|| peers_behind_symlink(context, migration)) {
             return stage.without_daemon(refusal, None);
         }
         let moved = moved_files(migration);
@@ -403,12 +403,6 @@ pub(crate) fn orphan_diagnostic(live: &RunningDaemon, options: &Options<'_>) -> 
         false => format!("{} daemon restart", options.program),
     };
     Diagnostic::error("daemon.without-socket", message).at(&home).hint(hint).class(Class::Refused)
-}
-
-fn home_refusal(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
-    trusted_home(context)?;
-    ensure_usable_home(context, run_as)?;
-    ensure_own_daemon(context, run_as)
 }
 
 /// Checks that a daemon can write in its home, and list its rosters and states: a daemon that

@@ -253,12 +253,6 @@ impl MigrationError {
         Self::Unreadable { path: path.to_owned(), source }
     }
 
-    /// Returns true if a part of the source could not be read, so that there may be files to move
-    /// after all.
-    pub(crate) fn is_about_source(&self) -> bool {
-        matches!(self, Self::SourceSymlink { .. })
-    }
-
     /// Returns a stable code.
     pub fn code(&self) -> &'static str {
         self.code_and_class().0

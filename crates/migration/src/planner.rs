@@ -469,9 +469,10 @@ impl<'a> Planner<'a> {
             add_barriers(plan, &inventory.destination_dirs);
         }
         plan.errors.splice(0..0, inventory.errors.iter().cloned());
+        let is_source = |error: &&MigrationError| matches!(error, MigrationError::SourceSymlink { .. });
         if !plan.is_empty() || !plan.collisions.is_empty() || inventory.foreign {
             plan.refusals.splice(0..0, inventory.refusals.iter().cloned());
-        } else if let Some(error) = inventory.refusals.iter().find(|error| error.is_about_source()) {
+        } else if let Some(error) = inventory.refusals.iter().find(is_source) {
             // The plan is empty only because the identity file is unreachable: says so.
             plan.refusals.push(error.clone());
         }

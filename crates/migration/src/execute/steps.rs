@@ -163,10 +163,6 @@ impl Executor<'_> {
         Ok(())
     }
 
-    fn is_private(&self, to: &Path) -> bool {
-        self.plan.secret_dirs.iter().any(|dir| to.parent() == Some(dir))
-    }
-
     fn file_move(&self, from: &Path, to: &Path, symlink: Option<&Retarget>) -> FileMove {
         let kind = symlink.cloned().map_or(MoveKind::File, |Retarget { old_target, target }| {
             MoveKind::Symlink { old_target, target }
@@ -175,7 +171,7 @@ impl Executor<'_> {
             from: from.to_owned(),
             to: to.to_owned(),
             kind,
-            copy_is_private: self.is_private(to),
+            copy_is_private: self.plan.secret_dirs.iter().any(|dir| to.parent() == Some(dir)),
             is_set_aside: false,
         }
     }

@@ -55,10 +55,6 @@ impl Inspector<'_> {
         }
     }
 
-    fn holds_secrets(&self, relative: &Utf8Path) -> bool {
-        self.homes.identity().parent() == Some(relative) || self.homes.custody().parent() == Some(relative)
-    }
-
     pub(super) fn destination_dirs(&mut self) {
         let destination = self.out.destination.clone();
         let all: Vec<Utf8PathBuf> =
@@ -107,8 +103,9 @@ impl Inspector<'_> {
     /// Handles a directory of the destination. `real` is its path without symlinks.
     fn destination_dir(&mut self, relative: &Utf8Path, path: PathBuf, real: &Path, meta: Metadata) {
         if path != self.homes.app {
-            let private = self.holds_secrets(relative);
-            self.tighten(real, &meta, private);
+            let secrets = [self.homes.identity(), self.homes.custody()];
+            let holds_secrets = secrets.iter().any(|file| file.parent() == Some(relative));
+            self.tighten(real, &meta, holds_secrets);
             if let (Some(owner), Some(home)) = (meta.owner, self.out.owner) {
                 // Root made the directory, and was killed before giving it away.
                 if owner.uid == 0 && home.uid != 0 {
