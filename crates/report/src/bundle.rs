@@ -122,13 +122,11 @@ pub struct Report {
 impl Report {
     /// Collects the facts about the system, and lists the files of the homes. `at` is the time,
     /// `program` the program's name and version.
-    #[must_use]
     pub fn collect(home: &HomeView<'_>, at: String, program: String, sections: Vec<Section>) -> Self {
         Self { at, program, system: system(home), files: files(home), sections, names: Names::of(home) }
     }
 
     /// Returns the report as data. `output` is the file that holds it, if any.
-    #[must_use]
     pub fn data(&self, output: Option<&str>) -> Value {
         let sections = self.sections.iter().map(|section| (section.name, section)).collect();
         let facts = json!(Facts { system: &self.system, files: &self.files, sections });
@@ -136,13 +134,11 @@ impl Report {
     }
 
     /// Returns the report as one text.
-    #[must_use]
     pub fn plain_text(&self) -> String {
         self.names.hide(&self.text())
     }
 
     /// Returns the report as one page for a browser, with pictures of the home.
-    #[must_use]
     pub fn page(&self, trees: &[Vec<Line>; 2]) -> String {
         html(self, trees)
     }

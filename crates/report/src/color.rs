@@ -5,7 +5,6 @@ use myownllm_launch::Severity;
 use crate::draw::Tone;
 
 /// Returns the text of a diagnostic with its label in a colour.
-#[must_use]
 pub fn colored_diagnostic(text: &str, severity: Severity) -> String {
     let style = match severity {
         Severity::Info => "1;36",

@@ -21,7 +21,6 @@ pub(crate) struct Checklist<'a> {
 }
 
 /// Returns the checks, those that passed only with `verbose`.
-#[must_use]
 pub fn checklist(checks: &Checks, verbose: bool) -> (Page, Value) {
     let (problems, warnings) = (checks.of(Mark::Problem).count(), checks.of(Mark::Warning).count());
     let data = json!(Checklist { checks: &checks.list, problems, warnings });

@@ -88,14 +88,12 @@ struct SettingChange<'a> {
 }
 
 /// Returns the command that undoes a change; `None` if there is no backup to return to.
-#[must_use]
 pub fn undo(home: &HomeView<'_>, edit: &Edit) -> Option<String> {
     let backup = edit.backup.as_ref().filter(|_| !edit.change.created)?;
     Some(format!("{} config restore {}", home.program, backup.id.sequence()))
 }
 
 /// Returns a change of the saved networks, after the words `what`.
-#[must_use]
 pub fn network_edit(home: &HomeView<'_>, edit: &Edit, what: &str, undo: Option<&str>) -> (Page, Value) {
     let saved = if edit.updated.changed { "" } else { "  (no change)" };
     let document = &edit.updated.document;
@@ -115,13 +113,11 @@ pub fn network_edit(home: &HomeView<'_>, edit: &Edit, what: &str, undo: Option<&
 }
 
 /// Returns the name of the network that a change is about, or an empty string.
-#[must_use]
 pub fn edited_network(edit: &Edit) -> &str {
     edit.change.network_id.as_deref().or(edit.change.id.as_deref()).unwrap_or_default()
 }
 
 /// Returns what was changed, for the run log.
-#[must_use]
 pub fn edit_trace(home: &HomeView<'_>, edit: &Edit, command: &str) -> Option<Trace> {
     let mut did: Vec<String> =
         edit.updated.changed.then(|| "changed the config".to_owned()).into_iter().collect();
@@ -178,7 +174,6 @@ pub(crate) fn reconciled(followed: &Followed) -> Value {
 pub const NO_ID: &str = "net-0-";
 
 /// Returns the saved networks of a config, with secrets masked.
-#[must_use]
 pub fn saved_networks(home: &HomeView<'_>, document: &Document) -> (Page, Value) {
     // Labels and ids are free text, so a user may have put a login into one.
     let document = masking::mask(document);
@@ -217,7 +212,6 @@ pub fn saved_networks(home: &HomeView<'_>, document: &Document) -> (Page, Value)
 }
 
 /// Returns a change of the settings with these names. `before` is the config before the change.
-#[must_use]
 pub fn settings_edit(home: &HomeView<'_>, edit: &Edit, before: &Document, keys: &[&str]) -> (Page, Value) {
     let (before, after) = (masking::mask(before), masking::mask(&edit.updated.document));
     let value = |document: &Document, key: &str| {

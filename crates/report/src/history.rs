@@ -105,7 +105,6 @@ fn reason(entry: &HistoryEntry, runs: &[Entry]) -> String {
 }
 
 /// Returns a restore of a backup, with the command that undoes it.
-#[must_use]
 pub fn restored(home: &HomeView<'_>, restored: &Restored, followed: &Followed) -> (Page, Value) {
     let path = home.short(&home.layout.app_config);
     let from = backup(&restored.from.to_string());
@@ -142,7 +141,6 @@ pub fn restored(home: &HomeView<'_>, restored: &Restored, followed: &Followed) -
 }
 
 /// Returns the answer to a user who accepts the config as it is, and what the run log says of it.
-#[must_use]
 pub fn accepted(home: &HomeView<'_>, accepted: &Accepted) -> (String, Option<Trace>) {
     let (path, backup) = (home.short(&home.layout.app_config), backup(&accepted.backup.to_string()));
     let lost = last_losses(home.layout);
@@ -157,7 +155,6 @@ pub fn accepted(home: &HomeView<'_>, accepted: &Accepted) -> (String, Option<Tra
 }
 
 /// Returns the changes of a restore, for the run log. `name` is the backup as the user named it.
-#[must_use]
 pub fn restore_trace(home: &HomeView<'_>, restored: &Restored, name: &str) -> Option<Trace> {
     let did = restored.changed.then(|| format!("restored backup {}", restored.from.sequence()));
     let mut trace = Trace::of(home.layout, format!("config restore {name}"), did.into_iter().collect())?;

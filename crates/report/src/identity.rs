@@ -76,7 +76,6 @@ struct FoundFile {
 }
 
 /// Returns the Device ID and the identity files that `scan` found, and what is wrong with them.
-#[must_use]
 pub fn identity(home: &HomeView<'_>, scan: &Scan) -> (Page, Value, Vec<Diagnostic>) {
     let verdict = scan.answer();
     let refusal = verdict.refusal();

@@ -110,7 +110,6 @@ pub enum Fate {
 }
 
 /// Returns the changes of a launch, for the run log.
-#[must_use]
 pub fn launch_trace(home: &HomeView<'_>, command: &str, outcome: &Outcome, daemon: &Daemon) -> Option<Trace> {
     let mut did: Vec<String> = run_log::of_stopped(&outcome.stopped).collect();
     did.extend(outcome.migration.iter().flat_map(run_log::of_move));
@@ -242,7 +241,6 @@ impl<'a> UsedDaemon<'a> {
 }
 
 /// Returns the outcome of a launch for a program.
-#[must_use]
 pub fn launch_data(home: &HomeView<'_>, outcome: &Outcome, daemon: &Daemon, fate: Fate) -> Value {
     let shown = masking::mask(&outcome.document);
     let active = shown.get(&["cloud_mesh", "active_network_id"]).and_then(|id| id.as_str());
@@ -268,7 +266,6 @@ pub fn launch_data(home: &HomeView<'_>, outcome: &Outcome, daemon: &Daemon, fate
 
 /// Returns the outcome of a launch for a person. `daemon` is the daemon of the launch; `None` if
 /// the launch was to use no daemon.
-#[must_use]
 pub fn launched(home: &HomeView<'_>, outcome: &Outcome, daemon: Option<&Daemon>, fate: Fate) -> Page {
     const COLUMN: usize = 12;
     let mut page = stopped(home, &outcome.stopped, COLUMN);
@@ -342,7 +339,6 @@ fn not_started(outcome: &Outcome) -> String {
 }
 
 /// Returns the outcome of a repair in plain words.
-#[must_use]
 pub fn repaired(home: &HomeView<'_>, outcome: &Outcome) -> Page {
     let is_ok = outcome.class().is_none();
     let mut page = Page::default();

@@ -47,7 +47,6 @@ pub(crate) struct DaemonState {
 }
 
 /// Returns the last `most` entries of the run log.
-#[must_use]
 pub fn runs(home: &HomeView<'_>, most: usize) -> (Page, Value, Vec<Diagnostic>) {
     let path = home.layout.run_log();
     let entries = run_log::read(path.as_ref());
@@ -77,7 +76,6 @@ fn head(entry: &Entry) -> String {
 }
 
 /// Returns the last lines of the daemon's log, without secrets.
-#[must_use]
 pub fn daemon_log_lines(home: &HomeView<'_>, most: usize) -> (Page, Value, Vec<Diagnostic>) {
     let path = myownllm_daemon::log_path(&home.layout.daemon_home);
     let shown = home.short(&path);
@@ -133,7 +131,6 @@ fn without_secrets(home: &HomeView<'_>, lines: Vec<String>) -> Vec<String> {
 }
 
 /// Returns the state of the daemon of this home, which `probe` found at `endpoint`.
-#[must_use]
 pub fn daemon_status(home: &HomeView<'_>, endpoint: &Endpoint, probe: &Probe) -> (Page, Value) {
     const COLUMN: usize = 12;
     let log = myownllm_daemon::log_path(&home.layout.daemon_home);

@@ -73,7 +73,6 @@ impl<'a> PlannedMove<'a> {
 }
 
 /// Returns a move, or with `is_dry` what a move would do.
-#[must_use]
 pub fn state_move(home: &HomeView<'_>, moved: &StateMove, is_dry: bool) -> (Page, Value) {
     let is_ok = class_of(&moved.diagnostics).is_none();
     match &moved.result {
@@ -86,7 +85,6 @@ pub fn state_move(home: &HomeView<'_>, moved: &StateMove, is_dry: bool) -> (Page
 }
 
 /// Returns the changes of a move, for the run log.
-#[must_use]
 pub fn move_trace(home: &HomeView<'_>, report: &MoveReport) -> Option<Trace> {
     let command = if report.direction == Direction::Undo { "migrate --undo" } else { "migrate" };
     let did = run_log::of_stopped(&report.stopped).chain(run_log::of_move(report)).collect();

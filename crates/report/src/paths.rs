@@ -88,7 +88,6 @@ impl From<Rule> for ShownRule {
 }
 
 /// Returns the one path with this name.
-#[must_use]
 pub fn named_path(name: &str, path: String, rule: Rule) -> (Page, Value) {
     let mut page = Page::default();
     page.raw(format!("{path}\n"));
@@ -97,7 +96,6 @@ pub fn named_path(name: &str, path: String, rule: Rule) -> (Page, Value) {
 
 /// Returns every path and the control socket of each mode, or the socket of `mode` alone, and what
 /// is wrong with the sockets.
-#[must_use]
 pub fn paths(home: &HomeView<'_>, mode: Option<Mode>) -> (Page, Value, Vec<Diagnostic>) {
     let layout = home.layout;
     let modes = mode.map_or_else(|| vec![Mode::OwnLlm, Mode::Shared], |mode| vec![mode]);

@@ -89,13 +89,11 @@ impl<'a> From<&'a MoveReport> for Picture<'a> {
 
 impl Picture<'_> {
     /// Returns true if something is moved, removed or set aside.
-    #[must_use]
     pub fn changes(&self) -> bool {
         !(self.moved.is_empty() && self.removed.is_empty() && self.aside.is_empty())
     }
 
     /// Returns the move line by line: what moves to which place, and what stays.
-    #[must_use]
     pub fn lines(&self, home: &HomeView<'_>) -> Page {
         let path = |path: &Path| short(path, &home.layout.user_home);
         let verb = |done: &'static str, would: &'static str| if self.done { done } else { would };
@@ -131,7 +129,6 @@ impl Picture<'_> {
 
     /// Returns two trees of the app's home: as it is and as it would be, or as it was and as it is.
     /// `repair` is what would also be done to the config.
-    #[must_use]
     pub fn trees(&self, home: &HomeView<'_>, repair: Option<&Pending>) -> Page {
         let [before, after] = self.two_trees(home, repair);
         let mut page = Page::default();
@@ -140,7 +137,6 @@ impl Picture<'_> {
     }
 
     /// Returns the two trees as drawings.
-    #[must_use]
     pub fn two_trees(&self, view: &HomeView<'_>, repair: Option<&Pending>) -> [Vec<Line>; 2] {
         let home = view.layout.app_home.as_std_path();
         let mut sides = Sides { home, before: Names::default(), after: Names::default() };

@@ -34,7 +34,6 @@ pub struct ProgressText {
 
 impl ProgressText {
     /// Returns the texts of this form for a move that starts now.
-    #[must_use]
     pub fn new(form: Form) -> Self {
         Self { form, begun: Instant::now(), shown: Cell::new(None), phase: RefCell::new(None) }
     }

@@ -86,7 +86,6 @@ pub struct Run<'a> {
 
 impl Trace {
     /// Returns the changes of a command; `None` if it changed nothing, so that nothing is logged.
-    #[must_use]
     pub fn of(layout: &Layout, command: impl Into<String>, did: Vec<String>) -> Option<Self> {
         let entry = Entry { command: command.into(), did, ..Entry::default() };
         (!entry.did.is_empty()).then(|| Self { file: layout.run_log().into(), entry })
@@ -136,7 +135,6 @@ impl Trace {
 }
 
 /// Describes the changes of a move.
-#[must_use]
 pub fn of_move(report: &MoveReport) -> Vec<String> {
     let done = [
         (report.files_moved(), "moved"),
@@ -153,7 +151,6 @@ pub fn of_move(report: &MoveReport) -> Vec<String> {
 }
 
 /// Describes the changes of the config.
-#[must_use]
 pub fn of_config(steps: &[Step]) -> Vec<String> {
     let mut did: Vec<String> = Vec::new();
     for step in steps {
@@ -190,7 +187,6 @@ pub(crate) fn of_file_steps(home: &HomeView<'_>, steps: &[LaunchStep]) -> Vec<St
 }
 
 /// Describes the settings that a repair could not bring back; `None` if it lost none.
-#[must_use]
 pub fn of_losses(report: &myownllm_config_store::Report) -> Option<String> {
     let keys = &report.reset_keys;
     (!keys.is_empty()).then(|| format!("left {}: {}", at_defaults(keys), keys.join(", ")))
@@ -313,7 +309,6 @@ fn append(path: &Path, line: &str) -> io::Result<()> {
 
 /// Returns all entries, the oldest first. Skips a line that is not an entry, which a crash may
 /// leave.
-#[must_use]
 pub fn read(path: &Path) -> Vec<Entry> {
     let mut entries = Vec::new();
     let (dir, name) = split(path);
@@ -330,7 +325,6 @@ pub fn read(path: &Path) -> Vec<Entry> {
 }
 
 /// Returns the backup that the user restored, unless a later run has changed the config.
-#[must_use]
 pub fn last_restored(layout: &Layout) -> Option<String> {
     let mut entries = read(layout.run_log().as_ref()).into_iter().rev();
     entries.find(|entry| entry.restored.is_some() || entry.before.is_some())?.restored
@@ -338,7 +332,6 @@ pub fn last_restored(layout: &Layout) -> Option<String> {
 
 /// Returns the settings that the last repair with losses left at their defaults, without those that
 /// the user has decided on since.
-#[must_use]
 pub fn last_losses(layout: &Layout) -> Vec<String> {
     losses_in(read(layout.run_log().as_ref()))
 }

@@ -35,7 +35,6 @@ pub(crate) struct RepairedConfig<'a> {
 
 /// Returns a repair of the config, or what a repair would do: `shows_diff` adds the changes of the
 /// file.
-#[must_use]
 pub fn config_repair(home: &HomeView<'_>, repair: &ConfigRepair, shows_diff: bool) -> (Page, Value) {
     let stopped_page = stopped(home, &repair.stopped, COLUMN);
     let report = &repair.loaded.report;
@@ -65,7 +64,6 @@ fn made(home: &HomeView<'_>, repair: &ConfigRepair, applied: &Applied, stopped: 
 }
 
 /// Returns the changes of a repair, for the run log.
-#[must_use]
 pub fn repair_trace(home: &HomeView<'_>, repair: &ConfigRepair) -> Option<Trace> {
     let applied = repair.applied.as_ref();
     let steps = applied.map_or(&[][..], |applied| &applied.steps);
@@ -203,7 +201,6 @@ pub(crate) fn are_losses_told(diagnostics: &[Diagnostic]) -> bool {
 
 /// Describes what a launch would do to a config that needs no repair but that a launch would still
 /// write.
-#[must_use]
 pub fn completion(loaded: &Loaded) -> Option<String> {
     let pending = &loaded.pending;
     if loaded.shape == FileShape::Missing || pending.repairs() || !pending.writes_config() {
@@ -216,7 +213,6 @@ pub fn completion(loaded: &Loaded) -> Option<String> {
 }
 
 /// Returns a document for a diff: laid out, with secrets masked.
-#[must_use]
 pub fn pretty(document: &Document) -> String {
     format!("{}\n", masking::mask(document).to_indented_text())
 }

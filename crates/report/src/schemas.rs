@@ -82,7 +82,6 @@ fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 }
 
 /// Returns the schema of each command's document and of the envelope, by file name.
-#[must_use]
 pub fn schemas() -> BTreeMap<String, Value> {
     let envelope = generator().into_root_schema_for::<Envelope<'_>>();
     let mut envelope = envelope.to_value();

@@ -42,7 +42,6 @@ pub fn escape_json_controls(json: &str) -> String {
 }
 
 /// Returns the lines that differ between two texts, with three lines of context.
-#[must_use]
 pub fn unified_diff(before: &str, after: &str, before_name: &str, after_name: &str) -> String {
     let diff = similar::TextDiff::from_lines(before, after);
     diff.unified_diff().context_radius(3).header(before_name, after_name).to_string()
@@ -63,7 +62,6 @@ pub struct Screen {
 impl Screen {
     /// Returns the screen behind an output: `terminal` is the width that the terminal tells, else
     /// the value of `COLUMNS` counts.
-    #[must_use]
     pub fn new(terminal: Option<usize>, is_terminal: bool, var: impl Fn(&str) -> Option<OsString>) -> Self {
         let columns = || var("COLUMNS")?.to_str()?.parse().ok();
         let known = terminal.filter(|width| *width > 0).or_else(columns);
@@ -169,7 +167,6 @@ impl Page {
     }
 
     /// Returns true if there is nothing to print.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|block| matches!(block, Block::Raw(text) if text.is_empty()))
     }
@@ -196,13 +193,11 @@ impl Page {
     }
 
     /// Returns the text, laid out for a screen without colours.
-    #[must_use]
     pub fn plain(&self, screen: Screen) -> String {
         self.render(screen, &|_, text| text.to_owned())
     }
 
     /// Returns the text, laid out for a screen with colours.
-    #[must_use]
     pub fn colored(&self, screen: Screen) -> String {
         paint_text(&self.render(screen, &painted))
     }

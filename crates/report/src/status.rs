@@ -117,7 +117,6 @@ struct Legacy {
 }
 
 /// Returns where everything is, and what a launch would do.
-#[must_use]
 pub fn status(home: &HomeView<'_>, plan: &LaunchPlan) -> (Page, Value) {
     let document = document(home, plan);
     (page(home, plan, &document.homes), json!(document))

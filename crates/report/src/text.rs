@@ -15,7 +15,6 @@ use crate::screen::wrap;
 
 /// Returns a diagnostic as it is printed, in lines of at most `width` columns. The text contains
 /// the code if the diagnostic is an error, or with `verbose`.
-#[must_use]
 pub fn diagnostic_text(diagnostic: &Diagnostic, width: Option<usize>, verbose: bool) -> String {
     let label = match diagnostic.severity {
         Severity::Info => "note",
@@ -62,7 +61,6 @@ pub(crate) fn unfilled(command: &str) -> Option<&'static str> {
 
 /// Returns a time to the millisecond, RFC 3339 in UTC; `None` past the year 9999, which RFC 3339
 /// cannot express.
-#[must_use]
 pub fn rfc3339(time: SystemTime) -> Option<String> {
     let mut text = String::new();
     write!(text, "{}", humantime::format_rfc3339_millis(time.max(UNIX_EPOCH))).ok()?;
@@ -94,7 +92,6 @@ const LONGEST_TEXT: usize = 500;
 const MOST_ITEMS: usize = 1000;
 
 /// Returns a value from a daemon for a document, cut to the limits: a daemon may send any amount.
-#[must_use]
 pub fn bounded(value: &impl Serialize) -> Value {
     let mut value = json!(value);
     bound(&mut value);
@@ -118,7 +115,6 @@ fn bound(value: &mut Value) {
 }
 
 /// Returns a path for a program.
-#[must_use]
 pub fn long(path: impl AsRef<Path>) -> String {
     path.as_ref().display().to_string()
 }

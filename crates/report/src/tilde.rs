@@ -20,7 +20,6 @@ pub struct Tilde {
 impl Tilde {
     /// Returns the rule for a home. `is_home_of_shell` is true if `~` means this home in the shell
     /// of the user as well.
-    #[must_use]
     pub fn new(user_home: &Path, is_home_of_shell: bool) -> Self {
         let home = user_home.to_str().filter(|_| user_home.parent().is_some());
         let home = home.map_or_else(String::new, |home| format!("{home}{MAIN_SEPARATOR}"));
@@ -28,7 +27,6 @@ impl Tilde {
     }
 
     /// Returns a text with its paths shortened.
-    #[must_use]
     pub fn in_text(&self, text: &str) -> String {
         let in_name = |c: char| c.is_alphanumeric() || "/\\.-_~=:".contains(c);
         self.shortened(text, |before| !before.ends_with(in_name))
@@ -36,7 +34,6 @@ impl Tilde {
 
     /// Returns a command with its paths shortened where the shell expands them: at the start of a
     /// word, outside of quotes.
-    #[must_use]
     pub fn in_command(&self, command: &str) -> String {
         if !self.is_home_of_shell {
             return command.to_owned();
@@ -49,13 +46,11 @@ impl Tilde {
     }
 
     /// Returns a page with its paths shortened.
-    #[must_use]
     pub fn in_page(&self, page: &Page) -> Page {
         page.map_texts(&|text| self.in_text(text), &|command| self.in_command(command))
     }
 
     /// Returns a diagnostic with its paths shortened.
-    #[must_use]
     pub fn in_diagnostic(&self, diagnostic: &Diagnostic) -> Diagnostic {
         let mut shown = diagnostic.clone();
         shown.message = self.in_text(&shown.message);

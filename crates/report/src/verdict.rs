@@ -36,7 +36,6 @@ pub enum HomeState {
 
 impl HomeState {
     /// Returns the state that follows from a plan and its checks.
-    #[must_use]
     pub fn new(plan: &LaunchPlan, checks: &Checks) -> Self {
         match (checks.of(Mark::Problem).count(), plan.pending) {
             (0, false) => Self::Healthy,
@@ -77,7 +76,6 @@ impl Command {
 }
 
 /// Returns the verdict that follows from these checks.
-#[must_use]
 pub fn verdict(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks) -> (Page, Value) {
     let state = HomeState::new(plan, checks);
     let summary = summary(home, plan, checks, state);

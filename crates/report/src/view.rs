@@ -28,7 +28,6 @@ pub struct HomeView<'a> {
 
 impl<'a> HomeView<'a> {
     /// Returns the home of a launch. `now_ms` is the current time.
-    #[must_use]
     pub fn new(context: &Context<'a>, options: &Options<'a>, now_ms: u64) -> Self {
         let Context { layout, disk, store, .. } = *context;
         Self { layout, disk, store, program: options.program, user_name: options.user_name, now_ms }
