@@ -23,7 +23,6 @@ pub struct Homes {
 
 impl Homes {
     /// Returns the two homes of a layout, with the names of its app.
-    #[must_use]
     pub fn of(layout: &Layout) -> Self {
         Self {
             app: layout.app_home.clone(),
@@ -45,7 +44,6 @@ impl Homes {
     }
 
     /// Returns the paths at which an identity file may be in these homes.
-    #[must_use]
     pub fn identity_places(&self) -> IdentityPaths {
         IdentityPaths::with_files(&self.app, &self.daemon, &self.files)
     }

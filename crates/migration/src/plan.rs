@@ -147,7 +147,6 @@ impl MoveStep {
 
     /// Returns true if the step completes the steps before it, and changes nothing of its own: a
     /// barrier, or the removal of sources that remain.
-    #[must_use]
     pub fn is_barrier(&self) -> bool {
         matches!(self, Self::Sync { .. } | Self::RemoveSources { .. })
     }
@@ -323,7 +322,6 @@ impl IdentityState {
     }
 
     /// Returns the state for a refusal: no daemon may be started, so no identity is active.
-    #[must_use]
     pub fn refused(refusal: &Refusal) -> Self {
         let is_odd = matches!(refusal.problem, Problem::Missing { .. } | Problem::NotAFile { .. });
         if !is_odd {

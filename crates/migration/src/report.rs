@@ -107,7 +107,6 @@ pub struct Progress {
 
 impl Progress {
     /// Creates the progress of a phase: for another migrator, and for tests.
-    #[must_use]
     pub fn new(phase: Phase, phase_done: usize, phase_total: usize) -> Self {
         Self { done: phase_done, total: phase_total, phase, phase_done, phase_total }
     }
