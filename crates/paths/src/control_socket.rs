@@ -25,13 +25,11 @@ impl ControlSocket {
     }
 
     /// Returns the control socket in the bytes of a daemon's config.
-    #[must_use]
     pub fn of_config(config: &[u8]) -> Self {
         Document::parse(config).map_or(Self::InHome, |parsed| Self::of_document(&parsed.document))
     }
 
     /// Returns the control socket in a parsed config.
-    #[must_use]
     pub fn of_document(config: &Document) -> Self {
         let value = config.get(&["daemon", "control_socket"]);
         match value.as_ref().and_then(|value| value.as_str()) {

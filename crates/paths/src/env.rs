@@ -32,7 +32,6 @@ const HOME_VARIABLE: &str = "HOME";
 impl Env {
     /// Reads the process's environment for MyOwnLLM: `HOME` (on Windows the user's profile) and
     /// `MYOWNMESH_HOME`.
-    #[must_use]
     pub fn from_process() -> Self {
         Self::from_process_for(&MYOWNLLM)
     }
@@ -42,7 +41,6 @@ impl Env {
     ///
     /// On Unix, if `HOME` is unset or empty, the password database names the home, as for the
     /// daemon and the app: two different homes in one start would split the state between them.
-    #[must_use]
     pub fn from_process_for(app: &HostApp) -> Self {
         let mut env = Self::system(std::env::home_dir().map(PathBuf::into_os_string));
         let name: &OsStr = OsStr::new(app.home_variable.as_ref());
@@ -54,14 +52,12 @@ impl Env {
 
     /// Returns an environment from a value: the system's home (`None` if it names none) and no
     /// variables.
-    #[must_use]
     pub fn system(home: Option<OsString>) -> Self {
         Self { home: Home::System { variable: HOME_VARIABLE, value: home }, variables: BTreeMap::new() }
     }
 
     /// Returns an environment with a home that the caller names (`--home DIR`). No variable counts
     /// beside an explicit home, because an explicit home never pulls state out of another one.
-    #[must_use]
     pub fn explicit(home: impl Into<PathBuf>) -> Self {
         Self { home: Home::Explicit(home.into()), variables: BTreeMap::new() }
     }

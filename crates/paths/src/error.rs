@@ -91,7 +91,6 @@ pub(crate) const BROKEN_SYMLINK: &str = "a broken symlink";
 
 impl PathsError {
     /// Returns a stable code, for programs: `paths.overlap`, `paths.socket-too-long`, …
-    #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoHome { .. } => "paths.no-home",
@@ -109,7 +108,6 @@ impl PathsError {
     }
 
     /// Returns true for a refusal that waits for a decision of the user's, and false for a failure.
-    #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
@@ -124,13 +122,11 @@ impl PathsError {
 
     /// Returns the class of the error.
     #[cfg(feature = "serde")]
-    #[must_use]
     pub fn class(&self) -> crate::Class {
         if self.is_refusal() { crate::Class::Refused } else { crate::Class::Failed }
     }
 
     /// Returns the path that the error is about.
-    #[must_use]
     pub fn path(&self) -> Option<&Path> {
         let path = match self {
             Self::HomeNotUtf8 { home: path, .. } | Self::Lookup { path, .. } => return Some(path),
@@ -145,7 +141,6 @@ impl PathsError {
     }
 
     /// Returns the remedy.
-    #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoHome { program, .. } => Some(format!("{program} --home \"$PWD\" status")),

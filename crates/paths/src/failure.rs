@@ -61,7 +61,6 @@ pub struct FailureData {
 
 impl FailureData {
     /// Returns the data of an error.
-    #[must_use]
     pub fn of(failure: &impl Failure) -> Self {
         let causes = iter::successors(failure.source(), |&cause| cause.source());
         Self {

@@ -58,7 +58,6 @@ pub struct HostApp {
 impl HostApp {
     /// Returns an app with a home of its own. Every other name is MyOwnLLM's, as it is the same
     /// daemon; the fields can be changed afterwards.
-    #[must_use]
     pub fn new(
         name: impl Into<Cow<'static, str>>,
         program: impl Into<Cow<'static, str>>,
@@ -75,7 +74,6 @@ impl HostApp {
     }
 
     /// Returns the name of the log of what the program changed in the app's home.
-    #[must_use]
     pub fn run_log_name(&self) -> String {
         format!("{}.log", self.program)
     }

@@ -169,7 +169,6 @@ impl Layout {
     /// that is not an address does not count: [`check_control_socket`](crate::check_control_socket)
     /// refuses such a path before a daemon is started on it. `CheckedLayout::socket` (feature
     /// `control-socket`) reads the config and checks the address in one call.
-    #[must_use]
     pub fn socket_for_mode(&self, mode: Mode, control_socket: &ControlSocket) -> (Socket, Rule) {
         if self.platform == Platform::Windows {
             return (Socket::Pipe(self.app.pipe.clone().into_owned()), Rule::Pipe);
@@ -184,13 +183,11 @@ impl Layout {
     }
 
     /// Returns the log of what the program changed in the app's home.
-    #[must_use]
     pub fn run_log(&self) -> Utf8PathBuf {
         self.app_home.join(self.app.run_log_name())
     }
 
     /// Returns the home of the daemon of that mode.
-    #[must_use]
     pub fn home_for_mode(&self, mode: Mode) -> &Utf8Path {
         match mode {
             Mode::OwnLlm => &self.daemon_home,
@@ -199,7 +196,6 @@ impl Layout {
     }
 
     /// Returns the config of the daemon of that mode, which may have a `daemon.control_socket`.
-    #[must_use]
     pub fn config_for_mode(&self, mode: Mode) -> &Utf8Path {
         match mode {
             Mode::OwnLlm => &self.daemon_config,
@@ -208,7 +204,6 @@ impl Layout {
     }
 
     /// Returns every path with its rule, in the order for display.
-    #[must_use]
     pub fn entries(&self) -> Vec<PathEntry<'_>> {
         let at = |name, path, rule| PathEntry { name, path, rule };
         vec![

@@ -33,7 +33,6 @@ impl Default for Resolver {
 
 impl Resolver {
     /// Returns the rules for that app, on the platform that this program was built for.
-    #[must_use]
     pub fn new(app: HostApp) -> Self {
         Self { app, platform: Platform::current() }
     }

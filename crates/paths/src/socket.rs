@@ -47,7 +47,6 @@ pub enum ControlSocket {
 
 impl ControlSocket {
     /// Returns the path, if one is named.
-    #[must_use]
     pub fn named(&self) -> Option<&Utf8Path> {
         match self {
             Self::InHome => None,
@@ -67,7 +66,6 @@ pub enum Socket {
 
 impl Socket {
     /// Returns the socket's file, if the socket is one.
-    #[must_use]
     pub fn path(&self) -> Option<&Utf8Path> {
         match self {
             Self::Path(path) => Some(path),
@@ -102,7 +100,6 @@ pub enum Platform {
 
 impl Platform {
     /// Returns the platform that this program was built for. Any other platform counts as Linux.
-    #[must_use]
     pub const fn current() -> Self {
         if cfg!(windows) {
             Self::Windows

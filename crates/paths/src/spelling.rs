@@ -6,7 +6,6 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 /// Returns a path in a home. A name may have several parts, which the platform separates in its own
 /// way.
-#[must_use]
 pub fn inside(home: &Utf8Path, name: &str) -> Utf8PathBuf {
     name.split('/').fold(home.to_path_buf(), |path, part| path.join(part))
 }
