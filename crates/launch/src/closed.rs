@@ -267,7 +267,6 @@ pub(crate) fn unreadable_file(disk: &dyn Disk, layout: &Layout, error: &DiskErro
 }
 
 /// Returns a warning if a log, or the one before it, exists and cannot be read.
-#[must_use]
 pub fn unreadable_log(disk: &dyn Disk, layout: &Layout, log: &Utf8Path) -> Option<Diagnostic> {
     let logs = [log.to_owned(), format!("{log}.1").into()];
     let mut errors = logs.iter().filter_map(|log| disk.read(log.as_ref(), CONFIG_LIMIT).err());

@@ -177,7 +177,6 @@ impl Diagnostic {
     }
 
     /// Returns true if the run failed because of this diagnostic.
-    #[must_use]
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
@@ -237,7 +236,6 @@ fn is_access_denied(error: &std::io::Error) -> bool {
 ///
 /// Of several errors, an error that waits for the user outweighs an error that the next run may
 /// mend.
-#[must_use]
 pub fn class_of(diagnostics: &[Diagnostic]) -> Option<Class> {
     diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).map(|diagnostic| diagnostic.class).max()
 }
@@ -259,7 +257,6 @@ pub(crate) fn add_unreported(diagnostics: &mut Vec<Diagnostic>, more: impl IntoI
 
 /// Returns the diagnostics of a look at the config at `path`. For a change, a config of a newer
 /// version is an error, in the place of the remark that the look made.
-#[must_use]
 pub fn config_diagnostics(loaded: &Loaded, path: &Utf8Path) -> Vec<Diagnostic> {
     let newer = loaded.newer_error(path);
     let is_reported = |code: &str| newer.as_ref().is_some_and(|newer| newer.code() == code);

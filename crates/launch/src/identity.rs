@@ -32,7 +32,6 @@ pub(crate) const OTHER_KNOWN: &str = "identity.other-known";
 /// Returns a warning if the rosters and states name another key than the active one, and a file has
 /// that key; or if the run log shows that this home had another key, or cannot be read. Searches
 /// every place.
-#[must_use]
 pub fn other_known_identity(context: &Context<'_>) -> Option<Diagnostic> {
     let scan = scan_everywhere(context.disk, &IdentityPaths::of(context.layout));
     let Some((found, command)) = scan.better_known() else {

@@ -28,7 +28,6 @@ pub fn user_to_become(disk: &dyn Disk, layout: &Layout, owner: Option<Owner>) ->
 }
 
 /// Returns the reason why root, who cannot become `owner`, cannot write in the home.
-#[must_use]
 pub fn foreign_home(layout: &Layout, owner: Owner, error: &io::Error) -> Diagnostic {
     let home = &layout.user_home;
     let message = format!("cannot become user {}, who owns the app's home, to write in {home}", owner.uid);
@@ -41,7 +40,6 @@ pub fn foreign_home(layout: &Layout, owner: Owner, error: &io::Error) -> Diagnos
 
 /// Reports root's empty home if the user who called `sudo` has another one, with the app's files:
 /// it is usually not the home that the user meant. `caller` is that user's name and home.
-#[must_use]
 pub fn sudo_home(disk: &dyn Disk, layout: &Layout, caller: Option<(String, PathBuf)>) -> Option<Diagnostic> {
     let (user, theirs) = caller?;
     let app_home = &layout.app_home;
@@ -62,7 +60,6 @@ pub fn sudo_home(disk: &dyn Disk, layout: &Layout, caller: Option<(String, PathB
 
 /// Reports that the home that the user named does not exist. An empty home has no problems, so a
 /// mistyped name would pass for a sound home.
-#[must_use]
 pub fn named_home(disk: &dyn Disk, layout: &Layout, problem: Option<&PathsError>) -> Option<Diagnostic> {
     let home = &layout.user_home;
     let what = match disk.stat_follow(home.as_std_path()) {

@@ -125,7 +125,6 @@ pub(crate) fn end_command(role: Role, endpoint: &Endpoint, probe: &Probe, progra
 const LOG_LINES: usize = 10;
 
 /// Reports that a daemon that this process started has ended.
-#[must_use]
 pub fn died_diagnostic(spawned: &Spawned, status: &str) -> Diagnostic {
     let message = format!("the daemon (process {}) ended: {status}", spawned.pid());
     Diagnostic::error("daemon.died", message)
@@ -136,7 +135,6 @@ pub fn died_diagnostic(spawned: &Spawned, status: &str) -> Diagnostic {
 }
 
 /// Reports that a daemon that this process started could not be stopped.
-#[must_use]
 pub fn not_stopped_diagnostic(error: &std::io::Error) -> Diagnostic {
     Diagnostic::from_error(error, "daemon.not-stopped", None).class(Class::Daemon)
 }

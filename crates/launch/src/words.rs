@@ -16,20 +16,17 @@ use myownllm_identity::Answer;
 pub const LONGEST_NAME: usize = 80;
 
 /// Returns `3 networks`, or `1 network`.
-#[must_use]
 pub fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Returns `, process 7`, or an empty string if the system does not tell the process.
-#[must_use]
 pub fn process(pid: Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(", process {pid}"))
 }
 
 /// Returns a path for a person: below the user's home it begins with `~`. A path with spaces is
 /// quoted for a shell.
-#[must_use]
 pub fn short(path: impl AsRef<Path>, user_home: impl AsRef<Path>) -> String {
     let path = path.as_ref();
     let shown = |path: &Path| match path.to_string_lossy() {
@@ -46,7 +43,6 @@ pub fn short(path: impl AsRef<Path>, user_home: impl AsRef<Path>) -> String {
 
 /// Returns a text that can neither steer a terminal nor reverse the text around it: a file name or
 /// a daemon may contribute to the text.
-#[must_use]
 pub fn escape_controls(text: &str) -> String {
     text.chars().map(|c| if is_control(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
@@ -60,7 +56,6 @@ pub fn listed<S: AsRef<str>>(names: &[S]) -> String {
 }
 
 /// Joins short parts in a line. Shows only the first of many.
-#[must_use]
 pub fn in_a_line(mut parts: Vec<String>) -> String {
     let more = parts.len().saturating_sub(NAMED);
     parts.truncate(NAMED);
@@ -71,21 +66,18 @@ pub fn in_a_line(mut parts: Vec<String>) -> String {
 }
 
 /// Returns how many settings are at their defaults.
-#[must_use]
 pub fn at_defaults(keys: &[String]) -> String {
     let whose = if keys.len() == 1 { "its default" } else { "their defaults" };
     format!("{} at {whose}", count(keys.len(), "setting"))
 }
 
 /// Returns `backup` and the number of a backup; a name that is not a backup's is returned as it is.
-#[must_use]
 pub fn backup(name: &str) -> String {
     let id = name.parse::<myownllm_config_store::BackupId>();
     id.map_or_else(|_| name.to_owned(), |id| format!("backup {}", id.sequence()))
 }
 
 /// Describes a config: its shape, or what it has lost.
-#[must_use]
 pub fn state_words(report: &Report) -> &'static str {
     match (report.wiped.as_ref().map(|wipe| wipe.loss), report.shape) {
         (Some(Loss::Networks), _) => "the app's settings, without any of its networks",
@@ -106,7 +98,6 @@ pub(crate) fn network_id_of(network: ValueRef<'_>) -> Option<String> {
 }
 
 /// Returns the network id, or the internal id if no other network id names this network alone.
-#[must_use]
 pub(crate) fn name_of(document: &Document, network: &ValueRef<'_>) -> String {
     let name = network_id_of(*network).unwrap_or_default();
     let id = networks::internal_id(*network);
@@ -119,7 +110,6 @@ pub(crate) fn name_of(document: &Document, network: &ValueRef<'_>) -> String {
 
 /// Returns the name of a network as an argument of a command. The program would take a name that
 /// begins with a hyphen for an option.
-#[must_use]
 pub fn network_argument(name: &str) -> String {
     let options_end = if name.starts_with('-') { "-- " } else { "" };
     format!("{options_end}{}", quote(Path::new(name)))
@@ -127,14 +117,12 @@ pub fn network_argument(name: &str) -> String {
 
 /// Returns the command that makes the first saved network that a daemon can join the active one;
 /// `None` if there is none.
-#[must_use]
 pub fn use_first_network(document: &Document, program: &str) -> Option<String> {
     let first = networks::list(document).into_iter().find(|saved| networks::for_daemon(*saved).is_ok())?;
     Some(format!("{program} network use {}", network_argument(&name_of(document, &first))))
 }
 
 /// Describes how many networks are saved, and which is active.
-#[must_use]
 pub fn networks_words(document: &Document) -> String {
     let saved = AppConfig::view(document).cloud_mesh.networks;
     let active = networks::active(document).and_then(network_id_of);
@@ -147,7 +135,6 @@ pub fn networks_words(document: &Document) -> String {
 }
 
 /// Describes what a probe found. `user_name` returns the name of a user by the number.
-#[must_use]
 pub fn daemon_words(probe: &Probe, user_name: fn(u32) -> String) -> String {
     match probe {
         Probe::Absent { .. } => "does not run".to_owned(),
@@ -180,7 +167,6 @@ pub fn daemon_words(probe: &Probe, user_name: fn(u32) -> String) -> String {
 pub const UNSEEN: &str = "cannot be looked for (see below)";
 
 /// Describes the active identity file.
-#[must_use]
 pub fn identity_words(key: &Answer) -> String {
     match key {
         Answer::Sound { key, .. } => format!("{}  (in the daemon home)", key.device_id),
