@@ -88,7 +88,6 @@ impl Answer {
 
 impl Scan {
     /// Decides if a daemon may be started, and with which key. Depends on the scan alone.
-    #[must_use]
     pub fn answer(&self) -> Answer {
         if let Some(refusal) = self.refusal_at_places() {
             return Answer::Refused(refusal);
@@ -305,7 +304,6 @@ impl Scan {
     /// command that swaps the two: rosters or states name the found key as an owner and not the
     /// active one, or they name neither and only the found key is in the run log. Needs a
     /// [`scan_everywhere`](crate::scan_everywhere).
-    #[must_use]
     pub fn better_known(&self) -> Option<(&Misplaced, String)> {
         let Answer::Sound { key, path } = self.answer() else { return None };
         let first = self.misplaced.first().filter(|found| found.is_named)?;

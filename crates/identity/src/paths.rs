@@ -41,7 +41,6 @@ impl Home {
     }
 
     /// Returns the place of the identity file.
-    #[must_use]
     pub fn identity(&self) -> &Utf8Path {
         &self.identity
     }
@@ -100,7 +99,6 @@ impl IdentityPaths {
     }
 
     /// Returns the places of a layout.
-    #[must_use]
     pub fn of(layout: &Layout) -> Self {
         let places = Self::with_files(&layout.app_home, &layout.daemon_home, &layout.app.daemon_files);
         Self {
@@ -113,13 +111,11 @@ impl IdentityPaths {
     }
 
     /// Returns the app's home, the old location of the daemon's files.
-    #[must_use]
     pub fn app(&self) -> &Home {
         &self.app
     }
 
     /// Returns the daemon home.
-    #[must_use]
     pub fn daemon(&self) -> &Home {
         &self.daemon
     }

@@ -21,7 +21,6 @@ pub struct Expected {
 
 impl Expected {
     /// Expects this public key or Device ID.
-    #[must_use]
     pub fn key(device_id: &str) -> Self {
         Self { device: Some(device_id.to_owned()) }
     }
@@ -32,13 +31,11 @@ impl Expected {
     }
 
     /// Returns the public key; `None` if the daemon may create one.
-    #[must_use]
     pub fn public_key(&self) -> Option<&str> {
         self.device.as_deref().map(key_of)
     }
 
     /// Returns the key as the caller passed it: with the checksum, if the caller knew it.
-    #[must_use]
     pub fn device_id(&self) -> Option<&str> {
         self.device.as_deref()
     }
@@ -119,13 +116,11 @@ fn expected(lock: &LockedDir, places: &IdentityPaths) -> Result<Expected, Refusa
 
 impl StartPermit<'_> {
     /// Returns the home of the daemon that may be started.
-    #[must_use]
     pub fn daemon_home(&self) -> &Utf8Path {
         &self.places.daemon.path
     }
 
     /// Returns the config of the daemon, which may name the socket at which the daemon listens.
-    #[must_use]
     pub fn daemon_config(&self) -> &Utf8Path {
         &self.places.daemon.config
     }
@@ -136,7 +131,6 @@ impl StartPermit<'_> {
     }
 
     /// Returns the key that the daemon must have.
-    #[must_use]
     pub fn expected(&self) -> &Expected {
         &self.expected
     }

@@ -33,7 +33,6 @@ use crate::{
 ///
 /// If a sound file is active, the scan needs a handful of calls. Otherwise it searches every place
 /// where a file may lie, up to a bound.
-#[must_use]
 pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
     let mut scan = inspect_places(disk, places);
     if !scan.answer().is_active() || has_damaged_file(&scan) {
@@ -43,7 +42,6 @@ pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
 }
 
 /// [`scan`], and searches every place even if a sound file is active, for [`Scan::better_known`].
-#[must_use]
 pub fn scan_everywhere(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
     let mut scan = inspect_places(disk, places);
     search(disk, &mut scan);

@@ -31,7 +31,6 @@ pub struct FormerIdentity {
 /// for the last run, if it never shows the active one; or one that it shows for an earlier run and
 /// that rosters or states name as an owner, if they do not name the active one. Returns `None` if a
 /// file beside the identity file has the former key: then the user has replaced it.
-#[must_use]
 pub fn former_identity(disk: &dyn Disk, places: &IdentityPaths, key: &KeyInfo) -> Option<FormerIdentity> {
     let mut search = Search::new(disk, places);
     let shown = shown_ids(disk, places);
@@ -64,7 +63,6 @@ pub fn former_identity(disk: &dyn Disk, places: &IdentityPaths, key: &KeyInfo) -
 /// is in the place of its key: rosters or states name the daemon's key as an owner; or they name
 /// neither, and the run log shows the daemon's Device ID and begins with another one than that of
 /// `key`.
-#[must_use]
 pub fn is_device_of_home(disk: &dyn Disk, places: &IdentityPaths, device_id: &str, key: &KeyInfo) -> bool {
     let running = public_key_of(device_id);
     let named = owners(&mut Search::new(disk, places));

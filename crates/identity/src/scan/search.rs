@@ -506,7 +506,6 @@ impl<'a> Search<'a> {
 
 /// Returns the directories beside the app's home, and in the trash of a desktop, whose names are
 /// those of a renamed or copied home of the app.
-#[must_use]
 pub fn renamed_homes(disk: &dyn Disk, places: &IdentityPaths) -> Vec<PathBuf> {
     let search = Search::new(disk, places);
     search.copies_of(&places.app.path, &search.dirs_of_copies())
