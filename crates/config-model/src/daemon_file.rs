@@ -27,7 +27,7 @@ pub enum DaemonFile {
 }
 
 /// Returns true if the bytes are those of an identity file or a custody file, whole or torn.
-pub fn is_daemons_secret(bytes: &[u8]) -> bool {
+pub fn is_key_or_custody(bytes: &[u8]) -> bool {
     has(bytes, "secret_key") || has(bytes, "secret_b32")
 }
 
@@ -38,7 +38,7 @@ pub fn is_daemon_state(bytes: &[u8]) -> bool {
         let value = serde_json::from_slice::<Value>(bytes);
         value.is_ok_and(|value| value.get("network_id").is_some())
     };
-    is_daemons_secret(bytes) || has(bytes, "authorized_devices") || is_state()
+    is_key_or_custody(bytes) || has(bytes, "authorized_devices") || is_state()
 }
 
 /// Returns true if the name of a member stands in the bytes.

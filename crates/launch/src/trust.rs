@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::masking::secrets_in;
-use myownllm_config_model::{Document, is_daemons_secret};
+use myownllm_config_model::{Document, is_key_or_custody};
 use myownllm_durable_fs::trust::{
     HomeTrust, OwnershipProblem, OwnershipProblemKind, foreign_part, look_inside,
 };
@@ -107,7 +107,7 @@ pub(crate) fn open_secrets(context: &Context<'_>) -> Vec<OpenSecret> {
             // The target may be anything. The mode of what holds no secret is not the home's affair.
             path = context.disk.canonicalize(&path).ok().filter(|path| is_reached(context.disk, path))?;
             meta = context.disk.stat(&path).ok().filter(|meta| meta.is_file())?;
-            context.disk.read(&path, CONFIG_LIMIT).ok().filter(|bytes| is_daemons_secret(bytes))?;
+            context.disk.read(&path, CONFIG_LIMIT).ok().filter(|bytes| is_key_or_custody(bytes))?;
         }
         let is_open = meta.owner.is_some() && meta.mode & 0o077 != 0;
         let private = if meta.is_dir() { 0o700 } else { 0o600 };
