@@ -63,7 +63,6 @@ pub struct Libraries<'a> {
 
 impl Libraries<'_> {
     /// Returns the context of a launch.
-    #[must_use]
     pub fn launch_context(&self) -> LaunchContext<'_> {
         LaunchContext {
             layout: &self.context.layout,
@@ -82,7 +81,6 @@ impl Libraries<'_> {
     }
 
     /// Returns the home for the texts about it.
-    #[must_use]
     pub fn view(&self) -> HomeView<'_> {
         HomeView::new(&self.launch_context(), &self.context.options(), fresh_ids().now_ms())
     }
@@ -141,7 +139,6 @@ impl Context {
     }
 
     /// Connects the crates to this home.
-    #[must_use]
     pub fn libraries(&self) -> Libraries<'_> {
         let homes = Homes::of(&self.layout);
         let daemons = LocalDaemons::new(&RealDisk, &self.layout, &self.search)
@@ -156,7 +153,6 @@ impl Context {
     }
 
     /// Returns the options of a launch, with the program's name for this home.
-    #[must_use]
     pub fn options(&self) -> Options<'_> {
         Options {
             program: &self.layout.program,

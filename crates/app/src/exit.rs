@@ -77,7 +77,6 @@ impl From<ExitCode> for process::ExitCode {
 }
 
 /// Returns the table of `--help` and of the man page.
-#[must_use]
 pub fn exit_code_table() -> String {
     let mut table = String::from("Exit codes:\n");
     for code in ExitCode::ALL {

@@ -54,7 +54,6 @@ impl Started {
 
 /// The answer of a command.
 #[derive(Debug)]
-#[must_use]
 pub(crate) struct CommandOutput {
     /// The exit code.
     pub(crate) exit: ExitCode,
@@ -104,7 +103,6 @@ impl CommandOutput {
     }
 
     /// Returns true if everything was already printed.
-    #[must_use]
     pub(crate) fn is_said(&self) -> bool {
         self.data.is_null()
     }
@@ -182,7 +180,6 @@ pub(crate) fn color_choice(said: ColorChoice) -> ColorChoice {
 
 impl Printer {
     /// Returns a printer for these options, with the streams and the environment of this process.
-    #[must_use]
     pub(crate) fn new(global: &GlobalArgs, started: Started) -> Self {
         let color = color_choice(global.color);
         let wants = |terminal: bool| match color {
@@ -214,7 +211,6 @@ impl Printer {
 
     /// Returns the callback that shows the progress of a move. With `ends_on_interrupt`, Ctrl-C
     /// ends the command, and the command says that nothing is lost.
-    #[must_use]
     pub(crate) fn progress(&self, ends_on_interrupt: bool) -> Box<dyn Fn(Progress)> {
         let text = Rc::clone(&self.progress);
         let says = Cell::new(ends_on_interrupt && !self.quiet);
@@ -227,7 +223,6 @@ impl Printer {
     }
 
     /// Returns the callback that says that this run waits for another run.
-    #[must_use]
     pub(crate) fn waits(&self) -> Box<dyn Fn(Option<u32>)> {
         let quiet = self.quiet || self.is_for_programs;
         Box::new(move |process| {

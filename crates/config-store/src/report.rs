@@ -72,7 +72,6 @@ impl Loaded {
     }
 
     /// Returns the error of a change of the config at `path`, if a newer version wrote the config.
-    #[must_use]
     pub fn newer_error(&self, path: &Utf8Path) -> Option<StoreError> {
         self.newer.map(|version| StoreError::Newer { path: path.to_owned(), version })
     }
@@ -320,7 +319,6 @@ pub struct Misplaced {
 
 impl Misplaced {
     /// Returns a file of this kind whose keys `daemon_keys` are the daemon's.
-    #[must_use]
     pub fn new(shape: FileShape, daemon_keys: Vec<String>) -> Self {
         Self { shape, daemon_keys, left_out: Vec::new() }
     }
@@ -340,7 +338,6 @@ pub struct SetAside {
 
 impl SetAside {
     /// Returns the outcome for a file whose bytes are in the backup now.
-    #[must_use]
     pub fn new(misplaced: Misplaced, backup: BackupId) -> Self {
         Self { misplaced, backup, restored_from: None }
     }
@@ -426,7 +423,6 @@ pub struct HistoryEntry {
 
 impl HistoryEntry {
     /// Returns an intact backup of a config of the app, at this path.
-    #[must_use]
     pub fn new(id: BackupId, bytes: u64, path: Utf8PathBuf) -> Self {
         Self {
             kind: id.kind(),

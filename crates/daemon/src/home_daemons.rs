@@ -315,7 +315,6 @@ impl RunningDaemon {
 
     /// Returns the refusal if this process had no resources left to look, so that there may be no
     /// daemon at all.
-    #[must_use]
     pub fn resource_exhausted(&self) -> Option<DetectRefusal> {
         match &self.kind {
             DaemonKind::Listening { endpoint, probe: Probe::ResourceExhausted { problem } } => {

@@ -23,7 +23,6 @@ pub struct Rebased {
 
 impl Rebased {
     /// Returns the path at `pointer` of the app's half, which now leads `to` the new home.
-    #[must_use]
     pub fn in_app(pointer: String, from: String, to: String) -> Self {
         Self { pointer, half: "app", from, to, rebased: true }
     }

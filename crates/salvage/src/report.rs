@@ -49,7 +49,6 @@ pub struct Salvaged {
 
 impl Salvaged {
     /// Returns the result of a repair that has changed nothing yet.
-    #[must_use]
     pub fn new(app: Document, shape: Shape) -> Self {
         let report = SalvageReport { shape, ..SalvageReport::default() };
         Self { app, daemon: None, report, diagnostics: Vec::new() }

@@ -212,7 +212,6 @@ pub struct MyOwnLlm {
 
 impl MyOwnLlm {
     /// Returns the schema, with the default of the setting `conversation_dir`.
-    #[must_use]
     pub fn new(conversation_dir: impl Into<String>) -> Self {
         Self { conversation_dir: conversation_dir.into() }
     }

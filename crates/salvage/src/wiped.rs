@@ -19,7 +19,6 @@ pub struct RestoredSettings {
 
 impl RestoredSettings {
     /// Returns the result of a restore that keeps nothing of the wiped config.
-    #[must_use]
     pub fn new(app: Document) -> Self {
         Self { app, kept: Vec::new(), diagnostics: Vec::new() }
     }

@@ -39,7 +39,6 @@ impl Outcome {
     }
 
     /// Returns a copy with masked secrets, for display.
-    #[must_use]
     pub fn masked(&self) -> Self {
         let mut outcome = self.clone();
         outcome.steps.iter_mut().for_each(|done| done.step.mask());

@@ -68,7 +68,6 @@ impl Plan {
     }
 
     /// Returns a copy with masked secrets, for display.
-    #[must_use]
     pub fn masked(&self) -> Self {
         let mut plan = self.clone();
         plan.steps.iter_mut().for_each(Step::mask);
