@@ -9,7 +9,7 @@ mod supervise;
 
 use std::{error::Error as _, io, time::Instant};
 
-use myownllm_durable_fs::Disk as _;
+use myownllm_durable_fs::{Disk as _, RealDisk};
 
 use self::attempt::{Attempt, StartFailure};
 pub use self::{
@@ -64,8 +64,7 @@ pub fn spawn_unless(
             continue;
         }
         // A daemon that does not find its identity file, for whatever reason, makes a new key.
-        request.permit.check().map_err(|refusal| SpawnError::Identity(Box::new(refusal)))?;
-        ensure_free(request)?;
+        check(request)?;
         let log_from = log_file.metadata().map(|meta| meta.len()).unwrap_or_default();
         // A failure here is no fault of the program.
         log::announce(&log_file, &request.app, &candidate.path).map_err(log_error)?;
@@ -160,14 +159,18 @@ pub fn check_socket_file(endpoint: &Endpoint) -> Result<(), SpawnError> {
     }
 }
 
+/// Makes the home if it is missing. Fails if its name leads to another directory than the one in
+/// which the permit looked for the key, through the lock: the daemon goes by the name.
 fn ensure_home(request: &SpawnRequest<'_>) -> io::Result<()> {
-    let disk = request.permit.lock();
-    match disk.stat_follow(request.home().as_ref()) {
-        Ok(meta) if meta.is_dir() => Ok(()),
-        Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
-        Err(e) if e.is_not_found() => {
-            disk.make_dir(request.home().as_ref(), 0o700).map_err(|e| io::Error::new(e.kind(), e))
-        }
-        Err(e) => Err(io::Error::new(e.kind(), e)),
+    let (lock, home) = (request.permit.lock(), request.home().as_std_path());
+    let found = match lock.stat_follow(home) {
+        Err(e) if e.is_not_found() => lock.make_dir(home, 0o700).and_then(|()| lock.stat_follow(home)),
+        found => found,
+    };
+    let both = found.and_then(|found| Ok((found, RealDisk.stat_follow(home)?)));
+    match both.map_err(|e| io::Error::new(e.kind(), e))? {
+        (found, _) if !found.is_dir() => Err(io::ErrorKind::NotADirectory.into()),
+        (found, named) if found.id == named.id => Ok(()),
+        _ => Err(io::Error::other("another directory has its name now")),
     }
 }

@@ -108,6 +108,22 @@ fn daemon_gets_the_home_of_its_permit_by_both_variables() {
     assert!(log.contains(&format!("{daemon_home} {daemon_home}")), "{log}");
 }
 
+/// Another program puts another directory in the place of the app's home while the home is locked:
+/// there the daemon would not find the key that its peers know.
+#[cfg(unix)]
+#[test]
+fn start_in_another_directory_than_the_locked_one_is_refused() {
+    let home = Home::new(None);
+    let (app_home, rosters) = (&home.layout.app_home, &home.layout.daemon_rosters);
+    let error = home.start_with("/bin/true", |_| {
+        std::fs::rename(app_home, home.layout.user_home.join("former")).unwrap();
+        std::fs::create_dir_all(rosters).unwrap();
+        std::fs::write(rosters.join("home-mesh.json"), "{}").unwrap();
+    });
+    assert!(matches!(&error, SpawnError::Home { home, .. } if home.ends_with(".myownmesh")), "{error}");
+    assert!(!home.layout.daemon_home.join("daemon.log").exists(), "nothing is started");
+}
+
 #[rstest]
 #[case::named(Some(NAMED))]
 #[case::in_home(None)]
