@@ -37,10 +37,11 @@ pub(crate) fn all_pids() -> impl Iterator<Item = u32> {
 
 /// Returns true if the environment of a process has the variable `name` with a wanted value. The
 /// environment of a process that has exited is empty.
-pub(crate) fn has_in_environment(pid: u32, name: &str, is_wanted: impl Fn(&[u8]) -> bool) -> bool {
+pub(crate) fn has_in_environment(pid: u32, names: &[&str], is_wanted: impl Fn(&[u8]) -> bool) -> bool {
     let environment = std::fs::read(entry(pid, "environ")).unwrap_or_default();
     let entries = environment.split(|byte| *byte == 0);
-    entries.filter_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")).any(is_wanted)
+    let value_of = |entry, name: &str| <[u8]>::strip_prefix(entry, name.as_bytes())?.strip_prefix(b"=");
+    entries.flat_map(|entry| names.iter().filter_map(move |name| value_of(entry, name))).any(is_wanted)
 }
 
 pub(crate) fn program(pid: u32) -> Option<PathBuf> {

@@ -198,7 +198,7 @@ pub(crate) fn is_daemon(pid: u32) -> bool {
 /// Returns true if [`spawn`](crate::spawn) started a process, here or in another program. It may
 /// not listen yet.
 pub(crate) fn has_spawn_mark(pid: u32) -> bool {
-    procfs::has_in_environment(pid, SPAWN_MARK, |_| true)
+    procfs::has_in_environment(pid, &[SPAWN_MARK], |_| true)
 }
 
 /// Returns true if a program has the daemon's name, perhaps with a target triple.
@@ -214,11 +214,12 @@ pub(crate) fn runs_daemon(pid: u32, programs: &[PathBuf]) -> bool {
     procfs::program(pid).is_some_and(|exe| has_daemon_name(&exe) || is_one(&exe))
 }
 
-/// Returns true if the environment of a process names `home` as a daemon's home.
+/// Returns true if the environment of a process names `home` as a daemon's home, by the variable of
+/// the app or by the daemon's own: a daemon reads the latter, whatever name an app gives to it.
 pub(crate) fn names_home(pid: u32, home: &Utf8Path, home_variable: &str) -> bool {
     // A home that does not exist yet can only be compared by name.
     let is_there = std::fs::metadata(home).is_ok();
-    procfs::has_in_environment(pid, home_variable, |value| {
+    procfs::has_in_environment(pid, &[home_variable, HOME_VARIABLE], |value| {
         // The daemon trims the value too.
         let named = as_path(value.trim_ascii());
         match is_there {

@@ -113,7 +113,7 @@ pub fn suspects(traces: &SuspectSearch<'_>) -> Vec<Suspect> {
         let daemon = daemons.iter().copied().find(|daemon| procfs::parent(*daemon) == Some(pid));
         let is_named = || program.as_deref().is_some_and(|path| is_program(path, traces.program));
         let is_home = |home: &[u8]| is_same_file(as_path(home), traces.user_home.as_ref());
-        let is_users = || has_in_environment(pid, "HOME", is_home);
+        let is_users = || has_in_environment(pid, &["HOME"], is_home);
         let evidence = if let Some(file) = open_file_of(pid, &files) {
             Evidence::HoldsOpen { file }
         } else if let Some(daemon) = daemon.filter(|_| pid != 1) {

@@ -124,6 +124,32 @@ fn start_in_another_directory_than_the_locked_one_is_refused() {
     assert!(!home.layout.daemon_home.join("daemon.log").exists(), "nothing is started");
 }
 
+/// An app whose `HostApp` has a variable of its own: the daemon reads `MYOWNMESH_HOME` all the same.
+#[cfg(target_os = "linux")]
+#[test]
+fn daemon_without_a_socket_is_found_under_any_variable_of_the_app() {
+    let home = Home::new(None);
+    let dir = &home.layout.user_home;
+    // A shell under the daemon's name, which runs the script `serve`.
+    std::fs::copy("/bin/sh", dir.join("myownmesh")).unwrap();
+    std::fs::write(dir.join("serve"), "echo up\nread line\n").unwrap();
+    let mut daemon = std::process::Command::new(dir.join("myownmesh"))
+        .arg("serve")
+        .current_dir(dir)
+        .env("MYOWNMESH_HOME", &home.layout.app_home)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Read::read_exact(daemon.stdout.as_mut().unwrap(), &mut [0; 2]).unwrap();
+    let mut daemons = HomeDaemons::of(&home.layout).unwrap();
+    daemons.home_variable = "NOTES_HOME".to_owned();
+    let found = daemons.running();
+    assert!(found.len() == 1 && found[0].legacy && found[0].verified, "{found:?}");
+    drop(daemon.stdin.take());
+    daemon.wait().unwrap();
+}
+
 #[rstest]
 #[case::named(Some(NAMED))]
 #[case::in_home(None)]

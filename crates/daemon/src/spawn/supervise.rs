@@ -193,7 +193,7 @@ impl SupervisedChild {
             return true;
         }
         let Some(mark) = &self.mark else { return false };
-        procfs::has_in_environment(pid, SPAWN_MARK, |other| other == mark.as_bytes())
+        procfs::has_in_environment(pid, &[SPAWN_MARK], |other| other == mark.as_bytes())
             || procfs::ancestors(pid).any(|ancestor| ancestor == child) && owns_pid()
     }
 
