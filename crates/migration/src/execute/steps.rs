@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use myownllm_durable_fs::trust::{OwnershipProblem, foreign_file, unchangeable_part};
 use myownllm_durable_fs::{
-    DirEntry, Disk, DiskError, FileMove, LockedDir, MoveKind, Owner, PendingRemoval, Published, Removal,
-    RemovalOutcome, SyncFailed, Transfer, TransferProgress, ensure_private_dir,
+    DirEntry, Disk, DiskError, FileMove, LockedDir, MoveKind, Op, Owner, PendingRemoval, Published, Removal,
+    RemovalOutcome, SyncFailed, Transfer, TransferProgress, ensure_private_dir, may_be_only_copy,
 };
 
 use crate::classify::{EntryClass, classify_entry};
@@ -227,6 +227,10 @@ impl Executor<'_> {
     fn change(&mut self, step: &MoveStep) -> Flow {
         let path = step.path();
         let changed = match step {
+            // No other name is a leftover's: a caller can change a plan.
+            MoveStep::RemoveLeftover { .. } if path.file_name().and_then(may_be_only_copy) != Some(false) => {
+                Err(DiskError::new(Op::Unlink, path, ErrorKind::InvalidInput.into()))
+            }
             MoveStep::RemoveLeftover { .. } => self.disk.unlink(path).map(|()| {
                 self.report.leftovers_removed.push(path.to_owned());
             }),

@@ -22,7 +22,7 @@ use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_migration::MoveMethod;
 use myownllm_migration::{
     Direction, Homes, IdentityState, LiveDaemon, LiveDaemons, MigrationError, Migrator, MoveOutcome,
-    NoDaemons, Options, Progress,
+    MoveStep, NoDaemons, Options, Progress,
 };
 use rstest::rstest;
 
@@ -233,6 +233,21 @@ fn a_stale_plan_does_no_harm() {
     let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
     let _ = migrator.execute(&lock, stale, &NoDaemons);
     assert_eq!(home.tree(), after);
+}
+
+#[test]
+fn removal_of_a_leftover_removes_no_other_file() {
+    let home = Home::full();
+    let migrator = Migrator::new(&RealDisk, home.homes());
+    let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
+    let key = home.at(".secrets/identity.json");
+    let bytes = fs::read(&key).expect("there");
+    let mut plan = migrator.plan(&migrator.inspect(Direction::Forward), &Options::forward());
+    plan.prepare.insert(0, MoveStep::RemoveLeftover { path: key.clone() });
+    let report = migrator.execute(&lock, plan, &NoDaemons);
+    assert!(report.leftovers_removed.is_empty(), "{report:?}");
+    assert_eq!(report.errors[0].path(), key, "{report:?}");
+    assert_eq!(fs::read(&key).expect("an error keeps the key where it is"), bytes);
 }
 
 #[test]
