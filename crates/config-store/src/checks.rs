@@ -1,6 +1,6 @@
 //! The checks before a change: who decides about the home, and what a write would overwrite.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use myownllm_config_model::Document;
 use myownllm_durable_fs::trust::{
@@ -8,7 +8,7 @@ use myownllm_durable_fs::trust::{
 };
 use myownllm_durable_fs::{DiskError, DiskLookup};
 use myownllm_paths::camino::Utf8Path;
-use myownllm_paths::check_overlap;
+use myownllm_paths::{MYOWNLLM, check_overlap};
 
 use crate::{Store, StoreError, StorePaths};
 
@@ -43,6 +43,13 @@ impl Store<'_> {
             && target.starts_with(&home)
         {
             return Err(shared(config));
+        }
+        // The config of MyOwnLLM, which has another schema.
+        let is_myownllms =
+            |file: PathBuf| file.ends_with(Path::new(&*MYOWNLLM.app_dir).join(&*MYOWNLLM.config_file));
+        let is_anothers = self.keeps_config && !self.schema.is_myownllm();
+        if is_anothers && self.canonical(config).is_some_and(is_myownllms) {
+            return Err(StoreError::NoSchema { path: config.clone(), app: MYOWNLLM.name.into_owned() });
         }
         if self.symlink_target(daemon_config).is_some_and(|target| self.canonical(config) == Some(target)) {
             return Err(shared(daemon_config));

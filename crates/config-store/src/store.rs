@@ -146,8 +146,9 @@ impl<'a> Store<'a> {
         schema: &'a dyn AppSchema,
     ) -> Self {
         let disk = Reader::Unlocked(disk);
-        let is_myownllm = paths.app == MYOWNLLM.name && paths.app_home.ends_with(&*MYOWNLLM.app_dir);
-        let keeps_config = schema.is_myownllm() == is_myownllm;
+        let is_named = paths.app == MYOWNLLM.name;
+        let is_at_home = paths.app_home.ends_with(&*MYOWNLLM.app_dir);
+        let keeps_config = is_named == is_at_home && schema.is_myownllm() == is_named;
         let (sweeps_daemon_home, limits) = (false, Limits::default());
         Self { disk, clock, schema, keeps_config, sweeps_daemon_home, paths, limits }
     }

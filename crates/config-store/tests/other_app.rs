@@ -75,6 +75,11 @@ fn launch(disk: &SimDisk) -> (Loaded, Option<Applied>) {
     (loaded, applied)
 }
 
+fn named(app: &str, mut paths: StorePaths) -> StorePaths {
+    paths.app = app.to_owned();
+    paths
+}
+
 /// A schema that delegates to MyOwnLLM's.
 #[derive(Debug)]
 struct Delegating;
@@ -89,6 +94,8 @@ impl AppSchema for Delegating {
 #[case::myownllm_for_another_app(paths(), &*common::SCHEMA)]
 #[case::delegating_to_myownllm(paths(), &Delegating)]
 #[case::another_app_for_myownllm(common::sim_paths(), &OtherApp)]
+#[case::another_app_by_name_for_myownllm(named("OtherApp", common::sim_paths()), &OtherApp)]
+#[case::myownllm_by_name_for_another_app(named("MyOwnLLM", paths()), &*common::SCHEMA)]
 fn schema_for_the_wrong_app_is_refused(#[case] paths: StorePaths, #[case] schema: &dyn AppSchema) {
     let disk = SimDisk::new();
     disk.put_dir(&paths.app_home, 0o700);
@@ -108,6 +115,23 @@ fn schema_for_the_wrong_app_is_refused(#[case] paths: StorePaths, #[case] schema
     assert!(is_refused(locked.apply(&mut ids()).err()));
     assert!(is_refused(locked.update(&mut ids(), &mut |_| Ok(true)).err()));
     assert_eq!(contents(&disk), before);
+}
+
+#[rstest]
+#[case::of_the_config(CONFIG, "../.myownllm/config.json")]
+#[case::of_the_home(APP_HOME, ".myownllm")]
+fn symlink_to_the_config_of_myownllm_is_not_written_through(#[case] link: &str, #[case] target: &str) {
+    let disk = SimDisk::new();
+    disk.put(sim_path!("/home/u/.myownllm/config.json"), br#"{"active_family": "qwen3"}"#);
+    disk.put_link(link, target);
+    let before = disk.tree();
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, paths(), &OtherApp);
+    let locked = store.lock(Duration::ZERO).unwrap();
+    assert_eq!(locked.apply(&mut ids()).unwrap_err().code(), "store.no-schema");
+    let error = locked.update(&mut ids(), &mut |config| Ok(config.set(&["theme"], "dark").changed()?));
+    assert!(error.is_err());
+    assert_eq!(disk.tree(), before);
 }
 
 fn config(disk: &SimDisk) -> serde_json::Value {
