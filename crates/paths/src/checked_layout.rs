@@ -9,7 +9,7 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use crate::error::{BROKEN_SYMLINK, HomeRelation};
 use crate::resolver::Resolver;
 use crate::spelling::{inside, is_same, is_same_or_inside, normalize_lexically};
-use crate::{FileInfo, Kind, Layout, Lookup, PathsError, Platform, Rule};
+use crate::{FileInfo, Kind, Layout, Lookup, MYOWNLLM, PathsError, Platform, Rule};
 
 /// A [`Layout`] whose homes were looked at and found apart. Only [`CheckedLayout::new`] creates
 /// one, and nothing can change it.
@@ -45,11 +45,13 @@ impl CheckedLayout {
     /// app's home up to the root, and one at the shared home.
     ///
     /// # Errors
-    /// The errors of [`check_overlap`], and [`PathsError::ChangedLayout`].
+    /// The errors of [`check_overlap`], [`PathsError::ChangedLayout`], and [`PathsError::HostApp`] for
+    /// another app whose home leads to MyOwnLLM's.
     pub fn new(mut layout: Layout, lookup: &dyn Lookup) -> Result<Self, PathsError> {
         let ignore_case = layout.platform.usually_ignores_case();
         refuse_changed_path(&layout)?;
         refuse_home_by_name(&layout, &layout.user_home)?;
+        refuse_home_of_myownllm(&layout, lookup)?;
         match check_homes(&layout.app_home, &layout.daemon_home, lookup, ignore_case) {
             Ok(true) => {}
             Ok(false) => refuse_home_by_content(&layout, lookup)?,
@@ -131,6 +133,20 @@ fn refuse_changed_path(layout: &Layout) -> Result<(), PathsError> {
             expected: made.path.into(),
         }),
     }
+}
+
+/// Refuses a home of another app that leads to MyOwnLLM's by a symlink: the move would take
+/// MyOwnLLM's identity file away.
+fn refuse_home_of_myownllm(layout: &Layout, lookup: &dyn Lookup) -> Result<(), PathsError> {
+    let (app, home) = (&layout.app, inside(&layout.user_home, &MYOWNLLM.app_dir));
+    let ignore_case = layout.platform.usually_ignores_case();
+    if app.name == MYOWNLLM.name
+        || !leads_inside(&layout.app_home, &home, lookup, ignore_case).unwrap_or(false)
+    {
+        return Ok(());
+    }
+    let why = format!("which leads to the home of MyOwnLLM, and the app is {:?}", app.name);
+    Err(PathsError::HostApp { field: "app_dir", value: app.app_dir.clone().into_owned(), why })
 }
 
 /// Refuses a daemon home that is the app's home, lies above it, or leads out of it, by any spelling

@@ -238,6 +238,20 @@ fn a_stand_alone_home_that_the_apps_home_leads_to_is_shown() {
 }
 
 #[cfg(unix)]
+#[rstest]
+#[case::the_home(".myownllm")]
+#[case::in_the_home(".myownllm/notes")]
+fn home_of_another_app_that_leads_to_myownllms_is_refused(#[case] target: &str) {
+    let h = home();
+    fs::create_dir(h.app.join("notes")).unwrap();
+    symlink(target, h.user.join(".notes")).unwrap();
+    let notes = Resolver::new(HostApp::new("Notes", "notes-mesh", ".notes", "mesh-home"));
+    let error = CheckedLayout::new(notes.resolve(&Env::explicit(&h.user)).unwrap(), &RealLookup).unwrap_err();
+    assert_eq!(error.code(), "paths.host-app");
+    assert!(error.to_string().contains("leads to the home of MyOwnLLM"), "{error}");
+}
+
+#[cfg(unix)]
 #[test]
 fn a_link_through_a_link_is_followed_to_its_end() {
     let h = home();
