@@ -189,6 +189,25 @@ fn a_mixed_config_is_taken_apart() {
     assert!(contents(&disk).contains(&bytes));
 }
 
+/// The version of the app's config is not that of the daemon's, and not the newest one either.
+#[test]
+fn key_of_the_app_that_the_daemon_has_too_comes_from_the_backup() {
+    let mut own: serde_json::Value = serde_json::from_slice(OWN).unwrap();
+    own["version"] = json!(5);
+    let disk = disk_with(Some(&serde_json::to_vec(&own).unwrap()));
+    launch(&disk);
+    let mut mixed: serde_json::Value = serde_json::from_slice(LEAKED_V3).unwrap();
+    for key in ["theme", "zoom", "fonts", "plan"] {
+        mixed[key] = own[key].clone();
+    }
+    mixed["theme"] = json!("blue");
+    disk.put(CONFIG, &serde_json::to_vec(&mixed).unwrap());
+    let (loaded, applied) = launch(&disk);
+    assert_eq!(loaded.shape, FileShape::Mixed);
+    assert_eq!((&config(&disk)["theme"], &config(&disk)["version"]), (&json!("blue"), &json!(5)));
+    assert_eq!(applied.unwrap().report.restored_keys, ["version"]);
+}
+
 /// An app whose own config has a list `networks` does not lose it to the daemon.
 #[test]
 fn networks_of_the_app_itself_do_not_make_its_config_the_daemons() {

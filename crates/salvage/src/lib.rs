@@ -129,7 +129,8 @@ fn salvage_as<S: AppSchema + ?Sized>(
         return salvaged;
     }
     let Salvaged { app, report, .. } = &mut salvaged;
-    let copy = last_good.filter(|copy| shape == Shape::Daemon && schema.shape(copy) == Shape::App);
+    let last_good = last_good.filter(|copy| schema.shape(copy) == Shape::App);
+    let copy = last_good.filter(|_| shape == Shape::Daemon);
     // A key that the app has as well may be the app's.
     let defaults = schema.defaults();
     let foreign = SHARED_KEYS.into_iter().filter(|key| defaults.get(&[key]).is_none());
@@ -151,6 +152,13 @@ fn salvage_as<S: AppSchema + ?Sized>(
         }
     } else {
         report.kept_keys = keys_of(app);
+        // The daemon's value is in the place of the app's.
+        for key in report.stripped_keys.iter().filter(|key| defaults.get(&[key]).is_some()) {
+            if let Some(value) = last_good.and_then(|copy| copy.get(&[key])) {
+                app.set(&[key], value);
+                report.restored_keys.push(key.clone());
+            }
+        }
     }
     let are_adopted = schema.adopt_networks(doc, &mut salvaged, ids);
     salvaged.report.reset_keys = schema.missing_keys(&salvaged.app);
@@ -299,7 +307,8 @@ pub fn normalize(bytes: &[u8], conversation_dir: &str, ids: &mut dyn Ids) -> Res
     Ok(Normalized { document, report, diagnostics })
 }
 
-/// Parses and salvages a config without a backup, and does not complete it.
+/// Parses and salvages a config without a backup, and does not complete it. For MyOwnLLM's config
+/// alone: another app calls [`AppSchema::salvage`].
 ///
 /// # Errors
 /// Fails for bytes that are not a JSON object.
