@@ -35,7 +35,7 @@ pub struct HostApp {
     pub daemon_dir: Cow<'static, str>,
     /// The home of the stand-alone daemon ("shared" mode), in the user's home.
     pub shared_dir: Cow<'static, str>,
-    /// The variable that names the daemon's home.
+    /// The variable that names the daemon's home. The daemon reads `MYOWNMESH_HOME` alone.
     pub home_variable: Cow<'static, str>,
     /// The app's config, in the app's home.
     pub config_file: Cow<'static, str>,
@@ -49,7 +49,8 @@ pub struct HostApp {
     pub daemon_files: DaemonFiles,
     /// The daemon's program, without the platform's suffix.
     pub daemon_program: Cow<'static, str>,
-    /// The variables that name the daemon's program, by precedence.
+    /// The variables that name the daemon's program, by precedence: `MYOWNLLM_MESH_BIN` and
+    /// `MYOWNMESH_BIN` by default.
     pub daemon_program_variables: Cow<'static, [Cow<'static, str>]>,
     /// The daemon's named pipe on Windows, in the local namespace. All modes have the same name.
     pub pipe: Cow<'static, str>,
