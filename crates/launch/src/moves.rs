@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use myownllm_config_model::Document;
-use myownllm_durable_fs::{Disk, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
+use myownllm_durable_fs::{Disk, LockedDir, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
 use myownllm_migration::{
     Collision, Direction, Homes, Keep, LiveDaemon, LiveDaemons, MoveStep, Options, Plan,
 };
@@ -13,7 +13,7 @@ use myownllm_paths::camino::Utf8Path;
 
 use crate::context::Context;
 use crate::daemons::{CONFIG_LIMIT, Daemons};
-use crate::diagnostic::{Class, Diagnostic};
+use crate::diagnostic::{Class, Diagnostic, PROGRAM};
 use crate::peers::devices;
 
 /// The stable code of files that differ.
@@ -130,6 +130,19 @@ pub(crate) fn moved_files(plan: &Plan) -> Vec<(PathBuf, PathBuf)> {
         _ => Vec::new(),
     });
     files.flatten().collect()
+}
+
+/// Gives the files their names back that a launch with nothing to move does not look for: the only
+/// copies of rosters and states, in temporary files in the daemon home.
+/// Fails if a file cannot get its name back. No daemon may be started then.
+pub(crate) fn restore_names(context: &Context<'_>, lock: &LockedDir) -> Result<Vec<Diagnostic>, Diagnostic> {
+    let migrator = context.migrator;
+    let plan = migrator.plan(&migrator.inspect_locked(lock, Direction::Forward), &Options::forward());
+    let watch = Watch { daemons: context.daemons, config_socket: None };
+    let report = migrator.execute(lock, plan, &watch);
+    let told = move_diagnostics(context.disk, &report, PROGRAM).map(collision_as_warning);
+    let (errors, warnings): (Vec<_>, Vec<_>) = told.partition(Diagnostic::is_error);
+    errors.into_iter().next().map_or(Ok(warnings), Err)
 }
 
 /// Looks for daemons again right before the move begins.

@@ -127,13 +127,20 @@ impl<'p, 'a> Planner<'p, 'a> {
             Decision::Attach { pid, .. } => pid,
             _ => None,
         };
+        let mut daemon = Stage::of_daemon(context, options, &detection.decision, &migration, config);
+        let is_move = |step: &LaunchStep| matches!(step, LaunchStep::Move { .. });
+        if home.steps.iter().any(is_move) {
+            daemon.steps.retain(|step| !is_move(step));
+        }
+        let restores = options.daemon && daemon.steps.iter().any(is_move);
         Self {
             context,
             options,
             // A launch waits for the move of an identity file that is not in its place.
-            moves: !migration.is_empty() && (look.moves || matches!(identity, Answer::Pending { .. })),
+            moves: !migration.is_empty()
+                && (look.moves || restores || matches!(identity, Answer::Pending { .. })),
             home,
-            daemon: Stage::of_daemon(context, options, &detection.decision, &migration, config),
+            daemon,
             orphans: context.daemons.orphans(known),
             plan: LaunchPlan {
                 steps: Vec::new(),

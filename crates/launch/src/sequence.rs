@@ -296,7 +296,7 @@ impl<'a> Run<'_, 'a> {
                 LaunchStep::StopDaemon { daemon } => {
                     stop_daemon(self.context.daemons, &daemon, &mut self.outcome.stopped)?;
                 }
-                LaunchStep::Move { .. } => {
+                LaunchStep::Move { .. } if self.migration.is_some() => {
                     if !self.migrate(stage.config_socket.as_deref()) {
                         return Ok(());
                     }
@@ -306,7 +306,8 @@ impl<'a> Run<'_, 'a> {
                 | LaunchStep::CompleteConfig
                 | LaunchStep::WriteDefaultConfig
                 | LaunchStep::BackUpConfig => self.apply_config_steps(&stage.pending),
-                LaunchStep::BackUpDaemonConfig
+                LaunchStep::Move { .. }
+                | LaunchStep::BackUpDaemonConfig
                 | LaunchStep::SetDaemonConfigAside
                 | LaunchStep::KeepCorruptFile { .. }
                 | LaunchStep::MendState { .. }

@@ -20,7 +20,7 @@ use crate::daemons::{CONFIG_LIMIT, DaemonKind, Daemons, RunningDaemon, processes
 use crate::diagnostic::{Class, Diagnostic};
 use crate::foreseen::{blocked_backup, open_file_limit, unwritable};
 use crate::identity::identity_answer;
-use crate::moves::moved_files;
+use crate::moves::{moved_files, restore_names};
 use crate::networks::{keep_settings_in, start_needs_backup};
 use crate::peers::{
     copy_newer_state, corrupt_config_path, corrupt_files, keep_corrupt_file, mend_state,
@@ -450,7 +450,8 @@ pub(crate) fn state_steps(
     let kept = corrupt.map(|path| LaunchStep::KeepCorruptFile { path });
     let mended = damaged.into_iter().map(|state| LaunchStep::MendState { path: state.path_after_move });
     let copied = newer.into_iter().map(|state| LaunchStep::CopyNewerState { path: state.path_after_move });
-    Ok(kept.chain(mended).chain(copied).collect())
+    let restored = migration.restores_names().then(|| LaunchStep::Move { files: migration.files() });
+    Ok(restored.into_iter().chain(kept).chain(mended).chain(copied).collect())
 }
 
 /// Carries out a step about a file that a daemon reads when it starts.
@@ -472,6 +473,7 @@ pub(crate) fn execute_file_step(
         LaunchStep::MendState { path } => mend_state(context, lock.home_lock(), path)?,
         LaunchStep::CopyNewerState { path } => copy_newer_state(context, lock.home_lock(), path)?,
         LaunchStep::RebasePaths { .. } => return rebase_paths(context, lock),
+        LaunchStep::Move { .. } => return restore_names(context, lock.home_lock()),
         _ => None,
     };
     Ok(told.into_iter().collect())

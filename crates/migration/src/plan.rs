@@ -412,6 +412,12 @@ impl Plan {
         self.steps().any(|step| !step.is_barrier() && !matches!(step, MoveStep::RemoveDir { .. }))
     }
 
+    /// Returns true if a run would give a file its name back: one that a killed run had put aside,
+    /// or whose only copy is in a temporary file.
+    pub fn restores_names(&self) -> bool {
+        self.steps().any(|step| matches!(step, MoveStep::RestoreQuarantined { .. }))
+    }
+
     /// Returns the number of steps that change something: all but the barriers.
     pub fn changes(&self) -> usize {
         self.steps().filter(|step| !step.is_barrier()).count()

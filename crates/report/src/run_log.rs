@@ -176,6 +176,7 @@ pub fn of_config(steps: &[Step]) -> Vec<String> {
 pub(crate) fn of_file_steps(home: &HomeView<'_>, steps: &[LaunchStep]) -> Vec<String> {
     let did = steps.iter().filter_map(|step| {
         let (verb, path) = match step {
+            LaunchStep::Move { .. } => return Some("finished an interrupted move".to_owned()),
             LaunchStep::KeepCorruptFile { path } => ("renamed", path),
             LaunchStep::MendState { path } => ("set aside", path),
             LaunchStep::CopyNewerState { path } => ("copied", path),

@@ -56,6 +56,37 @@ fn devices_of_a_roster_that_a_daemon_has_put_aside_are_named_beside_another_rost
     home.still_has(corrupt.as_bytes(), "the file that the daemon put aside");
 }
 
+/// The power failed while an earlier run moved the file, on a disk whose syncs have no effect.
+#[rstest]
+fn only_copy_in_a_temporary_file_gets_its_name_back_before_a_start(
+    #[values("mesh/rosters/office-mesh.json", "mesh/states/home-mesh.json")] file: &str,
+) {
+    let home = Home::settled();
+    let path = home.path(&format!("{MESH}/{file}"));
+    let temporary = path.with_file_name(".durable-fs.123-4.part");
+    let content = std::fs::read(&path).unwrap();
+    std::fs::rename(&path, &temporary).unwrap();
+    run(&mut home.with_daemon(&["status", "--check"])).ends_with(3);
+    let doctor = run(&mut home.with_daemon(&["doctor", "--json"]));
+    assert!(doctor.diagnostic("migration.pending")["hint"].as_str().unwrap().ends_with(" repair"));
+    let launch = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    assert_eq!(launch["data"]["steps"][0], "move", "{launch:#}");
+    assert_eq!(std::fs::read(&path).unwrap(), content);
+    run(&mut home.with_daemon(&["status", "--check"])).ends_with(0);
+    std::fs::rename(&path, &temporary).unwrap();
+    run(&mut home.with_daemon(&["repair"])).ends_with(0);
+    assert_eq!(std::fs::read(&path).unwrap(), content);
+
+    // A daemon that has read the home keeps no launch from using it.
+    run(&mut home.with_daemon(&["launch", "--detach"])).ends_with(0);
+    std::fs::rename(&path, &temporary).unwrap();
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    assert!(temporary.exists());
+    run(&mut home.with_daemon(&["daemon", "stop"])).ends_with(0);
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    assert_eq!(std::fs::read(&path).unwrap(), content);
+}
+
 /// A repair takes the steps that `status` names, also about a file whose devices are all in place.
 #[test]
 fn repair_keeps_a_file_that_a_daemon_has_put_aside_as_status_says() {
