@@ -65,6 +65,11 @@ impl Identity {
     }
 }
 
+/// Returns true if no command can make a sound key of the file.
+pub(crate) fn is_lost(identity: &Identity) -> bool {
+    matches!(identity, Identity::Damaged { flaw: None, .. })
+}
+
 /// The reason why a daemon cannot read a file with a sound key, if a command can correct the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -21,11 +21,11 @@ use myownllm_paths::camino::Utf8Path;
 use peers::owners_in;
 pub(crate) use place::dangling_peers;
 use place::{FILE_LIMIT, place_state};
-pub use search::renamed_homes;
-use search::{GIVEN_UP, MAX_LEVELS, Search, free_beside, free_name, suggests_identity};
+use search::{GIVEN_UP, MAX_LEVELS, Search, free_beside, free_name, is_archived_copy, suggests_identity};
+pub use search::{archived_homes, renamed_homes};
 
 use crate::{
-    file::{Identity, KeyInfo, public_key_of},
+    file::{Identity, KeyInfo, is_lost, public_key_of},
     paths::{Home, IdentityPaths},
 };
 
@@ -137,7 +137,7 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     }
     let has_file = scan.daemon.state.identity().is_some();
     let renamed_homes = search.find_renamed_homes(!logged.is_empty(), has_file);
-    let without_key = identify_in(&mut search, renamed_homes, &mut misplaced);
+    let without_key = identify_in(&mut search, renamed_homes, has_file, &mut misplaced);
     let has_other =
         has_damaged_file(scan) || misplaced.iter().filter_map(|found| found.key.as_ref()).any(is_other);
     if answer.has_key() && !has_other && (!waits || logged.is_empty()) {
@@ -185,12 +185,17 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
 fn identify_in(
     search: &mut Search<'_>,
     renamed_homes: Vec<(RenamedHome, Vec<PathBuf>)>,
+    has_file: bool,
     misplaced: &mut Vec<Misplaced>,
 ) -> Vec<RenamedHome> {
     let mut without_key = Vec::new();
     for (renamed, files) in renamed_homes {
         let found = files.iter().filter_map(|file| search.identify(file, None));
-        let found: Vec<Misplaced> = found.filter(|found| !is_lost(&found.identity)).collect();
+        let may_hold_key = |found: &Misplaced| match is_lost(&found.identity) {
+            true => !has_file && is_archived_copy(&found.path),
+            false => true,
+        };
+        let found: Vec<Misplaced> = found.filter(may_hold_key).collect();
         // A renamed daemon home lies in the app's home, which was searched.
         misplaced.retain(|known| found.iter().all(|found| known.path != found.path));
         without_key.extend((found.is_empty() && !renamed.known_by.is_empty()).then(|| renamed.clone()));
@@ -232,9 +237,4 @@ fn rank(found: &Misplaced) -> impl Ord + use<> {
         newest,
         found.path.clone(),
     )
-}
-
-/// Returns true if no command can make a sound key of the file.
-pub(crate) fn is_lost(identity: &Identity) -> bool {
-    matches!(identity, Identity::Damaged { flaw: None, .. })
 }

@@ -9,10 +9,10 @@ use myownllm_durable_fs::{mkdir_prefix, move_aside, quote, rename_unless_taken};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
-    file::{Flaw, Identity, KeyInfo},
+    file::{Flaw, Identity, KeyInfo, is_lost},
     paths::Home,
     refusal::WayOut,
-    scan::{Misplaced, RenamedHome, Scan, ScannedHome, is_lost},
+    scan::{Misplaced, RenamedHome, Scan, ScannedHome},
 };
 
 /// The placeholder for the user's own backup of the identity file in a printed command.
@@ -68,6 +68,9 @@ impl Scan {
     /// the home is gone. Before the file come the custody file beside it, and its rosters
     /// and states.
     fn bring_back_to(&self, from: &Misplaced, to: &Utf8Path, aside: Option<&Path>) -> Option<String> {
+        if is_lost(&from.identity) {
+            return None;
+        }
         if let Some(renamed) = from.renamed_home.as_ref().filter(|renamed| renamed.is_gone) {
             return Some(give_name_back(renamed));
         }

@@ -23,7 +23,7 @@ use super::{
     run_log::{contains, device_ids, run_logs},
 };
 use crate::{
-    file::{Identity, inspect, readable_key},
+    file::{Identity, inspect, is_lost, readable_key},
     paths::{Home, IdentityPaths},
 };
 
@@ -46,6 +46,9 @@ const MAX_KEY_LEVELS: usize = 4;
 const SECRETS: &str = "secrets";
 /// The common part of the names of copies of the identity file.
 const IDENTITY: &str = "identity";
+/// The words that people and programs add to the name of a copy.
+const WORDS: [&str; 11] =
+    ["backup", "bak", "back", "broken", "copy", "corrupt", "damage", "former", "old", "orig", "save"];
 /// The prefix of the directories that receive given-up peers and keys.
 pub(super) const GIVEN_UP: &str = "given-up-";
 
@@ -371,6 +374,7 @@ impl<'a> Search<'a> {
     pub(super) fn identify(&mut self, path: &Path, named_by: Option<&Path>) -> Option<Misplaced> {
         let is_expected = named_by.is_some() || self.has_key_name(path);
         let limit = if is_expected { FILE_LIMIT } else { OTHER_FILE_LIMIT };
+        let archive = || Identity::damaged("it is an archive, which may hold a sound one");
         let mut key = None;
         let identity = match self.disk.read(path, limit) {
             // Unrelated JSON with a `version` above 1 would pass as a newer identity file, and
@@ -382,16 +386,20 @@ impl<'a> Search<'a> {
                 {
                     return None;
                 }
+                identity if is_lost(&identity) && is_archive_name(&name_of(path)) => archive(),
                 identity => {
                     key = readable_key(&identity, &bytes);
                     identity
                 }
             },
             Err(error) if is_expected && error.kind() == io::ErrorKind::FileTooLarge => {
-                Identity::damaged("the file is far too large for a key")
+                match is_archive_name(&name_of(path)) {
+                    true => archive(),
+                    false => Identity::damaged("the file is far too large for a key"),
+                }
             }
             Err(error) => {
-                if named_by.is_some() || suggests_identity(path) {
+                if is_expected || suggests_identity(path) {
                     self.record_unreadable(path, error);
                 }
                 return None;
@@ -439,22 +447,23 @@ impl<'a> Search<'a> {
 
     /// Returns true if the name contains `identity` and the file lies in a secrets directory, or,
     /// with `json` in its name, directly in a home or among the backups; or if the file lies
-    /// there and is an archive with the name of a secrets directory or of the daemon home.
-    /// Elsewhere the name proves nothing: a directory of models may have such files.
+    /// there and is an archive with the name of a secrets directory or of the daemon home, or
+    /// beside the app's home, or in the trash, and is the archive of a home. Elsewhere the name
+    /// proves nothing: a directory of models may have such files.
     fn has_key_name(&self, path: &Path) -> bool {
         let name = name_of(path);
         let mut dirs = self.places.homes().map(|home| &home.path).into_iter().chain([&self.places.backups]);
         let is_top = dirs.any(|dir| path.parent() == Some(dir.as_std_path()));
         let is_secret = path.parent().is_some_and(is_in_secrets);
         let is_key = name.contains(IDENTITY) && (is_secret || is_top && name.contains("json"));
-        is_key || is_top && self.is_archive(&name)
+        let is_beside = || self.dirs_of_copies().iter().any(|dir| path.parent() == Some(dir.as_std_path()));
+        is_key || is_top && self.is_archive(&name) || is_archived_copy(path) && is_beside()
     }
 
     fn is_archive(&self, name: &str) -> bool {
-        const ENDS: [&str; 11] = ["7z", "age", "bz2", "gpg", "gz", "rar", "tar", "tgz", "xz", "zip", "zst"];
         let home = self.places.daemon.path.file_name().unwrap_or_default();
         let is_of_dir = name.trim_start_matches('.').starts_with(SECRETS) || name.starts_with(home);
-        is_of_dir && name.rsplit_once('.').is_some_and(|(_, end)| ENDS.contains(&end))
+        is_of_dir && is_archive_name(name)
     }
 
     /// Reads a config, or a copy of one. Returns the paths that its `identity_path` members name,
@@ -511,6 +520,31 @@ pub fn renamed_homes(disk: &dyn Disk, places: &IdentityPaths) -> Vec<PathBuf> {
     search.copies_of(&places.app.path, &search.dirs_of_copies())
 }
 
+/// Returns the archives beside the app's home, and in the trash of a desktop, whose names are those
+/// of an archive of that home.
+#[must_use]
+pub fn archived_homes(disk: &dyn Disk, places: &IdentityPaths) -> Vec<PathBuf> {
+    let mut archives = renamed_homes(disk, places);
+    archives.retain(|path| is_archived_copy(path));
+    archives
+}
+
+/// Returns true if the name of a copied home, or of another renamed directory, is that of an
+/// archive of it. Without its dot, the name of a home is that of the program too, and needs a word
+/// that says so.
+pub(super) fn is_archived_copy(path: &Path) -> bool {
+    let name = name_of(path);
+    let is_copy = name.starts_with('.') || WORDS.iter().any(|word| name.contains(word));
+    is_copy && is_archive_name(&name)
+}
+
+/// Returns true if the name, in lower case, is one of an archive, or of a compressed or encrypted
+/// file.
+fn is_archive_name(name: &str) -> bool {
+    const ENDS: [&str; 11] = ["7z", "age", "bz2", "gpg", "gz", "rar", "tar", "tgz", "xz", "zip", "zst"];
+    name.rsplit_once('.').is_some_and(|(_, end)| ENDS.contains(&end))
+}
+
 /// Returns the name of a file in lower case.
 pub(super) fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or(OsStr::new("")).to_string_lossy().to_lowercase()
@@ -520,8 +554,6 @@ pub(super) fn name_of(path: &Path) -> String {
 /// with the name `original`. Another word behind a hyphen makes the name of another app. Both names
 /// are in lower case.
 fn is_name_of_copy(name: &str, original: &str) -> bool {
-    const WORDS: [&str; 11] =
-        ["backup", "bak", "back", "broken", "copy", "corrupt", "damage", "former", "old", "orig", "save"];
     let Some((before, after)) = name.split_once(original.trim_start_matches('.')) else { return false };
     let word = after.trim_start_matches(['-', '_']);
     // Without a separator, only a whole word counts: `myownllmold`, not `myownllmolder`.

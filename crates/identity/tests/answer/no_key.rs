@@ -65,6 +65,9 @@ fn padded(key: Vec<u8>) -> Vec<u8> {
 #[case::encrypted_secrets_in_the_daemons_home(&[Bytes("mesh/secrets-2026.gpg", b"\x85\x01")],
     "identity.gone", NEW)]
 #[case::archive_of_the_daemons_home(&[Bytes("mesh.zip", b"PK\x03\x04")], "identity.gone", NEW)]
+#[case::archive_of_the_apps_home(&[Bytes("../my app-backup.zip", b"PK\x03\x04")], "identity.gone", NEW)]
+#[case::archive_of_the_apps_home_in_the_trash(
+    &[Bytes("../.local/share/Trash/files/my app.bak.tar.gz", b"\x1f\x8b\x08\0")], "identity.gone", NEW)]
 #[case::padded_copy(&[Shaped(".secrets/identity.json.bak", padded)], "identity.gone", NEW)]
 #[case::peers_in_another_directory(&[Bytes("trash/mesh/rosters/home.json", ROSTER)], "identity.gone", OLD)]
 #[case::peers_deep_in_another_directory(&[Bytes("backup/2026/x/mesh/home.json", STATE)], "identity.gone",
@@ -125,6 +128,15 @@ fn other_files_of_a_newer_version_are_no_keys(#[case] path: &'static str, #[case
     if is_first_start {
         assert_eq!(short(&home.answer()), "none yet");
     }
+}
+
+/// An archive of the program has the name of the home too, and a version instead of a word.
+#[rstest]
+#[case::program("../my app-1.2.0-linux.tar.gz")]
+#[case::source("../my app.zip")]
+#[case::home_of_another_app("../.my app-dev.tar.gz")]
+fn archive_of_another_name_is_no_key(#[case] path: &'static str) {
+    assert_eq!(short(&home_of(&[Bytes(path, b"PK\x03\x04")]).answer()), "none yet");
 }
 
 #[test]
