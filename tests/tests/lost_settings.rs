@@ -364,6 +364,43 @@ fn lost_settings_that_a_repair_does_not_take_are_named(#[case] lost: &str, #[cas
     assert_eq!(home.bytes(CONFIG), before);
 }
 
+/// No launch reads a compressed file. The hint brings the config back, or lists the archive.
+#[rstest]
+#[case::config("cd .myownllm && gzip config.json", true, ".myownllm/config.json.gz")]
+#[case::copy(
+    "cd .myownllm && gzip -k config.json && echo '{}' >config.json",
+    true,
+    ".myownllm/config.json.gz"
+)]
+#[case::home("tar -czf .myownllm.tar.gz .myownllm && rm .myownllm/config.json", false, ".myownllm.tar.gz")]
+#[case::backup(
+    "tar -cf myownllm-backup.tar .myownllm && rm .myownllm/config.json",
+    false,
+    "myownllm-backup.tar"
+)]
+fn lost_settings_in_a_compressed_file_are_named(
+    #[case] script: &str,
+    #[case] comes_back: bool,
+    #[case] at: &str,
+) {
+    let home = Home::settled();
+    let before = home.bytes(CONFIG);
+    run(Command::new("sh").args(["-c", script]).current_dir(home.path(""))).ends_with(0);
+    std::fs::remove_dir_all(home.path(KEPT)).unwrap();
+    for (args, code) in [("doctor", 4), ("repair", 0)] {
+        let lost = home.run(&[args, "--json"]).ends_with(code).diagnostic("salvage.defaults");
+        assert!(lost["message"].as_str().unwrap().contains(at), "{lost:#}");
+        let compressed = home.bytes(at);
+        let hint = lost["hint"].as_str().unwrap();
+        assert!(follow(&home, hint), "{hint}");
+        assert_eq!(home.bytes(at), compressed);
+        assert!(!comes_back || home.bytes(CONFIG) == before, "{hint}");
+        if comes_back {
+            home.put(CONFIG, b"{}", 0o600);
+        }
+    }
+}
+
 #[test]
 fn mixed_config_in_the_trash_is_named() {
     let home = Home::settled();

@@ -1,11 +1,12 @@
 //! The consequences of lost settings for the user.
 
 use std::iter::once;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{AppConfig, Diagnostic as Finding, Document};
 use myownllm_config_store::{FileShape, LOST_NETWORKS, Loaded, Loss, Report};
-use myownllm_identity::{IdentityPaths, renamed_homes};
+use myownllm_durable_fs::{for_any_shell, free_name, quote};
+use myownllm_identity::{IdentityPaths, archived_homes, renamed_homes};
 
 use crate::context::{Context, Options};
 use crate::daemons::CONFIG_LIMIT;
@@ -97,13 +98,51 @@ fn settings_elsewhere(context: &Context<'_>, config: &Document) -> Option<PathBu
     newest(context, files.filter(has_more))
 }
 
+/// Returns the program, with its options, that prints the content of a compressed file.
+fn unpacking(path: &Path) -> Option<&'static str> {
+    match path.extension()?.to_str()? {
+        "bz2" => Some("bzip2 -dc"),
+        "gz" => Some("gzip -dc"),
+        "xz" => Some("xz -dc"),
+        "zip" => Some("unzip -p"),
+        "zst" => Some("zstd -dc"),
+        _ => None,
+    }
+}
+
+/// Returns the newest compressed copy of the config, and the command that unpacks it; or else the
+/// newest archive of the app's home, and the command that lists it. No launch reads their content.
+fn compressed_settings(context: &Context<'_>) -> Option<(PathBuf, String)> {
+    let layout = context.layout;
+    let config = layout.app_config.as_std_path();
+    let is_copy = |path: &PathBuf| lower_name(path).starts_with(&lower_name(config));
+    let beside = other_entries(context, layout.app_home.as_ref(), &[]).into_iter();
+    let copies = beside.filter(|path| is_copy(path) && unpacking(path).is_some());
+    if let Some(copy) = newest(context, copies) {
+        let part = free_name(config, "unpacked");
+        let bring = bring_command("mv -n", &part, config, context.disk.stat(config).is_ok());
+        let (part, unpack) = (quote(part), format!("{} {}", unpacking(&copy)?, quote(&copy)));
+        let command = format!("test -e {part} || {{ umask 077 && {unpack} > {part} && {bring}; }}");
+        return Some((copy, for_any_shell(command)));
+    }
+    let archive = newest(context, archived_homes(context.disk, &IdentityPaths::of(layout)).into_iter())?;
+    let list = match archive.extension()?.to_str()? {
+        "zip" => "unzip -l",
+        "7z" | "age" | "gpg" | "rar" => "ls -l",
+        _ => "tar -tf",
+    };
+    let command = format!("{list} {}", quote(&archive));
+    Some((archive, command))
+}
+
 /// Names the file that may hold the lost settings, and the command that brings it back.
 fn with_source(context: &Context<'_>, found: Option<PathBuf>, lost: Diagnostic) -> Diagnostic {
-    let Some(path) = found else { return lost };
     let config = context.layout.app_config.as_std_path();
-    let message = format!("{} may hold the lost settings: {}", path.display(), lost.message);
     // The file may be the user's own backup, which stays.
-    let hint = bring_command("cp -pn", &path, config, context.disk.stat(config).is_ok());
+    let bring = |path: &PathBuf| bring_command("cp -pn", path, config, context.disk.stat(config).is_ok());
+    let found = found.map(|path| (path.clone(), bring(&path)));
+    let Some((path, hint)) = found.or_else(|| compressed_settings(context)) else { return lost };
+    let message = format!("{} may hold the lost settings: {}", path.display(), lost.message);
     Diagnostic { message, ..lost }.at(path).hint(hint)
 }
 
