@@ -186,10 +186,11 @@ fn settings_that_no_backup_has_are_the_last_warning_and_the_harmful_ones_its_fir
     let hint = found["hint"].as_str().unwrap();
     assert!(follow(&home, hint), "{hint}");
     assert_eq!(hint.contains(" config set auto_cleanup.conversations=false "), written, "{hint}");
-    // The first screen and the checks tell no loss any more.
+    // The first screen and the checks tell the loss until it is written, and its consequences ended.
     for command in [&["--json"][..], &["doctor", "--json"], &["status", "--json"]] {
         let codes = home.run(command).codes();
-        assert!(!codes.iter().any(|code| code == "salvage.defaults"), "{command:?}: {codes:?}");
+        let is_told = codes.iter().any(|code| code == "salvage.defaults");
+        assert_eq!(is_told, !written, "{command:?}: {codes:?}");
     }
     if written {
         let now = home.json(CONFIG);
@@ -524,6 +525,28 @@ fn launch_that_completes_a_config_tells_its_losses(#[case] config: &str) {
     assert_eq!(said["data"]["outcome"], "repaired-with-losses");
     let doctor = home.run(&["doctor", "--json"]).json();
     assert!(diagnostic(&doctor, "salvage.defaults").is_some(), "{doctor:#}");
+}
+
+/// Without a backup, `status` and `doctor` tell before a launch which settings it will lose.
+#[rstest]
+#[case::completed(
+    r#"{"active_family":"qwen3","kept_models":["a:1"],"cloud_mesh":{"enabled":true,"networks":[]},
+    "mode_overrides":{"text":"a:1"},"active_mode":"text","mic":{"device_name":"m"},"model_cleanup_days":9}"#
+)]
+#[case::overwritten(r#"{"version":3,"daemon":{},"networks":[{"id":"q","network_id":"q-net"}]}"#)]
+#[case::not_json("not JSON")]
+fn losses_of_a_launch_are_told_before(#[case] config: &str) {
+    let home = Home::settled();
+    std::fs::remove_dir_all(home.path(KEPT)).unwrap();
+    home.put(CONFIG, config.as_bytes(), 0o600);
+    let told = |args: &[&str]| {
+        let ran = home.run(args).json();
+        let lost = diagnostic(&ran, "salvage.defaults").unwrap_or_else(|| panic!("{args:?}: {ran:#}"));
+        lost["message"].as_str().unwrap().replace("would be", "are")
+    };
+    let [status, doctor] = [told(&["status", "--json"]), told(&["doctor", "--json"])];
+    let launch = told(&["launch", "--no-daemon", "--json"]);
+    assert_eq!([&status, &doctor], [&launch; 2]);
 }
 
 /// A launch that failed between the backup and the config had set the config aside.

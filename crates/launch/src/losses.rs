@@ -146,23 +146,20 @@ fn with_source(context: &Context<'_>, found: Option<PathBuf>, lost: Diagnostic) 
     Diagnostic { message, ..lost }.at(path).hint(hint)
 }
 
-/// Reports the losses of the last repair that still do harm, and settings that a repair would not
-/// take; `None` if there are none.
+/// Reports the settings that a launch would leave at their defaults, or else the losses of the last
+/// repair that still do harm; `None` if there are none.
 pub(crate) fn lasting_losses(
     context: &Context<'_>,
     options: &Options<'_>,
     loaded: &Loaded,
 ) -> Option<Diagnostic> {
-    let report = &loaded.report;
-    match loaded.pending.repairs() {
-        _ if loaded.newer.is_some() => return None,
-        true if report.restored_from.is_some() => return None,
-        true => {
-            let lost = reset_settings(context, &loaded.document, report, false)?;
-            let found = settings_elsewhere(context, &loaded.document)?;
-            return Some(with_source(context, Some(found), lost));
-        }
-        false => {}
+    if loaded.newer.is_some() {
+        return None;
+    }
+    let writes = loaded.pending.writes_config();
+    let lost = writes.then(|| lost_settings(context, &loaded.document, &loaded.report, false)).flatten();
+    if lost.is_some() || loaded.pending.repairs() {
+        return lost;
     }
     let (harm, undo) = consequences(context, &loaded.document, &(options.last_losses)(context.layout))?;
     let message = format!(

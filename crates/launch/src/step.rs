@@ -154,7 +154,7 @@ impl fmt::Display for LaunchStep {
             }
             Self::RestoreConfig { from: None } => "write the config anew from a backup",
             Self::RepairConfig => "repair the config, and keep the present one as a backup",
-            Self::CompleteConfig => "complete the config with what it lacks",
+            Self::CompleteConfig => "complete the config with the defaults of what it lacks",
             Self::WriteDefaultConfig => "write a config with the defaults",
             Self::BackUpConfig => "keep a backup of the config",
             Self::BackUpDaemonConfig => "keep a backup of the daemon's config, which is not the daemon's",

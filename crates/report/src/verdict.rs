@@ -126,7 +126,14 @@ fn summary(view: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeS
         let hint = check.hint.as_deref();
         hint == Some(&checks.repair()) || (hint.is_some() && hint == checks.access_command())
     };
-    let is_told = |check: &Check| lost.is_some_and(|lost| std::ptr::eq(lost, check));
+    // The losses of a repair are told with the problem that it mends, but for a file that may hold
+    // the settings.
+    let names_source = |check: &&Check| {
+        let path = check.diagnostic.as_ref().and_then(|told| told.path.as_deref());
+        path != Some(view.layout.app_config.as_str())
+    };
+    let told = losses(checks).filter(|lost| state != HomeState::Problem || !names_source(lost));
+    let is_told = |check: &Check| told.is_some_and(|told| std::ptr::eq(told, check));
     let is_other = |check: &&Check| !is_mended(check) && !is_question(check) && !is_told(check);
     let others = troubles(Mark::Warning).into_iter().filter(is_other);
     match others.collect::<Vec<_>>().as_slice() {
@@ -258,7 +265,10 @@ fn commands(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: Home
     let repair =
         Command::new(checks.repair(), "puts right what can be put right, and keeps what it replaces");
     let set = losses(checks).and_then(|lost| lost.hint.clone());
-    let set = set.map(|set| Command::new(set, "ends these consequences"));
+    let is_written = plan.config.as_ref().is_none_or(|pending| !pending.writes_config());
+    let what =
+        if is_written { "ends these consequences" } else { "shows what would be lost, or brings it back" };
+    let set = set.map(|set| Command::new(set, what));
     let mut commands = match state {
         HomeState::Healthy => {
             let look = match checks.of(Mark::Warning).next() {
