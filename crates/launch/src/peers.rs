@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{DaemonFile, Document, JudgedFile, network_id, recover};
 use myownllm_durable_fs::{
-    Disk, DiskError, LockedDir, move_aside, publish_new, put_in_place, quote, rename_or_link,
+    Disk, DiskError, FileKind, LockedDir, move_aside, publish_new, put_in_place, quote, rename_or_link,
     replace_symlink, set_aside_name, with_free_name,
 };
 use myownllm_identity::{IdentityPaths, ensure_reachable_peers};
@@ -24,6 +24,7 @@ use crate::identity::restore_backup_command;
 
 pub(crate) const DAMAGED: &str = "state.damaged";
 const NEWER: &str = "state.newer";
+const UNREADABLE: &str = "state.unreadable";
 pub(crate) const STATE_SET_ASIDE: &str = "state.set-aside";
 
 /// A roster or a state.
@@ -57,7 +58,7 @@ impl PeerFile {
                 Ok(_) => move_aside(&path, "aside"),
                 Err(_) => format!("ls -ld {}", quote(&path)),
             };
-            return Err(Diagnostic::error("state.unreadable", message).at(&path).hint(hint));
+            return Err(Diagnostic::error(UNREADABLE, message).at(&path).hint(hint));
         }
         match disk.read(&path, CONFIG_LIMIT) {
             Ok(bytes) => {
@@ -213,6 +214,9 @@ pub(crate) fn unsettled_states(
     migration: &MovePlan,
     moved: &[(PathBuf, PathBuf)],
 ) -> Result<(Vec<PeerFile>, Vec<PeerFile>), Diagnostic> {
+    if let Some(blocked) = blocked_temporary(context, moved) {
+        return Err(blocked);
+    }
     let collides = |path: &Path| migration.collisions.iter().any(|both| both.destination == path);
     let (mut damaged, mut newer) = (Vec::new(), Vec::new());
     for (kind, paths) in states_after_move(context, ".json", moved) {
@@ -223,6 +227,29 @@ pub(crate) fn unsettled_states(
         newer.extend(Some(state).filter(|state| state.needs_copy(context.disk)));
     }
     Ok((damaged, newer))
+}
+
+/// Reports an entry that is no file under the name of a temporary file of the daemon's: a daemon
+/// cannot write its file, waits for a pipe, or writes over the target of a symlink.
+fn blocked_temporary(context: &Context<'_>, moved: &[(PathBuf, PathBuf)]) -> Option<Diagnostic> {
+    let (disk, layout) = (context.disk, context.layout);
+    // A daemon writes its identity file once.
+    let identity = Some(&layout.daemon_identity).filter(|path| disk.stat(path.as_ref()).is_err());
+    let single = [&layout.daemon_config].into_iter().chain(identity);
+    let single = single.map(|path| format!("{path}.tmp").into());
+    let states = states_after_move(context, ".json.tmp", moved).map(|(_, (path, _))| path);
+    let (path, meta) = single.chain(states).find_map(|path: PathBuf| {
+        let meta = disk.stat(&path).ok().filter(|meta| !meta.is_file())?;
+        Some((path, meta))
+    })?;
+    let is = match meta.kind {
+        FileKind::Dir => "a directory",
+        FileKind::Symlink => "a symlink",
+        _ => "not a regular file",
+    };
+    let written = path.with_extension("");
+    let message = format!("a daemon cannot write {}: {} is {is}", written.display(), path.display());
+    Some(Diagnostic::error(UNREADABLE, message).at(&path).hint(move_aside(&path, "aside")))
 }
 
 /// Reports rosters, states or the custody file that stay behind a symlink at the old location: a

@@ -1,8 +1,8 @@
 //! Running daemons, programs of daemons, and the limits of the own process.
 
 use super::{
-    Alive, ROSTER, agree, agree_and_follow, control_socket, legacy, link, pipe, remove, rename, same_verdict,
-    settled,
+    Alive, ROSTER, agree, agree_and_follow, control_socket, empty, legacy, link, pipe, remove, rename,
+    same_verdict, settled,
 };
 use integration_tests::testkit::{APP, CONFIG, DAEMON_CONFIG, Home, MESH, NEW_KEY, run, stand_in, wrapped};
 use rstest::rstest;
@@ -108,6 +108,28 @@ fn few_open_files(#[values(7, 8, 10, 12, 14, 15, 16, 17, 23, 24, 25)] limit: u32
     home.path("d.sock").to_str().unwrap())))]
 fn daemons(#[case] home: (Home, Alive)) {
     agree_and_follow(&home.0);
+}
+
+/// A daemon would fail to save, wait for a pipe, or write over the target of a symlink.
+#[rstest]
+#[case::directory_for_the_config(settled(|home|
+    std::fs::create_dir(home.path(&format!("{DAEMON_CONFIG}.tmp"))).unwrap()))]
+#[case::symlink_to_the_apps_config(settled(|home| link(home, "../config.json", &format!("{DAEMON_CONFIG}.tmp"))))]
+#[case::symlink_to_nothing(settled(|home| link(home, "/mnt/missing/x", &format!("{DAEMON_CONFIG}.tmp"))))]
+#[case::pipe_for_a_roster(settled(|home| pipe(home, &format!("{ROSTER}.tmp"))))]
+#[case::directory_for_a_state(settled(|home|
+    std::fs::create_dir(home.path(&format!("{MESH}/mesh/states/home-mesh.json.tmp"))).unwrap()))]
+#[case::directory_for_the_first_key(empty(|home|
+    std::fs::create_dir_all(home.path(&format!("{NEW_KEY}.tmp"))).unwrap()))]
+fn no_daemon_starts_beside_a_temporary_file_that_is_none(#[case] home: (Home, Alive)) {
+    let home = &home.0;
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+    let config = home.bytes(CONFIG);
+    let launch = || run(&mut home.with_daemon(&["launch", "--once", "--json"]));
+    launch().ends_with(1).diagnostic("state.unreadable");
+    agree_and_follow(home);
+    launch().ends_with(0);
+    assert_eq!(home.bytes(CONFIG), config);
 }
 
 /// Nothing can listen behind a symlink loop.
