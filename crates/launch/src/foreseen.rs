@@ -90,17 +90,16 @@ fn protected_dir(disk: &dyn Disk, dir: &Path) -> Option<Diagnostic> {
     unprotect(disk, &[dir]).map(|hint| not_moved(dir, protected_error()).hint(hint))
 }
 
-/// Reports a config that a repair cannot replace: it, or its directory, is immutable or
-/// append-only, or it is a mount of its own.
-fn fixed_config(context: &Context<'_>) -> Option<Diagnostic> {
-    let layout = context.layout;
+/// Reports a config, in the home `home`, that a launch cannot replace or set aside: it, or its
+/// directory, is immutable or append-only, or it is a mount of its own.
+pub(crate) fn fixed_config(context: &Context<'_>, home: &Utf8Path, config: &Utf8Path) -> Option<Diagnostic> {
     let fixed = |path: &Utf8Path| {
         let real = context.disk.canonicalize(path.as_ref()).unwrap_or_else(|_| path.into());
         let (why, hint) = irreplaceable(context.disk, &real)?;
         let error = DiskError::new(Op::Rename, path.as_std_path(), why);
         Some(Diagnostic::from(&error).at(path).hint(hint))
     };
-    [&layout.app_home, &layout.app_config].into_iter().find_map(|path| fixed(path))
+    [home, config].into_iter().find_map(fixed)
 }
 
 /// Returns the reason why no other file can take the place of a path, and the command that mends or
@@ -115,7 +114,9 @@ fn irreplaceable(disk: &dyn Disk, path: &Path) -> Option<(io::Error, String)> {
 
 /// Reports that the repair that a load found would be refused, or would fail.
 pub(crate) fn blocked_repair(context: &Context<'_>, loaded: &Loaded) -> Option<Diagnostic> {
-    fixed_config(context).or_else(|| context.store.check_apply(loaded).err().map(Diagnostic::from))
+    let layout = context.layout;
+    fixed_config(context, &layout.app_home, &layout.app_config)
+        .or_else(|| context.store.check_apply(loaded).err().map(Diagnostic::from))
 }
 
 /// Reports that no backup can be kept. `run_as` is the user that is to write there, if that is not

@@ -15,7 +15,7 @@ use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Class, Diagnostic, WIPED, add_unreported, class_of};
 use crate::foreseen::{
-    blocked_backup, blocked_move, blocked_repair, changed_dirs, full_dir, full_disk, no_room,
+    blocked_backup, blocked_move, blocked_repair, changed_dirs, fixed_config, full_dir, full_disk, no_room,
     unlockable_home, unmendable_peers, unusable_log, unwritable,
 };
 use crate::identity::{ensure_no_new_home, identity_answer, protect_held_key};
@@ -256,9 +256,21 @@ impl<'p, 'a> Planner<'p, 'a> {
             .or_else(stuck_state)
             .or_else(|| blocked_move(context, self.options, &self.plan.migration))
             .or_else(|| misplaced.and_then(|_| blocked_backup(context, self.options.run_as)))
+            .or_else(|| self.fixed_daemon_config())
             .or_else(|| blocked_repair(context, self.plan.loaded.as_ref().filter(|_| repairs)?))
             .or_else(|| full_disk(context).or_else(|| full_dir(&changed)).filter(|_| writes))
             .or_else(|| no_room(context, &self.plan.migration))
+    }
+
+    /// Reports a daemon's config that a launch would set aside or write, and cannot.
+    fn fixed_daemon_config(&self) -> Option<Diagnostic> {
+        let daemon = self.daemon.steps.iter().filter(|_| self.options.daemon);
+        let is_changed =
+            self.home.steps.iter().chain(daemon).any(|step| {
+                matches!(step, LaunchStep::SetDaemonConfigAside | LaunchStep::RebasePaths { .. })
+            });
+        let layout = self.context.layout;
+        fixed_config(self.context, &layout.daemon_home, &layout.daemon_config).filter(|_| is_changed)
     }
 
     /// Returns the directories in which a launch keeps, mends or copies rosters and states.

@@ -165,6 +165,15 @@ fn what_the_next_change_needs_is_named_in_a_healthy_home(#[case] attribute: &str
     Home::after_the_bug(),
     "cd .myownllm && mount --bind config.json config.json"
 )]
+#[case::misplaced_daemon_config_mounted_alone(
+    Home::settled(),
+    "cd .myownllm && cp config.json .myownmesh && mount --bind .myownmesh/config.json .myownmesh/config.json"
+)]
+#[case::immutable_misplaced_daemon_config(
+    Home::settled(),
+    "cd .myownllm && chattr -i .myownmesh/config.json 2>/dev/null; cp config.json .myownmesh && \
+    chattr +i .myownmesh/config.json"
+)]
 #[case::too_little_room(
     Home::legacy(),
     "cd .myownllm && head -c 400000 /dev/zero | tr '\\0' ' ' >>mesh/rosters/home-mesh.json && \
