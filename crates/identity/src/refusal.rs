@@ -228,6 +228,14 @@ impl Refusal {
         Self { problem, ways_out }
     }
 
+    /// Adds a command before each command that changes something.
+    pub(crate) fn begin_commands_with(&mut self, first: &str) {
+        let changing = self.ways_out.iter_mut().filter(|way| !matches!(way, WayOut::ShowEntry { .. }));
+        for command in changing.filter_map(WayOut::command_mut) {
+            *command = format!("{first} && {command}");
+        }
+    }
+
     /// Returns a stable code.
     pub fn code(&self) -> &'static str {
         match &self.problem {

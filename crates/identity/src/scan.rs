@@ -16,7 +16,7 @@ use std::{
 pub use findings::{HomeScan, KnownBy, Misplaced, PlaceState, Scan};
 pub(crate) use findings::{RenamedHome, ScannedHome};
 pub use former::{FormerIdentity, former_identity, is_device_of_home};
-use myownllm_durable_fs::{Disk, SET_ASIDE};
+use myownllm_durable_fs::{Disk, SET_ASIDE, trust::unprotect};
 use myownllm_paths::camino::Utf8Path;
 use peers::owners_in;
 pub(crate) use place::dangling_peers;
@@ -92,6 +92,7 @@ fn inspect_places(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         owners: BTreeSet::new(),
         logged: None,
         renamed: Vec::new(),
+        unprotect: None,
         used_config: None,
     }
 }
@@ -171,6 +172,7 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     }
     misplaced.sort_by_key(rank);
     scan.misplaced = misplaced;
+    scan.unprotect = unprotect_files(disk, scan);
     scan.dangling = search.dangling;
     scan.dangling_peers = search.dangling_peers;
     scan.unreadable = search.unreadable;
@@ -203,6 +205,16 @@ fn identify_in(
         misplaced.extend(found.into_iter().map(of_home));
     }
     without_key
+}
+
+/// Returns the command that lifts the protection of the identity files in the homes, and of their
+/// directories.
+fn unprotect_files(disk: &dyn Disk, scan: &Scan) -> Option<String> {
+    let found = scan.misplaced.iter().map(|found| found.path.as_path());
+    let in_homes = found.filter(|path| scan.home_of(path).is_some());
+    let files = scan.places.homes().map(|home| home.identity.as_std_path()).into_iter().chain(in_homes);
+    let changed: BTreeSet<&Path> = files.flat_map(|file| file.parent().into_iter().chain([file])).collect();
+    unprotect(disk, &changed.into_iter().collect::<Vec<_>>())
 }
 
 /// Looks for the directories of a home, and for the free names that the ways out take.

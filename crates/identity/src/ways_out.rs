@@ -29,7 +29,7 @@ impl Scan {
     }
 
     /// Returns the home that contains a file, if one does.
-    fn home_of(&self, path: &Path) -> Option<&Home> {
+    pub(crate) fn home_of(&self, path: &Path) -> Option<&Home> {
         self.scanned_homes().into_iter().map(|place| place.home).find(|home| path.starts_with(&home.path))
     }
 

@@ -111,6 +111,24 @@ fn protected_files(#[case] home: Home, #[case] attribute: &str, #[case] path: &s
     assert_eq!(run(&mut home.with_daemon(&["launch", "--once"])).code, Some(0));
 }
 
+/// The hint of a damaged key first lifts what keeps everybody from changing the file.
+#[rstest]
+#[case::key("+i", NEW_KEY)]
+#[case::key_to_append_to("+a", NEW_KEY)]
+#[case::secrets("+i", ".myownllm/.myownmesh/.secrets")]
+fn damaged_key_that_nobody_may_change(#[case] attribute: &str, #[case] path: &str) {
+    let home = Home::settled();
+    home.put(NEW_KEY, &[b"\xef\xbb\xbf", &home.bytes(NEW_KEY)[..]].concat(), 0o600);
+    let _unlocked = Unlocked(&home);
+    if !can("chattr", &[attribute, home.path(path).to_str().unwrap()]) {
+        return;
+    }
+    let doctor = run(&mut home.with_daemon(&["doctor", "--json"]));
+    let hint = doctor.diagnostic("migration.identity-damaged")["hint"].as_str().unwrap().to_owned();
+    follow(&home, hint.trim_start_matches("sudo "));
+    assert_eq!(run(&mut home.with_daemon(&["launch", "--once"])).code, Some(0), "{hint}");
+}
+
 /// Files that root left in the user's home, readable for everybody.
 #[rstest]
 #[case::old_key(OLD_KEY, 0o644)]

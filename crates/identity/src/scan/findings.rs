@@ -171,6 +171,9 @@ pub struct Scan {
     /// Renamed homes with rosters or states and without a key. Known only if nothing else shows
     /// that the home had a key.
     pub(crate) renamed: Vec<RenamedHome>,
+    /// The command that lifts the protection of the files and directories that the ways out change;
+    /// `None` if none is immutable or append-only.
+    pub(crate) unprotect: Option<String>,
     /// The config that only a daemon with a key can have written.
     pub(crate) used_config: Option<PathBuf>,
 }

@@ -77,6 +77,9 @@ impl Examiner<'_, '_> {
         let peers = layout.daemon_rosters.parent().unwrap_or(&layout.daemon_home);
         let dirs = [&layout.daemon_home, peers, &layout.daemon_rosters, &layout.daemon_states];
         directories.extend(dirs.map(Utf8Path::to_owned));
+        // The hint of a refused identity file changes this directory.
+        let identity = self.plan.identity.refusal().and_then(|_| layout.daemon_identity.parent());
+        directories.extend(identity.map(Utf8Path::to_owned));
         let fixed = unwritable(context, self.options.run_as, &directories);
         let fails = matches!(self.plan.steps.as_slice(), [LaunchStep::Fail]);
         let fixed = fixed.or_else(|| fixed_file(context).filter(|_| !fails));
