@@ -47,8 +47,9 @@ const SECRETS: &str = "secrets";
 /// The common part of the names of copies of the identity file.
 const IDENTITY: &str = "identity";
 /// The words that people and programs add to the name of a copy.
-const WORDS: [&str; 11] =
-    ["backup", "bak", "back", "broken", "copy", "corrupt", "damage", "former", "old", "orig", "save"];
+const WORDS: [&str; 12] = [
+    "backup", "bak", "back", "before", "broken", "copy", "corrupt", "damage", "former", "old", "orig", "save",
+];
 /// The prefix of the directories that receive given-up peers and keys.
 pub(super) const GIVEN_UP: &str = "given-up-";
 
@@ -281,7 +282,10 @@ impl<'a> Search<'a> {
         let is_gone = self.disk.stat(original.as_std_path()).is_err()
             && original.parent().is_some_and(|above| self.disk.stat(above.as_std_path()).is_ok());
         let mut found = Vec::new();
-        for path in self.copies_of(original, dirs) {
+        for path in self.named_after(original, dirs) {
+            if !(is_name_of_copy(&path, original) || self.is_copy_by_key(&path, original)) {
+                continue;
+            }
             let mut inside = Search::new(self.disk, self.places);
             if !has_file {
                 self.record_closed(&path);
@@ -289,11 +293,7 @@ impl<'a> Search<'a> {
                 // tree may have such a name too, and is not searched in depth.
                 inside.collect_by_name(&path, 1, &mut { MAX_NAMES });
             }
-            let usual =
-                self.places.homes().into_iter().filter_map(|home| {
-                    home.identity.strip_prefix(original).map(|below| path.join(below)).ok()
-                });
-            let usual = usual.chain([path.clone()]);
+            let usual = self.usual_places(&path, original).chain([path.clone()]);
             inside.files.extend(usual.filter(|file| self.leads_to_file(file)));
             inside.files.sort();
             inside.files.dedup();
@@ -322,8 +322,29 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Returns the entries in `dirs` whose names are those of a renamed or copied `original`.
-    fn copies_of(&self, original: &Utf8Path, dirs: &[Utf8PathBuf]) -> Vec<PathBuf> {
+    /// Returns the places of the identity file in a copy of `original` with the path `copy`.
+    fn usual_places(&self, copy: &Path, original: &Utf8Path) -> impl Iterator<Item = PathBuf> {
+        let below =
+            move |home: &Home| home.identity.strip_prefix(original).map(|below| copy.join(below)).ok();
+        self.places.homes().into_iter().filter_map(below)
+    }
+
+    /// Returns true if a directory that is named after `original` has a sound key in the place of
+    /// its key, and is no home of another app: its name lacks the leading dot, or the run log of
+    /// this app lies in it.
+    fn is_copy_by_key(&self, path: &Path, original: &Utf8Path) -> bool {
+        let is_sound = |file: PathBuf| {
+            let bytes = self.disk.read(&file, OTHER_FILE_LIMIT).unwrap_or_default();
+            matches!(inspect(&bytes), Identity::Valid(_))
+        };
+        let is_hidden = |name: &str| name.starts_with('.');
+        let run_log = path.join(self.places.run_log.file_name().unwrap_or_default());
+        let is_shown = original.file_name().is_some_and(is_hidden) && !is_hidden(&name_of(path));
+        (is_shown || self.leads_to_file(&run_log)) && self.usual_places(path, original).any(is_sound)
+    }
+
+    /// Returns the entries in `dirs` whose names contain that of `original`, without its dot.
+    fn named_after(&self, original: &Utf8Path, dirs: &[Utf8PathBuf]) -> Vec<PathBuf> {
         let (Some(beside), Some(name)) = (self.places.app.path.parent(), original.file_name()) else {
             return Vec::new();
         };
@@ -331,7 +352,7 @@ impl<'a> Search<'a> {
         let own = [original.to_owned(), beside.join(name)];
         let names = dirs.iter().flat_map(|dir| self.list(dir.as_std_path(), MAX_NAMES).0);
         let others = names.map(|(path, _)| path).filter(|path| own.iter().all(|own| path != own));
-        others.filter(|path| is_name_of_copy(&name_of(path), &name.to_lowercase())).collect()
+        others.filter(|path| name_of(path).contains(&stem_of(original))).collect()
     }
 
     /// Returns the directories in which a renamed or trashed home may lie.
@@ -517,7 +538,9 @@ impl<'a> Search<'a> {
 /// those of a renamed or copied home of the app.
 pub fn renamed_homes(disk: &dyn Disk, places: &IdentityPaths) -> Vec<PathBuf> {
     let search = Search::new(disk, places);
-    search.copies_of(&places.app.path, &search.dirs_of_copies())
+    let mut named = search.named_after(&places.app.path, &search.dirs_of_copies());
+    named.retain(|path| is_name_of_copy(path, &places.app.path));
+    named
 }
 
 /// Returns the archives beside the app's home, and in the trash of a desktop, whose names are those
@@ -550,11 +573,16 @@ pub(super) fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or(OsStr::new("")).to_string_lossy().to_lowercase()
 }
 
-/// Returns true if a name is one that people and programs give to a renamed or copied directory
-/// with the name `original`. Another word behind a hyphen makes the name of another app. Both names
-/// are in lower case.
-fn is_name_of_copy(name: &str, original: &str) -> bool {
-    let Some((before, after)) = name.split_once(original.trim_start_matches('.')) else { return false };
+/// Returns the name of a directory in lower case, without a leading dot.
+fn stem_of(dir: &Utf8Path) -> String {
+    dir.file_name().unwrap_or_default().trim_start_matches('.').to_lowercase()
+}
+
+/// Returns true if the name of `path` is one that people and programs give to a renamed or copied
+/// directory `original`. Another word behind a hyphen makes the name of another app.
+fn is_name_of_copy(path: &Path, original: &Utf8Path) -> bool {
+    let name = name_of(path);
+    let Some((before, after)) = name.split_once(&stem_of(original)) else { return false };
     let word = after.trim_start_matches(['-', '_']);
     // Without a separator, only a whole word counts: `myownllmold`, not `myownllmolder`.
     let is_of_copy = |known: &&str| if word == after { word == *known } else { word.contains(*known) };

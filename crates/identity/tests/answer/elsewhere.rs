@@ -4,9 +4,7 @@ use crate::Put::*;
 use crate::common::{Home, key_file, public_key, short};
 use crate::{NEW, OLD, Put, ROSTER, SAVED, STATE, home_of, pending, sh, sound};
 use myownllm_durable_fs::{Disk, RealDisk};
-use myownllm_identity::{Answer, Refusal, Side, WayOut, start_permit};
-#[cfg(unix)]
-use myownllm_identity::{IdentityPaths, scan};
+use myownllm_identity::{Answer, IdentityPaths, Refusal, Side, WayOut, scan, start_permit};
 use rstest::rstest;
 
 fn utf16(key: Vec<u8>) -> Vec<u8> {
@@ -185,6 +183,8 @@ fn with_tail(key: Vec<u8>) -> Vec<u8> {
     &[Key("../my app-2026-11-30_10h53/mesh/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
 #[case::renamed_home_that_is_broken(&[Key("../my app-broken/mesh/.secrets/identity.json", 1)],
     "identity.gone", &sound(1))]
+#[case::copy_of_the_home_that_the_docs_make(&[Key("../my app-before/.secrets/identity.json", 1)],
+    "identity.gone", &pending(1))]
 #[case::renamed_home_without_a_hyphen(&[Key("../my appOLD/mesh/.secrets/identity.json", 1)],
     "identity.gone", &sound(1))]
 #[case::beside_the_key_of_another_device_before(
@@ -269,6 +269,31 @@ fn key_of_another_device_than_the_run_log_shows_is_not_used_unasked(#[case] path
     let home = home_with(1);
     let first = |refusal: &Refusal| matches!(refusal.ways_out.first(), Some(WayOut::BringBack { .. }));
     assert!(home.answer().key().is_some() || first(home.answer().refusal().unwrap()));
+}
+
+/// No app has a home without the leading dot, and the run log shows whose home a directory was.
+#[rstest]
+#[case::name_of_another_app(".app-laptop", None, None)]
+#[case::name_without_the_dot("app-laptop", None, Some("identity.gone"))]
+#[case::name_within_another_one("My App before", None, Some("identity.gone"))]
+#[case::name_of_another_app_with_the_run_log(".app-laptop", Some("myownllm-mesh.log"), Some("identity.gone"))]
+fn copy_with_a_sound_key_is_told_from_the_home_of_another_app(
+    #[case] copy: &str,
+    #[case] log: Option<&str>,
+    #[case] code: Option<&str>,
+) {
+    let home = home_of(&[]);
+    let original = home.user().join(".app");
+    let places = IdentityPaths::new(original.to_str().unwrap(), original.join("mesh").to_str().unwrap());
+    home.put(&format!("../{copy}/mesh/readme"), b"no key");
+    log.into_iter().for_each(|log| home.put(&format!("../{copy}/{log}"), b""));
+    assert!(scan(&RealDisk, &places).answer().refusal().is_none());
+    home.put(&format!("../{copy}/mesh/.secrets/identity.json"), &key_file(1, "x"));
+    let answer = scan(&RealDisk, &places).answer();
+    assert_eq!(answer.refusal().map(Refusal::code), code);
+    let Some(hint) = answer.refusal().and_then(|refusal| refusal.hint()) else { return };
+    let Some(_) = sh(&hint) else { return };
+    assert_eq!(short(&scan(&RealDisk, &places).answer()), sound(1), "{hint}");
 }
 
 #[test]
