@@ -10,7 +10,7 @@ use myownllm_paths::camino::Utf8PathBuf;
 use serde::Serialize;
 
 use crate::{
-    file::{Flaw, Identity, KeyInfo, public_key_of},
+    file::{Flaw, Identity, KeyInfo, is_id_of, public_key_of},
     paths::Home,
     permit::Expected,
     refusal::{FoundElsewhere, KnownIdentity, Problem, Refusal, Side, WayOut, lossy},
@@ -160,14 +160,14 @@ impl Scan {
 
     /// Returns true if the run log shows that this home had another Device ID.
     fn is_other_device(&self, device_id: &str) -> bool {
-        let logged = self.logged.as_ref().map(|(_, logged)| public_key_of(logged));
-        logged.is_some_and(|logged| logged != public_key_of(device_id))
+        let public_key = public_key_of(device_id);
+        self.logged.as_ref().is_some_and(|(_, logged)| !is_id_of(logged, &public_key))
     }
 
     /// Returns true if the rosters and states name this public key as an owner, or the run log
     /// shows its Device ID.
     pub(crate) fn knows_key(&self, public_key: &str) -> bool {
-        let is_logged = |(_, device_id): &(_, String)| public_key_of(device_id) == public_key;
+        let is_logged = |(_, device_id): &(_, String)| is_id_of(device_id, public_key);
         self.owners.contains(public_key) || self.logged.as_ref().is_some_and(is_logged)
     }
 

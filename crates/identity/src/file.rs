@@ -436,6 +436,11 @@ fn judge(bytes: &[u8]) -> Identity {
     })
 }
 
+/// Returns true if a Device ID, or the part of one that a torn run log has, is that of a public key.
+pub(crate) fn is_id_of(device_id: &str, public_key: &str) -> bool {
+    public_key.starts_with(&public_key_of(device_id))
+}
+
 /// Returns the public key in a Device ID.
 pub(crate) fn public_key_of(device_id: &str) -> String {
     device_id.split('-').next().unwrap_or_default().to_lowercase()

@@ -25,7 +25,7 @@ use search::{GIVEN_UP, MAX_LEVELS, Search, free_beside, free_name, is_archived_c
 pub use search::{archived_homes, renamed_homes};
 
 use crate::{
-    file::{Identity, KeyInfo, is_lost, public_key_of},
+    file::{Identity, KeyInfo, is_id_of, is_lost},
     paths::{Home, IdentityPaths},
 };
 
@@ -109,9 +109,8 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     let mut search = Search::new(disk, &places);
     let logged = search.last_logged_ids();
     let is_other = |key: &KeyInfo| answer.key().is_some_and(|known| known.public_key != key.public_key);
-    let is_logged = |key: &KeyInfo| {
-        logged.first().is_some_and(|(_, device_id)| public_key_of(device_id) == key.public_key)
-    };
+    let is_logged =
+        |key: &KeyInfo| logged.first().is_some_and(|(_, device_id)| is_id_of(device_id, &key.public_key));
     if waits && answer.key().is_some_and(is_logged) {
         return;
     }

@@ -11,7 +11,7 @@ use super::{
     search::Search,
 };
 use crate::{
-    file::{KeyInfo, public_key_of},
+    file::{KeyInfo, is_id_of, public_key_of},
     paths::IdentityPaths,
 };
 
@@ -34,7 +34,7 @@ pub struct FormerIdentity {
 pub fn former_identity(disk: &dyn Disk, places: &IdentityPaths, key: &KeyInfo) -> Option<FormerIdentity> {
     let mut search = Search::new(disk, places);
     let shown = shown_ids(disk, places);
-    let is_other = |device_id: &str| public_key_of(device_id) != key.public_key;
+    let is_other = |device_id: &str| !is_id_of(device_id, &key.public_key);
     let (log, device_id) = match shown.first()? {
         // A key that the log shows before has come back.
         (log, device_id) if shown.iter().all(|(_, shown)| is_other(shown)) => (log, device_id),

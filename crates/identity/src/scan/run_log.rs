@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
-
 use crate::paths::IdentityPaths;
 
 /// Returns the paths of the run log and of the rotated one, the newest first.
@@ -11,14 +9,18 @@ pub(super) fn run_logs(places: &IdentityPaths) -> [PathBuf; 2] {
     [places.run_log.clone().into(), format!("{}.1", places.run_log).into()]
 }
 
-/// Returns the Device IDs in a run log, the last first.
+/// Returns the Device IDs in a run log, the last first. Reads them as text: a kill, a full disk or
+/// a power cut tears the last line, or leaves zero bytes before one. A torn Device ID shows that
+/// the home had a key, and counts if the log has no whole one.
 pub(super) fn device_ids(log: &[u8]) -> impl Iterator<Item = String> {
-    log.rsplit(|byte| *byte == b'\n').filter(|line| contains(line, b"\"device_id\"")).filter_map(|line| {
-        // A power cut leaves zero bytes before a line.
-        let start = line.iter().position(|byte| *byte == b'{')?;
-        let entry: Value = serde_json::from_slice(&line[start..]).ok()?;
-        entry["device_id"].as_str().map(str::to_owned)
-    })
+    const MEMBER: &str = "\"device_id\":\"";
+    const PUBLIC_KEY_LENGTH: usize = 52;
+    let text = String::from_utf8_lossy(log);
+    let after = text.rmatch_indices(MEMBER).map(|(at, member)| &text[at + member.len()..]);
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let ids = after.map(|id| id.split(|c| !is_part(c)).next().unwrap_or_default().to_owned());
+    let (whole, torn): (Vec<_>, Vec<_>) = ids.partition(|id| id.len() >= PUBLIC_KEY_LENGTH);
+    (if whole.is_empty() { torn } else { whole }).into_iter()
 }
 
 pub(super) fn contains(bytes: &[u8], wanted: &[u8]) -> bool {

@@ -55,6 +55,10 @@ fn padded(key: Vec<u8>) -> Vec<u8> {
     "identity.gone", NEW)]
 #[case::run_log_behind_zero_bytes(&[Bytes("myownllm-mesh.log", b"\0\0{\"device_id\":\"k-1\"}\n")],
     "identity.gone", NEW)]
+#[case::run_log_with_a_torn_line(&[Bytes("myownllm-mesh.log", b"{\"at\":\"t\",\"device_id\":\"k-1\",\"co")],
+    "identity.gone", NEW)]
+#[case::run_log_torn_within_the_device_id(&[Bytes("myownllm-mesh.log", b"{\"at\":\"t\",\"device_id\":\"k")],
+    "identity.gone", NEW)]
 #[case::overwritten_config(&[Bytes("config.json", USED)], "identity.gone", NEW)]
 #[case::config_of_the_daemon(&[Bytes("mesh/config.json", USED)], "identity.gone", NEW)]
 #[case::backup_of_an_overwritten_config(&[Bytes("config-backups/kept-000001-00.json", USED)],
