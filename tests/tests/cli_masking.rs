@@ -1,6 +1,7 @@
 //! No command prints a value unless it is known to be harmless. The planted secrets have unknown
 //! names, or are in URLs, in arrays, in numbers, and in values of the wrong type.
 
+use data_encoding::{BASE32_NOPAD, BASE64, HEXLOWER};
 use integration_tests::testkit::{APP, CONFIG, Home, run};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -219,6 +220,35 @@ fn secrets_of_the_home_are_masked_in_the_daemons_log_without_a_name_before_them(
         let is_shown = [key, STRING, TOTP, FORMER, TOKEN].into_iter().any(|secret| shown.contains(secret));
         assert!(!is_shown, "{args:?} prints a secret:\n{shown}");
         assert!(shown.contains("turnclient"), "{args:?} shows no log:\n{shown}");
+    }
+}
+
+#[cfg(unix)]
+#[rstest]
+#[case::as_in_the_file(|_: &[u8], key: &str| key.to_owned())]
+#[case::in_capitals(|_: &[u8], key: &str| key.to_uppercase())]
+#[case::in_hex(|seed: &[u8], _: &str| HEXLOWER.encode(seed))]
+#[case::in_base64(|seed: &[u8], _: &str| BASE64.encode(seed))]
+#[case::as_numbers(|seed: &[u8], _: &str| format!("{seed:?}"))]
+#[case::where_a_long_line_is_cut(|_: &[u8], key: &str| format!("{} {key}", "x".repeat(460)))]
+fn seed_of_the_home_is_masked_wherever_a_text_of_the_daemon_is_shown(
+    #[case] printed: fn(&[u8], &str) -> String,
+) {
+    let home = Home::settled();
+    let identity: Value =
+        serde_json::from_slice(&home.bytes(&format!("{APP}/.myownmesh/.secrets/identity.json"))).unwrap();
+    let key = identity["secret_key"].as_str().unwrap();
+    let printed = printed(&BASE32_NOPAD.decode(key.to_uppercase().as_bytes()).unwrap(), key);
+    let script = format!("#!/bin/sh\necho 'shown by the daemon: {printed}' >&2\nexit 3\n");
+    home.put("bad-daemon", script.as_bytes(), 0o755);
+    let bad_daemon = home.path("bad-daemon");
+    let json = &["launch", "--once", "--json"][..];
+    let starts = [&["launch", "--once"][..], json, &["daemon", "restart"]];
+    for args in starts.into_iter().chain([&["daemon", "logs"][..], &["report"], &["report", "--html"]]) {
+        let said = run(home.mesh(args).env("MYOWNMESH_BIN", &bad_daemon)).all();
+        assert!(said.contains("shown by the daemon"), "{args:?} shows no log:\n{said}");
+        let seed = printed.trim_start_matches(['x', ' ']);
+        assert!(!said.contains(&seed[..seed.len().min(20)]), "{args:?} prints the seed:\n{said}");
     }
 }
 

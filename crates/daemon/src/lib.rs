@@ -19,6 +19,7 @@ mod probe;
 mod process;
 mod procfs;
 pub mod reconcile;
+mod secrets;
 mod serving;
 mod spawn;
 mod stop;

@@ -9,7 +9,10 @@ use std::{
 
 use myownllm_config_model::masking::mask_line;
 use myownllm_durable_fs::{Disk, DiskError, LockedDir, rename_or_link};
+use myownllm_identity::IdentityPaths;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
+
+use crate::secrets::Secrets;
 
 /// The longest end of a log that is read for its last lines.
 const TAIL: u64 = 16 * 1024;
@@ -127,20 +130,20 @@ fn rfc3339_seconds(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + since_1970).to_string()
 }
 
-/// Returns the last lines of a daemon's log, at most `lines`, without secrets and control
+/// Returns the last lines of the log of a home's daemon, at most `lines`, without secrets and control
 /// characters. Returns none if the log cannot be read.
-pub fn last_log_lines(log: &Utf8Path, lines: usize) -> Vec<String> {
-    tail(log, 0, lines)
+pub fn last_log_lines(disk: &dyn Disk, places: &IdentityPaths, log: &Utf8Path, lines: usize) -> Vec<String> {
+    tail(log, 0, lines, &Secrets::of(disk, places))
 }
 
 /// Returns the last lines after the byte `from`, as [`last_log_lines`].
-pub(crate) fn tail(log: &Utf8Path, from: u64, lines: usize) -> Vec<String> {
+pub(crate) fn tail(log: &Utf8Path, from: u64, lines: usize, secrets: &Secrets) -> Vec<String> {
     let Ok(bytes) = open(log, false).and_then(|mut file| end_of(&mut file, from, TAIL)) else {
         return Vec::new();
     };
     let text = String::from_utf8_lossy(&bytes);
     let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    all[all.len().saturating_sub(lines)..].iter().map(|line| printable(line)).collect()
+    all[all.len().saturating_sub(lines)..].iter().map(|line| printable(line, secrets)).collect()
 }
 
 /// Returns the whole lines in the last `limit` bytes, without the first `from` bytes.
@@ -175,8 +178,8 @@ fn open(log: &Utf8Path, is_written: bool) -> io::Result<File> {
 }
 
 /// Masks secrets and control characters, and cuts a long line.
-fn printable(line: &str) -> String {
-    let line = &mask_line(line);
+fn printable(line: &str, secrets: &Secrets) -> String {
+    let line = &secrets.mask(mask_line(line));
     let mut shown: String = line
         .chars()
         .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
@@ -218,7 +221,11 @@ mod tests {
         let former = std::fs::read_to_string(numbered(&log, 1)).unwrap();
         assert!(former.len() as u64 <= KEPT_PART + 100, "{}", former.len());
         assert!(former.starts_with("[the last ") && former.ends_with(&format!("{line}the end\n")));
-        assert_eq!(last_log_lines(&log, 1), ["new"]);
+        assert_eq!(tail(&log, 0, 1), ["new"]);
+    }
+
+    fn tail(log: &Utf8Path, from: u64, lines: usize) -> Vec<String> {
+        super::tail(log, from, lines, &Secrets::default())
     }
 
     fn utf8(dir: &tempfile::TempDir) -> &Utf8Path {
@@ -329,10 +336,10 @@ mod tests {
         let line =
             "\x1b[2m12:00\x1b[0m \x1b[32m INFO\x1b[0m relay \x1b[3mcredential\x1b[0m\x1b[2m=\x1b[0mhunter2\n";
         create(&log).unwrap().write_all(line.as_bytes()).unwrap();
-        let tail = last_log_lines(&log, 1);
+        let last = tail(&log, 0, 1);
         assert!(
-            tail[0].starts_with("12:00  INFO relay credential=") && !tail[0].contains("hunter2"),
-            "{tail:?}"
+            last[0].starts_with("12:00  INFO relay credential=") && !last[0].contains("hunter2"),
+            "{last:?}"
         );
     }
 
@@ -347,12 +354,12 @@ mod tests {
         }
         file.write_all(b"\x1b[31mred\xff\x07\n").unwrap();
         file.write_all(&[b'x'; 2000]).unwrap();
-        let tail = tail(&log, from, 3);
-        assert_eq!(tail[0], "line 9999");
-        assert_eq!(tail[1], "red\u{fffd}\u{fffd}");
-        assert!(tail[2].chars().count() < 510);
-        assert!(super::tail(&log, file.metadata().unwrap().len(), 3).is_empty());
-        assert!(super::tail(&utf8(&dir).join("missing"), 0, 3).is_empty());
+        let last = tail(&log, from, 3);
+        assert_eq!(last[0], "line 9999");
+        assert_eq!(last[1], "red\u{fffd}\u{fffd}");
+        assert!(last[2].chars().count() < 510);
+        assert!(tail(&log, file.metadata().unwrap().len(), 3).is_empty());
+        assert!(tail(&utf8(&dir).join("missing"), 0, 3).is_empty());
     }
 
     #[test]

@@ -45,6 +45,18 @@ impl Home {
         &self.identity
     }
 
+    /// Returns the place of the config.
+    #[must_use]
+    pub fn config(&self) -> &Utf8Path {
+        &self.config
+    }
+
+    /// Returns the place of the custody file.
+    #[must_use]
+    pub fn custody(&self) -> &Utf8Path {
+        &self.custody
+    }
+
     /// Returns the secrets directory.
     pub(crate) fn secrets(&self) -> &Utf8Path {
         self.identity.parent().unwrap_or(&self.path)
@@ -118,6 +130,12 @@ impl IdentityPaths {
     /// Returns the daemon home.
     pub fn daemon(&self) -> &Home {
         &self.daemon
+    }
+
+    /// Returns the directory of the backups of configs.
+    #[must_use]
+    pub fn backups(&self) -> &Utf8Path {
+        &self.backups
     }
 
     pub(crate) fn homes(&self) -> [&Home; 2] {

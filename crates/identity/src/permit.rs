@@ -115,6 +115,12 @@ fn expected(lock: &LockedDir, places: &IdentityPaths) -> Result<Expected, Refusa
 }
 
 impl StartPermit<'_> {
+    /// Returns the files of the homes.
+    #[must_use]
+    pub fn places(&self) -> &IdentityPaths {
+        &self.places
+    }
+
     /// Returns the home of the daemon that may be started.
     pub fn daemon_home(&self) -> &Utf8Path {
         &self.places.daemon.path

@@ -6,6 +6,7 @@ use myownllm_config_model::daemon_config::{DaemonConfig, NEWEST_VERSION};
 use myownllm_config_store::{FileShape, LockedStore, Misplaced, SetAside};
 use myownllm_daemon::{Candidate, last_log_lines, log_path};
 use myownllm_durable_fs::{move_aside, quote, replace_symlink};
+use myownllm_identity::IdentityPaths;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::Context;
@@ -106,7 +107,8 @@ fn every_program_refused(context: &Context<'_>) -> bool {
     /// The number of lines that a daemon writes after the reason at most.
     const LAST_LINES: usize = 8;
     let path = log_path(&context.layout.daemon_home);
-    let (lines, programs) = (last_log_lines(&path, usize::MAX), context.daemons.programs());
+    let lines = last_log_lines(context.disk, &IdentityPaths::of(context.layout), &path, usize::MAX);
+    let programs = context.daemons.programs();
     let written = context.disk.stat(path.as_ref()).map(|meta| meta.modified);
     // Every program begins with a line that names it.
     let runs: Vec<&[String]> = lines.chunk_by(|_, next| !next.ends_with(" serve")).collect();

@@ -1,8 +1,8 @@
 //! The changes that this program made in the home, and the log that the daemon wrote.
 
-use myownllm_config_model::masking;
-use myownllm_daemon::{Endpoint, Probe};
+use myownllm_daemon::{Endpoint, Probe, last_log_lines};
 use myownllm_durable_fs::trust::look_behind;
+use myownllm_identity::IdentityPaths;
 use myownllm_launch::words::daemon_words;
 use myownllm_launch::{Diagnostic, unreadable_log};
 use schemars::JsonSchema;
@@ -86,7 +86,7 @@ pub fn daemon_log_lines(home: &HomeView<'_>, most: usize) -> (Page, Value, Vec<D
     let problem = look_behind(home.disk, path.as_ref()).ok().flatten();
     let lines = match &problem {
         Some(_) => Vec::new(),
-        None => without_secrets(home, myownllm_daemon::last_log_lines(&path, most)),
+        None => last_log_lines(home.disk, &IdentityPaths::of(home.layout), &path, most),
     };
     if let Some(problem) = problem {
         let message = format!("{shown} is not read: {}", problem.reason());
@@ -103,31 +103,6 @@ pub fn daemon_log_lines(home: &HomeView<'_>, most: usize) -> (Page, Value, Vec<D
     }
     lines.iter().for_each(|line| page.raw(format!("{line}\n")));
     (page, json!(DaemonLog { path: long(&path), lines }), diagnostics)
-}
-
-/// Masks the secrets of the home in lines of a log. The names before a secret, by which a line by
-/// itself is masked, may be missing.
-fn without_secrets(home: &HomeView<'_>, lines: Vec<String>) -> Vec<String> {
-    const LIMIT: u64 = 16 << 20;
-    let layout = home.layout;
-    let configs = [&layout.app_config, &layout.daemon_config];
-    let identities = [&layout.daemon_identity, &layout.legacy_identity];
-    let locks = [&layout.daemon_custody, &layout.legacy_custody];
-    let files = [configs, identities, locks].concat().into_iter().map(|file| file.as_std_path().to_owned());
-    // A server takes a former credential too.
-    let backups = layout.backups.as_std_path();
-    let names = home.disk.list(backups).unwrap_or_default().into_iter().map(|entry| backups.join(entry.name));
-    let members = files
-        .chain(names)
-        .filter_map(|file| serde_json::from_slice(&home.disk.read(&file, LIMIT).ok()?).ok());
-    let secrets: Vec<String> = members.flat_map(|members| masking::secrets_in(&members)).collect();
-    // Of `Bearer TOKEN`, the token alone is a secret too.
-    let tokens = secrets.iter().filter_map(|secret| secret.rsplit(' ').next());
-    // A shorter text is a part of too many words.
-    let secrets = secrets.iter().map(String::as_str).chain(tokens).filter(|text| text.len() > 3);
-    let secrets: Vec<&str> = secrets.collect();
-    let masked = |line: String| secrets.iter().fold(line, |line, secret| line.replace(secret, masking::MASK));
-    lines.into_iter().map(masked).collect()
 }
 
 /// Returns the state of the daemon of this home, which `probe` found at `endpoint`.

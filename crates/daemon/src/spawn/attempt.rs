@@ -19,6 +19,7 @@ use crate::{
     obstacle::{StartObstacle, obstacle},
     probe::{read_status, send_status_request},
     process::{HOME_VARIABLE, SPAWN_MARK},
+    secrets::Secrets,
     transport::{self, ConnectError},
     wait::{Backoff, deadline_after, millis},
 };
@@ -86,7 +87,9 @@ impl Attempt<'_> {
             other => other,
         };
         let ended = child.end_with_descendants(FAILED_GRACE).map(|ended| ended.status);
-        let log = log::tail(&self.request.log, self.log_from, LOG_TAIL_LINES);
+        let permit = &self.request.permit;
+        let secrets = Secrets::of(permit.lock(), permit.places());
+        let log = log::tail(&self.request.log, self.log_from, LOG_TAIL_LINES, &secrets);
         Err(StartFailure::Failed(match outcome {
             WaitOutcome::Cancelled => return Err(StartFailure::Cancelled),
             WaitOutcome::Occupied(found) => return Err(StartFailure::Occupied(found)),

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use myownllm_durable_fs::RealDisk;
+use myownllm_identity::IdentityPaths;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
@@ -15,7 +17,7 @@ use super::{
     request::SpawnRequest,
     supervise::{DaemonExit, ExitWatch, StopOutcome, SupervisedChild, reap_in_background},
 };
-use crate::{Client, Endpoint, Status, connection::Connection, log, wait::deadline_after};
+use crate::{Client, Endpoint, Status, connection::Connection, log, secrets::Secrets, wait::deadline_after};
 
 /// The time that [`SpawnRequest::kill_on_drop`] gives a daemon between SIGTERM and SIGKILL.
 const DROP_GRACE: Duration = Duration::from_millis(500);
@@ -39,6 +41,8 @@ pub struct Spawned {
     tried: Vec<CandidateOutcome>,
     log: Utf8PathBuf,
     log_from: u64,
+    /// The files of the home with the secrets that its log may show.
+    places: Option<IdentityPaths>,
     connection: Option<Box<Connection>>,
 }
 
@@ -65,6 +69,7 @@ impl Spawned {
             tried: Vec::new(),
             log: log.into(),
             log_from: 0,
+            places: None,
             connection: None,
         }
     }
@@ -86,6 +91,7 @@ impl Spawned {
             tried,
             log: request.log.clone(),
             log_from,
+            places: Some(request.permit.places().clone()),
             connection: Some(Box::new(started.connection)),
         }
     }
@@ -129,7 +135,8 @@ impl Spawned {
 
     /// Returns the last lines that the daemon wrote to its log, at most `lines`.
     pub fn log_tail(&self, lines: usize) -> Vec<String> {
-        log::tail(&self.log, self.log_from, lines)
+        let secrets = self.places.as_ref().map(|places| Secrets::of(&RealDisk, places)).unwrap_or_default();
+        log::tail(&self.log, self.log_from, lines, &secrets)
     }
 
     /// Returns the exit of the daemon, if it has exited. On Linux this is the exit of the process
