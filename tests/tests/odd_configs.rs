@@ -235,6 +235,33 @@ fn a_config_that_is_shown_steers_nothing() {
     assert_eq!(answered.json()["data"]["config"]["active_provider"], mark);
 }
 
+/// A hint that sets the backups aside would make the next repair call their settings lost.
+#[cfg(unix)]
+#[rstest]
+#[case::in_a_directory_of_another_user(|backups: &Path| std::os::unix::fs::chown(backups, Some(65_534), None))]
+#[case::behind_a_symlink(|backups: &Path| {
+    std::fs::rename(backups, backups.with_file_name("elsewhere"))?;
+    symlink("elsewhere", backups)
+})]
+fn hint_for_a_dir_of_backups_that_is_not_used_keeps_them_in_reach(
+    #[case] spoil: fn(&Path) -> std::io::Result<()>,
+) {
+    let home = Home::settled();
+    home.put(CONFIG, b"{ }", 0o600);
+    if spoil(&home.path(APP).join("config-backups")).is_err() {
+        return eprintln!("skipped: not root");
+    }
+    let refusal =
+        home.run(&["launch", "--no-daemon", "--json"]).ends_with(7).diagnostic("store.copies-unsafe");
+    follow(&refusal["hint"]);
+    let said = home.run(&["repair"]).ends_with(0).all();
+    assert!(!said.contains("no backup"), "{said}");
+    assert_eq!(
+        home.json(CONFIG)["active_family"],
+        serde_json::from_slice::<Value>(&healthy()).unwrap()["active_family"]
+    );
+}
+
 #[cfg(unix)]
 #[rstest]
 #[case::a_file(|copies: &Path| std::fs::write(copies, b"not ours"))]

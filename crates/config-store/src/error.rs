@@ -1,10 +1,14 @@
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::ParseError;
-use myownllm_durable_fs::{DiskError, move_aside, quote, replace_symlink, trust::OwnershipProblem};
+use myownllm_durable_fs::{
+    DiskError, Untrusted, move_aside, quote, replace_symlink, trust::OwnershipProblem,
+};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_paths::{Class, PathsError, impl_failure};
 use thiserror::Error;
+
+use crate::BackupId;
 
 /// Says why a config could not be read, written or restored. Nothing was lost: the previous content
 /// is in place or among the backups.
@@ -217,10 +221,10 @@ impl StoreError {
             Self::Unreadable { source, .. } if is_denied(source) => format!("chmod u+rw {quoted}"),
             Self::BackupUnreadable { source } if is_denied(source) => format!("chmod u+r {quoted}"),
             Self::Unreadable { source, .. } | Self::Disk { source, .. } => source.hint().unwrap_or_else(list),
-            Self::NotRegular { .. }
-            | Self::TooLarge { .. }
-            | Self::BackupsUnsafe { .. }
-            | Self::BackupUnreadable { .. } => move_aside(path, "aside"),
+            Self::BackupsUnsafe { source, .. } => mend_backup_dir(path, source),
+            Self::NotRegular { .. } | Self::TooLarge { .. } | Self::BackupUnreadable { .. } => {
+                move_aside(path, "aside")
+            }
             Self::Mounted { .. } => format!("findmnt {quoted}"),
             Self::TooMuch { .. } => format!("ls -lh {quoted}"),
             Self::Unstable { .. } | Self::Conflict { .. } => {
@@ -248,6 +252,23 @@ impl StoreError {
 }
 
 impl_failure!(StoreError, serialize);
+
+/// Returns the command that makes a directory of the home's owner of the backup directory. Backups in
+/// it stay where a repair finds them. A symlink of another user may lead anywhere.
+fn mend_backup_dir(path: &Path, source: &DiskError) -> String {
+    let is_backup = |name: &str| name.strip_suffix(".json").is_some_and(|id| id.parse::<BackupId>().is_ok());
+    let names = || path.read_dir().into_iter().flatten().flatten().map(|entry| entry.file_name());
+    match source.untrusted() {
+        Some(Untrusted::Foreign { path, owner, .. }) if path.is_dir() && !path.is_symlink() => {
+            format!("sudo chown -h {owner} {}", quote(path))
+        }
+        Some(Untrusted::Foreign { .. }) => move_aside(path, "aside"),
+        _ if path.is_symlink() && names().any(|name| name.to_str().is_some_and(is_backup)) => {
+            replace_symlink(path)
+        }
+        _ => move_aside(path, "aside"),
+    }
+}
 
 fn amount(count: usize, bytes: u64) -> String {
     let backups = if count == 1 { "backup" } else { "backups" };
