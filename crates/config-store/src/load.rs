@@ -108,9 +108,13 @@ impl ConfigStore for Store<'_> {
             let intact = bytes.as_ref().is_some_and(|bytes| content_hash(bytes) == id.hash);
             let unread = if readable { FileShape::Corrupt } else { FileShape::Unknown };
             let shape = bytes.as_ref().map_or(unread, |bytes| self.shape_of(bytes));
-            let own = bytes.as_ref().filter(|_| intact).and_then(|bytes| self.own_settings_of(&id, bytes));
             let corrupt = bytes.as_ref().filter(|_| shape == FileShape::Corrupt);
             let found = corrupt.and_then(|bytes| self.recover_config(bytes));
+            let found = found.filter(|found| self.is_restorable(found));
+            let own = match &found {
+                Some(found) => Some(self.schema.own_settings(&found.document)),
+                None => bytes.as_ref().and_then(|bytes| self.own_settings_of(&id, bytes)),
+            };
             entries.push(HistoryEntry {
                 kind: id.kind,
                 bytes: meta.len,
@@ -118,7 +122,7 @@ impl ConfigStore for Store<'_> {
                 readable,
                 shape,
                 intact,
-                recoverable: found.is_some_and(|found| self.is_restorable(&found)),
+                recoverable: found.is_some(),
                 current: intact && live.as_ref() == Some(&id.hash),
                 settings: own.as_ref().map(OwnSettings::count),
                 recommended: false,

@@ -53,7 +53,7 @@ impl Store<'_> {
         let Some(loss) = now.loss_since(&before) else { return Ok(None) };
         let (before, left) = match loss {
             Loss::Networks => (before.networks.len(), now.networks.len()),
-            _ => (before.count(), now.count()),
+            _ => (before.count(), now.count_left_of(&before)),
         };
         let is_backup = source.name.parse::<BackupId>().is_ok();
         let wipe = Wipe { loss, backup: source.name.clone(), before, left };
@@ -167,17 +167,20 @@ impl Store<'_> {
 /// The stable code of a config that has lost nearly everything.
 pub(crate) const WIPED: &str = "config.wiped";
 
-/// Marks the backup to restore: the newest that differs from the config and has not lost (nearly)
-/// everything that the richest holds. `measured` has the settings of each entry; the newest comes
-/// first.
+/// Marks the backup to restore: the newest intact one that differs from the config and has not lost
+/// (nearly) everything that the richest holds; if there is none, such a changed or torn one.
+/// `measured` has the settings of each entry; the newest comes first.
 pub(crate) fn recommend(entries: &mut [HistoryEntry], measured: &[Option<OwnSettings>]) {
     let rank = |own: &&OwnSettings| (own.settings_rank(), own.networks_rank());
     let Some(richest) = measured.iter().flatten().max_by_key(rank) else { return };
     let is_wiped = |own: &OwnSettings| own.loss_since(richest).is_some();
-    let best = entries.iter_mut().zip(measured).find(|(entry, own)| {
-        !entry.current && own.as_ref().is_some_and(|own| !own.is_bare() && !is_wiped(own))
+    let is_good = |own: &OwnSettings| !own.is_bare() && !is_wiped(own);
+    let best = [true, false].into_iter().find_map(|intact| {
+        entries.iter().zip(measured).position(|(entry, own)| {
+            entry.intact == intact && !entry.current && own.as_ref().is_some_and(is_good)
+        })
     });
-    if let Some((entry, _)) = best {
-        entry.recommended = true;
+    if let Some(at) = best {
+        entries[at].recommended = true;
     }
 }

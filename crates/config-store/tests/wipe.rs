@@ -50,6 +50,42 @@ fn restore(disk: &SimDisk, id: &BackupId) -> Restored {
     locked(&store_on(disk, &FakeClock::default())).restore(&mut ids(), id).unwrap()
 }
 
+#[rstest]
+#[case::changed(|bytes: &mut Vec<u8>| bytes.push(b'\n'))]
+#[case::torn(|bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 12))]
+fn changed_backup_is_recommended_if_no_intact_one_has_the_settings(#[case] change: fn(&mut Vec<u8>)) {
+    let disk = rich_home();
+    let (name, intact) = good(&disk).remove(0);
+    let mut bytes = intact.clone();
+    change(&mut bytes);
+    disk.put(format!("{BACKUPS}/{name}.json"), &bytes);
+    disk.put(CONFIG, b"{ }");
+    let id = recommended(&disk).expect("the only backup");
+    restore(&disk, &id);
+    let before: Value = serde_json::from_slice(&intact).unwrap();
+    assert_eq!(live(&disk)["active_family"], before["active_family"]);
+    disk.put(CONFIG, &intact);
+    launch(&disk, &sim_paths()).unwrap();
+    disk.put(CONFIG, b"{ }");
+    let id = recommended(&disk).unwrap();
+    assert!(history(&disk).iter().any(|entry| entry.id == id && entry.intact), "an intact one comes first");
+}
+
+#[rstest]
+#[case::foreign_keys(json!({"foo": 1, "bar": {"x": 2}, "version": 3}), 0)]
+#[case::one_of_each(json!({"foo": 1, "active_family": "other"}), 1)]
+fn settings_that_the_backup_does_not_have_are_not_counted_as_left(
+    #[case] config: Value,
+    #[case] left: usize,
+) {
+    let disk = rich_home();
+    disk.put(CONFIG, config.to_string().as_bytes());
+    let loaded = load(&disk).unwrap();
+    assert_eq!(loaded.report.wiped.as_ref().map(|wipe| wipe.left), Some(left));
+    let note = wiped_note(&loaded.diagnostics).unwrap();
+    assert!(note.message.contains(&format!(": {left} of the ")), "{note:?}");
+}
+
 fn add_network(disk: &SimDisk, name: &str) -> Result<(), StoreError> {
     let mut edit = |doc: &mut Document| Ok(networks::add(doc, name, false, &mut ids())?.changed);
     locked(&store_on(disk, &FakeClock::default())).update(&mut ids(), &mut edit).map(drop)

@@ -109,8 +109,19 @@ impl OwnSettings {
         self.sections() + self.networks.len()
     }
 
+    /// Returns the number of those settings and networks that [`count`](Self::count) counts in
+    /// `before` and that are set here too.
+    pub fn count_left_of(&self, before: &Self) -> usize {
+        let networks = before.networks.iter().filter(|id| self.networks.contains(id));
+        self.keys().intersection(&before.keys()).count() + networks.count()
+    }
+
+    fn keys(&self) -> BTreeSet<&String> {
+        self.options.iter().map(|path| &path[0]).collect()
+    }
+
     fn sections(&self) -> usize {
-        self.options.iter().map(|path| &path[0]).collect::<BTreeSet<_>>().len()
+        self.keys().len()
     }
 
     /// Returns a rank that is higher for a document with more settings of the user.
