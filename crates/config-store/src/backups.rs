@@ -96,10 +96,17 @@ impl Store<'_> {
     /// Returns true if a backup holds these bytes and is known to be durable.
     pub(crate) fn is_durable_backup_of(&self, id: &BackupId, bytes: &[u8]) -> bool {
         // Reading many bytes costs a fraction of hashing them.
-        let is_same =
-            (bytes.len() > CHEAP_TO_HASH && self.backup_has(id, bytes)) || id.hash == content_hash(bytes);
-        let is_durable = |meta: Metadata| meta.mode != UNSYNCED && self.has_single_name(&meta);
-        is_same && self.disk.stat(self.backup_path(id).as_ref()).is_ok_and(is_durable)
+        let is_hashed = bytes.len() <= CHEAP_TO_HASH;
+        if is_hashed && id.hash != content_hash(bytes) {
+            return false;
+        }
+        let Ok(meta) = self.disk.stat(self.backup_path(id).as_ref()) else { return false };
+        // A damaged backup keeps its name. The final mode was set after the content was written, so a
+        // later write is seen by the times, and a start need not read the backup.
+        let is_untouched = meta.len == bytes.len() as u64 && meta.changed > meta.modified;
+        meta.mode != UNSYNCED
+            && self.has_single_name(&meta)
+            && (is_hashed && is_untouched || self.backup_has(id, bytes))
     }
 
     fn backup_has(&self, id: &BackupId, bytes: &[u8]) -> bool {

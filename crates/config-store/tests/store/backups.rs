@@ -7,6 +7,7 @@ use crate::common::{
 };
 use crate::{live, of_kind, seen_healthy, set_mark, text, with_config};
 use myownllm_config_store::{ConfigStore, Limits, Step, Store};
+use rstest::rstest;
 
 #[test]
 fn healthy_config_is_backed_up_once_and_again_after_a_change() {
@@ -32,6 +33,28 @@ fn damaged_backup_does_not_count_as_a_backup() {
     disk.put(CONFIG, b"{\"torn");
     launch(&disk, &sim_paths()).unwrap();
     assert!(is_kept(&disk, b"{\"torn"));
+}
+
+#[rstest]
+#[case::emptied(|bytes: &mut Vec<u8>| bytes.clear())]
+#[case::cut_off(|bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2))]
+#[case::zero_bytes(|bytes: &mut Vec<u8>| bytes.fill(0))]
+#[case::other_settings(|bytes: &mut Vec<u8>| *bytes = b"{}".to_vec())]
+#[case::last_byte(|bytes: &mut Vec<u8>| *bytes.last_mut().unwrap() = b' ')]
+fn damaged_backup_of_a_healthy_config_is_made_anew(
+    #[case] damage: fn(&mut Vec<u8>),
+    #[values(0, 100_000)] padding: usize,
+) {
+    let config = [healthy("good"), vec![b'\n'; padding]].concat();
+    let disk = seen_healthy(&config);
+    let (name, mut bytes) = of_kind(&disk, "good").remove(0);
+    damage(&mut bytes);
+    disk.put(format!("{BACKUPS}/{name}"), &bytes);
+    launch(&disk, &sim_paths()).unwrap();
+    let contents: Vec<_> = of_kind(&disk, "good").into_iter().map(|(_, bytes)| bytes).collect();
+    assert_eq!(contents, [bytes, config], "the damaged one stays");
+    let (_, applied) = launch(&disk, &sim_paths()).unwrap();
+    assert!(applied.is_none(), "the new one counts");
 }
 
 #[test]
