@@ -10,6 +10,8 @@ use myownllm_salvage::Shape;
 use crate::backups::Listing;
 use crate::plan::Plan;
 use crate::read::ConfigFile;
+use crate::sources::Source;
+use crate::store::{diagnostic_at, file_name};
 use crate::{BackupId, FileShape, Loaded, Report, Store, StoreError};
 
 /// The code of members that a restore could take from a file that is not JSON.
@@ -232,6 +234,15 @@ impl Store<'_> {
     pub(crate) fn usable_config(&self, bytes: &[u8]) -> Option<Document> {
         let part = || Some(self.recover_config(bytes).filter(|found| self.is_restorable(found))?.document);
         self.whole_config(bytes).or_else(part)
+    }
+
+    /// Names the complete members of a torn backup that is used.
+    pub(crate) fn torn_diagnostic(&self, torn: &Source) -> Option<Diagnostic> {
+        let path = self.backup_path(&torn.name.parse().ok()?);
+        let found = self.recover_config(&self.read(&path).ok()?)?;
+        let message =
+            format!("{}: {}; {} taken", file_name(&path), extent_words(&found), taken_words(&found));
+        Some(diagnostic_at(&path, "store.recovered", Severity::Warning, message))
     }
 
     pub(crate) fn changed_diagnostic(&self, id: &BackupId, is_used: bool) -> Diagnostic {

@@ -78,10 +78,15 @@ impl Store<'_> {
             (Some((source, _)), _) | (None, Some((source, _))) => Some(source),
             (None, None) => self
                 .misplaced_source()
-                .or_else(|| self.changed_backup(listing))
+                .or_else(|| self.changed_backup(listing, &|bytes| self.whole_config(bytes)))
                 .or_else(|| self.renamed_config(&|bytes| self.whole_config(bytes)))
                 .or_else(|| self.kept_backup(listing, &|bytes| self.parse_app_config(bytes)))
                 .or_else(|| self.usable_leftover())
+                .or_else(|| {
+                    let torn = self.changed_backup(listing, &|bytes| self.usable_config(bytes))?;
+                    diagnostics.extend(self.torn_diagnostic(&torn));
+                    Some(torn)
+                })
                 // The app's half of a mixed config is better than the defaults alone.
                 .or_else(|| self.renamed_config(&|bytes| self.mixed_config(bytes)))
                 .or_else(|| self.kept_backup(listing, &|bytes| self.mixed_config(bytes))),
@@ -246,14 +251,17 @@ impl Store<'_> {
         found.max_by_key(|(_, modified)| *modified)
     }
 
-    /// Returns the newest routine backup that another program changed and that is a whole config
-    /// all the same: a sync program that converts line ends leaves every setting in it.
-    fn changed_backup(&self, listing: &Result<Listing, DiskError>) -> Option<Source> {
+    /// Returns the newest routine backup that another program changed and that has a config all the
+    /// same: a sync program that converts line ends leaves every setting in it. `config_of` returns
+    /// the config in the bytes of a backup.
+    fn changed_backup(
+        &self,
+        listing: &Result<Listing, DiskError>,
+        config_of: &dyn Fn(&[u8]) -> Option<Document>,
+    ) -> Option<Source> {
         let good = listing.as_ref().ok()?.good_newest_first();
         let mut changed = good.filter_map(|id| Some((id, self.backup_bytes(id).ok()??)));
-        changed.find_map(|(id, bytes)| {
-            Some(Source { name: id.to_string(), document: self.whole_config(&bytes)? })
-        })
+        changed.find_map(|(id, bytes)| Some(Source { name: id.to_string(), document: config_of(&bytes)? }))
     }
 
     /// Returns the newest intact config of the app's that was set aside, with settings of the

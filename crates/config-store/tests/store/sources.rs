@@ -7,7 +7,7 @@ use crate::common::{
     APP, BACKUPS, CONFIG, FakeClock, LEAKED_V3, SCHEMA, hash_of, healthy, is_kept, launch, launch_with,
     sim_paths,
 };
-use crate::{live, load, of_kind, seen_healthy, text, with_config, with_crlf};
+use crate::{live, load, of_kind, seen_healthy, text, told, with_config, with_crlf};
 use myownllm_config_model::Document;
 use myownllm_config_store::{AppSchema as _, FileShape, Limits, Store};
 use myownllm_durable_fs::sim_path;
@@ -187,6 +187,24 @@ fn torn_config_in_another_place_gives_its_members(
     #[values(with_comma, cut_off)] change: fn(&[u8]) -> Vec<u8>,
 ) {
     check_source(b"", (path, name), change);
+}
+
+#[rstest]
+fn torn_backup_gives_its_members_if_no_other_file_has_the_settings(
+    #[values(LEAKED_V3, b"", b"{\"torn", b"{}")] config: &[u8],
+) {
+    let mut rich = Document::parse(&healthy("mine")).unwrap().document;
+    rich.set(&["last"], json!("the part that is torn off"));
+    let disk = seen_healthy(&rich.to_bytes());
+    let (name, bytes) = of_kind(&disk, "good").remove(0);
+    disk.put(format!("{BACKUPS}/{name}"), &cut_off(&bytes));
+    disk.put(CONFIG, config);
+    let loaded = load(&disk).unwrap();
+    assert_eq!(loaded.report.restored_from, name.strip_suffix(".json").map(str::to_owned));
+    assert!(told(&loaded, "store.recovered").message.contains(&name));
+    assert!(loaded.diagnostics.iter().all(|found| !found.message.contains("no backup")), "{loaded:?}");
+    launch(&disk, &sim_paths()).unwrap();
+    assert_eq!(text(&live(&disk), "mark").as_deref(), Some("mine"));
 }
 
 #[test]
