@@ -16,11 +16,12 @@ use myownllm_paths::TRASH;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
+use crate::closed::unreadable_file;
 use crate::context::Context;
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
 use crate::networks::active_network;
-use crate::peers::{DAMAGED, devices};
+use crate::peers::{DAMAGED, UNREADABLE, devices};
 
 const MISNAMED: &str = "state.misnamed";
 
@@ -43,8 +44,10 @@ enum CustodyState {
     /// A lock without a network.
     Empty,
     HasNetworks,
-    /// Reported elsewhere.
-    Unreadable,
+    /// No file, or one that this user may not read.
+    Unreadable(DiskError),
+    /// Cannot be looked at. The directory is reported.
+    Hidden,
 }
 
 /// The lock as a daemon reads it: one odd member costs the locks of all networks.
@@ -68,7 +71,8 @@ impl CustodyState {
             (Ok(bytes), _) => bytes,
             (Err(_), Err(error)) if error.is_not_found() => return Self::Missing,
             (Err(_), Ok(_)) if disk.stat_follow(path).is_err() => return Self::Dead,
-            _ => return Self::Unreadable,
+            (Err(error), Ok(_)) => return Self::Unreadable(error),
+            _ => return Self::Hidden,
         };
         let is_sound = |bytes: &[u8]| Document::parse(bytes).is_ok();
         let is_right = |id: &String| network_id::normal_form(id) == *id;
@@ -89,6 +93,16 @@ fn custody_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
     let expected = &layout.daemon_custody;
     let places =
         [expected, &layout.legacy_custody].map(|place| (place, CustodyState::at(disk, place.as_ref())));
+    let unreadable = places.iter().find_map(|(place, lock)| match lock {
+        CustodyState::Unreadable(error) => Some((place, unreadable_file(disk, layout, error).as_warning())),
+        _ => None,
+    });
+    if let Some((place, told)) = unreadable {
+        let is_file = disk.stat_follow(place.as_ref()).is_ok_and(|meta| meta.is_file());
+        let hint = if is_file { told.hint.clone() } else { Some(move_aside(place, "aside")) };
+        let message = format!("{}: a daemon starts without the lock of the second factor", told.message);
+        return Some(Diagnostic { code: UNREADABLE.to_owned(), message, hint, ..told });
+    }
     let damaged = places.iter().find_map(|(place, lock)| match lock {
         CustodyState::Dead => Some((place, "is a broken symlink", format!("ls -ld {}", quote(place)))),
         CustodyState::WithByteOrderMark => {

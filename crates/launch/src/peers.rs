@@ -23,6 +23,7 @@ use crate::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
 use crate::identity::restore_backup_command;
 
 pub(crate) const DAMAGED: &str = "state.damaged";
+pub(crate) const UNREADABLE: &str = "state.unreadable";
 const NEWER: &str = "state.newer";
 const UNREADABLE: &str = "state.unreadable";
 pub(crate) const STATE_SET_ASIDE: &str = "state.set-aside";

@@ -1,10 +1,12 @@
 //! The lock of the second factor.
 
-use std::os::unix::fs::symlink;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
 use std::process::Command;
 
 use super::LOCK;
-use integration_tests::testkit::{APP, Home, MESH, diagnostic, run};
+use integration_tests::testkit::{APP, Home, MESH, Unprivileged, diagnostic, run};
 use rstest::rstest;
 
 #[rstest]
@@ -66,6 +68,39 @@ fn damaged_lock_of_the_second_factor_is_named(#[case] bytes: &[u8]) {
         let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
         assert!(diagnostic(&said, "state.damaged").is_none(), "{said:#}");
         home.still_has(bytes, "custody.json");
+    }
+}
+
+#[rstest]
+#[case::directory(|lock: &Path| std::fs::create_dir(lock))]
+#[case::symlink_to_a_directory(|lock: &Path| symlink("/", lock))]
+#[case::pipe(|lock: &Path| {
+    Command::new("mkfifo").arg(lock).status()?;
+    Ok(())
+})]
+#[case::of_root(|lock: &Path| {
+    std::fs::write(lock, LOCK)?;
+    std::os::unix::fs::chown(lock, Some(0), Some(0))?;
+    std::fs::set_permissions(lock, Permissions::from_mode(0o600))
+})]
+#[case::closed(|lock: &Path| {
+    std::fs::write(lock, LOCK)?;
+    std::fs::set_permissions(lock, Permissions::from_mode(0))
+})]
+fn lock_of_the_second_factor_that_no_daemon_can_read_is_named(
+    #[case] make: fn(&Path) -> std::io::Result<()>,
+    #[values(false, true)] is_moved: bool,
+) {
+    let home = if is_moved { Home::settled() } else { Home::legacy() };
+    let place = format!("{}/.secrets/custody.json", if is_moved { MESH } else { APP });
+    let Some(user) = Unprivileged::new(&home) else { return };
+    make(&home.path(&place)).unwrap();
+    for args in [&["doctor", "--json"][..], &["launch", "--once", "--json"], &["doctor", "--json"]] {
+        let said = user.run(&home, args).json();
+        let all = said["diagnostics"].as_array().unwrap();
+        let told =
+            all.iter().find(|told| told["path"].as_str().is_some_and(|path| path.ends_with("custody.json")));
+        assert!(told.is_some_and(|told| told["hint"].is_string()), "{args:?}: {said:#}");
     }
 }
 
