@@ -245,7 +245,7 @@ fn seed_of_the_home_is_masked_wherever_a_text_of_the_daemon_is_shown(
     let json = &["launch", "--once", "--json"][..];
     let starts = [&["launch", "--once"][..], json, &["daemon", "restart"]];
     for args in starts.into_iter().chain([&["daemon", "logs"][..], &["report"], &["report", "--html"]]) {
-        let said = run(home.mesh(args).env("MYOWNMESH_BIN", &bad_daemon)).all();
+        let said = run(home.command(args).env("MYOWNMESH_BIN", &bad_daemon)).all();
         assert!(said.contains("shown by the daemon"), "{args:?} shows no log:\n{said}");
         let seed = printed.trim_start_matches(['x', ' ']);
         assert!(!said.contains(&seed[..seed.len().min(20)]), "{args:?} prints the seed:\n{said}");

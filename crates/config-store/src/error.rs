@@ -259,7 +259,9 @@ fn mend_backup_dir(path: &Path, source: &DiskError) -> String {
     let is_backup = |name: &str| name.strip_suffix(".json").is_some_and(|id| id.parse::<BackupId>().is_ok());
     let names = || path.read_dir().into_iter().flatten().flatten().map(|entry| entry.file_name());
     match source.untrusted() {
-        Some(Untrusted::Foreign { path, owner, .. }) if path.is_dir() && !path.is_symlink() => {
+        Some(Untrusted::Foreign { path, owner, .. })
+            if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) =>
+        {
             format!("sudo chown -h {owner} {}", quote(path))
         }
         Some(Untrusted::Foreign { .. }) => move_aside(path, "aside"),

@@ -25,7 +25,6 @@ use crate::identity::restore_backup_command;
 pub(crate) const DAMAGED: &str = "state.damaged";
 pub(crate) const UNREADABLE: &str = "state.unreadable";
 const NEWER: &str = "state.newer";
-const UNREADABLE: &str = "state.unreadable";
 pub(crate) const STATE_SET_ASIDE: &str = "state.set-aside";
 
 /// A roster or a state.

@@ -85,7 +85,7 @@ fn damaged_lock_of_the_second_factor_is_named(#[case] bytes: &[u8]) {
 })]
 #[case::closed(|lock: &Path| {
     std::fs::write(lock, LOCK)?;
-    std::fs::set_permissions(lock, Permissions::from_mode(0))
+    std::fs::set_permissions(lock, Permissions::from_mode(0o000))
 })]
 fn lock_of_the_second_factor_that_no_daemon_can_read_is_named(
     #[case] make: fn(&Path) -> std::io::Result<()>,

@@ -42,7 +42,7 @@ pub struct Spawned {
     log: Utf8PathBuf,
     log_from: u64,
     /// The files of the home with the secrets that its log may show.
-    places: Option<IdentityPaths>,
+    places: Option<Box<IdentityPaths>>,
     connection: Option<Box<Connection>>,
 }
 
@@ -91,7 +91,7 @@ impl Spawned {
             tried,
             log: request.log.clone(),
             log_from,
-            places: Some(request.permit.places().clone()),
+            places: Some(Box::new(request.permit.places().clone())),
             connection: Some(Box::new(started.connection)),
         }
     }
@@ -135,7 +135,7 @@ impl Spawned {
 
     /// Returns the last lines that the daemon wrote to its log, at most `lines`.
     pub fn log_tail(&self, lines: usize) -> Vec<String> {
-        let secrets = self.places.as_ref().map(|places| Secrets::of(&RealDisk, places)).unwrap_or_default();
+        let secrets = self.places.as_deref().map(|places| Secrets::of(&RealDisk, places)).unwrap_or_default();
         log::tail(&self.log, self.log_from, lines, &secrets)
     }
 
