@@ -2,7 +2,7 @@
 
 mod config;
 
-use integration_tests::testkit::{APP, CONFIG, DAEMON_CONFIG, Home, MESH, OLD_KEY, root, run};
+use integration_tests::testkit::{APP, CONFIG, DAEMON_CONFIG, Home, MESH, OLD_KEY, Ran, root, run};
 #[cfg(unix)]
 use integration_tests::testkit::{NEW_KEY, SHARED, can_be_root, hold_lock, program, set_mode};
 use rstest::rstest;
@@ -317,7 +317,7 @@ fn daemon_of_the_home_is_told_stopped_and_started_anew() {
     let home = Home::settled();
     let daemon = |command: &str| run(&mut home.with_daemon(&["daemon", command, "--json"]));
     assert_eq!(daemon("status").ends_with(5).json()["diagnostics"][0]["code"], "daemon.not-running");
-    let told = home.run(&["daemon", "status"]).ends_with(5);
+    let told = run(&mut home.with_daemon(&["daemon", "status"])).ends_with(5);
     assert!(told.stdout.contains("To start it:\n"), "{told:?}");
     assert!(told.stdout.ends_with(" launch --detach\n"), "{told:?}");
     assert_eq!(told.stderr, "", "the page tells it already");
@@ -338,6 +338,32 @@ fn daemon_of_the_home_is_told_stopped_and_started_anew() {
     let _shared = home.daemon(SHARED).start().unwrap();
     assert_eq!(daemon("stop").ends_with(0).json()["data"]["stopped"], json!([]));
     assert!(home.has(".myownmesh/daemon.sock"));
+}
+
+/// If a launch starts no daemon, the hint is not that launch.
+#[cfg(unix)]
+#[test]
+fn daemon_that_a_launch_does_not_start_has_another_hint() {
+    let home = Home::settled();
+    let status = || run(&mut home.with_daemon(&["daemon", "status", "--json"])).ends_with(5);
+    let told = |ran: Ran| ran.json()["diagnostics"].as_array().unwrap().last().unwrap().clone();
+    let launches = |told: &Value| told["hint"].as_str().is_some_and(|hint| hint.contains(" launch "));
+    assert!(launches(&told(status())));
+
+    let no_program = told(home.run(&["daemon", "status", "--json"]).ends_with(5));
+    assert!(!launches(&no_program), "{no_program}");
+    assert!(no_program["causes"][0].as_str().unwrap().contains("no daemon program"), "{no_program}");
+
+    let shared = home.daemon(SHARED).start().unwrap();
+    let page = run(&mut home.with_daemon(&["daemon", "status"])).ends_with(5);
+    assert!(page.stdout.ends_with("\nA launch uses the shared daemon.\n"), "{page:?}");
+    assert_eq!((page.stderr.as_str(), &told(status())["hint"]), ("", &Value::Null));
+    drop(shared);
+
+    std::fs::remove_file(home.path(NEW_KEY)).unwrap();
+    let refused = told(status());
+    assert!(refused["hint"].as_str().unwrap().contains("/path/to/backup/identity.json"), "{refused}");
+    assert_eq!(refused["code"], "daemon.not-running");
 }
 
 #[test]

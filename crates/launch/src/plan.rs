@@ -81,6 +81,12 @@ impl LaunchPlan {
     pub fn wants_start(&self) -> bool {
         matches!(self.detection.decision, Decision::Spawn)
     }
+
+    /// Returns the reason why a launch would use no daemon.
+    pub(crate) fn obstacle(&self) -> Option<Diagnostic> {
+        let error = self.diagnostics.iter().find(|told| told.is_error());
+        error.or(self.missing_program.as_ref().filter(|_| self.wants_start())).cloned()
+    }
 }
 
 /// Decides what a launch would do. Only looks, and changes nothing.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use myownllm_config_model::Ids;
 use myownllm_daemon::{
-    Absence, Attempt, Candidate, ControlError, DaemonControl, Detection, Endpoint, Expected, Probe, Role,
-    SpawnError, Spawned, StartPermit, StopError, StoppedDaemon, Target, decide, process_serves,
+    Absence, Attempt, Candidate, ControlError, DaemonControl, Decision, Detection, Endpoint, Expected, Probe,
+    Role, SpawnError, Spawned, StartPermit, StopError, StoppedDaemon, Target, decide, process_serves,
 };
 use myownllm_durable_fs::quote;
 use myownllm_migration::Homes;
@@ -17,7 +17,7 @@ use crate::context::{Context, Options, lock_home};
 use crate::daemons::{Daemons, RunningDaemon};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::identity::{HELD, held_key_diagnostic, protect_held_key};
-use crate::plan::plan;
+use crate::plan::{LaunchPlan, plan};
 use crate::stage::{live_refusal, orphan_diagnostic};
 use crate::trust::ensure_changeable;
 use crate::words::daemon_words;
@@ -76,6 +76,7 @@ pub const NOT_RUNNING: &str = "daemon.not-running";
 pub fn daemon_diagnostics(
     context: &Context<'_>,
     options: &Options<'_>,
+    ids: &mut dyn Ids,
     endpoint: &Endpoint,
     probe: &Probe,
 ) -> Vec<Diagnostic> {
@@ -83,6 +84,7 @@ pub fn daemon_diagnostics(
     let orphans = orphans.iter().map(|orphan| orphan_diagnostic(orphan, options).as_warning());
     let state = match context.daemons.live_legacy().filter(|_| probe.is_absent()) {
         Some(legacy) => live_refusal(vec![legacy], options),
+        None if probe.is_absent() => Some(absent_diagnostic(&plan(context, options, ids), options.program)),
         None => probe_diagnostic(endpoint, probe, options),
     };
     let mut diagnostics = orphans.chain(state).collect();
@@ -90,12 +92,27 @@ pub fn daemon_diagnostics(
     diagnostics
 }
 
+/// Reports that the daemon of a home does not run. The hint starts the daemon, or mends the cause
+/// for which a launch would start none. There is no hint if a launch uses the shared daemon: then
+/// nothing is to be mended.
+fn absent_diagnostic(plan: &LaunchPlan, program: &str) -> Diagnostic {
+    let absent = |message| Diagnostic::error(NOT_RUNNING, message).class(Class::Daemon);
+    let message = "no daemon of this home runs";
+    match (plan.obstacle(), &plan.detection.decision) {
+        (Some(Diagnostic { message: cause, causes, hint, .. }), _) => {
+            Diagnostic { hint, ..absent(message).causes([vec![cause], causes].concat()) }
+        }
+        (None, Decision::Attach { .. }) => {
+            absent("no daemon of this home runs: a launch uses the shared daemon")
+        }
+        _ => absent(message).hint(format!("{program} launch --detach")),
+    }
+}
+
 /// Reports that the daemon of a home does not answer at `endpoint`; `None` if it answers.
 fn probe_diagnostic(endpoint: &Endpoint, probe: &Probe, options: &Options<'_>) -> Option<Diagnostic> {
     let diagnostic = match probe {
         Probe::Answered { .. } => return None,
-        Probe::Absent { .. } => Diagnostic::error(NOT_RUNNING, "no daemon of this home runs")
-            .hint(format!("{} launch --detach", options.program)),
         _ => {
             let message = match probe.unknown() {
                 Some(problem) => format!("cannot check for a daemon at {endpoint}: {problem}"),
@@ -159,11 +176,7 @@ pub fn ensure_restartable(
     let Some(own) = live.iter().find(|live| !live.legacy) else { return Ok(()) };
     let ended = Ended(context.daemons);
     let plan = plan(&Context { daemons: &ended, ..*context }, options, ids);
-    let starts = plan.wants_start();
-    let missing = plan.missing_program.filter(|_| starts);
-    let error =
-        held_key_diagnostic(context).or_else(|| plan.diagnostics.into_iter().find(Diagnostic::is_error));
-    let Some(mut error) = error.or(missing) else { return Ok(()) };
+    let Some(mut error) = held_key_diagnostic(context).or_else(|| plan.obstacle()) else { return Ok(()) };
     error.complete_hint(options.of(context).program);
     if error.code != HELD {
         let process = own.pid().map_or_else(String::new, |pid| format!(" (process {pid})"));
