@@ -41,6 +41,13 @@ pub(crate) fn ensure_move_durable(context: &Context<'_>) -> Result<(), Diagnosti
     Ok(context.migrator.ensure_durable(lock.home_lock())?)
 }
 
+/// Returns true for an error of a move about a path that the check of the homes refuses: that check
+/// knows which command mends it.
+pub(crate) fn is_about_overlap(context: &Context<'_>, told: &Diagnostic) -> bool {
+    let path = context.checked.err().and_then(|error| error.path()?.to_str());
+    path.is_some() && path == told.path.as_deref()
+}
+
 pub(crate) fn move_diagnostics<'a>(
     disk: &dyn Disk,
     report: &'a myownllm_migration::MoveReport,

@@ -20,7 +20,7 @@ use crate::foreseen::{
 };
 use crate::identity::{ensure_no_new_home, identity_answer, protect_held_key};
 use crate::losses::{lasting_losses, may_have_lost_networks};
-use crate::moves::{collision_as_warning, forward_plan, plan_diagnostics};
+use crate::moves::{collision_as_warning, forward_plan, is_about_overlap, plan_diagnostics};
 use crate::networks::{active_network, unread_settings};
 use crate::owner::missing_home;
 use crate::stage::{HomeInspection, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
@@ -295,8 +295,9 @@ impl<'p, 'a> Planner<'p, 'a> {
         let (context, options, plan) = (self.context, self.options, &self.plan);
         let mut diagnostics: Vec<Diagnostic> =
             context.checked.err().map(Diagnostic::from).into_iter().collect();
-        let migration = plan_diagnostics(context.disk, &plan.migration, options.program);
-        diagnostics.extend(migration.into_iter().map(collision_as_warning));
+        let migration = plan_diagnostics(context.disk, &plan.migration, options.program).into_iter();
+        let migration = migration.filter(|told| !is_about_overlap(context, told));
+        diagnostics.extend(migration.map(collision_as_warning));
         diagnostics.extend(plan.unreadable.clone());
         if let Some(loaded) = &plan.loaded {
             let newer = loaded.newer_error(&context.layout.app_config);

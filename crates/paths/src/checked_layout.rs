@@ -169,8 +169,8 @@ pub fn check_overlap(
 /// `OtherDaemon`: a daemon listens in the directory, or it has the name of another app's daemon
 /// home. Its identity file is in use there, and a copy would let two daemons appear as one device.
 /// `StandAlone`: it is the home of the stand-alone daemon, in which none listens. If the app has no
-/// identity file at the old location, the one there may be the app's; otherwise the relation is
-/// `OtherDaemon`.
+/// identity file at the old location, the one there may be the app's; otherwise, or if that home
+/// does not exist, the relation is `OtherDaemon`.
 fn relation_outside(layout: &Layout, directory: &Path, lookup: &dyn Lookup) -> HomeRelation {
     let ignore_case = layout.platform.usually_ignores_case();
     let app = &layout.app;
@@ -188,9 +188,11 @@ fn relation_outside(layout: &Layout, directory: &Path, lookup: &dyn Lookup) -> H
     #[cfg(not(unix))]
     let listens = false;
     let has_own_key = || lookup.stat(layout.legacy_identity.as_ref()).is_ok();
+    let is_missing =
+        |home: &Utf8PathBuf| lookup.stat(home.as_ref()).is_err_and(|e| e.kind() == ErrorKind::NotFound);
     match (is_other_app || listens, shared.iter().any(is_shared)) {
         (true, _) => HomeRelation::OtherDaemon,
-        (false, true) if has_own_key() => HomeRelation::OtherDaemon,
+        (false, true) if has_own_key() || shared.iter().all(is_missing) => HomeRelation::OtherDaemon,
         (false, true) => HomeRelation::StandAlone,
         (false, false) => HomeRelation::Outside,
     }

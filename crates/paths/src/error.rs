@@ -46,7 +46,7 @@ pub enum PathsError {
         "cannot use the daemon home {daemon_home}: it {relation} the app's home {app_home}{}; the daemon \
          rewrites the config.json of its directory, so it needs a directory of its own{}",
         leads_to(canonical_home.as_deref()),
-        choice(*relation, daemon_home)
+        choice(*relation, app_home, daemon_home)
     )]
     Overlap {
         app_home: Utf8PathBuf,
@@ -176,6 +176,10 @@ impl PathsError {
                     app.program
                 ))
             }
+            // The target stays with the stand-alone daemon.
+            Self::Overlap { app_home, daemon_home, .. } if leads_to_shared(app_home, daemon_home) => {
+                Some(replace_symlink(app_home))
+            }
             // Removes only a symlink, and only if its target is nothing but the app's home itself.
             Self::Overlap { app_home, daemon_home, .. } if !daemon_home.is_symlink() => {
                 Some(format!("ls -lid {} {}", quoted(app_home), quoted(daemon_home)))
@@ -249,10 +253,22 @@ fn leads_to(target: Option<&Path>) -> String {
     target.map_or_else(String::new, |target| format!(" (it leads to {})", target.display()))
 }
 
+/// Returns true if the app's home is a symlink to `home`, the home of the stand-alone daemon.
+fn leads_to_shared(app_home: &Utf8Path, home: &Utf8Path) -> bool {
+    app_home.is_symlink() && !home.is_symlink() && !home.starts_with(app_home)
+}
+
 /// Returns the other way out of a symlink to the home of another daemon: only the user knows which
 /// programs use the key there.
-fn choice(relation: HomeRelation, daemon_home: &Utf8Path) -> String {
+fn choice(relation: HomeRelation, app_home: &Utf8Path, daemon_home: &Utf8Path) -> String {
     match relation {
+        HomeRelation::Same if leads_to_shared(app_home, daemon_home) => format!(
+            ". With a copy of that home, the app keeps its files and its key. If another program uses the \
+             key there, give the app an empty home instead: {}",
+            replace_symlink_by_dir(app_home)
+        ),
+        // There is nothing to copy.
+        HomeRelation::OtherDaemon if std::fs::metadata(daemon_home).is_err() => String::new(),
         HomeRelation::OtherDaemon => format!(
             ". With a directory of its own, the app's daemon gets a key of its own, and its peers have to be \
              approved again. If no other program uses the key there, keep it with a copy of that home \

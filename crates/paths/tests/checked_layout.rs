@@ -60,6 +60,11 @@ fn refused(layout: Layout) -> PathsError {
     error
 }
 
+#[cfg(unix)]
+fn follow(hint: &str) {
+    assert!(std::process::Command::new("sh").args(["-c", hint]).status().unwrap().success(), "{hint}");
+}
+
 /// A caller that changes a layout by hand does not get around the check. With one changed path, the
 /// crates would look for one file in two homes.
 #[rstest]
@@ -229,12 +234,41 @@ fn a_link_out_of_the_apps_home_is_refused_also_when_nothing_is_there() {
 /// If the app's home is the symlink, its target is not moved away.
 #[cfg(unix)]
 #[test]
-fn a_stand_alone_home_that_the_apps_home_leads_to_is_shown() {
+fn a_stand_alone_home_that_the_apps_home_leads_to_is_copied() {
     let h = home();
-    fs::rename(&h.app, h.user.join(".myownmesh")).unwrap();
+    let stand_alone = h.user.join(".myownmesh");
+    fs::rename(&h.app, &stand_alone).unwrap();
+    fs::write(stand_alone.join("config.json"), b"theirs").unwrap();
     symlink(".myownmesh", &h.app).unwrap();
+    let error = refused(layout(&h.user));
+    assert!(error.to_string().contains("give the app an empty home instead: test -L "), "{error}");
+    follow(&error.hint().unwrap());
+    CheckedLayout::new(layout(&h.user), &RealLookup).unwrap();
+    for home in [&h.app, &stand_alone] {
+        assert_eq!(fs::read(home.join("config.json")).unwrap(), b"theirs");
+        assert!(home.symlink_metadata().unwrap().is_dir());
+    }
+}
+
+/// A stand-alone daemon without a home has no key that a disk might bring back.
+#[cfg(unix)]
+#[test]
+fn symlink_to_a_stand_alone_home_that_is_gone_gives_way_to_a_directory() {
+    let h = home();
+    let link = h.app.join(".myownmesh");
+    symlink("../.myownmesh", &link).unwrap();
+    let error = refused(layout(&h.user));
+    assert!(!error.to_string().contains("copy"), "{error}");
+    follow(&error.hint().unwrap());
+    CheckedLayout::new(layout(&h.user), &RealLookup).unwrap();
+    assert!(link.symlink_metadata().unwrap().is_dir());
+
+    // The home may be on a disk that is not there.
+    let h = home();
+    symlink("../.myownmesh", h.app.join(".myownmesh")).unwrap();
+    symlink("/no/such/disk", h.user.join(".myownmesh")).unwrap();
     let hint = refused(layout(&h.user)).hint().unwrap();
-    assert!(hint.starts_with("ls -lid "), "{hint}");
+    assert!(hint.starts_with("ls -ld "), "{hint}");
 }
 
 #[cfg(unix)]

@@ -45,6 +45,14 @@ fn symlinks_into_the_daemon_home_keep_nothing_back(#[case] symlink: &str, #[case
     home.put(".myownmesh/.secrets/identity.json", &another_key(), 0o600);
     link(home, "../.myownmesh", MESH);
 }))]
+#[case::daemon_home_is_the_shared_one_that_is_gone(settled(|home| {
+    rename(home, MESH, "former");
+    link(home, "../.myownmesh", MESH);
+}))]
+#[case::app_home_is_the_shared_one(legacy(|home| {
+    rename(home, APP, ".myownmesh");
+    link(home, ".myownmesh", APP);
+}))]
 #[case::daemon_home_is_the_app_home(legacy(|home| link(home, ".", MESH)))]
 #[case::app_home_is_a_dangling_symlink(empty(|home| link(home, "/nowhere/app", APP)))]
 #[case::app_home_is_a_symlink(legacy(|home| { rename(home, APP, "data"); link(home, "data", APP); }))]
@@ -84,6 +92,20 @@ fn symlinks_into_the_daemon_home_keep_nothing_back(#[case] symlink: &str, #[case
 #[case::a_readable_key(settled(|home| set_mode(&home.path(NEW_KEY), 0o644)))]
 fn places(#[case] home: (Home, Alive)) {
     agree_and_follow(&home.0);
+}
+
+/// The check of the homes knows which command mends a daemon home that leads out of the app's home.
+#[test]
+fn daemon_home_that_leads_out_is_one_problem() {
+    let (home, _) = legacy(|home| {
+        home.put(".myownmesh/.secrets/identity.json", &another_key(), 0o600);
+        link(home, "../.myownmesh", MESH);
+    });
+    for args in [&["doctor", "--json"][..], &["status", "--json"], &["--json"]] {
+        let said = run(&mut home.with_daemon(args)).json();
+        assert!(!said.to_string().contains("migration.destination-outside"), "{args:?}: {said:#}");
+        assert!(said.to_string().contains("paths.overlap"), "{args:?}: {said:#}");
+    }
 }
 
 /// The way out of too many backups works in a home of any name.

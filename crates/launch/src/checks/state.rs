@@ -17,7 +17,7 @@ use crate::diagnostic::{Diagnostic, PROGRAM};
 use crate::identity::{HELD, other_known_identity};
 use crate::losses::may_have_lost_networks;
 use crate::misnamed::misnamed_states;
-use crate::moves::{collision_diagnostics, moved_files};
+use crate::moves::{collision_diagnostics, is_about_overlap, moved_files};
 use crate::peers::{corrupt_config, corrupt_states, unsettled_states};
 use crate::stage::Stage;
 use crate::start::{CONFIG_UNREADABLE, config_that_is_no_file};
@@ -58,7 +58,9 @@ impl Examiner<'_, '_> {
         self.daemon_config();
         // `homes.private` reports this path already.
         let reported_path = untrusted.and_then(|diagnostic| diagnostic.path);
-        let others = others.into_iter().map(Diagnostic::from).filter(|found| found.path != reported_path);
+        let others = others.into_iter().map(Diagnostic::from);
+        let others =
+            others.filter(|found| found.path != reported_path && !is_about_overlap(self.context, found));
         self.checks.diagnostics("state.sound", others);
         let misnamed = match &self.plan.detection.decision {
             Decision::Attach { .. } if self.own_daemon_answers() => self.peers_beside_a_daemon(),
