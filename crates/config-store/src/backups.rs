@@ -231,6 +231,10 @@ impl Locked<'_> {
     ) -> Result<BackupId, StoreError> {
         let mut listing = self.list_backups().map_err(|error| self.backup_failed(error))?;
         if let Some(id) = self.find_durable(&listing, bytes, &[kind])? {
+            let dir = self.disk.stat_follow(self.paths.backups.as_ref());
+            if dir.is_ok_and(|dir| dir.mode & 0o077 != 0) {
+                self.ensure_backup_dir()?;
+            }
             return Ok(id);
         }
         if kind != BackupKind::Good {

@@ -12,7 +12,7 @@ use myownllm_durable_fs::{
     replace_symlink, set_aside_name, with_free_name,
 };
 use myownllm_identity::{IdentityPaths, ensure_reachable_peers};
-use myownllm_migration::Plan as MovePlan;
+use myownllm_migration::{MoveStep, Plan as MovePlan};
 use myownllm_paths::Layout;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
@@ -218,9 +218,19 @@ pub(crate) fn unsettled_states(
         return Err(blocked);
     }
     let collides = |path: &Path| migration.collisions.iter().any(|both| both.destination == path);
+    // A move opens a directory before it moves the files in it. Nobody can judge them before.
+    let is_opened = |path: &Path| {
+        let mut opened = migration.steps().filter(|step| matches!(step, MoveStep::SetMode { .. }));
+        opened.any(|step| path.parent() == Some(step.path()))
+    };
     let (mut damaged, mut newer) = (Vec::new(), Vec::new());
     for (kind, paths) in states_after_move(context, ".json", moved) {
-        let Some(state) = PeerFile::read(context, kind, paths)? else { continue };
+        let is_opened = is_opened(&paths.0);
+        let state = match PeerFile::read(context, kind, paths) {
+            Err(told) if told.is_denied && is_opened => continue,
+            state => state?,
+        };
+        let Some(state) = state else { continue };
         if state.is_damaged() && !collides(&state.path_after_move) {
             damaged.push(state.clone());
         }

@@ -23,7 +23,7 @@ use crate::losses::{lasting_losses, may_have_lost_networks};
 use crate::moves::{collision_as_warning, forward_plan, is_about_overlap, plan_diagnostics};
 use crate::networks::{active_network, unread_settings};
 use crate::owner::missing_home;
-use crate::stage::{HomeInspection, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
+use crate::stage::{ConfigInUse, HomeInspection, Stage, ensure_permitted, live_refusal, orphan_diagnostic};
 use crate::start::{CONFIG_SOCKET_UNREADABLE, missing_program, socket_named_by_config};
 use crate::step::LaunchStep;
 use crate::trust::ensure_changeable;
@@ -65,6 +65,9 @@ pub struct LaunchPlan {
     /// The codes of the errors that keep a repair from mending the files on which a daemon starts.
     #[serde(skip)]
     pub(crate) barriers: Vec<String>,
+    /// True if a launch makes a backup of a config.
+    #[serde(skip)]
+    pub(crate) makes_backup: bool,
     /// Reports that no daemon program can be started; `None` if one can be started, or if that is
     /// not known.
     #[serde(skip)]
@@ -122,10 +125,15 @@ impl<'p, 'a> Planner<'p, 'a> {
         };
         let moved = Some(&migration).filter(|_| look.moves);
         let home = Stage::of_home(context, options, &look, moved, (document, report));
-        let config = (
+        let makes_backup = look.makes_backup()
+            && unwritable(context, options.run_as, std::slice::from_ref(&context.layout.backups)).is_none();
+        let config = ConfigInUse {
             document,
-            loaded.as_ref().is_ok_and(|loaded| may_have_lost_networks(&loaded.report, &loaded.diagnostics)),
-        );
+            is_in_doubt: loaded
+                .as_ref()
+                .is_ok_and(|loaded| may_have_lost_networks(&loaded.report, &loaded.diagnostics)),
+            is_backed_up: makes_backup,
+        };
         let expected = identity.expected().ok();
         let expected = expected.or_else(|| Some(Expected::key(&identity.key()?.device_id)));
         let detection = context.daemons.survey(expected.as_ref());
@@ -159,6 +167,7 @@ impl<'p, 'a> Planner<'p, 'a> {
                 pending: false,
                 diagnostics: Vec::new(),
                 barriers: Vec::new(),
+                makes_backup,
                 missing_program: missing_program(context),
                 migration,
                 identity,

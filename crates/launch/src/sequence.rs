@@ -32,7 +32,7 @@ use crate::networks::{
 };
 use crate::outcome::{Daemon, Outcome};
 use crate::recurrence::Recurrence;
-use crate::stage::{HomeInspection, Stage, ensure_permitted, execute_file_step, stop_daemon};
+use crate::stage::{ConfigInUse, HomeInspection, Stage, ensure_permitted, execute_file_step, stop_daemon};
 use crate::start::{CONFIG_SOCKET_UNREADABLE, failed_override, failed_start};
 use crate::step::LaunchStep;
 use crate::stop::{died_diagnostic, not_stopped_diagnostic};
@@ -435,7 +435,8 @@ impl<'a> Run<'_, 'a> {
                     continue;
                 }
             }
-            let config = (&self.outcome.document, self.has_lost_networks());
+            let (document, is_in_doubt) = (&self.outcome.document, self.has_lost_networks());
+            let config = ConfigInUse { document, is_in_doubt, is_backed_up: false };
             let mut stage = Stage::of_daemon(context, self.options, &detection.decision, &migration, config);
             self.outcome.detection = Some(detection);
             self.client = client;

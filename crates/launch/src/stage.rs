@@ -75,6 +75,17 @@ impl HomeInspection {
         }
     }
 
+    /// Returns true if a launch makes a backup of a config.
+    pub(crate) fn makes_backup(&self) -> bool {
+        let is_backup = |step: &Step| {
+            matches!(
+                step,
+                Step::KeepPrevious { .. } | Step::KeepDaemonHalf { .. } | Step::KeepLastGood { .. }
+            )
+        };
+        self.misplaced.is_some() || self.pending.iter().flat_map(|pending| &pending.steps).any(is_backup)
+    }
+
     /// Returns true if there is nothing to do, so that no lock is needed.
     pub(crate) fn is_done(&self) -> bool {
         !self.moves && self.pending.as_ref().is_none_or(Pending::is_empty) && self.misplaced.is_none()
@@ -98,6 +109,16 @@ fn config_step(loaded: Option<&Loaded>) -> Option<LaunchStep> {
     } else {
         (!pending.is_empty()).then_some(LaunchStep::BackUpConfig)
     }
+}
+
+/// The config with which a daemon is used.
+#[derive(Clone, Copy)]
+pub(crate) struct ConfigInUse<'d> {
+    pub(crate) document: &'d Document,
+    /// True if the config may have lost networks.
+    pub(crate) is_in_doubt: bool,
+    /// True if the launch makes a backup of a config before it starts a daemon.
+    pub(crate) is_backed_up: bool,
 }
 
 /// The steps of one half of a launch: the changes of the home, or the use of a daemon.
@@ -207,14 +228,13 @@ impl Stage {
     }
 
     /// Decides how a launch uses a daemon, from the decision of the detection. `migration` is the
-    /// plan of the move: a daemon starts on the files that the move brings. `config` is the config,
-    /// and whether it may have lost networks.
+    /// plan of the move: a daemon starts on the files that the move brings.
     pub(crate) fn of_daemon(
         context: &Context<'_>,
         options: &Options<'_>,
         decision: &Decision,
         migration: &MovePlan,
-        config: (&Document, bool),
+        config: ConfigInUse<'_>,
     ) -> Self {
         if let Some(shared) = shared_config(context) {
             return Self::default().without_daemon(shared, None);
@@ -256,7 +276,7 @@ impl Stage {
         context: &Context<'_>,
         options: &Options<'_>,
         migration: &MovePlan,
-        (document, is_in_doubt): (&Document, bool),
+        config: ConfigInUse<'_>,
     ) -> Self {
         let refusal = open_file_limit().or_else(|| check_start(context, options.run_as).err());
         if let Some(refusal) = refusal {
@@ -272,7 +292,7 @@ impl Stage {
             let why = format!(", as one serves the home without a socket{}", process(pid));
             return stage.ending_with(LaunchStep::StartNoDaemon { why: Some(why) });
         }
-        let refused = trusted_home(context)
+        let refused = trusted_home(context, config.is_backed_up)
             .and_then(|_| ensure_usable_home(context, options.run_as))
             .and_then(|()| ensure_own_daemon(context, options.run_as));
         if let Some(refusal) = refused.err().or_else(|| peers_behind_symlink(context, migration)) {
@@ -284,7 +304,7 @@ impl Stage {
         let members: Vec<String> = stale.into_iter().map(|path| path.pointer).collect();
         // A daemon that is refused the backup after its start would stay in the networks of its
         // config, which the user did not activate.
-        if (!members.is_empty() || start_needs_backup(context, document, is_in_doubt))
+        if (!members.is_empty() || start_needs_backup(context, config.document, config.is_in_doubt))
             && let Some(refusal) = blocked_backup(context, options.run_as)
         {
             return stage.without_daemon(refusal, None);

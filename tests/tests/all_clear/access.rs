@@ -4,7 +4,8 @@ use std::process::Command;
 
 use super::{agree, control_socket, follow, same_verdict, with};
 use integration_tests::testkit::{
-    APP, CONFIG, DAEMON_CONFIG, Home, MESH, NEW_KEY, OLD_KEY, Unlocked, Unprivileged, can, run, set_mode,
+    APP, CONFIG, DAEMON_CONFIG, Home, MESH, NEW_KEY, OLD_KEY, Unlocked, Unprivileged, can, fixture_of_038,
+    run, set_mode,
 };
 use rstest::rstest;
 
@@ -58,6 +59,49 @@ fn damaged_state_in_a_closed_directory(
     set_mode(&dir, 0o700);
     same_verdict(&doctor, &launch);
     assert_ne!(doctor.code, Some(0), "{}", doctor.all());
+}
+
+/// A move opens a directory before it moves the files in it. Nobody can judge them before.
+#[rstest]
+fn state_in_a_closed_directory_at_the_old_location(
+    #[values("rosters", "states")] dir: &str,
+    #[values(0o600, 0o400)] mode: u32,
+    #[values(false, true)] is_damaged: bool,
+) {
+    let home = Home::legacy();
+    if is_damaged {
+        home.put(&format!("{APP}/mesh/{dir}/home-mesh.json"), &[0; 40], 0o600);
+    }
+    let Some(user) = Unprivileged::new(&home) else { return };
+    set_mode(&home.path(&format!("{APP}/mesh/{dir}")), mode);
+    let doctor = user.run(&home, &["doctor", "--json"]);
+    let launch = user.run(&home, &["launch", "--once", "--json"]);
+    same_verdict(&doctor, &launch);
+    assert_eq!(launch.code, Some(0), "{}", launch.all());
+}
+
+/// A launch that makes a backup closes the directory of the backups before it starts a daemon.
+#[rstest]
+#[case::misplaced_daemon_config(|home: &Home| home.put(DAEMON_CONFIG, &home.bytes(CONFIG), 0o600))]
+#[case::overwritten_config(|home: &Home| {
+    home.put(CONFIG, &fixture_of_038(".myownllm/config.json"), 0o600);
+})]
+#[case::changed_config(|home: &Home| home.edit(CONFIG, |config| config["active_family"] = "other".into()))]
+#[case::incomplete_config(|home: &Home| {
+    home.edit(CONFIG, |config| drop(config.as_object_mut().unwrap().remove("mic")));
+})]
+#[case::config_overwritten_as_before(|home: &Home| {
+    let overwritten = fixture_of_038(".myownllm/config.json");
+    home.put(CONFIG, &overwritten, 0o600);
+    home.run(&["repair"]).ends_with(0);
+    home.put(CONFIG, &overwritten, 0o600);
+})]
+#[case::nothing_to_back_up(|_: &Home| {})]
+fn backups_that_everybody_may_write(#[case] change: fn(&Home)) {
+    let home = Home::settled();
+    change(&home);
+    set_mode(&home.path(".myownllm/config-backups"), 0o777);
+    agree(&home, |_| {});
 }
 
 /// A directory that is closed to others covers the files in it.

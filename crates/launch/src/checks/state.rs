@@ -19,7 +19,7 @@ use crate::losses::may_have_lost_networks;
 use crate::misnamed::misnamed_states;
 use crate::moves::{collision_diagnostics, is_about_overlap, moved_files};
 use crate::peers::{corrupt_config, corrupt_states, unsettled_states};
-use crate::stage::Stage;
+use crate::stage::{ConfigInUse, Stage};
 use crate::start::{CONFIG_UNREADABLE, config_that_is_no_file};
 use crate::trust::{OpenSecret, open_config, open_secrets, trusted_home};
 use crate::words::{UNSEEN, count, identity_words, short};
@@ -44,10 +44,12 @@ impl Examiner<'_, '_> {
         let (of_key, others): (Vec<_>, Vec<_>) =
             plan.refusals.iter().chain(&plan.errors).partition(|error| error.code().contains("identit"));
         self.identity(&of_key);
-        let untrusted = trusted_home(self.context).err();
+        let untrusted = trusted_home(self.context, false).err();
+        let is_untrusted = trusted_home(self.context, self.plan.makes_backup).is_err();
         match &untrusted {
             None => self.checks.ok("homes.private", "nobody else can put anything into the homes"),
-            Some(diagnostic) => self.checks.diagnostic("homes.private", diagnostic.clone()),
+            Some(diagnostic) if is_untrusted => self.checks.diagnostic("homes.private", diagnostic.clone()),
+            Some(diagnostic) => self.checks.diagnostic("homes.private", diagnostic.clone().as_warning()),
         }
         let secrets = open_secrets(self.context);
         // What a repair would change comes first.
@@ -111,9 +113,12 @@ impl Examiner<'_, '_> {
     fn refusal_without_the_shared_daemon(&mut self) {
         let (context, moved, empty) = (self.context, &self.plan.migration, Document::empty());
         let loaded = self.plan.loaded.as_ref();
-        let config = loaded.map_or((&empty, false), |loaded| {
-            (&loaded.document, may_have_lost_networks(&loaded.report, &loaded.diagnostics))
-        });
+        let config = ConfigInUse {
+            document: loaded.map_or(&empty, |loaded| &loaded.document),
+            is_in_doubt: loaded
+                .is_some_and(|loaded| may_have_lost_networks(&loaded.report, &loaded.diagnostics)),
+            is_backed_up: self.plan.makes_backup,
+        };
         let stage = Stage::of_daemon(context, self.options, &Decision::Spawn, moved, config);
         let is_reported = |refusal: &Diagnostic| {
             self.checks.list.iter().any(|check| check.code.as_deref() == Some(&*refusal.code))
