@@ -237,6 +237,63 @@ fn losses_of_a_repair_are_told_until_the_settings_are_set(#[case] repair: &[&str
     assert!(home.run(&[]).stdout.contains(" is healthy. "));
 }
 
+/// The user decides on a lost setting by setting it, also to its default. The other members of its
+/// section stay lost.
+#[rstest]
+#[case::setting("auto_cleanup.conversations=true", "deletes old conversations", true)]
+#[case::pointer("/auto_cleanup/conversations=true", "deletes old conversations", true)]
+#[case::section(r#"auto_cleanup={"conversations":true}"#, "deletes old conversations", true)]
+#[case::member_of_a_lost_section("api.bearer_token=null", "answers without a token", true)]
+#[case::other_member_of_a_lost_section("api.port=1473", "answers without a token", false)]
+#[case::mesh("cloud_mesh.enabled=false", "the mesh is switched off", true)]
+fn lost_setting_that_the_user_sets_to_its_default_is_told_no_more(
+    #[case] set: &str,
+    #[case] consequence: &str,
+    #[case] settles: bool,
+) {
+    let home = Home::after_the_bug();
+    home.run(&["repair"]).ends_with(0);
+    let is_told = || {
+        let told = diagnostic(&home.run(&["doctor", "--json"]).ends_with(0).json(), "salvage.defaults");
+        told.unwrap()["message"].as_str().unwrap().contains(consequence)
+    };
+    assert!(is_told());
+    home.run(&["config", "set", set]).ends_with(0);
+    assert_eq!(is_told(), !settles);
+}
+
+/// After the repair, another network is active.
+#[rstest]
+#[case::saved_again(&["network add home-mesh"])]
+#[case::saved_again_and_removed(&["network add home-mesh", "network remove home-mesh"])]
+#[case::accepted(&["config accept"])]
+fn network_that_a_repair_lost_is_told_until_the_user_decides(
+    #[case] decision: &[&str],
+    #[values("repair", "salvage")] repair: &str,
+) {
+    let home = Home::after_the_bug();
+    home.run(&[repair]).ends_with(0);
+    home.run(&["migrate"]).ends_with(0);
+    home.run(&["network", "use", "office-mesh"]).ends_with(0);
+    // The roster of a network that the user removed is no loss.
+    home.run(&["network", "add", "left-mesh"]).ends_with(0);
+    let roster = json!({ "version": 1, "network_id": "left-mesh", "authorized_devices": [] });
+    let path = ".myownllm/.myownmesh/mesh/rosters/left-mesh.json";
+    home.put(path, roster.to_string().as_bytes(), 0o600);
+    home.run(&["network", "remove", "left-mesh"]).ends_with(0);
+    let told = |args: &[&str]| diagnostic(&home.run(args).ends_with(0).json(), "store.networks-lost");
+    for args in [&["--json"][..], &["doctor", "--json"], &["status", "--json"]] {
+        let told = told(args).unwrap_or_else(|| panic!("{args:?} tells no loss"));
+        let (message, hint) = (told["message"].as_str().unwrap(), told["hint"].as_str().unwrap());
+        assert!(message.contains(" still there: home-mesh; "), "{told}");
+        assert!(hint.ends_with(" network add home-mesh"), "{told}");
+    }
+    for command in decision {
+        home.run(&command.split(' ').collect::<Vec<_>>()).ends_with(0);
+    }
+    assert_eq!(told(&["doctor", "--json"]), None);
+}
+
 #[test]
 fn settings_that_a_backup_has_and_keys_of_a_newer_app_are_no_loss() {
     let home = Home::settled();

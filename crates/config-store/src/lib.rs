@@ -26,7 +26,7 @@ pub use serde_json;
 pub use crate::backup_id::{BackupId, BackupKind, InvalidBackupId};
 pub use crate::clock::{Clock, SystemClock};
 pub use crate::error::StoreError;
-pub use crate::recover::LOST_NETWORKS;
+pub use crate::recover::{LOST_NETWORKS, add_networks_command, lost_networks_message};
 pub use crate::report::{
     Accepted, Applied, DaemonHalf, FileShape, HistoryEntry, Loaded, Misplaced, Pending, Report, Restored,
     SetAside, Step, Updated, Wipe,

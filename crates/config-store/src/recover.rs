@@ -156,10 +156,7 @@ impl Store<'_> {
                     found.hint = Some(format!("{program} config restore {number}"));
                 }
                 (LOST_NETWORKS, _) => {
-                    let names = self.lost_networks(config).into_iter();
-                    let add: Vec<String> =
-                        names.map(|name| format!("{program} network add {name}")).collect();
-                    found.hint = Some(add.join(" && "));
+                    found.hint = Some(add_networks_command(program, &self.lost_networks(config)));
                 }
                 _ => {}
             }
@@ -183,9 +180,9 @@ impl Store<'_> {
         if report.restored_from.is_some() || diagnostics.iter().any(|found| found.code == LOST_NETWORKS) {
             return;
         }
-        let names = self.lost_networks(document).join(", ");
-        if !names.is_empty() {
-            let message = format!("the config has lost networks of which rosters are still there: {names}");
+        report.lost_networks = self.lost_networks(document);
+        if !report.lost_networks.is_empty() {
+            let message = lost_networks_message(&report.lost_networks);
             diagnostics.push(self.diagnostic(LOST_NETWORKS, Severity::Warning, message));
         }
     }
@@ -274,6 +271,19 @@ impl Store<'_> {
         names.dedup();
         names
     }
+}
+
+/// Returns the message about lost networks.
+#[must_use]
+pub fn lost_networks_message(names: &[String]) -> String {
+    format!("the config has lost networks of which rosters are still there: {}", names.join(", "))
+}
+
+/// Returns the command that saves networks again.
+#[must_use]
+pub fn add_networks_command(program: &str, names: &[String]) -> String {
+    let add: Vec<String> = names.iter().map(|name| format!("{program} network add {name}")).collect();
+    add.join(" && ")
 }
 
 fn keys_of(found: &Recovered) -> Vec<String> {

@@ -231,6 +231,8 @@ pub struct Report {
     pub shape: FileShape,
     /// The network ids that the daemon's half gave back.
     pub recovered_networks: Vec<String>,
+    /// The network ids that rosters have, and that no source gave back.
+    pub lost_networks: Vec<String>,
     /// The source of the app's half: a backup, or the name of the daemon's leftover beside the
     /// config.
     pub restored_from: Option<String>,

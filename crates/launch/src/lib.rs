@@ -46,7 +46,7 @@ pub use diagnostic::{
 };
 pub use edit::{Edit, Followed, Restore, accept_config, edit_config, restore_backup};
 pub use identity::{other_known_identity, scan_identity};
-pub use losses::{LOSSES, lost_keys};
+pub use losses::{LOSSES, lost_keys, lost_network};
 pub use moves::COLLISION;
 pub use networks::{ConnectedDaemon, NetworkBackup, Reconciled, active_network, export_network, saved};
 pub use outcome::{Daemon, Outcome, Verdict};

@@ -3,8 +3,10 @@
 use std::iter::once;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{AppConfig, Diagnostic as Finding, Document};
-use myownllm_config_store::{FileShape, LOST_NETWORKS, Loaded, Loss, Report};
+use myownllm_config_model::{AppConfig, Diagnostic as Finding, Document, network_id};
+use myownllm_config_store::{
+    FileShape, LOST_NETWORKS, Loaded, Loss, Report, add_networks_command, lost_networks_message,
+};
 use myownllm_durable_fs::{for_any_shell, free_name, quote};
 use myownllm_identity::{IdentityPaths, archived_homes, renamed_homes};
 
@@ -13,6 +15,7 @@ use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::{Diagnostic, PROGRAM};
 use crate::hints::edit;
 use crate::misnamed::{bring_command, lower_name, newest, other_entries, trashed};
+use crate::networks::formerly_saved;
 use crate::words::count;
 
 /// The stable code of settings that a repair could not bring back.
@@ -20,7 +23,17 @@ pub const LOSSES: &str = "salvage.defaults";
 
 const MESH: &str = "cloud_mesh.enabled";
 
-/// Returns the settings that a repair has left at their defaults because no backup has them.
+/// The beginning of the key that stands for a lost network.
+const NETWORK: &str = "cloud_mesh.networks.";
+
+/// Returns the network id that the key of a lost network stands for.
+#[must_use]
+pub fn lost_network(key: &str) -> Option<&str> {
+    key.strip_prefix(NETWORK)
+}
+
+/// Returns the settings that a repair has left at their defaults because no backup has them, and
+/// the networks that it could not bring back.
 pub fn lost_keys(report: &Report) -> Vec<String> {
     let is_app = matches!(report.shape, FileShape::App | FileShape::Unknown);
     // A repair switches no network on, and the daemon's half of the config does not tell whether
@@ -29,7 +42,8 @@ pub fn lost_keys(report: &Report) -> Vec<String> {
         !is_app && report.restored_from.is_none() && !report.kept_keys.iter().any(|key| key == "cloud_mesh");
     let mesh = if is_app { "cloud_mesh." } else { "cloud_mesh" };
     let keys = report.reset_keys.iter().filter(|key| !key.starts_with(mesh));
-    keys.cloned().chain(is_mesh_reset.then(|| MESH.to_owned())).collect()
+    let networks = report.lost_networks.iter().map(|id| format!("{NETWORK}{id}"));
+    keys.cloned().chain(is_mesh_reset.then(|| MESH.to_owned())).chain(networks).collect()
 }
 
 /// Returns true if the config may have lost networks: a launch leaves none then.
@@ -144,6 +158,36 @@ fn with_source(context: &Context<'_>, found: Option<PathBuf>, lost: Diagnostic) 
     let Some((path, hint)) = found.or_else(|| compressed_settings(context)) else { return lost };
     let message = format!("{} may hold the lost settings: {}", path.display(), lost.message);
     Diagnostic { message, ..lost }.at(path).hint(hint)
+}
+
+/// Reports the networks that the last repair could not bring back, that still have a roster, and
+/// that neither the config nor a backup has: the user removed a network that a backup has.
+pub(crate) fn lasting_network_losses(
+    context: &Context<'_>,
+    options: &Options<'_>,
+    loaded: &Loaded,
+) -> Option<Diagnostic> {
+    let is_told = loaded.diagnostics.iter().any(|found| found.code == LOST_NETWORKS);
+    let schema = context.store.schema().filter(|_| !is_told && !loaded.pending.repairs())?;
+    let layout = context.layout;
+    let keys = (options.last_losses)(layout);
+    let mut lost: Vec<String> = keys.iter().filter_map(|key| lost_network(key)).map(str::to_owned).collect();
+    lost.retain(|id| {
+        let roster = format!("{id}.json");
+        let rosters = [&layout.daemon_rosters, &layout.legacy_rosters];
+        rosters.into_iter().any(|dir| context.disk.stat(dir.join(&roster).as_ref()).is_ok())
+    });
+    if !lost.is_empty() {
+        let mut saved = formerly_saved(context.store, schema);
+        saved.extend(schema.saved_networks(&loaded.document)?);
+        lost.retain(|id| !saved.iter().any(|saved| network_id::same(&saved.network_id, id)));
+    }
+    let accept = format!("; if that is intended, say so once: {} config accept", options.program);
+    (!lost.is_empty()).then(|| {
+        Diagnostic::warning(LOST_NETWORKS, lost_networks_message(&lost) + &accept)
+            .at(&layout.app_config)
+            .hint(add_networks_command(options.program, &lost))
+    })
 }
 
 /// Reports the settings that a launch would leave at their defaults, or else the losses of the last

@@ -376,7 +376,7 @@ pub fn export_network(
 /// daemon ran, or in a run that was killed, is still the app's to leave. It makes no difference
 /// that another program has joined a network of the same name since: the app's network is also
 /// known by its internal id. A network that is in no backup any more is left alone.
-fn formerly_saved(store: &dyn ConfigStore, schema: &dyn AppSchema) -> Vec<SavedNetwork> {
+pub(crate) fn formerly_saved(store: &dyn ConfigStore, schema: &dyn AppSchema) -> Vec<SavedNetwork> {
     let copies = unless_failed(store.history(), "the list of the backups").unwrap_or_default();
     copies
         .into_iter()

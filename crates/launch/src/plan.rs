@@ -19,7 +19,7 @@ use crate::foreseen::{
     unlockable_home, unmendable_peers, unusable_log, unwritable,
 };
 use crate::identity::{ensure_no_new_home, identity_answer, protect_held_key};
-use crate::losses::{lasting_losses, may_have_lost_networks};
+use crate::losses::{lasting_losses, lasting_network_losses, may_have_lost_networks};
 use crate::moves::{collision_as_warning, forward_plan, is_about_overlap, plan_diagnostics};
 use crate::networks::{active_network, unread_settings};
 use crate::owner::missing_home;
@@ -314,6 +314,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             let wiped = loaded.diagnostics.iter().filter(|found| found.code == WIPED);
             diagnostics.extend(wiped.map(Diagnostic::from));
             diagnostics.extend(lasting_losses(context, options, loaded));
+            diagnostics.extend(lasting_network_losses(context, options, loaded));
         }
         diagnostics.extend(shared_config(context).or_else(|| {
             // A launch corrects a misplaced config, so this is only a warning.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use textwrap::core::display_width;
 
 use crate::launches::{networks_did, networks_line};
-use crate::run_log::Trace;
+use crate::run_log::{self, Trace};
 use crate::screen::Page;
 use crate::text::{bounded, long};
 use crate::view::HomeView;
@@ -123,6 +123,10 @@ pub fn edit_trace(home: &HomeView<'_>, edit: &Edit, command: &str) -> Option<Tra
         edit.updated.changed.then(|| "changed the config".to_owned()).into_iter().collect();
     if let Followed::Daemon(reconciled) = &edit.followed {
         did.extend(networks_did(reconciled));
+    }
+    // A user who sets a lost setting to its default changes nothing, and has decided all the same.
+    if did.is_empty() && run_log::settles_losses(home.layout, command) {
+        did.push("kept what a repair has left".to_owned());
     }
     let mut trace = Trace::of(home.layout, command, did)?;
     trace.entry.before = edit.backup.as_ref().map(|backup| backup.id.to_string());

@@ -1,8 +1,8 @@
 //! The backups of the config for a person and for a program.
 
 use myownllm_config_store::{Accepted, BackupId, BackupKind, FileShape, HistoryEntry, Restored, StoreError};
-use myownllm_launch::Followed;
-use myownllm_launch::words::{at_defaults, backup};
+use myownllm_launch::words::{at_defaults, backup, count};
+use myownllm_launch::{Followed, lost_network};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -145,7 +145,11 @@ pub fn accepted(home: &HomeView<'_>, accepted: &Accepted) -> (String, Option<Tra
     let (path, backup) = (home.short(&home.layout.app_config), backup(&accepted.backup.to_string()));
     let lost = last_losses(home.layout);
     let made = accepted.changed.then(|| format!("made {backup} of the config as it is"));
-    let kept = (!lost.is_empty()).then(|| format!("accepted {}", at_defaults(&lost)));
+    let (networks, settings): (Vec<_>, Vec<_>) =
+        lost.iter().cloned().partition(|key| lost_network(key).is_some());
+    let kept = (!settings.is_empty()).then(|| format!("accepted {}", at_defaults(&settings)));
+    let given_up = format!("accepted the loss of {}", count(networks.len(), "network"));
+    let kept = kept.into_iter().chain((!networks.is_empty()).then_some(given_up));
     let page = match (accepted.changed, lost.is_empty()) {
         (true, _) => format!("Accepted: {path} stays as it is. It is {backup} now."),
         (false, false) => format!("Accepted: {path} stays as it is."),

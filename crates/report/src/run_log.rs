@@ -8,12 +8,13 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use myownllm_config_model::{app_config, settings};
 use myownllm_config_store::Step;
 #[cfg(not(unix))]
 use myownllm_durable_fs::{Disk as _, RealDisk, rename_or_link};
 use myownllm_identity::{IdentityPaths, scan};
 use myownllm_launch::words::{at_defaults, count, short};
-use myownllm_launch::{Diagnostic, LaunchStep, Severity};
+use myownllm_launch::{Diagnostic, LaunchStep, Severity, lost_network};
 use myownllm_migration::{LiveDaemon, MoveReport};
 use myownllm_paths::Layout;
 use schemars::JsonSchema;
@@ -343,13 +344,43 @@ fn losses_in(entries: Vec<Entry>) -> Vec<String> {
         if !entry.lost.is_empty() {
             lost = entry.lost;
         }
-        match entry.command.strip_prefix("config set ") {
-            Some(set) => lost.retain(|key| !set.split(' ').any(|set| set == key)),
-            None if entry.command == ACCEPT => lost.clear(),
-            None => {}
-        }
+        settle(&mut lost, &entry.command);
     }
     lost
+}
+
+/// Takes the settings and networks on which a command of the user's decides out of the lost ones.
+fn settle(lost: &mut Vec<String>, command: &str) {
+    if let Some(set) = command.strip_prefix("config set ") {
+        set.split(' ').for_each(|key| settle_setting(lost, key));
+    } else if let Some(changed) = command.strip_prefix("network ") {
+        let id = changed.rsplit(' ').next();
+        lost.retain(|key| lost_network(key).is_none() || lost_network(key) != id);
+    } else if command == ACCEPT {
+        lost.clear();
+    }
+}
+
+/// Takes a setting that the user has set out of the lost ones. The other members of its section
+/// stay lost.
+fn settle_setting(lost: &mut Vec<String>, key: &str) {
+    let key = key.trim_start_matches('/').replace('/', ".");
+    if let Some((section, _)) = key.split_once('.')
+        && let Some(at) = lost.iter().position(|lost| lost == section)
+    {
+        lost.remove(at);
+        let names = settings::names(&app_config::defaults("/")).into_iter();
+        lost.extend(names.filter(|name| name.split_once('.').is_some_and(|(of, _)| of == section)));
+    }
+    lost.retain(|lost| *lost != key && lost.strip_prefix(&key).is_none_or(|rest| !rest.starts_with('.')));
+}
+
+/// Returns true if a command decides on settings or networks that a repair has lost.
+pub(crate) fn settles_losses(layout: &Layout, command: &str) -> bool {
+    let lost = last_losses(layout);
+    let mut left = lost.clone();
+    settle(&mut left, command);
+    left != lost
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{DaemonFile, ValueRef, masking, networks};
-use myownllm_config_store::{Loaded, Step};
+use myownllm_config_store::{LOST_NETWORKS, Loaded, Step};
 use myownllm_durable_fs::move_aside;
 use myownllm_paths::camino::Utf8PathBuf;
 
@@ -25,8 +25,9 @@ impl Examiner<'_, '_> {
             return self.copies(None);
         };
         self.shape(loaded);
-        let lost = self.plan.diagnostics.iter().find(|told| told.code == LOSSES);
-        lost.into_iter().for_each(|lost| self.checks.diagnostic("config.losses", lost.clone()));
+        let told = &self.plan.diagnostics;
+        let lost = |code| told.iter().filter(move |told| told.code == code).cloned();
+        self.checks.diagnostics("config.losses", lost(LOSSES));
         // `config.shape` and `config.copies` report these codes already.
         let told = [CORRUPT, WIPED, "store.defaults", "store.newer", "store.backups-unreadable"];
         for found in &loaded.diagnostics {
@@ -36,6 +37,7 @@ impl Examiner<'_, '_> {
             }
         }
         self.active_network(loaded);
+        self.checks.diagnostics("networks.active", lost(LOST_NETWORKS));
         if !loaded.pending.repairs() && !may_have_lost_networks(&loaded.report, &loaded.diagnostics) {
             let detection = &self.plan.detection;
             let found = out_of_line(self.context, detection, &loaded.document, self.options.program);
