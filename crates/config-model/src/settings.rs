@@ -122,7 +122,8 @@ pub fn set(doc: &mut Document, key: &str, text: &str) -> Result<bool, SettingErr
         let given = if examples[0].is_boolean() { text.to_owned() } else { masked(doc, &path, text) };
         SettingError::WrongType { key: key.to_owned(), given, wanted: wanted(&examples[0]) }
     })?;
-    let is_changed = doc.set(&path, value).is_changed();
+    let before = doc.clone();
+    doc.set(&path, value);
     for number in (0..networks::list(doc).len()).map(|number| number.to_string()) {
         let place = ["cloud_mesh", "networks", &number, "network_id"];
         let is_typed = path.iter().zip(place).all(|(typed, step)| *typed == step);
@@ -131,7 +132,7 @@ pub fn set(doc: &mut Document, key: &str, text: &str) -> Result<bool, SettingErr
             doc.set(&place, id);
         }
     }
-    Ok(is_changed)
+    Ok(!doc.root().same_json(&before.root()))
 }
 
 /// Returns a value of each kind that the schema takes at a place; `None` if it takes any kind

@@ -26,6 +26,14 @@ fn is_usable(edits: &[(&str, &str)]) -> bool {
 }
 
 #[rstest]
+#[case::another_spelling("cloud_mesh.networks.0.network_id", "HOME", false)]
+#[case::another_id("cloud_mesh.networks.0.network_id", "Other", true)]
+#[case::another_spelling_of_a_number("api.port", "1473.0", false)]
+fn edit_is_a_change_only_if_the_document_changes(#[case] key: &str, #[case] text: &str, #[case] is: bool) {
+    assert_eq!(settings::set(&mut config(), key, text).expect("set"), is);
+}
+
+#[rstest]
 #[case::port_out_of_range("api.port", "99999999")]
 #[case::port_with_a_fraction("remote_ui.port", "80.5")]
 #[case::member_of_another_type("api", r#"{"port": "x"}"#)]
