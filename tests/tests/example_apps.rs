@@ -137,6 +137,9 @@ fn is_refused(home: &Home) -> Vec<String> {
     assert!(said.contains("cannot start a daemon: ") || said.contains("\"severity\":\"error\""), "{said}");
     assert!(!said.contains("\"kind\":\"status\"") && !said.contains("started "), "{said}");
     assert_eq!(home.keys(), before, "no key came into being: {said}");
+    // The move and the permit may refuse the identity file for the same reason.
+    let codes = || said.lines().filter_map(|line| Some(line.split_once(" [")?.1.split_once(']')?.0));
+    assert!(codes().all(|code| codes().filter(|other| *other == code).count() == 1), "{said}");
     let way_out = |line: &str| match serde_json::from_str::<serde_json::Value>(line) {
         Ok(line) => Some(line["diagnostic"]["hint"].as_str()?.to_owned()),
         Err(_) => Some(line.strip_prefix("  way out: ")?.to_owned()),

@@ -56,18 +56,26 @@ fn start() -> Result<bool, Box<dyn Error>> {
     for moved in &report.moved {
         println!("moved {} to {}", moved.from.display(), moved.to.display());
     }
-    for error in report.refusals.iter().chain(&report.errors) {
-        println!("{error} [{}] {}", error.code(), error.hint().unwrap_or_default());
-    }
 
     // A daemon that does not find its identity file creates a new key, which no peer knows.
-    let permit = match start_permit(&lock, &IdentityPaths::of(&layout)) {
+    let permit = start_permit(&lock, &IdentityPaths::of(&layout));
+    // The move may refuse an identity file for the same reason as the permit.
+    let refused = permit.as_ref().err().map(|refusal| refusal.code());
+    let errors = report.refusals.iter().chain(&report.errors);
+    let (same, others): (Vec<_>, Vec<_>) = errors.partition(|error| refused == Some(error.code()));
+    for error in others {
+        println!("{error} [{}] {}", error.code(), error.hint().unwrap_or_default());
+    }
+    let permit = match permit {
         Ok(permit) => permit,
         Err(refusal) => {
             println!("{refusal} [{}]", refusal.code());
-            for command in refusal.ways_out.iter().filter_map(|way_out| way_out.command()) {
-                println!("  way out: {command}");
+            let mut commands: Vec<_> =
+                refusal.ways_out.iter().filter_map(|way| Some(way.command()?.to_owned())).collect();
+            if commands.is_empty() {
+                commands.extend(same.iter().filter_map(|error| error.hint()));
             }
+            commands.iter().for_each(|command| println!("  way out: {command}"));
             return Ok(false);
         }
     };
