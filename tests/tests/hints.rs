@@ -3,6 +3,8 @@
 
 #![cfg(unix)]
 
+mod access;
+
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

@@ -447,11 +447,26 @@ pub fn mkdir_prefix(dir: Option<impl AsRef<Path>>) -> String {
 }
 
 /// Returns the command that replaces a symlink by a copy of its target. A second run finds no
-/// symlink and does nothing.
+/// symlink and does nothing. A copy that fails would leave a part of the target behind.
 pub fn replace_symlink(symlink: impl AsRef<Path>) -> String {
-    let copy = quote(free_name(&symlink, "copy"));
-    let symlink = quote(symlink);
-    format!("test -L {symlink} && cp -RLpn {symlink} {copy} && rm {symlink} && mv -n {copy} {symlink}")
+    let symlink = symlink.as_ref();
+    let closed = std::fs::canonicalize(symlink).ok().filter(|target| is_closed(target, 8));
+    let open = closed.map_or_else(String::new, |target| format!("chmod -R u+rwX {} && ", quote(target)));
+    let (symlink, copy) = (quote(symlink), quote(free_name(symlink, "copy")));
+    format!("test -L {symlink} && {open}cp -RLpn {symlink} {copy} && rm {symlink} && mv -n {copy} {symlink}")
+}
+
+/// Returns true if this user may not read a file, or something in a directory up to this depth.
+fn is_closed(path: &Path, depth: u8) -> bool {
+    let entries = std::fs::metadata(path).and_then(|meta| match meta.file_type() {
+        kind if kind.is_dir() => std::fs::read_dir(path).map(Some),
+        kind if kind.is_file() => std::fs::File::open(path).map(|_| None),
+        _ => Ok(None),
+    });
+    match entries {
+        Ok(Some(entries)) => depth > 0 && entries.flatten().any(|entry| is_closed(&entry.path(), depth - 1)),
+        entries => entries.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied),
+    }
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -306,10 +306,25 @@ fn aside(path: &Utf8Path) -> String {
 }
 
 /// Returns the command that puts a copy of a symlink's target in the symlink's place. A second run
-/// finds no symlink and does nothing.
+/// finds no symlink and does nothing. A copy that fails would leave a part of the target behind.
 fn replace_symlink(symlink: &Utf8Path) -> String {
+    let closed = std::fs::canonicalize(symlink).ok().filter(|target| is_closed(target, 8));
+    let open = closed.map_or_else(String::new, |target| format!("chmod -R u+rwX {} && ", quoted(target)));
     let (symlink, copy) = (quoted(symlink), quoted(free_name(symlink, "copy")));
-    format!("test -L {symlink} && cp -RLpn {symlink} {copy} && rm {symlink} && mv -n {copy} {symlink}")
+    format!("test -L {symlink} && {open}cp -RLpn {symlink} {copy} && rm {symlink} && mv -n {copy} {symlink}")
+}
+
+/// Returns true if this user may not read a file, or something in a directory up to this depth.
+fn is_closed(path: &Path, depth: u8) -> bool {
+    let entries = std::fs::metadata(path).and_then(|meta| match meta.file_type() {
+        kind if kind.is_dir() => std::fs::read_dir(path).map(Some),
+        kind if kind.is_file() => std::fs::File::open(path).map(|_| None),
+        _ => Ok(None),
+    });
+    match entries {
+        Ok(Some(entries)) => depth > 0 && entries.flatten().any(|entry| is_closed(&entry.path(), depth - 1)),
+        entries => entries.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied),
+    }
 }
 
 /// Returns the command that opens a file in the user's editor. `sh` splits the arguments of the
