@@ -32,7 +32,7 @@ pub(crate) struct Closed {
 /// Replaces several such errors by one problem. Keeps the first of several errors that one failure
 /// of the system causes: on a full or a read-only disk, each change fails.
 pub fn name_one_cause(disk: &dyn Disk, layout: &Layout, diagnostics: &mut Vec<Diagnostic>) {
-    diagnostics.iter_mut().for_each(|told| take_from_other_user(disk, layout, told));
+    diagnostics.iter_mut().for_each(|told| make_hint_work(disk, layout, told));
     let mut causes = Vec::new();
     diagnostics.retain(|told| {
         let (true, Some(number), Some(hint)) = (told.is_error(), told.os_error, &told.hint) else {
@@ -54,11 +54,39 @@ pub fn name_one_cause(disk: &dyn Disk, layout: &Layout, diagnostics: &mut Vec<Di
 }
 
 /// Gives an error about a path of another user the command that gives the path to the runner: only
-/// root can change the mode of that user's file.
-pub(crate) fn take_from_other_user(disk: &dyn Disk, layout: &Layout, told: &mut Diagnostic) {
+/// root can change the mode of that user's file. Lets other hints do what this user may not.
+pub(crate) fn make_hint_work(disk: &dyn Disk, layout: &Layout, told: &mut Diagnostic) {
     let path = told.path.as_deref().filter(|_| told.is_denied);
     let of_other = path.and_then(|path| of_other_user(disk, layout, path.as_ref()));
-    told.hint = of_other.or_else(|| told.hint.take());
+    told.hint = of_other.or_else(|| Some(with_access(disk, layout, told.file.as_deref(), told.hint.take()?)));
+}
+
+/// Returns a command about `file` that the runner may carry out: `chmod` of another user's file needs
+/// root, and a command that makes or renames a file needs a directory that the runner may write to.
+pub fn with_access(disk: &dyn Disk, layout: &Layout, file: Option<&Path>, command: String) -> String {
+    let Some(runner) = disk.runner().filter(|runner| !runner.is_root()) else { return command };
+    let is_of = |path: &Path, is_own: bool| {
+        owner(disk, path).is_some_and(|owner| (owner.uid == runner.uid) == is_own)
+    };
+    let mode_of_other = |file: &Path| command.ends_with(&quote(file)) && is_of(file, false);
+    if command.starts_with("chmod ") && file.is_some_and(mode_of_other) {
+        return format!("sudo {command}");
+    }
+    if !command.split(' ').next().is_some_and(|verb| ["mv", "cp", "mkdir", "test", "sh"].contains(&verb)) {
+        return command;
+    }
+    let is_named = |dir: &&PathBuf| {
+        let below = format!("{}/", dir.display());
+        let mut entries = command.match_indices(&below).map(|(at, _)| &command[at + below.len()..]);
+        entries.any(|entry| entry.find(['/', ' ', '\'']).is_none_or(|end| !entry[end..].starts_with('/')))
+    };
+    let is_closed = |dir: &&PathBuf| {
+        let is_dir = disk.stat_follow(dir).is_ok_and(|meta| meta.is_dir());
+        is_dir && is_of(dir, true) && !disk.may_write(dir) && !disk.is_protected(dir)
+    };
+    let closed: Vec<String> =
+        places(disk, layout).iter().filter(is_named).filter(is_closed).map(quote).collect();
+    if closed.is_empty() { command } else { format!("chmod u+rwx {} && {command}", closed.join(" ")) }
 }
 
 impl Closed {
@@ -74,17 +102,17 @@ impl Closed {
         let places = places(disk, layout);
         for path in &places {
             if !unreadable.iter().any(|closed| path.starts_with(closed)) && is_closed(disk, layout, path) {
-                unreadable.push((*path).to_owned());
+                unreadable.push(path.clone());
             }
         }
-        let is_fixed = |path: &&Path| {
+        let is_fixed = |path: &PathBuf| {
             let is_dir = disk.stat_follow(path).is_ok_and(|meta| meta.is_dir());
             let is_seen = !unreadable.iter().any(|closed| path.starts_with(closed));
             // A mode does not open an immutable directory.
             is_dir && is_seen && !disk.may_write(path) && !disk.is_protected(path)
         };
         let unwritable = match errors.clone().any(|error| error.is_denied) {
-            true => places.into_iter().filter(is_fixed).map(Path::to_owned).collect(),
+            true => places.into_iter().filter(is_fixed).collect(),
             false => Vec::new(),
         };
         let diagnostic = diagnostic(disk, layout, disk.runner()?.uid, &unreadable, &unwritable)?;
@@ -108,9 +136,10 @@ impl Closed {
     }
 }
 
-/// Returns the paths of the homes. Each directory comes before its entries. The user's home comes
-/// first if the app's home has yet to be made, or cannot be looked at.
-fn places<'l>(disk: &dyn Disk, layout: &'l Layout) -> Vec<&'l Path> {
+/// Returns the paths of the homes, with each roster and state. Each directory comes before its
+/// entries. The user's home comes first if the app's home has yet to be made, or cannot be looked
+/// at.
+fn places(disk: &dyn Disk, layout: &Layout) -> Vec<PathBuf> {
     let files = [&layout.app_config, &layout.backups, &layout.legacy_socket]
         .into_iter()
         .chain([&layout.legacy_identity, &layout.legacy_custody, &layout.legacy_rosters])
@@ -121,9 +150,16 @@ fn places<'l>(disk: &dyn Disk, layout: &'l Layout) -> Vec<&'l Path> {
         Ok(_) => &layout.app_home,
         Err(_) => &layout.user_home,
     };
-    let mut places: Vec<&Path> =
-        files.flat_map(|file| file.as_std_path().ancestors()).filter(|path| path.starts_with(top)).collect();
-    places.sort_by_key(|path| (path.components().count(), path.to_path_buf()));
+    let ancestors =
+        files.flat_map(|file| file.as_std_path().ancestors()).filter(|path| path.starts_with(top));
+    let states =
+        [&layout.legacy_rosters, &layout.legacy_states, &layout.daemon_rosters, &layout.daemon_states];
+    let entries = states.into_iter().flat_map(|dir| {
+        let entries = disk.list(dir.as_ref()).unwrap_or_default().into_iter();
+        entries.map(move |entry| dir.as_std_path().join(entry.name))
+    });
+    let mut places: Vec<PathBuf> = ancestors.map(Path::to_owned).chain(entries).collect();
+    places.sort_by_key(|path| (path.components().count(), path.clone()));
     places.dedup();
     places
 }

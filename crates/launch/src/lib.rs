@@ -37,7 +37,7 @@ pub use {
 
 pub use alone::{ConfigRepair, MoveResult, StateMove, move_state, repair, repair_config};
 pub use checks::{Check, Checks, Mark, checks};
-pub use closed::{name_one_cause, unreadable_log};
+pub use closed::{name_one_cause, unreadable_log, with_access};
 pub use context::{Context, LOCK_WAIT, OnWait, Options, fresh_ids, lock_wait};
 pub use daemons::{DaemonKind, Daemons, GRACE, LocalDaemons, ProgramSearch, RunningDaemon};
 pub use diagnostic::{

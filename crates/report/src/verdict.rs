@@ -5,7 +5,7 @@ use myownllm_config_model::masking;
 use myownllm_config_store::FileShape;
 use myownllm_identity::{Problem, Refusal, WayOut};
 use myownllm_launch::words::{count, networks_words};
-use myownllm_launch::{COLLISION, Check, Checks, LOSSES, LaunchPlan, Mark};
+use myownllm_launch::{COLLISION, Check, Checks, LOSSES, LaunchPlan, Mark, with_access};
 use myownllm_migration::{Direction, Keep};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -326,5 +326,9 @@ fn commands(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: Home
         }
     };
     commands.push(Command::new(ours("--help"), "lists all commands"));
+    for one in &mut commands {
+        let command = std::mem::take(&mut one.command);
+        one.command = with_access(home.disk, home.layout, None, command);
+    }
     commands
 }

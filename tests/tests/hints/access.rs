@@ -5,10 +5,14 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use integration_tests::testkit::{
-    Home, MESH, NOBODY, Ran, Unprivileged, path_with_program, run, set_mode, wrapped,
+    Home, MESH, NEW_KEY, NOBODY, Ran, Unprivileged, can_be_root, give, path_with_program, run, set_mode,
+    wrapped,
 };
 use rstest::rstest;
 use serde_json::Value;
+
+const SECRETS: &str = ".myownllm/.myownmesh/.secrets";
+const ROSTERS: &str = ".myownllm/.myownmesh/mesh/rosters";
 
 /// Returns the checks that did not pass.
 fn failed_checks(doctor: &Ran) -> Vec<Value> {
@@ -53,10 +57,29 @@ fn daemon_home_behind_a_symlink(home: &Home) {
     set_mode(&home.path("daemon-home/mesh/rosters/home-mesh.json"), 0);
 }
 
+fn key_with_a_mark(home: &Home) {
+    home.put(NEW_KEY, &[b"\xef\xbb\xbf".to_vec(), home.bytes(NEW_KEY)].concat(), 0o600);
+    set_mode(&home.path(SECRETS), 0o500);
+}
+
+fn key_with_another_name(home: &Home) {
+    std::fs::rename(home.path(NEW_KEY), home.path(&format!("{SECRETS}/identity (1).json"))).unwrap();
+    set_mode(&home.path(SECRETS), 0o500);
+}
+
+fn closed_rosters(home: &Home) {
+    home.put(&format!("{ROSTERS}/other-mesh.json"), &home.bytes(&format!("{ROSTERS}/home-mesh.json")), 0);
+    set_mode(&home.path(&format!("{ROSTERS}/home-mesh.json")), 0);
+    set_mode(&home.path(".myownllm/.myownmesh/mesh/states/home-mesh.json"), 0);
+}
+
 /// Each hint works for the user of the home, and the last one leaves nothing to put right.
 #[rstest]
 #[case::mesh_behind_a_symlink(mesh_behind_a_symlink, 3)]
 #[case::daemon_home_behind_a_symlink(daemon_home_behind_a_symlink, 2)]
+#[case::key_with_a_mark(key_with_a_mark, 1)]
+#[case::key_with_another_name(key_with_another_name, 1)]
+#[case::closed_rosters(closed_rosters, 1)]
 fn hint_works_for_a_user_who_may_not_do_everything(#[case] make: fn(&Home), #[case] rounds: usize) {
     let home = Home::settled();
     make(&home);
@@ -72,4 +95,36 @@ fn hint_works_for_a_user_who_may_not_do_everything(#[case] make: fn(&Home), #[ca
         !names.iter().flatten().any(|entry| entry.path().to_string_lossy().contains(".copy")),
         "{names:?}"
     );
+}
+
+/// The first screen of a home without its key names the same commands.
+#[test]
+fn first_screen_names_a_command_that_works_in_a_closed_directory() {
+    let home = Home::settled();
+    key_with_another_name(&home);
+    let Some(user) = Unprivileged::new(&home) else { return };
+    let verdict = user.run(&home, &["--json"]).ends_with(4).json();
+    follow_as(&user, &home, verdict["data"]["commands"][0]["command"].as_str().unwrap());
+    user.run(&home, &["doctor"]).ends_with(0);
+}
+
+/// Only root may change the mode of a file of root's.
+#[test]
+fn modes_of_files_of_root_are_changed_by_root() {
+    if !can_be_root() {
+        return;
+    }
+    let home = Home::settled();
+    let Some(user) = Unprivileged::new(&home) else { return };
+    give(&home.path(SECRETS), 0);
+    for (path, mode) in [(SECRETS, 0o755), (NEW_KEY, 0o644), (MESH, 0o755), (".myownllm", 0o755), ("", 0o755)]
+    {
+        set_mode(&home.path(path), mode);
+    }
+    let checks = failed_checks(&user.run(&home, &["doctor", "--json"]));
+    let of_secrets: Vec<_> = checks.iter().filter(|check| check["id"] == "homes.secrets").collect();
+    assert!(!of_secrets.is_empty(), "{checks:#?}");
+    for check in of_secrets {
+        assert!(check["hint"].as_str().unwrap().starts_with("sudo "), "{check:#}");
+    }
 }

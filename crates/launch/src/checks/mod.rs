@@ -10,7 +10,7 @@ mod state;
 use myownllm_config_model::Place;
 use serde::Serialize;
 
-use crate::closed::{Closed, UNWRITABLE, take_from_other_user};
+use crate::closed::{Closed, UNWRITABLE, make_hint_work};
 use crate::context::{Context, Options};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::identity::{HELD, ends_daemon};
@@ -168,7 +168,7 @@ impl Checks {
     fn name_one_cause(&mut self, context: &Context<'_>) {
         for check in &mut self.list {
             let Some(told) = &mut check.diagnostic else { continue };
-            take_from_other_user(context.disk, context.layout, told);
+            make_hint_work(context.disk, context.layout, told);
             check.hint.clone_from(&told.hint);
         }
         let troubles = self.list.iter().filter_map(|check| check.diagnostic.as_ref());
