@@ -1,12 +1,12 @@
 //! The hints of homes in which the user may not do everything, and of causes that several files
 //! share.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::process::Command;
 
 use integration_tests::testkit::{
-    Home, MESH, NEW_KEY, NOBODY, Ran, Unprivileged, can_be_root, give, path_with_program, run, set_mode,
-    wrapped,
+    Home, MESH, NEW_KEY, NOBODY, Ran, Unprivileged, can_be_root, follow, give, path_with_program, run,
+    set_mode, wrapped,
 };
 use rstest::rstest;
 use serde_json::Value;
@@ -106,6 +106,20 @@ fn first_screen_names_a_command_that_works_in_a_closed_directory() {
     let verdict = user.run(&home, &["--json"]).ends_with(4).json();
     follow_as(&user, &home, verdict["data"]["commands"][0]["command"].as_str().unwrap());
     user.run(&home, &["doctor"]).ends_with(0);
+}
+
+/// A whole tree of another user is one cause, and takes one command.
+#[test]
+fn daemon_home_of_another_user_takes_one_command() {
+    if !can_be_root() {
+        return;
+    }
+    let home = Home::settled();
+    give(&home.path(MESH), NOBODY);
+    let checks = failed_checks(&home.run(&["doctor", "--json"]).ends_with(4));
+    follow(&hints(&checks, "problem")[0].clone().into());
+    home.run(&["doctor"]).ends_with(0);
+    assert_eq!(std::fs::metadata(home.path(NEW_KEY)).unwrap().uid(), 0);
 }
 
 /// Only root may change the mode of a file of root's.

@@ -125,7 +125,7 @@ fn what_belongs_to_another_user_is_refused_with_the_command_that_mends_it() {
     let key = home.at(".secrets/identity.json");
     chown(&home.app, Some(1234), Some(1234)).expect("root may");
     lchown(&key, Some(4321), Some(4321)).expect("root may");
-    refused(&home.run(&Options::forward()), &format!("sudo chown -h 1234:1234 {}", key.display()));
+    refused(&home.run(&Options::forward()), &format!("sudo chown -hR 1234:1234 {}", key.display()));
     assert!(key.exists());
     // A directory of another user is not read, so it is refused even if nothing else is pending.
     lchown(&key, Some(1234), Some(1234)).expect("root may");
@@ -134,7 +134,7 @@ fn what_belongs_to_another_user_is_refused_with_the_command_that_mends_it() {
     chown(home.at("mesh"), Some(4321), Some(4321)).expect("root may");
     refused(
         &home.run(&Options::forward()),
-        &format!("sudo chown -h 1234:1234 {}", home.at("mesh").display()),
+        &format!("sudo chown -hR 1234:1234 {}", home.at("mesh").display()),
     );
 }
 
@@ -180,7 +180,7 @@ fn a_file_that_another_user_has_planted_is_refused_and_nothing_moves(
     }
     chmod(&home.at(dir), mode_of_dir);
     let command = match &*planted {
-        [one] => format!("sudo chown -h 0:0 {}", one.display()),
+        [one] => format!("sudo chown -hR 0:0 {}", one.display()),
         _ => format!(
             "sudo find {} -maxdepth 1 -type f ! -user 0 ! -user 0 -exec chown -h 0:0 {{}} +",
             home.at(dir).display()
@@ -205,7 +205,7 @@ fn a_file_of_another_user_that_moves_by_itself_is_refused(#[case] name: &str, #[
     let home = Home::full();
     home.put(name, bytes);
     lchown(home.at(name), Some(4321), Some(4321)).expect("root may");
-    let command = format!("sudo chown -h 0:0 {}", home.at(name).display());
+    let command = format!("sudo chown -hR 0:0 {}", home.at(name).display());
     refused(&home, &Options::forward(), &home.at(name), &command);
 }
 
@@ -219,7 +219,7 @@ fn undo_refuses_a_file_that_another_user_has_planted() {
     let planted = home.new_home("mesh/rosters/one.json");
     lchown(&planted, Some(4321), Some(4321)).expect("root may");
     chmod(&home.new_home("mesh/rosters"), 0o1777);
-    refused(&home, &Options::undo(), &planted, &format!("sudo chown -h 0:0 {}", planted.display()));
+    refused(&home, &Options::undo(), &planted, &format!("sudo chown -hR 0:0 {}", planted.display()));
 }
 
 #[test]
