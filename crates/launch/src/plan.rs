@@ -62,7 +62,8 @@ pub struct LaunchPlan {
     pub pending: bool,
     /// The diagnostics of a launch, each with its class: an error makes the launch fail or refuse.
     pub diagnostics: Vec<Diagnostic>,
-    /// The codes of the errors that keep a repair from mending the files on which a daemon starts.
+    /// The codes and paths of the errors that keep a repair from mending the files on which a daemon
+    /// starts.
     #[serde(skip)]
     pub(crate) barriers: Vec<String>,
     /// True if a launch makes a backup of a config.
@@ -206,7 +207,8 @@ impl<'p, 'a> Planner<'p, 'a> {
         let fails = stuck.is_some();
         let is_barred = is_refused || fails || diagnostics.iter().any(Diagnostic::is_error);
         let errors = diagnostics.iter().chain(&stuck).filter(|told| told.is_error());
-        let barriers = errors.map(|error| error.code.clone()).collect();
+        let barriers = errors.flat_map(|error| [Some(error.code.clone()), error.path.clone()]);
+        let barriers = barriers.flatten().collect();
         let refusals = match options.daemon && context.checked.is_ok() && is_trusted {
             true => self.daemon_refusals(),
             false => Vec::new(),

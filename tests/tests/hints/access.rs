@@ -5,8 +5,8 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::process::Command;
 
 use integration_tests::testkit::{
-    Home, MESH, NEW_KEY, NOBODY, Ran, Unprivileged, can_be_root, follow, give, path_with_program, run,
-    set_mode, wrapped,
+    APP, DAEMON_CONFIG, Home, MESH, NEW_KEY, NOBODY, Ran, Unlocked, Unprivileged, can, can_be_root, follow,
+    give, path_with_program, run, set_mode, wrapped,
 };
 use rstest::rstest;
 use serde_json::Value;
@@ -141,4 +141,36 @@ fn modes_of_files_of_root_are_changed_by_root() {
     for check in of_secrets {
         assert!(check["hint"].as_str().unwrap().starts_with("sudo "), "{check:#}");
     }
+}
+
+/// `doctor` names `repair` for what a repair puts right, and for nothing else.
+#[rstest]
+#[case::app_home_closed(|home: &Home| set_mode(&home.path(APP), 0o500), None)]
+#[case::app_home_immutable(|_: &Home| (), Some("+i"))]
+#[case::config_is_one_file(|home: &Home| symlink("../config.json", home.path(DAEMON_CONFIG)).unwrap(), None)]
+#[case::open_home_with_a_damaged_roster(|home: &Home| {
+    home.run(&["migrate", "--undo"]).ends_with(0);
+    home.put(".myownllm/mesh/rosters/home-mesh.json", b"{\"version\": 1,", 0o600);
+    set_mode(&home.path(APP), 0o777);
+}, None)]
+fn repair_puts_right_everything_for_which_doctor_names_it(
+    #[case] make: fn(&Home),
+    #[case] attribute: Option<&str>,
+) {
+    let home = Home::settled();
+    let _unlocked = Unlocked(&home);
+    std::fs::remove_dir_all(home.path(".myownllm/config-backups")).unwrap();
+    make(&home);
+    let Some(user) = Unprivileged::new(&home) else { return };
+    if attribute.is_some_and(|attribute| !can("chattr", &[attribute, home.path(APP).to_str().unwrap()])) {
+        return;
+    }
+    let before = failed_checks(&user.run(&home, &["doctor", "--json"]));
+    let mended = |check: &&Value| check["hint"].as_str().is_some_and(|hint| hint.ends_with(" repair"));
+    user.run(&home, &["repair"]);
+    let left = failed_checks(&user.run(&home, &["doctor", "--json"]));
+    for check in before.iter().filter(mended) {
+        assert!(!left.iter().any(|left| left["code"] == check["code"]), "{check:#}\n{left:#?}");
+    }
+    assert!(!before.is_empty());
 }

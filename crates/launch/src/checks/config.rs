@@ -10,7 +10,9 @@ use myownllm_paths::camino::Utf8PathBuf;
 
 use super::{Check, Examiner, LEFTOVER, Mark};
 use crate::closed::unreadable_file;
+use crate::daemon_config::shared_config;
 use crate::diagnostic::{CORRUPT, Diagnostic, NEEDS_REPAIR, WIPED};
+use crate::foreseen::{blocked_backup, unwritable};
 use crate::hints::edit;
 use crate::losses::{LOSSES, may_have_lost_networks};
 use crate::networks::{active_network, out_of_line};
@@ -197,8 +199,14 @@ impl Examiner<'_, '_> {
             self.checks.diagnostic(ID, diagnostic.hint(hint));
         } else if loaded.is_some_and(lacks_its_copy) {
             let evidence = "no backup holds the config as it is: a repair could not bring its changes back";
-            let hint = self.checks.repair();
-            self.checks.diagnostic(ID, Diagnostic::warning("store.no-backup", evidence).hint(hint));
+            let (context, run_as) = (self.context, self.options.run_as);
+            let home = std::slice::from_ref(&context.layout.app_home);
+            let is_missing = context.disk.stat(context.layout.backups.as_ref()).is_err();
+            let blocked = shared_config(context).or_else(|| blocked_backup(context, run_as));
+            let blocked = blocked.or_else(|| unwritable(context, run_as, home).filter(|_| is_missing));
+            let hint = blocked.map_or_else(|| Some(self.checks.repair()), |blocked| blocked.hint);
+            let told = Diagnostic::warning("store.no-backup", evidence);
+            self.checks.diagnostic(ID, Diagnostic { hint, ..told });
         } else if copies.is_empty() {
             self.checks.ok(ID, "none kept yet");
         } else {

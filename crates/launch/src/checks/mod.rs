@@ -238,8 +238,10 @@ impl Checks {
             ["daemon.config", "state.sound"].contains(&check.id) && check.code.as_deref() != Some(LEFTOVER)
         };
         let fails = |check: &&Check| {
-            let is_told = |told: &str| plan.barriers.iter().any(|barrier| barrier == told);
-            check.result == Mark::Problem && !is_mended(check) && check.code.as_deref().is_some_and(is_told)
+            let is_told = |told: &String| plan.barriers.contains(told);
+            let path = check.diagnostic.as_ref().and_then(|told| told.path.as_ref());
+            let is_told = check.code.iter().chain(path).any(is_told);
+            check.result == Mark::Problem && !is_mended(check) && is_told
         };
         let late_barrier = self.list.iter().find(fails).cloned();
         for check in self.list.iter_mut().filter(|check| is_mended(check)) {
