@@ -50,7 +50,7 @@ pub(crate) fn backups() -> Vec<CompletionCandidate> {
     let entries = context().and_then(|context| context.libraries().store.history().ok()).unwrap_or_default();
     let backup = |entry: &myownllm_config_store::HistoryEntry| {
         let bytes = format!("{} bytes", entry.bytes);
-        CompletionCandidate::new(entry.id.sequence().to_string()).help(Some(bytes.into()))
+        CompletionCandidate::new(entry.short_name(&entries)).help(Some(bytes.into()))
     };
     entries.iter().map(backup).collect()
 }

@@ -442,6 +442,16 @@ impl HistoryEntry {
         }
     }
 
+    /// Returns the short name of this backup among `all`: its number, or the beginning of its hash if
+    /// another one has that number, as after a sync of two homes.
+    pub fn short_name(&self, all: &[Self]) -> String {
+        let is_other = |other: &Self| other.id.sequence == self.id.sequence && other.id.hash != self.id.hash;
+        match all.iter().any(is_other) {
+            true => self.id.hash.chars().take(8).collect(),
+            false => self.id.sequence.to_string(),
+        }
+    }
+
     /// Returns true if the config can be restored from this backup: it is of the app's shape or
     /// recoverable. One that another program changed has to have settings of the app's.
     pub fn is_restorable(&self) -> bool {

@@ -90,7 +90,10 @@ struct SettingChange<'a> {
 /// Returns the command that undoes a change; `None` if there is no backup to return to.
 pub fn undo(home: &HomeView<'_>, edit: &Edit) -> Option<String> {
     let backup = edit.backup.as_ref().filter(|_| !edit.change.created)?;
-    Some(format!("{} config restore {}", home.program, backup.id.sequence()))
+    let backups = home.backups();
+    let entry = backups.iter().find(|entry| entry.id == backup.id);
+    let name = entry.map_or_else(|| backup.id.sequence().to_string(), |entry| entry.short_name(&backups));
+    Some(format!("{} config restore {name}", home.program))
 }
 
 /// Returns a change of the saved networks, after the words `what`.

@@ -62,7 +62,7 @@ pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
     for entry in &entries {
         let reason = reason(entry, &runs);
         let shape = json!(entry.shape);
-        let (id, bytes) = (entry.id.sequence().to_string(), entry.bytes.to_string());
+        let (id, bytes) = (entry.short_name(&entries), entry.bytes.to_string());
         let (made, age) = (utc_minutes(entry.made_ms), ago(entry.made_ms, home.now_ms));
         let head = head([&id, &made, &age, &bytes, shape.as_str().unwrap_or_default()]);
         let mark = match (entry.current, entry.intact, entry.is_restorable()) {
@@ -81,7 +81,7 @@ pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
     let others = entries.iter().any(|entry| entry.is_restorable() && !entry.current);
     match entries.iter().find(|entry| entry.recommended) {
         Some(entry) => {
-            let restore = format!("{} config restore {}", home.program, entry.id.sequence());
+            let restore = format!("{} config restore {}", home.program, entry.short_name(&entries));
             page.offer("To bring one back, by its ID:", restore);
         }
         None if others => page.line("No other backup holds as many of your settings as the config does."),
@@ -121,7 +121,7 @@ pub fn restored(home: &HomeView<'_>, restored: &Restored, followed: &Followed) -
     let find = |id: &BackupId| backups.iter().find(|entry| entry.id == *id);
     if let Some(entry) = restored.backup.as_ref().and_then(find) {
         let as_is = if entry.is_restorable() { "" } else { " --as-is" };
-        let restore = format!("{} config restore {}{as_is}", home.program, entry.id.sequence());
+        let restore = format!("{} config restore {}{as_is}", home.program, entry.short_name(&backups));
         // A restore refuses to replace a config that needs a repair.
         let undo = match find(&restored.from).map(|entry| entry.shape) {
             Some(FileShape::Daemon | FileShape::Mixed | FileShape::Corrupt) => {

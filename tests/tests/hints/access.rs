@@ -5,8 +5,8 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::process::Command;
 
 use integration_tests::testkit::{
-    APP, DAEMON_CONFIG, Home, MESH, NEW_KEY, NOBODY, Ran, Unlocked, Unprivileged, can, can_be_root, follow,
-    give, path_with_program, run, set_mode, wrapped,
+    APP, CONFIG, DAEMON_CONFIG, Home, MESH, NEW_KEY, NOBODY, Ran, Unlocked, Unprivileged, can, can_be_root,
+    follow, give, path_with_program, run, set_mode, wrapped,
 };
 use rstest::rstest;
 use serde_json::Value;
@@ -173,4 +173,28 @@ fn repair_puts_right_everything_for_which_doctor_names_it(
         assert!(!left.iter().any(|left| left["code"] == check["code"]), "{check:#}\n{left:#?}");
     }
     assert!(!before.is_empty());
+}
+
+/// Backups of two copies of a home were put into one directory.
+#[test]
+fn backup_whose_number_another_one_has_is_named_by_its_hash() {
+    let home = Home::settled();
+    let backups = home.path(".myownllm/config-backups");
+    let first = std::fs::read_dir(&backups).unwrap().next().unwrap().unwrap().path();
+    let name = first.file_name().unwrap().to_str().unwrap();
+    let number: u64 = name.split('-').nth(1).unwrap().parse().unwrap();
+    let config = String::from_utf8(home.bytes(CONFIG)).unwrap();
+    let other = config.replace("qwen3", "other");
+    assert_ne!(other, config);
+    home.put(CONFIG, other.as_bytes(), 0o600);
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+    let made = std::fs::read_dir(&backups).unwrap().flatten().map(|entry| entry.path());
+    let made = made.max_by_key(|path| path.file_name().unwrap().to_owned()).unwrap();
+    let hash = made.file_name().unwrap().to_str().unwrap().rsplit('-').next().unwrap().to_owned();
+    std::fs::rename(&made, backups.join(format!("good-{number:08}-{hash}"))).unwrap();
+    home.put(CONFIG, config.as_bytes(), 0o600);
+    let ran = home.run(&["config", "history"]).ends_with(0);
+    let command = ran.stdout.lines().find(|line| line.contains(" config restore ")).unwrap();
+    follow(&command.trim().into());
+    assert_eq!(String::from_utf8(home.bytes(CONFIG)).unwrap(), other, "{command}");
 }
