@@ -44,9 +44,10 @@ pub(crate) fn newer_config(context: &Context<'_>) -> Option<Diagnostic> {
     if version > NEWEST_VERSION {
         let message = format!(
             "{path} is of version {version}, newer than the daemons that this program knows: \
-             update the daemon"
+             update the daemon, or set the config aside"
         );
-        return Some(Diagnostic::error(NEWER, message).at(path).class(Class::Daemon));
+        let told = Diagnostic::error(NEWER, message).at(path).class(Class::Daemon);
+        return Some(told.hint(move_aside(path, "newer")));
     }
     (version > 1 && every_program_refused(context)).then(|| older_daemon(context, version))
 }

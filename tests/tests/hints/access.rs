@@ -198,3 +198,13 @@ fn backup_whose_number_another_one_has_is_named_by_its_hash() {
     follow(&command.trim().into());
     assert_eq!(String::from_utf8(home.bytes(CONFIG)).unwrap(), other, "{command}");
 }
+
+#[test]
+fn doctor_names_the_command_for_a_newer_config_of_the_daemon() {
+    let home = Home::settled();
+    home.put(DAEMON_CONFIG, br#"{"version": 12, "daemon": {}, "networks": []}"#, 0o600);
+    let doctor = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(4);
+    follow(&doctor.check("daemon.config")["hint"]);
+    run(&mut home.with_daemon(&["doctor"])).ends_with(0);
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+}

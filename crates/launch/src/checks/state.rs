@@ -281,7 +281,9 @@ impl Examiner<'_, '_> {
         self.named_key(parsed.as_ref());
         match newer_config(self.context) {
             // A daemon that runs has read its config.
-            Some(newer) if !self.plan.wants_start() => self.checks.diagnostic(ID, newer.as_warning()),
+            Some(newer) if !self.plan.wants_start() => {
+                self.checks.diagnostic(ID, Diagnostic { hint: None, ..newer.as_warning() });
+            }
             Some(newer) => self.checks.diagnostic(ID, newer),
             None => match unknown_value_diagnostic(self.context).filter(|_| self.plan.wants_start()) {
                 Some(unknown) => self.checks.diagnostic(ID, unknown),
