@@ -244,6 +244,10 @@ impl DiskError {
             }
         }
         let path = self.path.as_path();
+        let is_symlink = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
+        if self.is_symlink_loop() && is_symlink(path) {
+            return Some(move_aside(path, "aside"));
+        }
         let dir = path.parent().unwrap_or(path);
         let (command, path) = match self.kind() {
             io::ErrorKind::PermissionDenied if self.op == Op::MakeTemp => ("lsattr -d", path),

@@ -208,3 +208,24 @@ fn doctor_names_the_command_for_a_newer_config_of_the_daemon() {
     run(&mut home.with_daemon(&["doctor"])).ends_with(0);
     run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
 }
+
+/// What cannot be read as a config is one problem, and the first screen names the way out.
+#[rstest]
+#[case::symlink_loop(|home: &Home| symlink("config.json", home.path(CONFIG)).unwrap())]
+#[case::socket(|home: &Home| drop(std::os::unix::net::UnixListener::bind(home.path(CONFIG)).unwrap()))]
+#[case::too_large(|home: &Home| {
+    let config = format!(r#"{{"version": 3, "daemon": {{}}, "networks": [], "blob": "{}"}}"#, "x".repeat(70_000_000));
+    home.put(CONFIG, config.as_bytes(), 0o600);
+})]
+fn first_screen_leads_out_of_a_config_that_cannot_be_read(#[case] make: fn(&Home)) {
+    let home = Home::settled();
+    std::fs::remove_file(home.path(CONFIG)).unwrap();
+    make(&home);
+    let checks = failed_checks(&run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(4));
+    let problems: Vec<_> = checks.iter().filter(|check| check["result"] == "problem").collect();
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    let verdict = run(&mut home.with_daemon(&["--json"])).json();
+    follow(&verdict["data"]["commands"][0]["command"]);
+    home.run(&["repair"]).ends_with(0);
+    run(&mut home.with_daemon(&["doctor"])).ends_with(0);
+}

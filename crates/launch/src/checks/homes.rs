@@ -18,7 +18,9 @@ use crate::moves::sync_unconfirmed;
 use crate::networks::{Wanted, plan_for};
 use crate::owner::{missing_home, missing_home_hint};
 use crate::stage::live_refusal;
-use crate::start::{CONFIG_UNREADABLE, check_socket, check_start, skipped_override};
+use crate::start::{
+    CONFIG_SOCKET_UNREADABLE, CONFIG_UNREADABLE, check_socket, check_start, skipped_override,
+};
 use crate::step::LaunchStep;
 use crate::stop::end_command;
 use crate::words::{LONGEST_NAME, daemon_words, short};
@@ -55,6 +57,14 @@ impl Examiner<'_, '_> {
             // `daemon.config` reports this error already.
             Err(diagnostic) if diagnostic.code == CONFIG_UNREADABLE => {
                 self.checks.skipped("socket.length", "not looked at before the daemon's config is a file");
+            }
+            // `config.readable` reports this error already. Denials become one problem.
+            Err(diagnostic)
+                if diagnostic.code == CONFIG_SOCKET_UNREADABLE
+                    && !diagnostic.is_denied
+                    && self.plan.unreadable.is_some() =>
+            {
+                self.checks.skipped("socket.length", "not looked at before the config can be read");
             }
             Err(_) if matches!(self.plan.detection.decision, Decision::Attach { .. }) => {
                 self.checks.skipped("socket.length", "not looked at, as a daemon runs that a launch uses");
