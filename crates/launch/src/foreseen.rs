@@ -223,7 +223,7 @@ pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
 pub(crate) fn full_disk(context: &Context<'_>) -> Option<Diagnostic> {
     let home = &context.layout.daemon_home;
     let there = home.ancestors().find(|above| context.disk.stat_follow(above.as_ref()).is_ok())?;
-    is_full(there).then(|| no_room_diagnostic(home, "No space left on device", "df -h"))
+    is_full(there).then(|| no_room_diagnostic(home, "No space left on device", "df -h", there))
 }
 
 /// What a move makes on another file system: files of these sizes, and these directories.
@@ -300,11 +300,12 @@ pub(crate) fn unlockable_home(context: &Context<'_>) -> Option<Diagnostic> {
     Some(Diagnostic::from_error(&error, "durable-fs.lock-failed", error.hint()).at(home))
 }
 
-/// Reports that nothing can be written in the daemon home.
-pub(crate) fn no_room_diagnostic(home: &Utf8Path, what: &str, command: &str) -> Diagnostic {
+/// Reports that nothing can be written in the daemon home. The command shows the disk of `there`: the
+/// home may have yet to be made.
+pub(crate) fn no_room_diagnostic(home: &Utf8Path, what: &str, command: &str, there: &Utf8Path) -> Diagnostic {
     let message = format!("the daemon's program can write nothing in {home}: {what}");
     let diagnostic = Diagnostic::error("daemon.no-room", message).at(home);
-    diagnostic.hint(format!("{command} {}", quote(home))).class(Class::Daemon)
+    diagnostic.hint(format!("{command} {}", quote(there))).class(Class::Daemon)
 }
 
 /// Returns true if the disk of a directory has no free block, or no free file, for this user.

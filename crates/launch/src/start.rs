@@ -340,5 +340,5 @@ fn no_room(context: &Context<'_>, logs: &[&[String]]) -> Option<Diagnostic> {
     // On a full disk, the log may be empty as well.
     let full = || SAID.first().filter(|_| !logs.is_empty() && is_full(home));
     let (what, _, command) = SAID.iter().find(says).or_else(full)?;
-    Some(no_room_diagnostic(home, what, command))
+    Some(no_room_diagnostic(home, what, command, home))
 }

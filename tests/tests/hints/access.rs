@@ -6,7 +6,7 @@ use std::process::Command;
 
 use integration_tests::testkit::{
     APP, CONFIG, DAEMON_CONFIG, Home, MESH, NEW_KEY, NOBODY, Ran, Unlocked, Unprivileged, can, can_be_root,
-    follow, give, path_with_program, run, set_mode, wrapped,
+    can_mount, follow, give, path_with_program, run, set_mode, with_mounts, wrapped,
 };
 use rstest::rstest;
 use serde_json::Value;
@@ -228,4 +228,26 @@ fn first_screen_leads_out_of_a_config_that_cannot_be_read(#[case] make: fn(&Home
     follow(&verdict["data"]["commands"][0]["command"]);
     home.run(&["repair"]).ends_with(0);
     run(&mut home.with_daemon(&["doctor"])).ends_with(0);
+}
+
+/// The daemon home has yet to be made, so only the disk above it can be shown.
+#[test]
+fn hint_of_a_full_disk_names_a_directory_that_exists() {
+    if !can_mount() {
+        return;
+    }
+    let home = Home::legacy();
+    std::fs::rename(
+        home.path(".myownllm/.secrets/identity.json"),
+        home.path(".myownllm/.secrets/id.json.bak"),
+    )
+    .unwrap();
+    let full = "cp -a \"$1/.myownllm\" \"$1/../copy\"; mount -t tmpfs -o size=1m,mode=700 none \"$1\"; \
+                cp -a \"$1/../copy\" \"$1/.myownllm\"; cat /dev/zero > \"$1/fill\" 2>/dev/null || true";
+    let doctor = with_mounts(&home, full, &["doctor", "--json"]);
+    let checks = failed_checks(&doctor);
+    let shown: Vec<_> =
+        checks.iter().filter_map(|check| check["hint"].as_str()?.strip_prefix("df -h ")).collect();
+    assert!(!shown.is_empty(), "{checks:#?}");
+    assert!(shown.iter().all(|dir| std::path::Path::new(dir).exists()), "{shown:?}");
 }
