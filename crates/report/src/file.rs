@@ -20,12 +20,12 @@ pub fn write_new(path: &Path, text: &str, command: &str, owner: Option<Owner>) -
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let written = options.open(path).and_then(|mut file| {
         #[cfg(unix)]
-        if let Some(owner) = owner {
-            std::os::unix::fs::fchown(&file, Some(owner.uid), Some(owner.gid))?;
-        }
+        let owned =
+            owner.map_or(Ok(()), |owner| std::os::unix::fs::fchown(&file, Some(owner.uid), Some(owner.gid)));
         #[cfg(not(unix))]
-        let _ = owner;
-        file.write_all(text.as_bytes())
+        let owned = owner.map_or(Ok(()), |_| Ok(()));
+        #[expect(clippy::disallowed_methods, reason = "no name ever holds half a report")]
+        owned.and_then(|()| file.write_all(text.as_bytes())).inspect_err(|_| drop(std::fs::remove_file(path)))
     });
     written.map_err(|error| {
         let message = format!("cannot write the report {}: {error}", path.display());
@@ -36,10 +36,11 @@ pub fn write_new(path: &Path, text: &str, command: &str, owner: Option<Owner>) -
             ErrorKind::AlreadyExists => {
                 format!("{command} --output {}", quote(free_name(path)))
             }
-            _ => format!(
-                "ls -ld {}",
-                quote(path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new(".")))
-            ),
+            kind => {
+                let is_full = matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+                let dir = path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
+                format!("{} {}", if is_full { "df -h" } else { "ls -ld" }, quote(dir))
+            }
         };
         Diagnostic::error("report.failed", message).at(path).hint(hint)
     })

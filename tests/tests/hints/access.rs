@@ -6,7 +6,7 @@ use std::process::Command;
 
 use integration_tests::testkit::{
     APP, CONFIG, DAEMON_CONFIG, Home, MESH, NEW_KEY, NOBODY, Ran, Unlocked, Unprivileged, can, can_be_root,
-    can_mount, follow, give, path_with_program, run, set_mode, with_mounts, wrapped,
+    can_mount, follow, give, path_with_program, run, set_mode, with_mounts, within, wrapped,
 };
 use rstest::rstest;
 use serde_json::Value;
@@ -250,4 +250,20 @@ fn hint_of_a_full_disk_names_a_directory_that_exists() {
         checks.iter().filter_map(|check| check["hint"].as_str()?.strip_prefix("df -h ")).collect();
     assert!(!shown.is_empty(), "{checks:#?}");
     assert!(shown.iter().all(|dir| std::path::Path::new(dir).exists()), "{shown:?}");
+}
+
+/// A report that cannot be written whole leaves no file that a helper could take for one.
+#[test]
+fn report_on_a_full_disk_leaves_nothing_under_its_name() {
+    let home = Home::settled();
+    std::fs::create_dir(home.path("out")).unwrap();
+    let out = home.path("out/r.html");
+    let args = ["report", "--html", "--json", "--output", out.to_str().unwrap()];
+    within(&home, "ulimit -f 1; trap '' XFSZ", &args).ends_with(1);
+    assert!(!out.exists());
+    if can_mount() {
+        let full = "mount -t tmpfs -o size=8k none \"$1/out\"; head -c 4096 /dev/zero > \"$1/out/fill\"";
+        let told = with_mounts(&home, full, &args).ends_with(1).diagnostic("report.failed");
+        assert!(told["hint"].as_str().unwrap().starts_with("df -h "), "{told:#}");
+    }
 }
