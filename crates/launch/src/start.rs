@@ -316,11 +316,31 @@ pub(crate) fn failed_start(
         _ => None,
     });
     let logs: Vec<&[String]> = ended.collect();
-    diagnostics.extend(no_room(context, &logs).or_else(|| refused_config(context, &logs)));
+    let likelier = no_room(context, &logs).or_else(|| refused_config(context, &logs));
+    diagnostics.extend(likelier.or_else(|| no_socket(context, error)));
     match Diagnostic::from(error) {
         failed if failed.code == NOT_FOUND => name_program(context, failed),
         failed => failed,
     }
+}
+
+/// Reports that the file system refused the daemon's socket, as sshfs does. A socket can be anywhere.
+fn no_socket(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
+    /// Not permitted, not implemented, not supported.
+    const SAID: [&str; 3] = ["(os error 1)", "(os error 38)", "(os error 95)"];
+    let says = |line: &String| line.contains("sock") && SAID.iter().any(|said| line.contains(said));
+    // The real daemons go on without a socket.
+    let failures = error.tried().iter().filter_map(|tried| tried.failure.as_ref());
+    let is_refused = failures.flat_map(CandidateFailure::log).any(says);
+    let endpoint = context.daemons.endpoint(Mode::OwnLlm);
+    let socket = endpoint.path().filter(|_| is_refused)?;
+    let config = &context.layout.daemon_config;
+    let message = format!(
+        "the file system of {socket} takes no socket; name a short path on another one at \
+         /daemon/control_socket in {config}"
+    );
+    let told = Diagnostic::error("paths.control-socket", message).at(config).class(Class::Daemon);
+    Some(told.hint(edit(config, None)))
 }
 
 /// Reports that the daemon can write nothing in its home: the program ends, and the program is not

@@ -267,3 +267,18 @@ fn report_on_a_full_disk_leaves_nothing_under_its_name() {
         assert!(told["hint"].as_str().unwrap().starts_with("df -h "), "{told:#}");
     }
 }
+
+/// A file system without sockets, such as sshfs: the daemon says so and ends, or goes on without.
+#[rstest]
+#[case("Error: bind /h/daemon.sock: Operation not permitted (os error 1)")]
+#[case("WARN control socket exited with error: create_tokio: Operation not permitted (os error 1)")]
+fn daemon_without_a_socket_is_led_to_another_place(#[case] words: &str) {
+    let home = Home::settled();
+    let program = home.path("program");
+    std::fs::write(&program, format!("#!/bin/sh\necho \"{words}\" >&2\nexit 1\n")).unwrap();
+    set_mode(&program, 0o700);
+    let ran = run(home.command(&["launch", "--once", "--json"]).env("MYOWNMESH_BIN", &program)).ends_with(5);
+    let told = ran.diagnostic("paths.control-socket");
+    assert!(told["message"].as_str().unwrap().contains("/daemon/control_socket"), "{told:#}");
+    assert!(told["hint"].as_str().unwrap().contains("EDITOR"), "{told:#}");
+}
