@@ -118,7 +118,7 @@ impl Picture<'_> {
         for both in self.collisions {
             row(
                 "both stay",
-                format!("{}  and  {}  (they differ)", path(&both.source), path(&both.destination)),
+                format!("{}  and  {}  (until you choose)", path(&both.source), path(&both.destination)),
             );
         }
         for left in self.left {
