@@ -55,6 +55,8 @@ fn edited(edit: impl Fn(&mut Value)) -> Value {
 #[case::the_mesh_switched_on(json!({"cloud_mesh": {"enabled": true}}), &["cloud_mesh/enabled"], &[])]
 #[case::an_unknown_key(json!({"theme": {"dark": true}}), &["theme"], &[])]
 #[case::unknown_and_empty(json!({"theme": {"dark": null}, "x": [], "y": ""}), &[], &[])]
+#[case::keys_of_the_daemon(json!({"version": 3, "daemon": {"log_level": "info"}, "services": {"node": 1},
+    "identity_path": "/k", "networks": [{"network_id": "x"}]}), &[], &[])]
 #[case::an_emptied_list(json!({"providers": [], "kept_models": []}), &[], &[])]
 #[case::a_wrong_type_reads_as_the_default(json!({"active_family": 5, "api": {"port": "x"}}), &[], &[])]
 #[case::modes_that_follow_the_mode(json!({"active_mode": "text", "tracked_modes": ["text"]}),
@@ -98,6 +100,9 @@ impl MapOwned for &[&str] {
 #[case::settings_gone_networks_there(completed(json!({"cloud_mesh": rich()["cloud_mesh"]})),
     Some(Loss::Settings))]
 #[case::settings_gone_bare(json!({"cloud_mesh": rich()["cloud_mesh"]}), Some(Loss::Settings))]
+#[case::unknown_keys_among_the_defaults(completed(json!({"a": 1, "b": {"x": 2}, "c": "3", "d": [4]})),
+    Some(Loss::Settings))]
+#[case::unknown_keys_alone(json!({"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6, "g": 7}), Some(Loss::Settings))]
 #[case::all_networks_gone(edited(|v| v["cloud_mesh"]["networks"] = json!([])), Some(Loss::Networks))]
 #[case::the_list_itself_gone(edited(|v| drop(v["cloud_mesh"].as_object_mut().unwrap().remove("networks"))),
     Some(Loss::Networks))]
@@ -134,6 +139,11 @@ fn a_loss_is_what_is_gone_with_nothing_in_its_place(#[case] now: Value, #[case] 
     json!({"active_family": "x", "active_mode": "text", "kept_models": ["m"],
         "cloud_mesh": {"networks": [{"network_id": "one"}]}}),
     completed(json!({"cloud_mesh": {"networks": [{"network_id": "one"}]}})), Some(Loss::Settings))]
+#[case::few_settings_beside_keys_of_a_newer_app(
+    json!({"active_family": "qwen3", "theme": "dark"}),
+    completed(json!({"active_family": "llama", "theme": "dark", "look": 1, "feel": 2})), None)]
+#[case::unknown_keys_that_were_there(
+    json!({"active_family": "qwen3", "theme": "dark"}), completed(json!({"theme": "light"})), None)]
 #[case::there_was_nothing_to_lose(completed(json!({})), json!({}), None)]
 fn of_little_little_is_concluded(#[case] before: Value, #[case] now: Value, #[case] loss: Option<Loss>) {
     assert_eq!(own(&now).loss_since(&own(&before)), loss);

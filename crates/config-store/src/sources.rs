@@ -70,7 +70,7 @@ impl Store<'_> {
             // older ones. Only the times tell the two cases apart. A file that has lost settings is
             // no better than the config.
             (Some((backup, made)), Some((source, modified)))
-                if modified > made && !self.has_lost(&source, &backup) =>
+                if modified > made && self.loss_since(&backup, &source.document).is_none() =>
             {
                 diagnostics.extend(self.preferred_diagnostic(&source, &backup));
                 Some(source)
@@ -97,11 +97,6 @@ impl Store<'_> {
         let is_used = |id: &BackupId| found.as_ref().is_some_and(|found| found.name == id.to_string());
         diagnostics.extend(damaged.into_iter().map(|id| self.changed_diagnostic(id, is_used(id))));
         (found, failed)
-    }
-
-    fn has_lost(&self, source: &Source, backup: &Source) -> bool {
-        let [now, before] = [source, backup].map(|one| self.schema.own_settings(&one.document));
-        now.loss_since(&before).is_some()
     }
 
     /// Returns a warning that a file is used although a backup has other settings: a copy of the

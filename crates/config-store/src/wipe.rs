@@ -3,7 +3,7 @@
 use myownllm_config_model::app_config::{Loss, OwnSettings};
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
 use myownllm_durable_fs::DiskError;
-use myownllm_salvage::{Salvaged, Shape, app_half, with_app_half};
+use myownllm_salvage::{Salvaged, Shape, app_half, own_part, with_app_half};
 
 use crate::backups::Listing;
 use crate::report::Wipe;
@@ -49,19 +49,25 @@ impl Store<'_> {
         let mut diagnostics = Vec::new();
         let (source, unread) = self.readable_source(listing, &mut diagnostics);
         let Some(source) = source else { return Ok(None) };
-        let (before, now) = (self.schema.own_settings(&source.document), self.schema.own_settings(document));
-        let Some(loss) = now.loss_since(&before) else { return Ok(None) };
-        let (before, left) = match loss {
-            Loss::Networks => (before.networks.len(), now.networks.len()),
-            _ => (before.count(), now.count_left_of(&before)),
-        };
+        let Some(wipe) = self.loss_since(&source, document) else { return Ok(None) };
         let is_backup = source.name.parse::<BackupId>().is_ok();
-        let wipe = Wipe { loss, backup: source.name.clone(), before, left };
         let lost = DetectedWipe { wipe, source, diagnostics };
         match unread {
             Some(source) if lost.is_restored() => Err(StoreError::BackupUnreadable { source }),
             _ => Ok(Some(lost).filter(|lost| lost.is_restored() || is_backup)),
         }
+    }
+
+    /// Returns the part of a source that a config has lost, if any.
+    pub(crate) fn loss_since(&self, source: &Source, document: &Document) -> Option<Wipe> {
+        let before = self.schema.own_settings(&source.document);
+        let now = self.schema.own_settings(&own_part(document, &source.document, &self.schema.defaults()));
+        let loss = now.loss_since(&before)?;
+        let (before, left) = match loss {
+            Loss::Networks => (before.networks.len(), now.networks.len()),
+            _ => (before.count(), now.count_left_of(&before)),
+        };
+        Some(Wipe { loss, backup: source.name.clone(), before, left })
     }
 
     /// Returns true if the user has accepted, or restored, a config without any key of the app's.
@@ -79,7 +85,9 @@ impl Store<'_> {
         report: &mut Report,
         ids: &mut dyn Ids,
     ) -> (Document, Vec<Diagnostic>) {
-        let restored = self.schema.restore_wiped(wiped, &lost.source.document, ids);
+        let backup = &lost.source.document;
+        let own = own_part(wiped, backup, &self.schema.defaults());
+        let restored = self.schema.restore_wiped(&own, backup, ids);
         report.restored_from = Some(lost.source.name.clone());
         report.restored_keys = keys_of(&lost.source.document);
         report.kept_keys = restored.kept;

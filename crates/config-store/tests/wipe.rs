@@ -109,6 +109,19 @@ fn fresh_with(extra: Value) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
+/// Returns the config that an older app writes after a daemon of version 3 overwrote the config: the
+/// app's defaults, the settings of the daemon that both schemas have, and keys of the daemon.
+fn recovered_by_older_app(keys: Value) -> Vec<u8> {
+    let auto_cleanup = json!({"models": true, "transcribe_buffer": true, "legacy": true, "updates": false,
+        "conversations": true});
+    let auto_update = json!({"enabled": true, "channel": "stable", "auto_apply": "all",
+        "check_interval_hours": 6, "stable_url": null, "beta_url": null});
+    let mut value =
+        json!({"auto_cleanup": auto_cleanup, "auto_update": auto_update, "model_cleanup_days": 7});
+    value.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+    fresh_with(value)
+}
+
 fn wiped_note(diagnostics: &[Diagnostic]) -> Option<&Diagnostic> {
     diagnostics.iter().find(|found| found.code == "config.wiped")
 }
@@ -132,6 +145,10 @@ fn good(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
 #[case::one_setting_among_the_defaults(fresh_with(json!({"active_family": "qwen3"})))]
 #[case::settings_gone_and_networks_there(fresh_with(json!({"cloud_mesh": json!({"enabled": true,
     "networks": [{"id": "net-m1", "network_id": "home-mesh"}], "active_network_id": "net-m1"})})))]
+#[case::recovered_by_an_older_app(recovered_by_older_app(json!({})))]
+#[case::recovered_with_the_services(recovered_by_older_app(json!({"services": {"turn": {"port": 3478}}})))]
+#[case::recovered_without_networks(recovered_by_older_app(json!({"version": 3, "daemon": {"enabled": true},
+    "identity_path": null, "services": {"turn": {"port": 3478}}, "networks": []})))]
 fn a_wiped_config_is_restored_from_the_backup(#[case] wiped: Vec<u8>) {
     let disk = rich_home();
     let before = live(&disk);
@@ -190,6 +207,12 @@ fn a_wiped_config_is_restored_from_the_backup(#[case] wiped: Vec<u8>) {
         v.as_object_mut().unwrap().remove(key);
     }
 }))]
+#[case::few_settings_beside_keys_of_a_newer_app(
+    fresh_with(json!({"active_family": "qwen3", "services": {"turn": 1}})),
+    fresh_with(json!({"active_family": "llama", "services": {"turn": 1}, "theme": {"dark": true}})))]
+#[case::settings_of_both_schemas_beside_old_services(
+    recovered_by_older_app(json!({"services": {"turn": 1}, "active_family": "qwen3", "active_mode": "text"})),
+    recovered_by_older_app(json!({"services": {"turn": 1}})))]
 fn an_edit_is_no_wipe(#[case] before: Vec<u8>, #[case] after: Vec<u8>) {
     let disk = rich_home();
     for (path, _) in backups(&disk) {
@@ -363,15 +386,32 @@ fn live_defaults() -> Value {
     app_config::defaults("/c").root().to_value()
 }
 
-#[test]
-fn file_that_a_daemon_moved_aside_restores_a_wiped_config() {
+#[rstest]
+fn file_beside_the_config_restores_a_wiped_config(
+    #[values(".corrupt", ".tmp", ".bak")] suffix: &str,
+    #[values(json!({}), json!({"services": {"turn": {"port": 3478}}, "theme": "dark"}))] keys: Value,
+) {
     let disk = SimDisk::new();
     disk.put_dir("/home/u/.myownllm", 0o755);
-    disk.put(CONFIG, &fresh_with(json!({})));
-    disk.put(format!("{CONFIG}.corrupt"), APP);
+    disk.put(CONFIG, &recovered_by_older_app(keys.clone()));
+    disk.put(format!("{CONFIG}{suffix}"), APP);
     let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
-    assert_eq!(loaded.report.restored_from.as_deref(), Some("config.json.corrupt"));
-    assert_eq!(live(&disk)["active_family"], "qwen3");
+    assert_eq!(loaded.report.restored_from, Some(format!("config.json{suffix}")));
+    let live = live(&disk);
+    assert_eq!((&live["active_family"], live.get("services")), (&json!("qwen3"), None));
+    assert_eq!(live.get("theme"), keys.get("theme"), "a key of a newer app stays");
+}
+
+/// A file that a daemon moved aside after the last backup has the newer settings, unless they are
+/// gone in it.
+#[test]
+fn file_without_settings_that_a_daemon_moved_aside_is_not_used() {
+    let disk = rich_home();
+    let backup = good(&disk).remove(0).0;
+    disk.put(CONFIG, b"{}");
+    disk.put(format!("{CONFIG}.corrupt"), &recovered_by_older_app(json!({"services": {"turn": 1}})));
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
+    assert_eq!(loaded.report.restored_from, Some(backup));
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub use serde_json;
 pub use rebase::{Rebased, rebase_paths};
 pub use report::{SalvageReport, Salvaged, Shape};
 pub use schema::{AppSchema, MyOwnLlm, NoSchema};
-pub use wiped::{RestoredSettings, app_half, restore_wiped, with_app_half};
+pub use wiped::{RestoredSettings, app_half, own_part, restore_wiped, with_app_half};
 
 /// Keys that only the app writes. One of them shows that a document has a part of the app.
 const APP_MARKS: [&str; 3] = ["providers", "active_family", "cloud_mesh"];
@@ -143,13 +143,7 @@ fn salvage_as<S: AppSchema + ?Sized>(
     if let Some(copy) = copy {
         let rest = std::mem::replace(app, copy.clone());
         report.restored_keys = keys_of(copy);
-        for (key, value) in rest.root().members() {
-            // Neither schema has this key: a newer app or daemon may.
-            if copy.get(&[&key]).is_none() {
-                app.set(&[&key], value);
-                report.kept_keys.push(key.into_owned());
-            }
-        }
+        keep_unknown(app, &rest, &mut report.kept_keys);
     } else {
         report.kept_keys = keys_of(app);
         // The daemon's value is in the place of the app's.
@@ -168,6 +162,17 @@ fn salvage_as<S: AppSchema + ?Sized>(
     }
     salvaged.report.daemon_keys = keys_of(&daemon);
     Salvaged { daemon: Some(daemon), ..salvaged }
+}
+
+/// Adds the keys of `from` that the app's half lacks, and that are not the daemon's: a newer app or
+/// daemon may know them.
+fn keep_unknown(app: &mut Document, from: &Document, kept: &mut Vec<String>) {
+    for (key, value) in from.root().members() {
+        if app.get(&[&key]).is_none() && !daemon_config::OWN_KEYS.contains(&&*key) {
+            app.set(&[&key], value);
+            kept.push(key.into_owned());
+        }
+    }
 }
 
 fn keys_of(doc: &Document) -> Vec<String> {

@@ -12,7 +12,7 @@ use myownllm_config_model::{
 use crate::rebase::rebase_app_paths;
 use crate::{
     APP_MARKS, DAEMON_SETTINGS, Rebased, RestoredSettings, SHARED_KEYS, Salvaged, Shape, adopt_networks,
-    restore_wiped, salvage_as, shape, unrecognised_networks,
+    keep_unknown, restore_wiped, salvage_as, shape, unrecognised_networks,
 };
 
 /// The schema of one app's config: everything that this workspace knows of it.
@@ -122,6 +122,7 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
                 kept.push(path.join("."));
             }
         }
+        keep_unknown(&mut app, wiped, &mut kept);
         RestoredSettings { app, kept, diagnostics }
     }
 

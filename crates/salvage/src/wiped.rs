@@ -1,9 +1,10 @@
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use myownllm_config_model::app_config::{self, OwnSettings};
 use myownllm_config_model::{Diagnostic, Document, Fragment, Ids, ValueRef, daemon_config, network_id};
 
-use crate::{NETWORKS, SHARED_KEYS, keys_of};
+use crate::{NETWORKS, SHARED_KEYS, keep_unknown, keys_of};
 
 /// The result of [`restore_wiped`].
 #[derive(Debug, Clone)]
@@ -25,8 +26,8 @@ impl RestoredSettings {
 }
 
 /// Restores a config that lost its user's settings from a backup. A setting of the user in the
-/// wiped config wins over the backup. Appends the networks that the backup lacks. The active
-/// network of the wiped config stays active.
+/// wiped config wins over the backup, and so does a key that neither schema has. Appends the
+/// networks that the backup lacks. The active network of the wiped config stays active.
 pub fn restore_wiped(
     wiped: &Document,
     backup: &Document,
@@ -45,6 +46,7 @@ pub fn restore_wiped(
             kept.push(path.join("."));
         }
     }
+    keep_unknown(&mut app, &now, &mut kept);
     let known: HashSet<String> = networks(&app).filter_map(normal_id).collect();
     let missing = networks(&now).filter(|network| normal_id(*network).is_some_and(|id| !known.contains(&id)));
     let missing: Vec<ValueRef<'_>> = missing.collect();
@@ -59,6 +61,23 @@ pub fn restore_wiped(
         }
     }
     RestoredSettings { app, kept, diagnostics }
+}
+
+/// Returns the part of a config that no daemon can have written since the backup: the config, or its
+/// [`app_half`] if it has a member of the daemon's that neither the backup nor the app's `defaults`
+/// have. An older app that recovers the networks of an overwritten config leaves such members in it.
+pub fn own_part<'c>(config: &'c Document, backup: &Document, defaults: &Document) -> Cow<'c, Document> {
+    let is_new = |path: &[&str]| {
+        config.get(path).is_some() && [backup, defaults].iter().all(|other| other.get(path).is_none())
+    };
+    let mut urls = ["stable_url", "beta_url"].iter();
+    if daemon_config::OWN_KEYS.iter().any(|key| is_new(&[key]))
+        || urls.any(|url| is_new(&["auto_update", url]))
+    {
+        Cow::Owned(app_half(config))
+    } else {
+        Cow::Borrowed(config)
+    }
 }
 
 /// Returns the app's half of a mixed document, without the sections that both programs write:

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::complete::{NETWORK_MEMBERS, complete, defaults, is_section, keys};
-use crate::{Document, Kind, SeededIds, ValueRef, network_id};
+use crate::{Document, Kind, SeededIds, ValueRef, daemon_config, network_id};
 
 /// The settings of a config that differ from the defaults. Measures a document in its completed
 /// form.
@@ -27,6 +27,8 @@ pub struct OwnSettings {
     pub options: Vec<Vec<String>>,
     /// Network ids of the saved networks, in normal form.
     pub networks: Vec<String>,
+    /// The keys in `options` that the app's schema lacks.
+    unknown: Vec<String>,
     /// Single values in `options` and in `networks`.
     values: [usize; 2],
     /// The number of keys of the app's schema that the document has before it is completed.
@@ -48,7 +50,9 @@ pub enum Loss {
 }
 
 impl OwnSettings {
-    /// Measures a document. `conversation_dir` is the default of that name.
+    /// Measures a document. `conversation_dir` is the default of that name. The keys of the daemon's
+    /// schema are no settings of the app's: an app that recovers the networks of an overwritten
+    /// config leaves some of them in the file.
     pub fn of(doc: &Document, conversation_dir: &str) -> Self {
         let mut completed = doc.clone();
         complete(&mut completed, conversation_dir, &mut SeededIds::new(0, 0));
@@ -59,10 +63,16 @@ impl OwnSettings {
             ..Self::default()
         };
         for (key, value) in completed.root().members() {
+            if daemon_config::OWN_KEYS.contains(&&*key) {
+                continue;
+            }
             if !is_section(&key) {
                 let default = defaults.get(&[&key]).filter(|_| key != "tracked_modes");
                 let derived = key == "tracked_modes" && is_the_active_mode(&completed, value);
                 if !derived && is_own(value, default) {
+                    if defaults.get(&[&key]).is_none() {
+                        own.unknown.push(key.clone().into_owned());
+                    }
                     own.add(vec![key.into_owned()], value);
                 }
                 continue;
@@ -116,6 +126,12 @@ impl OwnSettings {
         self.keys().intersection(&before.keys()).count() + networks.count()
     }
 
+    /// Returns the number of keys that may neither be left of `before` nor replace it: unknown keys
+    /// that `before` lacks.
+    fn added_since(&self, before: &Self) -> usize {
+        self.unknown.iter().filter(|key| !before.unknown.contains(key)).count()
+    }
+
     fn keys(&self) -> BTreeSet<&String> {
         self.options.iter().map(|path| &path[0]).collect()
     }
@@ -156,7 +172,9 @@ impl OwnSettings {
             let (fewest, factor) = if self.is_bare() { (1, 2) } else { (fewest, 4) };
             before >= fewest && now * factor <= before
         };
-        if gone(before.count(), self.count(), 2) || gone(before.sections(), self.sections(), 4) {
+        let added = self.added_since(before);
+        let (count, sections) = (self.count() - added, self.sections() - added);
+        if gone(before.count(), count, 2) || gone(before.sections(), sections, 4) {
             Some(Loss::Settings)
         } else if self.networks.is_empty() && !before.networks.is_empty() {
             Some(Loss::Networks)

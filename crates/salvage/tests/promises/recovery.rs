@@ -138,6 +138,12 @@ fn c23_a_wiped_config_comes_back_from_the_backup_with_what_was_left_in_it() {
         "networks":[{"id":"a","network_id":"new"},{"id":"z","network_id":"OFFICE"}]}}"#,
     );
     assert_eq!(left.kept, ["active_family", "api.host", "y", "new"]);
+    // An unknown key stays, with any value. A key of the daemon does not.
+    let unknown = restored(r#"{"off":false,"none":null,"x":2,"services":{"turn":1},"version":3}"#);
+    assert_eq!(unknown.kept, ["x", "off", "none"]);
+    let app = unknown.app.root().to_value();
+    assert_eq!((&app["off"], &app["x"], app.get("services")), (&json!(false), &json!(2), None));
+    assert!(app.get("none").is_some());
     assert!(left.app.to_text().contains("1e5") && left.app.to_text().contains("0.10"));
     let app = left.app.root().to_value();
     assert_eq!(
