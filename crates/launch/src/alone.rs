@@ -12,7 +12,7 @@ use crate::checks::{Mark, checks};
 use crate::context::{Context, Options, lock_home};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Diagnostic, add_unreported, config_diagnostics};
-use crate::foreseen::{blocked_move, blocked_repair, changed_dirs, full_dir, unwritable};
+use crate::foreseen::{blocked_change, blocked_repair, changed_dirs, full_dir, no_room, unwritable};
 use crate::identity::{ensure_home, protect_held_key, scan_identity};
 use crate::losses::lost_settings;
 use crate::moves::{Watch, ensure_move_durable, forward_plan, move_diagnostics, plan_diagnostics};
@@ -196,20 +196,22 @@ pub fn move_state(
     // yet.
     let is_decided = wanted.keep_identity == Some(Keep::Source) && !plan.identity_steps.is_empty();
     // A key that stays behind an undo would leave its peers, and the older app would make another
-    // one.
-    let stops = || match is_forward {
-        true => check_socket(context).err(),
-        false => {
-            let dirs = changed_dirs(context.layout, &plan, false);
-            let closed = unwritable(context, options.run_as, &dirs).map(Diagnostic::as_error);
-            closed.or_else(|| blocked_move(context, options, &plan))
-        }
+    // one. A move forward attempts each file, and a dry run tells what would fail.
+    let fails = || {
+        let changed = changed_dirs(context.layout, &plan, false);
+        let blocked = blocked_change(context, options, &changed, &plan).map(Diagnostic::as_error);
+        blocked.or_else(|| no_room(context, &changed, &plan).filter(|_| is_dry))
     };
-    let stop = (!plan.is_empty()).then(stops).flatten();
+    let stops = || {
+        let socket = check_socket(context).err().filter(|_| is_forward);
+        socket.or_else(|| fails().filter(|_| is_dry || !is_forward))
+    };
+    // A refused move looks at nothing more.
+    let is_tried = !plan.is_empty() && plan.refusals.is_empty();
+    let stop = is_tried.then(stops).flatten();
     if is_dry || plan.is_empty() {
         // With nothing to move, takes no lock, and still reports what waits for a decision.
-        let mut live =
-            if plan.is_empty() { Vec::new() } else { context.daemons.live(config_socket.as_deref()) };
+        let mut live = if is_tried { context.daemons.live(config_socket.as_deref()) } else { Vec::new() };
         live.retain(|daemon| plan.touches_files() || !daemon.is_own());
         let dry = Options { stop_legacy_daemon: false, ..*options };
         let live = live_refusal(live, &dry);

@@ -19,13 +19,20 @@ use crate::diagnostic::{Class, Diagnostic};
 use crate::moves::moved_files;
 use crate::peers::{corrupt_files, names_after_move, unsettled_states};
 
-/// Reports the first file or directory that a move could not rename or change: it is immutable or
-/// append-only, a mount of its own, or belongs to a user whose file the runner cannot change.
-pub(crate) fn blocked_move(
+/// Reports that a change would fail: a directory in `changed` cannot be changed, or a file or
+/// directory that is to move.
+pub(crate) fn blocked_change(
     context: &Context<'_>,
     options: &Options<'_>,
+    changed: &[Utf8PathBuf],
     plan: &MovePlan,
 ) -> Option<Diagnostic> {
+    unwritable(context, options.run_as, changed).or_else(|| blocked_move(context, options, plan))
+}
+
+/// Reports the first file or directory that a move could not rename or change: it is immutable or
+/// append-only, a mount of its own, or belongs to a user whose file the runner cannot change.
+fn blocked_move(context: &Context<'_>, options: &Options<'_>, plan: &MovePlan) -> Option<Diagnostic> {
     let disk = context.disk;
     let runner = options.run_as.map(|owner| owner.uid).or_else(|| Some(disk.runner()?.uid));
     // Root may change every file.
@@ -35,13 +42,18 @@ pub(crate) fn blocked_move(
         let meta = disk.stat(path).ok()?;
         unchangeable_part(path, &meta, home?).filter(|_| meta.owner.map(|owner| owner.uid) != runner)
     };
-    // A single file holds a secret and becomes private.
+    // A file with a secret becomes private.
+    let layout = context.layout;
+    let secrets = [&layout.daemon_identity, &layout.daemon_custody]
+        .into_iter()
+        .chain([&layout.legacy_identity, &layout.legacy_custody]);
+    let secrets: Vec<&Path> = secrets.map(|path| path.as_std_path()).collect();
     let is_open =
         |path: &Path| disk.stat(path).is_ok_and(|meta| meta.is_file() && meta.mode & 0o777 != 0o600);
     let blocked = plan.steps().find_map(|step| {
         let is_changed = match step {
             MoveStep::MoveDir { .. } | MoveStep::SetMode { .. } => true,
-            MoveStep::MoveFile { from, .. } => is_open(from),
+            MoveStep::MoveFile { from, .. } => secrets.contains(&from.as_path()) && is_open(from),
             _ => false,
         };
         if let Some(problem) = is_changed.then(|| foreign(step.path())).flatten() {
@@ -226,7 +238,7 @@ pub(crate) fn full_disk(context: &Context<'_>) -> Option<Diagnostic> {
     is_full(there).then(|| no_room_diagnostic(home, "No space left on device", "df -h", there))
 }
 
-/// What a move makes on another file system: files of these sizes, and these directories.
+/// The files that a move copies to a file system, and the directories that it makes there.
 struct Needed<'p> {
     /// A directory that exists there.
     there: &'p Path,
@@ -234,21 +246,30 @@ struct Needed<'p> {
     dirs: BTreeSet<&'p Path>,
 }
 
-/// Reports that the files that move to another file system do not fit there.
-pub(crate) fn no_room(context: &Context<'_>, plan: &MovePlan) -> Option<Diagnostic> {
-    let disk = context.disk;
+/// Reports that a change finds no room: the disk of a directory in `changed` is full, or the files
+/// that move to another file system, and the new directories, do not fit there.
+pub(crate) fn no_room(context: &Context<'_>, changed: &[Utf8PathBuf], plan: &MovePlan) -> Option<Diagnostic> {
+    let (disk, layout) = (context.disk, context.layout);
+    // Files can leave a full disk.
+    let is_made = |dir: &&Utf8PathBuf| {
+        [&layout.app_home, &layout.backups].contains(dir) || dir.starts_with(&layout.daemon_home)
+    };
+    let made: Vec<Utf8PathBuf> = changed.iter().filter(is_made).cloned().collect();
+    if let Some(full) = full_dir(&made) {
+        return Some(full);
+    }
     let is_there = |path: &&Path| disk.stat_follow(path).is_ok();
     let mut needs: BTreeMap<u64, Needed<'_>> = BTreeMap::new();
     let moved = moved_files(plan);
-    for (from, to) in &moved {
-        let (Ok(meta), Some(there)) = (disk.stat(from), to.ancestors().find(is_there)) else { continue };
-        let Some(dev) = device(disk, there).filter(|dev| meta.id.map(|id| id.dev) != Some(*dev)) else {
-            continue;
-        };
+    let copied = moved.iter().filter(|(from, to)| is_copied(disk, from, to));
+    let files = copied.filter_map(|(from, to)| Some((to.parent()?, Some(disk.stat(from).ok()?.len))));
+    for (dir, size) in files.chain(made.iter().map(|dir| (dir.as_std_path(), None))) {
+        let Some(there) = dir.ancestors().find(is_there) else { continue };
+        let Some(dev) = device(disk, there) else { continue };
         let new = || Needed { there, sizes: Vec::new(), dirs: BTreeSet::new() };
         let needed = needs.entry(dev).or_insert_with(new);
-        needed.sizes.push(meta.len);
-        needed.dirs.extend(to.ancestors().skip(1).take_while(|dir| *dir != there));
+        needed.sizes.extend(size);
+        needed.dirs.extend(dir.ancestors().take_while(|dir| *dir != there));
     }
     needs.into_values().find_map(|Needed { there, sizes, dirs }| {
         let (blocks, size, files) = free_room(Utf8Path::from_path(there)?)?;
@@ -327,9 +348,9 @@ fn free_room(_: &Utf8Path) -> Option<(u64, u64, Option<u64>)> {
     None
 }
 
-/// Reports the directories that exist and in which nothing can be changed: on a disk that is
-/// mounted read-only, for example. `run_as` is the user that is to write there, if that is not the
-/// user of this process.
+/// Reports the directories in which nothing can be changed: on a disk that is mounted read-only, for
+/// example. A directory that does not exist is made in the one above it. `run_as` is the user that
+/// is to write there, if that is not the user of this process.
 #[cfg(unix)]
 pub(crate) fn unwritable(
     context: &Context<'_>,
@@ -343,11 +364,7 @@ pub(crate) fn unwritable(
     let mut seen = BTreeSet::new();
     let refused: Vec<(&Path, Errno)> = directories
         .iter()
-        // A launch makes a home that is missing in the directory above it.
-        .filter_map(|path| match [&layout.app_home, &layout.daemon_home].contains(&path) {
-            true => path.ancestors().find(|path| is_there(path)).map(Utf8Path::as_std_path),
-            false => Some(path.as_std_path()),
-        })
+        .filter_map(|path| path.ancestors().find(|path| is_there(path)).map(Utf8Path::as_std_path))
         .filter(|path| seen.insert(*path))
         // A device or a file in the place of a directory has diagnostics of its own, and nobody
         // should change its mode.
@@ -394,16 +411,16 @@ fn refusal_to_change(
 
 /// Returns the directories in which a launch changes something: those in which a step of the move
 /// makes, renames or removes a name, and, if the launch keeps a backup first, the backups. Leaves
-/// out the directories that a step makes writable.
+/// out the directories that a step makes writable, and those in them.
 pub(crate) fn changed_dirs(layout: &Layout, plan: &MovePlan, keeps_backup: bool) -> Vec<Utf8PathBuf> {
     let mut changed: BTreeSet<&Path> = BTreeSet::from([layout.app_home.as_ref()]);
     changed.extend(Some(layout.backups.as_std_path()).filter(|_| keeps_backup));
     let dirs: Vec<PathBuf> = plan.steps().flat_map(MoveStep::changed_dirs).collect();
     changed.extend(dirs.iter().map(PathBuf::as_path));
-    let opened = plan.steps().filter(|step| matches!(step, MoveStep::SetMode { .. }));
-    opened.for_each(|step| {
-        changed.remove(step.path());
-    });
+    // What is to be made there is not there yet.
+    for opened in plan.steps().filter(|step| matches!(step, MoveStep::SetMode { .. })) {
+        changed.retain(|dir| !dir.starts_with(opened.path()));
+    }
     // The directories of the state have UTF-8 names: only the files in them may have others.
     changed.into_iter().filter_map(Utf8Path::from_path).map(Utf8Path::to_owned).collect()
 }

@@ -15,7 +15,7 @@ use crate::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Class, Diagnostic, WIPED, add_unreported, class_of};
 use crate::foreseen::{
-    blocked_backup, blocked_move, blocked_repair, changed_dirs, fixed_config, full_dir, full_disk, no_room,
+    blocked_backup, blocked_change, blocked_repair, changed_dirs, fixed_config, full_disk, no_room,
     unlockable_home, unmendable_peers, unusable_log, unwritable,
 };
 use crate::identity::{ensure_no_new_home, identity_answer, protect_held_key};
@@ -262,21 +262,15 @@ impl<'p, 'a> Planner<'p, 'a> {
         let misplaced = self.plan.misplaced.as_ref();
         // A launch writes to the app's home only if there is something to do there.
         let keeps_backup = repairs || misplaced.is_some();
-        let mut changed = changed_dirs(context.layout, &self.plan.migration, keeps_backup);
-        let stuck = unwritable(context, self.options.run_as, &changed).filter(|_| writes);
-        // Files can leave a full disk.
-        let (home, backups, made) =
-            (&context.layout.app_home, &context.layout.backups, &context.layout.daemon_home);
-        changed.retain(|dir| dir == home || dir == backups || dir.starts_with(made));
-        let stuck_state = || unwritable(context, self.options.run_as, &self.state_dirs());
-        stuck
-            .or_else(stuck_state)
-            .or_else(|| blocked_move(context, self.options, &self.plan.migration))
+        let dirs = changed_dirs(context.layout, &self.plan.migration, keeps_backup);
+        let changed = if writes { dirs } else { Vec::new() };
+        let all = [&*changed, &self.state_dirs()].concat();
+        blocked_change(context, self.options, &all, &self.plan.migration)
             .or_else(|| misplaced.and_then(|_| blocked_backup(context, self.options.run_as)))
             .or_else(|| self.fixed_daemon_config())
             .or_else(|| blocked_repair(context, self.plan.loaded.as_ref().filter(|_| repairs)?))
-            .or_else(|| full_disk(context).or_else(|| full_dir(&changed)).filter(|_| writes))
-            .or_else(|| no_room(context, &self.plan.migration))
+            .or_else(|| full_disk(context).filter(|_| writes))
+            .or_else(|| no_room(context, &changed, &self.plan.migration))
     }
 
     /// Reports a daemon's config that a launch would set aside or write, and cannot.

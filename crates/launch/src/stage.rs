@@ -292,13 +292,13 @@ impl Stage {
             let why = format!(", as one serves the home without a socket{}", process(pid));
             return stage.ending_with(LaunchStep::StartNoDaemon { why: Some(why) });
         }
-        let refused = trusted_home(context, config.is_backed_up)
+        let moved = moved_files(migration);
+        let refused = trusted_home(context, config.is_backed_up, &moved)
             .and_then(|_| ensure_usable_home(context, options.run_as))
             .and_then(|()| ensure_own_daemon(context, options.run_as));
         if let Some(refusal) = refused.err().or_else(|| peers_behind_symlink(context, migration)) {
             return stage.without_daemon(refusal, None);
         }
-        let moved = moved_files(migration);
         let is_moved = |path: &Path| moved.iter().any(|(_, to)| to == path);
         let stale = context.store.stale_paths(&Document::empty(), &is_moved);
         let members: Vec<String> = stale.into_iter().map(|path| path.pointer).collect();

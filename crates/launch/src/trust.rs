@@ -22,10 +22,14 @@ pub(crate) fn ensure_changeable(context: &Context<'_>) -> Result<(), Diagnostic>
 }
 
 /// Checks that only the owner and root can replace the files and directories that a daemon is to
-/// work with.
+/// work with. `moved` are the files that a move brings there first.
 /// Fails with the topmost directory or symlink that another user can replace. `closes_backups` is
 /// true if the launch makes a backup first: that closes the directory of the backups to others.
-pub(crate) fn trusted_home(context: &Context<'_>, closes_backups: bool) -> Result<(), Diagnostic> {
+pub(crate) fn trusted_home(
+    context: &Context<'_>,
+    closes_backups: bool,
+    moved: &[(PathBuf, PathBuf)],
+) -> Result<(), Diagnostic> {
     let trust = inspect_trust(context)?;
     if let Some(problem) = trust.forbids_change().or(trust.problems.first()) {
         return Err(refusal(context, problem));
@@ -34,12 +38,16 @@ pub(crate) fn trusted_home(context: &Context<'_>, closes_backups: bool) -> Resul
     let directories = [Some(&*layout.daemon_home), layout.daemon_identity.parent()];
     directories.into_iter().flatten().try_for_each(|directory| trusted_way(context, directory))?;
     trusted_target(context, layout.daemon_identity.as_ref())?;
-    trusted_peers_and_configs(context, closes_backups)
+    trusted_peers_and_configs(context, closes_backups, moved)
 }
 
 /// Checks the peers and the configs: who can write there approves a device, or leads the daemon to
 /// another network. A path that cannot be looked at has diagnostics of its own.
-fn trusted_peers_and_configs(context: &Context<'_>, closes_backups: bool) -> Result<(), Diagnostic> {
+fn trusted_peers_and_configs(
+    context: &Context<'_>,
+    closes_backups: bool,
+    moved: &[(PathBuf, PathBuf)],
+) -> Result<(), Diagnostic> {
     let (disk, layout) = (context.disk, context.layout);
     let home = layout.app_home.as_std_path();
     let (Some(runner), Ok(meta)) = (disk.runner(), disk.stat_follow(home)) else { return Ok(()) };
@@ -58,9 +66,15 @@ fn trusted_peers_and_configs(context: &Context<'_>, closes_backups: bool) -> Res
     let is_file = |path: &&Utf8PathBuf| disk.stat(path.as_ref()).is_ok_and(|meta| meta.is_file());
     let configs = [&layout.daemon_config, &layout.app_config].into_iter().filter(is_file);
     directories.chain(configs).try_for_each(|path| inspect_path(path.as_ref()))?;
+    let peers = [&layout.daemon_rosters, &layout.daemon_states];
+    let is_foreign = |(from, to): &&(PathBuf, PathBuf)| {
+        peers.iter().any(|dir| to.parent() == Some(dir.as_std_path()))
+            && disk.stat(from).is_ok_and(|meta| foreign_part(from, &meta, owner).is_some())
+    };
+    moved.iter().filter(is_foreign).try_for_each(|(from, _)| inspect_path(from))?;
     // Nobody else reaches a file in a directory that is closed to others.
     let is_open = |path: &Utf8Path| disk.stat_follow(path.as_ref()).is_ok_and(|meta| meta.mode & 0o001 != 0);
-    for directory in [&layout.daemon_rosters, &layout.daemon_states] {
+    for directory in peers {
         let is_reached = directory.ancestors().take_while(|path| *path != layout.app_home).all(is_open);
         for entry in disk.list(directory.as_ref()).unwrap_or_default() {
             let path = directory.as_std_path().join(entry.name);
@@ -169,7 +183,7 @@ fn trusted_target(context: &Context<'_>, file: &Path) -> Result<(), Diagnostic> 
 /// read what the run wrote, or replace it.
 pub(crate) fn wrote_where_others_can(context: &Context<'_>) -> Option<Diagnostic> {
     let config = || trusted_target(context, context.layout.app_config.as_ref());
-    trusted_home(context, false).and_then(|()| config()).err().map(Diagnostic::as_warning)
+    trusted_home(context, false, &[]).and_then(|()| config()).err().map(Diagnostic::as_warning)
 }
 
 /// Checks that a daemon of this process would run as the home's owner: the owner cannot read what

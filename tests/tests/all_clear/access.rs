@@ -189,6 +189,72 @@ fn files_of_root(#[case] path: &str, #[case] mode: u32) {
     same_verdict(&user.run(&home, &["doctor", "--json"]), &user.run(&home, &["launch", "--once", "--json"]));
 }
 
+/// A roster or a state of a third user in the old location, which a daemon would have to trust.
+#[rstest]
+fn peers_of_another_user_before_the_move(#[values("rosters", "states")] dir: &str) {
+    let home = Home::legacy();
+    let file = format!(".myownllm/mesh/{dir}/home-mesh.json");
+    home.put(&file, &fixture_of_038(&file), 0o644);
+    let Some(user) = Unprivileged::new(&home).filter(|user| user.is_dropped) else { return };
+    assert!(can("chown", &["64203", home.path(&file).to_str().unwrap()]));
+    let (doctor, launch) =
+        (user.run(&home, &["doctor", "--json"]), user.run(&home, &["launch", "--once", "--json"]));
+    same_verdict(&doctor, &launch);
+    assert_eq!(launch.code, Some(7), "{}", launch.all());
+}
+
+/// A daemon would join the networks of its own config, which no backup has.
+#[rstest]
+fn backups_that_cannot_be_made(#[values("chmod 500", "chattr +i")] close: &str) {
+    let home = Home::settled();
+    home.put(DAEMON_CONFIG, &fixture_of_038(CONFIG), 0o600);
+    std::fs::remove_dir_all(home.path(".myownllm/config-backups")).unwrap();
+    let _unlocked = Unlocked(&home);
+    let Some(user) = Unprivileged::new(&home) else { return };
+    if !can("sh", &["-c", &format!("cd '{}' && {close} .myownllm", home.path("").display())]) {
+        return;
+    }
+    let (doctor, launch) =
+        (user.run(&home, &["doctor", "--json"]), user.run(&home, &["launch", "--once", "--json"]));
+    same_verdict(&doctor, &launch);
+    assert_eq!(launch.code, Some(1), "{}", launch.all());
+}
+
+/// Homes in which a move, or a move back, refuses or fails.
+#[rstest]
+#[case::app_home_may_not_be_written(Home::legacy(), "chmod 500 .myownllm", &["migrate"])]
+#[case::app_home_is_immutable(Home::legacy(), "chattr +i .myownllm", &["migrate"])]
+#[case::custody_of_root(with(Home::legacy(), ".myownllm/.secrets/custody.json", b"{\"version\":1}"),
+    "cd .myownllm/.secrets; chown 0:0 custody.json; chmod 644 custody.json", &["migrate"])]
+#[case::daemon_home_of_root(Home::legacy(), "mkdir -m 700 .myownllm/.myownmesh", &["migrate"])]
+#[case::undo_without_a_key(Home::settled(), "rm .myownllm/.myownmesh/.secrets/identity.json; \
+    chattr +i .myownllm/.myownmesh", &["migrate", "--undo"])]
+fn dry_run_of_a_move_ends_as_the_move_does(#[case] home: Home, #[case] close: &str, #[case] args: &[&str]) {
+    let _unlocked = Unlocked(&home);
+    let Some(user) = Unprivileged::new(&home).filter(|user| user.is_dropped) else { return };
+    if !can("sh", &["-ec", &format!("cd '{}'; {close}", home.path("").display())]) {
+        return;
+    }
+    let dry = user.run(&home, &[args, &["--dry-run"]].concat());
+    let made = user.run(&home, args);
+    assert!(dry.code == made.code && made.code != Some(0), "{}{}", dry.all(), made.all());
+}
+
+/// The owner of the home may move a roster of root, which holds no secret.
+#[test]
+fn single_roster_of_root_moves() {
+    let home = Home::legacy();
+    let roster = ".myownllm/mesh/roster.json";
+    let third = String::from_utf8(fixture_of_038(".myownllm/mesh/rosters/home-mesh.json")).unwrap();
+    home.put(roster, third.replace("home-mesh", "third-mesh").as_bytes(), 0o644);
+    let Some(user) = Unprivileged::new(&home).filter(|user| user.is_dropped) else { return };
+    assert!(can("chown", &["0:0", home.path(roster).to_str().unwrap()]));
+    let (doctor, launch) =
+        (user.run(&home, &["doctor", "--json"]), user.run(&home, &["launch", "--once", "--json"]));
+    same_verdict(&doctor, &launch);
+    assert_eq!(launch.code, Some(0), "{}", launch.all());
+}
+
 /// An empty directory of root at the old location can be removed by the owner of the home.
 #[test]
 fn an_empty_old_directory_of_root() {

@@ -210,6 +210,12 @@ fn what_the_next_change_needs_is_named_in_a_healthy_home(#[case] attribute: &str
     Home::legacy(),
     "cd .myownllm && mkdir -m 700 .myownmesh && mount -t tmpfs -o nr_inodes=5,mode=700 none .myownmesh"
 )]
+#[case::last_free_file(
+    Home::legacy(),
+    "rm -rf copy && cp -a .myownllm copy && mount -t tmpfs -o nr_inodes=64,mode=700 none .myownllm && \
+    cp -a copy/. .myownllm && { seq -f .myownllm/x%g 64 | xargs -n 1 touch 2>/dev/null || true; } && \
+    rm .myownllm/x1"
+)]
 #[case::immutable_roster_that_is_to_be_copied(
     Home::legacy(),
     "cd .myownllm && mkdir -m 700 -p .myownmesh && mount -t tmpfs -o mode=700 none .myownmesh && \

@@ -44,8 +44,9 @@ impl Examiner<'_, '_> {
         let (of_key, others): (Vec<_>, Vec<_>) =
             plan.refusals.iter().chain(&plan.errors).partition(|error| error.code().contains("identit"));
         self.identity(&of_key);
-        let untrusted = trusted_home(self.context, false).err();
-        let is_untrusted = trusted_home(self.context, self.plan.makes_backup).is_err();
+        let moved = moved_files(&self.plan.migration);
+        let untrusted = trusted_home(self.context, false, &moved).err();
+        let is_untrusted = trusted_home(self.context, self.plan.makes_backup, &moved).is_err();
         match &untrusted {
             None => self.checks.ok("homes.private", "nobody else can put anything into the homes"),
             Some(diagnostic) if is_untrusted => self.checks.diagnostic("homes.private", diagnostic.clone()),
