@@ -170,7 +170,12 @@ pub enum MigrationError {
         .path.display(),
         .target.display()
     )]
-    IdentityUnreachable { path: PathBuf, target: PathBuf },
+    IdentityUnreachable {
+        path: PathBuf,
+        target: PathBuf,
+        /// The command that keeps the sound key of the other home.
+        remedy: Option<String>,
+    },
     /// A directory of the daemon home is a symlink that leads out of the app's home. The state
     /// neither moves there nor back from there.
     #[error("{} is a symlink that leads out of the app's home, to {}", .path.display(), .target.display())]
@@ -346,7 +351,8 @@ impl MigrationError {
                 };
                 Some(format!("{command} --keep-identity {}", keep.place(*direction)))
             }
-            Self::IdentityDamaged { remedy: Some(command), .. } => Some(command.clone()),
+            Self::IdentityDamaged { remedy: Some(command), .. }
+            | Self::IdentityUnreachable { remedy: Some(command), .. } => Some(command.clone()),
             Self::Vanished { path } | Self::IdentityDamaged { path, .. } => {
                 Some(format!("ls -la {}", quote(path.parent().unwrap_or(path))))
             }

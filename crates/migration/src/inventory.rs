@@ -1,7 +1,10 @@
 //! The contents of the two homes that matter to the move: what an inspection finds, and the planner
 //! reads.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use myownllm_durable_fs::{Metadata, Owner};
 use myownllm_identity::{Answer, Identity};
@@ -9,7 +12,7 @@ use myownllm_identity::{Answer, Identity};
 use crate::{
     error::MigrationError,
     homes::{Direction, Keep},
-    plan::{Retarget, SkippedEntry},
+    plan::{MoveStep, Retarget, SkippedEntry},
 };
 
 /// The relation of a source to its destination.
@@ -39,6 +42,13 @@ pub(crate) struct Aside {
     pub(crate) to: PathBuf,
     /// The targets, if the file is a symlink.
     pub(crate) symlink: Option<Retarget>,
+}
+
+impl Aside {
+    /// Returns the step that sets the file `from` aside.
+    pub(crate) fn step(&self, from: &Path) -> MoveStep {
+        MoveStep::SetAside { from: from.to_owned(), to: self.to.clone(), symlink: self.symlink.clone() }
+    }
 }
 
 /// One of our files in a source directory.
@@ -96,6 +106,9 @@ pub struct Inventory {
     pub(crate) custody: Option<SingleFile>,
     pub(crate) source_key: Option<IdentityFile>,
     pub(crate) destination_key: Option<IdentityFile>,
+    /// The broken symlink in the place of the source's identity file, and the place for it if the
+    /// user keeps the other side.
+    pub(crate) dangling_key: Option<(PathBuf, Aside)>,
     /// The relation of the two identity files if both sides have one, and the destination of the
     /// identity file.
     pub(crate) key_destination_state: DestinationState,

@@ -41,11 +41,7 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
     let mut planner = Planner {
         inventory,
         options,
-        command: format!(
-            "{} migrate{}",
-            homes.program,
-            if inventory.direction == Direction::Undo { " --undo" } else { "" }
-        ),
+        command: command(homes, inventory.direction),
         plan: &mut plan,
         modes: Vec::new(),
         kept_dirs: Vec::new(),
@@ -63,6 +59,11 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
     planner.hold_back_identity();
     planner.add_setup_and_cleanup();
     plan
+}
+
+/// Returns the command of the move.
+pub(crate) fn command(homes: &Homes, direction: Direction) -> String {
+    format!("{} migrate{}", homes.program, if direction == Direction::Undo { " --undo" } else { "" })
 }
 
 struct Planner<'a> {
@@ -121,11 +122,7 @@ impl<'a> Planner<'a> {
         let DestinationState::Differs { aside_source, aside_destination, .. } = state else {
             return Vec::new();
         };
-        let set_aside = |from: &Path, aside: &Aside| MoveStep::SetAside {
-            from: from.to_owned(),
-            to: aside.to.clone(),
-            symlink: aside.symlink.clone(),
-        };
+        let set_aside = |from: &Path, aside: &Aside| aside.step(from);
         match winner {
             None => {
                 self.record_collision(source, destination);
@@ -241,8 +238,16 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Returns the broken symlink in the place of the source's identity file, if the user keeps the
+    /// sound key of the destination.
+    fn given_up_symlink(&self) -> Option<&'a (PathBuf, Aside)> {
+        let keep = self.options.keep_identity.or(self.options.keep);
+        self.inventory.dangling_key.as_ref().filter(|_| keep == Some(Keep::Destination))
+    }
+
     fn plan_identity(&mut self) {
         let inventory = self.inventory;
+        let given_up = self.given_up_symlink();
         let (source, destination) = (&inventory.source_key, &inventory.destination_key);
         for key in [source, destination].into_iter().flatten() {
             if let Identity::Newer { version } = key.identity {
@@ -250,7 +255,7 @@ impl<'a> Planner<'a> {
             }
         }
         self.plan.identity = match (source, destination) {
-            _ if inventory.identity_failed => {
+            _ if inventory.identity_failed && given_up.is_none() => {
                 IdentityState::Blocked { why: "the identity file cannot be read (see the errors)".to_owned() }
             }
             (None, None) => self.refusal().map_or(IdentityState::Absent, IdentityState::refused),
@@ -269,6 +274,8 @@ impl<'a> Planner<'a> {
                     let error = self.damaged_error(destination, why, None);
                     self.plan.errors.push(error);
                 }
+                let set_aside = |(from, aside): &(PathBuf, Aside)| aside.step(from);
+                self.plan.identity_steps.extend(given_up.map(set_aside));
             }
             (Some(source), None) => match &source.identity {
                 Identity::Damaged { why, .. } => {
@@ -400,7 +407,7 @@ impl<'a> Planner<'a> {
 
     /// Adds the steps before and after the moves, if there are any moves.
     fn add_setup_and_cleanup(&mut self) {
-        let inventory = self.inventory;
+        let (inventory, given_up) = (self.inventory, self.given_up_symlink());
         let plan = &mut *self.plan;
         // Removes emptied directories, deepest first. A directory that moves as a whole is gone by
         // then.
@@ -468,7 +475,8 @@ impl<'a> Planner<'a> {
         if !plan.is_empty() {
             add_barriers(plan, &inventory.destination_dirs);
         }
-        plan.errors.splice(0..0, inventory.errors.iter().cloned());
+        let is_settled = |error: &&MigrationError| given_up.is_some_and(|(from, _)| error.path() == from);
+        plan.errors.splice(0..0, inventory.errors.iter().filter(|error| !is_settled(error)).cloned());
         let is_source = |error: &&MigrationError| matches!(error, MigrationError::SourceSymlink { .. });
         if !plan.is_empty() || !plan.collisions.is_empty() || inventory.foreign {
             plan.refusals.splice(0..0, inventory.refusals.iter().cloned());

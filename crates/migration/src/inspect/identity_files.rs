@@ -13,10 +13,11 @@ use myownllm_paths::{camino::Utf8Path, normalize_lexically};
 use super::inspector::{Inspector, SkipReason};
 use crate::{
     classify::rebase,
-    compare::{differs, refuse_mounted_file},
+    compare::{aside_name, differs, refuse_mounted_file},
     error::MigrationError,
-    homes::Homes,
-    inventory::{DestinationState, IdentityFile},
+    homes::{Homes, Keep},
+    inventory::{DestinationState, IdentityFile, Inventory},
+    planner::command,
 };
 
 /// The size limit of an identity file, which has some two hundred bytes.
@@ -96,9 +97,10 @@ impl Inspector<'_> {
                 let why = if symlink_target.is_some() { "it is a symlink to " } else { "it is " };
                 return Err(SkipReason::Foreign(format!("{why}{what}")));
             }
-            Err(error) if error.is_not_found() => {
+            Err(error) if error.is_absent() || error.is_symlink_loop() => {
                 let target = symlink_target.unwrap_or_default();
-                return Err(MigrationError::IdentityUnreachable { path: at.to_owned(), target }.into());
+                let path = at.to_owned();
+                return Err(MigrationError::IdentityUnreachable { path, target, remedy: None }.into());
             }
             Err(error) => return Err(cannot(error)),
         }
@@ -144,6 +146,7 @@ impl Inspector<'_> {
                 self.out.errors.push(MigrationError::IdentityDamaged { path, why, remedy });
             }
         }
+        self.dangling_key();
         if let Some(target) = self.out.source_key.as_ref().and_then(|key| key.symlink_target.clone()) {
             let (from, to) = (self.out.source.join(&dir), self.out.destination.join(&dir));
             self.out.key_target = Some(rebase(&target, &from, &to));
@@ -157,6 +160,23 @@ impl Inspector<'_> {
             }
         };
         self.counts();
+    }
+
+    /// Offers to set aside a broken symlink at the source if the destination has a sound key.
+    fn dangling_key(&mut self) {
+        let Inventory { direction, source, destination_key, dangling_key, errors, .. } = &mut self.out;
+        let Some(Identity::Valid(_)) = destination_key.as_ref().map(|key| &key.identity) else { return };
+        let place = source.join(self.homes.identity());
+        let keep = format!(" --keep-identity {}", Keep::Destination.place(*direction));
+        for error in errors {
+            if let MigrationError::IdentityUnreachable { path, remedy, .. } = error
+                && *path == place
+                && let Ok(aside) = aside_name(self.disk, path, path)
+            {
+                *remedy = Some(command(self.homes, *direction) + &keep);
+                *dangling_key = Some((path.clone(), aside));
+            }
+        }
     }
 
     fn key_destination_state(&self) -> Result<DestinationState, MigrationError> {

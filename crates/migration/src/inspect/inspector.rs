@@ -77,6 +77,7 @@ impl<'a> Inspector<'a> {
             custody: None,
             source_key: None,
             destination_key: None,
+            dangling_key: None,
             key_destination_state: DestinationState::Free,
             key_destination: homes.destination(direction).join(homes.identity()).into(),
             key_target: None,

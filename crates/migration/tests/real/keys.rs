@@ -10,7 +10,7 @@ use crate::common::key_file;
 use crate::{Home, mode};
 #[cfg(unix)]
 use myownllm_migration::IdentityState;
-use myownllm_migration::{Keep, MoveOutcome, Options};
+use myownllm_migration::{Keep, MigrationError, MoveOutcome, Options};
 use rstest::rstest;
 
 #[cfg(unix)]
@@ -117,6 +117,34 @@ fn a_linked_key_that_leads_nowhere_is_no_missing_key() {
     assert_eq!(report.errors[0].code(), "migration.identity-unreachable", "{report:#?}");
     assert!(!home.may_start());
     assert!(home.pending());
+}
+
+#[cfg(unix)]
+#[rstest]
+#[case::nowhere("/mnt/stick/identity.json")]
+#[case::itself("identity.json")]
+#[case::below_a_file("custody.json/identity.json")]
+fn broken_symlink_gives_way_to_the_sound_key_of_the_daemon_home(#[case] target: &str) {
+    let home = Home::full();
+    let (link, key) = (home.at(".secrets/identity.json"), home.new_home(".secrets/identity.json"));
+    fs::create_dir_all(key.parent().expect("a directory")).expect("made");
+    fs::rename(&link, &key).expect("moved");
+    let expected = fs::read(&key).expect("there");
+    symlink(target, &link).expect("made");
+    let report = home.run(&Options::forward());
+    let error = report.errors.iter().find(|error| error.code() == "migration.identity-unreachable");
+    let hint = error.and_then(MigrationError::hint).expect("a way out");
+    assert!(hint.ends_with("migrate --keep-identity daemon-home"), "{hint}");
+    assert!(link.is_symlink());
+
+    let mut options = Options::forward();
+    options.keep_identity = Some(Keep::Destination);
+    let report = home.run(&options);
+    assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
+    assert!(!link.is_symlink() && home.at(".secrets/identity.json.set-aside-1").is_symlink());
+    assert_eq!(fs::read(&key).expect("there"), expected);
+    assert!(home.may_start() && !home.pending());
+    assert_eq!(home.run(&Options::forward()).outcome, MoveOutcome::NothingToDo);
 }
 
 #[test]
