@@ -224,6 +224,37 @@ fn a_sync_that_fuse_does_not_confirm_is_told_once() {
     assert!(!elsewhere.run(&["migrate", "--json"]).ends_with(0).codes().contains(&CODE.to_owned()));
 }
 
+/// Such a mount refuses the rename that cannot replace, and shows one link for a file with two
+/// names, which a killed run left.
+#[test]
+fn hard_links_that_a_mount_hides_are_one_file() {
+    let Some(rig) = rig(Fuse::Bindfs) else { return };
+    let path = |name: &str| rig.path().join(name);
+    std::fs::create_dir(path("lower")).unwrap();
+    let template = Home::legacy();
+    done(Command::new("cp").arg("-a").arg(template.path(APP)).arg(path("lower")));
+    let before = contents(&path("lower").join(APP));
+    for file in [".secrets/identity.json", "mesh/rosters/home-mesh.json"] {
+        let (from, to) = (path("lower").join(APP).join(file), path("lower").join(MESH).join(file));
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::hard_link(from, to).unwrap();
+    }
+    std::fs::create_dir(path("at")).unwrap();
+    let mut mount = Command::new("bindfs");
+    mount.arg("--hide-hard-links").args([path("lower"), path("at")]);
+    assert!(mount.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+    let _mounted = Mounted(path("at"));
+    let mut migrate = Command::new(program());
+    migrate.arg("--home").arg(path("at")).arg("migrate").current_dir("/");
+    run(migrate.env("HOME", "/nonexistent")).ends_with(0);
+    let app = path("lower").join(APP);
+    assert!(!app.join(".secrets").exists() && !app.join("mesh").exists());
+    let mut after = contents(&app);
+    assert!(before.iter().all(|bytes| after.contains(bytes)), "something is lost");
+    after.retain(|bytes| before.contains(bytes));
+    assert_eq!(after.len(), before.len(), "a file is there twice");
+}
+
 /// A mount that gives every file one mode, as FAT does: `chmod` would change nothing.
 #[rstest]
 #[case::of_the_mount(&["--perms=0777", "--chmod-ignore"], "findmnt --target")]

@@ -165,7 +165,7 @@ pub(crate) fn refuse_mounted_file(disk: &dyn Disk, file: &Path) -> Result<(), Mi
 }
 
 /// [`is_second_copy`], with the error of this crate.
-fn is_same(
+pub(crate) fn is_same(
     disk: &dyn Disk,
     source: &Path,
     destination: &Path,

@@ -13,6 +13,7 @@ mod remove;
 
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     io,
     path::{Path, PathBuf},
 };
@@ -453,11 +454,22 @@ pub fn is_second_copy(disk: &dyn Disk, source: &Path, destination: &Path, there:
         let busy = io::Error::new(io::ErrorKind::ResourceBusy, "something else is mounted over this file");
         return Err(DiskError::new(Op::CompareCopy, destination, busy));
     }
-    if disk.stat(source)?.is_same_file(there) {
-        // One name seen at two paths (a bind mount) is not two names.
-        return Ok(there.links > 1);
+    let is_one_file = disk.stat(source)?.is_same_file(there);
+    Ok((!is_one_file || are_two_names(disk, [source, destination], there)?)
+        && disk.same_content(source, destination)?)
+}
+
+/// Returns true if two paths of one file are two names. One name that is seen at two paths, because
+/// its directory is mounted at both, is not. A mount that hides hard links shows one link, so the
+/// names and the directories decide there.
+fn are_two_names(disk: &dyn Disk, paths: [&Path; 2], meta: &Metadata) -> Result<bool> {
+    let [one, other] = paths.map(|path| path.file_name().map(OsStr::to_ascii_lowercase));
+    if meta.links > 1 || one != other {
+        return Ok(true);
     }
-    disk.same_content(source, destination)
+    let [one, other] = paths.map(|path| disk.stat_follow(&parent(path)));
+    let (one, other) = (one?.id, other?.id);
+    Ok(one.is_some() && other.is_some() && one != other)
 }
 
 fn parent(path: &Path) -> PathBuf {

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     PendingRemoval, Removal, RemovalOutcome, SyncFailed, Transfer, TransferMethod, TransferProgress,
+    are_two_names,
     at_rest::{is_complete, not_at_rest},
     dirs_of,
     parallel::map_parallel,
@@ -200,8 +201,10 @@ impl Transfer<'_> {
             let Checked::Removable { seen, complete, .. } = checked else { return None };
             // A symlink has no content. A write to a file whose second name is at the destination
             // is not lost.
-            let is_second_name =
-                || seen.links > 1 && disk.stat(&item.to).is_ok_and(|there| there.is_same_file(seen));
+            let is_second_name = || {
+                disk.stat(&item.to).is_ok_and(|there| there.is_same_file(seen))
+                    && are_two_names(disk, [&item.from, &item.to], seen).unwrap_or(false)
+            };
             (item.symlink_target.is_none() && !is_second_name()).then_some((quarantined.as_path(), *complete))
         });
         let (files, complete): (Vec<_>, Vec<_>) = asked.unzip();
@@ -335,8 +338,8 @@ fn verify_removable(
     if !here.is_file() || !there.is_file() || disk.is_mount_point(&item.to) {
         return nothing_lost(false);
     }
-    if here.is_same_file(&there) {
-        return nothing_lost(there.links > 1);
+    if here.is_same_file(&there) && !are_two_names(disk, [&item.from, &item.to], &there)? {
+        return nothing_lost(false);
     }
     compare()
 }

@@ -13,7 +13,7 @@ use myownllm_paths::{camino::Utf8Path, normalize_lexically};
 use super::inspector::{Inspector, SkipReason};
 use crate::{
     classify::rebase,
-    compare::{aside_name, differs, refuse_mounted_file},
+    compare::{aside_name, differs, is_same, refuse_mounted_file},
     error::MigrationError,
     homes::{Homes, Keep},
     inventory::{DestinationState, IdentityFile, Inventory},
@@ -194,8 +194,7 @@ impl Inspector<'_> {
             (Some(_), None) => here.bytes == there.bytes,
             // A symlink at the destination may lead to the source, which is then the only copy.
             (None, Some(_)) => false,
-            (None, None) if here.meta.is_same_file(&there.meta) => there.meta.links > 1,
-            (None, None) => here.bytes == there.bytes,
+            (None, None) => is_same(self.disk, &here.path, &there.path, &there.meta)?,
         };
         if same {
             return Ok(DestinationState::Same);
