@@ -255,6 +255,46 @@ fn the_own_daemon_under_the_shared_ones_name_is_still_the_own_one() {
     assert_eq!(home.joined(), json!(["first-net"]));
 }
 
+/// A link to the socket of another home, symbolic or hard, is not the socket of this one.
+#[rstest]
+fn daemon_behind_a_link_counts_where_its_socket_is(
+    #[values(format!("{MESH}/daemon.sock"), format!("{APP}/daemon.sock"))] place: String,
+    #[values(false, true)] is_shared: bool,
+    #[values(false, true)] is_hard: bool,
+) {
+    let is_own_socket = !is_shared && place.starts_with(MESH);
+    if is_own_socket {
+        return;
+    }
+    let home = Home::with_networks();
+    home.launch_once().ends_with(0);
+    let office = json!({"networks": [{"network_id": "office-mesh", "label": "Office"}]});
+    if is_shared {
+        home.put(".myownmesh/config.json", office.to_string().as_bytes(), 0o600);
+    }
+    let daemon = home.daemon(if is_shared { ".myownmesh" } else { MESH }).start().unwrap();
+    match is_hard {
+        true => std::fs::hard_link(daemon.socket(), home.path(&place)).unwrap(),
+        false => std::os::unix::fs::symlink(daemon.socket(), home.path(&place)).unwrap(),
+    }
+    let said = home.launch_once_json().ends_with(0).json();
+    assert_eq!(said["data"]["daemon"]["role"], if is_shared { "shared" } else { "own" }, "{said:#}");
+    let doctor = home.run(&["doctor", "--json"]).ends_with(0).all();
+    for said in [said.to_string(), doctor] {
+        assert!(!said.contains("networks.not-left") && !said.contains("legacy-running"), "{said}");
+    }
+}
+
+/// A daemon of the old location is one also if the own socket is a link to its socket.
+#[test]
+fn daemon_of_the_old_location_behind_a_link_at_the_own_socket_is_refused() {
+    let home = Home::settled();
+    let daemon = home.daemon(APP).start().unwrap();
+    std::os::unix::fs::symlink(daemon.socket(), home.own_socket()).unwrap();
+    let said = home.launch_once_json().ends_with(7).json();
+    assert!(said.to_string().contains("daemon.legacy-running"), "{said:#}");
+}
+
 /// A daemon listens at the path that its config named when it started.
 #[test]
 fn a_daemon_whose_config_names_another_socket_since_is_found_where_it_was() {

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_paths::{CheckedLayout, ControlSocket, Mode, PathsError, RealLookup, Socket};
 use serde::{Serialize, Serializer};
@@ -75,11 +76,19 @@ impl Endpoint {
         &self.address
     }
 
-    /// Returns true if both endpoints name the same socket, symlinks resolved, whichever users they
-    /// accept.
-    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
-        self.address == other.address
-            || matches!((self.path(), other.path()), (Some(one), Some(two)) if resolved(one) == resolved(two))
+    /// Returns true if both endpoints name the same socket, symlinks and hard links resolved,
+    /// whichever users they accept.
+    #[must_use]
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        self.address == other.address || self.is_link_to(other)
+    }
+
+    /// Returns true if another path than this one names the same socket.
+    pub(crate) fn is_link_to(&self, other: &Self) -> bool {
+        let (Some(one), Some(two)) = (self.path(), other.path()) else { return false };
+        let stat = |path: &Utf8Path| RealDisk.stat_follow(path.as_std_path()).ok();
+        let is_one_file = || stat(one).zip(stat(two)).is_some_and(|(one, two)| one.is_same_file(&two));
+        one != two && (resolved(one) == resolved(two) || is_one_file())
     }
 
     /// Returns true if a process of the user `uid` may answer here, if this process runs as the

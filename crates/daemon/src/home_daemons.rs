@@ -52,6 +52,9 @@ pub struct HomeDaemons {
     /// The endpoint of the daemon of the daemon home: in it, or where its config says. A move
     /// refuses another one.
     pub own: Endpoint,
+    /// The endpoint of the shared daemon; none by default. A link to it in one of the homes is not
+    /// the socket of a daemon of that home.
+    pub shared: Option<Endpoint>,
     /// The longest wait for an answer; 800 ms by default.
     pub answer_within: Duration,
     /// The time that a daemon gets to exit; 5 s by default.
@@ -93,6 +96,7 @@ impl HomeDaemons {
     pub fn of(layout: &CheckedLayout) -> Result<Self, PathsError> {
         let mut homes = Self::new(&layout.app_home, &layout.daemon_home, Endpoint::of(layout, Mode::OwnLlm)?);
         homes.home_variable = layout.app.home_variable.clone().into_owned();
+        homes.shared = Some(layout.socket_for_mode(Mode::Shared, &ControlSocket::InHome).0.into());
         if layout.platform != Platform::Windows {
             let config = &layout.app_config;
             let named = ControlSocket::read(config, &RealLookup)?;
@@ -117,6 +121,7 @@ impl HomeDaemons {
             home_variable: HOME_VARIABLE.to_owned(),
             programs: Vec::new(),
             own,
+            shared: None,
             answer_within: PROBE_TIMEOUT,
             grace: Duration::from_secs(5),
             bystanders: Arc::default(),
@@ -214,6 +219,13 @@ impl HomeDaemons {
         };
         let serves = |pid| process_serves_home(endpoint, self.home(legacy), &self.home_variable, pid);
         let verified = found.pid().is_some_and(serves);
+        // The process has to be visible: a hidden one may serve this home, and the other path may be
+        // the link.
+        let is_seen = cfg!(target_os = "linux") && found.pid().is_some();
+        let mut elsewhere = self.shared.iter().chain(legacy.then_some(&self.own));
+        if is_seen && !verified && elsewhere.any(|other| endpoint.is_link_to(other)) {
+            return None;
+        }
         let endpoint = endpoint.clone();
         Some(RunningDaemon { kind: DaemonKind::Listening { endpoint, probe: found }, legacy, verified })
     }

@@ -123,6 +123,7 @@ impl<'a> LocalDaemons<'a> {
         let own = Endpoint::from(layout.socket_for_mode(Mode::OwnLlm, &ControlSocket::InHome).0);
         let mut homes = HomeDaemons::new(&layout.app_home, &layout.daemon_home, own);
         homes.home_variable = layout.app.home_variable.clone().into_owned();
+        homes.shared = Some(layout.socket_for_mode(Mode::Shared, &ControlSocket::InHome).0.into());
         homes.programs = search.overrides.iter().map(|(_, program)| PathBuf::from(program)).collect();
         homes.answer_within = ANSWER;
         homes.grace = GRACE;
@@ -215,10 +216,9 @@ impl Daemons for LocalDaemons<'_> {
 
     fn live_legacy(&self) -> Option<RunningDaemon> {
         // Reads the config that names the own daemon's endpoint only if a daemon was found.
-        let found = self.of_homes(self.homes.own.clone(), None).legacy_listener()?;
-        let own = self.whereabouts(Mode::OwnLlm);
+        self.of_homes(self.homes.own.clone(), None).legacy_listener()?;
         // A daemon whose own config names the socket of the old location listens there rightfully.
-        (own.path() != Some(&found.place())).then_some(found)
+        self.of_homes(self.whereabouts(Mode::OwnLlm), None).legacy_listener()
     }
 
     fn abandoned_sockets(&self) -> Vec<AbandonedSocket> {

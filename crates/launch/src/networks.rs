@@ -314,8 +314,10 @@ pub(crate) fn out_of_line(
     let own = detection.attempts.iter().find(|attempt| attempt.role == Role::Own)?;
     let Probe::Answered { status, .. } = &own.probe else { return None };
     let is_shared = match &detection.decision {
-        // On Windows, both daemons have one address.
-        Decision::Attach { role: Role::Shared, endpoint, .. } if *endpoint == own.endpoint => return None,
+        // On Windows both daemons have one address, and a link may lead from one to the other.
+        Decision::Attach { role: Role::Shared, endpoint, .. } if endpoint.is_same_place(&own.endpoint) => {
+            return None;
+        }
         Decision::Attach { role, .. } => *role == Role::Shared,
         _ => false,
     };
