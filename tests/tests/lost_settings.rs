@@ -602,8 +602,10 @@ fn losses_of_a_launch_are_told_before(#[case] config: &str) {
         lost["message"].as_str().unwrap().replace("would be", "are")
     };
     let [status, doctor] = [told(&["status", "--json"]), told(&["doctor", "--json"])];
+    home.run(&["status", "--check"]).ends_with(3);
     let launch = told(&["launch", "--no-daemon", "--json"]);
     assert_eq!([&status, &doctor], [&launch; 2]);
+    home.run(&["status", "--check"]).ends_with(0);
 }
 
 /// A launch that failed between the backup and the config had set the config aside.

@@ -19,7 +19,7 @@ use crate::foreseen::{
     unlockable_home, unmendable_peers, unusable_log, unwritable,
 };
 use crate::identity::{ensure_no_new_home, identity_answer, protect_held_key};
-use crate::losses::{lasting_losses, lasting_network_losses, may_have_lost_networks};
+use crate::losses::{LOSSES, lasting_losses, lasting_network_losses, may_have_lost_networks};
 use crate::moves::{collision_as_warning, forward_plan, is_about_overlap, plan_diagnostics};
 use crate::networks::{active_network, unread_settings};
 use crate::owner::missing_home;
@@ -237,7 +237,10 @@ impl<'p, 'a> Planner<'p, 'a> {
         let mends = daemon
             .iter()
             .any(|step| matches!(step, LaunchStep::MendState { .. } | LaunchStep::KeepCorruptFile { .. }));
-        plan.pending = pending || mends || !plan.migration.collisions.is_empty();
+        // A launch that completes a config with losses has repaired it.
+        let completes = plan.config.as_ref().is_some_and(Pending::writes_config)
+            && plan.diagnostics.iter().any(|told| told.code == LOSSES);
+        plan.pending = pending || mends || completes || !plan.migration.collisions.is_empty();
         plan.steps = match (is_refused, fails) {
             (true, _) => vec![LaunchStep::Refuse],
             (false, true) => vec![LaunchStep::Fail],

@@ -115,8 +115,11 @@ fn summary(view: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeS
             let warnings = troubles(Mark::Warning);
             let mended = warnings.iter().find(|check| check.hint == Some(checks.repair()));
             let asked = warnings.iter().find(|check| is_question(check));
-            let what =
-                mended.or(asked).map_or("a launch would finish what was begun", |check| &check.evidence);
+            let begun = match lost {
+                Some(_) => "a launch would complete the config with defaults",
+                None => "a launch would finish what was begun",
+            };
+            let what = mended.or(asked).map_or(begun, |check| &check.evidence);
             vec![format!("{home} works, and something is pending: {what}.")]
         }
         _ => of_problems(view, &home, plan, checks),
