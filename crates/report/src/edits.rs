@@ -1,14 +1,13 @@
 //! The saved networks, and a change of the config by the user.
 
 use myownllm_config_model::{AppConfig, Document, masking, networks, settings};
-use myownllm_launch::words::use_first_network;
 use myownllm_launch::{Edit, Followed};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use textwrap::core::display_width;
 
-use crate::launches::{networks_did, networks_line};
+use crate::launches::{networks_did, networks_line, offer_a_network};
 use crate::run_log::{self, Trace};
 use crate::screen::Page;
 use crate::text::{bounded, long};
@@ -134,14 +133,6 @@ pub fn edit_trace(home: &HomeView<'_>, edit: &Edit, command: &str) -> Option<Tra
     let mut trace = Trace::of(home.layout, command, did)?;
     trace.entry.before = edit.backup.as_ref().map(|backup| backup.id.to_string());
     Some(trace)
-}
-
-/// Tells how to choose a network, if none is active.
-pub(crate) fn offer_a_network(home: &HomeView<'_>, document: &Document, what: &str, page: &mut Page) {
-    let first = || use_first_network(document, home.program);
-    if let Some(command) = networks::active(document).is_none().then(first).flatten() {
-        page.offer(format!("{what} To choose one:"), command);
-    }
 }
 
 /// Describes what the daemon did about the change, and the command that undoes it.

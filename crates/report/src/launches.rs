@@ -2,11 +2,11 @@
 
 use myownllm_config_model::networks::SavedNetwork;
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_model::{masking, networks};
+use myownllm_config_model::{Document, masking, networks};
 use myownllm_config_store::{FileShape, Report, Step};
 use myownllm_daemon::reconcile::{Action, NOT_ADDED, NOT_APPLIED, StepResult};
 use myownllm_daemon::{CandidateFailure, CandidateOutcome, Role, Rule};
-use myownllm_launch::words::{at_defaults, backup, count, in_a_line, listed, process};
+use myownllm_launch::words::{at_defaults, backup, count, in_a_line, listed, process, use_first_network};
 use myownllm_launch::{
     Daemon, LONGEST_NAME, LaunchStep, Outcome, Reconciled, Recurrence, Verdict, lost_keys, saved,
 };
@@ -15,7 +15,6 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::edits::offer_a_network;
 use crate::moves::{choice, stopped};
 use crate::picture::SHOWN;
 use crate::run_log::{self, Trace};
@@ -395,4 +394,12 @@ fn of_config(home: &HomeView<'_>, outcome: &Outcome, page: &mut Page) {
         page.line(format!("Lost, as no backup has them: {}.", at_defaults(&report.reset_keys)));
     }
     offer_a_network(home, &outcome.document, "No network is active.", page);
+}
+
+/// Tells how to choose a network, if none is active.
+pub(crate) fn offer_a_network(home: &HomeView<'_>, document: &Document, what: &str, page: &mut Page) {
+    let first = || use_first_network(document, home.program);
+    if let Some(command) = networks::active(document).is_none().then(first).flatten() {
+        page.offer(format!("{what} To choose one:"), command);
+    }
 }
