@@ -100,9 +100,8 @@ impl MapOwned for &[&str] {
 #[case::settings_gone_networks_there(completed(json!({"cloud_mesh": rich()["cloud_mesh"]})),
     Some(Loss::Settings))]
 #[case::settings_gone_bare(json!({"cloud_mesh": rich()["cloud_mesh"]}), Some(Loss::Settings))]
-#[case::unknown_keys_among_the_defaults(completed(json!({"a": 1, "b": {"x": 2}, "c": "3", "d": [4]})),
-    Some(Loss::Settings))]
-#[case::unknown_keys_alone(json!({"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6, "g": 7}), Some(Loss::Settings))]
+#[case::settings_under_new_names(
+    completed(json!({"theme": 1, "look": 2, "family": "x", "mode": "y", "cloud_mesh": rich()["cloud_mesh"]})), None)]
 #[case::all_networks_gone(edited(|v| v["cloud_mesh"]["networks"] = json!([])), Some(Loss::Networks))]
 #[case::the_list_itself_gone(edited(|v| drop(v["cloud_mesh"].as_object_mut().unwrap().remove("networks"))),
     Some(Loss::Networks))]

@@ -64,20 +64,17 @@ pub fn restore_wiped(
 }
 
 /// Returns the part of a config that no daemon can have written since the backup: the config, or its
-/// [`app_half`] if it has a member of the daemon's that neither the backup nor the app's `defaults`
-/// have. An older app that recovers the networks of an overwritten config leaves such members in it.
+/// [`app_half`] if it has members of the daemon's that neither the backup nor the app's `defaults`
+/// have: both addresses of updates, or several keys. An older app that recovers the networks of an
+/// overwritten config leaves them in it.
 pub fn own_part<'c>(config: &'c Document, backup: &Document, defaults: &Document) -> Cow<'c, Document> {
     let is_new = |path: &[&str]| {
         config.get(path).is_some() && [backup, defaults].iter().all(|other| other.get(path).is_none())
     };
-    let mut urls = ["stable_url", "beta_url"].iter();
-    if daemon_config::OWN_KEYS.iter().any(|key| is_new(&[key]))
-        || urls.any(|url| is_new(&["auto_update", url]))
-    {
-        Cow::Owned(app_half(config))
-    } else {
-        Cow::Borrowed(config)
-    }
+    let keys = daemon_config::OWN_KEYS.iter().filter(|key| is_new(&[key])).count();
+    let has_urls = ["stable_url", "beta_url"].iter().all(|url| is_new(&["auto_update", url]));
+    // A newer app may have one key with such a name.
+    if keys > 1 || has_urls { Cow::Owned(app_half(config)) } else { Cow::Borrowed(config) }
 }
 
 /// Returns the app's half of a mixed document, without the sections that both programs write:

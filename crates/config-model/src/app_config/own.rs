@@ -27,8 +27,6 @@ pub struct OwnSettings {
     pub options: Vec<Vec<String>>,
     /// Network ids of the saved networks, in normal form.
     pub networks: Vec<String>,
-    /// The keys in `options` that the app's schema lacks.
-    unknown: Vec<String>,
     /// Single values in `options` and in `networks`.
     values: [usize; 2],
     /// The number of keys of the app's schema that the document has before it is completed.
@@ -70,9 +68,6 @@ impl OwnSettings {
                 let default = defaults.get(&[&key]).filter(|_| key != "tracked_modes");
                 let derived = key == "tracked_modes" && is_the_active_mode(&completed, value);
                 if !derived && is_own(value, default) {
-                    if defaults.get(&[&key]).is_none() {
-                        own.unknown.push(key.clone().into_owned());
-                    }
                     own.add(vec![key.into_owned()], value);
                 }
                 continue;
@@ -126,12 +121,6 @@ impl OwnSettings {
         self.keys().intersection(&before.keys()).count() + networks.count()
     }
 
-    /// Returns the number of keys that may neither be left of `before` nor replace it: unknown keys
-    /// that `before` lacks.
-    fn added_since(&self, before: &Self) -> usize {
-        self.unknown.iter().filter(|key| !before.unknown.contains(key)).count()
-    }
-
     fn keys(&self) -> BTreeSet<&String> {
         self.options.iter().map(|path| &path[0]).collect()
     }
@@ -172,9 +161,7 @@ impl OwnSettings {
             let (fewest, factor) = if self.is_bare() { (1, 2) } else { (fewest, 4) };
             before >= fewest && now * factor <= before
         };
-        let added = self.added_since(before);
-        let (count, sections) = (self.count() - added, self.sections() - added);
-        if gone(before.count(), count, 2) || gone(before.sections(), sections, 4) {
+        if gone(before.count(), self.count(), 2) || gone(before.sections(), self.sections(), 4) {
             Some(Loss::Settings)
         } else if self.networks.is_empty() && !before.networks.is_empty() {
             Some(Loss::Networks)
