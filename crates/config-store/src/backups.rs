@@ -101,8 +101,9 @@ impl Store<'_> {
             return false;
         }
         let Ok(meta) = self.disk.stat(self.backup_path(id).as_ref()) else { return false };
-        // A damaged backup keeps its name. The final mode was set after the content was written, so a
-        // later write is seen by the times, and a start need not read the backup.
+        // A damaged backup keeps its name. The final mode was set after the content was written, so
+        // the times show a later write, unless a program restores them, and a start need not read
+        // the backup.
         let is_untouched = meta.len == bytes.len() as u64 && meta.changed > meta.modified;
         meta.mode != UNSYNCED
             && self.has_single_name(&meta)
