@@ -436,9 +436,12 @@ fn judge(bytes: &[u8]) -> Identity {
     })
 }
 
-/// Returns true if a Device ID, or the part of one that a torn run log has, is that of a public key.
+/// Returns true if a Device ID, or the part of one that a torn run log has, belongs to this public
+/// key. A shorter part may be that of another key.
 pub(crate) fn is_id_of(device_id: &str, public_key: &str) -> bool {
-    public_key.starts_with(&public_key_of(device_id))
+    const SHORTEST: usize = 12;
+    let part = public_key_of(device_id);
+    part.len() >= SHORTEST && public_key.starts_with(&part)
 }
 
 /// Returns the public key in a Device ID.

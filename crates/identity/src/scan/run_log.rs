@@ -19,6 +19,7 @@ pub(super) fn device_ids(log: &[u8]) -> impl Iterator<Item = String> {
     let after = text.rmatch_indices(MEMBER).map(|(at, member)| &text[at + member.len()..]);
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let ids = after.map(|id| id.split(|c| !is_part(c)).next().unwrap_or_default().to_owned());
+    let ids = ids.filter(|id| !id.is_empty());
     let (whole, torn): (Vec<_>, Vec<_>) = ids.partition(|id| id.len() >= PUBLIC_KEY_LENGTH);
     (if whole.is_empty() { torn } else { whole }).into_iter()
 }
