@@ -232,7 +232,10 @@ impl Refusal {
     pub(crate) fn begin_commands_with(&mut self, first: &str) {
         let changing = self.ways_out.iter_mut().filter(|way| !matches!(way, WayOut::ShowEntry { .. }));
         for command in changing.filter_map(WayOut::command_mut) {
-            *command = format!("{first} && {command}");
+            *command = match command.contains("||") {
+                true => format!("{first} && {{ {command}; }}"),
+                false => format!("{first} && {command}"),
+            };
         }
     }
 

@@ -86,7 +86,12 @@ pub fn with_access(disk: &dyn Disk, layout: &Layout, file: Option<&Path>, comman
     };
     let closed: Vec<String> =
         places(disk, layout).iter().filter(is_named).filter(is_closed).map(quote).collect();
-    if closed.is_empty() { command } else { format!("chmod u+rwx {} && {command}", closed.join(" ")) }
+    let dirs = closed.join(" ");
+    match (closed.is_empty(), command.contains("||")) {
+        (true, _) => command,
+        (false, true) => format!("chmod u+rwx {dirs} && {{ {command}; }}"),
+        (false, false) => format!("chmod u+rwx {dirs} && {command}"),
+    }
 }
 
 impl Closed {
