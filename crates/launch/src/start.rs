@@ -328,7 +328,8 @@ pub(crate) fn failed_start(
 fn no_socket(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
     /// Not permitted, not implemented, not supported.
     const SAID: [&str; 3] = ["(os error 1)", "(os error 38)", "(os error 95)"];
-    let says = |line: &String| line.contains("sock") && SAID.iter().any(|said| line.contains(said));
+    let is_of_socket = |line: &str| line.contains("daemon.sock") || line.contains("control socket");
+    let says = |line: &String| is_of_socket(line) && SAID.iter().any(|said| line.contains(said));
     // The real daemons go on without a socket.
     let failures = error.tried().iter().filter_map(|tried| tried.failure.as_ref());
     let is_refused = failures.flat_map(CandidateFailure::log).any(says);
