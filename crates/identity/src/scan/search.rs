@@ -330,17 +330,14 @@ impl<'a> Search<'a> {
     }
 
     /// Returns true if a directory that is named after `original` has a sound key in the place of
-    /// its key, and is no home of another app: its name lacks the leading dot, or the run log of
-    /// this app lies in it.
+    /// its key, and is no home of another app: the run log of this app lies in it.
     fn is_copy_by_key(&self, path: &Path, original: &Utf8Path) -> bool {
         let is_sound = |file: PathBuf| {
             let bytes = self.disk.read(&file, OTHER_FILE_LIMIT).unwrap_or_default();
             matches!(inspect(&bytes), Identity::Valid(_))
         };
-        let is_hidden = |name: &str| name.starts_with('.');
         let run_log = path.join(self.places.run_log.file_name().unwrap_or_default());
-        let is_shown = original.file_name().is_some_and(is_hidden) && !is_hidden(&name_of(path));
-        (is_shown || self.leads_to_file(&run_log)) && self.usual_places(path, original).any(is_sound)
+        self.leads_to_file(&run_log) && self.usual_places(path, original).any(is_sound)
     }
 
     /// Returns the entries in `dirs` whose names contain that of `original`, without its dot.
@@ -554,10 +551,15 @@ pub fn archived_homes(disk: &dyn Disk, places: &IdentityPaths) -> Vec<PathBuf> {
 
 /// Returns true if the name of a copied home, or of another renamed directory, is that of an
 /// archive of it. Without its dot, the name of a home is that of the program too, and needs a word
-/// that says so.
+/// that says so, and no version.
 pub(super) fn is_archived_copy(path: &Path) -> bool {
     let name = name_of(path);
-    let is_copy = name.starts_with('.') || WORDS.iter().any(|word| name.contains(word));
+    let (stem, _) = name.rsplit_once('.').unwrap_or((&name, ""));
+    let stem = stem.trim_end_matches(".tar");
+    let has_version = stem.split('.').zip(stem.split('.').skip(1)).any(|(before, after)| {
+        before.ends_with(|c: char| c.is_ascii_digit()) && after.starts_with(|c: char| c.is_ascii_digit())
+    });
+    let is_copy = name.starts_with('.') || !has_version && WORDS.iter().any(|word| stem.ends_with(word));
     is_copy && is_archive_name(&name)
 }
 

@@ -275,10 +275,11 @@ fn key_of_another_device_than_the_run_log_shows_is_not_used_unasked(
     assert!(home.answer().key().is_some() || first(home.answer().refusal().unwrap()));
 }
 
-/// No app has a home without the leading dot, and the run log shows whose home a directory was.
+/// The run log shows whose home a directory was.
 #[rstest]
 #[case::name_of_another_app(".app-laptop", None, None)]
-#[case::name_without_the_dot("app-laptop", None, Some("identity.gone"))]
+#[case::source_of_the_app("app-laptop", None, None)]
+#[case::name_without_the_dot("app-laptop", Some("myownllm-mesh.log"), Some("identity.gone"))]
 #[case::name_within_another_one("My App before", None, Some("identity.gone"))]
 #[case::name_of_another_app_with_the_run_log(".app-laptop", Some("myownllm-mesh.log"), Some("identity.gone"))]
 fn copy_with_a_sound_key_is_told_from_the_home_of_another_app(

@@ -138,6 +138,9 @@ fn other_files_of_a_newer_version_are_no_keys(#[case] path: &'static str, #[case
 #[rstest]
 #[case::program("../my app-1.2.0-linux.tar.gz")]
 #[case::source("../my app.zip")]
+#[case::source_of_a_distribution("../my app_1.2.0.orig.tar.gz")]
+#[case::old_version_of_the_program("../my app-v1.2-old.zip")]
+#[case::another_program("../my app-backup-tool.zip")]
 #[case::home_of_another_app("../.my app-dev.tar.gz")]
 fn archive_of_another_name_is_no_key(#[case] path: &'static str) {
     assert_eq!(short(&home_of(&[Bytes(path, b"PK\x03\x04")]).answer()), "none yet");
