@@ -46,11 +46,14 @@ impl Examiner<'_, '_> {
         self.identity(&of_key);
         let moved = moved_files(&self.plan.migration);
         let untrusted = trusted_home(self.context, false, &moved).err();
-        let is_untrusted = trusted_home(self.context, self.plan.makes_backup, &moved).is_err();
+        // A launch that makes a backup first closes the directory of the backups.
+        let is_closed_first = || self.plan.makes_backup && trusted_home(self.context, true, &moved).is_ok();
         match &untrusted {
             None => self.checks.ok("homes.private", "nobody else can put anything into the homes"),
-            Some(diagnostic) if is_untrusted => self.checks.diagnostic("homes.private", diagnostic.clone()),
-            Some(diagnostic) => self.checks.diagnostic("homes.private", diagnostic.clone().as_warning()),
+            Some(diagnostic) if is_closed_first() => {
+                self.checks.diagnostic("homes.private", diagnostic.clone().as_warning());
+            }
+            Some(diagnostic) => self.checks.diagnostic("homes.private", diagnostic.clone()),
         }
         let secrets = open_secrets(self.context);
         // What a repair would change comes first.
