@@ -122,14 +122,13 @@ impl<'a> Planner<'a> {
         let DestinationState::Differs { aside_source, aside_destination, .. } = state else {
             return Vec::new();
         };
-        let set_aside = |from: &Path, aside: &Aside| aside.step(from);
         match winner {
             None => {
                 self.record_collision(source, destination);
                 Vec::new()
             }
-            Some(Keep::Source) => vec![set_aside(destination, aside_destination), step],
-            Some(Keep::Destination) => vec![set_aside(source, aside_source)],
+            Some(Keep::Source) => vec![aside_destination.step(destination), step],
+            Some(Keep::Destination) => vec![aside_source.step(source)],
         }
     }
 
@@ -274,8 +273,7 @@ impl<'a> Planner<'a> {
                     let error = self.damaged_error(destination, why, None);
                     self.plan.errors.push(error);
                 }
-                let set_aside = |(from, aside): &(PathBuf, Aside)| aside.step(from);
-                self.plan.identity_steps.extend(given_up.map(set_aside));
+                self.plan.identity_steps.extend(given_up.map(|(from, aside)| aside.step(from)));
             }
             (Some(source), None) => match &source.identity {
                 Identity::Damaged { why, .. } => {
