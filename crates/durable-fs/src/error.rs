@@ -445,6 +445,15 @@ pub fn rename_unless_taken(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Stri
     format!("test -e {1} || mv -n {0} {1}", quote(from), quote(to))
 }
 
+/// Returns a command that runs `command` if `first` succeeds: as a whole, although `command` may
+/// have an alternative.
+pub fn run_first(first: &str, command: &str) -> String {
+    match command.contains("||") {
+        true => format!("{first} && {{ {command}; }}"),
+        false => format!("{first} && {command}"),
+    }
+}
+
 /// Returns the beginning of a command that makes a directory; empty for `None`.
 pub fn mkdir_prefix(dir: Option<impl AsRef<Path>>) -> String {
     dir.map_or_else(String::new, |dir| format!("mkdir -p -m 700 {} && ", quote(dir)))

@@ -20,7 +20,7 @@ pub mod trust;
 pub use disk::{DirEntry, Disk, FileId, FileKind, Metadata, Owner, Permissions, SyncFs, Timestamp};
 pub use error::{
     DiskError, LockError, OutsideLock, Result, SYNC_UNCONFIRMED, Untrusted, for_any_shell, free_name,
-    is_control, mkdir_prefix, move_aside, quote, rename_unless_taken, replace_symlink,
+    is_control, mkdir_prefix, move_aside, quote, rename_unless_taken, replace_symlink, run_first,
     sync_unconfirmed_message,
 };
 #[cfg(feature = "failure")]

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use myownllm_durable_fs::{DiskError, for_any_shell};
+use myownllm_durable_fs::{DiskError, for_any_shell, run_first};
 use myownllm_paths::{FailureData, PathsError, camino::Utf8PathBuf, impl_failure};
 use serde::{Serialize, Serializer};
 
@@ -232,10 +232,7 @@ impl Refusal {
     pub(crate) fn begin_commands_with(&mut self, first: &str) {
         let changing = self.ways_out.iter_mut().filter(|way| !matches!(way, WayOut::ShowEntry { .. }));
         for command in changing.filter_map(WayOut::command_mut) {
-            *command = match command.contains("||") {
-                true => format!("{first} && {{ {command}; }}"),
-                false => format!("{first} && {command}"),
-            };
+            *command = run_first(first, command);
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use myownllm_daemon::{DetectRefusal, Detection, Probe, Role};
 use myownllm_durable_fs::trust::give_to;
-use myownllm_durable_fs::{Disk, DiskError, FileKind, Owner, move_aside, quote};
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Owner, move_aside, quote, run_first};
 use myownllm_paths::Layout;
 use myownllm_paths::camino::Utf8Path;
 
@@ -75,22 +75,20 @@ pub fn with_access(disk: &dyn Disk, layout: &Layout, file: Option<&Path>, comman
     if !command.split(' ').next().is_some_and(|verb| ["mv", "cp", "mkdir", "test", "sh"].contains(&verb)) {
         return command;
     }
-    let is_named = |dir: &&PathBuf| {
+    let is_named = |dir: &&Path| {
         let below = format!("{}/", dir.display());
         let mut entries = command.match_indices(&below).map(|(at, _)| &command[at + below.len()..]);
         entries.any(|entry| entry.find(['/', ' ', '\'']).is_none_or(|end| !entry[end..].starts_with('/')))
     };
-    let is_closed = |dir: &&PathBuf| {
+    let is_closed = |dir: &&Path| {
         let is_dir = disk.stat_follow(dir).is_ok_and(|meta| meta.is_dir());
         is_dir && is_of(dir, true) && !disk.may_write(dir) && !disk.is_protected(dir)
     };
     let closed: Vec<String> =
-        places(disk, layout).iter().filter(is_named).filter(is_closed).map(quote).collect();
-    let dirs = closed.join(" ");
-    match (closed.is_empty(), command.contains("||")) {
-        (true, _) => command,
-        (false, true) => format!("chmod u+rwx {dirs} && {{ {command}; }}"),
-        (false, false) => format!("chmod u+rwx {dirs} && {command}"),
+        places(disk, layout).into_iter().filter(is_named).filter(is_closed).map(quote).collect();
+    match closed.is_empty() {
+        true => command,
+        false => run_first(&format!("chmod u+rwx {}", closed.join(" ")), &command),
     }
 }
 
@@ -104,7 +102,7 @@ impl Closed {
         // Most runs have nothing to explain, and look at nothing more.
         errors.clone().find(|told| told.is_error() || told.is_denied)?;
         let mut unreadable: Vec<PathBuf> = Vec::new();
-        let places = places(disk, layout);
+        let places = places_and_states(disk, layout);
         for path in &places {
             if !unreadable.iter().any(|closed| path.starts_with(closed)) && is_closed(disk, layout, path) {
                 unreadable.push(path.clone());
@@ -141,10 +139,9 @@ impl Closed {
     }
 }
 
-/// Returns the paths of the homes, with each roster and state. Each directory comes before its
-/// entries. The user's home comes first if the app's home has yet to be made, or cannot be looked
-/// at.
-fn places(disk: &dyn Disk, layout: &Layout) -> Vec<PathBuf> {
+/// Returns the paths of the homes. Each directory comes before its entries. The user's home comes
+/// first if the app's home has yet to be made, or cannot be looked at.
+fn places<'l>(disk: &dyn Disk, layout: &'l Layout) -> Vec<&'l Path> {
     let files = [&layout.app_config, &layout.backups, &layout.legacy_socket]
         .into_iter()
         .chain([&layout.legacy_identity, &layout.legacy_custody, &layout.legacy_rosters])
@@ -155,18 +152,25 @@ fn places(disk: &dyn Disk, layout: &Layout) -> Vec<PathBuf> {
         Ok(_) => &layout.app_home,
         Err(_) => &layout.user_home,
     };
-    let ancestors =
-        files.flat_map(|file| file.as_std_path().ancestors()).filter(|path| path.starts_with(top));
+    let mut places: Vec<&Path> =
+        files.flat_map(|file| file.as_std_path().ancestors()).filter(|path| path.starts_with(top)).collect();
+    places.sort_by_key(|path| (path.components().count(), path.to_path_buf()));
+    places.dedup();
+    places
+}
+
+/// Returns the paths of the homes, as [`places`], with each roster and state.
+fn places_and_states(disk: &dyn Disk, layout: &Layout) -> Vec<PathBuf> {
     let states =
         [&layout.legacy_rosters, &layout.legacy_states, &layout.daemon_rosters, &layout.daemon_states];
     let entries = states.into_iter().flat_map(|dir| {
         let entries = disk.list(dir.as_ref()).unwrap_or_default().into_iter();
         entries.map(move |entry| dir.as_std_path().join(entry.name))
     });
-    let mut places: Vec<PathBuf> = ancestors.map(Path::to_owned).chain(entries).collect();
-    places.sort_by_key(|path| (path.components().count(), path.clone()));
-    places.dedup();
-    places
+    let mut all: Vec<PathBuf> = places(disk, layout).into_iter().map(Path::to_owned).chain(entries).collect();
+    all.sort_by_key(|path| (path.components().count(), path.clone()));
+    all.dedup();
+    all
 }
 
 fn is_closed(disk: &dyn Disk, layout: &Layout, path: &Path) -> bool {
