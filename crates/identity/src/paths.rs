@@ -46,13 +46,11 @@ impl Home {
     }
 
     /// Returns the place of the config.
-    #[must_use]
     pub fn config(&self) -> &Utf8Path {
         &self.config
     }
 
     /// Returns the place of the custody file.
-    #[must_use]
     pub fn custody(&self) -> &Utf8Path {
         &self.custody
     }
@@ -133,7 +131,6 @@ impl IdentityPaths {
     }
 
     /// Returns the directory of the backups of configs.
-    #[must_use]
     pub fn backups(&self) -> &Utf8Path {
         &self.backups
     }

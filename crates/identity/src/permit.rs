@@ -115,8 +115,7 @@ fn expected(lock: &LockedDir, places: &IdentityPaths) -> Result<Expected, Refusa
 }
 
 impl StartPermit<'_> {
-    /// Returns the files of the homes.
-    #[must_use]
+    /// Returns the paths of the files in the homes.
     pub fn places(&self) -> &IdentityPaths {
         &self.places
     }
