@@ -253,8 +253,8 @@ impl StoreError {
 
 impl_failure!(StoreError, serialize);
 
-/// Returns the command that makes a directory of the home's owner of the backup directory. Backups in
-/// it stay where a repair finds them. A symlink of another user may lead anywhere.
+/// Returns the command that makes the backup directory usable. Backups in it stay where a repair
+/// finds them. A symlink of another user may lead anywhere.
 fn mend_backup_dir(path: &Path, source: &DiskError) -> String {
     let is_backup = |name: &str| name.strip_suffix(".json").is_some_and(|id| id.parse::<BackupId>().is_ok());
     let names = || path.read_dir().into_iter().flatten().flatten().map(|entry| entry.file_name());

@@ -231,7 +231,7 @@ impl OwnershipProblem {
             Kind::ForeignHome { holder: owner, .. } | Kind::Unchangeable { home: owner, .. } => {
                 give_to(&RealDisk, *owner, &[&self.path])
             }
-            // What is in a directory of another user's is mostly that user's too.
+            // Most entries of another user's directory are that user's too.
             Kind::ForeignPart { home, .. } => format!("sudo chown -hR {}:{} {path}", home.uid, home.gid),
             Kind::ForeignFiles { directory, home: Owner { uid, gid }, .. } => format!(
                 "sudo find {} -maxdepth 1 -type f ! -user {uid} ! -user 0 -exec chown -h {uid}:{gid} {{}} +",

@@ -417,7 +417,7 @@ pub(crate) fn changed_dirs(layout: &Layout, plan: &MovePlan, keeps_backup: bool)
     changed.extend(Some(layout.backups.as_std_path()).filter(|_| keeps_backup));
     let dirs: Vec<PathBuf> = plan.steps().flat_map(MoveStep::changed_dirs).collect();
     changed.extend(dirs.iter().map(PathBuf::as_path));
-    // What is to be made there is not there yet.
+    // The directories below them may have yet to be made.
     for opened in plan.steps().filter(|step| matches!(step, MoveStep::SetMode { .. })) {
         changed.retain(|dir| !dir.starts_with(opened.path()));
     }

@@ -25,7 +25,7 @@ pub(crate) struct NetworkChange<'a> {
     edited: Edited<'a>,
 }
 
-/// What every change of the config tells.
+/// The members that the documents of all changes of the config have.
 #[derive(Serialize, JsonSchema)]
 struct Edited<'a> {
     /// True if the config was written.
