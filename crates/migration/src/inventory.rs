@@ -104,17 +104,17 @@ pub struct Inventory {
     pub(crate) dirs: Vec<StateDir>,
     pub(crate) legacy_roster: Option<SingleFile>,
     pub(crate) custody: Option<SingleFile>,
-    pub(crate) source_key: Option<IdentityFile>,
-    pub(crate) destination_key: Option<IdentityFile>,
+    pub(crate) source_identity: Option<IdentityFile>,
+    pub(crate) destination_identity: Option<IdentityFile>,
     /// The broken symlink in the place of the source's identity file, and the place for it if the
     /// user keeps the other side.
-    pub(crate) dangling_key: Option<(PathBuf, Aside)>,
+    pub(crate) dangling_identity: Option<(PathBuf, Aside)>,
     /// The relation of the two identity files if both sides have one, and the destination of the
     /// identity file.
-    pub(crate) key_destination_state: DestinationState,
-    pub(crate) key_destination: PathBuf,
-    /// The target of the moved symlink.
-    pub(crate) key_target: Option<PathBuf>,
+    pub(crate) identity_destination_state: DestinationState,
+    pub(crate) identity_destination: PathBuf,
+    /// The target of the symlink that leads to the identity file, once the symlink has moved.
+    pub(crate) moved_symlink_target: Option<PathBuf>,
     /// There is a problem with the identity file itself.
     pub(crate) identity_failed: bool,
     /// Tells if a daemon may be started, and with which identity.
@@ -142,11 +142,11 @@ pub struct Inventory {
 
 impl Inventory {
     /// Returns the path of the source's identity file at the time of its move: its own name, even
-    /// if a killed run had claimed it.
-    pub(crate) fn source_key_path(&self, key: &IdentityFile) -> PathBuf {
+    /// if a killed run had quarantined it.
+    pub(crate) fn source_identity_path(&self, file: &IdentityFile) -> PathBuf {
         self.quarantines
             .iter()
-            .find(|(quarantined, _)| *quarantined == key.path)
-            .map_or_else(|| key.path.clone(), |(_, plain)| plain.clone())
+            .find(|(quarantined, _)| *quarantined == file.path)
+            .map_or_else(|| file.path.clone(), |(_, own)| own.clone())
     }
 }

@@ -84,7 +84,7 @@ impl<'a> Planner<'a> {
 
     /// Returns the decision on the two identity files. `--keep` alone does not choose between two
     /// different keys: a user who chooses between rosters has not said which device this is.
-    fn key_decision(&self, source: &IdentityFile, destination: &IdentityFile) -> Option<Keep> {
+    fn keep_for_two_identities(&self, source: &IdentityFile, destination: &IdentityFile) -> Option<Keep> {
         match (&source.identity, &destination.identity) {
             (Identity::Valid(source_key), Identity::Valid(destination_key))
                 if source_key.public_key != destination_key.public_key =>
@@ -208,13 +208,13 @@ impl<'a> Planner<'a> {
     }
 
     /// Returns the error of a damaged identity file. `keep` is the side that the remedy keeps.
-    fn damaged_error(&self, key: &IdentityFile, why: &str, keep: Option<Keep>) -> MigrationError {
-        let way_out = self.refusal().filter(|refusal| refusal.path() == key.path).and_then(Refusal::hint);
-        let remedy = way_out.or_else(|| {
+    fn damaged_error(&self, file: &IdentityFile, why: &str, keep: Option<Keep>) -> MigrationError {
+        let hint = self.refusal().filter(|refusal| refusal.path() == file.path).and_then(Refusal::hint);
+        let remedy = hint.or_else(|| {
             let place = keep?.place(self.inventory.direction);
             Some(format!("{} --keep-identity {place}", self.command))
         });
-        MigrationError::IdentityDamaged { path: key.path.clone(), why: why.to_owned(), remedy }
+        MigrationError::IdentityDamaged { path: file.path.clone(), why: why.to_owned(), remedy }
     }
 
     /// Returns the reason why no daemon may be started.
@@ -222,16 +222,17 @@ impl<'a> Planner<'a> {
         self.inventory.answer.refusal()
     }
 
-    fn key_move_step(&mut self, key: &IdentityFile) -> MoveStep {
-        let (from, to) = (self.inventory.source_key_path(key), self.inventory.key_destination.clone());
-        match (&key.symlink_target, &self.inventory.key_target) {
+    fn identity_move_step(&mut self, file: &IdentityFile) -> MoveStep {
+        let (from, to) =
+            (self.inventory.source_identity_path(file), self.inventory.identity_destination.clone());
+        match (&file.symlink_target, &self.inventory.moved_symlink_target) {
             (Some(old), Some(target)) => MoveStep::MoveSymlink {
                 from,
                 to,
                 symlink: Retarget { old_target: old.clone(), target: target.clone() },
             },
             _ => {
-                self.plan_private_mode(&from, key.meta.mode);
+                self.plan_private_mode(&from, file.meta.mode);
                 MoveStep::MoveFile { from, to }
             }
         }
@@ -241,16 +242,16 @@ impl<'a> Planner<'a> {
     /// sound key of the destination.
     fn given_up_symlink(&self) -> Option<&'a (PathBuf, Aside)> {
         let keep = self.options.keep_identity.or(self.options.keep);
-        self.inventory.dangling_key.as_ref().filter(|_| keep == Some(Keep::Destination))
+        self.inventory.dangling_identity.as_ref().filter(|_| keep == Some(Keep::Destination))
     }
 
     fn plan_identity(&mut self) {
         let inventory = self.inventory;
         let given_up = self.given_up_symlink();
-        let (source, destination) = (&inventory.source_key, &inventory.destination_key);
-        for key in [source, destination].into_iter().flatten() {
-            if let Identity::Newer { version } = key.identity {
-                self.plan.refusals.push(MigrationError::IdentityNewer { path: key.path.clone(), version });
+        let (source, destination) = (&inventory.source_identity, &inventory.destination_identity);
+        for file in [source, destination].into_iter().flatten() {
+            if let Identity::Newer { version } = file.identity {
+                self.plan.refusals.push(MigrationError::IdentityNewer { path: file.path.clone(), version });
             }
         }
         self.plan.identity = match (source, destination) {
@@ -279,12 +280,12 @@ impl<'a> Planner<'a> {
                 Identity::Damaged { why, .. } => {
                     let error = self.damaged_error(source, why, None);
                     self.plan.errors.push(error);
-                    self.keep_dir_of(&inventory.source_key_path(source));
+                    self.keep_dir_of(&inventory.source_identity_path(source));
                 }
                 // The destination holds something that could not be inspected.
-                _ if inventory.identity_failed => self.keep_dir_of(&inventory.source_key_path(source)),
+                _ if inventory.identity_failed => self.keep_dir_of(&inventory.source_identity_path(source)),
                 _ => {
-                    let step = self.key_move_step(source);
+                    let step = self.identity_move_step(source);
                     self.plan.identity_steps.push(step);
                 }
             },
@@ -295,9 +296,9 @@ impl<'a> Planner<'a> {
     /// Plans the identity file if both homes have one. Pushes a refusal if only the user can
     /// choose.
     fn resolve_two_identities(&mut self, source: &IdentityFile, destination: &IdentityFile) {
-        let from = self.inventory.source_key_path(source);
-        let to = self.inventory.key_destination.clone();
-        let state = &self.inventory.key_destination_state;
+        let from = self.inventory.source_identity_path(source);
+        let to = self.inventory.identity_destination.clone();
+        let state = &self.inventory.identity_destination_state;
         match state {
             DestinationState::Same => {
                 if let Identity::Damaged { why, .. } = &destination.identity {
@@ -319,19 +320,19 @@ impl<'a> Planner<'a> {
             DestinationState::Free => return self.keep_dir_of(&from),
             DestinationState::Differs { .. } => {}
         }
-        let winner = Self::winner(state, self.key_decision(source, destination));
+        let winner = Self::winner(state, self.keep_for_two_identities(source, destination));
         match (&source.identity, &destination.identity, winner) {
             (Identity::Newer { .. }, ..) | (_, Identity::Newer { .. }, _) => {}
             (Identity::Valid(_), Identity::Valid(_), Some(_))
             | (Identity::Valid(_), Identity::Damaged { .. }, Some(Keep::Source))
             | (Identity::Damaged { .. }, Identity::Valid(_), Some(Keep::Destination)) => {
                 let step = match winner {
-                    Some(Keep::Source) => self.key_move_step(source),
+                    Some(Keep::Source) => self.identity_move_step(source),
                     _ => MoveStep::MoveFile { from: from.clone(), to: to.clone() },
                 };
-                for (key, path) in [(source, &from), (destination, &to)] {
-                    if key.symlink_target.is_none() {
-                        self.plan_private_mode(path, key.meta.mode);
+                for (file, path) in [(source, &from), (destination, &to)] {
+                    if file.symlink_target.is_none() {
+                        self.plan_private_mode(path, file.meta.mode);
                     }
                 }
                 let steps = self.resolve_collision(winner, [&from, &to], state, step);
@@ -368,8 +369,8 @@ impl<'a> Planner<'a> {
                 }
             }
             (Identity::Damaged { why: at_source, .. }, Identity::Damaged { why: at_destination, .. }, _) => {
-                for (key, why) in [(source, at_source), (destination, at_destination)] {
-                    let error = self.damaged_error(key, why, None);
+                for (file, why) in [(source, at_source), (destination, at_destination)] {
+                    let error = self.damaged_error(file, why, None);
                     self.plan.errors.push(error);
                 }
                 self.keep_dir_of(&from);
@@ -383,8 +384,8 @@ impl<'a> Planner<'a> {
     fn hold_back_identity(&mut self) {
         let undoes = self.inventory.direction == Direction::Undo;
         let has_failed = !self.inventory.errors.is_empty() || !self.plan.errors.is_empty();
-        let path = match &self.inventory.source_key {
-            Some(key) => self.inventory.source_key_path(key),
+        let path = match &self.inventory.source_identity {
+            Some(file) => self.inventory.source_identity_path(file),
             // The entry that cannot be read may be the key.
             None if undoes && has_failed && !matches!(self.inventory.answer, Answer::NoneYet) => {
                 self.inventory.source.join(self.plan.homes.identity())
@@ -576,6 +577,6 @@ fn source_dir(step: &MoveStep) -> Option<PathBuf> {
     }
 }
 
-fn side_of(key: &IdentityFile, info: &KeyInfo, counts: (usize, usize)) -> Box<Side> {
-    Box::new(Side { path: key.path.clone(), key: info.clone(), rosters: counts.0, states: counts.1 })
+fn side_of(file: &IdentityFile, key: &KeyInfo, counts: (usize, usize)) -> Box<Side> {
+    Box::new(Side { path: file.path.clone(), key: key.clone(), rosters: counts.0, states: counts.1 })
 }

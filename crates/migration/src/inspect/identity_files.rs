@@ -124,18 +124,18 @@ impl Inspector<'_> {
         if self.readable.contains_key(&dir) {
             let at = self.current_path(self.out.source.join(&relative));
             let exists = self.disk.stat(&at).is_ok();
-            self.out.source_key = self.key(&at);
-            if exists && self.out.source_key.is_none() {
+            self.out.source_identity = self.key(&at);
+            if exists && self.out.source_identity.is_none() {
                 self.count_skipped(&dir);
             }
         } else if self.out.errors.iter().any(|error| error.path() == self.out.source.join(&dir)) {
             // A directory that cannot be read may hold an identity file.
             self.out.identity_failed = true;
         }
-        let destination = self.out.key_destination.clone();
+        let destination = self.out.identity_destination.clone();
         if self.there.contains_key(&dir) {
             let there = self.current_path(destination.clone());
-            self.out.destination_key = self.key(&there);
+            self.out.destination_identity = self.key(&there);
             let unusable = self.out.left.iter().position(|left| left.path == destination);
             if let Some(unusable) = unusable {
                 let left = self.out.left.remove(unusable);
@@ -146,12 +146,12 @@ impl Inspector<'_> {
                 self.out.errors.push(MigrationError::IdentityDamaged { path, why, remedy });
             }
         }
-        self.dangling_key();
-        if let Some(target) = self.out.source_key.as_ref().and_then(|key| key.symlink_target.clone()) {
+        self.record_dangling_identity();
+        if let Some(target) = self.out.source_identity.as_ref().and_then(|key| key.symlink_target.clone()) {
             let (from, to) = (self.out.source.join(&dir), self.out.destination.join(&dir));
-            self.out.key_target = Some(rebase(&target, &from, &to));
+            self.out.moved_symlink_target = Some(rebase(&target, &from, &to));
         }
-        self.out.key_destination_state = match self.key_destination_state() {
+        self.out.identity_destination_state = match self.identity_destination_state() {
             Ok(destination_state) => destination_state,
             Err(error) => {
                 self.out.identity_failed = true;
@@ -163,9 +163,10 @@ impl Inspector<'_> {
     }
 
     /// Offers to set aside a broken symlink at the source if the destination has a sound key.
-    fn dangling_key(&mut self) {
-        let Inventory { direction, source, destination_key, dangling_key, errors, .. } = &mut self.out;
-        let Some(Identity::Valid(_)) = destination_key.as_ref().map(|key| &key.identity) else { return };
+    fn record_dangling_identity(&mut self) {
+        let Inventory { direction, source, destination_identity, dangling_identity, errors, .. } =
+            &mut self.out;
+        let Some(Identity::Valid(_)) = destination_identity.as_ref().map(|key| &key.identity) else { return };
         let place = source.join(self.homes.identity());
         let keep = format!(" --keep-identity {}", Keep::Destination.place(*direction));
         for error in errors {
@@ -174,13 +175,13 @@ impl Inspector<'_> {
                 && let Ok(aside) = aside_name(self.disk, path, path)
             {
                 *remedy = Some(command(self.homes, *direction) + &keep);
-                *dangling_key = Some((path.clone(), aside));
+                *dangling_identity = Some((path.clone(), aside));
             }
         }
     }
 
-    fn key_destination_state(&self) -> Result<DestinationState, MigrationError> {
-        let (Some(here), Some(there)) = (&self.out.source_key, &self.out.destination_key) else {
+    fn identity_destination_state(&self) -> Result<DestinationState, MigrationError> {
+        let (Some(here), Some(there)) = (&self.out.source_identity, &self.out.destination_identity) else {
             return Ok(DestinationState::Free);
         };
         if there.symlink_target.is_none() {
@@ -188,7 +189,7 @@ impl Inspector<'_> {
         }
         let same = match (&here.symlink_target, &there.symlink_target) {
             // A killed run of ours made this symlink.
-            (Some(_), Some(target)) => Some(target) == self.out.key_target.as_ref(),
+            (Some(_), Some(target)) => Some(target) == self.out.moved_symlink_target.as_ref(),
             // The symlink may lead to the file at the destination, or to an equal one: the symlink
             // itself is no copy.
             (Some(_), None) => here.bytes == there.bytes,
@@ -199,12 +200,12 @@ impl Inspector<'_> {
         if same {
             return Ok(DestinationState::Same);
         }
-        differs(self.disk, &here.path, &self.out.key_destination, &there.path)
+        differs(self.disk, &here.path, &self.out.identity_destination, &there.path)
     }
 
     /// Counts the rosters and states on both sides, to describe the choice between two identities.
     fn counts(&mut self) {
-        if self.out.source_key.is_none() || self.out.destination_key.is_none() {
+        if self.out.source_identity.is_none() || self.out.destination_identity.is_none() {
             return;
         }
         let disk = self.disk;
