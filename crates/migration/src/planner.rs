@@ -16,7 +16,6 @@ use crate::{
 
 /// Returns the plan for this inventory. Pure: the same inventory and options give the same plan.
 pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
-    let dir_of = |path: &Path| path.parent().map(Path::to_owned);
     let mut plan = Plan {
         direction: inventory.direction,
         source: inventory.source.clone(),
@@ -32,9 +31,8 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
         identity: IdentityState::Absent,
         writable_by_others: inventory.writable_by_others.clone(),
         secret_dirs: [homes.identity(), homes.custody()]
-            .into_iter()
-            .filter_map(|name| dir_of(&inventory.destination.join(name)))
-            .collect(),
+            .map(|name| parent(&inventory.destination.join(name)))
+            .to_vec(),
         owner: inventory.owner,
         homes: homes.clone(),
     };
@@ -57,7 +55,12 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
     }
     planner.plan_identity();
     planner.hold_back_identity();
-    planner.add_setup_and_cleanup();
+    planner.plan_tidy();
+    planner.plan_prepare();
+    planner.add_findings();
+    if !plan.is_empty() {
+        add_barriers(&mut plan, &inventory.destination_dirs);
+    }
     plan
 }
 
@@ -91,8 +94,13 @@ impl<'a> Planner<'a> {
             {
                 self.options.keep_identity
             }
-            _ => self.options.keep_identity.or(self.options.keep),
+            _ => self.keep_for_identity(),
         }
+    }
+
+    /// Returns the side whose identity the user keeps. A decision on all files counts too.
+    fn keep_for_identity(&self) -> Option<Keep> {
+        self.options.keep_identity.or(self.options.keep)
     }
 
     /// Returns the side that wins. Of a symlink and its target, the target wins: the other choice
@@ -185,8 +193,7 @@ impl<'a> Planner<'a> {
             }
             state => {
                 // The custody file follows the decision on the identity: it locks that identity.
-                let keep =
-                    if secret { self.options.keep_identity.or(self.options.keep) } else { self.options.keep };
+                let keep = if secret { self.keep_for_identity() } else { self.options.keep };
                 self.resolve_collision(Self::winner(state, keep), [source, destination], state, step)
             }
         };
@@ -217,7 +224,7 @@ impl<'a> Planner<'a> {
         MigrationError::IdentityDamaged { path: file.path.clone(), why: why.to_owned(), remedy }
     }
 
-    /// Returns the reason why no daemon may be started.
+    /// Returns the reason of the identity scan why no daemon may be started.
     fn refusal(&self) -> Option<&'a Refusal> {
         self.inventory.answer.refusal()
     }
@@ -241,7 +248,7 @@ impl<'a> Planner<'a> {
     /// Returns the broken symlink in the place of the source's identity file, if the user keeps the
     /// sound key of the destination.
     fn given_up_symlink(&self) -> Option<&'a (PathBuf, Aside)> {
-        let keep = self.options.keep_identity.or(self.options.keep);
+        let keep = self.keep_for_identity();
         self.inventory.dangling_identity.as_ref().filter(|_| keep == Some(Keep::Destination))
     }
 
@@ -378,9 +385,10 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Keeps the identity file at the source while anything that belongs with it cannot be read:
-    /// its presence at the destination means "done". Refuses a move back without the file: the
-    /// older app's daemon would make another key beside the peers.
+    /// Keeps the identity file at the source while a file that belongs with it cannot be read: an
+    /// identity file at the destination means that the move is complete. Refuses an undo that would
+    /// leave the identity file behind: the older app's daemon would make another key beside the
+    /// rosters.
     fn hold_back_identity(&mut self) {
         let undoes = self.inventory.direction == Direction::Undo;
         let has_failed = !self.inventory.errors.is_empty() || !self.plan.errors.is_empty();
@@ -404,31 +412,33 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Adds the steps before and after the moves, if there are any moves.
-    fn add_setup_and_cleanup(&mut self) {
-        let (inventory, given_up) = (self.inventory, self.given_up_symlink());
-        let plan = &mut *self.plan;
-        // Removes emptied directories, deepest first. A directory that moves as a whole is gone by
-        // then.
-        let whole: Vec<&PathBuf> =
-            inventory.dirs.iter().filter(|f| f.moves_as_whole).map(|f| &f.source).collect();
+    /// Plans to remove the emptied directories of the source, deepest first.
+    fn plan_tidy(&mut self) {
+        let inventory = self.inventory;
         let mut kept: Vec<&Path> = Vec::new();
-        for (path, foreign) in inventory.source_dirs.iter().rev() {
-            if whole.contains(&path) {
+        for (path, staying) in inventory.source_dirs.iter().rev() {
+            // A directory that moves as a whole is gone by then.
+            if inventory.dirs.iter().any(|dir| dir.moves_as_whole && dir.source == *path) {
                 continue;
             }
-            let stays = *foreign > 0
+            let stays = *staying > 0
                 || self.kept_dirs.contains(path)
                 || kept.iter().any(|below| below.starts_with(path));
             if stays {
                 kept.push(path);
             } else {
-                plan.tidy.push(MoveStep::RemoveDir { path: path.clone() });
+                self.plan.tidy.push(MoveStep::RemoveDir { path: path.clone() });
             }
         }
-        let moves = !plan.state.is_empty() || !plan.identity_steps.is_empty();
-        let mut prepare: Vec<MoveStep> =
-            inventory.leftovers.iter().map(|path| MoveStep::RemoveLeftover { path: path.clone() }).collect();
+    }
+
+    /// Plans the steps before the moves: clears what killed runs left, and, if anything moves, makes
+    /// the directories and sets owners and modes.
+    fn plan_prepare(&mut self) {
+        let inventory = self.inventory;
+        let Plan { prepare, state, identity_steps, .. } = &mut *self.plan;
+        prepare
+            .extend(inventory.leftovers.iter().map(|path| MoveStep::RemoveLeftover { path: path.clone() }));
         prepare.extend(
             inventory
                 .quarantines
@@ -441,46 +451,37 @@ impl<'a> Planner<'a> {
         prepare.extend(barrier(restored.intersection(&emptied).cloned().collect()));
         prepare
             .extend(inventory.quarantine_dirs.iter().map(|path| MoveStep::RemoveDir { path: path.clone() }));
-        if moves {
-            let targets: Vec<&Path> = plan
-                .state
-                .iter()
-                .chain(&plan.identity_steps)
-                .filter_map(|step| match step {
-                    MoveStep::MoveFiles { to, .. } => Some(to.as_path()),
-                    MoveStep::MoveDir { to, .. }
-                    | MoveStep::MoveFile { to, .. }
-                    | MoveStep::MoveSymlink { to, .. }
-                    | MoveStep::SetAside { to, .. } => to.parent(),
-                    _ => None,
-                })
-                .collect();
-            for path in &inventory.missing_dirs {
-                let replaced =
-                    plan.state.iter().any(|step| matches!(step, MoveStep::MoveDir { to, .. } if to == path));
-                if !replaced && targets.iter().any(|target| target.starts_with(path)) {
-                    prepare.push(MoveStep::MakeDir { path: path.clone() });
-                }
+        let moves: Vec<&MoveStep> = state.iter().chain(&*identity_steps).collect();
+        if moves.is_empty() {
+            return;
+        }
+        for path in &inventory.missing_dirs {
+            let is_moved =
+                moves.iter().any(|step| matches!(step, MoveStep::MoveDir { to, .. } if to == path));
+            let is_needed =
+                || moves.iter().any(|step| destination_dir(step).is_some_and(|dir| dir.starts_with(path)));
+            if !is_moved && is_needed() {
+                prepare.push(MoveStep::MakeDir { path: path.clone() });
             }
-            prepare.extend(
-                inventory.owners.iter().map(|(path, owner)| MoveStep::set_owner(path.clone(), *owner)),
-            );
-            let mut modes: Vec<_> = inventory.modes.iter().chain(&self.modes).cloned().collect();
-            modes.sort();
-            modes.dedup();
-            prepare.extend(modes.into_iter().map(|(path, mode)| MoveStep::SetMode { path, mode }));
         }
-        plan.prepare = prepare;
-        if !plan.is_empty() {
-            add_barriers(plan, &inventory.destination_dirs);
-        }
+        prepare
+            .extend(inventory.owners.iter().map(|(path, owner)| MoveStep::set_owner(path.clone(), *owner)));
+        let modes: BTreeSet<_> = inventory.modes.iter().chain(&self.modes).cloned().collect();
+        prepare.extend(modes.into_iter().map(|(path, mode)| MoveStep::SetMode { path, mode }));
+    }
+
+    /// Puts the errors and refusals of the inspection before those of the plan. Leaves out an error
+    /// that the user's choice settles, and the refusals of a plan that does nothing.
+    fn add_findings(&mut self) {
+        let (inventory, given_up) = (self.inventory, self.given_up_symlink());
+        let plan = &mut *self.plan;
         let is_settled = |error: &&MigrationError| given_up.is_some_and(|(from, _)| error.path() == from);
         plan.errors.splice(0..0, inventory.errors.iter().filter(|error| !is_settled(error)).cloned());
         let is_source = |error: &&MigrationError| matches!(error, MigrationError::SourceSymlink { .. });
         if !plan.is_empty() || !plan.collisions.is_empty() || inventory.foreign {
             plan.refusals.splice(0..0, inventory.refusals.iter().cloned());
         } else if let Some(error) = inventory.refusals.iter().find(is_source) {
-            // The plan is empty only because the identity file is unreachable: says so.
+            // Without this refusal, an unreachable source would look like nothing to do.
             plan.refusals.push(error.clone());
         }
     }
@@ -495,9 +496,9 @@ fn barrier(directories: BTreeSet<PathBuf>) -> Option<MoveStep> {
 /// Adds a barrier wherever a step relies on the results of earlier steps, and groups the steps that
 /// share a barrier.
 fn add_barriers(plan: &mut Plan, destination_dirs: &[PathBuf]) {
-    // Everything prepared is durable before anything moves, and so are the sources themselves: a
-    // name at the destination must not appear before its content is safe. A run that was killed
-    // before its barrier may have written the destination.
+    // Before the first move, every prepared directory is durable, and so is every source: a power
+    // cut must not leave a name at the destination without its content. The directories of the
+    // destination too: a run that was killed before its barrier may have written there.
     let mut prepared: BTreeSet<PathBuf> = destination_dirs.iter().cloned().collect();
     for step in &plan.prepare {
         match step {
@@ -506,16 +507,10 @@ fn add_barriers(plan: &mut Plan, destination_dirs: &[PathBuf]) {
             _ => {}
         }
     }
-    for step in plan.state.iter().chain(&plan.identity_steps) {
-        match step {
-            MoveStep::MoveDir { from, .. } => prepared.extend([from.clone(), parent(from)]),
-            MoveStep::MoveFiles { from, .. } => drop(prepared.insert(from.clone())),
-            MoveStep::MoveFile { from, .. }
-            | MoveStep::SetAside { from, .. }
-            | MoveStep::MoveSymlink { from, .. } => {
-                prepared.insert(parent(from));
-            }
-            _ => {}
+    for step in plan.state.iter().chain(&plan.identity_steps).filter(|step| !removes_identical(step)) {
+        prepared.extend(source_dir(step));
+        if let MoveStep::MoveDir { from, .. } = step {
+            prepared.insert(parent(from));
         }
     }
     plan.prepare.push(MoveStep::Sync { directories: prepared.into_iter().collect(), sources: true });
@@ -534,27 +529,30 @@ fn with_barriers(steps: Vec<MoveStep>) -> Vec<MoveStep> {
     let frees_name =
         |step: &MoveStep| matches!(step, MoveStep::SetAside { from, to, .. } if from.parent() == to.parent());
     let (asides, rest): (Vec<_>, Vec<_>) = steps.into_iter().partition(frees_name);
-    let (removals, moves): (Vec<_>, Vec<_>) =
-        rest.into_iter().partition(|step| matches!(step, MoveStep::RemoveIdentical { .. }));
-    let changed =
+    let (removals, moves): (Vec<_>, Vec<_>) = rest.into_iter().partition(removes_identical);
+    let changed_dirs =
         |steps: &[MoveStep]| steps.iter().flat_map(MoveStep::changed_dirs).collect::<BTreeSet<PathBuf>>();
-    let sources = |steps: &[MoveStep]| steps.iter().filter_map(source_dir).collect::<BTreeSet<PathBuf>>();
-    let mut published = changed(&moves);
+    let source_dirs = |steps: &[MoveStep]| steps.iter().filter_map(source_dir).collect::<BTreeSet<PathBuf>>();
+    let mut published = changed_dirs(&moves);
     published.extend(removals.iter().filter_map(|step| match step {
         MoveStep::RemoveIdentical { destination, .. } => Some(parent(destination)),
         _ => None,
     }));
-    let mut emptied = sources(&moves);
-    emptied.extend(sources(&removals));
-    let (aside_dirs, aside_sources) = (changed(&asides), sources(&asides));
-    let mut all = asides;
-    all.extend(barrier(aside_dirs));
-    all.extend(remove_sources_step(aside_sources));
-    all.extend(moves);
-    all.extend(barrier(published));
-    all.extend(removals);
-    all.extend(remove_sources_step(emptied));
-    all
+    let mut emptied = source_dirs(&moves);
+    emptied.extend(source_dirs(&removals));
+    let (aside_dirs, aside_sources) = (changed_dirs(&asides), source_dirs(&asides));
+    let mut ordered = asides;
+    ordered.extend(barrier(aside_dirs));
+    ordered.extend(remove_sources_step(aside_sources));
+    ordered.extend(moves);
+    ordered.extend(barrier(published));
+    ordered.extend(removals);
+    ordered.extend(remove_sources_step(emptied));
+    ordered
+}
+
+fn removes_identical(step: &MoveStep) -> bool {
+    matches!(step, MoveStep::RemoveIdentical { .. })
 }
 
 /// Returns the step that removes the sources that remain in these directories; `None` if there are
@@ -564,8 +562,8 @@ fn remove_sources_step(directories: BTreeSet<PathBuf>) -> Option<MoveStep> {
         .then(|| MoveStep::RemoveSources { directories: directories.into_iter().collect() })
 }
 
-/// Returns the directory in which a step may leave a source to remove. A directory that moves as a
-/// whole counts for its files, which move one by one where the directory cannot.
+/// Returns the directory in which a step may leave a source to remove. For a directory that moves as
+/// a whole, it is that directory: its files move one by one if it cannot be renamed.
 fn source_dir(step: &MoveStep) -> Option<PathBuf> {
     match step {
         MoveStep::MoveDir { from, .. } | MoveStep::MoveFiles { from, .. } => Some(from.clone()),
@@ -573,6 +571,18 @@ fn source_dir(step: &MoveStep) -> Option<PathBuf> {
         | MoveStep::MoveSymlink { from, .. }
         | MoveStep::SetAside { from, .. } => Some(parent(from)),
         MoveStep::RemoveIdentical { source, .. } => Some(parent(source)),
+        _ => None,
+    }
+}
+
+/// Returns the directory in which a step gives a file or directory its name.
+fn destination_dir(step: &MoveStep) -> Option<&Path> {
+    match step {
+        MoveStep::MoveFiles { to, .. } => Some(to),
+        MoveStep::MoveDir { to, .. }
+        | MoveStep::MoveFile { to, .. }
+        | MoveStep::MoveSymlink { to, .. }
+        | MoveStep::SetAside { to, .. } => to.parent(),
         _ => None,
     }
 }
