@@ -121,19 +121,24 @@ pub struct Inventory {
     pub(crate) answer: Answer,
     /// A file that may be ours to move, or the active identity file, belongs to another user.
     pub(crate) foreign: bool,
+    /// The temporary files of killed runs that are not needed.
     pub(crate) leftovers: Vec<PathBuf>,
+    /// The sources that a killed run quarantined, each with its own name.
     pub(crate) quarantines: Vec<(PathBuf, PathBuf)>,
     pub(crate) quarantine_dirs: Vec<PathBuf>,
     /// The existing directories of the source, parents first, with the number of names in them that
     /// stay.
     pub(crate) source_dirs: Vec<(PathBuf, usize)>,
+    /// The directories of the destination that do not exist, parents first.
     pub(crate) missing_dirs: Vec<PathBuf>,
+    /// The directories of the destination that exist.
     pub(crate) destination_dirs: Vec<PathBuf>,
     /// The source directories to which other users can write until their mode is tightened.
     pub(crate) writable_by_others: Vec<PathBuf>,
     pub(crate) modes: Vec<(PathBuf, u32)>,
     pub(crate) owners: Vec<(PathBuf, Owner)>,
     pub(crate) owner: Option<Owner>,
+    /// The numbers of rosters and of states: at the source, and at the destination.
     pub(crate) counts: [(usize, usize); 2],
     pub(crate) left: Vec<SkippedEntry>,
     pub(crate) errors: Vec<MigrationError>,

@@ -113,7 +113,7 @@ impl Inspector<'_> {
                 }
             }
             // Finds temporary files of a killed run, and sources that a killed run in the other
-            // direction had claimed.
+            // direction had quarantined.
             let mut quarantines = false;
             let mut leftovers = Vec::new();
             let key = self.homes.identity();
