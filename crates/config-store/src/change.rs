@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use myownllm_config_model::{Diagnostic, Document, Ids, SeededIds, Severity, daemon_config};
-use myownllm_durable_fs::{
-    LockedDir, Permissions, ReplaceMethod, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message,
-};
+use myownllm_durable_fs::{LockedDir, Permissions, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
 use myownllm_salvage::{Rebased, Shape};
 
 use crate::backup_id::content_hash;
 use crate::plan::Plan;
 use crate::read::ConfigFile;
-use crate::save::{MAX_ATTEMPTS, Saved};
+use crate::save::{MAX_ATTEMPTS, SaveOutcome, Saved};
 use crate::store::{Locked, diagnostic_at};
 use crate::traits::{EditError, LockedStore};
 use crate::wipe::WIPED;
@@ -43,7 +41,7 @@ impl LockedStore for Locked<'_> {
                 let is_source_cleared = steps.iter().any(|step| step.clears(plan.source()));
                 cleared = Some(steps);
                 if is_source_cleared {
-                    // The source of the repair is a backup by now.
+                    // The source of the plan is a backup now, under another name.
                     continue;
                 }
             }
@@ -51,9 +49,8 @@ impl LockedStore for Locked<'_> {
                 applied.steps.splice(0..0, cleared.unwrap_or_default());
                 let is_routine = |step: &Step| matches!(step, Step::KeepLastGood { .. });
                 if !applied.steps.iter().all(is_routine) {
-                    // A killed run may have put in place a file that this run only found there.
-                    // Also, a power cut would bring back the displaced file, which is removed by
-                    // now.
+                    // A killed run may have put the config in place without a sync. Also, until
+                    // this sync a power cut would bring back the displaced file that was removed.
                     self.sync_config()?;
                 }
                 applied.diagnostics.extend(diagnostics);
@@ -84,8 +81,8 @@ impl LockedStore for Locked<'_> {
             let mut document = before.clone();
             let is_edited =
                 edit(&mut document).map_err(|source| StoreError::Edit { path: path.clone(), source })?;
-            // An edit may take members out. Only a complete config becomes the last good backup,
-            // and without that the next load would take an intended loss for a wipe.
+            // Only a complete config becomes the last good backup. Without that backup, the next
+            // load would take a setting that the edit removed for a lost one.
             diagnostics.extend(self.schema.complete(&mut document, ids));
             let bytes = document.to_bytes();
             let has_leftovers = pending.steps.iter().any(|step| matches!(step, Step::ClearLeftover { .. }));
@@ -107,8 +104,8 @@ impl LockedStore for Locked<'_> {
                 self.keep(previous, &[BackupKind::Good, BackupKind::Kept], kind)?;
             }
             match self.save(previous, &bytes)? {
-                Saved::Done { unseen_possible, permissions } => {
-                    self.add_save_warnings(unseen_possible, permissions, &mut diagnostics);
+                Saved::Done(outcome) => {
+                    self.add_save_warnings(outcome, &mut diagnostics);
                     self.keep_saved(ids, &mut diagnostics);
                     tracing::info!(%path, conflicts, "saved the config");
                     return Ok(Updated { document, changed: true, conflicts, diagnostics });
@@ -121,7 +118,7 @@ impl LockedStore for Locked<'_> {
     }
 
     fn rebase_daemon_config(&self) -> Result<Vec<Rebased>, StoreError> {
-        self.mend_paths()
+        self.rebase_daemon_paths()
     }
 
     fn keep_misplaced(&self) -> Result<Option<SetAside>, StoreError> {
@@ -129,7 +126,7 @@ impl LockedStore for Locked<'_> {
     }
 
     fn set_misplaced_aside(&self) -> Result<Option<SetAside>, StoreError> {
-        self.clear_misplaced()
+        self.move_misplaced_aside()
     }
 
     fn keep_networks(&self, networks: &[serde_json::Value]) -> Result<BackupId, StoreError> {
@@ -170,7 +167,7 @@ impl LockedStore for Locked<'_> {
 }
 
 impl Locked<'_> {
-    /// Plans, and fails for a config of a newer version.
+    /// Returns the plan. Fails for a config of a newer version.
     fn plan_known_version(&self, ids: &mut dyn Ids) -> Result<Plan, StoreError> {
         let plan = self.plan(ids)?;
         match plan.loaded.newer_error(&self.paths.config) {
@@ -182,17 +179,16 @@ impl Locked<'_> {
     /// Carries out the plan. Returns `None` if another program wrote meanwhile, so that the caller
     /// must plan again.
     fn carry_out(&self, plan: Plan, ids: &mut dyn Ids) -> Result<Option<Applied>, StoreError> {
-        let Plan { loaded, previous, config, daemon, .. } = plan;
+        let Plan { loaded, previous, config, daemon_half, .. } = plan;
         let Loaded { document, mut report, mut diagnostics, pending, .. } = loaded;
         if let Some(bytes) = &config {
             self.check_replacing(bytes, true)?;
         }
-        let half = daemon.as_deref().unwrap_or_default();
+        let daemon_half = daemon_half.as_deref().unwrap_or_default();
         let (mut done, mut previous_id) = (Vec::new(), None);
         for step in pending.steps {
             match &step {
-                // The leftovers were cleared before the plan was carried out, and are reported with
-                // that.
+                // `apply` clears the leftovers before it calls this function, and reports the steps.
                 Step::ClearLeftover { .. } => continue,
                 Step::KeepPrevious { .. } => {
                     let id = self.put(BackupKind::Kept, previous.bytes().unwrap_or_default())?;
@@ -200,12 +196,12 @@ impl Locked<'_> {
                     previous_id = Some(id);
                 }
                 Step::PublishDaemonHalf { .. } => {
-                    if !self.publish_daemon_half(half)? {
+                    if !self.publish_daemon_half(daemon_half)? {
                         return Ok(None);
                     }
                 }
                 Step::KeepDaemonHalf { .. } => {
-                    let id = self.put(BackupKind::DaemonPart, half)?;
+                    let id = self.put(BackupKind::DaemonPart, daemon_half)?;
                     report.daemon_half_backup = Some(id.to_string());
                     let message = format!(
                         "the daemon has a config already, which stays; its part of this config is backup {}",
@@ -219,9 +215,7 @@ impl Locked<'_> {
                         self.sync_daemon_half()?;
                     }
                     match self.save(previous.bytes(), config.as_deref().unwrap_or_default())? {
-                        Saved::Done { unseen_possible, permissions } => {
-                            self.add_save_warnings(unseen_possible, permissions, &mut diagnostics)
-                        }
+                        Saved::Done(outcome) => self.add_save_warnings(outcome, &mut diagnostics),
                         Saved::Conflict => return Ok(None),
                     }
                 }
@@ -238,7 +232,7 @@ impl Locked<'_> {
             let found = self.wiped_diagnostic(wipe, report.shape, Some(previous));
             diagnostics.iter_mut().filter(|old| old.code == found.code).for_each(|old| *old = found.clone());
         } else if report.backup.is_some() {
-            // The repair has settled a loss that no backup could restore.
+            // The repair has replaced the wiped config, so the warning about it is out of date.
             diagnostics.retain(|old| old.code != WIPED);
         }
         Ok(Some(Applied { document, steps: done, report, diagnostics }))
@@ -256,12 +250,11 @@ impl Locked<'_> {
             let file = match self.read_file() {
                 Err(StoreError::TooLarge { .. }) => {
                     self.check_replacing(&bytes, !as_is)?;
-                    let Some((aside, method)) = self.replace_too_large(&bytes)? else { continue };
+                    let Some((aside, outcome)) = self.replace_too_large(&bytes)? else { continue };
                     let message =
                         format!("the previous config is too large to be read: it is {} now", aside.display());
                     diagnostics.push(self.diagnostic("store.set-aside", Severity::Warning, message));
-                    let unseen_possible = method == ReplaceMethod::CheckedRename;
-                    self.add_save_warnings(unseen_possible, Permissions::Kept, diagnostics);
+                    self.add_save_warnings(outcome, diagnostics);
                     self.keep_restored(&bytes, diagnostics);
                     return Ok(restored);
                 }
@@ -287,8 +280,8 @@ impl Locked<'_> {
             if let Some(previous) = previous {
                 restored.backup = Some(self.put(BackupKind::Kept, previous)?);
             }
-            if let Saved::Done { unseen_possible, permissions } = self.save(previous, &bytes)? {
-                self.add_save_warnings(unseen_possible, permissions, diagnostics);
+            if let Saved::Done(outcome) = self.save(previous, &bytes)? {
+                self.add_save_warnings(outcome, diagnostics);
                 self.keep_restored(&bytes, diagnostics);
                 tracing::info!(backup = %id, as_is, "restored a backup");
                 return Ok(restored);
@@ -325,23 +318,18 @@ impl Locked<'_> {
         }
     }
 
-    fn add_save_warnings(
-        &self,
-        unseen_possible: bool,
-        permissions: Permissions,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) {
+    fn add_save_warnings(&self, outcome: SaveOutcome, diagnostics: &mut Vec<Diagnostic>) {
         let config = &self.paths.config;
         let mut warn = |code, message, hint| {
             diagnostics.push(Diagnostic { hint, ..self.diagnostic(code, Severity::Warning, message) });
         };
-        if permissions == Permissions::Narrowed {
+        if outcome.permissions == Permissions::Narrowed {
             let message = "others could use the config by its group or its access list, which the new file \
                            could not be given: they cannot any more";
             let hint = format!("getfacl {}", quote(config));
             warn("store.rights-narrowed", message.to_owned(), Some(hint));
         }
-        if unseen_possible {
+        if outcome.unseen_possible {
             let message = "this file system cannot exchange two files, so a write of another program in the \
                            last microseconds before ours would have gone unseen";
             warn("store.no-exchange", message.to_owned(), None);
@@ -352,8 +340,7 @@ impl Locked<'_> {
         }
     }
 
-    /// Keeps the current config as the last good backup, if it is healthy. Returns whether it did.
-    /// A failure adds a warning only, because the config itself is in place.
+    /// Keeps the current config as the last good backup, if it is healthy. Returns true if it did.
     fn keep_saved(&self, ids: &mut dyn Ids, diagnostics: &mut Vec<Diagnostic>) -> bool {
         self.keep_current(&mut |bytes| self.is_healthy(bytes, ids), diagnostics)
     }
@@ -365,6 +352,8 @@ impl Locked<'_> {
         self.keep_current(&mut |bytes| is_the_apps && bytes == restored, diagnostics);
     }
 
+    /// Keeps the current config as the last good backup, if `is_good` accepts it. A failure adds a
+    /// warning only, because the config itself is in place.
     fn keep_current(
         &self,
         is_good: &mut dyn FnMut(&[u8]) -> bool,

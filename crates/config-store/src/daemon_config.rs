@@ -122,7 +122,7 @@ impl Store<'_> {
 }
 
 impl Locked<'_> {
-    pub(crate) fn mend_paths(&self) -> Result<Vec<Rebased>, StoreError> {
+    pub(crate) fn rebase_daemon_paths(&self) -> Result<Vec<Rebased>, StoreError> {
         self.check_trust()?;
         let stale = self.read_stale_paths(&|_, _| false).filter(|(_, _, found)| !found.is_empty());
         let Some((previous, document, found)) = stale else { return Ok(Vec::new()) };
@@ -188,7 +188,7 @@ impl Locked<'_> {
         Ok(Some(SetAside { misplaced, backup, restored_from: None }))
     }
 
-    pub(crate) fn clear_misplaced(&self) -> Result<Option<SetAside>, StoreError> {
+    pub(crate) fn move_misplaced_aside(&self) -> Result<Option<SetAside>, StoreError> {
         self.check_trust()?;
         let path = &self.paths.daemon_config;
         for _ in 0..MAX_ATTEMPTS {

@@ -23,8 +23,10 @@ pub(crate) struct Plan {
     pub(crate) loaded: Loaded,
     /// The file as it was read.
     pub(crate) previous: ConfigFile,
+    /// The bytes to write as the app's config; `None` if the file stays.
     pub(crate) config: Option<Vec<u8>>,
-    pub(crate) daemon: Option<Vec<u8>>,
+    /// The daemon's half of an overwritten config.
+    pub(crate) daemon_half: Option<Vec<u8>>,
     /// True if the newest backup holds the bytes that were read.
     backed_up: bool,
     /// True if the settings of a used home are gone, and no source has them.
@@ -36,7 +38,7 @@ impl Plan {
         let shape = report.shape;
         let loaded = Loaded { report, diagnostics, ..Loaded::new(document, shape) };
         let previous = ConfigFile::Missing;
-        Self { loaded, previous, config: None, daemon: None, backed_up: false, is_unrecoverable: false }
+        Self { loaded, previous, config: None, daemon_half: None, backed_up: false, is_unrecoverable: false }
     }
 
     pub(crate) fn writing_config(document: Document, report: Report, diagnostics: Vec<Diagnostic>) -> Self {
@@ -274,11 +276,11 @@ impl Store<'_> {
             );
             self.diagnostic("store.path-not-rebased", Severity::Warning, message)
         }));
-        let daemon = daemon.map(|daemon| self.readable_half(&daemon, &mut diagnostics));
+        let daemon_half = daemon.map(|daemon| self.readable_half(&daemon, &mut diagnostics));
         report.recovered_networks = salvage_report.recovered_networks;
         report.stripped_keys = salvage_report.stripped_keys;
         report.reset_keys = salvage_report.reset_keys;
-        report.daemon_half = daemon.as_deref().map(|half| self.daemon_half_action(half));
+        report.daemon_half = daemon_half.as_deref().map(|half| self.daemon_half_action(half));
         let version = read.get(&["version"]).and_then(|version| version.as_f64());
         let newer = version.filter(|version| *version > NEWEST_VERSION);
         diagnostics.extend(newer.map(|version| {
@@ -288,7 +290,7 @@ impl Store<'_> {
             );
             self.diagnostic("store.newer", Severity::Problem, message)
         }));
-        let mut plan = Plan { daemon, ..Plan::writing_config(app, report, diagnostics) };
+        let mut plan = Plan { daemon_half, ..Plan::writing_config(app, report, diagnostics) };
         plan.config = plan.config.filter(|_| newer.is_none());
         plan.loaded.newer = newer.map(|version| version as u64);
         if may_lack_networks && newer.is_none() {
@@ -496,7 +498,7 @@ impl Store<'_> {
                 steps.push(Step::KeepLastGood { to: paths.backups.clone() });
             }
         }
-        let (previous, half) = (plan.previous.bytes(), plan.daemon.as_deref());
+        let (previous, half) = (plan.previous.bytes(), plan.daemon_half.as_deref());
         let kept = steps.iter().filter_map(|step| match step {
             Step::KeepPrevious { .. } => Some((BackupKind::Kept, previous?)),
             Step::KeepDaemonHalf { .. } => Some((BackupKind::DaemonPart, half?)),

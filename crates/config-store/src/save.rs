@@ -21,15 +21,25 @@ const MAX_EXCHANGES: u32 = 8;
 
 const SAVE: &str = "save the config";
 
+/// The parts of a completed save that may deserve a warning.
+#[derive(Clone, Copy)]
+pub(crate) struct SaveOutcome {
+    /// Set if the platform cannot exchange two names. Then the save may have overwritten another
+    /// program's write of the last moment unseen.
+    pub(crate) unseen_possible: bool,
+    /// The permissions that the new file kept from the previous one.
+    pub(crate) permissions: Permissions,
+}
+
+impl SaveOutcome {
+    fn of(method: ReplaceMethod, permissions: Permissions) -> Self {
+        Self { unseen_possible: method == ReplaceMethod::CheckedRename, permissions }
+    }
+}
+
 pub(crate) enum Saved {
     /// The bytes are in place, and on the disk.
-    Done {
-        /// Set if the platform cannot exchange two names. Then the save may have overwritten
-        /// another program's write of the last moment unseen.
-        unseen_possible: bool,
-        /// The permissions that the new file kept from the previous one.
-        permissions: Permissions,
-    },
+    Done(SaveOutcome),
     /// Another program wrote, and its bytes are in place. The caller must read again.
     Conflict,
 }
@@ -52,7 +62,9 @@ impl Locked<'_> {
                 .sync_own_name()
                 .map_err(StoreError::disk("flush the user's home", &self.paths.user_home))?;
             return match self.publish(path, bytes, PRIVATE) {
-                Ok(()) => Ok(Saved::Done { unseen_possible: false, permissions: Permissions::Kept }),
+                Ok(()) => {
+                    Ok(Saved::Done(SaveOutcome { unseen_possible: false, permissions: Permissions::Kept }))
+                }
                 Err(error) if error.is_already_exists() => Ok(Saved::Conflict),
                 Err(error) => Err(self.saving_failed(error)),
             };
@@ -72,7 +84,7 @@ impl Locked<'_> {
                     // An unreadable file waits for the next run too.
                     Err(_) => {}
                 }
-                Ok(Saved::Done { unseen_possible: method == ReplaceMethod::CheckedRename, permissions })
+                Ok(Saved::Done(SaveOutcome::of(method, permissions)))
             }
             Ok(Replaced::Conflict { theirs: displaced, .. }) => {
                 self.restore_displaced(bytes, displaced)?;
@@ -88,11 +100,11 @@ impl Locked<'_> {
     /// Puts `bytes` in the place of a config that is larger than the limit. The large file is set
     /// aside as it is, and is never read: it goes to the backup directory, or stays beside the
     /// config if the backup directory is on another file system. Returns the path of the large file
-    /// and the method of the replacement; `None` if another program replaced the config meanwhile.
+    /// and the outcome of the save; `None` if another program replaced the config meanwhile.
     pub(crate) fn replace_too_large(
         &self,
         bytes: &[u8],
-    ) -> Result<Option<(PathBuf, ReplaceMethod)>, StoreError> {
+    ) -> Result<Option<(PathBuf, SaveOutcome)>, StoreError> {
         self.ensure_backup_dir()?;
         let replace = || {
             let place = self.dir.admit_target(self.paths.config.as_ref())?;
@@ -119,6 +131,7 @@ impl Locked<'_> {
         };
         let placed = replace().map_err(|source| self.saving_failed(source))?;
         let Some((method, swap, place)) = placed else { return Ok(None) };
+        let outcome = SaveOutcome::of(method, Permissions::Kept);
         match self.disk.read(&swap, self.limits.config_bytes) {
             Err(error) if error.kind() == ErrorKind::FileTooLarge => {}
             Err(error) => return Err(self.saving_failed(error)),
@@ -133,13 +146,13 @@ impl Locked<'_> {
             match rename_or_link(&self.dir, &swap, aside.as_ref()) {
                 Ok(()) => {
                     self.sync_backup_dirs()?;
-                    return Ok(Some((aside.into(), method)));
+                    return Ok(Some((aside.into(), outcome)));
                 }
                 Err(error) if error.is_already_exists() => {}
                 Err(_) => break,
             }
         }
-        Ok(Some((swap, method)))
+        Ok(Some((swap, outcome)))
     }
 
     fn saving_failed(&self, source: DiskError) -> StoreError {
