@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use myownllm_config_model::{Diagnostic, Document, Ids, SeededIds, Severity, daemon_config};
 use myownllm_durable_fs::{LockedDir, Permissions, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
-use myownllm_salvage::{Rebased, Shape};
+use myownllm_salvage::Rebased;
 
 use crate::backup_id::content_hash;
 use crate::plan::Plan;
@@ -141,9 +141,7 @@ impl LockedStore for Locked<'_> {
         self.check_trust()?;
         self.ensure_keeps_config()?;
         let bytes = match self.read_file()? {
-            ConfigFile::Json { document, .. }
-                if matches!(self.schema.shape(&document), Shape::App | Shape::Unknown) =>
-            {
+            ConfigFile::Json { document, .. } if self.may_be_app_config(&document) => {
                 document.bytes_read().to_vec()
             }
             _ => {
@@ -348,7 +346,8 @@ impl Locked<'_> {
     /// Keeps a restored backup as the last good one, whatever it lacks, because its user asked for
     /// it.
     fn keep_restored(&self, restored: &[u8], diagnostics: &mut Vec<Diagnostic>) {
-        let is_the_apps = matches!(self.shape_of(restored), FileShape::App | FileShape::Unknown);
+        let is_the_apps =
+            Document::parse(restored).is_ok_and(|parsed| self.may_be_app_config(&parsed.document));
         self.keep_current(&mut |bytes| is_the_apps && bytes == restored, diagnostics);
     }
 

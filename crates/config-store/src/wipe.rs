@@ -3,7 +3,7 @@
 use myownllm_config_model::app_config::{Loss, OwnSettings};
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
 use myownllm_durable_fs::DiskError;
-use myownllm_salvage::{Salvaged, Shape, app_half, own_part, with_app_half};
+use myownllm_salvage::{Salvaged, app_half, own_part, with_app_half};
 
 use crate::backups::Listing;
 use crate::report::Wipe;
@@ -30,8 +30,8 @@ impl Store<'_> {
     /// Measures a backup that can be restored.
     pub(crate) fn own_settings_of(&self, id: &BackupId, bytes: &[u8]) -> Option<OwnSettings> {
         let document = Document::parse(bytes).ok()?.document;
-        let is_the_apps = matches!(self.schema.shape(&document), Shape::App | Shape::Unknown);
-        (is_the_apps && id.kind() != BackupKind::DaemonPart).then(|| self.schema.own_settings(&document))
+        (self.may_be_app_config(&document) && id.kind() != BackupKind::DaemonPart)
+            .then(|| self.schema.own_settings(&document))
     }
 
     /// Compares a config with the newest backup.
