@@ -213,7 +213,9 @@ pub(crate) fn process_serves_home(
         return false;
     }
     let deadline = deadline_after(PROBE_TIMEOUT);
-    let (Some(socket), Ok(Some((_connection, listener)))) = (endpoint.path(), connected(endpoint, deadline))
+    // The connection stays open: an accepted connection is the evidence of the process that serves.
+    let (Some(socket), Ok(Some(Listening { connection: _connection, listener }))) =
+        (endpoint.path(), connect(endpoint, deadline))
     else {
         return false;
     };
@@ -229,29 +231,30 @@ pub(crate) fn process_serves_home(
     }
 }
 
-/// Returns a connection, if one is accepted, and the process that called `listen`; `None` if no
-/// process listens.
-#[expect(clippy::type_complexity, reason = "an optional pair")]
-fn connected(
-    endpoint: &Endpoint,
-    deadline: Instant,
-) -> Result<Option<(Option<Box<dyn Transport>>, Option<u32>)>, StopError> {
-    let here = || endpoint.clone();
-    match transport::connect(endpoint, deadline.min(deadline_after(PROBE_TIMEOUT))) {
+/// A socket on which a process listens.
+struct Listening {
+    /// The connection; `None` if the queue of the socket is full.
+    connection: Option<Box<dyn Transport>>,
+    /// The process that called `listen`, if the system shows it.
+    listener: Option<u32>,
+}
+
+/// Connects to the socket. Returns `None` if no process listens.
+fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Option<Listening>, StopError> {
+    let endpoint = endpoint.clone();
+    match transport::connect(&endpoint, deadline.min(deadline_after(PROBE_TIMEOUT))) {
         Ok(connection) => {
             let listener = connection.peer_pid();
-            Ok(Some((Some(connection), listener)))
+            Ok(Some(Listening { connection: Some(connection), listener }))
         }
-        Err(ConnectError::Full { pid }) => Ok(Some((None, pid))),
+        Err(ConnectError::Full { pid }) => Ok(Some(Listening { connection: None, listener: pid })),
         Err(ConnectError::Absent { .. } | ConnectError::PathTooLong { .. }) => Ok(None),
-        Err(ConnectError::ForeignOwner { uid, pid }) => {
-            Err(StopError::ForeignOwner { endpoint: here(), uid, pid })
-        }
+        Err(ConnectError::ForeignOwner { uid, pid }) => Err(StopError::ForeignOwner { endpoint, uid, pid }),
         Err(
             ConnectError::Failed { source }
             | ConnectError::Denied { source, .. }
             | ConnectError::ResourceExhausted { source },
-        ) => Err(StopError::Unreachable { endpoint: here(), source }),
+        ) => Err(StopError::Unreachable { endpoint, source }),
     }
 }
 
@@ -265,7 +268,7 @@ pub fn serving_processes(home: &Utf8Path, home_variable: &str) -> Vec<ServingPro
 }
 
 /// Does the same as [`serving_processes`] for several homes with one scan of all processes.
-/// `programs` are programs that are the daemon's under any name.
+/// `programs` are daemon programs that may have other names.
 pub(crate) fn serving_processes_of_each<const N: usize>(
     homes: [&Utf8Path; N],
     home_variable: &str,
@@ -275,31 +278,44 @@ pub(crate) fn serving_processes_of_each<const N: usize>(
     let mut all: Vec<u32> = procfs::all_pids().filter(|pid| *pid != ourselves).collect();
     all.sort_unstable();
     let mut found = [const { Vec::new() }; N];
-    for process in all.into_iter().filter_map(|pid| ServeProcess::new(pid, programs)) {
+    for process in all.into_iter().filter_map(|pid| ServeCommand::of(pid, programs)) {
         for (home, found) in homes.iter().zip(&mut found) {
-            if process.serves(home, home_variable).is_some() {
+            if process.claim_to(home, home_variable).is_some() {
                 found.push(process.serving_process());
             }
         }
     }
     for found in &mut found {
-        // A script is not on its way while the daemon that it started serves the home.
-        let serving: Vec<u32> =
-            found.iter().filter(|one: &&ServingProcess| !one.starting).map(|one| one.pid).collect();
-        found.retain(|one| !one.starting || !serving.iter().any(|pid| one.is_ancestor_of(*pid)));
+        // A script that has started a daemon for the home is no second daemon that starts.
+        let serving: Vec<u32> = found
+            .iter()
+            .filter(|process: &&ServingProcess| !process.starting)
+            .map(|process| process.pid)
+            .collect();
+        found.retain(|process| !process.starting || !serving.iter().any(|pid| process.is_ancestor_of(*pid)));
     }
     found
 }
 
 /// A process with the argument `serve`, which alone proves nothing: an editor may have it too.
-struct ServeProcess {
+struct ServeCommand {
     pid: u32,
     /// Set if the daemon's program runs its command `serve`.
     is_daemon: bool,
 }
 
-impl ServeProcess {
-    fn new(pid: u32, programs: &[PathBuf]) -> Option<Self> {
+/// The reason why a process counts for a home that its environment names.
+enum Claim {
+    /// It is the daemon's program; or [`spawn`](crate::spawn) started it, and it listens on a
+    /// socket; or it listens on a socket that was bound in the home.
+    Serves,
+    /// [`spawn`](crate::spawn) started it, or its ancestor, as a daemon of the home, and it does not
+    /// listen yet. It may be a helper of a script, so this is no proof.
+    Starts,
+}
+
+impl ServeCommand {
+    fn of(pid: u32, programs: &[PathBuf]) -> Option<Self> {
         let command = std::fs::read(procfs::entry(pid, "cmdline")).unwrap_or_default();
         let mut arguments = command.split(|byte| *byte == 0).skip(1);
         let position = arguments.position(|argument| argument == b"serve")?;
@@ -307,12 +323,8 @@ impl ServeProcess {
         Some(Self { pid, is_daemon })
     }
 
-    /// Returns true if the process is seen to serve the home: its environment names the home, and
-    /// it is the daemon's program, or was started by [`spawn`](crate::spawn) and listens on a
-    /// socket, or listens on a socket that was bound in the home. Returns `false` if
-    /// [`spawn`](crate::spawn) started the process, or its ancestor, as a daemon of the home, and
-    /// it does not listen yet: it may be a helper of a script, so this is no proof.
-    fn serves(&self, home: &Utf8Path, home_variable: &str) -> Option<bool> {
+    /// Returns the claim of the process to the home; `None` if it has nothing to do with the home.
+    fn claim_to(&self, home: &Utf8Path, home_variable: &str) -> Option<Claim> {
         if !serving::names_home(self.pid, home, home_variable) {
             return None;
         }
@@ -320,15 +332,15 @@ impl ServeProcess {
         let is_seen = self.is_daemon
             || listens(Some(home.as_ref()))
             || (serving::has_spawn_mark(self.pid) && listens(None));
-        (is_seen || self.is_on_its_way()).then_some(is_seen)
+        if is_seen { Some(Claim::Serves) } else { self.is_starting().then_some(Claim::Starts) }
     }
 
-    fn is_on_its_way(&self) -> bool {
+    fn is_starting(&self) -> bool {
         serving::has_spawn_mark(self.pid) && !serving::listens_in(self.pid, None)
     }
 
     fn serving_process(&self) -> ServingProcess {
-        let starting = self.is_on_its_way();
+        let starting = self.is_starting();
         let socket = serving::socket_of(self.pid);
         ServingProcess { pid: self.pid, program: procfs::program(self.pid), starting, socket }
     }
@@ -398,14 +410,14 @@ mod platform {
     ) -> Result<StoppedDaemon, StopError> {
         let began = Instant::now();
         let deadline = deadline_after(within);
-        let here = || endpoint.clone();
-        let Some((connection, listener)) = connected(endpoint, deadline)? else {
+        let Some(Listening { connection, listener }) = connect(endpoint, deadline)? else {
             return Ok(StoppedDaemon::WasAbsent);
         };
+        let endpoint = endpoint.clone();
         let socket = endpoint.path().unwrap_or(Utf8Path::new(""));
         let served = SocketQuery { socket, home, home_variable };
-        let (handle, pid) = verified_server(&served, endpoint, listener, deadline)?;
-        ask_to_exit(&handle, pid, endpoint)?;
+        let (handle, pid) = verified_server(&served, &endpoint, listener, deadline)?;
+        ask_to_exit(&handle, pid, &endpoint)?;
         // An open connection could keep the daemon from exiting.
         drop(connection);
         let mut pause = Backoff::new(Duration::from_millis(10));
@@ -413,7 +425,7 @@ mod platform {
         loop {
             ended = ended || handle.wait(Instant::now()).unwrap_or(false);
             let is_late = Instant::now() >= deadline;
-            let listening_pid = match transport::connect(endpoint, Instant::now()) {
+            let listening_pid = match transport::connect(&endpoint, Instant::now()) {
                 Err(ConnectError::Absent { .. }) if ended => {
                     return Ok(StoppedDaemon::Stopped { pid, took_ms: millis(began.elapsed()) });
                 }
@@ -422,23 +434,23 @@ mod platform {
                 Err(ConnectError::Failed { source } | ConnectError::ResourceExhausted { source })
                     if ended && is_late =>
                 {
-                    return Err(StopError::Unreachable { endpoint: here(), source });
+                    return Err(StopError::Unreachable { endpoint, source });
                 }
                 Err(_) => None,
             };
-            // The credentials name the process that called `listen`. The one from before the stop
-            // (an activator, a parent) may only keep the socket open, so it counts at the deadline
-            // alone.
+            // The credentials name the process that called `listen`. The one from before the stop (an
+            // activator, a parent) may keep the socket open without a daemon, so it counts as a new
+            // daemon only at the deadline.
             let is_other = |now: &u32| *now != pid && (is_late || Some(*now) != listener);
             if let Some(now) = listening_pid.filter(|now| ended && is_other(now)) {
-                return Err(StopError::CameBack { endpoint: here(), before: pid, now });
+                return Err(StopError::CameBack { endpoint, before: pid, now });
             }
             if is_late && ended {
                 let holder = serving::sole_listener(socket);
-                return Err(StopError::SocketHeld { endpoint: here(), pid, holder });
+                return Err(StopError::SocketHeld { endpoint, pid, holder });
             }
             if is_late {
-                return Err(StopError::StillThere { endpoint: here(), pid, waited: within });
+                return Err(StopError::StillThere { endpoint, pid, waited: within });
             }
             if ended {
                 pause.wait(deadline);
@@ -540,26 +552,25 @@ mod platform {
         let began = Instant::now();
         let deadline = deadline_after(within);
         let pid = process.pid;
-        let here = || Endpoint::unix(home);
-        let Some(handle) = open_handle(pid, &here())? else { return Ok(StoppedDaemon::WasAbsent) };
-        // The search found a process that serves under the name of its program.
+        let endpoint = Endpoint::unix(home);
+        let Some(handle) = open_handle(pid, &endpoint)? else { return Ok(StoppedDaemon::WasAbsent) };
+        // The search may have accepted this program as a daemon under another name.
         let programs = process.program.clone().filter(|_| !process.starting);
-        let Some(running) = ServeProcess::new(pid, programs.as_slice()) else {
-            return Ok(StoppedDaemon::WasAbsent);
-        };
-        match running.serves(home, home_variable) {
+        let claim =
+            ServeCommand::of(pid, programs.as_slice()).and_then(|now| now.claim_to(home, home_variable));
+        match claim {
             None => return Ok(StoppedDaemon::WasAbsent),
-            Some(true) => {}
-            Some(false) => {
+            Some(Claim::Serves) => {}
+            Some(Claim::Starts) => {
                 let why = format!("process {pid} was started for this home, and is not seen to serve it");
                 let command = format!("ps -fp {pid}");
-                return Err(StopError::Unverified { endpoint: here(), why, command });
+                return Err(StopError::Unverified { endpoint, why, command });
             }
         }
-        ask_to_exit(&handle, pid, &here())?;
+        ask_to_exit(&handle, pid, &endpoint)?;
         while !handle.wait(deadline).unwrap_or(false) {
             if Instant::now() >= deadline {
-                return Err(StopError::StillThere { endpoint: here(), pid, waited: within });
+                return Err(StopError::StillThere { endpoint, pid, waited: within });
             }
         }
         Ok(StoppedDaemon::Stopped { pid, took_ms: millis(began.elapsed()) })
