@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     Client, Endpoint, Probe, Status,
-    error::{inspect_socket_command, show_listener_command, show_owner_command},
+    error::{show_listener_command, show_owner_command, show_socket_command},
     probe::{PROBE_TIMEOUT, probe, probe_keeping_connection},
 };
 
@@ -232,7 +232,7 @@ impl DetectRefusal {
             }
             Self::Suspended { pid, .. } => Some(format!("kill -CONT {pid}")),
             Self::ForeignOwner { endpoint, pid, .. } => show_owner_command(*pid, endpoint),
-            Self::Unknown { endpoint, .. } => inspect_socket_command(endpoint),
+            Self::Unknown { endpoint, .. } => show_socket_command(endpoint),
             Self::PathTooLong { .. } | Self::ResourceExhausted { .. } => None,
         }
     }

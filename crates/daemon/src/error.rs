@@ -78,7 +78,7 @@ impl ControlError {
     /// Returns the command that shows or mends the cause, unless only a command of the app does.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Busy { pid, .. } | Self::ForeignOwner { pid, .. } => inspect_process_command(*pid),
+            Self::Busy { pid, .. } | Self::ForeignOwner { pid, .. } => show_process_command(*pid),
             _ => None,
         }
     }
@@ -121,7 +121,7 @@ impl_failure!(ControlError, serialize);
 
 /// Returns the command that shows why `path` cannot be created or written: a full disk, a read-only
 /// file system, or the permissions of its directory.
-pub(crate) fn inspect_path_command(path: &Utf8Path, error: &io::Error) -> String {
+pub(crate) fn show_path_command(path: &Utf8Path, error: &io::Error) -> String {
     let dir = path.parent().unwrap_or(path);
     let command = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "df -h",
@@ -132,14 +132,14 @@ pub(crate) fn inspect_path_command(path: &Utf8Path, error: &io::Error) -> String
     format!("{command} {}", quote(dir))
 }
 
-pub(crate) fn inspect_process_command(pid: Option<u32>) -> Option<String> {
+pub(crate) fn show_process_command(pid: Option<u32>) -> Option<String> {
     let pid = pid?;
     Some(if cfg!(windows) { format!("tasklist /fi \"PID eq {pid}\"") } else { format!("ps -fp {pid}") })
 }
 
 /// Returns the command that shows the owner of a socket, or of the closest ancestor that this user
 /// may look at.
-pub(crate) fn inspect_socket_command(endpoint: &Endpoint) -> Option<String> {
+pub(crate) fn show_socket_command(endpoint: &Endpoint) -> Option<String> {
     let visible = endpoint.path()?.ancestors().find(|path| std::fs::symlink_metadata(path).is_ok())?;
     Some(format!("ls -ld {}", quote(visible)))
 }
@@ -147,7 +147,7 @@ pub(crate) fn inspect_socket_command(endpoint: &Endpoint) -> Option<String> {
 /// Returns the command that shows the process that listens: by its id, if the system tells that,
 /// else by its socket, or the containers in which it may run.
 pub(crate) fn show_listener_command(pid: Option<u32>, endpoint: &Endpoint) -> Option<String> {
-    inspect_process_command(pid).or_else(|| {
+    show_process_command(pid).or_else(|| {
         let socket = endpoint.path().filter(|_| cfg!(target_os = "linux"))?;
         Some(format!("sudo fuser -v {} || lsns -t pid", quote(socket)))
     })
@@ -156,7 +156,7 @@ pub(crate) fn show_listener_command(pid: Option<u32>, endpoint: &Endpoint) -> Op
 /// Returns the command that shows another user's process. The system may hide the process; then the
 /// socket shows its owner.
 pub(crate) fn show_owner_command(pid: Option<u32>, endpoint: &Endpoint) -> Option<String> {
-    inspect_process_command(pid).or_else(|| inspect_socket_command(endpoint))
+    show_process_command(pid).or_else(|| show_socket_command(endpoint))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     ControlError, Endpoint, Status,
     connection::{Connection, MAX_ANSWER_CHARS, ReceiveError, receive_error},
-    error::{inspect_socket_command, show_listener_command, show_owner_command},
+    error::{show_listener_command, show_owner_command, show_socket_command},
     procfs, serving,
     transport::{self, Absence, ConnectError},
     wait::{Backoff, deadline_after, millis},
@@ -95,7 +95,7 @@ impl Probe {
                 show_listener_command(*pid, endpoint)
             }
             Self::ForeignOwner { pid, .. } => show_owner_command(*pid, endpoint),
-            Self::Unknown { .. } => inspect_socket_command(endpoint),
+            Self::Unknown { .. } => show_socket_command(endpoint),
             Self::Absent { .. } | Self::PathTooLong { .. } | Self::ResourceExhausted { .. } => None,
         }
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 pub(crate) use self::platform::stop_daemon_of;
 use crate::{
     Endpoint,
-    error::inspect_process_command,
+    error::show_process_command,
     probe::PROBE_TIMEOUT,
     process::HOME_VARIABLE,
     procfs,
@@ -112,14 +112,14 @@ impl StopError {
             Self::Unsupported { pid, .. } => {
                 pid.map(|pid| format!("{} {pid}", if cfg!(windows) { "taskkill /f /pid" } else { "kill" }))
             }
-            Self::ForeignOwner { pid, .. } | Self::NoDaemon { pid, .. } => inspect_process_command(*pid),
+            Self::ForeignOwner { pid, .. } | Self::NoDaemon { pid, .. } => show_process_command(*pid),
             Self::Unreachable { endpoint, .. } => {
                 endpoint.path().map(|path| format!("ls -ld {}", myownllm_durable_fs::quote(path)))
             }
-            Self::SocketHeld { endpoint, holder, .. } => inspect_process_command(*holder).or_else(|| {
+            Self::SocketHeld { endpoint, holder, .. } => show_process_command(*holder).or_else(|| {
                 endpoint.path().map(|path| format!("sudo fuser -v {}", myownllm_durable_fs::quote(path)))
             }),
-            Self::Signal { pid, .. } => inspect_process_command(Some(*pid)),
+            Self::Signal { pid, .. } => show_process_command(Some(*pid)),
             Self::StillThere { pid, .. } => Some(format!("kill -KILL {pid}")),
             Self::CameBack { now, .. } => Some(format!("ps -o ppid= -p {now}")),
         }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     Candidate, Endpoint, Probe,
-    error::{inspect_path_command, inspect_process_command},
+    error::{show_path_command, show_process_command},
 };
 
 /// A candidate and the result of the attempt with it.
@@ -177,12 +177,12 @@ impl SpawnError {
     /// Returns the command that shows or mends the cause, unless only a command of the app does.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Occupied { found, .. } => inspect_process_command(found.pid()),
+            Self::Occupied { found, .. } => show_process_command(found.pid()),
             Self::Config { path, .. } => Some(format!("ls -ld {}", myownllm_durable_fs::quote(path))),
             Self::NotASocket { path } => Some(myownllm_durable_fs::move_aside(path, "aside")),
             Self::Identity(refusal) => refusal.hint(),
             Self::Home { home: path, source } | Self::Log { path, source } => {
-                Some(inspect_path_command(path, source))
+                Some(show_path_command(path, source))
             }
             Self::AllFailed { tried, .. } => tried.iter().find_map(|tried| match &tried.failure {
                 Some(CandidateFailure::NotStarted { hint, .. }) => hint.clone(),
