@@ -50,12 +50,13 @@ pub struct Target {
 }
 
 impl Target {
-    /// Returns the target of the shared daemon: any Device ID, the default timeout.
+    /// Returns the target of the shared daemon, for any Device ID, with the default timeout.
     pub fn shared(endpoint: Endpoint) -> Self {
         Self { role: Role::Shared, endpoint, expected: None, within: PROBE_TIMEOUT }
     }
 
-    /// Returns the target of the app's own daemon: the Device ID of the home, the default timeout.
+    /// Returns the target of the app's own daemon, for the Device ID of the home, with the default
+    /// timeout.
     ///
     /// `expected` comes from the permit of a start. A program that only uses a running daemon needs
     /// neither a permit nor the lock:
@@ -257,9 +258,9 @@ impl_failure!(DetectRefusal);
 /// Probes the targets in order and decides.
 ///
 /// Uses the first daemon that answers with the right Device ID. Otherwise allows a start only if no
-/// process listens at any target: a silent process may recover, and then two daemons would run. A
-/// shared endpoint that cannot be looked at counts as one without a daemon. A refusal names the
-/// app's own endpoint before the shared one.
+/// process listens at any target: a silent process may recover, and then two daemons would run. The
+/// shared endpoint counts as one without a daemon if the system does not show whether a process
+/// listens. A refusal names the app's own endpoint before the shared one.
 pub fn detect(targets: &[Target]) -> Detection {
     detect_with(targets, &mut |target| (probe(&target.endpoint, target.within), None::<()>)).0
 }
@@ -284,8 +285,8 @@ pub fn decide(probes: &[(Target, Probe)]) -> Decision {
     detect_with(&targets, &mut earlier_probe).0.decision
 }
 
-/// Detects with a probe function. Returns the connection to the chosen daemon, if the function
-/// returned one.
+/// Does the same as [`detect`] with another probe function. Returns the connection to the chosen
+/// daemon, if the function returned one.
 fn detect_with<C>(
     targets: &[Target],
     probe_target: &mut dyn FnMut(&Target) -> (Probe, Option<C>),
@@ -296,7 +297,7 @@ fn detect_with<C>(
     for target in targets {
         let earlier = attempts.iter().find(|attempt| attempt.endpoint.is_same_place(&target.endpoint));
         let attempt = match earlier {
-            // One address of several targets is probed once.
+            // Several targets with one address share one probe.
             Some(attempt) => Attempt { role: target.role, ..attempt.clone() },
             None => {
                 let began = Instant::now();
@@ -323,7 +324,7 @@ fn detect_with<C>(
     (Detection { attempts, decision }, None)
 }
 
-/// Decides from the probe of one target alone. Returns `None` if no daemon is there.
+/// Returns the decision that follows from the probe of one target; `None` if no daemon is there.
 fn decide_one(target: &Target, targets: &[Target], probe: Probe) -> Option<Decision> {
     let (role, endpoint) = (target.role, target.endpoint.clone());
     let refusal = match probe {
@@ -356,8 +357,8 @@ fn decide_one(target: &Target, targets: &[Target], probe: Probe) -> Option<Decis
             DetectRefusal::ForeignIdentity { endpoint, pid, expected, found: status.device_id }
         }
         Probe::Absent { .. } => return None,
-        // A shared daemon that cannot exist, or whose home is closed to this user, does not prevent
-        // our own: that one has another home. The probe of our own decides if they share a socket.
+        // The shared daemon cannot exist, or its home is closed to this user. Our own daemon has
+        // another home, and may start. If both have one socket, the probe of our own target refuses.
         Probe::PathTooLong { .. } | Probe::Unknown { .. } if role == Role::Shared => return None,
         Probe::PathTooLong { length, limit } => DetectRefusal::PathTooLong { endpoint, length, limit },
         Probe::Busy { pid, waited_ms } => DetectRefusal::Busy { endpoint, pid, waited_ms },

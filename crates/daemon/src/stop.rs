@@ -159,13 +159,13 @@ pub struct ServingProcess {
 }
 
 impl ServingProcess {
-    /// Makes a daemon that was found in another way than by [`serving_processes`].
+    /// Creates a process that was found in another way than by [`serving_processes`].
     pub fn new(pid: u32, program: Option<PathBuf>) -> Self {
         Self { pid, program, starting: false, socket: None }
     }
 
-    /// Returns true if this process is an ancestor of `pid`: a script that waits for a daemon is no
-    /// second daemon. Only Linux shows ancestors.
+    /// Returns true if this process is an ancestor of `pid`, such as a script that waits for the
+    /// daemon that it started. Only Linux shows ancestors.
     fn is_ancestor_of(&self, pid: u32) -> bool {
         procfs::ancestors(pid).any(|ancestor| ancestor == self.pid)
     }
