@@ -88,9 +88,9 @@ pub fn make_dirs(
 }
 
 /// Makes a directory, and the missing directories between `root` and it, with access for its owner
-/// only; gives each to `owner`, where this process may give a directory away.
-/// ([`ensure_private_dir`] makes a single one.) An existing directory may come from a killed run,
-/// so the call corrects its mode and owner, and syncs the names in `root` in any case.
+/// only. Gives each to `owner` if this process may give directories away. ([`ensure_private_dir`]
+/// makes a single one.) A killed run may have made the directory, so the call corrects the mode and
+/// owner of an existing one, and always syncs the names in `root`.
 ///
 /// # Errors
 /// The error of the step that failed. Directories made until then stay.
@@ -110,8 +110,8 @@ pub fn make_private_dir(disk: &LockedDir, root: &Path, dir: &Path, owner: Option
     disk.sync_dir(root)
 }
 
-/// Makes one directory with access for its owner only, or corrects the mode of an existing one:
-/// another process may make it at the same moment, and a call that fails may have made it.
+/// Makes one directory with access for its owner only, or corrects the mode of an existing one.
+/// Accepts a directory after a failed call: the call itself, or another process, may have made it.
 ///
 /// # Errors
 /// The directory could not be made, or could not get its mode or owner.
@@ -247,25 +247,23 @@ pub fn replace(disk: &LockedDir, path: &Path, bytes: &[u8], expected: &[u8], lim
     // From here on, the name tells a later run that the file may be the only copy of its content,
     // and which content the run may delete: the one with this hash.
     let swap = swap_name(dir, bytes);
-    let prepared = prepare(disk, &temp, path, &present);
-    let (meta, permissions) = prepared
-        .and_then(|prepared| disk.rename(&temp, &swap).map(|()| prepared))
-        .inspect_err(|_| drop(disk.unlink(&temp)))?;
+    let prepare = || {
+        let inherited = inherit_permissions(disk, &temp, path, &present)?;
+        disk.sync_file(&temp)?;
+        disk.rename(&temp, &swap).map(|()| inherited)
+    };
+    let (meta, permissions) = prepare().inspect_err(|_| drop(disk.unlink(&temp)))?;
     let ours = KnownFile { disk, meta, bytes };
     let is_expected = |file: &Path| disk.content_eq(file, expected);
     // The last check, after every slow step: if the content has changed by now, the file stays in
     // its place.
-    match disk.content_eq(path, expected) {
-        Ok(true) => {}
-        other => {
-            ours.discard(&swap);
-            return other.map(|_| Replaced::Stale);
-        }
-    }
-    let placed = ours.put_in_place(&swap, path, &is_expected).inspect_err(|_| ours.discard(&swap))?;
-    let Some((method, out)) = placed else {
+    let placed = match is_expected(path) {
+        Ok(true) => ours.put_in_place(&swap, path, &is_expected),
+        other => other.map(|_| None),
+    };
+    let Ok(Some((method, out))) = placed else {
         ours.discard(&swap);
-        return Ok(Replaced::Stale);
+        return placed.map(|_| Replaced::Stale);
     };
     // Reads before every slow step: if the displaced file belongs to another program, other
     // programs read our content until the caller undoes the exchange.
@@ -278,8 +276,9 @@ pub fn replace(disk: &LockedDir, path: &Path, bytes: &[u8], expected: &[u8], lim
     Ok(Replaced::Expected { method, displaced, permissions })
 }
 
-/// Gives a new file the permissions of the file that it replaces, and syncs the new file.
-fn prepare(
+/// Gives a new file the owner and the permissions of the file that it replaces. Returns the new
+/// file's metadata.
+fn inherit_permissions(
     disk: &LockedDir,
     temp: &Path,
     path: &Path,
@@ -300,7 +299,6 @@ fn prepare(
         disk.set_mode(temp, mode)?;
         if mode == present.mode & 0o777 { Permissions::Kept } else { Permissions::Narrowed }
     };
-    disk.sync_file(temp)?;
     Ok((ours, permissions))
 }
 
@@ -319,13 +317,14 @@ pub fn put_in_place(
     ours.put_in_place(new, place, is_expected)
 }
 
-/// Renames a file that [`replace`] displaced back over its place, if the place still holds `ours`:
-/// the way back on a file system that cannot exchange names. Returns the present name of `ours`, or
-/// `None` if another program has written the place since: its file stays.
+/// Renames a file that [`replace`] displaced back over its place, if the place still holds `ours`.
+/// This undoes a replacement on a file system that cannot exchange names. Returns the present name
+/// of `ours`, or `None` if another program has written the place since: its file stays.
 pub fn rename_back(disk: &LockedDir, displaced: &Displaced, ours: &[u8]) -> Result<Option<PathBuf>> {
     let Displaced { path, place, bytes } = displaced;
     let theirs = KnownFile { disk, meta: disk.stat(path)?, bytes };
-    // Does not sync: other programs read our content until this rename. Our content may be lost.
+    // Does not sync our content first, because other programs read it until the rename. A power cut
+    // may lose it.
     theirs.rename_over(path, place, &|file| disk.content_eq(file, ours), false)
 }
 
@@ -424,7 +423,7 @@ impl KnownFile<'_> {
             Err(_) if self.has_moved(place, own) => Ok(Some(second_name)),
             other => {
                 // Removes the second name, or the copy, if its content is known or still in its
-                // place. Else leaves it for the next run to keep.
+                // place. Otherwise the next run keeps the content.
                 let is_known = || {
                     is_expected(&second_name).unwrap_or(false)
                         || disk.same_content(place, &second_name).unwrap_or(false)
@@ -464,16 +463,16 @@ pub struct StaleTemp {
     pub may_be_only_copy: bool,
 }
 
-/// Returns a fresh name in `dir` for a file with this content that waits for its exchange with the
-/// present file. After a kill, the file with the name has either content; [`is_new_content`] tells
-/// which.
+/// Returns a fresh name in `dir`, with a hash of `bytes`, for the new file of a [`replace`]. If the
+/// run is killed, the file with this name is the new file or the displaced one; [`is_new_content`]
+/// tells which.
 pub fn swap_name(dir: &Path, bytes: &[u8]) -> PathBuf {
     temp_name(dir, &format!(".{}{SWAP_SUFFIX}", content_hash(bytes)))
 }
 
-/// Returns a hash of the content: FNV-1a, 128 bits. If the displaced file had the hash of the new
-/// content and this run were killed, the next run would delete that file. That does not happen by
-/// accident, and a program that crafts such a content loses only what it wrote itself.
+/// Returns a hash of the content: FNV-1a, 128 bits. If a displaced file has the hash of the new
+/// content and the run is killed, the next run deletes the file. No accident makes two such
+/// contents, and a program that makes them on purpose loses only its own file.
 fn content_hash(bytes: &[u8]) -> String {
     const BASIS: u128 = 0x6c62272e07bb014262b821756295c58d;
     const PRIME: u128 = 0x0000000001000000000000000000013b;
@@ -481,10 +480,9 @@ fn content_hash(bytes: &[u8]) -> String {
     format!("{hash:032x}")
 }
 
-/// Returns true if `bytes`, the content of a file of [`stale_temps`], is the content that a killed
-/// [`replace`] was about to put in place: deleting the file loses nothing. Returns false for a name
-/// with another kind of hash, made by an older version of this crate: the caller then keeps the
-/// content.
+/// Returns true if the name of a stale temporary file says that `bytes`, its content, is the new
+/// content of a killed [`replace`]: deleting the file loses nothing. Returns false for a name of an
+/// older version of this crate, which has another kind of hash: the caller then keeps the content.
 pub fn is_new_content(leftover: &Path, bytes: &[u8]) -> bool {
     let name = leftover.file_name().and_then(OsStr::to_str);
     let hash = name.and_then(|name| name.strip_suffix(SWAP_SUFFIX)?.rsplit_once('.')).map(|(_, hash)| hash);
