@@ -35,16 +35,16 @@ fn is_network(entry: ValueRef<'_>) -> bool {
 
 /// Returns a warning if the document has networks of the daemon that [`salvage`] does not recover.
 ///
-/// An entry that names no network keeps the document from being recognised as the daemon's. Its
-/// networks then stay at the top level, where the app does not read them.
+/// [`salvage`] does not recognise a document as the daemon's if an entry of `networks` names no
+/// network. All networks then stay at the top level, where the app does not read them.
 pub fn unrecognised_networks(doc: &Document) -> Option<Diagnostic> {
     let networks = doc
         .get(&["networks"])
         .filter(|n| n.kind() == Kind::Array && !is_recognised(doc, &APP_MARKS, true))?;
-    let hidden = networks.items().filter(|entry| is_network(*entry)).count();
-    let odd = networks.items().position(|entry| !is_network(entry)).filter(|_| hidden > 0)?;
+    let count = networks.items().filter(|entry| is_network(*entry)).count();
+    let odd = networks.items().position(|entry| !is_network(entry)).filter(|_| count > 0)?;
     let path = format!("/networks/{odd}");
-    let subject = match hidden {
+    let subject = match count {
         1 => "a network of the daemon stays".to_owned(),
         many => format!("{many} networks of the daemon stay"),
     };
@@ -53,8 +53,7 @@ pub fn unrecognised_networks(doc: &Document) -> Option<Diagnostic> {
         severity: Severity::Warning,
         message: format!(
             "{subject} at the top of the config, where the app does not look: {path} names no network (a \
-                string id \
-             and network_id), so the config is not taken for the daemon's"
+             string id and network_id), so the config is not taken for the daemon's"
         ),
         place: doc.place(&path),
         path,
@@ -67,16 +66,16 @@ fn has_mark(doc: &Document, marks: &[impl AsRef<str>]) -> bool {
 }
 
 /// Returns true if the daemon wrote a document, wholly or in part. `marks` are the keys that only
-/// the app writes.
+/// the app writes. Either of two signs proves it:
 ///
-/// That is so if every entry of a non-empty top-level array `networks` names a network, and only
-/// the daemon writes such an array; or if the document has a number `version`, an object `daemon`,
-/// an array `networks`, and no key of the app.
+/// - Each entry of the top-level array `networks` names a network, and there is at least one. This
+///   counts only if `only_daemon_has_networks`.
+/// - The document has a number `version`, an object `daemon`, an array `networks`, and no mark.
 fn is_recognised(doc: &Document, marks: &[impl AsRef<str>], only_daemon_has_networks: bool) -> bool {
     let Some(networks) = doc.get(&["networks"]).filter(|n| n.kind() == Kind::Array) else { return false };
     let is = |key: &str, kind: Kind| doc.get(&[key]).is_some_and(|v| v.kind() == kind);
-    let is_seeded = networks.items().next().is_some() && networks.items().all(is_network);
-    (is_seeded && only_daemon_has_networks)
+    let names_networks = networks.items().next().is_some() && networks.items().all(is_network);
+    (names_networks && only_daemon_has_networks)
         || (is("version", Kind::Number) && is("daemon", Kind::Object) && !has_mark(doc, marks))
 }
 
@@ -106,13 +105,12 @@ fn shape_by(doc: &Document, marks: &[impl AsRef<str>], only_daemon_has_networks:
 
 /// Repairs a document of MyOwnLLM's; see [`AppSchema::salvage`].
 ///
-/// - Of a [`Shape::Daemon`] document with a backup, the app's half is the backup and the daemon's
-///   networks that it lacks.
-/// - Without a backup, and of a [`Shape::Mixed`] document, it is the document without the daemon's
-///   keys, and those networks.
+/// - [`Shape::Daemon`], with a backup: the app's half is the backup.
+/// - [`Shape::Daemon`] without a backup, and [`Shape::Mixed`]: the app's half is the document without
+///   the daemon's keys.
 ///
-/// Two networks are the same if their network ids have the same normal form. Ignores a backup that
-/// is not [`Shape::App`].
+/// In both cases the app's half gains the daemon's networks that it lacks. Two networks are the same
+/// if their network ids have the same normal form. Ignores a backup that is not [`Shape::App`].
 pub fn salvage(doc: &Document, last_good: Option<&Document>, ids: &mut dyn Ids) -> Salvaged {
     salvage_as(&MyOwnLlm::default(), doc, last_good, ids)
 }
@@ -129,9 +127,9 @@ fn salvage_as<S: AppSchema + ?Sized>(
         return salvaged;
     }
     let Salvaged { app, report, .. } = &mut salvaged;
-    let last_good = last_good.filter(|copy| schema.shape(copy) == Shape::App);
-    let copy = last_good.filter(|_| shape == Shape::Daemon);
-    // A key that the app has as well may be the app's.
+    let last_good = last_good.filter(|backup| schema.shape(backup) == Shape::App);
+    let base = last_good.filter(|_| shape == Shape::Daemon);
+    // A shared key that this app has may be the app's own.
     let defaults = schema.defaults();
     let foreign = SHARED_KEYS.into_iter().filter(|key| defaults.get(&[key]).is_none());
 
@@ -140,15 +138,15 @@ fn salvage_as<S: AppSchema + ?Sized>(
             report.stripped_keys.push(key.to_owned());
         }
     }
-    if let Some(copy) = copy {
-        let rest = std::mem::replace(app, copy.clone());
-        report.restored_keys = keys_of(copy);
+    if let Some(base) = base {
+        let rest = std::mem::replace(app, base.clone());
+        report.restored_keys = keys_of(base);
         keep_unknown(app, &rest, &mut report.kept_keys);
     } else {
         report.kept_keys = keys_of(app);
-        // The daemon's value is in the place of the app's.
+        // The daemon has overwritten the app's value of these keys.
         for key in report.stripped_keys.iter().filter(|key| defaults.get(&[key]).is_some()) {
-            if let Some(value) = last_good.and_then(|copy| copy.get(&[key])) {
+            if let Some(value) = last_good.and_then(|backup| backup.get(&[key])) {
                 app.set(&[key], value);
                 report.restored_keys.push(key.clone());
             }
@@ -164,8 +162,8 @@ fn salvage_as<S: AppSchema + ?Sized>(
     Salvaged { daemon: Some(daemon), ..salvaged }
 }
 
-/// Adds the keys of `from` that the app's half lacks, and that are not the daemon's: a newer app or
-/// daemon may know them.
+/// Adds the keys of `from` that the app's half lacks, except the known keys of the daemon: a newer
+/// app or daemon may know the others.
 fn keep_unknown(app: &mut Document, from: &Document, kept: &mut Vec<String>) {
     for (key, value) in from.root().members() {
         if app.get(&[&key]).is_none() && !daemon_config::OWN_KEYS.contains(&&*key) {
@@ -195,8 +193,8 @@ fn adopt_networks(doc: &Document, into: &mut Salvaged, ids: &mut dyn Ids) {
         .flat_map(|list| list.items())
         .filter_map(|entry| Some(network_id::normal_form(&network_id::of(entry)?)))
         .collect();
-    let mut more_of_known = Vec::new();
-    let missing = networks.items().enumerate().filter_map(|(n, network)| {
+    let (mut missing, mut more_of_known) = (Vec::new(), Vec::new());
+    for (n, network) in networks.items().enumerate() {
         let path = format!("/networks/{n}");
         if !is_network(network) {
             report.odd_networks.push(n);
@@ -205,27 +203,26 @@ fn adopt_networks(doc: &Document, into: &mut Salvaged, ids: &mut dyn Ids) {
                 network.kind().name()
             );
             diagnostics.push(Diagnostic::new("salvage.odd-network", Severity::Warning, path, message));
-            return None;
+            continue;
         }
         let (entry, found) = convert::from_daemon(network, &path);
         diagnostics.extend(found);
         let network_id = network_id::of(network).unwrap_or_default();
-        let is_known = !known.is_empty() && known.contains(&network_id::normal_form(&network_id));
-        let names = if is_known { &mut report.known_networks } else { &mut report.recovered_networks };
-        names.push(network_id.into_owned());
-        if is_known {
+        if known.contains(&network_id::normal_form(&network_id)) {
+            report.known_networks.push(network_id.into_owned());
             more_of_known.push(network);
-            return None;
+        } else {
+            report.recovered_networks.push(network_id.into_owned());
+            missing.push(entry);
         }
-        Some(entry)
-    });
-    let missing: Vec<Fragment> = missing.collect();
+    }
     app.append(&NETWORKS, missing);
-    // Without them the daemon would join a silent network as an open one that announces itself.
+    // Without its settings from the daemon, the daemon would join a silent network as an open one
+    // that announces itself.
     saved_networks::keep_daemon_settings(app, more_of_known);
     diagnostics.extend(replaced);
-    if let (Some(first), false) = (report.recovered_networks.first(), has_active(app)) {
-        report.activate = Some(first.clone());
+    if !has_active(app) {
+        report.activate = report.recovered_networks.first().cloned();
     }
 }
 
