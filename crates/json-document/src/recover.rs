@@ -9,7 +9,9 @@ use crate::source::{ScanError, Source};
 
 /// The most slips of a hand edit that are mended in one text. With more of them the result would be
 /// a guess.
-const MOST_MENDS: usize = 8;
+const MAX_MENDS: usize = 8;
+/// The most bytes that are scanned in search of one part: enough for every place of a config.
+const MAX_SCANNED_BYTES: usize = 64 << 20;
 
 /// The part of a text that [`recover`] found. Nothing is invented: each member of the document
 /// stands in the text.
@@ -87,25 +89,25 @@ pub fn recover(bytes: &[u8]) -> Option<Recovered> {
         return None;
     }
     if let Some((text, true)) = from_utf16(bytes) {
-        return recovered(&text, Extent::Utf16, false);
+        return parse_part(&text, Extent::Utf16, false);
     }
     let (text, _) = text_of(bytes.to_vec());
-    let stop = Source::scan(text).err()?;
-    if let Some((mended, mends)) = mend(&stop) {
-        return recovered(&mended, Extent::Mended(mends), false);
+    let error = Source::scan(text).err()?;
+    if let Some((mended, mends)) = mend(&error) {
+        return parse_part(&mended, Extent::Mended(mends), false);
     }
-    let text = &stop.source.text;
-    let cut = Cut::of(&stop)?;
+    let text = &error.source.text;
+    let cut = Cut::of(&error)?;
     let extent = if cut.is_document {
         Extent::Leading {
             line: line_of(text, cut.text.len()),
             tail: trailing_bytes(bytes, text, cut.text.len()),
         }
     } else {
-        Extent::Torn { line: line_of(text, stop.at) }
+        Extent::Torn { line: line_of(text, error.at) }
     };
     let torn_item = cut.torn_item.and_then(|item| Some(Document::parse(item.as_bytes()).ok()?.document));
-    Some(Recovered { torn_item, ..recovered(&cut.text, extent, cut.is_partial)? })
+    Some(Recovered { torn_item, ..parse_part(&cut.text, extent, cut.is_partial)? })
 }
 
 /// Returns every complete part of bytes that [`Document::parse`] refuses: the part of [`recover`]
@@ -126,59 +128,60 @@ pub fn recover_all(bytes: &[u8]) -> Vec<Recovered> {
     if bytes.len() > MAX_BYTES {
         return parts;
     }
-    if let Some((text, _)) = parts.is_empty().then(|| from_utf16(bytes)).flatten() {
+    if parts.is_empty()
+        && let Some((text, _)) = from_utf16(bytes)
+    {
         return recover_all(text.as_bytes());
     }
-    let Some(stop) = Source::scan(text_of(bytes.to_vec()).0).err() else { return parts };
-    let sides = conflict_sides(&stop.source.text);
+    let Some(error) = Source::scan(text_of(bytes.to_vec()).0).err() else { return parts };
+    let sides = conflict_sides(&error.source.text);
     if !sides.is_empty() {
         return sides;
     }
     if !matches!(parts.first().map(|part| &part.extent), Some(Extent::Leading { .. } | Extent::Mended(_))) {
-        parts.extend(around(&stop, &mut Search::default()));
+        parts.extend(around(&error, &mut Search::default()));
     }
-    parts.extend(inner_documents(&stop.source.text, &mut Search::default()));
+    parts.extend(inner_documents(&error.source.text, &mut Search::default()));
     parts
 }
 
-/// The most bytes that are scanned in search of one part: enough for every place of a config.
-const MOST_SCANNED: usize = 64 << 20;
-
-/// The scans of the rests of a text.
+/// Scans a text from several places on, up to a limit of all scans together.
 #[derive(Default)]
 struct Search {
     bytes: usize,
 }
 
 impl Search {
-    /// Scans `opening` and the text from `at` on; returns `None` once too much was scanned. Puts
-    /// `at` behind the values that cannot begin a part, so that no scan repeats another one: from
-    /// each key on the way to a place that is nested too deep, a scan stops a level further.
+    /// Scans `opening` and then the text from `at` on. Returns `None` once the limit is reached. Moves
+    /// `at` to the next place to scan from. After a text that is nested too deep, that is the place
+    /// where the scan failed: a scan from a key before it would only get a level further, and all of
+    /// them would take the square of the time.
     fn scan(&mut self, opening: &str, text: &str, at: &mut usize) -> Option<Result<Source, ScanError>> {
         let rest = format!("{opening}{}", &text[*at..]);
         self.bytes += rest.len();
-        let scanned = (self.bytes <= MOST_SCANNED).then(|| Source::scan(rest))?;
+        let scanned = (self.bytes <= MAX_SCANNED_BYTES).then(|| Source::scan(rest))?;
         *at += match &scanned {
-            Err(stop) if stop.kind == ParseErrorKind::TooDeep => stop.at - opening.len(),
+            Err(error) if error.kind == ParseErrorKind::TooDeep => error.at - opening.len(),
             _ => 1,
         };
         Some(scanned)
     }
 }
 
-/// Returns the complete members before the place where a text is damaged, and those behind it.
-fn around(stop: &ScanError, search: &mut Search) -> Option<Recovered> {
-    let text = &stop.source.text;
-    let cut = Cut::of(stop);
+/// Returns the complete members before and behind the place where a text is damaged.
+fn around(error: &ScanError, search: &mut Search) -> Option<Recovered> {
+    let text = &error.source.text;
+    let cut = Cut::of(error);
     if cut.as_ref().is_some_and(|cut| cut.is_document) {
         return None;
     }
-    let before = cut.and_then(|cut| recovered(&cut.text, Extent::Utf16, cut.is_partial));
+    let extent = Extent::Around { line: line_of(text, error.at) };
+    let before = cut.and_then(|cut| parse_part(&cut.text, extent.clone(), cut.is_partial));
     let starts_member = |at: usize| {
         let line = text[..at].trim_end_matches([' ', '\t']);
         line.is_empty() || line.ends_with(['\n', '\r']) || line.ends_with([',', '{'])
     };
-    let mut at = if before.is_some() { stop.at } else { 0 };
+    let mut at = if before.is_some() { error.at } else { 0 };
     let rest = loop {
         at += text[at..].find('"')?;
         if !starts_member(at) {
@@ -190,7 +193,7 @@ fn around(stop: &ScanError, search: &mut Search) -> Option<Recovered> {
     let mut found = before.unwrap_or_else(|| Recovered {
         document: Document::empty(),
         diagnostics: Vec::new(),
-        extent: Extent::Utf16,
+        extent,
         whole: Vec::new(),
         partial: None,
         torn_item: None,
@@ -202,7 +205,6 @@ fn around(stop: &ScanError, search: &mut Search) -> Option<Recovered> {
     }
     found.partial = found.partial.filter(|partial| !found.whole.contains(partial));
     found.diagnostics.extend(rest.diagnostics);
-    found.extent = Extent::Around { line: line_of(text, stop.at) };
     Some(found)
 }
 
@@ -225,17 +227,17 @@ fn conflict_sides(text: &str) -> Vec<Recovered> {
         let action =
             if ours { "take the upper side of the conflict" } else { "take the lower side of the conflict" };
         let mend = Mend { line: marker + 1, column: 1, action };
-        recovered(&side, Extent::Mended(vec![mend]), false)
+        parse_part(&side, Extent::Mended(vec![mend]), false)
     };
     [side(true), side(false)].into_iter().flatten().collect()
 }
 
-/// Returns the documents that stand in a text behind its beginning, and in no other value.
+/// Returns the documents that begin behind the start of a text and are no part of another value.
 fn inner_documents(text: &str, search: &mut Search) -> Vec<Recovered> {
     let (mut found, mut from) = (Vec::new(), 1);
     while let Some(at) = text.get(from..).and_then(|rest| rest.find('{')).map(|at| from + at) {
         from = at;
-        // A value of a member stands on the line of its key.
+        // The object is the value of a member, or an item of an array.
         if text[..at].trim_end_matches([' ', '\t']).ends_with([':', ',', '[']) {
             from += 1;
             continue;
@@ -243,17 +245,18 @@ fn inner_documents(text: &str, search: &mut Search) -> Vec<Recovered> {
         let document = match search.scan("", text, &mut from) {
             None => break,
             Some(Ok(source)) => Some(source.text),
-            Some(Err(stop)) => Cut::of(&stop).filter(|cut| cut.is_document).map(|cut| cut.text),
+            Some(Err(error)) => Cut::of(&error).filter(|cut| cut.is_document).map(|cut| cut.text),
         };
         let Some(document) = document else { continue };
         from = at + document.len();
-        found.extend(recovered(&document, Extent::Inner { line: line_of(text, at) }, false));
+        found.extend(parse_part(&document, Extent::Inner { line: line_of(text, at) }, false));
     }
     found
 }
 
-/// `is_partial`: the text breaks off in the last member.
-fn recovered(text: &str, extent: Extent, is_partial: bool) -> Option<Recovered> {
+/// Parses the text of a part; `None` if it has no member. `is_partial` is true if the last member is
+/// incomplete.
+fn parse_part(text: &str, extent: Extent, is_partial: bool) -> Option<Recovered> {
     let Parsed { document, diagnostics, .. } = Document::parse(text.as_bytes()).ok()?;
     let mut whole: Vec<String> = document.root().members().map(|(key, _)| key.into_owned()).collect();
     let partial = if is_partial { whole.pop() } else { None };
@@ -261,7 +264,7 @@ fn recovered(text: &str, extent: Extent, is_partial: bool) -> Option<Recovered> 
     found.then_some(Recovered { document, diagnostics, extent, whole, partial, torn_item: None })
 }
 
-/// Counts the bytes behind a document that ends at `end` in their text.
+/// Returns the number of bytes behind a document that ends at `end` of the text.
 fn trailing_bytes(bytes: &[u8], text: &str, end: usize) -> usize {
     let mark = if bytes.starts_with(BOM) { BOM.len() } else { 0 };
     // The strings of the document may hold bytes that are not UTF-8, and U+FFFD in the text is
@@ -274,7 +277,8 @@ fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes()[..at].iter().filter(|&&b| b == b'\n').count() + 1
 }
 
-/// Decodes UTF-16 with a byte order mark as far as it is complete; true if all of it is.
+/// Decodes UTF-16 with a byte order mark, up to the first incomplete character. Also returns true if
+/// no character is incomplete.
 fn from_utf16(bytes: &[u8]) -> Option<(String, bool)> {
     let (mark, rest) = bytes.split_first_chunk::<2>()?;
     let unit = match mark {
@@ -289,23 +293,23 @@ fn from_utf16(bytes: &[u8]) -> Option<(String, bool)> {
     Some((text, is_whole))
 }
 
-/// The complete part of a text, closed.
+/// The complete part of a text, with an end for each object and array that was open.
 struct Cut {
     text: String,
-    /// The root object ends in the text.
+    /// True if the root object has its own end.
     is_document: bool,
-    /// The text breaks off inside the last member.
+    /// True if the last member is incomplete.
     is_partial: bool,
-    /// The item of an array that is left out, ended behind its last complete member.
+    /// The item of an array that is left out, with an end behind its last complete member.
     torn_item: Option<String>,
 }
 
 impl Cut {
     /// Ends the text behind the last complete member before the place where the scan failed. Leaves
-    /// out an incomplete item of an array, as half a network is none, and an object or array
-    /// without a complete part.
-    fn of(stop: &ScanError) -> Option<Self> {
-        let (source, open) = (&stop.source, &stop.open);
+    /// out an incomplete item of an array, because half a network is no network, and an object or
+    /// array without a complete part.
+    fn of(error: &ScanError) -> Option<Self> {
+        let (source, open) = (&error.source, &error.open);
         if !source.has_object_root() {
             return None;
         }
@@ -313,14 +317,14 @@ impl Cut {
             let text = source.text[..source.entry(0).end()].to_owned();
             return Some(Self { text, is_document: true, is_partial: false, torn_item: None });
         };
-        let is_object = |at: usize| source.first_byte(open[at]) == b'{';
+        let is_object = |depth: usize| source.first_byte(open[depth]) == b'{';
         let torn_item = (0..last).find(|&outer| !is_object(outer));
         let innermost = torn_item.unwrap_or(last);
-        let whole_to = |at: usize| source.whole_to(open[at], open.get(at + 1).copied());
-        let (at, end) = (0..=innermost).rev().find_map(|at| Some((at, whole_to(at)?)))?;
+        let whole_to = |depth: usize| source.whole_to(open[depth], open.get(depth + 1).copied());
+        let (deepest, end) = (0..=innermost).rev().find_map(|depth| Some((depth, whole_to(depth)?)))?;
         let mut closed = source.text[..end].to_owned();
         let has_lines = closed.contains('\n');
-        for depth in (0..=at).rev() {
+        for depth in (0..=deepest).rev() {
             if has_lines {
                 closed.push('\n');
                 closed.push_str(&"  ".repeat(depth));
@@ -332,7 +336,7 @@ impl Cut {
             let begin = source.entry(open[item]).start();
             Some(format!("{}}}", &source.text[begin..whole_to(item)?]))
         });
-        Some(Self { text: closed, is_document: false, is_partial: at > 0, torn_item })
+        Some(Self { text: closed, is_document: false, is_partial: deepest > 0, torn_item })
     }
 }
 
@@ -349,31 +353,30 @@ impl Edit {
         Self { from: at, to: at, with, action }
     }
 
-    fn made(&self, text: &str) -> String {
-        let mut made = text[..self.from].to_owned();
-        made.push_str(self.with);
+    fn apply(&self, text: &str) -> String {
+        let mut edited = text[..self.from].to_owned();
+        edited.push_str(self.with);
         if self.with.is_empty() {
-            // Blanks keep the later places in the text where they were.
-            made.extend(text[self.from..self.to].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
+            // Blanks keep the lines and columns of the text behind them.
+            edited.extend(text[self.from..self.to].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
         }
-        made.push_str(&text[self.to..]);
-        made
+        edited.push_str(&text[self.to..]);
+        edited
     }
 }
 
 /// Mends the slips of a hand edit, one after the other, until the text is JSON. Returns `None` if
 /// it does not become JSON.
-fn mend(stop: &ScanError) -> Option<(String, Vec<Mend>)> {
-    let mut text = stop.source.text.clone();
-    let (mut kind, mut at) = (stop.kind, stop.at);
+fn mend(error: &ScanError) -> Option<(String, Vec<Mend>)> {
+    let mut text = error.source.text.clone();
+    let (mut kind, mut at) = (error.kind, error.at);
     let mut mends = Vec::new();
-    // The places of inserted bytes: they shift the columns behind them.
-    let mut moved: Vec<usize> = Vec::new();
-    while mends.len() < MOST_MENDS {
-        // Picks the change after which the scan gets furthest.
-        let tried = slips(&text, kind, at).into_iter().filter_map(|edit| {
-            let made = edit.made(&text);
-            match Source::scan(made) {
+    // The places of inserted bytes, which shift the columns behind them.
+    let mut inserted: Vec<usize> = Vec::new();
+    while mends.len() < MAX_MENDS {
+        // Picks the edit after which the scan gets furthest.
+        let tried = possible_edits(&text, kind, at).into_iter().filter_map(|edit| {
+            match Source::scan(edit.apply(&text)) {
                 Ok(source) => Some((usize::MAX, edit, source.text, kind)),
                 Err(next) if next.at > at + edit.with.len() => {
                     Some((next.at, edit, next.source.text, next.kind))
@@ -381,70 +384,60 @@ fn mend(stop: &ScanError) -> Option<(String, Vec<Mend>)> {
                 Err(_) => None,
             }
         });
-        let (reached, edit, made, next_kind) = tried.max_by_key(|(reached, ..)| *reached)?;
+        let (reached, edit, edited, next_kind) = tried.max_by_key(|(reached, ..)| *reached)?;
         let line_start = text[..edit.from].rfind('\n').map_or(0, |newline| newline + 1);
-        let before = moved.iter().filter(|&&inserted| (line_start..edit.from).contains(&inserted)).count();
+        let before = inserted.iter().filter(|place| (line_start..edit.from).contains(place)).count();
         mends.push(Mend {
             line: line_of(&text, edit.from),
             column: text[line_start..edit.from].chars().count() + 1 - before,
             action: edit.action,
         });
-        moved.extend((0..edit.with.len()).map(|n| edit.from + n));
+        inserted.extend((0..edit.with.len()).map(|n| edit.from + n));
         if reached == usize::MAX {
-            let is_object = made.trim_start().starts_with('{');
-            return is_object.then_some((made, mends));
+            let is_object = edited.trim_start().starts_with('{');
+            return is_object.then_some((edited, mends));
         }
-        (text, kind, at) = (made, next_kind, reached);
+        (text, kind, at) = (edited, next_kind, reached);
     }
     None
 }
 
-/// Returns the changes that may mend a text which is JSON up to `at`.
-fn slips(text: &str, kind: ParseErrorKind, at: usize) -> Vec<Edit> {
+/// Returns the edits that may mend a text which is JSON up to `at`.
+fn possible_edits(text: &str, kind: ParseErrorKind, at: usize) -> Vec<Edit> {
     let rest = &text[at..];
     let before = text[..at].trim_end();
-    let mut edits = Vec::new();
+    let remove = |len: usize, action| vec![Edit { from: at, to: at + len, with: "", action }];
+    let insert_quote = |at: usize| Edit::insert(at, "\"", "insert `\"`");
     match kind {
-        ParseErrorKind::TrailingComma => {
-            edits.push(Edit { from: at, to: at + 1, with: "", action: "remove `,`" });
-            return edits;
-        }
+        ParseErrorKind::TrailingComma => return remove(1, "remove `,`"),
         ParseErrorKind::Syntax(_) => {}
-        _ => return edits,
+        _ => return Vec::new(),
     }
-    if let Some(end) = comment(rest) {
-        edits.push(Edit { from: at, to: at + end, with: "", action: "remove the comment" });
-        return edits;
+    if let Some(len) = comment_len(rest) {
+        return remove(len, "remove the comment");
     }
     match rest.as_bytes().first() {
-        Some(b',') if before.ends_with([',', '{', '[']) => {
-            edits.push(Edit { from: at, to: at + 1, with: "", action: "remove `,`" });
-        }
+        Some(b',') if before.ends_with([',', '{', '[']) => remove(1, "remove `,`"),
         Some(b'\n' | b'\r') => {
             // An unclosed string: the line's last comma or bracket was meant to follow its quote.
             let inside = before.trim_end_matches(',').trim_end_matches(['}', ']', ' ']);
-            for end in [before.trim_end_matches(',').len(), before.len(), inside.len()] {
-                edits.push(Edit::insert(end, "\"", "insert `\"`"));
-            }
+            [before.trim_end_matches(',').len(), before.len(), inside.len()].map(insert_quote).into()
         }
         Some(_) => {
-            edits.push(Edit::insert(before.len(), ",", "insert `,`"));
-            edits.push(Edit::insert(at, ":", "insert `:`"));
-            edits.push(Edit::insert(at, "\"", "insert `\"`"));
             // An unclosed key reaches to the next quote, and contains its own colon.
-            let quote = before.strip_suffix('"').and_then(|key| key.rfind('"'));
-            if let Some(colon) = quote.and_then(|quote| before[quote..].find(':').map(|colon| quote + colon))
-            {
-                edits.push(Edit::insert(colon, "\"", "insert `\"`"));
-            }
+            let key = before.strip_suffix('"').and_then(|key| key.rfind('"'));
+            let colon = key.and_then(|key| Some(key + before[key..].find(':')?));
+            [Edit::insert(before.len(), ",", "insert `,`"), Edit::insert(at, ":", "insert `:`")]
+                .into_iter()
+                .chain([Some(at), colon].into_iter().flatten().map(insert_quote))
+                .collect()
         }
-        None => {}
+        None => Vec::new(),
     }
-    edits
 }
 
 /// Returns the length of the comment that a text begins with.
-fn comment(text: &str) -> Option<usize> {
+fn comment_len(text: &str) -> Option<usize> {
     if text.starts_with("//") || text.starts_with('#') {
         return Some(text.find('\n').unwrap_or(text.len()));
     }
@@ -464,14 +457,14 @@ mod tests {
     #[case::on_lines("{\"x\":\n")]
     fn deep_text_is_scanned_once_for_each_limit_of_the_depth(#[case] level: &str) {
         const LIMITS: usize = 5;
-        let stop = Source::scan(level.repeat(LIMITS * MAX_DEPTH)).expect_err("nested too deep");
+        let error = Source::scan(level.repeat(LIMITS * MAX_DEPTH)).expect_err("nested too deep");
         // The last levels are too few for the limit. Each of them is scanned.
-        let most = LIMITS * stop.source.text.len() + MAX_DEPTH * MAX_DEPTH * level.len();
+        let most = LIMITS * error.source.text.len() + MAX_DEPTH * MAX_DEPTH * level.len();
         let mut search = Search::default();
-        assert!(around(&stop, &mut search).is_none());
+        assert!(around(&error, &mut search).is_none());
         assert!(search.bytes <= most, "{} bytes for members, {most} at most", search.bytes);
         let mut search = Search::default();
-        assert!(inner_documents(&stop.source.text, &mut search).is_empty());
+        assert!(inner_documents(&error.source.text, &mut search).is_empty());
         assert!(search.bytes <= most, "{} bytes for documents, {most} at most", search.bytes);
     }
 }
