@@ -60,8 +60,8 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Returns the screen behind an output: `terminal` is the width that the terminal tells, else
-    /// the value of `COLUMNS` counts.
+    /// Returns the screen behind an output. Its width is `terminal`, which the terminal reported, or
+    /// else the value of `COLUMNS`.
     pub fn new(terminal: Option<usize>, is_terminal: bool, var: impl Fn(&str) -> Option<OsString>) -> Self {
         let columns = || var("COLUMNS")?.to_str()?.parse().ok();
         let known = terminal.filter(|width| *width > 0).or_else(columns);
@@ -74,8 +74,8 @@ impl Screen {
     }
 }
 
-/// Returns true if only ASCII is safe: on a dumb terminal, a terminal without a name, or in a
-/// locale that says so.
+/// Returns true if only ASCII is safe: on a dumb terminal, on a terminal without a name, or in the
+/// locale `C` or `POSIX`.
 fn needs_ascii(is_terminal: bool, var: impl Fn(&str) -> Option<OsString>) -> bool {
     let term = var("TERM").unwrap_or_default();
     let locale =
@@ -95,7 +95,8 @@ enum Block {
     Raw(String),
     /// An indented text. Its further lines are indented by two more columns.
     Line { indent: usize, text: String },
-    /// A label, and a text from this column on. The paths of a whole text are not shortened.
+    /// A label, and a text from this column on. `keeps_paths` is true if no path in the text is
+    /// shortened.
     Row { label: String, column: usize, text: String, keeps_paths: bool },
     /// A text to copy, at this column if it fits.
     Command { column: usize, lead: &'static str, text: String },
@@ -142,8 +143,8 @@ impl Page {
     }
 
     /// Adds a line that tells what a command does, and the command.
-    pub(crate) fn offer(&mut self, what: impl Into<String>, command: impl Into<String>) {
-        self.line(what);
+    pub(crate) fn offer(&mut self, effect: impl Into<String>, command: impl Into<String>) {
+        self.line(effect);
         self.command(2, "", command);
     }
 
@@ -171,8 +172,8 @@ impl Page {
         self.0.iter().all(|block| matches!(block, Block::Raw(text) if text.is_empty()))
     }
 
-    /// Returns the page with its texts and its commands to copy replaced. Leaves a text that is
-    /// printed as it is, and pictures.
+    /// Returns the page with its texts and its commands to copy replaced. Leaves raw texts, pictures,
+    /// and rows that keep their paths.
     pub(crate) fn map_texts(
         &self,
         map_text: &dyn Fn(&str) -> String,
@@ -205,35 +206,28 @@ impl Page {
     /// Returns the text, laid out for a screen. `paint` gives a piece of a picture its colour.
     fn render(&self, screen: Screen, paint: &dyn Fn(draw::Tone, &str) -> String) -> String {
         let mut out = String::new();
-        // A document and a command keep each sign: it may be one of the user's.
-        let spelled = |text: &str| if screen.unicode { text.to_owned() } else { in_ascii(text) };
+        // Leaves raw texts and commands: a sign in them may be part of a name that the user chose.
+        let drawable = |text: &str| if screen.unicode { text.to_owned() } else { in_ascii(text) };
         for block in &self.0 {
             match block {
                 Block::Raw(text) => out.push_str(text),
                 Block::Line { indent, text } => {
-                    let text = &spelled(&escape_controls(text));
+                    let text = &drawable(&escape_controls(text));
                     let lead = " ".repeat(*indent);
                     write_wrapped(&mut out, &lead, indent + 2, text, screen);
                 }
                 Block::Row { label, column, text, .. } => {
-                    write_row(&mut out, &spelled(label), *column, &spelled(text), screen);
+                    write_row(&mut out, &drawable(label), *column, &drawable(text), screen);
                 }
                 Block::Commands(commands) => {
                     let widest = commands.iter().map(|(command, _)| display_width(command)).max();
                     let column = 4 + widest.unwrap_or(0);
                     for (command, effect) in commands {
-                        let effect = &spelled(effect);
+                        let (label, effect) = (&format!("  {command}"), &drawable(effect));
                         if column + MIN_WIDTH_BESIDE_LABEL <= MAX_PROSE_WIDTH {
-                            write_row(&mut out, &format!("  {command}"), column, effect, screen);
+                            write_row(&mut out, label, column, effect, screen);
                         } else {
-                            let _ = writeln!(out, "  {}", escape_controls(command));
-                            write_wrapped(
-                                &mut out,
-                                &" ".repeat(INDENT_BELOW_LABEL),
-                                INDENT_BELOW_LABEL,
-                                effect,
-                                screen,
-                            );
+                            write_below(&mut out, &escape_controls(label), effect, screen);
                         }
                     }
                 }
@@ -275,11 +269,16 @@ fn write_row(out: &mut String, label: &str, column: usize, text: &str, screen: S
     let column = column.max(display_width(label) + 2);
     let widest = unbreakable_words(text).map(|word| display_width(word.word)).max().unwrap_or(0);
     if screen.prose_width() < column + widest.max(MIN_WIDTH_BESIDE_LABEL).min(display_width(text)) {
-        let _ = writeln!(out, "{}", label.trim_end());
-        write_wrapped(out, &" ".repeat(INDENT_BELOW_LABEL), INDENT_BELOW_LABEL, text, screen);
+        write_below(out, label, text, screen);
     } else {
         write_wrapped(out, &padded(label, column), column, text, screen);
     }
+}
+
+/// Writes a label and the text below it. Both are escaped already.
+fn write_below(out: &mut String, label: &str, text: &str, screen: Screen) {
+    let _ = writeln!(out, "{}", label.trim_end());
+    write_wrapped(out, &" ".repeat(INDENT_BELOW_LABEL), INDENT_BELOW_LABEL, text, screen);
 }
 
 /// Returns a text with blanks behind it, up to this column.
@@ -302,7 +301,7 @@ pub(crate) fn wrap(lead: &str, hang: usize, text: &str, width: usize) -> Vec<Str
     if text.is_empty() {
         return vec![lead.trim_end().to_owned()];
     }
-    // A first word that fits below `lead` alone goes there.
+    // The first word goes below `lead` if it fits there and not beside it.
     let first = unbreakable_words(text).next().map_or(0, |word| display_width(word.word));
     let is_below = display_width(lead) + first > width && hang.len() + first <= width;
     let options = Options::new(width)
@@ -315,8 +314,8 @@ pub(crate) fn wrap(lead: &str, hang: usize, text: &str, width: usize) -> Vec<Str
     lead.into_iter().chain(textwrap::wrap(text, options).into_iter().map(Cow::into_owned)).collect()
 }
 
-/// Splits a text into words. These count as one word, blanks included: a text that is quoted for a
-/// shell, a short remark in brackets at the end, and an arrow with its target.
+/// Splits a text into words. A quoted text, a short remark in brackets at the end, and an arrow with
+/// its target each count as one word, with the blanks in them.
 fn unbreakable_words(text: &str) -> impl Iterator<Item = Word<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -328,7 +327,7 @@ fn unbreakable_words(text: &str) -> impl Iterator<Item = Word<'_>> {
     })
 }
 
-/// Returns the number of bytes at the start of this text that are one word.
+/// Returns the length of the first word in bytes.
 fn first_word_len(text: &str) -> usize {
     if text.starts_with('(') && text.len() <= MAX_REMARK_LEN {
         return text.len();
