@@ -2,14 +2,14 @@
 
 fn main() -> std::process::ExitCode {
     #[cfg(not(windows))]
-    outlive_the_limit_of_a_file();
+    survive_file_size_limit();
     #[cfg(unix)]
-    leave_the_owner_access();
+    clear_owner_umask();
     myownllm_mesh::main_with(std::env::args_os(), &become_user).into()
 }
 
-/// Changes the user of this process for good, with its groups and all of its ids. Nothing else runs
-/// in the process yet.
+/// Changes the user of this process for good: its groups, and its real, effective and saved ids. No
+/// other thread runs yet.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 fn become_user(uid: u32, gid: u32) -> std::io::Result<()> {
     let (uid, gid) = (uid.into(), gid.into());
@@ -18,8 +18,8 @@ fn become_user(uid: u32, gid: u32) -> std::io::Result<()> {
     Ok(nix::unistd::setresuid(uid, uid, uid)?)
 }
 
-/// macOS manages the groups of a process in a service of its own. User and group decide about
-/// files.
+/// Changes the user of this process for good. Leaves the further groups, which a service of macOS
+/// manages: user and group decide about the files.
 #[cfg(target_vendor = "apple")]
 fn become_user(uid: u32, gid: u32) -> std::io::Result<()> {
     nix::unistd::setgid(gid.into())?;
@@ -32,21 +32,19 @@ fn become_user(_: u32, _: u32) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Takes the owner's bits out of the umask: what this program, and a daemon that it starts, creates
-/// for its user would be closed to that user.
+/// Clears the owner's bits of the umask, which would close new files of this program, and of a
+/// daemon that it starts, to their own user.
 #[cfg(unix)]
-fn leave_the_owner_access() {
+fn clear_owner_umask() {
     use nix::sys::stat::{Mode, umask};
     let inherited = umask(Mode::all());
     umask(inherited.difference(Mode::S_IRWXU));
 }
 
-/// Makes a write past the file size limit (`ulimit -f`) an ordinary error, named with the path of
-/// the file, instead of the end of the program: with a handler for the signal, the write itself
-/// fails.
+/// Handles the signal of a write past the file size limit (`ulimit -f`). The write then fails, and the
+/// error names the file. Without a handler, the signal ends the program.
 #[cfg(not(windows))]
-fn outlive_the_limit_of_a_file() {
+fn survive_file_size_limit() {
     let seen = std::sync::Arc::default();
-    // Without the handler, the signal ends the program as before.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, seen);
 }
