@@ -119,6 +119,26 @@ impl<'a> Planner<'a> {
         self.plan.collisions.push(collision);
     }
 
+    /// Returns the steps for a file that is no identity file.
+    fn file_steps(
+        &mut self,
+        [source, destination]: [&Path; 2],
+        state: &DestinationState,
+        keep: Option<Keep>,
+    ) -> Vec<MoveStep> {
+        let (from, to) = (source.to_owned(), destination.to_owned());
+        match state {
+            DestinationState::Free => vec![MoveStep::MoveFile { from, to }],
+            DestinationState::Same => {
+                vec![MoveStep::RemoveIdentical { source: from, destination: to, symlink_target: None }]
+            }
+            DestinationState::Differs { .. } => {
+                let step = MoveStep::MoveFile { from, to };
+                self.resolve_collision(Self::winner(state, keep), [source, destination], state, step)
+            }
+        }
+    }
+
     /// Returns the steps for two files that differ.
     fn resolve_collision(
         &mut self,
@@ -156,17 +176,10 @@ impl<'a> Planner<'a> {
         let mut names = Vec::new();
         let mut others = Vec::new();
         for item in items {
-            let (source, destination) = (dir.source.join(&item.name), dir.destination.join(&item.name));
+            let [source, destination] = [&dir.source, &dir.destination].map(|dir| dir.join(&item.name));
             match &item.destination_state {
                 DestinationState::Free => names.push(item.name.clone()),
-                DestinationState::Same => {
-                    others.push(MoveStep::RemoveIdentical { source, destination, symlink_target: None })
-                }
-                state => {
-                    let step = MoveStep::MoveFile { from: source.clone(), to: destination.clone() };
-                    let winner = Self::winner(state, self.options.keep);
-                    others.extend(self.resolve_collision(winner, [&source, &destination], state, step));
-                }
+                state => others.extend(self.file_steps([&source, &destination], state, self.options.keep)),
             }
         }
         if !names.is_empty() {
@@ -181,22 +194,9 @@ impl<'a> Planner<'a> {
 
     fn plan_single_file(&mut self, file: &SingleFile, secret: bool) {
         let (source, destination) = (&file.source, &file.destination);
-        let step = MoveStep::MoveFile { from: source.clone(), to: destination.clone() };
-        let steps = match &file.destination_state {
-            DestinationState::Free => vec![step],
-            DestinationState::Same => {
-                vec![MoveStep::RemoveIdentical {
-                    source: source.clone(),
-                    destination: destination.clone(),
-                    symlink_target: None,
-                }]
-            }
-            state => {
-                // The custody file follows the decision on the identity: it locks that identity.
-                let keep = if secret { self.keep_for_identity() } else { self.options.keep };
-                self.resolve_collision(Self::winner(state, keep), [source, destination], state, step)
-            }
-        };
+        // The custody file follows the decision on the identity: it locks that identity.
+        let keep = if secret { self.keep_for_identity() } else { self.options.keep };
+        let steps = self.file_steps([source, destination], &file.destination_state, keep);
         if secret && !steps.is_empty() {
             self.plan_private_mode(source, file.mode);
             if let Some(mode) = file.destination_mode {
