@@ -28,6 +28,11 @@ const DAEMON_SETTINGS: &str = "daemon_settings";
 /// Top-level keys that both schemas have.
 pub const SHARED_KEYS: [&str; 2] = ["auto_update", "auto_cleanup"];
 
+/// Returns true for a key of the daemon's schema.
+fn is_daemon_key(key: &str) -> bool {
+    daemon_config::OWN_KEYS.contains(&key) || SHARED_KEYS.contains(&key)
+}
+
 /// Returns true if an entry of the daemon's `networks` names a network.
 fn is_network(entry: ValueRef<'_>) -> bool {
     ["id", "network_id"].iter().all(|key| entry.get(key).is_some_and(|v| v.kind() == Kind::String))
@@ -277,7 +282,7 @@ fn daemon_half(doc: &Document, shape: Shape) -> Document {
     let mut half = doc.clone().into_utf8();
     if shape == Shape::Mixed {
         for key in keys_of(doc) {
-            if !daemon_config::OWN_KEYS.contains(&&*key) && !SHARED_KEYS.contains(&&*key) {
+            if !is_daemon_key(&key) {
                 half.remove(&[&key]);
             }
         }

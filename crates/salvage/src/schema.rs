@@ -5,14 +5,12 @@ use std::path::PathBuf;
 
 use myownllm_config_model::app_config::{self, OwnSettings};
 use myownllm_config_model::networks::SavedNetwork;
-use myownllm_config_model::{
-    Diagnostic, Document, Ids, ValueRef, convert, daemon_config, network_id, networks,
-};
+use myownllm_config_model::{Diagnostic, Document, Ids, ValueRef, convert, network_id, networks};
 
 use crate::rebase::rebase_app_paths;
 use crate::{
-    APP_MARKS, DAEMON_SETTINGS, Rebased, RestoredSettings, SHARED_KEYS, Salvaged, Shape, adopt_networks,
-    keep_unknown, restore_wiped, salvage_as, shape, unrecognised_networks,
+    APP_MARKS, DAEMON_SETTINGS, Rebased, RestoredSettings, Salvaged, Shape, adopt_networks, is_daemon_key,
+    keep_unknown, keys_of, restore_wiped, salvage_as, shape, unrecognised_networks,
 };
 
 /// The schema of one app's config: everything that this workspace knows of it.
@@ -48,9 +46,7 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
     /// Returns the keys that only the app writes. One of them shows that a document has a part of
     /// the app.
     fn marks(&self) -> Vec<String> {
-        let defaults = self.defaults();
-        let keys = defaults.root().members().map(|(key, _)| key.into_owned());
-        keys.filter(|key| !is_daemon_key(key)).collect()
+        keys_of(&self.defaults()).into_iter().filter(|key| !is_daemon_key(key)).collect()
     }
 
     /// Brings a document into the app's present form: migrations, then defaults. A second call
@@ -66,9 +62,7 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
 
     /// Returns the keys that [`complete`](Self::complete) would set to their defaults.
     fn missing_keys(&self, document: &Document) -> Vec<String> {
-        let defaults = self.defaults();
-        let keys = defaults.root().members().map(|(key, _)| key.into_owned());
-        keys.filter(|key| document.get(&[key]).is_none()).collect()
+        keys_of(&self.defaults()).into_iter().filter(|key| document.get(&[key]).is_none()).collect()
     }
 
     /// Measures the user's settings, so that a sudden loss is noticed.
@@ -189,10 +183,6 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
         let marks = self.marks();
         APP_MARKS.iter().all(|mark| marks.iter().any(|name| name == mark))
     }
-}
-
-fn is_daemon_key(key: &str) -> bool {
-    daemon_config::OWN_KEYS.contains(&key) || SHARED_KEYS.contains(&key)
 }
 
 /// Stands in for the schema of an app that gives none: no key, nothing to write.
