@@ -41,8 +41,8 @@ fn clear_owner_umask() {
     umask(inherited.difference(Mode::S_IRWXU));
 }
 
-/// Handles the signal of a write past the file size limit (`ulimit -f`). The write then fails, and the
-/// error names the file. Without a handler, the signal ends the program.
+/// Handles the signal of a write past the file size limit (`ulimit -f`). The write then fails, and
+/// the error names the file. Without a handler, the signal ends the program.
 #[cfg(not(windows))]
 fn survive_file_size_limit() {
     let seen = std::sync::Arc::default();

@@ -186,7 +186,8 @@ impl Locked<'_> {
         let (mut done, mut previous_id) = (Vec::new(), None);
         for step in pending.steps {
             match &step {
-                // `apply` clears the leftovers before it calls this function, and reports the steps.
+                // `apply` clears the leftovers before it calls this function, and reports the
+                // steps.
                 Step::ClearLeftover { .. } => continue,
                 Step::KeepPrevious { .. } => {
                     let id = self.put(BackupKind::Kept, previous.bytes().unwrap_or_default())?;

@@ -202,8 +202,8 @@ impl<'a> Store<'a> {
         Document::parse(bytes).map_or(FileShape::Corrupt, |parsed| self.schema.shape(&parsed.document).into())
     }
 
-    /// Returns true if no daemon wrote any of the document. It may be a config of the app's without a
-    /// key that only the app writes.
+    /// Returns true if no daemon wrote any of the document. It may be a config of the app's without
+    /// a key that only the app writes.
     pub(crate) fn may_be_app_config(&self, document: &Document) -> bool {
         matches!(self.schema.shape(document), Shape::App | Shape::Unknown)
     }

@@ -358,7 +358,8 @@ fn decide_one(target: &Target, targets: &[Target], probe: Probe) -> Option<Decis
         }
         Probe::Absent { .. } => return None,
         // The shared daemon cannot exist, or its home is closed to this user. Our own daemon has
-        // another home, and may start. If both have one socket, the probe of our own target refuses.
+        // another home, and may start. If both have one socket, the probe of our own target
+        // refuses.
         Probe::PathTooLong { .. } | Probe::Unknown { .. } if role == Role::Shared => return None,
         Probe::PathTooLong { length, limit } => DetectRefusal::PathTooLong { endpoint, length, limit },
         Probe::Busy { pid, waited_ms } => DetectRefusal::Busy { endpoint, pid, waited_ms },

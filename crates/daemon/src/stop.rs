@@ -309,8 +309,8 @@ enum Claim {
     /// It is the daemon's program; or [`spawn`](crate::spawn) started it, and it listens on a
     /// socket; or it listens on a socket that was bound in the home.
     Serves,
-    /// [`spawn`](crate::spawn) started it, or its ancestor, as a daemon of the home, and it does not
-    /// listen yet. It may be a helper of a script, so this is no proof.
+    /// [`spawn`](crate::spawn) started it, or its ancestor, as a daemon of the home, and it does
+    /// not listen yet. It may be a helper of a script, so this is no proof.
     Starts,
 }
 
@@ -438,9 +438,9 @@ mod platform {
                 }
                 Err(_) => None,
             };
-            // The credentials name the process that called `listen`. The one from before the stop (an
-            // activator, a parent) may keep the socket open without a daemon, so it counts as a new
-            // daemon only at the deadline.
+            // The credentials name the process that called `listen`. The one from before the stop
+            // (an activator, a parent) may keep the socket open without a daemon, so it counts as a
+            // new daemon only at the deadline.
             let is_other = |now: &u32| *now != pid && (is_late || Some(*now) != listener);
             if let Some(now) = listening_pid.filter(|now| ended && is_other(now)) {
                 return Err(StopError::CameBack { endpoint, before: pid, now });

@@ -152,10 +152,10 @@ struct Search {
 }
 
 impl Search {
-    /// Scans `opening` and then the text from `at` on. Returns `None` once the limit is reached. Moves
-    /// `at` to the next place to scan from. After a text that is nested too deep, that is the place
-    /// where the scan failed: a scan from a key before it would only get a level further, and all of
-    /// them would take the square of the time.
+    /// Scans `opening` and then the text from `at` on. Returns `None` once the limit is reached.
+    /// Moves `at` to the next place to scan from. After a text that is nested too deep, that is the
+    /// place where the scan failed: a scan from a key before it would only get a level further, and
+    /// all of them would take the square of the time.
     fn scan(&mut self, opening: &str, text: &str, at: &mut usize) -> Option<Result<Source, ScanError>> {
         let rest = format!("{opening}{}", &text[*at..]);
         self.bytes += rest.len();
@@ -254,8 +254,8 @@ fn inner_documents(text: &str, search: &mut Search) -> Vec<Recovered> {
     found
 }
 
-/// Parses the text of a part; `None` if it has no member. `is_partial` is true if the last member is
-/// incomplete.
+/// Parses the text of a part; `None` if it has no member. `is_partial` is true if the last member
+/// is incomplete.
 fn parse_part(text: &str, extent: Extent, is_partial: bool) -> Option<Recovered> {
     let Parsed { document, diagnostics, .. } = Document::parse(text.as_bytes()).ok()?;
     let mut whole: Vec<String> = document.root().members().map(|(key, _)| key.into_owned()).collect();
@@ -277,8 +277,8 @@ fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes()[..at].iter().filter(|&&b| b == b'\n').count() + 1
 }
 
-/// Decodes UTF-16 with a byte order mark, up to the first incomplete character. Also returns true if
-/// no character is incomplete.
+/// Decodes UTF-16 with a byte order mark, up to the first incomplete character. Also returns true
+/// if no character is incomplete.
 fn from_utf16(bytes: &[u8]) -> Option<(String, bool)> {
     let (mark, rest) = bytes.split_first_chunk::<2>()?;
     let unit = match mark {

@@ -224,7 +224,7 @@ impl<'a> Planner<'a> {
         MigrationError::IdentityDamaged { path: file.path.clone(), why: why.to_owned(), remedy }
     }
 
-    /// Returns the reason of the identity scan why no daemon may be started.
+    /// Returns the refusal of the identity scan, if no daemon may be started.
     fn refusal(&self) -> Option<&'a Refusal> {
         self.inventory.answer.refusal()
     }
@@ -432,8 +432,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Plans the steps before the moves: clears what killed runs left, and, if anything moves, makes
-    /// the directories and sets owners and modes.
+    /// Plans the steps before the moves: clears what killed runs left, and, if anything moves,
+    /// makes the directories and sets owners and modes.
     fn plan_prepare(&mut self) {
         let inventory = self.inventory;
         let Plan { prepare, state, identity_steps, .. } = &mut *self.plan;
@@ -562,8 +562,8 @@ fn remove_sources_step(directories: BTreeSet<PathBuf>) -> Option<MoveStep> {
         .then(|| MoveStep::RemoveSources { directories: directories.into_iter().collect() })
 }
 
-/// Returns the directory in which a step may leave a source to remove. For a directory that moves as
-/// a whole, it is that directory: its files move one by one if it cannot be renamed.
+/// Returns the directory in which a step may leave a source to remove. For a directory that moves
+/// as a whole, it is that directory: its files move one by one if it cannot be renamed.
 fn source_dir(step: &MoveStep) -> Option<PathBuf> {
     match step {
         MoveStep::MoveDir { from, .. } | MoveStep::MoveFiles { from, .. } => Some(from.clone()),

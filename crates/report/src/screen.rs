@@ -60,8 +60,8 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Returns the screen behind an output. Its width is `terminal`, which the terminal reported, or
-    /// else the value of `COLUMNS`.
+    /// Returns the screen behind an output. Its width is `terminal`, which the terminal reported,
+    /// or else the value of `COLUMNS`.
     pub fn new(terminal: Option<usize>, is_terminal: bool, var: impl Fn(&str) -> Option<OsString>) -> Self {
         let columns = || var("COLUMNS")?.to_str()?.parse().ok();
         let known = terminal.filter(|width| *width > 0).or_else(columns);
@@ -172,8 +172,8 @@ impl Page {
         self.0.iter().all(|block| matches!(block, Block::Raw(text) if text.is_empty()))
     }
 
-    /// Returns the page with its texts and its commands to copy replaced. Leaves raw texts, pictures,
-    /// and rows that keep their paths.
+    /// Returns the page with its texts and its commands to copy replaced. Leaves raw texts,
+    /// pictures, and rows that keep their paths.
     pub(crate) fn map_texts(
         &self,
         map_text: &dyn Fn(&str) -> String,
@@ -314,8 +314,8 @@ pub(crate) fn wrap(lead: &str, hang: usize, text: &str, width: usize) -> Vec<Str
     lead.into_iter().chain(textwrap::wrap(text, options).into_iter().map(Cow::into_owned)).collect()
 }
 
-/// Splits a text into words. A quoted text, a short remark in brackets at the end, and an arrow with
-/// its target each count as one word, with the blanks in them.
+/// Splits a text into words. A quoted text, a short remark in brackets at the end, and an arrow
+/// with its target each count as one word, with the blanks in them.
 fn unbreakable_words(text: &str) -> impl Iterator<Item = Word<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {

@@ -111,11 +111,12 @@ fn shape_by(doc: &Document, marks: &[impl AsRef<str>], only_daemon_has_networks:
 /// Repairs a document of MyOwnLLM's; see [`AppSchema::salvage`].
 ///
 /// - [`Shape::Daemon`], with a backup: the app's half is the backup.
-/// - [`Shape::Daemon`] without a backup, and [`Shape::Mixed`]: the app's half is the document without
-///   the daemon's keys.
+/// - [`Shape::Daemon`] without a backup, and [`Shape::Mixed`]: the app's half is the document
+///   without the daemon's keys.
 ///
-/// In both cases the app's half gains the daemon's networks that it lacks. Two networks are the same
-/// if their network ids have the same normal form. Ignores a backup that is not [`Shape::App`].
+/// In both cases the app's half gains the daemon's networks that it lacks. Two networks are the
+/// same if their network ids have the same normal form. Ignores a backup that is not
+/// [`Shape::App`].
 pub fn salvage(doc: &Document, last_good: Option<&Document>, ids: &mut dyn Ids) -> Salvaged {
     salvage_as(&MyOwnLlm::default(), doc, last_good, ids)
 }
