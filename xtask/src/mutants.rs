@@ -17,6 +17,10 @@ use crate::{Fallible, tools, workspace};
 /// The list, relative to the root of the workspace.
 const LIST: &str = "xtask/mutants.txt";
 
+/// The entries of a list that a commit can keep in step with the code.
+#[cfg(test)]
+const MAX_ENTRIES: usize = 110;
+
 /// A test that takes this long hangs, which counts as red.
 const TEST_LIMIT: &str = "\
 [profile.default]
@@ -412,6 +416,7 @@ mod tests {
             assert!(mutant.guarantee.ends_with('.'), "{}", mutant.name);
         }
         assert!(astray.is_empty(), "{}", astray.join("\n"));
+        assert!(names.len() <= MAX_ENTRIES, "{} entries: see the head of {LIST}", names.len());
     }
 
     #[test]
