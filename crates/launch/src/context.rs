@@ -16,7 +16,7 @@ use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{CheckedLayout, Layout, PathsError};
 
 use crate::daemons::{Daemons, OPERATION};
-use crate::diagnostic::{Diagnostic, PROGRAM};
+use crate::words::diagnostic::{Diagnostic, PROGRAM};
 
 /// The time that every command waits for another process that holds the home's lock. It is longer
 /// than a healthy process holds the lock.

@@ -1,0 +1,529 @@
+//! Brings a daemon's networks in line with the config, and reports what failed.
+
+use myownllm_config_model::envelope::Envelope;
+use myownllm_config_model::masking::mask_text;
+pub use myownllm_config_model::networks::saved;
+use myownllm_config_model::shorten::shortened;
+use myownllm_config_model::{Document, Ids, ValueRef, network_id, networks, recover};
+use myownllm_config_store::{AppSchema, BackupId, BackupKind, ConfigStore, LockedStore};
+use myownllm_daemon::reconcile::{self, Action, DROPPED, NOT_APPLIED, SavedNetwork, StepResult};
+use myownllm_daemon::{ControlError, DaemonControl, Decision, Detection, Endpoint, Probe, Role, Status};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::context::{Context, Options, fresh_ids};
+use crate::daemons::daemon_settings::{former_settings, restore_daemon_settings};
+use crate::daemons::read_document;
+use crate::words::diagnostic::{Class, Diagnostic, PROGRAM, Severity, unless_failed};
+use crate::words::hints::edit;
+use crate::words::{LONGEST_NAME, network_argument, network_id_of};
+
+const INVALID_ID: &str = "network.invalid-id";
+
+/// The daemon that is asked.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct ConnectedDaemon {
+    /// The role of the daemon.
+    pub role: Role,
+    /// The endpoint at which the daemon listens.
+    #[serde(serialize_with = "crate::step::as_text")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub socket: Endpoint,
+    /// The process of the daemon, if the system tells it.
+    pub pid: Option<u32>,
+}
+
+impl ConnectedDaemon {
+    /// Returns the daemon that was found at this endpoint.
+    pub fn new(role: Role, socket: Endpoint, pid: Option<u32>) -> Self {
+        Self { role, socket, pid }
+    }
+
+    fn name(&self) -> String {
+        let whose = if self.role == Role::Shared { "the shared daemon" } else { "the app's daemon" };
+        self.pid.map_or_else(|| whose.to_owned(), |pid| format!("{whose} (process {pid})"))
+    }
+}
+
+/// The changes to a daemon's networks, and the reasons.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Reconciled {
+    /// The daemon.
+    pub daemon: ConnectedDaemon,
+    /// The planned changes.
+    pub plan: reconcile::Plan,
+    /// The results.
+    pub outcome: reconcile::Outcome,
+    /// The backup of the daemon's networks that the app's config does not keep.
+    pub backup: Option<NetworkBackup>,
+}
+
+/// A backup of networks that a daemon left, or whose settings it changed.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct NetworkBackup {
+    /// The backup.
+    pub id: BackupId,
+    /// The network ids that the app's config does not have. It has the others with other settings.
+    pub unsaved: Vec<String>,
+}
+
+pub(crate) struct Wanted<'w> {
+    pub(crate) context: &'w Context<'w>,
+    /// The config. A network that the daemon leaves brings the settings which only the daemon has
+    /// to it.
+    pub(crate) document: &'w mut Document,
+    /// True if the config may have lost networks. The daemon then leaves none.
+    pub(crate) is_in_doubt: bool,
+}
+
+/// Brings the networks of a daemon that has just reported its `status` in line with the networks of
+/// the config. A shared daemon also leaves networks that the app once had saved, according to the
+/// backups of the config.
+///
+/// The caller must have held the home's lock since before it read the config and asked for the
+/// status.
+/// Fails if the active network cannot be converted for the daemon, or if the daemon does not
+/// answer.
+pub(crate) fn reconcile_networks(
+    wanted: &mut Wanted<'_>,
+    (lock, ids): (&dyn LockedStore, &mut dyn Ids),
+    daemon: &mut dyn DaemonControl,
+    asked: ConnectedDaemon,
+    status: Status,
+) -> Result<Reconciled, Diagnostic> {
+    let (mut plan, mut unkept) = plan_for(wanted, daemon, status.clone(), asked.role)?;
+    if plan.steps.iter().any(|step| matches!(step.action, Action::Add { .. }))
+        && let Some(backup) =
+            restore_daemon_settings((wanted.context.store, wanted.document), (lock, &mut *ids))?
+    {
+        (plan, unkept) = plan_for(wanted, daemon, status, asked.role)?;
+        let from = format!("; its settings that only a daemon has are those of backup {}", backup.sequence());
+        let joins = |step: &&mut reconcile::Step| matches!(step.action, Action::Add { .. });
+        plan.steps.iter_mut().filter(joins).for_each(|step| step.reason.push_str(&from));
+    }
+    keep_settings(wanted, (lock, ids), &plan, &mut unkept);
+    let backup = match unkept.is_empty() {
+        true => None,
+        false => Some(back_up(wanted, lock, &unkept)?),
+    };
+    let outcome = reconcile::execute(daemon, &plan);
+    // Masks the networks: they carry TURN credentials, and this report goes to screens and bug
+    // reports.
+    Ok(Reconciled { daemon: asked, plan: plan.masked(), outcome: outcome.masked(), backup })
+}
+
+/// Returns true if a daemon that starts now would leave or change networks that the config does not
+/// keep: they become a backup first. `is_in_doubt` tells if the config may have lost networks.
+pub(crate) fn start_needs_backup(context: &Context<'_>, document: &Document, is_in_doubt: bool) -> bool {
+    let Ok(Some(config)) = read_document(context.disk, &context.layout.daemon_config) else { return false };
+    let joined_networks: Vec<String> = entries(&config).into_iter().filter_map(network_id_of).collect();
+    let (version, device_id, more) = Default::default();
+    let status = Status { version, device_id, joined_networks, more };
+    let wanted = Wanted { context, document: &mut document.clone(), is_in_doubt };
+    let planned = plan_for(&wanted, &mut AtStart(config.root().to_value()), status, Role::Own);
+    planned.is_ok_and(|(_, unkept)| !unkept.is_empty())
+}
+
+/// A daemon that has just started on this config.
+struct AtStart(Value);
+
+impl DaemonControl for AtStart {
+    fn request(&mut self, _op: &str, _fields: Map<String, Value>) -> Result<Value, ControlError> {
+        Ok(json!({ "config": self.0 }))
+    }
+}
+
+/// Keeps the settings that only the daemon has for the saved networks which it leaves, in the
+/// config: a silent network must not come back as an announced one. Removes the networks whose
+/// settings the config has then from `unkept`.
+fn keep_settings(
+    wanted: &mut Wanted<'_>,
+    (lock, ids): (&dyn LockedStore, &mut dyn Ids),
+    plan: &reconcile::Plan,
+    unkept: &mut Vec<Value>,
+) {
+    let Some(schema) = wanted.context.store.schema() else { return };
+    let stays = |id: &str| {
+        let steps = plan.steps.iter().map(|step| &step.action);
+        steps
+            .filter(|action| !matches!(action, Action::Remove { .. }))
+            .any(|action| network_id::same(action.network_id(), id))
+    };
+    let left = unkept.iter().filter(|entry| !stays(entry["network_id"].as_str().unwrap_or_default()));
+    let left: Vec<_> = left.filter_map(|entry| Document::parse(entry.to_string().as_bytes()).ok()).collect();
+    let left: Vec<_> = left.iter().map(|entry| entry.document.root()).collect();
+    if let Some(document) = keep_entries(schema, (lock, ids), &left) {
+        *wanted.document = document;
+        unkept.retain(|entry| !is_kept(schema, wanted.document, entry));
+    }
+}
+
+/// Keeps the settings that only a daemon has for saved networks, from a file that no daemon reads
+/// any more: without them, a silent network would come back as one that announces itself.
+pub(crate) fn keep_settings_in(context: &Context<'_>, lock: &dyn LockedStore, former: &[u8]) {
+    let Some(schema) = context.store.schema() else { return };
+    let former = match Document::parse(former) {
+        Ok(parsed) => Some(parsed.document),
+        Err(_) => recover(former).map(|found| found.document),
+    };
+    let in_use = joined_at_start(context);
+    let is_in_use = |network: &ValueRef<'_>| {
+        network_id_of(*network).is_some_and(|id| in_use.iter().any(|other| network_id::same(other, &id)))
+    };
+    let networks = former.iter().flat_map(entries);
+    let networks: Vec<_> = networks.filter(|network| !is_in_use(network)).collect();
+    keep_entries(schema, (lock, &mut fresh_ids()), &networks);
+}
+
+/// Returns the ids of the networks that the app's own daemon joins when it starts on its config.
+fn joined_at_start(context: &Context<'_>) -> Vec<String> {
+    let config = read_document(context.disk, &context.layout.daemon_config).ok().flatten();
+    config.iter().flat_map(entries).filter_map(network_id_of).collect()
+}
+
+/// Returns the networks in a config of a daemon.
+fn entries(config: &Document) -> Vec<ValueRef<'_>> {
+    config.get(&["networks"]).into_iter().flat_map(|networks| networks.items()).collect()
+}
+
+/// Keeps the settings that only a daemon has for these networks, and returns the config.
+fn keep_entries(
+    schema: &dyn AppSchema,
+    (lock, ids): (&dyn LockedStore, &mut dyn Ids),
+    networks: &[ValueRef<'_>],
+) -> Option<Document> {
+    let mut edit = |document: &mut Document| {
+        let keep = |is_changed, network: &ValueRef<'_>| schema.keep_network(document, *network) || is_changed;
+        Ok(networks.iter().fold(false, keep))
+    };
+    (!networks.is_empty()).then_some(())?;
+    Some(unless_failed(lock.update(ids, &mut edit), "the edit of the config")?.document)
+}
+
+/// Returns true if the config keeps the settings of this network of a daemon.
+fn is_kept(schema: &dyn AppSchema, document: &Document, entry: &Value) -> bool {
+    let entry = Document::parse(entry.to_string().as_bytes());
+    entry.is_ok_and(|entry| schema.keeps_network(document, entry.document.root()))
+}
+
+fn back_up(
+    wanted: &Wanted<'_>,
+    lock: &dyn LockedStore,
+    networks: &[Value],
+) -> Result<NetworkBackup, Diagnostic> {
+    let id = lock.keep_networks(networks)?;
+    let saved = wanted.context.store.schema().and_then(|schema| schema.saved_networks(wanted.document));
+    let saved = saved.unwrap_or_default();
+    let ids = networks.iter().filter_map(|network| network["network_id"].as_str());
+    let is_unsaved = |id: &&str| !saved.iter().any(|saved| network_id::same(&saved.network_id, id));
+    Ok(NetworkBackup { id, unsaved: ids.filter(is_unsaved).map(str::to_owned).collect() })
+}
+
+/// Returns what [`fn@reconcile`] would do, and the daemon's entries that it would remove or change
+/// and that the config does not keep.
+pub(crate) fn plan_for(
+    wanted: &Wanted<'_>,
+    daemon: &mut dyn DaemonControl,
+    status: Status,
+    role: Role,
+) -> Result<(reconcile::Plan, Vec<Value>), Diagnostic> {
+    let (store, document, mut is_in_doubt) = (wanted.context.store, &*wanted.document, wanted.is_in_doubt);
+    // The networks of an app that keeps none in its config are left alone.
+    let schema = store.schema();
+    let Some((schema, mut saved)) =
+        schema.and_then(|schema| Some((schema, schema.saved_networks(document)?)))
+    else {
+        return Ok(Default::default());
+    };
+    let active = active_network(wanted.context, document)?;
+    let is_saved = |joined: &String| saved.iter().any(|saved| network_id::same(&saved.network_id, joined));
+    if (role == Role::Shared || saved.is_empty()) && !status.joined_networks.iter().all(is_saved) {
+        let former = formerly_saved(store, schema);
+        // An app that never saved a network has removed none: an earlier launch may have repaired a
+        // config that had lost its networks.
+        is_in_doubt |= saved.is_empty() && former.is_empty();
+        saved.extend(former);
+    }
+    let view = reconcile::gather(daemon, status, role, active, saved)?;
+    let mut plan = reconcile::plan(&view);
+    if is_in_doubt {
+        plan.keep_joined("the config may have lost it");
+    }
+    let entries = plan.changed_entries(view.networks.as_deref().unwrap_or_default());
+    let unkept = entries.into_iter().filter(|entry| !is_kept(schema, document, entry)).cloned().collect();
+    Ok((plan, unkept))
+}
+
+/// Returns the network that a daemon is to join, in the daemon's shape.
+///
+/// # Errors
+/// Fails if no daemon would join the network of that id or of those settings.
+pub fn active_network(context: &Context<'_>, document: &Document) -> Result<Option<Value>, Diagnostic> {
+    let Some(schema) = context.store.schema() else { return Ok(None) };
+    schema.active_network(document).map_err(|found| {
+        // An id is free text, and may contain a login.
+        let id = mask_text(&found.path).unwrap_or(found.path);
+        let message = format!("the active network {}: {}", shortened(&id, LONGEST_NAME), found.message);
+        let hint = match found.code == INVALID_ID {
+            true => format!("{PROGRAM} network use --none"),
+            false => edit(&context.layout.app_config, line_of_active(document)),
+        };
+        Diagnostic::error(found.code, message).hint(hint)
+    })
+}
+
+/// Returns the error of a launch that has to join the active network and cannot read a backup, which
+/// may hold the settings that keep the network private. `detection` has the daemon that the launch
+/// would use.
+pub(crate) fn unread_settings(
+    context: &Context<'_>,
+    detection: &Detection,
+    document: &Document,
+) -> Option<Diagnostic> {
+    let id = networks::active(document).and_then(network_id_of)?;
+    let joined: Vec<String> = match &detection.decision {
+        Decision::Attach { status, .. } => status.joined_networks.clone(),
+        _ => joined_at_start(context),
+    };
+    let is_joined = joined.iter().any(|joined| network_id::same(joined, &id));
+    let unread = || former_settings(context.store, &mut document.clone()).err();
+    (!is_joined).then(unread).flatten().map(|error| Diagnostic::from(&error))
+}
+
+/// Returns the line of the config at which the active network begins.
+fn line_of_active(document: &Document) -> Option<usize> {
+    let id = networks::active(document).and_then(networks::internal_id)?;
+    let number = networks::saved(document).iter().position(|network| network.id == id)?;
+    Some(document.place(&format!("/cloud_mesh/networks/{number}"))?.line)
+}
+
+/// Warns that the app's own daemon is in a network that is not the active one, or not in the active
+/// one: it did not answer when the user changed it, or the shared daemon was asked in its place.
+pub(crate) fn out_of_line(
+    context: &Context<'_>,
+    detection: &Detection,
+    document: &Document,
+    program: &str,
+) -> Option<Diagnostic> {
+    let own = detection.attempts.iter().find(|attempt| attempt.role == Role::Own)?;
+    let Probe::Answered { status, .. } = &own.probe else { return None };
+    let is_shared = match &detection.decision {
+        // On Windows both daemons have one address, and a link may lead from one to the other.
+        Decision::Attach { role: Role::Shared, endpoint, .. } if endpoint.is_same_place(&own.endpoint) => {
+            return None;
+        }
+        Decision::Attach { role, .. } => *role == Role::Shared,
+        _ => false,
+    };
+    let wanted = Wanted { context, document: &mut document.clone(), is_in_doubt: false };
+    let (plan, _) = plan_for(&wanted, &mut AtStart(json!({})), status.clone(), Role::Own).ok()?;
+    let is_left = |action: &&Action| matches!(action, Action::Remove { .. });
+    let is_joined = |action: &&Action| matches!(action, Action::Add { .. }) && !is_shared;
+    let actions = || plan.steps.iter().map(|step| &step.action);
+    let (code, message) = if let Some(left) = actions().find(is_left) {
+        let left = shortened(left.network_id(), LONGEST_NAME);
+        let daemon = match is_shared {
+            true => "the app's daemon runs beside the shared one, and",
+            false => "the running daemon",
+        };
+        ("networks.not-left", format!("{daemon} is still in {left}, which is not the active network"))
+    } else {
+        let active = shortened(actions().find(is_joined)?.network_id(), LONGEST_NAME);
+        ("networks.not-joined", format!("the running daemon has not joined {active}, the active network"))
+    };
+    // A launch asks the shared daemon alone.
+    let command = if is_shared { "daemon stop" } else { "launch --detach" };
+    Some(Diagnostic::warning(code, message).hint(format!("{program} {command}")))
+}
+
+/// Returns the envelope of the saved network with this name, and what it leaves out.
+///
+/// # Errors
+/// Fails if no network or several networks have the name, or if the network is incomplete.
+pub fn export_network(
+    document: &Document,
+    options: &Options<'_>,
+    name: &str,
+    with_secrets: bool,
+) -> Result<(Envelope, Vec<Diagnostic>), Diagnostic> {
+    let network = networks::only(document, name)?;
+    let envelope = networks::export(document, &networks::internal_id(network).unwrap_or_default())?;
+    let mut left_out = Vec::new();
+    if !with_secrets && envelope.to_value(true) != envelope.to_value(false) {
+        let hint = format!("{} network export --with-secrets {}", options.program, network_argument(name));
+        let message = "the TURN credentials were left out";
+        left_out.push(Diagnostic::warning("network.secrets-left-out", message).hint(hint));
+    }
+    let own = network.get("daemon_settings");
+    let keys = own.into_iter().flat_map(|own| own.members()).map(|(key, _)| key);
+    let own: Vec<_> = keys.filter(|key| ["signaling", "pinned_peers"].contains(&&**key)).collect();
+    if !own.is_empty() {
+        let message = format!(
+            "the settings that only the daemon knows were left out: {}. Without them, another device joins the \
+             network as an open one that announces itself",
+            own.join(", ")
+        );
+        left_out.push(Diagnostic::warning("network.settings-left-out", message));
+    }
+    Ok((envelope, left_out))
+}
+
+/// Returns the networks in the routine backups of the config: a network that was removed while no
+/// daemon ran, or in a run that was killed, is still the app's to leave. It makes no difference
+/// that another program has joined a network of the same name since: the app's network is also
+/// known by its internal id. A network that is in no backup any more is left alone.
+pub(crate) fn formerly_saved(store: &dyn ConfigStore, schema: &dyn AppSchema) -> Vec<SavedNetwork> {
+    let copies = unless_failed(store.history(), "the list of the backups").unwrap_or_default();
+    copies
+        .into_iter()
+        .filter(|copy| copy.kind == BackupKind::Good)
+        .filter_map(|copy| unless_failed(store.read_backup(&copy.id), "the look at a backup"))
+        .filter_map(|copy| Document::parse(&copy).ok())
+        .filter_map(|copy| schema.saved_networks(&copy.document))
+        .flatten()
+        .collect()
+}
+
+/// Returns what failed of a reconciliation: the network, the daemon, the reason, and one hint.
+/// `program` is the name of this program with its options. Only warns if a network could not be
+/// left, which the next pass tries again, or if the daemon joined a network and reports it
+/// otherwise than it was told.
+pub(crate) fn reconcile_diagnostics(reconciled: &Reconciled, program: &str) -> Vec<Diagnostic> {
+    let steps = reconciled.outcome.steps.iter();
+    steps
+        .filter_map(|done| step_diagnostic(&done.step.action, &done.result, &reconciled.daemon, program))
+        .chain(reconciled.backup.as_ref().map(|backup| kept_diagnostic(backup, program)))
+        .collect()
+}
+
+pub(crate) const NETWORKS_KEPT: &str = "daemon.networks-kept";
+
+fn kept_diagnostic(backup: &NetworkBackup, program: &str) -> Diagnostic {
+    let number = backup.id.sequence();
+    let (message, hint) = match backup.unsaved.as_slice() {
+        [] => (
+            format!("backup {number} keeps settings of a network that only the daemon had"),
+            format!("{program} config history"),
+        ),
+        unsaved => (
+            format!(
+                "the daemon left {}, which the app has not saved; backup {number} keeps the settings",
+                shortened(&unsaved.join(", "), LONGEST_NAME)
+            ),
+            // A repair refuses beside a daemon that may write the home.
+            format!("{program} daemon stop && {program} config restore {number} --as-is && {program} repair"),
+        ),
+    };
+    Diagnostic::warning(NETWORKS_KEPT, message).hint(hint)
+}
+
+fn step_diagnostic(
+    action: &Action,
+    result: &StepResult,
+    daemon: &ConnectedDaemon,
+    program: &str,
+) -> Option<Diagnostic> {
+    let StepResult::Failed { code, message, intact } = result else { return None };
+    let message = format!("{} {}: {message}", daemon.name(), what_failed(action, code));
+    let mut diagnostic = Diagnostic::error(code, message).class(class_of_step(code));
+    if let Some(socket) = daemon.socket.path() {
+        diagnostic = diagnostic.at(socket);
+    }
+    if code == "daemon.cancelled" && *intact {
+        // The user cancelled and knows it, and nothing is lost: this is no error.
+        return Some(Diagnostic { severity: Severity::Info, ..diagnostic });
+    }
+    diagnostic.hint = Some(step_hint(action, code, action.network_id(), daemon, program));
+    let is_minor = matches!(action, Action::Remove { .. }) || code == NOT_APPLIED;
+    Some(if is_minor { diagnostic.as_warning() } else { diagnostic })
+}
+
+fn class_of_step(code: &str) -> Class {
+    match code {
+        "daemon.unreachable" | "daemon.busy" | "daemon.closed" | "daemon.replaced" | "daemon.protocol" => {
+            Class::Daemon
+        }
+        "daemon.foreign-owner" => Class::Refused,
+        _ => Class::Failed,
+    }
+}
+
+/// Returns what the daemon did not do, as the middle of a sentence.
+fn what_failed(action: &Action, code: &str) -> String {
+    let network = network_name(action);
+    match action {
+        Action::Remove { .. } if code == NOT_APPLIED => format!("left {network} in part"),
+        _ if code == NOT_APPLIED => format!("took {network} in part"),
+        Action::Add { .. } => format!("did not join {network}"),
+        Action::Update { differs, .. } => {
+            format!("did not bring {network} up to date ({})", differs.join(", "))
+        }
+        Action::Replace { .. } => format!("did not join {network} anew"),
+        Action::Remove { .. } => format!("did not leave {network}"),
+        _ => format!("did not do what it was told about {network}"),
+    }
+}
+
+fn network_name(action: &Action) -> String {
+    let id = shortened(action.network_id(), LONGEST_NAME);
+    match action.label() {
+        Some(label) => format!("{id} ({})", shortened(label, LONGEST_NAME)),
+        None => id.into_owned(),
+    }
+}
+
+/// Returns the command that mends a failed step, or shows the problem.
+fn step_hint(action: &Action, code: &str, network: &str, daemon: &ConnectedDaemon, program: &str) -> String {
+    match (code, daemon.pid) {
+        ("daemon.busy" | "daemon.protocol", Some(_)) if daemon.role == Role::Own => {
+            format!("{program} daemon restart")
+        }
+        ("daemon.busy" | "daemon.protocol" | "daemon.foreign-owner", Some(pid)) if !cfg!(windows) => {
+            format!("ps -fp {pid}")
+        }
+        ("daemon.refused-op" | "daemon.bad-request" | "daemon.unknown-op" | NOT_APPLIED | DROPPED, _) => {
+            match action {
+                // The next launch tries again.
+                Action::Remove { .. } => format!("{program} launch --once"),
+                _ => format!("{program} network show {}", network_argument(network)),
+            }
+        }
+        _ => format!("{program} status"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_has_one_way_out() {
+        let add = Action::Add { config: json!({"network_id": "home", "label": "Home"}) };
+        let remove = Action::Remove { network: "home".to_owned() };
+        let asked = |pid| ConnectedDaemon::new(Role::Shared, Endpoint::unix("/s"), pid);
+        let hint = |action, code, pid| step_hint(action, code, "home", &asked(pid), "prog");
+        assert_eq!(hint(&add, "daemon.refused-op", None), "prog network show home");
+        assert_eq!(hint(&remove, "daemon.refused-op", None), "prog launch --once");
+        assert_eq!(hint(&add, "daemon.busy", None), "prog status");
+        assert_eq!(hint(&add, "daemon.closed", Some(7)), "prog status");
+        let own = ConnectedDaemon::new(Role::Own, Endpoint::unix("/s"), Some(7));
+        assert_eq!(step_hint(&add, "daemon.busy", "home", &own, "prog"), "prog daemon restart");
+        if cfg!(unix) {
+            assert_eq!(hint(&add, "daemon.busy", Some(7)), "ps -fp 7");
+        }
+        assert_eq!(network_name(&add), "home (Home)");
+        let severity = |intact| {
+            let (code, message) = ("daemon.cancelled".to_owned(), String::new());
+            let result = StepResult::Failed { code, message, intact };
+            step_diagnostic(&add, &result, &asked(None), "prog").unwrap().severity
+        };
+        assert_eq!((severity(true), severity(false)), (Severity::Info, Severity::Error));
+        assert_eq!(asked(Some(7)).name(), "the shared daemon (process 7)");
+    }
+}

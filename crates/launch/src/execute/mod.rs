@@ -1,0 +1,9 @@
+//! Everything that changes a home: a launch, one part of it, a change by the user, and the end of a
+//! daemon.
+
+pub(crate) mod alone;
+pub(crate) mod edit;
+pub(crate) mod outcome;
+pub(crate) mod recurrence;
+pub(crate) mod sequence;
+pub(crate) mod stop;

@@ -1,0 +1,263 @@
+//! The consequences of lost settings for the user.
+
+use std::iter::once;
+use std::path::{Path, PathBuf};
+
+use myownllm_config_model::{AppConfig, Diagnostic as Finding, Document, network_id};
+use myownllm_config_store::{
+    FileShape, LOST_NETWORKS, Loaded, Loss, Report, add_networks_command, lost_networks_message,
+};
+use myownllm_durable_fs::{for_any_shell, free_name, quote};
+use myownllm_identity::{IdentityPaths, archived_homes, renamed_homes};
+
+use crate::context::{Context, Options};
+use crate::daemons::CONFIG_LIMIT;
+use crate::daemons::networks::formerly_saved;
+use crate::files::misnamed::{bring_command, lower_name, newest, other_entries, trashed};
+use crate::words::count;
+use crate::words::diagnostic::{Diagnostic, PROGRAM};
+use crate::words::hints::edit;
+
+/// The stable code of settings that a repair could not bring back.
+pub const LOSSES: &str = "salvage.defaults";
+
+const MESH: &str = "cloud_mesh.enabled";
+
+/// The beginning of the key that stands for a lost network.
+const NETWORK: &str = "cloud_mesh.networks.";
+
+/// Returns the network id that the key of a lost network stands for.
+#[must_use]
+pub fn lost_network(key: &str) -> Option<&str> {
+    key.strip_prefix(NETWORK)
+}
+
+/// Returns the settings that a repair has left at their defaults because no backup has them, and
+/// the networks that it could not bring back.
+pub fn lost_keys(report: &Report) -> Vec<String> {
+    let is_app = matches!(report.shape, FileShape::App | FileShape::Unknown);
+    // A repair switches no network on, and the daemon's half of the config does not tell whether
+    // the app had the mesh switched on. The app takes a mesh without a switch for one that is off.
+    let is_mesh_reset =
+        !is_app && report.restored_from.is_none() && !report.kept_keys.iter().any(|key| key == "cloud_mesh");
+    let mesh = if is_app { "cloud_mesh." } else { "cloud_mesh" };
+    let keys = report.reset_keys.iter().filter(|key| !key.starts_with(mesh));
+    let networks = report.lost_networks.iter().map(|id| format!("{NETWORK}{id}"));
+    keys.cloned().chain(is_mesh_reset.then(|| MESH.to_owned())).chain(networks).collect()
+}
+
+/// Returns true if the config may have lost networks: a launch leaves none then.
+pub(crate) fn may_have_lost_networks(report: &Report, findings: &[Finding]) -> bool {
+    let is_wiped = report.wiped.as_ref().is_some_and(|wipe| wipe.loss == Loss::Networks);
+    is_wiped || findings.iter().any(|found| found.code == LOST_NETWORKS)
+}
+
+/// Returns the consequences of settings that a repair has left at their defaults, the worst first,
+/// and the command that undoes them. Names the defaults that do harm without the user's notice:
+/// that delete, open, or switch something off. They are known for MyOwnLLM's config alone.
+fn consequences(context: &Context<'_>, document: &Document, lost: &[String]) -> Option<(String, String)> {
+    context.store.schema().filter(|schema| schema.is_myownllm())?;
+    let config = AppConfig::view(document);
+    let is_reset = |section: &str, member: &str| {
+        let of = |key: &String| key == section || key.strip_prefix(section) == Some(&format!(".{member}"));
+        lost.iter().any(of)
+    };
+    let cleanup = &config.auto_cleanup;
+    let days = config.model_cleanup_days;
+    let (mut harm, mut undo) = (Vec::new(), Vec::new());
+    let mut add = |consequence: &str, setting| {
+        harm.push(consequence.to_owned());
+        undo.push(setting);
+    };
+    if cleanup.conversations && is_reset("auto_cleanup", "conversations") {
+        add("the app deletes old conversations", "auto_cleanup.conversations=false");
+    }
+    if cleanup.models && (is_reset("auto_cleanup", "models") || is_reset("model_cleanup_days", "")) {
+        let after = if days == 1.0 { "a day".to_owned() } else { format!("{days} days") };
+        let consequence = format!("the app deletes models that are not used for {after}");
+        add(&consequence, "auto_cleanup.models=false");
+    }
+    if config.api.enabled && config.api.bearer_token.is_none() && is_reset("api", "bearer_token") {
+        add("the app's API answers without a token", "api.enabled=false");
+    }
+    if !config.cloud_mesh.enabled && is_reset("cloud_mesh", "enabled") {
+        add("the mesh is switched off", "cloud_mesh.enabled=true");
+    }
+    (!harm.is_empty()).then(|| (harm.join("; "), format!("{PROGRAM} config set {}", undo.join(" "))))
+}
+
+/// Returns the newest file with more settings of the user's than the config that no repair takes: a
+/// config, or a backup of one, in the trash of a desktop, in a copy of the app's home, or in a
+/// directory of that home.
+fn settings_elsewhere(context: &Context<'_>, config: &Document) -> Option<PathBuf> {
+    let (disk, layout) = (context.disk, context.layout);
+    let schema = context.store.schema()?;
+    let stem = layout.app_config.file_stem()?;
+    // The backups were looked at by the repair, and a later one has later settings.
+    let places = [layout.backups.clone().into_std_path_buf()];
+    let dirs = other_entries(context, layout.app_home.as_ref(), &places).into_iter();
+    let dirs = dirs.chain(renamed_homes(disk, &IdentityPaths::of(layout)));
+    let copied = dirs.flat_map(|dir| other_entries(context, &dir, &[]));
+    let named = trashed(context).into_iter().chain(copied).filter(|path| lower_name(path).contains(stem));
+    let files = named.flat_map(|path| other_entries(context, &path, &[]).into_iter().chain(once(path)));
+    let present = schema.own_settings(config).count();
+    let has_more = |path: &PathBuf| {
+        let bytes = disk.read(path, CONFIG_LIMIT).unwrap_or_default();
+        Document::parse(&bytes).is_ok_and(|parsed| {
+            let document = &parsed.document;
+            matches!(FileShape::from(schema.shape(document)), FileShape::App | FileShape::Mixed)
+                && schema.own_settings(document).count() > present
+        })
+    };
+    newest(context, files.filter(has_more))
+}
+
+/// Returns the program, with its options, that prints the content of a compressed file.
+fn unpacking(path: &Path) -> Option<&'static str> {
+    match path.extension()?.to_str()? {
+        "bz2" => Some("bzip2 -dc"),
+        "gz" => Some("gzip -dc"),
+        "xz" => Some("xz -dc"),
+        "zip" => Some("unzip -p"),
+        "zst" => Some("zstd -dc"),
+        _ => None,
+    }
+}
+
+/// Returns the newest compressed copy of the config, and the command that unpacks it; or else the
+/// newest archive of the app's home, and the command that lists it. No launch reads their content.
+fn compressed_settings(context: &Context<'_>) -> Option<(PathBuf, String)> {
+    let layout = context.layout;
+    let config = layout.app_config.as_std_path();
+    let is_copy = |path: &PathBuf| lower_name(path).starts_with(&lower_name(config));
+    let beside = other_entries(context, layout.app_home.as_ref(), &[]).into_iter();
+    let copies = beside.filter(|path| is_copy(path) && unpacking(path).is_some());
+    if let Some(copy) = newest(context, copies) {
+        let part = free_name(config, "unpacked");
+        let bring = bring_command("mv -n", &part, config, context.disk.stat(config).is_ok());
+        let (part, unpack) = (quote(part), format!("{} {}", unpacking(&copy)?, quote(&copy)));
+        let command = format!("test -e {part} || {{ umask 077 && {unpack} > {part} && {bring}; }}");
+        return Some((copy, for_any_shell(command)));
+    }
+    let archive = newest(context, archived_homes(context.disk, &IdentityPaths::of(layout)).into_iter())?;
+    let list = match archive.extension()?.to_str()? {
+        "zip" => "unzip -l",
+        "7z" | "age" | "gpg" | "rar" => "ls -l",
+        _ => "tar -tf",
+    };
+    let command = format!("{list} {}", quote(&archive));
+    Some((archive, command))
+}
+
+/// Names the file that may hold the lost settings, and the command that brings it back.
+fn with_source(context: &Context<'_>, found: Option<PathBuf>, lost: Diagnostic) -> Diagnostic {
+    let config = context.layout.app_config.as_std_path();
+    // The file may be the user's own backup, which stays.
+    let bring = |path: &PathBuf| bring_command("cp -pn", path, config, context.disk.stat(config).is_ok());
+    let found = found.map(|path| (path.clone(), bring(&path)));
+    let Some((path, hint)) = found.or_else(|| compressed_settings(context)) else { return lost };
+    let message = format!("{} may hold the lost settings: {}", path.display(), lost.message);
+    Diagnostic { message, ..lost }.at(path).hint(hint)
+}
+
+/// Reports the networks that the last repair could not bring back, that still have a roster, and
+/// that neither the config nor a backup has: the user removed a network that a backup has.
+pub(crate) fn lasting_network_losses(
+    context: &Context<'_>,
+    options: &Options<'_>,
+    loaded: &Loaded,
+) -> Option<Diagnostic> {
+    let is_told = loaded.diagnostics.iter().any(|found| found.code == LOST_NETWORKS);
+    let schema = context.store.schema().filter(|_| !is_told && !loaded.pending.repairs())?;
+    let layout = context.layout;
+    let keys = (options.last_losses)(layout);
+    let mut lost: Vec<String> = keys.iter().filter_map(|key| lost_network(key)).map(str::to_owned).collect();
+    lost.retain(|id| {
+        let roster = format!("{id}.json");
+        let rosters = [&layout.daemon_rosters, &layout.legacy_rosters];
+        rosters.into_iter().any(|dir| context.disk.stat(dir.join(&roster).as_ref()).is_ok())
+    });
+    if !lost.is_empty() {
+        let mut saved = formerly_saved(context.store, schema);
+        saved.extend(schema.saved_networks(&loaded.document)?);
+        lost.retain(|id| !saved.iter().any(|saved| network_id::same(&saved.network_id, id)));
+    }
+    let accept = format!("; if that is intended, say so once: {} config accept", options.program);
+    (!lost.is_empty()).then(|| {
+        Diagnostic::warning(LOST_NETWORKS, lost_networks_message(&lost) + &accept)
+            .at(&layout.app_config)
+            .hint(add_networks_command(options.program, &lost))
+    })
+}
+
+/// Reports the settings that a launch would leave at their defaults, or else the losses of the last
+/// repair that still do harm; `None` if there are none.
+pub(crate) fn lasting_losses(
+    context: &Context<'_>,
+    options: &Options<'_>,
+    loaded: &Loaded,
+) -> Option<Diagnostic> {
+    if loaded.newer.is_some() {
+        return None;
+    }
+    let writes = loaded.pending.writes_config();
+    let lost = writes.then(|| lost_settings(context, &loaded.document, &loaded.report, false)).flatten();
+    if lost.is_some() || loaded.pending.repairs() {
+        return lost;
+    }
+    let (harm, undo) = consequences(context, &loaded.document, &(options.last_losses)(context.layout))?;
+    let message = format!(
+        "settings are lost, as no backup has them (the command `logs` names them): {harm}; if that is intended, \
+         say so once: {} config accept",
+        options.program
+    );
+    let lost = Diagnostic::warning(LOSSES, message).at(&context.layout.app_config).hint(undo);
+    Some(with_source(context, settings_elsewhere(context, &loaded.document), lost))
+}
+
+/// Reports settings that are at their defaults because no backup has them; `None` if there are no
+/// such settings. `is_written` is true if the config on the disk already holds the defaults.
+pub(crate) fn lost_settings(
+    context: &Context<'_>,
+    document: &Document,
+    report: &Report,
+    is_written: bool,
+) -> Option<Diagnostic> {
+    let lost = reset_settings(context, document, report, is_written)?;
+    Some(with_source(context, settings_elsewhere(context, document), lost))
+}
+
+/// Does what [`lost_settings`] does, without a look at other places.
+fn reset_settings(
+    context: &Context<'_>,
+    document: &Document,
+    report: &Report,
+    is_written: bool,
+) -> Option<Diagnostic> {
+    let path = context.layout.app_config.as_std_path();
+    let keys = &report.reset_keys;
+    let consequences = consequences(context, document, &lost_keys(report));
+    // A config of an older app lacks a few of today's keys: these are no losses.
+    let is_harmless = consequences.is_none() && matches!(report.shape, FileShape::App | FileShape::Unknown);
+    if keys.is_empty() || is_harmless {
+        return None;
+    }
+    let (harm, undo) = match consequences {
+        Some((harm, undo)) => (format!(" Consequences: {harm}."), undo),
+        None => (String::new(), edit(path, None)),
+    };
+    let be = match (is_written, keys.len()) {
+        (false, _) => "would be",
+        (true, 1) => "is",
+        (true, _) => "are",
+    };
+    let (them, there) = if keys.len() == 1 { ("it", "its default") } else { ("them", "their defaults") };
+    let message = format!(
+        "{} {be} lost, as no backup has {them}, and {be} at {there}.{harm} Settings: {}",
+        count(keys.len(), "setting"),
+        keys.join(", ")
+    );
+    // Before the file is written, there is no setting in it to change.
+    let hint = if is_written { undo } else { format!("{PROGRAM} config show") };
+    Some(Diagnostic::warning(LOSSES, message).at(path).hint(hint))
+}

@@ -1,0 +1,359 @@
+//! Reports custody files, the daemon's config, and rosters and states of the active network, under
+//! names that no daemon reads. A file system that ignores letter case, a sync conflict, a manual
+//! backup or the trash leaves such files.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::iter::once;
+use std::path::{Path, PathBuf};
+
+use myownllm_config_model::{DaemonFile, Document, network_id};
+use myownllm_durable_fs::{
+    Disk, DiskError, SET_ASIDE, TEMP_PREFIX, for_any_shell, free_name, mkdir_prefix, move_aside, quote,
+};
+use myownllm_paths::TRASH;
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
+use serde::Deserialize;
+
+use crate::context::Context;
+use crate::daemons::CONFIG_LIMIT;
+use crate::daemons::networks::active_network;
+use crate::files::peers::{DAMAGED, UNREADABLE, devices};
+use crate::homes::closed::unreadable_file;
+use crate::words::diagnostic::Diagnostic;
+
+const MISNAMED: &str = "state.misnamed";
+
+/// Returns the warnings about the custody file, about the daemon's config, and about rosters and
+/// states of the active network that no daemon reads: the file with the right name is missing or
+/// holds no device. `document` is the app's config.
+pub(crate) fn misnamed_states(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
+    let files = [custody_diagnostic(context), misnamed_config(context)].into_iter().flatten();
+    files.chain(misnamed_peers(context, document)).collect()
+}
+
+/// The state of a custody file.
+enum CustodyState {
+    Missing,
+    /// A broken symlink.
+    Dead,
+    /// Sound but for a byte order mark. A daemon parses the file strictly, so it is damaged too.
+    WithByteOrderMark,
+    Damaged,
+    /// A lock without a network.
+    Empty,
+    HasNetworks,
+    /// No file, or one that this user may not read.
+    Unreadable(DiskError),
+    /// Cannot be looked at. The directory is reported.
+    Hidden,
+}
+
+/// The lock as a daemon reads it: one odd member costs the locks of all networks.
+#[derive(Deserialize)]
+struct Custody {
+    #[serde(default)]
+    networks: BTreeMap<String, Enrolment>,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "read for the types alone")]
+struct Enrolment {
+    secret_b32: String,
+    recovery_hashes: Vec<String>,
+    created_at: u64,
+}
+
+impl CustodyState {
+    fn at(disk: &dyn Disk, path: &Path) -> Self {
+        let bytes = match (disk.read(path, CONFIG_LIMIT), disk.stat(path)) {
+            (Ok(bytes), _) => bytes,
+            (Err(_), Err(error)) if error.is_not_found() => return Self::Missing,
+            (Err(_), Ok(_)) if disk.stat_follow(path).is_err() => return Self::Dead,
+            (Err(error), Ok(_)) => return Self::Unreadable(error),
+            _ => return Self::Hidden,
+        };
+        let is_sound = |bytes: &[u8]| Document::parse(bytes).is_ok();
+        let is_right = |id: &String| network_id::normal_form(id) == *id;
+        match serde_json::from_slice::<Custody>(&bytes) {
+            Ok(lock) if lock.networks.is_empty() => Self::Empty,
+            Ok(lock) if lock.networks.keys().all(is_right) => Self::HasNetworks,
+            Ok(_) => Self::Damaged,
+            Err(_) if bytes.strip_prefix(b"\xef\xbb\xbf").is_some_and(is_sound) => Self::WithByteOrderMark,
+            Err(_) => Self::Damaged,
+        }
+    }
+}
+
+/// Returns a warning if the second factor's lock is damaged or a broken symlink, or has
+/// another name than a daemon reads, and no file with a network has the expected one.
+fn custody_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
+    let (disk, layout) = (context.disk, context.layout);
+    let expected = &layout.daemon_custody;
+    let places =
+        [expected, &layout.legacy_custody].map(|place| (place, CustodyState::at(disk, place.as_ref())));
+    let unreadable = places.iter().find_map(|(place, lock)| match lock {
+        CustodyState::Unreadable(error) => Some((place, unreadable_file(disk, layout, error).as_warning())),
+        _ => None,
+    });
+    if let Some((place, told)) = unreadable {
+        let is_file = disk.stat_follow(place.as_ref()).is_ok_and(|meta| meta.is_file());
+        let hint = if is_file { told.hint.clone() } else { Some(move_aside(place, "aside")) };
+        let message = format!("{}: a daemon starts without the lock of the second factor", told.message);
+        return Some(Diagnostic { code: UNREADABLE.to_owned(), message, hint, ..told });
+    }
+    let damaged = places.iter().find_map(|(place, lock)| match lock {
+        CustodyState::Dead => Some((place, "is a broken symlink", format!("ls -ld {}", quote(place)))),
+        CustodyState::WithByteOrderMark => {
+            Some((place, "begins with a byte order mark", strip_byte_order_mark_command(place.as_ref())))
+        }
+        CustodyState::Damaged => Some((place, "is damaged", move_aside(place, "damaged"))),
+        _ => None,
+    });
+    if let Some((place, what, hint)) = damaged {
+        let message = format!(
+            "{place} {what}: a daemon starts without the lock of the second factor. Restore the file from a \
+             backup. If there is none, move it out of the way and set the second factor up again"
+        );
+        return Some(Diagnostic::warning(DAMAGED, message).at(place).hint(hint));
+    }
+    if !places.iter().all(|(_, lock)| matches!(lock, CustodyState::Missing | CustodyState::Empty)) {
+        return None;
+    }
+    let stem = expected.file_stem()?.to_lowercase();
+    // A killed move may have left the only copy in a temporary file.
+    let is_like = |name: &str| name.starts_with(&stem) || name.starts_with(TEMP_PREFIX);
+    let is_lock = |path: &PathBuf| {
+        is_like(&lower_name(path)) && matches!(CustodyState::at(disk, path), CustodyState::HasNetworks)
+    };
+    let own = similar_dirs(context, layout.daemon_home.parent()?.as_ref(), expected.parent()?.as_ref());
+    let legacy = similar_dirs(context, layout.app_home.as_ref(), layout.legacy_custody.parent()?.as_ref());
+    let files = own.iter().chain(&legacy).flat_map(|dir| other_entries(context, dir, &[]));
+    let path = newest(context, files.filter(is_lock))?;
+    let message = format!(
+        "{} locks the second factor, but a daemon reads only {expected}, and starts without the lock",
+        path.display()
+    );
+    let is_taken = !matches!(places[0].1, CustodyState::Missing);
+    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(rename_command(
+        &path,
+        expected.as_std_path(),
+        is_taken,
+    )))
+}
+
+/// Returns a warning if the daemon's config is missing, and lies in the daemon home under another
+/// name: a daemon would start at its defaults, and join a silent network as one that announces
+/// itself.
+fn misnamed_config(context: &Context<'_>) -> Option<Diagnostic> {
+    /// The ends of the names that the hints of this program give a config.
+    const MOVED_ASIDE: [&str; 3] = ["newer", "damaged", "aside"];
+    let (disk, layout) = (context.disk, context.layout);
+    let expected = &layout.daemon_config;
+    disk.stat(expected.as_ref()).err().filter(DiskError::is_not_found)?;
+    let is_config = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let is_moved_aside = MOVED_ASIDE.iter().any(|word| name.contains(word));
+        let bytes = || disk.read(path, CONFIG_LIMIT).unwrap_or_default();
+        let has_networks = |bytes: &[u8]| {
+            Document::parse(bytes).is_ok_and(|parsed| parsed.document.get(&["networks"]).is_some())
+        };
+        let is_daemons = |bytes: &[u8]| DaemonFile::Config.is_readable(bytes) && has_networks(bytes);
+        name.starts_with("config") && !is_moved_aside && is_daemons(&bytes())
+    };
+    let files = other_entries(context, layout.daemon_home.as_ref(), &[]).into_iter();
+    let path = newest(context, files.filter(is_config))?;
+    let message = format!(
+        "{} is a config of the daemon's, but a daemon reads only {expected}, and starts without these settings",
+        path.display()
+    );
+    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(rename_command(
+        &path,
+        expected.as_std_path(),
+        false,
+    )))
+}
+
+fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
+    let Ok(Some(active)) = active_network(context, document) else { return Vec::new() };
+    let Some(Ok(id)) = active["network_id"].as_str().map(network_id::normalize) else { return Vec::new() };
+    let layout = context.layout;
+    let kinds = [
+        (DaemonFile::Roster, [&layout.daemon_rosters, &layout.legacy_rosters]),
+        (DaemonFile::State, [&layout.daemon_states, &layout.legacy_states]),
+    ];
+    let trash = OnceCell::new();
+    let found = kinds.into_iter().filter_map(|(kind, directories)| {
+        let places = directories.map(|dir| dir.join(format!("{id}.json")).into_std_path_buf());
+        let in_place: Vec<&PathBuf> =
+            places.iter().filter(|place| context.disk.stat(place).is_ok()).collect();
+        let is_empty = |place: &&PathBuf| {
+            let bytes = context.disk.read(place, CONFIG_LIMIT);
+            bytes.is_ok_and(|bytes| kind.is_readable(&bytes) && devices(&bytes).is_empty())
+        };
+        let is_of_another = |place: &&&PathBuf| {
+            let bytes = context.disk.read(place, CONFIG_LIMIT).unwrap_or_default();
+            let parsed = Document::parse(&bytes).ok();
+            let of = parsed.and_then(|parsed| network_id::of(parsed.document.root()).map(Cow::into_owned));
+            of.is_some_and(|of| !network_id::same(&of, &id))
+        };
+        if let Some(place) = in_place.iter().find(is_of_another) {
+            let message =
+                format!("{} is of another network than {id}: a daemon reads nothing of it", place.display());
+            return Some(Diagnostic::warning(MISNAMED, message).at(place).hint(move_aside(place, "aside")));
+        }
+        // A file that cannot be read has diagnostics of its own.
+        if !in_place.iter().all(is_empty) {
+            return None;
+        }
+        let is_of_network = |path: &Path| is_of_network(context, path, kind, &id);
+        let in_copies = in_copies_of_home(context, directories);
+        let [own, legacy] = directories;
+        let in_trash = trashed_files(context, trash.get_or_init(|| trashed(context)), own);
+        let own = similar_dirs(context, layout.daemon_home.parent()?.as_ref(), own.as_ref());
+        let legacy = similar_dirs(context, layout.app_home.as_ref(), legacy.as_ref());
+        let directories = own.into_iter().chain(legacy).chain(in_copies);
+        let others = directories.flat_map(|dir| other_entries(context, &dir, &places));
+        let others = others
+            .chain(in_trash)
+            .filter(|path| !(in_place.is_empty() && is_sound_legacy_roster(context, path)));
+        let newest = newest(context, others.filter(|path| is_of_network(path)))?;
+        let own = newest.with_file_name(format!("{id}.json"));
+        let expected = places.iter().find(|place| **place == own).unwrap_or(&places[0]);
+        Some(misnamed_peers_diagnostic(&newest, expected, in_place.first().copied(), &id))
+    });
+    found.collect()
+}
+
+/// Returns a directory below `base`, and the directories that are called like it: each directory on
+/// the way may have been renamed, copied, left out, or copied into itself.
+fn similar_dirs(context: &Context<'_>, base: &Path, dir: &Path) -> Vec<PathBuf> {
+    let Ok(below) = dir.strip_prefix(base) else { return vec![dir.to_owned()] };
+    below.components().fold(vec![base.to_owned()], |dirs, name| {
+        let named = dirs.iter().flat_map(|dir| with_similar_siblings(context, &dir.join(name)));
+        let within = dirs.iter().map(|dir| dir.join(name).join(name));
+        let within = within.filter(|dir| context.disk.stat(dir).is_ok_and(|meta| meta.is_dir()));
+        named.chain(within).chain(dirs.iter().cloned()).collect()
+    })
+}
+
+/// Returns directories of the app's home as they are in the copies of that home beside it. A home
+/// with another identity file is no copy.
+fn in_copies_of_home(context: &Context<'_>, directories: [&Utf8PathBuf; 2]) -> Vec<PathBuf> {
+    let (disk, layout) = (context.disk, context.layout);
+    let below = |path: &Utf8Path| path.strip_prefix(&layout.app_home).ok().map(Utf8Path::to_owned);
+    let keys = [&layout.daemon_identity, &layout.legacy_identity];
+    let key = keys.iter().find_map(|key| disk.read(key.as_ref(), CONFIG_LIMIT).ok());
+    let is_copy = |home: &PathBuf| {
+        let mut keys = keys.iter().filter_map(|key| below(key)).map(|key| home.join(key));
+        key.as_ref().is_some_and(|key| keys.any(|copy| disk.content_eq(&copy, key).unwrap_or(false)))
+    };
+    let copies = with_similar_siblings(context, layout.app_home.as_ref()).into_iter().skip(1).filter(is_copy);
+    let within = |home: PathBuf| directories.iter().filter_map(|dir| Some(home.join(below(dir)?))).collect();
+    copies.flat_map::<Vec<_>, _>(within).collect()
+}
+
+/// Returns what lies in the trash of a desktop.
+pub(crate) fn trashed(context: &Context<'_>) -> Vec<PathBuf> {
+    let trash = TRASH.map(|trash| context.layout.user_home.join(trash));
+    trash.iter().flat_map(|trash| other_entries(context, trash.as_ref(), &[])).collect()
+}
+
+/// Returns the files in the trash that may have been in a directory of the daemon home: each
+/// directory on the way, or the file alone, may have been thrown away.
+fn trashed_files(context: &Context<'_>, trash: &[PathBuf], dir: &Utf8Path) -> Vec<PathBuf> {
+    let Ok(below) = dir.strip_prefix(&context.layout.app_home) else { return Vec::new() };
+    let names: Vec<&str> = below.components().map(|name| name.as_str()).collect();
+    let files = trash.iter().flat_map(|thrown| {
+        let ends = (0..names.len()).filter(|at| lower_name(thrown).contains(&names[*at].to_lowercase()));
+        let ends = ends.map(|at| thrown.join(names[at + 1..].iter().collect::<PathBuf>()));
+        let dirs = ends.flat_map(|end| similar_dirs(context, thrown, &end));
+        once(thrown.clone()).chain(dirs.flat_map(|dir| other_entries(context, &dir, &[]))).collect::<Vec<_>>()
+    });
+    files.filter(|path| path.to_string_lossy().contains(".json")).collect()
+}
+
+pub(crate) fn lower_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
+/// Returns true for the roster from the time before several networks, which a move brings to its
+/// place if that is free, unless it is damaged.
+fn is_sound_legacy_roster(context: &Context<'_>, path: &Path) -> bool {
+    let is_sound = |bytes: Vec<u8>| DaemonFile::Roster.is_readable(&bytes);
+    path == context.layout.legacy_roster && context.disk.read(path, CONFIG_LIMIT).is_ok_and(is_sound)
+}
+
+/// Returns a directory, and the directories beside it with names that contain its name, in any
+/// letter case: copies, and renamed ones.
+fn with_similar_siblings(context: &Context<'_>, dir: &Path) -> Vec<PathBuf> {
+    let beside =
+        dir.parent().map_or_else(Vec::new, |parent| other_entries(context, parent, &[dir.to_owned()]));
+    let is_dir = |path: &PathBuf| context.disk.stat(path).is_ok_and(|meta| meta.is_dir());
+    let like = beside.into_iter().filter(|path| lower_name(path).contains(&lower_name(dir)) && is_dir(path));
+    once(dir.to_owned()).chain(like).collect()
+}
+
+pub(crate) fn newest(context: &Context<'_>, files: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
+    files.max_by_key(|path| context.disk.stat_follow(path).map(|meta| meta.modified).unwrap_or_default())
+}
+
+/// Returns the files in a directory that no daemon reads, without those that a program set aside.
+pub(crate) fn other_entries(context: &Context<'_>, dir: &Path, places: &[PathBuf]) -> Vec<PathBuf> {
+    let names = context.disk.list(dir).unwrap_or_default().into_iter().map(|entry| entry.name);
+    let names = names.filter(|name| {
+        let name = name.to_string_lossy();
+        !name.contains(SET_ASIDE) && !name.ends_with(".corrupt")
+    });
+    names.map(|name| dir.join(name)).filter(|path| !places.contains(path)).collect()
+}
+
+/// Returns true if a file is a roster or a state of the network, and names devices.
+fn is_of_network(context: &Context<'_>, path: &Path, kind: DaemonFile, id: &str) -> bool {
+    let bytes = context.disk.read(path, CONFIG_LIMIT).unwrap_or_default();
+    let parsed = kind.mend(&bytes).map(|(document, _)| document);
+    parsed.is_some_and(|document| {
+        network_id::of(document.root()).is_some_and(|of| network_id::same(&of, id))
+            && !devices(&document.to_bytes()).is_empty()
+    })
+}
+
+/// Reports that the file `path` holds devices of the active network, but does not have the name
+/// `expected`, under which a daemon would read it. `in_place` is a file without devices that has
+/// this name.
+fn misnamed_peers_diagnostic(
+    path: &Path,
+    expected: &Path,
+    in_place: Option<&PathBuf>,
+    id: &str,
+) -> Diagnostic {
+    let expected = in_place.map_or(expected, PathBuf::as_path);
+    let message = format!(
+        "{} holds devices of the active network {id}, but a daemon reads only {}, and starts without these devices",
+        path.display(),
+        expected.display()
+    );
+    Diagnostic::warning(MISNAMED, message).at(path).hint(rename_command(path, expected, in_place.is_some()))
+}
+
+/// Returns the command that writes a file without its byte order mark, and keeps the former one.
+fn strip_byte_order_mark_command(path: &Path) -> String {
+    let (path, former) = (quote(path), quote(free_name(path, "with-mark")));
+    for_any_shell(format!(
+        "test -e {former} || {{ mv -n {path} {former} && umask 077 && tail -c +4 {former} > {path}; }}"
+    ))
+}
+
+/// Returns the command that gives a file its name: an empty file may have it, or its directory may
+/// be missing.
+pub(crate) fn rename_command(path: &Path, expected: &Path, is_taken: bool) -> String {
+    bring_command("mv -n", path, expected, is_taken)
+}
+
+/// Does what [`rename_command`] does, by another program than `mv`.
+pub(crate) fn bring_command(verb: &str, path: &Path, expected: &Path, is_taken: bool) -> String {
+    let aside = if is_taken { format!("{} && ", move_aside(expected, "empty")) } else { String::new() };
+    let make_dir = mkdir_prefix(expected.parent().filter(|dir| path.parent() != Some(*dir)));
+    format!("{aside}{make_dir}{verb} {} {}", quote(path), quote(expected))
+}

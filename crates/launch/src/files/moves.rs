@@ -1,0 +1,170 @@
+//! The diagnostics of a move of the daemon's state, and the look for daemons while it runs.
+
+use std::cmp::Ordering;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use myownllm_config_model::Document;
+use myownllm_durable_fs::{Disk, LockedDir, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
+use myownllm_migration::{
+    Collision, Direction, Homes, Keep, LiveDaemon, LiveDaemons, MoveStep, Options, Plan,
+};
+use myownllm_paths::camino::Utf8Path;
+
+use crate::context::Context;
+use crate::daemons::{CONFIG_LIMIT, Daemons};
+use crate::files::peers::devices;
+use crate::words::diagnostic::{Class, Diagnostic, PROGRAM};
+
+/// The stable code of files that differ.
+pub const COLLISION: &str = "migration.collision";
+
+pub(crate) fn forward_plan(context: &Context<'_>) -> Plan {
+    context.migrator.plan(&context.migrator.inspect(Direction::Forward), &Options::forward())
+}
+
+pub(crate) fn plan_diagnostics(disk: &dyn Disk, plan: &Plan, program: &str) -> Vec<Diagnostic> {
+    let troubles = plan.refusals.iter().chain(&plan.errors).map(Diagnostic::from);
+    troubles.chain(collision_diagnostics(disk, &plan.collisions, plan.direction, program)).collect()
+}
+
+/// Files that differ only warn in a launch: they wait for the user's decision, and the app goes on
+/// without them.
+pub(crate) fn collision_as_warning(diagnostic: Diagnostic) -> Diagnostic {
+    if diagnostic.code == COLLISION { diagnostic.as_warning() } else { diagnostic }
+}
+
+/// Syncs the move of an earlier run, as `Migrator::ensure_durable` does. Does not wait for another
+/// process: that process syncs what it moves.
+pub(crate) fn ensure_move_durable(context: &Context<'_>) -> Result<(), Diagnostic> {
+    let Ok(lock) = context.store.lock(Duration::ZERO) else { return Ok(()) };
+    Ok(context.migrator.ensure_durable(lock.home_lock())?)
+}
+
+/// Returns true for an error of a move about a path that the check of the homes refuses: that check
+/// knows which command mends it.
+pub(crate) fn is_about_overlap(context: &Context<'_>, told: &Diagnostic) -> bool {
+    let path = context.checked.err().and_then(|error| error.path()?.to_str());
+    path.is_some() && path == told.path.as_deref()
+}
+
+pub(crate) fn move_diagnostics<'a>(
+    disk: &dyn Disk,
+    report: &'a myownllm_migration::MoveReport,
+    program: &str,
+) -> impl Iterator<Item = Diagnostic> + 'a {
+    let troubles = report.refusals.iter().chain(&report.errors).map(Diagnostic::from);
+    let collisions = collision_diagnostics(disk, &report.collisions, report.direction, program);
+    let lost = report.attributes_lost.iter().map(|lost| {
+        let message = format!(
+            "{} was copied without its attributes {}: the file system there does not take them",
+            lost.path.display(),
+            lost.names.join(", ")
+        );
+        Diagnostic::warning("migration.attributes-lost", message).at(&lost.path)
+    });
+    let unconfirmed = report.sync_unconfirmed.first().map(|home| sync_unconfirmed(home));
+    troubles.chain(collisions).chain(lost).chain(unconfirmed)
+}
+
+/// Reports that the file system of a home does not confirm that a change is on the disk.
+pub(crate) fn sync_unconfirmed(home: &Utf8Path) -> Diagnostic {
+    Diagnostic::warning(SYNC_UNCONFIRMED, sync_unconfirmed_message(home))
+        .at(home)
+        .hint(format!("findmnt --target {}", quote(home)))
+}
+
+/// Reports the files that differ. The hint keeps the richer ones: a daemon that was started too
+/// early has written a roster without devices. A damaged file counts as empty. If neither side has
+/// all the richer files, the hint shows the files.
+pub(crate) fn collision_diagnostics(
+    disk: &dyn Disk,
+    collisions: &[Collision],
+    direction: Direction,
+    program: &str,
+) -> Vec<Diagnostic> {
+    let content = |path: &Path| {
+        let bytes = disk.read(path, CONFIG_LIMIT).unwrap_or_default();
+        let is_sound = Document::parse(&bytes).is_ok();
+        (devices(&bytes), if is_sound { bytes.len() } else { 0 })
+    };
+    let richer = |both: &Collision| {
+        let ((source, size), (destination, other)) = (content(&both.source), content(&both.destination));
+        match (source.is_superset(&destination), destination.is_superset(&source)) {
+            (true, true) => Some(size.cmp(&other)),
+            (true, false) => Some(Ordering::Greater),
+            (false, true) => Some(Ordering::Less),
+            (false, false) => None,
+        }
+    };
+    let richer: Vec<Option<Ordering>> = collisions.iter().map(richer).collect();
+    let are = |is: fn(Ordering) -> bool| richer.iter().all(|richer| richer.is_some_and(is));
+    let undo = if direction == Direction::Undo { " --undo" } else { "" };
+    let keep = |side: Keep| format!("{program} migrate{undo} --keep {}", side.place(direction));
+    let common = if are(Ordering::is_le) {
+        Some(keep(Keep::Destination))
+    } else if are(Ordering::is_ge) {
+        Some(keep(Keep::Source))
+    } else {
+        None
+    };
+    let diagnostic = |both: &Collision| {
+        let (source, destination) = (&both.source, &both.destination);
+        let real = disk.canonicalize(source).ok();
+        let is_one = real.is_some() && real == disk.canonicalize(destination).ok();
+        let differ = if is_one { "are one file, by a symlink" } else { "differ" };
+        let message = format!(
+            "{} and {} {differ}; both stay until you choose: --keep old-location, or --keep daemon-home",
+            source.display(),
+            destination.display()
+        );
+        let show = || format!("ls -l {} {}", quote(source), quote(destination));
+        let hint = common.clone().unwrap_or_else(show);
+        Diagnostic::error(COLLISION, message).at(source).hint(hint).class(Class::Refused)
+    };
+    collisions.iter().map(diagnostic).collect()
+}
+
+/// Returns the files that a move brings to the daemon home, each with its path now and then.
+pub(crate) fn moved_files(plan: &Plan) -> Vec<(PathBuf, PathBuf)> {
+    let files = plan.steps().map(|step| match step {
+        MoveStep::MoveDir { from, to, names } | MoveStep::MoveFiles { from, to, names } => {
+            names.iter().map(|name| (from.join(name), to.join(name))).collect()
+        }
+        MoveStep::MoveFile { from, to } | MoveStep::MoveSymlink { from, to, .. } => {
+            vec![(from.clone(), to.clone())]
+        }
+        _ => Vec::new(),
+    });
+    files.flatten().collect()
+}
+
+/// Gives the files their names back that a launch with nothing to move does not look for: the only
+/// copies of rosters and states, in temporary files in the daemon home.
+/// Fails if a file cannot get its name back. No daemon may be started then.
+pub(crate) fn restore_names(context: &Context<'_>, lock: &LockedDir) -> Result<Vec<Diagnostic>, Diagnostic> {
+    let migrator = context.migrator;
+    let plan = migrator.plan(&migrator.inspect_locked(lock, Direction::Forward), &Options::forward());
+    let watch = Watch { daemons: context.daemons, config_socket: None };
+    let report = migrator.execute(lock, plan, &watch);
+    let told = move_diagnostics(context.disk, &report, PROGRAM).map(collision_as_warning);
+    let (errors, warnings): (Vec<_>, Vec<_>) = told.partition(Diagnostic::is_error);
+    errors.into_iter().next().map_or(Ok(warnings), Err)
+}
+
+/// Looks for daemons again right before the move begins.
+pub(crate) struct Watch<'a> {
+    pub daemons: &'a dyn Daemons,
+    /// The control socket that an overwritten config names.
+    pub config_socket: Option<&'a Utf8Path>,
+}
+
+impl LiveDaemons for Watch<'_> {
+    fn live(&self) -> Vec<LiveDaemon> {
+        self.daemons.live(self.config_socket).iter().map(LiveDaemon::from).collect()
+    }
+
+    fn are_of(&self, homes: &Homes) -> bool {
+        self.daemons.are_of(homes)
+    }
+}
