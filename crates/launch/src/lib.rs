@@ -16,19 +16,18 @@ pub use {
 };
 
 pub use context::{Context, LOCK_WAIT, OnWait, Options, fresh_ids, lock_wait};
-pub use daemons::networks::{
-    ConnectedDaemon, NetworkBackup, Reconciled, active_network, export_network, saved,
+pub use daemons::networks::{ConnectedDaemon, NetworkBackup, Reconciled, active_network, saved};
+pub use daemons::{
+    DaemonKind, Daemons, GRACE, LocalDaemons, ProgramSearch, RunningDaemon, died_diagnostic, log_hint,
+    not_stopped_diagnostic,
 };
-pub use daemons::{DaemonKind, Daemons, GRACE, LocalDaemons, ProgramSearch, RunningDaemon};
 pub use execute::alone::{ConfigRepair, MoveResult, StateMove, move_state, repair, repair_config};
-pub use execute::edit::{Edit, Followed, Restore, accept_config, edit_config, restore_backup};
-pub use execute::outcome::{Daemon, Outcome, Verdict};
-pub use execute::recurrence::Recurrence;
-pub use execute::sequence::launch;
-pub use execute::stop::{
-    EndedDaemon, NOT_RUNNING, daemon_diagnostics, died_diagnostic, ensure_restartable, log_hint,
-    not_stopped_diagnostic, stop_daemon,
+pub use execute::edit::{
+    Edit, Followed, Restore, accept_config, edit_config, export_network, restore_backup,
 };
+pub use execute::outcome::{Daemon, Outcome, Recurrence, Verdict};
+pub use execute::sequence::launch;
+pub use execute::stop::{EndedDaemon, NOT_RUNNING, daemon_diagnostics, ensure_restartable, stop_daemon};
 pub use files::identity::{other_known_identity, scan_identity};
 pub use files::losses::{LOSSES, lost_keys, lost_network};
 pub use files::moves::COLLISION;

@@ -1,6 +1,5 @@
 //! The endpoints of the daemons of this home, and how a launch reaches them.
 
-pub(crate) mod daemon_settings;
 pub(crate) mod networks;
 
 use std::ffi::OsString;
@@ -13,16 +12,16 @@ use myownllm_config_model::Document;
 use myownllm_daemon::{
     AbandonedSocket, Attempt, Candidate, Client, ControlError, DaemonControl, Detection, Endpoint, Expected,
     HomeDaemons, Probe, Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError, StoppedDaemon,
-    Suspect, SuspectSearch, Target, abandoned_socket, attach, candidates, decide, probe, serving_processes,
-    spawn_unless, suspects,
+    Suspect, SuspectSearch, Target, abandoned_socket, attach, candidates, decide, probe, process_serves,
+    serving_processes, spawn_unless, suspects,
 };
 pub use myownllm_daemon::{DaemonKind, ProgramSearch, RunningDaemon};
-use myownllm_durable_fs::{Disk, DiskError};
+use myownllm_durable_fs::{Disk, DiskError, quote};
 use myownllm_migration::Homes;
 use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{ControlSocket, Layout, Mode, Socket, check_control_socket};
 
-use crate::words::diagnostic::Diagnostic;
+use crate::words::diagnostic::{Class, Diagnostic};
 
 /// The longest wait for a daemon's answer to `status` before the daemon counts as busy. The app of
 /// today waits as long.
@@ -338,6 +337,42 @@ pub(crate) fn abandoned_diagnostic(socket: &AbandonedSocket) -> Diagnostic {
         socket.path, socket.owner
     );
     Diagnostic::warning("daemon.socket-abandoned", message).at(&socket.path).hint(socket.command.clone())
+}
+
+/// Returns the command that ends the process that listens at `endpoint`, if the process is seen to
+/// serve it; or a command that shows the process, or the owner of the socket.
+pub(crate) fn end_command(role: Role, endpoint: &Endpoint, probe: &Probe, program: &str) -> Option<String> {
+    match probe.pid() {
+        Some(pid) if !matches!(probe, Probe::Suspended { .. }) && process_serves(endpoint, pid) => {
+            Some(match role {
+                Role::Own => format!("{program} daemon restart"),
+                Role::Shared => format!("kill {pid}"),
+            })
+        }
+        _ => probe.hint(endpoint),
+    }
+}
+
+const LOG_LINES: usize = 10;
+
+/// Reports that a daemon that this process started has ended.
+pub fn died_diagnostic(spawned: &Spawned, status: &str) -> Diagnostic {
+    let message = format!("the daemon (process {}) ended: {status}", spawned.pid());
+    Diagnostic::error("daemon.died", message)
+        .at(spawned.log())
+        .hint(log_hint(spawned.log()))
+        .class(Class::Daemon)
+        .causes(spawned.log_tail(LOG_LINES))
+}
+
+/// Reports that a daemon that this process started could not be stopped.
+pub fn not_stopped_diagnostic(error: &std::io::Error) -> Diagnostic {
+    Diagnostic::from_error(error, "daemon.not-stopped", None).class(Class::Daemon)
+}
+
+/// Returns the command that shows the end of a daemon's log.
+pub fn log_hint(log: &Utf8Path) -> String {
+    format!("tail -n 50 {}", quote(log))
 }
 
 /// Returns the daemon's control socket that a config names. A config that does not exist, is not a

@@ -1,18 +1,16 @@
 //! Brings a daemon's networks in line with the config, and reports what failed.
 
-use myownllm_config_model::envelope::Envelope;
 use myownllm_config_model::masking::mask_text;
 pub use myownllm_config_model::networks::saved;
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, Ids, ValueRef, network_id, networks, recover};
-use myownllm_config_store::{AppSchema, BackupId, BackupKind, ConfigStore, LockedStore};
+use myownllm_config_store::{AppSchema, BackupId, BackupKind, ConfigStore, LockedStore, StoreError};
 use myownllm_daemon::reconcile::{self, Action, DROPPED, NOT_APPLIED, SavedNetwork, StepResult};
 use myownllm_daemon::{ControlError, DaemonControl, Decision, Detection, Endpoint, Probe, Role, Status};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::context::{Context, Options, fresh_ids};
-use crate::daemons::daemon_settings::{former_settings, restore_daemon_settings};
+use crate::context::{Context, fresh_ids};
 use crate::daemons::read_document;
 use crate::words::diagnostic::{Class, Diagnostic, PROGRAM, Severity, unless_failed};
 use crate::words::hints::edit;
@@ -116,6 +114,52 @@ pub(crate) fn reconcile_networks(
     // Masks the networks: they carry TURN credentials, and this report goes to screens and bug
     // reports.
     Ok(Reconciled { daemon: asked, plan: plan.masked(), outcome: outcome.masked(), backup })
+}
+
+/// Gives the active network the settings that only a daemon had for it, from the backups, if the
+/// config does not say how a daemon announces it: without them, a silent network would be joined as
+/// one that announces itself. An older version of the app drops them from the config, and a network
+/// that is removed takes them along. A newer backup wins. Returns the last backup that was used.
+/// Fails if a backup cannot be read that may hold these settings.
+fn former_settings(store: &dyn ConfigStore, document: &mut Document) -> Result<Option<BackupId>, StoreError> {
+    let Some(schema) = store.schema() else { return Ok(None) };
+    let lacking = |document: &Document| {
+        networks::active(document)
+            .filter(|active| networks::lacks_signaling_settings(*active))
+            .and_then(network_id_of)
+    };
+    let Some(id) = lacking(document) else { return Ok(None) };
+    let mut used = None;
+    for backup in store.history()?.into_iter().filter(|backup| backup.intact || !backup.readable) {
+        let bytes = store.read_backup(&backup.id)?;
+        let former = Document::parse(&bytes).map(|parsed| parsed.document);
+        if former.is_ok_and(|former| schema.restore_networks(document, &former, Some(&id))) {
+            used = Some(backup.id);
+        }
+        if lacking(document).is_none() {
+            break;
+        }
+    }
+    Ok(used)
+}
+
+/// Does what [`former_settings`] does, in the config on the disk as well. If that cannot be written,
+/// the daemon gets the settings all the same.
+fn restore_daemon_settings(
+    (store, document): (&dyn ConfigStore, &mut Document),
+    (lock, ids): (&dyn LockedStore, &mut dyn Ids),
+) -> Result<Option<BackupId>, StoreError> {
+    let Some(backup) = former_settings(store, document)? else { return Ok(None) };
+    let restored = document.clone();
+    let id = networks::active(&restored).and_then(network_id_of);
+    let mut edit = |config: &mut Document| {
+        Ok(store.schema().is_some_and(|schema| schema.restore_networks(config, &restored, id.as_deref())))
+    };
+    match lock.update(ids, &mut edit) {
+        Ok(applied) => *document = applied.document,
+        Err(error) => tracing::warn!(%error, "the settings of a network are not in the config"),
+    }
+    Ok(Some(backup))
 }
 
 /// Returns true if a daemon that starts now would leave or change networks that the config does not
@@ -340,38 +384,6 @@ pub(crate) fn out_of_line(
     // A launch asks the shared daemon alone.
     let command = if is_shared { "daemon stop" } else { "launch --detach" };
     Some(Diagnostic::warning(code, message).hint(format!("{program} {command}")))
-}
-
-/// Returns the envelope of the saved network with this name, and what it leaves out.
-///
-/// # Errors
-/// Fails if no network or several networks have the name, or if the network is incomplete.
-pub fn export_network(
-    document: &Document,
-    options: &Options<'_>,
-    name: &str,
-    with_secrets: bool,
-) -> Result<(Envelope, Vec<Diagnostic>), Diagnostic> {
-    let network = networks::only(document, name)?;
-    let envelope = networks::export(document, &networks::internal_id(network).unwrap_or_default())?;
-    let mut left_out = Vec::new();
-    if !with_secrets && envelope.to_value(true) != envelope.to_value(false) {
-        let hint = format!("{} network export --with-secrets {}", options.program, network_argument(name));
-        let message = "the TURN credentials were left out";
-        left_out.push(Diagnostic::warning("network.secrets-left-out", message).hint(hint));
-    }
-    let own = network.get("daemon_settings");
-    let keys = own.into_iter().flat_map(|own| own.members()).map(|(key, _)| key);
-    let own: Vec<_> = keys.filter(|key| ["signaling", "pinned_peers"].contains(&&**key)).collect();
-    if !own.is_empty() {
-        let message = format!(
-            "the settings that only the daemon knows were left out: {}. Without them, another device joins the \
-             network as an open one that announces itself",
-            own.join(", ")
-        );
-        left_out.push(Diagnostic::warning("network.settings-left-out", message));
-    }
-    Ok((envelope, left_out))
 }
 
 /// Returns the networks in the routine backups of the config: a network that was removed while no

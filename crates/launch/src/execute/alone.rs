@@ -1,6 +1,8 @@
 //! One part of the sequence on its own: the repair of the config, the repair of the rosters and
 //! states, or the move of the daemon's state.
 
+use std::time::Duration;
+
 use myownllm_config_model::Ids;
 use myownllm_config_store::{Applied, Loaded, Step};
 use myownllm_identity::{Answer, Refusal};
@@ -11,20 +13,17 @@ use myownllm_migration::{
 use crate::context::{Context, Options, lock_home};
 use crate::daemons::RunningDaemon;
 use crate::execute::outcome::Outcome;
-use crate::execute::sequence::launch;
+use crate::execute::sequence::{Watch, execute_file_step, launch, stop_daemon, stop_daemons};
 use crate::files::identity::{ensure_home, protect_held_key, scan_identity};
 use crate::files::losses::lost_settings;
-use crate::files::moves::{Watch, ensure_move_durable, forward_plan, move_diagnostics, plan_diagnostics};
-use crate::homes::trust::wrote_where_others_can;
+use crate::files::moves::{forward_plan, move_diagnostics, plan_diagnostics};
+use crate::homes::trust::{ensure_permitted, wrote_where_others_can};
 use crate::plan::checks::{Mark, checks};
 use crate::plan::foreseen::{blocked_change, blocked_repair, changed_dirs, full_dir, no_room, unwritable};
-use crate::plan::stage::{
-    daemons_blocking_repair, ensure_permitted, ensure_usable_home, execute_file_step, live_refusal,
-    state_steps, stop_daemon, stop_daemons,
-};
+use crate::plan::plan;
+use crate::plan::stage::{daemons_blocking_repair, ensure_usable_home, live_refusal, state_steps};
 use crate::plan::start::{check_socket, socket_named_by_config};
-use crate::plan::{add_new, plan};
-use crate::words::diagnostic::{Diagnostic, add_unreported, config_diagnostics};
+use crate::words::diagnostic::{Diagnostic, add_new, add_unreported, config_diagnostics};
 
 /// A repair of the config on its own.
 #[derive(Debug)]
@@ -143,6 +142,13 @@ fn repair_states(
         outcome.file_steps.push(step);
     }
     Ok(())
+}
+
+/// Syncs the move of an earlier run, as `Migrator::ensure_durable` does. Does not wait for another
+/// process: that process syncs what it moves.
+fn ensure_move_durable(context: &Context<'_>) -> Result<(), Diagnostic> {
+    let Ok(lock) = context.store.lock(Duration::ZERO) else { return Ok(()) };
+    Ok(context.migrator.ensure_durable(lock.home_lock())?)
 }
 
 /// A move of the daemon's state on its own.

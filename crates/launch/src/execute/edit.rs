@@ -1,7 +1,9 @@
-//! A change of the config by the user, and the daemon that follows the change.
+//! A change of the config by the user, the daemon that follows the change, and a network that the
+//! user gives to another device.
 
 use std::path::Path;
 
+use myownllm_config_model::envelope::Envelope;
 use myownllm_config_model::{Document, Ids, networks};
 use myownllm_config_store::{Accepted, EditError, HistoryEntry, LockedStore, Restored, StoreError, Updated};
 use myownllm_daemon::{Decision, Role};
@@ -12,12 +14,13 @@ use crate::daemons::networks::{
     ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, active_network, out_of_line, reconcile_diagnostics,
     reconcile_networks, saved,
 };
+use crate::execute::sequence::stop_daemons;
 use crate::files::identity::{ensure_home, identity_answer};
-use crate::homes::trust::wrote_where_others_can;
-use crate::plan::stage::{ensure_permitted, orphan_diagnostic, stop_daemons};
+use crate::homes::trust::{ensure_permitted, wrote_where_others_can};
+use crate::plan::stage::orphan_diagnostic;
 use crate::plan::start::refusal_diagnostic;
 use crate::words::diagnostic::{Diagnostic, Severity, unless_failed};
-use crate::words::name_of;
+use crate::words::{name_of, network_argument};
 
 /// A change of the config, and its consequences.
 #[derive(Debug)]
@@ -248,4 +251,36 @@ fn try_to_follow(
             None => Ok(None),
         },
     }
+}
+
+/// Returns the envelope of the saved network with this name, and what it leaves out.
+///
+/// # Errors
+/// Fails if no network or several networks have the name, or if the network is incomplete.
+pub fn export_network(
+    document: &Document,
+    options: &Options<'_>,
+    name: &str,
+    with_secrets: bool,
+) -> Result<(Envelope, Vec<Diagnostic>), Diagnostic> {
+    let network = networks::only(document, name)?;
+    let envelope = networks::export(document, &networks::internal_id(network).unwrap_or_default())?;
+    let mut left_out = Vec::new();
+    if !with_secrets && envelope.to_value(true) != envelope.to_value(false) {
+        let hint = format!("{} network export --with-secrets {}", options.program, network_argument(name));
+        let message = "the TURN credentials were left out";
+        left_out.push(Diagnostic::warning("network.secrets-left-out", message).hint(hint));
+    }
+    let own = network.get("daemon_settings");
+    let keys = own.into_iter().flat_map(|own| own.members()).map(|(key, _)| key);
+    let own: Vec<_> = keys.filter(|key| ["signaling", "pinned_peers"].contains(&&**key)).collect();
+    if !own.is_empty() {
+        let message = format!(
+            "the settings that only the daemon knows were left out: {}. Without them, another device joins the \
+             network as an open one that announces itself",
+            own.join(", ")
+        );
+        left_out.push(Diagnostic::warning("network.settings-left-out", message));
+    }
+    Ok((envelope, left_out))
 }

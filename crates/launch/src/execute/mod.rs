@@ -4,6 +4,6 @@
 pub(crate) mod alone;
 pub(crate) mod edit;
 pub(crate) mod outcome;
-pub(crate) mod recurrence;
 pub(crate) mod sequence;
 pub(crate) mod stop;
+mod use_daemon;

@@ -7,38 +7,34 @@
 //! [`plan`](crate::plan()) returns the steps of both without executing them. The sequence decides
 //! each stage again under the lock, then executes its steps.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use myownllm_config_model::Ids;
 use myownllm_config_store::{Applied, FileShape, Loaded, LockedStore, Pending, Step, StoreError};
-use myownllm_daemon::{DaemonControl, Decision, Role, SpawnError, Status, reconcile};
-use myownllm_durable_fs::{SYNC_UNCONFIRMED, make_dirs};
-use myownllm_identity::{Answer, IdentityPaths, start_permit};
-use myownllm_migration::{Direction, MigrationError, Options as MoveOptions, Plan as MovePlan};
+use myownllm_daemon::{DaemonControl, SpawnError, StoppedDaemon};
+use myownllm_durable_fs::{LockedDir, SYNC_UNCONFIRMED, quote};
+use myownllm_migration::{
+    Direction, Homes, LiveDaemon, LiveDaemons, MigrationError, Options as MoveOptions, Plan as MovePlan,
+};
 use myownllm_paths::camino::Utf8Path;
 
-use crate::context::{Context, Options, lock_home, try_lock};
-use crate::daemons::networks::{
-    ConnectedDaemon, Reconciled, Wanted, out_of_line, plan_for, reconcile_diagnostics, reconcile_networks,
+use crate::context::{Context, Options, try_lock};
+use crate::daemons::networks::keep_settings_in;
+use crate::daemons::{
+    CONFIG_LIMIT, Daemons, LAST_BREATH, RunningDaemon, abandoned_diagnostic, died_diagnostic,
 };
-use crate::daemons::{GRACE, LAST_BREATH, OPERATION, abandoned_diagnostic};
-use crate::execute::outcome::{Daemon, Outcome};
-use crate::execute::recurrence::Recurrence;
-use crate::execute::stop::{died_diagnostic, not_stopped_diagnostic};
-use crate::files::daemon_config::unknown_value_diagnostic;
-use crate::files::identity::{ensure_home, identity_answer, other_known_identity, protect_held_key};
-use crate::files::losses::{lost_settings, may_have_lost_networks};
-use crate::files::misnamed::misnamed_states;
-use crate::files::moves::{Watch, collision_as_warning, forward_plan, move_diagnostics};
+use crate::execute::outcome::{Daemon, Outcome, Recurrence};
+use crate::files::daemon_config::{back_up_daemon_config, rebase_paths, set_daemon_config_aside};
+use crate::files::identity::{ensure_home, identity_answer, protect_held_key};
+use crate::files::losses::lost_settings;
+use crate::files::moves::{collision_as_warning, move_diagnostics};
+use crate::files::peers::{copy_newer_state, corrupt_config_path, keep_corrupt_file, mend_state};
 use crate::homes::closed::{name_one_cause, unknown_shared};
-use crate::homes::trust::{close_secrets, ensure_changeable, wrote_where_others_can};
-use crate::plan::stage::{
-    ConfigInUse, HomeInspection, Stage, ensure_permitted, execute_file_step, stop_daemon,
-};
-use crate::plan::start::{CONFIG_SOCKET_UNREADABLE, failed_override, failed_start};
+use crate::homes::trust::{ensure_changeable, ensure_permitted, wrote_where_others_can};
+use crate::plan::stage::{HomeInspection, Stage};
+use crate::plan::start::CONFIG_SOCKET_UNREADABLE;
 use crate::step::LaunchStep;
-use crate::words::diagnostic::{Class, Diagnostic, add_unreported};
+use crate::words::diagnostic::{Diagnostic, PROGRAM, add_unreported};
 
 /// Runs the start-up sequence.
 ///
@@ -159,26 +155,20 @@ fn load(context: &Context<'_>, ids: &mut dyn Ids) -> (Outcome, HomeInspection) {
     (outcome, look)
 }
 
-/// The largest number of daemons that may exit while one launch uses them, one after the other:
-/// parallel `launch --once` runs each stop the daemon that they started.
-const MAX_EXITED_DAEMONS: usize = 32;
-/// The largest number of probes of a daemon that keeps closing its connections.
-const MAX_PROBES_OF_ONE_DAEMON: usize = 4;
-const REPROBE_PAUSE: Duration = Duration::from_millis(50);
-
 /// A daemon that closed the connection of this launch, and the errors that this caused.
-struct LostConnection {
+pub(super) struct LostConnection {
     /// The process of the daemon, if the system tells it.
-    pid: Option<u32>,
-    errors: Vec<Diagnostic>,
+    pub(super) pid: Option<u32>,
+    pub(super) errors: Vec<Diagnostic>,
 }
 
-struct Run<'r, 'a> {
-    context: &'r Context<'a>,
-    options: &'r Options<'r>,
-    ids: &'r mut dyn Ids,
+/// A launch that runs.
+pub(super) struct Run<'r, 'a> {
+    pub(super) context: &'r Context<'a>,
+    pub(super) options: &'r Options<'r>,
+    pub(super) ids: &'r mut dyn Ids,
     /// The lock, if it had to be taken.
-    lock: Option<Box<dyn LockedStore + 'a>>,
+    pub(super) lock: Option<Box<dyn LockedStore + 'a>>,
     /// True if the first look found a config to write anew or to repair.
     found_config_to_write: bool,
     migration: Option<MovePlan>,
@@ -188,18 +178,18 @@ struct Run<'r, 'a> {
     /// reports this failure and goes on.
     unwritten_backup: Option<Diagnostic>,
     /// The connection over which a daemon answered.
-    client: Option<Box<dyn DaemonControl>>,
+    pub(super) client: Option<Box<dyn DaemonControl>>,
     /// The error of a start during which another process took the socket.
-    occupied: Option<SpawnError>,
+    pub(super) occupied: Option<SpawnError>,
     /// The daemon that closed the connection last.
-    lost_connection: Option<LostConnection>,
+    pub(super) lost_connection: Option<LostConnection>,
     /// The daemons that closed a connection and ran on, and those that exited.
-    reprobed: usize,
-    exited: usize,
-    outcome: Outcome,
+    pub(super) reprobed: usize,
+    pub(super) exited: usize,
+    pub(super) outcome: Outcome,
 }
 
-impl<'a> Run<'_, 'a> {
+impl Run<'_, '_> {
     fn change_home(&mut self, look: HomeInspection) -> Result<(), Diagnostic> {
         ensure_permitted(self.context, self.options)?;
         let look = self.lock_if_pending(look)?;
@@ -227,7 +217,7 @@ impl<'a> Run<'_, 'a> {
 
     /// Syncs what an earlier run moved, once, unless this run has moved the files itself. A launch
     /// without the lock changes nothing and starts no daemon, so nothing relies on the move.
-    fn ensure_move_durable(&mut self) -> Result<(), Diagnostic> {
+    pub(super) fn ensure_move_durable(&mut self) -> Result<(), Diagnostic> {
         let is_due = self.outcome.migration.is_none() && !self.is_move_durable;
         let Some(lock) = self.lock.as_deref().filter(|_| is_due) else { return Ok(()) };
         self.is_move_durable = true;
@@ -278,7 +268,7 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// Carries out the steps in order, and stops at the first that fails.
-    fn execute(&mut self, stage: Stage) -> Result<(), Diagnostic> {
+    pub(super) fn execute(&mut self, stage: Stage) -> Result<(), Diagnostic> {
         add_unreported(&mut self.outcome.diagnostics, stage.warnings);
         // A plan with refusals moves nothing: its execution puts the refusals into the report. The
         // config is repaired all the same.
@@ -387,220 +377,90 @@ impl<'a> Run<'_, 'a> {
             }
         }
     }
+}
 
-    /// Attaches to a daemon or starts one, and brings the daemon's networks in line. Looks again
-    /// whenever the answer may have changed, and takes the lock before it starts a daemon.
-    /// `identity` is the active identity file after the move.
-    fn use_daemon(&mut self, identity: &Answer) -> Result<(), Diagnostic> {
-        let context = self.context;
-        let migration = forward_plan(context);
-        if self.outcome.class().is_none() {
-            // Every problem that keeps the move from being complete is an error, even if nothing is
-            // left to be moved: a daemon that starts beside an unmoved identity file would create a
-            // second identity.
-            let doubts = migration.refusals.iter().chain(&migration.errors).map(Diagnostic::from);
-            self.outcome.diagnostics.extend(doubts);
+/// Carries out a step about a file that a daemon reads when it starts.
+pub(super) fn execute_file_step(
+    context: &Context<'_>,
+    lock: &dyn LockedStore,
+    step: &LaunchStep,
+) -> Result<Vec<Diagnostic>, Diagnostic> {
+    let told = match step {
+        LaunchStep::BackUpDaemonConfig => back_up_daemon_config(context, lock)?,
+        LaunchStep::SetDaemonConfigAside => set_daemon_config_aside(context, lock)?,
+        LaunchStep::KeepCorruptFile { path } => {
+            if *path == corrupt_config_path(context) {
+                let former = context.disk.read(path, CONFIG_LIMIT).unwrap_or_default();
+                keep_settings_in(context, lock, &former);
+            }
+            keep_corrupt_file(context, lock.home_lock(), path)?
         }
-        // A daemon is used only if nothing in the home is in doubt.
-        if self.outcome.class().is_some() {
-            self.outcome.steps.push(LaunchStep::no_daemon());
-            return Ok(());
-        }
-        let steps = &mut self.outcome.steps;
-        let expected = identity.expected().inspect_err(|_| steps.push(LaunchStep::no_daemon()))?;
-        let (mut has_waited, mut has_stopped) = (false, false);
-        loop {
-            let (detection, client) = context.daemons.detect(&expected);
-            if let Some(lost) = self.lost_connection.take()
-                && !self.prepare_reconnect(lost, &detection.decision)
-            {
-                return Ok(());
-            }
-            let starts = matches!(detection.decision, Decision::Spawn);
-            if starts && let Some(error) = self.occupied.take() {
-                return Err(failed_start(context, &error, &mut self.outcome.diagnostics));
-            }
-            if starts && self.lock.is_none() {
-                self.lock = Some(lock_home(context, self.options)?);
-                // The process that held the lock may have started the daemon that this launch
-                // wants.
-                continue;
-            }
-            // No other launch starts a daemon while this one holds the lock: a daemon that is
-            // starting now was started by a launch that has been killed.
-            if starts && !std::mem::replace(&mut has_waited, true) {
-                let is_cancelled = || self.options.is_cancelled();
-                if context.daemons.await_starting(&is_cancelled) {
-                    if is_cancelled() {
-                        return Err(Diagnostic::from(SpawnError::Cancelled));
-                    }
-                    continue;
-                }
-            }
-            let (document, is_in_doubt) = (&self.outcome.document, self.has_lost_networks());
-            let config = ConfigInUse { document, is_in_doubt, is_backed_up: false };
-            let mut stage = Stage::of_daemon(context, self.options, &detection.decision, &migration, config);
-            self.outcome.detection = Some(detection);
-            self.client = client;
-            let is_stop = |step: &LaunchStep| matches!(step, LaunchStep::StopDaemon { .. });
-            // A daemon unlinks its socket path on exit, even if another daemon has bound it since.
-            let looks_again = stage.steps.iter().any(is_stop) && !std::mem::replace(&mut has_stopped, true);
-            if looks_again {
-                stage.steps.retain(is_stop);
-            }
-            self.execute(stage)?;
-            if !looks_again && self.occupied.is_none() && self.lost_connection.is_none() {
-                return Ok(());
-            }
-        }
+        LaunchStep::MendState { path } => mend_state(context, lock.home_lock(), path)?,
+        LaunchStep::CopyNewerState { path } => copy_newer_state(context, lock.home_lock(), path)?,
+        LaunchStep::RebasePaths { .. } => return rebase_paths(context, lock),
+        LaunchStep::Move { .. } => return restore_names(context, lock.home_lock()),
+        _ => None,
+    };
+    Ok(told.into_iter().collect())
+}
+
+/// Gives the files their names back that a launch with nothing to move does not look for: the only
+/// copies of rosters and states, in temporary files in the daemon home.
+/// Fails if a file cannot get its name back. No daemon may be started then.
+fn restore_names(context: &Context<'_>, lock: &LockedDir) -> Result<Vec<Diagnostic>, Diagnostic> {
+    let migrator = context.migrator;
+    let plan = migrator.plan(&migrator.inspect_locked(lock, Direction::Forward), &MoveOptions::forward());
+    let watch = Watch { daemons: context.daemons, config_socket: None };
+    let report = migrator.execute(lock, plan, &watch);
+    let told = move_diagnostics(context.disk, &report, PROGRAM).map(collision_as_warning);
+    let (errors, warnings): (Vec<_>, Vec<_>) = told.partition(Diagnostic::is_error);
+    errors.into_iter().next().map_or(Ok(warnings), Err)
+}
+
+/// Looks for daemons again right before the move begins.
+pub(super) struct Watch<'a> {
+    pub(super) daemons: &'a dyn Daemons,
+    /// The control socket that an overwritten config names.
+    pub(super) config_socket: Option<&'a Utf8Path>,
+}
+
+impl LiveDaemons for Watch<'_> {
+    fn live(&self) -> Vec<LiveDaemon> {
+        self.daemons.live(self.config_socket).iter().map(LiveDaemon::from).collect()
     }
 
-    /// Prepares another connection after a daemon closed the former one: pauses, and forgets what
-    /// that daemon did. Returns false, and reports the errors, if this launch must not connect
-    /// again. A daemon closes its connections before it exits, so it may still answer.
-    fn prepare_reconnect(&mut self, lost: LostConnection, decision: &Decision) -> bool {
-        let is_same_daemon = |pid| lost.pid.is_none() || pid == lost.pid;
-        let still_runs = matches!(decision, Decision::Attach { pid, .. } if is_same_daemon(*pid));
-        self.reprobed += usize::from(still_runs);
-        // A second reconciliation of one daemon would report its network changes twice.
-        let is_reconciled = still_runs && self.outcome.reconciled.is_some();
-        let is_over = self.reprobed > MAX_PROBES_OF_ONE_DAEMON || self.exited > MAX_EXITED_DAEMONS;
-        if is_reconciled || is_over {
-            self.outcome.diagnostics.extend(lost.errors);
-            return false;
-        }
-        if still_runs {
-            std::thread::sleep(REPROBE_PAUSE);
-        } else {
-            self.exited += 1;
-        }
-        (self.outcome.daemon, self.outcome.reconciled) = (Daemon::None, None);
-        true
+    fn are_of(&self, homes: &Homes) -> bool {
+        self.daemons.are_of(homes)
     }
+}
 
-    /// Starts a daemon in the daemon home, and brings its networks in line.
-    fn start(&mut self) -> Result<(), Diagnostic> {
-        let context = self.context;
-        let home = &context.layout.daemon_home;
-        let Some(lock) = self.lock.as_deref() else { return Ok(()) };
-        make_dirs(lock.home_lock(), context.layout.app_home.as_ref(), home.as_ref(), 0o700, None)
-            .map_err(|error| Diagnostic::from(error).at(home))?;
-        self.outcome.diagnostics.extend(close_secrets(context, lock.home_lock()));
-        self.outcome.diagnostics.extend(other_known_identity(context));
-        self.outcome.diagnostics.extend(unknown_value_diagnostic(context));
-        self.outcome.diagnostics.extend(misnamed_states(context, &self.outcome.document));
-        self.ensure_move_durable()?;
-        let Some(lock) = self.lock.as_deref() else { return Ok(()) };
-        let permit = start_permit(lock.home_lock(), &IdentityPaths::of(context.layout))?;
-        let mut spawned = match context.daemons.spawn(permit, &|| self.options.is_cancelled()) {
-            Ok(spawned) => spawned,
-            Err(error) => {
-                self.outcome.tried = error.tried().to_vec();
-                if let SpawnError::Occupied { .. } = error {
-                    // Looks for the daemon that took the socket.
-                    self.occupied = Some(error);
-                    return Ok(());
-                }
-                return Err(failed_start(context, &error, &mut self.outcome.diagnostics));
-            }
-        };
-        self.outcome.diagnostics.extend(failed_override(spawned.tried()));
-        let client = spawned.take_client(OPERATION);
-        self.client = client.map(|client| Box::new(client) as Box<dyn DaemonControl>);
-        let daemon = ConnectedDaemon::new(Role::Own, spawned.endpoint().clone(), Some(spawned.pid()));
-        let status = spawned.status().clone();
-        self.outcome.daemon = Daemon::Spawned(spawned);
-        let reconciled = self.reconcile_daemon(daemon, status);
-        // The daemon is in the networks of its config, which the user may not have activated.
-        if let Err(error) = &reconciled
-            && error.is_error()
-            && error.class != Class::Daemon
-            && let Daemon::Spawned(spawned) = std::mem::take(&mut self.outcome.daemon)
-            && let Err(error) = spawned.stop(GRACE)
-        {
-            self.outcome.diagnostics.push(not_stopped_diagnostic(&error));
+/// Ends a daemon. Adds it to `stopped` if it ran.
+pub(super) fn stop_daemon(
+    daemons: &dyn Daemons,
+    found: &RunningDaemon,
+    stopped: &mut Vec<LiveDaemon>,
+) -> Result<(), MigrationError> {
+    let daemon = LiveDaemon::from(found);
+    match daemons.stop(found) {
+        Ok(StoppedDaemon::WasAbsent) => {}
+        Ok(_) => stopped.push(daemon),
+        Err(error) => {
+            // Replaces the hint: its command, which ends the daemon, has just failed.
+            let command = error.hint().unwrap_or_else(|| format!("ls -ld {}", quote(&daemon.socket)));
+            return Err(daemon.refusal(command, Some(error.to_string())));
         }
-        reconciled
     }
+    Ok(())
+}
 
-    /// Attaches to the daemon that was found, and brings its networks in line. The daemon may end
-    /// meanwhile, for example if another `launch --once` started it and stops it.
-    fn attach(&mut self) -> Result<(), Diagnostic> {
-        const ENDED: [&str; 3] = ["daemon.closed", "daemon.replaced", "daemon.unreachable"];
-        self.occupied = None;
-        let decision = self.outcome.detection.as_ref().map(|detection| detection.decision.clone());
-        let Some(Decision::Attach { role, endpoint, status, pid, rule }) = decision else { return Ok(()) };
-        let daemon = ConnectedDaemon::new(role, endpoint.clone(), pid);
-        self.outcome.daemon = Daemon::Attached { role, endpoint, status: status.clone(), pid, rule };
-        let told = self.outcome.diagnostics.len();
-        let failed = self.reconcile_daemon(daemon, status).err();
-        let more = self.outcome.diagnostics.get(told..).unwrap_or_default();
-        let is_closed = failed.iter().chain(more).any(|told| told.is_error() && ENDED.contains(&&*told.code));
-        if is_closed {
-            let mut errors = self.outcome.diagnostics.split_off(told);
-            errors.extend(failed);
-            self.lost_connection = Some(LostConnection { pid, errors });
-        } else if let Some(failed) = failed {
-            return Err(failed);
-        } else if role == Role::Shared {
-            let found = self.context.daemons.survey(None);
-            let found = out_of_line(self.context, &found, &self.outcome.document, self.options.program);
-            self.outcome.diagnostics.extend(found);
-        }
-        Ok(())
-    }
-
-    /// Connects to the daemon unless a connection is open, and brings its networks in line with the
-    /// config.
-    fn reconcile_daemon(&mut self, daemon: ConnectedDaemon, status: Status) -> Result<(), Diagnostic> {
-        let _span = tracing::info_span!("reconcile", socket = %daemon.socket).entered();
-        let client = self.client.take().map_or_else(|| self.context.daemons.connect(&daemon.socket), Ok);
-        let mut client = client?;
-        if let Some(cancelled) = self.options.cancelled {
-            client.set_cancel_flag(Arc::clone(cancelled));
-        }
-        let reconciled = self.reconcile_under_lock(&mut *client, daemon, status)?;
-        self.outcome.diagnostics.extend(reconcile_diagnostics(&reconciled, self.options.program));
-        self.outcome.reconciled = Some(reconciled);
-        Ok(())
-    }
-
-    /// Brings the daemon's networks in line with the config on the disk.
-    ///
-    /// Plans and executes under the lock, from the config as it is then: otherwise two processes
-    /// that change the active network at once would each leave the daemon with their own network.
-    /// If there is nothing to do, takes no lock: a process that changes the config meanwhile brings
-    /// the daemon in line with it.
-    fn reconcile_under_lock(
-        &mut self,
-        client: &mut dyn DaemonControl,
-        daemon: ConnectedDaemon,
-        mut status: Status,
-    ) -> Result<Reconciled, Diagnostic> {
-        let context = self.context;
-        let is_in_doubt = self.has_lost_networks();
-        let lock = match self.lock.take() {
-            Some(lock) => lock,
-            None => {
-                let wanted = Wanted { context, document: &mut self.outcome.document, is_in_doubt };
-                let (plan, _) = plan_for(&wanted, client, status, daemon.role)?;
-                if plan.is_empty() {
-                    let outcome = reconcile::Outcome::default();
-                    return Ok(Reconciled { daemon, plan, outcome, backup: None });
-                }
-                let lock = lock_home(self.context, self.options)?;
-                status = client.status()?;
-                lock
-            }
-        };
-        let lock = &**self.lock.insert(lock);
-        let loaded = context.store.load(self.ids)?;
-        self.outcome.document = loaded.document;
-        let mut wanted = Wanted { context, document: &mut self.outcome.document, is_in_doubt };
-        reconcile_networks(&mut wanted, (lock, &mut *self.ids), client, daemon, status)
-    }
-
-    fn has_lost_networks(&self) -> bool {
-        may_have_lost_networks(&self.outcome.config, &self.outcome.findings)
-    }
+/// Ends the daemons in `live`, in order, up to one that it may not end, and adds them to `stopped`.
+pub(super) fn stop_daemons(
+    daemons: &dyn Daemons,
+    live: &[RunningDaemon],
+    options: &Options<'_>,
+    stopped: &mut Vec<LiveDaemon>,
+) -> Result<(), Diagnostic> {
+    let Stage { steps, refusal, .. } = Stage::stopping(live, options);
+    live.iter().take(steps.len()).try_for_each(|daemon| stop_daemon(daemons, daemon, stopped))?;
+    refusal.map_or(Ok(()), Err)
 }

@@ -6,15 +6,14 @@ use std::time::Duration;
 use myownllm_config_model::Ids;
 use myownllm_daemon::{
     Absence, Attempt, Candidate, ControlError, DaemonControl, Decision, Detection, Endpoint, Expected, Probe,
-    Role, SpawnError, Spawned, StartPermit, StopError, StoppedDaemon, Target, decide, process_serves,
+    Role, SpawnError, Spawned, StartPermit, StopError, StoppedDaemon, Target, decide,
 };
-use myownllm_durable_fs::quote;
 use myownllm_migration::Homes;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_paths::{Mode, PathsError};
 
 use crate::context::{Context, Options, lock_home};
-use crate::daemons::{Daemons, RunningDaemon};
+use crate::daemons::{Daemons, RunningDaemon, end_command};
 use crate::files::identity::{HELD, held_key_diagnostic, protect_held_key};
 use crate::homes::trust::ensure_changeable;
 use crate::plan::stage::{live_refusal, orphan_diagnostic};
@@ -123,42 +122,6 @@ fn probe_diagnostic(endpoint: &Endpoint, probe: &Probe, options: &Options<'_>) -
         }
     };
     Some(diagnostic.class(Class::Daemon))
-}
-
-/// Returns the command that ends the process that listens at `endpoint`, if the process is seen to
-/// serve it; or a command that shows the process, or the owner of the socket.
-pub(crate) fn end_command(role: Role, endpoint: &Endpoint, probe: &Probe, program: &str) -> Option<String> {
-    match probe.pid() {
-        Some(pid) if !matches!(probe, Probe::Suspended { .. }) && process_serves(endpoint, pid) => {
-            Some(match role {
-                Role::Own => format!("{program} daemon restart"),
-                Role::Shared => format!("kill {pid}"),
-            })
-        }
-        _ => probe.hint(endpoint),
-    }
-}
-
-const LOG_LINES: usize = 10;
-
-/// Reports that a daemon that this process started has ended.
-pub fn died_diagnostic(spawned: &Spawned, status: &str) -> Diagnostic {
-    let message = format!("the daemon (process {}) ended: {status}", spawned.pid());
-    Diagnostic::error("daemon.died", message)
-        .at(spawned.log())
-        .hint(log_hint(spawned.log()))
-        .class(Class::Daemon)
-        .causes(spawned.log_tail(LOG_LINES))
-}
-
-/// Reports that a daemon that this process started could not be stopped.
-pub fn not_stopped_diagnostic(error: &std::io::Error) -> Diagnostic {
-    Diagnostic::from_error(error, "daemon.not-stopped", None).class(Class::Daemon)
-}
-
-/// Returns the command that shows the end of a daemon's log.
-pub fn log_hint(log: &Utf8Path) -> String {
-    format!("tail -n 50 {}", quote(log))
 }
 
 /// Checks that a launch could start a daemon in the place of the one that runs. Otherwise a restart

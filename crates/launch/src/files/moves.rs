@@ -1,20 +1,17 @@
-//! The diagnostics of a move of the daemon's state, and the look for daemons while it runs.
+//! The plan of a move of the daemon's state as a launch sees it, and the diagnostics of a move.
 
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use myownllm_config_model::Document;
-use myownllm_durable_fs::{Disk, LockedDir, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
-use myownllm_migration::{
-    Collision, Direction, Homes, Keep, LiveDaemon, LiveDaemons, MoveStep, Options, Plan,
-};
+use myownllm_durable_fs::{Disk, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
+use myownllm_migration::{Collision, Direction, Keep, MoveStep, Options, Plan};
 use myownllm_paths::camino::Utf8Path;
 
 use crate::context::Context;
-use crate::daemons::{CONFIG_LIMIT, Daemons};
+use crate::daemons::CONFIG_LIMIT;
 use crate::files::peers::devices;
-use crate::words::diagnostic::{Class, Diagnostic, PROGRAM};
+use crate::words::diagnostic::{Class, Diagnostic};
 
 /// The stable code of files that differ.
 pub const COLLISION: &str = "migration.collision";
@@ -32,13 +29,6 @@ pub(crate) fn plan_diagnostics(disk: &dyn Disk, plan: &Plan, program: &str) -> V
 /// without them.
 pub(crate) fn collision_as_warning(diagnostic: Diagnostic) -> Diagnostic {
     if diagnostic.code == COLLISION { diagnostic.as_warning() } else { diagnostic }
-}
-
-/// Syncs the move of an earlier run, as `Migrator::ensure_durable` does. Does not wait for another
-/// process: that process syncs what it moves.
-pub(crate) fn ensure_move_durable(context: &Context<'_>) -> Result<(), Diagnostic> {
-    let Ok(lock) = context.store.lock(Duration::ZERO) else { return Ok(()) };
-    Ok(context.migrator.ensure_durable(lock.home_lock())?)
 }
 
 /// Returns true for an error of a move about a path that the check of the homes refuses: that check
@@ -137,34 +127,4 @@ pub(crate) fn moved_files(plan: &Plan) -> Vec<(PathBuf, PathBuf)> {
         _ => Vec::new(),
     });
     files.flatten().collect()
-}
-
-/// Gives the files their names back that a launch with nothing to move does not look for: the only
-/// copies of rosters and states, in temporary files in the daemon home.
-/// Fails if a file cannot get its name back. No daemon may be started then.
-pub(crate) fn restore_names(context: &Context<'_>, lock: &LockedDir) -> Result<Vec<Diagnostic>, Diagnostic> {
-    let migrator = context.migrator;
-    let plan = migrator.plan(&migrator.inspect_locked(lock, Direction::Forward), &Options::forward());
-    let watch = Watch { daemons: context.daemons, config_socket: None };
-    let report = migrator.execute(lock, plan, &watch);
-    let told = move_diagnostics(context.disk, &report, PROGRAM).map(collision_as_warning);
-    let (errors, warnings): (Vec<_>, Vec<_>) = told.partition(Diagnostic::is_error);
-    errors.into_iter().next().map_or(Ok(warnings), Err)
-}
-
-/// Looks for daemons again right before the move begins.
-pub(crate) struct Watch<'a> {
-    pub daemons: &'a dyn Daemons,
-    /// The control socket that an overwritten config names.
-    pub config_socket: Option<&'a Utf8Path>,
-}
-
-impl LiveDaemons for Watch<'_> {
-    fn live(&self) -> Vec<LiveDaemon> {
-        self.daemons.live(self.config_socket).iter().map(LiveDaemon::from).collect()
-    }
-
-    fn are_of(&self, homes: &Homes) -> bool {
-        self.daemons.are_of(homes)
-    }
 }

@@ -8,9 +8,10 @@ use myownllm_durable_fs::trust::{
     HomeTrust, OwnershipProblem, OwnershipProblemKind, foreign_part, look_inside,
 };
 use myownllm_durable_fs::{Disk, LockedDir, Owner, quote};
+use myownllm_migration::Homes;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
-use crate::context::Context;
+use crate::context::{Context, Options};
 use crate::daemons::CONFIG_LIMIT;
 use crate::words::diagnostic::{Class, Diagnostic};
 
@@ -19,6 +20,27 @@ use crate::words::diagnostic::{Class, Diagnostic};
 /// what this process makes there.
 pub(crate) fn ensure_changeable(context: &Context<'_>) -> Result<(), Diagnostic> {
     inspect_trust(context)?.forbids_change().map_or(Ok(()), |problem| Err(refusal(context, problem)))
+}
+
+/// Checks that the home may be changed at all.
+/// Fails if the caller refuses, if another user controls the home, if the two homes are not apart,
+/// or were not checked, or if the daemons of other homes are looked for.
+pub(crate) fn ensure_permitted(context: &Context<'_>, options: &Options<'_>) -> Result<(), Diagnostic> {
+    if let Some(refusal) = options.refusal {
+        return Err(refusal.clone());
+    }
+    ensure_changeable(context)?;
+    let checked = context.checked?;
+    let layout = context.layout;
+    let other = if (&checked.app_home, &checked.daemon_home) != (&layout.app_home, &layout.daemon_home) {
+        format!("the checked layout has the homes {} and {}", checked.app_home, checked.daemon_home)
+    } else if !context.daemons.are_of(&Homes::of(layout)) {
+        "the daemons are those of other homes".to_owned()
+    } else {
+        return Ok(());
+    };
+    let message = format!("cannot use the homes {} and {}: {other}", layout.app_home, layout.daemon_home);
+    Err(Diagnostic::error("launch.other-home", message).at(&layout.app_home))
 }
 
 /// Checks that only the owner and root can replace the files and directories that a daemon is to

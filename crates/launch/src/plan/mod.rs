@@ -23,17 +23,15 @@ use crate::files::losses::{LOSSES, lasting_losses, lasting_network_losses, may_h
 use crate::files::moves::{collision_as_warning, forward_plan, is_about_overlap, plan_diagnostics};
 use crate::homes::closed::{UNWRITABLE, name_one_cause};
 use crate::homes::owner::missing_home;
-use crate::homes::trust::ensure_changeable;
+use crate::homes::trust::{ensure_changeable, ensure_permitted};
 use crate::plan::foreseen::{
     blocked_backup, blocked_change, blocked_repair, changed_dirs, fixed_config, full_disk, no_room,
     unlockable_home, unmendable_peers, unusable_log, unwritable,
 };
-use crate::plan::stage::{
-    ConfigInUse, HomeInspection, Stage, ensure_permitted, live_refusal, orphan_diagnostic,
-};
+use crate::plan::stage::{ConfigInUse, HomeInspection, Stage, live_refusal, orphan_diagnostic};
 use crate::plan::start::{CONFIG_SOCKET_UNREADABLE, missing_program, socket_named_by_config};
 use crate::step::LaunchStep;
-use crate::words::diagnostic::{Class, Diagnostic, WIPED, add_unreported, class_of};
+use crate::words::diagnostic::{Class, Diagnostic, WIPED, add_new, add_unreported, class_of};
 
 /// The actions of a launch, and everything that decided them.
 #[derive(Debug, Serialize)]
@@ -345,18 +343,5 @@ impl<'p, 'a> Planner<'p, 'a> {
         };
         let log = starts.then(foreseen).flatten();
         self.daemon.refusal.clone().into_iter().chain(log).chain(missing).collect()
-    }
-}
-
-fn is_same(told: &Diagnostic, other: &Diagnostic) -> bool {
-    told.code == other.code && told.message == other.message
-}
-
-/// Adds a diagnostic unless the list has it already.
-pub(crate) fn add_new(diagnostics: &mut Vec<Diagnostic>, more: Diagnostic) {
-    // An error replaces the same diagnostic as a warning: the launch may fail because of it.
-    diagnostics.retain(|told| !is_same(told, &more) || told.is_error());
-    if !diagnostics.iter().any(|told| is_same(told, &more)) {
-        diagnostics.push(more);
     }
 }

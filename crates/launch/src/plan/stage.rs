@@ -6,53 +6,27 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::Document;
-use myownllm_config_store::{FileShape, Loaded, LockedStore, Misplaced, Pending, Report, Step, StoreError};
-use myownllm_daemon::{Decision, Role, StoppedDaemon};
-use myownllm_durable_fs::{Owner, move_aside, quote};
+use myownllm_config_store::{FileShape, Loaded, Misplaced, Pending, Report, Step, StoreError};
+use myownllm_daemon::{Decision, Role};
+use myownllm_durable_fs::{Owner, move_aside};
 use myownllm_identity::{IdentityPaths, ensure_reachable_peers};
-use myownllm_migration::{Homes, LiveDaemon, LiveKind, MigrationError, Plan as MovePlan};
+use myownllm_migration::{LiveDaemon, LiveKind, Plan as MovePlan};
 use myownllm_paths::Mode;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::{Context, Options};
-use crate::daemons::networks::{keep_settings_in, start_needs_backup};
-use crate::daemons::{CONFIG_LIMIT, DaemonKind, Daemons, RunningDaemon, processes_unknown};
-use crate::files::daemon_config::{
-    back_up_daemon_config, rebase_paths, set_daemon_config_aside, shared_config,
-};
+use crate::daemons::networks::start_needs_backup;
+use crate::daemons::{DaemonKind, RunningDaemon, processes_unknown};
+use crate::files::daemon_config::shared_config;
 use crate::files::identity::identity_answer;
-use crate::files::moves::{moved_files, restore_names};
-use crate::files::peers::{
-    copy_newer_state, corrupt_config_path, corrupt_files, keep_corrupt_file, mend_state,
-    peers_behind_symlink, unsettled_states,
-};
-use crate::homes::trust::{ensure_changeable, ensure_own_daemon, trusted_home};
+use crate::files::moves::moved_files;
+use crate::files::peers::{corrupt_files, peers_behind_symlink, unsettled_states};
+use crate::homes::trust::{ensure_own_daemon, trusted_home};
 use crate::plan::foreseen::{blocked_backup, open_file_limit, unwritable};
 use crate::plan::start::{check_socket, check_start, refusal_diagnostic, socket_named_by_config};
 use crate::step::LaunchStep;
 use crate::words::diagnostic::{Class, Diagnostic};
 use crate::words::process;
-
-/// Checks that the home may be changed at all.
-/// Fails if the caller refuses, if another user controls the home, if the two homes are not apart,
-/// or were not checked, or if the daemons of other homes are looked for.
-pub(crate) fn ensure_permitted(context: &Context<'_>, options: &Options<'_>) -> Result<(), Diagnostic> {
-    if let Some(refusal) = options.refusal {
-        return Err(refusal.clone());
-    }
-    ensure_changeable(context)?;
-    let checked = context.checked?;
-    let layout = context.layout;
-    let other = if (&checked.app_home, &checked.daemon_home) != (&layout.app_home, &layout.daemon_home) {
-        format!("the checked layout has the homes {} and {}", checked.app_home, checked.daemon_home)
-    } else if !context.daemons.are_of(&Homes::of(layout)) {
-        "the daemons are those of other homes".to_owned()
-    } else {
-        return Ok(());
-    };
-    let message = format!("cannot use the homes {} and {}: {other}", layout.app_home, layout.daemon_home);
-    Err(Diagnostic::error("launch.other-home", message).at(&layout.app_home))
-}
 
 /// The pending changes of a home. Cheap to find: every launch does.
 #[derive(Debug)]
@@ -381,37 +355,6 @@ fn refusal_of(found: &RunningDaemon, options: &Options<'_>) -> Option<Diagnostic
     Some(Diagnostic::from(&daemon.refusal(command, None)))
 }
 
-/// Ends a daemon. Adds it to `stopped` if it ran.
-pub(crate) fn stop_daemon(
-    daemons: &dyn Daemons,
-    found: &RunningDaemon,
-    stopped: &mut Vec<LiveDaemon>,
-) -> Result<(), MigrationError> {
-    let daemon = LiveDaemon::from(found);
-    match daemons.stop(found) {
-        Ok(StoppedDaemon::WasAbsent) => {}
-        Ok(_) => stopped.push(daemon),
-        Err(error) => {
-            // Replaces the hint: its command, which ends the daemon, has just failed.
-            let command = error.hint().unwrap_or_else(|| format!("ls -ld {}", quote(&daemon.socket)));
-            return Err(daemon.refusal(command, Some(error.to_string())));
-        }
-    }
-    Ok(())
-}
-
-/// Ends the daemons in `live`, in order, up to one that it may not end, and adds them to `stopped`.
-pub(crate) fn stop_daemons(
-    daemons: &dyn Daemons,
-    live: &[RunningDaemon],
-    options: &Options<'_>,
-    stopped: &mut Vec<LiveDaemon>,
-) -> Result<(), Diagnostic> {
-    let Stage { steps, refusal, .. } = Stage::stopping(live, options);
-    live.iter().take(steps.len()).try_for_each(|daemon| stop_daemon(daemons, daemon, stopped))?;
-    refusal.map_or(Ok(()), Err)
-}
-
 /// Reports a process that serves a home and to which no socket leads.
 pub(crate) fn orphan_diagnostic(live: &RunningDaemon, options: &Options<'_>) -> Diagnostic {
     let home = live.place();
@@ -474,29 +417,4 @@ pub(crate) fn state_steps(
     let copied = newer.into_iter().map(|state| LaunchStep::CopyNewerState { path: state.path_after_move });
     let restored = migration.restores_names().then(|| LaunchStep::Move { files: migration.files() });
     Ok(restored.into_iter().chain(kept).chain(mended).chain(copied).collect())
-}
-
-/// Carries out a step about a file that a daemon reads when it starts.
-pub(crate) fn execute_file_step(
-    context: &Context<'_>,
-    lock: &dyn LockedStore,
-    step: &LaunchStep,
-) -> Result<Vec<Diagnostic>, Diagnostic> {
-    let told = match step {
-        LaunchStep::BackUpDaemonConfig => back_up_daemon_config(context, lock)?,
-        LaunchStep::SetDaemonConfigAside => set_daemon_config_aside(context, lock)?,
-        LaunchStep::KeepCorruptFile { path } => {
-            if *path == corrupt_config_path(context) {
-                let former = context.disk.read(path, CONFIG_LIMIT).unwrap_or_default();
-                keep_settings_in(context, lock, &former);
-            }
-            keep_corrupt_file(context, lock.home_lock(), path)?
-        }
-        LaunchStep::MendState { path } => mend_state(context, lock.home_lock(), path)?,
-        LaunchStep::CopyNewerState { path } => copy_newer_state(context, lock.home_lock(), path)?,
-        LaunchStep::RebasePaths { .. } => return rebase_paths(context, lock),
-        LaunchStep::Move { .. } => return restore_names(context, lock.home_lock()),
-        _ => None,
-    };
-    Ok(told.into_iter().collect())
 }

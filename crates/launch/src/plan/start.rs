@@ -1,11 +1,10 @@
-//! Tells whether a daemon that is started now could come up and be found, and why none came up.
+//! Tells whether a daemon that is started now could come up and be found.
 
 use std::io::ErrorKind;
 use std::path::Path;
 
 use myownllm_daemon::{
-    Candidate, CandidateFailure, CandidateOutcome, DetectRefusal, Endpoint, Origin, SpawnError, Verdict,
-    check_socket_file, process_serves,
+    Candidate, CandidateOutcome, DetectRefusal, Endpoint, Origin, Verdict, check_socket_file, process_serves,
 };
 use myownllm_durable_fs::{Metadata, Owner, move_aside, quote};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
@@ -13,9 +12,8 @@ use myownllm_paths::{ControlSocket, Mode, PathsError, Platform, check_control_so
 
 use crate::context::Context;
 use crate::daemons::{read_control_socket, read_document};
-use crate::files::daemon_config::refused_config;
 use crate::homes::closed::not_a_file;
-use crate::plan::foreseen::{is_full, no_room_diagnostic, unusable_log, unwritable};
+use crate::plan::foreseen::unwritable;
 use crate::words::diagnostic::{Class, Diagnostic, PROGRAM, tried_lines};
 use crate::words::hints::{edit, launch_with};
 
@@ -297,69 +295,4 @@ pub(crate) fn refusal_diagnostic(context: &Context<'_>, refusal: &DetectRefusal)
         }
         _ => Diagnostic::from(refusal),
     }
-}
-
-/// Returns the failed start. Adds a likelier reason for it to `diagnostics`, if there is one.
-pub(crate) fn failed_start(
-    context: &Context<'_>,
-    error: &SpawnError,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Diagnostic {
-    if let SpawnError::Log { .. } = error
-        && let Some(log) = unusable_log(context)
-    {
-        return log;
-    }
-    // The programs that ended before they answered say why in their logs.
-    let ended = error.tried().iter().filter_map(|tried| match &tried.failure {
-        Some(CandidateFailure::Ended { log, .. }) => Some(log.as_slice()),
-        _ => None,
-    });
-    let logs: Vec<&[String]> = ended.collect();
-    let likelier = no_room(context, &logs).or_else(|| refused_config(context, &logs));
-    diagnostics.extend(likelier.or_else(|| no_socket(context, error)));
-    match Diagnostic::from(error) {
-        failed if failed.code == NOT_FOUND => name_program(context, failed),
-        failed => failed,
-    }
-}
-
-/// Reports that the file system refused the daemon's socket, as sshfs does. A socket can be anywhere.
-fn no_socket(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
-    /// Not permitted, not implemented, not supported.
-    const SAID: [&str; 3] = ["(os error 1)", "(os error 38)", "(os error 95)"];
-    let is_of_socket = |line: &str| line.contains("daemon.sock") || line.contains("control socket");
-    let says = |line: &String| is_of_socket(line) && SAID.iter().any(|said| line.contains(said));
-    // The real daemons go on without a socket.
-    let failures = error.tried().iter().filter_map(|tried| tried.failure.as_ref());
-    let is_refused = failures.flat_map(CandidateFailure::log).any(says);
-    let endpoint = context.daemons.endpoint(Mode::OwnLlm);
-    let socket = endpoint.path().filter(|_| is_refused)?;
-    let config = &context.layout.daemon_config;
-    let message = format!(
-        "the file system of {socket} takes no socket; name a short path on another one at \
-         /daemon/control_socket in {config}"
-    );
-    let told = Diagnostic::error("paths.control-socket", message).at(config).class(Class::Daemon);
-    Some(told.hint(edit(config, None)))
-}
-
-/// Reports that the daemon can write nothing in its home: the program ends, and the program is not
-/// at fault.
-fn no_room(context: &Context<'_>, logs: &[&[String]]) -> Option<Diagnostic> {
-    /// The message of the system as the C library and as Rust's library print it: no space, no
-    /// quota, a read-only file system.
-    const SAID: [(&str, &str, &str); 3] = [
-        ("No space left on device", "(os error 28)", "df -h"),
-        ("Disk quota exceeded", "(os error 122)", "df -h"),
-        ("Read-only file system", "(os error 30)", "findmnt --target"),
-    ];
-    let home = &context.layout.daemon_home;
-    let says = |(words, number, _): &&(&str, &str, &str)| {
-        logs.iter().copied().flatten().any(|line| line.contains(words) || line.contains(number))
-    };
-    // On a full disk, the log may be empty as well.
-    let full = || SAID.first().filter(|_| !logs.is_empty() && is_full(home));
-    let (what, _, command) = SAID.iter().find(says).or_else(full)?;
-    Some(no_room_diagnostic(home, what, command, home))
 }

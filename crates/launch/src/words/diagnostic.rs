@@ -255,6 +255,19 @@ pub(crate) fn add_unreported(diagnostics: &mut Vec<Diagnostic>, more: impl IntoI
     }
 }
 
+fn is_same(told: &Diagnostic, other: &Diagnostic) -> bool {
+    told.code == other.code && told.message == other.message
+}
+
+/// Adds a diagnostic unless the list has it already.
+pub(crate) fn add_new(diagnostics: &mut Vec<Diagnostic>, more: Diagnostic) {
+    // An error replaces the same diagnostic as a warning: the launch may fail because of it.
+    diagnostics.retain(|told| !is_same(told, &more) || told.is_error());
+    if !diagnostics.iter().any(|told| is_same(told, &more)) {
+        diagnostics.push(more);
+    }
+}
+
 /// Returns the diagnostics of a look at the config at `path`. For a change, a config of a newer
 /// version is an error, in the place of the remark that the look made.
 pub fn config_diagnostics(loaded: &Loaded, path: &Utf8Path) -> Vec<Diagnostic> {

@@ -8,8 +8,7 @@ use myownllm_paths::{Mode, PathsError};
 
 use super::Examiner;
 use crate::daemons::networks::{Wanted, plan_for};
-use crate::daemons::{abandoned_diagnostic, processes_unknown};
-use crate::execute::stop::end_command;
+use crate::daemons::{abandoned_diagnostic, end_command, processes_unknown};
 use crate::files::identity::{RENAMED, held_key_diagnostic};
 use crate::files::losses::may_have_lost_networks;
 use crate::files::moves::sync_unconfirmed;
