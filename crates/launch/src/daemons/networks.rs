@@ -97,8 +97,7 @@ pub(crate) fn reconcile_networks(
 ) -> Result<Reconciled, Diagnostic> {
     let (mut plan, mut unkept) = plan_for(wanted, daemon, status.clone(), asked.role)?;
     if plan.steps.iter().any(|step| matches!(step.action, Action::Add { .. }))
-        && let Some(backup) =
-            restore_daemon_settings((wanted.context.store, wanted.document), (lock, &mut *ids))?
+        && let Some(backup) = restore_daemon_settings(wanted, (lock, &mut *ids))?
     {
         (plan, unkept) = plan_for(wanted, daemon, status, asked.role)?;
         let from = format!("; its settings that only a daemon has are those of backup {}", backup.sequence());
@@ -146,17 +145,18 @@ fn former_settings(store: &dyn ConfigStore, document: &mut Document) -> Result<O
 /// Does what [`former_settings`] does, in the config on the disk as well. If that cannot be written,
 /// the daemon gets the settings all the same.
 fn restore_daemon_settings(
-    (store, document): (&dyn ConfigStore, &mut Document),
+    wanted: &mut Wanted<'_>,
     (lock, ids): (&dyn LockedStore, &mut dyn Ids),
 ) -> Result<Option<BackupId>, StoreError> {
-    let Some(backup) = former_settings(store, document)? else { return Ok(None) };
-    let restored = document.clone();
+    let store = wanted.context.store;
+    let Some(backup) = former_settings(store, wanted.document)? else { return Ok(None) };
+    let restored = wanted.document.clone();
     let id = networks::active(&restored).and_then(network_id_of);
     let mut edit = |config: &mut Document| {
         Ok(store.schema().is_some_and(|schema| schema.restore_networks(config, &restored, id.as_deref())))
     };
     match lock.update(ids, &mut edit) {
-        Ok(applied) => *document = applied.document,
+        Ok(applied) => *wanted.document = applied.document,
         Err(error) => tracing::warn!(%error, "the settings of a network are not in the config"),
     }
     Ok(Some(backup))

@@ -64,7 +64,8 @@ pub fn repair_config(
         if repairs {
             // The report of a repair includes whatever would prevent it.
             let dry = Options { stop_legacy_daemon: false, ..*options };
-            repair.diagnostics.extend(live_refusal(beside(context, &repair.loaded)?, &dry));
+            let live = beside(context, &repair.loaded)?;
+            repair.diagnostics.extend(live.iter().find_map(|live| live_refusal(live, &dry)));
             let dirs = [&context.layout.app_home, &context.layout.backups].map(Clone::clone);
             let fixed = unwritable(context, options.run_as, &dirs).map(Diagnostic::as_error);
             let blocked = fixed.or_else(|| blocked_repair(context, &repair.loaded));
@@ -220,7 +221,7 @@ pub fn move_state(
         let mut live = if is_tried { context.daemons.live(config_socket.as_deref()) } else { Vec::new() };
         live.retain(|daemon| plan.touches_files() || !daemon.is_own());
         let dry = Options { stop_legacy_daemon: false, ..*options };
-        let live = live_refusal(live, &dry);
+        let live = live.iter().find_map(|live| live_refusal(live, &dry));
         let more = refused(is_decided).as_ref().map(Diagnostic::from).into_iter();
         let mut diagnostics = plan_diagnostics(context.disk, &plan, options.program);
         add_unreported(&mut diagnostics, more.chain(stop).chain(live));

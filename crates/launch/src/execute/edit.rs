@@ -189,8 +189,8 @@ pub fn accept_config(context: &Context<'_>, options: &Options<'_>) -> Result<Acc
 
 /// Checks that no daemon writes the app's home: such a daemon would undo a change.
 fn ensure_no_legacy_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<(), Diagnostic> {
-    let live: Vec<_> = context.daemons.live_legacy().into_iter().collect();
-    stop_daemons(context.daemons, &live, options, &mut Vec::new())
+    let live = context.daemons.live_legacy();
+    stop_daemons(context.daemons, live.as_slice(), options, &mut Vec::new())
 }
 
 /// Brings a running daemon in line with the config. Starts none.
@@ -218,10 +218,6 @@ fn follow(
     }
 }
 
-fn is_shared(decision: &Decision) -> bool {
-    matches!(decision, Decision::Attach { role: Role::Shared, .. })
-}
-
 fn try_to_follow(
     context: &Context<'_>,
     options: &Options<'_>,
@@ -232,7 +228,7 @@ fn try_to_follow(
         // The shared daemon has a key of its own. A launch reports what is wrong with this one:
         // here it only means that the app's daemon is not to be asked.
         Err(refusal) => match context.daemons.survey(None) {
-            found if is_shared(&found.decision) => (found, None),
+            found if matches!(found.decision, Decision::Attach { role: Role::Shared, .. }) => (found, None),
             _ => return Err(Diagnostic::from(refusal).as_warning()),
         },
     };

@@ -43,7 +43,7 @@ pub fn stop_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<E
     let mut ended = Vec::new();
     let live = context.daemons.live(None);
     if live.iter().all(|live| live.legacy) {
-        return live_refusal(live, options).map_or(Ok(ended), Err);
+        return live.iter().find_map(|live| live_refusal(live, options)).map_or(Ok(ended), Err);
     }
     ensure_changeable(context)?;
     // The daemon in an overlapping home is another program's.
@@ -82,7 +82,7 @@ pub fn daemon_diagnostics(
     let orphans = context.daemons.orphans(probe.pid());
     let orphans = orphans.iter().map(|orphan| orphan_diagnostic(orphan, options).as_warning());
     let state = match context.daemons.live_legacy().filter(|_| probe.is_absent()) {
-        Some(legacy) => live_refusal(vec![legacy], options),
+        Some(legacy) => live_refusal(&legacy, options),
         None if probe.is_absent() => Some(absent_diagnostic(&plan(context, options, ids), options.program)),
         None => probe_diagnostic(endpoint, probe, options),
     };

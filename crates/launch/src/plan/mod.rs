@@ -190,7 +190,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         // name adds nothing.
         let adds_nothing =
             |refusal: &Diagnostic| refusal.code == CONFIG_SOCKET_UNREADABLE && self.plan.unreadable.is_some();
-        let legacy = live_refusal(self.plan.legacy.iter().cloned().collect(), options);
+        let legacy = self.plan.legacy.as_ref().and_then(|live| live_refusal(live, options));
         let refusal = self.home.refusal.clone().filter(|refusal| !adds_nothing(refusal));
         legacy.into_iter().chain(refusal).for_each(|refusal| add_new(&mut diagnostics, refusal));
         diagnostics.extend(missing_home.iter().map(Diagnostic::from));

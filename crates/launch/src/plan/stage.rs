@@ -117,7 +117,7 @@ impl Stage {
     pub(crate) fn stopping(live: &[RunningDaemon], options: &Options<'_>) -> Self {
         let mut stage = Self::default();
         for daemon in live {
-            stage.refusal = refusal_of(daemon, options);
+            stage.refusal = live_refusal(daemon, options);
             if stage.refusal.is_some() {
                 break;
             }
@@ -330,14 +330,9 @@ pub(crate) fn stop_legacy_command(program: &str) -> String {
     format!("{program} repair --stop-legacy-daemon")
 }
 
-/// Returns the reason why nothing is done while the daemons in `live` run; `None` if the launch may
-/// end them all. Ends none.
-pub(crate) fn live_refusal(live: Vec<RunningDaemon>, options: &Options<'_>) -> Option<Diagnostic> {
-    Stage::stopping(&live, options).refusal
-}
-
 /// Returns the reason why nothing is done while this daemon runs; `None` if the launch may end it.
-fn refusal_of(found: &RunningDaemon, options: &Options<'_>) -> Option<Diagnostic> {
+/// Ends nothing.
+pub(crate) fn live_refusal(found: &RunningDaemon, options: &Options<'_>) -> Option<Diagnostic> {
     if let Some(refusal) = found.resource_exhausted() {
         return Some(Diagnostic::from(&refusal));
     }

@@ -134,9 +134,9 @@ impl Examiner<'_, '_> {
         } else if unseen.is_empty() {
             self.checks.ok("daemon.unseen", "no process serves either home without a socket");
         }
-        let refusal = |live| live_refusal(vec![live], self.options);
-        self.checks.diagnostics("daemon.unseen", unseen.into_iter().filter_map(refusal));
-        match self.plan.legacy.clone() {
+        let refusal = |live| live_refusal(live, self.options);
+        self.checks.diagnostics("daemon.unseen", unseen.iter().filter_map(refusal));
+        match &self.plan.legacy {
             None => self.checks.ok("daemon.legacy", "no daemon runs at the old location"),
             Some(live) => self.checks.diagnostics("daemon.legacy", refusal(live)),
         }
