@@ -247,6 +247,26 @@ fn no_library_turns_on_what_is_for_tests() {
     }
 }
 
+/// The directories of launch, the lowest first.
+const DIRECTORIES_OF_LAUNCH: [&str; 6] = ["words", "daemons", "homes", "files", "plan", "execute"];
+
+#[test]
+fn directory_of_launch_imports_only_those_below_it() {
+    let mut all = BTreeMap::new();
+    modules(&root().join("crates/launch/src"), &Vec::new(), &mut all);
+    let place = |module: &Module| {
+        DIRECTORIES_OF_LAUNCH.iter().position(|name| module.first().is_some_and(|top| top == name))
+    };
+    let exports = exports(&all);
+    for (module, code) in all.iter().filter(|(module, _)| module.len() > 1) {
+        let own = place(module);
+        assert!(own.is_some(), "{module:?} is in no known directory");
+        let imported = imports(module, code, &all, &exports);
+        let above: Vec<_> = imported.iter().filter(|other| place(other) > own).collect();
+        assert!(above.is_empty(), "{module:?} imports {above:?}");
+    }
+}
+
 /// What two commands share lives beside the commands.
 #[test]
 fn commands_of_the_program_do_not_import_each_other() {
