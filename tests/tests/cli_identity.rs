@@ -434,6 +434,72 @@ fn no_daemon_starts_while_the_disk_of_its_peers_is_missing(
     assert_eq!(keys.iter().any(|key| key.exists()), has_key, "a daemon made a key");
 }
 
+/// The home was in use, and the directory behind the symlink is empty, as a mount point is.
+#[rstest]
+#[case::secrets(&[".secrets"])]
+#[case::secrets_and_peers(&[".secrets", "mesh"])]
+fn no_daemon_starts_while_the_disk_of_its_key_is_missing(#[case] dirs: &[&str]) {
+    let on_a_missing_disk = || {
+        let home = home_with(After, Sound, true);
+        for dir in dirs {
+            let (at, mount) = (home.path(&format!("{MESH}/{dir}")), home.path(&format!("mnt-{dir}")));
+            std::fs::rename(&at, home.path(&format!("disk-{dir}"))).unwrap();
+            std::fs::create_dir(&mount).unwrap();
+            std::os::unix::fs::symlink(&mount, at).unwrap();
+        }
+        home
+    };
+    let told = |home: &Home, arguments: &[&str], code| {
+        let ran = run(&mut home.with_daemon(arguments)).ends_with(code);
+        ran.json()["diagnostics"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|told| told["code"] == "identity.disk-missing")
+    };
+    let home = on_a_missing_disk();
+    let commands: [(&[&str], _); 4] = [
+        (&["doctor", "--json"], 4),
+        (&["status", "--json"], 0),
+        (&["identity", "--json"], 1),
+        (&["launch", "--once", "--json"], 1),
+    ];
+    for (arguments, code) in commands {
+        assert!(told(&home, arguments, code), "{arguments:?}");
+    }
+    assert!(!home.path(NEW_KEY).exists(), "a daemon made a key");
+    for dir in dirs {
+        std::fs::remove_dir(home.path(&format!("mnt-{dir}"))).unwrap();
+        std::fs::rename(home.path(&format!("disk-{dir}")), home.path(&format!("mnt-{dir}"))).unwrap();
+    }
+    let json = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    assert_eq!(json["data"]["daemon"]["device_id"], DEVICE, "{json:#}");
+    // Gives the disk up.
+    let home = on_a_missing_disk();
+    let ways = home.run(&["identity", "--json"]).json()["data"]["ways_out"].take();
+    let last = ways.as_array().unwrap().last().unwrap()["command"].as_str().unwrap();
+    assert!(run(Command::new("sh").args(["-c", last])).code == Some(0), "{last}");
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    assert!(home.path(NEW_KEY).exists());
+}
+
+/// Nothing shows that a disk is missing: a user may have made a directory for the rosters.
+#[test]
+fn doctor_alone_warns_of_an_empty_directory_for_rosters_beside_the_key() {
+    let home = home_with(After, Sound, true);
+    let rosters = home.path(&format!("{MESH}/mesh/rosters"));
+    std::fs::remove_dir_all(&rosters).unwrap();
+    std::fs::create_dir(home.path("mnt")).unwrap();
+    std::os::unix::fs::symlink(home.path("mnt"), &rosters).unwrap();
+    let json = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
+    let told = json["diagnostics"].as_array().unwrap();
+    let told: Vec<_> = told.iter().filter(|told| told["code"] == "identity.disk-missing").collect();
+    assert_eq!((told.len(), &told[0]["severity"]), (1, &"warning".into()), "{json:#}");
+    let shown = run(Command::new("sh").args(["-c", told[0]["hint"].as_str().unwrap()]));
+    assert_eq!(shown.stdout.trim_end(), home.path("mnt").to_str().unwrap());
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+}
+
 /// The run log and the peers show the other key.
 #[test]
 fn identity_that_a_move_back_keeps_is_moved_by_the_next_launch() {

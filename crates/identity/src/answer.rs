@@ -222,6 +222,11 @@ impl Scan {
         {
             return Answer::Refused(newer_refusal(&found.path, version));
         }
+        if let Some((symlink, target)) = self.empty.first() {
+            let problem = Problem::DiskMissing { path: symlink.clone(), target: target.clone() };
+            let ways = [show_target(symlink)].into_iter().chain(self.give_up()).collect();
+            return Answer::Refused(Refusal::new(problem, ways));
+        }
         if !self.misplaced.is_empty() || !self.homes_with_peers().is_empty() {
             return Answer::Refused(self.missing_refusal());
         }
@@ -235,9 +240,7 @@ impl Scan {
         }
         match self.unreadable.first() {
             Some(error) => Answer::Refused(unreadable_refusal(error)),
-            None if self.logged.is_some() || self.used_config.is_some() || !self.renamed.is_empty() => {
-                Answer::Refused(self.missing_refusal())
-            }
+            None if self.is_known() || !self.renamed.is_empty() => Answer::Refused(self.missing_refusal()),
             None => Answer::NoneYet,
         }
     }
@@ -423,9 +426,12 @@ fn unreadable_refusal(error: &DiskError) -> Refusal {
 }
 
 fn dangling_refusal(symlink: &Path, target: &Path) -> Refusal {
-    let command = format!("readlink {}", quote(symlink));
-    let ways = vec![WayOut::ShowEntry { path: symlink.to_owned(), command }];
-    Refusal::new(Problem::Unreachable { path: symlink.to_owned(), target: target.to_owned() }, ways)
+    let problem = Problem::Unreachable { path: symlink.to_owned(), target: target.to_owned() };
+    Refusal::new(problem, vec![show_target(symlink)])
+}
+
+fn show_target(symlink: &Path) -> WayOut {
+    WayOut::ShowEntry { path: symlink.to_owned(), command: format!("readlink {}", quote(symlink)) }
 }
 
 fn hidden_peers_refusal(symlink: &Path, target: &Path, give_up: Option<WayOut>) -> Refusal {

@@ -16,7 +16,7 @@ pub use paths::{Home, IdentityPaths};
 pub use permit::{Expected, StartPermit, start_permit};
 pub use refusal::{Class, FoundElsewhere, KnownIdentity, Problem, Refusal, Side, WayOut};
 pub use scan::{
-    FormerIdentity, HomeScan, KnownBy, Misplaced, PlaceState, Scan, archived_homes, former_identity,
-    is_device_of_home, renamed_homes, scan, scan_everywhere,
+    FormerIdentity, HomeScan, KnownBy, Misplaced, PlaceState, Scan, archived_homes, empty_targets,
+    former_identity, is_device_of_home, renamed_homes, scan, scan_everywhere,
 };
 pub use ways_out::BACKUP_PLACEHOLDER;

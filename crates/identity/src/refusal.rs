@@ -81,6 +81,10 @@ pub enum Problem {
         .path.display(), .target.display()
     )]
     PeersUnreachable { path: PathBuf, target: PathBuf },
+    /// A home that was in use has no identity file, and a symlink on the way to it, or to the rosters
+    /// and states, leads to an empty directory, as the mount point of a missing disk is.
+    #[error("{} leads to an empty directory, {}; its disk may be missing", .path.display(), .target.display())]
+    DiskMissing { path: PathBuf, target: PathBuf },
     /// The identity file, or an entry that may hold it, cannot be read. Unreadable is not absent.
     #[error("{} cannot be read, and may be the identity file, or name it", .path.display())]
     Unreadable { path: PathBuf, source: DiskError },
@@ -245,6 +249,7 @@ impl Refusal {
             Problem::Newer { .. } => "migration.identity-newer",
             Problem::Unreachable { .. } => "migration.identity-unreachable",
             Problem::PeersUnreachable { .. } => "identity.peers-unreachable",
+            Problem::DiskMissing { .. } => "identity.disk-missing",
             Problem::Unreadable { .. } => "migration.unreadable",
             Problem::Pending { .. } => "migration.identity-pending",
             Problem::Changed { .. } => "identity.changed",
@@ -258,6 +263,7 @@ impl Refusal {
         match &self.problem {
             Problem::Unreachable { .. }
             | Problem::PeersUnreachable { .. }
+            | Problem::DiskMissing { .. }
             | Problem::Unreadable { .. }
             | Problem::Changed { .. }
             | Problem::OutsideLock(_) => Class::Failed,
@@ -277,6 +283,7 @@ impl Refusal {
             | Problem::Newer { path, .. }
             | Problem::Unreachable { path, .. }
             | Problem::PeersUnreachable { path, .. }
+            | Problem::DiskMissing { path, .. }
             | Problem::Unreadable { path, .. }
             | Problem::Pending { path, .. } => path,
             // An error of this check names a path.
@@ -295,7 +302,13 @@ impl Refusal {
     /// that one existed are unreachable. A move is refused then: the user has to solve the problem
     /// before anything changes.
     pub fn is_missing(&self) -> bool {
-        matches!(self.problem, Problem::Missing { .. } | Problem::PeersUnreachable { .. })
+        matches!(self.problem, Problem::Missing { .. }) || self.is_hidden()
+    }
+
+    /// Returns true if the identity file, or what would show that one existed, may lie behind a
+    /// symlink.
+    pub fn is_hidden(&self) -> bool {
+        matches!(self.problem, Problem::PeersUnreachable { .. } | Problem::DiskMissing { .. })
     }
 
     /// Returns the message without its beginning "cannot start a daemon: ".
@@ -306,9 +319,7 @@ impl Refusal {
             (Problem::Missing { .. }, Some(WayOut::Restore { .. })) => {
                 "; restore it from a backup, or, if it is lost for good, give up the peers"
             }
-            (Problem::PeersUnreachable { .. }, _) => {
-                "; bring the target back, or, if it is lost for good, give up the peers"
-            }
+            _ if self.is_hidden() => "; bring the target back, or, if it is lost for good, give up the peers",
             _ => "",
         };
         format!("{}{advice}", self.problem)

@@ -20,6 +20,7 @@ use myownllm_durable_fs::{Disk, SET_ASIDE, trust::unprotect};
 use myownllm_paths::camino::Utf8Path;
 use peers::owners_in;
 pub(crate) use place::dangling_peers;
+pub use place::empty_targets;
 use place::{FILE_LIMIT, place_state};
 use search::{GIVEN_UP, MAX_LEVELS, Search, free_beside, free_name, is_archived_copy, suggests_identity};
 pub use search::{archived_homes, renamed_homes};
@@ -94,6 +95,7 @@ fn inspect_places(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         renamed: Vec::new(),
         unprotect: None,
         used_config: None,
+        empty: Vec::new(),
     }
 }
 
@@ -150,34 +152,62 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
         search.count_known_by(home, &files, seen);
         inspect_directories(disk, home, seen);
     }
-    rosters.sort();
-    rosters.dedup();
-    for roster in rosters {
-        let bytes = disk.read(&roster, FILE_LIMIT).unwrap_or_default();
-        search.owners.extend(owners_in(&bytes));
-        let is_old = roster.starts_with(&places.app.path) && !roster.starts_with(&places.daemon.path);
-        let seen = if is_old { &mut scan.app } else { &mut scan.daemon };
-        if !seen.evidence.iter().any(|known| roster.starts_with(known)) {
-            seen.known_by.rosters += 1;
-            seen.evidence.push(roster);
-        }
-    }
-    scan.owners = search.owners;
+    count_named_rosters(&mut search, scan, rosters);
+    scan.owners = std::mem::take(&mut search.owners);
     scan.logged = logged.first().cloned();
-    scan.used_config = search.used_config.filter(|_| !search.was_given_up);
+    scan.used_config = search.used_config.take().filter(|_| !search.was_given_up);
     scan.app.evidence.extend(logged.into_iter().map(|(log, _)| log));
+    scan.misplaced = misplaced;
+    let saves_networks = search.saves_networks && !search.was_given_up;
+    let at_places = [&scan.daemon, &scan.app].into_iter().filter_map(|home| home.state.identity()?.key());
+    let found = scan.misplaced.iter().filter_map(|found| found.key.as_ref());
+    let has_key = at_places.chain(found).next().is_some();
+    let is_used = saves_networks || scan.is_known() || !(without_key.is_empty() && scan.misplaced.is_empty());
+    if !has_key && is_used {
+        search_used_home(&mut search, scan);
+    }
+    if scan.misplaced.is_empty() && !scan.is_known() {
+        scan.renamed = without_key;
+    }
+    let mut misplaced = std::mem::take(&mut scan.misplaced);
     for found in &mut misplaced {
         found.is_named = found.key.as_ref().is_some_and(|key| scan.knows_key(&key.public_key));
     }
     misplaced.sort_by_key(rank);
     scan.misplaced = misplaced;
     scan.unprotect = unprotect_files(disk, scan);
-    scan.dangling = search.dangling;
-    scan.dangling_peers = search.dangling_peers;
+    (scan.dangling, scan.dangling_peers) = (search.dangling, search.dangling_peers);
     scan.unreadable = search.unreadable;
-    let is_known = !scan.misplaced.is_empty() || !scan.homes_with_peers().is_empty();
-    if !is_known && scan.logged.is_none() && scan.used_config.is_none() {
-        scan.renamed = without_key;
+}
+
+/// Counts the rosters that configs name.
+fn count_named_rosters(search: &mut Search<'_>, scan: &mut Scan, mut rosters: Vec<PathBuf>) {
+    rosters.sort();
+    rosters.dedup();
+    for roster in rosters {
+        let bytes = search.disk.read(&roster, FILE_LIMIT).unwrap_or_default();
+        search.owners.extend(owners_in(&bytes));
+        let Scan { places, app, daemon, .. } = &mut *scan;
+        let is_old = roster.starts_with(&places.app.path) && !roster.starts_with(&places.daemon.path);
+        let seen = if is_old { app } else { daemon };
+        if !seen.evidence.iter().any(|known| roster.starts_with(known)) {
+            seen.known_by.rosters += 1;
+            seen.evidence.push(roster);
+        }
+    }
+}
+
+/// Searches a home that was in use and in which no key was found for the symlinks behind which the
+/// key may lie on a missing disk. Saved networks alone are no proof of a key, but beside such a
+/// symlink a new key would most likely be a second one.
+fn search_used_home(search: &mut Search<'_>, scan: &mut Scan) {
+    match empty_targets(search.disk, search.places) {
+        Ok(empty) => scan.empty = empty,
+        Err(error) => search.unreadable.push(error),
+    }
+    // Rosters or states that are there belong to a key that was not behind a symlink to others.
+    if !scan.homes_with_peers().is_empty() {
+        scan.empty.retain(|(symlink, _)| search.places.homes().iter().any(|home| symlink == home.secrets()));
     }
 }
 

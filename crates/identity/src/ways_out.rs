@@ -209,7 +209,8 @@ impl Scan {
     /// file, and every renamed home with such a file. Returns `None` if one of these lies outside
     /// the homes: the next scan would find it again.
     pub(crate) fn give_up(&self) -> Option<WayOut> {
-        let links = self.dangling.iter().chain(&self.dangling_peers).map(|(symlink, _)| symlink);
+        let links =
+            self.dangling.iter().chain(&self.dangling_peers).chain(&self.empty).map(|(symlink, _)| symlink);
         let with_key = || self.misplaced.iter().filter_map(|found| found.renamed_home.as_ref());
         let renamed = || with_key().chain(&self.renamed);
         let found = self.misplaced.iter().filter(|found| found.renamed_home.is_none());

@@ -26,6 +26,7 @@ fn places() -> IdentityPaths {
 fn disk(files: &[&str]) -> SimDisk {
     let disk = SimDisk::new();
     disk.put_dir(APP, 0o700);
+    disk.put_dir(Path::new(ELSEWHERE).parent().unwrap(), 0o700);
     for file in files {
         if let Some((link, target)) = file.split_once(" -> ") {
             disk.put_link(Path::new(APP).join(link), target);
@@ -35,6 +36,7 @@ fn disk(files: &[&str]) -> SimDisk {
             name if name.ends_with("config.json") => {
                 format!("{{\"identity_path\": {ELSEWHERE:?}}}").into_bytes()
             }
+            name if name.contains("good-") => br#"{"cloud_mesh": {"networks": [{}]}}"#.to_vec(),
             name if name.contains("mesh/rosters") || name.contains("custody") => b"{}".to_vec(),
             _ => key_file(1, "x"),
         };
@@ -61,6 +63,9 @@ fn disk(files: &[&str]) -> SimDisk {
 #[case::peers_on_a_missing_disk(&["mesh/mesh -> /mnt/gone"])]
 #[case::rosters_on_a_missing_disk_before(&["mesh/rosters -> nowhere"])]
 #[case::peers_of_before(&["mesh/rosters/home.json"])]
+#[case::secrets_on_a_missing_disk(&["mesh/.secrets -> ../../../../keys", "config-backups/good-000001-00.json"])]
+#[case::rosters_on_a_missing_disk(&["mesh/mesh/rosters -> ../../../../../keys",
+    "config-backups/good-000001-00.json"])]
 fn whichever_call_fails_no_new_key_is_made(#[case] files: &[&str]) {
     let sound = disk(files);
     let healthy = short(&scan(&sound, &places()).answer());

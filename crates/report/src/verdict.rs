@@ -253,10 +253,9 @@ fn choices(home: &HomeView<'_>, refusal: &Refusal) -> Vec<Command> {
         WayOut::GiveUpPeers { command } => Some(command.clone()),
         _ => None,
     });
-    let is_hidden = matches!(refusal.problem, Problem::PeersUnreachable { .. });
     match (refusal.hint(), given_up.filter(|_| refusal.is_missing())) {
         (Some(first), Some(given_up)) => vec![
-            Command::new(first, if is_hidden { "shows the symlink" } else { "brings it back" }),
+            Command::new(first, if refusal.is_hidden() { "shows the symlink" } else { "brings it back" }),
             Command::new(given_up, "only if it is lost for good: every peer has to approve this device anew"),
         ],
         _ => Vec::new(),

@@ -176,6 +176,9 @@ pub struct Scan {
     pub(crate) unprotect: Option<String>,
     /// The config that only a daemon with a key can have written.
     pub(crate) used_config: Option<PathBuf>,
+    /// The symlinks to empty directories that may hide the key of a home that was in use, and their
+    /// targets.
+    pub(crate) empty: Vec<(PathBuf, PathBuf)>,
 }
 
 /// One of the two homes, and what the scan found in it.
@@ -188,6 +191,12 @@ pub(crate) struct ScannedHome<'a> {
 impl Scan {
     pub(crate) fn scanned_daemon_home(&self) -> ScannedHome<'_> {
         ScannedHome { home: &self.places.daemon, scan: &self.daemon }
+    }
+
+    /// Returns true if rosters, states, custody files, the run log or a config show that a home had a
+    /// key.
+    pub(crate) fn is_known(&self) -> bool {
+        !self.homes_with_peers().is_empty() || self.logged.is_some() || self.used_config.is_some()
     }
 
     pub(crate) fn scanned_app_home(&self) -> ScannedHome<'_> {

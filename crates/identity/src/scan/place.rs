@@ -2,15 +2,17 @@
 
 use std::{
     io,
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
 use myownllm_durable_fs::{Disk, DiskError, QUARANTINE_DIR};
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use super::findings::PlaceState;
 use crate::{
     file::{Identity, inspect},
-    paths::Home,
+    paths::{Home, IdentityPaths},
 };
 
 /// An identity file has about two hundred bytes. A file above this limit is not one.
@@ -68,17 +70,58 @@ pub(super) fn dangling_target(disk: &dyn Disk, path: &Path) -> Result<Option<Pat
 /// Returns the first broken symlink or symlink loop on the way from a home to its rosters and
 /// states, and its target. Such a symlink hides the peers, for example on an unplugged disk.
 pub(crate) fn dangling_peers(disk: &dyn Disk, home: &Home) -> Result<Option<(PathBuf, PathBuf)>, DiskError> {
-    for place in [&home.states, &home.rosters, &home.legacy_roster] {
-        let mut way: Vec<_> = place.ancestors().take_while(|above| *above != home.path).collect();
-        while let Some(path) = way.pop() {
-            match dangling_target(disk, path.as_std_path()) {
-                Ok(None) => {}
-                Ok(Some(target)) => return Ok(Some((path.into(), target))),
-                Err(error) => return Err(error),
-            }
+    for path in ways(home, [&home.states, &home.rosters, &home.legacy_roster]) {
+        match dangling_target(disk, path.as_std_path()) {
+            Ok(None) => {}
+            Ok(Some(target)) => return Ok(Some((path.into(), target))),
+            Err(error) => return Err(error),
         }
     }
     Ok(None)
+}
+
+/// Returns the entries on the way from a home to these places of it, from above.
+fn ways<'h>(
+    home: &'h Home,
+    places: impl IntoIterator<Item = &'h Utf8PathBuf>,
+) -> impl Iterator<Item = &'h Utf8Path> {
+    places.into_iter().flat_map(|place| {
+        let way: Vec<_> = place.ancestors().take_while(|above| *above != home.path).collect();
+        way.into_iter().rev()
+    })
+}
+
+/// Returns the symlinks on the way to the secrets, rosters and states of the homes that lead out of
+/// the app's home to an empty directory, each with its target; those of the secrets first. The
+/// mount point of a missing disk is such a directory, and so is one that the user has just made.
+///
+/// # Errors
+/// Fails if a symlink, or the directory behind it, cannot be looked at.
+pub fn empty_targets(disk: &dyn Disk, places: &IdentityPaths) -> Result<Vec<(PathBuf, PathBuf)>, DiskError> {
+    let leads_out_to_nothing = |symlink: &Path| -> Result<bool, DiskError> {
+        if !disk.stat(symlink)?.is_symlink() {
+            return Ok(false);
+        }
+        let real = disk.canonicalize(symlink)?;
+        let mut is_empty = !real.starts_with(disk.canonicalize(places.app.path.as_std_path())?);
+        disk.for_each_entry(&real, &mut |_| {
+            is_empty = false;
+            ControlFlow::Break(())
+        })?;
+        Ok(is_empty)
+    };
+    let secrets = places.homes().map(Home::secrets);
+    let peers = places.homes().map(|home| ways(home, [&home.rosters, &home.states]));
+    let mut found = Vec::new();
+    for symlink in secrets.into_iter().chain(peers.into_iter().flatten()).map(Utf8Path::as_std_path) {
+        match leads_out_to_nothing(symlink) {
+            Ok(true) => found.push((symlink.to_owned(), disk.read_link(symlink)?)),
+            Err(error) if !error.is_absent() => return Err(error),
+            _ => {}
+        }
+    }
+    found.dedup();
+    Ok(found)
 }
 
 fn dangling(disk: &dyn Disk, symlink: &Path) -> PlaceState {

@@ -7,13 +7,16 @@ use crate::Put::*;
 use crate::common::{key_file, public_key, short};
 #[cfg(unix)]
 use crate::sound;
-use crate::{NEW, OLD, Put, ROSTER, STATE, USED, home_of, sh};
+use crate::{NEW, OLD, Put, ROSTER, SAVED, STATE, USED, home_of, sh};
 #[cfg(unix)]
 use myownllm_durable_fs::RealDisk;
 #[cfg(unix)]
 use myownllm_identity::ensure_reachable_peers;
 use myownllm_identity::{Answer, WayOut};
 use rstest::rstest;
+
+#[cfg(unix)]
+const LOGGED: Put = Bytes("myownllm-mesh.log", b"{\"at\":\"t\",\"device_id\":\"k-1\"}\n");
 
 fn padded(key: Vec<u8>) -> Vec<u8> {
     [key, vec![0; 2 << 20]].concat()
@@ -195,6 +198,90 @@ fn other_troubles_are_refused(#[case] parts: &[Put], #[case] code: &str) {
 #[case::symlink_to_itself(&[Link(NEW, "identity.json")], "migration.unreadable")]
 fn broken_symlinks_are_refused(#[case] parts: &[Put], #[case] code: &str) {
     refuses(parts, code);
+}
+
+/// The directory behind the symlink is empty, as the mount point of a missing disk is, and the home
+/// was in use. The disk may come back; only the last way out gives it up.
+#[cfg(unix)]
+#[rstest]
+#[case::secrets_beside_rosters(Link("mesh/.secrets", "../../disk"), Known)]
+#[case::secrets_of_before_beside_rosters(Link(".secrets", "../disk"), KnownBefore)]
+#[case::secrets_beside_a_run_log(Link("mesh/.secrets", "../../disk"), LOGGED)]
+#[case::secrets_beside_a_used_config(Link(".secrets", "../disk"), Bytes("mesh/config.json", USED))]
+#[case::secrets_beside_saved_networks(Link("mesh/.secrets", "../../disk"), Bytes("config.json", SAVED))]
+#[case::secrets_beside_a_renamed_home(
+    Link("mesh/.secrets", "../../disk"),
+    Bytes("../my app.bak/mesh/rosters/home.json", ROSTER)
+)]
+#[case::secrets_beside_a_cut_copy(Link("mesh/.secrets", "../../disk"), Cut("mesh/identity.json.bak", 1))]
+#[case::peers_beside_saved_networks(Link("mesh/mesh", "../../disk"), Bytes("config.json", SAVED))]
+#[case::rosters_beside_saved_networks(
+    Link("mesh/mesh/rosters", "../../../disk"),
+    Bytes("config.json", SAVED)
+)]
+#[case::states_of_before_beside_saved_networks(
+    Link("mesh/states", "../../disk"),
+    Bytes("config.json", SAVED)
+)]
+fn empty_directory_for_a_disk_is_refused_in_a_home_that_was_in_use(#[case] link: Put, #[case] trace: Put) {
+    let home = home_of(&[Dir("../disk"), link, trace]);
+    let before = home.contents();
+    let refusal = home.answer().refusal().unwrap().clone();
+    let told = refusal.to_string();
+    assert_eq!(refusal.code(), "identity.disk-missing", "{told}");
+    assert!(told.contains(" leads to an empty directory, ../"), "{told}");
+    assert!(told.contains("its disk may be missing; bring the target back"), "{told}");
+    let hint = refusal.hint().unwrap();
+    let shown = Command::new("sh").args(["-c", &hint]).output().unwrap().stdout;
+    assert!(String::from_utf8_lossy(&shown).ends_with("../disk\n"), "{hint}");
+    let WayOut::GiveUpPeers { command } = refusal.ways_out.last().unwrap() else { panic!("{refusal:?}") };
+    for _ in 0..2 {
+        let Some(_) = sh(command) else { return };
+        assert_eq!(short(&home.answer()), "none yet", "{command}");
+        let after = home.contents();
+        assert!(before.iter().all(|bytes| after.contains(bytes)), "{command} lost something");
+    }
+    // The disk is back.
+    let home = home_of(&[Dir("../disk"), link, trace]);
+    let Link(path, _) = link else { return };
+    home.put(if path.ends_with(".secrets") { "../disk/identity.json" } else { NEW }, &key_file(1, "x"));
+    assert_eq!(home.answer().key().unwrap().public_key, public_key(1));
+}
+
+/// The user made the directory, or it is of no use any more.
+#[cfg(unix)]
+#[rstest]
+#[case::first_start(&[Dir("../disk"), Link("mesh/.secrets", "../../disk")], "none yet")]
+#[case::first_start_with_peers_elsewhere(&[Dir("../disk"), Link("mesh/mesh", "../../disk"),
+    Bytes("config.json", b"{\"cloud_mesh\": {\"networks\": []}}")], "none yet")]
+#[case::home_that_was_given_up(&[Dir("../disk"), Link("mesh/.secrets", "../../disk"), Dir("given-up-1"),
+    Bytes("config.json", SAVED)], "none yet")]
+#[case::disk_that_is_there(&[Dir("../disk/lost+found"), Link("mesh/.secrets", "../../disk"),
+    Bytes("config.json", SAVED)], "none yet")]
+#[case::directory_of_the_home(&[Dir("mine"), Link("mesh/.secrets", "../mine"), Bytes("config.json", SAVED)],
+    "none yet")]
+#[case::old_symlink_beside_the_key(&[Dir("../disk"), Link(".secrets", "../disk"), Key(NEW, 1), Known,
+    Bytes("config.json", SAVED)], "sound")]
+#[case::old_symlink_to_peers_beside_the_key(&[Dir("../disk"), Link("mesh/rosters", "../../disk"), Key(NEW, 1),
+    Bytes("config.json", SAVED)], "sound")]
+#[case::new_symlink_to_rosters_beside_the_key(&[Dir("../disk"), Link("mesh/mesh/rosters", "../../../disk"),
+    Key(NEW, 1), State, Bytes("config.json", SAVED)], "sound")]
+#[case::symlink_beside_the_key_that_waits(&[Dir("../disk"), Link("mesh/.secrets", "../../disk"), Key(OLD, 1),
+    KnownBefore], "pending")]
+fn symlinks_to_empty_directories_prevent_no_start(#[case] parts: &[Put], #[case] answer: &str) {
+    let home = home_of(parts);
+    assert!(short(&home.answer()).starts_with(answer), "{:?}", home.answer());
+    ensure_reachable_peers(&RealDisk, home.places().daemon()).unwrap();
+}
+
+/// The roster that is there shows that the key was not on the disk of the states.
+#[cfg(unix)]
+#[test]
+fn missing_key_beside_a_symlink_to_empty_states_is_restored_from_a_backup() {
+    let home = home_of(&[Dir("../disk"), Link("mesh/mesh/states", "../../../disk"), Known]);
+    let refusal = home.answer().refusal().unwrap().clone();
+    assert_eq!(refusal.code(), "identity.gone");
+    assert!(matches!(refusal.ways_out.first(), Some(WayOut::Restore { .. })), "{refusal:?}");
 }
 
 /// Checks the code of a refusal, that it has ways out, and that it shows no secret.

@@ -6,12 +6,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{DaemonFile, Document, JudgedFile, network_id, recover};
+use myownllm_config_model::{DaemonFile, Document, JudgedFile, network_id, networks, recover};
 use myownllm_durable_fs::{
     Disk, DiskError, FileKind, LockedDir, move_aside, publish_new, put_in_place, quote, rename_or_link,
     replace_symlink, set_aside_name, with_free_name,
 };
-use myownllm_identity::{IdentityPaths, ensure_reachable_peers};
+use myownllm_identity::{IdentityPaths, empty_targets, ensure_reachable_peers};
 use myownllm_migration::{MoveStep, Plan as MovePlan};
 use myownllm_paths::Layout;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
@@ -301,6 +301,27 @@ pub(crate) fn peers_behind_symlink(context: &Context<'_>, migration: &MovePlan) 
     );
     let hint = replace_symlink(symlink);
     Some(Diagnostic::error("migration.peers-link", message).at(symlink).hint(hint).class(Class::Refused))
+}
+
+/// Warns of the symlinks in the daemon home that lead to an empty directory while networks are
+/// saved: the user may have just made the directory, or the disk with the rosters is missing.
+pub(crate) fn empty_directories(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
+    if networks::list(document).is_empty() {
+        return Vec::new();
+    }
+    let mut symlinks = empty_targets(context.disk, &IdentityPaths::of(context.layout)).unwrap_or_default();
+    symlinks.retain(|(symlink, _)| symlink.starts_with(&context.layout.daemon_home));
+    let warn = |(symlink, target): (PathBuf, PathBuf)| {
+        let message = format!(
+            "{} leads to an empty directory, {}; its disk may be missing, and a daemon would start without the \
+             files on it",
+            symlink.display(),
+            target.display()
+        );
+        let hint = format!("readlink {}", quote(&symlink));
+        Diagnostic::warning("identity.disk-missing", message).at(&symlink).hint(hint)
+    };
+    symlinks.into_iter().map(warn).collect()
 }
 
 /// Sets a damaged roster or state aside, and writes the part that a daemon can read in its place.

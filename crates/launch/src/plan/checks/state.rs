@@ -19,7 +19,7 @@ use crate::files::identity::{HELD, other_known_identity};
 use crate::files::losses::may_have_lost_networks;
 use crate::files::misnamed::misnamed_states;
 use crate::files::moves::{collision_diagnostics, is_about_overlap, moved_files};
-use crate::files::peers::{corrupt_config, corrupt_states, unsettled_states};
+use crate::files::peers::{corrupt_config, corrupt_states, empty_directories, unsettled_states};
 use crate::homes::trust::{OpenSecret, open_config, open_secrets, trusted_home};
 use crate::plan::stage::{ConfigInUse, Stage};
 use crate::plan::start::{CONFIG_UNREADABLE, config_that_is_no_file};
@@ -145,6 +145,9 @@ impl Examiner<'_, '_> {
         let found = corrupt.iter().map(|corrupt| corrupt.diagnostic());
         let found = found.chain(damaged.iter().map(|state| state.damaged_diagnostic()));
         let found = found.chain(newer.iter().map(|state| state.newer_diagnostic(false)));
+        let loaded = self.plan.loaded.iter().filter(|_| self.plan.identity.key().is_some());
+        let empty = loaded.flat_map(|loaded| empty_directories(context, &loaded.document));
+        let found = found.chain(empty);
         self.checks.diagnostics("daemon.config", corrupt_config(context, None));
         self.checks.diagnostics("state.sound", misnamed.iter().cloned().chain(found));
         misnamed
