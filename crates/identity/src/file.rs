@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, path::Path};
 
-use data_encoding::BASE32_NOPAD;
+use data_encoding::{BASE32_NOPAD, BASE64, BASE64_NOPAD, HEXUPPER};
 use ed25519_dalek::SigningKey;
 use myownllm_durable_fs::quote;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
@@ -335,6 +335,18 @@ pub(crate) fn readable_key(identity: &Identity, bytes: &[u8]) -> Option<KeyInfo>
         Identity::Damaged { flaw: Some(flaw), .. } => judge(&flaw.read(bytes)?).key().cloned(),
         other => other.key().cloned(),
     }
+}
+
+/// Returns the key of a file that is the seed alone: its 32 bytes, or their text in hex, base32 or
+/// base64. Any token of this length looks like a seed, so the file proves nothing by itself.
+pub(crate) fn key_of_seed(bytes: &[u8]) -> Option<KeyInfo> {
+    let text: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let upper = text.to_ascii_uppercase();
+    let in_text = [HEXUPPER.decode(&upper), BASE32_NOPAD.decode(&upper), BASE64.decode(&text)];
+    let decoded = in_text.into_iter().chain([BASE64_NOPAD.decode(&text), Ok(bytes.to_vec())]).flatten();
+    let public_key = public_key(&decoded.into_iter().find_map(|seed| seed.try_into().ok())?);
+    let (device_id, label) = (display_id(&public_key), String::new());
+    Some(KeyInfo { device_id, public_key, label, created_at: None })
 }
 
 /// The members of the file, of any type: the message of serde_json could quote the secret, so this

@@ -164,7 +164,7 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     let has_key = at_places.chain(found).next().is_some();
     let is_used = saves_networks || scan.is_known() || !(without_key.is_empty() && scan.misplaced.is_empty());
     if !has_key && is_used {
-        search_used_home(&mut search, scan);
+        search_used_home(&mut search, scan, &files);
     }
     if scan.misplaced.is_empty() && !scan.is_known() {
         scan.renamed = without_key;
@@ -197,10 +197,14 @@ fn count_named_rosters(search: &mut Search<'_>, scan: &mut Scan, mut rosters: Ve
     }
 }
 
-/// Searches a home that was in use and in which no key was found for the symlinks behind which the
-/// key may lie on a missing disk. Saved networks alone are no proof of a key, but beside such a
-/// symlink a new key would most likely be a second one.
-fn search_used_home(search: &mut Search<'_>, scan: &mut Scan) {
+/// Searches a home that was in use and in which no key was found: by content, and for the symlinks
+/// behind which the key may lie on a missing disk. Saved networks alone are no proof of a key, but
+/// beside such a symlink, or such a file, a new key would most likely be a second one.
+fn search_used_home(search: &mut Search<'_>, scan: &mut Scan, files: &[PathBuf]) {
+    search.find_by_content(scan, files);
+    if scan.misplaced.iter().any(|found| found.key.is_some()) {
+        return;
+    }
     match empty_targets(search.disk, search.places) {
         Ok(empty) => scan.empty = empty,
         Err(error) => search.unreadable.push(error),

@@ -18,12 +18,12 @@ use myownllm_paths::{
 use serde_json::Value;
 
 use super::{
-    findings::{KnownBy, Misplaced, RenamedHome},
+    findings::{KnownBy, Misplaced, RenamedHome, Scan},
     place::FILE_LIMIT,
     run_log::{contains, device_ids, run_logs},
 };
 use crate::{
-    file::{Identity, inspect, is_lost, readable_key},
+    file::{Identity, KeyInfo, inspect, is_lost, key_of_seed, readable_key},
     paths::{Home, IdentityPaths},
 };
 
@@ -35,6 +35,10 @@ const CONFIG_LIMIT: u64 = 16 << 20;
 /// The number of backups of configs that are searched, the newest first: more than the number of
 /// routine backups.
 const MAX_BACKUPS: usize = 64;
+/// The number of files of a directory of a home that are searched by their content alone.
+const MAX_OTHERS: usize = 64;
+/// The directories of the app with very many or large files. None is searched by content.
+const BULK: [&str; 6] = ["cache", "conversations", "logs", "models", "transcribe_buffer", "updates"];
 /// The number of names that are read from one directory.
 pub(super) const MAX_NAMES: usize = 4096;
 /// The number of directory levels in which rosters and states are counted.
@@ -50,6 +54,8 @@ const IDENTITY: &str = "identity";
 const WORDS: [&str; 12] = [
     "backup", "bak", "back", "before", "broken", "copy", "corrupt", "damage", "former", "old", "orig", "save",
 ];
+/// The reason why a compressed file is no sound identity file.
+const MAY_HOLD_KEY: &str = "it is an archive, which may hold a sound one";
 /// The prefix of the directories that receive given-up peers and keys.
 pub(super) const GIVEN_UP: &str = "given-up-";
 
@@ -58,6 +64,8 @@ pub(super) struct Search<'a> {
     pub(super) places: &'a IdentityPaths,
     /// Files that may be identity files.
     pub(super) files: Vec<PathBuf>,
+    /// Files that are identity files only if they hold a sound key: their names tell nothing.
+    others: Vec<PathBuf>,
     /// Files that may be configs of the app or of the daemon.
     pub(super) configs: Vec<PathBuf>,
     /// Broken symlinks that may lead to an identity file, and their targets.
@@ -85,6 +93,7 @@ impl<'a> Search<'a> {
             disk,
             places,
             files: Vec::new(),
+            others: Vec::new(),
             configs: Vec::new(),
             dangling: Vec::new(),
             dangling_peers: Vec::new(),
@@ -157,8 +166,10 @@ impl<'a> Search<'a> {
                 // Given-up files must not be found again.
                 FileKind::Dir if name.starts_with(GIVEN_UP) => self.was_given_up = true,
                 FileKind::Dir => {
-                    let mut budget = MAX_NAMES;
-                    self.collect_by_name(&path, MAX_KEY_LEVELS, &mut budget);
+                    let is_bulk = BULK.contains(&&*name);
+                    let others = self.others.len() + if is_bulk { 0 } else { MAX_OTHERS };
+                    self.collect_by_name(&path, MAX_KEY_LEVELS, &mut { MAX_NAMES });
+                    self.others.truncate(others);
                 }
                 FileKind::File | FileKind::Symlink if name.starts_with(&config) => self.configs.push(path),
                 FileKind::File | FileKind::Symlink => self.files.push(path),
@@ -175,6 +186,7 @@ impl<'a> Search<'a> {
         self.collect_peers_dir(dir);
         let (names, _) = self.list(dir, *budget);
         *budget -= names.len();
+        let has_peers = self.places.homes().iter().any(|home| dir == home.rosters || dir == home.states);
         for (path, kind) in names {
             let name = name_of(&path);
             match kind {
@@ -189,6 +201,8 @@ impl<'a> Search<'a> {
                 {
                     self.files.push(path);
                 }
+                // Each file among the rosters and states shows that there was a key.
+                FileKind::File if !has_peers => self.others.push(path),
                 _ => {}
             }
         }
@@ -392,7 +406,7 @@ impl<'a> Search<'a> {
     pub(super) fn identify(&mut self, path: &Path, named_by: Option<&Path>) -> Option<Misplaced> {
         let is_expected = named_by.is_some() || self.has_key_name(path);
         let limit = if is_expected { FILE_LIMIT } else { OTHER_FILE_LIMIT };
-        let archive = || Identity::damaged("it is an archive, which may hold a sound one");
+        let archive = || Identity::damaged(MAY_HOLD_KEY);
         let mut key = None;
         let identity = match self.disk.read(path, limit) {
             // Unrelated JSON with a `version` above 1 would pass as a newer identity file, and
@@ -423,25 +437,44 @@ impl<'a> Search<'a> {
                 return None;
             }
         };
-        let modified = self.disk.stat_follow(path).map(|meta| meta.modified).unwrap_or_default();
-        let is_symlink = self.disk.stat(path).is_ok_and(|meta| meta.is_symlink());
-        let named_by = named_by.map(Path::to_owned);
-        let aside = free_beside(self.disk, path);
-        let path = path.to_owned();
-        let (peers, custody) = (self.peers_beside(&path), self.custody_beside(&path));
-        Some(Misplaced {
-            path,
+        Some(Misplaced { named_by: named_by.map(Path::to_owned), ..self.misplaced(path, identity, key) })
+    }
+
+    fn misplaced(&self, path: &Path, identity: Identity, key: Option<KeyInfo>) -> Misplaced {
+        Misplaced {
             identity,
             key,
             is_named: false,
-            named_by,
+            named_by: None,
             renamed_home: None,
-            peers,
-            custody,
-            modified,
-            is_symlink,
-            aside,
-        })
+            peers: self.peers_beside(path),
+            custody: self.custody_beside(path),
+            modified: self.disk.stat_follow(path).map(|meta| meta.modified).unwrap_or_default(),
+            is_symlink: self.disk.stat(path).is_ok_and(|meta| meta.is_symlink()),
+            aside: free_beside(self.disk, path),
+            path: path.to_owned(),
+        }
+    }
+
+    /// Adds the files with a key under names that tell nothing: every sound identity file, and in a
+    /// secrets directory the seed alone of a key that this home knows. If the home had a key for
+    /// certain, adds the compressed files there too. Other tokens of that length prove nothing.
+    pub(super) fn find_by_content(&mut self, scan: &mut Scan, files: &[PathBuf]) {
+        for file in std::mem::take(&mut self.others) {
+            scan.misplaced.extend(self.identify(&file, None).filter(|found| found.key.is_some()));
+        }
+        for file in files.iter().filter(|file| is_in_secrets(file)) {
+            let bytes = self.disk.read(file, OTHER_FILE_LIMIT).unwrap_or_default();
+            let is_found = scan.misplaced.iter().any(|found| found.path == *file);
+            let seed = key_of_seed(&bytes).filter(|key| scan.knows_key(&key.public_key));
+            let why = match seed {
+                Some(_) => "it holds the seed of the key alone",
+                None if !is_found && scan.is_known() && bytes.starts_with(b"\x1f\x8b") => MAY_HOLD_KEY,
+                None => continue,
+            };
+            scan.misplaced.retain(|found| found.path != *file);
+            scan.misplaced.push(self.misplaced(file, Identity::damaged(why), seed));
+        }
     }
 
     /// Returns the custody file beside a file that is not in a secrets directory of the homes.

@@ -2,7 +2,7 @@
 
 use crate::Put::*;
 use crate::common::{Home, key_file, public_key, short};
-use crate::{NEW, OLD, Put, ROSTER, SAVED, STATE, home_of, pending, sh, sound};
+use crate::{NEW, OLD, Put, ROSTER, SAVED, STATE, USED, home_of, pending, sh, sound};
 use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_identity::{Answer, IdentityPaths, Refusal, Side, WayOut, scan, start_permit};
 use rstest::rstest;
@@ -59,6 +59,14 @@ fn with_tail(key: Vec<u8>) -> Vec<u8> {
 #[case::directory_of_the_users_own(&[Key("backup/2026/identity.json.part", 1)], "identity.gone", &pending(1))]
 #[case::deep_directory_of_the_users_own(&[Key("backup/2026/a/b/identity.json", 1)], "identity.gone",
     &pending(1))]
+#[case::name_that_tells_nothing_beside_the_rosters(&[Key("mesh/mesh/keys/id.json", 1), Known], "identity.gone",
+    &sound(1))]
+#[case::name_that_tells_nothing_beside_saved_networks(&[Key("mesh/keys/id.json", 1),
+    Bytes("config.json", SAVED)], "identity.gone", &sound(1))]
+#[case::name_that_tells_nothing_in_a_directory_of_the_users_own(&[Shaped("keys/a/id", utf16),
+    Bytes("config.json", USED)], "identity.gone", &pending(1))]
+#[case::name_that_tells_nothing_beside_a_damaged_key(&[Cut(NEW, 1), Key("keys/id.json", 1), Known],
+    "migration.identity-damaged", &sound(1))]
 #[case::copy_of_the_home(&[Key("old/home/.secrets/key", 1)], "identity.gone", &pending(1))]
 #[case::versions_directory(&[Key("mesh/.secrets/.stversions/identity~20260102.json", 1)], "identity.gone",
     &sound(1))]

@@ -8,6 +8,7 @@ use crate::common::{key_file, public_key, short};
 #[cfg(unix)]
 use crate::sound;
 use crate::{NEW, OLD, Put, ROSTER, SAVED, STATE, USED, home_of, sh};
+use data_encoding::{BASE32_NOPAD, BASE64, HEXLOWER};
 #[cfg(unix)]
 use myownllm_durable_fs::RealDisk;
 #[cfg(unix)]
@@ -17,6 +18,24 @@ use rstest::rstest;
 
 #[cfg(unix)]
 const LOGGED: Put = Bytes("myownllm-mesh.log", b"{\"at\":\"t\",\"device_id\":\"k-1\"}\n");
+
+/// The seed of the key 1 in text, in lines as programs break them.
+fn in_lines(text: String) -> Vec<u8> {
+    let lines: Vec<&[u8]> = text.as_bytes().chunks(40).collect();
+    [lines.join(&b'\n'), b"\n".to_vec()].concat()
+}
+
+fn in_hex(_: Vec<u8>) -> Vec<u8> {
+    in_lines(HEXLOWER.encode(&[1; 32]))
+}
+
+fn in_base64(_: Vec<u8>) -> Vec<u8> {
+    in_lines(BASE64.encode(&[1; 32]))
+}
+
+fn in_base32(_: Vec<u8>) -> Vec<u8> {
+    in_lines(BASE32_NOPAD.encode(&[1; 32]).to_ascii_lowercase())
+}
 
 fn padded(key: Vec<u8>) -> Vec<u8> {
     [key, vec![0; 2 << 20]].concat()
@@ -76,6 +95,10 @@ fn padded(key: Vec<u8>) -> Vec<u8> {
 #[case::archive_of_the_apps_home_in_the_trash(
     &[Bytes("../.local/share/Trash/files/my app.bak.tar.gz", b"\x1f\x8b\x08\0")], "identity.gone", NEW)]
 #[case::padded_copy(&[Shaped(".secrets/identity.json.bak", padded)], "identity.gone", NEW)]
+#[case::seed_in_hex(&[Shaped(".secrets/k", in_hex), Peers("mesh/mesh/rosters/home.json", [1, 2, 3])],
+    "identity.gone", NEW)]
+#[case::compressed_key_under_another_name(&[Bytes("mesh/.secrets/k", b"\x1f\x8b\x08\0"), Known],
+    "identity.gone", NEW)]
 #[case::peers_in_another_directory(&[Bytes("trash/mesh/rosters/home.json", ROSTER)], "identity.gone", OLD)]
 #[case::peers_deep_in_another_directory(&[Bytes("backup/2026/x/mesh/home.json", STATE)], "identity.gone",
     OLD)]
@@ -147,6 +170,53 @@ fn other_files_of_a_newer_version_are_no_keys(#[case] path: &'static str, #[case
 #[case::home_of_another_app("../.my app-dev.tar.gz")]
 fn archive_of_another_name_is_no_key(#[case] path: &'static str) {
     assert_eq!(short(&home_of(&[Bytes(path, b"PK\x03\x04")]).answer()), "none yet");
+}
+
+/// The key of this home in another form is named by its Device ID; nothing else is.
+#[rstest]
+#[case::hex(&[Shaped(".secrets/k", in_hex)], ".secrets/k", "it holds the seed of the key alone")]
+#[case::base64(&[Shaped("mesh/.secrets/old/k", in_base64)], "mesh/.secrets/old/k",
+    "it holds the seed of the key alone")]
+#[case::base32(&[Shaped("mesh/.secrets/identity", in_base32)], "mesh/.secrets/identity",
+    "it holds the seed of the key alone")]
+#[case::bytes(&[Shaped(".secrets/k", |_| vec![1; 32])], ".secrets/k", "it holds the seed of the key alone")]
+#[case::compressed(&[Bytes(".secrets/k", b"\x1f\x8b\x08\0")], ".secrets/k", "it is an archive")]
+fn other_form_of_the_key_is_named_in_a_home_that_knows_it(
+    #[case] parts: &[Put],
+    #[case] path: &str,
+    #[case] why: &str,
+) {
+    let token = Bytes(".secrets/token", b"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+    let known = [token, Peers("mesh/mesh/rosters/home.json", [1, 2, 3])];
+    let home = home_of(&[parts, &known].concat());
+    let told = home.answer().refusal().unwrap().to_string();
+    assert!(told.contains(&format!("a damaged one lies at {}", home.at(path).display())), "{told}");
+    assert!(told.contains(why) && !told.contains("token"), "{told}");
+    assert_eq!(told.contains(&public_key(1)), why.contains("seed"), "{told}");
+}
+
+/// Other programs keep keys and tokens of the same length, and a first start has no trace of a key.
+#[rstest]
+#[case::token_in_hex(&[Shaped(".secrets/token", in_hex)], "none yet")]
+#[case::token_in_base64(&[Shaped("mesh/.secrets/token", in_base64)], "none yet")]
+#[case::token_of_32_bytes(&[Shaped(".secrets/token", |_| vec![1; 32])], "none yet")]
+#[case::compressed(&[Bytes(".secrets/a.json", b"\x1f\x8b\x08\0")], "none yet")]
+#[case::token_beside_saved_networks(&[Shaped(".secrets/token", in_hex), Bytes("config.json", SAVED)],
+    "none yet")]
+#[case::compressed_beside_saved_networks(&[Bytes(".secrets/a", b"\x1f\x8b\x08\0"),
+    Bytes("config.json", SAVED)], "none yet")]
+#[case::key_of_another_program(&[Key("mesh/keys/id.json", 1)], "none yet")]
+#[case::notes_on_a_key_beside_saved_networks(&[Bytes("notes/a.txt",
+    b"{\"version\": 1, \"secret_key\": \"...\"}"), Bytes("config.json", SAVED)], "none yet")]
+#[case::sealed_file_beside_saved_networks(&[Bytes("keys/a.json", b"{\"version\": 2, \"secret_key\": {}}"),
+    Bytes("config.json", SAVED)], "none yet")]
+#[case::key_among_the_conversations(&[Key("conversations/a", 1), Bytes("config.json", SAVED)], "none yet")]
+#[case::other_key_beside_the_own(&[Key(NEW, 1), Key("mesh/keys/id.json", 2), Known,
+    Bytes("config.json", SAVED)], "sound")]
+#[case::other_key_beside_the_own_that_waits(&[Key(OLD, 1), Key("keys/id.json", 2), KnownBefore], "pending")]
+fn files_that_prove_nothing_prevent_no_start(#[case] parts: &[Put], #[case] answer: &str) {
+    let home = home_of(parts);
+    assert!(short(&home.answer()).starts_with(answer), "{:?}", home.answer());
 }
 
 #[test]
