@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use crate::error::{BROKEN_SYMLINK, HomeRelation};
-use crate::resolver::Resolver;
+use crate::resolver::{Resolver, app_homes, invalid_name, is_in_one};
 use crate::spelling::{inside, is_same, is_same_or_inside, normalize_lexically};
 use crate::{FileInfo, Kind, Layout, Lookup, MYOWNLLM, PathsError, Platform, Rule};
 
@@ -46,7 +46,7 @@ impl CheckedLayout {
     ///
     /// # Errors
     /// The errors of [`check_overlap`], [`PathsError::ChangedLayout`], and [`PathsError::HostApp`] for
-    /// another app whose home leads to MyOwnLLM's.
+    /// another app whose home leads to MyOwnLLM's, and for a shared home inside an app's home.
     pub fn new(mut layout: Layout, lookup: &dyn Lookup) -> Result<Self, PathsError> {
         let ignore_case = layout.platform.usually_ignores_case();
         refuse_changed_path(&layout)?;
@@ -69,14 +69,21 @@ impl CheckedLayout {
         }
         // A shared home that cannot be looked at is no reason to refuse: own mode does not use it,
         // and no program can talk to a daemon there either.
+        let homes = app_homes(&layout.app, &layout.user_home);
         if layout.shared_home_rule == Rule::MeshHomeVariable
-            && leads_inside(&layout.shared_home, &layout.app_home, lookup, ignore_case).unwrap_or(false)
+            && homes
+                .iter()
+                .any(|home| leads_inside(&layout.shared_home, home, lookup, ignore_case).unwrap_or(false))
         {
             let home = inside(&layout.user_home, &layout.app.shared_dir);
             layout.shared_config = inside(&home, &layout.app.daemon_files.config);
             layout.shared_socket = inside(&home, &layout.app.daemon_files.socket);
             layout.shared_home = home;
             layout.shared_home_rule = Rule::MeshHomeVariableInsideApp;
+        }
+        if is_in_one(&layout.shared_home, &homes, ignore_case) {
+            let why = "in the home of an app: the stand-alone daemon would rewrite the app's config";
+            return Err(invalid_name("shared_dir", layout.shared_home.as_str(), why));
         }
         // If `~/.myownmesh` is a symlink to the app's home (or the reverse), the two daemons share
         // one directory: a move would take the stand-alone daemon's identity file away from it.

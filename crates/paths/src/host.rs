@@ -20,9 +20,9 @@ use std::borrow::Cow;
 /// ```
 ///
 /// Every directory and file name is relative and has no `..`; it may have several parts
-/// (`state/mesh`). No two of them are the same place, and none lies in another. MyOwnLLM's home is
-/// no home of an app with another name, and an app with another home has neither MyOwnLLM's name
-/// nor its program.
+/// (`state/mesh`). No two of them are the same place, and none lies in another. MyOwnLLM's home, and a directory in it, is no home of
+/// an app with another name, nor of the stand-alone daemon. An app with another home has neither
+/// MyOwnLLM's name nor its program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostApp {
     /// The name for people, as in "MyOwnLLM".

@@ -4,7 +4,7 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use crate::env::Home;
 use crate::error::quoted;
-use crate::spelling::{inside, is_absolute, is_same_or_inside, normalize_lexically};
+use crate::spelling::{inside, is_absolute, is_same, is_same_or_inside, normalize_lexically};
 use crate::{Env, HostApp, Layout, MYOWNLLM, PathsError, Platform, Rule};
 
 /// Computes a layout from an environment. An app with rules of its own for the homes implements
@@ -132,15 +132,26 @@ impl Resolver {
         if !is_absolute(given) {
             return default(Rule::MeshHomeVariableRelative);
         }
-        if is_same_or_inside(
-            normalize_lexically(given.as_std_path()),
-            normalize_lexically(inside(user_home, &self.app.app_dir).as_std_path()),
-            self.platform.usually_ignores_case(),
-        ) {
+        let homes = app_homes(&self.app, user_home);
+        if is_in_one(given, &homes, self.platform.usually_ignores_case()) {
             return default(Rule::MeshHomeVariableInsideApp);
         }
         (given.components().collect(), Rule::MeshHomeVariable)
     }
+}
+
+/// Returns the homes in which no stand-alone daemon may live, because it rewrites the config there:
+/// that of the app, and that of MyOwnLLM.
+pub(crate) fn app_homes(app: &HostApp, user_home: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let mut homes = [&app.app_dir, &MYOWNLLM.app_dir].map(|dir| inside(user_home, dir)).to_vec();
+    homes.dedup();
+    homes
+}
+
+/// Returns true if a path is one of these homes or inside one, by spelling.
+pub(crate) fn is_in_one(path: &Utf8Path, homes: &[Utf8PathBuf], ignore_case: bool) -> bool {
+    let normal = |path: &Utf8Path| normalize_lexically(path.as_std_path());
+    homes.iter().any(|home| is_same_or_inside(normal(path), normal(home), ignore_case))
 }
 
 impl PathResolver for Resolver {
@@ -183,14 +194,15 @@ fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
     }
     // The daemon's move and the app's schema would be applied to MyOwnLLM's files, or the messages
     // and the commands of the hints would lead to MyOwnLLM.
-    let is_at_home = is_same_or_inside(&*app.app_dir, &*MYOWNLLM.app_dir, ignore_case);
-    let is_myownllm = app.name == MYOWNLLM.name;
-    if is_at_home && !is_myownllm {
-        let why = format!("the home of MyOwnLLM, and the app is {:?}", app.name);
+    let ours = MYOWNLLM;
+    let is_at_home = is_same_or_inside(&*app.app_dir, &*ours.app_dir, ignore_case);
+    let is_myownllm = app.name == ours.name;
+    // A home of MyOwnLLM inside its home would get a key of its own.
+    if is_at_home && !(is_myownllm && is_same(&*app.app_dir, &*ours.app_dir, ignore_case)) {
+        let why = format!("the home of MyOwnLLM, or inside it, and the app is {:?}", app.name);
         return Err(invalid_name("app_dir", &app.app_dir, &why));
     }
-    let names =
-        [("name", is_myownllm, &app.name), ("program", app.program == MYOWNLLM.program, &app.program)];
+    let names = [("name", is_myownllm, &app.name), ("program", app.program == ours.program, &app.program)];
     if let Some((field, _, value)) = names.into_iter().find(|(_, is_taken, _)| *is_taken && !is_at_home) {
         let why =
             format!("as for MyOwnLLM, and app_dir is {:?}: HostApp::new names another app", app.app_dir);
@@ -211,7 +223,12 @@ fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
     };
     let among_daemons =
         (0..daemons.len()).flat_map(|one| daemons[one + 1..].iter().map(move |other| (daemons[one], *other)));
-    let mut all = (0..apps.len()).flat_map(pairs).chain(among_daemons).chain([(homes[0], homes[1])]);
+    let of_others = [
+        (homes[0], homes[1]),
+        (homes[0], ("the shared_dir of MyOwnLLM", &ours.shared_dir)),
+        (homes[1], ("the app_dir of MyOwnLLM", &ours.app_dir)),
+    ];
+    let mut all = (0..apps.len()).flat_map(pairs).chain(among_daemons).chain(of_others);
     let clash = all.find(|((one, a), (other, b))| !is_shared_name(one, other) && nested(a, b));
     match clash {
         Some(((field, value), (other, taken))) => Err(invalid_name(
@@ -223,6 +240,6 @@ fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
     }
 }
 
-fn invalid_name(field: &'static str, value: &str, why: &str) -> PathsError {
+pub(crate) fn invalid_name(field: &'static str, value: &str, why: &str) -> PathsError {
     PathsError::HostApp { field, value: value.to_owned(), why: why.to_owned() }
 }

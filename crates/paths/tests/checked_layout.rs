@@ -88,6 +88,36 @@ fn layout_made_by_hand_is_checked(#[case] change: fn(&mut Layout)) {
     assert!(error.hint().is_some_and(|hint| hint.contains("`Resolver`")), "{error:?}");
 }
 
+/// A resolver of another crate may name any shared home but one in the home of an app: the
+/// stand-alone daemon would rewrite the config there.
+#[rstest]
+#[case::home_of_the_app(".notes", false)]
+#[case::daemon_home(".notes/mesh-home", false)]
+#[case::by_dots("x/../.notes/mesh-home", false)]
+#[case::home_of_myownllm(".myownllm", false)]
+#[case::in_the_home_of_myownllm(".myownllm/.myownmesh", false)]
+#[case::longer_name(".notes-mesh", true)]
+#[case::home_of_a_third_app(".myownllm2/mesh", true)]
+#[case::home_of_the_user("", true)]
+fn shared_home_in_the_home_of_an_app_is_refused(#[case] shared: &str, #[case] is_fine: bool) {
+    let home = home();
+    let (user, notes) = (utf8(&home.user), HostApp::new("Notes", "notes-mesh", ".notes", "mesh-home"));
+    let shared = user.join(shared);
+    let homes = |rule| ((user.to_path_buf(), Rule::ExplicitHome), (shared.clone(), rule));
+    let layout = |rule| {
+        let (user, shared) = homes(rule);
+        Resolver::new(notes.clone()).layout(user, shared).unwrap()
+    };
+    let checked = CheckedLayout::new(layout(Rule::InUserHome), &RealLookup);
+    assert_eq!(checked.as_ref().err().map(PathsError::code), (!is_fine).then_some("paths.host-app"));
+    // As a wish of the user's, it does not count.
+    let wished = CheckedLayout::new(layout(Rule::MeshHomeVariable), &RealLookup).unwrap();
+    assert_eq!(wished.shared_home == shared, is_fine);
+    let env = Env::system(Some(user.as_str().into())).with_variable("MYOWNMESH_HOME", shared.as_std_path());
+    let layout = Resolver::new(notes).resolve(&env).unwrap();
+    assert_eq!(layout.shared_home_rule == Rule::MeshHomeVariable, is_fine);
+}
+
 #[test]
 fn a_home_that_does_not_exist_yet_is_fine() {
     let dir = tempfile::tempdir().unwrap();

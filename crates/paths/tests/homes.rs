@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use myownllm_paths::camino::Utf8PathBuf;
 use myownllm_paths::{
-    ControlSocket, Env, HostApp, Layout, MYOWNLLM, Mode, PathResolver, PathsError, Platform, Resolver, Rule,
-    Socket, check_socket,
+    ControlSocket, Env, HostApp, Layout, MYOWNLLM, Mode, PathResolver, PathsError, Platform,
+    Resolver, Rule, Socket, check_socket,
 };
 use rstest::rstest;
 
@@ -304,9 +304,9 @@ fn another_app_in_the_home_of_myownllm_is_refused(#[case] app_dir: &'static str)
     let error = Resolver::new(notes).resolve(&home("/home/u")).unwrap_err();
     assert_eq!(error.code(), "paths.host-app");
     assert!(error.to_string().contains("app_dir"), "{error}");
-    // MyOwnLLM itself may ship another program.
+    // MyOwnLLM itself may ship another program. In a directory of its home it would get a second key.
     let ours = HostApp { program: "my".into(), app_dir: app_dir.into(), ..MYOWNLLM };
-    assert!(Resolver::new(ours).resolve(&home("/home/u")).is_ok());
+    assert_eq!(Resolver::new(ours).resolve(&home("/home/u")).is_ok(), app_dir == ".myownllm");
 }
 
 #[rstest]
@@ -320,6 +320,10 @@ fn a_name_that_leads_elsewhere_is_refused(#[case] name: &'static str) {
     let error = Resolver::new(odd).resolve(&home("/home/u")).unwrap_err();
     assert_eq!(error.code(), "paths.host-app");
     assert!(error.to_string().contains("daemon_dir"), "{error}");
+}
+
+fn notes() -> HostApp {
+    HostApp::new("Notes", "notes-mesh", ".notes", "mesh-home")
 }
 
 /// The daemon's files in the app's home could not move into themselves, and the app's files among
@@ -343,6 +347,12 @@ fn a_name_that_leads_elsewhere_is_refused(#[case] name: &'static str) {
 #[case::name_of_myownllm(HostApp { app_dir: ".notes".into(), ..MYOWNLLM }, "name")]
 #[case::program_of_myownllm(HostApp::new("Notes", "myownllm-mesh", ".notes", "home"), "program")]
 #[case::shared_home_in_the_apps(HostApp { shared_dir: ".myownllm/shared".into(), ..MYOWNLLM }, "app_dir")]
+#[case::home_of_myownllm_as_the_shared_one(HostApp { shared_dir: ".myownllm".into(), ..notes() }, "shared_dir")]
+#[case::daemon_home_of_myownllm_as_the_shared_one(
+    HostApp { shared_dir: ".myownllm/.myownmesh".into(), ..notes() }, "shared_dir")]
+#[case::own_home_as_the_shared_one(HostApp { shared_dir: ".notes".into(), ..notes() }, "app_dir")]
+#[case::shared_home_of_myownllm_as_the_apps(
+    HostApp { app_dir: ".myownmesh".into(), shared_dir: ".notes".into(), ..notes() }, "app_dir")]
 #[case::no_variable(HostApp { home_variable: "A=B".into(), ..MYOWNLLM }, "home_variable")]
 fn a_name_with_another_meaning_is_refused(#[case] odd: HostApp, #[case] field: &str) {
     for platform in [Platform::Linux, Platform::MacOs, Platform::Windows] {
