@@ -10,7 +10,10 @@ use std::{
 use myownllm_config_model::masking::mask_line;
 use myownllm_durable_fs::{Disk, DiskError, LockedDir, rename_or_link};
 use myownllm_identity::IdentityPaths;
-use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
+use myownllm_paths::{
+    DaemonFiles,
+    camino::{Utf8Path, Utf8PathBuf},
+};
 
 use crate::secrets::Secrets;
 
@@ -27,7 +30,7 @@ const KEPT_PART: u64 = 1 << 20;
 /// Returns the path of the log of a daemon with this home, if its
 /// [`SpawnRequest`](crate::SpawnRequest) names no other.
 pub fn log_path(home: &Utf8Path) -> Utf8PathBuf {
-    home.join("daemon.log")
+    home.join(DaemonFiles::LOG)
 }
 
 fn numbered(log: &Utf8Path, number: usize) -> Utf8PathBuf {

@@ -20,7 +20,8 @@ use std::borrow::Cow;
 /// ```
 ///
 /// Every directory and file name is relative and has no `..`; it may have several parts
-/// (`state/mesh`). No two of them are the same place, and none lies in another. MyOwnLLM's home, and a directory in it, is no home of
+/// (`state/mesh`). No two of them are the same place, and none lies in another; the run log, which
+/// has the name of the program, is one of them. MyOwnLLM's home, and a directory in it, is no home of
 /// an app with another name, nor of the stand-alone daemon. An app with another home has neither
 /// MyOwnLLM's name nor its program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +105,11 @@ pub struct DaemonFiles {
     pub updates: Cow<'static, str>,
     /// The control socket on Unix.
     pub socket: Cow<'static, str>,
+}
+
+impl DaemonFiles {
+    /// The log of the daemon, in its home.
+    pub const LOG: &'static str = "daemon.log";
 }
 
 /// MyOwnLLM, which embeds `myownmesh`.

@@ -5,7 +5,7 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use crate::env::Home;
 use crate::error::quoted;
 use crate::spelling::{inside, is_absolute, is_same, is_same_or_inside, normalize_lexically};
-use crate::{Env, HostApp, Layout, MYOWNLLM, PathsError, Platform, Rule};
+use crate::{DaemonFiles, Env, HostApp, Layout, MYOWNLLM, PathsError, Platform, Rule};
 
 /// Computes a layout from an environment. An app with rules of its own for the homes implements
 /// this trait, and gets the layout of the homes from [`Resolver::layout`].
@@ -167,11 +167,13 @@ impl PathResolver for Resolver {
 /// these files would be treated as a part of the daemon's state, or could not stay behind.
 fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
     let files = &app.daemon_files;
+    let (run_log, daemon_log) = (app.run_log_name().into(), DaemonFiles::LOG.into());
     let apps = [
         ("daemon_dir", &app.daemon_dir),
         ("config_file", &app.config_file),
         ("backups_dir", &app.backups_dir),
         ("conversations_dir", &app.conversations_dir),
+        ("program", &run_log),
     ];
     let daemons = [
         ("daemon_files.config", &files.config),
@@ -182,6 +184,7 @@ fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
         ("daemon_files.legacy_roster", &files.legacy_roster),
         ("daemon_files.updates", &files.updates),
         ("daemon_files.socket", &files.socket),
+        ("the log of the daemon", &daemon_log),
     ];
     // Directories that hold only files of the daemon's.
     let dirs = [("daemon_files.secrets", &files.secrets), ("daemon_files.mesh", &files.mesh)];

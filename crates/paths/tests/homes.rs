@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use myownllm_paths::camino::Utf8PathBuf;
 use myownllm_paths::{
-    ControlSocket, Env, HostApp, Layout, MYOWNLLM, Mode, PathResolver, PathsError, Platform,
+    ControlSocket, DaemonFiles, Env, HostApp, Layout, MYOWNLLM, Mode, PathResolver, PathsError, Platform,
     Resolver, Rule, Socket, check_socket,
 };
 use rstest::rstest;
@@ -353,6 +353,11 @@ fn notes() -> HostApp {
 #[case::own_home_as_the_shared_one(HostApp { shared_dir: ".notes".into(), ..notes() }, "app_dir")]
 #[case::shared_home_of_myownllm_as_the_apps(
     HostApp { app_dir: ".myownmesh".into(), shared_dir: ".notes".into(), ..notes() }, "app_dir")]
+#[case::run_log_as_the_config(HostApp { config_file: "notes-mesh.log".into(), ..notes() }, "config_file")]
+#[case::run_log_elsewhere(HostApp { program: "/usr/bin/notes-mesh".into(), ..notes() }, "program")]
+#[case::log_of_the_daemon_as_its_config(
+    HostApp { daemon_files: DaemonFiles { config: "daemon.log".into(), ..MYOWNLLM.daemon_files }, ..notes() },
+    "daemon_files.config")]
 #[case::no_variable(HostApp { home_variable: "A=B".into(), ..MYOWNLLM }, "home_variable")]
 fn a_name_with_another_meaning_is_refused(#[case] odd: HostApp, #[case] field: &str) {
     for platform in [Platform::Linux, Platform::MacOs, Platform::Windows] {
