@@ -14,6 +14,7 @@ use myownllm_daemon::{
     spawn,
 };
 use myownllm_durable_fs::{Disk, RealDisk};
+use myownllm_paths::{CheckedLayout, Env, HostApp, PathResolver as _, RealLookup, Resolver};
 use serde_json::{Value, json};
 
 const WITHIN: Duration = Duration::from_secs(10);
@@ -45,19 +46,23 @@ impl Home {
     }
 
     fn path(&self) -> Utf8PathBuf {
-        self.root().join("mesh")
+        self.root().join("mesh-home")
     }
 
     fn trace(&self, end: &str) -> PathBuf {
         self.dir.path().join(format!("trace{end}"))
     }
 
-    fn places(&self) -> IdentityPaths {
-        IdentityPaths::new(self.root(), self.path())
+    fn layout(&self) -> CheckedLayout {
+        let app_dir = self.root().file_name().expect("a name").to_owned();
+        let resolver = Resolver::new(HostApp::new("Bench", "bench-mesh", app_dir, "mesh-home"));
+        let user_home = self.root().parent().expect("a parent");
+        let layout = resolver.resolve(&Env::explicit(user_home)).expect("a layout");
+        CheckedLayout::new(layout, &RealLookup).expect("two homes")
     }
 
     fn expected(&self) -> Expected {
-        scan(&RealDisk, &self.places()).answer().expected().expect("a key, or none yet")
+        scan(&RealDisk, &IdentityPaths::of(&self.layout())).answer().expected().expect("a key, or none yet")
     }
 
     fn endpoint(&self) -> Endpoint {
@@ -118,7 +123,7 @@ impl Home {
     pub fn noticed(&self, program: &Path) -> Duration {
         let candidate = Candidate::new(program, Origin::Override { variable: "BENCH_STAND_IN".to_owned() });
         let lock = RealDisk.lock(self.dir.path(), WITHIN).expect("the lock");
-        let permit = start_permit(&lock, &self.places()).expect("a permit");
+        let permit = start_permit(&lock, &self.layout()).expect("a permit");
         let mut request = SpawnRequest::new(permit, self.endpoint(), vec![candidate]);
         request.env = vec![("STAND_IN_TRACE".into(), self.trace("").into())];
         let daemon = spawn(&request).expect("a daemon");

@@ -17,6 +17,7 @@ use myownllm_durable_fs::{DiskError, LockError};
 use myownllm_migration::MigrationError;
 use myownllm_migration::identity::Refusal;
 use myownllm_paths::{Class, Failure, FailureData, PathsError, impl_failure};
+use rstest::rstest;
 
 /// An error of an app.
 #[derive(Debug)]
@@ -100,9 +101,12 @@ fn errors_about_a_config_tell_code_class_and_remedy() {
     assert_eq!(told, wanted);
 }
 
-/// `NoDaemons` tells a move that no daemon runs, so no program may build it in.
-#[test]
-fn no_daemons_is_for_tests_alone() {
+/// `NoDaemons` tells a move that no daemon runs, and `StartPermit::for_places` takes homes that
+/// nobody has found apart, so no program may build them in.
+#[rstest]
+#[case::no_daemons("migration", "live.rs", "NoDaemons")]
+#[case::permit_without_a_layout("identity", "permit.rs", "for_places")]
+fn back_door_is_for_tests_alone(#[case] name: &str, #[case] file: &str, #[case] item: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let dirs = ["crates", "examples"].map(|dir| std::fs::read_dir(root.join(dir)).unwrap());
     let dirs = dirs.into_iter().flatten().map(|entry| entry.unwrap().path());
@@ -116,15 +120,11 @@ fn no_daemons_is_for_tests_alone() {
             if line.starts_with('[') {
                 section = line;
             }
-            let builds_in = line.starts_with("myownllm-migration") && line.contains("testing");
+            let builds_in = line.starts_with(&format!("myownllm-{name}")) && line.contains("testing");
             assert!(!builds_in || section.contains("dev-dependencies"), "{}: {line}", file.display());
         }
     }
-    let source = std::fs::read_to_string(root.join("crates/migration/src/live.rs")).unwrap();
+    let source = std::fs::read_to_string(root.join(format!("crates/{name}/src/{file}"))).unwrap();
     let gated = source.matches("#[cfg(feature = \"testing\")]").count();
-    assert_eq!(
-        gated,
-        source.matches("NoDaemons").count(),
-        "its struct and its implementation need the feature"
-    );
+    assert_eq!(gated, source.matches(item).count(), "each of its items needs the feature");
 }

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use integration_tests::testkit::{Builder, is_alive, processes, stand_in};
 use myownllm_daemon::identity::camino::{Utf8Path, Utf8PathBuf};
-use myownllm_daemon::identity::{IdentityPaths, Refusal, start_permit};
+use myownllm_daemon::identity::{Refusal, start_permit};
 use myownllm_daemon::{
     Candidate, Client, DaemonControl, Endpoint, Expected, Origin, SpawnRequest, Spawned, StartPermit, probe,
     spawn,
 };
 use myownllm_durable_fs::{Disk, LockedDir, RealDisk};
+use myownllm_paths::{CheckedLayout, Env, HostApp, PathResolver as _, RealLookup, Resolver};
 use serde_json::{Value, json};
 
 const SLACK: Duration = Duration::from_secs(5);
@@ -41,25 +42,28 @@ impl Home {
     }
 
     fn path(&self) -> Utf8PathBuf {
-        self.root().join("mesh")
+        self.root().join("mesh-home")
     }
 
     fn endpoint(&self) -> Endpoint {
         Endpoint::unix(self.path().join("daemon.sock"))
     }
 
-    fn permit_for(&self, home: impl Into<Utf8PathBuf>) -> Result<StartPermit<'_>, Refusal> {
+    fn permit(&self) -> Result<StartPermit<'_>, Refusal> {
         let lock = self.lock.get_or_init(|| RealDisk.lock(self.dir.path(), SLACK).unwrap());
-        start_permit(lock, &IdentityPaths::new(self.root(), home))
+        let app_dir = self.root().file_name().unwrap().to_owned();
+        let resolver = Resolver::new(HostApp::new("Life", "life-mesh", app_dir, "mesh-home"));
+        let layout = resolver.resolve(&Env::explicit(self.root().parent().unwrap())).unwrap();
+        start_permit(lock, &CheckedLayout::new(layout, &RealLookup).unwrap())
     }
 
     fn request(&self, candidates: Vec<Candidate>) -> SpawnRequest<'_> {
-        SpawnRequest::new(self.permit_for(self.path()).unwrap(), self.endpoint(), candidates)
+        SpawnRequest::new(self.permit().unwrap(), self.endpoint(), candidates)
     }
 
     /// Returns the identity of the home.
     fn expected(&self) -> Expected {
-        self.permit_for(self.path()).unwrap().expected().clone()
+        self.permit().unwrap().expected().clone()
     }
 
     fn misbehaving(&self, mode: &str) -> SpawnRequest<'_> {

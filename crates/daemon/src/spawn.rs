@@ -100,9 +100,6 @@ fn skipped(candidate: &Candidate) -> CandidateOutcome {
 
 fn check(request: &SpawnRequest<'_>) -> Result<(), SpawnError> {
     let home = request.home();
-    if !home.is_absolute() {
-        return Err(SpawnError::HomeRelative { home: home.to_owned() });
-    }
     if let Some((variable, _)) = request.env.iter().find(|(name, _)| request.is_home_variable(name)) {
         return Err(SpawnError::HomeVariable { variable: variable.to_string_lossy().into_owned() });
     }

@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
-use myownllm_daemon::identity::{IdentityPaths, start_permit};
+use myownllm_daemon::identity::start_permit;
 use myownllm_daemon::{Candidate, Endpoint, HomeDaemons, Origin, SpawnError, SpawnRequest, spawn};
 use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_migration::{Homes, Migrator, MoveOutcome, Options};
 use myownllm_paths::camino::Utf8Path;
-use myownllm_paths::{CheckedLayout, Env, Mode, PathResolver, RealLookup, Resolver};
+use myownllm_paths::{CheckedLayout, Env, HostApp, MYOWNLLM, Mode, PathResolver, RealLookup, Resolver};
 use rstest::rstest;
 
 struct Home {
@@ -32,7 +32,7 @@ impl Home {
     /// Tries a program that ends at once, and returns the reason why no daemon is up.
     fn start_at(&self, endpoint: Endpoint) -> SpawnError {
         let lock = RealDisk.lock(self.layout.app_home.as_ref(), Duration::from_secs(5)).unwrap();
-        let permit = start_permit(&lock, &IdentityPaths::of(&self.layout)).unwrap();
+        let permit = start_permit(&lock, &self.layout).unwrap();
         let program = Candidate::new("/bin/true", Origin::Beside);
         spawn(&SpawnRequest::new(permit, endpoint, vec![program])).unwrap_err()
     }
@@ -41,7 +41,7 @@ impl Home {
     #[cfg(unix)]
     fn start_with(&self, program: &str, change: impl Fn(&mut SpawnRequest<'_>)) -> SpawnError {
         let lock = RealDisk.lock(self.layout.app_home.as_ref(), Duration::from_secs(5)).unwrap();
-        let permit = start_permit(&lock, &IdentityPaths::of(&self.layout)).unwrap();
+        let permit = start_permit(&lock, &self.layout).unwrap();
         let own = Endpoint::of(&self.layout, Mode::OwnLlm).unwrap();
         let mut request = SpawnRequest::new(permit, own, vec![Candidate::new(program, Origin::Beside)]);
         change(&mut request);
@@ -209,8 +209,9 @@ fn key_in_a_former_daemon_home_refuses_a_start() {
     std::fs::create_dir_all(identity.parent().unwrap()).unwrap();
     std::fs::write(identity, KEY).unwrap();
     let lock = RealDisk.lock(home.layout.app_home.as_ref(), Duration::ZERO).unwrap();
-    let app_home = &home.layout.app_home;
-    let refusal = start_permit(&lock, &IdentityPaths::new(app_home, app_home.join("mesh-two"))).unwrap_err();
+    let resolver = Resolver::new(HostApp { daemon_dir: "mesh-two".into(), ..MYOWNLLM });
+    let layout = resolver.resolve(&Env::explicit(home.layout.user_home.as_std_path())).unwrap();
+    let refusal = start_permit(&lock, &CheckedLayout::new(layout, &RealLookup).unwrap()).unwrap_err();
     assert_eq!(refusal.code(), "identity.gone");
-    assert!(start_permit(&lock, &IdentityPaths::of(&home.layout)).is_ok());
+    assert!(start_permit(&lock, &home.layout).is_ok());
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use myownllm_durable_fs::{DiskLookup, LockedDir};
-use myownllm_paths::{camino::Utf8Path, check_overlap};
+use myownllm_paths::{CheckedLayout, camino::Utf8Path, check_overlap};
 
 use crate::{
     paths::IdentityPaths,
@@ -67,17 +67,31 @@ fn key_of(device_id: &str) -> &str {
 /// # use myownllm_durable_fs::LockedDir;
 /// # use myownllm_identity::{Expected, IdentityPaths, StartPermit};
 /// fn permit(lock: &LockedDir, places: IdentityPaths) -> StartPermit<'_> {
-///     StartPermit { places, expected: Expected::key("mine"), lock } // wanted: start_permit(lock, &places)?
+///     StartPermit { places, expected: Expected::key("mine"), lock } // wanted: start_permit(lock, &layout)?
 /// }
 /// ```
 ///
 /// ```compile_fail,E0505
 /// # use myownllm_durable_fs::LockedDir;
-/// # use myownllm_identity::{IdentityPaths, start_permit};
-/// fn start(lock: LockedDir, places: &IdentityPaths) {
-///     let permit = start_permit(&lock, places).unwrap();
+/// # use myownllm_identity::start_permit;
+/// # use myownllm_paths::CheckedLayout;
+/// fn start(lock: LockedDir, layout: &CheckedLayout) {
+///     let permit = start_permit(&lock, layout).unwrap();
 ///     drop(lock);
 ///     println!("{permit:?}"); // wanted: the lock is held until the daemon has answered
+/// }
+/// ```
+///
+/// A layout that was changed after its check names homes in which nobody has looked for the key:
+///
+/// ```compile_fail,E0308
+/// # use myownllm_durable_fs::LockedDir;
+/// # use myownllm_identity::{IdentityPaths, start_permit};
+/// # use myownllm_paths::{CheckedLayout, Layout};
+/// fn start(lock: &LockedDir, layout: &CheckedLayout) {
+///     let mut fresh = Layout::clone(layout);
+///     fresh.app_home = layout.app_home.join("fresh");
+///     start_permit(lock, &IdentityPaths::of(&fresh)).unwrap(); // wanted: start_permit(lock, layout)
 /// }
 /// ```
 #[derive(Clone, Debug)]
@@ -89,18 +103,22 @@ pub struct StartPermit<'lock> {
 }
 
 /// Looks for the identity file, under the lock of the app's home. Also checks that the daemon home
-/// is a directory of its own, because the paths may come from a layout that nobody has checked.
+/// is still a directory of its own.
 ///
 /// # Errors
 /// Returns the reason why no daemon may be started, with the ways out.
 pub fn start_permit<'lock>(
     lock: &'lock LockedDir,
-    places: &IdentityPaths,
+    layout: &CheckedLayout,
 ) -> Result<StartPermit<'lock>, Refusal> {
+    permit(lock, IdentityPaths::of(layout))
+}
+
+fn permit(lock: &LockedDir, places: IdentityPaths) -> Result<StartPermit<'_>, Refusal> {
     lock.ensure_locks(places.app.path.as_std_path())
         .map_err(|error| Refusal::new(Problem::OutsideLock(error), Vec::new()))?;
-    let expected = expected(lock, places)?;
-    Ok(StartPermit { places: places.clone(), expected, lock })
+    let expected = expected(lock, &places)?;
+    Ok(StartPermit { places, expected, lock })
 }
 
 fn expected(lock: &LockedDir, places: &IdentityPaths) -> Result<Expected, Refusal> {
@@ -112,6 +130,17 @@ fn expected(lock: &LockedDir, places: &IdentityPaths) -> Result<Expected, Refusa
         Refusal::new(Problem::Homes(Arc::new(error)), way_out.into_iter().collect())
     })?;
     scan(lock, places).answer().expected()
+}
+
+#[cfg(feature = "testing")]
+impl<'lock> StartPermit<'lock> {
+    /// Looks as [`start_permit`] does, in places that no layout has. This is for tests alone.
+    ///
+    /// # Errors
+    /// As [`start_permit`].
+    pub fn for_places(lock: &'lock LockedDir, places: &IdentityPaths) -> Result<Self, Refusal> {
+        permit(lock, places.clone())
+    }
 }
 
 impl StartPermit<'_> {

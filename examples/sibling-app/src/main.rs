@@ -15,7 +15,7 @@ use myownllm_daemon::{
     Candidate, Decision, Endpoint, HomeDaemons, Origin, SpawnRequest, Target, detect, spawn,
 };
 use myownllm_durable_fs::{Disk, RealDisk, make_dirs};
-use myownllm_identity::{IdentityPaths, start_permit};
+use myownllm_identity::start_permit;
 use myownllm_migration::{Homes, Migrator, Options};
 use myownllm_paths::{CheckedLayout, Env, HostApp, Mode, PathResolver, RealLookup, Resolver};
 
@@ -58,7 +58,7 @@ fn start() -> Result<bool, Box<dyn Error>> {
     }
 
     // A daemon that does not find its identity file creates a new key, which no peer knows.
-    let permit = start_permit(&lock, &IdentityPaths::of(&layout));
+    let permit = start_permit(&lock, &layout);
     // The move may refuse an identity file for the same reason as the permit.
     let refused = permit.as_ref().err().map(|refusal| refusal.code());
     let errors = report.refusals.iter().chain(&report.errors);

@@ -65,7 +65,7 @@ fn a_daemon_with_a_relative_home_is_found_by_its_working_directory() {
         command.arg("serve").env("MYOWNMESH_HOME", value).current_dir(home.dir.path());
         command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     };
-    for value in ["mesh", "./mesh", " mesh\n"] {
+    for value in ["mesh-home", "./mesh-home", " mesh-home\n"] {
         let mut child = started(&home, value.trim());
         let socket = home.path().join("daemon.sock");
         eventually("it listens", || UnixStream::connect(&socket).is_ok());
@@ -82,7 +82,7 @@ fn a_daemon_with_a_relative_home_is_found_by_its_working_directory() {
     }
     // The same relative path in another directory names another home.
     let other = Home::new();
-    let mut child = started(&other, "mesh");
+    let mut child = started(&other, "mesh-home");
     eventually("it listens", || UnixStream::connect(other.path().join("daemon.sock")).is_ok());
     assert!(serving_processes(&home.path(), "MYOWNMESH_HOME").is_empty());
     child.kill().unwrap();

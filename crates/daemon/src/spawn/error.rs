@@ -100,9 +100,6 @@ pub enum SpawnError {
     /// another home the daemon would make a new key.
     #[error("cannot start a daemon with the variable {variable} of the caller")]
     HomeVariable { variable: String },
-    /// The home is not absolute: the daemon would resolve it against its working directory.
-    #[error("the daemon home {home} is not absolute")]
-    HomeRelative { home: Utf8PathBuf },
     /// The home can neither be read nor created.
     #[error("cannot use the daemon home {home}")]
     Home { home: Utf8PathBuf, source: io::Error },
@@ -137,7 +134,6 @@ impl SpawnError {
             Self::OtherSocket { .. } => "daemon.other-socket",
             Self::Config { .. } => "daemon.config-unreadable",
             Self::HomeVariable { .. } => "daemon.home-variable",
-            Self::HomeRelative { .. } => "daemon.home-relative",
             Self::Home { .. } => "daemon.home",
             Self::Identity(refusal) => refusal.code(),
             Self::Log { .. } => "daemon.log",
@@ -166,9 +162,7 @@ impl SpawnError {
             | Self::SocketTooLong { endpoint, .. }
             | Self::OtherSocket { endpoint, .. } => endpoint.path(),
             Self::NotASocket { path } | Self::Config { path, .. } | Self::Log { path, .. } => Some(&**path),
-            Self::HomeRelative { home } | Self::Home { home, .. } | Self::AllFailed { home, .. } => {
-                Some(&**home)
-            }
+            Self::Home { home, .. } | Self::AllFailed { home, .. } => Some(&**home),
             Self::Cancelled | Self::HomeVariable { .. } | Self::NoCandidate { .. } => None,
         };
         path.map(Utf8Path::as_std_path)

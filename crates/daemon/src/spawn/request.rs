@@ -16,7 +16,7 @@ use crate::{Candidate, Endpoint, log::log_path, process::HOME_VARIABLE};
 /// use myownllm_daemon::{Candidate, Endpoint, SpawnRequest};
 ///
 /// fn request<'l>(home: &std::path::Path, own: Endpoint, programs: Vec<Candidate>) -> SpawnRequest<'l> {
-///     // wanted: SpawnRequest::new(start_permit(&lock, &places)?, …)
+///     // wanted: SpawnRequest::new(start_permit(&lock, &layout)?, …)
 ///     SpawnRequest::new(home, own, programs)
 /// }
 /// ```
@@ -25,10 +25,11 @@ use crate::{Candidate, Endpoint, log::log_path, process::HOME_VARIABLE};
 ///
 /// ```compile_fail,E0505
 /// # use myownllm_daemon::{Endpoint, SpawnRequest, spawn};
-/// # use myownllm_daemon::identity::{IdentityPaths, start_permit};
+/// # use myownllm_daemon::identity::start_permit;
 /// # use myownllm_durable_fs::LockedDir;
-/// fn start(lock: LockedDir, places: &IdentityPaths, own: Endpoint) {
-///     let request = SpawnRequest::new(start_permit(&lock, places).unwrap(), own, Vec::new());
+/// # use myownllm_paths::CheckedLayout;
+/// fn start(lock: LockedDir, layout: &CheckedLayout, own: Endpoint) {
+///     let request = SpawnRequest::new(start_permit(&lock, layout).unwrap(), own, Vec::new());
 ///     drop(lock);
 ///     spawn(&request).unwrap();
 /// }

@@ -4,7 +4,7 @@ use crate::Put::*;
 use crate::common::{Home, key_file, public_key, short};
 use crate::{NEW, OLD, Put, ROSTER, SAVED, STATE, USED, home_of, pending, sh, sound};
 use myownllm_durable_fs::{Disk, RealDisk};
-use myownllm_identity::{Answer, IdentityPaths, Refusal, Side, WayOut, scan, start_permit};
+use myownllm_identity::{Answer, IdentityPaths, Refusal, Side, StartPermit, WayOut, scan};
 use rstest::rstest;
 
 fn utf16(key: Vec<u8>) -> Vec<u8> {
@@ -237,7 +237,7 @@ fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
     let Answer::Refused(refusal) = home.answer() else { panic!("{:?}", home.answer()) };
     assert_eq!(refusal.code(), code, "{refusal}");
     let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
-    let refused = start_permit(&lock, &home.places()).unwrap_err();
+    let refused = StartPermit::for_places(&lock, &home.places()).unwrap_err();
     assert_eq!(refused.to_string(), refusal.to_string());
     let command = refusal.hint().unwrap();
     for round in 0..2 {

@@ -8,7 +8,7 @@ use crate::{NEW, home_of};
 #[cfg(unix)]
 use crate::{OLD, sh, sound};
 use myownllm_durable_fs::{Disk, RealDisk};
-use myownllm_identity::start_permit;
+use myownllm_identity::StartPermit;
 #[cfg(unix)]
 use myownllm_identity::{Class, scan};
 #[cfg(unix)]
@@ -18,18 +18,18 @@ use rstest::rstest;
 fn a_permit_needs_the_lock_of_the_apps_home_and_holds_for_one_key() {
     let home = home_of(&[Key(NEW, 1)]);
     let other = RealDisk.lock(home.user(), std::time::Duration::ZERO).unwrap();
-    let refusal = start_permit(&other, &home.places()).unwrap_err();
+    let refusal = StartPermit::for_places(&other, &home.places()).unwrap_err();
     assert_eq!(refusal.code(), "durable-fs.outside-lock");
     assert!(refusal.to_string().starts_with("cannot start a daemon: the given lock is not "), "{refusal}");
     let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
-    let permit = start_permit(&lock, &home.places()).unwrap();
+    let permit = StartPermit::for_places(&lock, &home.places()).unwrap();
     permit.check().unwrap();
     home.put(NEW, &key_file(2, "y"));
     assert_eq!(permit.check().unwrap_err().code(), "identity.changed");
     std::fs::remove_file(home.at(NEW)).unwrap();
     assert_eq!(permit.check().unwrap_err().code(), "identity.changed");
     // A daemon that failed has created a key.
-    let permit = start_permit(&lock, &home.places()).unwrap();
+    let permit = StartPermit::for_places(&lock, &home.places()).unwrap();
     home.put(NEW, &key_file(3, "z"));
     permit.check().unwrap();
     home.put(NEW, b"");
@@ -48,14 +48,14 @@ fn permit_refuses_a_daemon_home_that_is_not_of_its_own(#[case] target: &str, #[c
     std::fs::create_dir(home.user().join("other")).unwrap();
     std::os::unix::fs::symlink(target, home.daemon()).unwrap();
     let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
-    let refusal = start_permit(&lock, &home.places()).unwrap_err();
+    let refusal = StartPermit::for_places(&lock, &home.places()).unwrap_err();
     assert_eq!((refusal.code(), refusal.class()), ("paths.overlap", Class::Refused));
     assert!(refusal.to_string().contains(relation), "{refusal}");
     // The way out ends the refusal.
     let hint = refusal.hint().unwrap();
     let Some(status) = sh(&hint) else { return };
     assert!(status.success(), "{hint}");
-    assert_ne!(start_permit(&lock, &home.places()).unwrap_err().code(), "paths.overlap", "{hint}");
+    assert_ne!(StartPermit::for_places(&lock, &home.places()).unwrap_err().code(), "paths.overlap", "{hint}");
 }
 
 #[cfg(unix)]
@@ -63,7 +63,7 @@ fn permit_refuses_a_daemon_home_that_is_not_of_its_own(#[case] target: &str, #[c
 fn permit_check_refuses_a_daemon_home_that_became_the_apps() {
     let home = home_of(&[Key(OLD, 1), Key(NEW, 1)]);
     let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
-    let permit = start_permit(&lock, &home.places()).unwrap();
+    let permit = StartPermit::for_places(&lock, &home.places()).unwrap();
     std::fs::rename(home.daemon(), home.at("aside")).unwrap();
     std::os::unix::fs::symlink(".", home.daemon()).unwrap();
     assert_eq!(permit.check().unwrap_err().code(), "paths.overlap");
@@ -77,7 +77,7 @@ fn permit_rests_on_the_home_that_is_locked() {
     let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
     std::fs::rename(home.app(), home.user().join("former")).unwrap();
     home.put(NEW, &key_file(2, "theirs"));
-    let permit = start_permit(&lock, &home.places()).unwrap();
+    let permit = StartPermit::for_places(&lock, &home.places()).unwrap();
     assert_eq!(short(&scan(&lock, &home.places()).answer()), sound(1));
     assert_ne!(short(&home.answer()), sound(1));
     permit.check().unwrap();

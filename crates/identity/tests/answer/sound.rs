@@ -4,7 +4,7 @@ use crate::Put::*;
 use crate::common::short;
 use crate::{NEW, OLD, Put, ROSTER, home_of, pending, sound};
 use myownllm_durable_fs::{Disk, RealDisk};
-use myownllm_identity::start_permit;
+use myownllm_identity::StartPermit;
 use rstest::rstest;
 
 #[rstest]
@@ -73,7 +73,7 @@ fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
     let home = home_of(parts);
     assert_eq!(short(&home.answer()), wanted);
     let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
-    let permit = start_permit(&lock, &home.places());
+    let permit = StartPermit::for_places(&lock, &home.places());
     assert_eq!(permit.is_ok(), !wanted.starts_with("pending"), "{permit:?}");
     if let Ok(permit) = permit {
         let expected = wanted.split(' ').nth(1).filter(|key| *key != "yet");

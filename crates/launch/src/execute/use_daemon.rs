@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use myownllm_daemon::{CandidateFailure, DaemonControl, Decision, Role, SpawnError, Status, reconcile};
 use myownllm_durable_fs::make_dirs;
-use myownllm_identity::{Answer, IdentityPaths, start_permit};
+use myownllm_identity::{Answer, start_permit};
 use myownllm_paths::Mode;
 
 use crate::context::{Context, lock_home};
@@ -140,7 +140,7 @@ impl Run<'_, '_> {
         self.outcome.diagnostics.extend(misnamed_states(context, &self.outcome.document));
         self.ensure_move_durable()?;
         let Some(lock) = self.lock.as_deref() else { return Ok(()) };
-        let permit = start_permit(lock.home_lock(), &IdentityPaths::of(context.layout))?;
+        let permit = start_permit(lock.home_lock(), context.checked?)?;
         let mut spawned = match context.daemons.spawn(permit, &|| self.options.is_cancelled()) {
             Ok(spawned) => spawned,
             Err(error) => {

@@ -49,9 +49,7 @@ fn command(diagnostic: &Diagnostic) -> Option<String> {
         ("daemon.unreachable", _) => ours("launch"),
         ("envelope.not-exportable", _) => ours("launch --no-daemon"),
         ("daemon.busy" | "daemon.foreign-owner" | "daemon.foreign-identity", _)
-        | ("daemon.already-running" | "daemon.home-relative" | "migration.identity-held-back", _) => {
-            ours("doctor")
-        }
+        | ("daemon.already-running" | "migration.identity-held-back", _) => ours("doctor"),
         ("daemon.closed" | "daemon.replaced" | "daemon.protocol" | "daemon.not-stopped", _) => ours("status"),
         ("daemon.socket-too-long" | "daemon.unknown-process", _) => ours("paths"),
         ("daemon.not-started", _) => ours("daemon logs"),
@@ -172,7 +170,6 @@ mod tests {
                 SpawnError::ResourceExhausted { endpoint: endpoint(), problem: op() },
                 SpawnError::SocketTooLong { endpoint: endpoint(), length: 2, limit: 1 },
                 SpawnError::NotASocket { path: path() },
-                SpawnError::HomeRelative { home: path() },
                 SpawnError::Home { home: path(), source: failed() },
                 SpawnError::Log { path: path(), source: failed() },
                 SpawnError::AllFailed { home: path(), tried: Vec::new() },
