@@ -27,8 +27,7 @@ const MAX_LOG: u64 = 16 << 20;
 /// The size of that part.
 const KEPT_PART: u64 = 1 << 20;
 
-/// Returns the path of the log of a daemon with this home, if its
-/// [`SpawnRequest`](crate::SpawnRequest) names no other.
+/// Returns the path of the log of a daemon with this home.
 pub fn log_path(home: &Utf8Path) -> Utf8PathBuf {
     home.join(DaemonFiles::LOG)
 }

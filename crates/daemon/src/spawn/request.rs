@@ -21,6 +21,15 @@ use crate::{Candidate, Endpoint, log::log_path, process::HOME_VARIABLE};
 /// }
 /// ```
 ///
+/// The log has its one place: the start renames what lies there.
+///
+/// ```compile_fail,E0616
+/// # use myownllm_daemon::SpawnRequest;
+/// # fn start(mut request: SpawnRequest<'_>) {
+/// request.log = request.home().join(".secrets/identity.json");
+/// # }
+/// ```
+///
 /// The lock of the permit is held until the start has ended:
 ///
 /// ```compile_fail,E0505
@@ -46,8 +55,8 @@ pub struct SpawnRequest<'lock> {
     pub candidates: Vec<Candidate>,
     /// The name of the app in the log, in the lines that name a program; `launch` by default.
     pub app: String,
-    /// The log file; by default [`log_path`] of the home. Four former logs are kept beside it.
-    pub log: Utf8PathBuf,
+    /// [`log_path`] of the home. Four former logs are kept beside it.
+    pub(super) log: Utf8PathBuf,
     /// The longest wait for the first answer of a candidate; [`SpawnRequest::READY_WITHIN`] by
     /// default.
     pub ready_within: Duration,
