@@ -44,7 +44,7 @@ pub(super) const MAX_NAMES: usize = 4096;
 /// The number of directory levels in which rosters and states are counted.
 pub(super) const MAX_LEVELS: usize = 2;
 /// The number of directory levels that are searched for the identity file below a directory of a
-/// home.
+/// home; more if the daemon home lies deeper in the app's home.
 const MAX_KEY_LEVELS: usize = 4;
 /// The common part of the names of secrets directories.
 const SECRETS: &str = "secrets";
@@ -168,7 +168,8 @@ impl<'a> Search<'a> {
                 FileKind::Dir => {
                     let is_bulk = BULK.contains(&&*name);
                     let others = self.others.len() + if is_bulk { 0 } else { MAX_OTHERS };
-                    self.collect_by_name(&path, MAX_KEY_LEVELS, &mut { MAX_NAMES });
+                    let levels = MAX_KEY_LEVELS.max(self.daemon_levels());
+                    self.collect_by_name(&path, levels, &mut { MAX_NAMES });
                     self.others.truncate(others);
                 }
                 FileKind::File | FileKind::Symlink if name.starts_with(&config) => self.configs.push(path),
@@ -215,6 +216,12 @@ impl<'a> Search<'a> {
         if dirs.iter().any(|known| name_of(dir).contains(&name_of(known.as_std_path()))) {
             self.peer_dirs.push(dir.to_owned());
         }
+    }
+
+    /// Returns the number of directory levels from the app's home to the daemon home.
+    fn daemon_levels(&self) -> usize {
+        let IdentityPaths { app, daemon, .. } = self.places;
+        daemon.path.strip_prefix(&app.path).map_or(1, |below| below.components().count())
     }
 
     pub(super) fn leads_to_file(&self, path: &Path) -> bool {
@@ -303,9 +310,9 @@ impl<'a> Search<'a> {
             let mut inside = Search::new(self.disk, self.places);
             if !has_file {
                 self.record_closed(&path);
-                // A daemon home in a copy of the app's home lies at most one level deep. A source
-                // tree may have such a name too, and is not searched in depth.
-                inside.collect_by_name(&path, 1, &mut { MAX_NAMES });
+                // A source tree may have such a name too, and is not searched below the level of the
+                // daemon home.
+                inside.collect_by_name(&path, self.daemon_levels(), &mut { MAX_NAMES });
             }
             let usual = self.usual_places(&path, original).chain([path.clone()]);
             inside.files.extend(usual.filter(|file| self.leads_to_file(file)));

@@ -1,17 +1,16 @@
 //! The permit to start a daemon.
 
-use crate::Put::*;
+use crate::Put::{self, *};
 use crate::common::key_file;
 #[cfg(unix)]
 use crate::common::{public_key, short};
-use crate::{NEW, home_of};
+use crate::{NEW, ROSTER, home_of};
 #[cfg(unix)]
 use crate::{OLD, sh, sound};
 use myownllm_durable_fs::{Disk, RealDisk};
-use myownllm_identity::StartPermit;
 #[cfg(unix)]
 use myownllm_identity::{Class, scan};
-#[cfg(unix)]
+use myownllm_identity::{IdentityPaths, Refusal, StartPermit};
 use rstest::rstest;
 
 #[test]
@@ -67,6 +66,25 @@ fn permit_check_refuses_a_daemon_home_that_became_the_apps() {
     std::fs::rename(home.daemon(), home.at("aside")).unwrap();
     std::os::unix::fs::symlink(".", home.daemon()).unwrap();
     assert_eq!(permit.check().unwrap_err().code(), "paths.overlap");
+}
+
+/// An app may give its daemon a home with a name of many parts.
+#[rstest]
+#[case::nothing(&[], true)]
+#[case::where_it_belongs(&[Key("a/b/c/d/e/f/.secrets/identity.json", 1)], true)]
+#[case::rosters_of_another_app(&[Bytes("../other/a/b/c/d/e/f/mesh/rosters/home.json", ROSTER)], true)]
+#[case::last_part_is_renamed(&[Key("a/b/c/d/e/f.old/.secrets/identity.json", 1)], false)]
+#[case::part_is_renamed(&[Key("a/b/c.old/d/e/f/.secrets/identity.json", 1)], false)]
+#[case::rosters_in_a_renamed_part(&[Bytes("a.old/b/c/d/e/f/mesh/rosters/home.json", ROSTER)], false)]
+#[case::key_in_a_renamed_home(&[Key("../my app.old/a/b/c/d/e/f/.secrets/identity.json.bak", 1)], false)]
+#[case::rosters_in_a_renamed_home(&[Bytes("../my app.old/a/b/c/d/e/f/mesh/rosters/home.json", ROSTER)], false)]
+fn permit_for_a_deep_daemon_home_sees_the_renamed_one(#[case] parts: &[Put], #[case] is_free: bool) {
+    let home = home_of(parts);
+    let (app, daemon) = (home.app(), home.at("a/b/c/d/e/f"));
+    let places = IdentityPaths::new(app.to_str().unwrap(), daemon.to_str().unwrap());
+    let lock = RealDisk.lock(&app, std::time::Duration::ZERO).unwrap();
+    let permit = StartPermit::for_places(&lock, &places);
+    assert_eq!(permit.as_ref().err().map(Refusal::code), (!is_free).then_some("identity.gone"), "{permit:?}");
 }
 
 /// Another program puts another directory in the place of the home while the home is locked.
