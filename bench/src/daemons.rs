@@ -111,7 +111,7 @@ impl Home {
     /// other joined networks stay.
     pub fn switch(&self, network: &str) {
         let (status, mut client) = self.attach();
-        let saved = SavedNetwork { id: network.to_owned(), network_id: network.to_owned() };
+        let saved = SavedNetwork::new(network, network);
         let input = gather(&mut client, status, Role::Own, Some(pushed(network)), vec![saved]);
         let outcome = execute(&mut client, &plan(&input.expect("a daemon")));
         assert!(outcome.is_complete(), "{outcome:?}");

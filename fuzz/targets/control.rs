@@ -119,7 +119,7 @@ fn everything_can_be_asked(answers: &VecDeque<Line>) {
 fn a_network_is_brought_in_line(answers: VecDeque<Line>) {
     let active = json!({ "id": "a", "network_id": "home", "label": "",
         "turn_servers": [{ "urls": ["turn:a"], "credential": "c" }] });
-    let saved = reconcile::SavedNetwork { id: "a".to_owned(), network_id: "home".to_owned() };
+    let saved = reconcile::SavedNetwork::new("a", "home");
     for role in [Role::Own, Role::Shared] {
         let daemon = &mut Parrot(answers.clone());
         if let Ok((plan, outcome)) =

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use myownllm_config_model::convert::ConvertError;
 use myownllm_config_model::envelope::{Envelope, EnvelopeError};
 use myownllm_config_model::network_id::{self, InvalidNetworkId};
-use myownllm_config_model::networks::{self, NetworksError};
+use myownllm_config_model::networks::{self, NetworksError, SavedNetwork};
 use myownllm_config_model::settings::{self, SettingError};
 use myownllm_config_model::{Document, ParseError, SeededIds};
-use myownllm_config_store::StoreError;
-use myownllm_daemon::{ControlError, DetectRefusal, SpawnError, StopError};
+use myownllm_config_store::{Loss, StoreError, Wipe};
+use myownllm_daemon::{
+    AbandonedSocket, Candidate, CandidateOutcome, ControlError, DetectRefusal, Origin, SpawnError, StopError,
+};
 use myownllm_durable_fs::{DiskError, LockError};
 use myownllm_migration::MigrationError;
 use myownllm_migration::identity::Refusal;
@@ -99,6 +101,19 @@ fn errors_about_a_config_tell_code_class_and_remedy() {
         ("config.wrong-setting", Class::Usage, false),
     ];
     assert_eq!(told, wanted);
+}
+
+/// Another crate implements the traits `AppSchema`, `ConfigStore` and `Daemons`.
+#[test]
+fn result_of_a_trait_is_built_by_another_crate() {
+    let saved = SavedNetwork::new("n1", "home");
+    assert_eq!((saved.id, saved.network_id), ("n1".to_owned(), "home".to_owned()));
+    let wipe = Wipe::new(Loss::Settings, "good-1", 3, 1);
+    assert_eq!((wipe.backup, wipe.before, wipe.left), ("good-1".to_owned(), 3, 1));
+    let socket = AbandonedSocket::new("/run/s", 7, "rm -f /run/s");
+    assert_eq!((socket.path.as_str(), socket.owner), ("/run/s", 7));
+    let tried = CandidateOutcome::new(Candidate::new("/bin/mesh", Origin::Beside), None);
+    assert!(tried.to_string().ends_with("taken"), "{tried}");
 }
 
 /// `NoDaemons` tells a move that no daemon runs, and `StartPermit::for_places` takes homes that

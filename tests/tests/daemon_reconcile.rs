@@ -64,9 +64,7 @@ fn pushed(id: &str, network_id: &str) -> Value {
 }
 
 fn pass(client: &mut Client, role: Role, active: Option<&Value>, ours: &[(&str, &str)]) -> (Plan, Outcome) {
-    let saved = ours
-        .iter()
-        .map(|(id, network_id)| SavedNetwork { id: (*id).to_owned(), network_id: (*network_id).to_owned() });
+    let saved = ours.iter().map(|(id, network_id)| SavedNetwork::new(*id, *network_id));
     reconcile(client, role, active.cloned(), saved.collect()).unwrap()
 }
 

@@ -99,6 +99,7 @@ pub fn list(doc: &Document) -> Vec<ValueRef<'_>> {
 /// The two names of a network that an app saves now or saved before.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct SavedNetwork {
     /// The app's internal id. The daemon uses it as the config id of a network that the app added.
     pub id: String,
@@ -106,11 +107,17 @@ pub struct SavedNetwork {
     pub network_id: String,
 }
 
+impl SavedNetwork {
+    /// Returns the two names of a network.
+    pub fn new(id: impl Into<String>, network_id: impl Into<String>) -> Self {
+        Self { id: id.into(), network_id: network_id.into() }
+    }
+}
+
 /// Returns the names of all saved networks, in file order. A missing name is empty.
 pub fn saved(doc: &Document) -> Vec<SavedNetwork> {
-    let names = |entry: ValueRef<'_>| SavedNetwork {
-        id: internal_id(entry).unwrap_or_default().into_owned(),
-        network_id: network_id::of(entry).unwrap_or_default().into_owned(),
+    let names = |entry: ValueRef<'_>| {
+        SavedNetwork::new(internal_id(entry).unwrap_or_default(), network_id::of(entry).unwrap_or_default())
     };
     entries(doc).map(|(_, entry)| names(entry)).collect()
 }

@@ -286,6 +286,14 @@ pub struct Wipe {
     pub left: usize,
 }
 
+impl Wipe {
+    /// Returns a loss of this kind: of `before` settings and networks in the backup, `left` are in
+    /// the config.
+    pub fn new(loss: Loss, backup: impl Into<String>, before: usize, left: usize) -> Self {
+        Self { loss, backup: backup.into(), before, left }
+    }
+}
+
 /// A config that was accepted as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -67,7 +67,7 @@ impl Store<'_> {
             Loss::Networks => (before.networks.len(), now.networks.len()),
             _ => (before.count(), now.count_left_of(&before)),
         };
-        Some(Wipe { loss, backup: source.name.clone(), before, left })
+        Some(Wipe::new(loss, &source.name, before, left))
     }
 
     /// Returns true if the user has accepted, or restored, a config without any key of the app's.

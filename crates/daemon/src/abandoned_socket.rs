@@ -20,6 +20,13 @@ pub struct AbandonedSocket {
     pub command: String,
 }
 
+impl AbandonedSocket {
+    /// Returns a socket file at `path` of the user `owner`, which `command` removes.
+    pub fn new(path: impl Into<Utf8PathBuf>, owner: u32, command: impl Into<String>) -> Self {
+        Self { path: path.into(), owner, command: command.into() }
+    }
+}
+
 /// Returns the abandoned socket at `endpoint`, if there is one. Costs one `lstat` where no socket
 /// exists, or where this user may connect. Only Linux shows that a socket has no listener.
 pub fn abandoned_socket(endpoint: &Endpoint) -> Option<AbandonedSocket> {
@@ -36,5 +43,5 @@ pub fn abandoned_socket(endpoint: &Endpoint) -> Option<AbandonedSocket> {
         |dir: Metadata| dir.mode & STICKY == 0 || dir.owner.is_some_and(|dir| [dir.uid, owner].contains(&us));
     let can_remove = RealDisk.may_write(dir) && RealDisk.stat_follow(dir).is_ok_and(allows_us);
     let command = format!("{}rm -f {}", if can_remove { "" } else { "sudo " }, quote(path));
-    Some(AbandonedSocket { path: path.to_owned(), owner, command })
+    Some(AbandonedSocket::new(path, owner, command))
 }

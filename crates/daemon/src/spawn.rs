@@ -74,13 +74,13 @@ pub fn spawn_unless(
             Ok(up) => {
                 let program = candidate.path.display();
                 tracing::info!(%program, took_ms = began.elapsed().as_millis(), "started the daemon");
-                tried.push(CandidateOutcome { candidate: candidate.clone(), failure: None });
+                tried.push(CandidateOutcome::new(candidate.clone(), None));
                 tried.extend(request.candidates[number + 1..].iter().map(skipped));
                 return Ok(Spawned::from_start(request, up, began.elapsed(), tried, log_from));
             }
             Err(StartFailure::Failed(failure)) => {
                 tracing::warn!(program = %candidate.path.display(), %failure, "no daemon came up");
-                tried.push(CandidateOutcome { candidate: candidate.clone(), failure: Some(failure) });
+                tried.push(CandidateOutcome::new(candidate.clone(), Some(failure)));
                 log::cut(&request.log);
             }
             Err(StartFailure::Cancelled) => return Err(SpawnError::Cancelled),
@@ -95,7 +95,7 @@ fn skipped(candidate: &Candidate) -> CandidateOutcome {
         Verdict::Skipped { reason } => reason.clone(),
         Verdict::Usable => "not needed: one before it was taken".to_owned(),
     };
-    CandidateOutcome { candidate: candidate.clone(), failure: Some(CandidateFailure::Skipped { reason }) }
+    CandidateOutcome::new(candidate.clone(), Some(CandidateFailure::Skipped { reason }))
 }
 
 fn check(request: &SpawnRequest<'_>) -> Result<(), SpawnError> {

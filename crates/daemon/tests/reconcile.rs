@@ -199,7 +199,7 @@ fn model(networks: &[(&str, &str)]) -> Model {
 }
 
 fn saved(id: &str, network_id: &str) -> SavedNetwork {
-    SavedNetwork { id: id.to_owned(), network_id: network_id.to_owned() }
+    SavedNetwork::new(id, network_id)
 }
 
 fn asked(model: &Model) -> Vec<&str> {

@@ -184,7 +184,7 @@ fn document<'a>(home: &HomeView<'_>, plan: &'a LaunchPlan) -> Status<'a> {
                 path: long(&layout.app_config),
                 shape: loaded.shape,
                 pending: &loaded.pending,
-                networks: saved.map(|n| SavedNetwork { id: n.id, network_id: n.network_id }).collect(),
+                networks: saved.map(|n| SavedNetwork::new(n.id, n.network_id)).collect(),
                 active: networks::active(&shown).and_then(|n| n.get("network_id").map(|v| v.to_value())),
             }
         }),

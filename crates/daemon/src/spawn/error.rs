@@ -26,6 +26,13 @@ pub struct CandidateOutcome {
     pub failure: Option<CandidateFailure>,
 }
 
+impl CandidateOutcome {
+    /// Returns the result of the attempt with a candidate: `None` if it is the running daemon.
+    pub fn new(candidate: Candidate, failure: Option<CandidateFailure>) -> Self {
+        Self { candidate, failure }
+    }
+}
+
 impl fmt::Display for CandidateOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): ", self.candidate.path.display(), self.candidate.origin)?;
