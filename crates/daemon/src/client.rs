@@ -8,13 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use myownllm_config_model::{masking, shorten::shortened};
+use myownllm_config_model::shorten::shortened;
 use serde_json::{Map, Value};
 
 use crate::{
     ControlError, DaemonControl, Endpoint, EventStream,
     connection::{Connection, MAX_ANSWER_CHARS, ReceiveError, receive_error},
     control::{ask, string, take},
+    secrets::Secrets,
     transport::{self, ConnectError},
     wait::deadline_after,
 };
@@ -163,14 +164,13 @@ impl DaemonControl for Client {
             return Err(ControlError::Cancelled { op: op.to_owned() });
         }
         let deadline = deadline_after(self.answer_within);
-        let secrets = secrets_in(&fields);
+        let secrets = Secrets::in_request(&fields);
         let mut request = fields;
         request.insert("op".to_owned(), op.into());
         let mut line = serde_json::to_vec(&request).map_err(|e| bad(&e.to_string()))?;
         line.push(b'\n');
         self.converse(op, &line, deadline)?.map_err(|message| {
-            let message = masking::mask_line(&mask(message, &secrets));
-            refusal(op, shortened(&message, MAX_ANSWER_CHARS).into_owned())
+            refusal(op, shortened(&secrets.mask_line(&message), MAX_ANSWER_CHARS).into_owned())
         })
     }
 
@@ -204,44 +204,6 @@ fn refusal(op: &str, message: String) -> ControlError {
     }
 }
 
-/// Returns the secrets in a request: a parser error quotes the value that it rejects.
-fn secrets_in(fields: &Map<String, Value>) -> Vec<String> {
-    let mut found = masking::secrets_in(fields);
-    // The longest first: a secret may be part of another.
-    found.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    found
-}
-
-/// Returns the forms in which a secret may stand in an error text, each with its replacement: raw,
-/// quoted by Rust or JSON, and such a form quoted by JSON again. A short secret is replaced only
-/// between quotation marks: it may be part of any word.
-fn forms(secret: &str) -> Vec<(String, String)> {
-    let inner = |quoted: String| quoted[1..quoted.len() - 1].to_owned();
-    let json = |text: &str| inner(Value::from(text).to_string());
-    let marked = |text: &str| if secret.len() < 4 { format!("\"{text}\"") } else { text.to_owned() };
-    let mut forms = Vec::new();
-    for form in [secret.to_owned(), inner(format!("{secret:?}")), json(secret)] {
-        let (from, to) = (marked(&form), marked("***"));
-        forms.push((json(&from), json(&to)));
-        forms.push((from, to));
-    }
-    // The longest first: a form may be part of another.
-    forms.sort_by_key(|(from, _)| std::cmp::Reverse(from.len()));
-    forms
-}
-
-/// Masks the secrets in an error text and bounds its length.
-fn mask(mut message: String, secrets: &[String]) -> String {
-    /// Bounds the work of the masking that follows.
-    const LONGEST: usize = 4096;
-    for secret in secrets {
-        for (from, to) in forms(secret) {
-            message = message.replace(&from, &to);
-        }
-    }
-    message.chars().take(LONGEST).collect()
-}
-
 fn open(endpoint: &Endpoint, answer_within: Duration, deadline: Instant) -> Result<Connection, ControlError> {
     let endpoint = endpoint.clone();
     Err(match transport::connect(&endpoint, deadline) {
@@ -266,8 +228,6 @@ fn open(endpoint: &Endpoint, answer_within: Duration, deadline: Instant) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -277,33 +237,5 @@ mod tests {
         let value = "parse: unknown variant `silent`, expected `open` or `closed` at line 1 column 90";
         assert!(matches!(refusal("network_add", value.to_owned()), ControlError::Refused { .. }));
         assert!(matches!(refusal("x", "unknown network: x".to_owned()), ControlError::Refused { .. }));
-    }
-
-    #[test]
-    fn refusal_quotes_no_secret_of_the_request() {
-        let fields = json!({"config": {"turn_servers": [{"urls": ["u"], "credential": "hunter2"},
-            {"credential": "c"}]}});
-        let Value::Object(fields) = fields else { unreachable!() };
-        let secrets = secrets_in(&fields);
-        let message = "parse: invalid type: string \"hunter2\", expected c, not \"c\"".to_owned();
-        let masked = mask(message, &secrets);
-        // Member names of the shared allow-list, and URLs.
-        let others =
-            json!({"config": {"apiKey": "hunter3", "urls": ["turn:u:hunter4@h", "wss://r/?jwt=hunter5"]}});
-        let others = secrets_in(others.as_object().unwrap());
-        let told = mask("no hunter3, turn:u:hunter4@h, hunter4, hunter5, turn:".to_owned(), &others);
-        assert_eq!(told, "no ***, turn:***@h, ***, ***, turn:");
-        assert_eq!(masked, "parse: invalid type: string \"***\", expected c, not \"***\"");
-        assert!(mask("x".repeat(100_000), &[]).len() < 5000);
-        // In every form of quoting.
-        for secret in ["ab\"c\\d", "a\tb\u{1}'c", "é\u{200b}xyz", "q\""] {
-            let parser = format!("parse: invalid type: string {secret:?}, expected a map");
-            for message in
-                [parser.clone(), Value::from(parser.as_str()).to_string(), json!({"was": secret}).to_string()]
-            {
-                let masked = mask(message.clone(), &[secret.to_owned()]);
-                assert!(masked.contains("***") && !masked.contains(&secret[..2]), "{message}: {masked}");
-            }
-        }
     }
 }

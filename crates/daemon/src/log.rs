@@ -7,7 +7,6 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use myownllm_config_model::masking::mask_line;
 use myownllm_durable_fs::{Disk, DiskError, LockedDir, rename_or_link};
 use myownllm_identity::IdentityPaths;
 use myownllm_paths::{
@@ -181,7 +180,7 @@ fn open(log: &Utf8Path, is_written: bool) -> io::Result<File> {
 
 /// Masks secrets and control characters, and cuts a long line.
 fn printable(line: &str, secrets: &Secrets) -> String {
-    let line = &secrets.mask(mask_line(line));
+    let line = &secrets.mask_line(line);
     let mut shown: String = line
         .chars()
         .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
