@@ -144,6 +144,21 @@ fn a_home_that_may_not_be_written_is_left_and_said() {
     set_mode(&copies, 0o700);
 }
 
+/// The rename is refused because of the directory of the file. No temporary file in the other
+/// directory tells more.
+#[rstest]
+fn move_that_fails_at_each_start_changes_no_time(#[values(".secrets", "mesh")] dir: &str) {
+    let home = Home::legacy();
+    let Some(user) = Unprivileged::new(&home) else { return };
+    set_mode(&home.path(&format!("{APP}/{dir}")), 0o500);
+    let fail = || drop(user.run(&home, &["launch", "--once"]).ends_with(1));
+    fail();
+    let before = home.snapshot();
+    fail();
+    let changed: Vec<_> = home.snapshot().into_iter().filter(|(path, now)| before[path] != *now).collect();
+    assert!(changed.is_empty(), "{changed:?}");
+}
+
 #[rstest]
 fn a_umask_opens_nothing_and_locks_nobody_out(#[values("000", "077", "777")] umask: &str) {
     let home = Home::after_the_bug();

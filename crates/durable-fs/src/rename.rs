@@ -103,7 +103,12 @@ impl<'a> Renamer<'a> {
         if self.known(dir) == Some(NoReplaceSupport::Link) {
             return Ok(false);
         }
+        // A trial touches the directory of the new name, and each start would try again.
+        let is_closed = |error: &DiskError, dir: &Path| {
+            error.kind() == io::ErrorKind::PermissionDenied && !self.disk.may_write(dir)
+        };
         match self.disk.rename_noreplace(from, to) {
+            Err(error) if is_closed(&error, dir_of(from)?) => Err(error),
             Err(error) if error.may_be_unsupported() => match self.support(dir)? {
                 // The file system supports the rename, so the refusal concerned this file or was
                 // temporary. The error of a second try is final.
