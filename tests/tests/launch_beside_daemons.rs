@@ -49,6 +49,13 @@ fn a_daemon_whose_socket_was_removed_is_named_and_ended_only_on_request() {
     assert!(ran.stderr.contains(&pid.to_string()) && ran.stderr.contains("daemon restart"), "{ran:?}");
     assert!(ran.stderr.contains("its socket was removed under it"), "{ran:?}");
     assert_eq!(home.serving(), [pid]);
+    // The two looks do not report that no daemon runs.
+    let words = "  runs, and does not answer at its socket";
+    let ran = home.run(&["daemon", "status"]).ends_with(5);
+    assert!(ran.stdout.contains(words) && ran.stderr.contains("daemon.without-socket"), "{ran:?}");
+    assert!(!ran.all().contains("no daemon of this home runs"), "{ran:?}");
+    let ran = home.run(&["status"]).ends_with(0);
+    assert!(ran.stdout.contains(words), "{ran:?}");
     // A change of the active network does not report that no daemon runs.
     for change in [&["network", "add", "a-net", "--activate"][..], &["network", "use", "--none"]] {
         let ran = home.run(change).ends_with(7);

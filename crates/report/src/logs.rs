@@ -3,7 +3,7 @@
 use myownllm_daemon::{Endpoint, Probe, last_log_lines};
 use myownllm_durable_fs::trust::look_behind;
 use myownllm_identity::IdentityPaths;
-use myownllm_launch::words::daemon_words;
+use myownllm_launch::words::own_daemon_words;
 use myownllm_launch::{Diagnostic, unreadable_log};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -106,11 +106,17 @@ pub fn daemon_log_lines(home: &HomeView<'_>, most: usize) -> (Page, Value, Vec<D
 }
 
 /// Returns the state of the daemon of this home, which `probe` found at `endpoint`.
-pub fn daemon_status(home: &HomeView<'_>, endpoint: &Endpoint, probe: &Probe) -> (Page, Value) {
+pub fn daemon_status(
+    home: &HomeView<'_>,
+    endpoint: &Endpoint,
+    probe: &Probe,
+    told: &[Diagnostic],
+) -> (Page, Value) {
     const COLUMN: usize = 12;
     let log = myownllm_daemon::log_path(&home.layout.daemon_home);
     let mut page = Page::default();
-    page.row("daemon", COLUMN, daemon_words(probe, home.user_name));
+    let words = own_daemon_words(&home.layout.daemon_home, probe, home.user_name, told);
+    page.row("daemon", COLUMN, words);
     if let Some(status) = probe.status() {
         page.row("Device ID", COLUMN, &status.device_id);
     }

@@ -5,7 +5,9 @@ use myownllm_config_model::{AppConfig, masking, networks};
 use myownllm_config_store::{FileShape, Pending};
 use myownllm_daemon::{Attempt, Role};
 use myownllm_identity::Answer as KeyAnswer;
-use myownllm_launch::words::{daemon_words, identity_words, networks_words, process, state_words};
+use myownllm_launch::words::{
+    daemon_words, identity_words, networks_words, own_daemon_words, process, state_words,
+};
 use myownllm_launch::{LaunchPlan, LaunchStep};
 use myownllm_migration::{Collision, IdentityState, MoveStep, SkippedEntry};
 use myownllm_paths::camino::Utf8Path;
@@ -126,7 +128,12 @@ fn page(view: &HomeView<'_>, plan: &LaunchPlan, homes: &Homes) -> Page {
     let layout = &view.layout;
     let daemon = |role| {
         let found = looked_for(plan, role);
-        found.map_or_else(String::new, |attempt| daemon_words(&attempt.probe, view.user_name))
+        found.map_or_else(String::new, |attempt| match role {
+            Role::Own => {
+                own_daemon_words(&layout.daemon_home, &attempt.probe, view.user_name, &plan.diagnostics)
+            }
+            Role::Shared => daemon_words(&attempt.probe, view.user_name),
+        })
     };
     let mut page = Page::default();
     let mut line = |label: &str, what: String| page.row(label, COLUMN, what);

@@ -72,9 +72,9 @@ fn status(context: &Context) -> CommandOutput {
     let libraries = context.libraries();
     let endpoint = libraries.daemons.whereabouts(Mode::OwnLlm);
     let probe = libraries.daemons.probe(&endpoint);
-    let (page, data) = daemon_status(&libraries.view(), &endpoint, &probe);
     let (launch_context, options) = (libraries.launch_context(), context.options());
     let told = daemon_diagnostics(&launch_context, &options, &mut fresh_ids(), &endpoint, &probe);
+    let (page, data) = daemon_status(&libraries.view(), &endpoint, &probe, &told);
     let mut answer = CommandOutput::data(page, data).with(told);
     if let Some(told) = answer.diagnostics.pop_if(|told| told.code == NOT_RUNNING && told.causes.is_empty()) {
         match &told.hint {

@@ -19,7 +19,7 @@ use crate::homes::trust::ensure_changeable;
 use crate::plan::stage::{live_refusal, orphan_diagnostic};
 use crate::plan::{LaunchPlan, plan};
 use crate::words::daemon_words;
-use crate::words::diagnostic::{Class, Diagnostic};
+use crate::words::diagnostic::{Class, Diagnostic, add_new};
 
 /// A daemon that was ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -80,13 +80,18 @@ pub fn daemon_diagnostics(
     probe: &Probe,
 ) -> Vec<Diagnostic> {
     let orphans = context.daemons.orphans(probe.pid());
-    let orphans = orphans.iter().map(|orphan| orphan_diagnostic(orphan, options).as_warning());
-    let state = match context.daemons.live_legacy().filter(|_| probe.is_absent()) {
-        Some(legacy) => live_refusal(&legacy, options),
-        None if probe.is_absent() => Some(absent_diagnostic(&plan(context, options, ids), options.program)),
-        None => probe_diagnostic(endpoint, probe, options),
+    let orphan = orphans.iter().find(|orphan| !orphan.legacy && probe.is_absent());
+    let mut diagnostics: Vec<Diagnostic> =
+        orphans.iter().map(|orphan| orphan_diagnostic(orphan, options).as_warning()).collect();
+    let state = match (context.daemons.live_legacy().filter(|_| probe.is_absent()), orphan) {
+        (Some(legacy), _) => live_refusal(&legacy, options),
+        (None, Some(orphan)) => Some(orphan_diagnostic(orphan, options).class(Class::Daemon)),
+        (None, None) if probe.is_absent() => {
+            Some(absent_diagnostic(&plan(context, options, ids), options.program))
+        }
+        (None, None) => probe_diagnostic(endpoint, probe, options),
     };
-    let mut diagnostics = orphans.chain(state).collect();
+    state.into_iter().for_each(|state| add_new(&mut diagnostics, state));
     protect_held_key(context, &mut diagnostics);
     diagnostics
 }

@@ -25,7 +25,7 @@ use crate::homes::trust::{ensure_own_daemon, trusted_home};
 use crate::plan::foreseen::{blocked_backup, open_file_limit, unwritable};
 use crate::plan::start::{check_socket, check_start, refusal_diagnostic, socket_named_by_config};
 use crate::step::LaunchStep;
-use crate::words::diagnostic::{Class, Diagnostic};
+use crate::words::diagnostic::{Class, Diagnostic, WITHOUT_SOCKET};
 use crate::words::process;
 
 /// The pending changes of a home. Cheap to find: every launch does.
@@ -362,7 +362,7 @@ pub(crate) fn orphan_diagnostic(live: &RunningDaemon, options: &Options<'_>) -> 
         true => stop_legacy_command(options.program),
         false => format!("{} daemon restart", options.program),
     };
-    Diagnostic::error("daemon.without-socket", message).at(&home).hint(hint).class(Class::Refused)
+    Diagnostic::error(WITHOUT_SOCKET, message).at(&home).hint(hint).class(Class::Refused)
 }
 
 /// Checks that a daemon can write in its home, and list its rosters and states: a daemon that

@@ -27,6 +27,8 @@ pub const PROGRAM: &str = "myownllm-mesh";
 
 /// The code of a config that is not a JSON object.
 pub const CORRUPT: &str = "store.corrupt";
+/// The code of a daemon that serves a home and to which no socket leads.
+pub(crate) const WITHOUT_SOCKET: &str = "daemon.without-socket";
 /// The code of a config that has lost the user's settings.
 pub(crate) const WIPED: &str = "config.wiped";
 /// The code of a config that a launch would repair.

@@ -14,6 +14,9 @@ use myownllm_daemon::Probe;
 pub use myownllm_durable_fs::is_control;
 use myownllm_durable_fs::quote;
 use myownllm_identity::Answer;
+use myownllm_paths::camino::Utf8Path;
+
+use crate::words::diagnostic::{Diagnostic, WITHOUT_SOCKET};
 
 /// Messages cut longer names: no real name is as long.
 pub const LONGEST_NAME: usize = 80;
@@ -134,6 +137,21 @@ pub fn networks_words(document: &Document) -> String {
         (true, _) => "none saved".to_owned(),
         (false, None) => format!("{} saved ({}), none active", names.len(), listed(&names)),
         (false, Some(active)) => format!("{} saved ({}), {active} active", names.len(), listed(&names)),
+    }
+}
+
+/// Describes the daemon of `home`, as [`daemon_words`]. `told` are the diagnostics beside the words:
+/// a daemon runs although its socket was removed.
+pub fn own_daemon_words(
+    home: &Utf8Path,
+    probe: &Probe,
+    user_name: fn(u32) -> String,
+    told: &[Diagnostic],
+) -> String {
+    let is_of_home = |told: &Diagnostic| told.path.as_deref() == Some(home.as_str());
+    match probe.is_absent() && told.iter().any(|told| told.code == WITHOUT_SOCKET && is_of_home(told)) {
+        true => "runs, and does not answer at its socket (see below)".to_owned(),
+        false => daemon_words(probe, user_name),
     }
 }
 
