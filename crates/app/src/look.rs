@@ -54,8 +54,9 @@ fn status_of(context: &Context, plan: LaunchPlan, check: bool) -> CommandOutput 
     let (page, data) = status_page(&context.libraries().view(), &plan);
     let answer = CommandOutput { is_data: !check, ..CommandOutput::done(page, data) };
     if check {
-        let is_pending = plan.pending;
-        return answer.with(plan.diagnostics).pending_if(is_pending);
+        let (is_pending, class) = (plan.pending, plan.class());
+        let exit = class.map_or(ExitCode::Done, ExitCode::from);
+        return answer.with(plan.diagnostics).exit(exit).pending_if(is_pending);
     }
     // A status that reports problems has done its work: only `--check` turns problems into an exit
     // code.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{agree, control_socket, follow, same_verdict, with};
+use super::{agree, control_socket, follow, same_code, same_verdict, with};
 use integration_tests::testkit::{
     APP, CONFIG, DAEMON_CONFIG, Home, MESH, NEW_KEY, OLD_KEY, Unlocked, Unprivileged, can, fixture_of_038,
     run, set_mode,
@@ -11,6 +11,8 @@ use rstest::rstest;
 
 /// What a user may not do in the homes, or in the directory of the socket.
 #[rstest]
+#[case::home_may_not_be_entered("", 0o000)]
+#[case::daemon_home_may_not_be_entered(MESH, 0o000)]
 #[case::daemon_home_may_not_be_written(MESH, 0o500)]
 #[case::app_home_may_not_be_listed(APP, 0o300)]
 #[case::secrets_may_not_be_entered(".myownllm/.myownmesh/.secrets", 0o600)]
@@ -37,9 +39,11 @@ fn modes(#[case] path: &str, #[case] mode: u32) {
     let Some(user) = Unprivileged::new(&home) else { return };
     set_mode(&home.path(path), mode);
     let doctor = user.run(&home, &["doctor", "--json"]);
+    let status = user.run(&home, &["status", "--check", "--json"]);
     let launch = user.run(&home, &["launch", "--once", "--json"]);
     set_mode(&home.path(path), 0o700);
     same_verdict(&doctor, &launch);
+    same_code(&status, &launch);
 }
 
 /// A damaged roster or state is set aside by a launch, so its directory has to let the user do
@@ -201,6 +205,18 @@ fn peers_of_another_user_before_the_move(#[values("rosters", "states")] dir: &st
         (user.run(&home, &["doctor", "--json"]), user.run(&home, &["launch", "--once", "--json"]));
     same_verdict(&doctor, &launch);
     assert_eq!(launch.code, Some(7), "{}", launch.all());
+}
+
+/// The launch cannot read the key, and does not get as far as the daemon, which would have to trust
+/// the owner of the key.
+#[test]
+fn key_of_another_user() {
+    let home = Home::settled();
+    let Some(user) = Unprivileged::new(&home).filter(|user| user.is_dropped) else { return };
+    assert!(can("chown", &["64203", home.path(NEW_KEY).to_str().unwrap()]));
+    let status = user.run(&home, &["status", "--check", "--json"]);
+    same_code(&status, &user.run(&home, &["launch", "--once", "--json"]));
+    assert_eq!(status.code, Some(1), "{}", status.all());
 }
 
 /// A daemon would join the networks of its own config, which no backup has.

@@ -74,6 +74,9 @@ pub struct LaunchPlan {
     /// True if a launch makes a backup of a config.
     #[serde(skip)]
     pub(crate) makes_backup: bool,
+    /// The class of the errors that a launch meets; `None` if it meets none.
+    #[serde(skip)]
+    class: Option<Class>,
     /// Reports that no daemon program can be started; `None` if one can be started, or if that is
     /// not known.
     #[serde(skip)]
@@ -83,7 +86,7 @@ pub struct LaunchPlan {
 impl LaunchPlan {
     /// Returns the class with which a launch would end; `None` if it would succeed.
     pub fn class(&self) -> Option<Class> {
-        class_of(&self.diagnostics)
+        self.class
     }
 
     /// Returns true if a launch would start a daemon unless a diagnostic prevents it.
@@ -174,6 +177,7 @@ impl<'p, 'a> Planner<'p, 'a> {
                 diagnostics: Vec::new(),
                 barriers: Vec::new(),
                 makes_backup,
+                class: None,
                 missing_program: missing_program(context),
                 migration,
                 identity,
@@ -186,12 +190,8 @@ impl<'p, 'a> Planner<'p, 'a> {
         let (context, options) = (self.context, self.options);
         let mut diagnostics = self.state_diagnostics();
         let missing_home = missing_home(context);
-        // If the config cannot be read, the plan has reported that: the socket that the config may
-        // name adds nothing.
-        let adds_nothing =
-            |refusal: &Diagnostic| refusal.code == CONFIG_SOCKET_UNREADABLE && self.plan.unreadable.is_some();
         let legacy = self.plan.legacy.as_ref().and_then(|live| live_refusal(live, options));
-        let refusal = self.home.refusal.clone().filter(|refusal| !adds_nothing(refusal));
+        let refusal = self.home.refusal.clone().filter(|refusal| self.adds_to_load(refusal));
         legacy.into_iter().chain(refusal).for_each(|refusal| add_new(&mut diagnostics, refusal));
         diagnostics.extend(missing_home.iter().map(Diagnostic::from));
         let untrusted = options.refusal.cloned().or_else(|| ensure_changeable(context).err());
@@ -202,15 +202,18 @@ impl<'p, 'a> Planner<'p, 'a> {
             diagnostics.push(untrusted);
         }
         let new_home = ensure_no_new_home(context);
-        let is_refused = self.home.refusal.is_some()
-            || missing_home.is_some()
-            || new_home.is_err()
-            || ensure_permitted(context, options).is_err();
+        let barrier = ensure_permitted(context, options)
+            .err()
+            .or_else(|| missing_home.as_ref().map(Diagnostic::from))
+            .or_else(|| new_home.as_ref().err().cloned())
+            .or_else(|| self.home.refusal.clone());
+        let is_refused = barrier.is_some();
         let repairs = self.plan.config.as_ref().is_some_and(Pending::repairs);
         let pending = self.moves || self.plan.misplaced.is_some() || repairs;
         let stuck = self.foreseen_failure(pending, repairs);
         let fails = stuck.is_some();
         let is_barred = is_refused || fails || diagnostics.iter().any(Diagnostic::is_error);
+        let class = self.class_of_home(barrier, &diagnostics);
         let errors = diagnostics.iter().chain(&stuck).filter(|told| told.is_error());
         let barriers = errors.flat_map(|error| [Some(error.code.clone()), error.path.clone()]);
         let barriers = barriers.flatten().collect();
@@ -237,6 +240,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         protect_held_key(context, &mut diagnostics);
         name_one_cause(context.disk, context.layout, &mut diagnostics);
         let mut plan = self.plan;
+        plan.class = class.or_else(|| class_of(&diagnostics));
         plan.diagnostics = diagnostics;
         plan.barriers = barriers;
         let mends = daemon
@@ -260,6 +264,27 @@ impl<'p, 'a> Planner<'p, 'a> {
             && socket_named_by_config(context).is_ok()
             && !(missing_key || is_refused || fails);
         plan
+    }
+
+    /// Returns false for the socket that the config may name, if the config cannot be read: the plan
+    /// reports the config.
+    fn adds_to_load(&self, refusal: &Diagnostic) -> bool {
+        refusal.code != CONFIG_SOCKET_UNREADABLE || self.plan.unreadable.is_none()
+    }
+
+    /// Returns the class of the errors that a launch meets before it looks for a daemon. A launch
+    /// ends at the first part that fails, and does not meet the errors of the others. `barrier` is
+    /// the refusal of any change of the home, `told` are the errors of all parts.
+    fn class_of_home(&self, barrier: Option<Diagnostic>, told: &[Diagnostic]) -> Option<Class> {
+        let after_load = |part: Option<Diagnostic>| {
+            let part = part.filter(|refusal| self.adds_to_load(refusal));
+            class_of(&self.load_errors().chain(part).collect::<Vec<_>>())
+        };
+        let identity = || after_load(self.plan.identity.refusal().map(Diagnostic::from));
+        match barrier {
+            Some(barrier) => after_load(Some(barrier)),
+            None => identity().filter(|_| !self.moves).or_else(|| class_of(told)),
+        }
     }
 
     /// Returns a failure that a launch would meet when it changes something. `pending` is true if
@@ -304,6 +329,14 @@ impl<'p, 'a> Planner<'p, 'a> {
         dirs.map(Utf8Path::to_owned).collect()
     }
 
+    /// Returns the error because of which a launch does not run on the config in the file, or does
+    /// not write it.
+    fn load_errors(&self) -> impl Iterator<Item = Diagnostic> + use<'_, 'p, 'a> {
+        let newer = |loaded: &Loaded| loaded.newer_error(&self.context.layout.app_config);
+        let newer = self.plan.loaded.as_ref().and_then(newer);
+        self.plan.unreadable.clone().into_iter().chain(newer.map(Diagnostic::from))
+    }
+
     fn state_diagnostics(&self) -> Vec<Diagnostic> {
         let (context, options, plan) = (self.context, self.options, &self.plan);
         let mut diagnostics: Vec<Diagnostic> =
@@ -311,10 +344,8 @@ impl<'p, 'a> Planner<'p, 'a> {
         let migration = plan_diagnostics(context.disk, &plan.migration, options.program).into_iter();
         let migration = migration.filter(|told| !is_about_overlap(context, told));
         diagnostics.extend(migration.map(collision_as_warning));
-        diagnostics.extend(plan.unreadable.clone());
+        diagnostics.extend(self.load_errors());
         if let Some(loaded) = &plan.loaded {
-            let newer = loaded.newer_error(&context.layout.app_config);
-            diagnostics.extend(newer.map(Diagnostic::from));
             let wiped = loaded.diagnostics.iter().filter(|found| found.code == WIPED);
             diagnostics.extend(wiped.map(Diagnostic::from));
             diagnostics.extend(lasting_losses(context, options, loaded));
