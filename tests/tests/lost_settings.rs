@@ -460,6 +460,17 @@ fn lost_settings_in_a_compressed_file_are_named(
 }
 
 #[test]
+fn damaged_compressed_config_leaves_the_home_as_it_was() {
+    let home = Home::settled();
+    let script = "cd .myownllm && gzip config.json && truncate -s 300 config.json.gz && rm -r config-backups";
+    run(Command::new("sh").args(["-c", script]).current_dir(home.path(""))).ends_with(0);
+    let lost = home.run(&["repair", "--json"]).ends_with(0).diagnostic("salvage.defaults");
+    let before = home.state();
+    assert!(!follow(&home, lost["hint"].as_str().unwrap()), "{lost:#}");
+    assert_eq!(home.state(), before, "{lost:#}");
+}
+
+#[test]
 fn mixed_config_in_the_trash_is_named() {
     let home = Home::settled();
     let mut config = home.json(CONFIG);

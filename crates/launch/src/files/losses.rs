@@ -136,7 +136,9 @@ fn compressed_settings(context: &Context<'_>) -> Option<(PathBuf, String)> {
         let part = free_name(config, "unpacked");
         let bring = bring_command("mv -n", &part, config, context.disk.stat(config).is_ok());
         let (part, unpack) = (quote(part), format!("{} {}", unpacking(&copy)?, quote(&copy)));
-        let command = format!("test -e {part} || {{ umask 077 && {unpack} > {part} && {bring}; }}");
+        // A damaged copy leaves no part of a config behind.
+        let whole = format!("{{ {unpack} > {part} || ! rm {part}; }}");
+        let command = format!("test -e {part} || {{ umask 077 && {whole} && {bring}; }}");
         return Some((copy, for_any_shell(command)));
     }
     let archive = newest(context, archived_homes(context.disk, &IdentityPaths::of(layout)).into_iter())?;
