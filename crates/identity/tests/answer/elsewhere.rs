@@ -67,6 +67,8 @@ fn with_tail(key: Vec<u8>) -> Vec<u8> {
     Bytes("config.json", USED)], "identity.gone", &pending(1))]
 #[case::name_that_tells_nothing_beside_a_damaged_key(&[Cut(NEW, 1), Key("keys/id.json", 1), Known],
     "migration.identity-damaged", &sound(1))]
+#[case::known_name_beside_another_programs_key(&[Key(".secrets/identity.bak", 1), Key("keys/id.json", 2),
+    KnownBefore], "identity.gone", &pending(1))]
 #[case::copy_of_the_home(&[Key("old/home/.secrets/key", 1)], "identity.gone", &pending(1))]
 #[case::versions_directory(&[Key("mesh/.secrets/.stversions/identity~20260102.json", 1)], "identity.gone",
     &sound(1))]
