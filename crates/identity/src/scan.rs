@@ -109,7 +109,7 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     let waits = answer.has_key() && !answer.is_active();
     let places = scan.places.clone();
     let mut search = Search::new(disk, &places);
-    let logged = search.last_logged_ids();
+    let logged = search.last_logged_ids(answer.has_key());
     let is_other = |key: &KeyInfo| answer.key().is_some_and(|known| known.public_key != key.public_key);
     let is_logged =
         |key: &KeyInfo| logged.first().is_some_and(|(_, device_id)| is_id_of(device_id, &key.public_key));
@@ -156,7 +156,11 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     scan.owners = std::mem::take(&mut search.owners);
     scan.logged = logged.first().cloned();
     scan.used_config = search.used_config.take().filter(|_| !search.was_given_up);
-    scan.app.evidence.extend(logged.into_iter().map(|(log, _)| log));
+    for (log, _) in logged {
+        let is_of_daemon = log.starts_with(&places.daemon.path);
+        let seen = if is_of_daemon { &mut scan.daemon } else { &mut scan.app };
+        seen.evidence.push(log);
+    }
     scan.misplaced = misplaced;
     let saves_networks = search.saves_networks && !search.was_given_up;
     let at_places = [&scan.daemon, &scan.app].into_iter().filter_map(|home| home.state.identity()?.key());

@@ -1,6 +1,8 @@
-//! Reads the Device IDs in the run log.
+//! Reads the Device IDs in the run log, and in the log of the daemon.
 
 use std::path::PathBuf;
+
+use myownllm_paths::DaemonFiles;
 
 use crate::paths::IdentityPaths;
 
@@ -9,14 +11,26 @@ pub(super) fn run_logs(places: &IdentityPaths) -> [PathBuf; 2] {
     [places.run_log.clone().into(), format!("{}.1", places.run_log).into()]
 }
 
-/// Returns the Device IDs in a run log, the last first. Reads them as text: a kill, a full disk or
+/// Returns the paths of the log of the daemon and of the rotated one, the newest first. A daemon
+/// that has read its identity file, or made one, logs the Device ID.
+pub(super) fn daemon_logs(places: &IdentityPaths) -> [PathBuf; 2] {
+    let log = places.daemon.path.join(DaemonFiles::LOG);
+    [log.clone().into(), format!("{log}.1").into()]
+}
+
+/// Returns the Device IDs in a log, the last first. Reads them as text: a kill, a full disk or
 /// a power cut tears the last line, or leaves zero bytes before one. A torn Device ID shows that
 /// the home had a key, and counts if the log has no whole one.
 pub(super) fn device_ids(log: &[u8]) -> impl Iterator<Item = String> {
-    const MEMBER: &str = "\"device_id\":\"";
+    const NAME: &str = "device_id";
     const PUBLIC_KEY_LENGTH: usize = 52;
     let text = String::from_utf8_lossy(log);
-    let after = text.rmatch_indices(MEMBER).map(|(at, member)| &text[at + member.len()..]);
+    let value = |(at, _)| {
+        let (before, after) = (&text[..at], &text[at + NAME.len()..]);
+        let in_json = after.strip_prefix("\":\"").filter(|_| before.ends_with('"'));
+        in_json.or_else(|| after.strip_prefix('=').filter(|_| before.ends_with(' ')))
+    };
+    let after = text.rmatch_indices(NAME).filter_map(value);
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let ids = after.map(|id| id.split(|c| !is_part(c)).next().unwrap_or_default().to_owned());
     let ids = ids.filter(|id| !id.is_empty());

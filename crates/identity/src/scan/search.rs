@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::{
     findings::{KnownBy, Misplaced, RenamedHome, Scan},
     place::FILE_LIMIT,
-    run_log::{contains, device_ids, run_logs},
+    run_log::{contains, daemon_logs, device_ids, run_logs},
 };
 use crate::{
     file::{Identity, KeyInfo, inspect, is_lost, key_of_seed, readable_key},
@@ -32,6 +32,8 @@ const OTHER_FILE_LIMIT: u64 = 64 << 10;
 /// The size limit of a config that is searched for the paths of identity files. A larger file is
 /// skipped.
 const CONFIG_LIMIT: u64 = 16 << 20;
+/// The size limit of a log of the daemon, a multiple of the size at which a start rotates it.
+const DAEMON_LOG_LIMIT: u64 = 64 << 20;
 /// The number of backups of configs that are searched, the newest first: more than the number of
 /// routine backups.
 const MAX_BACKUPS: usize = 64;
@@ -380,10 +382,18 @@ impl<'a> Search<'a> {
     }
 
     /// Returns the run logs that show a Device ID of the home, the newest first, and the last
-    /// Device ID in each.
-    pub(super) fn last_logged_ids(&mut self) -> Vec<(PathBuf, String)> {
-        let shown = run_logs(self.places).into_iter().filter_map(|log| {
-            let read = self.disk.read(&log, FILE_LIMIT);
+    /// Device ID in each. If none does and the home has no key (`has_key`), the logs of the daemon.
+    pub(super) fn last_logged_ids(&mut self, has_key: bool) -> Vec<(PathBuf, String)> {
+        let mut shown = self.ids_in(run_logs(self.places), FILE_LIMIT);
+        if shown.is_empty() && !has_key {
+            shown = self.ids_in(daemon_logs(self.places), DAEMON_LOG_LIMIT);
+        }
+        shown
+    }
+
+    fn ids_in(&mut self, logs: [PathBuf; 2], limit: u64) -> Vec<(PathBuf, String)> {
+        let shown = logs.into_iter().filter_map(|log| {
+            let read = self.disk.read(&log, limit);
             self.unreadable.extend(read.as_ref().err().filter(|error| !error.is_absent()).cloned());
             let device_id = device_ids(&read.ok()?).next()?;
             Some((log, device_id))
