@@ -280,20 +280,33 @@ impl<'a> Search<'a> {
         let [app, daemon] = [self.places.app.path.clone(), self.places.daemon.path.clone()];
         let mut dirs = self.dirs_of_copies();
         let mut found = self.find_copies_of(&app, &dirs, has_file);
+        if has_file {
+            return found;
+        }
+        let trash: Vec<_> = dirs.iter().filter(|dir| !app.starts_with(dir)).cloned().collect();
+        let is_used = has_run || self.saves_networks || self.used_config.is_some() || self.has_peers();
         // A fresh home has no daemon home either, and a copy beside it is of another daemon.
-        if !(has_run || self.saves_networks) {
+        if !is_used {
             dirs.clear();
         }
-        if !has_file {
-            let trash: Vec<_> = dirs.iter().filter(|dir| !app.starts_with(dir)).cloned().collect();
-            dirs.extend(self.disk.stat(daemon.as_std_path()).is_err().then_some(app));
-            found.extend(self.find_copies_of(&daemon, &dirs, false));
-            let identity = &self.places.daemon.identity;
-            for thrown_away in [self.places.daemon.secrets(), identity] {
-                found.extend(self.find_copies_of(thrown_away, &trash, false));
-            }
+        dirs.extend(self.disk.stat(daemon.as_std_path()).is_err().then_some(app));
+        found.extend(self.find_copies_of(&daemon, &dirs, false));
+        for thrown_away in [self.places.daemon.secrets(), &self.places.daemon.identity] {
+            let in_trash = self.find_copies_of(thrown_away, &trash, false);
+            // Beside a fresh home a sound key alone tells that the file was not another program's.
+            found.extend(
+                in_trash
+                    .into_iter()
+                    .filter(|(_, files)| is_used || files.iter().any(|file| self.is_sound(file))),
+            );
         }
         found
+    }
+
+    /// Returns true if a home has a roster or a state at its place.
+    fn has_peers(&self) -> bool {
+        let dirs = self.places.homes().into_iter().flat_map(|home| [&home.rosters, &home.states]);
+        dirs.into_iter().any(|dir| !self.list(dir.as_std_path(), 1).0.is_empty())
     }
 
     fn find_copies_of(
@@ -355,12 +368,13 @@ impl<'a> Search<'a> {
     /// Returns true if a directory that is named after `original` has a sound key in the place of
     /// its key, and is no home of another app: the run log of this app lies in it.
     fn is_copy_by_key(&self, path: &Path, original: &Utf8Path) -> bool {
-        let is_sound = |file: PathBuf| {
-            let bytes = self.disk.read(&file, OTHER_FILE_LIMIT).unwrap_or_default();
-            matches!(inspect(&bytes), Identity::Valid(_))
-        };
         let run_log = path.join(self.places.run_log.file_name().unwrap_or_default());
-        self.leads_to_file(&run_log) && self.usual_places(path, original).any(is_sound)
+        self.leads_to_file(&run_log) && self.usual_places(path, original).any(|file| self.is_sound(&file))
+    }
+
+    fn is_sound(&self, file: &Path) -> bool {
+        let bytes = self.disk.read(file, OTHER_FILE_LIMIT).unwrap_or_default();
+        matches!(inspect(&bytes), Identity::Valid(_))
     }
 
     /// Returns the entries in `dirs` whose names contain that of `original`, without its dot.
@@ -625,9 +639,11 @@ pub(super) fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or(OsStr::new("")).to_string_lossy().to_lowercase()
 }
 
-/// Returns the name of a directory in lower case, without a leading dot.
-fn stem_of(dir: &Utf8Path) -> String {
-    dir.file_name().unwrap_or_default().trim_start_matches('.').to_lowercase()
+/// Returns the name of a directory in lower case, without a leading dot, or that of a JSON file
+/// without its end: the trash of a desktop puts a number before it.
+fn stem_of(original: &Utf8Path) -> String {
+    let name = original.file_name().unwrap_or_default().trim_start_matches('.').to_lowercase();
+    name.strip_suffix(".json").map_or(name.clone(), str::to_owned)
 }
 
 /// Returns true if the name of `path` is one that people and programs give to a renamed or copied

@@ -187,6 +187,22 @@ fn with_tail(key: Vec<u8>) -> Vec<u8> {
     Key("../.Trash/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
 #[case::file_in_the_trash(&[Bytes("config.json", SAVED), Dir("mesh/.secrets"),
     Key("../.Trash/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::file_in_the_trash_beside_a_fresh_config(&[Dir("mesh"), Key("../.Trash/identity.json", 1)],
+    "identity.gone", &sound(1))]
+#[case::secrets_in_the_trash_beside_an_empty_config(&[Bytes("config.json", b"{}"), Dir("mesh"),
+    Key("../.local/share/Trash/files/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::file_in_the_trash_beside_an_overwritten_config(&[Bytes("config.json", USED), Dir("mesh"),
+    Key("../.Trash/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::file_in_the_trash_beside_the_rosters(&[Known, Key("../.Trash/identity.json", 1)], "identity.gone",
+    &sound(1))]
+#[case::daemon_home_renamed_beside_the_apps_with_rosters_before(&[KnownBefore,
+    Key("../mesh.old/.secrets/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::file_that_the_trash_of_gnome_has_numbered(&[Dir("mesh"), Bytes("config.json", SAVED),
+    Key("../.local/share/Trash/files/identity.2.json", 1)], "identity.gone", &sound(1))]
+#[case::file_that_the_trash_of_kde_has_numbered(&[Dir("mesh"), Bytes("config.json", SAVED),
+    Key("../.local/share/Trash/files/identity (1).json", 1)], "identity.gone", &sound(1))]
+#[case::file_that_the_trash_of_macos_has_numbered(&[Dir("mesh"), Bytes("config.json", SAVED),
+    Key("../.Trash/identity 12.00.00.json", 1)], "identity.gone", &sound(1))]
 #[case::renamed_home_with_a_time_stamp(&[Key("../my app-20261130T1053/mesh/.secrets/identity.json", 1)],
     "identity.gone", &sound(1))]
 #[case::renamed_home_with_a_date_and_a_time(

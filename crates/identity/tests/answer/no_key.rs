@@ -81,6 +81,10 @@ fn padded(key: Vec<u8>) -> Vec<u8> {
     "identity.gone", NEW)]
 #[case::run_log_torn_within_the_device_id(&[Bytes("myownllm-mesh.log", b"{\"at\":\"t\",\"device_id\":\"k")],
     "identity.gone", NEW)]
+#[case::log_of_the_daemon(&[Bytes("mesh/daemon.log", b"t INFO identity ready device_id=k-1\n")],
+    "identity.gone", NEW)]
+#[case::rotated_log_of_the_daemon(&[Bytes("mesh/daemon.log.1", b"t INFO mesh opened device_id=k-1\n"),
+    Bytes("mesh/daemon.log", b"[app] t serve\n")], "identity.gone", NEW)]
 #[case::overwritten_config(&[Bytes("config.json", USED)], "identity.gone", NEW)]
 #[case::config_of_the_daemon(&[Bytes("mesh/config.json", USED)], "identity.gone", NEW)]
 #[case::backup_of_an_overwritten_config(&[Bytes("config-backups/kept-000001-00.json", USED)],
@@ -214,6 +218,14 @@ fn other_form_of_the_key_is_named_in_a_home_that_knows_it(
 #[case::other_key_beside_the_own(&[Key(NEW, 1), Key("mesh/keys/id.json", 2), Known,
     Bytes("config.json", SAVED)], "sound")]
 #[case::other_key_beside_the_own_that_waits(&[Key(OLD, 1), Key("keys/id.json", 2), KnownBefore], "pending")]
+#[case::identity_of_another_program_in_the_trash(&[Dir("mesh"), Bytes("../.Trash/identity.json",
+    b"{\"version\": 2, \"secret_key\": {}}")], "none yet")]
+#[case::papers_in_the_trash(&[Dir("mesh"), Bytes("../.Trash/identity card.pdf", b"%PDF"),
+    Bytes("../.Trash/identity (1).json", b"{}"), Bytes("config.json", SAVED)], "none yet")]
+#[case::home_of_another_daemon_beside_a_fresh_one(&[Dir("mesh"), Key("../mesh.old/.secrets/identity.json", 1)],
+    "none yet")]
+#[case::daemon_that_failed_before_its_key(&[Bytes("mesh/daemon.log", b"[app] t serve\nno device_id yet\n")],
+    "none yet")]
 fn files_that_prove_nothing_prevent_no_start(#[case] parts: &[Put], #[case] answer: &str) {
     let home = home_of(parts);
     assert!(short(&home.answer()).starts_with(answer), "{:?}", home.answer());
