@@ -1,6 +1,7 @@
 //! Keys that only a running daemon has, and peers that no daemon sees.
 #![cfg(target_os = "linux")]
 
+mod copies;
 mod rosters;
 mod running;
 mod second_factor;
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use integration_tests::testkit::{
-    APP, Home, MESH, Unprivileged, diagnostic, fixture_of_038, run, set_mode, stand_in,
+    APP, Home, MESH, Unprivileged, diagnostic, fixture_of_038, follow, run, set_mode, stand_in,
 };
 use rstest::rstest;
 use serde_json::json;
@@ -88,8 +89,15 @@ fn config_of_the_daemon_under_another_name_is_named(#[case] name: &str) {
     let hint = is_told(&["doctor"]).expect("told");
     run(Command::new("sh").args(["-c", &hint])).ends_with(0);
     assert!(right.exists() && !renamed.exists());
-    std::fs::rename(&right, &renamed).unwrap();
-    assert_eq!(is_told(&["launch", "--once"]), Some(hint));
+    let settings = json!({"version": 3, "daemon": {"log_level": "debug"}, "networks": []});
+    std::fs::remove_file(&right).unwrap();
+    home.put(&format!("{MESH}/{name}"), settings.to_string().as_bytes(), 0o600);
+    // The daemon that the launch started has written a config of its own.
+    let hint = is_told(&["launch", "--once"]).expect("told");
+    assert!(right.exists());
+    follow(&hint.into());
+    assert_eq!(home.json(&format!("{MESH}/config.json")), settings);
+    assert_eq!(is_told(&["launch", "--once"]), None);
 }
 
 /// A launch writes the Device ID of the key in use into the run log. That does not make it the one

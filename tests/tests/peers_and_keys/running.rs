@@ -9,19 +9,23 @@ use integration_tests::testkit::{
     stand_in,
 };
 use rstest::rstest;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A daemon that a launch left running; ended when the test is over.
-struct Detached(u32);
+pub(super) struct Detached(u32);
 
 impl Detached {
-    fn start(home: &Home, program: impl AsRef<OsStr>) -> Self {
+    pub(super) fn start(home: &Home, program: impl AsRef<OsStr>) -> Self {
         let mut launch = home.command(&["launch", "--detach", "--json"]);
-        let said = run(launch.env("MYOWNMESH_BIN", program)).ends_with(0).json();
+        Self::of(&run(launch.env("MYOWNMESH_BIN", program)).ends_with(0).json())
+    }
+
+    /// Returns the daemon of a launch that has told this.
+    pub(super) fn of(said: &Value) -> Self {
         Self(said["data"]["daemon"]["pid"].as_u64().unwrap().try_into().unwrap())
     }
 
-    fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         is_alive(self.0)
     }
 }
@@ -178,11 +182,14 @@ fn restart_ends_a_daemon_with_another_key_than_the_peers_know() {
 #[test]
 fn roster_in_a_directory_under_another_name_is_named_while_a_daemon_runs() {
     let home = Home::settled();
+    let peers = home.bytes(&format!("{MESH}/{ROSTER}"));
     std::fs::rename(home.path(&format!("{MESH}/mesh")), home.path(&format!("{MESH}/mesh.old"))).unwrap();
-    let _daemon = Detached::start(&home, stand_in());
+    let daemon = Detached::start(&home, stand_in());
     let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
     let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
-    assert!(told["message"].as_str().unwrap().ends_with("after `daemon restart`"), "{told:#}");
+    follow(&told["hint"]);
+    assert!(!daemon.is_running(), "{told:#}");
+    assert_eq!(home.bytes(&format!("{MESH}/{ROSTER}")), peers, "{told:#}");
 }
 
 /// The daemon that runs may have the only copy of a file that was damaged since, so no hint ends

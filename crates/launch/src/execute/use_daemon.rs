@@ -17,7 +17,7 @@ use crate::daemons::{GRACE, OPERATION, not_stopped_diagnostic};
 use crate::execute::outcome::Daemon;
 use crate::execute::sequence::{LostConnection, Run};
 use crate::files::daemon_config::{refused_config, unknown_value_diagnostic};
-use crate::files::identity::other_known_identity;
+use crate::files::identity::{known_identity, swap_without_daemon};
 use crate::files::losses::may_have_lost_networks;
 use crate::files::misnamed::misnamed_states;
 use crate::files::moves::forward_plan;
@@ -135,9 +135,9 @@ impl Run<'_, '_> {
         make_dirs(lock.home_lock(), context.layout.app_home.as_ref(), home.as_ref(), 0o700, None)
             .map_err(|error| Diagnostic::from(error).at(home))?;
         self.outcome.diagnostics.extend(close_secrets(context, lock.home_lock()));
-        self.outcome.diagnostics.extend(other_known_identity(context));
+        self.outcome.diagnostics.extend(known_identity(context).map(swap_without_daemon));
         self.outcome.diagnostics.extend(unknown_value_diagnostic(context));
-        self.outcome.diagnostics.extend(misnamed_states(context, &self.outcome.document));
+        self.outcome.diagnostics.extend(misnamed_states(context, &self.outcome.document, true));
         self.ensure_move_durable()?;
         let Some(lock) = self.lock.as_deref() else { return Ok(()) };
         let permit = start_permit(lock.home_lock(), context.checked?)?;

@@ -13,7 +13,7 @@ use myownllm_identity::{
 use crate::context::Context;
 use crate::daemons::{DaemonKind, RunningDaemon};
 use crate::homes::closed::unreadable_log;
-use crate::words::diagnostic::{Class, Diagnostic};
+use crate::words::diagnostic::{Class, Diagnostic, PROGRAM};
 
 /// Decides whether a daemon may be started in this home, and with which key. Every command gives
 /// this same answer.
@@ -28,11 +28,34 @@ pub fn scan_identity(context: &Context<'_>) -> Scan {
 
 /// The stable code of a file with the key that the peers know.
 pub(crate) const OTHER_KNOWN: &str = "identity.other-known";
+/// The stable code of a key that is not the one that this home had.
+const REPLACED: &str = "identity.replaced";
 
 /// Returns a warning if the rosters and states name another key than the active one, and a file has
 /// that key; or if the run log shows that this home had another key, or cannot be read. Searches
-/// every place.
+/// every place. While a daemon runs, the hint ends it before it puts another key in place.
 pub fn other_known_identity(context: &Context<'_>) -> Option<Diagnostic> {
+    let told = known_identity(context)?;
+    let runs = context.daemons.live(None).iter().any(|live| !live.legacy);
+    Some(if runs { swap_without_daemon(told) } else { told })
+}
+
+/// Begins a hint that puts another key in place with the command that ends the daemon: a daemon
+/// keeps the key with which it started.
+pub(crate) fn swap_without_daemon(told: Diagnostic) -> Diagnostic {
+    let is_swap = [OTHER_KNOWN, REPLACED].contains(&&*told.code);
+    let hint = told.hint.map(|hint| if is_swap { end_daemon_first(hint) } else { hint });
+    Diagnostic { hint, ..told }
+}
+
+/// Begins a command that puts a file of the daemon's in place with the one that ends the daemon: a
+/// daemon writes its files from memory, over what came meanwhile.
+pub(crate) fn end_daemon_first(command: String) -> String {
+    format!("{PROGRAM} daemon stop && {command}")
+}
+
+/// Does what [`other_known_identity`] does, with the hint for a home without a daemon.
+pub(crate) fn known_identity(context: &Context<'_>) -> Option<Diagnostic> {
     let scan = scan_everywhere(context.disk, &IdentityPaths::of(context.layout));
     let Some((found, command)) = scan.better_known() else {
         return replaced_identity(context, &scan.answer());
@@ -70,7 +93,7 @@ fn replaced_identity(context: &Context<'_>, answer: &Answer) -> Option<Diagnosti
         former.active.device_id
     );
     let hint = restore_backup_command(BACKUP_PLACEHOLDER, file.as_ref(), "replaced");
-    Some(Diagnostic::warning("identity.replaced", message).at(file).hint(hint))
+    Some(Diagnostic::warning(REPLACED, message).at(file).hint(hint))
 }
 
 /// Returns the command that sets a file aside, to a name with this ending, and puts a backup in its
@@ -120,7 +143,7 @@ pub(crate) fn held_key_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
     );
     let restored = || match key {
         Some(_) => {
-            let known = other_known_identity(context).filter(|diagnostic| diagnostic.code == OTHER_KNOWN);
+            let known = known_identity(context).filter(|diagnostic| diagnostic.code == OTHER_KNOWN);
             known
                 .and_then(|diagnostic| diagnostic.hint)
                 .unwrap_or_else(|| restore_backup_command(BACKUP_PLACEHOLDER, file.as_ref(), "replaced"))
@@ -222,6 +245,10 @@ pub(crate) fn protect_held_key(context: &Context<'_>, diagnostics: &mut Vec<Diag
 
 /// Returns true if the hint ends a daemon.
 pub(crate) fn ends_daemon(diagnostic: &Diagnostic) -> bool {
-    let ends = |hint: &String| hint.ends_with(" daemon stop") || hint.ends_with(" daemon restart");
+    let ends = |hint: &String| {
+        hint.ends_with(" daemon stop")
+            || hint.ends_with(" daemon restart")
+            || hint.contains(" daemon stop && ")
+    };
     diagnostic.hint.as_ref().is_some_and(ends)
 }

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use crate::context::Context;
 use crate::daemons::CONFIG_LIMIT;
 use crate::daemons::networks::active_network;
+use crate::files::identity::end_daemon_first;
 use crate::files::peers::{DAMAGED, UNREADABLE, devices};
 use crate::homes::closed::unreadable_file;
 use crate::words::diagnostic::Diagnostic;
@@ -27,10 +28,45 @@ const MISNAMED: &str = "state.misnamed";
 
 /// Returns the warnings about the custody file, about the daemon's config, and about rosters and
 /// states of the active network that no daemon reads: the file with the right name is missing or
-/// holds no device. `document` is the app's config.
-pub(crate) fn misnamed_states(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
+/// holds no device. `document` is the app's config. If `is_daemon_used` is true, a daemon runs when
+/// the user reads the warnings, and the hints end the daemon first.
+pub(crate) fn misnamed_states(
+    context: &Context<'_>,
+    document: &Document,
+    is_daemon_used: bool,
+) -> Vec<Diagnostic> {
     let files = [custody_diagnostic(context), misnamed_config(context)].into_iter().flatten();
-    files.chain(misnamed_peers(context, document)).collect()
+    let found = files.chain(misnamed_peers(context, document));
+    found.map(|found| found.diagnostic(context, is_daemon_used)).collect()
+}
+
+/// A warning, and the file that its hint brings to the place where a daemon reads it.
+struct Found {
+    told: Diagnostic,
+    /// The path of the file, and its place.
+    brings: Option<(PathBuf, PathBuf)>,
+}
+
+impl Found {
+    fn misnamed(message: String, path: PathBuf, place: &Path) -> Self {
+        let told = Diagnostic::warning(MISNAMED, message).at(&path);
+        Self { told, brings: Some((path, place.to_owned())) }
+    }
+
+    fn diagnostic(self, context: &Context<'_>, is_daemon_used: bool) -> Diagnostic {
+        let Some((path, place)) = self.brings else { return self.told };
+        let hint = match is_daemon_used {
+            true => end_daemon_first(copy_command(&path, &place)),
+            false => bring_command("mv -n", &path, &place, context.disk.stat(&place).is_ok()),
+        };
+        self.told.hint(hint)
+    }
+}
+
+impl From<Diagnostic> for Found {
+    fn from(told: Diagnostic) -> Self {
+        Self { told, brings: None }
+    }
 }
 
 /// The state of a custody file.
@@ -88,7 +124,7 @@ impl CustodyState {
 
 /// Returns a warning if the second factor's lock is damaged or a broken symlink, or has
 /// another name than a daemon reads, and no file with a network has the expected one.
-fn custody_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
+fn custody_diagnostic(context: &Context<'_>) -> Option<Found> {
     let (disk, layout) = (context.disk, context.layout);
     let expected = &layout.daemon_custody;
     let places =
@@ -101,7 +137,7 @@ fn custody_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
         let is_file = disk.stat_follow(place.as_ref()).is_ok_and(|meta| meta.is_file());
         let hint = if is_file { told.hint.clone() } else { Some(move_aside(place, "aside")) };
         let message = format!("{}: a daemon starts without the lock of the second factor", told.message);
-        return Some(Diagnostic { code: UNREADABLE.to_owned(), message, hint, ..told });
+        return Some(Diagnostic { code: UNREADABLE.to_owned(), message, hint, ..told }.into());
     }
     let damaged = places.iter().find_map(|(place, lock)| match lock {
         CustodyState::Dead => Some((place, "is a broken symlink", format!("ls -ld {}", quote(place)))),
@@ -116,7 +152,7 @@ fn custody_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
             "{place} {what}: a daemon starts without the lock of the second factor. Restore the file from a \
              backup. If there is none, move it out of the way and set the second factor up again"
         );
-        return Some(Diagnostic::warning(DAMAGED, message).at(place).hint(hint));
+        return Some(Diagnostic::warning(DAMAGED, message).at(place).hint(hint).into());
     }
     if !places.iter().all(|(_, lock)| matches!(lock, CustodyState::Missing | CustodyState::Empty)) {
         return None;
@@ -135,18 +171,13 @@ fn custody_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
         "{} locks the second factor, but a daemon reads only {expected}, and starts without the lock",
         path.display()
     );
-    let is_taken = !matches!(places[0].1, CustodyState::Missing);
-    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(rename_command(
-        &path,
-        expected.as_std_path(),
-        is_taken,
-    )))
+    Some(Found::misnamed(message, path, expected.as_ref()))
 }
 
 /// Returns a warning if the daemon's config is missing, and lies in the daemon home under another
 /// name: a daemon would start at its defaults, and join a silent network as one that announces
 /// itself.
-fn misnamed_config(context: &Context<'_>) -> Option<Diagnostic> {
+fn misnamed_config(context: &Context<'_>) -> Option<Found> {
     /// The ends of the names that the hints of this program give a config.
     const MOVED_ASIDE: [&str; 3] = ["newer", "damaged", "aside"];
     let (disk, layout) = (context.disk, context.layout);
@@ -168,14 +199,10 @@ fn misnamed_config(context: &Context<'_>) -> Option<Diagnostic> {
         "{} is a config of the daemon's, but a daemon reads only {expected}, and starts without these settings",
         path.display()
     );
-    Some(Diagnostic::warning(MISNAMED, message).at(&path).hint(rename_command(
-        &path,
-        expected.as_std_path(),
-        false,
-    )))
+    Some(Found::misnamed(message, path, expected.as_ref()))
 }
 
-fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
+fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Found> {
     let Ok(Some(active)) = active_network(context, document) else { return Vec::new() };
     let Some(Ok(id)) = active["network_id"].as_str().map(network_id::normalize) else { return Vec::new() };
     let layout = context.layout;
@@ -201,7 +228,8 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic>
         if let Some(place) = in_place.iter().find(is_of_another) {
             let message =
                 format!("{} is of another network than {id}: a daemon reads nothing of it", place.display());
-            return Some(Diagnostic::warning(MISNAMED, message).at(place).hint(move_aside(place, "aside")));
+            let told = Diagnostic::warning(MISNAMED, message).at(place).hint(move_aside(place, "aside"));
+            return Some(told.into());
         }
         // A file that cannot be read has diagnostics of its own.
         if !in_place.iter().all(is_empty) {
@@ -221,7 +249,14 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Diagnostic>
         let newest = newest(context, others.filter(|path| is_of_network(path)))?;
         let own = newest.with_file_name(format!("{id}.json"));
         let expected = places.iter().find(|place| **place == own).unwrap_or(&places[0]);
-        Some(misnamed_peers_diagnostic(&newest, expected, in_place.first().copied(), &id))
+        let expected = in_place.first().copied().unwrap_or(expected);
+        let message = format!(
+            "{} holds devices of the active network {id}, but a daemon reads only {}, and starts without \
+             these devices",
+            newest.display(),
+            expected.display()
+        );
+        Some(Found::misnamed(message, newest, expected))
     });
     found.collect()
 }
@@ -319,24 +354,6 @@ fn is_of_network(context: &Context<'_>, path: &Path, kind: DaemonFile, id: &str)
     })
 }
 
-/// Reports that the file `path` holds devices of the active network, but does not have the name
-/// `expected`, under which a daemon would read it. `in_place` is a file without devices that has
-/// this name.
-fn misnamed_peers_diagnostic(
-    path: &Path,
-    expected: &Path,
-    in_place: Option<&PathBuf>,
-    id: &str,
-) -> Diagnostic {
-    let expected = in_place.map_or(expected, PathBuf::as_path);
-    let message = format!(
-        "{} holds devices of the active network {id}, but a daemon reads only {}, and starts without these devices",
-        path.display(),
-        expected.display()
-    );
-    Diagnostic::warning(MISNAMED, message).at(path).hint(rename_command(path, expected, in_place.is_some()))
-}
-
 /// Returns the command that writes a file without its byte order mark, and keeps the former one.
 fn strip_byte_order_mark_command(path: &Path) -> String {
     let (path, former) = (quote(path), quote(free_name(path, "with-mark")));
@@ -345,15 +362,25 @@ fn strip_byte_order_mark_command(path: &Path) -> String {
     ))
 }
 
-/// Returns the command that gives a file its name: an empty file may have it, or its directory may
-/// be missing.
-pub(crate) fn rename_command(path: &Path, expected: &Path, is_taken: bool) -> String {
-    bring_command("mv -n", path, expected, is_taken)
-}
-
-/// Does what [`rename_command`] does, by another program than `mv`.
+/// Returns the command that brings a file to its place. A file that cannot be used may be there, or
+/// the directory may be missing.
 pub(crate) fn bring_command(verb: &str, path: &Path, expected: &Path, is_taken: bool) -> String {
     let aside = if is_taken { format!("{} && ", move_aside(expected, "empty")) } else { String::new() };
-    let make_dir = mkdir_prefix(expected.parent().filter(|dir| path.parent() != Some(*dir)));
-    format!("{aside}{make_dir}{verb} {} {}", quote(path), quote(expected))
+    format!("{aside}{}{verb} {} {}", make_dir(path, expected), quote(path), quote(expected))
+}
+
+/// Does what [`bring_command`] does for a daemon's file after the daemon has run: the daemon may
+/// have written the file anew. The found file stays, as a daemon that another program starts would
+/// write over the file in its place.
+fn copy_command(path: &Path, expected: &Path) -> String {
+    let make_dir = make_dir(path, expected);
+    let [path, aside, expected] = [path, &free_name(expected, "aside"), expected].map(quote);
+    for_any_shell(format!(
+        "{{ cmp -s {path} {expected} || test ! -e {expected} || mv -n {expected} {aside}; }} && \
+         {make_dir}cp -pn {path} {expected}"
+    ))
+}
+
+fn make_dir(path: &Path, expected: &Path) -> String {
+    mkdir_prefix(expected.parent().filter(|dir| path.parent() != Some(*dir)))
 }

@@ -290,7 +290,11 @@ pub(crate) fn refusal_diagnostic(context: &Context<'_>, refusal: &DetectRefusal)
     match (unbindable, refusal) {
         (Some(unbindable), _) => unbindable,
         // The app's own daemon may be ended, and started anew.
-        (None, DetectRefusal::Busy { pid: Some(pid), .. }) if is_own && process_serves(endpoint, *pid) => {
+        (
+            None,
+            DetectRefusal::Busy { pid: Some(pid), .. }
+            | DetectRefusal::ForeignIdentity { pid: Some(pid), .. },
+        ) if is_own && process_serves(endpoint, *pid) => {
             Diagnostic::from(refusal).hint(format!("{PROGRAM} daemon restart"))
         }
         _ => Diagnostic::from(refusal),

@@ -29,15 +29,6 @@ use crate::words::{UNSEEN, count, identity_words, short};
 const SOUND: &str = "identity.sound";
 const NAMED: &str = "identity.named";
 
-/// Adds the command after which the running daemon reads the file.
-fn with_restart(found: Diagnostic) -> Diagnostic {
-    let message = format!(
-        "{}; once it has its name, the running daemon reads it after `daemon restart`",
-        found.message
-    );
-    Diagnostic { message, ..found }
-}
-
 impl Examiner<'_, '_> {
     pub(super) fn state(&mut self) {
         self.moved();
@@ -103,8 +94,7 @@ impl Examiner<'_, '_> {
     /// refuses beside it.
     fn moving_program(&self) -> String {
         let program = self.options.program;
-        let is_held = self.plan.diagnostics.iter().any(|diagnostic| diagnostic.code == HELD);
-        match self.own_daemon_answers() && !is_held {
+        match self.own_daemon_answers() {
             true => format!("{program} daemon stop && {program}"),
             false => program.to_owned(),
         }
@@ -157,7 +147,7 @@ impl Examiner<'_, '_> {
     /// Returns the warnings about misnamed files.
     fn peers_beside_a_daemon(&mut self) -> Vec<Diagnostic> {
         let context = self.context;
-        let misnamed: Vec<Diagnostic> = self.misnamed().into_iter().map(with_restart).collect();
+        let misnamed = self.misnamed();
         let restart = format!("{PROGRAM} daemon restart");
         let corrupt = corrupt_states(context, &[]);
         let found = match unsettled_states(context, &self.plan.migration, &[]) {
@@ -173,8 +163,9 @@ impl Examiner<'_, '_> {
     }
 
     fn misnamed(&self) -> Vec<Diagnostic> {
+        let runs = self.own_daemon_answers();
         let loaded = self.plan.loaded.iter();
-        loaded.flat_map(|loaded| misnamed_states(self.context, &loaded.document)).collect()
+        loaded.flat_map(|loaded| misnamed_states(self.context, &loaded.document, runs)).collect()
     }
 
     fn moved(&mut self) {
