@@ -267,15 +267,22 @@ fn key_behind_a_symlink_to_the_old_location_is_one_file() {
 fn hint_keeps_the_sound_side_of_a_collision(
     #[values(4096, 297)] length: usize,
     #[values("rosters", "states")] dir: &str,
+    #[values(false, true)] is_own_damaged: bool,
 ) {
     let home = Home::settled();
-    let [sound, damaged] = [".myownllm", MESH].map(|of| format!("{of}/mesh/{dir}/home-mesh.json"));
-    let bytes = home.bytes(&damaged);
-    home.put(&sound, &bytes, 0o600);
-    home.put(&damaged, &vec![0; length.max(bytes.len())], 0o600);
+    let [old, own] = [".myownllm", MESH].map(|of| format!("{of}/mesh/{dir}/home-mesh.json"));
+    let bytes = home.bytes(&own);
+    let zeros = vec![0; length.max(bytes.len())];
+    let (old_bytes, own_bytes) = if is_own_damaged { (&bytes, &zeros) } else { (&zeros, &bytes) };
+    home.put(&old, old_bytes, 0o600);
+    home.put(&own, own_bytes, 0o600);
     let doctor = home.run(DOCTOR).ends_with(0).json();
-    follow(&hint_of(&doctor, "migration.collision").unwrap().into());
-    assert_eq!(home.bytes(&damaged), bytes);
+    // A repair sets a damaged file in the daemon home aside, and moves the sound one.
+    let code = if is_own_damaged { "state.damaged" } else { "migration.collision" };
+    follow(&hint_of(&doctor, code).unwrap().into());
+    assert_eq!(home.bytes(&own), bytes);
+    home.still_has(&zeros, "the damaged file");
+    assert_eq!(hint_of(&home.run(DOCTOR).ends_with(0).json(), "migration.collision"), None);
 }
 
 /// Neither side has all devices of the other: the user has to look.

@@ -17,6 +17,7 @@ use crate::execute::sequence::{Watch, execute_file_step, launch, stop_daemon, st
 use crate::files::identity::{ensure_home, protect_held_key, scan_identity};
 use crate::files::losses::lost_settings;
 use crate::files::moves::{forward_plan, move_diagnostics, plan_diagnostics};
+use crate::files::peers::unsettled_states;
 use crate::homes::trust::{ensure_permitted, wrote_where_others_can};
 use crate::plan::checks::{Mark, checks};
 use crate::plan::foreseen::{blocked_change, blocked_repair, changed_dirs, full_dir, no_room, unwritable};
@@ -261,5 +262,10 @@ pub fn move_state(
     report.stopped = stopped;
     let mut diagnostics: Vec<Diagnostic> = move_diagnostics(context.disk, &report, options.program).collect();
     add_unreported(&mut diagnostics, refused(false).as_ref().map(Diagnostic::from));
+    if is_forward && wanted.keep.is_some() {
+        // The user may have kept the damaged side.
+        let (damaged, _) = unsettled_states(context, &forward_plan(context), &[]).unwrap_or_default();
+        diagnostics.extend(damaged.iter().map(|state| state.damaged_diagnostic(context)));
+    }
     Ok(StateMove { result: MoveResult::Made(Box::new(report)), diagnostics })
 }

@@ -193,12 +193,7 @@ impl Run<'_, '_> {
     fn change_home(&mut self, look: HomeInspection) -> Result<(), Diagnostic> {
         ensure_permitted(self.context, self.options)?;
         let look = self.lock_if_pending(look)?;
-        let migrator = self.context.migrator;
-        let lock = self.lock.as_deref().filter(|_| look.moves);
-        self.migration = lock.map(|lock| {
-            let inventory = migrator.inspect_locked(lock.home_lock(), Direction::Forward);
-            migrator.plan(&inventory, &MoveOptions::forward())
-        });
+        self.plan_move(look.moves);
         let config = (&self.outcome.document, Some(&self.outcome.config));
         let stage = Stage::of_home(self.context, self.options, &look, self.migration.as_ref(), config);
         // Looks for a recurrence before the launch ends a daemon that may be the cause, and reports
@@ -213,6 +208,16 @@ impl Run<'_, '_> {
         }
         self.execute(stage)?;
         self.ensure_move_durable()
+    }
+
+    /// Plans the move under the lock, if something is to be moved.
+    fn plan_move(&mut self, moves: bool) {
+        let migrator = self.context.migrator;
+        let lock = self.lock.as_deref().filter(|_| moves);
+        self.migration = lock.map(|lock| {
+            let inventory = migrator.inspect_locked(lock.home_lock(), Direction::Forward);
+            migrator.plan(&inventory, &MoveOptions::forward())
+        });
     }
 
     /// Syncs what an earlier run moved, once, unless this run has moved the files itself. A launch
@@ -308,6 +313,8 @@ impl Run<'_, '_> {
                     let Some(lock) = self.lock.as_deref() else { continue };
                     self.outcome.diagnostics.extend(execute_file_step(self.context, lock, &step)?);
                     self.outcome.file_steps.push(step);
+                    // A damaged file that was set aside has left its place to the file that moves.
+                    self.plan_move(self.migration.is_some());
                 }
                 LaunchStep::StartDaemon { .. } => return self.start(),
                 LaunchStep::AttachToSharedDaemon { .. } | LaunchStep::AttachToOwnDaemon { .. } => {

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{DaemonFile, Document, JudgedFile, network_id, networks, recover};
+use myownllm_config_model::{DaemonFile, Document, Extent, JudgedFile, network_id, networks, recover};
 use myownllm_durable_fs::{
     Disk, DiskError, FileKind, LockedDir, move_aside, publish_new, put_in_place, quote, rename_or_link,
     replace_symlink, set_aside_name, with_free_name,
@@ -90,6 +90,30 @@ impl PeerFile {
         Some(mended.to_bytes())
     }
 
+    /// Returns the file at the old location that has the devices of a damaged file, and can be read
+    /// by a daemon: it takes the place of the damaged file.
+    fn successor(&self, context: &Context<'_>) -> Option<PathBuf> {
+        let layout = context.layout;
+        let dir =
+            if self.kind == DaemonFile::Roster { &layout.legacy_rosters } else { &layout.legacy_states };
+        let old = dir.as_std_path().join(self.path_after_move.file_name()?);
+        let bytes = context.disk.read(&old, CONFIG_LIMIT).ok()?;
+        let is_sound = self.kind.is_readable(&bytes) && wanted_id(&bytes, &old).is_none();
+        let known = self.mended().map_or_else(BTreeSet::new, |mended| devices(&mended));
+        (old != self.path && is_sound && devices(&bytes).is_superset(&known)).then_some(old)
+    }
+
+    /// Returns what the part that a daemon can read lacks, if that is not known.
+    fn missing_part(&self) -> &'static str {
+        match self.kind {
+            _ if !is_torn(&self.bytes) => "",
+            DaemonFile::State => ", without what stood behind the damage: roles may be missing",
+            _ => {
+                ", without what stood behind the damage: devices may be missing, and have to be approved again"
+            }
+        }
+    }
+
     /// Returns the path of the copy of a newer file.
     fn copy_path(&self) -> PathBuf {
         set_aside_name(&self.path_after_move, 1)
@@ -103,10 +127,13 @@ impl PeerFile {
     }
 
     /// Reports a damaged file before a launch mends it.
-    pub(crate) fn damaged_diagnostic(&self) -> Diagnostic {
-        let outcome = match self.mended() {
-            Some(_) => "keeps it and writes the part that a daemon can read".to_owned(),
-            None => format!("sets it aside, and {}", loss_of(self.kind)),
+    pub(crate) fn damaged_diagnostic(&self, context: &Context<'_>) -> Diagnostic {
+        let outcome = match (self.successor(context), self.mended()) {
+            (Some(old), _) => format!("sets it aside, and moves {} to its place", old.display()),
+            (None, Some(_)) => {
+                format!("keeps it and writes the part that a daemon can read{}", self.missing_part())
+            }
+            (None, None) => format!("sets it aside, and {}", loss_of(self.kind)),
         };
         let message = format!("{} cannot be read by a daemon; a launch {outcome}", self.path.display());
         Diagnostic::warning(DAMAGED, message).at(&self.path).hint(format!("{PROGRAM} repair"))
@@ -145,6 +172,24 @@ impl PeerFile {
         };
         Diagnostic::warning(NEWER, message).at(&self.path)
     }
+}
+
+/// Returns the rosters and states in the daemon home that no daemon can read, and that the file at
+/// the old location with which they collide replaces.
+pub(crate) fn replaced_states(context: &Context<'_>, migration: &MovePlan) -> Vec<PathBuf> {
+    let destinations = migration.collisions.iter().map(|both| &both.destination);
+    let is_replaced = |path: &&PathBuf| {
+        peer_dirs(context.layout).iter().any(|(_, dir)| path.parent() == Some(dir.as_std_path()))
+            && PeerFile::read_in_daemon_home(context, path)
+                .is_ok_and(|state| state.is_some_and(|it| it.is_damaged() && it.successor(context).is_some()))
+    };
+    destinations.filter(is_replaced).cloned().collect()
+}
+
+/// Returns true if something may be missing from the complete part of a text.
+fn is_torn(bytes: &[u8]) -> bool {
+    let is_torn = |extent| matches!(extent, Extent::Torn { .. } | Extent::Around { .. });
+    Document::parse(bytes).is_err() && recover(bytes).is_none_or(|found| is_torn(found.extent))
 }
 
 /// Returns what a daemon lacks without a file of this kind.
@@ -206,8 +251,7 @@ fn states_after_move<'b>(
 /// Reads every roster and state once. Returns those that no daemon understands, and those of newer
 /// versions of which no copy was made.
 ///
-/// Leaves out a damaged file that collides with a file at the old location: the user decides which
-/// of the two stays. Beside a running daemon, a file that the daemon is writing may look damaged.
+/// Beside a running daemon, a file that the daemon is writing may look damaged.
 /// Fails if a daemon could not open one of the files.
 pub(crate) fn unsettled_states(
     context: &Context<'_>,
@@ -217,7 +261,6 @@ pub(crate) fn unsettled_states(
     if let Some(blocked) = blocked_temporary(context, moved) {
         return Err(blocked);
     }
-    let collides = |path: &Path| migration.collisions.iter().any(|both| both.destination == path);
     // A move opens a directory before it moves the files in it. Nobody can judge them before.
     let is_opened = |path: &Path| {
         let mut opened = migration.steps().filter(|step| matches!(step, MoveStep::SetMode { .. }));
@@ -231,7 +274,7 @@ pub(crate) fn unsettled_states(
             state => state?,
         };
         let Some(state) = state else { continue };
-        if state.is_damaged() && !collides(&state.path_after_move) {
+        if state.is_damaged() {
             damaged.push(state.clone());
         }
         newer.extend(Some(state).filter(|state| state.needs_copy(context.disk)));
@@ -335,7 +378,8 @@ pub(crate) fn mend_state(
     let Some(damaged) = PeerFile::read_in_daemon_home(context, path)?.filter(PeerFile::is_damaged) else {
         return Ok(None);
     };
-    let mended = damaged.mended();
+    let successor = damaged.successor(context);
+    let mended = damaged.mended().filter(|_| successor.is_none());
     let aside = match &mended {
         Some(mended) => replace(dir, (path, &damaged.bytes), mended),
         None => set_aside(dir, path),
@@ -343,12 +387,15 @@ pub(crate) fn mend_state(
     let aside = aside.map_err(|error| Diagnostic::from(error).at(path))?;
     let lost = |mended| devices(&damaged.bytes).difference(&devices(mended)).cloned().collect::<Vec<_>>();
     let outcome = match mended.as_deref().map(lost).as_deref() {
-        Some([]) => "the part that a daemon can read stays".to_owned(),
+        Some([]) => format!("the part that a daemon can read stays{}", damaged.missing_part()),
         Some(lost) => format!(
             "the part that a daemon can read stays, without the devices {}, which have to be approved again",
             lost.join(", ")
         ),
-        None => loss_of(damaged.kind).to_owned(),
+        None => successor.map_or_else(
+            || loss_of(damaged.kind).to_owned(),
+            |old| format!("{} takes its place", old.display()),
+        ),
     };
     let message = format!(
         "{} could not be read by a daemon; it is {} now, and {outcome}",

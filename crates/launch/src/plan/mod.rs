@@ -6,6 +6,8 @@ pub(crate) mod foreseen;
 pub(crate) mod stage;
 pub(crate) mod start;
 
+use std::path::PathBuf;
+
 use myownllm_config_model::{Document, Ids};
 use myownllm_config_store::{Loaded, Misplaced, Pending};
 use myownllm_daemon::{Decision, Detection, Expected};
@@ -153,7 +155,11 @@ impl<'p, 'a> Planner<'p, 'a> {
         let mut daemon = Stage::of_daemon(context, options, &detection.decision, &migration, config);
         let is_move = |step: &LaunchStep| matches!(step, LaunchStep::Move { .. });
         if home.steps.iter().any(is_move) {
-            daemon.steps.retain(|step| !is_move(step));
+            let mends = |path: &PathBuf| {
+                home.steps.iter().any(|step| matches!(step, LaunchStep::MendState { path: by } if by == path))
+            };
+            let is_done = |step: &LaunchStep| matches!(step, LaunchStep::MendState { path } if mends(path));
+            daemon.steps.retain(|step| !is_move(step) && !is_done(step));
         }
         let restores = options.daemon && daemon.steps.iter().any(is_move);
         Self {

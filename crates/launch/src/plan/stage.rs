@@ -20,7 +20,7 @@ use crate::daemons::{DaemonKind, RunningDaemon, processes_unknown};
 use crate::files::daemon_config::shared_config;
 use crate::files::identity::identity_answer;
 use crate::files::moves::moved_files;
-use crate::files::peers::{corrupt_files, peers_behind_symlink, unsettled_states};
+use crate::files::peers::{corrupt_files, peers_behind_symlink, replaced_states, unsettled_states};
 use crate::homes::trust::{ensure_own_daemon, trusted_home};
 use crate::plan::foreseen::{blocked_backup, open_file_limit, unwritable};
 use crate::plan::start::{check_socket, check_start, refusal_diagnostic, socket_named_by_config};
@@ -170,11 +170,20 @@ impl Stage {
             stage.steps.push(LaunchStep::Refuse);
             return stage;
         }
+        // A running daemon may have read the file before the damage.
+        let settled = |plan: &&MovePlan| plan.refusals.is_empty() && plan.errors.is_empty();
+        let replaced = migration.filter(settled).map(|plan| replaced_states(context, plan));
+        let is_free = |paths: &Vec<PathBuf>| !paths.is_empty() && context.daemons.live(None).is_empty();
+        let replaced = replaced.filter(is_free).unwrap_or_default();
         stage.warnings.extend(missing.map(Diagnostic::from));
         stage.pending = look.pending.clone().unwrap_or_default();
-        let moved = migration.filter(|plan| plan.refusals.is_empty() && !plan.is_empty());
+        let moved =
+            migration.filter(|plan| plan.refusals.is_empty() && !(plan.is_empty() && replaced.is_empty()));
         stage.is_move_refused = migration.is_some() && moved.is_none();
-        stage.steps.extend(moved.map(|plan| LaunchStep::Move { files: plan.files() }));
+        // The move brings another file to the place of each.
+        let files = replaced.len();
+        stage.steps.extend(replaced.into_iter().map(|path| LaunchStep::MendState { path }));
+        stage.steps.extend(moved.map(|plan| LaunchStep::Move { files: plan.files() + files }));
         let follows = || {
             let moved = moved_files(moved?);
             let stale =

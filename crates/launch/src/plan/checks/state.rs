@@ -19,7 +19,9 @@ use crate::files::identity::{HELD, other_known_identity};
 use crate::files::losses::may_have_lost_networks;
 use crate::files::misnamed::misnamed_states;
 use crate::files::moves::{collision_diagnostics, is_about_overlap, moved_files};
-use crate::files::peers::{corrupt_config, corrupt_states, empty_directories, unsettled_states};
+use crate::files::peers::{
+    corrupt_config, corrupt_states, empty_directories, replaced_states, unsettled_states,
+};
 use crate::homes::trust::{OpenSecret, open_config, open_secrets, trusted_home};
 use crate::plan::stage::{ConfigInUse, Stage};
 use crate::plan::start::{CONFIG_UNREADABLE, config_that_is_no_file};
@@ -73,7 +75,10 @@ impl Examiner<'_, '_> {
         };
         // A launch goes on without the files that differ.
         let program = self.moving_program();
-        let collisions = collision_diagnostics(self.context.disk, &plan.collisions, plan.direction, &program);
+        let replaced = replaced_states(self.context, plan);
+        let open = plan.collisions.iter().filter(|both| !replaced.contains(&both.destination));
+        let open: Vec<_> = open.cloned().collect();
+        let collisions = collision_diagnostics(self.context.disk, &open, plan.direction, &program);
         self.checks.diagnostics("state.collisions", collisions.into_iter().map(Diagnostic::as_warning));
         // Leaves out the paths that a refusal of the launch, or a warning about a misnamed file,
         // already reports.
@@ -133,7 +138,7 @@ impl Examiner<'_, '_> {
         // The refusal of a start is the error.
         let (damaged, newer) = unsettled_states(context, plan, &moved).unwrap_or_default();
         let found = corrupt.iter().map(|corrupt| corrupt.diagnostic());
-        let found = found.chain(damaged.iter().map(|state| state.damaged_diagnostic()));
+        let found = found.chain(damaged.iter().map(|state| state.damaged_diagnostic(context)));
         let found = found.chain(newer.iter().map(|state| state.newer_diagnostic(false)));
         let loaded = self.plan.loaded.iter().filter(|_| self.plan.identity.key().is_some());
         let empty = loaded.flat_map(|loaded| empty_directories(context, &loaded.document));
