@@ -1,10 +1,10 @@
 //! Copies of the daemon's files: the only ones, and those beside a damaged file.
 
 use super::running::Detached;
-use super::{KEY, ROSTER, put_owner};
+use super::{KEY, LOCK, ROSTER, put_owner};
 use integration_tests::testkit::{APP, Home, MESH, diagnostic, fixture_of_038, follow, run, stand_in};
 use rstest::rstest;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const DOCTOR: &[&str] = &["doctor", "--json"];
 const LAUNCH: &[&str] = &["launch", "--once", "--json"];
@@ -184,4 +184,126 @@ fn side_of_a_collision_that_is_damaged_is_named_when_it_is_kept() {
     home.put(&format!("{MESH}/{ROSTER}"), TORN, 0o600);
     let said = home.run(&["migrate", "--keep", "daemon-home", "--json"]).ends_with(0).json();
     told(&said, "state.damaged");
+}
+
+/// Each command that judges the home names the copy before a daemon starts without the content.
+#[rstest]
+#[case::roster(ROSTER, "home-mesh (1).json", "state.misnamed")]
+#[case::roster_of_a_backup(ROSTER, "../../../.myownmesh.bak/mesh/rosters/home-mesh.json", "state.misnamed")]
+#[case::state("mesh/states/home-mesh.json", "home-mesh (1).json", "state.misnamed")]
+#[case::config("config.json", "config.json.bak", "state.misnamed")]
+#[case::custody(".secrets/custody.json", "custody (1).json", "state.damaged")]
+fn copy_beside_a_damaged_file_is_named(#[case] file: &str, #[case] name: &str, #[case] code: &str) {
+    let home = Home::settled();
+    let place = format!("{MESH}/{file}");
+    match file {
+        "config.json" => {
+            home.put(&place, br#"{"version":3,"daemon":{"log_level":"debug"},"networks":[]}"#, 0o600)
+        }
+        ".secrets/custody.json" => home.put(&place, LOCK, 0o600),
+        "mesh/states/home-mesh.json" => {
+            home.put(&place, &fixture_of_038(".myownllm/mesh/states/home-mesh.json"), 0o600);
+        }
+        _ => {}
+    }
+    let dir = format!("{MESH}/{}", file.rsplit_once('/').map_or("", |(dir, _)| dir));
+    let whole = copy(&home, file, &format!("{dir}/{name}"));
+    let torn = &whole[..whole.len() / 3];
+    let name = name.trim_start_matches("../");
+    let names_copy = |said: &Value| told(said, code)["message"].as_str().unwrap().contains(name);
+    for args in [LAUNCH, DOCTOR] {
+        home.put(&place, torn, 0o600);
+        let said = said(&home, args);
+        assert!(names_copy(&said), "{args:?}: {said:#}");
+    }
+    let said = said(&home, DOCTOR);
+    let all = said["diagnostics"].as_array().unwrap();
+    let hint = all
+        .iter()
+        .find(|told| told["code"] == code && told["hint"].as_str().is_some_and(|it| it.contains(name)));
+    follow(&hint.unwrap_or_else(|| panic!("{said:#}"))["hint"]);
+    let mended = serde_json::from_slice::<Value>(&whole).unwrap();
+    assert_eq!(home.json(&place), mended, "{said:#}");
+    home.still_has(torn, "the damaged file");
+    let doctor = run(&mut home.with_daemon(DOCTOR)).ends_with(0).json();
+    assert!(!doctor["diagnostics"].to_string().contains("state."), "{doctor:#}");
+}
+
+/// The daemon may have the whole file in memory, so the hint keeps the daemon.
+#[test]
+fn copy_beside_a_damaged_roster_is_named_while_a_daemon_runs() {
+    let home = Home::settled();
+    let whole = copy(&home, ROSTER, &format!("{MESH}/mesh/rosters/home-mesh (1).json"));
+    let daemon = Detached::start(&home, stand_in());
+    home.put(&format!("{MESH}/{ROSTER}"), TORN, 0o600);
+    follow(&told(&said(&home, DOCTOR), "state.misnamed")["hint"]);
+    assert!(daemon.is_running());
+    assert_eq!(home.bytes(&format!("{MESH}/{ROSTER}")), whole);
+}
+
+/// Adds a device to a roster.
+fn approve(home: &Home, roster: &str, device_id: &str) {
+    let mut devices = home.json(roster)["authorized_devices"].as_array().unwrap().clone();
+    devices.push(json!({"device_id": device_id, "label": "", "approved_at": 1, "role": "member"}));
+    let devices = Value::from(devices);
+    // A daemon writes the devices last.
+    let text = format!(r#"{{"version":1,"network_id":"home-mesh","authorized_devices":{devices}}}"#);
+    home.put(roster, text.as_bytes(), 0o600);
+}
+
+/// Cuts the roster off in its second device.
+fn cut(home: &Home) {
+    let roster = format!("{MESH}/{ROSTER}");
+    let whole = String::from_utf8(home.bytes(&roster)).unwrap();
+    let end = whole.rfind("approved_at").unwrap();
+    home.put(&roster, &whole.as_bytes()[..end], 0o600);
+}
+
+/// The launch has written the part before the tear: the copy is still the only one with the rest.
+#[rstest]
+fn copy_of_a_roster_that_a_launch_has_cut_is_named(
+    #[values("home-mesh (1).json", "home-mesh.sync-conflict-20261130-120000-ABCDEFG.json")] name: &str,
+) {
+    let home = Home::settled();
+    approve(&home, &format!("{MESH}/{ROSTER}"), "e");
+    let peers = devices(&home);
+    copy(&home, ROSTER, &format!("{MESH}/mesh/rosters/{name}"));
+    cut(&home);
+    let damaged = told(&said(&home, DOCTOR), "state.damaged");
+    assert!(damaged["message"].as_str().unwrap().contains("devices may be missing"), "{damaged:#}");
+    let launch = run(&mut home.with_daemon(LAUNCH)).ends_with(0).json();
+    let aside = told(&launch, "state.set-aside");
+    assert!(aside["message"].as_str().unwrap().contains("devices may be missing"), "{launch:#}");
+    assert!(told(&launch, "state.misnamed")["message"].as_str().unwrap().contains(name), "{launch:#}");
+    assert_ne!(devices(&home), peers);
+    follow(&told(&said(&home, DOCTOR), "state.misnamed")["hint"]);
+    assert_eq!(devices(&home), peers);
+    assert!(diagnostic(&said(&home, DOCTOR), "state.misnamed").is_none());
+}
+
+/// An older copy has a device that the user has removed since.
+#[rstest]
+#[case::sound(|_: &Home| {})]
+#[case::whole_but_for_a_mark(|home: &Home| {
+    let marked = [b"\xef\xbb\xbf", &home.bytes(&format!("{MESH}/{ROSTER}"))[..]].concat();
+    home.put(&format!("{MESH}/{ROSTER}"), &marked, 0o600);
+})]
+#[case::changed_since_the_cut(|home: &Home| {
+    approve(home, &format!("{MESH}/{ROSTER}"), "d");
+    cut(home);
+    run(&mut home.with_daemon(LAUNCH)).ends_with(0);
+    home.edit(&format!("{MESH}/{ROSTER}"), |roster| {
+        roster["authorized_devices"][0]["device_id"] = "c".into();
+    });
+})]
+fn older_copy_beside_a_roster_that_lost_nothing_is_not_named(#[case] make: fn(&Home)) {
+    let home = Home::settled();
+    let copy = format!("{MESH}/mesh/rosters/home-mesh (1).json");
+    home.put(&copy, &home.bytes(&format!("{MESH}/{ROSTER}")), 0o600);
+    approve(&home, &copy, "e");
+    make(&home);
+    for args in [DOCTOR, LAUNCH, DOCTOR] {
+        let said = run(&mut home.with_daemon(args)).ends_with(0).json();
+        assert!(diagnostic(&said, "state.misnamed").is_none(), "{args:?}: {said:#}");
+    }
 }

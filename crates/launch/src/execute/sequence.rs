@@ -394,7 +394,7 @@ pub(super) fn execute_file_step(
 ) -> Result<Vec<Diagnostic>, Diagnostic> {
     let told = match step {
         LaunchStep::BackUpDaemonConfig => back_up_daemon_config(context, lock)?,
-        LaunchStep::SetDaemonConfigAside => set_daemon_config_aside(context, lock)?,
+        LaunchStep::SetDaemonConfigAside => return set_daemon_config_aside(context, lock),
         LaunchStep::KeepCorruptFile { path } => {
             if *path == corrupt_config_path(context) {
                 let former = context.disk.read(path, CONFIG_LIMIT).unwrap_or_default();

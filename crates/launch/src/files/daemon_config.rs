@@ -12,6 +12,7 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use crate::context::Context;
 use crate::daemons::networks::keep_settings_in;
 use crate::daemons::{CONFIG_LIMIT, read_document};
+use crate::files::misnamed::copy_of_misplaced;
 use crate::step::LaunchStep;
 use crate::words::backup;
 use crate::words::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
@@ -196,12 +197,14 @@ pub(crate) fn back_up_daemon_config(
 pub(crate) fn set_daemon_config_aside(
     context: &Context<'_>,
     lock: &dyn LockedStore,
-) -> Result<Option<Diagnostic>, Diagnostic> {
+) -> Result<Vec<Diagnostic>, Diagnostic> {
     let path = &context.layout.daemon_config;
+    let misplaced = context.store.misplaced();
+    let copy = misplaced.and_then(|misplaced| copy_of_misplaced(context, &misplaced, true));
     let former = context.disk.read(path.as_ref(), CONFIG_LIMIT).unwrap_or_default();
     let done = lock.set_misplaced_aside()?;
     keep_settings_in(context, lock, &former);
-    Ok(done.map(|done| {
+    let told = done.map(|done| {
         let then = match (&done.restored_from, done.misplaced.daemon_keys.as_slice()) {
             (Some(part), _) => format!("the daemon's settings come from {}", backup(&part.to_string())),
             (None, []) => "the daemon begins at its defaults".to_owned(),
@@ -217,7 +220,10 @@ pub(crate) fn set_daemon_config_aside(
             backup(&done.backup.to_string())
         );
         Diagnostic::warning(CONFIG_SET_ASIDE, message).at(path).hint(format!("{PROGRAM} config history"))
-    }))
+    });
+    // The start of a daemon names the copy if nothing is in the place.
+    let copy = copy.filter(|_| told.is_some() && context.disk.stat(path.as_ref()).is_ok());
+    Ok(told.into_iter().chain(copy).collect())
 }
 
 fn set_aside_words(done: &SetAside) -> &'static str {

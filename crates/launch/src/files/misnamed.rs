@@ -4,11 +4,12 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter::once;
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{DaemonFile, Document, network_id};
+use myownllm_config_store::{FileShape, Misplaced};
 use myownllm_durable_fs::{
     Disk, DiskError, SET_ASIDE, TEMP_PREFIX, for_any_shell, free_name, mkdir_prefix, move_aside, quote,
 };
@@ -19,8 +20,8 @@ use serde::Deserialize;
 use crate::context::Context;
 use crate::daemons::CONFIG_LIMIT;
 use crate::daemons::networks::active_network;
-use crate::files::identity::end_daemon_first;
-use crate::files::peers::{DAMAGED, UNREADABLE, devices};
+use crate::files::identity::{end_daemon_first, restore_backup_command};
+use crate::files::peers::{DAMAGED, UNREADABLE, devices, remaining_devices};
 use crate::homes::closed::unreadable_file;
 use crate::words::diagnostic::Diagnostic;
 
@@ -45,17 +46,20 @@ struct Found {
     told: Diagnostic,
     /// The path of the file, and its place.
     brings: Option<(PathBuf, PathBuf)>,
+    /// True if a running daemon may have more in memory than the file that the hint brings.
+    keeps_daemon: bool,
 }
 
 impl Found {
     fn misnamed(message: String, path: PathBuf, place: &Path) -> Self {
         let told = Diagnostic::warning(MISNAMED, message).at(&path);
-        Self { told, brings: Some((path, place.to_owned())) }
+        Self { told, brings: Some((path, place.to_owned())), keeps_daemon: false }
     }
 
     fn diagnostic(self, context: &Context<'_>, is_daemon_used: bool) -> Diagnostic {
         let Some((path, place)) = self.brings else { return self.told };
         let hint = match is_daemon_used {
+            true if self.keeps_daemon => restore_backup_command(&quote(&path), &place, "damaged"),
             true => end_daemon_first(copy_command(&path, &place)),
             false => bring_command("mv -n", &path, &place, context.disk.stat(&place).is_ok()),
         };
@@ -65,9 +69,11 @@ impl Found {
 
 impl From<Diagnostic> for Found {
     fn from(told: Diagnostic) -> Self {
-        Self { told, brings: None }
+        Self { told, brings: None, keeps_daemon: false }
     }
 }
+
+const IS_DAMAGED: &str = "is damaged";
 
 /// The state of a custody file.
 enum CustodyState {
@@ -144,17 +150,11 @@ fn custody_diagnostic(context: &Context<'_>) -> Option<Found> {
         CustodyState::WithByteOrderMark => {
             Some((place, "begins with a byte order mark", strip_byte_order_mark_command(place.as_ref())))
         }
-        CustodyState::Damaged => Some((place, "is damaged", move_aside(place, "damaged"))),
+        CustodyState::Damaged => Some((place, IS_DAMAGED, move_aside(place, "damaged"))),
         _ => None,
     });
-    if let Some((place, what, hint)) = damaged {
-        let message = format!(
-            "{place} {what}: a daemon starts without the lock of the second factor. Restore the file from a \
-             backup. If there is none, move it out of the way and set the second factor up again"
-        );
-        return Some(Diagnostic::warning(DAMAGED, message).at(place).hint(hint).into());
-    }
-    if !places.iter().all(|(_, lock)| matches!(lock, CustodyState::Missing | CustodyState::Empty)) {
+    let is_absent = |lock: &CustodyState| matches!(lock, CustodyState::Missing | CustodyState::Empty);
+    if damaged.is_none() && !places.iter().all(|(_, lock)| is_absent(lock)) {
         return None;
     }
     let stem = expected.file_stem()?.to_lowercase();
@@ -166,7 +166,23 @@ fn custody_diagnostic(context: &Context<'_>) -> Option<Found> {
     let own = similar_dirs(context, layout.daemon_home.parent()?.as_ref(), expected.parent()?.as_ref());
     let legacy = similar_dirs(context, layout.app_home.as_ref(), layout.legacy_custody.parent()?.as_ref());
     let files = own.iter().chain(&legacy).flat_map(|dir| other_entries(context, dir, &[]));
-    let path = newest(context, files.filter(is_lock))?;
+    let copy = newest(context, files.filter(is_lock));
+    if let Some((place, what, hint)) = damaged {
+        // A copy needs no other hint than a file that is damaged as a whole.
+        let copy = copy.filter(|_| what == IS_DAMAGED);
+        let otherwise = match &copy {
+            Some(copy) => format!("{} is a whole one", copy.display()),
+            None => "Restore the file from a backup. If there is none, move it out of the way and set the \
+                     second factor up again"
+                .to_owned(),
+        };
+        let message =
+            format!("{place} {what}: a daemon starts without the lock of the second factor. {otherwise}");
+        let told = Diagnostic::warning(DAMAGED, message).at(place).hint(hint);
+        let brings = copy.map(|copy| (copy, place.as_std_path().to_owned()));
+        return Some(Found { brings, ..Found::from(told) });
+    }
+    let path = copy?;
     let message = format!(
         "{} locks the second factor, but a daemon reads only {expected}, and starts without the lock",
         path.display()
@@ -178,11 +194,31 @@ fn custody_diagnostic(context: &Context<'_>) -> Option<Found> {
 /// name: a daemon would start at its defaults, and join a silent network as one that announces
 /// itself.
 fn misnamed_config(context: &Context<'_>) -> Option<Found> {
+    let there = context.disk.stat(context.layout.daemon_config.as_ref());
+    there.err().filter(DiskError::is_not_found)?;
+    other_config(context)
+}
+
+/// Does what [`misnamed_states`] does for a daemon's config that no daemon can read, unless all its
+/// settings stay.
+pub(crate) fn copy_of_misplaced(
+    context: &Context<'_>,
+    misplaced: &Misplaced,
+    is_daemon_used: bool,
+) -> Option<Diagnostic> {
+    let is_lost = misplaced.shape == FileShape::Corrupt
+        || !misplaced.left_out.is_empty()
+        || misplaced.daemon_keys.is_empty();
+    let found = is_lost.then(|| other_config(context))??;
+    Some(found.diagnostic(context, is_daemon_used))
+}
+
+/// Returns the newest config of the daemon's in the daemon home under another name.
+fn other_config(context: &Context<'_>) -> Option<Found> {
     /// The ends of the names that the hints of this program give a config.
     const MOVED_ASIDE: [&str; 3] = ["newer", "damaged", "aside"];
     let (disk, layout) = (context.disk, context.layout);
     let expected = &layout.daemon_config;
-    disk.stat(expected.as_ref()).err().filter(DiskError::is_not_found)?;
     let is_config = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let is_moved_aside = MOVED_ASIDE.iter().any(|word| name.contains(word));
@@ -193,7 +229,7 @@ fn misnamed_config(context: &Context<'_>) -> Option<Found> {
         let is_daemons = |bytes: &[u8]| DaemonFile::Config.is_readable(bytes) && has_networks(bytes);
         name.starts_with("config") && !is_moved_aside && is_daemons(&bytes())
     };
-    let files = other_entries(context, layout.daemon_home.as_ref(), &[]).into_iter();
+    let files = other_entries(context, layout.daemon_home.as_ref(), &[expected.into()]).into_iter();
     let path = newest(context, files.filter(is_config))?;
     let message = format!(
         "{} is a config of the daemon's, but a daemon reads only {expected}, and starts without these settings",
@@ -215,10 +251,6 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Found> {
         let places = directories.map(|dir| dir.join(format!("{id}.json")).into_std_path_buf());
         let in_place: Vec<&PathBuf> =
             places.iter().filter(|place| context.disk.stat(place).is_ok()).collect();
-        let is_empty = |place: &&PathBuf| {
-            let bytes = context.disk.read(place, CONFIG_LIMIT);
-            bytes.is_ok_and(|bytes| kind.is_readable(&bytes) && devices(&bytes).is_empty())
-        };
         let is_of_another = |place: &&&PathBuf| {
             let bytes = context.disk.read(place, CONFIG_LIMIT).unwrap_or_default();
             let parsed = Document::parse(&bytes).ok();
@@ -232,10 +264,18 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Found> {
             return Some(told.into());
         }
         // A file that cannot be read has diagnostics of its own.
-        if !in_place.iter().all(is_empty) {
-            return None;
-        }
-        let is_of_network = |path: &Path| is_of_network(context, path, kind, &id);
+        let known = in_place.iter().map(|place| remaining_devices(context.disk, kind, place));
+        let known: BTreeSet<String> = known.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
+        let has_more = |path: &PathBuf| {
+            let devices = devices_of_network(context, path, kind, &id);
+            // A state that was cut may have all roles, and lack transitions.
+            let is_longer = || {
+                let size = |path: &Path| context.disk.read(path, CONFIG_LIMIT).map_or(0, |bytes| bytes.len());
+                let is_shorter = |place: &&PathBuf| size(place) < size(path);
+                kind == DaemonFile::State && !known.is_empty() && in_place.iter().all(is_shorter)
+            };
+            devices.is_superset(&known) && (devices.len() > known.len() || is_longer())
+        };
         let in_copies = in_copies_of_home(context, directories);
         let [own, legacy] = directories;
         let in_trash = trashed_files(context, trash.get_or_init(|| trashed(context)), own);
@@ -246,7 +286,7 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Found> {
         let others = others
             .chain(in_trash)
             .filter(|path| !(in_place.is_empty() && is_sound_legacy_roster(context, path)));
-        let newest = newest(context, others.filter(|path| is_of_network(path)))?;
+        let newest = newest(context, others.filter(has_more))?;
         let own = newest.with_file_name(format!("{id}.json"));
         let expected = places.iter().find(|place| **place == own).unwrap_or(&places[0]);
         let expected = in_place.first().copied().unwrap_or(expected);
@@ -256,7 +296,9 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Found> {
             newest.display(),
             expected.display()
         );
-        Some(Found::misnamed(message, newest, expected))
+        let is_damaged = |bytes: Vec<u8>| !kind.is_readable(&bytes);
+        let keeps_daemon = context.disk.read(expected, CONFIG_LIMIT).is_ok_and(is_damaged);
+        Some(Found { keeps_daemon, ..Found::misnamed(message, newest, expected) })
     });
     found.collect()
 }
@@ -344,14 +386,13 @@ pub(crate) fn other_entries(context: &Context<'_>, dir: &Path, places: &[PathBuf
     names.map(|name| dir.join(name)).filter(|path| !places.contains(path)).collect()
 }
 
-/// Returns true if a file is a roster or a state of the network, and names devices.
-fn is_of_network(context: &Context<'_>, path: &Path, kind: DaemonFile, id: &str) -> bool {
+/// Returns the devices in a roster or a state of the network; none if the file is something else.
+fn devices_of_network(context: &Context<'_>, path: &Path, kind: DaemonFile, id: &str) -> BTreeSet<String> {
     let bytes = context.disk.read(path, CONFIG_LIMIT).unwrap_or_default();
-    let parsed = kind.mend(&bytes).map(|(document, _)| document);
-    parsed.is_some_and(|document| {
-        network_id::of(document.root()).is_some_and(|of| network_id::same(&of, id))
-            && !devices(&document.to_bytes()).is_empty()
-    })
+    let document = kind.mend(&bytes).map(|(document, _)| document);
+    let is_of_network =
+        |document: &Document| network_id::of(document.root()).is_some_and(|of| network_id::same(&of, id));
+    document.filter(is_of_network).map_or_else(BTreeSet::new, |document| devices(&document.to_bytes()))
 }
 
 /// Returns the command that writes a file without its byte order mark, and keeps the former one.

@@ -192,6 +192,26 @@ fn is_torn(bytes: &[u8]) -> bool {
     Document::parse(bytes).is_err() && recover(bytes).is_none_or(|found| is_torn(found.extent))
 }
 
+/// Returns the devices that a daemon knows from the file in its place, if others may have been lost:
+/// the file has none, it is damaged, or it is as a launch has cut it.
+pub(crate) fn remaining_devices(disk: &dyn Disk, kind: DaemonFile, path: &Path) -> Option<BTreeSet<String>> {
+    let bytes = disk.read(path, CONFIG_LIMIT).ok()?;
+    let remaining = |damaged: &[u8]| {
+        let part = kind.mend(damaged).map_or_else(BTreeSet::new, |(part, _)| devices(&part.to_bytes()));
+        (is_torn(damaged) || part != devices(damaged)).then_some(part)
+    };
+    if !kind.is_readable(&bytes) {
+        return remaining(&bytes);
+    }
+    let known = devices(&bytes);
+    let corrupt = PathBuf::from(format!("{}.corrupt", path.display()));
+    let former = [path, &corrupt].into_iter().flat_map(|path| {
+        (1..).map_while(|number| disk.read(&set_aside_name(path, number), CONFIG_LIMIT).ok())
+    });
+    let mut damaged = former.filter(|former| !kind.is_readable(former));
+    (known.is_empty() || damaged.any(|damaged| remaining(&damaged).as_ref() == Some(&known))).then_some(known)
+}
+
 /// Returns what a daemon lacks without a file of this kind.
 fn loss_of(kind: DaemonFile) -> &'static str {
     match kind {

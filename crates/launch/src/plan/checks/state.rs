@@ -17,7 +17,7 @@ use crate::files::daemon_config::{
 };
 use crate::files::identity::{HELD, other_known_identity};
 use crate::files::losses::may_have_lost_networks;
-use crate::files::misnamed::misnamed_states;
+use crate::files::misnamed::{copy_of_misplaced, misnamed_states};
 use crate::files::moves::{collision_diagnostics, is_about_overlap, moved_files};
 use crate::files::peers::{
     corrupt_config, corrupt_states, empty_directories, replaced_states, unsettled_states,
@@ -265,9 +265,11 @@ impl Examiner<'_, '_> {
             return self.checks.diagnostic(ID, diagnostic);
         }
         if let Some(misplaced) = &self.plan.misplaced {
-            return self
-                .checks
-                .diagnostic(ID, misplaced_diagnostic(self.context, misplaced, &self.plan.steps));
+            // A running daemon has its settings in memory.
+            let is_free = !self.own_daemon_answers();
+            let copy = is_free.then(|| copy_of_misplaced(self.context, misplaced, false)).flatten();
+            let told = misplaced_diagnostic(self.context, misplaced, &self.plan.steps);
+            return self.checks.diagnostics(ID, [told].into_iter().chain(copy));
         }
         if let Some(diagnostic) = config_that_is_no_file(self.context) {
             return self.checks.diagnostic(ID, diagnostic);
