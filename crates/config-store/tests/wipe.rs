@@ -251,6 +251,7 @@ fn lost_networks_are_named_and_not_joined_again(#[case] without: Vec<u8>) {
         let id: BackupId = backup.parse().unwrap();
         assert_eq!(note.hint, Some(format!("myownllm-mesh config restore {}", id.sequence())));
         assert_eq!(good(&disk), backups, "what has lost them is no good state");
+        assert_eq!(disk.content(CONFIG), Some(without.clone()), "a write would hide the loss");
         assert_eq!(recommended(&disk).unwrap().to_string(), backup);
     }
     // A user who keeps working with the config accepts the loss.
