@@ -110,8 +110,8 @@ impl Locked<'_> {
             let place = self.dir.admit_target(self.paths.config.as_ref())?;
             let dir = place.parent().unwrap_or(&place);
             self.disk.ensure_entries_removable(dir)?;
-            // Only under this name does no run ever clear the file away without a backup, and no
-            // backup is made of so large a file.
+            // Under this name no run clears the file away without a backup, and no backup is made of so
+            // large a file.
             let swap = swap_name(dir, bytes);
             self.dir.create(&swap, bytes, PRIVATE)?;
             let exchange = || {
