@@ -159,7 +159,8 @@ fn launch_uses_the_daemon_that_runs_beside_a_damaged_and_an_old_roster() {
     let daemon = Detached::start(&home, stand_in());
     copy(&home, ROSTER, &format!("{APP}/{ROSTER}"));
     home.put(&format!("{MESH}/{ROSTER}"), TORN, 0o600);
-    run(&mut home.with_daemon(LAUNCH)).ends_with(0);
+    told(&run(&mut home.with_daemon(LAUNCH)).ends_with(0).json(), "migration.collision");
+    told(&said(&home, DOCTOR), "migration.collision");
     assert!(daemon.is_running());
     assert_eq!(home.bytes(&format!("{MESH}/{ROSTER}")), TORN);
 }

@@ -175,15 +175,19 @@ impl PeerFile {
 }
 
 /// Returns the rosters and states in the daemon home that no daemon can read, and that the file at
-/// the old location with which they collide replaces.
+/// the old location with which they collide replaces. A running daemon may have read the files
+/// before the damage: none is replaced then.
 pub(crate) fn replaced_states(context: &Context<'_>, migration: &MovePlan) -> Vec<PathBuf> {
-    let destinations = migration.collisions.iter().map(|both| &both.destination);
+    let is_settled = migration.refusals.is_empty() && migration.errors.is_empty();
+    let destinations = migration.collisions.iter().filter(|_| is_settled).map(|both| &both.destination);
     let is_replaced = |path: &&PathBuf| {
         peer_dirs(context.layout).iter().any(|(_, dir)| path.parent() == Some(dir.as_std_path()))
             && PeerFile::read_in_daemon_home(context, path)
                 .is_ok_and(|state| state.is_some_and(|it| it.is_damaged() && it.successor(context).is_some()))
     };
-    destinations.filter(is_replaced).cloned().collect()
+    let replaced: Vec<PathBuf> = destinations.filter(is_replaced).cloned().collect();
+    let is_free = replaced.is_empty() || context.daemons.live(None).is_empty();
+    if is_free { replaced } else { Vec::new() }
 }
 
 /// Returns true if something may be missing from the complete part of a text.

@@ -170,11 +170,7 @@ impl Stage {
             stage.steps.push(LaunchStep::Refuse);
             return stage;
         }
-        // A running daemon may have read the file before the damage.
-        let settled = |plan: &&MovePlan| plan.refusals.is_empty() && plan.errors.is_empty();
-        let replaced = migration.filter(settled).map(|plan| replaced_states(context, plan));
-        let is_free = |paths: &Vec<PathBuf>| !paths.is_empty() && context.daemons.live(None).is_empty();
-        let replaced = replaced.filter(is_free).unwrap_or_default();
+        let replaced = migration.map_or_else(Vec::new, |plan| replaced_states(context, plan));
         stage.warnings.extend(missing.map(Diagnostic::from));
         stage.pending = look.pending.clone().unwrap_or_default();
         let moved =
