@@ -148,6 +148,26 @@ fn of_little_little_is_concluded(#[case] before: Value, #[case] now: Value, #[ca
     assert_eq!(own(&now).loss_since(&own(&before)), loss);
 }
 
+/// The app writes its defaults, and the user goes on from them. Single edits leave more.
+#[rstest]
+#[case::none_of_two(2, 0, false)]
+#[case::none_of_three(3, 0, true)]
+#[case::one_of_four(4, 1, false)]
+#[case::one_of_five(5, 1, true)]
+#[case::four_of_eleven(11, 4, true)]
+#[case::four_of_ten(10, 4, false)]
+fn reset_is_known_by_the_settings_that_are_gone_at_once(
+    #[case] before: usize,
+    #[case] left: usize,
+    #[case] is_reset: bool,
+    #[values(0, 9)] new: usize,
+) {
+    let with = |keys: Vec<String>| own(&keys.into_iter().map(|key| (key, json!("x"))).collect());
+    let old = |count| (0..count).map(|n| format!("old-{n}")).collect::<Vec<_>>();
+    let now = with([old(left), (0..new).map(|n| format!("new-{n}")).collect()].concat());
+    assert_eq!(now.is_reset_since(&with(old(before))), is_reset);
+}
+
 #[test]
 fn documents_are_ordered_by_settings_and_by_networks_apart() {
     let many_networks = json!({

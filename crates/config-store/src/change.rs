@@ -91,7 +91,7 @@ impl LockedStore for Locked<'_> {
                     self.clear_leftovers(None, &mut diagnostics);
                 }
                 self.sync_config()?;
-                return Ok(Updated { document: before, changed: false, conflicts, diagnostics });
+                return Ok(Updated { conflicts, diagnostics, ..Updated::new(before, false) });
             }
             self.check_replacing(&bytes, true)?;
             if conflicts == 0 && has_leftovers {
@@ -108,7 +108,8 @@ impl LockedStore for Locked<'_> {
                     self.add_save_warnings(outcome, &mut diagnostics);
                     self.keep_saved(ids, &mut diagnostics);
                     tracing::info!(%path, conflicts, "saved the config");
-                    return Ok(Updated { document, changed: true, conflicts, diagnostics });
+                    let gone_keys = report.gone_keys;
+                    return Ok(Updated { document, changed: true, conflicts, gone_keys, diagnostics });
                 }
                 // Waits longer each time: the other program may be in the middle of several writes.
                 Saved::Conflict => self.clock.sleep(Duration::from_millis(u64::from(conflicts) + 1)),
@@ -226,7 +227,7 @@ impl Locked<'_> {
             }
             done.push(step);
         }
-        self.complete_hints(&document, previous_id.as_ref(), &mut diagnostics);
+        self.complete_hints(&report.lost_networks, previous_id.as_ref(), &mut diagnostics);
         if let (Some(wipe), Some(previous)) = (&report.wiped, &report.backup) {
             let found = self.wiped_diagnostic(wipe, report.shape, Some(previous));
             diagnostics.iter_mut().filter(|old| old.code == found.code).for_each(|old| *old = found.clone());

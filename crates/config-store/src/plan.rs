@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use myownllm_config_model::app_config::NETWORK;
 use myownllm_config_model::{DaemonFile, Diagnostic, Document, Ids, ParseError, Parsed, Place, Severity};
 use myownllm_durable_fs::DiskError;
 use myownllm_paths::camino::Utf8PathBuf;
@@ -149,11 +150,18 @@ impl Store<'_> {
         let completes = document.is_modified() && wipe.is_none();
         let config = completes.then(|| document.to_bytes()).filter(|new| new != read.bytes_read());
         // A damaged backup is no source.
-        let has_no_source =
-            !backed_up && wipe.is_none() && self.readable_source(listing, &mut Vec::new()).0.is_none();
+        let found = match wipe {
+            None if !backed_up => self.readable_source(listing, &mut Vec::new()).0,
+            _ => None,
+        };
+        let has_no_source = !backed_up && wipe.is_none() && found.is_none();
         if has_no_source {
             report.reset_keys.clone_from(&report.completed_keys);
         }
+        if let Some(source) = found.as_ref().or(wipe.as_ref().map(|wipe| &wipe.source)) {
+            report.gone_keys = self.gone_keys(source, read, &report.completed_keys);
+        }
+        let has_lost_networks = wipe.is_none() && report.gone_keys.iter().any(|key| key.starts_with(NETWORK));
         let own = has_no_source.then(|| self.schema.own_settings(read));
         // A short config with two or more settings may be written by hand: that is no loss.
         let is_unrecoverable =
@@ -170,7 +178,7 @@ impl Store<'_> {
             is_unrecoverable,
             ..Plan::without_writes(document, report, diagnostics)
         };
-        if own.is_some_and(|own| own.networks.is_empty()) {
+        if has_lost_networks || own.is_some_and(|own| own.networks.is_empty()) {
             self.report_lost_networks(&mut plan);
         }
         Ok(plan)

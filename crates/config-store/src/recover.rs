@@ -1,6 +1,7 @@
 //! Plans for a config that is not JSON: takes its complete part if there is no good backup, else
 //! offers it. Also names the networks that a config has lost.
 
+use myownllm_config_model::app_config::NETWORK;
 use myownllm_config_model::{
     Diagnostic, Document, Extent, Fragment, Ids, Mend, Recovered, Severity, network_id, recover_all,
 };
@@ -143,7 +144,7 @@ impl Store<'_> {
     /// was not JSON.
     pub(crate) fn complete_hints(
         &self,
-        config: &Document,
+        lost_networks: &[String],
         previous: Option<&BackupId>,
         diagnostics: &mut [Diagnostic],
     ) {
@@ -156,7 +157,7 @@ impl Store<'_> {
                     found.hint = Some(format!("{program} config restore {number}"));
                 }
                 (LOST_NETWORKS, _) => {
-                    found.hint = Some(add_networks_command(program, &self.lost_networks(config)));
+                    found.hint = Some(add_networks_command(program, lost_networks));
                 }
                 _ => {}
             }
@@ -181,9 +182,15 @@ impl Store<'_> {
             return;
         }
         report.lost_networks = self.lost_networks(document);
+        let gone = &report.gone_keys;
+        report.lost_networks.retain(|id| gone.is_empty() || gone.contains(&format!("{NETWORK}{id}")));
         if !report.lost_networks.is_empty() {
             let message = lost_networks_message(&report.lost_networks);
-            diagnostics.push(self.diagnostic(LOST_NETWORKS, Severity::Warning, message));
+            // Nothing has to be repaired before the command works.
+            let add = || add_networks_command(&self.paths.program, &report.lost_networks);
+            let hint = (!report.gone_keys.is_empty()).then(add);
+            let found = self.diagnostic(LOST_NETWORKS, Severity::Warning, message);
+            diagnostics.push(Diagnostic { hint, ..found });
         }
     }
 

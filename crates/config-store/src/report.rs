@@ -245,6 +245,11 @@ pub struct Report {
     /// The app's keys that a config of the app's own lacks and gets with their defaults, in the
     /// same form. This is not a repair.
     pub completed_keys: Vec<String>,
+    /// The user's settings and networks that the newest good backup has and a config of the app's
+    /// own lacks: most of them are gone at once, or a member is gone that the app always writes. The
+    /// config stays as it is. In the form of
+    /// [`OwnSettings::names`](myownllm_config_model::app_config::OwnSettings::names).
+    pub gone_keys: Vec<String>,
     /// The app's keys that came from the backup.
     pub restored_keys: Vec<String>,
     /// The app's keys that the file itself had.
@@ -385,6 +390,8 @@ pub struct Updated {
     /// The number of times that another program's write came in between, and the edit was repeated
     /// on top of it.
     pub conflicts: u32,
+    /// The settings that were gone before the edit, as in [`Report::gone_keys`].
+    pub gone_keys: Vec<String>,
     /// The findings.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -392,7 +399,7 @@ pub struct Updated {
 impl Updated {
     /// Returns the result of an update that no other program's write disturbed.
     pub fn new(document: Document, changed: bool) -> Self {
-        Self { document, changed, conflicts: 0, diagnostics: Vec::new() }
+        Self { document, changed, conflicts: 0, gone_keys: Vec::new(), diagnostics: Vec::new() }
     }
 }
 

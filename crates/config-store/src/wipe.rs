@@ -70,6 +70,25 @@ impl Store<'_> {
         Some(Wipe::new(loss, &source.name, before, left))
     }
 
+    /// Returns the names of the settings and networks that a config lacks and that a good backup
+    /// has: all of them if most are gone at once, else those of members that the config lacks.
+    pub(crate) fn gone_keys(&self, source: &Source, document: &Document, missing: &[String]) -> Vec<String> {
+        if source.name.parse::<BackupId>().ok().is_none_or(|id| id.kind() != BackupKind::Good) {
+            return Vec::new();
+        }
+        let before = self.schema.own_settings(&source.document);
+        let now = self.schema.own_settings(&own_part(document, &source.document, &self.schema.defaults()));
+        let is_missing = |name: &String| {
+            let of = |key: &String| {
+                name.strip_prefix(key).is_some_and(|rest| matches!(rest.get(..1), None | Some(".")))
+            };
+            missing.iter().any(of)
+        };
+        let (is_reset, left) = (now.is_reset_since(&before), now.names());
+        let gone = before.names().into_iter().filter(|name| !left.contains(name));
+        gone.filter(|name| is_reset || is_missing(name)).collect()
+    }
+
     /// Returns true if the user has accepted, or restored, a config without any key of the app's.
     /// Then there is nothing to lose.
     fn is_accepted_as_bare(&self, newest: &BackupId) -> bool {

@@ -132,7 +132,8 @@ pub fn edit_trace(home: &HomeView<'_>, edit: &Edit, command: &str) -> Option<Tra
     }
     let mut trace = Trace::of(home.layout, command, did)?;
     trace.entry.before = edit.backup.as_ref().map(|backup| backup.id.to_string());
-    Some(trace)
+    trace.entry.lost.clone_from(&edit.updated.gone_keys);
+    Some(trace.decided(home, &edit.updated.document, &[]))
 }
 
 /// Describes what the daemon did about the change, and the command that undoes it.

@@ -164,5 +164,5 @@ pub fn restore_trace(home: &HomeView<'_>, restored: &Restored, name: &str) -> Op
     let mut trace = Trace::of(home.layout, format!("config restore {name}"), did.into_iter().collect())?;
     trace.entry.before = restored.backup.as_ref().map(ToString::to_string);
     trace.entry.restored = Some(restored.from.to_string());
-    Some(trace)
+    Some(trace.decided(home, &restored.document, &[]))
 }

@@ -113,7 +113,9 @@ pub fn launch_trace(home: &HomeView<'_>, command: &str, outcome: &Outcome, daemo
     let mut did: Vec<String> = run_log::of_stopped(&outcome.stopped).collect();
     did.extend(outcome.migration.iter().flat_map(run_log::of_move));
     did.extend(run_log::of_config(&outcome.config_steps));
-    let repaired = Some(&outcome.config).filter(|_| outcome.has_repaired() || outcome.has_lost_for_good());
+    let repaired = Some(&outcome.config).filter(|config| {
+        outcome.has_repaired() || outcome.has_lost_for_good() || !config.gone_keys.is_empty()
+    });
     did.extend(repaired.and_then(run_log::of_losses));
     if outcome.diagnostics.iter().any(|diagnostic| diagnostic.code == "daemon.path-rebased") {
         did.push("pointed the daemon's config to its identity file".to_owned());
@@ -135,7 +137,10 @@ pub fn launch_trace(home: &HomeView<'_>, command: &str, outcome: &Outcome, daemo
     let mut trace = Trace::of(home.layout, command, did)?.device_of(home);
     trace.entry.before = outcome.config.backup.clone();
     trace.entry.lost = repaired.map(lost_keys).unwrap_or_default();
-    Some(trace)
+    match outcome.is_fallback {
+        true => Some(trace),
+        false => Some(trace.decided(home, &outcome.document, &outcome.config.restored_keys)),
+    }
 }
 
 /// A launch, and a repair.

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{app_config, settings};
+use myownllm_config_model::{Document, app_config, settings};
 use myownllm_config_store::Step;
 #[cfg(not(unix))]
 use myownllm_durable_fs::{Disk as _, RealDisk, rename_or_link};
@@ -59,9 +59,13 @@ pub struct Entry {
     /// The backup that was restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<String>,
-    /// The settings that a repair left at their defaults, as no backup has them.
+    /// The settings that a repair left at their defaults, as no backup has them, or that the config
+    /// had lost before the run, although a backup has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
+    /// The lost settings and networks that the config has again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decided: Vec<String>,
     /// The codes of the warnings and errors.
     pub codes: Vec<String>,
     /// The exit code.
@@ -100,6 +104,18 @@ impl Trace {
         self
     }
 
+    /// Adds the lost settings and networks that the config has again: from now on, only the user
+    /// takes them out. `restored` are the keys that a repair restored.
+    #[must_use]
+    pub(crate) fn decided(mut self, home: &HomeView<'_>, config: &Document, restored: &[String]) -> Self {
+        let lost = last_losses(home.layout);
+        if let Some(schema) = home.store.schema().filter(|_| !lost.is_empty()) {
+            let there = restored.iter().cloned().chain(schema.own_settings(config).names());
+            self.entry.decided = there.filter(|key| settle_setting(&mut lost.clone(), key)).collect();
+        }
+        self
+    }
+
     /// Adds changes that the same run made later, and what is known since.
     #[must_use]
     pub fn and(self, more: Self) -> Self {
@@ -124,9 +140,7 @@ impl Trace {
             let former = read(&self.file);
             entry.device_id =
                 entry.device_id.or_else(|| former.iter().rev().find_map(|entry| entry.device_id.clone()));
-            if entry.lost.is_empty() {
-                entry.lost = losses_in(former);
-            }
+            entry.lost = losses_in(former.into_iter().chain([entry.clone()]));
         }
         let line = serde_json::to_string(&entry).map_err(io::Error::other);
         if let Err(error) = line.and_then(|line| append(&self.file, &line)) {
@@ -332,18 +346,20 @@ pub fn last_restored(layout: &Layout) -> Option<String> {
     entries.find(|entry| entry.restored.is_some() || entry.before.is_some())?.restored
 }
 
-/// Returns the settings that the last repair with losses left at their defaults, without those that
-/// the user has decided on since.
+/// Returns the settings and networks that were lost, without those that the config has had since,
+/// and those that the user has decided on.
 pub fn last_losses(layout: &Layout) -> Vec<String> {
     losses_in(read(layout.run_log().as_ref()))
 }
 
-fn losses_in(entries: Vec<Entry>) -> Vec<String> {
+fn losses_in(entries: impl IntoIterator<Item = Entry>) -> Vec<String> {
     let mut lost = Vec::new();
     for entry in entries {
-        if !entry.lost.is_empty() {
-            lost = entry.lost;
+        for key in &entry.decided {
+            settle_setting(&mut lost, key);
         }
+        lost.retain(|key| !entry.lost.contains(key));
+        lost.extend(entry.lost);
         settle(&mut lost, &entry.command);
     }
     lost
@@ -352,7 +368,9 @@ fn losses_in(entries: Vec<Entry>) -> Vec<String> {
 /// Takes the settings and networks on which a command of the user's decides out of the lost ones.
 fn settle(lost: &mut Vec<String>, command: &str) {
     if let Some(set) = command.strip_prefix("config set ") {
-        set.split(' ').for_each(|key| settle_setting(lost, key));
+        set.split(' ').for_each(|key| {
+            settle_setting(lost, key);
+        });
     } else if let Some(changed) = command.strip_prefix("network ") {
         let id = changed.rsplit(' ').next();
         lost.retain(|key| lost_network(key).is_none() || lost_network(key) != id);
@@ -363,7 +381,9 @@ fn settle(lost: &mut Vec<String>, command: &str) {
 
 /// Takes a setting that the user has set out of the lost ones. The other members of its section
 /// stay lost.
-fn settle_setting(lost: &mut Vec<String>, key: &str) {
+/// Returns true if it was lost.
+fn settle_setting(lost: &mut Vec<String>, key: &str) -> bool {
+    let former = lost.clone();
     let key = key.trim_start_matches('/').replace('/', ".");
     if let Some((section, _)) = key.split_once('.')
         && let Some(at) = lost.iter().position(|lost| lost == section)
@@ -373,6 +393,7 @@ fn settle_setting(lost: &mut Vec<String>, key: &str) {
         lost.extend(names.filter(|name| name.split_once('.').is_some_and(|(of, _)| of == section)));
     }
     lost.retain(|lost| *lost != key && lost.strip_prefix(&key).is_none_or(|rest| !rest.starts_with('.')));
+    *lost != former
 }
 
 /// Returns true if a command decides on settings or networks that a repair has lost.

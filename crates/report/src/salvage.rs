@@ -67,13 +67,17 @@ fn made(home: &HomeView<'_>, repair: &ConfigRepair, applied: &Applied, stopped: 
 pub fn repair_trace(home: &HomeView<'_>, repair: &ConfigRepair) -> Option<Trace> {
     let applied = repair.applied.as_ref();
     let steps = applied.map_or(&[][..], |applied| &applied.steps);
-    let repaired = applied.map(|applied| &applied.report).filter(|_| repair.loaded.pending.repairs());
+    let repaired = applied.map(|applied| &applied.report);
+    let repaired = repaired.filter(|report| repair.loaded.pending.repairs() || !report.gone_keys.is_empty());
     let did = run_log::of_stopped(&repair.stopped).chain(run_log::of_config(steps));
     let did = did.chain(repaired.and_then(run_log::of_losses)).collect();
     let mut trace = Trace::of(home.layout, "salvage", did)?;
     trace.entry.before = applied.and_then(|applied| applied.report.backup.clone());
     trace.entry.lost = repaired.map(lost_keys).unwrap_or_default();
-    Some(trace)
+    Some(match applied {
+        Some(applied) => trace.decided(home, &applied.document, &applied.report.restored_keys),
+        None => trace,
+    })
 }
 
 fn headline(found: &Loaded, applied: &Applied) -> &'static str {

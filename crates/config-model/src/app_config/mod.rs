@@ -14,7 +14,7 @@ pub use self::config::{Api, AppConfig, AutoCleanup, AutoUpdate, CloudMesh, Mic, 
 pub(crate) use self::network::{
     SERVER_LISTS, completed, default_of, is_retired_server, is_server, label_change, topology_change,
 };
-pub use self::own::{Loss, OwnSettings};
+pub use self::own::{Loss, NETWORK, OwnSettings};
 pub use self::saved_network::{
     AgentPermissions, DaemonSettings, Network, Prompt, ToolPermission, TurnServer,
 };

@@ -7,6 +7,9 @@ use serde::Serialize;
 use super::complete::{NETWORK_MEMBERS, complete, defaults, is_section, keys};
 use crate::{Document, Kind, SeededIds, ValueRef, daemon_config, network_id};
 
+/// The beginning of the name of a network in [`OwnSettings::names`].
+pub const NETWORK: &str = "cloud_mesh.networks.";
+
 /// The settings of a config that differ from the defaults. Measures a document in its completed
 /// form.
 ///
@@ -121,6 +124,13 @@ impl OwnSettings {
         self.keys().intersection(&before.keys()).count() + networks.count()
     }
 
+    /// Returns the names of the settings (`api.port`), and of the networks
+    /// (`cloud_mesh.networks.home`).
+    pub fn names(&self) -> Vec<String> {
+        let networks = self.networks.iter().map(|id| format!("{NETWORK}{id}"));
+        self.options.iter().map(|path| path.join(".")).chain(networks).collect()
+    }
+
     fn keys(&self) -> BTreeSet<&String> {
         self.options.iter().map(|path| &path[0]).collect()
     }
@@ -148,6 +158,13 @@ impl OwnSettings {
     /// since.
     pub fn lacks_networks_of(&self, before: &Self) -> bool {
         !before.networks.is_empty() && before.networks.iter().all(|id| !self.networks.contains(id))
+    }
+
+    /// Returns true if most of the settings and networks of `before` are gone at once, whatever came
+    /// in their place: the app writes the defaults over a config that it cannot read, and the user
+    /// goes on from them. Single edits leave more: fewer than three more are gone than are left.
+    pub fn is_reset_since(&self, before: &Self) -> bool {
+        before.count() >= 2 * self.count_left_of(before) + 3
     }
 
     /// Returns the part of `before` that this document has lost without a replacement, if any.

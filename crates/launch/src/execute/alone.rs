@@ -76,7 +76,7 @@ pub fn repair_config(
             lock_home(context, options)?.ensure_durable()?;
         }
         let Loaded { document, report, newer, .. } = &repair.loaded;
-        let lost = lost_settings(context, document, report, false);
+        let lost = lost_settings(context, options, document, report, false);
         // A config of a newer version is never written.
         repair.diagnostics.extend(lost.filter(|_| newer.is_none()));
         return Ok(repair);
@@ -95,7 +95,8 @@ pub fn repair_config(
         repair.diagnostics.extend(wrote_where_others_can(context));
     }
     let is_written = applied.steps.iter().any(Step::writes_config);
-    repair.diagnostics.extend(lost_settings(context, &applied.document, &applied.report, is_written));
+    let Applied { document, report, .. } = &applied;
+    repair.diagnostics.extend(lost_settings(context, options, document, report, is_written));
     Ok(ConfigRepair { applied: Some(applied), ..repair })
 }
 

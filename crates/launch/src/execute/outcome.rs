@@ -134,7 +134,7 @@ impl Outcome {
             None => {}
         }
         if self.has_repaired() || self.has_lost_for_good() {
-            let lost = !self.config.reset_keys.is_empty();
+            let lost = !(self.config.reset_keys.is_empty() && self.config.gone_keys.is_empty());
             return if lost { Verdict::RepairedWithLosses } else { Verdict::Repaired };
         }
         if self.has_set_daemon_config_aside() || self.has_set_states_aside() {

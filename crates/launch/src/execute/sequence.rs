@@ -103,7 +103,7 @@ fn add_closing_diagnostics(context: &Context<'_>, options: &Options<'_>, outcome
     outcome.diagnostics.extend(findings);
     // The losses come last, so that they stay on the screen.
     let is_written = outcome.config_steps.iter().any(Step::writes_config);
-    let lost = lost_settings(context, &outcome.document, &outcome.config, is_written);
+    let lost = lost_settings(context, options, &outcome.document, &outcome.config, is_written);
     // Reports no loss for a newer config: this launch did not write it.
     outcome.diagnostics.extend(lost.filter(|_| !is_newer));
     let is_lost = outcome.has_lost_daemon();

@@ -3,16 +3,16 @@
 use std::iter::once;
 use std::path::{Path, PathBuf};
 
+use myownllm_config_model::app_config::NETWORK;
 use myownllm_config_model::{AppConfig, Diagnostic as Finding, Document, network_id};
 use myownllm_config_store::{
-    FileShape, LOST_NETWORKS, Loaded, Loss, Report, add_networks_command, lost_networks_message,
+    BackupKind, FileShape, LOST_NETWORKS, Loaded, Loss, Report, add_networks_command, lost_networks_message,
 };
 use myownllm_durable_fs::{for_any_shell, free_name, quote};
 use myownllm_identity::{IdentityPaths, archived_homes, renamed_homes};
 
 use crate::context::{Context, Options};
 use crate::daemons::CONFIG_LIMIT;
-use crate::daemons::networks::formerly_saved;
 use crate::files::misnamed::{bring_command, lower_name, newest, other_entries, trashed};
 use crate::words::count;
 use crate::words::diagnostic::{Diagnostic, PROGRAM};
@@ -23,9 +23,6 @@ pub const LOSSES: &str = "salvage.defaults";
 
 const MESH: &str = "cloud_mesh.enabled";
 
-/// The beginning of the key that stands for a lost network.
-const NETWORK: &str = "cloud_mesh.networks.";
-
 /// Returns the network id that the key of a lost network stands for.
 #[must_use]
 pub fn lost_network(key: &str) -> Option<&str> {
@@ -33,7 +30,7 @@ pub fn lost_network(key: &str) -> Option<&str> {
 }
 
 /// Returns the settings that a repair has left at their defaults because no backup has them, and
-/// the networks that it could not bring back.
+/// the networks that it could not bring back, or those that a backup has and the config lacks.
 pub fn lost_keys(report: &Report) -> Vec<String> {
     let is_app = matches!(report.shape, FileShape::App | FileShape::Unknown);
     // A repair switches no network on, and the daemon's half of the config does not tell whether
@@ -43,7 +40,8 @@ pub fn lost_keys(report: &Report) -> Vec<String> {
     let mesh = if is_app { "cloud_mesh." } else { "cloud_mesh" };
     let keys = report.reset_keys.iter().filter(|key| !key.starts_with(mesh));
     let networks = report.lost_networks.iter().map(|id| format!("{NETWORK}{id}"));
-    keys.cloned().chain(is_mesh_reset.then(|| MESH.to_owned())).chain(networks).collect()
+    let keys = keys.cloned().chain(is_mesh_reset.then(|| MESH.to_owned())).chain(networks);
+    keys.chain(report.gone_keys.iter().cloned()).collect()
 }
 
 /// Returns true if the config may have lost networks: a launch leaves none then.
@@ -54,8 +52,14 @@ pub(crate) fn may_have_lost_networks(report: &Report, findings: &[Finding]) -> b
 
 /// Returns the consequences of settings that a repair has left at their defaults, the worst first,
 /// and the command that undoes them. Names the defaults that do harm without the user's notice:
-/// that delete, open, or switch something off. They are known for MyOwnLLM's config alone.
-fn consequences(context: &Context<'_>, document: &Document, lost: &[String]) -> Option<(String, String)> {
+/// that delete, open, or switch something off. They are known for MyOwnLLM's config alone. `backup`
+/// has the lost settings, if a backup has them.
+fn consequences(
+    context: &Context<'_>,
+    document: &Document,
+    lost: &[String],
+    backup: Option<&Document>,
+) -> Option<(String, String)> {
     context.store.schema().filter(|schema| schema.is_myownllm())?;
     let config = AppConfig::view(document);
     let is_reset = |section: &str, member: &str| {
@@ -65,17 +69,23 @@ fn consequences(context: &Context<'_>, document: &Document, lost: &[String]) -> 
     let cleanup = &config.auto_cleanup;
     let days = config.model_cleanup_days;
     let (mut harm, mut undo) = (Vec::new(), Vec::new());
-    let mut add = |consequence: &str, setting| {
+    let mut add = |consequence: &str, setting: &str| {
         harm.push(consequence.to_owned());
-        undo.push(setting);
+        undo.push(setting.to_owned());
     };
     if cleanup.conversations && is_reset("auto_cleanup", "conversations") {
         add("the app deletes old conversations", "auto_cleanup.conversations=false");
     }
-    if cleanup.models && (is_reset("auto_cleanup", "models") || is_reset("model_cleanup_days", "")) {
+    let are_days_reset = is_reset("model_cleanup_days", "");
+    let is_kept_reset = backup.is_some() && is_reset("kept_models", "");
+    if cleanup.models && (is_reset("auto_cleanup", "models") || are_days_reset || is_kept_reset) {
+        let former = backup.filter(|_| are_days_reset && !is_kept_reset).map(AppConfig::view);
+        let former =
+            former.filter(|former| former.auto_cleanup.models).map(|former| former.model_cleanup_days);
         let after = if days == 1.0 { "a day".to_owned() } else { format!("{days} days") };
         let consequence = format!("the app deletes models that are not used for {after}");
-        add(&consequence, "auto_cleanup.models=false");
+        let undo = former.map(|days| format!("model_cleanup_days={days}"));
+        add(&consequence, undo.as_deref().unwrap_or("auto_cleanup.models=false"));
     }
     if config.api.enabled && config.api.bearer_token.is_none() && is_reset("api", "bearer_token") {
         add("the app's API answers without a token", "api.enabled=false");
@@ -162,8 +172,7 @@ fn with_source(context: &Context<'_>, found: Option<PathBuf>, lost: Diagnostic) 
     Diagnostic { message, ..lost }.at(path).hint(hint)
 }
 
-/// Reports the networks that the last repair could not bring back, that still have a roster, and
-/// that neither the config nor a backup has: the user removed a network that a backup has.
+/// Reports the lost networks that still have a roster, and that the config has not had since.
 pub(crate) fn lasting_network_losses(
     context: &Context<'_>,
     options: &Options<'_>,
@@ -179,17 +188,41 @@ pub(crate) fn lasting_network_losses(
         let rosters = [&layout.daemon_rosters, &layout.legacy_rosters];
         rosters.into_iter().any(|dir| context.disk.stat(dir.join(&roster).as_ref()).is_ok())
     });
-    if !lost.is_empty() {
-        let mut saved = formerly_saved(context.store, schema);
-        saved.extend(schema.saved_networks(&loaded.document)?);
-        lost.retain(|id| !saved.iter().any(|saved| network_id::same(&saved.network_id, id)));
-    }
+    let saved = schema.saved_networks(&loaded.document)?;
+    lost.retain(|id| !saved.iter().any(|saved| network_id::same(&saved.network_id, id)));
     let accept = format!("; if that is intended, say so once: {} config accept", options.program);
     (!lost.is_empty()).then(|| {
         Diagnostic::warning(LOST_NETWORKS, lost_networks_message(&lost) + &accept)
             .at(&layout.app_config)
             .hint(add_networks_command(options.program, &lost))
     })
+}
+
+/// Reports the settings that a backup has, that the config lacks, and whose defaults do harm; `None`
+/// if there are no such settings. `keys` are the lost ones.
+fn gone_settings(
+    context: &Context<'_>,
+    options: &Options<'_>,
+    document: &Document,
+    keys: &[String],
+) -> Option<Diagnostic> {
+    let (store, program) = (context.store, options.of(context).program);
+    let schema = store.schema().filter(|_| !keys.is_empty())?;
+    let copies = store.history().ok()?.into_iter().filter(|copy| copy.kind == BackupKind::Good);
+    let (number, backup) = copies.filter(|copy| copy.intact).find_map(|copy| {
+        let document = Document::parse(&store.read_backup(&copy.id).ok()?).ok()?.document;
+        let has = |name: &String| keys.contains(name);
+        let is_source = schema.own_settings(&document).names().iter().any(has);
+        is_source.then(|| (copy.id.sequence(), document))
+    })?;
+    let (harm, undo) = consequences(context, document, keys, Some(&backup))?;
+    let message = format!(
+        "the config has lost settings that backup {number} has: {harm}. `{program} config diff {number}` shows \
+         them, and `{program} config restore {number}` brings the whole backup back. Lost: {}; if that is \
+         intended, say so once: {program} config accept",
+        keys.join(", ")
+    );
+    Some(Diagnostic::warning(LOSSES, message).at(&context.layout.app_config).hint(undo))
 }
 
 /// Reports the settings that a launch would leave at their defaults, or else the losses of the last
@@ -202,29 +235,39 @@ pub(crate) fn lasting_losses(
     if loaded.newer.is_some() {
         return None;
     }
-    let writes = loaded.pending.writes_config();
-    let lost = writes.then(|| lost_settings(context, &loaded.document, &loaded.report, false)).flatten();
+    let Loaded { document, report, .. } = loaded;
+    let is_told = loaded.pending.writes_config() || !report.gone_keys.is_empty();
+    let lost = is_told.then(|| lost_settings(context, options, document, report, false)).flatten();
     if lost.is_some() || loaded.pending.repairs() {
         return lost;
     }
-    let (harm, undo) = consequences(context, &loaded.document, &(options.last_losses)(context.layout))?;
+    let keys = (options.last_losses)(context.layout);
+    if let Some(gone) = gone_settings(context, options, document, &keys) {
+        return Some(gone);
+    }
+    let (harm, undo) = consequences(context, document, &keys, None)?;
     let message = format!(
         "settings are lost, as no backup has them (the command `logs` names them): {harm}; if that is intended, \
          say so once: {} config accept",
         options.program
     );
     let lost = Diagnostic::warning(LOSSES, message).at(&context.layout.app_config).hint(undo);
-    Some(with_source(context, settings_elsewhere(context, &loaded.document), lost))
+    Some(with_source(context, settings_elsewhere(context, document), lost))
 }
 
 /// Reports settings that are at their defaults because no backup has them; `None` if there are no
-/// such settings. `is_written` is true if the config on the disk already holds the defaults.
+/// such settings. `is_written` is true if the config on the disk already holds the defaults. Also
+/// reports settings that only a backup has.
 pub(crate) fn lost_settings(
     context: &Context<'_>,
+    options: &Options<'_>,
     document: &Document,
     report: &Report,
     is_written: bool,
 ) -> Option<Diagnostic> {
+    if !report.gone_keys.is_empty() {
+        return gone_settings(context, options, document, &report.gone_keys);
+    }
     let lost = reset_settings(context, document, report, is_written)?;
     Some(with_source(context, settings_elsewhere(context, document), lost))
 }
@@ -238,7 +281,7 @@ fn reset_settings(
 ) -> Option<Diagnostic> {
     let path = context.layout.app_config.as_std_path();
     let keys = &report.reset_keys;
-    let consequences = consequences(context, document, &lost_keys(report));
+    let consequences = consequences(context, document, &lost_keys(report), None);
     // A config of an older app lacks a few of today's keys: these are no losses.
     let is_harmless = consequences.is_none() && matches!(report.shape, FileShape::App | FileShape::Unknown);
     if keys.is_empty() || is_harmless {
