@@ -7,6 +7,7 @@ use myownllm_config_model::app_config::defaults;
 use rstest::rstest;
 use serde_json::{Value, json};
 
+const APP_CONFIG: &[u8] = include_bytes!("../fixtures/app-config-before.json");
 const LEAKED_V3: &[u8] = include_bytes!("../fixtures/daemon-0.3.8/home/.myownllm/config.json");
 
 const KEPT: &str = ".myownllm/config-backups";
@@ -456,6 +457,7 @@ fn lost_settings_in_a_compressed_file_are_named(
         assert!(!comes_back || home.bytes(CONFIG) == before, "{hint}");
         if comes_back {
             home.put(CONFIG, b"{}", 0o600);
+            std::fs::remove_dir_all(home.path(KEPT)).unwrap();
         }
     }
 }
@@ -823,5 +825,56 @@ fn members_that_are_gone_and_do_no_harm_are_not_told(#[case] gone: &[&str]) {
     home.edit(CONFIG, |config| config.as_object_mut().unwrap().retain(|key, _| !gone.contains(&&**key)));
     for args in [DOCTOR, LAUNCH, DOCTOR] {
         assert_eq!(told_losses(&home, args), [""; 0], "{args:?}");
+    }
+}
+
+/// A config from the trash or from a copy comes back beside the present one: the networks and the
+/// daemon's half that a daemon wrote over it stay in use.
+#[cfg(unix)]
+#[rstest]
+fn config_that_is_brought_back_keeps_the_networks_of_the_present_one(
+    #[values(
+        ".local/share/Trash/files/config.json",
+        ".myownllm/.Trash-0/files/config.json",
+        ".myownllm.bak/config.json",
+        ".myownllm/old/config.json",
+        ".myownllm/config.json.gz"
+    )]
+    at: &str,
+    #[values("before a repair", "after a repair", "after an edit")] when: &str,
+) {
+    let home = Home::after_the_bug();
+    let before: Value = serde_json::from_slice(APP_CONFIG).unwrap();
+    home.put(at.trim_end_matches(".gz"), APP_CONFIG, 0o600);
+    if at.ends_with(".gz") {
+        run(Command::new("gzip").arg(home.path(at.trim_end_matches(".gz")))).ends_with(0);
+        home.put(CONFIG, LEAKED_V3, 0o600);
+    }
+    let mut networks = vec!["home-mesh", "office-mesh", "ev-mesh"];
+    if when != "before a repair" {
+        home.run(&["repair"]).ends_with(0);
+    }
+    if when == "after an edit" {
+        home.run(&["network", "add", "own-mesh"]).ends_with(0);
+        networks.push("own-mesh");
+    }
+    let source = home.bytes(at);
+    let told = home.run(DOCTOR).diagnostic("salvage.defaults");
+    assert!(told["message"].as_str().unwrap().contains(at), "{told}");
+    for _ in 0..2 {
+        assert!(follow(&home, told["hint"].as_str().unwrap()), "{told}");
+        let config = home.json(CONFIG);
+        let saved: Vec<_> = config["cloud_mesh"]["networks"].as_array().unwrap().iter().collect();
+        for id in &networks {
+            assert!(saved.iter().any(|network| network["network_id"] == *id), "{id}: {config:#}");
+        }
+        for key in ["auto_cleanup", "api", "providers", "model_cleanup_days", "active_family"] {
+            assert_eq!(config[key], before[key], "{key}");
+        }
+        assert!(home.has(DAEMON_CONFIG) && !home.has(".myownllm/config.json.brought-back"));
+        assert_eq!(home.bytes(at), source);
+        for args in [DOCTOR, LAUNCH, DOCTOR] {
+            assert_eq!(told_losses(&home, args), [""; 0], "{args:?}");
+        }
     }
 }

@@ -187,8 +187,14 @@ impl Locked<'_> {
         let (mut done, mut previous_id) = (Vec::new(), None);
         for step in pending.steps {
             match &step {
-                // `apply` clears the leftovers before it calls this function, and reports the
-                // steps.
+                Step::ClearLeftover { path } if self.is_brought_back(path) => {
+                    if let Err(found) = self.clear_brought_back(path) {
+                        diagnostics.push(found);
+                        continue;
+                    }
+                }
+                // The others were cleared before the plan was carried out, and are reported with
+                // that.
                 Step::ClearLeftover { .. } => continue,
                 Step::KeepPrevious { .. } => {
                     let id = self.put(BackupKind::Kept, previous.bytes().unwrap_or_default())?;

@@ -35,8 +35,10 @@ impl Store<'_> {
 
     /// Returns the temporary files among the entries of a directory, without those of the daemon.
     pub(crate) fn temps_among(&self, dir: &Path, entries: Vec<DirEntry>) -> Vec<PathBuf> {
-        let is_temp =
-            |entry: &DirEntry| entry.kind == FileKind::File && may_be_only_copy(&entry.name).is_some();
+        let is_temp = |entry: &DirEntry| {
+            entry.kind == FileKind::File
+                && (may_be_only_copy(&entry.name).is_some() || self.is_brought_back(&dir.join(&entry.name)))
+        };
         let temps = entries.into_iter().filter(is_temp).map(|entry| dir.join(entry.name));
         temps.filter(|path| !self.is_daemon_state(path)).collect()
     }
@@ -96,9 +98,7 @@ impl Locked<'_> {
                         }))
                     }
                     Err(error) => {
-                        let message = format!("what a killed run left stays where it is: {error}");
-                        let found = diagnostic_at(&path, error.code(), Severity::Warning, message);
-                        diagnostics.push(Diagnostic { hint: error.hint(), ..found });
+                        diagnostics.push(kept_diagnostic(&path, &error));
                         continue;
                     }
                 }
@@ -112,6 +112,14 @@ impl Locked<'_> {
             }
         }
         steps
+    }
+
+    /// Removes the file that the user brought back, which the repair has restored. Its content
+    /// becomes a backup first.
+    pub(crate) fn clear_brought_back(&self, path: &Path) -> Result<(), Diagnostic> {
+        let kept = self.read_leftover(path).and_then(|bytes| self.keep_leftover(&bytes, false));
+        kept.map_err(|error| kept_diagnostic(path, &error))?;
+        self.dir.unlink(path).map_err(|error| leftover_diagnostic(path, &error))
     }
 
     /// Ensures that the content of a displaced file is also elsewhere; returns a message about a
@@ -216,6 +224,12 @@ impl Locked<'_> {
             false => self.keep(bytes, &[BackupKind::Good, BackupKind::Kept], BackupKind::Kept),
         }
     }
+}
+
+fn kept_diagnostic(path: &Path, error: &StoreError) -> Diagnostic {
+    let message = format!("{} stays where it is: {error}", file_name(path));
+    let found = diagnostic_at(path, error.code(), Severity::Warning, message);
+    Diagnostic { hint: error.hint(), ..found }
 }
 
 fn leftover_diagnostic(path: &Path, error: &DiskError) -> Diagnostic {

@@ -31,5 +31,6 @@ pub use crate::report::{
     Accepted, Applied, DaemonHalf, FileShape, HistoryEntry, Loaded, Misplaced, Pending, Report, Restored,
     SetAside, Step, Updated, Wipe,
 };
+pub use crate::sources::BROUGHT_BACK;
 pub use crate::store::{Limits, Store, StorePaths};
 pub use crate::traits::{ConfigStore, EditError, LockedStore};

@@ -106,7 +106,13 @@ impl Store<'_> {
                     shape @ (Shape::Daemon | Shape::Mixed) => {
                         self.plan_overwritten(document, shape, listing, ids)?
                     }
-                    shape => self.plan_app_config(document, shape, listing, ids)?,
+                    shape => {
+                        let is_there = leftovers.iter().any(|path| self.is_brought_back(path));
+                        match is_there.then(|| self.brought_back()).flatten() {
+                            Some(source) => self.plan_restored(document, shape.into(), &source, ids),
+                            None => self.plan_app_config(document, shape, listing, ids)?,
+                        }
+                    }
                 };
                 (plan, diagnostics.clone())
             }
@@ -134,7 +140,8 @@ impl Store<'_> {
         diagnostics.extend(wipe.iter_mut().flat_map(|wipe| wipe.diagnostics.drain(..)));
         let shape = FileShape::from(shape);
         if let Some(wipe) = wipe.as_ref().filter(|wipe| wipe.is_restored()) {
-            let mut plan = self.plan_wiped(read, shape, wipe, ids);
+            let mut plan = self.plan_restored(read, shape, &wipe.source, ids);
+            plan.loaded.report.wiped = Some(wipe.wipe.clone());
             plan.loaded.diagnostics.splice(0..0, diagnostics);
             return Ok(plan);
         }
@@ -203,11 +210,11 @@ impl Store<'_> {
         self.schema.restore_networks(document, &former, None).then(info)
     }
 
-    /// Plans for a wiped config: the backup takes its place, with the settings of the user's that
-    /// the wiped config still holds.
-    fn plan_wiped(&self, read: &Document, shape: FileShape, lost: &DetectedWipe, ids: &mut dyn Ids) -> Plan {
+    /// Plans for a config that was wiped, or that a file was brought back for: the source takes its
+    /// place, with the settings of the user's that the config holds, and its networks.
+    fn plan_restored(&self, read: &Document, shape: FileShape, source: &Source, ids: &mut dyn Ids) -> Plan {
         let mut report = Report::new(shape);
-        let (mut document, found) = self.restore_lost(read, lost, &mut report, ids);
+        let (mut document, found) = self.restore_lost(read, source, &mut report, ids);
         report.rebased = self.rebase_rosters(&mut document);
         Plan::writing_config(document, report, without_places(found).collect())
     }
@@ -459,8 +466,11 @@ impl Store<'_> {
         let paths = &self.paths;
         let Loaded { report, shape, .. } = &plan.loaded;
         let in_backups = listing.iter().flat_map(|listing| listing.leftovers.iter());
-        let leftovers = leftovers.iter().chain(in_backups);
-        let mut steps: Vec<Step> = leftovers.map(|path| Step::ClearLeftover { path: path.clone() }).collect();
+        // The source of a repair goes last: a killed repair is repeated from it.
+        let (brought_back, leftovers): (Vec<_>, Vec<_>) =
+            leftovers.iter().chain(in_backups).partition(|path| self.is_brought_back(path));
+        let clear = |path: &PathBuf| Step::ClearLeftover { path: path.clone() };
+        let mut steps: Vec<Step> = leftovers.into_iter().map(clear).collect();
         if plan.config.is_some()
             && let Some(previous) = plan.previous.bytes()
         {
@@ -506,6 +516,7 @@ impl Store<'_> {
                 steps.push(Step::KeepLastGood { to: paths.backups.clone() });
             }
         }
+        steps.extend(brought_back.into_iter().map(clear));
         let (previous, half) = (plan.previous.bytes(), plan.daemon_half.as_deref());
         let kept = steps.iter().filter_map(|step| match step {
             Step::KeepPrevious { .. } => Some((BackupKind::Kept, previous?)),

@@ -25,6 +25,11 @@ type Dated = (Source, Timestamp);
 /// The endings that a daemon gives to a config that it cannot parse, or that it is about to write.
 const DAEMON_SUFFIXES: [&str; 2] = [".corrupt", ".tmp"];
 
+/// The ending of the name, beside the config, of a config that the user brings back from elsewhere:
+/// a repair restores it, with the settings and the networks that the present config has, and takes
+/// the file away.
+pub const BROUGHT_BACK: &str = ".brought-back";
+
 impl Store<'_> {
     /// Returns the app's config as it was last healthy: the newest intact backup, or the file that
     /// a daemon moved aside if that changed later.
@@ -52,6 +57,9 @@ impl Store<'_> {
         listing: &Result<Listing, DiskError>,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> (Option<Source>, Option<DiskError>) {
+        if let Some(source) = self.brought_back() {
+            return (Some(source), None);
+        }
         let mut failed = None;
         let mut damaged = Vec::new();
         let backup = match listing {
@@ -114,6 +122,19 @@ impl Store<'_> {
         let found = self.diagnostic("store.later-file", Severity::Warning, message);
         let hint = format!("{} config restore {number}", self.paths.program);
         Some(Diagnostic { hint: Some(hint), ..found })
+    }
+
+    /// Returns the config in the file that the user brought back: it goes before every other source.
+    pub(crate) fn brought_back(&self) -> Option<Source> {
+        let path = with_suffix(&self.paths.config, BROUGHT_BACK);
+        let bytes = self.read(&path).ok()?;
+        let document = self.whole_config(&bytes).or_else(|| self.mixed_config(&bytes))?;
+        Some(Source { name: file_name(&path), document })
+    }
+
+    /// Returns true for the path of the file that the user brought back.
+    pub(crate) fn is_brought_back(&self, path: &Path) -> bool {
+        path == with_suffix(&self.paths.config, BROUGHT_BACK)
     }
 
     fn modified(&self, path: &Path) -> Timestamp {

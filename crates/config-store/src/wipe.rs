@@ -100,17 +100,16 @@ impl Store<'_> {
     pub(crate) fn restore_lost(
         &self,
         wiped: &Document,
-        lost: &DetectedWipe,
+        source: &Source,
         report: &mut Report,
         ids: &mut dyn Ids,
     ) -> (Document, Vec<Diagnostic>) {
-        let backup = &lost.source.document;
+        let backup = &source.document;
         let own = own_part(wiped, backup, &self.schema.defaults());
         let restored = self.schema.restore_wiped(&own, backup, ids);
-        report.restored_from = Some(lost.source.name.clone());
-        report.restored_keys = keys_of(&lost.source.document);
+        report.restored_from = Some(source.name.clone());
+        report.restored_keys = keys_of(backup);
         report.kept_keys = restored.kept;
-        report.wiped = Some(lost.wipe.clone());
         (restored.app, restored.diagnostics)
     }
 
@@ -122,7 +121,8 @@ impl Store<'_> {
         report: &mut Report,
         ids: &mut dyn Ids,
     ) -> Salvaged {
-        let (app, found) = self.restore_lost(&app_half(mixed), lost, report, ids);
+        let (app, found) = self.restore_lost(&app_half(mixed), &lost.source, report, ids);
+        report.wiped = Some(lost.wipe.clone());
         let mut salvaged = self.schema.salvage(&with_app_half(mixed, &app), None, ids);
         // The daemon's half comes from the file itself: the sections that both programs have come
         // from the backup in the salvaged document.

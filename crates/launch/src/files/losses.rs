@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use myownllm_config_model::app_config::NETWORK;
 use myownllm_config_model::{AppConfig, Diagnostic as Finding, Document, network_id};
 use myownllm_config_store::{
-    BackupKind, FileShape, LOST_NETWORKS, Loaded, Loss, Report, add_networks_command, lost_networks_message,
+    BROUGHT_BACK, BackupKind, FileShape, LOST_NETWORKS, Loaded, Loss, Report, add_networks_command,
+    lost_networks_message,
 };
-use myownllm_durable_fs::{for_any_shell, free_name, quote};
+use myownllm_durable_fs::{for_any_shell, quote};
 use myownllm_identity::{IdentityPaths, archived_homes, renamed_homes};
 
 use crate::context::{Context, Options};
 use crate::daemons::CONFIG_LIMIT;
-use crate::files::misnamed::{bring_command, lower_name, newest, other_entries, trashed};
+use crate::files::misnamed::{lower_name, newest, other_entries, trashed};
 use crate::words::count;
 use crate::words::diagnostic::{Diagnostic, PROGRAM};
 use crate::words::hints::edit;
@@ -107,6 +108,8 @@ fn settings_elsewhere(context: &Context<'_>, config: &Document) -> Option<PathBu
     let places = [layout.backups.clone().into_std_path_buf()];
     let dirs = other_entries(context, layout.app_home.as_ref(), &places).into_iter();
     let dirs = dirs.chain(renamed_homes(disk, &IdentityPaths::of(layout)));
+    // The trash of a file manager may lie in the app's home.
+    let dirs = dirs.flat_map(|dir| [dir.join("files"), dir]);
     let copied = dirs.flat_map(|dir| other_entries(context, &dir, &[]));
     let named = trashed(context).into_iter().chain(copied).filter(|path| lower_name(path).contains(stem));
     let files = named.flat_map(|path| other_entries(context, &path, &[]).into_iter().chain(once(path)));
@@ -136,19 +139,17 @@ fn unpacking(path: &Path) -> Option<&'static str> {
 
 /// Returns the newest compressed copy of the config, and the command that unpacks it; or else the
 /// newest archive of the app's home, and the command that lists it. No launch reads their content.
-fn compressed_settings(context: &Context<'_>) -> Option<(PathBuf, String)> {
+fn compressed_settings(context: &Context<'_>, program: &str) -> Option<(PathBuf, String)> {
     let layout = context.layout;
     let config = layout.app_config.as_std_path();
     let is_copy = |path: &PathBuf| lower_name(path).starts_with(&lower_name(config));
     let beside = other_entries(context, layout.app_home.as_ref(), &[]).into_iter();
     let copies = beside.filter(|path| is_copy(path) && unpacking(path).is_some());
     if let Some(copy) = newest(context, copies) {
-        let part = free_name(config, "unpacked");
-        let bring = bring_command("mv -n", &part, config, context.disk.stat(config).is_ok());
-        let (part, unpack) = (quote(part), format!("{} {}", unpacking(&copy)?, quote(&copy)));
+        let place = brought_back(config);
         // A damaged copy leaves no part of a config behind.
-        let whole = format!("{{ {unpack} > {part} || ! rm {part}; }}");
-        let command = format!("test -e {part} || {{ umask 077 && {whole} && {bring}; }}");
+        let whole = format!("{{ {} {} > {place} || ! rm {place}; }}", unpacking(&copy)?, quote(&copy));
+        let command = format!("test -e {place} || {{ umask 077 && {whole}; }} && {program} repair");
         return Some((copy, for_any_shell(command)));
     }
     let archive = newest(context, archived_homes(context.disk, &IdentityPaths::of(layout)).into_iter())?;
@@ -161,13 +162,26 @@ fn compressed_settings(context: &Context<'_>) -> Option<(PathBuf, String)> {
     Some((archive, command))
 }
 
+/// Returns the quoted path of the file from which a repair restores the settings.
+fn brought_back(config: &Path) -> String {
+    quote(format!("{}{BROUGHT_BACK}", config.display()))
+}
+
 /// Names the file that may hold the lost settings, and the command that brings it back.
-fn with_source(context: &Context<'_>, found: Option<PathBuf>, lost: Diagnostic) -> Diagnostic {
-    let config = context.layout.app_config.as_std_path();
-    // The file may be the user's own backup, which stays.
-    let bring = |path: &PathBuf| bring_command("cp -pn", path, config, context.disk.stat(config).is_ok());
-    let found = found.map(|path| (path.clone(), bring(&path)));
-    let Some((path, hint)) = found.or_else(|| compressed_settings(context)) else { return lost };
+fn with_source(
+    context: &Context<'_>,
+    options: &Options<'_>,
+    document: &Document,
+    lost: Diagnostic,
+) -> Diagnostic {
+    let program = options.of(context).program;
+    let place = brought_back(context.layout.app_config.as_std_path());
+    let found = settings_elsewhere(context, document).map(|path| {
+        // The file may be the user's own backup, which stays.
+        let bring = format!("cp -pn {} {place} && {program} repair", quote(&path));
+        (path, bring)
+    });
+    let Some((path, hint)) = found.or_else(|| compressed_settings(context, program)) else { return lost };
     let message = format!("{} may hold the lost settings: {}", path.display(), lost.message);
     Diagnostic { message, ..lost }.at(path).hint(hint)
 }
@@ -252,7 +266,7 @@ pub(crate) fn lasting_losses(
         options.program
     );
     let lost = Diagnostic::warning(LOSSES, message).at(&context.layout.app_config).hint(undo);
-    Some(with_source(context, settings_elsewhere(context, document), lost))
+    Some(with_source(context, options, document, lost))
 }
 
 /// Reports settings that are at their defaults because no backup has them; `None` if there are no
@@ -269,7 +283,7 @@ pub(crate) fn lost_settings(
         return gone_settings(context, options, document, &report.gone_keys);
     }
     let lost = reset_settings(context, document, report, is_written)?;
-    Some(with_source(context, settings_elsewhere(context, document), lost))
+    Some(with_source(context, options, document, lost))
 }
 
 /// Does what [`lost_settings`] does, without a look at other places.

@@ -61,7 +61,7 @@ impl Found {
         let hint = match is_daemon_used {
             true if self.keeps_daemon => restore_backup_command(&quote(&path), &place, "damaged"),
             true => end_daemon_first(copy_command(&path, &place)),
-            false => bring_command("mv -n", &path, &place, context.disk.stat(&place).is_ok()),
+            false => rename_command(&path, &place, context.disk.stat(&place).is_ok()),
         };
         self.told.hint(hint)
     }
@@ -403,14 +403,14 @@ fn strip_byte_order_mark_command(path: &Path) -> String {
     ))
 }
 
-/// Returns the command that brings a file to its place. A file that cannot be used may be there, or
+/// Returns the command that gives a file its name. A file that cannot be used may have the name, or
 /// the directory may be missing.
-pub(crate) fn bring_command(verb: &str, path: &Path, expected: &Path, is_taken: bool) -> String {
+pub(crate) fn rename_command(path: &Path, expected: &Path, is_taken: bool) -> String {
     let aside = if is_taken { format!("{} && ", move_aside(expected, "empty")) } else { String::new() };
-    format!("{aside}{}{verb} {} {}", make_dir(path, expected), quote(path), quote(expected))
+    format!("{aside}{}mv -n {} {}", make_dir(path, expected), quote(path), quote(expected))
 }
 
-/// Does what [`bring_command`] does for a daemon's file after the daemon has run: the daemon may
+/// Does what [`rename_command`] does for a daemon's file after the daemon has run: the daemon may
 /// have written the file anew. The found file stays, as a daemon that another program starts would
 /// write over the file in its place.
 fn copy_command(path: &Path, expected: &Path) -> String {
