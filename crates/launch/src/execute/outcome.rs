@@ -123,7 +123,9 @@ impl Outcome {
     /// Returns true if the config on the disk has lost settings or networks, and this launch has
     /// not restored them.
     pub fn has_lost_settings(&self) -> bool {
-        self.config.wiped.is_some() || self.findings.iter().any(|found| found.code == WIPED)
+        self.config.wiped.is_some()
+            || self.findings.iter().any(|found| found.code == WIPED)
+            || self.diagnostics.iter().any(|told| told.code == LOSSES)
     }
 
     /// Returns the result of this launch. An error outweighs everything that was done before it.

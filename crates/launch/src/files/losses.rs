@@ -146,11 +146,12 @@ fn compressed_settings(context: &Context<'_>, program: &str) -> Option<(PathBuf,
     let beside = other_entries(context, layout.app_home.as_ref(), &[]).into_iter();
     let copies = beside.filter(|path| is_copy(path) && unpacking(path).is_some());
     if let Some(copy) = newest(context, copies) {
-        let place = brought_back(config);
+        let unpack = format!("{} {}", unpacking(&copy)?, quote(&copy));
         // A damaged copy leaves no part of a config behind.
-        let whole = format!("{{ {} {} > {place} || ! rm {place}; }}", unpacking(&copy)?, quote(&copy));
-        let command = format!("test -e {place} || {{ umask 077 && {whole}; }} && {program} repair");
-        return Some((copy, for_any_shell(command)));
+        let unpack_to =
+            |place: &str| format!("{{ umask 077 && {{ {unpack} > {place} || ! rm {place}; }}; }}");
+        let command = bring_back_command(config, &unpack_to, program);
+        return Some((copy, command));
     }
     let archive = newest(context, archived_homes(context.disk, &IdentityPaths::of(layout)).into_iter())?;
     let list = match archive.extension()?.to_str()? {
@@ -162,9 +163,11 @@ fn compressed_settings(context: &Context<'_>, program: &str) -> Option<(PathBuf,
     Some((archive, command))
 }
 
-/// Returns the quoted path of the file from which a repair restores the settings.
-fn brought_back(config: &Path) -> String {
-    quote(format!("{}{BROUGHT_BACK}", config.display()))
+/// Returns the command that brings a config back: `copy` returns the command that makes the file,
+/// from which a repair restores the settings.
+fn bring_back_command(config: &Path, copy: &dyn Fn(&str) -> String, program: &str) -> String {
+    let place = quote(format!("{}{BROUGHT_BACK}", config.display()));
+    for_any_shell(format!("test -e {place} || {} && {program} repair", copy(&place)))
 }
 
 /// Names the file that may hold the lost settings, and the command that brings it back.
@@ -175,11 +178,12 @@ fn with_source(
     lost: Diagnostic,
 ) -> Diagnostic {
     let program = options.of(context).program;
-    let place = brought_back(context.layout.app_config.as_std_path());
+    let config = context.layout.app_config.as_std_path();
     let found = settings_elsewhere(context, document).map(|path| {
         // The file may be the user's own backup, which stays.
-        let bring = format!("cp -pn {} {place} && {program} repair", quote(&path));
-        (path, bring)
+        let copy_to = |place: &str| format!("cp -p {} {place}", quote(&path));
+        let command = bring_back_command(config, &copy_to, program);
+        (path, command)
     });
     let Some((path, hint)) = found.or_else(|| compressed_settings(context, program)) else { return lost };
     let message = format!("{} may hold the lost settings: {}", path.display(), lost.message);
