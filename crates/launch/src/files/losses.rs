@@ -181,7 +181,7 @@ fn with_source(
     let config = context.layout.app_config.as_std_path();
     let found = settings_elsewhere(context, document).map(|path| {
         // The file may be the user's own backup, which stays.
-        let copy_to = |place: &str| format!("cp -p {} {place}", quote(&path));
+        let copy_to = |place: &str| format!("cp -pn {} {place}", quote(&path));
         let command = bring_back_command(config, &copy_to, program);
         (path, command)
     });
