@@ -400,12 +400,40 @@ required! {
         member_log: Vec<Transition>, topology: Option<Topology>
     }
     Transition { at: u64, variant: Variant, signers: Vec<String>, signatures: Vec<String>; }
-    Variant { kind: String; }
     Proposal {
         id: String, created_at: u64, proposer: String, variant: Variant, signers: Vec<String>,
         signatures: Vec<String>, deniers: Vec<String>, split_spawned: bool;
     }
     Split { new_network_id: String, spawned_at: u64, spawned_by: String, members: Vec<String>; }
+}
+
+/// A change of a network's governance. A kind that this crate does not know may be one of a newer
+/// daemon's.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Variant {
+    KindChange {
+        to: String,
+    },
+    RoleGrant {
+        target: String,
+        role: String,
+    },
+    RoleRevoke {
+        target: String,
+    },
+    Evict {
+        target: String,
+    },
+    Split {
+        new_network_id: String,
+        members: Vec<String>,
+    },
+    TopologyChange {
+        to: Topology,
+    },
+    #[serde(other)]
+    Other,
 }
 
 /// A kind that this crate does not know may be one of a newer daemon's.
@@ -492,6 +520,39 @@ mod tests {
         let (mended, _) = DaemonFile::State.mend(state.as_bytes()).expect("all that counts is there");
         assert!(DaemonFile::State.is_readable(&mended.to_bytes()));
         assert!(mended.get(&["roles", "b"]).is_some_and(|role| role.is_str("owner")));
+    }
+
+    /// No daemon reads a state with a transition that lacks a member of its kind.
+    #[rstest]
+    #[case::kind_change(r#"{"kind":"kind_change","to":"closed"}"#, "to")]
+    #[case::role_grant(r#"{"kind":"role_grant","target":"b","role":"owner"}"#, "target")]
+    #[case::granted_role(r#"{"kind":"role_grant","target":"b","role":"owner"}"#, "role")]
+    #[case::role_revoke(r#"{"kind":"role_revoke","target":"b"}"#, "target")]
+    #[case::evict(r#"{"kind":"evict","target":"b"}"#, "target")]
+    #[case::split(r#"{"kind":"split","new_network_id":"n","members":["b"]}"#, "new_network_id")]
+    #[case::split_members(r#"{"kind":"split","new_network_id":"n","members":["b"]}"#, "members")]
+    #[case::topology_change(r#"{"kind":"topology_change","to":{"kind":"ring"}}"#, "to")]
+    fn transition_has_the_members_of_its_kind(#[case] variant: &str, #[case] member: &str) {
+        let state = |variant: &Value| {
+            let transition = json!({"at": 1, "variant": variant, "signers": [], "signatures": []});
+            json!({"version": 2, "network_id": "home", "kind": "closed", "roles": {"b": "owner"},
+                "transitions": [transition], "pending": [], "splits": []})
+            .to_string()
+        };
+        let is_readable = |variant: &Value| DaemonFile::State.is_readable(state(variant).as_bytes());
+        let mut variant: Value = serde_json::from_str(variant).expect("JSON");
+        assert!(is_readable(&variant));
+        variant["later"] = json!({"a": 1});
+        assert!(is_readable(&variant), "a member of a newer daemon's");
+        for odd in [Value::Null, json!(5), json!({})] {
+            variant[member] = odd;
+            assert!(!is_readable(&variant), "{variant}");
+        }
+        variant.as_object_mut().expect("an object").remove(member);
+        assert!(!is_readable(&variant));
+        assert!(DaemonFile::State.mend(state(&variant).as_bytes()).is_none(), "signed as it is");
+        variant["kind"] = "later".into();
+        assert!(is_readable(&variant), "a kind of a newer daemon's");
     }
 
     #[rstest]
