@@ -202,6 +202,17 @@ fn hints_name_a_network_that_begins_with_a_hyphen() {
     assert_eq!(active(), before);
 }
 
+/// The first launch moves the identity file, and applies the change too.
+#[rstest]
+#[case::use_none(&["network", "use", "--none"])]
+#[case::add(&["network", "add", "a-net", "--activate"])]
+fn change_before_the_first_launch_waits_for_it(#[case] change: &[&str]) {
+    let home = Home::legacy();
+    let ran = home.run(change).ends_with(0);
+    assert!(ran.stdout.contains("No daemon runs: the next launch applies the change."), "{ran:?}");
+    assert!(!ran.all().contains("warning: cannot start"), "{ran:?}");
+}
+
 /// A network that every daemon refuses is not proposed, and the command that makes it the active
 /// one says so.
 #[test]

@@ -7,6 +7,7 @@ use myownllm_config_model::envelope::Envelope;
 use myownllm_config_model::{Document, Ids, networks};
 use myownllm_config_store::{Accepted, EditError, HistoryEntry, LockedStore, Restored, StoreError, Updated};
 use myownllm_daemon::{Decision, Role};
+use myownllm_identity::Answer;
 
 use crate::context::{Context, Options, lock_home};
 use crate::daemons::CONFIG_LIMIT;
@@ -223,12 +224,17 @@ fn try_to_follow(
     options: &Options<'_>,
     (lock, ids, document): (&dyn LockedStore, &mut dyn Ids, &mut Document),
 ) -> Result<Option<Reconciled>, Diagnostic> {
-    let (found, client) = match identity_answer(context).expected() {
+    let answer = identity_answer(context);
+    let (found, client) = match answer.expected() {
         Ok(expected) => context.daemons.detect(&expected),
         // The shared daemon has a key of its own. A launch reports what is wrong with this one:
         // here it only means that the app's daemon is not to be asked.
         Err(refusal) => match context.daemons.survey(None) {
             found if matches!(found.decision, Decision::Attach { role: Role::Shared, .. }) => (found, None),
+            // The next launch moves the identity file, and applies the change.
+            found if matches!((&answer, &found.decision), (Answer::Pending { .. }, Decision::Spawn)) => {
+                (found, None)
+            }
             _ => return Err(Diagnostic::from(refusal).as_warning()),
         },
     };
