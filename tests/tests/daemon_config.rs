@@ -185,8 +185,8 @@ fn peers_that_a_daemon_cannot_read_are_kept_before_it_starts(
     assert_eq!(home.bytes(&format!("{path}.set-aside-2")), other);
 }
 
-/// A daemon that does not know the version drops what it does not know when it writes the file; one
-/// that does not know a word drops the file.
+/// A daemon that does not know the version refuses the network; one that does not know a word drops
+/// the file.
 #[rstest]
 #[case::version(|file: &mut Value| file["version"] = json!(9))]
 #[case::word(|file: &mut Value| match file.pointer_mut("/authorized_devices/0") {
@@ -212,6 +212,11 @@ fn roster_of_a_newer_daemon_is_copied_once_and_told(
     assert_eq!(home.bytes(&format!("{path}.set-aside-1")), newer);
     assert!(!told());
     assert!(!home.has(&format!("{path}.set-aside-2")));
+    let doctor = home.run(&["doctor", "--json"]).ends_with(0).json();
+    // The daemon drops a state with an unknown word.
+    let is_there = home.has(path) && home.bytes(path) == newer;
+    let is_told = doctor["data"]["checks"].to_string().contains("is a copy of it");
+    assert_eq!(is_told, is_there, "{doctor:#}");
 }
 
 /// A newer daemon would read the file, so it stays.

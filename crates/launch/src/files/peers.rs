@@ -120,9 +120,9 @@ impl PeerFile {
     }
 
     /// Returns true if a newer daemon wrote the file and no copy of it was made: an older daemon
-    /// drops what it does not know when it writes the file again. One copy is enough: it shows the
-    /// file as the newer daemon left it.
-    fn needs_copy(&self, disk: &dyn Disk) -> bool {
+    /// refuses the network, or drops the file. One copy is enough: it shows the file as the newer
+    /// daemon left it.
+    pub(crate) fn needs_copy(&self, disk: &dyn Disk) -> bool {
         self.judged.is_newer && disk.stat(&self.copy_path()).is_err_and(|error| error.is_not_found())
     }
 
@@ -162,8 +162,8 @@ impl PeerFile {
         let path = self.path.display();
         let message = match &self.judged.unknown_word {
             None => format!(
-                "{path} is of a newer version, and an older daemon would drop what it does not know of it; \
-                 {outcome}"
+                "{path} is of a newer version: a daemon that does not know this version refuses the \
+                 network; {outcome}"
             ),
             Some(word) => format!(
                 "{path} has an unknown value at {word}: a daemon that does not know this value renames the \
@@ -273,7 +273,7 @@ fn states_after_move<'b>(
 }
 
 /// Reads every roster and state once. Returns those that no daemon understands, and those of newer
-/// versions of which no copy was made.
+/// versions.
 ///
 /// Beside a running daemon, a file that the daemon is writing may look damaged.
 /// Fails if a daemon could not open one of the files.
@@ -301,7 +301,7 @@ pub(crate) fn unsettled_states(
         if state.is_damaged() {
             damaged.push(state.clone());
         }
-        newer.extend(Some(state).filter(|state| state.needs_copy(context.disk)));
+        newer.extend(Some(state).filter(|state| state.judged.is_newer));
     }
     Ok((damaged, newer))
 }

@@ -162,7 +162,8 @@ pub(crate) fn unmendable_peers(context: &Context<'_>, migration: &MovePlan) -> O
     let (damaged, newer) = unsettled_states(context, migration, &moved).ok()?;
     let corrupt = corrupt_files(context, &moved);
     let renamed: Vec<&PathBuf> = damaged.iter().map(|damaged| &damaged.path).chain(&corrupt).collect();
-    let mut changed = renamed.iter().copied().chain(newer.iter().map(|newer| &newer.path_after_move));
+    let copied = newer.iter().filter(|newer| newer.needs_copy(context.disk));
+    let mut changed = renamed.iter().copied().chain(copied.map(|newer| &newer.path_after_move));
     let out = changed.find_map(|path| behind_symlink(context, path));
     out.or_else(|| renamed.into_iter().find_map(|path| unmovable(context.disk, path)))
 }

@@ -414,7 +414,8 @@ pub(crate) fn state_steps(
     let corrupt = corrupt_files(context, moved).into_iter();
     let kept = corrupt.map(|path| LaunchStep::KeepCorruptFile { path });
     let mended = damaged.into_iter().map(|state| LaunchStep::MendState { path: state.path_after_move });
-    let copied = newer.into_iter().map(|state| LaunchStep::CopyNewerState { path: state.path_after_move });
+    let uncopied = newer.into_iter().filter(|state| state.needs_copy(context.disk));
+    let copied = uncopied.map(|state| LaunchStep::CopyNewerState { path: state.path_after_move });
     let restored = migration.restores_names().then(|| LaunchStep::Move { files: migration.files() });
     Ok(restored.into_iter().chain(kept).chain(mended).chain(copied).collect())
 }

@@ -139,7 +139,8 @@ impl Examiner<'_, '_> {
         let (damaged, newer) = unsettled_states(context, plan, &moved).unwrap_or_default();
         let found = corrupt.iter().map(|corrupt| corrupt.diagnostic());
         let found = found.chain(damaged.iter().map(|state| state.damaged_diagnostic(context)));
-        let found = found.chain(newer.iter().map(|state| state.newer_diagnostic(false)));
+        let found =
+            found.chain(newer.iter().map(|state| state.newer_diagnostic(!state.needs_copy(context.disk))));
         let loaded = self.plan.loaded.iter().filter(|_| self.plan.identity.key().is_some());
         let empty = loaded.flat_map(|loaded| empty_directories(context, &loaded.document));
         let found = found.chain(empty);
