@@ -77,10 +77,10 @@ pub enum StoreError {
         several: bool,
         program: String,
     },
-    /// The newest backup exists and cannot be read. A repair does not use an older one instead,
-    /// because the older one would become the newest.
-    #[error("cannot repair the config: the newest backup {} cannot be read, and an older one does \
-        not stand in for it", source.path().display())]
+    /// The newest backup, or a config that a daemon renamed, exists and cannot be read. A repair does
+    /// not use an older backup instead, because the older one would become the newest.
+    #[error("cannot repair the config: {} cannot be read, and an older backup does not stand in for \
+        it", source.path().display())]
     BackupUnreadable { source: DiskError },
     /// The bytes of a backup do not match its name, or are not a config of the app's.
     #[error("cannot use the backup {path}: {why}")]

@@ -25,6 +25,9 @@ type Dated = (Source, Timestamp);
 /// The endings that a daemon gives to a config that it cannot parse, or that it is about to write.
 const DAEMON_SUFFIXES: [&str; 2] = [".corrupt", ".tmp"];
 
+/// The errors of a read that tell that no config is there.
+const NO_CONFIG: [ErrorKind; 3] = [ErrorKind::FileTooLarge, ErrorKind::InvalidInput, ErrorKind::IsADirectory];
+
 /// The ending of the name, beside the config, of a config that the user brings back from elsewhere:
 /// a repair restores it, with the settings and the networks that the present config has, and takes
 /// the file away.
@@ -42,12 +45,10 @@ impl Store<'_> {
     ) -> Result<Option<Source>, StoreError> {
         match self.readable_source(listing, diagnostics) {
             (found, None) => Ok(found),
-            (_, Some(source)) if source.path().parent() == Some(self.paths.backups.as_std_path()) => {
-                Err(StoreError::BackupUnreadable { source })
-            }
-            (_, Some(source)) => {
+            (_, Some(source)) if source.path() == self.paths.backups => {
                 Err(StoreError::at_backups("look for the last good backup in", &self.paths.backups, source))
             }
+            (_, Some(source)) => Err(StoreError::BackupUnreadable { source }),
         }
     }
 
@@ -243,8 +244,8 @@ impl Store<'_> {
                         return Some((Source { name: file_name(&path), document }, modified));
                     }
                 }
-                // A file that is larger than any config is not a source.
-                Err(error) if error.is_not_found() || error.kind() == ErrorKind::FileTooLarge => {}
+                // A file that is larger than any config, a directory or a pipe is not a source.
+                Err(error) if error.is_not_found() || NO_CONFIG.contains(&error.kind()) => {}
                 Err(error) => *unread = Some(error),
             }
         }

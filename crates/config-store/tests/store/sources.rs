@@ -1,5 +1,6 @@
 //! The files that a repair takes the settings from: backups, copies and renamed files.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::common::scenes::home;
@@ -10,7 +11,8 @@ use crate::common::{
 use crate::{live, load, of_kind, seen_healthy, text, told, with_config, with_crlf};
 use myownllm_config_model::Document;
 use myownllm_config_store::{AppSchema as _, FileShape, Limits, Store};
-use myownllm_durable_fs::sim_path;
+use myownllm_durable_fs::sim::{Fault, SimDisk};
+use myownllm_durable_fs::{Op, sim_path};
 use rstest::rstest;
 use serde_json::json;
 
@@ -287,6 +289,35 @@ fn file_that_a_daemon_moved_aside_is_no_source_unless_it_is_the_apps(#[case] byt
     disk.put(SIBLING, bytes);
     let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
     assert_eq!(loaded.report.restored_from, None);
+}
+
+#[rstest]
+#[case::directory(|disk: &SimDisk, path: String| disk.put_dir(path, 0o700))]
+#[case::pipe(|disk: &SimDisk, path: String| disk.put_pipe(path))]
+fn what_is_no_file_under_the_name_of_a_moved_aside_config_is_no_source(
+    #[case] put: fn(&SimDisk, String),
+    #[values(".corrupt", ".tmp")] end: &str,
+    #[values(LEAKED_V3, b"")] config: &[u8],
+) {
+    let disk = with_config(config);
+    put(&disk, format!("{CONFIG}{end}"));
+    let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
+    assert_eq!(loaded.report.restored_from, None);
+}
+
+#[test]
+fn moved_aside_config_that_cannot_be_read_is_named() {
+    let disk = with_config(LEAKED_V3);
+    let aside = format!("{CONFIG}.tmp");
+    disk.put(&aside, APP);
+    disk.reset_ops();
+    load(&disk).unwrap();
+    let from = disk.ops().iter().position(|op| op.op == Op::Read && op.path == Path::new(&aside)).unwrap();
+    disk.reset_ops();
+    disk.fail(Fault { from, ..Fault::always(Op::Read, ErrorKind::PermissionDenied) });
+    let error = load(&disk).unwrap_err();
+    assert_eq!((error.code(), error.path()), ("store.copy-unreadable", Path::new(&aside)));
+    assert!(error.hint().unwrap().starts_with("chmod u+r "), "{error:?}");
 }
 
 #[test]
