@@ -828,6 +828,40 @@ fn members_that_are_gone_and_do_no_harm_are_not_told(#[case] gone: &[&str]) {
     }
 }
 
+/// A file of that name that no repair restores stays, and is named.
+#[rstest]
+#[case::of_the_daemon(LEAKED_V3)]
+#[case::no_json(b"{")]
+#[case::empty(b"")]
+fn file_that_is_brought_back_and_is_no_config_stays(#[case] bytes: &[u8]) {
+    const BROUGHT_BACK: &str = ".myownllm/config.json.brought-back";
+    let home = Home::settled();
+    home.put(BROUGHT_BACK, bytes, 0o600);
+    let config = home.bytes(CONFIG);
+    let told = home.run(LAUNCH).ends_with(0).diagnostic("store.leftover");
+    assert!(told["message"].as_str().unwrap().contains("is no config of the app's"), "{told}");
+    assert_eq!((home.bytes(BROUGHT_BACK), home.bytes(CONFIG)), (bytes.to_vec(), config));
+}
+
+/// The present config has settings of its own in a file that a daemon wrote into.
+#[test]
+fn config_is_brought_back_for_a_mixed_one() {
+    const BROUGHT_BACK: &str = ".myownllm/config.json.brought-back";
+    let home = Home::settled();
+    home.edit(CONFIG, |config| {
+        config["version"] = 3.into();
+        config["networks"] = Value::Array(Vec::new());
+        config["active_family"] = "of the user".into();
+    });
+    home.put(BROUGHT_BACK, APP_CONFIG, 0o600);
+    for _ in 0..2 {
+        home.run(&["repair"]).ends_with(0);
+    }
+    let before: Value = serde_json::from_slice(APP_CONFIG).unwrap();
+    assert_eq!(home.json(CONFIG)["api"], before["api"]);
+    assert!(!home.has(BROUGHT_BACK));
+}
+
 /// A config from the trash or from a copy comes back beside the present one: the networks and the
 /// daemon's half that a daemon wrote over it stay in use.
 #[cfg(unix)]

@@ -233,7 +233,7 @@ fn kept_diagnostic(path: &Path, error: &StoreError) -> Diagnostic {
 }
 
 fn leftover_diagnostic(path: &Path, error: &DiskError) -> Diagnostic {
-    let message = format!("what a killed run left could not be removed: {error}: {}", error.io());
+    let message = format!("cannot remove {}: {error}: {}", file_name(path), error.io());
     let found = diagnostic_at(path, "store.leftover", Severity::Warning, message);
     Diagnostic { hint: error.hint(), ..found }
 }

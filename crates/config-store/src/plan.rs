@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use myownllm_config_model::app_config::NETWORK;
 use myownllm_config_model::{DaemonFile, Diagnostic, Document, Ids, ParseError, Parsed, Place, Severity};
-use myownllm_durable_fs::DiskError;
+use myownllm_durable_fs::{DiskError, quote};
 use myownllm_paths::camino::Utf8PathBuf;
 use myownllm_salvage::{Rebased, Salvaged, Shape, app_half, rebase_paths};
 
 use crate::backups::Listing;
 use crate::read::ConfigFile;
 use crate::sources::Source;
-use crate::store::{diagnostic_at, keys_of};
+use crate::store::{diagnostic_at, file_name, keys_of};
 use crate::wipe::DetectedWipe;
 use crate::{BackupKind, DaemonHalf, FileShape, Loaded, Pending, Report, Step, Store, StoreError};
 
@@ -210,8 +210,8 @@ impl Store<'_> {
         self.schema.restore_networks(document, &former, None).then(info)
     }
 
-    /// Plans for a config that was wiped, or that a file was brought back for: the source takes its
-    /// place, with the settings of the user's that the config holds, and its networks.
+    /// Plans to restore a config from `source`: a backup, or the file that the user brought back. Keeps
+    /// the user's settings and the networks of the present config.
     fn plan_restored(&self, read: &Document, shape: FileShape, source: &Source, ids: &mut dyn Ids) -> Plan {
         let mut report = Report::new(shape);
         let (mut document, found) = self.restore_lost(read, source, &mut report, ids);
@@ -516,7 +516,11 @@ impl Store<'_> {
                 steps.push(Step::KeepLastGood { to: paths.backups.clone() });
             }
         }
-        steps.extend(brought_back.into_iter().map(clear));
+        let (restored, unused): (Vec<_>, Vec<_>) =
+            brought_back.into_iter().partition(|path| report.restored_from == Some(file_name(path)));
+        steps.extend(restored.into_iter().map(clear));
+        let unused: Vec<_> = unused.into_iter().map(|path| self.unused_diagnostic(path)).collect();
+        plan.loaded.diagnostics.extend(unused);
         let (previous, half) = (plan.previous.bytes(), plan.daemon_half.as_deref());
         let kept = steps.iter().filter_map(|step| match step {
             Step::KeepPrevious { .. } => Some((BackupKind::Kept, previous?)),
@@ -526,6 +530,18 @@ impl Store<'_> {
         let kept: Vec<_> = kept.collect();
         plan.loaded.full = listing.as_ref().ok().and_then(|listing| self.lack_of_room(listing, &kept));
         plan.loaded.pending = Pending { steps };
+    }
+
+    /// Returns the warning about a file that the user brought back and that this plan leaves alone.
+    fn unused_diagnostic(&self, path: &Path) -> Diagnostic {
+        let (name, program) = (file_name(path), &self.paths.program);
+        let (why, hint) = match self.brought_back() {
+            Some(_) => ("a repair restores it first", format!("{program} repair")),
+            None => ("it cannot be read, or is no config of the app's", format!("ls -l {}", quote(path))),
+        };
+        let message = format!("{name} is not restored: {why}");
+        let found = diagnostic_at(path, "store.leftover", Severity::Warning, message);
+        Diagnostic { hint: Some(hint), ..found }
     }
 
     fn add_diagnostics(&self, plan: &mut Plan, listing: &Result<Listing, DiskError>) {

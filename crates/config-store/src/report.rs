@@ -134,8 +134,8 @@ impl Pending {
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum Step {
-    /// Removes the leftover of a killed run. If its content is nowhere else, the leftover becomes a
-    /// backup first.
+    /// Removes the leftover of a killed run, or the config that the user brought back, once it is
+    /// restored. If the content is nowhere else, it becomes a backup first.
     #[non_exhaustive]
     ClearLeftover {
         #[serde(serialize_with = "lossy")]
