@@ -80,7 +80,7 @@ impl Store<'_> {
         let now = self.schema.own_settings(&own_part(document, &source.document, &self.schema.defaults()));
         let is_missing = |name: &String| {
             let of = |key: &String| {
-                name.strip_prefix(key).is_some_and(|rest| matches!(rest.get(..1), None | Some(".")))
+                name.strip_prefix(key.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             };
             missing.iter().any(of)
         };
