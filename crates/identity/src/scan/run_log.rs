@@ -23,12 +23,18 @@ pub(super) fn daemon_logs(places: &IdentityPaths) -> [PathBuf; 2] {
 /// the home had a key, and counts if the log has no whole one.
 pub(super) fn device_ids(log: &[u8]) -> impl Iterator<Item = String> {
     const NAME: &str = "device_id";
+    // Older daemons colour their log, in a file too.
+    const COLOURED: &str = "\u{1b}[0m\u{1b}[2m=\u{1b}[0m";
     const PUBLIC_KEY_LENGTH: usize = 52;
     let text = String::from_utf8_lossy(log);
     let value = |(at, _)| {
         let (before, after) = (&text[..at], &text[at + NAME.len()..]);
         let in_json = after.strip_prefix("\":\"").filter(|_| before.ends_with('"'));
-        in_json.or_else(|| after.strip_prefix('=').filter(|_| before.ends_with(' ')))
+        let in_text = || {
+            let is_field = before.ends_with([' ', '{']) || before.ends_with("\u{1b}[3m");
+            after.strip_prefix('=').or_else(|| after.strip_prefix(COLOURED)).filter(|_| is_field)
+        };
+        in_json.or_else(in_text)
     };
     let after = text.rmatch_indices(NAME).filter_map(value);
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';

@@ -182,7 +182,8 @@ impl<'a> Search<'a> {
         self.collect_secrets(home.secrets().as_std_path(), MAX_KEY_LEVELS);
     }
 
-    /// Collects from any other directory of a home the files whose names contain `identity`. Skips
+    /// Collects from any other directory of a home the files whose names contain `identity`, and
+    /// apart from them those whose names tell nothing. Skips
     /// a directory that cannot be read or holds too many names: the directory is most likely not
     /// the daemon's, and must not block the first start.
     fn collect_by_name(&mut self, dir: &Path, levels: usize, budget: &mut usize) {
@@ -400,7 +401,12 @@ impl<'a> Search<'a> {
     pub(super) fn last_logged_ids(&mut self, has_key: bool) -> Vec<(PathBuf, String)> {
         let mut shown = self.ids_in(run_logs(self.places), FILE_LIMIT);
         if shown.is_empty() && !has_key {
+            let known = self.unreadable.len();
             shown = self.ids_in(daemon_logs(self.places), DAEMON_LOG_LIMIT);
+            // A log grows without bound while its daemon runs, and holds no key itself.
+            let failed = self.unreadable.split_off(known);
+            let is_grown = |error: &DiskError| error.kind() == io::ErrorKind::FileTooLarge;
+            self.unreadable.extend(failed.into_iter().filter(|error| !is_grown(error)));
         }
         shown
     }

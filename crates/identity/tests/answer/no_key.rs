@@ -83,6 +83,8 @@ fn padded(key: Vec<u8>) -> Vec<u8> {
     "identity.gone", NEW)]
 #[case::log_of_the_daemon(&[Bytes("mesh/daemon.log", b"t INFO identity ready device_id=k-1\n")],
     "identity.gone", NEW)]
+#[case::coloured_log_of_the_daemon(&[Bytes("mesh/daemon.log",
+    b"\x1b[32m INFO\x1b[0m mesh opened \x1b[3mdevice_id\x1b[0m\x1b[2m=\x1b[0mk-1\n")], "identity.gone", NEW)]
 #[case::rotated_log_of_the_daemon(&[Bytes("mesh/daemon.log.1", b"t INFO mesh opened device_id=k-1\n"),
     Bytes("mesh/daemon.log", b"[app] t serve\n")], "identity.gone", NEW)]
 #[case::overwritten_config(&[Bytes("config.json", USED)], "identity.gone", NEW)]

@@ -101,3 +101,11 @@ fn permit_rests_on_the_home_that_is_locked() {
     permit.check().unwrap();
     assert!(permit.expected().device_id().is_some_and(|id| id.starts_with(&public_key(1))), "{permit:?}");
 }
+
+#[test]
+fn permit_refuses_a_relative_daemon_home() {
+    let home = home_of(&[]);
+    let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
+    let places = IdentityPaths::new(home.app().to_str().unwrap(), "mesh");
+    assert_eq!(StartPermit::for_places(&lock, &places).unwrap_err().code(), "paths.overlap");
+}
