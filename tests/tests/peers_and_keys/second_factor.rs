@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::LOCK;
-use integration_tests::testkit::{APP, Home, MESH, Unprivileged, diagnostic, run};
+use integration_tests::testkit::{APP, Home, MESH, Unprivileged, diagnostic, follow, run};
 use rstest::rstest;
 
 #[rstest]
@@ -37,8 +37,11 @@ fn lock_of_the_second_factor_in_a_temporary_file_is_named() {
         for args in [&["doctor", "--json"][..], &["launch", "--once", "--json"]] {
             let said = run(&mut home.with_daemon(args)).ends_with(0).json();
             let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
-            let hint = told["hint"].as_str().unwrap().trim_end_matches('\'');
-            assert!(hint.ends_with("custody.json"), "{said:#}");
+            if args[0] == "launch" {
+                // In the home that has moved by now, the daemon's place is the one that counts.
+                follow(&told["hint"]);
+                assert_eq!(home.bytes(&format!("{MESH}/.secrets/custody.json")), lock, "{said:#}");
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The consequences of lost settings for the user.
 
+use std::collections::BTreeSet;
 use std::iter::once;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ use crate::context::{Context, Options};
 use crate::daemons::CONFIG_LIMIT;
 use crate::files::misnamed::{lower_name, newest, other_entries, trashed};
 use crate::words::count;
-use crate::words::diagnostic::{Diagnostic, PROGRAM};
+use crate::words::diagnostic::{Diagnostic, PROGRAM, unless_failed};
 use crate::words::hints::edit;
 
 /// The stable code of settings that a repair could not bring back.
@@ -42,7 +43,10 @@ pub fn lost_keys(report: &Report) -> Vec<String> {
     let keys = report.reset_keys.iter().filter(|key| !key.starts_with(mesh));
     let networks = report.lost_networks.iter().map(|id| format!("{NETWORK}{id}"));
     let keys = keys.cloned().chain(is_mesh_reset.then(|| MESH.to_owned())).chain(networks);
-    keys.chain(report.gone_keys.iter().cloned()).collect()
+    let mut all: Vec<String> = keys.chain(report.gone_keys.iter().cloned()).collect();
+    let mut seen = BTreeSet::new();
+    all.retain(|key| seen.insert(key.clone()));
+    all
 }
 
 /// Returns true if the config may have lost networks: a launch leaves none then.
@@ -148,8 +152,9 @@ fn compressed_settings(context: &Context<'_>, program: &str) -> Option<(PathBuf,
     if let Some(copy) = newest(context, copies) {
         let unpack = format!("{} {}", unpacking(&copy)?, quote(&copy));
         // A damaged copy leaves no part of a config behind.
-        let unpack_to =
-            |place: &str| format!("{{ umask 077 && {{ {unpack} > {place} || ! rm {place}; }}; }}");
+        let unpack_to = |place: &str| {
+            format!("{{ umask 077 && {{ {unpack} > {place} || {{ rm -f {place}; false; }}; }}; }}")
+        };
         let command = bring_back_command(config, &unpack_to, program);
         return Some((copy, command));
     }
@@ -201,6 +206,8 @@ pub(crate) fn lasting_network_losses(
     let layout = context.layout;
     let keys = (options.last_losses)(layout);
     let mut lost: Vec<String> = keys.iter().filter_map(|key| lost_network(key)).map(str::to_owned).collect();
+    lost.sort();
+    lost.dedup();
     lost.retain(|id| {
         let roster = format!("{id}.json");
         let rosters = [&layout.daemon_rosters, &layout.legacy_rosters];
@@ -226,7 +233,8 @@ fn gone_settings(
 ) -> Option<Diagnostic> {
     let (store, program) = (context.store, options.of(context).program);
     let schema = store.schema().filter(|_| !keys.is_empty())?;
-    let copies = store.history().ok()?.into_iter().filter(|copy| copy.kind == BackupKind::Good);
+    let history = unless_failed(store.history(), "the list of the backups")?;
+    let copies = history.into_iter().filter(|copy| copy.kind == BackupKind::Good);
     let (number, backup) = copies.filter(|copy| copy.intact).find_map(|copy| {
         let document = Document::parse(&store.read_backup(&copy.id).ok()?).ok()?.document;
         let has = |name: &String| keys.contains(name);
@@ -265,8 +273,8 @@ pub(crate) fn lasting_losses(
     }
     let (harm, undo) = consequences(context, document, &keys, None)?;
     let message = format!(
-        "settings are lost, as no backup has them (the command `logs` names them): {harm}; if that is intended, \
-         say so once: {} config accept",
+        "settings are lost, as no backup that can be read has them (the command `logs` names them): {harm}; if \
+         that is intended, say so once: {} config accept",
         options.program
     );
     let lost = Diagnostic::warning(LOSSES, message).at(&context.layout.app_config).hint(undo);

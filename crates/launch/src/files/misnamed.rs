@@ -417,8 +417,8 @@ fn copy_command(path: &Path, expected: &Path) -> String {
     let make_dir = make_dir(path, expected);
     let [path, aside, expected] = [path, &free_name(expected, "aside"), expected].map(quote);
     for_any_shell(format!(
-        "{{ cmp -s {path} {expected} || test ! -e {expected} || mv -n {expected} {aside}; }} && \
-         {make_dir}cp -pn {path} {expected}"
+        "cmp -s {path} {expected} || {{ {{ test ! -e {expected} || mv -n {expected} {aside}; }} && \
+         {make_dir}cp -pn {path} {expected}; }}"
     ))
 }
 

@@ -25,6 +25,8 @@ use crate::words::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
 pub(crate) const DAMAGED: &str = "state.damaged";
 pub(crate) const UNREADABLE: &str = "state.unreadable";
 const NEWER: &str = "state.newer";
+/// The number of set-aside files of one name that are compared with a file: a start reads each.
+const MAX_FORMER: u64 = 16;
 pub(crate) const STATE_SET_ASIDE: &str = "state.set-aside";
 
 /// A roster or a state.
@@ -210,7 +212,7 @@ pub(crate) fn remaining_devices(disk: &dyn Disk, kind: DaemonFile, path: &Path) 
     let known = devices(&bytes);
     let corrupt = PathBuf::from(format!("{}.corrupt", path.display()));
     let former = [path, &corrupt].into_iter().flat_map(|path| {
-        (1..).map_while(|number| disk.read(&set_aside_name(path, number), CONFIG_LIMIT).ok())
+        (1..=MAX_FORMER).map_while(|number| disk.read(&set_aside_name(path, number), CONFIG_LIMIT).ok())
     });
     let mut damaged = former.filter(|former| !kind.is_readable(former));
     (known.is_empty() || damaged.any(|damaged| remaining(&damaged).as_ref() == Some(&known))).then_some(known)
@@ -376,7 +378,9 @@ pub(crate) fn empty_directories(context: &Context<'_>, document: &Document) -> V
     if networks::list(document).is_empty() {
         return Vec::new();
     }
-    let mut symlinks = empty_targets(context.disk, &IdentityPaths::of(context.layout)).unwrap_or_default();
+    let found = empty_targets(context.disk, &IdentityPaths::of(context.layout));
+    let mut symlinks =
+        unless_failed(found, "the look at the symlinks to the daemon's files").unwrap_or_default();
     symlinks.retain(|(symlink, _)| symlink.starts_with(&context.layout.daemon_home));
     let warn = |(symlink, target): (PathBuf, PathBuf)| {
         let message = format!(
