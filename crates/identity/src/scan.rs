@@ -22,6 +22,7 @@ use peers::owners_in;
 pub(crate) use place::dangling_peers;
 pub use place::empty_targets;
 use place::{FILE_LIMIT, place_state};
+use run_log::daemon_logs;
 use search::{GIVEN_UP, MAX_LEVELS, Search, free_beside, free_name, is_archived_copy, suggests_identity};
 pub use search::{archived_homes, renamed_homes};
 
@@ -109,7 +110,7 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     let waits = answer.has_key() && !answer.is_active();
     let places = scan.places.clone();
     let mut search = Search::new(disk, &places);
-    let logged = search.last_logged_ids(answer.has_key());
+    let mut logged = search.last_logged_ids(answer.has_key());
     let is_other = |key: &KeyInfo| answer.key().is_some_and(|known| known.public_key != key.public_key);
     let is_logged =
         |key: &KeyInfo| logged.first().is_some_and(|(_, device_id)| is_id_of(device_id, &key.public_key));
@@ -120,6 +121,10 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
         search.collect_home(home);
     }
     search.collect_backups();
+    if search.was_given_up {
+        // A log of the daemon may be of the time before the user gave the key up.
+        logged.retain(|(log, _)| !daemon_logs(&places).contains(log));
+    }
     let mut misplaced: Vec<Misplaced> = Vec::new();
     let mut files = std::mem::take(&mut search.files);
     files.sort();

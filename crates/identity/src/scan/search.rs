@@ -397,16 +397,15 @@ impl<'a> Search<'a> {
     }
 
     /// Returns the run logs that show a Device ID of the home, the newest first, and the last
-    /// Device ID in each. If none does and the home has no key (`has_key`), the logs of the daemon.
+    /// Device ID in each. In a home without a key (`has_key`), the logs of the daemon follow.
     pub(super) fn last_logged_ids(&mut self, has_key: bool) -> Vec<(PathBuf, String)> {
         let mut shown = self.ids_in(run_logs(self.places), FILE_LIMIT);
-        if shown.is_empty() && !has_key {
+        if !has_key {
             let known = self.unreadable.len();
-            shown = self.ids_in(daemon_logs(self.places), DAEMON_LOG_LIMIT);
-            // A log grows without bound while its daemon runs, and holds no key itself.
+            shown.extend(self.ids_in(daemon_logs(self.places), DAEMON_LOG_LIMIT));
+            // A log grows without bound while its daemon runs, may be a device, and holds no key.
             let failed = self.unreadable.split_off(known);
-            let is_grown = |error: &DiskError| error.kind() == io::ErrorKind::FileTooLarge;
-            self.unreadable.extend(failed.into_iter().filter(|error| !is_grown(error)));
+            self.unreadable.extend(failed.into_iter().filter(|error| !is_no_file(error)));
         }
         shown
     }
@@ -430,11 +429,7 @@ impl<'a> Search<'a> {
         {
             return self.dangling.push((path.to_owned(), target));
         }
-        let is_other = matches!(
-            error.kind(),
-            io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory
-        );
-        if !is_other && !error.is_absent() {
+        if !is_no_file(&error) && !error.is_absent() {
             self.unreadable.push(error);
         }
     }
@@ -638,6 +633,14 @@ pub(super) fn is_archived_copy(path: &Path) -> bool {
 fn is_archive_name(name: &str) -> bool {
     const ENDS: [&str; 11] = ["7z", "age", "bz2", "gpg", "gz", "rar", "tar", "tgz", "xz", "zip", "zst"];
     name.rsplit_once('.').is_some_and(|(_, end)| ENDS.contains(&end))
+}
+
+/// Returns true if the entry that could not be read is no file, or is far too large.
+fn is_no_file(error: &DiskError) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory
+    )
 }
 
 /// Returns the name of a file in lower case.

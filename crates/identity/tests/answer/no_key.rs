@@ -85,6 +85,8 @@ fn padded(key: Vec<u8>) -> Vec<u8> {
     "identity.gone", NEW)]
 #[case::coloured_log_of_the_daemon(&[Bytes("mesh/daemon.log",
     b"\x1b[32m INFO\x1b[0m mesh opened \x1b[3mdevice_id\x1b[0m\x1b[2m=\x1b[0mk-1\n")], "identity.gone", NEW)]
+#[case::log_of_the_daemon_beside_the_run_log(&[Bytes("mesh/daemon.log", b"t INFO mesh opened device_id=k-1\n"),
+    Bytes("myownllm-mesh.log", b"{\"at\":\"t\",\"device_id\":\"k-1\"}\n")], "identity.gone", NEW)]
 #[case::rotated_log_of_the_daemon(&[Bytes("mesh/daemon.log.1", b"t INFO mesh opened device_id=k-1\n"),
     Bytes("mesh/daemon.log", b"[app] t serve\n")], "identity.gone", NEW)]
 #[case::overwritten_config(&[Bytes("config.json", USED)], "identity.gone", NEW)]
@@ -226,6 +228,9 @@ fn other_form_of_the_key_is_named_in_a_home_that_knows_it(
     Bytes("../.Trash/identity (1).json", b"{}"), Bytes("config.json", SAVED)], "none yet")]
 #[case::home_of_another_daemon_beside_a_fresh_one(&[Dir("mesh"), Key("../mesh.old/.secrets/identity.json", 1)],
     "none yet")]
+#[case::log_from_before_the_key_was_given_up(&[Dir("given-up-1"), Dir("mesh/given-up-1"),
+    Bytes("mesh/daemon.log", b"t INFO mesh opened device_id=k-1\n")], "none yet")]
+#[case::directory_for_the_log_of_the_daemon(&[Dir("mesh/daemon.log")], "none yet")]
 #[case::daemon_that_failed_before_its_key(&[Bytes("mesh/daemon.log", b"[app] t serve\nno device_id yet\n")],
     "none yet")]
 fn files_that_prove_nothing_prevent_no_start(#[case] parts: &[Put], #[case] answer: &str) {
