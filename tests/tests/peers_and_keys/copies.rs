@@ -152,6 +152,22 @@ fn damaged_roster_with_a_device_of_its_own_is_named_beside_the_collision() {
     home.still_has(torn, "the damaged file");
 }
 
+/// The user may have removed the device since the time of the old roster.
+#[test]
+fn device_that_a_damaged_roster_lacks_is_not_approved_again_unasked() {
+    let home = Home::settled();
+    let own = copy(&home, ROSTER, &format!("{APP}/{ROSTER}"));
+    let known = devices(&home);
+    home.edit(&format!("{APP}/{ROSTER}"), |roster| {
+        let mut removed = known[0].clone();
+        removed["device_id"] = "b".into();
+        roster["authorized_devices"].as_array_mut().unwrap().push(removed);
+    });
+    home.put(&format!("{MESH}/{ROSTER}"), own.trim_ascii_end().strip_suffix(b"}").unwrap(), 0o600);
+    told(&run(&mut home.with_daemon(LAUNCH)).ends_with(0).json(), "migration.collision");
+    assert_eq!(devices(&home), known);
+}
+
 /// A daemon that read the roster before the damage has it in memory.
 #[test]
 fn launch_uses_the_daemon_that_runs_beside_a_damaged_and_an_old_roster() {

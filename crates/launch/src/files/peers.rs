@@ -92,8 +92,9 @@ impl PeerFile {
         Some(mended.to_bytes())
     }
 
-    /// Returns the file at the old location that has the devices of a damaged file, and can be read
-    /// by a daemon: it takes the place of the damaged file.
+    /// Returns the file at the old location that takes the place of a damaged file: a daemon can read
+    /// it, and it has the devices of the damaged file, or that file has none any more. Others in it
+    /// may have been removed by the user since.
     fn successor(&self, context: &Context<'_>) -> Option<PathBuf> {
         let layout = context.layout;
         let dir =
@@ -102,7 +103,8 @@ impl PeerFile {
         let bytes = context.disk.read(&old, CONFIG_LIMIT).ok()?;
         let is_sound = self.kind.is_readable(&bytes) && wanted_id(&bytes, &old).is_none();
         let known = self.mended().map_or_else(BTreeSet::new, |mended| devices(&mended));
-        (old != self.path && is_sound && devices(&bytes).is_superset(&known)).then_some(old)
+        let is_alike = known.is_empty() || devices(&bytes) == known;
+        (old != self.path && is_sound && is_alike).then_some(old)
     }
 
     /// Returns what the part that a daemon can read lacks, if that is not known.
