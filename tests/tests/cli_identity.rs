@@ -512,6 +512,20 @@ fn identity_that_a_move_back_keeps_is_moved_by_the_next_launch() {
     assert_eq!(home.bytes(NEW_KEY), chosen);
 }
 
+/// The rosters are beside the key of a stranger, and the run log shows the former one.
+#[test]
+fn of_two_identities_the_one_that_the_home_has_known_is_named() {
+    let home = Home::settled();
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    let own = home.bytes(NEW_KEY);
+    for (old, new) in [(&own, &fixture_of_038(OLD_KEY)), (&fixture_of_038(OLD_KEY), &own)] {
+        home.put(OLD_KEY, old, 0o600);
+        home.put(NEW_KEY, new, 0o600);
+        let said = home.run(&["migrate", "--dry-run"]).stdout;
+        assert!(said.contains(&format!("This home has known {DEVICE}:")), "{said}");
+    }
+}
+
 /// A killed run has set the key of the daemon home aside, and not yet moved the chosen one.
 #[test]
 fn killed_decision_for_the_other_identity_is_finished_by_the_same_command() {

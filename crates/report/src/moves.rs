@@ -1,5 +1,6 @@
 //! A move of the daemon's state for a person and for a program: planned, or made.
 
+use myownllm_identity::{IdentityPaths, KeyInfo, is_device_of_home};
 use myownllm_launch::words::{count, process};
 use myownllm_launch::{MoveResult, StateMove, class_of};
 use myownllm_migration::{
@@ -171,7 +172,7 @@ pub(crate) fn choice<'a>(home: &HomeView<'_>, errors: impl Iterator<Item = &'a M
             let with = format!("{} and {}", count(side.rosters, "roster"), count(side.states, "state"));
             page.row("", COLUMN, format!("made {}, with {with}", key_time(side.key.created_at.as_deref())));
         }
-        page.line("Keep the one that your peers know, as a rule the one with the rosters:");
+        page.line(advice(home, [&source_side.key, &destination_side.key]));
         for place in places {
             page.command(2, "", format!("{command} --keep-identity {place}"));
         }
@@ -179,6 +180,20 @@ pub(crate) fn choice<'a>(home: &HomeView<'_>, errors: impl Iterator<Item = &'a M
         page.gap();
     }
     page
+}
+
+/// Returns the sentence that tells which of two keys to keep. The rosters beside a key may be those
+/// of the other one.
+fn advice(home: &HomeView<'_>, [one, other]: [&KeyInfo; 2]) -> String {
+    let places = IdentityPaths::of(home.layout);
+    let is_known = |key: &KeyInfo, other| is_device_of_home(home.disk, &places, &key.device_id, other);
+    match (is_known(one, other), is_known(other, one)) {
+        (true, false) => format!("Keep the one that your peers know. This home has known {}:", one.device_id),
+        (false, true) => {
+            format!("Keep the one that your peers know. This home has known {}:", other.device_id)
+        }
+        _ => "Keep the one that your peers know, as a rule the one with the rosters:".to_owned(),
+    }
 }
 
 /// Returns when a key was made, as its file says: `@` and seconds since 1970.
