@@ -1,6 +1,5 @@
 //! The sources of a repair: other files that hold the app's config.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use myownllm_config_model::{Diagnostic, Document, Ids, SeededIds, Severity};
@@ -24,9 +23,6 @@ type Dated = (Source, Timestamp);
 
 /// The endings that a daemon gives to a config that it cannot parse, or that it is about to write.
 const DAEMON_SUFFIXES: [&str; 2] = [".corrupt", ".tmp"];
-
-/// The errors of a read that tell that no config is there.
-const NO_CONFIG: [ErrorKind; 3] = [ErrorKind::FileTooLarge, ErrorKind::InvalidInput, ErrorKind::IsADirectory];
 
 /// The ending of the name, beside the config, of a config that the user brings back from elsewhere:
 /// a repair restores it, with the settings and the networks that the present config has, and takes
@@ -245,7 +241,7 @@ impl Store<'_> {
                     }
                 }
                 // A file that is larger than any config, a directory or a pipe is not a source.
-                Err(error) if error.is_not_found() || NO_CONFIG.contains(&error.kind()) => {}
+                Err(error) if error.is_not_found() || error.is_no_file() => {}
                 Err(error) => *unread = Some(error),
             }
         }

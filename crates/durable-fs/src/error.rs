@@ -116,6 +116,14 @@ impl DiskError {
         self.is_not_found() || self.kind() == io::ErrorKind::NotADirectory
     }
 
+    /// Returns true if a read found something else than a regular file, or one above the limit.
+    pub fn is_no_file(&self) -> bool {
+        matches!(
+            self.kind(),
+            io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory
+        )
+    }
+
     /// Returns true for a symlink loop.
     pub fn is_symlink_loop(&self) -> bool {
         #[cfg(unix)]

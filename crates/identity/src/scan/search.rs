@@ -405,7 +405,7 @@ impl<'a> Search<'a> {
             shown.extend(self.ids_in(daemon_logs(self.places), DAEMON_LOG_LIMIT));
             // A log grows without bound while its daemon runs, may be a device, and holds no key.
             let failed = self.unreadable.split_off(known);
-            self.unreadable.extend(failed.into_iter().filter(|error| !is_no_file(error)));
+            self.unreadable.extend(failed.into_iter().filter(|error| !error.is_no_file()));
         }
         shown
     }
@@ -429,7 +429,7 @@ impl<'a> Search<'a> {
         {
             return self.dangling.push((path.to_owned(), target));
         }
-        if !is_no_file(&error) && !error.is_absent() {
+        if !error.is_no_file() && !error.is_absent() {
             self.unreadable.push(error);
         }
     }
@@ -633,14 +633,6 @@ pub(super) fn is_archived_copy(path: &Path) -> bool {
 fn is_archive_name(name: &str) -> bool {
     const ENDS: [&str; 11] = ["7z", "age", "bz2", "gpg", "gz", "rar", "tar", "tgz", "xz", "zip", "zst"];
     name.rsplit_once('.').is_some_and(|(_, end)| ENDS.contains(&end))
-}
-
-/// Returns true if the entry that could not be read is no file, or is far too large.
-fn is_no_file(error: &DiskError) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory
-    )
 }
 
 /// Returns the name of a file in lower case.
