@@ -22,7 +22,6 @@ use peers::owners_in;
 pub(crate) use place::dangling_peers;
 pub use place::empty_targets;
 use place::{FILE_LIMIT, place_state};
-use run_log::daemon_logs;
 use search::{GIVEN_UP, MAX_LEVELS, Search, free_beside, free_name, is_archived_copy, suggests_identity};
 pub use search::{archived_homes, renamed_homes};
 
@@ -123,7 +122,7 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     search.collect_backups();
     if search.was_given_up {
         // A log of the daemon may be of the time before the user gave the key up.
-        logged.retain(|(log, _)| !daemon_logs(&places).contains(log));
+        logged.retain(|(log, _)| !log.starts_with(&places.daemon.path));
     }
     let mut misplaced: Vec<Misplaced> = Vec::new();
     let mut files = std::mem::take(&mut search.files);

@@ -183,9 +183,9 @@ impl<'a> Search<'a> {
     }
 
     /// Collects from any other directory of a home the files whose names contain `identity`, and
-    /// apart from them those whose names tell nothing. Skips
-    /// a directory that cannot be read or holds too many names: the directory is most likely not
-    /// the daemon's, and must not block the first start.
+    /// apart from them those whose names tell nothing. Skips a directory that cannot be read or holds
+    /// too many names: the directory is most likely not the daemon's, and must not block the first
+    /// start.
     fn collect_by_name(&mut self, dir: &Path, levels: usize, budget: &mut usize) {
         self.collect_peers_dir(dir);
         let (names, _) = self.list(dir, *budget);
