@@ -12,7 +12,7 @@ use myownllm_salvage::{Rebased, Salvaged, Shape, app_half, rebase_paths};
 use crate::backups::Listing;
 use crate::read::ConfigFile;
 use crate::sources::Source;
-use crate::store::{diagnostic_at, file_name, keys_of};
+use crate::store::{diagnostic_at, file_name};
 use crate::wipe::DetectedWipe;
 use crate::{BackupKind, DaemonHalf, FileShape, Loaded, Pending, Report, Step, Store, StoreError};
 
@@ -349,7 +349,7 @@ impl Store<'_> {
         {
             plan.is_unrecoverable = true;
             if plan.loaded.report.recovered_networks.is_empty() {
-                plan.loaded.report.reset_keys = keys_of(&self.schema.defaults());
+                plan.loaded.report.reset_keys = self.schema.defaults().keys();
             }
             self.report_lost_networks(&mut plan);
         }
@@ -368,7 +368,7 @@ impl Store<'_> {
         let mut report = Report::new(shape);
         let mut document = match source {
             Some(source) => {
-                report.restored_keys = keys_of(&source.document);
+                report.restored_keys = source.document.keys();
                 report.restored_from = Some(source.name);
                 source.document
             }
@@ -382,7 +382,7 @@ impl Store<'_> {
                 } else {
                     let defaults = self.schema.defaults();
                     if shape != FileShape::Missing {
-                        report.reset_keys = keys_of(&defaults);
+                        report.reset_keys = defaults.keys();
                     }
                     defaults
                 }

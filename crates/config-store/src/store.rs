@@ -290,10 +290,6 @@ pub(crate) fn diagnostic_at(
     Diagnostic::new(code, severity, path.as_ref().to_string_lossy(), message)
 }
 
-pub(crate) fn keys_of(document: &Document) -> Vec<String> {
-    document.root().members().map(|(key, _)| key.into_owned()).collect()
-}
-
 pub(crate) fn file_name(path: impl AsRef<Path>) -> String {
     path.as_ref().file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned()
 }

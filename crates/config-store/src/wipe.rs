@@ -8,7 +8,6 @@ use myownllm_salvage::{Salvaged, app_half, own_part, with_app_half};
 use crate::backups::Listing;
 use crate::report::Wipe;
 use crate::sources::Source;
-use crate::store::keys_of;
 use crate::{BackupId, BackupKind, FileShape, HistoryEntry, Report, Store, StoreError};
 
 /// The loss of a config, and the backup that still holds the lost settings.
@@ -108,7 +107,7 @@ impl Store<'_> {
         let own = own_part(wiped, backup, &self.schema.defaults());
         let restored = self.schema.restore_wiped(&own, backup, ids);
         report.restored_from = Some(source.name.clone());
-        report.restored_keys = keys_of(backup);
+        report.restored_keys = backup.keys();
         report.kept_keys = restored.kept;
         (restored.app, restored.diagnostics)
     }

@@ -195,6 +195,11 @@ impl Document {
         ValueRef::of(&self.tree, &self.tree.root)
     }
 
+    /// Returns the keys of the root object, in file order.
+    pub fn keys(&self) -> Vec<String> {
+        self.root().members().map(|(key, _)| key.into_owned()).collect()
+    }
+
     pub(crate) fn tree(&self) -> &Tree {
         &self.tree
     }

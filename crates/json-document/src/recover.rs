@@ -258,7 +258,7 @@ fn inner_documents(text: &str, search: &mut Search) -> Vec<Recovered> {
 /// is incomplete.
 fn parse_part(text: &str, extent: Extent, is_partial: bool) -> Option<Recovered> {
     let Parsed { document, diagnostics, .. } = Document::parse(text.as_bytes()).ok()?;
-    let mut whole: Vec<String> = document.root().members().map(|(key, _)| key.into_owned()).collect();
+    let mut whole = document.keys();
     let partial = if is_partial { whole.pop() } else { None };
     let found = !whole.is_empty() || partial.is_some();
     found.then_some(Recovered { document, diagnostics, extent, whole, partial, torn_item: None })

@@ -146,10 +146,10 @@ fn salvage_as<S: AppSchema + ?Sized>(
     }
     if let Some(base) = base {
         let rest = std::mem::replace(app, base.clone());
-        report.restored_keys = keys_of(base);
+        report.restored_keys = base.keys();
         keep_unknown(app, &rest, &mut report.kept_keys);
     } else {
-        report.kept_keys = keys_of(app);
+        report.kept_keys = app.keys();
         // The daemon has overwritten the app's value of these keys.
         for key in report.stripped_keys.iter().filter(|key| defaults.get(&[key]).is_some()) {
             if let Some(value) = last_good.and_then(|backup| backup.get(&[key])) {
@@ -164,7 +164,7 @@ fn salvage_as<S: AppSchema + ?Sized>(
     if are_adopted {
         daemon.set(&["networks"], Fragment::array::<Fragment>([]));
     }
-    salvaged.report.daemon_keys = keys_of(&daemon);
+    salvaged.report.daemon_keys = daemon.keys();
     Salvaged { daemon: Some(daemon), ..salvaged }
 }
 
@@ -177,10 +177,6 @@ fn keep_unknown(app: &mut Document, from: &Document, kept: &mut Vec<String>) {
             kept.push(key.into_owned());
         }
     }
-}
-
-fn keys_of(doc: &Document) -> Vec<String> {
-    doc.root().members().map(|(key, _)| key.into_owned()).collect()
 }
 
 fn has_active(app: &Document) -> bool {
@@ -282,7 +278,7 @@ fn replaced_by_networks(path: &str, found: Kind) -> Diagnostic {
 fn daemon_half(doc: &Document, shape: Shape) -> Document {
     let mut half = doc.clone().into_utf8();
     if shape == Shape::Mixed {
-        for key in keys_of(doc) {
+        for key in doc.keys() {
             if !is_daemon_key(&key) {
                 half.remove(&[&key]);
             }

@@ -10,7 +10,7 @@ use myownllm_config_model::{Diagnostic, Document, Ids, ValueRef, convert, networ
 use crate::rebase::rebase_app_paths;
 use crate::{
     APP_MARKS, DAEMON_SETTINGS, Rebased, RestoredSettings, Salvaged, Shape, adopt_networks, is_daemon_key,
-    keep_unknown, keys_of, restore_wiped, salvage_as, shape, unrecognised_networks,
+    keep_unknown, restore_wiped, salvage_as, shape, unrecognised_networks,
 };
 
 /// The schema of one app's config: everything that this workspace knows of it.
@@ -46,7 +46,7 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
     /// Returns the keys that only the app writes. One of them shows that a document has a part of
     /// the app.
     fn marks(&self) -> Vec<String> {
-        keys_of(&self.defaults()).into_iter().filter(|key| !is_daemon_key(key)).collect()
+        self.defaults().keys().into_iter().filter(|key| !is_daemon_key(key)).collect()
     }
 
     /// Brings a document into the app's present form: migrations, then defaults. A second call
@@ -62,7 +62,7 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
 
     /// Returns the keys that [`complete`](Self::complete) would set to their defaults.
     fn missing_keys(&self, document: &Document) -> Vec<String> {
-        keys_of(&self.defaults()).into_iter().filter(|key| document.get(&[key]).is_none()).collect()
+        self.defaults().keys().into_iter().filter(|key| document.get(&[key]).is_none()).collect()
     }
 
     /// Measures the user's settings, so that a sudden loss is noticed.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use myownllm_config_model::app_config::{self, OwnSettings};
 use myownllm_config_model::{Diagnostic, Document, Fragment, Ids, ValueRef, daemon_config, network_id};
 
-use crate::{NETWORKS, SHARED_KEYS, keep_unknown, keys_of};
+use crate::{NETWORKS, SHARED_KEYS, keep_unknown};
 
 /// The result of [`restore_wiped`].
 #[derive(Debug, Clone)]
@@ -90,7 +90,7 @@ pub fn app_half(mixed: &Document) -> Document {
 /// Returns a mixed document with another app's half. The daemon's keys stay as they are.
 pub fn with_app_half(mixed: &Document, app: &Document) -> Document {
     let mut whole = app.clone();
-    for key in keys_of(mixed).iter().filter(|key| daemon_config::OWN_KEYS.contains(&key.as_str())) {
+    for key in mixed.keys().iter().filter(|key| daemon_config::OWN_KEYS.contains(&key.as_str())) {
         if let Some(value) = mixed.get(&[key]) {
             whole.set(&[key], value);
         }
