@@ -10,7 +10,7 @@ use std::{
 use myownllm_durable_fs::RealDisk;
 use myownllm_identity::{Expected, Identity, IdentityPaths, PlaceState, scan};
 use myownllm_paths::{
-    CheckedLayout, ControlSocket, Mode, PathsError, Platform, RealLookup,
+    CheckedLayout, ControlSocket, Layout, Mode, PathsError, Platform, RealLookup,
     camino::{Utf8Path, Utf8PathBuf},
     check_control_socket,
 };
@@ -94,9 +94,7 @@ impl HomeDaemons {
     /// Fails if a config exists and cannot be read, or if no daemon can be reached at the address
     /// that the daemon's config names.
     pub fn of(layout: &CheckedLayout) -> Result<Self, PathsError> {
-        let mut homes = Self::new(&layout.app_home, &layout.daemon_home, Endpoint::of(layout, Mode::OwnLlm)?);
-        homes.home_variable = layout.app.home_variable.clone().into_owned();
-        homes.shared = Some(layout.socket_for_mode(Mode::Shared, &ControlSocket::InHome).0.into());
+        let mut homes = Self::in_layout(layout, Endpoint::of(layout, Mode::OwnLlm)?);
         if layout.platform != Platform::Windows {
             let config = &layout.app_config;
             let named = ControlSocket::read(config, &RealLookup)?;
@@ -106,6 +104,17 @@ impl HomeDaemons {
             homes.legacy = sockets.map(Endpoint::unix).collect();
         }
         Ok(homes)
+    }
+
+    /// Returns the daemons of the homes of a layout, without a look at a config: the app's own daemon
+    /// listens at `own`, and one in the app's home at its default socket.
+    pub fn in_layout(layout: &Layout, own: Endpoint) -> Self {
+        let shared = layout.socket_for_mode(Mode::Shared, &ControlSocket::InHome).0;
+        Self {
+            home_variable: layout.app.home_variable.clone().into_owned(),
+            shared: Some(shared.into()),
+            ..Self::new(&layout.app_home, &layout.daemon_home, own)
+        }
     }
 
     /// Returns the daemons of these homes, with the default of each field. The caller must know the

@@ -123,9 +123,7 @@ impl<'a> LocalDaemons<'a> {
     /// Returns the daemons of this layout.
     pub fn new(disk: &'a dyn Disk, layout: &'a Layout, search: &'a ProgramSearch) -> Self {
         let own = Endpoint::from(layout.socket_for_mode(Mode::OwnLlm, &ControlSocket::InHome).0);
-        let mut homes = HomeDaemons::new(&layout.app_home, &layout.daemon_home, own);
-        homes.home_variable = layout.app.home_variable.clone().into_owned();
-        homes.shared = Some(layout.socket_for_mode(Mode::Shared, &ControlSocket::InHome).0.into());
+        let mut homes = HomeDaemons::in_layout(layout, own);
         homes.programs = search.overrides.iter().map(|(_, program)| PathBuf::from(program)).collect();
         homes.answer_within = ANSWER;
         homes.grace = GRACE;
