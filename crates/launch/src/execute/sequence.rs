@@ -13,9 +13,7 @@ use myownllm_config_model::Ids;
 use myownllm_config_store::{Applied, FileShape, Loaded, LockedStore, Pending, Step, StoreError};
 use myownllm_daemon::{DaemonControl, SpawnError, StoppedDaemon};
 use myownllm_durable_fs::{LockedDir, SYNC_UNCONFIRMED, quote};
-use myownllm_migration::{
-    Direction, Homes, LiveDaemon, LiveDaemons, MigrationError, Options as MoveOptions, Plan as MovePlan,
-};
+use myownllm_migration::{Homes, LiveDaemon, LiveDaemons, MigrationError, Plan as MovePlan};
 use myownllm_paths::camino::Utf8Path;
 
 use crate::context::{Context, Options, try_lock};
@@ -27,7 +25,7 @@ use crate::execute::outcome::{Daemon, Outcome, Recurrence};
 use crate::files::daemon_config::{back_up_daemon_config, rebase_paths, set_daemon_config_aside};
 use crate::files::identity::{ensure_home, identity_answer, protect_held_key};
 use crate::files::losses::lost_settings;
-use crate::files::moves::{collision_as_warning, move_diagnostics};
+use crate::files::moves::{collision_as_warning, locked_forward_plan, move_diagnostics};
 use crate::files::peers::{copy_newer_state, corrupt_config_path, keep_corrupt_file, mend_state};
 use crate::homes::closed::{name_one_cause, unknown_shared};
 use crate::homes::trust::{ensure_changeable, ensure_permitted, wrote_where_others_can};
@@ -212,12 +210,8 @@ impl Run<'_, '_> {
 
     /// Plans the move under the lock, if something is to be moved.
     fn plan_move(&mut self, moves: bool) {
-        let migrator = self.context.migrator;
         let lock = self.lock.as_deref().filter(|_| moves);
-        self.migration = lock.map(|lock| {
-            let inventory = migrator.inspect_locked(lock.home_lock(), Direction::Forward);
-            migrator.plan(&inventory, &MoveOptions::forward())
-        });
+        self.migration = lock.map(|lock| locked_forward_plan(self.context, lock.home_lock()));
     }
 
     /// Syncs what an earlier run moved, once, unless this run has moved the files itself. A launch
@@ -312,9 +306,12 @@ impl Run<'_, '_> {
                 | LaunchStep::RebasePaths { .. } => {
                     let Some(lock) = self.lock.as_deref() else { continue };
                     self.outcome.diagnostics.extend(execute_file_step(self.context, lock, &step)?);
+                    if matches!(step, LaunchStep::MendState { .. }) {
+                        // A damaged file that was set aside has left its place to the file that
+                        // moves.
+                        self.plan_move(self.migration.is_some());
+                    }
                     self.outcome.file_steps.push(step);
-                    // A damaged file that was set aside has left its place to the file that moves.
-                    self.plan_move(self.migration.is_some());
                 }
                 LaunchStep::StartDaemon { .. } => return self.start(),
                 LaunchStep::AttachToSharedDaemon { .. } | LaunchStep::AttachToOwnDaemon { .. } => {
@@ -415,10 +412,9 @@ pub(super) fn execute_file_step(
 /// copies of rosters and states, in temporary files in the daemon home.
 /// Fails if a file cannot get its name back. No daemon may be started then.
 fn restore_names(context: &Context<'_>, lock: &LockedDir) -> Result<Vec<Diagnostic>, Diagnostic> {
-    let migrator = context.migrator;
-    let plan = migrator.plan(&migrator.inspect_locked(lock, Direction::Forward), &MoveOptions::forward());
+    let plan = locked_forward_plan(context, lock);
     let watch = Watch { daemons: context.daemons, config_socket: None };
-    let report = migrator.execute(lock, plan, &watch);
+    let report = context.migrator.execute(lock, plan, &watch);
     let told = move_diagnostics(context.disk, &report, PROGRAM).map(collision_as_warning);
     let (errors, warnings): (Vec<_>, Vec<_>) = told.partition(Diagnostic::is_error);
     errors.into_iter().next().map_or(Ok(warnings), Err)

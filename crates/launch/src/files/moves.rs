@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::Document;
-use myownllm_durable_fs::{Disk, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
+use myownllm_durable_fs::{Disk, LockedDir, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
 use myownllm_migration::{Collision, Direction, Keep, MoveStep, Options, Plan};
 use myownllm_paths::camino::Utf8Path;
 
@@ -18,6 +18,12 @@ pub const COLLISION: &str = "migration.collision";
 
 pub(crate) fn forward_plan(context: &Context<'_>) -> Plan {
     context.migrator.plan(&context.migrator.inspect(Direction::Forward), &Options::forward())
+}
+
+/// Does what [`forward_plan`] does under the lock, for a move that follows.
+pub(crate) fn locked_forward_plan(context: &Context<'_>, lock: &LockedDir) -> Plan {
+    let inventory = context.migrator.inspect_locked(lock, Direction::Forward);
+    context.migrator.plan(&inventory, &Options::forward())
 }
 
 pub(crate) fn plan_diagnostics(disk: &dyn Disk, plan: &Plan, program: &str) -> Vec<Diagnostic> {
