@@ -73,8 +73,6 @@ impl From<Diagnostic> for Found {
     }
 }
 
-const IS_DAMAGED: &str = "is damaged";
-
 /// The state of a custody file.
 enum CustodyState {
     Missing,
@@ -145,31 +143,20 @@ fn custody_diagnostic(context: &Context<'_>) -> Option<Found> {
         let message = format!("{}: a daemon starts without the lock of the second factor", told.message);
         return Some(Diagnostic { code: UNREADABLE.to_owned(), message, hint, ..told }.into());
     }
-    let damaged = places.iter().find_map(|(place, lock)| match lock {
-        CustodyState::Dead => Some((place, "is a broken symlink", format!("ls -ld {}", quote(place)))),
-        CustodyState::WithByteOrderMark => {
-            Some((place, "begins with a byte order mark", strip_byte_order_mark_command(place.as_ref())))
-        }
-        CustodyState::Damaged => Some((place, IS_DAMAGED, move_aside(place, "damaged"))),
-        _ => None,
-    });
-    let is_absent = |lock: &CustodyState| matches!(lock, CustodyState::Missing | CustodyState::Empty);
-    if damaged.is_none() && !places.iter().all(|(_, lock)| is_absent(lock)) {
-        return None;
-    }
-    let stem = expected.file_stem()?.to_lowercase();
-    // A killed move may have left the only copy in a temporary file.
-    let is_like = |name: &str| name.starts_with(&stem) || name.starts_with(TEMP_PREFIX);
-    let is_lock = |path: &PathBuf| {
-        is_like(&lower_name(path)) && matches!(CustodyState::at(disk, path), CustodyState::HasNetworks)
-    };
-    let own = similar_dirs(context, layout.daemon_home.parent()?.as_ref(), expected.parent()?.as_ref());
-    let legacy = similar_dirs(context, layout.app_home.as_ref(), layout.legacy_custody.parent()?.as_ref());
-    let files = own.iter().chain(&legacy).flat_map(|dir| other_entries(context, dir, &[]));
-    let copy = newest(context, files.filter(is_lock));
-    if let Some((place, what, hint)) = damaged {
+    let damaged = places.iter().find_map(|(place, lock)| {
+        let (what, hint) = match lock {
+            CustodyState::Dead => ("is a broken symlink", format!("ls -ld {}", quote(place))),
+            CustodyState::WithByteOrderMark => {
+                ("begins with a byte order mark", strip_byte_order_mark_command(place.as_ref()))
+            }
+            CustodyState::Damaged => ("is damaged", move_aside(place, "damaged")),
+            _ => return None,
+        };
         // A copy needs no other hint than a file that is damaged as a whole.
-        let copy = copy.filter(|_| what == IS_DAMAGED);
+        let copy = matches!(lock, CustodyState::Damaged).then(|| newest_lock(context)).flatten();
+        Some((place, what, hint, copy))
+    });
+    if let Some((place, what, hint, copy)) = damaged {
         let otherwise = match &copy {
             Some(copy) => format!("{} is a whole one", copy.display()),
             None => "Restore the file from a backup. If there is none, move it out of the way and set the \
@@ -182,12 +169,29 @@ fn custody_diagnostic(context: &Context<'_>) -> Option<Found> {
         let brings = copy.map(|copy| (copy, place.as_std_path().to_owned()));
         return Some(Found { brings, ..Found::from(told) });
     }
-    let path = copy?;
+    let is_absent = |lock: &CustodyState| matches!(lock, CustodyState::Missing | CustodyState::Empty);
+    let path = places.iter().all(|(_, lock)| is_absent(lock)).then(|| newest_lock(context))??;
     let message = format!(
         "{} locks the second factor, but a daemon reads only {expected}, and starts without the lock",
         path.display()
     );
     Some(Found::misnamed(message, path, expected.as_ref()))
+}
+
+/// Returns the newest lock of the second factor under another name than a daemon reads.
+fn newest_lock(context: &Context<'_>) -> Option<PathBuf> {
+    let (disk, layout) = (context.disk, context.layout);
+    let expected = &layout.daemon_custody;
+    let stem = expected.file_stem()?.to_lowercase();
+    // A killed move may have left the only copy in a temporary file.
+    let is_like = |name: &str| name.starts_with(&stem) || name.starts_with(TEMP_PREFIX);
+    let is_lock = |path: &PathBuf| {
+        is_like(&lower_name(path)) && matches!(CustodyState::at(disk, path), CustodyState::HasNetworks)
+    };
+    let own = similar_dirs(context, layout.daemon_home.parent()?.as_ref(), expected.parent()?.as_ref());
+    let legacy = similar_dirs(context, layout.app_home.as_ref(), layout.legacy_custody.parent()?.as_ref());
+    let files = own.iter().chain(&legacy).flat_map(|dir| other_entries(context, dir, &[]));
+    newest(context, files.filter(is_lock))
 }
 
 /// Returns a warning if the daemon's config is missing, and lies in the daemon home under another
@@ -270,7 +274,7 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Found> {
             let devices = devices_of_network(context, path, kind, &id);
             // A state that was cut may have all roles, and lack transitions.
             let is_longer = || {
-                let size = |path: &Path| context.disk.read(path, CONFIG_LIMIT).map_or(0, |bytes| bytes.len());
+                let size = |path: &Path| context.disk.stat_follow(path).map_or(0, |meta| meta.len);
                 let is_shorter = |place: &&PathBuf| size(place) < size(path);
                 kind == DaemonFile::State && !known.is_empty() && in_place.iter().all(is_shorter)
             };

@@ -196,8 +196,8 @@ pub(crate) fn replaced_states(context: &Context<'_>, migration: &MovePlan) -> Ve
 
 /// Returns true if something may be missing from the complete part of a text.
 fn is_torn(bytes: &[u8]) -> bool {
-    let is_torn = |extent| matches!(extent, Extent::Torn { .. } | Extent::Around { .. });
-    Document::parse(bytes).is_err() && recover(bytes).is_none_or(|found| is_torn(found.extent))
+    let lacks_part = |extent| matches!(extent, Extent::Torn { .. } | Extent::Around { .. });
+    Document::parse(bytes).is_err() && recover(bytes).is_none_or(|found| lacks_part(found.extent))
 }
 
 /// Returns the devices that a daemon knows from the file in its place, if others may have been lost:
