@@ -380,20 +380,21 @@ fn settle(lost: &mut Vec<String>, command: &str) {
 }
 
 /// Takes a setting that the user has set out of the lost ones. The other members of its section
-/// stay lost.
-/// Returns true if it was lost.
+/// stay lost. Returns true if the setting was lost.
 fn settle_setting(lost: &mut Vec<String>, key: &str) -> bool {
-    let former = lost.clone();
+    let mut was_lost = false;
     let key = key.trim_start_matches('/').replace('/', ".");
     if let Some((section, _)) = key.split_once('.')
         && let Some(at) = lost.iter().position(|lost| lost == section)
     {
         lost.remove(at);
+        was_lost = true;
         let names = settings::names(&app_config::defaults("/")).into_iter();
         lost.extend(names.filter(|name| name.split_once('.').is_some_and(|(of, _)| of == section)));
     }
+    let before = lost.len();
     lost.retain(|lost| *lost != key && lost.strip_prefix(&key).is_none_or(|rest| !rest.starts_with('.')));
-    *lost != former
+    was_lost || lost.len() < before
 }
 
 /// Returns true if a command decides on settings or networks that a repair has lost.
