@@ -97,6 +97,25 @@ fn a_report_replaces_no_file_and_names_a_free_one(
     assert_eq!(first.starts_with(b"<!doctype html>"), second.starts_with(b"<!doctype html>"));
 }
 
+/// A launch takes every file in a home for one of the app's or of the daemon's.
+#[rstest]
+#[case::identity_file(&["report"], ".myownllm/.myownmesh/.secrets/identity.json", "report.txt")]
+#[case::place_of_the_app_home(&["report"], ".myownllm", "report.txt")]
+#[case::page(&["report", "--html"], ".myownmesh/config.html", "report.html")]
+fn a_report_is_no_file_of_a_home(#[case] form: &[&str], #[case] path: &str, #[case] free: &str) {
+    let home = Home::empty();
+    for dir in [".myownllm/.myownmesh/.secrets", ".myownmesh"] {
+        std::fs::create_dir_all(home.path(dir)).unwrap();
+    }
+    let (before, file) = (home.snapshot(), home.path(path));
+    let said = home.run(&[form, &["--json", "--output", file.to_str().unwrap()]].concat()).ends_with(7);
+    assert_eq!(home.snapshot(), before);
+    let hint = said.diagnostic("report.in-home")["hint"].as_str().unwrap().to_owned();
+    home.run(&hint.split(' ').skip_while(|word| *word != "report").collect::<Vec<_>>()).ends_with(0);
+    assert!(home.has(free), "{hint}");
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+}
+
 #[test]
 fn a_report_to_the_standard_output_makes_no_file() {
     let home = Home::settled();

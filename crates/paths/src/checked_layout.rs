@@ -31,6 +31,20 @@ impl Layout {
         let checked = CheckedLayout::new(self.clone(), lookup);
         (checked.as_ref().map_or(self, |checked| checked.0.clone()), checked)
     }
+
+    /// Returns true if a program that writes a file of its own must not take this path: the path is
+    /// one that the layout names, or leads into a directory that it names, where a launch, a move or
+    /// a daemon would take the file for one of its own. If the stand-alone daemon lives in the
+    /// user's home itself, only the names of that daemon's files count there.
+    pub fn reserves(&self, path: impl AsRef<Path>, lookup: &dyn Lookup) -> bool {
+        let ignore_case = self.platform.usually_ignores_case();
+        let leads_inside =
+            |path: &Path, dir: &Utf8Path| leads_inside(path, dir, lookup, ignore_case).unwrap_or(false);
+        let is_user_home = |dir: &Utf8Path| leads_inside(self.user_home.as_ref(), dir);
+        self.entries()
+            .into_iter()
+            .any(|entry| leads_inside(path.as_ref(), entry.path) && !is_user_home(entry.path))
+    }
 }
 
 impl CheckedLayout {
@@ -390,7 +404,7 @@ fn id_of(path: impl AsRef<Path>, lookup: &dyn Lookup) -> Result<Option<(u64, u64
 
 /// Returns true if `path` is `dir` or inside it, with symlinks followed.
 fn leads_inside(
-    path: &Utf8Path,
+    path: impl AsRef<Path>,
     dir: &Utf8Path,
     lookup: &dyn Lookup,
     ignore_case: bool,

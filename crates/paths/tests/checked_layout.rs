@@ -647,3 +647,40 @@ fn an_app_home_that_is_a_link_to_nothing_is_refused_and_kept() {
     assert_eq!(error.path(), Some(home.join("file").as_path()), "{error}");
     assert_eq!(error.hint().unwrap(), format!("ls -ld {}", home.join("file").display()));
 }
+
+/// A program must not put a file of its own where a launch or a daemon looks for theirs.
+#[rstest]
+#[case::identity_file(".myownllm/.myownmesh/.secrets/identity.json", true)]
+#[case::config(".myownllm/config.json", true)]
+#[case::file_that_only_a_launch_reads(".myownllm/config.json.brought-back", true)]
+#[case::place_of_the_app_home(".myownllm", true)]
+#[case::by_dots("x/../.myownllm/r.txt", true)]
+#[case::shared_identity_file(".myownmesh/.secrets/identity.json", true)]
+#[case::longer_name(".myownllm-report.txt", false)]
+#[case::beside_the_homes("report.txt", false)]
+#[case::dir_of_the_user("x/.secrets/identity.json", false)]
+fn path_where_a_home_has_its_files_is_reserved(#[case] path: &str, #[case] is_reserved: bool) {
+    let home = home();
+    fs::create_dir(home.user.join("x")).unwrap();
+    assert_eq!(layout(&home.user).reserves(home.user.join(path), &RealLookup), is_reserved);
+    fs::remove_dir(&home.app).unwrap();
+    assert_eq!(layout(&home.user).reserves(home.user.join(path), &RealLookup), is_reserved);
+}
+
+/// A stand-alone daemon in the user's home itself reserves the names of its own files alone.
+#[rstest]
+#[case::config("config.json", true)]
+#[case::report("report.txt", false)]
+fn shared_home_that_is_the_users_reserves_its_own_files(#[case] path: &str, #[case] is_reserved: bool) {
+    let home = home();
+    let layout = with_variable(&home.user, &home.user);
+    assert_eq!(layout.reserves(home.user.join(path), &RealLookup), is_reserved);
+}
+
+#[cfg(unix)]
+#[test]
+fn symlink_into_a_home_leads_to_a_reserved_path() {
+    let home = home();
+    symlink(&home.app, home.user.join("desk")).unwrap();
+    assert!(layout(&home.user).reserves(home.user.join("desk/report.txt"), &RealLookup));
+}

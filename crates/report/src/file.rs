@@ -6,14 +6,33 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use myownllm_durable_fs::{Owner, quote};
-use myownllm_launch::Diagnostic;
+use myownllm_launch::{Class, Diagnostic};
+use myownllm_paths::{Layout, RealLookup};
 
 /// Writes a new file that only its owner can read: `owner`, or the user of this process. `command`
 /// is the command that the user gave, for a hint.
 ///
 /// # Errors
-/// Fails if the file exists, or cannot be written.
-pub fn write_new(path: &Path, text: &str, command: &str, owner: Option<Owner>) -> Result<(), Diagnostic> {
+/// Fails if the file exists, or cannot be written. Refuses a path that the layout of the home
+/// [reserves](Layout::reserves): a launch would take a report there for a damaged
+/// identity file, config or roster.
+pub fn write_new(
+    layout: &Layout,
+    path: &Path,
+    text: &str,
+    command: &str,
+    owner: Option<Owner>,
+) -> Result<(), Diagnostic> {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if layout.reserves(absolute, &RealLookup) {
+        let why = "only the app and the daemon write files there";
+        let message = format!("cannot write the report {}: {why}", path.display());
+        let extension = path.extension().filter(|extension| *extension == "html");
+        let name = Path::new("report").with_extension(extension.unwrap_or(OsStr::new("txt")));
+        let file = quote(free_name(layout.user_home.as_std_path().join(name)));
+        let hint = format!("{command} --output {file}");
+        return Err(Diagnostic::error("report.in-home", message).class(Class::Refused).at(path).hint(hint));
+    }
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -34,7 +53,7 @@ pub fn write_new(path: &Path, text: &str, command: &str, owner: Option<Owner>) -
         let path = if is_option { &Path::new(".").join(path) } else { path };
         let hint = match error.kind() {
             ErrorKind::AlreadyExists => {
-                format!("{command} --output {}", quote(free_name(path)))
+                format!("{command} --output {}", quote(free_name(path.to_owned())))
             }
             kind => {
                 let is_full = matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
@@ -46,8 +65,8 @@ pub fn write_new(path: &Path, text: &str, command: &str, owner: Option<Owner>) -
     })
 }
 
-/// Returns the first of `report-2.txt`, `report-3.txt` and so on that does not exist.
-fn free_name(path: &Path) -> PathBuf {
+/// Returns the first of `report.txt`, `report-2.txt`, `report-3.txt` and so on that does not exist.
+fn free_name(path: PathBuf) -> PathBuf {
     let named = |number: u32| {
         let mut name = path.file_stem().unwrap_or_default().to_owned();
         name.push(format!("-{number}"));
@@ -56,16 +75,19 @@ fn free_name(path: &Path) -> PathBuf {
         }
         path.with_file_name(name)
     };
-    (2..).map(named).find(|path| std::fs::symlink_metadata(path).is_err()).unwrap_or_else(|| path.to_owned())
+    let mut names = std::iter::once(path.clone()).chain((2..).map(named));
+    names.find(|path| std::fs::symlink_metadata(path).is_err()).unwrap_or(path)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use myownllm_paths::{Env, PathResolver as _, Resolver};
 
     #[test]
     fn path_in_a_hint_is_no_option() {
-        let error = write_new(Path::new("-no-such-dir/x"), "", "prog report", None).unwrap_err();
+        let layout = Resolver::default().resolve(&Env::explicit(std::env::temp_dir())).unwrap();
+        let error = write_new(&layout, Path::new("-no-such-dir/x"), "", "prog report", None).unwrap_err();
         let shown = quote(Path::new(".").join("-no-such-dir"));
         assert_eq!(error.hint, Some(format!("ls -ld {shown}")));
     }

@@ -36,7 +36,7 @@ pub(crate) fn run(
         return Ok(CommandOutput::data(text, report.data(None)));
     };
     let command = format!("{} report{}", context.layout.program, if html { " --html" } else { "" });
-    write_new(file, &text, &command, context.owner.filter(|_| is_in_home(context, file)))?;
+    write_new(&context.layout, file, &text, &command, context.owner.filter(|_| is_in_home(context, file)))?;
     let mut page = Page::default();
     let file = long(file);
     page.line(format!("The report is in {file}. It holds no secrets; look at it before you send it."));
