@@ -266,23 +266,22 @@ fn app_home_error(layout: &Layout, what: &'static str, user_home: Option<PathBuf
 
 /// Refuses a user's home that, once symlinks are resolved, is an app's or a daemon's home or inside
 /// one, or that has the content of an app's home: a copy of an app's home may have any name.
-/// Refuses a broken symlink in the place of the app's home; checks nothing more if that home
-/// exists.
+/// Refuses a broken symlink in the place of the app's home, or on the way to it from the user's;
+/// checks nothing more if that home exists.
 fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), PathsError> {
     let is_there = |name: &str| lookup.stat(layout.user_home.join(name).as_ref()).is_ok();
     let app = &layout.app;
-    match lookup.stat(layout.app_home.as_ref()).map(|file_info| file_info.kind) {
-        // No directory can be created through a broken symlink.
-        Ok(Kind::Symlink) => {
-            return match lookup.stat_follow(layout.app_home.as_ref()) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    Err(not_a_directory(&layout.daemon_home, &layout.app_home, BROKEN_SYMLINK))
-                }
-                _ => Ok(()),
-            };
-        }
-        Ok(_) => return Ok(()),
-        Err(_) => {}
+    // No directory can be created through a broken symlink.
+    let is_symlink =
+        |dir: &&Utf8Path| lookup.stat(dir.as_ref()).is_ok_and(|file_info| file_info.kind == Kind::Symlink);
+    let mut dirs = layout.app_home.ancestors().take_while(|dir| *dir != layout.user_home);
+    if let Some(symlink) = dirs.find(is_symlink)
+        && lookup.stat_follow(symlink.as_ref()).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    {
+        return Err(not_a_directory(&layout.daemon_home, symlink, BROKEN_SYMLINK));
+    }
+    if lookup.stat(layout.app_home.as_ref()).is_ok() {
+        return Ok(());
     }
     if let Ok(real) = lookup.canonicalize(layout.user_home.as_ref()) {
         refuse_home_by_name(layout, &real)?;

@@ -684,3 +684,36 @@ fn symlink_into_a_home_leads_to_a_reserved_path() {
     symlink(&home.app, home.user.join("desk")).unwrap();
     assert!(layout(&home.user).reserves(home.user.join("desk/report.txt"), &RealLookup));
 }
+
+/// Nothing can be created through a broken symlink, and the app's home may lie behind it, on a disk
+/// that is not there.
+#[cfg(unix)]
+#[rstest]
+#[case::app_home("vendor/app", "missing", Some("vendor/app"))]
+#[case::directory_above("vendor", "missing", Some("vendor"))]
+#[case::of_another_disk("vendor", "disk", None)]
+#[case::directory_beside("vendor2", "missing", None)]
+fn broken_symlink_on_the_way_to_the_app_home_is_refused(
+    #[case] symlink_at: &str,
+    #[case] target: &str,
+    #[case] refused: Option<&str>,
+) {
+    let home = home();
+    let link = home.user.join(symlink_at);
+    fs::create_dir_all(link.parent().unwrap()).unwrap();
+    fs::create_dir(home.user.join("disk")).unwrap();
+    symlink(home.user.join(target), &link).unwrap();
+    let app = HostApp::new("App", "app-mesh", "vendor/app", "node");
+    let layout = Resolver::new(app).resolve(&Env::explicit(&home.user)).unwrap();
+    match (CheckedLayout::new(layout, &RealLookup), refused) {
+        (Ok(_), None) => {}
+        (Err(error), Some(at)) => {
+            assert_eq!(
+                (error.code(), error.path()),
+                ("paths.not-a-folder", Some(&*home.user.join(at))),
+                "{error}"
+            );
+        }
+        (checked, _) => panic!("{checked:?}"),
+    }
+}

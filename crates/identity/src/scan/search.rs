@@ -390,10 +390,22 @@ impl<'a> Search<'a> {
         others.filter(|path| name_of(path).contains(&stem_of(original))).collect()
     }
 
-    /// Returns the directories in which a renamed or trashed home may lie.
+    /// Returns the directories in which a renamed or trashed home may lie: the parent of the app's
+    /// home, the trash, and, where the parent lies deeper in the user's home, copies of it.
     fn dirs_of_copies(&self) -> Vec<Utf8PathBuf> {
-        let trash = TRASH.map(|trash| self.places.user_home.join(trash));
-        self.places.app.path.parent().map(Utf8Path::to_owned).into_iter().chain(trash).collect()
+        let (app, user_home) = (&self.places.app.path, &self.places.user_home);
+        let trash = TRASH.map(|trash| user_home.join(trash));
+        let Some(parent) = app.parent() else { return trash.into() };
+        let is_below = |dir: &&Utf8Path| dir.starts_with(user_home) && dir != user_home;
+        let copies = parent.ancestors().take_while(is_below).flat_map(|dir| {
+            let dirs: Vec<_> =
+                dir.parent().map(Utf8Path::to_owned).into_iter().chain(trash.clone()).collect();
+            let mut named = self.named_after(dir, &dirs);
+            named.retain(|path| is_name_of_copy(path, dir));
+            let below = parent.strip_prefix(dir).unwrap_or(parent);
+            named.into_iter().filter_map(move |copy| Some(Utf8PathBuf::from_path_buf(copy).ok()?.join(below)))
+        });
+        [parent.to_owned()].into_iter().chain(copies).chain(trash.clone()).collect()
     }
 
     /// Returns the run logs that show a Device ID of the home, the newest first, and the last

@@ -1,16 +1,17 @@
 //! The permit to start a daemon.
 
 use crate::Put::{self, *};
-use crate::common::key_file;
 #[cfg(unix)]
-use crate::common::{public_key, short};
-use crate::{NEW, ROSTER, home_of};
+use crate::common::public_key;
+use crate::common::{Home, key_file, short};
+use crate::{NEW, ROSTER, home_of, sh};
 #[cfg(unix)]
-use crate::{OLD, sh, sound};
+use crate::{OLD, sound};
 use myownllm_durable_fs::{Disk, RealDisk};
 #[cfg(unix)]
-use myownllm_identity::{Class, scan};
-use myownllm_identity::{IdentityPaths, Refusal, StartPermit};
+use myownllm_identity::Class;
+use myownllm_identity::{IdentityPaths, Refusal, StartPermit, scan};
+use myownllm_paths::{Env, HostApp, PathResolver as _, Resolver};
 use rstest::rstest;
 
 #[test]
@@ -85,6 +86,33 @@ fn permit_for_a_deep_daemon_home_sees_the_renamed_one(#[case] parts: &[Put], #[c
     let lock = RealDisk.lock(&app, std::time::Duration::ZERO).unwrap();
     let permit = StartPermit::for_places(&lock, &places);
     assert_eq!(permit.as_ref().err().map(Refusal::code), (!is_free).then_some("identity.gone"), "{permit:?}");
+}
+
+/// An app may share a directory in the user's home with other apps of its vendor.
+#[rstest]
+#[case::beside_the_home("vendor/identity.json", "none yet")]
+#[case::renamed("vendor.old/app/node/.secrets/identity.json", "identity.gone")]
+#[case::renamed_home_in_it("vendor/app.old/node/.secrets/identity.json", "identity.gone")]
+#[case::renamed_with_the_home_in_it("vendor (1)/app.old/.secrets/identity.json", "identity.gone")]
+#[case::in_the_trash(".local/share/Trash/files/vendor/app/.secrets/identity.json", "identity.gone")]
+#[case::of_another_vendor("vendor-tools/app/node/.secrets/identity.json", "none yet")]
+#[case::of_another_app("vendor/other/node/.secrets/identity.json", "none yet")]
+#[case::of_another_app_of_a_renamed_vendor("vendor.old/other/node/.secrets/identity.json", "none yet")]
+fn home_in_a_renamed_directory_of_the_user_holds_the_key(#[case] path: &str, #[case] answer: &str) {
+    let home = Home::new();
+    let app = HostApp::new("App", "app-mesh", "vendor/app", "node");
+    let layout = Resolver::new(app).resolve(&Env::explicit(home.user())).unwrap();
+    let file = home.user().join(path);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, key_file(1, "x")).unwrap();
+    let answered = || scan(&RealDisk, &IdentityPaths::of(&layout)).answer();
+    let first = answered();
+    assert_eq!(short(&first), answer, "{first:?}");
+    let Some(refusal) = first.refusal() else { return };
+    let hint = refusal.hint().unwrap();
+    let Some(status) = sh(&hint) else { return };
+    assert!(status.success(), "{hint}");
+    assert!(answered().key().is_some(), "{hint}: {:?}", answered());
 }
 
 /// Another program puts another directory in the place of the home while the home is locked.
