@@ -193,12 +193,14 @@ impl DaemonControl for Client {
     }
 }
 
-/// Tells an unknown op from other refusals. The daemon's parser uses the same words for an unknown
-/// value, so the name is compared too.
+/// Tells an unknown op, and a file of another version, from other refusals. The daemon's parser uses
+/// the same words for an unknown value, so the name of the op is compared too.
 fn refusal(op: &str, message: String) -> ControlError {
     let op = op.to_owned();
     if message.starts_with(&format!("parse: unknown variant `{op}`")) {
         ControlError::UnknownOp { op, message }
+    } else if message.contains("version") && message.contains("unsupported") {
+        ControlError::UnsupportedVersion { op, message }
     } else {
         ControlError::Refused { op, message }
     }
@@ -231,11 +233,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusal_of_an_unknown_op_differs_from_one_of_an_unknown_value() {
+    fn each_refusal_has_its_kind() {
         let unknown = "parse: unknown variant `network_update`, expected one of `status` at line 1 column 23";
         assert!(matches!(refusal("network_update", unknown.to_owned()), ControlError::UnknownOp { .. }));
         let value = "parse: unknown variant `silent`, expected `open` or `closed` at line 1 column 90";
         assert!(matches!(refusal("network_add", value.to_owned()), ControlError::Refused { .. }));
         assert!(matches!(refusal("x", "unknown network: x".to_owned()), ControlError::Refused { .. }));
+        let version =
+            refusal("network_add", "roster version 9 unsupported (this build expects v1)".to_owned());
+        assert_eq!((version.code(), version.breaks_connection()), ("daemon.unsupported-version", false));
+        let value = refusal("network_add", "topology `ring` is unsupported".to_owned());
+        assert_eq!(value.code(), "daemon.refused-op");
     }
 }

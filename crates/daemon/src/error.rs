@@ -44,6 +44,10 @@ pub enum ControlError {
     /// The daemon understood the request and refused it.
     #[error("the daemon refused `{op}`: {message}")]
     Refused { op: String, message: String },
+    /// The daemon refused because a file of the network, such as its roster, has a version that the
+    /// daemon does not read.
+    #[error("the daemon refused `{op}`: {message}")]
+    UnsupportedVersion { op: String, message: String },
     /// The daemon is older than this op. `message` is the daemon's error text.
     #[error("the daemon does not know `{op}`")]
     UnknownOp { op: String, message: String },
@@ -69,6 +73,7 @@ impl ControlError {
             Self::PathTooLong { .. } => "daemon.socket-too-long",
             Self::Protocol { .. } => "daemon.protocol",
             Self::Refused { .. } => "daemon.refused-op",
+            Self::UnsupportedVersion { .. } => "daemon.unsupported-version",
             Self::UnknownOp { .. } => "daemon.unknown-op",
             Self::Cancelled { .. } => "daemon.cancelled",
             Self::BadRequest { .. } => "daemon.bad-request",
@@ -87,6 +92,7 @@ impl ControlError {
     pub fn class(&self) -> Class {
         match self {
             Self::Refused { .. }
+            | Self::UnsupportedVersion { .. }
             | Self::ResourceExhausted { .. }
             | Self::UnknownOp { .. }
             | Self::Cancelled { .. }
@@ -113,7 +119,13 @@ impl ControlError {
     /// Returns true if the connection is broken, so that the next request may fail as well.
     /// Otherwise the daemon answered and refused.
     pub fn breaks_connection(&self) -> bool {
-        !matches!(self, Self::Refused { .. } | Self::UnknownOp { .. } | Self::BadRequest { .. })
+        !matches!(
+            self,
+            Self::Refused { .. }
+                | Self::UnsupportedVersion { .. }
+                | Self::UnknownOp { .. }
+                | Self::BadRequest { .. }
+        )
     }
 }
 

@@ -120,7 +120,14 @@ pub fn execute(daemon: &mut dyn DaemonControl, plan: &Plan) -> Outcome {
 
 /// Returns true if the daemon answered the failed step.
 fn is_answer(code: &str) -> bool {
-    matches!(code, "daemon.refused-op" | "daemon.unknown-op" | "daemon.bad-request" | NOT_APPLIED)
+    const ANSWERS: [&str; 5] = [
+        "daemon.refused-op",
+        "daemon.unsupported-version",
+        "daemon.unknown-op",
+        "daemon.bad-request",
+        NOT_APPLIED,
+    ];
+    ANSWERS.contains(&code)
 }
 
 fn run_step(daemon: &mut dyn DaemonControl, action: &Action) -> StepResult {
@@ -169,7 +176,8 @@ fn failed_or_unsaved(
     is_join: bool,
     error: &ControlError,
 ) -> StepResult {
-    if matches!(error, ControlError::Refused { .. }) && is_joined(daemon, network) == Some(is_join) {
+    let is_refusal = matches!(error, ControlError::Refused { .. } | ControlError::UnsupportedVersion { .. });
+    if is_refusal && is_joined(daemon, network) == Some(is_join) {
         return StepResult::Failed { code: NOT_APPLIED.to_owned(), message: with_cause(error), intact: true };
     }
     failed(error, true)

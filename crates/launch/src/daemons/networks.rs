@@ -451,12 +451,7 @@ fn step_diagnostic(
         // The user cancelled and knows it, and nothing is lost: this is no error.
         return Some(Diagnostic { severity: Severity::Info, ..diagnostic });
     }
-    // The daemon cannot read a roster or a state of the network. The check of these names the file.
-    let hint = match code == "daemon.refused-op" && diagnostic.message.contains("unsupported") {
-        true => format!("{program} doctor"),
-        false => step_hint(action, code, action.network_id(), daemon, program),
-    };
-    diagnostic.hint = Some(hint);
+    diagnostic.hint = Some(step_hint(action, code, action.network_id(), daemon, program));
     let is_minor = matches!(action, Action::Remove { .. }) || code == NOT_APPLIED;
     Some(if is_minor { diagnostic.as_warning() } else { diagnostic })
 }
@@ -511,6 +506,8 @@ fn step_hint(action: &Action, code: &str, network: &str, daemon: &ConnectedDaemo
                 _ => format!("{program} network show {}", network_argument(network)),
             }
         }
+        // The check of the rosters and the states names the file.
+        ("daemon.unsupported-version", _) => format!("{program} doctor"),
         _ => format!("{program} status"),
     }
 }
@@ -527,16 +524,7 @@ mod tests {
         let hint = |action, code, pid| step_hint(action, code, "home", &asked(pid), "prog");
         assert_eq!(hint(&add, "daemon.refused-op", None), "prog network show home");
         assert_eq!(hint(&remove, "daemon.refused-op", None), "prog launch --once");
-        let refused = |message: &str| {
-            let result = StepResult::Failed {
-                code: "daemon.refused-op".into(),
-                message: message.into(),
-                intact: true,
-            };
-            step_diagnostic(&add, &result, &asked(None), "prog").and_then(|told| told.hint)
-        };
-        assert_eq!(refused("roster version 9 unsupported").as_deref(), Some("prog doctor"));
-        assert_eq!(refused("not now").as_deref(), Some("prog network show home"));
+        assert_eq!(hint(&add, "daemon.unsupported-version", None), "prog doctor");
         assert_eq!(hint(&add, "daemon.busy", None), "prog status");
         assert_eq!(hint(&add, "daemon.closed", Some(7)), "prog status");
         let own = ConnectedDaemon::new(Role::Own, Endpoint::unix("/s"), Some(7));
