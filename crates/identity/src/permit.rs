@@ -82,16 +82,14 @@ fn key_of(device_id: &str) -> &str {
 /// }
 /// ```
 ///
-/// A layout that was changed after its check names homes in which nobody has looked for the key:
+/// A layout that nobody has checked may give the daemon the app's home:
 ///
 /// ```compile_fail,E0308
 /// # use myownllm_durable_fs::LockedDir;
-/// # use myownllm_identity::{IdentityPaths, start_permit};
-/// # use myownllm_paths::{CheckedLayout, Layout};
-/// fn start(lock: &LockedDir, layout: &CheckedLayout) {
-///     let mut fresh = Layout::clone(layout);
-///     fresh.app_home = layout.app_home.join("fresh");
-///     start_permit(lock, &IdentityPaths::of(&fresh)).unwrap(); // wanted: start_permit(lock, layout)
+/// # use myownllm_identity::start_permit;
+/// # use myownllm_paths::Layout;
+/// fn start(lock: &LockedDir, layout: &Layout) {
+///     start_permit(lock, layout).unwrap(); // wanted: start_permit(lock, &CheckedLayout::new(…)?)
 /// }
 /// ```
 #[derive(Clone, Debug)]

@@ -147,7 +147,7 @@ fn run_with(disk: &SimDisk, schema: Option<&dyn AppSchema>, parts: Parts) -> (Ou
         None => Store::without_config(disk, &clock, places),
     };
     let migrator = Migrator::new(disk, Homes::of(&parts.migrator));
-    let daemons = Running(Requests::default(), parts.daemons.daemon_home);
+    let daemons = Running(Requests::default(), parts.daemons.daemon_home.clone());
     let context = Context {
         layout: &layout,
         checked: checked.as_ref(),

@@ -7,9 +7,9 @@ use std::path::{Component, Path, PathBuf};
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use crate::error::{BROKEN_SYMLINK, HomeRelation};
-use crate::resolver::{Resolver, app_homes, invalid_name, is_in_one};
+use crate::resolver::{app_homes, invalid_name, is_in_one};
 use crate::spelling::{inside, is_same, is_same_or_inside, normalize_lexically};
-use crate::{FileInfo, Kind, Layout, Lookup, MYOWNLLM, PathsError, Platform, Rule};
+use crate::{FileInfo, Kind, Layout, LayoutPaths, Lookup, MYOWNLLM, PathsError, Platform, Rule};
 
 /// A [`Layout`] whose homes were looked at and found apart. Only [`CheckedLayout::new`] creates
 /// one, and nothing can change it.
@@ -59,11 +59,10 @@ impl CheckedLayout {
     /// app's home up to the root, and one at the shared home.
     ///
     /// # Errors
-    /// The errors of [`check_overlap`], [`PathsError::ChangedLayout`], and [`PathsError::HostApp`] for
-    /// another app whose home leads to MyOwnLLM's, and for a shared home inside an app's home.
+    /// The errors of [`check_overlap`], and [`PathsError::HostApp`] for another app whose home leads to
+    /// MyOwnLLM's, and for a shared home inside an app's home.
     pub fn new(mut layout: Layout, lookup: &dyn Lookup) -> Result<Self, PathsError> {
         let ignore_case = layout.platform.usually_ignores_case();
-        refuse_changed_path(&layout)?;
         refuse_home_by_name(&layout, &layout.user_home)?;
         refuse_home_of_myownllm(&layout, lookup)?;
         match check_homes(&layout.app_home, &layout.daemon_home, lookup, ignore_case) {
@@ -90,10 +89,12 @@ impl CheckedLayout {
                 .any(|home| leads_inside(&layout.shared_home, home, lookup, ignore_case).unwrap_or(false))
         {
             let home = inside(&layout.user_home, &layout.app.shared_dir);
-            layout.shared_config = inside(&home, &layout.app.daemon_files.config);
-            layout.shared_socket = inside(&home, &layout.app.daemon_files.socket);
-            layout.shared_home = home;
-            layout.shared_home_rule = Rule::MeshHomeVariableInsideApp;
+            let LayoutPaths { app, shared_config, shared_socket, shared_home, shared_home_rule, .. } =
+                &mut layout.0;
+            *shared_config = inside(&home, &app.daemon_files.config);
+            *shared_socket = inside(&home, &app.daemon_files.socket);
+            *shared_home = home;
+            *shared_home_rule = Rule::MeshHomeVariableInsideApp;
         }
         if is_in_one(&layout.shared_home, &homes, ignore_case) {
             let why = "in the home of an app: the stand-alone daemon would rewrite the app's config";
@@ -105,8 +106,8 @@ impl CheckedLayout {
             same_directory(&layout.shared_home, &layout.app_home, lookup, ignore_case)
         {
             return Err(PathsError::Overlap {
-                app_home: layout.app_home,
-                daemon_home: layout.shared_home,
+                app_home: layout.0.app_home,
+                daemon_home: layout.0.shared_home,
                 relation: HomeRelation::Same,
                 canonical_home: Some(directory),
             });
@@ -135,24 +136,6 @@ impl CheckedLayout {
         let (socket, rule) = self.0.socket_for_mode(mode, &control_socket);
         crate::check_socket(&socket, self.0.platform, config)?;
         Ok((socket, rule))
-    }
-}
-
-/// Refuses a layout with a path that a caller has changed after the layout was made: the crates
-/// would look for one file in two homes.
-fn refuse_changed_path(layout: &Layout) -> Result<(), PathsError> {
-    let user_home = (layout.user_home.clone(), layout.user_home_rule);
-    let shared_home = (layout.shared_home.clone(), layout.shared_home_rule);
-    let made =
-        Resolver::new(layout.app.clone()).for_platform(layout.platform).layout(user_home, shared_home)?;
-    let (changed, made) = (layout.entries(), made.entries());
-    match changed.into_iter().zip(made).find(|(changed, made)| changed.path != made.path) {
-        None => Ok(()),
-        Some((changed, made)) => Err(PathsError::ChangedLayout {
-            field: changed.name,
-            path: changed.path.into(),
-            expected: made.path.into(),
-        }),
     }
 }
 

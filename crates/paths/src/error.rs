@@ -34,13 +34,6 @@ pub enum PathsError {
     /// upwards, or two things have the same place.
     #[error("cannot use the description of the app: {field} is {value:?}, {why}")]
     HostApp { field: &'static str, value: String, why: String },
-    /// A path of the layout was changed after the layout was made, and no longer follows from the
-    /// homes and the names of the app.
-    #[error(
-        "cannot use the layout: {field} was changed to {path}, and belongs at {expected}; another place \
-         needs a layout of its own, by Resolver::layout or other names of the app"
-    )]
-    ChangedLayout { field: &'static str, path: Utf8PathBuf, expected: Utf8PathBuf },
     /// The daemon's home is the app's home, is above it, or lies outside it.
     #[error(
         "cannot use the daemon home {daemon_home}: it {relation} the app's home {app_home}{}; the daemon \
@@ -83,9 +76,6 @@ pub enum PathsError {
     Lookup { path: PathBuf, source: io::Error },
 }
 
-/// The remedy of paths that a program has put together by itself.
-const TAKE_LAYOUT: &str = "correct the program: take the paths from a `Layout` of `Resolver`, as they are";
-
 /// The entry that may lead to an unplugged disk.
 pub(crate) const BROKEN_SYMLINK: &str = "a broken symlink";
 
@@ -98,7 +88,6 @@ impl PathsError {
             Self::RelativeHome { .. } => "paths.relative-home",
             Self::AppHome { .. } => "paths.app-home",
             Self::HostApp { .. } => "paths.host-app",
-            Self::ChangedLayout { .. } => "paths.changed-layout",
             Self::Overlap { .. } => "paths.overlap",
             Self::NotADirectory { .. } => "paths.not-a-folder",
             Self::SocketTooLong { .. } => "paths.socket-too-long",
@@ -132,7 +121,7 @@ impl PathsError {
             Self::HomeNotUtf8 { home: path, .. } | Self::Lookup { path, .. } => return Some(path),
             Self::RelativeHome { home, .. } | Self::AppHome { home, .. } => home,
             Self::Overlap { daemon_home, .. } => daemon_home,
-            Self::NotADirectory { at: path, .. } | Self::ChangedLayout { path, .. } => path,
+            Self::NotADirectory { at: path, .. } => path,
             Self::SocketTooLong { socket, .. } => socket,
             Self::ControlSocket { config, .. } => config,
             Self::NoHome { .. } | Self::HostApp { .. } => return None,
@@ -158,9 +147,8 @@ impl PathsError {
             Self::HostApp { field, .. } => {
                 Some(format!("correct the program: give the `HostApp` of the app another {field}"))
             }
-            Self::ChangedLayout { .. } => Some(TAKE_LAYOUT.to_owned()),
             Self::Overlap { app_home, daemon_home, .. } if app_home.starts_with(daemon_home) => {
-                Some(TAKE_LAYOUT.to_owned())
+                Some("correct the program: take the paths from a `Layout` of `Resolver`".to_owned())
             }
             Self::AppHome { user_home: Some(home), app, .. } => {
                 Some(format!("{} --home {} status", app.program, quoted(home)))

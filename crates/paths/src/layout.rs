@@ -1,4 +1,5 @@
 use std::fmt;
+use std::ops::Deref;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -85,11 +86,33 @@ pub struct PathEntry<'a> {
 
 /// Every path of the app and its daemon, computed from names alone, without a look at the disk.
 ///
+/// Only [`Resolver::layout`](crate::Resolver::layout) creates a layout, and nothing changes its
+/// [`LayoutPaths`]: with one changed path, the crates would look for one file in two homes.
+///
+/// ```compile_fail,E0594
+/// # use myownllm_paths::Layout;
+/// fn secure(mut layout: Layout) {
+///     layout.daemon_identity = "/media/stick/identity.json".into(); // wanted: Resolver::new(app).layout(…)
+/// }
+/// ```
+///
 /// With the feature `serde` it serializes as an object with one member per path: `{"app_home":
 /// {"path": …, "rule": …, "why": …}, …}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout(pub(crate) LayoutPaths);
+
+impl Deref for Layout {
+    type Target = LayoutPaths;
+
+    fn deref(&self) -> &LayoutPaths {
+        &self.0
+    }
+}
+
+/// The paths of a [`Layout`], and the names and rules that they follow from.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Layout {
+pub struct LayoutPaths {
     /// The names that the layout was computed from.
     pub app: HostApp,
     /// The program that the hints name, with `--home` and the user's home if the caller named it:

@@ -24,7 +24,7 @@ pub use crate::error::{HomeRelation, PathsError};
 #[cfg(feature = "serde")]
 pub use crate::failure::{Class, Failure, FailureData};
 pub use crate::host::{DaemonFiles, HostApp, MYOWNLLM};
-pub use crate::layout::{Layout, PathEntry, Rule, TRASH};
+pub use crate::layout::{Layout, LayoutPaths, PathEntry, Rule, TRASH};
 pub use crate::lookup::{FileInfo, Kind, Lookup, RealLookup};
 pub use crate::resolver::{PathResolver, Resolver};
 pub use crate::socket::{ControlSocket, Mode, Platform, Socket, check_control_socket, check_socket};

@@ -5,7 +5,7 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use crate::env::Home;
 use crate::error::quoted;
 use crate::spelling::{inside, is_absolute, is_same, is_same_or_inside, normalize_lexically};
-use crate::{DaemonFiles, Env, HostApp, Layout, MYOWNLLM, PathsError, Platform, Rule};
+use crate::{DaemonFiles, Env, HostApp, Layout, LayoutPaths, MYOWNLLM, PathsError, Platform, Rule};
 
 /// Computes a layout from an environment. An app with rules of its own for the homes implements
 /// this trait, and gets the layout of the homes from [`Resolver::layout`].
@@ -72,7 +72,7 @@ impl Resolver {
             Rule::ExplicitHome => format!("{} --home {}", app.program, quoted(&user_home)),
             _ => app.program.clone().into_owned(),
         };
-        Ok(Layout {
+        Ok(Layout(LayoutPaths {
             program,
             platform: self.platform,
             app_config: in_app(&app.config_file),
@@ -100,7 +100,7 @@ impl Resolver {
             shared_home,
             user_home_rule,
             shared_home_rule,
-        })
+        }))
     }
 
     fn user_home(&self, env: &Env) -> Result<(Utf8PathBuf, Rule), PathsError> {

@@ -65,29 +65,6 @@ fn follow(hint: &str) {
     assert!(std::process::Command::new("sh").args(["-c", hint]).status().unwrap().success(), "{hint}");
 }
 
-/// A caller that changes a layout by hand does not get around the check. With one changed path, the
-/// crates would look for one file in two homes.
-#[rstest]
-#[case::the_apps_home(|l: &mut Layout| l.daemon_home = l.app_home.clone())]
-#[case::home_of_another_app(|l: &mut Layout| l.app_home = l.user_home.join(".otherapp"))]
-#[case::the_apps_home_by_dots(|l: &mut Layout| l.daemon_home = l.app_home.join("x/.."))]
-#[case::the_users_home(|l: &mut Layout| l.daemon_home = l.user_home.clone())]
-#[case::beside_the_apps_home(|l: &mut Layout| l.daemon_home = l.user_home.join("daemon"))]
-#[case::shared_home(|l: &mut Layout| l.shared_home = l.app_home.clone())]
-#[case::daemon_home(|l: &mut Layout| l.daemon_home = l.app_home.join("elsewhere"))]
-#[case::identity(|l: &mut Layout| l.daemon_identity = l.app_home.join("key.json"))]
-#[case::app_config(|l: &mut Layout| l.app_config = l.app_home.join("other.json"))]
-#[case::legacy_rosters(|l: &mut Layout| l.legacy_rosters = l.user_home.join("rosters"))]
-#[case::shared_socket(|l: &mut Layout| l.shared_socket = l.user_home.join("s"))]
-fn layout_made_by_hand_is_checked(#[case] change: fn(&mut Layout)) {
-    let home = home();
-    let mut layout = layout(&home.user);
-    change(&mut layout);
-    let error = CheckedLayout::new(layout, &RealLookup).unwrap_err();
-    assert_eq!(error.code(), "paths.changed-layout", "{error}");
-    assert!(error.hint().is_some_and(|hint| hint.contains("`Resolver`")), "{error:?}");
-}
-
 /// A resolver of another crate may name any shared home but one in the home of an app: the
 /// stand-alone daemon would rewrite the config there.
 #[rstest]

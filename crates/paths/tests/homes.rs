@@ -266,7 +266,10 @@ impl PathResolver for Portable {
     fn resolve(&self, env: &Env) -> Result<Layout, PathsError> {
         let names = Resolver::new(HostApp::new("Notes", "notes-mesh", ".notes", "mesh-home"));
         let of_user = names.resolve(env)?;
-        names.layout((self.0.clone(), Rule::ExplicitHome), (of_user.shared_home, of_user.shared_home_rule))
+        names.layout(
+            (self.0.clone(), Rule::ExplicitHome),
+            (of_user.shared_home.clone(), of_user.shared_home_rule),
+        )
     }
 }
 
@@ -289,8 +292,8 @@ fn resolver_of_another_crate_can_be_written() {
     assert_eq!(error.code(), "paths.relative-home");
     assert!(error.to_string().ends_with("a relative path (from the resolver)"), "{error}");
     let taken = Resolver::new(HostApp::new("Notes", "notes-mesh", ".notes", "mesh"));
-    let homes = (layout.user_home, Rule::ExplicitHome);
-    let error = taken.layout(homes, (layout.shared_home, Rule::InUserHome)).unwrap_err();
+    let homes = (layout.user_home.clone(), Rule::ExplicitHome);
+    let error = taken.layout(homes, (layout.shared_home.clone(), Rule::InUserHome)).unwrap_err();
     assert_eq!(error.code(), "paths.host-app");
 }
 
