@@ -1,6 +1,6 @@
 //! The checks before a change: who decides about the home, and what a write would overwrite.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use myownllm_config_model::Document;
 use myownllm_durable_fs::trust::{
@@ -45,10 +45,9 @@ impl Store<'_> {
             return Err(shared(config));
         }
         // The config of MyOwnLLM, which has another schema.
-        let is_myownllms =
-            |file: PathBuf| file.ends_with(Path::new(&*MYOWNLLM.app_dir).join(&*MYOWNLLM.config_file));
-        let is_anothers = self.keeps_config && !self.schema.is_myownllm();
-        if is_anothers && self.canonical(config).is_some_and(is_myownllms) {
+        let ours = Path::new(&*MYOWNLLM.app_dir).join(&*MYOWNLLM.config_file);
+        let is_anothers = self.keeps_config && !self.schema.is_myownllm() && !config.ends_with(&ours);
+        if is_anothers && self.canonical(config).is_some_and(|file| file.ends_with(ours)) {
             return Err(StoreError::NoSchema { path: config.clone(), app: MYOWNLLM.name.into_owned() });
         }
         if self.symlink_target(daemon_config).is_some_and(|target| self.canonical(config) == Some(target)) {

@@ -66,32 +66,38 @@ impl<'a> Deref for Reader<'a> {
     }
 }
 
-/// The paths that a store works on.
+/// The paths that a store works on: those of one layout, which nothing changes.
+///
+/// ```compile_fail,E0616
+/// # use myownllm_config_store::StorePaths;
+/// fn of_another_app(mut paths: StorePaths) {
+///     paths.config = "/home/u/.otherapp/config.json".into(); // wanted: StorePaths::of(&layout)
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct StorePaths {
     /// The user's home. It must exist; the app's home is created in it.
-    pub user_home: Utf8PathBuf,
+    pub(crate) user_home: Utf8PathBuf,
     /// The app's home.
-    pub app_home: Utf8PathBuf,
+    pub(crate) app_home: Utf8PathBuf,
     /// The app's config.
-    pub config: Utf8PathBuf,
+    pub(crate) config: Utf8PathBuf,
     /// The backup directory.
-    pub backups: Utf8PathBuf,
+    pub(crate) backups: Utf8PathBuf,
     /// The daemon home.
-    pub daemon_home: Utf8PathBuf,
+    pub(crate) daemon_home: Utf8PathBuf,
     /// The daemon's config, which a repair may write if there is none.
-    pub daemon_config: Utf8PathBuf,
+    pub(crate) daemon_config: Utf8PathBuf,
     /// The identity file: in the daemon home, and at the old location.
-    pub identities: [Utf8PathBuf; 2],
+    pub(crate) identities: [Utf8PathBuf; 2],
     /// The directory of the rosters, in both homes.
-    pub rosters: [Utf8PathBuf; 2],
+    pub(crate) rosters: [Utf8PathBuf; 2],
     /// The directory of the signed states, in both homes.
-    pub states: [Utf8PathBuf; 2],
+    pub(crate) states: [Utf8PathBuf; 2],
     /// The app's name.
-    pub app: String,
+    pub(crate) app: String,
     /// The program that the hints name.
-    pub program: String,
+    pub(crate) program: String,
 }
 
 impl StorePaths {
@@ -146,9 +152,7 @@ impl<'a> Store<'a> {
         schema: &'a dyn AppSchema,
     ) -> Self {
         let disk = Reader::Unlocked(disk);
-        let is_named = paths.app == MYOWNLLM.name;
-        let is_at_home = paths.app_home.ends_with(&*MYOWNLLM.app_dir);
-        let keeps_config = is_named == is_at_home && schema.is_myownllm() == is_named;
+        let keeps_config = schema.is_myownllm() == (paths.app == MYOWNLLM.name);
         let (sweeps_daemon_home, limits) = (false, Limits::default());
         Self { disk, clock, schema, keeps_config, sweeps_daemon_home, paths, limits }
     }

@@ -16,7 +16,7 @@ use myownllm_config_store::{
 };
 use myownllm_durable_fs::sim::SimDisk;
 use myownllm_durable_fs::{Disk as _, LockError, LockedDir, sim_path};
-use myownllm_paths::{Env, HostApp, PathResolver, Resolver};
+use myownllm_paths::{Env, HostApp, Layout, MYOWNLLM, PathResolver, Resolver};
 use rstest::rstest;
 use serde_json::json;
 
@@ -35,9 +35,21 @@ impl AppSchema for OtherApp {
     }
 }
 
+fn other_app() -> HostApp {
+    HostApp::new("OtherApp", "otherapp", ".otherapp", "mesh-home")
+}
+
+/// An app whose home has the name of MyOwnLLM's, in another directory.
+fn in_vendor_dir() -> HostApp {
+    HostApp { app_dir: "vendor/.myownllm".into(), ..other_app() }
+}
+
+fn layout_of(app: HostApp) -> Layout {
+    Resolver::new(app).resolve(&Env::explicit(common::HOME)).unwrap()
+}
+
 fn paths() -> StorePaths {
-    let app = HostApp::new("OtherApp", "otherapp", ".otherapp", "mesh-home");
-    StorePaths::of(&Resolver::new(app).resolve(&Env::explicit(common::HOME)).unwrap())
+    StorePaths::of(&layout_of(other_app()))
 }
 
 fn disk_with(config: Option<&[u8]>) -> SimDisk {
@@ -75,11 +87,6 @@ fn launch(disk: &SimDisk) -> (Loaded, Option<Applied>) {
     (loaded, applied)
 }
 
-fn named(app: &str, mut paths: StorePaths) -> StorePaths {
-    paths.app = app.to_owned();
-    paths
-}
-
 /// A schema that delegates to MyOwnLLM's.
 #[derive(Debug)]
 struct Delegating;
@@ -91,19 +98,19 @@ impl AppSchema for Delegating {
 }
 
 #[rstest]
-#[case::myownllm_for_another_app(paths(), &*common::SCHEMA)]
-#[case::delegating_to_myownllm(paths(), &Delegating)]
-#[case::another_app_for_myownllm(common::sim_paths(), &OtherApp)]
-#[case::another_app_by_name_for_myownllm(named("OtherApp", common::sim_paths()), &OtherApp)]
-#[case::myownllm_by_name_for_another_app(named("MyOwnLLM", paths()), &*common::SCHEMA)]
-fn schema_for_the_wrong_app_is_refused(#[case] paths: StorePaths, #[case] schema: &dyn AppSchema) {
+#[case::myownllm_for_another_app(other_app(), &*common::SCHEMA)]
+#[case::delegating_to_myownllm(other_app(), &Delegating)]
+#[case::another_app_for_myownllm(MYOWNLLM, &OtherApp)]
+#[case::another_app_with_the_name_of_the_home(in_vendor_dir(), &*common::SCHEMA)]
+fn schema_for_the_wrong_app_is_refused(#[case] app: HostApp, #[case] schema: &dyn AppSchema) {
+    let layout = layout_of(app);
     let disk = SimDisk::new();
-    disk.put_dir(&paths.app_home, 0o700);
-    disk.put(&paths.config, OWN);
+    disk.put_dir(&layout.app_home, 0o700);
+    disk.put(&layout.app_config, OWN);
     let before = contents(&disk);
     let clock = FakeClock::default();
-    let app = format!("the store has no schema of {}", paths.app);
-    let store = Store::new(&disk, &clock, paths, schema);
+    let app = format!("the store has no schema of {}", layout.app.name);
+    let store = Store::new(&disk, &clock, StorePaths::of(&layout), schema);
     let is_refused = |error: Option<StoreError>| {
         error.is_some_and(|error| {
             error.code() == "store.no-schema" && error.to_string().ends_with(&app) && error.hint().is_some()
@@ -115,6 +122,18 @@ fn schema_for_the_wrong_app_is_refused(#[case] paths: StorePaths, #[case] schema
     assert!(is_refused(locked.apply(&mut ids()).err()));
     assert!(is_refused(locked.update(&mut ids(), &mut |_| Ok(true)).err()));
     assert_eq!(contents(&disk), before);
+}
+
+#[test]
+fn schema_of_an_app_whose_home_has_the_name_of_myownllms_is_its_own() {
+    let disk = SimDisk::new();
+    let layout = layout_of(in_vendor_dir());
+    disk.put_dir(&layout.app_home, 0o700);
+    disk.put(&layout.app_config, OWN);
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, StorePaths::of(&layout), &OtherApp);
+    assert_eq!(store.load(&mut ids()).unwrap().shape, FileShape::App);
+    store.lock(Duration::ZERO).unwrap().apply(&mut ids()).unwrap();
 }
 
 #[rstest]

@@ -325,11 +325,11 @@ fn files_that_claim_to_be_huge_are_passed_over() {
     fs::write(&h.config, healthy("one")).unwrap();
     launch(&h.paths).unwrap();
     let hash = "ed".repeat(16);
-    let backups = &h.paths.backups;
+    let backups = h.app.join("config-backups");
     let planted = [
         h.app.join(".durable-fs.1-0.swap"),
-        backups.join(".durable-fs.1-1.swap").into(),
-        backups.join(format!("good-00000007-{hash}.json")).into(),
+        backups.join(".durable-fs.1-1.swap"),
+        backups.join(format!("good-00000007-{hash}.json")),
         h.app.join("config.json.corrupt"),
     ];
     for path in &planted {
