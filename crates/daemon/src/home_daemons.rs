@@ -433,15 +433,15 @@ mod live {
         fn are_of(&self, homes: &Homes) -> bool {
             // Where nobody shows the processes of a home, only its socket leads to the daemon.
             let looks_at_both = || cfg!(windows) || (!self.legacy.is_empty() && self.own_is_of(homes));
-            homes.app == self.app_home && homes.daemon == self.daemon_home && looks_at_both()
+            homes.app() == self.app_home && homes.daemon() == self.daemon_home && looks_at_both()
         }
     }
 
     impl HomeDaemons {
         /// Returns true if the daemon of the daemon home listens at the endpoint that is looked at.
         fn own_is_of(&self, homes: &Homes) -> bool {
-            let (config, socket) = (&homes.files.config, &homes.files.socket);
-            let socket = socket_of(&inside(&homes.daemon, config), inside(&homes.daemon, socket));
+            let (config, socket) = (&homes.files().config, &homes.files().socket);
+            let socket = socket_of(&inside(homes.daemon(), config), inside(homes.daemon(), socket));
             socket.is_ok_and(|socket| Endpoint::unix(socket).is_same_place(&self.own))
         }
     }

@@ -87,7 +87,7 @@ impl Running {
 
 impl Daemons for Running {
     fn are_of(&self, homes: &Homes) -> bool {
-        homes.daemon == self.1
+        homes.daemon() == self.1
     }
     fn live(&self, _: Option<&Utf8Path>) -> Vec<RunningDaemon> {
         Vec::new()

@@ -132,7 +132,7 @@ fn check_preconditions(
 /// a call may have reported success without effect, and a second identity file may have appeared.
 fn verify_outcome(disk: &dyn Disk, plan: &Plan, report: &mut MoveReport) {
     let after = inspect(disk, &plan.homes, plan.direction);
-    let rest = plan_rest(&plan.homes, &after, &Options::default());
+    let rest = plan_rest(&plan.homes, &after, &Options::default()).0;
     report.identity = rest.identity;
     let is_gone = matches!(report.identity, IdentityState::Absent | IdentityState::Unusable { .. });
     if plan.identity.key().is_some() && is_gone {

@@ -5,20 +5,27 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_paths::{DaemonFiles, Layout, MYOWNLLM, inside};
 use serde::Serialize;
 
-/// The two homes between which the state moves.
+/// The two homes between which the state moves. Nothing changes them: with one changed name, a file
+/// would move to a place at which no daemon looks for it.
+///
+/// ```compile_fail,E0616
+/// # use myownllm_migration::Homes;
+/// fn elsewhere(mut homes: Homes) {
+///     homes.daemon = "/home/u/.otherapp/node".into(); // wanted: Homes::of(&layout)
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Homes {
     /// The app's home, the old location of the daemon's state. Its lock protects the move, in both
     /// directions.
-    pub app: Utf8PathBuf,
+    pub(crate) app: Utf8PathBuf,
     /// The daemon home, where the state belongs. It lies inside the app's home.
-    pub daemon: Utf8PathBuf,
+    pub(crate) daemon: Utf8PathBuf,
     /// The daemon's names for the files that move.
-    pub files: DaemonFiles,
+    pub(crate) files: DaemonFiles,
     /// The command that hints use for the program, with the options that lead to these homes:
     /// `myownllm-mesh`, or `myownllm-mesh --home /mnt/home/ann`.
-    pub program: String,
+    pub(crate) program: String,
 }
 
 impl Homes {
@@ -41,6 +48,21 @@ impl Homes {
             files: MYOWNLLM.daemon_files,
             program: MYOWNLLM.program.into_owned(),
         }
+    }
+
+    /// Returns the app's home.
+    pub fn app(&self) -> &Utf8Path {
+        &self.app
+    }
+
+    /// Returns the daemon home.
+    pub fn daemon(&self) -> &Utf8Path {
+        &self.daemon
+    }
+
+    /// Returns the daemon's names for the files that move.
+    pub fn files(&self) -> &DaemonFiles {
+        &self.files
     }
 
     /// Returns the paths at which an identity file may be in these homes.

@@ -28,6 +28,6 @@ pub use live::LiveDaemons;
 #[cfg(feature = "testing")]
 pub use live::NoDaemons;
 pub use migrator::Migrator;
-pub use plan::{Collision, IdentityState, MoveStep, Plan, Retarget, SkippedEntry};
+pub use plan::{Collision, IdentityState, MoveStep, Plan, PlanSteps, Retarget, SkippedEntry};
 pub use planner::plan;
 pub use report::{AttributesLost, MoveMethod, MoveOutcome, MoveReport, Moved, Phase, Progress};

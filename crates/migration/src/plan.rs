@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::ops::Not;
+use std::ops::{Deref, Not};
 use std::path::{Path, PathBuf};
 
 use myownllm_durable_fs::{Owner, quote};
@@ -345,10 +345,46 @@ impl IdentityState {
     }
 }
 
-/// The steps of a move. Made by [`crate::plan`], executed by [`crate::Migrator`].
+/// The plan of a move. Only [`Migrator::plan`](crate::Migrator::plan) makes one, and the executor
+/// decides nothing, so no caller changes its [`PlanSteps`], and none takes a refusal out:
+///
+/// ```compile_fail,E0596
+/// # use myownllm_migration::Plan;
+/// fn force(mut plan: Plan) {
+///     plan.refusals.clear(); // wanted: Options::keeping_identity, or another decision of the user
+/// }
+/// ```
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct Plan(pub(crate) PlanSteps);
+
+impl Deref for Plan {
+    type Target = PlanSteps;
+
+    fn deref(&self) -> &PlanSteps {
+        &self.0
+    }
+}
+
+impl Plan {
+    /// Adds a reason of the caller's why nothing may be done at all.
+    pub fn refuse(&mut self, refusal: MigrationError) {
+        self.0.refusals.push(refusal);
+    }
+
+    /// Returns the plan with a first step that no planner makes. This is for tests alone.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn beginning_with(mut self, step: MoveStep) -> Self {
+        self.0.prepare.insert(0, step);
+        self
+    }
+}
+
+/// The steps of a [`Plan`], and what they leave.
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
-pub struct Plan {
+pub struct PlanSteps {
     /// The direction.
     pub direction: Direction,
     /// The source.
@@ -373,8 +409,7 @@ pub struct Plan {
     pub left: Vec<SkippedEntry>,
     /// The paths that could not be inspected. They stay, and so does the identity file.
     pub errors: Vec<MigrationError>,
-    /// The reasons why nothing may be done at all. If there is one, nothing is executed. The caller
-    /// may add its own.
+    /// The reasons why nothing may be done at all. If there is one, nothing is executed.
     pub refusals: Vec<MigrationError>,
     /// The present place and state of the identity file.
     pub identity: IdentityState,
@@ -389,7 +424,7 @@ pub struct Plan {
     pub(crate) homes: Homes,
 }
 
-impl Plan {
+impl PlanSteps {
     /// Returns all steps, in the order in which they are executed.
     pub fn steps(&self) -> impl Iterator<Item = &MoveStep> {
         self.prepare.iter().chain(&self.state).chain(&self.identity_steps).chain(&self.tidy)

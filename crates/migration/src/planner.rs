@@ -11,12 +11,12 @@ use crate::{
     error::{MigrationError, Side},
     homes::{Direction, Homes, Keep, Options},
     inventory::{Aside, DestinationState, IdentityFile, Inventory, SingleFile, StateDir},
-    plan::{Collision, IdentityState, MoveStep, Plan, Retarget, parent},
+    plan::{Collision, IdentityState, MoveStep, Plan, PlanSteps, Retarget, parent},
 };
 
 /// Returns the plan for this inventory. Pure: the same inventory and options give the same plan.
 pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
-    let mut plan = Plan {
+    let mut plan = PlanSteps {
         direction: inventory.direction,
         source: inventory.source.clone(),
         destination: inventory.destination.clone(),
@@ -61,7 +61,7 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
     if !plan.is_empty() {
         add_barriers(&mut plan, &inventory.destination_dirs);
     }
-    plan
+    Plan(plan)
 }
 
 /// Returns the command of the move.
@@ -73,7 +73,7 @@ struct Planner<'a> {
     inventory: &'a Inventory,
     options: &'a Options,
     command: String,
-    plan: &'a mut Plan,
+    plan: &'a mut PlanSteps,
     /// The modes to set on files before they move.
     modes: Vec<(PathBuf, u32)>,
     /// The directories of the source in which an entry stays.
@@ -436,7 +436,7 @@ impl<'a> Planner<'a> {
     /// makes the directories and sets owners and modes.
     fn plan_prepare(&mut self) {
         let inventory = self.inventory;
-        let Plan { prepare, state, identity_steps, .. } = &mut *self.plan;
+        let PlanSteps { prepare, state, identity_steps, .. } = &mut *self.plan;
         prepare
             .extend(inventory.leftovers.iter().map(|path| MoveStep::RemoveLeftover { path: path.clone() }));
         prepare.extend(
@@ -495,7 +495,7 @@ fn barrier(directories: BTreeSet<PathBuf>) -> Option<MoveStep> {
 
 /// Adds a barrier wherever a step relies on the results of earlier steps, and groups the steps that
 /// share a barrier.
-fn add_barriers(plan: &mut Plan, destination_dirs: &[PathBuf]) {
+fn add_barriers(plan: &mut PlanSteps, destination_dirs: &[PathBuf]) {
     // Before the first move, every prepared directory is durable, and so is every source: a power
     // cut must not leave a name at the destination without its content. The directories of the
     // destination too: a run that was killed before its barrier may have written there.

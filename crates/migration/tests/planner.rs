@@ -392,7 +392,7 @@ fn file_in_another_letter_case_is_not_left_where_the_case_does_not_count(#[case]
 fn file_in_another_letter_case_is_left_where_the_case_counts() {
     let disk = disk(&[".secrets/identity.json#1", "@.secrets/IDENTITY.json#1"]);
     disk.put_hard_link(format!("{APP}/.secrets/identity.json"), format!("{APP}/.secrets/Identity.json"));
-    let left = planned(&disk, &Options::forward()).left;
+    let left = &planned(&disk, &Options::forward()).left;
     assert_eq!(left.len(), 2, "{left:?}");
 }
 

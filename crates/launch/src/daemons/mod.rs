@@ -207,7 +207,7 @@ impl<'a> LocalDaemons<'a> {
 
 impl Daemons for LocalDaemons<'_> {
     fn are_of(&self, homes: &Homes) -> bool {
-        homes.app == self.homes.app_home && homes.daemon == self.homes.daemon_home
+        homes.app() == self.homes.app_home && homes.daemon() == self.homes.daemon_home
     }
 
     fn live(&self, config_socket: Option<&Utf8Path>) -> Vec<RunningDaemon> {

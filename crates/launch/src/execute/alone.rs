@@ -255,7 +255,9 @@ pub fn move_state(
         // The daemon of the daemon home does not serve the old location, and stays.
         let is_legacy = |live: &RunningDaemon| LiveDaemon::from(live).kind == LiveKind::Legacy;
         for live in context.daemons.live(config_socket.as_deref()).iter().filter(|live| is_legacy(live)) {
-            plan.refusals.extend(stop_daemon(context.daemons, live, &mut stopped).err());
+            if let Err(refusal) = stop_daemon(context.daemons, live, &mut stopped) {
+                plan.refuse(refusal);
+            }
         }
     }
     let watch = Watch { daemons: context.daemons, config_socket: config_socket.as_deref() };

@@ -68,7 +68,7 @@ impl Removing {
     }
 
     fn moved_to(&self) -> PathBuf {
-        self.homes.daemon.join("mesh/rosters/one.json").into()
+        self.homes.daemon().join("mesh/rosters/one.json").into()
     }
 }
 

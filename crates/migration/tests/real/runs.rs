@@ -242,8 +242,8 @@ fn removal_of_a_leftover_removes_no_other_file() {
     let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
     let key = home.at(".secrets/identity.json");
     let bytes = fs::read(&key).expect("there");
-    let mut plan = migrator.plan(&migrator.inspect(Direction::Forward), &Options::forward());
-    plan.prepare.insert(0, MoveStep::RemoveLeftover { path: key.clone() });
+    let plan = migrator.plan(&migrator.inspect(Direction::Forward), &Options::forward());
+    let plan = plan.beginning_with(MoveStep::RemoveLeftover { path: key.clone() });
     let report = migrator.execute(&lock, plan, &NoDaemons);
     assert!(report.leftovers_removed.is_empty(), "{report:?}");
     assert_eq!(report.errors[0].path(), key, "{report:?}");
@@ -256,7 +256,7 @@ fn a_refusal_of_the_callers_own_stops_everything() {
     let migrator = Migrator::new(&RealDisk, home.homes());
     let options = Options::forward();
     let mut plan = migrator.plan(&migrator.inspect(options.direction), &options);
-    plan.refusals.push(MigrationError::OtherDaemons { path: home.app.clone() });
+    plan.refuse(MigrationError::OtherDaemons { path: home.app.clone() });
     let before = home.tree();
     let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
     let report = migrator.execute(&lock, plan, &NoDaemons);
