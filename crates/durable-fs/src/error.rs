@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use myownllm_paths::command::{move_aside, quote, replace_symlink};
+
 use crate::Op;
 #[cfg(target_os = "linux")]
 use crate::real::statx::attributes;
@@ -348,23 +350,6 @@ impl LockError {
     }
 }
 
-/// Returns a path as a shell takes it: unchanged if it is plain, else in single quotes. A terminal
-/// does not show control characters, so a path with one is the output of a `printf`, as is a path
-/// that is not UTF-8.
-pub fn quote(path: impl AsRef<Path>) -> String {
-    let path = path.as_ref().as_os_str();
-    let text = path.to_string_lossy();
-    if path.to_str().is_none() || text.contains(is_control) {
-        return format!("\"$(printf '{}')\"", for_printf(path.as_encoded_bytes()));
-    }
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,~".contains(c);
-    if !text.is_empty() && !text.starts_with('~') && text.chars().all(plain) {
-        text.into_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 pub(crate) fn quote_all(paths: &[&Path]) -> String {
     paths.iter().map(quote).collect::<Vec<_>>().join(" ")
 }
@@ -380,30 +365,6 @@ pub(crate) fn unprotect(paths: &[&Path], is_protected: impl Fn(&Path) -> bool) -
 /// zsh, and fish has no groups in braces. A command with a group is run by `sh`.
 pub fn for_any_shell(command: String) -> String {
     if command.contains("{ ") { format!("sh -c {}", quote(command)) } else { command }
-}
-
-/// Returns bytes in the format of `printf`, in single quotes between double quotes.
-fn for_printf(bytes: &[u8]) -> String {
-    let octal = |bytes: &[u8]| bytes.iter().map(|byte| format!("\\{byte:03o}")).collect::<String>();
-    let shown = |c: char| match c {
-        '\'' => r"'\''".to_owned(),
-        '%' => "%%".to_owned(),
-        '\\' => r"\\".to_owned(),
-        c if is_control(c) => octal(c.encode_utf8(&mut [0; 4]).as_bytes()),
-        c => c.to_string(),
-    };
-    let chunks = bytes.utf8_chunks();
-    chunks
-        .map(|chunk| chunk.valid().chars().map(shown).collect::<String>() + &octal(chunk.invalid()))
-        .collect()
-}
-
-/// Returns true if a character is a control character, or one of Unicode's that end lines or set
-/// the direction of writing.
-pub fn is_control(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2066}'..='\u{2069}')
 }
 
 /// Returns the command that gives the user of this process access to a path, by the topmost
@@ -423,31 +384,6 @@ fn give_access(path: &Path) -> String {
     format!("ls -ld {}", quote(path))
 }
 
-/// Returns a free name beside `path`, with this ending or with this ending and a number. For
-/// commands that a person copies: the command replaces nothing, however often it is run.
-pub fn free_name(path: impl AsRef<Path>, ending: &str) -> PathBuf {
-    let path = path.as_ref();
-    let beside = |number: u32| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{ending}"));
-        if number > 1 {
-            name.push(format!("-{number}"));
-        }
-        PathBuf::from(name)
-    };
-    let is_free = |path: &PathBuf| {
-        std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-    };
-    (1..1000).map(beside).find(is_free).unwrap_or_else(|| beside(1))
-}
-
-/// Returns the command that moves a file out of the way, to a free name with this ending. The
-/// command replaces nothing.
-pub fn move_aside(path: impl AsRef<Path>, ending: &str) -> String {
-    let path = path.as_ref();
-    format!("mv -n {} {}", quote(path), quote(free_name(path, ending)))
-}
-
 /// Returns the command that renames a file unless the new name is taken. The command may run twice.
 pub fn rename_unless_taken(from: impl AsRef<Path>, to: impl AsRef<Path>) -> String {
     format!("test -e {1} || mv -n {0} {1}", quote(from), quote(to))
@@ -456,8 +392,9 @@ pub fn rename_unless_taken(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Stri
 /// Returns a command that runs `command` if `first` succeeds: as a whole, although `command` may
 /// have an alternative.
 pub fn run_first(first: &str, command: &str) -> String {
-    match command.contains("||") {
-        true => format!("{first} && {{ {command}; }}"),
+    match command.contains("||") && !command.starts_with("sh -c ") {
+        // fish has no groups in braces.
+        true => format!("{first} && sh -c {}", quote(command)),
         false => format!("{first} && {command}"),
     }
 }
@@ -467,32 +404,25 @@ pub fn mkdir_prefix(dir: Option<impl AsRef<Path>>) -> String {
     dir.map_or_else(String::new, |dir| format!("mkdir -p -m 700 {} && ", quote(dir)))
 }
 
-/// Returns the command that replaces a symlink by a copy of its target. A second run finds no
-/// symlink and does nothing. A copy that fails would leave a part of the target behind.
-pub fn replace_symlink(symlink: impl AsRef<Path>) -> String {
-    let symlink = symlink.as_ref();
-    let closed = std::fs::canonicalize(symlink).ok().filter(|target| is_closed(target, 8));
-    let open = closed.map_or_else(String::new, |target| format!("chmod -R u+rwX {} && ", quote(target)));
-    let (symlink, copy) = (quote(symlink), quote(free_name(symlink, "copy")));
-    format!("test -L {symlink} && {open}cp -RLpn {symlink} {copy} && rm {symlink} && mv -n {copy} {symlink}")
-}
-
-/// Returns true if this user may not read a file, or something in a directory up to this depth.
-fn is_closed(path: &Path, depth: u8) -> bool {
-    let entries = std::fs::metadata(path).and_then(|meta| match meta.file_type() {
-        kind if kind.is_dir() => std::fs::read_dir(path).map(Some),
-        kind if kind.is_file() => std::fs::File::open(path).map(|_| None),
-        _ => Ok(None),
-    });
-    match entries {
-        Ok(Some(entries)) => depth > 0 && entries.flatten().any(|entry| is_closed(&entry.path(), depth - 1)),
-        entries => entries.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied),
-    }
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use myownllm_paths::command::is_control;
+
+    #[test]
+    fn command_with_an_alternative_runs_only_after_the_first() {
+        let run = |first: &str, command: &str| {
+            let command = run_first(first, command);
+            let shown = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
+            String::from_utf8(shown.stdout).unwrap()
+        };
+        for command in ["false || echo \"it's\"", &for_any_shell("{ false; } || echo \"it's\"".to_owned())] {
+            assert_eq!(run("true", command), "it's\n");
+            assert_eq!(run("false", command), "");
+            assert_eq!(run("true", &run_first("false", command)), "");
+        }
+        assert!(!run_first("a", "b || c").contains('{'));
+    }
 
     #[test]
     fn quoted_path_is_the_path_to_a_shell() {

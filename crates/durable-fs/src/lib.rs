@@ -19,13 +19,13 @@ pub mod trust;
 
 pub use disk::{DirEntry, Disk, FileId, FileKind, Metadata, Owner, Permissions, SyncFs, Timestamp};
 pub use error::{
-    DiskError, LockError, OutsideLock, Result, SYNC_UNCONFIRMED, Untrusted, for_any_shell, free_name,
-    is_control, mkdir_prefix, move_aside, quote, rename_unless_taken, replace_symlink, run_first,
-    sync_unconfirmed_message,
+    DiskError, LockError, OutsideLock, Result, SYNC_UNCONFIRMED, Untrusted, for_any_shell, mkdir_prefix,
+    rename_unless_taken, run_first, sync_unconfirmed_message,
 };
 #[cfg(feature = "failure")]
 pub use failure::DiskLookup;
 pub use locked::{DirHandles, LockedDir, LockedDisk};
+pub use myownllm_paths::command::{free_name, is_control, move_aside, quote, replace_symlink};
 pub use op::Op;
 pub use publish::{
     Displaced, ReplaceMethod, Replaced, StaleTemp, ensure_private_dir, is_new_content, make_dirs,

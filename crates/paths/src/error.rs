@@ -5,6 +5,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use thiserror::Error;
 
 use crate::HostApp;
+use crate::command::{move_aside, quote, replace_symlink};
 
 /// Says why there is no layout, or why a layout was refused.
 #[derive(Debug, Error)]
@@ -138,11 +139,11 @@ impl PathsError {
             Self::HomeNotUtf8 { home, program } if cfg!(unix) => Some(format!(
                 "sh -c 'home=$(mktemp -d /var/tmp/home.XXXXXX)/home && ln -s \"$0\" \"$home\" && \
                  {program} --home \"$home\" status' {}",
-                quoted(home)
+                quote(home)
             )),
             Self::HomeNotUtf8 { .. } => None,
             Self::RelativeHome { home, program, .. } => {
-                Some(format!("{program} --home \"$PWD\"/{} status", quoted(home)))
+                Some(format!("{program} --home \"$PWD\"/{} status", quote(home)))
             }
             Self::HostApp { field, .. } => {
                 Some(format!("correct the program: give the `HostApp` of the app another {field}"))
@@ -151,16 +152,16 @@ impl PathsError {
                 Some("correct the program: take the paths from a `Layout` of `Resolver`".to_owned())
             }
             Self::AppHome { user_home: Some(home), app, .. } => {
-                Some(format!("{} --home {} status", app.program, quoted(home)))
+                Some(format!("{} --home {} status", app.program, quote(home)))
             }
             // Creates a user's home for the copy, in which the copy has its proper name.
             Self::AppHome { home, app, .. } => {
-                let user_home = beside(home, "home");
-                let link = quoted(user_home.join(app.app_dir.as_ref()));
-                let user_home = quoted(&user_home);
+                let user_home = Utf8PathBuf::from(format!("{home}.home"));
+                let link = quote(user_home.join(app.app_dir.as_ref()));
+                let user_home = quote(&user_home);
                 Some(format!(
                     "mkdir {user_home} && ln -s {} {link} && {} --home {user_home} status",
-                    quoted(home),
+                    quote(home),
                     app.program
                 ))
             }
@@ -170,7 +171,7 @@ impl PathsError {
             }
             // Removes only a symlink, and only if its target is nothing but the app's home itself.
             Self::Overlap { app_home, daemon_home, .. } if !daemon_home.is_symlink() => {
-                Some(format!("ls -lid {} {}", quoted(app_home), quoted(daemon_home)))
+                Some(format!("ls -lid {} {}", quote(app_home), quote(daemon_home)))
             }
             // The target may hold the identity file, so the target is copied too. A target that
             // does not exist now may be on an unplugged disk.
@@ -184,15 +185,15 @@ impl PathsError {
             Self::Overlap { daemon_home, relation: HomeRelation::OtherDaemon, .. } => {
                 Some(replace_symlink_by_dir(daemon_home))
             }
-            Self::Overlap { daemon_home, .. } => Some(aside(daemon_home)),
+            Self::Overlap { daemon_home, .. } => Some(move_aside(daemon_home, "aside")),
             Self::NotADirectory { at, daemon_home, what } => {
                 let is_ours = at == daemon_home || daemon_home.parent() == Some(at);
-                Some(if is_ours && *what != BROKEN_SYMLINK { aside(at) } else { look_at(at) })
+                Some(if is_ours && *what != BROKEN_SYMLINK { move_aside(at, "aside") } else { look_at(at) })
             }
             // Before the first run of the daemon neither its config nor the directory of the config
             // exists.
             Self::SocketTooLong { daemon_config: config, .. } => {
-                let make = config.parent().map(|home| format!("mkdir -p -m 700 {} && ", quoted(home)));
+                let make = config.parent().map(|home| format!("mkdir -p -m 700 {} && ", quote(home)));
                 Some(make.unwrap_or_default() + &edit(config))
             }
             Self::ControlSocket { config, .. } => Some(edit(config)),
@@ -233,7 +234,7 @@ impl std::fmt::Display for HomeRelation {
 }
 
 fn look_at(path: impl AsRef<Path>) -> String {
-    format!("ls -ld {}", quoted(path))
+    format!("ls -ld {}", quote(path))
 }
 
 /// Returns the target of a symlink, in brackets.
@@ -273,75 +274,14 @@ fn choice(relation: HomeRelation, app_home: &Utf8Path, daemon_home: &Utf8Path) -
     }
 }
 
-/// Returns the path with an extension added to its name.
-fn beside(path: &Utf8Path, ending: &str) -> Utf8PathBuf {
-    format!("{path}.{ending}").into()
-}
-
-/// Returns a free name beside the path.
-fn free_name(path: &Utf8Path, ending: &str) -> Utf8PathBuf {
-    let names =
-        (1..1000).map(|number| if number > 1 { format!("{ending}-{number}") } else { ending.to_owned() });
-    let is_free = |path: &Utf8PathBuf| {
-        std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-    };
-    names.map(|ending| beside(path, &ending)).find(is_free).unwrap_or_else(|| beside(path, ending))
-}
-
-/// Returns the command that moves an entry out of the way. The command replaces nothing.
-fn aside(path: &Utf8Path) -> String {
-    format!("mv -n {} {}", quoted(path), quoted(free_name(path, "aside")))
-}
-
-/// Returns the command that puts a copy of a symlink's target in the symlink's place. A second run
-/// finds no symlink and does nothing. A copy that fails would leave a part of the target behind.
-fn replace_symlink(symlink: &Utf8Path) -> String {
-    let closed = std::fs::canonicalize(symlink).ok().filter(|target| is_closed(target, 8));
-    let open = closed.map_or_else(String::new, |target| format!("chmod -R u+rwX {} && ", quoted(target)));
-    let (symlink, copy) = (quoted(symlink), quoted(free_name(symlink, "copy")));
-    format!("test -L {symlink} && {open}cp -RLpn {symlink} {copy} && rm {symlink} && mv -n {copy} {symlink}")
-}
-
-/// Returns true if this user may not read a file, or something in a directory up to this depth.
-fn is_closed(path: &Path, depth: u8) -> bool {
-    let entries = std::fs::metadata(path).and_then(|meta| match meta.file_type() {
-        kind if kind.is_dir() => std::fs::read_dir(path).map(Some),
-        kind if kind.is_file() => std::fs::File::open(path).map(|_| None),
-        _ => Ok(None),
-    });
-    match entries {
-        Ok(Some(entries)) => depth > 0 && entries.flatten().any(|entry| is_closed(&entry.path(), depth - 1)),
-        entries => entries.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied),
-    }
-}
-
 /// Returns the command that opens a file in the user's editor. `sh` splits the arguments of the
 /// editor, as zsh does not; fish reads no braces.
 fn edit(file: &Utf8Path) -> String {
-    format!("sh -c '${{EDITOR:-vi}} \"$0\"' {}", quoted(file))
+    format!("sh -c '${{EDITOR:-vi}} \"$0\"' {}", quote(file))
 }
 
 /// Returns the command that puts an empty directory in a symlink's place.
 fn replace_symlink_by_dir(symlink: &Utf8Path) -> String {
-    let symlink = quoted(symlink);
+    let symlink = quote(symlink);
     format!("test -L {symlink} && rm {symlink} && mkdir -m 700 {symlink}")
-}
-
-/// Returns a path in the quoting of a shell. Writes bytes that are not UTF-8, and control
-/// characters, as `printf` reads them.
-pub(crate) fn quoted(path: impl AsRef<Path>) -> String {
-    let path = path.as_ref();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);
-    match path.to_str() {
-        Some(text) if !text.is_empty() && text.chars().all(plain) => text.to_owned(),
-        Some(text) if !text.contains(char::is_control) => format!("'{}'", text.replace('\'', r"'\''")),
-        _ => {
-            let bytes = path.as_os_str().as_encoded_bytes().iter();
-            let spelled = bytes.map(|&byte| match char::from(byte) {
-                c if plain(c) => c.to_string(),
-                _ => format!("\\{byte:03o}"),
-            });
-            format!("\"$(printf '{}')\"", spelled.collect::<String>())
-        }
-    }
 }

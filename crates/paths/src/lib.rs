@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod checked_layout;
+pub mod command;
 #[cfg(feature = "control-socket")]
 mod control_socket;
 mod env;

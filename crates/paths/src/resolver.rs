@@ -2,8 +2,8 @@ use std::path::Path;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
+use crate::command::quote;
 use crate::env::Home;
-use crate::error::quoted;
 use crate::spelling::{inside, is_absolute, is_same, is_same_or_inside, normalize_lexically};
 use crate::{DaemonFiles, Env, HostApp, Layout, LayoutPaths, MYOWNLLM, PathsError, Platform, Rule};
 
@@ -69,7 +69,7 @@ impl Resolver {
         let in_app = |name: &str| inside(&app_home, name);
         let in_daemon = |name: &str| inside(&daemon_home, name);
         let program = match user_home_rule {
-            Rule::ExplicitHome => format!("{} --home {}", app.program, quoted(&user_home)),
+            Rule::ExplicitHome => format!("{} --home {}", app.program, quote(&user_home)),
             _ => app.program.clone().into_owned(),
         };
         Ok(Layout(LayoutPaths {

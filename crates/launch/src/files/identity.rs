@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use myownllm_daemon::Probe;
-use myownllm_durable_fs::{mkdir_prefix, move_aside, quote, rename_unless_taken};
+use myownllm_durable_fs::{mkdir_prefix, move_aside, quote, rename_unless_taken, run_first};
 use myownllm_identity::{
     Answer, BACKUP_PLACEHOLDER, Expected, IdentityPaths, KeyInfo, Problem, Refusal, Scan, former_identity,
     is_device_of_home, renamed_homes, scan, scan_everywhere,
@@ -51,7 +51,7 @@ pub(crate) fn swap_without_daemon(told: Diagnostic) -> Diagnostic {
 /// Begins a command that puts a file of the daemon's in place with the one that ends the daemon: a
 /// daemon writes its files from memory, over what came meanwhile.
 pub(crate) fn end_daemon_first(command: String) -> String {
-    format!("{PROGRAM} daemon stop && {command}")
+    run_first(&format!("{PROGRAM} daemon stop"), &command)
 }
 
 /// Does what [`other_known_identity`] does, with the hint for a home without a daemon.
