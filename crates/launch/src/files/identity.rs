@@ -252,3 +252,15 @@ pub(crate) fn ends_daemon(diagnostic: &Diagnostic) -> bool {
     };
     diagnostic.hint.as_ref().is_some_and(ends)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_part_of_a_command_runs_beside_the_daemon() {
+        let hint = end_daemon_first("test -e a || mv -n b a".to_owned());
+        assert_eq!(hint, "myownllm-mesh daemon stop && sh -c 'test -e a || mv -n b a'");
+        assert_eq!(end_daemon_first("mv -n b a".to_owned()), "myownllm-mesh daemon stop && mv -n b a");
+    }
+}
