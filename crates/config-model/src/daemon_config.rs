@@ -4,8 +4,9 @@ use std::sync::LazyLock;
 
 use myownllm_json_document::masking::Secret;
 use myownllm_json_document::{Document, Fragment, Kind, ValueRef};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Deserializer;
 
+use crate::config_structs::config_structs;
 use crate::lenient::{self, non_empty, non_empty_secret};
 use crate::topology::{self, Topology};
 
@@ -31,275 +32,147 @@ pub(crate) const NETWORK_KEYS: [&str; 11] = [
     "auto_approve",
 ];
 
-/// The daemon's config, as callers read it: an absent member, or one of a wrong type, reads as its
-/// default.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[cfg_attr(
-    feature = "schema",
-    derive(schemars::JsonSchema),
-    schemars(title = "MyOwnMesh daemon config", description = "Unknown members are kept.")
-)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct DaemonConfig {
-    /// The version of the schema.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "u64", range(min = 1, max = NEWEST_VERSION)))]
-    pub version: Option<u64>,
-    /// The path of the identity file; without it, the file in the daemon home.
-    #[serde(deserialize_with = "non_empty")]
-    pub identity_path: Option<String>,
+config_structs! {
+    /// The daemon's config, as callers read it: an absent member, or one of a wrong type, reads as its
+    /// default.
+    pub struct DaemonConfig(title = "MyOwnMesh daemon config", description = "Unknown members are kept.") {
+        /// The version of the schema.
+        #[cfg_attr(feature = "schema", schemars(range(min = 1, max = NEWEST_VERSION)))]
+        pub version: Option<u64> as "u64",
+        /// The path of the identity file; without it, the file in the daemon home.
+        #[serde(deserialize_with = "non_empty")]
+        pub identity_path: Option<String>,
+        /// Updates of the daemon.
+        pub auto_update: DaemonAutoUpdate,
+        /// Automatic deletions.
+        pub auto_cleanup: DaemonAutoCleanup,
+        /// The process.
+        pub daemon: DaemonProcess,
+        /// Services for other nodes.
+        pub services: Services,
+        /// The networks.
+        pub networks: Vec<DaemonNetwork>,
+    }
+
     /// Updates of the daemon.
-    pub auto_update: DaemonAutoUpdate,
-    /// Automatic deletions.
-    pub auto_cleanup: DaemonAutoCleanup,
-    /// The process.
-    pub daemon: DaemonProcess,
-    /// Services for other nodes.
-    pub services: Services,
-    /// The networks.
-    pub networks: Vec<DaemonNetwork>,
-}
+    pub struct DaemonAutoUpdate(inline) {
+        /// True if the daemon checks for updates.
+        pub enabled: bool = true,
+        /// `stable`, `beta`.
+        pub channel: Option<String> as "String",
+        /// `none`, `patch`, `minor`, `all`.
+        pub auto_apply: Option<String> as "String",
+        /// The hours between two checks.
+        pub check_interval_hours: Option<f64> as "f64",
+        /// The source of stable versions.
+        pub stable_url: Option<String>,
+        /// The source of beta versions.
+        pub beta_url: Option<String>,
+    }
 
-/// Updates of the daemon.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
-#[serde(default)]
-#[non_exhaustive]
-pub struct DaemonAutoUpdate {
-    /// True if the daemon checks for updates.
-    pub enabled: bool,
-    /// `stable`, `beta`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
-    pub channel: Option<String>,
-    /// `none`, `patch`, `minor`, `all`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
-    pub auto_apply: Option<String>,
-    /// The hours between two checks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
-    pub check_interval_hours: Option<f64>,
-    /// The source of stable versions.
-    pub stable_url: Option<String>,
-    /// The source of beta versions.
-    pub beta_url: Option<String>,
-}
+    /// Automatic deletions of the daemon.
+    pub struct DaemonAutoCleanup(inline) {
+        /// Downloaded updates.
+        pub updates: bool = true,
+    }
 
-/// Automatic deletions of the daemon.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
-#[serde(default)]
-#[non_exhaustive]
-pub struct DaemonAutoCleanup {
-    /// Downloaded updates.
-    pub updates: bool,
-}
+    /// The daemon's process.
+    pub struct DaemonProcess(inline) {
+        /// True if the daemon runs.
+        pub enabled: bool = true,
+        /// The path of the socket, an absolute one. The daemon takes an empty string for a path, too;
+        /// no client can connect there.
+        pub control_socket: Option<String>,
+        /// The level of the log.
+        pub log_level: String = "info".to_owned(),
+    }
 
-/// The daemon's process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
-#[serde(default)]
-#[non_exhaustive]
-pub struct DaemonProcess {
-    /// True if the daemon runs.
-    pub enabled: bool,
-    /// The path of the socket, an absolute one. The daemon takes an empty string for a path, too;
-    /// no client can connect there.
-    pub control_socket: Option<String>,
-    /// The level of the log.
-    pub log_level: String,
-}
+    /// Services for other nodes. The typed view tells only which of them the file configures.
+    pub struct Services(inline) {
+        /// The node.
+        pub node: Option<Unread> as "Unread",
+        /// The relay.
+        pub relay: Option<Unread> as "Unread",
+        /// The signaling server.
+        pub signaling: Option<Unread> as "Unread",
+        /// The STUN server.
+        pub stun: Option<Unread> as "Unread",
+        /// The TURN server. Its credentials are secret.
+        pub turn: Option<Unread> as "Unread",
+    }
 
-/// Services for other nodes. The typed view tells only which of them the file configures.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
-#[serde(default)]
-#[non_exhaustive]
-pub struct Services {
-    /// The node.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Unread"))]
-    pub node: Option<Unread>,
-    /// The relay.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Unread"))]
-    pub relay: Option<Unread>,
-    /// The signaling server.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Unread"))]
-    pub signaling: Option<Unread>,
-    /// The STUN server.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Unread"))]
-    pub stun: Option<Unread>,
-    /// The TURN server. Its credentials are secret.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Unread"))]
-    pub turn: Option<Unread>,
-}
+    /// An object whose members this crate does not read.
+    pub struct Unread(inline) {}
 
-/// An object whose members this crate does not read.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
-#[non_exhaustive]
-pub struct Unread {}
+    /// A network of the daemon.
+    pub struct DaemonNetwork(rename = "network", extend("required" = ["id", "network_id"])) {
+        /// The id in this config.
+        pub id: String,
+        /// The id that all peers share: 3 to 64 of a-z, 0-9, _ and -.
+        pub network_id: String,
+        /// The name that the user sees.
+        pub label: String,
+        /// `open`, `closed`, `silent`, or a kind of a newer daemon.
+        #[cfg_attr(feature = "schema", schemars(extend("examples" = ["open", "closed", "silent"])))]
+        pub kind: String = "open".to_owned(),
+        /// The connections between the peers. Without it, a ring in version 1 and a full mesh from
+        /// version 2 on.
+        #[serde(deserialize_with = "or_default_topology")]
+        #[cfg_attr(
+            feature = "schema",
+            schemars(with = "topology::Members", transform = crate::schema_transforms::without_default)
+        )]
+        pub topology: Topology = default_topology(None),
+        /// The search for peers.
+        pub signaling: Signaling,
+        /// STUN servers; without it, the daemon's defaults.
+        pub stun_servers: Option<Vec<StunGroup>> as "Vec<StunGroup>",
+        /// TURN servers; without it, the daemon's defaults.
+        pub turn_servers: Option<Vec<TurnGroup>> as "Vec<TurnGroup>",
+        /// The path of the roster.
+        #[serde(deserialize_with = "non_empty")]
+        pub roster_path: Option<String>,
+        /// The Device IDs of peers that the daemon dials regardless of the topology.
+        pub pinned_peers: Vec<String>,
+        /// True if new peers join without a question.
+        pub auto_approve: bool,
+    }
 
-/// A network of the daemon.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(
-    feature = "schema",
-    derive(schemars::JsonSchema),
-    schemars(
-        rename = "network",
-        extend("required" = ["id", "network_id"]),
-        transform = crate::schema_transforms::without_required_defaults
-    )
-)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct DaemonNetwork {
-    /// The id in this config.
-    pub id: String,
-    /// The id that all peers share: 3 to 64 of a-z, 0-9, _ and -.
-    pub network_id: String,
-    /// The name that the user sees.
-    pub label: String,
-    /// `open`, `closed`, `silent`, or a kind of a newer daemon.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["open", "closed", "silent"])))]
-    pub kind: String,
-    /// The connections between the peers. Without it, a ring in version 1 and a full mesh from
-    /// version 2 on.
-    #[serde(deserialize_with = "or_default_topology")]
-    #[cfg_attr(
-        feature = "schema",
-        schemars(with = "topology::Members", transform = crate::schema_transforms::without_default)
-    )]
-    pub topology: Topology,
     /// The search for peers.
-    pub signaling: Signaling,
-    /// STUN servers; without it, the daemon's defaults.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Vec<StunGroup>"))]
-    pub stun_servers: Option<Vec<StunGroup>>,
-    /// TURN servers; without it, the daemon's defaults.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Vec<TurnGroup>"))]
-    pub turn_servers: Option<Vec<TurnGroup>>,
-    /// The path of the roster.
-    #[serde(deserialize_with = "non_empty")]
-    pub roster_path: Option<String>,
-    /// The Device IDs of peers that the daemon dials regardless of the topology.
-    pub pinned_peers: Vec<String>,
-    /// True if new peers join without a question.
-    pub auto_approve: bool,
-}
-
-/// The search for peers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
-#[serde(default)]
-#[non_exhaustive]
-pub struct Signaling {
-    /// `nostr`, `none`, or a strategy of a newer daemon.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["nostr", "none"])))]
-    pub strategy: String,
-    /// True if the daemon searches the local network.
-    pub mdns: bool,
-    /// Relays; empty for the daemon's own choice.
-    pub servers: Vec<String>,
-    /// The number of relays in use.
-    pub redundancy: u64,
-    /// Relays that the daemon does not use.
-    pub denylist: Vec<String>,
-    /// True if the daemon uses public relays when `servers` fail.
-    pub public_fallback: bool,
-    /// True if this node stays unannounced.
-    pub listen_only: bool,
-}
-
-/// The addresses of a STUN server.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
-#[serde(default)]
-#[non_exhaustive]
-pub struct StunGroup {
-    /// The addresses.
-    pub urls: Vec<String>,
-}
-
-/// The addresses of a TURN server, and the login there.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
-#[serde(default)]
-#[non_exhaustive]
-pub struct TurnGroup {
-    /// The addresses.
-    pub urls: Vec<String>,
-    /// The user.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    /// The password. Secret.
-    #[serde(deserialize_with = "non_empty_secret", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
-    pub credential: Option<Secret>,
-}
-
-impl Default for DaemonAutoUpdate {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            channel: None,
-            auto_apply: None,
-            check_interval_hours: None,
-            stable_url: None,
-            beta_url: None,
-        }
+    pub struct Signaling(inline) {
+        /// `nostr`, `none`, or a strategy of a newer daemon.
+        #[cfg_attr(feature = "schema", schemars(extend("examples" = ["nostr", "none"])))]
+        pub strategy: String = "nostr".to_owned(),
+        /// True if the daemon searches the local network.
+        pub mdns: bool = true,
+        /// Relays; empty for the daemon's own choice.
+        pub servers: Vec<String>,
+        /// The number of relays in use.
+        pub redundancy: u64 = 5,
+        /// Relays that the daemon does not use.
+        pub denylist: Vec<String> = ["relay.damus.io", "chorus.pjv.me"].map(str::to_owned).to_vec(),
+        /// True if the daemon uses public relays when `servers` fail.
+        pub public_fallback: bool = true,
+        /// True if this node stays unannounced.
+        pub listen_only: bool,
     }
-}
 
-impl Default for DaemonAutoCleanup {
-    fn default() -> Self {
-        Self { updates: true }
+    /// The addresses of a STUN server.
+    pub struct StunGroup(inline) {
+        /// The addresses.
+        pub urls: Vec<String>,
     }
-}
 
-impl Default for DaemonProcess {
-    fn default() -> Self {
-        Self { enabled: true, control_socket: None, log_level: "info".to_owned() }
-    }
-}
-
-impl Default for DaemonNetwork {
-    fn default() -> Self {
-        Self {
-            id: String::new(),
-            network_id: String::new(),
-            label: String::new(),
-            kind: "open".to_owned(),
-            topology: default_topology(None),
-            signaling: Signaling::default(),
-            stun_servers: None,
-            turn_servers: None,
-            roster_path: None,
-            pinned_peers: Vec::new(),
-            auto_approve: false,
-        }
-    }
-}
-
-impl Default for Signaling {
-    fn default() -> Self {
-        Self {
-            strategy: "nostr".to_owned(),
-            mdns: true,
-            servers: Vec::new(),
-            redundancy: 5,
-            denylist: ["relay.damus.io", "chorus.pjv.me"].map(str::to_owned).to_vec(),
-            public_fallback: true,
-            listen_only: false,
-        }
+    /// The addresses of a TURN server, and the login there.
+    pub struct TurnGroup(inline) {
+        /// The addresses.
+        pub urls: Vec<String>,
+        /// The user.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub username: Option<String>,
+        /// The password. Secret.
+        #[serde(deserialize_with = "non_empty_secret")]
+        pub credential: Option<Secret> as "Option<String>",
     }
 }
 

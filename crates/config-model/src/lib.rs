@@ -4,6 +4,7 @@
 
 pub mod app_config;
 pub mod close;
+mod config_structs;
 pub mod convert;
 pub mod daemon_config;
 mod daemon_file;
