@@ -33,6 +33,12 @@ macro_rules! config_structs {
             ),*
         }
 
+        impl $name {
+            /// The names of the members.
+            #[allow(dead_code, reason = "one struct is asked for them")]
+            pub(crate) const MEMBERS: &[&str] = &[$(stringify!($member)),*];
+        }
+
         impl Default for $name {
             fn default() -> Self {
                 Self { $($member: config_structs!(@default $($default)?)),* }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use myownllm_json_document::{Diagnostic, Document, Fragment, Kind, Severity, ValueRef};
 
 use crate::app_config::default_of;
-use crate::daemon_config::{NETWORK_KEYS, is_default_signaling, is_of_signaling};
+use crate::daemon_config::{DaemonNetwork, is_default_signaling, is_of_signaling};
 use crate::path::child;
 
 /// Members of a network that only the app's schema has, or had.
@@ -140,7 +140,8 @@ pub fn to_daemon_document(network: ValueRef<'_>) -> Result<Document, ConvertErro
             return Err(ConvertError::Malformed { path: child(SETTINGS, &key), found, wanted });
         }
         // The other members of the daemon's schema are in `out` already.
-        let is_put = NETWORK_KEYS.contains(&&*key) && !["roster_path", "pinned_peers"].contains(&&*key);
+        let is_put =
+            DaemonNetwork::MEMBERS.contains(&&*key) && !["roster_path", "pinned_peers"].contains(&&*key);
         if !is_put {
             out.push((key, value.into()));
         }
@@ -246,63 +247,39 @@ fn is_from(entry: ValueRef<'_>, group: ValueRef<'_>) -> bool {
 /// from the daemon's own defaults: `signaling` (never `servers`), the `turn_servers` groups of more
 /// than one URL, `pinned_peers`, `roster_path`, and the members that neither schema knows.
 pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnostic>) {
-    let mut unknown = Vec::new();
-    let [
-        id,
-        network_id,
-        label,
-        kind,
-        topology,
-        signaling,
-        stun,
-        turn,
-        roster_path,
-        pinned_peers,
-        auto_approve,
-    ] = network.get_many_beside(NETWORK_KEYS, |key, value| {
-        if !APP_KEYS.contains(&&*key) {
-            unknown.push((key, value));
-        }
-    });
-    let diagnostics = wrong_types(
-        path,
-        [
-            ("stun_servers", stun, Kind::Array),
-            ("turn_servers", turn, Kind::Array),
-            ("auto_approve", auto_approve, Kind::Bool),
-            ("label", label, Kind::String),
-            ("kind", kind, Kind::String),
-        ],
-    );
-    let (servers, signaling) = split_signaling(signaling);
-    let (turn_servers, whole_groups) = split_turn_servers(turn);
+    let (servers, signaling) = split_signaling(network.get("signaling"));
+    let (turn_servers, whole_groups) = split_turn_servers(network.get("turn_servers"));
     let mut settings: Vec<(Cow<'_, str>, Fragment)> = Vec::new();
     settings.extend(signaling.map(|kept| (Cow::Borrowed("signaling"), kept)));
     settings.extend(whole_groups.map(|groups| (Cow::Borrowed("turn_servers"), groups)));
-    for (key, value) in [("pinned_peers", pinned_peers), ("roster_path", roster_path)] {
-        let value = value.filter(|value| !is_nothing(*value));
+    for key in ["pinned_peers", "roster_path"] {
+        let value = network.get(key).filter(|value| !is_nothing(*value));
         settings.extend(value.map(|value| (Cow::Borrowed(key), value.into())));
     }
-    settings.extend(unknown.into_iter().map(|(key, value)| (key, value.into())));
-    let stun_servers = match stun {
+    let is_known = |key: &str| DaemonNetwork::MEMBERS.contains(&key) || APP_KEYS.contains(&key);
+    let unknown = network.members().filter(|(key, _)| !is_known(key));
+    settings.extend(unknown.map(|(key, value)| (key, value.into())));
+    let stun_servers = match network.get("stun_servers") {
         // A missing member means the daemon's default, and so the app's; an empty array means none.
         None => default_of("stun_servers"),
         Some(groups) => strings(items(Some(groups)).flat_map(|group| items(group.get("urls")))),
     };
-    let text = |value| of_kind(value, Kind::String);
+    let member = |key, kind| (key, of_kind(network.get(key), kind).map(Fragment::from));
+    let kind = of_kind(network.get("kind"), Kind::String).filter(|kind| !kind.is_falsy());
     let members = [
-        ("id", text(id).map(Fragment::from)),
-        ("network_id", text(network_id).map(Fragment::from)),
-        ("label", text(label).map(Fragment::from)),
-        ("kind", text(kind).filter(|kind| !kind.is_falsy()).map(Fragment::from)),
-        ("topology", topology.map(Fragment::from)),
+        member("id", Kind::String),
+        member("network_id", Kind::String),
+        member("label", Kind::String),
+        ("kind", kind.map(Fragment::from)),
+        ("topology", network.get("topology").map(Fragment::from)),
         ("signaling_servers", Some(strings(items(servers)))),
         ("stun_servers", Some(stun_servers)),
         ("turn_servers", Some(turn_servers)),
-        ("auto_approve", of_kind(auto_approve, Kind::Bool).map(Fragment::from)),
+        member("auto_approve", Kind::Bool),
         ("daemon_settings", object(settings)),
     ];
-    (Fragment::object(members.into_iter().filter_map(|(key, value)| Some((key, value?)))), diagnostics)
+    let entry = Fragment::object(members.into_iter().filter_map(|(key, value)| Some((key, value?))));
+    (entry, wrong_types(network, path))
 }
 
 /// Returns the object; `None` for one without members.
@@ -310,18 +287,22 @@ fn object<F: Into<Fragment>>(members: Vec<(Cow<'_, str>, F)>) -> Option<Fragment
     (!members.is_empty()).then(|| Fragment::object(members))
 }
 
-fn wrong_types<const N: usize>(
-    path: &str,
-    members: [(&str, Option<ValueRef<'_>>, Kind); N],
-) -> Vec<Diagnostic> {
-    let wrong = |(_, value, expected): &(&str, Option<ValueRef<'_>>, Kind)| {
-        value.is_some_and(|value| value.kind() != *expected && !value.is_null())
+fn wrong_types(network: ValueRef<'_>, path: &str) -> Vec<Diagnostic> {
+    let members = [
+        ("stun_servers", Kind::Array),
+        ("turn_servers", Kind::Array),
+        ("auto_approve", Kind::Bool),
+        ("label", Kind::String),
+        ("kind", Kind::String),
+    ];
+    let is_wrong = |(key, expected): &(&str, Kind)| {
+        network.get(key).is_some_and(|value| value.kind() != *expected && !value.is_null())
     };
-    let diagnostic = |(key, _, expected): (&str, _, Kind)| {
+    let diagnostic = |(key, expected): (&str, Kind)| {
         let message = format!("not taken over: not {}", expected.name());
         Diagnostic::new("salvage.odd-member", Severity::Warning, child(path, key), message)
     };
-    members.into_iter().filter(wrong).map(diagnostic).collect()
+    members.into_iter().filter(is_wrong).map(diagnostic).collect()
 }
 
 /// Returns the servers of a daemon's `signaling`, and the other members that are no defaults. Keeps

@@ -17,21 +17,6 @@ pub const NEWEST_VERSION: u64 = 3;
 /// The top-level keys that only the daemon has. Both schemas have `auto_update` and `auto_cleanup`.
 pub const OWN_KEYS: [&str; 5] = ["version", "identity_path", "daemon", "services", "networks"];
 
-/// The members of a network in the daemon's schema.
-pub(crate) const NETWORK_KEYS: [&str; 11] = [
-    "id",
-    "network_id",
-    "label",
-    "kind",
-    "topology",
-    "signaling",
-    "stun_servers",
-    "turn_servers",
-    "roster_path",
-    "pinned_peers",
-    "auto_approve",
-];
-
 config_structs! {
     /// The daemon's config, as callers read it: an absent member, or one of a wrong type, reads as its
     /// default.

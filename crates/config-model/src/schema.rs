@@ -55,8 +55,8 @@ mod tests {
     fn daemon_schema_has_the_keys_that_the_conversion_knows() {
         let schema = daemon_schema();
         let network = schema["$defs"]["network"]["properties"].as_object().unwrap();
-        assert!(daemon_config::NETWORK_KEYS.iter().all(|key| network.contains_key(*key)));
-        assert_eq!(network.len(), daemon_config::NETWORK_KEYS.len());
+        assert!(daemon_config::DaemonNetwork::MEMBERS.iter().all(|key| network.contains_key(*key)));
+        assert_eq!(network.len(), daemon_config::DaemonNetwork::MEMBERS.len());
         assert!(daemon_config::OWN_KEYS.iter().all(|key| schema["properties"].get(key).is_some()));
         assert_eq!(schema["properties"]["version"]["maximum"], daemon_config::NEWEST_VERSION);
     }
