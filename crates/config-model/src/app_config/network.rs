@@ -13,11 +13,16 @@ use crate::path::Path;
 /// Signaling servers of the PeerJS era that do not answer any more; saved networks still name them.
 const RETIRED_SERVERS: [&str; 3] =
     ["wss://0.peerjs.com:443/", "wss://0.peerjs.com:443/peerjs", "wss://mesh.myownllm.net/signal"];
-/// Members that nothing reads any more.
-const RETIRED_MEMBERS: [&str; 2] = ["locked", "use_public_turn_fallback"];
 /// The lists of servers that a daemon gets.
 pub(crate) const SERVER_LISTS: [&str; 3] = ["signaling_servers", "stun_servers", "turn_servers"];
 const ACCEPTING: ([&str; 3], &str) = (["available", "limited", "busy"], "`available`, `limited` or `busy`");
+
+/// Binds each name to the member of that name; one walk over the object finds all of them.
+macro_rules! let_members {
+    ($object:ident => $($name:ident),*) => {
+        let [$($name),*] = $object.get_many([$(stringify!($name)),*]);
+    };
+}
 
 static DEFAULTS: LazyLock<Document> =
     LazyLock::new(|| Document::of(Fragment::serialize(&Network::default())));
@@ -65,44 +70,13 @@ pub(super) fn change(
     inherited: Option<&Fragment>,
     pass: &mut Pass<'_>,
 ) -> Edits {
-    let [
-        id,
-        network_id,
-        label,
-        kind,
-        topology,
-        signaling,
-        stun,
-        turn,
-        auto_approve,
-        accepting,
-        auto_gossip,
-        own_permissions,
-        prompts,
-        daemon_settings,
-        locked,
-        public_turn,
-    ] = entry.get_many([
-        "id",
-        "network_id",
-        "label",
-        "kind",
-        "topology",
-        "signaling_servers",
-        "stun_servers",
-        "turn_servers",
-        "auto_approve",
-        "accepting",
-        "auto_gossip",
-        "agent_permissions",
-        "prompts",
-        "daemon_settings",
-        RETIRED_MEMBERS[0],
-        RETIRED_MEMBERS[1],
-    ]);
+    let_members! { entry =>
+        id, network_id, label, kind, topology, signaling_servers, stun_servers, turn_servers, auto_approve,
+        accepting, auto_gossip, agent_permissions, prompts, daemon_settings, locked, use_public_turn_fallback
+    }
     let mut object = ObjectEdits::new(path, pass);
     ids_change(id, network_id, &mut object);
-    servers_change([signaling, stun, turn], &mut object);
+    servers_change([signaling_servers, stun_servers, turn_servers], &mut object);
     // Building a default costs more than most checks.
     let default = |key| move || default_of(key);
     object.require_one_of("accepting", accepting, ACCEPTING, default("accepting"));
@@ -126,10 +100,11 @@ pub(super) fn change(
         }
     }
     object.drop_unless("auto_approve", auto_approve, Kind::Bool);
-    permissions_change(own_permissions, inherited, &mut object);
+    permissions_change(agent_permissions, inherited, &mut object);
     prompts_change(prompts, &mut object);
     daemon_settings.into_iter().for_each(|settings| note_misfits(settings, &mut object));
-    for (key, retired) in RETIRED_MEMBERS.into_iter().zip([locked, public_turn]) {
+    // Nothing reads these two any more.
+    for (key, retired) in [("locked", locked), ("use_public_turn_fallback", use_public_turn_fallback)] {
         if retired.is_some() {
             object.edits.remove(key);
         }
@@ -251,8 +226,7 @@ fn prompts_change(list: Option<ValueRef<'_>>, object: &mut ObjectEdits<'_, '_>) 
 }
 
 fn prompt_change(prompt: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
-    let [id, name, system_prompt, user_prompt, tools, updated_at] =
-        prompt.get_many(["id", "name", "system_prompt", "user_prompt", "tools", "updated_at"]);
+    let_members! { prompt => id, name, system_prompt, user_prompt, tools, updated_at }
     let mut object = ObjectEdits::new(path, pass);
     if !id.is_some_and(|id| id.kind() == Kind::String && !id.is_falsy()) {
         let new = object.pass.ids.prompt_id();
@@ -290,7 +264,7 @@ pub(crate) fn topology_change(
     if topology.is_null() {
         return None;
     }
-    let [kind, n_preferred, hub] = topology.get_many(["kind", "n_preferred", "hub"]);
+    let_members! { topology => kind, n_preferred, hub }
     let Some(kind) = kind.filter(|k| k.kind() == Kind::String) else {
         pass.dropped(path, "a topology without a kind");
         return None;
