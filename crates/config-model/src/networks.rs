@@ -133,6 +133,10 @@ fn has_id(network: ValueRef<'_>, id: &str) -> bool {
     internal_id(network).is_some_and(|own| own == id)
 }
 
+fn has_network_id(network: ValueRef<'_>, network_id: &str) -> bool {
+    network_id::of(network).is_some_and(|id| network_id::same(&id, network_id))
+}
+
 fn entries(doc: &Document) -> impl Iterator<Item = (usize, ValueRef<'_>)> {
     let items = doc.get(&NETWORKS).into_iter().flat_map(|array| array.items());
     items.enumerate().filter(|(_, entry)| entry.kind() == Kind::Object)
@@ -148,7 +152,7 @@ fn locate<'a>(doc: &'a Document, name: &str) -> Option<(usize, ValueRef<'a>)> {
 }
 
 fn locate_network_id<'a>(doc: &'a Document, network_id: &str) -> Option<(usize, ValueRef<'a>)> {
-    entries(doc).find(|(_, entry)| network_id::of(*entry).is_some_and(|id| network_id::same(&id, network_id)))
+    entries(doc).find(|(_, entry)| has_network_id(*entry, network_id))
 }
 
 /// Returns the active network, if one is set and saved.
@@ -178,9 +182,9 @@ fn did_you_mean(close: &Option<String>) -> String {
 /// # Errors
 /// Fails for an unknown name, and for a network id that several networks have.
 pub fn only<'a>(doc: &'a Document, name: &str) -> Result<ValueRef<'a>, NetworksError> {
-    let has = |entry: &ValueRef<'_>| network_id::of(*entry).is_some_and(|id| network_id::same(&id, name));
     let found = find(doc, name).ok_or_else(|| unknown(doc, name))?;
-    let same: Vec<_> = entries(doc).map(|(_, entry)| entry).filter(has).collect();
+    let same: Vec<_> =
+        entries(doc).map(|(_, entry)| entry).filter(|entry| has_network_id(*entry, name)).collect();
     if has_id(found, name) || same.len() < 2 {
         return Ok(found);
     }
@@ -353,19 +357,11 @@ pub fn update(
 /// sets; and a kind where the app names none. `entries` are networks in the daemon's shape. Returns
 /// true if the document changed.
 pub fn keep_daemon_settings<'e>(doc: &mut Document, entries: impl IntoIterator<Item = ValueRef<'e>>) -> bool {
-    let mut by_id: HashMap<String, Vec<ValueRef<'e>>> = HashMap::new();
-    for entry in entries {
-        let id = network_id::normal_form(&network_id::of(entry).unwrap_or_default());
-        by_id.entry(id).or_default().push(entry);
-    }
-    doc.set_in_items(&NETWORKS, &[], |_, saved| {
-        let entries = by_id.remove(&network_id::normal_form(&network_id::of(saved)?))?;
-        let mut saved = Document::of(saved);
-        let in_apps_shape = |entry| Document::of(convert::from_daemon(entry, "").0);
-        let changes = entries.into_iter().map(|entry| add_daemon_settings(&mut saved, &in_apps_shape(entry)));
-        let changes: Vec<bool> = changes.collect();
-        changes.contains(&true).then(|| Fragment::from(&saved))
-    })
+    add_daemon_settings(doc, entries.into_iter().map(in_apps_shape), |_| true)
+}
+
+fn in_apps_shape(of_daemon: ValueRef<'_>) -> Document {
+    Document::of(convert::from_daemon(of_daemon, "").0)
 }
 
 /// Returns true if a saved network does not say how a daemon announces it. An older version of the
@@ -379,31 +375,41 @@ pub fn lacks_signaling_settings(saved: ValueRef<'_>) -> bool {
 /// silent network as one that announces itself. `only` names the one network to look at, by its
 /// network id. Returns true if the document changed.
 pub fn restore_daemon_settings(doc: &mut Document, former: &Document, only: Option<&str>) -> bool {
-    let id = |network: ValueRef<'_>| Some(network_id::normal_form(&network_id::of(network)?));
-    let only = only.map(network_id::normal_form);
-    let mut by_id: HashMap<String, Vec<Document>> = HashMap::new();
-    let mut add = |network: Document| {
-        let key = id(network.root()).filter(|id| only.as_ref().is_none_or(|only| only == id));
-        key.into_iter().for_each(|key| by_id.entry(key).or_default().push(network.clone()));
-    };
     let has_some = |network: &ValueRef<'_>| {
         let kind = network.get("kind").filter(|kind| !kind.is_falsy() && !kind.is_str("open"));
         kind.or_else(|| network.get(DAEMON_SETTINGS)).is_some()
     };
-    list(former).into_iter().filter(has_some).map(Document::of).for_each(&mut add);
+    let of_app = list(former).into_iter().filter(has_some).map(Document::of);
     let of_daemon = former.get(&["networks"]).into_iter().flat_map(|networks| networks.items());
-    of_daemon.map(|network| Document::of(convert::from_daemon(network, "").0)).for_each(add);
+    let is_meant = |saved: ValueRef<'_>| {
+        lacks_signaling_settings(saved) && only.is_none_or(|only| has_network_id(saved, only))
+    };
+    add_daemon_settings(doc, of_app.chain(of_daemon.map(in_apps_shape)), is_meant)
+}
+
+/// Adds the settings that a daemon alone has from former networks, in the app's shape, to the saved
+/// networks with the same network ids for which `is_meant` returns true.
+fn add_daemon_settings(
+    doc: &mut Document,
+    former: impl Iterator<Item = Document>,
+    is_meant: impl Fn(ValueRef<'_>) -> bool,
+) -> bool {
+    let id = |network: ValueRef<'_>| Some(network_id::normal_form(&network_id::of(network)?));
+    let mut by_id: HashMap<String, Vec<Document>> = HashMap::new();
+    for network in former {
+        if let Some(id) = id(network.root()) {
+            by_id.entry(id).or_default().push(network);
+        }
+    }
     doc.set_in_items(&NETWORKS, &[], |_, saved| {
-        let former = by_id.get(&id(saved)?).filter(|_| lacks_signaling_settings(saved))?;
+        let former = by_id.get(&id(saved)?).filter(|_| is_meant(saved))?;
         let mut saved = Document::of(saved);
-        let changes: Vec<bool> =
-            former.iter().map(|former| add_daemon_settings(&mut saved, former)).collect();
+        let changes: Vec<bool> = former.iter().map(|former| add_settings_of(former, &mut saved)).collect();
         changes.contains(&true).then(|| Fragment::from(&saved))
     })
 }
 
-/// Adds the settings that a daemon alone has from one network, in the app's shape, to a saved one.
-fn add_daemon_settings(saved: &mut Document, former: &Document) -> bool {
+fn add_settings_of(former: &Document, saved: &mut Document) -> bool {
     let has_kind = saved.get(&["kind"]).is_some_and(|kind| !kind.is_falsy());
     let is_apps = |kind: &ValueRef<'_>| kind.is_str("open") || (has_kind && kind.is_str("closed"));
     let kind = former.get(&["kind"]).filter(|kind| !kind.is_falsy() && !is_apps(kind));
