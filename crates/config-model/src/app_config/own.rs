@@ -207,15 +207,10 @@ fn is_the_active_mode(doc: &Document, tracked: ValueRef<'_>) -> bool {
 
 /// Counts the strings, numbers and booleans of a value.
 fn count_values(value: ValueRef<'_>) -> usize {
-    let mut open = vec![value];
-    let mut count = 0;
-    while let Some(value) = open.pop() {
-        match value.kind() {
-            Kind::Object => open.extend(value.members().map(|(_, member)| member)),
-            Kind::Array => open.extend(value.items()),
-            Kind::Null => {}
-            _ => count += 1,
-        }
+    match value.kind() {
+        Kind::Object => value.members().map(|(_, member)| count_values(member)).sum(),
+        Kind::Array => value.items().map(count_values).sum(),
+        Kind::Null => 0,
+        Kind::Bool | Kind::Number | Kind::String => 1,
     }
-    count
 }
