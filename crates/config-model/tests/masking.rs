@@ -69,3 +69,52 @@ fn daemon_network_is_masked_in_place() {
             "auto_approve": true})
     );
 }
+
+/// Returns a value with every member of a schema, and an unmistakable one at each string and
+/// number.
+#[cfg(feature = "schema")]
+fn sample(root: &Value, schema: &Value) -> Value {
+    if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
+        return sample(root, root.pointer(&target[1..]).expect("a schema refers to its own parts"));
+    }
+    let kind = match &schema["type"] {
+        Value::Array(kinds) => &kinds[0],
+        kind => kind,
+    };
+    match kind.as_str().expect("every member has a type") {
+        "object" => {
+            let members = schema["properties"].as_object().into_iter().flatten();
+            let mut members: serde_json::Map<_, _> =
+                members.map(|(key, schema)| (key.clone(), sample(root, schema))).collect();
+            if let Some(schema) = schema.get("additionalProperties") {
+                members.insert("any".to_owned(), sample(root, schema));
+            }
+            Value::Object(members)
+        }
+        "array" => json!([sample(root, &schema["items"])]),
+        "string" => json!("a string"),
+        "number" | "integer" => json!(4711),
+        "boolean" => json!(true),
+        other => panic!("no member has the type {other}"),
+    }
+}
+
+#[cfg(feature = "schema")]
+#[test]
+fn every_member_of_both_schemas_is_shown_or_known_to_be_secret() {
+    use myownllm_config_model::schema;
+    for schema in [schema::app_schema(), schema::daemon_schema()] {
+        let document = Document::of(sample(&schema, &schema));
+        let (text, masked) = (document.to_text(), masking::mask(&document).to_text());
+        let masked_names: Vec<_> = text
+            .lines()
+            .zip(masked.lines())
+            .filter(|(before, after)| before != after)
+            .map(|(before, _)| before.trim().split('"').nth(1).unwrap_or_default())
+            .collect();
+        let unnamed: Vec<_> =
+            masked_names.iter().filter(|name| !["bearer_token", "credential"].contains(*name)).collect();
+        assert!(unnamed.is_empty(), "the allow-list of masking.rs has no {unnamed:?}");
+        assert!(!masked_names.is_empty());
+    }
+}
