@@ -200,10 +200,6 @@ impl Document {
         self.root().members().map(|(key, _)| key.into_owned()).collect()
     }
 
-    pub(crate) fn tree(&self) -> &Tree {
-        &self.tree
-    }
-
     /// Returns the value at a path of keys. In an array, a step is a decimal index.
     pub fn get(&self, path: &[&str]) -> Option<ValueRef<'_>> {
         self.root().at_path(path)

@@ -8,6 +8,8 @@
 //! Lines of a log have no structure to go by. [`mask_line`] masks by names that announce a secret
 //! ([`is_secret_name`]).
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
@@ -17,6 +19,7 @@ use crate::mask_text::in_text;
 pub use crate::mask_text::{MASK, mask_line, mask_pointer, mask_text, strip_secrets};
 pub use crate::secret_names::is_secret_name;
 use crate::source::Source;
+use crate::tree::Tree;
 use crate::value::{Kind, ValueRef};
 
 /// Members that name the secret in a `value` beside them.
@@ -97,38 +100,77 @@ impl Serialize for Secret {
 }
 
 /// Returns a masked copy. Shown parts stay byte for byte, so that a diff of two masked documents
-/// has true lines; shadowed duplicates are masked as well.
+/// has true lines; shadowed duplicates are masked as well. Names that are equal after masking get a
+/// number.
 pub fn mask(document: &Document, shown: &Shown) -> Document {
-    let copy = Document::of_text(document.to_text());
-    let source = copy.tree().read();
+    let masked = masked_text(document.to_text(), shown);
+    masked.map_or_else(|| document.clone(), |text| document.with_text(text))
+}
+
+/// Masks a value in place, as [`mask`] masks a document.
+pub fn mask_value(value: &mut Value, shown: &Shown) {
+    if let Some(text) = masked_text(value.to_string(), shown) {
+        let tree = Tree::of(Source::of(Fragment::from_valid_json(text)));
+        *value = ValueRef::read(&tree, 0).to_value();
+    }
+}
+
+/// Returns the masked text of a JSON value; `None` if all of it is shown.
+fn masked_text(text: String, shown: &Shown) -> Option<String> {
+    let tree = Tree::of(Source::of(Fragment::from_valid_json(text)));
+    let source = tree.read();
     let mut masked = Masked { source, text: String::new(), copied: 0 };
-    // The objects and arrays around an entry. Nesting costs heap, not call stack.
-    let mut open: Vec<(u32, bool, Option<&Shown>)> = Vec::new();
+    // Nesting costs heap, not call stack.
+    let mut open: Vec<Open<'_>> = Vec::new();
     let mut at = 0;
     while at < source.entries() {
-        while open.pop_if(|(end, ..)| *end <= at).is_some() {}
-        let shown = match open.last() {
+        while open.pop_if(|open| open.end <= at).is_some() {}
+        let shown = match open.last_mut() {
             None => Some(shown),
-            Some((_, false, array)) => array.and_then(Shown::item),
-            Some((_, true, object)) => {
+            Some(Open { is_object: false, shown, .. }) => shown.and_then(Shown::item),
+            Some(Open { names, shown, .. }) => {
                 let key = at;
                 at += 1;
                 let name = source.decoded_text(key);
-                masked.replace(key, mask_text(&name).map(Fragment::from));
-                object.and_then(|object| object.member(&name))
+                let is_shadowed = source.is_shadowed(key);
+                let replaced =
+                    mask_text(&name).map(|name| if is_shadowed { name } else { numbered(name, names) });
+                masked.replace(key, replaced.map(Fragment::from));
+                shown.and_then(|object| object.member(&name))
             }
         };
         match source.first_byte(at) {
-            first @ (b'{' | b'[') => open.push((source.entry(at).next, first == b'{', shown)),
-            _ => masked.replace(at, mask_scalar(ValueRef::read(copy.tree(), at), shown)),
+            first @ (b'{' | b'[') => {
+                let (end, is_object) = (source.entry(at).next, first == b'{');
+                open.push(Open { end, is_object, shown, names: HashMap::new() });
+            }
+            _ => masked.replace(at, mask_scalar(ValueRef::read(&tree, at), shown)),
         }
         at += 1;
     }
-    if masked.copied == 0 {
-        return document.clone();
+    (masked.copied > 0).then(|| masked.text + &source.text[masked.copied..])
+}
+
+/// An object or array around an entry.
+struct Open<'s> {
+    /// The entry after it.
+    end: u32,
+    is_object: bool,
+    shown: Option<&'s Shown>,
+    /// The number of times that its members got each masked name.
+    names: HashMap<String, usize>,
+}
+
+/// Returns the name, with a number if `names` has the name already.
+fn numbered(mut name: String, names: &mut HashMap<String, usize>) -> String {
+    loop {
+        let count = names.entry(name.clone()).or_default();
+        *count += 1;
+        if *count == 1 {
+            return name;
+        }
+        name = format!("{name} ({count})");
     }
-    let text = masked.text + &source.text[masked.copied..];
-    document.with_text(text)
 }
 
 /// A text in which entries are replaced.
@@ -154,48 +196,6 @@ fn mask_scalar(value: ValueRef<'_>, shown: Option<&Shown>) -> Option<Fragment> {
         Kind::String if is_shown => mask_text(&value.as_str()?).map(Fragment::from),
         Kind::String | Kind::Number if !is_shown && !value.is_falsy() => Some(MASK.into()),
         _ => None,
-    }
-}
-
-/// Masks a value in place. Two names that are equal after masking get a number.
-pub fn mask_value(value: &mut Value, shown: &Shown) {
-    mask_value_below(value, Some(shown));
-}
-
-fn mask_value_below(value: &mut Value, shown: Option<&Shown>) {
-    let is_shown = shown.is_some_and(Shown::shows_scalars);
-    match value {
-        Value::String(text) if is_shown => {
-            if let Some(masked) = mask_text(text) {
-                *text = masked;
-            }
-        }
-        Value::String(text) if !text.is_empty() => *text = MASK.to_owned(),
-        Value::Number(number) if !is_shown && number.as_f64() != Some(0.0) => *value = MASK.into(),
-        Value::Array(items) => {
-            let shown = shown.and_then(Shown::item);
-            items.iter_mut().for_each(|item| mask_value_below(item, shown));
-        }
-        Value::Object(members) => {
-            for (key, member) in members.iter_mut() {
-                mask_value_below(member, shown.and_then(|shown| shown.member(key)));
-            }
-            mask_names(members);
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-fn mask_names(members: &mut Map<String, Value>) {
-    if members.keys().all(|key| mask_text(key).is_none()) {
-        return;
-    }
-    for (key, value) in std::mem::take(members) {
-        let masked = mask_text(&key).unwrap_or(key);
-        let is_free = |key: &String| !members.contains_key(key);
-        let numbered = (2..).map(|number| format!("{masked} ({number})"));
-        let key = std::iter::once(masked.clone()).chain(numbered).find(is_free);
-        members.extend(key.map(|key| (key, value)));
     }
 }
 
