@@ -150,14 +150,7 @@ impl Document {
     pub fn to_bytes(&self) -> Vec<u8> {
         match &self.original {
             Some(original) if !self.is_modified => Vec::clone(original),
-            _ => {
-                let mut out = self.buffer();
-                if self.has_bom {
-                    out.push('\u{feff}');
-                }
-                write_document(&self.tree, &mut out);
-                out.into_bytes()
-            }
+            _ => self.written_after(if self.has_bom { "\u{feff}" } else { "" }).into_bytes(),
         }
     }
 
@@ -170,7 +163,12 @@ impl Document {
 
     /// Returns the text, without a byte order mark.
     pub fn to_text(&self) -> String {
-        let mut out = self.buffer();
+        self.written_after("")
+    }
+
+    fn written_after(&self, mark: &str) -> String {
+        let mut out = String::with_capacity(self.tree.read().text.len() + 256);
+        out.push_str(mark);
         write_document(&self.tree, &mut out);
         out
     }
@@ -179,10 +177,6 @@ impl Document {
     /// keep their spelling.
     pub fn to_indented_text(&self) -> String {
         pretty(&Source::of(Fragment::from_valid_json(self.to_text())))
-    }
-
-    fn buffer(&self) -> String {
-        String::with_capacity(self.tree.read().text.len() + 256)
     }
 
     /// Returns true if the document differs from the text that was read.
