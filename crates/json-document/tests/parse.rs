@@ -304,3 +304,65 @@ fn place_counts_the_bytes_that_were_read() {
         assert!(document.place("/t").is_none() && document.place("/t/0").is_none());
     }
 }
+
+fn drawn(text: &str) -> String {
+    let error = Document::parse(text.as_bytes()).expect_err("not JSON");
+    format!("{}\n{}^", error.snippet.text, " ".repeat(error.snippet.caret))
+}
+
+#[rstest]
+#[case::in_the_second_line("{\n  \"api\": {,\n}", "  \"api\": {,\n          ^")]
+#[case::at_the_end("{\"a\": 1", "{\"a\": 1\n       ^")]
+#[case::inside_a_masked_word("{\"port\": 14x73}", "{\"port\": ********}\n         ^")]
+#[case::behind_a_masked_word("{\"a\": tru}", "{\"a\": ********}\n              ^")]
+#[case::in_nothing("", "\n^")]
+fn caret_points_at_the_place(#[case] text: &str, #[case] expected: &str) {
+    assert_eq!(drawn(text), expected);
+}
+
+#[rstest]
+#[case("{\"Key-2\": x}", "\"Key-2\": ********")]
+#[case("{\"é\": {\"b c\": x}}", "\"é\": {\"b c\": ********")]
+#[case("{\"a\": x, \"plain\": 1}", "\"plain\": 1")]
+fn names_are_shown(#[case] text: &str, #[case] expected: &str) {
+    assert!(drawn(text).contains(expected), "{}", drawn(text));
+}
+
+#[rstest]
+#[case("{\"bearer_token\": \"s3cret\" x}")]
+#[case("{\"bearer_token\": s3cret}")]
+#[case("{\"bearer_token\": \"s3cret")]
+#[case("{\"bearer_token\": \"a\"s3cret\", \"b\": 1}")]
+#[case("{\"bearer_token\": \"a\": \"s3cret\": 2}")]
+#[case("{\"bearer_token\": 'a s3cret word'}")]
+#[case("{\"bearer_token\": \"s3cret\\q\"}")]
+#[case("{\"bearer_token\" \"s3cret\": 1}")]
+#[case("{\"https://u:s3cret@h/\": x}")]
+#[case("{\"a\": [\"s3cret\", x]}")]
+#[case("{\"a\" x, \"s3cret\": 1}")]
+fn values_are_masked(#[case] text: &str) {
+    assert!(!drawn(text).contains("s3cret"), "{}", drawn(text));
+}
+
+#[rstest]
+#[case("{\"pin\": 1234567 8}", "1234567")]
+#[case("{\"pin\": 4711 x}", "4711")]
+fn numbers_are_masked(#[case] text: &str, #[case] number: &str) {
+    assert!(!drawn(text).contains(number), "{}", drawn(text));
+}
+
+#[test]
+fn names_that_would_move_the_cursor_are_masked() {
+    assert!(!drawn("{\"\u{9b}2J\": x}").contains('\u{9b}'));
+    assert!(!drawn("{\"\u{202e}\": x}").contains('\u{202e}'));
+}
+
+#[test]
+fn long_lines_are_cut_around_the_place() {
+    let text =
+        format!("{{\"a\": [{}], \"b\": x, \"c\": [{}]}}", "1, ".repeat(999) + "1", "2, ".repeat(999) + "2");
+    let error = Document::parse(text.as_bytes()).expect_err("not JSON");
+    assert!(error.snippet.text.chars().count() <= 2 * (32 + "...".len()));
+    let after: String = error.snippet.text.chars().skip(error.snippet.caret).collect();
+    assert!(after.starts_with("********, \"c\": ["), "{after}");
+}
