@@ -48,14 +48,6 @@ pub(crate) struct Tape {
     pub(crate) indexes: HashMap<u32, Box<[u32]>>,
 }
 
-/// Buffers that a scan needs. Reused between scans, because most inserted values are a word long
-/// and a document may get thousands.
-#[derive(Default)]
-pub(crate) struct Scratch {
-    stack: Vec<Frame>,
-    keys: Vec<Key>,
-}
-
 struct Frame {
     entry: u32,
     is_object: bool,
@@ -84,23 +76,14 @@ pub(crate) struct ScanFailure {
 /// appends its entries to `tape`.
 ///
 /// On failure, the entries scanned so far stay on the tape, where nothing leads to them.
-pub(crate) fn scan(
-    text: &str,
-    from: usize,
-    tape: &mut Tape,
-    scratch: &mut Scratch,
-) -> Result<(), ScanFailure> {
+pub(crate) fn scan(text: &str, from: usize, tape: &mut Tape) -> Result<(), ScanFailure> {
     let known = tape.shadowed.len();
-    let Scratch { stack, keys } = std::mem::take(scratch);
-    let mut s = Scanner { bytes: text.as_bytes(), at: from, tape: std::mem::take(tape), stack, keys };
+    let (stack, keys) = (Vec::new(), Vec::new());
+    let mut s = Scanner { bytes: text.as_bytes(), at: from, tape, stack, keys };
     let result = s.document().map_err(|kind| {
         let open = s.stack.iter().map(|frame| frame.entry).collect();
         ScanFailure { kind, at: s.at, pointer: s.pointer(), open }
     });
-    s.stack.clear();
-    s.keys.clear();
-    *tape = s.tape;
-    *scratch = Scratch { stack: s.stack, keys: s.keys };
     // The keys of earlier values all come before those of this one.
     tape.shadowed[known..].sort_unstable();
     result
@@ -110,7 +93,7 @@ struct Scanner<'t> {
     bytes: &'t [u8],
     /// The position where the scan begins; on failure, where it stopped.
     at: usize,
-    tape: Tape,
+    tape: &'t mut Tape,
     stack: Vec<Frame>,
     /// The keys of the open objects, innermost last.
     keys: Vec<Key>,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::error::ParseErrorKind;
-use crate::scanner::{Entry, ScanFailure, Scratch, Tape, scan};
+use crate::scanner::{Entry, ScanFailure, Tape, scan};
 use crate::text::{decode, lossy, push_pointer};
 
 /// A text and its tape. Entry 0 is the root of a text that was read; a text of inserted values has
@@ -11,7 +11,6 @@ use crate::text::{decode, lossy, push_pointer};
 pub(crate) struct Source {
     pub(crate) text: String,
     tape: Tape,
-    scratch: Scratch,
 }
 
 /// A text that cannot be scanned, and the place where the scan failed.
@@ -38,8 +37,8 @@ impl Source {
         // A config has an entry for every dozen bytes or so. A wrong guess costs one copy.
         let entries = Vec::with_capacity(text.len() / 16 + 4);
         let mut tape = Tape { entries, ..Tape::default() };
-        let scanned = scan(&text, 0, &mut tape, &mut Scratch::default());
-        let source = Self { text, tape, scratch: Scratch::default() };
+        let scanned = scan(&text, 0, &mut tape);
+        let source = Self { text, tape };
         match scanned {
             Ok(()) => Ok(source),
             Err(ScanFailure { kind, at, pointer, open }) => {
@@ -62,14 +61,14 @@ impl Source {
 
     /// A text for inserted values.
     pub(crate) fn empty() -> Self {
-        Self { text: String::new(), tape: Tape::default(), scratch: Scratch::default() }
+        Self { text: String::new(), tape: Tape::default() }
     }
 
     /// Appends a value and returns its entry; `None` if `value` is not a JSON value.
     pub(crate) fn push(&mut self, value: &str) -> Option<u32> {
         let (from, at) = (self.text.len(), self.entries());
         self.text.push_str(value);
-        scan(&self.text, from, &mut self.tape, &mut self.scratch).ok().map(|()| at)
+        scan(&self.text, from, &mut self.tape).ok().map(|()| at)
     }
 
     /// Returns the number of entries.
