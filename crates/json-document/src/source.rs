@@ -178,23 +178,17 @@ impl Source {
     }
 
     /// Returns for each of `keys` what [`Source::find`] returns, from one walk over the members.
-    /// Calls `other` for every other member. Finds nothing in other kinds of values.
+    /// Finds nothing in other kinds of values.
     #[inline]
-    pub(crate) fn get_many<const N: usize>(
-        &self,
-        object: u32,
-        keys: [&str; N],
-        mut other: impl FnMut(u32),
-    ) -> [Option<u32>; N] {
+    pub(crate) fn get_many<const N: usize>(&self, object: u32, keys: [&str; N]) -> [Option<u32>; N] {
         let mut found = [None; N];
         if self.first_byte(object) != b'{' {
             return found;
         }
         for at in self.children(object).filter(|&k| !self.is_shadowed(k)) {
             let name = self.decoded(at);
-            match keys.iter().position(|key| *key.as_bytes() == *name) {
-                Some(n) => found[n] = Some(at),
-                None => other(at),
+            if let Some(n) = keys.iter().position(|key| *key.as_bytes() == *name) {
+                found[n] = Some(at);
             }
         }
         found

@@ -218,28 +218,11 @@ impl<'a> ValueRef<'a> {
     }
 
     /// Returns for each of `keys` what [`ValueRef::get`] returns, from one walk over the members.
-    pub fn get_many<const N: usize>(&self, keys: [&str; N]) -> [Option<ValueRef<'a>>; N] {
-        self.get_many_beside(keys, |_, _| {})
-    }
-
-    /// Like [`ValueRef::get_many`]; calls `other` for every other member, in file order.
     #[inline]
-    pub fn get_many_beside<const N: usize>(
-        &self,
-        keys: [&str; N],
-        mut other: impl FnMut(Cow<'a, str>, ValueRef<'a>),
-    ) -> [Option<ValueRef<'a>>; N] {
+    pub fn get_many<const N: usize>(&self, keys: [&str; N]) -> [Option<ValueRef<'a>>; N] {
         match self.at {
-            At::Raw(source, at) => {
-                let found =
-                    source.get_many(at, keys, |k| other(source.decoded_text(k), self.within(source, k + 1)));
-                found.map(|k| k.map(|k| self.within(source, k + 1)))
-            }
-            At::Edited(_) => {
-                let others = self.members().filter(|(key, _)| !keys.contains(&&**key));
-                others.for_each(|(key, value)| other(key, value));
-                keys.map(|key| self.get(key))
-            }
+            At::Raw(source, at) => source.get_many(at, keys).map(|k| k.map(|k| self.within(source, k + 1))),
+            At::Edited(_) => keys.map(|key| self.get(key)),
         }
     }
 
