@@ -269,115 +269,47 @@ impl<'a> ValueRef<'a> {
     /// `f64`, numbers beyond `f64` to `null`, lone surrogates to U+FFFD.
     pub fn to_value(&self) -> serde_json::Value {
         use serde_json::Value;
-        // Nesting costs heap, not call stack: the open containers, each with the rest of it.
-        let mut open: Vec<(Children<'a>, String, Value)> = Vec::new();
-        let mut next = Some(*self);
-        loop {
-            let mut done = None;
-            if let Some(value) = next.take() {
-                let container = match value.kind() {
-                    Kind::Array => Some(Value::Array(Vec::new())),
-                    Kind::Object => Some(Value::Object(serde_json::Map::new())),
-                    _ => None,
-                };
-                match container {
-                    Some(container) => open.push((value.children(value.kind()), String::new(), container)),
-                    None => done = Some(value.scalar_to_value()),
-                }
-            }
-            while next.is_none() {
-                let Some((rest, key, container)) = open.last_mut() else { return done.unwrap_or_default() };
-                match (done.take(), &mut *container) {
-                    (Some(value), Value::Array(array)) => array.push(value),
-                    (Some(value), Value::Object(map)) => {
-                        map.insert(std::mem::take(key), value);
-                    }
-                    _ => {}
-                }
-                match rest.next() {
-                    Some((name, value)) => {
-                        if container.is_object() {
-                            *key = name.text().into_owned();
-                        }
-                        next = Some(value);
-                    }
-                    None => done = open.pop().map(|(_, _, container)| container),
-                }
-            }
-        }
-    }
-
-    fn scalar_to_value(&self) -> serde_json::Value {
-        use serde_json::Value;
         match self.kind() {
+            Kind::Null => Value::Null,
             Kind::Bool => Value::Bool(self.as_bool() == Some(true)),
             Kind::Number => {
                 let raw = self.raw();
-                if let Ok(n) = raw.parse::<u64>() {
-                    Value::from(n)
-                } else if let Ok(n) = raw.parse::<i64>() {
-                    Value::from(n)
-                } else {
-                    self.as_f64().map_or(Value::Null, Value::from)
-                }
+                let whole =
+                    raw.parse::<u64>().map(Value::from).or_else(|_| raw.parse::<i64>().map(Value::from));
+                whole.unwrap_or_else(|_| self.as_f64().map_or(Value::Null, Value::from))
             }
             Kind::String => Value::String(self.as_str().unwrap_or_default().into_owned()),
-            Kind::Null | Kind::Array | Kind::Object => Value::Null,
+            Kind::Array => self.items().map(|item| item.to_value()).collect(),
+            Kind::Object => self.members().map(|(key, value)| (key.into_owned(), value.to_value())).collect(),
         }
     }
 
     /// Returns true if two values are the same JSON, regardless of key order and of the spelling of
     /// strings and numbers. Compares whole numbers exactly, others as `f64`.
     pub fn same_json(&self, other: &ValueRef<'_>) -> bool {
-        // Nesting costs heap, not call stack.
-        let mut pairs = vec![(*self, *other)];
-        while let Some((a, b)) = pairs.pop() {
-            if a.kind() != b.kind() {
-                return false;
-            }
-            match a.kind() {
-                Kind::Array => {
-                    let (mut left, mut right) = (a.items(), b.items());
-                    loop {
-                        match (left.next(), right.next()) {
-                            (None, None) => break,
-                            (Some(a), Some(b)) => pairs.push((a, b)),
-                            _ => return false,
-                        }
-                    }
-                }
-                Kind::Object => {
-                    if a.children(Kind::Object).count() != b.children(Kind::Object).count() {
-                        return false;
-                    }
-                    for (name, value) in a.children(Kind::Object) {
-                        let Some(other) = b.get_decoded(&name.bytes()) else { return false };
-                        pairs.push((value, other));
-                    }
-                }
-                _ if !a.same_scalar(&b) => return false,
-                _ => {}
-            }
+        let kind = self.kind();
+        if kind != other.kind() {
+            return false;
         }
-        true
+        match kind {
+            Kind::Null => true,
+            Kind::Bool => self.as_bool() == other.as_bool(),
+            Kind::Number => self.same_number(other),
+            Kind::String => self.decoded() == other.decoded(),
+            _ if self.children(kind).count() != other.children(kind).count() => false,
+            Kind::Array => self.items().zip(other.items()).all(|(a, b)| a.same_json(&b)),
+            Kind::Object => self.children(kind).all(|(name, value)| {
+                other.get_decoded(&name.bytes()).is_some_and(|other| value.same_json(&other))
+            }),
+        }
     }
 
-    fn same_scalar(&self, other: &ValueRef<'_>) -> bool {
-        match self.kind() {
-            Kind::Bool => self.as_bool() == other.as_bool(),
-            Kind::Number => {
-                let (a, b) = (self.raw(), other.raw());
-                match (a.parse::<i128>(), b.parse::<i128>()) {
-                    _ if a == b => true,
-                    (Ok(a), Ok(b)) => a == b,
-                    _ => {
-                        let (a, b) = (self.as_f64().unwrap_or(f64::NAN), other.as_f64().unwrap_or(f64::NAN));
-                        a.is_finite() && a == b
-                    }
-                }
-            }
-            Kind::String => self.decoded() == other.decoded(),
-            Kind::Null | Kind::Array | Kind::Object => true,
+    fn same_number(&self, other: &ValueRef<'_>) -> bool {
+        let (a, b) = (self.raw(), other.raw());
+        match (a.parse::<i128>(), b.parse::<i128>()) {
+            _ if a == b => true,
+            (Ok(a), Ok(b)) => a == b,
+            _ => self.as_f64().is_some_and(|a| a.is_finite() && other.as_f64() == Some(a)),
         }
     }
 

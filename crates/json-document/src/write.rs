@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::source::{Entries, Source};
+use crate::source::Source;
 use crate::text::push_quoted;
 use crate::tree::{ChildName, ChildState, Container, Node, Tree};
 
@@ -182,52 +182,31 @@ fn colon_of(source: &Source, key: u32) -> &str {
 /// The white space is new; keys, strings and numbers keep their spelling. `line` is the beginning
 /// of every line, and is restored before the function returns.
 fn lay_out(source: &Source, at: u32, style: &Style<'_>, line: &mut String, out: &mut String) {
-    struct Open<'s> {
-        entries: Entries<'s>,
-        is_object: bool,
-        any: bool,
-    }
-    // Nesting costs heap, not call stack.
-    let mut open: Vec<Open<'_>> = Vec::new();
-    let mut next = Some(at);
-    loop {
-        if let Some(value) = next.take() {
-            let first = source.first_byte(value);
-            match first {
-                b'{' if source.is_leaf(value) => out.push_str("{}"),
-                b'[' if source.is_leaf(value) => out.push_str("[]"),
-                b'{' | b'[' => {
-                    let is_object = first == b'{';
-                    out.push(char::from(first));
-                    line.push_str(style.step);
-                    open.push(Open { entries: source.children(value), is_object, any: false });
-                }
-                _ => out.push_str(source.raw(value)),
-            }
+    let (is_object, close) = match source.first_byte(at) {
+        b'{' => (true, '}'),
+        b'[' => (false, ']'),
+        _ => return out.push_str(source.raw(at)),
+    };
+    out.push(if is_object { '{' } else { '[' });
+    line.push_str(style.step);
+    for (n, entry) in source.children(at).enumerate() {
+        if n > 0 {
+            out.push(',');
         }
-        let Some(container) = open.last_mut() else { return };
-        if let Some(entry) = container.entries.next() {
-            if std::mem::replace(&mut container.any, true) {
-                out.push(',');
-                if !style.lines {
-                    out.push_str(style.gap);
-                }
-            }
-            if style.lines {
-                out.push_str(line);
-            }
-            if container.is_object {
-                out.push_str(source.raw(entry));
-                out.push_str(if style.lines { ": " } else { style.colon });
-            }
-            next = Some(entry + u32::from(container.is_object));
-        } else {
-            line.truncate(line.len() - style.step.len());
-            if container.any && style.lines {
-                out.push_str(line);
-            }
-            out.push(if container.is_object { '}' } else { ']' });
-            open.pop();
+        out.push_str(match style.lines {
+            true => line,
+            false if n > 0 => style.gap,
+            false => "",
+        });
+        if is_object {
+            out.push_str(source.raw(entry));
+            out.push_str(if style.lines { ": " } else { style.colon });
         }
+        lay_out(source, entry + u32::from(is_object), style, line, out);
     }
+    line.truncate(line.len() - style.step.len());
+    if style.lines && !source.is_leaf(at) {
+        out.push_str(line);
+    }
+    out.push(close);
 }
