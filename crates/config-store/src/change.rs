@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use myownllm_config_model::{Diagnostic, Document, Ids, SeededIds, Severity, daemon_config};
+use myownllm_config_model::{Diagnostic, Document, Ids, SeededIds, daemon_config};
 use myownllm_durable_fs::{LockedDir, Permissions, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
 use myownllm_salvage::Rebased;
 
@@ -10,7 +10,7 @@ use crate::backup_id::content_hash;
 use crate::plan::Plan;
 use crate::read::ConfigFile;
 use crate::save::{MAX_ATTEMPTS, SaveOutcome, Saved};
-use crate::store::{Locked, diagnostic_at};
+use crate::store::{Locked, warning_at};
 use crate::traits::{EditError, LockedStore};
 use crate::wipe::WIPED;
 use crate::{
@@ -213,7 +213,7 @@ impl Locked<'_> {
                         "the daemon has a config already, which stays; its part of this config is backup {}",
                         id.sequence()
                     );
-                    diagnostics.push(self.diagnostic("store.daemon-half-kept", Severity::Warning, message));
+                    diagnostics.push(self.warning("store.daemon-half-kept", message));
                 }
                 Step::ReplaceConfig { .. } | Step::WriteConfig { .. } => {
                     if report.daemon_half == Some(DaemonHalf::Exists) {
@@ -259,7 +259,7 @@ impl Locked<'_> {
                     let Some((aside, outcome)) = self.replace_too_large(&bytes)? else { continue };
                     let message =
                         format!("the previous config is too large to be read: it is {} now", aside.display());
-                    diagnostics.push(self.diagnostic("store.set-aside", Severity::Warning, message));
+                    diagnostics.push(self.warning("store.set-aside", message));
                     self.add_save_warnings(outcome, diagnostics);
                     self.keep_restored(&bytes, diagnostics);
                     return Ok(restored);
@@ -327,7 +327,7 @@ impl Locked<'_> {
     fn add_save_warnings(&self, outcome: SaveOutcome, diagnostics: &mut Vec<Diagnostic>) {
         let config = &self.paths.config;
         let mut warn = |code, message, hint| {
-            diagnostics.push(Diagnostic { hint, ..self.diagnostic(code, Severity::Warning, message) });
+            diagnostics.push(Diagnostic { hint, ..self.warning(code, message) });
         };
         if outcome.permissions == Permissions::Narrowed {
             let message = "others could use the config by its group or its access list, which the new file \
@@ -382,8 +382,7 @@ impl Locked<'_> {
             let reason = chain(&error);
             let message =
                 format!("the config is in place, but no routine backup of it could be made: {reason}");
-            let found = diagnostic_at(&self.paths.backups, "store.copy-failed", Severity::Warning, message);
-            diagnostics.push(Diagnostic { hint: error.hint(), ..found });
+            diagnostics.push(warning_at(&self.paths.backups, "store.copy-failed", message, error.hint()));
             false
         })
     }

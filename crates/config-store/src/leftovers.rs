@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{Diagnostic, Document, Severity, is_daemon_state};
+use myownllm_config_model::{Diagnostic, Document, is_daemon_state};
 use myownllm_durable_fs::{
     DirEntry, DiskError, FileKind, SWAP_SUFFIX, is_new_content, may_be_only_copy, stale_temps,
 };
@@ -12,7 +12,7 @@ use myownllm_paths::camino::Utf8Path;
 use myownllm_salvage::Shape;
 
 use crate::plan::Plan;
-use crate::store::{Locked, diagnostic_at, file_name};
+use crate::store::{Locked, file_name, warning_at};
 use crate::{BackupId, BackupKind, FileShape, Step, Store, StoreError};
 
 impl Store<'_> {
@@ -93,9 +93,8 @@ impl Locked<'_> {
                 };
                 match kept {
                     Ok(message) => {
-                        diagnostics.extend(message.map(|message| {
-                            self.diagnostic("store.displaced-kept", Severity::Warning, message)
-                        }))
+                        diagnostics
+                            .extend(message.map(|message| self.warning("store.displaced-kept", message)));
                     }
                     Err(error) => {
                         diagnostics.push(kept_diagnostic(&path, &error));
@@ -228,12 +227,10 @@ impl Locked<'_> {
 
 fn kept_diagnostic(path: &Path, error: &StoreError) -> Diagnostic {
     let message = format!("{} stays where it is: {error}", file_name(path));
-    let found = diagnostic_at(path, error.code(), Severity::Warning, message);
-    Diagnostic { hint: error.hint(), ..found }
+    warning_at(path, error.code(), message, error.hint())
 }
 
 fn leftover_diagnostic(path: &Path, error: &DiskError) -> Diagnostic {
     let message = format!("cannot remove {}: {error}: {}", file_name(path), error.io());
-    let found = diagnostic_at(path, "store.leftover", Severity::Warning, message);
-    Diagnostic { hint: error.hint(), ..found }
+    warning_at(path, "store.leftover", message, error.hint())
 }

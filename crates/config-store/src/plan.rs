@@ -12,7 +12,7 @@ use myownllm_salvage::{Rebased, Salvaged, Shape, app_half, rebase_paths};
 use crate::backups::Listing;
 use crate::read::ConfigFile;
 use crate::sources::Source;
-use crate::store::{diagnostic_at, file_name};
+use crate::store::{file_name, warning_at};
 use crate::wipe::DetectedWipe;
 use crate::{BackupKind, DaemonHalf, FileShape, Loaded, Pending, Report, Step, Store, StoreError};
 
@@ -289,7 +289,7 @@ impl Store<'_> {
                 "cannot correct {} from {} to {}: the new path does not exist",
                 path.pointer, path.from, path.to
             );
-            self.diagnostic("store.path-not-rebased", Severity::Warning, message)
+            self.warning("store.path-not-rebased", message)
         }));
         let daemon_half = daemon.map(|daemon| self.readable_half(&daemon, &mut diagnostics));
         report.recovered_networks = salvage_report.recovered_networks;
@@ -329,7 +329,7 @@ impl Store<'_> {
                 "the daemon's config is written without {}, which no daemon can read; a backup has all of it",
                 left_out.join(", ")
             );
-            diagnostics.push(self.diagnostic("store.half-left-out", Severity::Warning, message));
+            diagnostics.push(self.warning("store.half-left-out", message));
         }
         mended.to_bytes()
     }
@@ -540,17 +540,15 @@ impl Store<'_> {
             None => ("it cannot be read, or is no config of the app's", format!("ls -l {}", quote(path))),
         };
         let message = format!("{name} is not restored: {why}");
-        let found = diagnostic_at(path, "store.leftover", Severity::Warning, message);
-        Diagnostic { hint: Some(hint), ..found }
+        warning_at(path, "store.leftover", message, Some(hint))
     }
 
     fn add_diagnostics(&self, plan: &mut Plan, listing: &Result<Listing, DiskError>) {
         let Loaded { report, shape, diagnostics, .. } = &mut plan.loaded;
         if let Err(error) = listing {
             let message = format!("no backup of the config is kept: {error}: {}", error.io());
-            let code = "store.backups-unreadable";
-            let found = diagnostic_at(&self.paths.backups, code, Severity::Warning, message);
-            diagnostics.push(Diagnostic { hint: error.hint(), ..found });
+            let found = warning_at(&self.paths.backups, "store.backups-unreadable", message, error.hint());
+            diagnostics.push(found);
         }
         diagnostics.extend(report.wiped.as_ref().map(|wipe| self.wiped_diagnostic(wipe, *shape, None)));
         if let Some(from) = &report.restored_from {

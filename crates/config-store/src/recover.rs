@@ -3,7 +3,7 @@
 
 use myownllm_config_model::app_config::NETWORK;
 use myownllm_config_model::{
-    Diagnostic, Document, Extent, Fragment, Ids, Mend, Recovered, Severity, network_id, recover_all,
+    Diagnostic, Document, Extent, Fragment, Ids, Mend, Recovered, network_id, recover_all,
 };
 use myownllm_durable_fs::{DiskError, FileKind};
 use myownllm_salvage::Shape;
@@ -12,7 +12,7 @@ use crate::backups::Listing;
 use crate::plan::Plan;
 use crate::read::ConfigFile;
 use crate::sources::Source;
-use crate::store::{diagnostic_at, file_name};
+use crate::store::{file_name, warning_at};
 use crate::{BackupId, FileShape, Loaded, Report, Store, StoreError};
 
 /// The code of members that a restore could take from a file that is not JSON.
@@ -172,7 +172,7 @@ impl Store<'_> {
             used.zip(found.document.get(&[key])).is_some_and(|(used, found)| used.same_json(&found))
         };
         let message = format!("{}; {} can be restored {PENDING}", extent_words(found), offer_words(found));
-        (!found.whole.iter().all(in_use)).then(|| self.diagnostic(OFFER, Severity::Warning, message))
+        (!found.whole.iter().all(in_use)).then(|| self.warning(OFFER, message))
     }
 
     /// Names the networks that have a roster and that the config lacks, if no backup restored it.
@@ -189,17 +189,14 @@ impl Store<'_> {
             // Nothing has to be repaired before the command works.
             let add = || add_networks_command(&self.paths.program, &report.lost_networks);
             let hint = (!report.gone_keys.is_empty()).then(add);
-            let found = self.diagnostic(LOST_NETWORKS, Severity::Warning, message);
+            let found = self.warning(LOST_NETWORKS, message);
             diagnostics.push(Diagnostic { hint, ..found });
         }
     }
 
     fn recovered_diagnostic(&self, found: &Recovered) -> Diagnostic {
-        self.diagnostic(
-            "store.recovered",
-            Severity::Warning,
-            format!("{}; {} taken", extent_words(found), taken_words(found)),
-        )
+        let message = format!("{}; {} taken", extent_words(found), taken_words(found));
+        self.warning("store.recovered", message)
     }
 
     /// Returns the config that a backup that is not JSON contains: its complete document, or the
@@ -246,14 +243,14 @@ impl Store<'_> {
         let found = self.recover_config(&self.read(&path).ok()?)?;
         let message =
             format!("{}: {}; {} taken", file_name(&path), extent_words(&found), taken_words(&found));
-        Some(diagnostic_at(&path, "store.recovered", Severity::Warning, message))
+        Some(warning_at(&path, "store.recovered", message, None))
     }
 
     pub(crate) fn changed_diagnostic(&self, id: &BackupId, is_used: bool) -> Diagnostic {
         let use_of_it = if is_used { "its settings are used all the same" } else { "it is not used" };
         let number = id.sequence();
         let message = format!("another program changed backup {number} after it was made; {use_of_it}");
-        self.diagnostic("store.copy-damaged", Severity::Warning, message)
+        self.warning("store.copy-damaged", message)
     }
 
     pub(crate) fn is_restorable(&self, found: &Recovered) -> bool {

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use myownllm_config_model::{Diagnostic, Document, Ids, SeededIds, Severity};
+use myownllm_config_model::{Diagnostic, Document, Ids, SeededIds};
 use myownllm_durable_fs::{DiskError, FileKind, Timestamp, is_new_content};
 use myownllm_paths::camino::Utf8Path;
 use myownllm_salvage::{Salvaged, Shape};
 
 use crate::backups::Listing;
-use crate::store::{diagnostic_at, file_name, with_suffix};
+use crate::store::{file_name, warning_at, with_suffix};
 use crate::{BackupId, BackupKind, Store, StoreError, StorePaths};
 
 /// The app's config from another place than the config file.
@@ -116,9 +116,8 @@ impl Store<'_> {
              has the newer settings",
             used.name
         );
-        let found = self.diagnostic("store.later-file", Severity::Warning, message);
-        let hint = format!("{} config restore {number}", self.paths.program);
-        Some(Diagnostic { hint: Some(hint), ..found })
+        let hint = Some(format!("{} config restore {number}", self.paths.program));
+        Some(Diagnostic { hint, ..self.warning("store.later-file", message) })
     }
 
     /// Returns the config in the file that the user brought back: it goes before every other source.
@@ -211,7 +210,7 @@ impl Store<'_> {
         salvaged.report.reset_keys = self.schema.missing_keys(&salvaged.app);
         let names = salvaged.report.recovered_networks.get(known..)?.join(", ");
         let message = format!("the networks {names} come from {}", file_name(&path));
-        let found = diagnostic_at(&path, "store.recovered", Severity::Warning, message);
+        let found = warning_at(&path, "store.recovered", message, None);
         (!names.is_empty()).then_some(found)
     }
 
@@ -311,7 +310,7 @@ impl Store<'_> {
                 Err(error) if error.is_not_found() => {}
                 Err(error) => {
                     let message = format!("the backup {id} could not be read: {}", error.io());
-                    diagnostics.push(self.diagnostic("store.copy-unreadable", Severity::Warning, message));
+                    diagnostics.push(self.warning("store.copy-unreadable", message));
                     failed.get_or_insert(error);
                 }
             }

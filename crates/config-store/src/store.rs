@@ -199,7 +199,11 @@ impl<'a> Store<'a> {
     }
 
     pub(crate) fn diagnostic(&self, code: &'static str, severity: Severity, message: String) -> Diagnostic {
-        diagnostic_at(&self.paths.config, code, severity, message)
+        Diagnostic::new(code, severity, self.paths.config.as_str(), message)
+    }
+
+    pub(crate) fn warning(&self, code: &'static str, message: String) -> Diagnostic {
+        self.diagnostic(code, Severity::Warning, message)
     }
 
     pub(crate) fn shape_of(&self, bytes: &[u8]) -> FileShape {
@@ -285,13 +289,14 @@ impl Locked<'_> {
     }
 }
 
-pub(crate) fn diagnostic_at(
+pub(crate) fn warning_at(
     path: impl AsRef<Path>,
     code: &'static str,
-    severity: Severity,
     message: String,
+    hint: Option<String>,
 ) -> Diagnostic {
-    Diagnostic::new(code, severity, path.as_ref().to_string_lossy(), message)
+    let path = path.as_ref().to_string_lossy();
+    Diagnostic { hint, ..Diagnostic::new(code, Severity::Warning, path, message) }
 }
 
 pub(crate) fn file_name(path: impl AsRef<Path>) -> String {

@@ -1,7 +1,7 @@
 //! Detects a config that parses and has suddenly lost the user's settings.
 
 use myownllm_config_model::app_config::{Loss, OwnSettings};
-use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
+use myownllm_config_model::{Diagnostic, Document, Ids};
 use myownllm_durable_fs::DiskError;
 use myownllm_salvage::{Salvaged, app_half, own_part, with_app_half};
 
@@ -186,7 +186,7 @@ impl Store<'_> {
     }
 
     fn wiped(&self, message: String, hint: String) -> Diagnostic {
-        Diagnostic { hint: Some(hint), ..self.diagnostic(WIPED, Severity::Warning, message) }
+        Diagnostic { hint: Some(hint), ..self.warning(WIPED, message) }
     }
 }
 
