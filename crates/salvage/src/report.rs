@@ -18,18 +18,6 @@ pub enum Shape {
     Unknown,
 }
 
-impl Shape {
-    /// Returns `app`, `daemon`, `mixed` or `unknown`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Shape::App => "app",
-            Shape::Daemon => "daemon",
-            Shape::Mixed => "mixed",
-            Shape::Unknown => "unknown",
-        }
-    }
-}
-
 /// The result of a repair.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
