@@ -53,7 +53,9 @@ fn has(bytes: &[u8], member: &str) -> bool {
 pub struct JudgedFile {
     /// See [`DaemonFile::is_readable`].
     pub is_readable: bool,
-    /// See [`DaemonFile::is_newer`].
+    /// True if a daemon wrote the file that is newer than the daemons that this crate knows. Such a
+    /// daemon reads all of the file; an older one drops what it does not know when it writes the
+    /// file again.
     pub is_newer: bool,
     /// See [`DaemonFile::unknown_word`].
     pub unknown_word: Option<String>,
@@ -86,13 +88,6 @@ impl DaemonFile {
     /// ```
     pub fn unknown_word(self, bytes: &[u8]) -> Option<String> {
         self.judge(bytes).unknown_word
-    }
-
-    /// Returns true if a daemon wrote the file that is newer than the daemons that this crate
-    /// knows. Such a daemon reads all of the file; an older one drops what it does not know when it
-    /// writes the file again.
-    pub fn is_newer(self, bytes: &[u8]) -> bool {
-        self.judge(bytes).is_newer
     }
 
     /// Gives all answers about a file at once: each start of a daemon judges every file.
@@ -156,9 +151,7 @@ impl DaemonFile {
         let mended = Document::parse(text.as_bytes()).ok().filter(|_| self.accepts(&text))?;
         Some((mended.document, left_out))
     }
-}
 
-impl DaemonFile {
     /// Removes what no daemon reads, and as little else as possible: of a network its members
     /// alone, of a roster whole devices, of a state what holds nothing. Returns the JSON Pointers.
     fn remove_refused(self, file: &mut Value) -> Vec<String> {

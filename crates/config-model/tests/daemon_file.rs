@@ -97,7 +97,7 @@ fn transition_has_the_members_of_its_kind(#[case] variant: &str, #[case] member:
 #[case::kind(DaemonFile::Config, r#"{"networks":[{"id":"a","network_id":"home","kind":"Closed"}]}"#)]
 #[case::role(DaemonFile::Roster, &ROSTER.replace("member", "Member"))]
 fn word_in_capitals_is_mended(#[case] file: DaemonFile, #[case] text: &str) {
-    assert!(!file.is_readable(text.as_bytes()) && !file.is_newer(text.as_bytes()));
+    assert!(!file.is_readable(text.as_bytes()) && !file.judge(text.as_bytes()).is_newer);
     let (mended, left_out) = file.mend(text.as_bytes()).expect("the words are known");
     assert!(left_out.is_empty() && file.is_readable(&mended.to_bytes()));
     let former: Value = serde_json::from_str(&text.to_lowercase()).expect("JSON");
@@ -128,7 +128,7 @@ fn word_that_no_known_daemon_knows_is_of_a_newer_one(
     newer[member] = serde_json::from_str(value).expect("JSON");
     let newer = newer.to_string();
     assert_eq!(DaemonFile::State.unknown_word(newer.as_bytes()).as_deref(), Some(at));
-    assert!(DaemonFile::State.is_newer(newer.as_bytes()));
+    assert!(DaemonFile::State.judge(newer.as_bytes()).is_newer);
 }
 
 #[rstest]
