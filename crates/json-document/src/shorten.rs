@@ -25,13 +25,7 @@ pub fn shortened(text: &str, at_most: usize) -> Cow<'_, str> {
 
 /// Returns a JSON Pointer with at most `at_most` names: of a longer one the first and the last
 /// names, with `…` between them.
-///
-/// ```
-/// use myownllm_json_document::shorten::shortened_pointer;
-/// assert_eq!(shortened_pointer("/a/b", 4), "/a/b");
-/// assert_eq!(shortened_pointer("/a/b/c/d/e/f", 4), "/a/b/…/e/f");
-/// ```
-pub fn shortened_pointer(pointer: &str, at_most: usize) -> Cow<'_, str> {
+pub(crate) fn shortened_pointer(pointer: &str, at_most: usize) -> Cow<'_, str> {
     let starts: Vec<usize> = pointer.match_indices('/').map(|(at, _)| at).collect();
     if starts.len() <= at_most {
         return Cow::Borrowed(pointer);
@@ -59,6 +53,8 @@ mod tests {
     fn shortened_pointer_cuts_between_names() {
         let pointer = "/name".repeat(1000);
         assert_eq!(shortened_pointer(&pointer, 5), "/name/name/…/name/name/name");
+        assert_eq!(shortened_pointer("/a/b/c/d/e/f", 4), "/a/b/…/e/f");
+        assert_eq!(shortened_pointer("/a/b", 4), "/a/b");
         assert_eq!(shortened_pointer("", 4), "");
     }
 }
