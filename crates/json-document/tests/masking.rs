@@ -91,10 +91,10 @@ fn inserted_values_are_masked() {
 
 #[test]
 fn names_that_masking_makes_equal_get_a_number() {
-    let mut value = json!({"by_name": {
+    let value = masked(&Document::of(json!({"by_name": {
         "https://u:s3cret@h/": 1, "https://v:s3cret2@h/": 2, "wss://h/?token=s3cret": {"a": "b"}, "plain": 3,
-    }});
-    mask_value(&mut value, &SHOWN);
+    }})));
+    let value = value.root().to_value();
     let members = value["by_name"].as_object().unwrap();
     assert!(!value.to_string().contains("s3cret"), "{value}");
     assert_eq!(members.len(), 4, "{value}");
