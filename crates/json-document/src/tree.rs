@@ -64,6 +64,33 @@ pub(crate) enum ChildName {
     New(Cow<'static, str>),
 }
 
+#[derive(Clone, Copy)]
+pub(crate) enum Name<'a> {
+    /// A key in a text.
+    Read(&'a Source, u32),
+    /// The name of an inserted member; empty for an item.
+    Given(&'a str),
+}
+
+impl<'a> Name<'a> {
+    /// Returns the decoded bytes, with lone surrogates in their three-byte form.
+    #[inline]
+    pub(crate) fn bytes(self) -> Cow<'a, [u8]> {
+        match self {
+            Name::Read(source, key) => source.decoded(key),
+            Name::Given(text) => Cow::Borrowed(text.as_bytes()),
+        }
+    }
+
+    /// Returns the text, with lone surrogates as U+FFFD.
+    pub(crate) fn text(self) -> Cow<'a, str> {
+        match self {
+            Name::Read(source, key) => source.decoded_text(key),
+            Name::Given(text) => Cow::Borrowed(text),
+        }
+    }
+}
+
 impl Source {
     /// Scans a fragment, which is valid by construction.
     pub(crate) fn of(fragment: Fragment) -> Source {
@@ -131,18 +158,18 @@ impl Container {
         this
     }
 
-    /// Returns the decoded name of a member, with lone surrogates in their three-byte form.
-    fn name<'a>(&self, sources: &'a [Arc<Source>], member: &'a Child) -> Cow<'a, [u8]> {
-        match &member.name {
-            ChildName::Origin(key) => sources[self.origin.0 as usize].decoded(*key),
-            ChildName::New(text) => Cow::Borrowed(text.as_bytes()),
+    pub(crate) fn name<'a>(&self, sources: &'a [Arc<Source>], child: &'a Child) -> Name<'a> {
+        match &child.name {
+            ChildName::Origin(entry) => Name::Read(&sources[self.origin.0 as usize], *entry),
+            ChildName::New(text) => Name::Given(text),
         }
     }
 
     fn index_if_large(&mut self, sources: &[Arc<Source>]) {
         if self.is_object && self.index.is_none() && self.children.len() > INDEX_FROM {
             let members = (0u32..).zip(&self.children).filter(|(_, member)| member.is_live());
-            let index = members.map(|(n, member)| (self.name(sources, member).into_owned(), n)).collect();
+            let index =
+                members.map(|(n, member)| (self.name(sources, member).bytes().into_owned(), n)).collect();
             self.index = Some(index);
         }
     }
@@ -152,7 +179,7 @@ impl Container {
         match &self.index {
             Some(index) => index.get(key).map(|&n| n as usize),
             None => {
-                let is_it = |member: &Child| *self.name(sources, member) == *key && member.is_live();
+                let is_it = |member: &Child| *self.name(sources, member).bytes() == *key && member.is_live();
                 self.children.iter().position(is_it)
             }
         }
@@ -179,7 +206,8 @@ impl Container {
         // A reader of the written text would take a shadowed duplicate for the member.
         for n in 0..self.children.len() {
             let member = &self.children[n];
-            if member.state == ChildState::Shadowed && *self.name(sources, member) == *key.as_bytes() {
+            if member.state == ChildState::Shadowed && *self.name(sources, member).bytes() == *key.as_bytes()
+            {
                 self.children[n].state = ChildState::Removed;
             }
         }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::fragment::Fragment;
 use crate::source::{Entries, Source};
-use crate::tree::{Child, ChildName, Container, Node, Tree};
+use crate::tree::{Child, Container, Name, Node, Tree};
 use crate::write::write_container;
 
 /// The type of a JSON value.
@@ -52,37 +52,10 @@ enum At<'a> {
     Edited(&'a Container),
 }
 
-#[derive(Clone, Copy)]
-enum Name<'a> {
-    /// A key in a text.
-    Read(&'a Source, u32),
-    /// The name of an inserted member; empty for an item.
-    Given(&'a str),
-}
-
-impl<'a> Name<'a> {
-    /// Returns the decoded bytes, with lone surrogates in their three-byte form.
-    #[inline]
-    fn bytes(self) -> Cow<'a, [u8]> {
-        match self {
-            Name::Read(source, key) => source.decoded(key),
-            Name::Given(text) => Cow::Borrowed(text.as_bytes()),
-        }
-    }
-
-    /// Returns the text, with lone surrogates as U+FFFD.
-    fn text(self) -> Cow<'a, str> {
-        match self {
-            Name::Read(source, key) => source.decoded_text(key),
-            Name::Given(text) => Cow::Borrowed(text),
-        }
-    }
-}
-
 /// The members of an object, or the items of an array.
 enum Children<'a> {
     Raw { tree: &'a Tree, source: &'a Source, entries: Entries<'a>, to_value: u32 },
-    Edited { tree: &'a Tree, origin: u32, children: std::slice::Iter<'a, Child> },
+    Edited { tree: &'a Tree, container: &'a Container, children: std::slice::Iter<'a, Child> },
 }
 
 impl<'a> Iterator for Children<'a> {
@@ -96,13 +69,9 @@ impl<'a> Iterator for Children<'a> {
                 let entry = entries.find(|&entry| !source.is_shadowed(entry))?;
                 Some((Name::Read(source, entry), ValueRef { tree, at: At::Raw(source, entry + *to_value) }))
             }
-            Children::Edited { tree, origin, children } => {
+            Children::Edited { tree, container, children } => {
                 let child = children.find(|child| child.is_live())?;
-                let name = match &child.name {
-                    ChildName::Origin(entry) => Name::Read(&tree.sources[*origin as usize], *entry),
-                    ChildName::New(text) => Name::Given(text),
-                };
-                Some((name, ValueRef::of(tree, &child.value)))
+                Some((container.name(&tree.sources, child), ValueRef::of(tree, &child.value)))
             }
         }
     }
@@ -246,9 +215,9 @@ impl<'a> ValueRef<'a> {
                 let entries = if is_it { source.children(at) } else { Entries::none(source) };
                 Children::Raw { tree, source, entries, to_value: u32::from(kind == Kind::Object) }
             }
-            At::Edited(Container { origin, children, .. }) => {
-                let children = if is_it { children.iter() } else { [].iter() };
-                Children::Edited { tree, origin: origin.0, children }
+            At::Edited(container) => {
+                let children = if is_it { container.children.iter() } else { [].iter() };
+                Children::Edited { tree, container, children }
             }
         }
     }
