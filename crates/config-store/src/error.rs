@@ -276,20 +276,3 @@ fn amount(count: usize, bytes: u64) -> String {
     let backups = if count == 1 { "backup" } else { "backups" };
     format!("{count} {backups} of {bytes} bytes")
 }
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn store_error_serialises_as_every_failure() {
-        let error = StoreError::Newer { path: "/h/config.json".into(), version: 9 };
-        let expected = json!({
-            "code": "store.newer", "class": "newer", "path": "/h/config.json", "message": error.to_string(),
-            "hint": "use the newest version of this program", "causes": [],
-        });
-        assert_eq!(serde_json::to_value(&error).unwrap(), expected);
-    }
-}

@@ -15,6 +15,7 @@ use myownllm_config_store::{ConfigStore, FileShape, Limits, Store, StoreError};
 use myownllm_durable_fs::Op;
 use myownllm_durable_fs::sim::{Fault, SimDisk};
 use rstest::rstest;
+use serde_json::json;
 
 #[rstest]
 #[case::app(APP, FileShape::App)]
@@ -256,4 +257,14 @@ fn unreadable_newest_backup_is_not_replaced_by_an_older_one(#[case] bad: &[u8]) 
     let error = load(&disk).unwrap_err();
     assert_eq!((error.code(), error.path()), ("store.copy-unreadable", Path::new(&newest)));
     assert_eq!(error.hint().unwrap(), format!("chmod u+r {}", shown(&newest)));
+}
+
+#[test]
+fn store_error_serialises_as_every_failure() {
+    let error = StoreError::Newer { path: "/h/config.json".into(), version: 9 };
+    let expected = json!({
+        "code": "store.newer", "class": "newer", "path": "/h/config.json", "message": error.to_string(),
+        "hint": "use the newest version of this program", "causes": [],
+    });
+    assert_eq!(serde_json::to_value(&error).unwrap(), expected);
 }
