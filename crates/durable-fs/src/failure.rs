@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use myownllm_paths::{Class, Failure, FileInfo, Kind, Lookup};
+use myownllm_paths::{Class, FileInfo, Kind, Lookup, impl_failure};
 
 use crate::{Disk, DiskError, FileKind, LockError, Metadata};
 
@@ -55,41 +55,12 @@ fn of_system(error: DiskError) -> io::Error {
     io::Error::new(error.kind(), error)
 }
 
-impl Failure for DiskError {
-    fn code(&self) -> &'static str {
-        Self::code(self)
-    }
+impl_failure!(DiskError, |_| Class::Failed, |error| Some(error.path()));
+impl_failure!(LockError, class_of_lock_error, |error| Some(error.home()));
 
-    fn class(&self) -> Class {
-        Class::Failed
-    }
-
-    fn path(&self) -> Option<&Path> {
-        Some(Self::path(self))
-    }
-
-    fn hint(&self) -> Option<String> {
-        Self::hint(self)
-    }
-}
-
-impl Failure for LockError {
-    fn code(&self) -> &'static str {
-        Self::code(self)
-    }
-
-    fn class(&self) -> Class {
-        match self {
-            Self::Held { .. } => Class::Locked,
-            Self::Failed { .. } => Class::Failed,
-        }
-    }
-
-    fn path(&self) -> Option<&Path> {
-        Some(self.home())
-    }
-
-    fn hint(&self) -> Option<String> {
-        Self::hint(self)
+fn class_of_lock_error(error: &LockError) -> Class {
+    match error {
+        LockError::Held { .. } => Class::Locked,
+        LockError::Failed { .. } => Class::Failed,
     }
 }
