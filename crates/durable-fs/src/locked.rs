@@ -14,41 +14,6 @@ use crate::{
     SyncFs,
 };
 
-/// The changes that an implementation of [`Disk`] carries out for a [`LockedDir`], which documents
-/// each call. [`LockedDir`] passes only paths that it has checked. Callers reach an implementation
-/// only through a [`LockedDir`].
-#[allow(missing_docs, unused_variables, reason = "LockedDir documents each call")]
-pub trait LockedDisk: Send + Sync {
-    fn make_dir(&self, dir: &Path, mode: u32) -> Result<()>;
-    fn set_mode(&self, path: &Path, mode: u32) -> Result<()>;
-    fn set_owner(&self, path: &Path, owner: Owner) -> Result<()>;
-    fn create(&self, file: &Path, bytes: &[u8], mode: u32) -> Result<()>;
-    fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()>;
-    fn copy_permissions(&self, from: &Path, to: &Path) -> Result<Permissions>;
-    fn rename_noreplace(&self, from: &Path, to: &Path) -> Result<()>;
-    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
-    fn exchange(&self, a: &Path, b: &Path) -> Result<()>;
-    fn hard_link(&self, from: &Path, to: &Path) -> Result<()>;
-    fn symlink(&self, target: &Path, at: &Path) -> Result<()>;
-    fn unlink(&self, path: &Path) -> Result<()>;
-    fn remove_dir(&self, dir: &Path) -> Result<()>;
-    fn sync_file(&self, file: &Path) -> Result<()>;
-    fn sync_dir(&self, dir: &Path) -> Result<()>;
-    fn sync_fs(&self, path: &Path) -> Result<SyncFs>;
-
-    /// Opens a directory outside of the locked one, so that names in it can be changed from now on
-    /// ([`LockedDir::admit_target`]).
-    fn admit(&self, dir: &Path) -> Result<()> {
-        Ok(())
-    }
-
-    /// Opens directories for [`LockedDir::keep_open`]; dropping the returned value closes them.
-    /// Returns `None` if this disk finds a directory as fast by its path.
-    fn keep_open(&self, dirs: &[&Path]) -> Option<Box<dyn Any>> {
-        None
-    }
-}
-
 /// A directory that this value locks, and the right to change what is below it: exclusive among all
 /// processes until the value is dropped.
 ///
@@ -141,24 +106,27 @@ impl LockedDir {
         below.components().all(|part| matches!(part, Component::Normal(_))).then_some(below)
     }
 
-    fn is_admitted(&self, path: &Path) -> bool {
-        let admitted = self.admitted.read().unwrap_or_else(PoisonError::into_inner);
-        path.file_name().is_some()
-            && path.parent().is_some_and(|dir| admitted.iter().any(|known| known == dir))
+    fn is_admitted(&self, dir: &Path) -> bool {
+        self.admitted.read().unwrap_or_else(PoisonError::into_inner).iter().any(|known| known == dir)
     }
 
     /// Checks a path whose name is about to change. Refuses the locked directory itself, whose name
     /// is in the parent directory.
     fn check_name(&self, op: Op, path: &Path) -> Result<()> {
         let is_below = self.below(path).is_some_and(|below| !below.as_os_str().is_empty());
-        if is_below || self.is_admitted(path) { Ok(()) } else { Err(self.refusal(op, path)) }
+        let dir = path.parent().filter(|_| path.file_name().is_some());
+        match is_below || dir.is_some_and(|dir| self.is_admitted(dir)) {
+            true => Ok(()),
+            false => Err(self.refusal(op, path)),
+        }
     }
 
     /// Checks a path of which the caller changes something other than the name.
     fn check(&self, op: Op, path: &Path) -> Result<()> {
-        let is_admitted =
-            || self.admitted.read().unwrap_or_else(PoisonError::into_inner).iter().any(|dir| dir == path);
-        if self.below(path).is_some() || is_admitted() { Ok(()) } else { self.check_name(op, path) }
+        match self.below(path).is_some() || self.is_admitted(path) {
+            true => Ok(()),
+            false => self.check_name(op, path),
+        }
     }
 
     /// Follows a symlink below the locked directory to a file and returns the canonical path of the
@@ -193,30 +161,64 @@ impl LockedDir {
         DirHandles { _lock: PhantomData, _open: self.changes.keep_open(&dirs) }
     }
 
-    /// Makes one directory with exactly this mode. Its parent must exist.
-    pub fn make_dir(&self, dir: &Path, mode: u32) -> Result<()> {
-        self.check_name(Op::MakeDir, dir)?;
-        self.changes.make_dir(dir, mode)
+    /// Syncs the directory that holds the locked one, so that the name of the locked one is
+    /// durable. A failure is final.
+    pub fn sync_own_name(&self) -> Result<()> {
+        self.changes.sync_dir(self.path.parent().unwrap_or(&self.path))
     }
+}
+
+/// Declares each change once: for the implementations of a disk, and as a method of [`LockedDir`]
+/// that first checks the paths of which it changes something.
+macro_rules! changes {
+    ($($(#[$doc:meta])* [$op:ident: $check:ident($($path:ident),+)]
+    fn $name:ident(&self $(, $argument:ident: $type:ty)*) -> $result:ty;)*) => {
+        /// The changes that an implementation of [`Disk`] carries out for a [`LockedDir`], which
+        /// passes only paths that it has checked. Callers reach an implementation only through a
+        /// [`LockedDir`].
+        #[allow(unused_variables, reason = "the names of the parameters of defaults are their doc")]
+        pub trait LockedDisk: Send + Sync {
+            $($(#[$doc])* fn $name(&self $(, $argument: $type)*) -> $result;)*
+
+            /// Opens a directory outside of the locked one, so that names in it can be changed from
+            /// now on ([`LockedDir::admit_target`]).
+            fn admit(&self, dir: &Path) -> Result<()> {
+                Ok(())
+            }
+
+            /// Opens directories for [`LockedDir::keep_open`]; dropping the returned value closes
+            /// them. Returns `None` if this disk finds a directory as fast by its path.
+            fn keep_open(&self, dirs: &[&Path]) -> Option<Box<dyn Any>> {
+                None
+            }
+        }
+
+        impl LockedDir {
+            $($(#[$doc])* pub fn $name(&self $(, $argument: $type)*) -> $result {
+                $(self.$check(Op::$op, $path)?;)+
+                self.changes.$name($($argument),*)
+            })*
+        }
+    };
+}
+
+changes! {
+    /// Makes one directory with exactly this mode. Its parent must exist.
+    [MakeDir: check_name(dir)]
+    fn make_dir(&self, dir: &Path, mode: u32) -> Result<()>;
 
     /// Sets the permission bits of a file or directory; fails for a symlink. Does nothing on
     /// Windows.
-    pub fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
-        self.check(Op::SetMode, path)?;
-        self.changes.set_mode(path, mode)
-    }
+    [SetMode: check(path)]
+    fn set_mode(&self, path: &Path, mode: u32) -> Result<()>;
 
     /// Sets the owner of a file, directory or symlink (not of its target). Does nothing on Windows.
-    pub fn set_owner(&self, path: &Path, owner: Owner) -> Result<()> {
-        self.check(Op::SetOwner, path)?;
-        self.changes.set_owner(path, owner)
-    }
+    [SetOwner: check(path)]
+    fn set_owner(&self, path: &Path, owner: Owner) -> Result<()>;
 
     /// Writes a new file with exactly this mode. Fails if the name exists.
-    pub fn create(&self, file: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-        self.check_name(Op::Create, file)?;
-        self.changes.create(file, bytes, mode)
-    }
+    [Create: check_name(file)]
+    fn create(&self, file: &Path, bytes: &[u8], mode: u32) -> Result<()>;
 
     /// Copies a regular file (not a symlink), which may lie anywhere, to a new name. The copy has
     /// mode 0600 while it grows. Then the copy gets the modification time of the original; if
@@ -225,101 +227,66 @@ impl LockedDir {
     /// user's own attributes (`user.…`), as far as the file system accepts them
     /// ([`Disk::missing_xattrs`] reports the missing ones). Labels are not copied. Fails if the
     /// name exists. Removes a copy that could not be completed.
-    pub fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
-        self.check_name(Op::CopyNew, to)?;
-        self.changes.copy_new(from, to, mode)
-    }
+    [CopyNew: check_name(to)]
+    fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()>;
 
     /// Gives the file `to`, which has mode 0600 so far, the permission bits, the access list and
     /// the user's own attributes (`user.…`) of `from`, as far as the file system accepts the
     /// attributes. If the file system does not accept the list, only the owner gets access and the
     /// call returns [`Permissions::Narrowed`]: with a list, the group's bits mean something else,
     /// and without the list they would give others access.
-    pub fn copy_permissions(&self, from: &Path, to: &Path) -> Result<Permissions> {
-        self.check(Op::CopyPermissions, to)?;
-        self.changes.copy_permissions(from, to)
-    }
+    [CopyPermissions: check(to)]
+    fn copy_permissions(&self, from: &Path, to: &Path) -> Result<Permissions>;
 
     /// Renames a file, symlink or directory. Fails if the destination exists, even if another
     /// program makes it at the same moment. Where the file system or the platform has no such
     /// rename, [`DiskError::may_be_unsupported`] is true for the error.
-    pub fn rename_noreplace(&self, from: &Path, to: &Path) -> Result<()> {
-        self.check_pair(Op::RenameNoReplace, from, to)?;
-        self.changes.rename_noreplace(from, to)
-    }
+    [RenameNoReplace: check_name(from, to)]
+    fn rename_noreplace(&self, from: &Path, to: &Path) -> Result<()>;
 
     /// Renames, and **replaces** a file that has the new name (never a directory that is not
     /// empty). For names that no other program can use: directories, and files under temporary
     /// names of ours.
     ///
     /// Beware: if both are names of one file, a Unix system reports success and leaves both.
-    pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.check_pair(Op::Rename, from, to)?;
-        self.changes.rename(from, to)
-    }
+    [Rename: check_name(from, to)]
+    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
 
     /// Exchanges two names in one step. Where that is not supported,
     /// [`DiskError::may_be_unsupported`] is true for the error.
-    pub fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
-        self.check_pair(Op::Exchange, a, b)?;
-        self.changes.exchange(a, b)
-    }
+    [Exchange: check_name(a, b)]
+    fn exchange(&self, a: &Path, b: &Path) -> Result<()>;
 
     /// Gives a file a second name; fails if the name exists. A symlink gets the second name itself.
-    pub fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
-        self.check_pair(Op::HardLink, from, to)?;
-        self.changes.hard_link(from, to)
-    }
+    [HardLink: check_name(from, to)]
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<()>;
 
     /// Makes a symlink. Fails if the name exists.
-    pub fn symlink(&self, target: &Path, at: &Path) -> Result<()> {
-        self.check_name(Op::Symlink, at)?;
-        self.changes.symlink(target, at)
-    }
+    [Symlink: check_name(at)]
+    fn symlink(&self, target: &Path, at: &Path) -> Result<()>;
 
     /// Removes one name of a file or symlink.
-    pub fn unlink(&self, path: &Path) -> Result<()> {
-        self.check_name(Op::Unlink, path)?;
-        self.changes.unlink(path)
-    }
+    [Unlink: check_name(path)]
+    fn unlink(&self, path: &Path) -> Result<()>;
 
     /// Removes an empty directory. Fails if the directory is not empty
     /// ([`DirectoryNotEmpty`](std::io::ErrorKind::DirectoryNotEmpty)).
-    pub fn remove_dir(&self, dir: &Path) -> Result<()> {
-        self.check_name(Op::RemoveDir, dir)?;
-        self.changes.remove_dir(dir)
-    }
+    [RemoveDir: check_name(dir)]
+    fn remove_dir(&self, dir: &Path) -> Result<()>;
 
     /// Syncs content, length and mode of a regular file (not its name). A failure is final: the
     /// system may have dropped the data that it could not write.
-    pub fn sync_file(&self, file: &Path) -> Result<()> {
-        self.check(Op::SyncFile, file)?;
-        self.changes.sync_file(file)
-    }
+    [SyncFile: check(file)]
+    fn sync_file(&self, file: &Path) -> Result<()>;
 
     /// Syncs the names in a directory, and its mode (not its own name). A failure is final.
-    pub fn sync_dir(&self, dir: &Path) -> Result<()> {
-        self.check(Op::SyncDir, dir)?;
-        self.changes.sync_dir(dir)
-    }
-
-    /// Syncs the directory that holds the locked one, so that the name of the locked one is
-    /// durable. A failure is final.
-    pub fn sync_own_name(&self) -> Result<()> {
-        self.changes.sync_dir(self.path.parent().unwrap_or(&self.path))
-    }
+    [SyncDir: check(dir)]
+    fn sync_dir(&self, dir: &Path) -> Result<()>;
 
     /// Syncs the whole file system that `path` is on, where the platform can (Linux). A failure is
     /// final.
-    pub fn sync_fs(&self, path: &Path) -> Result<SyncFs> {
-        self.check(Op::SyncFs, path)?;
-        self.changes.sync_fs(path)
-    }
-
-    fn check_pair(&self, op: Op, a: &Path, b: &Path) -> Result<()> {
-        self.check_name(op, a)?;
-        self.check_name(op, b)
-    }
+    [SyncFs: check(path)]
+    fn sync_fs(&self, path: &Path) -> Result<SyncFs>;
 }
 
 /// Methods that the reader of a [`LockedDir`] carries out.
