@@ -24,7 +24,7 @@ pub use error::{
 };
 #[cfg(feature = "failure")]
 pub use failure::DiskLookup;
-pub use locked::{DirHandles, LockedDir, LockedDisk};
+pub use locked::{LockedDir, LockedDisk};
 pub use myownllm_paths::command::{free_name, is_control, move_aside, quote, replace_symlink};
 pub use op::Op;
 pub use publish::{

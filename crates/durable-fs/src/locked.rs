@@ -2,7 +2,6 @@
 
 use std::{
     any::Any,
-    marker::PhantomData,
     ops::ControlFlow,
     path::{Component, Path, PathBuf},
     sync::{PoisonError, RwLock},
@@ -44,19 +43,6 @@ pub struct LockedDir {
 impl std::fmt::Debug for LockedDir {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LockedDir").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-/// Directories that stay open for a run of calls, see [`LockedDir::keep_open`].
-#[must_use = "dropping this value closes the directories"]
-pub struct DirHandles<'lock> {
-    _lock: PhantomData<&'lock LockedDir>,
-    _open: Option<Box<dyn Any>>,
-}
-
-impl std::fmt::Debug for DirHandles<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DirHandles").finish_non_exhaustive()
     }
 }
 
@@ -156,9 +142,10 @@ impl LockedDir {
     /// The handle follows the directory, not its name: if another program renames the directory
     /// meanwhile, the calls act on the renamed directory. Do not keep a directory open that you
     /// rename or remove before you drop the returned value.
-    pub fn keep_open(&self, dirs: &[&Path]) -> DirHandles<'_> {
+    #[must_use = "dropping this value closes the directories"]
+    pub fn keep_open<'l>(&'l self, dirs: &[&Path]) -> impl Sized + use<'l> {
         let dirs: Vec<_> = dirs.iter().copied().filter(|dir| self.check(Op::Use, dir).is_ok()).collect();
-        DirHandles { _lock: PhantomData, _open: self.changes.keep_open(&dirs) }
+        self.changes.keep_open(&dirs)
     }
 
     /// Syncs the directory that holds the locked one, so that the name of the locked one is
