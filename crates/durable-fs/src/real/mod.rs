@@ -30,21 +30,8 @@ use crate::{DiskError, Op, Result};
 /// says so, and whose handles no child inherits. Windows: `MoveFileExW` for renames, the standard
 /// library for the rest.
 ///
-/// `RealDisk` only reads. Changes are methods of the [`LockedDir`](crate::LockedDir) that
-/// [`lock`](crate::Disk::lock) returns.
-///
-/// # Below a locked directory
-///
-/// On Unix, a [`LockedDir`](crate::LockedDir) reaches everything below its directory through the
-/// handle that holds the lock. It opens each directory on the way from its parent. Each directory
-/// and each symlink on the way must belong to the owner of the locked directory, to root, or to the
-/// user who runs the program. A second user who replaces a directory or symlink on the way by their
-/// own, at any moment, only causes an error ([`Untrusted`](crate::Untrusted)): nothing behind it is
-/// made, renamed, removed or read. No change leaves the directory, even through a trusted symlink.
-/// This code does not check if other users can write to the directories.
-///
-/// `RealDisk` itself, and a [`LockedDir`](crate::LockedDir) on Windows, resolve the path anew on
-/// each call.
+/// `RealDisk` only reads, and resolves the path anew on each call. Changes are methods of the
+/// [`LockedDir`](crate::LockedDir) that [`lock`](crate::Disk::lock) returns.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
@@ -67,18 +54,12 @@ fn read_whole(file: impl Read, len: u64, limit: u64) -> io::Result<Vec<u8>> {
     // the program.
     let size = usize::try_from(len).unwrap_or(usize::MAX);
     bytes.try_reserve(size.saturating_add(1))?;
-    let mut file = file.take(limit.saturating_add(1));
     bytes.resize(size.saturating_add(1), 0);
-    let first = loop {
-        match file.read(&mut bytes) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            other => break other?,
-        }
-    };
-    bytes.truncate(first);
-    // With room for one more byte, a read of exactly that size has met the end of the file.
+    let mut file = file.take(limit.saturating_add(1));
+    let got = fill(&mut file, &mut bytes, len)?;
+    bytes.truncate(got);
     // Otherwise the file changes its size while this code reads it.
-    if first != size {
+    if got != size {
         file.read_to_end(&mut bytes)?;
     }
     if bytes.len() as u64 > limit {
@@ -102,23 +83,6 @@ fn same_bytes(a: (&Path, impl Read), b: (&Path, impl Read), len: u64) -> Result<
         }
         if got_a < buffer_a.len() {
             return Ok(true);
-        }
-    }
-}
-
-/// Returns true if the file holds exactly these bytes, whose number is the known length of the
-/// file.
-#[cfg(unix)]
-fn reads(mut file: impl Read, bytes: &[u8]) -> io::Result<bool> {
-    let len = bytes.len() as u64;
-    let mut buffer = buffer_for(len);
-    let mut expected = bytes;
-    loop {
-        let got = fill(&mut file, &mut buffer, len)?;
-        match expected.strip_prefix(&buffer[..got]) {
-            None => return Ok(false),
-            Some(rest) if got < buffer.len() => return Ok(rest.is_empty()),
-            Some(rest) => expected = rest,
         }
     }
 }

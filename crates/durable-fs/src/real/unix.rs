@@ -29,7 +29,7 @@ use rustix::{
 use super::{
     RealDisk, attributes, copy_bytes,
     handles::{Handles, ResolvedName, id_of, kind_of},
-    read_whole, reads, same_bytes,
+    read_whole, same_bytes,
     statx::{self, Attributes},
     sync::{FUSE, MAY_LACK_MODES, flush, flush_dir, flush_fs, is_of},
     threads,
@@ -105,6 +105,12 @@ fn regular(file: impl AsFd) -> io::Result<Stat> {
     }
 }
 
+/// Returns an open file with its length; fails unless the file is regular.
+fn with_len(file: OwnedFd) -> io::Result<(File, u64)> {
+    let len = meta_of(&regular(&file)?).len;
+    Ok((file.into(), len))
+}
+
 fn rename_with(from: &ResolvedName, to: &ResolvedName, exchange: bool) -> rustix::io::Result<()> {
     use rustix::fs::RenameFlags;
     let flags = if exchange { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
@@ -113,13 +119,7 @@ fn rename_with(from: &ResolvedName, to: &ResolvedName, exchange: bool) -> rustix
 
 /// Opens two regular files and returns them if they hold the same bytes.
 fn open_if_same(handles: Option<&Handles>, a: &Path, b: &Path) -> Result<Option<(File, File)>> {
-    let open_one = |path: &Path| {
-        Op::Read.on(path, || {
-            let file = File::from(open_name(handles, path)?);
-            let len = meta_of(&regular(&file)?).len;
-            Ok((file, len))
-        })
-    };
+    let open_one = |path: &Path| Op::Read.on(path, || with_len(open_name(handles, path)?));
     let ((file_a, len_a), (file_b, len_b)) = (open_one(a)?, open_one(b)?);
     let same = len_a == len_b && same_bytes((a, &file_a), (b, &file_b), len_a)?;
     Ok(same.then_some((file_a, file_b)))
@@ -218,18 +218,15 @@ impl<M: ThisMachine> Disk for M {
 
     fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>> {
         Op::Read.on(path, || {
-            let file = File::from(open_followed(self.handles(), path, OFlags::empty())?);
-            let len = meta_of(&regular(&file)?).len;
+            let (file, len) = with_len(open_followed(self.handles(), path, OFlags::empty())?)?;
             read_whole(file, len, limit)
         })
     }
 
     fn content_eq(&self, path: &Path, bytes: &[u8]) -> Result<bool> {
-        Op::Read.on(path, || {
-            let file = File::from(open_followed(self.handles(), path, OFlags::empty())?);
-            let len = meta_of(&regular(&file)?).len;
-            Ok(len == bytes.len() as u64 && reads(file, bytes)?)
-        })
+        let open = || with_len(open_followed(self.handles(), path, OFlags::empty())?);
+        let (file, len) = Op::Read.on(path, open)?;
+        Ok(len == bytes.len() as u64 && same_bytes((path, file), (path, bytes), len)?)
     }
 
     fn same_content(&self, a: &Path, b: &Path) -> Result<bool> {
