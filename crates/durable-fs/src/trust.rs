@@ -305,13 +305,8 @@ pub fn look_inside(disk: &dyn Disk, home: &Path, directory: &Path) -> Result<Opt
     let above = trace(disk, home)?;
     let owner = above.steps.last().and_then(|home| home.meta.owner).filter(|_| above.missing.is_none());
     let Some(owner) = owner else { return Ok(None) };
-    let way = trace(disk, directory)?;
-    let is_new = |step: &&Step| !above.steps.iter().any(|known| known.path == step.path);
-    let found = way.steps.iter().filter(is_new).find_map(|step| {
-        if step.meta.is_symlink() {
-            return way.symlink_problem(step, step.meta.owner?.uid, runner, Some(owner.uid));
-        }
-        let mend = close(true, may_change(runner, &step.meta));
+    let found = trace(disk, directory)?.problem_beyond(&above, runner, owner.uid, |step| {
+        let mend = close(true, runner, &step.meta);
         foreign_part(&step.path, &step.meta, owner).or_else(|| world_writable(&step.path, &step.meta, mend))
     });
     Ok(found.map(|problem| problem.as_mounted(disk)))
@@ -337,12 +332,8 @@ fn problem_behind(disk: &dyn Disk, symlink: &Path) -> Result<Option<(OwnershipPr
     let above = trace(disk, symlink.parent().unwrap_or(symlink))?;
     let owner = way.steps.last().and_then(|file| file.meta.owner).filter(|_| way.missing.is_none());
     let Some(owner) = owner.map(|owner| owner.uid) else { return Ok(None) };
-    let is_new = |step: &&Step| !above.steps.iter().any(|known| known.path == step.path);
-    let found = way.steps.iter().filter(is_new).find_map(|step| {
+    let found = way.problem_beyond(&above, runner, owner, |step| {
         let uid = step.meta.owner?.uid;
-        if step.meta.is_symlink() {
-            return way.symlink_problem(step, uid, runner, Some(owner));
-        }
         let kind = OwnershipProblemKind::ForeignDirectory { uid };
         (!way.trusts(runner, uid, Some(owner))).then(|| OwnershipProblem::new(&step.path, kind))
     });
@@ -402,15 +393,14 @@ impl Trace {
             // owner.
             let is_holder = holder.is_some_and(|holder| std::ptr::eq(holder, step));
             if step.meta.is_symlink() {
-                problems.extend(self.symlink_problem(step, uid, runner, home_owner));
+                problems.extend(self.symlink_problem(step, runner, home_owner));
             } else if is_last {
                 problems.extend(self.end_problem(step, holder, runner, may_write));
             } else if !is_holder && !self.trusts(runner, uid, home_owner) {
                 let kind = OwnershipProblemKind::ForeignDirectory { uid };
                 problems.push(OwnershipProblem::new(&step.path, kind));
             }
-            let is_home = is_last && exists;
-            let mend = close(is_home, may_change(runner, &step.meta));
+            let mend = close(is_last && exists, runner, &step.meta);
             // The mode of a device is for all of its users, and nothing is below it.
             problems.extend(world_writable(&step.path, &step.meta, mend).filter(|_| step.meta.is_dir()));
         }
@@ -431,17 +421,33 @@ impl Trace {
         self.steps.iter().find(|step| step.path == holder)
     }
 
+    /// Returns the first problem of the steps that the way `above` does not have: of a symlink, or
+    /// of another step the one that `judge` finds. `owner` is the owner of the end.
+    fn problem_beyond(
+        &self,
+        above: &Trace,
+        runner: Runner,
+        owner: u32,
+        judge: impl Fn(&Step) -> Option<OwnershipProblem>,
+    ) -> Option<OwnershipProblem> {
+        let is_new = |step: &&Step| !above.steps.iter().any(|known| known.path == step.path);
+        self.steps.iter().filter(is_new).find_map(|step| match step.meta.is_symlink() {
+            true => self.symlink_problem(step, runner, Some(owner)),
+            false => judge(step),
+        })
+    }
+
     fn symlink_problem(
         &self,
         symlink: &Step,
-        uid: u32,
         runner: Runner,
         owner: Option<u32>,
     ) -> Option<OwnershipProblem> {
+        let uid = symlink.meta.owner?.uid;
         let holder = self.holder(symlink)?;
         let is_trusted = match holder.meta.mode & 0o1002 {
             0o0002 => {
-                let mend = close(false, may_change(runner, &holder.meta));
+                let mend = close(false, runner, &holder.meta);
                 let kind = OwnershipProblemKind::SwappableSymlink { directory: holder.path.clone(), mend };
                 return Some(OwnershipProblem::new(&symlink.path, kind));
             }
@@ -488,17 +494,14 @@ impl Trace {
 }
 
 /// Returns the command that removes the write permission of other users.
-fn close(is_home: bool, may_change: bool) -> &'static str {
+fn close(is_home: bool, runner: Runner, meta: &Metadata) -> &'static str {
+    let may_change = runner.is_root() || meta.owner.is_some_and(|owner| owner.uid == runner.uid);
     match (is_home, may_change) {
         (true, true) => "chmod go-w",
         (true, false) => "sudo chmod go-w",
         (false, true) => "chmod o-w",
         (false, false) => "sudo chmod o-w",
     }
-}
-
-fn may_change(runner: Runner, meta: &Metadata) -> bool {
-    runner.is_root() || meta.owner.is_some_and(|owner| owner.uid == runner.uid)
 }
 
 /// Returns true if a user may pass a directory, by its mode alone.
