@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use myownllm_durable_fs::{Disk, DiskError, LockedDir, rename_or_link};
+use myownllm_durable_fs::{Disk, LockedDir, rename_or_link};
 use myownllm_identity::IdentityPaths;
 use myownllm_paths::{
     DaemonFiles,
@@ -41,7 +41,7 @@ pub(crate) fn rotate(lock: &LockedDir, log: &Utf8Path) -> io::Result<()> {
     let Some(size) = present(lock, log)? else { return Ok(()) };
     cut(log);
     if size == 0 {
-        return lock.unlink(log.as_ref()).map_err(into_io);
+        return Ok(lock.unlink(log.as_ref())?);
     }
     let mut former = Vec::new();
     for path in (1..=KEPT_LOGS).map(|number| numbered(log, number)) {
@@ -54,12 +54,12 @@ pub(crate) fn rotate(lock: &LockedDir, log: &Utf8Path) -> io::Result<()> {
     }
     let Some(last) = former.last() else { return Err(not_a_file(&numbered(log, 1))) };
     if present(lock, last)?.is_some() {
-        lock.unlink(last.as_ref()).map_err(into_io)?;
+        lock.unlink(last.as_ref())?;
     }
     for pair in former.windows(2).rev() {
-        rename_or_link(lock, pair[0].as_ref(), pair[1].as_ref()).map_err(into_io)?;
+        rename_or_link(lock, pair[0].as_ref(), pair[1].as_ref())?;
     }
-    rename_or_link(lock, log.as_ref(), former[0].as_ref()).map_err(into_io)
+    Ok(rename_or_link(lock, log.as_ref(), former[0].as_ref())?)
 }
 
 /// Cuts a log that is too long to its last part: a program that writes without end would fill the
@@ -91,16 +91,12 @@ fn present(lock: &LockedDir, path: &Utf8Path) -> io::Result<Option<u64>> {
         Ok(meta) if meta.is_file() || meta.is_symlink() => Ok(Some(meta.len)),
         Ok(_) => Err(not_a_file(path)),
         Err(e) if e.is_not_found() => Ok(None),
-        Err(e) => Err(into_io(e)),
+        Err(e) => Err(e.into()),
     }
 }
 
 fn not_a_file(path: &Utf8Path) -> io::Error {
     io::Error::new(io::ErrorKind::AlreadyExists, format!("{path} is not a file"))
-}
-
-fn into_io(e: DiskError) -> io::Error {
-    io::Error::new(e.kind(), e)
 }
 
 /// Creates a log that this user alone can read.

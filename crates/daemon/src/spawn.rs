@@ -164,8 +164,7 @@ fn ensure_home(request: &SpawnRequest<'_>) -> io::Result<()> {
         Err(e) if e.is_not_found() => lock.make_dir(home, 0o700).and_then(|()| lock.stat_follow(home)),
         found => found,
     };
-    let both = found.and_then(|found| Ok((found, RealDisk.stat_follow(home)?)));
-    match both.map_err(|e| io::Error::new(e.kind(), e))? {
+    match (found?, RealDisk.stat_follow(home)?) {
         (found, _) if !found.is_dir() => Err(io::ErrorKind::NotADirectory.into()),
         (found, named) if found.id == named.id => Ok(()),
         _ => Err(io::Error::other("another directory has its name now")),

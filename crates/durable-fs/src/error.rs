@@ -57,6 +57,12 @@ impl std::error::Error for DiskError {
     }
 }
 
+impl From<DiskError> for io::Error {
+    fn from(error: DiskError) -> Self {
+        Self::new(error.kind(), error)
+    }
+}
+
 impl Op {
     pub(crate) fn on<T>(self, path: &Path, action: impl FnOnce() -> io::Result<T>) -> Result<T> {
         action().map_err(|error| DiskError::new(self, path, error))

@@ -21,23 +21,23 @@ impl fmt::Debug for DiskLookup<'_> {
 
 impl Lookup for DiskLookup<'_> {
     fn stat(&self, path: &Path) -> io::Result<FileInfo> {
-        self.0.stat(path).map(file_info).map_err(of_system)
+        Ok(file_info(self.0.stat(path)?))
     }
 
     fn stat_follow(&self, path: &Path) -> io::Result<FileInfo> {
-        self.0.stat_follow(path).map(file_info).map_err(of_system)
+        Ok(file_info(self.0.stat_follow(path)?))
     }
 
     fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
-        self.0.read_link(path).map_err(of_system)
+        Ok(self.0.read_link(path)?)
     }
 
     fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
-        self.0.canonicalize(path).map_err(of_system)
+        Ok(self.0.canonicalize(path)?)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.0.read(path, u64::MAX).map_err(of_system)
+        Ok(self.0.read(path, u64::MAX)?)
     }
 }
 
@@ -49,10 +49,6 @@ fn file_info(meta: Metadata) -> FileInfo {
         FileKind::Other => Kind::Other,
     };
     FileInfo { kind, id: meta.id.map(|id| (id.dev, id.ino)) }
-}
-
-fn of_system(error: DiskError) -> io::Error {
-    io::Error::new(error.kind(), error)
 }
 
 impl_failure!(DiskError, |_| Class::Failed, |error| Some(error.path()));
