@@ -20,9 +20,10 @@ mod writers;
 use std::{
     io::{self, Read, Write},
     path::Path,
+    time::{Duration, Instant},
 };
 
-use crate::{DiskError, Op, Result};
+use crate::{DiskError, LockError, Op, Result};
 
 /// The disk of this machine.
 ///
@@ -42,6 +43,27 @@ const MOST_THREADS: usize = 4;
 /// Returns the number of threads that the machine can run at a time, up to the limit.
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS)
+}
+
+/// The pause between two tries of the lock: short compared with any wait that a person notices.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Tries to lock a home until `try_lock` returns true, or until `wait` has passed since `start`.
+pub(crate) fn lock_within(
+    home: &Path,
+    wait: Duration,
+    start: Instant,
+    mut try_lock: impl FnMut() -> io::Result<bool>,
+) -> Result<(), LockError> {
+    let failed = |source| LockError::Failed { home: home.to_owned(), source };
+    while !try_lock().map_err(failed)? {
+        let waited = start.elapsed();
+        let Some(rest) = wait.checked_sub(waited).filter(|rest| !rest.is_zero()) else {
+            return Err(LockError::Held { home: home.to_owned(), waited });
+        };
+        std::thread::sleep(POLL.min(rest));
+    }
+    Ok(())
 }
 
 /// Reads a file of the known length `len`. Fails if it has, or grows to, more than `limit` bytes.

@@ -29,7 +29,7 @@ use rustix::{
 use super::{
     RealDisk, attributes, copy_bytes,
     handles::{Handles, ResolvedName, id_of, kind_of},
-    read_whole, same_bytes,
+    lock_within, read_whole, same_bytes,
     statx::{self, Attributes},
     sync::{FUSE, MAY_LACK_MODES, flush, flush_dir, flush_fs, is_of},
     threads,
@@ -39,9 +39,6 @@ use crate::{
     DirEntry, Disk, DiskError, FileKind, LockError, LockedDir, LockedDisk, Metadata, Op, Owner, Permissions,
     Result, Runner, SyncFs, Timestamp, disk::is_on_another_device, publish::make_private_dir,
 };
-
-/// The pause between two tries of the lock: short compared with any wait that a person notices.
-const POLL: Duration = Duration::from_millis(10);
 
 /// The flags of every open. No child inherits a handle: a daemon that inherits the lock would hold
 /// it for good. No open waits for the other end of a pipe or acquires a controlling terminal.
@@ -325,20 +322,12 @@ impl<M: ThisMachine> Disk for M {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | COMMON;
             let fd = retry_on_intr(|| rustix::fs::open(home, flags, Mode::empty()))
                 .map_err(|e| failed(e.into()))?;
-            loop {
-                match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-                    Ok(()) => break,
-                    Err(Errno::INTR) => {}
-                    Err(Errno::WOULDBLOCK) => {
-                        let waited = start.elapsed();
-                        let Some(rest) = wait.checked_sub(waited).filter(|rest| !rest.is_zero()) else {
-                            return Err(LockError::Held { home: home.to_owned(), waited });
-                        };
-                        std::thread::sleep(POLL.min(rest));
-                    }
-                    Err(error) => return Err(failed(error.into())),
-                }
-            }
+            let flock = || rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive);
+            lock_within(home, wait, start, || match retry_on_intr(flock) {
+                Ok(()) => Ok(true),
+                Err(Errno::WOULDBLOCK) => Ok(false),
+                Err(error) => Err(error.into()),
+            })?;
             // Another program may have replaced the directory during the wait; a lock on the old
             // directory protects nothing.
             if let Some(handles) = Handles::of(home, fd).map_err(failed)? {

@@ -18,13 +18,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{RealDisk, copy_bytes, read_whole, same_bytes, threads};
+use super::{RealDisk, copy_bytes, lock_within, read_whole, same_bytes, threads};
 use crate::{
     DirEntry, Disk, DiskError, FileId, FileKind, LockError, LockedDir, LockedDisk, Metadata, Op, Owner,
     Permissions, Result, SyncFs, Timestamp, publish::make_private_dir,
 };
-
-const POLL: Duration = Duration::from_millis(10);
 
 /// The pauses between tries, in milliseconds: a scanner or indexer that has a file open makes an
 /// open, a rename or a removal fail for a moment.
@@ -304,20 +302,12 @@ impl Disk for RealDisk {
         let path = home.join(".lock");
         let file = retry_open(|| options.open(verbatim(&path))).map_err(failed)?;
         let real = dunce::canonicalize(verbatim(home)).map_err(failed)?;
-        let start = Instant::now();
-        loop {
-            match fs4::FileExt::try_lock(&file) {
-                Ok(()) => return Ok(LockedDir::new(home, &real, RealDisk, Changes { _lock: Some(file) })),
-                Err(fs4::TryLockError::WouldBlock) => {
-                    let waited = start.elapsed();
-                    let Some(rest) = wait.checked_sub(waited).filter(|rest| !rest.is_zero()) else {
-                        return Err(LockError::Held { home: home.to_owned(), waited });
-                    };
-                    std::thread::sleep(POLL.min(rest));
-                }
-                Err(fs4::TryLockError::Error(error)) => return Err(failed(error)),
-            }
-        }
+        lock_within(home, wait, Instant::now(), || match fs4::FileExt::try_lock(&file) {
+            Ok(()) => Ok(true),
+            Err(fs4::TryLockError::WouldBlock) => Ok(false),
+            Err(fs4::TryLockError::Error(error)) => Err(error),
+        })?;
+        Ok(LockedDir::new(home, &real, RealDisk, Changes { _lock: Some(file) }))
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     DirEntry, Disk, DiskError, LockError, LockedDir, LockedDisk, Metadata, Op, Owner, Permissions, Result,
-    Runner, SyncFs, publish::make_private_dir,
+    Runner, SyncFs, publish::make_private_dir, real::lock_within,
 };
 
 struct Changes {
@@ -171,21 +171,11 @@ impl Disk for SimDisk {
 
     fn lock(&self, dir: &Path, wait: Duration) -> Result<LockedDir, LockError> {
         let found = self.op(Op::Lock, dir, None, |state| state.walk_to(dir, true));
-        let (ino, real) = found.map_err(|error| LockError::Failed {
-            home: dir.to_owned(),
-            source: io::Error::new(error.kind(), error),
-        })?;
-        let start = Instant::now();
-        loop {
-            if self.locks().insert(ino) {
-                let changes = Changes { disk: self.share(), locked: Some(ino) };
-                return Ok(LockedDir::new(dir, &real, self.share(), changes));
-            }
-            if start.elapsed() >= wait {
-                return Err(LockError::Held { home: dir.to_owned(), waited: start.elapsed() });
-            }
-            std::thread::yield_now();
-        }
+        let failed = |error: DiskError| LockError::Failed { home: dir.to_owned(), source: error.into() };
+        let (ino, real) = found.map_err(failed)?;
+        lock_within(dir, wait, Instant::now(), || Ok(self.locks().insert(ino)))?;
+        let changes = Changes { disk: self.share(), locked: Some(ino) };
+        Ok(LockedDir::new(dir, &real, self.share(), changes))
     }
 }
 
