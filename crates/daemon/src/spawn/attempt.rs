@@ -78,7 +78,7 @@ impl Attempt<'_> {
                 known.unwrap_or_else(|| StartObstacle::new(error.to_string()));
             StartFailure::Failed(CandidateFailure::NotStarted { problem, hint })
         })?;
-        let mut child = SupervisedChild::new(child, Some(mark));
+        let mut child = SupervisedChild::new(child, mark);
         let expected = self.request.permit.expected();
         let outcome = match self.wait(&mut child) {
             WaitOutcome::Ready(status, connection) if expected.admits(&status.device_id) => {

@@ -1,12 +1,6 @@
 //! A child process: started without anything inherited, and reaped.
 
-use std::{
-    ffi::OsString,
-    fs::File,
-    io,
-    path::Path,
-    process::{Child, ExitStatus},
-};
+use std::{ffi::OsString, fs::File, io, path::Path, process::ExitStatus};
 
 /// The command line and the environment of a child. The child inherits nothing else: no descriptor
 /// above 2, no signal mask, no ignored signal.
@@ -33,10 +27,6 @@ pub(super) struct ChildProcess {
 
 #[cfg(unix)]
 impl ChildProcess {
-    pub(super) fn from_std(mut child: Child) -> Self {
-        Self { pid: child.id(), status: child.try_wait().ok().flatten() }
-    }
-
     pub(super) fn id(&self) -> u32 {
         self.pid
     }
@@ -116,7 +106,7 @@ impl ChildCommand<'_> {
 #[cfg(not(unix))]
 #[derive(Debug)]
 pub(super) struct ChildProcess {
-    child: Child,
+    child: std::process::Child,
     /// Ends the child, and every process that it started, once the last handle is closed: when this
     /// value is dropped, and when this process ends in whatever way.
     job: Option<win32job::Job>,
@@ -124,10 +114,6 @@ pub(super) struct ChildProcess {
 
 #[cfg(not(unix))]
 impl ChildProcess {
-    pub(super) fn from_std(child: Child) -> Self {
-        Self { child, job: None }
-    }
-
     pub(super) fn id(&self) -> u32 {
         self.child.id()
     }

@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    process::Child,
     time::{Duration, Instant},
 };
 
@@ -12,7 +11,6 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     attempt::StartedDaemon,
-    child::ChildProcess,
     error::CandidateOutcome,
     request::SpawnRequest,
     supervise::{DaemonExit, ExitWatch, StopOutcome, SupervisedChild, reap_in_background},
@@ -42,38 +40,11 @@ pub struct Spawned {
     log: Utf8PathBuf,
     log_from: u64,
     /// The files of the home with the secrets that its log may show.
-    places: Option<Box<IdentityPaths>>,
+    places: Box<IdentityPaths>,
     connection: Option<Box<Connection>>,
 }
 
 impl Spawned {
-    /// Wraps a daemon that the caller started in another way and that answered `status`. Its output
-    /// goes to `log`.
-    ///
-    /// The child counts as the daemon: processes that it started are not ended with it.
-    pub fn of(
-        child: Child,
-        endpoint: Endpoint,
-        status: Status,
-        took: Duration,
-        log: impl Into<Utf8PathBuf>,
-    ) -> Self {
-        let child = SupervisedChild::new(ChildProcess::from_std(child), None);
-        Self {
-            pid: child.child.id(),
-            child: Some(child),
-            kill_on_drop: false,
-            endpoint,
-            status,
-            took,
-            tried: Vec::new(),
-            log: log.into(),
-            log_from: 0,
-            places: None,
-            connection: None,
-        }
-    }
-
     pub(super) fn from_start(
         request: &SpawnRequest<'_>,
         started: StartedDaemon,
@@ -91,7 +62,7 @@ impl Spawned {
             tried,
             log: request.log.clone(),
             log_from,
-            places: Some(Box::new(request.permit.places().clone())),
+            places: Box::new(request.permit.places().clone()),
             connection: Some(Box::new(started.connection)),
         }
     }
@@ -135,8 +106,7 @@ impl Spawned {
 
     /// Returns the last lines that the daemon wrote to its log, at most `lines`.
     pub fn log_tail(&self, lines: usize) -> Vec<String> {
-        let secrets = self.places.as_deref().map(|places| Secrets::of(&RealDisk, places)).unwrap_or_default();
-        log::tail(&self.log, self.log_from, lines, &secrets)
+        log::tail(&self.log, self.log_from, lines, &Secrets::of(&RealDisk, &self.places))
     }
 
     /// Returns the exit of the daemon, if it has exited. On Linux this is the exit of the process

@@ -99,9 +99,9 @@ pub(super) struct SupervisedChild {
     /// Set if another process than the child is, or may be, the daemon: a script started the
     /// program and waits for it.
     wrapped: bool,
-    /// The value of [`SPAWN_MARK`], or `None` for a child that was not started here.
+    /// The value of [`SPAWN_MARK`].
     #[cfg_attr(not(unix), allow(dead_code, reason = "the job finds all processes there"))]
-    mark: Option<String>,
+    mark: String,
     /// A handle of the child, where the system has handles: its exit ends a wait at once.
     handle: Option<ProcessHandle>,
     /// The process that answered, if it is not the child.
@@ -109,14 +109,9 @@ pub(super) struct SupervisedChild {
 }
 
 impl SupervisedChild {
-    pub(super) fn new(child: ChildProcess, mark: Option<String>) -> Self {
-        Self {
-            wrapped: cfg!(unix) && mark.is_some(),
-            mark,
-            handle: ProcessHandle::new(child.id()),
-            daemon: None,
-            child,
-        }
+    pub(super) fn new(child: ChildProcess, mark: String) -> Self {
+        let handle = ProcessHandle::new(child.id());
+        Self { wrapped: cfg!(unix), mark, handle, daemon: None, child }
     }
 
     /// Records the process that answered: the child, or a process that the child started. `None` is
@@ -192,8 +187,7 @@ impl SupervisedChild {
         if group_of(pid) == Some(child) && owns_pid() {
             return true;
         }
-        let Some(mark) = &self.mark else { return false };
-        procfs::has_in_environment(pid, &[SPAWN_MARK], |other| other == mark.as_bytes())
+        procfs::has_in_environment(pid, &[SPAWN_MARK], |mark| mark == self.mark.as_bytes())
             || procfs::ancestors(pid).any(|ancestor| ancestor == child) && owns_pid()
     }
 
