@@ -1,9 +1,6 @@
 //! A daemon that this program started and that answers.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::{io, time::Duration};
 
 use myownllm_durable_fs::RealDisk;
 use myownllm_identity::IdentityPaths;
@@ -112,19 +109,15 @@ impl Spawned {
     /// Returns the exit of the daemon, if it has exited. On Linux this is the exit of the process
     /// that answered, even if a script started it; elsewhere it is the exit of the script.
     pub fn try_wait(&mut self) -> io::Result<Option<DaemonExit>> {
-        self.wait_until(Instant::now())
+        self.wait_within(Duration::ZERO)
     }
 
     /// Waits at most `within` for the exit, as [`Spawned::try_wait`]. On Linux the exit itself ends
     /// the wait. There a signal handler of this program ends it too, with `None`: react to the
     /// signal and call again.
     pub fn wait_within(&mut self, within: Duration) -> io::Result<Option<DaemonExit>> {
-        self.wait_until(deadline_after(within))
-    }
-
-    fn wait_until(&mut self, deadline: Instant) -> io::Result<Option<DaemonExit>> {
         match &mut self.child {
-            Some(child) => child.wait_until(deadline),
+            Some(child) => child.wait_until(deadline_after(within)),
             None => Ok(None),
         }
     }
