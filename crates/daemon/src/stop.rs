@@ -9,6 +9,7 @@ use myownllm_paths::{Class, camino::Utf8Path, impl_failure};
 use serde::Serialize;
 
 pub(crate) use self::platform::stop_daemon_of;
+pub use self::platform::stop_serving_process;
 use crate::{
     Endpoint,
     error::show_process_command,
@@ -346,19 +347,6 @@ impl ServeCommand {
     }
 }
 
-/// Ends a process that [`serving_processes`] found, after it was verified through an open pidfd.
-///
-/// # Errors
-/// The process does not exit, or the system denies the signal.
-pub fn stop_serving_process(
-    process: &ServingProcess,
-    home: &Utf8Path,
-    home_variable: &str,
-    within: Duration,
-) -> Result<StoppedDaemon, StopError> {
-    platform::stop_serving_process(process, home, home_variable, within)
-}
-
 #[cfg(not(target_os = "linux"))]
 mod platform {
     use super::*;
@@ -383,7 +371,7 @@ mod platform {
         }
     }
 
-    pub(super) fn stop_serving_process(
+    pub fn stop_serving_process(
         process: &ServingProcess,
         home: &Utf8Path,
         _: &str,
@@ -543,7 +531,11 @@ mod platform {
         StopError::Unverified { endpoint: endpoint.clone(), why, command }
     }
 
-    pub(super) fn stop_serving_process(
+    /// Ends a process that [`serving_processes`] found, after it was verified through an open pidfd.
+    ///
+    /// # Errors
+    /// The process does not exit, or the system denies the signal.
+    pub fn stop_serving_process(
         process: &ServingProcess,
         home: &Utf8Path,
         home_variable: &str,
