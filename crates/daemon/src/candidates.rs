@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use myownllm_durable_fs::{Disk as _, Metadata, RealDisk};
 use myownllm_paths::HostApp;
 use serde::Serialize;
 
@@ -193,13 +194,9 @@ fn on_path(search: &ProgramSearch, name: &Path, origin: Origin) -> Vec<Candidate
     let dirs = search.path.as_deref().map(std::env::split_paths).into_iter().flatten();
     dirs.filter(|dir| dir.is_absolute())
         .map(|dir| dir.join(&file_name))
-        .filter(|path| !matches!(std::fs::symlink_metadata(path), Err(e) if is_not_found(&e)))
+        .filter(|path| !RealDisk.stat(path).is_err_and(|e| e.is_absent()))
         .map(|path| Candidate::new(path, origin.clone()))
         .collect()
-}
-
-fn is_not_found(e: &std::io::Error) -> bool {
-    matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
 /// Skips a file that has another name earlier in the list: it would fail in the same way.
@@ -218,13 +215,13 @@ fn skip_duplicates(found: &mut [Candidate]) {
 }
 
 fn unusable_reason(path: &Path) -> Option<String> {
-    let meta = match std::fs::metadata(path) {
+    let meta = match RealDisk.stat_follow(path) {
         Ok(meta) => meta,
-        Err(e) if is_not_found(&e) && std::fs::symlink_metadata(path).is_ok() => {
+        Err(e) if e.is_absent() && RealDisk.stat(path).is_ok() => {
             return Some("a dangling symlink".to_owned());
         }
-        Err(e) if is_not_found(&e) => return Some("not there".to_owned()),
-        Err(e) => return Some(format!("cannot be read: {e}")),
+        Err(e) if e.is_absent() => return Some("not there".to_owned()),
+        Err(e) => return Some(format!("cannot be read: {}", e.io())),
     };
     if meta.is_dir() {
         return Some("a directory".to_owned());
@@ -236,9 +233,7 @@ fn unusable_reason(path: &Path) -> Option<String> {
 }
 
 #[cfg(unix)]
-fn not_executable(path: &Path, meta: &std::fs::Metadata) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt;
-
+fn not_executable(path: &Path, meta: &Metadata) -> Option<String> {
     use rustix::{
         fs::{Access, AtFlags, CWD, accessat},
         io::Errno,
@@ -247,12 +242,12 @@ fn not_executable(path: &Path, meta: &std::fs::Metadata) -> Option<String> {
     // Only EACCES speaks of the file: a sandbox that does not know the call answers EPERM or
     // ENOSYS.
     let is_denied = accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) == Err(Errno::ACCESS);
-    let executable = meta.permissions().mode() & 0o111 != 0 && !is_denied;
+    let executable = meta.mode & 0o111 != 0 && !is_denied;
     (!executable).then(|| "not executable".to_owned())
 }
 
 #[cfg(not(unix))]
-fn not_executable(path: &Path, _: &std::fs::Metadata) -> Option<String> {
+fn not_executable(path: &Path, _: &Metadata) -> Option<String> {
     let is_program = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("exe"));
     (!is_program).then(|| "not a program file (.exe)".to_owned())
 }
