@@ -7,14 +7,12 @@
 //!   The app added a network if the daemon keeps it under the app's internal id. A saved network
 //!   with the same network id is no proof, nor is an internal id that equals the network id: there
 //!   the app takes another id.
-//! - The active network is joined before the others are left: a failed add leaves the joined
-//!   networks alone.
-//! - An own daemon's active network is updated if a pushed key differs from the reported one. Keys
-//!   that the daemon fills in or does not report never count, nor do equal URLs (scheme and host in
-//!   another case, the default port, an empty path or `/`). So a second pass does nothing.
-//! - "Already joined" is success. "Config id already in use" is success only if this network uses
-//!   the id: otherwise the active network would silently stay unjoined. An own daemon then replaces
-//!   the other network; in a shared daemon the active network gets another id.
+//! - Two URLs are equal if they differ in the case of scheme and host, in a default port, or in an
+//!   empty path or `/`.
+//! - If another network uses the active network's config id, an own daemon replaces that network; in
+//!   a shared daemon the active network gets another id.
+//!
+//! The [README](crate#guarantees-of-reconcile) has the other guarantees.
 
 mod compare;
 mod execute;
