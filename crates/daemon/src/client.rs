@@ -83,7 +83,9 @@ impl Client {
     /// requests go on over this one.
     pub fn subscribe_beside(&self) -> Result<EventStream, ControlError> {
         let connection = self.reopen(deadline_after(self.answer_within))?;
-        Self::over(connection, &self.endpoint, self.answer_within).subscribe()
+        let mut beside = Self::over(connection, &self.endpoint, self.answer_within);
+        beside.cancelled = self.cancel_flag();
+        beside.subscribe()
     }
 
     /// Sends a request and receives its answer. Keeps the connection only after an answer.
@@ -93,6 +95,7 @@ impl Client {
         line: &[u8],
         deadline: Instant,
     ) -> Result<Result<Value, String>, ReceiveError> {
+        connection.set_cancel_flag(self.cancel_flag());
         let answer = connection
             .clear(deadline)
             .and_then(|()| connection.send(line, deadline))
@@ -103,28 +106,18 @@ impl Client {
 
     /// Makes a new connection to the same process.
     fn reopen(&self, deadline: Instant) -> Result<Connection, ControlError> {
-        let mut connection = open(&self.endpoint, self.answer_within, deadline)?;
+        let connection = open(&self.endpoint, self.answer_within, deadline)?;
         match (self.pid, connection.peer_pid()) {
             (Some(before), Some(now)) if before != now => {
                 Err(ControlError::Replaced { endpoint: self.endpoint.clone(), before, now })
             }
-            _ => {
-                connection.set_cancel_flag(self.cancel_flag());
-                Ok(connection)
-            }
+            _ => Ok(connection),
         }
     }
 
     /// Returns the cancel flag, unless it has no effect now.
     fn cancel_flag(&self) -> Option<Arc<AtomicBool>> {
         self.cancelled.clone().filter(|_| self.interruptible)
-    }
-
-    fn update_cancel_flag(&mut self) {
-        let flag = self.cancel_flag();
-        if let Some(connection) = &mut self.connection {
-            connection.set_cancel_flag(flag);
-        }
     }
 
     /// Sends a request over the open connection. A daemon may have closed it after its last answer:
@@ -180,12 +173,10 @@ impl DaemonControl for Client {
 
     fn set_cancel_flag(&mut self, cancelled: Arc<AtomicBool>) {
         self.cancelled = Some(cancelled);
-        self.update_cancel_flag();
     }
 
     fn set_interruptible(&mut self, interruptible: bool) {
         self.interruptible = interruptible;
-        self.update_cancel_flag();
     }
 
     fn is_cancelled(&self) -> bool {
