@@ -157,12 +157,30 @@ pub struct ServingProcess {
     /// The socket at which it listens, if the socket file is still there: it may lie outside of the
     /// home.
     pub socket: Option<PathBuf>,
+    /// Set if it is the daemon's program, or listens on a socket that was bound in the home, or
+    /// listens at all and [`spawn`](crate::spawn) started it. Otherwise it may be a helper of a
+    /// script that [`spawn`](crate::spawn) started.
+    #[serde(skip)]
+    is_verified: bool,
 }
 
 impl ServingProcess {
     /// Creates a process that was found in another way than by [`serving_processes`].
     pub fn new(pid: u32, program: Option<PathBuf>) -> Self {
-        Self { pid, program, starting: false, socket: None }
+        Self { pid, program, starting: false, socket: None, is_verified: false }
+    }
+
+    /// Returns the process if its environment names the home, and it serves the home or is about to.
+    fn of(pid: u32, is_daemon: bool, home: &Utf8Path, home_variable: &str) -> Option<Self> {
+        if !serving::names_home(pid, home, home_variable) {
+            return None;
+        }
+        let is_marked = serving::has_spawn_mark(pid);
+        let listens = is_marked && serving::listens_in(pid, None);
+        let is_verified = is_daemon || listens || serving::listens_in(pid, Some(home.as_ref()));
+        let starting = is_marked && !listens;
+        let (program, socket) = (procfs::program(pid), serving::socket_of(pid));
+        (is_verified || starting).then_some(Self { pid, program, starting, socket, is_verified })
     }
 
     /// Returns true if this process is an ancestor of `pid`, such as a script that waits for the
@@ -279,11 +297,9 @@ pub(crate) fn serving_processes_of_each<const N: usize>(
     let mut all: Vec<u32> = procfs::all_pids().filter(|pid| *pid != ourselves).collect();
     all.sort_unstable();
     let mut found = [const { Vec::new() }; N];
-    for process in all.into_iter().filter_map(|pid| ServeCommand::of(pid, programs)) {
+    for (pid, is_daemon) in all.into_iter().filter_map(|pid| Some((pid, serve_command(pid, programs)?))) {
         for (home, found) in homes.iter().zip(&mut found) {
-            if process.claim_to(home, home_variable).is_some() {
-                found.push(process.serving_process());
-            }
+            found.extend(ServingProcess::of(pid, is_daemon, home, home_variable));
         }
     }
     for found in &mut found {
@@ -298,53 +314,13 @@ pub(crate) fn serving_processes_of_each<const N: usize>(
     found
 }
 
-/// A process with the argument `serve`, which alone proves nothing: an editor may have it too.
-struct ServeCommand {
-    pid: u32,
-    /// Set if the daemon's program runs its command `serve`.
-    is_daemon: bool,
-}
-
-/// The reason why a process counts for a home that its environment names.
-enum Claim {
-    /// It is the daemon's program; or [`spawn`](crate::spawn) started it, and it listens on a
-    /// socket; or it listens on a socket that was bound in the home.
-    Serves,
-    /// [`spawn`](crate::spawn) started it, or its ancestor, as a daemon of the home, and it does
-    /// not listen yet. It may be a helper of a script, so this is no proof.
-    Starts,
-}
-
-impl ServeCommand {
-    fn of(pid: u32, programs: &[PathBuf]) -> Option<Self> {
-        let command = std::fs::read(procfs::entry(pid, "cmdline")).unwrap_or_default();
-        let mut arguments = command.split(|byte| *byte == 0).skip(1);
-        let position = arguments.position(|argument| argument == b"serve")?;
-        let is_daemon = position == 0 && serving::runs_daemon(pid, programs);
-        Some(Self { pid, is_daemon })
-    }
-
-    /// Returns the claim of the process to the home; `None` if it has nothing to do with the home.
-    fn claim_to(&self, home: &Utf8Path, home_variable: &str) -> Option<Claim> {
-        if !serving::names_home(self.pid, home, home_variable) {
-            return None;
-        }
-        let listens = |dir| serving::listens_in(self.pid, dir);
-        let is_seen = self.is_daemon
-            || listens(Some(home.as_ref()))
-            || (serving::has_spawn_mark(self.pid) && listens(None));
-        if is_seen { Some(Claim::Serves) } else { self.is_starting().then_some(Claim::Starts) }
-    }
-
-    fn is_starting(&self) -> bool {
-        serving::has_spawn_mark(self.pid) && !serving::listens_in(self.pid, None)
-    }
-
-    fn serving_process(&self) -> ServingProcess {
-        let starting = self.is_starting();
-        let socket = serving::socket_of(self.pid);
-        ServingProcess { pid: self.pid, program: procfs::program(self.pid), starting, socket }
-    }
+/// Returns whether the daemon's program runs its command `serve`; `None` for a process without this
+/// argument, which alone proves nothing: an editor may have it too.
+fn serve_command(pid: u32, programs: &[PathBuf]) -> Option<bool> {
+    let command = std::fs::read(procfs::entry(pid, "cmdline")).unwrap_or_default();
+    let mut arguments = command.split(|byte| *byte == 0).skip(1);
+    let position = arguments.position(|argument| argument == b"serve")?;
+    Some(position == 0 && serving::runs_daemon(pid, programs))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -548,16 +524,13 @@ mod platform {
         let Some(handle) = open_handle(pid, &endpoint)? else { return Ok(StoppedDaemon::WasAbsent) };
         // The search may have accepted this program as a daemon under another name.
         let programs = process.program.clone().filter(|_| !process.starting);
-        let claim =
-            ServeCommand::of(pid, programs.as_slice()).and_then(|now| now.claim_to(home, home_variable));
-        match claim {
-            None => return Ok(StoppedDaemon::WasAbsent),
-            Some(Claim::Serves) => {}
-            Some(Claim::Starts) => {
-                let why = format!("process {pid} was started for this home, and is not seen to serve it");
-                let command = format!("ps -fp {pid}");
-                return Err(StopError::Unverified { endpoint, why, command });
-            }
+        let now = serve_command(pid, programs.as_slice())
+            .and_then(|is_daemon| ServingProcess::of(pid, is_daemon, home, home_variable));
+        let Some(now) = now else { return Ok(StoppedDaemon::WasAbsent) };
+        if !now.is_verified {
+            let why = format!("process {pid} was started for this home, and is not seen to serve it");
+            let command = format!("ps -fp {pid}");
+            return Err(StopError::Unverified { endpoint, why, command });
         }
         ask_to_exit(&handle, pid, &endpoint)?;
         while !handle.wait(deadline).unwrap_or(false) {
