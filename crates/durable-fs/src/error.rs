@@ -99,11 +99,6 @@ impl DiskError {
         &self.path
     }
 
-    /// Returns the second path of a rename, a link or a comparison.
-    pub fn other(&self) -> Option<&Path> {
-        self.other.as_deref()
-    }
-
     /// Returns the kind of the cause.
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()
