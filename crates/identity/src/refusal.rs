@@ -7,7 +7,7 @@ use std::{
 };
 
 use myownllm_durable_fs::{DiskError, for_any_shell, run_first};
-use myownllm_paths::{FailureData, PathsError, camino::Utf8PathBuf, impl_failure};
+use myownllm_paths::{FailureData, PathsError, TRASH, camino::Utf8PathBuf, impl_failure};
 use serde::{Serialize, Serializer};
 
 use crate::{file::KeyInfo, scan::KnownBy};
@@ -114,6 +114,12 @@ pub struct FoundElsewhere {
     pub damaged: Option<String>,
     /// The config that names it.
     pub named_by: Option<PathBuf>,
+}
+
+impl FoundElsewhere {
+    fn is_in_trash(&self) -> bool {
+        self.path.ancestors().any(|dir| TRASH.iter().any(|trash| dir.ends_with(trash)))
+    }
 }
 
 /// A way out of a refusal. The first way out of a refusal brings the key back if possible; only the
@@ -318,6 +324,14 @@ impl Refusal {
         let advice = match (&self.problem, self.ways_out.first()) {
             (Problem::Missing { .. }, Some(WayOut::Restore { .. })) => {
                 "; restore it from a backup, or, if it is lost for good, give up the peers"
+            }
+            // Nothing but the trash shows that there was a key.
+            (Problem::Missing { found, known_by, logged: None, used_config: None, .. }, _)
+                if known_by.is_empty()
+                    && !found.is_empty()
+                    && found.iter().all(FoundElsewhere::is_in_trash) =>
+            {
+                "; bring it back, or, to start anew, empty the trash"
             }
             _ if self.is_hidden() => "; bring the target back, or, if it is lost for good, give up the peers",
             _ => "",

@@ -267,6 +267,23 @@ fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
     }
 }
 
+/// An emptied trash lets the first start begin, unless something else shows that there was a key.
+#[rstest]
+#[case::file(&[Dir("mesh"), Key("../.Trash/identity.json", 1)], true)]
+#[case::home(&[Key("../.local/share/Trash/files/my app/mesh/.secrets/identity.json", 1)], true)]
+#[case::file_beside_rosters(&[Known, Key("../.Trash/identity.json", 1)], false)]
+#[case::file_and_a_renamed_home(&[Dir("mesh"), Key("../.Trash/identity.json", 1),
+    Key("../my app.old/mesh/.secrets/identity.json", 1)], false)]
+fn empty_trash_is_named_as_a_way_to_start_anew(#[case] parts: &[Put], #[case] is_named: bool) {
+    let home = home_of(parts);
+    let told = home.answer().refusal().unwrap().to_string();
+    assert_eq!(told.contains("to start anew, empty the trash"), is_named, "{told}");
+    for trash in ["../.Trash", "../.local"] {
+        let _ = std::fs::remove_dir_all(home.at(trash));
+    }
+    assert_eq!(home.answer().expected().is_ok(), is_named);
+}
+
 #[rstest]
 #[case::at_the_old_location(OLD)]
 #[case::in_a_temporary_of_a_killed_move("mesh/.secrets/.durable-fs.1-1.part")]
