@@ -843,6 +843,27 @@ fn file_that_is_brought_back_and_is_no_config_stays(#[case] bytes: &[u8]) {
     assert_eq!((home.bytes(BROUGHT_BACK), home.bytes(CONFIG)), (bytes.to_vec(), config));
 }
 
+/// `doctor` says why a healthy config needs a repair, and the target of the symlink stays.
+#[cfg(unix)]
+#[test]
+fn config_is_brought_back_by_a_symlink() {
+    const BROUGHT_BACK: &str = ".myownllm/config.json.brought-back";
+    let home = Home::settled();
+    let before: Value = serde_json::from_slice(APP_CONFIG).unwrap();
+    home.edit(CONFIG, |config| drop(config.as_object_mut().unwrap().remove("api")));
+    home.put("former.json", APP_CONFIG, 0o600);
+    std::os::unix::fs::symlink("../former.json", home.path(BROUGHT_BACK)).unwrap();
+    let doctor = home.run(&["doctor"]).ends_with(4).stdout;
+    assert!(doctor.contains("a config to be restored lies beside it"), "{doctor}");
+    let verdict = home.run(&[]).ends_with(4).stdout;
+    assert!(verdict.contains("the config that you brought back is not in use"), "{verdict}");
+    home.run(&["repair"]).ends_with(0);
+    assert_eq!(home.json(CONFIG)["api"], before["api"]);
+    assert!(std::fs::symlink_metadata(home.path(BROUGHT_BACK)).is_err());
+    assert_eq!(home.bytes("former.json"), APP_CONFIG);
+    home.run(&["doctor"]).ends_with(0);
+}
+
 /// The present config has settings of its own in a file that a daemon wrote into.
 #[test]
 fn config_is_brought_back_for_a_mixed_one() {

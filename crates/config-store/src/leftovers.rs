@@ -36,8 +36,11 @@ impl Store<'_> {
     /// Returns the temporary files among the entries of a directory, without those of the daemon.
     pub(crate) fn temps_among(&self, dir: &Path, entries: Vec<DirEntry>) -> Vec<PathBuf> {
         let is_temp = |entry: &DirEntry| {
-            entry.kind == FileKind::File
-                && (may_be_only_copy(&entry.name).is_some() || self.is_brought_back(&dir.join(&entry.name)))
+            let is_file = entry.kind == FileKind::File;
+            (is_file && may_be_only_copy(&entry.name).is_some())
+                // The user may bring the file back as a symlink to it.
+                || ((is_file || entry.kind == FileKind::Symlink)
+                    && self.is_brought_back(&dir.join(&entry.name)))
         };
         let temps = entries.into_iter().filter(is_temp).map(|entry| dir.join(entry.name));
         temps.filter(|path| !self.is_daemon_state(path)).collect()

@@ -178,6 +178,7 @@ fn of_problems(view: &HomeView<'_>, home: &str, plan: &LaunchPlan, checks: &Chec
                 }
                 FileShape::Missing => "your settings are gone",
                 _ if loaded.report.wiped.is_some() => "nearly all of your settings are gone",
+                FileShape::App => "the config that you brought back is not in use",
                 _ => "your settings cannot be read",
             };
             let lost = count(loaded.report.reset_keys.len(), "setting");

@@ -89,6 +89,9 @@ pub fn state_words(report: &Report) -> &'static str {
         (Some(Loss::Networks), _) => "the app's settings, without any of its networks",
         (_, FileShape::Mixed) => "the app's and the daemon's settings mixed",
         (Some(_), _) => "nearly all of its settings are gone",
+        (None, FileShape::App) if report.restored_from.is_some() => {
+            "the app's settings, and a config to be restored lies beside it"
+        }
         (None, FileShape::App) => "the app's settings",
         (None, FileShape::Daemon) => "the daemon wrote over the app's settings",
         (None, FileShape::Unknown) => "neither the app's settings nor the daemon's",
