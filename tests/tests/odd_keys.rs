@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use integration_tests::testkit::{APP, Home, MESH, NEW_KEY, OLD_KEY, SECRETS, follow, run};
+use integration_tests::testkit::{APP, Home, MESH, NEW_KEY, OLD_KEY, SECRETS, diagnostic, follow, run};
 use rstest::{Context, rstest};
 
 const KEYS: [&str; 2] = [OLD_KEY, NEW_KEY];
@@ -27,6 +27,18 @@ fn with_key(place: &str, bytes: &[u8]) -> Home {
     }
     home.put(place, bytes, 0o600);
     home
+}
+
+/// The key under another name is told once: as the sound one that it is.
+#[test]
+fn key_under_another_name_is_no_file_that_stays() {
+    let home = Home::legacy();
+    std::fs::rename(home.path(OLD_KEY), home.path(".myownllm/.secrets/identity (1).json")).unwrap();
+    home.put(".myownllm/mesh/rosters/notes.txt", b"mine", 0o600);
+    let said = home.run(&["doctor", "--json"]).ends_with(4).json();
+    assert!(diagnostic(&said, "identity.gone").is_some(), "{said:#}");
+    let left = diagnostic(&said, "migration.left").unwrap();
+    assert!(left["message"].as_str().unwrap().contains("notes.txt"), "{said:#}");
 }
 
 /// Returns the identity file of the homes.

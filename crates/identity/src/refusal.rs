@@ -311,6 +311,11 @@ impl Refusal {
         matches!(self.problem, Problem::Missing { .. }) || self.is_hidden()
     }
 
+    /// Returns true if the refusal names this file as one that holds, or held, a key.
+    pub fn finds(&self, file: &Path) -> bool {
+        matches!(&self.problem, Problem::Missing { found, .. } if found.iter().any(|found| found.path == file))
+    }
+
     /// Returns true if the identity file, or what would show that one existed, may lie behind a
     /// symlink.
     pub fn is_hidden(&self) -> bool {

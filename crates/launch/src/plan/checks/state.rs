@@ -85,6 +85,7 @@ impl Examiner<'_, '_> {
         let is_reported = |path: &std::path::Path| {
             let errors = self.plan.diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
             errors.chain(&misnamed).any(|diagnostic| diagnostic.path.as_deref() == path.to_str())
+                || self.plan.identity.refusal().is_some_and(|refusal| refusal.finds(path))
         };
         for left in plan.left.iter().filter(|left| !is_reported(&left.path)) {
             let path = short(&left.path, &self.context.layout.user_home);
