@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::{path::Path, process::Command};
 
 use integration_tests::testkit::{
-    APP, Home, MESH, NEW_KEY, OLD_KEY, path_with_program, program, run, stand_in, within,
+    APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, path_with_program, program, run, stand_in, within,
 };
 use rstest::rstest;
 
@@ -148,6 +148,28 @@ fn a_home_that_is_not_there_is_told() {
     let mut status = Command::new(program());
     let told = run(status.arg("--home").arg(&mistyped).args(["status", "--json"])).json();
     assert_eq!(told["diagnostics"].as_array().unwrap().len(), 1, "one cause is told once: {told:#}");
+}
+
+/// A completed path may name a file in the home. That is one cause, with the command that was meant.
+#[rstest]
+#[case::in_the_apps_home(CONFIG)]
+#[case::beside_the_apps_home("notes.txt")]
+fn a_home_that_is_a_file_is_one_problem(#[case] file: &str) {
+    let home = Home::settled();
+    home.put("notes.txt", b"mine", 0o600);
+    let said = |args: &[&str]| {
+        let mut command = Command::new(program());
+        run(command.arg("--home").arg(home.path(file)).args(args).arg("--json"))
+    };
+    let doctor = said(&["doctor"]).ends_with(4).json();
+    assert_eq!(doctor["data"]["problems"], 1, "{doctor:#}");
+    let is_problem = |check: &&serde_json::Value| check["result"] == "problem";
+    let problem = doctor["data"]["checks"].as_array().unwrap().iter().find(is_problem).unwrap();
+    let meant = format!("--home {} ", home.path("").display().to_string().trim_end_matches('/'));
+    assert!(problem["hint"].as_str().unwrap().contains(&meant), "{problem:#}");
+    let launch = said(&["launch", "--no-daemon"]).ends_with(7).json();
+    let errors = launch["diagnostics"].as_array().unwrap().iter().filter(|told| told["severity"] == "error");
+    assert_eq!(errors.count(), 1, "{launch:#}");
 }
 
 /// `status` predicts a refusal of `launch`.

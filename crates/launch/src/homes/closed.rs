@@ -11,6 +11,7 @@ use myownllm_paths::Layout;
 use myownllm_paths::camino::Utf8Path;
 
 use crate::daemons::CONFIG_LIMIT;
+use crate::homes::owner::named_home;
 use crate::words::diagnostic::{Diagnostic, PROGRAM};
 use crate::words::in_a_line;
 
@@ -118,7 +119,14 @@ impl Closed {
             true => places.into_iter().filter(is_fixed).collect(),
             false => Vec::new(),
         };
-        let diagnostic = diagnostic(disk, layout, disk.runner()?.uid, &unreadable, &unwritable)?;
+        let is_file = disk.stat_follow(layout.user_home.as_ref()).is_ok_and(|meta| !meta.is_dir());
+        let diagnostic = match named_home(disk, layout, None).filter(|_| is_file) {
+            Some(no_home) => {
+                unreadable.push(layout.user_home.clone().into());
+                no_home.as_error()
+            }
+            None => diagnostic(disk, layout, disk.runner()?.uid, &unreadable, &unwritable)?,
+        };
         let mut closed = Self { unreadable, unwritable, diagnostic };
         let covered: Vec<_> = errors.filter(|error| closed.covers(error)).collect();
         covered.iter().find(|told| told.is_error() || told.is_denied)?;

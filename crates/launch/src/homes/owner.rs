@@ -81,8 +81,8 @@ pub(crate) fn missing_home(context: &Context<'_>) -> Option<StoreError> {
     is_missing.then(|| StoreError::NoHome { path: path.into() })
 }
 
-/// Returns the command with the home that the user probably meant, if a directory of a similar name
-/// holds a home of the app; else a command that lists the directories that exist.
+/// Returns the command with the home that the user probably meant, if a directory of a similar name,
+/// or one above a file, holds a home of the app; else a command that lists the directories that exist.
 pub fn missing_home_hint(disk: &dyn Disk, layout: &Layout) -> String {
     let home = layout.user_home.as_std_path();
     let is_there = |path: &Path| disk.stat_follow(path).is_ok_and(|meta| meta.is_dir());
@@ -95,8 +95,12 @@ pub fn missing_home_hint(disk: &dyn Disk, layout: &Layout) -> String {
     let entries = disk.list(above).unwrap_or_default().into_iter();
     let names: Vec<String> =
         entries.filter_map(|entry| entry.name.into_string().ok()).filter(holds_app).collect();
-    match closest(&mistyped, names.iter().map(String::as_str)) {
-        Some(name) => format!("{PROGRAM} --home {} status", quote(home_of(name))),
+    let similar = closest(&mistyped, names.iter().map(String::as_str)).map(home_of);
+    // A file inside of a home stands for the home.
+    let is_file = disk.stat_follow(home).is_ok();
+    let is_home = |above: &&Path| is_file && is_there(&above.join(layout.app.app_dir.as_ref()));
+    match similar.or_else(|| home.ancestors().skip(1).find(is_home).map(Path::to_owned)) {
+        Some(meant) => format!("{PROGRAM} --home {} status", quote(meant)),
         None => format!("ls -la {}", quote(above)),
     }
 }
