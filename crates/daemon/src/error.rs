@@ -2,7 +2,7 @@
 
 use std::{io, path::Path, time::Duration};
 
-use myownllm_durable_fs::quote;
+use myownllm_durable_fs::{quote, show_path};
 use myownllm_paths::{Class, camino::Utf8Path, impl_failure};
 
 use crate::Endpoint;
@@ -152,8 +152,7 @@ pub(crate) fn show_process_command(pid: Option<u32>) -> Option<String> {
 /// Returns the command that shows the owner of a socket, or of the closest ancestor that this user
 /// may look at.
 pub(crate) fn show_socket_command(endpoint: &Endpoint) -> Option<String> {
-    let visible = endpoint.path()?.ancestors().find(|path| std::fs::symlink_metadata(path).is_ok())?;
-    Some(format!("ls -ld {}", quote(visible)))
+    endpoint.path().map(show_path)
 }
 
 /// Returns the command that shows the process that listens: by its id, if the system tells that,

@@ -385,6 +385,13 @@ fn give_access(path: &Path) -> String {
     format!("ls -ld {}", quote(path))
 }
 
+/// Returns the command that shows a path, or its closest ancestor that this user may look at.
+pub fn show_path(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
+    let visible = path.ancestors().find(|path| std::fs::symlink_metadata(path).is_ok());
+    format!("ls -ld {}", quote(visible.unwrap_or(path)))
+}
+
 /// Returns the command that renames a file unless the new name is taken. The command may run twice.
 pub fn rename_unless_taken(from: impl AsRef<Path>, to: impl AsRef<Path>) -> String {
     format!("test -e {1} || mv -n {0} {1}", quote(from), quote(to))

@@ -20,7 +20,7 @@ pub mod trust;
 pub use disk::{DirEntry, Disk, FileId, FileKind, Metadata, Owner, Permissions, SyncFs, Timestamp};
 pub use error::{
     DiskError, LockError, OutsideLock, Result, SYNC_UNCONFIRMED, Untrusted, for_any_shell, mkdir_prefix,
-    rename_unless_taken, run_first, sync_unconfirmed_message,
+    rename_unless_taken, run_first, show_path, sync_unconfirmed_message,
 };
 #[cfg(feature = "failure")]
 pub use failure::DiskLookup;

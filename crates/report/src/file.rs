@@ -56,9 +56,14 @@ pub fn write_new(
                 format!("{command} --output {}", quote(free_name(path.to_owned())))
             }
             kind => {
-                let is_full = matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
                 let dir = path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
-                format!("{} {}", if is_full { "df -h" } else { "ls -ld" }, quote(dir))
+                let is_full = matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+                let show = match kind {
+                    _ if is_full => "df -h",
+                    ErrorKind::NotFound => "mkdir -p",
+                    _ => "ls -ld",
+                };
+                format!("{show} {}", quote(dir))
             }
         };
         Diagnostic::error("report.failed", message).at(path).hint(hint)
@@ -89,6 +94,6 @@ mod tests {
         let layout = Resolver::default().resolve(&Env::explicit(std::env::temp_dir())).unwrap();
         let error = write_new(&layout, Path::new("-no-such-dir/x"), "", "prog report", None).unwrap_err();
         let shown = quote(Path::new(".").join("-no-such-dir"));
-        assert_eq!(error.hint, Some(format!("ls -ld {shown}")));
+        assert_eq!(error.hint, Some(format!("mkdir -p {shown}")));
     }
 }

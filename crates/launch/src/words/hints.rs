@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use myownllm_durable_fs::quote;
+use myownllm_durable_fs::{quote, show_path};
 
 use crate::words::diagnostic::{Diagnostic, PROGRAM};
 
@@ -57,7 +57,7 @@ fn command(diagnostic: &Diagnostic) -> Option<String> {
         ("daemon.no-means", _) => Some("ulimit -n".to_owned()),
         ("network.unknown" | "network.ambiguous" | "envelope.not-an-envelope", _) => ours("network list"),
         ("salvage.odd-network" | "config.replaced", _) => ours("config history"),
-        ("input.unreadable", Some(file)) => Some(format!("ls -ld {file}")),
+        ("input.unreadable", Some(_)) => path.map(show_path),
         ("store.newer" | "migration.identity-newer", _) => ours("--version"),
         ("store.unstable" | "store.conflict", Some(file)) => Some(format!("fuser -v {file}")),
         ("store.backups-full", Some(dir)) => {
