@@ -258,7 +258,7 @@ fn hard_links_that_a_mount_hides_are_one_file() {
 /// A mount that gives every file one mode, as FAT does: `chmod` would change nothing.
 #[rstest]
 #[case::of_the_mount(&["--perms=0777", "--chmod-ignore"], "findmnt --target")]
-#[case::of_the_directory(&[], "chmod go-w")]
+#[case::of_the_directory(&[], "chmod -R go-w")]
 fn a_mode_is_mended_where_it_comes_from(#[case] options: &[&str], #[case] command: &str) {
     let Some(rig) = rig(Fuse::Bindfs) else { return };
     let path = |name: &str| rig.path().join(name);

@@ -92,7 +92,7 @@ fn no_daemon_is_started_in_a_home_that_others_can_write_to() {
         let mode = home.path(dir).metadata().unwrap().permissions().mode();
         set_mode(&home.path(dir), 0o777);
         let refused = home.launch_once().ends_with(7);
-        let mend = format!("hint: chmod go-w {}", home.path(dir).display());
+        let mend = format!("hint: chmod -R go-w {}", home.path(dir).display());
         assert!(refused.stderr.contains(&mend), "{dir}: {refused:?}");
         assert!(home.run(&["status"]).stdout.contains("start no daemon"), "{dir}");
         assert!(home.run(&["doctor"]).ends_with(4).stdout.contains("problem  homes.private"), "{dir}");
@@ -115,7 +115,7 @@ fn no_daemon_is_started_on_peers_or_configs_that_others_can_write_to() {
         let mode = home.path(&path).metadata().unwrap().permissions().mode();
         set_mode(&home.path(&path), mode | 0o022);
         let refused = home.launch_once().ends_with(7);
-        let mend = format!("hint: chmod go-w {}", home.path(&path).display());
+        let mend = format!("hint: chmod -R go-w {}", home.path(&path).display());
         assert!(refused.stderr.contains(&mend), "{path}: {refused:?}");
         assert!(home.run(&["doctor"]).ends_with(4).stdout.contains("problem  homes.private"), "{path}");
         set_mode(&home.path(&path), mode);

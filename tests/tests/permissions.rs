@@ -224,7 +224,7 @@ fn a_config_that_is_written_where_others_can_write_is_said() {
         let told: Vec<_> =
             notices.into_iter().filter(|notice| notice["code"] == "homes.unsafe-permissions").collect();
         for notice in &told {
-            let mend = format!("chmod go-w {}", home.path(APP).display());
+            let mend = format!("chmod -R go-w {}", home.path(APP).display());
             assert_eq!(notice["hint"], mend.as_str(), "{args:?}");
         }
         (

@@ -493,12 +493,13 @@ impl Trace {
     }
 }
 
-/// Returns the command that removes the write permission of other users.
+/// Returns the command that removes the write permission of other users: in the home, from all that
+/// is below as well, as one `chmod -R` most often gave it.
 fn close(is_home: bool, runner: Runner, meta: &Metadata) -> &'static str {
     let may_change = runner.is_root() || meta.owner.is_some_and(|owner| owner.uid == runner.uid);
     match (is_home, may_change) {
-        (true, true) => "chmod go-w",
-        (true, false) => "sudo chmod go-w",
+        (true, true) => "chmod -R go-w",
+        (true, false) => "sudo chmod -R go-w",
         (false, true) => "chmod o-w",
         (false, false) => "sudo chmod o-w",
     }

@@ -146,7 +146,7 @@ fn a_way_that_nobody_else_can_change_is_trusted(#[case] runner: u32, #[case] ent
 )]
 #[case::home_that_everybody_can_write_to(
     ANN, &[Dir("/home/ann", ANN, 0o755), Dir(HOME, ANN, 0o777)],
-    "/home/ann/.app: can be written to by everybody (mode 0777) -> chmod go-w /home/ann/.app"
+    "/home/ann/.app: can be written to by everybody (mode 0777) -> chmod -R go-w /home/ann/.app"
 )]
 #[case::symlink_of_another_user(
     ANN, &[Dir("/home/ann", ANN, 0o2770), Dir("/srv", ROOT, 0o755), Dir("/srv/app", ANN, 0o700),
