@@ -73,6 +73,16 @@ fn closed_rosters(home: &Home) {
     set_mode(&home.path(".myownllm/.myownmesh/mesh/states/home-mesh.json"), 0);
 }
 
+/// People give all rights to all of the home where a permission is missing.
+fn open_to_everybody(home: &Home) {
+    assert!(can("chmod", &["-R", "777", home.path(APP).to_str().unwrap()]));
+}
+
+fn key_in_a_closed_directory_with_another_name(home: &Home) {
+    std::fs::rename(home.path(SECRETS), home.path(&format!("{SECRETS}.old"))).unwrap();
+    set_mode(&home.path(&format!("{SECRETS}.old")), 0o500);
+}
+
 /// Each hint works for the user of the home, and the last one leaves nothing to put right.
 #[rstest]
 #[case::mesh_behind_a_symlink(mesh_behind_a_symlink, 3)]
@@ -80,6 +90,8 @@ fn closed_rosters(home: &Home) {
 #[case::key_with_a_mark(key_with_a_mark, 1)]
 #[case::key_with_another_name(key_with_another_name, 1)]
 #[case::closed_rosters(closed_rosters, 1)]
+#[case::open_to_everybody(open_to_everybody, 1)]
+#[case::key_in_a_closed_directory_with_another_name(key_in_a_closed_directory_with_another_name, 1)]
 fn hint_works_for_a_user_who_may_not_do_everything(#[case] make: fn(&Home), #[case] rounds: usize) {
     let home = Home::settled();
     make(&home);

@@ -85,8 +85,16 @@ pub fn with_access(disk: &dyn Disk, layout: &Layout, file: Option<&Path>, comman
         let is_dir = disk.stat_follow(dir).is_ok_and(|meta| meta.is_dir());
         is_dir && is_of(dir, true) && !disk.may_write(dir) && !disk.is_protected(dir)
     };
-    let closed: Vec<String> =
-        places(disk, layout).into_iter().filter(is_named).filter(is_closed).map(quote).collect();
+    let mut dirs: Vec<PathBuf> = places(disk, layout).into_iter().map(Path::to_owned).collect();
+    // A renamed directory may hold what the command moves.
+    for home in [&layout.app_home, &layout.daemon_home] {
+        let entries = disk.list(home.as_ref()).unwrap_or_default().into_iter();
+        dirs.extend(entries.map(|entry| home.as_std_path().join(entry.name)));
+    }
+    dirs.sort();
+    dirs.dedup();
+    let dirs = dirs.iter().map(PathBuf::as_path);
+    let closed: Vec<String> = dirs.filter(is_named).filter(is_closed).map(quote).collect();
     match closed.is_empty() {
         true => command,
         false => run_first(&format!("chmod u+rwx {}", closed.join(" ")), &command),
