@@ -46,6 +46,23 @@ fn modes(#[case] path: &str, #[case] mode: u32) {
     same_code(&status, &launch);
 }
 
+/// A move makes the daemon home writable before it changes something there.
+#[rstest]
+#[case::key_at_both_places(|home: &Home| home.put(OLD_KEY, &home.bytes(NEW_KEY), 0o600), 0)]
+#[case::nothing_to_move(|_: &Home| {}, 1)]
+fn daemon_home_that_a_move_makes_writable(#[case] change: fn(&Home), #[case] code: i32) {
+    let home = Home::settled();
+    change(&home);
+    let Some(user) = Unprivileged::new(&home) else { return };
+    set_mode(&home.path(MESH), 0o500);
+    let doctor = user.run(&home, &["doctor", "--json"]);
+    let status = user.run(&home, &["status", "--check", "--json"]);
+    let launch = user.run(&home, &["launch", "--once", "--json"]);
+    same_verdict(&doctor, &launch);
+    same_code(&status, &launch);
+    assert_eq!(launch.code, Some(code), "{}", launch.all());
+}
+
 /// A damaged roster or state is set aside by a launch, so its directory has to let the user do
 /// that. In one that may only be listed nobody can tell what a roster or a state is.
 #[rstest]

@@ -134,8 +134,9 @@ fn repair_states(
     options: &Options<'_>,
     outcome: &mut Outcome,
 ) -> Result<(), Diagnostic> {
-    ensure_usable_home(context, options.run_as)?;
-    let steps = state_steps(context, &forward_plan(context), &[])?;
+    let migration = forward_plan(context);
+    ensure_usable_home(context, options.run_as, &migration)?;
+    let steps = state_steps(context, &migration, &[])?;
     if steps.is_empty() || !context.daemons.live(None).is_empty() {
         return Ok(());
     }

@@ -418,12 +418,16 @@ pub(crate) fn changed_dirs(layout: &Layout, plan: &MovePlan, keeps_backup: bool)
     changed.extend(Some(layout.backups.as_std_path()).filter(|_| keeps_backup));
     let dirs: Vec<PathBuf> = plan.steps().flat_map(MoveStep::changed_dirs).collect();
     changed.extend(dirs.iter().map(PathBuf::as_path));
-    // The directories below them may have yet to be made.
-    for opened in plan.steps().filter(|step| matches!(step, MoveStep::SetMode { .. })) {
-        changed.retain(|dir| !dir.starts_with(opened.path()));
-    }
+    changed.retain(|dir| !is_opened(plan, dir));
     // The directories of the state have UTF-8 names: only the files in them may have others.
     changed.into_iter().filter_map(Utf8Path::from_path).map(Utf8Path::to_owned).collect()
+}
+
+/// Returns true if a step of the move makes a directory writable, or one above it: what is below may
+/// have yet to be made.
+pub(crate) fn is_opened(plan: &MovePlan, dir: impl AsRef<Path>) -> bool {
+    let mut opened = plan.steps().filter(|step| matches!(step, MoveStep::SetMode { .. }));
+    opened.any(|step| dir.as_ref().starts_with(step.path()))
 }
 
 /// Returns true if the mode of a directory lets a user change what is in it.

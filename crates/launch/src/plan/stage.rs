@@ -22,7 +22,7 @@ use crate::files::identity::identity_answer;
 use crate::files::moves::moved_files;
 use crate::files::peers::{corrupt_files, peers_behind_symlink, replaced_states, unsettled_states};
 use crate::homes::trust::{ensure_own_daemon, trusted_home};
-use crate::plan::foreseen::{blocked_backup, open_file_limit, unwritable};
+use crate::plan::foreseen::{blocked_backup, is_opened, open_file_limit, unwritable};
 use crate::plan::start::{check_socket, check_start, refusal_diagnostic, socket_named_by_config};
 use crate::step::LaunchStep;
 use crate::words::diagnostic::{Class, Diagnostic, WITHOUT_SOCKET};
@@ -275,7 +275,7 @@ impl Stage {
         }
         let moved = moved_files(migration);
         let refused = trusted_home(context, config.is_backed_up, &moved)
-            .and_then(|_| ensure_usable_home(context, options.run_as))
+            .and_then(|_| ensure_usable_home(context, options.run_as, migration))
             .and_then(|()| ensure_own_daemon(context, options.run_as));
         if let Some(refusal) = refused.err().or_else(|| peers_behind_symlink(context, migration)) {
             return stage.without_daemon(refusal, None);
@@ -372,12 +372,18 @@ pub(crate) fn orphan_diagnostic(live: &RunningDaemon, options: &Options<'_>) -> 
 
 /// Checks that a daemon can write in its home, and list its rosters and states: a daemon that
 /// cannot takes the device for one without peers. `run_as` is the user that starts the daemon, if
-/// that is not the user of this process.
+/// that is not the user of this process. `migration` is the move that comes first, and may make the
+/// home writable.
 /// Fails if nothing can be changed in the daemon home, or if its rosters and states cannot be
 /// listed.
-pub(crate) fn ensure_usable_home(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
+pub(crate) fn ensure_usable_home(
+    context: &Context<'_>,
+    run_as: Option<Owner>,
+    migration: &MovePlan,
+) -> Result<(), Diagnostic> {
     let layout = context.layout;
-    if let Some(unwritable) = unwritable(context, run_as, std::slice::from_ref(&layout.daemon_home)) {
+    let closed = unwritable(context, run_as, std::slice::from_ref(&layout.daemon_home));
+    if let Some(unwritable) = closed.filter(|_| !is_opened(migration, &layout.daemon_home)) {
         return Err(unwritable.as_error());
     }
     ensure_reachable_peers(context.disk, IdentityPaths::of(layout).daemon())?;

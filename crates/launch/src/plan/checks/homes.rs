@@ -14,7 +14,7 @@ use crate::files::losses::may_have_lost_networks;
 use crate::files::moves::sync_unconfirmed;
 use crate::homes::closed::{UNWRITABLE, unknown_shared};
 use crate::homes::owner::{missing_home, missing_home_hint};
-use crate::plan::foreseen::{changed_dirs, fixed_file, unwritable};
+use crate::plan::foreseen::{changed_dirs, fixed_file, is_opened, unwritable};
 use crate::plan::stage::live_refusal;
 use crate::plan::start::{
     CONFIG_SOCKET_UNREADABLE, CONFIG_UNREADABLE, check_socket, check_start, skipped_override,
@@ -89,6 +89,7 @@ impl Examiner<'_, '_> {
         // The hint of a refused identity file changes this directory.
         let identity = self.plan.identity.refusal().and_then(|_| layout.daemon_identity.parent());
         directories.extend(identity.map(Utf8Path::to_owned));
+        directories.retain(|dir| !is_opened(&self.plan.migration, dir));
         let fixed = unwritable(context, self.options.run_as, &directories);
         let fails = matches!(self.plan.steps.as_slice(), [LaunchStep::Fail]);
         let fixed = fixed.or_else(|| fixed_file(context).filter(|_| !fails));
@@ -97,12 +98,13 @@ impl Examiner<'_, '_> {
         }
         // A launch can run on a home that exists and cannot be changed. It must make a home that
         // does not exist, and change a home with pending work, and a daemon writes in its own home.
-        let daemon_home = std::slice::from_ref(&layout.daemon_home);
+        let mut daemon_home = vec![layout.daemon_home.clone()];
+        daemon_home.retain(|dir| directories.contains(dir));
         let is_foreseen = |told: &Diagnostic| told.is_error() && told.code == UNWRITABLE;
         let is_needed = fails
             || self.plan.diagnostics.iter().any(is_foreseen)
             || context.disk.stat(layout.app_home.as_ref()).is_err()
-            || (self.plan.wants_start() && unwritable(context, self.options.run_as, daemon_home).is_some());
+            || (self.plan.wants_start() && unwritable(context, self.options.run_as, &daemon_home).is_some());
         for diagnostic in self.options.refusal.cloned().into_iter().chain(fixed) {
             let is_needed = is_needed && diagnostic.code == UNWRITABLE;
             let diagnostic = if is_needed { diagnostic.as_error() } else { diagnostic };
