@@ -229,7 +229,8 @@ fn refusal_of<'p>(plan: &'p LaunchPlan, check: &Check) -> Option<&'p Refusal> {
 }
 
 /// Returns the commands that settle a problem of the identity file, if the user has to choose one.
-fn choices(home: &HomeView<'_>, refusal: &Refusal) -> Vec<Command> {
+/// `hint` is the command of the check that reports the problem.
+fn choices(home: &HomeView<'_>, refusal: &Refusal, hint: Option<&String>) -> Vec<Command> {
     if let Problem::TwoIdentities { old_location, daemon_home, .. } = &refusal.problem {
         let sides =
             [(Keep::Source, &old_location.key.device_id), (Keep::Destination, &daemon_home.key.device_id)];
@@ -254,7 +255,7 @@ fn choices(home: &HomeView<'_>, refusal: &Refusal) -> Vec<Command> {
         WayOut::GiveUpPeers { command } => Some(command.clone()),
         _ => None,
     });
-    match (refusal.hint(), given_up.filter(|_| refusal.is_missing())) {
+    match (hint, given_up.filter(|_| refusal.is_missing())) {
         (Some(first), Some(given_up)) => vec![
             Command::new(first, if refusal.is_hidden() { "shows the symlink" } else { "brings it back" }),
             Command::new(given_up, "only if it is lost for good: every peer has to approve this device anew"),
@@ -305,9 +306,9 @@ fn commands(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: Home
             let told = checks.of(Mark::Problem).find(|check| check.id == CONFIG);
             let told = told.or_else(|| checks.of(Mark::Problem).next()).filter(|check| !of(check));
             let refusal = told.and_then(|check| refusal_of(plan, check));
-            let mut first = refusal.map(|refusal| choices(home, refusal)).unwrap_or_default();
+            let hint = told.and_then(|check| check.hint.clone());
+            let mut first = refusal.map(|refusal| choices(home, refusal, hint.as_ref())).unwrap_or_default();
             if first.is_empty() {
-                let hint = told.and_then(|check| check.hint.clone());
                 first.extend(hint.map(|hint| {
                     let what = match unfilled(&hint) {
                         Some(_) => "after you put the path of your own backup into it",

@@ -26,13 +26,33 @@ impl Diagnostic {
         self.hint = self.hint.take().map(|hint| called(hint, program));
     }
 
-    /// Drops `sudo` from the hint, for a user who is root: a container may lack `sudo`.
+    /// Drops `sudo` from the hint, for a user who is root: a container may lack `sudo`. Lets a hint
+    /// that makes a directory give it to the owner of the one above, who could not use one of root's.
     pub fn complete_hint_for_root(&mut self) {
+        let file = self.file.as_deref();
         self.hint = self.hint.take().map(|hint| match hint.strip_prefix("sudo ") {
             Some(command) if !command.starts_with('-') => command.to_owned(),
+            _ if hint.contains("mkdir ") && !hint.contains(" && chown ") => {
+                hint + &file.and_then(give_new).unwrap_or_default()
+            }
             _ => hint,
         });
     }
+}
+
+/// Returns the end of a command that gives the topmost missing part of a path to the owner of the
+/// directory above, unless that is root.
+#[cfg(unix)]
+fn give_new(path: &Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let new = path.ancestors().take_while(|path| path.symlink_metadata().is_err()).last()?;
+    let above = new.parent()?.metadata().ok().filter(|above| above.uid() != 0)?;
+    Some(format!(" && chown -R {}:{} {}", above.uid(), above.gid(), quote(new)))
+}
+
+#[cfg(not(unix))]
+fn give_new(_: &Path) -> Option<String> {
+    None
 }
 
 fn is_in_words(code: &str) -> bool {
