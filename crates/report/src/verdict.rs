@@ -22,6 +22,9 @@ const CONFIG: &str = "config.shape";
 /// The end of a command that looks at a home with other rights: it gives no access for a repair.
 pub(crate) const LOOK: &str = " status";
 
+/// The effect of the command that gives access back.
+const GIVES_ACCESS: &str = "gives access, which a repair needs";
+
 /// The state of a home, in a word.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -314,16 +317,17 @@ fn commands(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: Home
                         Some(_) => "after you put the path of your own backup into it",
                         None if hint.ends_with(" --version") => "shows the version to update",
                         None if hint.ends_with(LOOK) => "shows the home with root's rights",
-                        None if Some(hint.as_str()) == checks.access_command() => {
-                            "gives access, which a repair needs"
-                        }
+                        None if Some(hint.as_str()) == checks.access_command() => GIVES_ACCESS,
                         None => "for this problem",
                     };
                     Command::new(hint, what)
                 }));
             }
-            let is_next = checks.access_command().is_some_and(|command| !command.ends_with(LOOK))
-                || checks.of(Mark::Problem).any(|check| of(&check));
+            let access = checks.access_command().filter(|command| !command.ends_with(LOOK));
+            if let Some(access) = access.filter(|access| first.iter().all(|one| one.command != *access)) {
+                first.push(Command::new(access, GIVES_ACCESS));
+            }
+            let is_next = access.is_some() || checks.of(Mark::Problem).any(|check| of(&check));
             first.extend(Some(repair).filter(|_| is_next));
             first.push(Command::new(ours("doctor"), "shows all that is wrong"));
             first

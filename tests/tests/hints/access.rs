@@ -5,8 +5,9 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::process::Command;
 
 use integration_tests::testkit::{
-    APP, CONFIG, DAEMON_CONFIG, Home, MESH, NEW_KEY, NOBODY, Ran, Unlocked, Unprivileged, can, can_be_root,
-    can_mount, follow, give, path_with_program, run, set_mode, with_mounts, within, wrapped,
+    APP, CONFIG, DAEMON_CONFIG, Home, MESH, NEW_KEY, NOBODY, OLD_KEY, Ran, Unlocked, Unprivileged, can,
+    can_be_root, can_mount, fixture_of_038, follow, give, path_with_program, run, set_mode, with_mounts,
+    within, wrapped,
 };
 use rstest::rstest;
 use serde_json::Value;
@@ -117,6 +118,40 @@ fn first_screen_names_a_command_that_works_in_a_closed_directory() {
     let Some(user) = Unprivileged::new(&home) else { return };
     let verdict = user.run(&home, &["--json"]).ends_with(4).json();
     follow_as(&user, &home, verdict["data"]["commands"][0]["command"].as_str().unwrap());
+    user.run(&home, &["doctor"]).ends_with(0);
+}
+
+/// Two identities are the first problem, and a repair fails before the backup can be read.
+#[test]
+fn first_screen_names_the_access_that_a_repair_needs() {
+    let home = Home::settled();
+    home.put(CONFIG, &fixture_of_038(CONFIG), 0o600);
+    home.put(OLD_KEY, &fixture_of_038(OLD_KEY), 0o600);
+    for backup in std::fs::read_dir(home.path(".myownllm/config-backups")).unwrap() {
+        set_mode(&backup.unwrap().path(), 0);
+    }
+    let Some(user) = Unprivileged::new(&home) else { return };
+    let verdict = user.run(&home, &["--json"]).ends_with(4).json();
+    let commands = verdict["data"]["commands"].as_array().unwrap();
+    let at = |word: &str| commands.iter().position(|one| one["command"].as_str().unwrap().contains(word));
+    let (choice, access, repair) = (at("--keep-identity"), at("chmod u+r"), at(" repair"));
+    assert!(choice == Some(0) && choice < access && access < repair, "{commands:#?}");
+}
+
+/// What root makes in the home of a user would be root's.
+#[rstest]
+#[case::doctor(&["doctor", "--json"])]
+#[case::launch(&["launch", "--once", "--json"])]
+fn hint_for_root_gives_what_it_makes_to_the_owner_of_the_home(#[case] args: &[&str]) {
+    if !can_be_root() {
+        return;
+    }
+    let home = Home::settled();
+    std::fs::rename(home.path(SECRETS), home.path(&format!("{SECRETS}.old"))).unwrap();
+    let Some(user) = Unprivileged::new(&home) else { return };
+    let said = run(&mut home.with_daemon(args));
+    follow(&said.diagnostic("identity.gone")["hint"]);
+    assert_eq!(std::fs::metadata(home.path(SECRETS)).unwrap().uid(), NOBODY);
     user.run(&home, &["doctor"]).ends_with(0);
 }
 
