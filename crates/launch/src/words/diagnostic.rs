@@ -115,19 +115,23 @@ impl Diagnostic {
     /// Returns an error from a library's error, with the code and the hint that the library's error
     /// gives.
     pub fn from_error(error: &(dyn Error + 'static), code: &str, hint: Option<String>) -> Self {
-        let mut causes = Vec::new();
+        let message = error.to_string();
+        let mut causes: Vec<String> = Vec::new();
         let place_of = |error: &ParseError| Box::new(Place::from(error));
         let mut place = error.downcast_ref().map(place_of);
         let (mut is_denied, mut os_error) = (false, None);
         let mut next = error.source();
         while let Some(cause) = next {
-            causes.push(cause.to_string());
+            let text = cause.to_string();
+            if cause.source().is_none() || !repeats(causes.last().unwrap_or(&message), &text) {
+                causes.push(text);
+            }
             is_denied |= cause.downcast_ref().is_some_and(is_access_denied);
             os_error = cause.downcast_ref().and_then(std::io::Error::raw_os_error).or(os_error);
             place = place.or_else(|| cause.downcast_ref().map(place_of));
             next = cause.source();
         }
-        Self { causes, place, hint, is_denied, os_error, ..Self::error(code, error.to_string()) }
+        Self { causes, place, hint, is_denied, os_error, ..Self::error(code, message) }
     }
 
     /// Returns an error from a library's error that has a class.
@@ -223,6 +227,19 @@ impl Serialize for Diagnostic {
         }
         .serialize(serializer)
     }
+}
+
+/// Returns true if a message already says what its cause says: "cannot read the config X" what
+/// "cannot read X" says.
+fn repeats(message: &str, cause: &str) -> bool {
+    let same_verb = || {
+        let (verb, object) = cause.strip_prefix("cannot ")?.split_once(' ')?;
+        let is_same = message.starts_with(&format!("cannot {verb} "))
+            || (verb == "read" && message.contains("cannot be read"));
+        is_same.then_some(object)
+    };
+    let object = cause.strip_prefix("cannot look at ").or_else(same_verb);
+    object.is_some_and(|object| message.contains(object))
 }
 
 /// Returns true for `EACCES`, and not for the `EPERM` of an immutable file.
@@ -407,6 +424,17 @@ pub(crate) fn tried_lines(tried: &CandidateOutcome) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn message_is_not_said_twice() {
+        let read = "cannot read the config ~/a/config.json";
+        assert!(repeats(read, "cannot read ~/a/config.json"));
+        assert!(repeats("cannot read ~/a", "cannot look at ~/a"));
+        assert!(repeats("cannot repair the config: ~/a cannot be read", "cannot read ~/a"));
+        assert!(!repeats(read, "cannot rename ~/a/config.json"));
+        assert!(!repeats(read, "cannot read ~/b/config.json"));
+        assert!(!repeats(read, "Permission denied (os error 13)"));
+    }
 
     #[test]
     fn a_decision_outweighs_a_failure_and_a_warning_weighs_nothing() {
