@@ -4,7 +4,7 @@
 #[cfg(unix)]
 use integration_tests::testkit::ask;
 use integration_tests::testkit::{
-    APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, SECRETS, fixture_of_038, hold_lock, path_with_program,
+    APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, SECRETS, fixture_of_038, follow, hold_lock, path_with_program,
     program, run, run_with, set_mode, stand_in,
 };
 use rstest::rstest;
@@ -588,6 +588,30 @@ fn filters_read_stdin_write_stdout_and_touch_no_file() {
         }
     }
     assert!(home.snapshot() == before, "a filter touched the home");
+}
+
+#[rstest]
+#[case::of_a_report(&["report", "--output"], "Desktop/report.txt")]
+#[case::of_an_envelope(&["network", "import"], "office.json")]
+fn hint_about_a_path_that_is_not_there_works(#[case] args: &[&str], #[case] missing: &str) {
+    let home = Home::settled();
+    let missing = home.path(missing);
+    let said = home.run(&[args, &[missing.to_str().unwrap(), "--json"]].concat()).ends_with(1).json();
+    follow(&said["diagnostics"][0]["hint"]);
+}
+
+/// The filter prints what it makes of the network, and says that no daemon takes it.
+#[rstest]
+#[case::kind(r#""kind":7"#, 1)]
+#[case::topology(r#""topology":9"#, 1)]
+#[case::kind_that_is_sound(r#""kind":"silent""#, 0)]
+#[case::member_of_a_newer_daemon(r#""later":7"#, 0)]
+fn network_that_no_daemon_takes_is_told_by_the_filter(#[case] member: &str, #[case] told: usize) {
+    let network = format!(r#"{{"id":"net-1","network_id":"home-mesh",{member}}}"#);
+    let home = Home::empty();
+    let mut filter = home.command(&["network", "to-daemon", "--json"]);
+    let said = run_with(&mut filter, network.as_bytes()).ends_with(0).json();
+    assert_eq!(said["diagnostics"].as_array().unwrap().len(), told, "{said:#}");
 }
 
 #[test]

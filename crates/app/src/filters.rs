@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 
 use myownllm_config_model::envelope::Envelope;
-use myownllm_config_model::{Diagnostic as Finding, Document, MAX_BYTES, convert};
+use myownllm_config_model::{Diagnostic as Finding, Document, MAX_BYTES, convert, networks};
 use myownllm_launch::Diagnostic;
 use myownllm_report::documents::{Filtered, NetworkEnvelope};
 use serde_json::json;
@@ -50,7 +50,8 @@ pub(crate) fn salvage() -> Result<CommandOutput, Diagnostic> {
 pub(crate) fn to_daemon() -> Result<CommandOutput, Diagnostic> {
     let network = Document::parse(&read_stdin()?)?;
     let mapped = convert::to_daemon_document(network.document.root())?;
-    Ok(filtered(&mapped, &network.diagnostics))
+    let refused = networks::for_daemon(network.document.root()).err();
+    Ok(filtered(&mapped, &network.diagnostics.into_iter().chain(refused).collect::<Vec<_>>()))
 }
 
 /// `network to-envelope`.
