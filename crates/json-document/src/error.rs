@@ -52,7 +52,8 @@ impl ParseError {
                 format!("take out the comma at line {}, column {}", self.line, self.column)
             }
             ParseErrorKind::Empty | ParseErrorKind::UnexpectedEnd => {
-                "restore a backup of the file: a writer was interrupted, or is still writing".to_owned()
+                "take the whole text, of a file from its backup: a writer was interrupted, or is still writing"
+                    .to_owned()
             }
             ParseErrorKind::NotAnObject => {
                 "put the text in `{` and `}`: the root of a config is an object".to_owned()
