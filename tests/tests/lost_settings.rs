@@ -287,7 +287,8 @@ fn network_that_a_repair_lost_is_told_until_the_user_decides(
     for args in [&["--json"][..], &["doctor", "--json"], &["status", "--json"]] {
         let told = told(args).unwrap_or_else(|| panic!("{args:?} tells no loss"));
         let (message, hint) = (told["message"].as_str().unwrap(), told["hint"].as_str().unwrap());
-        assert!(message.contains(" still there: home-mesh; "), "{told}");
+        assert!(message.contains(" still there: home-mesh ("), "{told}");
+        assert!(message.contains("; if that is intended, "), "{told}");
         assert!(hint.ends_with(" network add home-mesh"), "{told}");
     }
     for command in decision {

@@ -280,7 +280,11 @@ impl Store<'_> {
 /// Returns the message about lost networks.
 #[must_use]
 pub fn lost_networks_message(names: &[String]) -> String {
-    format!("the config has lost networks of which rosters are still there: {}", names.join(", "))
+    format!(
+        "the config has lost networks of which rosters are still there: {} (`network add` saves them with \
+         the default settings)",
+        names.join(", ")
+    )
 }
 
 /// Returns the command that saves networks again.

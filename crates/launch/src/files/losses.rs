@@ -273,7 +273,7 @@ pub(crate) fn lasting_losses(
     }
     let (harm, undo) = consequences(context, document, &keys, None)?;
     let message = format!(
-        "settings are lost, as no backup that can be read has them (the command `logs` names them): {harm}; if \
+        "settings are lost, as no backup with them can be read (the command `logs` names them): {harm}; if \
          that is intended, say so once: {} config accept",
         options.program
     );
