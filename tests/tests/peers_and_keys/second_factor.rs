@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use super::LOCK;
-use integration_tests::testkit::{APP, Home, MESH, Unprivileged, diagnostic, follow, run};
+use super::running::Detached;
+use integration_tests::testkit::{APP, Home, MESH, Unprivileged, diagnostic, follow, run, stand_in};
 use rstest::rstest;
 
 #[rstest]
@@ -44,6 +45,41 @@ fn lock_of_the_second_factor_in_a_temporary_file_is_named() {
             }
         }
     }
+}
+
+/// A lock that no daemon can read is not the one to keep, and does no harm at the old location.
+#[rstest]
+#[case::torn(br#"{"networks":{"home-mesh":{"secret_b32":"JBSW"#)]
+#[case::odd_entry(
+    br#"{"networks":{"home-mesh":{"secret_b32":7,"recovery_hashes":["aaaaaaaaaaaaaaaaaaaa"],"created_at":1}}}"#
+)]
+fn damaged_lock_beside_a_sound_one_is_not_kept(#[case] damaged: &[u8], #[values(true, false)] is_old: bool) {
+    let home = Home::settled();
+    let (old, new) = if is_old { (damaged, LOCK) } else { (LOCK, damaged) };
+    home.put(&format!("{APP}/.secrets/custody.json"), old, 0o600);
+    home.put(&format!("{MESH}/.secrets/custody.json"), new, 0o600);
+    let said = home.run(&["doctor", "--json"]).json();
+    assert_eq!(diagnostic(&said, "state.damaged").is_none(), is_old, "{said:#}");
+    follow(&diagnostic(&said, "migration.collision").unwrap()["hint"]);
+    assert_eq!(home.bytes(&format!("{MESH}/.secrets/custody.json")), LOCK, "{said:#}");
+    home.still_has(damaged, "custody.json");
+}
+
+/// A running daemon could write its lock over the mended file. Of a damaged one it may have the only
+/// sound content, so it runs on.
+#[rstest]
+#[case::with_a_byte_order_mark(b"\xef\xbb\xbf{\"networks\":{}}", true)]
+#[case::torn(b"{", false)]
+fn lock_is_mended_after_the_daemon_has_ended(#[case] lock: &[u8], #[case] ends: bool) {
+    let home = Home::settled();
+    let daemon = Detached::start(&home, stand_in());
+    home.put(&format!("{MESH}/.secrets/custody.json"), lock, 0o600);
+    let said = home.run(&["doctor", "--json"]).json();
+    follow(&diagnostic(&said, "state.damaged").unwrap()["hint"]);
+    assert_eq!(daemon.is_running(), !ends, "{said:#}");
+    let said = home.run(&["doctor", "--json"]).json();
+    assert!(diagnostic(&said, "state.damaged").is_none(), "{said:#}");
+    home.still_has(lock, "custody.json");
 }
 
 #[rstest]

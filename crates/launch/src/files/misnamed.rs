@@ -57,7 +57,14 @@ impl Found {
     }
 
     fn diagnostic(self, context: &Context<'_>, is_daemon_used: bool) -> Diagnostic {
-        let Some((path, place)) = self.brings else { return self.told };
+        let Some((path, place)) = self.brings else {
+            // Only the daemon may have the content of a damaged file, in memory.
+            let rewrites = |hint: &String| hint.starts_with("sh ");
+            return match self.told.hint.clone().filter(rewrites) {
+                Some(hint) if is_daemon_used => self.told.hint(end_daemon_first(hint)),
+                _ => self.told,
+            };
+        };
         let hint = match is_daemon_used {
             true if self.keeps_daemon => restore_backup_command(&quote(&path), &place, "damaged"),
             true => end_daemon_first(copy_command(&path, &place)),
@@ -126,6 +133,11 @@ impl CustodyState {
     }
 }
 
+/// Returns true for a custody file, told by its member `networks`, that a daemon cannot read.
+pub(crate) fn is_damaged_custody(document: &Document, bytes: &[u8]) -> bool {
+    document.get(&["networks"]).is_some() && serde_json::from_slice::<Custody>(bytes).is_err()
+}
+
 /// Returns a warning if the second factor's lock is damaged or a broken symlink, or has
 /// another name than a daemon reads, and no file with a network has the expected one.
 fn custody_diagnostic(context: &Context<'_>) -> Option<Found> {
@@ -143,7 +155,9 @@ fn custody_diagnostic(context: &Context<'_>) -> Option<Found> {
         let message = format!("{}: a daemon starts without the lock of the second factor", told.message);
         return Some(Diagnostic { code: UNREADABLE.to_owned(), message, hint, ..told }.into());
     }
-    let damaged = places.iter().find_map(|(place, lock)| {
+    // A damaged lock at the old location does no harm beside a sound one.
+    let mut used = places.iter().take_while(|(_, lock)| !matches!(lock, CustodyState::HasNetworks));
+    let damaged = used.find_map(|(place, lock)| {
         let (what, hint) = match lock {
             CustodyState::Dead => ("is a broken symlink", format!("ls -ld {}", quote(place))),
             CustodyState::WithByteOrderMark => {

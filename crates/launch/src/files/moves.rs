@@ -10,6 +10,7 @@ use myownllm_paths::camino::Utf8Path;
 
 use crate::context::Context;
 use crate::daemons::CONFIG_LIMIT;
+use crate::files::misnamed::is_damaged_custody;
 use crate::files::peers::devices;
 use crate::words::diagnostic::{Class, Diagnostic};
 
@@ -81,7 +82,8 @@ pub(crate) fn collision_diagnostics(
 ) -> Vec<Diagnostic> {
     let content = |path: &Path| {
         let bytes = disk.read(path, CONFIG_LIMIT).unwrap_or_default();
-        let is_sound = Document::parse(&bytes).is_ok();
+        let parsed = Document::parse(&bytes);
+        let is_sound = parsed.is_ok_and(|parsed| !is_damaged_custody(&parsed.document, &bytes));
         (devices(&bytes), if is_sound { bytes.len() } else { 0 })
     };
     let richer = |both: &Collision| {
