@@ -248,8 +248,21 @@ impl<'a> ValueRef<'a> {
                 whole.unwrap_or_else(|_| self.as_f64().map_or(Value::Null, Value::from))
             }
             Kind::String => Value::String(self.as_str().unwrap_or_default().into_owned()),
-            Kind::Array => self.items().map(|item| item.to_value()).collect(),
-            Kind::Object => self.members().map(|(key, value)| (key.into_owned(), value.to_value())).collect(),
+            // Loops keep the frame of each level small, in a build without optimisation too.
+            Kind::Array => {
+                let mut array = Vec::new();
+                for item in self.items() {
+                    array.push(item.to_value());
+                }
+                Value::Array(array)
+            }
+            Kind::Object => {
+                let mut map = serde_json::Map::new();
+                for (key, value) in self.members() {
+                    map.insert(key.into_owned(), value.to_value());
+                }
+                Value::Object(map)
+            }
         }
     }
 
@@ -266,10 +279,19 @@ impl<'a> ValueRef<'a> {
             Kind::Number => self.same_number(other),
             Kind::String => self.decoded() == other.decoded(),
             _ if self.children(kind).count() != other.children(kind).count() => false,
-            Kind::Array => self.items().zip(other.items()).all(|(a, b)| a.same_json(&b)),
-            Kind::Object => self.children(kind).all(|(name, value)| {
-                other.get_decoded(&name.bytes()).is_some_and(|other| value.same_json(&other))
-            }),
+            _ => {
+                let mut items = other.items();
+                for (name, value) in self.children(kind) {
+                    let there = match kind {
+                        Kind::Array => items.next(),
+                        _ => other.get_decoded(&name.bytes()),
+                    };
+                    if !there.is_some_and(|there| value.same_json(&there)) {
+                        return false;
+                    }
+                }
+                true
+            }
         }
     }
 
