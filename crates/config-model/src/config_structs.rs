@@ -1,8 +1,8 @@
 /// Declares structs of a config: typed view, defaults and JSON Schema in one.
 ///
-/// The parentheses behind a name hold the attributes of the schema. A member has its default
-/// behind `=`; without one, the default of its type. A file may lack a member whose type is followed
-/// by `as`; the text behind `as` is its type in the schema, where it cannot be `null`.
+/// The parentheses behind a name hold the attributes of the schema. A member has its default behind
+/// `=`; without one, the default of its type. A file may lack a member whose type is followed by
+/// `as`; the text behind `as` is its type in the schema, where it cannot be `null`.
 macro_rules! config_structs {
     ($(
         $(#[$meta:meta])*

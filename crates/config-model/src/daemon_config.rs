@@ -18,8 +18,8 @@ pub const NEWEST_VERSION: u64 = 3;
 pub const OWN_KEYS: [&str; 5] = ["version", "identity_path", "daemon", "services", "networks"];
 
 config_structs! {
-    /// The daemon's config, as callers read it: an absent member, or one of a wrong type, reads as its
-    /// default.
+    /// The daemon's config, as callers read it: an absent member, or one of a wrong type, reads as
+    /// its default.
     pub struct DaemonConfig(title = "MyOwnMesh daemon config", description = "Unknown members are kept.") {
         /// The version of the schema.
         #[cfg_attr(feature = "schema", schemars(range(min = 1, max = NEWEST_VERSION)))]
