@@ -142,9 +142,9 @@ impl fmt::Debug for Store<'_> {
 
 impl<'a> Store<'a> {
     /// Returns a store on `disk` for the config of the app with this schema. With the schema of
-    /// MyOwnLLM over the paths of another app, or the other way round, each operation on the config
-    /// fails ([`StoreError::NoSchema`]): a repair would write the keys of one app into the config
-    /// of the other.
+    /// one app over the paths of another, each operation on the config fails
+    /// ([`StoreError::NoSchema`]): a repair would write the keys of one app into the config of the
+    /// other.
     pub fn new(
         disk: &'a dyn Disk,
         clock: &'a dyn Clock,
@@ -152,7 +152,8 @@ impl<'a> Store<'a> {
         schema: &'a dyn AppSchema,
     ) -> Self {
         let disk = Reader::Unlocked(disk);
-        let keeps_config = schema.is_myownllm() == (paths.app == MYOWNLLM.name);
+        let is_apps = schema.app_name() == paths.app;
+        let keeps_config = is_apps && schema.is_myownllm() == (paths.app == MYOWNLLM.name);
         let (sweeps_daemon_home, limits) = (false, Limits::default());
         Self { disk, clock, schema, keeps_config, sweeps_daemon_home, paths, limits }
     }

@@ -29,6 +29,10 @@ const OWN: &[u8] = br#"{"theme": "dark", "zoom": 2, "fonts": ["a"], "plan": {"x"
 struct OtherApp;
 
 impl AppSchema for OtherApp {
+    fn app_name(&self) -> &str {
+        "OtherApp"
+    }
+
     fn defaults(&self) -> Document {
         let text = br#"{"theme": "light", "zoom": 1, "fonts": [], "plan": {}, "version": 7}"#;
         Document::parse(text).unwrap().document
@@ -37,6 +41,10 @@ impl AppSchema for OtherApp {
 
 fn other_app() -> HostApp {
     HostApp::new("OtherApp", "otherapp", ".otherapp", "mesh-home")
+}
+
+fn third_app() -> HostApp {
+    HostApp::new("ThirdApp", "thirdapp", ".thirdapp", "mesh-home")
 }
 
 /// An app whose home has the name of MyOwnLLM's, in another directory.
@@ -92,6 +100,10 @@ fn launch(disk: &SimDisk) -> (Loaded, Option<Applied>) {
 struct Delegating;
 
 impl AppSchema for Delegating {
+    fn app_name(&self) -> &str {
+        "OtherApp"
+    }
+
     fn defaults(&self) -> Document {
         common::SCHEMA.defaults()
     }
@@ -101,6 +113,7 @@ impl AppSchema for Delegating {
 #[case::myownllm_for_another_app(other_app(), &*common::SCHEMA)]
 #[case::delegating_to_myownllm(other_app(), &Delegating)]
 #[case::another_app_for_myownllm(MYOWNLLM, &OtherApp)]
+#[case::another_app_for_a_third_one(third_app(), &OtherApp)]
 #[case::another_app_with_the_name_of_the_home(in_vendor_dir(), &*common::SCHEMA)]
 fn schema_for_the_wrong_app_is_refused(#[case] app: HostApp, #[case] schema: &dyn AppSchema) {
     let layout = layout_of(app);
@@ -233,6 +246,10 @@ fn networks_of_the_app_itself_do_not_make_its_config_the_daemons() {
     #[derive(Debug)]
     struct WithNetworks;
     impl AppSchema for WithNetworks {
+        fn app_name(&self) -> &str {
+            "OtherApp"
+        }
+
         fn defaults(&self) -> Document {
             Document::parse(br#"{"theme": "light", "networks": []}"#).unwrap().document
         }
@@ -305,6 +322,10 @@ fn bare_config_is_reported_if_a_user_directory_holds_a_file() {
     #[derive(Debug)]
     struct WithNotes;
     impl AppSchema for WithNotes {
+        fn app_name(&self) -> &str {
+            "OtherApp"
+        }
+
         fn defaults(&self) -> Document {
             OtherApp.defaults()
         }
@@ -330,6 +351,10 @@ fn bare_config_is_reported_if_a_user_directory_holds_a_file() {
 struct WithPath;
 
 impl AppSchema for WithPath {
+    fn app_name(&self) -> &str {
+        "OtherApp"
+    }
+
     fn defaults(&self) -> Document {
         Document::parse(br#"{"theme": "light", "roster": null}"#).unwrap().document
     }

@@ -37,6 +37,10 @@ const OWN: &[u8] = br#"{"theme": "dark", "zoom": 1}"#;
 struct OtherApp;
 
 impl AppSchema for OtherApp {
+    fn app_name(&self) -> &str {
+        "OtherApp"
+    }
+
     fn defaults(&self) -> Document {
         Document::parse(br#"{"theme": "light", "zoom": 1}"#).unwrap().document
     }
@@ -227,6 +231,10 @@ fn app_with_a_schema_gets_its_own_settings_and_keeps_the_networks_of_its_daemon(
 struct OneSetting;
 
 impl AppSchema for OneSetting {
+    fn app_name(&self) -> &str {
+        "OtherApp"
+    }
+
     fn defaults(&self) -> Document {
         Document::parse(br#"{"theme": "light"}"#).unwrap().document
     }

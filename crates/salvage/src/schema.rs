@@ -15,8 +15,8 @@ use crate::{
 
 /// The schema of one app's config: everything that this workspace knows of it.
 ///
-/// An app implements [`defaults`](Self::defaults); the other methods then compare a config with
-/// these defaults, key by key. [`MyOwnLlm`] is the schema of MyOwnLLM.
+/// An app implements [`app_name`](Self::app_name) and [`defaults`](Self::defaults); the other
+/// methods then compare a config with these defaults, key by key. [`MyOwnLlm`] is the schema of MyOwnLLM.
 ///
 /// ```
 /// use myownllm_config_model::{Document, SeededIds};
@@ -26,6 +26,10 @@ use crate::{
 /// struct OtherApp;
 ///
 /// impl AppSchema for OtherApp {
+///     fn app_name(&self) -> &str {
+///         "OtherApp"
+///     }
+///
 ///     fn defaults(&self) -> Document {
 ///         Document::parse(br#"{"theme": "light", "zoom": 1}"#).expect("JSON").document
 ///     }
@@ -40,6 +44,10 @@ use crate::{
 /// assert_eq!(salvaged.daemon.unwrap().to_bytes(), file.to_bytes());
 /// ```
 pub trait AppSchema: fmt::Debug + Send + Sync {
+    /// Returns the name of the app, as in its `HostApp`. A store refuses the schema for the paths of
+    /// an app of another name.
+    fn app_name(&self) -> &str;
+
     /// Returns the config of a fresh install, with all keys of the app.
     fn defaults(&self) -> Document;
 
@@ -178,7 +186,8 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
 
     /// Returns true if the keys mean what they mean to MyOwnLLM, so that the harm of a lost setting
     /// is known: the [marks](Self::marks) name all of MyOwnLLM's, also in a schema that delegates
-    /// to [`MyOwnLlm`]. A store refuses such a schema for another app, and any other for MyOwnLLM.
+    /// to [`MyOwnLlm`]. A store refuses such a schema for another app, whatever its
+    /// [name](Self::app_name), and any other for MyOwnLLM.
     fn is_myownllm(&self) -> bool {
         let marks = self.marks();
         APP_MARKS.iter().all(|mark| marks.iter().any(|name| name == mark))
@@ -190,6 +199,10 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
 pub struct NoSchema;
 
 impl AppSchema for NoSchema {
+    fn app_name(&self) -> &str {
+        ""
+    }
+
     fn defaults(&self) -> Document {
         Document::empty()
     }
@@ -209,6 +222,10 @@ impl MyOwnLlm {
 }
 
 impl AppSchema for MyOwnLlm {
+    fn app_name(&self) -> &str {
+        "MyOwnLLM"
+    }
+
     fn defaults(&self) -> Document {
         app_config::defaults(&self.conversation_dir)
     }
