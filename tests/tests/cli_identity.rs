@@ -523,7 +523,38 @@ fn of_two_identities_the_one_that_the_home_has_known_is_named() {
         home.put(NEW_KEY, new, 0o600);
         let said = home.run(&["migrate", "--dry-run"]).stdout;
         assert!(said.contains(&format!("This home has known {DEVICE}:")), "{said}");
+        for args in [&[][..], &["doctor"], &["identity"], &["status"]] {
+            let said = home.run(args).all();
+            let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains(&format!("this home has known {DEVICE}")), "{args:?}: {said}");
+        }
+        let side = if *old == own { "old-location" } else { "daemon-home" };
+        let said = home.run(&["--json"]).json();
+        let first = said["data"]["commands"][0]["command"].as_str().unwrap();
+        assert!(first.ends_with(&format!("migrate --keep-identity {side}")), "{said}");
     }
+}
+
+/// A torn copy has the place of the key in the daemon home, and the sound key is where it was.
+#[test]
+fn every_screen_of_a_damaged_key_begins_with_the_sound_one_at_the_old_location() {
+    let home = home_with(Before, Sound, true);
+    home.put(NEW_KEY, &home.bytes(OLD_KEY)[..90], 0o600);
+    let way = "migrate --keep-identity old-location";
+    let launched = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(7);
+    assert!(launched.diagnostic("migration.identity-damaged")["hint"].as_str().unwrap().ends_with(way));
+    for args in [&["identity", "--json"][..], &["doctor", "--json"]] {
+        let told = home.run(args).diagnostic("migration.identity-damaged");
+        assert!(told["hint"].as_str().unwrap().ends_with(way), "{args:?}: {told}");
+    }
+    let said = home.run(&["--json"]).json();
+    assert!(said["data"]["commands"][0]["command"].as_str().unwrap().ends_with(way), "{said}");
+    let said = home.run(&["identity"]).stdout;
+    let lost = said.find("Only if it is lost for good").unwrap();
+    assert!(said.find(way).is_some_and(|at| at < lost), "{said}");
+    home.run(&["migrate", "--keep-identity", "old-location"]).ends_with(0);
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+}
 }
 
 /// A killed run has set the key of the daemon home aside, and not yet moved the chosen one.

@@ -386,24 +386,21 @@ impl Scan {
     }
 
     fn two_identities_refusal(&self, app: &KeyInfo, daemon: &KeyInfo) -> Refusal {
-        let candidate = |ScannedHome { home, scan }: ScannedHome<'_>, key: &KeyInfo| {
+        let candidate = |ScannedHome { home, scan }: ScannedHome<'_>, key: &KeyInfo, side| {
             let (path, key, known_by) = (home.identity.clone(), key.clone(), scan.known_by.clone());
-            Box::new(KnownIdentity { path, key, known_by })
+            Box::new(KnownIdentity { path, key, known_by, is_known: self.known_side == Some(side) })
         };
         // A key without peers was probably just created, so the other key wins. Without evidence
         // the user chooses.
-        let is_named = |key: &KeyInfo| self.knows_key(&key.public_key);
         let has_peers = |scan: &HomeScan| !scan.known_by.is_empty();
-        let side = match (is_named(app), is_named(daemon), has_peers(&self.app), has_peers(&self.daemon)) {
-            (true, false, ..) => Some(Side::OldLocation),
-            (false, true, ..) => Some(Side::DaemonHome),
-            (_, _, true, false) => Some(Side::OldLocation),
-            (_, _, false, true) => Some(Side::DaemonHome),
+        let side = self.known_side.or(match (has_peers(&self.app), has_peers(&self.daemon)) {
+            (true, false) => Some(Side::OldLocation),
+            (false, true) => Some(Side::DaemonHome),
             _ => None,
-        };
+        });
         let problem = Problem::TwoIdentities {
-            old_location: candidate(self.scanned_app_home(), app),
-            daemon_home: candidate(self.scanned_daemon_home(), daemon),
+            old_location: candidate(self.scanned_app_home(), app, Side::OldLocation),
+            daemon_home: candidate(self.scanned_daemon_home(), daemon, Side::DaemonHome),
         };
         Refusal::new(problem, vec![WayOut::Keep { side }])
     }

@@ -35,6 +35,9 @@ pub struct KnownIdentity {
     pub key: KeyInfo,
     /// The files in this home that know the device.
     pub known_by: KnownBy,
+    /// True if the rosters and states, or the run log, show that the app's home had this key and not
+    /// the other one.
+    pub is_known: bool,
 }
 
 /// The reason of a [`Refusal`].
@@ -62,8 +65,9 @@ pub enum Problem {
     NotAFile { path: PathBuf, what: &'static str },
     /// Both homes hold a sound identity file, and the keys differ.
     #[error(
-        "there are two different identities: {} in {} and {} in {}",
-        .old_location.key.device_id, .old_location.path, .daemon_home.key.device_id, .daemon_home.path
+        "there are two different identities: {} in {} and {} in {}{}",
+        .old_location.key.device_id, .old_location.path, .daemon_home.key.device_id, .daemon_home.path,
+        known_words([old_location, daemon_home])
     )]
     TwoIdentities { old_location: Box<KnownIdentity>, daemon_home: Box<KnownIdentity> },
     /// The identity file has a newer version.
@@ -207,6 +211,20 @@ macro_rules! command_in {
 }
 
 impl WayOut {
+    /// Returns the command; one of this app's program begins with `program`.
+    pub fn command_of(&self, program: &str) -> Option<String> {
+        let ours = |rest: &str| Some(format!("{program} {rest}"));
+        match self {
+            Self::Keep { side: Some(Side::OldLocation) } => ours("migrate --keep-identity old-location"),
+            Self::Keep { side: Some(Side::DaemonHome) } => ours("migrate --keep-identity daemon-home"),
+            Self::Keep { side: None } | Self::Migrate => ours("migrate --dry-run"),
+            // Lists the found identity files, and a command for each.
+            Self::Choose => ours("identity"),
+            Self::Update => ours("--version"),
+            _ => self.command().map(str::to_owned),
+        }
+    }
+
     /// Returns the command, if it does not depend on the name of a program.
     pub fn command(&self) -> Option<&str> {
         command_in!(self).map(String::as_str)
@@ -304,6 +322,12 @@ impl Refusal {
         self.ways_out.first()?.command().map(str::to_owned)
     }
 
+    /// Returns the one of two keys that the home is known to have had.
+    pub fn known_key(&self) -> Option<&KeyInfo> {
+        let Problem::TwoIdentities { old_location, daemon_home } = &self.problem else { return None };
+        [old_location, daemon_home].into_iter().find(|side| side.is_known).map(|side| &side.key)
+    }
+
     /// Returns true if the identity file is missing, or if the rosters and states that would show
     /// that one existed are unreachable. A move is refused then: the user has to solve the problem
     /// before anything changes.
@@ -369,6 +393,12 @@ impl Serialize for Refusal {
         }
         Data { failure: FailureData::of(self), ways_out: &self.ways_out }.serialize(serializer)
     }
+}
+
+/// Returns which of two keys the home is known to have had, as the end of a sentence.
+fn known_words(sides: [&KnownIdentity; 2]) -> String {
+    let known = sides.into_iter().find(|side| side.is_known);
+    known.map_or_else(String::new, |side| format!("; this home has known {}", side.key.device_id))
 }
 
 /// The evidence that a missing identity file existed.

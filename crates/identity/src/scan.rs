@@ -28,6 +28,7 @@ pub use search::{archived_homes, renamed_homes};
 use crate::{
     file::{Identity, KeyInfo, is_id_of, is_lost},
     paths::{Home, IdentityPaths},
+    refusal::Side,
 };
 
 /// Looks for the identity file. Takes no lock, writes nothing.
@@ -94,6 +95,7 @@ fn inspect_places(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         logged: None,
         renamed: Vec::new(),
         unprotect: None,
+        known_side: None,
         used_config: None,
         empty: Vec::new(),
     }
@@ -184,8 +186,21 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     misplaced.sort_by_key(rank);
     scan.misplaced = misplaced;
     scan.unprotect = unprotect_files(disk, scan);
+    scan.known_side = known_side(disk, scan);
     (scan.dangling, scan.dangling_peers) = (search.dangling, search.dangling_peers);
     scan.unreadable = search.unreadable;
+}
+
+/// Returns the place of the one of two sound keys that the home is known to have had.
+fn known_side(disk: &dyn Disk, scan: &Scan) -> Option<Side> {
+    let key = |home: &'_ HomeScan| home.state.identity().and_then(Identity::key).cloned();
+    let (app, daemon) = (key(&scan.app)?, key(&scan.daemon)?);
+    let is_known = |key: &KeyInfo, other| is_device_of_home(disk, &scan.places, &key.device_id, other);
+    match (is_known(&app, &daemon), is_known(&daemon, &app)) {
+        (true, false) => Some(Side::OldLocation),
+        (false, true) => Some(Side::DaemonHome),
+        _ => None,
+    }
 }
 
 /// Counts the rosters that configs name.

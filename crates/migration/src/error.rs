@@ -24,6 +24,9 @@ pub struct Side {
     pub rosters: usize,
     /// The number of states on this side.
     pub states: usize,
+    /// True if the home is known to have had this identity, and not the other one.
+    #[serde(skip)]
+    pub is_known: bool,
 }
 
 impl Side {

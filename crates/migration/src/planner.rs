@@ -353,9 +353,10 @@ impl<'a> Planner<'a> {
                 }
                 let why = "two different identities".to_owned();
                 self.plan.identity = IdentityState::Blocked { why };
+                let known = self.refusal().and_then(Refusal::known_key);
                 let error = MigrationError::TwoIdentities {
-                    source_side: side_of(source, source_key, self.inventory.counts[0]),
-                    destination_side: side_of(destination, destination_key, self.inventory.counts[1]),
+                    source_side: side_of(source, source_key, self.inventory.counts[0], known),
+                    destination_side: side_of(destination, destination_key, self.inventory.counts[1], known),
                     command: self.command.clone(),
                     direction: self.inventory.direction,
                 };
@@ -587,6 +588,12 @@ fn destination_dir(step: &MoveStep) -> Option<&Path> {
     }
 }
 
-fn side_of(file: &IdentityFile, key: &KeyInfo, counts: (usize, usize)) -> Box<Side> {
-    Box::new(Side { path: file.path.clone(), key: key.clone(), rosters: counts.0, states: counts.1 })
+fn side_of(
+    file: &IdentityFile,
+    key: &KeyInfo,
+    (rosters, states): (usize, usize),
+    known: Option<&KeyInfo>,
+) -> Box<Side> {
+    let is_known = known.is_some_and(|known| known.public_key == key.public_key);
+    Box::new(Side { path: file.path.clone(), key: key.clone(), rosters, states, is_known })
 }

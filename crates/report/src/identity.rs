@@ -118,7 +118,7 @@ pub fn identity(home: &HomeView<'_>, scan: &Scan) -> (Page, Value, Vec<Diagnosti
     if list.is_empty() && refusal.is_some() {
         page.line("The identity file is not in its place.");
     }
-    page.page(ways_out(refusal));
+    page.page(ways_out(home, refusal));
     let active = list.iter().find(|file| file.key.is_some());
     let key = active.and_then(|file| file.key.as_ref());
     let document = IdentityFiles {
@@ -144,7 +144,7 @@ fn found(found: &Misplaced) -> FoundFile {
 /// Lists the ways out of a refusal, the best first, if there are several. The hint has the first:
 /// the page repeats it, so that nobody takes the next one for the only one. Each identity file to
 /// choose from stands under its Device ID.
-fn ways_out(refusal: Option<&Refusal>) -> Page {
+fn ways_out(home: &HomeView<'_>, refusal: Option<&Refusal>) -> Page {
     let mut page = Page::default();
     let ways = refusal.map_or(&[][..], |refusal| &refusal.ways_out);
     let must_choose = matches!(ways.first(), Some(WayOut::Choose));
@@ -152,8 +152,8 @@ fn ways_out(refusal: Option<&Refusal>) -> Page {
         page.line("Choose the identity that your peers know:");
     }
     let mut heading = Some("The ways out, the best first:");
-    for way in ways.iter().filter(|_| ways.len() > 1) {
-        let Some(command) = way.command() else { continue };
+    for way in ways.iter().filter(|way| ways.len() > 1 && !matches!(way, WayOut::Choose)) {
+        let Some(command) = way.command_of(home.program) else { continue };
         match way {
             WayOut::BringBack { device_id, .. } if must_choose => {
                 page.line(device_id.as_deref().unwrap_or("(no readable Device ID)"));

@@ -1,6 +1,5 @@
 //! A move of the daemon's state for a person and for a program: planned, or made.
 
-use myownllm_identity::{IdentityPaths, KeyInfo, is_device_of_home};
 use myownllm_launch::words::{count, process};
 use myownllm_launch::{MoveResult, StateMove, class_of};
 use myownllm_migration::{
@@ -165,35 +164,29 @@ pub(crate) fn choice<'a>(home: &HomeView<'_>, errors: impl Iterator<Item = &'a M
         else {
             continue;
         };
-        let places = [Keep::Source, Keep::Destination].map(|keep| keep.place(*direction));
-        for (name, side) in places.into_iter().zip([source_side, destination_side]) {
-            page.row(name, COLUMN, &side.key.device_id);
+        let mut sides = [(Keep::Source, source_side), (Keep::Destination, destination_side)];
+        sides.sort_by_key(|(_, side)| !side.is_known);
+        for (keep, side) in sides {
+            page.row(keep.place(*direction), COLUMN, &side.key.device_id);
             page.row("", COLUMN, home.short(&side.path));
             let with = format!("{} and {}", count(side.rosters, "roster"), count(side.states, "state"));
             page.row("", COLUMN, format!("made {}, with {with}", key_time(side.key.created_at.as_deref())));
         }
-        page.line(advice(home, [&source_side.key, &destination_side.key]));
-        for place in places {
-            page.command(2, "", format!("{command} --keep-identity {place}"));
+        let (_, first) = sides[0];
+        page.line(match first.is_known {
+            true => {
+                format!("Keep the one that your peers know. This home has known {}:", first.key.device_id)
+            }
+            // The rosters beside a key may be those of the other one.
+            false => "Keep the one that your peers know, as a rule the one with the rosters:".to_owned(),
+        });
+        for (keep, _) in sides {
+            page.command(2, "", format!("{command} --keep-identity {}", keep.place(*direction)));
         }
         page.line("The other one stays beside it under another name, and can be put back.");
         page.gap();
     }
     page
-}
-
-/// Returns the sentence that tells which of two keys to keep. The rosters beside a key may be those
-/// of the other one.
-fn advice(home: &HomeView<'_>, [one, other]: [&KeyInfo; 2]) -> String {
-    let places = IdentityPaths::of(home.layout);
-    let is_known = |key: &KeyInfo, other| is_device_of_home(home.disk, &places, &key.device_id, other);
-    match (is_known(one, other), is_known(other, one)) {
-        (true, false) => format!("Keep the one that your peers know. This home has known {}:", one.device_id),
-        (false, true) => {
-            format!("Keep the one that your peers know. This home has known {}:", other.device_id)
-        }
-        _ => "Keep the one that your peers know, as a rule the one with the rosters:".to_owned(),
-    }
 }
 
 /// Returns when a key was made, as its file says: `@` and seconds since 1970.

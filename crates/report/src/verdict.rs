@@ -3,7 +3,7 @@
 
 use myownllm_config_model::masking;
 use myownllm_config_store::FileShape;
-use myownllm_identity::{Problem, Refusal, WayOut};
+use myownllm_identity::{KnownIdentity, Problem, Refusal, WayOut};
 use myownllm_launch::words::{count, networks_words};
 use myownllm_launch::{COLLISION, Check, Checks, LOSSES, LaunchPlan, Mark, with_access};
 use myownllm_migration::{Direction, Keep};
@@ -235,12 +235,13 @@ fn refusal_of<'p>(plan: &'p LaunchPlan, check: &Check) -> Option<&'p Refusal> {
 /// `hint` is the command of the check that reports the problem.
 fn choices(home: &HomeView<'_>, refusal: &Refusal, hint: Option<&String>) -> Vec<Command> {
     if let Problem::TwoIdentities { old_location, daemon_home, .. } = &refusal.problem {
-        let sides =
-            [(Keep::Source, &old_location.key.device_id), (Keep::Destination, &daemon_home.key.device_id)];
-        let keeps = |(keep, device_id): (Keep, &String)| {
-            let side = keep.place(Direction::Forward);
-            let command = format!("{} migrate --keep-identity {side}", home.program);
-            Command::new(command, format!("if your peers know {device_id}"))
+        let mut sides = [(Keep::Source, old_location), (Keep::Destination, daemon_home)];
+        sides.sort_by_key(|(_, side)| !side.is_known);
+        let keeps = |(keep, side): (Keep, &Box<KnownIdentity>)| {
+            let command =
+                format!("{} migrate --keep-identity {}", home.program, keep.place(Direction::Forward));
+            let who = if side.is_known { "this home has known" } else { "if your peers know" };
+            Command::new(command, format!("{who} {}", side.key.device_id))
         };
         return sides.map(keeps).into();
     }

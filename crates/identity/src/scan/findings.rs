@@ -11,6 +11,7 @@ use myownllm_paths::camino::Utf8PathBuf;
 use crate::{
     file::{Identity, KeyInfo},
     paths::{Home, IdentityPaths},
+    refusal::Side,
 };
 
 /// The state of the place of an identity file.
@@ -174,6 +175,8 @@ pub struct Scan {
     /// The command that lifts the protection of the files and directories that the ways out change;
     /// `None` if none is immutable or append-only.
     pub(crate) unprotect: Option<String>,
+    /// The place of the one of two sound keys that the home is known to have had.
+    pub(crate) known_side: Option<Side>,
     /// The config that only a daemon with a key can have written.
     pub(crate) used_config: Option<PathBuf>,
     /// The symlinks to empty directories that may hide the key of a home that was in use, and their

@@ -15,7 +15,7 @@ use myownllm_daemon::{
     CandidateFailure, CandidateOutcome, ControlError, DetectRefusal, SpawnError, StopError,
 };
 use myownllm_durable_fs::{DiskError, LockError};
-use myownllm_identity::{Refusal, WayOut};
+use myownllm_identity::{Problem, Refusal};
 use myownllm_migration::MigrationError;
 pub use myownllm_paths::Class;
 use myownllm_paths::camino::Utf8Path;
@@ -348,13 +348,10 @@ impl Diagnostic {
     }
 
     fn of_refusal(refusal: &Refusal) -> Self {
-        let ours = |command: &str| Some(format!("{PROGRAM} migrate {command}"));
-        let hint = match refusal.ways_out.first() {
+        let hint = match refusal.problem {
             // Shows both identity files: only the user knows which one the peers know.
-            Some(WayOut::Keep { .. } | WayOut::Migrate) => ours("--dry-run"),
-            // Lists the found identity files, and a command for each.
-            Some(WayOut::Choose) => Some(format!("{PROGRAM} identity")),
-            _ => refusal.hint(),
+            Problem::TwoIdentities { .. } => Some(format!("{PROGRAM} migrate --dry-run")),
+            _ => refusal.ways_out.first().and_then(|way| way.command_of(PROGRAM)),
         };
         Self { hint, ..Self::of_failure_at_path(refusal) }
     }
