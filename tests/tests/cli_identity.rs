@@ -535,6 +535,21 @@ fn of_two_identities_the_one_that_the_home_has_known_is_named() {
     }
 }
 
+/// A choice between rosters refuses before the choice between keys is made.
+#[test]
+fn files_that_differ_are_shown_alone_while_two_identities_wait() {
+    let home = Home::settled();
+    home.put(OLD_KEY, &fixture_of_038(OLD_KEY), 0o600);
+    home.put(&format!("{APP}/mesh/rosters/home-mesh.json"), b"{}", 0o600);
+    for args in [&["doctor", "--json"][..], &["migrate", "--dry-run", "--json"]] {
+        let told = home.run(args).diagnostic("migration.collision");
+        assert!(told["hint"].as_str().unwrap().starts_with("ls -l "), "{args:?}: {told}");
+    }
+    home.run(&["migrate", "--keep-identity", "daemon-home"]).ends_with(7);
+    let told = home.run(&["migrate", "--dry-run", "--json"]).diagnostic("migration.collision");
+    assert!(told["hint"].as_str().unwrap().ends_with("migrate --keep daemon-home"), "{told}");
+}
+
 /// A torn copy has the place of the key in the daemon home, and the sound key is where it was.
 #[test]
 fn every_screen_of_a_damaged_key_begins_with_the_sound_one_at_the_old_location() {

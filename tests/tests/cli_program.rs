@@ -131,6 +131,40 @@ fn verdict_asks_which_of_two_files_stays() {
     home.run(&["status", "--check"]).ends_with(0);
 }
 
+/// Last month's backup came back with its times, and the user has removed a device since.
+#[test]
+fn older_roster_with_more_devices_is_not_chosen_for_the_user() {
+    const ROSTER: &str = "mesh/rosters/home-mesh.json";
+    let home = Home::settled();
+    let roster = |devices: &[&str]| {
+        let devices: Vec<_> = devices.iter().map(|device| json!({"device_id": device})).collect();
+        let roster = json!({"version": 1, "network_id": "home-mesh", "authorized_devices": devices});
+        roster.to_string().into_bytes()
+    };
+    home.put(&format!("{MESH}/{ROSTER}"), &roster(&["a"]), 0o600);
+    let old = home.path(&format!("{APP}/{ROSTER}"));
+    home.put(&format!("{APP}/{ROSTER}"), &roster(&["a", "b"]), 0o600);
+    let told = |args: &[&str]| home.run(args).diagnostic("migration.collision");
+    // The richer roster is the newer one.
+    let hint = told(&["doctor", "--json"])["hint"].as_str().unwrap().to_owned();
+    assert!(hint.ends_with("migrate --keep old-location"), "{hint}");
+    let then = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    std::fs::File::options().write(true).open(&old).unwrap().set_modified(then).unwrap();
+    for args in [&["doctor", "--json"][..], &["migrate", "--dry-run", "--json"], &["repair", "--json"]] {
+        let told = told(args);
+        assert!(told["hint"].as_str().unwrap().starts_with("ls -l "), "{args:?}: {told}");
+        let said = told["message"].as_str().unwrap();
+        let (older, newer) =
+            ("(2 devices, changed on 2023-11-14)", "--keep daemon-home (1 device, changed on 20");
+        assert!(said.contains(&format!("--keep old-location {older}")) && said.contains(newer), "{said}");
+    }
+    let said = home.run(&[]).ends_with(3).stdout;
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    for told in ["2 devices", "1 device,", "migrate --keep old-location", "migrate --keep daemon-home"] {
+        assert!(words.contains(told), "{told}: {said}");
+    }
+}
+
 #[test]
 fn document_of_a_look_names_the_code_of_each_problem() {
     let home = Home::after_the_bug();

@@ -75,10 +75,11 @@ impl Examiner<'_, '_> {
         };
         // A launch goes on without the files that differ.
         let program = self.moving_program();
+        let program = Some(&*program).filter(|_| plan.refusals.is_empty());
         let replaced = replaced_states(self.context, plan);
         let open = plan.collisions.iter().filter(|both| !replaced.contains(&both.destination));
         let open: Vec<_> = open.cloned().collect();
-        let collisions = collision_diagnostics(self.context.disk, &open, plan.direction, &program);
+        let collisions = collision_diagnostics(self.context.disk, &open, plan.direction, program);
         self.checks.diagnostics("state.collisions", collisions.into_iter().map(Diagnostic::as_warning));
         // Leaves out the paths that a refusal of the launch, or a warning about a misnamed file,
         // already reports.
