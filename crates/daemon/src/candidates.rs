@@ -112,6 +112,8 @@ pub enum Origin {
     Beside,
     /// It is on `PATH`.
     Path,
+    /// The app knows it in another way.
+    Given,
 }
 
 impl fmt::Display for Origin {
@@ -120,6 +122,7 @@ impl fmt::Display for Origin {
             Self::Override { variable } => write!(f, "named by {variable}"),
             Self::Beside => f.write_str("beside the running program"),
             Self::Path => f.write_str("on PATH"),
+            Self::Given => f.write_str("given by the app"),
         }
     }
 }

@@ -299,8 +299,8 @@ pub struct Normalized {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Parses, salvages and completes a config, as a load does, and returns the document that the load
-/// would save. `conversation_dir` is the default of that name. For MyOwnLLM's config alone: the
+/// Parses, salvages and completes a config, and returns the document that a load would save if it
+/// found no backup: what the file lost is at its default. `conversation_dir` is the default of that name. For MyOwnLLM's config alone: the
 /// config of another app gets MyOwnLLM's keys.
 ///
 /// # Errors

@@ -96,7 +96,7 @@ fn start() -> Result<bool, Box<dyn Error>> {
             make_dirs(&lock, layout.app_home.as_ref(), layout.daemon_home.as_ref(), 0o700, None)?;
             // An installer would put the program beside the app. The variable is for developers.
             let programs = std::env::var_os("MYOWNMESH_BIN").into_iter();
-            let programs = programs.map(|path| Candidate::new(path, Origin::Beside)).collect();
+            let programs = programs.map(|path| Candidate::new(path, Origin::Given)).collect();
             let mut request = SpawnRequest::new(permit, own, programs);
             // The name in the daemon's log.
             request.app = layout.app.name.to_lowercase();
