@@ -570,6 +570,41 @@ fn every_screen_of_a_damaged_key_begins_with_the_sound_one_at_the_old_location()
     home.run(&["migrate", "--keep-identity", "old-location"]).ends_with(0);
     run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
 }
+
+/// The disk of the key was cleaned up, or the dotfiles came back without it.
+#[rstest]
+#[case::broken_symlink("/nowhere/identity.json", ".secrets/identity.json.bak", true)]
+#[case::symlink_loop("identity.json", ".secrets/identity.json.bak", true)]
+#[case::copy_in_another_directory("/nowhere/identity.json", "old/identity.json", true)]
+#[case::key_of_another_device("/nowhere/identity.json", ".secrets/identity.json.bak", false)]
+fn sound_key_beside_a_symlink_to_nothing_is_named(
+    #[case] target: &str,
+    #[case] copy: &str,
+    #[case] is_own: bool,
+) {
+    let home = home_with(After, Sound, true);
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    let key = if is_own { home.bytes(NEW_KEY) } else { fixture_of_038(OLD_KEY) };
+    home.put(&format!("{MESH}/{copy}"), &key, 0o600);
+    std::fs::remove_file(home.path(NEW_KEY)).unwrap();
+    std::os::unix::fs::symlink(target, home.path(NEW_KEY)).unwrap();
+    let hint = |args: &[&str]| {
+        let ran = run(&mut home.with_daemon(args));
+        ran.diagnostic("migration.identity-unreachable")["hint"].as_str().unwrap().to_owned()
+    };
+    let first = hint(&["launch", "--once", "--json"]);
+    for args in [&["doctor", "--json"][..], &["identity", "--json"], &["migrate", "--dry-run", "--json"]] {
+        assert_eq!(hint(args), first, "{args:?}");
+    }
+    let said = home.run(&["identity"]).stdout;
+    assert!(said.contains(copy) && said.contains("readlink "), "{said}");
+    assert_eq!(first.starts_with("readlink "), !is_own, "{first}");
+    if is_own {
+        assert!(run(Command::new("sh").args(["-c", &first])).code == Some(0), "{first}");
+        run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+        assert_eq!(home.bytes(NEW_KEY), key);
+    }
+}
 }
 
 /// A killed run has set the key of the daemon home aside, and not yet moved the chosen one.

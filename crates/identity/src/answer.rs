@@ -125,10 +125,12 @@ impl Scan {
         {
             return Some(self.two_identities_refusal(app, daemon));
         }
-        for ScannedHome { scan, .. } in self.scanned_homes() {
-            match &scan.state {
+        for place in self.scanned_homes() {
+            match &place.scan.state {
                 PlaceState::Unreadable(error) => return Some(unreadable_refusal(error)),
-                PlaceState::Dangling { symlink, target } => return Some(dangling_refusal(symlink, target)),
+                PlaceState::Dangling { symlink, target } => {
+                    return Some(self.unreachable_refusal(place, symlink, target));
+                }
                 _ => {}
             }
         }
@@ -358,6 +360,25 @@ impl Scan {
         ways.extend(keep.filter(|_| is_stranger));
         ways.push(self.start_anew(path.as_std_path(), &scan.aside));
         Refusal::new(Problem::Damaged { path: path.clone(), why: why.to_owned() }, ways)
+    }
+
+    /// Returns the refusal of a broken symlink on the way to an identity file. A sound key comes
+    /// before the symlink, unless it is another device's: the disk of the home's own may be missing.
+    fn unreachable_refusal(&self, place: ScannedHome<'_>, symlink: &Path, target: &Path) -> Refusal {
+        let ScannedHome { home, scan } = place;
+        let active = self.daemon.state.identity().and_then(Identity::key);
+        let active = active.filter(|_| home.path == self.places.app.path);
+        let aside = (symlink == home.identity).then_some(scan.aside.as_path());
+        let mut ways = match active {
+            Some(_) => vec![WayOut::Keep { side: Some(Side::DaemonHome) }],
+            None => self.bring_back(Some(&home.identity), aside),
+        };
+        let key = active.or_else(|| self.misplaced.first()?.key.as_ref());
+        let is_own = key.is_some_and(|key| !self.is_stranger(key));
+        let is_first = is_own || matches!(ways.first(), Some(WayOut::Choose));
+        ways.insert(if is_first { ways.len() } else { 0 }, show_target(symlink));
+        let problem = Problem::Unreachable { path: symlink.to_owned(), target: target.to_owned() };
+        Refusal::new(problem, ways)
     }
 
     fn not_a_file_refusal(

@@ -21,7 +21,7 @@ use myownllm_paths::camino::Utf8Path;
 use peers::owners_in;
 pub(crate) use place::dangling_peers;
 pub use place::empty_targets;
-use place::{FILE_LIMIT, place_state};
+use place::{FILE_LIMIT, dangling_target, place_state};
 use search::{GIVEN_UP, MAX_LEVELS, Search, free_beside, free_name, is_archived_copy, suggests_identity};
 pub use search::{archived_homes, renamed_homes};
 
@@ -280,7 +280,8 @@ fn inspect_directories(disk: &dyn Disk, home: &Home, seen: &mut HomeScan) {
     let peers = home.rosters.parent().unwrap_or(&home.path);
     seen.has_peers_dir = disk.stat(peers.as_std_path()).is_ok();
     let blocked = [home.secrets(), &home.path].map(Utf8Path::as_std_path);
-    let blocked = blocked.into_iter().find(|dir| is_dir(dir) == Some(false));
+    let is_broken = |dir: &Path| dangling_target(disk, dir).is_ok_and(|target| target.is_some());
+    let blocked = blocked.into_iter().find(|dir| is_dir(dir) == Some(false) || is_broken(dir));
     seen.blocked = blocked.map(|dir| (dir.to_owned(), free_beside(disk, dir)));
     seen.aside = match &seen.state {
         PlaceState::NotAFile { path, .. } => free_beside(disk, path),

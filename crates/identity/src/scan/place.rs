@@ -42,7 +42,9 @@ pub(super) fn place_state(disk: &dyn Disk, home: &Home, is_daemon: bool) -> Plac
                 return PlaceState::NotAFile { path: dir.to_owned().into(), what: "no directory" };
             }
             Ok(_) => return PlaceState::Absent,
-            Err(error) if meta.is_symlink() && error.is_absent() => return dangling(disk, dir.as_std_path()),
+            Err(error) if meta.is_symlink() && leads_nowhere(&error) => {
+                return dangling(disk, dir.as_std_path());
+            }
             Err(error) if error.is_absent() => {}
             Err(error) => return PlaceState::Unreadable(error),
         }
@@ -54,6 +56,11 @@ pub(super) fn place_state(disk: &dyn Disk, home: &Home, is_daemon: bool) -> Plac
     }
 }
 
+/// Returns true for the error of a broken symlink or of a symlink loop.
+pub(super) fn leads_nowhere(error: &DiskError) -> bool {
+    error.is_absent() || error.is_symlink_loop()
+}
+
 /// Returns the target of a broken symlink or of a symlink loop; `None` for any other entry.
 pub(super) fn dangling_target(disk: &dyn Disk, path: &Path) -> Result<Option<PathBuf>, DiskError> {
     match disk.stat(path) {
@@ -62,7 +69,7 @@ pub(super) fn dangling_target(disk: &dyn Disk, path: &Path) -> Result<Option<Pat
         _ => return Ok(None),
     }
     match disk.stat_follow(path) {
-        Err(error) if error.is_absent() || error.is_symlink_loop() => disk.read_link(path).map(Some),
+        Err(error) if leads_nowhere(&error) => disk.read_link(path).map(Some),
         other => other.map(|_| None),
     }
 }
@@ -146,7 +153,7 @@ fn file_at(disk: &dyn Disk, path: &Path) -> PlaceState {
         Err(_) => return PlaceState::Unreadable(error),
     };
     match disk.stat_follow(path) {
-        Err(gone) if meta.is_symlink() && gone.is_absent() => dangling(disk, path),
+        Err(gone) if meta.is_symlink() && leads_nowhere(&gone) => dangling(disk, path),
         Ok(leads_to) if !leads_to.is_file() => {
             let what = match (meta.is_symlink(), leads_to.is_dir()) {
                 (false, true) => "a directory",

@@ -162,10 +162,18 @@ impl Inspector<'_> {
         self.counts();
     }
 
-    /// Offers to set aside a broken symlink at the source if the destination has a sound key.
+    /// Gives the errors of broken symlinks the first way out of the identity scan. Offers to set
+    /// aside a broken symlink at the source if the destination has a sound key.
     fn record_dangling_identity(&mut self) {
-        let Inventory { direction, source, destination_identity, dangling_identity, errors, .. } =
+        let Inventory { direction, source, destination_identity, dangling_identity, errors, answer, .. } =
             &mut self.out;
+        for error in &mut *errors {
+            if let MigrationError::IdentityUnreachable { path, remedy, .. } = error {
+                let refusal = answer.refusal().filter(|refusal| refusal.path() == path);
+                let way = refusal.and_then(|refusal| refusal.ways_out.first());
+                *remedy = way.and_then(|way| way.command_of(&self.homes.program));
+            }
+        }
         let Some(Identity::Valid(_)) = destination_identity.as_ref().map(|key| &key.identity) else { return };
         let place = source.join(self.homes.identity());
         let keep = format!(" --keep-identity {}", Keep::Destination.place(*direction));
