@@ -605,6 +605,29 @@ fn sound_key_beside_a_symlink_to_nothing_is_named(
         assert_eq!(home.bytes(NEW_KEY), key);
     }
 }
+
+/// The user has moved the daemon home to the place of the stand-alone daemon's.
+#[rstest]
+#[case::own_key(true)]
+#[case::key_of_the_stand_alone_daemon(false)]
+fn known_key_in_the_home_of_the_stand_alone_daemon_is_copied_back(#[case] is_own: bool) {
+    let home = home_with(After, Sound, true);
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    let key = home.bytes(NEW_KEY);
+    std::fs::rename(home.path(MESH), home.path(".myownmesh")).unwrap();
+    if !is_own {
+        home.put(".myownmesh/.secrets/identity.json", &fixture_of_038(OLD_KEY), 0o600);
+    }
+    let told = home.run(&["identity", "--json"]).ends_with(7).diagnostic("identity.gone");
+    let hint = told["hint"].as_str().unwrap();
+    if !is_own {
+        assert!(hint.contains("/path/to/backup/"), "{hint}");
+        return;
+    }
+    assert!(run(Command::new("sh").args(["-c", hint])).code == Some(0), "{hint}");
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    assert!(home.bytes(NEW_KEY) == key && home.bytes(".myownmesh/.secrets/identity.json") == key);
+    assert!(home.has(&format!("{MESH}/mesh/rosters/home-mesh.json")));
 }
 
 /// A killed run has set the key of the daemon home aside, and not yet moved the chosen one.

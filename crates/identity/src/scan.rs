@@ -173,6 +173,10 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     let found = scan.misplaced.iter().filter_map(|found| found.key.as_ref());
     let has_key = at_places.chain(found).next().is_some();
     let is_used = saves_networks || scan.is_known() || !(without_key.is_empty() && scan.misplaced.is_empty());
+    if !has_key {
+        let shared = search.find_in_shared_home(scan);
+        scan.misplaced.extend(shared);
+    }
     if !has_key && is_used {
         search_used_home(&mut search, scan, &files);
     }

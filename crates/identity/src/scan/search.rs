@@ -484,6 +484,17 @@ impl<'a> Search<'a> {
         Some(Misplaced { named_by: named_by.map(Path::to_owned), ..self.misplaced(path, identity, key) })
     }
 
+    /// Returns the identity file in the home of the stand-alone daemon, to which the user may have
+    /// moved the daemon home: only if it has the key that this home is known to have had.
+    pub(super) fn find_in_shared_home(&self, scan: &Scan) -> Option<Misplaced> {
+        let daemon = &self.places.daemon.path;
+        let home = self.places.app.path.parent()?.join(daemon.file_name()?);
+        let file = self.usual_places(home.as_std_path(), daemon).next()?;
+        let identity = inspect(&self.disk.read(&file, OTHER_FILE_LIMIT).ok()?);
+        let key = identity.key().filter(|key| scan.knows_key(&key.public_key))?.clone();
+        Some(self.misplaced(&file, identity, Some(key)))
+    }
+
     fn misplaced(&self, path: &Path, identity: Identity, key: Option<KeyInfo>) -> Misplaced {
         Misplaced {
             identity,
