@@ -469,6 +469,32 @@ mod tests {
         assert_eq!(mkdir_prefix(None::<&Path>), "");
     }
 
+    /// An interrupted `cp` has left a part of the copy, under each name that a run may take.
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "tests may write as they like")]
+    fn copy_in_the_place_of_a_symlink_is_whole_after_an_interrupted_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, link) = (dir.path().join("target"), dir.path().join("it's a link"));
+        std::fs::create_dir(&target).unwrap();
+        std::fs::write(target.join("a"), "a").unwrap();
+        std::fs::write(target.join("b"), "b").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let command = replace_symlink(&link);
+        let run = || std::process::Command::new("sh").args(["-c", &command]).status().unwrap();
+        // `cp` fails at `b`, as it does on a full disk.
+        std::fs::remove_file(target.join("b")).unwrap();
+        std::os::unix::fs::symlink("nowhere", target.join("b")).unwrap();
+        assert!(!run().success(), "{command}");
+        std::fs::remove_file(target.join("b")).unwrap();
+        std::fs::write(target.join("b"), "b").unwrap();
+        assert!(run().success(), "{command}");
+        assert!(!link.is_symlink(), "{command}");
+        let names = std::fs::read_dir(&link).unwrap().flatten().map(|entry| entry.file_name());
+        let names: std::collections::BTreeSet<_> = names.collect();
+        assert_eq!(names, ["a", "b"].map(Into::into).into(), "{command}");
+        assert!(!run().success(), "{command}");
+    }
+
     #[test]
     fn a_hint_shows_what_is_wrong() {
         let (from, to) = (Path::new("/home/you/.swap"), Path::new("/home/you/config.json"));

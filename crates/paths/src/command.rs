@@ -75,8 +75,10 @@ pub fn replace_symlink(symlink: impl AsRef<Path>) -> String {
     let symlink = symlink.as_ref();
     let closed = std::fs::canonicalize(symlink).ok().filter(|target| is_closed(target, 8));
     let open = closed.map_or_else(String::new, |target| format!("chmod -R u+rwX {} && ", quote(target)));
-    let (symlink, copy) = (quote(symlink), quote(free_name(symlink, "copy")));
-    format!("test -L {symlink} && {open}cp -RLpn {symlink} {copy} && rm {symlink} && mv -n {copy} {symlink}")
+    // `cp` would copy into the directory that an interrupted run has left: each run has a name of its
+    // own.
+    let copy = r#"c=$0.copy-$$ && cp -RLpn "$0" "$c" && rm "$0" && mv -n "$c" "$0""#;
+    format!("test -L {0} && {open}sh -c '{copy}' {0}", quote(symlink))
 }
 
 /// Returns true if this user may not read a file, or something in a directory up to this depth.

@@ -89,8 +89,9 @@ pub fn shown(path: &str) -> String {
 
 /// Returns the hint that puts a copy of a symlink's target in the place of the symlink.
 pub fn replaces_link(link: &str) -> String {
-    let (link, backup) = (shown(link), shown(&format!("{link}.copy")));
-    format!("test -L {link} && cp -RLpn {link} {backup} && rm {link} && mv -n {backup} {link}")
+    let link = shown(link);
+    let copy = r#"c=$0.copy-$$ && cp -RLpn "$0" "$c" && rm "$0" && mv -n "$c" "$0""#;
+    format!("test -L {link} && sh -c '{copy}' {link}")
 }
 
 /// Returns a config of the app's that lacks nothing, with a mark.
