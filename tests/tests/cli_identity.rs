@@ -606,6 +606,29 @@ fn sound_key_beside_a_symlink_to_nothing_is_named(
     }
 }
 
+/// The target of the symlink was removed.
+#[rstest]
+#[case::daemon_home_before_the_move(Home::legacy, MESH)]
+#[case::app_home_before_the_first_start(Home::empty, APP)]
+fn symlink_to_nothing_in_the_place_of_a_home_is_moved_out_of_the_way(
+    #[case] home: fn() -> Home,
+    #[case] place: &str,
+) {
+    let home = home();
+    std::fs::write(home.path("other"), "x").unwrap();
+    let key = home.has(OLD_KEY).then(|| home.bytes(OLD_KEY));
+    std::os::unix::fs::symlink(home.path("gone"), home.path(place)).unwrap();
+    let ran = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(7);
+    let told = ran.json()["diagnostics"][0].clone();
+    let hint = told["hint"].as_str().unwrap();
+    assert!(hint.starts_with("mv -n ") && told["message"].as_str().unwrap().contains(hint), "{told}");
+    assert!(told["message"].as_str().unwrap().contains("bring its target back, or"), "{told}");
+    assert!(run(Command::new("sh").args(["-c", hint])).code == Some(0), "{hint}");
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    assert!(key.is_none_or(|key| home.bytes(NEW_KEY) == key));
+    assert!(home.path(&format!("{place}.aside")).is_symlink());
+}
+
 /// The user has moved the daemon home to the place of the stand-alone daemon's.
 #[rstest]
 #[case::own_key(true)]

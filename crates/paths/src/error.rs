@@ -50,7 +50,7 @@ pub enum PathsError {
     },
     /// An entry that is not a directory has the name of the daemon's home, or of a directory on the
     /// way to it.
-    #[error("cannot use the daemon home {daemon_home}: {at} is {what}")]
+    #[error("cannot use the daemon home {daemon_home}: {at} is {what}{}", gone_for_good(at))]
     NotADirectory { daemon_home: Utf8PathBuf, at: Utf8PathBuf, what: &'static str },
     /// The socket's path does not fit into the kernel's address.
     #[error(
@@ -173,13 +173,12 @@ impl PathsError {
             Self::Overlap { app_home, daemon_home, .. } if !daemon_home.is_symlink() => {
                 Some(format!("ls -lid {} {}", quote(app_home), quote(daemon_home)))
             }
-            // The target may hold the identity file, so the target is copied too. A target that
-            // does not exist now may be on an unplugged disk.
+            // The target may hold the identity file, so the target is copied too.
             Self::Overlap {
                 daemon_home, relation: HomeRelation::Outside | HomeRelation::StandAlone, ..
             } => Some(
                 std::fs::metadata(daemon_home)
-                    .map_or_else(|_| look_at(daemon_home), |_| replace_symlink(daemon_home)),
+                    .map_or_else(|_| leave_target(daemon_home), |_| replace_symlink(daemon_home)),
             ),
             // The target and its identity file stay with the daemon that uses them.
             Self::Overlap { daemon_home, relation: HomeRelation::OtherDaemon, .. } => {
@@ -188,7 +187,11 @@ impl PathsError {
             Self::Overlap { daemon_home, .. } => Some(move_aside(daemon_home, "aside")),
             Self::NotADirectory { at, daemon_home, what } => {
                 let is_ours = at == daemon_home || daemon_home.parent() == Some(at);
-                Some(if is_ours && *what != BROKEN_SYMLINK { move_aside(at, "aside") } else { look_at(at) })
+                Some(match is_ours {
+                    true if *what == BROKEN_SYMLINK => leave_target(at),
+                    true => move_aside(at, "aside"),
+                    false => look_at(at),
+                })
             }
             // Before the first run of the daemon neither its config nor the directory of the config
             // exists.
@@ -258,6 +261,9 @@ fn choice(relation: HomeRelation, app_home: &Utf8Path, daemon_home: &Utf8Path) -
         ),
         // There is nothing to copy.
         HomeRelation::OtherDaemon if std::fs::metadata(daemon_home).is_err() => String::new(),
+        HomeRelation::Outside | HomeRelation::StandAlone if std::fs::metadata(daemon_home).is_err() => {
+            gone_for_good(daemon_home)
+        }
         HomeRelation::OtherDaemon => format!(
             ". With a directory of its own, the app's daemon gets a key of its own, and its peers have to be \
              approved again. If no other program uses the key there, keep it with a copy of that home \
@@ -272,6 +278,23 @@ fn choice(relation: HomeRelation, app_home: &Utf8Path, daemon_home: &Utf8Path) -
         ),
         _ => String::new(),
     }
+}
+
+/// Returns the two ways out of a broken symlink, as the end of a sentence.
+fn gone_for_good(path: &Utf8Path) -> String {
+    match path.is_symlink() && std::fs::metadata(path).is_err() {
+        true => format!("; bring its target back, or, if that is gone for good: {}", move_aside(path, "aside")),
+        false => String::new(),
+    }
+}
+
+/// Returns the command that moves a broken symlink out of the way. If the directory of the target is
+/// missing too, or empty like the mount point of an unplugged disk, the command shows the symlink.
+fn leave_target(symlink: &Utf8Path) -> String {
+    let target = std::fs::read_link(symlink).unwrap_or_default();
+    let target = symlink.parent().unwrap_or(symlink).as_std_path().join(target);
+    let beside = target.parent().and_then(|dir| std::fs::read_dir(dir).ok());
+    if beside.into_iter().flatten().next().is_some() { move_aside(symlink, "aside") } else { look_at(symlink) }
 }
 
 /// Returns the command that opens a file in the user's editor. `sh` splits the arguments of the

@@ -216,9 +216,10 @@ fn hint_about_a_path_with_control_characters_is_one_line_that_works() {
 #[cfg(unix)]
 #[test]
 fn a_link_out_of_the_apps_home_is_refused_also_when_nothing_is_there() {
-    for exists in [true, false] {
+    for (dir, exists) in [("", true), ("", false), ("missing disk", false), ("mount point", false)] {
         let h = home();
-        let out = h.user.join("out");
+        fs::create_dir(h.user.join("mount point")).unwrap();
+        let out = h.user.join(dir).join("out");
         if exists {
             fs::create_dir(&out).unwrap();
         }
@@ -226,14 +227,19 @@ fn a_link_out_of_the_apps_home_is_refused_also_when_nothing_is_there() {
         let error = refused(layout(&h.user));
         assert!(error.to_string().contains("leads out of"), "{error}");
         assert!(error.to_string().contains(out.to_str().unwrap()), "{error:?}");
-        // An existing target is copied, with its identity file. A missing target is not given up.
+        // An existing target is copied, with its identity file. A missing target is not given up while
+        // its disk may be missing.
         let link = h.app.join(".myownmesh");
         let hint = error.hint().unwrap();
         let way_out = if exists {
-            format!("test -L {0} && cp -RLpn {0} ", link.display())
+            format!("test -L {} && sh -c 'c=$0.copy-$$ && cp -RLpn ", link.display())
+        } else if dir.is_empty() {
+            format!("mv -n {0} {0}.aside", link.display())
         } else {
             format!("ls -ld {}", link.display())
         };
+        let both = format!("gone for good: mv -n {0} {0}.aside", link.display());
+        assert_eq!(error.to_string().contains(&both), !exists, "{error}");
         assert!(hint.starts_with(&way_out), "{hint}");
     }
 }
