@@ -77,6 +77,7 @@ fn the_daemon_of_the_daemon_home_is_not_ended_as_a_legacy_one(#[case] command: &
 #[case::launch(&["launch", "--no-daemon"])]
 #[case::migrate(&["migrate"])]
 #[case::salvage(&["salvage"])]
+#[case::repair(&["repair"])]
 fn legacy_daemon_that_was_ended_is_named_in_the_text(#[case] command: &[&str]) {
     let home = Home::after_the_bug();
     let legacy = home.daemon(APP).start().unwrap().reaped_elsewhere();

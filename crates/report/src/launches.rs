@@ -369,6 +369,9 @@ pub fn repaired(home: &HomeView<'_>, outcome: &Outcome) -> Page {
         && let Some(trace) = launch_trace(home, "repair", outcome, &Daemon::None)
     {
         page.line(format!("Done: {}.", in_a_line(trace.entry.did)));
+    } else if !outcome.stopped.is_empty() {
+        let rest = std::mem::replace(&mut page, stopped(home, &outcome.stopped, 9));
+        page.page(rest);
     }
     // A launch goes on without the files that differ.
     let differs = |report: &MoveReport| !report.collisions.is_empty();
