@@ -161,6 +161,8 @@ fn homes() -> Vec<(&'static str, Home)> {
     let overlap = Home::empty();
     overlap.put(&format!("{APP}/conversations/a.json"), b"{}", 0o600);
     overlap.put(MESH, b"a file where a directory belongs", 0o600);
+    let numbered = Home::settled();
+    numbered.edit(CONFIG, |config| config["cloud_mesh"]["networks"][0]["network_id"] = 42.into());
     vec![
         ("empty", Home::empty()),
         ("legacy", Home::legacy()),
@@ -172,6 +174,7 @@ fn homes() -> Vec<(&'static str, Home)> {
         ("a corrupt config", corrupt),
         ("a newer config", newer),
         ("a file for a home", overlap),
+        ("a number for a network id", numbered),
     ]
 }
 

@@ -1,7 +1,9 @@
 //! One screen that shows where everything is, and what a launch would do.
 
+use std::borrow::Cow;
+
 use myownllm_config_model::networks::SavedNetwork;
-use myownllm_config_model::{AppConfig, masking, networks};
+use myownllm_config_model::{AppConfig, masking, network_id, networks};
 use myownllm_config_store::{FileShape, Pending};
 use myownllm_daemon::{Attempt, Role};
 use myownllm_identity::Answer as KeyAnswer;
@@ -80,8 +82,7 @@ struct Config<'a> {
     pending: &'a Pending,
     networks: Vec<SavedNetwork>,
     /// The network id of the active network.
-    #[schemars(with = "Option<String>")]
-    active: Option<Value>,
+    active: Option<String>,
 }
 
 /// The pending move.
@@ -192,7 +193,7 @@ fn document<'a>(home: &HomeView<'_>, plan: &'a LaunchPlan) -> Status<'a> {
                 shape: loaded.shape,
                 pending: &loaded.pending,
                 networks: saved.map(|n| SavedNetwork::new(n.id, n.network_id)).collect(),
-                active: networks::active(&shown).and_then(|n| n.get("network_id").map(|v| v.to_value())),
+                active: networks::active(&shown).and_then(network_id::of).map(Cow::into_owned),
             }
         }),
         identity: identity_state(&plan.identity),
