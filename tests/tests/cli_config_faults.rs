@@ -86,6 +86,26 @@ fn with_an_envelope() -> Home {
     home
 }
 
+/// A relative path is a file too: the hint opens the file. A text from stdin has no file.
+#[rstest]
+#[case::list("[{}]", "object")]
+#[case::torn("{\"kind\":", "not complete")]
+#[case::empty("", "not complete")]
+fn hint_for_an_envelope_that_cannot_be_read_can_be_followed(#[case] text: &str, #[case] said: &str) {
+    let home = Home::settled();
+    home.put("envelope.json", text.as_bytes(), 0o600);
+    let file =
+        run(home.command(&["network", "import", "envelope.json", "--json"]).current_dir(home.path("")));
+    let told = file.ends_with(1).diagnostic("envelope.parse");
+    let path = home.path("envelope.json");
+    assert_eq!(told["path"], path.to_str().unwrap(), "{told}");
+    assert!(told["hint"].as_str().unwrap().ends_with(path.to_str().unwrap()), "{told}");
+    let stdin = run_with(&mut home.command(&["network", "import", "-", "--json"]), text.as_bytes());
+    let told = stdin.ends_with(1).diagnostic("envelope.parse");
+    let hint = told["hint"].as_str().unwrap();
+    assert!(hint.contains(said) && !hint.contains("backup") && !hint.contains("put the text"), "{told}");
+}
+
 fn with_a_later_network() -> Home {
     let home = Home::settled();
     home.run(&["network", "add", "later-net"]).ends_with(0);

@@ -1,6 +1,8 @@
 //! The envelope in which one network's settings travel between people.
 
-use myownllm_json_document::{Diagnostic, Document, Fragment, Kind, ParseError, Parsed, ValueRef};
+use myownllm_json_document::{
+    Diagnostic, Document, Fragment, Kind, ParseError, ParseErrorKind, Parsed, ValueRef,
+};
 
 use crate::app_config::{SERVER_LISTS, is_retired_server, label_change, topology_change};
 use crate::ids::SeededIds;
@@ -68,6 +70,10 @@ impl EnvelopeError {
     /// Returns a remedy for a person.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            EnvelopeError::Parse(ParseError {
+                kind: ParseErrorKind::Empty | ParseErrorKind::UnexpectedEnd,
+                ..
+            }) => "export the network again: the text is not complete".to_owned(),
             EnvelopeError::Parse(e) => return e.hint(),
             EnvelopeError::NotAnEnvelope { .. } => {
                 format!("give it \"kind\": \"{KIND}\", and a string as network_id")

@@ -55,9 +55,7 @@ impl ParseError {
                 "take the whole text, of a file from its backup: a writer was interrupted, or is still writing"
                     .to_owned()
             }
-            ParseErrorKind::NotAnObject => {
-                "put the text in `{` and `}`: the root of a config is an object".to_owned()
-            }
+            ParseErrorKind::NotAnObject => "make the root of the text one object, from `{` to `}`".to_owned(),
             ParseErrorKind::TooDeep | ParseErrorKind::TooLarge => {
                 "restore a backup of the file: no config is like this one".to_owned()
             }

@@ -154,14 +154,13 @@ fn export(context: &Context, name: &str, with_secrets: bool) -> Result<CommandOu
 }
 
 fn read_envelope(file: &Path) -> Result<Envelope, Diagnostic> {
-    let bytes = if file == Path::new("-") {
-        read_stdin()?
-    } else {
-        let path = std::path::absolute(file)
-            .map_err(|error| Diagnostic::from_error(&error, "input.unreadable", None).at(file))?;
-        RealDisk
-            .read(&path, ENVELOPE_LIMIT)
-            .map_err(|error| Diagnostic::from_error(&error, "input.unreadable", error.hint()).at(&path))?
-    };
-    Envelope::parse(&bytes).map_err(|error| Diagnostic::from(error).at(file))
+    if file == Path::new("-") {
+        return Ok(Envelope::parse(&read_stdin()?)?);
+    }
+    let path = std::path::absolute(file)
+        .map_err(|error| Diagnostic::from_error(&error, "input.unreadable", None).at(file))?;
+    let bytes = RealDisk
+        .read(&path, ENVELOPE_LIMIT)
+        .map_err(|error| Diagnostic::from_error(&error, "input.unreadable", error.hint()).at(&path))?;
+    Envelope::parse(&bytes).map_err(|error| Diagnostic::from(error).at(&path))
 }
