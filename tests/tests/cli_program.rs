@@ -108,6 +108,16 @@ fn verdict_is_0_on_a_healthy_home_3_on_a_pending_move_and_4_on_a_problem() {
     assert_eq!(verdict(&bug, 0).0, "healthy");
 }
 
+/// The list is all that the user had of the networks: a count of warnings would hide the loss.
+#[test]
+fn first_screen_names_lost_networks() {
+    let home = Home::settled();
+    home.edit(CONFIG, |config| config["cloud_mesh"]["networks"] = json!([]));
+    let page = home.run(&[]).ends_with(0).stdout;
+    assert!(!page.contains("is healthy") && page.contains("has lost all of its networks"), "{page}");
+    assert!(page.contains(" config restore 1 "), "{page}");
+}
+
 #[test]
 fn verdict_asks_which_of_two_files_stays() {
     let home = Home::after_the_bug();

@@ -2,7 +2,7 @@
 //! matter now.
 
 use myownllm_config_model::masking;
-use myownllm_config_store::FileShape;
+use myownllm_config_store::{FileShape, LOST_NETWORKS};
 use myownllm_identity::{KnownIdentity, Problem, Refusal, WayOut};
 use myownllm_launch::words::{count, networks_words};
 use myownllm_launch::{COLLISION, Check, Checks, LOSSES, LaunchPlan, Mark, with_access};
@@ -153,9 +153,10 @@ fn summary(view: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeS
     lines
 }
 
-/// Returns the check of settings that a repair lost, if it warns.
+/// Returns the check of settings or networks that are lost, if it warns.
 fn losses(checks: &Checks) -> Option<&Check> {
-    checks.of(Mark::Warning).find(|check| check.code.as_deref() == Some(LOSSES))
+    let is_loss = |check: &&Check| matches!(check.code.as_deref(), Some(LOSSES | LOST_NETWORKS));
+    checks.of(Mark::Warning).find(is_loss)
 }
 
 /// Returns true if a check asks the user which of two files is to stay.
