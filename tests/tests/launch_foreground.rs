@@ -40,6 +40,21 @@ fn a_daemon_that_dies_during_the_first_requests_ends_the_launch_with_its_last_wo
     assert!(home.serving().is_empty());
 }
 
+/// The user, or another run of this program, asked the daemon to end: nothing has failed.
+#[rstest]
+#[case::stop("stop")]
+#[case::restart("restart")]
+fn daemon_that_another_program_stops_ends_the_foreground_launch_with_success(#[case] command: &str) {
+    let home = Home::settled();
+    let app = home.app("");
+    let [daemon] = home.serving()[..] else { panic!() };
+    run(&mut home.with_daemon(&["daemon", command])).ends_with(0);
+    let ran = app.ended().ends_with(0);
+    let told = format!("another program stopped the daemon (process {daemon})");
+    assert!(ran.stderr.contains(&told) && !ran.stderr.contains("daemon.died"), "{ran:?}");
+    home.run(&["daemon", "stop"]).ends_with(0);
+}
+
 #[rstest]
 #[case::int(Signal::INT)]
 #[case::term(Signal::TERM)]

@@ -76,7 +76,9 @@ pub(crate) fn run(
         None => ("stopped the daemon".to_owned(), CommandOutput::said_already(answer.exit)),
         Some(diagnostic) => {
             printer.print_diagnostic(&diagnostic);
-            let said = CommandOutput::said_already(diagnostic.class.into());
+            let is_error = diagnostic.is_error();
+            let exit = if is_error { diagnostic.class.into() } else { answer.exit };
+            let said = CommandOutput::said_already(exit);
             (diagnostic.message.clone(), CommandOutput { diagnostics: vec![diagnostic], ..said })
         }
     };

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use myownllm_daemon::Spawned;
 #[cfg(not(windows))]
 use myownllm_launch::GRACE;
-use myownllm_launch::{Diagnostic, died_diagnostic, not_stopped_diagnostic};
+use myownllm_launch::{Diagnostic, ended_diagnostic, not_stopped_diagnostic};
 
 /// Waits for the signals that matter to a launch, without polling. Uses a thread only for a daemon
 /// that a script started: no signal tells the end of such a daemon.
@@ -54,7 +54,7 @@ impl Signals {
             // A child that ended before this process listened sends no second SIGCHLD, so the loop
             // looks first and then waits.
             if let Ok(Some(end)) = spawned.try_wait() {
-                let diagnostic = died_diagnostic(&spawned, &end.to_string());
+                let diagnostic = ended_diagnostic(&spawned, &end);
                 // If a script started the daemon, also stops the processes that the script left
                 // behind.
                 let _ = spawned.stop(GRACE);
@@ -94,7 +94,7 @@ impl Signals {
     pub(crate) fn wait(&mut self, mut spawned: Spawned) -> Option<Diagnostic> {
         loop {
             match spawned.wait_within(std::time::Duration::from_secs(3600)) {
-                Ok(Some(status)) => return Some(died_diagnostic(&spawned, &status.to_string())),
+                Ok(Some(status)) => return Some(ended_diagnostic(&spawned, &status)),
                 Ok(None) => {}
                 Err(error) => return Some(not_stopped_diagnostic(&error)),
             }

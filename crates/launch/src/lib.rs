@@ -18,7 +18,7 @@ pub use {
 pub use context::{Context, LOCK_WAIT, OnWait, Options, fresh_ids, lock_wait};
 pub use daemons::networks::{ConnectedDaemon, NetworkBackup, Reconciled, active_network, saved};
 pub use daemons::{
-    DaemonKind, Daemons, GRACE, LocalDaemons, ProgramSearch, RunningDaemon, died_diagnostic, log_hint,
+    DaemonKind, Daemons, GRACE, LocalDaemons, ProgramSearch, RunningDaemon, ended_diagnostic, log_hint,
     not_stopped_diagnostic,
 };
 pub use execute::alone::{ConfigRepair, MoveResult, StateMove, move_state, repair, repair_config};

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use myownllm_config_model::Document;
 use myownllm_daemon::{
-    AbandonedSocket, Attempt, Candidate, Client, ControlError, DaemonControl, Detection, Endpoint, Expected,
-    HomeDaemons, Probe, Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError, StoppedDaemon,
-    Suspect, SuspectSearch, Target, abandoned_socket, attach, candidates, decide, probe, process_serves,
-    serving_processes, spawn_unless, suspects,
+    AbandonedSocket, Attempt, Candidate, Client, ControlError, DaemonControl, DaemonExit, Detection,
+    Endpoint, Expected, HomeDaemons, Probe, Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError,
+    StoppedDaemon, Suspect, SuspectSearch, Target, abandoned_socket, attach, candidates, decide, probe,
+    process_serves, serving_processes, spawn_unless, suspects,
 };
 pub use myownllm_daemon::{DaemonKind, ProgramSearch, RunningDaemon};
 use myownllm_durable_fs::{Disk, DiskError, quote};
@@ -354,13 +354,25 @@ pub(crate) fn end_command(role: Role, endpoint: &Endpoint, probe: &Probe, progra
 const LOG_LINES: usize = 10;
 
 /// Reports that a daemon that this process started has ended.
-pub fn died_diagnostic(spawned: &Spawned, status: &str) -> Diagnostic {
+pub(crate) fn died_diagnostic(spawned: &Spawned, status: &str) -> Diagnostic {
     let message = format!("the daemon (process {}) ended: {status}", spawned.pid());
     Diagnostic::error("daemon.died", message)
         .at(spawned.log())
         .hint(log_hint(spawned.log()))
         .class(Class::Daemon)
         .causes(spawned.log_tail(LOG_LINES))
+}
+
+/// Reports the end of a daemon that a launch stayed with. A daemon that ends with success was asked
+/// to end, for example by `daemon stop`: that is no error.
+pub fn ended_diagnostic(spawned: &Spawned, end: &DaemonExit) -> Diagnostic {
+    match end {
+        DaemonExit::Status(status) if status.success() => {
+            let message = format!("another program stopped the daemon (process {})", spawned.pid());
+            Diagnostic::info("daemon.stopped", message)
+        }
+        _ => died_diagnostic(spawned, &end.to_string()),
+    }
 }
 
 /// Reports that a daemon that this process started could not be stopped.
