@@ -43,6 +43,38 @@ fn each_step_costs_the_requests_that_it_needs_over_one_connection() {
     assert_eq!(home.requests(), (vec!["status".to_owned()], 1));
 }
 
+/// The daemon stays in a network that is not saved, as the active one was refused.
+#[test]
+fn network_that_the_daemon_did_not_leave_is_not_told_as_left() {
+    let home = Home::with_networks();
+    let daemon = home.daemon(MESH).start().unwrap();
+    home.run(&["network", "use", "--none"]).ends_with(0);
+    let foreign = json!({ "config": { "id": "net-foreign", "network_id": "foreign-net" } });
+    ask(&home.own_socket(), "network_add", foreign).unwrap();
+    drop(daemon);
+    home.edit(CONFIG, |changed| {
+        let mesh = &mut changed["cloud_mesh"];
+        mesh["active_network_id"] = mesh["networks"][0]["id"].clone();
+    });
+    let _refuses = home.daemon(MESH).mode("refuse-add:no").start().unwrap();
+    let said = run(&mut home.launch("", &["--once", "--json"])).ends_with(1);
+    assert_eq!(home.joined(), json!(["foreign-net"]));
+    assert!(!said.all().contains("the daemon left"), "{said:?}");
+    let kept = said.diagnostic("daemon.networks-kept");
+    assert!(kept["message"].as_str().unwrap().contains("that only the daemon had"), "{kept}");
+}
+
+/// The user removed the network while no daemon ran.
+#[test]
+fn network_that_the_user_removed_is_left_without_a_warning() {
+    let home = Home::with_networks();
+    run(&mut home.launch("", &["--once"])).ends_with(0);
+    home.run(&["network", "remove", "first-net"]).ends_with(0);
+    let kept = home.launch_once_json().ends_with(0).diagnostic("daemon.networks-kept");
+    assert_eq!(kept["severity"], "info", "{kept}");
+    assert!(kept["message"].as_str().unwrap().contains("first-net, which is saved no more"), "{kept}");
+}
+
 /// The daemon did not answer when the user left the network, or the app wrote the config itself.
 #[test]
 fn network_that_the_running_daemon_has_not_left_is_named() {

@@ -69,6 +69,9 @@ pub struct NetworkBackup {
     pub id: BackupId,
     /// The network ids that the app's config does not have. It has the others with other settings.
     pub unsaved: Vec<String>,
+    /// True if the app had saved all of them: the user, or the app, has removed them since.
+    #[serde(skip)]
+    is_removed: bool,
 }
 
 pub(crate) struct Wanted<'w> {
@@ -265,8 +268,12 @@ fn back_up(
     let saved = wanted.context.store.schema().and_then(|schema| schema.saved_networks(wanted.document));
     let saved = saved.unwrap_or_default();
     let ids = networks.iter().filter_map(|network| network["network_id"].as_str());
-    let is_unsaved = |id: &&str| !saved.iter().any(|saved| network_id::same(&saved.network_id, id));
-    Ok(NetworkBackup { id, unsaved: ids.filter(is_unsaved).map(str::to_owned).collect() })
+    let has = |all: &[SavedNetwork], id: &str| all.iter().any(|one| network_id::same(&one.network_id, id));
+    let unsaved: Vec<String> = ids.filter(|id| !has(&saved, id)).map(str::to_owned).collect();
+    let store = wanted.context.store;
+    let former = store.schema().filter(|_| !unsaved.is_empty()).map(|schema| formerly_saved(store, schema));
+    let is_removed = former.is_some_and(|former| unsaved.iter().all(|id| has(&former, id)));
+    Ok(NetworkBackup { id, unsaved, is_removed })
 }
 
 /// Returns what [`fn@reconcile`] would do, and the daemon's entries that it would remove or change
@@ -410,29 +417,43 @@ pub(crate) fn reconcile_diagnostics(reconciled: &Reconciled, program: &str) -> V
     let steps = reconciled.outcome.steps.iter();
     steps
         .filter_map(|done| step_diagnostic(&done.step.action, &done.result, &reconciled.daemon, program))
-        .chain(reconciled.backup.as_ref().map(|backup| kept_diagnostic(backup, program)))
+        .chain(reconciled.backup.as_ref().map(|backup| kept_diagnostic(reconciled, backup, program)))
         .collect()
 }
 
 pub(crate) const NETWORKS_KEPT: &str = "daemon.networks-kept";
 
-fn kept_diagnostic(backup: &NetworkBackup, program: &str) -> Diagnostic {
+fn kept_diagnostic(reconciled: &Reconciled, backup: &NetworkBackup, program: &str) -> Diagnostic {
     let number = backup.id.sequence();
-    let (message, hint) = match backup.unsaved.as_slice() {
+    // A daemon that was told nothing, or refused, is still in the network.
+    let is_left = |id: &&str| {
+        let steps = reconciled.outcome.steps.iter();
+        steps
+            .filter(|done| !matches!(&done.result, StepResult::Failed { code, .. } if code != NOT_APPLIED))
+            .filter(|done| !matches!(done.result, StepResult::Skipped { .. }))
+            .any(|done| network_id::same(done.step.action.network_id(), id))
+    };
+    let left: Vec<&str> = backup.unsaved.iter().map(String::as_str).filter(is_left).collect();
+    let (message, hint) = match left.as_slice() {
         [] => (
             format!("backup {number} keeps settings of a network that only the daemon had"),
             format!("{program} config history"),
         ),
-        unsaved => (
-            format!(
-                "the daemon left {}, which the app has not saved; backup {number} keeps the settings",
-                shortened(&unsaved.join(", "), LONGEST_NAME)
-            ),
-            // A repair refuses beside a daemon that may write the home.
-            format!("{program} daemon stop && {program} config restore {number} --as-is && {program} repair"),
-        ),
+        left => {
+            let left = left.join(", ");
+            let left = shortened(&left, LONGEST_NAME);
+            let why = if backup.is_removed { "is saved no more" } else { "the app has not saved" };
+            (
+                format!("the daemon left {left}, which {why}; backup {number} keeps the settings"),
+                // A repair refuses beside a daemon that may write the home.
+                format!(
+                    "{program} daemon stop && {program} config restore {number} --as-is && {program} repair"
+                ),
+            )
+        }
     };
-    Diagnostic::warning(NETWORKS_KEPT, message).hint(hint)
+    let severity = if backup.is_removed { Severity::Info } else { Severity::Warning };
+    Diagnostic { severity, ..Diagnostic::warning(NETWORKS_KEPT, message).hint(hint) }
 }
 
 fn step_diagnostic(
