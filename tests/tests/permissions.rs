@@ -371,6 +371,26 @@ fn what_lies_behind_a_closed_door_is_not_said_to_be_missing() {
     }
 }
 
+/// Root made the home, as in a volume of a container: the user may not make the app's home there.
+#[test]
+fn home_of_root_without_the_apps_home_is_mended_by_the_hint() {
+    let home = Home::empty();
+    let Some(user) = Unprivileged::new(&home).filter(|user| user.is_dropped) else { return };
+    std::os::unix::fs::chown(home.path(""), Some(0), Some(0)).unwrap();
+    let app = home.path(APP).display().to_string();
+    let hint = format!("sudo install -d -m 700 -o {NOBODY} {app}");
+    assert_eq!(user.run(&home, &["doctor", "--json"]).ends_with(4).json()["diagnostics"][0]["hint"], *hint);
+    user.run(&home, &["status", "--check"]).ends_with(1);
+    let refused = user.run(&home, &["launch", "--once", "--json"]).ends_with(1).json();
+    assert_eq!(refused["diagnostics"][0]["hint"], *hint, "{refused:#}");
+    let install = hint.strip_prefix("sudo ").unwrap();
+    for _ in 0..2 {
+        assert!(Command::new("sh").args(["-c", install]).status().unwrap().success());
+    }
+    user.run(&home, &["launch", "--once"]).ends_with(0);
+    user.run(&home, &["status", "--check"]).ends_with(0);
+}
+
 /// The config is healthy, so only this warning tells the user that there is no backup.
 #[test]
 fn a_copy_that_cannot_be_made_is_told_at_every_start() {

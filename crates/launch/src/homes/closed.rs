@@ -261,7 +261,8 @@ pub(crate) fn diagnostic(
     let shown = in_a_line(topmost.iter().map(|path| path.display().to_string()).collect());
     let (whose, hint) = match owner(disk, first).filter(|owner| owner.uid != user) {
         Some(owner) => {
-            let whose = format!("user {} owns them, and not user {user}", owner.uid);
+            let them = if unreadable.is_empty() && topmost.len() == 1 { "it" } else { "them" };
+            let whose = format!("user {} owns {them}, and not user {user}", owner.uid);
             (whose, take_over(disk, layout, user, &topmost))
         }
         None => {
@@ -349,6 +350,12 @@ fn take_over(disk: &dyn Disk, layout: &Layout, user: u32, paths: &[&Path]) -> St
     let home = &layout.user_home;
     match owner(disk, home.as_ref()).filter(|owner| owner.uid == user) {
         Some(owner) => give_to(disk, owner, paths),
+        // Root made the home for this user, and the app's home has yet to be made there.
+        None if paths == [home.as_std_path()]
+            && owner(disk, home.as_ref()).is_some_and(|owner| owner.uid == 0) =>
+        {
+            format!("sudo install -d -m 700 -o {user} {}", quote(&layout.app_home))
+        }
         None => format!("sudo {PROGRAM} --home {} status", quote(home)),
     }
 }

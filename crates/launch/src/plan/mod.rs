@@ -304,7 +304,11 @@ impl<'p, 'a> Planner<'p, 'a> {
         let dirs = changed_dirs(context.layout, &self.plan.migration, keeps_backup);
         let changed = if writes { dirs } else { Vec::new() };
         let all = [&*changed, &self.state_dirs()].concat();
-        blocked_change(context, self.options, &all, &self.plan.migration)
+        // A launch goes on without a config in its home, and not without its home.
+        let is_home_missing = || context.disk.stat(context.layout.app_home.as_ref()).is_err();
+        let blocked = blocked_change(context, self.options, &all, &self.plan.migration);
+        blocked
+            .map(|told| if is_home_missing() { told.as_error() } else { told })
             .or_else(|| misplaced.and_then(|_| blocked_backup(context, self.options.run_as)))
             .or_else(|| self.fixed_daemon_config())
             .or_else(|| blocked_repair(context, self.plan.loaded.as_ref().filter(|_| repairs)?))
