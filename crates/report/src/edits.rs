@@ -102,7 +102,8 @@ pub fn network_edit(home: &HomeView<'_>, edit: &Edit, what: &str, undo: Option<&
     let mut page = Page::default();
     page.line(format!("{}{saved}", format!("{what} {}", edited_network(edit)).trim_end()));
     if what == "Removed" {
-        offer_a_network(home, document, "No network is active now.", &mut page);
+        let now = if edit.active_before.is_some() { " now" } else { "" };
+        offer_a_network(home, document, &format!("No network is active{now}."), &mut page);
     }
     page.page(aftermath(edit, undo));
     let document = NetworkChange {

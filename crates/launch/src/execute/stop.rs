@@ -118,9 +118,13 @@ fn probe_diagnostic(endpoint: &Endpoint, probe: &Probe, options: &Options<'_>) -
     let diagnostic = match probe {
         Probe::Answered { .. } => return None,
         _ => {
+            let words = || daemon_words(probe, options.user_name);
             let message = match probe.unknown() {
                 Some(problem) => format!("cannot check for a daemon at {endpoint}: {problem}"),
-                None => format!("the daemon {}", daemon_words(probe, options.user_name)),
+                None if matches!(probe, Probe::Unusable { .. }) => {
+                    format!("cannot use {endpoint}: {}", words())
+                }
+                None => format!("the daemon {}", words()),
             };
             let hint = end_command(Role::Own, endpoint, probe, options.program);
             Diagnostic { hint, ..Diagnostic::error(probe.code(), message) }

@@ -293,6 +293,7 @@ pub(crate) fn refusal_diagnostic(context: &Context<'_>, refusal: &DetectRefusal)
         (
             None,
             DetectRefusal::Busy { pid: Some(pid), .. }
+            | DetectRefusal::Unusable { pid: Some(pid), .. }
             | DetectRefusal::ForeignIdentity { pid: Some(pid), .. },
         ) if is_own && process_serves(endpoint, *pid) => {
             Diagnostic::from(refusal).hint(format!("{PROGRAM} daemon restart"))
