@@ -4,7 +4,9 @@ mod config;
 
 use integration_tests::testkit::{APP, CONFIG, DAEMON_CONFIG, Home, MESH, OLD_KEY, Ran, root, run};
 #[cfg(unix)]
-use integration_tests::testkit::{NEW_KEY, SHARED, can_be_root, hold_lock, program, set_mode};
+use integration_tests::testkit::{
+    NEW_KEY, SHARED, can_be_root, eventually, follow, hold_lock, is_alive, program, set_mode,
+};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -382,6 +384,39 @@ fn daemon_of_the_home_is_told_stopped_and_started_anew() {
     let _shared = home.daemon(SHARED).start().unwrap();
     assert_eq!(daemon("stop").ends_with(0).json()["data"]["stopped"], json!([]));
     assert!(home.has(".myownmesh/daemon.sock"));
+}
+
+/// `daemon status` and a change of the networks tell the same cause with the same hint.
+#[cfg(unix)]
+#[test]
+fn process_that_is_no_daemon_is_told_with_one_hint() {
+    let home = Home::with_networks();
+    let _other = home.daemon(MESH).mode("garbage").start().unwrap();
+    let told = |args: &[&str]| run(&mut home.with_daemon(args)).ends_with(5).json()["diagnostics"][0].clone();
+    let state = told(&["daemon", "status", "--json"]);
+    assert!(!state["message"].as_str().unwrap().contains("the daemon something"), "{state}");
+    assert_eq!(told(&["network", "use", "second-net", "--json"])["hint"], state["hint"]);
+}
+
+/// A restart refuses without a program, and a hint has to mend what it is printed for.
+#[cfg(unix)]
+#[test]
+fn daemon_that_nothing_can_replace_is_stopped_by_the_hint() {
+    let home = Home::settled();
+    let silent = home.daemon(MESH).mode("silent").start().unwrap();
+    let restart = home.run(&["daemon", "restart"]).ends_with(5);
+    assert!(restart.stderr.contains("daemon.not-found"), "{restart:?}");
+    let silent = silent.reaped_elsewhere();
+    let check = home.run(&["doctor", "--json"]).ends_with(4).check("daemon.own");
+    let status = home.run(&["daemon", "status", "--json"]).ends_with(5).json();
+    assert_eq!(status["diagnostics"][0]["hint"], check["hint"], "{status:#}");
+    follow(&check["hint"]);
+    eventually("it ends", || !is_alive(silent));
+    home.run(&["doctor"]).ends_with(0);
+    // With a program, the hint is the restart.
+    let _silent = home.daemon(MESH).mode("silent").start().unwrap();
+    let check = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(4).check("daemon.own");
+    assert!(check["hint"].as_str().unwrap().ends_with(" daemon restart"), "{check}");
 }
 
 /// If a launch starts no daemon, the hint is not that launch.

@@ -23,14 +23,14 @@ use crate::daemons::{
 };
 use crate::execute::outcome::{Daemon, Outcome, Recurrence};
 use crate::files::daemon_config::{back_up_daemon_config, rebase_paths, set_daemon_config_aside};
-use crate::files::identity::{ensure_home, identity_answer, protect_held_key};
+use crate::files::identity::{ends_daemon, ensure_home, identity_answer, protect_held_key};
 use crate::files::losses::lost_settings;
 use crate::files::moves::{collision_as_warning, locked_forward_plan, move_diagnostics};
 use crate::files::peers::{copy_newer_state, corrupt_config_path, keep_corrupt_file, mend_state};
 use crate::homes::closed::{name_one_cause, unknown_shared};
 use crate::homes::trust::{ensure_changeable, ensure_permitted, wrote_where_others_can};
-use crate::plan::stage::{HomeInspection, Stage};
-use crate::plan::start::CONFIG_SOCKET_UNREADABLE;
+use crate::plan::stage::{HomeInspection, Stage, ensure_startable};
+use crate::plan::start::{CONFIG_SOCKET_UNREADABLE, missing_program, stop_alone};
 use crate::step::LaunchStep;
 use crate::words::diagnostic::{Diagnostic, PROGRAM, add_unreported};
 
@@ -90,6 +90,10 @@ fn add_closing_diagnostics(context: &Context<'_>, options: &Options<'_>, outcome
     let found = outcome.detection.as_ref();
     let unknown = found.and_then(|found| unknown_shared(context.disk, context.layout, found));
     add_unreported(&mut outcome.diagnostics, unknown);
+    if outcome.diagnostics.iter().any(ends_daemon) {
+        let hints = outcome.diagnostics.iter_mut().map(|told| &mut told.hint);
+        stop_alone(missing_program(context).as_ref(), hints);
+    }
     protect_held_key(context, &mut outcome.diagnostics);
     name_one_cause(context.disk, context.layout, &mut outcome.diagnostics);
     // A launch reports a newer config as an error: the finding with the same code would repeat it.

@@ -17,6 +17,7 @@ use crate::daemons::{Daemons, RunningDaemon, end_command};
 use crate::files::identity::{HELD, held_key_diagnostic, protect_held_key};
 use crate::homes::trust::ensure_changeable;
 use crate::plan::stage::{live_refusal, orphan_diagnostic};
+use crate::plan::start::{missing_program, stop_alone};
 use crate::plan::{LaunchPlan, plan};
 use crate::words::daemon_words;
 use crate::words::diagnostic::{Class, Diagnostic, add_new};
@@ -92,6 +93,7 @@ pub fn daemon_diagnostics(
         (None, None) => probe_diagnostic(endpoint, probe, options),
     };
     state.into_iter().for_each(|state| add_new(&mut diagnostics, state));
+    stop_alone(missing_program(context).as_ref(), diagnostics.iter_mut().map(|told| &mut told.hint));
     protect_held_key(context, &mut diagnostics);
     diagnostics
 }

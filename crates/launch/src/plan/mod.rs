@@ -31,7 +31,7 @@ use crate::plan::foreseen::{
     unlockable_home, unmendable_peers, unusable_log, unwritable,
 };
 use crate::plan::stage::{ConfigInUse, HomeInspection, Stage, live_refusal, orphan_diagnostic};
-use crate::plan::start::{CONFIG_SOCKET_UNREADABLE, missing_program, socket_named_by_config};
+use crate::plan::start::{CONFIG_SOCKET_UNREADABLE, missing_program, socket_named_by_config, stop_alone};
 use crate::step::LaunchStep;
 use crate::words::diagnostic::{Class, Diagnostic, WIPED, add_new, add_unreported, class_of};
 
@@ -243,6 +243,8 @@ impl<'p, 'a> Planner<'p, 'a> {
             cannot_join.into_iter().for_each(|failure| add_new(&mut diagnostics, failure));
         }
         stuck.into_iter().for_each(|stuck| add_new(&mut diagnostics, stuck));
+        let hints = diagnostics.iter_mut().map(|told| &mut told.hint);
+        stop_alone(self.plan.missing_program.as_ref(), hints);
         protect_held_key(context, &mut diagnostics);
         name_one_cause(context.disk, context.layout, &mut diagnostics);
         let mut plan = self.plan;

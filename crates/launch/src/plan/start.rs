@@ -203,7 +203,7 @@ pub(crate) fn missing_program(context: &Context<'_>) -> Option<Diagnostic> {
         }
         None if causes.is_empty() => {
             let message = "no daemon program was found beside this program, on PATH, or named by a variable";
-            name_program(context, Diagnostic::warning(NOT_FOUND, message))
+            name_program(context, Diagnostic::warning(NOT_FOUND, message).class(Class::Daemon))
         }
         None => {
             let message = "the program that the variable names cannot be started, and no other daemon \
@@ -211,6 +211,18 @@ pub(crate) fn missing_program(context: &Context<'_>) -> Option<Diagnostic> {
             name_program(context, error(NOT_FOUND, message))
         }
     })
+}
+
+/// Replaces the hints that restart a daemon by those that stop it if `missing` reports that no
+/// program can be started in its place: a restart refuses then, and mends nothing.
+pub(crate) fn stop_alone<'h>(
+    missing: Option<&Diagnostic>,
+    hints: impl Iterator<Item = &'h mut Option<String>>,
+) {
+    let commands = hints.flatten().filter(|_| missing.is_some());
+    for command in commands.filter(|command| command.ends_with(" daemon restart")) {
+        *command = command.replace(" daemon restart", " daemon stop");
+    }
 }
 
 /// Returns the reason why a program is not started, or will not come up. That another place on the

@@ -15,6 +15,7 @@ use crate::files::identity::{HELD, ends_daemon};
 use crate::homes::closed::{Closed, UNWRITABLE, make_hint_work};
 use crate::plan::LaunchPlan;
 use crate::plan::stage::stop_legacy_command;
+use crate::plan::start::stop_alone;
 use crate::step::LaunchStep;
 use crate::words::diagnostic::{Diagnostic, Severity};
 
@@ -286,6 +287,10 @@ pub fn checks(context: &Context<'_>, options: &Options<'_>, plan: &LaunchPlan) -
     examiner.daemons();
     let mut checks = examiner.checks;
     checks.foresee(plan);
+    for Check { hint, diagnostic, .. } in &mut checks.list {
+        let hints = std::iter::once(hint).chain(diagnostic.iter_mut().map(|told| &mut told.hint));
+        stop_alone(plan.missing_program.as_ref(), hints);
+    }
     checks.protect_held_key(plan);
     checks.name_one_cause(context);
     checks.put_barrier_first(plan, stops_legacy);
