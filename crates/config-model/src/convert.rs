@@ -279,7 +279,12 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
         ("daemon_settings", object(settings)),
     ];
     let entry = Fragment::object(members.into_iter().filter_map(|(key, value)| Some((key, value?))));
-    (entry, wrong_types(network, path))
+    let mut diagnostics = wrong_types(network, path);
+    let groups = [("stun_servers", &[][..]), ("turn_servers", &["username", "credential"][..])];
+    for (key, logins) in groups {
+        diagnostics.extend(left_out_of_groups(&child(path, key), network.get(key), logins));
+    }
+    (entry, diagnostics)
 }
 
 /// Returns the object; `None` for one without members.
@@ -303,6 +308,28 @@ fn wrong_types(network: ValueRef<'_>, path: &str) -> Vec<Diagnostic> {
         Diagnostic::new("salvage.odd-member", Severity::Warning, child(path, key), message)
     };
     members.into_iter().filter(is_wrong).map(diagnostic).collect()
+}
+
+/// Names the parts of a daemon's groups that neither the app's entries nor `daemon_settings` have.
+fn left_out_of_groups(path: &str, groups: Option<ValueRef<'_>>, logins: &[&str]) -> Vec<Diagnostic> {
+    let mut left_out = Vec::new();
+    for (number, group) in items(groups).enumerate().filter(|(_, group)| !is_nothing(*group)) {
+        let at = child(path, &number.to_string());
+        let url_count = urls(group).count();
+        let is_taken = |key: &str, value: ValueRef<'_>| match key {
+            "urls" => url_count > 0 && items(Some(value)).all(|url| url.kind() == Kind::String),
+            _ => url_count > 0 && logins.contains(&key) && value.kind() == Kind::String,
+        };
+        if group.kind() != Kind::Object {
+            left_out.push(at);
+        } else if logins.is_empty() || url_count < 2 {
+            let others = group.members().filter(|(key, value)| !is_nothing(*value) && !is_taken(key, *value));
+            left_out.extend(others.map(|(key, _)| child(&at, &key)));
+        }
+    }
+    let message = "not taken over: the app has no such setting";
+    let diagnostic = |path| Diagnostic::new("salvage.odd-member", Severity::Warning, path, message);
+    left_out.into_iter().map(diagnostic).collect()
 }
 
 /// Returns the servers of a daemon's `signaling`, and the other members that are no defaults. Keeps

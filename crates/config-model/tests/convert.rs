@@ -133,3 +133,29 @@ fn topology_that_the_daemon_leaves_out_stays_out() {
     let (entry, _) = convert::from_daemon(doc.get(&["n"]).unwrap(), "");
     assert!(Document::of(entry).get(&["topology"]).is_none());
 }
+
+/// An empty group and a whole group with an unknown member lose nothing.
+#[test]
+fn part_of_a_group_that_the_app_does_not_have_is_named() {
+    let network = json!({"id": "a", "network_id": "n",
+        "stun_servers": [{"urls": ["stun:a"]}, {"urls": []}, null, {"urls": ["stun:b", 7], "weight": 1},
+            {"urls": "stun:c"}],
+        "turn_servers": [{"urls": ["turn:a"], "username": "u", "credential": ""},
+            {"urls": ["turn:a", "turn:b"], "new": 1}, {"urls": ["turn:c"], "username": 5, "tls_ca": "x"},
+            {"urls": [""], "credential": "c"}, "turn:d"]});
+    let network = Document::of(json!({ "n": network }));
+    let (_, diagnostics) = convert::from_daemon(network.get(&["n"]).unwrap(), "/networks/0");
+    let named: Vec<_> = diagnostics.iter().map(|found| (found.code, found.path.as_str())).collect();
+    let expected = [
+        "stun_servers/3/urls",
+        "stun_servers/3/weight",
+        "stun_servers/4/urls",
+        "turn_servers/2/tls_ca",
+        "turn_servers/2/username",
+        "turn_servers/3/credential",
+        "turn_servers/3/urls",
+        "turn_servers/4",
+    ]
+    .map(|at| format!("/networks/0/{at}"));
+    assert_eq!(named, expected.each_ref().map(|at| ("salvage.odd-member", at.as_str())));
+}
