@@ -252,6 +252,14 @@ impl Envelope {
     }
 }
 
+/// Returns true if a server of an envelope is a saved one, or a saved one without its secrets.
+pub(crate) fn is_without_secrets(given: ValueRef<'_>, saved: ValueRef<'_>) -> bool {
+    let urls = [given, saved].map(|server| server.get("url").unwrap_or(server).as_str());
+    let [Some(url), Some(saved)] = urls else { return false };
+    let has_login = LOGIN.iter().any(|key| given.get(key).is_some());
+    !has_login && (url == saved || strip_secrets(&saved).is_some_and(|bare| url == bare))
+}
+
 fn strip(document: &mut Document, path: &[&str]) {
     let stripped = document.get(path).and_then(|text| strip_secrets(&text.as_str()?));
     if let Some(stripped) = stripped {

@@ -14,7 +14,7 @@ use crate::app_config::{SERVER_LISTS, completed, default_of, is_server};
 use crate::close::closest;
 use crate::convert;
 use crate::daemon_file::{refused_members, with_known_words};
-use crate::envelope::{Envelope, EnvelopeError};
+use crate::envelope::{Envelope, EnvelopeError, is_without_secrets};
 use crate::ids::Ids;
 use crate::network_id::{self, InvalidNetworkId};
 use crate::pass::Pass;
@@ -432,8 +432,8 @@ fn add_settings_of(former: &Document, saved: &mut Document) -> bool {
 ///
 /// An existing entry gets the envelope's servers and `accepting`, and the label, kind, topology and
 /// `auto_approve` that the envelope has; its id, permissions, prompts and `auto_gossip` stay. An
-/// envelope without secrets leaves the existing ones alone: a TURN server with the same URL keeps
-/// its username and credential.
+/// envelope without secrets leaves the existing ones alone: a saved value that differs only by its
+/// secrets stays.
 ///
 /// # Errors
 /// Fails for a new network with an id that the daemon does not accept.
@@ -453,22 +453,26 @@ pub fn import(
     .into_iter()
     .filter_map(|(key, from)| Some((key, Fragment::from(envelope.get(from)?))))
     .collect();
-    let plain = ["signaling_servers", "stun_servers", "accepting"]
-        .into_iter()
-        .filter_map(|key| Some((key, Fragment::from(envelope.get(key)?))));
+    let accepting = envelope.get("accepting").map(|accepting| ("accepting", accepting.into()));
     let mut change = match locate_network_id(doc, &network_id) {
         Some((place, entry)) => {
             let mut change = change_of(entry);
-            let turn = with_known_secrets(envelope.get("turn_servers"), entry.get("turn_servers"));
-            let place = place.to_string();
-            for (key, value) in plain.chain([("turn_servers", turn)]).chain(optional) {
+            let bare = Envelope::of_network(entry).map(|own| own.to_document(false));
+            let is_bare = |key: &str| match (&bare, envelope.get(key)) {
+                (Ok(bare), Some(given)) => bare.get(&[key]).is_some_and(|own| own.same_json(&given)),
+                _ => false,
+            };
+            let lists = SERVER_LISTS.map(|key| (key, with_known_secrets(envelope.get(key), entry.get(key))));
+            let (place, keeps) = (place.to_string(), ["label", "topology"].map(|key| (key, is_bare(key))));
+            let new = lists.into_iter().chain(accepting).chain(optional);
+            for (key, value) in new.filter(|(key, _)| !keeps.contains(&(*key, true))) {
                 change.changed |= doc.set(&[NETWORKS[0], NETWORKS[1], &place, key], value).is_changed();
             }
             change
         }
         None => {
-            let turn = envelope.get("turn_servers").map(|turn| ("turn_servers", turn.into()));
-            append(doc, &network_id, plain.chain(turn).chain(optional).collect(), ids)?
+            let lists = SERVER_LISTS.into_iter().filter_map(|key| Some((key, envelope.get(key)?.into())));
+            append(doc, &network_id, lists.chain(accepting).chain(optional).collect(), ids)?
         }
     };
     if activate {
@@ -477,19 +481,13 @@ pub fn import(
     Ok(change)
 }
 
-/// Returns the TURN servers of an envelope. Servers without a login get the login of the known
-/// server with the same URL.
+/// Returns the servers of an envelope. A server without secrets becomes the known server that is the
+/// same but for its secrets; each known server once, as two logins may have one URL.
 fn with_known_secrets(given: Option<ValueRef<'_>>, known: Option<ValueRef<'_>>) -> Fragment {
-    let known: Vec<_> = known.into_iter().flat_map(|array| array.items()).collect();
-    Fragment::array(given.into_iter().flat_map(|array| array.items()).map(|entry| {
-        let is_bare = entry.get("username").is_none() && entry.get("credential").is_none();
-        let same = known.iter().find(
-            |k| matches!((k.get("url"), entry.get("url")), (Some(a), Some(b)) if a.strictly_equals(&b)),
-        );
-        match same {
-            Some(same) if is_bare => Fragment::from(*same),
-            _ => entry.into(),
-        }
+    let mut known: Vec<_> = known.into_iter().flat_map(|array| array.items()).collect();
+    Fragment::array(given.into_iter().flat_map(|array| array.items()).map(|server| {
+        let same = known.iter().position(|known| is_without_secrets(server, *known));
+        Fragment::from(same.map_or(server, |place| known.remove(place)))
     }))
 }
 

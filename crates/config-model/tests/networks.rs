@@ -187,6 +187,35 @@ fn import_over_an_entry_keeps_what_the_envelope_lacks() {
     assert!(!networks::import(&mut doc, &envelope, true, &mut ids()).unwrap().changed);
 }
 
+/// Two TURN servers have one URL, and each keeps its login.
+#[test]
+fn import_of_an_own_export_without_secrets_changes_nothing() {
+    let mut doc = saved(
+        json!([{"id": "a", "network_id": "home", "label": "wss://me:pw0@x.example",
+            "topology": {"kind": "ring", "token": "pw1"}, "accepting": "busy",
+            "signaling_servers": ["wss://ann:pw2@relay.example/x", "wss://relay.example/x",
+                "wss://r2.example/?token=pw3"],
+            "stun_servers": ["stun:ann:pw4@s.example:3478"],
+            "turn_servers": [{"url": "turn:ann:pw5@t.example:3478"}, {"url": "turn:ann:pw6@t.example:3478"},
+                {"url": "turn:t2", "username": "u", "credential": "pw7"},
+                {"url": "turn:t2", "username": "v", "credential": "pw8", "new": 1}]}]),
+        json!(null),
+    );
+    let bare = networks::export(&doc, "home").unwrap().to_document(false);
+    assert!(!bare.to_text().contains("pw"), "{}", bare.to_text());
+    let former = doc.to_text();
+    let envelope = Envelope::parse(bare.to_text().as_bytes()).unwrap();
+    assert!(!networks::import(&mut doc, &envelope, false, &mut ids()).unwrap().changed);
+    assert_eq!(doc.to_text(), former);
+    let with_login = bare.to_text().replace("wss://r2", "wss://bob:new@r2").replace("turn:t2", "turn:t3");
+    let envelope = Envelope::parse(with_login.as_bytes()).unwrap();
+    assert!(networks::import(&mut doc, &envelope, false, &mut ids()).unwrap().changed);
+    let network = value(&doc, &["cloud_mesh", "networks", "0"]);
+    assert_eq!(network["signaling_servers"][0], "wss://ann:pw2@relay.example/x");
+    assert_eq!(network["turn_servers"][2], json!({"url": "turn:t3"}));
+    assert!(network["signaling_servers"][2].as_str().unwrap().starts_with("wss://bob:new@r2"));
+}
+
 #[test]
 fn import_of_a_new_network_appends_an_entry() {
     let mut doc = saved(json!([{"id": "a", "network_id": "home"}]), json!(null));

@@ -268,9 +268,13 @@ pub fn export_network(
     let network = networks::only(document, name)?;
     let envelope = networks::export(document, &networks::internal_id(network).unwrap_or_default())?;
     let mut left_out = Vec::new();
-    if !with_secrets && envelope.to_value(true) != envelope.to_value(false) {
+    let [whole, bare] = [true, false].map(|with_secrets| envelope.to_value(with_secrets));
+    let members = whole.as_object().into_iter().flatten();
+    let stripped: Vec<_> =
+        members.filter(|(key, value)| bare[*key] != **value).map(|(key, _)| &**key).collect();
+    if !with_secrets && !stripped.is_empty() {
         let hint = format!("{} network export --with-secrets {}", options.program, network_argument(name));
-        let message = "the TURN credentials were left out";
+        let message = format!("the credentials in {} were left out", stripped.join(", "));
         left_out.push(Diagnostic::warning("network.secrets-left-out", message).hint(hint));
     }
     let own = network.get("daemon_settings");
