@@ -170,11 +170,6 @@ fn older_roster_with_more_devices_is_not_chosen_for_the_user() {
             ("(2 devices, changed on 2023-11-14)", "--keep daemon-home (1 device, changed on 20");
         assert!(said.contains(&format!("--keep old-location {older}")) && said.contains(newer), "{said}");
     }
-    let said = home.run(&[]).ends_with(3).stdout;
-    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    for told in ["2 devices", "1 device,", "migrate --keep old-location", "migrate --keep daemon-home"] {
-        assert!(words.contains(told), "{told}: {said}");
-    }
 }
 
 #[test]

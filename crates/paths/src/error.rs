@@ -291,8 +291,12 @@ fn gone_for_good(path: &Utf8Path) -> String {
 /// Returns the command that moves a broken symlink out of the way. If the directory of the target is
 /// missing too, or empty like the mount point of an unplugged disk, the command shows the symlink.
 fn leave_target(symlink: &Utf8Path) -> String {
-    let target = std::fs::read_link(symlink).unwrap_or_default();
-    let target = symlink.parent().unwrap_or(symlink).as_std_path().join(target);
+    let mut target = symlink.as_std_path().to_owned();
+    // Linux follows the same number of symlinks.
+    for _ in 0..40 {
+        let Ok(next) = std::fs::read_link(&target) else { break };
+        target = target.parent().unwrap_or(&target).join(next);
+    }
     let beside = target.parent().and_then(|dir| std::fs::read_dir(dir).ok());
     if beside.into_iter().flatten().next().is_some() { move_aside(symlink, "aside") } else { look_at(symlink) }
 }

@@ -284,7 +284,7 @@ fn other_troubles_are_refused(#[case] parts: &[Put], #[case] code: &str) {
 #[case::one_roster_to_nothing(&[Link("mesh/mesh/roster.json", "nowhere")], "identity.peers-unreachable")]
 #[case::peers_to_themselves(&[Link("mesh/mesh", "mesh")], "identity.peers-unreachable")]
 #[case::rosters_to_themselves_before(&[Link("mesh/rosters", "rosters")], "identity.peers-unreachable")]
-#[case::symlink_to_itself(&[Link(NEW, "identity.json")], "migration.unreadable")]
+#[case::symlink_to_itself(&[Link(NEW, "identity.json")], "migration.identity-unreachable")]
 fn broken_symlinks_are_refused(#[case] parts: &[Put], #[case] code: &str) {
     refuses(parts, code);
 }
