@@ -14,7 +14,7 @@ use std::process::Command;
 
 use integration_tests::testkit::{
     CONFIG, DAEMON_CONFIG, Home, OLD_KEY, Ran, StandIn, Unlocked, can, can_be_root, fixture, fixture_of_038,
-    give, path_with_program, run, stand_in,
+    give, path_with_program, run, set_mode, stand_in,
 };
 use rstest::rstest;
 
@@ -82,6 +82,37 @@ fn active_network_member(home: &Home, member: &str, value: serde_json::Value) {
     let mut config = home.json(CONFIG);
     config["cloud_mesh"]["networks"][0][member] = value;
     home.put(CONFIG, config.to_string().as_bytes(), 0o600);
+}
+
+/// The fleet's command runs alone, so it must not succeed where the next launch refuses.
+#[rstest]
+#[case::rosters_behind_a_symlink(Home::legacy, |home| {
+    rename(home, ".myownllm/mesh/rosters", "rosters");
+    link(home, home.path("rosters"), ".myownllm/mesh/rosters");
+}, 7)]
+#[case::home_open_to_all(Home::settled, |home| set_mode(&home.path(".myownllm"), 0o777), 7)]
+#[case::file_in_the_place_of_the_socket(Home::legacy, |home| {
+    home.put(".myownllm/.myownmesh/daemon.sock", b"x", 0o600);
+}, 5)]
+#[case::daemon_config_is_a_directory(Home::legacy, |home| {
+    std::fs::create_dir_all(home.path(DAEMON_CONFIG)).unwrap();
+}, 1)]
+#[case::home_closed_to_others(Home::legacy, |home| set_mode(&home.path(".myownllm"), 0o700), 0)]
+#[case::symlinked_home(Home::legacy, |home| {
+    rename(home, ".myownllm", "elsewhere");
+    link(home, home.path("elsewhere"), ".myownllm");
+}, 0)]
+fn launch_without_a_daemon_ends_as_the_launch_after_it(
+    #[case] home: fn() -> Home,
+    #[case] change: fn(&Home),
+    #[case] code: i32,
+) {
+    let home = home();
+    change(&home);
+    let keeps_key = home.has(OLD_KEY) && code == 7;
+    home.run(&["launch", "--no-daemon"]).ends_with(code);
+    assert_eq!(home.has(OLD_KEY), keeps_key, "the key moves without its peers");
+    home.launch_once().ends_with(code);
 }
 
 fn another_key() -> Vec<u8> {

@@ -13,7 +13,7 @@ use myownllm_migration::{
 use crate::context::{Context, Options, lock_home};
 use crate::daemons::RunningDaemon;
 use crate::execute::outcome::Outcome;
-use crate::execute::sequence::{Watch, execute_file_step, launch, stop_daemon, stop_daemons};
+use crate::execute::sequence::{Watch, execute_file_step, run, stop_daemon, stop_daemons};
 use crate::files::identity::{ensure_home, protect_held_key, scan_identity};
 use crate::files::losses::lost_settings;
 use crate::files::moves::{forward_plan, move_diagnostics, plan_diagnostics};
@@ -109,7 +109,7 @@ fn beside(context: &Context<'_>, loaded: &Loaded) -> Result<Vec<RunningDaemon>, 
 /// Puts right what a launch and a start of a daemon put right, and uses no daemon. Reports each
 /// problem that is left as an error.
 pub fn repair(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Outcome {
-    let mut outcome = launch(context, &Options { daemon: false, ..*options }, ids);
+    let mut outcome = run(context, &Options { daemon: false, ..*options }, ids, false);
     if outcome.class().is_none() {
         // A home in which nothing can be changed is not healthy although nothing is to be repaired.
         let failed = repair_states(context, options, &mut outcome);

@@ -38,7 +38,20 @@ use crate::words::diagnostic::{Diagnostic, PROGRAM, add_unreported};
 ///
 /// Takes no lock and writes nothing if nothing is pending and a daemon runs (or none is wanted);
 /// then it costs a handful of `stat` calls.
+///
+/// If no daemon is wanted, a launch that changed something, or that found a home which others can
+/// change, also reports what would keep a daemon from starting: the caller may run nothing else.
 pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Outcome {
+    run(context, options, ids, !options.daemon)
+}
+
+/// Does what [`launch`] does. With `looks_ahead`, also looks for what keeps a daemon from starting.
+pub(super) fn run(
+    context: &Context<'_>,
+    options: &Options<'_>,
+    ids: &mut dyn Ids,
+    looks_ahead: bool,
+) -> Outcome {
     let options = &options.of(context);
     let (outcome, look) = load(context, ids);
     let found_config_to_write = look.pending.as_ref().is_some_and(|pending| {
@@ -56,6 +69,7 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
         client: None,
         occupied: None,
         lost_connection: None,
+        is_open_to_others: false,
         reprobed: 0,
         exited: 0,
         outcome,
@@ -67,6 +81,11 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
             if options.daemon {
                 let used = run.use_daemon(&identity);
                 run.outcome.diagnostics.extend(used.err());
+            }
+            // A launch with nothing to do looks at nothing more.
+            let looks_ahead = looks_ahead && (run.lock.is_some() || run.is_open_to_others);
+            if looks_ahead && run.outcome.class().is_none() {
+                run.outcome.diagnostics.extend(ensure_startable(context, options).err());
             }
             run.outcome.diagnostics.extend(run.unwritten_backup.take());
         }
@@ -185,6 +204,8 @@ pub(super) struct Run<'r, 'a> {
     pub(super) occupied: Option<SpawnError>,
     /// The daemon that closed the connection last.
     pub(super) lost_connection: Option<LostConnection>,
+    /// True if others can change the home.
+    is_open_to_others: bool,
     /// The daemons that closed a connection and ran on, and those that exited.
     pub(super) reprobed: usize,
     pub(super) exited: usize,
@@ -193,7 +214,7 @@ pub(super) struct Run<'r, 'a> {
 
 impl Run<'_, '_> {
     fn change_home(&mut self, look: HomeInspection) -> Result<(), Diagnostic> {
-        ensure_permitted(self.context, self.options)?;
+        self.is_open_to_others = !ensure_permitted(self.context, self.options)?.problems.is_empty();
         let look = self.lock_if_pending(look)?;
         self.plan_move(look.moves);
         let config = (&self.outcome.document, Some(&self.outcome.config));

@@ -18,18 +18,26 @@ use crate::words::diagnostic::{Class, Diagnostic};
 /// Checks that a change reaches the app's home and no other place, and that its owner can use it.
 /// Fails if another user decides where the app's home is, or if the owner of the home could not use
 /// what this process makes there.
-pub(crate) fn ensure_changeable(context: &Context<'_>) -> Result<(), Diagnostic> {
-    inspect_trust(context)?.forbids_change().map_or(Ok(()), |problem| Err(refusal(context, problem)))
+/// Returns what it saw: a daemon is refused some homes that may be changed.
+pub(crate) fn ensure_changeable(context: &Context<'_>) -> Result<HomeTrust, Diagnostic> {
+    let trust = inspect_trust(context)?;
+    match trust.forbids_change() {
+        Some(problem) => Err(refusal(context, problem)),
+        None => Ok(trust),
+    }
 }
 
 /// Checks that the home may be changed at all.
 /// Fails if the caller refuses, if another user controls the home, if the two homes are not apart,
 /// or were not checked, or if the daemons of other homes are looked for.
-pub(crate) fn ensure_permitted(context: &Context<'_>, options: &Options<'_>) -> Result<(), Diagnostic> {
+pub(crate) fn ensure_permitted(
+    context: &Context<'_>,
+    options: &Options<'_>,
+) -> Result<HomeTrust, Diagnostic> {
     if let Some(refusal) = options.refusal {
         return Err(refusal.clone());
     }
-    ensure_changeable(context)?;
+    let trust = ensure_changeable(context)?;
     let checked = context.checked?;
     let layout = context.layout;
     let other = if (&checked.app_home, &checked.daemon_home) != (&layout.app_home, &layout.daemon_home) {
@@ -37,7 +45,7 @@ pub(crate) fn ensure_permitted(context: &Context<'_>, options: &Options<'_>) -> 
     } else if !context.daemons.are_of(&Homes::of(layout)) {
         "the daemons are those of other homes".to_owned()
     } else {
-        return Ok(());
+        return Ok(trust);
     };
     let message = format!("cannot use the homes {} and {}: {other}", layout.app_home, layout.daemon_home);
     Err(Diagnostic::error("launch.other-home", message).at(&layout.app_home))

@@ -19,7 +19,7 @@ use crate::daemons::networks::start_needs_backup;
 use crate::daemons::{DaemonKind, RunningDaemon, processes_unknown};
 use crate::files::daemon_config::shared_config;
 use crate::files::identity::identity_answer;
-use crate::files::moves::moved_files;
+use crate::files::moves::{forward_plan, moved_files};
 use crate::files::peers::{corrupt_files, peers_behind_symlink, replaced_states, unsettled_states};
 use crate::homes::trust::{ensure_own_daemon, trusted_home};
 use crate::plan::foreseen::{blocked_backup, is_opened, open_file_limit, unwritable};
@@ -163,8 +163,9 @@ impl Stage {
             None
         });
         let migration = migration.filter(|_| moves);
-        if migration.is_some() && stage.refusal.is_none() {
-            stage.refusal = check_socket(context).err();
+        if let (Some(plan), None) = (migration, &stage.refusal) {
+            // The key alone would leave its peers behind.
+            stage.refusal = check_socket(context).err().or_else(|| peers_behind_symlink(context, plan));
         }
         if stage.refusal.is_some() {
             stage.steps.push(LaunchStep::Refuse);
@@ -274,10 +275,9 @@ impl Stage {
             return stage.ending_with(LaunchStep::StartNoDaemon { why: Some(why) });
         }
         let moved = moved_files(migration);
-        let refused = trusted_home(context, config.is_backed_up, &moved)
-            .and_then(|_| ensure_usable_home(context, options.run_as, migration))
+        let refused = ensure_sound_homes(context, options, migration, config.is_backed_up)
             .and_then(|()| ensure_own_daemon(context, options.run_as));
-        if let Some(refusal) = refused.err().or_else(|| peers_behind_symlink(context, migration)) {
+        if let Err(refusal) = refused {
             return stage.without_daemon(refusal, None);
         }
         let is_moved = |path: &Path| moved.iter().any(|(_, to)| to == path);
@@ -311,6 +311,28 @@ impl Stage {
         let step = why.map_or_else(LaunchStep::no_daemon, |why| LaunchStep::StartNoDaemon { why: Some(why) });
         Self { refusal: Some(refusal), ..self }.ending_with(step)
     }
+}
+
+/// Checks that a daemon may work with the files of the homes.
+/// Fails if others can change them, if nothing can be changed in the daemon home, or if a daemon
+/// would miss the peers.
+fn ensure_sound_homes(
+    context: &Context<'_>,
+    options: &Options<'_>,
+    migration: &MovePlan,
+    is_backed_up: bool,
+) -> Result<(), Diagnostic> {
+    trusted_home(context, is_backed_up, &moved_files(migration))?;
+    ensure_usable_home(context, options.run_as, migration)?;
+    peers_behind_symlink(context, migration).map_or(Ok(()), Err)
+}
+
+/// Checks that the files of the homes keep no daemon from starting, without a look at the daemons.
+pub(crate) fn ensure_startable(context: &Context<'_>, options: &Options<'_>) -> Result<(), Diagnostic> {
+    let migration = forward_plan(context);
+    check_start(context, options.run_as)?;
+    ensure_sound_homes(context, options, &migration, false)?;
+    state_steps(context, &migration, &moved_files(&migration)).map(drop)
 }
 
 /// Returns the daemons in whose presence no repair is made. A repair of a wiped or missing config
