@@ -40,8 +40,9 @@ impl LockedStore for Locked<'_> {
                 let steps = self.clear_leftovers(Some(&plan), &mut diagnostics);
                 let is_source_cleared = steps.iter().any(|step| step.clears(plan.source()));
                 cleared = Some(steps);
-                if is_source_cleared {
-                    // The source of the plan is a backup now, under another name.
+                if is_source_cleared || !diagnostics.is_empty() {
+                    // A leftover is a backup now: the source of the plan, under another name, or
+                    // one that has settings which the config has lost.
                     continue;
                 }
             }

@@ -195,16 +195,19 @@ impl Locked<'_> {
     /// up backups.
     fn is_covered(&self, unfinished: &Document, planned: Option<&Document>) -> bool {
         let unfinished = self.schema.own_settings(unfinished);
-        let has_all =
-            |document: &Document| self.schema.own_settings(document).loss_since(&unfinished).is_none();
+        let has_all = |document: &Document| self.schema.own_settings(document).covers(&unfinished);
         let live = || {
             let live = self.live_bytes()?;
             self.parse_app_config(&live).or_else(|| Some(self.recover_config(&live)?.document))
         };
-        let backup = || self.readable_source(&self.list_backups(), &mut Vec::new()).0;
+        // Not the best source: that may be this very file.
+        let backup = || {
+            let listing = self.list_backups().ok()?;
+            self.newest_intact_backup(&listing, &mut Vec::new(), &mut Vec::new(), &mut None)
+        };
         planned.is_some_and(has_all)
             || live().is_some_and(|live| has_all(&live))
-            || backup().is_some_and(|backup| has_all(&backup.document))
+            || backup().is_some_and(|(backup, _)| has_all(&backup.document))
     }
 
     fn has_no_config(&self) -> bool {

@@ -291,7 +291,7 @@ impl Store<'_> {
         })
     }
 
-    fn newest_intact_backup<'l>(
+    pub(crate) fn newest_intact_backup<'l>(
         &self,
         listing: &'l Listing,
         diagnostics: &mut Vec<Diagnostic>,

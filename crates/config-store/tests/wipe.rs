@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::*;
 use myownllm_config_model::app_config::{self, Loss};
-use myownllm_config_model::{Diagnostic, Document, Severity, networks};
+use myownllm_config_model::{Diagnostic, Document, Fragment, Severity, networks};
 use myownllm_config_store::{
     BackupId, ConfigStore, FileShape, HistoryEntry, Loaded, Restored, Step, Store, StoreError,
 };
@@ -560,6 +560,31 @@ fn a_displaced_config_is_kept_beside_a_healthy_config_and_an_unfinished_one_is_n
         assert_eq!(disk.content(CONFIG).unwrap(), healthy("rich"));
         assert!(launch(&disk, &sim_paths()).unwrap().1.is_none());
     }
+}
+
+/// The run that made the first backup was killed, and another program took a setting away since.
+#[rstest]
+#[case::setting(&["active_family"])]
+#[case::server_of_a_network(&["cloud_mesh", "networks", "0", "turn_servers", "0", "credential"])]
+fn unfinished_first_backup_of_a_config_that_lost_a_setting_is_kept(
+    #[values(PART, PART_IN_BACKUPS)] at: &str,
+    #[case] lost: &[&str],
+) {
+    let mut document = Document::parse(&healthy("rich")).unwrap().document;
+    let networks = r#"[{"id":"n","network_id":"home","turn_servers":[{"url":"turn:t","credential":"c"}]}]"#;
+    document.set(&["cloud_mesh", "networks"], Fragment::from_valid_json(networks));
+    document.set(&["kept_models"], Fragment::array(["a"]));
+    let disk = home_with_leftover(at, None);
+    disk.put(at, &document.to_bytes());
+    let whole = document.to_bytes();
+    document.remove(lost);
+    disk.put(CONFIG, &document.to_bytes());
+    disk.flush_all();
+    let applied = launch(&disk, &sim_paths()).unwrap().1.unwrap();
+    assert!(is_kept(&disk, &whole));
+    assert_eq!(disk.content(at), None);
+    assert!(applied.diagnostics.iter().any(|told| told.code == "store.displaced-kept"));
+    assert!(launch(&disk, &sim_paths()).unwrap().1.is_none());
 }
 
 #[test]

@@ -149,6 +149,13 @@ impl OwnSettings {
         (self.networks.len(), self.values[1])
     }
 
+    /// Returns true if all settings and networks of `other` are set here too, with as many values.
+    pub fn covers(&self, other: &Self) -> bool {
+        let names: BTreeSet<String> = self.names().into_iter().collect();
+        other.names().iter().all(|name| names.contains(name))
+            && self.values.iter().zip(other.values).all(|(own, others)| *own >= others)
+    }
+
     /// Returns true if the document lacks most keys of the schema. The app writes all of them.
     pub fn is_bare(&self) -> bool {
         self.keys_there * 4 <= self.keys
