@@ -584,6 +584,47 @@ fn networks_that_only_the_daemon_has_are_backed_up_before_it_leaves_them(#[case]
     assert_eq!(diagnostic(&said, "daemon.networks-kept"), None, "{said:#}");
 }
 
+fn backups_have(home: &Home, text: &str) -> bool {
+    let backups = std::fs::read_dir(home.path(".myownllm/config-backups")).unwrap();
+    backups.into_iter().any(|backup| std::fs::read_to_string(backup.unwrap().path()).unwrap().contains(text))
+}
+
+#[cfg(unix)]
+#[rstest]
+#[case::turn("turn_servers", json!([{"urls": ["turn:t"], "username": "u", "credential": "OnlyHere"}]))]
+#[case::stun("stun_servers", json!([{"urls": ["stun:OnlyHere"]}]))]
+#[case::signaling("signaling", json!({"servers": ["wss://OnlyHere"]}))]
+#[case::hub("topology", json!({"kind": "star", "hub": "OnlyHere"}))]
+#[case::label("label", json!("OnlyHere"))]
+fn value_that_only_the_daemon_has_is_backed_up_before_an_update(#[case] key: &str, #[case] value: Value) {
+    let home = joined();
+    let mut config = home.json(DAEMON_CONFIG);
+    config["networks"][0][key] = value;
+    home.put(DAEMON_CONFIG, config.to_string().as_bytes(), 0o600);
+    assert!(!backups_have(&home, "OnlyHere"));
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    assert!(backups_have(&home, "OnlyHere"), "{said:#}");
+    assert!(diagnostic(&said, "daemon.networks-kept").is_some(), "{said:#}");
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    assert_eq!(diagnostic(&said, "daemon.networks-kept"), None, "{said:#}");
+}
+
+/// The backups of the app's config have the former values.
+#[cfg(unix)]
+#[test]
+fn value_that_the_user_changed_needs_no_backup_of_a_network() {
+    let home = Home::settled();
+    for label in ["Former", "New"] {
+        let label = format!("cloud_mesh.networks.0.label={label}");
+        let turn = r#"cloud_mesh.networks.0.turn_servers=[{"url":"turn:LABEL","username":"u"}]"#;
+        let turn = turn.replace("LABEL", &label);
+        home.run(&["config", "set", &label, &turn]).ends_with(0);
+        let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+        assert_eq!(diagnostic(&said, "daemon.networks-kept"), None, "{said:#}");
+    }
+    assert_eq!(home.json(DAEMON_CONFIG)["networks"][0]["label"], "New");
+}
+
 /// The config was completed, not repaired, and most of its settings are gone all the same.
 #[rstest]
 #[case::a_setting(r#"{"active_family":"qwen3"}"#)]

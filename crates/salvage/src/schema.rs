@@ -1,11 +1,12 @@
 //! The seam to the schema of an app's config.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
 use myownllm_config_model::app_config::{self, OwnSettings};
 use myownllm_config_model::networks::SavedNetwork;
-use myownllm_config_model::{Diagnostic, Document, Ids, ValueRef, convert, network_id, networks};
+use myownllm_config_model::{Diagnostic, Document, Ids, Kind, ValueRef, convert, network_id, networks};
 
 use crate::rebase::rebase_app_paths;
 use crate::{
@@ -297,12 +298,18 @@ impl AppSchema for MyOwnLlm {
         let is_open = converted.get(&["kind"]).is_none_or(|kind| kind.is_str("open"));
         let has_kind = |saved: &ValueRef<'_>| saved.get("kind").is_some_and(|kind| !kind.is_falsy());
         let saved = networks::list(app).into_iter().filter(is_it);
-        saved.filter(|saved| is_open || has_kind(saved)).any(|saved| {
-            match (&own, saved.get(DAEMON_SETTINGS)) {
-                (None, _) => true,
-                (Some(own), Some(saved)) => own.same_json(&saved),
-                (Some(_), None) => false,
-            }
+        let mut saved = saved.filter(|saved| is_open || has_kind(saved)).filter(|saved| {
+            let has = |key: &&str| is_within(converted.get(&[key]), saved.get(key));
+            let in_topology = |key: &&str| {
+                let of_saved = saved.get("topology").and_then(|topology| topology.get(key));
+                is_within(converted.get(&["topology", key]), of_saved)
+            };
+            VALUES.iter().all(has) && ["hub", "hubs"].iter().all(in_topology)
+        });
+        saved.any(|saved| match (&own, saved.get(DAEMON_SETTINGS)) {
+            (None, _) => true,
+            (Some(own), Some(saved)) => own.same_json(&saved),
+            (Some(_), None) => false,
         })
     }
 
@@ -322,5 +329,34 @@ impl AppSchema for MyOwnLlm {
             wanted.as_object_mut().map(|members| members.remove("kind"));
         }
         Ok(Some(wanted))
+    }
+}
+
+/// The members of a network of which a daemon may have a value that the config lacks.
+const VALUES: [&str; 4] = ["label", "signaling_servers", "stun_servers", "turn_servers"];
+
+/// The hosts of the servers that a daemon gives to a network without any.
+const DEFAULT_HOSTS: [&str; 3] = [".myownmesh.com", ".l.google.com", ".cloudflare.com"];
+
+/// Returns true if `saved` has every string and number of `value`, but for default servers.
+fn is_within(value: Option<ValueRef<'_>>, saved: Option<ValueRef<'_>>) -> bool {
+    let Some(value) = value.filter(|value| !value.is_falsy()) else { return true };
+    let is_default = |server: ValueRef<'_>| {
+        let url = server.get("url").unwrap_or(server).as_str();
+        url.is_some_and(|url| DEFAULT_HOSTS.iter().any(|host| url.contains(host)))
+    };
+    let has = |item: ValueRef<'_>| {
+        let mut saved = saved.into_iter().flat_map(|saved| saved.items());
+        is_default(item) || saved.any(|saved| is_within(Some(item), Some(saved)))
+    };
+    let has_member = |(key, member): (Cow<'_, str>, ValueRef<'_>)| {
+        is_within(Some(member), saved.and_then(|saved| saved.get(&key)))
+    };
+    match value.as_str() {
+        // A completed config has no white space around a label.
+        Some(text) => saved.and_then(|saved| saved.as_str()).is_some_and(|saved| saved.trim() == text.trim()),
+        None if value.kind() == Kind::Array => value.items().all(has),
+        None if value.kind() == Kind::Object => value.members().all(has_member),
+        None => saved.is_some_and(|saved| saved.same_json(&value)),
     }
 }

@@ -108,6 +108,7 @@ pub(crate) fn reconcile_networks(
         plan.steps.iter_mut().filter(joins).for_each(|step| step.reason.push_str(&from));
     }
     keep_settings(wanted, (lock, ids), &plan, &mut unkept);
+    remove_backed_up(wanted, &mut unkept);
     let backup = match unkept.is_empty() {
         true => None,
         false => Some(back_up(wanted, lock, &unkept)?),
@@ -174,7 +175,23 @@ pub(crate) fn start_needs_backup(context: &Context<'_>, document: &Document, is_
     let status = Status { version, device_id, joined_networks, more };
     let wanted = Wanted { context, document: &mut document.clone(), is_in_doubt };
     let planned = plan_for(&wanted, &mut AtStart(config.root().to_value()), status, Role::Own);
-    planned.is_ok_and(|(_, unkept)| !unkept.is_empty())
+    let mut unkept = planned.map(|(_, unkept)| unkept).unwrap_or_default();
+    remove_backed_up(&wanted, &mut unkept);
+    !unkept.is_empty()
+}
+
+/// Removes the saved networks whose settings a backup of the app's config keeps.
+fn remove_backed_up(wanted: &Wanted<'_>, unkept: &mut Vec<Value>) {
+    let store = wanted.context.store;
+    let Some(schema) = store.schema().filter(|_| !unkept.is_empty()) else { return };
+    let saved = schema.saved_networks(wanted.document).unwrap_or_default();
+    let is_saved = |entry: &Value| {
+        let id = entry["network_id"].as_str().unwrap_or_default();
+        saved.iter().any(|saved| network_id::same(&saved.network_id, id))
+    };
+    let backups = backups_of(store, &[BackupKind::Good, BackupKind::Kept]);
+    let is_backed_up = |entry: &Value| backups.iter().any(|backup| is_kept(schema, backup, entry));
+    unkept.retain(|entry| !is_saved(entry) || !is_backed_up(entry));
 }
 
 /// A daemon that has just started on this config.
@@ -398,14 +415,17 @@ pub(crate) fn out_of_line(
 /// that another program has joined a network of the same name since: the app's network is also
 /// known by its internal id. A network that is in no backup any more is left alone.
 pub(crate) fn formerly_saved(store: &dyn ConfigStore, schema: &dyn AppSchema) -> Vec<SavedNetwork> {
-    let copies = unless_failed(store.history(), "the list of the backups").unwrap_or_default();
-    copies
-        .into_iter()
-        .filter(|copy| copy.kind == BackupKind::Good)
-        .filter_map(|copy| unless_failed(store.read_backup(&copy.id), "the look at a backup"))
-        .filter_map(|copy| Document::parse(&copy).ok())
-        .filter_map(|copy| schema.saved_networks(&copy.document))
-        .flatten()
+    let backups = backups_of(store, &[BackupKind::Good]);
+    backups.iter().filter_map(|backup| schema.saved_networks(backup)).flatten().collect()
+}
+
+/// Returns the configs in the backups of these kinds that can be read.
+fn backups_of(store: &dyn ConfigStore, kinds: &[BackupKind]) -> Vec<Document> {
+    let backups = unless_failed(store.history(), "the list of the backups").unwrap_or_default();
+    let wanted = backups.into_iter().filter(|backup| kinds.contains(&backup.kind));
+    wanted
+        .filter_map(|backup| unless_failed(store.read_backup(&backup.id), "the look at a backup"))
+        .filter_map(|bytes| Some(Document::parse(&bytes).ok()?.document))
         .collect()
 }
 
