@@ -625,6 +625,39 @@ fn value_that_the_user_changed_needs_no_backup_of_a_network() {
     assert_eq!(home.json(DAEMON_CONFIG)["networks"][0]["label"], "New");
 }
 
+/// A daemon that starts may write its config again without the settings that it does not know.
+#[cfg(unix)]
+#[rstest]
+#[case::root(3, "/acl", json!({"deny": ["OnlyHere"]}))]
+#[case::service(3, "/services/relay2", json!({"psk": "OnlyHere"}))]
+#[case::network(3, "/networks/0/signaling/later", json!("OnlyHere"))]
+#[case::first_daemon(1, "/services/turn/credentials", json!([{"username": "u", "password": "OnlyHere"}]))]
+fn settings_that_a_daemon_may_drop_are_backed_up_before_it_starts(
+    #[case] version: u64,
+    #[case] at: &str,
+    #[case] value: Value,
+) {
+    let home = Home::settled();
+    let start = || run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    assert_eq!(diagnostic(&start(), "daemon.config-newer"), None);
+    let mut config = home.json(DAEMON_CONFIG);
+    let (parent, key) = at.rsplit_once('/').unwrap();
+    config["version"] = version.into();
+    if version == 1 {
+        config["services"] = json!({"turn": {"enabled": true}});
+    }
+    config.pointer_mut(parent).unwrap()[key] = value.clone();
+    home.put(DAEMON_CONFIG, config.to_string().as_bytes(), 0o600);
+    let said = start();
+    let kept = diagnostic(&said, "daemon.config-newer").unwrap_or_else(|| panic!("{said:#}"));
+    assert!(kept["message"].as_str().unwrap().contains(at), "{kept}");
+    assert!(!said.to_string().contains("OnlyHere") && backups_have(&home, "OnlyHere"));
+    // The daemon has written other settings since.
+    config["daemon"]["log_level"] = "debug".into();
+    home.put(DAEMON_CONFIG, config.to_string().as_bytes(), 0o600);
+    assert_eq!(diagnostic(&start(), "daemon.config-newer"), None);
+}
+
 /// The config was completed, not repaired, and most of its settings are gone all the same.
 #[rstest]
 #[case::a_setting(r#"{"active_family":"qwen3"}"#)]

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 use myownllm_json_document::{Document, ValueRef, recover};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::daemon_config::{NEWEST_VERSION, version_of};
+use crate::daemon_config::{NEWEST_VERSION, is_default_signaling, version_of};
 use crate::path::{Path, child};
 
 /// A file of which a daemon that cannot read it keeps one copy, `*.corrupt`: it renames the file
@@ -45,6 +45,64 @@ pub fn is_daemon_state(bytes: &[u8]) -> bool {
 fn has(bytes: &[u8], member: &str) -> bool {
     let name = format!("\"{member}\"");
     bytes.windows(name.len()).any(|part| part == name.as_bytes())
+}
+
+/// Returns the JSON Pointers of the settings in a daemon's config that a daemon may drop when it
+/// writes the file again: those that no daemon knows to which this crate knows the schema, and in a
+/// config of version 1 also those that the first daemons do not know.
+///
+/// ```
+/// use myownllm_config_model::{Document, droppable_settings};
+/// let droppable = |text: &str| droppable_settings(&Document::parse(text.as_bytes()).unwrap().document);
+/// let config = r#"{"version": 3, "acl": {"deny": ["x"]}, "services": {"turn": {"realm": "r"}},
+///     "networks": [{"id": "n", "network_id": "home", "pinned_peers": ["p"], "new": 1}]}"#;
+/// assert_eq!(droppable(config), ["/acl", "/networks/0/new"]);
+/// let first = config.replace("\"version\": 3", "\"version\": 1");
+/// assert_eq!(droppable(&first), ["/acl", "/networks/0/new", "/networks/0/pinned_peers"]);
+/// ```
+pub fn droppable_settings(config: &Document) -> Vec<String> {
+    let file = config.root().to_value();
+    let known = Config::deserialize(&file).ok().and_then(|known| serde_json::to_value(known).ok());
+    let Some(mut known) = known else { return Vec::new() };
+    if version_of(config).is_none_or(|version| version < 2) {
+        let mut remove = |at: &str, key: &str| {
+            known.pointer_mut(at).and_then(Value::as_object_mut).map(|members| members.remove(key));
+        };
+        let credentials = config.get(&["services", "turn", "credentials"]);
+        let mut users = credentials.into_iter().flat_map(|credentials| credentials.items());
+        // The user of the default credentials.
+        if !users.all(|user| user.get("username").is_some_and(|name| name.is_str("guest"))) {
+            remove("/services/turn", "credentials");
+        }
+        let networks = config.get(&["networks"]).into_iter().flat_map(|networks| networks.items());
+        for (number, network) in networks.enumerate() {
+            let at = format!("/networks/{number}");
+            remove(&at, "pinned_peers");
+            let signaling = network.get("signaling").into_iter().flat_map(|signaling| signaling.members());
+            for (key, _) in signaling.filter(|(key, value)| !is_default_signaling(key, *value)) {
+                let is_later = ["mdns", "public_fallback", "listen_only"].contains(&&*key);
+                is_later.then(|| remove(&format!("{at}/signaling"), &key));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    add_missing(&file, &known, "", &mut found);
+    found
+}
+
+/// Adds the JSON Pointers of the members of `value` that `known` does not have.
+fn add_missing(value: &Value, known: &Value, at: &str, found: &mut Vec<String>) {
+    for (key, member) in value.as_object().into_iter().flatten() {
+        let at = child(at, key);
+        match known.get(key) {
+            Some(known) => add_missing(member, known, &at, found),
+            None if member.is_null() || *member == json!([]) || *member == json!({}) => {}
+            None => found.push(at),
+        }
+    }
+    for (number, item) in value.as_array().into_iter().flatten().enumerate() {
+        add_missing(item, &known[number], &child(at, &number.to_string()), found);
+    }
 }
 
 /// The answers of [`DaemonFile::judge`].
@@ -331,7 +389,7 @@ fn remove_refused(
 /// Declares objects whose members may be absent.
 macro_rules! optional {
     ($($name:ident { $($member:ident: $kind:ty),* })*) => {$(
-        #[derive(Default, Deserialize)]
+        #[derive(Default, Deserialize, Serialize)]
         #[serde(default)]
         struct $name { $($member: $kind),* }
     )*};
@@ -340,7 +398,7 @@ macro_rules! optional {
 /// Declares objects whose members, up to the `;`, must be there.
 macro_rules! required {
     ($($name:ident { $($must:ident: $kind:ty),*; $($may:ident: $optional:ty),* })*) => {$(
-        #[derive(Deserialize)]
+        #[derive(Deserialize, Serialize)]
         struct $name { $($must: $kind,)* $(#[serde(default)] $may: $optional),* }
     )*};
 }
@@ -402,7 +460,7 @@ required! {
 
 /// A change of a network's governance. A kind that this crate does not know may be one of a newer
 /// daemon's.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Variant {
     KindChange {
@@ -430,7 +488,7 @@ enum Variant {
 }
 
 /// A kind that this crate does not know may be one of a newer daemon's.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Topology {
     Ring {

@@ -131,6 +131,10 @@ impl LockedStore for Locked<'_> {
         self.move_misplaced_aside()
     }
 
+    fn keep_droppable(&self) -> Result<Option<(BackupId, Vec<String>)>, StoreError> {
+        self.back_up_droppable()
+    }
+
     fn keep_networks(&self, networks: &[serde_json::Value]) -> Result<BackupId, StoreError> {
         self.check_trust()?;
         let config = serde_json::json!({

@@ -3,7 +3,7 @@
 //! the app's config, both in one file, no config at all, or one that no daemon can read. A daemon
 //! that starts on such a file drops the keys that it does not know, or the whole file.
 
-use myownllm_config_model::{DaemonFile, Document, daemon_config, recover};
+use myownllm_config_model::{DaemonFile, Document, Parsed, daemon_config, droppable_settings, recover};
 use myownllm_durable_fs::{Replaced, make_private_dir, rename_or_link, replace};
 use myownllm_paths::camino::Utf8Path;
 use myownllm_salvage::{Rebased, SHARED_KEYS, Shape};
@@ -186,6 +186,29 @@ impl Locked<'_> {
         };
         let backup = self.put(BackupKind::Kept, &previous)?;
         Ok(Some(SetAside { misplaced, backup, restored_from: None }))
+    }
+
+    pub(crate) fn back_up_droppable(&self) -> Result<Option<(BackupId, Vec<String>)>, StoreError> {
+        let Ok(bytes) = self.read(&self.paths.daemon_config) else { return Ok(None) };
+        let Ok(Parsed { document, .. }) = Document::parse(&bytes) else { return Ok(None) };
+        let settings = droppable_settings(&document);
+        if settings.is_empty() {
+            return Ok(None);
+        }
+        self.check_trust()?;
+        // The daemon may have written other settings since.
+        let file = document.root().to_value();
+        let has_all = |id: &BackupId| {
+            let bytes = self.intact_bytes(id).ok()??;
+            let backup = Document::parse(&bytes).ok()?.document.root().to_value();
+            Some(settings.iter().all(|at| backup.pointer(at) == file.pointer(at)))
+        };
+        let listing = self.list_backups().map_err(|error| self.backup_failed(error))?;
+        let mut kept = listing.backups.iter().filter(|id| id.kind == BackupKind::Kept);
+        if kept.any(|id| has_all(id) == Some(true)) {
+            return Ok(None);
+        }
+        Ok(Some((self.put(BackupKind::Kept, &bytes)?, settings)))
     }
 
     pub(crate) fn move_misplaced_aside(&self) -> Result<Option<SetAside>, StoreError> {

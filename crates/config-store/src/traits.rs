@@ -182,6 +182,15 @@ pub trait LockedStore {
     /// as well.
     fn set_misplaced_aside(&self) -> Result<Option<SetAside>, StoreError>;
 
+    /// Makes a backup of the daemon's config if the config has
+    /// [settings that a daemon may drop](myownllm_config_model::droppable_settings) and no backup
+    /// has them. Call it before a daemon starts. Returns the backup and the JSON Pointers of these
+    /// settings.
+    ///
+    /// # Errors
+    /// The errors of writing a backup.
+    fn keep_droppable(&self) -> Result<Option<(BackupId, Vec<String>)>, StoreError>;
+
     /// Makes a backup of networks of a daemon that the config does not keep, before the daemon
     /// leaves them. A restore of the backup [as it is](Self::restore_as_is), and the repair after
     /// it, bring the networks back to the config.

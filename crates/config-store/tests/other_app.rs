@@ -470,6 +470,9 @@ impl LockedStore for InMemoryLocked {
     fn set_misplaced_aside(&self) -> Result<Option<SetAside>, StoreError> {
         Ok(Some(SetAside::new(Misplaced::new(FileShape::App, Vec::new()), backup())))
     }
+    fn keep_droppable(&self) -> Result<Option<(BackupId, Vec<String>)>, StoreError> {
+        Ok(None)
+    }
     fn keep_networks(&self, _: &[serde_json::Value]) -> Result<BackupId, StoreError> {
         Ok(backup())
     }

@@ -16,7 +16,7 @@ use crate::daemons::networks::{
 use crate::daemons::{GRACE, OPERATION, not_stopped_diagnostic};
 use crate::execute::outcome::Daemon;
 use crate::execute::sequence::{LostConnection, Run};
-use crate::files::daemon_config::{refused_config, unknown_value_diagnostic};
+use crate::files::daemon_config::{keep_droppable, refused_config, unknown_value_diagnostic};
 use crate::files::identity::{known_identity, swap_without_daemon};
 use crate::files::losses::may_have_lost_networks;
 use crate::files::misnamed::misnamed_states;
@@ -140,6 +140,7 @@ impl Run<'_, '_> {
         self.outcome.diagnostics.extend(misnamed_states(context, &self.outcome.document, true));
         self.ensure_move_durable()?;
         let Some(lock) = self.lock.as_deref() else { return Ok(()) };
+        self.outcome.diagnostics.extend(keep_droppable(lock, &context.layout.daemon_config)?);
         let permit = start_permit(lock.home_lock(), context.checked?)?;
         let mut spawned = match context.daemons.spawn(permit, &|| self.options.is_cancelled()) {
             Ok(spawned) => spawned,

@@ -3,6 +3,7 @@
 
 use myownllm_config_model::DaemonFile;
 use myownllm_config_model::daemon_config::{DaemonConfig, NEWEST_VERSION};
+use myownllm_config_model::masking::mask_pointer;
 use myownllm_config_store::{FileShape, LockedStore, Misplaced, SetAside};
 use myownllm_daemon::{Candidate, last_log_lines, log_path};
 use myownllm_durable_fs::{move_aside, quote, replace_symlink};
@@ -14,9 +15,9 @@ use crate::daemons::networks::keep_settings_in;
 use crate::daemons::{CONFIG_LIMIT, read_document};
 use crate::files::misnamed::copy_of_misplaced;
 use crate::step::LaunchStep;
-use crate::words::backup;
 use crate::words::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
 use crate::words::hints::edit;
+use crate::words::{backup, in_a_line};
 
 const DAMAGED: &str = "daemon.config-damaged";
 pub(crate) const CONFIG_SET_ASIDE: &str = "daemon.config-set-aside";
@@ -188,6 +189,22 @@ pub(crate) fn back_up_daemon_config(
         Diagnostic::warning(misplaced_code(&misplaced), message)
             .at(path)
             .hint(format!("{PROGRAM} daemon restart"))
+    }))
+}
+
+/// Keeps the daemon's config as a backup if a daemon that starts now may drop some of it.
+pub(crate) fn keep_droppable(
+    lock: &dyn LockedStore,
+    path: &Utf8Path,
+) -> Result<Option<Diagnostic>, Diagnostic> {
+    let kept = lock.keep_droppable()?;
+    Ok(kept.map(|(id, settings)| {
+        let settings = in_a_line(settings.iter().map(|setting| mask_pointer(setting)).collect());
+        let message = format!(
+            "{path} has settings that a daemon which does not know them drops ({settings}); {} keeps them",
+            backup(&id.to_string())
+        );
+        Diagnostic::warning(NEWER, message).at(path).hint(format!("{PROGRAM} config history"))
     }))
 }
 
