@@ -86,19 +86,19 @@ fn active_network_member(home: &Home, member: &str, value: serde_json::Value) {
 
 /// The fleet's command runs alone, so it must not succeed where the next launch refuses.
 #[rstest]
-#[case::rosters_behind_a_symlink(Home::legacy, |home| {
+#[case::rosters_behind_a_symlink(Home::legacy, |home: &Home| {
     rename(home, ".myownllm/mesh/rosters", "rosters");
     link(home, home.path("rosters"), ".myownllm/mesh/rosters");
 }, 7)]
-#[case::home_open_to_all(Home::settled, |home| set_mode(&home.path(".myownllm"), 0o777), 7)]
-#[case::file_in_the_place_of_the_socket(Home::legacy, |home| {
+#[case::home_open_to_all(Home::settled, |home: &Home| set_mode(&home.path(".myownllm"), 0o777), 7)]
+#[case::file_in_the_place_of_the_socket(Home::legacy, |home: &Home| {
     home.put(".myownllm/.myownmesh/daemon.sock", b"x", 0o600);
 }, 5)]
-#[case::daemon_config_is_a_directory(Home::legacy, |home| {
+#[case::daemon_config_is_a_directory(Home::legacy, |home: &Home| {
     std::fs::create_dir_all(home.path(DAEMON_CONFIG)).unwrap();
 }, 1)]
-#[case::home_closed_to_others(Home::legacy, |home| set_mode(&home.path(".myownllm"), 0o700), 0)]
-#[case::symlinked_home(Home::legacy, |home| {
+#[case::home_closed_to_others(Home::legacy, |home: &Home| set_mode(&home.path(".myownllm"), 0o700), 0)]
+#[case::symlinked_home(Home::legacy, |home: &Home| {
     rename(home, ".myownllm", "elsewhere");
     link(home, home.path("elsewhere"), ".myownllm");
 }, 0)]

@@ -283,7 +283,9 @@ fn choice(relation: HomeRelation, app_home: &Utf8Path, daemon_home: &Utf8Path) -
 /// Returns the two ways out of a broken symlink, as the end of a sentence.
 fn gone_for_good(path: &Utf8Path) -> String {
     match path.is_symlink() && std::fs::metadata(path).is_err() {
-        true => format!("; bring its target back, or, if that is gone for good: {}", move_aside(path, "aside")),
+        true => {
+            format!("; bring its target back, or, if that is gone for good: {}", move_aside(path, "aside"))
+        }
         false => String::new(),
     }
 }
@@ -298,7 +300,11 @@ fn leave_target(symlink: &Utf8Path) -> String {
         target = target.parent().unwrap_or(&target).join(next);
     }
     let beside = target.parent().and_then(|dir| std::fs::read_dir(dir).ok());
-    if beside.into_iter().flatten().next().is_some() { move_aside(symlink, "aside") } else { look_at(symlink) }
+    if beside.into_iter().flatten().next().is_some() {
+        move_aside(symlink, "aside")
+    } else {
+        look_at(symlink)
+    }
 }
 
 /// Returns the command that opens a file in the user's editor. `sh` splits the arguments of the
