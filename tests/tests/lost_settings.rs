@@ -599,6 +599,7 @@ fn backups_have(home: &Home, text: &str) -> bool {
 fn value_that_only_the_daemon_has_is_backed_up_before_an_update(#[case] key: &str, #[case] value: Value) {
     let home = joined();
     let mut config = home.json(DAEMON_CONFIG);
+    config["networks"][0]["pinned_peers"] = json!([]);
     config["networks"][0][key] = value;
     home.put(DAEMON_CONFIG, config.to_string().as_bytes(), 0o600);
     assert!(!backups_have(&home, "OnlyHere"));

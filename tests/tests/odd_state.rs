@@ -131,13 +131,28 @@ fn a_file_in_place_of_the_daemons_home_costs_the_app_nothing() {
 #[test]
 fn a_launch_tells_what_stays_in_the_old_place() {
     let home = Home::after_the_bug();
-    home.put("custody.json", b"{}", 0o600);
-    symlink(home.path("custody.json"), home.path(&format!("{APP}/.secrets/custody.json"))).unwrap();
+    home.put("notes.json", b"{}", 0o600);
+    symlink(home.path("notes.json"), home.path(&format!("{APP}/mesh/rosters/notes.json"))).unwrap();
     let ran = home.run(&["launch", "--no-daemon"]).ends_with(0);
     assert!(
-        ran.stdout.contains("left        ~/.myownllm/.secrets/custody.json  (it is a symlink)"),
+        ran.stdout.contains("left        ~/.myownllm/mesh/rosters/notes.json  (it is a symlink)"),
         "{ran:?}"
     );
+}
+
+/// The key would move without the lock of the second factor. The config is repaired all the same.
+#[test]
+fn key_does_not_move_while_the_second_factor_stays_behind_a_symlink() {
+    let home = Home::after_the_bug();
+    home.put("custody.json", b"{}", 0o600);
+    symlink(home.path("custody.json"), home.path(&format!("{APP}/.secrets/custody.json"))).unwrap();
+    let steps = home.run(&["status", "--json"]).json()["data"]["launch_steps"].clone();
+    let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(7);
+    assert_eq!(ran.json()["data"]["steps"], steps, "{ran:?}");
+    ran.diagnostic("migration.peers-link");
+    assert!(home.has(OLD_KEY) && !home.has(NEW_KEY));
+    assert!(home.json(CONFIG)["cloud_mesh"].is_object(), "the config is not repaired");
+    home.run(&["launch", "--no-daemon"]).ends_with(7);
 }
 
 #[test]

@@ -173,10 +173,6 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     let found = scan.misplaced.iter().filter_map(|found| found.key.as_ref());
     let has_key = at_places.chain(found).next().is_some();
     let is_used = saves_networks || scan.is_known() || !(without_key.is_empty() && scan.misplaced.is_empty());
-    if !has_key {
-        let shared = search.find_in_shared_home(scan);
-        scan.misplaced.extend(shared);
-    }
     if !has_key && is_used {
         search_used_home(&mut search, scan, &files);
     }
@@ -189,8 +185,7 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     }
     misplaced.sort_by_key(rank);
     scan.misplaced = misplaced;
-    scan.unprotect = unprotect_files(disk, scan);
-    scan.known_side = known_side(disk, scan);
+    (scan.unprotect, scan.known_side) = (unprotect_files(disk, scan), known_side(disk, scan));
     (scan.dangling, scan.dangling_peers) = (search.dangling, search.dangling_peers);
     scan.unreadable = search.unreadable;
 }
@@ -228,6 +223,8 @@ fn count_named_rosters(search: &mut Search<'_>, scan: &mut Scan, mut rosters: Ve
 /// behind which the key may lie on a missing disk. Saved networks alone are no proof of a key, but
 /// beside such a symlink, or such a file, a new key would most likely be a second one.
 fn search_used_home(search: &mut Search<'_>, scan: &mut Scan, files: &[PathBuf]) {
+    let shared = search.find_in_shared_home(scan);
+    scan.misplaced.extend(shared);
     search.find_by_content(scan, files);
     if scan.misplaced.iter().any(|found| found.key.is_some()) {
         return;

@@ -2,7 +2,7 @@
 //! matter now.
 
 use myownllm_config_model::masking;
-use myownllm_config_store::{FileShape, LOST_NETWORKS};
+use myownllm_config_store::FileShape;
 use myownllm_identity::{KnownIdentity, Problem, Refusal, WayOut};
 use myownllm_launch::words::{count, networks_words};
 use myownllm_launch::{COLLISION, Check, Checks, LOSSES, LaunchPlan, Mark, with_access};
@@ -18,6 +18,9 @@ use crate::view::HomeView;
 
 /// The id of the check of the config's shape.
 const CONFIG: &str = "config.shape";
+
+/// The code of a config that has lost all of its networks, or nearly all settings.
+const WIPED: &str = "config.wiped";
 
 /// The end of a command that looks at a home with other rights: it gives no access for a repair.
 pub(crate) const LOOK: &str = " status";
@@ -153,9 +156,9 @@ fn summary(view: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeS
     lines
 }
 
-/// Returns the check of settings or networks that are lost, if it warns.
+/// Returns the check of settings, or of a list of networks, that are lost, if it warns.
 fn losses(checks: &Checks) -> Option<&Check> {
-    let is_loss = |check: &&Check| matches!(check.code.as_deref(), Some(LOSSES | LOST_NETWORKS));
+    let is_loss = |check: &&Check| matches!(check.code.as_deref(), Some(LOSSES | WIPED));
     checks.of(Mark::Warning).find(is_loss)
 }
 
@@ -236,9 +239,9 @@ fn refusal_of<'p>(plan: &'p LaunchPlan, check: &Check) -> Option<&'p Refusal> {
 /// `hint` is the command of the check that reports the problem.
 fn choices(home: &HomeView<'_>, refusal: &Refusal, hint: Option<&String>) -> Vec<Command> {
     if let Problem::TwoIdentities { old_location, daemon_home, .. } = &refusal.problem {
-        let mut sides = [(Keep::Source, old_location), (Keep::Destination, daemon_home)];
+        let mut sides = [(Keep::Source, &**old_location), (Keep::Destination, &**daemon_home)];
         sides.sort_by_key(|(_, side)| !side.is_known);
-        let keeps = |(keep, side): (Keep, &Box<KnownIdentity>)| {
+        let keeps = |(keep, side): (Keep, &KnownIdentity)| {
             let command =
                 format!("{} migrate --keep-identity {}", home.program, keep.place(Direction::Forward));
             let who = if side.is_known { "this home has known" } else { "if your peers know" };

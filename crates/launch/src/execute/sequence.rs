@@ -32,7 +32,7 @@ use crate::homes::trust::{ensure_changeable, ensure_permitted, wrote_where_other
 use crate::plan::stage::{HomeInspection, Stage, ensure_startable};
 use crate::plan::start::{CONFIG_SOCKET_UNREADABLE, missing_program, stop_alone};
 use crate::step::LaunchStep;
-use crate::words::diagnostic::{Diagnostic, PROGRAM, add_unreported};
+use crate::words::diagnostic::{Diagnostic, PROGRAM, add_new, add_unreported};
 
 /// Runs the start-up sequence.
 ///
@@ -84,8 +84,11 @@ pub(super) fn run(
             }
             // A launch with nothing to do looks at nothing more.
             let looks_ahead = looks_ahead && (run.lock.is_some() || run.is_open_to_others);
-            if looks_ahead && run.outcome.class().is_none() {
-                run.outcome.diagnostics.extend(ensure_startable(context, options).err());
+            if looks_ahead
+                && run.outcome.class().is_none()
+                && let Err(refusal) = ensure_startable(context, options)
+            {
+                add_new(&mut run.outcome.diagnostics, refusal);
             }
             run.outcome.diagnostics.extend(run.unwritten_backup.take());
         }

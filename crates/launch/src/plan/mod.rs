@@ -211,8 +211,10 @@ impl<'p, 'a> Planner<'p, 'a> {
         let barrier = ensure_permitted(context, options)
             .err()
             .or_else(|| missing_home.as_ref().map(Diagnostic::from))
-            .or_else(|| new_home.as_ref().err().cloned())
-            .or_else(|| self.home.refusal.clone());
+            .or_else(|| new_home.as_ref().err().cloned());
+        // A stage that refuses may repair the config first.
+        let is_permitted = barrier.is_none();
+        let barrier = barrier.or_else(|| self.home.refusal.clone());
         let is_refused = barrier.is_some();
         let repairs = self.plan.config.as_ref().is_some_and(Pending::repairs);
         let pending = self.moves || self.plan.misplaced.is_some() || repairs;
@@ -259,6 +261,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             && plan.diagnostics.iter().any(|told| told.code == LOSSES);
         plan.pending = pending || mends || completes || !plan.migration.collisions.is_empty();
         plan.steps = match (is_refused, fails) {
+            (true, _) if is_permitted => self.home.steps,
             (true, _) => vec![LaunchStep::Refuse],
             (false, true) => vec![LaunchStep::Fail],
             (false, false) => {

@@ -163,14 +163,16 @@ impl Stage {
             None
         });
         let migration = migration.filter(|_| moves);
-        if let (Some(plan), None) = (migration, &stage.refusal) {
-            // The key alone would leave its peers behind.
-            stage.refusal = check_socket(context).err().or_else(|| peers_behind_symlink(context, plan));
+        if migration.is_some() && stage.refusal.is_none() {
+            stage.refusal = check_socket(context).err();
         }
         if stage.refusal.is_some() {
             stage.steps.push(LaunchStep::Refuse);
             return stage;
         }
+        // The key would leave its peers behind, so nothing moves, and no daemon starts.
+        stage.refusal = migration.and_then(|plan| peers_behind_symlink(context, plan));
+        let migration = migration.filter(|_| stage.refusal.is_none());
         let replaced = migration.map_or_else(Vec::new, |plan| replaced_states(context, plan));
         stage.warnings.extend(missing.map(Diagnostic::from));
         stage.pending = look.pending.clone().unwrap_or_default();
@@ -195,6 +197,7 @@ impl Stage {
         // it.
         let is_sound = look.pending.is_some()
             && missing.is_none()
+            && stage.refusal.is_none()
             && migration.is_none_or(|plan| plan.refusals.is_empty() && plan.errors.is_empty());
         if look.misplaced.is_some() && is_sound {
             let stopped = |live: &RunningDaemon| {
@@ -206,6 +209,7 @@ impl Stage {
                 false => LaunchStep::SetDaemonConfigAside,
             });
         }
+        stage.steps.extend(stage.refusal.as_ref().map(|_| LaunchStep::Refuse));
         stage
     }
 
