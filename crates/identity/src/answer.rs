@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use crate::{
     file::{Flaw, Identity, KeyInfo, is_id_of, public_key_of},
-    paths::Home,
+    paths::{Home, Side},
     permit::Expected,
-    refusal::{FoundElsewhere, KnownIdentity, Problem, Refusal, Side, WayOut, lossy},
+    refusal::{FoundElsewhere, KnownIdentity, Problem, Refusal, WayOut, lossy},
     scan::{HomeScan, Misplaced, PlaceState, Scan, ScannedHome, dangling_peers},
     ways_out::{restore, rewrite_in_place, show_entry},
 };

@@ -12,9 +12,9 @@ pub use myownllm_paths::camino;
 
 pub use answer::{Answer, ensure_reachable_peers};
 pub use file::{Flaw, Identity, KNOWN_VERSION, KeyInfo, device_id, inspect};
-pub use paths::{Home, IdentityPaths};
+pub use paths::{Home, IdentityPaths, Side};
 pub use permit::{Expected, StartPermit, start_permit};
-pub use refusal::{Class, FoundElsewhere, KnownIdentity, Problem, Refusal, Side, WayOut};
+pub use refusal::{Class, FoundElsewhere, KnownIdentity, Problem, Refusal, WayOut};
 pub use scan::{
     FormerIdentity, HomeScan, KnownBy, Misplaced, PlaceState, Scan, archived_homes, empty_targets,
     former_identity, is_device_of_home, renamed_homes, scan, scan_everywhere,

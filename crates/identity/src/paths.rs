@@ -5,6 +5,18 @@ use myownllm_paths::{
     camino::{Utf8Path, Utf8PathBuf},
     inside,
 };
+use serde::Serialize;
+
+/// One of the two homes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "HomeSide"))]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// The app's home, where the daemon kept its files before.
+    OldLocation,
+    /// The daemon home.
+    DaemonHome,
+}
 
 /// The paths of one home.
 #[derive(Clone, Debug, PartialEq, Eq)]

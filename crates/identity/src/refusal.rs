@@ -10,20 +10,9 @@ use myownllm_durable_fs::{DiskError, for_any_shell, run_first};
 use myownllm_paths::{FailureData, PathsError, TRASH, camino::Utf8PathBuf, impl_failure};
 use serde::{Serialize, Serializer};
 
-use crate::{file::KeyInfo, scan::KnownBy};
+use crate::{file::KeyInfo, paths::Side, scan::KnownBy};
 
 pub use myownllm_paths::Class;
-
-/// One of the two homes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "HomeSide"))]
-#[serde(rename_all = "kebab-case")]
-pub enum Side {
-    /// The app's home, where the daemon kept its files before.
-    OldLocation,
-    /// The daemon home.
-    DaemonHome,
-}
 
 /// An identity file, its key, and the files that know the key.
 #[derive(Clone, Debug, PartialEq, Eq)]

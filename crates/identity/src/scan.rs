@@ -27,8 +27,7 @@ pub use search::{archived_homes, renamed_homes};
 
 use crate::{
     file::{Identity, KeyInfo, is_id_of, is_lost},
-    paths::{Home, IdentityPaths},
-    refusal::Side,
+    paths::{Home, IdentityPaths, Side},
 };
 
 /// Looks for the identity file. Takes no lock, writes nothing.

@@ -10,8 +10,7 @@ use myownllm_paths::camino::Utf8PathBuf;
 
 use crate::{
     file::{Identity, KeyInfo},
-    paths::{Home, IdentityPaths},
-    refusal::Side,
+    paths::{Home, IdentityPaths, Side},
 };
 
 /// The state of the place of an identity file.
