@@ -13,8 +13,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Fallible<bool> {
     tools::provide("nextest", "runs the tests")?;
-    // Many tests wait for a daemon or a clock, so twice as many as there are cores keep these busy.
-    let at_once = 2 * std::thread::available_parallelism().map_or(1, usize::from);
+    // Many tests wait for a daemon or a clock, so three for each core keep it busy.
+    let at_once = 3 * std::thread::available_parallelism().map_or(1, usize::from);
     let mut nextest = cargo();
     nextest.args(["nextest", "run", "--workspace", "--all-features"]);
     nextest.args(["--test-threads", &at_once.to_string()]).args(&args.filters);
