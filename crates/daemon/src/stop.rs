@@ -347,6 +347,7 @@ mod platform {
         }
     }
 
+    /// Fails: these platforms do not show that a process serves a home.
     pub fn stop_serving_process(
         process: &ServingProcess,
         home: &Utf8Path,
