@@ -49,8 +49,8 @@ pub(crate) fn run(
             Ok(_) => {
                 // The process that a hint looks at has ended, and only its log is left.
                 let look = Some(format!("ps -fp {}", spawned.pid()));
-                let told = outcome.diagnostics.iter_mut().filter(|told| told.hint == look);
-                told.for_each(|told| told.hint = Some(log_hint(spawned.log())));
+                let on_daemon = outcome.diagnostics.iter_mut().filter(|diagnostic| diagnostic.hint == look);
+                on_daemon.for_each(|diagnostic| diagnostic.hint = Some(log_hint(spawned.log())));
             }
             Err(error) => outcome.diagnostics.push(not_stopped_diagnostic(&error)),
         }

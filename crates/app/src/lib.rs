@@ -151,12 +151,12 @@ fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
 /// Returns everything that the parser says before the usage, in one line: the lines after the first
 /// may name the argument.
 fn usage_message(text: &str) -> String {
-    let told = text
+    let lines = text
         .lines()
         .map(str::trim)
         .take_while(|line| !line.starts_with("Usage: ") && !line.starts_with("For more information"));
-    let told: Vec<&str> = told.filter(|line| !line.is_empty()).collect();
-    told.join(" ").trim_start_matches("error: ").replace(" tip: ", "; ")
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    lines.join(" ").trim_start_matches("error: ").replace(" tip: ", "; ")
 }
 
 /// Returns the help of the command that was called, else the help of the program.

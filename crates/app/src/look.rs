@@ -42,10 +42,11 @@ pub(crate) fn status(context: &Context, check: bool) -> CommandOutput {
         return status_of(context, plan_of(context), false);
     }
     let (plan, checks) = examine(context);
-    let is_told = |code: &str| plan.diagnostics.iter().any(|told| told.code == code);
+    let is_told = |code: &str| plan.diagnostics.iter().any(|diagnostic| diagnostic.code == code);
     // The page tells what is pending in words; a program needs the codes.
     let pending = checks.list.iter().filter(|check| check.hint == Some(checks.repair()));
-    let pending = pending.filter_map(|check| check.diagnostic.clone()).filter(|told| !is_told(&told.code));
+    let pending =
+        pending.filter_map(|check| check.diagnostic.clone()).filter(|diagnostic| !is_told(&diagnostic.code));
     let told_by_page = pending.map(Diagnostic::as_warning).collect();
     CommandOutput { told_by_page, ..status_of(context, plan, true) }
 }
@@ -60,8 +61,10 @@ fn status_of(context: &Context, plan: LaunchPlan, check: bool) -> CommandOutput 
     }
     // A status that reports problems has done its work: only `--check` turns problems into an exit
     // code.
-    let warned =
-        plan.diagnostics.into_iter().map(|told| if told.is_error() { told.as_warning() } else { told });
+    let warned = plan
+        .diagnostics
+        .into_iter()
+        .map(|diagnostic| if diagnostic.is_error() { diagnostic.as_warning() } else { diagnostic });
     CommandOutput { diagnostics: warned.collect(), ..answer }
 }
 

@@ -253,8 +253,8 @@ impl Printer {
             }
         }
         let mut said = String::new();
-        let told = answer.told_by_page.iter().filter(|_| self.is_json);
-        for diagnostic in told.chain(&answer.diagnostics) {
+        let in_page = answer.told_by_page.iter().filter(|_| self.is_json);
+        for diagnostic in in_page.chain(&answer.diagnostics) {
             let shown = match diagnostic.severity {
                 Severity::Info => self.is_verbose,
                 Severity::Warning => !self.quiet,

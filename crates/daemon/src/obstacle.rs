@@ -65,15 +65,15 @@ fn of_script(script: &Path, line: &[u8], path: Option<&OsStr>) -> Option<StartOb
     let line = line.trim_ascii();
     let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
     let (interpreter, argument) = (as_path(&line[..end]), line[end..].trim_ascii());
-    let told = |what: &str| {
+    let obstacle = |what: &str| {
         let problem = format!("the interpreter of the script, {}, {what}", interpreter.display());
         Some(StartObstacle::new(problem))
     };
     match RealDisk.stat_follow(interpreter) {
         _ if line.is_empty() => return Some(StartObstacle::new("the script names no interpreter")),
-        Err(error) if error.is_absent() => return told("is missing"),
+        Err(error) if error.is_absent() => return obstacle("is missing"),
         Err(_) => return None,
-        Ok(meta) if !is_program(&meta) => return told("is not executable"),
+        Ok(meta) if !is_program(&meta) => return obstacle("is not executable"),
         Ok(_) => {}
     }
     let is_env = interpreter.file_name() == Some(OsStr::new("env"));

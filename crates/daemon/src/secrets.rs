@@ -112,13 +112,16 @@ mod tests {
         let fields = json!({"config": {"turn_servers": [{"urls": ["u"], "credential": "hunter2"},
             {"credential": "c"}]}});
         let message = "parse: invalid type: string \"hunter2\", expected c, not \"c\"";
-        let told = masked(fields, message);
-        assert_eq!(told, format!("parse: invalid type: string \"{MASK}\", expected c, not \"{MASK}\""));
+        let masked_text = masked(fields, message);
+        assert_eq!(
+            masked_text,
+            format!("parse: invalid type: string \"{MASK}\", expected c, not \"{MASK}\"")
+        );
         // Member names of the shared allow-list, and URLs.
         let others =
             json!({"config": {"apiKey": "hunter3", "urls": ["turn:u:hunter4@h", "wss://r/?jwt=hunter5"]}});
-        let told = masked(others, "no hunter3, turn:u:hunter4@h, hunter4, hunter5, turn:");
-        assert_eq!(told, format!("no {MASK}, turn:{MASK}@h, {MASK}, {MASK}, turn:"));
+        let masked_text = masked(others, "no hunter3, turn:u:hunter4@h, hunter4, hunter5, turn:");
+        assert_eq!(masked_text, format!("no {MASK}, turn:{MASK}@h, {MASK}, {MASK}, turn:"));
         assert!(masked(json!({}), &"x".repeat(100_000)).len() < 5000);
         // In every form of quoting.
         for secret in ["ab\"c\\d", "a\tb\u{1}'c", "é\u{200b}xyz", "q\""] {

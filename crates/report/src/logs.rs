@@ -110,12 +110,12 @@ pub fn daemon_status(
     home: &HomeView<'_>,
     endpoint: &Endpoint,
     probe: &Probe,
-    told: &[Diagnostic],
+    beside: &[Diagnostic],
 ) -> (Page, Value) {
     const COLUMN: usize = 12;
     let log = myownllm_daemon::log_path(&home.layout.daemon_home);
     let mut page = Page::default();
-    let words = own_daemon_words(&home.layout.daemon_home, probe, home.user_name, told);
+    let words = own_daemon_words(&home.layout.daemon_home, probe, home.user_name, beside);
     page.row("daemon", COLUMN, words);
     if let Some(status) = probe.status() {
         page.row("Device ID", COLUMN, &status.device_id);

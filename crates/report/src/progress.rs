@@ -100,11 +100,11 @@ fn as_line(progress: Progress, rate: Option<(f64, f64)>) -> String {
 }
 
 fn as_json(progress: Progress, rate: Option<(f64, f64)>) -> String {
-    let mut told = json!(progress);
-    told["percent"] = json!(percent(progress));
-    told["files_per_s"] = json!(rate.map(|(rate, _)| rate.round()));
-    told["rest_s"] = json!(rate.map(|(_, rest)| rest.round()));
-    json!({ "progress": told }).to_string()
+    let mut line = json!(progress);
+    line["percent"] = json!(percent(progress));
+    line["files_per_s"] = json!(rate.map(|(rate, _)| rate.round()));
+    line["rest_s"] = json!(rate.map(|(_, rest)| rest.round()));
+    json!({ "progress": line }).to_string()
 }
 
 #[cfg(test)]
@@ -148,10 +148,10 @@ mod tests {
         lines.text(progress("moving", 0, 1000), at(0));
         let said = lines.text(progress("moving", 500, 1000), at(1000)).unwrap();
         let said: serde_json::Value = serde_json::from_str(&said).unwrap();
-        let told = &said["progress"];
-        assert_eq!(told["phase"], "moving");
+        let progress = &said["progress"];
+        assert_eq!(progress["phase"], "moving");
         assert_eq!(
-            (&told["percent"], &told["files_per_s"], &told["rest_s"]),
+            (&progress["percent"], &progress["files_per_s"], &progress["rest_s"]),
             (&json!(50), &json!(500.0), &json!(1.0))
         );
     }

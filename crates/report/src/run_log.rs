@@ -180,7 +180,7 @@ pub fn of_config(steps: &[Step]) -> Vec<String> {
             }
             _ => "cleared what a killed run left",
         };
-        if !did.iter().any(|told| told == words) {
+        if !did.iter().any(|earlier| earlier == words) {
             did.push(words.to_owned());
         }
     }

@@ -200,7 +200,7 @@ pub(crate) fn report_lines(home: &HomeView<'_>, repair: &Repair<'_>) -> Page {
 
 /// Returns true if a warning tells the settings that no backup has, and the consequences.
 pub(crate) fn are_losses_told(diagnostics: &[Diagnostic]) -> bool {
-    diagnostics.iter().any(|told| told.code == LOSSES)
+    diagnostics.iter().any(|diagnostic| diagnostic.code == LOSSES)
 }
 
 /// Describes what a launch would do to a config that needs no repair but that a launch would still

@@ -138,9 +138,9 @@ mod tests {
 
     #[test]
     fn age_is_told_in_one_unit() {
-        let told = [0, 59_999, 60_000, 3_599_000, 3_600_000, 172_799_000, 172_800_000].map(|ms| ago(0, ms));
+        let ages = [0, 59_999, 60_000, 3_599_000, 3_600_000, 172_799_000, 172_800_000].map(|ms| ago(0, ms));
         assert_eq!(
-            told,
+            ages,
             ["0 s ago", "59 s ago", "1 min ago", "59 min ago", "1 h ago", "47 h ago", "2 days ago"]
         );
         assert_eq!(ago(5_000, 4_000), "");

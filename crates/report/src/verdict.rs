@@ -138,11 +138,11 @@ fn summary(view: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeS
     // The losses of a repair are told with the problem that it mends, but for a file that may hold
     // the settings.
     let names_source = |check: &&Check| {
-        let path = check.diagnostic.as_ref().and_then(|told| told.path.as_deref());
+        let path = check.diagnostic.as_ref().and_then(|diagnostic| diagnostic.path.as_deref());
         path != Some(view.layout.app_config.as_str())
     };
-    let told = losses(checks).filter(|lost| state != HomeState::Problem || !names_source(lost));
-    let is_told = |check: &Check| told.is_some_and(|told| std::ptr::eq(told, check));
+    let loss = losses(checks).filter(|lost| state != HomeState::Problem || !names_source(lost));
+    let is_told = |check: &Check| loss.is_some_and(|loss| std::ptr::eq(loss, check));
     let is_other = |check: &&Check| !is_mended(check) && !is_question(check) && !is_told(check);
     let others = troubles(Mark::Warning).into_iter().filter(is_other);
     match others.collect::<Vec<_>>().as_slice() {
@@ -311,10 +311,10 @@ fn commands(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: Home
         }
         HomeState::Problem => {
             let of = |check: &&Check| check.hint.as_ref() == Some(&repair.command);
-            let told = checks.of(Mark::Problem).find(|check| check.id == CONFIG);
-            let told = told.or_else(|| checks.of(Mark::Problem).next()).filter(|check| !of(check));
-            let refusal = told.and_then(|check| refusal_of(plan, check));
-            let hint = told.and_then(|check| check.hint.clone());
+            let problem = checks.of(Mark::Problem).find(|check| check.id == CONFIG);
+            let problem = problem.or_else(|| checks.of(Mark::Problem).next()).filter(|check| !of(check));
+            let refusal = problem.and_then(|check| refusal_of(plan, check));
+            let hint = problem.and_then(|check| check.hint.clone());
             let mut first = refusal.map(|refusal| choices(home, refusal, hint.as_ref())).unwrap_or_default();
             if first.is_empty() {
                 first.extend(hint.map(|hint| {

@@ -73,18 +73,20 @@ fn status(context: &Context) -> CommandOutput {
     let endpoint = libraries.daemons.whereabouts(Mode::OwnLlm);
     let probe = libraries.daemons.probe(&endpoint);
     let (launch_context, options) = (libraries.launch_context(), context.options());
-    let told = daemon_diagnostics(&launch_context, &options, &mut fresh_ids(), &endpoint, &probe);
-    let (page, data) = daemon_status(&libraries.view(), &endpoint, &probe, &told);
-    let mut answer = CommandOutput::data(page, data).with(told);
-    if let Some(told) = answer.diagnostics.pop_if(|told| told.code == NOT_RUNNING && told.causes.is_empty()) {
-        match &told.hint {
+    let diagnostics = daemon_diagnostics(&launch_context, &options, &mut fresh_ids(), &endpoint, &probe);
+    let (page, data) = daemon_status(&libraries.view(), &endpoint, &probe, &diagnostics);
+    let mut answer = CommandOutput::data(page, data).with(diagnostics);
+    if let Some(diagnostic) =
+        answer.diagnostics.pop_if(|diagnostic| diagnostic.code == NOT_RUNNING && diagnostic.causes.is_empty())
+    {
+        match &diagnostic.hint {
             Some(start) => {
                 answer.page.line("To start it:");
                 answer.page.command(2, "", start);
             }
             None => answer.page.line("A launch uses the shared daemon."),
         }
-        answer.told_by_page.push(told);
+        answer.told_by_page.push(diagnostic);
     }
     answer
 }

@@ -84,14 +84,14 @@ pub(crate) fn run(
         Command::Completions { .. } | Command::Man { .. } => Ok(CommandOutput::done("", json!({}))),
     };
     let mut answer = answer.map_err(|failed| {
-        let mut told = vec![failed];
-        name_one_cause(&RealDisk, layout, &mut told);
-        told.remove(0)
+        let mut diagnostics = vec![failed];
+        name_one_cause(&RealDisk, layout, &mut diagnostics);
+        diagnostics.remove(0)
     })?;
     name_one_cause(&RealDisk, layout, &mut answer.diagnostics);
     if let Some(wrong_home) = wrong_home {
         // A status foresees the failure of a launch, for the same cause.
-        answer.diagnostics.retain(|told| told.is_error() || told.code != NO_HOME);
+        answer.diagnostics.retain(|diagnostic| diagnostic.is_error() || diagnostic.code != NO_HOME);
         answer.diagnostics.push(wrong_home);
     }
     if cli.global.home.is_some() {

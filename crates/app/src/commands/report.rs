@@ -54,10 +54,10 @@ fn is_in_home(context: &Context, file: &Path) -> bool {
 
 /// Returns the answer of a command as the command prints it.
 fn section(context: &Context, name: &'static str, mut answer: CommandOutput) -> Section {
-    let told = answer.told_by_page.iter_mut().chain(&mut answer.diagnostics);
-    told.for_each(|diagnostic| diagnostic.complete_hint(&context.layout.program));
+    let diagnostics = answer.told_by_page.iter_mut().chain(&mut answer.diagnostics);
+    diagnostics.for_each(|diagnostic| diagnostic.complete_hint(&context.layout.program));
     let mut text = answer.page.plain(SCREEN);
-    answer.diagnostics.iter().for_each(|told| text.push_str(&diagnostic_text(told, None, false)));
+    answer.diagnostics.iter().for_each(|diagnostic| text.push_str(&diagnostic_text(diagnostic, None, false)));
     let diagnostics = [answer.told_by_page, answer.diagnostics].concat();
     Section { name, exit: answer.exit.number(), data: answer.data, diagnostics, text }
 }

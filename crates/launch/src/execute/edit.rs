@@ -112,8 +112,8 @@ pub fn edit_config(
         && kept.unsaved.iter().eq(&change.network_id)
     {
         // The user has just removed this network, and the answer names the command that undoes it.
-        let kept = diagnostics.iter_mut().filter(|told| told.code == NETWORKS_KEPT);
-        kept.for_each(|told| told.severity = Severity::Info);
+        let kept = diagnostics.iter_mut().filter(|diagnostic| diagnostic.code == NETWORKS_KEPT);
+        kept.for_each(|diagnostic| diagnostic.severity = Severity::Info);
     }
     // Releases the lock only now: another process that changes the active network would otherwise
     // bring the daemon in line with its own change meanwhile.

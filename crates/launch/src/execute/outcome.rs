@@ -111,13 +111,14 @@ impl Outcome {
         if is_to_stay && matches!(self.daemon, Daemon::Spawned(_)) {
             add_unreported(&mut self.diagnostics, [cancelled.clone()]);
         }
-        let told = self.diagnostics.iter_mut().filter(|told| told.code == cancelled.code);
-        told.for_each(|told| told.severity = Severity::Error);
+        let cancelled_ones =
+            self.diagnostics.iter_mut().filter(|diagnostic| diagnostic.code == cancelled.code);
+        cancelled_ones.for_each(|diagnostic| diagnostic.severity = Severity::Error);
     }
 
     /// Returns true if an error says that no daemon works.
     pub fn has_lost_daemon(&self) -> bool {
-        self.diagnostics.iter().any(|told| told.is_error() && told.class == Class::Daemon)
+        self.diagnostics.iter().any(|diagnostic| diagnostic.is_error() && diagnostic.class == Class::Daemon)
     }
 
     /// Returns true if the config on the disk has lost settings or networks, and this launch has
@@ -125,7 +126,7 @@ impl Outcome {
     pub fn has_lost_settings(&self) -> bool {
         self.config.wiped.is_some()
             || self.findings.iter().any(|found| found.code == WIPED)
-            || self.diagnostics.iter().any(|told| told.code == LOSSES)
+            || self.diagnostics.iter().any(|diagnostic| diagnostic.code == LOSSES)
     }
 
     /// Returns the result of this launch. An error outweighs everything that was done before it.
@@ -153,14 +154,14 @@ impl Outcome {
 
     /// Returns true if this launch has set aside a roster or a state that no daemon can read.
     pub fn has_set_states_aside(&self) -> bool {
-        self.diagnostics.iter().any(|told| told.code == peers::STATE_SET_ASIDE)
+        self.diagnostics.iter().any(|diagnostic| diagnostic.code == peers::STATE_SET_ASIDE)
     }
 
     /// Returns true if this launch has written a config in which settings of the user's are at
     /// their defaults.
     pub fn has_lost_for_good(&self) -> bool {
         self.config_steps.iter().any(Step::writes_config)
-            && self.diagnostics.iter().any(|told| told.code == LOSSES)
+            && self.diagnostics.iter().any(|diagnostic| diagnostic.code == LOSSES)
     }
 
     /// Returns true if this launch has repaired the config file.

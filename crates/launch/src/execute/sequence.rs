@@ -113,14 +113,15 @@ fn add_closing_diagnostics(context: &Context<'_>, options: &Options<'_>, outcome
     let unknown = found.and_then(|found| unknown_shared(context.disk, context.layout, found));
     add_unreported(&mut outcome.diagnostics, unknown);
     if outcome.diagnostics.iter().any(ends_daemon) {
-        let hints = outcome.diagnostics.iter_mut().map(|told| &mut told.hint);
+        let hints = outcome.diagnostics.iter_mut().map(|diagnostic| &mut diagnostic.hint);
         stop_alone(missing_program(context).as_ref(), hints);
     }
     protect_held_key(context, &mut outcome.diagnostics);
     name_one_cause(context.disk, context.layout, &mut outcome.diagnostics);
     // A launch reports a newer config as an error: the finding with the same code would repeat it.
-    let is_reported =
-        |code: &str| outcome.diagnostics.iter().any(|told| told.is_error() && told.code == code);
+    let is_reported = |code: &str| {
+        outcome.diagnostics.iter().any(|diagnostic| diagnostic.is_error() && diagnostic.code == code)
+    };
     let is_newer = is_reported("store.newer");
     let findings = outcome.findings.iter().filter(|found| !is_reported(found.code));
     let findings: Vec<Diagnostic> = findings.map(Diagnostic::from).collect();
@@ -354,7 +355,7 @@ impl Run<'_, '_> {
         }
         let Some(refusal) = stage.refusal else { return Ok(()) };
         // Reports the refusal once.
-        self.outcome.diagnostics.retain(|told| told.code != refusal.code);
+        self.outcome.diagnostics.retain(|diagnostic| diagnostic.code != refusal.code);
         Err(refusal)
     }
 
@@ -364,8 +365,8 @@ impl Run<'_, '_> {
         let (Some(plan), Some(lock)) = (self.migration.take(), &self.lock) else { return true };
         let watch = Watch { daemons: self.context.daemons, config_socket };
         let report = self.context.migrator.execute(lock.home_lock(), plan, &watch);
-        let told = move_diagnostics(self.context.disk, &report, self.options.program);
-        self.outcome.diagnostics.extend(told.map(collision_as_warning));
+        let diagnostics = move_diagnostics(self.context.disk, &report, self.options.program);
+        self.outcome.diagnostics.extend(diagnostics.map(collision_as_warning));
         let may_repair = !report.refusals.iter().any(MigrationError::is_about_a_daemon);
         self.outcome.migration = Some(report);
         may_repair
@@ -391,7 +392,7 @@ impl Run<'_, '_> {
                     let more: Vec<_> = more.collect();
                     outcome.findings.extend(more);
                 }
-                if outcome.diagnostics.iter().any(|told| told.code == SYNC_UNCONFIRMED) {
+                if outcome.diagnostics.iter().any(|diagnostic| diagnostic.code == SYNC_UNCONFIRMED) {
                     outcome.findings.retain(|found| found.code != SYNC_UNCONFIRMED);
                 }
             }
@@ -417,7 +418,7 @@ pub(super) fn execute_file_step(
     lock: &dyn LockedStore,
     step: &LaunchStep,
 ) -> Result<Vec<Diagnostic>, Diagnostic> {
-    let told = match step {
+    let diagnostic = match step {
         LaunchStep::BackUpDaemonConfig => back_up_daemon_config(context, lock)?,
         LaunchStep::SetDaemonConfigAside => return set_daemon_config_aside(context, lock),
         LaunchStep::KeepCorruptFile { path } => {
@@ -433,7 +434,7 @@ pub(super) fn execute_file_step(
         LaunchStep::Move { .. } => return restore_names(context, lock.home_lock()),
         _ => None,
     };
-    Ok(told.into_iter().collect())
+    Ok(diagnostic.into_iter().collect())
 }
 
 /// Gives the files their names back that a launch with nothing to move does not look for: the only
@@ -443,8 +444,8 @@ fn restore_names(context: &Context<'_>, lock: &LockedDir) -> Result<Vec<Diagnost
     let plan = locked_forward_plan(context, lock);
     let watch = Watch { daemons: context.daemons, config_socket: None };
     let report = context.migrator.execute(lock, plan, &watch);
-    let told = move_diagnostics(context.disk, &report, PROGRAM).map(collision_as_warning);
-    let (errors, warnings): (Vec<_>, Vec<_>) = told.partition(Diagnostic::is_error);
+    let diagnostics = move_diagnostics(context.disk, &report, PROGRAM).map(collision_as_warning);
+    let (errors, warnings): (Vec<_>, Vec<_>) = diagnostics.partition(Diagnostic::is_error);
     errors.into_iter().next().map_or(Ok(warnings), Err)
 }
 

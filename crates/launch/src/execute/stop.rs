@@ -93,7 +93,10 @@ pub fn daemon_diagnostics(
         (None, None) => probe_diagnostic(endpoint, probe, options),
     };
     state.into_iter().for_each(|state| add_new(&mut diagnostics, state));
-    stop_alone(missing_program(context).as_ref(), diagnostics.iter_mut().map(|told| &mut told.hint));
+    stop_alone(
+        missing_program(context).as_ref(),
+        diagnostics.iter_mut().map(|diagnostic| &mut diagnostic.hint),
+    );
     protect_held_key(context, &mut diagnostics);
     diagnostics
 }

@@ -182,12 +182,15 @@ impl Run<'_, '_> {
         let Some(Decision::Attach { role, endpoint, status, pid, rule }) = decision else { return Ok(()) };
         let daemon = ConnectedDaemon::new(role, endpoint.clone(), pid);
         self.outcome.daemon = Daemon::Attached { role, endpoint, status: status.clone(), pid, rule };
-        let told = self.outcome.diagnostics.len();
+        let reported = self.outcome.diagnostics.len();
         let failed = self.reconcile_daemon(daemon, status).err();
-        let more = self.outcome.diagnostics.get(told..).unwrap_or_default();
-        let is_closed = failed.iter().chain(more).any(|told| told.is_error() && ENDED.contains(&&*told.code));
+        let more = self.outcome.diagnostics.get(reported..).unwrap_or_default();
+        let is_closed = failed
+            .iter()
+            .chain(more)
+            .any(|diagnostic| diagnostic.is_error() && ENDED.contains(&&*diagnostic.code));
         if is_closed {
-            let mut errors = self.outcome.diagnostics.split_off(told);
+            let mut errors = self.outcome.diagnostics.split_off(reported);
             errors.extend(failed);
             self.lost_connection = Some(LostConnection { pid, errors });
         } else if let Some(failed) = failed {
@@ -292,8 +295,8 @@ fn no_socket(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
         "the file system of {socket} takes no socket; name a short path on another one at \
          /daemon/control_socket in {config}"
     );
-    let told = Diagnostic::error("paths.control-socket", message).at(config).class(Class::Daemon);
-    Some(told.hint(edit(config, None)))
+    let diagnostic = Diagnostic::error("paths.control-socket", message).at(config).class(Class::Daemon);
+    Some(diagnostic.hint(edit(config, None)))
 }
 
 /// Reports that the daemon can write nothing in its home: the program ends, and the program is not

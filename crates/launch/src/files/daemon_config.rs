@@ -48,8 +48,8 @@ pub(crate) fn newer_config(context: &Context<'_>) -> Option<Diagnostic> {
             "{path} is of version {version}, newer than the daemons that this program knows: \
              update the daemon, or set the config aside"
         );
-        let told = Diagnostic::error(NEWER, message).at(path).class(Class::Daemon);
-        return Some(told.hint(move_aside(path, "newer")));
+        let newer = Diagnostic::error(NEWER, message).at(path).class(Class::Daemon);
+        return Some(newer.hint(move_aside(path, "newer")));
     }
     (version > 1 && every_program_refused(context)).then(|| older_daemon(context, version))
 }
@@ -221,7 +221,7 @@ pub(crate) fn set_daemon_config_aside(
     let former = context.disk.read(path.as_ref(), CONFIG_LIMIT).unwrap_or_default();
     let done = lock.set_misplaced_aside()?;
     keep_settings_in(context, lock, &former);
-    let told = done.map(|done| {
+    let replaced = done.map(|done| {
         let then = match (&done.restored_from, done.misplaced.daemon_keys.as_slice()) {
             (Some(part), _) => format!("the daemon's settings come from {}", backup(&part.to_string())),
             (None, []) => "the daemon begins at its defaults".to_owned(),
@@ -239,8 +239,8 @@ pub(crate) fn set_daemon_config_aside(
         Diagnostic::warning(CONFIG_SET_ASIDE, message).at(path).hint(format!("{PROGRAM} config history"))
     });
     // The start of a daemon names the copy if nothing is in the place.
-    let copy = copy.filter(|_| told.is_some() && context.disk.stat(path.as_ref()).is_ok());
-    Ok(told.into_iter().chain(copy).collect())
+    let copy = copy.filter(|_| replaced.is_some() && context.disk.stat(path.as_ref()).is_ok());
+    Ok(replaced.into_iter().chain(copy).collect())
 }
 
 fn set_aside_words(done: &SetAside) -> &'static str {

@@ -35,17 +35,17 @@ const REPLACED: &str = "identity.replaced";
 /// that key; or if the run log shows that this home had another key, or cannot be read. Searches
 /// every place. While a daemon runs, the hint ends it before it puts another key in place.
 pub fn other_known_identity(context: &Context<'_>) -> Option<Diagnostic> {
-    let told = known_identity(context)?;
+    let diagnostic = known_identity(context)?;
     let runs = context.daemons.live(None).iter().any(|live| !live.legacy);
-    Some(if runs { swap_without_daemon(told) } else { told })
+    Some(if runs { swap_without_daemon(diagnostic) } else { diagnostic })
 }
 
 /// Begins a hint that puts another key in place with the command that ends the daemon: a daemon
 /// keeps the key with which it started.
-pub(crate) fn swap_without_daemon(told: Diagnostic) -> Diagnostic {
-    let is_swap = [OTHER_KNOWN, REPLACED].contains(&&*told.code);
-    let hint = told.hint.map(|hint| if is_swap { end_daemon_first(hint) } else { hint });
-    Diagnostic { hint, ..told }
+pub(crate) fn swap_without_daemon(diagnostic: Diagnostic) -> Diagnostic {
+    let is_swap = [OTHER_KNOWN, REPLACED].contains(&&*diagnostic.code);
+    let hint = diagnostic.hint.map(|hint| if is_swap { end_daemon_first(hint) } else { hint });
+    Diagnostic { hint, ..diagnostic }
 }
 
 /// Begins a command that puts a file of the daemon's in place with the one that ends the daemon: a

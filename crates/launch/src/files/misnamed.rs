@@ -43,7 +43,7 @@ pub(crate) fn misnamed_states(
 
 /// A warning, and the file that its hint brings to the place where a daemon reads it.
 struct Found {
-    told: Diagnostic,
+    diagnostic: Diagnostic,
     /// The path of the file, and its place.
     brings: Option<(PathBuf, PathBuf)>,
     /// True if a running daemon may have more in memory than the file that the hint brings.
@@ -52,17 +52,17 @@ struct Found {
 
 impl Found {
     fn misnamed(message: String, path: PathBuf, place: &Path) -> Self {
-        let told = Diagnostic::warning(MISNAMED, message).at(&path);
-        Self { told, brings: Some((path, place.to_owned())), keeps_daemon: false }
+        let diagnostic = Diagnostic::warning(MISNAMED, message).at(&path);
+        Self { diagnostic, brings: Some((path, place.to_owned())), keeps_daemon: false }
     }
 
     fn diagnostic(self, context: &Context<'_>, is_daemon_used: bool) -> Diagnostic {
         let Some((path, place)) = self.brings else {
             // Only the daemon may have the content of a damaged file, in memory.
             let rewrites = |hint: &String| hint.starts_with("sh ");
-            return match self.told.hint.clone().filter(rewrites) {
-                Some(hint) if is_daemon_used => self.told.hint(end_daemon_first(hint)),
-                _ => self.told,
+            return match self.diagnostic.hint.clone().filter(rewrites) {
+                Some(hint) if is_daemon_used => self.diagnostic.hint(end_daemon_first(hint)),
+                _ => self.diagnostic,
             };
         };
         let hint = match is_daemon_used {
@@ -70,13 +70,13 @@ impl Found {
             true => end_daemon_first(copy_command(&path, &place)),
             false => rename_command(&path, &place, context.disk.stat(&place).is_ok()),
         };
-        self.told.hint(hint)
+        self.diagnostic.hint(hint)
     }
 }
 
 impl From<Diagnostic> for Found {
-    fn from(told: Diagnostic) -> Self {
-        Self { told, brings: None, keeps_daemon: false }
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self { diagnostic, brings: None, keeps_daemon: false }
     }
 }
 
@@ -149,11 +149,12 @@ fn custody_diagnostic(context: &Context<'_>) -> Option<Found> {
         CustodyState::Unreadable(error) => Some((place, unreadable_file(disk, layout, error).as_warning())),
         _ => None,
     });
-    if let Some((place, told)) = unreadable {
+    if let Some((place, diagnostic)) = unreadable {
         let is_file = disk.stat_follow(place.as_ref()).is_ok_and(|meta| meta.is_file());
-        let hint = if is_file { told.hint.clone() } else { Some(move_aside(place, "aside")) };
-        let message = format!("{}: a daemon starts without the lock of the second factor", told.message);
-        return Some(Diagnostic { code: UNREADABLE.to_owned(), message, hint, ..told }.into());
+        let hint = if is_file { diagnostic.hint.clone() } else { Some(move_aside(place, "aside")) };
+        let message =
+            format!("{}: a daemon starts without the lock of the second factor", diagnostic.message);
+        return Some(Diagnostic { code: UNREADABLE.to_owned(), message, hint, ..diagnostic }.into());
     }
     // A damaged lock at the old location does no harm beside a sound one.
     let mut used = places.iter().take_while(|(_, lock)| !matches!(lock, CustodyState::HasNetworks));
@@ -179,9 +180,9 @@ fn custody_diagnostic(context: &Context<'_>) -> Option<Found> {
         };
         let message =
             format!("{place} {what}: a daemon starts without the lock of the second factor. {otherwise}");
-        let told = Diagnostic::warning(DAMAGED, message).at(place).hint(hint);
+        let diagnostic = Diagnostic::warning(DAMAGED, message).at(place).hint(hint);
         let brings = copy.map(|copy| (copy, place.as_std_path().to_owned()));
-        return Some(Found { brings, ..Found::from(told) });
+        return Some(Found { brings, ..Found::from(diagnostic) });
     }
     let is_absent = |lock: &CustodyState| matches!(lock, CustodyState::Missing | CustodyState::Empty);
     let path = places.iter().all(|(_, lock)| is_absent(lock)).then(|| newest_lock(context))??;
@@ -278,8 +279,9 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Found> {
         if let Some(place) = in_place.iter().find(is_of_another) {
             let message =
                 format!("{} is of another network than {id}: a daemon reads nothing of it", place.display());
-            let told = Diagnostic::warning(MISNAMED, message).at(place).hint(move_aside(place, "aside"));
-            return Some(told.into());
+            let diagnostic =
+                Diagnostic::warning(MISNAMED, message).at(place).hint(move_aside(place, "aside"));
+            return Some(diagnostic.into());
         }
         // A file that cannot be read has diagnostics of its own.
         let known = in_place.iter().map(|place| remaining_devices(context.disk, kind, place));

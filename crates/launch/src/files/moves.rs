@@ -47,9 +47,9 @@ pub(crate) fn collision_as_warning(diagnostic: Diagnostic) -> Diagnostic {
 
 /// Returns true for an error of a move about a path that the check of the homes refuses: that check
 /// knows which command mends it.
-pub(crate) fn is_about_overlap(context: &Context<'_>, told: &Diagnostic) -> bool {
+pub(crate) fn is_about_overlap(context: &Context<'_>, diagnostic: &Diagnostic) -> bool {
     let path = context.checked.err().and_then(|error| error.path()?.to_str());
-    path.is_some() && path == told.path.as_deref()
+    path.is_some() && path == diagnostic.path.as_deref()
 }
 
 pub(crate) fn move_diagnostics<'a>(

@@ -298,7 +298,7 @@ pub(crate) fn unsettled_states(
     for (kind, paths) in states_after_move(context, ".json", moved) {
         let is_opened = is_opened(&paths.0);
         let state = match PeerFile::read(context, kind, paths) {
-            Err(told) if told.is_denied && is_opened => continue,
+            Err(diagnostic) if diagnostic.is_denied && is_opened => continue,
             state => state?,
         };
         let Some(state) = state else { continue };

@@ -33,33 +33,35 @@ pub(crate) struct Closed {
 /// Replaces several such errors by one problem. Keeps the first of several errors that one failure
 /// of the system causes: on a full or a read-only disk, each change fails.
 pub fn name_one_cause(disk: &dyn Disk, layout: &Layout, diagnostics: &mut Vec<Diagnostic>) {
-    diagnostics.iter_mut().for_each(|told| make_hint_work(disk, layout, told));
+    diagnostics.iter_mut().for_each(|diagnostic| make_hint_work(disk, layout, diagnostic));
     let mut causes = Vec::new();
-    diagnostics.retain(|told| {
-        let (true, Some(number), Some(hint)) = (told.is_error(), told.os_error, &told.hint) else {
+    diagnostics.retain(|diagnostic| {
+        let (true, Some(number), Some(hint)) = (diagnostic.is_error(), diagnostic.os_error, &diagnostic.hint)
+        else {
             return true;
         };
-        let cause = (number, told.class, hint.clone());
+        let cause = (number, diagnostic.class, hint.clone());
         let is_first = !causes.contains(&cause);
         causes.push(cause);
         is_first
     });
     let Some(closed) = Closed::of(disk, layout, diagnostics.iter()) else { return };
-    let mut covered = diagnostics.iter_mut().filter(|told| closed.covers(told));
+    let mut covered = diagnostics.iter_mut().filter(|diagnostic| closed.covers(diagnostic));
     if let (Some(single), None) = (covered.next(), covered.next()) {
         single.hint = closed.diagnostic.hint;
         return;
     }
-    diagnostics.retain(|told| !closed.covers(told));
+    diagnostics.retain(|diagnostic| !closed.covers(diagnostic));
     diagnostics.insert(0, closed.diagnostic);
 }
 
 /// Gives an error about a path of another user the command that gives the path to the runner: only
 /// root can change the mode of that user's file. Lets other hints do what this user may not.
-pub(crate) fn make_hint_work(disk: &dyn Disk, layout: &Layout, told: &mut Diagnostic) {
-    let path = told.path.as_deref().filter(|_| told.is_denied);
+pub(crate) fn make_hint_work(disk: &dyn Disk, layout: &Layout, diagnostic: &mut Diagnostic) {
+    let path = diagnostic.path.as_deref().filter(|_| diagnostic.is_denied);
     let of_other = path.and_then(|path| of_other_user(disk, layout, path.as_ref()));
-    told.hint = of_other.or_else(|| Some(with_access(disk, layout, told.file.as_deref(), told.hint.take()?)));
+    diagnostic.hint = of_other
+        .or_else(|| Some(with_access(disk, layout, diagnostic.file.as_deref(), diagnostic.hint.take()?)));
 }
 
 /// Returns a command about `file` that the runner may carry out: `chmod` of another user's file needs
@@ -109,7 +111,7 @@ impl Closed {
         errors: impl Iterator<Item = &'n Diagnostic> + Clone,
     ) -> Option<Self> {
         // Most runs have nothing to explain, and look at nothing more.
-        errors.clone().find(|told| told.is_error() || told.is_denied)?;
+        errors.clone().find(|diagnostic| diagnostic.is_error() || diagnostic.is_denied)?;
         let mut unreadable: Vec<PathBuf> = Vec::new();
         let places = places_and_states(disk, layout);
         for path in &places {
@@ -137,7 +139,7 @@ impl Closed {
         };
         let mut closed = Self { unreadable, unwritable, diagnostic };
         let covered: Vec<_> = errors.filter(|error| closed.covers(error)).collect();
-        covered.iter().find(|told| told.is_error() || told.is_denied)?;
+        covered.iter().find(|diagnostic| diagnostic.is_error() || diagnostic.is_denied)?;
         // The one problem is as grave as the gravest of the errors that it stands for.
         closed.diagnostic.class = covered.iter().map(|error| error.class).max()?;
         if !covered.iter().any(|error| error.is_error()) {
@@ -209,7 +211,7 @@ pub(crate) fn unknown_shared(disk: &dyn Disk, layout: &Layout, found: &Detection
     let shared = found.attempts.iter().find(|attempt| attempt.role == Role::Shared)?;
     let Probe::Unknown { problem } = &shared.probe else { return None };
     let refusal = DetectRefusal::Unknown { endpoint: shared.endpoint.clone(), problem: problem.clone() };
-    let told = Diagnostic::from(&refusal).as_warning();
+    let warning = Diagnostic::from(&refusal).as_warning();
     let paths = [shared.endpoint.path(), Some(&*layout.shared_config)].into_iter().flatten();
     let mut paths: Vec<&Path> = paths.flat_map(|path| path.as_std_path().ancestors()).collect();
     paths.retain(|path| path.starts_with(&layout.user_home));
@@ -219,8 +221,8 @@ pub(crate) fn unknown_shared(disk: &dyn Disk, layout: &Layout, found: &Detection
         .zip(disk.runner())
         .and_then(|(closed, runner)| diagnostic(disk, layout, runner.uid, &[closed.to_owned()], &[]));
     Some(match cause {
-        Some(Diagnostic { path, file, hint, .. }) => Diagnostic { path, file, hint, ..told },
-        None => told,
+        Some(Diagnostic { path, file, hint, .. }) => Diagnostic { path, file, hint, ..warning },
+        None => warning,
     })
 }
 
@@ -316,16 +318,16 @@ pub(crate) fn not_a_file(disk: &dyn Disk, path: &Path) -> Result<Option<&'static
 
 /// Reports a file that cannot be read, with the command that lets the runner read it.
 pub(crate) fn unreadable_file(disk: &dyn Disk, layout: &Layout, error: &DiskError) -> Diagnostic {
-    let (told, file) = (Diagnostic::from(error), error.path());
+    let (diagnostic, file) = (Diagnostic::from(error), error.path());
     let hint = match error.kind() {
         ErrorKind::PermissionDenied if disk.runner().is_some() => {
             let chmod = || format!("chmod u+rw {}", quote(file));
             Some(of_other_user(disk, layout, file).unwrap_or_else(chmod))
         }
         ErrorKind::IsADirectory => Some(move_aside(file, "aside")),
-        _ => told.hint.clone(),
+        _ => diagnostic.hint.clone(),
     };
-    Diagnostic { hint, ..told }
+    Diagnostic { hint, ..diagnostic }
 }
 
 /// Returns a warning if a log, or the one before it, exists and cannot be read.
@@ -333,8 +335,8 @@ pub fn unreadable_log(disk: &dyn Disk, layout: &Layout, log: &Utf8Path) -> Optio
     let logs = [log.to_owned(), format!("{log}.1").into()];
     let mut errors = logs.iter().filter_map(|log| disk.read(log.as_ref(), CONFIG_LIMIT).err());
     let error = errors.find(|error| !error.is_absent() && error.kind() != ErrorKind::FileTooLarge)?;
-    let told = unreadable_file(disk, layout, &error).as_warning();
-    Some(Diagnostic { code: "log.unreadable".to_owned(), ..told })
+    let diagnostic = unreadable_file(disk, layout, &error).as_warning();
+    Some(Diagnostic { code: "log.unreadable".to_owned(), ..diagnostic })
 }
 
 /// Returns the command that gives a file of another user to the runner.

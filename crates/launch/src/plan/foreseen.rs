@@ -282,8 +282,8 @@ pub(crate) fn no_room(context: &Context<'_>, changed: &[Utf8PathBuf], plan: &Mov
             (false, false) => return None,
         };
         let message = format!("nothing can be moved to {}: {what}", there.display());
-        let told = Diagnostic::error(UNWRITABLE, message).at(there);
-        Some(told.hint(format!("{command} {}", quote(there))))
+        let diagnostic = Diagnostic::error(UNWRITABLE, message).at(there);
+        Some(diagnostic.hint(format!("{command} {}", quote(there))))
     })
 }
 

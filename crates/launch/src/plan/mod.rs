@@ -98,7 +98,7 @@ impl LaunchPlan {
 
     /// Returns the reason why a launch would use no daemon.
     pub(crate) fn obstacle(&self) -> Option<Diagnostic> {
-        let error = self.diagnostics.iter().find(|told| told.is_error());
+        let error = self.diagnostics.iter().find(|diagnostic| diagnostic.is_error());
         error.or(self.missing_program.as_ref().filter(|_| self.wants_start())).cloned()
     }
 }
@@ -204,7 +204,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         let is_trusted = untrusted.is_none();
         if let Some(untrusted) = untrusted {
             // Reports one cause once.
-            diagnostics.retain(|told| told.path != untrusted.path);
+            diagnostics.retain(|diagnostic| diagnostic.path != untrusted.path);
             diagnostics.push(untrusted);
         }
         let new_home = ensure_no_new_home(context);
@@ -222,7 +222,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         let fails = stuck.is_some();
         let is_barred = is_refused || fails || diagnostics.iter().any(Diagnostic::is_error);
         let class = self.class_of_home(barrier, &diagnostics);
-        let errors = diagnostics.iter().chain(&stuck).filter(|told| told.is_error());
+        let errors = diagnostics.iter().chain(&stuck).filter(|diagnostic| diagnostic.is_error());
         let barriers = errors.flat_map(|error| [Some(error.code.clone()), error.path.clone()]);
         let barriers = barriers.flatten().collect();
         let refusals = match options.daemon && context.checked.is_ok() && is_trusted {
@@ -245,7 +245,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             cannot_join.into_iter().for_each(|failure| add_new(&mut diagnostics, failure));
         }
         stuck.into_iter().for_each(|stuck| add_new(&mut diagnostics, stuck));
-        let hints = diagnostics.iter_mut().map(|told| &mut told.hint);
+        let hints = diagnostics.iter_mut().map(|diagnostic| &mut diagnostic.hint);
         stop_alone(self.plan.missing_program.as_ref(), hints);
         protect_held_key(context, &mut diagnostics);
         name_one_cause(context.disk, context.layout, &mut diagnostics);
@@ -258,7 +258,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             .any(|step| matches!(step, LaunchStep::MendState { .. } | LaunchStep::KeepCorruptFile { .. }));
         // A launch that completes a config with losses has repaired it.
         let completes = plan.config.as_ref().is_some_and(Pending::writes_config)
-            && plan.diagnostics.iter().any(|told| told.code == LOSSES);
+            && plan.diagnostics.iter().any(|diagnostic| diagnostic.code == LOSSES);
         plan.pending = pending || mends || completes || !plan.migration.collisions.is_empty();
         plan.steps = match (is_refused, fails) {
             (true, _) if is_permitted => self.home.steps,
@@ -285,8 +285,8 @@ impl<'p, 'a> Planner<'p, 'a> {
 
     /// Returns the class of the errors that a launch meets before it looks for a daemon. A launch
     /// ends at the first part that fails, and does not meet the errors of the others. `barrier` is
-    /// the refusal of any change of the home, `told` are the errors of all parts.
-    fn class_of_home(&self, barrier: Option<Diagnostic>, told: &[Diagnostic]) -> Option<Class> {
+    /// the refusal of any change of the home, `errors` are the errors of all parts.
+    fn class_of_home(&self, barrier: Option<Diagnostic>, errors: &[Diagnostic]) -> Option<Class> {
         let after_load = |part: Option<Diagnostic>| {
             let part = part.filter(|refusal| self.adds_to_load(refusal));
             class_of(&self.load_errors().chain(part).collect::<Vec<_>>())
@@ -294,7 +294,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         let identity = || after_load(self.plan.identity.refusal().map(Diagnostic::from));
         match barrier {
             Some(barrier) => after_load(Some(barrier)),
-            None => identity().filter(|_| !self.moves).or_else(|| class_of(told)),
+            None => identity().filter(|_| !self.moves).or_else(|| class_of(errors)),
         }
     }
 
@@ -313,7 +313,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         let is_home_missing = || context.disk.stat(context.layout.app_home.as_ref()).is_err();
         let blocked = blocked_change(context, self.options, &all, &self.plan.migration);
         blocked
-            .map(|told| if is_home_missing() { told.as_error() } else { told })
+            .map(|diagnostic| if is_home_missing() { diagnostic.as_error() } else { diagnostic })
             .or_else(|| misplaced.and_then(|_| blocked_backup(context, self.options.run_as)))
             .or_else(|| self.fixed_daemon_config())
             .or_else(|| blocked_repair(context, self.plan.loaded.as_ref().filter(|_| repairs)?))
@@ -357,7 +357,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         let mut diagnostics: Vec<Diagnostic> =
             context.checked.err().map(Diagnostic::from).into_iter().collect();
         let migration = plan_diagnostics(context.disk, &plan.migration, options.program).into_iter();
-        let migration = migration.filter(|told| !is_about_overlap(context, told));
+        let migration = migration.filter(|diagnostic| !is_about_overlap(context, diagnostic));
         diagnostics.extend(migration.map(collision_as_warning));
         diagnostics.extend(self.load_errors());
         if let Some(loaded) = &plan.loaded {

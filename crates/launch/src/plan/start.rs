@@ -308,9 +308,9 @@ pub(crate) fn refusal_diagnostic(context: &Context<'_>, refusal: &DetectRefusal)
             | DetectRefusal::Unusable { pid: Some(pid), .. }
             | DetectRefusal::ForeignIdentity { pid: Some(pid), .. },
         ) if is_own && process_serves(endpoint, *pid) => {
-            let mut told = Diagnostic::from(refusal).hint(format!("{PROGRAM} daemon restart"));
-            stop_alone(missing_program(context).as_ref(), std::iter::once(&mut told.hint));
-            told
+            let mut diagnostic = Diagnostic::from(refusal).hint(format!("{PROGRAM} daemon restart"));
+            stop_alone(missing_program(context).as_ref(), std::iter::once(&mut diagnostic.hint));
+            diagnostic
         }
         _ => Diagnostic::from(refusal),
     }

@@ -268,21 +268,21 @@ pub(crate) fn unless_failed<T, E: std::fmt::Display>(result: Result<T, E>, doing
 /// another part reported.
 pub(crate) fn add_unreported(diagnostics: &mut Vec<Diagnostic>, more: impl IntoIterator<Item = Diagnostic>) {
     for diagnostic in more {
-        if !diagnostics.iter().any(|told| told.code == diagnostic.code) {
+        if !diagnostics.iter().any(|earlier| earlier.code == diagnostic.code) {
             diagnostics.push(diagnostic);
         }
     }
 }
 
-fn is_same(told: &Diagnostic, other: &Diagnostic) -> bool {
-    told.code == other.code && told.message == other.message
+fn is_same(diagnostic: &Diagnostic, other: &Diagnostic) -> bool {
+    diagnostic.code == other.code && diagnostic.message == other.message
 }
 
 /// Adds a diagnostic unless the list has it already.
 pub(crate) fn add_new(diagnostics: &mut Vec<Diagnostic>, more: Diagnostic) {
     // An error replaces the same diagnostic as a warning: the launch may fail because of it.
-    diagnostics.retain(|told| !is_same(told, &more) || told.is_error());
-    if !diagnostics.iter().any(|told| is_same(told, &more)) {
+    diagnostics.retain(|diagnostic| !is_same(diagnostic, &more) || diagnostic.is_error());
+    if !diagnostics.iter().any(|diagnostic| is_same(diagnostic, &more)) {
         diagnostics.push(more);
     }
 }

@@ -258,9 +258,9 @@ mod tests {
             std::fs::write(backups.join(name), "").expect("written");
         }
         let path = Utf8Path::from_path(&backups).expect("UTF-8").to_owned();
-        let mut told = Diagnostic::from(&StoreError::BackupsFull { path, count: 1, bytes: 1 });
-        told.complete_hint(PROGRAM);
-        let hint = told.hint.expect("a command");
+        let mut diagnostic = Diagnostic::from(&StoreError::BackupsFull { path, count: 1, bytes: 1 });
+        diagnostic.complete_hint(PROGRAM);
+        let hint = diagnostic.hint.expect("a command");
         assert!(
             std::process::Command::new("sh").args(["-c", &hint]).status().expect("run").success(),
             "{hint}"

@@ -143,16 +143,18 @@ pub fn networks_words(document: &Document) -> String {
     }
 }
 
-/// Describes the daemon of `home`, as [`daemon_words`]. `told` are the diagnostics beside the words:
+/// Describes the daemon of `home`, as [`daemon_words`]. `beside` are the diagnostics beside the words:
 /// a daemon runs although its socket was removed.
 pub fn own_daemon_words(
     home: &Utf8Path,
     probe: &Probe,
     user_name: fn(u32) -> String,
-    told: &[Diagnostic],
+    beside: &[Diagnostic],
 ) -> String {
-    let is_of_home = |told: &Diagnostic| told.path.as_deref() == Some(home.as_str());
-    match probe.is_absent() && told.iter().any(|told| told.code == WITHOUT_SOCKET && is_of_home(told)) {
+    let is_of_home = |diagnostic: &Diagnostic| diagnostic.path.as_deref() == Some(home.as_str());
+    match probe.is_absent()
+        && beside.iter().any(|diagnostic| diagnostic.code == WITHOUT_SOCKET && is_of_home(diagnostic))
+    {
         true => "runs, and does not answer at its socket (see below)".to_owned(),
         false => daemon_words(probe, user_name),
     }

@@ -27,7 +27,7 @@ impl Inspector<'_> {
         }
         let closed = path.ancestors().find(|above| self.disk.stat(above).is_ok()).unwrap_or(path);
         let is_reported =
-            |told: &MigrationError| matches!(told, MigrationError::Unreadable { path, .. } if path == closed);
+            |seen: &MigrationError| matches!(seen, MigrationError::Unreadable { path, .. } if path == closed);
         if !self.out.refusals.iter().any(is_reported) {
             self.out.refusals.push(MigrationError::unreadable(closed, error));
         }

@@ -27,13 +27,13 @@ impl Examiner<'_, '_> {
             return self.copies(None);
         };
         self.shape(loaded);
-        let told = &self.plan.diagnostics;
-        let lost = |code| told.iter().filter(move |told| told.code == code).cloned();
+        let diagnostics = &self.plan.diagnostics;
+        let lost = |code| diagnostics.iter().filter(move |diagnostic| diagnostic.code == code).cloned();
         self.checks.diagnostics("config.losses", lost(LOSSES));
         // `config.shape` and `config.copies` report these codes already.
-        let told = [CORRUPT, WIPED, "store.defaults", "store.newer", "store.backups-unreadable"];
+        let reported = [CORRUPT, WIPED, "store.defaults", "store.newer", "store.backups-unreadable"];
         for found in &loaded.diagnostics {
-            if found.severity != myownllm_config_model::Severity::Info && !told.contains(&found.code) {
+            if found.severity != myownllm_config_model::Severity::Info && !reported.contains(&found.code) {
                 let diagnostic = finding(found, self.context.layout.app_config.as_std_path());
                 self.checks.diagnostic("config.findings", diagnostic);
             }
@@ -101,8 +101,8 @@ impl Examiner<'_, '_> {
         if let Some(error) = loaded.newer_error(path) {
             self.checks.diagnostic(ID, Diagnostic::from(&error));
         } else if let Some(found) = loaded.diagnostics.iter().find(|found| found.code == CORRUPT) {
-            let told = Diagnostic::error(CORRUPT, &found.message).at(path).hint(repair);
-            self.checks.diagnostic(ID, Diagnostic { place: found.place.clone().map(Box::new), ..told });
+            let corrupt = Diagnostic::error(CORRUPT, &found.message).at(path).hint(repair);
+            self.checks.diagnostic(ID, Diagnostic { place: found.place.clone().map(Box::new), ..corrupt });
             let lacks_copy = loaded.report.restored_from.is_none() && loaded.report.kept_keys.is_empty();
             if let Some(check) = self.checks.list.last_mut().filter(|_| lacks_copy) {
                 check.evidence.push_str("; there is no good backup, so its settings begin at their defaults");
@@ -166,7 +166,7 @@ impl Examiner<'_, '_> {
             Err(error) => {
                 // A launch that needs no backup goes on.
                 let diagnostic = Diagnostic::from(&error);
-                let is_same = |told: &Diagnostic| told.is_error() && told.code == diagnostic.code;
+                let is_same = |other: &Diagnostic| other.is_error() && other.code == diagnostic.code;
                 let is_needed = self.plan.diagnostics.iter().any(is_same);
                 let is_sound = !is_needed && loaded.is_some_and(|loaded| !loaded.pending.repairs());
                 let is_reported = |check: &Check| {
@@ -205,8 +205,8 @@ impl Examiner<'_, '_> {
             let blocked = shared_config(context).or_else(|| blocked_backup(context, run_as));
             let blocked = blocked.or_else(|| unwritable(context, run_as, home).filter(|_| is_missing));
             let hint = blocked.map_or_else(|| Some(self.checks.repair()), |blocked| blocked.hint);
-            let told = Diagnostic::warning("store.no-backup", evidence);
-            self.checks.diagnostic(ID, Diagnostic { hint, ..told });
+            let diagnostic = Diagnostic::warning("store.no-backup", evidence);
+            self.checks.diagnostic(ID, Diagnostic { hint, ..diagnostic });
         } else if copies.is_empty() {
             self.checks.ok(ID, "none kept yet");
         } else {

@@ -34,7 +34,7 @@ impl Examiner<'_, '_> {
             let hint = missing_home_hint(context.disk, layout);
             self.checks.diagnostic("homes.there", Diagnostic::from(&error).hint(hint));
         }
-        let renamed = self.plan.diagnostics.iter().find(|told| told.code == RENAMED);
+        let renamed = self.plan.diagnostics.iter().find(|diagnostic| diagnostic.code == RENAMED);
         self.checks.diagnostics("homes.there", renamed.cloned());
         match context.checked {
             Ok(_) => self.checks.ok(
@@ -100,7 +100,7 @@ impl Examiner<'_, '_> {
         // does not exist, and change a home with pending work, and a daemon writes in its own home.
         let mut daemon_home = vec![layout.daemon_home.clone()];
         daemon_home.retain(|dir| directories.contains(dir));
-        let is_foreseen = |told: &Diagnostic| told.is_error() && told.code == UNWRITABLE;
+        let is_foreseen = |diagnostic: &Diagnostic| diagnostic.is_error() && diagnostic.code == UNWRITABLE;
         let is_needed = fails
             || self.plan.diagnostics.iter().any(is_foreseen)
             || context.disk.stat(layout.app_home.as_ref()).is_err()
@@ -209,8 +209,8 @@ impl Examiner<'_, '_> {
             }
             Probe::Unknown { .. } if role == Role::Shared => {
                 let (context, found) = (self.context, &self.plan.detection);
-                let told = unknown_shared(context.disk, context.layout, found);
-                self.checks.diagnostics(id, told);
+                let diagnostic = unknown_shared(context.disk, context.layout, found);
+                self.checks.diagnostics(id, diagnostic);
             }
             _ => {
                 let hint = end_command(role, endpoint, probe, self.options.program);

@@ -75,7 +75,8 @@ pub struct Check {
 impl Check {
     /// Returns true if the check found a problem because the user may not use a path.
     fn is_denied(&self) -> bool {
-        self.result == Mark::Problem && self.diagnostic.as_ref().is_some_and(|told| told.is_denied)
+        self.result == Mark::Problem
+            && self.diagnostic.as_ref().is_some_and(|diagnostic| diagnostic.is_denied)
     }
 
     fn new(id: &'static str, result: Mark, evidence: impl Into<String>) -> Self {
@@ -168,19 +169,20 @@ impl Checks {
     /// marks those checks as skipped.
     fn name_one_cause(&mut self, context: &Context<'_>) {
         for check in &mut self.list {
-            let Some(told) = &mut check.diagnostic else { continue };
-            make_hint_work(context.disk, context.layout, told);
-            check.hint.clone_from(&told.hint);
+            let Some(diagnostic) = &mut check.diagnostic else { continue };
+            make_hint_work(context.disk, context.layout, diagnostic);
+            check.hint.clone_from(&diagnostic.hint);
         }
         let troubles = self.list.iter().filter_map(|check| check.diagnostic.as_ref());
         let Some(closed) = Closed::of(context.disk, context.layout, troubles) else { return };
-        let is_covered =
-            |check: &&mut Check| check.diagnostic.as_ref().is_some_and(|told| closed.covers(told));
+        let is_covered = |check: &&mut Check| {
+            check.diagnostic.as_ref().is_some_and(|diagnostic| closed.covers(diagnostic))
+        };
         let mut covered: Vec<&mut Check> = self.list.iter_mut().filter(is_covered).collect();
         if let [check] = covered.as_mut_slice() {
             check.hint.clone_from(&closed.diagnostic.hint);
-            let told = check.diagnostic.iter_mut();
-            told.for_each(|told| told.hint.clone_from(&closed.diagnostic.hint));
+            let diagnostic = check.diagnostic.iter_mut();
+            diagnostic.for_each(|diagnostic| diagnostic.hint.clone_from(&closed.diagnostic.hint));
             return;
         }
         for check in covered {
@@ -195,12 +197,13 @@ impl Checks {
     fn foresee(&mut self, plan: &LaunchPlan) {
         for error in plan.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()) {
             let is_reported = |check: &Check| {
-                let told = check.diagnostic.as_ref();
+                let diagnostic = check.diagnostic.as_ref();
                 // A repair fails by the error: a check that names the repair does not tell the
                 // error.
                 let is_mended = check.hint.as_ref() == Some(&self.repair);
-                let is_same = |told: &Diagnostic| told.code == error.code || told.path == error.path;
-                check.result == Mark::Problem && !is_mended && told.is_some_and(is_same)
+                let is_same =
+                    |diagnostic: &Diagnostic| diagnostic.code == error.code || diagnostic.path == error.path;
+                check.result == Mark::Problem && !is_mended && diagnostic.is_some_and(is_same)
             };
             if !self.list.iter().any(is_reported) {
                 self.diagnostic("launch.foreseen", error.clone());
@@ -210,10 +213,10 @@ impl Checks {
 
     /// Replaces the hints that end a daemon that may have the only copy of the key.
     fn protect_held_key(&mut self, plan: &LaunchPlan) {
-        let Some(holder) = plan.diagnostics.iter().find(|told| told.code == HELD) else { return };
+        let Some(holder) = plan.diagnostics.iter().find(|diagnostic| diagnostic.code == HELD) else { return };
         for check in &mut self.list {
-            if let Some(told) = check.diagnostic.as_mut().filter(|told| ends_daemon(told)) {
-                told.hint.clone_from(&holder.hint);
+            if let Some(diagnostic) = check.diagnostic.as_mut().filter(|diagnostic| ends_daemon(diagnostic)) {
+                diagnostic.hint.clone_from(&holder.hint);
                 check.hint.clone_from(&holder.hint);
             }
         }
@@ -224,13 +227,14 @@ impl Checks {
     fn put_barrier_first(&mut self, plan: &LaunchPlan, stops_legacy: bool) {
         let is_barred = matches!(plan.steps.as_slice(), [LaunchStep::Refuse | LaunchStep::Fail]);
         let repair = self.repair();
-        let is_error = |check: &Check, told: &Diagnostic| {
-            check.code.as_deref() == Some(&*told.code) && (check.result == Mark::Problem || !told.is_error())
+        let is_error = |check: &Check, diagnostic: &Diagnostic| {
+            check.code.as_deref() == Some(&*diagnostic.code)
+                && (check.result == Mark::Problem || !diagnostic.is_error())
         };
-        let blocks = |told: &&Diagnostic| told.is_error() || told.code == UNWRITABLE;
+        let blocks = |diagnostic: &&Diagnostic| diagnostic.is_error() || diagnostic.code == UNWRITABLE;
         let bars = |check: &&Check| {
             let mut errors = plan.diagnostics.iter().filter(blocks);
-            check.is_denied() || (is_barred && errors.any(|told| is_error(check, told)))
+            check.is_denied() || (is_barred && errors.any(|diagnostic| is_error(check, diagnostic)))
         };
         let is_mended = |check: &Check| check.hint.as_ref() == Some(&repair);
         let barrier = self.list.iter().filter(bars).find(|check| stops_legacy == is_mended(check)).cloned();
@@ -239,8 +243,8 @@ impl Checks {
             ["daemon.config", "state.sound"].contains(&check.id) && check.code.as_deref() != Some(LEFTOVER)
         };
         let fails = |check: &&Check| {
-            let is_told = |told: &String| plan.barriers.contains(told);
-            let path = check.diagnostic.as_ref().and_then(|told| told.path.as_ref());
+            let is_told = |named: &String| plan.barriers.contains(named);
+            let path = check.diagnostic.as_ref().and_then(|diagnostic| diagnostic.path.as_ref());
             let is_told = check.code.iter().chain(path).any(is_told);
             check.result == Mark::Problem && !is_mended(check) && is_told
         };
@@ -269,7 +273,8 @@ pub fn checks(context: &Context<'_>, options: &Options<'_>, plan: &LaunchPlan) -
     let options = &options.of(context);
     // A plain repair would refuse beside a daemon that this command ends.
     let stop_legacy = stop_legacy_command(options.program);
-    let stops_legacy = plan.diagnostics.iter().any(|told| told.hint.as_ref() == Some(&stop_legacy));
+    let stops_legacy =
+        plan.diagnostics.iter().any(|diagnostic| diagnostic.hint.as_ref() == Some(&stop_legacy));
     let repair = if stops_legacy { stop_legacy } else { format!("{} repair", options.program) };
     let checks = Checks {
         list: Vec::new(),
@@ -288,7 +293,7 @@ pub fn checks(context: &Context<'_>, options: &Options<'_>, plan: &LaunchPlan) -
     let mut checks = examiner.checks;
     checks.foresee(plan);
     for Check { hint, diagnostic, .. } in &mut checks.list {
-        let hints = std::iter::once(hint).chain(diagnostic.iter_mut().map(|told| &mut told.hint));
+        let hints = std::iter::once(hint).chain(diagnostic.iter_mut().map(|diagnostic| &mut diagnostic.hint));
         stop_alone(plan.missing_program.as_ref(), hints);
     }
     checks.protect_held_key(plan);

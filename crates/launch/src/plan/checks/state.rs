@@ -271,8 +271,8 @@ impl Examiner<'_, '_> {
             // A running daemon has its settings in memory.
             let is_free = !self.own_daemon_answers();
             let copy = is_free.then(|| copy_of_misplaced(self.context, misplaced, false)).flatten();
-            let told = misplaced_diagnostic(self.context, misplaced, &self.plan.steps);
-            return self.checks.diagnostics(ID, [told].into_iter().chain(copy));
+            let diagnostic = misplaced_diagnostic(self.context, misplaced, &self.plan.steps);
+            return self.checks.diagnostics(ID, [diagnostic].into_iter().chain(copy));
         }
         if let Some(diagnostic) = config_that_is_no_file(self.context) {
             return self.checks.diagnostic(ID, diagnostic);
