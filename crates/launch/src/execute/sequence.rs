@@ -26,7 +26,8 @@ use crate::files::daemon_config::{back_up_daemon_config, rebase_paths, set_daemo
 use crate::files::identity::{ends_daemon, ensure_home, identity_answer, protect_held_key};
 use crate::files::losses::lost_settings;
 use crate::files::moves::{collision_as_warning, locked_forward_plan, move_diagnostics};
-use crate::files::peers::{copy_newer_state, corrupt_config_path, keep_corrupt_file, mend_state};
+use crate::files::peers::{copy_newer_state, mend_state};
+use crate::files::put_aside::{corrupt_config_path, keep_corrupt_file};
 use crate::homes::closed::{name_one_cause, unknown_shared};
 use crate::homes::trust::{ensure_changeable, ensure_permitted, wrote_where_others_can};
 use crate::plan::stage::{HomeInspection, Stage, ensure_startable};

@@ -7,3 +7,5 @@ pub(crate) mod losses;
 pub(crate) mod misnamed;
 pub(crate) mod moves;
 pub(crate) mod peers;
+pub(crate) mod put_aside;
+pub(crate) mod symlinks;

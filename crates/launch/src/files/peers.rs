@@ -6,21 +6,20 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{DaemonFile, Document, Extent, JudgedFile, network_id, networks, recover};
+use myownllm_config_model::{DaemonFile, Document, Extent, JudgedFile, network_id, recover};
 use myownllm_durable_fs::{
     Disk, DiskError, FileKind, LockedDir, move_aside, publish_new, put_in_place, quote, rename_or_link,
-    replace_symlink, set_aside_name, with_free_name,
+    set_aside_name, with_free_name,
 };
-use myownllm_identity::{IdentityPaths, empty_targets, ensure_reachable_peers};
 use myownllm_migration::{MoveStep, Plan as MovePlan};
 use myownllm_paths::Layout;
-use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
+use myownllm_paths::camino::Utf8Path;
 
 use crate::context::Context;
 use crate::daemons::CONFIG_LIMIT;
 use crate::files::identity::restore_backup_command;
 use crate::homes::closed::{not_a_file, unreadable_file};
-use crate::words::diagnostic::{Class, Diagnostic, PROGRAM, unless_failed};
+use crate::words::diagnostic::{Diagnostic, PROGRAM};
 
 pub(crate) const DAMAGED: &str = "state.damaged";
 pub(crate) const UNREADABLE: &str = "state.unreadable";
@@ -221,7 +220,7 @@ pub(crate) fn remaining_devices(disk: &dyn Disk, kind: DaemonFile, path: &Path) 
 }
 
 /// Returns what a daemon lacks without a file of this kind.
-fn loss_of(kind: DaemonFile) -> &'static str {
+pub(super) fn loss_of(kind: DaemonFile) -> &'static str {
     match kind {
         DaemonFile::State => "the roles in it are out of use, and the network counts as open",
         _ => "the devices in it have to be approved again",
@@ -237,7 +236,7 @@ fn wanted_id(bytes: &[u8], path: &Path) -> Option<String> {
 
 /// Returns the paths in a directory whose names end in `ending`. A directory that cannot be listed
 /// is refused elsewhere.
-fn names(context: &Context<'_>, directory: &Utf8Path, ending: &str) -> Vec<PathBuf> {
+pub(super) fn names(context: &Context<'_>, directory: &Utf8Path, ending: &str) -> Vec<PathBuf> {
     let entries = context.disk.list(directory.as_ref()).unwrap_or_default().into_iter();
     let named = entries.filter(|entry| entry.name.to_string_lossy().ends_with(ending));
     named.map(|entry| directory.as_std_path().join(entry.name)).collect()
@@ -261,12 +260,12 @@ pub(crate) fn names_after_move(
 }
 
 /// Returns the directories of the daemon's rosters and states.
-fn peer_dirs(layout: &Layout) -> [(DaemonFile, &Utf8Path); 2] {
+pub(super) fn peer_dirs(layout: &Layout) -> [(DaemonFile, &Utf8Path); 2] {
     [(DaemonFile::Roster, &layout.daemon_rosters), (DaemonFile::State, &layout.daemon_states)]
 }
 
 /// Does what [`names_after_move`] does for the rosters and states.
-fn states_after_move<'b>(
+pub(super) fn states_after_move<'b>(
     context: &'b Context<'_>,
     ending: &'b str,
     moved: &'b [(PathBuf, PathBuf)],
@@ -333,70 +332,6 @@ fn blocked_temporary(context: &Context<'_>, moved: &[(PathBuf, PathBuf)]) -> Opt
     Some(Diagnostic::error(UNREADABLE, message).at(&path).hint(move_aside(&path, "aside")))
 }
 
-/// Reports rosters, states or the custody file that stay behind a symlink at the old location: a
-/// daemon would start without them.
-pub(crate) fn peers_behind_symlink(context: &Context<'_>, migration: &MovePlan) -> Option<Diagnostic> {
-    let (disk, layout) = (context.disk, context.layout);
-    let is_symlink = |path: &&PathBuf| disk.stat(path).is_ok_and(|meta| meta.is_symlink());
-    let mut symlinks = migration.left.iter().map(|left| &left.path).filter(is_symlink).peekable();
-    symlinks.peek()?;
-    if let Err(refusal) = ensure_reachable_peers(disk, IdentityPaths::of(layout).app()) {
-        return Some(Diagnostic::from(&refusal));
-    }
-    let in_dir = |dir: &Utf8Path| {
-        let real =
-            disk.canonicalize(dir.as_ref()).ok().and_then(|real| Utf8PathBuf::from_path_buf(real).ok());
-        let files = names(context, &real?, ".json").into_iter();
-        Some(files.filter_map(|file| Some(dir.as_std_path().join(file.file_name()?))).collect::<Vec<_>>())
-    };
-    let dirs = [&layout.legacy_rosters, &layout.legacy_states].into_iter();
-    let listed = dirs.filter_map(|dir| in_dir(dir)).flatten();
-    let peers = listed.chain([layout.legacy_roster.clone().into()]).filter(|file| {
-        let bytes = disk.read(file, CONFIG_LIMIT).unwrap_or_default();
-        Document::parse(&bytes).is_ok_and(|parsed| network_id::of(parsed.document.root()).is_some())
-    });
-    let custody = layout.legacy_custody.clone().into_std_path_buf();
-    let custody = Some(custody).filter(|file| disk.stat_follow(file).is_ok_and(|meta| meta.is_file()));
-    // A symlink into the daemon home, made for an older program, hides no file from the daemon.
-    let daemon_home = disk.canonicalize(layout.daemon_home.as_ref()).ok();
-    let is_daemons = |file: &PathBuf| {
-        let real = disk.canonicalize(file).ok();
-        real.zip(daemon_home.as_ref()).is_some_and(|(real, home)| real.starts_with(home))
-    };
-    let known: Vec<PathBuf> = peers.chain(custody).filter(|file| !is_daemons(file)).collect();
-    let symlink = symlinks.find(|symlink| known.iter().any(|file| file.starts_with(symlink)))?;
-    let message = format!(
-        "cannot start a daemon: {} is a symlink, which a move leaves in place, and the daemon would start \
-         without the files behind it",
-        symlink.display()
-    );
-    let hint = replace_symlink(symlink);
-    Some(Diagnostic::error("migration.peers-link", message).at(symlink).hint(hint).class(Class::Refused))
-}
-
-/// Warns of the symlinks in the daemon home that lead to an empty directory while networks are
-/// saved: the user may have just made the directory, or the disk with the rosters is missing.
-pub(crate) fn empty_directories(context: &Context<'_>, document: &Document) -> Vec<Diagnostic> {
-    if networks::list(document).is_empty() {
-        return Vec::new();
-    }
-    let found = empty_targets(context.disk, &IdentityPaths::of(context.layout));
-    let mut symlinks =
-        unless_failed(found, "the look at the symlinks to the daemon's files").unwrap_or_default();
-    symlinks.retain(|(symlink, _)| symlink.starts_with(&context.layout.daemon_home));
-    let warn = |(symlink, target): (PathBuf, PathBuf)| {
-        let message = format!(
-            "{} leads to an empty directory, {}; its disk may be missing, and a daemon would start without the \
-             files on it",
-            symlink.display(),
-            target.display()
-        );
-        let hint = format!("readlink {}", quote(&symlink));
-        Diagnostic::warning("identity.disk-missing", message).at(&symlink).hint(hint)
-    };
-    symlinks.into_iter().map(warn).collect()
-}
-
 /// Sets a damaged roster or state aside, and writes the part that a daemon can read in its place.
 /// Does nothing if a daemon can read the file by now.
 /// Fails if the file cannot be set aside. No daemon may be started then.
@@ -452,17 +387,8 @@ pub(crate) fn copy_newer_state(
     Ok(Some(newer.newer_diagnostic(true)))
 }
 
-/// Returns the files that a daemon has put aside as `*.corrupt`: a daemon would rename the next
-/// such file over them.
-pub(crate) fn corrupt_files(context: &Context<'_>, moved: &[(PathBuf, PathBuf)]) -> Vec<PathBuf> {
-    let layout = context.layout;
-    let directories = [&layout.daemon_home, &layout.daemon_rosters, &layout.daemon_states].into_iter();
-    let names = directories.flat_map(|dir| names_after_move(context, dir, ".json.corrupt", moved));
-    names.map(|(_, path_after_move)| path_after_move).collect()
-}
-
 /// Renames a file to a name that is free, and returns the name.
-fn set_aside(dir: &LockedDir, path: &Path) -> Result<PathBuf, DiskError> {
+pub(super) fn set_aside(dir: &LockedDir, path: &Path) -> Result<PathBuf, DiskError> {
     let aside = with_free_name(path, |aside| rename_or_link(dir, path, aside))?;
     sync(dir, path)?;
     Ok(aside)
@@ -470,7 +396,11 @@ fn set_aside(dir: &LockedDir, path: &Path) -> Result<PathBuf, DiskError> {
 
 /// Puts the part that a daemon can read in the place of a damaged file, and returns the name of the
 /// damaged file. At no instant is the place empty.
-fn replace(dir: &LockedDir, (path, damaged): (&Path, &[u8]), mended: &[u8]) -> Result<PathBuf, DiskError> {
+pub(super) fn replace(
+    dir: &LockedDir,
+    (path, damaged): (&Path, &[u8]),
+    mended: &[u8],
+) -> Result<PathBuf, DiskError> {
     let meta = dir.stat(path)?;
     let aside = with_free_name(path, |aside| publish_new(dir, aside, mended, meta.mode & 0o700, meta.owner))?;
     let is_expected = |file: &Path| dir.content_eq(file, damaged);
@@ -482,110 +412,8 @@ fn replace(dir: &LockedDir, (path, damaged): (&Path, &[u8]), mended: &[u8]) -> R
     Ok(aside)
 }
 
-fn sync(dir: &LockedDir, path: &Path) -> Result<(), DiskError> {
+pub(super) fn sync(dir: &LockedDir, path: &Path) -> Result<(), DiskError> {
     path.parent().map_or(Ok(()), |parent| dir.sync_dir(parent))
-}
-
-const MAX_NAMED: usize = 3;
-
-/// A roster or a state that a daemon has put aside.
-#[derive(Debug)]
-pub(crate) struct CorruptPeerFile {
-    kind: DaemonFile,
-    path: PathBuf,
-    /// The place in which a daemon reads the file.
-    place: PathBuf,
-    content: Content,
-}
-
-/// The use that a launch has for the content of the file.
-#[derive(Debug)]
-enum Content {
-    /// The place of the file is free, or holds a file without devices. `part` is the content that a
-    /// daemon can read, `instead_of` the content of the file in the place.
-    GoesBack { part: Vec<u8>, instead_of: Option<Vec<u8>> },
-    /// Nothing of the file can be read.
-    Unreadable,
-    /// The file in its place lacks these devices.
-    Lacking(BTreeSet<String>),
-}
-
-impl CorruptPeerFile {
-    /// Returns the file if its content is of use, or unknown. `place` is the path at which the file
-    /// in its place can be read now.
-    fn of(
-        context: &Context<'_>,
-        kind: DaemonFile,
-        (path, path_after_move): (&Path, &Path),
-        place: &Path,
-    ) -> Option<Self> {
-        let doing = "the look at a file that a daemon has put aside";
-        let bytes = unless_failed(context.disk.read(path, CONFIG_LIMIT), doing)?;
-        let there = match context.disk.read(place, CONFIG_LIMIT) {
-            Ok(there) => Some(there),
-            Err(error) if error.is_not_found() => None,
-            // The check of the file in its place reports it.
-            Err(_) => return None,
-        };
-        let judged = kind.judge(&bytes);
-        let part = match judged.is_readable {
-            // With an unknown value in the file, the same daemon would rename it again.
-            true => Some(bytes).filter(|_| judged.unknown_word.is_none()),
-            false => kind.mend(&bytes).map(|(mended, _)| mended.to_bytes()),
-        };
-        let known = there.as_deref().map(devices);
-        let content = match (part, known) {
-            (None, _) => Content::Unreadable,
-            (Some(part), known) => {
-                let lacking: BTreeSet<String> =
-                    devices(&part).difference(known.as_ref().unwrap_or(&BTreeSet::new())).cloned().collect();
-                match known {
-                    _ if lacking.is_empty() => return None,
-                    Some(known)
-                        if !known.is_empty()
-                            || there.as_deref().is_some_and(|there| !kind.is_readable(there)) =>
-                    {
-                        Content::Lacking(lacking)
-                    }
-                    _ => Content::GoesBack { part, instead_of: there },
-                }
-            }
-        };
-        let place = path_after_move.with_extension("");
-        Some(Self { kind, path: path.to_owned(), place, content })
-    }
-
-    /// Reports the file before a launch settles it.
-    pub(crate) fn diagnostic(&self) -> Diagnostic {
-        let goes_back =
-            format!("a launch writes the part that a daemon can read to {}", self.place.display());
-        let outcome = self.consequence(goes_back);
-        self.unreadable_warning(DAMAGED, &format!("a launch keeps it; {outcome}"))
-            .hint(format!("{PROGRAM} repair"))
-    }
-
-    /// Returns the consequence of what a launch does with the file; `goes_back` if it uses the
-    /// content.
-    fn consequence(&self, goes_back: String) -> String {
-        let devices = match &self.content {
-            Content::GoesBack { .. } => return goes_back,
-            Content::Unreadable => return loss_of(self.kind).to_owned(),
-            Content::Lacking(devices) => devices,
-        };
-        let named: Vec<&str> = devices.iter().take(MAX_NAMED).map(String::as_str).collect();
-        let more = match devices.len() - named.len() {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let (names, place) = (named.join(", "), self.place.display());
-        format!("{place} lacks {names}{more}, which have to be approved again if they are still wanted")
-    }
-
-    fn unreadable_warning(&self, code: &str, outcome: &str) -> Diagnostic {
-        let message =
-            format!("a daemon could not read {}, and goes on without it; {outcome}", self.path.display());
-        Diagnostic::warning(code, message).at(&self.path)
-    }
 }
 
 /// Returns the Device IDs that a roster or a state names: none if it cannot be read.
@@ -596,84 +424,4 @@ pub(crate) fn devices(bytes: &[u8]) -> BTreeSet<String> {
     let approved = approved.filter_map(|device| Some(device["device_id"].as_str()?.to_owned()));
     let roles = value["roles"].as_object().into_iter().flatten().map(|(device, _)| device.clone());
     approved.chain(roles).collect()
-}
-
-/// Returns the rosters and states that a daemon has put aside, and whose content is of use or
-/// unknown. `moved` are the files that a move brings.
-pub(crate) fn corrupt_states(context: &Context<'_>, moved: &[(PathBuf, PathBuf)]) -> Vec<CorruptPeerFile> {
-    let files = states_after_move(context, ".json.corrupt", moved);
-    let found = files.filter_map(|(kind, (path, path_after_move))| {
-        let place = path_after_move.with_extension("");
-        let now = moved.iter().find(|(_, to)| *to == place).map_or(&place, |(from, _)| from);
-        CorruptPeerFile::of(context, kind, (&path, &path_after_move), now)
-    });
-    found.collect()
-}
-
-pub(crate) fn corrupt_config_path(context: &Context<'_>) -> PathBuf {
-    format!("{}.corrupt", context.layout.daemon_config).into()
-}
-
-/// Reports the daemon's config that a daemon could not read and has put aside, if the config in its
-/// place has other settings. `aside` is the name that a launch has given the file.
-pub(crate) fn corrupt_config(context: &Context<'_>, aside: Option<&Path>) -> Option<Diagnostic> {
-    let (place, path) = (&context.layout.daemon_config, corrupt_config_path(context));
-    let file = aside.unwrap_or(&path);
-    let bytes = unless_failed(context.disk.read(file, CONFIG_LIMIT), "the look at a daemon's former config")?;
-    let now = context.disk.read(place.as_ref(), CONFIG_LIMIT).unwrap_or_default();
-    let now = Document::parse(&now).map_or_else(|_| Document::empty(), |parsed| parsed.document);
-    let former = match Document::parse(&bytes) {
-        Ok(parsed) => Some(parsed.document),
-        Err(_) => recover(&bytes).map(|found| found.document),
-    };
-    let differs = |key: &&str| {
-        let former = former.as_ref().and_then(|former| former.get(&[key]));
-        former.is_some_and(|former| !now.get(&[key]).is_some_and(|now| now.same_json(&former)))
-    };
-    let keys = ["identity_path", "daemon", "services", "networks", "auto_update", "auto_cleanup"].into_iter();
-    let keys: Vec<&str> = keys.filter(differs).collect();
-    let what = match (former.is_some(), keys.as_slice()) {
-        (false, _) => "nothing in it can be read".to_owned(),
-        (true, []) => return None,
-        (true, keys) => format!("its settings are not in use ({})", keys.join(", ")),
-    };
-    let message = format!("a daemon could not read its config, now {}; {what}", file.display());
-    let code = if aside.is_some() { STATE_SET_ASIDE } else { DAMAGED };
-    Some(Diagnostic::warning(code, message).at(file).hint(format!("diff {} {}", quote(file), quote(place))))
-}
-
-/// Renames a `*.corrupt` file to a name that no daemon uses. If the place of the file holds no
-/// device, first writes the part that a daemon can read to that place.
-pub(crate) fn keep_corrupt_file(
-    context: &Context<'_>,
-    dir: &LockedDir,
-    path: &Path,
-) -> Result<Option<Diagnostic>, Diagnostic> {
-    let kind =
-        peer_dirs(context.layout).into_iter().find(|(_, dir)| path.parent() == Some(dir.as_std_path()));
-    let found =
-        kind.and_then(|(kind, _)| CorruptPeerFile::of(context, kind, (path, path), &path.with_extension("")));
-    let failed = |error: DiskError| Diagnostic::from(error).at(path);
-    // Writes the content before it renames the file: after a kill between the two, the next launch
-    // finds the file again.
-    if let Some(CorruptPeerFile { place, content: Content::GoesBack { part, instead_of }, .. }) = &found {
-        match instead_of {
-            Some(former) => replace(dir, (place, former), part).map(drop),
-            None => {
-                let owner = dir.stat(path).map_err(failed)?.owner;
-                publish_new(dir, place, part, 0o600, owner).and_then(|()| sync(dir, place))
-            }
-        }
-        .map_err(failed)?;
-    }
-    let aside = set_aside(dir, path).map_err(failed)?;
-    tracing::info!(from = %path.display(), to = %aside.display(), "kept what a daemon could not read");
-    if path == corrupt_config_path(context) {
-        return Ok(corrupt_config(context, Some(&aside)));
-    }
-    Ok(found.map(|found| {
-        let goes_back = format!("{} has the part that a daemon can read", found.place.display());
-        let outcome = found.consequence(goes_back);
-        found.unreadable_warning(STATE_SET_ASIDE, &format!("it is {} now; {outcome}", aside.display()))
-    }))
 }

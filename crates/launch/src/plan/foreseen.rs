@@ -15,7 +15,8 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::{Context, Options};
 use crate::files::moves::moved_files;
-use crate::files::peers::{corrupt_files, names_after_move, unsettled_states};
+use crate::files::peers::{names_after_move, unsettled_states};
+use crate::files::put_aside::corrupt_files;
 use crate::homes::closed::UNWRITABLE;
 use crate::words::diagnostic::{Class, Diagnostic};
 

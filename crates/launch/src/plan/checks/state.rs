@@ -19,9 +19,9 @@ use crate::files::identity::{HELD, other_known_identity};
 use crate::files::losses::may_have_lost_networks;
 use crate::files::misnamed::{copy_of_misplaced, misnamed_states};
 use crate::files::moves::{collision_diagnostics, is_about_overlap, moved_files};
-use crate::files::peers::{
-    corrupt_config, corrupt_states, empty_directories, replaced_states, unsettled_states,
-};
+use crate::files::peers::{replaced_states, unsettled_states};
+use crate::files::put_aside::{corrupt_config, corrupt_states};
+use crate::files::symlinks::empty_directories;
 use crate::homes::trust::{OpenSecret, open_config, open_secrets, trusted_home};
 use crate::plan::stage::{ConfigInUse, Stage};
 use crate::plan::start::{CONFIG_UNREADABLE, config_that_is_no_file};
