@@ -3,8 +3,10 @@
 
 mod findings;
 mod former;
+mod names;
 mod peers;
 mod place;
+mod renamed;
 mod run_log;
 mod search;
 
@@ -18,12 +20,13 @@ pub(crate) use findings::{RenamedHome, ScannedHome};
 pub use former::{FormerIdentity, former_identity, is_device_of_home};
 use myownllm_durable_fs::{Disk, SET_ASIDE, trust::unprotect};
 use myownllm_paths::camino::Utf8Path;
+use names::{free_beside, free_name, is_archived_copy, suggests_identity};
 use peers::owners_in;
 pub(crate) use place::dangling_peers;
 pub use place::empty_targets;
 use place::{FILE_LIMIT, dangling_target, place_state};
-use search::{GIVEN_UP, MAX_LEVELS, Search, free_beside, free_name, is_archived_copy, suggests_identity};
-pub use search::{archived_homes, renamed_homes};
+pub use renamed::{archived_homes, renamed_homes};
+use search::{GIVEN_UP, MAX_LEVELS, Search};
 
 use crate::{
     file::{Identity, KeyInfo, is_id_of, is_lost},

@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::{
     findings::{HomeScan, KnownBy},
+    names::name_of,
     place::{FILE_LIMIT, dangling_peers, dangling_target},
     run_log::contains,
-    search::{GIVEN_UP, MAX_LEVELS, MAX_NAMES, Search, name_of},
+    search::{GIVEN_UP, MAX_LEVELS, MAX_NAMES, Search},
 };
 use crate::{file::public_key_of, paths::Home};
 

@@ -2,23 +2,21 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::OsStr,
     io,
     ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::{
-    Disk, DiskError, FileKind, Op, PART_SUFFIX, SET_ASIDE, TEMP_PREFIX, set_aside_name,
-};
-use myownllm_paths::{
-    TRASH,
-    camino::{Utf8Path, Utf8PathBuf},
-};
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, PART_SUFFIX, SET_ASIDE, TEMP_PREFIX};
+use myownllm_paths::camino::Utf8Path;
 use serde_json::Value;
 
 use super::{
-    findings::{KnownBy, Misplaced, RenamedHome, Scan},
+    findings::{Misplaced, Scan},
+    names::{
+        IDENTITY, SECRETS, free_beside, is_archive_name, is_archived_copy, is_in_secrets, name_of,
+        suggests_identity,
+    },
     place::FILE_LIMIT,
     run_log::{contains, daemon_logs, device_ids, run_logs},
 };
@@ -48,14 +46,6 @@ pub(super) const MAX_LEVELS: usize = 2;
 /// The number of directory levels that are searched for the identity file below a directory of a
 /// home; more if the daemon home lies deeper in the app's home.
 const MAX_KEY_LEVELS: usize = 4;
-/// The common part of the names of secrets directories.
-const SECRETS: &str = "secrets";
-/// The common part of the names of copies of the identity file.
-const IDENTITY: &str = "identity";
-/// The words that people and programs add to the name of a copy.
-const WORDS: [&str; 12] = [
-    "backup", "bak", "back", "before", "broken", "copy", "corrupt", "damage", "former", "old", "orig", "save",
-];
 /// The reason why a compressed file is no sound identity file.
 const MAY_HOLD_KEY: &str = "it is an archive, which may hold a sound one";
 /// The prefix of the directories that receive given-up peers and keys.
@@ -186,7 +176,7 @@ impl<'a> Search<'a> {
     /// apart from them those whose names tell nothing. Skips a directory that cannot be read or holds
     /// too many names: the directory is most likely not the daemon's, and must not block the first
     /// start.
-    fn collect_by_name(&mut self, dir: &Path, levels: usize, budget: &mut usize) {
+    pub(super) fn collect_by_name(&mut self, dir: &Path, levels: usize, budget: &mut usize) {
         self.collect_peers_dir(dir);
         let (names, _) = self.list(dir, *budget);
         *budget -= names.len();
@@ -222,7 +212,7 @@ impl<'a> Search<'a> {
     }
 
     /// Returns the number of directory levels from the app's home to the daemon home.
-    fn daemon_levels(&self) -> usize {
+    pub(super) fn daemon_levels(&self) -> usize {
         let IdentityPaths { app, daemon, .. } = self.places;
         daemon.path.strip_prefix(&app.path).map_or(1, |below| below.components().count())
     }
@@ -266,148 +256,16 @@ impl<'a> Search<'a> {
         self.configs.extend(backups.into_iter().take(MAX_BACKUPS).map(|(path, _)| path));
     }
 
-    /// Returns the renamed and copied homes, each with the files in it that may be identity files.
-    /// Searches beside the app's home and in the trash for homes of the app. If the daemon home has
-    /// no identity file (`has_file`), also searches for homes of the daemon: in the same
-    /// directories, if a daemon has run (`has_run`) or a config saves networks, and in the app's
-    /// home, if the daemon home is gone. The trash may hold the secrets directory or the identity
-    /// file alone. With an identity file, checks only the usual places of a copy; without one, also
-    /// records a directory that cannot be read.
-    pub(super) fn find_renamed_homes(
-        &mut self,
-        has_run: bool,
-        has_file: bool,
-    ) -> Vec<(RenamedHome, Vec<PathBuf>)> {
-        let [app, daemon] = [self.places.app.path.clone(), self.places.daemon.path.clone()];
-        let mut dirs = self.dirs_of_copies();
-        let mut found = self.find_copies_of(&app, &dirs, has_file);
-        if has_file {
-            return found;
-        }
-        let trash: Vec<_> = dirs.iter().filter(|dir| !app.starts_with(dir)).cloned().collect();
-        let is_used = has_run || self.saves_networks || self.used_config.is_some() || self.has_peers();
-        // A fresh home has no daemon home either, and a copy beside it is of another daemon.
-        if !is_used {
-            dirs.clear();
-        }
-        dirs.extend(self.disk.stat(daemon.as_std_path()).is_err().then_some(app));
-        found.extend(self.find_copies_of(&daemon, &dirs, false));
-        for thrown_away in [self.places.daemon.secrets(), &self.places.daemon.identity] {
-            let in_trash = self.find_copies_of(thrown_away, &trash, false);
-            // Beside a fresh home a sound key alone tells that the file was not another program's.
-            found.extend(
-                in_trash
-                    .into_iter()
-                    .filter(|(_, files)| is_used || files.iter().any(|file| self.is_sound(file))),
-            );
-        }
-        found
-    }
-
-    /// Returns true if a home has a roster or a state at its place.
-    fn has_peers(&self) -> bool {
-        let dirs = self.places.homes().into_iter().flat_map(|home| [&home.rosters, &home.states]);
-        dirs.into_iter().any(|dir| !self.list(dir.as_std_path(), 1).0.is_empty())
-    }
-
-    fn find_copies_of(
-        &mut self,
-        original: &Utf8Path,
-        dirs: &[Utf8PathBuf],
-        has_file: bool,
-    ) -> Vec<(RenamedHome, Vec<PathBuf>)> {
-        let is_gone = self.disk.stat(original.as_std_path()).is_err()
-            && original.parent().is_some_and(|above| self.disk.stat(above.as_std_path()).is_ok());
-        let mut found = Vec::new();
-        for path in self.named_after(original, dirs) {
-            if !(is_name_of_copy(&path, original) || self.is_copy_by_key(&path, original)) {
-                continue;
-            }
-            let mut inside = Search::new(self.disk, self.places);
-            if !has_file {
-                self.record_closed(&path);
-                // A source tree may have such a name too, and is not searched below the level of the
-                // daemon home.
-                inside.collect_by_name(&path, self.daemon_levels(), &mut { MAX_NAMES });
-            }
-            let usual = self.usual_places(&path, original).chain([path.clone()]);
-            inside.files.extend(usual.filter(|file| self.leads_to_file(file)));
-            inside.files.sort();
-            inside.files.dedup();
-            let mut known_by = KnownBy::default();
-            let dirs = std::mem::take(&mut inside.peer_dirs);
-            inside.count_strays(dirs, &mut Vec::new(), &mut known_by);
-            self.unreadable.extend(inside.unreadable);
-            let renamed = RenamedHome { path, original: original.to_owned(), is_gone, known_by };
-            found.push((renamed, inside.files));
-        }
-        found
-    }
-
-    /// Records a renamed home in which nothing can be looked at: it may hold the identity file.
-    fn record_closed(&mut self, home: &Path) {
-        match self.disk.stat_follow(home) {
-            Ok(meta) if meta.is_dir() => {
-                let inside = self.disk.stat(&home.join(IDENTITY)).err();
-                let closed = inside.filter(|error| !error.is_absent());
-                // The error names the directory: an entry `identity` may not exist.
-                self.unreadable
-                    .extend(closed.map(|error| DiskError::new(error.op(), home, error.kind().into())));
-            }
-            Ok(_) => {}
-            // A hint has moved the symlink out of the way, as its target is gone for good.
-            Err(error) if error.is_absent() && name_of(home).contains(".aside") => {}
-            Err(error) => self.record_unreadable(home, error),
-        }
-    }
-
     /// Returns the places of the identity file in a copy of `original` with the path `copy`.
-    fn usual_places(&self, copy: &Path, original: &Utf8Path) -> impl Iterator<Item = PathBuf> {
+    pub(super) fn usual_places(&self, copy: &Path, original: &Utf8Path) -> impl Iterator<Item = PathBuf> {
         let below =
             move |home: &Home| home.identity.strip_prefix(original).map(|below| copy.join(below)).ok();
         self.places.homes().into_iter().filter_map(below)
     }
 
-    /// Returns true if a directory that is named after `original` has a sound key in the place of
-    /// its key, and is no home of another app: the run log of this app lies in it.
-    fn is_copy_by_key(&self, path: &Path, original: &Utf8Path) -> bool {
-        let run_log = path.join(self.places.run_log.file_name().unwrap_or_default());
-        self.leads_to_file(&run_log) && self.usual_places(path, original).any(|file| self.is_sound(&file))
-    }
-
-    fn is_sound(&self, file: &Path) -> bool {
+    pub(super) fn is_sound(&self, file: &Path) -> bool {
         let bytes = self.disk.read(file, OTHER_FILE_LIMIT).unwrap_or_default();
         matches!(inspect(&bytes), Identity::Valid(_))
-    }
-
-    /// Returns the entries in `dirs` whose names contain that of `original`, without its dot.
-    fn named_after(&self, original: &Utf8Path, dirs: &[Utf8PathBuf]) -> Vec<PathBuf> {
-        let (Some(beside), Some(name)) = (self.places.app.path.parent(), original.file_name()) else {
-            return Vec::new();
-        };
-        // The stand-alone daemon has its home at this path.
-        let own = [original.to_owned(), beside.join(name)];
-        let names = dirs.iter().flat_map(|dir| self.list(dir.as_std_path(), MAX_NAMES).0);
-        let others = names.map(|(path, _)| path).filter(|path| own.iter().all(|own| path != own));
-        others.filter(|path| name_of(path).contains(&stem_of(original))).collect()
-    }
-
-    /// Returns the directories in which a renamed or trashed home may lie: the parent of the app's
-    /// home, the trash, and, where the parent lies deeper in the user's home, copies of it.
-    fn dirs_of_copies(&self) -> Vec<Utf8PathBuf> {
-        let (app, user_home) = (&self.places.app.path, &self.places.user_home);
-        let trash = TRASH.map(|trash| user_home.join(trash));
-        let Some(parent) = app.parent() else { return trash.into() };
-        let is_below = |dir: &&Utf8Path| dir.starts_with(user_home) && dir != user_home;
-        let copies = parent.ancestors().take_while(is_below).flat_map(|dir| {
-            let dirs: Vec<_> =
-                dir.parent().map(Utf8Path::to_owned).into_iter().chain(trash.clone()).collect();
-            let mut named = self.named_after(dir, &dirs);
-            named.retain(|path| is_name_of_copy(path, dir));
-            let below = parent.strip_prefix(dir).unwrap_or(parent);
-            named.into_iter().filter_map(move |copy| Some(Utf8PathBuf::from_path_buf(copy).ok()?.join(below)))
-        });
-        [parent.to_owned()].into_iter().chain(copies).chain(trash.clone()).collect()
     }
 
     /// Returns the run logs that show a Device ID of the home, the newest first, and the last
@@ -436,7 +294,7 @@ impl<'a> Search<'a> {
 
     /// Records a file that exists and cannot be read, because it may be the identity file. Ignores
     /// an entry that is not a file, or is far too large.
-    fn record_unreadable(&mut self, path: &Path, error: DiskError) {
+    pub(super) fn record_unreadable(&mut self, path: &Path, error: DiskError) {
         if error.is_absent()
             && self.disk.stat(path).is_ok_and(|meta| meta.is_symlink())
             && let Ok(target) = self.disk.read_link(path)
@@ -621,80 +479,6 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Returns the directories beside the app's home, and in the trash of a desktop, whose names are
-/// those of a renamed or copied home of the app.
-pub fn renamed_homes(disk: &dyn Disk, places: &IdentityPaths) -> Vec<PathBuf> {
-    let search = Search::new(disk, places);
-    let mut named = search.named_after(&places.app.path, &search.dirs_of_copies());
-    named.retain(|path| is_name_of_copy(path, &places.app.path));
-    named
-}
-
-/// Returns the archives beside the app's home, and in the trash of a desktop, whose names are those
-/// of an archive of that home.
-#[must_use]
-pub fn archived_homes(disk: &dyn Disk, places: &IdentityPaths) -> Vec<PathBuf> {
-    let mut archives = renamed_homes(disk, places);
-    archives.retain(|path| is_archived_copy(path));
-    archives
-}
-
-/// Returns true if the name of a copied home, or of another renamed directory, is that of an
-/// archive of it. Without its dot, the name of a home is that of the program too, and needs a word
-/// that says so, and no version.
-pub(super) fn is_archived_copy(path: &Path) -> bool {
-    let name = name_of(path);
-    let (stem, _) = name.rsplit_once('.').unwrap_or((&name, ""));
-    let stem = stem.trim_end_matches(".tar");
-    let has_version = stem.split('.').zip(stem.split('.').skip(1)).any(|(before, after)| {
-        before.ends_with(|c: char| c.is_ascii_digit()) && after.starts_with(|c: char| c.is_ascii_digit())
-    });
-    let is_copy = name.starts_with('.') || !has_version && WORDS.iter().any(|word| stem.ends_with(word));
-    is_copy && is_archive_name(&name)
-}
-
-/// Returns true if the name, in lower case, is one of an archive, or of a compressed or encrypted
-/// file.
-fn is_archive_name(name: &str) -> bool {
-    const ENDS: [&str; 11] = ["7z", "age", "bz2", "gpg", "gz", "rar", "tar", "tgz", "xz", "zip", "zst"];
-    name.rsplit_once('.').is_some_and(|(_, end)| ENDS.contains(&end))
-}
-
-/// Returns the name of a file in lower case.
-pub(super) fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or(OsStr::new("")).to_string_lossy().to_lowercase()
-}
-
-/// Returns the name of a directory in lower case, without a leading dot, or that of a JSON file
-/// without its end: the trash of a desktop puts a number before it.
-fn stem_of(original: &Utf8Path) -> String {
-    let name = original.file_name().unwrap_or_default().trim_start_matches('.').to_lowercase();
-    name.strip_suffix(".json").map_or(name.clone(), str::to_owned)
-}
-
-/// Returns true if the name of `path` is one that people and programs give to a renamed or copied
-/// directory `original`. Another word behind a hyphen makes the name of another app.
-fn is_name_of_copy(path: &Path, original: &Utf8Path) -> bool {
-    let name = name_of(path);
-    let Some((before, after)) = name.split_once(&stem_of(original)) else { return false };
-    let word = after.trim_start_matches(['-', '_']);
-    // Without a separator, only a whole word counts: `myownllmold`, not `myownllmolder`.
-    let is_of_copy = |known: &&str| if word == after { word == *known } else { word.contains(*known) };
-    // A time stamp begins with a digit.
-    let is_other_word = word.starts_with(char::is_alphabetic) && !WORDS.iter().any(is_of_copy);
-    !before.ends_with(char::is_alphanumeric) && !is_other_word
-}
-
-/// Returns true if the name of a file, or of a directory on the way to it, suggests an identity
-/// file.
-pub(super) fn suggests_identity(path: &Path) -> bool {
-    name_of(path).contains(IDENTITY) || is_in_secrets(path)
-}
-
-fn is_in_secrets(path: &Path) -> bool {
-    path.iter().any(|part| part.to_string_lossy().to_lowercase().contains(SECRETS))
-}
-
 /// Returns true if the bytes, in any encoding, have the members of an identity file.
 fn holds_key_fields(bytes: &[u8]) -> bool {
     let text: Vec<u8> = bytes.iter().copied().filter(|&byte| byte != 0).collect();
@@ -706,16 +490,6 @@ fn holds_key_fields(bytes: &[u8]) -> bool {
 fn is_empty_temporary(path: &Path, bytes: &[u8]) -> bool {
     let name = name_of(path);
     (name.ends_with(".tmp") || name.ends_with(PART_SUFFIX)) && bytes.iter().all(|&byte| byte == 0)
-}
-
-/// Returns a free name beside `path` that no program reads.
-pub(super) fn free_beside(disk: &dyn Disk, path: &Path) -> PathBuf {
-    free_name(disk, |number| set_aside_name(path, number.into()))
-}
-
-pub(super) fn free_name(disk: &dyn Disk, name: impl Fn(u32) -> PathBuf) -> PathBuf {
-    let is_free = |path: &PathBuf| disk.stat(path).is_err_and(|error| error.is_absent());
-    (1..1000).map(&name).find(is_free).unwrap_or_else(|| name(1000))
 }
 
 /// Returns true for a config of a daemon with networks: a daemon that has joined one has a key.
