@@ -1,9 +1,12 @@
 //! Settings that are suddenly gone: a wiped config, and settings that are in no backup.
 
+mod brought_back;
+mod networks;
+mod reset;
+
 use std::process::Command;
 
-use integration_tests::testkit::{APP, CONFIG, DAEMON_CONFIG, Home, Ran, diagnostic, run};
-use myownllm_config_model::app_config::defaults;
+use integration_tests::testkit::{APP, CONFIG, Home, Ran, diagnostic, run};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -11,6 +14,8 @@ const APP_CONFIG: &[u8] = include_bytes!("../fixtures/app-config-before.json");
 const LEAKED_V3: &[u8] = include_bytes!("../fixtures/daemon-0.3.8/home/.myownllm/config.json");
 
 const KEPT: &str = ".myownllm/config-backups";
+const DOCTOR: &[&str] = &["doctor", "--json"];
+const LAUNCH: &[&str] = &["launch", "--no-daemon", "--json"];
 
 #[track_caller]
 fn wiped(ran: &Ran) -> Value {
@@ -25,6 +30,18 @@ fn follow(home: &Home, hint: &str) -> bool {
     let mut shell = Command::new("sh");
     shell.args(["-c", hint]).env("PATH", path).env("EDITOR", "cat").env_remove("MYOWNMESH_HOME");
     run(&mut shell).code == Some(0)
+}
+
+/// Returns the codes of lost settings and networks that a command reports.
+fn told_losses(home: &Home, args: &[&str]) -> Vec<String> {
+    let mut codes = home.run(args).ends_with(0).codes();
+    codes.retain(|code| ["salvage.defaults", "store.networks-lost", "config.wiped"].contains(&&**code));
+    codes
+}
+
+fn without_config_and_backups(home: &Home) {
+    std::fs::remove_file(home.path(CONFIG)).unwrap();
+    std::fs::remove_dir_all(home.path(".myownllm/config-backups")).unwrap();
 }
 
 /// Returns the last command in a message.
@@ -521,144 +538,6 @@ fn of_launches_at_once_only_those_that_repair_report_the_damage(
     assert_eq!(repaired, 1);
 }
 
-const PEER: &str = "a-pinned-peer";
-
-/// A home whose daemon has joined a network, and has a setting of it that no other file has.
-fn joined() -> Home {
-    let home = Home::settled();
-    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
-    let mut config = home.json(DAEMON_CONFIG);
-    config["networks"][0]["pinned_peers"] = json!([PEER]);
-    home.put(DAEMON_CONFIG, config.to_string().as_bytes(), 0o600);
-    home
-}
-
-fn without_networks(home: &Home) {
-    let mut config = home.json(CONFIG);
-    config["cloud_mesh"]["networks"] = json!([]);
-    config["cloud_mesh"]["active_network_id"] = Value::Null;
-    home.put(CONFIG, config.to_string().as_bytes(), 0o600);
-}
-
-fn without_config_and_backups(home: &Home) {
-    std::fs::remove_file(home.path(CONFIG)).unwrap();
-    std::fs::remove_dir_all(home.path(".myownllm/config-backups")).unwrap();
-}
-
-#[cfg(unix)]
-#[rstest]
-#[case::an_empty_catalogue(without_networks)]
-#[case::no_config_and_no_backup(without_config_and_backups)]
-fn daemon_leaves_no_network_that_the_config_may_have_lost(#[case] lose: fn(&Home)) {
-    let home = joined();
-    lose(&home);
-    for launch in ["first", "second"] {
-        let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
-        let kept = &said["data"]["reconcile"]["plan"]["kept"];
-        assert_eq!(kept[0]["reason"], "the config may have lost it", "{launch} launch: {said:#}");
-        assert_eq!(home.json(DAEMON_CONFIG)["networks"][0]["pinned_peers"][0], PEER);
-    }
-}
-
-#[cfg(unix)]
-#[rstest]
-#[case::daemon_has_ended("--once")]
-#[case::daemon_runs("--detach")]
-fn networks_that_only_the_daemon_has_are_backed_up_before_it_leaves_them(#[case] mode: &str) {
-    let home = joined();
-    without_networks(&home);
-    home.run(&["config", "accept"]).ends_with(0);
-    let said = run(&mut home.with_daemon(&["launch", mode, "--json"])).ends_with(0).json();
-    assert_eq!(home.json(DAEMON_CONFIG)["networks"], json!([]), "{said:#}");
-    let kept = diagnostic(&said, "daemon.networks-kept").unwrap_or_else(|| panic!("{said:#}"));
-    assert!(follow(&home, kept["hint"].as_str().unwrap()), "{kept}");
-    let network = &home.json(CONFIG)["cloud_mesh"]["networks"][0];
-    assert_eq!(network["daemon_settings"]["pinned_peers"][0], PEER, "{network:#}");
-    // The config keeps everything now: a later switch needs no backup.
-    let id = network["network_id"].as_str().unwrap().to_owned();
-    for args in [&["network", "use", &id][..], &["launch", "--once"], &["network", "use", "--none"]] {
-        run(&mut home.with_daemon(args)).ends_with(0);
-    }
-    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
-    assert_eq!(home.json(DAEMON_CONFIG)["networks"], json!([]), "{said:#}");
-    assert_eq!(diagnostic(&said, "daemon.networks-kept"), None, "{said:#}");
-}
-
-fn backups_have(home: &Home, text: &str) -> bool {
-    let backups = std::fs::read_dir(home.path(".myownllm/config-backups")).unwrap();
-    backups.into_iter().any(|backup| std::fs::read_to_string(backup.unwrap().path()).unwrap().contains(text))
-}
-
-#[cfg(unix)]
-#[rstest]
-#[case::turn("turn_servers", json!([{"urls": ["turn:t"], "username": "u", "credential": "OnlyHere"}]))]
-#[case::stun("stun_servers", json!([{"urls": ["stun:OnlyHere"]}]))]
-#[case::signaling("signaling", json!({"servers": ["wss://OnlyHere"]}))]
-#[case::hub("topology", json!({"kind": "star", "hub": "OnlyHere"}))]
-#[case::label("label", json!("OnlyHere"))]
-fn value_that_only_the_daemon_has_is_backed_up_before_an_update(#[case] key: &str, #[case] value: Value) {
-    let home = joined();
-    let mut config = home.json(DAEMON_CONFIG);
-    config["networks"][0]["pinned_peers"] = json!([]);
-    config["networks"][0][key] = value;
-    home.put(DAEMON_CONFIG, config.to_string().as_bytes(), 0o600);
-    assert!(!backups_have(&home, "OnlyHere"));
-    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
-    assert!(backups_have(&home, "OnlyHere"), "{said:#}");
-    assert!(diagnostic(&said, "daemon.networks-kept").is_some(), "{said:#}");
-    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
-    assert_eq!(diagnostic(&said, "daemon.networks-kept"), None, "{said:#}");
-}
-
-/// The backups of the app's config have the former values.
-#[cfg(unix)]
-#[test]
-fn value_that_the_user_changed_needs_no_backup_of_a_network() {
-    let home = Home::settled();
-    for label in ["Former", "New"] {
-        let label = format!("cloud_mesh.networks.0.label={label}");
-        let turn = r#"cloud_mesh.networks.0.turn_servers=[{"url":"turn:LABEL","username":"u"}]"#;
-        let turn = turn.replace("LABEL", &label);
-        home.run(&["config", "set", &label, &turn]).ends_with(0);
-        let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
-        assert_eq!(diagnostic(&said, "daemon.networks-kept"), None, "{said:#}");
-    }
-    assert_eq!(home.json(DAEMON_CONFIG)["networks"][0]["label"], "New");
-}
-
-/// A daemon that starts may write its config again without the settings that it does not know.
-#[cfg(unix)]
-#[rstest]
-#[case::root(3, "/acl", json!({"deny": ["OnlyHere"]}))]
-#[case::service(3, "/services/relay2", json!({"psk": "OnlyHere"}))]
-#[case::network(3, "/networks/0/signaling/later", json!("OnlyHere"))]
-#[case::first_daemon(1, "/services/turn/credentials", json!([{"username": "u", "password": "OnlyHere"}]))]
-fn settings_that_a_daemon_may_drop_are_backed_up_before_it_starts(
-    #[case] version: u64,
-    #[case] at: &str,
-    #[case] value: Value,
-) {
-    let home = Home::settled();
-    let start = || run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
-    assert_eq!(diagnostic(&start(), "daemon.config-newer"), None);
-    let mut config = home.json(DAEMON_CONFIG);
-    let (parent, key) = at.rsplit_once('/').unwrap();
-    config["version"] = version.into();
-    if version == 1 {
-        config["services"] = json!({"turn": {"enabled": true}});
-    }
-    config.pointer_mut(parent).unwrap()[key] = value.clone();
-    home.put(DAEMON_CONFIG, config.to_string().as_bytes(), 0o600);
-    let said = start();
-    let kept = diagnostic(&said, "daemon.config-newer").unwrap_or_else(|| panic!("{said:#}"));
-    assert!(kept["message"].as_str().unwrap().contains(at), "{kept}");
-    assert!(!said.to_string().contains("OnlyHere") && backups_have(&home, "OnlyHere"));
-    // The daemon has written other settings since.
-    config["daemon"]["log_level"] = "debug".into();
-    home.put(DAEMON_CONFIG, config.to_string().as_bytes(), 0o600);
-    assert_eq!(diagnostic(&start(), "daemon.config-newer"), None);
-}
-
 /// The config was completed, not repaired, and most of its settings are gone all the same.
 #[rstest]
 #[case::a_setting(r#"{"active_family":"qwen3"}"#)]
@@ -712,300 +591,4 @@ fn config_that_was_set_aside_is_a_source_if_there_is_no_other() {
     let said = home.run(&["repair", "--json"]).ends_with(0).json();
     assert_eq!(diagnostic(&said, "salvage.defaults"), None, "{said:#}");
     assert_eq!(home.json(CONFIG)["api"], before["api"]);
-}
-
-/// Returns the config that the app of today writes over one that it cannot read, after the user has
-/// chosen a family and a mode, and saved a network.
-fn reset_by_the_app(home: &Home) -> Value {
-    let defaults = defaults(home.path(".myownllm/conversations").to_str().unwrap());
-    let mut config: Value = serde_json::from_slice(&defaults.to_bytes()).unwrap();
-    config["active_family"] = json!("llama3");
-    config["active_mode"] = json!("text");
-    config["cloud_mesh"]["enabled"] = json!(true);
-    config["cloud_mesh"]["networks"] = json!([{"id": "net-n", "network_id": "new-mesh", "signaling_servers": [],
-        "stun_servers": [], "turn_servers": [], "accepting": "available", "auto_gossip": true}]);
-    config["cloud_mesh"]["active_network_id"] = json!("net-n");
-    config
-}
-
-/// Returns the codes of lost settings and networks that a command reports.
-fn told_losses(home: &Home, args: &[&str]) -> Vec<String> {
-    let mut codes = home.run(args).ends_with(0).codes();
-    codes.retain(|code| ["salvage.defaults", "store.networks-lost", "config.wiped"].contains(&&**code));
-    codes
-}
-
-const DOCTOR: &[&str] = &["doctor", "--json"];
-const LAUNCH: &[&str] = &["launch", "--no-daemon", "--json"];
-const BOTH: [&str; 2] = ["salvage.defaults", "store.networks-lost"];
-
-#[rstest]
-#[case::a_few_choices("")]
-#[case::one_choice_more("kept_models")]
-#[case::an_edit_comes_first("edit")]
-fn settings_that_the_app_reset_are_told_until_the_user_decides(
-    #[case] then: &str,
-    #[values("hints", "accept", "restore")] decision: &str,
-) {
-    let home = Home::settled();
-    let mut config = reset_by_the_app(&home);
-    if then == "kept_models" {
-        config[then] = json!(["llama3:8b"]);
-    }
-    home.put(CONFIG, config.to_string().as_bytes(), 0o600);
-    let bytes = home.bytes(CONFIG);
-    assert_eq!(told_losses(&home, DOCTOR), ["salvage.defaults", "store.networks-lost"]);
-    if then == "edit" {
-        home.run(&["network", "add", "third-mesh"]).ends_with(0);
-    } else {
-        let said = home.run(LAUNCH).ends_with(0);
-        assert_eq!((&said.json()["data"]["outcome"], home.bytes(CONFIG)), (&json!("healthy"), bytes));
-        assert_eq!(last(&said)["code"], "salvage.defaults");
-    }
-    for _ in 0..2 {
-        let doctor = home.run(DOCTOR).ends_with(0);
-        let lost = doctor.diagnostic("salvage.defaults")["message"].as_str().unwrap().to_owned();
-        for part in ["deletes old conversations", "without a token", " config diff 1`", " config restore 1`"]
-        {
-            assert!(lost.contains(part), "{part}: {lost}");
-        }
-        assert!(!lost.contains("s3cret"), "{lost}");
-        let networks = doctor.diagnostic("store.networks-lost");
-        assert!(networks["message"].as_str().unwrap().contains(": home-mesh"), "{networks}");
-        assert_eq!(told_losses(&home, LAUNCH), [""; 0]);
-    }
-    match decision {
-        "hints" => {
-            for code in BOTH {
-                let told = home.run(DOCTOR).ends_with(0).diagnostic(code);
-                assert!(follow(&home, told["hint"].as_str().unwrap()), "{told}");
-            }
-            let config = home.json(CONFIG);
-            assert_eq!(config["auto_cleanup"]["conversations"], false);
-            let days = if then == "kept_models" { 7 } else { 1 };
-            assert_eq!(
-                (&config["model_cleanup_days"], &config["active_family"]),
-                (&json!(days), &json!("llama3"))
-            );
-        }
-        "accept" => drop(home.run(&["config", "accept"]).ends_with(0)),
-        _ => drop(home.run(&["config", "restore", "1"]).ends_with(0)),
-    }
-    for args in [DOCTOR, LAUNCH, DOCTOR] {
-        assert_eq!(told_losses(&home, args), [""; 0], "{args:?}");
-    }
-    // From now on, the user's own changes in the app are no losses.
-    home.edit(CONFIG, |config| {
-        config["api"]["bearer_token"] = json!("own");
-        config["auto_cleanup"]["conversations"] = json!(false);
-    });
-    home.run(LAUNCH).ends_with(0);
-    home.edit(CONFIG, |config| {
-        config["api"]["bearer_token"] = Value::Null;
-        config["auto_cleanup"]["conversations"] = json!(true);
-    });
-    for args in [DOCTOR, LAUNCH, DOCTOR] {
-        assert_eq!(told_losses(&home, args), [""; 0], "{args:?}");
-    }
-}
-
-/// A user who gives a lost setting its value in the app, and then its default, has decided on it.
-#[test]
-fn lost_setting_that_the_config_had_again_is_the_users_to_drop() {
-    let home = Home::settled();
-    home.put(CONFIG, reset_by_the_app(&home).to_string().as_bytes(), 0o600);
-    home.run(LAUNCH).ends_with(0);
-    let before = home.json(CONFIG);
-    home.edit(CONFIG, |config| {
-        config["api"]["bearer_token"] = json!("own");
-        let networks = config["cloud_mesh"]["networks"].as_array_mut().unwrap();
-        networks.push(json!({"id": "net-h", "network_id": "home-mesh"}));
-    });
-    home.run(LAUNCH).ends_with(0);
-    home.put(CONFIG, before.to_string().as_bytes(), 0o600);
-    home.run(LAUNCH).ends_with(0);
-    assert_eq!(told_losses(&home, DOCTOR), ["salvage.defaults"]);
-    let lost = home.run(DOCTOR).diagnostic("salvage.defaults")["message"].to_string();
-    assert!(lost.contains("deletes old conversations") && !lost.contains("token"), "{lost}");
-}
-
-/// The changes of a user in the app, each at the end of a day on which the app was started.
-#[rstest]
-#[case::a_token("api/bearer_token")]
-#[case::all_that_does_harm("api/bearer_token auto_cleanup cloud_mesh model_cleanup_days")]
-#[case::one_a_day(
-    "api/bearer_token, auto_cleanup/conversations, model_cleanup_days, kept_models, auto_update, active_mode, \
-     providers, auto_cleanup"
-)]
-#[case::three_a_day("api/bearer_token auto_cleanup kept_models, model_cleanup_days cloud_mesh active_mode")]
-fn settings_that_the_user_resets_one_by_one_are_not_told(#[case] days: &str) {
-    let home = Home::settled();
-    let defaults = defaults(home.path(".myownllm/conversations").to_str().unwrap());
-    let defaults: Value = serde_json::from_slice(&defaults.to_bytes()).unwrap();
-    for day in days.split(", ") {
-        home.edit(CONFIG, |config| {
-            for at in day.split(' ').map(|at| format!("/{at}")) {
-                let default = defaults.pointer(&at).unwrap().clone();
-                // The user has another network by now: the loss of the last one is always told.
-                let mesh = json!({"enabled": false, "networks": [{"id": "o", "network_id": "office-mesh"}]});
-                *config.pointer_mut(&at).unwrap() = if at == "/cloud_mesh" { mesh } else { default };
-            }
-        });
-        for args in [DOCTOR, LAUNCH, DOCTOR] {
-            assert_eq!(told_losses(&home, args), [""; 0], "{day:?}: {args:?}");
-        }
-    }
-}
-
-/// The app always writes all members, so a config without some has lost them.
-#[rstest]
-#[case::two_sections_gone(|config: &mut Value| {
-    config.as_object_mut().unwrap().retain(|key, _| !["api", "auto_cleanup"].contains(&&**key));
-})]
-#[case::two_sections_null(|config: &mut Value| {
-    config["api"] = Value::Null;
-    config["auto_cleanup"] = Value::Null;
-})]
-#[case::most_members_gone(|config: &mut Value| {
-    let kept = ["providers", "mic", "cloud_mesh", "remote_ui", "auto_update"];
-    config.as_object_mut().unwrap().retain(|key, _| kept.contains(&&**key));
-})]
-fn members_that_are_gone_and_that_a_backup_has_are_told(#[case] lose: fn(&mut Value)) {
-    let home = Home::settled();
-    home.edit(CONFIG, lose);
-    let told = home.run(DOCTOR).ends_with(0).diagnostic("salvage.defaults");
-    let said = home.run(LAUNCH).ends_with(0);
-    assert_eq!(said.json()["data"]["outcome"], "repaired-with-losses");
-    for lost in [told, last(&said), home.run(DOCTOR).ends_with(0).diagnostic("salvage.defaults")] {
-        let message = lost["message"].as_str().unwrap();
-        assert!(
-            message.contains("deletes old conversations; ") && message.contains("without a token"),
-            "{lost}"
-        );
-        assert!(message.contains(" config restore 1`") && message.contains("api.bearer_token"), "{lost}");
-        let hint = lost["hint"].as_str().unwrap();
-        assert!(hint.contains(" config set auto_cleanup.conversations=false "), "{hint}");
-    }
-    let lost = home.run(DOCTOR).diagnostic("salvage.defaults");
-    assert!(follow(&home, lost["hint"].as_str().unwrap()), "{lost}");
-    assert_eq!(told_losses(&home, DOCTOR), [""; 0]);
-}
-
-/// Harmless members, and those that the backup has at their defaults too.
-#[rstest]
-#[case::harmless(&["remote_ui", "mic", "active_family", "providers"])]
-#[case::at_its_default_in_the_backup(&["api"])]
-fn members_that_are_gone_and_do_no_harm_are_not_told(#[case] gone: &[&str]) {
-    let home = Home::settled();
-    home.run(&["config", "set", "api.bearer_token=null"]).ends_with(0);
-    home.edit(CONFIG, |config| config.as_object_mut().unwrap().retain(|key, _| !gone.contains(&&**key)));
-    for args in [DOCTOR, LAUNCH, DOCTOR] {
-        assert_eq!(told_losses(&home, args), [""; 0], "{args:?}");
-    }
-}
-
-/// A file of that name that no repair restores stays, and is named.
-#[rstest]
-#[case::of_the_daemon(LEAKED_V3)]
-#[case::no_json(b"{")]
-#[case::empty(b"")]
-fn file_that_is_brought_back_and_is_no_config_stays(#[case] bytes: &[u8]) {
-    const BROUGHT_BACK: &str = ".myownllm/config.json.brought-back";
-    let home = Home::settled();
-    home.put(BROUGHT_BACK, bytes, 0o600);
-    let config = home.bytes(CONFIG);
-    let told = home.run(LAUNCH).ends_with(0).diagnostic("store.leftover");
-    assert!(told["message"].as_str().unwrap().contains("is no config of the app's"), "{told}");
-    assert_eq!((home.bytes(BROUGHT_BACK), home.bytes(CONFIG)), (bytes.to_vec(), config));
-}
-
-/// `doctor` says why a healthy config needs a repair, and the target of the symlink stays.
-#[cfg(unix)]
-#[test]
-fn config_is_brought_back_by_a_symlink() {
-    const BROUGHT_BACK: &str = ".myownllm/config.json.brought-back";
-    let home = Home::settled();
-    let before: Value = serde_json::from_slice(APP_CONFIG).unwrap();
-    home.edit(CONFIG, |config| drop(config.as_object_mut().unwrap().remove("api")));
-    home.put("former.json", APP_CONFIG, 0o600);
-    std::os::unix::fs::symlink("../former.json", home.path(BROUGHT_BACK)).unwrap();
-    let doctor = home.run(&["doctor"]).ends_with(4).stdout;
-    assert!(doctor.contains("a config to be restored lies beside it"), "{doctor}");
-    let verdict = home.run(&[]).ends_with(4).stdout;
-    assert!(verdict.contains("the config that you brought back is not in use"), "{verdict}");
-    home.run(&["repair"]).ends_with(0);
-    assert_eq!(home.json(CONFIG)["api"], before["api"]);
-    assert!(std::fs::symlink_metadata(home.path(BROUGHT_BACK)).is_err());
-    assert_eq!(home.bytes("former.json"), APP_CONFIG);
-    home.run(&["doctor"]).ends_with(0);
-}
-
-/// The present config has settings of its own in a file that a daemon wrote into.
-#[test]
-fn config_is_brought_back_for_a_mixed_one() {
-    const BROUGHT_BACK: &str = ".myownllm/config.json.brought-back";
-    let home = Home::settled();
-    home.edit(CONFIG, |config| {
-        config["version"] = 3.into();
-        config["networks"] = Value::Array(Vec::new());
-        config["active_family"] = "of the user".into();
-    });
-    home.put(BROUGHT_BACK, APP_CONFIG, 0o600);
-    for _ in 0..2 {
-        home.run(&["repair"]).ends_with(0);
-    }
-    let before: Value = serde_json::from_slice(APP_CONFIG).unwrap();
-    assert_eq!(home.json(CONFIG)["api"], before["api"]);
-    assert!(!home.has(BROUGHT_BACK));
-}
-
-/// A config from the trash or from a copy comes back beside the present one: the networks and the
-/// daemon's half that a daemon wrote over it stay in use.
-#[cfg(unix)]
-#[rstest]
-fn config_that_is_brought_back_keeps_the_networks_of_the_present_one(
-    #[values(
-        ".local/share/Trash/files/config.json",
-        ".myownllm/.Trash-0/files/config.json",
-        ".myownllm.bak/config.json",
-        ".myownllm/old/config.json",
-        ".myownllm/config.json.gz"
-    )]
-    at: &str,
-    #[values("before a repair", "after a repair", "after an edit")] when: &str,
-) {
-    let home = Home::after_the_bug();
-    let before: Value = serde_json::from_slice(APP_CONFIG).unwrap();
-    home.put(at.trim_end_matches(".gz"), APP_CONFIG, 0o600);
-    if at.ends_with(".gz") {
-        run(Command::new("gzip").arg(home.path(at.trim_end_matches(".gz")))).ends_with(0);
-        home.put(CONFIG, LEAKED_V3, 0o600);
-    }
-    let mut networks = vec!["home-mesh", "office-mesh", "ev-mesh"];
-    if when != "before a repair" {
-        home.run(&["repair"]).ends_with(0);
-    }
-    if when == "after an edit" {
-        home.run(&["network", "add", "own-mesh"]).ends_with(0);
-        networks.push("own-mesh");
-    }
-    let source = home.bytes(at);
-    let told = home.run(DOCTOR).diagnostic("salvage.defaults");
-    assert!(told["message"].as_str().unwrap().contains(at), "{told}");
-    for _ in 0..2 {
-        assert!(follow(&home, told["hint"].as_str().unwrap()), "{told}");
-        let config = home.json(CONFIG);
-        let saved: Vec<_> = config["cloud_mesh"]["networks"].as_array().unwrap().iter().collect();
-        for id in &networks {
-            assert!(saved.iter().any(|network| network["network_id"] == *id), "{id}: {config:#}");
-        }
-        for key in ["auto_cleanup", "api", "providers", "model_cleanup_days", "active_family"] {
-            assert_eq!(config[key], before[key], "{key}");
-        }
-        assert!(home.has(DAEMON_CONFIG) && !home.has(".myownllm/config.json.brought-back"));
-        assert_eq!(home.bytes(at), source);
-        for args in [DOCTOR, LAUNCH, DOCTOR] {
-            assert_eq!(told_losses(&home, args), [""; 0], "{args:?}");
-        }
-    }
 }
