@@ -71,27 +71,35 @@ fn status() -> Value {
     json!({"version": "0.3.8", "device_id": DEVICE, "joined_networks": ["home-mesh", "club"]})
 }
 
-/// A daemon that runs in this daemon home and has joined two networks.
-struct Running(Requests, Utf8PathBuf);
+/// The daemon of this daemon home. It runs and has joined two networks, or cannot be started.
+#[derive(Clone)]
+struct Stub {
+    requests: Requests,
+    daemon_home: Utf8PathBuf,
+    runs: bool,
+}
 
-impl DaemonControl for Running {
+impl DaemonControl for Stub {
     fn request(&mut self, op: &str, _: Map<String, Value>) -> Result<Value, ControlError> {
-        self.0.lock().unwrap().push(op.to_owned());
+        self.requests.lock().unwrap().push(op.to_owned());
         Ok(if op == "status" { status() } else { json!({"networks": []}) })
     }
 }
 
-impl Running {
+impl Stub {
     fn detection(&self) -> Detection {
+        if !self.runs {
+            return Detection::new(Vec::new(), decide(&[]));
+        }
         let target = Target::own(self.endpoint(Mode::OwnLlm), Expected::key(DEVICE));
         let probe = Probe::Answered { status: Status::from_data(status()).unwrap(), pid: None };
         Detection::new(Vec::new(), decide(&[(target, probe)]))
     }
 }
 
-impl Daemons for Running {
+impl Daemons for Stub {
     fn are_of(&self, homes: &Homes) -> bool {
-        homes.daemon() == self.1
+        homes.daemon() == self.daemon_home
     }
     fn live(&self, _: Option<&Utf8Path>) -> Vec<RunningDaemon> {
         Vec::new()
@@ -103,7 +111,7 @@ impl Daemons for Running {
         Vec::new()
     }
     fn detect(&self, _: &Expected) -> (Detection, Option<Box<dyn DaemonControl>>) {
-        (self.detection(), Some(Box::new(Self(self.0.clone(), self.1.clone()))))
+        (self.detection(), self.runs.then(|| Box::new(self.clone()) as Box<dyn DaemonControl>))
     }
     fn survey(&self, _: Option<&Expected>) -> Detection {
         self.detection()
@@ -112,10 +120,12 @@ impl Daemons for Running {
         Endpoint::unix(sim_path!("/home/u/.otherapp/mesh-home/daemon.sock"))
     }
     fn spawn(&self, _: StartPermit<'_>, _: &dyn Fn() -> bool) -> Result<Spawned, SpawnError> {
-        unreachable!("a daemon runs")
+        assert!(!self.runs, "a daemon runs");
+        self.requests.lock().unwrap().push("spawn".to_owned());
+        Err(SpawnError::Cancelled)
     }
     fn connect(&self, _: &Endpoint) -> Result<Box<dyn DaemonControl>, ControlError> {
-        Ok(Box::new(Self(self.0.clone(), self.1.clone())))
+        Ok(Box::new(self.clone()))
     }
     fn stop(&self, _: &RunningDaemon) -> Result<StoppedDaemon, StopError> {
         unreachable!("nobody is in the way")
@@ -151,7 +161,8 @@ fn run_with(disk: &SimDisk, schema: Option<&dyn AppSchema>, parts: Parts) -> (Ou
         None => Store::without_config(disk, &clock, places),
     };
     let migrator = Migrator::new(disk, Homes::of(&parts.migrator));
-    let daemons = Running(Requests::default(), parts.daemons.daemon_home.clone());
+    let daemon_home = parts.daemons.daemon_home.clone();
+    let daemons = Stub { requests: Requests::default(), daemon_home, runs: true };
     let context = Context {
         layout: &layout,
         checked: checked.as_ref(),
@@ -172,7 +183,7 @@ fn run_with(disk: &SimDisk, schema: Option<&dyn AppSchema>, parts: Parts) -> (Ou
         assert_eq!(steps(&outcome.steps), steps(&plan.steps), "a launch takes the steps of its plan");
     }
     assert!(!words.to_lowercase().contains("myownllm"), "{words}");
-    let requests = daemons.0.lock().unwrap().clone();
+    let requests = daemons.requests.lock().unwrap().clone();
     (outcome, requests)
 }
 
@@ -215,6 +226,28 @@ fn app_without_a_config_gets_none() {
     let disk = disk(None);
     assert_eq!(run(&disk, None).0.class(), None);
     assert!(disk.content(CONFIG).is_none());
+}
+
+#[test]
+fn app_without_a_schema_gets_a_home_before_its_first_daemon() {
+    let disk = SimDisk::new();
+    disk.put_dir(HOME, 0o755);
+    let (layout, clock) = (layout(), SystemClock::default());
+    let daemon_home = layout.daemon_home.clone();
+    let daemons = Stub { requests: Requests::default(), daemon_home, runs: false };
+    let checked = CheckedLayout::new(layout.clone(), &On(&disk));
+    let context = Context {
+        layout: &layout,
+        checked: checked.as_ref(),
+        disk: &disk,
+        migrator: &Migrator::new(&disk, Homes::of(&layout)),
+        store: &Store::without_config(&disk, &clock, StorePaths::of(&layout)),
+        daemons: &daemons,
+    };
+    let outcome = launch(&context, &Options::default(), &mut SeededIds::new(0, 0));
+    let codes: Vec<_> = outcome.diagnostics.iter().map(|found| &*found.code).collect();
+    assert_eq!(codes, ["daemon.cancelled"]);
+    assert_eq!(*daemons.requests.lock().unwrap(), ["spawn"]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::daemons::{GRACE, OPERATION, not_stopped_diagnostic};
 use crate::execute::outcome::Daemon;
 use crate::execute::sequence::{LostConnection, Run};
 use crate::files::daemon_config::{keep_droppable, refused_config, unknown_value_diagnostic};
-use crate::files::identity::{known_identity, swap_without_daemon};
+use crate::files::identity::{ensure_home, known_identity, swap_without_daemon};
 use crate::files::losses::may_have_lost_networks;
 use crate::files::misnamed::misnamed_states;
 use crate::files::moves::forward_plan;
@@ -70,6 +70,8 @@ impl Run<'_, '_> {
                 return Err(failed_start(context, &error, &mut self.outcome.diagnostics));
             }
             if starts && self.lock.is_none() {
+                // Without a schema nothing was pending in a home that is missing.
+                ensure_home(context)?;
                 self.lock = Some(lock_home(context, self.options)?);
                 // The process that held the lock may have started the daemon that this launch
                 // wants.
