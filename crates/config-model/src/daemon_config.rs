@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use myownllm_json_document::masking::Secret;
+use myownllm_json_document::masking::{MaskedText, Secret};
 use myownllm_json_document::{Document, Fragment, Kind, ValueRef};
 use serde::Deserializer;
 
@@ -50,9 +50,11 @@ config_structs! {
         /// The hours between two checks.
         pub check_interval_hours: Option<f64> as "f64",
         /// The source of stable versions.
-        pub stable_url: Option<String>,
+        #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+        pub stable_url: Option<MaskedText>,
         /// The source of beta versions.
-        pub beta_url: Option<String>,
+        #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+        pub beta_url: Option<MaskedText>,
     }
 
     /// Automatic deletions of the daemon.
@@ -131,11 +133,13 @@ config_structs! {
         /// True if the daemon searches the local network.
         pub mdns: bool = true,
         /// Relays; empty for the daemon's own choice.
-        pub servers: Vec<String>,
+        #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
+        pub servers: Vec<MaskedText>,
         /// The number of relays in use.
         pub redundancy: u64 = 5,
         /// Relays that the daemon does not use.
-        pub denylist: Vec<String> = ["relay.damus.io", "chorus.pjv.me"].map(str::to_owned).to_vec(),
+        #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
+        pub denylist: Vec<MaskedText> = ["relay.damus.io", "chorus.pjv.me"].map(MaskedText::from).to_vec(),
         /// True if the daemon uses public relays when `servers` fail.
         pub public_fallback: bool = true,
         /// True if this node stays unannounced.
@@ -145,13 +149,15 @@ config_structs! {
     /// The addresses of a STUN server.
     pub struct StunGroup(inline) {
         /// The addresses.
-        pub urls: Vec<String>,
+        #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
+        pub urls: Vec<MaskedText>,
     }
 
     /// The addresses of a TURN server, and the login there.
     pub struct TurnGroup(inline) {
         /// The addresses.
-        pub urls: Vec<String>,
+        #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
+        pub urls: Vec<MaskedText>,
         /// The user.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub username: Option<String>,

@@ -8,7 +8,7 @@ use myownllm_json_document::masking::Shown::{self, Entries, Items, Members, Scal
 use serde_json::Value;
 
 pub use myownllm_json_document::masking::{
-    MASK, Secret, is_secret_name, mask_line, mask_pointer, mask_text, secrets_in, strip_secrets,
+    MASK, MaskedText, Secret, is_secret_name, mask_line, mask_pointer, mask_text, secrets_in, strip_secrets,
 };
 
 /// Lists the members of an object that are shown: a `name` for a string or a number, `name: SHOWN`

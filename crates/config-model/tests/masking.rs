@@ -1,8 +1,8 @@
 //! Masking of both configs.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use myownllm_config_model::Document;
 use myownllm_config_model::masking::{self, MASK};
+use myownllm_config_model::{AppConfig, DaemonConfig, Document};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -52,6 +52,31 @@ fn members_of_the_schemas_are_shown_but_for_their_secrets(#[case] text: &str) {
 fn everything_else_is_masked(#[case] config: Value) {
     let text = masked(config);
     assert!(!text.contains("s3cret") && !text.contains("53637265") && text.contains(MASK), "{text}");
+}
+
+/// A view in a log, or in the JSON for a front end.
+#[rstest]
+#[case::provider(json!({"providers": [{"name": "p", "url": "https://u:s3cret@h/"}]}))]
+#[case::relay_of_the_app(json!({"cloud_mesh": {"networks": [{"signaling_servers": ["wss://u:s3cret@h"]}]}}))]
+#[case::stun_of_the_app(json!({"cloud_mesh": {"networks": [{"stun_servers": ["stun://u:s3cret@h"]}]}}))]
+#[case::turn_of_the_app(json!({"cloud_mesh": {"networks":
+    [{"turn_servers": [{"url": "turn://u:s3cret@h", "credential": "s3cret"}]}]}}))]
+#[case::accepted_command(json!({"cloud_mesh": {"networks": [{"agent_permissions":
+    {"shell": {"always_accept": ["curl -H 'Authorization: Bearer s3cret'"]}}}]}}))]
+#[case::prompt(json!({"cloud_mesh": {"networks": [{"prompts": [{"id": "p", "user_prompt": "read https://u:s3cret@h",
+    "system_prompt": "read https://u:s3cret@h"}]}]}}))]
+#[case::relay_of_the_daemon(json!({"networks": [{"signaling": {"servers": ["wss://u:s3cret@h"]}}]}))]
+#[case::denied_relay(json!({"networks": [{"signaling": {"denylist": ["wss://u:s3cret@h"]}}]}))]
+#[case::stun_of_the_daemon(json!({"networks": [{"stun_servers": [{"urls": ["stun://u:s3cret@h"]}]}]}))]
+#[case::turn_of_the_daemon(json!({"networks":
+    [{"turn_servers": [{"urls": ["turn://u:s3cret@h"], "credential": "s3cret"}]}]}))]
+#[case::updates_of_the_daemon(json!({"auto_update":
+    {"stable_url": "https://u:s3cret@h/", "beta_url": "https://u:s3cret@h/"}}))]
+fn view_shows_no_secret(#[case] config: Value) {
+    let config = Document::of(config);
+    let (app, daemon) = (AppConfig::view(&config), DaemonConfig::view(&config));
+    let shown = format!("{app:?} {daemon:?} {} {}", json!(app), json!(daemon));
+    assert!(!shown.contains("s3cret") && shown.contains(MASK), "{shown}");
 }
 
 #[test]

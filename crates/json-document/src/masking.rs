@@ -99,6 +99,41 @@ impl Serialize for Secret {
     }
 }
 
+/// A text that may hold a secret, such as a URL with a login. The secret in it is shown as [`MASK`], in
+/// `{:?}` and when the text serializes.
+#[derive(Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(transparent)]
+pub struct MaskedText(String);
+
+impl MaskedText {
+    /// Returns the text as it is, with its secrets.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    fn masked(&self) -> String {
+        mask_text(&self.0).unwrap_or_else(|| self.0.clone())
+    }
+}
+
+impl From<&str> for MaskedText {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl std::fmt::Debug for MaskedText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.masked().fmt(f)
+    }
+}
+
+impl Serialize for MaskedText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.masked())
+    }
+}
+
 /// Returns a masked copy. Shown parts stay byte for byte, so that a diff of two masked documents
 /// has true lines; shadowed duplicates are masked as well. Names that are equal after masking get a
 /// number.

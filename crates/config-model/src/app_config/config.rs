@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use myownllm_json_document::Document;
-use myownllm_json_document::masking::Secret;
+use myownllm_json_document::masking::{MaskedText, Secret};
 
 use super::saved_network::Network;
 use crate::config_structs::config_structs;
@@ -61,7 +61,7 @@ config_structs! {
         /// Sources of models.
         pub providers: Vec<Provider> = vec![Provider {
             name: "MyOwnLLM Default".to_owned(),
-            url: "https://raw.githubusercontent.com/mrjeeves/MyOwnLLM/main/manifests/default.json".to_owned(),
+            url: "https://raw.githubusercontent.com/mrjeeves/MyOwnLLM/main/manifests/default.json".into(),
         }],
     }
 
@@ -136,7 +136,8 @@ config_structs! {
         /// The name.
         pub name: String,
         /// The URL of the manifest.
-        pub url: String,
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        pub url: MaskedText,
     }
 
     /// The mesh, and the saved networks.

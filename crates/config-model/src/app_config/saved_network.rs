@@ -1,7 +1,7 @@
 //! The structs of a saved network.
 
 use myownllm_json_document::ValueRef;
-use myownllm_json_document::masking::Secret;
+use myownllm_json_document::masking::{MaskedText, Secret};
 use serde::{Deserialize, Deserializer};
 
 use crate::config_structs::config_structs;
@@ -33,10 +33,12 @@ config_structs! {
         #[cfg_attr(feature = "schema", schemars(extend("default" = false)))]
         pub auto_approve: Option<bool> as "bool",
         /// Signaling relays; empty for the daemon's own choice.
-        pub signaling_servers: Vec<String>,
+        #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
+        pub signaling_servers: Vec<MaskedText>,
         /// STUN servers.
-        pub stun_servers: Vec<String> =
-            ["stun:stun.l.google.com:19302", "stun:stun1.l.google.com:19302"].map(str::to_owned).to_vec(),
+        #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
+        pub stun_servers: Vec<MaskedText> =
+            ["stun:stun.l.google.com:19302", "stun:stun1.l.google.com:19302"].map(MaskedText::from).to_vec(),
         /// TURN servers.
         #[serde(deserialize_with = "with_url")]
         pub turn_servers: Vec<TurnServer>,
@@ -57,7 +59,8 @@ config_structs! {
     /// A TURN server.
     pub struct TurnServer(rename = "turn_server", extend("required" = ["url"])) {
         /// The address.
-        pub url: String,
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        pub url: MaskedText,
         /// The user, if the server wants one.
         #[serde(deserialize_with = "non_empty")]
         pub username: Option<String> as "String",
@@ -80,7 +83,8 @@ config_structs! {
         #[cfg_attr(feature = "schema", schemars(extend("enum" = ["ask", "accept_all", "denied"])))]
         pub mode: String = "ask".to_owned(),
         /// Commands or paths that are accepted without asking.
-        pub always_accept: Vec<String>,
+        #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
+        pub always_accept: Vec<MaskedText>,
         /// Milliseconds since the Unix epoch.
         #[serde(serialize_with = "whole_or_fraction")]
         #[cfg_attr(feature = "schema", schemars(range(min = 0)))]
@@ -95,9 +99,11 @@ config_structs! {
         /// The name that the user sees.
         pub name: String,
         /// The instructions for the model.
-        pub system_prompt: String,
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        pub system_prompt: MaskedText,
         /// The question.
-        pub user_prompt: String,
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        pub user_prompt: MaskedText,
         /// The tools that the prompt may use; without it, all that this version knows.
         pub tools: Vec<String> = ["networks", "read_file", "write_file", "shell"].map(str::to_owned).to_vec(),
         /// Milliseconds since the Unix epoch.
@@ -132,6 +138,6 @@ impl Network {
 /// Reads TURN servers, without those that have no address.
 fn with_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TurnServer>, D::Error> {
     let mut servers = Vec::<TurnServer>::deserialize(deserializer)?;
-    servers.retain(|server| !server.url.is_empty());
+    servers.retain(|server| !server.url.expose().is_empty());
     Ok(servers)
 }

@@ -1,7 +1,7 @@
 //! The settings beside the networks: defaults, sections and wrong types.
 
 use crate::{DIR, STUN, found, load, load_network, load_text};
-use myownllm_config_model::app_config;
+use myownllm_config_model::{app_config, masking::MaskedText};
 use serde_json::{Value, json};
 
 #[test]
@@ -161,7 +161,8 @@ fn c5_wrong_types_stay_on_disk_with_a_diagnostic_and_read_as_defaults() {
     assert_eq!(view.active_provider, "MyOwnLLM Default");
     assert_eq!(view.api.port, 1473);
     assert!(!view.cloud_mesh.enabled && view.kept_models.is_empty());
-    assert_eq!(view.cloud_mesh.networks[0].stun_servers, STUN);
+    let stun = view.cloud_mesh.networks[0].stun_servers.iter().map(MaskedText::expose);
+    assert_eq!(stun.collect::<Vec<_>>(), STUN);
     assert!(view.cloud_mesh.networks[0].turn_servers.is_empty());
 }
 
