@@ -63,23 +63,14 @@ impl CorruptPeerFile {
             true => Some(bytes).filter(|_| judged.unknown_word.is_none()),
             false => kind.mend(&bytes).map(|(mended, _)| mended.to_bytes()),
         };
-        let known = there.as_deref().map(devices);
-        let content = match (part, known) {
-            (None, _) => Content::Unreadable,
-            (Some(part), known) => {
-                let lacking: BTreeSet<String> =
-                    devices(&part).difference(known.as_ref().unwrap_or(&BTreeSet::new())).cloned().collect();
-                match known {
-                    _ if lacking.is_empty() => return None,
-                    Some(known)
-                        if !known.is_empty()
-                            || there.as_deref().is_some_and(|there| !kind.is_readable(there)) =>
-                    {
-                        Content::Lacking(lacking)
-                    }
-                    _ => Content::GoesBack { part, instead_of: there },
-                }
-            }
+        let known = there.as_deref().map_or_else(BTreeSet::new, devices);
+        let lacking = |part: &[u8]| devices(part).difference(&known).cloned().collect::<BTreeSet<_>>();
+        let is_in_use = |there: &[u8]| !known.is_empty() || !kind.is_readable(there);
+        let content = match part.map(|part| (lacking(&part), part)) {
+            None => Content::Unreadable,
+            Some((lacking, _)) if lacking.is_empty() => return None,
+            Some((lacking, _)) if there.as_deref().is_some_and(is_in_use) => Content::Lacking(lacking),
+            Some((_, part)) => Content::GoesBack { part, instead_of: there },
         };
         let place = path_after_move.with_extension("");
         Some(Self { kind, path: path.to_owned(), place, content })
