@@ -143,33 +143,26 @@ pub(crate) fn misplaced_diagnostic(
 ) -> Diagnostic {
     let path = &context.layout.daemon_config;
     if steps.iter().any(|step| matches!(step, LaunchStep::BackUpDaemonConfig)) {
-        let message = format!(
-            "{path} {}; it is set aside once the running daemon has ended",
-            misplaced_words(misplaced)
-        );
-        let restart = format!("{PROGRAM} daemon restart");
-        return Diagnostic::warning(misplaced_code(misplaced), message).at(path).hint(restart);
+        let outcome = "it is set aside once the running daemon has ended";
+        return misplaced_error(path, misplaced, outcome, "daemon restart").as_warning();
     }
-    let message =
-        format!("{path} {}; a repair keeps it as a backup and sets it aside", misplaced_words(misplaced));
-    Diagnostic::error(misplaced_code(misplaced), message).at(path).hint(format!("{PROGRAM} repair"))
+    misplaced_error(path, misplaced, "a repair keeps it as a backup and sets it aside", "repair")
 }
 
-fn misplaced_code(misplaced: &Misplaced) -> &'static str {
-    match misplaced.shape {
+fn misplaced_error(path: &Utf8Path, misplaced: &Misplaced, outcome: &str, command: &str) -> Diagnostic {
+    let code = match misplaced.shape {
         FileShape::Corrupt | FileShape::Daemon => DAMAGED,
         _ => "daemon.config-misplaced",
-    }
-}
-
-fn misplaced_words(misplaced: &Misplaced) -> &'static str {
-    match misplaced.shape {
+    };
+    let what = match misplaced.shape {
         FileShape::App => "is a config of the app's, which a daemon would overwrite",
         FileShape::Mixed => "holds settings of the app's, which a daemon would drop",
         FileShape::Corrupt => "is no JSON object, and no daemon's config",
         FileShape::Daemon => "cannot be read by a daemon, which would start at its defaults",
         _ => "has no setting of the daemon's, and a daemon would overwrite it",
-    }
+    };
+    let message = format!("{path} {what}; {outcome}");
+    Diagnostic::error(code, message).at(path).hint(format!("{PROGRAM} {command}"))
 }
 
 /// Keeps a misplaced file as a backup, and leaves it: a daemon runs, holds its config in memory and
@@ -178,17 +171,12 @@ pub(crate) fn back_up_daemon_config(
     context: &Context<'_>,
     lock: &dyn LockedStore,
 ) -> Result<Option<Diagnostic>, Diagnostic> {
-    let path = &context.layout.daemon_config;
     let kept = lock.keep_misplaced()?;
     Ok(kept.map(|SetAside { backup: id, misplaced, .. }| {
-        let message = format!(
-            "{path} {}; it is {} now, and is set aside once the running daemon has ended",
-            misplaced_words(&misplaced),
-            backup(&id.to_string())
-        );
-        Diagnostic::warning(misplaced_code(&misplaced), message)
-            .at(path)
-            .hint(format!("{PROGRAM} daemon restart"))
+        let backup = backup(&id.to_string());
+        let outcome = format!("it is {backup} now, and is set aside once the running daemon has ended");
+        let path = &context.layout.daemon_config;
+        misplaced_error(path, &misplaced, &outcome, "daemon restart").as_warning()
     }))
 }
 
