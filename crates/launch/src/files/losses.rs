@@ -294,17 +294,6 @@ pub(crate) fn lost_settings(
     if !report.gone_keys.is_empty() {
         return gone_settings(context, options, document, &report.gone_keys);
     }
-    let lost = reset_settings(context, document, report, is_written)?;
-    Some(with_source(context, options, document, lost))
-}
-
-/// Does what [`lost_settings`] does, without a look at other places.
-fn reset_settings(
-    context: &Context<'_>,
-    document: &Document,
-    report: &Report,
-    is_written: bool,
-) -> Option<Diagnostic> {
     let path = context.layout.app_config.as_std_path();
     let keys = &report.reset_keys;
     let consequences = consequences(context, document, &lost_keys(report), None);
@@ -330,5 +319,6 @@ fn reset_settings(
     );
     // Before the file is written, there is no setting in it to change.
     let hint = if is_written { undo } else { format!("{PROGRAM} config show") };
-    Some(Diagnostic::warning(LOSSES, message).at(path).hint(hint))
+    let lost = Diagnostic::warning(LOSSES, message).at(path).hint(hint);
+    Some(with_source(context, options, document, lost))
 }
