@@ -82,14 +82,13 @@ impl From<Diagnostic> for Found {
 
 /// The state of a custody file.
 enum CustodyState {
-    Missing,
+    /// No file, or a lock without a network.
+    Absent,
     /// A broken symlink.
     Dead,
     /// Sound but for a byte order mark. A daemon parses the file strictly, so it is damaged too.
     WithByteOrderMark,
     Damaged,
-    /// A lock without a network.
-    Empty,
     HasNetworks,
     /// No file, or one that this user may not read.
     Unreadable(DiskError),
@@ -116,7 +115,7 @@ impl CustodyState {
     fn at(disk: &dyn Disk, path: &Path) -> Self {
         let bytes = match (disk.read(path, CONFIG_LIMIT), disk.stat(path)) {
             (Ok(bytes), _) => bytes,
-            (Err(_), Err(error)) if error.is_not_found() => return Self::Missing,
+            (Err(_), Err(error)) if error.is_not_found() => return Self::Absent,
             (Err(_), Ok(_)) if disk.stat_follow(path).is_err() => return Self::Dead,
             (Err(error), Ok(_)) => return Self::Unreadable(error),
             _ => return Self::Hidden,
@@ -124,7 +123,7 @@ impl CustodyState {
         let is_sound = |bytes: &[u8]| Document::parse(bytes).is_ok();
         let is_right = |id: &String| network_id::normal_form(id) == *id;
         match serde_json::from_slice::<Custody>(&bytes) {
-            Ok(lock) if lock.networks.is_empty() => Self::Empty,
+            Ok(lock) if lock.networks.is_empty() => Self::Absent,
             Ok(lock) if lock.networks.keys().all(is_right) => Self::HasNetworks,
             Ok(_) => Self::Damaged,
             Err(_) if bytes.strip_prefix(b"\xef\xbb\xbf").is_some_and(is_sound) => Self::WithByteOrderMark,
@@ -184,8 +183,8 @@ fn custody_diagnostic(context: &Context<'_>) -> Option<Found> {
         let brings = copy.map(|copy| (copy, place.as_std_path().to_owned()));
         return Some(Found { brings, ..Found::from(diagnostic) });
     }
-    let is_absent = |lock: &CustodyState| matches!(lock, CustodyState::Missing | CustodyState::Empty);
-    let path = places.iter().all(|(_, lock)| is_absent(lock)).then(|| newest_lock(context))??;
+    let is_absent = |(_, lock): &(_, CustodyState)| matches!(lock, CustodyState::Absent);
+    let path = places.iter().all(is_absent).then(|| newest_lock(context))??;
     let message = format!(
         "{} locks the second factor, but a daemon reads only {expected}, and starts without the lock",
         path.display()
