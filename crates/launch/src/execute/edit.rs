@@ -90,9 +90,8 @@ pub fn edit_config(
             // A killed run may have made the change that is refused now, and may not have synced
             // it.
             lock.ensure_durable()?;
-            return Err(made
-                .err()
-                .unwrap_or_else(|| Diagnostic::error("store.edit", "the edit was refused")));
+            let refused = Diagnostic::error("store.edit", "the edit was refused");
+            return Err(made.err().unwrap_or(refused));
         }
         Err(error) => return Err(Diagnostic::from(&error)),
     };
@@ -198,10 +197,9 @@ fn ensure_no_legacy_daemon(context: &Context<'_>, options: &Options<'_>) -> Resu
 fn follow(
     context: &Context<'_>,
     options: &Options<'_>,
-    config: (&dyn LockedStore, &mut dyn Ids, &mut Document),
+    (lock, ids, document): (&dyn LockedStore, &mut dyn Ids, &mut Document),
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Followed {
-    let (lock, ids, document) = config;
     match try_to_follow(context, options, (lock, ids, &mut *document)) {
         Ok(Some(reconciled)) => {
             diagnostics.extend(reconcile_diagnostics(&reconciled, options.program));
