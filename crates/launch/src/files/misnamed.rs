@@ -2,7 +2,6 @@
 //! names that no daemon reads. A file system that ignores letter case, a sync conflict, a manual
 //! backup or the trash leaves such files.
 
-use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::once;
@@ -21,7 +20,7 @@ use crate::context::Context;
 use crate::daemons::CONFIG_LIMIT;
 use crate::daemons::networks::active_network;
 use crate::files::identity::{end_daemon_first, restore_backup_command};
-use crate::files::peers::{DAMAGED, UNREADABLE, devices, remaining_devices};
+use crate::files::peers::{DAMAGED, UNREADABLE, devices, network_id_in, remaining_devices};
 use crate::homes::closed::unreadable_file;
 use crate::words::diagnostic::Diagnostic;
 
@@ -271,9 +270,7 @@ fn misnamed_peers(context: &Context<'_>, document: &Document) -> Vec<Found> {
             places.iter().filter(|place| context.disk.stat(place).is_ok()).collect();
         let is_of_another = |place: &&&PathBuf| {
             let bytes = context.disk.read(place, CONFIG_LIMIT).unwrap_or_default();
-            let parsed = Document::parse(&bytes).ok();
-            let of = parsed.and_then(|parsed| network_id::of(parsed.document.root()).map(Cow::into_owned));
-            of.is_some_and(|of| !network_id::same(&of, &id))
+            network_id_in(&bytes).is_some_and(|of| !network_id::same(&of, &id))
         };
         if let Some(place) = in_place.iter().find(is_of_another) {
             let message =

@@ -20,6 +20,7 @@ use crate::daemons::CONFIG_LIMIT;
 use crate::files::identity::restore_backup_command;
 use crate::homes::closed::{not_a_file, unreadable_file};
 use crate::words::diagnostic::{Diagnostic, PROGRAM};
+use crate::words::network_id_of;
 
 pub(crate) const DAMAGED: &str = "state.damaged";
 pub(crate) const UNREADABLE: &str = "state.unreadable";
@@ -229,9 +230,13 @@ pub(super) fn loss_of(kind: DaemonFile) -> &'static str {
 
 /// Returns the network id of a file's name if the file has another spelling of it.
 fn wanted_id(bytes: &[u8], path: &Path) -> Option<String> {
-    let document = Document::parse(bytes).ok()?.document;
-    let (id, wanted) = (network_id::of(document.root())?, path.file_stem()?.to_str()?);
+    let (id, wanted) = (network_id_in(bytes)?, path.file_stem()?.to_str()?);
     (id != wanted && network_id::normal_form(&id) == wanted).then(|| wanted.to_owned())
+}
+
+/// Returns the network id that a roster or a state names; none if it cannot be read.
+pub(super) fn network_id_in(bytes: &[u8]) -> Option<String> {
+    network_id_of(Document::parse(bytes).ok()?.document.root())
 }
 
 /// Returns the paths in a directory whose names end in `ending`. A directory that cannot be listed

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use myownllm_config_model::{Document, network_id, networks};
+use myownllm_config_model::{Document, networks};
 use myownllm_durable_fs::{quote, replace_symlink};
 use myownllm_identity::{IdentityPaths, empty_targets, ensure_reachable_peers};
 use myownllm_migration::Plan as MovePlan;
@@ -11,7 +11,7 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::Context;
 use crate::daemons::CONFIG_LIMIT;
-use crate::files::peers::names;
+use crate::files::peers::{names, network_id_in};
 use crate::words::diagnostic::{Class, Diagnostic, unless_failed};
 
 /// Reports rosters, states or the custody file that stay behind a symlink at the old location: a
@@ -32,10 +32,9 @@ pub(crate) fn peers_behind_symlink(context: &Context<'_>, migration: &MovePlan) 
     };
     let dirs = [&layout.legacy_rosters, &layout.legacy_states].into_iter();
     let listed = dirs.filter_map(|dir| in_dir(dir)).flatten();
-    let peers = listed.chain([layout.legacy_roster.clone().into()]).filter(|file| {
-        let bytes = disk.read(file, CONFIG_LIMIT).unwrap_or_default();
-        Document::parse(&bytes).is_ok_and(|parsed| network_id::of(parsed.document.root()).is_some())
-    });
+    let peers = listed
+        .chain([layout.legacy_roster.clone().into()])
+        .filter(|file| disk.read(file, CONFIG_LIMIT).is_ok_and(|bytes| network_id_in(&bytes).is_some()));
     let custody = layout.legacy_custody.clone().into_std_path_buf();
     let custody = Some(custody).filter(|file| disk.stat_follow(file).is_ok_and(|meta| meta.is_file()));
     // A symlink into the daemon home, made for an older program, hides no file from the daemon.
