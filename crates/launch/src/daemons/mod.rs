@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use myownllm_config_model::Document;
+use myownllm_config_model::{Document, recover};
 use myownllm_daemon::{
     AbandonedSocket, Attempt, Candidate, Client, ControlError, DaemonControl, DaemonExit, Detection,
     Endpoint, Expected, HomeDaemons, Probe, Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError,
@@ -400,5 +400,13 @@ pub(crate) fn read_document(disk: &dyn Disk, config: &Utf8Path) -> Result<Option
         // file as `InvalidInput`.
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::IsADirectory) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Returns the document, or as much of a damaged one as can be read.
+pub(crate) fn readable_part(bytes: &[u8]) -> Option<Document> {
+    match Document::parse(bytes) {
+        Ok(parsed) => Some(parsed.document),
+        Err(_) => recover(bytes).map(|found| found.document),
     }
 }

@@ -3,7 +3,7 @@
 use myownllm_config_model::masking::mask_text;
 pub use myownllm_config_model::networks::saved;
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_model::{Document, Ids, ValueRef, network_id, networks, recover};
+use myownllm_config_model::{Document, Ids, ValueRef, network_id, networks};
 use myownllm_config_store::{AppSchema, BackupId, BackupKind, ConfigStore, LockedStore, StoreError};
 use myownllm_daemon::reconcile::{self, Action, DROPPED, NOT_APPLIED, SavedNetwork, StepResult};
 use myownllm_daemon::{ControlError, DaemonControl, Decision, Detection, Endpoint, Probe, Role, Status};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::context::{Context, fresh_ids};
-use crate::daemons::read_document;
+use crate::daemons::{read_document, readable_part};
 use crate::words::diagnostic::{Class, Diagnostic, PROGRAM, Severity, unless_failed};
 use crate::words::hints::edit;
 use crate::words::{LONGEST_NAME, network_argument, network_id_of};
@@ -232,10 +232,7 @@ fn keep_settings(
 /// any more: without them, a silent network would come back as one that announces itself.
 pub(crate) fn keep_settings_in(context: &Context<'_>, lock: &dyn LockedStore, former: &[u8]) {
     let Some(schema) = context.store.schema() else { return };
-    let former = match Document::parse(former) {
-        Ok(parsed) => Some(parsed.document),
-        Err(_) => recover(former).map(|found| found.document),
-    };
+    let former = readable_part(former);
     let in_use = joined_at_start(context);
     let is_in_use = |network: &ValueRef<'_>| {
         network_id_of(*network).is_some_and(|id| in_use.iter().any(|other| network_id::same(other, &id)))

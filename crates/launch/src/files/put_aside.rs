@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{DaemonFile, Document, recover};
+use myownllm_config_model::{DaemonFile, Document};
 use myownllm_durable_fs::{Disk, DiskError, LockedDir, publish_new, quote};
 
 use crate::context::Context;
-use crate::daemons::CONFIG_LIMIT;
+use crate::daemons::{CONFIG_LIMIT, readable_part};
 use crate::files::peers::{
     DAMAGED, STATE_SET_ASIDE, devices, loss_of, names_after_move, peer_dirs, replace, set_aside,
     states_after_move, sync,
@@ -133,10 +133,7 @@ pub(crate) fn corrupt_config(context: &Context<'_>, aside: Option<&Path>) -> Opt
     let bytes = unless_failed(context.disk.read(file, CONFIG_LIMIT), "the look at a daemon's former config")?;
     let now = context.disk.read(place.as_ref(), CONFIG_LIMIT).unwrap_or_default();
     let now = Document::parse(&now).map_or_else(|_| Document::empty(), |parsed| parsed.document);
-    let former = match Document::parse(&bytes) {
-        Ok(parsed) => Some(parsed.document),
-        Err(_) => recover(&bytes).map(|found| found.document),
-    };
+    let former = readable_part(&bytes);
     let differs = |key: &&str| {
         let former = former.as_ref().and_then(|former| former.get(&[key]));
         former.is_some_and(|former| !now.get(&[key]).is_some_and(|now| now.same_json(&former)))
