@@ -229,7 +229,7 @@ impl Scan {
             let ways = [show_target(symlink)].into_iter().chain(self.give_up()).collect();
             return Answer::Refused(Refusal::new(problem, ways));
         }
-        if !self.misplaced.is_empty() || !self.homes_with_peers().is_empty() {
+        if !self.misplaced.is_empty() {
             return Answer::Refused(self.missing_refusal());
         }
         if let Some((symlink, target)) = self.dangling.first() {
