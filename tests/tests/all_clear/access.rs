@@ -63,6 +63,21 @@ fn daemon_home_that_a_move_makes_writable(#[case] change: fn(&Home), #[case] cod
     assert_eq!(launch.code, Some(code), "{}", launch.all());
 }
 
+/// The move opens the daemon home, and not the file in it.
+#[test]
+fn roster_that_nobody_may_read_in_a_daemon_home_that_a_move_makes_writable() {
+    let home = Home::settled();
+    home.put(OLD_KEY, &home.bytes(NEW_KEY), 0o600);
+    let Some(user) = Unprivileged::new(&home) else { return };
+    set_mode(&home.path(&format!("{MESH}/mesh/rosters/home-mesh.json")), 0o000);
+    set_mode(&home.path(MESH), 0o500);
+    let doctor = user.run(&home, &["doctor", "--json"]);
+    let launch = user.run(&home, &["launch", "--once", "--json"]);
+    set_mode(&home.path(MESH), 0o700);
+    same_verdict(&doctor, &launch);
+    assert_ne!(launch.code, Some(0), "{}", launch.all());
+}
+
 /// A damaged roster or state is set aside by a launch, so its directory has to let the user do
 /// that. In one that may only be listed nobody can tell what a roster or a state is.
 #[rstest]
