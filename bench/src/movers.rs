@@ -11,6 +11,8 @@ use myownllm_migration::{Homes, Migrator, MoveOutcome, NoDaemons, Options};
 
 /// The directories that hold most of the state.
 const DIRS: [&str; 2] = ["mesh/rosters", "mesh/states"];
+const KEY: &[u8] =
+    include_bytes!("../../tests/fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json");
 const NOTE: &str = "notes.txt";
 /// The directory on the disk that is mounted at the daemon's home.
 const MOUNTED: &str = "daemon";
@@ -72,7 +74,15 @@ impl State {
         self.disk.path().join(MOUNTED).is_dir()
     }
 
+    /// Puts a key into the daemon home: no mover moves rosters for which there is no key.
+    fn put_key(&self) {
+        let secrets = self.daemon.join(".secrets");
+        std::fs::create_dir_all(&secrets).expect("a directory");
+        std::fs::write(secrets.join("identity.json"), KEY).expect("a key");
+    }
+
     fn fill(&self, files: usize) {
+        self.put_key();
         for dir in DIRS {
             let dir = self.app.join(dir);
             crate::homes::fill(&dir, files);
@@ -112,6 +122,7 @@ impl State {
             std::fs::rename(there, here).expect("what was moved");
         }
         std::fs::remove_dir_all(&self.daemon).expect("the daemon's home");
+        self.put_key();
     }
 
     /// Moves with this project's mover, under the lock, as a launch does.
@@ -120,7 +131,7 @@ impl State {
         let homes = Homes::new(utf8(&self.app), utf8(&self.daemon));
         let lock = RealDisk.lock(&self.app, Duration::ZERO).expect("the lock");
         let report = Migrator::new(&RealDisk, homes).run(&lock, &Options::forward(), &NoDaemons);
-        assert_eq!(report.outcome, MoveOutcome::Done, "{:?}", report.errors);
+        assert_eq!(report.outcome, MoveOutcome::Done, "{:?} {:?}", report.refusals, report.errors);
     }
 
     /// Moves the straightforward way: for each file a check for a file at the destination, its
