@@ -25,6 +25,15 @@ pub fn load(context: &Context) -> Loaded {
     context.libraries().store.load(&mut fresh_ids()).expect("a config that can be read")
 }
 
+/// Puts an identity file into a daemon home. Without one, a launch searches the homes for it, and
+/// a move leaves the rosters in place.
+pub fn put_key(daemon_home: &Path) {
+    let key = include_bytes!("../../tests/fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json");
+    let secrets = daemon_home.join(".secrets");
+    std::fs::create_dir_all(&secrets).expect("a directory");
+    std::fs::write(secrets.join("identity.json"), key).expect("a key");
+}
+
 /// A user's home.
 #[derive(Debug)]
 pub struct Home {
@@ -42,6 +51,7 @@ impl Home {
         let conversations = home.path().join(".myownllm/conversations");
         std::fs::create_dir_all(home.rosters()).expect("the homes");
         std::fs::write(home.config(), config(&conversations.to_string_lossy())).expect("the config");
+        put_key(&home.path().join(".myownllm/.myownmesh"));
         home
     }
 

@@ -11,8 +11,6 @@ use myownllm_migration::{Homes, Migrator, MoveOutcome, NoDaemons, Options};
 
 /// The directories that hold most of the state.
 const DIRS: [&str; 2] = ["mesh/rosters", "mesh/states"];
-const KEY: &[u8] =
-    include_bytes!("../../tests/fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json");
 const NOTE: &str = "notes.txt";
 /// The directory on the disk that is mounted at the daemon's home.
 const MOUNTED: &str = "daemon";
@@ -74,15 +72,8 @@ impl State {
         self.disk.path().join(MOUNTED).is_dir()
     }
 
-    /// Puts a key into the daemon home: no mover moves rosters for which there is no key.
-    fn put_key(&self) {
-        let secrets = self.daemon.join(".secrets");
-        std::fs::create_dir_all(&secrets).expect("a directory");
-        std::fs::write(secrets.join("identity.json"), KEY).expect("a key");
-    }
-
     fn fill(&self, files: usize) {
-        self.put_key();
+        crate::homes::put_key(&self.daemon);
         for dir in DIRS {
             let dir = self.app.join(dir);
             crate::homes::fill(&dir, files);
@@ -122,7 +113,7 @@ impl State {
             std::fs::rename(there, here).expect("what was moved");
         }
         std::fs::remove_dir_all(&self.daemon).expect("the daemon's home");
-        self.put_key();
+        crate::homes::put_key(&self.daemon);
     }
 
     /// Moves with this project's mover, under the lock, as a launch does.
