@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 
 use clap::error::ErrorKind;
-use clap::{ArgMatches, ColorChoice, FromArgMatches as _};
+use clap::{ArgMatches, ColorChoice, Command, CommandFactory as _, FromArgMatches as _};
 use myownllm_durable_fs::{Disk as _, RealDisk, Runner, quote};
 use myownllm_launch::{Class, Diagnostic, PROGRAM};
 use myownllm_report::documents::ProgramText;
@@ -40,9 +40,12 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
         Ok(true) => return ExitCode::Done,
         Err(error) => return usage(&error, &args, started),
     }
-    let parsed = command_line().color(color_of(&args)).try_get_matches_from(&args);
-    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, command_name(&matches))));
-    let (cli, name) = match parsed {
+    let parse = |program: Command| {
+        let matches = program.color(color_of(&args)).try_get_matches_from(&args)?;
+        Ok((Cli::from_arg_matches(&matches)?, command_name(&matches)))
+    };
+    // The texts of the help cost as much as the rest of a start with nothing to do.
+    let (cli, name) = match parse(Cli::command()).or_else(|_| parse(command_line())) {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error, &args, started),
     };
