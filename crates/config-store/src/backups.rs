@@ -122,7 +122,7 @@ impl Store<'_> {
     }
 
     fn is_behind_config(&self, backup: &Metadata) -> bool {
-        self.disk.stat_follow(self.paths.config.as_ref()).is_ok_and(|config| config.is_same_file(backup))
+        self.disk.stat_follow(self.paths.app_config.as_ref()).is_ok_and(|config| config.is_same_file(backup))
     }
 
     /// Returns the routine backups that no later one may displace: the one with the most settings

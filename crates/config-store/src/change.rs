@@ -61,7 +61,7 @@ impl LockedStore for Locked<'_> {
                 return Ok(applied);
             }
         }
-        Err(StoreError::conflict(&self.paths.config))
+        Err(StoreError::conflict(&self.paths.app_config))
     }
 
     fn update(
@@ -72,7 +72,7 @@ impl LockedStore for Locked<'_> {
         let _span = tracing::info_span!("save").entered();
         self.check_trust()?;
         self.ensure_keeps_config()?;
-        let path = &self.paths.config;
+        let path = &self.paths.app_config;
         for conflicts in 0..MAX_ATTEMPTS {
             let Plan { loaded, previous, config, .. } = self.plan_known_version(ids)?;
             if loaded.pending.repairs() {
@@ -116,7 +116,7 @@ impl LockedStore for Locked<'_> {
                 Saved::Conflict => self.clock.sleep(Duration::from_millis(u64::from(conflicts) + 1)),
             }
         }
-        Err(StoreError::conflict(&self.paths.config))
+        Err(StoreError::conflict(&self.paths.app_config))
     }
 
     fn rebase_daemon_config(&self) -> Result<Vec<Rebased>, StoreError> {
@@ -174,7 +174,7 @@ impl Locked<'_> {
     /// Returns the plan. Fails for a config of a newer version.
     fn plan_known_version(&self, ids: &mut dyn Ids) -> Result<Plan, StoreError> {
         let plan = self.plan(ids)?;
-        match plan.loaded.newer_error(&self.paths.config) {
+        match plan.loaded.newer_error(&self.paths.app_config) {
             Some(newer) => Err(newer),
             None => Ok(plan),
         }
@@ -298,7 +298,7 @@ impl Locked<'_> {
                 return Ok(restored);
             }
         }
-        Err(StoreError::conflict(&self.paths.config))
+        Err(StoreError::conflict(&self.paths.app_config))
     }
 
     /// Returns the config that a backup holds, and the bytes to write. With `as_is`, returns the
@@ -330,7 +330,7 @@ impl Locked<'_> {
     }
 
     fn add_save_warnings(&self, outcome: SaveOutcome, diagnostics: &mut Vec<Diagnostic>) {
-        let config = &self.paths.config;
+        let config = &self.paths.app_config;
         let mut warn = |code, message, hint| {
             diagnostics.push(Diagnostic { hint, ..self.warning(code, message) });
         };
@@ -371,7 +371,7 @@ impl Locked<'_> {
         is_good: &mut dyn FnMut(&[u8]) -> bool,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> bool {
-        let path = &self.paths.config;
+        let path = &self.paths.app_config;
         let mut keep = || {
             let bytes = self
                 .disk

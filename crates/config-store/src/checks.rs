@@ -8,9 +8,9 @@ use myownllm_durable_fs::trust::{
 };
 use myownllm_durable_fs::{DiskError, DiskLookup};
 use myownllm_paths::camino::Utf8Path;
-use myownllm_paths::{MYOWNLLM, check_overlap};
+use myownllm_paths::{LayoutPaths, MYOWNLLM, check_overlap};
 
-use crate::{Store, StoreError, StorePaths};
+use crate::{Store, StoreError};
 
 impl Store<'_> {
     /// Checks that only the home's owner and root decide where a change of the home goes, and that
@@ -32,7 +32,7 @@ impl Store<'_> {
     /// daemon home: each program would overwrite the other's data. Also checks that no other user
     /// decides where a symlink leads: for root, the target could be anywhere.
     pub(crate) fn check_apart(&self) -> Result<(), StoreError> {
-        let StorePaths { config, daemon_config, daemon_home, .. } = &self.paths;
+        let LayoutPaths { app_config: config, daemon_config, daemon_home, .. } = &*self.paths;
         match look_behind(&*self.disk, config.as_ref()) {
             Ok(None) => {}
             Ok(Some(problem)) => return Err(self.foreign_link(config, problem)),
@@ -78,7 +78,7 @@ impl Store<'_> {
     /// could not be read again.
     pub(crate) fn check_replacing(&self, bytes: &[u8], is_json: bool) -> Result<(), StoreError> {
         self.check_apart()?;
-        let StorePaths { config, backups, .. } = &self.paths;
+        let LayoutPaths { app_config: config, backups, .. } = &*self.paths;
         let limit = self.limits.config_bytes;
         let too_much = |why| StoreError::TooMuch { path: config.clone(), why };
         if bytes.len() as u64 > limit {

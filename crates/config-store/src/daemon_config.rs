@@ -5,6 +5,7 @@
 
 use myownllm_config_model::{DaemonFile, Document, Parsed, daemon_config, droppable_settings, recover};
 use myownllm_durable_fs::{Replaced, make_private_dir, rename_or_link, replace};
+use myownllm_paths::LayoutPaths;
 use myownllm_paths::camino::Utf8Path;
 use myownllm_salvage::{Rebased, SHARED_KEYS, Shape};
 
@@ -14,7 +15,7 @@ use crate::report::{Misplaced, SetAside};
 use crate::save::MAX_ATTEMPTS;
 use crate::sources::Source;
 use crate::store::{Locked, PRIVATE, with_suffix};
-use crate::{BackupId, BackupKind, FileShape, Store, StoreError, StorePaths};
+use crate::{BackupId, BackupKind, FileShape, Store, StoreError};
 
 const WRITE: &str = "write the daemon's config";
 
@@ -101,7 +102,7 @@ impl Store<'_> {
     /// Returns true if a symlink makes the configs of the app and of the daemon one file.
     pub(crate) fn is_one_config(&self) -> bool {
         let daemon_config = self.canonical(&self.paths.daemon_config);
-        daemon_config.is_some() && daemon_config == self.canonical(&self.paths.config)
+        daemon_config.is_some() && daemon_config == self.canonical(&self.paths.app_config)
     }
 
     /// Returns the app's config from the place of the daemon's, without the daemon's keys: the last
@@ -158,7 +159,7 @@ impl Locked<'_> {
 
     /// Returns `false` if a config of the daemon's has appeared meanwhile.
     pub(crate) fn publish_daemon_half(&self, half: &[u8]) -> Result<bool, StoreError> {
-        let StorePaths { app_home, daemon_home, daemon_config, .. } = &self.paths;
+        let LayoutPaths { app_home, daemon_home, daemon_config, .. } = &*self.paths;
         let failed = StoreError::disk(WRITE, daemon_config);
         make_private_dir(&self.dir, app_home.as_ref(), daemon_home.as_ref(), self.owner())
             .map_err(&failed)?;
@@ -170,7 +171,7 @@ impl Locked<'_> {
     }
 
     pub(crate) fn sync_daemon_half(&self) -> Result<(), StoreError> {
-        let StorePaths { app_home, daemon_home, daemon_config, .. } = &self.paths;
+        let LayoutPaths { app_home, daemon_home, daemon_config, .. } = &*self.paths;
         let sync = || {
             self.dir.sync_file(daemon_config.as_ref())?;
             self.dir.sync_dir(daemon_home.as_ref())?;

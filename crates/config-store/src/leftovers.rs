@@ -19,7 +19,7 @@ impl Store<'_> {
     /// Returns the temporary files of killed runs, beside the config and beside the target of a
     /// symlink. A directory that cannot be listed may hide one, which then waits for a later run.
     pub(crate) fn leftovers_near_config(&self) -> Vec<PathBuf> {
-        let config = &self.paths.config;
+        let config = &self.paths.app_config;
         let Some(dir) = config.parent().map(Utf8Path::as_std_path) else { return Vec::new() };
         let entries = self.disk.list(dir).unwrap_or_default();
         let is_config = |entry: &&DirEntry| entry.name.to_str() == config.file_name();
@@ -66,8 +66,8 @@ impl Locked<'_> {
         let source = repair.and_then(Plan::source);
         let planned = repair.map(|repair| &repair.loaded.document);
         let paths = &self.paths;
-        let target = self.dir.admit_target(paths.config.as_ref()).ok();
-        let beside_config = [Some(paths.config.as_std_path()), target.as_deref()].into_iter().flatten();
+        let target = self.dir.admit_target(paths.app_config.as_ref()).ok();
+        let beside_config = [Some(paths.app_config.as_std_path()), target.as_deref()].into_iter().flatten();
         let mut dirs = BTreeSet::from(
             [&paths.app_home, &paths.backups, &paths.daemon_home].map(|dir| dir.as_std_path()),
         );
@@ -211,7 +211,7 @@ impl Locked<'_> {
     }
 
     fn has_no_config(&self) -> bool {
-        self.disk.stat(self.paths.config.as_ref()).is_err_and(|error| error.is_not_found())
+        self.disk.stat(self.paths.app_config.as_ref()).is_err_and(|error| error.is_not_found())
     }
 
     /// Returns true if the app's config still holds the daemon's half, which the repair publishes.

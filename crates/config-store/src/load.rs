@@ -7,15 +7,14 @@ use std::time::Duration;
 use myownllm_config_model::app_config::OwnSettings;
 use myownllm_config_model::{Document, Ids};
 use myownllm_durable_fs::{DiskError, LockError, Timestamp};
+use myownllm_paths::LayoutPaths;
 use myownllm_salvage::{AppSchema, Rebased};
 
 use crate::backup_id::content_hash;
 use crate::store::{Locked, Reader};
 use crate::traits::{ConfigStore, LockedStore};
 use crate::wipe::{WIPED, recommend};
-use crate::{
-    BackupId, BackupKind, FileShape, HistoryEntry, Loaded, Misplaced, Pending, Store, StoreError, StorePaths,
-};
+use crate::{BackupId, BackupKind, FileShape, HistoryEntry, Loaded, Misplaced, Pending, Store, StoreError};
 
 impl ConfigStore for Store<'_> {
     fn load(&self, ids: &mut dyn Ids) -> Result<Loaded, StoreError> {
@@ -57,7 +56,7 @@ impl ConfigStore for Store<'_> {
     }
 
     fn ensure_home(&self) -> Result<(), StoreError> {
-        let StorePaths { user_home, app_home, .. } = &self.paths;
+        let LayoutPaths { user_home, app_home, .. } = &*self.paths;
         if self.check_trust()?.exists {
             return Ok(());
         }

@@ -223,6 +223,9 @@ impl Store<'_> {
     /// states, conversations or backups.
     fn is_used(&self, listing: &Result<Listing, DiskError>) -> bool {
         let paths = &self.paths;
+        let identities = [&paths.daemon_identity, &paths.legacy_identity];
+        let peers =
+            [&paths.daemon_rosters, &paths.legacy_rosters, &paths.daemon_states, &paths.legacy_states];
         let has_entry = |dir: &Path| {
             let mut found = false;
             let _ = self.disk.for_each_entry(dir, &mut |_| {
@@ -232,8 +235,8 @@ impl Store<'_> {
             found
         };
         listing.as_ref().is_ok_and(|listing| !listing.backups.is_empty())
-            || paths.identities.iter().any(|identity| self.disk.stat(identity.as_ref()).is_ok())
-            || paths.rosters.iter().chain(&paths.states).any(|dir| has_entry(dir.as_ref()))
+            || identities.iter().any(|identity| self.disk.stat(identity.as_ref()).is_ok())
+            || peers.iter().any(|dir| has_entry(dir.as_ref()))
             || self.schema.user_dirs().iter().any(|dir| has_entry(dir))
     }
 
@@ -475,7 +478,7 @@ impl Store<'_> {
             && let Some(previous) = plan.previous.bytes()
         {
             steps.push(Step::KeepPrevious {
-                from: paths.config.clone(),
+                from: paths.app_config.clone(),
                 to: paths.backups.clone(),
                 bytes: previous.len() as u64,
             });
@@ -491,7 +494,7 @@ impl Store<'_> {
             Some(DaemonHalf::Exists) | None => {}
         }
         if plan.config.is_some() {
-            let path = paths.config.clone();
+            let path = paths.app_config.clone();
             let restored = report.restored_from.is_some();
             let is_sound = matches!(shape, FileShape::App | FileShape::Unknown | FileShape::Missing);
             let repair = !is_sound || restored || plan.is_unrecoverable;

@@ -50,7 +50,7 @@ type Signature = (u64, Option<FileId>, Timestamp, Timestamp);
 
 impl Store<'_> {
     pub(crate) fn read_file(&self) -> Result<ConfigFile, StoreError> {
-        self.read_config(&self.paths.config)
+        self.read_config(&self.paths.app_config)
     }
 
     /// Reads and parses a config. Reads a file that does not parse again until no program writes it

@@ -264,7 +264,7 @@ impl Store<'_> {
         // A daemon names the file by the normal form of the id.
         let is_id = |stem: &str| network_id::normalize(stem).is_ok_and(|id| id == stem);
         let mut names = Vec::new();
-        for dir in &self.paths.rosters {
+        for dir in [&self.paths.daemon_rosters, &self.paths.legacy_rosters] {
             let entries = self.disk.list(dir.as_ref()).unwrap_or_default();
             let files = entries.iter().filter(|entry| entry.kind == FileKind::File);
             let stems = files.filter_map(|entry| entry.name.to_str()?.strip_suffix(".json"));

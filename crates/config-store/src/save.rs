@@ -55,7 +55,7 @@ impl Locked<'_> {
     /// Makes one attempt at a compare-and-swap of the config from `previous` (`None` for a missing
     /// config) to `bytes`.
     pub(crate) fn save(&self, previous: Option<&[u8]>, bytes: &[u8]) -> Result<Saved, StoreError> {
-        let path = &self.paths.config;
+        let path = &self.paths.app_config;
         let Some(previous) = previous else {
             // A run that was killed right after it made the app's home has not synced the name.
             self.dir
@@ -107,7 +107,7 @@ impl Locked<'_> {
     ) -> Result<Option<(PathBuf, SaveOutcome)>, StoreError> {
         self.ensure_backup_dir()?;
         let replace = || {
-            let place = self.dir.admit_target(self.paths.config.as_ref())?;
+            let place = self.dir.admit_target(self.paths.app_config.as_ref())?;
             let dir = place.parent().unwrap_or(&place);
             self.disk.ensure_entries_removable(dir)?;
             // Under this name no run clears the file away without a backup, and no backup is made of so
@@ -156,7 +156,7 @@ impl Locked<'_> {
     }
 
     fn saving_failed(&self, source: DiskError) -> StoreError {
-        let path = &self.paths.config;
+        let path = &self.paths.app_config;
         match source.kind() {
             ErrorKind::ResourceBusy => StoreError::Mounted { path: path.clone(), source },
             _ => StoreError::disk(SAVE, path)(source),

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use myownllm_config_model::{Diagnostic, Document, Ids, SeededIds};
 use myownllm_durable_fs::{DiskError, FileKind, Timestamp, is_new_content};
+use myownllm_paths::LayoutPaths;
 use myownllm_paths::camino::Utf8Path;
 use myownllm_salvage::{Salvaged, Shape};
 
 use crate::backups::Listing;
 use crate::store::{file_name, warning_at, with_suffix};
-use crate::{BackupId, BackupKind, Store, StoreError, StorePaths};
+use crate::{BackupId, BackupKind, Store, StoreError};
 
 /// The app's config from another place than the config file.
 pub(crate) struct Source {
@@ -122,7 +123,7 @@ impl Store<'_> {
 
     /// Returns the config in the file that the user brought back: it goes before every other source.
     pub(crate) fn brought_back(&self) -> Option<Source> {
-        let path = with_suffix(&self.paths.config, BROUGHT_BACK);
+        let path = with_suffix(&self.paths.app_config, BROUGHT_BACK);
         let bytes = self.read(&path).ok()?;
         let document = self.whole_config(&bytes).or_else(|| self.mixed_config(&bytes))?;
         Some(Source { name: file_name(&path), document })
@@ -130,7 +131,7 @@ impl Store<'_> {
 
     /// Returns true for the path of the file that the user brought back.
     pub(crate) fn is_brought_back(&self, path: &Path) -> bool {
-        path == with_suffix(&self.paths.config, BROUGHT_BACK)
+        path == with_suffix(&self.paths.app_config, BROUGHT_BACK)
     }
 
     fn modified(&self, path: &Path) -> Timestamp {
@@ -153,7 +154,7 @@ impl Store<'_> {
         let among_backups =
             among_backups.filter(|name| !is_backup(name)).map(|name| paths.backups.join(name));
         let beside_config = self.names(&paths.app_home, FileKind::File).into_iter();
-        let beside_config = beside_config.filter(|name| is_like(name, &paths.config));
+        let beside_config = beside_config.filter(|name| is_like(name, &paths.app_config));
         let like_backups = self.names(&paths.app_home, FileKind::Dir).into_iter();
         let like_backups = like_backups.filter(|name| is_like(name, &paths.backups)).flat_map(|dir| {
             let names = self.names(&paths.app_home.join(&dir), FileKind::File).into_iter();
@@ -178,7 +179,7 @@ impl Store<'_> {
     /// Returns the app's config, or its complete members, under a name that a daemon gives to a
     /// config that it cannot read, in either home, or torn in the place of the daemon's config.
     fn usable_leftover(&self) -> Option<Source> {
-        let StorePaths { config, daemon_config, app_home, .. } = &self.paths;
+        let LayoutPaths { app_config: config, daemon_config, app_home, .. } = &*self.paths;
         let renamed = [with_suffix(config, ".corrupt"), with_suffix(daemon_config, ".corrupt")];
         let renamed = renamed.into_iter().chain([with_suffix(config, ".tmp")]);
         let usable = |name, bytes: &[u8]| Some(Source { name, document: self.usable_config(bytes)? });
@@ -198,7 +199,7 @@ impl Store<'_> {
         salvaged: &mut Salvaged,
         ids: &mut dyn Ids,
     ) -> Option<Diagnostic> {
-        let paths = DAEMON_SUFFIXES.map(|suffix| with_suffix(&self.paths.config, suffix));
+        let paths = DAEMON_SUFFIXES.map(|suffix| with_suffix(&self.paths.app_config, suffix));
         let read = paths.into_iter().find_map(|path| self.read(&path).ok().map(|bytes| (path, bytes)));
         let (path, bytes) = read?;
         let document = self.parse_or_recover(&bytes)?;
@@ -231,7 +232,7 @@ impl Store<'_> {
     /// Returns the config under a name that a daemon gives to a config that it cannot parse, or
     /// that it is about to write.
     fn renamed_by_daemon(&self, unread: &mut Option<DiskError>) -> Option<Dated> {
-        for path in DAEMON_SUFFIXES.map(|suffix| with_suffix(&self.paths.config, suffix)) {
+        for path in DAEMON_SUFFIXES.map(|suffix| with_suffix(&self.paths.app_config, suffix)) {
             match self.read(&path) {
                 Ok(bytes) => {
                     if let Some(document) = self.whole_config(&bytes).or_else(|| self.mixed_config(&bytes)) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use myownllm_config_model::{Diagnostic, Document, Severity};
 use myownllm_durable_fs::{Disk, DiskError, LockedDir, Metadata, Owner, publish_new};
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
-use myownllm_paths::{Layout, MYOWNLLM};
+use myownllm_paths::{Layout, LayoutPaths, MYOWNLLM};
 use myownllm_salvage::{AppSchema, NoSchema, Shape};
 
 use crate::{Clock, FileShape, StoreError};
@@ -68,54 +68,27 @@ impl<'a> Deref for Reader<'a> {
 
 /// The paths that a store works on: those of one layout, which nothing changes.
 ///
-/// ```compile_fail,E0616
+/// ```compile_fail,E0594
 /// # use myownllm_config_store::StorePaths;
 /// fn of_another_app(mut paths: StorePaths) {
-///     paths.config = "/home/u/.otherapp/config.json".into(); // wanted: StorePaths::of(&layout)
+///     paths.app_config = "/home/u/.otherapp/config.json".into(); // wanted: StorePaths::of(&layout)
 /// }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StorePaths {
-    /// The user's home. It must exist; the app's home is created in it.
-    pub(crate) user_home: Utf8PathBuf,
-    /// The app's home.
-    pub(crate) app_home: Utf8PathBuf,
-    /// The app's config.
-    pub(crate) config: Utf8PathBuf,
-    /// The backup directory.
-    pub(crate) backups: Utf8PathBuf,
-    /// The daemon home.
-    pub(crate) daemon_home: Utf8PathBuf,
-    /// The daemon's config, which a repair may write if there is none.
-    pub(crate) daemon_config: Utf8PathBuf,
-    /// The identity file: in the daemon home, and at the old location.
-    pub(crate) identities: [Utf8PathBuf; 2],
-    /// The directory of the rosters, in both homes.
-    pub(crate) rosters: [Utf8PathBuf; 2],
-    /// The directory of the signed states, in both homes.
-    pub(crate) states: [Utf8PathBuf; 2],
-    /// The app's name.
-    pub(crate) app: String,
-    /// The program that the hints name.
-    pub(crate) program: String,
-}
+pub struct StorePaths(Layout);
 
 impl StorePaths {
     /// Returns the paths of a layout.
     pub fn of(layout: &Layout) -> Self {
-        Self {
-            user_home: layout.user_home.clone(),
-            app_home: layout.app_home.clone(),
-            config: layout.app_config.clone(),
-            backups: layout.backups.clone(),
-            daemon_home: layout.daemon_home.clone(),
-            daemon_config: layout.daemon_config.clone(),
-            identities: [layout.daemon_identity.clone(), layout.legacy_identity.clone()],
-            rosters: [layout.daemon_rosters.clone(), layout.legacy_rosters.clone()],
-            states: [layout.daemon_states.clone(), layout.legacy_states.clone()],
-            app: layout.app.name.clone().into_owned(),
-            program: layout.program.clone(),
-        }
+        Self(layout.clone())
+    }
+}
+
+impl Deref for StorePaths {
+    type Target = LayoutPaths;
+
+    fn deref(&self) -> &LayoutPaths {
+        &self.0
     }
 }
 
@@ -152,8 +125,8 @@ impl<'a> Store<'a> {
         schema: &'a dyn AppSchema,
     ) -> Self {
         let disk = Reader::Unlocked(disk);
-        let is_apps = schema.app_name() == paths.app;
-        let keeps_config = is_apps && schema.is_myownllm() == (paths.app == MYOWNLLM.name);
+        let is_apps = schema.app_name() == paths.app.name;
+        let keeps_config = is_apps && schema.is_myownllm() == (paths.app.name == MYOWNLLM.name);
         let (sweeps_daemon_home, limits) = (false, Limits::default());
         Self { disk, clock, schema, keeps_config, sweeps_daemon_home, paths, limits }
     }
@@ -179,28 +152,23 @@ impl<'a> Store<'a> {
         Self { sweeps_daemon_home: true, ..self }
     }
 
-    /// Returns the paths that the store works on.
-    pub fn paths(&self) -> &StorePaths {
-        &self.paths
-    }
-
     /// Fails if the app gives no schema of its own.
     pub(crate) fn ensure_keeps_config(&self) -> Result<(), StoreError> {
         match self.keeps_config {
             true => Ok(()),
             false => {
-                let (path, app) = (self.paths.config.clone(), self.paths.app.clone());
+                let (path, app) = (self.paths.app_config.clone(), self.paths.app.name.clone().into_owned());
                 Err(StoreError::NoSchema { path, app })
             }
         }
     }
 
     pub(crate) fn repair_pending(&self) -> StoreError {
-        StoreError::RepairPending { path: self.paths.config.clone(), program: self.paths.program.clone() }
+        StoreError::RepairPending { path: self.paths.app_config.clone(), program: self.paths.program.clone() }
     }
 
     pub(crate) fn diagnostic(&self, code: &'static str, severity: Severity, message: String) -> Diagnostic {
-        Diagnostic::new(code, severity, self.paths.config.as_str(), message)
+        Diagnostic::new(code, severity, self.paths.app_config.as_str(), message)
     }
 
     pub(crate) fn warning(&self, code: &'static str, message: String) -> Diagnostic {
@@ -223,11 +191,11 @@ impl<'a> Store<'a> {
     }
 
     pub(crate) fn live_bytes(&self) -> Option<Vec<u8>> {
-        self.read(&self.paths.config).ok()
+        self.read(&self.paths.app_config).ok()
     }
 
     pub(crate) fn is_the_config(&self, bytes: &[u8]) -> bool {
-        self.disk.content_eq(self.paths.config.as_ref(), bytes).unwrap_or(false)
+        self.disk.content_eq(self.paths.app_config.as_ref(), bytes).unwrap_or(false)
     }
 
     pub(crate) fn canonical(&self, path: &Utf8Path) -> Option<PathBuf> {
@@ -277,7 +245,7 @@ impl Locked<'_> {
     /// place, must survive a power cut, and its writer (another program, or a killed run) may not
     /// have synced it. A missing config is not an error.
     pub(crate) fn sync_config(&self) -> Result<(), StoreError> {
-        let path = &self.paths.config;
+        let path = &self.paths.app_config;
         let sync = || {
             let real = match self.dir.admit_target(path.as_ref()) {
                 Err(error) if error.is_not_found() => return Ok(()),
