@@ -135,59 +135,23 @@ impl Scan {
     /// Returns a command that renames a file inside a home, and copies a file outside of both: that
     /// file may belong to another program.
     fn move_command(&self, from: &Misplaced, to: &Utf8Path, aside: Option<&Path>) -> String {
-        let make_dir = || self.make_dir_of(to);
-        let to = to.as_std_path();
-        let in_home = self.home_of(&from.path).is_some();
-        let verb = if in_home && !from.is_symlink { "mv -n" } else { "cp -pn" };
-        if to.starts_with(&from.path) {
-            // The found file has the name of a directory on the way to the place.
-            let dir = to.parent().unwrap_or(to);
-            let [from, made, dir, to] = [from.path.as_path(), &from.aside, dir, to].map(quote);
-            return format!(
-                "test -d {from} || {{ mv -n {from} {made} && mkdir -p -m 700 {dir} && {verb} {made} {to}; }}"
-            );
-        }
-        let Some(aside) = aside else {
-            return format!("{}{verb} {} {}", make_dir(), quote(&from.path), quote(to));
-        };
-        match from.path.strip_prefix(to) {
-            // The found file lies in a directory that has the name of the identity file.
-            Ok(inside) => {
-                let [to, aside, inside] = [to, aside, &aside.join(inside)].map(quote);
-                format!("test -f {to} || {{ mv -n {to} {aside} && {verb} {inside} {to}; }}")
-            }
-            Err(_) => {
-                let [from, to, aside] = [&from.path, to, aside].map(quote);
-                format!("mv -n {to} {aside} && cp -pn {from} {to}")
-            }
-        }
+        let in_home = self.home_of(&from.path).is_some() && !from.is_symlink;
+        let is_beside = aside.is_some_and(|_| !from.path.starts_with(to)) && !to.starts_with(&from.path);
+        let verb = if in_home && !is_beside { "mv -n" } else { "cp -pn" };
+        let bring = |from: &Path| format!("{verb} {} {}", quote(from), quote(to));
+        let free_place = || format!("{}{}", self.make_dir_of(to), bring(&from.path));
+        take_place(from, to, aside, &bring).unwrap_or_else(free_place)
     }
 
     /// Returns a command that writes the key of a found file in the encoding that a daemon reads.
     /// The found file stays.
     fn rewrite_command(&self, from: &Misplaced, flaw: &Flaw, to: &Utf8Path, aside: Option<&Path>) -> String {
-        let write = |from: &Path| {
-            let [part, to] = [format!("{to}.tmp"), to.to_string()].map(quote);
-            format!("(umask 077; {} > {part}) && mv -n {part} {to}", flaw.filter(from))
-        };
-        let [place, dir] = [to, to.parent().unwrap_or(to)].map(quote);
-        match (aside, from.path.strip_prefix(to)) {
-            _ if to.starts_with(&from.path) => {
-                let [found, made] = [from.path.as_path(), &from.aside].map(quote);
-                let write = write(&from.aside);
-                format!("test -d {found} || {{ mv -n {found} {made} && mkdir -p -m 700 {dir} && {write}; }}")
-            }
-            (None, _) => {
-                format!("test -e {place} || {{ {}{}; }}", self.make_dir_of(to), write(&from.path))
-            }
-            (Some(aside), Ok(inside)) => {
-                let (write, aside) = (write(&aside.join(inside)), quote(aside));
-                format!("test -f {place} || {{ mv -n {place} {aside} && {write}; }}")
-            }
-            (Some(aside), Err(_)) => {
-                format!("mv -n {place} {} && {}", quote(aside), write(&from.path))
-            }
-        }
+        let [part, place] = [format!("{to}.tmp"), to.to_string()].map(quote);
+        let write =
+            |from: &Path| format!("(umask 077; {} > {part}) && mv -n {part} {place}", flaw.filter(from));
+        let free_place =
+            || format!("test -e {place} || {{ {}{}; }}", self.make_dir_of(to), write(&from.path));
+        take_place(from, to, aside, &write).unwrap_or_else(free_place)
     }
 
     /// Returns a command that creates the directory of a file, to put before another command. An
@@ -264,6 +228,35 @@ impl Scan {
             _ => WayOut::SetAside { path: path.to_owned(), command: first },
         }
     }
+}
+
+/// Returns a command that sets aside the entry that blocks the place `to`, and then brings a found
+/// file there by the command that `bring` returns for the path of the file. Returns `None` if no
+/// entry blocks the place.
+fn take_place(
+    from: &Misplaced,
+    to: &Utf8Path,
+    aside: Option<&Path>,
+    bring: &dyn Fn(&Path) -> String,
+) -> Option<String> {
+    let place = quote(to);
+    if to.starts_with(&from.path) {
+        // The found file has the name of a directory on the way to the place.
+        let dir = quote(to.parent().unwrap_or(to));
+        let ([found, made], bring) = ([&from.path, &from.aside].map(quote), bring(&from.aside));
+        return Some(format!(
+            "test -d {found} || {{ mv -n {found} {made} && mkdir -p -m 700 {dir} && {bring}; }}"
+        ));
+    }
+    let aside = aside?;
+    let set_aside = format!("mv -n {place} {}", quote(aside));
+    Some(match from.path.strip_prefix(to) {
+        // The found file lies in a directory that has the name of the identity file.
+        Ok(inside) => {
+            format!("test -f {place} || {{ {set_aside} && {}; }}", bring(&aside.join(inside)))
+        }
+        Err(_) => format!("{set_aside} && {}", bring(&from.path)),
+    })
 }
 
 /// Returns the command that gives a renamed home its name back, and the home in its place another.
