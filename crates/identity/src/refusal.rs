@@ -255,34 +255,29 @@ impl Refusal {
 
     /// Returns a stable code.
     pub fn code(&self) -> &'static str {
-        match &self.problem {
-            Problem::Missing { .. } => "identity.gone",
-            Problem::Damaged { .. } | Problem::NotAFile { .. } => "migration.identity-damaged",
-            Problem::TwoIdentities { .. } => "migration.two-identities",
-            Problem::Newer { .. } => "migration.identity-newer",
-            Problem::Unreachable { .. } => "migration.identity-unreachable",
-            Problem::PeersUnreachable { .. } => "identity.peers-unreachable",
-            Problem::DiskMissing { .. } => "identity.disk-missing",
-            Problem::Unreadable { .. } => "migration.unreadable",
-            Problem::Pending { .. } => "migration.identity-pending",
-            Problem::Changed { .. } => "identity.changed",
-            Problem::Homes(error) => error.code(),
-            Problem::OutsideLock(error) => error.code(),
-        }
+        self.code_and_class().0
     }
 
     /// Returns the class of the error.
     pub fn class(&self) -> Class {
+        self.code_and_class().1
+    }
+
+    fn code_and_class(&self) -> (&'static str, Class) {
+        use Class::{Failed, Newer, Refused};
         match &self.problem {
-            Problem::Unreachable { .. }
-            | Problem::PeersUnreachable { .. }
-            | Problem::DiskMissing { .. }
-            | Problem::Unreadable { .. }
-            | Problem::Changed { .. }
-            | Problem::OutsideLock(_) => Class::Failed,
-            Problem::Homes(error) => error.class(),
-            Problem::Newer { .. } => Class::Newer,
-            _ => Class::Refused,
+            Problem::Missing { .. } => ("identity.gone", Refused),
+            Problem::Damaged { .. } | Problem::NotAFile { .. } => ("migration.identity-damaged", Refused),
+            Problem::TwoIdentities { .. } => ("migration.two-identities", Refused),
+            Problem::Newer { .. } => ("migration.identity-newer", Newer),
+            Problem::Unreachable { .. } => ("migration.identity-unreachable", Failed),
+            Problem::PeersUnreachable { .. } => ("identity.peers-unreachable", Failed),
+            Problem::DiskMissing { .. } => ("identity.disk-missing", Failed),
+            Problem::Unreadable { .. } => ("migration.unreadable", Failed),
+            Problem::Pending { .. } => ("migration.identity-pending", Refused),
+            Problem::Changed { .. } => ("identity.changed", Failed),
+            Problem::Homes(error) => (error.code(), error.class()),
+            Problem::OutsideLock(error) => (error.code(), Failed),
         }
     }
 
