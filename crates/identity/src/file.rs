@@ -13,7 +13,7 @@ use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
 
 /// The newest `version` of the file that this crate understands.
-pub const KNOWN_VERSION: u64 = 1;
+const KNOWN_VERSION: u64 = 1;
 
 /// The state of an identity file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -29,7 +29,7 @@ pub enum Identity {
         /// same.
         flaw: Option<Flaw>,
     },
-    /// A version newer than [`KNOWN_VERSION`]: this crate neither judges nor changes the file.
+    /// A version newer than this crate knows: it neither judges nor changes the file.
     Newer {
         /// The version of the file.
         version: u64,

@@ -11,7 +11,7 @@ mod ways_out;
 pub use myownllm_paths::camino;
 
 pub use answer::{Answer, ensure_reachable_peers};
-pub use file::{Flaw, Identity, KNOWN_VERSION, KeyInfo, device_id, inspect};
+pub use file::{Flaw, Identity, KeyInfo, device_id, inspect};
 pub use paths::{Home, IdentityPaths, Side};
 pub use permit::{Expected, StartPermit, start_permit};
 pub use refusal::{Class, FoundElsewhere, KnownIdentity, Problem, Refusal, WayOut};
