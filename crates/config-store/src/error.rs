@@ -139,45 +139,40 @@ impl StoreError {
 
     /// Returns a stable code, for programs: `store.unreadable`, `store.newer`, …
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::Unreadable { .. } => "store.unreadable",
-            Self::NotRegular { .. } => "store.not-regular",
-            Self::TooLarge { .. } => "store.too-large",
-            Self::Unstable { .. } => "store.unstable",
-            Self::Newer { .. } => "store.newer",
-            Self::NoSchema { .. } => "store.no-schema",
-            Self::RepairPending { .. } => "store.repair-pending",
-            Self::Conflict { .. } => "store.conflict",
-            Self::TooMuch { .. } => "store.too-much",
-            Self::Mounted { .. } => "store.mounted",
-            Self::ConfigIsBackup { .. } => "store.config-is-a-copy",
-            Self::BackupsFull { .. } => "store.backups-full",
-            Self::BackupsUnsafe { .. } => "store.copies-unsafe",
-            Self::NoSuchBackup { .. } => "store.no-such-copy",
-            Self::BackupUnreadable { .. } => "store.copy-unreadable",
-            Self::BadBackup { .. } | Self::TornBackup { .. } => "store.bad-copy",
-            Self::Shared { .. } => "store.shared",
-            Self::Homes(error) => error.code(),
-            Self::ForeignLink { .. } => "store.foreign-link",
-            Self::Untrusted { .. } => "homes.unsafe-permissions",
-            Self::Edit { .. } => "store.edit",
-            Self::NoHome { .. } => "store.no-home",
-            Self::Disk { .. } => "store.disk",
-        }
+        self.code_and_class().0
     }
 
     /// Returns the class of the error.
     pub fn class(&self) -> Class {
+        self.code_and_class().1
+    }
+
+    fn code_and_class(&self) -> (&'static str, Class) {
+        use Class::{Failed, Newer, Refused};
         match self {
-            Self::Newer { .. } => Class::Newer,
-            Self::Homes(error) => error.class(),
-            Self::BackupsFull { .. }
-            | Self::BackupsUnsafe { .. }
-            | Self::ConfigIsBackup { .. }
-            | Self::Shared { .. }
-            | Self::ForeignLink { .. }
-            | Self::Untrusted { .. } => Class::Refused,
-            _ => Class::Failed,
+            Self::Unreadable { .. } => ("store.unreadable", Failed),
+            Self::NotRegular { .. } => ("store.not-regular", Failed),
+            Self::TooLarge { .. } => ("store.too-large", Failed),
+            Self::Unstable { .. } => ("store.unstable", Failed),
+            Self::Newer { .. } => ("store.newer", Newer),
+            Self::NoSchema { .. } => ("store.no-schema", Failed),
+            Self::RepairPending { .. } => ("store.repair-pending", Failed),
+            Self::Conflict { .. } => ("store.conflict", Failed),
+            Self::TooMuch { .. } => ("store.too-much", Failed),
+            Self::Mounted { .. } => ("store.mounted", Failed),
+            Self::ConfigIsBackup { .. } => ("store.config-is-a-copy", Refused),
+            Self::BackupsFull { .. } => ("store.backups-full", Refused),
+            Self::BackupsUnsafe { .. } => ("store.copies-unsafe", Refused),
+            Self::NoSuchBackup { .. } => ("store.no-such-copy", Failed),
+            Self::BackupUnreadable { .. } => ("store.copy-unreadable", Failed),
+            Self::BadBackup { .. } | Self::TornBackup { .. } => ("store.bad-copy", Failed),
+            Self::Shared { .. } => ("store.shared", Refused),
+            Self::Homes(error) => (error.code(), error.class()),
+            Self::ForeignLink { .. } => ("store.foreign-link", Refused),
+            Self::Untrusted { .. } => ("homes.unsafe-permissions", Refused),
+            Self::Edit { .. } => ("store.edit", Failed),
+            Self::NoHome { .. } => ("store.no-home", Failed),
+            Self::Disk { .. } => ("store.disk", Failed),
         }
     }
 
