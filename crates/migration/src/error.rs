@@ -103,10 +103,22 @@ impl LiveDaemon {
             (Some(hint), None) => hint.clone(),
             _ => command.into(),
         };
+        MigrationError::Daemon { daemon: self, command, stop_failed }
+    }
+
+    fn message(&self, stop_failed: Option<&str>) -> String {
+        let Self { socket, note, .. } = self;
+        let socket = socket.display();
+        let process = self.pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
+        // The obstacle that keeps the daemon from ending in its present state.
+        let obstacle = self.hint.as_ref().map_or_else(String::new, |_| format!(": {note}"));
+        let failed = stop_failed.map_or_else(String::new, |why| format!(", and was not ended: {why}"));
         match self.kind {
-            LiveKind::Legacy => MigrationError::LegacyDaemon { daemon: self, command, stop_failed },
-            LiveKind::Own => MigrationError::OwnDaemon { daemon: self, command },
-            LiveKind::Unknown => MigrationError::UnknownDaemon { daemon: self, command },
+            LiveKind::Legacy => format!("a daemon is still running at {socket}{process}{obstacle}{failed}"),
+            LiveKind::Own => format!(
+                "the daemon of the daemon home runs at {socket}{process}, and would go on writing{obstacle}"
+            ),
+            LiveKind::Unknown => format!("cannot check for a daemon at {socket}: {note}"),
         }
     }
 }
@@ -211,21 +223,14 @@ pub enum MigrationError {
     /// The file system has neither a rename that cannot replace nor hard links.
     #[error("the file system of {} can neither rename without replacing nor link", .path.display())]
     NoExclusiveRename { path: PathBuf },
-    /// A daemon still writes one of the homes.
-    #[error("a daemon is still running at {}{}", place(.daemon), obstacle(.daemon, .stop_failed.as_deref()))]
-    LegacyDaemon {
+    /// A daemon still writes one of the homes, or the check for one failed.
+    #[error("{}", .daemon.message(.stop_failed.as_deref()))]
+    Daemon {
         daemon: LiveDaemon,
         command: String,
         /// The reason why the daemon could not be stopped, if the user asked for that.
         stop_failed: Option<String>,
     },
-    /// The daemon of the daemon home runs, and would go on writing there.
-    #[error("the daemon of the daemon home runs at {}, and would go on writing{}", place(.daemon),
-        obstacle(.daemon, None))]
-    OwnDaemon { daemon: LiveDaemon, command: String },
-    /// The check for a daemon that still writes one of the homes failed.
-    #[error("cannot check for a daemon at {}: {}", .daemon.socket.display(), .daemon.note)]
-    UnknownDaemon { daemon: LiveDaemon, command: String },
     /// The lock that was passed does not lock the app's home.
     #[error("cannot move the state: the given lock is not that of {}", .0.path().display())]
     OutsideLock(#[source] DiskError),
@@ -233,20 +238,6 @@ pub enum MigrationError {
     /// may run.
     #[error("cannot move the state in {}: the caller looks for the daemons of other homes", path.display())]
     OtherDaemons { path: PathBuf },
-}
-
-/// Returns the socket of a daemon, and the process if the platform tells it.
-fn place(daemon: &LiveDaemon) -> String {
-    let process = daemon.pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
-    format!("{}{process}", daemon.socket.display())
-}
-
-/// Returns the obstacle that keeps a daemon from ending in its present state, and the reason why a
-/// daemon that was told to end is still running, as the end of a sentence.
-fn obstacle(daemon: &LiveDaemon, stop_failed: Option<&str>) -> String {
-    let obstacle = daemon.hint.as_ref().map_or_else(String::new, |_| format!(": {}", daemon.note));
-    let failed = stop_failed.map_or_else(String::new, |why| format!(", and was not ended: {why}"));
-    obstacle + &failed
 }
 
 impl From<OwnershipProblem> for MigrationError {
@@ -291,9 +282,11 @@ impl MigrationError {
             Self::SameDir { .. } => ("migration.same-folder", Refused),
             Self::UnsafePermissions { .. } => ("migration.unsafe-permissions", Refused),
             Self::NoExclusiveRename { .. } => ("migration.no-exclusive-rename", Refused),
-            Self::LegacyDaemon { .. } => ("daemon.legacy-running", Refused),
-            Self::OwnDaemon { .. } => ("daemon.own-running", Refused),
-            Self::UnknownDaemon { .. } => ("daemon.unreachable", Refused),
+            Self::Daemon { daemon, .. } => match daemon.kind {
+                LiveKind::Legacy => ("daemon.legacy-running", Refused),
+                LiveKind::Own => ("daemon.own-running", Refused),
+                LiveKind::Unknown => ("daemon.unreachable", Refused),
+            },
             Self::OutsideLock(error) => (error.code(), Failed),
             Self::OtherDaemons { .. } => ("migration.other-daemons", Failed),
         }
@@ -301,7 +294,7 @@ impl MigrationError {
 
     /// Returns true if the error refuses because a daemon writes one of the homes, or may write it.
     pub fn is_about_a_daemon(&self) -> bool {
-        matches!(self, Self::LegacyDaemon { .. } | Self::OwnDaemon { .. } | Self::UnknownDaemon { .. })
+        matches!(self, Self::Daemon { .. })
     }
 
     /// Returns the path of the problem.
@@ -325,9 +318,7 @@ impl MigrationError {
             Self::TwoIdentities { source_side, .. } => &source_side.path,
             Self::Identity(refusal) => refusal.path(),
             Self::SameDir { destination_dir, .. } => destination_dir,
-            Self::LegacyDaemon { daemon, .. }
-            | Self::OwnDaemon { daemon, .. }
-            | Self::UnknownDaemon { daemon, .. } => &daemon.socket,
+            Self::Daemon { daemon, .. } => &daemon.socket,
             Self::OutsideLock(error) => error.path(),
         }
     }
@@ -376,9 +367,7 @@ impl MigrationError {
             Self::NoExclusiveRename { path } => Some(format!("findmnt --target {}", quote(path))),
             Self::SameDir { command: Some(command), .. }
             | Self::UnsafePermissions { command, .. }
-            | Self::LegacyDaemon { command, .. }
-            | Self::OwnDaemon { command, .. }
-            | Self::UnknownDaemon { command, .. } => Some(command.clone()),
+            | Self::Daemon { command, .. } => Some(command.clone()),
         }
     }
 }
