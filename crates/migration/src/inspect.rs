@@ -31,7 +31,7 @@ pub(crate) fn is_moved(disk: &dyn Disk, homes: &Homes) -> bool {
 }
 
 /// Inspects both homes. Takes no lock, writes nothing.
-pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventory {
+pub(crate) fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventory {
     let mut inspector = Inspector::new(disk, homes, direction);
     inspector.homes();
     inspector.key_targets();

@@ -93,7 +93,8 @@ pub(crate) struct IdentityFile {
 }
 
 /// The contents of the two homes that matter to the move. Made by
-/// [`Migrator::inspect`](crate::Migrator::inspect), read by [`crate::plan()`].
+/// [`Migrator::inspect`](crate::Migrator::inspect), read by
+/// [`Migrator::plan`](crate::Migrator::plan).
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Inventory {

@@ -22,12 +22,10 @@ pub use myownllm_paths::camino;
 
 pub use error::{Class, LiveDaemon, LiveKind, MigrationError, Side};
 pub use homes::{Direction, Homes, Keep, Options};
-pub use inspect::inspect;
 pub use inventory::Inventory;
 pub use live::LiveDaemons;
 #[cfg(feature = "testing")]
 pub use live::NoDaemons;
 pub use migrator::Migrator;
 pub use plan::{Collision, IdentityState, MoveStep, Plan, PlanSteps, Retarget, SkippedEntry};
-pub use planner::plan;
 pub use report::{AttributesLost, MoveMethod, MoveOutcome, MoveReport, Moved, Phase, Progress};

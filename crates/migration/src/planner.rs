@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Returns the plan for this inventory. Pure: the same inventory and options give the same plan.
-pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
+pub(crate) fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
     let mut plan = PlanSteps {
         direction: inventory.direction,
         source: inventory.source.clone(),

@@ -13,7 +13,7 @@ use common::{APP, DAEMON, homes, key_file};
 use myownllm_durable_fs::sim::{Fault, SimDisk};
 use myownllm_durable_fs::{Disk, Op};
 use myownllm_migration::{
-    Direction, Keep, MigrationError, Migrator, MoveOutcome, MoveStep, NoDaemons, Options, Plan, inspect, plan,
+    Direction, Keep, MigrationError, Migrator, MoveOutcome, MoveStep, NoDaemons, Options, Plan,
 };
 use rstest::rstest;
 
@@ -49,7 +49,8 @@ fn disk(parts: &[&str]) -> SimDisk {
 }
 
 fn planned(disk: &SimDisk, options: &Options) -> Plan {
-    plan(&homes(), &inspect(disk, &homes(), options.direction), options)
+    let migrator = Migrator::new(disk, homes());
+    migrator.plan(&migrator.inspect(options.direction), options)
 }
 
 /// Returns the printed steps and the other contents of the plan, with `~` for the app's home and
@@ -358,11 +359,12 @@ fn run_syncs_what_the_plan_says(#[case] parts: &[&str], #[case] options: Options
 #[test]
 fn plan_is_pure_and_converges() {
     let disk = disk(&["mesh/states/s.json", "mesh/rosters/r.json", ".secrets/identity.json#1"]);
-    let inventory = inspect(&disk, &homes(), Direction::Forward);
-    let [first, second] = [(); 2].map(|()| plan(&homes(), &inventory, &Options::forward()).to_string());
+    let migrator = Migrator::new(&disk, homes());
+    let inventory = migrator.inspect(Direction::Forward);
+    let [first, second] = [(); 2].map(|()| migrator.plan(&inventory, &Options::forward()).to_string());
     assert_eq!(first, second);
     let lock = disk.lock(Path::new(APP), Duration::ZERO).expect("free");
-    Migrator::new(&disk, homes()).run(&lock, &Options::forward(), &NoDaemons);
+    migrator.run(&lock, &Options::forward(), &NoDaemons);
     assert!(planned(&disk, &Options::forward()).is_empty());
 }
 
