@@ -101,19 +101,10 @@ pub struct IdentityPaths {
 }
 
 impl IdentityPaths {
-    /// Returns the places of these two homes, with the file names of the daemon `myownmesh`. Both
-    /// paths must be absolute.
+    /// Returns the places of these two homes, with the names of MyOwnLLM. Both paths must be
+    /// absolute.
     pub fn new(app_home: impl Into<Utf8PathBuf>, daemon_home: impl Into<Utf8PathBuf>) -> Self {
-        Self::with_files(app_home, daemon_home, &MYOWNLLM.daemon_files)
-    }
-
-    /// Returns the places of these two homes, with these file names of the daemon. Both paths must
-    /// be absolute.
-    pub fn with_files(
-        app_home: impl Into<Utf8PathBuf>,
-        daemon_home: impl Into<Utf8PathBuf>,
-        files: &DaemonFiles,
-    ) -> Self {
+        let files = &MYOWNLLM.daemon_files;
         let (app, daemon) = (Home::new(app_home, files), Home::new(daemon_home, files));
         let user_home = app.path.parent().unwrap_or(&app.path).to_owned();
         let run_log = inside(&app.path, &MYOWNLLM.run_log_name());
@@ -122,13 +113,13 @@ impl IdentityPaths {
 
     /// Returns the places of a layout.
     pub fn of(layout: &Layout) -> Self {
-        let places = Self::with_files(&layout.app_home, &layout.daemon_home, &layout.app.daemon_files);
+        let files = &layout.app.daemon_files;
         Self {
-            app: Home { config: layout.app_config.clone(), ..places.app },
+            app: Home { config: layout.app_config.clone(), ..Home::new(&layout.app_home, files) },
+            daemon: Home::new(&layout.daemon_home, files),
             backups: layout.backups.clone(),
             user_home: layout.user_home.clone(),
             run_log: layout.run_log(),
-            ..places
         }
     }
 

@@ -23,6 +23,8 @@ pub struct Homes {
     pub(crate) daemon: Utf8PathBuf,
     /// The daemon's names for the files that move.
     pub(crate) files: DaemonFiles,
+    /// The paths at which an identity file may be.
+    pub(crate) identity_places: IdentityPaths,
     /// The command that hints use for the program, with the options that lead to these homes:
     /// `myownllm-mesh`, or `myownllm-mesh --home /mnt/home/ann`.
     pub(crate) program: String,
@@ -35,6 +37,7 @@ impl Homes {
             app: layout.app_home.clone(),
             daemon: layout.daemon_home.clone(),
             files: layout.app.daemon_files.clone(),
+            identity_places: IdentityPaths::of(layout),
             program: layout.program.clone(),
         }
     }
@@ -42,9 +45,11 @@ impl Homes {
     /// Creates the two homes, with the names of MyOwnLLM. Both paths must be absolute. Another app
     /// calls [`Homes::of`].
     pub fn new(app: impl Into<Utf8PathBuf>, daemon: impl Into<Utf8PathBuf>) -> Self {
+        let (app, daemon) = (app.into(), daemon.into());
         Self {
-            app: app.into(),
-            daemon: daemon.into(),
+            identity_places: IdentityPaths::new(&app, &daemon),
+            app,
+            daemon,
             files: MYOWNLLM.daemon_files,
             program: MYOWNLLM.program.into_owned(),
         }
@@ -66,8 +71,8 @@ impl Homes {
     }
 
     /// Returns the paths at which an identity file may be in these homes.
-    pub fn identity_places(&self) -> IdentityPaths {
-        IdentityPaths::with_files(&self.app, &self.daemon, &self.files)
+    pub fn identity_places(&self) -> &IdentityPaths {
+        &self.identity_places
     }
 
     /// Returns the directories of `.json` files, relative to a home, in the order in which they

@@ -195,7 +195,7 @@ fn a_destination_that_appears_is_never_replaced() {
                 );
             assert!(foreign, "{}: what the other program wrote is still there", case.name);
             assert!(!report.collisions.is_empty(), "{}: {report:#?}", case.name);
-            let answer = myownllm_migration::identity::scan(&disk, &homes().identity_places()).answer();
+            let answer = myownllm_migration::identity::scan(&disk, homes().identity_places()).answer();
             assert!(answer.expected().is_err(), "{}: a foreign key is in the way: {report:#?}", case.name);
         }
     }

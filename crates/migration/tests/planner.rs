@@ -13,8 +13,9 @@ use common::{APP, DAEMON, homes, key_file};
 use myownllm_durable_fs::sim::{Fault, SimDisk};
 use myownllm_durable_fs::{Disk, Op};
 use myownllm_migration::{
-    Direction, Keep, MigrationError, Migrator, MoveOutcome, MoveStep, NoDaemons, Options, Plan,
+    Direction, Homes, Keep, MigrationError, Migrator, MoveOutcome, MoveStep, NoDaemons, Options, Plan,
 };
+use myownllm_paths::{Env, HostApp, PathResolver, Resolver};
 use rstest::rstest;
 
 /// Builds a home: `PATH` is a file with its own path as content, `PATH=TEXT` a file with that text,
@@ -366,6 +367,30 @@ fn plan_is_pure_and_converges() {
     let lock = disk.lock(Path::new(APP), Duration::ZERO).expect("free");
     migrator.run(&lock, &Options::forward(), &NoDaemons);
     assert!(planned(&disk, &Options::forward()).is_empty());
+}
+
+/// The run log of another app has the name of its program, and shows that its home had a key.
+#[rstest]
+#[case::log_of_the_app(&["app-mesh.log"], &["identity.gone"])]
+#[case::log_of_another_app(&["myownllm-mesh.log"], &[])]
+#[case::log_and_key(&["app-mesh.log", "node/.secrets/identity.json"], &[])]
+fn key_of_another_app_is_looked_for_by_the_names_of_the_app(
+    #[case] files: &[&str],
+    #[case] refusals: &[&str],
+) {
+    let app = HostApp::new("App", "app-mesh", ".app", "node");
+    let user_home = Path::new(APP).parent().expect("a home");
+    let layout = Resolver::new(app).resolve(&Env::explicit(user_home)).expect("a layout");
+    let disk = SimDisk::new();
+    disk.put_dir(&layout.app_home, 0o700);
+    for file in files {
+        let content = if file.ends_with(".log") { br#"{"device_id":"k-1"}"#.into() } else { key_file(1, "") };
+        disk.put(layout.app_home.join(file), &content);
+    }
+    let migrator = Migrator::new(&disk, Homes::of(&layout));
+    let plan = migrator.plan(&migrator.inspect(Direction::Forward), &Options::forward());
+    let codes: Vec<_> = plan.refusals.iter().map(MigrationError::code).collect();
+    assert_eq!(codes, refusals, "{plan}");
 }
 
 /// On a file system that ignores letter case, a name in another spelling is the file itself.

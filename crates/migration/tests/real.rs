@@ -82,7 +82,7 @@ impl Home {
 
     /// Tells if a daemon may be started, and why not.
     fn answer(&self) -> Answer {
-        scan(&RealDisk, &self.homes().identity_places()).answer()
+        scan(&RealDisk, self.homes().identity_places()).answer()
     }
 
     fn may_start(&self) -> bool {

@@ -82,7 +82,7 @@ impl<'a> Inspector<'a> {
             identity_destination: homes.destination(direction).join(homes.identity()).into(),
             moved_symlink_target: None,
             identity_failed: false,
-            answer: myownllm_identity::scan(disk, &homes.identity_places()).answer(),
+            answer: myownllm_identity::scan(disk, &homes.identity_places).answer(),
             foreign: false,
             leftovers: Vec::new(),
             quarantines: Vec::new(),
