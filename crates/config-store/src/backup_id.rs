@@ -58,6 +58,11 @@ pub struct BackupId {
 }
 
 impl BackupId {
+    /// Returns the id of the backup that a file of this name is.
+    pub(crate) fn of_file(name: &str) -> Option<Self> {
+        name.strip_suffix(".json")?.parse().ok()
+    }
+
     /// Returns the reason for the backup.
     pub fn kind(&self) -> BackupKind {
         self.kind

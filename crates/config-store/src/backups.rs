@@ -62,8 +62,7 @@ impl Store<'_> {
         };
         let mut listing = Listing::default();
         let files = entries.iter().filter(|entry| entry.kind == FileKind::File);
-        let ids = files.filter_map(|entry| entry.name.to_str()?.strip_suffix(".json")?.parse().ok());
-        listing.backups.extend(ids);
+        listing.backups.extend(files.filter_map(|entry| BackupId::of_file(entry.name.to_str()?)));
         listing.leftovers = self.temps_among(dir, entries);
         listing.backups.sort_by(|a: &BackupId, b| (a.sequence, &a.hash).cmp(&(b.sequence, &b.hash)));
         let mut before = 0;

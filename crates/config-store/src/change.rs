@@ -14,8 +14,8 @@ use crate::store::{Locked, warning_at};
 use crate::traits::{EditError, LockedStore};
 use crate::wipe::WIPED;
 use crate::{
-    Accepted, Applied, BackupId, BackupKind, DaemonHalf, FileShape, Loaded, Restored, SetAside, Step,
-    StoreError, Updated,
+    Accepted, Applied, BackupId, BackupKind, DaemonHalf, Loaded, Restored, SetAside, Step, StoreError,
+    Updated,
 };
 
 impl LockedStore for Locked<'_> {
@@ -147,7 +147,7 @@ impl LockedStore for Locked<'_> {
         self.check_trust()?;
         self.ensure_keeps_config()?;
         let bytes = match self.read_file()? {
-            ConfigFile::Json { document, .. } if self.may_be_app_config(&document) => {
+            ConfigFile::Json { document, .. } if !self.has_daemon_half(&document) => {
                 document.bytes_read().to_vec()
             }
             _ => {
@@ -281,7 +281,7 @@ impl Locked<'_> {
                 restored.changed = false;
                 return Ok(restored);
             }
-            if self.has_daemon_half(&file) {
+            if self.holds_daemon_half(&file) {
                 // The file still holds the daemon's half, which must reach the daemon first.
                 self.plan_known_version(ids)?;
                 return Err(self.repair_pending());
@@ -313,12 +313,13 @@ impl Locked<'_> {
         let bytes = self.read_backup_if(id, &|bytes| self.usable_config(bytes).is_some())?;
         let is_changed = content_hash(&bytes) != id.hash;
         let changed = is_changed.then(|| self.changed_diagnostic(id, true));
-        let is_daemons = matches!(self.shape_of(&bytes), FileShape::Daemon | FileShape::Mixed);
+        let parsed = Document::parse(&bytes).map(|parsed| parsed.document);
+        let is_daemons = parsed.as_ref().is_ok_and(|document| self.has_daemon_half(document));
         if id.kind == BackupKind::DaemonPart || (is_daemons && !as_is) {
             return Err(StoreError::BadBackup { path, why: "it is not a config of the app's" });
         }
-        match Document::parse(&bytes) {
-            Ok(parsed) => Ok((parsed.document, bytes, changed.into_iter().collect())),
+        match parsed {
+            Ok(document) => Ok((document, bytes, changed.into_iter().collect())),
             Err(_) if as_is => Ok((Document::empty(), bytes, changed.into_iter().collect())),
             Err(error) => {
                 let found = self.recover_backup(&bytes, ids);
@@ -360,7 +361,7 @@ impl Locked<'_> {
     /// it.
     fn keep_restored(&self, restored: &[u8], diagnostics: &mut Vec<Diagnostic>) {
         let is_the_apps =
-            Document::parse(restored).is_ok_and(|parsed| self.may_be_app_config(&parsed.document));
+            Document::parse(restored).is_ok_and(|parsed| !self.has_daemon_half(&parsed.document));
         self.keep_current(&mut |bytes| is_the_apps && bytes == restored, diagnostics);
     }
 

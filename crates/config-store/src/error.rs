@@ -251,7 +251,6 @@ impl_failure!(StoreError, serialize);
 /// Returns the command that makes the backup directory usable. Backups in it stay where a repair
 /// finds them. A symlink of another user may lead anywhere.
 fn mend_backup_dir(path: &Path, source: &DiskError) -> String {
-    let is_backup = |name: &str| name.strip_suffix(".json").is_some_and(|id| id.parse::<BackupId>().is_ok());
     let names = || path.read_dir().into_iter().flatten().flatten().map(|entry| entry.file_name());
     match source.untrusted() {
         Some(Untrusted::Foreign { path, owner, .. })
@@ -260,7 +259,7 @@ fn mend_backup_dir(path: &Path, source: &DiskError) -> String {
             format!("sudo chown -h {owner} {}", quote(path))
         }
         Some(Untrusted::Foreign { .. }) => move_aside(path, "aside"),
-        _ if path.is_symlink() && names().any(|name| name.to_str().is_some_and(is_backup)) => {
+        _ if path.is_symlink() && names().any(|name| name.to_str().and_then(BackupId::of_file).is_some()) => {
             replace_symlink(path)
         }
         _ => move_aside(path, "aside"),

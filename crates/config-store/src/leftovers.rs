@@ -13,7 +13,7 @@ use myownllm_salvage::Shape;
 
 use crate::plan::Plan;
 use crate::store::{Locked, file_name, warning_at};
-use crate::{BackupId, BackupKind, FileShape, Step, Store, StoreError};
+use crate::{BackupId, BackupKind, Step, Store, StoreError};
 
 impl Store<'_> {
     /// Returns the temporary files of killed runs, beside the config and beside the target of a
@@ -216,8 +216,8 @@ impl Locked<'_> {
 
     /// Returns true if the app's config still holds the daemon's half, which the repair publishes.
     fn is_overwritten(&self) -> bool {
-        let shape = self.live_bytes().map(|bytes| self.shape_of(&bytes));
-        matches!(shape, Some(FileShape::Daemon | FileShape::Mixed))
+        let live = self.live_bytes().and_then(|bytes| Document::parse(&bytes).ok());
+        live.is_some_and(|live| self.has_daemon_half(&live.document))
     }
 
     /// Makes a backup of a leftover, unless there is one of its content. The `source` of a repair

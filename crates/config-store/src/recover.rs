@@ -105,7 +105,7 @@ impl Store<'_> {
         let mut parts = recover_all(bytes).into_iter().filter(is_config);
         let first = self.with_begun_networks(parts.next()?, bytes);
         // A daemon's document at the beginning is the newest content of the file.
-        if is_complete(&first) && matches!(self.schema.shape(&first.document), Shape::Daemon | Shape::Mixed) {
+        if is_complete(&first) && self.has_daemon_half(&first.document) {
             return Some(first);
         }
         let richness =
@@ -120,7 +120,7 @@ impl Store<'_> {
         let is_torn = matches!(found.extent, Extent::Torn { .. }) && document.get(&["networks"]).is_none();
         if is_torn && Document::parse(bytes).is_err_and(|error| error.path.starts_with("/networks/")) {
             document.set(&["networks"], Fragment::array::<Fragment>([]));
-            if matches!(self.schema.shape(&document), Shape::Daemon | Shape::Mixed) {
+            if self.has_daemon_half(&document) {
                 found.document = document;
             }
         }
@@ -129,13 +129,12 @@ impl Store<'_> {
 
     /// Returns true if a file, or the complete part of a file that is not JSON, has the daemon's
     /// shape.
-    pub(crate) fn has_daemon_half(&self, file: &ConfigFile) -> bool {
-        let is_daemons = |read: &Document| matches!(self.schema.shape(read), Shape::Daemon | Shape::Mixed);
+    pub(crate) fn holds_daemon_half(&self, file: &ConfigFile) -> bool {
         match file {
             ConfigFile::Missing => false,
-            ConfigFile::Json { document, .. } => is_daemons(document),
+            ConfigFile::Json { document, .. } => self.has_daemon_half(document),
             ConfigFile::Corrupt { bytes, .. } => {
-                self.recover_config(bytes).is_some_and(|found| is_daemons(&found.document))
+                self.recover_config(bytes).is_some_and(|found| self.has_daemon_half(&found.document))
             }
         }
     }
@@ -254,7 +253,7 @@ impl Store<'_> {
     }
 
     pub(crate) fn is_restorable(&self, found: &Recovered) -> bool {
-        !found.whole.is_empty() && !matches!(self.schema.shape(&found.document), Shape::Daemon | Shape::Mixed)
+        !found.whole.is_empty() && !self.has_daemon_half(&found.document)
     }
 
     fn lost_networks(&self, config: &Document) -> Vec<String> {

@@ -144,15 +144,14 @@ impl Store<'_> {
     /// in the bytes of a file.
     fn renamed_config(&self, config_of: &dyn Fn(&[u8]) -> Option<Document>) -> Option<Source> {
         let paths = &self.paths;
-        let is_backup =
-            |name: &str| name.strip_suffix(".json").is_some_and(|id| id.parse::<BackupId>().is_ok());
         let is_like = |name: &str, original: &Utf8Path| {
             let stem = original.file_stem().unwrap_or_default();
             name.to_lowercase().contains(stem) && Some(name) != original.file_name()
         };
         let among_backups = self.names(&paths.backups, FileKind::File).into_iter();
-        let among_backups =
-            among_backups.filter(|name| !is_backup(name)).map(|name| paths.backups.join(name));
+        let among_backups = among_backups
+            .filter(|name| BackupId::of_file(name).is_none())
+            .map(|name| paths.backups.join(name));
         let beside_config = self.names(&paths.app_home, FileKind::File).into_iter();
         let beside_config = beside_config.filter(|name| is_like(name, &paths.app_config));
         let like_backups = self.names(&paths.app_home, FileKind::Dir).into_iter();

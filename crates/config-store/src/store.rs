@@ -179,10 +179,9 @@ impl<'a> Store<'a> {
         Document::parse(bytes).map_or(FileShape::Corrupt, |parsed| self.schema.shape(&parsed.document).into())
     }
 
-    /// Returns true if no daemon wrote any of the document. It may be a config of the app's without
-    /// a key that only the app writes.
-    pub(crate) fn may_be_app_config(&self, document: &Document) -> bool {
-        matches!(self.schema.shape(document), Shape::App | Shape::Unknown)
+    /// Returns true if a daemon wrote the document, or a part of it.
+    pub(crate) fn has_daemon_half(&self, document: &Document) -> bool {
+        matches!(self.schema.shape(document), Shape::Daemon | Shape::Mixed)
     }
 
     pub(crate) fn parse_app_config(&self, bytes: &[u8]) -> Option<Document> {

@@ -29,7 +29,7 @@ impl Store<'_> {
     /// Measures a backup that can be restored.
     pub(crate) fn own_settings_of(&self, id: &BackupId, bytes: &[u8]) -> Option<OwnSettings> {
         let document = Document::parse(bytes).ok()?.document;
-        (self.may_be_app_config(&document) && id.kind() != BackupKind::DaemonPart)
+        (!self.has_daemon_half(&document) && id.kind() != BackupKind::DaemonPart)
             .then(|| self.schema.own_settings(&document))
     }
 
