@@ -23,8 +23,8 @@ use myownllm_paths::camino::Utf8Path;
 use names::{free_beside, free_name, is_archived_copy, suggests_identity};
 use peers::owners_in;
 pub(crate) use place::dangling_peers;
-pub use place::empty_targets;
 use place::{FILE_LIMIT, dangling_target, place_state};
+pub use place::{empty_targets, read_identity};
 pub use renamed::{archived_homes, renamed_homes};
 use search::{GIVEN_UP, MAX_LEVELS, Search};
 

@@ -17,6 +17,23 @@ use crate::{
 
 /// An identity file has about two hundred bytes. A file above this limit is not one.
 pub(super) const FILE_LIMIT: u64 = 1 << 20;
+pub(super) const TOO_LARGE: &str = "the file is far too large for a key";
+
+/// Reads and judges an identity file. A file that is too large for a key is damaged, and not read.
+///
+/// # Errors
+/// Fails if the file cannot be read.
+pub fn read_identity(disk: &dyn Disk, path: &Path) -> Result<(Vec<u8>, Identity), DiskError> {
+    match disk.read(path, FILE_LIMIT) {
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            Ok((Vec::new(), Identity::damaged(TOO_LARGE)))
+        }
+        read => read.map(|bytes| {
+            let identity = inspect(&bytes);
+            (bytes, identity)
+        }),
+    }
+}
 
 /// Returns the state of the place of the identity file in a home.
 pub(super) fn place_state(disk: &dyn Disk, home: &Home, is_daemon: bool) -> PlaceState {
@@ -50,7 +67,7 @@ pub(super) fn place_state(disk: &dyn Disk, home: &Home, is_daemon: bool) -> Plac
         }
     }
     match has_secrets.then(|| quarantined(disk, home)).transpose().map(Option::flatten) {
-        Ok(Some(bytes)) => PlaceState::Quarantined(inspect(&bytes)),
+        Ok(Some(identity)) => PlaceState::Quarantined(identity),
         Err(error) if !error.is_absent() => PlaceState::Unreadable(error),
         _ => PlaceState::Absent,
     }
@@ -140,11 +157,8 @@ fn dangling(disk: &dyn Disk, symlink: &Path) -> PlaceState {
 
 /// Returns the state of a path that may hold an identity file.
 fn file_at(disk: &dyn Disk, path: &Path) -> PlaceState {
-    let error = match disk.read(path, FILE_LIMIT) {
-        Ok(bytes) => return PlaceState::File(inspect(&bytes)),
-        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-            return PlaceState::File(Identity::damaged("the file is far too large for a key"));
-        }
+    let error = match read_identity(disk, path) {
+        Ok((_, identity)) => return PlaceState::File(identity),
         Err(error) => error,
     };
     let meta = match disk.stat(path) {
@@ -168,7 +182,7 @@ fn file_at(disk: &dyn Disk, path: &Path) -> PlaceState {
 }
 
 /// Returns the identity file that a killed move has quarantined.
-fn quarantined(disk: &dyn Disk, home: &Home) -> Result<Option<Vec<u8>>, DiskError> {
+fn quarantined(disk: &dyn Disk, home: &Home) -> Result<Option<Identity>, DiskError> {
     let Some(name) = home.identity.file_name() else { return Ok(None) };
     let path = home.secrets().join(QUARANTINE_DIR).join(name).into_std_path_buf();
     // A relative symlink is resolved from its original place.
@@ -177,5 +191,5 @@ fn quarantined(disk: &dyn Disk, home: &Home) -> Result<Option<Vec<u8>>, DiskErro
         meta if meta.is_file() => path,
         _ => return Ok(None),
     };
-    disk.read(&path, FILE_LIMIT).map(Some)
+    read_identity(disk, &path).map(|(_, identity)| Some(identity))
 }

@@ -17,7 +17,7 @@ use super::{
         IDENTITY, SECRETS, free_beside, is_archive_name, is_archived_copy, is_in_secrets, name_of,
         suggests_identity,
     },
-    place::FILE_LIMIT,
+    place::{FILE_LIMIT, TOO_LARGE},
     run_log::{contains, daemon_logs, device_ids, run_logs},
 };
 use crate::{
@@ -331,7 +331,7 @@ impl<'a> Search<'a> {
             Err(error) if is_expected && error.kind() == io::ErrorKind::FileTooLarge => {
                 match is_archive_name(&name_of(path)) {
                     true => archive(),
-                    false => Identity::damaged("the file is far too large for a key"),
+                    false => Identity::damaged(TOO_LARGE),
                 }
             }
             Err(error) => {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use myownllm_durable_fs::{Disk, FileKind, QUARANTINE_DIR};
-use myownllm_identity::{Identity, Refusal};
+use myownllm_identity::{Identity, Refusal, read_identity};
 use myownllm_paths::{camino::Utf8Path, normalize_lexically};
 
 use super::inspector::{Inspector, SkipReason};
@@ -19,9 +19,6 @@ use crate::{
     inventory::{DestinationState, IdentityFile, Inventory},
     planner::command,
 };
-
-/// The size limit of an identity file, which has some two hundred bytes.
-const IDENTITY_LIMIT: u64 = 1024 * 1024;
 
 /// Returns the targets of the identity files of both homes that are symlinks. Whatever name such a
 /// file has, it is an identity file and no roster or state, and it stays in its place.
@@ -104,17 +101,7 @@ impl Inspector<'_> {
             }
             Err(error) => return Err(cannot(error)),
         }
-        let (bytes, identity) = match self.disk.read(&target, IDENTITY_LIMIT) {
-            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                let why = "the file is far too large for a key".to_owned();
-                (Vec::new(), Identity::Damaged { why, flaw: None })
-            }
-            read => {
-                let bytes = read.map_err(cannot)?;
-                let identity = myownllm_identity::inspect(&bytes);
-                (bytes, identity)
-            }
-        };
+        let (bytes, identity) = read_identity(self.disk, &target).map_err(cannot)?;
         Ok(Some(IdentityFile { path: at.to_owned(), bytes, identity, meta, symlink_target }))
     }
 
