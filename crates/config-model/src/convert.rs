@@ -29,32 +29,21 @@ const SETTINGS: &str = "/daemon_settings";
 /// A network that has no daemon's shape.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum ConvertError {
-    /// The value is not an object.
+    /// The value is not an object, but of the kind `found`.
     #[error("cannot convert network: {found} is not an object")]
     #[non_exhaustive]
-    NotAnObject {
-        /// The kind of the value.
-        found: &'static str,
-    },
-    /// The object has no network id: a string `network_id`.
+    NotAnObject { found: &'static str },
+    /// The object has no network id: `network_id` is of the kind `found`, or `missing`.
     #[error("cannot convert network: network_id is {found}, not a string")]
     #[non_exhaustive]
-    NotANetwork {
-        /// The kind of `network_id`, or `missing`.
-        found: &'static str,
-    },
-    /// A member has the wrong type or is at the wrong place, or `turn_servers` has a `null` in it.
+    NotANetwork { found: &'static str },
+    /// The member at the JSON Pointer `path` within the network is of the kind, or at the place,
+    /// `found`, and has to be `wanted`.
     #[error("cannot convert network: {path} is {found}")]
     #[non_exhaustive]
-    Malformed {
-        /// JSON Pointer within the network.
-        path: String,
-        /// The kind of the value there, or its place.
-        found: &'static str,
-        /// The value that fits there.
-        wanted: &'static str,
-    },
+    Malformed { path: String, found: &'static str, wanted: &'static str },
 }
 
 impl ConvertError {

@@ -13,7 +13,7 @@ use crate::path::Path;
 /// The `kind` of our envelopes.
 pub const KIND: &str = "myownllm.network-settings";
 /// The `kind`s that an envelope may have.
-pub const KINDS: [&str; 2] = [KIND, "myownmesh.network-settings"];
+const KINDS: [&str; 2] = [KIND, "myownmesh.network-settings"];
 
 /// The members of a network that an envelope without secrets lacks.
 const LOGIN: [&str; 2] = ["username", "credential"];
@@ -35,6 +35,7 @@ impl PartialEq for Envelope {
 /// A text that is no envelope, or a network that has none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum EnvelopeError {
     /// The text is not one JSON object.
     #[error("cannot read envelope: the text is not one JSON object")]
@@ -42,19 +43,12 @@ pub enum EnvelopeError {
     /// The text is JSON, but not an envelope.
     #[error("cannot read envelope: {why}")]
     #[non_exhaustive]
-    NotAnEnvelope {
-        /// The reason.
-        why: &'static str,
-    },
-    /// The network has no envelope.
+    NotAnEnvelope { why: &'static str },
+    /// The network has no envelope: its member `key`, or `the network`, is of the kind `found`, or
+    /// `missing`.
     #[error("cannot make envelope: {key} is {found}")]
     #[non_exhaustive]
-    NotExportable {
-        /// The member of the network, or `the network`.
-        key: String,
-        /// The kind of the value there, or `missing`.
-        found: &'static str,
-    },
+    NotExportable { key: String, found: &'static str },
 }
 
 impl EnvelopeError {

@@ -23,26 +23,18 @@ use crate::path::Path;
 /// A refused operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum NetworksError {
-    /// No saved network has that name.
+    /// No saved network has the name that the user typed; `close` is the network id of one with a
+    /// close name.
     #[error("cannot find the network: unknown network id: {name}{}", did_you_mean(close))]
     #[non_exhaustive]
-    Unknown {
-        /// The name, as the user typed it.
-        name: String,
-        /// The network id of a saved network with a close name.
-        close: Option<String>,
-    },
-    /// Several saved networks have that network id.
+    Unknown { name: String, close: Option<String> },
+    /// Several saved networks, with these internal ids, have the network id that the user typed.
     #[error("cannot tell which network {name:?} is: several saved networks have that network id ({})",
         ids.join(", "))]
     #[non_exhaustive]
-    Ambiguous {
-        /// The name, as the user typed it.
-        name: String,
-        /// Their internal ids.
-        ids: Vec<String>,
-    },
+    Ambiguous { name: String, ids: Vec<String> },
     /// The daemon does not accept the new network id.
     #[error("cannot save network: {0}")]
     Invalid(InvalidNetworkId),

@@ -17,34 +17,22 @@ use crate::{network_id, networks};
 /// A setting that cannot be read or changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum SettingError {
-    /// No setting has that name.
+    /// No setting has the name that the user typed; `close` is a setting with a close name.
     #[error("cannot find a setting {key:?} in the config")]
     #[non_exhaustive]
-    Unknown {
-        /// The name, as the user typed it.
-        key: String,
-        /// A setting with a close name.
-        close: Option<String>,
-    },
-    /// The value is of another kind than the setting's.
+    Unknown { key: String, close: Option<String> },
+    /// The value is of another kind than the setting's, which is `wanted`: `true or false`, `a
+    /// number`, … The value is as the user typed it, and masked unless the setting is known to be
+    /// harmless.
     #[error("cannot set {key} to {given:?}: the setting takes {wanted}")]
     #[non_exhaustive]
-    WrongType {
-        /// The setting.
-        key: String,
-        /// The value, as the user typed it; masked unless the setting is known to be harmless.
-        given: String,
-        /// The kind of the setting: `true or false`, `a number`, …
-        wanted: &'static str,
-    },
+    WrongType { key: String, given: String, wanted: &'static str },
     /// A launch would not use the config as it is edited.
     #[error("cannot save the settings: a launch would not take them as they are: {why}")]
     #[non_exhaustive]
-    Unusable {
-        /// The reason.
-        why: String,
-    },
+    Unusable { why: String },
 }
 
 impl SettingError {
