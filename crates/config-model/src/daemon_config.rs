@@ -168,7 +168,7 @@ config_structs! {
 }
 
 /// Returns the version of a daemon's document, if it is a whole number.
-pub fn version_of(doc: &Document) -> Option<u64> {
+pub(crate) fn version_of(doc: &Document) -> Option<u64> {
     let version = doc.get(&["version"])?.as_f64()?;
     (version.fract() == 0.0 && (0.0..1e15).contains(&version)).then_some(version as u64)
 }

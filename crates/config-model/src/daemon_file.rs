@@ -115,7 +115,8 @@ pub struct JudgedFile {
     /// daemon reads all of the file; an older one drops what it does not know when it writes the
     /// file again.
     pub is_newer: bool,
-    /// See [`DaemonFile::unknown_word`].
+    /// The JSON Pointer of a kind of network, a topology or a role that no daemon knows that this
+    /// crate knows. Such a daemon drops the whole file.
     pub unknown_word: Option<String>,
 }
 
@@ -136,19 +137,14 @@ impl DaemonFile {
         self.judge(bytes).is_readable
     }
 
-    /// Returns the JSON Pointer of a kind of network, a topology or a role that the daemons that
-    /// this crate knows do not know. Such a daemon drops the whole file.
+    /// Gives all answers about a file at once: each start of a daemon judges every file.
     ///
     /// ```
     /// use myownllm_config_model::DaemonFile;
     /// let config = br#"{"networks": [{"id": "n", "network_id": "home", "topology": {"kind": "tree"}}]}"#;
-    /// assert_eq!(DaemonFile::Config.unknown_word(config).unwrap(), "/networks/0/topology/kind");
+    /// let judged = DaemonFile::Config.judge(config);
+    /// assert_eq!(judged.unknown_word.unwrap(), "/networks/0/topology/kind");
     /// ```
-    pub fn unknown_word(self, bytes: &[u8]) -> Option<String> {
-        self.judge(bytes).unknown_word
-    }
-
-    /// Gives all answers about a file at once: each start of a daemon judges every file.
     pub fn judge(self, bytes: &[u8]) -> JudgedFile {
         let newest = match self {
             Self::Config => NEWEST_VERSION,
@@ -311,13 +307,7 @@ impl Spelling {
 
 /// Returns the JSON Pointers of the members of a network, in the daemon's shape, that no daemon
 /// takes.
-///
-/// ```
-/// use myownllm_config_model::refused_members;
-/// let network = serde_json::json!({"id": "n", "network_id": "home", "stun_servers": [{"urls": [5]}]});
-/// assert_eq!(refused_members(&network), ["/stun_servers/0"]);
-/// ```
-pub fn refused_members(network: &Value) -> Vec<String> {
+pub(crate) fn refused_members(network: &Value) -> Vec<String> {
     let mut refused = Vec::new();
     if let Some(members) = network.clone().as_object_mut() {
         remove_refused(members, "", &is_network, &mut refused);
@@ -511,6 +501,12 @@ enum Topology {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn member_of_a_network_that_no_daemon_takes_is_refused() {
+        let network = json!({"id": "n", "network_id": "home", "stun_servers": [{"urls": [5]}]});
+        assert_eq!(refused_members(&network), ["/stun_servers/0"]);
+    }
 
     #[test]
     fn network_of_the_app_has_the_words_of_the_daemon() {

@@ -27,9 +27,7 @@ mod topology;
 
 pub use app_config::AppConfig;
 pub use daemon_config::DaemonConfig;
-pub use daemon_file::{
-    DaemonFile, JudgedFile, droppable_settings, is_daemon_state, is_key_or_custody, refused_members,
-};
+pub use daemon_file::{DaemonFile, JudgedFile, droppable_settings, is_daemon_state, is_key_or_custody};
 pub use ids::{Ids, SeededIds};
 pub use myownllm_json_document::{
     Blocked, Diagnostic, Document, Extent, Fragment, Kind, MAX_BYTES, MAX_DEPTH, Mend, ParseError,

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use myownllm_json_document::ValueRef;
 
 /// The fewest characters of a network id.
-pub const MIN_LEN: usize = 3;
+const MIN_LEN: usize = 3;
 /// The most characters of a network id.
-pub const MAX_LEN: usize = 64;
+const MAX_LEN: usize = 64;
 
 /// A text that is no network id. The reason has the daemon's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -123,11 +123,11 @@ fn word_that_no_known_daemon_knows_is_of_a_newer_one(
         "transitions":[{"at":1,"variant":{"kind":"later"},"signers":[],"signatures":[]}],
         "pending":[],"splits":[],"topology":{"kind":"ring"}}"#;
     assert!(DaemonFile::State.is_readable(state.as_bytes()));
-    assert_eq!(DaemonFile::State.unknown_word(state.as_bytes()), None);
+    assert_eq!(DaemonFile::State.judge(state.as_bytes()).unknown_word, None);
     let mut newer: Value = serde_json::from_str(state).expect("JSON");
     newer[member] = serde_json::from_str(value).expect("JSON");
     let newer = newer.to_string();
-    assert_eq!(DaemonFile::State.unknown_word(newer.as_bytes()).as_deref(), Some(at));
+    assert_eq!(DaemonFile::State.judge(newer.as_bytes()).unknown_word.as_deref(), Some(at));
     assert!(DaemonFile::State.judge(newer.as_bytes()).is_newer);
 }
 

@@ -77,7 +77,7 @@ pub(crate) fn refused_config(context: &Context<'_>, logs: &[&[String]]) -> Optio
 pub(crate) fn unknown_value_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
     let path = &context.layout.daemon_config;
     let bytes = context.disk.read(path.as_ref(), CONFIG_LIMIT).ok()?;
-    let word = DaemonFile::Config.unknown_word(&bytes)?;
+    let word = DaemonFile::Config.judge(&bytes).unknown_word?;
     let message = format!(
         "the daemon's config {path} has an unknown value at {word}: a daemon that does not know this value \
          renames the file to *.corrupt, and starts at its defaults"

@@ -220,7 +220,7 @@ impl Examiner<'_, '_> {
 /// this program knows. `shown` is the network, masked.
 fn unknown_word(network: &serde_json::Value, shown: ValueRef<'_>) -> Option<String> {
     let config = serde_json::json!({ "networks": [network] }).to_string();
-    let at = DaemonFile::Config.unknown_word(config.as_bytes())?;
+    let at = DaemonFile::Config.judge(config.as_bytes()).unknown_word?;
     let at = at.strip_prefix("/networks/0/")?;
     let value = at.split('/').try_fold(shown, |value, key| value.get(key))?;
     Some(format!("{at} {}", shortened(&value.as_str()?, LONGEST_NAME)))
