@@ -22,23 +22,16 @@ use crate::{
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum Answer {
     /// A sound identity file is where the daemon looks for it.
-    Sound {
-        /// The key of the file.
-        key: KeyInfo,
-        /// The file.
-        path: Utf8PathBuf,
-    },
+    Sound { key: KeyInfo, path: Utf8PathBuf },
     /// A sound identity file exists, and a move must bring it to the place where the daemon looks
-    /// for it.
+    /// for it. The refusal says why no daemon may be started before the move.
     Pending {
-        /// The key of the file.
         key: KeyInfo,
-        /// The file.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// The reason why no daemon may be started before the move.
         refusal: Refusal,
     },
     /// No identity file exists, and nothing shows that there was one: a daemon may create one.

@@ -18,22 +18,16 @@ const KNOWN_VERSION: u64 = 1;
 /// The state of an identity file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum Identity {
     /// A sound key.
     Valid(KeyInfo),
     /// The file does not parse, or its public key does not belong to its seed.
-    Damaged {
-        /// The reason, without any content of the file.
-        why: String,
-        /// The flaw that keeps a daemon from reading the key, if the file holds a sound key all the
-        /// same.
-        flaw: Option<Flaw>,
-    },
+    /// The reason has no content of the file. The flaw keeps a daemon from reading the key, if the
+    /// file holds a sound key all the same.
+    Damaged { why: String, flaw: Option<Flaw> },
     /// A version newer than this crate knows: it neither judges nor changes the file.
-    Newer {
-        /// The version of the file.
-        version: u64,
-    },
+    Newer { version: u64 },
 }
 
 /// The public data of a sound key.

@@ -16,6 +16,7 @@ use crate::{
 /// The state of the place of an identity file.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum PlaceState {
     /// No entry.
     Absent,
@@ -24,21 +25,11 @@ pub enum PlaceState {
     /// A file that a killed move has quarantined beside its place. The next move puts it back.
     Quarantined(Identity),
     /// The path, or a directory on the way to it, is a broken symlink.
-    Dangling {
-        /// The symlink.
-        symlink: PathBuf,
-        /// The target of the symlink.
-        target: PathBuf,
-    },
+    Dangling { symlink: PathBuf, target: PathBuf },
     /// An entry that exists and cannot be read.
     Unreadable(DiskError),
-    /// An entry that is not a file.
-    NotAFile {
-        /// The path of the entry.
-        path: PathBuf,
-        /// The kind of the entry.
-        what: &'static str,
-    },
+    /// An entry at `path` that is not a file, but `what`.
+    NotAFile { path: PathBuf, what: &'static str },
 }
 
 impl PlaceState {
