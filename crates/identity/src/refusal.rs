@@ -306,10 +306,10 @@ impl Refusal {
         self.ways_out.first()?.command().map(str::to_owned)
     }
 
-    /// Returns the one of two keys that the home is known to have had.
-    pub fn known_key(&self) -> Option<&KeyInfo> {
+    /// Returns the one of two identities that has this public key.
+    pub fn identity_with(&self, public_key: &str) -> Option<&KnownIdentity> {
         let Problem::TwoIdentities { old_location, daemon_home } = &self.problem else { return None };
-        [old_location, daemon_home].into_iter().find(|side| side.is_known).map(|side| &side.key)
+        [&**old_location, daemon_home].into_iter().find(|side| side.key.public_key == public_key)
     }
 
     /// Returns true if the identity file is missing, or if the rosters and states that would show

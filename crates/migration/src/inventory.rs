@@ -139,8 +139,6 @@ pub struct Inventory {
     pub(crate) modes: Vec<(PathBuf, u32)>,
     pub(crate) owners: Vec<(PathBuf, Owner)>,
     pub(crate) owner: Option<Owner>,
-    /// The numbers of rosters and of states: at the source, and at the destination.
-    pub(crate) counts: [(usize, usize); 2],
     pub(crate) left: Vec<SkippedEntry>,
     pub(crate) errors: Vec<MigrationError>,
     pub(crate) refusals: Vec<MigrationError>,

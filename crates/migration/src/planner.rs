@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_identity::{Answer, Identity, KeyInfo, Refusal};
+use myownllm_identity::{Answer, Identity, KeyInfo, KnownBy, KnownIdentity, Refusal};
 
 use crate::{
     error::{MigrationError, Side},
@@ -353,10 +353,10 @@ impl<'a> Planner<'a> {
                 }
                 let why = "two different identities".to_owned();
                 self.plan.identity = IdentityState::Blocked { why };
-                let known = self.refusal().and_then(Refusal::known_key);
+                let known = |key: &KeyInfo| self.refusal()?.identity_with(&key.public_key);
                 let error = MigrationError::TwoIdentities {
-                    source_side: side_of(source, source_key, self.inventory.counts[0], known),
-                    destination_side: side_of(destination, destination_key, self.inventory.counts[1], known),
+                    source_side: side_of(source, source_key, known(source_key)),
+                    destination_side: side_of(destination, destination_key, known(destination_key)),
                     command: self.command.clone(),
                     direction: self.inventory.direction,
                 };
@@ -588,12 +588,9 @@ fn destination_dir(step: &MoveStep) -> Option<&Path> {
     }
 }
 
-fn side_of(
-    file: &IdentityFile,
-    key: &KeyInfo,
-    (rosters, states): (usize, usize),
-    known: Option<&KeyInfo>,
-) -> Box<Side> {
-    let is_known = known.is_some_and(|known| known.public_key == key.public_key);
+/// Returns one side of a choice between two identities, with what the scan knows of its key.
+fn side_of(file: &IdentityFile, key: &KeyInfo, known: Option<&KnownIdentity>) -> Box<Side> {
+    let KnownBy { rosters, states, .. } = known.map(|known| known.known_by.clone()).unwrap_or_default();
+    let is_known = known.is_some_and(|known| known.is_known);
     Box::new(Side { path: file.path.clone(), key: key.clone(), rosters, states, is_known })
 }

@@ -2,11 +2,10 @@
 
 use std::{
     io,
-    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::{Disk, FileKind, QUARANTINE_DIR};
+use myownllm_durable_fs::{Disk, QUARANTINE_DIR};
 use myownllm_identity::{Identity, Refusal, read_identity};
 use myownllm_paths::{camino::Utf8Path, normalize_lexically};
 
@@ -146,7 +145,6 @@ impl Inspector<'_> {
                 DestinationState::Free
             }
         };
-        self.counts();
     }
 
     /// Gives the errors of broken symlinks the first way out of the identity scan. Offers to set
@@ -196,29 +194,5 @@ impl Inspector<'_> {
             return Ok(DestinationState::Same);
         }
         differs(self.disk, &here.path, &self.out.identity_destination, &there.path)
-    }
-
-    /// Counts the rosters and states on both sides, to describe the choice between two identities.
-    fn counts(&mut self) {
-        if self.out.source_identity.is_none() || self.out.destination_identity.is_none() {
-            return;
-        }
-        let disk = self.disk;
-        let count = |dir: &Path| {
-            let mut count = 0;
-            let _ = disk.for_each_entry(dir, &mut |entry| {
-                if entry.kind == FileKind::File
-                    && entry.name.to_str().is_some_and(|name| name.ends_with(".json"))
-                {
-                    count += 1;
-                }
-                ControlFlow::Continue(())
-            });
-            count
-        };
-        for (side, home) in [&self.out.source, &self.out.destination].into_iter().enumerate() {
-            let [states, rosters] = self.homes.dirs().map(|dir| count(&home.join(dir)));
-            self.out.counts[side] = (rosters, states);
-        }
     }
 }

@@ -94,7 +94,6 @@ impl<'a> Inspector<'a> {
             modes: Vec::new(),
             owners: Vec::new(),
             owner: None,
-            counts: [(0, 0); 2],
             left: Vec::new(),
             errors: Vec::new(),
             refusals: Vec::new(),
