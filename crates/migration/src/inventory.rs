@@ -58,13 +58,12 @@ pub(crate) struct Item {
     pub(crate) destination_state: DestinationState,
 }
 
-/// A directory of `.json` files.
+/// A directory of `.json` files that can be read.
 #[derive(Clone, Debug)]
 pub(crate) struct StateDir {
     pub(crate) source: PathBuf,
     pub(crate) destination: PathBuf,
-    /// `None` if the source has no such directory, or none that can be read.
-    pub(crate) items: Option<Vec<Item>>,
+    pub(crate) items: Vec<Item>,
     /// Every file in it is ours, and nothing has its name at the destination: one rename moves it.
     pub(crate) moves_as_whole: bool,
     pub(crate) mode: u32,
@@ -76,6 +75,8 @@ pub(crate) struct SingleFile {
     pub(crate) source: PathBuf,
     pub(crate) destination: PathBuf,
     pub(crate) destination_state: DestinationState,
+    /// True for the second-factor lock, which belongs with the identity file.
+    pub(crate) is_secret: bool,
     pub(crate) mode: u32,
     /// The mode of the file at the destination, if there is one.
     pub(crate) destination_mode: Option<u32>,
@@ -103,8 +104,7 @@ pub struct Inventory {
     pub(crate) source: PathBuf,
     pub(crate) destination: PathBuf,
     pub(crate) dirs: Vec<StateDir>,
-    pub(crate) legacy_roster: Option<SingleFile>,
-    pub(crate) custody: Option<SingleFile>,
+    pub(crate) files: Vec<SingleFile>,
     pub(crate) source_identity: Option<IdentityFile>,
     pub(crate) destination_identity: Option<IdentityFile>,
     /// The broken symlink in the place of the source's identity file, and the place for it if the

@@ -47,11 +47,8 @@ pub(crate) fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> P
     for dir in &inventory.dirs {
         planner.plan_dir(dir);
     }
-    if let Some(single) = &inventory.legacy_roster {
-        planner.plan_single_file(single, false);
-    }
-    if let Some(single) = &inventory.custody {
-        planner.plan_single_file(single, true);
+    for file in &inventory.files {
+        planner.plan_single_file(file);
     }
     planner.plan_identity();
     planner.hold_back_identity();
@@ -161,7 +158,6 @@ impl<'a> Planner<'a> {
     }
 
     fn plan_dir(&mut self, dir: &StateDir) {
-        let Some(items) = &dir.items else { return };
         if dir.moves_as_whole {
             if dir.mode & 0o777 != 0o700 && self.inventory.owner.is_some() {
                 self.modes.push((dir.source.clone(), 0o700));
@@ -169,13 +165,13 @@ impl<'a> Planner<'a> {
             self.plan.state.push(MoveStep::MoveDir {
                 from: dir.source.clone(),
                 to: dir.destination.clone(),
-                names: items.iter().map(|item| item.name.clone()).collect(),
+                names: dir.items.iter().map(|item| item.name.clone()).collect(),
             });
             return;
         }
         let mut names = Vec::new();
         let mut others = Vec::new();
-        for item in items {
+        for item in &dir.items {
             let [source, destination] = [&dir.source, &dir.destination].map(|dir| dir.join(&item.name));
             match &item.destination_state {
                 DestinationState::Free => names.push(item.name.clone()),
@@ -192,12 +188,12 @@ impl<'a> Planner<'a> {
         self.plan.state.extend(others);
     }
 
-    fn plan_single_file(&mut self, file: &SingleFile, secret: bool) {
+    fn plan_single_file(&mut self, file: &SingleFile) {
         let (source, destination) = (&file.source, &file.destination);
         // The custody file follows the decision on the identity: it locks that identity.
-        let keep = if secret { self.keep_for_identity() } else { self.options.keep };
+        let keep = if file.is_secret { self.keep_for_identity() } else { self.options.keep };
         let steps = self.file_steps([source, destination], &file.destination_state, keep);
-        if secret && !steps.is_empty() {
+        if file.is_secret && !steps.is_empty() {
             self.plan_private_mode(source, file.mode);
             if let Some(mode) = file.destination_mode {
                 self.plan_private_mode(destination, mode);

@@ -37,33 +37,32 @@ impl Inspector<'_> {
 
     pub(super) fn contents(&mut self) {
         for relative in self.homes.dirs() {
-            let (source, destination) =
-                (self.out.source.join(&relative), self.out.destination.join(&relative));
-            let mut dir = StateDir { source, destination, items: None, moves_as_whole: false, mode: 0 };
-            if let Some((meta, seen)) = self.readable.get_mut(&relative) {
-                let (ours, quarantines, foreign) =
-                    (std::mem::take(&mut seen.ours), seen.quarantines, seen.foreign);
-                dir.mode = meta.mode;
-                let free = !self.there.contains_key(&relative);
-                dir.moves_as_whole = free && !quarantines && foreign == 0 && !ours.is_empty();
-                let mut items = Vec::with_capacity(ours.len());
-                // A file does not differ from itself.
-                let is_alone = free || self.same.contains(&relative);
-                let taken = if is_alone { BTreeSet::new() } else { self.names_in(&dir.destination) };
-                for name in ours {
-                    let destination_state = match taken.contains(&name) {
-                        true => self.destination_state_of(&dir, &name),
-                        false => Ok(DestinationState::Free),
-                    };
-                    match destination_state {
-                        Ok(destination_state) => items.push(Item { name, destination_state }),
-                        Err(error) => {
-                            self.out.errors.push(error);
-                            self.count_skipped(&relative);
-                        }
+            let Some((meta, seen)) = self.readable.get_mut(&relative) else { continue };
+            let (mode, stays) = (meta.mode, seen.quarantines || seen.foreign > 0);
+            let names = std::mem::take(&mut seen.ours);
+            let free = !self.there.contains_key(&relative);
+            let mut dir = StateDir {
+                source: self.out.source.join(&relative),
+                destination: self.out.destination.join(&relative),
+                items: Vec::with_capacity(names.len()),
+                moves_as_whole: free && !stays && !names.is_empty(),
+                mode,
+            };
+            // A file does not differ from itself.
+            let is_alone = free || self.same.contains(&relative);
+            let taken = if is_alone { BTreeSet::new() } else { self.names_in(&dir.destination) };
+            for name in names {
+                let destination_state = match taken.contains(&name) {
+                    true => self.destination_state_of(&dir, &name),
+                    false => Ok(DestinationState::Free),
+                };
+                match destination_state {
+                    Ok(destination_state) => dir.items.push(Item { name, destination_state }),
+                    Err(error) => {
+                        self.out.errors.push(error);
+                        self.count_skipped(&relative);
                     }
                 }
-                dir.items = Some(items);
             }
             self.out.dirs.push(dir);
         }
@@ -89,18 +88,19 @@ impl Inspector<'_> {
         names
     }
 
-    /// Inspects a file that moves by itself, as `inspect` does. Returns `None` if there is none, or
-    /// none that moves.
+    /// Inspects a file that moves by itself, as `inspect` does.
     fn single(
         &mut self,
         relative: &Utf8Path,
         inspect: impl FnOnce(&Self, &Path, &Metadata) -> Result<SingleFile, SkipReason>,
-    ) -> Option<SingleFile> {
+    ) {
         let dir = relative.parent().unwrap_or(Utf8Path::new(""));
-        self.readable.get(dir)?;
+        if !self.readable.contains_key(dir) {
+            return;
+        }
         let at = self.current_path(self.out.source.join(relative));
         let found = match self.disk.stat(&at) {
-            Err(error) if error.is_not_found() => return None,
+            Err(error) if error.is_not_found() => return,
             Err(error) => Err(MigrationError::unreadable(&at, error).into()),
             Ok(meta) => self.ensure_regular(relative, &at, &meta).and_then(|()| {
                 self.ensure_owner(&at, &meta)?;
@@ -108,11 +108,12 @@ impl Inspector<'_> {
             }),
         };
         match found {
-            Ok(single) => return Some(single),
-            Err(reason) => self.record_skip(at, reason),
+            Ok(single) => self.out.files.push(single),
+            Err(reason) => {
+                self.record_skip(at, reason);
+                self.count_skipped(dir);
+            }
         }
-        self.count_skipped(dir);
-        None
     }
 
     /// Fails for anything but a regular file, and for the target of an identity file symlink.
@@ -136,7 +137,7 @@ impl Inspector<'_> {
 
     pub(super) fn legacy_roster(&mut self) {
         if self.out.direction == Direction::Forward {
-            self.out.legacy_roster = self.single(&self.homes.legacy_roster(), Self::legacy_roster_file);
+            self.single(&self.homes.legacy_roster(), Self::legacy_roster_file);
         }
     }
 
@@ -166,11 +167,12 @@ impl Inspector<'_> {
             break;
         }
         let source = self.out.source.join(self.homes.legacy_roster());
-        Ok(SingleFile { source, destination, destination_state, mode: meta.mode, destination_mode: None })
+        let (is_secret, mode, destination_mode) = (false, meta.mode, None);
+        Ok(SingleFile { source, destination, destination_state, is_secret, mode, destination_mode })
     }
 
     pub(super) fn custody(&mut self) {
-        self.out.custody = self.single(&self.homes.custody(), Self::custody_file);
+        self.single(&self.homes.custody(), Self::custody_file);
     }
 
     fn custody_file(&self, at: &Path, meta: &Metadata) -> Result<SingleFile, SkipReason> {
@@ -180,6 +182,7 @@ impl Inspector<'_> {
         let destination_state = destination_state(self.disk, at, &destination, &there, self.out.owner)?;
         let there = self.disk.stat(&there).ok().filter(Metadata::is_file);
         let destination_mode = there.map(|there| there.mode);
-        Ok(SingleFile { source, destination, destination_state, mode: meta.mode, destination_mode })
+        let (is_secret, mode) = (true, meta.mode);
+        Ok(SingleFile { source, destination, destination_state, is_secret, mode, destination_mode })
     }
 }
