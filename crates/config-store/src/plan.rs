@@ -200,14 +200,14 @@ impl Store<'_> {
         listing: &Result<Listing, DiskError>,
     ) -> Option<Diagnostic> {
         let newest = listing.as_ref().ok()?.newest_good()?;
-        let former = Document::parse(&self.intact_bytes(newest).ok()??).ok()?.document;
+        let previous = Document::parse(&self.intact_bytes(newest).ok()??).ok()?.document;
         let message = format!(
             "the settings that only a daemon has for saved networks were missing, and are those of backup {}",
             newest.sequence()
         );
         let info =
             || Diagnostic::new("network.settings-restored", Severity::Info, "/cloud_mesh/networks", message);
-        self.schema.restore_networks(document, &former, None).then(info)
+        self.schema.restore_networks(document, &previous, None).then(info)
     }
 
     /// Plans to restore a config from `source`: a backup, or the file that the user brought back. Keeps

@@ -496,7 +496,8 @@ pub struct Restored {
 }
 
 impl Restored {
-    /// Returns the result of a restore that wrote the config, without a backup of its former bytes.
+    /// Returns the result of a restore that wrote the config, without a backup of its previous
+    /// bytes.
     pub fn new(document: Document, from: BackupId) -> Self {
         Self { document, from, backup: None, changed: true, diagnostics: Vec::new() }
     }

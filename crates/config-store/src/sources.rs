@@ -5,7 +5,7 @@ use std::path::Path;
 use myownllm_config_model::{Diagnostic, Document, Ids, SeededIds};
 use myownllm_durable_fs::{DiskError, FileKind, Timestamp, is_new_content};
 use myownllm_paths::LayoutPaths;
-use myownllm_paths::camino::Utf8Path;
+use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use myownllm_salvage::{Salvaged, Shape};
 
 use crate::backups::Listing;
@@ -21,6 +21,9 @@ pub(crate) struct Source {
 
 /// A source, and the time of its last change.
 type Dated = (Source, Timestamp);
+
+/// Returns the config in the bytes of a file.
+type ConfigOf<S> = fn(&S, &[u8]) -> Option<Document>;
 
 /// The endings that a daemon gives to a config that it cannot parse, or that it is about to write.
 const DAEMON_SUFFIXES: [&str; 2] = [".corrupt", ".tmp"];
@@ -84,18 +87,18 @@ impl Store<'_> {
             (Some((source, _)), _) | (None, Some((source, _))) => Some(source),
             (None, None) => self
                 .misplaced_source()
-                .or_else(|| self.changed_backup(listing, &|bytes| self.whole_config(bytes)))
-                .or_else(|| self.renamed_config(&|bytes| self.whole_config(bytes)))
-                .or_else(|| self.kept_backup(listing, &|bytes| self.parse_app_config(bytes)))
+                .or_else(|| self.changed_backup(listing, Self::whole_config))
+                .or_else(|| self.renamed_config(Self::whole_config))
+                .or_else(|| self.kept_backup(listing, Self::parse_app_config))
                 .or_else(|| self.usable_leftover())
                 .or_else(|| {
-                    let torn = self.changed_backup(listing, &|bytes| self.usable_config(bytes))?;
+                    let torn = self.changed_backup(listing, Self::usable_config)?;
                     diagnostics.extend(self.torn_diagnostic(&torn));
                     Some(torn)
                 })
                 // The app's half of a mixed config is better than the defaults alone.
-                .or_else(|| self.renamed_config(&|bytes| self.mixed_config(bytes)))
-                .or_else(|| self.kept_backup(listing, &|bytes| self.mixed_config(bytes))),
+                .or_else(|| self.renamed_config(Self::mixed_config))
+                .or_else(|| self.kept_backup(listing, Self::mixed_config)),
         };
         // The file that a daemon moved aside mostly has the content of the newest backup, so an
         // unreadable one is an error only if there is no other source.
@@ -140,39 +143,37 @@ impl Store<'_> {
 
     /// Returns the newest config under another name than that of the config or of a backup: a sync
     /// program, a file manager, an editor or the user may give it one. It lies beside the config,
-    /// among the backups, or in a directory with a name like theirs. `config_of` returns the config
-    /// in the bytes of a file.
-    fn renamed_config(&self, config_of: &dyn Fn(&[u8]) -> Option<Document>) -> Option<Source> {
-        let paths = &self.paths;
-        let is_like = |name: &str, original: &Utf8Path| {
-            let stem = original.file_stem().unwrap_or_default();
+    /// among the backups, or in a directory with a name like theirs.
+    fn renamed_config(&self, config_of: ConfigOf<Self>) -> Option<Source> {
+        let LayoutPaths { app_config, app_home, backups, .. } = &*self.paths;
+        let is_like = |path: &Utf8Path, original: &Utf8Path| {
+            let (name, stem) =
+                (path.file_name().unwrap_or_default(), original.file_stem().unwrap_or_default());
             name.to_lowercase().contains(stem) && Some(name) != original.file_name()
         };
-        let among_backups = self.names(&paths.backups, FileKind::File).into_iter();
-        let among_backups = among_backups
-            .filter(|name| BackupId::of_file(name).is_none())
-            .map(|name| paths.backups.join(name));
-        let beside_config = self.names(&paths.app_home, FileKind::File).into_iter();
-        let beside_config = beside_config.filter(|name| is_like(name, &paths.app_config));
-        let like_backups = self.names(&paths.app_home, FileKind::Dir).into_iter();
-        let like_backups = like_backups.filter(|name| is_like(name, &paths.backups)).flat_map(|dir| {
-            let names = self.names(&paths.app_home.join(&dir), FileKind::File).into_iter();
-            names.map(move |name| format!("{dir}/{name}"))
-        });
-        let in_app_home = beside_config.chain(like_backups).map(|name| paths.app_home.join(name));
-        let found = among_backups.chain(in_app_home).filter_map(|path| {
-            let bytes = self.read(&path).ok()?;
-            let document = config_of(&bytes)?;
-            let base = if path.starts_with(&paths.backups) { &paths.backups } else { &paths.app_home };
+        let among_backups = self.entries(backups, FileKind::File).into_iter();
+        let among_backups =
+            among_backups.filter(|path| path.file_name().and_then(BackupId::of_file).is_none());
+        let beside_config = self.entries(app_home, FileKind::File).into_iter();
+        let beside_config = beside_config.filter(|path| is_like(path, app_config));
+        let like_backups = self.entries(app_home, FileKind::Dir).into_iter();
+        let like_backups = like_backups
+            .filter(|path| is_like(path, backups))
+            .flat_map(|dir| self.entries(&dir, FileKind::File));
+        let found = among_backups.chain(beside_config).chain(like_backups).filter_map(|path| {
+            let document = config_of(self, &self.read(&path).ok()?)?;
+            let base = if path.starts_with(backups) { backups } else { app_home };
             let name = path.strip_prefix(base).unwrap_or(&path).to_string();
             Some((Source { name, document }, self.modified(path.as_ref())))
         });
         found.max_by_key(|(_, modified)| *modified).map(|(source, _)| source)
     }
 
-    fn names(&self, dir: &Utf8Path, kind: FileKind) -> Vec<String> {
+    fn entries(&self, dir: &Utf8Path, kind: FileKind) -> Vec<Utf8PathBuf> {
         let entries = self.disk.list(dir.as_ref()).unwrap_or_default().into_iter();
-        entries.filter(|entry| entry.kind == kind).filter_map(|entry| entry.name.into_string().ok()).collect()
+        let names =
+            entries.filter(|entry| entry.kind == kind).filter_map(|entry| entry.name.into_string().ok());
+        names.map(|name| dir.join(name)).collect()
     }
 
     /// Returns the app's config, or its complete members, under a name that a daemon gives to a
@@ -264,28 +265,24 @@ impl Store<'_> {
     }
 
     /// Returns the newest routine backup that another program changed and that has a config all the
-    /// same: a sync program that converts line ends leaves every setting in it. `config_of` returns
-    /// the config in the bytes of a backup.
+    /// same: a sync program that converts line ends leaves every setting in it.
     fn changed_backup(
         &self,
         listing: &Result<Listing, DiskError>,
-        config_of: &dyn Fn(&[u8]) -> Option<Document>,
+        config_of: ConfigOf<Self>,
     ) -> Option<Source> {
         let good = listing.as_ref().ok()?.good_newest_first();
         let mut changed = good.filter_map(|id| Some((id, self.backup_bytes(id).ok()??)));
-        changed.find_map(|(id, bytes)| Some(Source { name: id.to_string(), document: config_of(&bytes)? }))
+        changed
+            .find_map(|(id, bytes)| Some(Source { name: id.to_string(), document: config_of(self, &bytes)? }))
     }
 
     /// Returns the newest intact config of the app's that was set aside, with settings of the
-    /// user's. `config_of` returns the config in the bytes of a backup.
-    fn kept_backup(
-        &self,
-        listing: &Result<Listing, DiskError>,
-        config_of: &dyn Fn(&[u8]) -> Option<Document>,
-    ) -> Option<Source> {
+    /// user's.
+    fn kept_backup(&self, listing: &Result<Listing, DiskError>, config_of: ConfigOf<Self>) -> Option<Source> {
         let mut kept = listing.as_ref().ok()?.backups.iter().rev().filter(|id| id.kind == BackupKind::Kept);
         kept.find_map(|id| {
-            let document = config_of(&self.intact_bytes(id).ok()??)?;
+            let document = config_of(self, &self.intact_bytes(id).ok()??)?;
             let has_settings = self.schema.own_settings(&document).count() > 0;
             has_settings.then(|| Source { name: id.to_string(), document })
         })
