@@ -6,24 +6,16 @@ use myownllm_json_document::ValueRef;
 /// The connections between the peers of a network. Both configs spell a topology alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of each variant names its fields")]
 pub enum Topology {
-    /// Each peer connects to its neighbours.
-    Ring {
-        /// The number of neighbours; without it the daemon chooses.
-        n_preferred: Option<u64>,
-    },
-    /// Every peer connects to the hub.
-    Star {
-        /// The Device ID of the hub.
-        hub: String,
-    },
+    /// Each peer connects to this number of neighbours; without it the daemon chooses.
+    Ring { n_preferred: Option<u64> },
+    /// Every peer connects to the hub with this Device ID.
+    Star { hub: String },
     /// Every peer connects to every other peer.
     FullMesh,
-    /// A topology of a newer daemon.
-    Other {
-        /// Its name.
-        kind: String,
-    },
+    /// A topology of a newer daemon, by its name.
+    Other { kind: String },
 }
 
 /// The connections between the peers of a network. Kinds of newer daemons are kept.
