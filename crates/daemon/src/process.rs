@@ -20,6 +20,8 @@ use crate::{procfs, wait::Backoff};
 pub(crate) const PROGRAM_NAME: &str = "myownmesh";
 /// The default variable that tells a daemon its home.
 pub(crate) const HOME_VARIABLE: &str = "MYOWNMESH_HOME";
+/// The daemon's home in its user's home if the variable is not set.
+pub(crate) const DEFAULT_HOME: &str = ".myownmesh";
 /// The variable that marks a child and every process that it starts. A daemon that goes into the
 /// background leaves its process group, and is found by the mark alone.
 pub(crate) const SPAWN_MARK: &str = "MYOWNMESH_STARTED_BY";

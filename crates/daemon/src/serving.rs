@@ -13,7 +13,7 @@ use myownllm_paths::camino::Utf8Path;
 
 use crate::{
     endpoint::is_socket,
-    process::{HOME_VARIABLE, PROGRAM_NAME, SPAWN_MARK},
+    process::{DEFAULT_HOME, HOME_VARIABLE, PROGRAM_NAME, SPAWN_MARK},
     procfs::{self, as_path, entry},
 };
 
@@ -227,6 +227,18 @@ pub(crate) fn names_home(pid: u32, home: &Utf8Path, home_variable: &str) -> bool
             false => named == home,
         }
     })
+}
+
+/// Returns true if `home` is the home of a daemon that is told none: it may lie behind a symlink in
+/// the home of the daemon's user.
+pub(crate) fn is_default_home(pid: u32, home: &Utf8Path, home_variable: &str) -> bool {
+    let is_set = |value: &[u8]| !value.trim_ascii().is_empty();
+    let is_home = |user_home: &[u8]| {
+        let default = as_path(user_home).join(DEFAULT_HOME);
+        is_same_file(&resolve_for_process(pid, &default), home.as_ref())
+    };
+    !procfs::has_in_environment(pid, &[home_variable, HOME_VARIABLE], is_set)
+        && procfs::has_in_environment(pid, &["HOME"], is_home)
 }
 
 /// Returns true if a process listens on a socket that was bound to a path in `dir`, or, without

@@ -172,7 +172,9 @@ impl ServingProcess {
 
     /// Returns the process if its environment names the home, and it serves the home or is about to.
     fn of(pid: u32, is_daemon: bool, home: &Utf8Path, home_variable: &str) -> Option<Self> {
-        if !serving::names_home(pid, home, home_variable) {
+        if !serving::names_home(pid, home, home_variable)
+            && !serving::is_default_home(pid, home, home_variable)
+        {
             return None;
         }
         let is_marked = serving::has_spawn_mark(pid);

@@ -194,6 +194,29 @@ fn a_daemon_without_a_socket_is_found_by_its_environment() {
     assert!(nobody.is_empty());
 }
 
+/// The user's `~/.myownmesh` leads to the app's daemon home, and the daemon is told no home.
+#[test]
+fn daemon_that_found_its_home_by_a_symlink_is_found_without_a_socket() {
+    let home = Home::new();
+    std::fs::create_dir_all(home.path()).unwrap();
+    let user_home = home.root().join("user");
+    std::fs::create_dir(&user_home).unwrap();
+    std::os::unix::fs::symlink(home.path(), user_home.join(".myownmesh")).unwrap();
+    let mut command = Command::new(stand_in());
+    command.arg("serve").env_remove("MYOWNMESH_HOME").env("HOME", &user_home);
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let socket = home.path().join("daemon.sock");
+    eventually("it listens", || UnixStream::connect(&socket).is_ok());
+    std::fs::remove_file(&socket).unwrap();
+    let strays = serving_processes(&home.path(), "MYOWNMESH_HOME");
+    assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), [child.id()]);
+    assert!(serving_processes(&home.root(), "MYOWNMESH_HOME").is_empty());
+    let (stray, path) = (strays[0].clone(), home.path());
+    let stopped = std::thread::spawn(move || stop_serving_process(&stray, &path, "MYOWNMESH_HOME", GRACE));
+    child.wait().unwrap();
+    assert!(matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { .. }));
+}
+
 /// The connection that found the daemon carries the next requests.
 #[test]
 fn the_connection_that_found_it_is_the_conversation() {
