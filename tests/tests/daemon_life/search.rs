@@ -210,7 +210,7 @@ fn daemon_that_found_its_home_by_a_symlink_is_found_without_a_socket() {
     std::fs::remove_file(&socket).unwrap();
     let strays = serving_processes(&home.path(), "MYOWNMESH_HOME");
     assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), [child.id()]);
-    assert!(serving_processes(&home.root(), "MYOWNMESH_HOME").is_empty());
+    assert!(serving_processes(home.root(), "MYOWNMESH_HOME").is_empty());
     let (stray, path) = (strays[0].clone(), home.path());
     let stopped = std::thread::spawn(move || stop_serving_process(&stray, &path, "MYOWNMESH_HOME", GRACE));
     child.wait().unwrap();
