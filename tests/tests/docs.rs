@@ -32,8 +32,8 @@ fn every_code_of_the_sources_is_listed_and_no_other() {
     assert_eq!(listed.len(), once.len(), "docs/errors.md lists a code twice: {listed:?}");
     let missing: Vec<_> = in_sources.difference(&once).collect();
     let gone: Vec<_> = once.difference(&in_sources).collect();
-    assert!(missing.is_empty(), "docs/errors.md lacks {missing:?}");
-    assert!(gone.is_empty(), "docs/errors.md lists what no source has any more: {gone:?}");
+    assert!(missing.is_empty(), "docs/errors.md lacks {missing:?}: add a row for each");
+    assert!(gone.is_empty(), "docs/errors.md lists what no source has any more, remove the rows: {gone:?}");
     assert!(once.len() > 100, "the sources were not found: {once:?}");
 }
 
