@@ -27,7 +27,11 @@ mod tests {
     fn check(schema: &Value, value: &Value, path: &str) {
         if let (Some(properties), Value::Object(value)) = (schema["properties"].as_object(), value) {
             let keys: Vec<_> = value.keys().collect();
-            assert_eq!(properties.keys().collect::<Vec<_>>(), keys, "{path}");
+            assert_eq!(
+                properties.keys().collect::<Vec<_>>(),
+                keys,
+                "{path}: a fresh config has every member of the schema; an optional one is null, without `as`"
+            );
             for (key, value) in value {
                 check(&properties[key], value, &format!("{path}/{key}"));
                 if let Some(default) = properties[key].get("default") {
