@@ -296,10 +296,12 @@ pub(crate) fn lost_settings(
     }
     let path = context.layout.app_config.as_std_path();
     let keys = &report.reset_keys;
+    if keys.is_empty() {
+        return None;
+    }
     let consequences = consequences(context, document, &lost_keys(report), None);
     // A config of an older app lacks a few of today's keys: these are no losses.
-    let is_harmless = consequences.is_none() && matches!(report.shape, FileShape::App | FileShape::Unknown);
-    if keys.is_empty() || is_harmless {
+    if consequences.is_none() && matches!(report.shape, FileShape::App | FileShape::Unknown) {
         return None;
     }
     let (harm, undo) = match consequences {
