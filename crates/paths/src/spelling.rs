@@ -7,7 +7,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 /// Returns a path in a home. A name may have several parts, which the platform separates in its own
 /// way.
 pub fn inside(home: &Utf8Path, name: &str) -> Utf8PathBuf {
-    name.split('/').fold(home.to_path_buf(), |path, part| path.join(part))
+    let mut path = Utf8PathBuf::with_capacity(home.as_str().len() + 1 + name.len());
+    path.push(home);
+    path.extend(name.split('/'));
+    path
 }
 
 /// Returns the path normalized by its spelling alone: without `.` and doubled slashes, and each
