@@ -41,7 +41,9 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
         Err(error) => return usage(&error, &args, started),
     }
     let parse = |program: Command| {
-        let matches = program.color(color_of(&args)).try_get_matches_from(&args)?;
+        // To free its parts takes as long as to make them, and the process ends soon.
+        let mut program = std::mem::ManuallyDrop::new(program.color(color_of(&args)));
+        let matches = program.try_get_matches_from_mut(&args)?;
         Ok((Cli::from_arg_matches(&matches)?, command_name(&matches)))
     };
     // The texts of the help cost as much as the rest of a start with nothing to do.
