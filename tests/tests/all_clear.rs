@@ -137,13 +137,13 @@ fn follow_hints(home: &Home) {
     let launch = run(&mut home.with_daemon(&["launch", "--once", "--json"])).json();
     let list = |said: &serde_json::Value| said.as_array().cloned().unwrap_or_default();
     let mut followed: Vec<String> = Vec::new();
-    let mut told = list(&launch["diagnostics"]);
+    let mut reported = list(&launch["diagnostics"]);
     loop {
         let checks = list(&doctor()["data"]["checks"]);
-        told.extend(checks.into_iter().filter(|check| check["result"] != "ok"));
+        reported.extend(checks.into_iter().filter(|check| check["result"] != "ok"));
         // What the user has to fill in cannot be run as printed.
         let is_new = |hint: &str| !hint.contains("/path/to/") && !followed.iter().any(|done| done == hint);
-        let next = told.iter().find(|one| one["hint"].as_str().is_some_and(is_new)).cloned();
+        let next = reported.iter().find(|one| one["hint"].as_str().is_some_and(is_new)).cloned();
         let Some(one) = next else { break };
         let hint = one["hint"].as_str().unwrap().to_owned();
         follow(home, &hint);
@@ -155,7 +155,7 @@ fn follow_hints(home: &Home) {
         }
         followed.push(hint);
         assert!(followed.len() < 12, "no end of hints: {followed:#?}");
-        told.clear();
+        reported.clear();
     }
 }
 

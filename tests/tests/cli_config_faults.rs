@@ -96,14 +96,14 @@ fn hint_for_an_envelope_that_cannot_be_read_can_be_followed(#[case] text: &str, 
     home.put("envelope.json", text.as_bytes(), 0o600);
     let file =
         run(home.command(&["network", "import", "envelope.json", "--json"]).current_dir(home.path("")));
-    let told = file.ends_with(1).diagnostic("envelope.parse");
+    let reported = file.ends_with(1).diagnostic("envelope.parse");
     let path = home.path("envelope.json");
-    assert_eq!(told["path"], path.to_str().unwrap(), "{told}");
-    assert!(told["hint"].as_str().unwrap().ends_with(path.to_str().unwrap()), "{told}");
+    assert_eq!(reported["path"], path.to_str().unwrap(), "{reported}");
+    assert!(reported["hint"].as_str().unwrap().ends_with(path.to_str().unwrap()), "{reported}");
     let stdin = run_with(&mut home.command(&["network", "import", "-", "--json"]), text.as_bytes());
-    let told = stdin.ends_with(1).diagnostic("envelope.parse");
-    let hint = told["hint"].as_str().unwrap();
-    assert!(hint.contains(said) && !hint.contains("backup") && !hint.contains("put the text"), "{told}");
+    let reported = stdin.ends_with(1).diagnostic("envelope.parse");
+    let hint = reported["hint"].as_str().unwrap();
+    assert!(hint.contains(said) && !hint.contains("backup") && !hint.contains("put the text"), "{reported}");
 }
 
 fn with_a_later_network() -> Home {
@@ -229,8 +229,8 @@ fn foreign_rename_before_a_plain_rename_is_not_lost() {
     let saved = home.json(CONFIG);
     assert_eq!(saved["mark"], "theirs", "what they wrote is gone");
     assert!(saved["cloud_mesh"]["networks"].to_string().contains("other-net"));
-    let told = ran.json()["diagnostics"].to_string();
-    assert_eq!(told.matches("store.no-exchange").count(), 1, "{told}");
+    let reported = ran.json()["diagnostics"].to_string();
+    assert_eq!(reported.matches("store.no-exchange").count(), 1, "{reported}");
     assert_eq!(temporaries(&home), Vec::<String>::new());
     let said = traced(&home, &["network", "add", "third-net"], &["renameat2:error=EINVAL".to_owned()]).0;
     assert!(said.ends_with(0).all().contains("cannot exchange"));
@@ -323,7 +323,7 @@ fn pretty(config: &serde_json::Value) -> String {
 /// A hand edit lacks a comma. The launch names the line and restores the backup, and its hint
 /// brings the edit back, by the number that `config history` shows.
 #[test]
-fn hand_edit_with_a_typo_is_told_and_can_be_had_back() {
+fn hand_edit_with_a_typo_is_reported_and_can_be_had_back() {
     let home = Home::settled();
     let before = home.bytes(CONFIG);
     let mut edited = home.json(CONFIG);
@@ -377,7 +377,7 @@ fn half_written_config_without_a_backup_keeps_what_is_whole() {
 }
 
 #[test]
-fn daemons_config_with_an_old_tail_is_repaired_and_told() {
+fn daemons_config_with_an_old_tail_is_repaired_and_reported() {
     let home = Home::after_the_bug();
     let leaked = [&home.bytes(CONFIG)[..], b"\n  \"providers\": []\n}\n"].concat();
     home.put(CONFIG, &leaked, 0o600);

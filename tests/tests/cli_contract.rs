@@ -139,7 +139,7 @@ fn commands_that_look_touch_nothing() {
 }
 
 #[test]
-fn what_has_nothing_to_do_touches_nothing() {
+fn command_with_nothing_to_do_touches_nothing() {
     let home = Home::settled();
     let before = home.snapshot();
     for args in [&["launch", "--no-daemon"][..], &["repair"], &["migrate"], &["salvage"]] {
@@ -341,7 +341,7 @@ fn two_identities_are_refused_with_both_ids_and_the_way_out() {
 }
 
 #[test]
-fn what_status_says_a_launch_would_do_is_what_it_does() {
+fn launch_does_the_steps_that_status_lists() {
     let identity = format!("{APP}/.secrets/identity.json");
     let config = format!("{APP}/config.json");
     let damaged = Home::after_the_bug();
@@ -403,7 +403,7 @@ fn a_home_that_is_not_there_is_no_healthy_one() {
 }
 
 #[test]
-fn a_wrong_usage_is_told_whole_and_in_one_form() {
+fn a_wrong_usage_is_reported_whole_and_in_one_form() {
     let home = Home::empty();
     let said = home.run(&["network", "export", "--json"]).ends_with(2).json();
     assert!(said["diagnostics"][0]["message"].as_str().unwrap().contains("<NAME>"), "{said}");
@@ -440,9 +440,9 @@ fn a_wrong_usage_is_told_whole_and_in_one_form() {
         assert!(error.starts_with("error: ") && error.contains(message), "{args:?}: {ran:?}");
         assert_eq!((hint.trim(), code.trim()), (format!("hint: {help}").as_str(), "code: usage"), "{ran:?}");
         let said = home.run(&[args, &["--json"]].concat()).ends_with(2).json();
-        let told = &said["diagnostics"][0];
-        assert_eq!((&told["code"], &told["hint"]), (&json!("usage"), &json!(help)), "{said}");
-        assert!(told["message"].as_str().unwrap().contains(message), "{said}");
+        let reported = &said["diagnostics"][0];
+        assert_eq!((&reported["code"], &reported["hint"]), (&json!("usage"), &json!(help)), "{said}");
+        assert!(reported["message"].as_str().unwrap().contains(message), "{said}");
     }
     home.run(&["launch", "--no-daemon"]).ends_with(0);
     let ran = home.run(&["network", "remove", "nope"]).ends_with(1);
@@ -606,12 +606,12 @@ fn hint_about_a_path_that_is_not_there_works(#[case] args: &[&str], #[case] miss
 #[case::topology(r#""topology":9"#, 1)]
 #[case::kind_that_is_sound(r#""kind":"silent""#, 0)]
 #[case::member_of_a_newer_daemon(r#""later":7"#, 0)]
-fn network_that_no_daemon_takes_is_told_by_the_filter(#[case] member: &str, #[case] told: usize) {
+fn network_that_no_daemon_takes_is_reported_by_the_filter(#[case] member: &str, #[case] reported: usize) {
     let network = format!(r#"{{"id":"net-1","network_id":"home-mesh",{member}}}"#);
     let home = Home::empty();
     let mut filter = home.command(&["network", "to-daemon", "--json"]);
     let said = run_with(&mut filter, network.as_bytes()).ends_with(0).json();
-    assert_eq!(said["diagnostics"].as_array().unwrap().len(), told, "{said:#}");
+    assert_eq!(said["diagnostics"].as_array().unwrap().len(), reported, "{said:#}");
 }
 
 #[test]

@@ -178,12 +178,12 @@ fn a_missing_key_is_one_problem_in_every_command_before_anything_moves(
     const CODE: &str = "identity.gone";
     let home = home_with(state, key, peers);
     let before = files(&home);
-    let mut told: Vec<(String, String)> = Vec::new();
+    let mut reported: Vec<(String, String)> = Vec::new();
     for (name, code, ran) in runs(&home) {
         let said = ran.ends_with(code).json();
         let found = finding(name, &said, CODE);
         let message = found["message"].as_str().or(found["evidence"].as_str()).unwrap().to_owned();
-        told.push((message, found["hint"].as_str().unwrap().to_owned()));
+        reported.push((message, found["hint"].as_str().unwrap().to_owned()));
         match name {
             "doctor" => assert_eq!(said["data"]["problems"], 1, "{said:#}"),
             "status" => {
@@ -198,7 +198,7 @@ fn a_missing_key_is_one_problem_in_every_command_before_anything_moves(
         }
         assert_eq!(files(&home), before, "{name} changed something");
     }
-    assert!(told.iter().all(|one| *one == told[0]), "one answer: {told:#?}");
+    assert!(reported.iter().all(|one| *one == reported[0]), "one answer: {reported:#?}");
     let text = home.run(&["status"]).ends_with(0).all();
     assert!(!text.contains("none yet") && !text.contains("start the app's daemon"), "{text}");
 
@@ -208,9 +208,9 @@ fn a_missing_key_is_one_problem_in_every_command_before_anything_moves(
             let sound = if state == Before { Home::legacy() } else { Home::settled() };
             let side = if state == Before { APP } else { MESH };
             std::fs::write(&backup, sound.bytes(&format!("{side}/.secrets/identity.json"))).unwrap();
-            told[0].1.replace("/path/to/backup/identity.json", backup.to_str().unwrap())
+            reported[0].1.replace("/path/to/backup/identity.json", backup.to_str().unwrap())
         }
-        _ => told[0].1.clone(),
+        _ => reported[0].1.clone(),
     };
     assert!(sh(&hint), "{hint}");
     let _ = sh(&hint);
@@ -337,9 +337,10 @@ fn keys_that_the_peers_do_not_tell_apart_are_shown_for_a_choice() {
         let ran = home.run(&[command]).ends_with(code);
         assert!(ran.all().contains(DEVICE) && ran.all().contains(STRANGER), "{}", ran.all());
         let json = home.run(&[command, "--json"]).ends_with(code).json();
-        let told = json["diagnostics"].as_array().unwrap();
-        let told = told.iter().find(|told| told["code"] == "identity.gone");
-        let hint = told.and_then(|told| told["hint"].as_str()).unwrap_or("myownllm-mesh identity");
+        let reported = json["diagnostics"].as_array().unwrap();
+        let reported = reported.iter().find(|reported| reported["code"] == "identity.gone");
+        let hint =
+            reported.and_then(|reported| reported["hint"].as_str()).unwrap_or("myownllm-mesh identity");
         let shows = hint.starts_with("myownllm-mesh ") && hint.ends_with(" identity");
         assert!(shows, "no command chooses: {json:#}");
     }
@@ -382,11 +383,11 @@ fn key_that_the_peers_do_not_name_is_a_warning() {
     let mut hint = Value::Null;
     for command in ["doctor", "identity"] {
         let json = home.run(&[command, "--json"]).ends_with(0).json();
-        let told = json["diagnostics"].as_array().unwrap();
-        let told = told.iter().find(|told| told["code"] == "identity.other-known").unwrap();
-        assert_eq!(told["severity"], "warning");
-        assert!(told["message"].as_str().unwrap().contains(DEVICE), "{told:#}");
-        hint = told["hint"].clone();
+        let reported = json["diagnostics"].as_array().unwrap();
+        let reported = reported.iter().find(|reported| reported["code"] == "identity.other-known").unwrap();
+        assert_eq!(reported["severity"], "warning");
+        assert!(reported["message"].as_str().unwrap().contains(DEVICE), "{reported:#}");
+        hint = reported["hint"].clone();
     }
     assert!(run(Command::new("sh").args(["-c", hint.as_str().unwrap()])).code == Some(0), "{hint}");
     let json = home.run(&["identity", "--json"]).ends_with(0).json();
@@ -425,10 +426,13 @@ fn no_daemon_starts_while_the_disk_of_its_peers_is_missing(
     ];
     for (arguments, code) in commands {
         let ran = run(&mut home.with_daemon(arguments)).ends_with(*code);
-        let told = ran.json()["diagnostics"].take();
-        let is_told =
-            told.as_array().unwrap().iter().any(|told| told["code"] == "identity.peers-unreachable");
-        assert!(is_told || has_key && arguments[0] == "identity", "{arguments:?}: {told:#}");
+        let reported = ran.json()["diagnostics"].take();
+        let is_told = reported
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|reported| reported["code"] == "identity.peers-unreachable");
+        assert!(is_told || has_key && arguments[0] == "identity", "{arguments:?}: {reported:#}");
     }
     let keys = [APP, MESH].map(|side| home.path(&format!("{side}/.secrets/identity.json")));
     assert_eq!(keys.iter().any(|key| key.exists()), has_key, "a daemon made a key");
@@ -449,13 +453,13 @@ fn no_daemon_starts_while_the_disk_of_its_key_is_missing(#[case] dirs: &[&str]) 
         }
         home
     };
-    let told = |home: &Home, arguments: &[&str], code| {
+    let reported = |home: &Home, arguments: &[&str], code| {
         let ran = run(&mut home.with_daemon(arguments)).ends_with(code);
         ran.json()["diagnostics"]
             .as_array()
             .unwrap()
             .iter()
-            .any(|told| told["code"] == "identity.disk-missing")
+            .any(|reported| reported["code"] == "identity.disk-missing")
     };
     let home = on_a_missing_disk();
     let commands: [(&[&str], _); 4] = [
@@ -465,7 +469,7 @@ fn no_daemon_starts_while_the_disk_of_its_key_is_missing(#[case] dirs: &[&str]) 
         (&["launch", "--once", "--json"], 1),
     ];
     for (arguments, code) in commands {
-        assert!(told(&home, arguments, code), "{arguments:?}");
+        assert!(reported(&home, arguments, code), "{arguments:?}");
     }
     assert!(!home.path(NEW_KEY).exists(), "a daemon made a key");
     for dir in dirs {
@@ -492,10 +496,11 @@ fn doctor_alone_warns_of_an_empty_directory_for_rosters_beside_the_key() {
     std::fs::create_dir(home.path("mnt")).unwrap();
     std::os::unix::fs::symlink(home.path("mnt"), &rosters).unwrap();
     let json = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
-    let told = json["diagnostics"].as_array().unwrap();
-    let told: Vec<_> = told.iter().filter(|told| told["code"] == "identity.disk-missing").collect();
-    assert_eq!((told.len(), &told[0]["severity"]), (1, &"warning".into()), "{json:#}");
-    let shown = run(Command::new("sh").args(["-c", told[0]["hint"].as_str().unwrap()]));
+    let reported = json["diagnostics"].as_array().unwrap();
+    let reported: Vec<_> =
+        reported.iter().filter(|reported| reported["code"] == "identity.disk-missing").collect();
+    assert_eq!((reported.len(), &reported[0]["severity"]), (1, &"warning".into()), "{json:#}");
+    let shown = run(Command::new("sh").args(["-c", reported[0]["hint"].as_str().unwrap()]));
     assert_eq!(shown.stdout.trim_end(), home.path("mnt").to_str().unwrap());
     run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
 }
@@ -514,7 +519,7 @@ fn identity_that_a_move_back_keeps_is_moved_by_the_next_launch() {
 
 /// The rosters are beside the key of a stranger, and the run log shows the former one.
 #[test]
-fn of_two_identities_the_one_that_the_home_has_known_is_named() {
+fn identity_that_the_home_has_known_is_named_of_two() {
     let home = Home::settled();
     run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
     let own = home.bytes(NEW_KEY);
@@ -542,12 +547,12 @@ fn files_that_differ_are_shown_alone_while_two_identities_wait() {
     home.put(OLD_KEY, &fixture_of_038(OLD_KEY), 0o600);
     home.put(&format!("{APP}/mesh/rosters/home-mesh.json"), b"{}", 0o600);
     for args in [&["doctor", "--json"][..], &["migrate", "--dry-run", "--json"]] {
-        let told = home.run(args).diagnostic("migration.collision");
-        assert!(told["hint"].as_str().unwrap().starts_with("ls -l "), "{args:?}: {told}");
+        let reported = home.run(args).diagnostic("migration.collision");
+        assert!(reported["hint"].as_str().unwrap().starts_with("ls -l "), "{args:?}: {reported}");
     }
     home.run(&["migrate", "--keep-identity", "daemon-home"]).ends_with(7);
-    let told = home.run(&["migrate", "--dry-run", "--json"]).diagnostic("migration.collision");
-    assert!(told["hint"].as_str().unwrap().ends_with("migrate --keep daemon-home"), "{told}");
+    let reported = home.run(&["migrate", "--dry-run", "--json"]).diagnostic("migration.collision");
+    assert!(reported["hint"].as_str().unwrap().ends_with("migrate --keep daemon-home"), "{reported}");
 }
 
 /// A torn copy has the place of the key in the daemon home, and the sound key is where it was.
@@ -559,8 +564,8 @@ fn every_screen_of_a_damaged_key_begins_with_the_sound_one_at_the_old_location()
     let launched = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(7);
     assert!(launched.diagnostic("migration.identity-damaged")["hint"].as_str().unwrap().ends_with(way));
     for args in [&["identity", "--json"][..], &["doctor", "--json"]] {
-        let told = home.run(args).diagnostic("migration.identity-damaged");
-        assert!(told["hint"].as_str().unwrap().ends_with(way), "{args:?}: {told}");
+        let reported = home.run(args).diagnostic("migration.identity-damaged");
+        assert!(reported["hint"].as_str().unwrap().ends_with(way), "{args:?}: {reported}");
     }
     let said = home.run(&["--json"]).json();
     assert!(said["data"]["commands"][0]["command"].as_str().unwrap().ends_with(way), "{said}");
@@ -619,10 +624,10 @@ fn symlink_to_nothing_in_the_place_of_a_home_is_moved_out_of_the_way(
     let key = home.has(OLD_KEY).then(|| home.bytes(OLD_KEY));
     std::os::unix::fs::symlink(home.path("gone"), home.path(place)).unwrap();
     let ran = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(7);
-    let told = ran.json()["diagnostics"][0].clone();
-    let hint = told["hint"].as_str().unwrap();
-    assert!(hint.starts_with("mv -n ") && told["message"].as_str().unwrap().contains(hint), "{told}");
-    assert!(told["message"].as_str().unwrap().contains("bring its target back, or"), "{told}");
+    let reported = ran.json()["diagnostics"][0].clone();
+    let hint = reported["hint"].as_str().unwrap();
+    assert!(hint.starts_with("mv -n ") && reported["message"].as_str().unwrap().contains(hint), "{reported}");
+    assert!(reported["message"].as_str().unwrap().contains("bring its target back, or"), "{reported}");
     assert!(run(Command::new("sh").args(["-c", hint])).code == Some(0), "{hint}");
     run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
     assert!(key.is_none_or(|key| home.bytes(NEW_KEY) == key));
@@ -641,8 +646,8 @@ fn known_key_in_the_home_of_the_stand_alone_daemon_is_copied_back(#[case] is_own
     if !is_own {
         home.put(".myownmesh/.secrets/identity.json", &fixture_of_038(OLD_KEY), 0o600);
     }
-    let told = home.run(&["identity", "--json"]).ends_with(7).diagnostic("identity.gone");
-    let hint = told["hint"].as_str().unwrap();
+    let reported = home.run(&["identity", "--json"]).ends_with(7).diagnostic("identity.gone");
+    let hint = reported["hint"].as_str().unwrap();
     if !is_own {
         assert!(hint.contains("/path/to/backup/"), "{hint}");
         return;

@@ -129,14 +129,16 @@ fn verdict_asks_which_of_two_files_stays() {
     let said = home.run(&["--json"]).ends_with(3).json();
     assert_eq!(said["data"]["verdict"], "pending", "{said}");
     let page = home.run(&[]).ends_with(3).stdout;
-    for told in ["differ", "migrate --keep old-location", "migrate --keep daemon-home"] {
-        assert!(page.contains(told), "{told}: {page}");
+    for reported in ["differ", "migrate --keep old-location", "migrate --keep daemon-home"] {
+        assert!(page.contains(reported), "{reported}: {page}");
     }
     // A daemon that was started too early wrote the roster without devices.
     let doctor = home.run(&["doctor", "--json"]).json();
-    let told = doctor["diagnostics"].as_array().unwrap().iter();
-    let hints: Vec<_> =
-        told.filter(|told| told["code"] == "migration.collision").map(|told| &told["hint"]).collect();
+    let reported = doctor["diagnostics"].as_array().unwrap().iter();
+    let hints: Vec<_> = reported
+        .filter(|reported| reported["code"] == "migration.collision")
+        .map(|reported| &reported["hint"])
+        .collect();
     assert!(hints.iter().all(|hint| hint.as_str().unwrap().ends_with("--keep old-location")), "{hints:?}");
     home.run(&["status", "--check"]).ends_with(3);
     home.run(&["migrate", "--keep", "daemon-home"]).ends_with(0);
@@ -156,16 +158,16 @@ fn older_roster_with_more_devices_is_not_chosen_for_the_user() {
     home.put(&format!("{MESH}/{ROSTER}"), &roster(&["a"]), 0o600);
     let old = home.path(&format!("{APP}/{ROSTER}"));
     home.put(&format!("{APP}/{ROSTER}"), &roster(&["a", "b"]), 0o600);
-    let told = |args: &[&str]| home.run(args).diagnostic("migration.collision");
+    let reported = |args: &[&str]| home.run(args).diagnostic("migration.collision");
     // The richer roster is the newer one.
-    let hint = told(&["doctor", "--json"])["hint"].as_str().unwrap().to_owned();
+    let hint = reported(&["doctor", "--json"])["hint"].as_str().unwrap().to_owned();
     assert!(hint.ends_with("migrate --keep old-location"), "{hint}");
     let then = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
     std::fs::File::options().write(true).open(&old).unwrap().set_modified(then).unwrap();
     for args in [&["doctor", "--json"][..], &["migrate", "--dry-run", "--json"], &["repair", "--json"]] {
-        let told = told(args);
-        assert!(told["hint"].as_str().unwrap().starts_with("ls -l "), "{args:?}: {told}");
-        let said = told["message"].as_str().unwrap();
+        let reported = reported(args);
+        assert!(reported["hint"].as_str().unwrap().starts_with("ls -l "), "{args:?}: {reported}");
+        let said = reported["message"].as_str().unwrap();
         let (older, newer) =
             ("(2 devices, changed on 2023-11-14)", "--keep daemon-home (1 device, changed on 20");
         assert!(said.contains(&format!("--keep old-location {older}")) && said.contains(newer), "{said}");
@@ -188,7 +190,7 @@ fn repair_puts_everything_right_and_says_what_it_kept_and_what_is_lost() {
     let overwritten = home.bytes(CONFIG);
     let said = home.run(&["fix"]).ends_with(0).all();
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    for told in [
+    for reported in [
         "Moved: 4 files",
         "Repaired your settings: recovered 2 networks (office-mesh, ev-mesh)",
         "Kept: the file as it was, as backup 1 in ~/.myownllm/config-backups.",
@@ -198,7 +200,7 @@ fn repair_puts_everything_right_and_says_what_it_kept_and_what_is_lost() {
         "the mesh is switched off.",
         "network use office-mesh",
     ] {
-        assert_eq!(said.matches(told).count(), 1, "{told}: {said}");
+        assert_eq!(said.matches(reported).count(), 1, "{reported}: {said}");
     }
     home.still_has(&overwritten, "the overwritten config");
     let before = home.snapshot();
@@ -293,8 +295,8 @@ fn doctor_tells_problems_first_and_ends_with_the_one_command() {
         checks.iter().filter(|check| ["problem", "warning"].contains(&check["result"].as_str().unwrap()))
     {
         let code = check["code"].as_str().unwrap_or_else(|| panic!("no code: {check}"));
-        let told = document["diagnostics"].as_array().unwrap().iter();
-        assert!(told.map(|found| found["code"].as_str()).any(|found| found == Some(code)), "{check}");
+        let reported = document["diagnostics"].as_array().unwrap().iter();
+        assert!(reported.map(|found| found["code"].as_str()).any(|found| found == Some(code)), "{check}");
     }
     assert!(checks.iter().any(|check| check["code"] == "config.needs-repair"), "{document}");
     home.run(&["repair"]).ends_with(0);
@@ -354,14 +356,14 @@ fn quiet_silences_reports_and_never_what_was_asked_for() {
 
 #[cfg(unix)]
 #[test]
-fn daemon_of_the_home_is_told_stopped_and_started_anew() {
+fn daemon_of_the_home_is_reported_stopped_and_started_anew() {
     let home = Home::settled();
     let daemon = |command: &str| run(&mut home.with_daemon(&["daemon", command, "--json"]));
     assert_eq!(daemon("status").ends_with(5).json()["diagnostics"][0]["code"], "daemon.not-running");
-    let told = run(&mut home.with_daemon(&["daemon", "status"])).ends_with(5);
-    assert!(told.stdout.contains("To start it:\n"), "{told:?}");
-    assert!(told.stdout.ends_with(" launch --detach\n"), "{told:?}");
-    assert_eq!(told.stderr, "", "the page tells it already");
+    let reported = run(&mut home.with_daemon(&["daemon", "status"])).ends_with(5);
+    assert!(reported.stdout.contains("To start it:\n"), "{reported:?}");
+    assert!(reported.stdout.ends_with(" launch --detach\n"), "{reported:?}");
+    assert_eq!(reported.stderr, "", "the page tells it already");
     assert_eq!(daemon("stop").ends_with(0).json()["data"]["stopped"], json!([]));
     run(&mut home.with_daemon(&["launch", "--detach"])).ends_with(0);
     let pid = |said: &Value| said["data"]["probe"]["pid"].as_u64().unwrap();
@@ -384,13 +386,14 @@ fn daemon_of_the_home_is_told_stopped_and_started_anew() {
 /// `daemon status` and a change of the networks tell the same cause with the same hint.
 #[cfg(unix)]
 #[test]
-fn process_that_is_no_daemon_is_told_with_one_hint() {
+fn process_that_is_no_daemon_is_reported_with_one_hint() {
     let home = Home::with_networks();
     let _other = home.daemon(MESH).mode("garbage").start().unwrap();
-    let told = |args: &[&str]| run(&mut home.with_daemon(args)).ends_with(5).json()["diagnostics"][0].clone();
-    let state = told(&["daemon", "status", "--json"]);
+    let reported =
+        |args: &[&str]| run(&mut home.with_daemon(args)).ends_with(5).json()["diagnostics"][0].clone();
+    let state = reported(&["daemon", "status", "--json"]);
     assert!(!state["message"].as_str().unwrap().contains("the daemon something"), "{state}");
-    assert_eq!(told(&["network", "use", "second-net", "--json"])["hint"], state["hint"]);
+    assert_eq!(reported(&["network", "use", "second-net", "--json"])["hint"], state["hint"]);
 }
 
 /// A restart refuses without a program, and a hint has to mend what it is printed for.
@@ -420,43 +423,46 @@ fn daemon_that_nothing_can_replace_is_stopped_by_the_hint() {
 fn daemon_that_a_launch_does_not_start_has_another_hint() {
     let home = Home::settled();
     let status = || run(&mut home.with_daemon(&["daemon", "status", "--json"])).ends_with(5);
-    let told = |ran: Ran| ran.json()["diagnostics"].as_array().unwrap().last().unwrap().clone();
-    let launches = |told: &Value| told["hint"].as_str().is_some_and(|hint| hint.contains(" launch "));
-    assert!(launches(&told(status())));
+    let reported = |ran: Ran| ran.json()["diagnostics"].as_array().unwrap().last().unwrap().clone();
+    let launches = |reported: &Value| reported["hint"].as_str().is_some_and(|hint| hint.contains(" launch "));
+    assert!(launches(&reported(status())));
 
-    let no_program = told(home.run(&["daemon", "status", "--json"]).ends_with(5));
+    let no_program = reported(home.run(&["daemon", "status", "--json"]).ends_with(5));
     assert!(!launches(&no_program), "{no_program}");
     assert!(no_program["causes"][0].as_str().unwrap().contains("no daemon program"), "{no_program}");
 
     let shared = home.daemon(SHARED).start().unwrap();
     let page = run(&mut home.with_daemon(&["daemon", "status"])).ends_with(5);
     assert!(page.stdout.ends_with("\nA launch uses the shared daemon.\n"), "{page:?}");
-    assert_eq!((page.stderr.as_str(), &told(status())["hint"]), ("", &Value::Null));
+    assert_eq!((page.stderr.as_str(), &reported(status())["hint"]), ("", &Value::Null));
     drop(shared);
 
     std::fs::remove_file(home.path(NEW_KEY)).unwrap();
-    let refused = told(status());
+    let refused = reported(status());
     assert!(refused["hint"].as_str().unwrap().contains("/path/to/backup/identity.json"), "{refused}");
     assert_eq!(refused["code"], "daemon.not-running");
 }
 
 #[test]
-fn what_is_done_on_the_way_is_told_on_stderr_when_asked_for() {
+fn verbose_prints_steps_on_stderr() {
     let said = |args: &[&str], variable: &str| {
         let home = Home::after_the_bug();
         run(home.command(&[&["repair"], args].concat()).env("MYOWNLLM_LOG", variable)).ends_with(0)
     };
     let quiet = said(&[], "");
     assert!(!quiet.stderr.contains("INFO"), "{quiet:?}");
-    let told = said(&["-v"], "").stderr;
+    let reported = said(&["-v"], "").stderr;
     assert!(
-        told.contains("INFO") && told.contains("the move has ended") && !told.contains("DEBUG"),
-        "{told}"
+        reported.contains("INFO") && reported.contains("the move has ended") && !reported.contains("DEBUG"),
+        "{reported}"
     );
     assert!(said(&["-vv"], "").stderr.contains("DEBUG"));
-    let told = said(&["--json"], "myownllm_config_store=debug");
-    assert!(told.stderr.contains("loaded the config") && !told.stderr.contains("the move"), "{told:?}");
-    told.json();
+    let reported = said(&["--json"], "myownllm_config_store=debug");
+    assert!(
+        reported.stderr.contains("loaded the config") && !reported.stderr.contains("the move"),
+        "{reported:?}"
+    );
+    reported.json();
     for wrong in ["myownllm_daemon=loud", "loud", "daemon=debug"] {
         let odd = said(&[], wrong);
         assert!(odd.stderr.contains("warning: cannot use MYOWNLLM_LOG"), "{wrong}: {odd:?}");
@@ -563,10 +569,11 @@ fn interrupted_move_says_that_nothing_is_lost_and_goes_on() {
         assert!(child.wait().unwrap().success());
         return;
     };
-    let told: Value = serde_json::from_str(&first).unwrap();
+    let reported: Value = serde_json::from_str(&first).unwrap();
     assert!(
-        told["progress"]["phase"].is_string() && told["progress"]["total"].as_u64().unwrap() >= 20_000,
-        "{told}"
+        reported["progress"]["phase"].is_string()
+            && reported["progress"]["total"].as_u64().unwrap() >= 20_000,
+        "{reported}"
     );
     let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
@@ -592,8 +599,8 @@ fn files_that_are_in_both_places_are_counted() {
             home.put(&format!("{place}/mesh/rosters/n-{number}.json"), roster.as_bytes(), 0o600);
         }
     }
-    let told = home.run(&["doctor", "--json"]).check("state.moved")["evidence"].take();
-    assert!(told.as_str().unwrap().contains(" 20 of them in the daemon home too"), "{told}");
+    let reported = home.run(&["doctor", "--json"]).check("state.moved")["evidence"].take();
+    assert!(reported.as_str().unwrap().contains(" 20 of them in the daemon home too"), "{reported}");
     let drawn = home.run(&["status"]).ends_with(0).stdout;
     assert!(drawn.contains(" and 17 more") && !drawn.contains(" )"), "{drawn}");
 }

@@ -289,7 +289,7 @@ fn wherever_a_config_breaks_no_secret_of_it_is_shown() {
 }
 
 #[test]
-fn a_config_that_only_lacks_settings_is_told_what_a_launch_would_add_and_is_not_called_repaired() {
+fn a_config_that_only_lacks_settings_is_reported_what_a_launch_would_add_and_is_not_called_repaired() {
     let lacks_all = Home::empty();
     lacks_all.put(".myownllm/config.json", b"{\"foo\": 1}", 0o600);
     let lacks_two = Home::settled();

@@ -91,7 +91,7 @@ fn errors_about_a_config_tell_code_class_and_remedy() {
         FailureData::of(&settings::get(&config, "zom").unwrap_err()),
         FailureData::of(&settings::set(&mut config, "zoom", "wide").unwrap_err()),
     ];
-    let told = data.map(|data| (data.code, data.class, data.hint.is_some()));
+    let reported = data.map(|data| (data.code, data.class, data.hint.is_some()));
     let wanted = [
         ("config.syntax", Class::Failed, true),
         ("envelope.parse", Class::Failed, true),
@@ -100,7 +100,7 @@ fn errors_about_a_config_tell_code_class_and_remedy() {
         ("config.unknown-setting", Class::Failed, true),
         ("config.wrong-setting", Class::Usage, false),
     ];
-    assert_eq!(told, wanted);
+    assert_eq!(reported, wanted);
 }
 
 /// Another crate implements the traits `AppSchema`, `ConfigStore` and `Daemons`.

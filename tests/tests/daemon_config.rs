@@ -72,13 +72,13 @@ fn misplaced_daemon_config_is_kept_and_set_aside_before_a_daemon_starts(
     assert_eq!(home.snapshot(), tree, "nothing is written by looking");
 
     let said = run(&mut home.with_daemon(&[args, &["--json"]].concat())).ends_with(0).json();
-    let told = diagnostic(&said, "daemon.config-set-aside").unwrap_or_else(|| panic!("{said:#}"));
+    let reported = diagnostic(&said, "daemon.config-set-aside").unwrap_or_else(|| panic!("{said:#}"));
     assert_eq!(said["data"]["outcome"], "repaired");
     home.still_has(&bytes, "the misplaced file");
     let history = home.run(&["config", "history", "--json"]).json();
     let copies = history["data"]["copies"].as_array().unwrap();
     let number = |copy: &Value| copy["id"].as_str()?.split('-').nth(1)?.parse::<u64>().ok();
-    let message = told["message"].as_str().unwrap();
+    let message = reported["message"].as_str().unwrap();
     let is_named = |copy: &&Value| message.contains(&format!("is backup {} now", number(copy).unwrap()));
     assert_eq!(copies.iter().find(is_named).unwrap()["kind"], "kept");
     assert_eq!(home.bytes(CONFIG), app);
@@ -110,8 +110,8 @@ fn misplaced_config_is_backed_up_while_a_daemon_runs_and_set_aside_afterwards() 
     // A repair would not mend it either: doctor names what does.
     for args in [&["doctor", "--json"][..], &["launch", "--once", "--json"]] {
         let said = run(&mut home.with_daemon(args)).ends_with(0).json();
-        let told = diagnostic(&said, "daemon.config-misplaced").unwrap_or_else(|| panic!("{said:#}"));
-        assert!(told["hint"].as_str().unwrap().ends_with(" daemon restart"), "{told}");
+        let reported = diagnostic(&said, "daemon.config-misplaced").unwrap_or_else(|| panic!("{said:#}"));
+        assert!(reported["hint"].as_str().unwrap().ends_with(" daemon restart"), "{reported}");
     }
     let history = home.run(&["config", "history", "--json"]).json();
     let copies = history["data"]["copies"].as_array().unwrap();
@@ -193,7 +193,7 @@ fn peers_that_a_daemon_cannot_read_are_kept_before_it_starts(
     Some(device) => device["role"] = json!("moderator"),
     None => file["kind"] = json!("moderated"),
 })]
-fn roster_of_a_newer_daemon_is_copied_once_and_told(
+fn roster_of_a_newer_daemon_is_copied_once_and_reported(
     #[case] change: fn(&mut Value),
     #[values(ROSTER, STATE)] path: &str,
     #[values("launch --once", "repair")] command: &str,
@@ -207,10 +207,11 @@ fn roster_of_a_newer_daemon_is_copied_once_and_told(
     let doctor = home.run(&["doctor", "--json"]).ends_with(0).json();
     assert!(doctor["data"]["checks"].to_string().contains("state.newer"), "{doctor:#}");
     let args: Vec<&str> = command.split(' ').chain(["--json"]).collect();
-    let told = || diagnostic(&run(&mut home.with_daemon(&args)).ends_with(0).json(), "state.newer").is_some();
-    assert!(told());
+    let reported =
+        || diagnostic(&run(&mut home.with_daemon(&args)).ends_with(0).json(), "state.newer").is_some();
+    assert!(reported());
     assert_eq!(home.bytes(&format!("{path}.set-aside-1")), newer);
-    assert!(!told());
+    assert!(!reported());
     assert!(!home.has(&format!("{path}.set-aside-2")));
     let doctor = home.run(&["doctor", "--json"]).ends_with(0).json();
     // The daemon drops a state with an unknown word.
@@ -221,15 +222,15 @@ fn roster_of_a_newer_daemon_is_copied_once_and_told(
 
 /// A newer daemon would read the file, so it stays.
 #[test]
-fn word_that_no_known_daemon_knows_is_told() {
+fn word_that_no_known_daemon_knows_is_reported() {
     let home = with_daemon_config();
     let network = json!({"id": "net-1", "network_id": "home-mesh", "kind": "moderated"});
     home.edit(OWN_CONFIG, |config| config["networks"] = json!([network]));
     for args in [&["doctor", "--json"][..], &["launch", "--once", "--json"]] {
         let said = run(&mut home.with_daemon(args)).ends_with(0).json();
-        let told = diagnostic(&said, "daemon.config-newer").unwrap_or_else(|| panic!("{said:#}"));
-        assert!(told["message"].as_str().unwrap().contains("/networks/0/kind"), "{said:#}");
-        assert_eq!(told["severity"], "warning");
+        let reported = diagnostic(&said, "daemon.config-newer").unwrap_or_else(|| panic!("{said:#}"));
+        assert!(reported["message"].as_str().unwrap().contains("/networks/0/kind"), "{said:#}");
+        assert_eq!(reported["severity"], "warning");
     }
 }
 

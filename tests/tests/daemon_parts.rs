@@ -247,7 +247,7 @@ fn networks_of_another_kind_are_brought_in_line_all_the_same() {
 
 /// Answers come byte by byte, slowly, with events between them, over one connection or many.
 #[test]
-fn how_the_answers_come_makes_no_difference() {
+fn chunks_of_answers_make_no_difference() {
     let plain: fn(&mut Talk<'_>, &[u8]) = |talk, answer| talk.to.write_all(answer).unwrap();
     let in_pieces: fn(&mut Talk<'_>, &[u8]) = |talk, answer| {
         answer.iter().for_each(|byte| talk.to.write_all(&[*byte]).unwrap());
@@ -350,7 +350,7 @@ const LOOKED_TWICE: [&str; 4] = ["status", "config_show", "status", "config_show
 /// Without an answer the outcome is unknown: the program asks for the status, once more in case
 /// that the daemon ends, and does not repeat the request.
 #[test]
-fn what_a_daemon_took_and_did_not_answer_is_not_said_twice() {
+fn request_that_a_daemon_took_without_an_answer_is_not_sent_twice() {
     let home = home();
     let peer = Peer::new(&home, |talk| {
         while let Some(op) = talk.next() {
@@ -400,7 +400,7 @@ fn answers_that_nobody_asked_for_are_none() {
 
 /// A daemon may quote the request in any form.
 #[test]
-fn what_a_daemon_quotes_of_our_secrets_is_not_shown() {
+fn secrets_quoted_by_a_daemon_are_not_shown() {
     for secret in ["turn-credential-77ab", "a\"quoted\\credential'", "crédential\u{200b}-x", "q\""] {
         let home = home();
         let mut config = home.json(".myownllm/config.json");

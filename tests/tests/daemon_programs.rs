@@ -1,4 +1,5 @@
-//! A daemon program that cannot be started: the cause is told, and the printed command mends it.
+//! A daemon program that cannot be started: the cause is reported, and the printed command mends
+//! it.
 
 #![cfg(target_os = "linux")]
 
@@ -33,17 +34,17 @@ fn refused(home: &Home, script: &str) -> Value {
 #[case::no_interpreter("#!\n", "the script names no interpreter")]
 #[case::interpreter_that_is_not_executable("#!/etc/passwd\n", "/etc/passwd, is not executable")]
 #[case::header_alone("\x7fELF\x02\x01\x01", "the program file is incomplete")]
-fn a_script_that_does_not_start_is_told_with_its_cause(#[case] script: &str, #[case] cause: &str) {
-    let told = refused(&Home::settled(), script);
-    assert_eq!(told["code"], "daemon.not-started");
-    assert!(told["causes"].to_string().contains(cause), "{told:#}");
+fn a_script_that_does_not_start_is_reported_with_its_cause(#[case] script: &str, #[case] cause: &str) {
+    let reported = refused(&Home::settled(), script);
+    assert_eq!(reported["code"], "daemon.not-started");
+    assert!(reported["causes"].to_string().contains(cause), "{reported:#}");
 }
 
 #[test]
 fn program_that_writes_without_end_is_given_up_and_its_log_is_cut() {
     let home = Home::settled();
-    let told = refused(&home, "#!/bin/sh\nexec yes\n");
-    assert!(told["causes"].to_string().contains("it writes into its log without end"), "{told:#}");
+    let reported = refused(&home, "#!/bin/sh\nexec yes\n");
+    assert!(reported["causes"].to_string().contains("it writes into its log without end"), "{reported:#}");
     let log = home.bytes(".myownllm/.myownmesh/daemon.log");
     assert!(log.len() < 2 << 20 && log.ends_with(b"y\n"), "{}", log.len());
 }
@@ -62,21 +63,21 @@ fn program_of_a_variable_that_another_one_replaces_is_named(
     script.into_iter().for_each(|script| home.put("bin/named", script.as_bytes(), 0o755));
     let warning = |args: &[&str]| {
         let said = run(home.with_daemon(args).env("MYOWNLLM_MESH_BIN", &named)).ends_with(0).json();
-        let mut told = said["diagnostics"].as_array().unwrap().clone().into_iter();
-        told.find(|told| told["code"] == "daemon.override-skipped")
+        let mut reported = said["diagnostics"].as_array().unwrap().clone().into_iter();
+        reported.find(|reported| reported["code"] == "daemon.override-skipped")
     };
     assert_eq!(warning(&["doctor", "--json"]).is_some(), is_foreseen);
-    let told = warning(&["launch", "--once", "--json"]).expect("the launch names it");
-    assert!(told["message"].as_str().unwrap().contains(named.to_str().unwrap()), "{told:#}");
-    assert!(!told["causes"].as_array().unwrap().is_empty(), "{told:#}");
+    let reported = warning(&["launch", "--once", "--json"]).expect("the launch names it");
+    assert!(reported["message"].as_str().unwrap().contains(named.to_str().unwrap()), "{reported:#}");
+    assert!(!reported["causes"].as_array().unwrap().is_empty(), "{reported:#}");
 }
 
 #[test]
 fn windows_line_endings_are_mended_by_the_printed_command() {
     let home = Home::settled();
     let script = format!("#!/bin/sh\r\nexec '{}' \"$@\"\r\n", stand_in());
-    let told = refused(&home, &script);
-    let hint = told["hint"].as_str().unwrap();
+    let reported = refused(&home, &script);
+    let hint = reported["hint"].as_str().unwrap();
     run(Command::new("/bin/sh").args(["-c", hint])).ends_with(0);
     assert_eq!(home.bytes("bin/daemon script.bak"), script.as_bytes(), "the former script is kept");
     let launch = &mut home.command(&["launch", "--once"]);
@@ -93,10 +94,10 @@ fn slow(command: &mut Command) -> &mut Command {
 fn a_daemon_that_starts_slowly_is_given_the_time_by_the_printed_command() {
     let home = Home::settled();
     let mut launch = home.command(&["launch", "--detach", "--daemon-wait", "1", "--json"]);
-    let told = run(slow(&mut launch)).ends_with(5).json()["diagnostics"][0].clone();
-    assert_eq!(told["code"], "daemon.not-started");
-    assert!(told["causes"].to_string().contains("did not answer within 1000 ms"), "{told:#}");
-    let hint = told["hint"].as_str().unwrap();
+    let reported = run(slow(&mut launch)).ends_with(5).json()["diagnostics"][0].clone();
+    assert_eq!(reported["code"], "daemon.not-started");
+    assert!(reported["causes"].to_string().contains("did not answer within 1000 ms"), "{reported:#}");
+    let hint = reported["hint"].as_str().unwrap();
     assert!(hint.ends_with(" launch --daemon-wait 4"), "{hint}");
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", &format!("exec {hint}")]).current_dir("/");

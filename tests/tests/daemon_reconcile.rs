@@ -125,7 +125,7 @@ fn a_change_reaches_the_daemon_and_its_file(#[values(Version::V012, Version::V03
 }
 
 #[rstest]
-fn what_a_newer_daemon_says_more_is_no_difference(#[values(Version::V012, Version::V038)] version: Version) {
+fn members_of_a_newer_daemon_are_no_difference(#[values(Version::V012, Version::V038)] version: Version) {
     let home = Home::new();
     let (_standin, mut client) = home.start(version, "");
     let mut active = pushed("n1", "home");
@@ -261,7 +261,7 @@ fn the_stand_in_has_the_bug(#[values(Version::V012, Version::V038)] version: Ver
 }
 
 #[test]
-fn what_the_newer_one_cannot_read_it_renames_and_the_older_one_refuses() {
+fn newer_daemon_renames_an_unreadable_file_and_the_older_one_refuses_it() {
     let home = Home::new();
     std::fs::DirBuilder::new().create(home.path()).unwrap();
     let config = home.path().join("config.json");

@@ -16,7 +16,7 @@ use rstest::rstest;
 #[case::neither("exec >&- 2>&-")]
 #[case::full_device("exec >/dev/full 2>/dev/full")]
 #[case::pipe_without_reader("exec >/dev/null; mkfifo $1/../p; exec 3<>$1/../p 2>$1/../p 3<&-")]
-fn nobody_listening_to_what_is_said_is_no_reason_to_stop(#[case] redirect: &str) {
+fn closed_output_stops_no_command(#[case] redirect: &str) {
     if redirect.contains("/dev/full") && !Path::new("/dev/full").exists() {
         return;
     }
@@ -109,10 +109,10 @@ fn home_that_is_not_utf8_is_refused_and_works_through_the_symlink_of_the_hint() 
         let ran = ran_with(odd.as_os_str(), args).ends_with(7);
         assert_eq!(ran.stderr.matches("is not UTF-8").count(), 1, "{args:?}: {ran:?}");
     }
-    let told = ran_with(odd.as_os_str(), &["status", "--json"]).ends_with(7).json();
-    let told = told["diagnostics"].as_array().unwrap();
-    assert_eq!((told.len(), &told[0]["code"]), (1, &"paths.home-not-utf8".into()), "{told:?}");
-    let hint = told[0]["hint"].as_str().unwrap();
+    let reported = ran_with(odd.as_os_str(), &["status", "--json"]).ends_with(7).json();
+    let reported = reported["diagnostics"].as_array().unwrap();
+    assert_eq!((reported.len(), &reported[0]["code"]), (1, &"paths.home-not-utf8".into()), "{reported:?}");
+    let hint = reported[0]["hint"].as_str().unwrap();
     let mut shell = Command::new("sh");
     let script = hint.replace(" status' ", " status && echo \"$home\"' ");
     assert_ne!(script, hint);
@@ -132,7 +132,7 @@ fn home_that_is_not_utf8_is_refused_and_works_through_the_symlink_of_the_hint() 
 
 /// A home that does not exist has no problems; a mistyped path must not pass for a healthy home.
 #[test]
-fn a_home_that_is_not_there_is_told() {
+fn a_home_that_is_not_there_is_reported() {
     let home = Home::empty();
     let mistyped = home.path("").join("typo");
     for args in
@@ -140,14 +140,14 @@ fn a_home_that_is_not_there_is_told() {
     {
         let mut command = Command::new(program());
         let ran = run(command.arg("--home").arg(&mistyped).args(args).args(["--json"]));
-        let told = ran.json()["diagnostics"].to_string();
-        assert!(told.contains("paths.home-missing"), "{args:?}: {told}");
+        let reported = ran.json()["diagnostics"].to_string();
+        assert!(reported.contains("paths.home-missing"), "{args:?}: {reported}");
         assert!(!home.run(&[args, &["--json"]].concat()).json().to_string().contains("home-missing"));
     }
     assert!(!mistyped.exists());
     let mut status = Command::new(program());
-    let told = run(status.arg("--home").arg(&mistyped).args(["status", "--json"])).json();
-    assert_eq!(told["diagnostics"].as_array().unwrap().len(), 1, "one cause is told once: {told:#}");
+    let reported = run(status.arg("--home").arg(&mistyped).args(["status", "--json"])).json();
+    assert_eq!(reported["diagnostics"].as_array().unwrap().len(), 1, "one cause is told once: {reported:#}");
 }
 
 /// A completed path may name a file in the home. That is one cause, with the command that was meant.
@@ -168,7 +168,8 @@ fn a_home_that_is_a_file_is_one_problem(#[case] file: &str) {
     let meant = format!("--home {} ", home.path("").display().to_string().trim_end_matches('/'));
     assert!(problem["hint"].as_str().unwrap().contains(&meant), "{problem:#}");
     let launch = said(&["launch", "--no-daemon"]).ends_with(7).json();
-    let errors = launch["diagnostics"].as_array().unwrap().iter().filter(|told| told["severity"] == "error");
+    let errors =
+        launch["diagnostics"].as_array().unwrap().iter().filter(|reported| reported["severity"] == "error");
     assert_eq!(errors.count(), 1, "{launch:#}");
 }
 

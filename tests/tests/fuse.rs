@@ -187,7 +187,7 @@ fn a_move_that_is_reported_survives_a_power_cut(#[case] fuse: Fuse, #[case] daem
 
 /// FUSE answers a sync before its server has done anything: the outcome says so once.
 #[test]
-fn a_sync_that_fuse_does_not_confirm_is_told_once() {
+fn a_sync_that_fuse_does_not_confirm_is_reported_once() {
     const CODE: &str = "durable-fs.sync-unconfirmed";
     let Some(rig) = rig(Fuse::Bindfs) else { return };
     let path = |name: &str| rig.path().join(name);
@@ -202,12 +202,13 @@ fn a_sync_that_fuse_does_not_confirm_is_told_once() {
         command.arg("--home").arg(&home).args(args).current_dir("/").env("HOME", "/nonexistent");
         run(&mut command)
     };
-    let told = |args: &[&str]| program(args).ends_with(0).codes().iter().filter(|code| *code == CODE).count();
-    assert_eq!(told(&["launch", "--no-daemon", "--json"]), 1, "a move and a repair");
-    assert_eq!(told(&["launch", "--no-daemon", "--json"]), 0, "nothing is changed");
-    assert_eq!(told(&["network", "add", "other-net", "--json"]), 1, "a save");
-    assert_eq!(told(&["network", "list", "--json"]), 0, "a look");
-    assert_eq!(told(&["migrate", "--undo", "--json"]), 1, "a move back");
+    let reported =
+        |args: &[&str]| program(args).ends_with(0).codes().iter().filter(|code| *code == CODE).count();
+    assert_eq!(reported(&["launch", "--no-daemon", "--json"]), 1, "a move and a repair");
+    assert_eq!(reported(&["launch", "--no-daemon", "--json"]), 0, "nothing is changed");
+    assert_eq!(reported(&["network", "add", "other-net", "--json"]), 1, "a save");
+    assert_eq!(reported(&["network", "list", "--json"]), 0, "a look");
+    assert_eq!(reported(&["migrate", "--undo", "--json"]), 1, "a move back");
     let moved = program(&["migrate", "--json"]).ends_with(0);
     assert_eq!(moved.codes(), [CODE]);
     let homes = [home.join(APP), home.join(MESH)].map(|home| home.display().to_string());

@@ -13,7 +13,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 #[test]
-fn what_a_killed_app_left_behind_is_adopted() {
+fn daemon_of_a_killed_app_is_adopted() {
     let home = Home::settled();
     let app = home.app("");
     let daemon = home.serving();
@@ -128,7 +128,7 @@ fn process_with_the_words_of_a_daemon_is_never_signalled(#[case] dir: &str, #[ca
 #[case::doctor(&["doctor"])]
 #[case::daemon_status(&["daemon", "status"])]
 #[case::first_screen(&[])]
-fn daemon_that_cannot_be_looked_for_is_not_told_as_one_without_socket(#[case] args: &[&str]) {
+fn daemon_that_cannot_be_looked_for_is_not_reported_as_one_without_socket(#[case] args: &[&str]) {
     let home = Home::settled();
     let _daemon = home.daemon(MESH).start().unwrap();
     let ran = run(&mut wrapped(&["prlimit", "--nofile=4:4"], &home.with_daemon(args)));

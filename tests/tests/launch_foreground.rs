@@ -50,8 +50,8 @@ fn daemon_that_another_program_stops_ends_the_foreground_launch_with_success(#[c
     let [daemon] = home.serving()[..] else { panic!() };
     run(&mut home.with_daemon(&["daemon", command])).ends_with(0);
     let ran = app.ended().ends_with(0);
-    let told = format!("another program stopped the daemon (process {daemon})");
-    assert!(ran.stderr.contains(&told) && !ran.stderr.contains("daemon.died"), "{ran:?}");
+    let reported = format!("another program stopped the daemon (process {daemon})");
+    assert!(ran.stderr.contains(&reported) && !ran.stderr.contains("daemon.died"), "{ran:?}");
     home.run(&["daemon", "stop"]).ends_with(0);
 }
 
@@ -215,7 +215,7 @@ fn the_daemon_in_a_script_is_watched_and_not_the_script() {
 
 /// A process that has ended is not named in a hint.
 #[test]
-fn a_daemon_that_was_ended_again_is_told_as_that() {
+fn a_daemon_that_was_ended_again_is_reported_as_that() {
     let home = Home::with_networks();
     let ran = home.launch_once().ends_with(0);
     let words: Vec<&str> = ran.stdout.split_whitespace().collect();

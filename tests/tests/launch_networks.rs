@@ -45,7 +45,7 @@ fn each_step_costs_the_requests_that_it_needs_over_one_connection() {
 
 /// The daemon stays in a network that is not saved, as the active one was refused.
 #[test]
-fn network_that_the_daemon_did_not_leave_is_not_told_as_left() {
+fn network_that_the_daemon_did_not_leave_is_not_reported_as_left() {
     let home = Home::with_networks();
     let daemon = home.daemon(MESH).start().unwrap();
     home.run(&["network", "use", "--none"]).ends_with(0);
@@ -82,8 +82,11 @@ fn network_that_the_running_daemon_has_not_left_is_named() {
     let daemon = home.app("");
     let is_told = || {
         let doctor = home.run(&["doctor", "--json"]).json();
-        let told = doctor["diagnostics"].as_array().unwrap().iter();
-        told.filter(|told| told["code"] == "networks.not-left").map(|told| told["hint"].clone()).next()
+        let reported = doctor["diagnostics"].as_array().unwrap().iter();
+        reported
+            .filter(|reported| reported["code"] == "networks.not-left")
+            .map(|reported| reported["hint"].clone())
+            .next()
     };
     assert_eq!(is_told(), None);
     home.edit(CONFIG, |changed| changed["cloud_mesh"]["active_network_id"] = Value::Null);
@@ -97,7 +100,7 @@ fn network_that_the_running_daemon_has_not_left_is_named() {
 #[rstest]
 #[case::removed_network("networks.not-left")]
 #[case::network_that_is_not_joined("networks.not-joined")]
-fn running_daemon_that_was_not_told_is_named(#[case] code: &str) {
+fn running_daemon_that_was_not_reported_is_named(#[case] code: &str) {
     let home = Home::with_networks();
     if code == "networks.not-joined" {
         home.run(&["network", "use", "--none"]).ends_with(0);
@@ -115,8 +118,8 @@ fn running_daemon_that_was_not_told_is_named(#[case] code: &str) {
     });
     let is_told = || {
         let doctor = home.run(&["doctor", "--json"]).json();
-        let told = doctor["diagnostics"].as_array().unwrap().iter();
-        told.filter(|told| told["code"] == code).map(|told| told["hint"].clone()).next()
+        let reported = doctor["diagnostics"].as_array().unwrap().iter();
+        reported.filter(|reported| reported["code"] == code).map(|reported| reported["hint"].clone()).next()
     };
     follow(&is_told().expect("told"));
     assert_eq!(is_told(), None);
@@ -129,17 +132,20 @@ fn own_daemon_beside_the_shared_one_is_named_in_a_network_that_was_left() {
     let home = Home::with_networks();
     let _own = home.app("");
     let _shared = home.daemon(".myownmesh").start().unwrap();
-    let told = |args: &[&str]| {
+    let reported = |args: &[&str]| {
         let said = home.run(args).ends_with(0).json();
-        let told = said["diagnostics"].as_array().unwrap().iter();
-        told.filter(|told| told["code"] == "networks.not-left").map(|told| told["hint"].clone()).next()
+        let reported = said["diagnostics"].as_array().unwrap().iter();
+        reported
+            .filter(|reported| reported["code"] == "networks.not-left")
+            .map(|reported| reported["hint"].clone())
+            .next()
     };
-    let hint = told(&["network", "use", "--none", "--json"]).expect("the change tells it");
-    assert_eq!(told(&["doctor", "--json"]), Some(hint.clone()));
+    let hint = reported(&["network", "use", "--none", "--json"]).expect("the change tells it");
+    assert_eq!(reported(&["doctor", "--json"]), Some(hint.clone()));
     let said = run(&mut home.launch("", &["--json"])).ends_with(0).all();
     assert!(said.contains("networks.not-left"), "{said}");
     follow(&hint);
-    assert_eq!(told(&["doctor", "--json"]), None);
+    assert_eq!(reported(&["doctor", "--json"]), None);
 }
 
 /// A launch with the daemon of today fails on it.
@@ -154,8 +160,8 @@ fn active_network_of_a_kind_that_no_daemon_knows_is_named(#[case] member: &str, 
         }
     });
     let doctor = home.run(&["doctor", "--json"]).json();
-    let mut told = doctor["diagnostics"].as_array().unwrap().iter();
-    assert!(told.any(|told| told["code"] == "network.unknown-kind"), "{doctor:#}");
+    let mut reported = doctor["diagnostics"].as_array().unwrap().iter();
+    assert!(reported.any(|reported| reported["code"] == "network.unknown-kind"), "{doctor:#}");
 }
 
 /// The message names the network that cannot be sent to the daemon, and the hint opens the config
@@ -216,8 +222,11 @@ fn active_network_with_servers_of_a_wrong_type_is_joined(
     let active = ids.iter().position(|network| network["network_id"] == "first-net").unwrap();
     home.edit(CONFIG, |changed| changed["cloud_mesh"]["networks"][active][member] = value.clone());
     let launched = home.launch_once_json().ends_with(0);
-    let told = launched.diagnostic("config.wrong-type");
-    assert!(told["message"].as_str().unwrap().contains(&format!("/networks/{active}/{member}")), "{told:#}");
+    let reported = launched.diagnostic("config.wrong-type");
+    assert!(
+        reported["message"].as_str().unwrap().contains(&format!("/networks/{active}/{member}")),
+        "{reported:#}"
+    );
     let trace = home.trace();
     let mut requests = trace.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let added = requests.find(|request| request["op"] == "network_add").unwrap();
@@ -228,7 +237,7 @@ fn active_network_with_servers_of_a_wrong_type_is_joined(
 
 /// A failing step names the network and the daemon, in the JSON document as well.
 #[test]
-fn what_a_daemon_does_not_do_is_told_with_the_network_and_the_daemon() {
+fn failed_request_is_reported_with_the_network_and_the_daemon() {
     let home = Home::with_networks();
     home.edit(CONFIG, |changed| {
         for network in changed["cloud_mesh"]["networks"].as_array_mut().unwrap() {
@@ -410,7 +419,8 @@ fn off_and_on(home: &Home, change: fn(&mut Value)) {
     home.run(&["network", "use", "first-net"]).ends_with(0);
 }
 
-/// The shared daemon has a key of its own, so it is told whatever is wrong with this home's key.
+/// The shared daemon has a key of its own, so it is reported whatever is wrong with this home's
+/// key.
 #[test]
 fn shared_daemon_leaves_a_network_while_the_own_key_is_missing() {
     let home = Home::with_networks();
@@ -431,19 +441,19 @@ fn network_that_the_shared_daemon_has_not_left_is_named() {
     let socket = home.path(".myownmesh/daemon.sock");
     ask(&socket, "network_add", json!({"config": {"id": "gui-1", "network_id": "theirs"}})).unwrap();
     home.launch_once().ends_with(0);
-    let told = || {
+    let reported = || {
         let doctor = home.run(&["doctor", "--json"]).json();
-        let told = doctor["diagnostics"].as_array().unwrap().iter();
-        told.filter(|told| told["code"] == "networks.not-left").cloned().collect::<Vec<_>>()
+        let reported = doctor["diagnostics"].as_array().unwrap().iter();
+        reported.filter(|reported| reported["code"] == "networks.not-left").cloned().collect::<Vec<_>>()
     };
-    assert_eq!(told(), Vec::<Value>::new());
+    assert_eq!(reported(), Vec::<Value>::new());
     let words = "as the shared daemon has them; it stays in theirs, which the app did not add";
     assert!(home.launch_once().ends_with(0).stdout.contains(words));
     home.edit(CONFIG, |changed| changed["cloud_mesh"]["active_network_id"] = Value::Null);
-    let [left] = &told()[..] else { panic!("{:?}", told()) };
+    let [left] = &reported()[..] else { panic!("{:?}", reported()) };
     assert!(left["message"].as_str().unwrap().contains("first-net"), "{left}");
     follow(&left["hint"]);
-    assert_eq!(told(), Vec::<Value>::new());
+    assert_eq!(reported(), Vec::<Value>::new());
 }
 
 /// The daemon is healthy: it only refused one network.
@@ -485,7 +495,7 @@ fn a_daemon_of_a_later_year_is_no_trouble() {
 #[rstest]
 #[case::lacking("no-update", 0, &["network_update", "network_remove", "network_add"])]
 #[case::failing("refuse-update:the disk is full", 1, &["network_update"])]
-fn a_daemon_that_lacks_an_op_is_told_from_one_that_fails_at_it(
+fn a_daemon_that_lacks_an_op_is_distinguished_from_one_that_fails_at_it(
     #[case] mode: &str,
     #[case] code: i32,
     #[case] ops: &[&str],
@@ -511,7 +521,7 @@ fn changes(home: &Home) -> Vec<String> {
 
 /// The other form means the same, so there is no change to request and nothing to report.
 #[test]
-fn a_daemon_that_writes_addresses_in_a_form_of_its_own_is_told_once() {
+fn a_daemon_that_writes_addresses_in_a_form_of_its_own_is_reported_once() {
     let home = Home::settled();
     home.edit(CONFIG, |changed| {
         let networks = changed["cloud_mesh"]["networks"].as_array_mut().unwrap();
@@ -532,7 +542,7 @@ fn a_daemon_that_writes_addresses_in_a_form_of_its_own_is_told_once() {
 }
 
 #[test]
-fn of_many_networks_that_are_left_the_first_are_told_and_the_others_counted() {
+fn first_of_many_left_networks_are_printed_and_the_others_counted() {
     let home = Home::with_networks();
     home.launch_once().ends_with(0);
     home.run(&["network", "use", "--none"]).ends_with(0);

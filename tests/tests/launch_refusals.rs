@@ -235,8 +235,8 @@ fn a_control_socket_that_is_no_address_is_refused_before_a_daemon_is_started(
     let said = home.launch_once_json().ends_with(7).json();
     let found = &said["diagnostics"][0];
     assert_eq!(found["code"], code, "{socket:?}: {said:#}");
-    let told = found["message"].to_string() + &found["hint"].to_string();
-    assert!(told.contains("control_socket") && told.contains(own.to_str().unwrap()), "{told}");
+    let reported = found["message"].to_string() + &found["hint"].to_string();
+    assert!(reported.contains("control_socket") && reported.contains(own.to_str().unwrap()), "{reported}");
     assert!(!home.path(MESH).join("daemon.log").exists(), "{socket:?}: a daemon was started");
     assert_eq!(home.requests().1, 0);
     // `status`, `doctor` and `paths` predict the refusal.
@@ -250,7 +250,7 @@ fn a_control_socket_that_is_no_address_is_refused_before_a_daemon_is_started(
 
 /// `status` and `doctor` predict that something blocks the socket path, and the hint removes it.
 #[test]
-fn what_is_no_socket_in_a_daemons_way_is_foreseen() {
+fn file_in_place_of_the_socket_is_foreseen() {
     let home = Home::settled();
     std::fs::write(home.own_socket(), "precious").unwrap();
     let status = home.run(&["status", "--check", "--json"]).ends_with(5).json();

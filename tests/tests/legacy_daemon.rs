@@ -17,8 +17,8 @@ fn stop_and_status_name_the_legacy_daemon_and_the_command_that_ends_it() {
     let legacy = home.daemon(APP).start().unwrap().reaped_elsewhere();
     for (args, exit) in [(["daemon", "stop"], 7), (["daemon", "status"], 7)] {
         let ran = run(&mut home.with_daemon(&args)).ends_with(exit);
-        for told in [&legacy.to_string(), "repair --stop-legacy-daemon"] {
-            assert!(ran.all().contains(told), "{args:?}: {ran:?}");
+        for reported in [&legacy.to_string(), "repair --stop-legacy-daemon"] {
+            assert!(ran.all().contains(reported), "{args:?}: {ran:?}");
         }
         assert!(!ran.all().contains("launch --detach"), "{ran:?}");
     }
@@ -30,7 +30,7 @@ fn stop_and_status_name_the_legacy_daemon_and_the_command_that_ends_it() {
 /// The daemon does not end when it is asked to: the message says so, and the hint ends it. The hint
 /// is not the command that has just failed.
 #[test]
-fn a_daemon_that_does_not_end_when_asked_is_told_so() {
+fn a_daemon_that_does_not_end_when_asked_is_reported_so() {
     let home = Home::legacy();
     // It ignores SIGTERM, and SIGKILL was not requested.
     let legacy = home.daemon(APP).mode("ignore-term").start().unwrap();
@@ -82,9 +82,9 @@ fn legacy_daemon_that_was_ended_is_named_in_the_text(#[case] command: &[&str]) {
     let home = Home::after_the_bug();
     let legacy = home.daemon(APP).start().unwrap().reaped_elsewhere();
     let ran = home.run(&[command, &["--stop-legacy-daemon"]].concat()).ends_with(0);
-    let told = format!("the daemon, process {legacy} at ~/.myownllm/daemon.sock");
+    let reported = format!("the daemon, process {legacy} at ~/.myownllm/daemon.sock");
     let words: Vec<&str> = ran.stdout.split_whitespace().collect();
-    assert!(words.join(" ").contains(&format!("stopped {told}")), "{ran:?}");
+    assert!(words.join(" ").contains(&format!("stopped {reported}")), "{ran:?}");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn suspended_daemon_of_the_daemon_home_is_continued_by_the_hint() {
 #[rstest]
 #[case::with_proc_of_the_namespace(&["--mount-proc"])]
 #[case::with_proc_of_the_outside(&[])]
-fn a_daemon_in_another_pid_namespace_is_told_as_that_and_nobody_is_signalled(#[case] flags: &[&str]) {
+fn a_daemon_in_another_pid_namespace_is_reported_as_that_and_nobody_is_signalled(#[case] flags: &[&str]) {
     if !can("unshare", &["--pid", "--fork", "--mount-proc", "true"]) {
         return;
     }
@@ -233,7 +233,7 @@ fn a_legacy_daemon_with_a_relative_home_is_found_though_its_socket_is_gone() {
 
 /// An overwritten config can name any socket, and another program may listen there.
 #[test]
-fn nobody_is_ended_as_a_daemon_who_does_not_speak_as_one() {
+fn process_that_does_not_answer_as_a_daemon_is_not_ended() {
     let home = Home::after_the_bug();
     let other = home.daemon("other").mode("silent").start().unwrap();
     let socket = home.path("other/daemon.sock");

@@ -11,7 +11,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 const APP_CONFIG: &[u8] = include_bytes!("../fixtures/app-config-before.json");
-const LEAKED_V3: &[u8] = include_bytes!("../fixtures/daemon-0.3.8/home/.myownllm/config.json");
+const OVERWRITTEN_V3: &[u8] = include_bytes!("../fixtures/daemon-0.3.8/home/.myownllm/config.json");
 
 const KEPT: &str = ".myownllm/config-backups";
 const DOCTOR: &[&str] = &["doctor", "--json"];
@@ -33,7 +33,7 @@ fn follow(home: &Home, hint: &str) -> bool {
 }
 
 /// Returns the codes of lost settings and networks that a command reports.
-fn told_losses(home: &Home, args: &[&str]) -> Vec<String> {
+fn reported_losses(home: &Home, args: &[&str]) -> Vec<String> {
     let mut codes = home.run(args).ends_with(0).codes();
     codes.retain(|code| ["salvage.defaults", "store.networks-lost", "config.wiped"].contains(&&**code));
     codes
@@ -181,7 +181,7 @@ fn last(ran: &Ran) -> Value {
 fn settings_that_no_backup_has_are_the_last_warning_and_the_harmful_ones_its_first(
     #[case] args: &[&str],
     #[case] written: bool,
-    #[values(LEAKED_V3, b"{\"torn", b"{}")] bytes: &[u8],
+    #[values(OVERWRITTEN_V3, b"{\"torn", b"{}")] bytes: &[u8],
 ) {
     let home = Home::after_the_bug();
     home.put(CONFIG, bytes, 0o600);
@@ -228,15 +228,15 @@ fn settings_that_no_backup_has_are_the_last_warning_and_the_harmful_ones_its_fir
 #[case::repair(&["repair"])]
 #[case::launch(&["launch", "--no-daemon"])]
 #[case::salvage(&["salvage"])]
-fn losses_of_a_repair_are_told_until_the_settings_are_set(#[case] repair: &[&str]) {
+fn losses_of_a_repair_are_reported_until_the_settings_are_set(#[case] repair: &[&str]) {
     let home = Home::after_the_bug();
     home.run(repair).ends_with(0);
     home.run(&["migrate"]).ends_with(0);
     home.run(&["network", "use", "office-mesh"]).ends_with(0);
-    let told = |args: &[&str]| diagnostic(&home.run(args).ends_with(0).json(), "salvage.defaults");
+    let reported = |args: &[&str]| diagnostic(&home.run(args).ends_with(0).json(), "salvage.defaults");
     for args in [&["--json"][..], &["doctor", "--json"], &["status", "--json"]] {
-        let told = told(args).unwrap_or_else(|| panic!("{args:?} tells no loss"));
-        assert!(told["message"].as_str().unwrap().contains("deletes old conversations; "), "{told}");
+        let reported = reported(args).unwrap_or_else(|| panic!("{args:?} tells no loss"));
+        assert!(reported["message"].as_str().unwrap().contains("deletes old conversations; "), "{reported}");
     }
     let screen = home.run(&["--json"]).json()["data"].take();
     assert!(!screen["summary"].to_string().contains("healthy"), "{screen}");
@@ -249,10 +249,10 @@ fn losses_of_a_repair_are_told_until_the_settings_are_set(#[case] repair: &[&str
     assert!(pending["commands"].to_string().contains(command), "{pending}");
     home.run(&["migrate"]).ends_with(0);
     home.run(&["config", "set", "auto_cleanup.conversations=false"]).ends_with(0);
-    let left = told(&["--json"]).unwrap();
+    let left = reported(&["--json"]).unwrap();
     assert!(!left["message"].as_str().unwrap().contains("conversations"), "{left}");
     assert!(follow(&home, left["hint"].as_str().unwrap()), "{left}");
-    assert_eq!(told(&["--json"]), None);
+    assert_eq!(reported(&["--json"]), None);
     assert!(home.run(&[]).stdout.contains(" is healthy. "));
 }
 
@@ -265,7 +265,7 @@ fn losses_of_a_repair_are_told_until_the_settings_are_set(#[case] repair: &[&str
 #[case::member_of_a_lost_section("api.bearer_token=null", "answers without a token", true)]
 #[case::other_member_of_a_lost_section("api.port=1473", "answers without a token", false)]
 #[case::mesh("cloud_mesh.enabled=false", "the mesh is switched off", true)]
-fn lost_setting_that_the_user_sets_to_its_default_is_told_no_more(
+fn lost_setting_that_the_user_sets_to_its_default_is_reported_no_more(
     #[case] set: &str,
     #[case] consequence: &str,
     #[case] settles: bool,
@@ -273,8 +273,8 @@ fn lost_setting_that_the_user_sets_to_its_default_is_told_no_more(
     let home = Home::after_the_bug();
     home.run(&["repair"]).ends_with(0);
     let is_told = || {
-        let told = diagnostic(&home.run(&["doctor", "--json"]).ends_with(0).json(), "salvage.defaults");
-        told.unwrap()["message"].as_str().unwrap().contains(consequence)
+        let reported = diagnostic(&home.run(&["doctor", "--json"]).ends_with(0).json(), "salvage.defaults");
+        reported.unwrap()["message"].as_str().unwrap().contains(consequence)
     };
     assert!(is_told());
     home.run(&["config", "set", set]).ends_with(0);
@@ -286,7 +286,7 @@ fn lost_setting_that_the_user_sets_to_its_default_is_told_no_more(
 #[case::saved_again(&["network add home-mesh"])]
 #[case::saved_again_and_removed(&["network add home-mesh", "network remove home-mesh"])]
 #[case::accepted(&["config accept"])]
-fn network_that_a_repair_lost_is_told_until_the_user_decides(
+fn network_that_a_repair_lost_is_reported_until_the_user_decides(
     #[case] decision: &[&str],
     #[values("repair", "salvage")] repair: &str,
 ) {
@@ -300,24 +300,24 @@ fn network_that_a_repair_lost_is_told_until_the_user_decides(
     let path = ".myownllm/.myownmesh/mesh/rosters/left-mesh.json";
     home.put(path, roster.to_string().as_bytes(), 0o600);
     home.run(&["network", "remove", "left-mesh"]).ends_with(0);
-    let told = |args: &[&str]| diagnostic(&home.run(args).ends_with(0).json(), "store.networks-lost");
+    let reported = |args: &[&str]| diagnostic(&home.run(args).ends_with(0).json(), "store.networks-lost");
     for args in [&["--json"][..], &["doctor", "--json"], &["status", "--json"]] {
-        let told = told(args).unwrap_or_else(|| panic!("{args:?} tells no loss"));
-        let (message, hint) = (told["message"].as_str().unwrap(), told["hint"].as_str().unwrap());
-        assert!(message.contains(" still there: home-mesh ("), "{told}");
-        assert!(message.contains("; if that is intended, "), "{told}");
-        assert!(hint.ends_with(" network add home-mesh"), "{told}");
+        let reported = reported(args).unwrap_or_else(|| panic!("{args:?} tells no loss"));
+        let (message, hint) = (reported["message"].as_str().unwrap(), reported["hint"].as_str().unwrap());
+        assert!(message.contains(" still there: home-mesh ("), "{reported}");
+        assert!(message.contains("; if that is intended, "), "{reported}");
+        assert!(hint.ends_with(" network add home-mesh"), "{reported}");
     }
     for command in decision {
         home.run(&command.split(' ').collect::<Vec<_>>()).ends_with(0);
     }
-    assert_eq!(told(&["doctor", "--json"]), None);
+    assert_eq!(reported(&["doctor", "--json"]), None);
 }
 
 #[test]
 fn settings_that_a_backup_has_and_keys_of_a_newer_app_are_no_loss() {
     let home = Home::settled();
-    home.put(CONFIG, LEAKED_V3, 0o600);
+    home.put(CONFIG, OVERWRITTEN_V3, 0o600);
     let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
     assert_eq!(diagnostic(&ran.json(), "salvage.defaults"), None, "{ran:?}");
     // The config of an older app, seen for the first time.
@@ -341,7 +341,7 @@ fn home_without_backups() -> Home {
 #[case::no_config(None)]
 #[case::empty(Some("{}"))]
 #[case::one_key(Some(r#"{"active_family":"qwen3"}"#))]
-fn settings_that_are_gone_from_a_used_home_are_told_by_every_command(#[case] bytes: Option<&str>) {
+fn settings_that_are_gone_from_a_used_home_are_reported_by_every_command(#[case] bytes: Option<&str>) {
     let home = home_without_backups();
     match bytes {
         Some(bytes) => home.put(CONFIG, bytes.as_bytes(), 0o600),
@@ -512,11 +512,8 @@ fn mixed_config_in_the_trash_is_named() {
 /// A launch that waits for another one reports nothing that the other has repaired meanwhile.
 #[rstest]
 #[case::wiped(true, b"{}")]
-#[case::overwritten_without_a_backup(false, LEAKED_V3)]
-fn of_launches_at_once_only_those_that_repair_report_the_damage(
-    #[case] has_backup: bool,
-    #[case] bytes: &[u8],
-) {
+#[case::overwritten_without_a_backup(false, OVERWRITTEN_V3)]
+fn only_launches_that_repair_report_the_damage(#[case] has_backup: bool, #[case] bytes: &[u8]) {
     let home = if has_backup { Home::settled() } else { home_without_backups() };
     home.put(CONFIG, bytes, 0o600);
     let start = |_| {
@@ -561,18 +558,18 @@ fn launch_that_completes_a_config_tells_its_losses(#[case] config: &str) {
 )]
 #[case::overwritten(r#"{"version":3,"daemon":{},"networks":[{"id":"q","network_id":"q-net"}]}"#)]
 #[case::not_json("not JSON")]
-fn losses_of_a_launch_are_told_before(#[case] config: &str) {
+fn losses_of_a_launch_are_reported_before(#[case] config: &str) {
     let home = Home::settled();
     std::fs::remove_dir_all(home.path(KEPT)).unwrap();
     home.put(CONFIG, config.as_bytes(), 0o600);
-    let told = |args: &[&str]| {
+    let reported = |args: &[&str]| {
         let ran = home.run(args).json();
         let lost = diagnostic(&ran, "salvage.defaults").unwrap_or_else(|| panic!("{args:?}: {ran:#}"));
         lost["message"].as_str().unwrap().replace("would be", "are")
     };
-    let [status, doctor] = [told(&["status", "--json"]), told(&["doctor", "--json"])];
+    let [status, doctor] = [reported(&["status", "--json"]), reported(&["doctor", "--json"])];
     home.run(&["status", "--check"]).ends_with(3);
-    let launch = told(&["launch", "--no-daemon", "--json"]);
+    let launch = reported(&["launch", "--no-daemon", "--json"]);
     assert_eq!([&status, &doctor], [&launch; 2]);
     home.run(&["status", "--check"]).ends_with(0);
 }
@@ -587,7 +584,7 @@ fn config_that_was_set_aside_is_a_source_if_there_is_no_other() {
         let name = backup.file_name().unwrap().to_str().unwrap().replacen("good-", "kept-", 1);
         std::fs::rename(&backup, backups.join(name)).unwrap();
     }
-    home.put(CONFIG, LEAKED_V3, 0o600);
+    home.put(CONFIG, OVERWRITTEN_V3, 0o600);
     let said = home.run(&["repair", "--json"]).ends_with(0).json();
     assert_eq!(diagnostic(&said, "salvage.defaults"), None, "{said:#}");
     assert_eq!(home.json(CONFIG)["api"], before["api"]);

@@ -29,7 +29,7 @@ fn with_key(place: &str, bytes: &[u8]) -> Home {
     home
 }
 
-/// The key under another name is told once: as the sound one that it is.
+/// The key under another name is reported once: as the sound one that it is.
 #[test]
 fn key_under_another_name_is_no_file_that_stays() {
     let home = Home::legacy();

@@ -177,7 +177,7 @@ fn down_and_up_ten_times_is_where_it_was() {
 /// `migrate --undo` swaps source and destination: a hint for the forward move would activate the
 /// wrong key.
 #[test]
-fn what_the_way_back_asks_is_settled_by_the_command_that_it_prints() {
+fn printed_command_settles_what_an_undo_refuses() {
     let home = Home::after_the_bug();
     home.run(&["launch", "--no-daemon"]).ends_with(0);
     let key = home.bytes(NEW_KEY);

@@ -112,7 +112,7 @@ fn a_closed_dir_is_named_once(#[case] mode: u32) {
 #[rstest]
 #[case::in_the_daemon_home(MESH)]
 #[case::in_the_shared_home(SHARED)]
-fn a_daemon_of_another_user_is_told_by_its_socket(#[case] dir: &str) {
+fn a_daemon_of_another_user_is_reported_by_its_socket(#[case] dir: &str) {
     if !can_be_root() {
         return;
     }
@@ -192,9 +192,13 @@ fn a_socket_that_another_user_left_behind_is_no_daemon(
     // another user, so the checks end there.
     let doctor = as_owner(&["doctor", "--json"]).json();
     let checks = doctor["data"]["checks"].as_array().unwrap();
-    let told = checks.iter().find(|check| check["id"] == "daemon.sockets");
-    let told = told.unwrap_or_else(|| panic!("{doctor:#}"));
-    assert_eq!((&told["result"], &told["hint"]), (&"warning".into(), &rm.as_str().into()), "{told:#}");
+    let reported = checks.iter().find(|check| check["id"] == "daemon.sockets");
+    let reported = reported.unwrap_or_else(|| panic!("{doctor:#}"));
+    assert_eq!(
+        (&reported["result"], &reported["hint"]),
+        (&"warning".into(), &rm.as_str().into()),
+        "{reported:#}"
+    );
     let said = as_owner(&["migrate", "--undo", "--dry-run", "--json"]).json();
     assert!(!said["diagnostics"].to_string().contains("daemon."), "{said:#}");
     if sticky {

@@ -71,7 +71,7 @@ fn fifty_of_both_at_once_leave_one_healthy_config() {
 /// it.
 #[cfg(unix)]
 #[test]
-fn of_many_launches_at_once_one_starts_the_daemon() {
+fn one_of_many_concurrent_launches_starts_the_daemon() {
     let home = Home::settled();
     let launches: Vec<_> = (0..12)
         .map(|_| {

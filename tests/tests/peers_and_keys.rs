@@ -66,8 +66,8 @@ fn renamed_home_without_a_sound_key_is_not_overlooked(
         assert!(!home.path(APP).exists(), "{change:?}");
     }
     let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(7).json();
-    let told = diagnostic(&said, code).unwrap_or_else(|| panic!("{said:#}"));
-    let hint = told["hint"].as_str().unwrap();
+    let reported = diagnostic(&said, code).unwrap_or_else(|| panic!("{said:#}"));
+    let hint = reported["hint"].as_str().unwrap();
     run(Command::new("sh").args(["-c", hint])).ends_with(0);
     assert!(!renamed.exists() && home.has(APP) || home.has(KEY), "{hint}");
 }
@@ -82,7 +82,7 @@ fn config_of_the_daemon_under_another_name_is_named(#[case] name: &str) {
     let [right, renamed] = ["config.json", name].map(|name| home.path(&format!("{MESH}/{name}")));
     let is_told = |args: &[&str]| {
         let said = run(&mut home.with_daemon(&[args, &["--json"]].concat())).ends_with(0).json();
-        diagnostic(&said, "state.misnamed").map(|told| told["hint"].as_str().unwrap().to_owned())
+        diagnostic(&said, "state.misnamed").map(|reported| reported["hint"].as_str().unwrap().to_owned())
     };
     assert_eq!(is_told(&["doctor"]), None);
     std::fs::rename(&right, &renamed).unwrap();
@@ -112,8 +112,9 @@ fn own_key_beside_another_one_is_named_before_and_after_a_launch() {
     home.put(KEY, &fixture_of_038(".myownllm/.secrets/identity.json"), 0o600);
     for args in [&["doctor", "--json"][..], &["launch", "--once", "--json"], &["doctor", "--json"]] {
         let said = run(&mut home.with_daemon(args)).ends_with(0).json();
-        let told = diagnostic(&said, "identity.other-known").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
-        assert!(told["message"].as_str().unwrap().contains(own), "{said:#}");
+        let reported =
+            diagnostic(&said, "identity.other-known").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
+        assert!(reported["message"].as_str().unwrap().contains(own), "{said:#}");
     }
 }
 
@@ -140,9 +141,9 @@ fn key_in_the_place_of_the_one_that_the_run_log_shows_is_named() {
     set_mode(&mesh.join(".secrets/identity.json"), 0o600);
     for args in [&["doctor"][..], &["identity"], &["launch", "--once"]] {
         let said = run(&mut home.with_daemon(&[args, &["--json"]].concat())).ends_with(0).json();
-        let told = diagnostic(&said, "identity.replaced").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
-        assert!(told["message"].as_str().unwrap().contains(&former), "{said:#}");
-        let hint = told["hint"].as_str().unwrap();
+        let reported = diagnostic(&said, "identity.replaced").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
+        assert!(reported["message"].as_str().unwrap().contains(&former), "{said:#}");
+        let hint = reported["hint"].as_str().unwrap();
         assert!(hint.contains("cp -pn /path/to/backup/identity.json"), "{hint}");
     }
     // The backup of the former key ends the matter.
@@ -158,14 +159,14 @@ fn key_in_the_place_of_the_one_that_the_run_log_shows_is_named() {
     std::fs::remove_file(log).unwrap();
     std::fs::create_dir(log).unwrap();
 }, "mv -n ")]
-fn run_log_that_cannot_be_read_is_told(#[case] spoil: fn(&Path), #[case] hint: &str) {
+fn run_log_that_cannot_be_read_is_reported(#[case] spoil: fn(&Path), #[case] hint: &str) {
     let home = Home::settled();
     let Some(user) = Unprivileged::new(&home) else { return };
     spoil(&home.path(&format!("{APP}/myownllm-mesh.log")));
     for args in [&["doctor"][..], &["identity"], &["launch", "--once"], &["logs"]] {
         let said = user.run(&home, &[args, &["--json"]].concat()).ends_with(0).json();
-        let told = diagnostic(&said, "log.unreadable").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
-        assert!(told["hint"].as_str().unwrap().contains(hint), "{said:#}");
+        let reported = diagnostic(&said, "log.unreadable").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
+        assert!(reported["hint"].as_str().unwrap().contains(hint), "{said:#}");
     }
     let logs = user.run(&home, &["logs"]).ends_with(0);
     assert!(!logs.all().contains("changed nothing"), "{logs:?}");

@@ -12,7 +12,7 @@ use integration_tests::testkit::{
 use rstest::rstest;
 
 #[test]
-fn what_may_not_be_read_is_not_absent() {
+fn unreadable_file_is_not_absent() {
     let home = Home::legacy();
     let Some(user) = Unprivileged::new(&home) else { return };
     let before = home.state();
@@ -84,7 +84,7 @@ fn a_link_of_another_users_leads_root_nowhere() {
 /// The app ran once as root. Directories of root are no attack, but the program cannot change them
 /// either.
 #[test]
-fn what_root_left_in_the_home_is_named_with_the_command_that_gives_it_back() {
+fn files_left_by_root_are_named_with_a_chown_command() {
     let home = Home::legacy();
     let Some(user) = Unprivileged::new(&home).filter(|user| user.is_dropped) else { return };
     let mesh = home.path(&format!("{APP}/mesh"));
@@ -183,7 +183,7 @@ fn a_umask_opens_nothing_and_locks_nobody_out(#[values("000", "077", "777")] uma
 }
 
 #[test]
-fn what_root_does_in_a_users_home_is_the_users() {
+fn files_that_root_makes_in_a_users_home_are_the_users() {
     if !can_be_root() {
         return;
     }
@@ -217,41 +217,41 @@ fn dirs_of_other_users_are_refused() {
 /// other.
 #[test]
 fn a_config_that_is_written_where_others_can_write_is_said() {
-    let told = |home: &Home, args: &[&str]| {
+    let reported = |home: &Home, args: &[&str]| {
         let ran = run(&mut home.with_daemon(&[args, &["--json"]].concat()));
         let answer = ran.json();
         let notices = answer["diagnostics"].as_array().unwrap().clone();
-        let told: Vec<_> =
+        let reported: Vec<_> =
             notices.into_iter().filter(|notice| notice["code"] == "homes.unsafe-permissions").collect();
-        for notice in &told {
+        for notice in &reported {
             let mend = format!("chmod -R go-w {}", home.path(APP).display());
             assert_eq!(notice["hint"], mend.as_str(), "{args:?}");
         }
         (
             ran.code,
-            told.iter().map(|notice| notice["severity"].as_str().unwrap().to_owned()).collect::<Vec<_>>(),
+            reported.iter().map(|notice| notice["severity"].as_str().unwrap().to_owned()).collect::<Vec<_>>(),
         )
     };
     let warned = || (Some(0), vec!["warning".to_owned()]);
     let home = Home::settled();
     let leaked = Home::after_the_bug().bytes(CONFIG);
     set_mode(&home.path(APP), 0o777);
-    assert_eq!(told(&home, &["network", "add", "more"]), warned());
-    assert_eq!(told(&home, &["network", "add", "more"]), (Some(0), vec![]), "nothing was written");
+    assert_eq!(reported(&home, &["network", "add", "more"]), warned());
+    assert_eq!(reported(&home, &["network", "add", "more"]), (Some(0), vec![]), "nothing was written");
     let first = home.run(&["config", "history", "--json"]).json()["data"]["copies"][0]["id"].clone();
-    assert_eq!(told(&home, &["network", "add", "yet-more"]), warned());
-    assert_eq!(told(&home, &["config", "restore", first.as_str().unwrap()]), warned());
-    assert_eq!(told(&home, &["config", "restore", first.as_str().unwrap()]), (Some(0), vec![]));
+    assert_eq!(reported(&home, &["network", "add", "yet-more"]), warned());
+    assert_eq!(reported(&home, &["config", "restore", first.as_str().unwrap()]), warned());
+    assert_eq!(reported(&home, &["config", "restore", first.as_str().unwrap()]), (Some(0), vec![]));
     home.put(CONFIG, &leaked, 0o644);
-    assert_eq!(told(&home, &["salvage"]), warned());
+    assert_eq!(reported(&home, &["salvage"]), warned());
     // The launch that starts a daemon next refuses.
     home.put(CONFIG, &leaked, 0o644);
-    assert_eq!(told(&home, &["launch", "--no-daemon"]), (Some(7), vec!["error".to_owned()]));
+    assert_eq!(reported(&home, &["launch", "--no-daemon"]), (Some(7), vec!["error".to_owned()]));
     // Reported once, as the reason why no daemon starts.
     home.put(CONFIG, &leaked, 0o644);
-    assert_eq!(told(&home, &["launch", "--once"]), (Some(7), vec!["error".to_owned()]));
+    assert_eq!(reported(&home, &["launch", "--once"]), (Some(7), vec!["error".to_owned()]));
     set_mode(&home.path(APP), 0o755);
-    assert_eq!(told(&home, &["network", "add", "in-peace"]).1, [""; 0]);
+    assert_eq!(reported(&home, &["network", "add", "in-peace"]).1, [""; 0]);
 }
 
 #[rstest]
@@ -302,7 +302,8 @@ fn backup_that_cannot_be_read_is_not_called_damaged_or_lost(#[case] config: Opti
         }
     }
     let doctor = user.run(&home, &["doctor", "--json"]).json();
-    let mut hints = doctor["diagnostics"].as_array().unwrap().iter().filter_map(|told| told["hint"].as_str());
+    let mut hints =
+        doctor["diagnostics"].as_array().unwrap().iter().filter_map(|reported| reported["hint"].as_str());
     assert!(hints.any(|hint| hint.contains("chmod u+r") && hint.contains("config-backups")), "{doctor:#}");
 }
 
@@ -353,7 +354,7 @@ fn undo_moves_no_peers_without_a_key_that_cannot_be_read(#[case] path: &str, #[c
 /// Absent and unreadable are different: behind a directory that cannot be read, nothing is reported
 /// as missing and no daemon as running.
 #[test]
-fn what_lies_behind_a_closed_door_is_not_said_to_be_missing() {
+fn unreadable_directory_is_not_reported_as_missing() {
     let home = Home::after_the_bug();
     let Some(user) = Unprivileged::new(&home) else { return };
     for door in [home.path(APP), home.path("")] {
@@ -394,7 +395,7 @@ fn home_of_root_without_the_apps_home_is_mended_by_the_hint() {
 
 /// The config is healthy, so only this warning tells the user that there is no backup.
 #[test]
-fn a_copy_that_cannot_be_made_is_told_at_every_start() {
+fn a_copy_that_cannot_be_made_is_reported_at_every_start() {
     let home = Home::settled();
     home.run(&["network", "add", "garden"]).ends_with(0);
     let Some(user) = Unprivileged::new(&home) else { return };
@@ -405,9 +406,9 @@ fn a_copy_that_cannot_be_made_is_told_at_every_start() {
     let dir = home.path(&format!("{APP}/config-backups"));
     set_mode(&dir, 0o500);
     for _ in 0..2 {
-        let told = user.run(&home, &["launch", "--no-daemon", "--json"]).ends_with(0).json();
-        let codes = told["diagnostics"].as_array().unwrap().iter().map(|told| &told["code"]);
-        assert_eq!(codes.filter(|code| *code == "store.copy-failed").count(), 1, "{told:#}");
+        let reported = user.run(&home, &["launch", "--no-daemon", "--json"]).ends_with(0).json();
+        let codes = reported["diagnostics"].as_array().unwrap().iter().map(|reported| &reported["code"]);
+        assert_eq!(codes.filter(|code| *code == "store.copy-failed").count(), 1, "{reported:#}");
     }
     let check = copies(&home);
     assert_eq!(check["result"], "warning", "{check:#}");
@@ -430,12 +431,12 @@ fn launch_warns_that_the_shared_daemon_is_unknown_and_starts_the_own_one(#[case]
     std::os::unix::fs::chown(&of_root, Some(0), Some(0)).unwrap();
     let hint = format!("sudo chown -RH {NOBODY}:{NOBODY} {}", of_root.display());
     let launched = user.run(&home, &["launch", "--once", "--json"]).ends_with(0);
-    let told = launched.diagnostic("daemon.unreachable");
-    assert_eq!(told["severity"], "warning", "{told:#}");
+    let reported = launched.diagnostic("daemon.unreachable");
+    assert_eq!(reported["severity"], "warning", "{reported:#}");
     assert_eq!(launched.json()["data"]["daemon"]["state"], "spawned", "{launched:?}");
     let check = user.run(&home, &["doctor", "--json"]).ends_with(0).check("daemon.shared");
     assert_eq!(check["result"], "warning", "{check:#}");
-    assert_eq!((&told["hint"], &check["hint"]), (&hint.as_str().into(), &hint.as_str().into()));
+    assert_eq!((&reported["hint"], &check["hint"]), (&hint.as_str().into(), &hint.as_str().into()));
     give(&of_root, NOBODY);
     let launched = user.run(&home, &["launch", "--once", "--json"]).ends_with(0);
     assert!(!launched.codes().contains(&"daemon.unreachable".to_owned()), "{launched:?}");

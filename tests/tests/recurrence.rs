@@ -12,14 +12,14 @@ use integration_tests::testkit::{APP, CONFIG, Home, MESH, NEW_KEY, OLD_KEY, Ran,
 use serde_json::{Value, json};
 
 /// The config that a daemon writes over the app's, if both share a directory.
-const LEAKED: &[u8] =
+const OVERWRITTEN: &[u8] =
     br#"{"version": 3, "identity_path": null, "daemon": {"enabled": true}, "networks": [{"id": "n",
         "network_id": "ev-mesh"}]}"#;
 
 fn recurrence_of(ran: &Ran) -> Value {
     let said = ran.json();
-    let told = said["diagnostics"].as_array().unwrap().iter().any(|one| one["code"] == "launch.relapse");
-    assert_eq!(told, !said["data"]["relapse"].is_null(), "{said}");
+    let reported = said["diagnostics"].as_array().unwrap().iter().any(|one| one["code"] == "launch.relapse");
+    assert_eq!(reported, !said["data"]["relapse"].is_null(), "{said}");
     said["data"]["relapse"].clone()
 }
 
@@ -58,7 +58,7 @@ fn config_that_the_user_restored_is_no_recurrence() {
 }
 
 #[test]
-fn recurrence_is_told_from_the_first_time() {
+fn recurrence_is_distinguished_from_the_first_time() {
     let quiet = &["launch", "--no-daemon", "--json"];
     // The first time: this program never saw the config healthy, also if a daemon moved the app's
     // config aside.
@@ -67,11 +67,11 @@ fn recurrence_is_told_from_the_first_time() {
     let home = Home::legacy();
     let healthy = home.bytes(CONFIG);
     home.put(&format!("{CONFIG}.corrupt"), &healthy, 0o600);
-    home.put(CONFIG, LEAKED, 0o600);
+    home.put(CONFIG, OVERWRITTEN, 0o600);
     assert!(recurrence_of(&home.run(quiet).ends_with(0)).is_null());
     // The launch has repaired the config, so it was healthy from then on.
     assert!(recurrence_of(&home.run(quiet).ends_with(0)).is_null());
-    home.put(CONFIG, LEAKED, 0o600);
+    home.put(CONFIG, OVERWRITTEN, 0o600);
     let recurrence = recurrence_of(&home.run(quiet).ends_with(0));
     assert!(recurrence["healthy_copy"].as_str().unwrap().starts_with("good-"), "{recurrence}");
     assert_eq!(recurrence["suspects"], json!([]), "nobody is named who leaves no trace");
@@ -88,7 +88,7 @@ fn recurrence_is_told_from_the_first_time() {
         assert!(recurrence_of(&home.run(quiet).ends_with(0)).is_null());
     }
     // The text output reports it as well.
-    home.put(CONFIG, LEAKED, 0o600);
+    home.put(CONFIG, OVERWRITTEN, 0o600);
     let ran = home.run(&["launch", "--no-daemon"]).ends_with(0);
     assert!(
         ran.stderr.contains("was healthy before") && ran.stderr.contains("no such daemon runs now"),
@@ -100,7 +100,7 @@ fn recurrence_is_told_from_the_first_time() {
 /// kernel names an open file without symlinks.
 fn names_an_editor_under_any_spelling(home: &Home, alias: &Path) {
     std::os::unix::fs::symlink(home.path(""), alias).unwrap();
-    home.put(CONFIG, LEAKED, 0o600);
+    home.put(CONFIG, OVERWRITTEN, 0o600);
     let editor = Bystander::new(Command::new("sleep").stdin(std::fs::File::open(home.path(CONFIG)).unwrap()));
     let mut spelled = Command::new(program());
     spelled.arg("--home").arg(alias).args(["launch", "--no-daemon", "--json"]);
@@ -109,11 +109,11 @@ fn names_an_editor_under_any_spelling(home: &Home, alias: &Path) {
 }
 
 #[test]
-fn who_still_writes_there_is_named_and_nobody_else() {
+fn only_the_process_that_still_writes_is_named() {
     let home = Home::settled();
     let app_home = home.path(APP);
     let named = |args: &[&str], code| {
-        home.put(CONFIG, LEAKED, 0o600);
+        home.put(CONFIG, OVERWRITTEN, 0o600);
         let ran = home.run(&[&["launch", "--no-daemon", "--json"], args].concat()).ends_with(code);
         recurrence_of(&ran)["suspects"].clone()
     };
@@ -146,7 +146,7 @@ fn who_still_writes_there_is_named_and_nobody_else() {
     );
     drop(older);
     // The app that runs this program is not named.
-    home.put(CONFIG, LEAKED, 0o600);
+    home.put(CONFIG, OVERWRITTEN, 0o600);
     let today = elsewhere.path().join("today/myownllm");
     std::fs::create_dir(today.parent().unwrap()).unwrap();
     std::fs::copy("/bin/sh", &today).unwrap();
@@ -164,7 +164,7 @@ fn who_still_writes_there_is_named_and_nobody_else() {
     drop(shell);
     // A process that has the file open. The repair replaces the file, so the check comes before the
     // repair.
-    home.put(CONFIG, LEAKED, 0o600);
+    home.put(CONFIG, OVERWRITTEN, 0o600);
     let editor = Bystander::new(Command::new("sleep").stdin(std::fs::File::open(home.path(CONFIG)).unwrap()));
     let found = named(&[], 0);
     assert_eq!(
@@ -186,7 +186,7 @@ fn who_still_writes_there_is_named_and_nobody_else() {
         (&json!(legacy.pid()), &json!("serves"))
     );
     assert_eq!((&found[1]["pid"], &found[1]["evidence"]["evidence"]), (&us, &json!("parent_of")), "{found}");
-    assert_eq!(home.bytes(CONFIG), LEAKED);
+    assert_eq!(home.bytes(CONFIG), OVERWRITTEN);
     // After it was ended on request, the daemon is still named.
     let pid = legacy.reaped_elsewhere();
     // A dry run predicts the refusal.

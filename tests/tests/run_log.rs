@@ -86,7 +86,7 @@ fn run_log_names_each_kind_of_change(
     "config set auto_cleanup.conversations=true auto_cleanup.models=true model_cleanup_days=9 cloud_mesh.enabled=false",
 ])]
 #[case::all_accepted(&["config accept"])]
-fn losses_that_the_user_has_decided_on_are_told_no_more(#[case] decision: &[&str]) {
+fn losses_that_the_user_has_decided_on_are_reported_no_more(#[case] decision: &[&str]) {
     let home = Home::after_the_bug();
     home.run(&["repair"]).ends_with(0);
     home.run(&["doctor", "--json"]).check("config.losses");

@@ -225,7 +225,7 @@ fn every_command_has_a_schema() {
 }
 
 #[test]
-fn what_commands_print_fits_the_schemas() {
+fn printed_documents_fit_the_schemas() {
     let schemas = Schemas::load();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let mut fits = |name: &str, home: &Home, args: &[&str]| {

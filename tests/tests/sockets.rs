@@ -97,7 +97,7 @@ fn short_control_socket_of_an_overwritten_config_is_judged_alone() {
 
 /// A daemon's config that cannot be read is not treated as an empty one.
 #[test]
-fn a_daemons_config_that_cannot_be_read_is_the_reason_that_is_told() {
+fn a_daemons_config_that_cannot_be_read_is_the_reason_that_is_reported() {
     let home = Home::settled();
     let config = home.path(MESH).join("config.json");
     std::os::unix::fs::symlink("config.json", &config).unwrap();

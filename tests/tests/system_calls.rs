@@ -29,7 +29,7 @@ fn with_whole_paths(line: &str) -> String {
 /// The program's syncs reach the kernel: before a new file gets its name, before the sources move,
 /// and after every rename.
 #[test]
-fn what_is_flushed_is_flushed_by_the_kernel() {
+fn syncs_reach_the_kernel() {
     if !can_trace() {
         return;
     }

@@ -146,7 +146,7 @@ fn networks_are_saved_activated_and_switched_with_a_running_daemon() {
 }
 
 #[test]
-fn daemons_of_both_modes_on_one_pipe_are_told_apart_by_their_key() {
+fn daemons_of_both_modes_on_one_pipe_are_distinguished_apart_by_their_key() {
     let _turn = alone();
     let home = Home::settled();
     let shared = daemon_on(&home, ".myownmesh");

@@ -63,7 +63,7 @@ fn no_hint_changes_the_mode_of_a_device_or_a_file_that_is_named_as_the_home() {
 }
 
 #[test]
-fn a_mistyped_home_is_told_with_the_one_that_was_meant() {
+fn a_mistyped_home_is_reported_with_the_one_that_was_meant() {
     let home = Home::settled();
     let right = home.path("").display().to_string();
     let on = |named: &Path, args: &[&str]| {
@@ -210,8 +210,8 @@ fn without_proc_it_is_unknown_whether_a_daemon_goes_unseen() {
     let unseen = on(&["doctor", "--json"]).check("daemon.unseen");
     assert_eq!((&unseen["result"], &unseen["code"]), (&"warning".into(), &"daemon.processes-unknown".into()));
     let said = on(&["launch", "--once", "--json"]).ends_with(0).json();
-    let told = said["diagnostics"].as_array().unwrap().iter();
-    assert_eq!(told.filter(|one| one["code"] == "daemon.processes-unknown").count(), 1, "{said:#}");
+    let reported = said["diagnostics"].as_array().unwrap().iter();
+    assert_eq!(reported.filter(|one| one["code"] == "daemon.processes-unknown").count(), 1, "{said:#}");
     let said = home.run(&["doctor", "--json"]).ends_with(0).json().to_string();
     assert!(!said.contains("daemon.processes-unknown"), "{said}");
 }

@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nextest_says_is_understood() {
+    fn output_of_nextest_is_parsed() {
         let red = "        FAIL [   0.012s] (1/9) myownllm-durable-fs::publish nothing_replaces";
         assert!(is_red(red) && !is_red("     Summary [   1.0s] 2 tests run: 1 passed, 1 failed"));
         assert_eq!(test_of(red), "myownllm-durable-fs::publish nothing_replaces");

@@ -3,9 +3,9 @@
 
 use std::sync::atomic::Ordering;
 
-use myownllm_launch::{Daemon, Diagnostic, GRACE, Options, launch, log_hint, not_stopped_diagnostic};
+use myownllm_launch::{Daemon, Diagnostic, Options, STOP_TIMEOUT, launch, log_hint, not_stopped_diagnostic};
 use myownllm_report::run_log::Trace;
-use myownllm_report::{Fate, launch_data, launch_trace, launched};
+use myownllm_report::{AfterLaunch, launch_data, launch_trace, launched};
 use serde_json::json;
 
 use crate::cli::LaunchArgs;
@@ -38,14 +38,14 @@ pub(crate) fn run(
     let mut daemon = std::mem::take(&mut outcome.daemon);
     let lost = outcome.has_lost_daemon();
     let fate = match args {
-        LaunchArgs { detach: true, .. } if !asked_to_end => Fate::LeftRunning,
+        LaunchArgs { detach: true, .. } if !asked_to_end => AfterLaunch::LeftRunning,
         // Ends a daemon that no process will look after, or that does not answer. A daemon that
         // refused a request is healthy.
-        LaunchArgs { once, detach, .. } if *once || *detach || lost => Fate::Ended,
-        _ => Fate::LookedAfter,
+        LaunchArgs { once, detach, .. } if *once || *detach || lost => AfterLaunch::Ended,
+        _ => AfterLaunch::Supervised,
     };
-    if let (Daemon::Spawned(spawned), Fate::Ended) = (&mut daemon, fate) {
-        match spawned.end(GRACE) {
+    if let (Daemon::Spawned(spawned), AfterLaunch::Ended) = (&mut daemon, fate) {
+        match spawned.end(STOP_TIMEOUT) {
             Ok(_) => {
                 // The process that a hint looks at has ended, and only its log is left.
                 let look = Some(format!("ps -fp {}", spawned.pid()));
@@ -61,11 +61,11 @@ pub(crate) fn run(
     let trace = launch_trace(&home, &command_line(args), &outcome, &daemon);
     let answer = CommandOutput { trace, ..CommandOutput::done(page, data).with(outcome.diagnostics) };
     let Daemon::Spawned(spawned) = daemon else { return Ok(answer) };
-    if let Fate::LeftRunning = fate {
+    if let AfterLaunch::LeftRunning = fate {
         spawned.detach();
         return Ok(answer);
     }
-    let (Fate::LookedAfter, Some(mut signals)) = (fate, signals) else { return Ok(answer) };
+    let (AfterLaunch::Supervised, Some(mut signals)) = (fate, signals) else { return Ok(answer) };
     printer.print("launch", &answer);
     answer.log(printer.started);
     printer.say(&format!("The daemon runs (process {}). Ctrl-C stops it.", spawned.pid()));
@@ -73,12 +73,12 @@ pub(crate) fn run(
     // The document went out already, for a program that waits for the daemon to come up. A run
     // prints one document, so later events go to stderr and into the exit code.
     let (how, mut last) = match ended {
-        None => ("stopped the daemon".to_owned(), CommandOutput::said_already(answer.exit)),
+        None => ("stopped the daemon".to_owned(), CommandOutput::already_printed(answer.exit)),
         Some(diagnostic) => {
             printer.print_diagnostic(&diagnostic);
             let is_error = diagnostic.is_error();
             let exit = if is_error { diagnostic.class.into() } else { answer.exit };
-            let said = CommandOutput::said_already(exit);
+            let said = CommandOutput::already_printed(exit);
             (diagnostic.message.clone(), CommandOutput { diagnostics: vec![diagnostic], ..said })
         }
     };

@@ -65,7 +65,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
         }
         None => PROGRAM.to_owned(),
     };
-    answer.told_by_page.iter_mut().chain(&mut answer.diagnostics).for_each(|diagnostic| {
+    answer.shown_on_page.iter_mut().chain(&mut answer.diagnostics).for_each(|diagnostic| {
         diagnostic.complete_hint(&program);
         if is_root {
             diagnostic.complete_hint_for_root();
@@ -73,7 +73,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
         diagnostic.hint =
             diagnostic.hint.take().map(|hint| with_this_command(hint, diagnostic.code.as_str(), &args));
     });
-    if !answer.is_said() {
+    if !answer.is_printed() {
         printer.print(&name, &answer);
     }
     answer.log(started);

@@ -20,8 +20,8 @@ const LOG_LINES: usize = 200;
 
 pub(crate) fn verdict(context: &Context, (plan, checks): &(LaunchPlan, Checks)) -> CommandOutput {
     let (page, data) = verdict_page(&context.libraries().view(), plan, checks);
-    let told_by_page = checks.list.iter().filter_map(|check| check.diagnostic.clone()).collect();
-    CommandOutput { told_by_page, ..CommandOutput::done(page, data) }.exit(
+    let shown_on_page = checks.list.iter().filter_map(|check| check.diagnostic.clone()).collect();
+    CommandOutput { shown_on_page, ..CommandOutput::done(page, data) }.exit(
         match HomeState::new(plan, checks) {
             HomeState::Healthy => ExitCode::Done,
             HomeState::Pending => ExitCode::Pending,
@@ -33,8 +33,8 @@ pub(crate) fn verdict(context: &Context, (plan, checks): &(LaunchPlan, Checks)) 
 pub(crate) fn doctor(checks: &Checks, verbose: bool) -> CommandOutput {
     let (page, data) = checklist(checks, verbose);
     let exit = if checks.of(Mark::Problem).count() > 0 { ExitCode::Problems } else { ExitCode::Done };
-    let told_by_page = checks.list.iter().filter_map(|check| check.diagnostic.clone()).collect();
-    CommandOutput { told_by_page, ..CommandOutput::done(page, data) }.exit(exit)
+    let shown_on_page = checks.list.iter().filter_map(|check| check.diagnostic.clone()).collect();
+    CommandOutput { shown_on_page, ..CommandOutput::done(page, data) }.exit(exit)
 }
 
 pub(crate) fn status(context: &Context, check: bool) -> CommandOutput {
@@ -47,8 +47,8 @@ pub(crate) fn status(context: &Context, check: bool) -> CommandOutput {
     let pending = checks.list.iter().filter(|check| check.hint == Some(checks.repair()));
     let pending =
         pending.filter_map(|check| check.diagnostic.clone()).filter(|diagnostic| !is_told(&diagnostic.code));
-    let told_by_page = pending.map(Diagnostic::as_warning).collect();
-    CommandOutput { told_by_page, ..status_of(context, plan, true) }
+    let shown_on_page = pending.map(Diagnostic::as_warning).collect();
+    CommandOutput { shown_on_page, ..status_of(context, plan, true) }
 }
 
 fn status_of(context: &Context, plan: LaunchPlan, check: bool) -> CommandOutput {

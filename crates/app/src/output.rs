@@ -64,7 +64,7 @@ pub(crate) struct CommandOutput {
     /// The diagnostics, in the order in which they came up.
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// The diagnostics that the page already tells, so that only a document repeats them.
-    pub(crate) told_by_page: Vec<Diagnostic>,
+    pub(crate) shown_on_page: Vec<Diagnostic>,
     /// True if the page is the requested data and not a report, so that `--quiet` does not silence
     /// it.
     pub(crate) is_data: bool,
@@ -80,7 +80,7 @@ impl CommandOutput {
             page: page.into(),
             data,
             diagnostics: Vec::new(),
-            told_by_page: Vec::new(),
+            shown_on_page: Vec::new(),
             is_data: false,
             trace: None,
         }
@@ -98,12 +98,12 @@ impl CommandOutput {
     }
 
     /// Returns the end of a command that has already printed its answer.
-    pub(crate) fn said_already(exit: ExitCode) -> Self {
+    pub(crate) fn already_printed(exit: ExitCode) -> Self {
         Self::done("", Value::Null).exit(exit)
     }
 
     /// Returns true if everything was already printed.
-    pub(crate) fn is_said(&self) -> bool {
+    pub(crate) fn is_printed(&self) -> bool {
         self.data.is_null()
     }
 
@@ -253,7 +253,7 @@ impl Printer {
             }
         }
         let mut said = String::new();
-        let in_page = answer.told_by_page.iter().filter(|_| self.is_json);
+        let in_page = answer.shown_on_page.iter().filter(|_| self.is_json);
         for diagnostic in in_page.chain(&answer.diagnostics) {
             let shown = match diagnostic.severity {
                 Severity::Info => self.is_verbose,
@@ -343,7 +343,7 @@ fn envelope(command: &str, answer: &CommandOutput, started: Started) -> String {
         at: started.at(),
         took_ms: started.took_ms(),
         data: &answer.data,
-        diagnostics: answer.told_by_page.iter().chain(&answer.diagnostics).collect(),
+        diagnostics: answer.shown_on_page.iter().chain(&answer.diagnostics).collect(),
     };
     escape_json_controls(&serde_json::to_string_pretty(&envelope).unwrap_or_default())
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use myownllm_daemon::Spawned;
 #[cfg(not(windows))]
-use myownllm_launch::GRACE;
+use myownllm_launch::STOP_TIMEOUT;
 use myownllm_launch::{Diagnostic, ended_diagnostic, not_stopped_diagnostic};
 
 /// Waits for the signals that matter to a launch, without polling. Uses a thread only for a daemon
@@ -57,11 +57,11 @@ impl Signals {
                 let diagnostic = ended_diagnostic(&spawned, &end);
                 // If a script started the daemon, also stops the processes that the script left
                 // behind.
-                let _ = spawned.stop(GRACE);
+                let _ = spawned.stop(STOP_TIMEOUT);
                 return Some(diagnostic);
             }
             if self.all.wait().any(|signal| signal != SIGCHLD) {
-                return spawned.stop(GRACE).err().map(|error| not_stopped_diagnostic(&error));
+                return spawned.stop(STOP_TIMEOUT).err().map(|error| not_stopped_diagnostic(&error));
             }
         }
     }

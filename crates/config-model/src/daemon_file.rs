@@ -14,7 +14,7 @@ use crate::daemon_config::{NEWEST_VERSION, is_default_signaling, version_of};
 use crate::path::{Path, child};
 
 /// A file of which a daemon that cannot read it keeps one copy, `*.corrupt`: it renames the file
-/// over the former copy, and starts without the content.
+/// over the previous copy, and starts without the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DaemonFile {
@@ -108,7 +108,7 @@ fn add_missing(value: &Value, known: &Value, at: &str, found: &mut Vec<String>) 
 /// The answers of [`DaemonFile::judge`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct JudgedFile {
+pub struct ReadCheck {
     /// See [`DaemonFile::is_readable`].
     pub is_readable: bool,
     /// True if a daemon wrote the file that is newer than the daemons that this crate knows. Such a
@@ -117,7 +117,7 @@ pub struct JudgedFile {
     pub is_newer: bool,
     /// The JSON Pointer of a kind of network, a topology or a role that no daemon knows that this
     /// crate knows. Such a daemon drops the whole file.
-    pub unknown_word: Option<String>,
+    pub unknown_value: Option<String>,
 }
 
 impl DaemonFile {
@@ -143,9 +143,9 @@ impl DaemonFile {
     /// use myownllm_config_model::DaemonFile;
     /// let config = br#"{"networks": [{"id": "n", "network_id": "home", "topology": {"kind": "tree"}}]}"#;
     /// let judged = DaemonFile::Config.judge(config);
-    /// assert_eq!(judged.unknown_word.unwrap(), "/networks/0/topology/kind");
+    /// assert_eq!(judged.unknown_value.unwrap(), "/networks/0/topology/kind");
     /// ```
-    pub fn judge(self, bytes: &[u8]) -> JudgedFile {
+    pub fn judge(self, bytes: &[u8]) -> ReadCheck {
         let newest = match self {
             Self::Config => NEWEST_VERSION,
             Self::Roster => 1,
@@ -154,11 +154,11 @@ impl DaemonFile {
         let document = Document::parse(bytes).ok().map(|parsed| parsed.document);
         let is_accepted = std::str::from_utf8(bytes).is_ok_and(|text| self.accepts(text));
         let accepted = document.as_ref().filter(|_| is_accepted);
-        let Spelling { mended, unknown } = accepted.map(Spelling::of).unwrap_or_default();
+        let EnumValues { mended, unknown } = accepted.map(EnumValues::of).unwrap_or_default();
         let version = document.as_ref().and_then(version_of);
         let is_newer = unknown.is_some() || version.is_some_and(|version| version > newest);
         let is_readable = (is_accepted && mended.is_empty()) || is_newer;
-        JudgedFile { is_readable, is_newer, unknown_word: unknown }
+        ReadCheck { is_readable, is_newer, unknown_value: unknown }
     }
 
     fn accepts(self, text: &str) -> bool {
@@ -190,7 +190,7 @@ impl DaemonFile {
             Err(_) => recover(damaged)?.document,
         };
         let document = document.into_utf8();
-        let spelling = Spelling::of(&document);
+        let spelling = EnumValues::of(&document);
         if spelling.mended.is_empty() && self.accepts(&document.to_text()) {
             return Some((document, Vec::new()));
         }
@@ -245,14 +245,14 @@ impl DaemonFile {
 /// The words of a file that are of a closed list, and are not in it: kinds of networks, topologies
 /// and roles.
 #[derive(Default)]
-struct Spelling {
+struct EnumValues {
     /// The JSON Pointers of words in capitals, which no daemon reads, each with the right word.
     mended: Vec<(String, String)>,
     /// The JSON Pointer of a word that is of no list. A newer daemon may know it.
     unknown: Option<String>,
 }
 
-impl Spelling {
+impl EnumValues {
     fn of(document: &Document) -> Self {
         let mut spelling = Self::default();
         spelling.visit(document.root(), "", &Path::Root);
@@ -320,7 +320,7 @@ pub(crate) fn refused_members(network: &Value) -> Vec<String> {
 pub(crate) fn with_known_words(network: Value) -> Value {
     let mut config = json!({ "networks": [network] });
     if let Ok(parsed) = Document::parse(config.to_string().as_bytes()) {
-        Spelling::of(&parsed.document).mend(&mut config);
+        EnumValues::of(&parsed.document).mend(&mut config);
     }
     config["networks"][0].take()
 }

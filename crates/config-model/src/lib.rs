@@ -3,7 +3,6 @@
 #![warn(missing_debug_implementations)]
 
 pub mod app_config;
-pub mod close;
 mod config_structs;
 pub mod convert;
 pub mod daemon_config;
@@ -23,14 +22,15 @@ pub mod schema;
 #[cfg(feature = "schema")]
 mod schema_transforms;
 pub mod settings;
+pub mod similar;
 mod topology;
 
 pub use app_config::AppConfig;
 pub use daemon_config::DaemonConfig;
-pub use daemon_file::{DaemonFile, JudgedFile, droppable_settings, is_daemon_state, is_key_or_custody};
+pub use daemon_file::{DaemonFile, ReadCheck, droppable_settings, is_daemon_state, is_key_or_custody};
 pub use ids::{Ids, SeededIds};
 pub use myownllm_json_document::{
-    Blocked, Diagnostic, Document, Extent, Fragment, Kind, MAX_BYTES, MAX_DEPTH, Mend, ParseError,
+    Blocked, Correction, Diagnostic, Document, Extent, Fragment, Kind, MAX_BYTES, MAX_DEPTH, ParseError,
     ParseErrorKind, Parsed, Place, Recovered, SetOutcome, Severity, Snippet, ValueRef, recover, recover_all,
     shorten,
 };

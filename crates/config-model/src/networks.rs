@@ -11,7 +11,6 @@ use std::collections::HashMap;
 use myownllm_json_document::{Diagnostic, Document, Fragment, Kind, Severity, ValueRef};
 
 use crate::app_config::{SERVER_LISTS, completed, default_of, is_server};
-use crate::close::closest;
 use crate::convert;
 use crate::daemon_file::{refused_members, with_known_words};
 use crate::envelope::{Envelope, EnvelopeError, is_without_secrets};
@@ -19,6 +18,7 @@ use crate::ids::Ids;
 use crate::network_id::{self, InvalidNetworkId};
 use crate::pass::Pass;
 use crate::path::Path;
+use crate::similar::closest;
 
 /// A refused operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -363,50 +363,51 @@ pub fn lacks_signaling_settings(saved: ValueRef<'_>) -> bool {
 }
 
 /// Gives the saved networks that [lack](lacks_signaling_settings) them the settings that a daemon
-/// alone has, from a former config, of the app's or of a daemon: without them, a daemon joins a
+/// alone has, from a previous config, of the app's or of a daemon: without them, a daemon joins a
 /// silent network as one that announces itself. `only` names the one network to look at, by its
 /// network id. Returns true if the document changed.
-pub fn restore_daemon_settings(doc: &mut Document, former: &Document, only: Option<&str>) -> bool {
+pub fn restore_daemon_settings(doc: &mut Document, previous: &Document, only: Option<&str>) -> bool {
     let has_some = |network: &ValueRef<'_>| {
         let kind = network.get("kind").filter(|kind| !kind.is_falsy() && !kind.is_str("open"));
         kind.or_else(|| network.get(DAEMON_SETTINGS)).is_some()
     };
-    let of_app = list(former).into_iter().filter(has_some).map(Document::of);
-    let of_daemon = former.get(&["networks"]).into_iter().flat_map(|networks| networks.items());
+    let of_app = list(previous).into_iter().filter(has_some).map(Document::of);
+    let of_daemon = previous.get(&["networks"]).into_iter().flat_map(|networks| networks.items());
     let is_meant = |saved: ValueRef<'_>| {
         lacks_signaling_settings(saved) && only.is_none_or(|only| has_network_id(saved, only))
     };
     add_daemon_settings(doc, of_app.chain(of_daemon.map(in_apps_shape)), is_meant)
 }
 
-/// Adds the settings that a daemon alone has from former networks, in the app's shape, to the saved
+/// Adds the settings that a daemon alone has from previous networks, in the app's shape, to the saved
 /// networks with the same network ids for which `is_meant` returns true.
 fn add_daemon_settings(
     doc: &mut Document,
-    former: impl Iterator<Item = Document>,
+    previous: impl Iterator<Item = Document>,
     is_meant: impl Fn(ValueRef<'_>) -> bool,
 ) -> bool {
     let id = |network: ValueRef<'_>| Some(network_id::normal_form(&network_id::of(network)?));
     let mut by_id: HashMap<String, Vec<Document>> = HashMap::new();
-    for network in former {
+    for network in previous {
         if let Some(id) = id(network.root()) {
             by_id.entry(id).or_default().push(network);
         }
     }
     doc.set_in_items(&NETWORKS, &[], |_, saved| {
-        let former = by_id.get(&id(saved)?).filter(|_| is_meant(saved))?;
+        let previous = by_id.get(&id(saved)?).filter(|_| is_meant(saved))?;
         let mut saved = Document::of(saved);
-        let changes: Vec<bool> = former.iter().map(|former| add_settings_of(former, &mut saved)).collect();
+        let changes: Vec<bool> =
+            previous.iter().map(|previous| add_settings_of(previous, &mut saved)).collect();
         changes.contains(&true).then(|| Fragment::from(&saved))
     })
 }
 
-fn add_settings_of(former: &Document, saved: &mut Document) -> bool {
+fn add_settings_of(previous: &Document, saved: &mut Document) -> bool {
     let has_kind = saved.get(&["kind"]).is_some_and(|kind| !kind.is_falsy());
     let is_apps = |kind: &ValueRef<'_>| kind.is_str("open") || (has_kind && kind.is_str("closed"));
-    let kind = former.get(&["kind"]).filter(|kind| !kind.is_falsy() && !is_apps(kind));
+    let kind = previous.get(&["kind"]).filter(|kind| !kind.is_falsy() && !is_apps(kind));
     let mut is_changed = kind.is_some_and(|kind| saved.set(&["kind"], kind).is_changed());
-    for (key, value) in former.get(&[DAEMON_SETTINGS]).into_iter().flat_map(|settings| settings.members()) {
+    for (key, value) in previous.get(&[DAEMON_SETTINGS]).into_iter().flat_map(|settings| settings.members()) {
         let path = [DAEMON_SETTINGS, &*key];
         // Of `signaling`, each member counts by itself.
         let is_object = saved.get(&path).is_some_and(|own| own.kind() == Kind::Object);

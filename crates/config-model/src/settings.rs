@@ -7,11 +7,11 @@ use myownllm_json_document::{Document, Kind, Severity, ValueRef};
 use serde_json::{Value, json};
 
 use crate::app_config::{AppConfig, complete, defaults};
-use crate::close::closest;
 use crate::ids::SeededIds;
 use crate::lenient::read_noting;
 use crate::masking::mask;
 use crate::path::{Path, child};
+use crate::similar::closest;
 use crate::{network_id, networks};
 
 /// A setting that cannot be read or changed.

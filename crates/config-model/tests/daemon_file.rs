@@ -100,8 +100,8 @@ fn word_in_capitals_is_mended(#[case] file: DaemonFile, #[case] text: &str) {
     assert!(!file.is_readable(text.as_bytes()) && !file.judge(text.as_bytes()).is_newer);
     let (mended, left_out) = file.mend(text.as_bytes()).expect("the words are known");
     assert!(left_out.is_empty() && file.is_readable(&mended.to_bytes()));
-    let former: Value = serde_json::from_str(&text.to_lowercase()).expect("JSON");
-    assert_eq!(mended.root().to_value(), former);
+    let previous: Value = serde_json::from_str(&text.to_lowercase()).expect("JSON");
+    assert_eq!(mended.root().to_value(), previous);
 }
 
 #[rstest]
@@ -123,11 +123,11 @@ fn word_that_no_known_daemon_knows_is_of_a_newer_one(
         "transitions":[{"at":1,"variant":{"kind":"later"},"signers":[],"signatures":[]}],
         "pending":[],"splits":[],"topology":{"kind":"ring"}}"#;
     assert!(DaemonFile::State.is_readable(state.as_bytes()));
-    assert_eq!(DaemonFile::State.judge(state.as_bytes()).unknown_word, None);
+    assert_eq!(DaemonFile::State.judge(state.as_bytes()).unknown_value, None);
     let mut newer: Value = serde_json::from_str(state).expect("JSON");
     newer[member] = serde_json::from_str(value).expect("JSON");
     let newer = newer.to_string();
-    assert_eq!(DaemonFile::State.judge(newer.as_bytes()).unknown_word.as_deref(), Some(at));
+    assert_eq!(DaemonFile::State.judge(newer.as_bytes()).unknown_value.as_deref(), Some(at));
     assert!(DaemonFile::State.judge(newer.as_bytes()).is_newer);
 }
 

@@ -144,5 +144,5 @@ fn parse_leaves_out_retired_servers() {
 fn parse_tells_what_it_changes(#[case] member: &[u8], #[case] code: &str) {
     let text = [&br#"{"kind":"myownllm.network-settings","network_id":"a","#[..], member, b"}"].concat();
     let envelope = Envelope::parse(&text).unwrap();
-    assert_eq!(envelope.diagnostics().iter().map(|told| told.code).collect::<Vec<_>>(), [code]);
+    assert_eq!(envelope.diagnostics().iter().map(|reported| reported.code).collect::<Vec<_>>(), [code]);
 }

@@ -203,10 +203,10 @@ fn import_of_an_own_export_without_secrets_changes_nothing() {
     );
     let bare = networks::export(&doc, "home").unwrap().to_document(false);
     assert!(!bare.to_text().contains("pw"), "{}", bare.to_text());
-    let former = doc.to_text();
+    let previous = doc.to_text();
     let envelope = Envelope::parse(bare.to_text().as_bytes()).unwrap();
     assert!(!networks::import(&mut doc, &envelope, false, &mut ids()).unwrap().changed);
-    assert_eq!(doc.to_text(), former);
+    assert_eq!(doc.to_text(), previous);
     let with_login = bare.to_text().replace("wss://r2", "wss://bob:new@r2").replace("turn:t2", "turn:t3");
     let envelope = Envelope::parse(with_login.as_bytes()).unwrap();
     assert!(networks::import(&mut doc, &envelope, false, &mut ids()).unwrap().changed);

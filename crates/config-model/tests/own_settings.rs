@@ -66,7 +66,7 @@ fn edited(edit: impl Fn(&mut Value)) -> Value {
     &[], &["b", "a"])]
 #[case::a_flat_network(json!({"cloud_mesh": {"network_id": "Flat", "locked": true}}), &[], &["flat"])]
 #[case::a_legacy_speech_model(json!({"mic": {"whisper_model": "w"}}), &["mode_overrides"], &[])]
-fn what_differs_from_the_defaults_is_the_users_own(
+fn values_other_than_the_defaults_are_the_users_own(
     #[case] value: Value,
     #[case] options: &[&str],
     #[case] networks: &[&str],
@@ -144,7 +144,7 @@ fn a_loss_is_what_is_gone_with_nothing_in_its_place(#[case] now: Value, #[case] 
 #[case::unknown_keys_that_were_there(
     json!({"active_family": "qwen3", "theme": "dark"}), completed(json!({"theme": "light"})), None)]
 #[case::there_was_nothing_to_lose(completed(json!({})), json!({}), None)]
-fn of_little_little_is_concluded(#[case] before: Value, #[case] now: Value, #[case] loss: Option<Loss>) {
+fn few_settings_prove_no_loss(#[case] before: Value, #[case] now: Value, #[case] loss: Option<Loss>) {
     assert_eq!(own(&now).loss_since(&own(&before)), loss);
 }
 

@@ -20,7 +20,7 @@ use crate::{BackupId, BackupKind, FileShape, Store, StoreError};
 const WRITE: &str = "write the daemon's config";
 
 /// A misplaced file, and its part that is the daemon's.
-pub(crate) struct JudgedFile {
+pub(crate) struct MisplacedConfig {
     pub(crate) misplaced: Misplaced,
     previous: Vec<u8>,
     /// The daemon's own part.
@@ -44,7 +44,7 @@ impl Store<'_> {
 
     /// Judges the file in the daemon's place. Returns `None` if the file is the daemon's config, is
     /// missing, cannot be read, or is the app's config by a symlink.
-    pub(crate) fn judge_daemon_config(&self) -> Option<JudgedFile> {
+    pub(crate) fn judge_daemon_config(&self) -> Option<MisplacedConfig> {
         if !self.keeps_config {
             return None;
         }
@@ -70,7 +70,7 @@ impl Store<'_> {
         }
         let daemon = daemon.filter(|_| !daemon_keys.is_empty()).map(|daemon| daemon.to_bytes());
         let misplaced = Misplaced { shape, daemon_keys, left_out: left_out.unwrap_or_default() };
-        Some(JudgedFile { misplaced, previous, daemon })
+        Some(MisplacedConfig { misplaced, previous, daemon })
     }
 
     /// Returns the shape of a document in the place of the daemon's config, and its part that is
@@ -182,7 +182,7 @@ impl Locked<'_> {
 
     pub(crate) fn back_up_misplaced(&self) -> Result<Option<SetAside>, StoreError> {
         self.check_trust()?;
-        let Some(JudgedFile { misplaced, previous, .. }) = self.judge_daemon_config() else {
+        let Some(MisplacedConfig { misplaced, previous, .. }) = self.judge_daemon_config() else {
             return Ok(None);
         };
         let backup = self.put(BackupKind::Kept, &previous)?;
@@ -216,7 +216,7 @@ impl Locked<'_> {
         self.check_trust()?;
         let path = &self.paths.daemon_config;
         for _ in 0..MAX_ATTEMPTS {
-            let Some(JudgedFile { misplaced, previous, daemon }) = self.judge_daemon_config() else {
+            let Some(MisplacedConfig { misplaced, previous, daemon }) = self.judge_daemon_config() else {
                 return Ok(None);
             };
             self.check_apart()?;

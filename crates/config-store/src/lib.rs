@@ -3,10 +3,10 @@
 mod backup_id;
 mod backups;
 mod change;
-mod checks;
 mod clock;
 mod daemon_config;
 mod error;
+mod home_trust;
 mod leftovers;
 mod load;
 mod plan;

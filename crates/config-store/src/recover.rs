@@ -3,7 +3,7 @@
 
 use myownllm_config_model::app_config::NETWORK;
 use myownllm_config_model::{
-    Diagnostic, Document, Extent, Fragment, Ids, Mend, Recovered, network_id, recover_all,
+    Correction, Diagnostic, Document, Extent, Fragment, Ids, Recovered, network_id, recover_all,
 };
 use myownllm_durable_fs::{DiskError, FileKind};
 use myownllm_salvage::Shape;
@@ -308,8 +308,8 @@ fn extent_words(found: &Recovered) -> String {
             let bytes = if *tail == 1 { "1 byte".to_owned() } else { format!("{tail} bytes") };
             format!("a complete config ends at line {line}, and {bytes} behind it do not belong to it")
         }
-        Extent::Mended(mends) => {
-            let mends: Vec<String> = mends.iter().map(Mend::to_string).collect();
+        Extent::Corrected(mends) => {
+            let mends: Vec<String> = mends.iter().map(Correction::to_string).collect();
             format!("the text is JSON with these changes: {}", mends.join("; "))
         }
         Extent::Torn { line } => {

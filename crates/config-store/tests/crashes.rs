@@ -132,7 +132,7 @@ fn failed_at_every_operation() {
                     let outcome = launch(&disk, &sim_paths());
                     let op = disk.ops().get(n).map(|op| format!("{} {}", op.op, op.path.display()));
                     let at = format!("{at}: {}", op.unwrap_or_default());
-                    disk.heal();
+                    disk.clear_faults();
                     check_always(&scene, &disk, before.as_deref(), &at);
                     // The power goes after the failure.
                     for state in disk.crash_states(4, n as u64) {

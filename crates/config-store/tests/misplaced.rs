@@ -78,8 +78,8 @@ fn misplaced_file_is_a_backup_before_its_place_is_empty(#[case] bytes: Vec<u8>, 
 }
 
 #[rstest]
-#[case::version_1(LEAKED_V1)]
-#[case::version_3(LEAKED_V3)]
+#[case::version_1(OVERWRITTEN_V1)]
+#[case::version_3(OVERWRITTEN_V3)]
 #[case::one_key(br#"{"daemon":{"log_level":"debug"}}"#)]
 #[case::shared_key(br#"{"auto_update":{"enabled":false}}"#)]
 #[case::newer(br#"{"version":9,"api":{}}"#)]
@@ -150,7 +150,7 @@ fn configs_that_have_changed_places_are_each_put_right() {
     let disk = SimDisk::new();
     disk.put_dir("/home/u/.myownllm", 0o755);
     disk.put_dir(DAEMON_HOME, 0o700);
-    disk.put(CONFIG, LEAKED_V3);
+    disk.put(CONFIG, OVERWRITTEN_V3);
     disk.put(DAEMON_CONFIG, &healthy("there"));
     let (_, applied) = launch(&disk, &sim_paths()).unwrap();
     assert_eq!(applied.unwrap().report.restored_from.as_deref(), Some(&*spelled(".myownmesh/config.json")));
@@ -158,7 +158,7 @@ fn configs_that_have_changed_places_are_each_put_right() {
     assert!(done.restored_from.unwrap().to_string().starts_with("daemon-"));
     assert_eq!(json_at(&disk, CONFIG)["mark"], "there");
     assert_eq!(json_at(&disk, DAEMON_CONFIG)["version"], 3);
-    assert!(is_kept(&disk, LEAKED_V3) && is_kept(&disk, &healthy("there")));
+    assert!(is_kept(&disk, OVERWRITTEN_V3) && is_kept(&disk, &healthy("there")));
 }
 
 #[rstest]

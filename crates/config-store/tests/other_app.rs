@@ -7,7 +7,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::{FakeClock, LEAKED_V3, contents, ids};
+use common::{FakeClock, OVERWRITTEN_V3, contents, ids};
 use myownllm_config_model::{Document, Ids, app_config};
 use myownllm_config_store::{
     Accepted, AppSchema, Applied, BackupId, ConfigStore, DaemonHalf, EditError, FileShape, HistoryEntry,
@@ -193,7 +193,7 @@ fn a_config_gets_the_defaults_of_its_own_app(#[case] bytes: Option<&[u8]>, #[cas
 fn a_config_that_a_daemon_overwrote_comes_back_and_the_networks_stay_the_daemons() {
     let disk = disk_with(Some(OWN));
     launch(&disk);
-    disk.put(CONFIG, LEAKED_V3);
+    disk.put(CONFIG, OVERWRITTEN_V3);
     let (loaded, applied) = launch(&disk);
     assert_eq!(loaded.shape, FileShape::Daemon);
     assert_eq!(disk.content(CONFIG).unwrap(), OWN);
@@ -202,14 +202,14 @@ fn a_config_that_a_daemon_overwrote_comes_back_and_the_networks_stay_the_daemons
     assert!(report.recovered_networks.is_empty());
     // The app saves no networks, so none may be lost from the daemon's config.
     let daemon: serde_json::Value = serde_json::from_slice(&disk.content(DAEMON_CONFIG).unwrap()).unwrap();
-    let before: serde_json::Value = serde_json::from_slice(LEAKED_V3).unwrap();
+    let before: serde_json::Value = serde_json::from_slice(OVERWRITTEN_V3).unwrap();
     assert!(!before["networks"].as_array().unwrap().is_empty());
     assert_eq!(daemon["networks"], before["networks"]);
 }
 
 #[test]
 fn a_mixed_config_is_taken_apart() {
-    let mut mixed: serde_json::Value = serde_json::from_slice(LEAKED_V3).unwrap();
+    let mut mixed: serde_json::Value = serde_json::from_slice(OVERWRITTEN_V3).unwrap();
     mixed["theme"] = json!("dark");
     let bytes = serde_json::to_vec(&mixed).unwrap();
     let disk = disk_with(Some(&bytes));
@@ -228,7 +228,7 @@ fn key_of_the_app_that_the_daemon_has_too_comes_from_the_backup() {
     own["version"] = json!(5);
     let disk = disk_with(Some(&serde_json::to_vec(&own).unwrap()));
     launch(&disk);
-    let mut mixed: serde_json::Value = serde_json::from_slice(LEAKED_V3).unwrap();
+    let mut mixed: serde_json::Value = serde_json::from_slice(OVERWRITTEN_V3).unwrap();
     for key in ["theme", "zoom", "fonts", "plan"] {
         mixed[key] = own[key].clone();
     }
@@ -261,7 +261,7 @@ fn networks_of_the_app_itself_do_not_make_its_config_the_daemons() {
     assert_eq!(store.load(&mut ids()).unwrap().shape, FileShape::App);
     store.lock(Duration::ZERO).unwrap().apply(&mut ids()).unwrap();
     assert_eq!(disk.content(CONFIG).unwrap(), own);
-    disk.put(CONFIG, LEAKED_V3);
+    disk.put(CONFIG, OVERWRITTEN_V3);
     assert_eq!(store.load(&mut ids()).unwrap().shape, FileShape::Daemon);
     store.lock(Duration::ZERO).unwrap().apply(&mut ids()).unwrap();
     assert_eq!(disk.content(CONFIG).unwrap(), own);
@@ -395,7 +395,7 @@ fn schema_that_overrides_every_repair_is_followed() {
     let loaded = Store::new(&disk, &clock, paths(), &WithPath).load(&mut ids()).unwrap();
     let roster = loaded.document.get(&["roster"]).unwrap().as_str().unwrap().replace('\\', "/");
     assert_eq!(roster, NEW);
-    let leaked = Document::parse(LEAKED_V3).unwrap().document;
+    let leaked = Document::parse(OVERWRITTEN_V3).unwrap().document;
     assert_eq!(WithPath.salvage(&leaked, None, &mut ids()).report.shape, Shape::Daemon);
 }
 

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{APP, LEAKED_V1, LEAKED_V3, SCHEMA, healthy, ids, paths};
+use common::{APP, OVERWRITTEN_V1, OVERWRITTEN_V3, SCHEMA, healthy, ids, paths};
 #[cfg(unix)]
 use myownllm_config_model::Document;
 use myownllm_config_store::{
@@ -109,8 +109,8 @@ fn fingerprint(dir: &Path) -> Vec<String> {
 }
 
 #[rstest]
-#[case::of_0_1_2(LEAKED_V1, 0o644)]
-#[case::of_0_3_8(LEAKED_V3, 0o600)]
+#[case::of_0_1_2(OVERWRITTEN_V1, 0o644)]
+#[case::of_0_3_8(OVERWRITTEN_V3, 0o600)]
 fn the_fixture_homes_are_repaired_and_then_left_alone(#[case] leaked: &[u8], #[case] given: u32) {
     let h = home();
     fs::write(&h.config, leaked).unwrap();
@@ -192,7 +192,7 @@ fn a_file_written_in_place_is_waited_for() {
 fn many_launches_at_once_make_one_repair() {
     for _ in 0..5 {
         let h = home();
-        fs::write(&h.config, LEAKED_V3).unwrap();
+        fs::write(&h.config, OVERWRITTEN_V3).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| launch(&h.paths).unwrap());

@@ -79,7 +79,7 @@ fn with_crlf(config: &[u8]) -> Vec<u8> {
     String::from_utf8_lossy(config).replace(',', ",\r\n").into_bytes()
 }
 
-fn told<'a>(loaded: &'a Loaded, code: &str) -> &'a myownllm_config_model::Diagnostic {
+fn reported<'a>(loaded: &'a Loaded, code: &str) -> &'a myownllm_config_model::Diagnostic {
     let found = loaded.diagnostics.iter().find(|d| d.code == code);
     found.unwrap_or_else(|| panic!("no {code}: {:?}", loaded.diagnostics))
 }

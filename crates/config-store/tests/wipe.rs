@@ -460,7 +460,7 @@ fn a_backup_that_cannot_be_read_is_not_evicted() {
 
 #[test]
 fn a_config_that_is_not_the_apps_cannot_be_accepted() {
-    for bytes in [LEAKED_V3, b"{", b"[]"] {
+    for bytes in [OVERWRITTEN_V3, b"{", b"[]"] {
         let disk = rich_home();
         disk.put(CONFIG, bytes);
         let error = locked(&store_on(&disk, &FakeClock::default())).accept().unwrap_err();
@@ -534,18 +534,18 @@ fn overwritten_config_that_only_an_unfinished_file_has_becomes_a_backup(
     #[values(PART, PART_IN_BACKUPS)] at: &str,
 ) {
     let base = home_with_leftover(at, None);
-    base.put(at, LEAKED_V3);
+    base.put(at, OVERWRITTEN_V3);
     base.flush_all();
     let counted = base.clone();
     let applied = launch(&counted, &sim_paths()).unwrap().1.unwrap();
-    assert!(applied.diagnostics.iter().any(|told| told.code == "store.displaced-kept"));
+    assert!(applied.diagnostics.iter().any(|reported| reported.code == "store.displaced-kept"));
     for n in 0..=counted.ops().len() {
         let disk = base.clone();
         disk.crash_at(n);
         let _ = launch(&disk, &sim_paths());
         let state = disk.after_kill();
         launch(&state, &sim_paths()).unwrap();
-        assert!(is_kept(&state, LEAKED_V3), "killed at operation {n}");
+        assert!(is_kept(&state, OVERWRITTEN_V3), "killed at operation {n}");
     }
 }
 
@@ -583,7 +583,7 @@ fn unfinished_first_backup_of_a_config_that_lost_a_setting_is_kept(
     let applied = launch(&disk, &sim_paths()).unwrap().1.unwrap();
     assert!(is_kept(&disk, &whole));
     assert_eq!(disk.content(at), None);
-    assert!(applied.diagnostics.iter().any(|told| told.code == "store.displaced-kept"));
+    assert!(applied.diagnostics.iter().any(|reported| reported.code == "store.displaced-kept"));
     assert!(launch(&disk, &sim_paths()).unwrap().1.is_none());
 }
 

@@ -1,4 +1,4 @@
-//! The daemon's log. The child writes it itself; rotation keeps some former logs.
+//! The daemon's log. The child writes it itself; rotation keeps some previous logs.
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,7 +19,7 @@ use crate::secrets::Secrets;
 /// The longest end of a log that is read for its last lines.
 const TAIL: u64 = 16 * 1024;
 const MAX_LINE_CHARS: usize = 500;
-/// The number of former logs that are kept.
+/// The number of previous logs that are kept.
 const KEPT_LOGS: usize = 4;
 /// The size above which a log is cut to its last part when its daemon has ended.
 const MAX_LOG: u64 = 16 << 20;
@@ -36,30 +36,30 @@ fn numbered(log: &Utf8Path, number: usize) -> Utf8PathBuf {
 }
 
 /// Makes room for a new log: the present log becomes number 1, and so on. Keeps [`KEPT_LOGS`]
-/// former logs. An empty log is removed. A number that is taken by anything but a file is left out.
+/// previous logs. An empty log is removed. A number that is taken by anything but a file is left out.
 pub(crate) fn rotate(lock: &LockedDir, log: &Utf8Path) -> io::Result<()> {
     let Some(size) = present(lock, log)? else { return Ok(()) };
     cut(log);
     if size == 0 {
         return Ok(lock.unlink(log.as_ref())?);
     }
-    let mut former = Vec::new();
+    let mut previous = Vec::new();
     for path in (1..=KEPT_LOGS).map(|number| numbered(log, number)) {
         let Ok(size) = present(lock, &path) else { continue };
-        former.push(path);
+        previous.push(path);
         // The logs behind a gap need not move.
         if size.is_none() {
             break;
         }
     }
-    let Some(last) = former.last() else { return Err(not_a_file(&numbered(log, 1))) };
+    let Some(last) = previous.last() else { return Err(not_a_file(&numbered(log, 1))) };
     if present(lock, last)?.is_some() {
         lock.unlink(last.as_ref())?;
     }
-    for pair in former.windows(2).rev() {
+    for pair in previous.windows(2).rev() {
         rename_or_link(lock, pair[0].as_ref(), pair[1].as_ref())?;
     }
-    Ok(rename_or_link(lock, log.as_ref(), former[0].as_ref())?)
+    Ok(rename_or_link(lock, log.as_ref(), previous[0].as_ref())?)
 }
 
 /// Cuts a log that is too long to its last part: a program that writes without end would fill the
@@ -215,9 +215,9 @@ mod tests {
         cut(&utf8(&dir).join("link"));
         assert_eq!(std::fs::metadata(&log).unwrap().len(), long.len() as u64);
         written(&log, "new\n");
-        let former = std::fs::read_to_string(numbered(&log, 1)).unwrap();
-        assert!(former.len() as u64 <= KEPT_PART + 100, "{}", former.len());
-        assert!(former.starts_with("[the last ") && former.ends_with(&format!("{line}the end\n")));
+        let previous = std::fs::read_to_string(numbered(&log, 1)).unwrap();
+        assert!(previous.len() as u64 <= KEPT_PART + 100, "{}", previous.len());
+        assert!(previous.starts_with("[the last ") && previous.ends_with(&format!("{line}the end\n")));
         assert_eq!(tail(&log, 0, 1), ["new"]);
     }
 

@@ -194,9 +194,9 @@ mod tests {
     fn handle_by_start_time_signals_no_later_process_with_the_same_pid() {
         let mut child = sleeper();
         let start = procfs::stat(child.id()).unwrap().start;
-        let former = ProcessHandle { pid: child.id(), kind: HandleKind::StartTime(start - 1) };
-        assert_eq!(former.signal(Signal::KILL), Err(Errno::SRCH));
-        assert!(!former.is_alive());
+        let previous = ProcessHandle { pid: child.id(), kind: HandleKind::StartTime(start - 1) };
+        assert_eq!(previous.signal(Signal::KILL), Err(Errno::SRCH));
+        assert!(!previous.is_alive());
         assert!(!child_has_exited(child.id()).unwrap());
         child.kill().unwrap();
         child.wait().unwrap();

@@ -21,7 +21,7 @@ impl Secrets {
         let homes = [places.app(), places.daemon()].into_iter();
         let files = homes.flat_map(|home| [home.config(), home.identity(), home.custody()]);
         let files = files.map(PathBuf::from);
-        // A server takes a former credential too.
+        // A server takes a previous credential too.
         let backups = places.backups().as_std_path();
         let names = disk.list(backups).unwrap_or_default().into_iter().map(|entry| backups.join(entry.name));
         let members =

@@ -136,7 +136,7 @@ pub enum OwnershipProblemKind {
     SwappableSymlink { directory: PathBuf, mend: &'static str },
     /// The home belongs neither to the owner of the directory that holds it, nor to root, nor to
     /// the runner.
-    ForeignHome { uid: u32, holder: Owner },
+    ForeignHome { uid: u32, parent_dir: Owner },
     /// The home, or the directory that is to hold it, belongs to a user for whom the runner cannot
     /// work.
     NotTheRunners { owner: Owner, runner: u32 },
@@ -191,9 +191,9 @@ impl OwnershipProblem {
             Kind::SwappableSymlink { .. } => {
                 "is a symlink in a directory that everybody can write to: anybody can swap it".to_owned()
             }
-            Kind::ForeignHome { uid, holder } => format!(
+            Kind::ForeignHome { uid, parent_dir } => format!(
                 "belongs to user {uid}, not to the owner of the directory that it is in (user {})",
-                holder.uid
+                parent_dir.uid
             ),
             Kind::NotTheRunners { owner, runner } => format!(
                 "belongs to user {}, who could not use what user {runner}, who runs this program, makes \
@@ -228,8 +228,8 @@ impl OwnershipProblem {
                 format!("ls -ld {path}")
             }
             Kind::SwappableSymlink { directory, mend } => format!("{mend} {}", quote(directory)),
-            Kind::ForeignHome { holder: owner, .. } | Kind::Unchangeable { home: owner, .. } => {
-                give_to(&RealDisk, *owner, &[&self.path])
+            Kind::ForeignHome { parent_dir: owner, .. } | Kind::Unchangeable { home: owner, .. } => {
+                chown_command(&RealDisk, *owner, &[&self.path])
             }
             // Most entries of another user's directory are that user's too.
             Kind::ForeignPart { home, .. } => format!("sudo chown -hR {}:{} {path}", home.uid, home.gid),
@@ -250,7 +250,7 @@ pub fn unprotect(disk: &dyn Disk, paths: &[&Path]) -> Option<String> {
 
 /// Returns the command that gives paths to a user. First lifts a protection, which would forbid
 /// that to root too.
-pub fn give_to(disk: &dyn Disk, owner: Owner, paths: &[&Path]) -> String {
+pub fn chown_command(disk: &dyn Disk, owner: Owner, paths: &[&Path]) -> String {
     let give = format!("sudo chown -RH {}:{} {}", owner.uid, owner.gid, quote_all(paths));
     match unprotect(disk, paths) {
         Some(unprotect) => format!("{unprotect} && {give}"),
@@ -300,13 +300,13 @@ impl HomeTrust {
 /// Looks at the way from a home to a directory in it, also through symlinks. Every part must belong
 /// to the owner of the home or to root, and no other user may write to it. Returns `None` if the
 /// home does not exist.
-pub fn look_inside(disk: &dyn Disk, home: &Path, directory: &Path) -> Result<Option<OwnershipProblem>> {
+pub fn check_below_home(disk: &dyn Disk, home: &Path, directory: &Path) -> Result<Option<OwnershipProblem>> {
     let Some(runner) = disk.runner() else { return Ok(None) };
     let above = trace(disk, home)?;
     let owner = above.steps.last().and_then(|home| home.meta.owner).filter(|_| above.missing.is_none());
     let Some(owner) = owner else { return Ok(None) };
     let found = trace(disk, directory)?.problem_beyond(&above, runner, owner.uid, |step| {
-        let mend = close(true, runner, &step.meta);
+        let mend = chmod_command(true, runner, &step.meta);
         foreign_part(&step.path, &step.meta, owner).or_else(|| world_writable(&step.path, &step.meta, mend))
     });
     Ok(found.map(|problem| problem.as_mounted(disk)))
@@ -315,11 +315,11 @@ pub fn look_inside(disk: &dyn Disk, home: &Path, directory: &Path) -> Result<Opt
 /// Looks at the way from a symlink to its file. Each symlink and each directory must belong to
 /// root, to the runner, or to the owner of the file. Returns `None` if the path is no symlink, does
 /// not exist, or leads to nothing.
-pub fn look_behind(disk: &dyn Disk, symlink: &Path) -> Result<Option<OwnershipProblem>> {
+pub fn check_symlink_target(disk: &dyn Disk, symlink: &Path) -> Result<Option<OwnershipProblem>> {
     Ok(problem_behind(disk, symlink)?.map(|(problem, _)| problem))
 }
 
-/// Returns the problem of [`look_behind`], and the way to the file.
+/// Returns the problem of [`check_symlink_target`], and the way to the file.
 fn problem_behind(disk: &dyn Disk, symlink: &Path) -> Result<Option<(OwnershipProblem, Trace)>> {
     let Some(runner) = disk.runner() else { return Ok(None) };
     match disk.stat(symlink) {
@@ -355,11 +355,11 @@ pub fn read_for_display(disk: &dyn Disk, path: &Path, limit: u64) -> Result<Vec<
     }
 }
 
-/// For root, returns the problem of [`look_behind`], unless everybody may read the file; `None` for
+/// For root, returns the problem of [`check_symlink_target`], unless everybody may read the file; `None` for
 /// other users.
 ///
 /// # Errors
-/// Fails as [`look_behind`] does.
+/// Fails as [`check_symlink_target`] does.
 pub fn foreign_symlink(disk: &dyn Disk, path: &Path) -> Result<Option<OwnershipProblem>> {
     const SEARCH: u32 = 0o001;
     const READ: u32 = 0o004;
@@ -384,28 +384,28 @@ impl Trace {
         let owner = last.and_then(|step| step.meta.owner);
         // A home that the runner is about to make will belong to the runner.
         let home_owner = owner.filter(|_| exists || runner.is_root()).map(|owner| owner.uid);
-        let holder = last.filter(|_| exists).and_then(|home| self.holder(home));
+        let parent_dir = last.filter(|_| exists).and_then(|home| self.parent_dir(home));
         let mut problems = Vec::new();
         for step in &self.steps {
             let Some(uid) = step.meta.owner.map(|owner| owner.uid) else { continue };
             let is_last = last.is_some_and(|last| std::ptr::eq(last, step));
             // The check of the home decides if the home or its parent directory has the wrong
             // owner.
-            let is_holder = holder.is_some_and(|holder| std::ptr::eq(holder, step));
+            let is_holder = parent_dir.is_some_and(|parent_dir| std::ptr::eq(parent_dir, step));
             if step.meta.is_symlink() {
                 problems.extend(self.symlink_problem(step, runner, home_owner));
             } else if is_last {
-                problems.extend(self.end_problem(step, holder, runner, may_write));
+                problems.extend(self.end_problem(step, parent_dir, runner, may_write));
             } else if !is_holder && !self.trusts(runner, uid, home_owner) {
                 let kind = OwnershipProblemKind::ForeignDirectory { uid };
                 problems.push(OwnershipProblem::new(&step.path, kind));
             }
-            let mend = close(is_last && exists, runner, &step.meta);
+            let mend = chmod_command(is_last && exists, runner, &step.meta);
             // The mode of a device is for all of its users, and nothing is below it.
             problems.extend(world_writable(&step.path, &step.meta, mend).filter(|_| step.meta.is_dir()));
         }
         let is_reachable =
-            owner.is_none_or(|owner| self.steps.iter().all(|step| lets_pass(&step.meta, owner)));
+            owner.is_none_or(|owner| self.steps.iter().all(|step| may_traverse(&step.meta, owner)));
         HomeTrust { owner, exists, is_reachable, problems }
     }
 
@@ -416,9 +416,9 @@ impl Trace {
         runner.trusts(uid, owner) || top.is_some_and(|top| top.uid == uid)
     }
 
-    fn holder(&self, step: &Step) -> Option<&Step> {
-        let holder = step.path.parent()?;
-        self.steps.iter().find(|step| step.path == holder)
+    fn parent_dir(&self, step: &Step) -> Option<&Step> {
+        let parent_dir = step.path.parent()?;
+        self.steps.iter().find(|step| step.path == parent_dir)
     }
 
     /// Returns the first problem of the steps that the way `above` does not have: of a symlink, or
@@ -444,14 +444,15 @@ impl Trace {
         owner: Option<u32>,
     ) -> Option<OwnershipProblem> {
         let uid = symlink.meta.owner?.uid;
-        let holder = self.holder(symlink)?;
-        let is_trusted = match holder.meta.mode & 0o1002 {
+        let parent_dir = self.parent_dir(symlink)?;
+        let is_trusted = match parent_dir.meta.mode & 0o1002 {
             0o0002 => {
-                let mend = close(false, runner, &holder.meta);
-                let kind = OwnershipProblemKind::SwappableSymlink { directory: holder.path.clone(), mend };
+                let mend = chmod_command(false, runner, &parent_dir.meta);
+                let kind =
+                    OwnershipProblemKind::SwappableSymlink { directory: parent_dir.path.clone(), mend };
                 return Some(OwnershipProblem::new(&symlink.path, kind));
             }
-            0o1002 => self.trusts(runner, uid, holder.meta.owner.map(|owner| owner.uid)),
+            0o1002 => self.trusts(runner, uid, parent_dir.meta.owner.map(|owner| owner.uid)),
             _ => self.trusts(runner, uid, owner),
         };
         let kind = OwnershipProblemKind::ForeignSymlink { uid };
@@ -463,22 +464,24 @@ impl Trace {
     fn end_problem(
         &self,
         end: &Step,
-        holder: Option<&Step>,
+        parent_dir: Option<&Step>,
         runner: Runner,
         may_write: &dyn Fn(&Path) -> bool,
     ) -> Option<OwnershipProblem> {
         let owner = end.meta.owner?;
-        let directory = holder;
-        let holder = holder.and_then(|holder| holder.meta.owner);
+        let directory = parent_dir;
+        let parent_dir = parent_dir.and_then(|parent_dir| parent_dir.meta.owner);
         let problem = |kind| Some(OwnershipProblem::new(&end.path, kind));
-        let foreign = |holder| problem(OwnershipProblemKind::ForeignHome { uid: owner.uid, holder });
-        if let Some(holder) = holder.filter(|holder| !self.trusts(runner, holder.uid, Some(owner.uid))) {
+        let foreign = |parent_dir| problem(OwnershipProblemKind::ForeignHome { uid: owner.uid, parent_dir });
+        if let Some(parent_dir) =
+            parent_dir.filter(|parent_dir| !self.trusts(runner, parent_dir.uid, Some(owner.uid)))
+        {
             // The runner's home must not be given away: the directory has the wrong owner.
             if let Some(directory) = directory.filter(|_| owner.uid == runner.uid && !runner.is_root()) {
-                let kind = OwnershipProblemKind::ForeignDirectory { uid: holder.uid };
+                let kind = OwnershipProblemKind::ForeignDirectory { uid: parent_dir.uid };
                 return Some(OwnershipProblem::new(&directory.path, kind));
             }
-            return foreign(holder);
+            return foreign(parent_dir);
         }
         // A network or FUSE mount without a mapping of users shows another owner than the user to
         // whom it gives access.
@@ -486,8 +489,8 @@ impl Trace {
         if runner.can_work_for(owner.uid) || is_owner_in_effect() {
             return None;
         }
-        match holder {
-            Some(holder) if holder.uid == runner.uid => foreign(holder),
+        match parent_dir {
+            Some(parent_dir) if parent_dir.uid == runner.uid => foreign(parent_dir),
             _ => problem(OwnershipProblemKind::NotTheRunners { owner, runner: runner.uid }),
         }
     }
@@ -495,7 +498,7 @@ impl Trace {
 
 /// Returns the command that removes the write permission of other users: in the home, from all that
 /// is below as well, as one `chmod -R` most often gave it.
-fn close(is_home: bool, runner: Runner, meta: &Metadata) -> &'static str {
+fn chmod_command(is_home: bool, runner: Runner, meta: &Metadata) -> &'static str {
     let may_change = runner.is_root() || meta.owner.is_some_and(|owner| owner.uid == runner.uid);
     match (is_home, may_change) {
         (true, true) => "chmod -R go-w",
@@ -506,7 +509,7 @@ fn close(is_home: bool, runner: Runner, meta: &Metadata) -> &'static str {
 }
 
 /// Returns true if a user may pass a directory, by its mode alone.
-fn lets_pass(meta: &Metadata, user: Owner) -> bool {
+fn may_traverse(meta: &Metadata, user: Owner) -> bool {
     let search = match meta.owner {
         Some(owner) if owner.uid == user.uid => 0o100,
         Some(owner) if owner.gid == user.gid => 0o010,

@@ -76,7 +76,7 @@ fn a_replaced_file_is_never_absent_never_torn_and_the_old_one_is_kept(#[case] re
             let Replaced::Expected { method, displaced, .. } = replaced else { panic!("nobody else wrote") };
             assert_eq!(method == ReplaceMethod::Exchange, !refused.contains(&Op::Exchange));
             assert_eq!(displaced.bytes, b"old");
-            disk.heal();
+            disk.clear_faults();
             displaced.discard(&locked).expect("removed");
             assert_eq!(
                 disk.tree()[Path::new(CONFIG)],
@@ -118,7 +118,7 @@ fn a_failure_leaves_the_old_file_or_the_new_one(#[case] refused: &[Op]) {
 #[rstest]
 #[case::other_bytes(b"theirs")]
 #[case::the_same_bytes(b"new")]
-fn what_an_exchange_that_failed_has_taken_out_is_not_removed(
+fn file_taken_out_by_a_failed_exchange_is_not_removed(
     #[case] theirs: &'static [u8],
     #[values(ErrorKind::Other, ErrorKind::InvalidInput, ErrorKind::PermissionDenied)] kind: ErrorKind,
 ) {
@@ -137,8 +137,8 @@ fn what_an_exchange_that_failed_has_taken_out_is_not_removed(
 }
 
 #[test]
-fn a_foreign_write_comes_out_and_is_told() {
-    let mut told = 0;
+fn a_foreign_write_comes_out_and_is_reported() {
+    let mut reported = 0;
     for number in 0..20 {
         let (disk, locked) = home();
         disk.set_hook(move |record, foreign| {
@@ -152,7 +152,7 @@ fn a_foreign_write_comes_out_and_is_told() {
         }
         assert!(files(&disk).contains(&b"theirs"[..]), "before operation {number}: their write is nowhere");
         if let Replaced::Conflict { theirs: displaced, .. } = result {
-            told += 1;
+            reported += 1;
             assert_eq!(displaced.bytes, b"theirs");
             assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"new"[..]));
         } else {
@@ -163,7 +163,7 @@ fn a_foreign_write_comes_out_and_is_told() {
             );
         }
     }
-    assert!(told > 0);
+    assert!(reported > 0);
 }
 
 /// The way in which another program writes.
@@ -332,7 +332,7 @@ fn nothing_replaces_what_is_there(#[case] refused: Option<Op>) {
 }
 
 #[test]
-fn what_root_makes_belongs_to_the_owner_of_the_home() {
+fn files_that_root_makes_belong_to_the_owner_of_the_home() {
     let disk = SimDisk::new();
     let ann = Owner { uid: 1000, gid: 1000 };
     disk.put_dir("/home/ann", 0o700);
@@ -390,7 +390,7 @@ fn made_folders_are_there_after_a_power_cut() {
 
 /// A file with unexpected content stays in its place: only a write in the last moment is taken out.
 #[test]
-fn what_has_changed_by_the_last_look_is_not_taken_out_of_its_place() {
+fn file_changed_before_the_last_check_stays_in_place() {
     let (disk, locked) = home();
     disk.set_hook(|record, foreign| {
         if record.op == Op::SyncFile {
@@ -406,7 +406,7 @@ fn what_has_changed_by_the_last_look_is_not_taken_out_of_its_place() {
 
 /// A displaced file that cannot be read cannot be kept, so it goes back.
 #[test]
-fn what_came_out_and_is_too_large_goes_back() {
+fn file_that_is_too_large_is_put_back() {
     let (disk, locked) = home();
     disk.set_hook(|record, foreign| {
         if record.op == Op::Exchange {
@@ -425,7 +425,7 @@ fn what_came_out_and_is_too_large_goes_back() {
 #[case::write(0o664, 0o604)]
 #[case::less_than_others(0o604, 0o600)]
 #[case::nothing(0o600, 0o600)]
-fn what_a_group_might_is_not_for_another_group(#[case] mode: u32, #[case] expected: u32) {
+fn new_group_gets_no_bits_of_the_old_group(#[case] mode: u32, #[case] expected: u32) {
     let disk = SimDisk::new();
     disk.set_user(Owner { uid: 1000, gid: 77 });
     disk.put_mode(CONFIG, b"old", mode);

@@ -105,7 +105,7 @@ fn a_writer_of_another_process_is_seen_also_after_a_rename() {
 }
 
 #[test]
-fn what_a_file_holds_is_compared_to_the_last_byte() {
+fn contents_are_compared_to_the_last_byte() {
     let home = tempfile::tempdir().expect("a folder");
     let file = home.path().join("file");
     assert!(RealDisk.content_eq(&file, b"").is_err_and(|e| e.is_not_found()));
@@ -418,18 +418,18 @@ fn an_append_only_folder_does_not_fill_up() {
         eprintln!("skipped: no folder can be made append-only here");
         return;
     }
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for _ in 0..3 {
         let owner = RealDisk.stat(&path).expect("there").owner;
-        told.extend([
+        reported.extend([
             replace(&locked, &path, b"new", b"old", 1 << 20).map(drop),
             publish_new(&locked, &home.path().join("other.json"), b"new", 0o600, owner),
         ]);
     }
     let names = fs::read_dir(home.path()).expect("readable").count();
     assert!(chattr("-a"), "it can be removed again");
-    assert_eq!(names, 1, "{told:?}");
-    for error in told.into_iter().map(|told| told.expect_err("refused")) {
+    assert_eq!(names, 1, "{reported:?}");
+    for error in reported.into_iter().map(|reported| reported.expect_err("refused")) {
         assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "{error:?}");
         assert_eq!(error.hint(), Some(format!("lsattr -d {}", home.path().display())));
     }

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use myownllm_durable_fs::sim::SimDisk;
-use myownllm_durable_fs::trust::{HomeTrust, look_behind, look_inside, trace};
+use myownllm_durable_fs::trust::{HomeTrust, check_below_home, check_symlink_target, trace};
 use myownllm_durable_fs::{Owner, Runner};
 use rstest::rstest;
 
@@ -218,7 +218,7 @@ fn owners_that_a_container_does_not_map_stand_for_root() {
 /// A network file system without a mapping of users shows another user's number for files of the
 /// runner.
 #[test]
-fn who_may_write_to_a_home_that_is_closed_to_others_is_its_owner_in_effect() {
+fn only_user_with_write_access_to_a_closed_home_counts_as_its_owner() {
     let remote = [Dir("/home/ann", BOB, 0o755), Dir(HOME, BOB, 0o700)];
     let way = trace(&disk(ANN, &remote), Path::new(HOME)).unwrap();
     let judged = |may_write: bool| way.home_trust(Runner::new(ANN), &|_| may_write).problems.len();
@@ -229,7 +229,7 @@ fn who_may_write_to_a_home_that_is_closed_to_others_is_its_owner_in_effect() {
 }
 
 #[test]
-fn an_owner_who_cannot_reach_the_home_is_told_apart() {
+fn an_owner_who_cannot_reach_the_home_is_distinguished_apart() {
     let inside = |mode| look(ROOT, &[Dir("/home/ann", ROOT, mode), Dir(HOME, ANN, 0o700)]).is_reachable;
     assert_eq!((inside(0o700), inside(0o711)), (false, true));
 }
@@ -256,7 +256,7 @@ fn a_symlink_to_a_file_is_judged_by_where_it_leads(
         Dir("/srv/file", file, 0o700),
         Link("/home/ann/link", link, "/srv/file"),
     ];
-    let found = look_behind(&disk(runner, &entries), Path::new("/home/ann/link")).unwrap();
+    let found = check_symlink_target(&disk(runner, &entries), Path::new("/home/ann/link")).unwrap();
     assert_eq!(found.map(|problem| problem.path).as_deref(), expected.map(Path::new));
 }
 
@@ -277,7 +277,7 @@ fn a_symlink_to_a_file_is_judged_by_where_it_leads(
 fn the_inside_of_a_home_is_the_owners(#[case] inside: &[Entry], #[case] expected: Option<&str>) {
     let above = [Dir("/home/ann", ANN, 0o755), Dir(HOME, ANN, 0o700)];
     let disk = disk_of(ANN, above.iter().chain(inside));
-    let found = look_inside(&disk, Path::new(HOME), Path::new("/home/ann/.app/mesh")).unwrap();
+    let found = check_below_home(&disk, Path::new(HOME), Path::new("/home/ann/.app/mesh")).unwrap();
     assert_eq!(found.map(|problem| problem.path).as_deref(), expected.map(Path::new));
 }
 

@@ -82,14 +82,14 @@ impl Answer {
 impl Scan {
     /// Decides if a daemon may be started, and with which key. Depends on the scan alone.
     pub fn answer(&self) -> Answer {
-        let mut answer = self.unlifted_answer();
+        let mut answer = self.answer_without_unprotect();
         if let (Answer::Refused(refusal), Some(unprotect)) = (&mut answer, &self.unprotect) {
             refusal.begin_commands_with(unprotect);
         }
         answer
     }
 
-    fn unlifted_answer(&self) -> Answer {
+    fn answer_without_unprotect(&self) -> Answer {
         if let Some(refusal) = self.refusal_at_places() {
             return Answer::Refused(refusal);
         }

@@ -208,16 +208,16 @@ impl Flaw {
     /// Returns the members that a daemon parses, around a secret key with which no other public key
     /// stands.
     fn members(bytes: &[u8]) -> Option<Self> {
-        Self::around(serde_json::from_slice(bytes).ok()?, bytes)
+        Self::from_members(serde_json::from_slice(bytes).ok()?, bytes)
     }
 
     /// Returns the members that a daemon parses, around the secret key of a file that is not JSON
     /// by a slip of a hand edit.
-    fn slip(bytes: &[u8]) -> Option<Self> {
-        Self::around(Loose::in_text(bytes)?, bytes)
+    fn from_hand_edited(bytes: &[u8]) -> Option<Self> {
+        Self::from_members(RawMembers::in_text(bytes)?, bytes)
     }
 
-    fn around(raw: Loose<'_>, bytes: &[u8]) -> Option<Self> {
+    fn from_members(raw: RawMembers<'_>, bytes: &[u8]) -> Option<Self> {
         let secret = raw.secret_key?.get();
         let key = public_key(&seed(&serde_json::from_str::<Cow<'_, str>>(secret).ok()?)?);
         let named = raw.public_key.as_ref().and_then(Value::as_str);
@@ -251,7 +251,7 @@ impl Flaw {
             Some(Self::Both(Box::new([first, Self::one_of(&text)?])))
         };
         let firsts = Self::ALL.into_iter().chain(Self::tail(bytes));
-        let slip = || Self::slip(bytes).filter(|slip| slip.leads_to_a_key(bytes));
+        let slip = || Self::from_hand_edited(bytes).filter(|slip| slip.leads_to_a_key(bytes));
         Self::one_of(bytes).or_else(|| firsts.filter_map(both).next()).or_else(slip)
     }
 
@@ -346,7 +346,7 @@ pub(crate) fn key_of_seed(bytes: &[u8]) -> Option<KeyInfo> {
 /// The members of the file, of any type: the message of serde_json could quote the secret, so this
 /// crate says itself which member is wrong.
 #[derive(Deserialize)]
-struct Loose<'a> {
+struct RawMembers<'a> {
     #[serde(borrow, default)]
     version: Option<&'a RawValue>,
     #[serde(default)]
@@ -359,7 +359,7 @@ struct Loose<'a> {
     label: Option<Value>,
 }
 
-impl<'a> Loose<'a> {
+impl<'a> RawMembers<'a> {
     /// Reads the members from a text that a slip of a hand edit keeps from being a JSON object: a
     /// comment, a missing comma, a member twice. The public key proves that the secret key is
     /// whole.
@@ -402,7 +402,7 @@ fn judge(bytes: &[u8]) -> Identity {
         let (line, column) = (error.line(), error.column());
         return Identity::damaged(format!("the file is not JSON (line {line}, column {column})"));
     }
-    let Ok(raw) = serde_json::from_str::<Loose<'_>>(text) else {
+    let Ok(raw) = serde_json::from_str::<RawMembers<'_>>(text) else {
         return Identity::damaged("the file is not a JSON object with each field once");
     };
     match raw.version.map(|version| version.get().parse::<u64>()) {

@@ -16,7 +16,7 @@ pub use paths::{Home, IdentityPaths, Side};
 pub use permit::{Expected, StartPermit, start_permit};
 pub use refusal::{Class, FoundElsewhere, KnownIdentity, Problem, Refusal, WayOut};
 pub use scan::{
-    FormerIdentity, HomeScan, KnownBy, Misplaced, PlaceState, Scan, archived_homes, empty_targets,
-    former_identity, is_device_of_home, read_identity, renamed_homes, scan, scan_everywhere,
+    HomeScan, KnownBy, Misplaced, PlaceState, PreviousIdentity, Scan, archived_homes, empty_targets,
+    is_device_of_home, previous_identity, read_identity, renamed_homes, scan, scan_everywhere,
 };
 pub use ways_out::BACKUP_PLACEHOLDER;

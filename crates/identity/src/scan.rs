@@ -2,10 +2,10 @@
 //! may lie.
 
 mod findings;
-mod former;
 mod names;
 mod peers;
 mod place;
+mod previous;
 mod renamed;
 mod run_log;
 mod search;
@@ -17,7 +17,6 @@ use std::{
 
 pub use findings::{HomeScan, KnownBy, Misplaced, PlaceState, Scan};
 pub(crate) use findings::{RenamedHome, ScannedHome};
-pub use former::{FormerIdentity, former_identity, is_device_of_home};
 use myownllm_durable_fs::{Disk, SET_ASIDE, trust::unprotect};
 use myownllm_paths::camino::Utf8Path;
 use names::{free_beside, free_name, is_archived_copy, suggests_identity};
@@ -25,6 +24,7 @@ use peers::owners_in;
 pub(crate) use place::dangling_peers;
 use place::{FILE_LIMIT, dangling_target, place_state};
 pub use place::{empty_targets, read_identity};
+pub use previous::{PreviousIdentity, is_device_of_home, previous_identity};
 pub use renamed::{archived_homes, renamed_homes};
 use search::{GIVEN_UP, MAX_LEVELS, Search};
 

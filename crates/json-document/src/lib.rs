@@ -28,7 +28,7 @@ pub use edit::{Blocked, Change, SetOutcome};
 pub use error::{MAX_BYTES, MAX_DEPTH, ParseError, ParseErrorKind};
 pub use fragment::Fragment;
 pub use place::Place;
-pub use recover::{Extent, Mend, Recovered, recover, recover_all};
+pub use recover::{Correction, Extent, Recovered, recover, recover_all};
 pub use snippet::Snippet;
 pub use text::{push_pointer, trim_raw};
 pub use value::{Kind, ValueRef};

@@ -41,7 +41,7 @@ pub enum Extent {
     /// A complete document, which ends on this line; `tail` bytes follow it.
     Leading { line: usize, tail: usize },
     /// The whole text, once these slips are mended.
-    Mended(Vec<Mend>),
+    Corrected(Vec<Correction>),
     /// The complete members before the line on which the text breaks off.
     Torn { line: usize },
     /// The complete members before and behind the line on which the text is damaged.
@@ -55,7 +55,7 @@ pub enum Extent {
 /// One slip of a hand edit, and the change that mends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Mend {
+pub struct Correction {
     /// The line, from 1.
     pub line: usize,
     /// The column in characters, from 1.
@@ -64,7 +64,7 @@ pub struct Mend {
     pub action: &'static str,
 }
 
-impl std::fmt::Display for Mend {
+impl std::fmt::Display for Correction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} at line {}, column {}", self.action, self.line, self.column)
     }
@@ -81,7 +81,7 @@ impl std::fmt::Display for Mend {
 ///
 /// let slip = recover(b"{\n  \"theme\": \"dark\"\n  \"zoom\": 2\n}").unwrap();
 /// assert_eq!(slip.whole, ["theme", "zoom"]);
-/// let Extent::Mended(mends) = slip.extent else { panic!() };
+/// let Extent::Corrected(mends) = slip.extent else { panic!() };
 /// assert_eq!(mends[0].to_string(), "insert `,` at line 2, column 18");
 /// ```
 pub fn recover(bytes: &[u8]) -> Option<Recovered> {
@@ -94,10 +94,10 @@ pub fn recover(bytes: &[u8]) -> Option<Recovered> {
     let (text, _) = text_of(bytes.to_vec());
     let error = Source::scan(text).err()?;
     if let Some((mended, mends)) = mend(&error) {
-        return parse_part(&mended, Extent::Mended(mends), false);
+        return parse_part(&mended, Extent::Corrected(mends), false);
     }
     let text = &error.source.text;
-    let cut = Cut::of(&error)?;
+    let cut = TornText::of(&error)?;
     let extent = if cut.is_document {
         Extent::Leading {
             line: line_of(text, cut.text.len()),
@@ -138,7 +138,8 @@ pub fn recover_all(bytes: &[u8]) -> Vec<Recovered> {
     if !sides.is_empty() {
         return sides;
     }
-    if !matches!(parts.first().map(|part| &part.extent), Some(Extent::Leading { .. } | Extent::Mended(_))) {
+    if !matches!(parts.first().map(|part| &part.extent), Some(Extent::Leading { .. } | Extent::Corrected(_)))
+    {
         parts.extend(around(&error, &mut Search::default()));
     }
     parts.extend(inner_documents(&error.source.text, &mut Search::default()));
@@ -171,7 +172,7 @@ impl Search {
 /// Returns the complete members before and behind the place where a text is damaged.
 fn around(error: &ScanError, search: &mut Search) -> Option<Recovered> {
     let text = &error.source.text;
-    let cut = Cut::of(error);
+    let cut = TornText::of(error);
     if cut.as_ref().is_some_and(|cut| cut.is_document) {
         return None;
     }
@@ -226,8 +227,8 @@ fn conflict_sides(text: &str) -> Vec<Recovered> {
         }
         let action =
             if ours { "take the upper side of the conflict" } else { "take the lower side of the conflict" };
-        let mend = Mend { line: marker + 1, column: 1, action };
-        parse_part(&side, Extent::Mended(vec![mend]), false)
+        let mend = Correction { line: marker + 1, column: 1, action };
+        parse_part(&side, Extent::Corrected(vec![mend]), false)
     };
     [side(true), side(false)].into_iter().flatten().collect()
 }
@@ -245,7 +246,7 @@ fn inner_documents(text: &str, search: &mut Search) -> Vec<Recovered> {
         let document = match search.scan("", text, &mut from) {
             None => break,
             Some(Ok(source)) => Some(source.text),
-            Some(Err(error)) => Cut::of(&error).filter(|cut| cut.is_document).map(|cut| cut.text),
+            Some(Err(error)) => TornText::of(&error).filter(|cut| cut.is_document).map(|cut| cut.text),
         };
         let Some(document) = document else { continue };
         from = at + document.len();
@@ -294,7 +295,7 @@ fn from_utf16(bytes: &[u8]) -> Option<(String, bool)> {
 }
 
 /// The complete part of a text, with an end for each object and array that was open.
-struct Cut {
+struct TornText {
     text: String,
     /// True if the root object has its own end.
     is_document: bool,
@@ -304,7 +305,7 @@ struct Cut {
     torn_item: Option<String>,
 }
 
-impl Cut {
+impl TornText {
     /// Ends the text behind the last complete member before the place where the scan failed. Leaves
     /// out an incomplete item of an array, because half a network is no network, and an object or
     /// array without a complete part.
@@ -367,7 +368,7 @@ impl Edit {
 
 /// Mends the slips of a hand edit, one after the other, until the text is JSON. Returns `None` if
 /// it does not become JSON.
-fn mend(error: &ScanError) -> Option<(String, Vec<Mend>)> {
+fn mend(error: &ScanError) -> Option<(String, Vec<Correction>)> {
     let mut text = error.source.text.clone();
     let (mut kind, mut at) = (error.kind, error.at);
     let mut mends = Vec::new();
@@ -387,7 +388,7 @@ fn mend(error: &ScanError) -> Option<(String, Vec<Mend>)> {
         let (reached, edit, edited, next_kind) = tried.max_by_key(|(reached, ..)| *reached)?;
         let line_start = text[..edit.from].rfind('\n').map_or(0, |newline| newline + 1);
         let before = inserted.iter().filter(|place| (line_start..edit.from).contains(place)).count();
-        mends.push(Mend {
+        mends.push(Correction {
             line: line_of(&text, edit.from),
             column: text[line_start..edit.from].chars().count() + 1 - before,
             action: edit.action,

@@ -26,7 +26,7 @@ fn value(text: &str) -> Value {
 
 fn mends(text: &str) -> (Value, Vec<String>) {
     let recovered = recover(text.as_bytes()).unwrap_or_else(|| panic!("nothing recovered of {text}"));
-    let Extent::Mended(mends) = recovered.extent else { panic!("{:?}: {text}", recovered.extent) };
+    let Extent::Corrected(mends) = recovered.extent else { panic!("{:?}: {text}", recovered.extent) };
     (recovered.document.root().to_value(), mends.iter().map(ToString::to_string).collect())
 }
 
@@ -146,7 +146,7 @@ fn several_slips_are_mended_one_after_the_other() {
         ]
     );
     let hopeless = "{\"a\": 1,\n".to_owned() + &"b b b b b\n".repeat(20) + "}";
-    assert!(!matches!(recover(hopeless.as_bytes()).unwrap().extent, Extent::Mended(_)));
+    assert!(!matches!(recover(hopeless.as_bytes()).unwrap().extent, Extent::Corrected(_)));
 }
 
 #[test]

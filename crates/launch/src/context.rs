@@ -15,7 +15,7 @@ use myownllm_migration::Migrator;
 use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{CheckedLayout, Layout, PathsError};
 
-use crate::daemons::{Daemons, OPERATION};
+use crate::daemons::{Daemons, REQUEST_TIMEOUT};
 use crate::words::diagnostic::{Diagnostic, PROGRAM};
 
 /// The time that every command waits for another process that holds the home's lock. It is longer
@@ -27,10 +27,10 @@ pub const LOCK_WAIT: Duration = lock_wait(SpawnRequest::READY_WITHIN);
 ///
 /// Under the lock, a healthy process takes longest to start a daemon
 /// ([`SpawnRequest::READY_WITHIN`], 8 s, the time that the app of today gives it), and to have the
-/// daemon join a network, one answer, which may take `OPERATION` (10 s: joining talks to relays).
+/// daemon join a network, one answer, which may take `REQUEST_TIMEOUT` (10 s: joining talks to relays).
 /// Everything else, even a move or a repair, takes a fraction of a second: 2 s more are for that.
 pub const fn lock_wait(daemon_wait: Duration) -> Duration {
-    daemon_wait.saturating_add(OPERATION).saturating_add(Duration::from_secs(2))
+    daemon_wait.saturating_add(REQUEST_TIMEOUT).saturating_add(Duration::from_secs(2))
 }
 
 /// Everything that a launch needs.
@@ -226,8 +226,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_waits_for_the_lock_waits_longer_than_one_that_is_well_holds_it() {
-        assert!(LOCK_WAIT > SpawnRequest::READY_WITHIN + OPERATION);
+    fn lock_wait_exceeds_the_longest_healthy_run() {
+        assert!(LOCK_WAIT > SpawnRequest::READY_WITHIN + REQUEST_TIMEOUT);
         assert_eq!(Options::default().lock_wait, LOCK_WAIT);
     }
 }

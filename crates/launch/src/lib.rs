@@ -18,20 +18,20 @@ pub use {
 pub use context::{Context, LOCK_WAIT, OnWait, Options, fresh_ids, lock_wait};
 pub use daemons::networks::{ConnectedDaemon, NetworkBackup, Reconciled, active_network, saved};
 pub use daemons::{
-    DaemonKind, Daemons, GRACE, LocalDaemons, ProgramSearch, RunningDaemon, ended_diagnostic, log_hint,
-    not_stopped_diagnostic,
+    DaemonKind, Daemons, LocalDaemons, ProgramSearch, RunningDaemon, STOP_TIMEOUT, ended_diagnostic,
+    log_hint, not_stopped_diagnostic,
 };
-pub use execute::alone::{ConfigRepair, MoveResult, StateMove, move_state, repair, repair_config};
 pub use execute::edit::{
     Edit, Followed, Restore, accept_config, edit_config, export_network, restore_backup,
 };
 pub use execute::outcome::{Daemon, Outcome, Recurrence, Verdict};
 pub use execute::sequence::launch;
-pub use execute::stop::{EndedDaemon, NOT_RUNNING, daemon_diagnostics, ensure_restartable, stop_daemon};
+pub use execute::single_parts::{ConfigRepair, MoveResult, StateMove, move_state, repair, repair_config};
+pub use execute::stop::{DaemonStopped, NOT_RUNNING, daemon_diagnostics, ensure_restartable, stop_daemon};
 pub use files::identity::{other_known_identity, scan_identity};
 pub use files::losses::{LOSSES, lost_keys, lost_network};
 pub use files::moves::COLLISION;
-pub use homes::closed::{name_one_cause, unreadable_log, with_access};
+pub use homes::no_access::{merge_access_errors, unreadable_log, with_access};
 pub use homes::owner::{foreign_home, missing_home_hint, named_home, sudo_home, user_to_become};
 pub use plan::checks::{Check, Checks, Mark, checks};
 pub use plan::{LaunchPlan, plan};

@@ -139,12 +139,12 @@ fn nothing_lost(disk: &SimDisk, version: &str, when: &str) {
             assert_eq!(at_destination, wanted, "{when}: {file} is torn at its destination");
         }
     }
-    let former = fixture(version, "config.json");
+    let previous = fixture(version, "config.json");
     let config = disk.content(CONFIG).unwrap_or_else(|| panic!("{when}: config.json is absent"));
     assert!(Document::parse(&config).is_ok(), "{when}: config.json is torn");
-    let kept = disk.tree().keys().any(|path| disk.content(path).as_ref() == Some(&former));
+    let kept = disk.tree().keys().any(|path| disk.content(path).as_ref() == Some(&previous));
     assert!(kept, "{when}: the former config is lost");
-    if config != former {
+    if config != previous {
         let half = format!("{HOME}/.myownllm/.myownmesh/config.json");
         assert!(
             disk.content(half).is_some(),
@@ -243,7 +243,7 @@ fn failed_at_any_operation_it_loses_nothing_and_the_next_launch_ends_it() {
                 }
             }
             let done = disk.ops().len() < number;
-            disk.heal();
+            disk.clear_faults();
             complete(&disk, version, &when);
             if done {
                 break;
@@ -267,8 +267,11 @@ fn log_names_each_part_of_a_launch_and_no_content() {
         assert!(spans.iter().any(|span| span.split(' ').next() == Some(name)), "no span {name}: {spans:#?}");
     }
     let infos: Vec<_> = events.iter().filter(|(level, _)| *level == Level::INFO).collect();
-    for told in ["the move has ended", "took a step of the repair"] {
-        assert!(infos.iter().any(|(_, event)| event.contains(told)), "{told} is not told: {infos:#?}");
+    for reported in ["the move has ended", "took a step of the repair"] {
+        assert!(
+            infos.iter().any(|(_, event)| event.contains(reported)),
+            "{reported} is not told: {infos:#?}"
+        );
     }
     let all = format!("{spans:?} {events:?}");
     assert!(!secret.is_empty() && !all.contains(secret), "the key is in the log: {all}");

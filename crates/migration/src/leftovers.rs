@@ -44,13 +44,13 @@ type Index = Vec<(Vec<u8>, PathBuf)>;
 
 /// Judges temporary files. A killed run can leave one for each file that it copied, so the other
 /// files of each directory are read once, and not again for each temporary file.
-pub(crate) struct Judge<'a> {
+pub(crate) struct LeftoverClassifier<'a> {
     disk: &'a dyn Disk,
     homes: &'a Homes,
     indexes: RefCell<BTreeMap<Utf8PathBuf, Index>>,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> LeftoverClassifier<'a> {
     pub(crate) fn new(disk: &'a dyn Disk, homes: &'a Homes) -> Self {
         Self { disk, homes, indexes: RefCell::default() }
     }

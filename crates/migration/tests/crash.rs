@@ -40,7 +40,7 @@ fn every_crash_recovers(#[values(0, 1, 2, 3)] part: usize) {
             // The next run may find the move complete and not synced.
             let killed = cut.after_kill();
             if case.flushed {
-                killed.heal();
+                killed.clear_faults();
                 run(&killed, &case.options).expect("the lock is free");
                 durable(&killed, &case, &before, &format!("the run after a kill before {op:?}"));
             }
@@ -296,7 +296,7 @@ fn survives_a_change_and_a_crash(case: &Case) {
 /// A killed run had claimed a source, a new file has its name, and neither can get another name:
 /// the removal of the new file must not replace the claimed one, which is the only copy.
 #[test]
-fn what_a_killed_run_had_in_its_hands_is_not_replaced() {
+fn file_held_by_a_killed_run_is_not_replaced() {
     let case = cases().into_iter().find(|case| case.name == "two file systems").expect("it is there");
     let disk = case.disk.clone();
     disk.put(format!("{APP}/mesh/rosters/.durable-fs.claimed/one.json"), b"in a killed run's hands");
@@ -311,7 +311,7 @@ fn what_a_killed_run_had_in_its_hands_is_not_replaced() {
     disk.fail(Fault::once(number, ErrorKind::Other));
     run(&disk, &case.options);
     assert!(contents(&disk).contains(&b"in a killed run's hands"[..]), "{disk:#?}");
-    disk.heal();
+    disk.clear_faults();
     run(&disk, &case.options);
     assert!(contents(&disk).contains(&b"in a killed run's hands"[..]), "{disk:#?}");
 }
@@ -341,7 +341,7 @@ fn a_bad_copy_is_thrown_away() {
 /// Another program adds a file to the old location during the run: the run does not report that
 /// everything has moved.
 #[test]
-fn what_appears_in_the_old_place_is_not_called_moved() {
+fn file_that_appears_at_the_old_location_is_not_reported_as_moved() {
     let disk = SimDisk::new();
     disk.put(format!("{APP}/mesh/rosters/one.json"), b"\"roster one\"");
     disk.put(format!("{APP}/.secrets/identity.json"), &key_file(1, "laptop"));

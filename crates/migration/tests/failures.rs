@@ -103,7 +103,7 @@ fn a_failed_flush_is_final() {
 }
 
 #[test]
-fn where_nothing_is_exclusive_nothing_moves() {
+fn disk_without_exclusive_operations_moves_nothing() {
     for case in cases().into_iter().filter(|case| case.flushed && case.options == Options::forward()) {
         let disk = case.disk.clone();
         disk.fail(Fault::always(Op::RenameNoReplace, ErrorKind::InvalidInput));

@@ -529,7 +529,7 @@ fn a_platform_without_inodes_compares_spellings() {
 }
 
 #[test]
-fn what_cannot_be_looked_at_is_an_error_and_not_absent() {
+fn path_that_cannot_be_inspected_is_an_error_and_not_absent() {
     let mut disk = ordinary();
     disk.fails.insert(absolute("/home/u/.myownllm/.myownmesh"), ErrorKind::PermissionDenied);
     let error = CheckedLayout::new(layout(&absolute("/home/u")), &disk).unwrap_err();

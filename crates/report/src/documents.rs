@@ -2,7 +2,7 @@
 
 use myownllm_config_model::Diagnostic as Finding;
 use myownllm_config_store::{BackupId, FileShape, Pending};
-use myownllm_launch::{Diagnostic, EndedDaemon};
+use myownllm_launch::{DaemonStopped, Diagnostic};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -177,8 +177,8 @@ pub struct Restarted {
     pub stopped_before: Vec<StoppedDaemon>,
 }
 
-impl From<&EndedDaemon> for StoppedDaemon {
-    fn from(daemon: &EndedDaemon) -> Self {
+impl From<&DaemonStopped> for StoppedDaemon {
+    fn from(daemon: &DaemonStopped) -> Self {
         Self { pid: daemon.pid, socket: long(&daemon.place) }
     }
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::moves::{choice, stopped};
 use crate::picture::SHOWN;
 use crate::run_log::{self, Trace};
-use crate::salvage::{Repair, are_losses_told, recovered, report_lines};
+use crate::salvage::{Repair, are_losses_reported, recovered, report_lines};
 use crate::screen::Page;
 use crate::text::{bounded, long};
 use crate::view::HomeView;
@@ -35,8 +35,8 @@ pub(crate) fn config_line(home: &HomeView<'_>, outcome: &Outcome) -> String {
     // A backup changes nothing in the config file.
     let is_current = !outcome.config_steps.iter().any(Step::writes_config);
     let what = match (outcome.shape, is_current) {
-        (FileShape::Missing, true) if outcome.is_settled_by_another => "another process wrote it meanwhile",
-        (_, true) if outcome.is_settled_by_another => "another process repaired it meanwhile",
+        (FileShape::Missing, true) if outcome.is_repaired_by_another => "another process wrote it meanwhile",
+        (_, true) if outcome.is_repaired_by_another => "another process repaired it meanwhile",
         (FileShape::App | FileShape::Unknown, true) if outcome.has_lost_settings() => {
             "has lost settings or networks (see below), and is left as it is"
         }
@@ -99,9 +99,9 @@ pub(crate) fn networks_did(reconciled: &Reconciled) -> Vec<String> {
 
 /// The fate of a daemon that a launch started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum AfterLaunch {
     /// The launch stays with the daemon.
-    LookedAfter,
+    Supervised,
     /// The daemon outlives the launch.
     LeftRunning,
     /// The launch ended the daemon before it reported anything of it.
@@ -218,7 +218,7 @@ enum UsedDaemon<'a> {
 }
 
 impl<'a> UsedDaemon<'a> {
-    fn new(daemon: &'a Daemon, tried: &'a [CandidateOutcome], fate: Fate) -> Self {
+    fn new(daemon: &'a Daemon, tried: &'a [CandidateOutcome], fate: AfterLaunch) -> Self {
         match daemon {
             Daemon::None => Self::None { candidates: tried },
             Daemon::Attached { role, endpoint, status, pid, rule } => Self::Attached {
@@ -238,14 +238,14 @@ impl<'a> UsedDaemon<'a> {
                 ready_ms: spawned.took().as_millis(),
                 log: long(spawned.log()),
                 candidates: spawned.tried(),
-                ended: fate == Fate::Ended,
+                ended: fate == AfterLaunch::Ended,
             },
         }
     }
 }
 
 /// Returns the outcome of a launch for a program.
-pub fn launch_data(home: &HomeView<'_>, outcome: &Outcome, daemon: &Daemon, fate: Fate) -> Value {
+pub fn launch_data(home: &HomeView<'_>, outcome: &Outcome, daemon: &Daemon, fate: AfterLaunch) -> Value {
     let shown = masking::mask(&outcome.document);
     let active = shown.get(&["cloud_mesh", "active_network_id"]).and_then(|id| id.as_str());
     json!(Launch {
@@ -270,7 +270,7 @@ pub fn launch_data(home: &HomeView<'_>, outcome: &Outcome, daemon: &Daemon, fate
 
 /// Returns the outcome of a launch for a person. `daemon` is the daemon of the launch; `None` if
 /// the launch was to use no daemon.
-pub fn launched(home: &HomeView<'_>, outcome: &Outcome, daemon: Option<&Daemon>, fate: Fate) -> Page {
+pub fn launched(home: &HomeView<'_>, outcome: &Outcome, daemon: Option<&Daemon>, fate: AfterLaunch) -> Page {
     const COLUMN: usize = 12;
     let mut page = stopped(home, &outcome.stopped, COLUMN);
     if let Some(report) = &outcome.migration {
@@ -308,9 +308,9 @@ pub fn launched(home: &HomeView<'_>, outcome: &Outcome, daemon: Option<&Daemon>,
         Some(Daemon::Spawned(spawned)) => {
             let status = spawned.status();
             let then = match fate {
-                Fate::LookedAfter => "",
-                Fate::LeftRunning => ", left running",
-                Fate::Ended => ", and ended again",
+                AfterLaunch::Supervised => "",
+                AfterLaunch::LeftRunning => ", left running",
+                AfterLaunch::Ended => ", and ended again",
             };
             line(
                 "daemon",
@@ -398,7 +398,7 @@ fn of_config(home: &HomeView<'_>, outcome: &Outcome, page: &mut Page) {
     }
     // A warning tells losses that do harm last on the screen, with the consequences and the command
     // that sets the settings.
-    if !report.reset_keys.is_empty() && !are_losses_told(&outcome.diagnostics) {
+    if !report.reset_keys.is_empty() && !are_losses_reported(&outcome.diagnostics) {
         page.line(format!("Lost, as no backup has them: {}.", at_defaults(&report.reset_keys)));
     }
     offer_a_network(home, &outcome.document, "No network is active.", page);

@@ -1,7 +1,7 @@
 //! The changes that this program made in the home, and the log that the daemon wrote.
 
 use myownllm_daemon::{Endpoint, Probe, last_log_lines};
-use myownllm_durable_fs::trust::look_behind;
+use myownllm_durable_fs::trust::check_symlink_target;
 use myownllm_identity::IdentityPaths;
 use myownllm_launch::words::own_daemon_words;
 use myownllm_launch::{Diagnostic, unreadable_log};
@@ -83,7 +83,7 @@ pub fn daemon_log_lines(home: &HomeView<'_>, most: usize) -> (Page, Value, Vec<D
     let mut diagnostics = Vec::new();
     // Root reads the log of another user, who may have put a symlink to a file of root in its
     // place.
-    let problem = look_behind(home.disk, path.as_ref()).ok().flatten();
+    let problem = check_symlink_target(home.disk, path.as_ref()).ok().flatten();
     let lines = match &problem {
         Some(_) => Vec::new(),
         None => last_log_lines(home.disk, &IdentityPaths::of(home.layout), &path, most),

@@ -137,10 +137,10 @@ impl Trace {
         // The first line of a new log repeats what a launch reads from the log: two rotations would
         // lose it.
         if std::fs::metadata(&self.file).is_ok_and(|meta| is_full(&meta)) {
-            let former = read(&self.file);
+            let previous = read(&self.file);
             entry.device_id =
-                entry.device_id.or_else(|| former.iter().rev().find_map(|entry| entry.device_id.clone()));
-            entry.lost = losses_in(former.into_iter().chain([entry.clone()]));
+                entry.device_id.or_else(|| previous.iter().rev().find_map(|entry| entry.device_id.clone()));
+            entry.lost = losses_in(previous.into_iter().chain([entry.clone()]));
         }
         let line = serde_json::to_string(&entry).map_err(io::Error::other);
         if let Err(error) = line.and_then(|line| append(&self.file, &line)) {
@@ -254,7 +254,7 @@ impl Dir {
 
     /// Makes room: the log replaces the previous log, and no other file.
     fn rotate(&self, name: &str) -> io::Result<()> {
-        Ok(nix::fcntl::renameat(&self.0, name, &self.0, &*former(name))?)
+        Ok(nix::fcntl::renameat(&self.0, name, &self.0, &*previous(name))?)
     }
 }
 
@@ -280,17 +280,17 @@ impl Dir {
     }
 
     fn rotate(&self, name: &str) -> io::Result<()> {
-        let (log, former) = (self.0.join(name), self.0.join(former(name)));
+        let (log, previous) = (self.0.join(name), self.0.join(previous(name)));
         // If another process changes the home right now, the log grows, and a later run rotates it.
         let Ok(lock) = RealDisk.lock(&self.0, std::time::Duration::ZERO) else { return Ok(()) };
-        if lock.stat(&former).is_ok() {
-            lock.unlink(&former).map_err(io::Error::other)?;
+        if lock.stat(&previous).is_ok() {
+            lock.unlink(&previous).map_err(io::Error::other)?;
         }
-        rename_or_link(&lock, &log, &former).map_err(io::Error::other)
+        rename_or_link(&lock, &log, &previous).map_err(io::Error::other)
     }
 }
 
-fn former(name: &str) -> String {
+fn previous(name: &str) -> String {
     format!("{name}.1")
 }
 
@@ -328,7 +328,7 @@ fn append(path: &Path, line: &str) -> io::Result<()> {
 pub fn read(path: &Path) -> Vec<Entry> {
     let mut entries = Vec::new();
     let (dir, name) = split(path);
-    for name in [&*former(name), name] {
+    for name in [&*previous(name), name] {
         let mut bytes = Vec::new();
         let read = Dir::open(dir, false).and_then(|dir| dir.log(name, false));
         if let Err(error) = read.and_then(|file| file.take(2 * MOST_BYTES).read_to_end(&mut bytes)) {

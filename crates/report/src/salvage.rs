@@ -151,7 +151,7 @@ pub(crate) fn report_lines(home: &HomeView<'_>, repair: &Repair<'_>) -> Page {
     if let Some(copy) = &report.restored_from {
         row(verb("restored", "restores"), format!("{}  (from {})", all(&report.restored_keys), backup(copy)));
     }
-    if !report.reset_keys.is_empty() && !are_losses_told(diagnostics) {
+    if !report.reset_keys.is_empty() && !are_losses_reported(diagnostics) {
         row("at defaults", format!("{}  (no good backup has them)", all(&report.reset_keys)));
     }
     let kept = match report.shape {
@@ -199,7 +199,7 @@ pub(crate) fn report_lines(home: &HomeView<'_>, repair: &Repair<'_>) -> Page {
 }
 
 /// Returns true if a warning tells the settings that no backup has, and the consequences.
-pub(crate) fn are_losses_told(diagnostics: &[Diagnostic]) -> bool {
+pub(crate) fn are_losses_reported(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.iter().any(|diagnostic| diagnostic.code == LOSSES)
 }
 

@@ -7,7 +7,6 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, transform};
 use serde_json::{Map, Value, json};
 
-use crate::bundle::Bundle;
 use crate::doctor::Checklist;
 use crate::documents::{
     ConfigChecked, ConfigSchema, ConfigShown, Differences, Envelope, Filtered, ManualPage, NetworkEnvelope,
@@ -22,6 +21,7 @@ use crate::moves::{MadeMove, PlannedMove};
 use crate::paths::{NamedPath, Paths};
 use crate::salvage::RepairedConfig;
 use crate::status::Status;
+use crate::support_report::Bundle;
 use crate::verdict::Verdict;
 
 /// The file of the envelope, to which the other files refer.

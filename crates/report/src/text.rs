@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn age_is_told_in_one_unit() {
+    fn age_is_reported_in_one_unit() {
         let ages = [0, 59_999, 60_000, 3_599_000, 3_600_000, 172_799_000, 172_800_000].map(|ms| ago(0, ms));
         assert_eq!(
             ages,

@@ -2,8 +2,8 @@
 
 mod rebase;
 mod report;
+mod restore_wiped;
 mod schema;
-mod wiped;
 
 use std::collections::HashSet;
 
@@ -16,8 +16,8 @@ pub use serde_json;
 
 pub use rebase::{Rebased, rebase_paths};
 pub use report::{SalvageReport, Salvaged, Shape};
+pub use restore_wiped::{RestoredSettings, app_half, own_part, restore_wiped, with_app_half};
 pub use schema::{AppSchema, MyOwnLlm, NoSchema};
-pub use wiped::{RestoredSettings, app_half, own_part, restore_wiped, with_app_half};
 
 /// Keys that only the app writes. One of them shows that a document has a part of the app.
 const APP_MARKS: [&str; 3] = ["providers", "active_family", "cloud_mesh"];

@@ -168,7 +168,7 @@ pub trait AppSchema: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Gives the saved networks that lack them the settings that only a daemon has, from a former
+    /// Gives the saved networks that lack them the settings that only a daemon has, from a previous
     /// config. `only` names the one network to look at, by its network id. Returns true if the
     /// config changed.
     fn restore_networks(&self, _app: &mut Document, _former: &Document, _only: Option<&str>) -> bool {
@@ -317,8 +317,8 @@ impl AppSchema for MyOwnLlm {
         networks::keep_daemon_settings(app, [network])
     }
 
-    fn restore_networks(&self, app: &mut Document, former: &Document, only: Option<&str>) -> bool {
-        networks::restore_daemon_settings(app, former, only)
+    fn restore_networks(&self, app: &mut Document, previous: &Document, only: Option<&str>) -> bool {
+        networks::restore_daemon_settings(app, previous, only)
     }
 
     fn active_network(&self, app: &Document) -> Result<Option<serde_json::Value>, Diagnostic> {

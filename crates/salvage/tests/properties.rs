@@ -309,7 +309,7 @@ proptest! {
     }
 
     #[test]
-    fn what_only_newer_builds_know_survives_a_load_spelled_as_it_was(
+    fn members_of_newer_builds_survive_a_load_as_spelled(
         number in "-?[1-9][0-9]{0,30}(\\.[0-9]{1,9})?([eE][+-]?[0-9]{1,2})?",
         escape in "(\\\\u00[4-7][0-9]|\\\\/|é){1,4}",
         leaked in any::<bool>(),

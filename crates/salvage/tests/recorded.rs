@@ -120,7 +120,7 @@ fn a_missing_file_is_the_defaults() {
 }
 
 #[test]
-fn what_a_load_gives_is_complete_and_needs_no_salvage() {
+fn loaded_config_is_complete_and_needs_no_salvage() {
     for vector in recorded().filter(|v| v["op"] == "load" || v["op"] == "salvage") {
         let mut ids = SeededIds::new(1_750_000_000_000, 1);
         let Ok(first) = myownllm_salvage::normalize(&input_of(&vector), DIR, &mut ids) else { continue };
@@ -213,7 +213,7 @@ fn catalogue_operations_do_as_recorded() {
 }
 
 #[test]
-fn what_a_reconcile_pushes_is_the_active_network_in_the_daemons_words() {
+fn reconcile_sends_the_active_network_in_the_daemons_shape() {
     let mut pushed = 0;
     for vector in recorded().filter(|v| v["op"] == "reconcile") {
         let mut doc = Document::parse(&input_of(&vector)).unwrap().document;

@@ -13,8 +13,8 @@ pub type Result<T> = std::result::Result<T, MeshError>;
 #[serde(transparent)]
 pub struct MeshError(pub Box<Diagnostic>);
 
-/// Converts the error of any of the crates: `.map_err(told)?`.
-pub fn told<E>(error: E) -> MeshError
+/// Converts the error of any of the crates: `.map_err(to_mesh_error)?`.
+pub fn to_mesh_error<E>(error: E) -> MeshError
 where
     for<'e> Diagnostic: From<&'e E>,
 {

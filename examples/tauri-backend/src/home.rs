@@ -7,7 +7,7 @@ use myownllm_paths::{
     CheckedLayout, Env, Layout, MYOWNLLM, PathResolver as _, PathsError, RealLookup, Resolver,
 };
 
-use crate::error::{Result, told};
+use crate::error::{Result, to_mesh_error};
 
 pub struct Home {
     pub layout: Layout,
@@ -24,7 +24,8 @@ impl Home {
     }
 
     pub fn of(env: &Env) -> Result<Self> {
-        let (layout, checked) = Resolver::new(MYOWNLLM).resolve(env).map_err(told)?.into_checked(&RealLookup);
+        let (layout, checked) =
+            Resolver::new(MYOWNLLM).resolve(env).map_err(to_mesh_error)?.into_checked(&RealLookup);
         Ok(Self {
             checked,
             clock: SystemClock::default(),

@@ -5,7 +5,7 @@ use myownllm_config_store::{ConfigStore as _, EditError, FileShape};
 use myownllm_launch::{LOCK_WAIT, fresh_ids};
 use serde_json::Value;
 
-use crate::error::{Result, told};
+use crate::error::{Result, to_mesh_error};
 use crate::home::Home;
 
 /// Returns the config to run on: the file's, completed with the defaults, and repaired in memory if
@@ -29,7 +29,7 @@ pub fn patch_config_value(patch: &Value) -> Result<()> {
 }
 
 fn load(home: &Home) -> Result<Value> {
-    Ok(home.store().load(&mut fresh_ids()).map_err(told)?.document.root().to_value())
+    Ok(home.store().load(&mut fresh_ids()).map_err(to_mesh_error)?.document.root().to_value())
 }
 
 fn save(home: &Home, config: &Value) -> Result<()> {
@@ -52,14 +52,14 @@ type Edit<'e> = dyn FnMut(&mut Document) -> std::result::Result<bool, EditError>
 /// Changes the file under the lock. The edit is called again if another program wrote meanwhile.
 fn edit(home: &Home, edit: &mut Edit<'_>) -> Result<()> {
     let store = home.store();
-    store.ensure_home().map_err(told)?;
-    let locked = store.lock(LOCK_WAIT).map_err(told)?;
+    store.ensure_home().map_err(to_mesh_error)?;
+    let locked = store.lock(LOCK_WAIT).map_err(to_mesh_error)?;
     // An edit that changes nothing writes nothing: the file of a fresh install has to be there
     // first.
-    if store.load(&mut fresh_ids()).map_err(told)?.shape == FileShape::Missing {
-        locked.apply(&mut fresh_ids()).map_err(told)?;
+    if store.load(&mut fresh_ids()).map_err(to_mesh_error)?.shape == FileShape::Missing {
+        locked.apply(&mut fresh_ids()).map_err(to_mesh_error)?;
     }
-    locked.update(&mut fresh_ids(), edit).map_err(told)?;
+    locked.update(&mut fresh_ids(), edit).map_err(to_mesh_error)?;
     Ok(())
 }
 

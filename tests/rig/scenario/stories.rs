@@ -79,7 +79,7 @@ pub(crate) const ALL: [Scenario; 10] = [
 pub(super) type Played = Result<(), Stop>;
 
 /// Returns the newest fixture version that the daemon can read, for stories that need one.
-fn leavings(stage: &Stage<'_>) -> Result<&'static str, Stop> {
+fn readable_fixture_version(stage: &Stage<'_>) -> Result<&'static str, Stop> {
     let newest = stage.tools.readable().pop();
     newest.ok_or_else(|| {
         Stop::Skipped(format!("daemon {} cannot read what newer ones wrote", stage.tools.version))
@@ -189,7 +189,7 @@ fn fresh_install(stage: &mut Stage<'_>) -> Played {
 }
 
 fn upgrade(stage: &mut Stage<'_>) -> Played {
-    fixture::old_state(&stage.home, leavings(stage)?)?;
+    fixture::old_state(&stage.home, readable_fixture_version(stage)?)?;
     let former: Value = serde_json::from_slice(&fixture::healthy_config(&stage.home)?).unwrap_or_default();
     let known = device_id_of_old(stage)?;
     let state = state_to_move(stage, &STATE)?;
@@ -450,7 +450,7 @@ fn shared_daemon(stage: &mut Stage<'_>) -> Played {
 }
 
 fn downgrade(stage: &mut Stage<'_>) -> Played {
-    fixture::old_state(&stage.home, leavings(stage)?)?;
+    fixture::old_state(&stage.home, readable_fixture_version(stage)?)?;
     fixture::healthy_config(&stage.home)?;
     let known = device_id_of_old(stage)?;
     stage.begin()?;
@@ -476,7 +476,7 @@ fn downgrade(stage: &mut Stage<'_>) -> Played {
 }
 
 fn interrupted(stage: &mut Stage<'_>) -> Played {
-    fixture::old_state(&stage.home, leavings(stage)?)?;
+    fixture::old_state(&stage.home, readable_fixture_version(stage)?)?;
     fixture::healthy_config(&stage.home)?;
     let known = device_id_of_old(stage)?;
     // Many rosters, and a foreign file beside them, so that the directory cannot move as a whole.
@@ -550,7 +550,7 @@ fn kill_in_the_middle(stage: &mut Stage<'_>, state: &[(String, Vec<u8>)]) -> Pla
 }
 
 fn legacy_daemon_running(stage: &mut Stage<'_>) -> Played {
-    fixture::old_state(&stage.home, leavings(stage)?)?;
+    fixture::old_state(&stage.home, readable_fixture_version(stage)?)?;
     fixture::healthy_config(&stage.home)?;
     let state = state_to_move(stage, &STATE)?;
     let mut daemon = stage.daemon(APP)?;

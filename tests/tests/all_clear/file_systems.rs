@@ -131,7 +131,7 @@ fn full_backups(#[case] prefix: &str) {
 #[case::peers("+i", ".myownllm/.myownmesh/mesh")]
 #[case::rosters("+i", ".myownllm/.myownmesh/mesh/rosters")]
 #[case::roster("+i", ".myownllm/.myownmesh/mesh/rosters/home-mesh.json")]
-fn what_the_next_change_needs_is_named_in_a_healthy_home(#[case] attribute: &str, #[case] path: &str) {
+fn need_of_the_next_change_is_named_in_a_healthy_home(#[case] attribute: &str, #[case] path: &str) {
     let home = Home::settled();
     run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
     let _unlocked = Unlocked(&home);

@@ -82,9 +82,10 @@ fn export_names_the_settings_that_an_envelope_cannot_carry() {
         json!({"signaling": {"strategy": "none"}, "pinned_peers": ["p"]});
     home.put(CONFIG, config.to_string().as_bytes(), 0o600);
     let said = home.run(&["network", "export", "home-mesh", "--json"]).ends_with(0).json();
-    let told = said["diagnostics"].as_array().unwrap().iter();
-    let told: Vec<_> = told.filter(|told| told["code"] == "network.settings-left-out").collect();
-    assert!(told[0]["message"].as_str().unwrap().contains("pinned_peers, signaling"), "{said:#}");
+    let reported = said["diagnostics"].as_array().unwrap().iter();
+    let reported: Vec<_> =
+        reported.filter(|reported| reported["code"] == "network.settings-left-out").collect();
+    assert!(reported[0]["message"].as_str().unwrap().contains("pinned_peers, signaling"), "{said:#}");
 }
 
 #[test]
@@ -123,7 +124,7 @@ fn history_tells_why_a_backup_was_made_and_its_number_stays() {
 }
 
 #[test]
-fn what_is_no_sound_config_is_restored_only_as_is() {
+fn unsound_config_is_restored_only_as_is() {
     let home = Home::settled();
     let config = format!("{APP}/config.json");
     let broken = b"{\"active_family\": ";
@@ -168,7 +169,7 @@ fn mesh_that_is_switched_off_is_left_only_by_a_command_that_is_named() {
 }
 
 #[test]
-fn backup_of_the_future_is_told_without_an_age() {
+fn backup_of_the_future_is_reported_without_an_age() {
     let home = Home::settled();
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1 << 30);
     for entry in std::fs::read_dir(home.path(APP).join("config-backups")).unwrap() {
@@ -190,8 +191,8 @@ fn import_tells_what_it_changes(#[case] member: &[u8], #[case] code: &str) {
     home.put("envelope.json", &text, 0o600);
     let file = home.path("envelope.json");
     let said = home.run(&["network", "import", file.to_str().unwrap(), "--json"]).ends_with(0).json();
-    let told = said["diagnostics"].as_array().unwrap();
-    assert!(told.iter().any(|told| told["code"] == code), "{said:#}");
+    let reported = said["diagnostics"].as_array().unwrap();
+    assert!(reported.iter().any(|reported| reported["code"] == code), "{said:#}");
 }
 
 #[test]
@@ -222,7 +223,7 @@ fn setting_that_a_launch_would_not_use_is_refused() {
 }
 
 #[test]
-fn newer_config_is_told_once() {
+fn newer_config_is_reported_once() {
     let home = Home::settled();
     app_config(&home, br#"{"version": 99, "daemon": {}, "networks": []}"#);
     for args in [&["repair"][..], &["launch", "--no-daemon"], &["config", "check"], &["salvage", "--dry-run"]]

@@ -30,7 +30,7 @@ fn a_script_that_starts_the_daemon_is_ended_with_it() {
 #[rstest]
 #[case::script_ends_with_it("; exit $?", Some(3))]
 #[case::script_runs_on("; sleep 600", None)]
-fn the_end_of_a_daemon_in_a_script_is_the_daemons(#[case] then: &str, #[case] told: Option<i32>) {
+fn the_end_of_a_daemon_in_a_script_is_the_daemons(#[case] then: &str, #[case] reported: Option<i32>) {
     let home = Home::new();
     let script =
         home.script("wrapper", &format!("STAND_IN_MODE=dies-in:200 \"{}\" \"$@\"{then}", stand_in()));
@@ -39,15 +39,15 @@ fn the_end_of_a_daemon_in_a_script_is_the_daemons(#[case] then: &str, #[case] to
     assert_eq!(spawned.try_wait().unwrap(), None);
     wait.wait().unwrap();
     match spawned.wait_within(SLACK).unwrap().unwrap() {
-        DaemonExit::Status(status) => assert_eq!(status.code(), told),
-        end => assert_eq!((end, told), (DaemonExit::Unknown, None)),
+        DaemonExit::Status(status) => assert_eq!(status.code(), reported),
+        end => assert_eq!((end, reported), (DaemonExit::Unknown, None)),
     }
     spawned.stop(GRACE).unwrap();
     assert!(processes_of(&home.path()).is_empty());
 }
 
 #[test]
-fn one_that_does_not_end_politely_is_killed() {
+fn daemon_that_ignores_sigterm_is_killed() {
     let home = Home::new();
     let spawned = spawn(&home.misbehaving("ignore-term")).unwrap();
     let grace = Duration::from_millis(150);
@@ -254,7 +254,7 @@ fn the_daemon_of_another_home_is_not_ended_for_this_one() {
 /// A child of the daemon inherited its socket: the daemon itself has ended, and its PID may belong
 /// to another process.
 #[test]
-fn ended_daemon_whose_socket_a_child_holds_is_told_as_ended() {
+fn ended_daemon_whose_socket_a_child_holds_is_reported_as_ended() {
     let home = Home::new();
     let mut running = home.standin().mode("leaves-a-child").start().unwrap();
     let daemon = running.pid();

@@ -310,8 +310,8 @@ fn report_on_a_full_disk_leaves_nothing_under_its_name() {
     assert!(!out.exists());
     if can_mount() {
         let full = "mount -t tmpfs -o size=8k none \"$1/out\"; head -c 4096 /dev/zero > \"$1/out/fill\"";
-        let told = with_mounts(&home, full, &args).ends_with(1).diagnostic("report.failed");
-        assert!(told["hint"].as_str().unwrap().starts_with("df -h "), "{told:#}");
+        let reported = with_mounts(&home, full, &args).ends_with(1).diagnostic("report.failed");
+        assert!(reported["hint"].as_str().unwrap().starts_with("df -h "), "{reported:#}");
     }
 }
 
@@ -325,7 +325,7 @@ fn daemon_without_a_socket_is_led_to_another_place(#[case] words: &str) {
     std::fs::write(&program, format!("#!/bin/sh\necho \"{words}\" >&2\nexit 1\n")).unwrap();
     set_mode(&program, 0o700);
     let ran = run(home.command(&["launch", "--once", "--json"]).env("MYOWNMESH_BIN", &program)).ends_with(5);
-    let told = ran.diagnostic("paths.control-socket");
-    assert!(told["message"].as_str().unwrap().contains("/daemon/control_socket"), "{told:#}");
-    assert!(told["hint"].as_str().unwrap().contains("EDITOR"), "{told:#}");
+    let reported = ran.diagnostic("paths.control-socket");
+    assert!(reported["message"].as_str().unwrap().contains("/daemon/control_socket"), "{reported:#}");
+    assert!(reported["hint"].as_str().unwrap().contains("EDITOR"), "{reported:#}");
 }

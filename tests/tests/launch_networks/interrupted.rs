@@ -70,7 +70,8 @@ fn a_daemon_that_is_killed_over_its_own_config_is_brought_in_line(
     let left = home.bytes(DAEMON_CONFIG);
     assert_eq!(serde_json::from_slice::<Value>(&left).is_err(), version == Version::V012);
     let said = launch(&["--once", "--json"]).ends_with(0).json();
-    let codes: Vec<_> = said["diagnostics"].as_array().unwrap().iter().map(|told| &told["code"]).collect();
+    let codes: Vec<_> =
+        said["diagnostics"].as_array().unwrap().iter().map(|reported| &reported["code"]).collect();
     match version {
         Version::V012 => assert_eq!(codes, ["daemon.config-set-aside"], "{said}"),
         _ => assert_eq!(codes, [&Value::Null; 0], "{said}"),

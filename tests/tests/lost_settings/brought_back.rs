@@ -1,6 +1,6 @@
 //! A config that is brought back from elsewhere (`config.json.brought-back`).
 
-use super::{APP_CONFIG, DOCTOR, LAUNCH, LEAKED_V3, follow, told_losses};
+use super::{APP_CONFIG, DOCTOR, LAUNCH, OVERWRITTEN_V3, follow, reported_losses};
 use integration_tests::testkit::{CONFIG, DAEMON_CONFIG, Home, run};
 use rstest::rstest;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// A file of that name that no repair restores stays, and is named.
 #[rstest]
-#[case::of_the_daemon(LEAKED_V3)]
+#[case::of_the_daemon(OVERWRITTEN_V3)]
 #[case::no_json(b"{")]
 #[case::empty(b"")]
 fn file_that_is_brought_back_and_is_no_config_stays(#[case] bytes: &[u8]) {
@@ -16,8 +16,8 @@ fn file_that_is_brought_back_and_is_no_config_stays(#[case] bytes: &[u8]) {
     let home = Home::settled();
     home.put(BROUGHT_BACK, bytes, 0o600);
     let config = home.bytes(CONFIG);
-    let told = home.run(LAUNCH).ends_with(0).diagnostic("store.leftover");
-    assert!(told["message"].as_str().unwrap().contains("is no config of the app's"), "{told}");
+    let reported = home.run(LAUNCH).ends_with(0).diagnostic("store.leftover");
+    assert!(reported["message"].as_str().unwrap().contains("is no config of the app's"), "{reported}");
     assert_eq!((home.bytes(BROUGHT_BACK), home.bytes(CONFIG)), (bytes.to_vec(), config));
 }
 
@@ -81,7 +81,7 @@ fn config_that_is_brought_back_keeps_the_networks_of_the_present_one(
     home.put(at.trim_end_matches(".gz"), APP_CONFIG, 0o600);
     if at.ends_with(".gz") {
         run(Command::new("gzip").arg(home.path(at.trim_end_matches(".gz")))).ends_with(0);
-        home.put(CONFIG, LEAKED_V3, 0o600);
+        home.put(CONFIG, OVERWRITTEN_V3, 0o600);
     }
     let mut networks = vec!["home-mesh", "office-mesh", "ev-mesh"];
     if when != "before a repair" {
@@ -92,10 +92,10 @@ fn config_that_is_brought_back_keeps_the_networks_of_the_present_one(
         networks.push("own-mesh");
     }
     let source = home.bytes(at);
-    let told = home.run(DOCTOR).diagnostic("salvage.defaults");
-    assert!(told["message"].as_str().unwrap().contains(at), "{told}");
+    let reported = home.run(DOCTOR).diagnostic("salvage.defaults");
+    assert!(reported["message"].as_str().unwrap().contains(at), "{reported}");
     for _ in 0..2 {
-        assert!(follow(&home, told["hint"].as_str().unwrap()), "{told}");
+        assert!(follow(&home, reported["hint"].as_str().unwrap()), "{reported}");
         let config = home.json(CONFIG);
         let saved: Vec<_> = config["cloud_mesh"]["networks"].as_array().unwrap().iter().collect();
         for id in &networks {
@@ -107,7 +107,7 @@ fn config_that_is_brought_back_keeps_the_networks_of_the_present_one(
         assert!(home.has(DAEMON_CONFIG) && !home.has(".myownllm/config.json.brought-back"));
         assert_eq!(home.bytes(at), source);
         for args in [DOCTOR, LAUNCH, DOCTOR] {
-            assert_eq!(told_losses(&home, args), [""; 0], "{args:?}");
+            assert_eq!(reported_losses(&home, args), [""; 0], "{args:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Settings that the app has reset, and those that the user has.
 
-use super::{DOCTOR, LAUNCH, follow, last, told_losses};
+use super::{DOCTOR, LAUNCH, follow, last, reported_losses};
 use integration_tests::testkit::{CONFIG, Home};
 use myownllm_config_model::app_config::defaults;
 use rstest::rstest;
@@ -26,7 +26,7 @@ const BOTH: [&str; 2] = ["salvage.defaults", "store.networks-lost"];
 #[case::a_few_choices("")]
 #[case::one_choice_more("kept_models")]
 #[case::an_edit_comes_first("edit")]
-fn settings_that_the_app_reset_are_told_until_the_user_decides(
+fn settings_that_the_app_reset_are_reported_until_the_user_decides(
     #[case] then: &str,
     #[values("hints", "accept", "restore")] decision: &str,
 ) {
@@ -37,7 +37,7 @@ fn settings_that_the_app_reset_are_told_until_the_user_decides(
     }
     home.put(CONFIG, config.to_string().as_bytes(), 0o600);
     let bytes = home.bytes(CONFIG);
-    assert_eq!(told_losses(&home, DOCTOR), ["salvage.defaults", "store.networks-lost"]);
+    assert_eq!(reported_losses(&home, DOCTOR), ["salvage.defaults", "store.networks-lost"]);
     if then == "edit" {
         home.run(&["network", "add", "third-mesh"]).ends_with(0);
     } else {
@@ -55,13 +55,13 @@ fn settings_that_the_app_reset_are_told_until_the_user_decides(
         assert!(!lost.contains("s3cret"), "{lost}");
         let networks = doctor.diagnostic("store.networks-lost");
         assert!(networks["message"].as_str().unwrap().contains(": home-mesh"), "{networks}");
-        assert_eq!(told_losses(&home, LAUNCH), [""; 0]);
+        assert_eq!(reported_losses(&home, LAUNCH), [""; 0]);
     }
     match decision {
         "hints" => {
             for code in BOTH {
-                let told = home.run(DOCTOR).ends_with(0).diagnostic(code);
-                assert!(follow(&home, told["hint"].as_str().unwrap()), "{told}");
+                let reported = home.run(DOCTOR).ends_with(0).diagnostic(code);
+                assert!(follow(&home, reported["hint"].as_str().unwrap()), "{reported}");
             }
             let config = home.json(CONFIG);
             assert_eq!(config["auto_cleanup"]["conversations"], false);
@@ -75,7 +75,7 @@ fn settings_that_the_app_reset_are_told_until_the_user_decides(
         _ => drop(home.run(&["config", "restore", "1"]).ends_with(0)),
     }
     for args in [DOCTOR, LAUNCH, DOCTOR] {
-        assert_eq!(told_losses(&home, args), [""; 0], "{args:?}");
+        assert_eq!(reported_losses(&home, args), [""; 0], "{args:?}");
     }
     // From now on, the user's own changes in the app are no losses.
     home.edit(CONFIG, |config| {
@@ -88,7 +88,7 @@ fn settings_that_the_app_reset_are_told_until_the_user_decides(
         config["auto_cleanup"]["conversations"] = json!(true);
     });
     for args in [DOCTOR, LAUNCH, DOCTOR] {
-        assert_eq!(told_losses(&home, args), [""; 0], "{args:?}");
+        assert_eq!(reported_losses(&home, args), [""; 0], "{args:?}");
     }
 }
 
@@ -107,7 +107,7 @@ fn lost_setting_that_the_config_had_again_is_the_users_to_drop() {
     home.run(LAUNCH).ends_with(0);
     home.put(CONFIG, before.to_string().as_bytes(), 0o600);
     home.run(LAUNCH).ends_with(0);
-    assert_eq!(told_losses(&home, DOCTOR), ["salvage.defaults"]);
+    assert_eq!(reported_losses(&home, DOCTOR), ["salvage.defaults"]);
     let lost = home.run(DOCTOR).diagnostic("salvage.defaults")["message"].to_string();
     assert!(lost.contains("deletes old conversations") && !lost.contains("token"), "{lost}");
 }
@@ -121,7 +121,7 @@ fn lost_setting_that_the_config_had_again_is_the_users_to_drop() {
      providers, auto_cleanup"
 )]
 #[case::three_a_day("api/bearer_token auto_cleanup kept_models, model_cleanup_days cloud_mesh active_mode")]
-fn settings_that_the_user_resets_one_by_one_are_not_told(#[case] days: &str) {
+fn settings_that_the_user_resets_one_by_one_are_not_reported(#[case] days: &str) {
     let home = Home::settled();
     let defaults = defaults(home.path(".myownllm/conversations").to_str().unwrap());
     let defaults: Value = serde_json::from_slice(&defaults.to_bytes()).unwrap();
@@ -129,13 +129,13 @@ fn settings_that_the_user_resets_one_by_one_are_not_told(#[case] days: &str) {
         home.edit(CONFIG, |config| {
             for at in day.split(' ').map(|at| format!("/{at}")) {
                 let default = defaults.pointer(&at).unwrap().clone();
-                // The user has another network by now: the loss of the last one is always told.
+                // The user has another network by now: the loss of the last one is always reported.
                 let mesh = json!({"enabled": false, "networks": [{"id": "o", "network_id": "office-mesh"}]});
                 *config.pointer_mut(&at).unwrap() = if at == "/cloud_mesh" { mesh } else { default };
             }
         });
         for args in [DOCTOR, LAUNCH, DOCTOR] {
-            assert_eq!(told_losses(&home, args), [""; 0], "{day:?}: {args:?}");
+            assert_eq!(reported_losses(&home, args), [""; 0], "{day:?}: {args:?}");
         }
     }
 }
@@ -153,13 +153,13 @@ fn settings_that_the_user_resets_one_by_one_are_not_told(#[case] days: &str) {
     let kept = ["providers", "mic", "cloud_mesh", "remote_ui", "auto_update"];
     config.as_object_mut().unwrap().retain(|key, _| kept.contains(&&**key));
 })]
-fn members_that_are_gone_and_that_a_backup_has_are_told(#[case] lose: fn(&mut Value)) {
+fn members_that_are_gone_and_that_a_backup_has_are_reported(#[case] lose: fn(&mut Value)) {
     let home = Home::settled();
     home.edit(CONFIG, lose);
-    let told = home.run(DOCTOR).ends_with(0).diagnostic("salvage.defaults");
+    let reported = home.run(DOCTOR).ends_with(0).diagnostic("salvage.defaults");
     let said = home.run(LAUNCH).ends_with(0);
     assert_eq!(said.json()["data"]["outcome"], "repaired-with-losses");
-    for lost in [told, last(&said), home.run(DOCTOR).ends_with(0).diagnostic("salvage.defaults")] {
+    for lost in [reported, last(&said), home.run(DOCTOR).ends_with(0).diagnostic("salvage.defaults")] {
         let message = lost["message"].as_str().unwrap();
         assert!(
             message.contains("deletes old conversations; ") && message.contains("without a token"),
@@ -171,18 +171,18 @@ fn members_that_are_gone_and_that_a_backup_has_are_told(#[case] lose: fn(&mut Va
     }
     let lost = home.run(DOCTOR).diagnostic("salvage.defaults");
     assert!(follow(&home, lost["hint"].as_str().unwrap()), "{lost}");
-    assert_eq!(told_losses(&home, DOCTOR), [""; 0]);
+    assert_eq!(reported_losses(&home, DOCTOR), [""; 0]);
 }
 
 /// Harmless members, and those that the backup has at their defaults too.
 #[rstest]
 #[case::harmless(&["remote_ui", "mic", "active_family", "providers"])]
 #[case::at_its_default_in_the_backup(&["api"])]
-fn members_that_are_gone_and_do_no_harm_are_not_told(#[case] gone: &[&str]) {
+fn members_that_are_gone_and_do_no_harm_are_not_reported(#[case] gone: &[&str]) {
     let home = Home::settled();
     home.run(&["config", "set", "api.bearer_token=null"]).ends_with(0);
     home.edit(CONFIG, |config| config.as_object_mut().unwrap().retain(|key, _| !gone.contains(&&**key)));
     for args in [DOCTOR, LAUNCH, DOCTOR] {
-        assert_eq!(told_losses(&home, args), [""; 0], "{args:?}");
+        assert_eq!(reported_losses(&home, args), [""; 0], "{args:?}");
     }
 }

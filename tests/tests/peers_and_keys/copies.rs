@@ -16,7 +16,7 @@ fn said(home: &Home, args: &[&str]) -> Value {
     run(&mut home.with_daemon(args)).json()
 }
 
-fn told(said: &Value, code: &str) -> Value {
+fn reported(said: &Value, code: &str) -> Value {
     diagnostic(said, code).unwrap_or_else(|| panic!("no {code}: {said:#}")).clone()
 }
 
@@ -47,7 +47,7 @@ fn hint_that_brings_a_roster_ends_the_daemon_that_would_write_over_it(
     let written =
         br#"{"version":1,"network_id":"home-mesh","authorized_devices":[{"device_id":"b","approved_at":1}]}"#;
     let hint =
-        told(&if by == DETACH { launch } else { said(&home, DOCTOR) }, "state.misnamed")["hint"].clone();
+        reported(&if by == DETACH { launch } else { said(&home, DOCTOR) }, "state.misnamed")["hint"].clone();
     if has_written {
         home.put(&format!("{MESH}/{ROSTER}"), written, 0o600);
     }
@@ -78,8 +78,8 @@ fn hint_that_brings_a_key_ends_the_daemon_first(
     std::fs::remove_file(home.path(&format!("{APP}/myownllm-mesh.log"))).ok();
     let launch = said(&home, DETACH);
     let daemon = Detached::of(&launch);
-    let hint =
-        told(&if by == DETACH { launch } else { said(&home, by) }, "identity.other-known")["hint"].clone();
+    let hint = reported(&if by == DETACH { launch } else { said(&home, by) }, "identity.other-known")["hint"]
+        .clone();
     follow(&hint);
     assert!(!daemon.is_running() && home.bytes(KEY) == own, "{hint}");
     run(&mut home.with_daemon(LAUNCH)).ends_with(0);
@@ -96,7 +96,7 @@ fn hint_of_a_launch_beside_a_daemon_with_another_key_restarts_the_daemon() {
     let _daemon = Detached::start(&home, stand_in());
     home.put(KEY, &own, 0o600);
     let refused = run(&mut home.with_daemon(LAUNCH)).ends_with(7).json();
-    let hint = told(&refused, "daemon.foreign-identity")["hint"].clone();
+    let hint = reported(&refused, "daemon.foreign-identity")["hint"].clone();
     let restart = hint.as_str().unwrap().to_owned();
     assert!(restart.ends_with(" daemon restart"), "{restart}");
     let restarted = run(std::process::Command::new("sh")
@@ -119,14 +119,14 @@ fn damaged_roster_gives_way_to_the_whole_one_at_the_old_location(
     copy(&home, ROSTER, &format!("{APP}/{ROSTER}"));
     home.put(&format!("{MESH}/{ROSTER}"), torn, 0o600);
     let doctor = said(&home, DOCTOR);
-    let damaged = told(&doctor, "state.damaged")["message"].as_str().unwrap().to_owned();
+    let damaged = reported(&doctor, "state.damaged")["message"].as_str().unwrap().to_owned();
     assert!(
         damaged.contains("moves ") && damaged.contains(".myownllm/mesh/rosters/home-mesh.json"),
         "{damaged}"
     );
     assert!(diagnostic(&doctor, "migration.collision").is_none(), "{doctor:#}");
     let done = run(&mut home.with_daemon(by)).ends_with(0).json();
-    told(&done, "state.set-aside");
+    reported(&done, "state.set-aside");
     assert_eq!(devices(&home), peers, "{done:#}");
     assert!(!home.has(&format!("{APP}/{ROSTER}")), "{done:#}");
     home.still_has(torn, "the damaged file");
@@ -144,8 +144,8 @@ fn damaged_roster_with_a_device_of_its_own_is_named_beside_the_collision() {
     home.put(&format!("{MESH}/{ROSTER}"), torn, 0o600);
     for (args, code) in [(DOCTOR, "state.damaged"), (LAUNCH, "state.set-aside")] {
         let said = run(&mut home.with_daemon(args)).ends_with(0).json();
-        told(&said, code);
-        told(&said, "migration.collision");
+        reported(&said, code);
+        reported(&said, "migration.collision");
     }
     assert_eq!(devices(&home)[0]["device_id"], "c");
     assert!(home.has(&format!("{APP}/{ROSTER}")));
@@ -164,7 +164,7 @@ fn device_that_a_damaged_roster_lacks_is_not_approved_again_unasked() {
         roster["authorized_devices"].as_array_mut().unwrap().push(removed);
     });
     home.put(&format!("{MESH}/{ROSTER}"), own.trim_ascii_end().strip_suffix(b"}").unwrap(), 0o600);
-    told(&run(&mut home.with_daemon(LAUNCH)).ends_with(0).json(), "migration.collision");
+    reported(&run(&mut home.with_daemon(LAUNCH)).ends_with(0).json(), "migration.collision");
     assert_eq!(devices(&home), known);
 }
 
@@ -175,8 +175,8 @@ fn launch_uses_the_daemon_that_runs_beside_a_damaged_and_an_old_roster() {
     let daemon = Detached::start(&home, stand_in());
     copy(&home, ROSTER, &format!("{APP}/{ROSTER}"));
     home.put(&format!("{MESH}/{ROSTER}"), TORN, 0o600);
-    told(&run(&mut home.with_daemon(LAUNCH)).ends_with(0).json(), "migration.collision");
-    told(&said(&home, DOCTOR), "migration.collision");
+    reported(&run(&mut home.with_daemon(LAUNCH)).ends_with(0).json(), "migration.collision");
+    reported(&said(&home, DOCTOR), "migration.collision");
     assert!(daemon.is_running());
     assert_eq!(home.bytes(&format!("{MESH}/{ROSTER}")), TORN);
 }
@@ -189,7 +189,7 @@ fn sound_roster_does_not_give_way_to_the_one_at_the_old_location(#[case] sound: 
     let home = Home::settled();
     copy(&home, ROSTER, &format!("{APP}/{ROSTER}"));
     home.put(&format!("{MESH}/{ROSTER}"), sound, 0o600);
-    told(&run(&mut home.with_daemon(LAUNCH)).ends_with(0).json(), "migration.collision");
+    reported(&run(&mut home.with_daemon(LAUNCH)).ends_with(0).json(), "migration.collision");
     assert_eq!(home.bytes(&format!("{MESH}/{ROSTER}")), sound);
     assert!(home.has(&format!("{APP}/{ROSTER}")));
 }
@@ -200,7 +200,7 @@ fn side_of_a_collision_that_is_damaged_is_named_when_it_is_kept() {
     copy(&home, ROSTER, &format!("{APP}/{ROSTER}"));
     home.put(&format!("{MESH}/{ROSTER}"), TORN, 0o600);
     let said = home.run(&["migrate", "--keep", "daemon-home", "--json"]).ends_with(0).json();
-    told(&said, "state.damaged");
+    reported(&said, "state.damaged");
 }
 
 /// Each command that judges the home names the copy before a daemon starts without the content.
@@ -227,7 +227,7 @@ fn copy_beside_a_damaged_file_is_named(#[case] file: &str, #[case] name: &str, #
     let whole = copy(&home, file, &format!("{dir}/{name}"));
     let torn = &whole[..whole.len() / 3];
     let name = name.trim_start_matches("../");
-    let names_copy = |said: &Value| told(said, code)["message"].as_str().unwrap().contains(name);
+    let names_copy = |said: &Value| reported(said, code)["message"].as_str().unwrap().contains(name);
     for args in [LAUNCH, DOCTOR] {
         home.put(&place, torn, 0o600);
         let said = said(&home, args);
@@ -235,9 +235,9 @@ fn copy_beside_a_damaged_file_is_named(#[case] file: &str, #[case] name: &str, #
     }
     let said = said(&home, DOCTOR);
     let all = said["diagnostics"].as_array().unwrap();
-    let hint = all
-        .iter()
-        .find(|told| told["code"] == code && told["hint"].as_str().is_some_and(|it| it.contains(name)));
+    let hint = all.iter().find(|reported| {
+        reported["code"] == code && reported["hint"].as_str().is_some_and(|it| it.contains(name))
+    });
     follow(&hint.unwrap_or_else(|| panic!("{said:#}"))["hint"]);
     let mended = serde_json::from_slice::<Value>(&whole).unwrap();
     assert_eq!(home.json(&place), mended, "{said:#}");
@@ -253,7 +253,7 @@ fn copy_beside_a_damaged_roster_is_named_while_a_daemon_runs() {
     let whole = copy(&home, ROSTER, &format!("{MESH}/mesh/rosters/home-mesh (1).json"));
     let daemon = Detached::start(&home, stand_in());
     home.put(&format!("{MESH}/{ROSTER}"), TORN, 0o600);
-    follow(&told(&said(&home, DOCTOR), "state.misnamed")["hint"]);
+    follow(&reported(&said(&home, DOCTOR), "state.misnamed")["hint"]);
     assert!(daemon.is_running());
     assert_eq!(home.bytes(&format!("{MESH}/{ROSTER}")), whole);
 }
@@ -286,14 +286,14 @@ fn copy_of_a_roster_that_a_launch_has_cut_is_named(
     let peers = devices(&home);
     copy(&home, ROSTER, &format!("{MESH}/mesh/rosters/{name}"));
     cut(&home);
-    let damaged = told(&said(&home, DOCTOR), "state.damaged");
+    let damaged = reported(&said(&home, DOCTOR), "state.damaged");
     assert!(damaged["message"].as_str().unwrap().contains("devices may be missing"), "{damaged:#}");
     let launch = run(&mut home.with_daemon(LAUNCH)).ends_with(0).json();
-    let aside = told(&launch, "state.set-aside");
+    let aside = reported(&launch, "state.set-aside");
     assert!(aside["message"].as_str().unwrap().contains("devices may be missing"), "{launch:#}");
-    assert!(told(&launch, "state.misnamed")["message"].as_str().unwrap().contains(name), "{launch:#}");
+    assert!(reported(&launch, "state.misnamed")["message"].as_str().unwrap().contains(name), "{launch:#}");
     assert_ne!(devices(&home), peers);
-    follow(&told(&said(&home, DOCTOR), "state.misnamed")["hint"]);
+    follow(&reported(&said(&home, DOCTOR), "state.misnamed")["hint"]);
     assert_eq!(devices(&home), peers);
     assert!(diagnostic(&said(&home, DOCTOR), "state.misnamed").is_none());
 }

@@ -50,8 +50,8 @@ fn devices_of_a_roster_that_a_daemon_has_put_aside_are_named_beside_another_rost
     let corrupt = format!("\u{feff}{peers}");
     home.put(&format!("{roster}.corrupt"), corrupt.as_bytes(), 0o600);
     let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
-    let told = diagnostic(&said, "state.set-aside").unwrap_or_else(|| panic!("{said:#}"));
-    assert!(told["message"].as_str().unwrap().contains("lostdevice"), "{said:#}");
+    let reported = diagnostic(&said, "state.set-aside").unwrap_or_else(|| panic!("{said:#}"));
+    assert!(reported["message"].as_str().unwrap().contains("lostdevice"), "{said:#}");
     assert_eq!(home.bytes(&roster), before);
     home.still_has(corrupt.as_bytes(), "the file that the daemon put aside");
 }
@@ -117,8 +117,8 @@ fn roster_of_the_active_network_under_another_name_is_named(
     let peers = home.bytes(&format!("{of}/{ROSTER}"));
     std::fs::rename(&roster, roster.with_file_name(name)).unwrap();
     let said = run(&mut home.with_daemon(&["doctor", "--json"])).json();
-    let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{of}: {said:#}"));
-    let hint = told["hint"].as_str().unwrap().to_owned();
+    let reported = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{of}: {said:#}"));
+    let hint = reported["hint"].as_str().unwrap().to_owned();
     let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
     assert!(diagnostic(&said, "state.misnamed").is_some(), "{of}: {said:#}");
     if of == MESH {
@@ -164,9 +164,9 @@ fn roster_in_a_directory_under_another_name_is_named(
     std::fs::create_dir_all(renamed.parent().unwrap()).unwrap();
     std::fs::rename(home.path("renamed"), renamed).unwrap();
     let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
-    let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
-    assert!(told["message"].as_str().unwrap().contains(now), "{said:#}");
-    let hint = told["hint"].as_str().unwrap();
+    let reported = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
+    assert!(reported["message"].as_str().unwrap().contains(now), "{said:#}");
+    let hint = reported["hint"].as_str().unwrap();
     run(Command::new("sh").args(["-c", hint])).ends_with(0);
     let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
     assert_eq!(home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"], peers, "{said:#}");
@@ -184,10 +184,10 @@ fn roster_in_a_copy_of_the_home_is_named(#[values(true, false)] is_of_this_devic
         home.put(&KEY.replace(APP, &copy), b"{}", 0o600);
     }
     let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
-    let told = diagnostic(&said, "state.misnamed");
-    assert_eq!(told.is_some(), is_of_this_device, "{said:#}");
-    let Some(told) = told else { return };
-    run(Command::new("sh").args(["-c", told["hint"].as_str().unwrap()])).ends_with(0);
+    let reported = diagnostic(&said, "state.misnamed");
+    assert_eq!(reported.is_some(), is_of_this_device, "{said:#}");
+    let Some(reported) = reported else { return };
+    run(Command::new("sh").args(["-c", reported["hint"].as_str().unwrap()])).ends_with(0);
     run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
     assert_eq!(home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"], peers);
 }
@@ -206,10 +206,10 @@ fn roster_of_the_time_before_networks_that_stays_is_named(
     std::fs::remove_dir_all(home.path(&format!("{APP}/mesh/rosters"))).unwrap();
     home.put(&format!("{APP}/mesh/{name}"), shape(text.clone()).as_bytes(), 0o600);
     let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
-    let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
-    assert!(told["message"].as_str().unwrap().contains(name), "{said:#}");
+    let reported = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
+    assert!(reported["message"].as_str().unwrap().contains(name), "{said:#}");
     assert!(diagnostic(&said, "migration.left").is_none(), "{said:#}");
-    let hint = told["hint"].as_str().unwrap();
+    let hint = reported["hint"].as_str().unwrap();
     run(Command::new("sh").args(["-c", hint])).ends_with(0);
     run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
     let there: Value = serde_json::from_str(&text).unwrap();
@@ -235,9 +235,9 @@ fn sound_roster_of_the_time_before_networks_is_named_beside_an_empty_one(#[value
     home.put(&format!("{APP}/mesh/roster.json"), &home.bytes(&roster), 0o600);
     home.put(&roster, br#"{"version":1,"network_id":"home-mesh","authorized_devices":[]}"#, 0o600);
     let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
-    let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
+    let reported = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
     assert!(diagnostic(&said, "migration.left").is_none(), "{said:#}");
-    run(Command::new("sh").args(["-c", told["hint"].as_str().unwrap()])).ends_with(0);
+    run(Command::new("sh").args(["-c", reported["hint"].as_str().unwrap()])).ends_with(0);
     run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
     assert_eq!(home.json(&format!("{MESH}/{ROSTER}"))["authorized_devices"], peers);
 }
@@ -268,8 +268,8 @@ fn roster_of_another_network_in_the_place_of_the_active_one_is_named() {
         0o600,
     );
     let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
-    let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
-    assert!(told["message"].as_str().unwrap().contains("another network"), "{said:#}");
+    let reported = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
+    assert!(reported["message"].as_str().unwrap().contains("another network"), "{said:#}");
 }
 
 /// The target of a broken symlink may exist on a disk that is missing.

@@ -20,7 +20,7 @@ impl Detached {
         Self::of(&run(launch.env("MYOWNMESH_BIN", program)).ends_with(0).json())
     }
 
-    /// Returns the daemon of a launch that has told this.
+    /// Returns the daemon of a launch that has reported this.
     pub(super) fn of(said: &Value) -> Self {
         Self(said["data"]["daemon"]["pid"].as_u64().unwrap().try_into().unwrap())
     }
@@ -51,15 +51,15 @@ fn daemon_of_a_home_that_is_gone_keeps_a_second_key_from_being_made(#[case] take
     assert!(diagnostic(&said, "identity.held").is_some(), "{said:#}");
     for command in [&["launch", "--once"][..], &["daemon", "restart"]] {
         let said = run(&mut home.with_daemon(&[command, &["--json"]].concat())).ends_with(7).json();
-        let told = diagnostic(&said, "identity.held").unwrap_or_else(|| panic!("{said:#}"));
-        assert!(told["message"].as_str().unwrap().contains(&format!("process {}", daemon.0)), "{said:#}");
+        let reported = diagnostic(&said, "identity.held").unwrap_or_else(|| panic!("{said:#}"));
+        assert!(reported["message"].as_str().unwrap().contains(&format!("process {}", daemon.0)), "{said:#}");
         assert!(!said.to_string().contains("daemon stop"), "{said:#}");
         assert!(daemon.is_running() && !home.has(APP), "{command:?}");
     }
 }
 
 #[test]
-fn daemon_at_a_former_socket_is_told_where_it_listens() {
+fn daemon_at_a_former_socket_is_reported_where_it_listens() {
     let home = Home::settled();
     let socket = home.path("d.sock");
     let config = json!({"version": 3, "daemon": {"control_socket": socket}});
@@ -67,8 +67,8 @@ fn daemon_at_a_former_socket_is_told_where_it_listens() {
     let daemon = Detached::start(&home, stand_in());
     home.put(&format!("{MESH}/config.json"), b"{\"version\": 3}", 0o600);
     let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(7).json();
-    let told = diagnostic(&said, "daemon.without-socket").unwrap_or_else(|| panic!("{said:#}"));
-    let message = told["message"].as_str().unwrap();
+    let reported = diagnostic(&said, "daemon.without-socket").unwrap_or_else(|| panic!("{said:#}"));
+    let message = reported["message"].as_str().unwrap();
     assert!(message.contains(&format!("it listens at {}", socket.display())), "{message}");
     run(&mut home.with_daemon(&["daemon", "stop"])).ends_with(0);
     assert!(!daemon.is_running());
@@ -104,7 +104,7 @@ fn restart_replaces_a_daemon() {
 }
 
 #[test]
-fn missing_key_is_told_before_its_daemon_and_no_hint_ends_that_daemon() {
+fn missing_key_is_reported_before_its_daemon_and_no_hint_ends_that_daemon() {
     let home = Home::settled();
     let daemon = Detached::start(&home, stand_in());
     std::fs::remove_file(home.path(KEY)).unwrap();
@@ -143,8 +143,8 @@ fn no_hint_ends_the_daemon_that_is_the_device_of_this_home(#[case] is_named: boo
         [(&["launch", "--once"][..], 7), (&["doctor"], 4), (&["status"], 0), (&["daemon", "restart"], 7)]
     {
         let said = run(&mut home.with_daemon(&[args, &["--json"]].concat())).ends_with(exit).json();
-        let told = diagnostic(&said, "identity.held").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
-        assert!(told["message"].as_str().unwrap().contains(own), "{args:?}: {said:#}");
+        let reported = diagnostic(&said, "identity.held").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
+        assert!(reported["message"].as_str().unwrap().contains(own), "{args:?}: {said:#}");
         let text = said.to_string();
         assert!(!text.contains("daemon stop") && !text.contains("daemon restart"), "{args:?}: {said:#}");
         assert!(daemon.is_running(), "{args:?}");
@@ -155,8 +155,8 @@ fn no_hint_ends_the_daemon_that_is_the_device_of_this_home(#[case] is_named: boo
     assert!(diagnostic(&said, "identity.held").is_some(), "{said:#}");
     drop(shared);
     let said = home.run(&["doctor", "--json"]).ends_with(4).json();
-    let told = diagnostic(&said, "identity.held").unwrap();
-    let hint = told["hint"].as_str().unwrap();
+    let reported = diagnostic(&said, "identity.held").unwrap();
+    let hint = reported["hint"].as_str().unwrap();
     let hint = hint.replace("/path/to/backup/identity.json", backup.to_str().unwrap());
     run(Command::new("sh").args(["-c", &hint])).ends_with(0);
     let said = home.run(&["doctor", "--json"]).ends_with(0).json();
@@ -186,10 +186,10 @@ fn roster_in_a_directory_under_another_name_is_named_while_a_daemon_runs() {
     std::fs::rename(home.path(&format!("{MESH}/mesh")), home.path(&format!("{MESH}/mesh.old"))).unwrap();
     let daemon = Detached::start(&home, stand_in());
     let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
-    let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
-    follow(&told["hint"]);
-    assert!(!daemon.is_running(), "{told:#}");
-    assert_eq!(home.bytes(&format!("{MESH}/{ROSTER}")), peers, "{told:#}");
+    let reported = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
+    follow(&reported["hint"]);
+    assert!(!daemon.is_running(), "{reported:#}");
+    assert_eq!(home.bytes(&format!("{MESH}/{ROSTER}")), peers, "{reported:#}");
 }
 
 /// The daemon that runs may have the only copy of a file that was damaged since, so no hint ends
@@ -203,14 +203,14 @@ fn roster_in_a_directory_under_another_name_is_named_while_a_daemon_runs() {
       [{\"device_id\":\"b\",\"label\":\"laptop\",\"approved_at\":1}]}",
     "daemon restart"
 )]
-fn damaged_peers_beside_a_daemon_are_told(#[case] file: &str, #[case] bytes: &[u8], #[case] hint: &str) {
+fn damaged_peers_beside_a_daemon_are_reported(#[case] file: &str, #[case] bytes: &[u8], #[case] hint: &str) {
     let home = Home::settled();
     let _daemon = Detached::start(&home, stand_in());
     home.put(&format!("{MESH}/mesh/{file}"), bytes, 0o600);
     let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
-    let told = diagnostic(&said, "state.damaged").unwrap_or_else(|| panic!("{said:#}"));
-    assert!(told["path"].as_str().unwrap().ends_with(file), "{said:#}");
-    assert!(told["hint"].as_str().unwrap().contains(hint), "{said:#}");
+    let reported = diagnostic(&said, "state.damaged").unwrap_or_else(|| panic!("{said:#}"));
+    assert!(reported["path"].as_str().unwrap().ends_with(file), "{said:#}");
+    assert!(reported["hint"].as_str().unwrap().contains(hint), "{said:#}");
 }
 
 /// The shared daemon has files of its own. The app's daemon reads these once it runs alone.
@@ -266,7 +266,7 @@ fn socket_in_a_directory_that_nobody_can_make_leads_to_the_config() {
     let config = json!({"version": 3, "daemon": {"control_socket": "/proc/mesh/d.sock"}});
     home.put(&format!("{MESH}/config.json"), config.to_string().as_bytes(), 0o600);
     let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(7).json();
-    let told = diagnostic(&said, "paths.control-socket").unwrap_or_else(|| panic!("{said:#}"));
-    let hint = told["hint"].as_str().unwrap();
+    let reported = diagnostic(&said, "paths.control-socket").unwrap_or_else(|| panic!("{said:#}"));
+    let hint = reported["hint"].as_str().unwrap();
     assert!(hint.starts_with("sh -c '${EDITOR:-vi}") && hint.ends_with("config.json"), "{hint}");
 }

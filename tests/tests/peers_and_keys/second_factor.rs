@@ -23,8 +23,8 @@ fn lock_of_the_second_factor_under_another_name_is_named(#[case] name: &str) {
     home.put(&format!("{MESH}/.secrets/{name}"), LOCK, 0o600);
     for args in [&["doctor"][..], &["launch", "--once"]] {
         let said = run(&mut home.with_daemon(&[args, &["--json"]].concat())).ends_with(0).json();
-        let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
-        assert!(told["message"].as_str().unwrap().contains(name.trim_start_matches("../")), "{said:#}");
+        let reported = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{args:?}: {said:#}"));
+        assert!(reported["message"].as_str().unwrap().contains(name.trim_start_matches("../")), "{said:#}");
     }
 }
 
@@ -37,10 +37,10 @@ fn lock_of_the_second_factor_in_a_temporary_file_is_named() {
         home.put(&format!("{dir}/.secrets/.durable-fs.123-10.part"), lock, 0o600);
         for args in [&["doctor", "--json"][..], &["launch", "--once", "--json"]] {
             let said = run(&mut home.with_daemon(args)).ends_with(0).json();
-            let told = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
+            let reported = diagnostic(&said, "state.misnamed").unwrap_or_else(|| panic!("{said:#}"));
             if args[0] == "launch" {
                 // In the home that has moved by now, the daemon's place is the one that counts.
-                follow(&told["hint"]);
+                follow(&reported["hint"]);
                 assert_eq!(home.bytes(&format!("{MESH}/.secrets/custody.json")), lock, "{said:#}");
             }
         }
@@ -99,8 +99,8 @@ fn damaged_lock_of_the_second_factor_is_named(#[case] bytes: &[u8]) {
         let doctor = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
         let launch = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
         for said in [doctor, launch] {
-            let told = diagnostic(&said, "state.damaged").unwrap_or_else(|| panic!("{place}: {said:#}"));
-            assert!(told["message"].as_str().unwrap().contains("custody.json"), "{said:#}");
+            let reported = diagnostic(&said, "state.damaged").unwrap_or_else(|| panic!("{place}: {said:#}"));
+            assert!(reported["message"].as_str().unwrap().contains("custody.json"), "{said:#}");
         }
         let said = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(0).json();
         let hint = diagnostic(&said, "state.damaged").unwrap()["hint"].as_str().unwrap().to_owned();
@@ -138,9 +138,10 @@ fn lock_of_the_second_factor_that_no_daemon_can_read_is_named(
     for args in [&["doctor", "--json"][..], &["launch", "--once", "--json"], &["doctor", "--json"]] {
         let said = user.run(&home, args).json();
         let all = said["diagnostics"].as_array().unwrap();
-        let told =
-            all.iter().find(|told| told["path"].as_str().is_some_and(|path| path.ends_with("custody.json")));
-        assert!(told.is_some_and(|told| told["hint"].is_string()), "{args:?}: {said:#}");
+        let reported = all
+            .iter()
+            .find(|reported| reported["path"].as_str().is_some_and(|path| path.ends_with("custody.json")));
+        assert!(reported.is_some_and(|reported| reported["hint"].is_string()), "{args:?}: {said:#}");
     }
 }
 
@@ -160,8 +161,8 @@ fn broken_symlink_or_an_empty_file_in_the_locks_place_is_named() {
         make(&home, &format!("{MESH}/.secrets/custody.json"));
         for args in [&["doctor", "--json"][..], &["launch", "--once", "--json"]] {
             let said = run(&mut home.with_daemon(args)).ends_with(0).json();
-            let told = diagnostic(&said, code).unwrap_or_else(|| panic!("{said:#}"));
-            assert!(told["message"].as_str().unwrap().contains("custody.json"), "{said:#}");
+            let reported = diagnostic(&said, code).unwrap_or_else(|| panic!("{said:#}"));
+            assert!(reported["message"].as_str().unwrap().contains("custody.json"), "{said:#}");
         }
     }
 }

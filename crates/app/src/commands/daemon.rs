@@ -1,7 +1,7 @@
 //! `daemon`: the daemon of this home, no matter which process started it.
 
 use myownllm_launch::{
-    Diagnostic, EndedDaemon, NOT_RUNNING, daemon_diagnostics, ensure_restartable, stop_daemon,
+    DaemonStopped, Diagnostic, NOT_RUNNING, daemon_diagnostics, ensure_restartable, stop_daemon,
 };
 use myownllm_paths::Mode;
 use myownllm_report::documents::{Restarted, StoppedDaemon, StoppedDaemons};
@@ -48,18 +48,18 @@ pub(crate) fn run(
     }
 }
 
-fn stop(context: &Context) -> Result<Vec<EndedDaemon>, Diagnostic> {
+fn stop(context: &Context) -> Result<Vec<DaemonStopped>, Diagnostic> {
     stop_daemon(&context.libraries().launch_context(), &context.options())
 }
 
-fn trace(context: &Context, command: &str, stopped: &[EndedDaemon]) -> Option<Trace> {
+fn trace(context: &Context, command: &str, stopped: &[DaemonStopped]) -> Option<Trace> {
     let did = stopped.iter().map(|daemon| format!("stopped the daemon (process {})", daemon.pid));
     Trace::of(&context.layout, command, did.collect())
 }
 
-fn page(stopped: &[EndedDaemon]) -> Page {
+fn page(stopped: &[DaemonStopped]) -> Page {
     let mut page = Page::default();
-    for EndedDaemon { pid, took_ms, .. } in stopped {
+    for DaemonStopped { pid, took_ms, .. } in stopped {
         page.line(format!("Stopped the daemon (process {pid}, after {took_ms} ms)."));
     }
     if stopped.is_empty() {
@@ -70,7 +70,7 @@ fn page(stopped: &[EndedDaemon]) -> Page {
 
 fn status(context: &Context) -> CommandOutput {
     let libraries = context.libraries();
-    let endpoint = libraries.daemons.whereabouts(Mode::OwnLlm);
+    let endpoint = libraries.daemons.endpoint_without_config(Mode::OwnLlm);
     let probe = libraries.daemons.probe(&endpoint);
     let (launch_context, options) = (libraries.launch_context(), context.options());
     let diagnostics = daemon_diagnostics(&launch_context, &options, &mut fresh_ids(), &endpoint, &probe);
@@ -86,7 +86,7 @@ fn status(context: &Context) -> CommandOutput {
             }
             None => answer.page.line("A launch uses the shared daemon."),
         }
-        answer.told_by_page.push(diagnostic);
+        answer.shown_on_page.push(diagnostic);
     }
     answer
 }

@@ -23,7 +23,7 @@ pub(crate) fn run(words: &[String], printer: &Printer) -> Result<CommandOutput, 
     }
     let page = answer.data["page"].as_str().unwrap_or_default();
     if feed(Process::new("man").args(["-l", "-"]), page).is_ok_and(|end| end.success()) {
-        return Ok(CommandOutput::said_already(ExitCode::Done));
+        return Ok(CommandOutput::already_printed(ExitCode::Done));
     }
     Ok(CommandOutput { page: help_of(words).into(), ..answer })
 }

@@ -13,7 +13,7 @@ mod salvage;
 use std::time::Duration;
 
 use myownllm_durable_fs::RealDisk;
-use myownllm_launch::{Diagnostic, foreign_home, missing_home_hint, name_one_cause, named_home};
+use myownllm_launch::{Diagnostic, foreign_home, merge_access_errors, missing_home_hint, named_home};
 use myownllm_paths::PathsError;
 use myownllm_report::Tilde;
 use myownllm_report::documents::Script;
@@ -85,10 +85,10 @@ pub(crate) fn run(
     };
     let mut answer = answer.map_err(|failed| {
         let mut diagnostics = vec![failed];
-        name_one_cause(&RealDisk, layout, &mut diagnostics);
+        merge_access_errors(&RealDisk, layout, &mut diagnostics);
         diagnostics.remove(0)
     })?;
-    name_one_cause(&RealDisk, layout, &mut answer.diagnostics);
+    merge_access_errors(&RealDisk, layout, &mut answer.diagnostics);
     if let Some(wrong_home) = wrong_home {
         // A status foresees the failure of a launch, for the same cause.
         answer.diagnostics.retain(|diagnostic| diagnostic.is_error() || diagnostic.code != NO_HOME);

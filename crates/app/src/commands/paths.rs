@@ -1,6 +1,6 @@
 //! `paths`: every path, and the rule that chose it.
 
-use myownllm_config_model::close::closest;
+use myownllm_config_model::similar::closest;
 use myownllm_launch::{Class, Diagnostic};
 use myownllm_paths::{Mode, RealLookup};
 use myownllm_report::{long, named_path, paths};

@@ -1,7 +1,7 @@
 //! `repair`: `launch --no-daemon` in plain words for people.
 
 use myownllm_launch::{Daemon, Options, repair};
-use myownllm_report::{Fate, launch_data, launch_trace, repaired};
+use myownllm_report::{AfterLaunch, launch_data, launch_trace, repaired};
 use serde_json::json;
 
 use crate::context::{Context, fresh_ids};
@@ -13,7 +13,7 @@ pub(crate) fn run(context: &Context, stop_legacy_daemon: bool, printer: &Printer
     let outcome = repair(&libraries.launch_context(), &options, &mut fresh_ids());
     let home = libraries.view();
     let data = match printer.is_json {
-        true => launch_data(&home, &outcome, &Daemon::None, Fate::Ended),
+        true => launch_data(&home, &outcome, &Daemon::None, AfterLaunch::Ended),
         false => json!({}),
     };
     let trace = launch_trace(&home, "repair", &outcome, &Daemon::None);

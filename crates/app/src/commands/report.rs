@@ -54,10 +54,10 @@ fn is_in_home(context: &Context, file: &Path) -> bool {
 
 /// Returns the answer of a command as the command prints it.
 fn section(context: &Context, name: &'static str, mut answer: CommandOutput) -> Section {
-    let diagnostics = answer.told_by_page.iter_mut().chain(&mut answer.diagnostics);
+    let diagnostics = answer.shown_on_page.iter_mut().chain(&mut answer.diagnostics);
     diagnostics.for_each(|diagnostic| diagnostic.complete_hint(&context.layout.program));
     let mut text = answer.page.plain(SCREEN);
     answer.diagnostics.iter().for_each(|diagnostic| text.push_str(&diagnostic_text(diagnostic, None, false)));
-    let diagnostics = [answer.told_by_page, answer.diagnostics].concat();
+    let diagnostics = [answer.shown_on_page, answer.diagnostics].concat();
     Section { name, exit: answer.exit.number(), data: answer.data, diagnostics, text }
 }

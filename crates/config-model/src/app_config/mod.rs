@@ -4,9 +4,9 @@ mod cloud_mesh;
 mod complete;
 mod config;
 mod network;
-mod own;
 mod permissions;
 mod saved_network;
+mod user_settings;
 
 pub use self::cloud_mesh::{FlatNetwork, flat_network};
 pub use self::complete::{complete, defaults, keys, missing_keys};
@@ -14,8 +14,8 @@ pub use self::config::{Api, AppConfig, AutoCleanup, AutoUpdate, CloudMesh, Mic, 
 pub(crate) use self::network::{
     SERVER_LISTS, completed, default_of, is_retired_server, is_server, label_change, topology_change,
 };
-pub use self::own::{Loss, NETWORK, OwnSettings};
 pub use self::saved_network::{
     AgentPermissions, DaemonSettings, Network, Prompt, ToolPermission, TurnServer,
 };
+pub use self::user_settings::{Loss, NETWORK, OwnSettings};
 pub use crate::topology::Topology;

@@ -24,11 +24,11 @@ pub const BACKUPS: &str = sim_path!("/home/u/.myownllm/config-backups");
 pub const DAEMON_HOME: &str = sim_path!("/home/u/.myownllm/.myownmesh");
 pub const DAEMON_CONFIG: &str = sim_path!("/home/u/.myownllm/.myownmesh/config.json");
 
-pub const LEAKED_V1: &[u8] = include_bytes!(concat!(
+pub const OVERWRITTEN_V1: &[u8] = include_bytes!(concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../tests/fixtures/daemon-0.1.2/home/.myownllm/config.json"
 ));
-pub const LEAKED_V3: &[u8] = include_bytes!(concat!(
+pub const OVERWRITTEN_V3: &[u8] = include_bytes!(concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../tests/fixtures/daemon-0.3.8/home/.myownllm/config.json"
 ));

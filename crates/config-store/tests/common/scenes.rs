@@ -83,7 +83,7 @@ pub fn scenes() -> Vec<Scene> {
         of_gemma(doc);
     };
 
-    for (name, leaked) in [("leaked by 0.1.2", LEAKED_V1), ("leaked by 0.3.8", LEAKED_V3)] {
+    for (name, leaked) in [("leaked by 0.1.2", OVERWRITTEN_V1), ("leaked by 0.3.8", OVERWRITTEN_V3)] {
         let disk = home();
         disk.put_mode(CONFIG, leaked, 0o644);
         scene(name, disk, recovered, true);
@@ -91,7 +91,7 @@ pub fn scenes() -> Vec<Scene> {
 
     scene(
         "leaked, with a good copy",
-        with_a_copy(LEAKED_V3),
+        with_a_copy(OVERWRITTEN_V3),
         |doc| {
             of_qwen(doc);
             assert_eq!(text(doc, &["auto_update", "channel"]).as_deref(), Some("beta"));
@@ -101,7 +101,7 @@ pub fn scenes() -> Vec<Scene> {
     );
 
     let disk = home();
-    disk.put(CONFIG, LEAKED_V1);
+    disk.put(CONFIG, OVERWRITTEN_V1);
     disk.put(DAEMON_CONFIG, b"{\"version\":3,\"networks\":[]}");
     scene("leaked, and the daemon has a config", disk, recovered, false);
 
@@ -125,7 +125,7 @@ pub fn scenes() -> Vec<Scene> {
         false,
     );
 
-    scene("leaked, with a tail", with(&[LEAKED_V3, b" old tail"].concat()), recovered, true);
+    scene("leaked, with a tail", with(&[OVERWRITTEN_V3, b" old tail"].concat()), recovered, true);
 
     scene("empty, with a good copy", with_a_copy(b""), of_qwen, false);
 
@@ -162,7 +162,7 @@ pub fn scenes() -> Vec<Scene> {
             disk.mount(DAEMON_HOME);
             disk.mount("/home/u/dotfiles");
         }
-        disk.put("/home/u/dotfiles/app.json", LEAKED_V3);
+        disk.put("/home/u/dotfiles/app.json", OVERWRITTEN_V3);
         disk.put_link(CONFIG, "../dotfiles/app.json");
         scene(
             if apart { "a link to a leaked one, three disks" } else { "a link to a leaked one" },

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::common::{
-    CONFIG, FakeClock, LEAKED_V3, SCHEMA, hash_of, healthy, ids, is_kept, launch, launch_with, locked,
+    CONFIG, FakeClock, OVERWRITTEN_V3, SCHEMA, hash_of, healthy, ids, is_kept, launch, launch_with, locked,
     sim_paths,
 };
 use crate::{live, load, of_kind, seen_healthy, set_mark, text, with_config};
@@ -57,7 +57,7 @@ fn set_edit(disk: &SimDisk) -> Result<Updated, StoreError> {
 
 #[test]
 fn repair_keeps_a_concurrent_write() {
-    let base = with_config(LEAKED_V3);
+    let base = with_config(OVERWRITTEN_V3);
     let counted = base.clone();
     launch(&counted, &sim_paths()).unwrap();
     for n in 0..counted.ops().len() {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::common::scenes::home;
 use crate::common::{
-    BACKUPS, CONFIG, DAEMON_CONFIG, DAEMON_HOME, FakeClock, LEAKED_V1, LEAKED_V3, SCHEMA, backups, contents,
-    hash_of, healthy, ids, launch, replaces_link, shown, sim_paths,
+    BACKUPS, CONFIG, DAEMON_CONFIG, DAEMON_HOME, FakeClock, OVERWRITTEN_V1, OVERWRITTEN_V3, SCHEMA, backups,
+    contents, hash_of, healthy, ids, launch, replaces_link, shown, sim_paths,
 };
 use crate::{live, load, mode, of_kind, seen_healthy, set_mark, text, with_config};
 use myownllm_config_store::{ConfigStore as _, FileShape, Store};
@@ -20,7 +20,7 @@ use rstest::rstest;
 fn symlinked_config_is_written_through_its_symlink() {
     let disk = home();
     disk.put_dir("/home/u/dotfiles", 0o755);
-    disk.put_mode("/home/u/dotfiles/llm.json", LEAKED_V1, 0o644);
+    disk.put_mode("/home/u/dotfiles/llm.json", OVERWRITTEN_V1, 0o644);
     disk.put_link(CONFIG, "../dotfiles/llm.json");
     launch(&disk, &sim_paths()).unwrap();
     set_mark(&disk, "through").unwrap();
@@ -39,7 +39,7 @@ fn symlinked_config_is_written_through_its_symlink() {
 fn configs_that_a_symlink_makes_one_file_are_not_written(
     #[case] link: &str,
     #[case] target: &str,
-    #[values(LEAKED_V3, &healthy("before"))] content: &[u8],
+    #[values(OVERWRITTEN_V3, &healthy("before"))] content: &[u8],
 ) {
     let disk = home();
     disk.put_dir(DAEMON_HOME, 0o700);
@@ -71,17 +71,17 @@ fn configs_that_a_symlink_makes_one_file_are_not_written(
 fn configs_that_are_hard_links_of_one_file_are_separated() {
     let disk = home();
     disk.put_dir(DAEMON_HOME, 0o700);
-    disk.put(CONFIG, LEAKED_V3);
+    disk.put(CONFIG, OVERWRITTEN_V3);
     disk.put_hard_link(CONFIG, DAEMON_CONFIG);
     launch(&disk, &sim_paths()).unwrap();
-    assert_eq!(disk.content(DAEMON_CONFIG).unwrap(), LEAKED_V3);
+    assert_eq!(disk.content(DAEMON_CONFIG).unwrap(), OVERWRITTEN_V3);
     assert!(load(&disk).unwrap().pending.is_empty());
 }
 
 #[rstest]
 #[case::of_a_good_config(&healthy("one"), "good")]
 #[case::of_a_kept_config(&healthy("one"), "kept")]
-#[case::of_a_leaked_config(LEAKED_V3, "kept")]
+#[case::of_a_leaked_config(OVERWRITTEN_V3, "kept")]
 fn symlink_to_a_backup_is_not_written_and_the_backup_does_not_count(
     #[case] bytes: &[u8],
     #[case] kind: &str,
@@ -92,7 +92,7 @@ fn symlink_to_a_backup_is_not_written_and_the_backup_does_not_count(
     disk.put(&backup, bytes);
     disk.put_link(CONFIG, backup.strip_prefix(sim_path!("/home/u/.myownllm/")).unwrap());
     let refused = [launch(&disk, &sim_paths()).map(drop), set_mark(&disk, "x").map(drop)];
-    let leaked = bytes == LEAKED_V3;
+    let leaked = bytes == OVERWRITTEN_V3;
     assert_eq!(refused[0].is_err(), leaked, "a repair is refused, and a copy of its own is made");
     assert!(refused[1].is_err());
     for error in refused.into_iter().filter_map(Result::err).filter(|e| e.code() != "store.repair-pending") {
@@ -142,9 +142,9 @@ fn backup_that_is_a_hard_link_of_the_config_does_not_count() {
     );
 
     // The same holds for the bytes that are about to be replaced.
-    let disk = with_config(LEAKED_V3);
+    let disk = with_config(OVERWRITTEN_V3);
     disk.put_dir(BACKUPS, 0o700);
-    let backup = format!("{BACKUPS}/kept-00000001-{}.json", hash_of(LEAKED_V3));
+    let backup = format!("{BACKUPS}/kept-00000001-{}.json", hash_of(OVERWRITTEN_V3));
     disk.put_hard_link(CONFIG, &backup);
     disk.put_hard_link(CONFIG, "/home/u/elsewhere");
     launch(&disk, &sim_paths()).unwrap();
@@ -168,7 +168,7 @@ fn config_that_is_a_mount_point_is_reported_as_one() {
 #[case::above_the_apps_home("..")]
 #[case::out_of_the_apps_home("../.myownmesh")]
 fn change_of_overlapping_homes_is_refused(#[case] target: &str) {
-    let disk = with_config(LEAKED_V3);
+    let disk = with_config(OVERWRITTEN_V3);
     disk.put_dir(sim_path!("/home/u/.myownmesh"), 0o700);
     disk.put_link(sim_path!("/home/u/.myownllm/.myownmesh"), target);
     let before = contents(&disk);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::common::scenes::home;
 use crate::common::{
-    APP, BACKUPS, CONFIG, FakeClock, LEAKED_V1, LEAKED_V3, SCHEMA, changes, healthy, ids, is_kept, kind_of,
-    launch, locked, shown, sim_paths,
+    APP, BACKUPS, CONFIG, FakeClock, OVERWRITTEN_V1, OVERWRITTEN_V3, SCHEMA, changes, healthy, ids, is_kept,
+    kind_of, launch, locked, shown, sim_paths,
 };
 use crate::{live, load, of_kind, seen_healthy, set_mark, with_config};
 use myownllm_config_store::{ConfigStore, FileShape, Limits, Store, StoreError};
@@ -19,8 +19,8 @@ use serde_json::json;
 
 #[rstest]
 #[case::app(APP, FileShape::App)]
-#[case::daemon_v1(LEAKED_V1, FileShape::Daemon)]
-#[case::daemon_v3(LEAKED_V3, FileShape::Daemon)]
+#[case::daemon_v1(OVERWRITTEN_V1, FileShape::Daemon)]
+#[case::daemon_v3(OVERWRITTEN_V3, FileShape::Daemon)]
 #[case::mixed(br#"{"providers":[],"networks":[{"id":"a","network_id":"home"}]}"#, FileShape::Mixed)]
 #[case::unknown(br#"{"hello":1}"#, FileShape::Unknown)]
 #[case::nothing_in_it(b"{}", FileShape::Unknown)]
@@ -102,11 +102,11 @@ fn config_that_is_not_a_regular_file_is_an_error_and_not_a_hang() {
 
 #[test]
 fn a_config_that_cannot_be_read_is_not_missing() {
-    let disk = with_config(LEAKED_V3);
+    let disk = with_config(OVERWRITTEN_V3);
     for kind in [ErrorKind::PermissionDenied, ErrorKind::Other, ErrorKind::InvalidInput] {
         disk.fail(Fault::always(Op::Read, kind));
         refused(&disk, "store.unreadable");
-        disk.heal();
+        disk.clear_faults();
     }
 }
 
@@ -135,7 +135,7 @@ fn fallback_is_the_last_good_backup() {
 
 #[test]
 fn fallback_is_the_readable_config_when_backups_are_unreadable() {
-    let disk = with_config(LEAKED_V3);
+    let disk = with_config(OVERWRITTEN_V3);
     disk.put_dir(BACKUPS, 0o700);
     disk.fail(Fault::always(Op::ForEachEntry, ErrorKind::PermissionDenied));
     load(&disk).unwrap_err();
@@ -217,7 +217,7 @@ fn a_newer_daemons_config_is_read_and_never_written() {
 
 #[rstest]
 #[case::torn(b"{\"torn")]
-#[case::leaked(LEAKED_V1)]
+#[case::leaked(OVERWRITTEN_V1)]
 fn unreadable_backup_does_not_cause_defaults(#[case] bad: &[u8]) {
     let disk = seen_healthy(&healthy("good"));
     disk.put(CONFIG, bad);
@@ -226,7 +226,7 @@ fn unreadable_backup_does_not_cause_defaults(#[case] bad: &[u8]) {
     assert_eq!(load(&disk).unwrap_err().code(), "store.disk");
     assert_eq!(launch(&disk, &sim_paths()).unwrap_err().code(), "store.disk");
     assert_eq!(live(&disk), bad);
-    disk.heal();
+    disk.clear_faults();
     launch(&disk, &sim_paths()).unwrap();
 }
 
@@ -241,7 +241,7 @@ fn healthy_config_loads_without_readable_backups() {
 
 #[rstest]
 #[case::torn(b"{\"torn")]
-#[case::leaked(LEAKED_V1)]
+#[case::leaked(OVERWRITTEN_V1)]
 fn unreadable_newest_backup_is_not_replaced_by_an_older_one(#[case] bad: &[u8]) {
     let base = seen_healthy(&healthy("old"));
     base.put(CONFIG, &healthy("new"));

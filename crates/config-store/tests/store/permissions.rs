@@ -4,8 +4,8 @@ use std::io::ErrorKind;
 
 use crate::common::scenes::home;
 use crate::common::{
-    APP, BACKUPS, CONFIG, FakeClock, HOME, LEAKED_V1, LEAKED_V3, SCHEMA, backups, healthy, ids, is_kept,
-    launch, locked, shown, sim_paths,
+    APP, BACKUPS, CONFIG, FakeClock, HOME, OVERWRITTEN_V1, OVERWRITTEN_V3, SCHEMA, backups, healthy, ids,
+    is_kept, launch, locked, shown, sim_paths,
 };
 use crate::{load, mode, of_kind, set_mark, with_config};
 use myownllm_config_store::{ConfigStore, Store, Updated};
@@ -14,8 +14,8 @@ use myownllm_durable_fs::{Disk, Op, Owner, sim_path};
 use rstest::rstest;
 
 #[rstest]
-#[case::leaked_by_0_1_2(LEAKED_V1, 0o644)]
-#[case::leaked_by_0_3_8(LEAKED_V3, 0o600)]
+#[case::leaked_by_0_1_2(OVERWRITTEN_V1, 0o644)]
+#[case::leaked_by_0_3_8(OVERWRITTEN_V3, 0o600)]
 #[case::empty(b"{}", 0o640)]
 fn the_mode_of_a_config_is_kept(#[case] bytes: &[u8], #[case] given: u32) {
     let disk = home();
@@ -39,12 +39,12 @@ fn backup_directory_that_others_can_read_is_made_private() {
 }
 
 #[test]
-fn what_root_makes_belongs_to_the_homes_owner() {
+fn files_that_root_makes_belong_to_the_homes_owner() {
     let them = Owner { uid: 1000, gid: 1000 };
     let disk = SimDisk::new();
     disk.put_dir(HOME, 0o755);
     disk.put_dir("/home/u/.myownllm", 0o755);
-    disk.put(CONFIG, LEAKED_V3);
+    disk.put(CONFIG, OVERWRITTEN_V3);
     disk.set_user(Owner { uid: 0, gid: 0 });
     for path in [HOME, "/home/u/.myownllm", CONFIG] {
         disk.chown(path, them);
@@ -67,11 +67,11 @@ fn what_root_makes_belongs_to_the_homes_owner() {
 #[test]
 fn repair_succeeds_when_the_process_may_not_change_owners() {
     let disk = home();
-    disk.put(CONFIG, LEAKED_V3);
+    disk.put(CONFIG, OVERWRITTEN_V3);
     disk.set_user(Owner { uid: 4711, gid: 4711 });
     disk.fail(Fault::always(Op::SetOwner, ErrorKind::PermissionDenied));
     launch(&disk, &sim_paths()).unwrap();
-    assert!(is_kept(&disk, LEAKED_V3));
+    assert!(is_kept(&disk, OVERWRITTEN_V3));
     assert!(load(&disk).unwrap().pending.is_empty());
     assert_eq!(of_kind(&disk, "kept").len(), 1);
 }
@@ -81,7 +81,7 @@ fn repair_succeeds_when_the_process_may_not_change_owners() {
 #[test]
 fn home_that_another_user_controls_is_not_written() {
     let disk = home();
-    disk.put(CONFIG, LEAKED_V3);
+    disk.put(CONFIG, OVERWRITTEN_V3);
     let loaded = load(&disk).unwrap();
     assert!(loaded.pending.repairs());
     disk.set_user(Owner { uid: 0, gid: 0 });
@@ -118,11 +118,11 @@ fn permissions_that_the_new_file_lacks_are_reported(#[case] mode: u32, #[case] n
         disk.chown(path, Owner { uid: 4711, gid: 50 });
     }
     disk.set_user(Owner { uid: 4711, gid: 4711 });
-    let told =
+    let reported =
         |updated: &Updated| updated.diagnostics.iter().filter(|d| d.code == "store.rights-narrowed").count();
     let updated = set_mark(&disk, "after").unwrap();
-    assert_eq!(told(&updated), usize::from(narrowed.is_some()), "{mode:o}: {:?}", updated.diagnostics);
+    assert_eq!(reported(&updated), usize::from(narrowed.is_some()), "{mode:o}: {:?}", updated.diagnostics);
     assert_eq!(disk.stat(CONFIG.as_ref()).unwrap().mode, narrowed.unwrap_or(mode), "{mode:o}");
     // The config has the process's own group now.
-    assert_eq!(told(&set_mark(&disk, "again").unwrap()), 0, "{mode:o}");
+    assert_eq!(reported(&set_mark(&disk, "again").unwrap()), 0, "{mode:o}");
 }

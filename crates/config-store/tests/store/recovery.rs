@@ -2,10 +2,10 @@
 
 use crate::common::scenes::home;
 use crate::common::{
-    APP, CONFIG, DAEMON_CONFIG, FakeClock, LEAKED_V1, LEAKED_V3, SCHEMA, hash_of, healthy, ids, is_kept,
-    launch, locked, sim_paths,
+    APP, CONFIG, DAEMON_CONFIG, FakeClock, OVERWRITTEN_V1, OVERWRITTEN_V3, SCHEMA, hash_of, healthy, ids,
+    is_kept, launch, locked, sim_paths,
 };
-use crate::{live, load, of_kind, seen_healthy, text, told, with_config};
+use crate::{live, load, of_kind, reported, seen_healthy, text, with_config};
 use myownllm_config_model::Document;
 use myownllm_config_store::{ConfigStore, FileShape, Loaded, Store, StoreError};
 use myownllm_durable_fs::sim::SimDisk;
@@ -29,7 +29,7 @@ fn launch_and_tell(disk: &SimDisk, bytes: &[u8]) -> (Loaded, Option<String>) {
         |found: &[myownllm_config_model::Diagnostic]| found.iter().map(|d| d.code).collect::<Vec<_>>();
     let said = applied.unwrap().diagnostics;
     assert_eq!(codes(&said), codes(&loaded.diagnostics));
-    assert!(told(&loaded, "store.corrupt").place.is_some());
+    assert!(reported(&loaded, "store.corrupt").place.is_some());
     assert!(launch(disk, &sim_paths()).unwrap().1.is_none());
     // Before the repair there is no backup that the command could name.
     let of_offer = |found: &[myownllm_config_model::Diagnostic]| {
@@ -68,13 +68,13 @@ fn complete_config_with_a_foreign_tail_is_that_config(
     assert_eq!(live(&disk), newer.trim_ascii_end());
     assert_eq!(loaded.report.restored_from, None);
     assert!(loaded.report.kept_keys.iter().any(|key| key == "mark"));
-    assert!(told(&loaded, "store.recovered").message.contains(said), "{:?}", loaded.diagnostics);
+    assert!(reported(&loaded, "store.recovered").message.contains(said), "{:?}", loaded.diagnostics);
     assert!(loaded.diagnostics.iter().all(|d| d.code != "store.defaults"));
 }
 
 #[rstest]
-#[case::of_0_1_2(LEAKED_V1)]
-#[case::of_0_3_8(LEAKED_V3)]
+#[case::of_0_1_2(OVERWRITTEN_V1)]
+#[case::of_0_3_8(OVERWRITTEN_V3)]
 fn daemons_config_with_an_old_tail_is_repaired(#[case] leaked: &[u8]) {
     let tail = b"   \"providers\": []\n}";
     let disk = seen_healthy(&healthy("good"));
@@ -83,13 +83,13 @@ fn daemons_config_with_an_old_tail_is_repaired(#[case] leaked: &[u8]) {
     assert!(!loaded.report.recovered_networks.is_empty());
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("good"));
     assert!(disk.content(DAEMON_CONFIG).is_some());
-    told(&loaded, "store.recovered");
+    reported(&loaded, "store.recovered");
 }
 
 #[test]
 fn daemons_config_that_breaks_off_gives_its_complete_networks() {
-    let leaked = std::str::from_utf8(LEAKED_V1).unwrap();
-    let networks = Document::parse(LEAKED_V1).unwrap().document;
+    let leaked = std::str::from_utf8(OVERWRITTEN_V1).unwrap();
+    let networks = Document::parse(OVERWRITTEN_V1).unwrap().document;
     let ids: Vec<String> = networks
         .get(&["networks"])
         .unwrap()
@@ -102,12 +102,12 @@ fn daemons_config_that_breaks_off_gives_its_complete_networks() {
     let loaded = launch_on_no_json(&disk, &leaked.as_bytes()[..last + 4]);
     assert_eq!(loaded.report.recovered_networks, ids[..ids.len() - 1]);
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("good"));
-    assert!(told(&loaded, "store.recovered").message.contains("breaks off"));
+    assert!(reported(&loaded, "store.recovered").message.contains("breaks off"));
 }
 
 #[test]
 fn daemons_config_that_breaks_off_in_a_network_is_the_daemons_and_names_the_network() {
-    let leaked = std::str::from_utf8(LEAKED_V3).unwrap();
+    let leaked = std::str::from_utf8(OVERWRITTEN_V3).unwrap();
     let networks = leaked.find("\"networks\"").unwrap();
     let id = networks + leaked[networks..].find("\"office-mesh\",").unwrap() + "\"office-mesh\",".len();
     let first = networks + leaked[networks..].find('{').unwrap() + 1;
@@ -121,8 +121,8 @@ fn daemons_config_that_breaks_off_in_a_network_is_the_daemons_and_names_the_netw
         );
         let half = Document::parse(&disk.content(DAEMON_CONFIG).unwrap()).unwrap().document;
         assert!(half.get(&["services"]).is_some(), "the daemon has its settings");
-        let told = &told(&loaded, "store.recovered").message;
-        assert!(told.contains(&format!("{name}; its complete members (version, ")), "{told}");
+        let reported = &reported(&loaded, "store.recovered").message;
+        assert!(reported.contains(&format!("{name}; its complete members (version, ")), "{reported}");
         assert!(is_kept(&disk, torn));
     }
 }
@@ -137,7 +137,7 @@ fn torn_config_gives_its_complete_members_without_a_backup() {
     assert!(loaded.report.kept_keys.iter().any(|key| key == "active_family"));
     assert!(loaded.report.reset_keys.iter().any(|key| key == "providers"));
     assert!(!loaded.report.reset_keys.iter().any(|key| key == "active_family"));
-    let recovered = told(&loaded, "store.recovered");
+    let recovered = reported(&loaded, "store.recovered");
     assert!(recovered.message.contains("active_family"), "{recovered:?}");
     assert!(loaded.diagnostics.iter().all(|d| d.code != "store.defaults"));
 }
@@ -150,7 +150,7 @@ fn torn_config_is_restored_from_the_backup_and_its_members_are_offered() {
     let torn = &newer.as_bytes()[..at];
     let (loaded, hint) = launch_and_tell(&disk, torn);
     assert_eq!(live(&disk), healthy("good"));
-    let offer = told(&loaded, "store.recoverable");
+    let offer = reported(&loaded, "store.recoverable");
     assert!(offer.message.contains("breaks off") && offer.message.contains("active_family"), "{offer:?}");
     let listed = Store::new(&disk, &FakeClock::default(), sim_paths(), &*SCHEMA).history().unwrap();
     assert!(listed.iter().any(|entry| entry.recoverable && entry.shape == FileShape::Corrupt));
@@ -191,7 +191,7 @@ fn slip_of_a_hand_edit_is_named_and_its_text_can_be_had(
     let disk = seen_healthy(&healthy("good"));
     let (loaded, hint) = launch_and_tell(&disk, typo.as_bytes());
     assert_eq!(live(&disk), healthy("good"));
-    let offer = told(&loaded, "store.recoverable");
+    let offer = reported(&loaded, "store.recoverable");
     assert!(offer.message.contains(&format!("{mend} {line}, column")), "{offer:?}");
     let listed = Store::new(&disk, &FakeClock::default(), sim_paths(), &*SCHEMA).history().unwrap();
     assert!(listed.iter().any(|entry| entry.recoverable && entry.shape == FileShape::Corrupt));
@@ -203,7 +203,7 @@ fn slip_of_a_hand_edit_is_named_and_its_text_can_be_had(
     let disk = home();
     let loaded = launch_on_no_json(&disk, typo.as_bytes());
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("edited"));
-    assert!(told(&loaded, "store.recovered").message.contains(mend));
+    assert!(reported(&loaded, "store.recovered").message.contains(mend));
     assert_eq!(loaded.report.reset_keys, Vec::<String>::new());
 }
 
@@ -273,7 +273,7 @@ fn the_richest_config_in_a_text_is_taken_where_there_is_no_backup(
         }
     }
     assert_eq!(now, same, "{:?}", loaded.diagnostics);
-    told(&loaded, "store.recovered");
+    reported(&loaded, "store.recovered");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::common::scenes::home;
 use crate::common::{
-    APP, CONFIG, DAEMON_CONFIG, DAEMON_HOME, FakeClock, HOME, LEAKED_V3, SCHEMA, backups, changes, healthy,
-    ids, launch, locked, sim_paths, spelled,
+    APP, CONFIG, DAEMON_CONFIG, DAEMON_HOME, FakeClock, HOME, OVERWRITTEN_V3, SCHEMA, backups, changes,
+    healthy, ids, launch, locked, sim_paths, spelled,
 };
 use crate::{live, load, mode, of_kind, seen_healthy, text, with_config};
 use myownllm_config_model::{Document, SeededIds};
@@ -29,7 +29,7 @@ fn an_apply_with_nothing_to_do_writes_nothing() {
 #[test]
 fn overwritten_config_is_repaired_from_the_last_good_backup() {
     let disk = seen_healthy(APP);
-    disk.put(CONFIG, LEAKED_V3);
+    disk.put(CONFIG, OVERWRITTEN_V3);
     let (loaded, applied) = launch(&disk, &sim_paths()).unwrap();
     assert!(loaded.pending.repairs() && loaded.pending.daemon_half());
     let applied = applied.unwrap();
@@ -37,7 +37,7 @@ fn overwritten_config_is_repaired_from_the_last_good_backup() {
     let good = of_kind(&disk, "good");
     assert_eq!(report.restored_from.as_deref(), good[0].0.strip_suffix(".json"));
     let kept = of_kind(&disk, "kept");
-    assert_eq!(kept.last().unwrap().1, LEAKED_V3);
+    assert_eq!(kept.last().unwrap().1, OVERWRITTEN_V3);
     assert_eq!(report.backup.as_deref(), kept.last().unwrap().0.strip_suffix(".json"));
     assert_eq!(report.daemon_half, Some(DaemonHalf::Written));
     assert!(report.stripped_keys.iter().any(|k| k == "networks"));
@@ -54,7 +54,7 @@ fn overwritten_config_is_repaired_from_the_last_good_backup() {
 
 #[test]
 fn existing_daemon_config_is_never_replaced() {
-    let disk = with_config(LEAKED_V3);
+    let disk = with_config(OVERWRITTEN_V3);
     disk.put(DAEMON_CONFIG, b"{\"mine\":true}");
     let (_, applied) = launch(&disk, &sim_paths()).unwrap();
     let report = applied.unwrap().report;
@@ -67,7 +67,7 @@ fn existing_daemon_config_is_never_replaced() {
 
 #[test]
 fn daemon_config_that_appears_during_the_repair_is_never_replaced() {
-    let base = with_config(LEAKED_V3);
+    let base = with_config(OVERWRITTEN_V3);
     let counted = base.clone();
     launch(&counted, &sim_paths()).unwrap();
     for n in 0..counted.ops().len() {
@@ -99,7 +99,7 @@ fn daemon_config_that_appears_during_the_repair_is_never_replaced() {
 /// half becomes a backup, and the report says so.
 #[test]
 fn daemon_half_becomes_a_backup_when_the_daemon_config_appears_first() {
-    let disk = with_config(LEAKED_V3);
+    let disk = with_config(OVERWRITTEN_V3);
     disk.set_hook(|op, foreign| {
         if op.op == Op::RenameNoReplace && op.other.as_deref() == Some(std::path::Path::new(DAEMON_CONFIG)) {
             foreign.put(DAEMON_CONFIG, b"{\"theirs\":1}");
@@ -113,14 +113,14 @@ fn daemon_half_becomes_a_backup_when_the_daemon_config_appears_first() {
 
 #[test]
 fn daemon_config_that_cannot_be_inspected_is_not_absent() {
-    let disk = with_config(LEAKED_V3);
+    let disk = with_config(OVERWRITTEN_V3);
     disk.set_hook(|_, _| {});
     disk.fail(Fault::always(Op::Stat, ErrorKind::PermissionDenied));
     // The app has the settings of its own file, but nothing is repaired before the daemon's half is
     // in place.
     assert!(!load(&disk).unwrap().report.recovered_networks.is_empty());
     assert_eq!(launch(&disk, &sim_paths()).unwrap_err().code(), "store.disk");
-    assert_eq!(disk.content(CONFIG).unwrap(), LEAKED_V3);
+    assert_eq!(disk.content(CONFIG).unwrap(), OVERWRITTEN_V3);
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn networks_that_rosters_still_show_are_named() {
 
 #[test]
 fn a_plan_can_be_printed() {
-    let disk = with_config(LEAKED_V3);
+    let disk = with_config(OVERWRITTEN_V3);
     let loaded = load(&disk).unwrap();
     let json = serde_json::to_value(&loaded.pending).unwrap();
     let steps: Vec<_> = json.as_array().unwrap().iter().map(|s| s["step"].as_str().unwrap()).collect();

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use crate::common::{
-    BACKUPS, CONFIG, FakeClock, LEAKED_V3, SCHEMA, contents, healthy, ids, is_kept, launch, launch_with,
+    BACKUPS, CONFIG, FakeClock, OVERWRITTEN_V3, SCHEMA, contents, healthy, ids, is_kept, launch, launch_with,
     locked, sim_paths, spelled,
 };
 use crate::{live, of_kind, seen_healthy, set_mark, text, with_crlf};
@@ -70,7 +70,7 @@ fn history_lists_each_backup_and_a_restore_can_be_undone() {
 #[test]
 fn only_an_intact_backup_of_the_apps_config_can_be_restored() {
     let disk = seen_healthy(&healthy("one"));
-    disk.put(CONFIG, LEAKED_V3);
+    disk.put(CONFIG, OVERWRITTEN_V3);
     launch(&disk, &sim_paths()).unwrap();
     disk.put(CONFIG, b"{\"torn");
     launch(&disk, &sim_paths()).unwrap();
@@ -99,7 +99,7 @@ fn only_an_intact_backup_of_the_apps_config_can_be_restored() {
 #[case::with_an_old_tail(b"\n \"providers\": []\n}")]
 fn a_restore_over_a_leaked_config_waits_for_the_repair(#[case] tail: &[u8]) {
     let disk = seen_healthy(&healthy("one"));
-    let leaked = [LEAKED_V3, tail].concat();
+    let leaked = [OVERWRITTEN_V3, tail].concat();
     disk.put(CONFIG, &leaked);
     let clock = FakeClock::default();
     let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA);
@@ -145,10 +145,10 @@ fn restore_sets_a_too_large_config_aside() {
     base.reset_ops();
     let disk = base.clone();
     let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA).with_limits(limits);
-    let told = restore(&*locked(&store), &store).unwrap();
+    let reported = restore(&*locked(&store), &store).unwrap();
     assert!(
-        told.iter().any(|note| note.starts_with("store.set-aside: ") && note.contains(&spelled(&aside))),
-        "{told:?}"
+        reported.iter().any(|note| note.starts_with("store.set-aside: ") && note.contains(&spelled(&aside))),
+        "{reported:?}"
     );
     assert_eq!((live(&disk), disk.content(&aside)), (healthy.clone(), Some(large.clone())));
     assert!(launch_with(&store).unwrap().1.is_none(), "and all is well");
@@ -166,8 +166,8 @@ fn restore_sets_a_too_large_config_aside() {
         let count = {
             let disk = base.clone();
             let store = Store::new(&disk, &clock, sim_paths(), &*SCHEMA).with_limits(limits);
-            let told = restore(&*locked(&store), &store).unwrap();
-            assert_eq!(told.iter().any(|note| note.starts_with("store.no-exchange")), !exchanges);
+            let reported = restore(&*locked(&store), &store).unwrap();
+            assert_eq!(reported.iter().any(|note| note.starts_with("store.no-exchange")), !exchanges);
             disk.op_count()
         };
         for n in 0..count {

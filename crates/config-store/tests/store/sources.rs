@@ -5,10 +5,10 @@ use std::path::Path;
 
 use crate::common::scenes::home;
 use crate::common::{
-    APP, BACKUPS, CONFIG, FakeClock, LEAKED_V3, SCHEMA, hash_of, healthy, is_kept, launch, launch_with,
+    APP, BACKUPS, CONFIG, FakeClock, OVERWRITTEN_V3, SCHEMA, hash_of, healthy, is_kept, launch, launch_with,
     sim_paths,
 };
-use crate::{live, load, of_kind, seen_healthy, text, told, with_config, with_crlf};
+use crate::{live, load, of_kind, reported, seen_healthy, text, with_config, with_crlf};
 use myownllm_config_model::Document;
 use myownllm_config_store::{AppSchema as _, FileShape, Limits, Store};
 use myownllm_durable_fs::sim::{Fault, SimDisk};
@@ -46,7 +46,7 @@ fn in_utf16(config: &[u8]) -> Vec<u8> {
 #[case::utf16(in_utf16)]
 fn backup_that_another_program_changed_is_used_if_no_other_has_the_settings(
     #[case] change: fn(&[u8]) -> Vec<u8>,
-    #[values(LEAKED_V3, b"", b"{\"torn", b"{}")] config: &[u8],
+    #[values(OVERWRITTEN_V3, b"", b"{\"torn", b"{}")] config: &[u8],
 ) {
     let disk = seen_healthy(&healthy("mine"));
     let (name, bytes) = of_kind(&disk, "good").remove(0);
@@ -54,14 +54,14 @@ fn backup_that_another_program_changed_is_used_if_no_other_has_the_settings(
     disk.put(CONFIG, config);
     let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("mine"));
-    let told = loaded.diagnostics.iter().filter(|d| d.code == "store.copy-damaged").count();
-    assert_eq!((told, loaded.report.reset_keys.as_slice()), (1, &[][..]));
+    let reported = loaded.diagnostics.iter().filter(|d| d.code == "store.copy-damaged").count();
+    assert_eq!((reported, loaded.report.reset_keys.as_slice()), (1, &[][..]));
 }
 
 #[rstest]
 fn backup_under_another_name_is_used_if_no_other_has_the_settings(
     #[values("{} (1).json", "{}.JSON", "{}.json.bak", "Copy of {}.json")] renamed: &str,
-    #[values(LEAKED_V3, b"")] config: &[u8],
+    #[values(OVERWRITTEN_V3, b"")] config: &[u8],
 ) {
     let disk = seen_healthy(&healthy("mine"));
     let (name, bytes) = of_kind(&disk, "good").remove(0);
@@ -85,7 +85,7 @@ fn copy_of_the_config_under_another_name_is_used_if_no_backup_has_the_settings(
         "config-backups.bak/000001-good-0.json"
     )]
     name: &str,
-    #[values(LEAKED_V3, b"", b"{}")] config: &[u8],
+    #[values(OVERWRITTEN_V3, b"", b"{}")] config: &[u8],
 ) {
     let disk = with_config(config);
     let path = Path::new(CONFIG).with_file_name(name);
@@ -114,7 +114,7 @@ fn mixed() -> Vec<u8> {
 #[case::in_a_copy_of_the_backups("config-backups (1)/any")]
 fn app_half_of_a_mixed_copy_is_used_if_no_other_has_the_settings(
     #[case] name: &str,
-    #[values(LEAKED_V3, b"", b"{}")] config: &[u8],
+    #[values(OVERWRITTEN_V3, b"", b"{}")] config: &[u8],
 ) {
     let disk = with_config(config);
     let path = Path::new(CONFIG).with_file_name(name);
@@ -174,7 +174,7 @@ fn config_that_a_daemon_could_not_parse_and_renamed_is_used(
     #[values("/home/u/.myownllm/config.json.corrupt", "/home/u/.myownllm/.myownmesh/config.json.corrupt")]
     path: &str,
     #[values(<[u8]>::to_vec, with_comma, cut_off, in_utf16)] change: fn(&[u8]) -> Vec<u8>,
-    #[values(LEAKED_V3, b"")] config: &[u8],
+    #[values(OVERWRITTEN_V3, b"")] config: &[u8],
 ) {
     check_source(config, (path, "config.json.corrupt"), change);
 }
@@ -193,7 +193,7 @@ fn torn_config_in_another_place_gives_its_members(
 
 #[rstest]
 fn torn_backup_gives_its_members_if_no_other_file_has_the_settings(
-    #[values(LEAKED_V3, b"", b"{\"torn", b"{}")] config: &[u8],
+    #[values(OVERWRITTEN_V3, b"", b"{\"torn", b"{}")] config: &[u8],
 ) {
     let mut rich = Document::parse(&healthy("mine")).unwrap().document;
     rich.set(&["last"], json!("the part that is torn off"));
@@ -203,7 +203,7 @@ fn torn_backup_gives_its_members_if_no_other_file_has_the_settings(
     disk.put(CONFIG, config);
     let loaded = load(&disk).unwrap();
     assert_eq!(loaded.report.restored_from, name.strip_suffix(".json").map(str::to_owned));
-    assert!(told(&loaded, "store.recovered").message.contains(&name));
+    assert!(reported(&loaded, "store.recovered").message.contains(&name));
     assert!(loaded.diagnostics.iter().all(|found| !found.message.contains("no backup")), "{loaded:?}");
     launch(&disk, &sim_paths()).unwrap();
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("mine"));
@@ -213,12 +213,12 @@ fn torn_backup_gives_its_members_if_no_other_file_has_the_settings(
 fn later_file_that_is_used_instead_of_a_backup_is_named() {
     let disk = seen_healthy(&healthy("newest"));
     disk.put("/home/u/.myownllm/config.json.corrupt", &healthy("a year old"));
-    disk.put(CONFIG, LEAKED_V3);
+    disk.put(CONFIG, OVERWRITTEN_V3);
     let (loaded, _) = launch(&disk, &sim_paths()).unwrap();
     assert_eq!(loaded.report.restored_from.as_deref(), Some("config.json.corrupt"));
-    let told = loaded.diagnostics.iter().find(|found| found.code == "store.later-file").unwrap();
-    assert!(told.message.contains("backup 1"), "{told:?}");
-    assert_eq!(told.hint.as_deref(), Some("myownllm-mesh config restore 1"));
+    let reported = loaded.diagnostics.iter().find(|found| found.code == "store.later-file").unwrap();
+    assert!(reported.message.contains("backup 1"), "{reported:?}");
+    assert_eq!(reported.hint.as_deref(), Some("myownllm-mesh config restore 1"));
 }
 
 /// The renamed file holds both halves: it is repaired as the config itself would be.
@@ -262,7 +262,7 @@ fn networks_of_an_overwritten_config_that_a_daemon_renamed_come_back(
 
 #[rstest]
 #[case::alone(None)]
-#[case::beside_a_leaked_config(Some(LEAKED_V3))]
+#[case::beside_a_leaked_config(Some(OVERWRITTEN_V3))]
 #[case::beside_an_empty_config(Some(b"".as_slice()))]
 fn file_that_a_daemon_moved_aside_is_a_source(
     #[case] leaked: Option<&[u8]>,
@@ -281,7 +281,7 @@ fn file_that_a_daemon_moved_aside_is_a_source(
 }
 
 #[rstest]
-#[case::leaked(LEAKED_V3)]
+#[case::leaked(OVERWRITTEN_V3)]
 #[case::torn(b"{")]
 #[case::empty(b"{}")]
 fn file_that_a_daemon_moved_aside_is_no_source_unless_it_is_the_apps(#[case] bytes: &[u8]) {
@@ -294,10 +294,10 @@ fn file_that_a_daemon_moved_aside_is_no_source_unless_it_is_the_apps(#[case] byt
 #[rstest]
 #[case::directory(|disk: &SimDisk, path: String| disk.put_dir(path, 0o700))]
 #[case::pipe(|disk: &SimDisk, path: String| disk.put_pipe(path))]
-fn what_is_no_file_under_the_name_of_a_moved_aside_config_is_no_source(
+fn directory_named_like_a_moved_aside_config_is_no_source(
     #[case] put: fn(&SimDisk, String),
     #[values(".corrupt", ".tmp")] end: &str,
-    #[values(LEAKED_V3, b"")] config: &[u8],
+    #[values(OVERWRITTEN_V3, b"")] config: &[u8],
 ) {
     let disk = with_config(config);
     put(&disk, format!("{CONFIG}{end}"));
@@ -307,7 +307,7 @@ fn what_is_no_file_under_the_name_of_a_moved_aside_config_is_no_source(
 
 #[test]
 fn moved_aside_config_that_cannot_be_read_is_named() {
-    let disk = with_config(LEAKED_V3);
+    let disk = with_config(OVERWRITTEN_V3);
     let aside = format!("{CONFIG}.tmp");
     disk.put(&aside, APP);
     disk.reset_ops();

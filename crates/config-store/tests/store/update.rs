@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::common::scenes::home;
 use crate::common::{
-    BACKUPS, CONFIG, DAEMON_CONFIG, FakeClock, LEAKED_V3, SCHEMA, backups, changes, healthy, ids, is_kept,
-    launch, locked, sim_paths, spelled,
+    BACKUPS, CONFIG, DAEMON_CONFIG, FakeClock, OVERWRITTEN_V3, SCHEMA, backups, changes, healthy, ids,
+    is_kept, launch, locked, sim_paths, spelled,
 };
 use crate::{live, load, of_kind, seen_healthy, set_mark, text, with_config};
 use myownllm_config_model::Document;
@@ -105,7 +105,7 @@ fn an_update_whose_edit_fails_leaves_everything() {
 }
 
 #[rstest]
-#[case::leaked(LEAKED_V3)]
+#[case::leaked(OVERWRITTEN_V3)]
 #[case::torn(b"{\"torn")]
 #[case::empty(b"")]
 fn a_config_that_needs_a_repair_is_not_edited(#[case] bytes: &[u8]) {

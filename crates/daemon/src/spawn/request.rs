@@ -55,7 +55,7 @@ pub struct SpawnRequest<'lock> {
     pub candidates: Vec<Candidate>,
     /// The name of the app in the log, in the lines that name a program; `launch` by default.
     pub app: String,
-    /// [`log_path`] of the home. Four former logs are kept beside it.
+    /// [`log_path`] of the home. Four previous logs are kept beside it.
     pub(super) log: Utf8PathBuf,
     /// The longest wait for the first answer of a candidate; [`SpawnRequest::READY_WITHIN`] by
     /// default.

@@ -35,7 +35,7 @@ fn shared_daemon_that_hides_its_config_keeps_all_networks() {
     assert_eq!(shared.joined(), ["one", "two"]);
 }
 
-/// The daemon is in the new network and not in the former one, although it refused both requests.
+/// The daemon is in the new network and not in the previous one, although it refused both requests.
 #[test]
 fn daemon_that_cannot_save_its_config_leaves_the_former_network() {
     let mut daemon = Model { cannot_save: true, ..model(&[("n1", "old")]) };

@@ -280,20 +280,20 @@ fn read_link(dir: &OpenDir, name: &Path) -> io::Result<Option<(Stat, PathBuf)>> 
     if kind_of(&stat) != FileType::Symlink {
         return Ok(None);
     }
-    let (stat, text) = read_that_link(dir, name, stat)?;
+    let (stat, text) = read_symlink_of(dir, name, stat)?;
     Ok(Some((stat, OsString::from_vec(text.into_bytes()).into())))
 }
 
 /// Opens the symlink itself, so that owner and target come from the same symlink.
 #[cfg(target_os = "linux")]
-fn read_that_link(dir: &OpenDir, name: &Path, _: Stat) -> rustix::io::Result<(Stat, CString)> {
+fn read_symlink_of(dir: &OpenDir, name: &Path, _: Stat) -> rustix::io::Result<(Stat, CString)> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let link = retry_on_intr(|| rustix::fs::openat(&dir.handle, name, flags, Mode::empty()))?;
     Ok((rustix::fs::fstat(&link)?, rustix::fs::readlinkat(&link, "", Vec::new())?))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn read_that_link(dir: &OpenDir, name: &Path, stat: Stat) -> rustix::io::Result<(Stat, CString)> {
+fn read_symlink_of(dir: &OpenDir, name: &Path, stat: Stat) -> rustix::io::Result<(Stat, CString)> {
     Ok((stat, rustix::fs::readlinkat(&dir.handle, name, Vec::new())?))
 }
 

@@ -134,9 +134,9 @@ fn resolve_pair<'l>(
 
 /// Releases the lock explicitly: closing alone does not release it while a child between `fork` and
 /// `exec` has the handle too.
-struct Held(Handles);
+struct LockedHandles(Handles);
 
-impl Drop for Held {
+impl Drop for LockedHandles {
     fn drop(&mut self) {
         let _ = rustix::fs::flock(self.0.top(), FlockOperation::Unlock);
     }
@@ -165,7 +165,7 @@ fn bits(mode: u32) -> Mode {
     Mode::from_raw_mode(mode as rustix::fs::RawMode)
 }
 
-impl<M: ThisMachine> Disk for M {
+impl<M: UnixDisk> Disk for M {
     fn stat(&self, path: &Path) -> Result<Metadata> {
         Op::Stat.on(path, || {
             let at = ResolvedName::resolve_unfollowed(self.handles(), path)?;
@@ -246,8 +246,8 @@ impl<M: ThisMachine> Disk for M {
     fn read_link(&self, link: &Path) -> Result<PathBuf> {
         Op::ReadLink.on(link, || {
             let at = ResolvedName::resolve_unfollowed(self.handles(), link)?;
-            let says = rustix::fs::readlinkat(at.dir(), at.name(), Vec::new())?;
-            Ok(OsStr::from_bytes(says.to_bytes()).into())
+            let target = rustix::fs::readlinkat(at.dir(), at.name(), Vec::new())?;
+            Ok(OsStr::from_bytes(target.to_bytes()).into())
         })
     }
 
@@ -309,7 +309,7 @@ impl<M: ThisMachine> Disk for M {
     }
 
     fn make_home_dir(&self, root: &Path, dir: &Path, owner: Option<Owner>) -> Result<()> {
-        let unlocked = LockedDir::new(root, root, RealDisk, Changes(None));
+        let unlocked = LockedDir::new(root, root, RealDisk, UnixLockedDisk(None));
         make_private_dir(&unlocked, root, dir, owner)
     }
 
@@ -332,7 +332,7 @@ impl<M: ThisMachine> Disk for M {
             // directory protects nothing.
             if let Some(handles) = Handles::of(home, fd).map_err(failed)? {
                 let real = handles.real().to_owned();
-                let held = Changes(Some(Arc::new(Held(handles))));
+                let held = UnixLockedDisk(Some(Arc::new(LockedHandles(handles))));
                 return Ok(LockedDir::new(home, &real, held.clone(), held));
             }
         }
@@ -340,11 +340,11 @@ impl<M: ThisMachine> Disk for M {
 }
 
 /// Access to the disk of this machine: by path, or through the handles of a lock.
-pub(super) trait ThisMachine: Send + Sync {
+pub(super) trait UnixDisk: Send + Sync {
     fn handles(&self) -> Option<&Handles>;
 }
 
-impl ThisMachine for RealDisk {
+impl UnixDisk for RealDisk {
     fn handles(&self) -> Option<&Handles> {
         None
     }
@@ -353,15 +353,15 @@ impl ThisMachine for RealDisk {
 /// This machine through the handles of a lock, or, to make the directory that is then locked, by
 /// path.
 #[derive(Clone)]
-struct Changes(Option<Arc<Held>>);
+struct UnixLockedDisk(Option<Arc<LockedHandles>>);
 
-impl ThisMachine for Changes {
+impl UnixDisk for UnixLockedDisk {
     fn handles(&self) -> Option<&Handles> {
         self.0.as_ref().map(|held| &held.0)
     }
 }
 
-impl LockedDisk for Changes {
+impl LockedDisk for UnixLockedDisk {
     fn make_dir(&self, dir: &Path, mode: u32) -> Result<()> {
         let made = Op::MakeDir.on(dir, || {
             let at = ResolvedName::change(self.handles(), dir)?;

@@ -274,7 +274,7 @@ impl SimDisk {
     }
 
     /// Removes all faults and the planned crash, and restores every guarantee.
-    pub fn heal(&self) {
+    pub fn clear_faults(&self) {
         let mut state = self.state();
         state.faults.clear();
         state.weakening = None;

@@ -23,11 +23,11 @@ pub struct OpRecord {
 impl OpRecord {
     /// Returns true if the operation changes or syncs something.
     pub fn is_change(&self) -> bool {
-        !self.is_look() && !matches!(self.op, Op::Lock | Op::Pause)
+        !self.is_read() && !matches!(self.op, Op::Lock | Op::Pause)
     }
 
     /// Returns true if the operation only reads.
-    pub fn is_look(&self) -> bool {
+    pub fn is_read(&self) -> bool {
         matches!(
             self.op,
             Op::Stat
@@ -73,7 +73,7 @@ impl Fault {
         Self { from: 0, persistent: true, op: Some(op), kind, performed: false }
     }
 
-    pub(super) fn hits(&self, record: &OpRecord) -> bool {
+    pub(super) fn matches(&self, record: &OpRecord) -> bool {
         let number = if self.persistent { record.number >= self.from } else { record.number == self.from };
         number && self.op.is_none_or(|op| op == record.op)
     }

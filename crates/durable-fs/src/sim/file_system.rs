@@ -225,7 +225,7 @@ impl State {
         self.next_unit
     }
 
-    pub(super) fn pend(&mut self, unit: u64, requires: Option<u64>, change: Change) {
+    pub(super) fn queue_change(&mut self, unit: u64, requires: Option<u64>, change: Change) {
         let of = match &change {
             Change::Name { dir, .. } => dir,
             Change::Content { ino, .. } | Change::Attributes { ino, .. } => ino,
@@ -253,7 +253,7 @@ impl State {
                 };
             }
         }
-        self.pend(unit, requires, Change::Name { dir, name: name.to_owned(), to });
+        self.queue_change(unit, requires, Change::Name { dir, name: name.to_owned(), to });
     }
 
     pub(super) fn new_inode(&mut self, dev: u64, node: Node, mode: u32) -> u64 {
@@ -280,7 +280,7 @@ impl State {
         let ino = self.new_inode(dev, node, mode);
         if let Some(bytes) = content.filter(|bytes| !bytes.is_empty()) {
             let unit = self.unit();
-            self.pend(unit, None, Change::Content { ino, bytes });
+            self.queue_change(unit, None, Change::Content { ino, bytes });
         }
         let unit = self.unit();
         self.name((unit, None), dir, &name, Some(ino));
@@ -295,7 +295,7 @@ impl State {
         change(inode);
         let (mode, owner, modified) = (inode.mode, inode.owner, inode.modified);
         let unit = self.unit();
-        self.pend(unit, None, Change::Attributes { ino, mode, owner, modified });
+        self.queue_change(unit, None, Change::Attributes { ino, mode, owner, modified });
         Ok(())
     }
 

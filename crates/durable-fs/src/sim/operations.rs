@@ -52,8 +52,8 @@ impl SimDisk {
             Some(other) => DiskError::with_two_paths(op, path, other, source),
             None => DiskError::new(op, path, source),
         };
-        let (is_change, is_look) = (record.is_change(), record.is_look());
-        let fault = state.faults.iter().find(|fault| fault.hits(&record)).cloned();
+        let (is_change, is_read) = (record.is_change(), record.is_read());
+        let fault = state.faults.iter().find(|fault| fault.matches(&record)).cloned();
         if state.crashed || state.crash_at.is_some_and(|at| number >= at) {
             state.crashed = true;
             state.ops.push(OpRecord { failed: true, ..record });
@@ -70,7 +70,7 @@ impl SimDisk {
             let record = state.ops[number].clone();
             hook(&record, &mut OtherProgram(&mut state));
         }
-        let stale = if is_look { state.stale.take() } else { None };
+        let stale = if is_read { state.stale.take() } else { None };
         let outcome = match (fault, stale) {
             (Some(fault), _) => {
                 let performed = if fault.performed { action(&mut state).err() } else { None };

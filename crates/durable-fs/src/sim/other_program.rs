@@ -54,7 +54,7 @@ impl OtherProgram<'_> {
         inode.modified = clock;
         inode.changed = clock;
         let unit = self.0.unit();
-        self.0.pend(unit, None, Change::Content { ino: file, bytes: bytes.into() });
+        self.0.queue_change(unit, None, Change::Content { ino: file, bytes: bytes.into() });
         true
     }
 

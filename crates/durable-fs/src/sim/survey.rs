@@ -29,12 +29,12 @@ const FOREIGN: &[u8] = b"\"of another program\"";
 /// two other changes), of each exclusive rename to a name that other programs know, and of the last
 /// looks before each operation that can lose a file.
 fn weakenings(ops: &[OpRecord]) -> Vec<Weakening> {
-    let mut all: Vec<Weakening> = groups(ops, OpRecord::is_sync, OpRecord::is_look)
+    let mut all: Vec<Weakening> = groups(ops, OpRecord::is_sync, OpRecord::is_read)
         .into_iter()
         .map(|(first, last)| Weakening::SkipSyncs(first, last))
         .collect();
     all.extend(ops.iter().filter(|op| is_exclusive(op)).map(|op| Weakening::PlainRename(op.number)));
-    let looks = groups(ops, OpRecord::is_look, |op| op.op == Op::Pause);
+    let looks = groups(ops, OpRecord::is_read, |op| op.op == Op::Pause);
     let checks = ops.iter().filter(|op| can_lose(op)).filter_map(|op| {
         let &(first, last) = looks.iter().rfind(|(first, _)| *first < op.number)?;
         Some(Weakening::StaleLooks(first, last))

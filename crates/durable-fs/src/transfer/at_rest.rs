@@ -16,7 +16,7 @@ const MAX_LOOKS: u32 = 80;
 /// The size limit of a file that is judged: a larger one is not read, and counts as complete.
 const LIMIT: u64 = 16 << 20;
 
-pub(super) type Judge<'j> = &'j (dyn Fn(&[u8]) -> bool + Sync);
+pub(super) type IsComplete<'j> = &'j (dyn Fn(&[u8]) -> bool + Sync);
 
 /// The state of a file for which the run waits.
 struct Waiting<'f> {
@@ -34,9 +34,9 @@ struct Waiting<'f> {
 ///
 /// Copying and removing such a file would lose the data of a writer that has truncated it and still
 /// holds it open.
-pub(super) fn not_at_rest<'f>(
+pub(super) fn unstable_files<'f>(
     disk: &dyn Disk,
-    is_complete: Judge<'_>,
+    is_complete: IsComplete<'_>,
     files: impl Iterator<Item = (&'f Path, bool)>,
 ) -> BTreeSet<PathBuf> {
     let mut waiting: Vec<_> =
@@ -47,7 +47,7 @@ pub(super) fn not_at_rest<'f>(
         }
         let files: Vec<&Path> = waiting.iter().map(|waiting| waiting.file).collect();
         let mut answers = disk.open_for_writing(&files).into_iter();
-        waiting.retain_mut(|waiting| !waiting.rests(disk, is_complete, answers.next() == Some(true)));
+        waiting.retain_mut(|waiting| !waiting.is_stable(disk, is_complete, answers.next() == Some(true)));
         if !waiting.is_empty() {
             disk.pause(POLL_INTERVAL);
         }
@@ -56,7 +56,7 @@ pub(super) fn not_at_rest<'f>(
 }
 
 impl Waiting<'_> {
-    fn rests(&mut self, disk: &dyn Disk, judge: Judge<'_>, is_open: bool) -> bool {
+    fn is_stable(&mut self, disk: &dyn Disk, check: IsComplete<'_>, is_open: bool) -> bool {
         if is_open {
             (self.complete, self.known) = (false, None);
             return false;
@@ -70,13 +70,13 @@ impl Waiting<'_> {
         if self.known == now {
             self.same += 1;
         } else {
-            (self.known, self.same, self.complete) = (now, 0, is_complete(disk, judge, self.file));
+            (self.known, self.same, self.complete) = (now, 0, is_complete(disk, check, self.file));
         }
         self.complete || self.same >= STABLE_FOR.as_millis().div_ceil(POLL_INTERVAL.as_millis())
     }
 }
 
 /// Returns true if a file is complete, or cannot be read.
-pub(super) fn is_complete(disk: &dyn Disk, judge: Judge<'_>, file: &Path) -> bool {
-    disk.read(file, LIMIT).map_or(true, |bytes| judge(&bytes))
+pub(super) fn is_complete(disk: &dyn Disk, check: IsComplete<'_>, file: &Path) -> bool {
+    disk.read(file, LIMIT).map_or(true, |bytes| check(&bytes))
 }

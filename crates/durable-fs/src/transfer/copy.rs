@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     FileMove, MoveKind, PendingRemoval, Published, SyncFailed, Transfer, TransferMethod, TransferProgress,
-    at_rest::not_at_rest, parallel::map_parallel, parent,
+    at_rest::unstable_files, parallel::map_parallel, parent,
 };
 use crate::{Disk, DiskError, rename::Named, with_temp};
 
@@ -67,10 +67,10 @@ impl Transfer<'_> {
         };
         let files = map_parallel(disk, files, look_at, |_| {});
         let looked = files.iter().map(|(file, complete)| (file.from.as_path(), *complete));
-        let restless = not_at_rest(disk, judge, looked);
+        let unstable = unstable_files(disk, judge, looked);
         let copy_one = |(file, _): (FileMove, bool)| {
             let mode = file.copy_is_private.then_some(0o600);
-            let copy = match restless.contains(&file.from) {
+            let copy = match unstable.contains(&file.from) {
                 true => Ok(None),
                 false => with_temp(&parent(&file.to), |temp| disk.copy_new(&file.from, temp, mode)).map(Some),
             };

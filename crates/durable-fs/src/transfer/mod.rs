@@ -382,7 +382,7 @@ impl<'a> Transfer<'a> {
     fn taken(&self, file: &FileMove) -> Published {
         let same = self.disk.stat(&file.to).and_then(|there| match &file.kind {
             MoveKind::Symlink { target, .. } => {
-                Ok(there.is_symlink() && self.disk.read_link(&file.to).is_ok_and(|says| says == *target))
+                Ok(there.is_symlink() && self.disk.read_link(&file.to).is_ok_and(|link| link == *target))
             }
             MoveKind::File => is_second_copy(self.disk, &file.from, &file.to, &there),
         });

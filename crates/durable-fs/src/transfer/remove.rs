@@ -10,7 +10,7 @@ use std::{
 use super::{
     PendingRemoval, Removal, RemovalOutcome, SyncFailed, Transfer, TransferMethod, TransferProgress,
     are_two_names,
-    at_rest::{is_complete, not_at_rest},
+    at_rest::{is_complete, unstable_files},
     dirs_of,
     parallel::map_parallel,
     parent,
@@ -221,7 +221,7 @@ impl Transfer<'_> {
             }
         }
         // Where a writer cannot be seen, an incomplete file is given time.
-        in_use.extend(not_at_rest(disk, self.is_complete, torn.into_iter()));
+        in_use.extend(unstable_files(disk, self.is_complete, torn.into_iter()));
         in_use
     }
 }

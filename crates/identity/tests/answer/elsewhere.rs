@@ -276,8 +276,8 @@ fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
     Key("../my app.old/mesh/.secrets/identity.json", 1)], false)]
 fn empty_trash_is_named_as_a_way_to_start_anew(#[case] parts: &[Put], #[case] is_named: bool) {
     let home = home_of(parts);
-    let told = home.answer().refusal().unwrap().to_string();
-    assert_eq!(told.contains("to start anew, empty the trash"), is_named, "{told}");
+    let reported = home.answer().refusal().unwrap().to_string();
+    assert_eq!(reported.contains("to start anew, empty the trash"), is_named, "{reported}");
     for trash in ["../.Trash", "../.local"] {
         let _ = std::fs::remove_dir_all(home.at(trash));
     }
@@ -302,8 +302,8 @@ fn key_of_another_device_than_the_run_log_shows_is_not_used_unasked(
     let home = home_with(2);
     let Answer::Refused(refusal) = home.answer() else { panic!("{:?}", home.answer()) };
     assert_eq!(refusal.code(), "identity.gone");
-    let told = refusal.to_string();
-    assert!([&shown, &public_key(2)].iter().all(|key| told.contains(*key)), "{told}");
+    let reported = refusal.to_string();
+    assert!([&shown, &public_key(2)].iter().all(|key| reported.contains(*key)), "{reported}");
     assert!(matches!(refusal.ways_out.first(), Some(WayOut::Restore { .. })), "{refusal:?}");
     // A user who wants the other device gets it.
     let is_other = |way: &&WayOut| matches!(way, WayOut::BringBack { .. });
@@ -325,7 +325,7 @@ fn key_of_another_device_than_the_run_log_shows_is_not_used_unasked(
 #[case::name_without_the_dot("app-laptop", Some("myownllm-mesh.log"), Some("identity.gone"))]
 #[case::name_within_another_one("My App before", None, Some("identity.gone"))]
 #[case::name_of_another_app_with_the_run_log(".app-laptop", Some("myownllm-mesh.log"), Some("identity.gone"))]
-fn copy_with_a_sound_key_is_told_from_the_home_of_another_app(
+fn copy_with_a_sound_key_is_distinguished_from_the_home_of_another_app(
     #[case] copy: &str,
     #[case] log: Option<&str>,
     #[case] code: Option<&str>,

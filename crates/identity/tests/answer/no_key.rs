@@ -197,10 +197,10 @@ fn other_form_of_the_key_is_named_in_a_home_that_knows_it(
     let token = Bytes(".secrets/token", b"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
     let known = [token, Peers("mesh/mesh/rosters/home.json", [1, 2, 3])];
     let home = home_of(&[parts, &known].concat());
-    let told = home.answer().refusal().unwrap().to_string();
-    assert!(told.contains(&format!("a damaged one lies at {}", home.at(path).display())), "{told}");
-    assert!(told.contains(why) && !told.contains("token"), "{told}");
-    assert_eq!(told.contains(&public_key(1)), why.contains("seed"), "{told}");
+    let reported = home.answer().refusal().unwrap().to_string();
+    assert!(reported.contains(&format!("a damaged one lies at {}", home.at(path).display())), "{reported}");
+    assert!(reported.contains(why) && !reported.contains("token"), "{reported}");
+    assert_eq!(reported.contains(&public_key(1)), why.contains("seed"), "{reported}");
 }
 
 /// Other programs keep keys and tokens of the same length, and a first start has no trace of a key.
@@ -316,10 +316,10 @@ fn empty_directory_for_a_disk_is_refused_in_a_home_that_was_in_use(#[case] link:
     let home = home_of(&[Dir("../disk"), link, trace]);
     let before = home.contents();
     let refusal = home.answer().refusal().unwrap().clone();
-    let told = refusal.to_string();
-    assert_eq!(refusal.code(), "identity.disk-missing", "{told}");
-    assert!(told.contains(" leads to an empty directory, ../"), "{told}");
-    assert!(told.contains("its disk may be missing; bring the target back"), "{told}");
+    let reported = refusal.to_string();
+    assert_eq!(refusal.code(), "identity.disk-missing", "{reported}");
+    assert!(reported.contains(" leads to an empty directory, ../"), "{reported}");
+    assert!(reported.contains("its disk may be missing; bring the target back"), "{reported}");
     let hint = refusal.hint().unwrap();
     let shown = Command::new("sh").args(["-c", &hint]).output().unwrap().stdout;
     assert!(String::from_utf8_lossy(&shown).ends_with("../disk\n"), "{hint}");

@@ -8,7 +8,7 @@ use myownllm_identity::{Answer, Problem, scan_everywhere};
 use rstest::rstest;
 
 #[test]
-fn of_two_identities_the_one_that_peers_know_is_to_be_kept() {
+fn identity_that_peers_know_is_kept_of_two() {
     let side = |parts: &[Put]| {
         let Answer::Refused(refusal) = home_of(parts).answer() else { panic!() };
         let Problem::TwoIdentities { old_location, daemon_home } = refusal.problem else { panic!() };
@@ -27,18 +27,18 @@ fn of_two_identities_the_one_that_peers_know_is_to_be_kept() {
 }
 
 /// A key in its place that the rosters and states do not name, while a copy of the named one lies
-/// elsewhere, is told, with the command that exchanges the two.
+/// elsewhere, is reported, with the command that exchanges the two.
 #[test]
-fn key_that_the_peers_do_not_name_is_told_if_another_file_has_the_named_one() {
+fn key_that_the_peers_do_not_name_is_reported_if_another_file_has_the_named_one() {
     let named = Peers("mesh/mesh/states/a.json", [1, 8, 9]);
     let copy = Key("mesh/.secrets/identity.json.bak", 1);
-    let told = |parts: &[Put]| {
+    let reported = |parts: &[Put]| {
         let home = home_of(parts);
         let scan = scan_everywhere(&RealDisk, &home.places());
         let command = scan.better_known().map(|(_, command)| command);
         (home, command)
     };
-    let (home, command) = told(&[Key(NEW, 2), copy, named]);
+    let (home, command) = reported(&[Key(NEW, 2), copy, named]);
     let before = home.contents();
     let command = command.unwrap();
     for _ in 0..2 {
@@ -46,10 +46,10 @@ fn key_that_the_peers_do_not_name_is_told_if_another_file_has_the_named_one() {
         assert_eq!(short(&home.answer()), sound(1), "{command}");
         assert!(before.iter().all(|bytes| home.contents().contains(bytes)), "{command} lost something");
     }
-    assert_eq!(told(&[Key(NEW, 1), Key("mesh/.secrets/identity.json.bak", 2), named]).1, None);
-    assert_eq!(told(&[Key(NEW, 2), named]).1, None);
-    assert_eq!(told(&[Key(NEW, 9), copy, named]).1, None);
-    assert_eq!(told(&[Key(NEW, 2), copy, Known]).1, None);
+    assert_eq!(reported(&[Key(NEW, 1), Key("mesh/.secrets/identity.json.bak", 2), named]).1, None);
+    assert_eq!(reported(&[Key(NEW, 2), named]).1, None);
+    assert_eq!(reported(&[Key(NEW, 9), copy, named]).1, None);
+    assert_eq!(reported(&[Key(NEW, 2), copy, Known]).1, None);
 }
 
 /// With the identity file come the rosters and states beside it, out of a home that was moved away.

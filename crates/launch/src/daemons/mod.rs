@@ -25,14 +25,14 @@ use crate::words::diagnostic::{Class, Diagnostic};
 
 /// The longest wait for a daemon's answer to `status` before the daemon counts as busy. The app of
 /// today waits as long.
-const ANSWER: Duration = Duration::from_millis(800);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
 /// The longest time for an op: joining a network talks to relays.
-pub(crate) const OPERATION: Duration = Duration::from_secs(10);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time from SIGTERM to the end of a daemon. A real daemon takes some 10 ms.
-pub const GRACE: Duration = Duration::from_secs(5);
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time from the removal of a daemon's socket to the end of its process. A real daemon
 /// takes some 10 ms.
-pub(crate) const LAST_BREATH: Duration = Duration::from_millis(500);
+pub(crate) const EXIT_AFTER_UNLINK: Duration = Duration::from_millis(500);
 /// The largest size of a daemon's config, in bytes. A real config has a few kilobytes; a larger
 /// file is not a config.
 pub(crate) const CONFIG_LIMIT: u64 = 64 << 20;
@@ -125,8 +125,8 @@ impl<'a> LocalDaemons<'a> {
         let own = Endpoint::from(layout.socket_for_mode(Mode::OwnLlm, &ControlSocket::InHome).0);
         let mut homes = HomeDaemons::in_layout(layout, own);
         homes.programs = search.overrides.iter().map(|(_, program)| PathBuf::from(program)).collect();
-        homes.answer_within = ANSWER;
-        homes.grace = GRACE;
+        homes.answer_within = PROBE_TIMEOUT;
+        homes.grace = STOP_TIMEOUT;
         Self { disk, layout, search, homes, owner: None, ready_within: SpawnRequest::READY_WITHIN }
     }
 
@@ -152,7 +152,7 @@ impl<'a> LocalDaemons<'a> {
 
     /// Returns the endpoint at which to look for the daemon of this mode. A daemon that was started
     /// before its config named another endpoint goes on listening at the previous one.
-    pub fn whereabouts(&self, mode: Mode) -> Endpoint {
+    pub fn endpoint_without_config(&self, mode: Mode) -> Endpoint {
         let now = self.endpoint(mode);
         let before = self.at(self.layout.socket_for_mode(mode, &ControlSocket::InHome).0);
         // No daemon can listen at a path that is too long to bind.
@@ -189,7 +189,7 @@ impl<'a> LocalDaemons<'a> {
 
     /// Asks the process that listens at `endpoint` for its status.
     pub fn probe(&self, endpoint: &Endpoint) -> Probe {
-        probe(endpoint, ANSWER)
+        probe(endpoint, PROBE_TIMEOUT)
     }
 
     /// Returns the daemons that a launch would use, in the order of a launch. `expected` is the key
@@ -197,9 +197,9 @@ impl<'a> LocalDaemons<'a> {
     pub fn targets(&self, expected: Option<&Expected>) -> [Target; 2] {
         let target = |role, mode, expected| Target {
             role,
-            endpoint: self.whereabouts(mode),
+            endpoint: self.endpoint_without_config(mode),
             expected,
-            within: ANSWER,
+            within: PROBE_TIMEOUT,
         };
         [target(Role::Shared, Mode::Shared, None), target(Role::Own, Mode::OwnLlm, expected.cloned())]
     }
@@ -211,14 +211,14 @@ impl Daemons for LocalDaemons<'_> {
     }
 
     fn live(&self, config_socket: Option<&Utf8Path>) -> Vec<RunningDaemon> {
-        self.of_homes(self.whereabouts(Mode::OwnLlm), config_socket).running()
+        self.of_homes(self.endpoint_without_config(Mode::OwnLlm), config_socket).running()
     }
 
     fn live_legacy(&self) -> Option<RunningDaemon> {
         // Reads the config that names the own daemon's endpoint only if a daemon was found.
         self.of_homes(self.homes.own.clone(), None).legacy_listener()?;
         // A daemon whose own config names the socket of the old location listens there rightfully.
-        self.of_homes(self.whereabouts(Mode::OwnLlm), None).legacy_listener()
+        self.of_homes(self.endpoint_without_config(Mode::OwnLlm), None).legacy_listener()
     }
 
     fn abandoned_sockets(&self) -> Vec<AbandonedSocket> {
@@ -233,7 +233,7 @@ impl Daemons for LocalDaemons<'_> {
 
     fn detect(&self, expected: &Expected) -> (Detection, Option<Box<dyn DaemonControl>>) {
         let _span = tracing::info_span!("probe").entered();
-        let (found, client) = attach(&self.targets(Some(expected)), OPERATION);
+        let (found, client) = attach(&self.targets(Some(expected)), REQUEST_TIMEOUT);
         let found = self.with_unknown_shared(found);
         for attempt in &found.attempts {
             tracing::debug!(socket = %attempt.endpoint, answer = attempt.probe.code(), "looked for a daemon");
@@ -278,11 +278,11 @@ impl Daemons for LocalDaemons<'_> {
     }
 
     fn connect(&self, endpoint: &Endpoint) -> Result<Box<dyn DaemonControl>, ControlError> {
-        Ok(Box::new(Client::connect(endpoint, OPERATION)?))
+        Ok(Box::new(Client::connect(endpoint, REQUEST_TIMEOUT)?))
     }
 
     fn orphans(&self, known: Option<u32>) -> Vec<RunningDaemon> {
-        self.of_homes(self.whereabouts(Mode::OwnLlm), None).orphans(known)
+        self.of_homes(self.endpoint_without_config(Mode::OwnLlm), None).orphans(known)
     }
 
     fn await_starting(&self, cancelled: &dyn Fn() -> bool) -> bool {

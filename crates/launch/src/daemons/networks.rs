@@ -74,7 +74,7 @@ pub struct NetworkBackup {
     is_removed: bool,
 }
 
-pub(crate) struct Wanted<'w> {
+pub(crate) struct Reconciliation<'w> {
     pub(crate) context: &'w Context<'w>,
     /// The config. A network that the daemon leaves brings the settings which only the daemon has
     /// to it.
@@ -92,26 +92,26 @@ pub(crate) struct Wanted<'w> {
 /// Fails if the active network cannot be converted for the daemon, or if the daemon does not
 /// answer.
 pub(crate) fn reconcile_networks(
-    wanted: &mut Wanted<'_>,
+    wanted: &mut Reconciliation<'_>,
     (lock, ids): (&dyn LockedStore, &mut dyn Ids),
     daemon: &mut dyn DaemonControl,
     asked: ConnectedDaemon,
     status: Status,
 ) -> Result<Reconciled, Diagnostic> {
-    let (mut plan, mut unkept) = plan_for(wanted, daemon, status.clone(), asked.role)?;
+    let (mut plan, mut not_backed_up) = plan_for(wanted, daemon, status.clone(), asked.role)?;
     if plan.steps.iter().any(|step| matches!(step.action, Action::Add { .. }))
         && let Some(backup) = restore_daemon_settings(wanted, (lock, &mut *ids))?
     {
-        (plan, unkept) = plan_for(wanted, daemon, status, asked.role)?;
+        (plan, not_backed_up) = plan_for(wanted, daemon, status, asked.role)?;
         let from = format!("; its settings that only a daemon has are those of backup {}", backup.sequence());
         let joins = |step: &&mut reconcile::Step| matches!(step.action, Action::Add { .. });
         plan.steps.iter_mut().filter(joins).for_each(|step| step.reason.push_str(&from));
     }
-    keep_settings(wanted, (lock, ids), &plan, &mut unkept);
-    remove_backed_up(wanted, &mut unkept);
-    let backup = match unkept.is_empty() {
+    keep_settings(wanted, (lock, ids), &plan, &mut not_backed_up);
+    remove_backed_up(wanted, &mut not_backed_up);
+    let backup = match not_backed_up.is_empty() {
         true => None,
-        false => Some(back_up(wanted, lock, &unkept)?),
+        false => Some(back_up(wanted, lock, &not_backed_up)?),
     };
     let outcome = reconcile::execute(daemon, &plan);
     // Masks the networks: they carry TURN credentials, and this report goes to screens and bug
@@ -124,7 +124,10 @@ pub(crate) fn reconcile_networks(
 /// one that announces itself. An older version of the app drops them from the config, and a network
 /// that is removed takes them along. A newer backup wins. Returns the last backup that was used.
 /// Fails if a backup cannot be read that may hold these settings.
-fn former_settings(store: &dyn ConfigStore, document: &mut Document) -> Result<Option<BackupId>, StoreError> {
+fn restore_from_backups(
+    store: &dyn ConfigStore,
+    document: &mut Document,
+) -> Result<Option<BackupId>, StoreError> {
     let Some(schema) = store.schema() else { return Ok(None) };
     let lacking = |document: &Document| {
         networks::active(document)
@@ -135,8 +138,8 @@ fn former_settings(store: &dyn ConfigStore, document: &mut Document) -> Result<O
     let mut used = None;
     for backup in store.history()?.into_iter().filter(|backup| backup.intact || !backup.readable) {
         let bytes = store.read_backup(&backup.id)?;
-        let former = Document::parse(&bytes).map(|parsed| parsed.document);
-        if former.is_ok_and(|former| schema.restore_networks(document, &former, Some(&id))) {
+        let previous = Document::parse(&bytes).map(|parsed| parsed.document);
+        if previous.is_ok_and(|previous| schema.restore_networks(document, &previous, Some(&id))) {
             used = Some(backup.id);
         }
         if lacking(document).is_none() {
@@ -146,14 +149,14 @@ fn former_settings(store: &dyn ConfigStore, document: &mut Document) -> Result<O
     Ok(used)
 }
 
-/// Does what [`former_settings`] does, in the config on the disk as well. If that cannot be written,
+/// Does what [`restore_from_backups`] does, in the config on the disk as well. If that cannot be written,
 /// the daemon gets the settings all the same.
 fn restore_daemon_settings(
-    wanted: &mut Wanted<'_>,
+    wanted: &mut Reconciliation<'_>,
     (lock, ids): (&dyn LockedStore, &mut dyn Ids),
 ) -> Result<Option<BackupId>, StoreError> {
     let store = wanted.context.store;
-    let Some(backup) = former_settings(store, wanted.document)? else { return Ok(None) };
+    let Some(backup) = restore_from_backups(store, wanted.document)? else { return Ok(None) };
     let restored = wanted.document.clone();
     let id = networks::active(&restored).and_then(network_id_of);
     let mut edit = |config: &mut Document| {
@@ -173,17 +176,17 @@ pub(crate) fn start_needs_backup(context: &Context<'_>, document: &Document, is_
     let joined_networks: Vec<String> = entries(&config).into_iter().filter_map(network_id_of).collect();
     let (version, device_id, more) = Default::default();
     let status = Status { version, device_id, joined_networks, more };
-    let wanted = Wanted { context, document: &mut document.clone(), is_in_doubt };
-    let planned = plan_for(&wanted, &mut AtStart(config.root().to_value()), status, Role::Own);
-    let mut unkept = planned.map(|(_, unkept)| unkept).unwrap_or_default();
-    remove_backed_up(&wanted, &mut unkept);
-    !unkept.is_empty()
+    let wanted = Reconciliation { context, document: &mut document.clone(), is_in_doubt };
+    let planned = plan_for(&wanted, &mut ConfigAsDaemon(config.root().to_value()), status, Role::Own);
+    let mut not_backed_up = planned.map(|(_, not_backed_up)| not_backed_up).unwrap_or_default();
+    remove_backed_up(&wanted, &mut not_backed_up);
+    !not_backed_up.is_empty()
 }
 
 /// Removes the saved networks whose settings a backup of the app's config keeps.
-fn remove_backed_up(wanted: &Wanted<'_>, unkept: &mut Vec<Value>) {
+fn remove_backed_up(wanted: &Reconciliation<'_>, not_backed_up: &mut Vec<Value>) {
     let store = wanted.context.store;
-    let Some(schema) = store.schema().filter(|_| !unkept.is_empty()) else { return };
+    let Some(schema) = store.schema().filter(|_| !not_backed_up.is_empty()) else { return };
     let saved = schema.saved_networks(wanted.document).unwrap_or_default();
     let is_saved = |entry: &Value| {
         let id = entry["network_id"].as_str().unwrap_or_default();
@@ -191,13 +194,13 @@ fn remove_backed_up(wanted: &Wanted<'_>, unkept: &mut Vec<Value>) {
     };
     let backups = backups_of(store, &[BackupKind::Good, BackupKind::Kept]);
     let is_backed_up = |entry: &Value| backups.iter().any(|backup| is_kept(schema, backup, entry));
-    unkept.retain(|entry| !is_saved(entry) || !is_backed_up(entry));
+    not_backed_up.retain(|entry| !is_saved(entry) || !is_backed_up(entry));
 }
 
 /// A daemon that has just started on this config.
-struct AtStart(Value);
+struct ConfigAsDaemon(Value);
 
-impl DaemonControl for AtStart {
+impl DaemonControl for ConfigAsDaemon {
     fn request(&mut self, _op: &str, _fields: Map<String, Value>) -> Result<Value, ControlError> {
         Ok(json!({ "config": self.0 }))
     }
@@ -205,12 +208,12 @@ impl DaemonControl for AtStart {
 
 /// Keeps the settings that only the daemon has for the saved networks which it leaves, in the
 /// config: a silent network must not come back as an announced one. Removes the networks whose
-/// settings the config has then from `unkept`.
+/// settings the config has then from `not_backed_up`.
 fn keep_settings(
-    wanted: &mut Wanted<'_>,
+    wanted: &mut Reconciliation<'_>,
     (lock, ids): (&dyn LockedStore, &mut dyn Ids),
     plan: &reconcile::Plan,
-    unkept: &mut Vec<Value>,
+    not_backed_up: &mut Vec<Value>,
 ) {
     let Some(schema) = wanted.context.store.schema() else { return };
     let stays = |id: &str| {
@@ -219,25 +222,25 @@ fn keep_settings(
             .filter(|action| !matches!(action, Action::Remove { .. }))
             .any(|action| network_id::same(action.network_id(), id))
     };
-    let left = unkept.iter().filter(|entry| !stays(entry["network_id"].as_str().unwrap_or_default()));
+    let left = not_backed_up.iter().filter(|entry| !stays(entry["network_id"].as_str().unwrap_or_default()));
     let left: Vec<_> = left.filter_map(|entry| Document::parse(entry.to_string().as_bytes()).ok()).collect();
     let left: Vec<_> = left.iter().map(|entry| entry.document.root()).collect();
     if let Some(document) = keep_entries(schema, (lock, ids), &left) {
         *wanted.document = document;
-        unkept.retain(|entry| !is_kept(schema, wanted.document, entry));
+        not_backed_up.retain(|entry| !is_kept(schema, wanted.document, entry));
     }
 }
 
 /// Keeps the settings that only a daemon has for saved networks, from a file that no daemon reads
 /// any more: without them, a silent network would come back as one that announces itself.
-pub(crate) fn keep_settings_in(context: &Context<'_>, lock: &dyn LockedStore, former: &[u8]) {
+pub(crate) fn keep_settings_in(context: &Context<'_>, lock: &dyn LockedStore, previous: &[u8]) {
     let Some(schema) = context.store.schema() else { return };
-    let former = readable_part(former);
+    let previous = readable_part(previous);
     let in_use = joined_at_start(context);
     let is_in_use = |network: &ValueRef<'_>| {
         network_id_of(*network).is_some_and(|id| in_use.iter().any(|other| network_id::same(other, &id)))
     };
-    let networks = former.iter().flat_map(entries);
+    let networks = previous.iter().flat_map(entries);
     let networks: Vec<_> = networks.filter(|network| !is_in_use(network)).collect();
     keep_entries(schema, (lock, &mut fresh_ids()), &networks);
 }
@@ -274,7 +277,7 @@ fn is_kept(schema: &dyn AppSchema, document: &Document, entry: &Value) -> bool {
 }
 
 fn back_up(
-    wanted: &Wanted<'_>,
+    wanted: &Reconciliation<'_>,
     lock: &dyn LockedStore,
     networks: &[Value],
 ) -> Result<NetworkBackup, Diagnostic> {
@@ -285,15 +288,16 @@ fn back_up(
     let has = |all: &[SavedNetwork], id: &str| all.iter().any(|one| network_id::same(&one.network_id, id));
     let unsaved: Vec<String> = ids.filter(|id| !has(&saved, id)).map(str::to_owned).collect();
     let store = wanted.context.store;
-    let former = store.schema().filter(|_| !unsaved.is_empty()).map(|schema| formerly_saved(store, schema));
-    let is_removed = former.is_some_and(|former| unsaved.iter().all(|id| has(&former, id)));
+    let previous =
+        store.schema().filter(|_| !unsaved.is_empty()).map(|schema| saved_in_backups(store, schema));
+    let is_removed = previous.is_some_and(|previous| unsaved.iter().all(|id| has(&previous, id)));
     Ok(NetworkBackup { id, unsaved, is_removed })
 }
 
 /// Returns what [`fn@reconcile`] would do, and the daemon's entries that it would remove or change
 /// and that the config does not keep.
 pub(crate) fn plan_for(
-    wanted: &Wanted<'_>,
+    wanted: &Reconciliation<'_>,
     daemon: &mut dyn DaemonControl,
     status: Status,
     role: Role,
@@ -309,11 +313,11 @@ pub(crate) fn plan_for(
     let active = active_network(wanted.context, document)?;
     let is_saved = |joined: &String| saved.iter().any(|saved| network_id::same(&saved.network_id, joined));
     if (role == Role::Shared || saved.is_empty()) && !status.joined_networks.iter().all(is_saved) {
-        let former = formerly_saved(store, schema);
+        let previous = saved_in_backups(store, schema);
         // An app that never saved a network has removed none: an earlier launch may have repaired a
         // config that had lost its networks.
-        is_in_doubt |= saved.is_empty() && former.is_empty();
-        saved.extend(former);
+        is_in_doubt |= saved.is_empty() && previous.is_empty();
+        saved.extend(previous);
     }
     let view = reconcile::gather(daemon, status, role, active, saved)?;
     let mut plan = reconcile::plan(&view);
@@ -321,8 +325,9 @@ pub(crate) fn plan_for(
         plan.keep_joined("the config may have lost it");
     }
     let entries = plan.changed_entries(view.networks.as_deref().unwrap_or_default());
-    let unkept = entries.into_iter().filter(|entry| !is_kept(schema, document, entry)).cloned().collect();
-    Ok((plan, unkept))
+    let not_backed_up =
+        entries.into_iter().filter(|entry| !is_kept(schema, document, entry)).cloned().collect();
+    Ok((plan, not_backed_up))
 }
 
 /// Returns the network that a daemon is to join, in the daemon's shape.
@@ -346,7 +351,7 @@ pub fn active_network(context: &Context<'_>, document: &Document) -> Result<Opti
 /// Returns the error of a launch that has to join the active network and cannot read a backup, which
 /// may hold the settings that keep the network private. `detection` has the daemon that the launch
 /// would use.
-pub(crate) fn unread_settings(
+pub(crate) fn unreadable_backup(
     context: &Context<'_>,
     detection: &Detection,
     document: &Document,
@@ -357,7 +362,7 @@ pub(crate) fn unread_settings(
         _ => joined_at_start(context),
     };
     let is_joined = joined.iter().any(|joined| network_id::same(joined, &id));
-    let unread = || former_settings(context.store, &mut document.clone()).err();
+    let unread = || restore_from_backups(context.store, &mut document.clone()).err();
     (!is_joined).then(unread).flatten().map(|error| Diagnostic::from(&error))
 }
 
@@ -370,7 +375,7 @@ fn line_of_active(document: &Document) -> Option<usize> {
 
 /// Warns that the app's own daemon is in a network that is not the active one, or not in the active
 /// one: it did not answer when the user changed it, or the shared daemon was asked in its place.
-pub(crate) fn out_of_line(
+pub(crate) fn unreconciled(
     context: &Context<'_>,
     detection: &Detection,
     document: &Document,
@@ -386,8 +391,8 @@ pub(crate) fn out_of_line(
         Decision::Attach { role, .. } => *role == Role::Shared,
         _ => false,
     };
-    let wanted = Wanted { context, document: &mut document.clone(), is_in_doubt: false };
-    let (plan, _) = plan_for(&wanted, &mut AtStart(json!({})), status.clone(), Role::Own).ok()?;
+    let wanted = Reconciliation { context, document: &mut document.clone(), is_in_doubt: false };
+    let (plan, _) = plan_for(&wanted, &mut ConfigAsDaemon(json!({})), status.clone(), Role::Own).ok()?;
     let is_left = |action: &&Action| matches!(action, Action::Remove { .. });
     let is_joined = |action: &&Action| matches!(action, Action::Add { .. }) && !is_shared;
     let actions = || plan.steps.iter().map(|step| &step.action);
@@ -411,7 +416,7 @@ pub(crate) fn out_of_line(
 /// daemon ran, or in a run that was killed, is still the app's to leave. It makes no difference
 /// that another program has joined a network of the same name since: the app's network is also
 /// known by its internal id. A network that is in no backup any more is left alone.
-pub(crate) fn formerly_saved(store: &dyn ConfigStore, schema: &dyn AppSchema) -> Vec<SavedNetwork> {
+pub(crate) fn saved_in_backups(store: &dyn ConfigStore, schema: &dyn AppSchema) -> Vec<SavedNetwork> {
     let backups = backups_of(store, &[BackupKind::Good]);
     backups.iter().filter_map(|backup| schema.saved_networks(backup)).flatten().collect()
 }

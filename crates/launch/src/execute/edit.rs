@@ -12,8 +12,8 @@ use myownllm_identity::Answer;
 use crate::context::{Context, Options, lock_home};
 use crate::daemons::CONFIG_LIMIT;
 use crate::daemons::networks::{
-    ConnectedDaemon, NETWORKS_KEPT, Reconciled, Wanted, active_network, out_of_line, reconcile_diagnostics,
-    reconcile_networks, saved,
+    ConnectedDaemon, NETWORKS_KEPT, Reconciled, Reconciliation, active_network, reconcile_diagnostics,
+    reconcile_networks, saved, unreconciled,
 };
 use crate::execute::sequence::stop_daemons;
 use crate::files::identity::{ensure_home, identity_answer};
@@ -82,8 +82,8 @@ pub fn edit_config(
         made = edit(document);
         made.as_ref().map(|change| change.changed).map_err(|refusal| refusal.message.clone().into())
     };
-    let former = context.disk.read(context.layout.app_config.as_std_path(), CONFIG_LIMIT);
-    let former = unless_failed(former, "the look at the config before the edit");
+    let previous = context.disk.read(context.layout.app_config.as_std_path(), CONFIG_LIMIT);
+    let previous = unless_failed(previous, "the look at the config before the edit");
     let mut updated = match lock.update(ids, &mut apply) {
         Ok(updated) => updated,
         Err(StoreError::Edit { .. }) => {
@@ -117,15 +117,16 @@ pub fn edit_config(
     // Releases the lock only now: another process that changes the active network would otherwise
     // bring the daemon in line with its own change meanwhile.
     drop(lock);
-    let former = former.filter(|_| updated.changed);
-    let backup = former.and_then(|former| backup_of(context, &former));
+    let previous = previous.filter(|_| updated.changed);
+    let backup = previous.and_then(|previous| backup_of(context, &previous));
     Ok(Edit { change, updated, followed, diagnostics, active_before, backup })
 }
 
-fn backup_of(context: &Context<'_>, former: &[u8]) -> Option<HistoryEntry> {
+fn backup_of(context: &Context<'_>, previous: &[u8]) -> Option<HistoryEntry> {
     let backups = unless_failed(context.store.history(), "the list of the backups")?;
-    let is_former = |path: &Path| context.disk.read(path, CONFIG_LIMIT).is_ok_and(|bytes| bytes == former);
-    backups.into_iter().find(|backup| backup.intact && is_former(backup.path.as_ref()))
+    let is_previous =
+        |path: &Path| context.disk.read(path, CONFIG_LIMIT).is_ok_and(|bytes| bytes == previous);
+    backups.into_iter().find(|backup| backup.intact && is_previous(backup.path.as_ref()))
 }
 
 /// A backup of the config that was restored, and its consequences.
@@ -205,7 +206,7 @@ fn follow(
             diagnostics.extend(reconcile_diagnostics(&reconciled, options.program));
             if reconciled.daemon.role == Role::Shared {
                 let found = context.daemons.survey(None);
-                diagnostics.extend(out_of_line(context, &found, document, options.program));
+                diagnostics.extend(unreconciled(context, &found, document, options.program));
             }
             Followed::Daemon(reconciled)
         }
@@ -242,7 +243,7 @@ fn try_to_follow(
             let mut client = client?;
             let asked = ConnectedDaemon::new(role, endpoint, pid);
             // The user has just decided what is active.
-            let mut wanted = Wanted { context, document, is_in_doubt: false };
+            let mut wanted = Reconciliation { context, document, is_in_doubt: false };
             reconcile_networks(&mut wanted, (lock, ids), &mut *client, asked, status).map(Some)
         }
         Decision::Refuse(refusal) => Err(refusal_diagnostic(context, &refusal)),

@@ -33,7 +33,7 @@ pub struct Outcome {
     /// The steps that the launch began, in order.
     pub steps: Vec<LaunchStep>,
     /// True if another process wrote or repaired the config while this launch waited.
-    pub is_settled_by_another: bool,
+    pub is_repaired_by_another: bool,
     /// The report on the config: what was in it, and, if the launch wrote it, what was done.
     pub config: Report,
     /// The steps that wrote the config, in order; empty if the launch wrote nothing.

@@ -19,16 +19,16 @@ use myownllm_paths::camino::Utf8Path;
 use crate::context::{Context, Options, try_lock};
 use crate::daemons::networks::keep_settings_in;
 use crate::daemons::{
-    CONFIG_LIMIT, Daemons, LAST_BREATH, RunningDaemon, abandoned_diagnostic, died_diagnostic,
+    CONFIG_LIMIT, Daemons, EXIT_AFTER_UNLINK, RunningDaemon, abandoned_diagnostic, died_diagnostic,
 };
 use crate::execute::outcome::{Daemon, Outcome, Recurrence};
+use crate::files::corrupt_files::{corrupt_config_path, keep_corrupt_file};
 use crate::files::daemon_config::{back_up_daemon_config, rebase_paths, set_daemon_config_aside};
 use crate::files::identity::{ends_daemon, ensure_home, identity_answer, protect_held_key};
 use crate::files::losses::lost_settings;
 use crate::files::moves::{collision_as_warning, locked_forward_plan, move_diagnostics};
 use crate::files::peers::{copy_newer_state, mend_state};
-use crate::files::put_aside::{corrupt_config_path, keep_corrupt_file};
-use crate::homes::closed::{name_one_cause, unknown_shared};
+use crate::homes::no_access::{merge_access_errors, unknown_shared};
 use crate::homes::trust::{ensure_changeable, ensure_permitted, wrote_where_others_can};
 use crate::plan::stage::{HomeInspection, Stage, ensure_startable};
 use crate::plan::start::{CONFIG_SOCKET_UNREADABLE, missing_program, stop_alone};
@@ -55,7 +55,7 @@ pub(super) fn run(
 ) -> Outcome {
     let options = &options.of(context);
     let (outcome, look) = load(context, ids);
-    let found_config_to_write = look.pending.as_ref().is_some_and(|pending| {
+    let config_was_pending = look.pending.as_ref().is_some_and(|pending| {
         pending.repairs() || (pending.writes_config() && outcome.shape == FileShape::Missing)
     });
     let mut run = Run {
@@ -63,16 +63,16 @@ pub(super) fn run(
         options,
         ids,
         lock: None,
-        found_config_to_write,
+        config_was_pending,
         migration: None,
         is_move_durable: false,
         unwritten_backup: None,
         client: None,
-        occupied: None,
+        start_conflict: None,
         lost_connection: None,
         is_open_to_others: false,
-        reprobed: 0,
-        exited: 0,
+        probes_after_disconnect: 0,
+        exits: 0,
         outcome,
     };
     match run.change_home(look) {
@@ -118,7 +118,7 @@ fn add_closing_diagnostics(context: &Context<'_>, options: &Options<'_>, outcome
         stop_alone(missing_program(context).as_ref(), hints);
     }
     protect_held_key(context, &mut outcome.diagnostics);
-    name_one_cause(context.disk, context.layout, &mut outcome.diagnostics);
+    merge_access_errors(context.disk, context.layout, &mut outcome.diagnostics);
     // A launch reports a newer config as an error: the finding with the same code would repeat it.
     let is_reported = |code: &str| {
         outcome.diagnostics.iter().any(|diagnostic| diagnostic.is_error() && diagnostic.code == code)
@@ -135,7 +135,7 @@ fn add_closing_diagnostics(context: &Context<'_>, options: &Options<'_>, outcome
     let is_lost = outcome.has_lost_daemon();
     if let Daemon::Spawned(spawned) = &mut outcome.daemon
         && is_lost
-        && let Ok(Some(status)) = spawned.wait_within(LAST_BREATH)
+        && let Ok(Some(status)) = spawned.wait_within(EXIT_AFTER_UNLINK)
     {
         // The daemon came up and died on the first requests: this is the reason for everything else
         // that went wrong.
@@ -164,7 +164,7 @@ fn load(context: &Context<'_>, ids: &mut dyn Ids) -> (Outcome, HomeInspection) {
         is_fallback,
         shape,
         steps: Vec::new(),
-        is_settled_by_another: false,
+        is_repaired_by_another: false,
         config: report,
         config_steps: Vec::new(),
         recurrence: None,
@@ -196,7 +196,7 @@ pub(super) struct Run<'r, 'a> {
     /// The lock, if it had to be taken.
     pub(super) lock: Option<Box<dyn LockedStore + 'a>>,
     /// True if the first look found a config to write anew or to repair.
-    found_config_to_write: bool,
+    config_was_pending: bool,
     migration: Option<MovePlan>,
     /// True once this run has synced what an earlier run moved.
     is_move_durable: bool,
@@ -206,14 +206,14 @@ pub(super) struct Run<'r, 'a> {
     /// The connection over which a daemon answered.
     pub(super) client: Option<Box<dyn DaemonControl>>,
     /// The error of a start during which another process took the socket.
-    pub(super) occupied: Option<SpawnError>,
+    pub(super) start_conflict: Option<SpawnError>,
     /// The daemon that closed the connection last.
     pub(super) lost_connection: Option<LostConnection>,
     /// True if others can change the home.
     is_open_to_others: bool,
     /// The daemons that closed a connection and ran on, and those that exited.
-    pub(super) reprobed: usize,
-    pub(super) exited: usize,
+    pub(super) probes_after_disconnect: usize,
+    pub(super) exits: usize,
     pub(super) outcome: Outcome,
 }
 
@@ -287,9 +287,9 @@ impl Run<'_, '_> {
         if loaded.pending.repairs() {
             self.outcome.shape = loaded.shape;
             self.outcome.config = loaded.report;
-        } else if self.found_config_to_write && !loaded.pending.writes_config() {
+        } else if self.config_was_pending && !loaded.pending.writes_config() {
             // Another process has written or repaired the config since the first inspection.
-            self.outcome.is_settled_by_another = true;
+            self.outcome.is_repaired_by_another = true;
             self.outcome.config = loaded.report;
             self.outcome.findings = loaded.diagnostics;
         }
@@ -424,8 +424,8 @@ pub(super) fn execute_file_step(
         LaunchStep::SetDaemonConfigAside => return set_daemon_config_aside(context, lock),
         LaunchStep::KeepCorruptFile { path } => {
             if *path == corrupt_config_path(context) {
-                let former = context.disk.read(path, CONFIG_LIMIT).unwrap_or_default();
-                keep_settings_in(context, lock, &former);
+                let previous = context.disk.read(path, CONFIG_LIMIT).unwrap_or_default();
+                keep_settings_in(context, lock, &previous);
             }
             keep_corrupt_file(context, lock.home_lock(), path)?
         }

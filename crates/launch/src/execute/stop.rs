@@ -25,7 +25,7 @@ use crate::words::diagnostic::{Class, Diagnostic, add_new};
 /// A daemon that was ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
-pub struct EndedDaemon {
+pub struct DaemonStopped {
     /// The process id.
     pub pid: u32,
     /// The socket, or the home of a daemon without a reachable socket.
@@ -39,7 +39,7 @@ pub struct EndedDaemon {
 /// # Errors
 /// Fails if the home may not be changed, if another process holds the lock, or if a daemon stays;
 /// and if the only daemon serves the old location: a launch or a repair ends that one.
-pub fn stop_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<EndedDaemon>, Diagnostic> {
+pub fn stop_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<DaemonStopped>, Diagnostic> {
     let running = || context.daemons.live(None).into_iter().filter(|live| !live.legacy);
     let mut ended = Vec::new();
     let live = context.daemons.live(None);
@@ -62,7 +62,7 @@ pub fn stop_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<E
             }
         })?;
         if let StoppedDaemon::Stopped { pid, took_ms } = stopped {
-            ended.push(EndedDaemon { pid, place: daemon.place(), took_ms });
+            ended.push(DaemonStopped { pid, place: daemon.place(), took_ms });
         }
     }
     Ok(ended)

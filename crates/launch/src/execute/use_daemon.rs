@@ -11,9 +11,10 @@ use myownllm_paths::Mode;
 
 use crate::context::{Context, lock_home};
 use crate::daemons::networks::{
-    ConnectedDaemon, Reconciled, Wanted, out_of_line, plan_for, reconcile_diagnostics, reconcile_networks,
+    ConnectedDaemon, Reconciled, Reconciliation, plan_for, reconcile_diagnostics, reconcile_networks,
+    unreconciled,
 };
-use crate::daemons::{GRACE, OPERATION, not_stopped_diagnostic};
+use crate::daemons::{REQUEST_TIMEOUT, STOP_TIMEOUT, not_stopped_diagnostic};
 use crate::execute::outcome::Daemon;
 use crate::execute::sequence::{LostConnection, Run};
 use crate::files::daemon_config::{keep_droppable, refused_config, unknown_value_diagnostic};
@@ -66,7 +67,7 @@ impl Run<'_, '_> {
                 return Ok(());
             }
             let starts = matches!(detection.decision, Decision::Spawn);
-            if starts && let Some(error) = self.occupied.take() {
+            if starts && let Some(error) = self.start_conflict.take() {
                 return Err(failed_start(context, &error, &mut self.outcome.diagnostics));
             }
             if starts && self.lock.is_none() {
@@ -100,22 +101,23 @@ impl Run<'_, '_> {
                 stage.steps.retain(is_stop);
             }
             self.execute(stage)?;
-            if !looks_again && self.occupied.is_none() && self.lost_connection.is_none() {
+            if !looks_again && self.start_conflict.is_none() && self.lost_connection.is_none() {
                 return Ok(());
             }
         }
     }
 
-    /// Prepares another connection after a daemon closed the former one: pauses, and forgets what
+    /// Prepares another connection after a daemon closed the previous one: pauses, and forgets what
     /// that daemon did. Returns false, and reports the errors, if this launch must not connect
     /// again. A daemon closes its connections before it exits, so it may still answer.
     fn prepare_reconnect(&mut self, lost: LostConnection, decision: &Decision) -> bool {
         let is_same_daemon = |pid| lost.pid.is_none() || pid == lost.pid;
         let still_runs = matches!(decision, Decision::Attach { pid, .. } if is_same_daemon(*pid));
-        self.reprobed += usize::from(still_runs);
+        self.probes_after_disconnect += usize::from(still_runs);
         // A second reconciliation of one daemon would report its network changes twice.
         let is_reconciled = still_runs && self.outcome.reconciled.is_some();
-        let is_over = self.reprobed > MAX_PROBES_OF_ONE_DAEMON || self.exited > MAX_EXITED_DAEMONS;
+        let is_over =
+            self.probes_after_disconnect > MAX_PROBES_OF_ONE_DAEMON || self.exits > MAX_EXITED_DAEMONS;
         if is_reconciled || is_over {
             self.outcome.diagnostics.extend(lost.errors);
             return false;
@@ -123,7 +125,7 @@ impl Run<'_, '_> {
         if still_runs {
             std::thread::sleep(REPROBE_PAUSE);
         } else {
-            self.exited += 1;
+            self.exits += 1;
         }
         (self.outcome.daemon, self.outcome.reconciled) = (Daemon::None, None);
         true
@@ -150,14 +152,14 @@ impl Run<'_, '_> {
                 self.outcome.tried = error.tried().to_vec();
                 if let SpawnError::Occupied { .. } = error {
                     // Looks for the daemon that took the socket.
-                    self.occupied = Some(error);
+                    self.start_conflict = Some(error);
                     return Ok(());
                 }
                 return Err(failed_start(context, &error, &mut self.outcome.diagnostics));
             }
         };
         self.outcome.diagnostics.extend(failed_override(spawned.tried()));
-        let client = spawned.take_client(OPERATION);
+        let client = spawned.take_client(REQUEST_TIMEOUT);
         self.client = client.map(|client| Box::new(client) as Box<dyn DaemonControl>);
         let daemon = ConnectedDaemon::new(Role::Own, spawned.endpoint().clone(), Some(spawned.pid()));
         let status = spawned.status().clone();
@@ -168,7 +170,7 @@ impl Run<'_, '_> {
             && error.is_error()
             && error.class != Class::Daemon
             && let Daemon::Spawned(spawned) = std::mem::take(&mut self.outcome.daemon)
-            && let Err(error) = spawned.stop(GRACE)
+            && let Err(error) = spawned.stop(STOP_TIMEOUT)
         {
             self.outcome.diagnostics.push(not_stopped_diagnostic(&error));
         }
@@ -179,7 +181,7 @@ impl Run<'_, '_> {
     /// meanwhile, for example if another `launch --once` started it and stops it.
     pub(super) fn attach(&mut self) -> Result<(), Diagnostic> {
         const ENDED: [&str; 3] = ["daemon.closed", "daemon.replaced", "daemon.unreachable"];
-        self.occupied = None;
+        self.start_conflict = None;
         let decision = self.outcome.detection.as_ref().map(|detection| detection.decision.clone());
         let Some(Decision::Attach { role, endpoint, status, pid, rule }) = decision else { return Ok(()) };
         let daemon = ConnectedDaemon::new(role, endpoint.clone(), pid);
@@ -199,7 +201,7 @@ impl Run<'_, '_> {
             return Err(failed);
         } else if role == Role::Shared {
             let found = self.context.daemons.survey(None);
-            let found = out_of_line(self.context, &found, &self.outcome.document, self.options.program);
+            let found = unreconciled(self.context, &found, &self.outcome.document, self.options.program);
             self.outcome.diagnostics.extend(found);
         }
         Ok(())
@@ -237,7 +239,7 @@ impl Run<'_, '_> {
         let lock = match self.lock.take() {
             Some(lock) => lock,
             None => {
-                let wanted = Wanted { context, document: &mut self.outcome.document, is_in_doubt };
+                let wanted = Reconciliation { context, document: &mut self.outcome.document, is_in_doubt };
                 let (plan, _) = plan_for(&wanted, client, status, daemon.role)?;
                 if plan.is_empty() {
                     let outcome = reconcile::Outcome::default();
@@ -251,7 +253,7 @@ impl Run<'_, '_> {
         let lock = &**self.lock.insert(lock);
         let loaded = context.store.load(self.ids)?;
         self.outcome.document = loaded.document;
-        let mut wanted = Wanted { context, document: &mut self.outcome.document, is_in_doubt };
+        let mut wanted = Reconciliation { context, document: &mut self.outcome.document, is_in_doubt };
         reconcile_networks(&mut wanted, (lock, &mut *self.ids), client, daemon, status)
     }
 

@@ -77,7 +77,7 @@ pub(crate) fn refused_config(context: &Context<'_>, logs: &[&[String]]) -> Optio
 pub(crate) fn unknown_value_diagnostic(context: &Context<'_>) -> Option<Diagnostic> {
     let path = &context.layout.daemon_config;
     let bytes = context.disk.read(path.as_ref(), CONFIG_LIMIT).ok()?;
-    let word = DaemonFile::Config.judge(&bytes).unknown_word?;
+    let word = DaemonFile::Config.judge(&bytes).unknown_value?;
     let message = format!(
         "the daemon's config {path} has an unknown value at {word}: a daemon that does not know this value \
          renames the file to *.corrupt, and starts at its defaults"
@@ -206,9 +206,9 @@ pub(crate) fn set_daemon_config_aside(
     let path = &context.layout.daemon_config;
     let misplaced = context.store.misplaced();
     let copy = misplaced.and_then(|misplaced| copy_of_misplaced(context, &misplaced, true));
-    let former = context.disk.read(path.as_ref(), CONFIG_LIMIT).unwrap_or_default();
+    let previous = context.disk.read(path.as_ref(), CONFIG_LIMIT).unwrap_or_default();
     let done = lock.set_misplaced_aside()?;
-    keep_settings_in(context, lock, &former);
+    keep_settings_in(context, lock, &previous);
     let replaced = done.map(|done| {
         let then = match (&done.restored_from, done.misplaced.daemon_keys.as_slice()) {
             (Some(part), _) => format!("the daemon's settings come from {}", backup(&part.to_string())),

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use myownllm_daemon::Probe;
 use myownllm_durable_fs::{mkdir_prefix, move_aside, quote, rename_unless_taken, run_first};
 use myownllm_identity::{
-    Answer, BACKUP_PLACEHOLDER, Expected, IdentityPaths, KeyInfo, Problem, Refusal, Scan, former_identity,
-    is_device_of_home, renamed_homes, scan, scan_everywhere,
+    Answer, BACKUP_PLACEHOLDER, Expected, IdentityPaths, KeyInfo, Problem, Refusal, Scan, is_device_of_home,
+    previous_identity, renamed_homes, scan, scan_everywhere,
 };
 
 use crate::context::Context;
 use crate::daemons::{DaemonKind, RunningDaemon};
-use crate::homes::closed::unreadable_log;
+use crate::homes::no_access::unreadable_log;
 use crate::words::diagnostic::{Class, Diagnostic, PROGRAM};
 
 /// Decides whether a daemon may be started in this home, and with which key. Every command gives
@@ -74,12 +74,12 @@ pub(crate) fn known_identity(context: &Context<'_>) -> Option<Diagnostic> {
 /// may show another key.
 fn replaced_identity(context: &Context<'_>, answer: &Answer) -> Option<Diagnostic> {
     let (disk, layout) = (context.disk, context.layout);
-    let former = match answer {
-        Answer::Sound { key, .. } => former_identity(disk, &IdentityPaths::of(layout), key),
+    let previous = match answer {
+        Answer::Sound { key, .. } => previous_identity(disk, &IdentityPaths::of(layout), key),
         Answer::Pending { .. } => None,
         _ => return None,
     };
-    let Some(former) = former else {
+    let Some(previous) = previous else {
         let unreadable = unreadable_log(disk, layout, &layout.run_log())?;
         let message = format!("{}; it may show that this home had another Device ID", unreadable.message);
         return Some(Diagnostic { message, ..unreadable });
@@ -88,9 +88,9 @@ fn replaced_identity(context: &Context<'_>, answer: &Answer) -> Option<Diagnosti
     let message = format!(
         "this home had the Device ID {} before, as {} shows, and the identity file {file} has the key of {}: \
          its peers treat it as another device; bring the former identity file back from a backup",
-        former.device_id,
-        former.log.display(),
-        former.active.device_id
+        previous.device_id,
+        previous.log.display(),
+        previous.active.device_id
     );
     let hint = restore_backup_command(BACKUP_PLACEHOLDER, file.as_ref(), "replaced");
     Some(Diagnostic::warning(REPLACED, message).at(file).hint(hint))
@@ -182,8 +182,8 @@ pub(crate) fn ensure_home(context: &Context<'_>) -> Result<(), Diagnostic> {
 }
 
 /// Refuses to make the app's home if the identity file is missing or unusable, if a daemon of the
-/// former home still runs, or if a renamed home of the app is there. A new home would take the name
-/// that the former one needs back, and would get other settings and another key.
+/// previous home still runs, or if a renamed home of the app is there. A new home would take the name
+/// that the previous one needs back, and would get other settings and another key.
 pub(crate) fn ensure_no_new_home(context: &Context<'_>) -> Result<(), Diagnostic> {
     let home = context.disk.stat(context.layout.app_home.as_ref());
     if home.is_ok() {

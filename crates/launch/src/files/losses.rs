@@ -84,12 +84,13 @@ fn consequences(
     let are_days_reset = is_reset("model_cleanup_days", "");
     let is_kept_reset = backup.is_some() && is_reset("kept_models", "");
     if cleanup.models && (is_reset("auto_cleanup", "models") || are_days_reset || is_kept_reset) {
-        let former = backup.filter(|_| are_days_reset && !is_kept_reset).map(AppConfig::view);
-        let former =
-            former.filter(|former| former.auto_cleanup.models).map(|former| former.model_cleanup_days);
+        let previous = backup.filter(|_| are_days_reset && !is_kept_reset).map(AppConfig::view);
+        let previous = previous
+            .filter(|previous| previous.auto_cleanup.models)
+            .map(|previous| previous.model_cleanup_days);
         let after = if days == 1.0 { "a day".to_owned() } else { format!("{days} days") };
         let consequence = format!("the app deletes models that are not used for {after}");
-        let undo = former.map(|days| format!("model_cleanup_days={days}"));
+        let undo = previous.map(|days| format!("model_cleanup_days={days}"));
         add(&consequence, undo.as_deref().unwrap_or("auto_cleanup.models=false"));
     }
     if config.api.enabled && config.api.bearer_token.is_none() && is_reset("api", "bearer_token") {

@@ -21,7 +21,7 @@ use crate::daemons::CONFIG_LIMIT;
 use crate::daemons::networks::active_network;
 use crate::files::identity::{end_daemon_first, restore_backup_command};
 use crate::files::peers::{DAMAGED, UNREADABLE, devices, network_id_in, remaining_devices};
-use crate::homes::closed::unreadable_file;
+use crate::homes::no_access::unreadable_file;
 use crate::words::diagnostic::Diagnostic;
 
 const MISNAMED: &str = "state.misnamed";
@@ -411,11 +411,11 @@ fn devices_of_network(context: &Context<'_>, path: &Path, kind: DaemonFile, id: 
     document.filter(is_of_network).map_or_else(BTreeSet::new, |document| devices(&document.to_bytes()))
 }
 
-/// Returns the command that writes a file without its byte order mark, and keeps the former one.
+/// Returns the command that writes a file without its byte order mark, and keeps the previous one.
 fn strip_byte_order_mark_command(path: &Path) -> String {
-    let (path, former) = (quote(path), quote(free_name(path, "with-mark")));
+    let (path, previous) = (quote(path), quote(free_name(path, "with-mark")));
     for_any_shell(format!(
-        "test -e {former} || {{ mv -n {path} {former} && umask 077 && tail -c +4 {former} > {path}; }}"
+        "test -e {previous} || {{ mv -n {path} {previous} && umask 077 && tail -c +4 {previous} > {path}; }}"
     ))
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{DaemonFile, Document, Extent, JudgedFile, network_id, recover};
+use myownllm_config_model::{DaemonFile, Document, Extent, ReadCheck, network_id, recover};
 use myownllm_durable_fs::{
     Disk, DiskError, FileKind, LockedDir, move_aside, publish_new, put_in_place, quote, rename_or_link,
     set_aside_name, with_free_name,
@@ -18,7 +18,7 @@ use myownllm_paths::camino::Utf8Path;
 use crate::context::Context;
 use crate::daemons::CONFIG_LIMIT;
 use crate::files::identity::restore_backup_command;
-use crate::homes::closed::{not_a_file, unreadable_file};
+use crate::homes::no_access::{not_a_file, unreadable_file};
 use crate::words::diagnostic::{Diagnostic, PROGRAM};
 use crate::words::network_id_of;
 
@@ -37,7 +37,7 @@ pub(crate) struct PeerFile {
     /// The path at which a daemon would read the file.
     pub(crate) path_after_move: PathBuf,
     bytes: Vec<u8>,
-    judged: JudgedFile,
+    judged: ReadCheck,
     /// The network id that a daemon wants in the file, if the file spells it otherwise: a daemon
     /// reads nothing of such a file, and writes over it.
     wanted_id: Option<String>,
@@ -164,7 +164,7 @@ impl PeerFile {
             false => "a launch copies it before it starts a daemon".to_owned(),
         };
         let path = self.path.display();
-        let message = match &self.judged.unknown_word {
+        let message = match &self.judged.unknown_value {
             None => format!(
                 "{path} is of a newer version: a daemon that does not know this version refuses the \
                  network; {outcome}"
@@ -213,10 +213,10 @@ pub(crate) fn remaining_devices(disk: &dyn Disk, kind: DaemonFile, path: &Path) 
     }
     let known = devices(&bytes);
     let corrupt = PathBuf::from(format!("{}.corrupt", path.display()));
-    let former = [path, &corrupt].into_iter().flat_map(|path| {
+    let previous = [path, &corrupt].into_iter().flat_map(|path| {
         (1..=MAX_FORMER).map_while(|number| disk.read(&set_aside_name(path, number), CONFIG_LIMIT).ok())
     });
-    let mut damaged = former.filter(|former| !kind.is_readable(former));
+    let mut damaged = previous.filter(|previous| !kind.is_readable(previous));
     (known.is_empty() || damaged.any(|damaged| remaining(&damaged).as_ref() == Some(&known))).then_some(known)
 }
 

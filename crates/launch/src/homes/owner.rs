@@ -3,9 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::close::closest;
+use myownllm_config_model::similar::closest;
 use myownllm_config_store::StoreError;
-use myownllm_durable_fs::trust::{HomeTrust, look_behind};
+use myownllm_durable_fs::trust::{HomeTrust, check_symlink_target};
 use myownllm_durable_fs::{Disk, Owner, Runner, quote};
 use myownllm_paths::{Layout, PathsError};
 
@@ -23,7 +23,7 @@ pub fn user_to_become(disk: &dyn Disk, layout: &Layout, owner: Option<Owner>) ->
     let trust = HomeTrust::inspect(disk, layout.app_home.as_std_path()).ok()?;
     let is_trusted = trust.is_reachable
         && trust.forbids_change().is_none()
-        && look_behind(disk, layout.app_config.as_std_path()).is_ok_and(|problem| problem.is_none());
+        && check_symlink_target(disk, layout.app_config.as_std_path()).is_ok_and(|problem| problem.is_none());
     trust.owner.filter(is_another).filter(|_| is_trusted)
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use myownllm_config_model::masking::secrets_in;
 use myownllm_config_model::{Document, is_key_or_custody};
 use myownllm_durable_fs::trust::{
-    HomeTrust, OwnershipProblem, OwnershipProblemKind, foreign_part, look_inside,
+    HomeTrust, OwnershipProblem, OwnershipProblemKind, check_below_home, foreign_part,
 };
 use myownllm_durable_fs::{Disk, LockedDir, Owner, quote};
 use myownllm_migration::Homes;
@@ -86,7 +86,7 @@ fn trusted_peers_and_configs(
     if !runner.is_root() && runner.uid != owner.uid {
         return Ok(());
     }
-    let inspect_path = |path: &Path| match look_inside(disk, home, path) {
+    let inspect_path = |path: &Path| match check_below_home(disk, home, path) {
         Ok(Some(problem)) => Err(refusal(context, &problem)),
         _ => Ok(()),
     };
@@ -197,7 +197,7 @@ pub(crate) fn close_secrets(context: &Context<'_>, dir: &LockedDir) -> Vec<Diagn
 }
 
 fn trusted_way(context: &Context<'_>, path: impl AsRef<Path>) -> Result<(), Diagnostic> {
-    let found = look_inside(context.disk, context.layout.app_home.as_ref(), path.as_ref())?;
+    let found = check_below_home(context.disk, context.layout.app_home.as_ref(), path.as_ref())?;
     found.map_or(Ok(()), |problem| Err(refusal(context, &problem)))
 }
 

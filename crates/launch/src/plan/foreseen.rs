@@ -14,10 +14,10 @@ use myownllm_paths::Layout;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::{Context, Options};
+use crate::files::corrupt_files::corrupt_files;
 use crate::files::moves::moved_files;
 use crate::files::peers::{names_after_move, unsettled_states};
-use crate::files::put_aside::corrupt_files;
-use crate::homes::closed::UNWRITABLE;
+use crate::homes::no_access::UNWRITABLE;
 use crate::words::diagnostic::{Class, Diagnostic};
 
 /// Reports that a change would fail: a directory in `changed` cannot be changed, or a file or
@@ -213,10 +213,10 @@ pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
     let refused = |source: io::Error, hint: String| {
         Diagnostic::from(&SpawnError::Log { path: path.clone(), source }).hint(hint)
     };
-    // A start renames the log, and the former ones up to a free number.
-    let former = (1..).map(|number| format!("{path}.{number}").into());
+    // A start renames the log, and the previous ones up to a free number.
+    let previous = (1..).map(|number| format!("{path}.{number}").into());
     let is_there = |log: &Utf8PathBuf| context.disk.stat(log.as_ref()).is_ok();
-    let logs = std::iter::once(path.clone()).chain(former).take_while(is_there);
+    let logs = std::iter::once(path.clone()).chain(previous).take_while(is_there);
     for renamed in std::iter::once(home.clone()).chain(logs) {
         let renamed = renamed.as_std_path();
         if let Some((why, hint)) = irreplaceable(context.disk, renamed) {
@@ -376,7 +376,7 @@ pub(crate) fn unwritable(
     let Some((directory, refusal)) = refused.iter().find(|(_, refusal)| *refusal != Errno::ACCESS) else {
         let denied: Vec<PathBuf> = refused.iter().map(|(path, _)| (*path).to_owned()).collect();
         let user = run_as.map(|user| user.uid).or_else(|| Some(context.disk.runner()?.uid))?;
-        return crate::homes::closed::diagnostic(context.disk, context.layout, user, &[], &denied)
+        return crate::homes::no_access::diagnostic(context.disk, context.layout, user, &[], &denied)
             .map(Diagnostic::as_warning);
     };
     // The mode would allow the change: the directory is immutable, which `ls` does not show.

@@ -18,12 +18,12 @@ use serde::Serialize;
 
 use crate::context::{Context, Options};
 use crate::daemons::RunningDaemon;
-use crate::daemons::networks::{active_network, unread_settings};
+use crate::daemons::networks::{active_network, unreadable_backup};
 use crate::files::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
 use crate::files::identity::{ensure_no_new_home, identity_answer, protect_held_key};
 use crate::files::losses::{LOSSES, lasting_losses, lasting_network_losses, may_have_lost_networks};
 use crate::files::moves::{collision_as_warning, forward_plan, is_about_overlap, plan_diagnostics};
-use crate::homes::closed::{UNWRITABLE, name_one_cause};
+use crate::homes::no_access::{UNWRITABLE, merge_access_errors};
 use crate::homes::owner::missing_home;
 use crate::homes::trust::{ensure_changeable, ensure_permitted};
 use crate::plan::foreseen::{
@@ -240,7 +240,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         // A launch finds a daemon, and fails to bring its networks in line.
         let is_used = !daemon.iter().any(|step| matches!(step, LaunchStep::StartNoDaemon { .. }));
         if let Some(Loaded { document, .. }) = self.plan.loaded.as_ref().filter(|_| is_used) {
-            let unread = || unread_settings(context, &self.plan.detection, document);
+            let unread = || unreadable_backup(context, &self.plan.detection, document);
             let cannot_join = active_network(context, document).err().or_else(unread);
             cannot_join.into_iter().for_each(|failure| add_new(&mut diagnostics, failure));
         }
@@ -248,7 +248,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         let hints = diagnostics.iter_mut().map(|diagnostic| &mut diagnostic.hint);
         stop_alone(self.plan.missing_program.as_ref(), hints);
         protect_held_key(context, &mut diagnostics);
-        name_one_cause(context.disk, context.layout, &mut diagnostics);
+        merge_access_errors(context.disk, context.layout, &mut diagnostics);
         let mut plan = self.plan;
         plan.class = class.or_else(|| class_of(&diagnostics));
         plan.diagnostics = diagnostics;

@@ -12,7 +12,7 @@ use myownllm_paths::{ControlSocket, Mode, PathsError, Platform, check_control_so
 
 use crate::context::Context;
 use crate::daemons::{read_control_socket, read_document};
-use crate::homes::closed::not_a_file;
+use crate::homes::no_access::not_a_file;
 use crate::plan::foreseen::unwritable;
 use crate::words::diagnostic::{Class, Diagnostic, PROGRAM, tried_lines};
 use crate::words::hints::{edit, launch_with};

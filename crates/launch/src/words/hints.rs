@@ -81,13 +81,13 @@ fn command(diagnostic: &Diagnostic) -> Option<String> {
         ("store.newer" | "migration.identity-newer", _) => ours("--version"),
         ("store.unstable" | "store.conflict", Some(file)) => Some(format!("fuser -v {file}")),
         ("store.backups-full", Some(dir)) => {
-            let former = quote(format!("{}.old", diagnostic.path.as_deref()?));
+            let previous = quote(format!("{}.old", diagnostic.path.as_deref()?));
             // The number in the name gives the order.
             // `xargs` would split any other name at a space or quote.
             let oldest = r"ls | grep -E '^(kept|daemon)-[0-9a-f-]+\.json$' | sort -t - -k 2,2n | head -n 250";
             // `xargs -I` would replace its letters in the path of the directory too.
-            let move_them = format!("xargs sh -c 'mv -n \"$@\" \"$0\"' {former}/");
-            Some(format!("mkdir -p -m 700 {former} && cd {dir} && {oldest} | {move_them}"))
+            let move_them = format!("xargs sh -c 'mv -n \"$@\" \"$0\"' {previous}/");
+            Some(format!("mkdir -p -m 700 {previous} && cd {dir} && {oldest} | {move_them}"))
         }
         ("config.syntax" | "config.not-an-object" | "envelope.parse", Some(_)) => {
             path.map(|path| edit(path, diagnostic.place.as_ref().map(|place| place.line)))

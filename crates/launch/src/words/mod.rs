@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_many_names_the_first_are_told_and_the_others_counted() {
+    fn first_of_many_names_are_printed_and_the_others_counted() {
         let names: Vec<String> = (0..15).map(|n| format!("n{n}")).collect();
         assert_eq!(listed(&names[..2]), "n0, n1");
         assert!(listed(&names[..12]).ends_with(", n11"));

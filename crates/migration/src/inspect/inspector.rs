@@ -15,7 +15,7 @@ use crate::{
     error::MigrationError,
     homes::{Direction, Homes},
     inventory::{DestinationState, Inventory},
-    leftovers::{Judge, Leftover, ONLY_COPY},
+    leftovers::{Leftover, LeftoverClassifier, ONLY_COPY},
     plan::SkippedEntry,
 };
 
@@ -44,7 +44,7 @@ pub(super) struct Inspector<'a> {
     pub(super) same: BTreeSet<Utf8PathBuf>,
     /// The targets of the identity files that are symlinks.
     pub(super) key_targets: Vec<PathBuf>,
-    judge: Judge<'a>,
+    judge: LeftoverClassifier<'a>,
     /// The files that get their names back, by these names.
     quarantined: BTreeMap<PathBuf, PathBuf>,
     pub(super) out: Inventory,
@@ -106,7 +106,7 @@ impl<'a> Inspector<'a> {
             there: BTreeMap::new(),
             same: BTreeSet::new(),
             key_targets: Vec::new(),
-            judge: Judge::new(disk, homes),
+            judge: LeftoverClassifier::new(disk, homes),
             quarantined: BTreeMap::new(),
             out,
         }

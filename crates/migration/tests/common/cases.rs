@@ -260,7 +260,7 @@ pub fn shape(disk: &SimDisk) -> Vec<(String, Entry)> {
 /// Checks guarantee 3: the next run completes the move, and the run after that has nothing to do
 /// and changes nothing.
 pub fn converges(disk: &SimDisk, wanted: &SimDisk, case: &Case, at: &str) {
-    disk.heal();
+    disk.clear_faults();
     let pending = Migrator::new(disk, homes()).is_pending();
     let report = run(disk, &case.options).expect("the lock is free");
     assert!(
@@ -314,7 +314,7 @@ pub fn durable(disk: &SimDisk, case: &Case, before: &BTreeSet<Vec<u8>>, at: &str
 
 pub fn finished(case: &Case) -> SimDisk {
     let wanted = case.disk.clone();
-    wanted.heal();
+    wanted.clear_faults();
     let report = run(&wanted, &case.options).expect("the lock is free");
     assert_eq!(report.outcome, MoveOutcome::Done, "{}: {report:#?}\n{wanted:#?}", case.name);
     wanted

@@ -58,7 +58,7 @@ fn collisions_stay_until_somebody_decides(#[case] keep: Option<Keep>) {
 #[case::forward(Options::forward(), false)]
 #[case::forward_through_a_third(Options::forward(), true)]
 #[case::undo(Options::undo(), false)]
-fn of_a_link_and_what_it_leads_to_the_file_is_kept(
+fn file_is_kept_of_a_symlink_and_its_target(
     #[case] options: Options,
     #[case] by_way: bool,
     #[values(".secrets/identity.json", ".secrets/custody.json", "mesh/rosters/one.json")] name: &str,
@@ -94,7 +94,7 @@ fn of_a_link_and_what_it_leads_to_the_file_is_kept(
 /// Both are symlinks, and one leads to the other.
 #[cfg(unix)]
 #[rstest]
-fn of_two_links_the_one_that_leads_to_the_key_is_kept(
+fn symlink_that_leads_to_the_key_is_kept_of_two(
     #[values(Keep::Source, Keep::Destination)] keep: Keep,
     #[values(Keep::Source, Keep::Destination)] first: Keep,
 ) {

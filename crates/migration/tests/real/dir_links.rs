@@ -17,7 +17,7 @@ use rstest::rstest;
 #[case::secrets(".secrets", 0o755)]
 #[case::secrets_that_the_group_may_write(".secrets", 0o775)]
 #[case::daemon_home("", 0o700)]
-fn what_went_in_through_a_link_comes_back(#[case] dir: &str, #[case] mode_of_target: u32) {
+fn files_moved_through_a_symlink_come_back(#[case] dir: &str, #[case] mode_of_target: u32) {
     let home = Home::full();
     let before = home.tree();
     let link = home.app.join(".myownmesh").join(dir);

@@ -35,13 +35,13 @@ fn across_real_file_systems() {
     let before = fs::metadata(home.at("mesh/rosters/one.json")).expect("there");
     let homes = home.homes();
     let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
-    let told = RefCell::new(Vec::new());
-    let on_progress = |progress: Progress| told.borrow_mut().push(progress.done);
+    let reported = RefCell::new(Vec::new());
+    let on_progress = |progress: Progress| reported.borrow_mut().push(progress.done);
     let migrator = Migrator::new(&RealDisk, homes).with_progress(&on_progress);
     let report = migrator.run(&lock, &Options::forward(), &NoDaemons);
     assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
     assert!(report.moved.iter().all(|moved| moved.method == MoveMethod::Copy), "{report:#?}");
-    assert_eq!(told.borrow().last(), Some(&report.files_moved()), "{told:?}");
+    assert_eq!(reported.borrow().last(), Some(&report.files_moved()), "{reported:?}");
     let after = fs::metadata(daemon.join("mesh/rosters/one.json")).expect("there");
     assert_eq!(
         (after.mode(), after.mtime(), after.mtime_nsec()),

@@ -199,7 +199,7 @@ fn a_decision_on_rosters_is_none_on_keys() {
 #[case::in_the_daemon_home(&[".myownmesh/"], "--keep-identity daemon-home")]
 #[case::both(&["", ".myownmesh/"], "--dry-run")]
 #[case::neither(&[], "--dry-run")]
-fn of_two_keys_the_hint_keeps_the_one_that_lies_with_something(#[case] sides: &[&str], #[case] option: &str) {
+fn hint_keeps_the_key_beside_rosters_of_two(#[case] sides: &[&str], #[case] option: &str) {
     let home = Home::empty();
     home.put(".secrets/identity.json", &key_file(1, "x"));
     home.put(".myownmesh/.secrets/identity.json", &key_file(2, "y"));

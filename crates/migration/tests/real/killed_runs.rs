@@ -115,7 +115,7 @@ fn a_file_that_a_killed_undo_has_claimed_is_pending_and_comes_back(
 /// A killed run had claimed a roster with the longest possible name, and another file has that name
 /// now.
 #[test]
-fn what_a_killed_run_held_is_set_aside_under_a_name_that_fits() {
+fn file_held_by_a_killed_run_is_set_aside_under_a_fitting_name() {
     let home = Home::full();
     let name = format!("{}.json", "n".repeat(250));
     home.put(format!("mesh/rosters/.durable-fs.claimed/{name}"), b"held");

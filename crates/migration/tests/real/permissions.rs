@@ -92,7 +92,7 @@ fn an_access_list_that_grants_writing_is_tightened() {
 
 /// A user who may replace the home decides about everything in it.
 #[test]
-fn what_the_home_lies_in_has_to_be_safe_too() {
+fn directories_above_the_home_must_be_safe_too() {
     let home = Home::full();
     let above = home.app.parent().expect("a folder").to_owned();
     chmod(&above, 0o777);
@@ -109,7 +109,7 @@ fn what_the_home_lies_in_has_to_be_safe_too() {
 
 /// A home of another user inside our home, and an identity file of another user in our home.
 #[test]
-fn what_belongs_to_another_user_is_refused_with_the_command_that_mends_it() {
+fn file_of_another_user_is_refused_with_a_hint() {
     if !is_root() {
         return;
     }
@@ -237,7 +237,7 @@ fn files_of_root_move_in_a_home_of_another_user() {
 }
 
 #[rstest]
-fn what_another_user_has_at_the_destination_is_no_copy(
+fn file_of_another_user_at_the_destination_is_no_copy(
     #[values("mesh/rosters/one.json", ".secrets/custody.json", "mesh/roster.json")] name: &str,
 ) {
     if !is_root() {

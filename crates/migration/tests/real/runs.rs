@@ -73,18 +73,18 @@ fn everything_moves_and_the_old_places_are_gone() {
 }
 
 #[test]
-fn who_wants_to_is_told_how_far_it_is() {
+fn progress_is_reported_to_a_callback() {
     let home = Home::full();
-    let told = RefCell::new(Vec::new());
-    let on_progress = |progress: Progress| told.borrow_mut().push((progress.done, progress.total));
+    let reported = RefCell::new(Vec::new());
+    let on_progress = |progress: Progress| reported.borrow_mut().push((progress.done, progress.total));
     let migrator = Migrator::new(&RealDisk, home.homes()).with_progress(&on_progress);
     let planned = migrator.plan(&migrator.inspect(Direction::Forward), &Options::forward()).files();
     let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
     let report = migrator.run(&lock, &Options::forward(), &NoDaemons);
     assert_eq!(report.files_moved(), planned, "a plan and its report count alike");
-    let told = told.into_inner();
-    assert!(told.is_sorted() && told.iter().all(|(_, total)| *total == planned), "{told:?}");
-    assert_eq!(told.last(), Some(&(planned, planned)), "{told:?}");
+    let reported = reported.into_inner();
+    assert!(reported.is_sorted() && reported.iter().all(|(_, total)| *total == planned), "{reported:?}");
+    assert_eq!(reported.last(), Some(&(planned, planned)), "{reported:?}");
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_live_daemon_stops_the_move(#[case] daemon: LiveDaemon, #[case] code: &str, 
 }
 
 #[test]
-fn of_many_at_once_one_moves() {
+fn one_of_many_concurrent_runs_moves() {
     let home = Home::full();
     let reports: Vec<MoveOutcome> = std::thread::scope(|scope| {
         let threads: Vec<_> =
@@ -274,15 +274,15 @@ fn a_refusal_of_the_callers_own_stops_everything() {
 fn move_rests_on_the_home_that_is_locked() {
     let home = Home::full();
     let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
-    let former = home.app.with_file_name("former");
-    fs::rename(&home.app, &former).expect("renamed");
+    let previous = home.app.with_file_name("former");
+    fs::rename(&home.app, &previous).expect("renamed");
     fs::create_dir(&home.app).expect("made");
     home.put("mesh/rosters/theirs.json", b"theirs");
     let before = home.tree();
     let report = Migrator::new(&RealDisk, home.homes()).run(&lock, &Options::forward(), &NoDaemons);
     assert_eq!(report.outcome, MoveOutcome::Done, "{report:#?}");
     assert_eq!(home.tree(), before);
-    let moved = fs::read(former.join(".myownmesh/.secrets/identity.json")).expect("moved");
+    let moved = fs::read(previous.join(".myownmesh/.secrets/identity.json")).expect("moved");
     assert_eq!(moved, key_file(1, "x"));
-    assert!(!former.join(".myownmesh/mesh/rosters/theirs.json").exists());
+    assert!(!previous.join(".myownmesh/mesh/rosters/theirs.json").exists());
 }

@@ -104,7 +104,7 @@ fn c21_artifacts_of_the_apps_language_are_not_reproduced() {
 
 /// Whoever cleans a config up by a filter is shown where, as whoever has a file is.
 #[test]
-fn what_is_odd_is_pointed_at_in_the_text_that_was_given() {
+fn warnings_point_into_the_given_text() {
     let text = "{\n  \"providers\": [],\n  \"api\": {\"port\": \"x\"},\n  \"mic\": 5\n}";
     let found = normalize(text.as_bytes(), DIR, &mut ids()).unwrap().diagnostics;
     let places: Vec<_> = found

@@ -7,7 +7,7 @@ use std::time::Duration;
 use myownllm_daemon::{AsyncClient, Candidate, ControlError, Endpoint, Role, Spawned};
 use myownllm_durable_fs::RealDisk;
 use myownllm_launch::{
-    Class, Context, Daemon, Daemons as _, Diagnostic, GRACE, Options, Severity, fresh_ids, launch,
+    Class, Context, Daemon, Daemons as _, Diagnostic, Options, STOP_TIMEOUT, Severity, fresh_ids, launch,
 };
 use myownllm_migration::{Homes, Migrator};
 use myownllm_paths::Mode;
@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::error::{MeshError, Result, told};
+use crate::error::{MeshError, Result, to_mesh_error};
 use crate::home::Home;
 
 /// The longest wait for an answer: joining a network talks to relays.
@@ -35,7 +35,7 @@ pub fn socket_for_mode(mode: DaemonMode) -> Result<Endpoint> {
         DaemonMode::Shared => Mode::Shared,
         DaemonMode::OwnLlm => Mode::OwnLlm,
     };
-    Endpoint::of(&Home::of_user()?.checked.map_err(told)?, mode).map_err(told)
+    Endpoint::of(&Home::of_user()?.checked.map_err(to_mesh_error)?, mode).map_err(to_mesh_error)
 }
 
 #[derive(Debug, Serialize)]
@@ -75,12 +75,12 @@ impl ControlClient {
             Err(ControlError::Refused { message, .. } | ControlError::UnknownOp { message, .. }) => {
                 Ok(Response { ok: false, error: Some(message), data: None })
             }
-            Err(error) => Err(told(error)),
+            Err(error) => Err(to_mesh_error(error)),
         }
     }
 
     pub async fn request_ok(&self, req: &impl Serialize) -> Result<Value> {
-        self.ask(req).await.map_err(told)
+        self.ask(req).await.map_err(to_mesh_error)
     }
 
     async fn ask(&self, req: &impl Serialize) -> std::result::Result<Value, ControlError> {
@@ -94,8 +94,8 @@ impl ControlClient {
     /// Forwards each line that the daemon pushes to `tx`, until the daemon or the receiver goes.
     /// Its last line tells why: `{"kind": "ended", "error": …}`.
     pub async fn subscribe_events(&self, tx: mpsc::Sender<Value>) -> Result<String> {
-        let client = AsyncClient::connect(&self.addr, ANSWER_WITHIN).await.map_err(told)?;
-        let mut events = client.subscribe().await.map_err(told)?;
+        let client = AsyncClient::connect(&self.addr, ANSWER_WITHIN).await.map_err(to_mesh_error)?;
+        let mut events = client.subscribe().await.map_err(to_mesh_error)?;
         let client_id = events.client_id().to_owned();
         tokio::spawn(async move {
             loop {
@@ -103,7 +103,7 @@ impl ControlClient {
                     () = tx.closed() => break,
                     pushed = events.next() => match pushed {
                         Some(Ok(pushed)) => pushed.into_line(),
-                        Some(Err(error)) => json!({"kind": "ended", "error": told(error)}),
+                        Some(Err(error)) => json!({"kind": "ended", "error": to_mesh_error(error)}),
                         None => break,
                     },
                 };
@@ -204,7 +204,7 @@ pub struct DaemonChild(Option<Spawned>);
 
 impl Drop for DaemonChild {
     fn drop(&mut self) {
-        if let Some(Err(error)) = self.0.take().map(|daemon| daemon.stop(GRACE)) {
+        if let Some(Err(error)) = self.0.take().map(|daemon| daemon.stop(STOP_TIMEOUT)) {
             eprintln!("daemon: it was not ended: {error}");
         }
     }

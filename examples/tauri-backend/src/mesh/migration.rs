@@ -8,7 +8,7 @@ use myownllm_launch::{Class, Diagnostic, LOCK_WAIT};
 use myownllm_migration::{Homes, Migrator, Options};
 use myownllm_paths::{CheckedLayout, Env, HostApp, MYOWNLLM, PathResolver as _, RealLookup, Resolver};
 
-use crate::error::{MeshError, Result, told};
+use crate::error::{MeshError, Result, to_mesh_error};
 
 /// Moves the daemon's state from the app's home into the daemon's home inside it. A second call
 /// finds nothing to do.
@@ -20,8 +20,8 @@ pub fn migrate_daemon_state_into_subdir(llm_dir: &Path, daemon_home: &Path) -> R
     if !migrator.is_pending() {
         return Ok(());
     }
-    let lock = RealDisk.lock(layout.app_home.as_std_path(), LOCK_WAIT).map_err(told)?;
-    let daemons = HomeDaemons::of(&layout).map_err(told)?;
+    let lock = RealDisk.lock(layout.app_home.as_std_path(), LOCK_WAIT).map_err(to_mesh_error)?;
+    let daemons = HomeDaemons::of(&layout).map_err(to_mesh_error)?;
     let report = migrator.run(&lock, &Options::forward(), &daemons);
     for both in &report.collisions {
         eprintln!(
@@ -47,12 +47,12 @@ fn layout_of(llm_dir: &Path, daemon_home: &Path) -> Result<CheckedLayout> {
         return Err(MeshError(Box::new(Diagnostic::error("app.homes", message).class(Class::Usage))));
     };
     let app = HostApp { app_dir: app_dir.into(), daemon_dir: daemon_dir.into(), ..MYOWNLLM };
-    let layout = Resolver::new(app).resolve(&Env::explicit(user_home)).map_err(told)?;
+    let layout = Resolver::new(app).resolve(&Env::explicit(user_home)).map_err(to_mesh_error)?;
     if layout.daemon_home != daemon_home {
         let message = format!("{} does not lie in {}", daemon_home.display(), llm_dir.display());
         return Err(MeshError(Box::new(Diagnostic::error("app.homes", message).class(Class::Usage))));
     }
-    CheckedLayout::new(layout, &RealLookup).map_err(told)
+    CheckedLayout::new(layout, &RealLookup).map_err(to_mesh_error)
 }
 
 /// The behaviours that the app's own tests ask of its mover, here with sound keys as contents.

@@ -9,10 +9,10 @@ use myownllm_durable_fs::move_aside;
 use myownllm_paths::camino::Utf8PathBuf;
 
 use super::{Check, Examiner, LEFTOVER, Mark};
-use crate::daemons::networks::{active_network, out_of_line};
+use crate::daemons::networks::{active_network, unreconciled};
 use crate::files::daemon_config::shared_config;
 use crate::files::losses::{LOSSES, may_have_lost_networks};
-use crate::homes::closed::unreadable_file;
+use crate::homes::no_access::unreadable_file;
 use crate::plan::foreseen::{blocked_backup, unwritable};
 use crate::words::diagnostic::{CORRUPT, Diagnostic, NEEDS_REPAIR, WIPED};
 use crate::words::hints::edit;
@@ -42,7 +42,7 @@ impl Examiner<'_, '_> {
         self.checks.diagnostics("networks.active", lost(LOST_NETWORKS));
         if !loaded.pending.repairs() && !may_have_lost_networks(&loaded.report, &loaded.diagnostics) {
             let detection = &self.plan.detection;
-            let found = out_of_line(self.context, detection, &loaded.document, self.options.program);
+            let found = unreconciled(self.context, detection, &loaded.document, self.options.program);
             self.checks.diagnostics("networks.active", found);
         }
         self.leftovers(loaded);
@@ -66,7 +66,7 @@ impl Examiner<'_, '_> {
                 Err(refused) => self.checks.diagnostic(ID, refused),
                 Ok(wanted) => {
                     let name = network_id_of(network).unwrap_or_default();
-                    match wanted.and_then(|wanted| unknown_word(&wanted, network)) {
+                    match wanted.and_then(|wanted| unknown_value(&wanted, network)) {
                         None => self.checks.ok(ID, format!("{saved} saved, {name} is active")),
                         Some(word) => {
                             let message = format!(
@@ -218,9 +218,9 @@ impl Examiner<'_, '_> {
 
 /// Returns the kind or the topology of a network, in the daemon's shape, that no daemon knows that
 /// this program knows. `shown` is the network, masked.
-fn unknown_word(network: &serde_json::Value, shown: ValueRef<'_>) -> Option<String> {
+fn unknown_value(network: &serde_json::Value, shown: ValueRef<'_>) -> Option<String> {
     let config = serde_json::json!({ "networks": [network] }).to_string();
-    let at = DaemonFile::Config.judge(config.as_bytes()).unknown_word?;
+    let at = DaemonFile::Config.judge(config.as_bytes()).unknown_value?;
     let at = at.strip_prefix("/networks/0/")?;
     let value = at.split('/').try_fold(shown, |value, key| value.get(key))?;
     Some(format!("{at} {}", shortened(&value.as_str()?, LONGEST_NAME)))

@@ -7,12 +7,12 @@ use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{Mode, PathsError};
 
 use super::Examiner;
-use crate::daemons::networks::{Wanted, plan_for};
+use crate::daemons::networks::{Reconciliation, plan_for};
 use crate::daemons::{abandoned_diagnostic, end_command, processes_unknown};
 use crate::files::identity::{RENAMED, held_key_diagnostic};
 use crate::files::losses::may_have_lost_networks;
 use crate::files::moves::sync_unconfirmed;
-use crate::homes::closed::{UNWRITABLE, unknown_shared};
+use crate::homes::no_access::{UNWRITABLE, unknown_shared};
 use crate::homes::owner::{missing_home, missing_home_hint};
 use crate::plan::foreseen::{changed_dirs, fixed_file, is_opened, unwritable};
 use crate::plan::stage::live_refusal;
@@ -232,7 +232,7 @@ impl Examiner<'_, '_> {
         let Ok(mut client) = self.context.daemons.connect(endpoint) else { return };
         let is_in_doubt = may_have_lost_networks(&loaded.report, &loaded.diagnostics);
         let document = &mut loaded.document.clone();
-        let wanted = Wanted { context: self.context, document, is_in_doubt };
+        let wanted = Reconciliation { context: self.context, document, is_in_doubt };
         let Ok((plan, _)) = plan_for(&wanted, &mut *client, status.clone(), Role::Shared) else { return };
         let left = plan.steps.iter().find(|step| matches!(step.action, Action::Remove { .. }));
         let found = left.map(|left| {

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::context::{Context, Options};
 use crate::files::identity::{HELD, ends_daemon};
-use crate::homes::closed::{Closed, UNWRITABLE, make_hint_work};
+use crate::homes::no_access::{NoAccess, UNWRITABLE, adapt_hint_to_runner};
 use crate::plan::LaunchPlan;
 use crate::plan::stage::stop_legacy_command;
 use crate::plan::start::stop_alone;
@@ -167,14 +167,14 @@ impl Checks {
 
     /// Reports one problem for all checks that failed because a directory may not be used, and
     /// marks those checks as skipped.
-    fn name_one_cause(&mut self, context: &Context<'_>) {
+    fn merge_access_errors(&mut self, context: &Context<'_>) {
         for check in &mut self.list {
             let Some(diagnostic) = &mut check.diagnostic else { continue };
-            make_hint_work(context.disk, context.layout, diagnostic);
+            adapt_hint_to_runner(context.disk, context.layout, diagnostic);
             check.hint.clone_from(&diagnostic.hint);
         }
         let troubles = self.list.iter().filter_map(|check| check.diagnostic.as_ref());
-        let Some(closed) = Closed::of(context.disk, context.layout, troubles) else { return };
+        let Some(closed) = NoAccess::of(context.disk, context.layout, troubles) else { return };
         let is_covered = |check: &&mut Check| {
             check.diagnostic.as_ref().is_some_and(|diagnostic| closed.covers(diagnostic))
         };
@@ -297,7 +297,7 @@ pub fn checks(context: &Context<'_>, options: &Options<'_>, plan: &LaunchPlan) -
         stop_alone(plan.missing_program.as_ref(), hints);
     }
     checks.protect_held_key(plan);
-    checks.name_one_cause(context);
+    checks.merge_access_errors(context);
     checks.put_barrier_first(plan, stops_legacy);
     checks
 }

@@ -12,6 +12,7 @@ use myownllm_paths::camino::Utf8PathBuf;
 
 use super::Examiner;
 use crate::daemons::CONFIG_LIMIT;
+use crate::files::corrupt_files::{corrupt_config, corrupt_states};
 use crate::files::daemon_config::{
     misplaced_diagnostic, newer_config, shared_config, unknown_value_diagnostic,
 };
@@ -20,7 +21,6 @@ use crate::files::losses::may_have_lost_networks;
 use crate::files::misnamed::{copy_of_misplaced, misnamed_states};
 use crate::files::moves::{collision_diagnostics, is_about_overlap, moved_files};
 use crate::files::peers::{replaced_states, unsettled_states};
-use crate::files::put_aside::{corrupt_config, corrupt_states};
 use crate::files::symlinks::empty_directories;
 use crate::homes::trust::{OpenSecret, open_config, open_secrets, trusted_home};
 use crate::plan::stage::{ConfigInUse, Stage};

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use myownllm_daemon::{DetectRefusal, Detection, Probe, Role};
-use myownllm_durable_fs::trust::give_to;
+use myownllm_durable_fs::trust::chown_command;
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Owner, move_aside, quote, run_first};
 use myownllm_paths::Layout;
 use myownllm_paths::camino::Utf8Path;
@@ -20,7 +20,7 @@ pub(crate) const UNWRITABLE: &str = "paths.unwritable";
 /// The directories and files that the runner may not use, and the one command that gives access
 /// back.
 #[derive(Clone, Debug)]
-pub(crate) struct Closed {
+pub(crate) struct NoAccess {
     /// The topmost directories and files that may not be read or searched.
     unreadable: Vec<PathBuf>,
     /// The directories in which nothing may be changed.
@@ -32,8 +32,8 @@ pub(crate) struct Closed {
 /// Gives an error about a path that the runner may not use the command that gives access back.
 /// Replaces several such errors by one problem. Keeps the first of several errors that one failure
 /// of the system causes: on a full or a read-only disk, each change fails.
-pub fn name_one_cause(disk: &dyn Disk, layout: &Layout, diagnostics: &mut Vec<Diagnostic>) {
-    diagnostics.iter_mut().for_each(|diagnostic| make_hint_work(disk, layout, diagnostic));
+pub fn merge_access_errors(disk: &dyn Disk, layout: &Layout, diagnostics: &mut Vec<Diagnostic>) {
+    diagnostics.iter_mut().for_each(|diagnostic| adapt_hint_to_runner(disk, layout, diagnostic));
     let mut causes = Vec::new();
     diagnostics.retain(|diagnostic| {
         let (true, Some(number), Some(hint)) = (diagnostic.is_error(), diagnostic.os_error, &diagnostic.hint)
@@ -45,7 +45,7 @@ pub fn name_one_cause(disk: &dyn Disk, layout: &Layout, diagnostics: &mut Vec<Di
         causes.push(cause);
         is_first
     });
-    let Some(closed) = Closed::of(disk, layout, diagnostics.iter()) else { return };
+    let Some(closed) = NoAccess::of(disk, layout, diagnostics.iter()) else { return };
     let mut covered = diagnostics.iter_mut().filter(|diagnostic| closed.covers(diagnostic));
     if let (Some(single), None) = (covered.next(), covered.next()) {
         single.hint = closed.diagnostic.hint;
@@ -57,9 +57,9 @@ pub fn name_one_cause(disk: &dyn Disk, layout: &Layout, diagnostics: &mut Vec<Di
 
 /// Gives an error about a path of another user the command that gives the path to the runner: only
 /// root can change the mode of that user's file. Lets other hints do what this user may not.
-pub(crate) fn make_hint_work(disk: &dyn Disk, layout: &Layout, diagnostic: &mut Diagnostic) {
+pub(crate) fn adapt_hint_to_runner(disk: &dyn Disk, layout: &Layout, diagnostic: &mut Diagnostic) {
     let path = diagnostic.path.as_deref().filter(|_| diagnostic.is_denied);
-    let of_other = path.and_then(|path| of_other_user(disk, layout, path.as_ref()));
+    let of_other = path.and_then(|path| chown_of_other_user(disk, layout, path.as_ref()));
     diagnostic.hint = of_other
         .or_else(|| Some(with_access(disk, layout, diagnostic.file.as_deref(), diagnostic.hint.take()?)));
 }
@@ -103,7 +103,7 @@ pub fn with_access(disk: &dyn Disk, layout: &Layout, file: Option<&Path>, comman
     }
 }
 
-impl Closed {
+impl NoAccess {
     /// Looks for the cause of errors, if an error is about a path that the runner may not use.
     pub(crate) fn of<'n>(
         disk: &dyn Disk,
@@ -227,7 +227,7 @@ pub(crate) fn unknown_shared(disk: &dyn Disk, layout: &Layout, found: &Detection
 }
 
 /// Returns the topmost directories of another owner above the closed paths.
-fn of_others(disk: &dyn Disk, layout: &Layout, user: u32, closed: &[&PathBuf]) -> Vec<PathBuf> {
+fn paths_of_others(disk: &dyn Disk, layout: &Layout, user: u32, closed: &[&PathBuf]) -> Vec<PathBuf> {
     let is_other = |path: &&Path| owner(disk, path).is_some_and(|owner| owner.uid != user);
     let is_inside = |path: &&Path| path.starts_with(&layout.app_home);
     let topmost = closed.iter().filter_map(|path| path.ancestors().filter(is_inside).filter(is_other).last());
@@ -250,7 +250,7 @@ pub(crate) fn diagnostic(
     unwritable: &[PathBuf],
 ) -> Option<Diagnostic> {
     let closed: Vec<&PathBuf> = unreadable.iter().chain(unwritable).collect();
-    let others = of_others(disk, layout, user, &closed);
+    let others = paths_of_others(disk, layout, user, &closed);
     let is_topmost =
         |path: &&&PathBuf| !closed.iter().any(|above| *above != **path && path.starts_with(above));
     let topmost: Vec<&Path> = match others.is_empty() {
@@ -265,7 +265,7 @@ pub(crate) fn diagnostic(
         Some(owner) => {
             let them = if unreadable.is_empty() && topmost.len() == 1 { "it" } else { "them" };
             let whose = format!("user {} owns {them}, and not user {user}", owner.uid);
-            (whose, take_over(disk, layout, user, &topmost))
+            (whose, chown_for(disk, layout, user, &topmost))
         }
         None => {
             let mode = meta.map_or(0, |meta| meta.mode & 0o7777);
@@ -322,7 +322,7 @@ pub(crate) fn unreadable_file(disk: &dyn Disk, layout: &Layout, error: &DiskErro
     let hint = match error.kind() {
         ErrorKind::PermissionDenied if disk.runner().is_some() => {
             let chmod = || format!("chmod u+rw {}", quote(file));
-            Some(of_other_user(disk, layout, file).unwrap_or_else(chmod))
+            Some(chown_of_other_user(disk, layout, file).unwrap_or_else(chmod))
         }
         ErrorKind::IsADirectory => Some(move_aside(file, "aside")),
         _ => diagnostic.hint.clone(),
@@ -340,18 +340,18 @@ pub fn unreadable_log(disk: &dyn Disk, layout: &Layout, log: &Utf8Path) -> Optio
 }
 
 /// Returns the command that gives a file of another user to the runner.
-fn of_other_user(disk: &dyn Disk, layout: &Layout, file: &Path) -> Option<String> {
+fn chown_of_other_user(disk: &dyn Disk, layout: &Layout, file: &Path) -> Option<String> {
     let user = disk.runner()?.uid;
     owner(disk, file).filter(|owner| owner.uid != user)?;
-    Some(take_over(disk, layout, user, &[file]))
+    Some(chown_for(disk, layout, user, &[file]))
 }
 
 /// Returns the command that gives the paths of another owner in the user's own home to the user; in
 /// another user's home, the command that looks at it with root's rights.
-fn take_over(disk: &dyn Disk, layout: &Layout, user: u32, paths: &[&Path]) -> String {
+fn chown_for(disk: &dyn Disk, layout: &Layout, user: u32, paths: &[&Path]) -> String {
     let home = &layout.user_home;
     match owner(disk, home.as_ref()).filter(|owner| owner.uid == user) {
-        Some(owner) => give_to(disk, owner, paths),
+        Some(owner) => chown_command(disk, owner, paths),
         // Root made the home for this user, and the app's home has yet to be made there.
         None if paths == [home.as_std_path()]
             && owner(disk, home.as_ref()).is_some_and(|owner| owner.uid == 0) =>

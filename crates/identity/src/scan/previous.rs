@@ -18,8 +18,8 @@ use crate::{
 /// The Device ID that a home had before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct FormerIdentity {
-    /// The former Device ID.
+pub struct PreviousIdentity {
+    /// The previous Device ID.
     pub device_id: String,
     /// The run log that shows it.
     pub log: PathBuf,
@@ -27,11 +27,11 @@ pub struct FormerIdentity {
     pub active: KeyInfo,
 }
 
-/// Returns the former Device ID of a home whose active key is `key`: the one that the run log shows
+/// Returns the previous Device ID of a home whose active key is `key`: the one that the run log shows
 /// for the last run, if it never shows the active one; or one that it shows for an earlier run and
 /// that rosters or states name as an owner, if they do not name the active one. Returns `None` if a
-/// file beside the identity file has the former key: then the user has replaced it.
-pub fn former_identity(disk: &dyn Disk, places: &IdentityPaths, key: &KeyInfo) -> Option<FormerIdentity> {
+/// file beside the identity file has the previous key: then the user has replaced it.
+pub fn previous_identity(disk: &dyn Disk, places: &IdentityPaths, key: &KeyInfo) -> Option<PreviousIdentity> {
     let mut search = Search::new(disk, places);
     let shown = shown_ids(disk, places);
     let is_other = |device_id: &str| !is_id_of(device_id, &key.public_key);
@@ -49,14 +49,18 @@ pub fn former_identity(disk: &dyn Disk, places: &IdentityPaths, key: &KeyInfo) -
             (log, device_id)
         }
     };
-    let former = public_key_of(device_id);
+    let previous = public_key_of(device_id);
     let is_kept = places.homes().into_iter().any(|home| {
         search.names(home.secrets().as_std_path()).iter().any(|(path, _)| {
             let bytes = disk.read(path, FILE_LIMIT).unwrap_or_default();
-            contains(&bytes.to_ascii_lowercase(), former.as_bytes())
+            contains(&bytes.to_ascii_lowercase(), previous.as_bytes())
         })
     });
-    (!is_kept).then(|| FormerIdentity { device_id: device_id.clone(), log: log.clone(), active: key.clone() })
+    (!is_kept).then(|| PreviousIdentity {
+        device_id: device_id.clone(),
+        log: log.clone(),
+        active: key.clone(),
+    })
 }
 
 /// Returns true if a daemon that runs with `device_id` is the device of this home, although `key`

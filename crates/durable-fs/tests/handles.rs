@@ -182,7 +182,7 @@ fn a_handle_does_not_outlive_the_name_of_its_folder() {
 /// For a home inside a home, changes go through the handle of the inner home, whichever was locked
 /// first.
 #[test]
-fn of_a_home_in_a_home_the_inner_one_counts() {
+fn inner_of_two_nested_homes_counts() {
     let home = Home::new();
     let inner = home.at("keys");
     for inner_first in [true, false] {
@@ -307,7 +307,7 @@ fn work_goes_on_in_the_folder_that_is_locked() {
 
 /// Another user replaces directories and symlinks of the home by their own.
 #[test]
-fn what_belongs_to_another_user_is_not_gone_through() {
+fn symlink_of_another_user_is_not_followed() {
     let home = Home::new();
     if !fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0) {
         eprintln!("skipped: only root can play another user");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use myownllm_config_model::Document;
 use myownllm_durable_fs::trust::{
-    HomeTrust, OwnershipProblem, OwnershipProblemKind, look_behind, read_for_display,
+    HomeTrust, OwnershipProblem, OwnershipProblemKind, check_symlink_target, read_for_display,
 };
 use myownllm_durable_fs::{DiskError, DiskLookup};
 use myownllm_paths::camino::Utf8Path;
@@ -33,7 +33,7 @@ impl Store<'_> {
     /// decides where a symlink leads: for root, the target could be anywhere.
     pub(crate) fn check_apart(&self) -> Result<(), StoreError> {
         let LayoutPaths { app_config: config, daemon_config, daemon_home, .. } = &*self.paths;
-        match look_behind(&*self.disk, config.as_ref()) {
+        match check_symlink_target(&*self.disk, config.as_ref()) {
             Ok(None) => {}
             Ok(Some(problem)) => return Err(self.foreign_link(config, problem)),
             Err(source) => return Err(StoreError::Unreadable { path: config.clone(), source }),

@@ -4,7 +4,7 @@
 /// the only candidate that begins with it.
 ///
 /// ```
-/// use myownllm_config_model::close::closest;
+/// use myownllm_config_model::similar::closest;
 /// assert_eq!(closest("hmoe-mesh", ["office-mesh", "home-mesh"]), Some("home-mesh"));
 /// assert_eq!(closest("hoem", ["home", "room"]), Some("home"));
 /// assert_eq!(closest("office", ["office-mesh", "home-mesh"]), Some("office-mesh"));

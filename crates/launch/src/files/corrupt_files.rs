@@ -60,7 +60,7 @@ impl CorruptPeerFile {
         let judged = kind.judge(&bytes);
         let part = match judged.is_readable {
             // With an unknown value in the file, the same daemon would rename it again.
-            true => Some(bytes).filter(|_| judged.unknown_word.is_none()),
+            true => Some(bytes).filter(|_| judged.unknown_value.is_none()),
             false => kind.mend(&bytes).map(|(mended, _)| mended.to_bytes()),
         };
         let known = there.as_deref().map_or_else(BTreeSet::new, devices);
@@ -133,14 +133,14 @@ pub(crate) fn corrupt_config(context: &Context<'_>, aside: Option<&Path>) -> Opt
     let bytes = unless_failed(context.disk.read(file, CONFIG_LIMIT), "the look at a daemon's former config")?;
     let now = context.disk.read(place.as_ref(), CONFIG_LIMIT).unwrap_or_default();
     let now = Document::parse(&now).map_or_else(|_| Document::empty(), |parsed| parsed.document);
-    let former = readable_part(&bytes);
+    let previous = readable_part(&bytes);
     let differs = |key: &&str| {
-        let former = former.as_ref().and_then(|former| former.get(&[key]));
-        former.is_some_and(|former| !now.get(&[key]).is_some_and(|now| now.same_json(&former)))
+        let previous = previous.as_ref().and_then(|previous| previous.get(&[key]));
+        previous.is_some_and(|previous| !now.get(&[key]).is_some_and(|now| now.same_json(&previous)))
     };
     let keys = ["identity_path", "daemon", "services", "networks", "auto_update", "auto_cleanup"].into_iter();
     let keys: Vec<&str> = keys.filter(differs).collect();
-    let what = match (former.is_some(), keys.as_slice()) {
+    let what = match (previous.is_some(), keys.as_slice()) {
         (false, _) => "nothing in it can be read".to_owned(),
         (true, []) => return None,
         (true, keys) => format!("its settings are not in use ({})", keys.join(", ")),
@@ -166,7 +166,7 @@ pub(crate) fn keep_corrupt_file(
     // finds the file again.
     if let Some(CorruptPeerFile { place, content: Content::GoesBack { part, instead_of }, .. }) = &found {
         match instead_of {
-            Some(former) => replace(dir, (place, former), part).map(drop),
+            Some(previous) => replace(dir, (place, previous), part).map(drop),
             None => {
                 let owner = dir.stat(path).map_err(failed)?.owner;
                 publish_new(dir, place, part, 0o600, owner).and_then(|()| sync(dir, place))
