@@ -40,6 +40,22 @@ fn a_daemon_that_dies_during_the_first_requests_ends_the_launch_with_its_last_wo
     assert!(home.serving().is_empty());
 }
 
+/// Nothing supervises a detached daemon, so the launch that starts it reports its exit.
+#[test]
+fn daemon_that_dies_on_its_last_request_is_not_reported_as_left_running() {
+    let home = Home::with_networks();
+    let ran = run(&mut home.launch("dies-after:3", &["--detach", "--json"])).ends_with(5);
+    let document = ran.json();
+    assert_eq!(document["data"]["daemon"]["ended"], true, "{ran:?}");
+    let codes: Vec<&Value> =
+        document["diagnostics"].as_array().unwrap().iter().map(|one| &one["code"]).collect();
+    assert_eq!(codes, ["daemon.died"], "{ran:?}");
+    // The daemon has saved the network, so the second launch sends one request less.
+    let text = run(&mut home.launch("dies-after:2", &["--detach"])).ends_with(5);
+    assert!(text.stdout.contains(", exited since (see below)"), "{text:?}");
+    assert!(!text.stdout.contains("left running"), "{text:?}");
+}
+
 /// The user, or another run of this program, asked the daemon to end: nothing has failed.
 #[rstest]
 #[case::stop("stop")]

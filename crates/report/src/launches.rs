@@ -212,15 +212,15 @@ enum UsedDaemon<'a> {
         log: String,
         /// The programs that were tried, the last one with success.
         candidates: &'a [CandidateOutcome],
-        /// True if the daemon was ended again before this document was printed.
+        /// True if the daemon exited, or was stopped, before this document was printed.
         ended: bool,
     },
 }
 
 impl<'a> UsedDaemon<'a> {
-    fn new(daemon: &'a Daemon, tried: &'a [CandidateOutcome], fate: AfterLaunch) -> Self {
+    fn new(daemon: &'a Daemon, outcome: &'a Outcome, fate: AfterLaunch) -> Self {
         match daemon {
-            Daemon::None => Self::None { candidates: tried },
+            Daemon::None => Self::None { candidates: &outcome.tried },
             Daemon::Attached { role, endpoint, status, pid, rule } => Self::Attached {
                 role: *role,
                 socket: endpoint.to_string(),
@@ -238,7 +238,7 @@ impl<'a> UsedDaemon<'a> {
                 ready_ms: spawned.took().as_millis(),
                 log: long(spawned.log()),
                 candidates: spawned.tried(),
-                ended: fate == AfterLaunch::Ended,
+                ended: fate == AfterLaunch::Ended || outcome.has_exited_daemon(),
             },
         }
     }
@@ -262,7 +262,7 @@ pub fn launch_data(home: &HomeView<'_>, outcome: &Outcome, daemon: &Daemon, fate
         relapse: &outcome.recurrence,
         stopped: &outcome.stopped,
         migration: &outcome.migration,
-        daemon: UsedDaemon::new(daemon, &outcome.tried, fate),
+        daemon: UsedDaemon::new(daemon, outcome, fate),
         detection: bounded(&outcome.detection),
         reconcile: bounded(&outcome.reconciled),
     })
@@ -308,6 +308,7 @@ pub fn launched(home: &HomeView<'_>, outcome: &Outcome, daemon: Option<&Daemon>,
         Some(Daemon::Spawned(spawned)) => {
             let status = spawned.status();
             let then = match fate {
+                _ if outcome.has_exited_daemon() => ", exited since (see below)",
                 AfterLaunch::Supervised => "",
                 AfterLaunch::LeftRunning => ", left running",
                 AfterLaunch::Ended => ", and ended again",

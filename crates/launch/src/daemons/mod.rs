@@ -33,6 +33,9 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time from the removal of a daemon's socket to the end of its process. A real daemon
 /// takes some 10 ms.
 pub(crate) const EXIT_AFTER_UNLINK: Duration = Duration::from_millis(500);
+/// The time in which a daemon that fails on its last request is seen to exit. Each start of a
+/// daemon takes that much longer.
+pub(crate) const EXIT_AFTER_ANSWER: Duration = Duration::from_millis(10);
 /// The largest size of a daemon's config, in bytes. A real config has a few kilobytes; a larger
 /// file is not a config.
 pub(crate) const CONFIG_LIMIT: u64 = 64 << 20;
@@ -353,10 +356,13 @@ pub(crate) fn end_command(role: Role, endpoint: &Endpoint, probe: &Probe, progra
 
 const LOG_LINES: usize = 10;
 
+/// The code of a daemon that exited although nobody stopped it.
+pub(crate) const DIED: &str = "daemon.died";
+
 /// Reports that a daemon that this process started has ended.
 pub(crate) fn died_diagnostic(spawned: &Spawned, status: &str) -> Diagnostic {
     let message = format!("the daemon (process {}) ended: {status}", spawned.pid());
-    Diagnostic::error("daemon.died", message)
+    Diagnostic::error(DIED, message)
         .at(spawned.log())
         .hint(log_hint(spawned.log()))
         .class(Class::Daemon)

@@ -10,8 +10,8 @@ use myownllm_migration::{LiveDaemon, MoveReport};
 use serde::Serialize;
 
 use crate::context::{Context, Options};
-use crate::daemons::RunningDaemon;
 use crate::daemons::networks::Reconciled;
+use crate::daemons::{DIED, RunningDaemon};
 use crate::files::daemon_config::CONFIG_SET_ASIDE;
 use crate::files::losses::LOSSES;
 use crate::files::peers;
@@ -119,6 +119,11 @@ impl Outcome {
     /// Returns true if an error says that no daemon works.
     pub fn has_lost_daemon(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.is_error() && diagnostic.class == Class::Daemon)
+    }
+
+    /// Returns true if the daemon that this launch started has exited.
+    pub fn has_exited_daemon(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.code == DIED)
     }
 
     /// Returns true if the config on the disk has lost settings or networks, and this launch has

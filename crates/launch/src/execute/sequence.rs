@@ -19,7 +19,8 @@ use myownllm_paths::camino::Utf8Path;
 use crate::context::{Context, Options, try_lock};
 use crate::daemons::networks::keep_settings_in;
 use crate::daemons::{
-    CONFIG_LIMIT, Daemons, EXIT_AFTER_UNLINK, RunningDaemon, abandoned_diagnostic, died_diagnostic,
+    CONFIG_LIMIT, Daemons, EXIT_AFTER_ANSWER, EXIT_AFTER_UNLINK, RunningDaemon, abandoned_diagnostic,
+    died_diagnostic,
 };
 use crate::execute::outcome::{Daemon, Outcome, Recurrence};
 use crate::files::corrupt_files::{corrupt_config_path, keep_corrupt_file};
@@ -132,10 +133,9 @@ fn add_closing_diagnostics(context: &Context<'_>, options: &Options<'_>, outcome
     let lost = lost_settings(context, options, &outcome.document, &outcome.config, is_written);
     // Reports no loss for a newer config: this launch did not write it.
     outcome.diagnostics.extend(lost.filter(|_| !is_newer));
-    let is_lost = outcome.has_lost_daemon();
+    let within = if outcome.has_lost_daemon() { EXIT_AFTER_UNLINK } else { EXIT_AFTER_ANSWER };
     if let Daemon::Spawned(spawned) = &mut outcome.daemon
-        && is_lost
-        && let Ok(Some(status)) = spawned.wait_within(EXIT_AFTER_UNLINK)
+        && let Ok(Some(status)) = spawned.wait_within(within)
     {
         // The daemon came up and died on the first requests: this is the reason for everything else
         // that went wrong.
