@@ -419,7 +419,7 @@ fn off_and_on(home: &Home, change: fn(&mut Value)) {
     home.run(&["network", "use", "first-net"]).ends_with(0);
 }
 
-/// The shared daemon has a key of its own, so it is reported whatever is wrong with this home's
+/// The shared daemon has a key of its own, so each problem is reported, whatever is wrong with this home's
 /// key.
 #[test]
 fn shared_daemon_leaves_a_network_while_the_own_key_is_missing() {

@@ -194,7 +194,7 @@ fn a_daemon_without_a_socket_is_found_by_its_environment() {
     assert!(nobody.is_empty());
 }
 
-/// The user's `~/.myownmesh` leads to the app's daemon home, and the daemon is reported no home.
+/// The user's `~/.myownmesh` leads to the app's daemon home, and the daemon is told no home.
 #[test]
 fn daemon_that_found_its_home_by_a_symlink_is_found_without_a_socket() {
     let home = Home::new();
