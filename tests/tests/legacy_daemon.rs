@@ -243,3 +243,28 @@ fn process_that_does_not_answer_as_a_daemon_is_not_ended() {
     assert!(ran.stderr.contains(&format!("ps -fp {}", other.pid())), "{ran:?}");
     assert!(is_alive(other.pid()));
 }
+
+/// `~/.myownmesh` leads to the app's home, and the daemon found its home through it. Without the
+/// symlink, nothing shows that the daemon serves this home.
+#[test]
+fn daemon_behind_an_overlapping_symlink_is_stopped_before_the_symlink_is_renamed() {
+    let home = Home::legacy();
+    std::os::unix::fs::symlink(APP, home.path(".myownmesh")).unwrap();
+    let mut command = Command::new(stand_in());
+    command.arg("serve").env_remove("MYOWNMESH_HOME").env("HOME", home.path(""));
+    let daemon = started(command);
+    let socket = home.path(APP).join("daemon.sock");
+    eventually("it listens", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
+    std::fs::remove_file(&socket).unwrap();
+    for args in [&["launch", "--once"][..], &["daemon", "stop"], &["repair"], &["migrate"]] {
+        let refused = run(home.with_daemon(args).arg("--json")).ends_with(7).diagnostic("paths.overlap");
+        assert_eq!(refused["hint"], format!("kill {}", daemon.id()), "{args:?}: {refused:#}");
+    }
+    let hint = home.run(&["doctor", "--json"]).ends_with(4).check("homes.apart")["hint"].clone();
+    follow(&hint);
+    daemon.ended();
+    let hint = home.run(&["doctor", "--json"]).ends_with(4).check("homes.apart")["hint"].clone();
+    assert!(hint.as_str().unwrap().starts_with("mv -n "), "{hint}");
+    run(Command::new("sh").args(["-c", hint.as_str().unwrap()]).env("HOME", home.path(""))).ends_with(0);
+    run(&mut home.launch("", &["--once"])).ends_with(0);
+}

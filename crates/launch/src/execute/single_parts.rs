@@ -18,6 +18,7 @@ use crate::files::identity::{ensure_home, protect_held_key, scan_identity};
 use crate::files::losses::lost_settings;
 use crate::files::moves::{forward_plan, move_diagnostics, plan_diagnostics};
 use crate::files::peers::unsettled_states;
+use crate::homes::checked_layout;
 use crate::homes::trust::{ensure_permitted, wrote_where_others_can};
 use crate::plan::checks::{Mark, checks};
 use crate::plan::foreseen::{blocked_change, blocked_repair, changed_dirs, full_dir, no_room, unwritable};
@@ -52,7 +53,7 @@ pub fn repair_config(
     ids: &mut dyn Ids,
     is_dry: bool,
 ) -> Result<ConfigRepair, Diagnostic> {
-    context.checked?;
+    checked_layout(context)?;
     let loaded = context.store.load(ids)?;
     let path = &context.layout.app_config;
     let diagnostics = config_diagnostics(&loaded, path);
@@ -184,7 +185,7 @@ pub fn move_state(
     wanted: &MoveOptions,
     is_dry: bool,
 ) -> Result<StateMove, Diagnostic> {
-    context.checked?;
+    checked_layout(context)?;
     let config_socket = socket_named_by_config(context)?;
     let is_forward = wanted.direction == Direction::Forward;
     let look = || context.migrator.plan(&context.migrator.inspect(wanted.direction), wanted);

@@ -15,6 +15,7 @@ use myownllm_paths::{Mode, PathsError};
 use crate::context::{Context, Options, lock_home};
 use crate::daemons::{Daemons, RunningDaemon, end_command};
 use crate::files::identity::{HELD, held_key_diagnostic, protect_held_key};
+use crate::homes::checked_layout;
 use crate::homes::trust::ensure_changeable;
 use crate::plan::stage::{live_refusal, orphan_diagnostic};
 use crate::plan::start::{missing_program, stop_alone};
@@ -43,14 +44,16 @@ pub fn stop_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<D
     let running = || context.daemons.live(None).into_iter().filter(|live| !live.legacy);
     let mut ended = Vec::new();
     let live = context.daemons.live(None);
+    // The daemon in an overlapping home may be another program's.
+    if let Err(PathsError::Overlap { .. }) = context.checked
+        && !live.is_empty()
+    {
+        checked_layout(context)?;
+    }
     if live.iter().all(|live| live.legacy) {
         return live.iter().find_map(|live| live_refusal(live, options)).map_or(Ok(ended), Err);
     }
     ensure_changeable(context)?;
-    // The daemon in an overlapping home is another program's.
-    if let Err(overlap @ PathsError::Overlap { .. }) = context.checked {
-        return Err(overlap.into());
-    }
     // While this run holds the lock, no other process starts a daemon.
     let _lock = lock_home(context, options)?;
     for daemon in running() {

@@ -13,6 +13,7 @@ use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 
 use crate::context::{Context, Options};
 use crate::daemons::CONFIG_LIMIT;
+use crate::homes::checked_layout;
 use crate::words::diagnostic::{Class, Diagnostic};
 
 /// Checks that a change reaches the app's home and no other place, and that its owner can use it.
@@ -38,7 +39,7 @@ pub(crate) fn ensure_permitted(
         return Err(refusal.clone());
     }
     let trust = ensure_changeable(context)?;
-    let checked = context.checked?;
+    let checked = checked_layout(context)?;
     let layout = context.layout;
     let other = if (&checked.app_home, &checked.daemon_home) != (&layout.app_home, &layout.daemon_home) {
         format!("the checked layout has the homes {} and {}", checked.app_home, checked.daemon_home)

@@ -23,6 +23,7 @@ use crate::files::daemon_config::{misplaced_diagnostic, newer_config, shared_con
 use crate::files::identity::{ensure_no_new_home, identity_answer, protect_held_key};
 use crate::files::losses::{LOSSES, lasting_losses, lasting_network_losses, may_have_lost_networks};
 use crate::files::moves::{collision_as_warning, forward_plan, is_about_overlap, plan_diagnostics};
+use crate::homes::checked_layout;
 use crate::homes::no_access::{UNWRITABLE, merge_access_errors};
 use crate::homes::owner::missing_home;
 use crate::homes::trust::{ensure_changeable, ensure_permitted};
@@ -354,8 +355,7 @@ impl<'p, 'a> Planner<'p, 'a> {
 
     fn state_diagnostics(&self) -> Vec<Diagnostic> {
         let (context, options, plan) = (self.context, self.options, &self.plan);
-        let mut diagnostics: Vec<Diagnostic> =
-            context.checked.err().map(Diagnostic::from).into_iter().collect();
+        let mut diagnostics: Vec<Diagnostic> = checked_layout(context).err().into_iter().collect();
         let migration = plan_diagnostics(context.disk, &plan.migration, options.program).into_iter();
         let migration = migration.filter(|diagnostic| !is_about_overlap(context, diagnostic));
         diagnostics.extend(migration.map(collision_as_warning));

@@ -12,6 +12,7 @@ use crate::daemons::{abandoned_diagnostic, end_command, processes_unknown};
 use crate::files::identity::{RENAMED, held_key_diagnostic};
 use crate::files::losses::may_have_lost_networks;
 use crate::files::moves::sync_unconfirmed;
+use crate::homes::checked_layout;
 use crate::homes::no_access::{UNWRITABLE, unknown_shared};
 use crate::homes::owner::{missing_home, missing_home_hint};
 use crate::plan::foreseen::{changed_dirs, fixed_file, is_opened, unwritable};
@@ -36,7 +37,7 @@ impl Examiner<'_, '_> {
         }
         let renamed = self.plan.diagnostics.iter().find(|diagnostic| diagnostic.code == RENAMED);
         self.checks.diagnostics("homes.there", renamed.cloned());
-        match context.checked {
+        match checked_layout(context) {
             Ok(_) => self.checks.ok(
                 "homes.apart",
                 format!(
@@ -44,7 +45,7 @@ impl Examiner<'_, '_> {
                     short(&layout.daemon_home, &layout.user_home)
                 ),
             ),
-            Err(error) => self.checks.diagnostic("homes.apart", Diagnostic::from(error)),
+            Err(overlap) => self.checks.diagnostic("homes.apart", overlap),
         }
         self.writable();
         self.synced();
