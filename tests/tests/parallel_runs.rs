@@ -109,3 +109,27 @@ fn one_of_many_concurrent_launches_starts_the_daemon() {
     let starts: usize = logs.iter().map(|log| log.matches("[myownllm] ").count()).sum();
     assert_eq!((logs.len(), starts), (1, 1), "{logs:?}");
 }
+
+/// A person pressed Ctrl-Z in a run that held the lock. It releases the lock when it is continued.
+#[cfg(target_os = "linux")]
+#[test]
+fn suspended_holder_of_the_lock_is_named_with_the_command_that_continues_it() {
+    use integration_tests::testkit::{Signal, eventually, follow, run, send_signal, started};
+    let home = Home::legacy();
+    let mut command = Command::new("flock");
+    command.arg(home.path(APP)).args(["sleep", "2"]);
+    let holder = started(command);
+    let try_lock = || std::fs::File::open(home.path(APP)).unwrap().try_lock();
+    eventually("the lock is held", || try_lock().is_err());
+    send_signal(holder.id(), Signal::STOP);
+    let hint = format!("kill -CONT {}", holder.id());
+    let doctor = run(&mut home.with_daemon(&["doctor", "--json"])).ends_with(4);
+    assert_eq!(doctor.check("homes.suspended-run")["hint"], hint, "{doctor:?}");
+    let refused = run(&mut home.launch("", &["--once", "--json"])).ends_with(6);
+    assert_eq!(refused.diagnostic("durable-fs.lock-held")["hint"], hint, "{refused:?}");
+    follow(&hint.into());
+    // The holder ends meanwhile, so the run gets the lock.
+    run(&mut home.launch("", &["--once"])).ends_with(0);
+    run(&mut home.with_daemon(&["doctor"])).ends_with(0);
+    holder.ended();
+}

@@ -45,6 +45,7 @@ pub use myownllm_identity as identity;
 pub use myownllm_identity::{Expected, StartPermit};
 pub use obstacle::StartObstacle;
 pub use probe::{Probe, probe};
+pub use procfs::is_suspended;
 pub use serde_json;
 pub use spawn::{
     CandidateFailure, CandidateOutcome, DaemonExit, ExitWatch, SpawnError, SpawnRequest, Spawned,

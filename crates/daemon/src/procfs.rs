@@ -91,8 +91,8 @@ pub(crate) fn start_time(pid: u32) -> Option<u64> {
 }
 
 /// Returns true if a process is stopped (SIGSTOP, Ctrl-Z). Until it is continued it does not even
-/// exit.
-pub(crate) fn is_suspended(pid: u32) -> bool {
+/// exit. False where the system does not show it.
+pub fn is_suspended(pid: u32) -> bool {
     shows_our_namespace() && stat(pid).is_some_and(|stat| stat.state == 'T')
 }
 

@@ -9,14 +9,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use myownllm_config_model::SeededIds;
 use myownllm_config_store::{ConfigStore, LockedStore};
-use myownllm_daemon::{SpawnError, SpawnRequest};
+use myownllm_daemon::{SpawnError, SpawnRequest, is_suspended};
 use myownllm_durable_fs::{Disk, LockError, Owner};
 use myownllm_migration::Migrator;
 use myownllm_paths::camino::Utf8Path;
 use myownllm_paths::{CheckedLayout, Layout, PathsError};
 
 use crate::daemons::{Daemons, REQUEST_TIMEOUT};
-use crate::words::diagnostic::{Diagnostic, PROGRAM};
+use crate::words::diagnostic::{Class, Diagnostic, PROGRAM};
 
 /// The time that every command waits for another process that holds the home's lock. It is longer
 /// than a healthy process holds the lock.
@@ -155,6 +155,11 @@ impl<'a> Options<'a> {
 /// reports that it waits.
 const LOCK_STEP: Duration = Duration::from_millis(200);
 
+/// The wait after which a suspended process is no longer waited for. A process that somebody
+/// suspends and continues at once is no problem.
+const PATIENCE_WITH_SUSPENDED: Duration = Duration::from_secs(1);
+const LOCK_HELD: &str = "durable-fs.lock-held";
+
 /// Locks the home. Waits as long as the options say for another process that holds the lock.
 /// Fails if the lock is held all that time, if it cannot be taken, or if the user cancels.
 pub(crate) fn lock_home<'a>(
@@ -188,15 +193,29 @@ pub(crate) fn try_lock<'a>(
             Err(Diagnostic::from(&SpawnError::Cancelled))
         }
         Err(LockError::Held { .. }) if *waited + step < options.lock_wait => {
-            options.report_wait(&context.layout.app_home, *waited);
+            let home = &context.layout.app_home;
+            options.report_wait(home, *waited);
+            if *waited >= PATIENCE_WITH_SUSPENDED {
+                suspended_holder(home).map_or(Ok(()), Err)?;
+            }
             *waited += step;
             Ok(None)
         }
         Err(LockError::Held { home, .. }) => {
-            Err(Diagnostic::from(&LockError::Held { home, waited: *waited + step }))
+            let held = || Diagnostic::from(&LockError::Held { home, waited: *waited + step });
+            Err(suspended_holder(&context.layout.app_home).unwrap_or_else(held))
         }
         Err(error) => Err(Diagnostic::from(&error)),
     }
+}
+
+/// Reports a process that holds the lock of the home and is suspended: it keeps the lock until
+/// somebody continues it.
+pub(crate) fn suspended_holder(home: &Utf8Path) -> Option<Diagnostic> {
+    let pid = holder(home.as_ref()).filter(|pid| is_suspended(*pid))?;
+    let message = format!("cannot lock {home}: process {pid} holds the lock and is suspended");
+    let held = Diagnostic::error(LOCK_HELD, message).at(home).hint(format!("kill -CONT {pid}"));
+    Some(held.class(Class::Locked))
 }
 
 /// Returns the process that holds the lock of a home, according to the kernel's list of locks.

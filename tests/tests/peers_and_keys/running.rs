@@ -49,7 +49,7 @@ fn daemon_of_a_home_that_is_gone_keeps_a_second_key_from_being_made(#[case] take
     let mut doctor = home.command(&["doctor", "--json"]);
     let said = run(doctor.env("MYOWNMESH_BIN", stand_in())).ends_with(4).json();
     assert!(diagnostic(&said, "identity.held").is_some(), "{said:#}");
-    for command in [&["launch", "--once"][..], &["daemon", "restart"]] {
+    for command in [&["launch", "--once"][..], &["daemon", "restart"], &["daemon", "stop"]] {
         let said = run(&mut home.with_daemon(&[command, &["--json"]].concat())).ends_with(7).json();
         let reported = diagnostic(&said, "identity.held").unwrap_or_else(|| panic!("{said:#}"));
         assert!(reported["message"].as_str().unwrap().contains(&format!("process {}", daemon.0)), "{said:#}");

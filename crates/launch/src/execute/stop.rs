@@ -54,6 +54,12 @@ pub fn stop_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<D
         return live.iter().find_map(|live| live_refusal(live, options)).map_or(Ok(ended), Err);
     }
     ensure_changeable(context)?;
+    // The home was renamed under the daemon: there is no directory to lock.
+    if context.disk.stat(context.layout.app_home.as_ref()).is_err()
+        && let Some(held) = held_key_diagnostic(context)
+    {
+        return Err(held);
+    }
     // While this run holds the lock, no other process starts a daemon.
     let _lock = lock_home(context, options)?;
     for daemon in running() {

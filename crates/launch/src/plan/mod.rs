@@ -16,7 +16,7 @@ use myownllm_migration::Plan as MovePlan;
 use myownllm_paths::camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
-use crate::context::{Context, Options};
+use crate::context::{Context, Options, suspended_holder};
 use crate::daemons::RunningDaemon;
 use crate::daemons::networks::{active_network, unreadable_backup};
 use crate::files::daemon_config::{misplaced_diagnostic, newer_config, shared_config};
@@ -269,6 +269,10 @@ impl<'p, 'a> Planner<'p, 'a> {
                 self.home.steps.into_iter().chain(daemon.into_iter().filter(|_| options.daemon)).collect()
             }
         };
+        if plan.pending || plan.wants_start() {
+            plan.diagnostics.extend(suspended_holder(&context.layout.app_home));
+            plan.class = plan.class.or_else(|| class_of(&plan.diagnostics));
+        }
         let missing_key = plan.identity.refusal().is_some_and(Refusal::is_missing);
         // If the config cannot be read for the socket at which its daemon listens, nothing may be
         // moved.

@@ -10,7 +10,7 @@ mod state;
 use myownllm_config_model::Place;
 use serde::Serialize;
 
-use crate::context::{Context, Options};
+use crate::context::{Context, Options, suspended_holder};
 use crate::files::identity::{HELD, ends_daemon};
 use crate::homes::no_access::{NoAccess, UNWRITABLE, adapt_hint_to_runner};
 use crate::plan::LaunchPlan;
@@ -193,6 +193,17 @@ impl Checks {
         self.list.rotate_right(1);
     }
 
+    /// Reports a suspended process that holds the lock, as a problem if the next launch needs the
+    /// lock: to change the home, to start a daemon, or to have a daemon join a network.
+    fn lock(&mut self, context: &Context<'_>, plan: &LaunchPlan) {
+        let Some(held) = suspended_holder(&context.layout.app_home) else { return };
+        let is_foreseen = plan.diagnostics.iter().any(|diagnostic| diagnostic.code == held.code);
+        let joins = |check: &Check| check.id == "networks.active" && check.result == Mark::Warning;
+        let is_needed = is_foreseen || self.list.iter().any(joins);
+        let held = if is_needed { held } else { held.as_warning() };
+        self.diagnostic("homes.suspended-run", held);
+    }
+
     /// Adds each error that would make a launch refuse or fail and that no check has reported.
     fn foresee(&mut self, plan: &LaunchPlan) {
         for error in plan.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()) {
@@ -291,6 +302,7 @@ pub fn checks(context: &Context<'_>, options: &Options<'_>, plan: &LaunchPlan) -
     }
     examiner.daemons();
     let mut checks = examiner.checks;
+    checks.lock(context, plan);
     checks.foresee(plan);
     for Check { hint, diagnostic, .. } in &mut checks.list {
         let hints = std::iter::once(hint).chain(diagnostic.iter_mut().map(|diagnostic| &mut diagnostic.hint));
