@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use integration_tests::testkit::{
-    APP, Home, MESH, Ran, SHARED, can_be_root, program, root, run, set_mode, stand_in,
+    APP, Home, MESH, Ran, SHARED, can, can_be_root, eventually, program, root, run, set_mode, stand_in,
 };
 use rstest::rstest;
 
@@ -144,6 +144,40 @@ fn a_daemon_of_another_user_is_reported_by_its_socket(#[case] dir: &str) {
     set_mode(&home.path(&place), 0o000);
     let said = as_owner(&["launch", "--once", "--json"]).ends_with(5);
     assert!(!said.stdout.contains("daemon.foreign-owner"), "{said:?}");
+}
+
+/// A user typed `sudo` before the daemon's command. Only root can stop that daemon.
+#[rstest]
+#[case::by_the_owner_of_the_home(OWNER)]
+#[case::by_root(0)]
+fn daemon_that_sudo_started_in_a_users_home_is_stopped_by_the_hint(#[case] user: u32) {
+    if !can_be_root() || !can("fuser", &["-V"]) {
+        return;
+    }
+    let (_tools, tool) = tools();
+    let program = tool(program());
+    let home = Home::settled();
+    let mut daemon = home.daemon(MESH).start().unwrap();
+    give_with_parent(&home);
+    give(&home.own_socket(), 0);
+    set_mode(&home.own_socket(), 0o755);
+    let run_as = |args: &[&str]| {
+        let mut command = Command::new(&program);
+        command.arg("--home").arg(home.path("")).args(args).uid(user).gid(user).current_dir("/");
+        run(command.env_remove("MYOWNMESH_HOME").env("HOME", "/nonexistent"))
+    };
+    for args in [&["daemon", "stop", "--json"][..], &["launch", "--once", "--json"]] {
+        let refused = run_as(args).ends_with(7).diagnostic("daemon.foreign-owner");
+        let hint = refused["hint"].as_str().unwrap();
+        assert!(hint.trim_start_matches("sudo ").starts_with("fuser -k -TERM "), "{refused:#}");
+        assert_eq!(hint.starts_with("sudo "), user != 0, "{refused:#}");
+    }
+    let hint = run_as(&["doctor", "--json"]).ends_with(4).check("daemon.own")["hint"].clone();
+    let command = hint.as_str().unwrap().trim_start_matches("sudo ");
+    run(Command::new("sh").args(["-c", command])).ends_with(0);
+    eventually("it is stopped", || !daemon.is_running());
+    let stopped = run_as(&["daemon", "status", "--json"]).ends_with(5);
+    assert_eq!(stopped.diagnostic("daemon.not-running")["severity"], "error", "{stopped:?}");
 }
 
 /// A connection that the system refuses proves no daemon: the daemon may be gone and its socket

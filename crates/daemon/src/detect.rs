@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     Client, Endpoint, Probe, Status,
-    error::{show_listener_command, show_owner_command, show_socket_command},
+    error::{foreign_owner_command, show_listener_command, show_socket_command},
     probe::{PROBE_TIMEOUT, probe, probe_keeping_connection},
 };
 
@@ -232,7 +232,7 @@ impl DetectRefusal {
                 show_listener_command(*pid, self.endpoint())
             }
             Self::Suspended { pid, .. } => Some(format!("kill -CONT {pid}")),
-            Self::ForeignOwner { endpoint, pid, .. } => show_owner_command(*pid, endpoint),
+            Self::ForeignOwner { endpoint, uid, pid } => foreign_owner_command(*uid, *pid, endpoint),
             Self::Unknown { endpoint, .. } => show_socket_command(endpoint),
             Self::PathTooLong { .. } | Self::ResourceExhausted { .. } => None,
         }

@@ -83,7 +83,8 @@ impl ControlError {
     /// Returns the command that shows or mends the cause, unless only a command of the app does.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Busy { pid, .. } | Self::ForeignOwner { pid, .. } => show_process_command(*pid),
+            Self::Busy { pid, .. } => show_process_command(*pid),
+            Self::ForeignOwner { endpoint, uid, pid } => foreign_owner_command(*uid, *pid, endpoint),
             _ => None,
         }
     }
@@ -164,10 +165,31 @@ pub(crate) fn show_listener_command(pid: Option<u32>, endpoint: &Endpoint) -> Op
     })
 }
 
-/// Returns the command that shows another user's process. The system may hide the process; then the
-/// socket shows its owner.
-pub(crate) fn show_owner_command(pid: Option<u32>, endpoint: &Endpoint) -> Option<String> {
-    show_process_command(pid).or_else(|| show_socket_command(endpoint))
+/// Returns the command that stops a daemon that `sudo` started in a user's home, and else the
+/// command that shows another user's process. The system may hide the process; then the socket
+/// shows its owner.
+pub(crate) fn foreign_owner_command(uid: u32, pid: Option<u32>, endpoint: &Endpoint) -> Option<String> {
+    match (endpoint.path(), pid) {
+        (Some(socket), Some(pid)) if is_started_by_sudo(uid, socket) => Some(format!("sudo kill {pid}")),
+        (Some(socket), None) if is_started_by_sudo(uid, socket) => {
+            Some(format!("sudo fuser -k -TERM {}", quote(socket)))
+        }
+        _ => show_process_command(pid).or_else(|| show_socket_command(endpoint)),
+    }
+}
+
+/// Returns true for a daemon of root's that listens in another user's directory. A daemon that root
+/// runs for the whole machine listens in a directory of root's.
+#[cfg(target_os = "linux")]
+fn is_started_by_sudo(uid: u32, socket: &Utf8Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let is_of_other = |dir: &Utf8Path| dir.metadata().is_ok_and(|dir| dir.uid() != 0);
+    uid == 0 && socket.parent().is_some_and(is_of_other)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_started_by_sudo(_: u32, _: &Utf8Path) -> bool {
+    false
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     ControlError, Endpoint, Status,
     connection::{Connection, MAX_ANSWER_CHARS, ReceiveError, receive_error},
-    error::{show_listener_command, show_owner_command, show_socket_command},
+    error::{foreign_owner_command, show_listener_command, show_socket_command},
     procfs, serving,
     transport::{self, Absence, ConnectError},
     wait::{Backoff, deadline_after, millis},
@@ -94,7 +94,7 @@ impl Probe {
             Self::Busy { pid, .. } | Self::Answered { pid, .. } | Self::Unusable { pid, .. } => {
                 show_listener_command(*pid, endpoint)
             }
-            Self::ForeignOwner { pid, .. } => show_owner_command(*pid, endpoint),
+            Self::ForeignOwner { uid, pid } => foreign_owner_command(*uid, *pid, endpoint),
             Self::Unknown { .. } => show_socket_command(endpoint),
             Self::Absent { .. } | Self::PathTooLong { .. } | Self::ResourceExhausted { .. } => None,
         }

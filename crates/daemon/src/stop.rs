@@ -12,7 +12,7 @@ pub(crate) use self::platform::stop_daemon_of;
 pub use self::platform::stop_serving_process;
 use crate::{
     Endpoint,
-    error::show_process_command,
+    error::{foreign_owner_command, show_process_command},
     probe::PROBE_TIMEOUT,
     process::HOME_VARIABLE,
     procfs,
@@ -113,7 +113,8 @@ impl StopError {
             Self::Unsupported { pid, .. } => {
                 pid.map(|pid| format!("{} {pid}", if cfg!(windows) { "taskkill /f /pid" } else { "kill" }))
             }
-            Self::ForeignOwner { pid, .. } | Self::NoDaemon { pid, .. } => show_process_command(*pid),
+            Self::ForeignOwner { endpoint, uid, pid } => foreign_owner_command(*uid, *pid, endpoint),
+            Self::NoDaemon { pid, .. } => show_process_command(*pid),
             Self::Unreachable { endpoint, .. } => {
                 endpoint.path().map(|path| format!("ls -ld {}", myownllm_durable_fs::quote(path)))
             }

@@ -171,7 +171,12 @@ impl Examiner<'_, '_> {
     fn daemon(&mut self, role: Role, endpoint: &Endpoint, probe: &Probe) {
         let id = if role == Role::Shared { "daemon.shared" } else { "daemon.own" };
         let words = daemon_words(probe, self.options.user_name);
-        let evidence = format!("{}: {words}", self.shown(endpoint));
+        let evidence = match probe {
+            Probe::Busy { .. } | Probe::Suspended { .. } | Probe::ForeignOwner { .. } => {
+                format!("the daemon at {} {words}", self.shown(endpoint))
+            }
+            _ => format!("{}: {words}", self.shown(endpoint)),
+        };
         match probe {
             Probe::Absent { .. } => self.checks.ok(id, evidence),
             // No shared daemon can listen there, and a launch goes on without one. The own daemon
