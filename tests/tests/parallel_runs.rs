@@ -119,7 +119,13 @@ fn suspended_holder_of_the_lock_is_named_with_the_command_that_continues_it() {
     let mut command = Command::new("flock");
     command.arg(home.path(APP)).args(["sleep", "2"]);
     let holder = started(command);
-    let try_lock = || std::fs::File::open(home.path(APP)).unwrap().try_lock();
+    let lock = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    let dir = std::fs::File::open(home.path(APP)).unwrap();
+    // A lock that this takes by itself goes again before the next try.
+    let try_lock = || {
+        rustix::fs::flock(&dir, lock)
+            .and_then(|()| rustix::fs::flock(&dir, rustix::fs::FlockOperation::Unlock))
+    };
     eventually("the lock is held", || try_lock().is_err());
     send_signal(holder.id(), Signal::STOP);
     let hint = format!("kill -CONT {}", holder.id());
