@@ -560,3 +560,24 @@ fn first_of_many_left_networks_are_printed_and_the_others_counted() {
     let words: Vec<&str> = ran.stdout.split_whitespace().collect();
     assert!(words.join(" ").contains("left net-11, and 28 more"), "{ran:?}");
 }
+
+/// An older daemon refuses a network whose roster or state a newer daemon wrote.
+#[rstest]
+#[case::state("network_state version 2", "states")]
+#[case::roster("roster version 9", "rosters")]
+fn file_that_an_older_daemon_cannot_read_is_named_with_the_command_that_sets_it_aside(
+    #[case] what: &str,
+    #[case] dir: &str,
+) {
+    let home = Home::settled();
+    let file = home.path(&format!("{MESH}/mesh/{dir}/home-mesh.json"));
+    let before = std::fs::read(&file).unwrap();
+    let mode = format!("refuse-add:join: {what} unsupported (this build expects v1)");
+    let refused = run(&mut home.launch(&mode, &["--once", "--json"])).ends_with(1);
+    let newer = refused.diagnostic("daemon.unsupported-version");
+    assert_eq!(newer["path"], file.to_str().unwrap(), "{newer:#}");
+    follow(&newer["hint"]);
+    assert!(!file.exists());
+    assert_eq!(std::fs::read(file.with_extension("json.newer")).unwrap(), before);
+    run(&mut home.launch("", &["--once"])).ends_with(0);
+}

@@ -7,6 +7,7 @@ use myownllm_config_model::{Document, Ids, ValueRef, network_id, networks};
 use myownllm_config_store::{AppSchema, BackupId, BackupKind, ConfigStore, LockedStore, StoreError};
 use myownllm_daemon::reconcile::{self, Action, DROPPED, NOT_APPLIED, SavedNetwork, StepResult};
 use myownllm_daemon::{ControlError, DaemonControl, Decision, Detection, Endpoint, Probe, Role, Status};
+use myownllm_durable_fs::move_aside;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -435,10 +436,18 @@ fn backups_of(store: &dyn ConfigStore, kinds: &[BackupKind]) -> Vec<Document> {
 /// `program` is the name of this program with its options. Only warns if a network could not be
 /// left, which the next pass tries again, or if the daemon joined a network and reports it
 /// otherwise than it was told.
-pub(crate) fn reconcile_diagnostics(reconciled: &Reconciled, program: &str) -> Vec<Diagnostic> {
+pub(crate) fn reconcile_diagnostics(
+    context: &Context<'_>,
+    reconciled: &Reconciled,
+    program: &str,
+) -> Vec<Diagnostic> {
     let steps = reconciled.outcome.steps.iter();
     steps
-        .filter_map(|done| step_diagnostic(&done.step.action, &done.result, &reconciled.daemon, program))
+        .filter_map(|done| {
+            let failed = step_diagnostic(&done.step.action, &done.result, &reconciled.daemon, program)?;
+            let newer = newer_file(context, done.step.action.network_id(), &failed);
+            Some(newer.filter(|_| reconciled.daemon.role == Role::Own).unwrap_or(failed))
+        })
         .chain(reconciled.backup.as_ref().map(|backup| kept_diagnostic(reconciled, backup, program)))
         .collect()
 }
@@ -499,6 +508,22 @@ fn step_diagnostic(
     Some(if is_minor { diagnostic.as_warning() } else { diagnostic })
 }
 
+/// Names the roster or the state of a network that has a version which the daemon does not read.
+/// The user updates the daemon, or sets the file aside.
+fn newer_file(context: &Context<'_>, network: &str, refused: &Diagnostic) -> Option<Diagnostic> {
+    if refused.code != "daemon.unsupported-version" {
+        return None;
+    }
+    let layout = context.layout;
+    let is_state = refused.message.contains("network_state");
+    let dir = if is_state { &layout.daemon_states } else { &layout.daemon_rosters };
+    let path = dir.join(format!("{network}.json"));
+    context.disk.stat_follow(path.as_ref()).ok()?;
+    let message =
+        format!("{}; a newer daemon wrote {path}: update the app, or set the file aside", refused.message);
+    Some(Diagnostic { message, ..refused.clone() }.at(&path).hint(move_aside(&path, "newer")))
+}
+
 fn class_of_step(code: &str) -> Class {
     match code {
         "daemon.unreachable" | "daemon.busy" | "daemon.closed" | "daemon.replaced" | "daemon.protocol" => {
@@ -549,8 +574,6 @@ fn step_hint(action: &Action, code: &str, network: &str, daemon: &ConnectedDaemo
                 _ => format!("{program} network show {}", network_argument(network)),
             }
         }
-        // The check of the rosters and the states names the file.
-        ("daemon.unsupported-version", _) => format!("{program} doctor"),
         _ => format!("{program} status"),
     }
 }
@@ -567,7 +590,6 @@ mod tests {
         let hint = |action, code, pid| step_hint(action, code, "home", &asked(pid), "prog");
         assert_eq!(hint(&add, "daemon.refused-op", None), "prog network show home");
         assert_eq!(hint(&remove, "daemon.refused-op", None), "prog launch --once");
-        assert_eq!(hint(&add, "daemon.unsupported-version", None), "prog doctor");
         assert_eq!(hint(&add, "daemon.busy", None), "prog status");
         assert_eq!(hint(&add, "daemon.closed", Some(7)), "prog status");
         let own = ConnectedDaemon::new(Role::Own, Endpoint::unix("/s"), Some(7));

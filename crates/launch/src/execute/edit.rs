@@ -203,7 +203,7 @@ fn follow(
 ) -> Followed {
     match try_to_follow(context, options, (lock, ids, &mut *document)) {
         Ok(Some(reconciled)) => {
-            diagnostics.extend(reconcile_diagnostics(&reconciled, options.program));
+            diagnostics.extend(reconcile_diagnostics(context, &reconciled, options.program));
             if reconciled.daemon.role == Role::Shared {
                 let found = context.daemons.survey(None);
                 diagnostics.extend(unreconciled(context, &found, document, options.program));

@@ -217,7 +217,11 @@ impl Run<'_, '_> {
             client.set_cancel_flag(Arc::clone(cancelled));
         }
         let reconciled = self.reconcile_under_lock(&mut *client, daemon, status)?;
-        self.outcome.diagnostics.extend(reconcile_diagnostics(&reconciled, self.options.program));
+        self.outcome.diagnostics.extend(reconcile_diagnostics(
+            self.context,
+            &reconciled,
+            self.options.program,
+        ));
         self.outcome.reconciled = Some(reconciled);
         Ok(())
     }
