@@ -119,7 +119,7 @@ pub(crate) fn differs(
 }
 
 /// Compares a regular file with the file at its destination, which is at `there`, or was there
-/// before a killed run claimed it.
+/// before a killed run quarantined it.
 pub(crate) fn destination_state(
     disk: &dyn Disk,
     source: &Path,

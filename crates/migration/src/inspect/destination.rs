@@ -77,11 +77,11 @@ impl Inspector<'_> {
                 }
                 DirState::Dir(meta) => self.destination_dir(&relative, path.clone(), &path, meta),
                 // The app's home itself may be a symlink, and is the home in either case.
-                DirState::Link(_) if path == self.homes.app => match self.disk.stat_follow(&path) {
+                DirState::Symlink(_) if path == self.homes.app => match self.disk.stat_follow(&path) {
                     Ok(meta) => self.destination_dir(&relative, path.clone(), &path, meta),
                     Err(error) => self.out.refusals.push(MigrationError::unreadable(&path, error)),
                 },
-                DirState::Link(target) => match self.inside(&path) {
+                DirState::Symlink(target) => match self.inside(&path) {
                     Ok(Some((real, meta))) if self.trust(&real, &meta, "chmod 700") => {
                         if self.out.direction == Direction::Undo {
                             // In the app's home a symlink is the user's own choice, which the move

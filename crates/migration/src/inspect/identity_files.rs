@@ -75,7 +75,7 @@ impl Inspector<'_> {
             true => Some(self.disk.read_link(at).map_err(cannot)?),
             false => None,
         };
-        // The target of a claimed symlink is relative to its original directory.
+        // The target of a quarantined symlink is relative to its original directory.
         let target = match (&symlink_target, at.parent()) {
             (Some(target), Some(dir)) if dir.ends_with(QUARANTINE_DIR) => {
                 // The path has no `..`: below a locked home no path goes upwards.

@@ -22,8 +22,9 @@ use crate::{
 /// The entries of one source directory.
 #[derive(Default)]
 pub(super) struct SourceEntries {
-    /// Our names, those in the claim directory included; and if the claim directory exists.
+    /// Our names, those of quarantined files included.
     pub(super) ours: Vec<OsString>,
+    /// True if the quarantine directory exists.
     pub(super) quarantines: bool,
     /// The number of names that stay.
     pub(super) foreign: usize,
@@ -184,11 +185,10 @@ impl<'a> Inspector<'a> {
         is_first
     }
 
-    /// Returns the present path of a file: in the claim directory, if a killed run had put it
-    /// there.
+    /// Returns the present path of a file, which a killed run may have quarantined.
     pub(super) fn current_path(&self, plain: PathBuf) -> PathBuf {
         match self.quarantined.get(&plain) {
-            // A new file under the old name takes precedence over the claimed one.
+            // A new file under the old name takes precedence over the quarantined one.
             Some(quarantined) if self.disk.stat(&plain).is_err_and(|error| error.is_not_found()) => {
                 quarantined.clone()
             }
@@ -225,7 +225,7 @@ impl<'a> Inspector<'a> {
 pub(super) enum DirState {
     Absent,
     Dir(Metadata),
-    Link(PathBuf),
+    Symlink(PathBuf),
     NotADirectory,
     Unreadable(DiskError),
 }
@@ -234,7 +234,7 @@ pub(super) fn dir_state(disk: &dyn Disk, path: &Path) -> DirState {
     match disk.stat(path) {
         Ok(meta) if meta.is_dir() => DirState::Dir(meta),
         Ok(meta) if meta.is_symlink() => match disk.read_link(path) {
-            Ok(target) => DirState::Link(target),
+            Ok(target) => DirState::Symlink(target),
             Err(error) => DirState::Unreadable(error),
         },
         Ok(_) => DirState::NotADirectory,

@@ -40,12 +40,12 @@ impl Inspector<'_> {
             match dir_state(self.disk, &path) {
                 DirState::Absent => {}
                 DirState::Dir(meta) => self.source_dir(relative, path.clone(), path, &meta),
-                DirState::Link(target) => match self.undo_through_symlink(&path) {
+                DirState::Symlink(target) => match self.undo_through_symlink(&path) {
                     Ok(Some((real, meta))) => {
                         self.linked.insert(relative.clone(), real.clone());
                         self.source_dir(relative, path, real, &meta);
                     }
-                    Ok(None) => self.source_link(&relative, path, target),
+                    Ok(None) => self.source_symlink(&relative, path, target),
                     Err(error) => self.unreadable(&path, error),
                 },
                 DirState::NotADirectory => self.skip(path, "it is a file with the name of a directory"),
@@ -55,7 +55,7 @@ impl Inspector<'_> {
     }
 
     /// Handles a directory of the source that is a symlink, and stays.
-    fn source_link(&mut self, relative: &Utf8Path, path: PathBuf, target: PathBuf) {
+    fn source_symlink(&mut self, relative: &Utf8Path, path: PathBuf, target: PathBuf) {
         let key = self.homes.identity().strip_prefix(relative).map(|rest| path.join(rest));
         // A symlink into the daemon home, for an older program, hides nothing.
         let own = self.disk.canonicalize(&self.out.destination.join(relative));
