@@ -36,9 +36,8 @@ pub struct KnownIdentity {
 pub enum Problem {
     /// The identity file is not in its place, although one existed: a sound one lies elsewhere, or
     /// rosters or states know the device.
-    #[error("the identity file {place} is missing{}", MissingEvidence {
-        found, known_by, logged: logged.as_ref(), used_config: used_config.as_deref()
-    })]
+    #[error("the identity file {place} is missing{}",
+        evidence_words(found, known_by, logged.as_ref(), used_config.as_deref()))]
     Missing {
         place: Utf8PathBuf,
         found: Vec<FoundElsewhere>,
@@ -385,56 +384,50 @@ fn known_words(sides: [&KnownIdentity; 2]) -> String {
     known.map_or_else(String::new, |side| format!("; this home has known {}", side.key.device_id))
 }
 
-/// The evidence that a missing identity file existed.
-struct MissingEvidence<'a> {
-    found: &'a [FoundElsewhere],
-    known_by: &'a [(Utf8PathBuf, KnownBy)],
-    logged: Option<&'a (PathBuf, String)>,
-    used_config: Option<&'a Path>,
-}
-
-impl fmt::Display for MissingEvidence<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, found) in self.found.iter().enumerate() {
-            f.write_str(match (number, &found.damaged, &found.device_id) {
-                (0, None, Some(_)) => ", and a sound one lies at ",
-                (0, None, None) => ", and one of a newer version lies at ",
-                (0, Some(_), _) => ", and a damaged one lies at ",
-                _ => ", and another at ",
-            })?;
-            write!(f, "{}", found.path.display())?;
-            match (&found.device_id, &found.damaged) {
-                (Some(device_id), None) => write!(f, " (Device ID {device_id})")?,
-                (Some(device_id), Some(why)) => write!(f, " (Device ID {device_id}; {why})")?,
-                (None, Some(why)) => write!(f, " ({why})")?,
-                (None, None) if number == 0 => {}
-                (None, None) => f.write_str(" (of a newer version)")?,
-            }
-            if let Some(config) = &found.named_by {
-                write!(f, ", which {} names", config.display())?;
-            }
+/// Returns the evidence that a missing identity file existed, as the end of a sentence.
+fn evidence_words(
+    found: &[FoundElsewhere],
+    known_by: &[(Utf8PathBuf, KnownBy)],
+    logged: Option<&(PathBuf, String)>,
+    used_config: Option<&Path>,
+) -> String {
+    let mut words = String::new();
+    for (number, found) in found.iter().enumerate() {
+        words += match (number, &found.damaged, &found.device_id) {
+            (0, None, Some(_)) => ", and a sound one lies at ",
+            (0, None, None) => ", and one of a newer version lies at ",
+            (0, Some(_), _) => ", and a damaged one lies at ",
+            _ => ", and another at ",
+        };
+        words += &found.path.to_string_lossy();
+        words += &match (&found.device_id, &found.damaged) {
+            (Some(device_id), None) => format!(" (Device ID {device_id})"),
+            (Some(device_id), Some(why)) => format!(" (Device ID {device_id}; {why})"),
+            (None, Some(why)) => format!(" ({why})"),
+            (None, None) if number == 0 => String::new(),
+            (None, None) => " (of a newer version)".to_owned(),
+        };
+        if let Some(config) = &found.named_by {
+            words += &format!(", which {} names", config.display());
         }
-        let has_sound = self.found.iter().any(|found| found.damaged.is_none());
-        if has_sound || self.known_by.is_empty() {
-            let is_found = |id: &str| self.found.iter().any(|found| found.device_id.as_deref() == Some(id));
-            return match self.logged.filter(|(_, id)| !is_found(id)) {
-                Some((log, id)) => {
-                    write!(f, ", and {} shows that this home had the Device ID {id}", log.display())
-                }
-                None => match self.used_config.filter(|_| self.found.is_empty()) {
-                    Some(config) => {
-                        write!(f, ", and {} shows that a daemon with a key has run here", config.display())
-                    }
-                    None => Ok(()),
-                },
-            };
-        }
-        for (number, (home, known_by)) in self.known_by.iter().enumerate() {
-            f.write_str(if number == 0 { ", and " } else { " and " })?;
-            write!(f, "{known_by} in {home}")?;
-        }
-        f.write_str(" know this device")
     }
+    let has_sound = found.iter().any(|found| found.damaged.is_none());
+    let is_found = |id: &str| found.iter().any(|found| found.device_id.as_deref() == Some(id));
+    let logged = logged.filter(|(_, id)| !is_found(id));
+    words
+        + &match (logged, used_config) {
+            _ if !has_sound && !known_by.is_empty() => {
+                let known: Vec<_> = known_by.iter().map(|(home, by)| format!("{by} in {home}")).collect();
+                format!(", and {} know this device", known.join(" and "))
+            }
+            (Some((log, id)), _) => {
+                format!(", and {} shows that this home had the Device ID {id}", log.display())
+            }
+            (None, Some(config)) if found.is_empty() => {
+                format!(", and {} shows that a daemon with a key has run here", config.display())
+            }
+            _ => String::new(),
+        }
 }
 
 impl fmt::Display for KnownBy {
