@@ -405,7 +405,7 @@ impl RunningDaemon {
 
 #[cfg(feature = "migration")]
 mod live {
-    use myownllm_migration::{Homes, LiveDaemon, LiveDaemons};
+    use myownllm_migration::{Homes, LiveDaemon, LiveDaemons, LiveKind};
     use myownllm_paths::inside;
 
     use super::{HomeDaemons, RunningDaemon};
@@ -413,15 +413,14 @@ mod live {
 
     impl From<&RunningDaemon> for LiveDaemon {
         fn from(daemon: &RunningDaemon) -> Self {
-            let live = match daemon.unknown() {
-                Some(problem) => Self::new(daemon.place(), daemon.pid(), problem).unknown(),
-                None if daemon.is_own() => Self::new(daemon.place(), daemon.pid(), daemon.note()).own(),
-                None => Self::new(daemon.place(), daemon.pid(), daemon.note()),
+            let (note, kind) = match daemon.unknown() {
+                Some(problem) => (problem.to_owned(), LiveKind::Unknown),
+                None if daemon.is_own() => (daemon.note(), LiveKind::Own),
+                None => (daemon.note(), LiveKind::Legacy),
             };
-            match daemon.hint() {
-                Some(hint) => live.with_hint(hint),
-                None => live,
-            }
+            let mut live = Self::new(daemon.place(), daemon.pid(), note, kind);
+            live.hint = daemon.hint();
+            live
         }
     }
 

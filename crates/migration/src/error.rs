@@ -72,27 +72,14 @@ pub enum LiveKind {
 }
 
 impl LiveDaemon {
-    /// Creates a daemon at this socket that does not belong to the daemon home.
-    pub fn new(socket: impl Into<PathBuf>, pid: Option<u32>, note: impl Into<String>) -> Self {
-        Self { socket: socket.into(), pid, note: note.into(), kind: LiveKind::Legacy, hint: None }
-    }
-
-    /// Marks the daemon as the daemon of the daemon home, at its socket.
-    #[must_use]
-    pub fn own(self) -> Self {
-        Self { kind: LiveKind::Own, ..self }
-    }
-
-    /// Marks the daemon as unknown: the check for it failed, and the note says why.
-    #[must_use]
-    pub fn unknown(self) -> Self {
-        Self { kind: LiveKind::Unknown, ..self }
-    }
-
-    /// Adds a command that the user must run before any other.
-    #[must_use]
-    pub fn with_hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+    /// Creates a daemon at this socket that may be asked to end.
+    pub fn new(
+        socket: impl Into<PathBuf>,
+        pid: Option<u32>,
+        note: impl Into<String>,
+        kind: LiveKind,
+    ) -> Self {
+        Self { socket: socket.into(), pid, note: note.into(), kind, hint: None }
     }
 
     /// Returns the error that nothing may be changed while the daemon runs. `command` ends the

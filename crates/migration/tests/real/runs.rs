@@ -21,8 +21,8 @@ use myownllm_durable_fs::{Disk, RealDisk};
 #[cfg(unix)]
 use myownllm_migration::MoveMethod;
 use myownllm_migration::{
-    Direction, Homes, IdentityState, LiveDaemon, LiveDaemons, MigrationError, Migrator, MoveOutcome,
-    MoveStep, NoDaemons, Options, Progress,
+    Direction, Homes, IdentityState, LiveDaemon, LiveDaemons, LiveKind, MigrationError, Migrator,
+    MoveOutcome, MoveStep, NoDaemons, Options, Progress,
 };
 use rstest::rstest;
 
@@ -178,9 +178,13 @@ impl LiveDaemons for Alive {
 const STOP: &str = "myownllm-mesh migrate --stop-legacy-daemon";
 
 #[rstest]
-#[case::legacy(LiveDaemon::new("/x/daemon.sock", Some(77), "0.3.8"), "daemon.legacy-running", STOP)]
+#[case::legacy(
+    LiveDaemon::new("/x/daemon.sock", Some(77), "0.3.8", LiveKind::Legacy),
+    "daemon.legacy-running",
+    STOP
+)]
 #[case::own(
-    LiveDaemon::new("/x/daemon.sock", Some(77), "0.3.8").own(),
+    LiveDaemon::new("/x/daemon.sock", Some(77), "0.3.8", LiveKind::Own),
     "daemon.own-running",
     if cfg!(windows) { STOP } else { "kill 77" }
 )]
