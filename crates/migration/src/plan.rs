@@ -176,16 +176,37 @@ impl MoveStep {
     pub fn changed_dirs(&self) -> Vec<PathBuf> {
         match self {
             Self::MoveDir { from, to, .. } => vec![parent(from), parent(to), to.clone()],
-            Self::MoveFiles { from, to, .. } => vec![from.clone(), to.clone()],
-            Self::MoveFile { from, to }
-            | Self::MoveSymlink { from, to, .. }
-            | Self::SetAside { from, to, .. }
-            | Self::RestoreQuarantined { from, to } => vec![parent(from), parent(to)],
+            Self::RestoreQuarantined { from, to } => vec![parent(from), parent(to)],
             Self::MakeDir { path }
             | Self::RemoveDir { path }
             | Self::RemoveLeftover { path }
             | Self::RemoveIdentical { source: path, .. } => vec![parent(path)],
-            _ => Vec::new(),
+            step => step.source_dir().into_iter().chain(step.destination_dir()).collect(),
+        }
+    }
+
+    /// Returns the directory in which the step may leave a source to remove. For a directory that
+    /// moves as a whole, it is that directory: its files move one by one if it cannot be renamed.
+    pub(crate) fn source_dir(&self) -> Option<PathBuf> {
+        match self {
+            Self::MoveDir { from, .. } | Self::MoveFiles { from, .. } => Some(from.clone()),
+            Self::MoveFile { from: file, .. }
+            | Self::MoveSymlink { from: file, .. }
+            | Self::SetAside { from: file, .. }
+            | Self::RemoveIdentical { source: file, .. } => Some(parent(file)),
+            _ => None,
+        }
+    }
+
+    /// Returns the directory in which the step gives a file or directory its name.
+    pub(crate) fn destination_dir(&self) -> Option<PathBuf> {
+        match self {
+            Self::MoveFiles { to, .. } => Some(to.clone()),
+            Self::MoveDir { to, .. }
+            | Self::MoveFile { to, .. }
+            | Self::MoveSymlink { to, .. }
+            | Self::SetAside { to, .. } => Some(parent(to)),
+            _ => None,
         }
     }
 

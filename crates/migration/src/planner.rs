@@ -220,6 +220,14 @@ impl<'a> Planner<'a> {
         MigrationError::IdentityDamaged { path: file.path.clone(), why: why.to_owned(), remedy }
     }
 
+    /// Adds the error of a damaged identity file. Returns true if the file is damaged.
+    fn push_damaged(&mut self, file: &IdentityFile) -> bool {
+        let Identity::Damaged { why, .. } = &file.identity else { return false };
+        let error = self.damaged_error(file, why, None);
+        self.plan.errors.push(error);
+        true
+    }
+
     /// Returns the refusal of the identity scan, if no daemon may be started.
     fn refusal(&self) -> Option<&'a Refusal> {
         self.inventory.answer.refusal()
@@ -273,25 +281,17 @@ impl<'a> Planner<'a> {
                     .extend(gone.map(|refusal| MigrationError::Identity(Box::new(refusal.clone()))));
             }
             (None, Some(destination)) => {
-                if let Identity::Damaged { why, .. } = &destination.identity {
-                    let error = self.damaged_error(destination, why, None);
-                    self.plan.errors.push(error);
-                }
+                self.push_damaged(destination);
                 self.plan.identity_steps.extend(given_up.map(|(from, aside)| aside.step(from)));
             }
-            (Some(source), None) => match &source.identity {
-                Identity::Damaged { why, .. } => {
-                    let error = self.damaged_error(source, why, None);
-                    self.plan.errors.push(error);
-                    self.keep_dir_of(&inventory.source_identity_path(source));
+            (Some(source), None) => {
+                // Or the destination holds something that could not be inspected.
+                if self.push_damaged(source) || inventory.identity_failed {
+                    return self.keep_dir_of(&inventory.source_identity_path(source));
                 }
-                // The destination holds something that could not be inspected.
-                _ if inventory.identity_failed => self.keep_dir_of(&inventory.source_identity_path(source)),
-                _ => {
-                    let step = self.identity_move_step(source);
-                    self.plan.identity_steps.push(step);
-                }
-            },
+                let step = self.identity_move_step(source);
+                self.plan.identity_steps.push(step);
+            }
             (Some(source), Some(destination)) => self.resolve_two_identities(source, destination),
         }
     }
@@ -304,9 +304,7 @@ impl<'a> Planner<'a> {
         let state = &self.inventory.identity_destination_state;
         match state {
             DestinationState::Same => {
-                if let Identity::Damaged { why, .. } = &destination.identity {
-                    let error = self.damaged_error(destination, why, None);
-                    self.plan.errors.push(error);
+                if self.push_damaged(destination) {
                     return self.keep_dir_of(&from);
                 }
                 if destination.symlink_target.is_none() {
@@ -372,11 +370,9 @@ impl<'a> Planner<'a> {
                     self.record_collision(&from, &to);
                 }
             }
-            (Identity::Damaged { why: at_source, .. }, Identity::Damaged { why: at_destination, .. }, _) => {
-                for (file, why) in [(source, at_source), (destination, at_destination)] {
-                    let error = self.damaged_error(file, why, None);
-                    self.plan.errors.push(error);
-                }
+            (Identity::Damaged { .. }, Identity::Damaged { .. }, _) => {
+                self.push_damaged(source);
+                self.push_damaged(destination);
                 self.keep_dir_of(&from);
             }
         }
@@ -456,7 +452,7 @@ impl<'a> Planner<'a> {
             let is_moved =
                 moves.iter().any(|step| matches!(step, MoveStep::MoveDir { to, .. } if to == path));
             let is_needed =
-                || moves.iter().any(|step| destination_dir(step).is_some_and(|dir| dir.starts_with(path)));
+                || moves.iter().any(|step| step.destination_dir().is_some_and(|dir| dir.starts_with(path)));
             if !is_moved && is_needed() {
                 prepare.push(MoveStep::MakeDir { path: path.clone() });
             }
@@ -505,7 +501,7 @@ fn add_barriers(plan: &mut PlanSteps, destination_dirs: &[PathBuf]) {
         }
     }
     for step in plan.state.iter().chain(&plan.identity_steps).filter(|step| !removes_identical(step)) {
-        prepared.extend(source_dir(step));
+        prepared.extend(step.source_dir());
         if let MoveStep::MoveDir { from, .. } = step {
             prepared.insert(parent(from));
         }
@@ -529,7 +525,8 @@ fn with_barriers(steps: Vec<MoveStep>) -> Vec<MoveStep> {
     let (removals, moves): (Vec<_>, Vec<_>) = rest.into_iter().partition(removes_identical);
     let changed_dirs =
         |steps: &[MoveStep]| steps.iter().flat_map(MoveStep::changed_dirs).collect::<BTreeSet<PathBuf>>();
-    let source_dirs = |steps: &[MoveStep]| steps.iter().filter_map(source_dir).collect::<BTreeSet<PathBuf>>();
+    let source_dirs =
+        |steps: &[MoveStep]| steps.iter().filter_map(MoveStep::source_dir).collect::<BTreeSet<PathBuf>>();
     let mut published = changed_dirs(&moves);
     published.extend(removals.iter().filter_map(|step| match step {
         MoveStep::RemoveIdentical { destination, .. } => Some(parent(destination)),
@@ -557,31 +554,6 @@ fn removes_identical(step: &MoveStep) -> bool {
 fn remove_sources_step(directories: BTreeSet<PathBuf>) -> Option<MoveStep> {
     (!directories.is_empty())
         .then(|| MoveStep::RemoveSources { directories: directories.into_iter().collect() })
-}
-
-/// Returns the directory in which a step may leave a source to remove. For a directory that moves
-/// as a whole, it is that directory: its files move one by one if it cannot be renamed.
-fn source_dir(step: &MoveStep) -> Option<PathBuf> {
-    match step {
-        MoveStep::MoveDir { from, .. } | MoveStep::MoveFiles { from, .. } => Some(from.clone()),
-        MoveStep::MoveFile { from, .. }
-        | MoveStep::MoveSymlink { from, .. }
-        | MoveStep::SetAside { from, .. } => Some(parent(from)),
-        MoveStep::RemoveIdentical { source, .. } => Some(parent(source)),
-        _ => None,
-    }
-}
-
-/// Returns the directory in which a step gives a file or directory its name.
-fn destination_dir(step: &MoveStep) -> Option<&Path> {
-    match step {
-        MoveStep::MoveFiles { to, .. } => Some(to),
-        MoveStep::MoveDir { to, .. }
-        | MoveStep::MoveFile { to, .. }
-        | MoveStep::MoveSymlink { to, .. }
-        | MoveStep::SetAside { to, .. } => to.parent(),
-        _ => None,
-    }
 }
 
 /// Returns one side of a choice between two identities, with what the scan knows of its key.
