@@ -14,7 +14,6 @@ use myownllm_paths::{
 
 use crate::homes::Homes;
 
-/// The class of a name in a source directory.
 pub(crate) enum EntryClass {
     Ours,
     /// A killed run left the file, and nothing needs it.

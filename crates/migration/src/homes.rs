@@ -21,9 +21,7 @@ pub struct Homes {
     pub(crate) app: Utf8PathBuf,
     /// The daemon home, where the state belongs. It lies inside the app's home.
     pub(crate) daemon: Utf8PathBuf,
-    /// The daemon's names for the files that move.
     pub(crate) files: DaemonFiles,
-    /// The paths at which an identity file may be.
     pub(crate) identity_places: IdentityPaths,
     /// The command that hints use for the program, with the options that lead to these homes:
     /// `myownllm-mesh`, or `myownllm-mesh --home /mnt/home/ann`.

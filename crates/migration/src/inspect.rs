@@ -30,7 +30,6 @@ pub(crate) fn is_moved(disk: &dyn Disk, homes: &Homes) -> bool {
         && leaves.all(|dir| is_free(&homes.daemon.join(dir).join(QUARANTINE_DIR)))
 }
 
-/// Inspects both homes. Takes no lock, writes nothing.
 pub(crate) fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventory {
     let mut inspector = Inspector::new(disk, homes, direction);
     inspector.homes();

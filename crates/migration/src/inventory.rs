@@ -45,7 +45,6 @@ pub(crate) struct Aside {
 }
 
 impl Aside {
-    /// Returns the step that sets the file `from` aside.
     pub(crate) fn step(&self, from: &Path) -> MoveStep {
         MoveStep::SetAside { from: from.to_owned(), to: self.to.clone(), symlink: self.symlink.clone() }
     }
@@ -82,7 +81,6 @@ pub(crate) struct SingleFile {
     pub(crate) destination_mode: Option<u32>,
 }
 
-/// The identity file of one side.
 #[derive(Clone, Debug)]
 pub(crate) struct IdentityFile {
     pub(crate) path: PathBuf,

@@ -20,7 +20,6 @@ use crate::{classify::network_id, homes::Homes, identity};
 /// states are far smaller.
 const LIMIT: u64 = 64 << 20;
 
-/// The reason why a temporary file is left.
 pub(crate) const ONLY_COPY: &str =
     "it is a temporary file of an interrupted run, and no other file is known to hold its content";
 

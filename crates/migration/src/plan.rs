@@ -260,7 +260,6 @@ impl fmt::Display for MoveStep {
     }
 }
 
-/// Returns the directory of a path.
 pub(crate) fn parent(path: &Path) -> PathBuf {
     path.parent().unwrap_or(path).to_owned()
 }
@@ -434,7 +433,6 @@ pub struct PlanSteps {
     pub refusals: Vec<MigrationError>,
     /// The present place and state of the identity file.
     pub identity: IdentityState,
-    /// The source directories to which other users can write until a step tightens their mode.
     #[serde(skip)]
     pub(crate) writable_by_others: Vec<PathBuf>,
     #[serde(skip)]

@@ -14,7 +14,6 @@ use crate::{
     plan::{Collision, IdentityState, MoveStep, Plan, PlanSteps, Retarget, parent},
 };
 
-/// Returns the plan for this inventory. Pure: the same inventory and options give the same plan.
 pub(crate) fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
     let mut plan = PlanSteps {
         direction: inventory.direction,
@@ -61,7 +60,6 @@ pub(crate) fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> P
     Plan(plan)
 }
 
-/// Returns the command of the move.
 pub(crate) fn command(homes: &Homes, direction: Direction) -> String {
     format!("{} migrate{}", homes.program, if direction == Direction::Undo { " --undo" } else { "" })
 }
@@ -136,7 +134,6 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Returns the steps for two files that differ.
     fn resolve_collision(
         &mut self,
         winner: Option<Keep>,
@@ -228,7 +225,6 @@ impl<'a> Planner<'a> {
         true
     }
 
-    /// Returns the refusal of the identity scan, if no daemon may be started.
     fn refusal(&self) -> Option<&'a Refusal> {
         self.inventory.answer.refusal()
     }
@@ -480,7 +476,6 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// Returns the barrier for these directories; `None` if there are none.
 fn barrier(directories: BTreeSet<PathBuf>) -> Option<MoveStep> {
     let directories: Vec<PathBuf> = directories.into_iter().collect();
     (!directories.is_empty()).then_some(MoveStep::Sync { directories, sources: false })
@@ -549,8 +544,6 @@ fn removes_identical(step: &MoveStep) -> bool {
     matches!(step, MoveStep::RemoveIdentical { .. })
 }
 
-/// Returns the step that removes the sources that remain in these directories; `None` if there are
-/// none.
 fn remove_sources_step(directories: BTreeSet<PathBuf>) -> Option<MoveStep> {
     (!directories.is_empty())
         .then(|| MoveStep::RemoveSources { directories: directories.into_iter().collect() })

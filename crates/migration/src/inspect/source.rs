@@ -17,7 +17,6 @@ use crate::{
     plan::SkippedEntry,
 };
 
-/// The reason why the target of an identity file symlink is left.
 pub(super) const IS_IDENTITY_TARGET: &str = "the identity file is a symlink to it";
 
 impl Inspector<'_> {
@@ -127,7 +126,6 @@ impl Inspector<'_> {
         }
     }
 
-    /// Lists one source directory.
     fn list_source_dir(
         &mut self,
         relative: &Utf8Path,
