@@ -73,7 +73,6 @@ impl Answer {
         self.key().is_some()
     }
 
-    /// Returns true if a sound identity file is active.
     pub(crate) fn is_active(&self) -> bool {
         matches!(self, Self::Sound { .. })
     }

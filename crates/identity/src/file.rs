@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
 
-/// The newest `version` of the file that this crate understands.
 const KNOWN_VERSION: u64 = 1;
 
 /// The state of an identity file.
@@ -450,7 +449,6 @@ pub(crate) fn is_id_of(device_id: &str, public_key: &str) -> bool {
     part.len() >= SHORTEST && public_key.starts_with(&part)
 }
 
-/// Returns the public key in a Device ID.
 pub(crate) fn public_key_of(device_id: &str) -> String {
     device_id.split('-').next().unwrap_or_default().to_lowercase()
 }

@@ -21,24 +21,19 @@ pub enum Side {
 /// The paths of one home.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {
-    /// The home itself.
     pub(crate) path: Utf8PathBuf,
-    /// The identity file.
     pub(crate) identity: Utf8PathBuf,
     /// The config: it may name a file that was meant as the identity file.
     pub(crate) config: Utf8PathBuf,
     /// The custody file, which only a daemon with an identity file writes.
     pub(crate) custody: Utf8PathBuf,
-    /// The directory of the rosters.
     pub(crate) rosters: Utf8PathBuf,
-    /// The directory of the signed states.
     pub(crate) states: Utf8PathBuf,
     /// The one roster from the time before several networks.
     pub(crate) legacy_roster: Utf8PathBuf,
 }
 
 impl Home {
-    /// Returns the home at this path, with these file names of the daemon.
     pub(crate) fn new(path: impl Into<Utf8PathBuf>, files: &DaemonFiles) -> Self {
         let path = path.into();
         Self {
@@ -67,7 +62,6 @@ impl Home {
         &self.custody
     }
 
-    /// Returns the secrets directory.
     pub(crate) fn secrets(&self) -> &Utf8Path {
         self.identity.parent().unwrap_or(&self.path)
     }
@@ -89,7 +83,6 @@ pub struct IdentityPaths {
     /// The app's home, where the daemon kept its files before it had a home of its own. The lock of
     /// this home guards the start of a daemon.
     pub(crate) app: Home,
-    /// The daemon home.
     pub(crate) daemon: Home,
     /// The backups of configs: a backup may name an identity file.
     pub(crate) backups: Utf8PathBuf,

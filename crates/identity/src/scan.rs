@@ -58,7 +58,6 @@ fn has_damaged_file(scan: &Scan) -> bool {
     matches!(scan.app.state.identity(), Some(Identity::Damaged { .. }))
 }
 
-/// Looks at the two places of the file.
 fn inspect_places(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
     let seen = |state: PlaceState| HomeScan {
         state,
@@ -204,7 +203,6 @@ fn known_side(disk: &dyn Disk, scan: &Scan) -> Option<Side> {
     }
 }
 
-/// Counts the rosters that configs name.
 fn count_named_rosters(search: &mut Search<'_>, scan: &mut Scan, mut rosters: Vec<PathBuf>) {
     rosters.sort();
     rosters.dedup();

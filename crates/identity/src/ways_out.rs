@@ -28,7 +28,6 @@ impl Scan {
         WayOut::BringBack { from: from.clone().into(), to: to.clone(), device_id, command }
     }
 
-    /// Returns the home that contains a file, if one does.
     pub(crate) fn home_of(&self, path: &Path) -> Option<&Home> {
         self.scanned_homes().into_iter().map(|place| place.home).find(|home| path.starts_with(&home.path))
     }

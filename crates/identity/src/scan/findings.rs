@@ -62,7 +62,6 @@ pub struct Misplaced {
     pub(crate) peers: Option<PathBuf>,
     /// The custody file beside the file, if a daemon finds neither there.
     pub(crate) custody: Option<PathBuf>,
-    /// The time of the last change of the content.
     pub(crate) modified: Timestamp,
     /// True for a symlink: after a rename it could lead elsewhere.
     pub(crate) is_symlink: bool,
@@ -79,7 +78,6 @@ pub(crate) struct RenamedHome {
     pub(crate) original: Utf8PathBuf,
     /// True if nothing is at the path of the home any more.
     pub(crate) is_gone: bool,
-    /// The rosters and states in it.
     pub(crate) known_by: KnownBy,
 }
 
@@ -123,7 +121,6 @@ pub struct HomeScan {
     pub known_by: KnownBy,
     /// The paths that hold these files: the directories in the home, or the files themselves.
     pub(crate) evidence: Vec<PathBuf>,
-    /// True if the secrets directory exists.
     pub(crate) has_secrets: bool,
     /// True if the directory above the rosters and states exists.
     pub(crate) has_peers_dir: bool,

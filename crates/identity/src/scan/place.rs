@@ -35,7 +35,6 @@ pub fn read_identity(disk: &dyn Disk, path: &Path) -> Result<(Vec<u8>, Identity)
     }
 }
 
-/// Returns the state of the place of the identity file in a home.
 pub(super) fn place_state(disk: &dyn Disk, home: &Home, is_daemon: bool) -> PlaceState {
     match file_at(disk, home.identity.as_std_path()) {
         PlaceState::Absent => {}

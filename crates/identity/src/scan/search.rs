@@ -71,7 +71,6 @@ pub(super) struct Search<'a> {
     pub(super) unreadable: Vec<DiskError>,
     /// A config that only a daemon with a key can have written.
     pub(super) used_config: Option<PathBuf>,
-    /// True if a config of the app saves networks.
     pub(super) saves_networks: bool,
     /// True if the user has given up a key before: from then on, a config proves nothing.
     pub(super) was_given_up: bool,
