@@ -171,7 +171,6 @@ impl LockedStore for Locked<'_> {
 }
 
 impl Locked<'_> {
-    /// Returns the plan. Fails for a config of a newer version.
     fn plan_known_version(&self, ids: &mut dyn Ids) -> Result<Plan, StoreError> {
         let plan = self.plan(ids)?;
         match plan.loaded.newer_error(&self.paths.app_config) {

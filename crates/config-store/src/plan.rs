@@ -240,7 +240,6 @@ impl Store<'_> {
             || self.schema.user_dirs().iter().any(|dir| has_entry(dir))
     }
 
-    /// Returns true if the newest routine backup holds these bytes.
     fn newest_backup_has(&self, listing: &Result<Listing, DiskError>, bytes: &[u8]) -> bool {
         let newest = listing.as_ref().ok().and_then(Listing::newest_good);
         newest.is_some_and(|id| self.is_durable_backup_of(id, bytes))

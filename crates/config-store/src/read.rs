@@ -35,7 +35,6 @@ pub(crate) enum ConfigFile {
 }
 
 impl ConfigFile {
-    /// Returns the bytes of the file; `None` if it is missing.
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
         match self {
             ConfigFile::Missing => None,

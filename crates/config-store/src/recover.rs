@@ -324,7 +324,6 @@ fn extent_words(found: &Recovered) -> String {
     }
 }
 
-/// Returns true if some of the document's members are incomplete.
 fn is_part(found: &Recovered) -> bool {
     matches!(found.extent, Extent::Torn { .. } | Extent::Around { .. })
 }

@@ -198,7 +198,6 @@ impl Step {
         matches!(self, Self::ReplaceConfig { .. } | Self::WriteConfig { .. })
     }
 
-    /// Returns true if the step removes the temporary file with this name.
     pub(crate) fn clears(&self, name: Option<&str>) -> bool {
         matches!(self, Self::ClearLeftover { path } if path.file_name().and_then(OsStr::to_str) == name)
     }

@@ -132,7 +132,6 @@ impl Store<'_> {
         Some(Source { name: file_name(&path), document })
     }
 
-    /// Returns true for the path of the file that the user brought back.
     pub(crate) fn is_brought_back(&self, path: &Path) -> bool {
         path == with_suffix(&self.paths.app_config, BROUGHT_BACK)
     }

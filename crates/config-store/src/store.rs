@@ -271,7 +271,6 @@ pub(crate) fn file_name(path: impl AsRef<Path>) -> String {
     path.as_ref().file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned()
 }
 
-/// Returns the path of a file beside `path`, with a longer name.
 pub(crate) fn with_suffix(path: &Utf8Path, suffix: &str) -> Utf8PathBuf {
     format!("{path}{suffix}").into()
 }
