@@ -34,7 +34,6 @@ macro_rules! config_structs {
         }
 
         impl $name {
-            /// The names of the members.
             #[allow(dead_code, reason = "one struct is asked for them")]
             pub(crate) const MEMBERS: &[&str] = &[$(stringify!($member)),*];
         }

@@ -360,7 +360,6 @@ fn of_kind(value: Option<ValueRef<'_>>, kind: Kind) -> Option<ValueRef<'_>> {
     value.filter(|v| v.kind() == kind)
 }
 
-/// Returns the items of an array; nothing for other kinds.
 fn items(array: Option<ValueRef<'_>>) -> impl Iterator<Item = ValueRef<'_>> {
     array.into_iter().flat_map(|array| array.items())
 }

@@ -4,9 +4,7 @@ use std::borrow::Cow;
 
 use myownllm_json_document::ValueRef;
 
-/// The fewest characters of a network id.
 const MIN_LEN: usize = 3;
-/// The most characters of a network id.
 const MAX_LEN: usize = 64;
 
 /// A text that is no network id. The reason has the daemon's words.

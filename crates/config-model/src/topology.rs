@@ -78,7 +78,6 @@ impl Serialize for Topology {
     }
 }
 
-/// Reads an optional topology.
 pub(crate) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Topology>, D::Error> {
     Ok(Option::<Members>::deserialize(deserializer)?.and_then(Members::into_topology))
 }

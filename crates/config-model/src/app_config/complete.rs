@@ -157,7 +157,6 @@ fn mode_overrides_change(root: ValueRef<'_>, pass: &mut Pass<'_>, edits: &mut Ed
     }
 }
 
-/// Fills in the missing members of a section.
 fn section_change(
     root: ValueRef<'_>,
     key: Cow<'static, str>,

@@ -212,7 +212,6 @@ fn is_the_active_mode(doc: &Document, tracked: ValueRef<'_>) -> bool {
     matches!((modes.next(), modes.next(), mode), (Some(only), None, Some(mode)) if only.same_json(&mode))
 }
 
-/// Counts the strings, numbers and booleans of a value.
 fn count_values(value: ValueRef<'_>) -> usize {
     match value.kind() {
         Kind::Object => value.members().map(|(_, member)| count_values(member)).sum(),
