@@ -121,33 +121,3 @@ pub(crate) fn content_hash(bytes: &[u8]) -> String {
     text.truncate(HASH_DIGITS);
     text
 }
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::*;
-
-    const HASH: &str = "2d711642b726b04401627ca9fbac32f5";
-
-    #[test]
-    fn name_has_kind_order_and_hash() {
-        let id = BackupId { kind: BackupKind::Kept, sequence: 12, hash: content_hash(b"x") };
-        assert_eq!(id.to_string(), format!("kept-00000012-{HASH}"));
-        assert_eq!(id.to_string().parse(), Ok(id));
-    }
-
-    #[rstest]
-    #[case::empty(String::new())]
-    #[case::kind_alone("good".to_owned())]
-    #[case::short_number(format!("good-1-{HASH}"))]
-    #[case::long_number(format!("good-99999999999999999999-{HASH}"))]
-    #[case::sign(format!("good-+0000001-{HASH}"))]
-    #[case::unknown_kind(format!("bad-00000001-{HASH}"))]
-    #[case::upper_case(format!("good-00000001-{}", HASH.to_uppercase()))]
-    #[case::long_hash(format!("good-00000001-{HASH}0"))]
-    #[case::fourth_part(format!("good-00000001-{HASH}-x"))]
-    fn other_name_is_no_id(#[case] name: String) {
-        assert_eq!(name.parse::<BackupId>(), Err(InvalidBackupId));
-    }
-}

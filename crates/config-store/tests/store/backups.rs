@@ -6,7 +6,7 @@ use crate::common::{
     sim_paths,
 };
 use crate::{live, of_kind, seen_healthy, set_mark, text, with_config};
-use myownllm_config_store::{ConfigStore, Limits, Step, Store};
+use myownllm_config_store::{BackupId, BackupKind, ConfigStore, InvalidBackupId, Limits, Step, Store};
 use rstest::rstest;
 
 #[test]
@@ -224,4 +224,29 @@ fn a_planted_name_does_not_use_up_the_numbers() {
             assert_eq!(names.len(), 4);
         }
     }
+}
+
+const HASH_OF_X: &str = "2d711642b726b04401627ca9fbac32f5";
+
+#[test]
+fn name_has_kind_order_and_hash() {
+    let name = format!("kept-00000012-{}", hash_of(b"x"));
+    assert_eq!(name, format!("kept-00000012-{HASH_OF_X}"));
+    let id: BackupId = name.parse().unwrap();
+    assert_eq!((id.kind(), id.sequence(), id.hash()), (BackupKind::Kept, 12, HASH_OF_X));
+    assert_eq!(id.to_string(), name);
+}
+
+#[rstest]
+#[case::empty(String::new())]
+#[case::kind_alone("good".to_owned())]
+#[case::short_number(format!("good-1-{HASH_OF_X}"))]
+#[case::long_number(format!("good-99999999999999999999-{HASH_OF_X}"))]
+#[case::sign(format!("good-+0000001-{HASH_OF_X}"))]
+#[case::unknown_kind(format!("bad-00000001-{HASH_OF_X}"))]
+#[case::upper_case(format!("good-00000001-{}", HASH_OF_X.to_uppercase()))]
+#[case::long_hash(format!("good-00000001-{HASH_OF_X}0"))]
+#[case::fourth_part(format!("good-00000001-{HASH_OF_X}-x"))]
+fn other_name_is_no_id(#[case] name: String) {
+    assert_eq!(name.parse::<BackupId>(), Err(InvalidBackupId));
 }
