@@ -14,7 +14,7 @@ use crate::{
     paths::{Home, Side},
     permit::Expected,
     refusal::{FoundElsewhere, KnownIdentity, Problem, Refusal, WayOut, lossy},
-    scan::{HomeScan, Misplaced, PlaceState, Scan, ScannedHome, dangling_peers},
+    scan::{HomeScan, Misplaced, PlaceState, Scan, dangling_peers},
     ways_out::{restore, rewrite_in_place, show_entry},
 };
 
@@ -92,9 +92,7 @@ impl Scan {
         if let Some(refusal) = self.refusal_at_places() {
             return Answer::Refused(refusal);
         }
-        let in_home = |scan: &HomeScan| scan.state.identity().and_then(Identity::key).cloned();
-        let (daemon, app) = (in_home(&self.daemon), in_home(&self.app));
-        match (&self.daemon.state, daemon, app) {
+        match (&self.daemon.state, self.daemon.key().cloned(), self.app.key().cloned()) {
             (PlaceState::File(_), Some(key), _) => {
                 Answer::Sound { key, path: self.places.daemon.identity.clone() }
             }
@@ -106,22 +104,21 @@ impl Scan {
 
     /// Returns the refusal that the two places alone decide.
     fn refusal_at_places(&self) -> Option<Refusal> {
-        for ScannedHome { home, scan } in self.scanned_homes() {
+        for scan in self.homes() {
             if let Some(Identity::Newer { version }) = scan.state.identity() {
-                return Some(newer_refusal(home.identity.as_std_path(), *version));
+                return Some(newer_refusal(scan.home.identity.as_std_path(), *version));
             }
         }
-        if let (Some(Identity::Valid(daemon)), Some(Identity::Valid(app))) =
-            (self.daemon.state.identity(), self.app.state.identity())
+        if let (Some(daemon), Some(app)) = (self.daemon.key(), self.app.key())
             && daemon.public_key != app.public_key
         {
             return Some(self.two_identities_refusal(app, daemon));
         }
-        for place in self.scanned_homes() {
-            match &place.scan.state {
+        for scan in self.homes() {
+            match &scan.state {
                 PlaceState::Unreadable(error) => return Some(unreadable_refusal(error)),
                 PlaceState::Dangling { symlink, target } => {
-                    return Some(self.unreachable_refusal(place, symlink, target));
+                    return Some(self.unreachable_refusal(scan, symlink, target));
                 }
                 _ => {}
             }
@@ -129,23 +126,23 @@ impl Scan {
         match (self.daemon.state.identity(), self.app.state.identity()) {
             (Some(Identity::Damaged { why, flaw }), app) => {
                 let keep = app.and_then(Identity::key);
-                Some(self.damaged_refusal(self.scanned_daemon_home(), why, flaw.as_ref(), keep))
+                Some(self.damaged_refusal(&self.daemon, why, flaw.as_ref(), keep))
             }
             (Some(Identity::Valid(daemon)), Some(Identity::Damaged { why, flaw }))
                 if self.is_stranger(daemon) =>
             {
-                Some(self.damaged_refusal(self.scanned_app_home(), why, flaw.as_ref(), Some(daemon)))
+                Some(self.damaged_refusal(&self.app, why, flaw.as_ref(), Some(daemon)))
             }
             (Some(_), _) => None,
             (None, Some(Identity::Damaged { why, flaw })) => {
-                Some(self.damaged_refusal(self.scanned_app_home(), why, flaw.as_ref(), None))
+                Some(self.damaged_refusal(&self.app, why, flaw.as_ref(), None))
             }
             (None, app) => match (&self.daemon.state, &self.app.state) {
                 (PlaceState::NotAFile { path, what }, _) => {
-                    Some(self.not_a_file_refusal(self.scanned_daemon_home(), path, what, app.is_some()))
+                    Some(self.not_a_file_refusal(&self.daemon, path, what, app.is_some()))
                 }
                 (_, PlaceState::NotAFile { path, what }) => {
-                    Some(self.not_a_file_refusal(self.scanned_app_home(), path, what, false))
+                    Some(self.not_a_file_refusal(&self.app, path, what, false))
                 }
                 _ => None,
             },
@@ -239,15 +236,15 @@ impl Scan {
         }
     }
 
-    pub(crate) fn homes_with_peers(&self) -> Vec<ScannedHome<'_>> {
-        self.scanned_homes().into_iter().filter(|place| !place.scan.known_by.is_empty()).collect()
+    pub(crate) fn homes_with_peers(&self) -> Vec<&HomeScan> {
+        self.homes().into_iter().filter(|scan| !scan.known_by.is_empty()).collect()
     }
 
     fn missing_refusal(&self) -> Refusal {
         let known_by = self.homes_with_peers();
         // Prefers the home whose rosters or states know the device.
         let home = match known_by.first() {
-            Some(place) if self.misplaced.is_empty() => place.home,
+            Some(scan) if self.misplaced.is_empty() => &scan.home,
             _ => &self.places.daemon,
         };
         let mut ways = self.bring_back(None, None);
@@ -288,14 +285,14 @@ impl Scan {
         });
         let found = at_old_location.into_iter().chain(found).collect();
         // Names the directory of peers that lie where no daemon looks for them.
-        let dir_of = |ScannedHome { home, scan }: &ScannedHome<'_>| match scan.evidence.as_slice() {
-            [dir] if scan.known_by.custody == 0 && dir.parent() != Some(home.path.as_std_path()) => {
+        let dir_of = |scan: &HomeScan| match scan.evidence.as_slice() {
+            [dir] if scan.known_by.custody == 0 && dir.parent() != Some(scan.home.path.as_std_path()) => {
                 Utf8PathBuf::from_path_buf(dir.clone()).ok()
             }
             _ => None,
         };
-        let evidence_of = |place: &ScannedHome<'_>| {
-            (dir_of(place).unwrap_or_else(|| place.home.path.clone()), place.scan.known_by.clone())
+        let evidence_of = |scan: &&HomeScan| {
+            (dir_of(scan).unwrap_or_else(|| scan.home.path.clone()), scan.known_by.clone())
         };
         let renamed = self.renamed.iter().filter_map(|renamed| {
             Some((Utf8PathBuf::from_path_buf(renamed.path.clone()).ok()?, renamed.known_by.clone()))
@@ -329,16 +326,15 @@ impl Scan {
     /// Returns the refusal of a damaged file. `other` is the sound key at the other place.
     fn damaged_refusal(
         &self,
-        place: ScannedHome<'_>,
+        scan: &HomeScan,
         why: &str,
         flaw: Option<&Flaw>,
         other: Option<&KeyInfo>,
     ) -> Refusal {
-        let ScannedHome { home, scan } = place;
-        let path = &home.identity;
+        let path = &scan.home.identity;
         let mut ways: Vec<WayOut> =
             flaw.map(|flaw| rewrite_in_place(path, &scan.aside, flaw)).into_iter().collect();
-        let other_side = match home.path == self.places.app.path {
+        let other_side = match scan.home == self.places.app {
             true => Side::DaemonHome,
             false => Side::OldLocation,
         };
@@ -356,10 +352,9 @@ impl Scan {
 
     /// Returns the refusal of a broken symlink on the way to an identity file. A sound key comes
     /// before the symlink, unless it is another device's: the disk of the home's own may be missing.
-    fn unreachable_refusal(&self, place: ScannedHome<'_>, symlink: &Path, target: &Path) -> Refusal {
-        let ScannedHome { home, scan } = place;
-        let active = self.daemon.state.identity().and_then(Identity::key);
-        let active = active.filter(|_| home.path == self.places.app.path);
+    fn unreachable_refusal(&self, scan: &HomeScan, symlink: &Path, target: &Path) -> Refusal {
+        let HomeScan { home, .. } = scan;
+        let active = self.daemon.key().filter(|_| *home == self.places.app);
         let aside = (symlink == home.identity).then_some(scan.aside.as_path());
         let mut ways = match active {
             Some(_) => vec![WayOut::Keep { side: Some(Side::DaemonHome) }],
@@ -373,14 +368,8 @@ impl Scan {
         Refusal::new(problem, ways)
     }
 
-    fn not_a_file_refusal(
-        &self,
-        place: ScannedHome<'_>,
-        path: &Path,
-        what: &'static str,
-        has_key: bool,
-    ) -> Refusal {
-        let ScannedHome { home, scan } = place;
+    fn not_a_file_refusal(&self, scan: &HomeScan, path: &Path, what: &'static str, has_key: bool) -> Refusal {
+        let HomeScan { home, .. } = scan;
         let mut ways = Vec::new();
         if !has_key {
             // The command that creates the directory sets aside an entry in its place.
@@ -399,8 +388,8 @@ impl Scan {
     }
 
     fn two_identities_refusal(&self, app: &KeyInfo, daemon: &KeyInfo) -> Refusal {
-        let candidate = |ScannedHome { home, scan }: ScannedHome<'_>, key: &KeyInfo, side| {
-            let (path, key, known_by) = (home.identity.clone(), key.clone(), scan.known_by.clone());
+        let candidate = |scan: &HomeScan, key: &KeyInfo, side| {
+            let (path, key, known_by) = (scan.home.identity.clone(), key.clone(), scan.known_by.clone());
             Box::new(KnownIdentity { path, key, known_by, is_known: self.known_side == Some(side) })
         };
         // A key without peers was probably just created, so the other key wins. Without evidence
@@ -412,8 +401,8 @@ impl Scan {
             _ => None,
         });
         let problem = Problem::TwoIdentities {
-            old_location: candidate(self.scanned_app_home(), app, Side::OldLocation),
-            daemon_home: candidate(self.scanned_daemon_home(), daemon, Side::DaemonHome),
+            old_location: candidate(&self.app, app, Side::OldLocation),
+            daemon_home: candidate(&self.daemon, daemon, Side::DaemonHome),
         };
         Refusal::new(problem, vec![WayOut::Keep { side }])
     }

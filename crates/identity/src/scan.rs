@@ -15,8 +15,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use findings::RenamedHome;
 pub use findings::{HomeScan, KnownBy, Misplaced, PlaceState, Scan};
-pub(crate) use findings::{RenamedHome, ScannedHome};
 use myownllm_durable_fs::{Disk, SET_ASIDE, trust::unprotect};
 use myownllm_paths::camino::Utf8Path;
 use names::{free_beside, free_name, is_archived_copy, suggests_identity};
@@ -59,7 +59,8 @@ fn has_damaged_file(scan: &Scan) -> bool {
 }
 
 fn inspect_places(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
-    let seen = |state: PlaceState| HomeScan {
+    let seen = |home: &Home, state: PlaceState| HomeScan {
+        home: home.clone(),
         state,
         known_by: KnownBy::default(),
         evidence: Vec::new(),
@@ -83,11 +84,10 @@ fn inspect_places(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         (PlaceState::Absent, PlaceState::Absent) => place_state(disk, &places.daemon, true),
         _ => daemon,
     };
-    let (daemon, app) = (seen(daemon), seen(app));
     Scan {
         places: places.clone(),
-        daemon,
-        app,
+        daemon: seen(&places.daemon, daemon),
+        app: seen(&places.app, app),
         misplaced: Vec::new(),
         unreadable: Vec::new(),
         dangling: Vec::new(),
@@ -155,9 +155,9 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     for peers in misplaced.iter().filter_map(|found| found.peers.as_ref()) {
         search.count_stray_peers(peers, MAX_LEVELS, &mut KnownBy::default());
     }
-    for (home, seen) in [(&places.daemon, &mut scan.daemon), (&places.app, &mut scan.app)] {
-        search.count_known_by(home, &files, seen);
-        inspect_directories(disk, home, seen);
+    for seen in [&mut scan.daemon, &mut scan.app] {
+        search.count_known_by(&files, seen);
+        inspect_directories(disk, seen);
     }
     count_named_rosters(&mut search, scan, rosters);
     scan.owners = std::mem::take(&mut search.owners);
@@ -170,7 +170,7 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
     }
     scan.misplaced = misplaced;
     let saves_networks = search.saves_networks && !search.was_given_up;
-    let at_places = [&scan.daemon, &scan.app].into_iter().filter_map(|home| home.state.identity()?.key());
+    let at_places = scan.homes().into_iter().filter_map(HomeScan::key);
     let found = scan.misplaced.iter().filter_map(|found| found.key.as_ref());
     let has_key = at_places.chain(found).next().is_some();
     let is_used = saves_networks || scan.is_known() || !(without_key.is_empty() && scan.misplaced.is_empty());
@@ -193,10 +193,9 @@ fn search(disk: &dyn Disk, scan: &mut Scan) {
 
 /// Returns the place of the one of two sound keys that the home is known to have had.
 fn known_side(disk: &dyn Disk, scan: &Scan) -> Option<Side> {
-    let key = |home: &'_ HomeScan| home.state.identity().and_then(Identity::key).cloned();
-    let (app, daemon) = (key(&scan.app)?, key(&scan.daemon)?);
+    let (app, daemon) = (scan.app.key()?, scan.daemon.key()?);
     let is_known = |key: &KeyInfo, other| is_device_of_home(disk, &scan.places, &key.device_id, other);
-    match (is_known(&app, &daemon), is_known(&daemon, &app)) {
+    match (is_known(app, daemon), is_known(daemon, app)) {
         (true, false) => Some(Side::OldLocation),
         (false, true) => Some(Side::DaemonHome),
         _ => None,
@@ -275,7 +274,8 @@ fn unprotect_files(disk: &dyn Disk, scan: &Scan) -> Option<String> {
 }
 
 /// Looks for the directories of a home, and for the free names that the ways out take.
-fn inspect_directories(disk: &dyn Disk, home: &Home, seen: &mut HomeScan) {
+fn inspect_directories(disk: &dyn Disk, seen: &mut HomeScan) {
+    let home = &seen.home;
     let is_dir = |dir: &Path| disk.stat_follow(dir).ok().map(|meta| meta.is_dir());
     seen.has_secrets = is_dir(home.secrets().as_std_path()) == Some(true);
     let peers = home.rosters.parent().unwrap_or(&home.path);

@@ -12,7 +12,7 @@ use crate::{
     file::{Flaw, Identity, KeyInfo, is_lost},
     paths::Home,
     refusal::WayOut,
-    scan::{Misplaced, RenamedHome, Scan, ScannedHome},
+    scan::{HomeScan, Misplaced, RenamedHome, Scan},
 };
 
 /// The placeholder for the user's own backup of the identity file in a printed command.
@@ -29,7 +29,7 @@ impl Scan {
     }
 
     pub(crate) fn home_of(&self, path: &Path) -> Option<&Home> {
-        self.scanned_homes().into_iter().map(|place| place.home).find(|home| path.starts_with(&home.path))
+        self.places.homes().into_iter().find(|home| path.starts_with(&home.path))
     }
 
     /// Returns the commands that bring the found files back: each to `to`, or else to the identity
@@ -78,17 +78,18 @@ impl Scan {
             Identity::Damaged { flaw: Some(flaw), .. } => self.rewrite_command(from, flaw, to, aside),
             _ => return None,
         };
-        let Some(place) = self.scanned_homes().into_iter().find(|place| place.home.identity == to) else {
+        let Some(HomeScan { home, has_peers_dir, .. }) =
+            self.homes().into_iter().find(|scan| scan.home.identity == to)
+        else {
             return Some(command);
         };
-        let home = place.home;
         let verb = if self.home_of(&from.path).is_some() { "mv -n" } else { "cp -Rpn" };
         let custody = from.custody.as_ref().map(|custody| {
             let [custody, there] = [custody.as_path(), home.custody.as_std_path()].map(quote);
             format!("{{ test -e {there} || {verb} {custody} {there}; }} && ")
         });
         let peers = from.peers.as_ref().map(|peers| {
-            if !place.scan.has_peers_dir {
+            if !has_peers_dir {
                 return format!("{verb} {} {}/ && ", quote(peers), quote(&home.path));
             }
             // The key stays where a file could not be moved: a daemon would start without it.
@@ -157,8 +158,8 @@ impl Scan {
     /// entry that blocks the directory is set aside first.
     pub(crate) fn make_dir_of(&self, file: &Utf8Path) -> String {
         let Some(dir) = file.parent() else { return String::new() };
-        let home = self.scanned_homes().into_iter().find(|place| place.home.secrets() == dir);
-        match home.map(|place| (&place.scan.blocked, place.scan.has_secrets)) {
+        let scan = self.homes().into_iter().find(|scan| scan.home.secrets() == dir);
+        match scan.map(|scan| (&scan.blocked, scan.has_secrets)) {
             Some((Some((blocked, aside)), _)) => {
                 let [blocked, aside, dir] = [blocked, aside, dir.as_std_path()].map(quote);
                 format!("{{ test -d {dir} || {{ mv -n {blocked} {aside} && mkdir -p -m 700 {dir}; }}; }} && ")
@@ -178,20 +179,20 @@ impl Scan {
         let renamed = || with_key().chain(&self.renamed);
         let found = self.misplaced.iter().filter(|found| found.renamed_home.is_none());
         let files: Vec<&PathBuf> = found.map(|found| &found.path).chain(links).collect();
-        let of_home = |ScannedHome { home, scan }: ScannedHome<'_>| {
-            let files = files.iter().copied().filter(move |path| self.home_of(path) == Some(home));
-            let renamed = renamed().filter(|_| *home == self.places.app).map(|renamed| &renamed.path);
+        let of_home = |scan: &HomeScan| {
+            let files = files.iter().copied().filter(|path| self.home_of(path) == Some(&scan.home));
+            let renamed = renamed().filter(|_| scan.home == self.places.app).map(|renamed| &renamed.path);
             scan.evidence.iter().chain(files).chain(renamed).cloned().collect::<BTreeSet<PathBuf>>()
         };
-        let all: BTreeSet<PathBuf> = self.scanned_homes().into_iter().flat_map(of_home).collect();
+        let all: BTreeSet<PathBuf> = self.homes().into_iter().flat_map(of_home).collect();
         let is_renamed = |path: &Path| renamed().any(|renamed| renamed.path == path);
         if files.iter().copied().chain(&all).any(|path| self.home_of(path).is_none() && !is_renamed(path)) {
             return None;
         }
         // A file in a directory that is set aside goes with the directory.
         let is_inside = |path: &PathBuf| all.iter().any(|dir| dir != path && path.starts_with(dir));
-        let commands = self.scanned_homes().into_iter().flat_map(|place| {
-            let paths = of_home(place).into_iter().filter(|path| !is_inside(path));
+        let commands = self.homes().into_iter().flat_map(|scan| {
+            let paths = of_home(scan).into_iter().filter(|path| !is_inside(path));
             // Files of one name from several directories need a directory each.
             let mut batches: Vec<Vec<PathBuf>> = Vec::new();
             for path in paths {
@@ -202,7 +203,7 @@ impl Scan {
                 }
             }
             batches.into_iter().enumerate().map(move |(number, batch)| {
-                let mut dir = place.scan.given_up.clone();
+                let mut dir = scan.given_up.clone();
                 dir.extend((number > 0).then(|| (number + 1).to_string()));
                 let names: Vec<String> = batch.iter().map(quote).collect();
                 format!("{}mv -n {} {}/", mkdir_prefix(Some(&dir)), names.join(" "), quote(&dir))

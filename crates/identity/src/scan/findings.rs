@@ -114,6 +114,7 @@ impl KnownBy {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HomeScan {
+    pub(crate) home: Home,
     /// The state of the place of the identity file.
     pub state: PlaceState,
     /// The rosters and states that know the device. Counted only if no sound identity file is
@@ -171,30 +172,22 @@ pub struct Scan {
     pub(crate) empty: Vec<(PathBuf, PathBuf)>,
 }
 
-/// One of the two homes, and what the scan found in it.
-#[derive(Clone, Copy)]
-pub(crate) struct ScannedHome<'a> {
-    pub(crate) home: &'a Home,
-    pub(crate) scan: &'a HomeScan,
+impl HomeScan {
+    /// Returns the sound key in the place of the identity file, quarantined or not.
+    pub(crate) fn key(&self) -> Option<&KeyInfo> {
+        self.state.identity()?.key()
+    }
 }
 
 impl Scan {
-    pub(crate) fn scanned_daemon_home(&self) -> ScannedHome<'_> {
-        ScannedHome { home: &self.places.daemon, scan: &self.daemon }
-    }
-
     /// Returns true if rosters, states, custody files, the run log or a config show that a home had a
     /// key.
     pub(crate) fn is_known(&self) -> bool {
         !self.homes_with_peers().is_empty() || self.logged.is_some() || self.used_config.is_some()
     }
 
-    pub(crate) fn scanned_app_home(&self) -> ScannedHome<'_> {
-        ScannedHome { home: &self.places.app, scan: &self.app }
-    }
-
     /// Returns both homes, the daemon home first: it lies in the app's home.
-    pub(crate) fn scanned_homes(&self) -> [ScannedHome<'_>; 2] {
-        [self.scanned_daemon_home(), self.scanned_app_home()]
+    pub(crate) fn homes(&self) -> [&HomeScan; 2] {
+        [&self.daemon, &self.app]
     }
 }

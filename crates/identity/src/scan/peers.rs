@@ -17,7 +17,8 @@ use crate::{file::public_key_of, paths::Home};
 impl Search<'_> {
     /// Counts the files in a home that know the device. `files` are the files that were searched
     /// for the identity.
-    pub(super) fn count_known_by(&mut self, home: &Home, files: &[PathBuf], seen: &mut HomeScan) {
+    pub(super) fn count_known_by(&mut self, files: &[PathBuf], seen: &mut HomeScan) {
+        let home = &seen.home;
         let dangling = dangling_peers(self.disk, home);
         self.note_dangling_peers(dangling);
         let mut known_by = KnownBy {
