@@ -72,7 +72,7 @@ impl Inspector<'_> {
                     self.out.missing_dirs.push(path);
                     continue;
                 }
-                DirState::Dir(meta) if path != self.homes.app && !self.trust(&path, &meta, "chmod 700") => {
+                DirState::Dir(meta) if path != self.homes.app && !self.trust(&path, &meta) => {
                     foreign.push(relative);
                 }
                 DirState::Dir(meta) => self.destination_dir(&relative, path.clone(), &path, meta),
@@ -82,7 +82,7 @@ impl Inspector<'_> {
                     Err(error) => self.out.refusals.push(MigrationError::unreadable(&path, error)),
                 },
                 DirState::Symlink(target) => match self.inside(&path) {
-                    Ok(Some((real, meta))) if self.trust(&real, &meta, "chmod 700") => {
+                    Ok(Some((real, meta))) if self.trust(&real, &meta) => {
                         if self.out.direction == Direction::Undo {
                             // In the app's home a symlink is the user's own choice, which the move
                             // leaves.

@@ -143,10 +143,10 @@ impl<'a> Inspector<'a> {
     /// Adds a refusal unless the path belongs to the owner of the home or root and no other user
     /// can replace an entry in it. Returns false for a directory of another user, which is not
     /// read.
-    pub(super) fn trust(&mut self, path: &Path, meta: &Metadata, mend: &'static str) -> bool {
+    pub(super) fn trust(&mut self, path: &Path, meta: &Metadata) -> bool {
         let foreign = self.out.owner.and_then(|home| foreign_part(path, meta, home));
         let is_ours = foreign.is_none();
-        let open = || world_writable(path, meta, mend).map(|problem| problem.as_mounted(self.disk));
+        let open = || world_writable(path, meta, "chmod 700").map(|problem| problem.as_mounted(self.disk));
         self.out.refusals.extend(foreign.or_else(open).map(MigrationError::from));
         is_ours
     }

@@ -79,7 +79,7 @@ impl Inspector<'_> {
     /// Handles a directory of the source. `real` is its path without symlinks.
     fn source_dir(&mut self, relative: Utf8PathBuf, path: PathBuf, real: PathBuf, meta: &Metadata) {
         // A directory of another user is not read.
-        if !self.trust(&real, meta, "chmod 700") {
+        if !self.trust(&real, meta) {
             self.out.identity_failed |= self.homes.identity().starts_with(&relative);
             self.out.foreign = true;
             return;
