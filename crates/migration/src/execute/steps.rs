@@ -227,7 +227,7 @@ impl Executor<'_> {
     fn change(&mut self, step: &MoveStep) -> Flow {
         let path = step.path();
         let changed = match step {
-            // No other name is a leftover's: a caller can change a plan.
+            // No other name is a leftover's, whatever the plan says.
             MoveStep::RemoveLeftover { .. } if path.file_name().and_then(may_be_only_copy) != Some(false) => {
                 Err(DiskError::new(Op::Unlink, path, ErrorKind::InvalidInput.into()))
             }
