@@ -68,11 +68,6 @@ impl Homes {
         &self.files
     }
 
-    /// Returns the paths at which an identity file may be in these homes.
-    pub fn identity_places(&self) -> &IdentityPaths {
-        &self.identity_places
-    }
-
     /// Returns the directories of `.json` files, relative to a home, in the order in which they
     /// move.
     pub(crate) fn dirs(&self) -> [Utf8PathBuf; 2] {

@@ -21,6 +21,7 @@ use myownllm_durable_fs::{
     sim::{Fault, SimDisk},
     sim_path,
 };
+use myownllm_migration::identity::{IdentityPaths, scan};
 use myownllm_migration::{Class, Direction, Migrator, MoveOutcome, NoDaemons, Options};
 use rstest::rstest;
 
@@ -195,7 +196,8 @@ fn a_destination_that_appears_is_never_replaced() {
                 );
             assert!(foreign, "{}: what the other program wrote is still there", case.name);
             assert!(!report.collisions.is_empty(), "{}: {report:#?}", case.name);
-            let answer = myownllm_migration::identity::scan(&disk, homes().identity_places()).answer();
+            let places = IdentityPaths::new(APP, DAEMON);
+            let answer = scan(&disk, &places).answer();
             assert!(answer.expected().is_err(), "{}: a foreign key is in the way: {report:#?}", case.name);
         }
     }

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use common::key_file;
 use myownllm_durable_fs::{Disk, RealDisk};
-use myownllm_migration::identity::{Answer, scan};
+use myownllm_migration::identity::{Answer, IdentityPaths, scan};
 use myownllm_migration::{Homes, Migrator, MoveReport, NoDaemons, Options};
 
 struct Home {
@@ -82,7 +82,7 @@ impl Home {
 
     /// Tells if a daemon may be started, and why not.
     fn answer(&self) -> Answer {
-        scan(&RealDisk, self.homes().identity_places()).answer()
+        scan(&RealDisk, &IdentityPaths::new(self.homes().app(), self.homes().daemon())).answer()
     }
 
     fn may_start(&self) -> bool {
