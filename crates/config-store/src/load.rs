@@ -115,8 +115,6 @@ impl ConfigStore for Store<'_> {
                 None => bytes.as_ref().and_then(|bytes| self.own_settings_of(&id, bytes)),
             };
             entries.push(HistoryEntry {
-                kind: id.kind,
-                bytes: meta.len,
                 made_ms: milliseconds(meta.modified),
                 readable,
                 shape,
@@ -124,9 +122,7 @@ impl ConfigStore for Store<'_> {
                 recoverable: found.is_some(),
                 current: intact && live.as_ref() == Some(&id.hash),
                 settings: own.as_ref().map(OwnSettings::count),
-                recommended: false,
-                path,
-                id,
+                ..HistoryEntry::new(id, meta.len, path)
             });
             measured.push(own);
         }
