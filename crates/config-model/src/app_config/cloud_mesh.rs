@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use myownllm_json_document::{Change, Fragment, Kind, Severity, ValueRef};
 
-use super::{network, permissions};
+use super::{SERVER_LISTS, network, permissions};
 use crate::ids::Ids;
 use crate::pass::{Edits, ObjectEdits, Pass};
 use crate::path::Path;
@@ -201,7 +201,7 @@ fn flat_members<'k>(
     let is = |key: &str, kind: Kind| cloud_mesh.get(key).is_some_and(|v| v.kind() == kind);
     let is_flat = is("network_id", Kind::String)
         || is("locked", Kind::Bool)
-        || ["signaling_servers", "stun_servers", "turn_servers"].iter().any(|key| is(key, Kind::Array))
+        || SERVER_LISTS.iter().any(|key| is(key, Kind::Array))
         || is("accepting", Kind::String);
     if !is_flat {
         return None;
@@ -218,7 +218,7 @@ fn flat_members<'k>(
         }
     };
     let mut members = vec![("id", Fragment::from(pass.ids.network_id())), ("network_id", network_id)];
-    for key in ["signaling_servers", "stun_servers", "turn_servers", "accepting"] {
+    for key in SERVER_LISTS.into_iter().chain(["accepting"]) {
         if let Some(value) = cloud_mesh.get(key) {
             members.push((key, value.into()));
         }
