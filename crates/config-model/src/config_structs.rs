@@ -34,7 +34,7 @@ macro_rules! config_structs {
         }
 
         impl $name {
-            #[allow(dead_code, reason = "one struct is asked for them")]
+            #[allow(dead_code, reason = "two structs are asked for them")]
             pub(crate) const MEMBERS: &[&str] = &[$(stringify!($member)),*];
         }
 

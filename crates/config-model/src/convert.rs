@@ -8,21 +8,12 @@ use std::borrow::Cow;
 
 use myownllm_json_document::{Diagnostic, Document, Fragment, Kind, Severity, ValueRef};
 
-use crate::app_config::default_of;
+use crate::app_config::{Network, RETIRED_KEYS, default_of};
 use crate::daemon_config::{DaemonNetwork, is_default_signaling, is_of_signaling};
 use crate::path::child;
 
-/// Members of a network that only the app's schema has, or had.
-const APP_KEYS: [&str; 8] = [
-    "signaling_servers",
-    "accepting",
-    "auto_gossip",
-    "agent_permissions",
-    "prompts",
-    "daemon_settings",
-    "locked",
-    "use_public_turn_fallback",
-];
+/// Members of a network that only the daemon's schema has; `daemon_settings` keeps them as they are.
+const DAEMON_KEYS: [&str; 2] = ["pinned_peers", "roster_path"];
 
 const SETTINGS: &str = "/daemon_settings";
 
@@ -129,8 +120,7 @@ pub fn to_daemon_document(network: ValueRef<'_>) -> Result<Document, ConvertErro
             return Err(ConvertError::Malformed { path: child(SETTINGS, &key), found, wanted });
         }
         // The other members of the daemon's schema are in `out` already.
-        let is_put =
-            DaemonNetwork::MEMBERS.contains(&&*key) && !["roster_path", "pinned_peers"].contains(&&*key);
+        let is_put = DaemonNetwork::MEMBERS.contains(&&*key) && !DAEMON_KEYS.contains(&&*key);
         if !is_put {
             out.push((key, value.into()));
         }
@@ -241,11 +231,13 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
     let mut settings: Vec<(Cow<'_, str>, Fragment)> = Vec::new();
     settings.extend(signaling.map(|kept| (Cow::Borrowed("signaling"), kept)));
     settings.extend(whole_groups.map(|groups| (Cow::Borrowed("turn_servers"), groups)));
-    for key in ["pinned_peers", "roster_path"] {
+    for key in DAEMON_KEYS {
         let value = network.get(key).filter(|value| !is_nothing(*value));
         settings.extend(value.map(|value| (Cow::Borrowed(key), value.into())));
     }
-    let is_known = |key: &str| DaemonNetwork::MEMBERS.contains(&key) || APP_KEYS.contains(&key);
+    let is_known = |key: &str| {
+        [DaemonNetwork::MEMBERS, Network::MEMBERS, &RETIRED_KEYS].iter().any(|keys| keys.contains(&key))
+    };
     let unknown = network.members().filter(|(key, _)| !is_known(key));
     settings.extend(unknown.map(|(key, value)| (key, value.into())));
     let stun_servers = match network.get("stun_servers") {

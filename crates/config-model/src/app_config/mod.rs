@@ -12,7 +12,8 @@ pub use self::cloud_mesh::{FlatNetwork, flat_network};
 pub use self::complete::{complete, defaults, keys, missing_keys};
 pub use self::config::{Api, AppConfig, AutoCleanup, AutoUpdate, CloudMesh, Mic, Provider, RemoteUi};
 pub(crate) use self::network::{
-    SERVER_LISTS, completed, default_of, is_retired_server, is_server, label_change, topology_change,
+    RETIRED_KEYS, SERVER_LISTS, completed, default_of, is_retired_server, is_server, label_change,
+    topology_change,
 };
 pub use self::saved_network::{
     AgentPermissions, DaemonSettings, Network, Prompt, ToolPermission, TurnServer,

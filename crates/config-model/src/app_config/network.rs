@@ -13,6 +13,8 @@ use crate::path::Path;
 /// Signaling servers of the PeerJS era that do not answer any more; saved networks still name them.
 const RETIRED_SERVERS: [&str; 3] =
     ["wss://0.peerjs.com:443/", "wss://0.peerjs.com:443/peerjs", "wss://mesh.myownllm.net/signal"];
+/// Members that a network of earlier versions has, and that nothing reads any more.
+pub(crate) const RETIRED_KEYS: [&str; 2] = ["locked", "use_public_turn_fallback"];
 /// The lists of servers that a daemon gets.
 pub(crate) const SERVER_LISTS: [&str; 3] = ["signaling_servers", "stun_servers", "turn_servers"];
 const ACCEPTING: ([&str; 3], &str) = (["available", "limited", "busy"], "`available`, `limited` or `busy`");
@@ -103,8 +105,7 @@ pub(super) fn change(
     permissions_change(agent_permissions, inherited, &mut object);
     prompts_change(prompts, &mut object);
     daemon_settings.into_iter().for_each(|settings| note_misfits(settings, &mut object));
-    // Nothing reads these two any more.
-    for (key, retired) in [("locked", locked), ("use_public_turn_fallback", use_public_turn_fallback)] {
+    for (key, retired) in RETIRED_KEYS.into_iter().zip([locked, use_public_turn_fallback]) {
         if retired.is_some() {
             object.edits.remove(key);
         }
