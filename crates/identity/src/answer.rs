@@ -213,18 +213,17 @@ impl Scan {
         {
             return Answer::Refused(newer_refusal(&found.path, version));
         }
+        let show_or_give_up = |symlink| [show_target(symlink)].into_iter().chain(self.give_up()).collect();
         if let Some((symlink, target)) = self.empty.first() {
             let problem = Problem::DiskMissing { path: symlink.clone(), target: target.clone() };
-            let ways = [show_target(symlink)].into_iter().chain(self.give_up()).collect();
-            return Answer::Refused(Refusal::new(problem, ways));
+            return Answer::Refused(Refusal::new(problem, show_or_give_up(symlink)));
         }
         if !self.misplaced.is_empty() {
             return Answer::Refused(self.missing_refusal());
         }
         if let Some((symlink, target)) = self.dangling.first() {
-            let mut refusal = dangling_refusal(symlink, target);
-            refusal.ways_out.extend(self.give_up());
-            return Answer::Refused(refusal);
+            let problem = Problem::Unreachable { path: symlink.clone(), target: target.clone() };
+            return Answer::Refused(Refusal::new(problem, show_or_give_up(symlink)));
         }
         if let Some((symlink, target)) = self.dangling_peers.first() {
             return Answer::Refused(hidden_peers_refusal(symlink, target, self.give_up()));
@@ -422,11 +421,6 @@ fn unreadable_refusal(error: &DiskError) -> Refusal {
         _ => show_entry(&path),
     };
     Refusal::new(Problem::Unreadable { path, source: error.clone() }, vec![way])
-}
-
-fn dangling_refusal(symlink: &Path, target: &Path) -> Refusal {
-    let problem = Problem::Unreachable { path: symlink.to_owned(), target: target.to_owned() };
-    Refusal::new(problem, vec![show_target(symlink)])
 }
 
 fn show_target(symlink: &Path) -> WayOut {
