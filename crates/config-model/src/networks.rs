@@ -294,11 +294,8 @@ fn with_usable_servers(network: ValueRef<'_>) -> Document {
 
 /// Removes one entry, and clears the active pointer if it named that entry. Changes nothing for an
 /// unknown name.
-///
-/// # Errors
-/// Never fails today.
-pub fn remove(doc: &mut Document, name: &str) -> Result<Change, NetworksError> {
-    let Some((place, entry)) = locate(doc, name) else { return Ok(Change::default()) };
+pub fn remove(doc: &mut Document, name: &str) -> Change {
+    let Some((place, entry)) = locate(doc, name) else { return Change::default() };
     let mut change = change_of(entry);
     let was_active = match (doc.get(&ACTIVE), entry.get("id")) {
         (Some(active), Some(id)) => active.strictly_equals(&id),
@@ -308,7 +305,7 @@ pub fn remove(doc: &mut Document, name: &str) -> Result<Change, NetworksError> {
     if was_active {
         no_network_active(doc);
     }
-    Ok(change)
+    change
 }
 
 /// Sets the active network; `None` makes no network active.

@@ -110,12 +110,12 @@ fn remove_takes_one_entry_and_clears_the_active_id() {
     let mut doc = Document::of(json!({"cloud_mesh": {"active_network_id": "d", "networks": [
         {"id": "d", "network_id": "one"}, {"id": "d", "network_id": "two"},
         {"id": "e", "network_id": "three"}]}}));
-    assert!(networks::remove(&mut doc, "d").unwrap().changed);
+    assert!(networks::remove(&mut doc, "d").changed);
     assert_eq!(networks::list(&doc).len(), 2);
     assert_eq!(value(&doc, &["cloud_mesh", "active_network_id"]), json!(null));
     assert_eq!(value(&doc, &["cloud_mesh", "networks", "0", "network_id"]), "two");
-    assert_eq!(networks::remove(&mut doc, "THREE").unwrap().id.as_deref(), Some("e"));
-    let change = networks::remove(&mut doc, "nope").unwrap();
+    assert_eq!(networks::remove(&mut doc, "THREE").id.as_deref(), Some("e"));
+    let change = networks::remove(&mut doc, "nope");
     assert!(!change.changed && change.id.is_none());
 }
 
@@ -141,7 +141,7 @@ fn network_whose_id_is_a_number_is_found_by_its_text() {
     assert!(!networks::add(&mut doc, "Seven", true, &mut ids()).unwrap().changed);
     assert_eq!(networks::saved(&doc)[0].id, "7");
     assert!(networks::only(&doc, "7").is_ok());
-    let change = networks::remove(&mut doc, "7").unwrap();
+    let change = networks::remove(&mut doc, "7");
     assert!(change.changed && change.id.as_deref() == Some("7"));
     assert_eq!(value(&doc, &["cloud_mesh", "active_network_id"]), json!(null));
 }

@@ -176,7 +176,7 @@ fn catalogue_operations_do_as_recorded() {
             let activate = step["activate"] == true;
             let result = match text("op").unwrap() {
                 "add" => networks::add(&mut doc, name.unwrap(), activate, &mut ids),
-                "remove" => networks::remove(&mut doc, name.unwrap()),
+                "remove" => Ok(networks::remove(&mut doc, name.unwrap())),
                 "set_active" => networks::activate(&mut doc, name),
                 "update" => networks::update(&mut doc, name.unwrap(), step["patch"].as_object().unwrap()),
                 "import_text" => match Envelope::parse(text("text").unwrap().as_bytes()) {

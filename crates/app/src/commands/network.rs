@@ -29,7 +29,7 @@ pub(crate) fn run(context: &Context, command: &NetworkCommand) -> Result<Command
         NetworkCommand::Remove { name } => {
             let edit = change(context, true, &mut |document| {
                 let id = internal_id(document, name)?;
-                Ok(networks::remove(document, &id)?)
+                Ok(networks::remove(document, &id))
             })?;
             Ok(edit_output(context, edit, "network remove", "Removed"))
         }
