@@ -3,9 +3,9 @@
 //!
 //! [`launch`] works on traits, so a sibling app can replace one part, and a test all of them. It
 //! never fails: the app must come up whatever the disk says, so the outcome always holds a config
-//! to run on, beside the diagnostics. `stage` decides the steps.
-//! [`plan`](crate::plan()) returns the steps of both without executing them. The sequence decides
-//! each stage again under the lock, then executes its steps.
+//! to run on, beside the diagnostics. The module `stage` decides the steps of each of the two stages;
+//! [`plan`](crate::plan()) returns both stages without executing them; [`launch`] decides each again
+//! under the lock, then executes its steps.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ use crate::words::diagnostic::{Diagnostic, PROGRAM, add_new, add_unreported};
 /// Runs the start-up sequence.
 ///
 /// Takes no lock and writes nothing if nothing is pending and a daemon runs (or none is wanted);
-/// then it costs a handful of `stat` calls.
+/// then it reads one file, lists two directories, and connects to one socket.
 ///
 /// If no daemon is wanted, a launch that changed something, or that found a home which others can
 /// change, also reports what would keep a daemon from starting: the caller may run nothing else.
