@@ -75,11 +75,12 @@ fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The page leads a reader to files and functions, so each name on it is one of the sources.
+/// These pages lead a reader to files and functions, so each name on them is one of the sources.
 #[test]
-fn names_on_the_architecture_page_are_in_the_sources() {
-    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let sources = files(&root().join("crates"), "rs");
+fn names_on_the_pages_for_developers_are_in_the_sources() {
+    let pages = ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/performance.md"];
+    let page = pages.map(|page| std::fs::read_to_string(root().join(page)).unwrap()).join("\n");
+    let sources = ["crates", "tests"].map(|dir| files(&root().join(dir), "rs")).concat();
     let words = |text: &str| -> BTreeSet<String> {
         let is_end = |c: char| !c.is_ascii_alphanumeric() && c != '_';
         text.split(is_end).map(str::to_owned).collect()
