@@ -37,6 +37,24 @@ fn every_code_of_the_sources_is_listed_and_no_other() {
     assert!(once.len() > 100, "the sources were not found: {once:?}");
 }
 
+/// A person who has a code finds it by its prefix, then by its name.
+#[test]
+fn each_code_stands_under_the_heading_of_its_prefix_in_order() {
+    let page = std::fs::read_to_string(root().join("docs/errors.md")).unwrap();
+    let (codes, _) = page.split_once("\n## The checks of `doctor`").unwrap();
+    let mut checked = 0;
+    for section in codes.split("\n## ").skip(1) {
+        let (prefixes, _) = section.lines().next().unwrap().split_once(": ").unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let rows: Vec<&str> = rows.collect();
+        let is_of_section = |code: &&str| prefixes.split(", ").any(|one| code.split('.').next() == Some(one));
+        assert!(rows.iter().all(is_of_section), "## {prefixes} has the codes {rows:?}");
+        assert!(rows.is_sorted(), "## {prefixes}: {rows:?}");
+        checked += rows.len();
+    }
+    assert!(checked > 100, "{checked} codes were found");
+}
+
 /// Returns a file's lines without its tests, which contain codes of their own, and without
 /// comments.
 fn code_alone(text: &str) -> impl Iterator<Item = &str> {
