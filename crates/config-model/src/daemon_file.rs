@@ -48,7 +48,7 @@ fn has(bytes: &[u8], member: &str) -> bool {
 }
 
 /// Returns the JSON Pointers of the settings in a daemon's config that a daemon may drop when it
-/// writes the file again: those that no daemon knows to which this crate knows the schema, and in a
+/// writes the file again: those that no known daemon version (0.1.2 to 0.3.8) reads, and in a
 /// config of version 1 also those that the first daemons do not know.
 ///
 /// ```
@@ -115,8 +115,8 @@ pub struct ReadCheck {
     /// daemon reads all of the file; an older one drops what it does not know when it writes the
     /// file again.
     pub is_newer: bool,
-    /// The JSON Pointer of a kind of network, a topology or a role that no daemon knows that this
-    /// crate knows. Such a daemon drops the whole file.
+    /// The JSON Pointer of a kind of network, a topology or a role that no known daemon version
+    /// (0.1.2 to 0.3.8) reads. Such a daemon drops the whole file.
     pub unknown_value: Option<String>,
 }
 
