@@ -1,5 +1,24 @@
 //! Uses a daemon for a launch: attaches to one or starts one, brings its networks in line, tries again
-//! if it ends meanwhile, and tells why none came up.
+//! if it ends meanwhile, and reports why none came up.
+//!
+//! The loop of `Run::use_daemon`; each way back to the top is marked `continue`, with its reason:
+//!
+//! ```text
+//!  ┌─▶ detect ── the connection of the last round was lost, too often or after its reconciliation ─▶ end: its errors
+//!  │     │
+//!  │   attach, or refuse ──────────────────────────────────────────────────────────┐
+//!  │     │ spawn                                                                     │
+//!  │     ├ the last start found the socket taken, and nobody is there now ─▶ end: the error
+//!  │◀────┤ no lock yet: take it       continue: its previous holder may have started the daemon
+//!  │◀────┤ a daemon is starting: wait (once)   continue: it answers now, or has ended
+//!  │     │                                                                           │
+//!  │     └────────────▶ Stage::of_daemon, execute: stop, start or attach, reconcile ◀┘
+//!  │                       │
+//!  │◀──────────────────────┤ only the stops were executed (once)   a daemon that exits unlinks its socket
+//!  │◀──────────────────────┤ the socket was taken at the start     attach to the daemon that took it
+//!  │◀──────────────────────┤ the daemon closed the connection      attach again, or start another one
+//!  │                       └▶ end
+//! ```
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -216,8 +216,8 @@ impl Examiner<'_, '_> {
     }
 }
 
-/// Returns the kind or the topology of a network, in the daemon's shape, that no daemon knows that
-/// this program knows. `shown` is the network, masked.
+/// Returns the kind or the topology of a network, in the daemon's shape, that no known daemon
+/// version (0.1.2 to 0.3.8) reads. `shown` is the network, masked.
 fn unknown_value(network: &serde_json::Value, shown: ValueRef<'_>) -> Option<String> {
     let config = serde_json::json!({ "networks": [network] }).to_string();
     let at = DaemonFile::Config.judge(config.as_bytes()).unknown_value?;
