@@ -2,6 +2,8 @@
 
 #![cfg(target_os = "linux")]
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use integration_tests::testkit::{
@@ -161,6 +163,38 @@ fn a_signal_ends_a_launch_that_waits_for_the_lock(#[case] home: Home) {
     send_signal(app.id(), Signal::TERM);
     app.ended().ends_with(1);
     assert!(home.serving().is_empty());
+}
+
+/// A program that started the run reads one document, however the run ends.
+#[rstest]
+fn a_signal_during_the_wait_for_the_lock_ends_the_run_with_its_document(
+    #[values(Signal::INT, Signal::TERM)] signal: Signal,
+    #[values(
+        "repair",
+        "launch --no-daemon",
+        "network add third-net",
+        "migrate",
+        "config set provider=ollama"
+    )]
+    command: &str,
+) {
+    let home = Home::legacy();
+    let lock = hold_lock(&home.path(APP));
+    let before = home.contents();
+    let mut args: Vec<&str> = command.split(' ').collect();
+    args.push("--json");
+    let mut child = home.command(&args);
+    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let said = BufReader::new(child.stderr.take().unwrap()).lines().next().unwrap().unwrap();
+    assert!(said.starts_with("Waiting for another"), "{said}");
+    send_signal(child.id(), signal);
+    let ended = child.wait_with_output().unwrap();
+    drop(lock);
+    let document: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!((ended.status.code(), document["exit"].as_i64()), (Some(1), Some(1)), "{document:#}");
+    let found = document["diagnostics"].as_array().unwrap();
+    assert!(found.iter().any(|found| found["code"] == "daemon.cancelled"), "{document:#}");
+    assert_eq!(home.contents(), before, "nothing was changed");
 }
 
 /// After a signal, a launch does not wait for an answer that may never come.

@@ -2,6 +2,8 @@
 //! as values.
 
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use myownllm_config_model::{Ids as _, SeededIds};
@@ -47,6 +49,8 @@ pub struct Context {
     pub(crate) tell: Box<dyn Fn(Progress)>,
     /// Called before a wait for another process, with its id if it is known.
     pub(crate) wait: Box<dyn Fn(Option<u32>)>,
+    /// Set once a signal asks the run to end, if the run listens or waits.
+    pub(crate) cancelled: Arc<AtomicBool>,
 }
 
 /// The libraries, connected to one home.
@@ -115,6 +119,7 @@ impl Context {
             daemon_wait: None,
             tell: Box::new(|_| {}),
             wait: Box::new(|_| {}),
+            cancelled: Arc::default(),
         })
     }
 
@@ -159,6 +164,7 @@ impl Context {
             refusal: self.refusal.as_ref(),
             lock_wait: self.daemon_wait.map_or(LOCK_WAIT, lock_wait),
             on_wait: Some(OnWait(&*self.wait)),
+            cancelled: Some(&self.cancelled),
             user_name,
             last_restored: run_log::last_restored,
             last_losses: run_log::last_losses,

@@ -20,16 +20,13 @@ pub(crate) fn run(
 ) -> Result<CommandOutput, Diagnostic> {
     // Listens before anything runs, so that an early signal ends the daemon too.
     let signal_failed = |error| Diagnostic::from_error(&error, "launch.signals", None);
-    let signals = if args.no_daemon { None } else { Some(Signals::listen().map_err(signal_failed)?) };
+    let listen = || Signals::listen(&context.cancelled).map_err(signal_failed);
+    let signals = if args.no_daemon { None } else { Some(listen()?) };
     let libraries = context.libraries();
-    let options = Options {
-        daemon: !args.no_daemon,
-        stop_legacy_daemon: args.stop_legacy_daemon,
-        cancelled: signals.as_ref().map(|signals| &signals.asked),
-        ..context.options()
-    };
+    let options =
+        Options { daemon: !args.no_daemon, stop_legacy_daemon: args.stop_legacy_daemon, ..context.options() };
     let mut outcome = launch(&libraries.launch_context(), &options, &mut fresh_ids());
-    let asked_to_end = options.cancelled.is_some_and(|asked| asked.load(Ordering::Relaxed));
+    let asked_to_end = context.cancelled.load(Ordering::Relaxed);
     let is_done =
         outcome.reconciled.is_some() && (args.once || matches!(outcome.daemon, Daemon::Attached { .. }));
     if asked_to_end && (args.once || args.detach) && !is_done {

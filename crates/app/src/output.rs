@@ -4,6 +4,8 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime};
 
 use clap::ColorChoice;
@@ -20,7 +22,7 @@ use serde_json::{Value, json};
 use crate::cli::GlobalArgs;
 use crate::exit::ExitCode;
 use crate::pager;
-use crate::signals::say_on_interrupt;
+use crate::signals::{cancel_on_signal, say_on_interrupt};
 
 /// The build of this program.
 pub(crate) const BUILD: Build = Build {
@@ -222,10 +224,12 @@ impl Printer {
         })
     }
 
-    /// Returns the callback that says that this run waits for another run.
-    pub(crate) fn waits(&self) -> Box<dyn Fn(Option<u32>)> {
+    /// Returns the callback that says that this run waits for another run. From the wait on, a
+    /// signal sets `cancelled`: the run ends with its answer.
+    pub(crate) fn waits(&self, cancelled: Option<Arc<AtomicBool>>) -> Box<dyn Fn(Option<u32>)> {
         let quiet = self.quiet || self.is_for_programs;
         Box::new(move |process| {
+            cancelled.iter().for_each(cancel_on_signal);
             let process = process.map_or_else(String::new, |process| format!(" (process {process})"));
             if !quiet {
                 write_stderr(&format!("Waiting for another myownllm-mesh{process}…\n"));

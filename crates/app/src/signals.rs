@@ -14,28 +14,26 @@ use myownllm_launch::{Diagnostic, ended_diagnostic, not_stopped_diagnostic};
 /// that a script started: no signal tells the end of such a daemon.
 #[cfg(not(windows))]
 pub(crate) struct Signals {
-    /// Set once a signal has asked this process to end, for the time when no code waits for
-    /// signals.
-    pub(crate) asked: Arc<AtomicBool>,
     all: signal_hook::iterator::Signals,
 }
 
 #[cfg(not(windows))]
 impl Signals {
-    pub(crate) fn listen() -> std::io::Result<Self> {
+    /// Sets `asked` once a signal asks this process to end, for the time when no code waits for
+    /// signals.
+    pub(crate) fn listen(asked: &Arc<AtomicBool>) -> std::io::Result<Self> {
         use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-        let asked = Arc::new(AtomicBool::new(false));
         let mut heard = vec![SIGTERM];
         heard.extend(unless_ignored([SIGINT, SIGHUP, SIGQUIT]));
         for signal in &heard {
-            signal_hook::flag::register(*signal, Arc::clone(&asked))?;
+            signal_hook::flag::register(*signal, Arc::clone(asked))?;
         }
         heard.push(SIGCHLD);
         let all = signal_hook::iterator::Signals::new(heard)?;
         // The parent may have left the signals blocked: this process would receive none, and the
         // daemon, which inherits the mask, could never be asked to end.
         nix::sys::signal::SigSet::empty().thread_set_mask()?;
-        Ok(Self { asked, all })
+        Ok(Self { all })
     }
 
     /// Waits for the end of the daemon. Returns the reason, unless Ctrl-C, Ctrl-\ or SIGTERM had
@@ -80,15 +78,13 @@ fn unless_ignored<const N: usize>(signals: [i32; N]) -> impl Iterator<Item = i32
 /// On Ctrl-C, Windows ends this process at once, and with it the daemon, which is in a job of this
 /// process. Here this process only waits for the end of the daemon.
 #[cfg(windows)]
-pub(crate) struct Signals {
-    /// Never set: there are no signals to receive.
-    pub(crate) asked: Arc<AtomicBool>,
-}
+pub(crate) struct Signals;
 
 #[cfg(windows)]
 impl Signals {
-    pub(crate) fn listen() -> std::io::Result<Self> {
-        Ok(Self { asked: Arc::new(AtomicBool::new(false)) })
+    /// Never sets the flag: there are no signals to receive.
+    pub(crate) fn listen(_: &Arc<AtomicBool>) -> std::io::Result<Self> {
+        Ok(Self)
     }
 
     pub(crate) fn wait(&mut self, mut spawned: Spawned) -> Option<Diagnostic> {
@@ -120,3 +116,16 @@ pub(crate) fn say_on_interrupt() {
 
 #[cfg(windows)]
 pub(crate) fn say_on_interrupt() {}
+
+/// From now on, Ctrl-C or SIGTERM sets the flag and does not end the program.
+#[cfg(not(windows))]
+pub(crate) fn cancel_on_signal(cancelled: &Arc<AtomicBool>) {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    for signal in unless_ignored([SIGINT]).chain([SIGTERM]) {
+        // Without a handler, the signal ends the program without an answer.
+        let _ = signal_hook::flag::register(signal, Arc::clone(cancelled));
+    }
+}
+
+#[cfg(windows)]
+pub(crate) fn cancel_on_signal(_: &Arc<AtomicBool>) {}

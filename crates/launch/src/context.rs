@@ -190,7 +190,8 @@ pub(crate) fn try_lock<'a>(
             Ok(Some(lock))
         }
         Err(LockError::Held { .. }) if options.is_cancelled() => {
-            Err(Diagnostic::from(&SpawnError::Cancelled))
+            let message = "the wait for another run of this program was broken off, and nothing was changed";
+            Err(Diagnostic::error(SpawnError::Cancelled.code(), message))
         }
         Err(LockError::Held { .. }) if *waited + step < options.lock_wait => {
             let home = &context.layout.app_home;

@@ -10,6 +10,7 @@ mod repair;
 mod report;
 mod salvage;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use myownllm_durable_fs::RealDisk;
@@ -57,7 +58,7 @@ pub(crate) fn run(
     let ends_on_interrupt = !matches!(command, Command::Launch(args) if !args.no_daemon);
     let mut context = context(cli, printer, become_user)?;
     context.tell = printer.progress(ends_on_interrupt);
-    context.wait = printer.waits();
+    context.wait = printer.waits(ends_on_interrupt.then(|| Arc::clone(&context.cancelled)));
     context.daemon_wait = match command {
         Command::Launch(LaunchArgs { wait, .. }) | Command::Daemon(DaemonCommand::Restart(wait)) => {
             wait.daemon_wait.map(|seconds| Duration::from_secs(seconds as u64))
