@@ -52,7 +52,13 @@ pub(crate) fn execute(
         return report;
     }
     let progress = Cell::new(Progress::new(Phase::Moving, 0, plan.files()));
-    let report_event = |event| on_progress(advance(&progress, event));
+    let report_event = |event| {
+        let before = progress.get();
+        // Each sync of a run is an event of the same phase.
+        if advance(&progress, event) != before {
+            on_progress(progress.get());
+        }
+    };
     let stopped = carry_out(disk, &plan, &mut report, &report_event).is_err();
     if stopped && report.moved.is_empty() && report.errors.is_empty() {
         report.outcome = MoveOutcome::Refused;

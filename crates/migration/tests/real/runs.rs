@@ -76,13 +76,15 @@ fn everything_moves_and_the_old_places_are_gone() {
 fn progress_is_reported_to_a_callback() {
     let home = Home::full();
     let reported = RefCell::new(Vec::new());
-    let on_progress = |progress: Progress| reported.borrow_mut().push((progress.done, progress.total));
+    let on_progress = |progress: Progress| reported.borrow_mut().push(progress);
     let migrator = Migrator::new(&RealDisk, home.homes()).with_progress(&on_progress);
     let planned = migrator.plan(&migrator.inspect(Direction::Forward), &Options::forward()).files();
     let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
     let report = migrator.run(&lock, &Options::forward(), &NoDaemons);
     assert_eq!(report.files_moved(), planned, "a plan and its report count alike");
     let reported = reported.into_inner();
+    assert!(reported.windows(2).all(|two| two[0] != two[1]), "nothing is told twice: {reported:?}");
+    let reported: Vec<_> = reported.iter().map(|progress| (progress.done, progress.total)).collect();
     assert!(reported.is_sorted() && reported.iter().all(|(_, total)| *total == planned), "{reported:?}");
     assert_eq!(reported.last(), Some(&(planned, planned)), "{reported:?}");
 }
