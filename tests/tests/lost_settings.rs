@@ -366,6 +366,23 @@ fn settings_that_are_gone_from_a_used_home_are_reported_by_every_command(#[case]
     home.run(&["salvage", "--check"]).ends_with(0);
 }
 
+/// A repair alone would set the settings to the defaults, although a file has them.
+#[cfg(unix)]
+#[test]
+fn first_screen_brings_gone_settings_back_from_a_renamed_home() {
+    let home = home_without_backups();
+    let healthy = home.json(CONFIG);
+    std::fs::create_dir(home.path(".myownllm.old")).unwrap();
+    std::fs::rename(home.path(CONFIG), home.path(".myownllm.old/config.json")).unwrap();
+    let first = home.run(&["--json"]).ends_with(4).json();
+    let summary = first["data"]["summary"][0].as_str().unwrap();
+    assert!(summary.contains("~/.myownllm.old/config.json may hold them"), "{first:#}");
+    let command = first["data"]["commands"][0]["command"].as_str().unwrap();
+    assert!(follow(&home, command), "{command}");
+    assert_eq!(home.json(CONFIG)["active_family"], healthy["active_family"]);
+    home.run(&["--json"]).ends_with(0);
+}
+
 /// A launch that may not repair a wiped config never calls that config healthy.
 #[cfg(unix)]
 #[rstest]

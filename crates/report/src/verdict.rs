@@ -137,11 +137,8 @@ fn summary(view: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeS
     };
     // The losses of a repair are told with the problem that it mends, but for a file that may hold
     // the settings.
-    let names_source = |check: &&Check| {
-        let path = check.diagnostic.as_ref().and_then(|diagnostic| diagnostic.path.as_deref());
-        path != Some(view.layout.app_config.as_str())
-    };
-    let loss = losses(checks).filter(|lost| state != HomeState::Problem || !names_source(lost));
+    let has_source = source(view, checks).is_some();
+    let loss = losses(checks).filter(|_| state != HomeState::Problem || !has_source);
     let is_told = |check: &Check| loss.is_some_and(|loss| std::ptr::eq(loss, check));
     let is_other = |check: &&Check| !is_mended(check) && !is_question(check) && !is_told(check);
     let others = troubles(Mark::Warning).into_iter().filter(is_other);
@@ -160,6 +157,14 @@ fn summary(view: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeS
 fn losses(checks: &Checks) -> Option<&Check> {
     let is_loss = |check: &&Check| matches!(check.code.as_deref(), Some(LOSSES | WIPED));
     checks.of(Mark::Warning).find(is_loss)
+}
+
+/// Returns the file that may hold the lost settings, and the command that brings it back, if a check
+/// names such a file.
+fn source<'c>(view: &HomeView<'_>, checks: &'c Checks) -> Option<(&'c str, &'c str)> {
+    let lost = losses(checks)?;
+    let path = lost.diagnostic.as_ref()?.path.as_deref()?;
+    (path != view.layout.app_config).then_some((path, lost.hint.as_deref()?))
 }
 
 /// Returns true if a check asks the user which of two files is to stay.
@@ -196,10 +201,16 @@ fn of_problems(view: &HomeView<'_>, home: &str, plan: &LaunchPlan, checks: &Chec
                     let back = format!("{home} has a problem: {what}. A repair recovers {back}.");
                     std::iter::once(back).chain(more).collect()
                 }
-                None => vec![
-                    format!("{home} has a problem: {what}, and no backup has them."),
-                    format!("A repair sets {lost} to the defaults."),
-                ],
+                None => match source(view, checks) {
+                    Some((path, _)) => vec![
+                        format!("{home} has a problem: {what}, and {} may hold them.", view.short(path)),
+                        format!("Without that file, a repair sets {lost} to the defaults."),
+                    ],
+                    None => vec![
+                        format!("{home} has a problem: {what}, and no backup has them."),
+                        format!("A repair sets {lost} to the defaults."),
+                    ],
+                },
             }
         }
         (None, [first, ..]) => {
@@ -331,6 +342,10 @@ fn commands(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: Home
             let access = checks.access_command().filter(|command| !command.ends_with(LOOK));
             if let Some(access) = access.filter(|access| first.iter().all(|one| one.command != *access)) {
                 first.push(Command::new(access, GIVES_ACCESS));
+            }
+            // A repair alone would set the settings to the defaults.
+            if let Some((_, command)) = source(home, checks).filter(|_| first.is_empty()) {
+                first.push(Command::new(command, "brings the settings back"));
             }
             let is_next = access.is_some() || checks.of(Mark::Problem).any(|check| of(&check));
             first.extend(Some(repair).filter(|_| is_next));
