@@ -263,7 +263,8 @@ pub(crate) fn diagnostic(
     let shown = in_a_line(topmost.iter().map(|path| path.display().to_string()).collect());
     let (whose, hint) = match owner(disk, first).filter(|owner| owner.uid != user) {
         Some(owner) => {
-            let them = if unreadable.is_empty() && topmost.len() == 1 { "it" } else { "them" };
+            let is_one = topmost.len() == 1 && (unreadable.is_empty() || !is_dir);
+            let them = if is_one { "it" } else { "them" };
             let whose = format!("user {} owns {them}, and not user {user}", owner.uid);
             (whose, chown_for(disk, layout, user, &topmost))
         }
