@@ -70,34 +70,13 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
         if is_root {
             diagnostic.complete_hint_for_root();
         }
-        diagnostic.hint =
-            diagnostic.hint.take().map(|hint| with_this_command(hint, diagnostic.code.as_str(), &args));
+        diagnostic.repeat_command(&args);
     });
     if !answer.is_printed() {
         printer.print(&name, &answer);
     }
     answer.log(started);
     printer.outcome(answer.exit)
-}
-
-/// If the user meant another home, returns a hint that repeats the given command for that home.
-fn with_this_command(hint: String, code: &str, args: &[OsString]) -> String {
-    const WRONG_HOME: [&str; 4] =
-        ["paths.app-home", "paths.home-missing", "paths.sudo-home", "store.no-home"];
-    let Some(before) = hint.strip_suffix(" status").filter(|_| WRONG_HOME.contains(&code)) else {
-        return hint;
-    };
-    let mut words = args.iter().skip(1);
-    let mut command = before.to_owned();
-    while let Some(word) = words.next() {
-        if word == "--home" {
-            words.next();
-        } else if !word.to_string_lossy().starts_with("--home=") {
-            command.push(' ');
-            command.push_str(&quote(std::path::Path::new(word)));
-        }
-    }
-    command
 }
 
 /// Returns the colours of help and of usage errors: the parser prints them itself, before this

@@ -4,6 +4,7 @@
 //! question. The library's hint is, at most, a command that shows or mends the problem itself. This
 //! module adds the command of this program by the code of the diagnostic.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use myownllm_durable_fs::{quote, show_path};
@@ -37,6 +38,26 @@ impl Diagnostic {
             }
             _ => hint,
         });
+    }
+
+    /// Repeats the command of this call, `args`, in a hint that leads to the home that the user
+    /// meant.
+    pub fn repeat_command(&mut self, args: &[OsString]) {
+        const WRONG_HOME: [&str; 4] =
+            ["paths.app-home", "paths.home-missing", "paths.sudo-home", "store.no-home"];
+        let Some(hint) = self.hint.as_mut().filter(|_| WRONG_HOME.contains(&&*self.code)) else { return };
+        let Some(before) = hint.strip_suffix(" status") else { return };
+        let mut command = before.to_owned();
+        let mut words = args.iter().skip(1);
+        while let Some(word) = words.next() {
+            if word == "--home" {
+                words.next();
+            } else if !word.to_string_lossy().starts_with("--home=") {
+                command.push(' ');
+                command.push_str(&quote(Path::new(word)));
+            }
+        }
+        *hint = command;
     }
 }
 
