@@ -5,10 +5,10 @@
 //! | word | means | JSON field |
 //! | --- | --- | --- |
 //! | reset | at its default, as no backup has it | `reset_keys` |
-//! | missing | not in the document; completion would set it to its default (`AppSchema::missing_keys`) | none |
+//! | missing | not in the document (`AppSchema::missing_keys`) | none |
 //! | completed | missing in a config of the app's own, and given its default: no repair | `completed_keys` |
-//! | gone | a backup has it, and the config of the app's own lacks it; the config stays as it is | `gone_keys` |
-//! | wiped | most settings are gone at once: a repair restores those of the backup (`config.wiped`) | `wiped` |
+//! | gone | a backup has it, and the app's own config lacks it and stays so | `gone_keys` |
+//! | wiped | most settings are gone at once: a repair restores them (`config.wiped`) | `wiped` |
 //! | lost | reset or gone: what the user has to set again (`lost` of the run log) | none |
 //!
 //! A network is lost if a roster knows it and no source gave it back (`lost_networks`).

@@ -300,8 +300,8 @@ pub struct Normalized {
 }
 
 /// Parses, salvages and completes a config, and returns the document that a load would save if it
-/// found no backup: what the file lost is at its default. `conversation_dir` is the default of that name. For MyOwnLLM's config alone: the
-/// config of another app gets MyOwnLLM's keys.
+/// found no backup: what the file lost is at its default. `conversation_dir` is the default of that
+/// name. For MyOwnLLM's config alone: the config of another app gets MyOwnLLM's keys.
 ///
 /// # Errors
 /// Fails for bytes that are not a JSON object.

@@ -4,7 +4,7 @@
 //! The loop of `Run::use_daemon`; each way back to the top is marked `continue`, with its reason:
 //!
 //! ```text
-//!  ┌─▶ detect ── the connection of the last round was lost, too often or after its reconciliation ─▶ end: its errors
+//!  ┌─▶ detect ── the connection was lost, too often or after its reconciliation ─▶ end
 //!  │     │
 //!  │   attach, or refuse ──────────────────────────────────────────────────────────┐
 //!  │     │ spawn                                                                     │

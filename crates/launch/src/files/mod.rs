@@ -5,14 +5,14 @@
 //! | --- | --- | --- | --- |
 //! | no daemon can read a roster or a state | `mend-state` | `state.damaged` | `peers.rs` |
 //! | a newer daemon wrote a roster or a state | `copy-newer-state` | `state.newer` | `peers.rs` |
-//! | an entry that is no file has the name of one | none: no daemon is started | `state.unreadable` | `peers.rs` |
-//! | a daemon renamed a roster or a state to `*.corrupt` | `keep-corrupt-file` | `state.damaged` | `corrupt_files.rs` |
+//! | an entry with the name of a file is none | none, and no start | `state.unreadable` | `peers.rs` |
+//! | a daemon renamed a file to `*.corrupt` | `keep-corrupt-file` | `state.damaged` | `corrupt_files.rs` |
 //! | a file has a name that no daemon reads | none: the hint renames it | `state.misnamed` | `misnamed.rs` |
-//! | a symlink at the old location has peers behind it | none: no daemon is started | `migration.peers-link` | `symlinks.rs` |
+//! | an old symlink has peers behind it | none, and no start | `migration.peers-link` | `symlinks.rs` |
 //! | a symlink leads to an empty directory | none | `identity.disk-missing` | `symlinks.rs` |
-//! | no daemon can read the daemon's config | `set-daemon-config-aside` | `daemon.config-damaged` | `daemon_config.rs` |
-//! | the daemon's config is the app's, or of no daemon | `set-daemon-config-aside` | `daemon.config-misplaced` | `daemon_config.rs` |
-//! | the daemon's config names old locations | `rebase-paths` | `daemon.path-rebased` | `daemon_config.rs` |
+//! | no daemon can read its config | `set-daemon-config-aside` | `daemon.config-damaged` | `daemon_config.rs` |
+//! | it is the app's config | `set-daemon-config-aside` | `daemon.config-misplaced` | `daemon_config.rs` |
+//! | it names old locations | `rebase-paths` | `daemon.path-rebased` | `daemon_config.rs` |
 //!
 //! Beside a running daemon of the home the files of its config are only backed up
 //! (`back-up-daemon-config`).
