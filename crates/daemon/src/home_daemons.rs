@@ -59,6 +59,8 @@ pub struct HomeDaemons {
     pub answer_within: Duration,
     /// The time that a daemon gets to exit; 5 s by default.
     pub grace: Duration,
+    /// The paths at which an identity file may be.
+    identity_places: Box<IdentityPaths>,
     /// Processes that belonged to a daemon before it was ended, such as its activator. None of them
     /// counts as a daemon afterwards.
     bystanders: Arc<Mutex<Vec<ProcessInstance>>>,
@@ -113,6 +115,7 @@ impl HomeDaemons {
         Self {
             home_variable: layout.app.home_variable.clone().into_owned(),
             shared: Some(shared.into()),
+            identity_places: Box::new(IdentityPaths::of(layout)),
             ..Self::new(&layout.app_home, &layout.daemon_home, own)
         }
     }
@@ -121,12 +124,13 @@ impl HomeDaemons {
     /// endpoint from the daemon's config: see [`HomeDaemons::of`]. A move of other homes refuses
     /// them.
     pub fn new(app_home: impl Into<Utf8PathBuf>, daemon_home: impl Into<Utf8PathBuf>, own: Endpoint) -> Self {
-        let app_home = app_home.into();
+        let (app_home, daemon_home) = (app_home.into(), daemon_home.into());
         let legacy = (!cfg!(windows)).then(|| Endpoint::unix(app_home.join("daemon.sock")));
         Self {
             legacy: legacy.into_iter().collect(),
+            identity_places: Box::new(IdentityPaths::new(&app_home, &daemon_home)),
             app_home,
-            daemon_home: daemon_home.into(),
+            daemon_home,
             home_variable: HOME_VARIABLE.to_owned(),
             programs: Vec::new(),
             own,
@@ -242,8 +246,7 @@ impl HomeDaemons {
     /// Returns whether a daemon at the one pipe of Windows has the key of the app's home; `None` if
     /// it has the key of neither home, and so serves another one.
     fn has_legacy_key(&self, status: &Status) -> Option<bool> {
-        let paths = IdentityPaths::new(&self.app_home, &self.daemon_home);
-        let found = scan(&RealDisk, &paths);
+        let found = scan(&RealDisk, &self.identity_places);
         legacy_by_key(&status.device_id, &found.app.state, &found.daemon.state)
     }
 
@@ -449,12 +452,34 @@ mod live {
 #[cfg(test)]
 mod tests {
     use myownllm_identity::{PlaceState, inspect};
+    use myownllm_paths::{Env, HostApp, PathResolver as _, Resolver};
+    use serde_json::Map;
 
-    use super::legacy_by_key;
+    use super::{HomeDaemons, legacy_by_key};
+    use crate::{Endpoint, Status};
 
     /// A key of the app's home, and of the daemon home, by its content.
     fn place(content: Option<&[u8]>) -> PlaceState {
         content.map_or(PlaceState::Absent, |bytes| PlaceState::File(inspect(bytes)))
+    }
+
+    /// The identity file of another app's daemon has another name.
+    #[allow(clippy::disallowed_methods, reason = "tests may write as they like")]
+    #[test]
+    fn key_of_another_app_is_looked_for_by_the_names_of_the_app() {
+        let key =
+            include_bytes!("../../../tests/fixtures/daemon-0.1.2/home/.myownllm/.secrets/identity.json");
+        let user_home = tempfile::tempdir().unwrap();
+        let mut app = HostApp::new("App", "app-mesh", ".app", "node");
+        app.daemon_files.identity = "keys/node.json".into();
+        let layout = Resolver::new(app).resolve(&Env::explicit(user_home.path())).unwrap();
+        std::fs::create_dir_all(layout.app_home.join("keys")).unwrap();
+        std::fs::write(layout.app_home.join("keys/node.json"), key).unwrap();
+        let homes = HomeDaemons::in_layout(&layout, Endpoint::unix(&layout.daemon_socket));
+        let device_id = inspect(key).key().unwrap().device_id.clone();
+        let status =
+            Status { device_id, version: String::new(), joined_networks: Vec::new(), more: Map::new() };
+        assert_eq!(homes.has_legacy_key(&status), Some(true));
     }
 
     #[test]
