@@ -27,6 +27,62 @@ fn stop_and_status_name_the_legacy_daemon_and_the_command_that_ends_it() {
     assert!(home.serving().is_empty());
 }
 
+/// A symlink makes the homes one, and a daemon that found its home by it has lost its socket. The
+/// daemon has to end before the symlink is moved, and is still found if the symlink is moved first.
+#[rstest]
+#[case::default_home_that_is_the_apps(".myownmesh", ".myownllm", "")]
+#[case::daemon_home_that_is_the_apps(MESH, ".", "MYOWNMESH_HOME")]
+fn daemon_behind_a_symlink_ends_before_the_symlink_is_moved(
+    #[case] symlink: &str,
+    #[case] target: &str,
+    #[case] variable: &str,
+    #[values(false, true)] is_moved_first: bool,
+) {
+    let home = Home::legacy();
+    std::os::unix::fs::symlink(target, home.path(symlink)).unwrap();
+    let mut builder = home.daemon(symlink).env("HOME", home.path(""));
+    if variable.is_empty() {
+        builder = builder.env("MYOWNMESH_HOME", "");
+    }
+    let mut daemon = builder.start().unwrap();
+    std::fs::remove_file(daemon.socket()).unwrap();
+    let apart = || home.run(&["doctor", "--json"]).ends_with(4).check("homes.apart");
+    if !is_moved_first {
+        let kill = format!("kill {}", daemon.pid());
+        assert_eq!(apart()["hint"], kill);
+        for args in
+            [&["launch", "--once", "--json"][..], &["daemon", "stop", "--json"], &["repair", "--json"]]
+        {
+            let found = run(&mut home.with_daemon(args)).ends_with(7).diagnostic("paths.overlap");
+            assert_eq!(found["hint"], kill, "{args:?}");
+        }
+        follow(&json!(kill));
+        daemon.wait(std::time::Duration::from_secs(10)).expect("it ends");
+        follow(&apart()["hint"]);
+        run(&mut home.launch("", &["--once"])).ends_with(0);
+        return;
+    }
+    std::fs::rename(home.path(symlink), home.path(&format!("{symlink}.aside"))).unwrap();
+    let before = home.snapshot();
+    run(&mut home.launch("", &["--once"])).ends_with(7);
+    assert!(home.snapshot() == before);
+    let pid = daemon.reaped_elsewhere();
+    assert!(home.run(&["doctor"]).ends_with(4).all().contains(&pid.to_string()));
+    run(&mut home.with_daemon(&["repair", "--stop-legacy-daemon"])).ends_with(0);
+    assert!(!is_alive(pid));
+}
+
+/// A daemon of the user's own whose home was removed serves no home of the app's, and keeps no launch
+/// from its work.
+#[test]
+fn daemon_of_another_home_that_was_removed_is_no_obstacle() {
+    let home = Home::legacy();
+    let _daemon = home.daemon(".myownmesh").start().unwrap();
+    std::fs::rename(home.path(".myownmesh"), home.path(".myownmesh.old")).unwrap();
+    std::os::unix::fs::symlink(".myownllm", home.path(".myownllm.link")).unwrap();
+    run(&mut home.launch("", &["--once"])).ends_with(0);
+}
+
 /// The daemon does not end when it is asked to: the message says so, and the hint ends it. The hint
 /// is not the command that has just failed.
 #[test]
@@ -242,29 +298,4 @@ fn process_that_does_not_answer_as_a_daemon_is_not_ended() {
     assert!(ran.stderr.contains("does not answer as a daemon does"), "{ran:?}");
     assert!(ran.stderr.contains(&format!("ps -fp {}", other.pid())), "{ran:?}");
     assert!(is_alive(other.pid()));
-}
-
-/// `~/.myownmesh` leads to the app's home, and the daemon found its home through it. Without the
-/// symlink, nothing shows that the daemon serves this home.
-#[test]
-fn daemon_behind_an_overlapping_symlink_is_stopped_before_the_symlink_is_renamed() {
-    let home = Home::legacy();
-    std::os::unix::fs::symlink(APP, home.path(".myownmesh")).unwrap();
-    let mut command = Command::new(stand_in());
-    command.arg("serve").env_remove("MYOWNMESH_HOME").env("HOME", home.path(""));
-    let daemon = started(command);
-    let socket = home.path(APP).join("daemon.sock");
-    eventually("it listens", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
-    std::fs::remove_file(&socket).unwrap();
-    for args in [&["launch", "--once"][..], &["daemon", "stop"], &["repair"], &["migrate"]] {
-        let refused = run(home.with_daemon(args).arg("--json")).ends_with(7).diagnostic("paths.overlap");
-        assert_eq!(refused["hint"], format!("kill {}", daemon.id()), "{args:?}: {refused:#}");
-    }
-    let hint = home.run(&["doctor", "--json"]).ends_with(4).check("homes.apart")["hint"].clone();
-    follow(&hint);
-    daemon.ended();
-    let hint = home.run(&["doctor", "--json"]).ends_with(4).check("homes.apart")["hint"].clone();
-    assert!(hint.as_str().unwrap().starts_with("mv -n "), "{hint}");
-    run(Command::new("sh").args(["-c", hint.as_str().unwrap()]).env("HOME", home.path(""))).ends_with(0);
-    run(&mut home.launch("", &["--once"])).ends_with(0);
 }

@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use myownllm_durable_fs::{Disk as _, RealDisk};
+use myownllm_durable_fs::{DirEntry, Disk as _, RealDisk};
 use myownllm_paths::camino::Utf8Path;
 
 use crate::{
@@ -223,7 +223,7 @@ pub(crate) fn names_home(pid: u32, home: &Utf8Path, home_variable: &str) -> bool
         // The daemon trims the value too.
         let named = as_path(value.trim_ascii());
         match is_there {
-            true => is_same_file(&resolve_for_process(pid, named), home.as_ref()),
+            true => led_to(pid, named, home.as_ref()),
             false => named == home,
         }
     })
@@ -233,12 +233,22 @@ pub(crate) fn names_home(pid: u32, home: &Utf8Path, home_variable: &str) -> bool
 /// the home of the daemon's user.
 pub(crate) fn is_default_home(pid: u32, home: &Utf8Path, home_variable: &str) -> bool {
     let is_set = |value: &[u8]| !value.trim_ascii().is_empty();
-    let is_home = |user_home: &[u8]| {
-        let default = as_path(user_home).join(DEFAULT_HOME);
-        is_same_file(&resolve_for_process(pid, &default), home.as_ref())
-    };
+    let is_home = |user_home: &[u8]| led_to(pid, &as_path(user_home).join(DEFAULT_HOME), home.as_ref());
     !procfs::has_in_environment(pid, &[home_variable, HOME_VARIABLE], is_set)
         && procfs::has_in_environment(pid, &["HOME"], is_home)
+}
+
+/// Returns true if a path of a process leads to `home`, or did so before its last component, a symlink,
+/// was moved aside: the daemon goes on serving the home.
+fn led_to(pid: u32, path: &Path, home: &Path) -> bool {
+    let path = resolve_for_process(pid, path);
+    let is_moved = || std::fs::symlink_metadata(&path).is_err();
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return is_same_file(&path, home) };
+    let was_it = |entry: &DirEntry| {
+        let ending = entry.name.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
+        ending.is_some_and(|ending| ending.starts_with(b".")) && is_same_file(&dir.join(&entry.name), home)
+    };
+    is_same_file(&path, home) || (is_moved() && RealDisk.list(dir).unwrap_or_default().iter().any(was_it))
 }
 
 /// Returns true if a process listens on a socket that was bound to a path in `dir`, or, without
@@ -246,10 +256,8 @@ pub(crate) fn is_default_home(pid: u32, home: &Utf8Path, home_variable: &str) ->
 pub(crate) fn listens_in(pid: u32, dir: Option<&Path>) -> bool {
     let table = SocketTable::of(pid, |_| true);
     // A directory that was removed can only be compared by name.
-    let is_in = |path: &Path, dir| {
-        path.parent()
-            .is_some_and(|parent| parent == dir || is_same_file(&resolve_for_process(pid, parent), dir))
-    };
+    let is_in =
+        |path: &Path, dir| path.parent().is_some_and(|parent| parent == dir || led_to(pid, parent, dir));
     table.is_listener(pid, |path| dir.is_none_or(|dir| is_in(path, dir)))
 }
 
